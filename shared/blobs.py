@@ -1,0 +1,160 @@
+"""Objects in S3: LoRA files, control images, pictures."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.errors import NotFound, SwiftError, Unavailable
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+
+class BlobChanged(SwiftError):
+    """The object is no longer the version that was asked for."""
+
+    code = "blob_changed"
+    status = 409
+
+
+class Blob(NamedTuple):
+    """What the bucket knows about an object, without its bytes."""
+
+    key: str
+    etag: str
+    size_bytes: int
+    modified: datetime
+    metadata: Mapping[str, str]
+
+
+class Bucket:
+    """One bucket. Raises `NotFound`, `BlobChanged`, and `Unavailable` when S3 does not answer."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self.name = name
+        self._endpoint = settings.s3_endpoint_url or f"http://127.0.0.1:{settings.s3_port}"
+
+    @cached_property
+    def client(self) -> "S3Client":
+        """A thread-safe client, made on first use; credentials are boto3's own business."""
+        config = Config(
+            connect_timeout=2,
+            read_timeout=20,
+            retries={"mode": "standard", "total_max_attempts": 5},
+            max_pool_connections=64,
+            s3={"addressing_style": "path"},
+        )
+        return boto3.client("s3", endpoint_url=self._endpoint, region_name="us-east-1", config=config)
+
+    def put(
+        self,
+        key: str,
+        body: bytes | IO[bytes],
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Store an object whole; returns its ETag."""
+        with _translated(key):
+            answer = self.client.put_object(
+                Bucket=self.name,
+                Key=key,
+                Body=body,
+                ContentType=content_type,
+                Metadata=dict(metadata or {}),
+            )
+        return answer["ETag"].strip('"')
+
+    def get(self, key: str) -> bytes:
+        """The bytes of an object."""
+        with _translated(key):
+            return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+    def head_bytes(self, key: str, count: int) -> bytes:
+        """The first ``count`` bytes of an object."""
+        with _translated(key):
+            answer = self.client.get_object(Bucket=self.name, Key=key, Range=f"bytes=0-{count - 1}")
+            return answer["Body"].read()
+
+    def download(self, key: str, path: Path, *, etag: str) -> None:
+        """Write exactly the version ``etag`` to ``path``; raises `BlobChanged` when it is another."""
+        with _translated(key):
+            answer = self.client.get_object(Bucket=self.name, Key=key, IfMatch=f'"{etag}"')
+            with path.open("r+b" if path.exists() else "wb") as file:
+                for chunk in answer["Body"].iter_chunks(1 << 20):
+                    file.write(chunk)
+                file.truncate()
+
+    def head(self, key: str) -> Blob:
+        """What is known about an object."""
+        with _translated(key):
+            answer = self.client.head_object(Bucket=self.name, Key=key)
+        return Blob(
+            key,
+            answer["ETag"].strip('"'),
+            answer["ContentLength"],
+            answer["LastModified"],
+            answer["Metadata"],
+        )
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.head(key)
+        except NotFound:
+            return False
+        return True
+
+    def list(self, prefix: str = "") -> Iterator[Blob]:
+        """Every object under ``prefix``, by name; without metadata."""
+        with _translated(prefix):
+            for page in self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.name, Prefix=prefix
+            ):
+                for item in page.get("Contents", []):
+                    etag = item["ETag"].strip('"')
+                    yield Blob(item["Key"], etag, item["Size"], item["LastModified"], {})
+
+    def delete(self, key: str) -> None:
+        """Remove an object; removing none is fine."""
+        with _translated(key):
+            self.client.delete_object(Bucket=self.name, Key=key)
+
+    def ready(self) -> None:
+        """Return if the bucket answers; make it if the server has none."""
+        with _translated(self.name):
+            try:
+                self.client.head_bucket(Bucket=self.name)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
+                    raise
+                self.client.create_bucket(Bucket=self.name)
+
+
+class _translated:
+    """Turns botocore's errors into ours; ``key`` is named in them."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ClientError):
+            code = error.response["Error"]["Code"]
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if code in ("404", "NoSuchKey", "NotFound") or status == 404:
+                raise NotFound(f"there is no object {self.key!r}") from error
+            if code in ("412", "PreconditionFailed") or status == 412:
+                raise BlobChanged(f"object {self.key!r} was replaced") from error
+            raise Unavailable(f"S3 refused {self.key!r}: {code}") from error
+        if isinstance(error, BotoCoreError):
+            raise Unavailable(f"S3 does not answer: {type(error).__name__}") from error

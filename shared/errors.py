@@ -1,0 +1,152 @@
+"""Every error the fleet raises on purpose. Anything else is a bug.
+
+The class decides three things: ``code`` is what clients match on, ``status`` is what HTTP answers,
+``retryable`` says whether another attempt at the same job may succeed.
+"""
+
+
+class SwiftError(Exception):
+    """Base of the fleet's own errors."""
+
+    code = "internal"
+    status = 500
+    retryable = False
+
+
+class InvalidSetting(SwiftError):
+    """An environment variable or the catalogue says something that cannot be."""
+
+    code = "invalid_setting"
+
+
+class InvalidRequest(SwiftError):
+    """The request names something unknown or impossible; ``field`` points at it."""
+
+    code = "invalid_request"
+    status = 422
+
+    def __init__(self, detail: str, *, field: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class InvalidImage(InvalidRequest):
+    """A control image that is no still PNG, JPEG or WebP within the limits."""
+
+    code = "invalid_image"
+
+
+class InvalidLora(SwiftError):
+    """A file that is no LoRA, or that does not fit the model."""
+
+    code = "invalid_lora"
+    status = 422
+
+
+class BadRequest(SwiftError):
+    """The request is not what HTTP or JSON call well formed."""
+
+    code = "bad_request"
+    status = 400
+
+
+class NotFound(SwiftError):
+    """There is no such job, picture or LoRA."""
+
+    code = "not_found"
+    status = 404
+
+
+class Conflict(SwiftError):
+    """The thing is not in a state that allows this."""
+
+    code = "conflict"
+    status = 409
+
+
+class TooLarge(SwiftError):
+    """A body over the limit."""
+
+    code = "too_large"
+    status = 413
+
+
+class Unavailable(SwiftError):
+    """Redis, S3 or a slot is missing right now; try again shortly."""
+
+    code = "unavailable"
+    status = 503
+    retryable = True
+
+
+class LoraGone(SwiftError):
+    """The LoRA was deleted or replaced after the job was accepted."""
+
+    code = "lora_gone"
+    status = 409
+
+
+class LoraUnavailable(SwiftError):
+    """The LoRA did not arrive before the deadline."""
+
+    code = "lora_unavailable"
+    status = 503
+    retryable = True
+
+
+class ResidualTimeout(SwiftError):
+    """No ControlNet worker answered a step before the deadline."""
+
+    code = "residual_timeout"
+    status = 503
+    retryable = True
+
+    def __init__(self, net: str, step: int, waited_s: float) -> None:
+        super().__init__(f"ControlNet {net!r}: no residuals for step {step} after {waited_s:.1f} s")
+
+
+class InputsMissing(SwiftError):
+    """A step names inputs that the residual server no longer holds; they must be sent again."""
+
+    code = "inputs_missing"
+    status = 503
+    retryable = True
+
+
+class NetFailed(SwiftError):
+    """A ControlNet worker could not compute a step, and no other could either."""
+
+    code = "controlnet_failed"
+
+
+class ModelFailed(SwiftError):
+    """A model or net of the catalogue cannot be loaded."""
+
+    code = "model_failed"
+
+
+class DeadlineExceeded(SwiftError):
+    """The job ran longer than it may."""
+
+    code = "deadline_exceeded"
+    status = 504
+
+
+class AttemptsExhausted(SwiftError):
+    """Every worker that tried the job died or gave it back."""
+
+    code = "attempts_exhausted"
+
+
+class JobCancelled(SwiftError):
+    """Somebody cancelled the job: stop, and free the device."""
+
+    code = "cancelled"
+    status = 409
+
+
+class AttemptLost(SwiftError):
+    """Another attempt holds the job now: this one must write nothing more."""
+
+    code = "attempt_lost"
+    status = 409

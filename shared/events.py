@@ -1,0 +1,43 @@
+"""What happens to a job, as a Redis stream; `lua/job.lua` writes it, the web follows it."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shared import keys
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: How long a follower's interest in previews lasts between two reads.
+WATCH_S = 30
+#: One blocking read; between two the follower may say that it is still there.
+BLOCK_S = 10
+
+
+class Event(NamedTuple):
+    """``kind`` is status, progress, preview or done; ``data`` is JSON; ``id`` resumes after it."""
+
+    id: str
+    kind: str
+    data: str
+
+
+def follow(redis: "Redis", job_id: str, after: str = "0") -> Iterator[Event | None]:
+    """Every event of a job after the id ``after``, to the closing ``done``.
+
+    Yields ``None`` after ``BLOCK_S`` seconds without one. Ends early when the stream has expired.
+    """
+    stream = keys.events(job_id)
+    while True:
+        redis.set(keys.watched(job_id), 1, ex=WATCH_S)
+        answer: Any = redis.xread({stream: after}, block=BLOCK_S * 1000, count=100)
+        if not answer:
+            if not redis.exists(stream):
+                return
+            yield None
+            continue
+        entries = next(iter(answer.values()))[0] if isinstance(answer, dict) else answer[0][1]
+        for after, fields in entries:
+            yield Event(after, fields["type"], fields["data"])
+            if fields["type"] == "done":
+                return

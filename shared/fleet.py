@@ -1,0 +1,50 @@
+"""Who is alive: every worker reports itself, and what is silent too long is gone."""
+
+import time
+from typing import TYPE_CHECKING, Literal
+
+from shared import keys
+from shared.messages import Message
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+class Heartbeat(Message):
+    """What a worker says of itself; times are seconds since the epoch."""
+
+    name: str
+    kind: Literal["unet", "controlnet"]
+    host: str
+    pid: int
+    device: str
+    serves: list[str]  # models or nets it takes work for
+    loaded: list[str]  # those whose weights are in memory
+    doing: list[str]  # jobs it works on right now
+    busy_share: float  # of its device, over the last minute
+    started_at: float
+    version: str
+
+
+def beat(redis: "Redis", heartbeat: Heartbeat, ttl_s: float) -> None:
+    """Report a worker; the report lasts ``ttl_s`` seconds."""
+    pipe = redis.pipeline()
+    pipe.set(keys.worker(heartbeat.name), heartbeat.model_dump_json(), px=int(ttl_s * 1000))
+    pipe.zadd(keys.WORKERS, {heartbeat.name: time.time()})
+    pipe.zremrangebyscore(keys.WORKERS, 0, time.time() - 3600)
+    pipe.execute()
+
+
+def leave(redis: "Redis", name: str) -> None:
+    """Take a worker that stops off the list."""
+    pipe = redis.pipeline()
+    pipe.delete(keys.worker(name))
+    pipe.zrem(keys.WORKERS, name)
+    pipe.execute()
+
+
+def live(redis: "Redis") -> list[Heartbeat]:
+    """The workers that reported lately, by name."""
+    names: list[str] = sorted(map(str, redis.zrange(keys.WORKERS, 0, -1)))
+    reports = redis.mget([keys.worker(name) for name in names]) if names else []
+    return [Heartbeat.model_validate_json(report) for report in reports if report]

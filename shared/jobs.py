@@ -1,0 +1,219 @@
+"""The job store: one Redis hash per job, its state machine in `lua/job.lua`."""
+
+import json
+import secrets
+import time
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel
+
+from shared import keys
+from shared.errors import AttemptLost, AttemptsExhausted, Conflict, JobCancelled, NotFound
+from shared.messages import Failure, JobSpec, Picture, Receipt, Span, Status
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+class Job(BaseModel):
+    """A job as it stands; times are seconds since the epoch."""
+
+    id: str
+    status: Status
+    spec: JobSpec
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    step: int = 0
+    total: int = 0
+    attempts: int = 0
+    worker: str | None = None
+    images: list[Picture] = []
+    receipt: Receipt | None = None
+    timeline: list[Span] = []
+    error: Failure | None = None
+
+
+class JobStore:
+    """Reads and changes jobs. Every write of an attempt carries its token and fails once it is lost."""
+
+    def __init__(self, redis: "Redis", settings: Settings) -> None:
+        self.redis = redis
+        self._settings = settings
+        source = resources.files("shared").joinpath("lua/job.lua").read_text()
+        self._script = redis.register_script(source)
+
+    # --- the web -------------------------------------------------------------------------------
+
+    def create(self, spec: JobSpec, *, idempotency_key: str = "", digest: str = "") -> tuple[str, bool]:
+        """Store an accepted job; returns its id and whether it is new.
+
+        A repeated ``idempotency_key`` returns the first job, and raises `Conflict` when the request's
+        ``digest`` differs.
+        """
+        job_id = secrets.token_hex(8)
+        now = time.time()
+        fields = {"id": job_id, "spec": spec.model_dump_json(), "created_at": now, "attempts": 0}
+        extra = [keys.idempotency(idempotency_key)] if idempotency_key else []
+        first, first_digest = self._call(
+            "create", job_id, self._settings.job_ttl_s, digest, *_flat(fields), keys_after=extra
+        )
+        if first != job_id and first_digest != digest:
+            raise Conflict("this Idempotency-Key was used for another request")
+        return first, first == job_id
+
+    def sent(self, job_id: str) -> None:
+        """The job's message is in its queue."""
+        self.redis.zrem(keys.UNSENT, job_id)
+
+    def get(self, job_id: str) -> Job:
+        """The job; raises `NotFound`."""
+        fields: dict[str, str] = self.redis.hgetall(keys.job(job_id))  # type: ignore[assignment]
+        if not fields:
+            raise NotFound(f"there is no job {job_id!r}")
+        return _parse(fields)
+
+    def page(
+        self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Job], str | None]:
+        """Newest first, from after ``cursor`` (a job id); returns a page and the next cursor."""
+        index = keys.by_status(status) if status else keys.JOBS
+        start = 0
+        if cursor is not None:
+            rank = self.redis.zrevrank(index, cursor)
+            if rank is None:
+                raise NotFound(f"cursor {cursor!r} is no job of this list any more")
+            start = int(rank) + 1  # type: ignore[arg-type]
+        ids: list[str] = self.redis.zrevrange(index, start, start + limit)  # type: ignore[assignment]
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in ids[:limit]:
+            pipe.hgetall(keys.job(job_id))
+        jobs = [_parse(fields) for fields in pipe.execute() if fields]
+        return jobs, ids[limit - 1] if len(ids) > limit else None
+
+    def cancel(self, job_id: str) -> str:
+        """Cancel: a queued job at once, a running one at its next step; an ended one stays as it is."""
+        answer: str = self._call("cancel", job_id, self._settings.job_ttl_s)
+        if answer == "gone":
+            raise NotFound(f"there is no job {job_id!r}")
+        return answer
+
+    # --- an attempt ------------------------------------------------------------------------------
+
+    def claim(self, job_id: str, worker: str) -> "Attempt | None":
+        """Try to take the job; ``None`` when it has ended or another worker holds it."""
+        token = secrets.token_hex(8)
+        tries = self._settings.max_attempts
+        failure = Failure(
+            code=AttemptsExhausted.code,
+            detail=f"{tries} attempts ended without a picture: the workers died or lost their lease",
+        )
+        answer = self._call(
+            "claim",
+            job_id,
+            token,
+            worker,
+            int(self._settings.lease_s * 1000),
+            tries,
+            self._settings.job_ttl_s,
+            failure.model_dump_json(),
+        )
+        return Attempt(self, self.get(job_id), token) if answer == "claimed" else None
+
+    # --- recovery --------------------------------------------------------------------------------
+
+    def orphans(self, unsent_after_s: float = 10.0) -> list[str]:
+        """Ids of jobs that need a message: their worker's lease ran out, or none was ever sent.
+
+        Jobs of dead workers go back to ``queued`` here; any number of processes may call this.
+        """
+        running: list[str] = self.redis.zrange(keys.by_status("running"), 0, -1)  # type: ignore[assignment]
+        alive = self.redis.mget([keys.lease(job_id) for job_id in running]) if running else []
+        silent = [job_id for job_id, lease in zip(running, alive, strict=True) if lease is None]
+        reaped = [job_id for job_id in silent if self._call("reap", job_id) == "reaped"]
+        late = time.time() - unsent_after_s
+        unsent: list[str] = self.redis.zrangebyscore(keys.UNSENT, 0, late)  # type: ignore[assignment]
+        return reaped + unsent
+
+    def _call(self, verb: str, job_id: str, *args: Any, keys_after: list[str] | None = None) -> Any:
+        names = [
+            keys.job(job_id),
+            keys.events(job_id),
+            keys.lease(job_id),
+            keys.JOBS,
+            keys.UNSENT,
+            *(keys_after or []),
+        ]
+        return self._script(keys=names, args=[verb, job_id, time.time(), *args])
+
+
+class Attempt:
+    """One run of a job by one worker. Its methods raise `AttemptLost` once another attempt took over."""
+
+    def __init__(self, store: JobStore, job: Job, token: str) -> None:
+        self.job = job
+        self.token = token
+        self._store = store
+        self._lease_ms = int(store._settings.lease_s * 1000)
+        self._ttl = store._settings.job_ttl_s
+
+    def advance(self, step: int | None = None, total: int | None = None) -> None:
+        """Renew the lease and, given ``step`` of ``total``, tell the progress.
+
+        Raises `JobCancelled` when somebody cancelled the job meanwhile.
+        """
+        told = (step, total) if total is not None else ("", "")
+        if self._write("advance", self._lease_ms, *told) == "cancel":
+            raise JobCancelled("the job was cancelled")
+
+    def watched(self) -> bool:
+        """Whether somebody follows the job's events."""
+        return bool(self._store.redis.exists(keys.watched(self.job.id)))
+
+    def preview(self, png_base64: str, step: int) -> None:
+        """Show a rough picture of how far the job is."""
+        self._write("preview", json.dumps({"step": step, "png": png_base64}))
+
+    def succeed(self, images: list[Picture], receipt: Receipt, timeline: list[Span]) -> None:
+        """End the job with its pictures. Raises `JobCancelled` if that came first."""
+        fields = {
+            "images": json.dumps([image.model_dump() for image in images]),
+            "receipt": receipt.model_dump_json(),
+            "timeline": json.dumps([span.model_dump() for span in timeline]),
+        }
+        answer = self._write("finish", "succeeded", self._ttl, *_flat(fields))
+        if answer == "cancel":
+            raise JobCancelled("the job was cancelled")
+
+    def end(
+        self, status: Literal["failed", "cancelled"], error: Failure | None, timeline: list[Span]
+    ) -> None:
+        """End the job without pictures."""
+        fields = {"timeline": json.dumps([span.model_dump() for span in timeline])}
+        if error is not None:
+            fields["error"] = error.model_dump_json()
+        self._write("finish", status, self._ttl, *_flat(fields))
+
+    def give_back(self) -> None:
+        """Put the job back into the state ``queued``, for another attempt."""
+        self._write("give_back")
+
+    def _write(self, verb: str, *args: Any) -> str:
+        answer: str = self._store._call(verb, self.job.id, self.token, *args)
+        if answer in ("lost", "gone"):
+            raise AttemptLost(f"another attempt took over job {self.job.id}")
+        return answer
+
+
+def _flat(fields: dict[str, Any]) -> list[Any]:
+    return [part for pair in fields.items() for part in pair]
+
+
+def _parse(fields: dict[str, str]) -> Job:
+    told: dict[str, Any] = {name: fields[name] for name in Job.model_fields if name in fields}
+    for name in ("spec", "images", "receipt", "timeline", "error"):
+        if name in told:
+            told[name] = json.loads(told[name])
+    return Job.model_validate(told)

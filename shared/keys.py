@@ -1,0 +1,46 @@
+"""Names of every key in the control Redis, in one place so that none collide."""
+
+JOBS = "swift:jobs"  # sorted set: job ids by creation time
+UNSENT = "swift:jobs:unsent"  # sorted set: accepted, but not yet seen in a queue
+WORKERS = "swift:workers"  # sorted set: worker names by last heartbeat
+PREFETCH = "swift:prefetch"  # channel: LoRAs that an accepted job will want
+
+
+def job(job_id: str) -> str:
+    """Hash: the job."""
+    return f"swift:job:{job_id}"
+
+
+def by_status(status: str) -> str:
+    """Sorted set: ids of the jobs in one state, by creation time."""
+    return f"swift:jobs:{status}"
+
+
+def events(job_id: str) -> str:
+    """Stream: what happens to a job."""
+    return f"swift:job:{job_id}:events"
+
+
+def lease(job_id: str) -> str:
+    """String with expiry: the attempt that holds the job."""
+    return f"swift:job:{job_id}:lease"
+
+
+def watched(job_id: str) -> str:
+    """String with expiry: somebody follows the job's events and would like previews."""
+    return f"swift:job:{job_id}:watched"
+
+
+def idempotency(key: str) -> str:
+    """String: the job that an Idempotency-Key stands for."""
+    return f"swift:idempotency:{key}"
+
+
+def worker(name: str) -> str:
+    """String with expiry: a worker's heartbeat."""
+    return f"swift:worker:{name}"
+
+
+def worker_metrics(name: str) -> str:
+    """String with expiry: a process's metrics as Prometheus text."""
+    return f"swift:metrics:{name}"

@@ -1,0 +1,64 @@
+"""What the fleet counts. Every process publishes its numbers; any API process shows them all."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from shared import keys
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_STEP_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_JOB_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 600)
+
+REQUESTS = Counter("swift_http_requests_total", "HTTP requests", ["method", "route", "status"])
+REQUEST_S = Histogram("swift_http_request_seconds", "Time to answer", ["route"])
+SUBMITTED = Counter("swift_jobs_submitted_total", "Jobs accepted", ["model"])
+JOBS = Counter("swift_jobs_ended_total", "Attempts by how they ended", ["model", "status"])
+JOB_S = Histogram("swift_job_seconds", "Time a worker held a job", ["model"], buckets=_JOB_S)
+STEP_S = Histogram("swift_step_seconds", "Time of one step", ["model"], buckets=_STEP_S)
+RESIDUAL_WAIT_S = Histogram(
+    "swift_residual_wait_seconds", "Time a step waited for residuals", ["net"], buckets=_STEP_S
+)
+NET_STEPS = Counter("swift_net_steps_total", "Steps a ControlNet worker served", ["net", "result"])
+NET_STEP_S = Histogram("swift_net_step_seconds", "Time of one net step", ["net"], buckets=_STEP_S)
+RESIDUAL_BYTES = Counter("swift_residual_bytes_total", "Residuals sent", ["net"])
+LORA_CACHE = Counter("swift_lora_cache_total", "LoRA look-ups", ["result"])
+LORA_CACHE_BYTES = Gauge("swift_lora_cache_bytes", "Bytes in this host's LoRA cache")
+LORA_FETCH_S = Histogram("swift_lora_fetch_seconds", "S3 to disk", buckets=_JOB_S)
+LORA_PATCH_S = Histogram("swift_lora_patch_seconds", "Loop blocked by patching", buckets=_STEP_S)
+LORA_LATE_STEPS = Histogram(
+    "swift_lora_late_steps", "Steps drawn before a LoRA took effect", buckets=(0, 1, 2, 5, 10, 20)
+)
+
+
+def publish(redis: "Redis", process: str, ttl_s: float) -> None:
+    """Store this process's numbers where any API process finds them."""
+    redis.set(keys.worker_metrics(process), generate_latest(REGISTRY), px=int(ttl_s * 1000))
+
+
+class FleetCollector(Collector):
+    """The published numbers of all processes, with the label ``process``."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+
+    def collect(self) -> Iterable[Metric]:
+        """One family a metric, its samples from every process."""
+        families: dict[str, Metric] = {}
+        prefix = keys.worker_metrics("")
+        for key in self._redis.scan_iter(f"{prefix}*"):
+            text = self._redis.get(key)
+            for family in text_string_to_metric_families(str(text or "")):
+                merged = families.setdefault(
+                    family.name, Metric(family.name, family.documentation, family.type)
+                )
+                for sample in family.samples:
+                    labels = {**sample.labels, "process": str(key).removeprefix(prefix)}
+                    merged.add_sample(sample.name, labels, sample.value)
+        return families.values()

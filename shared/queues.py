@@ -1,0 +1,54 @@
+"""Queue and task names, and the Celery app: the contract between the web and the workers."""
+
+from collections.abc import Sequence
+
+from celery import Celery
+from kombu import Queue
+
+from shared.settings import Settings
+
+#: Draws one job: `shared.messages.GenerateJob`.
+GENERATE = "unet.generate"
+#: Makes a ControlNet worker ready for a job: `shared.messages.Attach`.
+ATTACH = "controlnet.attach"
+
+
+def unet_queue(model: str) -> str:
+    """Where the jobs of one base model wait."""
+    return f"unet.{model}"
+
+
+def net_queue(net: str) -> str:
+    """Where the attachments of one net wait."""
+    return f"controlnet.{net}"
+
+
+def make_celery(settings: Settings, queues: Sequence[str] = (), tasks: Sequence[str] = ()) -> Celery:
+    """Build the app. The web passes neither queues nor task modules: it only sends names."""
+    app = Celery("swift", broker=settings.redis_url, include=list(tasks))
+    app.conf.update(
+        task_queues=[Queue(name) for name in queues],
+        task_create_missing_queues=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,  # results live in the job store
+        task_acks_late=True,  # a killed worker gives its job back
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,  # a device holds one job; hoarding starves its neighbours
+        worker_disable_prefetch=True,
+        worker_send_task_events=True,  # Flower shows what runs
+        task_send_sent_event=True,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a restarting Redis is waited for
+        broker_transport_options={
+            # A job that outlives this would be run twice; our own lease finds dead workers sooner.
+            "visibility_timeout": int(settings.job_timeout_s * settings.max_attempts * 2) + 3600,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+        },
+    )
+    return app

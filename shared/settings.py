@@ -1,0 +1,116 @@
+"""What an operator may turn: ``SWIFT_*`` environment variables, read once, units in the names.
+
+The description of each field is its line in the README's table.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from shared.errors import InvalidSetting
+
+PREFIX = "SWIFT_"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """One frozen object; `read_settings` builds it from the environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(Path(".run"), description="state folder: caches, logs, embedded servers' data")
+    catalog: Path = Field(
+        ROOT / "infra" / "catalogue.toml", description="TOML file that names models and nets"
+    )
+
+    redis_url: str = Field("redis://127.0.0.1:6390/0", description="control Redis: queues and jobs")
+    residual_redis_url: str = Field(
+        "redis://127.0.0.1:6391/0", description="residual Redis: tensors; never the control Redis"
+    )
+    s3_endpoint_url: str | None = Field(
+        None, description="S3 server, with the usual `AWS_*` credentials; unset: the embedded one"
+    )
+    lora_bucket: str = Field("loras", min_length=3, description="bucket that is the LoRA catalogue")
+    image_bucket: str = Field("images", min_length=3, description="bucket for pictures and control images")
+
+    api_host: str = Field("127.0.0.1", description="address the API and Flower listen on")
+    api_port: Port = Field(8080, description="port of the API")
+    api_processes: Count = Field(1, description="gunicorn processes of the API")
+    api_threads: Count = Field(32, description="threads of each API process")
+    api_event_streams: Count = Field(
+        24, description="event streams open at once per API process, fewer than its threads"
+    )
+    flower_port: Port = Field(5555, description="port of Flower")
+    s3_port: Port = Field(
+        8333,
+        description="port of the embedded S3 server; it also takes the next four, and each + 10000",
+    )
+    redis_port: Port = Field(6390, description="port of the embedded control Redis")
+    residual_redis_port: Port = Field(6391, description="port of the embedded residual Redis")
+    residual_redis_bytes: Count = Field(1 << 30, description="memory limit of the embedded residual Redis")
+
+    unet_workers: Count = Field(1, description="UNet worker processes of the local stack")
+    controlnet_workers: Count = Field(1, description="ControlNet worker processes of the local stack")
+    worker_models: Names = Field(
+        (),
+        description="models this UNet worker serves, comma separated; empty: the whole catalogue",
+    )
+    worker_nets: Names = Field(
+        (),
+        description="nets this ControlNet worker serves, comma separated; empty: the whole catalogue",
+    )
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?|mps)$", description="torch device of this worker")
+    threads_per_worker: Count = Field(1, description="CPU threads torch uses in a worker")
+    model_memory_bytes: Count = Field(
+        16 << 30, description="weights a worker keeps loaded; the least recently used go first"
+    )
+
+    job_timeout_s: Seconds = Field(600, description="a running job is failed after this long")
+    job_ttl_s: Count = Field(604_800, description="finished jobs and their events are kept this long")
+    lease_s: Seconds = Field(15, description="a worker that is silent this long has lost its job")
+    max_attempts: Count = Field(3, description="attempts at a job before it is failed")
+    heartbeat_s: Seconds = Field(2, description="how often a worker reports itself")
+    residual_wait_s: Seconds = Field(30, description="wait for one step's residuals before it is sent again")
+    residual_sends: Count = Field(3, description="how often one step is sent before the attempt ends")
+    residual_ttl_s: Count = Field(120, description="expiry of residuals and step requests")
+    input_ttl_s: Count = Field(900, description="expiry of embeddings and control images for the nets")
+
+    lora_cache_bytes: Count = Field(10 << 30, description="bound of a host's LoRA disk cache")
+    lora_wait_s: Seconds = Field(60, description="wait for a LoRA at its bound before the attempt ends")
+    max_lora_bytes: Count = Field(2 << 30, description="largest LoRA file that is accepted")
+
+    max_body_bytes: Count = Field(32 << 20, description="largest JSON body of a job")
+    max_side_px: Count = Field(2048, description="largest width and height of a picture")
+    max_steps: Count = Field(200, description="largest num_inference_steps")
+    max_images: Count = Field(8, description="largest num_images")
+    max_control_px: Count = Field(16 << 20, description="largest control image, in pixels")
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the environment; a bad or unknown ``SWIFT_*`` variable stops the start and names itself."""
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and value != ""
+    }
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = PREFIX + str(first["loc"][0]).upper()
+        if first["type"] == "extra_forbidden":
+            raise InvalidSetting(f"{variable} is no setting; the README lists them") from None
+        raise InvalidSetting(f"{variable}={first['input']!r}: {first['msg']}") from None
