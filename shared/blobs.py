@@ -14,6 +14,7 @@ from shared.errors import NotFound, SwiftError, Unavailable
 from shared.settings import Settings
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from types_boto3_s3 import S3Client
 
 
@@ -35,10 +36,14 @@ class Blob(NamedTuple):
 
 
 class Bucket:
-    """One bucket. Raises `NotFound`, `BlobChanged`, and `Unavailable` when S3 does not answer."""
+    """One bucket. Raises `NotFound`, `BlobChanged`, and `Unavailable` when S3 does not answer.
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    ``attempts`` at a request: health checks want the truth now, everybody else a restart bridged.
+    """
+
+    def __init__(self, settings: Settings, name: str, *, attempts: int = 5) -> None:
         self.name = name
+        self._attempts = attempts
         self._endpoint = settings.s3_endpoint_url or f"http://127.0.0.1:{settings.s3_port}"
 
     @cached_property
@@ -47,7 +52,7 @@ class Bucket:
         config = Config(
             connect_timeout=2,
             read_timeout=20,
-            retries={"mode": "standard", "total_max_attempts": 5},
+            retries={"mode": "standard", "total_max_attempts": self._attempts},
             max_pool_connections=64,
             s3={"addressing_style": "path"},
         )
@@ -76,6 +81,12 @@ class Bucket:
         """The bytes of an object."""
         with _translated(key):
             return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+    def open(self, key: str) -> tuple[int, "StreamingBody"]:
+        """The length of an object and its bytes as they come; the caller closes them."""
+        with _translated(key):
+            answer = self.client.get_object(Bucket=self.name, Key=key)
+        return answer["ContentLength"], answer["Body"]
 
     def head_bytes(self, key: str, count: int) -> bytes:
         """The first ``count`` bytes of an object."""
@@ -112,11 +123,11 @@ class Bucket:
             return False
         return True
 
-    def list(self, prefix: str = "") -> Iterator[Blob]:
-        """Every object under ``prefix``, by name; without metadata."""
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Blob]:
+        """Every object under ``prefix`` behind the key ``after``, by key; without metadata."""
         with _translated(prefix):
             for page in self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.name, Prefix=prefix
+                Bucket=self.name, Prefix=prefix, StartAfter=after
             ):
                 for item in page.get("Contents", []):
                     etag = item["ETag"].strip('"')

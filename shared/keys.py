@@ -1,4 +1,4 @@
-"""Names of every key in the control Redis, in one place so that none collide."""
+"""Names of every key in the control Redis and of our objects in S3, in one place so that none collide."""
 
 JOBS = "swift:jobs"  # sorted set: job ids by creation time
 UNSENT = "swift:jobs:unsent"  # sorted set: accepted, but not yet seen in a queue
@@ -44,3 +44,11 @@ def worker(name: str) -> str:
 def worker_metrics(name: str) -> str:
     """String with expiry: a process's metrics as Prometheus text."""
     return f"swift:metrics:{name}"
+
+
+# --- objects in the image bucket -----------------------------------------------------------------
+
+
+def control_key(sha256: str) -> str:
+    """PNG: a control image, named by the hash of its bytes."""
+    return f"control/{sha256}.png"

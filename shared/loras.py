@@ -36,9 +36,9 @@ def find_lora(bucket: Bucket, name: str) -> Blob:
         raise NotFound(f"there is no LoRA {name!r}") from None
 
 
-def list_loras(bucket: Bucket) -> Iterator[tuple[str, Blob]]:
-    """Every object of the bucket whose key is a LoRA's."""
-    for blob in bucket.list():
+def list_loras(bucket: Bucket, *, after: str | None = None) -> Iterator[tuple[str, Blob]]:
+    """Every object of the bucket whose key is a LoRA's, by key, behind the LoRA ``after``."""
+    for blob in bucket.list(after=lora_key(after) if after else ""):
         name = blob.key.removesuffix(SUFFIX)
         if name != blob.key and NAME.fullmatch(name):
             yield name, blob

@@ -212,6 +212,16 @@ class Receipt(Message):
     versions: dict[str, str]
 
 
+# --- what the control Redis carries ------------------------------------------------------------------
+
+
+class Prefetch(Message):
+    """Channel `shared.keys.PREFETCH`: an accepted job for ``model`` will want these LoRAs."""
+
+    model: str
+    loras: list[LoraRef]
+
+
 # --- what Celery carries ---------------------------------------------------------------------------
 
 
@@ -222,10 +232,10 @@ class GenerateJob(Message):
 
 
 class Attach(Message):
-    """A job is about to ask for ``net``: load it, fetch the inputs."""
+    """A job is about to ask for ``net``: load it, fetch the control image and embed it."""
 
     job_id: str
     attempt: str
     net: str
-    image: str  # keys of the inputs at the residual server
-    embeddings: str
+    image: str  # key of the preprocessed control image at the residual server
+    batch: int  # rows of the step requests that will follow

@@ -1,0 +1,51 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+PACKAGES = ("api", "workers", "shared", "infra")
+FILES = [path for package in PACKAGES for path in Path(package).rglob("*.py")]
+
+
+def test_the_floors_hold() -> None:
+    assert lint_imports(no_cache=True) == 0
+
+
+def test_packages_open_on_empty_files() -> None:
+    assert [path for path in FILES if path.name == "__init__.py" and path.read_text()] == []
+
+
+def test_no_file_hides_the_celery_library() -> None:
+    assert [path for path in FILES if path.name == "celery.py"] == []
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = [
+        str(path)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+    ]
+    # The local stack hands its own environment on to the processes it starts.
+    assert set(readers) <= {"shared/settings.py", "infra/local/environment.py"}
+
+
+def test_nothing_is_pickled() -> None:
+    names = ("pickle", "dill", "cloudpickle", "shelve", "marshal")
+    guilty = [
+        path
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import) and any(alias.name in names for alias in node.names)
+    ]
+    assert guilty == []
+
+
+@pytest.mark.parametrize("module", ["api.wsgi", "shared.jobs", "shared.blobs", "shared.queues"])
+def test_the_web_and_the_ground_do_not_load_torch(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'torch', 'numpy', 'diffusers'}} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

@@ -1,0 +1,46 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.residuals.wire import BadFrame, pack, unpack
+
+DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int8]
+
+
+@given(st.sampled_from(DTYPES), st.lists(st.integers(0, 5), max_size=4), st.integers(0, 2**31))
+def test_a_tensor_comes_back_bit_by_bit(dtype: torch.dtype, shape: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tensor = (torch.randn(shape, generator=generator) * 50).to(dtype)
+    head, back = unpack(pack({"step": 3}, tensor))
+    assert head == {"step": 3}
+    assert back is not None
+    assert (back.dtype, back.shape) == (tensor.dtype, tensor.shape)
+    assert torch.equal(back, tensor)
+
+
+def test_a_view_that_is_not_contiguous_is_sent_whole() -> None:
+    view = torch.arange(24.0).reshape(2, 3, 4).permute(2, 0, 1)[::2]
+    back = unpack(pack({}, view))[1]
+    assert back is not None
+    assert torch.equal(back, view)
+
+
+def test_a_frame_may_carry_no_tensor() -> None:
+    assert unpack(pack({"error": "x"})) == ({"error": "x"}, None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"short", b"SDT1\xff\xff\xff\xff{}", b"XXXX\x02\x00\x00\x00{}", b"SDT1\x02\x00\x00\x00[]"],
+)
+def test_rubbish_is_no_frame(value: bytes) -> None:
+    with pytest.raises(BadFrame):
+        unpack(value)
+
+
+@given(st.integers(0, 200))
+def test_a_cut_frame_is_refused(length: int) -> None:
+    frame = pack({"a": 1}, torch.ones(50))
+    with pytest.raises(BadFrame):
+        unpack(frame[: min(length, len(frame) - 1)])

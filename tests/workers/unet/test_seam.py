@@ -1,0 +1,80 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.tiny_models import LAYOUTS, make_net, make_unet
+from workers.controlnet.nets import Net
+from workers.residuals.messages import MID
+from workers.unet.seam import decode, encode
+
+SIZES = [(16, 16), (12, 20), (11, 13)]  # the last two are not divisible by what the UNet halves
+
+
+class Given:
+    """Residuals that are already there; it notes the order in which they are asked for."""
+
+    def __init__(self, tensors: dict[int, Tensor]) -> None:
+        self.tensors = tensors
+        self.asked: list[int] = []
+
+    def mid(self) -> Tensor:
+        self.asked.append(MID)
+        return self.tensors[MID]
+
+    def down(self, index: int) -> Tensor:
+        self.asked.append(index)
+        return self.tensors[index]
+
+
+def inputs(size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 4, *size, generator=generator)
+    embeddings = torch.randn(2, 32, 128, generator=generator)
+    return x, torch.tensor(601), embeddings
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_encode_and_decode_are_the_forward_bit_by_bit(layout: str, size: tuple[int, int]) -> None:
+    unet, (x, t, embeddings) = make_unet(layout), inputs(size)
+    with torch.inference_mode():
+        whole = unet(x, t, encoder_hidden_states=embeddings, return_dict=False)[0]
+        cut = decode(unet, encode(unet, x, t, embeddings), None)
+    assert torch.equal(cut, whole)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: tuple[int, int]) -> None:
+    unet: Any = make_unet(layout)
+    net, (x, t, embeddings) = make_net(unet), inputs(size)
+    image = torch.rand(1, 3, 4 * size[0], 4 * size[1], generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        down, mid = net(
+            x,
+            t,
+            encoder_hidden_states=embeddings,
+            controlnet_cond=torch.cat([image] * 2),
+            conditioning_scale=0.7,
+            return_dict=False,
+        )
+        whole = unet(
+            x,
+            t,
+            encoder_hidden_states=embeddings,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=mid,
+            return_dict=False,
+        )[0]
+        served = Net("net", net)
+        ours = dict(served.residuals(x, t, embeddings, served.embed(image, 2), 0.7))
+        given = Given(ours)
+        cut = decode(unet, encode(unet, x, t, embeddings), given)
+    assert all(torch.equal(ours[i], residual) for i, residual in enumerate(down))
+    assert torch.equal(ours[MID], mid)
+    assert torch.equal(cut, whole)
+    # The net hands over in the order in which the decoder asks: deepest first.
+    assert given.asked == list(ours)
+    assert given.asked == [MID, *reversed(range(len(down)))]

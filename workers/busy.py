@@ -1,0 +1,48 @@
+"""How busy a device is: the share of the last minute spent inside ``with busy:``."""
+
+import threading
+import time
+from collections import deque
+from types import TracebackType
+
+WINDOW_S = 60.0
+
+
+class BusyShare:
+    """Counts time spent inside; one entrant at a time is the normal case, more count once."""
+
+    def __init__(self) -> None:
+        self._spans: deque[tuple[float, float]] = deque()
+        self._since = 0.0
+        self._inside = 0
+        self._born = time.monotonic()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._since = time.monotonic()
+            self._inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._spans.append((self._since, time.monotonic()))
+                self._forget(time.monotonic() - WINDOW_S)
+
+    def share(self) -> float:
+        """0 to 1, over the last minute or since the start."""
+        now = time.monotonic()
+        begin = max(self._born, now - WINDOW_S)
+        with self._lock:
+            self._forget(begin)
+            spans = [*self._spans, (self._since, now)] if self._inside else list(self._spans)
+        busy = sum(end - max(start, begin) for start, end in spans)
+        return round(min(busy / max(now - begin, 1e-6), 1.0), 4)
+
+    def _forget(self, before: float) -> None:
+        while self._spans and self._spans[0][1] < before:
+            self._spans.popleft()

@@ -1,0 +1,66 @@
+"""The ControlNet worker's Celery app: ``celery -A workers.controlnet.app worker --pool=threads``.
+
+Celery carries the attachments; the steps themselves come through the residual transport.
+"""
+
+from typing import Any
+
+from celery.signals import worker_init, worker_shutdown
+
+from shared.catalogue import read_catalogue
+from shared.connections import control_redis, residual_redis
+from shared.messages import Attach
+from shared.queues import ATTACH, make_celery, net_queue
+from shared.settings import read_settings
+from workers.controlnet.nets import Net, load_net
+from workers.controlnet.serve import Server
+from workers.heartbeat import Reporter
+from workers.process import choose, prepare_process, worker_name
+from workers.resident import Residents
+from workers.residuals.transport import Transport
+from workers.weights import find_source
+
+settings = read_settings()
+catalogue = read_catalogue(settings.catalog)
+served = choose("SWIFT_WORKER_NETS", settings.worker_nets, list(catalogue.controlnets))
+app = make_celery(settings, queues=[net_queue(net) for net in served])
+
+
+def _load(name: str) -> Net:
+    entry = catalogue.controlnets[name]
+    dtype = entry.dtype or catalogue.models[entry.model].dtype
+    return load_net(name, find_source(settings.catalog, entry.source), dtype, settings.device)
+
+
+nets: Residents[Net] = Residents(_load, settings.model_memory_bytes)
+server = Server(served, nets, Transport(residual_redis(settings), settings))
+
+
+@worker_init.connect
+def _start(sender: Any = None, **_: object) -> None:
+    prepare_process(settings)
+    with nets.use(served[0]):  # one net is warm before the first job
+        pass
+    server.start(worker_name(sender))
+    reporter = Reporter(
+        control_redis(settings),
+        settings,
+        name=worker_name(sender),
+        kind="controlnet",
+        serves=served,
+        loaded=nets.names,
+        doing=server.doing,
+        busy_share=server.busy.share,
+    )
+    reporter.start()
+
+    @worker_shutdown.connect(weak=False)
+    def _end(**_: object) -> None:
+        server.stop()
+        reporter.stop()
+
+
+@app.task(name=ATTACH)
+def attach(payload: dict[str, Any]) -> None:
+    """Be ready for a job's steps."""
+    server.attach(Attach.model_validate(payload))

@@ -1,0 +1,34 @@
+"""What every worker process does first: threads, logging, its name, what it serves."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+
+from shared.errors import InvalidSetting
+from shared.settings import Settings
+
+
+def prepare_process(settings: Settings) -> None:
+    """Set torch's threads and quiet the libraries' progress bars."""
+    torch.set_num_threads(settings.threads_per_worker)
+    diffusers_logging.disable_progress_bar()
+    diffusers_logging.set_verbosity_error()
+    logging.getLogger("workers").setLevel(logging.INFO)
+
+
+def worker_name(sender: Any) -> str:
+    """The Celery node name, for example ``unet1@host``: the same in Flower and in the fleet view."""
+    return str(getattr(sender, "hostname", sender))
+
+
+def choose(variable: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The part of the catalogue that this worker serves; raises `InvalidSetting`."""
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        raise InvalidSetting(
+            f"{variable}: {', '.join(unknown)} not in the catalogue; it has {', '.join(known)}"
+        )
+    return list(wanted or known)

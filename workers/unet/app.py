@@ -1,0 +1,99 @@
+"""The UNet worker's Celery app: ``celery -A workers.unet.app worker --pool=threads --concurrency=1``."""
+
+from typing import Any
+
+from celery import Task
+from celery.signals import worker_init, worker_shutdown
+
+from shared.blobs import Bucket
+from shared.catalogue import read_catalogue
+from shared.connections import control_redis, residual_redis
+from shared.jobs import JobStore
+from shared.messages import Attach, GenerateJob
+from shared.queues import ATTACH, GENERATE, make_celery, net_queue, unet_queue
+from shared.settings import read_settings
+from workers.busy import BusyShare
+from workers.heartbeat import Reporter
+from workers.lora.cache import LoraCache
+from workers.process import choose, prepare_process, worker_name
+from workers.resident import Residents
+from workers.residuals.transport import Transport
+from workers.unet import prefetch
+from workers.unet.draw import draw, is_retryable
+from workers.unet.models import BaseModel, load_model
+from workers.unet.recovery import recover
+from workers.unet.worker import UNetWorker
+from workers.weights import find_source
+
+#: An attachment nobody took in this time is of no use any more.
+ATTACH_EXPIRES_S = 60
+
+settings = read_settings()
+catalogue = read_catalogue(settings.catalog)
+served = choose("SWIFT_WORKER_MODELS", settings.worker_models, list(catalogue.models))
+app = make_celery(settings, queues=[unet_queue(model) for model in served])
+
+
+def _load(name: str) -> BaseModel:
+    entry = catalogue.models[name]
+    return load_model(name, find_source(settings.catalog, entry.source), entry.dtype, settings.device)
+
+
+def _send_attach(message: Attach) -> None:
+    app.send_task(ATTACH, args=[message.model_dump()], queue=net_queue(message.net), expires=ATTACH_EXPIRES_S)
+
+
+redis = control_redis(settings)
+worker = UNetWorker(
+    settings=settings,
+    jobs=JobStore(redis, settings),
+    images=Bucket(settings, settings.image_bucket),
+    loras=LoraCache(
+        settings.home / "loras",
+        settings.lora_cache_bytes,
+        Bucket(settings, settings.lora_bucket),
+        settings.lora_wait_s,
+    ),
+    models=Residents(_load, settings.model_memory_bytes),
+    transport=Transport(residual_redis(settings), settings),
+    send_attach=_send_attach,
+    busy=BusyShare(),
+)
+doing: list[str] = []
+
+
+@worker_init.connect
+def _start(sender: Any = None, **_: object) -> None:
+    prepare_process(settings)
+    default = catalogue.default_model
+    with worker.models.use(default if default in served else served[0]):
+        pass  # warm before the first job
+    prefetch.listen(redis, worker.loras, served)
+    reporter = Reporter(
+        redis,
+        settings,
+        name=worker_name(sender),
+        kind="unet",
+        serves=served,
+        loaded=worker.models.names,
+        doing=lambda: list(doing),
+        busy_share=worker.busy.share,
+        chores=[lambda: recover(app, worker.jobs)],
+    )
+    reporter.start()
+    worker_shutdown.connect(lambda **_: reporter.stop(), weak=False)
+
+
+@app.task(name=GENERATE, bind=True, max_retries=None)
+def generate(self: Task, payload: dict[str, Any]) -> str:
+    """Draw a job; what may succeed on another attempt goes back into the queue."""
+    job_id = GenerateJob.model_validate(payload).job_id
+    doing.append(job_id)
+    try:
+        return draw(worker, job_id, str(self.request.hostname))
+    except Exception as error:
+        if is_retryable(error):
+            raise self.retry(exc=error, countdown=1 + self.request.retries) from error
+        raise
+    finally:
+        doing.remove(job_id)

@@ -1,0 +1,22 @@
+"""Classifier-free guidance (Ho & Salimans 2022)."""
+
+import torch
+from torch import Tensor
+
+
+def is_guided(scale: float) -> bool:
+    """Whether the unconditional half is computed at all, as diffusers decides it."""
+    return scale > 1
+
+
+def doubled(latents: Tensor, scale: float) -> Tensor:
+    """Latents for both halves, unconditional first: ``(b, …)`` to ``(2b, …)`` when guided."""
+    return torch.cat([latents] * 2) if is_guided(scale) else latents
+
+
+def guide(prediction: Tensor, scale: float) -> Tensor:
+    """Join the halves (eq. 6): ``(2b, c, h/f, w/f)`` to ``(b, c, h/f, w/f)`` when guided."""
+    if not is_guided(scale):
+        return prediction
+    uncond, cond = prediction.chunk(2)
+    return uncond + scale * (cond - uncond)

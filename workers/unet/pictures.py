@@ -1,0 +1,48 @@
+"""From latents to PNG files that carry their own request and receipt."""
+
+import hashlib
+import io
+from typing import Any
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from shared.messages import JobSpec, Receipt
+from workers.unet.models import BaseModel
+
+
+@torch.inference_mode()
+def decode_latents(model: BaseModel, latents: Tensor) -> list[Image.Image]:
+    """Decode ``(n, c, h/f, w/f)`` as the diffusers pipeline does."""
+    vae = model.pipe.vae
+    pixels = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+    images: list[Image.Image] = model.pipe.image_processor.postprocess(
+        pixels, output_type="pil", do_denormalize=[True] * len(latents)
+    )
+    return images
+
+
+def encode_png(image: Image.Image, spec: JobSpec, receipt: Receipt, index: int) -> bytes:
+    """The PNG of picture ``index``, with request, receipt and index in its text chunks."""
+    info = PngInfo()
+    info.add_itxt("request", spec.model_dump_json())
+    info.add_itxt("receipt", receipt.model_dump_json())
+    info.add_itxt("picture", str(index))
+    file = io.BytesIO()
+    image.save(file, format="PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_control_image(data: bytes, model: BaseModel, size: tuple[int, int]) -> Tensor:
+    """A stored control image as the nets take it, ``(1, 3, h, w)`` in 0..1, resized as diffusers does."""
+    width, height = size
+    processor: Any = model.control_images
+    pixels: Tensor = processor.preprocess(Image.open(io.BytesIO(data)), height=height, width=width)
+    return pixels.to(torch.float32)

@@ -1,0 +1,22 @@
+"""From words to embeddings, by diffusers' own ``encode_prompt``."""
+
+import torch
+from torch import Tensor
+
+from shared.messages import JobSpec
+from workers.unet.guidance import is_guided
+from workers.unet.models import BaseModel
+
+
+@torch.inference_mode()
+def encode_prompt(model: BaseModel, spec: JobSpec) -> Tensor:
+    """Embeddings of all rows of a step, ``(2n, tokens, d)`` when guided (unconditional first)."""
+    guided = is_guided(spec.guidance_scale)
+    cond, uncond = model.pipe.encode_prompt(
+        spec.prompt,
+        model.pipe.device,
+        spec.num_images,
+        guided,
+        negative_prompt=spec.negative_prompt or None,
+    )
+    return torch.cat([uncond, cond]) if guided else cond

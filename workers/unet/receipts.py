@@ -1,0 +1,52 @@
+"""Writes the receipt: everything that decided the pixels."""
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+from shared.messages import JobSpec, LoraReceipt, NetReceipt, Receipt
+from workers.unet.models import BaseModel
+
+LIBRARIES = ("swiftdiffusion", "torch", "diffusers", "transformers", "peft")
+
+
+def write_receipt(
+    spec: JobSpec,
+    model: BaseModel,
+    *,
+    scheduler: Any,
+    size: tuple[int, int],
+    net_hashes: dict[str, str],
+    loras: list[LoraReceipt],
+) -> Receipt:
+    """The receipt of a finished job; ``net_hashes`` are those of the workers that served it."""
+    return Receipt(
+        model=spec.model,
+        model_sha256=model.sha256,
+        prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt,
+        width=size[0],
+        height=size[1],
+        num_inference_steps=spec.num_inference_steps,
+        guidance_scale=spec.guidance_scale,
+        scheduler=spec.scheduler,
+        scheduler_config=json.loads(scheduler.to_json_string()),
+        seed=spec.seed,
+        num_images=spec.num_images,
+        controlnets=[
+            NetReceipt(
+                name=net.name,
+                sha256=net_hashes.get(net.name, ""),
+                image=net.image,
+                conditioning_scale=net.conditioning_scale,
+                guidance_start=net.guidance_start,
+                guidance_end=net.guidance_end,
+            )
+            for net in spec.controlnets
+        ],
+        loras=loras,
+        lora_loading=spec.lora_loading,
+        device=model.pipe.device.type,
+        dtype=str(model.pipe.unet.dtype).removeprefix("torch."),
+        versions={library: version(library) for library in LIBRARIES},
+    )

@@ -1,0 +1,15 @@
+"""Makes the scheduler of a job: a diffusers class on the model's own scheduler config."""
+
+from typing import Any
+
+import diffusers
+
+from shared.schedulers import SCHEDULERS
+
+
+def make_scheduler(name: str, config: Any, steps: int, device: str) -> Any:
+    """A fresh scheduler with its timesteps set, as ``CLASS.from_config(config, **options)`` makes it."""
+    kind = SCHEDULERS[name]
+    scheduler = getattr(diffusers, kind.name).from_config(config, **kind.options)
+    scheduler.set_timesteps(steps, device=device)
+    return scheduler

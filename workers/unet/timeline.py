@@ -1,0 +1,28 @@
+"""Where a job's time went: spans by name, in seconds since the epoch."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shared.messages import Span
+
+
+class Timeline:
+    """Collects the spans of one attempt."""
+
+    def __init__(self, worker: str) -> None:
+        self.spans: list[Span] = []
+        self._worker = worker
+
+    @contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        """Measure the block."""
+        start = time.time()
+        try:
+            yield
+        finally:
+            self.add(name, start, time.time())
+
+    def add(self, name: str, start_s: float, end_s: float, worker: str | None = None) -> None:
+        """Add a span that was measured elsewhere."""
+        self.spans.append(Span(name=name, start_s=start_s, end_s=end_s, worker=worker or self._worker))

@@ -1,0 +1,85 @@
+"""Keeps an attempt alive beside the loop: renews the lease, tells progress, hears of a cancel.
+
+The loop never waits for Redis: it hands its news to this thread and looks at what came back.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from redis.exceptions import RedisError
+
+from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled, SwiftError
+from shared.jobs import Attempt
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Makes a rough picture (base64 PNG) of how far the job is; only called when somebody looks.
+Preview = Callable[[], str]
+
+
+class Watch:
+    """``with Watch(…) as watch:`` holds the lease for as long as the block runs."""
+
+    def __init__(self, attempt: Attempt, settings: Settings) -> None:
+        self._attempt = attempt
+        self._deadline = time.monotonic() + settings.job_timeout_s
+        self._timeout_s = settings.job_timeout_s
+        self._renew_s = settings.lease_s / 3
+        self._order: SwiftError | None = None
+        self._news: tuple[int, int, Preview] | None = None
+        self._closed = False
+        self._wake = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise what shall stop the job: `JobCancelled`, `AttemptLost` or `DeadlineExceeded`."""
+        if self._order is not None:
+            raise self._order
+        if time.monotonic() > self._deadline:
+            raise DeadlineExceeded(f"the job ran longer than {self._timeout_s:.0f} s")
+
+    def progress(self, step: int, total: int, preview: Preview) -> None:
+        """Tell how far the job is; returns at once, a newer message replaces one not yet told."""
+        with self._wake:
+            self._news = (step, total, preview)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closed or self._news, timeout=self._renew_s)
+                news, self._news = self._news, None
+                if self._closed and news is None:
+                    return
+            try:
+                self._tell(news)
+            except (JobCancelled, AttemptLost) as order:
+                self._order = order
+                return
+            except RedisError:
+                log.warning("control Redis does not answer; the lease may run out")
+
+    def _tell(self, news: tuple[int, int, Preview] | None) -> None:
+        if news is None:
+            self._attempt.advance()
+            return
+        step, total, preview = news
+        self._attempt.advance(step, total)
+        if self._attempt.watched():
+            self._attempt.preview(preview(), step)

@@ -1,0 +1,27 @@
+"""What one UNet worker has at hand, made once per process."""
+
+from dataclasses import dataclass
+
+from shared.blobs import Bucket
+from shared.jobs import JobStore
+from shared.settings import Settings
+from workers.busy import BusyShare
+from workers.lora.cache import LoraCache
+from workers.resident import Residents
+from workers.residuals.transport import Transport
+from workers.unet.models import BaseModel
+from workers.unet.nets import SendAttach
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetWorker:
+    """The collaborators of `workers.unet.draw`."""
+
+    settings: Settings
+    jobs: JobStore
+    images: Bucket
+    loras: LoraCache
+    models: Residents[BaseModel]
+    transport: Transport
+    send_attach: SendAttach
+    busy: BusyShare
