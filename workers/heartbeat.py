@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
@@ -24,42 +25,24 @@ log = logging.getLogger(__name__)
 GRACE_BEATS = 4
 
 
+@dataclass(kw_only=True)
 class Reporter:
     """Says every ``heartbeat_s`` what the worker serves, has loaded and is doing."""
 
-    def __init__(
-        self,
-        redis: "Redis",
-        settings: Settings,
-        *,
-        name: str,
-        kind: Literal["unet", "controlnet"],
-        serves: Sequence[str],
-        loaded: Callable[[], list[str]],
-        doing: Callable[[], list[str]],
-        busy_share: Callable[[], float],
-        chores: Sequence[Callable[[], None]] = (),
-    ) -> None:
-        self._redis = redis
-        self._settings = settings
-        self._chores = chores
+    redis: "Redis"
+    settings: Settings
+    name: str
+    kind: Literal["unet", "controlnet"]
+    serves: list[str]
+    loaded: Callable[[], list[str]]
+    doing: Callable[[], list[str]]
+    busy_share: Callable[[], float]
+    chores: Sequence[Callable[[], None]] = ()
+
+    def __post_init__(self) -> None:
+        self._started_at = time.time()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-        started = time.time()
-        self._report = lambda: Heartbeat(
-            name=name,
-            kind=kind,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            device=settings.device,
-            serves=list(serves),
-            loaded=loaded(),
-            doing=doing(),
-            busy_share=busy_share(),
-            started_at=started,
-            version=version("swiftdiffusion"),
-        )
-        self._name = name
 
     def start(self) -> None:
         """Begin to report."""
@@ -70,18 +53,33 @@ class Reporter:
         self._stop.set()
         self._thread.join(timeout=5)
         try:
-            fleet.leave(self._redis, self._name)
+            fleet.leave(self.redis, self.name)
         except RedisError:
             log.warning("could not sign off; the report expires by itself")
 
     def _run(self) -> None:
-        ttl_s = self._settings.heartbeat_s * GRACE_BEATS
+        ttl_s = self.settings.heartbeat_s * GRACE_BEATS
         while not self._stop.is_set():
             try:
-                fleet.beat(self._redis, self._report(), ttl_s)
-                metrics.publish(self._redis, self._name, ttl_s)
-                for chore in self._chores:
+                fleet.beat(self.redis, self._report(), ttl_s)
+                metrics.publish(self.redis, self.name, ttl_s)
+                for chore in self.chores:
                     chore()
             except Exception:
                 log.exception("heartbeat failed; trying again")
-            self._stop.wait(self._settings.heartbeat_s)
+            self._stop.wait(self.settings.heartbeat_s)
+
+    def _report(self) -> Heartbeat:
+        return Heartbeat(
+            name=self.name,
+            kind=self.kind,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            device=self.settings.device,
+            serves=self.serves,
+            loaded=self.loaded(),
+            doing=self.doing(),
+            busy_share=self.busy_share(),
+            started_at=self._started_at,
+            version=version("swiftdiffusion"),
+        )

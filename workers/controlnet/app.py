@@ -43,8 +43,8 @@ def _start(sender: Any = None, **_: object) -> None:
         pass
     server.start(worker_name(sender))
     reporter = Reporter(
-        control_redis(settings),
-        settings,
+        redis=control_redis(settings),
+        settings=settings,
         name=worker_name(sender),
         kind="controlnet",
         serves=served,

@@ -36,7 +36,7 @@ def pack(head: dict[str, Any], tensor: Tensor | None = None) -> bytes:
     if tensor is not None:
         flat = tensor.detach().to("cpu").contiguous()
         head = {**head, "dtype": _NAMES[flat.dtype], "shape": list(flat.shape)}
-        data = memoryview(flat.flatten().view(torch.uint8).numpy()).cast("B")
+        data = _bytes_of(flat)
     text = json.dumps(head, separators=(",", ":")).encode()
     return b"".join((_PREFIX.pack(MAGIC, len(text)), text, data))
 
@@ -59,7 +59,13 @@ def unpack(value: bytes) -> tuple[dict[str, Any], Tensor | None]:
             raise BadFrame(f"{len(data)} bytes are no {dtype} of shape {shape}")
         tensor = torch.empty(shape, dtype=dtype)
         if len(data):
-            memoryview(tensor.view(-1).view(torch.uint8).numpy())[:] = data
+            _bytes_of(tensor)[:] = data
         return head, tensor
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise BadFrame(f"a value that is no frame: {error}") from error
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous tensor on the CPU."""
+    array: Any = tensor.flatten().view(torch.uint8).numpy()
+    return memoryview(array)

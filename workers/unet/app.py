@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from celery import Task
 from celery.signals import worker_init, worker_shutdown
 
 from shared.blobs import Bucket
@@ -70,8 +69,8 @@ def _start(sender: Any = None, **_: object) -> None:
         pass  # warm before the first job
     prefetch.listen(redis, worker.loras, served)
     reporter = Reporter(
-        redis,
-        settings,
+        redis=redis,
+        settings=settings,
         name=worker_name(sender),
         kind="unet",
         serves=served,
@@ -85,7 +84,7 @@ def _start(sender: Any = None, **_: object) -> None:
 
 
 @app.task(name=GENERATE, bind=True, max_retries=None)
-def generate(self: Task, payload: dict[str, Any]) -> str:
+def generate(self: Any, payload: dict[str, Any]) -> str:
     """Draw a job; what may succeed on another attempt goes back into the queue."""
     job_id = GenerateJob.model_validate(payload).job_id
     doing.append(job_id)

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared import keys
 from shared.messages import Prefetch
@@ -22,7 +22,7 @@ def listen(redis: "Redis", cache: LoraCache, models: list[str]) -> None:
 def _listen(redis: "Redis", cache: LoraCache, models: list[str]) -> None:
     while True:
         try:
-            pubsub = redis.pubsub(ignore_subscribe_messages=True)
+            pubsub: Any = redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
             pubsub.subscribe(keys.PREFETCH)
             while True:
                 message = pubsub.get_message(timeout=10.0)

@@ -44,4 +44,4 @@ class Previewer:
         pixels = vae.decode(even / vae.config.scaling_factor, return_dict=False)[0]
         rgb = (pixels.float().mean(dim=(2, 3)).cpu() / 2 + 0.5).clamp(0, 1)
         inputs = torch.cat([colours, torch.ones(PATCHES, 1)], dim=1)
-        return torch.linalg.lstsq(inputs, rgb).solution
+        return torch.as_tensor(torch.linalg.lstsq(inputs, rgb).solution)

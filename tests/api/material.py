@@ -1,0 +1,78 @@
+"""What tests of the web send: pictures, LoRA files, and the end of a job."""
+
+import base64
+import json
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from shared.jobs import Attempt
+from shared.messages import JobSpec, LoraLoading, Picture, Receipt, Span
+
+
+def picture(size: tuple[int, int] = (64, 64), format: str = "PNG", **options: Any) -> bytes:
+    """A still picture whose pixels differ."""
+    gradient = Image.linear_gradient("L").resize(size)
+    file = BytesIO()
+    Image.merge("RGB", [gradient, gradient.rotate(90), gradient]).save(file, format, **options)
+    return file.getvalue()
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def edge(image: str | None = None, **more: Any) -> dict[str, Any]:
+    """A ControlNet of the embedded catalogue, as a request names it."""
+    return {"name": "edge", "image": image or base64_of(picture()), **more}
+
+
+def safetensors(tensors: dict[str, list[int]]) -> bytes:
+    """A file of fp32 zeros in the given shapes."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, shape in tensors.items():
+        size = 4
+        for side in shape:
+            size *= side
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(end)
+
+
+def lora(rank: int = 4) -> bytes:
+    """A LoRA of one module in PEFT's form."""
+    module = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    return safetensors({f"{module}.lora_A.weight": [rank, 32], f"{module}.lora_B.weight": [32, rank]})
+
+
+def receipt_of(spec: JobSpec) -> Receipt:
+    return Receipt(
+        model=spec.model,
+        model_sha256="0" * 64,
+        prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt,
+        width=64,
+        height=64,
+        num_inference_steps=spec.num_inference_steps,
+        guidance_scale=spec.guidance_scale,
+        scheduler=spec.scheduler,
+        scheduler_config={},
+        seed=spec.seed,
+        num_images=spec.num_images,
+        controlnets=[],
+        loras=[],
+        lora_loading=LoraLoading(),
+        device="cpu",
+        dtype="float32",
+        versions={},
+    )
+
+
+def succeed(attempt: Attempt, pictures: list[Picture]) -> None:
+    """End a job as a worker does."""
+    start = attempt.job.created_at
+    span = Span(name="denoise", start_s=start + 0.5, end_s=start + 1.25, worker="unet-1")
+    attempt.succeed(pictures, receipt_of(attempt.job.spec), [span])

@@ -1,0 +1,198 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from api.services import Services
+from api.submit import resolve
+from shared.catalogue import Catalogue, ModelEntry, NetEntry
+from shared.errors import InvalidRequest
+from shared.messages import MAX_SEED, JobRequest
+from tests.api.material import edge, lora
+
+
+def refusal(client: FlaskClient, **request: Any) -> dict[str, Any]:
+    """The problem that a bad job is refused with; nothing of it may be stored."""
+    answer = client.post("/v1/jobs", json={"prompt": "a cat", **request})
+    assert answer.status_code == 422
+    assert answer.content_type == "application/problem+json"
+    assert client.get("/v1/jobs").json["jobs"] == []
+    problem: dict[str, Any] = answer.json
+    return problem
+
+
+def test_a_prompt_alone_gets_the_models_own_defaults(services: Services) -> None:
+    spec = resolve(JobRequest(prompt="a cat"), services)
+    model = services.catalogue.models["emoji-sd"]
+    assert (spec.model, spec.scheduler) == ("emoji-sd", model.scheduler)
+    assert (spec.num_inference_steps, spec.guidance_scale) == (model.num_inference_steps, model.guidance_scale)
+    assert (spec.width, spec.height) == (None, None)
+    assert 0 <= spec.seed < 2**32
+
+
+def test_the_catalogues_size_is_the_default_when_it_has_one(services: Services) -> None:
+    catalogue = Catalogue(default_model="m", models={"m": ModelEntry(source="hub:x/y", width=768, height=512)})
+    spec = resolve(JobRequest(prompt="a cat", width=256), replace(services, catalogue=catalogue))
+    assert (spec.width, spec.height) == (256, 512)
+
+
+def test_zero_guidance_is_kept(services: Services) -> None:
+    assert resolve(JobRequest(prompt="a cat", guidance_scale=0), services).guidance_scale == 0
+
+
+def test_an_unknown_field_is_refused_by_its_name(client: FlaskClient) -> None:
+    problem = refusal(client, steps=3)
+    assert problem["field"] == "steps"
+    assert problem["detail"] == "steps: unknown field"
+
+
+def test_an_unknown_field_of_a_net_is_refused_by_its_path(client: FlaskClient) -> None:
+    assert refusal(client, controlnets=[edge(strength=1)])["field"] == "controlnets.0.strength"
+
+
+def test_every_field_at_fault_is_named(client: FlaskClient) -> None:
+    problem = refusal(client, width=63, guidance_scale=-1)
+    assert {error["field"] for error in problem["errors"]} == {"width", "guidance_scale"}
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones(client: FlaskClient) -> None:
+    problem = refusal(client, model="sdxl")
+    assert problem["field"] == "model"
+    assert "sdxl" in problem["detail"]
+    assert "emoji-sd" in problem["detail"]
+
+
+def test_an_unknown_scheduler_is_refused_with_the_known_ones(client: FlaskClient) -> None:
+    problem = refusal(client, scheduler="plms")
+    assert problem["field"] == "scheduler"
+    assert "ddim" in problem["detail"]
+    assert "unipc" in problem["detail"]
+
+
+def test_an_unknown_net_is_refused_with_the_known_ones(client: FlaskClient) -> None:
+    problem = refusal(client, controlnets=[edge() | {"name": "canny"}])
+    assert problem["field"] == "controlnets.0.name"
+    assert "edge" in problem["detail"]
+
+
+def test_a_net_of_another_model_is_refused_naming_both(services: Services) -> None:
+    catalogue = Catalogue(
+        default_model="a",
+        models={"a": ModelEntry(source="hub:x/a"), "b": ModelEntry(source="hub:x/b")},
+        controlnets={"edge": NetEntry(source="hub:x/edge", model="b")},
+    )
+    client = create_app(replace(services, catalogue=catalogue)).test_client()
+    problem = refusal(client, controlnets=[edge()])
+    assert problem["field"] == "controlnets.0.name"
+    assert "'a'" in problem["detail"]
+    assert "'b'" in problem["detail"]
+
+
+def test_the_same_net_twice_is_refused(client: FlaskClient) -> None:
+    assert refusal(client, controlnets=[edge(), edge()])["field"] == "controlnets.1.name"
+
+
+def test_an_unknown_lora_is_refused_with_the_known_ones(client: FlaskClient, services: Services) -> None:
+    services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
+    problem = refusal(client, loras=[{"name": "anime"}, {"name": "paper"}])
+    assert problem["field"] == "loras.1.name"
+    assert "paper" in problem["detail"]
+    assert "anime" in problem["detail"]
+
+
+def test_an_unknown_lora_among_very_many_names_only_the_first_dozens(
+    client: FlaskClient, services: Services
+) -> None:
+    for i in range(40):
+        services.loras.put(f"lora-{i:02}.safetensors", b"", content_type="application/octet-stream")
+    detail = refusal(client, loras=[{"name": "paper"}])["detail"]
+    assert "lora-00" in detail
+    assert "lora-39" not in detail
+    assert "/v1/loras" in detail
+
+
+@pytest.mark.parametrize("name", ["../secrets", "", "a/b", "x" * 200])
+def test_a_lora_name_that_cannot_be_one_is_refused(client: FlaskClient, name: str) -> None:
+    assert refusal(client, loras=[{"name": name}])["field"] == "loras.0.name"
+
+
+def test_the_same_lora_twice_is_refused(client: FlaskClient, services: Services) -> None:
+    services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
+    problem = refusal(client, loras=[{"name": "anime"}, {"name": "anime", "scale": 0.5}])
+    assert problem["field"] == "loras.1.name"
+
+
+def test_a_lora_over_the_limit_is_refused(services: Services) -> None:
+    services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
+    tight = replace(services, settings=services.settings.model_copy(update={"max_lora_bytes": 100}))
+    assert refusal(create_app(tight).test_client(), loras=[{"name": "anime"}])["field"] == "loras.0.name"
+
+
+def test_a_lora_is_resolved_to_the_version_that_is_there_now(services: Services) -> None:
+    etag = services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
+    request = JobRequest.model_validate({"prompt": "a cat", "loras": [{"name": "anime", "scale": 0.5}]})
+    (ref,) = resolve(request, services).loras
+    assert (ref.name, ref.etag, ref.size_bytes, ref.scale) == ("anime", etag, len(lora()), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("width", 65),
+        ("height", 0),
+        ("width", 2056),
+        ("height", 1_000_000),
+        ("num_inference_steps", 0),
+        ("num_inference_steps", 201),
+        ("guidance_scale", -0.5),
+        ("guidance_scale", 101),
+        ("guidance_scale", "NaN"),
+        ("num_images", 0),
+        ("num_images", 9),
+        ("seed", -1),
+        ("seed", MAX_SEED + 1),
+        ("prompt", None),
+        ("prompt", "x" * 10_001),
+        ("controlnets", [{}] * 9),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_by_its_field(client: FlaskClient, field: str, value: Any) -> None:
+    problem = refusal(client, **{field: value})
+    assert problem["field"].split(".")[0] == field
+    assert field in problem["detail"]
+
+
+def test_a_limit_of_the_operator_is_told(client: FlaskClient) -> None:
+    assert refusal(client, num_inference_steps=1000)["detail"] == "num_inference_steps is 1000, the limit is 200"
+
+
+def test_the_last_pictures_seed_must_be_one_too(services: Services) -> None:
+    assert resolve(JobRequest(prompt="a cat", seed=MAX_SEED), services).seed == MAX_SEED
+    with pytest.raises(InvalidRequest, match="seed"):
+        resolve(JobRequest(prompt="a cat", seed=MAX_SEED, num_images=2), services)
+
+
+def test_a_net_that_ends_before_it_starts_is_refused(client: FlaskClient) -> None:
+    problem = refusal(client, controlnets=[edge(guidance_start=0.6, guidance_end=0.5)])
+    assert problem["field"] == "controlnets.0"
+    assert problem["detail"] == "controlnets.0: guidance_start must be less than guidance_end"
+
+
+@pytest.mark.parametrize("steps", [{}, {"anime": 1, "paper": 2}, {"paper": 1}])
+def test_a_replay_names_exactly_the_jobs_loras(
+    client: FlaskClient, services: Services, steps: dict[str, int]
+) -> None:
+    services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
+    loading = {"mode": "replay", "steps": steps}
+    problem = refusal(client, loras=[{"name": "anime"}], lora_loading=loading)
+    assert problem["field"] == "lora_loading.steps"
+    assert "anime" in problem["detail"]
+
+
+def test_a_replay_behind_the_last_step_is_refused(client: FlaskClient, services: Services) -> None:
+    services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
+    loading = {"mode": "replay", "steps": {"anime": 21}}
+    problem = refusal(client, num_inference_steps=10, loras=[{"name": "anime"}], lora_loading=loading)
+    assert problem["field"] == "lora_loading.steps.anime"

@@ -1,0 +1,113 @@
+"""Real servers for every test that needs them: two Redis and one S3, started once a session."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from infra.local.servers import (
+    redis_command,
+    wait_for_redis,
+    wait_for_s3,
+    weed_command,
+    weed_environment,
+)
+from shared.connections import control_redis, residual_redis
+from shared.settings import Settings
+
+READY_S = 60.0
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings that name two running Redis servers and an S3 server; ``AWS_*`` is set meanwhile."""
+    home = tmp_path_factory.mktemp("servers")
+    control, residual, s3 = _free_port(), _free_port(), _free_s3_port()
+    settings = Settings(
+        home=home / "run",
+        redis_url=f"redis://127.0.0.1:{control}/0",
+        residual_redis_url=f"redis://127.0.0.1:{residual}/0",
+        redis_port=control,
+        residual_redis_port=residual,
+        s3_port=s3,
+    )
+    buckets = [settings.lora_bucket, settings.image_bucket]
+    weed_env = weed_environment("test-access", "test-secret-key")
+    folders = {name: home / name for name in ("control", "residual", "s3", "s3-log")}
+    for folder in folders.values():
+        folder.mkdir()
+    with ExitStack() as running, pytest.MonkeyPatch.context() as environ:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            environ.setenv(name, weed_env[name])
+        # No test may depend on who runs it.
+        environ.setenv("AWS_CONFIG_FILE", str(home / "no-config"))
+        environ.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "no-credentials"))
+        for command in (
+            redis_command(control, folders["control"], persistent=True),
+            redis_command(residual, folders["residual"], persistent=False, max_bytes=256 << 20),
+            weed_command(s3, folders["s3"], folders["s3-log"], buckets),
+        ):
+            running.enter_context(_started(command, home, weed_env))
+        wait_for_redis(settings.redis_url, READY_S)
+        wait_for_redis(settings.residual_redis_url, READY_S)
+        wait_for_s3(settings, READY_S)
+        yield settings
+
+
+@pytest.fixture
+def control(servers: Settings) -> Redis:
+    """The control Redis."""
+    return control_redis(servers)
+
+
+@pytest.fixture
+def residual(servers: Settings) -> Redis:
+    """The residual Redis."""
+    return residual_redis(servers)
+
+
+@contextmanager
+def _started(command: list[str], home: Path, env: Mapping[str, str]) -> Iterator[None]:
+    with (home / "servers.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, cwd=home, env={**os.environ, **env}, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _free_s3_port() -> int:
+    """The S3 server takes five ports in a row, and each + 10000."""
+    start = 20_000 + os.getpid() % 10_000
+    candidates = (start + 7 * i for i in range(3_000))
+    wanted = (p for p in candidates if p + 10_004 < 65_536)
+    return next(p for p in wanted if all(_is_free(q + d) for q in range(p, p + 5) for d in (0, 10_000)))
