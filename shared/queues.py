@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from shared.settings import Settings
 
@@ -27,7 +27,7 @@ def make_celery(settings: Settings, queues: Sequence[str] = (), tasks: Sequence[
     """Build the app. The web passes neither queues nor task modules: it only sends names."""
     app = Celery("swift", broker=settings.redis_url, include=list(tasks))
     app.conf.update(
-        task_queues=[Queue(name) for name in queues],
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in queues],
         task_create_missing_queues=True,
         task_serializer="json",
         accept_content=["json"],

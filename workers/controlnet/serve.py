@@ -42,15 +42,17 @@ class Server:
         self._device = threading.Lock()
         self._seen: dict[str, float] = {}  # job id: when its last step came
         self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="serve", daemon=True)
 
     def start(self, worker: str) -> None:
         """Serve in a thread of its own, under the name ``worker``."""
         self._worker = worker
-        threading.Thread(target=self._run, name="serve", daemon=True).start()
+        self._thread.start()
 
     def stop(self) -> None:
-        """Take no more steps."""
+        """Finish the step at hand and take no more."""
         self._stop.set()
+        self._thread.join()
 
     def doing(self) -> list[str]:
         """The jobs whose steps came lately."""

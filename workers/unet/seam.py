@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from shared.errors import NetFailed
+
 
 class Residuals(Protocol):
     """What the ControlNets add; each call may wait for its tensor."""
@@ -58,7 +60,7 @@ def decode(unet: Any, encoded: Encoded, residuals: Residuals | None) -> Tensor:
     """Run the up blocks; returns the prediction, of the shape of the model input."""
     x, skips = encoded.x, list(encoded.skips)
     if residuals is not None:
-        x = x + residuals.mid()
+        x = _plus(x, residuals.mid())
     # Sizes that no power of two divides are passed on, as the forward does.
     factor = 2**unet.num_upsamplers
     uneven = any(size % factor for size in skips[0].shape[-2:])
@@ -69,7 +71,7 @@ def decode(unet: Any, encoded: Encoded, residuals: Residuals | None) -> Tensor:
             # The block takes its skips from the end: ask for the deepest first.
             first = len(skips)
             added = {i: residuals.down(i) for i in reversed(range(first, first + count))}
-            own = [skip + added[first + i] for i, skip in enumerate(own)]
+            own = [_plus(skip, added[first + i]) for i, skip in enumerate(own)]
         inputs: dict[str, Any] = {
             "hidden_states": x,
             "temb": encoded.time,
@@ -83,3 +85,10 @@ def decode(unet: Any, encoded: Encoded, residuals: Residuals | None) -> Tensor:
         x = unet.conv_act(unet.conv_norm_out(x))
     prediction: Tensor = unet.conv_out(x)
     return prediction
+
+
+def _plus(x: Tensor, residual: Tensor) -> Tensor:
+    if residual.shape != x.shape:
+        shapes = f"{tuple(residual.shape)} do not fit the UNet's {tuple(x.shape)}"
+        raise NetFailed(f"residuals of shape {shapes}: the net was made for another model or size")
+    return x + residual

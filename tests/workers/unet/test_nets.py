@@ -30,6 +30,7 @@ JOBS = itertools.count()
 
 @pytest.fixture
 def transport(residual: Redis, servers: Settings) -> Transport:
+    residual.flushall()
     return Transport(residual, servers)
 
 

@@ -1,0 +1,231 @@
+"""What REST answers: the models behind every JSON body, and behind the OpenAPI document."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Self
+
+from flask import Response
+from pydantic import BaseModel, Field
+
+from shared.fleet import Heartbeat
+from shared.jobs import Job
+from shared.messages import Failure, JobSpec, Receipt, Span, Status
+
+
+def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A model as a JSON response."""
+    return Response(body.model_dump_json(), status, headers, mimetype="application/json")
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+class Links(BaseModel):
+    """Where to look next."""
+
+    self: str
+    events: str
+    images: str
+
+
+class Accepted(BaseModel):
+    """A job that was accepted."""
+
+    id: str
+    status: Status
+    seed: int = Field(description="of the first picture; picture i uses seed + i")
+    links: Links
+
+    @classmethod
+    def of(cls, job_id: str, status: Status, seed: int) -> Self:
+        """The answer to a submission."""
+        home = f"/v1/jobs/{job_id}"
+        links = Links(self=home, events=f"{home}/events", images=f"{home}/images")
+        return cls(id=job_id, status=status, seed=seed, links=links)
+
+
+class Progress(BaseModel):
+    """Steps done, of all; 0 of 0 until a worker has begun."""
+
+    step: int
+    total: int
+
+
+class ImageAnswer(BaseModel):
+    """One finished picture."""
+
+    url: str
+    seed: int
+    width: int
+    height: int
+    sha256: str
+
+
+class ImageList(BaseModel):
+    """The pictures of a job; none until it has succeeded."""
+
+    images: list[ImageAnswer]
+
+
+class SpanAnswer(BaseModel):
+    """A stretch of the job's time, in seconds since ``created_at``."""
+
+    name: str
+    start_s: float
+    end_s: float
+    worker: str
+
+
+class JobAnswer(BaseModel):
+    """A job as it stands."""
+
+    id: str
+    status: Status
+    created_at: datetime
+    started_at: datetime | None = Field(description="of the last attempt")
+    finished_at: datetime | None
+    queue_position: int | None = Field(
+        description="queued jobs of all models up to this one, by age; null unless queued"
+    )
+    progress: Progress
+    images: list[ImageAnswer]
+    receipt: Receipt | None
+    timeline: list[SpanAnswer]
+    error: Failure | None
+    request: JobSpec = Field(description="what was asked for, with every default filled in")
+
+    @classmethod
+    def of(cls, job: Job, queue_position: int | None) -> Self:
+        """The answer for a stored job."""
+        return cls(
+            id=job.id,
+            status=job.status,
+            created_at=_time(job.created_at),
+            started_at=_time(job.started_at) if job.started_at else None,
+            finished_at=_time(job.finished_at) if job.finished_at else None,
+            queue_position=queue_position,
+            progress=Progress(step=job.step, total=job.total),
+            images=images_of(job),
+            receipt=job.receipt,
+            timeline=[_since(job.created_at, span) for span in job.timeline],
+            error=job.error,
+            request=job.spec,
+        )
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first; ``next_cursor`` asks for the page after this one."""
+
+    jobs: list[JobAnswer]
+    next_cursor: str | None
+
+
+def images_of(job: Job) -> list[ImageAnswer]:
+    """The pictures of a job, by their URLs."""
+    return [
+        ImageAnswer(
+            url=f"/v1/jobs/{job.id}/images/{n}",
+            seed=picture.seed,
+            width=picture.width,
+            height=picture.height,
+            sha256=picture.sha256,
+        )
+        for n, picture in enumerate(job.images)
+    ]
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _since(start: float, span: Span) -> SpanAnswer:
+    return SpanAnswer(
+        name=span.name,
+        start_s=round(span.start_s - start, 4),
+        end_s=round(span.end_s - start, 4),
+        worker=span.worker,
+    )
+
+
+# --- LoRAs ---------------------------------------------------------------------------------------
+
+
+class LoraAnswer(BaseModel):
+    """A LoRA of the bucket."""
+
+    name: str
+    size_bytes: int
+    etag: str
+    modified: datetime
+
+
+class LoraPage(BaseModel):
+    """LoRAs by name; ``next_cursor`` asks for the page after this one."""
+
+    loras: list[LoraAnswer]
+    next_cursor: str | None
+
+
+class LoraDetail(LoraAnswer):
+    """A LoRA and what its header tells; ``problem`` says why a file of the bucket is none."""
+
+    tensors: int | None = None
+    rank: int | None = Field(None, description="the largest of its modules")
+    parts: list[str] = Field([], examples=[["unet"]])
+    problem: str | None = None
+
+
+# --- the fleet -----------------------------------------------------------------------------------
+
+
+class ModelAnswer(BaseModel):
+    """A base model, its defaults, and who serves it."""
+
+    name: str
+    default: bool
+    dtype: str
+    scheduler: str
+    num_inference_steps: int
+    guidance_scale: float
+    width: int | None = Field(description="null: the model's own size")
+    height: int | None
+    schedulers: list[str]
+    controlnets: list[str]
+    workers: list[str] = Field(description="live UNet workers that take its jobs")
+    loaded: list[str] = Field(description="those of them that hold its weights")
+
+
+class ModelList(BaseModel):
+    """The base models of the catalogue."""
+
+    models: list[ModelAnswer]
+
+
+class NetAnswer(BaseModel):
+    """A net, the base model it was trained for, and who serves it."""
+
+    name: str
+    model: str
+    workers: list[str] = Field(description="live ControlNet workers that serve it")
+    loaded: list[str] = Field(description="those of them that hold its weights")
+
+
+class NetList(BaseModel):
+    """The nets of the catalogue."""
+
+    controlnets: list[NetAnswer]
+
+
+class FleetAnswer(BaseModel):
+    """Who is alive, what waits, and how jobs stand."""
+
+    workers: list[Heartbeat]
+    queues: dict[str, int] = Field(description="messages that wait, by queue")
+    jobs: dict[Status, int] = Field(description="jobs by status")
+
+
+class Health(BaseModel):
+    """The process is alive; on /readyz also what it depends on."""
+
+    status: str = "ok"
+    checks: dict[str, str] = {}

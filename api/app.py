@@ -1,0 +1,56 @@
+"""The web app, built around its collaborators."""
+
+from typing import Any
+
+from flask import Request, redirect
+from flask_openapi.openapi import OpenAPI
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.wrappers import Response as Redirect
+
+from api import openapi, problems, requests
+from api.events import events_api
+from api.fleet import fleet_api
+from api.health import health_api
+from api.jobs import jobs_api
+from api.loras import loras_api
+from api.pictures import pictures_api
+from api.services import Services
+
+
+def create_app(services: Services) -> OpenAPI:
+    """Every route of the contract over ``services``."""
+    app = OpenAPI(
+        "api",
+        info=openapi.INFO,
+        doc_prefix="/docs",
+        validation_error_status="default",
+        validation_error_model=problems.Problem,
+        validation_error_callback=problems.explain_validation,
+    )
+    app.openapi_version = openapi.VERSION
+    app.request_class = ExplainedRequest
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
+    requests.register(app)
+    problems.register(app)
+    for room in (jobs_api, pictures_api, events_api, loras_api, fleet_api, health_api):
+        app.register_api(room(services))
+
+    @app.route("/openapi.json")
+    def document() -> dict[str, Any]:
+        return app.api_doc
+
+    @app.route("/docs")
+    def docs() -> Redirect:
+        return redirect("/docs/swagger")
+
+    return app
+
+
+class ExplainedRequest(Request):
+    """Says what is wrong with a body that is no JSON."""
+
+    def on_json_loading_failure(self, e: ValueError | None) -> Any:
+        """Refuse with 415 (``e`` is ``None``: another content type) or 400."""
+        if e is None:
+            raise UnsupportedMediaType("the body must be JSON, sent as application/json")
+        raise BadRequest(f"the body is no JSON: {e}")

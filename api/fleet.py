@@ -1,0 +1,84 @@
+"""The fleet over REST: what is served, by which live workers, and what waits."""
+
+from typing import get_args
+
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+
+from api.answers import FleetAnswer, ModelAnswer, ModelList, NetAnswer, NetList, answer
+from api.openapi import operation_id
+from api.problems import refusals
+from api.services import Services
+from shared import keys
+from shared.fleet import Heartbeat, live
+from shared.messages import Status
+from shared.queues import net_queue, unet_queue
+from shared.schedulers import SCHEDULERS
+
+
+def fleet_api(services: Services) -> APIBlueprint:
+    """The routes of the catalogue and of the fleet."""
+    tag = Tag(name="fleet", description="What is served, and by whom")
+    api = APIBlueprint("fleet", __name__, abp_tags=[tag], operation_id_callback=operation_id)
+    catalogue, control = services.catalogue, services.control
+
+    @api.get("/v1/models", summary="List base models", responses={200: ModelList, **refusals(503)})
+    def list_models() -> Response:
+        workers = [beat for beat in live(control) if beat.kind == "unet"]
+        models = [
+            ModelAnswer(
+                name=name,
+                default=name == catalogue.default_model,
+                **entry.model_dump(exclude={"source"}),
+                schedulers=list(SCHEDULERS),
+                controlnets=catalogue.nets_of(name),
+                workers=_serving(workers, name),
+                loaded=_holding(workers, name),
+            )
+            for name, entry in catalogue.models.items()
+        ]
+        return answer(ModelList(models=models))
+
+    @api.get("/v1/controlnets", summary="List ControlNets", responses={200: NetList, **refusals(503)})
+    def list_nets() -> Response:
+        workers = [beat for beat in live(control) if beat.kind == "controlnet"]
+        nets = [
+            NetAnswer(
+                name=name,
+                model=entry.model,
+                workers=_serving(workers, name),
+                loaded=_holding(workers, name),
+            )
+            for name, entry in catalogue.controlnets.items()
+        ]
+        return answer(NetList(controlnets=nets))
+
+    @api.get("/v1/fleet", summary="Look at the fleet", responses={200: FleetAnswer, **refusals(503)})
+    def read_fleet() -> Response:
+        queues = [unet_queue(name) for name in catalogue.models]
+        queues += [net_queue(name) for name in catalogue.controlnets]
+        statuses: tuple[Status, ...] = get_args(Status)
+        pipe = control.pipeline(transaction=False)
+        for queue in queues:
+            pipe.llen(queue)
+        for status in statuses:
+            pipe.zcard(keys.by_status(status))
+        counts = pipe.execute()
+        return answer(
+            FleetAnswer(
+                workers=live(control),
+                queues=dict(zip(queues, counts, strict=False)),
+                jobs=dict(zip(statuses, counts[len(queues) :], strict=True)),
+            )
+        )
+
+    return api
+
+
+def _serving(workers: list[Heartbeat], name: str) -> list[str]:
+    return [worker.name for worker in workers if name in worker.serves]
+
+
+def _holding(workers: list[Heartbeat], name: str) -> list[str]:
+    return [worker.name for worker in workers if name in worker.loaded]

@@ -1,0 +1,92 @@
+"""Health, readiness and metrics, as load balancers and Prometheus expect them."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import redis
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from api.answers import Health, answer
+from api.openapi import operation_id
+from api.problems import problem, refusals
+from api.services import Services
+from shared.blobs import Bucket
+from shared.connections import impatient
+from shared.errors import SwiftError, Unavailable
+from shared.metrics import FleetCollector, publish
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: A process's numbers outlive this many missed publications.
+GRACE_BEATS = 4
+METRICS = {
+    "description": "The numbers of every process",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
+
+
+def health_api(services: Services) -> APIBlueprint:
+    """The routes an operator's machines ask."""
+    tag = Tag(name="operations", description="Health, readiness, metrics")
+    api = APIBlueprint("health", __name__, abp_tags=[tag], operation_id_callback=operation_id)
+    settings = services.settings
+    control, residual = impatient(services.control), impatient(services.residual)
+    loras = Bucket(settings, settings.lora_bucket, attempts=1)
+    images = Bucket(settings, settings.image_bucket, attempts=1)
+    checks: dict[str, Callable[[], Any]] = {
+        "control_redis": control.ping,
+        "residual_redis": lambda: _check_residual(control, residual),
+        "lora_bucket": loras.ready,
+        "image_bucket": images.ready,
+    }
+
+    @api.get("/healthz", summary="The process is alive", responses={200: Health, **refusals()})
+    def healthz() -> Response:
+        return answer(Health())
+
+    @api.get("/readyz", summary="Everything jobs need is reachable", responses={200: Health, **refusals(503)})
+    def readyz() -> Response:
+        with ThreadPoolExecutor(len(checks)) as pool:
+            told = dict(zip(checks, pool.map(_try, checks.values()), strict=True))
+        broken = [name for name, outcome in told.items() if outcome != "ok"]
+        if broken:
+            return problem(503, Unavailable.code, f"not ready: {', '.join(broken)}", checks=told)
+        return answer(Health(checks=told))
+
+    @api.get("/metrics", summary="Prometheus metrics", responses={200: METRICS, **refusals(503)})
+    def metrics() -> Response:
+        publish_metrics(services)
+        registry = CollectorRegistry()
+        registry.register(FleetCollector(services.control))
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    return api
+
+
+def publish_metrics(services: Services) -> None:
+    """Show this process's numbers to the whole fleet."""
+    publish(services.control, services.process, services.settings.heartbeat_s * GRACE_BEATS)
+
+
+def _try(check: Callable[[], Any]) -> str:
+    try:
+        check()
+    except (redis.RedisError, SwiftError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "ok"
+
+
+def _check_residual(control: "Redis", residual: "Redis") -> None:
+    if _run_id(control) == _run_id(residual):
+        raise Unavailable("it is the control Redis: tensors would stall the queue")
+
+
+def _run_id(client: "Redis") -> str:
+    info: Any = client.info("server")
+    return str(info["run_id"])

@@ -1,0 +1,142 @@
+"""Jobs over REST: submit, look, list, cancel."""
+
+import hashlib
+import logging
+from typing import Annotated
+
+import redis
+from flask import Response, request
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+from kombu.exceptions import OperationalError
+from pydantic import BaseModel, Field
+from werkzeug.exceptions import BadRequest
+
+from api.answers import Accepted, JobAnswer, JobPage, answer
+from api.openapi import operation_id
+from api.problems import refusals
+from api.services import Services
+from api.submit import resolve
+from shared import keys
+from shared.errors import InvalidRequest
+from shared.jobs import Job
+from shared.messages import GenerateJob, JobRequest, JobSpec, Message, Prefetch, Status
+from shared.metrics import SUBMITTED
+from shared.queues import GENERATE, unet_queue
+
+log = logging.getLogger(__name__)
+
+
+class JobPath(BaseModel):
+    """Which job."""
+
+    id: str
+
+
+class SubmitHeaders(BaseModel):
+    """Headers of a submission."""
+
+    idempotency_key: Annotated[
+        str | None,
+        Field(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            description="a repeat with the same key and body returns the first job",
+        ),
+    ] = None
+
+
+class JobQuery(Message):
+    """Which jobs, and how many."""
+
+    status: Status | None = None
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str | None = Field(None, description="`next_cursor` of the page before")
+
+
+def jobs_api(services: Services) -> APIBlueprint:
+    """The routes of jobs."""
+    tag = Tag(name="jobs", description="Submit text-to-image jobs and watch them")
+    api = APIBlueprint("jobs", __name__, abp_tags=[tag], operation_id_callback=operation_id)
+    jobs = services.jobs
+
+    @api.before_request
+    def read_json() -> None:
+        if request.method == "POST":
+            _check_json()
+
+    @api.post(
+        "/v1/jobs",
+        summary="Submit a job",
+        responses={202: Accepted, **refusals(400, 409, 413, 415, 422, 503)},
+    )
+    def submit_job(body: JobRequest, header: SubmitHeaders) -> Response:
+        """Answered once the job is stored: from then on no restart of anything loses it."""
+        key = header.idempotency_key or ""
+        digest = hashlib.sha256(request.get_data()).hexdigest()
+        spec = resolve(body, services)
+        job_id, is_new = jobs.create(spec, idempotency_key=key, digest=digest)
+        if is_new:
+            SUBMITTED.labels(spec.model).inc()
+            _send(services, job_id, spec)
+            accepted = Accepted.of(job_id, "queued", spec.seed)
+        else:
+            first = jobs.get(job_id)
+            accepted = Accepted.of(job_id, first.status, first.spec.seed)
+        headers = {"Location": accepted.links.self}
+        return answer(accepted, 202, headers if is_new else headers | {"Idempotency-Replayed": "true"})
+
+    @api.get("/v1/jobs", summary="List jobs, newest first", responses={200: JobPage, **refusals(404, 422)})
+    def list_jobs(query: JobQuery) -> Response:
+        page, cursor = jobs.page(status=query.status, limit=query.limit, cursor=query.cursor)
+        return answer(JobPage(jobs=_answers(services, page), next_cursor=cursor))
+
+    @api.get("/v1/jobs/<id>", summary="Look at a job", responses={200: JobAnswer, **refusals(404, 503)})
+    def read_job(path: JobPath) -> Response:
+        return answer(_answers(services, [jobs.get(path.id)])[0])
+
+    @api.delete(
+        "/v1/jobs/<id>",
+        summary="Cancel a job",
+        responses={200: JobAnswer, 202: JobAnswer, **refusals(404, 503)},
+    )
+    def cancel_job(path: JobPath) -> Response:
+        """202: it is running and stops within one step. 200: it has ended, by this or before."""
+        status = 202 if jobs.cancel(path.id) == "cancelling" else 200
+        return answer(_answers(services, [jobs.get(path.id)])[0], status)
+
+    return api
+
+
+def _check_json() -> None:
+    """flask-openapi takes whatever it cannot read for an empty body: tell what is wrong before."""
+    try:
+        body = request.get_json()
+    except RecursionError:
+        raise BadRequest("the body is no JSON: it is nested too deeply") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("the body must be a JSON object", field="")
+
+
+def _send(services: Services, job_id: str, spec: JobSpec) -> None:
+    """Queue an accepted job. Should this fail, the job stays marked as unsent and workers queue it."""
+    try:
+        message = GenerateJob(job_id=job_id).model_dump()
+        services.celery.send_task(GENERATE, args=[message], queue=unet_queue(spec.model), task_id=job_id)
+        services.jobs.sent(job_id)
+        if spec.loras:
+            hint = Prefetch(model=spec.model, loras=spec.loras)
+            services.control.publish(keys.PREFETCH, hint.model_dump_json())
+    except (OperationalError, redis.RedisError) as error:
+        log.warning("job not sent yet job=%s error=%s", job_id, type(error).__name__)
+
+
+def _answers(services: Services, jobs: list[Job]) -> list[JobAnswer]:
+    pipe = services.control.pipeline(transaction=False)
+    queued = [job.id for job in jobs if job.status == "queued"]
+    for job_id in queued:
+        pipe.zrank(keys.by_status("queued"), job_id)
+    ranks = dict(zip(queued, pipe.execute(), strict=True)) if queued else {}
+    places = {job_id: rank + 1 for job_id, rank in ranks.items() if rank is not None}
+    return [JobAnswer.of(job, places.get(job.id)) for job in jobs]

@@ -1,0 +1,127 @@
+"""Every error as an RFC 9457 problem document: what went wrong, in which field, and whether to try again."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import redis
+from flask import Flask, Response, request
+from pydantic import BaseModel, Field, ValidationError
+from werkzeug.exceptions import HTTPException
+
+from shared.errors import InvalidRequest, SwiftError, Unavailable
+
+log = logging.getLogger(__name__)
+
+MIMETYPE = "application/problem+json"
+#: Suggested wait before a request that met a restart is tried again.
+RETRY_AFTER_S = 2
+#: Redis is away, or cannot take writes right now.
+_REDIS_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, redis.ReadOnlyError)
+_CODES = {415: "unsupported_media_type", 416: "range_not_satisfiable"}
+
+
+class FieldError(BaseModel):
+    """One field and what is wrong with it."""
+
+    field: str = Field(examples=["controlnets.0.image"])
+    detail: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; clients match on ``code``, people read ``detail``."""
+
+    type: str = Field(examples=["urn:swiftdiffusion:problem:invalid_request"])
+    title: str = Field(examples=["Unprocessable Entity"])
+    status: int = Field(examples=[422])
+    detail: str
+    code: str = Field(examples=["invalid_request"])
+    field: str | None = Field(None, description="the field at fault, as a dotted path")
+    errors: list[FieldError] | None = Field(None, description="all fields at fault")
+    checks: dict[str, str] | None = Field(None, description="/readyz: each server, 'ok' or what is wrong")
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    field: str | None = None,
+    errors: list[FieldError] | None = None,
+    checks: dict[str, str] | None = None,
+) -> Response:
+    """A problem document as a response; 503 says when to come back."""
+    body = Problem(
+        type=f"urn:swiftdiffusion:problem:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        field=field,
+        errors=errors,
+        checks=checks,
+    )
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
+    return Response(body.model_dump_json(exclude_none=True), status, headers, mimetype=MIMETYPE)
+
+
+def refusals(*statuses: int) -> dict[int | str, Any]:
+    """The problem responses of an operation, for the OpenAPI document."""
+    content = {MIMETYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    known: dict[int | str, Any] = {
+        status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses
+    }
+    return known | {"default": {"description": "Any other problem", "content": content}}
+
+
+def explain_validation(error: ValidationError) -> Response:
+    """pydantic's errors, each with its field; what was sent is not repeated."""
+    errors = [
+        FieldError(field=".".join(map(str, one["loc"])), detail=_sentence(one["type"], one["msg"]))
+        for one in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    first = errors[0]
+    detail = f"{first.field}: {first.detail}" if first.field else first.detail
+    return problem(422, InvalidRequest.code, detail, field=first.field, errors=errors)
+
+
+def register(app: Flask) -> None:
+    """Have ``app`` explain every error as a problem."""
+    app.register_error_handler(SwiftError, _explain_ours)
+    app.register_error_handler(HTTPException, _explain_http)
+    for away in _REDIS_AWAY:
+        app.register_error_handler(away, _explain_redis)
+    app.register_error_handler(Exception, _explain_bug)
+
+
+def _sentence(kind: str, message: str) -> str:
+    return "unknown field" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
+
+
+def _explain_ours(error: SwiftError) -> Response:
+    if error.status >= 500:
+        log.warning("request failed route=%s code=%s detail=%s", request.path, error.code, error)
+    return problem(error.status, error.code, str(error), field=getattr(error, "field", None))
+
+
+def _explain_http(error: HTTPException) -> Response | HTTPException:
+    given = error.get_response()
+    if error.response is not None or given.status_code < 400:
+        return error  # a redirect, or a response that is complete already
+    status = HTTPStatus(given.status_code)
+    code = _CODES.get(status, status.name.lower().replace("request_entity_", ""))
+    answer = problem(status, code, error.description or status.phrase)
+    for name, value in given.headers:
+        if name not in ("Content-Type", "Content-Length"):
+            answer.headers[name] = value
+    return answer
+
+
+def _explain_redis(error: redis.RedisError) -> Response:
+    log.warning("redis away route=%s error=%s", request.path, type(error).__name__)
+    return _explain_ours(Unavailable("Redis does not answer right now"))
+
+
+def _explain_bug(error: Exception) -> Response:
+    log.error("unexpected error method=%s route=%s", request.method, request.path, exc_info=error)
+    return problem(500, SwiftError.code, "an unexpected error; the API's log tells more")

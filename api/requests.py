@@ -1,0 +1,25 @@
+"""Counts and times every request, by its route and never by its path."""
+
+import time
+
+from flask import Flask, Response, g, request
+
+from shared.metrics import REQUEST_S, REQUESTS
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+
+
+def register(app: Flask) -> None:
+    """Have ``app`` measure its requests."""
+
+    @app.before_request
+    def before_request() -> None:
+        g.started_at = time.perf_counter()
+
+    @app.after_request
+    def after_request(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "none"
+        method = request.method if request.method in METHODS else "other"
+        REQUESTS.labels(method, route, str(response.status_code)).inc()
+        REQUEST_S.labels(route).observe(time.perf_counter() - g.started_at)
+        return response

@@ -1,0 +1,49 @@
+"""What the web stands on: the servers and stores it talks to, bundled."""
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from celery import Celery
+
+from shared.blobs import Bucket
+from shared.catalogue import Catalogue
+from shared.connections import control_redis, residual_redis
+from shared.jobs import JobStore
+from shared.queues import make_celery
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The collaborators of the web; tests pass their own."""
+
+    settings: Settings
+    catalogue: Catalogue
+    jobs: JobStore
+    celery: Celery
+    loras: Bucket
+    images: Bucket
+    control: "Redis"
+    residual: "Redis"
+    process: str  # the name under which this process publishes its metrics
+
+
+def connect(settings: Settings, catalogue: Catalogue) -> Services:
+    """The services that ``settings`` name. Nothing is sent yet: servers may still be starting."""
+    control = control_redis(settings)
+    return Services(
+        settings=settings,
+        catalogue=catalogue,
+        jobs=JobStore(control, settings),
+        celery=make_celery(settings),
+        loras=Bucket(settings, settings.lora_bucket),
+        images=Bucket(settings, settings.image_bucket),
+        control=control,
+        residual=residual_redis(settings),
+        process=f"api@{socket.gethostname()}-{os.getpid()}",
+    )

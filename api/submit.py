@@ -1,0 +1,145 @@
+"""From what a client asks for to a job that can be drawn: defaults filled in, every name resolved."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from api.control_images import read_control_image, store_control_image
+from api.services import Services
+from shared.catalogue import ModelEntry
+from shared.errors import InvalidRequest, NotFound
+from shared.loras import find_lora, list_loras
+from shared.messages import MAX_SEED, ControlRequest, ControlSpec, JobRequest, JobSpec, LoraRef, LoraRequest
+from shared.schedulers import SCHEDULERS
+
+#: So many known LoRAs are named when an unknown one was asked for.
+NAMED_LORAS = 36
+
+
+def resolve(request: JobRequest, services: Services) -> JobSpec:
+    """The job that ``request`` describes; raises `InvalidRequest` that points at the field at fault.
+
+    Everything cheap is checked before S3 is asked, and control images are stored last.
+    """
+    catalogue = services.catalogue
+    name = _known(request.model or catalogue.default_model, catalogue.models, "model", field="model")
+    model = catalogue.models[name]
+    scheduler = _known(request.scheduler or model.scheduler, SCHEDULERS, "scheduler", field="scheduler")
+    steps = request.num_inference_steps or model.num_inference_steps
+    seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+    _check_bounds(request, services, steps=steps, seed=seed)
+    _check_nets(request.controlnets, services, name)
+    _check_loras(request, steps)
+    loras = [_find(lora, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
+    return JobSpec(
+        model=name,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        width=request.width or model.width,
+        height=request.height or model.height,
+        num_inference_steps=steps,
+        guidance_scale=_guidance_scale(request, model),
+        scheduler=scheduler,
+        seed=seed,
+        num_images=request.num_images,
+        controlnets=_store_controls(request.controlnets, services),
+        loras=loras,
+        lora_loading=request.lora_loading,
+    )
+
+
+def _guidance_scale(request: JobRequest, model: ModelEntry) -> float:
+    return model.guidance_scale if request.guidance_scale is None else request.guidance_scale
+
+
+def _check_bounds(request: JobRequest, services: Services, *, steps: int, seed: int) -> None:
+    settings = services.settings
+    for field, value, limit in (
+        ("width", request.width, settings.max_side_px),
+        ("height", request.height, settings.max_side_px),
+        ("num_inference_steps", steps, settings.max_steps),
+        ("num_images", request.num_images, settings.max_images),
+    ):
+        if value is not None and value > limit:
+            raise InvalidRequest(f"{field} is {value}, the limit is {limit}", field=field)
+    if seed + request.num_images - 1 > MAX_SEED:
+        raise InvalidRequest(f"the last picture's seed would exceed {MAX_SEED}", field="seed")
+
+
+def _check_nets(nets: Sequence[ControlRequest], services: Services, model: str) -> None:
+    _check_once([net.name for net in nets], "ControlNet", "controlnets")
+    for i, net in enumerate(nets):
+        field = f"controlnets.{i}.name"
+        entry = services.catalogue.controlnets[
+            _known(net.name, services.catalogue.controlnets, "ControlNet", field=field)
+        ]
+        if entry.model != model:
+            detail = f"ControlNet {net.name!r} was trained for model {entry.model!r}, not for {model!r}"
+            raise InvalidRequest(detail, field=field)
+
+
+def _check_loras(request: JobRequest, steps: int) -> None:
+    names = [lora.name for lora in request.loras]
+    _check_once(names, "LoRA", "loras")
+    replay = request.lora_loading.steps
+    if replay is None:
+        return
+    if set(replay) != set(names):
+        detail = f"must name exactly the job's LoRAs: {_listed(names) or 'none'}"
+        raise InvalidRequest(detail, field="lora_loading.steps")
+    for name, step in replay.items():
+        if step > 2 * steps:  # some schedulers walk twice num_inference_steps timesteps
+            detail = f"step {step} lies behind the job's {steps} inference steps"
+            raise InvalidRequest(detail, field=f"lora_loading.steps.{name}")
+
+
+def _check_once(names: Sequence[str], what: str, field: str) -> None:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise InvalidRequest(f"{what} {name!r} is named twice", field=f"{field}.{i}.name")
+
+
+def _find(lora: LoraRequest, services: Services, *, field: str) -> LoraRef:
+    try:
+        blob = find_lora(services.loras, lora.name)
+    except InvalidRequest as error:
+        raise InvalidRequest(str(error), field=field) from None
+    except NotFound as error:
+        known = [name for name, _ in islice(list_loras(services.loras), NAMED_LORAS + 1)]
+        more = " and more at /v1/loras" if len(known) > NAMED_LORAS else ""
+        detail = f"{error}; known are {_listed(known[:NAMED_LORAS]) or 'none'}{more}"
+        raise InvalidRequest(detail, field=field) from None
+    limit = services.settings.max_lora_bytes
+    if blob.size_bytes > limit:
+        detail = f"LoRA {lora.name!r} has {blob.size_bytes} bytes, the limit is {limit}"
+        raise InvalidRequest(detail, field=field)
+    return LoraRef(name=lora.name, etag=blob.etag, size_bytes=blob.size_bytes, scale=lora.scale)
+
+
+def _store_controls(nets: Sequence[ControlRequest], services: Services) -> list[ControlSpec]:
+    max_px = services.settings.max_control_px
+    pngs = [
+        read_control_image(net.image, max_px=max_px, field=f"controlnets.{i}.image")
+        for i, net in enumerate(nets)
+    ]
+    return [
+        ControlSpec(
+            name=net.name,
+            image=store_control_image(services.images, png),
+            conditioning_scale=net.conditioning_scale,
+            guidance_start=net.guidance_start,
+            guidance_end=net.guidance_end,
+            preprocessor=net.preprocessor,
+        )
+        for net, png in zip(nets, pngs, strict=True)
+    ]
+
+
+def _known(name: str, known: Iterable[str], what: str, *, field: str) -> str:
+    if name not in known:
+        raise InvalidRequest(f"unknown {what} {name!r}; known are {_listed(known) or 'none'}", field=field)
+    return name
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

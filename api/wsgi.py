@@ -1,0 +1,30 @@
+"""The API as gunicorn loads it (``api.wsgi:app``). The only module of the web that acts on import."""
+
+import logging
+import threading
+import time
+
+import redis
+
+from api.app import create_app
+from api.health import publish_metrics
+from api.services import Services, connect
+from shared.catalogue import read_catalogue
+from shared.settings import read_settings
+
+log = logging.getLogger(__name__)
+
+
+def _publish_metrics(services: Services) -> None:
+    while True:
+        try:
+            publish_metrics(services)
+        except redis.RedisError as error:
+            log.warning("metrics not published error=%s", type(error).__name__)
+        time.sleep(services.settings.heartbeat_s)
+
+
+settings = read_settings()
+services = connect(settings, read_catalogue(settings.catalog))
+app = create_app(services)
+threading.Thread(target=_publish_metrics, args=[services], name="metrics", daemon=True).start()

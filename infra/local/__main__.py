@@ -1,0 +1,38 @@
+"""``python -m infra.local up`` and ``python -m infra.local demo``."""
+
+import argparse
+import sys
+
+from infra.local.up import READY_S, up
+from shared.errors import SwiftError
+from shared.settings import read_settings
+
+
+def main() -> int:
+    """Do what the command line asks for; returns the exit code."""
+    options = _parser().parse_args()
+    try:
+        settings = read_settings()
+        if options.what == "demo":
+            from infra.local.demo import demo  # with a plotting library that `up` need not load
+
+            return demo(settings)
+        return up(settings, ready_s=options.ready_within, quiet=options.quiet, owner=options.owner)
+    except SwiftError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m infra.local")
+    commands = parser.add_subparsers(dest="what", required=True)
+    commands.add_parser("demo", help="start the fleet, draw one picture, stop it")
+    up_parser = commands.add_parser("up", help="run the fleet until Ctrl-C")
+    up_parser.add_argument("--ready-within", type=float, default=READY_S, metavar="SECONDS")
+    up_parser.add_argument("--quiet", action="store_true", help="logs go to their files only")
+    up_parser.add_argument("--owner", type=int, metavar="PID", help="stop when this process is gone")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

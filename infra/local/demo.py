@@ -1,0 +1,156 @@
+"""``make demo``: start the fleet, draw one picture with a ControlNet and a LoRA, show where it went, stop.
+
+It is a client like any other: boto3 for the LoRA, REST and server-sent events for the job.
+"""
+
+import base64
+import json
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import boto3
+import requests
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from infra.local.stack import Stack, running_stack
+from infra.local.timeline import plot_timeline
+from shared.settings import ROOT, Settings
+
+EMOJI = ROOT / "infra" / "emoji"
+CONTROL = EMOJI / "control" / "2_penguin.png"
+LORA = EMOJI / "loras" / "twemoji.safetensors"
+REQUEST: dict[str, Any] = {
+    "prompt": "a penguin on a teal background",
+    "seed": 7,
+    "width": 64,
+    "height": 64,
+    "loras": [{"name": LORA.stem, "scale": 1.0}],
+}
+#: 64 pixels are a stamp: ``demo.png`` is enlarged for the eye, its original is kept.
+ENLARGE = 8
+#: An answer of the API, and the silence between two events.
+ANSWER_S, EVENT_S = 30.0, 60.0
+
+
+def demo(settings: Settings) -> int:
+    """Run the demo; returns the exit code. Raises `CannotStart`."""
+    signal.signal(signal.SIGTERM, _leave)  # so that the stack is stopped then, too
+    console = Console()
+    began = time.monotonic()
+    console.print("Starting the fleet: two Redis, S3, API, UNet worker, ControlNet worker, Flower …")
+    try:
+        with running_stack(settings) as stack:
+            console.print(f"Ready after {time.monotonic() - began:.1f} s at {stack.api_url}")
+            upload_lora(stack.env, LORA)
+            console.print(f"Uploaded {LORA.name} to bucket {stack.env['SWIFT_LORA_BUCKET']} with boto3")
+            job = _draw(stack, console)
+            paths = _keep(stack, job) if job["status"] == "succeeded" else {}
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 130
+    if not paths:
+        error = job["error"] or {"code": job["status"], "detail": "nobody asked for that"}
+        Console(stderr=True).print(f"The job {job['status']}: {error['code']}: {error['detail']}")
+        return 1
+    _report(console, job, paths)
+    return 0
+
+
+def upload_lora(env: Mapping[str, str], path: Path) -> None:
+    """Put a LoRA into the bucket as anybody would: from then on the fleet has it."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=env["SWIFT_S3_ENDPOINT_URL"],
+        region_name="us-east-1",
+        aws_access_key_id=env.get("AWS_ACCESS_KEY_ID"),  # None: boto3 looks where it always does
+        aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY"),
+    )
+    client.upload_file(str(path), env["SWIFT_LORA_BUCKET"], path.name)
+
+
+def follow_events(url: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The server-sent events at ``url``: their kind and data."""
+    with requests.get(url, stream=True, timeout=(ANSWER_S, EVENT_S)) as answer:
+        answer.raise_for_status()
+        kind = ""
+        for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
+            field, _, value = line.partition(": ")
+            if field == "event":
+                kind = value
+            elif field == "data":
+                yield kind, json.loads(value)
+
+
+def _draw(stack: Stack, console: Console) -> dict[str, Any]:
+    """Submit the job and show its progress; returns it as it ended."""
+    image = base64.b64encode(CONTROL.read_bytes()).decode()
+    request = {**REQUEST, "controlnets": [{"name": "edge", "image": image}]}
+    answer = requests.post(f"{stack.api_url}/v1/jobs", json=request, timeout=ANSWER_S)
+    answer.raise_for_status()
+    accepted = answer.json()
+    console.print(f"Submitted job {accepted['id']}: {request['prompt']!r}, ControlNet edge, LoRA {LORA.stem}")
+    columns = (TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("queued", total=None)
+        for kind, data in follow_events(stack.api_url + accepted["links"]["events"]):
+            if kind == "progress":
+                progress.update(bar, completed=data["step"], total=data["total"])
+            elif kind in ("status", "done"):
+                progress.update(bar, description=data.get("status", kind))
+    job: dict[str, Any] = requests.get(stack.api_url + accepted["links"]["self"], timeout=ANSWER_S).json()
+    return job
+
+
+def _keep(stack: Stack, job: dict[str, Any]) -> dict[str, Path]:
+    """Write what the job left behind; returns the paths by what they are."""
+    folder = stack.home / "demo"
+    folder.mkdir(exist_ok=True)
+    picture = requests.get(stack.api_url + job["images"][0]["url"], timeout=ANSWER_S).content
+    paths = {
+        f"picture, {ENLARGE} times enlarged": ROOT / "demo.png",
+        "picture as drawn, receipt inside": folder / "picture.png",
+        "timeline": folder / "timeline.png",
+        "job": folder / "job.json",
+    }
+    enlarged, original, timeline, told = paths.values()
+    original.write_bytes(picture)
+    with Image.open(BytesIO(picture)) as image:
+        size = (image.width * ENLARGE, image.height * ENLARGE)
+        image.resize(size, Image.Resampling.NEAREST).save(enlarged)
+    told.write_text(json.dumps(job, indent=2) + "\n")
+    plot_timeline(job, timeline)
+    return paths
+
+
+def _report(console: Console, job: dict[str, Any], paths: Mapping[str, Path]) -> None:
+    spent: Counter[tuple[str, str]] = Counter()
+    times: Counter[tuple[str, str]] = Counter()
+    for span in job["timeline"]:
+        key = (span["name"], span["worker"].split("@")[0])
+        spent[key] += span["end_s"] - span["start_s"]
+        times[key] += 1
+    phases = Table("phase", "by", "times", "seconds", title="Where the time went (phases overlap)")
+    for (name, worker), seconds in spent.items():
+        phases.add_row(name, worker, str(times[name, worker]), f"{seconds:.3f}")
+    console.print(phases)
+    for lora in job["receipt"]["loras"]:
+        total = job["progress"]["total"]
+        console.print(f"LoRA {lora['name']} took effect at step {lora['step']} of {total}.")
+    files = Table("what", "where", title="Look at")
+    for what, path in paths.items():
+        files.add_row(what, str(path))
+    console.print(files)
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signal.SIGTERM)

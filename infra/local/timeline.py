@@ -1,0 +1,79 @@
+"""A job's timeline as a Gantt plot: a lane per worker, with as many rows as it did things at once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+WIDTH_PX, DPI = 1600, 100
+ROW_PX, MARGINS_PX = 46, 200
+BAR = 0.82  # of a row's height
+COLOURS = (
+    "#4c78a8", "#f58518", "#54a24b", "#e45756", "#b279a2", "#72b7b2",
+    "#eeca3b", "#9d755d", "#ff9da6", "#79706e", "#2f4b7c", "#86bcb6",
+)  # fmt: skip
+#: A span of the timeline, as REST tells it: name, start_s, end_s, worker.
+Span = dict[str, Any]
+
+
+def plot_timeline(job: dict[str, Any], path: Path) -> None:
+    """Write the plot of a job, as ``GET /v1/jobs/{id}`` tells it, to a PNG 1600 pixels wide."""
+    rows = [
+        (worker, row) for worker, spans in by_worker(job["timeline"]).items() for row in side_by_side(spans)
+    ]
+    names = list(dict.fromkeys(span["name"] for span in job["timeline"]))
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    height_px = MARGINS_PX + ROW_PX * max(1, len(rows))
+    figure = Figure(figsize=(WIDTH_PX / DPI, height_px / DPI), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for y, (_, spans) in enumerate(rows):
+        axes.broken_barh(
+            [(span["start_s"], span["end_s"] - span["start_s"]) for span in spans],
+            (y - BAR / 2, BAR),
+            facecolors=[colours[span["name"]] for span in spans],
+            edgecolor="white",
+            linewidth=0.4,
+        )
+    _label_lanes(axes, [worker for worker, _ in rows])
+    axes.set_xlabel("seconds since the job was accepted")
+    axes.set_title(f"job {job['id']}: {job['status']}", loc="left")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    legend = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    if legend:
+        figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 8), frameon=False)
+    figure.savefig(path)
+
+
+def by_worker(timeline: Sequence[Span]) -> dict[str, list[Span]]:
+    """The spans of each worker, workers in the order in which they began."""
+    found: dict[str, list[Span]] = {}
+    for span in sorted(timeline, key=lambda span: (span["start_s"], -span["end_s"])):
+        found.setdefault(span["worker"], []).append(span)
+    return found
+
+
+def side_by_side(spans: Sequence[Span]) -> list[list[Span]]:
+    """Rows in which no two spans overlap; each span, taken by its start, goes into the first with room."""
+    rows: list[list[Span]] = []
+    for span in spans:
+        for row in rows:
+            if row[-1]["end_s"] <= span["start_s"]:
+                row.append(span)
+                break
+        else:
+            rows.append([span])
+    return rows
+
+
+def _label_lanes(axes: Any, workers: Sequence[str]) -> None:
+    """Name each lane at its first row and draw a line above it."""
+    firsts = [y for y, worker in enumerate(workers) if y == 0 or worker != workers[y - 1]]
+    axes.set_yticks(firsts, [workers[y].split("@")[0] for y in firsts])
+    for y in firsts[1:]:
+        axes.axhline(y - 0.5, color="#cccccc", linewidth=0.8)
+    axes.set_ylim(max(1, len(workers)) - 0.5, -0.5)

@@ -1,0 +1,96 @@
+"""A UNet worker in this process, beside a real ControlNet server thread, real Redis and real S3."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from shared.blobs import Bucket
+from shared.jobs import JobStore
+from shared.messages import Attach
+from shared.settings import Settings
+from tests.tiny_models import EMOJI, make_net, make_pipeline
+from workers.busy import BusyShare
+from workers.controlnet.nets import Net, load_net
+from workers.controlnet.serve import Server
+from workers.lora.cache import LoraCache
+from workers.resident import Residents
+from workers.residuals.transport import Transport
+from workers.unet.models import BaseModel, load_model
+from workers.unet.worker import UNetWorker
+
+COUNTER = itertools.count()
+
+
+def load(name: str) -> BaseModel:
+    if name == "emoji-sd":
+        return load_model(name, str(EMOJI / name), "float32", "cpu")
+    return BaseModel(name, make_pipeline(name))
+
+
+@pytest.fixture(scope="session")
+def models() -> Residents[BaseModel]:
+    """The embedded model, and tiny random ones by the names of their layouts."""
+    return Residents(load, 1 << 40)
+
+
+@pytest.fixture(scope="session")
+def nets(models: Residents[BaseModel]) -> Residents[Net]:
+    """The embedded net, and ``LAYOUT-net`` for the tiny models."""
+
+    def load(name: str) -> Net:
+        if name == "edge":
+            return load_net(name, str(EMOJI / "controlnet-edge"), "float32", "cpu")
+        with models.use(name.removesuffix("-net")) as model:
+            return Net(name, make_net(model.pipe.unet))
+
+    return Residents(load, 1 << 40)
+
+
+@pytest.fixture
+def make_worker(
+    servers: Settings,
+    control: Redis,
+    residual: Redis,
+    models: Residents[BaseModel],
+    nets: Residents[Net],
+    tmp_path: Path,
+) -> Iterator[Callable[..., UNetWorker]]:
+    """Builds a worker; ``serve_nets=False`` leaves it without a ControlNet worker."""
+    started: list[Server] = []
+
+    def make(*, serve_nets: bool = True, **changes: object) -> UNetWorker:
+        settings = servers.model_copy(update=changes)
+        transport = Transport(residual, settings)
+        served = ["edge", "sd1-net", "sd2-net", "centred-net"]
+        server = Server(served, nets, transport)
+
+        def attach(message: Attach) -> None:
+            if serve_nets:
+                server.attach(message)
+
+        if serve_nets:
+            server.start("controlnet1@test")
+            started.append(server)
+        return UNetWorker(
+            settings=settings,
+            jobs=JobStore(control, settings),
+            images=Bucket(settings, settings.image_bucket),
+            loras=LoraCache(
+                tmp_path / f"loras{next(COUNTER)}",
+                settings.lora_cache_bytes,
+                Bucket(settings, settings.lora_bucket),
+                settings.lora_wait_s,
+            ),
+            models=models,
+            transport=transport,
+            send_attach=attach,
+            busy=BusyShare(),
+        )
+
+    residual.flushall()
+    yield make
+    for server in started:
+        server.stop()

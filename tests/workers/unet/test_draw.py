@@ -1,0 +1,447 @@
+"""The job's story against diffusers' own pipelines, through real Redis and S3."""
+
+import hashlib
+import io
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionControlNetPipeline
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+
+from shared.blobs import Bucket
+from shared.errors import InvalidLora, LoraGone, NetFailed, ResidualTimeout, SwiftError
+from shared.events import follow
+from shared.jobs import Job
+from shared.keys import control_key, watched
+from shared.messages import ControlSpec, JobSpec, LoraLoading, LoraRef
+from shared.schedulers import SCHEDULERS
+from tests.tiny_models import EMOJI, LAYOUTS
+from workers.resident import Residents
+from workers.unet.draw import draw
+from workers.unet.models import BaseModel
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+PROMPT = "a penguin on a teal background"
+
+
+def spec(**changes: Any) -> JobSpec:
+    values: dict[str, Any] = {
+        "model": "emoji-sd",
+        "prompt": PROMPT,
+        "negative_prompt": "",
+        "width": 64,
+        "height": 64,
+        "num_inference_steps": 6,
+        "guidance_scale": 3.0,
+        "scheduler": "ddim",
+        "seed": 7,
+        "num_images": 1,
+        "controlnets": [],
+        "loras": [],
+        "lora_loading": LoraLoading(),
+    }
+    return JobSpec.model_validate(values | changes)
+
+
+def control(worker: UNetWorker, name: str = "edge", **changes: Any) -> ControlSpec:
+    png = (EMOJI / "control" / "2_penguin.png").read_bytes()
+    digest = hashlib.sha256(png).hexdigest()
+    worker.images.put(control_key(digest), png, content_type="image/png")
+    values = {
+        "name": name,
+        "image": digest,
+        "conditioning_scale": 1.0,
+        "guidance_start": 0.0,
+        "guidance_end": 1.0,
+        "preprocessor": "none",
+    }
+    return ControlSpec.model_validate(values | changes)
+
+
+def upload(worker: UNetWorker, path: Path, scale: float = 1.0) -> LoraRef:
+    name = f"{path.stem}-{uuid.uuid4().hex[:6]}"
+    bucket = Bucket(worker.settings, worker.settings.lora_bucket)
+    data = path.read_bytes()
+    etag = bucket.put(f"{name}.safetensors", data, content_type="application/octet-stream")
+    return LoraRef(name=name, etag=etag, size_bytes=len(data), scale=scale)
+
+
+def run(worker: UNetWorker, wanted: JobSpec) -> Job:
+    job_id, _ = worker.jobs.create(wanted)
+    draw(worker, job_id, "unet1@test")
+    return worker.jobs.get(job_id)
+
+
+def pixels(worker: UNetWorker, job: Job, index: int = 0) -> NDArray[np.int16]:
+    assert job.status == "succeeded", job.error
+    png = worker.images.get(job.images[index].key)
+    return np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16)
+
+
+def by_diffusers(
+    models: Residents[BaseModel],
+    nets: Residents[Any],
+    wanted: JobSpec,
+    loras: list[tuple[Path, float]] | None = None,
+) -> list[NDArray[np.int16]]:
+    """The same request, as a user of diffusers writes it."""
+    with models.use(wanted.model) as model:
+        pipe = model.pipe
+        kind = SCHEDULERS[wanted.scheduler]
+        import diffusers
+
+        before = pipe.scheduler
+        scheduler = getattr(diffusers, kind.name).from_config(before.config, **kind.options)
+        generators = [torch.Generator().manual_seed(wanted.seed + i) for i in range(wanted.num_images)]
+        options: dict[str, Any] = {
+            "negative_prompt": wanted.negative_prompt,
+            "num_inference_steps": wanted.num_inference_steps,
+            "guidance_scale": wanted.guidance_scale,
+            "num_images_per_prompt": wanted.num_images,
+            "generator": generators if len(generators) > 1 else generators[0],
+            "width": wanted.width,
+            "height": wanted.height,
+        }
+        if wanted.controlnets:
+            loaded = []
+            for net in wanted.controlnets:
+                with nets.use(net.name) as held:
+                    loaded.append(held.model)
+            parts = {**pipe.components, "scheduler": scheduler, "controlnet": loaded}
+            peer = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False)
+            picture = Image.open(EMOJI / "control" / "2_penguin.png").convert("RGB")
+            options |= {
+                "image": [picture] * len(loaded),
+                "controlnet_conditioning_scale": [net.conditioning_scale for net in wanted.controlnets],
+                "control_guidance_start": [net.guidance_start for net in wanted.controlnets],
+                "control_guidance_end": [net.guidance_end for net in wanted.controlnets],
+            }
+        else:
+            peer = type(pipe)(**{**pipe.components, "scheduler": scheduler}, requires_safety_checker=False)
+        peer.set_progress_bar_config(disable=True)
+        with fused(peer, loras or []):
+            images = peer(wanted.prompt, **options).images
+        return [np.asarray(image, dtype=np.int16) for image in images]
+
+
+@contextmanager
+def fused(pipe: Any, loras: list[tuple[Path, float]]) -> Iterator[None]:
+    """The pipeline with LoRAs fused by diffusers; afterwards its weights are what they were."""
+    modules = [pipe.unet, pipe.text_encoder] if loras else []
+    pristine = [{k: v.clone() for k, v in module.state_dict().items()} for module in modules]
+    names = [f"adapter{i}" for i in range(len(loras))]
+    for name, (path, _) in zip(names, loras, strict=True):
+        pipe.load_lora_weights(str(path.parent.resolve()), weight_name=path.name, adapter_name=name)
+    if loras:
+        pipe.set_adapters(names, [scale for _, scale in loras])
+        pipe.fuse_lora(adapter_names=names)
+    try:
+        yield
+    finally:
+        if loras:
+            pipe.unfuse_lora()
+            pipe.unload_lora_weights()
+        for module, weights in zip(modules, pristine, strict=True):
+            module.load_state_dict(weights)
+
+
+@pytest.fixture(autouse=True)
+def pristine(models: Residents[BaseModel]) -> Iterator[None]:
+    """After every kind of job, in every test here: base weights bit-equal."""
+    with models.use("emoji-sd") as model:
+        parts = {"unet": model.pipe.unet, "text_encoder": model.pipe.text_encoder}
+        before = {part: {k: v.clone() for k, v in m.state_dict().items()} for part, m in parts.items()}
+        yield
+        for part, module in parts.items():
+            for name, weight in module.state_dict().items():
+                assert torch.equal(weight, before[part][name]), f"{part}.{name} was left changed"
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_every_scheduler_draws_what_diffusers_draws(
+    scheduler: str, make_worker: MakeWorker, models: Any, nets: Any
+) -> None:
+    worker = make_worker()
+    wanted = spec(scheduler=scheduler, controlnets=[control(worker)], num_inference_steps=5)
+    ours = pixels(worker, run(worker, wanted))
+    assert np.array_equal(ours, by_diffusers(models, nets, wanted)[0])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"guidance_scale": 1.0},
+        {"negative_prompt": "a car"},
+        {"num_images": 3},
+        {"width": 72, "height": 56},
+    ],
+    ids=str,
+)
+def test_a_job_without_additions_is_diffusers_own_result(
+    changes: dict[str, Any], make_worker: MakeWorker, models: Any, nets: Any
+) -> None:
+    worker = make_worker()
+    wanted = spec(**changes)
+    job = run(worker, wanted)
+    for i, theirs in enumerate(by_diffusers(models, nets, wanted)):
+        assert np.array_equal(pixels(worker, job, i), theirs)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"conditioning_scale": 0.6},
+        {"guidance_start": 0.2, "guidance_end": 0.7},
+        {"conditioning_scale": 0.0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("num_images", [1, 2])
+def test_a_net_changes_the_picture_as_in_diffusers(
+    changes: dict[str, Any], num_images: int, make_worker: MakeWorker, models: Any, nets: Any
+) -> None:
+    worker = make_worker()
+    wanted = spec(controlnets=[control(worker, **changes)], num_images=num_images)
+    job = run(worker, wanted)
+    for i, theirs in enumerate(by_diffusers(models, nets, wanted)):
+        assert np.array_equal(pixels(worker, job, i), theirs)
+
+
+def test_two_nets_with_their_own_scales_and_ranges(make_worker: MakeWorker, models: Any, nets: Any) -> None:
+    worker = make_worker()
+    both = [
+        control(worker, conditioning_scale=0.7),
+        control(worker, conditioning_scale=0.4, guidance_end=0.5),
+    ]
+    wanted = spec(controlnets=both)
+    assert np.array_equal(pixels(worker, run(worker, wanted)), by_diffusers(models, nets, wanted)[0])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_tiny_random_models_are_diffusers_own_result_too(
+    layout: str, make_worker: MakeWorker, models: Any, nets: Any
+) -> None:
+    worker = make_worker()
+    wanted = spec(model=layout, controlnets=[control(worker, f"{layout}-net")], width=None, height=None)
+    job = run(worker, wanted)
+    assert (job.images[0].width, job.images[0].height) == (64, 64)  # the model's own size
+    theirs = by_diffusers(models, nets, wanted.model_copy(update={"width": 64, "height": 64}))
+    assert np.array_equal(pixels(worker, job), theirs[0])
+
+
+@pytest.mark.parametrize("name", ["twemoji", "outline", "outline.kohya"])
+@pytest.mark.parametrize("with_net", [False, True])
+def test_an_exact_lora_is_the_fused_one_to_rounding(
+    name: str, with_net: bool, make_worker: MakeWorker, models: Any, nets: Any
+) -> None:
+    worker = make_worker()
+    path = EMOJI / "loras" / f"{name}.safetensors"
+    wanted = spec(
+        loras=[upload(worker, path, 0.9)],
+        lora_loading=LoraLoading(mode="exact"),
+        controlnets=[control(worker)] if with_net else [],
+    )
+    ours = pixels(worker, run(worker, wanted))
+    theirs = by_diffusers(models, nets, wanted, [(path, 0.9)])[0]
+    plain = by_diffusers(models, nets, wanted)[0]
+    assert np.abs(ours - theirs).max() <= 1
+    assert np.abs(ours - plain).max() > 20
+
+
+def test_two_loras_in_one_job_are_summed(make_worker: MakeWorker, models: Any, nets: Any) -> None:
+    worker = make_worker()
+    paths = [EMOJI / "loras" / f"{name}.safetensors" for name in ("twemoji", "outline")]
+    wanted = spec(
+        loras=[upload(worker, paths[0], 0.5), upload(worker, paths[1], 0.7)],
+        lora_loading=LoraLoading(mode="exact"),
+    )
+    ours = pixels(worker, run(worker, wanted))
+    theirs = by_diffusers(models, nets, wanted, [(paths[0], 0.5), (paths[1], 0.7)])[0]
+    assert np.abs(ours - theirs).max() <= 1
+
+
+def test_a_bounded_picture_is_drawn_again_by_replay(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    refs = [upload(worker, EMOJI / "loras" / f"{name}.safetensors") for name in ("twemoji", "outline")]
+    # Given a bounded job: one LoRA is held back until the bound
+    bounded = run(worker, spec(loras=refs, lora_loading=LoraLoading(max_async_steps=3)))
+    assert bounded.receipt is not None
+    steps = {lora.name: lora.step for lora in bounded.receipt.loras}
+    assert all(step <= 3 for step in steps.values())
+    # When it is drawn again by the steps on its receipt, by a worker with an empty cache
+    again = run(make_worker(), spec(loras=refs, lora_loading=LoraLoading(mode="replay", steps=steps)))
+    assert np.array_equal(pixels(worker, bounded), pixels(worker, again))
+    assert again.receipt is not None
+    assert {lora.name: lora.step for lora in again.receipt.loras} == steps
+
+
+def test_replay_patches_at_each_step_it_is_told(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    ref = upload(worker, EMOJI / "loras" / "outline.safetensors")
+
+    def at(step: int) -> Job:
+        loading = LoraLoading(mode="replay", steps={ref.name: step})
+        return run(worker, spec(loras=[ref], lora_loading=loading))
+
+    exact = run(worker, spec(loras=[ref], lora_loading=LoraLoading(mode="exact")))
+    assert np.array_equal(pixels(worker, at(0)), pixels(worker, exact))
+    assert not np.array_equal(pixels(worker, at(3)), pixels(worker, exact))
+
+
+def test_the_same_seed_alone_or_in_a_batch_differs_at_most_by_one(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    batch = run(worker, spec(num_images=3))
+    for i in range(3):
+        alone = run(worker, spec(seed=7 + i))
+        assert alone.images[0].seed == batch.images[i].seed
+        assert np.abs(pixels(worker, alone) - pixels(worker, batch, i)).max() <= 1
+
+
+def test_the_png_carries_request_and_receipt(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job = run(worker, spec(controlnets=[control(worker)]))
+    png = worker.images.get(job.images[0].key)
+    texts = Image.open(io.BytesIO(png)).info
+    assert JobSpec.model_validate_json(texts["request"]) == job.spec
+    assert job.receipt is not None
+    assert json.loads(texts["receipt"]) == job.receipt.model_dump(mode="json")
+    assert hashlib.sha256(png).hexdigest() == job.images[0].sha256
+    assert [net.name for net in job.receipt.controlnets] == ["edge"]
+    assert len(job.receipt.controlnets[0].sha256) == 64
+
+
+def test_encoder_and_net_overlap_on_the_timeline(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job = run(worker, spec(controlnets=[control(worker)]))
+    spans = {name: [s for s in job.timeline if s.name == name] for name in ("encoder", "net edge")}
+    assert len(spans["encoder"]) == len(spans["net edge"]) == 6
+    assert {span.worker for span in spans["net edge"]} == {"controlnet1@test"}
+    overlaps = [
+        min(e.end_s, n.end_s) - max(e.start_s, n.start_s)
+        for e, n in zip(spans["encoder"], spans["net edge"], strict=True)
+    ]
+    assert sum(overlap > 0 for overlap in overlaps) >= 5
+
+
+def test_a_lora_that_fits_no_module_fails_its_job_and_no_other(
+    make_worker: MakeWorker, tmp_path: Path
+) -> None:
+    worker = make_worker()
+    before = pixels(worker, run(worker, spec()))
+    path = tmp_path / "stranger.safetensors"
+    save_file(
+        {"unet.elsewhere.lora_A.weight": torch.ones(4, 8), "unet.elsewhere.lora_B.weight": torch.ones(8, 4)},
+        path,
+    )
+    job_id, _ = worker.jobs.create(spec(loras=[upload(worker, path)]))
+    with pytest.raises(InvalidLora):
+        draw(worker, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert job.status == "failed"
+    assert job.error is not None
+    assert job.error.code == "invalid_lora"
+    assert "elsewhere" in job.error.detail
+    assert np.array_equal(pixels(worker, run(worker, spec())), before)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_lora_that_went_away_after_submit_fails_the_job_by_name(
+    replaced: bool, make_worker: MakeWorker
+) -> None:
+    worker = make_worker()
+    ref = upload(worker, EMOJI / "loras" / "twemoji.safetensors")
+    bucket = Bucket(worker.settings, worker.settings.lora_bucket)
+    if replaced:
+        bucket.put(f"{ref.name}.safetensors", b"other", content_type="application/octet-stream")
+    else:
+        bucket.delete(f"{ref.name}.safetensors")
+    job_id, _ = worker.jobs.create(spec(loras=[ref]))
+    with pytest.raises(LoraGone):
+        draw(worker, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert (job.status, job.error and job.error.code) == ("failed", "lora_gone")
+    assert job.error is not None
+    assert ref.name in job.error.detail
+
+
+def test_a_cancel_stops_a_running_job_within_its_lora(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    ref = upload(worker, EMOJI / "loras" / "outline.safetensors")
+    job_id, _ = worker.jobs.create(
+        spec(loras=[ref], lora_loading=LoraLoading(mode="exact"), num_inference_steps=200)
+    )
+    runner = threading.Thread(target=draw, args=[worker, job_id, "unet1@test"])
+    runner.start()
+    for event in follow(worker.jobs.redis, job_id):
+        if event and event.kind == "progress":
+            worker.jobs.cancel(job_id)
+            break
+    runner.join(timeout=60)
+    job = worker.jobs.get(job_id)
+    assert job.status == "cancelled"
+    assert job.step < 200
+
+
+def test_a_job_that_runs_too_long_is_failed(make_worker: MakeWorker) -> None:
+    worker = make_worker(job_timeout_s=0.2)
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=200))
+    with pytest.raises(SwiftError, match="longer than"):
+        draw(worker, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert (job.status, job.error and job.error.code) == ("failed", "deadline_exceeded")
+
+
+def test_without_a_net_worker_the_job_goes_back_into_the_queue(make_worker: MakeWorker) -> None:
+    worker = make_worker(serve_nets=False, residual_wait_s=0.05, residual_sends=1)
+    job_id, _ = worker.jobs.create(spec(controlnets=[control(worker)]))
+    with pytest.raises(ResidualTimeout):
+        draw(worker, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert (job.status, job.attempts) == ("queued", 1)
+
+
+def test_a_net_that_cannot_compute_fails_the_job_with_its_reason(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    wanted = spec(model="sd1", controlnets=[control(worker, "sd2-net")])  # of another shape
+    job_id, _ = worker.jobs.create(wanted)
+    with pytest.raises(NetFailed):
+        draw(worker, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert job.status == "failed"
+    assert job.error is not None
+    assert job.error.code == "controlnet_failed"
+
+
+def test_previews_are_drawn_only_for_who_looks(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+
+    def previews(*, looking: bool) -> int:
+        job_id, _ = worker.jobs.create(spec())
+        if looking:
+            worker.jobs.redis.set(watched(job_id), 1, ex=60)
+        draw(worker, job_id, "unet1@test")
+        events = [event for event in follow(worker.jobs.redis, job_id) if event]
+        return sum(event.kind == "preview" for event in events)
+
+    assert previews(looking=False) == 0
+    assert previews(looking=True) >= 1
+
+
+def test_a_message_that_comes_twice_draws_once(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job_id, _ = worker.jobs.create(spec())
+    assert draw(worker, job_id, "unet1@test") == "succeeded"
+    assert draw(worker, job_id, "unet2@test") == "not mine"
+    assert worker.jobs.get(job_id).attempts == 1
