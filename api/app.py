@@ -49,7 +49,7 @@ def create_app(services: Services) -> OpenAPI:
 class ExplainedRequest(Request):
     """Says what is wrong with a body that is no JSON."""
 
-    def on_json_loading_failure(self, e: ValueError | None) -> Any:
+    def on_json_loading_failed(self, e: ValueError | None) -> Any:
         """Refuse with 415 (``e`` is ``None``: another content type) or 400."""
         if e is None:
             raise UnsupportedMediaType("the body must be JSON, sent as application/json")

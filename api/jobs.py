@@ -75,17 +75,17 @@ def jobs_api(services: Services) -> APIBlueprint:
         """Answered once the job is stored: from then on no restart of anything loses it."""
         key = header.idempotency_key or ""
         digest = hashlib.sha256(request.get_data()).hexdigest()
+        first = jobs.repeated(key, digest) if key else None
+        if first is not None:
+            return _replayed(jobs.get(first))
         spec = resolve(body, services)
         job_id, is_new = jobs.create(spec, idempotency_key=key, digest=digest)
-        if is_new:
-            SUBMITTED.labels(spec.model).inc()
-            _send(services, job_id, spec)
-            accepted = Accepted.of(job_id, "queued", spec.seed)
-        else:
-            first = jobs.get(job_id)
-            accepted = Accepted.of(job_id, first.status, first.spec.seed)
-        headers = {"Location": accepted.links.self}
-        return answer(accepted, 202, headers if is_new else headers | {"Idempotency-Replayed": "true"})
+        if not is_new:  # two at once
+            return _replayed(jobs.get(job_id))
+        SUBMITTED.labels(spec.model).inc()
+        _send(services, job_id, spec)
+        accepted = Accepted.of(job_id, "queued", spec.seed)
+        return answer(accepted, 202, {"Location": accepted.links.self})
 
     @api.get("/v1/jobs", summary="List jobs, newest first", responses={200: JobPage, **refusals(404, 422)})
     def list_jobs(query: JobQuery) -> Response:
@@ -117,6 +117,11 @@ def _check_json() -> None:
         raise BadRequest("the body is no JSON: it is nested too deeply") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object", field="")
+
+
+def _replayed(job: Job) -> Response:
+    accepted = Accepted.of(job.id, job.status, job.spec.seed)
+    return answer(accepted, 202, {"Location": accepted.links.self, "Idempotency-Replayed": "true"})
 
 
 def _send(services: Services, job_id: str, spec: JobSpec) -> None:

@@ -64,6 +64,18 @@ class JobStore:
             raise Conflict("this Idempotency-Key was used for another request")
         return first, first == job_id
 
+    def repeated(self, idempotency_key: str, digest: str) -> str | None:
+        """The job that an earlier ``create`` made for this key; raises `Conflict` as that does.
+
+        Asked before a request is resolved: what it named then may be gone by now.
+        """
+        first, first_digest = self.redis.hmget(keys.idempotency(idempotency_key), ["job", "digest"])
+        if first is None or not self.redis.exists(keys.job(str(first))):
+            return None
+        if first_digest != digest:
+            raise Conflict("this Idempotency-Key was used for another request")
+        return str(first)
+
     def sent(self, job_id: str) -> None:
         """The job's message is in its queue."""
         self.redis.zrem(keys.UNSENT, job_id)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from infra.local.servers import (
 )
 from shared.connections import control_redis, residual_redis
 from shared.settings import Settings
+from tests.ports import free_port, free_s3_port
 
 READY_S = 60.0
 
@@ -28,7 +28,7 @@ READY_S = 60.0
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings that name two running Redis servers and an S3 server; ``AWS_*`` is set meanwhile."""
     home = tmp_path_factory.mktemp("servers")
-    control, residual, s3 = _free_port(), _free_port(), _free_s3_port()
+    control, residual, s3 = free_port(), free_port(), free_s3_port()
     settings = Settings(
         home=home / "run",
         redis_url=f"redis://127.0.0.1:{control}/0",
@@ -87,27 +87,3 @@ def _started(command: list[str], home: Path, env: Mapping[str, str]) -> Iterator
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _free_s3_port() -> int:
-    """The S3 server takes five ports in a row, and each + 10000."""
-    start = 20_000 + os.getpid() % 10_000
-    candidates = (start + 7 * i for i in range(3_000))
-    wanted = (p for p in candidates if p + 10_004 < 65_536)
-    return next(p for p in wanted if all(_is_free(q + d) for q in range(p, p + 5) for d in (0, 10_000)))

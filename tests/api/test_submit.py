@@ -27,13 +27,18 @@ def test_a_prompt_alone_gets_the_models_own_defaults(services: Services) -> None
     spec = resolve(JobRequest(prompt="a cat"), services)
     model = services.catalogue.models["emoji-sd"]
     assert (spec.model, spec.scheduler) == ("emoji-sd", model.scheduler)
-    assert (spec.num_inference_steps, spec.guidance_scale) == (model.num_inference_steps, model.guidance_scale)
+    assert (spec.num_inference_steps, spec.guidance_scale) == (
+        model.num_inference_steps,
+        model.guidance_scale,
+    )
     assert (spec.width, spec.height) == (None, None)
     assert 0 <= spec.seed < 2**32
 
 
 def test_the_catalogues_size_is_the_default_when_it_has_one(services: Services) -> None:
-    catalogue = Catalogue(default_model="m", models={"m": ModelEntry(source="hub:x/y", width=768, height=512)})
+    catalogue = Catalogue(
+        default_model="m", models={"m": ModelEntry(source="hub:x/y", width=768, height=512)}
+    )
     spec = resolve(JobRequest(prompt="a cat", width=256), replace(services, catalogue=catalogue))
     assert (spec.width, spec.height) == (256, 512)
 
@@ -165,7 +170,9 @@ def test_a_value_out_of_bounds_is_refused_by_its_field(client: FlaskClient, fiel
 
 
 def test_a_limit_of_the_operator_is_told(client: FlaskClient) -> None:
-    assert refusal(client, num_inference_steps=1000)["detail"] == "num_inference_steps is 1000, the limit is 200"
+    assert (
+        refusal(client, num_inference_steps=1000)["detail"] == "num_inference_steps is 1000, the limit is 200"
+    )
 
 
 def test_the_last_pictures_seed_must_be_one_too(services: Services) -> None:

@@ -6,14 +6,12 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionControlNetPipeline
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
@@ -25,6 +23,7 @@ from shared.jobs import Job
 from shared.keys import control_key, watched
 from shared.messages import ControlSpec, JobSpec, LoraLoading, LoraRef
 from shared.schedulers import SCHEDULERS
+from tests.diffusers_peer import draw_with_diffusers
 from tests.tiny_models import EMOJI, LAYOUTS
 from workers.resident import Residents
 from workers.unet.draw import draw
@@ -96,64 +95,12 @@ def by_diffusers(
     loras: list[tuple[Path, float]] | None = None,
 ) -> list[NDArray[np.int16]]:
     """The same request, as a user of diffusers writes it."""
+    loaded = []
+    for net in wanted.controlnets:
+        with nets.use(net.name) as held:
+            loaded.append(held.model)
     with models.use(wanted.model) as model:
-        pipe = model.pipe
-        kind = SCHEDULERS[wanted.scheduler]
-        import diffusers
-
-        before = pipe.scheduler
-        scheduler = getattr(diffusers, kind.name).from_config(before.config, **kind.options)
-        generators = [torch.Generator().manual_seed(wanted.seed + i) for i in range(wanted.num_images)]
-        options: dict[str, Any] = {
-            "negative_prompt": wanted.negative_prompt,
-            "num_inference_steps": wanted.num_inference_steps,
-            "guidance_scale": wanted.guidance_scale,
-            "num_images_per_prompt": wanted.num_images,
-            "generator": generators if len(generators) > 1 else generators[0],
-            "width": wanted.width,
-            "height": wanted.height,
-        }
-        if wanted.controlnets:
-            loaded = []
-            for net in wanted.controlnets:
-                with nets.use(net.name) as held:
-                    loaded.append(held.model)
-            parts = {**pipe.components, "scheduler": scheduler, "controlnet": loaded}
-            peer = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False)
-            picture = Image.open(EMOJI / "control" / "2_penguin.png").convert("RGB")
-            options |= {
-                "image": [picture] * len(loaded),
-                "controlnet_conditioning_scale": [net.conditioning_scale for net in wanted.controlnets],
-                "control_guidance_start": [net.guidance_start for net in wanted.controlnets],
-                "control_guidance_end": [net.guidance_end for net in wanted.controlnets],
-            }
-        else:
-            peer = type(pipe)(**{**pipe.components, "scheduler": scheduler}, requires_safety_checker=False)
-        peer.set_progress_bar_config(disable=True)
-        with fused(peer, loras or []):
-            images = peer(wanted.prompt, **options).images
-        return [np.asarray(image, dtype=np.int16) for image in images]
-
-
-@contextmanager
-def fused(pipe: Any, loras: list[tuple[Path, float]]) -> Iterator[None]:
-    """The pipeline with LoRAs fused by diffusers; afterwards its weights are what they were."""
-    modules = [pipe.unet, pipe.text_encoder] if loras else []
-    pristine = [{k: v.clone() for k, v in module.state_dict().items()} for module in modules]
-    names = [f"adapter{i}" for i in range(len(loras))]
-    for name, (path, _) in zip(names, loras, strict=True):
-        pipe.load_lora_weights(str(path.parent.resolve()), weight_name=path.name, adapter_name=name)
-    if loras:
-        pipe.set_adapters(names, [scale for _, scale in loras])
-        pipe.fuse_lora(adapter_names=names)
-    try:
-        yield
-    finally:
-        if loras:
-            pipe.unfuse_lora()
-            pipe.unload_lora_weights()
-        for module, weights in zip(modules, pristine, strict=True):
-            module.load_state_dict(weights)
+        return draw_with_diffusers(model.pipe, loaded, wanted, loras)
 
 
 @pytest.fixture(autouse=True)
@@ -260,6 +207,7 @@ def test_an_exact_lora_is_the_fused_one_to_rounding(
     assert np.abs(ours - plain).max() > 20
 
 
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`")
 def test_two_loras_in_one_job_are_summed(make_worker: MakeWorker, models: Any, nets: Any) -> None:
     worker = make_worker()
     paths = [EMOJI / "loras" / f"{name}.safetensors" for name in ("twemoji", "outline")]

@@ -1,0 +1,57 @@
+# Everything a developer does here. SWIFT_* variables of the environment reach what is started.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+comma := ,
+# The fleet talks to itself over loopback, whatever proxy this machine has.
+export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY)$(comma),)127.0.0.1,localhost
+export no_proxy := $(NO_PROXY)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test test-unit lint format bench bench-quick train clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## install, start the fleet, draw one picture, stop
+	@$(BIN)/python -m infra.local demo
+
+up: $(INSTALLED) ## run the fleet until Ctrl-C
+	@$(BIN)/python -m infra.local up
+
+test: $(INSTALLED) ## every test: real Redis, real S3, real workers
+	$(BIN)/pytest
+
+test-unit: $(INSTALLED) ## every test but those of the whole fleet
+	$(BIN)/pytest --ignore=tests/fleet
+
+lint: $(INSTALLED) ## style, types, floors
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## put code into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALLED) ## measure everything; PART=name for one part
+	$(BIN)/python -m infra.bench $(PART)
+
+bench-quick: $(INSTALLED) ## the same in under five minutes
+	$(BIN)/python -m infra.bench --quick $(PART)
+
+train: $(INSTALLED) ## train the embedded model anew, into .run/train
+	$(BIN)/python -m infra.emoji.train --out .run/train
+
+clean: ## remove the installation, all state and all caches
+	rm -rf .venv .run demo.png build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml infra/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11")'
+	@echo "Installing into .venv: a few minutes, once …"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c infra/constraints.txt -e '.[api,worker,local,dev]'
+	@touch $@

@@ -1,0 +1,81 @@
+"""Do the nets steer? The same seeds with and without them, against the control pictures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from infra.emoji.train import nets
+from infra.emoji.train.data import NOTO, SMALL_SPRITE_PX, SPRITE_PX, Floats, sprites
+from infra.emoji.train.edges import edge_map
+from infra.emoji.train.evaluate.artist import Artist
+from infra.emoji.train.evaluate.scores import colour_error, edge_f1
+from infra.emoji.train.folder import load_controlnet
+from infra.emoji.train.latents import decode, encode
+from infra.emoji.train.nets import Net
+from infra.emoji.train.subjects import COLOUR_NAMES, COLOURS, NAMES, caption
+
+PICTURES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering:
+    """A score without the net, with it, and of the VAE's copy of the target: the best there is."""
+
+    pictures: int
+    without: float
+    with_net: float
+    vae_copy: float
+
+
+def measure_edge(artist: Artist, out: Path, data: Path, scale: float) -> Steering:
+    """F1 of the edges, placements wider than the base model ever saw."""
+    targets = _targets(nets.as_told, data, scale)
+    return _measure(artist, out, nets.EDGE, targets, lambda a, b: edge_f1(a, edge_map(b)))
+
+
+def measure_colour(artist: Artist, out: Path, data: Path, scale: float) -> dict[str, Steering]:
+    """Error of the 8 by 8 mean colours: where the map agrees with the caption, and where it does not."""
+    composers = {"as_told": nets.as_told, "in_other_colours": nets.in_other_colours}
+    return {
+        name: _measure(artist, out, nets.COLOUR, _targets(compose, data, scale), colour_error)
+        for name, compose in composers.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Targets:
+    prompts: list[str]
+    pictures: list[Floats]
+
+
+def _targets(compose: nets.Compose, data: Path, scale: float) -> _Targets:
+    rng = np.random.default_rng(5)
+    count = max(2, round(PICTURES * scale))
+    sizes = [sprites(NOTO, data, size_px) for size_px in (SPRITE_PX, SMALL_SPRITE_PX)]
+    prompts, pictures = [], []
+    for _ in range(count):
+        subject, colour = int(rng.integers(len(NAMES))), int(rng.integers(len(COLOURS)))
+        sprite = sizes[rng.integers(2)][subject]
+        prompts.append(caption(NAMES[subject], COLOUR_NAMES[colour]))
+        pictures.append(compose(sprite, colour, rng))
+    return _Targets(prompts, pictures)
+
+
+def _measure(
+    artist: Artist, out: Path, net: Net, targets: _Targets, score: Callable[[Floats, Floats], float]
+) -> Steering:
+    controlnet = load_controlnet(out / net.folder)
+    controls = [net.control(picture) for picture in targets.pictures]
+    vae = artist.pipe.vae
+
+    def mean_score(pictures: Floats) -> float:
+        return float(np.mean([score(*pair) for pair in zip(pictures, targets.pictures, strict=True)]))
+
+    return Steering(
+        pictures=len(targets.pictures),
+        without=mean_score(artist.draw(targets.prompts, seed=300)),
+        with_net=mean_score(artist.steered(targets.prompts, 300, controlnet, controls)),
+        vae_copy=mean_score(decode(vae, encode(vae, targets.pictures))),
+    )

@@ -1,0 +1,92 @@
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+from flask.testing import FlaskClient
+
+
+@pytest.fixture
+def document(client: FlaskClient) -> dict[str, Any]:
+    document: dict[str, Any] = client.get("/openapi.json").json
+    return document
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield method.upper(), path, operation
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    if isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def test_the_document_names_the_whole_contract(document: dict[str, Any]) -> None:
+    assert {f"{method} {path}" for method, path, _ in operations(document)} == {
+        "POST /v1/jobs",
+        "GET /v1/jobs",
+        "GET /v1/jobs/{id}",
+        "DELETE /v1/jobs/{id}",
+        "GET /v1/jobs/{id}/images",
+        "GET /v1/jobs/{id}/images/{n}",
+        "GET /v1/jobs/{id}/events",
+        "GET /v1/models",
+        "GET /v1/controlnets",
+        "GET /v1/fleet",
+        "GET /v1/loras",
+        "GET /v1/loras/{name}",
+        "PUT /v1/loras/{name}",
+        "DELETE /v1/loras/{name}",
+        "GET /healthz",
+        "GET /readyz",
+        "GET /metrics",
+    }
+
+
+def test_every_operation_is_described_for_client_generators(document: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[a-z_]+", name) for name in ids)
+    for _, path, operation in operations(document):
+        assert operation["summary"], path
+        assert operation["tags"] != ["default"], path
+        assert any(status.startswith("2") for status in operation["responses"]), path
+        for status, response in operation["responses"].items():
+            if status.startswith(("4", "5", "d")):
+                assert list(response["content"]) == ["application/problem+json"], (path, status)
+
+
+def test_every_reference_of_the_document_resolves(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for reference in references(document):
+        assert reference.removeprefix("#/components/schemas/") in schemas, reference
+
+
+def test_the_document_says_which_fields_a_job_takes(document: dict[str, Any]) -> None:
+    schema = document["components"]["schemas"]["JobRequest"]
+    assert schema["required"] == ["prompt"]
+    assert schema["additionalProperties"] is False
+    headers = document["paths"]["/v1/jobs"]["post"]["parameters"]
+    assert [(header["name"], header["in"]) for header in headers] == [("Idempotency-Key", "header")]
+
+
+def test_the_documentation_is_browsable_without_the_internet(client: FlaskClient) -> None:
+    page = client.get("/docs", follow_redirects=True)
+    assert page.status_code == 200
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert any(source.endswith(".js") for source in sources)
+    for source in sources:
+        assert not source.startswith(("http", "//")), source
+        if source.endswith((".js", ".css")):
+            with client.get(urljoin(page.request.path, source)) as file:
+                assert file.status_code == 200
+    assert client.get("/docs/openapi.json").json == client.get("/openapi.json").json

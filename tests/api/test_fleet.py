@@ -1,0 +1,56 @@
+import time
+from typing import Literal
+
+from flask.testing import FlaskClient
+
+from api.services import Services
+from shared.fleet import Heartbeat, beat
+from shared.schedulers import SCHEDULERS
+
+
+def heartbeat(name: str, kind: Literal["unet", "controlnet"], serves: str, loaded: list[str]) -> Heartbeat:
+    return Heartbeat(
+        name=name,
+        kind=kind,
+        host="here",
+        pid=1,
+        device="cpu",
+        serves=[serves],
+        loaded=loaded,
+        doing=[],
+        busy_share=0.5,
+        started_at=time.time(),
+        version="0.1.0",
+    )
+
+
+def test_a_model_is_told_with_its_defaults_and_who_serves_it(client: FlaskClient, services: Services) -> None:
+    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", ["emoji-sd"]), 10)
+    beat(services.control, heartbeat("unet-2", "unet", "emoji-sd", []), 10)
+    beat(services.control, heartbeat("unet-3", "unet", "another", []), 10)
+    (model,) = client.get("/v1/models").json["models"]
+    assert (model["name"], model["default"], model["scheduler"]) == ("emoji-sd", True, "ddim")
+    assert (model["num_inference_steps"], model["guidance_scale"]) == (25, 3.0)
+    assert model["schedulers"] == list(SCHEDULERS)
+    assert model["controlnets"] == ["edge"]
+    assert model["workers"] == ["unet-1", "unet-2"]
+    assert model["loaded"] == ["unet-1"]
+
+
+def test_a_net_is_told_with_its_model_and_who_serves_it(client: FlaskClient, services: Services) -> None:
+    beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"]), 10)
+    beat(services.control, heartbeat("unet-1", "unet", "edge", []), 10)
+    assert client.get("/v1/controlnets").json["controlnets"] == [
+        {"name": "edge", "model": "emoji-sd", "workers": ["net-1"], "loaded": ["net-1"]}
+    ]
+
+
+def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, services: Services) -> None:
+    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
+    beat(services.control, heartbeat("dead", "unet", "emoji-sd", []), 0.001)
+    ids = [client.post("/v1/jobs", json={"prompt": "a cat"}).json["id"] for _ in range(3)]
+    client.delete(f"/v1/jobs/{ids[0]}")
+    fleet = client.get("/v1/fleet").json
+    assert [worker["name"] for worker in fleet["workers"]] == ["unet-1"]
+    assert fleet["queues"] == {"unet.emoji-sd": 3, "controlnet.edge": 0}
+    assert fleet["jobs"] == {"queued": 2, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 1}

@@ -1,0 +1,75 @@
+from dataclasses import replace
+
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.app import create_app
+from api.services import Services
+from shared import keys
+
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+def test_a_living_process_is_healthy_whatever_else_is_down(services: Services) -> None:
+    away = type(services.control).from_url(NOWHERE)
+    client = create_app(replace(services, control=away, residual=away)).test_client()
+    assert client.get("/healthz").json["status"] == "ok"
+
+
+def test_it_is_ready_when_all_servers_answer(client: FlaskClient) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json["checks"] == dict.fromkeys(
+        ["control_redis", "residual_redis", "lora_bucket", "image_bucket"], "ok"
+    )
+
+
+def test_it_is_not_ready_without_a_redis(services: Services) -> None:
+    away = type(services.residual).from_url(NOWHERE)
+    answer = create_app(replace(services, residual=away)).test_client().get("/readyz")
+    assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+    assert "Retry-After" in answer.headers
+    assert answer.json["checks"]["control_redis"] == "ok"
+    assert "ConnectionError" in answer.json["checks"]["residual_redis"]
+    assert answer.json["detail"] == "not ready: residual_redis"
+
+
+def test_it_is_not_ready_when_one_redis_plays_both_roles(services: Services) -> None:
+    answer = create_app(replace(services, residual=services.control)).test_client().get("/readyz")
+    assert answer.status_code == 503
+    assert "control Redis" in answer.json["checks"]["residual_redis"]
+
+
+def test_it_is_not_ready_without_s3(services: Services) -> None:
+    settings = services.settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"})
+    answer = create_app(replace(services, settings=settings)).test_client().get("/readyz")
+    assert answer.status_code == 503
+    assert "S3" in answer.json["checks"]["image_bucket"]
+
+
+def test_metrics_show_this_process_at_once(client: FlaskClient, services: Services) -> None:
+    client.get("/v1/jobs/0123456789abcdef")
+    answer = client.get("/metrics")
+    assert answer.content_type.startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    labels = [sample.labels for sample in families["swift_http_requests"].samples]
+    assert {
+        "method": "GET",
+        "route": "/v1/jobs/<id>",
+        "status": "404",
+        "process": services.process,
+    } in labels
+
+
+def test_metrics_show_every_process(client: FlaskClient, services: Services) -> None:
+    text = '# TYPE swift_steps counter\nswift_steps_total{model="m"} 3\n'
+    services.control.set(keys.worker_metrics("unet-1"), text)
+    assert 'swift_steps_total{model="m",process="unet-1"} 3.0' in client.get("/metrics").text
+
+
+def test_unknown_paths_do_not_make_metrics_of_their_own(client: FlaskClient) -> None:
+    client.get("/some/path/nobody/serves")
+    client.open("/v1/jobs", method="BREW")
+    text = client.get("/metrics").text
+    assert "nobody" not in text
+    assert "BREW" not in text

@@ -1,0 +1,76 @@
+import hashlib
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.services import Services
+from shared.jobs import Attempt
+from shared.messages import Picture
+from tests.api.material import picture, succeed
+
+
+@pytest.fixture
+def attempt(client: FlaskClient, services: Services) -> Attempt:
+    job_id = client.post("/v1/jobs", json={"prompt": "a cat", "seed": 7}).json["id"]
+    attempt = services.jobs.claim(job_id, "unet-1")
+    assert attempt is not None
+    return attempt
+
+
+def finish(services: Services, attempt: Attempt, png: bytes) -> str:
+    services.images.put("pictures/x.png", png, content_type="image/png")
+    sha256 = hashlib.sha256(png).hexdigest()
+    succeed(attempt, [Picture(key="pictures/x.png", seed=7, width=64, height=64, sha256=sha256)])
+    return sha256
+
+
+def test_a_picture_is_the_png_that_was_drawn(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    png = picture((600, 600))
+    sha256 = finish(services, attempt, png)
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0")
+    assert (answer.status_code, answer.content_type) == (200, "image/png")
+    assert answer.data == png
+    assert answer.content_length == len(png)
+    assert answer.headers["ETag"] == f'"{sha256}"'
+    assert "immutable" in answer.headers["Cache-Control"]
+
+
+def test_a_picture_that_the_client_has_is_not_sent_again(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    sha256 = finish(services, attempt, picture())
+    url = f"/v1/jobs/{attempt.job.id}/images/0"
+    answer = client.get(url, headers={"If-None-Match": f'"{sha256}"'})
+    assert (answer.status_code, answer.data) == (304, b"")
+    assert client.get(url, headers={"If-None-Match": '"another"'}).status_code == 200
+
+
+def test_the_pictures_of_a_job_are_listed_once_it_succeeded(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    url = f"/v1/jobs/{attempt.job.id}/images"
+    assert client.get(url).json == {"images": []}
+    finish(services, attempt, picture())
+    assert [image["url"] for image in client.get(url).json["images"]] == [f"{url}/0"]
+
+
+def test_a_picture_that_is_not_drawn_yet_is_a_conflict(client: FlaskClient, attempt: Attempt) -> None:
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0")
+    assert (answer.status_code, answer.json["code"]) == (409, "conflict")
+    assert "running" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("n", ["1", "-1", "x"])
+def test_a_picture_out_of_range_is_not_found(
+    client: FlaskClient, services: Services, attempt: Attempt, n: str
+) -> None:
+    finish(services, attempt, picture())
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/{n}")
+    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+
+
+def test_a_failed_job_has_no_pictures(client: FlaskClient, attempt: Attempt) -> None:
+    attempt.end("failed", None, [])
+    assert client.get(f"/v1/jobs/{attempt.job.id}/images/0").status_code == 404

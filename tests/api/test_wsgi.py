@@ -1,0 +1,176 @@
+"""The web as it is really run: gunicorn, threads, sockets."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+
+import psutil
+import pytest
+
+from shared.connections import control_redis
+from shared.jobs import JobStore
+from shared.settings import ROOT, Settings
+
+MAX_RSS_BYTES = 120 << 20
+EVENT_STREAMS = 2
+
+
+@pytest.fixture(scope="module")
+def environ(servers: Settings) -> Mapping[str, str]:
+    return {
+        **os.environ,
+        "SWIFT_HOME": str(servers.home),
+        "SWIFT_REDIS_URL": servers.redis_url,
+        "SWIFT_RESIDUAL_REDIS_URL": servers.residual_redis_url,
+        "SWIFT_S3_PORT": str(servers.s3_port),
+        "SWIFT_API_EVENT_STREAMS": str(EVENT_STREAMS),
+        "SWIFT_MAX_LORA_BYTES": str(8 << 20),
+        "SWIFT_HEARTBEAT_S": "0.2",
+    }
+
+
+@pytest.fixture(scope="module")
+def server(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+    """Port and process id of a running API."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "gunicorn", "api.wsgi:app", "--bind", f"127.0.0.1:{port}"]
+    command += ["--worker-class", "gthread", "--workers", "1", "--threads", "8", "--log-level", "warning"]
+    command += ["--graceful-timeout", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environ)
+    try:
+        deadline = time.monotonic() + 30
+        while not _listens(port):
+            assert time.monotonic() < deadline, "gunicorn does not listen"
+            time.sleep(0.05)
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait(timeout=40)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def call(
+    port: int, method: str, path: str, body: object = None, **headers: str
+) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        if isinstance(body, dict):
+            body, headers = json.dumps(body), {"Content-Type": "application/json", **headers}
+        connection.request(method, path, body, headers)  # type: ignore[arg-type]
+        answer = connection.getresponse()
+        return answer, answer.read()
+    finally:
+        connection.close()
+
+
+def test_the_web_never_loads_torch(environ: Mapping[str, str]) -> None:
+    script = (
+        "import sys, api.wsgi;"
+        "print(*({'torch', 'numpy', 'diffusers', 'transformers', 'peft'} & set(sys.modules)))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert told.stdout.strip() == ""
+
+
+def test_a_bad_setting_stops_the_start_and_names_itself(environ: Mapping[str, str]) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", "import api.wsgi"],
+        cwd=ROOT,
+        env={**environ, "SWIFT_MAX_STEPS": "many"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert told.returncode != 0
+    assert "SWIFT_MAX_STEPS" in told.stderr
+
+
+def test_a_job_goes_in_over_a_real_socket(server: tuple[int, int]) -> None:
+    answer, body = call(server[0], "POST", "/v1/jobs", {"prompt": "a cat"})
+    assert answer.status == 202
+    path = answer.headers["Location"]
+    assert json.loads(call(server[0], "GET", path)[1])["id"] == json.loads(body)["id"]
+    assert call(server[0], "GET", "/readyz")[0].status == 200
+
+
+def test_an_upload_over_the_limit_is_answered_though_it_is_not_read(server: tuple[int, int]) -> None:
+    body = bytes(64 << 20)
+    with socket.create_connection(("127.0.0.1", server[0]), timeout=30) as client:
+        head = f"PUT /v1/loras/x HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode())
+        assert client.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+def test_an_upload_that_breaks_off_is_not_stored(server: tuple[int, int]) -> None:
+    with socket.create_connection(("127.0.0.1", server[0]), timeout=30) as client:
+        client.sendall(b"PUT /v1/loras/half HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(65536).startswith(b"HTTP/1.1 4")
+    assert call(server[0], "GET", "/v1/loras/half")[0].status == 404
+
+
+def open_stream(port: int, job_id: str) -> tuple[socket.socket, bytes]:
+    client = socket.create_connection(("127.0.0.1", port), timeout=30)
+    client.sendall(f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    told = client.recv(65536)
+    while told.startswith(b"HTTP/1.1 200") and b"event: status" not in told:
+        told += client.recv(65536)
+    return client, told
+
+
+def test_a_client_that_goes_away_gives_its_event_stream_back(
+    server: tuple[int, int], servers: Settings
+) -> None:
+    # Given a process whose event streams are all taken
+    job_id = json.loads(call(server[0], "POST", "/v1/jobs", {"prompt": "a cat"})[1])["id"]
+    clients = [open_stream(server[0], job_id)[0] for _ in range(EVENT_STREAMS)]
+    late, told = open_stream(server[0], job_id)
+    late.close()
+    assert told.startswith(b"HTTP/1.1 503")
+    # When their clients go away, and the job goes on
+    for client in clients:
+        client.close()
+    with closing(control_redis(servers)) as redis:
+        attempt = JobStore(redis, servers).claim(job_id, "unet-1")
+        assert attempt is not None
+        deadline = time.monotonic() + 10
+        # Then others take their place
+        while not told.startswith(b"HTTP/1.1 200"):
+            assert time.monotonic() < deadline, "the streams are not given back"
+            attempt.advance(1, 25)
+            late, told = open_stream(server[0], job_id)
+            late.close()
+
+
+def test_the_process_stays_small(server: tuple[int, int]) -> None:
+    for _ in range(50):
+        call(server[0], "POST", "/v1/jobs", {"prompt": "a cat"})
+        call(server[0], "GET", "/v1/loras")
+    (worker,) = psutil.Process(server[1]).children()
+    assert worker.memory_info().rss < MAX_RSS_BYTES
+
+
+def test_a_process_publishes_its_metrics_by_itself(server: tuple[int, int]) -> None:
+    text = call(server[0], "GET", "/metrics")[1].decode()
+    assert 'swift_http_requests_total{method="POST",process="api@' in text

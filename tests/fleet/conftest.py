@@ -1,0 +1,156 @@
+"""A whole fleet: two Redis, S3, API, Flower and workers as real processes, started once a session."""
+
+import base64
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+import requests
+from numpy.typing import NDArray
+from PIL import Image
+
+from infra.local.stack import Stack, running_stack
+from shared.settings import Settings
+from tests.diffusers_peer import CONTROL
+from tests.ports import free_port, free_s3_port
+from tests.tiny_models import EMOJI, make_net, make_pipeline
+
+ENDED = ("succeeded", "failed", "cancelled")
+ANSWER_S = 30.0
+JOB_S = 120.0
+
+CATALOGUE = """
+default_model = "emoji-sd"
+
+[models.emoji-sd]
+source = "{emoji}/emoji-sd"
+num_inference_steps = 6
+guidance_scale = 3.0
+
+[models.tiny]
+source = "tiny"
+
+[controlnets.edge]
+source = "{emoji}/controlnet-edge"
+model = "emoji-sd"
+
+[controlnets.tiny-net]
+source = "tiny-net"
+model = "tiny"
+"""
+
+
+@dataclass(frozen=True)
+class Client:
+    """Uses the fleet as people do: REST and S3."""
+
+    stack: Stack
+
+    def post(self, body: Mapping[str, Any], **headers: str) -> requests.Response:
+        return requests.post(f"{self.stack.api_url}/v1/jobs", json=body, headers=headers, timeout=ANSWER_S)
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.stack.api_url + path, timeout=ANSWER_S)
+
+    def delete(self, path: str) -> requests.Response:
+        return requests.delete(self.stack.api_url + path, timeout=ANSWER_S)
+
+    def submit(self, **changes: Any) -> str:
+        answer = self.post({"prompt": "a penguin on a teal background", "seed": 7, **changes})
+        assert answer.status_code == 202, answer.text
+        job_id: str = answer.json()["id"]
+        return job_id
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        answer = self.get(f"/v1/jobs/{job_id}")
+        answer.raise_for_status()
+        job: dict[str, Any] = answer.json()
+        return job
+
+    def wait(self, job_id: str, until: tuple[str, ...] = ENDED, within_s: float = JOB_S) -> dict[str, Any]:
+        deadline = time.monotonic() + within_s
+        while (job := self.job(job_id))["status"] not in until:
+            assert time.monotonic() < deadline, job
+            time.sleep(0.05)
+        return job
+
+    def draw(self, **changes: Any) -> dict[str, Any]:
+        job = self.wait(self.submit(**changes))
+        assert job["status"] == "succeeded", job["error"]
+        return job
+
+    def pixels(self, job: Mapping[str, Any], index: int = 0) -> NDArray[np.int16]:
+        answer = self.get(job["images"][index]["url"])
+        answer.raise_for_status()
+        return np.asarray(Image.open(io.BytesIO(answer.content)), dtype=np.int16)
+
+    def events(self, job_id: str, after: str = "") -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Id, kind and data of each server-sent event, to the closing one."""
+        headers = {"Last-Event-ID": after} if after else {}
+        url = f"{self.stack.api_url}/v1/jobs/{job_id}/events"
+        with requests.get(url, headers=headers, stream=True, timeout=JOB_S) as answer:
+            answer.raise_for_status()
+            event: dict[str, str] = {}
+            for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
+                field, _, value = line.partition(": ")
+                event[field] = value
+                if not line and "data" in event:
+                    yield event["id"], event["event"], json.loads(event["data"])
+                    event = {}
+
+    @property
+    def s3(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.stack.env["SWIFT_S3_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id=self.stack.env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.stack.env["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def put_lora(self, name: str, data: bytes) -> None:
+        self.s3.put_object(Bucket=self.stack.env["SWIFT_LORA_BUCKET"], Key=f"{name}.safetensors", Body=data)
+
+
+def control_image(name: str = "edge", **changes: Any) -> dict[str, Any]:
+    """A ControlNet of a request."""
+    return {"name": name, "image": base64.b64encode(CONTROL.read_bytes()).decode(), **changes}
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    home = tmp_path_factory.mktemp("fleet")
+    make_pipeline().save_pretrained(home / "tiny")
+    make_net(make_pipeline().unet).save_pretrained(home / "tiny-net")
+    catalog = home / "catalogue.toml"
+    catalog.write_text(CATALOGUE.format(emoji=EMOJI.resolve()))
+    settings = Settings(
+        home=home / "run",
+        catalog=catalog,
+        api_port=free_port(),
+        flower_port=free_port(),
+        redis_port=free_port(),
+        residual_redis_port=free_port(),
+        s3_port=free_s3_port(),
+        lease_s=3,
+        residual_wait_s=3,
+        heartbeat_s=0.5,
+    )
+    with running_stack(settings) as stack:
+        yield Client(stack)
+
+
+@pytest.fixture(scope="session")
+def loras(fleet: Client) -> dict[str, Path]:
+    """The embedded LoRAs, put into the bucket with plain boto3; their files by name."""
+    files = {path.name.removesuffix(".safetensors"): path for path in (EMOJI / "loras").glob("*.safetensors")}
+    for name, path in files.items():
+        fleet.put_lora(name, path.read_bytes())
+    return files

@@ -1,0 +1,55 @@
+"""Kills and restarts at the worst moment: an accepted job is never lost, and its picture is the same."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tests.fleet.conftest import Client, control_image
+from tests.tiny_models import EMOJI
+
+STEPS = 40
+
+
+def kill(fleet: Client, name: str) -> None:
+    """kill -9 of one process of the stack; its keeper starts it again."""
+    os.kill(fleet.stack.pids()[name], signal.SIGKILL)
+
+
+def wait_until_alive(fleet: Client) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        kinds = [worker["kind"] for worker in fleet.get("/v1/fleet").json()["workers"]]
+        if fleet.get("/readyz").status_code == 200 and set(kinds) == {"unet", "controlnet"}:
+            return
+        time.sleep(0.1)
+    pytest.fail("the fleet did not come back")
+
+
+@pytest.mark.parametrize("victim", ["unet1", "controlnet1", "residual-redis", "redis", "s3", "api"])
+def test_a_kill_in_the_middle_of_a_job_changes_nothing_but_time(fleet: Client, victim: str) -> None:
+    fleet.put_lora("steady", (EMOJI / "loras" / "twemoji.safetensors").read_bytes())
+    wanted = {
+        "num_inference_steps": STEPS,
+        "controlnets": [control_image()],
+        "loras": [{"name": "steady"}],
+        "lora_loading": {"mode": "exact"},
+    }
+    undisturbed = fleet.draw(**wanted)
+    job_id = fleet.submit(**wanted)
+    next(event for event in fleet.events(job_id) if event[1] == "progress" and event[2]["step"] >= 5)
+    kill(fleet, victim)
+    wait_until_alive(fleet)
+    job = fleet.wait(job_id)
+    assert job["status"] == "succeeded", job["error"]
+    assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
+
+
+def test_a_job_accepted_while_every_worker_is_dead_is_drawn(fleet: Client) -> None:
+    before = fleet.pixels(fleet.draw())
+    kill(fleet, "unet1")
+    kill(fleet, "controlnet1")
+    job = fleet.wait(fleet.submit())
+    assert np.array_equal(fleet.pixels(job), before)

@@ -1,0 +1,78 @@
+"""LoRAs come from a bucket that any S3 client writes, and leave no trace in the next job."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from tests.fleet.conftest import Client, control_image
+from tests.tiny_models import EMOJI
+
+TWEMOJI = EMOJI / "loras" / "twemoji.safetensors"
+
+
+def test_a_file_put_with_plain_boto3_shows_up_and_works(fleet: Client) -> None:
+    assert fleet.get("/v1/loras/fresh").status_code == 404
+    fleet.put_lora("fresh", TWEMOJI.read_bytes())
+    shown = fleet.get("/v1/loras/fresh").json()
+    assert (shown["name"], shown["size_bytes"], shown["rank"]) == ("fresh", TWEMOJI.stat().st_size, 8)
+    assert "fresh" in [lora["name"] for lora in fleet.get("/v1/loras").json()["loras"]]
+    job = fleet.draw(loras=[{"name": "fresh"}])
+    assert not np.array_equal(fleet.pixels(job), fleet.pixels(fleet.draw()))
+
+
+def test_a_cold_lora_takes_effect_within_its_bound(fleet: Client) -> None:
+    fleet.put_lora("cold", TWEMOJI.read_bytes() + b"")
+    bound = {"mode": "bounded", "max_async_steps": 2}
+    job = fleet.draw(loras=[{"name": "cold"}], lora_loading=bound, num_inference_steps=10)
+    [used] = job["receipt"]["loras"]
+    assert used["step"] <= 2
+    names = [span["name"] for span in job["timeline"]]
+    assert "patch cold" in names
+    assert "lora cold parse" in names
+
+
+def test_a_bounded_picture_is_drawn_again_by_replay(fleet: Client, loras: dict[str, Path]) -> None:
+    chosen = [{"name": "twemoji", "scale": 0.8}, {"name": "outline", "scale": 0.6}]
+    bounded = fleet.draw(loras=chosen, controlnets=[control_image()])
+    steps = {lora["name"]: lora["step"] for lora in bounded["receipt"]["loras"]}
+    replayed = fleet.draw(
+        loras=chosen, controlnets=[control_image()], lora_loading={"mode": "replay", "steps": steps}
+    )
+    assert np.array_equal(fleet.pixels(bounded), fleet.pixels(replayed))
+
+
+def test_no_lora_reaches_the_next_job(fleet: Client, loras: dict[str, Path]) -> None:
+    before = fleet.pixels(fleet.draw())
+    for changes in (
+        {"loras": [{"name": "twemoji"}]},
+        {"loras": [{"name": "outline"}], "lora_loading": {"mode": "exact"}},
+        {"loras": [{"name": "outline.kohya"}, {"name": "twemoji"}], "num_images": 2},
+    ):
+        fleet.draw(**changes)
+        assert np.array_equal(fleet.pixels(fleet.draw()), before)
+    cancelled = fleet.submit(loras=[{"name": "outline"}], num_inference_steps=200)
+    next(event for event in fleet.events(cancelled) if event[1] == "progress" and event[2]["step"] > 1)
+    fleet.delete(f"/v1/jobs/{cancelled}")
+    assert fleet.wait(cancelled)["status"] == "cancelled"
+    assert np.array_equal(fleet.pixels(fleet.draw()), before)
+
+
+def test_a_lora_that_fits_no_module_fails_its_job_naming_the_keys(fleet: Client) -> None:
+    stranger = {
+        "unet.elsewhere.lora_A.weight": torch.ones(4, 8),
+        "unet.elsewhere.lora_B.weight": torch.ones(8, 4),
+    }
+    fleet.put_lora("stranger", save(stranger))
+    job = fleet.wait(fleet.submit(loras=[{"name": "stranger"}]))
+    assert job["status"] == "failed"
+    assert job["error"]["code"] == "invalid_lora"
+    assert "elsewhere" in job["error"]["detail"]
+
+
+def test_a_file_that_is_no_lora_at_all_fails_its_job_and_no_other(fleet: Client) -> None:
+    fleet.put_lora("rubbish", b"\xff" * 1000)
+    job = fleet.wait(fleet.submit(loras=[{"name": "rubbish"}]))
+    assert (job["status"], job["error"]["code"]) == ("failed", "invalid_lora")
+    assert fleet.draw()["status"] == "succeeded"

@@ -1,0 +1,98 @@
+"""A job in, a picture out, over HTTP; held against diffusers' own pipelines."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import ControlNetModel, StableDiffusionPipeline
+from PIL import Image
+
+from shared.messages import JobSpec
+from tests.diffusers_peer import draw_with_diffusers
+from tests.fleet.conftest import Client, control_image
+from tests.tiny_models import EMOJI, make_net, make_pipeline
+
+
+@pytest.fixture(scope="module")
+def emoji() -> Any:
+    return StableDiffusionPipeline.from_pretrained(
+        EMOJI / "emoji-sd", dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+    )
+
+
+@pytest.fixture(scope="module")
+def edge() -> Any:
+    return ControlNetModel.from_pretrained(EMOJI / "controlnet-edge", dtype=torch.float32)
+
+
+def spec_of(job: dict[str, Any]) -> JobSpec:
+    """The request as the fleet understood it, with the size it drew."""
+    size = {side: job["images"][0][side] for side in ("width", "height")}
+    return JobSpec.model_validate({**job["request"], **size})
+
+
+def test_a_job_with_a_net_is_diffusers_own_picture(fleet: Client, emoji: Any, edge: Any) -> None:
+    job = fleet.draw(controlnets=[control_image()])
+    assert np.array_equal(fleet.pixels(job), draw_with_diffusers(emoji, [edge], spec_of(job))[0])
+    plain = fleet.draw()
+    assert np.array_equal(fleet.pixels(plain), draw_with_diffusers(emoji, [], spec_of(plain))[0])
+    assert not np.array_equal(fleet.pixels(plain), fleet.pixels(job))
+
+
+@pytest.mark.parametrize("name", ["twemoji", "outline", "outline.kohya"])
+def test_a_job_with_a_net_and_an_exact_lora_is_diffusers_own_to_rounding(
+    name: str, fleet: Client, loras: dict[str, Path], emoji: Any, edge: Any
+) -> None:
+    job = fleet.draw(controlnets=[control_image()], loras=[{"name": name}], lora_loading={"mode": "exact"})
+    theirs = draw_with_diffusers(emoji, [edge], spec_of(job), [(loras[name], 1.0)])[0]
+    assert np.abs(fleet.pixels(job) - theirs).max() <= 1
+
+
+def test_a_tiny_random_model_with_two_nets_is_diffusers_own_picture(fleet: Client) -> None:
+    pipe = make_pipeline()
+    net = make_net(pipe.unet)
+    both = [control_image("tiny-net"), control_image("tiny-net", conditioning_scale=0.3)]
+    job = fleet.draw(model="tiny", num_inference_steps=4, controlnets=both)
+    theirs = draw_with_diffusers(pipe, [net, net], spec_of(job))[0]
+    assert np.array_equal(fleet.pixels(job), theirs)
+
+
+def test_several_pictures_have_their_own_seeds(fleet: Client) -> None:
+    job = fleet.draw(num_images=2, seed=100)
+    assert [image["seed"] for image in job["images"]] == [100, 101]
+    assert not np.array_equal(fleet.pixels(job, 0), fleet.pixels(job, 1))
+
+
+def test_the_png_carries_its_receipt(fleet: Client) -> None:
+    job = fleet.draw()
+    png = fleet.get(job["images"][0]["url"]).content
+    assert json.loads(Image.open(io.BytesIO(png)).info["receipt"]) == job["receipt"]
+
+
+def test_progress_is_told_as_it_happens_and_can_be_resumed(fleet: Client) -> None:
+    job_id = fleet.submit(num_inference_steps=8, controlnets=[control_image()])
+    events = list(fleet.events(job_id))
+    steps = [data["step"] for _, kind, data in events if kind == "progress"]
+    assert steps == sorted(steps)
+    assert steps[-1] == 8
+    assert events[-1][1] == "done"
+    assert events[-1][2]["status"] == "succeeded"
+    assert any(kind == "preview" for _, kind, _ in events)
+    assert list(fleet.events(job_id, after=events[-3][0])) == events[-2:]
+
+
+def test_encoder_and_net_overlap_and_the_timeline_says_who_worked(fleet: Client) -> None:
+    job = fleet.draw(controlnets=[control_image()])
+    by_name: dict[str, set[str]] = {}
+    for span in job["timeline"]:
+        by_name.setdefault(span["name"], set()).add(span["worker"].split("@")[0])
+    assert by_name["encoder"] == {"unet1"}
+    assert by_name["net edge"] == {"controlnet1"}
+    encoders = [span for span in job["timeline"] if span["name"] == "encoder"]
+    nets = [span for span in job["timeline"] if span["name"] == "net edge"]
+    pairs = zip(encoders, nets, strict=True)
+    assert any(min(e["end_s"], n["end_s"]) > max(e["start_s"], n["start_s"]) for e, n in pairs)

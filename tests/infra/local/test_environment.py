@@ -1,0 +1,70 @@
+"""``.run/env``, and what the processes of a stack inherit."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra.local.environment import (
+    inherit,
+    make_credentials,
+    read_env_file,
+    variables_of,
+    write_env_file,
+)
+from shared.settings import Settings, read_settings
+
+AWKWARD = {"SWIFT_HOME": "/tmp/two words", "SWIFT_REDIS_URL": "redis://:pa$s'w#d@h:1/0?a=b&c=d", "EMPTY": ""}
+
+
+def test_an_env_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    write_env_file(tmp_path / "env", AWKWARD)
+    assert read_env_file(tmp_path / "env") == AWKWARD
+
+
+def test_a_shell_sources_an_env_file_to_the_same_values(tmp_path: Path) -> None:
+    write_env_file(tmp_path / "env", AWKWARD)
+    script = f"set -a; . {tmp_path / 'env'}; exec env"
+    said = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, check=True, env={"PATH": "/bin:/usr/bin"}
+    )
+    assert set(said.stdout.splitlines()) >= {f"{name}={value}" for name, value in AWKWARD.items()}
+
+
+def test_only_its_owner_reads_an_env_file(tmp_path: Path) -> None:
+    write_env_file(tmp_path / "env", {"AWS_SECRET_ACCESS_KEY": "secret"})
+    assert (tmp_path / "env").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_restart_keeps_the_credentials(tmp_path: Path) -> None:
+    first = make_credentials({})
+    write_env_file(tmp_path / "env", first)
+    assert make_credentials(read_env_file(tmp_path / "env")) == first
+
+
+def test_two_folders_have_different_credentials() -> None:
+    assert make_credentials({}) != make_credentials({})
+
+
+def test_settings_survive_the_way_through_the_environment(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, api_port=7001, worker_nets=("edge", "colour"), lease_s=2.5)
+    assert read_settings(variables_of(settings)) == settings
+
+
+def test_settings_nobody_gave_stay_unset() -> None:
+    assert variables_of(Settings(api_port=7001)) == {"SWIFT_API_PORT": "7001"}
+
+
+def test_processes_inherit_the_environment_but_no_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWIFT_API_PORT", "1")
+    monkeypatch.setenv("SOMETHING_ELSE", "kept")
+    inherited = inherit({"SWIFT_FLOWER_PORT": "2"})
+    assert inherited["SOMETHING_ELSE"] == "kept"
+    assert "SWIFT_API_PORT" not in inherited
+    assert inherited["SWIFT_FLOWER_PORT"] == "2"
+
+
+def test_a_session_of_another_s3_does_not_reach_the_embedded_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of another account")
+    assert "AWS_SESSION_TOKEN" not in inherit(make_credentials({}))
+    assert "AWS_SESSION_TOKEN" in inherit({})

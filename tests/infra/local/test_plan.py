@@ -1,0 +1,68 @@
+"""Which processes a stack has."""
+
+from pathlib import Path
+
+from infra.local.environment import make_credentials
+from infra.local.plan import Process, plan, resolve
+from shared.settings import Settings
+
+CREDENTIALS = make_credentials({})
+
+
+def processes(settings: Settings) -> dict[str, Process]:
+    return {process.name: process for process in plan(resolve(settings), CREDENTIALS)}
+
+
+def test_the_default_stack_is_complete(tmp_path: Path) -> None:
+    names = list(processes(Settings(home=tmp_path)))
+    assert names == ["redis", "residual-redis", "s3", "api", "unet1", "controlnet1", "flower"]
+
+
+def test_there_are_as_many_workers_as_the_settings_say(tmp_path: Path) -> None:
+    found = processes(Settings(home=tmp_path, unet_workers=3, controlnet_workers=2))
+    workers = [name for name, process in found.items() if process.is_worker]
+    assert workers == ["unet1", "unet2", "unet3", "controlnet1", "controlnet2"]
+
+
+def test_a_worker_uses_as_many_threads_as_the_settings_say(tmp_path: Path) -> None:
+    found = processes(Settings(home=tmp_path, threads_per_worker=2))
+    assert found["unet1"].environment == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+
+
+def test_a_unet_worker_takes_one_job_at_a_time(tmp_path: Path) -> None:
+    assert "--concurrency=1" in processes(Settings(home=tmp_path))["unet1"].command
+
+
+def test_servers_that_settings_name_are_not_started(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path,
+        redis_url="redis://queue.example/0",
+        residual_redis_url="redis://tensors.example/0",
+        s3_endpoint_url="https://s3.example",
+    )
+    assert [process for process in processes(settings).values() if process.is_server] == []
+    assert resolve(settings).redis_url == "redis://queue.example/0"
+
+
+def test_a_shell_that_has_sourced_run_env_still_starts_the_servers(tmp_path: Path) -> None:
+    resolved = resolve(Settings(home=tmp_path, redis_port=7001, s3_port=7100))
+    assert list(processes(resolved)) == list(processes(Settings(home=tmp_path)))
+
+
+def test_addresses_follow_the_ports(tmp_path: Path) -> None:
+    resolved = resolve(Settings(home=tmp_path, redis_port=7001, residual_redis_port=7002, s3_port=7100))
+    assert resolved.redis_url == "redis://127.0.0.1:7001/0"
+    assert resolved.residual_redis_url == "redis://127.0.0.1:7002/0"
+    assert resolved.s3_endpoint_url == "http://127.0.0.1:7100"
+
+
+def test_no_command_line_shows_a_credential(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, redis_url="redis://:hidden@queue.example/0")
+    words = [word for process in processes(settings).values() for word in process.command]
+    assert not any("hidden" in word or CREDENTIALS["AWS_SECRET_ACCESS_KEY"] in word for word in words)
+
+
+def test_flowers_api_is_open_on_loopback_only(tmp_path: Path) -> None:
+    name = "FLOWER_UNAUTHENTICATED_API"
+    assert name in processes(Settings(home=tmp_path))["flower"].environment
+    assert name not in processes(Settings(home=tmp_path, api_host="0.0.0.0"))["flower"].environment
