@@ -1,4 +1,4 @@
-"""What REST answers: the models behind every JSON body, and behind the OpenAPI document."""
+"""What REST answers about jobs and LoRAs: the models behind its JSON, and behind the OpenAPI document."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,7 +7,6 @@ from typing import Self
 from flask import Response
 from pydantic import BaseModel, Field
 
-from shared.fleet import Heartbeat
 from shared.jobs import Job
 from shared.messages import Failure, JobSpec, Receipt, Span, Status
 
@@ -173,59 +172,3 @@ class LoraDetail(LoraAnswer):
     rank: int | None = Field(None, description="the largest of its modules")
     parts: list[str] = Field([], examples=[["unet"]])
     problem: str | None = None
-
-
-# --- the fleet -----------------------------------------------------------------------------------
-
-
-class ModelAnswer(BaseModel):
-    """A base model, its defaults, and who serves it."""
-
-    name: str
-    default: bool
-    dtype: str
-    scheduler: str
-    num_inference_steps: int
-    guidance_scale: float
-    width: int | None = Field(description="null: the model's own size")
-    height: int | None
-    schedulers: list[str]
-    controlnets: list[str]
-    workers: list[str] = Field(description="live UNet workers that take its jobs")
-    loaded: list[str] = Field(description="those of them that hold its weights")
-
-
-class ModelList(BaseModel):
-    """The base models of the catalogue."""
-
-    models: list[ModelAnswer]
-
-
-class NetAnswer(BaseModel):
-    """A net, the base model it was trained for, and who serves it."""
-
-    name: str
-    model: str
-    workers: list[str] = Field(description="live ControlNet workers that serve it")
-    loaded: list[str] = Field(description="those of them that hold its weights")
-
-
-class NetList(BaseModel):
-    """The nets of the catalogue."""
-
-    controlnets: list[NetAnswer]
-
-
-class FleetAnswer(BaseModel):
-    """Who is alive, what waits, and how jobs stand."""
-
-    workers: list[Heartbeat]
-    queues: dict[str, int] = Field(description="messages that wait, by queue")
-    jobs: dict[Status, int] = Field(description="jobs by status")
-
-
-class Health(BaseModel):
-    """The process is alive; on /readyz also what it depends on."""
-
-    status: str = "ok"
-    checks: dict[str, str] = {}

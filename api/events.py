@@ -10,10 +10,10 @@ import redis
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.jobs import JobPath
-from api.openapi import operation_id
+from api.openapi import Headers, operation_id
 from api.problems import refusals
 from api.services import Services
 from shared import keys
@@ -32,7 +32,7 @@ STREAM = {
 _ID = re.compile(r"\d{1,19}(-\d{1,19})?")
 
 
-class EventHeaders(BaseModel):
+class EventHeaders(Headers):
     """Headers of an event stream."""
 
     last_event_id: Annotated[

@@ -5,8 +5,9 @@ from typing import get_args
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
+from pydantic import BaseModel, Field
 
-from api.answers import FleetAnswer, ModelAnswer, ModelList, NetAnswer, NetList, answer
+from api.answers import answer
 from api.openapi import operation_id
 from api.problems import refusals
 from api.services import Services
@@ -15,6 +16,52 @@ from shared.fleet import Heartbeat, live
 from shared.messages import Status
 from shared.queues import net_queue, unet_queue
 from shared.schedulers import SCHEDULERS
+
+
+class ModelAnswer(BaseModel):
+    """A base model, its defaults, and who serves it."""
+
+    name: str
+    default: bool
+    dtype: str
+    scheduler: str
+    num_inference_steps: int
+    guidance_scale: float
+    width: int | None = Field(description="null: the model's own size")
+    height: int | None
+    schedulers: list[str]
+    controlnets: list[str]
+    workers: list[str] = Field(description="live UNet workers that take its jobs")
+    loaded: list[str] = Field(description="those of them that hold its weights")
+
+
+class ModelList(BaseModel):
+    """The base models of the catalogue."""
+
+    models: list[ModelAnswer]
+
+
+class NetAnswer(BaseModel):
+    """A net, the base model it was trained for, and who serves it."""
+
+    name: str
+    model: str
+    workers: list[str] = Field(description="live ControlNet workers that serve it")
+    loaded: list[str] = Field(description="those of them that hold its weights")
+
+
+class NetList(BaseModel):
+    """The nets of the catalogue."""
+
+    controlnets: list[NetAnswer]
+
+
+class FleetAnswer(BaseModel):
+    """Who is alive, what waits, and how jobs stand."""
+
+    workers: list[Heartbeat]
+    queues: dict[str, int] = Field(description="messages that wait, by queue")
+    jobs: dict[Status, int] = Field(description="jobs by status")
 
 
 def fleet_api(services: Services) -> APIBlueprint:

@@ -10,8 +10,9 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 
-from api.answers import Health, answer
+from api.answers import answer
 from api.openapi import operation_id
 from api.problems import problem, refusals
 from api.services import Services
@@ -29,6 +30,13 @@ METRICS = {
     "description": "The numbers of every process",
     "content": {"text/plain": {"schema": {"type": "string"}}},
 }
+
+
+class Health(BaseModel):
+    """The process is alive; on /readyz also what it depends on."""
+
+    status: str = "ok"
+    checks: dict[str, str] = {}
 
 
 def health_api(services: Services) -> APIBlueprint:

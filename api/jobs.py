@@ -13,14 +13,14 @@ from pydantic import BaseModel, Field
 from werkzeug.exceptions import BadRequest
 
 from api.answers import Accepted, JobAnswer, JobPage, answer
-from api.openapi import operation_id
+from api.openapi import Headers, Query, operation_id
 from api.problems import refusals
 from api.services import Services
 from api.submit import resolve
 from shared import keys
 from shared.errors import InvalidRequest
 from shared.jobs import Job
-from shared.messages import GenerateJob, JobRequest, JobSpec, Message, Prefetch, Status
+from shared.messages import GenerateJob, JobRequest, JobSpec, Prefetch, Status
 from shared.metrics import SUBMITTED
 from shared.queues import GENERATE, unet_queue
 
@@ -33,7 +33,7 @@ class JobPath(BaseModel):
     id: str
 
 
-class SubmitHeaders(BaseModel):
+class SubmitHeaders(Headers):
     """Headers of a submission."""
 
     idempotency_key: Annotated[
@@ -47,7 +47,7 @@ class SubmitHeaders(BaseModel):
     ] = None
 
 
-class JobQuery(Message):
+class JobQuery(Query):
     """Which jobs, and how many."""
 
     status: Status | None = None

@@ -9,14 +9,13 @@ from pydantic import BaseModel, Field
 from werkzeug.exceptions import UnsupportedMediaType
 
 from api.answers import LoraAnswer, LoraDetail, LoraPage, answer
-from api.openapi import operation_id
+from api.openapi import Query, operation_id
 from api.problems import refusals
 from api.services import Services
 from api.uploads import received_lora
 from shared.blobs import Blob
 from shared.errors import InvalidLora
 from shared.loras import LoraInfo, find_lora, list_loras, lora_key, read_lora_info
-from shared.messages import Message
 
 OCTETS = "application/octet-stream"
 BODY = {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
@@ -28,7 +27,7 @@ class LoraPath(BaseModel):
     name: str
 
 
-class LoraQuery(Message):
+class LoraQuery(Query):
     """How many LoRAs, and from where on."""
 
     limit: int = Field(200, ge=1, le=1000)
