@@ -67,7 +67,6 @@ def _check_bounds(request: JobRequest, services: Services, *, steps: int, seed: 
 
 
 def _check_nets(nets: Sequence[ControlRequest], services: Services, model: str) -> None:
-    _check_once([net.name for net in nets], "ControlNet", "controlnets")
     for i, net in enumerate(nets):
         field = f"controlnets.{i}.name"
         entry = services.catalogue.controlnets[
@@ -80,7 +79,7 @@ def _check_nets(nets: Sequence[ControlRequest], services: Services, model: str) 
 
 def _check_loras(request: JobRequest, steps: int) -> None:
     names = [lora.name for lora in request.loras]
-    _check_once(names, "LoRA", "loras")
+    _check_once(names)
     replay = request.lora_loading.steps
     if replay is None:
         return
@@ -93,10 +92,10 @@ def _check_loras(request: JobRequest, steps: int) -> None:
             raise InvalidRequest(detail, field=f"lora_loading.steps.{name}")
 
 
-def _check_once(names: Sequence[str], what: str, field: str) -> None:
+def _check_once(names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         if name in names[:i]:
-            raise InvalidRequest(f"{what} {name!r} is named twice", field=f"{field}.{i}.name")
+            raise InvalidRequest(f"LoRA {name!r} is named twice", field=f"loras.{i}.name")
 
 
 def _find(lora: LoraRequest, services: Services, *, field: str) -> LoraRef:

@@ -208,6 +208,7 @@ class Receipt(Message):
     lora_loading: LoraLoading
     residual_precision: Literal["exact"] = "exact"
     device: str
+    threads: int  # of the CPU; the order of float sums depends on it
     dtype: str
     versions: dict[str, str]
 

@@ -27,6 +27,7 @@ def draw_with_diffusers(
     loras: Sequence[tuple[Path, float]] | None = None,
 ) -> list[NDArray[np.int16]]:
     """Pixels of every picture, ``(h, w, 3)``; ``loras`` are files and scales, loaded and fused."""
+    torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
     kind = SCHEDULERS[wanted.scheduler]
     scheduler = getattr(diffusers, kind.name).from_config(pipe.scheduler.config, **kind.options)
     generators = [torch.Generator().manual_seed(wanted.seed + i) for i in range(wanted.num_images)]

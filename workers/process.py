@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from shared.errors import InvalidSetting
 from shared.settings import Settings
@@ -15,6 +16,7 @@ def prepare_process(settings: Settings) -> None:
     """Set torch's threads and quiet the libraries' progress bars."""
     torch.set_num_threads(settings.threads_per_worker)
     diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     diffusers_logging.set_verbosity_error()
     logging.getLogger("workers").setLevel(logging.INFO)
 

@@ -58,9 +58,13 @@ def demo(settings: Settings) -> int:
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 130
+    except requests.RequestException as error:
+        told = error.response.text if error.response is not None else ""
+        Console(stderr=True).print(f"{error} {told}")
+        return 1
     if not paths:
-        error = job["error"] or {"code": job["status"], "detail": "nobody asked for that"}
-        Console(stderr=True).print(f"The job {job['status']}: {error['code']}: {error['detail']}")
+        why = job["error"] or {"code": job["status"], "detail": "it ended without a reason"}
+        Console(stderr=True).print(f"Job {job['status']}: {why['code']}: {why['detail']}")
         return 1
     _report(console, job, paths)
     return 0

@@ -95,10 +95,6 @@ def test_a_net_of_another_model_is_refused_naming_both(services: Services) -> No
     assert "'b'" in problem["detail"]
 
 
-def test_the_same_net_twice_is_refused(client: FlaskClient) -> None:
-    assert refusal(client, controlnets=[edge(), edge()])["field"] == "controlnets.1.name"
-
-
 def test_an_unknown_lora_is_refused_with_the_known_ones(client: FlaskClient, services: Services) -> None:
     services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
     problem = refusal(client, loras=[{"name": "anime"}, {"name": "paper"}])

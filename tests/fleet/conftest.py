@@ -141,6 +141,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         s3_port=free_s3_port(),
         lease_s=3,
         residual_wait_s=3,
+        residual_sends=20,
         heartbeat_s=0.5,
     )
     with running_stack(settings) as stack:

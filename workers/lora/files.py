@@ -1,12 +1,11 @@
 """Reads a LoRA file into low-rank products that fit a model, or says which keys do not."""
 
 import hashlib
-import json
-import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +14,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Size, Tensor, nn
 
 from shared.errors import InvalidLora
-from workers.lora.names import Half, alpha_key, find_halves
+from workers.lora.alphas import peft_config, scaling_of
+from workers.lora.names import Half, alpha_key, find_halves, find_lonely
 
-#: What we cannot draw right yet, by the words in its keys.
+#: Other ways to change weights, by the words in their keys.
 _OTHER_KINDS = {
     "dora_scale": "DoRA",
     "lora_magnitude_vector": "DoRA",
@@ -26,7 +26,6 @@ _OTHER_KINDS = {
     "lora_mid": "LoCon with a middle factor",
 }
 _LORA_BIAS = re.compile(r"lora.*\.bias$|\.diff_b$")
-_METADATA = "lora_adapter_metadata"
 #: Enough to see the pattern of what does not fit.
 _NAMED_KEYS = 5
 
@@ -52,17 +51,16 @@ def read_lora(path: Path, unet: nn.Module, text_encoder: nn.Module | None) -> Lo
     """Parse a safetensors file; raises `InvalidLora` unless every tensor in it can be used."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    tensors, metadata = _load(path)
+    tensors, config = _load(path)
     _refuse_other_kinds(tensors)
+    _refuse("lack their other half", find_lonely(tensors))
     halves = _find_halves(tensors, unet)
-    _refuse(
-        "is no part of a LoRA of this model",
-        tensors.keys() - halves.keys() - {alpha_key(key) for key in halves},
-    )
+    alphas = {alpha_key(key) for key in halves}
+    _refuse("are no part of a LoRA for this model", tensors.keys() - halves.keys() - alphas)
     models: dict[str, nn.Module | None] = {"unet": unet, "text_encoder": text_encoder}
     parts: dict[str, dict[str, LowRank]] = {part: {} for part in models}
     for part, name, weight, key_a, key_b in _pair_up(halves, models):
-        parts[part][name] = _low_rank(tensors, metadata.get(part, {}), key_a, key_b, name, weight)
+        parts[part][name] = _low_rank(tensors, key_a, key_b, weight, partial(scaling_of, config[part], name))
     return LoraWeights(sha256, **parts)
 
 
@@ -76,33 +74,20 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
         raise InvalidLora(f"not a safetensors file: {error}") from None
     if not tensors:
         raise InvalidLora("the file holds no tensors")
-    _refuse("holds no real numbers", (key for key, tensor in tensors.items() if not tensor.is_floating_point()))
-    _refuse("holds NaN or infinity", (key for key, tensor in tensors.items() if not _is_finite(tensor)))
-    return tensors, _peft_config(header)
-
-
-def _peft_config(header: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """``{"unet.r": 4, ...}`` by part, as diffusers writes it."""
-    try:
-        flat = json.loads(header.get(_METADATA) or "{}")
-    except ValueError:
-        flat = None
-    if not isinstance(flat, dict):
-        raise InvalidLora(f"its header's {_METADATA} is no JSON object")
-    config: dict[str, dict[str, Any]] = defaultdict(dict)
-    for key, value in flat.items():
-        part, _, option = key.partition(".")
-        config[part][option] = value
-    return config
+    _refuse(
+        "hold no real numbers", (key for key, tensor in tensors.items() if not tensor.is_floating_point())
+    )
+    _refuse("hold NaN or infinity", (key for key, tensor in tensors.items() if not _is_finite(tensor)))
+    return tensors, peft_config(header)
 
 
 def _refuse_other_kinds(tensors: Iterable[str]) -> None:
     for key in tensors:
         for word, kind in _OTHER_KINDS.items():
             if word in key:
-                raise InvalidLora(f"it is a {kind}, which is not supported yet: {key}")
+                raise InvalidLora(f"{kind} is not supported: {key}")
         if _LORA_BIAS.search(key):
-            raise InvalidLora(f"it trains biases, which is not supported yet: {key}")
+            raise InvalidLora(f"trained biases are not supported: {key}")
 
 
 def _find_halves(tensors: dict[str, Tensor], unet: nn.Module) -> dict[str, Half]:
@@ -117,7 +102,7 @@ def _pair_up(
 ) -> Iterable[tuple[str, str, Tensor, str, str]]:
     """Part, module name, its weight, and the keys of its two factors; every half must find its place."""
     found = {key: _find_weight(models.get(half.part), half.module) for key, half in halves.items()}
-    _refuse("matches no module of this model", (key for key, place in found.items() if place is None))
+    _refuse("match no module of this model", (key for key, place in found.items() if place is None))
     keys_at: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: {"A": [], "B": []})
     weights = {}
     for key, place in found.items():
@@ -126,9 +111,9 @@ def _pair_up(
         part, _, side = halves[key]
         weights[part, name] = weight
         keys_at[part, name][side].append(key)
-    sides = [(keys["A"], keys["B"]) for keys in keys_at.values()]
-    _refuse("lacks its other half", (key for a, b in sides if not (a and b) for key in a + b))
-    _refuse("names a module twice", (key for a, b in sides if len(a + b) > 2 for key in a + b))
+    for (part, name), keys in keys_at.items():
+        if (len(keys["A"]), len(keys["B"])) != (1, 1):
+            _refuse(f"all name {part}.{name}", keys["A"] + keys["B"])
     for (part, name), keys in keys_at.items():
         yield part, name, weights[part, name], keys["A"][0], keys["B"][0]
 
@@ -148,45 +133,27 @@ def _find_weight(model: nn.Module | None, name: str) -> tuple[str, Tensor] | Non
 
 
 def _low_rank(
-    tensors: dict[str, Tensor], config: Mapping[str, Any], key_a: str, key_b: str, name: str, weight: Tensor
+    tensors: Mapping[str, Tensor],
+    key_a: str,
+    key_b: str,
+    weight: Tensor,
+    scaling: Callable[[int, Tensor | None], float],
 ) -> LowRank:
     a, b = tensors[key_a], tensors[key_b]
     rank = a.shape[0] if a.dim() else 0
     if rank < 1 or _core(a.shape) != _core((rank, *weight.shape[1:])):
         raise InvalidLora(f"{key_a} has shape {tuple(a.shape)}, its module {tuple(weight.shape)}")
     if _core(b.shape) != _core((weight.shape[0], rank)):
-        raise InvalidLora(f"{key_b} has shape {tuple(b.shape)}, its module {tuple(weight.shape)}, rank {rank}")
+        raise InvalidLora(
+            f"{key_b} has shape {tuple(b.shape)}, its module {tuple(weight.shape)}, rank {rank}"
+        )
     alpha = tensors.get(alpha_key(key_a), tensors.get(alpha_key(key_b)))
+    # Copies: a tensor of the file is a view of the file, which may be evicted after this.
     return LowRank(
-        a.reshape(rank, -1).float(),
-        b.reshape(-1, rank).float(),
-        _scaling(rank, alpha, config, name),
+        a.reshape(rank, -1).to(torch.float32, copy=True),
+        b.reshape(-1, rank).to(torch.float32, copy=True),
+        scaling(rank, alpha),
     )
-
-
-def _scaling(rank: int, stored: Tensor | None, config: Mapping[str, Any], name: str) -> float:
-    """alpha / r, or PEFT's rank-stabilised alpha / sqrt(r); without an alpha it is the rank."""
-    if stored is None:
-        alpha = _by_pattern(config.get("alpha_pattern") or {}, name, config.get("lora_alpha", rank))
-    else:
-        alpha = stored.item() if stored.numel() == 1 else None
-    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
-        raise InvalidLora(f"the alpha of {name} is no number")
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-
-
-def _by_pattern(patterns: Mapping[str, Any], name: str, default: Any) -> Any:
-    """PEFT takes the first pattern that is the end of a module's name."""
-    for pattern, value in patterns.items():
-        end = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
-        if not re.fullmatch(r"[\w.]+", end):
-            # A stranger's regular expression can be made to run for hours.
-            raise InvalidLora(f"alpha_pattern: {pattern!r} is no module name")
-        end = end.removeprefix("text_model.")
-        bare = name.removeprefix("text_model.")
-        if bare == end or (bare.endswith("." + end) and not pattern.startswith("^")):
-            return value
-    return default
 
 
 def _core(shape: Size | tuple[int, ...]) -> tuple[int, ...]:
@@ -206,4 +173,4 @@ def _refuse(why: str, keys: Iterable[str]) -> None:
     bad = sorted(keys)
     if bad:
         more = f" and {len(bad) - _NAMED_KEYS} more" if len(bad) > _NAMED_KEYS else ""
-        raise InvalidLora(f"LoRA: {', '.join(bad[:_NAMED_KEYS])}{more}: {why}")
+        raise InvalidLora(f"keys that {why}: {', '.join(bad[:_NAMED_KEYS])}{more}")

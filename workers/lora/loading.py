@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,9 +62,9 @@ class LoraLoad:
             self._settled.set()
 
     def _fetch_and_parse(self, cache: LoraCache, read: Callable[[Path], LoraWeights]) -> LoraWeights:
-        start = time.time()
-        with cache.open(self._ref) as path:
-            self._note("fetch", start)
+        with ExitStack() as pinned:
+            with self._span("fetch"):
+                path = pinned.enter_context(cache.open(self._ref))
             with self._span("parse"):
                 return read(path)
 
@@ -74,7 +74,4 @@ class LoraLoad:
         try:
             yield
         finally:
-            self._note(what, start)
-
-    def _note(self, what: str, start_s: float) -> None:
-        self.spans.append(LoadSpan(f"lora {self._ref.name} {what}", start_s, time.time()))
+            self.spans.append(LoadSpan(f"lora {self._ref.name} {what}", start, time.time()))

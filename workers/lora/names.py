@@ -5,6 +5,8 @@ styles then loads in part, without an error. Here every key is converted as the 
 """
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
@@ -47,6 +49,18 @@ def find_halves(tensors: dict[str, Tensor], unet_config: Any = None) -> dict[str
     return halves
 
 
+def find_lonely(tensors: Iterable[str]) -> list[str]:
+    """Keys of factors whose other factor the file does not have."""
+    modules = defaultdict(list)
+    sides = defaultdict(set)
+    for key in tensors:
+        end = _END.search(key)
+        if end:
+            modules[key[: end.start()]].append(key)
+            sides[key[: end.start()]].add(end[2] in ("A", "down"))
+    return [key for module, keys in modules.items() if len(sides[module]) == 1 for key in keys]
+
+
 def alpha_key(key: str) -> str:
     """Where a file keeps the alpha of the module that ``key`` belongs to, if it keeps one."""
     return _END.sub("", key) + ".alpha"
@@ -56,21 +70,12 @@ def _spelled_out(tensors: dict[str, Tensor], unet_config: Any) -> dict[str, str]
     """Names with dots for kohya's keys, the others' own for the rest."""
     names = {key: key for key in tensors if _END.search(key)}
     kohya = {key: tensor for key, tensor in tensors.items() if _KOHYA.fullmatch(key)}
-    for key in [key for key in kohya if _other_half(key) not in kohya]:
-        del kohya[key], names[key]  # diffusers would stop at the first
     if kohya:
         key_of = {id(tensor): key for key, tensor in kohya.items()}
         spelled, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(kohya), unet_config=unet_config)
-        for key in kohya:
-            del names[key]
+        names = {key: name for key, name in names.items() if key not in kohya}
         names |= {key_of[id(tensor)]: name for name, tensor in spelled.items()}
     return names
-
-
-def _other_half(key: str) -> str:
-    if ".lora_down." in key:
-        return key.replace(".lora_down.", ".lora_up.")
-    return key.replace(".lora_up.", ".lora_down.")
 
 
 def _peft_name(name: str, tensor: Tensor) -> str:

@@ -17,6 +17,7 @@ class StepRequest(Message):
     step: int
     send: int
     net: str
+    position: int  # of the net in the job: the same net may be there twice
     t: float  # the scheduler's timestep
     scale: float  # conditioning_scale
     embeddings: str  # keys of inputs

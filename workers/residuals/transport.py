@@ -35,7 +35,7 @@ def _input(key: str) -> str:
 
 
 def _answers(request: StepRequest) -> str:
-    return f"swift:residuals:{request.job_id}:{request.attempt}:{request.step}:{request.net}"
+    return f"swift:residuals:{request.job_id}:{request.attempt}:{request.step}:{request.position}"
 
 
 class Transport:

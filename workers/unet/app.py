@@ -77,7 +77,7 @@ def _start(sender: Any = None, **_: object) -> None:
         loaded=worker.models.names,
         doing=lambda: list(doing),
         busy_share=worker.busy.share,
-        chores=[lambda: recover(app, worker.jobs)],
+        chores=[lambda: recover(app, worker.jobs, list(catalogue.models))],
     )
     reporter.start()
     worker_shutdown.connect(lambda **_: reporter.stop(), weak=False)

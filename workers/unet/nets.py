@@ -67,8 +67,8 @@ class Nets:
     def ask(self, x: Tensor, step: int, total: int, t: float) -> "StepResiduals | None":
         """Send step ``step`` of ``total`` to every net that guides it; ``None`` if none does."""
         active = [
-            spec
-            for spec in self._specs
+            (position, spec)
+            for position, spec in enumerate(self._specs)
             # The condition is diffusers' own, floats and all (pipeline_controlnet, "controlnet_keep").
             if not (step / total < spec.guidance_start or (step + 1) / total > spec.guidance_end)
         ]
@@ -81,12 +81,13 @@ class Nets:
                 step=step,
                 send=0,
                 net=spec.name,
+                position=position,
                 t=t,
                 scale=spec.conditioning_scale,
                 embeddings=self._keys["embeddings"],
                 image=self._keys[f"image {spec.image}"],
             )
-            for spec in active
+            for position, spec in active
         ]
         return StepResiduals(self, requests, x)
 

@@ -4,6 +4,8 @@ import json
 from importlib.metadata import version
 from typing import Any
 
+import torch
+
 from shared.messages import JobSpec, LoraReceipt, NetReceipt, Receipt
 from workers.unet.models import BaseModel
 
@@ -47,6 +49,7 @@ def write_receipt(
         loras=loras,
         lora_loading=spec.lora_loading,
         device=model.pipe.device.type,
+        threads=torch.get_num_threads(),
         dtype=str(model.pipe.unet.dtype).removeprefix("torch."),
         versions={library: version(library) for library in LIBRARIES},
     )

@@ -25,32 +25,13 @@ from shared.messages import ControlSpec, JobSpec, LoraLoading, LoraRef
 from shared.schedulers import SCHEDULERS
 from tests.diffusers_peer import draw_with_diffusers
 from tests.tiny_models import EMOJI, LAYOUTS
+from tests.workers.unet.specs import spec
 from workers.resident import Residents
 from workers.unet.draw import draw
 from workers.unet.models import BaseModel
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
-PROMPT = "a penguin on a teal background"
-
-
-def spec(**changes: Any) -> JobSpec:
-    values: dict[str, Any] = {
-        "model": "emoji-sd",
-        "prompt": PROMPT,
-        "negative_prompt": "",
-        "width": 64,
-        "height": 64,
-        "num_inference_steps": 6,
-        "guidance_scale": 3.0,
-        "scheduler": "ddim",
-        "seed": 7,
-        "num_images": 1,
-        "controlnets": [],
-        "loras": [],
-        "lora_loading": LoraLoading(),
-    }
-    return JobSpec.model_validate(values | changes)
 
 
 def control(worker: UNetWorker, name: str = "edge", **changes: Any) -> ControlSpec:

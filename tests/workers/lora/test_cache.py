@@ -1,0 +1,228 @@
+"""The cache within one process: what it serves, what it keeps, what it refuses."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from shared.errors import InvalidLora, LoraGone, LoraUnavailable
+from shared.messages import LoraRef
+from tests.workers.lora.buckets import MemoryBucket, ref_to, results
+from workers.lora.cache import LoraCache
+
+TEN = b"0123456789"
+
+
+@pytest.fixture
+def bucket() -> MemoryBucket:
+    return MemoryBucket()
+
+
+@pytest.fixture
+def make_cache(tmp_path: Path, bucket: MemoryBucket) -> Callable[..., LoraCache]:
+    def make(capacity_bytes: int, *, wait_s: float = 10) -> LoraCache:
+        return LoraCache(tmp_path, capacity_bytes, bucket, wait_s)
+
+    return make
+
+
+def read(cache: LoraCache, ref: LoraRef) -> bytes:
+    with cache.open(ref) as path:
+        return path.read_bytes()
+
+
+def test_a_file_is_fetched_once_and_then_served_without_asking_s3(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache, ref = make_cache(100), bucket.put("anime", TEN)
+    before = results()
+    assert read(cache, ref) == TEN
+    bucket.away = 1000
+    assert read(cache, ref) == TEN
+    assert bucket.downloads == ["anime.safetensors"]
+    assert results()["hit"] == before.get("hit", 0) + 1
+    assert results()["miss"] == before.get("miss", 0) + 1
+
+
+def test_a_pinned_lora_outlives_eviction(make_cache: Callable[..., LoraCache], bucket: MemoryBucket) -> None:
+    # Given room for two files, and the older one in use
+    cache = make_cache(20)
+    anime, paper, photo = (bucket.put(name, TEN) for name in ("anime", "paper", "photo"))
+    with cache.open(anime) as pinned, cache.open(paper) as idle:
+        pass
+    with cache.open(anime) as pinned:
+        # When a third file needs room
+        with cache.open(photo):
+            # Then the file in use stays and the idle one goes
+            assert pinned.exists()
+            assert not idle.exists()
+        assert cache.used_bytes() == 20
+
+
+def test_the_least_recently_used_file_goes_first(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache = make_cache(30)
+    refs = {name: bucket.put(name, TEN) for name in ("a", "b", "c", "d")}
+    for name in ("a", "b", "c", "a", "d"):
+        read(cache, refs[name])
+    before = len(bucket.downloads)
+    for name in ("a", "c", "d"):
+        read(cache, refs[name])
+    assert len(bucket.downloads) == before
+    read(cache, refs["b"])
+    assert bucket.downloads[-1] == "b.safetensors"
+
+
+def test_nothing_is_evicted_for_a_file_that_will_not_fit_anyway(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache = make_cache(30, wait_s=0)
+    small, pinned, big = (bucket.put(*file) for file in (("s", TEN), ("p", TEN), ("b", TEN * 3)))
+    read(cache, small)
+    with cache.open(pinned):
+        with pytest.raises(LoraUnavailable, match="full of files in use"), cache.open(big):
+            pass
+        assert cache.used_bytes() == 20
+    assert read(cache, big) == TEN * 3
+
+
+def test_whoever_waits_for_room_gets_it_when_a_pin_is_released(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache = make_cache(10)
+    first, second = bucket.put("first", TEN), bucket.put("second", TEN[::-1])
+    with ThreadPoolExecutor() as pool:
+        with cache.open(first):
+            waiting = pool.submit(read, cache, second)
+        assert waiting.result() == TEN[::-1]
+
+
+def test_many_threads_share_one_download(make_cache: Callable[..., LoraCache], bucket: MemoryBucket) -> None:
+    cache, ref = make_cache(10), bucket.put("anime", TEN)
+    bucket.gate.clear()
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read, cache, ref) for _ in range(8)]
+        bucket.half_done.wait()
+        bucket.gate.set()
+        assert [reader.result() for reader in readers] == [TEN] * 8
+    assert len(bucket.downloads) == 1
+    cache.check()
+
+
+def test_room_is_taken_before_the_first_byte_arrives(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache = make_cache(10, wait_s=0)
+    slow, other = bucket.put("slow", TEN), bucket.put("other", TEN)
+    bucket.gate.clear()
+    with ThreadPoolExecutor() as pool:
+        arriving = pool.submit(read, cache, slow)
+        bucket.half_done.wait()
+        try:
+            assert cache.used_bytes() == 10
+            cache.check()
+            with pytest.raises(LoraUnavailable), cache.open(other):
+                pass
+        finally:
+            bucket.gate.set()
+        assert arriving.result() == TEN
+
+
+def test_a_new_version_is_another_file(make_cache: Callable[..., LoraCache], bucket: MemoryBucket) -> None:
+    cache = make_cache(100)
+    old = bucket.put("anime", b"old", etag="1")
+    assert read(cache, old) == b"old"
+    new = bucket.put("anime", b"newer", etag="2")
+    assert read(cache, new) == b"newer"
+    assert read(cache, old) == b"old"
+
+
+@pytest.mark.parametrize("etag", ["2", None])
+def test_a_lora_replaced_or_deleted_after_submit_is_gone(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket, etag: str | None
+) -> None:
+    cache, ref = make_cache(100), bucket.put("anime", TEN)
+    del bucket.objects["anime.safetensors"]
+    if etag:
+        bucket.put("anime", TEN, etag=etag)
+    with pytest.raises(LoraGone, match="after the job was accepted; submit it again"), cache.open(ref):
+        pass
+    assert cache.used_bytes() == 0
+    cache.check()
+
+
+def test_s3_may_be_away_for_a_moment(make_cache: Callable[..., LoraCache], bucket: MemoryBucket) -> None:
+    cache, ref = make_cache(100), bucket.put("anime", TEN)
+    bucket.away = 2
+    assert read(cache, ref) == TEN
+
+
+def test_s3_away_for_long_is_a_typed_error_and_is_not_remembered(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache, ref = make_cache(100), bucket.put("anime", TEN)
+    bucket.away = 1
+    with pytest.raises(LoraUnavailable, match="S3 does not answer"), cache.open(ref, wait_s=0):
+        pass
+    assert cache.used_bytes() == 0
+    assert read(cache, ref) == TEN
+
+
+def test_a_file_larger_than_the_cache_is_refused_at_once(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache = make_cache(9)
+    with (
+        pytest.raises(InvalidLora, match=r"'anime' has 10 bytes.* 1 to 9"),
+        cache.open(bucket.put("anime", TEN)),
+    ):
+        pass
+    with pytest.raises(InvalidLora), cache.open(bucket.put("empty", b"")):
+        pass
+    assert bucket.downloads == []
+
+
+def test_fewer_bytes_than_announced_never_become_a_file(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache = make_cache(100)
+    bucket.put("anime", TEN)
+    with pytest.raises(LoraUnavailable), cache.open(ref_to("anime", TEN + b"!"), wait_s=0):
+        pass
+    assert cache.used_bytes() == 0
+
+
+def test_a_cached_file_of_the_wrong_size_is_fetched_again(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache, ref = make_cache(100), bucket.put("anime", TEN)
+    with cache.open(ref) as path:
+        pass
+    os.truncate(path, 3)
+    assert read(cache, ref) == TEN
+    assert len(bucket.downloads) == 2
+
+
+def test_a_removed_folder_is_made_again(make_cache: Callable[..., LoraCache], bucket: MemoryBucket) -> None:
+    cache, ref = make_cache(100), bucket.put("anime", TEN)
+    with cache.open(ref) as path:
+        pass
+    for file in path.parent.iterdir():
+        file.unlink()
+    path.parent.rmdir()
+    assert read(cache, ref) == TEN
+
+
+def test_prefetch_brings_the_file_and_swallows_only_what_the_job_will_meet_itself(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache, ref = make_cache(100), bucket.put("anime", TEN)
+    cache.prefetch(ref)
+    before = results().get("prefetch_failed", 0)
+    cache.prefetch(ref_to("nowhere", TEN))
+    assert results()["prefetch_failed"] == before + 1
+    assert read(cache, ref) == TEN
+    assert bucket.downloads == ["anime.safetensors", "nowhere.safetensors"]

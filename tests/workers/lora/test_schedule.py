@@ -1,0 +1,56 @@
+"""Bounded asynchronous loading as arithmetic."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import InvalidRequest
+from shared.messages import LoraLoading
+from tests.workers.lora.buckets import ref_to
+from workers.lora.schedule import LoraSchedule
+
+REFS = [ref_to("anime", b"x"), ref_to("paper", b"x")]
+BOTH = {"anime", "paper"}
+
+
+def test_exact_waits_for_every_lora_before_the_first_step() -> None:
+    schedule = LoraSchedule(LoraLoading(mode="exact"), REFS, 25)
+    assert schedule.due(0, set()) == BOTH
+    assert schedule.must_wait(0, "anime")
+
+
+def test_bounded_takes_what_has_arrived_and_waits_after_a_fifth_of_the_steps() -> None:
+    schedule = LoraSchedule(LoraLoading(), REFS, 25)
+    assert schedule.bound("anime") == 5
+    assert schedule.due(0, set()) == set()
+    assert schedule.due(2, {"paper"}) == {"paper"}
+    assert not schedule.must_wait(4, "anime")
+    assert schedule.must_wait(5, "anime")
+    assert schedule.due(5, set()) == BOTH
+
+
+def test_replay_patches_at_its_step_and_not_when_the_file_is_ready() -> None:
+    loading = LoraLoading(mode="replay", steps={"anime": 3, "paper": 0})
+    schedule = LoraSchedule(loading, REFS, 25)
+    assert schedule.due(0, BOTH) == {"paper"}
+    assert schedule.due(2, BOTH) == {"paper"}
+    assert schedule.due(3, set()) == BOTH
+    assert schedule.must_wait(3, "anime")
+
+
+@pytest.mark.parametrize("steps", [{}, {"anime": 1}, {"anime": 1, "paper": 25}])
+def test_replay_without_a_step_the_job_has_is_refused(steps: dict[str, int]) -> None:
+    with pytest.raises(InvalidRequest, match=r"'\w+', from 0 to 24"):
+        LoraSchedule(LoraLoading(mode="replay", steps=steps), REFS, 25)
+
+
+@given(total=st.integers(1, 200), late=st.none() | st.integers(0, 300), arrival=st.integers(0, 300))
+def test_every_lora_takes_effect_within_its_bound_and_within_the_job(
+    total: int, late: int | None, arrival: int
+) -> None:
+    schedule = LoraSchedule(LoraLoading(max_async_steps=late), REFS[:1], total)
+    took_effect = next(
+        step for step in range(total) if schedule.due(step, {"anime"} if step >= arrival else set())
+    )
+    assert took_effect == min(arrival, schedule.bound("anime"))
+    assert schedule.bound("anime") <= (total // 5 if late is None else late)

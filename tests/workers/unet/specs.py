@@ -1,0 +1,26 @@
+"""Accepted jobs to draw: small, and the same everywhere."""
+
+from typing import Any
+
+from shared.messages import JobSpec, LoraLoading
+
+PROMPT = "a penguin on a teal background"
+
+
+def spec(**changes: Any) -> JobSpec:
+    values: dict[str, Any] = {
+        "model": "emoji-sd",
+        "prompt": PROMPT,
+        "negative_prompt": "",
+        "width": 64,
+        "height": 64,
+        "num_inference_steps": 6,
+        "guidance_scale": 3.0,
+        "scheduler": "ddim",
+        "seed": 7,
+        "num_images": 1,
+        "controlnets": [],
+        "loras": [],
+        "lora_loading": LoraLoading(),
+    }
+    return JobSpec.model_validate(values | changes)
