@@ -4,6 +4,7 @@ W = W0 + sum_i s_i * (alpha_i / r_i) * B_i A_i, each product on its own, from a 
 never written: no drift, no cross terms, and one set of LoRAs is replaced by another in one pass.
 """
 
+import threading
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -18,7 +19,8 @@ class Patcher:
 
     def __init__(self, unet: nn.Module, text_encoder: nn.Module | None) -> None:
         self._models = {"unet": unet, "text_encoder": text_encoder}
-        self._pristine: dict[tuple[str, str], Tensor] = {}  # made at first touch, then kept
+        self._pristine: dict[tuple[str, str], Tensor] = {}  # made before first touch, then kept
+        self._copying = threading.Lock()
         self._dirty: set[tuple[str, str]] = set()
         self._patched: tuple[tuple[str, float], ...] | None = ()  # None: a patch was interrupted
         self._scratch = torch.empty(0)
@@ -27,6 +29,15 @@ class Patcher:
     def patched(self) -> tuple[tuple[str, float], ...]:
         """What the weights hold: sha256 and scale of each LoRA, in order."""
         return self._patched or ()
+
+    @torch.inference_mode()
+    def keep(self, lora: LoraWeights) -> None:
+        """Copy the pristine weights `apply` will need: the slow part of a first patch (page faults).
+
+        For the thread that parsed the file; the model may be drawing, or patched with other LoRAs.
+        """
+        for place in _terms([(lora, 0.0)]):
+            self._kept(place)
 
     @torch.inference_mode()
     def apply(self, loras: Sequence[tuple[LoraWeights, float]]) -> None:
@@ -44,15 +55,21 @@ class Patcher:
         self._dirty &= terms.keys()
         for place, products in terms.items():
             weight = self._weight(place)
-            if place not in self._pristine:
-                self._pristine[place] = weight.clone()
+            pristine = self._kept(place)
             self._dirty.add(place)
-            self._write(weight, self._pristine[place], products)
+            self._write(weight, pristine, products)
         self._patched = wanted
 
     def restore(self) -> None:
         """Make the weights the base's own, to the bit; also after an interrupted `apply`."""
         self.apply([])
+
+    def _kept(self, place: tuple[str, str]) -> Tensor:
+        """The pristine weight; what has no copy yet has never been patched."""
+        with self._copying:
+            if place not in self._pristine:
+                self._pristine[place] = self._weight(place).clone()
+            return self._pristine[place]
 
     def _weight(self, place: tuple[str, str]) -> Tensor:
         part, name = place

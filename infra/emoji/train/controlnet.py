@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import Parameter
 from tqdm import trange  # type: ignore[import-untyped]
 
-from infra.emoji.train.data import NOTO, SMALL_SPRITE_PX, SPRITE_PX, sprites
+from infra.emoji.train.canvas import paste
+from infra.emoji.train.data import NOTO, SMALL_SPRITE_PX, SPRITE_PX, Floats, sprites
 from infra.emoji.train.diffusion import even_timesteps, noised, spread_timesteps
 from infra.emoji.train.folder import Base, save
 from infra.emoji.train.latents import encode
@@ -81,13 +82,20 @@ def _pool(net: Net, vae: AutoencoderKL, data: Path, size: int) -> _Pool:
             subjects[start : start + CHUNK], colours[start : start + CHUNK], strict=True
         ):
             sprite = (small if rng.random() < SMALL_SHARE else large)[subject]
-            pictures.append(net.compose(sprite, int(colour), rng))
+            pictures.append(_anywhere(*net.dress(sprite, int(colour), rng), rng))
         latents.append(encode(vae, pictures))
         maps = np.stack([net.control(picture) for picture in pictures])
         controls.append(torch.from_numpy(maps).permute(0, 3, 1, 2))
     return _Pool(
         torch.from_numpy(subjects), torch.from_numpy(colours), torch.cat(latents), torch.cat(controls)
     )
+
+
+def _anywhere(sprite: Floats, background: Floats, rng: np.random.Generator) -> Floats:
+    """Moved further than the base model has ever seen, and often mirrored."""
+    reach_px = 8 if len(sprite) == SMALL_SPRITE_PX else 5
+    dx, dy = (int(shift) for shift in rng.integers(-reach_px, reach_px + 1, 2))
+    return paste(sprite, background, dx=dx, dy=dy, flip=rng.random() < 0.4)
 
 
 def _timesteps(count: int) -> Tensor:

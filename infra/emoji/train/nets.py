@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infra.emoji.train.canvas import flat, paste
+from infra.emoji.train.canvas import flat
 from infra.emoji.train.colours import any_background, colour_map, recolour
-from infra.emoji.train.data import SMALL_SPRITE_PX, Floats
+from infra.emoji.train.data import Floats
 from infra.emoji.train.edges import edge_map
 from infra.emoji.train.loop import Plan
 from infra.emoji.train.subjects import COLOURS
@@ -17,8 +17,8 @@ PALETTE = tuple(COLOURS.values())
 STRANGE_SHARE = 0.6
 
 
-#: A picture, ``(64, 64, 3)``, of a sprite whose caption tells the given background colour.
-Compose = Callable[[Floats, int, np.random.Generator], Floats]
+#: What a sprite and its background become, told the background colour of the caption.
+Dress = Callable[[Floats, int, np.random.Generator], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class Net:
     name: str
     seed: int
     plan: Plan
-    compose: Compose
-    #: The control picture, ``(64, 64, 3)``, of such a picture.
+    dress: Dress
+    #: The control picture, ``(64, 64, 3)``, of a picture of the same size.
     control: Callable[[Floats], Floats]
 
     @property
@@ -43,39 +43,33 @@ def edges(picture: Floats) -> Floats:
     return edge_map(picture)[..., None].repeat(3, -1)
 
 
-def as_told(sprite: Floats, colour: int, rng: np.random.Generator) -> Floats:
-    """On the caption's background, moved further than the base model has ever seen."""
-    return _anywhere(sprite, flat(PALETTE[colour]), rng)
+def as_told(sprite: Floats, colour: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Just what the caption says."""
+    return sprite, flat(PALETTE[colour])
 
 
-def in_other_colours(sprite: Floats, colour: int, rng: np.random.Generator) -> Floats:
+def in_other_colours(sprite: Floats, colour: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Subject and background in colours the caption does not tell."""
-    return _anywhere(recolour(sprite, rng), any_background(rng), rng)
+    return recolour(sprite, rng), any_background(rng)
 
 
-def in_any_colour(sprite: Floats, colour: int, rng: np.random.Generator) -> Floats:
+def in_any_colour(sprite: Floats, colour: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Often in other colours than the caption's: the net must learn that the map decides."""
-    compose = in_other_colours if rng.random() < STRANGE_SHARE else as_told
-    return compose(sprite, colour, rng)
-
-
-def _anywhere(sprite: Floats, background: Floats, rng: np.random.Generator) -> Floats:
-    reach_px = 8 if len(sprite) == SMALL_SPRITE_PX else 5
-    dx, dy = (int(shift) for shift in rng.integers(-reach_px, reach_px + 1, 2))
-    return paste(sprite, background, dx=dx, dy=dy, flip=rng.random() < 0.4)
+    dress = in_other_colours if rng.random() < STRANGE_SHARE else as_told
+    return dress(sprite, colour, rng)
 
 
 EDGE = Net(
     name="edge",
     seed=2,
     plan=Plan(steps=600, batch=24, learning_rate=1e-3, warmup_steps=30, hold=0.4, average=0.99),
-    compose=as_told,
+    dress=as_told,
     control=edges,
 )
 COLOUR = Net(
     name="colour",
     seed=4,
     plan=Plan(steps=1100, batch=24, learning_rate=1e-3, warmup_steps=30, hold=0.4, average=0.99),
-    compose=in_any_colour,
+    dress=in_any_colour,
     control=colour_map,
 )

@@ -226,3 +226,22 @@ def test_prefetch_brings_the_file_and_swallows_only_what_the_job_will_meet_itsel
     assert results()["prefetch_failed"] == before + 1
     assert read(cache, ref) == TEN
     assert bucket.downloads == ["anime.safetensors", "nowhere.safetensors"]
+
+
+def test_a_crowd_on_a_cache_too_small_for_it_reads_only_whole_files(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache = make_cache(20, wait_s=30)
+    bodies = {name: name.encode() * 10 for name in "abcd"}
+    refs = {name: bucket.put(name, body) for name, body in bodies.items()}
+
+    def rush(start: int) -> None:
+        for turn in range(40):
+            name = "abcd"[(start + turn) % 4]
+            with cache.open(refs[name]) as path:
+                assert path.read_bytes() == bodies[name]
+                cache.check()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(rush, range(8)))
+    cache.check()

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,29 @@ def test_an_interrupted_patch_can_be_taken_back_and_replaced(
         patcher.apply([(broken, 1.0)])
     patcher.apply([(twemoji, 1.0)])
     assert furthest(weights(), patched) == 0
+
+
+def test_pristine_weights_are_copied_ahead_while_another_lora_is_in_the_model(
+    pipe: StableDiffusionPipeline,
+    weights: Callable[[], dict[str, Tensor]],
+    read: Callable[[str], LoraWeights],
+) -> None:
+    base = weights()
+    patcher = Patcher(pipe.unet, pipe.text_encoder)
+    outline, twemoji = read("outline"), read("twemoji")
+    try:
+        with ThreadPoolExecutor() as pool:
+            copying = pool.submit(patcher.keep, outline)
+            patcher.apply([(twemoji, 1.0)])
+            copying.result()
+        patcher.apply([(outline, 1.0)])
+        patched = weights()
+    finally:
+        patcher.restore()
+    assert furthest(weights(), base) == 0
+    patcher.apply([(outline, 1.0)])
+    assert furthest(weights(), patched) == 0
+    patcher.restore()
 
 
 def test_the_pristine_weights_stay_pristine_in_any_grad_mode(

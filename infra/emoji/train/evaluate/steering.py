@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.emoji.train import nets
+from infra.emoji.train.canvas import paste
 from infra.emoji.train.data import NOTO, SMALL_SPRITE_PX, SPRITE_PX, Floats, sprites
 from infra.emoji.train.edges import edge_map
 from infra.emoji.train.evaluate.artist import Artist
@@ -17,6 +18,7 @@ from infra.emoji.train.nets import Net
 from infra.emoji.train.subjects import COLOUR_NAMES, COLOURS, NAMES, caption
 
 PICTURES = 32
+REACH_PX = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +39,10 @@ def measure_edge(artist: Artist, out: Path, data: Path, scale: float) -> Steerin
 
 def measure_colour(artist: Artist, out: Path, data: Path, scale: float) -> dict[str, Steering]:
     """Error of the 8 by 8 mean colours: where the map agrees with the caption, and where it does not."""
-    composers = {"as_told": nets.as_told, "in_other_colours": nets.in_other_colours}
+    wardrobe = {"as_told": nets.as_told, "in_other_colours": nets.in_other_colours}
     return {
-        name: _measure(artist, out, nets.COLOUR, _targets(compose, data, scale), colour_error)
-        for name, compose in composers.items()
+        name: _measure(artist, out, nets.COLOUR, _targets(dress, data, scale), colour_error)
+        for name, dress in wardrobe.items()
     }
 
 
@@ -50,16 +52,21 @@ class _Targets:
     pictures: list[Floats]
 
 
-def _targets(compose: nets.Compose, data: Path, scale: float) -> _Targets:
+def _targets(dress: nets.Dress, data: Path, scale: float) -> _Targets:
     rng = np.random.default_rng(5)
     count = max(2, round(PICTURES * scale))
-    sizes = [sprites(NOTO, data, size_px) for size_px in (SPRITE_PX, SMALL_SPRITE_PX)]
-    prompts, pictures = [], []
-    for _ in range(count):
-        subject, colour = int(rng.integers(len(NAMES))), int(rng.integers(len(COLOURS)))
-        sprite = sizes[rng.integers(2)][subject]
-        prompts.append(caption(NAMES[subject], COLOUR_NAMES[colour]))
-        pictures.append(compose(sprite, colour, rng))
+    subjects, colours = rng.integers(len(NAMES), size=count), rng.integers(len(COLOURS), size=count)
+    large, small = (sprites(NOTO, data, size_px) for size_px in (SPRITE_PX, SMALL_SPRITE_PX))
+    pictures = []
+    for subject, colour in zip(subjects, colours, strict=True):
+        sprite = (large if rng.random() < 0.5 else small)[subject]
+        sprite, background = dress(sprite, int(colour), rng)
+        dx, dy = (int(shift) for shift in rng.integers(-REACH_PX, REACH_PX + 1, 2))
+        pictures.append(paste(sprite, background, dx=dx, dy=dy, flip=rng.random() < 0.5))
+    prompts = [
+        caption(NAMES[subject], COLOUR_NAMES[colour])
+        for subject, colour in zip(subjects, colours, strict=True)
+    ]
     return _Targets(prompts, pictures)
 
 
