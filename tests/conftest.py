@@ -21,6 +21,10 @@ from shared.connections import control_redis, residual_redis
 from shared.settings import Settings
 from tests.ports import free_port, free_s3_port
 
+# One thread, as a worker of the default settings: more would compete with the real workers, and
+# change the order of float sums. Read by OpenMP when torch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 READY_S = 60.0
 
 

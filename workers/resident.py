@@ -44,6 +44,11 @@ class Residents(Generic[T]):
             with self._lock:
                 self._in_use[name] -= 1
 
+    def discard(self, name: str) -> None:
+        """Forget it: the next use loads it anew."""
+        with self._lock:
+            self._loaded.pop(name, None)
+
     def names(self) -> list[str]:
         """What is loaded now."""
         with self._lock:

@@ -27,14 +27,14 @@ from infra.local.timeline import plot_timeline
 from shared.settings import ROOT, Settings
 
 EMOJI = ROOT / "infra" / "emoji"
-CONTROL = EMOJI / "control" / "2_penguin.png"
+CONTROL = EMOJI / "control" / "1_red_car.png"
 LORA = EMOJI / "loras" / "twemoji.safetensors"
 REQUEST: dict[str, Any] = {
-    "prompt": "a penguin on a teal background",
+    "prompt": "a red car on a green background",
     "seed": 7,
     "width": 64,
     "height": 64,
-    "loras": [{"name": LORA.stem, "scale": 1.0}],
+    "loras": [{"name": LORA.stem, "scale": 0.6}],
 }
 #: 64 pixels are a stamp: ``demo.png`` is enlarged for the eye, its original is kept.
 ENLARGE = 8

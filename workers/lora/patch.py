@@ -30,6 +30,11 @@ class Patcher:
         """What the weights hold: sha256 and scale of each LoRA, in order."""
         return self._patched or ()
 
+    @property
+    def pristine_bytes(self) -> int:
+        """Memory of the pristine copies, which grows to that of all weights LoRAs have touched."""
+        return sum(copy.nbytes for copy in list(self._pristine.values()))
+
     @torch.inference_mode()
     def keep(self, lora: LoraWeights) -> None:
         """Copy the pristine weights `apply` will need: the slow part of a first patch (page faults).

@@ -69,7 +69,7 @@ def _run(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
         watch = stack.enter_context(Watch(attempt, worker.settings))
         with timeline.span("model"):
             model = stack.enter_context(worker.models.use(spec.model))
-        stack.enter_context(pristine_after(model))
+        stack.enter_context(pristine_after(worker.models, model))
         images, receipt = _paint(worker, attempt, model, watch, timeline)
         with timeline.span("store"):
             pictures = _store(worker, attempt, images, receipt)

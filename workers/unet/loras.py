@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from shared import metrics
 from shared.errors import LoraUnavailable
@@ -11,6 +12,7 @@ from workers.lora.cache import LoraCache
 from workers.lora.files import LoraWeights, read_lora
 from workers.lora.loading import LoraLoad
 from workers.lora.schedule import LoraSchedule
+from workers.resident import Residents
 from workers.unet.models import BaseModel
 from workers.unet.timeline import Timeline
 
@@ -32,13 +34,14 @@ class Loras:
         timeline: Timeline,
         check: Callable[[], None],
     ) -> None:
-        pipe = model.pipe
+        def read(path: Path) -> LoraWeights:
+            weights = read_lora(path, model.pipe.unet, model.pipe.text_encoder)
+            model.patcher.keep(weights)  # copies what it will touch: here it blocks no step
+            return weights
+
         self._refs = spec.loras
         self._schedule = LoraSchedule(spec.lora_loading, spec.loras, total_steps)
-        self._loads = {
-            ref.name: LoraLoad(ref, cache, lambda path: read_lora(path, pipe.unet, pipe.text_encoder))
-            for ref in spec.loras
-        }
+        self._loads = {ref.name: LoraLoad(ref, cache, read) for ref in spec.loras}
         self._patcher = model.patcher
         self._wait_s = wait_s
         self._timeline = timeline
@@ -109,9 +112,13 @@ class Loras:
 
 
 @contextmanager
-def pristine_after(model: BaseModel) -> Iterator[None]:
-    """Whatever happens inside, the model's weights are the base's own afterwards."""
+def pristine_after(models: Residents[BaseModel], model: BaseModel) -> Iterator[None]:
+    """Whatever happens inside, no later job sees a weight that is not the base's own."""
     try:
         yield
     finally:
-        model.patcher.restore()
+        try:
+            model.patcher.restore()
+        except BaseException:
+            models.discard(model.name)  # loaded anew, rather than trusted
+            raise

@@ -20,13 +20,18 @@ class BaseModel:
         self.pipe = pipe
         parts = {"unet": pipe.unet, "vae": pipe.vae, "text_encoder": pipe.text_encoder}
         self.sha256 = weights_sha256(parts)
-        self.weight_bytes = weight_bytes(parts.values())
+        self._own_bytes = weight_bytes(parts.values())
         self.patcher = Patcher(pipe.unet, pipe.text_encoder)
         self.preview = Previewer(pipe.vae)
         # Control images keep their range 0..1, as in StableDiffusionControlNetPipeline.
         self.control_images = VaeImageProcessor(
             vae_scale_factor=pipe.vae_scale_factor, do_convert_rgb=True, do_normalize=False
         )
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights and of their pristine copies."""
+        return self._own_bytes + self.patcher.pristine_bytes
 
     def size(self, width: int | None, height: int | None) -> tuple[int, int]:
         """The size of a picture, in pixels; unset is the model's own."""

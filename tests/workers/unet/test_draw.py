@@ -1,5 +1,6 @@
 """The job's story against diffusers' own pipelines, through real Redis and S3."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -25,7 +26,9 @@ from shared.messages import ControlSpec, JobSpec, LoraLoading, LoraRef
 from shared.schedulers import SCHEDULERS
 from tests.diffusers_peer import draw_with_diffusers
 from tests.tiny_models import EMOJI, LAYOUTS
+from tests.workers.unet.conftest import load
 from tests.workers.unet.specs import spec
+from workers.lora.patch import Patcher
 from workers.resident import Residents
 from workers.unet.draw import draw
 from workers.unet.models import BaseModel
@@ -374,3 +377,25 @@ def test_a_message_that_comes_twice_draws_once(make_worker: MakeWorker) -> None:
     assert draw(worker, job_id, "unet1@test") == "succeeded"
     assert draw(worker, job_id, "unet2@test") == "not mine"
     assert worker.jobs.get(job_id).attempts == 1
+
+
+def test_a_model_that_cannot_be_restored_is_not_used_again(make_worker: MakeWorker) -> None:
+    # Given a model of its own whose weights cannot be written back
+    worker = make_worker()
+    own = Residents(load, 1 << 40)
+    worker = dataclasses.replace(worker, models=own)
+    run(worker, spec(model="sd1"))
+    with own.use("sd1") as model:
+        model.patcher = BrokenPatcher(model.pipe.unet, model.pipe.text_encoder)
+    # When a job ends on it, then the next one finds a model that was loaded anew
+    with pytest.raises(OSError, match="weights"):
+        run(worker, spec(model="sd1"))
+    with own.use("sd1") as fresh:
+        assert fresh is not model
+
+
+class BrokenPatcher(Patcher):
+    """Cannot take LoRAs out again."""
+
+    def restore(self) -> None:
+        raise OSError("no memory for the weights")
