@@ -66,6 +66,7 @@ def receipt_of(spec: JobSpec) -> Receipt:
         loras=[],
         lora_loading=LoraLoading(),
         device="cpu",
+        threads=1,
         dtype="float32",
         versions={},
     )

@@ -1,0 +1,126 @@
+"""A whole stack on ports of its own, used as people use it: over HTTP."""
+
+import http.client
+import io
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from infra.bench.ports import free_ports, free_s3_port
+from infra.bench.report import FOLDER, CheckFailed
+from infra.local.checks import only_stack_in
+from infra.local.stack import Stack, running_stack
+from shared.messages import ENDED
+from shared.settings import Settings
+
+#: One answer of the API while everything is busy; one job from submission to its end.
+ANSWER_S, JOB_S = 60.0, 300.0
+#: Between two questions about a job; what is measured with `Fleet.draw` is late by up to this.
+POLL_S = 0.005
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A running stack."""
+
+    stack: Stack
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the API."""
+        parts = urlsplit(self.stack.api_url)
+        assert parts.hostname is not None
+        assert parts.port is not None, "the port was chosen here"
+        return parts.hostname, parts.port
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+        """The body of an answer; raises `CheckFailed` for a status of 400 or more."""
+        with closing(http.client.HTTPConnection(*self.address, timeout=ANSWER_S)) as connection:
+            return _exchange(connection, method, path, body)
+
+    def submit(self, body: Mapping[str, Any]) -> str:
+        """Queue a job; returns its id."""
+        return str(json.loads(self.ask("POST", "/v1/jobs", body))["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """A job as it is now."""
+        found: dict[str, Any] = json.loads(self.ask("GET", f"/v1/jobs/{job_id}"))
+        return found
+
+    def draw(self, body: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+        """Seconds from submission until the API says that the job has ended, and the job.
+
+        It is asked every `POLL_S` over one connection. Following its events would be prompter, but a job
+        that is followed draws previews. Raises `CheckFailed` unless the job succeeded.
+        """
+        with closing(http.client.HTTPConnection(*self.address, timeout=ANSWER_S)) as connection:
+            began = time.perf_counter()
+            accepted = _exchange(connection, "POST", "/v1/jobs", body)
+            path = str(json.loads(accepted)["links"]["self"])
+            while True:
+                job: dict[str, Any] = json.loads(_exchange(connection, "GET", path))
+                took_s = time.perf_counter() - began
+                if job["status"] in ENDED or took_s > JOB_S:
+                    break
+                time.sleep(POLL_S)
+        if job["status"] != "succeeded":
+            raise CheckFailed(f"job {job['id']} is {job['status']} after {took_s:.0f} s: {job['error']}")
+        return took_s, job
+
+    def pixels(self, job: Mapping[str, Any]) -> NDArray[np.uint8]:
+        """The first picture of a job, ``(h, w, 3)``."""
+        return read_pixels(self.ask("GET", job["images"][0]["url"]))
+
+    def wait_for_status(self, job_id: str, status: str) -> None:
+        """Return once the job has ``status``; raises `CheckFailed` if it ends in another."""
+        deadline = time.monotonic() + JOB_S
+        while (now := self.job(job_id)["status"]) != status:
+            if now in ENDED or time.monotonic() > deadline:
+                raise CheckFailed(f"job {job_id} is {now}, not {status}")
+            time.sleep(0.1)
+
+
+@contextmanager
+def running_fleet() -> Iterator[Fleet]:
+    """A fresh stack of default settings: one UNet worker, one ControlNet worker, a thread each."""
+    home = FOLDER / "stack"
+    home.mkdir(parents=True, exist_ok=True)
+    with only_stack_in(home):
+        shutil.rmtree(home)  # no job of an earlier run
+    api, flower, redis, residual_redis = free_ports(4)
+    settings = Settings(
+        home=home,
+        api_port=api,
+        flower_port=flower,
+        redis_port=redis,
+        residual_redis_port=residual_redis,
+        s3_port=free_s3_port(),
+    )
+    with running_stack(settings) as stack:
+        yield Fleet(stack)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, body: Mapping[str, Any] | None = None
+) -> bytes:
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    if answer.status >= 400:
+        raise CheckFailed(f"{method} {path} answers {answer.status}: {content[:300]!r}")
+    return content
+
+
+def read_pixels(png: bytes) -> NDArray[np.uint8]:
+    """Pixels of a PNG, ``(h, w, 3)``."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.uint8)

@@ -1,0 +1,35 @@
+"""Free ports for a stack that must not meet another one."""
+
+import os
+import socket
+from contextlib import ExitStack
+
+#: SeaweedFS takes this many ports in a row, and each + GRPC_OFFSET.
+S3_PORTS, GRPC_OFFSET = 5, 10_000
+FIRST, LAST = 20_000, 55_000
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of 127.0.0.1 that nobody listens on right now."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def free_s3_port() -> int:
+    """The first of the ports the embedded S3 server takes, all of them free."""
+    start = FIRST + os.getpid() % 10_000
+    wanted = [range(port, port + S3_PORTS) for port in range(start, LAST, S3_PORTS + 2)]
+    return next(ports[0] for ports in wanted if all(_is_free(p + d) for p in ports for d in (0, GRPC_OFFSET)))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
