@@ -28,6 +28,7 @@ def resolve(request: JobRequest, services: Services) -> JobSpec:
     steps = request.num_inference_steps or model.num_inference_steps
     seed = secrets.randbelow(2**32) if request.seed is None else request.seed
     _check_bounds(request, services, steps=steps, seed=seed)
+    _check_scheduler(scheduler, steps)
     _check_nets(request.controlnets, services, name)
     _check_loras(request, steps)
     loras = [_find(lora, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
@@ -64,6 +65,14 @@ def _check_bounds(request: JobRequest, services: Services, *, steps: int, seed: 
             raise InvalidRequest(f"{field} is {value}, the limit is {limit}", field=field)
     if seed + request.num_images - 1 > MAX_SEED:
         raise InvalidRequest(f"the last picture's seed would exceed {MAX_SEED}", field="seed")
+
+
+def _check_scheduler(name: str, steps: int) -> None:
+    """Some schedulers cannot make every number of timesteps."""
+    kind = SCHEDULERS[name]
+    if not kind.min_steps <= steps <= kind.max_steps:
+        detail = f"scheduler {name!r} takes {kind.min_steps} to {kind.max_steps} steps, not {steps}"
+        raise InvalidRequest(detail, field="num_inference_steps")
 
 
 def _check_nets(nets: Sequence[ControlRequest], services: Services, model: str) -> None:

@@ -1,6 +1,7 @@
 """The job store: one Redis hash per job, its state machine in `lua/job.lua`."""
 
 import json
+import re
 import secrets
 import time
 from importlib import resources
@@ -82,6 +83,7 @@ class JobStore:
 
     def get(self, job_id: str) -> Job:
         """The job; raises `NotFound`."""
+        _check_id(job_id)
         fields: dict[str, str] = self.redis.hgetall(keys.job(job_id))  # type: ignore[assignment]
         if not fields:
             raise NotFound(f"there is no job {job_id!r}")
@@ -107,6 +109,7 @@ class JobStore:
 
     def cancel(self, job_id: str) -> str:
         """Cancel: a queued job at once, a running one at its next step; an ended one stays as it is."""
+        _check_id(job_id)
         answer: str = self._call("cancel", job_id, self._settings.job_ttl_s)
         if answer == "gone":
             raise NotFound(f"there is no job {job_id!r}")
@@ -144,10 +147,23 @@ class JobStore:
         running: list[str] = self.redis.zrange(keys.by_status("running"), 0, -1)  # type: ignore[assignment]
         alive = self.redis.mget([keys.lease(job_id) for job_id in running]) if running else []
         silent = [job_id for job_id, lease in zip(running, alive, strict=True) if lease is None]
-        reaped = [job_id for job_id in silent if self._call("reap", job_id) == "reaped"]
+        reaped = [job_id for job_id in silent if self._reap(job_id)]
         late = time.time() - unsent_after_s
         unsent: list[str] = self.redis.zrangebyscore(keys.UNSENT, 0, late)  # type: ignore[assignment]
         return reaped + unsent
+
+    def forget(self, job_id: str) -> None:
+        """Take a job that has expired off every list."""
+        pipe = self.redis.pipeline()
+        for index in (keys.UNSENT, keys.JOBS, keys.by_status("queued"), keys.by_status("running")):
+            pipe.zrem(index, job_id)
+        pipe.execute()
+
+    def _reap(self, job_id: str) -> bool:
+        answer = self._call("reap", job_id, self._settings.job_ttl_s)
+        if answer == "gone":
+            self.forget(job_id)
+        return bool(answer == "reaped")
 
     def _call(self, verb: str, job_id: str, *args: Any, keys_after: list[str] | None = None) -> Any:
         names = [
@@ -208,15 +224,21 @@ class Attempt:
             fields["error"] = error.model_dump_json()
         self._write("finish", status, self._ttl, *_flat(fields))
 
-    def give_back(self) -> None:
-        """Put the job back into the state ``queued``, for another attempt."""
-        self._write("give_back")
+    def give_back(self, error: Failure) -> None:
+        """Put the job back into the state ``queued``; ``error`` is told if no attempt is left."""
+        self._write("give_back", self._ttl, error.model_dump_json())
 
     def _write(self, verb: str, *args: Any) -> str:
         answer: str = self._store._call(verb, self.job.id, self.token, *args)
         if answer in ("lost", "gone"):
             raise AttemptLost(f"another attempt took over job {self.job.id}")
         return answer
+
+
+def _check_id(job_id: str) -> None:
+    """An id becomes part of a key: nothing but an id may."""
+    if not re.fullmatch(r"[0-9a-f]{16}", job_id):
+        raise NotFound(f"there is no job {job_id!r}")
 
 
 def _flat(fields: dict[str, Any]) -> list[Any]:

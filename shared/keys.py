@@ -2,6 +2,7 @@
 
 JOBS = "swift:jobs"  # sorted set: job ids by creation time
 UNSENT = "swift:jobs:unsent"  # sorted set: accepted, but not yet seen in a queue
+RECOVERY = "swift:recovery"  # string with expiry: somebody has just compared queues and jobs
 WORKERS = "swift:workers"  # sorted set: worker names by last heartbeat
 PREFETCH = "swift:prefetch"  # channel: LoRAs that an accepted job will want
 
@@ -32,7 +33,7 @@ def watched(job_id: str) -> str:
 
 
 def idempotency(key: str) -> str:
-    """String: the job that an Idempotency-Key stands for."""
+    """Hash: the job and the request that an Idempotency-Key stands for."""
     return f"swift:idempotency:{key}"
 
 

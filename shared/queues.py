@@ -23,9 +23,9 @@ def net_queue(net: str) -> str:
     return f"controlnet.{net}"
 
 
-def make_celery(settings: Settings, queues: Sequence[str] = (), tasks: Sequence[str] = ()) -> Celery:
-    """Build the app. The web passes neither queues nor task modules: it only sends names."""
-    app = Celery("swift", broker=settings.redis_url, include=list(tasks))
+def make_celery(settings: Settings, queues: Sequence[str] = ()) -> Celery:
+    """Build the app. The web passes no queues: it only sends names."""
+    app = Celery("swift", broker=settings.redis_url)
     app.conf.update(
         task_queues=[Queue(name, Exchange(name), routing_key=name) for name in queues],
         task_create_missing_queues=True,
@@ -34,6 +34,7 @@ def make_celery(settings: Settings, queues: Sequence[str] = (), tasks: Sequence[
         task_ignore_result=True,  # results live in the job store
         task_acks_late=True,  # a killed worker gives its job back
         task_reject_on_worker_lost=True,
+        worker_pool="threads",  # CUDA does not survive a fork
         worker_prefetch_multiplier=1,  # a device holds one job; hoarding starves its neighbours
         worker_disable_prefetch=True,
         worker_send_task_events=True,  # Flower shows what runs

@@ -1,7 +1,8 @@
 """Schedulers by their field names: which diffusers class each is, and with which options.
 
 Names are those of diffusers' own table (docs/api/schedulers/overview). Left out: classes that need
-another network (EDM's preconditioning) or a library of their own (DPMSolverSDE: torchsde).
+another network (EDM's preconditioning) or a library of their own (DPMSolverSDE: torchsde), and the
+parallel variants of DDIM and DDPM, which draw the same.
 """
 
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ class SchedulerClass(NamedTuple):
 
     name: str
     options: dict[str, Any]
+    min_steps: int = 1
+    max_steps: int = 1000
 
 
 _KARRAS: dict[str, Any] = {"use_karras_sigmas": True}
@@ -34,10 +37,10 @@ SCHEDULERS: dict[str, SchedulerClass] = {
     "euler": SchedulerClass("EulerDiscreteScheduler", {}),
     "euler_a": SchedulerClass("EulerAncestralDiscreteScheduler", {}),
     "heun": SchedulerClass("HeunDiscreteScheduler", {}),
-    "lcm": SchedulerClass("LCMScheduler", {}),
+    "lcm": SchedulerClass("LCMScheduler", {}, max_steps=50),
     "lms": SchedulerClass("LMSDiscreteScheduler", {}),
     "lms_karras": SchedulerClass("LMSDiscreteScheduler", _KARRAS),
-    "pndm": SchedulerClass("PNDMScheduler", {}),
-    "tcd": SchedulerClass("TCDScheduler", {}),
+    "pndm": SchedulerClass("PNDMScheduler", {}, min_steps=4),
+    "tcd": SchedulerClass("TCDScheduler", {}, max_steps=50),
     "unipc": SchedulerClass("UniPCMultistepScheduler", {}),
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import InvalidSetting
 
@@ -98,6 +98,16 @@ class Settings(BaseModel):
     max_images: Count = Field(8, description="largest num_images")
     max_control_px: Count = Field(16 << 20, description="largest control image, in pixels")
 
+    @model_validator(mode="after")
+    def _agree(self) -> "Settings":
+        if self.api_event_streams >= self.api_threads:
+            raise ValueError("SWIFT_API_EVENT_STREAMS must be less than SWIFT_API_THREADS: the rest answers")
+        if self.residual_wait_s >= self.residual_ttl_s:
+            raise ValueError("SWIFT_RESIDUAL_WAIT_S must be less than SWIFT_RESIDUAL_TTL_S")
+        if self.redis_url == self.residual_redis_url:
+            raise ValueError("SWIFT_RESIDUAL_REDIS_URL must name another server than SWIFT_REDIS_URL")
+        return self
+
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the environment; a bad or unknown ``SWIFT_*`` variable stops the start and names itself."""
@@ -110,6 +120,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         return Settings.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            raise InvalidSetting(first["msg"].removeprefix("Value error, ")) from None
         variable = PREFIX + str(first["loc"][0]).upper()
         if first["type"] == "extra_forbidden":
             raise InvalidSetting(f"{variable} is no setting; the README lists them") from None

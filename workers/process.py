@@ -1,7 +1,9 @@
 """What every worker process does first: threads, logging, its name, what it serves."""
 
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,6 +23,16 @@ def prepare_process(settings: Settings) -> None:
     logging.getLogger("workers").setLevel(logging.INFO)
 
 
+@contextmanager
+def start_or_exit() -> Iterator[None]:
+    """A worker that cannot start ends and says why: Celery would log it away and take jobs."""
+    try:
+        yield
+    except Exception as error:
+        print(f"this worker cannot start: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from error
+
+
 def worker_name(sender: Any) -> str:
     """The Celery node name, for example ``unet1@host``: the same in Flower and in the fleet view."""
     return str(getattr(sender, "hostname", sender))
@@ -28,6 +40,8 @@ def worker_name(sender: Any) -> str:
 
 def choose(variable: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
     """The part of the catalogue that this worker serves; raises `InvalidSetting`."""
+    if not known:
+        raise InvalidSetting(f"{variable}: the catalogue names nothing that this worker could serve")
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise InvalidSetting(

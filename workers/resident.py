@@ -26,18 +26,16 @@ class Residents(Generic[T]):
         self._capacity_bytes = capacity_bytes
         self._loaded: OrderedDict[str, T] = OrderedDict()
         self._in_use: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held for moments: what is loaded is served while others load
+        self._loading = threading.Lock()  # one load at a time: two would compete for the same memory
 
     @contextmanager
     def use(self, name: str) -> Iterator[T]:
         """The thing, loaded; it stays at least until the context ends."""
-        with self._lock:  # one load at a time: two would compete for the same memory
-            if name not in self._loaded:
-                self._loaded[name] = self._load(name)
-            self._loaded.move_to_end(name)
-            self._in_use[name] = self._in_use.get(name, 0) + 1
-            self._drop_least_recent()
-            thing = self._loaded[name]
+        thing = self._take(name)
+        if thing is None:
+            with self._loading:
+                thing = self._take(name) or self._put(name, self._load(name))
         try:
             yield thing
         finally:
@@ -53,6 +51,21 @@ class Residents(Generic[T]):
         """What is loaded now."""
         with self._lock:
             return sorted(self._loaded)
+
+    def _take(self, name: str) -> T | None:
+        with self._lock:
+            if name not in self._loaded:
+                return None
+            self._loaded.move_to_end(name)
+            self._in_use[name] = self._in_use.get(name, 0) + 1
+            return self._loaded[name]
+
+    def _put(self, name: str, thing: T) -> T:
+        with self._lock:
+            self._loaded[name] = thing
+            self._in_use[name] = self._in_use.get(name, 0) + 1
+            self._drop_least_recent()
+            return thing
 
     def _drop_least_recent(self) -> None:
         for name in list(self._loaded):

@@ -5,13 +5,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 from safetensors import safe_open
 
-from infra.bench.client import CONNECTIONS, Load, Order, put_load_on
+from infra.bench.client import CONNECTIONS, Kind, Load, Order, put_load_on
 from infra.bench.fleet import Fleet, running_fleet
 from infra.bench.processes import cpu_by_name, cpu_s, family, rss_mb
 from infra.bench.report import Bound, CheckFailed, Measured
@@ -32,9 +33,11 @@ SETTLE_S = 5.0
 #: Jobs that keep both workers busy for longer than the load lasts.
 LONG: dict[str, Any] = {"prompt": "a penguin", "seed": 7, "num_inference_steps": 200, "num_images": 8}
 LONG_JOBS = 4
+#: All jobs are cancelled within this, or the run does not count.
+CANCEL_S = 600.0
 #: What a UNet worker needs of other people's libraries.
 IMPORTS = """
-import sys, torch
+import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTextModel, CLIPTokenizer
 import psutil
@@ -74,7 +77,7 @@ def _measure_sizes(fleet: Fleet) -> dict[str, float]:
 
 def _import_rss_mb() -> float:
     """Memory of a process that has imported a worker's libraries and nothing else."""
-    environment = inherit({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
+    environment = inherit({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"})
     words = [sys.executable, "-c", IMPORTS]
     answer = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return float(answer.stdout)
@@ -109,12 +112,10 @@ def _measure_load(fleet: Fleet, load_s: float) -> tuple[dict[str, float], dict[s
     jobs = [fleet.submit({**long, "seed": seed}) for seed in range(LONG_JOBS)]
     fleet.wait_for_status(jobs[0], "running")
     print(f"  submissions for {load_s:.0f} s over {CONNECTIONS} connections, workers busy", flush=True)
-    submitted, submit_cpu_s = _put_load_on(fleet, Order(kind="submit", host="", port=1, seconds=load_s))
+    submitted, submit_cpu_s = _put_load_on(fleet, "submit", seconds=load_s)
     queued = submitted.ids
     print(f"  {len(queued)} submitted; status reads for {load_s:.0f} s", flush=True)
-    read, read_cpu_s = _put_load_on(
-        fleet, Order(kind="read", host="", port=1, seconds=load_s, ids=queued[:1000])
-    )
+    read, read_cpu_s = _put_load_on(fleet, "read", seconds=load_s, ids=queued[:1000])
     if fleet.job(jobs[-1])["status"] in ("succeeded", "failed"):
         raise CheckFailed("the workers had nothing left to draw while the API was measured")
     _cancel(fleet, [*queued, *reversed(jobs)])
@@ -132,24 +133,23 @@ def _measure_load(fleet: Fleet, load_s: float) -> tuple[dict[str, float], dict[s
     return figures, {"submit_ms": submitted.latencies_ms, "read_ms": read.latencies_ms}
 
 
-def _put_load_on(fleet: Fleet, order: Order) -> tuple[Load, float]:
+def _put_load_on(fleet: Fleet, kind: Kind, seconds: float, ids: Sequence[str] = ()) -> tuple[Load, float]:
     """The load, and the CPU seconds the API spent on it; raises `CheckFailed` for answers not meant."""
     api = fleet.stack.pids()["api"]
     host, port = fleet.address
-    before = cpu_s(api)
-    load = put_load_on(order.model_copy(update={"host": host, "port": port}))
-    spent_s = cpu_s(api) - before
+    before_s = cpu_s(api)
+    load = put_load_on(Order(kind=kind, host=host, port=port, seconds=seconds, ids=list(ids)))
+    spent_s = cpu_s(api) - before_s
     if load.refused or not load.latencies_ms:
-        raise CheckFailed(f"{order.kind}: {len(load.refused)} answers not meant: {set(load.refused)}")
+        raise CheckFailed(f"{kind}: {len(load.refused)} answers not meant: {set(load.refused)}")
     return load, spent_s
 
 
 def _cancel(fleet: Fleet, ids: list[str]) -> None:
     """Cancel every job, those that run last; raises `CheckFailed` if one is still queued."""
     print(f"  cancelling {len(ids)} jobs", flush=True)
-    _put_load_on(fleet, Order(kind="cancel", host="", port=1, seconds=600, ids=ids))
-    status: Literal["queued"] = "queued"
-    left = json.loads(fleet.ask("GET", f"/v1/jobs?status={status}"))["jobs"]
+    _put_load_on(fleet, "cancel", seconds=CANCEL_S, ids=ids)
+    left = json.loads(fleet.ask("GET", "/v1/jobs?status=queued"))["jobs"]
     if left:
         raise CheckFailed(f"{len(left)} jobs are still queued after all were cancelled")
 

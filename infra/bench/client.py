@@ -17,15 +17,16 @@ from pydantic import BaseModel
 
 CONNECTIONS = 4
 ANSWER_S = 60.0
+Kind = Literal["submit", "read", "cancel"]
 #: How a kind of request is made, and what answers it as meant.
-METHODS = {"submit": "POST", "read": "GET", "cancel": "DELETE"}
-EXPECTED = {"submit": {202}, "read": {200}, "cancel": {200, 202}}
+METHODS: dict[Kind, str] = {"submit": "POST", "read": "GET", "cancel": "DELETE"}
+EXPECTED: dict[Kind, set[int]] = {"submit": {202}, "read": {200}, "cancel": {200, 202}}
 
 
 class Order(BaseModel):
     """What to do: submit jobs, read the jobs ``ids`` in turn for ``seconds``, or cancel each once."""
 
-    kind: Literal["submit", "read", "cancel"]
+    kind: Kind
     host: str
     port: int
     seconds: float = ANSWER_S

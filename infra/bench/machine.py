@@ -12,7 +12,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "celery", "redis", "gunicorn",
 
 
 def describe_machine() -> dict[str, str | float]:
-    """Processor, cores, memory, system, and how busy it was before the run: its load says how far to trust it."""
+    """Processor, memory, system; and the load before the run, which says how far to trust its times."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": _processor(),

@@ -3,15 +3,16 @@
 import base64
 import gc
 import os
+import time
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from infra.bench.fleet import Fleet, read_pixels, running_fleet
 from infra.bench.overlap import Step, read_steps
 from infra.bench.peer import Peer
-from infra.bench.processes import pin
+from infra.bench.processes import cpu_s, pin
 from infra.bench.report import Bound, CheckFailed, Measured
 from infra.bench.samples import percentile
 from infra.local.demo import CONTROL
@@ -19,35 +20,45 @@ from infra.local.demo import CONTROL
 BOUNDS = {"overhead_ms_p50": Bound("at_most", 30)}
 #: The UNet's device, in the fleet and in one process; and everything else.
 UNET_CORE, OTHER_CORE = 0, 1
-WARM_UPS = 3
+WARM_UPS = 2
+#: No job ends this early: of its time in one process, the share in which the fleet is left alone.
+QUIET_SHARE = 0.75
 PROMPT, STEPS, GUIDANCE, SCHEDULER = "a penguin on a teal background", 25, 3.0, "ddim"
+
+
+class Pair(NamedTuple):
+    """The same picture drawn twice, in milliseconds. CPU time is what a busy machine disturbs least."""
+
+    process_ms: float
+    process_cpu_ms: float
+    fleet_ms: float
+    worker_cpu_ms: float  # of the UNet worker alone
+    queued_ms: float
+    store_ms: float
 
 
 def measure(quick: bool) -> Measured:
     """Draw the same pictures in turn; the worker waits while this process draws, and the reverse."""
-    pairs, net_jobs = (15, 3) if quick else (100, 10)
+    pairs, net_jobs = (9, 3) if quick else (100, 10)
     peer = Peer(SCHEDULER)
     with running_fleet() as fleet:
         _pin(fleet)
-        in_process, in_fleet = _alternate(fleet, peer, pairs)
+        drawn = _alternate(fleet, peer, pairs)
         steps = _draw_beside_a_net(fleet, net_jobs)
-    differences = [1e3 * (ours - alone) for ours, alone in zip(in_fleet, in_process, strict=True)]
+    samples = {name: [float(getattr(pair, name)) for pair in drawn] for name in Pair._fields}
+    samples["overhead_ms"] = [pair.fleet_ms - pair.process_ms for pair in drawn]
+    samples["overhead_share"] = [pair.fleet_ms / pair.process_ms - 1 for pair in drawn]
+    samples["overhead_cpu_ms"] = [pair.worker_cpu_ms - pair.process_cpu_ms for pair in drawn]
+    samples["overlap_share"] = [step.overlap_ms / step.step_ms for step in steps]
     figures = {
-        "overhead_ms_p50": percentile(differences, 50),
-        "overhead_ms_p99": percentile(differences, 99),
-        "overhead_share_p50": percentile(differences, 50) / (1e3 * median(in_process)),
-        "in_process_ms_p50": 1e3 * median(in_process),
-        "in_fleet_ms_p50": 1e3 * median(in_fleet),
-        "overlap_share": median(step.overlap_ms / step.step_ms for step in steps),
-        "step_ms_p50": median(step.step_ms for step in steps),
-        "encoder_ms_p50": median(step.encoder_ms for step in steps),
-        "net_ms_p50": median(step.net_ms for step in steps),
-    }
-    samples = {
-        "in_process_s": in_process,
-        "in_fleet_s": in_fleet,
-        "overhead_ms": differences,
-        "overlap_share": [step.overlap_ms / step.step_ms for step in steps],
+        "overhead_ms_p50": percentile(samples["overhead_ms"], 50),
+        "overhead_ms_p99": percentile(samples["overhead_ms"], 99),
+        "overhead_ms_min": min(samples["overhead_ms"]),
+        "overhead_share_p50": percentile(samples["overhead_share"], 50),
+        "overlap_share": median(samples["overlap_share"]),
+        "overhead_cpu_ms_p50": percentile(samples["overhead_cpu_ms"], 50),
+        **{f"{name}_p50": median(samples[name]) for name in Pair._fields},
+        **{f"net_job_{name}_p50": median(getattr(step, name) for step in steps) for name in Step._fields},
     }
     return Measured(figures, samples, BOUNDS)
 
@@ -60,24 +71,34 @@ def _pin(fleet: Fleet) -> None:
         pin(pid, UNET_CORE if name == "unet1" else OTHER_CORE)
 
 
-def _alternate(fleet: Fleet, peer: Peer, pairs: int) -> tuple[list[float], list[float]]:
-    """Seconds in this process and in the fleet, pair by pair; raises `CheckFailed` if pixels differ."""
-    in_process, in_fleet = [], []
+def _alternate(fleet: Fleet, peer: Peer, pairs: int) -> list[Pair]:
+    """Draw in this process and in the fleet by turns; raises `CheckFailed` if pixels differ."""
+    drawn = []
     for i in range(-WARM_UPS, pairs):
-        seed = 1000 + i
-        gc.collect()
-        _move_to(UNET_CORE)
-        alone_s, png = peer.draw(prompt=PROMPT, seed=seed, steps=STEPS, guidance_scale=GUIDANCE)
-        _move_to(OTHER_CORE)
-        fleet_s, job = fleet.draw(_request(seed))
-        if not np.array_equal(fleet.pixels(job), read_pixels(png)):
-            raise CheckFailed(f"seed {seed}: the fleet's picture is not the pipeline's")
+        pair = _draw_both(fleet, peer, seed=1000 + i)
         if i >= 0:
-            in_process.append(alone_s)
-            in_fleet.append(fleet_s)
-            told = f"{1e3 * alone_s:.0f} ms in one process, {1e3 * fleet_s:.0f} ms in the fleet"
+            drawn.append(pair)
+            told = f"{pair.process_ms:.0f} ms in one process, {pair.fleet_ms:.0f} ms in the fleet"
             print(f"  pair {i + 1} of {pairs}: {told}", flush=True)
-    return in_process, in_fleet
+    return drawn
+
+
+def _draw_both(fleet: Fleet, peer: Peer, seed: int) -> Pair:
+    worker = fleet.stack.pids()["unet1"]
+    gc.collect()
+    _move_to(UNET_CORE)
+    process_cpu_s = time.process_time()
+    process_s, png = peer.draw(prompt=PROMPT, seed=seed, steps=STEPS, guidance_scale=GUIDANCE)
+    process_cpu_s = time.process_time() - process_cpu_s
+    _move_to(OTHER_CORE)
+    worker_cpu_s = cpu_s(worker)
+    fleet_s, job = fleet.draw(_request(seed), quiet_s=QUIET_SHARE * process_s)
+    worker_cpu_s = cpu_s(worker) - worker_cpu_s
+    if not np.array_equal(fleet.pixels(job), read_pixels(png)):
+        raise CheckFailed(f"seed {seed}: the fleet's picture is not the pipeline's")
+    spent_s = {span["name"]: span["end_s"] - span["start_s"] for span in job["timeline"]}
+    seconds = (process_s, process_cpu_s, fleet_s, worker_cpu_s, spent_s["queued"], spent_s["store"])
+    return Pair(*(1e3 * value for value in seconds))
 
 
 def _draw_beside_a_net(fleet: Fleet, jobs: int) -> list[Step]:

@@ -5,6 +5,7 @@ import time
 
 import diffusers
 import torch
+import transformers
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
@@ -17,6 +18,8 @@ class Peer:
 
     def __init__(self, scheduler: str) -> None:
         torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
+        for library in (diffusers, transformers):
+            library.utils.logging.disable_progress_bar()
         source = str(EMOJI / "emoji-sd")
         self._pipe = StableDiffusionPipeline.from_pretrained(
             source, safety_checker=None, requires_safety_checker=False, dtype=torch.float32

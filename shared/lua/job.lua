@@ -37,11 +37,17 @@ local function finish(status, ttl)
   expire(ttl)
 end
 
-local function queue_again()
+-- Another attempt may draw it; a job that somebody cancelled meanwhile is over.
+local function queue_again(ttl)
   redis.call('DEL', lease)
-  redis.call('HDEL', job, 'attempt')
+  redis.call('HDEL', job, 'attempt', 'worker', 'started_at', 'step', 'total')
+  if redis.call('HGET', job, 'cancel') then
+    finish('cancelled', ttl)
+    return 'cancelled'
+  end
   redis.call('ZADD', unsent, now, id)
   move('queued')
+  return 'queued'
 end
 
 if verb == 'create' then
@@ -59,9 +65,9 @@ if verb == 'create' then
   redis.call('ZADD', all, now, id)
   redis.call('ZADD', unsent, now, id)
   move('queued')
-  expire(ttl)
+  expire(10 * ttl)  -- a job that still waits must outlive those that have ended
   for _, set in ipairs({'', ':queued', ':running', ':succeeded', ':failed', ':cancelled'}) do
-    redis.call('ZREMRANGEBYSCORE', all .. set, 0, tonumber(now) - 2 * tonumber(ttl))
+    redis.call('ZREMRANGEBYSCORE', all .. set, 0, tonumber(now) - 11 * tonumber(ttl))
   end
   return {id, digest}
 end
@@ -78,7 +84,7 @@ if verb == 'claim' then
   if status ~= 'queued' then return status end
   redis.call('ZREM', unsent, id)
   if tonumber(redis.call('HGET', job, 'attempts')) >= max then
-    redis.call('HSET', job, 'error', failure)
+    redis.call('HSET', job, 'error', redis.call('HGET', job, 'last_error') or failure)
     finish('failed', ttl)
     return 'failed'
   end
@@ -97,10 +103,9 @@ if verb == 'cancel' then
 end
 
 if verb == 'reap' then
-  -- A worker that lost its lease has lost its job.
+  -- ARGV: ttl. A worker that lost its lease has lost its job.
   if status ~= 'running' or redis.call('EXISTS', lease) == 1 then return status end
-  queue_again()
-  return 'reaped'
+  return queue_again(ARGV[4]) == 'queued' and 'reaped' or 'cancelled'
 end
 
 -- The rest is for the attempt that holds the job, and for no other (fencing).
@@ -132,8 +137,9 @@ if verb == 'finish' then
 end
 
 if verb == 'give_back' then
-  queue_again()
-  return 'queued'
+  -- ARGV: token, ttl, failure
+  redis.call('HSET', job, 'last_error', ARGV[6])
+  return queue_again(ARGV[5])
 end
 
 return redis.error_reply('unknown verb ' .. verb)

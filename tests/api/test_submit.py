@@ -199,3 +199,12 @@ def test_a_replay_behind_the_last_step_is_refused(client: FlaskClient, services:
     loading = {"mode": "replay", "steps": {"anime": 21}}
     problem = refusal(client, num_inference_steps=10, loras=[{"name": "anime"}], lora_loading=loading)
     assert problem["field"] == "lora_loading.steps.anime"
+
+
+@pytest.mark.parametrize(("scheduler", "steps"), [("lcm", 51), ("tcd", 51), ("pndm", 3)])
+def test_steps_that_a_scheduler_cannot_make_are_refused(
+    client: FlaskClient, scheduler: str, steps: int
+) -> None:
+    problem = refusal(client, scheduler=scheduler, num_inference_steps=steps)
+    assert problem["field"] == "num_inference_steps"
+    assert scheduler in problem["detail"]

@@ -27,6 +27,9 @@ SPEC = JobSpec(
 )
 
 
+WHY = Failure(code="residual_timeout", detail="no residuals")
+
+
 @pytest.fixture
 def jobs(control: Redis, servers: Settings) -> JobStore:
     return JobStore(control, servers.model_copy(update={"max_attempts": 2, "lease_s": 0.05}))
@@ -99,7 +102,7 @@ def test_a_worker_that_lost_its_lease_can_write_nothing_more(jobs: JobStore, con
     for write in (
         lambda: old.advance(1, 4),
         lambda: old.end("failed", None, []),
-        old.give_back,
+        lambda: old.give_back(WHY),
         lambda: old.preview("", 1),
     ):
         with pytest.raises(AttemptLost):
@@ -119,6 +122,40 @@ def test_a_job_whose_workers_keep_dying_is_failed(jobs: JobStore, control: Redis
     assert job.status == "failed"
     assert job.error is not None
     assert job.error.code == "attempts_exhausted"
+
+
+def test_a_job_that_was_given_back_too_often_fails_with_the_last_reason(jobs: JobStore) -> None:
+    job_id, _ = jobs.create(SPEC)
+    for _ in range(2):
+        attempt = jobs.claim(job_id, "w")
+        assert attempt is not None
+        attempt.advance(2, 4)
+        attempt.give_back(WHY)
+        assert (jobs.get(job_id).status, jobs.get(job_id).step) == ("queued", 0)
+    assert jobs.claim(job_id, "w") is None
+    assert jobs.get(job_id).error == WHY
+
+
+@pytest.mark.parametrize("how", ["dies", "gives it back"])
+def test_a_cancelled_job_is_over_when_its_worker(how: str, jobs: JobStore, control: Redis) -> None:
+    job_id, _ = jobs.create(SPEC)
+    attempt = jobs.claim(job_id, "w")
+    assert attempt is not None
+    jobs.cancel(job_id)
+    if how == "dies":
+        control.delete(keys.lease(job_id))
+        assert job_id not in jobs.orphans()
+    else:
+        attempt.give_back(WHY)
+    assert jobs.get(job_id).status == "cancelled"
+
+
+@pytest.mark.parametrize("job_id", ["x:events", "0123456789abcdef:lease", "", "../0123456789abcd"])
+def test_what_is_no_id_is_no_job(job_id: str, jobs: JobStore) -> None:
+    with pytest.raises(NotFound):
+        jobs.get(job_id)
+    with pytest.raises(NotFound):
+        jobs.cancel(job_id)
 
 
 def test_a_job_whose_message_was_never_sent_is_found(jobs: JobStore) -> None:

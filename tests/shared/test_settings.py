@@ -41,6 +41,19 @@ def test_a_misspelt_variable_stops_the_start() -> None:
         read_settings({"SWIFT_API_PROT": "8080"})
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"SWIFT_API_THREADS": "8"}, "SWIFT_API_EVENT_STREAMS"),
+        ({"SWIFT_RESIDUAL_WAIT_S": "500"}, "SWIFT_RESIDUAL_TTL_S"),
+        ({"SWIFT_RESIDUAL_REDIS_URL": Settings().redis_url}, "SWIFT_REDIS_URL"),
+    ],
+)
+def test_settings_that_contradict_each_other_stop_the_start(changes: dict[str, str], named: str) -> None:
+    with pytest.raises(InvalidSetting, match=named):
+        read_settings(changes)
+
+
 def test_the_readme_lists_every_setting() -> None:
     readme = Path("README.md").read_text()
     missing = [name for name in Settings.model_fields if f"`{PREFIX}{name.upper()}`" not in readme]

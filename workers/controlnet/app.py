@@ -15,7 +15,7 @@ from shared.settings import read_settings
 from workers.controlnet.nets import Net, load_net
 from workers.controlnet.serve import Server
 from workers.heartbeat import Reporter
-from workers.process import choose, prepare_process, worker_name
+from workers.process import choose, prepare_process, start_or_exit, worker_name
 from workers.resident import Residents
 from workers.residuals.transport import Transport
 from workers.weights import find_source
@@ -39,8 +39,8 @@ server = Server(served, nets, Transport(residual_redis(settings), settings))
 @worker_init.connect
 def _start(sender: Any = None, **_: object) -> None:
     prepare_process(settings)
-    with nets.use(served[0]):  # one net is warm before the first job
-        pass
+    with start_or_exit(), nets.use(served[0]):
+        pass  # one net is warm before the first job
     server.start(worker_name(sender))
     reporter = Reporter(
         redis=control_redis(settings),

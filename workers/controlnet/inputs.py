@@ -6,15 +6,15 @@ from collections.abc import Callable, Hashable
 
 from torch import Tensor
 
-#: A worker serves a few jobs at a time; each has two or three inputs.
-CAPACITY = 64
+#: A worker serves a few jobs at a time; each has two or three inputs of up to some ten megabytes.
+CAPACITY_BYTES = 512 << 20
 
 
 class Inputs:
-    """A small cache of tensors by key, least recently used out first."""
+    """A cache of tensors by key, bounded in bytes, least recently used out first."""
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity_bytes: int = CAPACITY_BYTES) -> None:
+        self._capacity_bytes = capacity_bytes
         self._held: OrderedDict[Hashable, Tensor] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -27,6 +27,7 @@ class Inputs:
         made = make()  # outside the lock: a fetch must not stop others; twice is only slower
         with self._lock:
             self._held[key] = made
-            while len(self._held) > self._capacity:
-                self._held.popitem(last=False)
+            held = sum(tensor.nbytes for tensor in self._held.values())
+            while held > self._capacity_bytes:
+                held -= self._held.popitem(last=False)[1].nbytes
         return made

@@ -80,6 +80,7 @@ def load_net(name: str, source: str, dtype: str, device: str) -> Net:
     )
     try:
         model = load(source, dtype=getattr(torch, dtype))
-    except (OSError, ValueError, RuntimeError) as error:
+        model.to(device)
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
-    return Net(name, model.to(device).eval().requires_grad_(False))
+    return Net(name, model.eval().requires_grad_(False))

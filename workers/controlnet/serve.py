@@ -89,7 +89,9 @@ class Server:
             log.warning("step failed net=%s step=%d error=%r", request.net, request.step, error)
             metrics.NET_STEPS.labels(request.net, "failed").inc()
             code = error.code if isinstance(error, SwiftError) else NetFailed.code
-            refusal = self._head(MID, start, "", error=code, detail=f"{type(error).__name__}: {error}")
+            refusal = self._head(
+                request, MID, start, "", error=code, detail=f"{type(error).__name__}: {error}"
+            )
             self._transport.answer(request, refusal, None)
             return
         metrics.NET_STEPS.labels(request.net, "served").inc()
@@ -102,7 +104,9 @@ class Server:
         sent = 0
         with self._device, self.busy:
             for index, residual in net.residuals(x, t, embeddings, image, request.scale):
-                sent += self._transport.answer(request, self._head(index, start, net.sha256), residual)
+                sent += self._transport.answer(
+                    request, self._head(request, index, start, net.sha256), residual
+                )
         metrics.RESIDUAL_BYTES.labels(request.net).inc(sent)
 
     def _embedded(self, net: Net, image: str, batch: int) -> Tensor:
@@ -117,10 +121,17 @@ class Server:
         return self._inputs.get(key, lambda: self._transport.get_input(key))
 
     def _head(
-        self, index: int, start: float, sha256: str, error: str | None = None, detail: str = ""
+        self,
+        request: StepRequest,
+        index: int,
+        start: float,
+        sha256: str,
+        error: str | None = None,
+        detail: str = "",
     ) -> Answer:
         return Answer(
             index=index,
+            send=request.send,
             start_s=start,
             end_s=time.time(),
             worker=self._worker,

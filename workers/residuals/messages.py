@@ -14,6 +14,7 @@ class StepRequest(Message):
 
     job_id: str
     attempt: str
+    ordinal: int  # of the attempt: a later one's turn is never taken back
     step: int
     send: int
     net: str
@@ -26,7 +27,7 @@ class StepRequest(Message):
     @property
     def turn(self) -> str:
         """The address of this very request among all requests of the job."""
-        return f"{self.attempt}:{self.step}:{self.send}"
+        return f"{self.ordinal}:{self.attempt}:{self.step}:{self.send}"
 
 
 class Answer(Message):
@@ -36,6 +37,7 @@ class Answer(Message):
     """
 
     index: int
+    send: int  # of the request it answers
     start_s: float
     end_s: float
     worker: str

@@ -6,6 +6,7 @@ control images) lie there once, named by their content, so any worker can serve 
 
 import hashlib
 from collections.abc import Sequence
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -43,6 +44,8 @@ class Transport:
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis = redis
+        source = resources.files("workers.residuals").joinpath("turn.lua").read_text()
+        self._turn_script = redis.register_script(source)
         self._ttl_s = settings.residual_ttl_s
         self._input_ttl_s = settings.input_ttl_s
 
@@ -62,7 +65,10 @@ class Transport:
         All requests are of one turn: it becomes the job's current one, older ones are void.
         """
         pipe = self._redis.pipeline(transaction=False)
-        pipe.set(_turn(requests[0].job_id), requests[0].turn, ex=self._ttl_s)
+        first = requests[0]
+        self._turn_script(
+            keys=[_turn(first.job_id)], args=["take", first.ordinal, first.turn, self._ttl_s], client=pipe
+        )
         for request in requests:
             pipe.rpush(_steps(request.net), pack(request.model_dump(), x))
             pipe.expire(_steps(request.net), self._ttl_s)
@@ -79,17 +85,14 @@ class Transport:
             received.append((Answer.model_validate(head), tensor))
         return received
 
-    def close(self, job_id: str) -> None:
-        """The job needs no more steps: what is still in the queues for it is void."""
-        self._redis.delete(_turn(job_id))
+    def close(self, job_id: str, ordinal: int) -> None:
+        """The attempt needs no more steps: what is still in the queues for it is void."""
+        self._turn_script(keys=[_turn(job_id)], args=["drop", ordinal])
 
     # --- the ControlNet worker's end -----------------------------------------------------------
 
     def next_step(self, nets: Sequence[str]) -> tuple[StepRequest, Tensor] | None:
-        """The oldest request for any of ``nets``, or ``None`` after a short wait.
-
-        Requests of jobs that were cancelled, finished or superseded are dropped here.
-        """
+        """The oldest request for any of ``nets``, or ``None`` after a short wait."""
         answer: Any = self._redis.blpop([_steps(net) for net in nets], timeout=POLL_S)
         if answer is None:
             return None

@@ -1,8 +1,12 @@
 """The UNet worker's Celery app: ``celery -A workers.unet.app worker --pool=threads --concurrency=1``."""
 
+import logging
+import threading
 from typing import Any
 
 from celery.signals import worker_init, worker_shutdown
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from shared.blobs import Bucket
 from shared.catalogue import read_catalogue
@@ -14,7 +18,7 @@ from shared.settings import read_settings
 from workers.busy import BusyShare
 from workers.heartbeat import Reporter
 from workers.lora.cache import LoraCache
-from workers.process import choose, prepare_process, worker_name
+from workers.process import choose, prepare_process, start_or_exit, worker_name
 from workers.resident import Residents
 from workers.residuals.transport import Transport
 from workers.unet import prefetch
@@ -24,6 +28,8 @@ from workers.unet.recovery import recover
 from workers.unet.worker import UNetWorker
 from workers.weights import find_source
 
+log = logging.getLogger(__name__)
+
 #: An attachment nobody took in this time is of no use any more.
 ATTACH_EXPIRES_S = 60
 
@@ -31,6 +37,8 @@ settings = read_settings()
 catalogue = read_catalogue(settings.catalog)
 served = choose("SWIFT_WORKER_MODELS", settings.worker_models, list(catalogue.models))
 app = make_celery(settings, queues=[unet_queue(model) for model in served])
+app.conf.worker_concurrency = 1
+device = threading.Lock()  # one job at a time, whatever the command line says: weights are patched
 
 
 def _load(name: str) -> BaseModel:
@@ -39,7 +47,12 @@ def _load(name: str) -> BaseModel:
 
 
 def _send_attach(message: Attach) -> None:
-    app.send_task(ATTACH, args=[message.model_dump()], queue=net_queue(message.net), expires=ATTACH_EXPIRES_S)
+    try:
+        app.send_task(
+            ATTACH, args=[message.model_dump()], queue=net_queue(message.net), expires=ATTACH_EXPIRES_S
+        )
+    except (OperationalError, RedisError):
+        log.warning("no attachment sent; the net's workers make ready at the first step")
 
 
 redis = control_redis(settings)
@@ -65,7 +78,7 @@ doing: list[str] = []
 def _start(sender: Any = None, **_: object) -> None:
     prepare_process(settings)
     default = catalogue.default_model
-    with worker.models.use(default if default in served else served[0]):
+    with start_or_exit(), worker.models.use(default if default in served else served[0]):
         pass  # warm before the first job
     prefetch.listen(redis, worker.loras, served)
     reporter = Reporter(
@@ -87,12 +100,13 @@ def _start(sender: Any = None, **_: object) -> None:
 def generate(self: Any, payload: dict[str, Any]) -> str:
     """Draw a job; what may succeed on another attempt goes back into the queue."""
     job_id = GenerateJob.model_validate(payload).job_id
-    doing.append(job_id)
-    try:
-        return draw(worker, job_id, str(self.request.hostname))
-    except Exception as error:
-        if is_retryable(error):
-            raise self.retry(exc=error, countdown=1 + self.request.retries) from error
-        raise
-    finally:
-        doing.remove(job_id)
+    with device:
+        doing.append(job_id)
+        try:
+            return draw(worker, job_id, str(self.request.hostname))
+        except Exception as error:
+            if is_retryable(error):  # later each time: servers come back
+                raise self.retry(exc=error, countdown=min(4**self.request.retries, 60)) from error
+            raise
+        finally:
+            doing.remove(job_id)

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared import metrics
-from shared.errors import AttemptLost, JobCancelled, SwiftError
+from shared.errors import AttemptLost, JobCancelled, SwiftError, Unavailable
 from shared.jobs import Attempt
 from shared.keys import control_key
 from shared.messages import Failure, JobSpec, Picture, Receipt
@@ -44,23 +44,30 @@ def draw(worker: UNetWorker, job_id: str, name: str) -> str:
     timeline = Timeline(name)
     timeline.add("queued", attempt.job.created_at, time.time(), "queue")
     started = time.monotonic()
-    status = "failed"
+    status = "lost"
     try:
         with worker.busy:
-            status = _run(worker, attempt, timeline)
-    except JobCancelled:
-        attempt.end("cancelled", None, timeline.spans)
-        status = "cancelled"
+            status = _end(worker, attempt, timeline)
     except AttemptLost:
         log.warning("attempt lost job=%s attempt=%s", job_id, attempt.token)
-        status = "lost"
-    except Exception as error:
-        status = _fail(attempt, error, timeline)
-        raise
     finally:
         metrics.JOBS.labels(attempt.job.spec.model, status).inc()
         metrics.JOB_S.labels(attempt.job.spec.model).observe(time.monotonic() - started)
     return status
+
+
+def _end(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
+    """Run the attempt and write how it ended; raises `AttemptLost` when that is another's to say."""
+    try:
+        return _run(worker, attempt, timeline)
+    except JobCancelled:
+        attempt.end("cancelled", None, timeline.spans)
+        return "cancelled"
+    except AttemptLost:
+        raise
+    except Exception as error:
+        _fail(attempt, error, timeline)
+        raise
 
 
 def _run(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
@@ -102,6 +109,7 @@ def _paint(
         spec.controlnets,
         job_id=attempt.job.id,
         attempt=attempt.token,
+        ordinal=attempt.job.attempts,
         transport=worker.transport,
         settings=worker.settings,
         timeline=timeline,
@@ -196,13 +204,19 @@ def _fail(attempt: Attempt, error: Exception, timeline: Timeline) -> str:
     if is_retryable(error):
         log.warning("job given back job=%s error=%r", attempt.job.id, error)
         try:
-            attempt.give_back()
+            attempt.give_back(_failure(error))
         except (AttemptLost, RedisError):
             return "lost"  # the lease runs out, and recovery queues the job again
         return "given back"
-    code = error.code if isinstance(error, SwiftError) else SwiftError.code
-    attempt.end("failed", Failure(code=code, detail=str(error) or repr(error)), timeline.spans)
+    attempt.end("failed", _failure(error), timeline.spans)
     return "failed"
+
+
+def _failure(error: Exception) -> Failure:
+    code = error.code if isinstance(error, SwiftError) else Unavailable.code
+    if not isinstance(error, SwiftError | RedisError):
+        code = SwiftError.code
+    return Failure(code=code, detail=str(error) or repr(error))
 
 
 def is_retryable(error: Exception) -> bool:

@@ -52,11 +52,11 @@ def load_model(name: str, source: str, dtype: str, device: str) -> BaseModel:
             if kind != StableDiffusionPipeline.__name__:
                 raise ModelFailed(f"model {name!r} ({source}) is a {kind}: that family is not served yet")
             pipe = StableDiffusionPipeline.from_pretrained(source, requires_safety_checker=False, **options)
-    except (OSError, ValueError, RuntimeError) as error:
+        pipe.to(device)
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelFailed(f"model {name!r} ({source}) cannot be loaded: {error}") from error
     if pipe.unet.config.time_cond_proj_dim is not None:
         raise ModelFailed(f"model {name!r}: guidance-embedded UNets are not served yet")
-    pipe.to(device)
     for part in (pipe.unet, pipe.vae, pipe.text_encoder):
         part.eval().requires_grad_(False)
     return BaseModel(name, pipe)

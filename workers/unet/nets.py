@@ -1,8 +1,10 @@
 """A job's ControlNets, seen from the UNet worker: attach, ask for a step, take residuals as they come."""
 
+import logging
 import time
 from collections.abc import Callable
 
+from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared import metrics
@@ -12,6 +14,8 @@ from shared.settings import Settings
 from workers.residuals.messages import MID, Answer, StepRequest
 from workers.residuals.transport import Transport
 from workers.unet.timeline import Timeline
+
+log = logging.getLogger(__name__)
 
 #: One wait for residuals; between two the job may be cancelled.
 SLICE_S = 0.5
@@ -30,6 +34,7 @@ class Nets:
         *,
         job_id: str,
         attempt: str,
+        ordinal: int,
         transport: Transport,
         settings: Settings,
         timeline: Timeline,
@@ -43,6 +48,7 @@ class Nets:
         self._specs = specs
         self._job_id = job_id
         self._attempt = attempt
+        self._ordinal = ordinal
         self._images: list[Tensor] = []
         self._embeddings: Tensor | None = None
         self._keys: dict[str, str] = {}
@@ -78,6 +84,7 @@ class Nets:
             StepRequest(
                 job_id=self._job_id,
                 attempt=self._attempt,
+                ordinal=self._ordinal,
                 step=step,
                 send=0,
                 net=spec.name,
@@ -98,9 +105,12 @@ class Nets:
             self.transport.put_input(tensor)
 
     def close(self) -> None:
-        """Void what is still queued for this job."""
+        """Void what is still queued for this job; how it ended counts more than whether this works."""
         if self._specs:
-            self.transport.close(self._job_id)
+            try:
+                self.transport.close(self._job_id, self._ordinal)
+            except RedisError:
+                log.warning("residual Redis does not answer; the turn expires by itself")
 
 
 class StepResiduals:
@@ -161,8 +171,9 @@ class StepResiduals:
         start = time.monotonic()
         for answer, residual in nets.transport.receive(request, min(left, SLICE_S)):
             if residual is None:
-                self._refused(request, answer)
-                return
+                if answer.send == request.send:  # else it is of a request that was sent again
+                    self._refused(request, answer)
+                continue
             self._got[net].setdefault(answer.index, residual)
             self._spans[net].append(answer)
         metrics.RESIDUAL_WAIT_S.labels(request.net).observe(time.monotonic() - start)

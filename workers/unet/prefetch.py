@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from shared import keys
@@ -10,6 +11,9 @@ from workers.lora.cache import LoraCache
 
 if TYPE_CHECKING:
     from redis import Redis
+
+#: Fetches at once, and hints that may wait: more would fill the cache before the jobs come.
+FETCHES, WAITING = 4, 32
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +24,8 @@ def listen(redis: "Redis", cache: LoraCache, models: list[str]) -> None:
 
 
 def _listen(redis: "Redis", cache: LoraCache, models: list[str]) -> None:
+    pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="prefetch")
+    waiting = threading.Semaphore(WAITING)
     while True:
         try:
             pubsub: Any = redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
@@ -27,13 +33,19 @@ def _listen(redis: "Redis", cache: LoraCache, models: list[str]) -> None:
             while True:
                 message = pubsub.get_message(timeout=10.0)
                 if message is not None:
-                    _fetch(cache, models, str(message["data"]))
+                    _fetch(pool, waiting, cache, models, str(message["data"]))
         except Exception:
             log.exception("prefetch interrupted; following again")
 
 
-def _fetch(cache: LoraCache, models: list[str], data: str) -> None:
+def _fetch(
+    pool: ThreadPoolExecutor,
+    waiting: threading.Semaphore,
+    cache: LoraCache,
+    models: list[str],
+    data: str,
+) -> None:
     hint = Prefetch.model_validate_json(data)
-    if hint.model in models:
-        for ref in hint.loras:
-            threading.Thread(target=cache.prefetch, args=[ref], daemon=True).start()
+    for ref in hint.loras if hint.model in models else ():
+        if waiting.acquire(blocking=False):
+            pool.submit(cache.prefetch, ref).add_done_callback(lambda _: waiting.release())

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-PATCHES = 64
+PATCHES, PATCH = 32, 4
 
 
 class Previewer:
@@ -40,7 +40,7 @@ class Previewer:
         channels = vae.config.latent_channels
         generator = torch.Generator().manual_seed(0)
         colours = torch.randn(PATCHES, channels, generator=generator)
-        even = colours[:, :, None, None].expand(-1, -1, 8, 8).to(vae.device, vae.dtype)
+        even = colours[:, :, None, None].expand(-1, -1, PATCH, PATCH).to(vae.device, vae.dtype)
         pixels = vae.decode(even / vae.config.scaling_factor, return_dict=False)[0]
         rgb = (pixels.float().mean(dim=(2, 3)).cpu() / 2 + 0.5).clamp(0, 1)
         inputs = torch.cat([colours, torch.ones(PATCHES, 1)], dim=1)

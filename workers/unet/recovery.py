@@ -15,10 +15,14 @@ from shared.queues import GENERATE, unet_queue
 
 log = logging.getLogger(__name__)
 
-#: Where kombu keeps messages that a worker took and has not acknowledged.
-UNACKED = "unacked"
+#: Where kombu keeps messages that a worker took and has not acknowledged, and when it took them.
+UNACKED, UNACKED_INDEX = "unacked", "unacked_index"
 #: A younger job may be between two places right now.
 SETTLED_S = 5.0
+#: Older than this, what a worker took and did not start went down with it.
+HELD_S = 70.0
+#: The queues are read at most this often, by one worker of the fleet.
+READ_EVERY_S = 5
 
 
 def recover(celery: Celery, jobs: JobStore, models: Sequence[str]) -> None:
@@ -27,7 +31,7 @@ def recover(celery: Celery, jobs: JobStore, models: Sequence[str]) -> None:
         try:
             model = jobs.get(job_id).spec.model
         except NotFound:
-            jobs.sent(job_id)  # it expired in the queue
+            jobs.forget(job_id)  # it expired in the queue
             continue
         log.warning("job queued again job=%s", job_id)
         message = GenerateJob(job_id=job_id).model_dump()
@@ -38,17 +42,16 @@ def recover(celery: Celery, jobs: JobStore, models: Sequence[str]) -> None:
 def _without_message(jobs: JobStore, models: Sequence[str]) -> set[str]:
     """Queued jobs whose message went down with a worker.
 
-    kombu pops a message before it notes it as unacknowledged; a kill in between loses it. The queues
-    are read only when there are fewer messages than queued jobs.
+    kombu pops a message before it notes it as unacknowledged: a kill in between loses it. And what a
+    dead worker held is given back only after the visibility timeout, which is hours.
     """
-    redis, queued = jobs.redis, keys.by_status("queued")
-    settled: list[str] = redis.zrangebyscore(queued, 0, time.time() - SETTLED_S)  # type: ignore[assignment]
-    if not settled:
+    redis, now = jobs.redis, time.time()
+    settled: list[str] = redis.zrangebyscore(keys.by_status("queued"), 0, now - SETTLED_S)  # type: ignore[assignment]
+    if not settled or not redis.set(keys.RECOVERY, 1, nx=True, ex=READ_EVERY_S):
         return set()
-    queues = [unet_queue(model) for model in models]
-    depth = sum(int(redis.llen(queue)) for queue in queues) + int(redis.hlen(UNACKED))
-    if depth >= int(redis.zcard(queued)):
-        return set()
-    messages = [json.loads(text) for queue in queues for text in redis.lrange(queue, 0, -1)]
-    messages += [json.loads(text)[0] for text in redis.hvals(UNACKED)]
+    messages = [json.loads(text) for model in models for text in redis.lrange(unet_queue(model), 0, -1)]
+    # A living worker starts what it takes at once, or holds it for a retry of at most a minute.
+    held = redis.zrangebyscore(UNACKED_INDEX, now - HELD_S, "+inf")
+    taken = redis.hmget(UNACKED, [str(tag) for tag in held]) if held else []
+    messages += [json.loads(text)[0] for text in taken if text]
     return set(settled) - {message["headers"].get("id") for message in messages}

@@ -4,6 +4,7 @@ from typing import Any
 
 import diffusers
 
+from shared.errors import InvalidRequest
 from shared.schedulers import SCHEDULERS
 
 
@@ -11,5 +12,8 @@ def make_scheduler(name: str, config: Any, steps: int, device: str) -> Any:
     """A fresh scheduler with its timesteps set, as ``CLASS.from_config(config, **options)`` makes it."""
     kind = SCHEDULERS[name]
     scheduler = getattr(diffusers, kind.name).from_config(config, **kind.options)
-    scheduler.set_timesteps(steps, device=device)
+    try:
+        scheduler.set_timesteps(steps, device=device)
+    except ValueError as error:
+        raise InvalidRequest(f"{name}: {error}", field="num_inference_steps") from error
     return scheduler

@@ -82,4 +82,9 @@ class Watch:
         step, total, preview = news
         self._attempt.advance(step, total)
         if self._attempt.watched():
-            self._attempt.preview(preview(), step)
+            try:
+                picture = preview()
+            except Exception:  # a picture on the way is never worth the job
+                log.exception("no preview")
+                return
+            self._attempt.preview(picture, step)

@@ -55,11 +55,14 @@ def spec(name: str, **changes: Any) -> ControlSpec:
     return ControlSpec.model_validate(values | changes)
 
 
-def make_nets(transport: Transport, servers: Settings, *specs: ControlSpec, **changes: Any) -> Nets:
+def make_nets(
+    transport: Transport, servers: Settings, *specs: ControlSpec, ordinal: int = 1, **changes: Any
+) -> Nets:
     nets = Nets(
         list(specs),
         job_id=f"job{next(JOBS)}",
         attempt="attempt",
+        ordinal=ordinal,
         transport=transport,
         settings=servers.model_copy(update={"residual_wait_s": 5.0, "residual_sends": 2, **changes}),
         timeline=Timeline("unet1@test"),
@@ -123,6 +126,22 @@ def test_steps_of_a_finished_job_are_not_computed(transport: Transport, servers:
     taken = transport.next_step(["edge"])
     assert taken is not None
     assert not transport.is_current(taken[0])
+
+
+def test_an_attempt_that_lost_its_job_cannot_take_the_turn_from_its_successor(
+    transport: Transport, servers: Settings
+) -> None:
+    # Given a second attempt that asks for a step
+    second = make_nets(transport, servers, spec("edge"), ordinal=2)
+    second.ask(X, 0, 4, 501.0)
+    # When the first one wakes up, asks and closes
+    first = make_nets(transport, servers, spec("edge"), ordinal=1)
+    first._job_id = second._job_id
+    first.ask(X, 7, 8, 101.0)
+    first.close()
+    # Then only the second one's step is computed
+    turns = [transport.next_step(["edge"]), transport.next_step(["edge"])]
+    assert [taken and transport.is_current(taken[0]) for taken in turns] == [True, False]
 
 
 def test_a_step_that_was_asked_for_again_voids_the_older_request(

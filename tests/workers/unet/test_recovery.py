@@ -1,4 +1,5 @@
 import json
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from shared.queues import make_celery, unet_queue
 from shared.settings import Settings
 from tests.workers.unet.specs import spec
 from workers.unet import recovery
-from workers.unet.recovery import UNACKED, recover
+from workers.unet.recovery import HELD_S, UNACKED, UNACKED_INDEX, recover
 
 
 @pytest.fixture
@@ -24,6 +25,11 @@ def jobs(control: Redis, servers: Settings, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def celery(servers: Settings) -> Celery:
     return make_celery(servers)
+
+
+def look(celery: Celery, jobs: JobStore) -> None:
+    jobs.redis.delete(keys.RECOVERY)  # as if some seconds had passed
+    recover(celery, jobs, ["emoji-sd"])
 
 
 def in_queue(control: Redis) -> list[str]:
@@ -47,8 +53,8 @@ def test_a_message_that_went_down_with_its_worker_is_sent_again(
     control.ltrim(unet_queue("emoji-sd"), 0, 0)
     [still] = in_queue(control)
     # When a worker looks, then the other is sent again, once
-    recover(celery, jobs, ["emoji-sd"])
-    recover(celery, jobs, ["emoji-sd"])
+    look(celery, jobs)
+    look(celery, jobs)
     assert sorted(in_queue(control)) == sorted([kept, lost])
     assert still in (kept, lost)
 
@@ -59,18 +65,23 @@ def test_a_message_that_a_worker_holds_is_not_lost(jobs: JobStore, celery: Celer
     message = control.lpop(unet_queue("emoji-sd"))
     assert isinstance(message, str)
     control.hset(UNACKED, "tag", json.dumps([json.loads(message), "exchange", "key"]))
-    recover(celery, jobs, ["emoji-sd"])
+    control.zadd(UNACKED_INDEX, {"tag": time.time()})
+    look(celery, jobs)
     assert in_queue(control) == []
+    # But not for ever: a worker that holds it without starting it has died
+    control.zadd(UNACKED_INDEX, {"tag": time.time() - HELD_S - 1})
+    look(celery, jobs)
+    assert in_queue(control) == [job_id]
     assert jobs.get(job_id).status == "queued"
 
 
 def test_a_job_whose_worker_died_is_queued_again(jobs: JobStore, celery: Celery, control: Redis) -> None:
     job_id = accept(jobs)
     assert jobs.claim(job_id, "unet1@test") is not None
-    recover(celery, jobs, ["emoji-sd"])
+    look(celery, jobs)
     assert in_queue(control) == []
     control.delete(keys.lease(job_id))
-    recover(celery, jobs, ["emoji-sd"])
+    look(celery, jobs)
     assert in_queue(control) == [job_id]
     assert jobs.get(job_id).status == "queued"
 
@@ -79,6 +90,6 @@ def test_a_job_that_expired_in_the_queue_is_forgotten(jobs: JobStore, celery: Ce
     job_id, _ = jobs.create(spec())
     control.zadd(keys.UNSENT, {job_id: 0})
     control.delete(keys.job(job_id))
-    recover(celery, jobs, ["emoji-sd"])
+    look(celery, jobs)
     assert in_queue(control) == []
     assert control.zscore(keys.UNSENT, job_id) is None
