@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 #: Between two looks at the command and its owner.
-POLL_S = 0.1
+POLL_S = 0.25
 #: A command that is told to stop gets this long, then it is killed.
 GRACE_S = 8.0
 #: Pause before the command is started anew: doubled each time, until it has run for `HEALTHY_S`.
