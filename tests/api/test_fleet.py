@@ -32,7 +32,7 @@ def test_a_model_is_told_with_its_defaults_and_who_serves_it(client: FlaskClient
     assert (model["name"], model["default"], model["scheduler"]) == ("emoji-sd", True, "ddim")
     assert (model["num_inference_steps"], model["guidance_scale"]) == (25, 3.0)
     assert model["schedulers"] == list(SCHEDULERS)
-    assert model["controlnets"] == ["edge"]
+    assert model["controlnets"] == ["edge", "colour"]
     assert model["workers"] == ["unet-1", "unet-2"]
     assert model["loaded"] == ["unet-1"]
 
@@ -41,7 +41,8 @@ def test_a_net_is_told_with_its_model_and_who_serves_it(client: FlaskClient, ser
     beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"]), 10)
     beat(services.control, heartbeat("unet-1", "unet", "edge", []), 10)
     assert client.get("/v1/controlnets").json["controlnets"] == [
-        {"name": "edge", "model": "emoji-sd", "workers": ["net-1"], "loaded": ["net-1"]}
+        {"name": "edge", "model": "emoji-sd", "workers": ["net-1"], "loaded": ["net-1"]},
+        {"name": "colour", "model": "emoji-sd", "workers": [], "loaded": []},
     ]
 
 
@@ -52,5 +53,5 @@ def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, serv
     client.delete(f"/v1/jobs/{ids[0]}")
     fleet = client.get("/v1/fleet").json
     assert [worker["name"] for worker in fleet["workers"]] == ["unet-1"]
-    assert fleet["queues"] == {"unet.emoji-sd": 3, "controlnet.edge": 0}
+    assert fleet["queues"] == {"unet.emoji-sd": 3, "controlnet.edge": 0, "controlnet.colour": 0}
     assert fleet["jobs"] == {"queued": 2, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 1}
