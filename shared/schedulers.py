@@ -41,6 +41,7 @@ SCHEDULERS: dict[str, SchedulerClass] = {
     "lms": SchedulerClass("LMSDiscreteScheduler", {}),
     "lms_karras": SchedulerClass("LMSDiscreteScheduler", _KARRAS),
     "pndm": SchedulerClass("PNDMScheduler", {}, min_steps=4),
+    "sa_solver": SchedulerClass("SASolverScheduler", {}),
     "tcd": SchedulerClass("TCDScheduler", {}, max_steps=50),
     "unipc": SchedulerClass("UniPCMultistepScheduler", {}),
 }
