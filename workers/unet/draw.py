@@ -107,9 +107,7 @@ def _fail(attempt: Attempt, error: Exception, timeline: Timeline) -> None:
     try:
         attempt.give_back(_failure(error))
     except (AttemptLost, RedisError):
-        log.warning(
-            "could not give back: recovery will, without a lease job=%s", attempt.job.id
-        )
+        log.warning("could not give back: recovery will, without a lease job=%s", attempt.job.id)
 
 
 def _failure(error: Exception) -> Failure:
