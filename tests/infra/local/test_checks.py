@@ -53,8 +53,10 @@ def test_an_s3_port_whose_grpc_port_does_not_exist_is_refused() -> None:
 
 
 def test_ports_of_servers_elsewhere_are_not_looked_at(taken: int) -> None:
-    settings = free_settings().model_copy(update={"redis_port": taken, "redis_url": "redis://elsewhere/0"})
-    check_ports(settings)
+    settings = free_settings().model_copy(update={"redis_port": taken})
+    with pytest.raises(CannotStart, match="SWIFT_REDIS_PORT"):
+        check_ports(settings)
+    check_ports(settings.model_copy(update={"redis_url": "redis://elsewhere/0"}))
 
 
 def test_a_missing_binary_is_named_with_its_package() -> None:
@@ -79,10 +81,10 @@ def test_a_second_stack_in_one_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_free_again_after_its_stack(tmp_path: Path) -> None:
-    with only_stack_in(tmp_path):
+    with only_stack_in(tmp_path), pytest.raises(CannotStart), only_stack_in(tmp_path):
         pass
     with only_stack_in(tmp_path):
-        pass
+        assert tmp_path.exists()
 
 
 def free_settings() -> Settings:

@@ -84,7 +84,7 @@ def test_nothing_is_left_after_the_manager_was_killed(
     await_running(tmp_path)
     fleet.kill()
     fleet.wait()
-    eventually(lambda: processes_of(tmp_path) == [])
+    assert eventually(lambda: processes_of(tmp_path) == [])
 
 
 def test_a_killed_client_comes_back_and_the_server_stays(

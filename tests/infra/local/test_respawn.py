@@ -65,7 +65,7 @@ def test_what_a_killed_command_had_started_goes_with_it(tmp_path: Path, wrap: Wr
     parent = psutil.Process(eventually(lambda: read_pid(tmp_path)))
     child = eventually(parent.children)[0]
     parent.kill()
-    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_it_ends_when_its_owner_is_gone(tmp_path: Path, wrap: Wrap) -> None:
