@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from infra.bench.ports import free_ports, free_s3_port
 from infra.local.servers import (
     redis_command,
     wait_for_redis,
@@ -19,7 +20,6 @@ from infra.local.servers import (
 )
 from shared.connections import control_redis, residual_redis
 from shared.settings import Settings
-from tests.ports import free_port, free_s3_port
 
 # One thread, as a worker of the default settings: more would compete with the real workers, and
 # change the order of float sums. Read by OpenMP when torch is first imported.
@@ -32,7 +32,7 @@ READY_S = 60.0
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings that name two running Redis servers and an S3 server; ``AWS_*`` is set meanwhile."""
     home = tmp_path_factory.mktemp("servers")
-    control, residual, s3 = free_port(), free_port(), free_s3_port()
+    (control, residual), s3 = free_ports(2), free_s3_port()
     settings = Settings(
         home=home / "run",
         redis_url=f"redis://127.0.0.1:{control}/0",

@@ -16,10 +16,10 @@ import requests
 from numpy.typing import NDArray
 from PIL import Image
 
+from infra.bench.ports import free_ports, free_s3_port
 from infra.local.stack import Stack, running_stack
 from shared.settings import Settings
 from tests.diffusers_peer import CONTROL
-from tests.ports import free_port, free_s3_port
 from tests.tiny_models import EMOJI, make_net, make_pipeline
 
 ENDED = ("succeeded", "failed", "cancelled")
@@ -131,13 +131,14 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     make_net(make_pipeline().unet).save_pretrained(home / "tiny-net")
     catalog = home / "catalogue.toml"
     catalog.write_text(CATALOGUE.format(emoji=EMOJI.resolve()))
+    api, flower, redis, residual_redis = free_ports(4)
     settings = Settings(
         home=home / "run",
         catalog=catalog,
-        api_port=free_port(),
-        flower_port=free_port(),
-        redis_port=free_port(),
-        residual_redis_port=free_port(),
+        api_port=api,
+        flower_port=flower,
+        redis_port=redis,
+        residual_redis_port=residual_redis,
         s3_port=free_s3_port(),
         lease_s=3,
         residual_wait_s=3,

@@ -53,3 +53,5 @@ def test_a_cancel_is_heard_between_two_steps(attempt: Attempt, servers: Settings
         watch.check()
         attempt._store.cancel(attempt.job.id)
         wait_until(lambda: is_cancelled(watch))
+        with pytest.raises(JobCancelled):
+            watch.check()
