@@ -8,7 +8,8 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from shared.jobs import Job
-from shared.messages import Failure, JobSpec, Receipt, Span, Status
+from shared.receipts import Receipt
+from shared.specs import Failure, JobSpec, Span, Status
 
 
 def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -19,7 +19,7 @@ from api.services import Services
 from shared import keys
 from shared.errors import BadRequest, Unavailable
 from shared.events import follow
-from shared.messages import ENDED
+from shared.specs import ENDED
 
 log = logging.getLogger(__name__)
 

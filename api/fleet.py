@@ -13,9 +13,9 @@ from api.problems import refusals
 from api.services import Services
 from shared import keys
 from shared.fleet import Heartbeat, live
-from shared.messages import Status
 from shared.queues import net_queue, unet_queue
 from shared.schedulers import SCHEDULERS
+from shared.specs import Status
 
 
 class ModelAnswer(BaseModel):

@@ -20,9 +20,11 @@ from api.submit import resolve
 from shared import keys
 from shared.errors import InvalidRequest
 from shared.jobs import Job
-from shared.messages import GenerateJob, JobRequest, JobSpec, Prefetch, Status
+from shared.messages import GenerateJob, Prefetch
 from shared.metrics import SUBMITTED
 from shared.queues import GENERATE, unet_queue
+from shared.requests import JobRequest
+from shared.specs import JobSpec, Status
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from api.problems import refusals
 from api.services import Services
 from shared.errors import Conflict, NotFound
 from shared.jobs import Job
-from shared.messages import ENDED, Picture
+from shared.specs import ENDED, Picture
 
 CHUNK_BYTES = 256 << 10
 PNG = {

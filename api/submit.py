@@ -7,10 +7,12 @@ from itertools import islice
 from api.control_images import read_control_image, store_control_image
 from api.services import Services
 from shared.catalogue import ModelEntry
+from shared.contract import MAX_SEED
 from shared.errors import InvalidRequest, NotFound
 from shared.loras import find_lora, list_loras
-from shared.messages import MAX_SEED, ControlRequest, ControlSpec, JobRequest, JobSpec, LoraRef, LoraRequest
+from shared.requests import ControlRequest, JobRequest, LoraRequest
 from shared.schedulers import SCHEDULERS
+from shared.specs import ControlSpec, JobSpec, LoraRef
 
 #: So many known LoRAs are named when an unknown one was asked for.
 NAMED_LORAS = 36

@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from shared import keys
-from shared.messages import Message
+from shared.contract import Message
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from shared import keys
 from shared.errors import AttemptLost, AttemptsExhausted, Conflict, JobCancelled, NotFound
-from shared.messages import Failure, JobSpec, Picture, Receipt, Span, Status
+from shared.receipts import Receipt
 from shared.settings import Settings
+from shared.specs import Failure, JobSpec, Picture, Span, Status
 
 if TYPE_CHECKING:
     from redis import Redis

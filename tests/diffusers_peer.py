@@ -12,8 +12,8 @@ from diffusers import StableDiffusionControlNetPipeline
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.messages import JobSpec
 from shared.schedulers import SCHEDULERS
+from shared.specs import JobSpec
 from tests.tiny_models import EMOJI
 
 #: The control image of every request here.

@@ -8,7 +8,9 @@ from typing import Any
 from PIL import Image
 
 from shared.jobs import Attempt
-from shared.messages import JobSpec, LoraLoading, Picture, Receipt, Span
+from shared.receipts import Receipt
+from shared.requests import LoraLoading
+from shared.specs import JobSpec, Picture, Span
 
 
 def picture(size: tuple[int, int] = (64, 64), format: str = "PNG", **options: Any) -> bytes:

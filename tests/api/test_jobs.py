@@ -12,8 +12,9 @@ from api.services import Services
 from shared import keys
 from shared.connections import impatient
 from shared.jobs import JobStore
-from shared.messages import GenerateJob, Picture, Prefetch
+from shared.messages import GenerateJob, Prefetch
 from shared.queues import GENERATE, make_celery
+from shared.specs import Picture
 from tests.api.material import edge, lora, succeed
 
 NOWHERE = "redis://127.0.0.1:1/0"

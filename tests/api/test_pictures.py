@@ -5,7 +5,7 @@ from flask.testing import FlaskClient
 
 from api.services import Services
 from shared.jobs import Attempt
-from shared.messages import Picture
+from shared.specs import Picture
 from tests.api.material import picture, succeed
 
 

@@ -8,8 +8,9 @@ from api.app import create_app
 from api.services import Services
 from api.submit import resolve
 from shared.catalogue import Catalogue, ModelEntry, NetEntry
+from shared.contract import MAX_SEED
 from shared.errors import InvalidRequest
-from shared.messages import MAX_SEED, JobRequest
+from shared.requests import JobRequest
 from tests.api.material import edge, lora
 
 

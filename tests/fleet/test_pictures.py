@@ -11,7 +11,7 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline
 from PIL import Image
 
-from shared.messages import JobSpec
+from shared.specs import JobSpec
 from tests.diffusers_peer import draw_with_diffusers
 from tests.fleet.conftest import Client, control_image
 from tests.tiny_models import EMOJI

@@ -7,8 +7,9 @@ from shared import keys
 from shared.errors import AttemptLost, Conflict, JobCancelled, NotFound
 from shared.events import follow
 from shared.jobs import JobStore
-from shared.messages import Failure, JobSpec, LoraLoading
+from shared.requests import LoraLoading
 from shared.settings import Settings
+from shared.specs import Failure, JobSpec
 
 SPEC = JobSpec(
     model="m",

@@ -14,8 +14,8 @@ from pathlib import Path
 from shared.blobs import BlobChanged, Bucket
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound, SwiftError, Unavailable
 from shared.loras import lora_key
-from shared.messages import LoraRef
 from shared.metrics import LORA_CACHE, LORA_CACHE_BYTES, LORA_FETCH_S
+from shared.specs import LoraRef
 from workers.lora.folder import PART, WHOLE, Folder
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.errors import LoraUnavailable
-from shared.messages import LoraRef
+from shared.specs import LoraRef
 from workers.lora.cache import LoraCache
 from workers.lora.files import LoraWeights
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence, Set
 
 from shared.errors import InvalidRequest
-from shared.messages import LoraLoading, LoraRef
+from shared.requests import LoraLoading
+from shared.specs import LoraRef
 
 
 class LoraSchedule:

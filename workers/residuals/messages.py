@@ -1,6 +1,6 @@
 """What UNet and ControlNet workers say to each other about a step, beside the tensors."""
 
-from shared.messages import Message
+from shared.contract import Message
 
 #: The index of the mid residual; down residuals are counted from the shallowest, 0.
 MID = -1

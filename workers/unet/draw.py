@@ -10,7 +10,8 @@ from redis.exceptions import RedisError
 from shared import metrics
 from shared.errors import AttemptLost, JobCancelled, SwiftError, Unavailable
 from shared.jobs import Attempt
-from shared.messages import Failure, Picture, Receipt
+from shared.receipts import Receipt
+from shared.specs import Failure, Picture
 from workers.unet.loras import pristine_after
 from workers.unet.paint import Painter
 from workers.unet.pictures import encode_png, sha256

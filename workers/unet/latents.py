@@ -7,7 +7,8 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Generator, Tensor
 
-from shared.messages import MAX_SEED, JobSpec
+from shared.contract import MAX_SEED
+from shared.specs import JobSpec
 from workers.unet.models import BaseModel
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from shared import metrics
 from shared.errors import LoraUnavailable
-from shared.messages import JobSpec, LoraReceipt
+from shared.receipts import LoraReceipt
+from shared.specs import JobSpec
 from workers.lora.cache import LoraCache
 from workers.lora.files import LoraWeights, read_lora
 from workers.lora.loading import LoraLoad

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from shared import metrics
 from shared.errors import InputsMissing, NetFailed, ResidualTimeout, SwiftError
-from shared.messages import Attach, ControlSpec
+from shared.messages import Attach
 from shared.settings import Settings
+from shared.specs import ControlSpec
 from workers.residuals.messages import MID, Answer, StepRequest
 from workers.residuals.transport import Transport
 from workers.unet.timeline import Timeline

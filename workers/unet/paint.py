@@ -9,7 +9,7 @@ from torch import Tensor
 from shared import metrics
 from shared.jobs import Attempt
 from shared.keys import control_key
-from shared.messages import Receipt
+from shared.receipts import Receipt
 from workers.unet.denoise import denoise
 from workers.unet.guidance import is_guided
 from workers.unet.latents import first_latents, make_generators, step_options

@@ -9,7 +9,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from shared.messages import JobSpec, Receipt
+from shared.receipts import Receipt
+from shared.specs import JobSpec
 from workers.unet.models import BaseModel
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from shared.messages import JobSpec
+from shared.specs import JobSpec
 from workers.unet.guidance import is_guided
 from workers.unet.models import BaseModel
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from shared.messages import JobSpec, LoraReceipt, NetReceipt, Receipt
+from shared.receipts import LoraReceipt, NetReceipt, Receipt
+from shared.specs import JobSpec
 from workers.unet.models import BaseModel
 
 LIBRARIES = ("swiftdiffusion", "torch", "diffusers", "transformers", "peft")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shared.messages import Span
+from shared.specs import Span
 
 
 class Timeline:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from shared.blobs import BlobChanged
 from shared.errors import NotFound, Unavailable
-from shared.messages import LoraRef
 from shared.metrics import LORA_CACHE
+from shared.specs import LoraRef
 
 
 class MemoryBucket:

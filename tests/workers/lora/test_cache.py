@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable
-from shared.messages import LoraRef
+from shared.specs import LoraRef
 from tests.workers.lora.buckets import MemoryBucket, ref_to, results
 from workers.lora.cache import LoraCache
 

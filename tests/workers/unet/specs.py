@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from shared.messages import JobSpec, LoraLoading
+from shared.requests import LoraLoading
+from shared.specs import JobSpec
 
 PROMPT = "a penguin on a teal background"
 

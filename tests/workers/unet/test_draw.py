@@ -22,8 +22,9 @@ from shared.errors import InvalidLora, LoraGone, NetFailed, ResidualTimeout, Swi
 from shared.events import follow
 from shared.jobs import Job
 from shared.keys import control_key, watched
-from shared.messages import ControlSpec, JobSpec, LoraLoading, LoraRef
+from shared.requests import LoraLoading
 from shared.schedulers import SCHEDULERS
+from shared.specs import ControlSpec, JobSpec, LoraRef
 from tests.diffusers_peer import draw_with_diffusers
 from tests.tiny_models import EMOJI, LAYOUTS
 from tests.workers.unet.conftest import load

@@ -12,8 +12,9 @@ from redis import Redis
 from torch import Tensor
 
 from shared.errors import JobCancelled, NetFailed, ResidualTimeout
-from shared.messages import Attach, ControlSpec
+from shared.messages import Attach
 from shared.settings import Settings
+from shared.specs import ControlSpec
 from tests.tiny_models import make_net, make_unet
 from workers.controlnet.nets import Net
 from workers.controlnet.serve import Server

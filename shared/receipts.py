@@ -1,0 +1,52 @@
+"""The receipt: everything that decides the pixels of a job's pictures."""
+
+from typing import Any, Literal
+
+from shared.contract import Message
+from shared.requests import LoraLoading
+
+
+class NetReceipt(Message):
+    """A net as it was used."""
+
+    name: str
+    sha256: str
+    image: str
+    conditioning_scale: float
+    guidance_start: float
+    guidance_end: float
+
+
+class LoraReceipt(Message):
+    """A LoRA as it was used; ``step`` is the first step that saw it."""
+
+    name: str
+    etag: str
+    sha256: str
+    scale: float
+    step: int
+
+
+class Receipt(Message):
+    """Everything that decides the pixels of a job's pictures."""
+
+    model: str
+    model_sha256: str
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    scheduler: str
+    scheduler_config: dict[str, Any]
+    seed: int
+    num_images: int  # picture i of the batch uses seed + i
+    controlnets: list[NetReceipt]
+    loras: list[LoraReceipt]
+    lora_loading: LoraLoading
+    residual_precision: Literal["exact"] = "exact"
+    device: str
+    threads: int  # of the CPU; the order of float sums depends on it
+    dtype: str
+    versions: dict[str, str]

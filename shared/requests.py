@@ -1,0 +1,83 @@
+"""What REST takes: the body of a submission, field by field."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from shared.contract import MAX_SEED, Finite, Message
+
+
+class LoraLoading(Message):
+    """When LoRAs take effect.
+
+    ``exact``: before the first step, as in diffusers. ``bounded``: as soon as they arrive, at most
+    ``max_async_steps`` steps late. ``replay``: each at its step in ``steps``.
+    """
+
+    mode: Literal["exact", "bounded", "replay"] = "bounded"
+    max_async_steps: int | None = Field(None, ge=0, description="default: a fifth of the job's steps")
+    steps: dict[str, Annotated[int, Field(ge=0)]] | None = Field(
+        None, description="mode replay: the step at which each LoRA takes effect, from a receipt"
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_mode(self) -> "LoraLoading":
+        if (self.steps is not None) != (self.mode == "replay"):
+            raise ValueError("steps belongs to mode 'replay', and to no other")
+        if self.max_async_steps is not None and self.mode != "bounded":
+            raise ValueError("max_async_steps belongs to mode 'bounded'")
+        return self
+
+
+class ControlRequest(Message):
+    """One ControlNet of a job, with its control image."""
+
+    name: str
+    image: str = Field(description="base64 of a PNG, JPEG or WebP; a data: URL is accepted")
+    conditioning_scale: Finite = Field(1.0, ge=-10, le=10)
+    guidance_start: Finite = Field(0.0, ge=0, le=1)
+    guidance_end: Finite = Field(1.0, ge=0, le=1)
+    preprocessor: Literal["none"] = "none"
+
+    @model_validator(mode="after")
+    def _starts_before_it_ends(self) -> "ControlRequest":
+        if self.guidance_start >= self.guidance_end:
+            raise ValueError("guidance_start must be less than guidance_end")
+        return self
+
+
+class LoraRequest(Message):
+    """One LoRA of a job: a name in the bucket, and its strength."""
+
+    name: str
+    scale: Finite = Field(1.0, ge=-10, le=10)
+
+
+class JobRequest(Message):
+    """``POST /v1/jobs``. Only ``prompt`` is required; defaults are the model's own."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "prompt": "a red apple on a blue background",
+                "seed": 7,
+                "loras": [{"name": "twemoji", "scale": 1.0}],
+            }
+        },
+    )
+
+    prompt: str = Field(max_length=10_000)
+    negative_prompt: str = Field("", max_length=10_000)
+    model: str | None = None
+    width: int | None = Field(None, ge=8, multiple_of=8)
+    height: int | None = Field(None, ge=8, multiple_of=8)
+    num_inference_steps: int | None = Field(None, ge=1)
+    guidance_scale: Finite | None = Field(None, ge=0, le=100)
+    scheduler: str | None = None
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="unset: drawn, and told in the answer")
+    num_images: int = Field(1, ge=1)
+    controlnets: list[ControlRequest] = Field([], max_length=8)
+    loras: list[LoraRequest] = Field([], max_length=16)
+    lora_loading: LoraLoading = LoraLoading()

@@ -1,0 +1,73 @@
+"""What the job store holds: a job with every default filled in, and what came of it."""
+
+from typing import Literal
+
+from shared.contract import Message
+from shared.requests import LoraLoading
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class ControlSpec(Message):
+    """A ControlNet of an accepted job; the image is in the image bucket, named by its sha256."""
+
+    name: str
+    image: str
+    conditioning_scale: float
+    guidance_start: float
+    guidance_end: float
+    preprocessor: str
+
+
+class LoraRef(Message):
+    """A LoRA of an accepted job: exactly this version of this object."""
+
+    name: str
+    etag: str
+    size_bytes: int
+    scale: float
+
+
+class JobSpec(Message):
+    """An accepted job: every default filled in, every name resolved."""
+
+    model: str
+    prompt: str
+    negative_prompt: str
+    width: int | None  # None: the model's own size
+    height: int | None
+    num_inference_steps: int
+    guidance_scale: float
+    scheduler: str
+    seed: int
+    num_images: int
+    controlnets: list[ControlSpec]
+    loras: list[LoraRef]
+    lora_loading: LoraLoading
+
+
+class Picture(Message):
+    """One finished picture; the PNG is in the image bucket under ``key``."""
+
+    key: str
+    seed: int
+    width: int
+    height: int
+    sha256: str
+
+
+class Span(Message):
+    """A stretch of a job's time, in seconds since the epoch; ``worker`` is who spent it."""
+
+    name: str
+    start_s: float
+    end_s: float
+    worker: str
+
+
+class Failure(Message):
+    """Why a job failed: a code to match on and a sentence to read."""
+
+    code: str
+    detail: str
