@@ -8,6 +8,9 @@ comma := ,
 export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY)$(comma),)127.0.0.1,localhost
 export no_proxy := $(NO_PROXY)
 
+# One process per core, a file's tests together: they share what they have started.
+SPREAD := --numprocesses=auto --dist=loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up test test-unit lint format bench bench-quick train clean
 
@@ -21,10 +24,10 @@ up: $(INSTALLED) ## run the fleet until Ctrl-C
 	@$(BIN)/python -m infra.local up
 
 test: $(INSTALLED) ## every test: real Redis, real S3, real workers
-	$(BIN)/pytest
+	$(BIN)/pytest $(SPREAD)
 
 test-unit: $(INSTALLED) ## every test but those of the whole fleet
-	$(BIN)/pytest --ignore=tests/fleet
+	$(BIN)/pytest $(SPREAD) --ignore=tests/fleet
 
 lint: $(INSTALLED) ## style, types, floors
 	$(BIN)/ruff check

@@ -14,9 +14,9 @@ from shared.settings import Settings
 @pytest.fixture
 def taken() -> Iterator[int]:
     with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
+        server.bind(("127.0.0.1", next(port for port in range(21_000, 32_000) if is_free("127.0.0.1", port))))
         server.listen()
-        yield server.getsockname()[1]
+        yield server.getsockname()[1]  # low enough for a gRPC port 10000 above it
 
 
 @pytest.mark.parametrize(
