@@ -1,16 +1,17 @@
-"""The job store: one Redis hash per job, its state machine in `lua/job.lua`."""
+"""The job store: one Redis hash per job, which the web reads and changes and workers claim."""
 
 import json
 import re
 import secrets
 import time
-from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from shared import keys
-from shared.errors import AttemptLost, AttemptsExhausted, Conflict, JobCancelled, NotFound
+from shared.attempts import Attempt
+from shared.errors import AttemptsExhausted, Conflict, NotFound
+from shared.job_script import JobScript
 from shared.receipts import Receipt
 from shared.settings import Settings
 from shared.specs import Failure, JobSpec, Picture, Span, Status
@@ -39,13 +40,12 @@ class Job(BaseModel):
 
 
 class JobStore:
-    """Reads and changes jobs. Every write of an attempt carries its token and fails once it is lost."""
+    """Reads and changes jobs."""
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self.redis = redis
         self._settings = settings
-        source = resources.files("shared").joinpath("lua/job.lua").read_text()
-        self._script = redis.register_script(source)
+        self._script = JobScript(redis)
 
     # --- the web -------------------------------------------------------------------------------
 
@@ -59,8 +59,8 @@ class JobStore:
         now = time.time()
         fields = {"id": job_id, "spec": spec.model_dump_json(), "created_at": now, "attempts": 0}
         extra = [keys.idempotency(idempotency_key)] if idempotency_key else []
-        first, first_digest = self._call(
-            "create", job_id, self._settings.job_ttl_s, digest, *_flat(fields), keys_after=extra
+        first, first_digest = self._script(
+            "create", job_id, self._settings.job_ttl_s, digest, fields=fields, keys_after=extra
         )
         if first != job_id and first_digest != digest:
             raise Conflict("this Idempotency-Key was used for another request")
@@ -111,14 +111,14 @@ class JobStore:
     def cancel(self, job_id: str) -> str:
         """Cancel: a queued job at once, a running one at its next step; an ended one stays as it is."""
         _check_id(job_id)
-        answer: str = self._call("cancel", job_id, self._settings.job_ttl_s)
+        answer: str = self._script("cancel", job_id, self._settings.job_ttl_s)
         if answer == "gone":
             raise NotFound(f"there is no job {job_id!r}")
         return answer
 
-    # --- an attempt ------------------------------------------------------------------------------
+    # --- a worker ------------------------------------------------------------------------------------
 
-    def claim(self, job_id: str, worker: str) -> "Attempt | None":
+    def claim(self, job_id: str, worker: str) -> Attempt | None:
         """Try to take the job; ``None`` when it has ended or another worker holds it."""
         token = secrets.token_hex(8)
         tries = self._settings.max_attempts
@@ -126,7 +126,7 @@ class JobStore:
             code=AttemptsExhausted.code,
             detail=f"{tries} attempts ended without a picture: the workers died or lost their lease",
         )
-        answer = self._call(
+        answer = self._script(
             "claim",
             job_id,
             token,
@@ -136,7 +136,9 @@ class JobStore:
             self._settings.job_ttl_s,
             failure.model_dump_json(),
         )
-        return Attempt(self, self.get(job_id), token) if answer == "claimed" else None
+        if answer != "claimed":
+            return None
+        return Attempt(self._script, self._settings, self.get(job_id), token)
 
     # --- recovery --------------------------------------------------------------------------------
 
@@ -161,89 +163,16 @@ class JobStore:
         pipe.execute()
 
     def _reap(self, job_id: str) -> bool:
-        answer = self._call("reap", job_id, self._settings.job_ttl_s)
+        answer = self._script("reap", job_id, self._settings.job_ttl_s)
         if answer == "gone":
             self.forget(job_id)
         return bool(answer == "reaped")
-
-    def _call(self, verb: str, job_id: str, *args: Any, keys_after: list[str] | None = None) -> Any:
-        names = [
-            keys.job(job_id),
-            keys.events(job_id),
-            keys.lease(job_id),
-            keys.JOBS,
-            keys.UNSENT,
-            *(keys_after or []),
-        ]
-        return self._script(keys=names, args=[verb, job_id, time.time(), *args])
-
-
-class Attempt:
-    """One run of a job by one worker. Its methods raise `AttemptLost` once another attempt took over."""
-
-    def __init__(self, store: JobStore, job: Job, token: str) -> None:
-        self.job = job
-        self.token = token
-        self._store = store
-        self._lease_ms = int(store._settings.lease_s * 1000)
-        self._ttl = store._settings.job_ttl_s
-
-    def advance(self, step: int | None = None, total: int | None = None) -> None:
-        """Renew the lease and, given ``step`` of ``total``, tell the progress.
-
-        Raises `JobCancelled` when somebody cancelled the job meanwhile.
-        """
-        told = (step, total) if total is not None else ("", "")
-        if self._write("advance", self._lease_ms, *told) == "cancel":
-            raise JobCancelled("the job was cancelled")
-
-    def watched(self) -> bool:
-        """Whether somebody follows the job's events."""
-        return bool(self._store.redis.exists(keys.watched(self.job.id)))
-
-    def preview(self, png_base64: str, step: int) -> None:
-        """Show a rough picture of how far the job is."""
-        self._write("preview", json.dumps({"step": step, "png": png_base64}))
-
-    def succeed(self, images: list[Picture], receipt: Receipt, timeline: list[Span]) -> None:
-        """End the job with its pictures. Raises `JobCancelled` if that came first."""
-        fields = {
-            "images": json.dumps([image.model_dump() for image in images]),
-            "receipt": receipt.model_dump_json(),
-            "timeline": json.dumps([span.model_dump() for span in timeline]),
-        }
-        answer = self._write("finish", "succeeded", self._ttl, *_flat(fields))
-        if answer == "cancel":
-            raise JobCancelled("the job was cancelled")
-
-    def end(
-        self, status: Literal["failed", "cancelled"], error: Failure | None, timeline: list[Span]
-    ) -> None:
-        """End the job without pictures."""
-        fields = {"timeline": json.dumps([span.model_dump() for span in timeline])}
-        if error is not None:
-            fields["error"] = error.model_dump_json()
-        self._write("finish", status, self._ttl, *_flat(fields))
-
-    def give_back(self, error: Failure) -> None:
-        """Put the job back into the state ``queued``; ``error`` is told if no attempt is left."""
-        self._write("give_back", self._ttl, error.model_dump_json())
-
-    def _write(self, verb: str, *args: Any) -> str:
-        answer: str = self._store._call(verb, self.job.id, self.token, *args)
-        if answer in ("lost", "gone"):
-            raise AttemptLost(f"another attempt took over job {self.job.id}")
-        return answer
 
 
 def _check_id(job_id: str) -> None:
     """An id becomes part of a key: nothing but an id may."""
     if not re.fullmatch(r"[0-9a-f]{16}", job_id):
         raise NotFound(f"there is no job {job_id!r}")
-
-
-def _flat(fields: dict[str, Any]) -> list[Any]:
-    return [part for pair in fields.items() for part in pair]
 
 
 def _parse(fields: dict[str, str]) -> Job:

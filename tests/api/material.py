@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from shared.jobs import Attempt
+from shared.attempts import Attempt
 from shared.receipts import Receipt
 from shared.requests import LoraLoading
 from shared.specs import JobSpec, Picture, Span

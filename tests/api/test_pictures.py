@@ -4,7 +4,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.services import Services
-from shared.jobs import Attempt
+from shared.attempts import Attempt
 from shared.specs import Picture
 from tests.api.material import picture, succeed
 

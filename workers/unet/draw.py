@@ -8,8 +8,8 @@ from PIL import Image
 from redis.exceptions import RedisError
 
 from shared import metrics
+from shared.attempts import Attempt
 from shared.errors import AttemptLost, JobCancelled, SwiftError, Unavailable
-from shared.jobs import Attempt
 from shared.receipts import Receipt
 from shared.specs import Failure, Picture
 from workers.unet.loras import pristine_after

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from shared import metrics
-from shared.jobs import Attempt
+from shared.attempts import Attempt
 from shared.keys import control_key
 from shared.receipts import Receipt
 from workers.unet.denoise import denoise

@@ -11,8 +11,8 @@ from types import TracebackType
 
 from redis.exceptions import RedisError
 
+from shared.attempts import Attempt
 from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled, SwiftError
-from shared.jobs import Attempt
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)

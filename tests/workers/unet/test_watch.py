@@ -2,17 +2,23 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from redis import Redis
 
+from shared.attempts import Attempt
 from shared.errors import JobCancelled
-from shared.jobs import Attempt, JobStore
+from shared.jobs import JobStore
 from shared.settings import Settings
 from tests.workers.unet.specs import spec
 from workers.unet.watch import Watch
 
 
 @pytest.fixture
-def attempt(control: object, servers: Settings) -> Attempt:
-    jobs = JobStore(control, servers)  # type: ignore[arg-type]
+def jobs(control: Redis, servers: Settings) -> JobStore:
+    return JobStore(control, servers)
+
+
+@pytest.fixture
+def attempt(jobs: JobStore) -> Attempt:
     claimed = jobs.claim(jobs.create(spec())[0], "unet1@test")
     assert claimed is not None
     return claimed
@@ -27,21 +33,23 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     pytest.fail("it never became so")
 
 
-def test_a_preview_that_fails_does_not_cost_the_lease(attempt: Attempt, servers: Settings) -> None:
-    attempt._store.redis.set(f"swift:job:{attempt.job.id}:watched", 1)
+def test_a_preview_that_fails_does_not_cost_the_lease(
+    attempt: Attempt, jobs: JobStore, servers: Settings
+) -> None:
+    jobs.redis.set(f"swift:job:{attempt.job.id}:watched", 1)
 
     def broken() -> str:
         raise MemoryError("no room for a preview")
 
     with Watch(attempt, servers) as watch:
         watch.progress(1, 6, broken)
-        wait_until(lambda: attempt._store.get(attempt.job.id).step == 1)
+        wait_until(lambda: jobs.get(attempt.job.id).step == 1)
         watch.progress(2, 6, lambda: "cGljdHVyZQ==")
-        wait_until(lambda: attempt._store.get(attempt.job.id).step == 2)
+        wait_until(lambda: jobs.get(attempt.job.id).step == 2)
         watch.check()
 
 
-def test_a_cancel_is_heard_between_two_steps(attempt: Attempt, servers: Settings) -> None:
+def test_a_cancel_is_heard_between_two_steps(attempt: Attempt, jobs: JobStore, servers: Settings) -> None:
     def is_cancelled(watch: Watch) -> bool:
         try:
             watch.check()
@@ -51,7 +59,7 @@ def test_a_cancel_is_heard_between_two_steps(attempt: Attempt, servers: Settings
 
     with Watch(attempt, servers.model_copy(update={"lease_s": 0.3})) as watch:
         watch.check()
-        attempt._store.cancel(attempt.job.id)
+        jobs.cancel(attempt.job.id)
         wait_until(lambda: is_cancelled(watch))
         with pytest.raises(JobCancelled):
             watch.check()
