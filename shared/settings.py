@@ -98,6 +98,16 @@ class Settings(BaseModel):
     max_images: Count = Field(8, description="largest num_images")
     max_control_px: Count = Field(16 << 20, description="largest control image, in pixels")
 
+    @property
+    def api_url(self) -> str:
+        """Where this machine reaches the API."""
+        return f"http://{_reachable(self.api_host)}:{self.api_port}"
+
+    @property
+    def flower_url(self) -> str:
+        """Where this machine reaches Flower."""
+        return f"http://{_reachable(self.api_host)}:{self.flower_port}"
+
     @model_validator(mode="after")
     def _agree(self) -> "Settings":
         if self.api_event_streams >= self.api_threads:
@@ -126,3 +136,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         if first["type"] == "extra_forbidden":
             raise InvalidSetting(f"{variable} is no setting; the README lists them") from None
         raise InvalidSetting(f"{variable}={first['input']!r}: {first['msg']}") from None
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host

@@ -58,16 +58,6 @@ def resolve(settings: Settings) -> Settings:
     return settings.model_copy(update={**{name: getattr(settings, name) for name in named}, **found})
 
 
-def api_url(settings: Settings) -> str:
-    """Where this machine reaches the API."""
-    return f"http://{_reachable(settings.api_host)}:{settings.api_port}"
-
-
-def flower_url(settings: Settings) -> str:
-    """Where this machine reaches Flower."""
-    return f"http://{_reachable(settings.api_host)}:{settings.flower_port}"
-
-
 def plan(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
     """Every process of the stack, servers first. ``settings`` are resolved."""
     threads = str(settings.threads_per_worker)
@@ -158,7 +148,3 @@ def _s3_url(settings: Settings) -> str:
 
 def _is_loopback(host: str) -> bool:
     return host == "localhost" or host.startswith("127.") or host == "::1"
-
-
-def _reachable(host: str) -> str:
-    return HOST if host in ("0.0.0.0", "::", "") else host

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import requests
 
-from infra.local.plan import Process, api_url, flower_url
+from infra.local.plan import Process
 from shared.settings import Settings
 
 POLL_S = 0.2
@@ -30,10 +30,10 @@ def find_missing(settings: Settings, processes: Sequence[Process]) -> Mapping[st
         return absent
     asked = "api"
     try:
-        _get(f"{api_url(settings)}/readyz")
-        fleet = _get(f"{api_url(settings)}/v1/fleet").json()
+        _get(f"{settings.api_url}/readyz")
+        fleet = _get(f"{settings.api_url}/v1/fleet").json()
         asked = "flower"
-        _get(f"{flower_url(settings)}/healthcheck")
+        _get(f"{settings.flower_url}/healthcheck")
     except requests.HTTPError as error:
         return {asked: f"{error.response.url} answers {error.response.status_code}"}
     except requests.RequestException as error:

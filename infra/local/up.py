@@ -10,7 +10,7 @@ from pathlib import Path
 from infra.local.checks import INSTALL, CannotStart, check_ports, check_programs, only_stack_in
 from infra.local.environment import make_credentials, read_env_file, variables_of, write_env_file
 from infra.local.manager import Fleet
-from infra.local.plan import Process, api_url, find_embedded, flower_url, folders, plan, resolve
+from infra.local.plan import Process, find_embedded, folders, plan, resolve
 from infra.local.ready import await_ready
 from infra.local.respawn import is_alive
 from shared.catalogue import read_catalogue
@@ -39,7 +39,7 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
         check_ports(settings)
         check_programs(processes)
         _forget_last_run(settings.home)
-        urls = {"API_URL": api_url(settings), "FLOWER_URL": flower_url(settings)}
+        urls = {"API_URL": settings.api_url, "FLOWER_URL": settings.flower_url}
         write_env_file(settings.home / "env", {**urls, **environment})
         is_ready = False
 
@@ -91,8 +91,8 @@ def _describe(settings: Settings) -> str:
     return f"""
 The fleet is ready. Ctrl-C stops it.
 
-  API          {api_url(settings)}   (try it: {api_url(settings)}/docs)
-  Flower       {flower_url(settings)}
+  API          {settings.api_url}   (try it: {settings.api_url}/docs)
+  Flower       {settings.flower_url}
   S3           {settings.s3_endpoint_url}   (LoRAs: bucket {settings.lora_bucket})
   credentials  {settings.home / "env"}
   logs         {settings.home / "logs"}
