@@ -15,7 +15,7 @@ from api.services import Services
 from api.uploads import received_lora
 from shared.blobs import Blob
 from shared.errors import InvalidLora
-from shared.loras import LoraInfo, find_lora, list_loras, lora_key, read_lora_info
+from shared.loras import BOUND, LoraInfo, find_lora, list_loras, lora_key, read_lora_info
 
 OCTETS = "application/octet-stream"
 BODY = {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
@@ -25,6 +25,14 @@ class LoraPath(BaseModel):
     """Which LoRA."""
 
     name: str
+
+
+class UploadQuery(Query):
+    """What a file cannot tell of itself."""
+
+    max_async_steps: int | None = Field(
+        None, ge=0, le=999_999, description="steps a job may at most run without it; unset: as the job says"
+    )
 
 
 class LoraQuery(Query):
@@ -66,7 +74,7 @@ def loras_api(services: Services) -> APIBlueprint:
         request_body=BODY,
         responses={200: LoraDetail, 201: LoraDetail, **refusals(400, 413, 415, 422, 503)},
     )
-    def upload_lora(path: LoraPath) -> Response:
+    def upload_lora(path: LoraPath, query: UploadQuery) -> Response:
         """201: new. 200: replaced; jobs that were accepted with the old file fail with `lora_gone`."""
         key = lora_key(path.name)
         if request.mimetype not in (OCTETS, ""):
@@ -74,6 +82,8 @@ def loras_api(services: Services) -> APIBlueprint:
         with received_lora(request, services.settings) as (file, info, sha256):
             is_new = not bucket.exists(key)
             metadata = {"sha256": sha256, "rank": str(info.rank), "parts": ",".join(info.parts)}
+            if query.max_async_steps is not None:
+                metadata[BOUND] = str(query.max_async_steps)
             bucket.put(key, file, content_type=OCTETS, metadata=metadata)
         return answer(_detail(path.name, bucket.head(key), info), 201 if is_new else 200)
 

@@ -8,8 +8,8 @@ from api.control_images import read_control_image, store_control_image
 from api.services import Services
 from shared.catalogue import ModelEntry
 from shared.contract import MAX_SEED
-from shared.errors import InvalidRequest, NotFound
-from shared.loras import find_lora, list_loras
+from shared.errors import InvalidLora, InvalidRequest, NotFound
+from shared.loras import find_lora, list_loras, own_bound
 from shared.requests import ControlRequest, JobRequest, LoraRequest
 from shared.schedulers import SCHEDULERS
 from shared.specs import ControlSpec, JobSpec, LoraRef
@@ -112,7 +112,8 @@ def _check_once(names: Sequence[str]) -> None:
 def _find(lora: LoraRequest, services: Services, *, field: str) -> LoraRef:
     try:
         blob = find_lora(services.loras, lora.name)
-    except InvalidRequest as error:
+        bound = own_bound(blob)
+    except (InvalidRequest, InvalidLora) as error:
         raise InvalidRequest(str(error), field=field) from None
     except NotFound as error:
         known = [name for name, _ in islice(list_loras(services.loras), NAMED_LORAS + 1)]
@@ -123,7 +124,13 @@ def _find(lora: LoraRequest, services: Services, *, field: str) -> LoraRef:
     if blob.size_bytes > limit:
         detail = f"LoRA {lora.name!r} has {blob.size_bytes} bytes, the limit is {limit}"
         raise InvalidRequest(detail, field=field)
-    return LoraRef(name=lora.name, etag=blob.etag, size_bytes=blob.size_bytes, scale=lora.scale)
+    return LoraRef(
+        name=lora.name,
+        etag=blob.etag,
+        size_bytes=blob.size_bytes,
+        scale=lora.scale,
+        max_async_steps=bound,
+    )
 
 
 def _store_controls(nets: Sequence[ControlRequest], services: Services) -> list[ControlSpec]:

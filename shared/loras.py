@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from shared.blobs import Blob, Bucket
-from shared.errors import InvalidRequest, NotFound
+from shared.errors import InvalidLora, InvalidRequest, NotFound
 from shared.safetensors_header import LENGTH_BYTES, TensorInfo, header_bytes, parse_header
 
 SUFFIX = ".safetensors"
 #: Safe as a URL segment, an S3 key and a file name.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+#: Object metadata (``x-amz-meta-…``): the steps that a job may at most run without this LoRA.
+BOUND = "max-async-steps"
 
 
 class LoraInfo(NamedTuple):
@@ -34,6 +36,14 @@ def find_lora(bucket: Bucket, name: str) -> Blob:
         return bucket.head(lora_key(name))
     except NotFound:
         raise NotFound(f"there is no LoRA {name!r}") from None
+
+
+def own_bound(blob: Blob) -> int | None:
+    """The file's own ``max_async_steps``; raises `InvalidLora` for metadata that is no whole number."""
+    told = blob.metadata.get(BOUND)
+    if told is None or re.fullmatch(r"[0-9]{1,6}", told):
+        return None if told is None else int(told)
+    raise InvalidLora(f"the metadata {BOUND} of object {blob.key!r} is {told!r}, not a number of steps")
 
 
 def list_loras(bucket: Bucket, *, after: str | None = None) -> Iterator[tuple[str, Blob]]:

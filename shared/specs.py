@@ -27,6 +27,7 @@ class LoraRef(Message):
     etag: str
     size_bytes: int
     scale: float
+    max_async_steps: int | None = None  # the file's own bound, from its object's metadata
 
 
 class JobSpec(Message):

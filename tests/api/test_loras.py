@@ -38,6 +38,26 @@ def test_an_uploaded_lora_is_an_object_of_the_bucket(client: FlaskClient, servic
     }
 
 
+def test_a_lora_carries_its_own_bound_into_every_job(client: FlaskClient, services: Services) -> None:
+    answer = client.put("/v1/loras/pose?max_async_steps=0", data=lora(), content_type=OCTETS)
+    assert answer.status_code == 201
+    assert services.loras.head("pose.safetensors").metadata["max-async-steps"] == "0"
+    job = client.post("/v1/jobs", json={"prompt": "a cat", "loras": [{"name": "pose"}]})
+    [ref] = client.get(f"/v1/jobs/{job.json['id']}").json["request"]["loras"]
+    assert ref["max_async_steps"] == 0
+
+
+def test_a_bound_that_is_no_number_is_refused_where_it_is_met(
+    client: FlaskClient, services: Services
+) -> None:
+    assert client.put("/v1/loras/pose?max_async_steps=-1", data=lora()).json["field"] == "max_async_steps"
+    metadata = {"max-async-steps": "early"}
+    services.loras.put("pose.safetensors", lora(), content_type=OCTETS, metadata=metadata)
+    answer = client.post("/v1/jobs", json={"prompt": "a cat", "loras": [{"name": "pose"}]})
+    assert (answer.status_code, answer.json["field"]) == (422, "loras.0.name")
+    assert "'early'" in answer.json["detail"]
+
+
 def test_an_upload_replaces_the_lora_of_that_name(client: FlaskClient) -> None:
     first = upload(client, "anime", lora(rank=4))
     second = upload(client, "anime", lora(rank=8))
