@@ -4,7 +4,7 @@ The calls are those of ``diffusers.ControlNetModel.forward`` in another order, s
 bit-equal: the trunk runs whole, then the zero convolutions from the mid block up.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -43,15 +43,16 @@ class Net:
 
     @torch.inference_mode()
     def residuals(
-        self, x: Tensor, t: Tensor, embeddings: Tensor, image: Tensor, scale: float
+        self, x: Tensor, t: Tensor, inputs: Mapping[str, Tensor], image: Tensor, scale: float
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield (index, residual) from the mid block up to the shallowest.
 
-        ``x`` is the scaled model input ``(b, c, h/f, w/f)``, ``t`` a scalar, ``embeddings``
-        ``(b, tokens, d)``, ``image`` what `embed` made of the control image.
+        ``x`` is the scaled model input ``(b, c, h/f, w/f)``, ``t`` a scalar, ``inputs`` what the job's
+        prompt became (``embeddings``, ``(b, tokens, d)``), ``image`` what `embed` made of the control image.
         """
         net = self.model
-        x, embeddings = x.to(net.device, net.dtype), embeddings.to(net.device, net.dtype)
+        x = x.to(net.device, net.dtype)
+        embeddings = inputs["embeddings"].to(net.device, net.dtype)
         time = net.time_proj(t.to(net.device).expand(x.shape[0])).to(net.dtype)
         time = net.time_embedding(time)
         x = net.conv_in(x) + image

@@ -98,12 +98,12 @@ class Server:
         metrics.NET_STEP_S.labels(request.net).observe(time.time() - start)
 
     def _compute(self, net: Net, request: StepRequest, x: Tensor, start: float) -> None:
-        image = self._embedded(net, request.image, x.shape[0])
-        embeddings = self._input(request.embeddings)
+        image = self._embedded(net, request.inputs["image"], x.shape[0])
+        inputs = {name: self._input(key) for name, key in request.inputs.items() if name != "image"}
         t = torch.tensor(request.t)
         sent = 0
         with self._device, self.busy:
-            for index, residual in net.residuals(x, t, embeddings, image, request.scale):
+            for index, residual in net.residuals(x, t, inputs, image, request.scale):
                 sent += self._transport.answer(
                     request, self._head(request, index, start, net.sha256), residual
                 )

@@ -21,8 +21,7 @@ class StepRequest(Message):
     position: int  # of the net in the job: the same net may be there twice
     t: float  # the scheduler's timestep
     scale: float  # conditioning_scale
-    embeddings: str  # keys of inputs
-    image: str
+    inputs: dict[str, str]  # name ("embeddings", "image", …): key at the residual server
 
     @property
     def turn(self) -> str:

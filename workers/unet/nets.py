@@ -51,8 +51,9 @@ class Nets:
         self._attempt = attempt
         self._ordinal = ordinal
         self._images: list[Tensor] = []
-        self._embeddings: Tensor | None = None
-        self._keys: dict[str, str] = {}
+        self._image_keys: list[str] = []
+        self._inputs: dict[str, Tensor] = {}
+        self._input_keys: dict[str, str] = {}
         self.hashes: dict[str, str] = {}  # net: sha256 of the weights that served it
 
     def attach(self, images: list[Tensor], batch: int, send: SendAttach) -> None:
@@ -62,14 +63,15 @@ class Nets:
         """
         self._images = images
         for spec, image in zip(self._specs, images, strict=True):
-            key = self._keys[f"image {spec.image}"] = self.transport.put_input(image)
+            key = self.transport.put_input(image)
+            self._image_keys.append(key)
             send(Attach(job_id=self._job_id, attempt=self._attempt, net=spec.name, image=key, batch=batch))
 
-    def use_embeddings(self, embeddings: Tensor) -> None:
-        """Publish what the nets attend to from now on, ``(b, tokens, d)``."""
+    def use_inputs(self, inputs: dict[str, Tensor]) -> None:
+        """Publish what the nets take from now on beside their images, by name."""
         if self._specs:
-            self._embeddings = embeddings
-            self._keys["embeddings"] = self.transport.put_input(embeddings)
+            self._inputs = inputs
+            self._input_keys = {name: self.transport.put_input(tensor) for name, tensor in inputs.items()}
 
     def ask(self, x: Tensor, step: int, total: int, t: float) -> "StepResiduals | None":
         """Send step ``step`` of ``total`` to every net that guides it; ``None`` if none does."""
@@ -92,8 +94,7 @@ class Nets:
                 position=position,
                 t=t,
                 scale=spec.conditioning_scale,
-                embeddings=self._keys["embeddings"],
-                image=self._keys[f"image {spec.image}"],
+                inputs={**self._input_keys, "image": self._image_keys[position]},
             )
             for position, spec in active
         ]
@@ -101,8 +102,7 @@ class Nets:
 
     def publish_again(self) -> None:
         """Lay the inputs down once more: the residual server may have lost them."""
-        assert self._embeddings is not None, "embeddings are published before the first step"
-        for tensor in (self._embeddings, *self._images):
+        for tensor in (*self._inputs.values(), *self._images):
             self.transport.put_input(tensor)
 
     def close(self) -> None:

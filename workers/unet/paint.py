@@ -2,7 +2,6 @@
 
 import time
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -10,6 +9,7 @@ from shared import metrics
 from shared.attempts import Attempt
 from shared.keys import control_key
 from shared.receipts import Receipt
+from workers.unet.conditioning import Conditioning
 from workers.unet.denoise import denoise
 from workers.unet.guidance import is_guided
 from workers.unet.latents import first_latents, make_generators, step_options
@@ -59,7 +59,7 @@ class Painter:
             timeline=timeline,
             check=watch.check,
         )
-        self._embeddings = torch.empty(0)  # made before the first step
+        self._conditioning: Conditioning | None = None  # made before the first step
         self._step_began = 0.0
 
     def paint(self) -> tuple[list[Image.Image], Receipt]:
@@ -109,15 +109,16 @@ class Painter:
         self._watch.check()
         if self._loras.before_step(i) or i == 0:
             with self._timeline.span("prompt"):
-                self._embeddings = encode_prompt(self._model, self._spec)
-                self._nets.use_embeddings(self._embeddings)
+                self._conditioning = encode_prompt(self._model, self._spec)
+                self._nets.use_inputs(self._conditioning.net_inputs)
 
     def _predict(self, x: Tensor, i: int, t: Tensor) -> Tensor:
         """The nets compute while the encoder runs; the decoder takes residuals as it needs them."""
+        assert self._conditioning is not None, "the prompt is encoded before the first step"
         unet = self._model.pipe.unet
         residuals = self._nets.ask(x, i, self._total, t.item())
         with self._timeline.span("encoder"):
-            encoded = encode(unet, x, t, self._embeddings)
+            encoded = encode(unet, x, t, self._conditioning)
         with self._timeline.span("decoder"):
             noise = decode(unet, encoded, residuals)
         if residuals is not None:

@@ -1,16 +1,16 @@
 """From words to embeddings, by diffusers' own ``encode_prompt``."""
 
 import torch
-from torch import Tensor
 
 from shared.specs import JobSpec
+from workers.unet.conditioning import Conditioning
 from workers.unet.guidance import is_guided
 from workers.unet.models import BaseModel
 
 
 @torch.inference_mode()
-def encode_prompt(model: BaseModel, spec: JobSpec) -> Tensor:
-    """Embeddings of all rows of a step, ``(2n, tokens, d)`` when guided (unconditional first)."""
+def encode_prompt(model: BaseModel, spec: JobSpec) -> Conditioning:
+    """What all rows of a step attend to: ``n`` rows, or ``2n`` when guided (unconditional first)."""
     guided = is_guided(spec.guidance_scale)
     cond, uncond = model.pipe.encode_prompt(
         spec.prompt,
@@ -19,4 +19,4 @@ def encode_prompt(model: BaseModel, spec: JobSpec) -> Tensor:
         guided,
         negative_prompt=spec.negative_prompt or None,
     )
-    return torch.cat([uncond, cond]) if guided else cond
+    return Conditioning(torch.cat([uncond, cond]) if guided else cond)

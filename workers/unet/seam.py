@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from shared.errors import NetFailed
+from workers.unet.conditioning import Conditioning
 
 
 class Residuals(Protocol):
@@ -33,14 +34,11 @@ class Encoded:
     embeddings: Tensor  # (b, tokens, d)
 
 
-def encode(unet: Any, x: Tensor, t: Tensor, embeddings: Tensor) -> Encoded:
+def encode(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning) -> Encoded:
     """Run the down blocks and the mid block on the model input ``x``, ``(b, c, h/f, w/f)``."""
     if unet.config.center_input_sample:
         x = 2 * x - 1.0
-    time = unet.time_embedding(unet.get_time_embed(sample=x, timestep=t))
-    if unet.time_embed_act is not None:
-        time = unet.time_embed_act(time)
-    embeddings = unet.process_encoder_hidden_states(encoder_hidden_states=embeddings, added_cond_kwargs=None)
+    time, embeddings = _condition(unet, x, t, conditioning)
     x = unet.conv_in(x)
     skips: tuple[Tensor, ...] = (x,)
     for block in unet.down_blocks:
@@ -85,6 +83,21 @@ def decode(unet: Any, encoded: Encoded, residuals: Residuals | None) -> Tensor:
         x = unet.conv_act(unet.conv_norm_out(x))
     prediction: Tensor = unet.conv_out(x)
     return prediction
+
+
+def _condition(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
+    """The time embedding with all that is added to it, ``(b, d)``, and what is attended to."""
+    states: dict[str, Any] = {
+        "encoder_hidden_states": conditioning.embeddings,
+        "added_cond_kwargs": conditioning.added,
+    }
+    time = unet.time_embedding(unet.get_time_embed(sample=x, timestep=t), conditioning.guidance)
+    added = unet.get_aug_embed(emb=time, **states)
+    if added is not None:
+        time = time + added
+    if unet.time_embed_act is not None:
+        time = unet.time_embed_act(time)
+    return time, unet.process_encoder_hidden_states(**states)
 
 
 def _plus(x: Tensor, residual: Tensor) -> Tensor:

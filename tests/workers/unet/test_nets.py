@@ -73,7 +73,7 @@ def make_nets(
         torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(i)) for i, _ in enumerate(specs)
     ]
     nets.attach(images, 2, lambda message: None)
-    nets.use_embeddings(EMBEDDINGS)
+    nets.use_inputs({"embeddings": EMBEDDINGS})
     return nets
 
 

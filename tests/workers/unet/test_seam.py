@@ -7,6 +7,7 @@ from torch import Tensor
 from tests.tiny_models import LAYOUTS, make_net, make_unet
 from workers.controlnet.nets import Net
 from workers.residuals.messages import MID
+from workers.unet.conditioning import Conditioning
 from workers.unet.seam import decode, encode
 
 SIZES = [(16, 16), (12, 20), (11, 13)]  # the last two are not divisible by what the UNet halves
@@ -41,7 +42,7 @@ def test_encode_and_decode_are_the_forward_bit_by_bit(layout: str, size: tuple[i
     unet, (x, t, embeddings) = make_unet(layout), inputs(size)
     with torch.inference_mode():
         whole = unet(x, t, encoder_hidden_states=embeddings, return_dict=False)[0]
-        cut = decode(unet, encode(unet, x, t, embeddings), None)
+        cut = decode(unet, encode(unet, x, t, Conditioning(embeddings)), None)
     assert torch.equal(cut, whole)
 
 
@@ -69,9 +70,9 @@ def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: 
             return_dict=False,
         )[0]
         served = Net("net", net)
-        ours = dict(served.residuals(x, t, embeddings, served.embed(image, 2), 0.7))
+        ours = dict(served.residuals(x, t, {"embeddings": embeddings}, served.embed(image, 2), 0.7))
         given = Given(ours)
-        cut = decode(unet, encode(unet, x, t, embeddings), given)
+        cut = decode(unet, encode(unet, x, t, Conditioning(embeddings)), given)
     assert all(torch.equal(ours[i], residual) for i, residual in enumerate(down))
     assert torch.equal(ours[MID], mid)
     assert torch.equal(cut, whole)
