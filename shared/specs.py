@@ -47,6 +47,11 @@ class JobSpec(Message):
     loras: list[LoraRef]
     lora_loading: LoraLoading
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the job is computed as diffusers does: alone, in one batch, without loss."""
+        return self.lora_loading.mode != "bounded"
+
 
 class Picture(Message):
     """One finished picture; the PNG is in the image bucket under ``key``."""

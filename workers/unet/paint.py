@@ -1,26 +1,23 @@
 """One attempt's pictures: the denoising loop, and what happens at the boundaries of its steps."""
 
 import time
+from contextlib import ExitStack
 
 from PIL import Image
 from torch import Tensor
 
 from shared import metrics
 from shared.attempts import Attempt
-from shared.keys import control_key
 from shared.receipts import Receipt
-from workers.unet.conditioning import Conditioning
 from workers.unet.denoise import denoise
-from workers.unet.guidance import is_guided
 from workers.unet.latents import first_latents, make_generators, step_options
 from workers.unet.loras import Loras
 from workers.unet.models import BaseModel
-from workers.unet.nets import Nets
-from workers.unet.pictures import decode_latents, read_control_image
+from workers.unet.pictures import decode_latents
 from workers.unet.prompts import encode_prompt
 from workers.unet.receipts import write_receipt
+from workers.unet.rows import WHOLE, RowMaker, Rows
 from workers.unet.schedulers import make_scheduler
-from workers.unet.seam import decode, encode
 from workers.unet.timeline import Timeline
 from workers.unet.watch import Watch
 from workers.unet.worker import UNetWorker
@@ -49,28 +46,26 @@ class Painter:
             timeline=timeline,
             check=watch.check,
         )
-        self._nets = Nets(
-            spec.controlnets,
+        self._maker = RowMaker(
+            worker=worker,
+            model=model,
+            spec=spec,
             job_id=attempt.job.id,
             attempt=attempt.token,
             ordinal=attempt.job.attempts,
-            transport=worker.transport,
-            settings=worker.settings,
             timeline=timeline,
             check=watch.check,
         )
-        self._conditioning: Conditioning | None = None  # made before the first step
         self._step_began = 0.0
 
     def paint(self) -> tuple[list[Image.Image], Receipt]:
         """The finished pictures and their receipt; LoRAs are on their way since construction."""
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._loras.note_loading)
             with self._timeline.span("attach"):
-                self._attach()
-            latents = self._denoise()
-        finally:
-            self._nets.close()
-            self._loras.note_loading()
+                rows = self._maker.make(WHOLE)
+            stack.callback(rows.close)
+            latents = self._denoise(rows)
         self._watch.check()
         with self._timeline.span("vae"):
             images = decode_latents(self._model, latents)
@@ -79,51 +74,30 @@ class Painter:
             self._model,
             scheduler=self._scheduler,
             size=self._size,
-            net_hashes=self._nets.hashes,
+            net_hashes=rows.net_hashes,
             loras=self._loras.receipts(),
         )
         return images, receipt
 
-    def _attach(self) -> None:
-        images = [
-            read_control_image(self._worker.images.get(control_key(net.image)), self._model, self._size)
-            for net in self._spec.controlnets
-        ]
-        rows = self._spec.num_images * (2 if is_guided(self._spec.guidance_scale) else 1)
-        self._nets.attach(images, rows, self._worker.send_attach)
-
-    def _denoise(self) -> Tensor:
+    def _denoise(self, rows: Rows) -> Tensor:
         generators = make_generators(self._spec)
+
+        def before_step(i: int) -> None:
+            self._step_began = time.time()
+            self._watch.check()
+            if self._loras.before_step(i) or i == 0:
+                with self._timeline.span("prompt"):
+                    rows.use(encode_prompt(self._model, self._spec))
+
         return denoise(
-            self._predict,
+            lambda x, i, t: rows.predict(x, i, self._total, t),
             self._scheduler,
             first_latents(self._model, self._scheduler, generators, self._size),
             guidance_scale=self._spec.guidance_scale,
             step_options=step_options(self._scheduler, generators),
-            before_step=self._before_step,
+            before_step=before_step,
             after_step=self._after_step,
         )
-
-    def _before_step(self, i: int) -> None:
-        self._step_began = time.time()
-        self._watch.check()
-        if self._loras.before_step(i) or i == 0:
-            with self._timeline.span("prompt"):
-                self._conditioning = encode_prompt(self._model, self._spec)
-                self._nets.use_inputs(self._conditioning.net_inputs)
-
-    def _predict(self, x: Tensor, i: int, t: Tensor) -> Tensor:
-        """The nets compute while the encoder runs; the decoder takes residuals as it needs them."""
-        assert self._conditioning is not None, "the prompt is encoded before the first step"
-        unet = self._model.pipe.unet
-        residuals = self._nets.ask(x, i, self._total, t.item())
-        with self._timeline.span("encoder"):
-            encoded = encode(unet, x, t, self._conditioning)
-        with self._timeline.span("decoder"):
-            noise = decode(unet, encoded, residuals)
-        if residuals is not None:
-            residuals.finish()
-        return noise
 
     def _after_step(self, i: int, latents: Tensor) -> None:
         metrics.STEP_S.labels(self._spec.model).observe(time.time() - self._step_began)

@@ -1,0 +1,111 @@
+"""Rows of a job's steps that one device predicts, beside the nets: all of them, or one guidance half."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from shared.keys import control_key
+from shared.messages import Attach
+from shared.specs import JobSpec
+from workers.unet.conditioning import Conditioning
+from workers.unet.guidance import is_guided
+from workers.unet.models import BaseModel
+from workers.unet.nets import Nets
+from workers.unet.pictures import read_control_image
+from workers.unet.seam import decode, encode
+from workers.unet.timeline import Timeline
+from workers.unet.worker import UNetWorker
+
+#: Every row of a step. Other names are of halves: they tell requests for the nets apart.
+WHOLE = ""
+
+
+class Rows:
+    """Predicts its rows, and asks ``nets`` for them alone."""
+
+    def __init__(self, model: BaseModel, nets: Nets, timeline: Timeline) -> None:
+        self._unet = model.pipe.unet
+        self._nets = nets
+        self._timeline = timeline
+        self._conditioning: Conditioning | None = None
+        self._is_published = False
+
+    @property
+    def net_hashes(self) -> dict[str, str]:
+        """sha256 of the weights of each net that has served these rows."""
+        return self._nets.hashes
+
+    def use(self, conditioning: Conditioning) -> None:
+        """What these rows attend to from the next step on; the nets are told when they are next asked."""
+        self._conditioning = conditioning
+        self._is_published = False
+
+    def predict(self, x: Tensor, step: int, total: int, t: Tensor) -> Tensor:
+        """The prediction for the model input ``x``, ``(b, c, h/f, w/f)``, at timestep ``t``.
+
+        The nets compute while the encoder runs; the decoder takes residuals as it needs them.
+        """
+        assert self._conditioning is not None, "the prompt is encoded before the first step"
+        if not self._is_published:
+            self._nets.use_inputs(self._conditioning.net_inputs)
+            self._is_published = True
+        residuals = self._nets.ask(x, step, total, t.item())
+        with self._timeline.span("encoder"):
+            encoded = encode(self._unet, x, t, self._conditioning)
+        with self._timeline.span("decoder"):
+            noise = decode(self._unet, encoded, residuals)
+        if residuals is not None:
+            residuals.finish()
+        return noise
+
+    def close(self) -> None:
+        """No further step: what is still queued for these rows is void."""
+        self._nets.close()
+
+
+@dataclass(kw_only=True)
+class RowMaker:
+    """Makes the rows of one attempt at a job."""
+
+    worker: UNetWorker
+    model: BaseModel
+    spec: JobSpec
+    job_id: str
+    attempt: str
+    ordinal: int
+    timeline: Timeline
+    check: Callable[[], None]
+
+    def make(self, name: str) -> Rows:
+        """The rows ``name``, attached to their nets; Celery messages go out for the whole alone."""
+        nets = Nets(
+            self.spec.controlnets,
+            job_id=f"{self.job_id}.{name}" if name else self.job_id,
+            attempt=self.attempt,
+            ordinal=self.ordinal,
+            transport=self.worker.transport,
+            settings=self.worker.settings,
+            timeline=self.timeline,
+            check=self.check,
+        )
+        is_double = name == WHOLE and is_guided(self.spec.guidance_scale)
+        nets.attach(
+            self._images,
+            self.spec.num_images * (2 if is_double else 1),
+            self.worker.send_attach if name == WHOLE else _keep_quiet,
+        )
+        return Rows(self.model, nets, self.timeline)
+
+    @cached_property
+    def _images(self) -> list[Tensor]:
+        size = self.model.size(self.spec.width, self.spec.height)
+        return [
+            read_control_image(self.worker.images.get(control_key(net.image)), self.model, size)
+            for net in self.spec.controlnets
+        ]
+
+
+def _keep_quiet(_: Attach) -> None:
+    """The whole's attachment has made the nets' workers ready: a half asks them for the same."""
