@@ -10,7 +10,7 @@ from shared.catalogue import ModelEntry
 from shared.contract import MAX_SEED
 from shared.errors import InvalidLora, InvalidRequest, NotFound
 from shared.loras import find_lora, list_loras, own_bound
-from shared.requests import ControlRequest, JobRequest, LoraRequest
+from shared.requests import ControlRequest, JobRequest, LoraRequest, SdxlOptions
 from shared.schedulers import SCHEDULERS
 from shared.specs import ControlSpec, JobSpec, LoraRef
 
@@ -35,6 +35,7 @@ def resolve(request: JobRequest, services: Services) -> JobSpec:
     _check_loras(request, steps)
     loras = [_find(lora, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
     return JobSpec(
+        **request.model_dump(include=set(SdxlOptions.model_fields)),
         model=name,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,

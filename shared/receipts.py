@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from shared.contract import Message
-from shared.requests import LoraLoading
+from shared.requests import LoraLoading, SdxlOptions
 
 
 class NetReceipt(Message):
@@ -27,13 +27,13 @@ class LoraReceipt(Message):
     step: int
 
 
-class Receipt(Message):
+class Receipt(SdxlOptions):
     """Everything that decides the pixels of a job's pictures."""
 
     model: str
     model_sha256: str
     prompt: str
-    negative_prompt: str
+    negative_prompt: str | None
     width: int
     height: int
     num_inference_steps: int

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from shared.contract import Message
-from shared.requests import LoraLoading
+from shared.requests import LoraLoading, SdxlOptions
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
@@ -30,12 +30,12 @@ class LoraRef(Message):
     max_async_steps: int | None = None  # the file's own bound, from its object's metadata
 
 
-class JobSpec(Message):
+class JobSpec(SdxlOptions):
     """An accepted job: every default filled in, every name resolved."""
 
     model: str
     prompt: str
-    negative_prompt: str
+    negative_prompt: str | None
     width: int | None  # None: the model's own size
     height: int | None
     num_inference_steps: int

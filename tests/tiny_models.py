@@ -9,22 +9,37 @@ from diffusers import (
     ControlNetModel,
     DDIMScheduler,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 EMOJI = Path("infra/emoji")
 
-#: Layouts of real families at toy size: SD 1.x has a last block without attention and two layers a
-#: block; the other switches come from SD 2.x (heads per block, linear projection) and odd relatives.
+_SD1: dict[str, Any] = {
+    "block_out_channels": (32, 64),
+    "layers_per_block": 2,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "attention_head_dim": 8,
+}
+_SDXL: dict[str, Any] = {
+    "block_out_channels": (32, 64, 64),
+    "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": (2, 4, 4),
+    "use_linear_projection": True,
+    "transformer_layers_per_block": (1, 1, 2),
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 6 * 8 + 64,
+}
+#: UNets of real families at toy size. SD 1.x has a last block without attention and two layers a block;
+#: SD 2.x heads per block, linear projections and a text encoder of another width; SDXL's first block has
+#: no attention, and what is added to its time embedding; two have guidance distilled in; one is odd.
 LAYOUTS: dict[str, dict[str, Any]] = {
-    "sd1": {
-        "block_out_channels": (32, 64),
-        "layers_per_block": 2,
-        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-        "attention_head_dim": 8,
-    },
+    "sd1": _SD1,
     "sd2": {
         "block_out_channels": (32, 64, 64),
         "layers_per_block": 1,
@@ -32,7 +47,11 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         "attention_head_dim": (2, 4, 4),
         "use_linear_projection": True,
+        "cross_attention_dim": 96,
     },
+    "sdxl": _SDXL,
+    "lcm": {**_SD1, "time_cond_proj_dim": 32},
+    "sdxl-lcm": {**_SDXL, "time_cond_proj_dim": 32},
     "centred": {
         "block_out_channels": (32, 64),
         "layers_per_block": 1,
@@ -42,59 +61,114 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         "center_input_sample": True,
     },
 }
+#: What a family's scheduler config says beyond the usual.
+_SCHEDULING: dict[str, dict[str, Any]] = {
+    "sd2": {"prediction_type": "v_prediction"},
+    "lcm": {"timestep_spacing": "trailing"},
+    "sdxl-lcm": {"timestep_spacing": "trailing"},
+}
 
 
 def make_unet(layout: str = "sd1") -> Any:
     """A UNet of about 1 M parameters."""
     torch.manual_seed(0)
-    options = {"cross_attention_dim": 128, "norm_num_groups": 16, "sample_size": 16}
-    return UNet2DConditionModel(**options, **LAYOUTS[layout]).eval().requires_grad_(False)
+    options = {"cross_attention_dim": 128, "norm_num_groups": 16, "sample_size": 16, **LAYOUTS[layout]}
+    return UNet2DConditionModel(**options).eval().requires_grad_(False)
 
 
-def make_net(unet: Any, seed: int = 1) -> Any:
+def make_net(unet: Any, seed: int = 1, **options: Any) -> Any:
     """A ControlNet of the UNet whose zero convolutions are not zero."""
     torch.manual_seed(seed)
-    options = {"conditioning_embedding_out_channels": (8, 16, 16)}
-    net = ControlNetModel.from_unet(unet, **options).eval().requires_grad_(False)
+    net = ControlNetModel.from_unet(
+        unet,
+        conditioning_embedding_out_channels=(8, 16, 16),
+        load_weights_from_unet=unet.config.time_cond_proj_dim is None,  # nets have no guidance distilled in
+    )
+    net.eval().requires_grad_(False)
     for block in (*net.controlnet_down_blocks, net.controlnet_mid_block):
         block.weight.normal_(std=0.05)
     torch.nn.init.normal_(net.controlnet_cond_embedding.conv_out.weight, std=0.05)
+    net.register_to_config(**options)
     return net
 
 
 def make_pipeline(layout: str = "sd1") -> Any:
-    """A whole Stable Diffusion pipeline around a random UNet; latents are a quarter of the picture."""
+    """A whole pipeline around a random UNet; latents are a quarter of the picture."""
     unet = make_unet(layout)
-    text = CLIPTextConfig(
-        hidden_size=128,
-        intermediate_size=64,
-        num_attention_heads=4,
-        num_hidden_layers=2,
-        max_position_embeddings=32,
-        vocab_size=2000,
-        projection_dim=128,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(16, 16, 16),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        layers_per_block=1,
-        norm_num_groups=8,
-        latent_channels=4,
-        sample_size=64,
-    )
     scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        **_SCHEDULING.get(layout, {}),
     )
-    pipe = StableDiffusionPipeline(
-        vae=vae.eval(),
-        text_encoder=CLIPTextModel(text).eval(),
-        tokenizer=CLIPTokenizer.from_pretrained(EMOJI / "emoji-sd" / "tokenizer"),
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    parts = {"unet": unet, "vae": _make_vae(layout), "scheduler": scheduler}
+    if unet.config.addition_embed_type == "text_time":
+        pipe = StableDiffusionXLPipeline(
+            text_encoder=_make_text_encoder(64),
+            tokenizer=_read_tokenizer(),
+            text_encoder_2=_make_text_encoder(64, projected=True),
+            tokenizer_2=_read_tokenizer(pad_token="!"),
+            add_watermarker=False,
+            **parts,
+        )
+    else:
+        options = {"pad_token": "!"} if layout == "sd2" else {}
+        pipe = StableDiffusionPipeline(
+            text_encoder=_make_text_encoder(unet.config.cross_attention_dim),
+            tokenizer=_read_tokenizer(**options),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            **parts,
+        )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _make_text_encoder(width: int, *, projected: bool = False) -> Any:
+    tokenizer = _read_tokenizer()
+    config = CLIPTextConfig(
+        hidden_size=width,
+        intermediate_size=64,
+        num_attention_heads=4,
+        num_hidden_layers=3,
+        max_position_embeddings=32,
+        vocab_size=2000,
+        projection_dim=64,
+        hidden_act="gelu" if projected or width == 96 else "quick_gelu",
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    kind = CLIPTextModelWithProjection if projected else CLIPTextModel
+    return kind(config).eval().requires_grad_(False)
+
+
+def _read_tokenizer(**options: str) -> Any:
+    return CLIPTokenizer.from_pretrained(EMOJI / "emoji-sd" / "tokenizer", **options)
+
+
+def _make_vae(layout: str) -> Any:
+    options = (
+        {
+            "latents_mean": (0.1, -0.2, 0.05, 0.0),
+            "latents_std": (1.1, 0.9, 1.3, 1.0),
+            "scaling_factor": 0.13025,
+        }
+        if layout.startswith("sdxl")
+        else {}
+    )
+    return (
+        AutoencoderKL(
+            block_out_channels=(16, 16, 16),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            layers_per_block=1,
+            norm_num_groups=8,
+            latent_channels=4,
+            sample_size=64,
+            **options,
+        )
+        .eval()
+        .requires_grad_(False)
+    )

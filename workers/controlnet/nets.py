@@ -21,7 +21,7 @@ class Net:
 
     def __init__(self, name: str, model: Any) -> None:
         config = model.config
-        if config.addition_embed_type or config.class_embed_type or config.global_pool_conditions:
+        if config.class_embed_type or config.global_pool_conditions:
             raise ModelFailed(f"ControlNet {name!r} is of a family that is not served yet")
         self.name = name
         self.model = model
@@ -55,6 +55,8 @@ class Net:
         embeddings = inputs["embeddings"].to(net.device, net.dtype)
         time = net.time_proj(t.to(net.device).expand(x.shape[0])).to(net.dtype)
         time = net.time_embedding(time)
+        if net.config.addition_embed_type == "text_time":
+            time = time + _embed_sdxl(net, inputs, time.dtype)
         x = net.conv_in(x) + image
         skips = [x]
         for block in net.down_blocks:
@@ -70,6 +72,14 @@ class Net:
         yield MID, net.controlnet_mid_block(x) * scale
         for index in reversed(range(len(skips))):
             yield index, net.controlnet_down_blocks[index](skips[index]) * scale
+
+
+def _embed_sdxl(net: Any, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+    """What SDXL adds to the time embedding, ``(b, d)``: pooled text and sizes."""
+    text, ids = (inputs[name].to(net.device) for name in ("text_embeds", "time_ids"))
+    sizes = net.add_time_proj(ids.flatten()).reshape(len(text), -1)
+    added: Tensor = net.add_embedding(torch.cat([text, sizes], dim=-1).to(dtype))
+    return added
 
 
 def load_net(name: str, source: str, dtype: str, device: str) -> Net:

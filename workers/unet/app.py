@@ -23,7 +23,8 @@ from workers.resident import Residents
 from workers.residuals.transport import Transport
 from workers.unet import prefetch
 from workers.unet.draw import draw, is_retryable
-from workers.unet.models import BaseModel, load_model
+from workers.unet.loading import load_model
+from workers.unet.models import BaseModel
 from workers.unet.recovery import recover
 from workers.unet.worker import UNetWorker
 from workers.weights import find_source

@@ -1,12 +1,10 @@
-"""Base models: loaded as diffusers pipelines, of which the worker uses the parts."""
+"""Base models: diffusers pipelines of which the worker uses the parts."""
 
 from typing import Any
 
-import torch
-from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
 
-from shared.errors import ModelFailed
+from shared.specs import JobSpec
 from workers.lora.patch import Patcher
 from workers.unet.preview import Previewer
 from workers.weights import weight_bytes, weights_sha256
@@ -18,7 +16,9 @@ class BaseModel:
     def __init__(self, name: str, pipe: Any) -> None:
         self.name = name
         self.pipe = pipe
-        parts = {"unet": pipe.unet, "vae": pipe.vae, "text_encoder": pipe.text_encoder}
+        encoders = {part: getattr(pipe, part, None) for part in ("text_encoder", "text_encoder_2")}
+        self.text_encoders = {part: encoder for part, encoder in encoders.items() if encoder is not None}
+        parts = {"unet": pipe.unet, "vae": pipe.vae, **self.text_encoders}
         self.sha256 = weights_sha256(parts)
         self._own_bytes = weight_bytes(parts.values())
         self.patcher = Patcher(pipe.unet, pipe.text_encoder)
@@ -33,30 +33,18 @@ class BaseModel:
         """Bytes of the weights and of their pristine copies."""
         return self._own_bytes + self.patcher.pristine_bytes
 
+    @property
+    def is_sdxl(self) -> bool:
+        """Whether sizes and pooled text join the time embedding: all that sets SDXL's UNet apart."""
+        return bool(self.pipe.unet.config.addition_embed_type == "text_time")
+
+    def guidance_scale(self, spec: JobSpec) -> float:
+        """What guides in the loop: 1, so nothing, if the UNet has guidance distilled into its weights."""
+        return spec.guidance_scale if self.pipe.unet.config.time_cond_proj_dim is None else 1.0
+
     def size(self, width: int | None, height: int | None) -> tuple[int, int]:
         """The size of a picture, in pixels; unset is the model's own."""
         own = self.pipe.unet.config.sample_size
         own_h, own_w = (own, own) if isinstance(own, int) else own
         factor = self.pipe.vae_scale_factor
         return width or own_w * factor, height or own_h * factor
-
-
-def load_model(name: str, source: str, dtype: str, device: str) -> BaseModel:
-    """Load a model from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
-    options = {"dtype": getattr(torch, dtype), "safety_checker": None, "feature_extractor": None}
-    try:
-        if source.endswith(".safetensors"):
-            pipe = StableDiffusionPipeline.from_single_file(source, **options)
-        else:
-            kind = DiffusionPipeline.load_config(source).get("_class_name")
-            if kind != StableDiffusionPipeline.__name__:
-                raise ModelFailed(f"model {name!r} ({source}) is a {kind}: that family is not served yet")
-            pipe = StableDiffusionPipeline.from_pretrained(source, requires_safety_checker=False, **options)
-        pipe.to(device)
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:
-        raise ModelFailed(f"model {name!r} ({source}) cannot be loaded: {error}") from error
-    if pipe.unet.config.time_cond_proj_dim is not None:
-        raise ModelFailed(f"model {name!r}: guidance-embedded UNets are not served yet")
-    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
-        part.eval().requires_grad_(False)
-    return BaseModel(name, pipe)

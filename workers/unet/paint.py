@@ -93,7 +93,7 @@ class Painter:
             lambda x, i, t: rows.predict(x, i, self._total, t),
             self._scheduler,
             first_latents(self._model, self._scheduler, generators, self._size),
-            guidance_scale=self._spec.guidance_scale,
+            guidance_scale=self._model.guidance_scale(self._spec),
             step_options=step_options(self._scheduler, generators),
             before_step=before_step,
             after_step=self._after_step,

@@ -18,11 +18,20 @@ from workers.unet.models import BaseModel
 def decode_latents(model: BaseModel, latents: Tensor) -> list[Image.Image]:
     """Decode ``(n, c, h/f, w/f)`` as the diffusers pipeline does."""
     vae = model.pipe.vae
-    pixels = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+    pixels = vae.decode(_unscale(latents.to(vae.dtype), vae.config), return_dict=False)[0]
     images: list[Image.Image] = model.pipe.image_processor.postprocess(
         pixels, output_type="pil", do_denormalize=[True] * len(latents)
     )
     return images
+
+
+def _unscale(latents: Tensor, config: Any) -> Tensor:
+    """From the UNet's range to the VAE's; some of SDXL's relatives shift each channel as well."""
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is None or std is None:
+        return latents / float(config.scaling_factor)
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1).to(latents) for values in (mean, std))
+    return latents * std / float(config.scaling_factor) + mean
 
 
 def encode_png(image: Image.Image, spec: JobSpec, receipt: Receipt, index: int) -> bytes:

@@ -1,6 +1,9 @@
-"""From words to embeddings, by diffusers' own ``encode_prompt``."""
+"""From words to conditioning, by diffusers' own ``encode_prompt``: here lie the families' differences."""
+
+import dataclasses
 
 import torch
+from torch import Tensor
 
 from shared.specs import JobSpec
 from workers.unet.conditioning import Conditioning
@@ -11,12 +14,75 @@ from workers.unet.models import BaseModel
 @torch.inference_mode()
 def encode_prompt(model: BaseModel, spec: JobSpec) -> Conditioning:
     """What all rows of a step attend to: ``n`` rows, or ``2n`` when guided (unconditional first)."""
-    guided = is_guided(spec.guidance_scale)
+    guided = is_guided(model.guidance_scale(spec))
+    encode = _encode_sdxl if model.is_sdxl else _encode_sd
+    return dataclasses.replace(encode(model, spec, guided), guidance=_embed_guidance(model, spec))
+
+
+def _encode_sd(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:
     cond, uncond = model.pipe.encode_prompt(
         spec.prompt,
         model.pipe.device,
         spec.num_images,
         guided,
-        negative_prompt=spec.negative_prompt or None,
+        negative_prompt=spec.negative_prompt,
     )
     return Conditioning(torch.cat([uncond, cond]) if guided else cond)
+
+
+def _encode_sdxl(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:
+    """Two text encoders side by side; the second one's pooled output and sizes join the time embedding."""
+    cond, uncond, pooled, uncond_pooled = model.pipe.encode_prompt(
+        spec.prompt,
+        spec.prompt_2,
+        model.pipe.device,
+        spec.num_images,
+        guided,
+        negative_prompt=spec.negative_prompt,
+        negative_prompt_2=spec.negative_prompt_2,
+    )
+    time_ids, uncond_time_ids = _time_ids(model, spec, cond.dtype)
+    if not guided:
+        return Conditioning(cond, {"text_embeds": pooled, "time_ids": time_ids.repeat(spec.num_images, 1)})
+    return Conditioning(
+        torch.cat([uncond, cond]),
+        {
+            "text_embeds": torch.cat([uncond_pooled, pooled]),
+            # diffusers repeats the pair, not its halves: the rows alternate when there are several pictures.
+            "time_ids": torch.cat([uncond_time_ids, time_ids]).repeat(spec.num_images, 1),
+        },
+    )
+
+
+def _time_ids(model: BaseModel, spec: JobSpec, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The sizes SDXL is told, conditional and unconditional, ``(1, 6)`` each: (height, width) pairs."""
+    width, height = model.size(spec.width, spec.height)
+
+    def embed(
+        original: tuple[int, int] | None, crop: tuple[int, int], target: tuple[int, int] | None
+    ) -> Tensor:
+        ids: Tensor = model.pipe._get_add_time_ids(
+            original or (height, width),
+            crop,
+            target or (height, width),
+            dtype=dtype,
+            text_encoder_projection_dim=model.pipe.text_encoder_2.config.projection_dim,
+        )
+        return ids.to(model.pipe.device)
+
+    cond = embed(spec.original_size, spec.crops_coords_top_left, spec.target_size)
+    if spec.negative_original_size is None or spec.negative_target_size is None:
+        return cond, cond
+    return cond, embed(
+        spec.negative_original_size, spec.negative_crops_coords_top_left, spec.negative_target_size
+    )
+
+
+def _embed_guidance(model: BaseModel, spec: JobSpec) -> Tensor | None:
+    """The scale as an input, of UNets that have guidance distilled in: ``(n, time_cond_proj_dim)``."""
+    width = model.pipe.unet.config.time_cond_proj_dim
+    if width is None:
+        return None
+    scales = torch.tensor(spec.guidance_scale - 1).repeat(spec.num_images)
+    embedded: Tensor = model.pipe.get_guidance_scale_embedding(scales, embedding_dim=width)
+    return embedded.to(model.pipe.device, model.pipe.unet.dtype)

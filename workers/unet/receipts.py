@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from shared.receipts import LoraReceipt, NetReceipt, Receipt
+from shared.requests import SdxlOptions
 from shared.specs import JobSpec
 from workers.unet.models import BaseModel
 
@@ -24,6 +25,7 @@ def write_receipt(
 ) -> Receipt:
     """The receipt of a finished job; ``net_hashes`` are those of the workers that served it."""
     return Receipt(
+        **spec.model_dump(include=set(SdxlOptions.model_fields)),
         model=spec.model,
         model_sha256=model.sha256,
         prompt=spec.prompt,

@@ -90,7 +90,7 @@ class RowMaker:
             timeline=self.timeline,
             check=self.check,
         )
-        is_double = name == WHOLE and is_guided(self.spec.guidance_scale)
+        is_double = name == WHOLE and is_guided(self.model.guidance_scale(self.spec))
         nets.attach(
             self._images,
             self.spec.num_images * (2 if is_double else 1),

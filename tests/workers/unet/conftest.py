@@ -18,7 +18,8 @@ from workers.controlnet.serve import Server
 from workers.lora.cache import LoraCache
 from workers.resident import Residents
 from workers.residuals.transport import Transport
-from workers.unet.models import BaseModel, load_model
+from workers.unet.loading import load_model
+from workers.unet.models import BaseModel
 from workers.unet.worker import UNetWorker
 
 COUNTER = itertools.count()

@@ -29,53 +29,69 @@ class Given:
         return self.tensors[index]
 
 
-def inputs(size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(unet: Any, size: tuple[int, int]) -> tuple[Tensor, Tensor, Conditioning]:
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(2, 4, *size, generator=generator)
-    embeddings = torch.randn(2, 32, 128, generator=generator)
-    return x, torch.tensor(601), embeddings
+    embeddings = torch.randn(2, 32, unet.config.cross_attention_dim, generator=generator)
+    added, guidance = {}, None
+    if unet.config.addition_embed_type:
+        added = {"text_embeds": torch.randn(2, 64, generator=generator), "time_ids": torch.full((2, 6), 64.0)}
+    if unet.config.time_cond_proj_dim:
+        guidance = torch.randn(2, unet.config.time_cond_proj_dim, generator=generator)
+    return x, torch.tensor(601), Conditioning(embeddings, added, guidance)
+
+
+def whole(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning, **residuals: Any) -> Tensor:
+    """diffusers' own forward."""
+    prediction: Tensor = unet(
+        x,
+        t,
+        encoder_hidden_states=conditioning.embeddings,
+        added_cond_kwargs=conditioning.added,
+        timestep_cond=conditioning.guidance,
+        return_dict=False,
+        **residuals,
+    )[0]
+    return prediction
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_encode_and_decode_are_the_forward_bit_by_bit(layout: str, size: tuple[int, int]) -> None:
-    unet, (x, t, embeddings) = make_unet(layout), inputs(size)
+    unet = make_unet(layout)
+    x, t, conditioning = inputs(unet, size)
     with torch.inference_mode():
-        whole = unet(x, t, encoder_hidden_states=embeddings, return_dict=False)[0]
-        cut = decode(unet, encode(unet, x, t, Conditioning(embeddings)), None)
-    assert torch.equal(cut, whole)
+        cut = decode(unet, encode(unet, x, t, conditioning), None)
+        assert torch.equal(cut, whole(unet, x, t, conditioning))
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: tuple[int, int]) -> None:
     unet: Any = make_unet(layout)
-    net, (x, t, embeddings) = make_net(unet), inputs(size)
+    net = make_net(unet)
+    x, t, conditioning = inputs(unet, size)
     image = torch.rand(1, 3, 4 * size[0], 4 * size[1], generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
         down, mid = net(
             x,
             t,
-            encoder_hidden_states=embeddings,
+            encoder_hidden_states=conditioning.embeddings,
+            added_cond_kwargs=conditioning.added,
             controlnet_cond=torch.cat([image] * 2),
             conditioning_scale=0.7,
             return_dict=False,
         )
-        whole = unet(
-            x,
-            t,
-            encoder_hidden_states=embeddings,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=mid,
-            return_dict=False,
-        )[0]
         served = Net("net", net)
-        ours = dict(served.residuals(x, t, {"embeddings": embeddings}, served.embed(image, 2), 0.7))
+        ours = dict(served.residuals(x, t, conditioning.net_inputs, served.embed(image, 2), 0.7))
         given = Given(ours)
-        cut = decode(unet, encode(unet, x, t, Conditioning(embeddings)), given)
+        cut = decode(unet, encode(unet, x, t, conditioning), given)
     assert all(torch.equal(ours[i], residual) for i, residual in enumerate(down))
     assert torch.equal(ours[MID], mid)
-    assert torch.equal(cut, whole)
+    forward = whole(
+        unet, x, t, conditioning, down_block_additional_residuals=down, mid_block_additional_residual=mid
+    )
+    assert torch.equal(cut, forward)
     # The net hands over in the order in which the decoder asks: deepest first.
     assert given.asked == list(ours)
     assert given.asked == [MID, *reversed(range(len(down)))]
