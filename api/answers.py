@@ -7,7 +7,9 @@ from typing import Self
 from flask import Response
 from pydantic import BaseModel, Field
 
+from shared.blobs import Blob
 from shared.jobs import Job
+from shared.lora_inspection import Family, LoraInfo
 from shared.receipts import Receipt
 from shared.specs import Failure, JobSpec, Span, Status
 
@@ -172,4 +174,29 @@ class LoraDetail(LoraAnswer):
     tensors: int | None = None
     rank: int | None = Field(None, description="the largest of its modules")
     parts: list[str] = Field([], examples=[["unet"]])
+    family: Family | None = Field(None, description="of the base it was trained for, where that is told")
+    cross_attention_dim: int | None = None
+    max_async_steps: int | None = Field(None, description="its own bound, for every job that names none")
+    sha256: str | None = Field(None, description="of its bytes; known of files that came through the API")
     problem: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        blob: Blob,
+        info: LoraInfo | None = None,
+        bound: int | None = None,
+        problem: str | None = None,
+    ) -> Self:
+        """The answer for an object and what is known of it."""
+        return cls(
+            name=name,
+            size_bytes=blob.size_bytes,
+            etag=blob.etag,
+            modified=blob.modified,
+            max_async_steps=bound,
+            sha256=blob.metadata.get("sha256"),
+            problem=problem,
+            **(info.model_dump() if info else {}),
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 
+from api.inspections import Inspections
 from shared.blobs import Bucket
 from shared.catalogue import Catalogue
 from shared.connections import control_redis, residual_redis
@@ -27,6 +28,7 @@ class Services:
     jobs: JobStore
     celery: Celery
     loras: Bucket
+    inspections: Inspections
     images: Bucket
     control: "Redis"
     residual: "Redis"
@@ -36,12 +38,14 @@ class Services:
 def connect(settings: Settings, catalogue: Catalogue) -> Services:
     """The services that ``settings`` name. Nothing is sent yet: servers may still be starting."""
     control = control_redis(settings)
+    loras = Bucket(settings, settings.lora_bucket)
     return Services(
         settings=settings,
         catalogue=catalogue,
         jobs=JobStore(control, settings),
         celery=make_celery(settings),
-        loras=Bucket(settings, settings.lora_bucket),
+        loras=loras,
+        inspections=Inspections(control, loras),
         images=Bucket(settings, settings.image_bucket),
         control=control,
         residual=residual_redis(settings),

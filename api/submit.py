@@ -9,7 +9,7 @@ from api.services import Services
 from shared.catalogue import ModelEntry
 from shared.contract import MAX_SEED
 from shared.errors import InvalidLora, InvalidRequest, NotFound
-from shared.loras import find_lora, list_loras, own_bound
+from shared.loras import list_loras, own_bound
 from shared.requests import ControlRequest, JobRequest, LoraRequest, SdxlOptions
 from shared.schedulers import SCHEDULERS
 from shared.specs import ControlSpec, JobSpec, LoraRef
@@ -112,7 +112,7 @@ def _check_once(names: Sequence[str]) -> None:
 
 def _find(lora: LoraRequest, services: Services, *, field: str) -> LoraRef:
     try:
-        blob = find_lora(services.loras, lora.name)
+        blob, _ = services.inspections.find(lora.name)
         bound = own_bound(blob)
     except (InvalidRequest, InvalidLora) as error:
         raise InvalidRequest(str(error), field=field) from None

@@ -1,52 +1,143 @@
-"""Receives LoRA files: streamed to disk, bounded, checked to the last byte before S3 sees them."""
+"""Uploads over REST: a LoRA comes through the API, or straight to S3 and is then taken into the catalogue."""
 
-import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryFile
-from typing import IO
+from datetime import UTC, datetime, timedelta
 
-from flask import Request
+from flask import Response, request
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+from pydantic import BaseModel, Field
+from werkzeug.exceptions import UnsupportedMediaType
 
-from shared.errors import InvalidLora, TooLarge
-from shared.loras import LoraInfo, inspect_lora
-from shared.safetensors_header import LENGTH_BYTES, header_bytes, parse_header
-from shared.settings import Settings
+from api.answers import LoraDetail, answer
+from api.loras import LoraPath
+from api.openapi import Query, operation_id
+from api.problems import refusals
+from api.receiving import Body, Received, inspect_staged, receive
+from api.services import Services
+from api.staging import OCTETS, URL_S, Staging
+from shared.blobs import Bucket
+from shared.errors import TooLarge, Unavailable
+from shared.lora_inspection import LoraInfo
+from shared.loras import BOUND, lora_key
 
-CHUNK_BYTES = 1 << 20
-#: Real headers have some hundred bytes a module; this is more than a thousand modules of room.
-MAX_HEADER_BYTES = 16 << 20
+BODY = {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
+#: Files taken in at once by one process: each holds a thread, and some parts in memory.
+UPLOADS = 4
+#: S3 answers a copy when it is done, and some copy slowly.
+COPY_S = 300
+
+
+class UploadQuery(Query):
+    """What a file cannot tell of itself."""
+
+    max_async_steps: int | None = Field(
+        None, ge=0, le=999_999, description="steps a job may at most run without it; unset: as the job says"
+    )
+
+
+class CompleteQuery(UploadQuery):
+    """Which upload has ended."""
+
+    upload: str = Field(description="`upload` of the answer that gave the URL")
+
+
+class UploadAnswer(BaseModel):
+    """Where to PUT a file, as the body and without further headers, and what to call then."""
+
+    upload: str
+    method: str = "PUT"
+    url: str
+    expires_at: datetime
+    complete: str = Field(description="POST here once the file is there; until then it is no LoRA")
+
+
+def uploads_api(services: Services) -> APIBlueprint:
+    """The routes by which LoRAs come."""
+    tag = Tag(name="loras", description="The LoRA catalogue: the bucket")
+    api = APIBlueprint("uploads", __name__, abp_tags=[tag], operation_id_callback=operation_id)
+    settings = services.settings
+    public = settings.model_copy(
+        update={"s3_endpoint_url": settings.s3_public_url or settings.s3_endpoint_url}
+    )
+    staging = Staging(
+        Bucket(settings, settings.lora_bucket, read_timeout_s=COPY_S), Bucket(public, settings.lora_bucket)
+    )
+    slots = threading.BoundedSemaphore(UPLOADS)
+
+    @api.put(
+        "/v1/loras/<name>",
+        summary="Upload or replace a LoRA",
+        request_body=BODY,
+        responses={200: LoraDetail, 201: LoraDetail, **refusals(400, 413, 415, 422, 503)},
+    )
+    def upload_lora(path: LoraPath, query: UploadQuery) -> Response:
+        """201: new. 200: replaced; jobs that were accepted with the old file fail with `lora_gone`."""
+        lora_key(path.name)
+        if request.mimetype not in (OCTETS, ""):
+            raise UnsupportedMediaType(f"the body must be a safetensors file, sent as {OCTETS}")
+        limit = settings.max_lora_bytes
+        request.max_content_length = limit
+        if (request.content_length or 0) > limit:
+            raise TooLarge(f"the file has {request.content_length} bytes, the limit is {limit}")
+        with _slot(slots):
+            return _publish(path.name, receive(path.name, Body(request.stream, limit), staging), query)
+
+    @api.post(
+        "/v1/loras/<name>/upload",
+        summary="Get a URL to upload a LoRA straight to S3",
+        responses={201: UploadAnswer, **refusals(422, 503)},
+    )
+    def begin_upload(path: LoraPath) -> Response:
+        """The URL takes one PUT of the whole file, without a detour through the API."""
+        upload = staging.begin(path.name)
+        begun = UploadAnswer(
+            upload=upload,
+            url=staging.url(path.name, upload),
+            expires_at=datetime.now(UTC) + timedelta(seconds=URL_S),
+            complete=f"/v1/loras/{path.name}/complete?upload={upload}",
+        )
+        return answer(begun, 201)
+
+    @api.post(
+        "/v1/loras/<name>/complete",
+        summary="Take a file that was uploaded to S3 into the catalogue",
+        responses={200: LoraDetail, 201: LoraDetail, **refusals(404, 409, 413, 422, 503)},
+    )
+    def complete_upload(path: LoraPath, query: CompleteQuery) -> Response:
+        """The file is inspected; one that is refused is removed, and the answer says why."""
+        with _slot(slots):
+            received = inspect_staged(path.name, query.upload, staging, settings.max_lora_bytes)
+            return _publish(path.name, received, query)
+
+    def _publish(name: str, received: Received, query: UploadQuery) -> Response:
+        is_new = not services.loras.exists(lora_key(name))
+        blob = staging.publish(name, received.staged, _metadata(received, query.max_async_steps))
+        services.inspections.note(blob, received.info)
+        return answer(LoraDetail.of(name, blob, received.info, query.max_async_steps), 201 if is_new else 200)
+
+    return api
 
 
 @contextmanager
-def received_lora(request: Request, settings: Settings) -> Iterator[tuple[IO[bytes], LoraInfo, str]]:
-    """The body as a file, what its header tells, and its sha256; raises `InvalidLora` or `TooLarge`."""
-    folder = settings.home / "uploads"
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=folder) as file:
-        sha256 = _receive(request, file, settings.max_lora_bytes)
-        yield file, _inspect(file), sha256
+def _slot(slots: threading.BoundedSemaphore) -> Iterator[None]:
+    if not slots.acquire(blocking=False):
+        raise Unavailable(f"{UPLOADS} LoRAs are being taken in right now")
+    try:
+        yield
+    finally:
+        slots.release()
 
 
-def _receive(request: Request, file: IO[bytes], limit: int) -> str:
-    request.max_content_length = limit
-    if (request.content_length or 0) > limit:
-        raise TooLarge(f"the file has {request.content_length} bytes, the limit is {limit}")
-    digest = hashlib.sha256()
-    while chunk := request.stream.read(CHUNK_BYTES):
-        digest.update(chunk)
-        file.write(chunk)
-    return digest.hexdigest()
-
-
-def _inspect(file: IO[bytes]) -> LoraInfo:
-    size = file.tell()
-    file.seek(0)
-    length = header_bytes(file.read(LENGTH_BYTES), size)
-    if length > MAX_HEADER_BYTES:
-        raise InvalidLora(f"the header has {length} bytes, more than any LoRA's")
-    info = inspect_lora(parse_header(file.read(length), size)[0])
-    file.seek(0)
-    if not info.rank:
-        raise InvalidLora("the file has no LoRA: none of its tensors is a lora_A or lora_down")
-    return info
+def _metadata(received: Received, bound: int | None) -> dict[str, str]:
+    """The object's metadata: for people and other tools, and the bound for every job."""
+    info: LoraInfo = received.info
+    told = {
+        "sha256": received.sha256,
+        "rank": str(info.rank),
+        "parts": ",".join(info.parts),
+        "family": info.family or "unknown",
+    }
+    return told if bound is None else told | {BOUND: str(bound)}

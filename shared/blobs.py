@@ -1,6 +1,8 @@
 """Objects in S3: LoRA files, control images, pictures."""
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +18,9 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from types_boto3_s3 import S3Client
+    from types_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+_CHUNK_BYTES = 1 << 20
 
 
 class BlobChanged(SwiftError):
@@ -35,15 +40,28 @@ class Blob(NamedTuple):
     metadata: Mapping[str, str]
 
 
+class Stretch(NamedTuple):
+    """A stretch of an object's bytes as they come, and what the answer tells of the whole object."""
+
+    chunks: Iterator[bytes]
+    object_bytes: int
+    metadata: Mapping[str, str]
+    md5: str | None  # of the object; None where its ETag is something else
+
+
 class Bucket:
     """One bucket. Raises `NotFound`, `BlobChanged`, and `Unavailable` when S3 does not answer.
 
     ``attempts`` at a request: health checks want the truth now, everybody else a restart bridged.
+    ``read_timeout_s`` is a wait for an answer, or for more of it.
     """
 
-    def __init__(self, settings: Settings, name: str, *, attempts: int = 5) -> None:
+    def __init__(
+        self, settings: Settings, name: str, *, attempts: int = 5, read_timeout_s: float = 20
+    ) -> None:
         self.name = name
         self._attempts = attempts
+        self._read_timeout_s = read_timeout_s
         self._endpoint = settings.s3_endpoint_url or f"http://127.0.0.1:{settings.s3_port}"
 
     @cached_property
@@ -51,9 +69,10 @@ class Bucket:
         """A thread-safe client, made on first use; credentials are boto3's own business."""
         config = Config(
             connect_timeout=2,
-            read_timeout=20,
+            read_timeout=self._read_timeout_s,
             retries={"mode": "standard", "total_max_attempts": self._attempts},
             max_pool_connections=64,
+            signature_version="s3v4",  # a presigned URL of the older kind also fixes the content type
             s3={"addressing_style": "path"},
         )
         return boto3.client("s3", endpoint_url=self._endpoint, region_name="us-east-1", config=config)
@@ -67,7 +86,7 @@ class Bucket:
         metadata: Mapping[str, str] | None = None,
     ) -> str:
         """Store an object whole; returns its ETag."""
-        with _translated(key):
+        with translated(key):
             answer = self.client.put_object(
                 Bucket=self.name,
                 Key=key,
@@ -79,33 +98,44 @@ class Bucket:
 
     def get(self, key: str) -> bytes:
         """The bytes of an object."""
-        with _translated(key):
+        with translated(key):
             return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
 
     def open(self, key: str) -> tuple[int, "StreamingBody"]:
         """The length of an object and its bytes as they come; the caller closes them."""
-        with _translated(key):
+        with translated(key):
             answer = self.client.get_object(Bucket=self.name, Key=key)
         return answer["ContentLength"], answer["Body"]
 
-    def head_bytes(self, key: str, count: int) -> bytes:
-        """The first ``count`` bytes of an object."""
-        with _translated(key):
-            answer = self.client.get_object(Bucket=self.name, Key=key, Range=f"bytes=0-{count - 1}")
-            return answer["Body"].read()
-
     def download(self, key: str, path: Path, *, etag: str) -> None:
         """Write exactly the version ``etag`` to ``path``; raises `BlobChanged` when it is another."""
-        with _translated(key):
+        with translated(key):
             answer = self.client.get_object(Bucket=self.name, Key=key, IfMatch=f'"{etag}"')
             with path.open("r+b" if path.exists() else "wb") as file:
                 for chunk in answer["Body"].iter_chunks(1 << 20):
                     file.write(chunk)
                 file.truncate()
 
+    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
+        """Bytes ``start`` to ``stop`` of exactly the version ``etag``; `BlobChanged` when it is another.
+
+        The chunks, too, raise `Unavailable`, when the connection breaks.
+        """
+        with translated(key):
+            answer = self.client.get_object(
+                Bucket=self.name, Key=key, IfMatch=f'"{etag}"', Range=f"bytes={start}-{stop - 1}"
+            )
+        told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.get("ContentRange", ""))
+        if told is None or (int(told[1]), int(told[2])) != (start, stop - 1):
+            answer["Body"].close()
+            raise Unavailable(f"S3 answers another range of {key!r} than bytes {start} to {stop - 1}")
+        return Stretch(
+            _chunks(key, answer["Body"]), int(told[3]), answer["Metadata"], self._md5(etag, answer)
+        )
+
     def head(self, key: str) -> Blob:
         """What is known about an object."""
-        with _translated(key):
+        with translated(key):
             answer = self.client.head_object(Bucket=self.name, Key=key)
         return Blob(
             key,
@@ -125,7 +155,7 @@ class Bucket:
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Blob]:
         """Every object under ``prefix`` behind the key ``after``, by key; without metadata."""
-        with _translated(prefix):
+        with translated(prefix):
             for page in self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.name, Prefix=prefix, StartAfter=after
             ):
@@ -135,12 +165,12 @@ class Bucket:
 
     def delete(self, key: str) -> None:
         """Remove an object; removing none is fine."""
-        with _translated(key):
+        with translated(key):
             self.client.delete_object(Bucket=self.name, Key=key)
 
     def ready(self) -> None:
         """Return if the bucket answers; make it if the server has none."""
-        with _translated(self.name):
+        with translated(self.name):
             try:
                 self.client.head_bucket(Bucket=self.name)
             except ClientError as error:
@@ -148,8 +178,19 @@ class Bucket:
                     raise
                 self.client.create_bucket(Bucket=self.name)
 
+    def _md5(self, etag: str, answer: "GetObjectOutputTypeDef") -> str | None:
+        """An ETag of one part is the MD5, unless S3 encrypts with keys of its users or has no such ETags."""
+        is_keyed = "SSECustomerAlgorithm" in answer or "SSEKMSKeyId" in answer
+        is_md5 = re.fullmatch(r"[0-9a-f]{32}", etag) and not is_keyed and not self.name.endswith("--x-s3")
+        return etag if is_md5 else None
 
-class _translated:
+
+def _chunks(key: str, body: "StreamingBody") -> Iterator[bytes]:
+    with translated(key), closing(body):
+        yield from body.iter_chunks(_CHUNK_BYTES)
+
+
+class translated:
     """Turns botocore's errors into ours; ``key`` is named in them."""
 
     def __init__(self, key: str) -> None:

@@ -37,6 +37,11 @@ def idempotency(key: str) -> str:
     return f"swift:idempotency:{key}"
 
 
+def inspection(bucket: str, etag: str, size_bytes: int) -> str:
+    """String with expiry: what the header of a LoRA file tells."""
+    return f"swift:lora:{bucket}:{etag}:{size_bytes}"
+
+
 def worker(name: str) -> str:
     """String with expiry: a worker's heartbeat."""
     return f"swift:worker:{name}"

@@ -2,25 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from shared.blobs import Blob, Bucket
 from shared.errors import InvalidLora, InvalidRequest, NotFound
-from shared.safetensors_header import LENGTH_BYTES, TensorInfo, header_bytes, parse_header
+from shared.lora_inspection import LoraInfo, inspect_lora, refuse_pickle
+from shared.safetensors_header import LENGTH_BYTES, header_bytes, parse_header
 
 SUFFIX = ".safetensors"
 #: Safe as a URL segment, an S3 key and a file name.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 #: Object metadata (``x-amz-meta-…``): the steps that a job may at most run without this LoRA.
 BOUND = "max-async-steps"
-
-
-class LoraInfo(NamedTuple):
-    """What a file's header tells: how many tensors, the largest rank, which parts it trains."""
-
-    tensors: int
-    rank: int
-    parts: list[str]
 
 
 def lora_key(name: str) -> str:
@@ -54,26 +46,21 @@ def list_loras(bucket: Bucket, *, after: str | None = None) -> Iterator[tuple[st
             yield name, blob
 
 
-def inspect_lora(tensors: dict[str, TensorInfo]) -> LoraInfo:
-    """Read rank and trained parts off tensor names in diffusers', PEFT's or kohya's form."""
-    ranks = [
-        info.shape[0]
-        for key, info in tensors.items()
-        if re.search(r"(lora_A|lora_down|lora\.down)\b", key) and info.shape
-    ]
-    parts = {"text_encoder" if _is_text(key) else "unet" for key in tensors}
-    return LoraInfo(len(tensors), max(ranks, default=0), sorted(parts))
-
-
 def read_lora_info(bucket: Bucket, blob: Blob) -> LoraInfo:
-    """Inspect an object by its header alone; raises `InvalidLora`."""
-    first = bucket.head_bytes(blob.key, 64 << 10) if blob.size_bytes else b""
-    length = header_bytes(first, blob.size_bytes)
-    if len(first) < LENGTH_BYTES + length:
-        first = bucket.head_bytes(blob.key, LENGTH_BYTES + length)
-    header = first[LENGTH_BYTES : LENGTH_BYTES + length]
-    return inspect_lora(parse_header(header, blob.size_bytes)[0])
+    """Inspect exactly this version of an object, by its header alone.
+
+    Raises `InvalidLora`, and `BlobChanged` when the object was replaced meanwhile.
+    """
+    first = _start(bucket, blob, min(blob.size_bytes, 64 << 10))
+    refuse_pickle(first)
+    stop = LENGTH_BYTES + header_bytes(first, blob.size_bytes)
+    if len(first) < stop:
+        first = _start(bucket, blob, stop)
+    header = parse_header(first[LENGTH_BYTES:stop], blob.size_bytes)
+    return inspect_lora(header.tensors, header.metadata)
 
 
-def _is_text(key: str) -> bool:
-    return key.startswith(("text_encoder", "lora_te"))
+def _start(bucket: Bucket, blob: Blob, count: int) -> bytes:
+    if count == 0:
+        return b""
+    return b"".join(bucket.read_range(blob.key, etag=blob.etag, start=0, stop=count).chunks)

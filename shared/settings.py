@@ -43,6 +43,9 @@ class Settings(BaseModel):
     s3_endpoint_url: str | None = Field(
         None, description="S3 server, with the usual `AWS_*` credentials; unset: the embedded one"
     )
+    s3_public_url: str | None = Field(
+        None, description="address of the S3 server in upload URLs; unset: as the fleet itself reaches it"
+    )
     lora_bucket: str = Field("loras", min_length=3, description="bucket that is the LoRA catalogue")
     image_bucket: str = Field("images", min_length=3, description="bucket for pictures and control images")
 

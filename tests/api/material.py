@@ -5,12 +5,16 @@ import json
 from io import BytesIO
 from typing import Any
 
+from flask.testing import FlaskClient
 from PIL import Image
+from werkzeug.test import TestResponse
 
 from shared.attempts import Attempt
 from shared.receipts import Receipt
 from shared.requests import LoraLoading
 from shared.specs import JobSpec, Picture, Span
+
+OCTETS = "application/octet-stream"
 
 
 def picture(size: tuple[int, int] = (64, 64), format: str = "PNG", **options: Any) -> bytes:
@@ -48,6 +52,10 @@ def lora(rank: int = 4) -> bytes:
     """A LoRA of one module in PEFT's form."""
     module = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     return safetensors({f"{module}.lora_A.weight": [rank, 32], f"{module}.lora_B.weight": [32, rank]})
+
+
+def upload(client: FlaskClient, name: str, data: bytes, content_type: str | None = OCTETS) -> TestResponse:
+    return client.put(f"/v1/loras/{name}", data=data, content_type=content_type)
 
 
 def receipt_of(spec: JobSpec) -> Receipt:

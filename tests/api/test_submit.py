@@ -132,6 +132,15 @@ def test_a_lora_over_the_limit_is_refused(services: Services) -> None:
     assert refusal(create_app(tight).test_client(), loras=[{"name": "anime"}])["field"] == "loras.0.name"
 
 
+def test_a_file_that_is_no_lora_is_refused_before_a_worker_meets_it(
+    client: FlaskClient, services: Services
+) -> None:
+    services.loras.put("broken.safetensors", lora()[:-1], content_type="application/octet-stream")
+    problem = refusal(client, loras=[{"name": "broken"}])
+    assert problem["field"] == "loras.0.name"
+    assert "its header says" in problem["detail"]
+
+
 def test_a_lora_is_resolved_to_the_version_that_is_there_now(services: Services) -> None:
     etag = services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
     request = JobRequest.model_validate({"prompt": "a cat", "loras": [{"name": "anime", "scale": 0.5}]})

@@ -13,9 +13,12 @@ from contextlib import closing
 import psutil
 import pytest
 
+from shared.blob_writer import PART_BYTES
+from shared.blobs import Bucket
 from shared.connections import control_redis
 from shared.jobs import JobStore
 from shared.settings import ROOT, Settings
+from tests.api.material import safetensors
 
 MAX_RSS_BYTES = 120 << 20
 EVENT_STREAMS = 2
@@ -30,7 +33,7 @@ def environ(servers: Settings) -> Mapping[str, str]:
         "SWIFT_RESIDUAL_REDIS_URL": servers.residual_redis_url,
         "SWIFT_S3_PORT": str(servers.s3_port),
         "SWIFT_API_EVENT_STREAMS": str(EVENT_STREAMS),
-        "SWIFT_MAX_LORA_BYTES": str(8 << 20),
+        "SWIFT_MAX_LORA_BYTES": str(64 << 20),
         "SWIFT_HEARTBEAT_S": "0.2",
     }
 
@@ -115,7 +118,7 @@ def test_a_job_goes_in_over_a_real_socket(server: tuple[int, int]) -> None:
 
 
 def test_an_upload_over_the_limit_is_answered_though_it_is_not_read(server: tuple[int, int]) -> None:
-    body = bytes(64 << 20)
+    body = bytes(65 << 20)
     with socket.create_connection(("127.0.0.1", server[0]), timeout=30) as client:
         head = f"PUT /v1/loras/x HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         client.sendall(head.encode())
@@ -128,6 +131,17 @@ def test_an_upload_that_breaks_off_is_not_stored(server: tuple[int, int]) -> Non
         client.shutdown(socket.SHUT_WR)
         assert client.recv(65536).startswith(b"HTTP/1.1 4")
     assert call(server[0], "GET", "/v1/loras/half")[0].status == 404
+
+
+def test_an_upload_of_many_parts_is_never_held_in_memory(server: tuple[int, int], servers: Settings) -> None:
+    (worker,) = psutil.Process(server[1]).children()
+    before = worker.memory_info().rss
+    data = safetensors({"unet.x.lora_A.weight": [12, 1 << 20]})
+    assert len(data) > 6 * PART_BYTES
+    assert call(server[0], "PUT", "/v1/loras/large", data)[0].status == 201
+    assert worker.memory_info().rss - before < len(data) // 2
+    assert json.loads(call(server[0], "GET", "/v1/loras/large")[1])["size_bytes"] == len(data)
+    assert Bucket(servers, servers.lora_bucket).head("large.safetensors").size_bytes == len(data)
 
 
 def open_stream(port: int, job_id: str) -> tuple[socket.socket, bytes]:

@@ -71,8 +71,8 @@ def test_a_lora_that_fits_no_module_fails_its_job_naming_the_keys(fleet: Client)
     assert "elsewhere" in job["error"]["detail"]
 
 
-def test_a_file_that_is_no_lora_at_all_fails_its_job_and_no_other(fleet: Client) -> None:
+def test_a_file_that_is_no_lora_at_all_is_refused_with_the_reason(fleet: Client) -> None:
     fleet.put_lora("rubbish", b"\xff" * 1000)
-    job = fleet.wait(fleet.submit(loras=[{"name": "rubbish"}]))
-    assert (job["status"], job["error"]["code"]) == ("failed", "invalid_lora")
-    assert fleet.draw()["status"] == "succeeded"
+    problem = fleet.post({"prompt": "a cat", "loras": [{"name": "rubbish"}]}).json()
+    assert (problem["status"], problem["field"]) == (422, "loras.0.name")
+    assert "not a safetensors file" in problem["detail"]

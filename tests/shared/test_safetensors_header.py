@@ -12,8 +12,8 @@ GOOD = {"a": {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}}
 
 def check(header: object, data_bytes: int = 12) -> tuple[dict[str, object], dict[str, str]]:
     text = json.dumps(header).encode()
-    tensors, metadata = parse_header(text, LENGTH_BYTES + len(text) + data_bytes)
-    return dict(tensors), metadata
+    found = parse_header(text, LENGTH_BYTES + len(text) + data_bytes)
+    return dict(found.tensors), found.metadata
 
 
 def test_a_sound_header_tells_its_tensors_and_metadata() -> None:
@@ -41,8 +41,21 @@ def test_a_lying_header_is_refused(change: dict[str, object], why: str) -> None:
 
 
 def test_bytes_that_no_tensor_claims_are_refused() -> None:
-    with pytest.raises(InvalidLora, match="its header says 12"):
+    text = json.dumps(GOOD).encode()
+    whole = LENGTH_BYTES + len(text) + 12
+    with pytest.raises(InvalidLora, match=f"has {whole + 1} bytes, its header says {whole}"):
         check(GOOD, data_bytes=13)
+
+
+def test_a_header_says_how_long_its_file_must_be() -> None:
+    text = json.dumps(GOOD).encode()
+    assert parse_header(text).file_bytes == LENGTH_BYTES + len(text) + 12
+
+
+@pytest.mark.parametrize("metadata", [["pt"], "pt", 7])
+def test_metadata_that_is_no_object_is_refused(metadata: object) -> None:
+    with pytest.raises(InvalidLora, match="__metadata__"):
+        check({**GOOD, "__metadata__": metadata})
 
 
 def test_tensors_must_not_overlap() -> None:

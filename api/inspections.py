@@ -1,0 +1,72 @@
+"""What the headers of the bucket's files tell, read once a version: an ETag's bytes never change."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from shared import keys
+from shared.blobs import Blob, BlobChanged, Bucket
+from shared.errors import InvalidLora
+from shared.lora_inspection import LoraInfo
+from shared.loras import find_lora, read_lora_info
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: How long an inspection is kept after its last use.
+KEPT_S = 86_400
+#: A file that is replaced again and again while it is looked at is given up.
+TRIES = 3
+
+
+class Inspection(BaseModel):
+    """What came of reading a header: what it tells, or why the file is no LoRA."""
+
+    info: LoraInfo | None = None
+    problem: str = ""
+
+
+class Inspections:
+    """Reads headers by range and keeps what they tell in Redis, for every API process."""
+
+    def __init__(self, redis: "Redis", bucket: Bucket) -> None:
+        self._redis = redis
+        self._bucket = bucket
+
+    def find(self, name: str) -> tuple[Blob, LoraInfo]:
+        """The LoRA as it is now, whoever put it there; raises `NotFound` and `InvalidLora`."""
+        for left in reversed(range(TRIES)):
+            blob = find_lora(self._bucket, name)
+            try:
+                return blob, self.of(blob)
+            except BlobChanged:
+                if not left:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def of(self, blob: Blob) -> LoraInfo:
+        """What this version of an object tells; raises `InvalidLora`, and `BlobChanged` if it is gone."""
+        kept = self._redis.getex(_key(self._bucket, blob), ex=KEPT_S)
+        found = Inspection.model_validate_json(str(kept)) if kept else self._inspect(blob)
+        if found.info is None:
+            raise InvalidLora(found.problem)
+        return found.info
+
+    def note(self, blob: Blob, info: LoraInfo) -> None:
+        """Keep what is known of a version already."""
+        self._keep(blob, Inspection(info=info))
+
+    def _inspect(self, blob: Blob) -> Inspection:
+        try:
+            found = Inspection(info=read_lora_info(self._bucket, blob))
+        except InvalidLora as error:
+            found = Inspection(problem=str(error))
+        self._keep(blob, found)
+        return found
+
+    def _keep(self, blob: Blob, found: Inspection) -> None:
+        self._redis.set(_key(self._bucket, blob), found.model_dump_json(), ex=KEPT_S)
+
+
+def _key(bucket: Bucket, blob: Blob) -> str:
+    return keys.inspection(bucket.name, blob.etag, blob.size_bytes)

@@ -1,0 +1,104 @@
+"""Takes in a LoRA file as it comes: its header is checked before S3 sees a byte, the rest counted, hashed."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import IO, NamedTuple
+
+from api.staging import Staging
+from shared.blobs import Blob
+from shared.errors import InvalidLora, TooLarge
+from shared.lora_inspection import LoraInfo, inspect_lora, refuse_pickle
+from shared.loras import read_lora_info
+from shared.safetensors_header import LENGTH_BYTES, Header, header_bytes, parse_header
+
+CHUNK_BYTES = 1 << 20
+
+
+class Received(NamedTuple):
+    """A staged file, what its header tells, and the hash of its bytes."""
+
+    staged: Blob
+    info: LoraInfo
+    sha256: str
+
+
+class Body:
+    """The body of a request, hashed as it is read; raises `TooLarge` when more than ``limit`` bytes come."""
+
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
+        self._stream, self._limit = stream, limit
+        self._digest = hashlib.sha256()
+        self.received = 0
+
+    def read(self, count: int) -> bytes:
+        """``count`` bytes, or fewer at the body's end."""
+        data = bytearray()
+        while len(data) < count:
+            chunk = self._stream.read(min(count - len(data), CHUNK_BYTES))
+            if not chunk:
+                break
+            data += chunk
+            self.received += len(chunk)
+            if self.received > self._limit:
+                raise TooLarge(f"the file has more than {self._limit} bytes, the limit")
+        self._digest.update(data)
+        return bytes(data)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The rest."""
+        while chunk := self.read(CHUNK_BYTES):
+            yield chunk
+
+    @property
+    def sha256(self) -> str:
+        """Of what was read so far."""
+        return self._digest.hexdigest()
+
+
+def receive(name: str, body: Body, staging: Staging) -> Received:
+    """Stage the file that ``body`` is; raises `InvalidLora` or `TooLarge`, and then nothing is left."""
+    upload = staging.begin(name)
+    try:
+        start, header = _read_header(body)
+        info = inspect_lora(header.tensors, header.metadata)
+    except InvalidLora:
+        for _ in body.chunks():
+            pass  # who still sends would not hear the answer
+        raise
+    with staging.writer(name, upload) as writer:
+        writer.write(start)
+        for chunk in body.chunks():
+            writer.write(chunk)
+        if body.received != header.file_bytes:
+            detail = f"it has {body.received} bytes, its header says {header.file_bytes}"
+            raise InvalidLora(f"safetensors file: {detail}")
+        writer.commit()
+    return Received(staging.find(name, upload), info, body.sha256)
+
+
+def inspect_staged(name: str, upload: str, staging: Staging, limit: int) -> Received:
+    """Check a file that somebody put at a presigned URL; one that is refused is removed."""
+    staged = staging.find(name, upload)
+    try:
+        if staged.size_bytes > limit:
+            raise TooLarge(f"the file has {staged.size_bytes} bytes, the limit is {limit}")
+        info = read_lora_info(staging.bucket, staged)
+    except (InvalidLora, TooLarge):
+        staging.discard(staged)
+        raise
+    digest = hashlib.sha256()
+    whole = staging.bucket.read_range(staged.key, etag=staged.etag, start=0, stop=staged.size_bytes)
+    for chunk in whole.chunks:
+        digest.update(chunk)
+    return Received(staged, info, digest.hexdigest())
+
+
+def _read_header(body: Body) -> tuple[bytes, Header]:
+    """The bytes up to the end of the header, and what it says."""
+    first = body.read(LENGTH_BYTES)
+    refuse_pickle(first)
+    length = header_bytes(first)
+    header = body.read(length)
+    if len(header) < length:
+        raise InvalidLora("not a safetensors file: it ends inside its header")
+    return first + header, parse_header(header)
