@@ -52,6 +52,14 @@ def worker_metrics(name: str) -> str:
     return f"swift:metrics:{name}"
 
 
+# --- the residual Redis; what only workers see is named in workers/residuals -----------------------
+
+
+def net_steps(net: str) -> str:
+    """List: tickets of steps that wait for a net."""
+    return f"swift:steps:{net}"
+
+
 # --- objects in the image bucket -----------------------------------------------------------------
 
 

@@ -23,7 +23,10 @@ JOBS = Counter("swift_jobs_ended_total", "Attempts by how they ended", ["model",
 JOB_S = Histogram("swift_job_seconds", "Time a worker held a job", ["model"], buckets=_JOB_S)
 STEP_S = Histogram("swift_step_seconds", "Time of one step", ["model"], buckets=_STEP_S)
 RESIDUAL_WAIT_S = Histogram(
-    "swift_residual_wait_seconds", "Time a step waited for residuals", ["net"], buckets=_STEP_S
+    "swift_residual_wait_seconds", "Time a step waited for residuals", buckets=_STEP_S
+)
+NET_FIRST_S = Histogram(
+    "swift_net_first_residual_seconds", "From attaching nets to a job's first residual", buckets=_STEP_S
 )
 NET_STEPS = Counter("swift_net_steps_total", "Steps a ControlNet worker served", ["net", "result"])
 NET_STEP_S = Histogram("swift_net_step_seconds", "Time of one net step", ["net"], buckets=_STEP_S)

@@ -15,6 +15,7 @@ class NetReceipt(Message):
     conditioning_scale: float
     guidance_start: float
     guidance_end: float
+    batch: int = 1  # most jobs whose steps it computed in one pass; above 1 the last bits may differ
 
 
 class LoraReceipt(Message):

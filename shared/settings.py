@@ -88,6 +88,9 @@ class Settings(BaseModel):
     heartbeat_s: Seconds = Field(2, description="how often a worker reports itself")
     residual_wait_s: Seconds = Field(30, description="wait for one step's residuals before it is sent again")
     residual_sends: Count = Field(3, description="how often one step is sent before the attempt ends")
+    net_lease_s: Seconds = Field(
+        2, description="a ControlNet worker that is silent this long has lost the step it computes"
+    )
     residual_ttl_s: Count = Field(120, description="expiry of residuals and step requests")
     input_ttl_s: Count = Field(900, description="expiry of embeddings and control images for the nets")
 

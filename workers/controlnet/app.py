@@ -12,11 +12,12 @@ from shared.connections import control_redis, residual_redis
 from shared.messages import Attach
 from shared.queues import ATTACH, make_celery, net_queue
 from shared.settings import read_settings
-from workers.controlnet.nets import Net, load_net
 from workers.controlnet.serve import Server
 from workers.heartbeat import Reporter
+from workers.nets.net import Net, load_net
 from workers.process import choose, prepare_process, start_or_exit, worker_name
 from workers.resident import Residents
+from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
 from workers.weights import find_source
 
@@ -33,7 +34,8 @@ def _load(name: str) -> Net:
 
 
 nets: Residents[Net] = Residents(_load, settings.model_memory_bytes)
-server = Server(served, nets, Transport(residual_redis(settings), settings))
+residual = residual_redis(settings)
+server = Server(served, nets, Steps(residual, settings), Transport(residual, settings))
 
 
 @worker_init.connect
@@ -49,7 +51,7 @@ def _start(sender: Any = None, **_: object) -> None:
         kind="controlnet",
         serves=served,
         loaded=nets.names,
-        doing=server.doing,
+        doing=server.sessions.jobs,
         busy_share=server.busy.share,
     )
     reporter.start()

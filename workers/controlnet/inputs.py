@@ -6,6 +6,10 @@ from collections.abc import Callable, Hashable
 
 from torch import Tensor
 
+from workers.nets.net import Net
+from workers.residuals.messages import StepRequest
+from workers.residuals.transport import Transport
+
 #: A worker serves a few jobs at a time; each has two or three inputs of up to some ten megabytes.
 CAPACITY_BYTES = 512 << 20
 
@@ -13,13 +17,25 @@ CAPACITY_BYTES = 512 << 20
 class Inputs:
     """A cache of tensors by key, bounded in bytes, least recently used out first."""
 
-    def __init__(self, capacity_bytes: int = CAPACITY_BYTES) -> None:
+    def __init__(self, transport: Transport, capacity_bytes: int = CAPACITY_BYTES) -> None:
+        self._transport = transport
         self._capacity_bytes = capacity_bytes
         self._held: OrderedDict[Hashable, Tensor] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
-        """The tensor of ``key``, made at most once per residence."""
+    def of(self, request: StepRequest) -> dict[str, Tensor]:
+        """What the job's prompt became, by name; raises `InputsMissing`."""
+        return {name: self.fetch(key) for name, key in request.inputs.items()}
+
+    def embedded(self, net: Net, image: str, rows: int) -> Tensor:
+        """The control image ``image`` as ``net`` adds it at every step; raises `InputsMissing`."""
+        return self._get((net.name, net.sha256, image, rows), lambda: net.embed(self.fetch(image), rows))
+
+    def fetch(self, key: str) -> Tensor:
+        """A tensor of the residual server; raises `InputsMissing`."""
+        return self._get(key, lambda: self._transport.get_input(key))
+
+    def _get(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)

@@ -1,27 +1,27 @@
-"""The serving loop: take a step request of any job, compute, hand the residuals over one by one."""
+"""The serving loop: take a step of any job, compute, hand the residuals over one by one."""
 
 import logging
 import threading
 import time
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor
+from contextlib import ExitStack
 
 from shared import metrics
 from shared.errors import NetFailed, SwiftError
 from shared.messages import Attach
 from workers.busy import BusyShare
 from workers.controlnet.inputs import Inputs
-from workers.controlnet.nets import Net
+from workers.controlnet.joint import Joint
+from workers.controlnet.passes import Pass
+from workers.controlnet.pulse import Pulse
+from workers.controlnet.sessions import Sessions
+from workers.nets.net import Net
 from workers.resident import Residents
-from workers.residuals.messages import MID, Answer, StepRequest
+from workers.residuals.messages import MID, Answer
+from workers.residuals.steps import Claimed, Steps
 from workers.residuals.transport import Transport
 
 log = logging.getLogger(__name__)
-
-#: A job that sent no step for this long is no session any more.
-SESSION_S = 5.0
 
 
 class Server:
@@ -31,111 +31,130 @@ class Server:
         self,
         names: Sequence[str],
         nets: Residents[Net],
+        steps: Steps,
         transport: Transport,
     ) -> None:
         self.names = list(names)
         self.busy = BusyShare()
+        self.sessions = Sessions()
         self._nets = nets
+        self._steps = steps
         self._transport = transport
         self._worker = ""
-        self._inputs = Inputs()
+        self._inputs = Inputs(transport)
         self._device = threading.Lock()
-        self._seen: dict[str, float] = {}  # job id: when its last step came
+        self._pulse = Pulse(steps)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="serve", daemon=True)
 
     def start(self, worker: str) -> None:
         """Serve in a thread of its own, under the name ``worker``."""
         self._worker = worker
+        self._pulse.start()
         self._thread.start()
 
     def stop(self) -> None:
         """Finish the step at hand and take no more."""
         self._stop.set()
         self._thread.join()
-
-    def doing(self) -> list[str]:
-        """The jobs whose steps came lately."""
-        late = time.time() - SESSION_S
-        return [job_id for job_id, seen in list(self._seen.items()) if seen > late]
+        self._pulse.stop()
 
     def attach(self, message: Attach) -> None:
         """Be ready before the first step: the net loaded, the control image embedded."""
-        with self._nets.use(message.net) as net:
-            self._embedded(net, message.image, message.batch)
+        self.sessions.note(message.job_id, message.net)
+        with self._nets.use(message.net) as net, self._device, self.busy:
+            self._inputs.embedded(net, message.image, message.batch)
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                taken = self._transport.next_step(self.names)
-                if taken is not None:
-                    self.serve(*taken)
+                ticket = self._steps.next(self.names)
+                work = self._steps.claim(ticket) if ticket is not None else None
+                if work is not None:
+                    self.serve([work])
+                elif ticket is not None:
+                    metrics.NET_STEPS.labels(ticket.net, "superseded").inc()
             except Exception:  # nothing that a single request does may end the loop
                 log.exception("a step was dropped")
                 self._stop.wait(0.2)
 
-    def serve(self, request: StepRequest, x: Tensor) -> None:
-        """Answer one request: its residuals, or the error in their place."""
-        if not self._transport.is_current(request):
-            metrics.NET_STEPS.labels(request.net, "superseded").inc()
-            return
+    def serve(self, works: list[Claimed]) -> None:
+        """Answer steps of one net: their residuals, or the error in their place."""
+        held = list(works)
+        with self._pulse:
+            try:
+                self._compute(held)
+            except Exception as error:
+                if len(held) == 1:
+                    self._refuse(held[0], error)
+                    return
+                for work in held:  # one by one, so that a bad step is nobody else's
+                    self.serve([work])
+
+    def _compute(self, held: list[Claimed]) -> None:
+        """``held`` grows by what is claimed on the way."""
         start = time.time()
-        self._seen = {job: at for job, at in self._seen.items() if at > start - SESSION_S}
-        self._seen[request.job_id] = start
-        try:
-            with self._nets.use(request.net) as net:
-                self._compute(net, request, x, start)
-        except Exception as error:
-            log.warning("step failed net=%s step=%d error=%r", request.net, request.step, error)
-            metrics.NET_STEPS.labels(request.net, "failed").inc()
-            code = error.code if isinstance(error, SwiftError) else NetFailed.code
-            refusal = self._head(
-                request, MID, start, "", error=code, detail=f"{type(error).__name__}: {error}"
-            )
-            self._transport.answer(request, refusal, None)
-            return
-        metrics.NET_STEPS.labels(request.net, "served").inc()
-        metrics.NET_STEP_S.labels(request.net).observe(time.time() - start)
-
-    def _compute(self, net: Net, request: StepRequest, x: Tensor, start: float) -> None:
-        image = self._embedded(net, request.inputs["image"], x.shape[0])
-        inputs = {name: self._input(key) for name, key in request.inputs.items() if name != "image"}
-        t = torch.tensor(request.t)
-        sent = 0
-        with self._device, self.busy:
-            for index, residual in net.residuals(x, t, inputs, image, request.scale):
-                sent += self._transport.answer(
-                    request, self._head(request, index, start, net.sha256), residual
-                )
-        metrics.RESIDUAL_BYTES.labels(request.net).inc(sent)
-
-    def _embedded(self, net: Net, image: str, batch: int) -> Tensor:
-        def embed() -> Tensor:
-            pixels = self._input(image)
+        for work in held:
+            self.sessions.note(work.request.job_id, work.part.net)
+        with ExitStack() as stack:
+            passes = [self._pass(stack, held)]
+            for others in self._claim_others(held):
+                held += others
+                passes.append(self._pass(stack, others))
             with self._device, self.busy:
-                return net.embed(pixels, batch)
+                sent = self._hand_over(Joint(passes), start)
+        for work in held:
+            metrics.NET_STEPS.labels(work.part.net, "served").inc()
+            metrics.NET_STEP_S.labels(work.part.net).observe(time.time() - start)
+        metrics.RESIDUAL_BYTES.labels(held[0].part.net).inc(sent)
 
-        return self._inputs.get((net.name, net.sha256, image, batch), embed)
+    def _pass(self, stack: ExitStack, works: Sequence[Claimed]) -> Pass:
+        net = stack.enter_context(self._nets.use(works[0].part.net))
+        with self._device, self.busy:
+            return Pass(net, works, self._inputs)
 
-    def _input(self, key: str) -> Tensor:
-        return self._inputs.get(key, lambda: self._transport.get_input(key))
+    def _claim_others(self, held: Sequence[Claimed]) -> list[list[Claimed]]:
+        """Further nets of the jobs at hand that no other worker was free to take, a list for each pass.
 
-    def _head(
-        self,
-        request: StepRequest,
-        index: int,
-        start: float,
-        sha256: str,
-        error: str | None = None,
-        detail: str = "",
-    ) -> Answer:
+        They are claimed from the first net on, so that sums begin where diffusers' begin. A net that is
+        not loaded is left to others: loading it would delay what is at hand.
+        """
+        loaded, found = set(self._nets.names()), list[list[Claimed]]()
+        for request, part, _ in held:
+            for other in request.parts:
+                if other.position == part.position:
+                    continue
+                claimed = self._steps.claim_part(request, other) if other.net in loaded else None
+                if claimed is None:
+                    break
+                found.append([claimed])
+        return found
+
+    def _hand_over(self, joint: Joint, start: float) -> int:
+        if joint.is_shared:
+            joint.keep(self._steps.current)
+        sent = 0
+        for index in joint.order():
+            for part in joint.residuals(index):
+                answer = self._answer(part.works, index, start)
+                answer = answer.model_copy(update={"batch": part.batch, "hashes": part.hashes})
+                sent += self._transport.answer(part.works[0].request, answer, part.residual)
+        return sent
+
+    def _refuse(self, work: Claimed, error: Exception) -> None:
+        log.warning("step failed net=%s step=%d error=%r", work.part.net, work.request.step, error)
+        metrics.NET_STEPS.labels(work.part.net, "failed").inc()
+        code = error.code if isinstance(error, SwiftError) else NetFailed.code
+        answer = self._answer([work], MID, time.time())
+        refusal = answer.model_copy(update={"error": code, "detail": f"{type(error).__name__}: {error}"})
+        self._transport.answer(work.request, refusal, None)
+
+    def _answer(self, works: Sequence[Claimed], index: int, start: float) -> Answer:
         return Answer(
             index=index,
-            send=request.send,
+            positions=[work.part.position for work in works],
+            send=works[0].request.send,
             start_s=start,
             end_s=time.time(),
             worker=self._worker,
-            net_sha256=sha256,
-            error=error,
-            detail=detail,
         )

@@ -1,13 +1,24 @@
 """What UNet and ControlNet workers say to each other about a step, beside the tensors."""
 
+from pydantic import Field
+
 from shared.contract import Message
 
 #: The index of the mid residual; down residuals are counted from the shallowest, 0.
 MID = -1
 
 
+class Part(Message):
+    """What one net is asked for in a step."""
+
+    position: int  # of the net in the job: the same net may be there twice
+    net: str
+    scale: float  # conditioning_scale
+    image: str  # key of the control image at the residual server
+
+
 class StepRequest(Message):
-    """Please compute ``net`` for one step. Any worker that holds the net can answer it.
+    """Please compute one step. Any worker that holds a part's net can answer that part.
 
     ``send`` counts up when a step is asked for again: older requests are then void.
     """
@@ -17,16 +28,27 @@ class StepRequest(Message):
     ordinal: int  # of the attempt: a later one's turn is never taken back
     step: int
     send: int
-    net: str
-    position: int  # of the net in the job: the same net may be there twice
     t: float  # the scheduler's timestep
-    scale: float  # conditioning_scale
-    inputs: dict[str, str]  # name ("embeddings", "image", …): key at the residual server
+    inputs: dict[str, str]  # name ("embeddings", …): key at the residual server
+    parts: list[Part]  # every net of the step, in the order in which they are summed
+    rows: int  # of the model input
+    stack: str  # steps of one net and one stack may be computed in one pass; empty: alone
 
     @property
     def turn(self) -> str:
         """The address of this very request among all requests of the job."""
         return f"{self.ordinal}:{self.attempt}:{self.step}:{self.send}"
+
+
+class Ticket(Message):
+    """A part of a step, as it waits in its net's queue."""
+
+    job_id: str
+    turn: str
+    net: str
+    position: int
+    rows: int
+    stack: str
 
 
 class Answer(Message):
@@ -36,10 +58,12 @@ class Answer(Message):
     """
 
     index: int
+    positions: list[int]  # of the nets whose residuals it sums, in this order
     send: int  # of the request it answers
     start_s: float
     end_s: float
     worker: str
-    net_sha256: str = ""  # of the weights that made it
+    batch: int = 1  # jobs that were computed in one pass
+    hashes: dict[int, str] = Field(default_factory=dict)  # position: of the weights that made it
     error: str | None = None  # code of the error
     detail: str = ""

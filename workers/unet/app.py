@@ -20,6 +20,7 @@ from workers.heartbeat import Reporter
 from workers.lora.cache import LoraCache
 from workers.process import choose, prepare_process, start_or_exit, worker_name
 from workers.resident import Residents
+from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
 from workers.unet import prefetch
 from workers.unet.draw import draw, is_retryable
@@ -56,7 +57,7 @@ def _send_attach(message: Attach) -> None:
         log.warning("no attachment sent; the net's workers make ready at the first step")
 
 
-redis = control_redis(settings)
+redis, residual = control_redis(settings), residual_redis(settings)
 worker = UNetWorker(
     settings=settings,
     jobs=JobStore(redis, settings),
@@ -68,7 +69,8 @@ worker = UNetWorker(
         settings.lora_wait_s,
     ),
     models=Residents(_load, settings.model_memory_bytes),
-    transport=Transport(residual_redis(settings), settings),
+    steps=Steps(residual, settings),
+    transport=Transport(residual, settings),
     send_attach=_send_attach,
     busy=BusyShare(),
 )

@@ -75,6 +75,7 @@ class Painter:
             scheduler=self._scheduler,
             size=self._size,
             net_hashes=rows.net_hashes,
+            net_batches=rows.net_batches,
             loras=self._loras.receipts(),
         )
         return images, receipt

@@ -1,6 +1,7 @@
 """Writes the receipt: everything that decided the pixels."""
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -20,10 +21,11 @@ def write_receipt(
     *,
     scheduler: Any,
     size: tuple[int, int],
-    net_hashes: dict[str, str],
+    net_hashes: Mapping[int, str],
+    net_batches: Mapping[int, int],
     loras: list[LoraReceipt],
 ) -> Receipt:
-    """The receipt of a finished job; ``net_hashes`` are those of the workers that served it."""
+    """The receipt of a finished job; both mappings are by the net's position in the job."""
     return Receipt(
         **spec.model_dump(include=set(SdxlOptions.model_fields)),
         model=spec.model,
@@ -41,13 +43,14 @@ def write_receipt(
         controlnets=[
             NetReceipt(
                 name=net.name,
-                sha256=net_hashes.get(net.name, ""),
+                sha256=net_hashes.get(position, ""),
                 image=net.image,
                 conditioning_scale=net.conditioning_scale,
                 guidance_start=net.guidance_start,
                 guidance_end=net.guidance_end,
+                batch=net_batches.get(position, 1),
             )
-            for net in spec.controlnets
+            for position, net in enumerate(spec.controlnets)
         ],
         loras=loras,
         lora_loading=spec.lora_loading,

@@ -33,9 +33,14 @@ class Rows:
         self._is_published = False
 
     @property
-    def net_hashes(self) -> dict[str, str]:
-        """sha256 of the weights of each net that has served these rows."""
+    def net_hashes(self) -> dict[int, str]:
+        """By the net's position in the job: sha256 of the weights that have served these rows."""
         return self._nets.hashes
+
+    @property
+    def net_batches(self) -> dict[int, int]:
+        """By the net's position in the job: the most jobs that were computed in one pass with these rows."""
+        return self._nets.batches
 
     def use(self, conditioning: Conditioning) -> None:
         """What these rows attend to from the next step on; the nets are told when they are next asked."""
@@ -85,6 +90,8 @@ class RowMaker:
             job_id=f"{self.job_id}.{name}" if name else self.job_id,
             attempt=self.attempt,
             ordinal=self.ordinal,
+            alone=self.spec.is_exact,
+            steps=self.worker.steps,
             transport=self.worker.transport,
             settings=self.worker.settings,
             timeline=self.timeline,

@@ -8,6 +8,7 @@ from shared.settings import Settings
 from workers.busy import BusyShare
 from workers.lora.cache import LoraCache
 from workers.resident import Residents
+from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
 from workers.unet.models import BaseModel
 from workers.unet.nets import SendAttach
@@ -22,6 +23,7 @@ class UNetWorker:
     images: Bucket
     loras: LoraCache
     models: Residents[BaseModel]
+    steps: Steps
     transport: Transport
     send_attach: SendAttach
     busy: BusyShare

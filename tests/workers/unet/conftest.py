@@ -13,10 +13,11 @@ from shared.messages import Attach
 from shared.settings import Settings
 from tests.tiny_models import EMOJI, make_net, make_pipeline
 from workers.busy import BusyShare
-from workers.controlnet.nets import Net, load_net
 from workers.controlnet.serve import Server
 from workers.lora.cache import LoraCache
+from workers.nets.net import Net, load_net
 from workers.resident import Residents
+from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
 from workers.unet.loading import load_model
 from workers.unet.models import BaseModel
@@ -64,9 +65,9 @@ def make_worker(
 
     def make(*, serve_nets: bool = True, **changes: object) -> UNetWorker:
         settings = servers.model_copy(update=changes)
-        transport = Transport(residual, settings)
+        steps, transport = Steps(residual, settings), Transport(residual, settings)
         served = ["edge", "sd1-net", "sd2-net", "centred-net"]
-        server = Server(served, nets, transport)
+        server = Server(served, nets, Steps(residual, settings), transport)
 
         def attach(message: Attach) -> None:
             if serve_nets:
@@ -86,6 +87,7 @@ def make_worker(
                 settings.lora_wait_s,
             ),
             models=models,
+            steps=steps,
             transport=transport,
             send_attach=attach,
             busy=BusyShare(),

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tests.tiny_models import LAYOUTS, make_net, make_unet
-from workers.controlnet.nets import Net
+from workers.nets.net import Net
 from workers.residuals.messages import MID
 from workers.unet.conditioning import Conditioning
 from workers.unet.seam import decode, encode
@@ -83,7 +83,8 @@ def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: 
             return_dict=False,
         )
         served = Net("net", net)
-        ours = dict(served.residuals(x, t, conditioning.net_inputs, served.embed(image, 2), 0.7))
+        trunk = served.trunk(x, t, conditioning.net_inputs, served.embed(image, 2))
+        ours = {index: served.residual(trunk, index) * 0.7 for index in served.order()}
         given = Given(ours)
         cut = decode(unet, encode(unet, x, t, conditioning), given)
     assert all(torch.equal(ours[i], residual) for i, residual in enumerate(down))

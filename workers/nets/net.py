@@ -4,7 +4,7 @@ The calls are those of ``diffusers.ControlNetModel.forward`` in another order, s
 bit-equal: the trunk runs whole, then the zero convolutions from the mid block up.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -42,13 +42,12 @@ class Net:
         return embedded
 
     @torch.inference_mode()
-    def residuals(
-        self, x: Tensor, t: Tensor, inputs: Mapping[str, Tensor], image: Tensor, scale: float
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Yield (index, residual) from the mid block up to the shallowest.
+    def trunk(self, x: Tensor, t: Tensor, inputs: Mapping[str, Tensor], image: Tensor) -> list[Tensor]:
+        """All that comes before the zero convolutions: skips, shallowest first, and the mid block's output.
 
-        ``x`` is the scaled model input ``(b, c, h/f, w/f)``, ``t`` a scalar, ``inputs`` what the job's
-        prompt became (``embeddings``, ``(b, tokens, d)``), ``image`` what `embed` made of the control image.
+        ``x`` is the scaled model input ``(b, c, h/f, w/f)``, ``t`` a scalar or ``(b,)``, ``inputs`` what the
+        job's prompt became (``embeddings``, ``(b, tokens, d)``), ``image`` what `embed` made of the control
+        image.
         """
         net = self.model
         x = x.to(net.device, net.dtype)
@@ -69,9 +68,19 @@ class Net:
             x = net.mid_block(x, time, encoder_hidden_states=embeddings)
         elif net.mid_block is not None:
             x = net.mid_block(x, time)
-        yield MID, net.controlnet_mid_block(x) * scale
-        for index in reversed(range(len(skips))):
-            yield index, net.controlnet_down_blocks[index](skips[index]) * scale
+        return [*skips, x]
+
+    def order(self) -> list[int]:
+        """The indices of the residuals, deepest first: the mid block's, then up to the shallowest."""
+        return [MID, *reversed(range(len(self.model.controlnet_down_blocks)))]
+
+    @torch.inference_mode()
+    def residual(self, trunk: list[Tensor], index: int) -> Tensor:
+        """The zero convolution of one skip, or of the mid block; not scaled yet."""
+        net = self.model
+        convolution = net.controlnet_mid_block if index == MID else net.controlnet_down_blocks[index]
+        made: Tensor = convolution(trunk[index])  # the mid block's output is the last: MID is -1
+        return made
 
 
 def _embed_sdxl(net: Any, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:

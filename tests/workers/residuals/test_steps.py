@@ -1,0 +1,114 @@
+"""The queues of steps, over a real residual Redis: who may take what, and what can be seen of it."""
+
+import pytest
+from redis import Redis
+
+from shared.settings import Settings
+from tests.workers.unet.net_jobs import Line, ask, make_line, make_nets, spec
+from workers.residuals.steps import Claimed, Steps
+
+
+@pytest.fixture
+def line(residual: Redis, servers: Settings) -> Line:
+    residual.flushall()
+    return make_line(residual, servers)
+
+
+def take(steps: Steps, *nets: str) -> Claimed | None:
+    ticket = steps.next(nets)
+    assert ticket is not None
+    return steps.claim(ticket)
+
+
+def test_steps_of_a_finished_job_are_not_computed(line: Line) -> None:
+    nets = make_nets(line, spec("edge"))
+    ask(nets)
+    nets.close()
+    assert take(line.steps, "edge") is None
+
+
+def test_an_attempt_that_lost_its_job_cannot_take_the_turn_from_its_successor(line: Line) -> None:
+    # Given a second attempt that asks for a step
+    second = make_nets(line, spec("edge"), ordinal=2)
+    ask(second)
+    # When the first one wakes up, asks and closes
+    first = make_nets(line, spec("edge"), ordinal=1)
+    first._job_id = second._job_id
+    ask(first, 7, 8, t=101.0)
+    first.close()
+    # Then only the second one's step is computed
+    claimed = take(line.steps, "edge")
+    assert claimed is not None
+    assert claimed.request.ordinal == 2
+    assert take(line.steps, "edge") is None
+
+
+def test_a_later_step_voids_an_older_request(line: Line) -> None:
+    nets = make_nets(line, spec("edge"))
+    ask(nets, 0)
+    ask(nets, 1, t=481.0)
+    assert take(line.steps, "edge") is None
+    claimed = take(line.steps, "edge")
+    assert claimed is not None
+    assert (claimed.request.step, claimed.request.t) == (1, 481.0)
+
+
+def test_a_part_of_a_step_has_one_worker(line: Line) -> None:
+    ask(make_nets(line, spec("edge"), spec("depth")))
+    other = make_line(line.redis, line.settings).steps
+    mine = take(line.steps, "edge")
+    assert mine is not None
+    edge, depth = mine.request.parts
+    assert other.claim_part(mine.request, edge) is None
+    assert other.claim_part(mine.request, depth) is not None
+    assert take(line.steps, "depth") is None
+
+
+def test_jobs_take_turns_whatever_their_size(line: Line) -> None:
+    # Given a large job and two small ones that wait, and a large one that asks again at once
+    large, small, late = (make_nets(line, spec("edge")) for _ in range(3))
+    for nets in (large, small, late):
+        ask(nets)
+    order = []
+    for _ in range(4):
+        claimed = take(line.steps, "edge")
+        assert claimed is not None
+        order.append(claimed.request.job_id)
+        if claimed.request.job_id == large._job_id:
+            ask(large, claimed.request.step + 1)
+    # Then everybody who waited comes before its second step
+    assert order == [large._job_id, small._job_id, late._job_id, large._job_id]
+
+
+def test_no_net_of_a_worker_waits_behind_another_for_ever(line: Line) -> None:
+    for name in ("edge", "edge", "edge", "depth"):
+        ask(make_nets(line, spec(name)))
+    taken = [take(line.steps, "edge", "depth") for _ in range(3)]
+    assert "depth" in [claimed.part.net for claimed in taken if claimed]
+
+
+def test_everybody_sees_where_a_step_is(line: Line) -> None:
+    short = make_line(line.redis, line.settings.model_copy(update={"net_lease_s": 60})).steps
+    step = ask(make_nets(line, spec("edge")))
+    request = step._request
+    [part] = request.parts
+    assert line.steps.look(request, part) == "queued"
+    ticket = short.next(["edge"])
+    assert ticket is not None
+    assert line.steps.look(request, part) == "lost"
+    assert short.claim(ticket) is not None
+    assert line.steps.look(request, part) == "claimed"
+    line.redis.delete(f"swift:lease:{short.me}")
+    assert line.steps.look(request, part) == "abandoned"
+    line.redis.flushall()
+    assert line.steps.look(request, part) == "lost"
+
+
+def test_the_keys_of_a_job_do_not_grow_with_its_steps(line: Line) -> None:
+    nets = make_nets(line, spec("edge"))
+    counts = []
+    for i in range(4):
+        ask(nets, i)
+        assert take(line.steps, "edge") is not None
+        counts.append(line.redis.dbsize())
+    assert counts == [counts[0]] * 4

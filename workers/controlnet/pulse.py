@@ -1,0 +1,46 @@
+"""Says that the worker lives while it computes, so that a dead one is noticed within a lease."""
+
+import logging
+import threading
+from types import TracebackType
+
+from redis.exceptions import RedisError
+
+from workers.residuals.steps import Steps
+
+log = logging.getLogger(__name__)
+
+
+class Pulse:
+    """``with pulse:`` keeps the worker's claims for as long as the block runs; blocks may be nested."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._depth = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch over the blocks."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._stop.set()
+        self._thread.join()
+
+    def __enter__(self) -> None:
+        self._depth += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._depth -= 1
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._steps.lease_s / 3):
+            if self._depth:
+                try:
+                    self._steps.renew()
+                except RedisError:
+                    log.warning("residual Redis does not answer; the step at hand may be sent again")

@@ -1,0 +1,149 @@
+"""The queues of steps: one per net, from which every worker that holds the net takes, oldest first.
+
+A job has one turn at a time, so first come, first served is a round over all jobs. What waits is a
+small ticket for each net; the step and its latents lie beside the queues once. A ticket is worth
+something only after an atomic claim, so a part of a step has one worker, and everybody can see whether
+that worker still lives. Every key expires.
+"""
+
+import secrets
+from collections.abc import Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from torch import Tensor
+
+from shared import keys
+from shared.settings import Settings
+from workers.residuals.messages import Part, StepRequest, Ticket
+from workers.residuals.wire import pack, unpack
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: One blocking read of a serving loop; between two it can notice that it shall stop.
+POLL_S = 1.0
+#: How far into a queue a pass looks for company.
+DEPTH = 64
+#: Where a part of a step is: `lua/look.lua`.
+Place = Literal["queued", "claimed", "abandoned", "lost"]
+
+
+class Claimed(NamedTuple):
+    """A part of a step in this worker's hands."""
+
+    request: StepRequest
+    part: Part
+    x: Tensor  # the scaled model input, (b, c, h/f, w/f)
+
+
+class Steps:
+    """Both ends of the queues; safe to use from several threads."""
+
+    def __init__(self, redis: "Redis", settings: Settings) -> None:
+        self._redis = redis
+        self._ttl_s = settings.residual_ttl_s
+        self.lease_s = settings.net_lease_s
+        self._turn_script, self._claim_script, self._look_script, self._gather_script = (
+            redis.register_script(_lua(name)) for name in ("turn", "claim", "look", "gather")
+        )
+        self._next = 0
+        self.me = secrets.token_hex(8)  # as a claimant: a worker that starts again is another one
+
+    # --- the UNet worker's end -------------------------------------------------------------------
+
+    def send(self, request: StepRequest, x: Tensor) -> None:
+        """Ask for a step; ``x`` is the scaled model input, ``(b, c, h/f, w/f)``.
+
+        It becomes the job's current turn, older ones are void.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        frame = pack(request.model_dump(), x)
+        take: Any = ["take", request.ordinal, request.turn, self._ttl_s, frame]
+        self._turn_script(keys=_job_keys(request.job_id), args=take, client=pipe)
+        for part in request.parts:
+            pipe.rpush(keys.net_steps(part.net), _ticket(request, part).model_dump_json())
+            pipe.expire(keys.net_steps(part.net), self._ttl_s)
+        pipe.execute()
+
+    def look(self, request: StepRequest, part: Part) -> Place:
+        """Where a part of the step is now."""
+        ticket = _ticket(request, part)
+        turn, _, claims = _job_keys(request.job_id)
+        place: Any = self._look_script(
+            keys=[turn, claims, keys.net_steps(part.net)],
+            args=[request.turn, part.position, ticket.model_dump_json(), _lease("")],
+        )
+        found: Place = place.decode()
+        return found
+
+    def close(self, job_id: str, ordinal: int) -> None:
+        """The attempt needs no more steps: what is still in the queues for it is void."""
+        self._turn_script(keys=_job_keys(job_id), args=["drop", ordinal])
+
+    # --- the ControlNet worker's end -----------------------------------------------------------
+
+    def next(self, nets: Sequence[str]) -> Ticket | None:
+        """The oldest ticket of one of ``nets``, each first in its turn; ``None`` after a short wait."""
+        self._next = (self._next + 1) % len(nets)
+        turned = [*nets[self._next :], *nets[: self._next]]  # BLPOP prefers the first that has something
+        answer: Any = self._redis.blpop([keys.net_steps(net) for net in turned], timeout=POLL_S)
+        return None if answer is None else Ticket.model_validate_json(answer[1])
+
+    def company(self, ticket: Ticket, rows: int) -> list[Ticket]:
+        """Tickets that may be computed in one pass with ``ticket``, of at most ``rows`` rows together."""
+        if not ticket.stack or rows < 1:
+            return []
+        found: Any = self._gather_script(keys=[keys.net_steps(ticket.net)], args=[ticket.stack, rows, DEPTH])
+        return [Ticket.model_validate_json(text) for text in found]
+
+    def claim(self, ticket: Ticket) -> Claimed | None:
+        """Take what a ticket stands for; ``None`` if the job has moved on or another worker has it."""
+        frame: Any = self._claim_script(
+            keys=[*_job_keys(ticket.job_id), _lease(self.me)],
+            args=[ticket.turn, ticket.position, self.me, self._ttl_s, int(self.lease_s * 1000)],
+        )
+        if frame is None:
+            return None
+        head, x = unpack(frame)
+        assert x is not None, "a step carries its latents"
+        request = StepRequest.model_validate(head)
+        part = next(part for part in request.parts if part.position == ticket.position)
+        return Claimed(request, part, x)
+
+    def claim_part(self, request: StepRequest, part: Part) -> Claimed | None:
+        """Take another part of a step at hand, out of turn."""
+        return self.claim(_ticket(request, part))
+
+    def renew(self) -> None:
+        """Say that this worker lives: its claims hold for another lease."""
+        self._redis.set(_lease(self.me), 1, px=int(self.lease_s * 1000))
+
+    def current(self, requests: Sequence[StepRequest]) -> list[bool]:
+        """For each, whether its job still waits for exactly this request."""
+        turns: Any = self._redis.mget([_job_keys(request.job_id)[0] for request in requests])
+        return [turn == request.turn.encode() for turn, request in zip(turns, requests, strict=True)]
+
+
+def _lua(name: str) -> str:
+    return resources.files("workers.residuals").joinpath(f"lua/{name}.lua").read_text()
+
+
+def _ticket(request: StepRequest, part: Part) -> Ticket:
+    return Ticket(
+        job_id=request.job_id,
+        turn=request.turn,
+        net=part.net,
+        position=part.position,
+        rows=request.rows,
+        stack=request.stack,
+    )
+
+
+def _job_keys(job_id: str) -> list[str]:
+    """A string, its current turn; a string, the step and its latents; a hash, who computes which part."""
+    return [f"swift:turn:{job_id}", f"swift:step:{job_id}", f"swift:claims:{job_id}"]
+
+
+def _lease(worker: str) -> str:
+    return f"swift:lease:{worker}"

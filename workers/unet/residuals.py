@@ -1,0 +1,130 @@
+"""The residuals of one step, taken as they come and summed over the nets as diffusers sums them."""
+
+import time
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from shared import metrics
+from shared.errors import InputsMissing, NetFailed, ResidualTimeout, SwiftError
+from workers.residuals.messages import MID, Answer, Part, StepRequest
+
+if TYPE_CHECKING:
+    from workers.unet.nets import Nets
+
+#: One wait for residuals; after it somebody looks whether their workers live, and whether the job does.
+SLICE_S = 0.5
+#: Shorter waits are not worth a bar in the timeline.
+WAIT_SHOWN_S = 0.0005
+#: A ticket is in no queue and in no hands for the moment between two commands of its worker.
+LOOKS = 2
+
+
+class StepResiduals:
+    """What the decoder asks for: see `workers.unet.seam.Residuals`."""
+
+    def __init__(self, nets: "Nets", request: StepRequest, x: Tensor) -> None:
+        self._nets = nets
+        self._request = request
+        self._x = x
+        self._got: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the nets it sums
+        self._spans: dict[tuple[int, ...], list[Answer]] = {}
+        self._missed = 0  # looks in a row that found a part nowhere
+        nets.steps.send(request, x)
+        self._sent_at = time.monotonic()
+
+    def mid(self) -> Tensor:
+        """The sum of the nets' mid residuals."""
+        return self._sum(MID)
+
+    def down(self, index: int) -> Tensor:
+        """The sum of the nets' residuals of skip ``index``, counted from the shallowest."""
+        return self._sum(index)
+
+    def finish(self) -> None:
+        """Note when each net worked."""
+        by_position = {part.position: part.net for part in self._request.parts}
+        for positions, answers in self._spans.items():
+            self._nets.timeline.add(
+                "net " + " + ".join(by_position[position] for position in positions),
+                min(answer.start_s for answer in answers),
+                max(answer.end_s for answer in answers),
+                answers[-1].worker,
+            )
+
+    def _sum(self, index: int) -> Tensor:
+        start = time.time()
+        while (total := self._joined(index)) is None:
+            self._receive(index)
+        end = time.time()
+        if end - start > WAIT_SHOWN_S:
+            self._nets.timeline.add("wait", start, end)
+        self._got.pop(index)
+        return total.to(self._x.device, self._x.dtype)
+
+    def _joined(self, index: int) -> Tensor | None:
+        """``(r0 + r1) + r2`` from single residuals and from sums that begin with the first net."""
+        got = self._got.get(index, {})
+        waiting = [part.position for part in self._request.parts]
+        total: Tensor | None = None
+        while waiting:
+            fitting = [key for key in got if key == tuple(waiting[: len(key)])]
+            if not fitting:
+                return None
+            longest = max(fitting, key=len)
+            total = got[longest] if total is None else total + got[longest]
+            waiting = waiting[len(longest) :]
+        return total
+
+    def _receive(self, index: int) -> None:
+        nets = self._nets
+        nets.check()
+        start = time.monotonic()
+        left = nets.settings.residual_wait_s - (start - self._sent_at)
+        answers = nets.transport.receive(self._request, min(max(left, 0.0), SLICE_S))
+        for answer, residual in answers:
+            if residual is None:
+                if answer.send == self._request.send:  # else it is of a request that was sent again
+                    self._refused(answer)
+                continue
+            positions = tuple(answer.positions)
+            self._got.setdefault(answer.index, {}).setdefault(positions, residual)
+            self._spans.setdefault(positions, []).append(answer)
+            nets.note(answer)
+        metrics.RESIDUAL_WAIT_S.observe(time.monotonic() - start)
+        if not answers:
+            self._look(index)
+
+    def _look(self, index: int) -> None:
+        """Nothing came: is everybody still at work?"""
+        late = time.monotonic() - self._sent_at > self._nets.settings.residual_wait_s
+        came = {position for positions in self._got.get(index, {}) for position in positions}
+        for part in self._request.parts:
+            if part.position in came:
+                continue
+            place = self._nets.steps.look(self._request, part)
+            self._missed = self._missed + 1 if place == "lost" else 0
+            if late or place == "abandoned" or self._missed >= LOOKS:
+                self._send_again(self._timeout(part))
+                return
+
+    def _timeout(self, part: Part) -> ResidualTimeout:
+        return ResidualTimeout(part.net, self._request.step, time.monotonic() - self._sent_at)
+
+    def _refused(self, answer: Answer) -> None:
+        if answer.error == InputsMissing.code:
+            self._send_again(InputsMissing(answer.detail))
+            return
+        net = next(part.net for part in self._request.parts if part.position == answer.positions[0])
+        step = self._request.step
+        raise NetFailed(f"ControlNet {net!r} failed at step {step} on {answer.worker}: {answer.detail}")
+
+    def _send_again(self, why: SwiftError) -> None:
+        """Ask for the whole step anew; residuals that have come stay: they are the same bits."""
+        send = self._request.send + 1
+        if send >= self._nets.settings.residual_sends:
+            raise why
+        self._nets.publish_again()
+        self._request = self._request.model_copy(update={"send": send})
+        self._nets.steps.send(self._request, self._x)
+        self._missed, self._sent_at = 0, time.monotonic()
