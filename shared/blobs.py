@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import boto3
@@ -106,15 +105,6 @@ class Bucket:
         with translated(key):
             answer = self.client.get_object(Bucket=self.name, Key=key)
         return answer["ContentLength"], answer["Body"]
-
-    def download(self, key: str, path: Path, *, etag: str) -> None:
-        """Write exactly the version ``etag`` to ``path``; raises `BlobChanged` when it is another."""
-        with translated(key):
-            answer = self.client.get_object(Bucket=self.name, Key=key, IfMatch=f'"{etag}"')
-            with path.open("r+b" if path.exists() else "wb") as file:
-                for chunk in answer["Body"].iter_chunks(1 << 20):
-                    file.write(chunk)
-                file.truncate()
 
     def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
         """Bytes ``start`` to ``stop`` of exactly the version ``etag``; `BlobChanged` when it is another.

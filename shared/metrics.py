@@ -31,12 +31,21 @@ NET_FIRST_S = Histogram(
 NET_STEPS = Counter("swift_net_steps_total", "Steps a ControlNet worker served", ["net", "result"])
 NET_STEP_S = Histogram("swift_net_step_seconds", "Time of one net step", ["net"], buckets=_STEP_S)
 RESIDUAL_BYTES = Counter("swift_residual_bytes_total", "Residuals sent", ["net"])
-LORA_CACHE = Counter("swift_lora_cache_total", "LoRA look-ups", ["result"])
-LORA_CACHE_BYTES = Gauge("swift_lora_cache_bytes", "Bytes in this host's LoRA cache")
+LORA_LOOKUPS = Counter(
+    "swift_lora_lookups_total", "LoRAs of jobs, by the nearest place that had them", ["tier"]
+)
+LORA_PREFETCHES = Counter("swift_lora_prefetches_total", "LoRAs asked for ahead of their jobs", ["result"])
+LORA_EVICTIONS = Counter("swift_lora_evictions_total", "LoRAs that gave way to others", ["tier"])
+LORA_CACHE_BYTES = Gauge("swift_lora_cache_bytes", "Bytes of LoRAs at hand: disk is the host's", ["tier"])
+LORA_FETCHED_BYTES = Counter("swift_lora_fetched_bytes_total", "Bytes of LoRAs that came from S3")
 LORA_FETCH_S = Histogram("swift_lora_fetch_seconds", "S3 to disk", buckets=_JOB_S)
+LORA_PARSE_S = Histogram("swift_lora_parse_seconds", "Disk to memory", buckets=_STEP_S)
 LORA_PATCH_S = Histogram("swift_lora_patch_seconds", "Loop blocked by patching", buckets=_STEP_S)
+LORA_WAIT_S = Histogram("swift_lora_wait_seconds", "Loop blocked by a LoRA at its bound", buckets=_JOB_S)
 LORA_LATE_STEPS = Histogram(
-    "swift_lora_late_steps", "Steps drawn before a LoRA took effect", buckets=(0, 1, 2, 5, 10, 20)
+    "swift_lora_late_steps",
+    "Steps of a job before the last of its LoRAs took effect",
+    buckets=(0, 1, 2, 5, 10, 20),
 )
 
 

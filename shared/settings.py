@@ -95,6 +95,9 @@ class Settings(BaseModel):
     input_ttl_s: Count = Field(900, description="expiry of embeddings and control images for the nets")
 
     lora_cache_bytes: Count = Field(10 << 30, description="bound of a host's LoRA disk cache")
+    lora_memory_bytes: int = Field(
+        2 << 30, ge=0, description="bound of the parsed LoRAs that a UNet worker keeps in memory"
+    )
     lora_wait_s: Seconds = Field(60, description="wait for a LoRA at its bound before the attempt ends")
     max_lora_bytes: Count = Field(2 << 30, description="largest LoRA file that is accepted")
 

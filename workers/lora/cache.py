@@ -6,140 +6,190 @@ A file's name says which version of which object it is, so a cached file is serv
 import hashlib
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, NamedTuple
 
-from shared.blobs import BlobChanged, Bucket
-from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound, SwiftError, Unavailable
+from shared import metrics
+from shared.blobs import BlobChanged
+from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound, SwiftError
 from shared.loras import lora_key
-from shared.metrics import LORA_CACHE, LORA_CACHE_BYTES, LORA_FETCH_S
 from shared.specs import LoraRef
-from workers.lora.folder import PART, WHOLE, Folder
+from workers.lora.folder import DISK_FULL, WHOLE, Folder
+from workers.lora.part import Part
+from workers.lora.patience import Patience
+from workers.lora.transfer import RANGE_BYTES, Source, Transfer
 
 log = logging.getLogger(__name__)
 
-#: Between two looks at what another thread or process holds.
-_POLL_S = 0.02
-_FIRST_RETRY_S = 0.1
-_LAST_RETRY_S = 2.0
+
+#: Where a LoRA of a job was found.
+Tier = Literal["memory", "disk", "s3"]
+
+
+class CachedLora(NamedTuple):
+    """A pinned file: the sha256 its bytes had when they arrived, and where it was when it was asked for."""
+
+    path: Path
+    sha256: str
+    tier: Tier
 
 
 class LoraCache:
     """One folder, shared by every `LoraCache` of the host that is given it."""
 
-    def __init__(self, root: Path, capacity_bytes: int, bucket: Bucket, wait_s: float) -> None:
-        self._folder = Folder(root, capacity_bytes)
-        self._bucket = bucket
+    def __init__(
+        self,
+        root: Path,
+        capacity_bytes: int,
+        source: Source,
+        wait_s: float,
+        *,
+        range_bytes: int = RANGE_BYTES,
+    ) -> None:
+        self.folder = Folder(root, capacity_bytes)
+        self._source = source
         self._wait_s = wait_s
+        self._range_bytes = range_bytes
+
+    def version(self, ref: LoraRef) -> str:
+        """What names exactly these bytes, in file names and elsewhere."""
+        bucket = hashlib.sha256(self._source.name.encode()).hexdigest()[:8]
+        etag = ref.etag
+        if not re.fullmatch(r"[\w.-]{1,38}", etag, re.ASCII):  # as long as S3's own, and safe in a file name
+            etag = hashlib.sha256(etag.encode()).hexdigest()[:38]
+        return f"{lora_key(ref.name).removesuffix(WHOLE)}@{bucket}@{etag}"
 
     @contextmanager
-    def open(self, ref: LoraRef, *, wait_s: float | None = None) -> Iterator[Path]:
+    def open(self, ref: LoraRef, patience: Patience | None = None) -> Iterator[CachedLora]:
         """Wait for the whole file and pin it: a file being read outlives any eviction.
 
-        Raises `LoraGone`, `InvalidLora` (it can never fit), and `LoraUnavailable` after ``wait_s``.
+        Raises `LoraGone`, `InvalidLora` (it can never fit, or is damaged in S3), and `LoraUnavailable` when
+        the patience ends.
         """
-        path = self._path(ref)
-        pin = self._pin(ref, path, time.monotonic() + (self._wait_s if wait_s is None else wait_s))
+        pin, cached = self._pin(ref, patience or Patience(ref.name, self._wait_s))
         try:
-            yield path
+            yield cached
         finally:
             os.close(pin)
 
     def prefetch(self, ref: LoraRef) -> None:
         """Have the file here when a job asks for it. A failure is counted: the job will meet it itself."""
         try:
-            with self.open(ref):
-                pass
+            with self.open(ref) as cached:
+                result = "present" if cached.tier == "disk" else "fetched"
         except (SwiftError, OSError) as error:
-            LORA_CACHE.labels("prefetch_failed").inc()
+            result = "failed"
             log.info("lora prefetch failed", extra={"lora": ref.name, "error": str(error)})
+        metrics.LORA_PREFETCHES.labels(result).inc()
+
+    def discard(self, cached: CachedLora) -> None:
+        """Remove a damaged file, unless somebody else reads it."""
+        log.warning("cached lora is damaged", extra={"file": cached.path.name})
+        self.folder.remove_idle(cached.path)
 
     def used_bytes(self) -> int:
         """Bytes in the folder, of finished files and of those on their way."""
-        return self._folder.used_bytes()
+        return self.folder.used_bytes()
 
     def check(self) -> None:
         """Assert what holds at any moment; for tests."""
-        self._folder.check()
+        self.folder.check()
 
-    def _path(self, ref: LoraRef) -> Path:
-        version = "\0".join((self._bucket.name, lora_key(ref.name), ref.etag))
-        return self._folder.root / (hashlib.sha256(version.encode()).hexdigest() + WHOLE)
-
-    def _pin(self, ref: LoraRef, path: Path, deadline: float) -> int:
-        """A file descriptor that pins ``path`` until it is closed; fetches the file if need be."""
-        result = "hit"
+    def _pin(self, ref: LoraRef, patience: Patience) -> tuple[int, CachedLora]:
+        """A file descriptor that pins the file until it is closed; fetches the file if need be."""
+        stem = self.version(ref)
+        tier: Tier = "disk"
         while True:
-            pin = self._folder.pin(path)
-            if pin is not None and os.fstat(pin).st_size != ref.size_bytes:
-                log.warning("cached lora has a wrong size", extra={"lora": ref.name, "file": path.name})
-                os.close(pin)
-                self._folder.remove_idle(path)
-                pin = None
-            if pin is None and not path.exists():
-                result = "miss"
-                pin = self._fetch(ref, path, deadline)
-            if pin is not None:
-                LORA_CACHE.labels(result).inc()
-                return pin
-            _pause(ref, deadline, "another thread or process is at it")
+            path = self.folder.find(stem)
+            if path is None:
+                tier = "s3"
+                fetched = self._fetch(ref, stem, patience)
+                if fetched is not None:
+                    return fetched
+            else:
+                pin = self._pin_whole(ref, path)
+                if pin is not None:
+                    return pin, CachedLora(path, sha256_of(path), tier)
+                if not path.exists():
+                    continue
+            patience.pause("another thread or process is at it")
 
-    def _fetch(self, ref: LoraRef, path: Path, deadline: float) -> int | None:
+    def _pin_whole(self, ref: LoraRef, path: Path) -> int | None:
+        """Pin a file; None if that must wait, or if it was cut short and has therefore been removed."""
+        pin = self.folder.pin(path)
+        if pin is not None and os.fstat(pin).st_size != ref.size_bytes:
+            log.warning("cached lora has a wrong size", extra={"lora": ref.name, "file": path.name})
+            os.close(pin)
+            self.folder.remove_idle(path)
+            return None
+        return pin
+
+    def _fetch(self, ref: LoraRef, stem: str, patience: Patience) -> tuple[int, CachedLora] | None:
         """Fetch the file and pin it; None if another thread or process is at it, or was faster."""
-        if not 0 < ref.size_bytes <= self._folder.capacity_bytes:
+        needed_bytes = Part.total_bytes(ref.size_bytes, self._range_bytes)
+        if not 0 < needed_bytes <= self.folder.capacity_bytes:
             raise InvalidLora(
-                f"LoRA {ref.name!r} has {ref.size_bytes} bytes;"
-                f" this worker's cache takes files of 1 to {self._folder.capacity_bytes} bytes"
+                f"LoRA {ref.name!r} has {ref.size_bytes} bytes and needs {needed_bytes} to be fetched;"
+                f" this worker's cache takes 1 to {self.folder.capacity_bytes}"
             )
-        claim = self._folder.claim(path)
+        claim = self.folder.claim(stem)
         if claim is None:
             return None
+        part = None
         try:
-            self._reserve(ref, claim, deadline)
-            self._download(ref, path.with_suffix(PART), deadline)
-            self._folder.publish(claim, path)
-        except BaseException:
-            self._folder.give_up(claim, path)
+            self._reserve(ref, claim, needed_bytes, patience)
+            part = Part(claim, ref.size_bytes, self._range_bytes)
+            sha256 = self._download(ref, part, patience)
+            part.finish()
+            path = self.folder.publish(claim, stem, sha256)
+        except BaseException as error:
+            if isinstance(error, LoraUnavailable) and part is not None and part.is_begun:
+                self.folder.leave(claim)
+            else:
+                self.folder.give_up(claim, stem)
             raise
         finally:
-            LORA_CACHE_BYTES.set(self.used_bytes())
-        return claim
+            metrics.LORA_CACHE_BYTES.labels("disk").set(self.used_bytes())
+        return claim, CachedLora(path, sha256, "s3")
 
-    def _reserve(self, ref: LoraRef, claim: int, deadline: float) -> None:
-        try:
-            while (removed := self._folder.reserve(claim, ref.size_bytes)) is None:
-                _pause(ref, deadline, "the cache is full of files in use")
-        except OSError as error:
-            raise LoraUnavailable(f"LoRA {ref.name!r}: no disk space for {ref.size_bytes} bytes") from error
-        LORA_CACHE.labels("evicted").inc(len(removed))
+    def _reserve(self, ref: LoraRef, claim: int, needed_bytes: int, patience: Patience) -> None:
+        while True:
+            obstacle = "the cache is full of files in use"
+            try:
+                removed = self.folder.reserve(claim, needed_bytes)
+            except OSError as error:
+                if error.errno not in DISK_FULL:
+                    raise LoraUnavailable(f"LoRA {ref.name!r}: no place on the disk: {error}") from error
+                removed, obstacle = None, "the disk is full"
+            if removed is not None:
+                break
+            patience.pause(obstacle)
+        metrics.LORA_EVICTIONS.labels("disk").inc(sum(path.suffix == WHOLE for path in removed))
 
-    def _download(self, ref: LoraRef, part: Path, deadline: float) -> None:
+    def _download(self, ref: LoraRef, part: Part, patience: Patience) -> str:
+        """Fetch exactly the version the job was accepted with; returns its sha256."""
         start = time.monotonic()
-        pause_s = _FIRST_RETRY_S
-        while not self._downloaded(ref, part):
-            _pause(ref, deadline, "S3 does not answer", pause_s)
-            pause_s = min(2 * pause_s, _LAST_RETRY_S)
-        LORA_FETCH_S.observe(time.monotonic() - start)
-
-    def _downloaded(self, ref: LoraRef, part: Path) -> bool:
-        """Write exactly the version the job was accepted with; False if S3 may do better next time."""
         try:
-            self._bucket.download(lora_key(ref.name), part, etag=ref.etag)
+            sha256 = Transfer(self._source, lora_key(ref.name), ref.etag, part, patience).run()
         except (NotFound, BlobChanged) as error:
             verb = "deleted" if isinstance(error, NotFound) else "replaced"
             raise LoraGone(
                 f"LoRA {ref.name!r} was {verb} after the job was accepted; submit it again"
             ) from error
-        except Unavailable as error:
-            log.warning("lora download failed", extra={"lora": ref.name, "error": str(error)})
-            return False
-        return part.stat().st_size == ref.size_bytes
+        metrics.LORA_FETCH_S.observe(time.monotonic() - start)
+        return sha256
 
 
-def _pause(ref: LoraRef, deadline: float, why: str, pause_s: float = _POLL_S) -> None:
-    """Sleep; raises `LoraUnavailable` instead when that would outlast the deadline."""
-    if time.monotonic() + pause_s > deadline:
-        raise LoraUnavailable(f"LoRA {ref.name!r} did not arrive in time: {why}")
-    time.sleep(pause_s)
+def is_damaged(path: Path) -> bool:
+    """Whether a whole file's bytes are no longer what they were when they arrived."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() != sha256_of(path)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 that a whole file's bytes had when they arrived; its name says it."""
+    return path.name.removesuffix(WHOLE).rpartition("@")[2]

@@ -46,6 +46,12 @@ class LoraWeights:
     unet: dict[str, LowRank]
     text_encoder: dict[str, LowRank]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all factors."""
+        changes = (*self.unet.values(), *self.text_encoder.values())
+        return sum(change.a.nbytes + change.b.nbytes for change in changes)
+
 
 def read_lora(path: Path, unet: nn.Module, text_encoder: nn.Module | None) -> LoraWeights:
     """Parse a safetensors file; raises `InvalidLora` unless every tensor in it can be used."""

@@ -1,20 +1,32 @@
 """A bounded folder of whole files, shared by every process of a host that opens it.
 
-The folder is the whole truth: a file's size counts against the bound, its modification time is its
-last use, a shared lock on it is a pin. A file that is being written is a ``.part``, locked by who
-writes it, and as large as it will be from before its first byte on; a ``.part`` that nobody locks is
-a dead process's and may go.
+The folder is the whole truth: a file's name says what it is (``STEM@SHA256.safetensors``), its size counts
+against the bound, its modification time is its last use, a shared lock on it is a pin. A file that is
+being written is a ``STEM.part``, locked by who writes it, and as large as it will be from before its first
+byte on; a ``.part`` that nobody locks is a dead process's: it may be taken over, and it may go.
 """
 
+import errno
 import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from workers.lora import locks
 
 WHOLE = ".safetensors"
 PART = ".part"
+#: What a disk says that could take the file if there were less on it.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Entry(NamedTuple):
+    """A file as it lies in the folder."""
+
+    path: Path
+    size_bytes: int
+    used_ns: int  # its last use, since the epoch
 
 
 class Folder:
@@ -23,7 +35,10 @@ class Folder:
     def __init__(self, root: Path, capacity_bytes: int) -> None:
         self.root = root
         self.capacity_bytes = capacity_bytes
-        root.mkdir(parents=True, exist_ok=True)
+
+    def find(self, stem: str) -> Path | None:
+        """The whole file of that stem."""
+        return next((entry.path for entry in self.entries(f"{stem}@") if entry.path.suffix == WHOLE), None)
 
     def pin(self, path: Path) -> int | None:
         """A file descriptor that keeps the file from removal until it is closed; None if that must wait."""
@@ -32,55 +47,87 @@ class Folder:
             touch(fd)
         return fd
 
-    def claim(self, path: Path) -> int | None:
-        """The right to write ``path``: its locked ``.part``. None if somebody has it, or has written."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(PART)
-        fd = locks.take(part, create=True)
-        if fd is not None and path.exists():
-            self.give_up(fd, path)
+    def claim(self, stem: str) -> int | None:
+        """The right to write a file: its locked ``.part``. None if somebody has it, or has written."""
+        fd = locks.take(self._part(stem), create=True)
+        if fd is not None and self.find(stem):
+            self.give_up(fd, stem)
             return None
         return fd
 
-    def give_up(self, fd: int, path: Path) -> None:
+    def give_up(self, fd: int, stem: str) -> None:
         """Drop a claim and what was written under it."""
-        path.with_suffix(PART).unlink(missing_ok=True)
+        self._part(stem).unlink(missing_ok=True)
+        os.close(fd)
+
+    def leave(self, fd: int) -> None:
+        """Let go of a claim, and leave what has been written to whoever claims it next."""
         os.close(fd)
 
     def reserve(self, fd: int, size_bytes: int) -> list[Path] | None:
         """Make the claimed ``.part`` as large as the file will be; returns what was removed for it.
 
-        None, and nothing removed, if there is no room. Raises `OSError` when the disk itself is full.
+        A part of that size, which a dead process left, is kept as it is. None, and nothing removed, if
+        there is no room. Raises `OSError` when the disk takes less than the bound, even without idle files.
         """
-        os.ftruncate(fd, 0)  # what a killed process left
         with locks.holding(self._guard):
-            removed = self._make_room(size_bytes)
-            if removed is not None:
-                os.posix_fallocate(fd, 0, size_bytes)
+            if os.fstat(fd).st_size == size_bytes:
+                return []
+            os.ftruncate(fd, 0)
+            removed = self._make_room(self.used_bytes() + size_bytes - self.capacity_bytes)
+            while removed is not None and not _is_allocated(fd, size_bytes):
+                more = self._make_room(1)
+                if not more:
+                    raise OSError(errno.ENOSPC, "the disk is full")
+                removed += more
             return removed
 
-    def publish(self, fd: int, path: Path) -> None:
-        """Let the finished ``.part`` appear as ``path``; the claim becomes a pin.
+    def publish(self, fd: int, stem: str, sha256: str) -> Path:
+        """Let the finished ``.part`` appear as a whole file; the claim becomes a pin.
 
         Removals wait outside, so that nobody comes between.
         """
+        path = self.root / f"{stem}@{sha256}{WHOLE}"
         os.fsync(fd)
         with locks.holding(self._guard):
-            path.with_suffix(PART).replace(path)
+            self._part(stem).replace(path)
             locks.share(fd)
             touch(fd)
+        return path
 
-    def remove_idle(self, path: Path) -> None:
-        """Remove a file unless it is pinned."""
+    def remove_idle(self, path: Path) -> bool:
+        """Remove a file unless it is pinned; returns whether it is gone."""
         with locks.holding(self._guard):
             fd = locks.take(path)
             if fd is not None:
                 path.unlink()
                 os.close(fd)
+        return not path.exists()
+
+    def is_pinned(self, path: Path) -> bool:
+        """Whether somebody reads or writes the file right now."""
+        fd = locks.take(path)
+        if fd is not None:
+            os.close(fd)
+        return fd is None and path.exists()
 
     def used_bytes(self) -> int:
         """Bytes of all files, finished or not."""
-        return sum(size for _, size, _ in self._files())
+        return sum(entry.size_bytes for entry in self.entries())
+
+    def entries(self, prefix: str = "") -> list[Entry]:
+        """Every file that counts, finished or not, whose name begins so."""
+        self.root.mkdir(parents=True, exist_ok=True)  # an operator may have removed it
+        entries = []
+        with os.scandir(self.root) as files:
+            for file in files:
+                if file.name.startswith(prefix) and file.name.endswith((WHOLE, PART)):
+                    try:
+                        stat = file.stat()
+                    except FileNotFoundError:
+                        continue
+                    entries.append(Entry(self.root / file.name, stat.st_size, stat.st_mtime_ns))
+        return entries
 
     def check(self) -> None:
         """Assert what holds at any moment; for tests."""
@@ -96,38 +143,41 @@ class Folder:
         """Held while room is counted or made, and while files appear."""
         return self.root / "lock"
 
-    def _make_room(self, size_bytes: int) -> list[Path] | None:
-        """Remove the least recently used idle files until ``size_bytes`` fit; none if they cannot."""
-        files = self._files()
-        surplus = sum(size for _, size, _ in files) + size_bytes - self.capacity_bytes
+    def _part(self, stem: str) -> Path:
+        return self.root / (stem + PART)
+
+    def _make_room(self, surplus_bytes: int) -> list[Path] | None:
+        """Remove the least recently used idle files, that many bytes of them; none if they are too few."""
         victims: list[Path] = []
         with ExitStack() as taken:
             # Dead processes' parts first, then by last use.
-            for path, size, _ in sorted(files, key=lambda file: (file[0].suffix != PART, file[2])):
-                if surplus <= 0:
+            for path, size_bytes, _ in sorted(
+                self.entries(), key=lambda e: (e.path.suffix != PART, e.used_ns)
+            ):
+                if surplus_bytes <= 0:
                     break
                 fd = locks.take(path)
                 if fd is not None:
                     taken.callback(os.close, fd)
                     victims.append(path)
-                    surplus -= size
-            if surplus > 0:
+                    surplus_bytes -= size_bytes
+            if surplus_bytes > 0:
                 return None
             for path in victims:
-                path.unlink()
+                path.unlink(missing_ok=True)
         return victims
 
-    def _files(self) -> list[tuple[Path, int, int]]:
-        """Path, bytes and last use of every file that counts."""
-        files = []
-        for path in self.root.iterdir():
-            if path.suffix in (WHOLE, PART):
-                try:
-                    stat = path.stat()
-                except FileNotFoundError:
-                    continue
-                files.append((path, stat.st_size, stat.st_mtime_ns))
-        return files
+
+def _is_allocated(fd: int, size_bytes: int) -> bool:
+    """Take the disk space; False, and none taken, if the disk is full."""
+    try:
+        os.posix_fallocate(fd, 0, size_bytes)
+    except OSError as error:
+        os.ftruncate(fd, 0)
+        if error.errno not in DISK_FULL:
+            raise
+        return False
+    return True
 
 
 def touch(fd: int) -> None:

@@ -4,14 +4,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.errors import LoraUnavailable
+from shared import metrics
+from shared.errors import InvalidLora, LoraUnavailable
 from shared.specs import LoraRef
-from workers.lora.cache import LoraCache
+from workers.lora.cache import LoraCache, Tier, is_damaged
 from workers.lora.files import LoraWeights
+from workers.lora.memory import LoraMemory
+from workers.lora.patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -25,19 +28,41 @@ class LoadSpan(NamedTuple):
 
 
 class LoraLoad:
-    """Fetches and parses in a thread of its own, from construction on."""
+    """Fetches and parses in a thread of its own, from construction until `close`.
 
-    def __init__(self, ref: LoraRef, cache: LoraCache, read: Callable[[Path], LoraWeights]) -> None:
+    It goes on trying for as long as the job wants it: the loop decides how long that is.
+    """
+
+    def __init__(
+        self,
+        ref: LoraRef,
+        cache: LoraCache,
+        memory: LoraMemory,
+        *,
+        model: str,
+        read: Callable[[Path], LoraWeights],
+        keep: Callable[[LoraWeights], None],
+    ) -> None:
+        """``read`` parses a file; ``keep`` makes the model ready for its patch, so that the loop need not."""
         self.spans: list[LoadSpan] = []
-        self._ref = ref
+        self._ref, self._cache, self._memory = ref, cache, memory
+        self._tier: Tier = "memory"
+        self._key = f"{model}@{cache.version(ref)}"
+        self._read, self._keep = read, keep
+        self._patience = Patience(ref.name)
         self._settled = threading.Event()
+        self._closed = threading.Event()
         self._weights: LoraWeights | None = None
         self._error: BaseException | None = None
-        threading.Thread(target=self._load, args=[cache, read], name=f"lora {ref.name}", daemon=True).start()
+        threading.Thread(target=self._run, name=f"lora {ref.name}", daemon=True).start()
 
     def ready(self) -> bool:
         """Whether `wait` returns, or raises the load's error, at once."""
         return self._settled.is_set()
+
+    def failed(self) -> bool:
+        """Whether it has ended without weights."""
+        return self._error is not None
 
     def settle(self, timeout_s: float) -> bool:
         """Wait until the load has ended, well or badly; returns whether it has."""
@@ -46,27 +71,58 @@ class LoraLoad:
     def wait(self, timeout_s: float) -> LoraWeights:
         """The parsed file; raises what the load raised, or `LoraUnavailable` when it still runs."""
         if not self.settle(timeout_s):
-            raise LoraUnavailable(f"LoRA {self._ref.name!r} did not arrive within {timeout_s:.1f} s")
+            raise LoraUnavailable(
+                f"LoRA {self._ref.name!r} did not arrive in time: {self._patience.obstacle}"
+            )
         if self._error is not None:
             raise self._error
         assert self._weights is not None
         return self._weights
 
-    def _load(self, cache: LoraCache, read: Callable[[Path], LoraWeights]) -> None:
+    def close(self) -> None:
+        """The job needs it no more: what has not arrived is not waited for, what has may be dropped."""
+        self._patience.end()
+        self._closed.set()
+
+    def _run(self) -> None:
+        start = time.time()
         try:
-            self._weights = self._fetch_and_parse(cache, read)
+            with self._memory.use(self._key, self._make) as self._weights:
+                if self._tier == "memory":
+                    self._found("memory", start)
+                with self._span("keep"):
+                    self._keep(self._weights)
+                metrics.LORA_LOOKUPS.labels(self._tier).inc()
+                self._settled.set()
+                self._closed.wait()
         except BaseException as error:  # raised again by `wait`, in the job's own thread
             self._error = error
+            metrics.LORA_LOOKUPS.labels("failed").inc()
             log.info("lora load failed", extra={"lora": self._ref.name, "error": repr(error)})
         finally:
             self._settled.set()
 
-    def _fetch_and_parse(self, cache: LoraCache, read: Callable[[Path], LoraWeights]) -> LoraWeights:
-        with ExitStack() as pinned:
-            with self._span("fetch"):
-                path = pinned.enter_context(cache.open(self._ref))
-            with self._span("parse"):
-                return read(path)
+    def _make(self) -> LoraWeights:
+        """Fetch and parse; once more if the file turns out to be damaged on the disk."""
+        for _ in range(2):
+            start = time.time()
+            with self._cache.open(self._ref, self._patience) as cached:
+                self._found(cached.tier, start)
+                try:
+                    with self._span("parse"), metrics.LORA_PARSE_S.time():
+                        weights = self._read(cached.path)
+                except InvalidLora:
+                    if not is_damaged(cached.path):
+                        raise
+                else:
+                    if weights.sha256 == cached.sha256:
+                        return weights
+            self._cache.discard(cached)
+        raise LoraUnavailable(f"LoRA {self._ref.name!r} is damaged on the disk of the worker")
+
+    def _found(self, tier: Tier, start_s: float) -> None:
+        self._tier = tier
+        self.spans.append(LoadSpan(f"lora {self._ref.name} from {tier}", start_s, time.time()))
 
     @contextmanager
     def _span(self, what: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ class LoraSchedule:
 
     def __init__(self, loading: LoraLoading, refs: Sequence[LoraRef], total_steps: int) -> None:
         self._mode = loading.mode
-        self._bounds = {ref.name: _bound(loading, ref.name, total_steps) for ref in refs}
+        self._bounds = {ref.name: _bound(loading, ref, total_steps) for ref in refs}
 
     def bound(self, name: str) -> int:
         """The step before which a LoRA takes effect at the latest."""
@@ -31,16 +31,17 @@ class LoraSchedule:
         return step >= self._bounds[name]
 
 
-def _bound(loading: LoraLoading, name: str, total_steps: int) -> int:
+def _bound(loading: LoraLoading, ref: LoraRef, total_steps: int) -> int:
     if loading.mode == "exact":
         return 0
     if loading.mode == "bounded":
-        late = total_steps // 5 if loading.max_async_steps is None else loading.max_async_steps
+        bounds = (loading.max_async_steps, ref.max_async_steps, total_steps // 5)  # the job has the last word
+        late = next(bound for bound in bounds if bound is not None)
         return min(late, total_steps - 1)  # a LoRA that no step sees would be a silent loss
-    step = (loading.steps or {}).get(name)
+    step = (loading.steps or {}).get(ref.name)
     if step is None or step >= total_steps:
         raise InvalidRequest(
-            f"replay needs the step of LoRA {name!r}, from 0 to {total_steps - 1}",
+            f"replay needs the step of LoRA {ref.name!r}, from 0 to {total_steps - 1}",
             field="lora_loading.steps",
         )
     return step

@@ -18,6 +18,7 @@ from shared.settings import read_settings
 from workers.busy import BusyShare
 from workers.heartbeat import Reporter
 from workers.lora.cache import LoraCache
+from workers.lora.memory import LoraMemory
 from workers.process import choose, prepare_process, start_or_exit, worker_name
 from workers.resident import Residents
 from workers.residuals.steps import Steps
@@ -68,6 +69,7 @@ worker = UNetWorker(
         Bucket(settings, settings.lora_bucket),
         settings.lora_wait_s,
     ),
+    lora_memory=LoraMemory(settings.lora_memory_bytes),
     models=Residents(_load, settings.model_memory_bytes),
     steps=Steps(residual, settings),
     transport=Transport(residual, settings),

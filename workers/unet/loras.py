@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared import metrics
-from shared.errors import LoraUnavailable
 from shared.receipts import LoraReceipt
 from shared.specs import JobSpec
 from workers.lora.cache import LoraCache
 from workers.lora.files import LoraWeights, read_lora
 from workers.lora.loading import LoraLoad
+from workers.lora.memory import LoraMemory
 from workers.lora.schedule import LoraSchedule
 from workers.resident import Residents
 from workers.unet.models import BaseModel
@@ -29,6 +29,7 @@ class Loras:
         spec: JobSpec,
         model: BaseModel,
         cache: LoraCache,
+        memory: LoraMemory,
         *,
         total_steps: int,
         wait_s: float,
@@ -36,13 +37,14 @@ class Loras:
         check: Callable[[], None],
     ) -> None:
         def read(path: Path) -> LoraWeights:
-            weights = read_lora(path, model.pipe.unet, model.pipe.text_encoder)
-            model.patcher.keep(weights)  # copies what it will touch: here it blocks no step
-            return weights
+            return read_lora(path, model.pipe.unet, model.pipe.text_encoder)
 
         self._refs = spec.loras
         self._schedule = LoraSchedule(spec.lora_loading, spec.loras, total_steps)
-        self._loads = {ref.name: LoraLoad(ref, cache, read) for ref in spec.loras}
+        self._loads = {
+            ref.name: LoraLoad(ref, cache, memory, model=model.name, read=read, keep=model.patcher.keep)
+            for ref in spec.loras
+        }
         self._patcher = model.patcher
         self._wait_s = wait_s
         self._timeline = timeline
@@ -54,7 +56,7 @@ class Loras:
         """Patch what is due; returns whether the text encoder changed: encode the prompt again."""
         waiting = [name for name in self._loads if name not in self._since]
         for name in waiting:
-            if self._schedule.must_wait(step, name):
+            if self._schedule.must_wait(step, name) or self._loads[name].failed():
                 self._weights[name] = self._wait_for(name)
         ready = {name for name in waiting if name in self._weights or self._loads[name].ready()}
         due = self._schedule.due(step, ready) & set(waiting)
@@ -63,13 +65,14 @@ class Loras:
         for name in due:
             self._weights[name] = self._wait_for(name)
             self._since[name] = step
-            metrics.LORA_LATE_STEPS.observe(step)
         start = time.time()
         self._patcher.apply(
             [(self._weights[ref.name], ref.scale) for ref in self._refs if ref.name in self._since]
         )
         self._timeline.add("patch " + ", ".join(sorted(due)), start, time.time())
         metrics.LORA_PATCH_S.observe(time.time() - start)
+        if len(self._since) == len(self._refs):
+            metrics.LORA_LATE_STEPS.observe(step)
         return any(self._weights[name].text_encoder for name in due)
 
     def receipts(self) -> list[LoraReceipt]:
@@ -85,31 +88,39 @@ class Loras:
             for ref in self._refs
         ]
 
-    def note_loading(self) -> None:
-        """Put what happened in the background onto the timeline."""
+    def close(self) -> None:
+        """Let go of the LoRAs, and put what happened in the background onto the timeline."""
         for load in self._loads.values():
+            load.close()
             for name, start_s, end_s in load.spans:
                 self._timeline.add(name, start_s, end_s)
 
     def _wait_for(self, name: str) -> LoraWeights:
+        """The LoRA; raises what its load raised, or `LoraUnavailable` once ``wait_s`` have passed here.
+
+        The load itself goes on trying for as long as the job runs: base steps cost it no patience.
+        """
         if name in self._weights:
             return self._weights[name]
-        start = time.monotonic()
+        load = self._loads[name]
         with self._shown(name):
-            while not self._loads[name].ready():
+            deadline = time.monotonic() + self._wait_s
+            while not load.ready() and time.monotonic() < deadline:
                 self._check()
-                if time.monotonic() - start > self._wait_s:
-                    raise LoraUnavailable(f"LoRA {name!r} did not arrive within {self._wait_s:.0f} s")
-                self._loads[name].settle(SLICE_S)
-        return self._loads[name].wait(timeout_s=0)
+                load.settle(SLICE_S)
+        return load.wait(timeout_s=0)
 
     @contextmanager
     def _shown(self, name: str) -> Iterator[None]:
         if self._loads[name].ready():
             yield
             return
-        with self._timeline.span(f"wait for {name}"):
+        start = time.time()
+        try:
             yield
+        finally:
+            self._timeline.add(f"wait for {name}", start, time.time())
+            metrics.LORA_WAIT_S.observe(time.time() - start)
 
 
 @contextmanager

@@ -37,15 +37,6 @@ class Painter:
             spec.scheduler, model.pipe.scheduler.config, spec.num_inference_steps, str(model.pipe.device)
         )
         self._total = len(self._scheduler.timesteps)
-        self._loras = Loras(
-            spec,
-            model,
-            worker.loras,
-            total_steps=self._total,
-            wait_s=worker.settings.lora_wait_s,
-            timeline=timeline,
-            check=watch.check,
-        )
         self._maker = RowMaker(
             worker=worker,
             model=model,
@@ -56,12 +47,22 @@ class Painter:
             timeline=timeline,
             check=watch.check,
         )
+        self._loras = Loras(
+            spec,
+            model,
+            worker.loras,
+            worker.lora_memory,
+            total_steps=self._total,
+            wait_s=worker.settings.lora_wait_s,
+            timeline=timeline,
+            check=watch.check,
+        )
         self._step_began = 0.0
 
     def paint(self) -> tuple[list[Image.Image], Receipt]:
         """The finished pictures and their receipt; LoRAs are on their way since construction."""
         with ExitStack() as stack:
-            stack.callback(self._loras.note_loading)
+            stack.callback(self._loras.close)
             with self._timeline.span("attach"):
                 rows = self._maker.make(WHOLE)
             stack.callback(rows.close)

@@ -7,6 +7,7 @@ from shared.jobs import JobStore
 from shared.settings import Settings
 from workers.busy import BusyShare
 from workers.lora.cache import LoraCache
+from workers.lora.memory import LoraMemory
 from workers.resident import Residents
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
@@ -22,6 +23,7 @@ class UNetWorker:
     jobs: JobStore
     images: Bucket
     loras: LoraCache
+    lora_memory: LoraMemory
     models: Residents[BaseModel]
     steps: Steps
     transport: Transport

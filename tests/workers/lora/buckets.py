@@ -1,12 +1,14 @@
-"""Buckets that are not S3: real classes with the one method the cache calls."""
+"""Buckets that are not S3: real classes with what the cache asks of one."""
 
+import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from shared.blobs import BlobChanged
+from prometheus_client import Counter
+
+from shared.blobs import BlobChanged, Stretch
 from shared.errors import NotFound, Unavailable
-from shared.metrics import LORA_CACHE
 from shared.specs import LoraRef
 
 
@@ -17,7 +19,13 @@ class MemoryBucket:
         self.name = name
         self.objects: dict[str, tuple[str, bytes]] = {}
         self.downloads: list[str] = []
+        self.asked: list[tuple[int, int]] = []  # ranges
+        self.metadata: dict[str, str] = {}  # of every object
+        self.md5: str | None = None
+        self.lies = 0  # how many more ranges arrive with their bytes turned round
         self.away = 0  # how many more downloads S3 will not answer
+        self.answers = math.inf  # how many more it will, before it is away for good
+        self.cuts = 0  # how many more break half way
         self.gate = threading.Event()  # downloads wait for it, half done
         self.gate.set()
         self.half_done = threading.Event()
@@ -26,23 +34,32 @@ class MemoryBucket:
         self.objects[f"{name}.safetensors"] = (etag, body)
         return ref_to(name, body, etag=etag)
 
-    def download(self, key: str, path: Path, *, etag: str) -> None:
+    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
         self.downloads.append(key)
-        if self.away:
-            self.away -= 1
+        self.asked.append((start, stop))
+        if self.away or self.answers <= 0:
+            self.away = max(0, self.away - 1)
             raise Unavailable("S3 does not answer: ConnectTimeoutError")
+        self.answers -= 1
         if key not in self.objects:
             raise NotFound(f"there is no object {key!r}")
         now, body = self.objects[key]
         if now != etag:
             raise BlobChanged(f"object {key!r} was replaced")
-        with path.open("r+b" if path.exists() else "wb") as file:
-            file.write(body[: len(body) // 2])
-            file.flush()
-            self.half_done.set()
-            self.gate.wait()
-            file.write(body[len(body) // 2 :])
-            file.truncate()
+        piece = body[start:stop]
+        if self.lies:
+            self.lies -= 1
+            piece = piece[::-1]
+        return Stretch(self._halves(piece), len(body), self.metadata, self.md5)
+
+    def _halves(self, body: bytes) -> Iterator[bytes]:
+        yield body[: len(body) // 2]
+        self.half_done.set()
+        self.gate.wait()
+        if self.cuts:
+            self.cuts -= 1
+            raise Unavailable("S3 does not answer: ResponseStreamingError")
+        yield body[len(body) // 2 :]
 
 
 class FolderBucket:
@@ -52,29 +69,29 @@ class FolderBucket:
         self.name = "loras"
         self._folder = folder
 
-    def download(self, key: str, path: Path, *, etag: str) -> None:
+    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
         body = (self._folder / key).read_bytes()
         with (self._folder / "log").open("a") as log:
             log.write(f"{key}\n")
-        with path.open("r+b" if path.exists() else "wb") as file:
-            file.write(body[: len(body) // 2])
-            file.flush()
-            print("half", flush=True)
-            with (self._folder / "gate").open("rb", buffering=0) as gate:
-                gate.read(1)
-            file.write(body[len(body) // 2 :])
-            file.truncate()
+        return Stretch(self._halves(body[start:stop]), len(body), {}, None)
+
+    def _halves(self, body: bytes) -> Iterator[bytes]:
+        yield body[: len(body) // 2]
+        print("half", flush=True)
+        with (self._folder / "gate").open("rb", buffering=0) as gate:
+            gate.read(1)
+        yield body[len(body) // 2 :]
 
 
 def ref_to(name: str, body: bytes, *, etag: str = "1", scale: float = 1.0) -> LoraRef:
     return LoraRef(name=name, etag=etag, size_bytes=len(body), scale=scale)
 
 
-def results() -> Mapping[str, float]:
-    """The cache's own count of hits, misses and evictions."""
+def counted(counter: Counter) -> Mapping[str, float]:
+    """A metric's values by their only label."""
     return {
-        sample.labels["result"]: sample.value
-        for metric in LORA_CACHE.collect()
+        next(iter(sample.labels.values())): sample.value
+        for metric in counter.collect()
         for sample in metric.samples
         if sample.name.endswith("_total")
     }

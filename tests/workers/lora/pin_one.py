@@ -15,8 +15,8 @@ from workers.lora.cache import LoraCache
 def main(cache: str, capacity: str, bucket: str, name: str, size: str) -> None:
     ref = LoraRef(name=name, etag="1", size_bytes=int(size), scale=1.0)
     print("asking", flush=True)
-    with LoraCache(Path(cache), int(capacity), FolderBucket(Path(bucket)), 20).open(ref) as path:
-        print(hashlib.sha256(path.read_bytes()).hexdigest(), flush=True)
+    with LoraCache(Path(cache), int(capacity), FolderBucket(Path(bucket)), 20).open(ref) as cached:
+        print(hashlib.sha256(cached.path.read_bytes()).hexdigest(), flush=True)
         sys.stdin.read()
 
 

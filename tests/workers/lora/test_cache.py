@@ -1,6 +1,8 @@
 """The cache within one process: what it serves, what it keeps, what it refuses."""
 
+import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable
+from shared.metrics import LORA_LOOKUPS, LORA_PREFETCHES
 from shared.specs import LoraRef
-from tests.workers.lora.buckets import MemoryBucket, ref_to, results
+from tests.workers.lora.buckets import MemoryBucket, counted, ref_to
 from workers.lora.cache import LoraCache
+from workers.lora.patience import Patience
 
 TEN = b"0123456789"
 
@@ -29,21 +33,21 @@ def make_cache(tmp_path: Path, bucket: MemoryBucket) -> Callable[..., LoraCache]
 
 
 def read(cache: LoraCache, ref: LoraRef) -> bytes:
-    with cache.open(ref) as path:
-        return path.read_bytes()
+    with cache.open(ref) as cached:
+        return cached.path.read_bytes()
 
 
 def test_a_file_is_fetched_once_and_then_served_without_asking_s3(
     make_cache: Callable[..., LoraCache], bucket: MemoryBucket
 ) -> None:
     cache, ref = make_cache(100), bucket.put("anime", TEN)
-    before = results()
-    assert read(cache, ref) == TEN
+    with cache.open(ref) as first:
+        assert (first.path.read_bytes(), first.tier) == (TEN, "s3")
     bucket.away = 1000
-    assert read(cache, ref) == TEN
+    with cache.open(ref) as again:
+        assert (again.path.read_bytes(), again.tier) == (TEN, "disk")
     assert bucket.downloads == ["anime.safetensors"]
-    assert results()["hit"] == before.get("hit", 0) + 1
-    assert results()["miss"] == before.get("miss", 0) + 1
+    assert first.sha256 == again.sha256 == hashlib.sha256(TEN).hexdigest()
 
 
 def test_a_pinned_lora_outlives_eviction(make_cache: Callable[..., LoraCache], bucket: MemoryBucket) -> None:
@@ -56,8 +60,8 @@ def test_a_pinned_lora_outlives_eviction(make_cache: Callable[..., LoraCache], b
         # When a third file needs room
         with cache.open(photo):
             # Then the file in use stays and the idle one goes
-            assert pinned.exists()
-            assert not idle.exists()
+            assert pinned.path.exists()
+            assert not idle.path.exists()
         assert cache.used_bytes() == 20
 
 
@@ -165,7 +169,7 @@ def test_s3_away_for_long_is_a_typed_error_and_is_not_remembered(
 ) -> None:
     cache, ref = make_cache(100), bucket.put("anime", TEN)
     bucket.away = 1
-    with pytest.raises(LoraUnavailable, match="S3 does not answer"), cache.open(ref, wait_s=0):
+    with pytest.raises(LoraUnavailable, match="S3 does not answer"), cache.open(ref, Patience("anime", 0)):
         pass
     assert cache.used_bytes() == 0
     assert read(cache, ref) == TEN
@@ -176,7 +180,7 @@ def test_a_file_larger_than_the_cache_is_refused_at_once(
 ) -> None:
     cache = make_cache(9)
     with (
-        pytest.raises(InvalidLora, match=r"'anime' has 10 bytes.* 1 to 9"),
+        pytest.raises(InvalidLora, match=r"'anime' has 10 bytes.* takes 1 to 9"),
         cache.open(bucket.put("anime", TEN)),
     ):
         pass
@@ -190,7 +194,7 @@ def test_fewer_bytes_than_announced_never_become_a_file(
 ) -> None:
     cache = make_cache(100)
     bucket.put("anime", TEN)
-    with pytest.raises(LoraUnavailable), cache.open(ref_to("anime", TEN + b"!"), wait_s=0):
+    with pytest.raises(LoraUnavailable), cache.open(ref_to("anime", TEN + b"!"), Patience("anime", 0)):
         pass
     assert cache.used_bytes() == 0
 
@@ -199,20 +203,18 @@ def test_a_cached_file_of_the_wrong_size_is_fetched_again(
     make_cache: Callable[..., LoraCache], bucket: MemoryBucket
 ) -> None:
     cache, ref = make_cache(100), bucket.put("anime", TEN)
-    with cache.open(ref) as path:
+    with cache.open(ref) as cached:
         pass
-    os.truncate(path, 3)
+    os.truncate(cached.path, 3)
     assert read(cache, ref) == TEN
     assert len(bucket.downloads) == 2
 
 
 def test_a_removed_folder_is_made_again(make_cache: Callable[..., LoraCache], bucket: MemoryBucket) -> None:
     cache, ref = make_cache(100), bucket.put("anime", TEN)
-    with cache.open(ref) as path:
+    with cache.open(ref) as cached:
         pass
-    for file in path.parent.iterdir():
-        file.unlink()
-    path.parent.rmdir()
+    shutil.rmtree(cached.path.parent)
     assert read(cache, ref) == TEN
 
 
@@ -220,10 +222,12 @@ def test_prefetch_brings_the_file_and_swallows_only_what_the_job_will_meet_itsel
     make_cache: Callable[..., LoraCache], bucket: MemoryBucket
 ) -> None:
     cache, ref = make_cache(100), bucket.put("anime", TEN)
-    cache.prefetch(ref)
-    before = results().get("prefetch_failed", 0)
-    cache.prefetch(ref_to("nowhere", TEN))
-    assert results()["prefetch_failed"] == before + 1
+    before, lookups = counted(LORA_PREFETCHES), counted(LORA_LOOKUPS)
+    for wanted in (ref, ref, ref_to("nowhere", TEN)):
+        cache.prefetch(wanted)
+    for result in ("fetched", "present", "failed"):
+        assert counted(LORA_PREFETCHES)[result] == before.get(result, 0) + 1
+    assert counted(LORA_LOOKUPS) == lookups  # no hit or miss of a job
     assert read(cache, ref) == TEN
     assert bucket.downloads == ["anime.safetensors", "nowhere.safetensors"]
 
@@ -238,8 +242,8 @@ def test_a_crowd_on_a_cache_too_small_for_it_reads_only_whole_files(
     def rush(start: int) -> None:
         for turn in range(40):
             name = "abcd"[(start + turn) % 4]
-            with cache.open(refs[name]) as path:
-                assert path.read_bytes() == bodies[name]
+            with cache.open(refs[name]) as cached:
+                assert cached.path.read_bytes() == bodies[name]
                 cache.check()
 
     with ThreadPoolExecutor(8) as pool:

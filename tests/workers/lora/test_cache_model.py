@@ -47,7 +47,7 @@ class CacheMachine(RuleBasedStateMachine):
         expected = self._use(name)
         pin = ExitStack()
         try:
-            self.paths[name] = pin.enter_context(self.caches[who].open(self.refs[name]))
+            self.paths[name] = pin.enter_context(self.caches[who].open(self.refs[name])).path
         except LoraUnavailable:
             assert not expected
         else:

@@ -93,8 +93,8 @@ def test_a_download_killed_half_way_leaves_nothing_that_is_served(start: Start, 
     assert len(list((tmp_path / "cache").glob("*.part"))) == 1
     cache, bucket = here(tmp_path)
     cache.check()
-    with cache.open(ref_to("anime", BODY)) as path:
-        assert path.read_bytes() == BODY
+    with cache.open(ref_to("anime", BODY)) as cached:
+        assert cached.path.read_bytes() == BODY
     assert bucket.downloads == ["anime.safetensors"]
     assert not list((tmp_path / "cache").glob("*.part"))
 
@@ -108,8 +108,8 @@ def test_what_a_killed_download_left_gives_way_to_another_file(start: Start, tmp
         pass
     process.kill()
     process.wait()
-    with cache.open(ref_to("other", BODY)) as path:
-        assert path.read_bytes() == BODY[::-1]
+    with cache.open(ref_to("other", BODY)) as cached:
+        assert cached.path.read_bytes() == BODY[::-1]
     assert cache.used_bytes() == len(BODY)
 
 

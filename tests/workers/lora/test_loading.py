@@ -1,21 +1,42 @@
 """A LoRA on its way: in the background, with errors that keep their type."""
 
+import hashlib
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable
-from tests.workers.lora.buckets import MemoryBucket, ref_to
+from shared.metrics import LORA_LOOKUPS
+from tests.workers.lora.buckets import MemoryBucket, counted, ref_to
 from workers.lora.cache import LoraCache
-from workers.lora.files import LoraWeights
+from workers.lora.files import LoraWeights, LowRank
 from workers.lora.loading import LoraLoad
+from workers.lora.memory import LoraMemory
 
 BODY = b"tensors"
+SHA256 = hashlib.sha256(BODY).hexdigest()
+Read = Callable[[Path], LoraWeights]
+Load = Callable[..., LoraLoad]
 
 
 def as_name(path: Path) -> LoraWeights:
-    return LoraWeights(path.read_text(), {}, {})
+    change = LowRank(torch.zeros(1, 1), torch.zeros(1, 1), 1.0)
+    return LoraWeights(hashlib.sha256(path.read_bytes()).hexdigest(), {"mid": change}, {})
+
+
+def refuse_damage(path: Path) -> LoraWeights:
+    if path.read_bytes() != BODY:
+        raise InvalidLora("not a safetensors file")
+    return as_name(path)
+
+
+def nothing(weights: LoraWeights) -> None:
+    pass
 
 
 def refuse(path: Path) -> LoraWeights:
@@ -34,39 +55,101 @@ def cache(tmp_path: Path, bucket: MemoryBucket) -> LoraCache:
     return LoraCache(tmp_path, 100, bucket, 10)
 
 
-def test_it_loads_in_the_background_and_tells_when_it_is_ready(
-    cache: LoraCache, bucket: MemoryBucket
-) -> None:
+@pytest.fixture
+def load(cache: LoraCache) -> Iterator[Callable[..., LoraLoad]]:
+    """Starts loads, and closes them in the end."""
+    with ExitStack() as loads:
+        memory = LoraMemory(0)
+
+        def load(name: str, read: Read = as_name, **changes: Any) -> LoraLoad:
+            tiers: dict[str, Any] = {"cache": cache, "memory": memory} | changes
+            load = LoraLoad(ref_to(name, BODY), **tiers, model="tiny", read=read, keep=nothing)
+            loads.callback(load.close)
+            return load
+
+        yield load
+
+
+def test_it_loads_in_the_background_and_tells_when_it_is_ready(load: Load, bucket: MemoryBucket) -> None:
     bucket.gate.clear()
     start = time.time()
-    load = LoraLoad(ref_to("anime", BODY), cache, as_name)
+    anime = load("anime")
     bucket.half_done.wait()
-    assert not load.ready()
-    assert not load.settle(0)
-    with pytest.raises(LoraUnavailable, match="'anime' did not arrive"):
-        load.wait(0)
+    assert not anime.ready()
+    assert not anime.settle(0)
+    with pytest.raises(LoraUnavailable, match="'anime' did not arrive in time: it is being fetched"):
+        anime.wait(0)
     bucket.gate.set()
-    assert load.wait(10).sha256 == BODY.decode()
-    assert load.ready()
-    names, starts, ends = zip(*load.spans, strict=True)
-    assert names == ("lora anime fetch", "lora anime parse")
-    assert start <= starts[0] <= ends[0] <= starts[1] <= ends[1] <= time.time()
+    assert anime.wait(10).sha256 == SHA256
+    assert anime.ready()
+    names, starts, ends = zip(*anime.spans, strict=True)
+    assert names == ("lora anime from s3", "lora anime parse", "lora anime keep")
+    times = [time for pair in zip(starts, ends, strict=True) for time in pair]
+    assert [start, *times] == sorted([start, *times])
 
 
-def test_its_errors_come_out_of_wait_and_not_out_of_ready(cache: LoraCache) -> None:
-    gone = LoraLoad(ref_to("nowhere", BODY), cache, as_name)
-    broken = LoraLoad(ref_to("anime", BODY), cache, refuse)
+def test_its_errors_come_out_of_wait_and_not_out_of_ready(load: Load) -> None:
+    gone, broken = load("nowhere"), load("anime", refuse)
     assert gone.settle(10)
     assert gone.ready()
+    assert gone.failed()
     with pytest.raises(LoraGone):
         gone.wait(0)
     with pytest.raises(InvalidLora):
         broken.wait(10)
 
 
-def test_the_file_is_pinned_only_while_it_is_read(tmp_path: Path, bucket: MemoryBucket) -> None:
+def test_the_file_is_pinned_only_while_it_is_read(tmp_path: Path, load: Load, bucket: MemoryBucket) -> None:
     cache = LoraCache(tmp_path, len(BODY), bucket, 10)
     bucket.put("paper", BODY[::-1])
-    load = LoraLoad(ref_to("anime", BODY), cache, as_name)
-    load.wait(10)
-    assert LoraLoad(ref_to("paper", BODY), cache, as_name).wait(10).sha256 == BODY[::-1].decode()
+    load("anime", cache=cache).wait(10)
+    assert load("paper", cache=cache).wait(10).sha256 == hashlib.sha256(BODY[::-1]).hexdigest()
+
+
+def test_each_load_tells_the_nearest_place_that_had_the_lora(load: Load) -> None:
+    before = counted(LORA_LOOKUPS)
+    memory = LoraMemory(100)
+    found = []
+    for tier in ("s3", "disk", "memory"):
+        anime = load("anime", memory=LoraMemory(0) if tier == "s3" else memory)
+        anime.wait(10)
+        anime.close()
+        found.append(anime.spans[0].name)
+    assert found == [f"lora anime from {tier}" for tier in ("s3", "disk", "memory")]
+    assert [span.name for span in anime.spans] == ["lora anime from memory", "lora anime keep"]
+    for tier in ("s3", "disk", "memory"):
+        assert counted(LORA_LOOKUPS)[tier] == before.get(tier, 0) + 1
+
+
+def test_a_load_outlasts_any_outage_until_it_is_closed(load: Load, bucket: MemoryBucket) -> None:
+    bucket.away = 1_000_000
+    anime = load("anime")
+    while bucket.away == 1_000_000:
+        anime.settle(0.01)
+    anime.close()
+    assert anime.settle(10)
+    with pytest.raises(LoraUnavailable, match="'anime' did not arrive in time: S3 does not answer"):
+        anime.wait(0)
+
+
+@pytest.mark.parametrize("read", [as_name, refuse_damage])
+def test_a_file_damaged_on_the_disk_is_fetched_again(
+    read: Read, load: Load, cache: LoraCache, bucket: MemoryBucket
+) -> None:
+    # Given a cached file in which a bit has turned
+    load("anime").wait(10)
+    [entry] = cache.folder.entries()
+    entry.path.write_bytes(BODY[:-1] + b"?")
+    # When it is read, whether that goes well or not
+    again = load("anime", read)
+    # Then the job gets what S3 has
+    assert again.wait(10).sha256 == SHA256
+    assert bucket.downloads == ["anime.safetensors"] * 2
+    assert again.spans[0].name == "lora anime from disk"
+    assert "lora anime from s3" in [span.name for span in again.spans]
+
+
+def test_a_whole_file_that_is_no_lora_is_not_fetched_again(load: Load, bucket: MemoryBucket) -> None:
+    with pytest.raises(InvalidLora):
+        load("anime", refuse).wait(10)
+    assert bucket.downloads == ["anime.safetensors"]

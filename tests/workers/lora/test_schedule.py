@@ -29,6 +29,15 @@ def test_bounded_takes_what_has_arrived_and_waits_after_a_fifth_of_the_steps() -
     assert schedule.due(5, set()) == BOTH
 
 
+def test_a_loras_own_bound_holds_unless_the_job_has_another() -> None:
+    structural = REFS[0].model_copy(update={"max_async_steps": 0})
+    refs = [structural, REFS[1]]
+    own = LoraSchedule(LoraLoading(), refs, 25)
+    assert (own.bound("anime"), own.bound("paper")) == (0, 5)
+    jobs = LoraSchedule(LoraLoading(max_async_steps=2), refs, 25)
+    assert (jobs.bound("anime"), jobs.bound("paper")) == (2, 2)
+
+
 def test_replay_patches_at_its_step_and_not_when_the_file_is_ready() -> None:
     loading = LoraLoading(mode="replay", steps={"anime": 3, "paper": 0})
     schedule = LoraSchedule(loading, REFS, 25)

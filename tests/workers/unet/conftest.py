@@ -15,6 +15,7 @@ from tests.tiny_models import EMOJI, make_net, make_pipeline
 from workers.busy import BusyShare
 from workers.controlnet.serve import Server
 from workers.lora.cache import LoraCache
+from workers.lora.memory import LoraMemory
 from workers.nets.net import Net, load_net
 from workers.resident import Residents
 from workers.residuals.steps import Steps
@@ -86,6 +87,7 @@ def make_worker(
                 Bucket(settings, settings.lora_bucket),
                 settings.lora_wait_s,
             ),
+            lora_memory=LoraMemory(settings.lora_memory_bytes),
             models=models,
             steps=steps,
             transport=transport,

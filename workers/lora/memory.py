@@ -1,0 +1,96 @@
+"""A worker's parsed LoRAs: kept in memory within a bound, the least recently used first out."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from shared.metrics import LORA_CACHE_BYTES, LORA_EVICTIONS
+from workers.lora.files import LoraWeights
+
+
+@dataclass
+class _Kept:
+    weights: LoraWeights
+    size_bytes: int
+    users: int
+
+
+class LoraMemory:
+    """What it keeps, in use or idle, never exceeds ``capacity_bytes``; what is in use is not dropped.
+
+    A LoRA for which there is no room is made and used all the same, and not kept.
+    """
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()  # in order of last use
+        self._making: set[str] = set()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def use(self, key: str, make: Callable[[], LoraWeights]) -> Iterator[LoraWeights]:
+        """The weights behind ``key``; ``make`` is called if they are not here, by one thread at a time."""
+        kept = self._take(key)
+        if kept is None:
+            try:
+                kept = self._put(key, make())
+            finally:
+                with self._changed:
+                    self._making.remove(key)
+                    self._changed.notify_all()
+        try:
+            yield kept.weights
+        finally:
+            with self._changed:
+                kept.users -= 1
+
+    def keys(self) -> list[str]:
+        """What is kept, the most recently used last."""
+        with self._changed:
+            return list(self._kept)
+
+    def used_bytes(self) -> int:
+        """Bytes of what is kept."""
+        with self._changed:
+            return self._used_bytes()
+
+    def _take(self, key: str) -> _Kept | None:
+        """What is kept; None if the caller shall make it, while others wait."""
+        with self._changed:
+            self._changed.wait_for(lambda: key not in self._making)
+            kept = self._kept.get(key)
+            if kept is None:
+                self._making.add(key)
+                return None
+            self._kept.move_to_end(key)
+            kept.users += 1
+            return kept
+
+    def _put(self, key: str, weights: LoraWeights) -> _Kept:
+        kept = _Kept(weights, weights.nbytes, users=1)
+        with self._changed:
+            if self._make_room(self._used_bytes() + kept.size_bytes - self.capacity_bytes):
+                self._kept[key] = kept
+            LORA_CACHE_BYTES.labels("memory").set(self._used_bytes())
+        return kept
+
+    def _make_room(self, surplus_bytes: int) -> bool:
+        """Drop the least recently used idle ones, that many bytes of them; none if they are too few."""
+        victims = []
+        for key, kept in self._kept.items():
+            if surplus_bytes <= 0:
+                break
+            if not kept.users:
+                victims.append(key)
+                surplus_bytes -= kept.size_bytes
+        if surplus_bytes > 0:
+            return False
+        for key in victims:
+            del self._kept[key]
+        LORA_EVICTIONS.labels("memory").inc(len(victims))
+        return True
+
+    def _used_bytes(self) -> int:
+        return sum(kept.size_bytes for kept in self._kept.values())

@@ -1,0 +1,129 @@
+"""Brings one version of one object into a ``.part``: several ranges at once, each going on where it broke.
+
+boto3's own transfers ask for the version they find, not for one that is named, and start over after a
+crash (`infra/adr/0011-lora-files-arrive-in-ranges.md`).
+"""
+
+import hashlib
+import logging
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+from shared.blobs import Stretch
+from shared.errors import InvalidLora, Unavailable
+from shared.metrics import LORA_FETCHED_BYTES
+from workers.lora.part import Part
+from workers.lora.patience import FIRST_PAUSE_S, LAST_PAUSE_S, Patience
+
+log = logging.getLogger(__name__)
+
+#: Large enough that the round trip does not count, small enough that a lost connection costs little.
+RANGE_BYTES = 8 << 20
+RANGES_AT_ONCE = 4
+
+
+class Source(Protocol):
+    """What this needs of a `shared.blobs.Bucket`."""
+
+    @property
+    def name(self) -> str:
+        """The bucket's name."""
+
+    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
+        """As `shared.blobs.Bucket.read_range`."""
+
+
+class Told(NamedTuple):
+    """What the bytes hash to, as the uploader and S3 say it."""
+
+    sha256: str | None
+    md5: str | None
+
+
+class Transfer:
+    """One object on its way into one `Part`; used once."""
+
+    def __init__(self, source: Source, key: str, etag: str, part: Part, patience: Patience) -> None:
+        self._source, self._key, self._etag = source, key, etag
+        self._part = part
+        self._patience = patience
+        self._told = Told(None, None)
+        self._broken = threading.Event()  # one range cannot arrive: the others need not
+
+    def run(self) -> str:
+        """Fetch what is missing and check all of it; returns the sha256 of the whole.
+
+        Bytes that are not what S3 or the uploader say are fetched once more, from the start. Raises
+        `InvalidLora` if they still are not, `NotFound`, `BlobChanged`, and `LoraUnavailable` when the
+        patience ends; what has arrived until then stays in the part.
+        """
+        for _ in range(2):
+            # One range at least: a part that was complete when its process died may be outdated by now.
+            sha256 = self._fetch(self._part.missing() or [0])
+            if sha256 is not None:
+                return sha256
+            log.warning("lora arrived damaged: %s", self._key)
+            self._part.forget()
+        raise InvalidLora(
+            f"the bytes of {self._key!r} in S3 do not have the checksum that S3 tells with them"
+        )
+
+    def _fetch(self, missing: Sequence[int]) -> str | None:
+        """The sha256 of the whole, hashed while ranges arrive; None if the bytes are damaged."""
+        with ThreadPoolExecutor(min(RANGES_AT_ONCE, len(missing)), thread_name_prefix="range") as pool:
+            arriving = {index: pool.submit(self._fetch_range, index) for index in missing}
+            try:
+                arriving[missing[0]].result()  # its answer tells the checksums
+                return self._hash(arriving)
+            except BaseException:
+                self._broken.set()
+                raise
+
+    def _hash(self, arriving: Mapping[int, "Future[None]"]) -> str | None:
+        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        told = self._told
+        for index, wanted in enumerate(self._part.ranges):
+            if index in arriving:
+                arriving[index].result()
+            for piece in self._part.read(wanted):
+                sha256.update(piece)
+                if told.sha256 is None and told.md5 is not None:
+                    md5.update(piece)
+        if told.sha256 is not None:
+            is_whole = sha256.hexdigest() == told.sha256
+        else:
+            is_whole = told.md5 in (None, md5.hexdigest())
+        return sha256.hexdigest() if is_whole else None
+
+    def _fetch_range(self, index: int) -> None:
+        """One range, however often the connection breaks."""
+        at, stop = self._part.ranges[index]
+        pause_s = FIRST_PAUSE_S
+        while at < stop:
+            began = at
+            try:
+                for chunk in self._ask(at, stop):
+                    if self._broken.is_set():
+                        return
+                    self._patience.check()
+                    self._part.write(at, chunk)
+                    at += len(chunk)
+                    LORA_FETCHED_BYTES.inc(len(chunk))
+            except Unavailable as error:
+                log.warning("lora download interrupted: %s: %s", self._key, error)
+            if at < stop:
+                pause_s = FIRST_PAUSE_S if at > began else min(2 * pause_s, LAST_PAUSE_S)
+                self._patience.pause("S3 does not answer", pause_s)
+        self._part.mark(index)
+
+    def _ask(self, start: int, stop: int) -> Iterator[bytes]:
+        answer = self._source.read_range(self._key, etag=self._etag, start=start, stop=stop)
+        size_bytes = self._part.ranges[-1].stop
+        if answer.object_bytes != size_bytes:
+            raise Unavailable(f"S3 has {answer.object_bytes} bytes of {self._key!r} instead of {size_bytes}")
+        sha256 = answer.metadata.get("sha256", "").lower()
+        self._told = Told(sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else None, answer.md5)
+        return answer.chunks
