@@ -49,6 +49,7 @@ def resolve(request: JobRequest, services: Services) -> JobSpec:
         controlnets=_store_controls(request.controlnets, services),
         loras=loras,
         lora_loading=request.lora_loading,
+        latent_parallelism=request.latent_parallelism,
     )
 
 

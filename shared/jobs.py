@@ -90,6 +90,10 @@ class JobStore:
             raise NotFound(f"there is no job {job_id!r}")
         return _parse(fields)
 
+    def is_held(self, job_id: str, attempt: str) -> bool:
+        """Whether this attempt still holds the job."""
+        return bool(self.redis.get(keys.lease(job_id)) == attempt)
+
     def page(
         self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
     ) -> tuple[list[Job], str | None]:

@@ -25,3 +25,11 @@ class Attach(Message):
     net: str
     image: str  # key of the preprocessed control image at the residual server
     batch: int  # rows of the step requests that will follow
+
+
+class Assist(Message):
+    """Latent parallelism: compute the unconditional half of a job that another worker draws."""
+
+    job_id: str
+    attempt: str  # the one that asks; a later attempt asks for itself
+    ordinal: int  # of the attempt

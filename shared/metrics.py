@@ -31,6 +31,9 @@ NET_FIRST_S = Histogram(
 NET_STEPS = Counter("swift_net_steps_total", "Steps a ControlNet worker served", ["net", "result"])
 NET_STEP_S = Histogram("swift_net_step_seconds", "Time of one net step", ["net"], buckets=_STEP_S)
 RESIDUAL_BYTES = Counter("swift_residual_bytes_total", "Residuals sent", ["net"])
+HALVES = Counter(
+    "swift_halves_total", "Unconditional halves of split steps by who computed them; lost assistants", ["by"]
+)
 LORA_LOOKUPS = Counter(
     "swift_lora_lookups_total", "LoRAs of jobs, by the nearest place that had them", ["tier"]
 )

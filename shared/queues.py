@@ -9,6 +9,8 @@ from shared.settings import Settings
 
 #: Draws one job: `shared.messages.GenerateJob`.
 GENERATE = "unet.generate"
+#: Computes one half of another worker's job: `shared.messages.Assist`.
+ASSIST = "unet.assist"
 #: Makes a ControlNet worker ready for a job: `shared.messages.Attach`.
 ATTACH = "controlnet.attach"
 
@@ -16,6 +18,11 @@ ATTACH = "controlnet.attach"
 def unet_queue(model: str) -> str:
     """Where the jobs of one base model wait."""
     return f"unet.{model}"
+
+
+def assist_queue(model: str) -> str:
+    """Where jobs of one base model ask for a second worker."""
+    return f"assist.{model}"
 
 
 def net_queue(net: str) -> str:

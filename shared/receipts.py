@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from shared.contract import Message
 from shared.requests import LoraLoading, SdxlOptions
 
@@ -46,6 +48,7 @@ class Receipt(SdxlOptions):
     controlnets: list[NetReceipt]
     loras: list[LoraReceipt]
     lora_loading: LoraLoading
+    split_steps: list[int] = Field([])  # steps whose guidance halves were predicted apart
     residual_precision: Literal["exact"] = "exact"
     device: str
     threads: int  # of the CPU; the order of float sums depends on it

@@ -6,6 +6,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from shared.contract import MAX_SEED, Finite, Message
 
+#: Whether the halves of classifier-free guidance may run on two workers.
+LatentParallelism = Literal["auto", "off", "on"]
+
 
 class LoraLoading(Message):
     """When LoRAs take effect.
@@ -100,3 +103,15 @@ class JobRequest(SdxlOptions):
     controlnets: list[ControlRequest] = Field([], max_length=8)
     loras: list[LoraRequest] = Field([], max_length=16)
     lora_loading: LoraLoading = LoraLoading()
+    latent_parallelism: LatentParallelism = Field(
+        "auto",
+        description="the halves of guidance on two UNet workers: `auto` while one is idle and no job waits,"
+        " `on` also while jobs wait, `off` never; the picture differs in the last bits of the floats",
+    )
+
+    @model_validator(mode="after")
+    def _exact_is_whole(self) -> "JobRequest":
+        if self.latent_parallelism == "on" and self.lora_loading.mode != "bounded":
+            mode = self.lora_loading.mode
+            raise ValueError(f"latent_parallelism 'on' splits what lora_loading.mode {mode!r} keeps whole")
+        return self

@@ -2,8 +2,10 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from shared.contract import Message
-from shared.requests import LoraLoading, SdxlOptions
+from shared.requests import LatentParallelism, LoraLoading, SdxlOptions
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
@@ -46,6 +48,8 @@ class JobSpec(SdxlOptions):
     controlnets: list[ControlSpec]
     loras: list[LoraRef]
     lora_loading: LoraLoading
+    latent_parallelism: LatentParallelism = "auto"
+    split_steps: list[int] = Field([])  # mode replay: the steps whose guidance halves were predicted apart
 
     @property
     def is_exact(self) -> bool:

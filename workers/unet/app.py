@@ -2,6 +2,8 @@
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery.signals import worker_init, worker_shutdown
@@ -12,8 +14,8 @@ from shared.blobs import Bucket
 from shared.catalogue import read_catalogue
 from shared.connections import control_redis, residual_redis
 from shared.jobs import JobStore
-from shared.messages import Attach, GenerateJob
-from shared.queues import ATTACH, GENERATE, make_celery, net_queue, unet_queue
+from shared.messages import Assist, Attach, GenerateJob
+from shared.queues import ASSIST, ATTACH, GENERATE, assist_queue, make_celery, net_queue, unet_queue
 from shared.settings import read_settings
 from workers.busy import BusyShare
 from workers.heartbeat import Reporter
@@ -24,6 +26,8 @@ from workers.resident import Residents
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
 from workers.unet import prefetch
+from workers.unet.assist import assist
+from workers.unet.assistant import OFFER_EVERY_S
 from workers.unet.draw import draw, is_retryable
 from workers.unet.loading import load_model
 from workers.unet.models import BaseModel
@@ -39,7 +43,7 @@ ATTACH_EXPIRES_S = 60
 settings = read_settings()
 catalogue = read_catalogue(settings.catalog)
 served = choose("SWIFT_WORKER_MODELS", settings.worker_models, list(catalogue.models))
-app = make_celery(settings, queues=[unet_queue(model) for model in served])
+app = make_celery(settings, queues=[queue(model) for model in served for queue in (unet_queue, assist_queue)])
 app.conf.worker_concurrency = 1
 device = threading.Lock()  # one job at a time, whatever the command line says: weights are patched
 
@@ -58,6 +62,15 @@ def _send_attach(message: Attach) -> None:
         log.warning("no attachment sent; the net's workers make ready at the first step")
 
 
+def _send_assist(message: Assist, model: str) -> None:
+    queue = assist_queue(model)
+    try:
+        if not redis.llen(queue):  # one request at a time: nobody is idle while one still lies there
+            app.send_task(ASSIST, args=[message.model_dump()], queue=queue, expires=OFFER_EVERY_S)
+    except (OperationalError, RedisError):
+        log.warning("no assistance asked for; the job is drawn by one worker")
+
+
 redis, residual = control_redis(settings), residual_redis(settings)
 worker = UNetWorker(
     settings=settings,
@@ -74,6 +87,8 @@ worker = UNetWorker(
     steps=Steps(residual, settings),
     transport=Transport(residual, settings),
     send_attach=_send_attach,
+    send_assist=_send_assist,
+    residual=residual,
     busy=BusyShare(),
 )
 doing: list[str] = []
@@ -105,13 +120,28 @@ def _start(sender: Any = None, **_: object) -> None:
 def generate(self: Any, payload: dict[str, Any]) -> str:
     """Draw a job; what may succeed on another attempt goes back into the queue."""
     job_id = GenerateJob.model_validate(payload).job_id
-    with device:
-        doing.append(job_id)
+    with _device_for(job_id):
         try:
             return draw(worker, job_id, str(self.request.hostname))
         except Exception as error:
             if is_retryable(error):  # later each time: servers come back
                 raise self.retry(exc=error, countdown=min(4**self.request.retries, 60)) from error
             raise
+
+
+@app.task(name=ASSIST, bind=True, acks_late=False)  # a killed assistant is not missed: its half is computed
+def assist_job(self: Any, payload: dict[str, Any]) -> str:
+    """Predict one half of another worker's job."""
+    message = Assist.model_validate(payload)
+    with _device_for(message.job_id):
+        return assist(worker, message, str(self.request.hostname))
+
+
+@contextmanager
+def _device_for(job_id: str) -> Iterator[None]:
+    with device:
+        doing.append(job_id)
+        try:
+            yield
         finally:
             doing.remove(job_id)

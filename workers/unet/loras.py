@@ -1,7 +1,7 @@
 """A job's LoRAs, seen from the loop: patched at a step boundary, as the job's loading mode says."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,6 +74,26 @@ class Loras:
         if len(self._since) == len(self._refs):
             metrics.LORA_LATE_STEPS.observe(step)
         return any(self._weights[name].text_encoder for name in due)
+
+    @property
+    def in_effect(self) -> list[str]:
+        """Names of the LoRAs that the weights hold, in the order of the job."""
+        return [ref.name for ref in self._refs if ref.name in self._since]
+
+    def are_here(self, names: Sequence[str]) -> bool:
+        """Whether `follow` would not have to wait."""
+        return all(name in self._weights or self._loads[name].ready() for name in names)
+
+    def follow(self, names: Sequence[str]) -> bool:
+        """Patch exactly ``names``, as another worker has; returns whether the text encoder changed."""
+        new = set(names) - set(self.in_effect)
+        if not new:
+            return False
+        for name in new:
+            self._weights[name] = self._loads[name].wait(timeout_s=0)
+            self._since[name] = 0
+        self._patcher.apply([(self._weights[ref.name], ref.scale) for ref in self._refs if ref.name in names])
+        return any(self._weights[name].text_encoder for name in new)
 
     def receipts(self) -> list[LoraReceipt]:
         """Each LoRA as it was used."""

@@ -8,16 +8,20 @@ from torch import Tensor
 
 from shared import metrics
 from shared.attempts import Attempt
+from shared.messages import Assist
 from shared.receipts import Receipt
+from workers.unet.assistant import Assistant
 from workers.unet.denoise import denoise
+from workers.unet.halves import Halves
 from workers.unet.latents import first_latents, make_generators, step_options
 from workers.unet.loras import Loras
 from workers.unet.models import BaseModel
 from workers.unet.pictures import decode_latents
 from workers.unet.prompts import encode_prompt
 from workers.unet.receipts import write_receipt
-from workers.unet.rows import WHOLE, RowMaker, Rows
+from workers.unet.rows import RowMaker
 from workers.unet.schedulers import make_scheduler
+from workers.unet.splitting import may_split, other_workers, should_split, waiting_jobs
 from workers.unet.timeline import Timeline
 from workers.unet.watch import Watch
 from workers.unet.worker import UNetWorker
@@ -30,6 +34,7 @@ class Painter:
         self, worker: UNetWorker, attempt: Attempt, model: BaseModel, watch: Watch, timeline: Timeline
     ) -> None:
         spec = attempt.job.spec
+        self._attempt = attempt
         self._worker, self._model, self._watch, self._timeline = worker, model, watch, timeline
         self._spec = spec
         self._size = model.size(spec.width, spec.height)
@@ -63,10 +68,12 @@ class Painter:
         """The finished pictures and their receipt; LoRAs are on their way since construction."""
         with ExitStack() as stack:
             stack.callback(self._loras.close)
+            assistant = stack.enter_context(self._look_for_assistant())
+            halves = Halves(self._maker, assistant, self._spec.split_steps)
+            stack.callback(halves.close)
             with self._timeline.span("attach"):
-                rows = self._maker.make(WHOLE)
-            stack.callback(rows.close)
-            latents = self._denoise(rows)
+                halves.attach()
+            latents = self._denoise(halves)
         self._watch.check()
         with self._timeline.span("vae"):
             images = decode_latents(self._model, latents)
@@ -75,13 +82,30 @@ class Painter:
             self._model,
             scheduler=self._scheduler,
             size=self._size,
-            net_hashes=rows.net_hashes,
-            net_batches=rows.net_batches,
+            net_hashes=halves.net_hashes,
+            net_batches=halves.net_batches,
+            split_steps=halves.split,
             loras=self._loras.receipts(),
         )
         return images, receipt
 
-    def _denoise(self, rows: Rows) -> Tensor:
+    def _look_for_assistant(self) -> Assistant:
+        worker, attempt, spec = self._worker, self._attempt, self._spec
+        redis = worker.jobs.redis
+
+        def offer() -> bool:
+            waiting = waiting_jobs(redis, spec.model)
+            others = other_workers(redis, spec.model, self._timeline.worker)
+            if not should_split(spec, waiting=waiting, others=others):
+                return False
+            message = Assist(job_id=attempt.job.id, attempt=attempt.token, ordinal=attempt.job.attempts)
+            worker.send_assist(message, spec.model)
+            return True
+
+        line = worker.half_line(attempt.job.id, attempt.token)
+        return Assistant(line, offer if may_split(spec) else None, self._timeline)
+
+    def _denoise(self, halves: Halves) -> Tensor:
         generators = make_generators(self._spec)
 
         def before_step(i: int) -> None:
@@ -89,10 +113,10 @@ class Painter:
             self._watch.check()
             if self._loras.before_step(i) or i == 0:
                 with self._timeline.span("prompt"):
-                    rows.use(encode_prompt(self._model, self._spec))
+                    halves.use(encode_prompt(self._model, self._spec))
 
         return denoise(
-            lambda x, i, t: rows.predict(x, i, self._total, t),
+            lambda x, i, t: halves.predict(x, i, self._total, t, self._loras.in_effect),
             self._scheduler,
             first_latents(self._model, self._scheduler, generators, self._size),
             guidance_scale=self._model.guidance_scale(self._spec),

@@ -24,6 +24,7 @@ def write_receipt(
     net_hashes: Mapping[int, str],
     net_batches: Mapping[int, int],
     loras: list[LoraReceipt],
+    split_steps: list[int],
 ) -> Receipt:
     """The receipt of a finished job; both mappings are by the net's position in the job."""
     return Receipt(
@@ -54,6 +55,7 @@ def write_receipt(
         ],
         loras=loras,
         lora_loading=spec.lora_loading,
+        split_steps=split_steps,
         device=model.pipe.device.type,
         threads=torch.get_num_threads(),
         dtype=str(model.pipe.unet.dtype).removeprefix("torch."),

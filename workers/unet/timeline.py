@@ -12,7 +12,7 @@ class Timeline:
 
     def __init__(self, worker: str) -> None:
         self.spans: list[Span] = []
-        self._worker = worker
+        self.worker = worker
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
@@ -25,4 +25,4 @@ class Timeline:
 
     def add(self, name: str, start_s: float, end_s: float, worker: str | None = None) -> None:
         """Add a span that was measured elsewhere."""
-        self.spans.append(Span(name=name, start_s=start_s, end_s=end_s, worker=worker or self._worker))
+        self.spans.append(Span(name=name, start_s=start_s, end_s=end_s, worker=worker or self.worker))

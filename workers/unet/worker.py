@@ -1,18 +1,28 @@
 """What one UNet worker has at hand, made once per process."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from shared.blobs import Bucket
 from shared.jobs import JobStore
+from shared.messages import Assist
 from shared.settings import Settings
 from workers.busy import BusyShare
 from workers.lora.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.resident import Residents
+from workers.residuals.halves import HalfLine
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
 from workers.unet.models import BaseModel
 from workers.unet.nets import SendAttach
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: Asks an idle UNet worker for the model of that name for assistance.
+SendAssist = Callable[[Assist, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,4 +38,10 @@ class UNetWorker:
     steps: Steps
     transport: Transport
     send_attach: SendAttach
+    send_assist: SendAssist
+    residual: "Redis"
     busy: BusyShare
+
+    def half_line(self, job_id: str, attempt: str) -> HalfLine:
+        """The line between the worker that draws an attempt and the one that assists."""
+        return HalfLine(self.residual, job_id, attempt, self.settings.residual_ttl_s)

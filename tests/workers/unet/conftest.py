@@ -92,6 +92,8 @@ def make_worker(
             steps=steps,
             transport=transport,
             send_attach=attach,
+            send_assist=lambda message, model: None,
+            residual=residual,
             busy=BusyShare(),
         )
 

@@ -1,0 +1,222 @@
+"""Latent parallelism: a second worker's half against the whole, through real Redis."""
+
+import dataclasses
+import io
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from redis import Redis
+
+from shared.events import follow
+from shared.fleet import Heartbeat, beat, leave
+from shared.jobs import Job
+from shared.messages import Assist
+from shared.queues import unet_queue
+from shared.requests import LoraLoading
+from shared.specs import JobSpec
+from tests.tiny_models import EMOJI
+from tests.workers.unet.conftest import load
+from tests.workers.unet.specs import spec
+from tests.workers.unet.test_draw import control, pixels, upload
+from workers.resident import Residents
+from workers.residuals.halves import READY, HalfAnswer, HalfLine
+from workers.unet.assist import assist
+from workers.unet.draw import draw
+from workers.unet.models import BaseModel
+from workers.unet.splitting import should_split
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def second_models() -> Residents[BaseModel]:
+    """A second device's own weights."""
+    return Residents(load, 1 << 40)
+
+
+@pytest.fixture
+def other_is_live(control: Redis) -> Iterator[None]:
+    heartbeat = Heartbeat(
+        name="unet2@test", kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd"],
+        loaded=[], doing=[], busy_share=0.0, started_at=0.0, version="0",
+    )  # fmt: skip
+    beat(control, heartbeat, 60)
+    yield
+    leave(control, heartbeat.name)
+
+
+class Pair:
+    """Two UNet workers; the second takes whatever the first asks of it."""
+
+    def __init__(self, make_worker: MakeWorker, second_models: Residents[BaseModel]) -> None:
+        self.ended: list[str] = []
+        self._threads: list[threading.Thread] = []
+        first = make_worker()
+        self.second = dataclasses.replace(first, models=second_models)
+        self.first = dataclasses.replace(first, send_assist=self._take)
+
+    def _take(self, message: Assist, model: str) -> None:
+        thread = threading.Thread(target=self._assist, args=[message])
+        self._threads.append(thread)
+        thread.start()
+
+    def _assist(self, message: Assist) -> None:
+        self.ended.append(assist(self.second, message, "unet2@test"))
+
+    def run(self, wanted: JobSpec) -> Job:
+        job_id, _ = self.first.jobs.create(wanted)
+        draw(self.first, job_id, "unet1@test")
+        for thread in self._threads:
+            thread.join()
+        return self.first.jobs.get(job_id)
+
+    def pixels(self, job: Job) -> NDArray[np.int16]:
+        assert job.status == "succeeded", job.error
+        return np.asarray(Image.open(io.BytesIO(self.first.images.get(job.images[0].key))), dtype=np.int16)
+
+
+@pytest.fixture
+def pair(make_worker: MakeWorker, second_models: Residents[BaseModel], other_is_live: None) -> Pair:
+    return Pair(make_worker, second_models)
+
+
+def alone(wanted: JobSpec) -> JobSpec:
+    return wanted.model_copy(update={"latent_parallelism": "off"})
+
+
+def again(wanted: JobSpec, job: Job) -> JobSpec:
+    """The job's replay: LoRAs and halves at the steps of its receipt."""
+    assert job.receipt is not None
+    steps = {lora.name: lora.step for lora in job.receipt.loras}
+    loading = LoraLoading(mode="replay", steps=steps)
+    return wanted.model_copy(update={"lora_loading": loading, "split_steps": job.receipt.split_steps})
+
+
+def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -> None:
+    wanted = spec(controlnets=[control(pair.first)], num_inference_steps=STEPS)
+    whole = pair.pixels(pair.run(alone(wanted)))
+    job = pair.run(wanted)
+    assert job.receipt is not None
+    assert job.receipt.split_steps
+    assert pair.ended == ["done"]
+    assert np.abs(pair.pixels(job) - whole).max() <= 1
+    assert np.array_equal(pair.pixels(pair.run(again(wanted, job))), pair.pixels(job))
+    helped = [span for span in job.timeline if span.name == "half"]
+    assert {span.worker for span in helped} == {"unet2@test"}
+    assert len(helped) <= len(job.receipt.split_steps)
+
+
+def test_both_workers_patch_a_lora_at_the_same_step(pair: Pair) -> None:
+    lora = upload(pair.first, EMOJI / "loras" / "outline.safetensors")  # it trains the text encoder, too
+    loading = LoraLoading(mode="bounded", max_async_steps=4)
+    wanted = spec(loras=[lora], lora_loading=loading, num_inference_steps=STEPS)
+    job = pair.run(wanted)
+    assert job.receipt is not None
+    assert job.receipt.split_steps
+    assert np.array_equal(pair.pixels(pair.run(again(wanted, job))), pair.pixels(job))
+    plain = spec(num_inference_steps=4)
+    with pair.second.models.use("emoji-sd") as theirs, pair.first.models.use("emoji-sd") as ours:
+        for name, weight in ours.pipe.unet.state_dict().items():
+            assert weight.equal(theirs.pipe.unet.state_dict()[name]), name
+    assert pair.run(plain).status == "succeeded"
+
+
+def test_an_exact_job_is_never_split(pair: Pair) -> None:
+    job = pair.run(spec(lora_loading=LoraLoading(mode="exact"), num_inference_steps=STEPS))
+    assert job.receipt is not None
+    assert job.receipt.split_steps == []
+    assert pair.ended == []
+
+
+@pytest.mark.parametrize("choice", ["auto", "on"])
+def test_while_jobs_wait_only_a_job_that_insists_is_split(pair: Pair, control: Redis, choice: str) -> None:
+    control.rpush(unet_queue("emoji-sd"), "a message")
+    try:
+        job = pair.run(spec(latent_parallelism=choice, num_inference_steps=STEPS))
+    finally:
+        control.delete(unet_queue("emoji-sd"))
+    assert job.receipt is not None
+    assert bool(job.receipt.split_steps) == (choice == "on")
+
+
+def test_an_assistant_leaves_when_a_job_waits(pair: Pair, control: Redis) -> None:
+    # Given a job that is split
+    job_id, _ = pair.first.jobs.create(spec(num_inference_steps=60))
+    drawing = threading.Thread(target=draw, args=[pair.first, job_id, "unet1@test"])
+    drawing.start()
+    next(event for event in follow(control, job_id) if event and event.kind == "progress")
+    try:
+        # When another job comes
+        control.rpush(unet_queue("emoji-sd"), "a message")
+        drawing.join()
+        # Then the assistant has gone, or never came, and the picture is finished by one worker
+        job = pair.first.jobs.get(job_id)
+        assert job.status == "succeeded", job.error
+        assert set(pair.ended) <= {"wanted elsewhere"}
+    finally:
+        control.delete(unet_queue("emoji-sd"))
+
+
+@pytest.mark.parametrize("dies_after", [0, 3])
+def test_the_half_of_an_assistant_that_dies_is_computed_here(
+    make_worker: MakeWorker, other_is_live: None, dies_after: int
+) -> None:
+    served: list[int] = []
+
+    def come_and_die(message: Assist, model: str) -> None:
+        line = first.half_line(message.job_id, message.attempt)
+        if line.claim("unet2@test"):
+            threading.Thread(target=half_a_life, args=[line], daemon=True).start()
+
+    def half_a_life(line: HalfLine) -> None:
+        second = dataclasses.replace(first, models=Residents(load, 1 << 40))
+        with second.models.use("emoji-sd"):
+            line.answer(HalfAnswer(step=READY, worker="unet2@test"))
+            for _ in range(dies_after + 1):
+                taken = line.next_step(30)
+                assert taken is not None
+                served.append(taken[0].step)
+                if len(served) <= dies_after:
+                    line.answer(HalfAnswer(step=taken[0].step, worker="unet2@test", missing=True))
+
+    first = dataclasses.replace(make_worker(), send_assist=come_and_die)
+    wanted = spec(num_inference_steps=30)
+    job_id, _ = first.jobs.create(wanted)
+    draw(first, job_id, "unet1@test")
+    job = first.jobs.get(job_id)
+    assert job.status == "succeeded", job.error
+    assert job.receipt is not None
+    assert job.receipt.split_steps == served
+    assert len(served) == dies_after + 1
+    replayed_id, _ = first.jobs.create(again(wanted, job))
+    draw(first, replayed_id, "unet1@test")
+    assert np.array_equal(pixels(first, first.jobs.get(replayed_id)), pixels(first, job))
+
+
+def test_of_many_that_are_asked_one_assists(pair: Pair) -> None:
+    line = pair.first.half_line("job", "attempt")
+    assert [line.claim(name) for name in ("unet2", "unet3", "unet4")] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "waiting", "others", "split"),
+    [
+        ({}, 0, 1, True),
+        ({}, 0, 0, False),
+        ({}, 1, 1, False),
+        ({"latent_parallelism": "on"}, 1, 1, True),
+        ({"latent_parallelism": "off"}, 0, 1, False),
+        ({"guidance_scale": 1.0}, 0, 1, False),
+        ({"lora_loading": LoraLoading(mode="exact")}, 0, 1, False),
+    ],
+    ids=str,
+)
+def test_the_policy(changes: dict[str, Any], waiting: int, others: int, split: bool) -> None:
+    assert should_split(spec(**changes), waiting=waiting, others=others) == split

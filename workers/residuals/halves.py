@@ -1,0 +1,110 @@
+"""The line between two UNet workers that share a job's guidance halves: steps one way, predictions back.
+
+Two lists per attempt at the residual Redis; every key expires, every wait has a deadline. Latents are
+small (64 kB at SD 1.5's 512²), so this is plain redis-py.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+from torch import Tensor
+
+from shared.contract import Message
+from workers.residuals.wire import pack, unpack
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+class HalfStep(Message):
+    """Please predict the unconditional half of this step."""
+
+    step: int
+    total: int  # of the job's steps
+    t: float  # the scheduler's timestep
+    loras: list[str]  # names of the LoRAs in effect, in the order of the job
+
+
+class HalfAnswer(Message):
+    """What the assisting worker says: a prediction, or why there is none.
+
+    Times are seconds since the epoch.
+    """
+
+    step: int  # READY before the first
+    worker: str
+    start_s: float = 0.0
+    end_s: float = 0.0
+    net_batches: dict[int, int] = Field({})  # by a net's position: the most jobs in one pass with this half
+    missing: bool = False  # a LoRA of this step is not here yet
+    leaving: bool = False  # the worker is wanted elsewhere, or failed: it answers no further step
+
+
+#: The step of the answer that says the worker is ready.
+READY = -1
+
+
+class HalfLine:
+    """Both ends of one attempt's line; safe to use from several threads."""
+
+    def __init__(self, redis: "Redis", job_id: str, attempt: str, ttl_s: int) -> None:
+        self._redis = redis
+        self._claim = f"swift:half:claim:{job_id}:{attempt}"
+        self._steps = f"swift:half:steps:{job_id}:{attempt}"
+        self._answers = f"swift:half:answers:{job_id}:{attempt}"
+        self._ttl_s = ttl_s
+
+    # --- the worker that draws ---------------------------------------------------------------------
+
+    def ask(self, step: HalfStep, x: Tensor) -> None:
+        """Send the half's model input, ``(n, c, h/f, w/f)``."""
+        self._push(self._steps, pack(step.model_dump(), x))
+
+    def receive(self, timeout_s: float) -> tuple[HalfAnswer, Tensor | None] | None:
+        """The next answer; ``None`` when none has come within ``timeout_s`` (0: do not wait)."""
+        frame = self._pop(self._answers, timeout_s)
+        if frame is None:
+            return None
+        head, tensor = unpack(frame)
+        return HalfAnswer.model_validate(head), tensor
+
+    def dismiss(self) -> None:
+        """Tell the other end that no further step comes."""
+        self._push(self._steps, b"")
+
+    # --- the worker that assists -------------------------------------------------------------------
+
+    def claim(self, worker: str) -> bool:
+        """Take the other end; one worker may, however many were asked."""
+        return bool(self._redis.set(self._claim, worker, nx=True, ex=self._ttl_s))
+
+    def next_step(self, timeout_s: float) -> tuple[HalfStep, Tensor] | None:
+        """The next step; ``None`` after ``timeout_s``. Raises `Dismissed` when no further one comes."""
+        frame = self._pop(self._steps, timeout_s)
+        if frame is None:
+            return None
+        if not frame:
+            raise Dismissed
+        head, x = unpack(frame)
+        assert x is not None, "a step carries its latents"
+        return HalfStep.model_validate(head), x
+
+    def answer(self, answer: HalfAnswer, prediction: Tensor | None = None) -> None:
+        """Send a prediction, ``(n, c, h/f, w/f)``, or a word instead."""
+        self._push(self._answers, pack(answer.model_dump(), prediction))
+
+    def _push(self, key: str, frame: bytes) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.rpush(key, frame)
+        pipe.expire(key, self._ttl_s)
+        pipe.execute()
+
+    def _pop(self, key: str, timeout_s: float) -> Any:
+        if timeout_s <= 0:
+            return self._redis.lpop(key)
+        answer: Any = self._redis.blpop([key], timeout=timeout_s)
+        return None if answer is None else answer[1]
+
+
+class Dismissed(Exception):
+    """The worker that draws needs no assistance any more."""

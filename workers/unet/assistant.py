@@ -1,0 +1,135 @@
+"""A second UNet worker that computes the unconditional half of a job; most of the time there is none."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from redis.exceptions import RedisError
+from torch import Tensor
+
+from shared import metrics
+from workers.residuals.halves import READY, HalfAnswer, HalfLine, HalfStep
+from workers.unet.timeline import Timeline
+
+log = logging.getLogger(__name__)
+
+#: Between two looks whether a worker could help now; a request that nobody takes expires as soon.
+OFFER_EVERY_S = 2.0
+#: The assistant gets as long as our own half took, times this, and at least the seconds below.
+PATIENCE, LEAST_WAIT_S = 3.0, 0.5
+#: Shorter waits are not worth a bar in the timeline.
+WAIT_SHOWN_S = 0.0005
+#: Asks for an assistant if the policy says so; returns whether it did.
+Offer = Callable[[], bool]
+
+
+class Assistant:
+    """``with Assistant(…) as assistant:`` looks for a worker for as long as the block runs.
+
+    Whatever goes wrong with it costs time, never the job: the caller computes the half itself.
+    """
+
+    def __init__(self, line: HalfLine, offer: Offer | None, timeline: Timeline) -> None:
+        self._line = line
+        self._offer = offer
+        self._timeline = timeline
+        self.net_batches: dict[int, int] = {}  # of the nets that served the other half, by position
+        self._was_offered = False
+        self._worker: str | None = None  # who assists
+        self._asked: HalfStep | None = None
+        self._asked_at = 0.0
+        self._over = threading.Event()
+
+    def __enter__(self) -> "Assistant":
+        if self._offer is not None:
+            threading.Thread(target=self._look, args=[self._offer], name="offer", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._was_offered:
+            self._dismiss()
+
+    def is_here(self) -> bool:
+        """Whether a worker is ready for the next step; does not wait."""
+        if self._worker is None and self._was_offered and not self._over.is_set():
+            answer = self._receive(0)
+            if answer is not None and answer[0].step == READY:
+                self._worker = answer[0].worker
+                self._over.set()
+        return self._worker is not None
+
+    def ask(self, step: int, total: int, t: float, x: Tensor, loras: Sequence[str]) -> None:
+        """Send the unconditional half's model input, ``(n, c, h/f, w/f)``, and the LoRAs in effect."""
+        self._asked = HalfStep(step=step, total=total, t=t, loras=list(loras))
+        self._asked_at = time.monotonic()
+        try:
+            self._line.ask(self._asked, x)
+        except RedisError:
+            self._lose("the residual server does not answer")
+
+    def take(self, like: Tensor) -> Tensor | None:
+        """The prediction of the step that was asked for, on the device and in the type of ``like``.
+
+        ``None``: compute it here. Called when our own half is done, which also says how long is too long.
+        """
+        if self._worker is None:
+            return None
+        assert self._asked is not None, "take follows ask"
+        own_s = time.monotonic() - self._asked_at
+        start = time.time()
+        answer = self._answer_to(self._asked.step, max((PATIENCE - 1) * own_s, LEAST_WAIT_S))
+        if time.time() - start > WAIT_SHOWN_S:
+            self._timeline.add("wait for half", start, time.time())
+        if answer is None:
+            self._lose(f"no answer {time.monotonic() - self._asked_at:.1f} s after it was asked")
+            return None
+        head, prediction = answer
+        if head.leaving:
+            self._lose("it is wanted elsewhere")
+        if prediction is None:
+            return None
+        self.net_batches = head.net_batches
+        self._timeline.add("half", head.start_s, head.end_s, head.worker)
+        metrics.HALVES.labels("assisted").inc()
+        return prediction.to(like.device, like.dtype)
+
+    def _answer_to(self, step: int, timeout_s: float) -> tuple[HalfAnswer, Tensor | None] | None:
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            answer = self._receive(left_s)
+            if answer is not None and (answer[0].step == step or answer[0].leaving):
+                return answer
+        return None
+
+    def _receive(self, timeout_s: float) -> tuple[HalfAnswer, Tensor | None] | None:
+        try:
+            return self._line.receive(timeout_s)
+        except RedisError:
+            log.warning("assistant not heard: the residual server does not answer")
+            return None
+
+    def _lose(self, why: str) -> None:
+        """Go on alone, for the rest of the job: what it still sends belongs to steps long gone."""
+        log.info("assistant lost worker=%s why=%s", self._worker, why)
+        metrics.HALVES.labels("lost").inc()
+        self._worker, self._was_offered = None, False
+        self._dismiss()
+
+    def _dismiss(self) -> None:
+        try:
+            self._line.dismiss()
+        except RedisError:
+            log.warning("assistant not dismissed; it leaves when this attempt's lease is over")
+
+    def _look(self, offer: Offer) -> None:
+        while not self._over.is_set():
+            try:
+                self._was_offered = offer() or self._was_offered
+            except RedisError:
+                log.warning("no assistant asked for: Redis does not answer")
+            self._over.wait(OFFER_EVERY_S)

@@ -1,0 +1,41 @@
+"""When a job is split over two UNet workers: latent parallelism as a policy."""
+
+from typing import TYPE_CHECKING
+
+from shared.fleet import live
+from shared.queues import unet_queue
+from shared.specs import JobSpec
+from workers.unet.guidance import is_guided
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+def may_split(spec: JobSpec) -> bool:
+    """Whether a job's guidance halves may run on two workers at all.
+
+    Only a guided job has two halves, and an exact one is computed as diffusers does: in one batch.
+    """
+    return is_guided(spec.guidance_scale) and not spec.is_exact and spec.latent_parallelism != "off"
+
+
+def should_split(spec: JobSpec, *, waiting: int, others: int) -> bool:
+    """Whether a second worker shall help right now.
+
+    ``waiting`` jobs of this model have no worker; ``others`` are live UNet workers beside this one. While
+    jobs wait, every worker draws one of its own: two halves of one job on two devices take no fewer
+    device-seconds than the whole on one. A job that says ``on`` wants its latency all the same.
+    """
+    if not may_split(spec) or others == 0:
+        return False
+    return spec.latent_parallelism == "on" or waiting == 0
+
+
+def waiting_jobs(redis: "Redis", model: str) -> int:
+    """Jobs of ``model`` that no worker has taken yet."""
+    return int(redis.llen(unet_queue(model)))
+
+
+def other_workers(redis: "Redis", model: str, name: str) -> int:
+    """Live UNet workers for ``model`` beside the one called ``name``."""
+    return sum(beat.kind == "unet" and model in beat.serves and beat.name != name for beat in live(redis))
