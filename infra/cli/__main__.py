@@ -14,6 +14,7 @@ from shared.settings import Settings, read_settings
 
 #: Each is a module of this package, and what it does in a line.
 COMMANDS = {
+    "cache": "look after the LoRA files of this host",
     "receipt": "print the receipt a picture carries",
 }
 INSTALL = "pip install -c infra/constraints.txt -e '.[cli]'"

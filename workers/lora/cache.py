@@ -3,10 +3,8 @@
 A file's name says which version of which object it is, so a cached file is served without asking S3.
 """
 
-import hashlib
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from shared.blobs import BlobChanged
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound, SwiftError
 from shared.loras import lora_key
 from shared.specs import LoraRef
+from workers.lora.filenames import sha256_of, stem_of
 from workers.lora.folder import DISK_FULL, WHOLE, Folder
 from workers.lora.part import Part
 from workers.lora.patience import Patience
@@ -26,6 +25,8 @@ from workers.lora.transfer import RANGE_BYTES, Source, Transfer
 log = logging.getLogger(__name__)
 
 
+#: The cache of a host, under ``SWIFT_HOME``.
+FOLDER = "loras"
 #: Where a LoRA of a job was found.
 Tier = Literal["memory", "disk", "s3"]
 
@@ -57,11 +58,7 @@ class LoraCache:
 
     def version(self, ref: LoraRef) -> str:
         """What names exactly these bytes, in file names and elsewhere."""
-        bucket = hashlib.sha256(self._source.name.encode()).hexdigest()[:8]
-        etag = ref.etag
-        if not re.fullmatch(r"[\w.-]{1,38}", etag, re.ASCII):  # as long as S3's own, and safe in a file name
-            etag = hashlib.sha256(etag.encode()).hexdigest()[:38]
-        return f"{lora_key(ref.name).removesuffix(WHOLE)}@{bucket}@{etag}"
+        return stem_of(self._source.name, ref)
 
     @contextmanager
     def open(self, ref: LoraRef, patience: Patience | None = None) -> Iterator[CachedLora]:
@@ -182,14 +179,3 @@ class LoraCache:
             ) from error
         metrics.LORA_FETCH_S.observe(time.monotonic() - start)
         return sha256
-
-
-def is_damaged(path: Path) -> bool:
-    """Whether a whole file's bytes are no longer what they were when they arrived."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() != sha256_of(path)
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 that a whole file's bytes had when they arrived; its name says it."""
-    return path.name.removesuffix(WHOLE).rpartition("@")[2]

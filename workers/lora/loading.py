@@ -11,7 +11,8 @@ from typing import NamedTuple
 from shared import metrics
 from shared.errors import InvalidLora, LoraUnavailable
 from shared.specs import LoraRef
-from workers.lora.cache import LoraCache, Tier, is_damaged
+from workers.lora.cache import LoraCache, Tier
+from workers.lora.filenames import is_damaged
 from workers.lora.files import LoraWeights
 from workers.lora.memory import LoraMemory
 from workers.lora.patience import Patience

@@ -19,7 +19,7 @@ from shared.queues import ASSIST, ATTACH, GENERATE, assist_queue, make_celery, n
 from shared.settings import read_settings
 from workers.busy import BusyShare
 from workers.heartbeat import Reporter
-from workers.lora.cache import LoraCache
+from workers.lora.cache import FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
 from workers.process import choose, prepare_process, start_or_exit, worker_name
 from workers.resident import Residents
@@ -77,7 +77,7 @@ worker = UNetWorker(
     jobs=JobStore(redis, settings),
     images=Bucket(settings, settings.image_bucket),
     loras=LoraCache(
-        settings.home / "loras",
+        settings.home / FOLDER,
         settings.lora_cache_bytes,
         Bucket(settings, settings.lora_bucket),
         settings.lora_wait_s,
