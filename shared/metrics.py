@@ -30,6 +30,7 @@ NET_FIRST_S = Histogram(
 )
 NET_STEPS = Counter("swift_net_steps_total", "Steps a ControlNet worker served", ["net", "result"])
 NET_STEP_S = Histogram("swift_net_step_seconds", "Time of one net step", ["net"], buckets=_STEP_S)
+NET_BATCH = Histogram("swift_net_batch_jobs", "Jobs in one pass of a net", ["net"], buckets=(1, 2, 4, 8, 16))
 RESIDUAL_BYTES = Counter("swift_residual_bytes_total", "Residuals sent", ["net"])
 HALVES = Counter(
     "swift_halves_total", "Unconditional halves of split steps by who computed them; lost assistants", ["by"]

@@ -91,6 +91,9 @@ class Settings(BaseModel):
     net_lease_s: Seconds = Field(
         2, description="a ControlNet worker that is silent this long has lost the step it computes"
     )
+    net_batch_delay: float = Field(
+        0.25, ge=0, description="a step may take this share longer for other jobs' sake; 0: one job at a time"
+    )
     residual_ttl_s: Count = Field(120, description="expiry of residuals and step requests")
     input_ttl_s: Count = Field(900, description="expiry of embeddings and control images for the nets")
 

@@ -35,7 +35,9 @@ def _load(name: str) -> Net:
 
 nets: Residents[Net] = Residents(_load, settings.model_memory_bytes)
 residual = residual_redis(settings)
-server = Server(served, nets, Steps(residual, settings), Transport(residual, settings))
+server = Server(
+    served, nets, Steps(residual, settings), Transport(residual, settings), settings.net_batch_delay
+)
 
 
 @worker_init.connect

@@ -10,6 +10,7 @@ from shared import metrics
 from shared.errors import NetFailed, SwiftError
 from shared.messages import Attach
 from workers.busy import BusyShare
+from workers.controlnet.company import Company
 from workers.controlnet.inputs import Inputs
 from workers.controlnet.joint import Joint
 from workers.controlnet.passes import Pass
@@ -23,6 +24,9 @@ from workers.residuals.transport import Transport
 
 log = logging.getLogger(__name__)
 
+#: Where other jobs use a net, a step waits this share of its time for theirs.
+WAIT_SHARE = 0.03
+
 
 class Server:
     """One device that computes ControlNet steps, in the order they come, whoever asks."""
@@ -33,7 +37,9 @@ class Server:
         nets: Residents[Net],
         steps: Steps,
         transport: Transport,
+        batch_delay: float,
     ) -> None:
+        """``batch_delay``: the share by which a step may take longer for other jobs' sake."""
         self.names = list(names)
         self.busy = BusyShare()
         self.sessions = Sessions()
@@ -41,6 +47,8 @@ class Server:
         self._steps = steps
         self._transport = transport
         self._worker = ""
+        self._batch_delay = batch_delay
+        self._company: dict[tuple[str, str], Company] = {}  # by net and stack
         self._inputs = Inputs(transport)
         self._device = threading.Lock()
         self._pulse = Pulse(steps)
@@ -71,12 +79,27 @@ class Server:
                 ticket = self._steps.next(self.names)
                 work = self._steps.claim(ticket) if ticket is not None else None
                 if work is not None:
-                    self.serve([work])
+                    self.serve([work, *self.gather(work)])
                 elif ticket is not None:
                     metrics.NET_STEPS.labels(ticket.net, "superseded").inc()
             except Exception:  # nothing that a single request does may end the loop
                 log.exception("a step was dropped")
                 self._stop.wait(0.2)
+
+    def gather(self, work: Claimed) -> list[Claimed]:
+        """Steps of other jobs to compute in one pass with ``work``, if that pays."""
+        request, net = work.request, work.part.net
+        if not request.stack:
+            return []
+        company = self._company_of(work)
+        room, alone_s = company.room(request.rows), company.seconds(request.rows)
+        if not room or alone_s is None:
+            return []
+        tickets = self._steps.company(net, request.stack, room)
+        if not tickets and len(self.sessions.by_net().get(net, ())) > 1:
+            self._stop.wait(WAIT_SHARE * alone_s)
+            tickets = self._steps.company(net, request.stack, room)
+        return [claimed for ticket in tickets if (claimed := self._steps.claim(ticket)) is not None]
 
     def serve(self, works: list[Claimed]) -> None:
         """Answer steps of one net: their residuals, or the error in their place."""
@@ -93,7 +116,7 @@ class Server:
 
     def _compute(self, held: list[Claimed]) -> None:
         """``held`` grows by what is claimed on the way."""
-        start = time.time()
+        start, together = time.time(), len(held)
         for work in held:
             self.sessions.note(work.request.job_id, work.part.net)
         with ExitStack() as stack:
@@ -103,10 +126,18 @@ class Server:
                 passes.append(self._pass(stack, others))
             with self._device, self.busy:
                 sent = self._hand_over(Joint(passes), start)
+        if len(passes) == 1:
+            rows = sum(work.request.rows for work in held)
+            self._company_of(held[0]).note(rows, time.time() - start)
+        metrics.NET_BATCH.labels(held[0].part.net).observe(together)
         for work in held:
             metrics.NET_STEPS.labels(work.part.net, "served").inc()
             metrics.NET_STEP_S.labels(work.part.net).observe(time.time() - start)
         metrics.RESIDUAL_BYTES.labels(held[0].part.net).inc(sent)
+
+    def _company_of(self, work: Claimed) -> Company:
+        key = work.part.net, work.request.stack
+        return self._company.setdefault(key, Company(self._batch_delay))
 
     def _pass(self, stack: ExitStack, works: Sequence[Claimed]) -> Pass:
         net = stack.enter_context(self._nets.use(works[0].part.net))

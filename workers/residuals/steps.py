@@ -90,11 +90,9 @@ class Steps:
         answer: Any = self._redis.blpop([keys.net_steps(net) for net in turned], timeout=POLL_S)
         return None if answer is None else Ticket.model_validate_json(answer[1])
 
-    def company(self, ticket: Ticket, rows: int) -> list[Ticket]:
-        """Tickets that may be computed in one pass with ``ticket``, of at most ``rows`` rows together."""
-        if not ticket.stack or rows < 1:
-            return []
-        found: Any = self._gather_script(keys=[keys.net_steps(ticket.net)], args=[ticket.stack, rows, DEPTH])
+    def company(self, net: str, stack: str, rows: int) -> list[Ticket]:
+        """Take tickets of ``net`` and ``stack`` out of turn, of at most ``rows`` rows together."""
+        found: Any = self._gather_script(keys=[keys.net_steps(net)], args=[stack, rows, DEPTH])
         return [Ticket.model_validate_json(text) for text in found]
 
     def claim(self, ticket: Ticket) -> Claimed | None:

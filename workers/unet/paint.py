@@ -10,6 +10,7 @@ from shared import metrics
 from shared.attempts import Attempt
 from shared.messages import Assist
 from shared.receipts import Receipt
+from workers.unet.afterwards import Afterwards
 from workers.unet.assistant import Assistant
 from workers.unet.denoise import denoise
 from workers.unet.halves import Halves
@@ -42,6 +43,7 @@ class Painter:
             spec.scheduler, model.pipe.scheduler.config, spec.num_inference_steps, str(model.pipe.device)
         )
         self._total = len(self._scheduler.timesteps)
+        self._afterwards = Afterwards()
         self._maker = RowMaker(
             worker=worker,
             model=model,
@@ -50,6 +52,7 @@ class Painter:
             attempt=attempt.token,
             ordinal=attempt.job.attempts,
             timeline=timeline,
+            afterwards=self._afterwards,
             check=watch.check,
         )
         self._loras = Loras(
@@ -126,5 +129,12 @@ class Painter:
         )
 
     def _after_step(self, i: int, latents: Tensor) -> None:
-        metrics.STEP_S.labels(self._spec.model).observe(time.time() - self._step_began)
-        self._watch.progress(i + 1, self._total, lambda: self._model.preview(latents))
+        took_s = time.time() - self._step_began
+
+        def tell() -> None:
+            metrics.STEP_S.labels(self._spec.model).observe(took_s)
+            self._watch.progress(i + 1, self._total, lambda: self._model.preview(latents))
+
+        self._afterwards.add(tell)
+        if i + 1 == self._total:
+            self._afterwards.run()

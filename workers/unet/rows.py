@@ -1,7 +1,7 @@
 """Rows of a job's steps that one device predicts, beside the nets: all of them, or one guidance half."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from shared.keys import control_key
 from shared.messages import Attach
 from shared.specs import JobSpec
+from workers.unet.afterwards import Afterwards
 from workers.unet.conditioning import Conditioning
 from workers.unet.guidance import is_guided
 from workers.unet.models import BaseModel
@@ -25,10 +26,11 @@ WHOLE = ""
 class Rows:
     """Predicts its rows, and asks ``nets`` for them alone."""
 
-    def __init__(self, model: BaseModel, nets: Nets, timeline: Timeline) -> None:
+    def __init__(self, model: BaseModel, nets: Nets, timeline: Timeline, afterwards: Afterwards) -> None:
         self._unet = model.pipe.unet
         self._nets = nets
         self._timeline = timeline
+        self._afterwards = afterwards
         self._conditioning: Conditioning | None = None
         self._is_published = False
 
@@ -57,12 +59,13 @@ class Rows:
             self._nets.use_inputs(self._conditioning.net_inputs)
             self._is_published = True
         residuals = self._nets.ask(x, step, total, t.item())
+        self._afterwards.run()
         with self._timeline.span("encoder"):
             encoded = encode(self._unet, x, t, self._conditioning)
         with self._timeline.span("decoder"):
             noise = decode(self._unet, encoded, residuals)
         if residuals is not None:
-            residuals.finish()
+            self._afterwards.add(residuals.finish)
         return noise
 
     def close(self) -> None:
@@ -82,6 +85,7 @@ class RowMaker:
     ordinal: int
     timeline: Timeline
     check: Callable[[], None]
+    afterwards: Afterwards = field(default_factory=Afterwards)
 
     def make(self, name: str) -> Rows:
         """The rows ``name``, attached to their nets; Celery messages go out for the whole alone."""
@@ -103,7 +107,7 @@ class RowMaker:
             self.spec.num_images * (2 if is_double else 1),
             self.worker.send_attach if name == WHOLE else _keep_quiet,
         )
-        return Rows(self.model, nets, self.timeline)
+        return Rows(self.model, nets, self.timeline, self.afterwards)
 
     @cached_property
     def _images(self) -> list[Tensor]:

@@ -1,16 +1,20 @@
 """A ControlNet worker's end: what it computes together, and for whom."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from redis import Redis
+from torch import Tensor
 
 from shared.messages import Attach
 from shared.settings import Settings
-from tests.workers.unet.net_jobs import Line, ask, by_diffusers, make_line, make_nets, make_server, spec
+from tests.workers.unet.net_jobs import Line, X, ask, by_diffusers, make_line, make_nets, make_server, spec
 from workers.controlnet.serve import Server
+from workers.residuals.messages import MID, Answer
 from workers.residuals.steps import Claimed
+from workers.unet.residuals import StepResiduals
 
 
 @pytest.fixture
@@ -84,3 +88,98 @@ def test_an_attachment_embeds_the_control_image_before_the_first_step(server: Se
     with server._nets.use("depth") as net:
         assert server._inputs.embedded(net, key, 2).shape == (2, 32, 16, 16)
     assert server.sessions.by_net() == {"depth": ["j"]}
+
+
+def answers_of(line: Line, step: StepResiduals) -> list[tuple[Answer, Tensor]]:
+    received = line.transport.receive(step._request, 1.0)
+    return [(answer, residual) for answer, residual in received if residual is not None]
+
+
+def patient(line: Line) -> Line:
+    """A line to workers for which no pass is too slow."""
+    return make_line(line.redis, line.settings.model_copy(update={"net_batch_delay": 1e9}))
+
+
+def serve_once(server: Server, net: str = "edge") -> int:
+    """One turn of the loop; how many jobs it computed together."""
+    work = take(server, net)
+    works = [work, *server.gather(work)]
+    server.serve(works)
+    return len(works)
+
+
+def test_steps_of_different_jobs_are_computed_in_one_pass_within_a_bound(line: Line) -> None:
+    line = patient(line)
+    server = make_server(line, "edge")
+    ask(make_nets(line, spec("edge"), alone=False))
+    assert serve_once(server) == 1  # measured alone
+    # Given two jobs whose latents, timesteps and scales differ
+    jobs = [(X, 501, 1.0), (X.flip(0) * 0.5, 21, 0.3)]
+    steps = [
+        ask(make_nets(line, spec("edge", conditioning_scale=scale), alone=False), x=x, t=float(t))
+        for x, t, scale in jobs
+    ]
+    assert serve_once(server) == 2
+    # Then each gets its own, of its own shape, to the rounding of the sums
+    for (x, t, scale), step in zip(jobs, steps, strict=True):
+        down, mid = by_diffusers(scale, x=x, t=t)
+        received = answers_of(line, step)
+        assert len(received) == len(down) + 1
+        for answer, residual in received:
+            theirs = mid if answer.index == MID else down[answer.index]
+            assert answer.batch == 2
+            assert residual.shape == theirs.shape
+            assert (residual - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+@pytest.mark.parametrize(
+    "other", [{"alone": True}, {"alone": False, "rows": 4}], ids=["exact", "more rows than are welcome"]
+)
+def test_what_must_not_or_does_not_fit_is_computed_alone(other: dict[str, Any], line: Line) -> None:
+    line = patient(line)
+    server = make_server(line, "edge")
+    ask(make_nets(line, spec("edge"), alone=False))
+    assert serve_once(server) == 1
+    ask(make_nets(line, spec("edge"), alone=False))
+    step = ask(make_nets(line, spec("edge"), **other), x=X.repeat(other.get("rows", 2) // 2, 1, 1, 1))
+    assert [serve_once(server), serve_once(server)] == [1, 1]
+    assert {answer.batch for answer, _ in answers_of(line, step)} == {1}
+
+
+def test_a_large_job_of_one_pass_does_not_keep_small_ones_out_of_the_next(line: Line) -> None:
+    line = patient(line)
+    server = make_server(line, "edge")
+    ask(make_nets(line, spec("edge"), alone=False))
+    serve_once(server)
+    large = make_nets(line, spec("edge"), alone=False, rows=16)
+    ask(large, x=X.repeat(8, 1, 1, 1))
+    small = [ask(make_nets(line, spec("edge"), alone=False)) for _ in range(2)]
+    assert [serve_once(server), serve_once(server)] == [1, 2]
+    assert all(answers_of(line, step) for step in small)
+
+
+def test_a_step_that_fails_in_company_is_nobody_elses_failure(line: Line) -> None:
+    line = patient(line)
+    server = make_server(line, "edge")
+    good = ask(make_nets(line, spec("edge"), alone=False))
+    lost = make_nets(line, spec("edge"), alone=False)
+    lost._input_keys = {"embeddings": "nowhere"}
+    bad = ask(lost)
+    server.serve([take(server, "edge"), take(server, "edge")])
+    assert {answer.batch for answer, _ in answers_of(line, good)} == {1}
+    [(answer, residual)] = line.transport.receive(bad._request, 1.0)
+    assert (answer.error, residual) == ("inputs_missing", None)
+
+
+def test_a_job_that_has_moved_on_gets_no_residuals_of_a_shared_pass(line: Line) -> None:
+    server = make_server(line, "edge")
+    gone, kept = (make_nets(line, spec("edge"), alone=False) for _ in range(2))
+    steps = [ask(nets) for nets in (gone, kept)]
+    works = [take(server, "edge"), take(server, "edge")]
+    gone.close()
+    server.serve(works)
+    assert line.transport.receive(steps[0]._request, 0.01) == []
+    down, mid = by_diffusers(1.0)
+    received = {answer.index: residual for answer, residual in answers_of(line, steps[1])}
+    assert torch.allclose(received[MID], mid, atol=1e-5)
+    assert len(received) == len(down) + 1

@@ -68,7 +68,7 @@ def make_worker(
         settings = servers.model_copy(update=changes)
         steps, transport = Steps(residual, settings), Transport(residual, settings)
         served = ["edge", "sd1-net", "sd2-net", "centred-net"]
-        server = Server(served, nets, Steps(residual, settings), transport)
+        server = Server(served, nets, Steps(residual, settings), transport, settings.net_batch_delay)
 
         def attach(message: Attach) -> None:
             if serve_nets:

@@ -47,7 +47,7 @@ def make_server(line: Line, *names: str) -> Server:
         with nets.use(name):
             pass
     own = make_line(line.redis, line.settings)
-    return Server(names, nets, own.steps, own.transport)
+    return Server(names, nets, own.steps, own.transport, line.settings.net_batch_delay)
 
 
 def spec(name: str, **changes: Any) -> ControlSpec:
