@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from infra.bench.machine import describe_commit, describe_machine, describe_versions
 from infra.bench.plots import plot
 from infra.bench.report import FOLDER, Measured, Result, judge, read_results, report, table, write_result
 from shared.errors import SwiftError
 
-PARTS = ("api", "overhead")
+PARTS = ("api", "overhead", "latent")
 REPORT = "report"
 
 
@@ -25,6 +25,9 @@ class Part(Protocol):
 
     def measure(self, quick: bool) -> Measured:
         """Measure; raises `CheckFailed` if outputs are not equal, or the work was not done."""
+
+    def plot(self, result: Result, left: Any, right: Any) -> None:
+        """Draw the result on two panels."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -48,7 +51,8 @@ def _run(name: str, quick: bool) -> bool:
     form, machine = "quick" if quick else "full", describe_machine()
     print(f"{name} ({form})", flush=True)
     try:
-        measured = cast(Part, import_module(f"infra.bench.{name}")).measure(quick)
+        part = cast(Part, import_module(f"infra.bench.{name}"))
+        measured = part.measure(quick)
     except SwiftError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return False
@@ -65,7 +69,7 @@ def _run(name: str, quick: bool) -> bool:
         }
     )
     write_result(result)
-    plot(result, FOLDER / f"{name}.png")
+    plot(result, part.plot, FOLDER / f"{name}.png")
     print(f"\n{table([result])}", flush=True)
     return True
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from infra.bench.client import CONNECTIONS, Kind, Load, Order, put_load_on
 from infra.bench.fleet import Fleet, running_fleet
 from infra.bench.processes import cpu_by_name, cpu_s, family, rss_mb
-from infra.bench.report import Bound, CheckFailed, Measured
+from infra.bench.report import Bound, CheckFailed, Measured, Result
 from infra.bench.samples import percentile
 from infra.local.demo import CONTROL, EMOJI
 from infra.local.environment import inherit
@@ -57,6 +57,19 @@ def measure(quick: bool) -> Measured:
     figures["idle_cpu_percent"] = sum(idle.values())
     samples |= {f"idle_cpu_percent {name}": [share] for name, share in idle.items()}
     return Measured(figures, samples, BOUNDS)
+
+
+def plot(result: Result, left: Any, right: Any) -> None:
+    """How long requests took under load, and what the processes use at rest."""
+    for name in ("submit_ms", "read_ms"):
+        left.ecdf(result.samples[name], label=name.removesuffix("_ms"))
+    left.axvline(result.targets["submit_ms_p99"].at_most, linestyle=":", label="target of submit's p99")
+    left.set(xscale="log", xlabel="ms", ylabel="share of requests", title="latency, workers busy")
+    left.legend()
+    prefix = "idle_cpu_percent "
+    idle = {n.removeprefix(prefix): v[0] for n, v in result.samples.items() if n.startswith(prefix)}
+    right.barh(list(idle), list(idle.values()))
+    right.set(xlabel="% of one core", title="CPU at rest")
 
 
 def _measure_sizes(fleet: Fleet) -> dict[str, float]:

@@ -92,21 +92,22 @@ class Fleet:
 
 
 @contextmanager
-def running_fleet() -> Iterator[Fleet]:
-    """A fresh stack of default settings: one UNet worker, one ControlNet worker, a thread each."""
+def running_fleet(**changes: object) -> Iterator[Fleet]:
+    """A fresh stack: one UNet worker and one ControlNet worker, unless ``changes`` of settings say more."""
     home = FOLDER / "stack"
     home.mkdir(parents=True, exist_ok=True)
     with only_stack_in(home):
         shutil.rmtree(home)  # no job of an earlier run
     api, flower, redis, residual_redis = free_ports(4)
-    settings = Settings(
-        home=home,
-        api_port=api,
-        flower_port=flower,
-        redis_port=redis,
-        residual_redis_port=residual_redis,
-        s3_port=free_s3_port(),
-    )
+    places = {
+        "home": home,
+        "api_port": api,
+        "flower_port": flower,
+        "redis_port": redis,
+        "residual_redis_port": residual_redis,
+        "s3_port": free_s3_port(),
+    }
+    settings = Settings.model_validate({**places, **changes})
     with running_stack(settings) as stack:
         yield Fleet(stack)
 

@@ -13,7 +13,7 @@ from infra.bench.fleet import Fleet, read_pixels, running_fleet
 from infra.bench.overlap import Step, read_steps
 from infra.bench.peer import Peer
 from infra.bench.processes import cpu_s, pin
-from infra.bench.report import Bound, CheckFailed, Measured
+from infra.bench.report import Bound, CheckFailed, Measured, Result
 from infra.bench.samples import percentile
 from infra.local.demo import CONTROL
 
@@ -61,6 +61,19 @@ def measure(quick: bool) -> Measured:
         **{f"net_job_{name}_p50": median(getattr(step, name) for step in steps) for name in Step._fields},
     }
     return Measured(figures, samples, BOUNDS)
+
+
+def plot(result: Result, left: Any, right: Any) -> None:
+    """The same picture both ways, pair by pair."""
+    for name, label in (("process_ms", "in one process"), ("fleet_ms", "in the fleet")):
+        left.plot(result.samples[name], ".-", label=label)
+    left.set(xlabel="pair", ylabel="ms", title="the same picture")
+    left.set_ylim(bottom=0)
+    left.legend()
+    right.ecdf(result.samples["overhead_ms"])
+    right.axvline(result.targets["overhead_ms_p50"].at_most, linestyle=":", label="target of the median")
+    right.set(xlabel="ms", ylabel="share of pairs", title="fleet minus one process")
+    right.legend()
 
 
 def _pin(fleet: Fleet) -> None:

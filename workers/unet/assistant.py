@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 #: Between two looks whether a worker could help now; a request that nobody takes expires as soon.
 OFFER_EVERY_S = 2.0
+#: An idle worker needs about as long as we do to encode the prompt, and hears of the job a little later.
+FIRST_WAIT_S = 0.1
 #: The assistant gets as long as our own half took, times this, and at least the seconds below.
 PATIENCE, LEAST_WAIT_S = 3.0, 0.5
 #: Shorter waits are not worth a bar in the timeline.
@@ -37,6 +39,7 @@ class Assistant:
         self._timeline = timeline
         self.net_batches: dict[int, int] = {}  # of the nets that served the other half, by position
         self._was_offered = False
+        self._first_wait_s = FIRST_WAIT_S
         self._worker: str | None = None  # who assists
         self._asked: HalfStep | None = None
         self._asked_at = 0.0
@@ -55,9 +58,10 @@ class Assistant:
             self._dismiss()
 
     def is_here(self) -> bool:
-        """Whether a worker is ready for the next step; does not wait."""
+        """Whether a worker is ready for the next step; waits for a moment before the first one."""
         if self._worker is None and self._was_offered and not self._over.is_set():
-            answer = self._receive(0)
+            answer = self._receive(self._first_wait_s)
+            self._first_wait_s = 0.0
             if answer is not None and answer[0].step == READY:
                 self._worker = answer[0].worker
                 self._over.set()

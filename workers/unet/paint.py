@@ -22,7 +22,7 @@ from workers.unet.prompts import encode_prompt
 from workers.unet.receipts import write_receipt
 from workers.unet.rows import RowMaker
 from workers.unet.schedulers import make_scheduler
-from workers.unet.splitting import may_split, other_workers, should_split, waiting_jobs
+from workers.unet.splitting import idle_workers, may_split, should_split, waiting_jobs
 from workers.unet.timeline import Timeline
 from workers.unet.watch import Watch
 from workers.unet.worker import UNetWorker
@@ -98,8 +98,8 @@ class Painter:
 
         def offer() -> bool:
             waiting = waiting_jobs(redis, spec.model)
-            others = other_workers(redis, spec.model, self._timeline.worker)
-            if not should_split(spec, waiting=waiting, others=others):
+            idle = idle_workers(redis, spec.model, self._timeline.worker)
+            if not should_split(spec, waiting=waiting, others=idle):
                 return False
             message = Assist(job_id=attempt.job.id, attempt=attempt.token, ordinal=attempt.job.attempts)
             worker.send_assist(message, spec.model)

@@ -22,7 +22,7 @@ def may_split(spec: JobSpec) -> bool:
 def should_split(spec: JobSpec, *, waiting: int, others: int) -> bool:
     """Whether a second worker shall help right now.
 
-    ``waiting`` jobs of this model have no worker; ``others`` are live UNet workers beside this one. While
+    ``waiting`` jobs of this model have no worker; ``others`` are idle UNet workers beside this one. While
     jobs wait, every worker draws one of its own: two halves of one job on two devices take no fewer
     device-seconds than the whole on one. A job that says ``on`` wants its latency all the same.
     """
@@ -36,6 +36,9 @@ def waiting_jobs(redis: "Redis", model: str) -> int:
     return int(redis.llen(unet_queue(model)))
 
 
-def other_workers(redis: "Redis", model: str, name: str) -> int:
-    """Live UNet workers for ``model`` beside the one called ``name``."""
-    return sum(beat.kind == "unet" and model in beat.serves and beat.name != name for beat in live(redis))
+def idle_workers(redis: "Redis", model: str, name: str) -> int:
+    """UNet workers for ``model`` that did nothing at their last heartbeat, beside the one called ``name``."""
+    return sum(
+        beat.kind == "unet" and model in beat.serves and not beat.doing and beat.name != name
+        for beat in live(redis)
+    )
