@@ -94,6 +94,7 @@ class JobAnswer(BaseModel):
     receipt: Receipt | None
     timeline: list[SpanAnswer]
     error: Failure | None
+    warnings: list[str] = Field(description="what was drawn otherwise than one may expect")
     request: JobSpec = Field(description="what was asked for, with every default filled in")
 
     @classmethod
@@ -111,6 +112,7 @@ class JobAnswer(BaseModel):
             receipt=job.receipt,
             timeline=[_since(job.created_at, span) for span in job.timeline],
             error=job.error,
+            warnings=job.warnings,
             request=job.spec,
         )
 

@@ -1,7 +1,7 @@
 """One run of a job by one worker: every write carries its token, and fails once it is lost (fencing)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared import keys
@@ -42,12 +42,15 @@ class Attempt:
         """Show a rough picture of how far the job is."""
         self._write("preview", json.dumps({"step": step, "png": png_base64}))
 
-    def succeed(self, images: list[Picture], receipt: Receipt, timeline: list[Span]) -> None:
+    def succeed(
+        self, images: list[Picture], receipt: Receipt, timeline: list[Span], warnings: Sequence[str] = ()
+    ) -> None:
         """End the job with its pictures. Raises `JobCancelled` if that came first."""
         fields = {
             "images": json.dumps([image.model_dump() for image in images]),
             "receipt": receipt.model_dump_json(),
             "timeline": json.dumps([span.model_dump() for span in timeline]),
+            "warnings": json.dumps(list(warnings)),
         }
         answer = self._write("finish", "succeeded", self._ttl, fields=fields)
         if answer == "cancel":

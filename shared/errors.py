@@ -36,6 +36,22 @@ class InvalidImage(InvalidRequest):
     code = "invalid_image"
 
 
+class ReceiptEdited(InvalidRequest):
+    """A receipt whose fields are no longer those that its digest was taken over."""
+
+    code = "receipt_edited"
+
+
+class ReceiptMismatch(SwiftError):
+    """A model, net or LoRA is no longer what the receipt was drawn with."""
+
+    code = "receipt_mismatch"
+    status = 409
+
+    def __init__(self, what: str, *, was: str, now: str) -> None:
+        super().__init__(f"{what} changed since the receipt was written: it was {was}, it is {now} now")
+
+
 class InvalidLora(SwiftError):
     """A file that is no LoRA, or that does not fit the model."""
 

@@ -37,6 +37,8 @@ class Job(BaseModel):
     receipt: Receipt | None = None
     timeline: list[Span] = []
     error: Failure | None = None
+    replays: Receipt | None = None  # the pictures of this receipt are drawn again
+    warnings: list[str] = []  # what was drawn otherwise than somebody may expect
 
 
 class JobStore:
@@ -49,7 +51,14 @@ class JobStore:
 
     # --- the web -------------------------------------------------------------------------------
 
-    def create(self, spec: JobSpec, *, idempotency_key: str = "", digest: str = "") -> tuple[str, bool]:
+    def create(
+        self,
+        spec: JobSpec,
+        *,
+        replays: Receipt | None = None,
+        idempotency_key: str = "",
+        digest: str = "",
+    ) -> tuple[str, bool]:
         """Store an accepted job; returns its id and whether it is new.
 
         A repeated ``idempotency_key`` returns the first job, and raises `Conflict` when the request's
@@ -58,6 +67,8 @@ class JobStore:
         job_id = secrets.token_hex(8)
         now = time.time()
         fields = {"id": job_id, "spec": spec.model_dump_json(), "created_at": now, "attempts": 0}
+        if replays is not None:
+            fields["replays"] = replays.model_dump_json()
         extra = [keys.idempotency(idempotency_key)] if idempotency_key else []
         first, first_digest = self._script(
             "create", job_id, self._settings.job_ttl_s, digest, fields=fields, keys_after=extra
@@ -181,7 +192,7 @@ def _check_id(job_id: str) -> None:
 
 def _parse(fields: dict[str, str]) -> Job:
     told: dict[str, Any] = {name: fields[name] for name in Job.model_fields if name in fields}
-    for name in ("spec", "images", "receipt", "timeline", "error"):
+    for name in ("spec", "images", "receipt", "timeline", "error", "replays", "warnings"):
         if name in told:
             told[name] = json.loads(told[name])
     return Job.model_validate(told)

@@ -19,7 +19,7 @@ class ControlSpec(Message):
     conditioning_scale: float
     guidance_start: float
     guidance_end: float
-    preprocessor: str
+    preprocessor: str = "none"
 
 
 class LoraRef(Message):

@@ -13,6 +13,7 @@ from workers.unet.halves import UNCOND, part_of
 from workers.unet.loras import Loras, pristine_after
 from workers.unet.models import BaseModel
 from workers.unet.prompts import encode_prompt
+from workers.unet.replay import NO_REPLAY
 from workers.unet.rows import RowMaker
 from workers.unet.splitting import should_split, waiting_jobs
 from workers.unet.timeline import Timeline
@@ -86,6 +87,7 @@ class UncondHalf:
             wait_s=worker.settings.lora_wait_s,
             timeline=timeline,
             check=lambda: None,
+            check_hash=NO_REPLAY.check_lora,
         )
         maker = RowMaker(
             worker=worker,
@@ -96,6 +98,7 @@ class UncondHalf:
             ordinal=message.ordinal,
             timeline=timeline,
             check=lambda: None,
+            check_hash=NO_REPLAY.check_net,
         )
         self._rows = maker.make("assist")
         self._encode()

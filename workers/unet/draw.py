@@ -70,11 +70,11 @@ def _run(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
         with timeline.span("model"):
             model = stack.enter_context(worker.models.use(spec.model))
         stack.enter_context(pristine_after(worker.models, model))
-        images, receipt = Painter(worker, attempt, model, watch, timeline).paint()
+        images, receipt, warnings = Painter(worker, attempt, model, watch, timeline).paint()
         with timeline.span("store"):
             pictures = _store(worker, attempt, images, receipt)
         watch.check()
-    attempt.succeed(pictures, receipt, timeline.spans)
+    attempt.succeed(pictures, receipt, timeline.spans, warnings)
     return "succeeded"
 
 

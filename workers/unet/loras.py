@@ -19,6 +19,8 @@ from workers.unet.timeline import Timeline
 
 #: One wait for a LoRA; between two the job may be cancelled.
 SLICE_S = 0.5
+#: Told the name and the sha256 of each file before it is patched; raises to stop the job.
+CheckHash = Callable[[str, str], None]
 
 
 class Loras:
@@ -35,6 +37,7 @@ class Loras:
         wait_s: float,
         timeline: Timeline,
         check: Callable[[], None],
+        check_hash: CheckHash,
     ) -> None:
         def read(path: Path) -> LoraWeights:
             return read_lora(path, model.pipe.unet, model.pipe.text_encoder)
@@ -49,6 +52,7 @@ class Loras:
         self._wait_s = wait_s
         self._timeline = timeline
         self._check = check
+        self._check_hash = check_hash
         self._weights: dict[str, LoraWeights] = {}
         self._since: dict[str, int] = {}  # name: first step that sees it
 
@@ -64,6 +68,7 @@ class Loras:
             return False
         for name in due:
             self._weights[name] = self._wait_for(name)
+            self._check_hash(name, self._weights[name].sha256)
             self._since[name] = step
         start = time.time()
         self._patcher.apply(

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Sends `Attach` to a worker that holds the net.
 SendAttach = Callable[[Attach], None]
+#: Told a net and the sha256 of the weights that served a step; raises to stop the job.
+CheckHash = Callable[[str, str], None]
 
 
 class Nets:
@@ -39,6 +41,7 @@ class Nets:
         settings: Settings,
         timeline: Timeline,
         check: Callable[[], None],
+        check_hash: CheckHash,
     ) -> None:
         """``alone``: no step may share a pass with another job's."""
         self.steps = steps
@@ -46,6 +49,7 @@ class Nets:
         self.settings = settings
         self.timeline = timeline
         self.check = check
+        self._check_hash = check_hash
         self._specs = specs
         self._job_id = job_id
         self._attempt = attempt
@@ -107,13 +111,15 @@ class Nets:
             self.transport.put_input(tensor)
 
     def note(self, answer: Answer) -> None:
-        """Remember what the receipt tells of an answer."""
+        """Remember what the receipt tells of an answer, before its residual is used."""
         if self._attached_s:
             now, nets = time.time(), ", ".join(sorted({spec.name for spec in self._specs}))
             metrics.NET_FIRST_S.observe(now - self._attached_s)
             self.timeline.add(f"wait for the first of {nets}", self._attached_s, now)
             self._attached_s = 0.0
-        self.hashes |= answer.hashes
+        for position, sha256 in answer.hashes.items():
+            self._check_hash(self._specs[position].name, sha256)
+            self.hashes[position] = sha256
         for position in answer.positions:
             self.batches[position] = max(self.batches.get(position, 1), answer.batch)
 

@@ -1,7 +1,9 @@
 """One attempt's pictures: the denoising loop, and what happens at the boundaries of its steps."""
 
+import json
 import time
 from contextlib import ExitStack
+from typing import NamedTuple
 
 from PIL import Image
 from torch import Tensor
@@ -20,12 +22,21 @@ from workers.unet.models import BaseModel
 from workers.unet.pictures import decode_latents
 from workers.unet.prompts import encode_prompt
 from workers.unet.receipts import write_receipt
+from workers.unet.replay import Replay
 from workers.unet.rows import RowMaker
 from workers.unet.schedulers import make_scheduler
 from workers.unet.splitting import idle_workers, may_split, should_split, waiting_jobs
 from workers.unet.timeline import Timeline
 from workers.unet.watch import Watch
 from workers.unet.worker import UNetWorker
+
+
+class Painted(NamedTuple):
+    """Finished pictures, what decided them, and what the client should know of it."""
+
+    images: list[Image.Image]
+    receipt: Receipt
+    warnings: list[str]
 
 
 class Painter:
@@ -42,6 +53,9 @@ class Painter:
         self._scheduler = make_scheduler(
             spec.scheduler, model.pipe.scheduler.config, spec.num_inference_steps, str(model.pipe.device)
         )
+        self._replay = Replay(attempt.job.replays)
+        self._scheduler_config = json.loads(self._scheduler.to_json_string())
+        self._replay.check_model(model.sha256, self._scheduler_config)
         self._total = len(self._scheduler.timesteps)
         self._afterwards = Afterwards()
         self._maker = RowMaker(
@@ -54,6 +68,7 @@ class Painter:
             timeline=timeline,
             afterwards=self._afterwards,
             check=watch.check,
+            check_hash=self._replay.check_net,
         )
         self._loras = Loras(
             spec,
@@ -64,11 +79,12 @@ class Painter:
             wait_s=worker.settings.lora_wait_s,
             timeline=timeline,
             check=watch.check,
+            check_hash=self._replay.check_lora,
         )
         self._step_began = 0.0
 
-    def paint(self) -> tuple[list[Image.Image], Receipt]:
-        """The finished pictures and their receipt; LoRAs are on their way since construction."""
+    def paint(self) -> Painted:
+        """The finished pictures; LoRAs are on their way since construction."""
         with ExitStack() as stack:
             stack.callback(self._loras.close)
             assistant = stack.enter_context(self._look_for_assistant())
@@ -83,14 +99,15 @@ class Painter:
         receipt = write_receipt(
             self._spec,
             self._model,
-            scheduler=self._scheduler,
+            scheduler_config=self._scheduler_config,
             size=self._size,
             net_hashes=halves.net_hashes,
             net_batches=halves.net_batches,
             split_steps=halves.split,
             loras=self._loras.receipts(),
+            lora_loading=self._replay.lora_loading(self._spec),
         )
-        return images, receipt
+        return Painted(images, receipt, self._replay.warnings(receipt))
 
     def _look_for_assistant(self) -> Assistant:
         worker, attempt, spec = self._worker, self._attempt, self._spec

@@ -35,9 +35,13 @@ def _unscale(latents: Tensor, config: Any) -> Tensor:
 
 
 def encode_png(image: Image.Image, spec: JobSpec, receipt: Receipt, index: int) -> bytes:
-    """The PNG of picture ``index``, with request, receipt and index in its text chunks."""
+    """The PNG of picture ``index``, with request, receipt and index in its text chunks.
+
+    The request is told with what the receipt knows of it: a replay then gives the same file.
+    """
+    known = {name: getattr(receipt, name) for name in ("width", "height", "lora_loading")}
     info = PngInfo()
-    info.add_itxt("request", spec.model_dump_json())
+    info.add_itxt("request", spec.model_copy(update=known).model_dump_json())
     info.add_itxt("receipt", receipt.model_dump_json())
     info.add_itxt("picture", str(index))
     file = io.BytesIO()

@@ -13,7 +13,7 @@ from workers.unet.afterwards import Afterwards
 from workers.unet.conditioning import Conditioning
 from workers.unet.guidance import is_guided
 from workers.unet.models import BaseModel
-from workers.unet.nets import Nets
+from workers.unet.nets import CheckHash, Nets
 from workers.unet.pictures import read_control_image
 from workers.unet.seam import decode, encode
 from workers.unet.timeline import Timeline
@@ -85,6 +85,7 @@ class RowMaker:
     ordinal: int
     timeline: Timeline
     check: Callable[[], None]
+    check_hash: CheckHash
     afterwards: Afterwards = field(default_factory=Afterwards)
 
     def make(self, name: str) -> Rows:
@@ -100,6 +101,7 @@ class RowMaker:
             settings=self.worker.settings,
             timeline=self.timeline,
             check=self.check,
+            check_hash=self.check_hash,
         )
         is_double = name == WHOLE and is_guided(self.model.guidance_scale(self.spec))
         nets.attach(

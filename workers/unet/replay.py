@@ -1,0 +1,76 @@
+"""A job that draws a receipt again: what must be as it was, and what is told when something is not."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from shared.errors import ReceiptMismatch
+from shared.receipts import Receipt
+from shared.requests import LoraLoading
+from shared.specs import JobSpec
+
+
+class Replay:
+    """Holds an attempt against the receipt that it draws again; a job of its own is held against nothing."""
+
+    def __init__(self, receipt: Receipt | None) -> None:
+        self._receipt = receipt
+        self._nets = {net.name: net.sha256 for net in receipt.controlnets} if receipt else {}
+        self._loras = {lora.name: lora.sha256 for lora in receipt.loras} if receipt else {}
+
+    def check_model(self, sha256: str, scheduler_config: Mapping[str, Any]) -> None:
+        """Before anything is drawn; raises `ReceiptMismatch`."""
+        was = self._receipt
+        if was is None:
+            return
+        _compare(f"the weights of model {was.model!r}", was.model_sha256, sha256)
+        # A key that only one of them has comes with another version of diffusers, which is told anyway.
+        for name in sorted(was.scheduler_config.keys() & scheduler_config.keys()):
+            if not name.startswith("_"):  # versions and paths
+                old, new = (_json(config[name]) for config in (was.scheduler_config, scheduler_config))
+                _compare(f"{name} of scheduler {was.scheduler!r}", old, new)
+
+    def check_net(self, name: str, sha256: str) -> None:
+        """Before a net's first residual is used; raises `ReceiptMismatch`."""
+        _compare(f"the weights of ControlNet {name!r}", self._nets.get(name, ""), sha256)
+
+    def check_lora(self, name: str, sha256: str) -> None:
+        """Before a LoRA is patched; raises `ReceiptMismatch`."""
+        _compare(f"the bytes of LoRA {name!r}", self._loras.get(name, ""), sha256)
+
+    def lora_loading(self, spec: JobSpec) -> LoraLoading:
+        """What the receipt says of it: a replay's receipt is the one it replays."""
+        return self._receipt.lora_loading if self._receipt else spec.lora_loading
+
+    def warnings(self, written: Receipt) -> list[str]:
+        """Where ``written`` was drawn otherwise, which may show in the last bits."""
+        was = self._receipt
+        if was is None:
+            return []
+        then, now = ({"device": r.device, "threads": r.threads, **r.versions} for r in (was, written))
+        shared = [net.name for net in was.controlnets if net.batch > 1]
+        told = [
+            f"ControlNet {name!r} computed steps of several jobs in one pass for the receipt, and those of"
+            " this job alone: the last bits may differ"
+            for name in shared
+        ]
+        return told + [
+            f"drawn with {name} {now.get(name, 'unknown')}, the receipt with {then.get(name, 'unknown')}:"
+            " the last bits may differ"
+            for name in then | now
+            if then.get(name) != now.get(name)
+        ]
+
+
+#: For those who help with a job: one that is replayed is never split over two workers.
+NO_REPLAY = Replay(None)
+
+
+def _compare(what: str, was: str, now: str) -> None:
+    """An empty hash is of something that was not used."""
+    if was and was != now:
+        raise ReceiptMismatch(what, was=was, now=now)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
