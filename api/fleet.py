@@ -6,12 +6,14 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
 
 from api.answers import answer
 from api.openapi import operation_id
 from api.problems import refusals
 from api.services import Services
 from shared import keys
+from shared.connections import impatient
 from shared.fleet import Heartbeat, live
 from shared.queues import net_queue, unet_queue
 from shared.schedulers import SCHEDULERS
@@ -61,6 +63,9 @@ class FleetAnswer(BaseModel):
 
     workers: list[Heartbeat]
     queues: dict[str, int] = Field(description="messages that wait, by queue")
+    steps: dict[str, int] | None = Field(
+        description="steps that wait for a net, by net; null: the residual Redis does not answer"
+    )
     jobs: dict[Status, int] = Field(description="jobs by status")
 
 
@@ -116,11 +121,23 @@ def fleet_api(services: Services) -> APIBlueprint:
             FleetAnswer(
                 workers=live(control),
                 queues=dict(zip(queues, counts, strict=False)),
+                steps=_waiting_steps(services),
                 jobs=dict(zip(statuses, counts[len(queues) :], strict=True)),
             )
         )
 
     return api
+
+
+def _waiting_steps(services: Services) -> dict[str, int] | None:
+    nets = list(services.catalogue.controlnets)
+    pipe = impatient(services.residual).pipeline(transaction=False)
+    for net in nets:
+        pipe.llen(keys.net_steps(net))
+    try:
+        return dict(zip(nets, pipe.execute(), strict=True))
+    except RedisError:
+        return None
 
 
 def _serving(workers: list[Heartbeat], name: str) -> list[str]:

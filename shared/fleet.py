@@ -3,6 +3,8 @@
 import time
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from shared import keys
 from shared.contract import Message
 
@@ -21,6 +23,7 @@ class Heartbeat(Message):
     serves: list[str]  # models or nets it takes work for
     loaded: list[str]  # those whose weights are in memory
     doing: list[str]  # jobs it works on right now
+    sessions: dict[str, list[str]] = Field(default_factory=dict)  # net: jobs whose steps it computes
     busy_share: float  # of its device, over the last minute
     started_at: float
     version: str

@@ -6,7 +6,7 @@ The description of each field is its line in the README's table.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -86,8 +86,15 @@ class Settings(BaseModel):
     lease_s: Seconds = Field(15, description="a worker that is silent this long has lost its job")
     max_attempts: Count = Field(3, description="attempts at a job before it is failed")
     heartbeat_s: Seconds = Field(2, description="how often a worker reports itself")
-    residual_wait_s: Seconds = Field(30, description="wait for one step's residuals before it is sent again")
-    residual_sends: Count = Field(3, description="how often one step is sent before the attempt ends")
+    residual_wait_s: Seconds = Field(
+        30,
+        description="a step that no ControlNet worker takes or answers for so long is sent again or given up",
+    )
+    residual_sends: Count = Field(3, description="how often one step is sent before its net is given up")
+    net_fallback: Literal["local", "fail"] = Field(
+        "local",
+        description="what happens then: `local` computes the net in the UNet worker, `fail` ends the attempt",
+    )
     net_lease_s: Seconds = Field(
         2, description="a ControlNet worker that is silent this long has lost the step it computes"
     )

@@ -37,6 +37,7 @@ class Reporter:
     loaded: Callable[[], list[str]]
     doing: Callable[[], list[str]]
     busy_share: Callable[[], float]
+    sessions: Callable[[], dict[str, list[str]]] = dict
     chores: Sequence[Callable[[], None]] = ()
 
     def __post_init__(self) -> None:
@@ -79,6 +80,7 @@ class Reporter:
             serves=self.serves,
             loaded=self.loaded(),
             doing=self.doing(),
+            sessions=self.sessions(),
             busy_share=self.busy_share(),
             started_at=self._started_at,
             version=version("swiftdiffusion"),

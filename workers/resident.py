@@ -1,10 +1,16 @@
 """Models that stay loaded: made on demand, kept within a memory budget, least recently used first out."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
+
+from shared.errors import ModelFailed, Unavailable
+
+#: Whoever needs room waits this long for what is in use.
+ROOM_WAIT_S = 120.0
 
 
 class Sized(Protocol):
@@ -15,61 +21,119 @@ class Sized(Protocol):
         """Bytes of all its weights."""
 
 
+class Memory:
+    """A device's room for weights, shared by everything that is loaded on it."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.held: OrderedDict[tuple[int, str], Sized] = OrderedDict()  # least recently used first
+        self.in_use: dict[tuple[int, str], int] = {}
+        self.changed = threading.Condition()  # held for moments: what is loaded is served while others load
+        self.loading = threading.Lock()  # one load at a time: two would compete for the same memory
+
+    def make_room(self, name: str, size_bytes: int) -> None:
+        """Drop what is idle until ``size_bytes`` fit beside what is in use, and wait for that if need be.
+
+        Raises `ModelFailed` for what can never fit, `Unavailable` if nothing was given back for long.
+        """
+        if size_bytes > self.capacity_bytes:
+            raise ModelFailed(
+                f"{name!r} takes {size_bytes} bytes, SWIFT_MODEL_MEMORY_BYTES is {self.capacity_bytes}"
+            )
+        deadline = time.monotonic() + ROOM_WAIT_S
+        with self.changed:
+            while not self._drop_idle(size_bytes):
+                if not self.changed.wait(deadline - time.monotonic()):
+                    raise Unavailable(f"no room for {name!r}: everything that is loaded is in use")
+
+    def trim(self) -> None:
+        """Drop what is idle while more is held than fits: models grow by their pristine copies."""
+        with self.changed:
+            self._drop_idle(0)
+
+    def _drop_idle(self, size_bytes: int) -> bool:
+        for key in list(self.held):
+            if self._fits(size_bytes):
+                return True
+            if not self.in_use.get(key):
+                del self.held[key]
+        return self._fits(size_bytes)
+
+    def _fits(self, size_bytes: int) -> bool:
+        return sum(thing.weight_bytes for thing in self.held.values()) + size_bytes <= self.capacity_bytes
+
+
 T = TypeVar("T", bound=Sized)
 
 
 class Residents(Generic[T]):
     """``load`` makes what is asked for by name. What is in use is never dropped."""
 
-    def __init__(self, load: Callable[[str], T], capacity_bytes: int) -> None:
+    def __init__(
+        self, load: Callable[[str], T], memory: Memory, size_of: Callable[[str], int] = lambda name: 0
+    ) -> None:
+        """``size_of`` foretells the bytes of what is not loaded yet, 0 if nobody knows."""
         self._load = load
-        self._capacity_bytes = capacity_bytes
-        self._loaded: OrderedDict[str, T] = OrderedDict()
-        self._in_use: dict[str, int] = {}
-        self._lock = threading.Lock()  # held for moments: what is loaded is served while others load
-        self._loading = threading.Lock()  # one load at a time: two would compete for the same memory
+        self._memory = memory
+        self._size_of = size_of
 
     @contextmanager
     def use(self, name: str) -> Iterator[T]:
         """The thing, loaded; it stays at least until the context ends."""
         thing = self._take(name)
         if thing is None:
-            with self._loading:
-                thing = self._take(name) or self._put(name, self._load(name))
+            with self._memory.loading:
+                thing = self._take(name) or self._make(name)
         try:
             yield thing
         finally:
-            with self._lock:
-                self._in_use[name] -= 1
+            self._give_back(name)
+
+    @contextmanager
+    def use_loaded(self, name: str) -> Iterator[T | None]:
+        """The thing if it is loaded, else ``None``: for those who would rather not wait."""
+        thing = self._take(name)
+        try:
+            yield thing
+        finally:
+            if thing is not None:
+                self._give_back(name)
 
     def discard(self, name: str) -> None:
         """Forget it: the next use loads it anew."""
-        with self._lock:
-            self._loaded.pop(name, None)
+        with self._memory.changed:
+            self._memory.held.pop(self._key(name), None)
 
     def names(self) -> list[str]:
         """What is loaded now."""
-        with self._lock:
-            return sorted(self._loaded)
+        with self._memory.changed:
+            return sorted(name for owner, name in self._memory.held if owner == id(self))
+
+    def _key(self, name: str) -> tuple[int, str]:
+        return id(self), name
 
     def _take(self, name: str) -> T | None:
-        with self._lock:
-            if name not in self._loaded:
+        memory, key = self._memory, self._key(name)
+        with memory.changed:
+            if key not in memory.held:
                 return None
-            self._loaded.move_to_end(name)
-            self._in_use[name] = self._in_use.get(name, 0) + 1
-            return self._loaded[name]
+            memory.held.move_to_end(key)
+            memory.in_use[key] = memory.in_use.get(key, 0) + 1
+            return cast(T, memory.held[key])
 
-    def _put(self, name: str, thing: T) -> T:
-        with self._lock:
-            self._loaded[name] = thing
-            self._in_use[name] = self._in_use.get(name, 0) + 1
-            self._drop_least_recent()
-            return thing
+    def _make(self, name: str) -> T:
+        memory, key = self._memory, self._key(name)
+        memory.make_room(name, self._size_of(name))
+        thing = self._load(name)
+        with memory.changed:
+            memory.held[key] = thing
+            memory.in_use[key] = memory.in_use.get(key, 0) + 1
+        memory.trim()
+        return thing
 
-    def _drop_least_recent(self) -> None:
-        for name in list(self._loaded):
-            if sum(thing.weight_bytes for thing in self._loaded.values()) <= self._capacity_bytes:
-                return
-            if not self._in_use.get(name):
-                del self._loaded[name]
+    def _give_back(self, name: str) -> None:
+        memory, key = self._memory, self._key(name)
+        with memory.changed:
+            memory.in_use[key] -= 1
+            memory.changed.notify_all()
+        memory.trim()

@@ -1,10 +1,12 @@
 """Weights on disk and in memory: where a source lies, what it hashes to, how much room it takes."""
 
 import hashlib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from shared.catalogue import HUB, locate
@@ -13,6 +15,29 @@ from shared.catalogue import HUB, locate
 def find_source(catalogue: Path, source: str) -> str:
     """What diffusers loads: a local path, or the hub id behind ``hub:``."""
     return source.removeprefix(HUB) if source.startswith(HUB) else str(locate(catalogue, source))
+
+
+def foretell_bytes(source: str, dtype: str) -> int:
+    """Bytes of a source's weights once they are loaded as ``dtype``; 0 where that cannot be seen from here.
+
+    Of variants that lie side by side (``.fp16.safetensors``) the plain one counts, as in diffusers.
+    """
+    path = Path(source)
+    pattern = "*/*.safetensors" if (path / "model_index.json").exists() else "*.safetensors"
+    files = [path] if path.is_file() else sorted(path.glob(pattern)) if path.is_dir() else []
+    needed = [file for file in files if file.parent.name != "safety_checker"]
+    plain = [file for file in needed if "." not in file.stem] or needed
+    itemsize = torch.empty(0, dtype=getattr(torch, dtype)).element_size()
+    try:
+        return sum(_count(file) for file in plain) * itemsize
+    except (OSError, SafetensorError):
+        return 0  # the load will say what is wrong with it
+
+
+def _count(file: Path) -> int:
+    """How many numbers a safetensors file holds."""
+    with safe_open(file, framework="pt") as opened:
+        return sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
 
 
 def weight_bytes(modules: Iterable[nn.Module]) -> int:

@@ -4,11 +4,18 @@ from typing import Literal
 from flask.testing import FlaskClient
 
 from api.services import Services
+from shared import keys
 from shared.fleet import Heartbeat, beat
 from shared.schedulers import SCHEDULERS
 
 
-def heartbeat(name: str, kind: Literal["unet", "controlnet"], serves: str, loaded: list[str]) -> Heartbeat:
+def heartbeat(
+    name: str,
+    kind: Literal["unet", "controlnet"],
+    serves: str,
+    loaded: list[str],
+    sessions: dict[str, list[str]] | None = None,
+) -> Heartbeat:
     return Heartbeat(
         name=name,
         kind=kind,
@@ -18,6 +25,7 @@ def heartbeat(name: str, kind: Literal["unet", "controlnet"], serves: str, loade
         serves=[serves],
         loaded=loaded,
         doing=[],
+        sessions=sessions or {},
         busy_share=0.5,
         started_at=time.time(),
         version="0.1.0",
@@ -54,4 +62,21 @@ def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, serv
     fleet = client.get("/v1/fleet").json
     assert [worker["name"] for worker in fleet["workers"]] == ["unet-1"]
     assert fleet["queues"] == {"unet.emoji-sd": 3, "controlnet.edge": 0, "controlnet.colour": 0}
+    assert fleet["steps"] == {"edge": 0, "colour": 0}
     assert fleet["jobs"] == {"queued": 2, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 1}
+
+
+def test_the_fleet_shows_which_jobs_use_which_nets_and_how_many_steps_wait(
+    client: FlaskClient, services: Services
+) -> None:
+    beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"], sessions={"edge": ["j"]}), 10)
+    services.residual.rpush(keys.net_steps("edge"), "a ticket", "another")
+    fleet = client.get("/v1/fleet").json
+    services.residual.delete(keys.net_steps("edge"))
+    assert fleet["workers"][0]["sessions"] == {"edge": ["j"]}
+    assert fleet["steps"] == {"edge": 2, "colour": 0}
+
+
+def test_the_fleet_is_shown_without_its_residual_redis(client: FlaskClient, services: Services) -> None:
+    services.residual.connection_pool.connection_kwargs["port"] = 1
+    assert client.get("/v1/fleet").json["steps"] is None

@@ -14,12 +14,11 @@ from shared.queues import ATTACH, make_celery, net_queue
 from shared.settings import read_settings
 from workers.controlnet.serve import Server
 from workers.heartbeat import Reporter
-from workers.nets.net import Net, load_net
+from workers.nets.loading import nets_of
 from workers.process import choose, prepare_process, start_or_exit, worker_name
-from workers.resident import Residents
+from workers.resident import Memory
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
-from workers.weights import find_source
 
 settings = read_settings()
 catalogue = read_catalogue(settings.catalog)
@@ -27,13 +26,7 @@ served = choose("SWIFT_WORKER_NETS", settings.worker_nets, list(catalogue.contro
 app = make_celery(settings, queues=[net_queue(net) for net in served])
 
 
-def _load(name: str) -> Net:
-    entry = catalogue.controlnets[name]
-    dtype = entry.dtype or catalogue.models[entry.model].dtype
-    return load_net(name, find_source(settings.catalog, entry.source), dtype, settings.device)
-
-
-nets: Residents[Net] = Residents(_load, settings.model_memory_bytes)
+nets = nets_of(catalogue, settings, Memory(settings.model_memory_bytes))
 residual = residual_redis(settings)
 server = Server(
     served, nets, Steps(residual, settings), Transport(residual, settings), settings.net_batch_delay
@@ -54,6 +47,7 @@ def _start(sender: Any = None, **_: object) -> None:
         serves=served,
         loaded=nets.names,
         doing=server.sessions.jobs,
+        sessions=server.sessions.by_net,
         busy_share=server.busy.share,
     )
     reporter.start()

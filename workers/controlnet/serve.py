@@ -121,9 +121,9 @@ class Server:
             self.sessions.note(work.request.job_id, work.part.net)
         with ExitStack() as stack:
             passes = [self._pass(stack, held)]
-            for others in self._claim_others(held):
-                held += others
-                passes.append(self._pass(stack, others))
+            for other in self._claim_others(stack, held):
+                held.append(other)
+                passes.append(self._pass(stack, [other]))
             with self._device, self.busy:
                 sent = self._hand_over(Joint(passes), start)
         if len(passes) == 1:
@@ -144,21 +144,22 @@ class Server:
         with self._device, self.busy:
             return Pass(net, works, self._inputs)
 
-    def _claim_others(self, held: Sequence[Claimed]) -> list[list[Claimed]]:
-        """Further nets of the jobs at hand that no other worker was free to take, a list for each pass.
+    def _claim_others(self, stack: ExitStack, held: Sequence[Claimed]) -> list[Claimed]:
+        """Further nets of the jobs at hand that no other worker was free to take.
 
         They are claimed from the first net on, so that sums begin where diffusers' begin. A net that is
         not loaded is left to others: loading it would delay what is at hand.
         """
-        loaded, found = set(self._nets.names()), list[list[Claimed]]()
+        found = []
         for request, part, _ in held:
             for other in request.parts:
                 if other.position == part.position:
                     continue
-                claimed = self._steps.claim_part(request, other) if other.net in loaded else None
+                net = stack.enter_context(self._nets.use_loaded(other.net))
+                claimed = self._steps.claim_part(request, other) if net is not None else None
                 if claimed is None:
                     break
-                found.append([claimed])
+                found.append(claimed)
         return found
 
     def _hand_over(self, joint: Joint, start: float) -> int:

@@ -21,8 +21,9 @@ from workers.busy import BusyShare
 from workers.heartbeat import Reporter
 from workers.lora.cache import FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
+from workers.nets.loading import nets_of
 from workers.process import choose, prepare_process, start_or_exit, worker_name
-from workers.resident import Residents
+from workers.resident import Memory, Residents
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
 from workers.unet import prefetch
@@ -33,7 +34,7 @@ from workers.unet.loading import load_model
 from workers.unet.models import BaseModel
 from workers.unet.recovery import recover
 from workers.unet.worker import UNetWorker
-from workers.weights import find_source
+from workers.weights import find_source, foretell_bytes
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,11 @@ device = threading.Lock()  # one job at a time, whatever the command line says: 
 def _load(name: str) -> BaseModel:
     entry = catalogue.models[name]
     return load_model(name, find_source(settings.catalog, entry.source), entry.dtype, settings.device)
+
+
+def _foretell(name: str) -> int:
+    entry = catalogue.models[name]
+    return foretell_bytes(find_source(settings.catalog, entry.source), entry.dtype)
 
 
 def _send_attach(message: Attach) -> None:
@@ -72,6 +78,7 @@ def _send_assist(message: Assist, model: str) -> None:
 
 
 redis, residual = control_redis(settings), residual_redis(settings)
+memory = Memory(settings.model_memory_bytes)
 worker = UNetWorker(
     settings=settings,
     jobs=JobStore(redis, settings),
@@ -83,7 +90,8 @@ worker = UNetWorker(
         settings.lora_wait_s,
     ),
     lora_memory=LoraMemory(settings.lora_memory_bytes),
-    models=Residents(_load, settings.model_memory_bytes),
+    models=Residents(_load, memory, _foretell),
+    nets=nets_of(catalogue, settings, memory),
     steps=Steps(residual, settings),
     transport=Transport(residual, settings),
     send_attach=_send_attach,

@@ -14,6 +14,7 @@ from shared.specs import ControlSpec
 from workers.residuals.messages import Answer, Part, StepRequest
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
+from workers.unet.local_nets import LocalNets
 from workers.unet.residuals import StepResiduals
 from workers.unet.timeline import Timeline
 
@@ -36,6 +37,7 @@ class Nets:
         attempt: str,
         ordinal: int,
         alone: bool,
+        local: LocalNets | None,
         steps: Steps,
         transport: Transport,
         settings: Settings,
@@ -43,7 +45,7 @@ class Nets:
         check: Callable[[], None],
         check_hash: CheckHash,
     ) -> None:
-        """``alone``: no step may share a pass with another job's."""
+        """``alone``: no step may share a pass with another job's. ``local`` computes what nobody serves."""
         self.steps = steps
         self.transport = transport
         self.settings = settings
@@ -55,6 +57,8 @@ class Nets:
         self._attempt = attempt
         self._ordinal = ordinal
         self._alone = alone
+        self._local = local
+        self.given_up: set[int] = set()  # positions that nobody has taken lately
         self._images: list[Tensor] = []
         self._image_keys: list[str] = []
         self._inputs: Mapping[str, Tensor] = {}
@@ -109,6 +113,13 @@ class Nets:
         """Lay the inputs down once more: the residual server may have lost them."""
         for tensor in (*self._inputs.values(), *self._images):
             self.transport.put_input(tensor)
+
+    def compute_here(self, request: StepRequest, part: Part, x: Tensor) -> list[tuple[Answer, Tensor]]:
+        """What a ControlNet worker would answer; nothing if that is not wanted."""
+        if self._local is None:
+            return []
+        log.warning("net computed here net=%s job=%s step=%d", part.net, request.job_id, request.step)
+        return self._local.compute(part, x, request.t, self._inputs, self._images[part.position])
 
     def note(self, answer: Answer) -> None:
         """Remember what the receipt tells of an answer, before its residual is used."""

@@ -1,16 +1,21 @@
 """The residuals of one step, taken as they come and summed over the nets as diffusers sums them."""
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
+from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared import metrics
 from shared.errors import InputsMissing, NetFailed, ResidualTimeout, SwiftError
 from workers.residuals.messages import MID, Answer, Part, StepRequest
+from workers.residuals.steps import Place
 
 if TYPE_CHECKING:
     from workers.unet.nets import Nets
+
+log = logging.getLogger(__name__)
 
 #: One wait for residuals; after it somebody looks whether their workers live, and whether the job does.
 SLICE_S = 0.5
@@ -30,8 +35,8 @@ class StepResiduals:
         self._got: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the nets it sums
         self._spans: dict[tuple[int, ...], list[Answer]] = {}
         self._missed = 0  # looks in a row that found a part nowhere
-        nets.steps.send(request, x)
         self._sent_at = time.monotonic()
+        self._send()
 
     def mid(self) -> Tensor:
         """The sum of the nets' mid residuals."""
@@ -81,50 +86,87 @@ class StepResiduals:
         nets.check()
         start = time.monotonic()
         left = nets.settings.residual_wait_s - (start - self._sent_at)
-        answers = nets.transport.receive(self._request, min(max(left, 0.0), SLICE_S))
+        is_hopeless = nets.given_up.issuperset(part.position for part in self._missing(index))
+        answers = self._wait(0.0 if is_hopeless else min(max(left, 0.0), SLICE_S))
         for answer, residual in answers:
-            if residual is None:
-                if answer.send == self._request.send:  # else it is of a request that was sent again
-                    self._refused(answer)
-                continue
-            positions = tuple(answer.positions)
-            self._got.setdefault(answer.index, {}).setdefault(positions, residual)
-            self._spans.setdefault(positions, []).append(answer)
-            nets.note(answer)
+            if residual is not None:
+                self._take(answer, residual)
+            elif answer.send == self._request.send:  # else it is of a request that was sent again
+                self._refused(answer)
         metrics.RESIDUAL_WAIT_S.observe(time.monotonic() - start)
         if not answers:
             self._look(index)
 
+    def _wait(self, timeout_s: float) -> list[tuple[Answer, Tensor | None]]:
+        try:
+            return self._nets.transport.receive(self._request, timeout_s)
+        except RedisError:
+            return []  # as if nothing had come
+
+    def _take(self, answer: Answer, residual: Tensor) -> None:
+        positions = tuple(answer.positions)
+        self._got.setdefault(answer.index, {}).setdefault(positions, residual)
+        self._spans.setdefault(positions, []).append(answer)
+        self._nets.note(answer)
+
+    def _missing(self, index: int) -> list[Part]:
+        came = {position for positions in self._got.get(index, {}) for position in positions}
+        return [part for part in self._request.parts if part.position not in came]
+
     def _look(self, index: int) -> None:
         """Nothing came: is everybody still at work?"""
         late = time.monotonic() - self._sent_at > self._nets.settings.residual_wait_s
-        came = {position for positions in self._got.get(index, {}) for position in positions}
-        for part in self._request.parts:
-            if part.position in came:
-                continue
-            place = self._nets.steps.look(self._request, part)
+        for part in self._missing(index):
+            place = self._place(part)
             self._missed = self._missed + 1 if place == "lost" else 0
-            if late or place == "abandoned" or self._missed >= LOOKS:
-                self._send_again(self._timeout(part))
+            if place == "claimed":
+                self._nets.given_up.discard(part.position)
+            if place == "queued" and (late or part.position in self._nets.given_up):
+                self._give_up(part, self._timeout(part))
+            elif late or place == "abandoned" or self._missed >= LOOKS:
+                self._send_again(part, self._timeout(part))
                 return
+
+    def _place(self, part: Part) -> Place:
+        try:
+            return self._nets.steps.look(self._request, part)
+        except RedisError:
+            return "lost"
+
+    def _give_up(self, part: Part, why: SwiftError) -> None:
+        """Nobody takes this part: it is computed here, or the attempt ends."""
+        computed = self._nets.compute_here(self._request, part, self._x)
+        if not computed:
+            raise why
+        self._nets.given_up.add(part.position)
+        for answer, residual in computed:
+            self._take(answer, residual)
 
     def _timeout(self, part: Part) -> ResidualTimeout:
         return ResidualTimeout(part.net, self._request.step, time.monotonic() - self._sent_at)
 
     def _refused(self, answer: Answer) -> None:
+        part = next(part for part in self._request.parts if part.position == answer.positions[0])
         if answer.error == InputsMissing.code:
-            self._send_again(InputsMissing(answer.detail))
+            self._send_again(part, InputsMissing(answer.detail))
             return
-        net = next(part.net for part in self._request.parts if part.position == answer.positions[0])
         step = self._request.step
-        raise NetFailed(f"ControlNet {net!r} failed at step {step} on {answer.worker}: {answer.detail}")
+        raise NetFailed(f"ControlNet {part.net!r} failed at step {step} on {answer.worker}: {answer.detail}")
 
-    def _send_again(self, why: SwiftError) -> None:
-        """Ask for the whole step anew; residuals that have come stay: they are the same bits."""
+    def _send_again(self, part: Part, why: SwiftError) -> None:
+        """Ask for the whole step anew, for ``part``'s sake; what has come stays: it is the same bits."""
         send = self._request.send + 1
         if send >= self._nets.settings.residual_sends:
-            raise why
-        self._nets.publish_again()
+            self._give_up(part, why)
+            return
         self._request = self._request.model_copy(update={"send": send})
-        self._nets.steps.send(self._request, self._x)
         self._missed, self._sent_at = 0, time.monotonic()
+        self._send()
+
+    def _send(self) -> None:
+        try:
+            if self._request.send:
+                self._nets.publish_again()
+            self._nets.steps.send(self._request, self._x)
+        except RedisError as error:
+            log.warning("step not sent, it will be missed: %s", error)

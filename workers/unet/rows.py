@@ -12,6 +12,7 @@ from shared.specs import JobSpec
 from workers.unet.afterwards import Afterwards
 from workers.unet.conditioning import Conditioning
 from workers.unet.guidance import is_guided
+from workers.unet.local_nets import LocalNets
 from workers.unet.models import BaseModel
 from workers.unet.nets import CheckHash, Nets
 from workers.unet.pictures import read_control_image
@@ -96,6 +97,7 @@ class RowMaker:
             attempt=self.attempt,
             ordinal=self.ordinal,
             alone=self.spec.is_exact,
+            local=self._local,
             steps=self.worker.steps,
             transport=self.worker.transport,
             settings=self.worker.settings,
@@ -110,6 +112,11 @@ class RowMaker:
             self.worker.send_attach if name == WHOLE else _keep_quiet,
         )
         return Rows(self.model, nets, self.timeline, self.afterwards)
+
+    @property
+    def _local(self) -> LocalNets | None:
+        is_wanted = self.worker.settings.net_fallback == "local"
+        return LocalNets(self.worker.nets, self.timeline.worker) if is_wanted else None
 
     @cached_property
     def _images(self) -> list[Tensor]:

@@ -11,6 +11,7 @@ from shared.settings import Settings
 from workers.busy import BusyShare
 from workers.lora.cache import LoraCache
 from workers.lora.memory import LoraMemory
+from workers.nets.net import Net
 from workers.resident import Residents
 from workers.residuals.halves import HalfLine
 from workers.residuals.steps import Steps
@@ -35,6 +36,7 @@ class UNetWorker:
     loras: LoraCache
     lora_memory: LoraMemory
     models: Residents[BaseModel]
+    nets: Residents[Net]  # for steps that no ControlNet worker takes
     steps: Steps
     transport: Transport
     send_attach: SendAttach

@@ -17,7 +17,7 @@ from workers.controlnet.serve import Server
 from workers.lora.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.nets.net import Net, load_net
-from workers.resident import Residents
+from workers.resident import Memory, Residents
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
 from workers.unet.loading import load_model
@@ -36,7 +36,7 @@ def load(name: str) -> BaseModel:
 @pytest.fixture(scope="session")
 def models() -> Residents[BaseModel]:
     """The embedded model, and tiny random ones by the names of their layouts."""
-    return Residents(load, 1 << 40)
+    return Residents(load, Memory(1 << 40))
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,7 @@ def nets(models: Residents[BaseModel]) -> Residents[Net]:
         with models.use(name.removesuffix("-net")) as model:
             return Net(name, make_net(model.pipe.unet))
 
-    return Residents(load, 1 << 40)
+    return Residents(load, Memory(1 << 40))
 
 
 @pytest.fixture
@@ -89,6 +89,7 @@ def make_worker(
             ),
             lora_memory=LoraMemory(settings.lora_memory_bytes),
             models=models,
+            nets=nets,
             steps=steps,
             transport=transport,
             send_attach=attach,

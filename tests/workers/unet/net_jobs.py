@@ -13,9 +13,10 @@ from shared.specs import ControlSpec
 from tests.tiny_models import make_net, make_unet
 from workers.controlnet.serve import Server
 from workers.nets.net import Net
-from workers.resident import Residents
+from workers.resident import Memory, Residents
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
+from workers.unet.local_nets import LocalNets
 from workers.unet.nets import Nets
 from workers.unet.residuals import StepResiduals
 from workers.unet.timeline import Timeline
@@ -36,13 +37,17 @@ class Line(NamedTuple):
     transport: Transport
 
 
+def load_nets() -> Residents[Net]:
+    return Residents(lambda name: Net(name, MODELS[name]), Memory(1 << 30))
+
+
 def make_line(redis: Redis, settings: Settings) -> Line:
     return Line(redis, settings, Steps(redis, settings), Transport(redis, settings))
 
 
 def make_server(line: Line, *names: str) -> Server:
     """A ControlNet worker that holds the nets ``names``; it is another claimant than ``line``."""
-    nets = Residents(lambda name: Net(name, MODELS[name]), 1 << 30)
+    nets = load_nets()
     for name in names:
         with nets.use(name):
             pass
@@ -63,9 +68,15 @@ def spec(name: str, **changes: Any) -> ControlSpec:
 
 
 def make_nets(
-    line: Line, *specs: ControlSpec, ordinal: int = 1, alone: bool = True, rows: int = 2, **changes: Any
+    line: Line,
+    *specs: ControlSpec,
+    ordinal: int = 1,
+    alone: bool = True,
+    rows: int = 2,
+    local: bool = False,
+    **changes: Any,
 ) -> Nets:
-    """The nets of a new job, attached; ``changes`` are settings."""
+    """The nets of a new job, attached; what nobody serves is computed here if ``local``; ``changes``: settings."""
     settings = {"residual_wait_s": 5.0, "residual_sends": 2, **changes}
     nets = Nets(
         list(specs),
@@ -73,6 +84,7 @@ def make_nets(
         attempt="attempt",
         ordinal=ordinal,
         alone=alone,
+        local=LocalNets(load_nets(), "unet1@test") if local else None,
         steps=line.steps,
         transport=line.transport,
         settings=line.settings.model_copy(update=settings),

@@ -30,7 +30,7 @@ from tests.tiny_models import EMOJI, LAYOUTS
 from tests.workers.unet.conftest import load
 from tests.workers.unet.specs import spec
 from workers.lora.patch import Patcher
-from workers.resident import Residents
+from workers.resident import Memory, Residents
 from workers.unet.draw import draw
 from workers.unet.models import BaseModel
 from workers.unet.worker import UNetWorker
@@ -383,7 +383,7 @@ def test_a_message_that_comes_twice_draws_once(make_worker: MakeWorker) -> None:
 def test_a_model_that_cannot_be_restored_is_not_used_again(make_worker: MakeWorker) -> None:
     # Given a model of its own whose weights cannot be written back
     worker = make_worker()
-    own = Residents(load, 1 << 40)
+    own = Residents(load, Memory(1 << 40))
     worker = dataclasses.replace(worker, models=own)
     run(worker, spec(model="sd1"))
     with own.use("sd1") as model:

@@ -23,7 +23,7 @@ from tests.tiny_models import EMOJI
 from tests.workers.unet.conftest import load
 from tests.workers.unet.specs import spec
 from tests.workers.unet.test_draw import control, pixels, upload
-from workers.resident import Residents
+from workers.resident import Memory, Residents
 from workers.residuals.halves import READY, HalfAnswer, HalfLine
 from workers.unet.assist import assist
 from workers.unet.draw import draw
@@ -38,7 +38,7 @@ STEPS = 12
 @pytest.fixture(scope="module")
 def second_models() -> Residents[BaseModel]:
     """A second device's own weights."""
-    return Residents(load, 1 << 40)
+    return Residents(load, Memory(1 << 40))
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_the_half_of_an_assistant_that_dies_is_computed_here(
             threading.Thread(target=half_a_life, args=[line], daemon=True).start()
 
     def half_a_life(line: HalfLine) -> None:
-        second = dataclasses.replace(first, models=Residents(load, 1 << 40))
+        second = dataclasses.replace(first, models=Residents(load, Memory(1 << 40)))
         with second.models.use("emoji-sd"):
             line.answer(HalfAnswer(step=READY, worker="unet2@test"))
             for _ in range(dies_after + 1):

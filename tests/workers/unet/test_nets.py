@@ -7,10 +7,14 @@ import pytest
 import torch
 from redis import Redis
 
+from infra.bench.ports import free_ports
+from shared.connections import impatient, residual_redis
 from shared.errors import JobCancelled, NetFailed, ResidualTimeout
 from shared.settings import Settings
 from tests.workers.unet.net_jobs import Line, X, ask, by_diffusers, make_line, make_nets, make_server, spec
 from workers.controlnet.serve import Server
+from workers.residuals.steps import Steps
+from workers.residuals.transport import Transport
 
 
 @pytest.fixture
@@ -94,6 +98,51 @@ def test_without_any_worker_the_attempt_ends_with_a_reason(line: Line) -> None:
     step = ask(make_nets(line, spec("nobody"), residual_wait_s=0.05), 3)
     with pytest.raises(ResidualTimeout, match=r"'nobody'.*step 3"):
         step.mid()
+
+
+def test_a_net_that_nobody_serves_is_computed_here_bit_by_bit(line: Line) -> None:
+    # Given a job of three nets, of which a living worker serves the middle one
+    specs = [spec(name, conditioning_scale=0.7) for name in ("edge", "depth", "colour")]
+    nets = make_nets(line, *specs, local=True, residual_wait_s=0.2)
+    server = make_server(line, "depth")
+    server.start("controlnet1@test")
+    down, mid = by_diffusers(0.7, 0.7, 0.7)
+    for i in range(2):  # the second time without waiting
+        step = ask(nets, i)
+        assert torch.equal(step.mid(), mid)
+        assert [torch.equal(step.down(j), down[j]) for j in reversed(range(len(down)))] == [True] * len(down)
+        step.finish()
+    server.stop()
+    workers = {span.name: span.worker for span in nets.timeline.spans}
+    assert workers["net edge"] == workers["net colour"] == "unet1@test"
+    assert set(nets.hashes) == {0, 1, 2}
+
+
+def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
+    nets = make_nets(line, spec("edge"), local=True, residual_wait_s=0.2)
+    ask(nets).mid()
+    assert nets.given_up == {0}
+    # Given a worker that has already taken the next step
+    step = ask(nets, 1)
+    server = make_server(line, "edge")
+    ticket = [server._steps.next(["edge"]) for _ in range(2)][-1]
+    assert ticket is not None
+    claimed = server._steps.claim(ticket)
+    assert claimed is not None
+    server.start("controlnet1@test")
+    threading.Timer(0.1, lambda: server.serve([claimed])).start()
+    assert torch.equal(step.mid(), by_diffusers(1.0)[1])
+    server.stop()
+    assert nets.given_up == set()
+
+
+def test_a_job_outlives_its_residual_server(line: Line) -> None:
+    nets = make_nets(line, spec("edge"), local=True, residual_wait_s=0.2)
+    [port] = free_ports(1)
+    url = {"residual_redis_url": f"redis://127.0.0.1:{port}/0"}
+    gone = impatient(residual_redis(line.settings.model_copy(update=url)))
+    nets.steps, nets.transport = Steps(gone, line.settings), Transport(gone, line.settings)
+    assert torch.equal(ask(nets).mid(), by_diffusers(1.0)[1])
 
 
 def test_a_step_that_cannot_be_computed_fails_with_the_workers_reason(server: Server, line: Line) -> None:

@@ -1,0 +1,43 @@
+"""Nets that nobody serves, computed here: slower, and the same bits."""
+
+import time
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from shared import metrics
+from workers.nets.net import Net
+from workers.resident import Residents
+from workers.residuals.messages import Answer, Part
+
+
+class LocalNets:
+    """The nets of one attempt, loaded into this worker's memory when they are first needed."""
+
+    def __init__(self, nets: Residents[Net], worker: str) -> None:
+        self._nets = nets
+        self._worker = worker
+        self._images: dict[int, Tensor] = {}  # by position: the embedded control image
+
+    def compute(
+        self, part: Part, x: Tensor, t: float, inputs: Mapping[str, Tensor], image: Tensor
+    ) -> list[tuple[Answer, Tensor]]:
+        """All residuals of one part of a step, as a ControlNet worker would send them; see `Net.trunk`."""
+        start = time.time()
+        with self._nets.use(part.net) as net:
+            if part.position not in self._images:
+                self._images[part.position] = net.embed(image, x.shape[0])
+            trunk = net.trunk(x, torch.tensor(t), inputs, self._images[part.position])
+            residuals = [(index, net.residual(trunk, index) * part.scale) for index in net.order()]
+        metrics.NET_STEPS.labels(part.net, "here").inc()
+        answer = Answer(
+            index=0,
+            positions=[part.position],
+            send=0,
+            start_s=start,
+            end_s=time.time(),
+            worker=self._worker,
+            hashes={part.position: net.sha256},
+        )
+        return [(answer.model_copy(update={"index": index}), residual) for index, residual in residuals]
