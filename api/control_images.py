@@ -1,8 +1,12 @@
-"""Control images: base64 of a PNG, JPEG or WebP in, a content-addressed RGB PNG in the image bucket out."""
+"""Control images: base64 of a PNG, JPEG or WebP in, a content-addressed RGB PNG in the image bucket out.
+
+An image that is in the bucket already may be named instead, as ``sha256:`` and the hash of its PNG.
+"""
 
 import base64
 import binascii
 import hashlib
+import re
 import struct
 import threading
 import zlib
@@ -11,10 +15,12 @@ from io import BytesIO
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shared.blobs import Bucket
-from shared.errors import InvalidImage
+from shared.errors import InvalidImage, NotFound
 from shared.keys import control_key
 
 FORMATS = ["PNG", "JPEG", "WEBP"]
+#: How a stored image is named; no base64 has a colon.
+STORED = "sha256:"
 #: A large picture takes hundreds of megabytes while it is decoded: few at a time.
 _DECODERS = threading.BoundedSemaphore(2)
 #: What Pillow raises on bytes that are no (whole) picture.
@@ -29,6 +35,13 @@ _BROKEN = (
     IndexError,
     TypeError,
 )
+
+
+def take_control_image(images: Bucket, text: str, *, max_px: int, field: str) -> bytes:
+    """The picture that ``text`` holds, or that it names in the bucket, as PNG; see `read_control_image`."""
+    if text.startswith(STORED):
+        return _read_stored(images, text.removeprefix(STORED), field)
+    return read_control_image(text, max_px=max_px, field=field)
 
 
 def read_control_image(text: str, *, max_px: int, field: str) -> bytes:
@@ -61,6 +74,18 @@ def store_control_image(images: Bucket, png: bytes) -> str:
     if not images.exists(key):
         images.put(key, png, content_type="image/png")
     return sha256
+
+
+def _read_stored(images: Bucket, sha256: str, field: str) -> bytes:
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise InvalidImage(f"{sha256!r} is no sha256: 64 hexadecimal digits", field=field)
+    try:
+        png = images.get(control_key(sha256))
+    except NotFound:
+        raise InvalidImage(f"no image {STORED}{sha256} is stored (any more)", field=field) from None
+    if hashlib.sha256(png).hexdigest() != sha256:
+        raise InvalidImage(f"the stored image {STORED}{sha256} is damaged", field=field)
+    return png
 
 
 def _decode_base64(text: str, field: str) -> bytes:

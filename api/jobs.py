@@ -15,15 +15,14 @@ from werkzeug.exceptions import BadRequest
 from api.answers import Accepted, JobAnswer, JobPage, answer
 from api.openapi import Headers, Query, operation_id
 from api.problems import refusals
+from api.replay import Submission, accept
 from api.services import Services
-from api.submit import resolve
 from shared import keys
 from shared.errors import InvalidRequest
 from shared.jobs import Job
 from shared.messages import GenerateJob, Prefetch
 from shared.metrics import SUBMITTED
 from shared.queues import GENERATE, unet_queue
-from shared.requests import JobRequest
 from shared.specs import JobSpec, Status
 
 log = logging.getLogger(__name__)
@@ -73,15 +72,18 @@ def jobs_api(services: Services) -> APIBlueprint:
         summary="Submit a job",
         responses={202: Accepted, **refusals(400, 409, 413, 415, 422, 503)},
     )
-    def submit_job(body: JobRequest, header: SubmitHeaders) -> Response:
-        """Answered once the job is stored: from then on no restart of anything loses it."""
+    def submit_job(body: Submission, header: SubmitHeaders) -> Response:
+        """Answered once the job is stored: from then on no restart of anything loses it.
+
+        With the `receipt` of a picture and no other field, its pictures are drawn again, bit by bit.
+        """
         key = header.idempotency_key or ""
         digest = hashlib.sha256(request.get_data()).hexdigest()
         first = jobs.repeated(key, digest) if key else None
         if first is not None:
             return _replayed(jobs.get(first))
-        spec = resolve(body, services)
-        job_id, is_new = jobs.create(spec, idempotency_key=key, digest=digest)
+        spec, replayed = accept(body, services)
+        job_id, is_new = jobs.create(spec, replays=replayed, idempotency_key=key, digest=digest)
         if not is_new:  # two at once
             return _replayed(jobs.get(job_id))
         SUBMITTED.labels(spec.model).inc()

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from api.control_images import read_control_image, store_control_image
+from api.control_images import store_control_image, take_control_image
 from api.services import Services
 from shared.catalogue import ModelEntry
 from shared.contract import MAX_SEED
@@ -138,7 +138,7 @@ def _find(lora: LoraRequest, services: Services, *, field: str) -> LoraRef:
 def _store_controls(nets: Sequence[ControlRequest], services: Services) -> list[ControlSpec]:
     max_px = services.settings.max_control_px
     pngs = [
-        read_control_image(net.image, max_px=max_px, field=f"controlnets.{i}.image")
+        take_control_image(services.images, net.image, max_px=max_px, field=f"controlnets.{i}.image")
         for i, net in enumerate(nets)
     ]
     return [

@@ -36,7 +36,10 @@ class ControlRequest(Message):
     """One ControlNet of a job, with its control image."""
 
     name: str
-    image: str = Field(description="base64 of a PNG, JPEG or WebP; a data: URL is accepted")
+    image: str = Field(
+        description="base64 of a PNG, JPEG or WebP (a data: URL is accepted), or `sha256:` and the hash"
+        " of a control image that is stored"
+    )
     conditioning_scale: Finite = Field(1.0, ge=-10, le=10)
     guidance_start: Finite = Field(0.0, ge=0, le=1)
     guidance_end: Finite = Field(1.0, ge=0, le=1)

@@ -50,10 +50,11 @@ def main(words: Sequence[str] | None = None) -> int:
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """Only the command that is asked for is loaded: none needs what another needs."""
     parser = argparse.ArgumentParser(prog="swiftdiffusion", description="Talk to a fleet, look after a host.")
+    chosen = next((word for word in words if not word.startswith("-")), None)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, what in COMMANDS.items():
         command = commands.add_parser(name, help=what, description=what[:1].upper() + what[1:] + ".")
-        if name in words:
+        if name == chosen:
             _command(name).add_arguments(command)
     return parser
 

@@ -1,0 +1,87 @@
+"""From the receipt of a picture to the job that draws it again."""
+
+from typing import Any, Self
+
+from pydantic import RootModel, ValidationError
+
+from api.control_images import STORED
+from api.services import Services
+from api.submit import resolve
+from shared.contract import Message
+from shared.errors import InvalidRequest, ReceiptEdited, ReceiptMismatch
+from shared.receipts import Receipt
+from shared.requests import ControlRequest, JobRequest, LoraRequest
+from shared.specs import JobSpec
+
+#: How pixels came about, not what they are: a replay decides these itself.
+_OWN = {"lora_loading", "latent_parallelism"}
+#: What `resolve` makes of a receipt anew; everything else of the job is the receipt's word for word.
+_RESOLVED = {"controlnets", "loras", "lora_loading"}
+
+
+class ReplayRequest(Message):
+    """A receipt decides everything: nothing else may stand beside it."""
+
+    receipt: Receipt
+
+
+class Submission(RootModel[JobRequest | ReplayRequest]):
+    """What ``POST /v1/jobs`` takes: a request, or the receipt of pictures that are to be drawn again."""
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Read as the one of the two it is, so that errors point at its fields alone."""
+        if not isinstance(obj, dict) or "receipt" not in obj:
+            return cls(JobRequest.model_validate(obj, **options))
+        for name in obj.keys() - {"receipt"}:
+            raise InvalidRequest("a receipt decides everything: leave other fields out", field=name)
+        return cls(ReplayRequest.model_validate(obj, **options))
+
+
+def accept(submission: Submission, services: Services) -> tuple[JobSpec, Receipt | None]:
+    """The job that was submitted, and the receipt it replays."""
+    asked = submission.root
+    if isinstance(asked, ReplayRequest):
+        return replay(asked.receipt, services), asked.receipt
+    return resolve(asked, services), None
+
+
+def replay(receipt: Receipt, services: Services) -> JobSpec:
+    """The job of ``receipt``, checked as if it were asked for.
+
+    Raises `ReceiptEdited`, `InvalidRequest` that points into the receipt, and `ReceiptMismatch` for
+    what can be known to differ by now; the workers check models, nets and files themselves.
+    """
+    if receipt.is_edited():
+        detail = "the receipt was edited after it was written: its fields and its digest disagree"
+        raise ReceiptEdited(detail, field="receipt.digest")
+    try:
+        spec = resolve(JobRequest.model_validate(_asked_for(receipt)), services)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidRequest(first["msg"], field=".".join(map(str, ("receipt", *first["loc"])))) from None
+    except InvalidRequest as error:
+        error.field = f"receipt.{error.field}"
+        raise
+    _check_loras(receipt, services)
+    told = {name: value for name, value in receipt if name in JobSpec.model_fields.keys() - _RESOLVED}
+    return spec.model_copy(update=told)
+
+
+def _asked_for(receipt: Receipt) -> dict[str, Any]:
+    """The request that would be answered with ``receipt``; control images are those that are stored."""
+    told = receipt.model_dump(include=JobRequest.model_fields.keys() - _OWN)
+    nets = [net.model_dump(include=set(ControlRequest.model_fields)) for net in receipt.controlnets]
+    return told | {
+        "controlnets": [{**net, "image": STORED + net["image"]} for net in nets],
+        "loras": [lora.model_dump(include=set(LoraRequest.model_fields)) for lora in receipt.loras],
+        "lora_loading": {"mode": "replay", "steps": {lora.name: lora.step for lora in receipt.loras}},
+    }
+
+
+def _check_loras(receipt: Receipt, services: Services) -> None:
+    """By the sha256 that uploads note beside a file; of other files the worker knows it first."""
+    for lora in receipt.loras:
+        noted = services.inspections.find(lora.name)[0].metadata.get("sha256", lora.sha256)
+        if noted != lora.sha256:
+            raise ReceiptMismatch(f"the bytes of LoRA {lora.name!r}", was=lora.sha256, now=noted)

@@ -1,0 +1,179 @@
+"""Receipts over REST: what is drawn again, and what is refused because it cannot be."""
+
+import hashlib
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.services import Services
+from api.submit import resolve
+from shared.keys import control_key
+from shared.loras import lora_key
+from shared.receipts import FORMAT, LoraReceipt, NetReceipt, Receipt
+from shared.requests import JobRequest
+from shared.specs import JobSpec
+from tests.api.material import edge, lora
+
+REQUEST: dict[str, Any] = {
+    "prompt": "a café",
+    "negative_prompt": "a car",
+    "width": 72,
+    "height": 56,
+    "num_inference_steps": 9,
+    "guidance_scale": 2.5,
+    "scheduler": "euler_a",
+    "seed": 2**53 + 1,
+    "num_images": 2,
+    "latent_parallelism": "off",
+}
+
+
+def put_lora(services: Services, data: bytes, *, noted: bool) -> str:
+    sha256 = hashlib.sha256(data).hexdigest()
+    metadata = {"sha256": sha256} if noted else {}
+    services.loras.put(lora_key("paper"), data, content_type="application/octet-stream", metadata=metadata)
+    return sha256
+
+
+def drawn(services: Services, **changes: Any) -> Receipt:
+    """The receipt of a job with a net and a LoRA, as a worker writes it."""
+    sha256 = put_lora(services, lora(), noted=True)
+    asked = REQUEST | {"controlnets": [edge(guidance_end=0.5)], "loras": [{"name": "paper", "scale": 0.7}]}
+    spec = resolve(JobRequest.model_validate(asked), services)
+    [net], [ref] = spec.controlnets, spec.loras
+    told = dict(spec) | {
+        "version": FORMAT,
+        "model_sha256": "0" * 64,
+        "scheduler_config": {"beta_start": 0.00085},
+        "controlnets": [NetReceipt(**dict(net), sha256="1" * 64)],
+        "loras": [LoraReceipt(name=ref.name, etag=ref.etag, sha256=sha256, scale=ref.scale, step=3)],
+        "split_steps": [1, 2],
+        "device": "cpu",
+        "threads": 1,
+        "dtype": "float32",
+        "versions": {"torch": "2.13.0"},
+    }
+    return Receipt.model_validate(told | changes).sealed()
+
+
+def post(client: FlaskClient, receipt: Receipt, **beside: Any) -> Any:
+    return client.post("/v1/jobs", json={"receipt": receipt.model_dump(mode="json"), **beside})
+
+
+def test_a_receipt_becomes_the_job_it_was_written_for(client: FlaskClient, services: Services) -> None:
+    receipt = drawn(services)
+    answer = post(client, receipt)
+    assert answer.status_code == 202, answer.text
+    job = services.jobs.get(answer.json["id"])
+    assert job.replays == receipt
+    assert job.spec.lora_loading.steps == {"paper": 3}
+    assert job.spec.is_exact
+    assert [net.image for net in job.spec.controlnets] == [net.image for net in receipt.controlnets]
+    for name in set(JobSpec.model_fields) - {"controlnets", "loras", "lora_loading"}:
+        assert getattr(job.spec, name) == getattr(receipt, name), name
+
+
+def test_nothing_may_stand_beside_a_receipt(client: FlaskClient, services: Services) -> None:
+    answer = post(client, drawn(services), seed=8)
+    assert (answer.status_code, answer.json["field"]) == (422, "seed")
+    assert "leave other fields out" in answer.json["detail"]
+
+
+def test_an_edited_receipt_is_refused_as_such(client: FlaskClient, services: Services) -> None:
+    answer = post(client, drawn(services).model_copy(update={"seed": 8}))
+    assert (answer.status_code, answer.json["code"]) == (422, "receipt_edited")
+
+
+def test_a_receipt_of_a_newer_format_is_refused_naming_both(client: FlaskClient, services: Services) -> None:
+    answer = post(client, drawn(services).model_copy(update={"version": FORMAT + 1}))
+    assert (answer.status_code, answer.json["field"]) == (422, "receipt")
+    assert f"format {FORMAT + 1}" in answer.json["detail"]
+    assert f"up to {FORMAT}" in answer.json["detail"]
+
+
+def test_a_receipt_of_the_first_format_is_drawn(client: FlaskClient, services: Services) -> None:
+    told = drawn(services).model_dump(mode="json", exclude={"version", "digest", "split_steps"})
+    assert client.post("/v1/jobs", json={"receipt": told}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "told"),
+    [
+        ({"model": "sdxl"}, "receipt.model", "unknown model 'sdxl'; known are emoji-sd"),
+        ({"scheduler": "plms"}, "receipt.scheduler", "ddim"),
+        ({"num_inference_steps": 100_000}, "receipt.num_inference_steps", "the limit is"),
+        ({"width": 63}, "receipt.width", "multiple of 8"),
+        ({"seed": -1}, "receipt.seed", "greater than or equal to 0"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_by_its_place_in_the_receipt(
+    changes: dict[str, Any], field: str, told: str, client: FlaskClient, services: Services
+) -> None:
+    answer = post(client, drawn(services, **changes))
+    assert (answer.status_code, answer.json["field"]) == (422, field)
+    assert told in answer.json["detail"]
+
+
+def test_a_net_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:
+    receipt = drawn(services)
+    other = receipt.controlnets[0].model_copy(update={"name": "depth"})
+    answer = post(client, receipt.model_copy(update={"controlnets": [other]}).sealed())
+    assert (answer.status_code, answer.json["field"]) == (422, "receipt.controlnets.0.name")
+    assert "depth" in answer.json["detail"]
+
+
+def test_a_control_image_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:
+    receipt = drawn(services)
+    image = receipt.controlnets[0].image
+    services.images.delete(control_key(image))
+    answer = post(client, receipt)
+    assert (answer.status_code, answer.json["field"]) == (422, "receipt.controlnets.0.image")
+    assert image in answer.json["detail"]
+
+
+@pytest.mark.parametrize("image", ["../pictures/x", "", "0" * 63])
+def test_what_is_no_hash_names_no_image(image: str, client: FlaskClient, services: Services) -> None:
+    receipt = drawn(services)
+    other = receipt.controlnets[0].model_copy(update={"image": image})
+    answer = post(client, receipt.model_copy(update={"controlnets": [other]}).sealed())
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_image")
+
+
+def test_a_lora_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:
+    receipt = drawn(services)
+    services.loras.delete(lora_key("paper"))
+    answer = post(client, receipt)
+    assert (answer.status_code, answer.json["field"]) == (422, "receipt.loras.0.name")
+    assert "paper" in answer.json["detail"]
+
+
+def test_a_lora_with_other_bytes_is_named_from_what_to_what(client: FlaskClient, services: Services) -> None:
+    receipt = drawn(services)
+    now = put_lora(services, lora(rank=8), noted=True)
+    answer = post(client, receipt)
+    assert (answer.status_code, answer.json["code"]) == (409, "receipt_mismatch")
+    for word in ("paper", receipt.loras[0].sha256, now):
+        assert word in answer.json["detail"]
+
+
+def test_a_lora_that_was_uploaded_again_is_the_same(client: FlaskClient, services: Services) -> None:
+    receipt = drawn(services)
+    put_lora(services, lora(), noted=False)  # as plain S3 clients do: the worker compares the bytes
+    before = [ref.model_copy(update={"etag": "other"}) for ref in receipt.loras]
+    assert post(client, receipt.model_copy(update={"loras": before}).sealed()).status_code == 202
+
+
+def test_a_stored_control_image_can_be_asked_for_by_its_hash(client: FlaskClient, services: Services) -> None:
+    image = drawn(services).controlnets[0].image
+    answer = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge(image=f"sha256:{image}")]})
+    assert answer.status_code == 202
+    assert services.jobs.get(answer.json["id"]).spec.controlnets[0].image == image
+
+
+def test_a_stored_control_image_that_is_damaged_is_not_used(client: FlaskClient, services: Services) -> None:
+    image = drawn(services).controlnets[0].image
+    services.images.put(control_key(image), b"other", content_type="image/png")
+    answer = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge(image=f"sha256:{image}")]})
+    assert (answer.status_code, answer.json["field"]) == (422, "controlnets.0.image")
+    assert "damaged" in answer.json["detail"]
