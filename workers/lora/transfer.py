@@ -103,7 +103,7 @@ class Transfer:
         at, stop = self._part.ranges[index]
         pause_s = FIRST_PAUSE_S
         while at < stop:
-            began = at
+            began, obstacle = at, "the connection to S3 broke"
             try:
                 for chunk in self._ask(at, stop):
                     if self._broken.is_set():
@@ -113,10 +113,11 @@ class Transfer:
                     at += len(chunk)
                     LORA_FETCHED_BYTES.inc(len(chunk))
             except Unavailable as error:
+                obstacle = str(error)
                 log.warning("lora download interrupted: %s: %s", self._key, error)
             if at < stop:
                 pause_s = FIRST_PAUSE_S if at > began else min(2 * pause_s, LAST_PAUSE_S)
-                self._patience.pause("S3 does not answer", pause_s)
+                self._patience.pause(obstacle, pause_s)
         self._part.mark(index)
 
     def _ask(self, start: int, stop: int) -> Iterator[bytes]:

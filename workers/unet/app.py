@@ -86,7 +86,7 @@ worker = UNetWorker(
     loras=LoraCache(
         settings.home / FOLDER,
         settings.lora_cache_bytes,
-        Bucket(settings, settings.lora_bucket),
+        Bucket(settings, settings.lora_bucket, attempts=1),  # the cache has a patience of its own
         settings.lora_wait_s,
     ),
     lora_memory=LoraMemory(settings.lora_memory_bytes),

@@ -15,14 +15,21 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from shared.errors import LoraUnavailable
 from tests.workers.lora.buckets import MemoryBucket
 from workers.lora.cache import LoraCache
+from workers.lora.part import Part
 
-CAPACITY_BYTES = 100
+RANGE_BYTES = 25
 SIZES = {"a": 100, "b": 60, "c": 40, "d": 30, "e": 10, "f": 1}
+#: What each needs while it arrives.
+NEEDS = {name: Part.total_bytes(size, RANGE_BYTES) for name, size in SIZES.items()}
+CAPACITY_BYTES = NEEDS["a"]
 names = st.sampled_from(sorted(SIZES))
 
 
 class CacheMachine(RuleBasedStateMachine):
-    """``cached`` is in order of last use; sizes are those on disk, which damage changes."""
+    """``cached`` is in order of last use; sizes are those on disk, which damage changes.
+
+    ``left`` is what a process that died has left of a file: its name, and which ranges are missing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,9 +38,11 @@ class CacheMachine(RuleBasedStateMachine):
         self.bodies = {name: os.urandom(size) for name, size in SIZES.items()}
         self.refs = {name: self.bucket.put(name, body) for name, body in self.bodies.items()}
         self.caches = [
-            LoraCache(self.folder, CAPACITY_BYTES, self.bucket, 0) for _ in ("one process", "another")
+            LoraCache(self.folder, CAPACITY_BYTES, self.bucket, 0, range_bytes=RANGE_BYTES)
+            for _ in ("one process", "another")
         ]
         self.cached: dict[str, int] = {}
+        self.left: tuple[str, list[int]] | None = None
         self.paths: dict[str, Path] = {}
         self.pins: list[tuple[str, ExitStack]] = []
 
@@ -44,7 +53,9 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(name=names, who=st.integers(0, 1))
     def open(self, name: str, who: int) -> None:
+        asked = self._will_ask(name)
         expected = self._use(name)
+        self.bucket.asked.clear()
         pin = ExitStack()
         try:
             self.paths[name] = pin.enter_context(self.caches[who].open(self.refs[name])).path
@@ -53,6 +64,7 @@ class CacheMachine(RuleBasedStateMachine):
         else:
             assert expected
             self.pins.append((name, pin))
+            assert sorted(start // RANGE_BYTES for start, _ in self.bucket.asked) == asked
 
     @rule(name=names, who=st.integers(0, 1))
     def prefetch(self, name: str, who: int) -> None:
@@ -73,11 +85,30 @@ class CacheMachine(RuleBasedStateMachine):
             del self.cached[name]
             self.cached[name] = SIZES[name] - 1
 
+    @precondition(lambda self: self.left is None)
+    @rule(name=st.sampled_from("abcd"), who=st.integers(0, 1), data=st.data())
+    def die(self, name: str, who: int, data: st.DataObject) -> None:
+        """A process is killed while it fetches; some ranges have arrived."""
+        if name in self.cached or not self._make_room(NEEDS[name]):
+            return
+        folder, ref = self.caches[who].folder, self.refs[name]
+        claim = folder.claim(self.caches[who].version(ref))
+        assert claim is not None
+        assert folder.reserve(claim, NEEDS[name]) is not None
+        part = Part(claim, SIZES[name], RANGE_BYTES)
+        arrived = data.draw(st.sets(st.sampled_from(range(len(part.ranges)))))
+        for index in arrived:
+            start, stop = part.ranges[index]
+            part.write(start, self.bodies[name][start:stop])
+            part.mark(index)
+        folder.leave(claim)
+        self.left = (name, [index for index in range(len(part.ranges)) if index not in arrived])
+
     @invariant()
     def bound_is_kept_and_the_files_are_the_models(self) -> None:
         for cache in self.caches:
             cache.check()
-            assert cache.used_bytes() == sum(self.cached.values())
+            assert cache.used_bytes() == self._used_bytes()
 
     @invariant()
     def what_is_pinned_is_there_and_whole(self) -> None:
@@ -87,18 +118,39 @@ class CacheMachine(RuleBasedStateMachine):
     def _pinned(self) -> Counter[str]:
         return Counter(name for name, _ in self.pins)
 
+    def _used_bytes(self) -> int:
+        return sum(self.cached.values()) + (NEEDS[self.left[0]] if self.left else 0)
+
+    def _will_ask(self, name: str) -> list[int]:
+        """The ranges that an `open` will ask S3 for: what has not arrived, one at least."""
+        if self.cached.get(name) == SIZES[name]:
+            return []
+        if self.left and self.left[0] == name:
+            return self.left[1] or [0]
+        return list(range(-(-SIZES[name] // RANGE_BYTES)))
+
     def _use(self, name: str) -> bool:
         """Whether the cache can serve it now; the model is then as if it had."""
         if self.cached.get(name) != SIZES[name]:
             self.cached.pop(name, None)
-            pinned = self._pinned()
-            if sum(self.cached[other] for other in pinned) + SIZES[name] > CAPACITY_BYTES:
+            if self.left and self.left[0] == name:
+                self.left = None
+            elif not self._make_room(NEEDS[name]):
                 return False
-            for oldest in [other for other in self.cached if not pinned[other]]:
-                if sum(self.cached.values()) + SIZES[name] <= CAPACITY_BYTES:
-                    break
-                del self.cached[oldest]
         self.cached[name] = self.cached.pop(name, SIZES[name])
+        return True
+
+    def _make_room(self, needed_bytes: int) -> bool:
+        """What the dead have left goes first, then whole files by last use; nothing if it is not enough."""
+        pinned = self._pinned()
+        if sum(self.cached[other] for other in pinned) + needed_bytes > CAPACITY_BYTES:
+            return False
+        if self._used_bytes() + needed_bytes > CAPACITY_BYTES:
+            self.left = None
+        for oldest in [other for other in self.cached if not pinned[other]]:
+            if self._used_bytes() + needed_bytes <= CAPACITY_BYTES:
+                break
+            del self.cached[oldest]
         return True
 
 

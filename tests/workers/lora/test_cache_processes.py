@@ -126,3 +126,11 @@ def test_a_pin_holds_across_processes_and_dies_with_its_process(
     process.wait()
     with cache.open(ref_to("other", BODY)):
         cache.check()
+
+
+@pytest.mark.parametrize("mode", ["fresh", "inherited"])
+def test_killed_at_any_call_it_leaves_whole_files_or_none(mode: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.workers.lora.kill_everywhere", str(tmp_path / "cache"), mode]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 0, answer.stderr
+    assert int(answer.stdout) > 50  # children that died

@@ -1,0 +1,21 @@
+"""A process that fetches one LoRA: ``python -m tests.workers.lora.fetch_s3 CACHE RANGE_BYTES REF``."""
+
+import sys
+from pathlib import Path
+
+from shared.blobs import Bucket
+from shared.settings import read_settings
+from shared.specs import LoraRef
+from workers.lora.cache import LoraCache
+
+
+def main(root: str, range_bytes: str, ref: str) -> None:
+    settings = read_settings()
+    bucket = Bucket(settings, settings.lora_bucket, attempts=1)
+    cache = LoraCache(Path(root), 10_000_000, bucket, 60, range_bytes=int(range_bytes))
+    with cache.open(LoraRef.model_validate_json(ref)):
+        pass
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
