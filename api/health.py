@@ -1,7 +1,8 @@
 """Health, readiness and metrics, as load balancers and Prometheus expect them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -44,12 +45,12 @@ def health_api(services: Services) -> APIBlueprint:
     tag = Tag(name="operations", description="Health, readiness, metrics")
     api = APIBlueprint("health", __name__, abp_tags=[tag], operation_id_callback=operation_id)
     settings = services.settings
-    control, residual = impatient(services.control), impatient(services.residual)
+    control = impatient(services.control)
     loras = Bucket(settings, settings.lora_bucket, attempts=1)
     images = Bucket(settings, settings.image_bucket, attempts=1)
     checks: dict[str, Callable[[], Any]] = {
         "control_redis": control.ping,
-        "residual_redis": lambda: _check_residual(control, residual),
+        **_residual_checks(control, services.residuals),
         "lora_bucket": loras.ready,
         "image_bucket": images.ready,
     }
@@ -88,6 +89,15 @@ def _try(check: Callable[[], Any]) -> str:
     except (redis.RedisError, SwiftError) as error:
         return f"{type(error).__name__}: {error}"
     return "ok"
+
+
+def _residual_checks(control: "Redis", residuals: Sequence["Redis"]) -> dict[str, Callable[[], Any]]:
+    """One check a server; from the second on its place in the setting is in the name."""
+    names = ["residual_redis", *(f"residual_redis_{i}" for i in range(2, len(residuals) + 1))]
+    return {
+        name: partial(_check_residual, control, impatient(residual))
+        for name, residual in zip(names, residuals, strict=True)
+    }
 
 
 def _check_residual(control: "Redis", residual: "Redis") -> None:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from celery import Celery
 from api.inspections import Inspections
 from shared.blobs import Bucket
 from shared.catalogue import Catalogue
-from shared.connections import control_redis, residual_redis
+from shared.connections import control_redis, residual_servers
 from shared.jobs import JobStore
 from shared.queues import make_celery
 from shared.settings import Settings
@@ -31,7 +32,7 @@ class Services:
     inspections: Inspections
     images: Bucket
     control: "Redis"
-    residual: "Redis"
+    residuals: Sequence["Redis"]
     process: str  # the name under which this process publishes its metrics
 
 
@@ -48,6 +49,6 @@ def connect(settings: Settings, catalogue: Catalogue) -> Services:
         inspections=Inspections(control, loras),
         images=Bucket(settings, settings.image_bucket),
         control=control,
-        residual=residual_redis(settings),
+        residuals=residual_servers(settings),
         process=f"api@{socket.gethostname()}-{os.getpid()}",
     )

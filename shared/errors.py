@@ -129,6 +129,22 @@ class InputsMissing(SwiftError):
     retryable = True
 
 
+class ResidualLost(SwiftError):
+    """A residual was announced and is gone: expired, evicted, or its server or writer died."""
+
+    code = "residual_lost"
+    status = 503
+    retryable = True
+
+
+class ResidualsFull(SwiftError):
+    """The residual servers have no room, and readers made none in time."""
+
+    code = "residuals_full"
+    status = 503
+    retryable = True
+
+
 class NetFailed(SwiftError):
     """A ControlNet worker could not compute a step, and no other could either."""
 

@@ -32,6 +32,11 @@ NET_STEPS = Counter("swift_net_steps_total", "Steps a ControlNet worker served",
 NET_STEP_S = Histogram("swift_net_step_seconds", "Time of one net step", ["net"], buckets=_STEP_S)
 NET_BATCH = Histogram("swift_net_batch_jobs", "Jobs in one pass of a net", ["net"], buckets=(1, 2, 4, 8, 16))
 RESIDUAL_BYTES = Counter("swift_residual_bytes_total", "Residuals sent", ["net"])
+RESIDUAL_RUNGS = Counter("swift_residual_rungs_total", "Residuals by the way they went", ["rung"])
+RESIDUALS_LOST = Counter("swift_residuals_lost_total", "Residuals announced and not found")
+SHARED_MEMORY_FULL = Counter(
+    "swift_shared_memory_full_total", "Residuals that went over Redis for want of shared memory"
+)
 HALVES = Counter(
     "swift_halves_total", "Unconditional halves of split steps by who computed them; lost assistants", ["by"]
 )

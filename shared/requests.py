@@ -8,6 +8,8 @@ from shared.contract import MAX_SEED, Finite, Message
 
 #: Whether the halves of classifier-free guidance may run on two workers.
 LatentParallelism = Literal["auto", "off", "on"]
+#: How residuals travel; see `workers.residuals.codecs`.
+Precision = Literal["exact", "float16", "int8"]
 
 
 class LoraLoading(Message):

@@ -21,6 +21,7 @@ def _split(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Urls = Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -37,8 +38,10 @@ class Settings(BaseModel):
     )
 
     redis_url: str = Field("redis://127.0.0.1:6390/0", description="control Redis: queues and jobs")
-    residual_redis_url: str = Field(
-        "redis://127.0.0.1:6391/0", description="residual Redis: tensors; never the control Redis"
+    residual_redis_url: Urls = Field(
+        ("redis://127.0.0.1:6391/0",),
+        description="residual Redis: tensors; never the control Redis. Several, comma separated, share the "
+        "load: the same list in the same order everywhere",
     )
     s3_endpoint_url: str | None = Field(
         None, description="S3 server, with the usual `AWS_*` credentials; unset: the embedded one"
@@ -102,6 +105,12 @@ class Settings(BaseModel):
         0.25, ge=0, description="a step may take this share longer for other jobs' sake; 0: one job at a time"
     )
     residual_ttl_s: Count = Field(120, description="expiry of residuals and step requests")
+    shared_memory: Literal["auto", "off"] = Field(
+        "auto", description="`auto`: residuals between workers of one host stay in its memory; `off`"
+    )
+    shared_memory_bytes: Count = Field(
+        1 << 30, description="shared memory a ControlNet worker keeps; beyond it residuals take Redis"
+    )
     input_ttl_s: Count = Field(900, description="expiry of embeddings and control images for the nets")
 
     lora_cache_bytes: Count = Field(10 << 30, description="bound of a host's LoRA disk cache")
@@ -133,8 +142,10 @@ class Settings(BaseModel):
             raise ValueError("SWIFT_API_EVENT_STREAMS must be less than SWIFT_API_THREADS: the rest answers")
         if self.residual_wait_s >= self.residual_ttl_s:
             raise ValueError("SWIFT_RESIDUAL_WAIT_S must be less than SWIFT_RESIDUAL_TTL_S")
-        if self.redis_url == self.residual_redis_url:
-            raise ValueError("SWIFT_RESIDUAL_REDIS_URL must name another server than SWIFT_REDIS_URL")
+        if self.redis_url in self.residual_redis_url:
+            raise ValueError("SWIFT_RESIDUAL_REDIS_URL must name other servers than SWIFT_REDIS_URL")
+        if len(set(self.residual_redis_url)) < len(self.residual_redis_url):
+            raise ValueError("SWIFT_RESIDUAL_REDIS_URL names a server twice")
         return self
 
 

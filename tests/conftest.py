@@ -36,7 +36,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     settings = Settings(
         home=home / "run",
         redis_url=f"redis://127.0.0.1:{control}/0",
-        residual_redis_url=f"redis://127.0.0.1:{residual}/0",
+        residual_redis_url=(f"redis://127.0.0.1:{residual}/0",),
         redis_port=control,
         residual_redis_port=residual,
         s3_port=s3,
@@ -59,7 +59,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         ):
             running.enter_context(_started(command, home, weed_env))
         wait_for_redis(settings.redis_url, READY_S)
-        wait_for_redis(settings.residual_redis_url, READY_S)
+        wait_for_redis(settings.residual_redis_url[0], READY_S)
         wait_for_s3(settings, READY_S)
         yield settings
 

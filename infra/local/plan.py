@@ -39,7 +39,7 @@ def find_embedded(settings: Settings) -> Embedded:
     return Embedded(
         redis="redis_url" not in given or settings.redis_url == _redis_url(settings.redis_port),
         residual_redis="residual_redis_url" not in given
-        or settings.residual_redis_url == _redis_url(settings.residual_redis_port),
+        or settings.residual_redis_url == (_redis_url(settings.residual_redis_port),),
         s3=settings.s3_endpoint_url in (None, _s3_url(settings)),
     )
 
@@ -51,7 +51,7 @@ def resolve(settings: Settings) -> Settings:
     if embedded.redis:
         found["redis_url"] = _redis_url(settings.redis_port)
     if embedded.residual_redis:
-        found["residual_redis_url"] = _redis_url(settings.residual_redis_port)
+        found["residual_redis_url"] = (_redis_url(settings.residual_redis_port),)
     if embedded.s3:
         found["s3_endpoint_url"] = _s3_url(settings)
     named = {"api_port", "flower_port", "lora_bucket", "image_bucket"}

@@ -12,7 +12,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 
 def test_a_living_process_is_healthy_whatever_else_is_down(services: Services) -> None:
     away = type(services.control).from_url(NOWHERE)
-    client = create_app(replace(services, control=away, residual=away)).test_client()
+    client = create_app(replace(services, control=away, residuals=[away])).test_client()
     assert client.get("/healthz").json["status"] == "ok"
 
 
@@ -25,8 +25,8 @@ def test_it_is_ready_when_all_servers_answer(client: FlaskClient) -> None:
 
 
 def test_it_is_not_ready_without_a_redis(services: Services) -> None:
-    away = type(services.residual).from_url(NOWHERE)
-    answer = create_app(replace(services, residual=away)).test_client().get("/readyz")
+    away = type(services.control).from_url(NOWHERE)
+    answer = create_app(replace(services, residuals=[away])).test_client().get("/readyz")
     assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
     assert "Retry-After" in answer.headers
     assert answer.json["checks"]["control_redis"] == "ok"
@@ -34,8 +34,14 @@ def test_it_is_not_ready_without_a_redis(services: Services) -> None:
     assert answer.json["detail"] == "not ready: residual_redis"
 
 
+def test_it_is_not_ready_without_one_of_several_residual_servers(services: Services) -> None:
+    residuals = [*services.residuals, type(services.control).from_url(NOWHERE)]
+    answer = create_app(replace(services, residuals=residuals)).test_client().get("/readyz")
+    assert answer.json["detail"] == "not ready: residual_redis_2"
+
+
 def test_it_is_not_ready_when_one_redis_plays_both_roles(services: Services) -> None:
-    answer = create_app(replace(services, residual=services.control)).test_client().get("/readyz")
+    answer = create_app(replace(services, residuals=[services.control])).test_client().get("/readyz")
     assert answer.status_code == 503
     assert "control Redis" in answer.json["checks"]["residual_redis"]
 

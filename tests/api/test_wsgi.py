@@ -30,7 +30,7 @@ def environ(servers: Settings) -> Mapping[str, str]:
         **os.environ,
         "SWIFT_HOME": str(servers.home),
         "SWIFT_REDIS_URL": servers.redis_url,
-        "SWIFT_RESIDUAL_REDIS_URL": servers.residual_redis_url,
+        "SWIFT_RESIDUAL_REDIS_URL": servers.residual_redis_url[0],
         "SWIFT_S3_PORT": str(servers.s3_port),
         "SWIFT_API_EVENT_STREAMS": str(EVENT_STREAMS),
         "SWIFT_MAX_LORA_BYTES": str(64 << 20),

@@ -46,7 +46,8 @@ def test_a_misspelt_variable_stops_the_start() -> None:
     [
         ({"SWIFT_API_THREADS": "8"}, "SWIFT_API_EVENT_STREAMS"),
         ({"SWIFT_RESIDUAL_WAIT_S": "500"}, "SWIFT_RESIDUAL_TTL_S"),
-        ({"SWIFT_RESIDUAL_REDIS_URL": Settings().redis_url}, "SWIFT_REDIS_URL"),
+        ({"SWIFT_RESIDUAL_REDIS_URL": f"redis://a/0,{Settings().redis_url}"}, "SWIFT_REDIS_URL"),
+        ({"SWIFT_RESIDUAL_REDIS_URL": "redis://a/0, redis://a/0"}, "names a server twice"),
     ],
 )
 def test_settings_that_contradict_each_other_stop_the_start(changes: dict[str, str], named: str) -> None:

@@ -27,7 +27,7 @@ def test_a_worker_that_cannot_load_its_weights_ends_before_it_takes_a_job(
         "SWIFT_CATALOG": str(catalogue),
         "SWIFT_HOME": str(tmp_path),
         "SWIFT_REDIS_URL": servers.redis_url,
-        "SWIFT_RESIDUAL_REDIS_URL": servers.residual_redis_url,
+        "SWIFT_RESIDUAL_REDIS_URL": servers.residual_redis_url[0],
     }
     # When the worker starts, then it ends and says why
     command = [sys.executable, "-m", "celery", "-A", f"workers.{kind}.app", "worker", "-n", f"{kind}@test"]

@@ -8,7 +8,7 @@ from typing import Any
 from celery.signals import worker_init, worker_shutdown
 
 from shared.catalogue import read_catalogue
-from shared.connections import control_redis, residual_redis
+from shared.connections import control_redis, residual_servers
 from shared.messages import Attach
 from shared.queues import ATTACH, make_celery, net_queue
 from shared.settings import read_settings
@@ -27,10 +27,9 @@ app = make_celery(settings, queues=[net_queue(net) for net in served])
 
 
 nets = nets_of(catalogue, settings, Memory(settings.model_memory_bytes))
-residual = residual_redis(settings)
-server = Server(
-    served, nets, Steps(residual, settings), Transport(residual, settings), settings.net_batch_delay
-)
+residuals = residual_servers(settings)
+transport = Transport(residuals, settings)
+server = Server(served, nets, Steps(residuals[0], settings), transport, settings.net_batch_delay)
 
 
 @worker_init.connect
@@ -49,12 +48,14 @@ def _start(sender: Any = None, **_: object) -> None:
         doing=server.sessions.jobs,
         sessions=server.sessions.by_net,
         busy_share=server.busy.share,
+        chores=[transport.tidy],
     )
     reporter.start()
 
     @worker_shutdown.connect(weak=False)
     def _end(**_: object) -> None:
         server.stop()
+        transport.shut()
         reporter.stop()
 
 

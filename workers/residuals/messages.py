@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from shared.contract import Message
+from shared.requests import Precision
 
 #: The index of the mid residual; down residuals are counted from the shallowest, 0.
 MID = -1
@@ -33,11 +34,18 @@ class StepRequest(Message):
     parts: list[Part]  # every net of the step, in the order in which they are summed
     rows: int  # of the model input
     stack: str  # steps of one net and one stack may be computed in one pass; empty: alone
+    residual_precision: Precision = "exact"
+    shared_memory: str = ""  # token of the memory that the asking worker shares with others of its host
 
     @property
     def turn(self) -> str:
         """The address of this very request among all requests of the job."""
-        return f"{self.ordinal}:{self.attempt}:{self.step}:{self.send}"
+        return f"{self.any_send}{self.send}"
+
+    @property
+    def any_send(self) -> str:
+        """How the turns of this step begin, however often it is asked for."""
+        return f"{self.ordinal}:{self.attempt}:{self.step}:"
 
 
 class Ticket(Message):
@@ -49,6 +57,29 @@ class Ticket(Message):
     position: int
     rows: int
     stack: str
+
+
+class Keys(Message):
+    """A body's place: keys at residual servers, its chunks on ``servers`` in turn."""
+
+    key: str
+    servers: list[int]
+
+
+class Block(Message):
+    """A body's place: a segment of shared memory, in its ``generation``-th use."""
+
+    segment: str
+    generation: int
+
+
+class Body(Message):
+    """What a residual is, and where its bytes lie; without a place they follow the head."""
+
+    dtype: str
+    shape: list[int]
+    precision: Precision = "exact"
+    place: Keys | Block | None = None
 
 
 class Answer(Message):
@@ -65,5 +96,6 @@ class Answer(Message):
     worker: str
     batch: int = 1  # jobs that were computed in one pass
     hashes: dict[int, str] = Field(default_factory=dict)  # position: of the weights that made it
+    body: Body | None = None  # the transport's part
     error: str | None = None  # code of the error
     detail: str = ""

@@ -16,6 +16,7 @@ from torch import Tensor
 from shared import keys
 from shared.settings import Settings
 from workers.residuals.messages import Part, StepRequest, Ticket
+from workers.residuals.names import turn_key
 from workers.residuals.wire import pack, unpack
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Steps:
         self._ttl_s = settings.residual_ttl_s
         self.lease_s = settings.net_lease_s
         self._turn_script, self._claim_script, self._look_script, self._gather_script = (
-            redis.register_script(_lua(name)) for name in ("turn", "claim", "look", "gather")
+            redis.register_script(lua(name)) for name in ("turn", "claim", "look", "gather")
         )
         self._next = 0
         self.me = secrets.token_hex(8)  # as a claimant: a worker that starts again is another one
@@ -123,7 +124,8 @@ class Steps:
         return [turn == request.turn.encode() for turn, request in zip(turns, requests, strict=True)]
 
 
-def _lua(name: str) -> str:
+def lua(name: str) -> str:
+    """A script of `workers/residuals/lua`."""
     return resources.files("workers.residuals").joinpath(f"lua/{name}.lua").read_text()
 
 
@@ -140,7 +142,7 @@ def _ticket(request: StepRequest, part: Part) -> Ticket:
 
 def _job_keys(job_id: str) -> list[str]:
     """A string, its current turn; a string, the step and its latents; a hash, who computes which part."""
-    return [f"swift:turn:{job_id}", f"swift:step:{job_id}", f"swift:claims:{job_id}"]
+    return [turn_key(job_id), f"swift:step:{job_id}", f"swift:claims:{job_id}"]
 
 
 def _lease(worker: str) -> str:

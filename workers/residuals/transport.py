@@ -1,65 +1,79 @@
-"""The residual transport: residuals and the inputs of steps, over a Redis of their own.
+"""The residual transport: residuals and the inputs of steps, each by the fastest way there is.
 
+Heads of answers, and inputs, lie at the first residual server, the *home*. Small residuals follow their
+head; large ones go through shared memory between workers of one host, else in chunks over all servers.
 Every key expires, every wait has a deadline. Inputs that stay the same over the steps (embeddings,
 control images) lie there once, named by their content, so any worker can serve any step.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from shared.errors import InputsMissing
 from shared.settings import Settings
+from workers.residuals.host import find_host_memory
+from workers.residuals.inbox import Inbox
+from workers.residuals.links import Servers
+from workers.residuals.mappings import Mappings
 from workers.residuals.messages import Answer, StepRequest
+from workers.residuals.names import input_key
+from workers.residuals.outbox import PUSH_SCRIPT, Outbox
+from workers.residuals.stripes import Stripes
 from workers.residuals.wire import pack, unpack
 
 if TYPE_CHECKING:
     from redis import Redis
 
 
-def _input(key: str) -> str:
-    return f"swift:input:{key}"
-
-
-def _answers(request: StepRequest) -> str:
-    return f"swift:residuals:{request.job_id}:{request.attempt}:{request.step}"
-
-
 class Transport:
     """Both ends of the way; safe to use from several threads."""
 
-    def __init__(self, redis: "Redis", settings: Settings) -> None:
-        self._redis = redis
-        self._ttl_s = settings.residual_ttl_s
+    def __init__(self, clients: Sequence["Redis"], settings: Settings) -> None:
+        """``clients`` are of the residual servers, in the order of the setting."""
+        self._home = clients[0]
         self._input_ttl_s = settings.input_ttl_s
+        self._host = find_host_memory() if settings.shared_memory == "auto" else None
+        servers = Servers(clients, [PUSH_SCRIPT.encode()])
+        stripes = Stripes(servers, settings.residual_ttl_s)
+        self._mappings = Mappings(self._host.folder) if self._host else None
+        self._inbox = Inbox(servers, stripes, self._mappings)
+        self._outbox = Outbox(servers, stripes, self._host, settings)
 
     # --- the UNet worker's end -------------------------------------------------------------------
+
+    @property
+    def shared_memory(self) -> str:
+        """What a step request says of the memory that this worker sees; empty if there is none."""
+        return self._host.token if self._host else ""
 
     def put_input(self, tensor: Tensor) -> str:
         """Lay a tensor down for all steps of a job; returns its key, which is its content's hash."""
         frame = pack({}, tensor)
         key = hashlib.sha256(frame).hexdigest()
-        if not self._redis.expire(_input(key), self._input_ttl_s):
-            self._redis.set(_input(key), frame, ex=self._input_ttl_s)
+        if not self._home.expire(input_key(key), self._input_ttl_s):
+            self._home.set(input_key(key), frame, ex=self._input_ttl_s)
         return key
 
     def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[Answer, Tensor | None]]:
-        """What has come back of a step, at least one residual; empty after ``timeout_s``."""
-        answer: Any = self._redis.blmpop(
-            max(timeout_s, 0.01), 1, _answers(request), direction="LEFT", count=64
-        )
-        received = []
-        for value in answer[1] if answer else ():
-            head, tensor = unpack(value)
-            received.append((Answer.model_validate(head), tensor))
-        return received
+        """What has come back of a step, at least one residual; empty after ``timeout_s``.
+
+        A residual is a view of memory that is used again once no tensor refers to it: who drops it early
+        makes room early, who holds it is safe. One that got lost comes as an error in its place.
+        """
+        return self._inbox.receive(request, timeout_s)
+
+    def close(self, job_id: str) -> None:
+        """The attempt needs no more residuals: make room at once."""
+        self._inbox.forget(job_id)
 
     # --- the ControlNet worker's end -----------------------------------------------------------
 
     def get_input(self, key: str) -> Tensor:
         """A tensor that was laid down; raises `InputsMissing`."""
-        value: Any = self._redis.getex(_input(key), ex=self._input_ttl_s)
+        value: Any = self._home.getex(input_key(key), ex=self._input_ttl_s)
         if value is None:
             raise InputsMissing(f"the residual server does not hold input {key[:12]} (any more)")
         tensor = unpack(value)[1]
@@ -67,10 +81,21 @@ class Transport:
         return tensor
 
     def answer(self, request: StepRequest, answer: Answer, tensor: Tensor | None) -> int:
-        """Hand over one residual, or an error; returns the bytes sent."""
-        frame = pack(answer.model_dump(), tensor)
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.rpush(_answers(request), frame)
-        pipe.expire(_answers(request), self._ttl_s)
-        pipe.execute()
-        return len(frame)
+        """Hand over one residual, or an error; returns its bytes, 0 if the job is past this step.
+
+        The tensor may be changed afterwards. Raises `ResidualsFull` if the servers stay full.
+        """
+        return self._outbox.put(request, answer, tensor)
+
+    # --- both ends -------------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """A chore for every few seconds: give back shared memory whose writer or reader is gone."""
+        if self._host is not None and self._mappings is not None:
+            self._host.sweep()
+            self._mappings.drop_gone()
+            self._outbox.reclaim()
+
+    def shut(self) -> None:
+        """Give back shared memory at the end of the process."""
+        self._outbox.shut()

@@ -32,40 +32,72 @@ class BadFrame(SwiftError):
 
 def pack(head: dict[str, Any], tensor: Tensor | None = None) -> bytes:
     """One value: ``head`` and, if given, a tensor of any shape."""
-    data: Any = b""
-    if tensor is not None:
-        flat = tensor.detach().to("cpu").contiguous()
-        head = {**head, "dtype": _NAMES[flat.dtype], "shape": list(flat.shape)}
-        data = _bytes_of(flat)
+    if tensor is None:
+        return pack_bytes(head)
+    flat = tensor.detach().to("cpu").contiguous()
+    return pack_bytes({**head, "dtype": name_of(flat.dtype), "shape": list(flat.shape)}, bytes_of(flat))
+
+
+def pack_bytes(head: dict[str, Any], data: bytes | memoryview = b"") -> bytes:
+    """One value: ``head``, and bytes that it explains."""
     text = json.dumps(head, separators=(",", ":")).encode()
     return b"".join((_PREFIX.pack(MAGIC, len(text)), text, data))
 
 
 def unpack(value: bytes) -> tuple[dict[str, Any], Tensor | None]:
     """The head, and the tensor if there is one; raises `BadFrame`."""
+    head, data = unpack_bytes(value)
+    if "dtype" not in head:
+        return head, None
+    try:
+        dtype, shape = dtype_of(head.pop("dtype")), head.pop("shape")
+        return head, tensor_over(memoryview(bytearray(data)), dtype, shape)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadFrame(f"a value that is no frame: {error}") from error
+
+
+def unpack_bytes(value: bytes) -> tuple[dict[str, Any], memoryview]:
+    """The head, and what follows it; raises `BadFrame`."""
     try:
         magic, length = _PREFIX.unpack_from(value)
         start = _PREFIX.size + length
         if magic != MAGIC or start > len(value):
             raise BadFrame("a value that does not begin like a frame, or is cut")
         head = json.loads(value[_PREFIX.size : start])
-        if not isinstance(head, dict):
-            raise BadFrame("a head that is no object")
-        if "dtype" not in head:
-            return head, None
-        dtype, shape = _DTYPES[head.pop("dtype")], head.pop("shape")
-        data = memoryview(value)[start:]
-        if len(data) != math.prod(shape) * dtype.itemsize:
-            raise BadFrame(f"{len(data)} bytes are no {dtype} of shape {shape}")
-        tensor = torch.empty(shape, dtype=dtype)
-        if len(data):
-            _bytes_of(tensor)[:] = data
-        return head, tensor
-    except (struct.error, ValueError, KeyError, TypeError) as error:
+    except (struct.error, ValueError) as error:
         raise BadFrame(f"a value that is no frame: {error}") from error
+    if not isinstance(head, dict):
+        raise BadFrame("a head that is no object")
+    return head, memoryview(value)[start:]
 
 
-def _bytes_of(tensor: Tensor) -> memoryview:
+def name_of(dtype: torch.dtype) -> str:
+    """How a dtype is called in heads."""
+    return _NAMES[dtype]
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """The dtype of that name; raises `BadFrame`."""
+    if name not in _DTYPES:
+        raise BadFrame(f"no tensor here is of {name!r}")
+    return _DTYPES[name]
+
+
+def size_bytes(dtype: torch.dtype, shape: list[int]) -> int:
+    """How much memory such a tensor takes."""
+    return math.prod(shape) * dtype.itemsize
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
     """The memory of a contiguous tensor on the CPU."""
     array: Any = tensor.flatten().view(torch.uint8).numpy()
     return memoryview(array)
+
+
+def tensor_over(memory: memoryview, dtype: torch.dtype, shape: list[int]) -> Tensor:
+    """A tensor whose elements are these bytes, not a copy; it keeps the view. Raises `BadFrame`."""
+    if len(memory) != size_bytes(dtype, shape):
+        raise BadFrame(f"{len(memory)} bytes are no {dtype} of shape {shape}")
+    if not len(memory):
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(memory, dtype=dtype).view(shape)

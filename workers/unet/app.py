@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from shared.blobs import Bucket
 from shared.catalogue import read_catalogue
-from shared.connections import control_redis, residual_redis
+from shared.connections import control_redis, residual_servers
 from shared.jobs import JobStore
 from shared.messages import Assist, Attach, GenerateJob
 from shared.queues import ASSIST, ATTACH, GENERATE, assist_queue, make_celery, net_queue, unet_queue
@@ -77,7 +77,7 @@ def _send_assist(message: Assist, model: str) -> None:
         log.warning("no assistance asked for; the job is drawn by one worker")
 
 
-redis, residual = control_redis(settings), residual_redis(settings)
+redis, residuals = control_redis(settings), residual_servers(settings)
 memory = Memory(settings.model_memory_bytes)
 worker = UNetWorker(
     settings=settings,
@@ -92,11 +92,11 @@ worker = UNetWorker(
     lora_memory=LoraMemory(settings.lora_memory_bytes),
     models=Residents(_load, memory, _foretell),
     nets=nets_of(catalogue, settings, memory),
-    steps=Steps(residual, settings),
-    transport=Transport(residual, settings),
+    steps=Steps(residuals[0], settings),
+    transport=Transport(residuals, settings),
     send_attach=_send_attach,
     send_assist=_send_assist,
-    residual=residual,
+    residual=residuals[0],
     busy=BusyShare(),
 )
 doing: list[str] = []
@@ -118,7 +118,7 @@ def _start(sender: Any = None, **_: object) -> None:
         loaded=worker.models.names,
         doing=lambda: list(doing),
         busy_share=worker.busy.share,
-        chores=[lambda: recover(app, worker.jobs, list(catalogue.models))],
+        chores=[lambda: recover(app, worker.jobs, list(catalogue.models)), worker.transport.tidy],
     )
     reporter.start()
     worker_shutdown.connect(lambda **_: reporter.stop(), weak=False)

@@ -106,6 +106,7 @@ class Nets:
             parts=parts,
             rows=x.shape[0],
             stack="" if self._alone else self._stack(x),
+            shared_memory=self.transport.shared_memory,
         )
         return StepResiduals(self, request, x)
 
@@ -141,6 +142,7 @@ class Nets:
                 self.steps.close(self._job_id, self._ordinal)
             except RedisError:
                 log.warning("residual Redis does not answer; the turn expires by itself")
+            self.transport.close(self._job_id)
 
     def _stack(self, x: Tensor) -> str:
         """Steps agree in this if their rows can be stacked: sizes and types of all that a net takes."""

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared import metrics
-from shared.errors import InputsMissing, NetFailed, ResidualTimeout, SwiftError
+from shared.errors import InputsMissing, NetFailed, ResidualLost, ResidualsFull, ResidualTimeout, SwiftError
 from workers.residuals.messages import MID, Answer, Part, StepRequest
 from workers.residuals.steps import Place
 
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 SLICE_S = 0.5
 #: Shorter waits are not worth a bar in the timeline.
 WAIT_SHOWN_S = 0.0005
+#: Errors that another try may mend, by code.
+ASK_AGAIN = {error.code: error for error in (InputsMissing, ResidualLost, ResidualsFull)}
 #: A ticket is in no queue and in no hands for the moment between two commands of its worker.
 LOOKS = 2
 
@@ -147,8 +149,8 @@ class StepResiduals:
 
     def _refused(self, answer: Answer) -> None:
         part = next(part for part in self._request.parts if part.position == answer.positions[0])
-        if answer.error == InputsMissing.code:
-            self._send_again(part, InputsMissing(answer.detail))
+        if answer.error in ASK_AGAIN:
+            self._send_again(part, ASK_AGAIN[answer.error](answer.detail))
             return
         step = self._request.step
         raise NetFailed(f"ControlNet {part.net!r} failed at step {step} on {answer.worker}: {answer.detail}")

@@ -37,7 +37,7 @@ def test_servers_that_settings_name_are_not_started(tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path,
         redis_url="redis://queue.example/0",
-        residual_redis_url="redis://tensors.example/0",
+        residual_redis_url=("redis://tensors.example/0",),
         s3_endpoint_url="https://s3.example",
     )
     assert [process for process in processes(settings).values() if process.is_server] == []
@@ -52,7 +52,7 @@ def test_a_shell_that_has_sourced_run_env_still_starts_the_servers(tmp_path: Pat
 def test_addresses_follow_the_ports(tmp_path: Path) -> None:
     resolved = resolve(Settings(home=tmp_path, redis_port=7001, residual_redis_port=7002, s3_port=7100))
     assert resolved.redis_url == "redis://127.0.0.1:7001/0"
-    assert resolved.residual_redis_url == "redis://127.0.0.1:7002/0"
+    assert resolved.residual_redis_url == ("redis://127.0.0.1:7002/0",)
     assert resolved.s3_endpoint_url == "http://127.0.0.1:7100"
 
 

@@ -11,7 +11,7 @@ from shared.blobs import Bucket
 from shared.jobs import JobStore
 from shared.messages import Attach
 from shared.settings import Settings
-from tests.tiny_models import EMOJI, make_net, make_pipeline
+from tests.tiny_models import EMOJI, LAYOUTS, make_net, make_pipeline
 from workers.busy import BusyShare
 from workers.controlnet.serve import Server
 from workers.lora.cache import LoraCache
@@ -66,8 +66,8 @@ def make_worker(
 
     def make(*, serve_nets: bool = True, **changes: object) -> UNetWorker:
         settings = servers.model_copy(update=changes)
-        steps, transport = Steps(residual, settings), Transport(residual, settings)
-        served = ["edge", "sd1-net", "sd2-net", "centred-net"]
+        steps, transport = Steps(residual, settings), Transport([residual], settings)
+        served = ["edge", *(f"{layout}-net" for layout in LAYOUTS)]
         server = Server(served, nets, Steps(residual, settings), transport, settings.net_batch_delay)
 
         def attach(message: Attach) -> None:

@@ -42,7 +42,7 @@ def load_nets() -> Residents[Net]:
 
 
 def make_line(redis: Redis, settings: Settings) -> Line:
-    return Line(redis, settings, Steps(redis, settings), Transport(redis, settings))
+    return Line(redis, settings, Steps(redis, settings), Transport([redis], settings))
 
 
 def make_server(line: Line, *names: str) -> Server:

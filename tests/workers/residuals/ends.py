@@ -1,0 +1,73 @@
+"""Steps to send and to answer, and the two ends that do it."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from redis import Redis
+from torch import Tensor
+
+from shared.settings import Settings
+from workers.residuals.messages import Answer, StepRequest
+from workers.residuals.steps import Steps
+from workers.residuals.transport import Transport
+
+Rung = Literal["redis", "shared_memory"]
+X = torch.zeros(2, 4, 8, 8)
+_JOBS = itertools.count()
+
+
+class Ends:
+    """A UNet worker's transport and a ControlNet worker's."""
+
+    def __init__(self, clients: Sequence[Redis], settings: Settings) -> None:
+        self.steps = Steps(clients[0], settings)
+        self.unet = Transport(clients, settings)
+        self.net = Transport(clients, settings)
+
+    def ask(self, **changes: Any) -> StepRequest:
+        """Send a step."""
+        asked = request(shared_memory=self.unet.shared_memory, **changes)
+        self.steps.send(asked, X)
+        return asked
+
+    def hand_over(self, asked: StepRequest, tensor: Tensor, index: int = 0) -> Tensor:
+        """One residual, from one end to the other."""
+        assert self.net.answer(asked, answer(index), tensor) > 0
+        (received,) = self.unet.receive(asked, 5.0)
+        assert received[0].index == index
+        assert received[1] is not None, received[0].detail
+        return received[1]
+
+    def shut(self) -> None:
+        """The end of both processes."""
+        self.unet.shut()
+        self.net.shut()
+
+
+def request(**changes: Any) -> StepRequest:
+    """A step of a new job."""
+    values = {
+        "job_id": f"job{next(_JOBS)}",
+        "attempt": "attempt",
+        "ordinal": 1,
+        "step": 0,
+        "send": 0,
+        "t": 501.0,
+        "inputs": {},
+        "parts": [],
+        "rows": 2,
+        "stack": "",
+    }
+    return StepRequest.model_validate(values | changes)
+
+
+def answer(index: int = 0) -> Answer:
+    """The head of a residual."""
+    return Answer(index=index, positions=[0], send=0, start_s=0.0, end_s=0.0, worker="controlnet1@test")
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Numbers that no two seeds share."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)

@@ -1,0 +1,167 @@
+"""The UNet worker's end of a residual's way: wait for heads, fetch the bytes, clear away."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from torch import Tensor
+
+from shared import metrics
+from shared.errors import ResidualLost
+from workers.residuals.buffers import Buffers
+from workers.residuals.codecs import coded_bytes, decode
+from workers.residuals.links import HOME, Links, Servers
+from workers.residuals.mappings import Mappings
+from workers.residuals.messages import Answer, Block, Body, Keys, StepRequest
+from workers.residuals.names import answers_key
+from workers.residuals.resp import Command
+from workers.residuals.stripes import Stripes
+from workers.residuals.wire import dtype_of, tensor_over, unpack_bytes
+
+log = logging.getLogger(__name__)
+
+#: Heads that are taken at once.
+AT_ONCE = 64
+#: A home server that is silent for so much longer than it was asked to wait is gone.
+SILENCE_S = 2.0
+#: Between two tries to reach a server that is gone.
+RETRY_S = 0.1
+
+
+class _Letter(NamedTuple):
+    """An answer that has come; its bytes follow here, or are elsewhere."""
+
+    answer: Answer
+    inline: memoryview
+
+
+class Inbox:
+    """Takes residuals; safe to use from several threads, one for each step of a net."""
+
+    def __init__(self, servers: Servers, stripes: Stripes, mappings: Mappings | None) -> None:
+        self._servers = servers
+        self._stripes = stripes
+        self._mappings = mappings
+        self._buffers = Buffers()
+        self._lock = threading.Lock()
+        #: By job, and by answers key: what was taken from the list and not yet opened.
+        self._unopened: dict[str, dict[str, deque[_Letter]]] = {}
+
+    def forget(self, job_id: str) -> None:
+        """The job needs no more residuals."""
+        with self._lock:
+            old = self._unopened.pop(job_id, {})
+        if old:
+            try:
+                with self._servers.links() as links:
+                    links[HOME].send([_take_all(key) for key in old])
+                    self._clear(links, old, links[HOME].settle(SILENCE_S))
+            except RedisError as error:
+                log.warning("residuals of a job that is over stay until they expire: %s", error)
+
+    def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[Answer, Tensor | None]]:
+        """See `Transport.receive`: whatever is there at once, and at most one body from keys."""
+        key = answers_key(request)
+        with self._lock:
+            steps = self._unopened.setdefault(request.job_id, {})
+            unopened = steps.setdefault(key, deque())
+            old = {other: steps.pop(other) for other in list(steps) if other != key}
+        if old or not unopened:
+            unopened.extend(self._wait(key, timeout_s, old))
+        received: list[tuple[Answer, Tensor | None]] = []
+        while unopened:
+            letter = unopened.popleft()
+            received.append(self._open(letter))
+            if _is_striped(letter.answer):
+                break  # the others may come while the decoder uses this one
+        return received
+
+    def _wait(self, key: str, timeout_s: float, old: Mapping[str, Sequence[_Letter]]) -> list[_Letter]:
+        """Wait for answers, and clear away what ``old`` steps of the job left."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left_s = max(deadline - time.monotonic(), 0.01)
+            where = (b"1", key.encode(), b"LEFT", b"COUNT", b"%d" % AT_ONCE)
+            wait = (b"BLMPOP", b"%.3f" % left_s, *where)
+            try:
+                with self._servers.links() as links:
+                    home = links[HOME]
+                    home.send([*(_take_all(other) for other in old), wait])
+                    left_over = [home.read(SILENCE_S) for _ in old]
+                    answer = home.read(left_s + SILENCE_S)
+                    self._clear(links, old, left_over)
+                return [_read(value) for value in answer[1]] if answer else []
+            except (ConnectionError, TimeoutError):
+                if time.monotonic() >= deadline:
+                    return []  # as if nothing had come: the step will be asked for again
+                time.sleep(RETRY_S)
+
+    def _open(self, letter: _Letter) -> tuple[Answer, Tensor | None]:
+        answer, body = letter.answer, letter.answer.body
+        if body is None:
+            return answer, None
+        dtype = dtype_of(body.dtype)
+        size_bytes = coded_bytes(dtype, body.shape, body.precision)
+        memory = self._memory(letter, body, size_bytes)
+        if memory is None:
+            metrics.RESIDUALS_LOST.inc()
+            detail = f"residual {answer.index} is not where it was laid down (any more)"
+            return answer.model_copy(update={"error": ResidualLost.code, "detail": detail}), None
+        coded = tensor_over(memory, torch.uint8, [size_bytes])
+        return answer, decode(coded, dtype, body.shape, body.precision)
+
+    def _memory(self, letter: _Letter, body: Body, size_bytes: int) -> memoryview | None:
+        match body.place:
+            case None:
+                return memoryview(bytearray(letter.inline))
+            case Block():
+                return self._mappings.open(body.place, size_bytes) if self._mappings else None
+            case Keys():
+                memory = self._buffers.lend(size_bytes)
+                return memory if self._fetch(body.place, memory) else None
+
+    def _fetch(self, place: Keys, memory: memoryview) -> bool:
+        for _ in range(2):  # a kept connection may have died of a restart long ago
+            try:
+                with self._servers.links() as links:
+                    return self._stripes.fetch(links, place.key, place.servers, memory)
+            except RedisError as error:
+                log.warning("a residual could not be fetched: %s", error)
+        return False
+
+    def _clear(
+        self, links: Links, old: Mapping[str, Sequence[_Letter]], left_over: Sequence[list[bytes] | None]
+    ) -> None:
+        """Remove the bodies of answers that nobody reads any more."""
+        for letter in [letter for letters in old.values() for letter in letters]:
+            self._discard(links, letter)
+        for letter in [_read(value) for values in left_over for value in values or ()]:
+            self._discard(links, letter)
+
+    def _discard(self, links: Links, letter: _Letter) -> None:
+        body = letter.answer.body
+        if body is None or body.place is None:
+            return
+        size_bytes = coded_bytes(dtype_of(body.dtype), body.shape, body.precision)
+        if isinstance(body.place, Keys):
+            self._stripes.drop(links, body.place.key, body.place.servers, size_bytes)
+        elif self._mappings is not None:
+            self._mappings.open(body.place, size_bytes)  # and drop it: that releases it
+
+
+def _take_all(key: str) -> Command:
+    return (b"LPOP", key.encode(), b"%d" % AT_ONCE)
+
+
+def _read(value: bytes) -> _Letter:
+    head, inline = unpack_bytes(value)
+    return _Letter(Answer.model_validate(head), inline)
+
+
+def _is_striped(answer: Answer) -> bool:
+    return answer.body is not None and isinstance(answer.body.place, Keys)

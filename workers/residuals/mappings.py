@@ -1,0 +1,67 @@
+"""The shared-memory rung, reader's side: segments mapped once, residuals handed out as views of them.
+
+The view is the lease: when the last tensor over it is gone, the segment is released for its writer.
+"""
+
+import mmap
+import os
+import re
+import struct
+import threading
+import weakref
+from pathlib import Path
+
+from workers.residuals.messages import Block
+from workers.residuals.segments import DATA, GENERATION, MAGIC, RELEASED
+
+_NAME = re.compile(r"[0-9a-f]{16}/[0-9]+")
+_WORD = struct.Struct("<Q")
+
+
+class Mappings:
+    """Segments of all writers of this host that this worker has read; safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._mapped: dict[str, mmap.mmap] = {}
+
+    def open(self, block: Block, size_bytes: int) -> memoryview | None:
+        """The bytes of a residual, released when nothing refers to the view any more.
+
+        ``None`` if its writer has given the block up, or is gone and swept away.
+        """
+        with self._lock:
+            memory = self._mapped.get(block.segment) or self._map(block.segment)
+        if memory is None or DATA + size_bytes > len(memory):
+            return None
+        if _WORD.unpack_from(memory, GENERATION)[0] != block.generation:
+            return None
+        view = memoryview(memory)[DATA : DATA + size_bytes]
+        weakref.finalize(view, _WORD.pack_into, memory, RELEASED, block.generation).atexit = False
+        return view
+
+    def drop_gone(self) -> None:
+        """Forget segments whose files are gone; their memory is free when the last tensor over it is."""
+        with self._lock:
+            for name in [n for n in self._mapped if not (self._folder / n).exists()]:
+                del self._mapped[name]
+
+    def _map(self, name: str) -> mmap.mmap | None:
+        if not _NAME.fullmatch(name):
+            return None
+        try:
+            file = os.open(self._folder / name, os.O_RDWR)
+        except OSError:
+            return None
+        try:
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+            memory = mmap.mmap(file, os.fstat(file).st_size, flags=flags)
+        except (OSError, ValueError):
+            return None
+        finally:
+            os.close(file)
+        if memory[: len(MAGIC)] != MAGIC:
+            return None
+        self._mapped[name] = memory
+        return memory

@@ -1,0 +1,201 @@
+"""A Redis connection for large values: sent from where they lie, received where they shall lie.
+
+redis-py joins a value with its command and gathers replies in fresh memory, which costs more than the
+network. Here a command goes out as a vector of pieces, and a bulk reply comes into memory that is given.
+Everything around it is redis-py's: the address, the handshake (AUTH, SELECT, TLS), the errors.
+RESP2: https://redis.io/docs/latest/develop/reference/protocol-spec/
+"""
+
+import socket
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, InvalidResponse, OutOfMemoryError, ResponseError, TimeoutError
+from redis.retry import Retry
+
+#: Words of a command; tensors come as memoryviews of bytes.
+Command = Sequence[bytes | memoryview]
+#: The kernel takes at most this many pieces at once (IOV_MAX).
+PIECES = 512
+#: Read ahead for heads of replies; what belongs to a large value is copied once more, hence small.
+AHEAD_BYTES = 16 << 10
+#: The server takes more of a command within this.
+SEND_S = 10.0
+
+
+class Connection:
+    """One connection; not safe for two threads at once. After an error other than Redis' own it is closed."""
+
+    def __init__(self, pool: redis.ConnectionPool) -> None:
+        once = Retry(NoBackoff(), 0)  # who calls has patience, or none
+        self._made: Any = pool.connection_class(**{**pool.connection_kwargs, "retry": once})
+        self._made.connect()
+        self._socket: socket.socket = self._made._sock
+        self._ahead = bytearray(AHEAD_BYTES)
+        self._start = self._end = 0
+        self._owed = 0
+
+    @property
+    def owed(self) -> int:
+        """Replies to commands that were sent and not yet read."""
+        return self._owed
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still be used."""
+        return self._made._sock is not None
+
+    def close(self) -> None:
+        """Hang up."""
+        self._made.disconnect()
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send commands; each owes one reply."""
+        pieces: list[bytes | memoryview] = []
+        for command in commands:
+            pieces += _pieces(command)
+        self._owed += len(commands)
+        try:
+            self._socket.settimeout(SEND_S)
+            self._send(pieces)
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def read(self, timeout_s: float) -> Any:
+        """The next reply: a number, bytes, a list, ``None``; raises what redis-py would."""
+        self._owed -= 1
+        try:
+            self._socket.settimeout(timeout_s)
+            return self._value()
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def read_into(self, memory: memoryview, timeout_s: float) -> bool:
+        """Receive a bulk reply of exactly this size; ``False`` if there is no such value."""
+        self._owed -= 1
+        try:
+            self._socket.settimeout(timeout_s)
+            kind, length = self._head()
+            if kind == b"$" and length == b"-1":
+                return False
+            if kind == b"-":
+                raise _refusal(length)
+            if kind != b"$" or int(length) != len(memory):
+                self.close()
+                raise InvalidResponse(f"{kind + length!r} where {len(memory)} bytes were expected")
+            self._fill(memory)
+            self._skip_end()
+            return True
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def settle(self, timeout_s: float) -> list[Any]:
+        """Read every reply that is owed; raises the first error among them."""
+        replies, refused = [], None
+        while self._owed:
+            try:
+                replies.append(self.read(timeout_s))
+            except ResponseError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        return replies
+
+    def _send(self, pieces: list[bytes | memoryview]) -> None:
+        if isinstance(self._socket, ssl.SSLSocket):  # knows no sendmsg
+            for piece in pieces:
+                self._socket.sendall(piece)
+            return
+        first = 0
+        while first < len(pieces):
+            sent = self._socket.sendmsg(pieces[first : first + PIECES])
+            while first < len(pieces) and sent >= len(pieces[first]):
+                sent -= len(pieces[first])
+                first += 1
+            if sent:
+                pieces[first] = memoryview(pieces[first])[sent:]
+
+    def _value(self) -> Any:
+        kind, rest = self._head()
+        match kind:
+            case b"+":
+                return rest
+            case b":":
+                return int(rest)
+            case b"-":
+                raise _refusal(rest)
+            case b"$":
+                if rest == b"-1":
+                    return None
+                data = bytearray(int(rest))
+                self._fill(memoryview(data))
+                self._skip_end()
+                return bytes(data)
+            case b"*":
+                return None if rest == b"-1" else [self._value() for _ in range(int(rest))]
+        self.close()
+        raise InvalidResponse(f"{kind + rest!r} is no RESP2")
+
+    def _head(self) -> tuple[bytes, bytes]:
+        """The first line of a reply, its kind apart."""
+        while True:
+            at = self._ahead.find(b"\r\n", self._start, self._end)
+            if at >= 0:
+                line = bytes(self._ahead[self._start : at])
+                self._start = at + 2
+                return line[:1], line[1:]
+            self._read_ahead()
+
+    def _skip_end(self) -> None:
+        while self._end - self._start < 2:
+            self._read_ahead()
+        self._start += 2
+
+    def _fill(self, memory: memoryview) -> None:
+        have = min(self._end - self._start, len(memory))
+        memory[:have] = self._ahead[self._start : self._start + have]
+        self._start += have
+        while have < len(memory):
+            got = self._socket.recv_into(memory[have:])
+            if not got:
+                raise ConnectionResetError("the server hung up")
+            have += got
+
+    def _read_ahead(self) -> None:
+        left = self._end - self._start
+        if left == AHEAD_BYTES:
+            self.close()
+            raise InvalidResponse("a reply without end of line")
+        self._ahead[:left] = self._ahead[self._start : self._end]
+        self._start, self._end = 0, left
+        got = self._socket.recv_into(memoryview(self._ahead)[left:])
+        if not got:
+            raise ConnectionResetError("the server hung up")
+        self._end += got
+
+    def _broken(self, error: OSError) -> redis.RedisError:
+        self.close()
+        kind = TimeoutError if isinstance(error, socket.timeout) else ConnectionError
+        return kind(f"residual Redis: {error}")
+
+
+def _pieces(command: Command) -> list[bytes | memoryview]:
+    """A command in RESP; large words stay where they are."""
+    pieces: list[bytes | memoryview] = []
+    text = b"*%d\r\n" % len(command)
+    for word in command:
+        text += b"$%d\r\n" % len(word)
+        if isinstance(word, bytes):
+            text += word + b"\r\n"
+        else:
+            pieces += [text, word]
+            text = b"\r\n"
+    return [*pieces, text]
+
+
+def _refusal(text: bytes) -> ResponseError:
+    kind = OutOfMemoryError if text.startswith(b"OOM") else ResponseError
+    return kind(text.decode())
