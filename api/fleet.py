@@ -131,7 +131,7 @@ def fleet_api(services: Services) -> APIBlueprint:
 
 def _waiting_steps(services: Services) -> dict[str, int] | None:
     nets = list(services.catalogue.controlnets)
-    pipe = impatient(services.residual).pipeline(transaction=False)
+    pipe = impatient(services.residuals[0]).pipeline(transaction=False)
     for net in nets:
         pipe.llen(keys.net_steps(net))
     try:
