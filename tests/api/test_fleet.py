@@ -70,13 +70,13 @@ def test_the_fleet_shows_which_jobs_use_which_nets_and_how_many_steps_wait(
     client: FlaskClient, services: Services
 ) -> None:
     beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"], sessions={"edge": ["j"]}), 10)
-    services.residual.rpush(keys.net_steps("edge"), "a ticket", "another")
+    services.residuals[0].rpush(keys.net_steps("edge"), "a ticket", "another")
     fleet = client.get("/v1/fleet").json
-    services.residual.delete(keys.net_steps("edge"))
+    services.residuals[0].delete(keys.net_steps("edge"))
     assert fleet["workers"][0]["sessions"] == {"edge": ["j"]}
     assert fleet["steps"] == {"edge": 2, "colour": 0}
 
 
 def test_the_fleet_is_shown_without_its_residual_redis(client: FlaskClient, services: Services) -> None:
-    services.residual.connection_pool.connection_kwargs["port"] = 1
+    services.residuals[0].connection_pool.connection_kwargs["port"] = 1
     assert client.get("/v1/fleet").json["steps"] is None

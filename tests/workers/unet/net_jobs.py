@@ -76,7 +76,7 @@ def make_nets(
     local: bool = False,
     **changes: Any,
 ) -> Nets:
-    """The nets of a new job, attached; ``local``: what nobody serves is computed here; ``changes``: settings."""
+    """The nets of a new job, attached; ``local``: compute here what nobody serves; ``changes``: settings."""
     settings = {"residual_wait_s": 5.0, "residual_sends": 2, **changes}
     nets = Nets(
         list(specs),

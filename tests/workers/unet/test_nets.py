@@ -139,9 +139,9 @@ def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
 def test_a_job_outlives_its_residual_server(line: Line) -> None:
     nets = make_nets(line, spec("edge"), local=True, residual_wait_s=0.2)
     [port] = free_ports(1)
-    url = {"residual_redis_url": f"redis://127.0.0.1:{port}/0"}
+    url = {"residual_redis_url": (f"redis://127.0.0.1:{port}/0",)}
     gone = impatient(residual_redis(line.settings.model_copy(update=url)))
-    nets.steps, nets.transport = Steps(gone, line.settings), Transport(gone, line.settings)
+    nets.steps, nets.transport = Steps(gone, line.settings), Transport([gone], line.settings)
     assert torch.equal(ask(nets).mid(), by_diffusers(1.0)[1])
 
 
