@@ -35,15 +35,16 @@ class Accepted(BaseModel):
 
     id: str
     status: Status
-    seed: int = Field(description="of the first picture; picture i uses seed + i")
+    seed: int = Field(description="of the first picture")
+    seeds: list[int] = Field(description="of each picture")
     links: Links
 
     @classmethod
-    def of(cls, job_id: str, status: Status, seed: int) -> Self:
+    def of(cls, job_id: str, status: Status, spec: JobSpec) -> Self:
         """The answer to a submission."""
         home = f"/v1/jobs/{job_id}"
         links = Links(self=home, events=f"{home}/events", images=f"{home}/images")
-        return cls(id=job_id, status=status, seed=seed, links=links)
+        return cls(id=job_id, status=status, seed=spec.seed, seeds=spec.picture_seeds, links=links)
 
 
 class Progress(BaseModel):

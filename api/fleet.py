@@ -1,6 +1,6 @@
 """The fleet over REST: what is served, by which live workers, and what waits."""
 
-from typing import get_args
+from typing import Any, get_args
 
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
@@ -37,10 +37,35 @@ class ModelAnswer(BaseModel):
     loaded: list[str] = Field(description="those of them that hold its weights")
 
 
+class SchedulerAnswer(BaseModel):
+    """A scheduler: a diffusers class on the model's own scheduler config."""
+
+    name: str
+    diffusers_class: str
+    options: dict[str, Any] = Field(description="what overrides the model's own scheduler config")
+    takes: list[str] = Field(description="fields of a job that not every scheduler knows")
+    min_steps: int
+    max_steps: int
+
+
 class ModelList(BaseModel):
-    """The base models of the catalogue."""
+    """The base models of the catalogue, and the schedulers that draw with any of them."""
 
     models: list[ModelAnswer]
+    schedulers: list[SchedulerAnswer]
+
+
+SCHEDULER_ANSWERS = [
+    SchedulerAnswer(
+        name=name,
+        diffusers_class=kind.name,
+        options=kind.options,
+        takes=sorted(kind.takes),
+        min_steps=kind.min_steps,
+        max_steps=kind.max_steps,
+    )
+    for name, kind in SCHEDULERS.items()
+]
 
 
 class NetAnswer(BaseModel):
@@ -90,7 +115,7 @@ def fleet_api(services: Services) -> APIBlueprint:
             )
             for name, entry in catalogue.models.items()
         ]
-        return answer(ModelList(models=models))
+        return answer(ModelList(models=models, schedulers=SCHEDULER_ANSWERS))
 
     @api.get("/v1/controlnets", summary="List ControlNets", responses={200: NetList, **refusals(503)})
     def list_nets() -> Response:

@@ -88,7 +88,7 @@ def jobs_api(services: Services) -> APIBlueprint:
             return _replayed(jobs.get(job_id))
         SUBMITTED.labels(spec.model).inc()
         _send(services, job_id, spec)
-        accepted = Accepted.of(job_id, "queued", spec.seed)
+        accepted = Accepted.of(job_id, "queued", spec)
         return answer(accepted, 202, {"Location": accepted.links.self})
 
     @api.get("/v1/jobs", summary="List jobs, newest first", responses={200: JobPage, **refusals(404, 422)})
@@ -124,7 +124,7 @@ def _check_json() -> None:
 
 
 def _replayed(job: Job) -> Response:
-    accepted = Accepted.of(job.id, job.status, job.spec.seed)
+    accepted = Accepted.of(job.id, job.status, job.spec)
     return answer(accepted, 202, {"Location": accepted.links.self, "Idempotency-Replayed": "true"})
 
 

@@ -1,16 +1,16 @@
 """From what a client asks for to a job that can be drawn: defaults filled in, every name resolved."""
 
-import secrets
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from api.control_images import store_control_image, take_control_image
+from api.seeds import resolve_seeds
 from api.services import Services
+from api.steps import resolve_steps
 from shared.catalogue import ModelEntry
-from shared.contract import MAX_SEED
 from shared.errors import InvalidLora, InvalidRequest, NotFound
 from shared.loras import list_loras, own_bound
-from shared.requests import ControlRequest, JobRequest, LoraRequest, SdxlOptions
+from shared.requests import ControlRequest, JobRequest, LoraRequest
 from shared.schedulers import SCHEDULERS
 from shared.specs import ControlSpec, JobSpec, LoraRef
 
@@ -27,15 +27,14 @@ def resolve(request: JobRequest, services: Services) -> JobSpec:
     name = _known(request.model or catalogue.default_model, catalogue.models, "model", field="model")
     model = catalogue.models[name]
     scheduler = _known(request.scheduler or model.scheduler, SCHEDULERS, "scheduler", field="scheduler")
-    steps = request.num_inference_steps or model.num_inference_steps
-    seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-    _check_bounds(request, services, steps=steps, seed=seed)
-    _check_scheduler(scheduler, steps)
+    steps = resolve_steps(request, model, scheduler)
+    seed, num_images = resolve_seeds(request)
+    _check_bounds(request, services, steps=steps, num_images=num_images)
     _check_nets(request.controlnets, services, name)
     _check_loras(request, steps)
     loras = [_find(lora, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
     return JobSpec(
-        **request.model_dump(include=set(SdxlOptions.model_fields)),
+        **request.options,
         model=name,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
@@ -45,7 +44,7 @@ def resolve(request: JobRequest, services: Services) -> JobSpec:
         guidance_scale=_guidance_scale(request, model),
         scheduler=scheduler,
         seed=seed,
-        num_images=request.num_images,
+        num_images=num_images,
         controlnets=_store_controls(request.controlnets, services),
         loras=loras,
         lora_loading=request.lora_loading,
@@ -57,26 +56,16 @@ def _guidance_scale(request: JobRequest, model: ModelEntry) -> float:
     return model.guidance_scale if request.guidance_scale is None else request.guidance_scale
 
 
-def _check_bounds(request: JobRequest, services: Services, *, steps: int, seed: int) -> None:
+def _check_bounds(request: JobRequest, services: Services, *, steps: int, num_images: int) -> None:
     settings = services.settings
     for field, value, limit in (
         ("width", request.width, settings.max_side_px),
         ("height", request.height, settings.max_side_px),
         ("num_inference_steps", steps, settings.max_steps),
-        ("num_images", request.num_images, settings.max_images),
+        ("num_images", num_images, settings.max_images),
     ):
         if value is not None and value > limit:
             raise InvalidRequest(f"{field} is {value}, the limit is {limit}", field=field)
-    if seed + request.num_images - 1 > MAX_SEED:
-        raise InvalidRequest(f"the last picture's seed would exceed {MAX_SEED}", field="seed")
-
-
-def _check_scheduler(name: str, steps: int) -> None:
-    """Some schedulers cannot make every number of timesteps."""
-    kind = SCHEDULERS[name]
-    if not kind.min_steps <= steps <= kind.max_steps:
-        detail = f"scheduler {name!r} takes {kind.min_steps} to {kind.max_steps} steps, not {steps}"
-        raise InvalidRequest(detail, field="num_inference_steps")
 
 
 def _check_nets(nets: Sequence[ControlRequest], services: Services, model: str) -> None:

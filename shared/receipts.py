@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from shared.contract import Message
-from shared.requests import LatentParallelism, LoraLoading, SdxlOptions
+from shared.options import Options
+from shared.requests import LatentParallelism, LoraLoading
 from shared.specs import ControlSpec
 
 #: Goes up when an older fleet would draw something else from a receipt than it says.
@@ -31,7 +32,7 @@ class LoraReceipt(Message):
     step: int
 
 
-class Receipt(SdxlOptions):
+class Receipt(Options):
     """Everything that decides the pixels of a job's pictures.
 
     What it shares with the job's spec has the same name there: so it is written, and so it is replayed.
@@ -49,7 +50,7 @@ class Receipt(SdxlOptions):
     scheduler: str
     scheduler_config: dict[str, Any]
     seed: int
-    num_images: int  # picture i of the batch uses seed + i
+    num_images: int  # picture i of the batch uses seed + i, unless there are seeds
     controlnets: list[NetReceipt]
     loras: list[LoraReceipt]
     lora_loading: LoraLoading

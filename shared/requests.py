@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from shared.contract import MAX_SEED, Finite, Message
+from shared.options import Options
 
 #: Whether the halves of classifier-free guidance may run on two workers.
 LatentParallelism = Literal["auto", "off", "on"]
@@ -61,26 +62,7 @@ class LoraRequest(Message):
     scale: Finite = Field(1.0, ge=-10, le=10)
 
 
-#: (height, width) in pixels, as diffusers counts them.
-Size = tuple[Annotated[int, Field(ge=0, le=1 << 16)], Annotated[int, Field(ge=0, le=1 << 16)]]
-
-
-class SdxlOptions(Message):
-    """What only SDXL is told: text of the second encoder's own, and sizes, (height, width) each."""
-
-    prompt_2: str | None = Field(None, max_length=10_000, description="default: prompt")
-    negative_prompt_2: str | None = Field(None, max_length=10_000, description="default: negative_prompt")
-    original_size: Size | None = Field(None, description="default: the picture's size")
-    crops_coords_top_left: Size = (0, 0)
-    target_size: Size | None = Field(None, description="default: the picture's size")
-    negative_original_size: Size | None = Field(
-        None, description="with negative_target_size: the unconditional half's own"
-    )
-    negative_crops_coords_top_left: Size = (0, 0)
-    negative_target_size: Size | None = None
-
-
-class JobRequest(SdxlOptions):
+class JobRequest(Options):
     """``POST /v1/jobs``. Only ``prompt`` is required; defaults are the model's own."""
 
     model_config = ConfigDict(

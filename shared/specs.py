@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from shared.contract import Message
-from shared.requests import LatentParallelism, LoraLoading, SdxlOptions
+from shared.options import Options
+from shared.requests import LatentParallelism, LoraLoading
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
@@ -32,7 +33,7 @@ class LoraRef(Message):
     max_async_steps: int | None = None  # the file's own bound, from its object's metadata
 
 
-class JobSpec(SdxlOptions):
+class JobSpec(Options):
     """An accepted job: every default filled in, every name resolved."""
 
     model: str
@@ -43,13 +44,18 @@ class JobSpec(SdxlOptions):
     num_inference_steps: int
     guidance_scale: float
     scheduler: str
-    seed: int
+    seed: int  # of the first picture
     num_images: int
     controlnets: list[ControlSpec]
     loras: list[LoraRef]
     lora_loading: LoraLoading
     latent_parallelism: LatentParallelism = "auto"
     split_steps: list[int] = Field([])  # mode replay: the steps whose guidance halves were predicted apart
+
+    @property
+    def picture_seeds(self) -> list[int]:
+        """The seed of each picture."""
+        return self.seeds or [self.seed + i for i in range(self.num_images)]
 
     @property
     def is_exact(self) -> bool:

@@ -30,7 +30,7 @@ def draw_with_diffusers(
     torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
     kind = SCHEDULERS[wanted.scheduler]
     scheduler = getattr(diffusers, kind.name).from_config(pipe.scheduler.config, **kind.options)
-    generators = [torch.Generator().manual_seed(wanted.seed + i) for i in range(wanted.num_images)]
+    generators = [torch.Generator().manual_seed(seed) for seed in wanted.picture_seeds]
     options: dict[str, Any] = {
         "negative_prompt": wanted.negative_prompt,
         "num_inference_steps": wanted.num_inference_steps,
@@ -39,7 +39,13 @@ def draw_with_diffusers(
         "generator": generators if len(generators) > 1 else generators[0],
         "width": wanted.width,
         "height": wanted.height,
+        "clip_skip": wanted.clip_skip,
+        "eta": wanted.eta,
+        "timesteps": wanted.timesteps,
+        "sigmas": wanted.sigmas,
     }
+    if wanted.guidance_rescale:  # the ControlNet pipelines have none
+        options["guidance_rescale"] = wanted.guidance_rescale
     parts = {**pipe.components, "scheduler": scheduler}
     if nets:
         parts["controlnet"] = list(nets)

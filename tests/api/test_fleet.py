@@ -45,6 +45,20 @@ def test_a_model_is_told_with_its_defaults_and_who_serves_it(client: FlaskClient
     assert model["loaded"] == ["unet-1"]
 
 
+def test_schedulers_are_told_with_what_they_take(client: FlaskClient) -> None:
+    told = {one["name"]: one for one in client.get("/v1/models").json["schedulers"]}
+    assert list(told) == list(SCHEDULERS)
+    assert told["euler"]["takes"] == ["sigmas", "timesteps"]
+    assert told["dpmpp_2m_karras"] == {
+        "name": "dpmpp_2m_karras",
+        "diffusers_class": "DPMSolverMultistepScheduler",
+        "options": {"use_karras_sigmas": True},
+        "takes": [],
+        "min_steps": 1,
+        "max_steps": 1000,
+    }
+
+
 def test_a_net_is_told_with_its_model_and_who_serves_it(client: FlaskClient, services: Services) -> None:
     beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"]), 10)
     beat(services.control, heartbeat("unet-1", "unet", "edge", []), 10)

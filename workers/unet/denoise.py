@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from workers.unet.guidance import doubled, guide
+from workers.unet.schedulers import Schedule
 
 #: Predicts from the scaled model input ``x`` at step ``i``, timestep ``t``; both halves if guided.
 Predict = Callable[[Tensor, int, Tensor], Tensor]
@@ -19,19 +20,21 @@ AfterStep = Callable[[int, Tensor], None]
 @torch.inference_mode()
 def denoise(
     predict: Predict,
-    scheduler: Any,
+    schedule: Schedule,
     latents: Tensor,
     *,
     guidance_scale: float,
+    guidance_rescale: float,
     step_options: dict[str, Any],
     before_step: BeforeStep,
     after_step: AfterStep,
 ) -> Tensor:
-    """Walk ``latents``, ``(b, c, h/f, w/f)``, from noise to picture along the scheduler's timesteps."""
-    for i, t in enumerate(scheduler.timesteps):
+    """Walk ``latents``, ``(b, c, h/f, w/f)``, from noise to picture along the schedule's timesteps."""
+    scheduler = schedule.scheduler
+    for i, t in enumerate(schedule.timesteps):
         before_step(i)
         x = scheduler.scale_model_input(doubled(latents, guidance_scale), t)
-        noise = guide(predict(x, i, t), guidance_scale)
+        noise = guide(predict(x, i, t), guidance_scale, guidance_rescale)
         latents = scheduler.step(noise, t, latents, **step_options, return_dict=False)[0]
         after_step(i, latents)
     return latents

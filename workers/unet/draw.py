@@ -90,7 +90,7 @@ def _store(
         pictures.append(
             Picture(
                 key=key,
-                seed=attempt.job.spec.seed + i,
+                seed=attempt.job.spec.picture_seeds[i],
                 width=image.width,
                 height=image.height,
                 sha256=sha256(png),

@@ -1,6 +1,7 @@
 """Classifier-free guidance (Ho & Salimans 2022)."""
 
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from torch import Tensor
 
 
@@ -14,9 +15,13 @@ def doubled(latents: Tensor, scale: float) -> Tensor:
     return torch.cat([latents] * 2) if is_guided(scale) else latents
 
 
-def guide(prediction: Tensor, scale: float) -> Tensor:
-    """Join the halves (eq. 6): ``(2b, c, h/f, w/f)`` to ``(b, c, h/f, w/f)`` when guided."""
+def guide(prediction: Tensor, scale: float, rescale: float) -> Tensor:
+    """Join the halves (eq. 6): ``(2b, c, h/f, w/f)`` to ``(b, c, h/f, w/f)`` when guided.
+
+    ``rescale`` above 0 brings the spread back towards the conditional half's (arXiv 2305.08891, 3.4).
+    """
     if not is_guided(scale):
         return prediction
     uncond, cond = prediction.chunk(2)
-    return uncond + scale * (cond - uncond)
+    noise = uncond + scale * (cond - uncond)
+    return torch.as_tensor(rescale_noise_cfg(noise, cond, rescale)) if rescale > 0 else noise

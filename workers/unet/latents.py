@@ -1,4 +1,4 @@
-"""Noise from seeds, as diffusers draws it: a CPU generator per picture, picture ``i`` at ``seed + i``."""
+"""Noise from seeds, as diffusers draws it: a CPU generator per picture."""
 
 import inspect
 from typing import Any
@@ -7,15 +7,13 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Generator, Tensor
 
-from shared.contract import MAX_SEED
 from shared.specs import JobSpec
 from workers.unet.models import BaseModel
 
 
 def make_generators(spec: JobSpec) -> list[Generator]:
     """One generator a picture."""
-    assert spec.seed + spec.num_images - 1 <= MAX_SEED, "the web checks this"
-    return [torch.Generator().manual_seed(spec.seed + i) for i in range(spec.num_images)]
+    return [torch.Generator().manual_seed(seed) for seed in spec.picture_seeds]
 
 
 def first_latents(
@@ -29,12 +27,12 @@ def first_latents(
     return torch.as_tensor(noise * scheduler.init_noise_sigma)
 
 
-def step_options(scheduler: Any, generators: list[Generator]) -> dict[str, Any]:
-    """What this scheduler's ``step`` takes beyond the usual: its own noise, and DDIM's eta."""
+def step_options(scheduler: Any, generators: list[Generator], eta: float) -> dict[str, Any]:
+    """What this scheduler's ``step`` takes beyond the usual: its own noise, and how much of it."""
     known = inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {}
     if "eta" in known:
-        options["eta"] = 0.0
+        options["eta"] = eta
     if "generator" in known:
         options["generator"] = generators if len(generators) > 1 else generators[0]
     return options

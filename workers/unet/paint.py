@@ -24,7 +24,7 @@ from workers.unet.prompts import encode_prompt
 from workers.unet.receipts import write_receipt
 from workers.unet.replay import Replay
 from workers.unet.rows import RowMaker
-from workers.unet.schedulers import make_scheduler
+from workers.unet.schedulers import make_schedule
 from workers.unet.splitting import idle_workers, may_split, should_split, waiting_jobs
 from workers.unet.timeline import Timeline
 from workers.unet.watch import Watch
@@ -50,13 +50,11 @@ class Painter:
         self._worker, self._model, self._watch, self._timeline = worker, model, watch, timeline
         self._spec = spec
         self._size = model.size(spec.width, spec.height)
-        self._scheduler = make_scheduler(
-            spec.scheduler, model.pipe.scheduler.config, spec.num_inference_steps, str(model.pipe.device)
-        )
+        self._schedule = make_schedule(spec, model.pipe.scheduler.config, str(model.pipe.device))
+        self._total = len(self._schedule.timesteps)
         self._replay = Replay(attempt.job.replays)
-        self._scheduler_config = json.loads(self._scheduler.to_json_string())
+        self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())
         self._replay.check_model(model.sha256, self._scheduler_config)
-        self._total = len(self._scheduler.timesteps)
         self._afterwards = Afterwards()
         self._maker = RowMaker(
             worker=worker,
@@ -126,21 +124,22 @@ class Painter:
         return Assistant(line, offer if may_split(spec) else None, self._timeline)
 
     def _denoise(self, halves: Halves) -> Tensor:
-        generators = make_generators(self._spec)
+        spec, generators = self._spec, make_generators(self._spec)
 
         def before_step(i: int) -> None:
             self._step_began = time.time()
             self._watch.check()
             if self._loras.before_step(i) or i == 0:
                 with self._timeline.span("prompt"):
-                    halves.use(encode_prompt(self._model, self._spec))
+                    halves.use(encode_prompt(self._model, spec))
 
         return denoise(
             lambda x, i, t: halves.predict(x, i, self._total, t, self._loras.in_effect),
-            self._scheduler,
-            first_latents(self._model, self._scheduler, generators, self._size),
-            guidance_scale=self._model.guidance_scale(self._spec),
-            step_options=step_options(self._scheduler, generators),
+            self._schedule,
+            first_latents(self._model, self._schedule.scheduler, generators, self._size),
+            guidance_scale=self._model.guidance_scale(spec),
+            guidance_rescale=spec.guidance_rescale,
+            step_options=step_options(self._schedule.scheduler, generators, spec.eta),
             before_step=before_step,
             after_step=self._after_step,
         )

@@ -5,6 +5,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from shared.errors import InvalidRequest
 from shared.specs import JobSpec
 from workers.unet.conditioning import Conditioning
 from workers.unet.guidance import is_guided
@@ -14,9 +15,19 @@ from workers.unet.models import BaseModel
 @torch.inference_mode()
 def encode_prompt(model: BaseModel, spec: JobSpec) -> Conditioning:
     """What all rows of a step attend to: ``n`` rows, or ``2n`` when guided (unconditional first)."""
+    _check_clip_skip(model, spec)
     guided = is_guided(model.guidance_scale(spec))
     encode = _encode_sdxl if model.is_sdxl else _encode_sd
     return dataclasses.replace(encode(model, spec, guided), guidance=_embed_guidance(model, spec))
+
+
+def _check_clip_skip(model: BaseModel, spec: JobSpec) -> None:
+    """SDXL starts at the last layer but one, so it has one less to leave out."""
+    layers = min(encoder.config.num_hidden_layers for encoder in model.text_encoders.values())
+    most = layers - 1 if model.is_sdxl else layers
+    if spec.clip_skip is not None and spec.clip_skip > most:
+        detail = f"clip_skip is {spec.clip_skip}, model {model.name!r} has {most} layers to skip"
+        raise InvalidRequest(detail, field="clip_skip")
 
 
 def _encode_sd(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:
@@ -26,6 +37,7 @@ def _encode_sd(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:
         spec.num_images,
         guided,
         negative_prompt=spec.negative_prompt,
+        clip_skip=spec.clip_skip,
     )
     return Conditioning(torch.cat([uncond, cond]) if guided else cond)
 
@@ -40,6 +52,7 @@ def _encode_sdxl(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:
         guided,
         negative_prompt=spec.negative_prompt,
         negative_prompt_2=spec.negative_prompt_2,
+        clip_skip=spec.clip_skip,
     )
     time_ids, uncond_time_ids = _time_ids(model, spec, cond.dtype)
     if not guided:

@@ -1,0 +1,62 @@
+"""What a job may turn that is the same in its request, in the accepted job and on its receipt."""
+
+from itertools import pairwise
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from shared.contract import MAX_SEED, Finite, Message
+
+#: Stable Diffusion's models are trained on so many timesteps.
+TRAIN_TIMESTEPS = 1000
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
+
+#: (height, width) in pixels, as diffusers counts them.
+Size = tuple[Annotated[int, Field(ge=0, le=1 << 16)], Annotated[int, Field(ge=0, le=1 << 16)]]
+
+
+class SdxlOptions(Message):
+    """What only SDXL is told: text of the second encoder's own, and sizes, (height, width) each."""
+
+    prompt_2: str | None = Field(None, max_length=10_000, description="default: prompt")
+    negative_prompt_2: str | None = Field(None, max_length=10_000, description="default: negative_prompt")
+    original_size: Size | None = Field(None, description="default: the picture's size")
+    crops_coords_top_left: Size = (0, 0)
+    target_size: Size | None = Field(None, description="default: the picture's size")
+    negative_original_size: Size | None = Field(
+        None, description="with negative_target_size: the unconditional half's own"
+    )
+    negative_crops_coords_top_left: Size = (0, 0)
+    negative_target_size: Size | None = None
+
+
+class Options(SdxlOptions):
+    """Names and meanings are diffusers'; defaults change nothing."""
+
+    seeds: list[Seed] | None = Field(
+        None, min_length=1, description="one picture for each, in place of seed and num_images"
+    )
+    clip_skip: int | None = Field(
+        None, ge=0, le=64, description="layers of the text encoder to leave out, counted from its last"
+    )
+    guidance_rescale: Finite = Field(0.0, ge=0, le=1, description="arXiv 2305.08891, section 3.4")
+    eta: Finite = Field(0.0, ge=0, le=1, description="noise of DDIM and TCD; refused by other schedulers")
+    timesteps: list[Annotated[int, Field(ge=0, lt=TRAIN_TIMESTEPS)]] | None = Field(
+        None, min_length=1, description="falling; in place of num_inference_steps"
+    )
+    sigmas: list[Annotated[Finite, Field(ge=0)]] | None = Field(
+        None, min_length=2, description="falling, the last is where it ends; in place of num_inference_steps"
+    )
+
+    @field_validator("timesteps", "sigmas")
+    @classmethod
+    def _falls(cls, values: list[float] | None) -> list[float] | None:
+        if values is not None and any(after >= before for before, after in pairwise(values)):
+            raise ValueError("each must be less than the one before")
+        return values
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """These fields alone, to be carried on."""
+        return {name: getattr(self, name) for name in Options.model_fields}
