@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,6 +15,7 @@ from torch import Size, Tensor, nn
 
 from shared.errors import InvalidLora
 from workers.lora.alphas import peft_config, scaling_of
+from workers.lora.changes import Change, LowRank
 from workers.lora.names import Half, alpha_key, find_halves, find_lonely
 
 #: Other ways to change weights, by the words in their keys.
@@ -30,44 +31,47 @@ _LORA_BIAS = re.compile(r"lora.*\.bias$|\.diff_b$")
 _NAMED_KEYS = 5
 
 
-class LowRank(NamedTuple):
-    """One module's change, ``scaling * b @ a``, in float32; convolutions are flattened to matrices."""
-
-    a: Tensor  # (r, in * kh * kw)
-    b: Tensor  # (out, r)
-    scaling: float
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoraWeights:
-    """A parsed file: for each part of the model, module names and their changes."""
+    """A parsed file: for each part of the model, its parameters by name and what is done to them."""
 
     sha256: str
-    unet: dict[str, LowRank]
-    text_encoder: dict[str, LowRank]
+    parts: Mapping[str, Mapping[str, Change]]
 
     @property
     def nbytes(self) -> int:
-        """Memory of all factors."""
-        changes = (*self.unet.values(), *self.text_encoder.values())
-        return sum(change.a.nbytes + change.b.nbytes for change in changes)
+        """Memory of all tensors."""
+        return sum(change.nbytes for changes in self.parts.values() for change in changes.values())
+
+    def to(self, device: torch.device) -> "LoraWeights":
+        """The same on another device."""
+        if device.type == "cpu":
+            return self  # as it was read
+        moved = {
+            part: {name: change.to(device) for name, change in changes.items()}
+            for part, changes in self.parts.items()
+        }
+        return LoraWeights(self.sha256, moved)
 
 
-def read_lora(path: Path, unet: nn.Module, text_encoder: nn.Module | None) -> LoraWeights:
-    """Parse a safetensors file; raises `InvalidLora` unless every tensor in it can be used."""
+def read_lora(path: Path, models: Mapping[str, nn.Module]) -> LoraWeights:
+    """Parse a safetensors file for a model's parts, by name; one is ``unet``.
+
+    Raises `InvalidLora` unless every tensor in it can be used.
+    """
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     tensors, config = _load(path)
     _refuse_other_kinds(tensors)
     _refuse("lack their other half", find_lonely(tensors))
-    halves = _find_halves(tensors, unet)
+    halves = _find_halves(tensors, models["unet"])
     alphas = {alpha_key(key) for key in halves}
     _refuse("are no part of a LoRA for this model", tensors.keys() - halves.keys() - alphas)
-    models: dict[str, nn.Module | None] = {"unet": unet, "text_encoder": text_encoder}
-    parts: dict[str, dict[str, LowRank]] = {part: {} for part in models}
+    parts: dict[str, dict[str, Change]] = defaultdict(dict)
     for part, name, weight, key_a, key_b in _pair_up(halves, models):
-        parts[part][name] = _low_rank(tensors, key_a, key_b, weight, partial(scaling_of, config[part], name))
-    return LoraWeights(sha256, **parts)
+        scaling = partial(scaling_of, config[part], name)
+        parts[part][f"{name}.weight"] = _low_rank(tensors, key_a, key_b, weight, scaling)
+    return LoraWeights(sha256, parts)
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
@@ -104,7 +108,7 @@ def _find_halves(tensors: dict[str, Tensor], unet: nn.Module) -> dict[str, Half]
 
 
 def _pair_up(
-    halves: Mapping[str, Half], models: Mapping[str, nn.Module | None]
+    halves: Mapping[str, Half], models: Mapping[str, nn.Module]
 ) -> Iterable[tuple[str, str, Tensor, str, str]]:
     """Part, module name, its weight, and the keys of its two factors; every half must find its place."""
     found = {key: _find_weight(models.get(half.part), half.module) for key, half in halves.items()}
@@ -144,7 +148,7 @@ def _low_rank(
     key_b: str,
     weight: Tensor,
     scaling: Callable[[int, Tensor | None], float],
-) -> LowRank:
+) -> Change:
     a, b = tensors[key_a], tensors[key_b]
     rank = a.shape[0] if a.dim() else 0
     if rank < 1 or _core(a.shape) != _core((rank, *weight.shape[1:])):
@@ -155,11 +159,10 @@ def _low_rank(
         )
     alpha = tensors.get(alpha_key(key_a), tensors.get(alpha_key(key_b)))
     # Copies: a tensor of the file is a view of the file, which may be evicted after this.
-    return LowRank(
-        a.reshape(rank, -1).to(torch.float32, copy=True),
-        b.reshape(-1, rank).to(torch.float32, copy=True),
-        scaling(rank, alpha),
+    delta = LowRank(
+        a.reshape(rank, -1).to(torch.float32, copy=True), b.reshape(-1, rank).to(torch.float32, copy=True)
     )
+    return Change(delta, scaling(rank, alpha))
 
 
 def _core(shape: Size | tuple[int, ...]) -> tuple[int, ...]:

@@ -6,107 +6,137 @@ never written: no drift, no cross terms, and one set of LoRAs is replaced by ano
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from workers.lora.files import LoraWeights, LowRank
+from workers.lora.changes import Change, Scratch, write
+from workers.lora.files import LoraWeights
+
+#: A part of the model and a parameter in it.
+Place = tuple[str, str]
+#: What a parameter holds beside the base: file (sha256) and scale of each LoRA, in order.
+Held = tuple[tuple[str, float], ...]
 
 
 class Patcher:
-    """Owns the LoRA state of one model's UNet and text encoder."""
+    """Owns the LoRA state of one model's parts: what they are patched with stays until it is replaced."""
 
-    def __init__(self, unet: nn.Module, text_encoder: nn.Module | None) -> None:
-        self._models = {"unet": unet, "text_encoder": text_encoder}
-        self._pristine: dict[tuple[str, str], Tensor] = {}  # made before first touch, then kept
+    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+        self._parameters = {
+            (part, name): parameter
+            for part, model in parts.items()
+            for name, parameter in model.named_parameters()
+        }
+        self._device = next(iter(self._parameters.values())).device
+        self._pristine: dict[Place, Tensor] = {}  # made before first touch, then kept
         self._copying = threading.Lock()
-        self._dirty: set[tuple[str, str]] = set()
-        self._patched: tuple[tuple[str, float], ...] | None = ()  # None: a patch was interrupted
-        self._scratch = torch.empty(0)
+        self._exchanged: set[Place] = set()
+        self._held: dict[Place, Held | None] = {}  # the others hold the base's; None: undefined
+        self._patched: Held = ()
+        self._here: WeakKeyDictionary[LoraWeights, LoraWeights] = WeakKeyDictionary()
+        self._scratch = Scratch()
 
     @property
-    def patched(self) -> tuple[tuple[str, float], ...]:
+    def patched(self) -> Held:
         """What the weights hold: sha256 and scale of each LoRA, in order."""
-        return self._patched or ()
+        return self._patched
 
     @property
     def pristine_bytes(self) -> int:
         """Memory of the pristine copies, which grows to that of all weights LoRAs have touched."""
         return sum(copy.nbytes for copy in list(self._pristine.values()))
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def keep(self, lora: LoraWeights) -> None:
-        """Copy the pristine weights `apply` will need: the slow part of a first patch (page faults).
+        """Do ahead what is slow in a first patch: copy the pristine weights, move the factors to the device.
 
         For the thread that parsed the file; the model may be drawing, or patched with other LoRAs.
         """
-        for place in _terms([(lora, 0.0)]):
-            self._kept(place)
+        with self._aside():
+            for place in _terms([(lora, 0.0)]):
+                self._kept(place)
+            if self._device.type != "cpu":
+                self._here[lora] = lora.to(self._device)
 
-    @torch.inference_mode()
-    def apply(self, loras: Sequence[tuple[LoraWeights, float]]) -> None:
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def apply(self, loras: Sequence[tuple[LoraWeights, float]]) -> bool:
         """Make the weights the base's plus exactly these LoRAs, each with its scale.
 
-        When it raises, the weights are undefined until the next `apply` or `restore` has succeeded.
+        Returns whether any had to be written: what is as wanted already costs nothing. When it raises,
+        the weight it was at is undefined until the next `apply` or `restore` has succeeded.
         """
-        wanted = tuple((lora.sha256, scale) for lora, scale in loras)
-        if wanted == self._patched:
-            return
-        self._patched = None
-        terms = _terms(loras)
-        for place in self._dirty - terms.keys():
-            self._weight(place).copy_(self._pristine[place])
-        self._dirty &= terms.keys()
-        for place, products in terms.items():
-            weight = self._weight(place)
-            pristine = self._kept(place)
-            self._dirty.add(place)
-            self._write(weight, pristine, products)
-        self._patched = wanted
+        self._patched, changed = (), False
+        terms = _terms([(self._here.get(lora) or lora.to(self._device), scale) for lora, scale in loras])
+        for place in self._held.keys() - terms.keys():
+            self._held[place] = None
+            self._parameters[place].copy_(self._pristine[place])
+            del self._held[place]
+            changed = True
+        for place, (held, changes) in terms.items():
+            if self._held.get(place) != held:
+                pristine = self._exchange(place)
+                self._held[place] = None
+                write(self._parameters[place].detach(), pristine, changes, self._scratch)
+                self._held[place] = held
+                changed = True
+        self._patched = tuple((lora.sha256, scale) for lora, scale in loras)
+        return changed
 
     def restore(self) -> None:
-        """Make the weights the base's own, to the bit; also after an interrupted `apply`."""
+        """Make the weights the base's own, to the bit; whatever was interrupted before."""
         self.apply([])
 
-    def _kept(self, place: tuple[str, str]) -> Tensor:
+    def _kept(self, place: Place) -> Tensor:
         """The pristine weight; what has no copy yet has never been patched."""
         with self._copying:
             if place not in self._pristine:
-                self._pristine[place] = self._weight(place).clone()
+                self._pristine[place] = self._parameters[place].detach().clone()
             return self._pristine[place]
 
-    def _weight(self, place: tuple[str, str]) -> Tensor:
-        part, name = place
-        model = self._models[part]
-        assert model is not None
-        return model.get_parameter(f"{name}.weight").detach()
+    def _exchange(self, place: Place) -> Tensor:
+        """The pristine weight. On a CPU that is what was loaded: the parameter gets the copy instead.
 
-    def _write(self, weight: Tensor, pristine: Tensor, products: list[tuple[LowRank, float]]) -> None:
-        """``weight`` = ``pristine`` + the products; in float32, rounded once to the weight's dtype."""
-        in_place = weight.dtype == torch.float32 and weight.is_contiguous()
-        total = weight.flatten(1) if in_place else self._float32(pristine)
-        base = pristine.flatten(1) if in_place else total
-        for low_rank, scale in products:
-            b, a = low_rank.b.to(weight.device), low_rank.a.to(weight.device)
-            torch.addmm(base, b, a, alpha=scale * low_rank.scaling, out=total)
-            base = total
-        if not in_place:
-            weight.copy_(total.view(weight.shape))
+        What was loaded may be a view of the file. The first write to each of its pages would cost a fault,
+        here in the loop; left clean they cost no memory of this process.
+        """
+        pristine = self._kept(place)
+        if self._device.type == "cpu" and place not in self._exchanged:
+            parameter = self._parameters[place]
+            self._pristine[place], parameter.data = parameter.data, pristine
+            self._exchanged.add(place)
+        return self._pristine[place]
 
-    def _float32(self, pristine: Tensor) -> Tensor:
-        """A copy in a buffer that is kept: fresh pages cost more than the arithmetic."""
-        if self._scratch.numel() < pristine.numel() or self._scratch.device != pristine.device:
-            self._scratch = torch.empty(pristine.numel(), device=pristine.device)
-        copy = self._scratch[: pristine.numel()].view(pristine.shape)
-        return copy.copy_(pristine).flatten(1)
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """On a GPU: on a stream of its own, beside what the model computes; done when the block ends."""
+        if self._device.type == "cpu":
+            yield
+            return
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            yield
+        stream.synchronize()
 
 
-def _terms(loras: Sequence[tuple[LoraWeights, float]]) -> dict[tuple[str, str], list[tuple[LowRank, float]]]:
-    """For each touched place (part, module name): its products, in the order of the LoRAs."""
-    terms = defaultdict(list)
+def _terms(
+    loras: Sequence[tuple[LoraWeights, float]],
+) -> dict[Place, tuple[Held, list[tuple[Change, float]]]]:
+    """For each touched place what it shall hold, and the changes with their scales that make it so."""
+    terms: dict[Place, list[tuple[str, Change, float]]] = defaultdict(list)
     for lora, scale in loras:
-        for part, modules in (("unet", lora.unet), ("text_encoder", lora.text_encoder)):
-            for name, low_rank in modules.items():
-                terms[part, name].append((low_rank, scale))
-    return terms
+        for part, changes in lora.parts.items():
+            for name, change in changes.items():
+                terms[part, name].append((lora.sha256, change, scale))
+    return {
+        place: (
+            tuple((sha256, scale) for sha256, _, scale in found),
+            [(change, scale) for _, change, scale in found],
+        )
+        for place, found in terms.items()
+    }

@@ -10,7 +10,7 @@ from shared.messages import Assist
 from shared.specs import JobSpec
 from workers.residuals.halves import READY, Dismissed, HalfAnswer, HalfLine, HalfStep
 from workers.unet.halves import UNCOND, part_of
-from workers.unet.loras import Loras, pristine_after
+from workers.unet.loras import Loras, trusted
 from workers.unet.models import BaseModel
 from workers.unet.prompts import encode_prompt
 from workers.unet.replay import NO_REPLAY
@@ -38,7 +38,7 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
     try:
         with ExitStack() as stack:
             model = stack.enter_context(worker.models.use(spec.model))
-            stack.enter_context(pristine_after(worker.models, model))
+            stack.enter_context(trusted(worker.models, model))
             half = UncondHalf(worker, model, spec, message, name)
             stack.callback(half.close)
             return _serve(worker, spec, message, line, half)
@@ -101,6 +101,7 @@ class UncondHalf:
             check_hash=NO_REPLAY.check_net,
         )
         self._rows = maker.make("assist")
+        self._loras.follow([])  # whatever an earlier job has left in the weights
         self._encode()
 
     def predict(self, step: HalfStep, x: torch.Tensor) -> tuple[HalfAnswer, torch.Tensor | None]:

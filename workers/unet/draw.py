@@ -12,7 +12,7 @@ from shared.attempts import Attempt
 from shared.errors import AttemptLost, JobCancelled, SwiftError, Unavailable
 from shared.receipts import Receipt
 from shared.specs import Failure, Picture
-from workers.unet.loras import pristine_after
+from workers.unet.loras import trusted
 from workers.unet.paint import Painter
 from workers.unet.pictures import encode_png, sha256
 from workers.unet.timeline import Timeline
@@ -69,7 +69,7 @@ def _run(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
         watch = stack.enter_context(Watch(attempt, worker.settings))
         with timeline.span("model"):
             model = stack.enter_context(worker.models.use(spec.model))
-        stack.enter_context(pristine_after(worker.models, model))
+        stack.enter_context(trusted(worker.models, model))
         images, receipt, warnings = Painter(worker, attempt, model, watch, timeline).paint()
         with timeline.span("store"):
             pictures = _store(worker, attempt, images, receipt)

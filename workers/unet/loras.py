@@ -1,5 +1,6 @@
 """A job's LoRAs, seen from the loop: patched at a step boundary, as the job's loading mode says."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from workers.lora.schedule import LoraSchedule
 from workers.resident import Residents
 from workers.unet.models import BaseModel
 from workers.unet.timeline import Timeline
+
+log = logging.getLogger(__name__)
 
 #: One wait for a LoRA; between two the job may be cancelled.
 SLICE_S = 0.5
@@ -40,7 +43,7 @@ class Loras:
         check_hash: CheckHash,
     ) -> None:
         def read(path: Path) -> LoraWeights:
-            return read_lora(path, model.pipe.unet, model.pipe.text_encoder)
+            return read_lora(path, model.lora_parts)
 
         self._refs = spec.loras
         self._schedule = LoraSchedule(spec.lora_loading, spec.loras, total_steps)
@@ -48,7 +51,7 @@ class Loras:
             ref.name: LoraLoad(ref, cache, memory, model=model.name, read=read, keep=model.patcher.keep)
             for ref in spec.loras
         }
-        self._patcher = model.patcher
+        self._model = model
         self._wait_s = wait_s
         self._timeline = timeline
         self._check = check
@@ -57,28 +60,43 @@ class Loras:
         self._since: dict[str, int] = {}  # name: first step that sees it
 
     def before_step(self, step: int) -> bool:
-        """Patch what is due; returns whether the text encoder changed: encode the prompt again."""
+        """Patch what is due; returns whether a text encoder changed: encode the prompt again.
+
+        The first step also takes out what the last job has left in the weights and this one does not want.
+        """
+        if step == 0:
+            self._await_what_is_patched()
         waiting = [name for name in self._loads if name not in self._since]
         for name in waiting:
             if self._schedule.must_wait(step, name) or self._loads[name].failed():
                 self._weights[name] = self._wait_for(name)
         ready = {name for name in waiting if name in self._weights or self._loads[name].ready()}
         due = self._schedule.due(step, ready) & set(waiting)
-        if not due:
+        if not due and step > 0:
             return False
         for name in due:
             self._weights[name] = self._wait_for(name)
             self._check_hash(name, self._weights[name].sha256)
             self._since[name] = step
-        start = time.time()
-        self._patcher.apply(
-            [(self._weights[ref.name], ref.scale) for ref in self._refs if ref.name in self._since]
-        )
-        self._timeline.add("patch " + ", ".join(sorted(due)), start, time.time())
-        metrics.LORA_PATCH_S.observe(time.time() - start)
-        if len(self._since) == len(self._refs):
+        self._patch(due)
+        if due and len(self._since) == len(self._refs):
             metrics.LORA_LATE_STEPS.observe(step)
-        return any(self._weights[name].text_encoder for name in due)
+        return self._train_text(due)
+
+    def _await_what_is_patched(self) -> None:
+        """What is in the weights is most likely in memory too: do not take it out for a moment's wait."""
+        for ref in self._refs:
+            if (ref.name, ref.etag) in self._model.patched_with:
+                self._loads[ref.name].settle(SLICE_S)
+
+    def _patch(self, due: set[str]) -> None:
+        used = [ref for ref in self._refs if ref.name in self._since]
+        start = time.time()
+        changed = self._model.patcher.apply([(self._weights[ref.name], ref.scale) for ref in used])
+        self._model.patched_with = {(ref.name, ref.etag) for ref in used}
+        if changed:
+            self._timeline.add(f"patch {', '.join(sorted(due))}" if due else "unpatch", start, time.time())
+            metrics.LORA_PATCH_S.observe(time.time() - start)
 
     @property
     def in_effect(self) -> list[str]:
@@ -90,15 +108,13 @@ class Loras:
         return all(name in self._weights or self._loads[name].ready() for name in names)
 
     def follow(self, names: Sequence[str]) -> bool:
-        """Patch exactly ``names``, as another worker has; returns whether the text encoder changed."""
+        """Patch exactly ``names``, as another worker has; returns whether a text encoder changed."""
         new = set(names) - set(self.in_effect)
-        if not new:
-            return False
         for name in new:
             self._weights[name] = self._loads[name].wait(timeout_s=0)
             self._since[name] = 0
-        self._patcher.apply([(self._weights[ref.name], ref.scale) for ref in self._refs if ref.name in names])
-        return any(self._weights[name].text_encoder for name in new)
+        self._patch(new)
+        return self._train_text(new)
 
     def receipts(self) -> list[LoraReceipt]:
         """Each LoRA as it was used."""
@@ -119,6 +135,10 @@ class Loras:
             load.close()
             for name, start_s, end_s in load.spans:
                 self._timeline.add(name, start_s, end_s)
+
+    def _train_text(self, names: set[str]) -> bool:
+        """Whether one of them changes more than the UNet."""
+        return any(part != "unet" for name in names for part in self._weights[name].parts)
 
     def _wait_for(self, name: str) -> LoraWeights:
         """The LoRA; raises what its load raised, or `LoraUnavailable` once ``wait_s`` have passed here.
@@ -149,13 +169,15 @@ class Loras:
 
 
 @contextmanager
-def pristine_after(models: Residents[BaseModel], model: BaseModel) -> Iterator[None]:
-    """Whatever happens inside, no later job sees a weight that is not the base's own."""
+def trusted(models: Residents[BaseModel], model: BaseModel) -> Iterator[None]:
+    """What a job has patched may stay, for the next one knows it; after an error nothing is left to trust."""
     try:
         yield
-    finally:
+    except BaseException:
+        model.patched_with = set()
         try:
             model.patcher.restore()
-        except BaseException:
-            models.discard(model.name)  # loaded anew, rather than trusted
-            raise
+        except Exception:
+            log.exception("weights cannot be restored: the model will be loaded anew model=%s", model.name)
+            models.discard(model.name)
+        raise

@@ -11,7 +11,7 @@ from workers.weights import weight_bytes, weights_sha256
 
 
 class BaseModel:
-    """One loaded base model. Its weights are pristine whenever no job is drawing."""
+    """One loaded base model. Between jobs it stays as the last one has patched it."""
 
     def __init__(self, name: str, pipe: Any) -> None:
         self.name = name
@@ -21,7 +21,9 @@ class BaseModel:
         parts = {"unet": pipe.unet, "vae": pipe.vae, **self.text_encoders}
         self.sha256 = weights_sha256(parts)
         self._own_bytes = weight_bytes(parts.values())
-        self.patcher = Patcher(pipe.unet, pipe.text_encoder)
+        self.lora_parts = {"unet": pipe.unet, **self.text_encoders}
+        self.patcher = Patcher(self.lora_parts)
+        self.patched_with: set[tuple[str, str]] = set()  # names and ETags of the LoRAs in the weights
         self.preview = Previewer(pipe.vae)
         # Control images keep their range 0..1, as in StableDiffusionControlNetPipeline.
         self.control_images = VaeImageProcessor(

@@ -50,8 +50,8 @@ def test_its_catalogue_names_what_the_fleet_can_load(toy: Workload) -> None:
 
 def test_its_loras_fit_its_model(toy: Workload) -> None:
     unet = UNet2DConditionModel.from_pretrained(toy.model, subfolder="unet")
-    one, other = (read_lora(path, unet, None) for path in toy.loras)
-    assert len(one.unet) == len(other.unet) == 236
+    one, other = (read_lora(path, {"unet": unet}) for path in toy.loras)
+    assert len(one.parts["unet"]) == len(other.parts["unet"]) == 236
     assert one.sha256 != other.sha256
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +61,21 @@ def fused() -> Fused:
             other.set_adapters(names, [scale for _, scale in loras])
             other.fuse_lora(adapter_names=names)
             other.unload_lora_weights()
-        return weights_of(other.unet, other.text_encoder)
+        return weights_of(parts(other))
 
     return fused
 
 
-def weights_of(unet: nn.Module, text_encoder: nn.Module) -> dict[str, Tensor]:
+def parts(pipe: Any) -> dict[str, nn.Module]:
+    """What a LoRA can train."""
+    return {"unet": pipe.unet, "text_encoder": pipe.text_encoder}
+
+
+def weights_of(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """Copies of all weights."""
     return {
         f"{part}.{name}": weight.detach().clone()
-        for part, model in (("unet", unet), ("text_encoder", text_encoder))
+        for part, model in models.items()
         for name, weight in model.state_dict().items()
     }
 

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from shared.errors import InvalidLora
+from tests.workers.lora.conftest import parts
+from workers.lora.changes import Change, LowRank
 from workers.lora.files import LoraWeights, read_lora
 
 KOHYA_SIDE = {"A": "lora_down", "B": "lora_up"}
@@ -68,16 +70,21 @@ def spelled(tensors: dict[str, Tensor], style_of: Callable[[int], str]) -> dict[
 
 
 def same(one: LoraWeights, other: LoraWeights) -> bool:
-    return all(
-        mine.keys() == yours.keys()
+    mine, yours = changes(one), changes(other)
+    return mine.keys() == yours.keys() and all(
+        mine[place].scaling == yours[place].scaling
         and all(
-            torch.equal(mine[name].a, yours[name].a)
-            and torch.equal(mine[name].b, yours[name].b)
-            and mine[name].scaling == yours[name].scaling
-            for name in mine
+            torch.equal(ours, theirs)
+            for ours, theirs in zip(mine[place].delta.tensors(), yours[place].delta.tensors(), strict=True)
         )
-        for mine, yours in ((one.unet, other.unet), (one.text_encoder, other.text_encoder))
+        for place in mine
     )
+
+
+def changes(weights: LoraWeights) -> dict[str, Change]:
+    return {
+        f"{part}.{name}": change for part, found in weights.parts.items() for name, change in found.items()
+    }
 
 
 @pytest.fixture
@@ -85,7 +92,7 @@ def read(pipe: StableDiffusionPipeline, write: Callable[..., Path]) -> Callable[
     """Writes tensors to a file and reads them for the embedded model."""
 
     def read(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> LoraWeights:
-        return read_lora(write(tensors, metadata), pipe.unet, pipe.text_encoder)
+        return read_lora(write(tensors, metadata), parts(pipe))
 
     return read
 
@@ -95,7 +102,7 @@ def test_every_style_is_the_same_lora(
     read: Callable[..., LoraWeights], tensors: dict[str, Tensor], style: str
 ) -> None:
     peft = read(tensors)
-    assert (len(peft.unet), len(peft.text_encoder)) == (150, 12)
+    assert (len(peft.parts["unet"]), len(peft.parts["text_encoder"])) == (150, 12)
     assert same(read(spelled(tensors, lambda _: style)), peft)
 
 
@@ -120,7 +127,7 @@ def test_kohya_names_of_every_module_of_a_real_unet_are_known(
             shape = module.weight.shape
             tensors[f"lora_unet_{flat(name)}.lora_down.weight"] = torch.zeros(1, *shape[1:])
             tensors[f"lora_unet_{flat(name)}.lora_up.weight"] = torch.zeros(shape[0], 1)
-    assert len(read_lora(write(tensors), unet, None).unet) == len(tensors) / 2 == 282
+    assert len(read_lora(write(tensors), {"unet": unet}).parts["unet"]) == len(tensors) / 2 == 282
 
 
 def test_one_by_one_convolutions_may_be_stored_as_matrices(
@@ -137,12 +144,11 @@ def test_the_tensors_outlive_their_file(
 ) -> None:
     # float32 tensors are not converted, and would stay views of the mapped file
     path = write({key: tensor.float() for key, tensor in tensors.items()})
-    weights = read_lora(path, pipe.unet, pipe.text_encoder)
+    weights = read_lora(path, parts(pipe))
     path.write_bytes(b"\0" * path.stat().st_size)
     key = "text_encoder.encoder.layers.0.self_attn.k_proj"
-    assert torch.equal(
-        weights.text_encoder[key.removeprefix("text_encoder.")].a, tensors[f"{key}.lora_A.weight"].float()
-    )
+    delta = changes(weights)[f"{key}.weight"].delta
+    assert torch.equal(cast(LowRank, delta).a, tensors[f"{key}.lora_A.weight"].float())
 
 
 # --- how strongly it counts ---------------------------------------------------------------------
@@ -159,7 +165,7 @@ def config(**options: Any) -> dict[str, str]:
 def test_without_an_alpha_the_products_count_as_they_are(
     read: Callable[..., LoraWeights], tensors: dict[str, Tensor]
 ) -> None:
-    assert read(tensors).unet[NAME].scaling == 1.0
+    assert changes(read(tensors))[f"unet.{NAME}.weight"].scaling == 1.0
 
 
 def test_kohyas_alpha_is_divided_by_each_modules_own_rank(
@@ -167,9 +173,9 @@ def test_kohyas_alpha_is_divided_by_each_modules_own_rank(
 ) -> None:
     kohya = spelled(tensors, lambda _: "kohya")
     kohya[f"lora_unet_{flat(NAME)}.alpha"] = torch.tensor(2.0)
-    weights = read(kohya)
-    assert weights.unet[NAME].scaling == 2 / RANK
-    assert weights.unet["conv_in" if "conv_in" in weights.unet else "mid_block.resnets.0.conv1"].scaling == 1
+    found = changes(read(kohya))
+    assert found[f"unet.{NAME}.weight"].scaling == 2 / RANK
+    assert found["unet.mid_block.resnets.0.conv1.weight"].scaling == 1
 
 
 @pytest.mark.parametrize(
@@ -185,9 +191,9 @@ def test_kohyas_alpha_is_divided_by_each_modules_own_rank(
 def test_pefts_configuration_in_the_header_decides_the_scaling(
     read: Callable[..., LoraWeights], tensors: dict[str, Tensor], options: dict[str, Any], scaling: float
 ) -> None:
-    weights = read(tensors, config(**options))
-    assert weights.unet[NAME].scaling == scaling
-    assert weights.text_encoder["encoder.layers.0.self_attn.k_proj"].scaling == 1.0
+    found = changes(read(tensors, config(**options)))
+    assert found[f"unet.{NAME}.weight"].scaling == scaling
+    assert found["text_encoder.encoder.layers.0.self_attn.k_proj.weight"].scaling == 1.0
 
 
 @pytest.mark.parametrize(
@@ -260,7 +266,7 @@ def test_a_text_encoder_that_is_not_there_cannot_be_trained(
     pipe: StableDiffusionPipeline, write: Callable[..., Path], tensors: dict[str, Tensor]
 ) -> None:
     with pytest.raises(InvalidLora, match="match no module of this model: text_encoder"):
-        read_lora(write(tensors), pipe.unet, None)
+        read_lora(write(tensors), {"unet": pipe.unet})
 
 
 @pytest.mark.parametrize("side", "AB")
@@ -288,7 +294,7 @@ def test_what_is_no_safetensors_file_is_refused(
     path = tmp_path / "lora.safetensors"
     path.write_bytes(body)
     with pytest.raises(InvalidLora):
-        read_lora(path, pipe.unet, pipe.text_encoder)
+        read_lora(path, parts(pipe))
 
 
 FRAGMENTS = [
@@ -318,12 +324,12 @@ def test_no_name_does_more_than_be_refused(
         weights = read(few | strange)
     except InvalidLora:
         return
-    assert len(weights.unet) + len(weights.text_encoder) == 1 + (len(strange) == 2)
+    assert len(changes(weights)) == 1 + (len(strange) == 2)
 
 
 def test_the_hash_is_that_of_the_file(
     pipe: StableDiffusionPipeline, lora_file: Callable[[str], Path]
 ) -> None:
     path = lora_file("twemoji")
-    weights = read_lora(path, pipe.unet, pipe.text_encoder)
+    weights = read_lora(path, parts(pipe))
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -14,7 +14,8 @@ from shared.errors import InvalidLora, LoraGone, LoraUnavailable
 from shared.metrics import LORA_LOOKUPS
 from tests.workers.lora.buckets import MemoryBucket, counted, ref_to
 from workers.lora.cache import LoraCache
-from workers.lora.files import LoraWeights, LowRank
+from workers.lora.changes import Change, LowRank
+from workers.lora.files import LoraWeights
 from workers.lora.loading import LoraLoad
 from workers.lora.memory import LoraMemory
 
@@ -25,8 +26,8 @@ Load = Callable[..., LoraLoad]
 
 
 def as_name(path: Path) -> LoraWeights:
-    change = LowRank(torch.zeros(1, 1), torch.zeros(1, 1), 1.0)
-    return LoraWeights(hashlib.sha256(path.read_bytes()).hexdigest(), {"mid": change}, {})
+    change = Change(LowRank(torch.zeros(1, 1), torch.zeros(1, 1)), 1.0)
+    return LoraWeights(hashlib.sha256(path.read_bytes()).hexdigest(), {"unet": {"mid.weight": change}})
 
 
 def refuse_damage(path: Path) -> LoraWeights:

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from shared.errors import InvalidLora
 from shared.metrics import LORA_EVICTIONS
 from tests.workers.lora.buckets import counted
-from workers.lora.files import LoraWeights, LowRank
+from workers.lora.changes import Change, LowRank
+from workers.lora.files import LoraWeights
 from workers.lora.memory import LoraMemory
 
 #: Bytes of each LoRA: 4 for its B, the rest for its A.
@@ -25,7 +26,7 @@ names = st.sampled_from(sorted(SIZES))
 
 def weights(name: str) -> LoraWeights:
     a = torch.zeros(1, SIZES[name] // 4 - 1)
-    return LoraWeights(name, {"mid": LowRank(a, torch.zeros(1, 1), 1.0)}, {})
+    return LoraWeights(name, {"unet": {"mid.weight": Change(LowRank(a, torch.zeros(1, 1)), 1.0)}})
 
 
 def test_what_is_kept_is_not_made_again() -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.workers.lora.conftest import Fused, weights_of
-from workers.lora.files import LoraWeights, LowRank, read_lora
+from tests.workers.lora.conftest import Fused, parts, weights_of
+from workers.lora.changes import Change, LowRank
+from workers.lora.files import LoraWeights, read_lora
 from workers.lora.patch import Patcher
 
 NAMES = ["twemoji", "outline", "outline.kohya"]
@@ -21,19 +23,19 @@ NAMES = ["twemoji", "outline", "outline.kohya"]
 
 @pytest.fixture
 def patcher(pipe: StableDiffusionPipeline) -> Iterator[Patcher]:
-    patcher = Patcher(pipe.unet, pipe.text_encoder)
+    patcher = Patcher(parts(pipe))
     yield patcher
     patcher.restore()
 
 
 @pytest.fixture
 def weights(pipe: StableDiffusionPipeline) -> Callable[[], dict[str, Tensor]]:
-    return lambda: weights_of(pipe.unet, pipe.text_encoder)
+    return lambda: weights_of(parts(pipe))
 
 
 @pytest.fixture
 def read(pipe: StableDiffusionPipeline, lora_file: Callable[[str], Path]) -> Callable[[str], LoraWeights]:
-    return lambda name: read_lora(lora_file(name), pipe.unet, pipe.text_encoder)
+    return lambda name: read_lora(lora_file(name), parts(pipe))
 
 
 def furthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
@@ -88,7 +90,7 @@ def test_pefts_configuration_in_the_header_counts_as_in_diffusers(
     }
     header = json.dumps({f"unet.{option}": value for option, value in config.items()})
     path = write(tensors, {"format": "pt", "lora_adapter_metadata": header})
-    patcher.apply([(read_lora(path, pipe.unet, pipe.text_encoder), 0.5)])
+    patcher.apply([(read_lora(path, parts(pipe)), 0.5)])
     assert furthest(weights(), fused((path, 0.5))) < 1e-6
     assert furthest(weights(), fused((lora_file("twemoji"), 0.5))) > 0.01
 
@@ -118,8 +120,12 @@ def test_a_patch_writes_into_the_same_parameters(
     def places() -> list[tuple[int, int]]:
         return [(id(weight), weight.data_ptr()) for weight in pipe.unet.parameters()]
 
-    before = places()
+    # The first patch moves weights away from their file, once
+    parameters = list(pipe.unet.parameters())
     patcher.apply([(read("outline"), 1.0)])
+    before = places()
+    assert all(one is other for one, other in zip(parameters, pipe.unet.parameters(), strict=True))
+    patcher.apply([(read("outline"), 0.5)])
     assert places() == before
     patcher.restore()
     assert places() == before
@@ -130,10 +136,9 @@ def test_an_interrupted_patch_can_be_taken_back_and_replaced(
 ) -> None:
     base = weights()
     outline, twemoji = read("outline"), read("twemoji")
-    last = list(outline.unet)[-1]
-    broken = LoraWeights(
-        "broken", outline.unet | {last: LowRank(torch.zeros(1, 3), torch.zeros(5, 1), 1.0)}, {}
-    )
+    unet = outline.parts["unet"]
+    wrong = Change(LowRank(torch.zeros(1, 3), torch.zeros(5, 1)), 1.0)
+    broken = LoraWeights("broken", {"unet": {**unet, list(unet)[-1]: wrong}})
     with pytest.raises(RuntimeError):
         patcher.apply([(broken, 1.0)])
     assert furthest(weights(), base) > 0.05
@@ -154,7 +159,7 @@ def test_pristine_weights_are_copied_ahead_while_another_lora_is_in_the_model(
     read: Callable[[str], LoraWeights],
 ) -> None:
     base = weights()
-    patcher = Patcher(pipe.unet, pipe.text_encoder)
+    patcher = Patcher(parts(pipe))
     outline, twemoji = read("outline"), read("twemoji")
     try:
         with ThreadPoolExecutor() as pool:
@@ -190,14 +195,15 @@ def test_half_precision_is_rounded_once(
     unet = copy.deepcopy(pipe.unet).to(dtype)
     base = {name: weight.clone() for name, weight in unet.state_dict().items()}
     outline, twemoji = read("outline"), read("twemoji")
-    patcher = Patcher(unet, copy.deepcopy(pipe.text_encoder))
+    patcher = Patcher({**parts(pipe), "unet": unet})
     patcher.apply([(outline, 0.7), (twemoji, 1.1)])
     for name, weight in unet.state_dict().items():
         exact = base[name].float()
         for lora, scale in ((outline, 0.7), (twemoji, 1.1)):
-            change = lora.unet.get(name.removesuffix(".weight"))
-            if change and name.endswith(".weight"):
-                exact += scale * change.scaling * (change.b @ change.a).view(exact.shape)
+            change = lora.parts["unet"].get(name)
+            if change is not None:
+                delta = cast(LowRank, change.delta)
+                exact += scale * change.scaling * (delta.b @ delta.a).view(exact.shape)
         eps = torch.finfo(dtype).eps
         assert torch.allclose(weight.float(), exact, rtol=0.51 * eps, atol=1e-7), name
     patcher.restore()
@@ -209,7 +215,7 @@ def test_weights_in_another_memory_order_are_patched_in_place_too(
 ) -> None:
     unet = copy.deepcopy(pipe.unet).to(memory_format=torch.channels_last)
     outline = read("outline")
-    Patcher(unet, copy.deepcopy(pipe.text_encoder)).apply([(outline, 0.7)])
+    Patcher({**parts(pipe), "unet": unet}).apply([(outline, 0.7)])
     patcher.apply([(outline, 0.7)])
     for one, other in zip(unet.parameters(), pipe.unet.parameters(), strict=True):
         assert torch.allclose(one, other, rtol=0, atol=1e-6)

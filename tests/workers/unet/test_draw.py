@@ -90,16 +90,19 @@ def by_diffusers(
         with nets.use(net.name) as held:
             loaded.append(held.model)
     with models.use(wanted.model) as model:
+        model.patcher.restore()
         return draw_with_diffusers(model.pipe, loaded, wanted, loras)
 
 
 @pytest.fixture(autouse=True)
 def pristine(models: Residents[BaseModel]) -> Iterator[None]:
-    """After every kind of job, in every test here: base weights bit-equal."""
+    """After every kind of job, in every test here: base weights bit-equal once they are taken back."""
     with models.use("emoji-sd") as model:
         parts = {"unet": model.pipe.unet, "text_encoder": model.pipe.text_encoder}
+        model.patcher.restore()
         before = {part: {k: v.clone() for k, v in m.state_dict().items()} for part, m in parts.items()}
         yield
+        model.patcher.restore()
         for part, module in parts.items():
             for name, weight in module.state_dict().items():
                 assert torch.equal(weight, before[part][name]), f"{part}.{name} was left changed"
@@ -405,12 +408,12 @@ def test_a_model_that_cannot_be_restored_is_not_used_again(make_worker: MakeWork
     worker = make_worker()
     own = Residents(load, Memory(1 << 40))
     worker = dataclasses.replace(worker, models=own)
-    run(worker, spec(model="sd1"))
     with own.use("sd1") as model:
-        model.patcher = BrokenPatcher(model.pipe.unet, model.pipe.text_encoder)
-    # When a job ends on it, then the next one finds a model that was loaded anew
-    with pytest.raises(OSError, match="weights"):
-        run(worker, spec(model="sd1"))
+        model.patcher = BrokenPatcher(model.lora_parts)
+    # When a job fails on it, then the next one finds a model that was loaded anew
+    job_id, _ = worker.jobs.create(spec(model="sd1", controlnets=[control(worker, "sd2-net")]))
+    with pytest.raises(NetFailed):
+        draw(worker, job_id, "unet1@test")
     with own.use("sd1") as fresh:
         assert fresh is not model
 

@@ -1,0 +1,85 @@
+"""What a job leaves in the weights serves the next one that wants it, and reaches no other."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from shared.errors import NetFailed
+from shared.jobs import Job
+from shared.requests import LoraLoading
+from tests.tiny_models import EMOJI
+from tests.workers.unet.specs import spec
+from tests.workers.unet.test_draw import by_diffusers, control, pixels, run, upload
+from workers.resident import Residents
+from workers.unet.draw import draw
+from workers.unet.models import BaseModel
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+EXACT = LoraLoading(mode="exact")
+OUTLINE = EMOJI / "loras" / "outline.safetensors"  # trains the text encoder too
+TWEMOJI = EMOJI / "loras" / "twemoji.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def emoji(models: Residents[BaseModel]) -> Iterator[BaseModel]:
+    """The embedded model, as if no job had been before."""
+    with models.use("emoji-sd") as model:
+        model.patcher.restore()
+        yield model
+        model.patcher.restore()
+
+
+def writes(job: Job) -> list[str]:
+    """The spans of a job in which weights were written."""
+    return [span.name for span in job.timeline if span.name.partition(" ")[0] in ("patch", "unpatch")]
+
+
+@pytest.mark.parametrize("loading", [EXACT, LoraLoading()], ids=["exact", "bounded"])
+def test_a_job_that_wants_what_is_patched_already_pays_nothing(
+    make_worker: MakeWorker, loading: LoraLoading
+) -> None:
+    worker = make_worker()
+    ref = upload(worker, OUTLINE)
+    first = run(worker, spec(loras=[ref], lora_loading=EXACT))
+    again = run(worker, spec(loras=[ref], lora_loading=loading))
+    assert writes(first) == [f"patch {ref.name}"]
+    assert writes(again) == []
+    assert again.receipt is not None
+    assert [lora.step for lora in again.receipt.loras] == [0]
+    assert np.array_equal(pixels(worker, again), pixels(worker, first))
+
+
+def test_a_plain_job_takes_out_what_was_left_and_is_diffusers_own_result(
+    make_worker: MakeWorker, models: Any, nets: Any
+) -> None:
+    worker = make_worker()
+    run(worker, spec(loras=[upload(worker, OUTLINE)], lora_loading=EXACT))
+    plain = run(worker, spec())
+    assert writes(plain) == ["unpatch"]
+    assert np.array_equal(pixels(worker, plain), by_diffusers(models, nets, spec())[0])
+
+
+def test_another_lora_replaces_what_was_left_in_one_pass(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    wanted = spec(loras=[upload(worker, TWEMOJI, 0.8)], lora_loading=EXACT)
+    alone = run(worker, wanted)
+    run(worker, spec(loras=[upload(worker, OUTLINE)], lora_loading=EXACT))
+    after = run(worker, wanted)
+    assert writes(after) == [f"patch {wanted.loras[0].name}"]
+    assert np.array_equal(pixels(worker, after), pixels(worker, alone))
+
+
+def test_after_a_failed_job_nothing_is_left(make_worker: MakeWorker, emoji: BaseModel) -> None:
+    base = [weight.clone() for weight in emoji.pipe.unet.parameters()]
+    worker = make_worker()
+    ref = upload(worker, OUTLINE)
+    wanted = spec(loras=[ref], lora_loading=EXACT, controlnets=[control(worker, "sd2-net")])  # another's
+    job_id, _ = worker.jobs.create(wanted)
+    with pytest.raises(NetFailed):
+        draw(worker, job_id, "unet1@test")
+    assert writes(worker.jobs.get(job_id)) == [f"patch {ref.name}"]
+    assert all(torch.equal(*both) for both in zip(emoji.pipe.unet.parameters(), base, strict=True))
