@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -53,6 +54,38 @@ def test_a_kill_in_the_middle_of_a_job_changes_nothing_but_time(fleet: Client, v
     job = fleet.wait(job_id)
     assert job["status"] == "succeeded", job["error"]
     assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
+
+
+def test_a_job_whose_nets_nobody_serves_any_more_is_the_same_picture(fleet: Client) -> None:
+    wanted = {
+        "num_inference_steps": STEPS,
+        "controlnets": [control_image()],
+        "lora_loading": {"mode": "exact"},
+    }
+    undisturbed = fleet.draw(**wanted)
+    job_id = fleet.submit(**wanted)
+    next(event for event in fleet.events(job_id) if event[1] == "progress" and event[2]["step"] >= 5)
+    pids = [pid for name, pid in fleet.stack.pids().items() if name.startswith("controlnet")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)  # dead to the fleet, and nobody starts them again
+    try:
+        job = fleet.wait(job_id)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    assert job["status"] == "succeeded", job["error"]
+    assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
+    workers = {span["worker"].split("@")[0] for span in job["timeline"] if span["name"] == "net edge"}
+    assert "unet1" in workers
+
+
+def test_jobs_of_two_nets_from_many_clients_never_wait_for_each_other(fleet: Client) -> None:
+    both = [control_image("tiny-net"), control_image("tiny-net", conditioning_scale=0.3)]
+    wanted = {"model": "tiny", "num_inference_steps": 4, "controlnets": both}
+    expected = fleet.pixels(fleet.draw(**wanted, lora_loading={"mode": "exact"}))
+    with ThreadPoolExecutor(8) as clients:
+        jobs = list(clients.map(lambda _: fleet.draw(**wanted), range(24)))
+    assert max(int(np.abs(fleet.pixels(job) - expected).max()) for job in jobs) <= 1
 
 
 def test_a_job_accepted_while_every_worker_is_dead_is_drawn(fleet: Client) -> None:

@@ -359,8 +359,21 @@ def test_a_job_that_runs_too_long_is_failed(make_worker: MakeWorker) -> None:
     assert (job.status, job.error and job.error.code) == ("failed", "deadline_exceeded")
 
 
-def test_without_a_net_worker_the_job_goes_back_into_the_queue(make_worker: MakeWorker) -> None:
-    worker = make_worker(serve_nets=False, residual_wait_s=0.05, residual_sends=1)
+def test_without_a_net_worker_the_net_is_computed_here_to_the_same_picture(make_worker: MakeWorker) -> None:
+    alone = make_worker(serve_nets=False, residual_wait_s=0.05)
+    wanted = spec(num_inference_steps=3, controlnets=[control(alone)])
+    here = run(alone, wanted)
+    worker = make_worker()
+    served = run(worker, wanted)
+    assert np.array_equal(pixels(alone, here), pixels(worker, served))
+    assert here.receipt == served.receipt
+    assert {span.worker for span in here.timeline if span.name == "net edge"} == {"unet1@test"}
+
+
+def test_without_a_net_worker_the_job_goes_back_into_the_queue_if_that_is_wanted(
+    make_worker: MakeWorker,
+) -> None:
+    worker = make_worker(serve_nets=False, residual_wait_s=0.05, residual_sends=1, net_fallback="fail")
     job_id, _ = worker.jobs.create(spec(controlnets=[control(worker)]))
     with pytest.raises(ResidualTimeout):
         draw(worker, job_id, "unet1@test")
