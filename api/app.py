@@ -15,7 +15,6 @@ from api.jobs import jobs_api
 from api.loras import loras_api
 from api.pictures import pictures_api
 from api.services import Services
-from api.uploads import uploads_api
 
 
 def create_app(services: Services) -> OpenAPI:
@@ -33,7 +32,7 @@ def create_app(services: Services) -> OpenAPI:
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     requests.register(app)
     problems.register(app)
-    for room in (jobs_api, pictures_api, events_api, loras_api, uploads_api, fleet_api, health_api):
+    for room in (jobs_api, pictures_api, events_api, loras_api, fleet_api, health_api):
         app.register_api(room(services))
 
     @app.route("/openapi.json")

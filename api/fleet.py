@@ -15,6 +15,7 @@ from api.services import Services
 from shared import keys
 from shared.connections import impatient
 from shared.fleet import Heartbeat, live
+from shared.holdings import Holdings, list_disks, read_holdings
 from shared.queues import net_queue, unet_queue
 from shared.schedulers import SCHEDULERS
 from shared.specs import Status
@@ -87,6 +88,8 @@ class FleetAnswer(BaseModel):
     """Who is alive, what waits, and how jobs stand."""
 
     workers: list[Heartbeat]
+    holdings: list[Holdings] = Field(description="LoRAs that live UNet workers have at hand")
+    on_disk: dict[str, list[str]] = Field(description="LoRAs on the disk of each of their hosts")
     queues: dict[str, int] = Field(description="messages that wait, by queue")
     steps: dict[str, int] | None = Field(
         description="steps that wait for a net, by net; null: the residual Redis does not answer"
@@ -142,9 +145,13 @@ def fleet_api(services: Services) -> APIBlueprint:
         for status in statuses:
             pipe.zcard(keys.by_status(status))
         counts = pipe.execute()
+        workers = live(control)
+        holdings = read_holdings(control, [beat.name for beat in workers if beat.kind == "unet"])
         return answer(
             FleetAnswer(
-                workers=live(control),
+                workers=workers,
+                holdings=holdings,
+                on_disk=list_disks(control, sorted({holding.host for holding in holdings})),
                 queues=dict(zip(queues, counts, strict=False)),
                 steps=_waiting_steps(services),
                 jobs=dict(zip(statuses, counts[len(queues) :], strict=True)),

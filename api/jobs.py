@@ -20,9 +20,8 @@ from api.services import Services
 from shared import keys
 from shared.errors import InvalidRequest
 from shared.jobs import Job
-from shared.messages import GenerateJob, Prefetch
 from shared.metrics import SUBMITTED
-from shared.queues import GENERATE, unet_queue
+from shared.queues import send_job
 from shared.specs import JobSpec, Status
 
 log = logging.getLogger(__name__)
@@ -130,13 +129,15 @@ def _replayed(job: Job) -> Response:
 
 def _send(services: Services, job_id: str, spec: JobSpec) -> None:
     """Queue an accepted job. Should this fail, the job stays marked as unsent and workers queue it."""
+    seats, settings = services.placement.seats, services.settings
     try:
-        message = GenerateJob(job_id=job_id).model_dump()
-        services.celery.send_task(GENERATE, args=[message], queue=unet_queue(spec.model), task_id=job_id)
+        worker = services.placement.promise(spec) if settings.placement else None
+        send_job(services.celery, job_id, spec.model, worker)
         services.jobs.sent(job_id)
-        if spec.loras:
-            hint = Prefetch(model=spec.model, loras=spec.loras)
-            services.control.publish(keys.PREFETCH, hint.model_dump_json())
+        if worker is not None:
+            seats.settle(spec.model, worker)
+        elif settings.prefetch:
+            services.hints.send(spec)
     except (OperationalError, redis.RedisError) as error:
         log.warning("job not sent yet job=%s error=%s", job_id, type(error).__name__)
 

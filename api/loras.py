@@ -5,21 +5,16 @@ from itertools import islice
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.answers import LoraAnswer, LoraDetail, LoraPage, answer
 from api.openapi import Query, operation_id
 from api.problems import refusals
 from api.services import Services
+from api.uploads import LoraPath, add_uploads
 from shared.blobs import Blob
 from shared.errors import InvalidLora
 from shared.loras import find_lora, list_loras, own_bound
-
-
-class LoraPath(BaseModel):
-    """Which LoRA."""
-
-    name: str
 
 
 class LoraQuery(Query):
@@ -34,6 +29,7 @@ def loras_api(services: Services) -> APIBlueprint:
     tag = Tag(name="loras", description="The LoRA catalogue: the bucket")
     api = APIBlueprint("loras", __name__, abp_tags=[tag], operation_id_callback=operation_id)
     bucket = services.loras
+    add_uploads(api, services)
 
     @api.get("/v1/loras", summary="List LoRAs", responses={200: LoraPage, **refusals(422, 503)})
     def list_bucket(query: LoraQuery) -> Response:

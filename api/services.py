@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 
+from api.hints import Hints
 from api.inspections import Inspections
+from api.placement import Placement
 from shared.blobs import Bucket
 from shared.catalogue import Catalogue
 from shared.connections import control_redis, residual_servers
@@ -30,6 +32,8 @@ class Services:
     celery: Celery
     loras: Bucket
     inspections: Inspections
+    placement: Placement
+    hints: Hints
     images: Bucket
     control: "Redis"
     residuals: Sequence["Redis"]
@@ -47,6 +51,8 @@ def connect(settings: Settings, catalogue: Catalogue) -> Services:
         celery=make_celery(settings),
         loras=loras,
         inspections=Inspections(control, loras),
+        placement=Placement(control, settings.lora_bucket),
+        hints=Hints(control),
         images=Bucket(settings, settings.image_bucket),
         control=control,
         residuals=residual_servers(settings),

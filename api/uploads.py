@@ -7,13 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
-from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, Field
 from werkzeug.exceptions import UnsupportedMediaType
 
 from api.answers import LoraDetail, answer
-from api.loras import LoraPath
-from api.openapi import Query, operation_id
+from api.openapi import Query
 from api.problems import refusals
 from api.receiving import Body, Received, inspect_staged, receive
 from api.services import Services
@@ -28,6 +26,12 @@ BODY = {"required": True, "content": {OCTETS: {"schema": {"type": "string", "for
 UPLOADS = 4
 #: S3 answers a copy when it is done, and some copy slowly.
 COPY_S = 300
+
+
+class LoraPath(BaseModel):
+    """Which LoRA."""
+
+    name: str
 
 
 class UploadQuery(Query):
@@ -54,10 +58,8 @@ class UploadAnswer(BaseModel):
     complete: str = Field(description="POST here once the file is there; until then it is no LoRA")
 
 
-def uploads_api(services: Services) -> APIBlueprint:
-    """The routes by which LoRAs come."""
-    tag = Tag(name="loras", description="The LoRA catalogue: the bucket")
-    api = APIBlueprint("uploads", __name__, abp_tags=[tag], operation_id_callback=operation_id)
+def add_uploads(api: APIBlueprint, services: Services) -> None:
+    """The routes by which LoRAs come: a document keeps the routes of one path together."""
     settings = services.settings
     public = settings.model_copy(
         update={"s3_endpoint_url": settings.s3_public_url or settings.s3_endpoint_url}
@@ -117,8 +119,6 @@ def uploads_api(services: Services) -> APIBlueprint:
         blob = staging.publish(name, received.staged, _metadata(received, query.max_async_steps))
         services.inspections.note(blob, received.info)
         return answer(LoraDetail.of(name, blob, received.info, query.max_async_steps), 201 if is_new else 200)
-
-    return api
 
 
 @contextmanager

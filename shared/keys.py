@@ -4,7 +4,8 @@ JOBS = "swift:jobs"  # sorted set: job ids by creation time
 UNSENT = "swift:jobs:unsent"  # sorted set: accepted, but not yet seen in a queue
 RECOVERY = "swift:recovery"  # string with expiry: somebody has just compared queues and jobs
 WORKERS = "swift:workers"  # sorted set: worker names by last heartbeat
-PREFETCH = "swift:prefetch"  # channel: LoRAs that an accepted job will want
+FREE = "swift:free"  # sorted set: idle UNet workers by the time until which that is known
+PROMISED = "swift:promised"  # sorted set: UNet workers' own queues by the time of the last promise
 
 
 def job(job_id: str) -> str:
@@ -45,6 +46,21 @@ def inspection(bucket: str, etag: str, size_bytes: int) -> str:
 def worker(name: str) -> str:
     """String with expiry: a worker's heartbeat."""
     return f"swift:worker:{name}"
+
+
+def holdings(worker: str) -> str:
+    """String with expiry: the LoRAs that a UNet worker has in memory and in its weights."""
+    return f"swift:holdings:{worker}"
+
+
+def disk(host: str) -> str:
+    """Set with expiry: the LoRAs on the disk of a host."""
+    return f"swift:disk:{host}"
+
+
+def prefetch(worker: str) -> str:
+    """Channel: LoRAs that an accepted job will want, and this worker will probably draw it."""
+    return f"swift:prefetch:{worker}"
 
 
 def worker_metrics(name: str) -> str:

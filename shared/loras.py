@@ -1,5 +1,6 @@
 """The LoRA catalogue is the bucket: a file put there by any S3 client is a LoRA by its name."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 
@@ -20,6 +21,14 @@ def lora_key(name: str) -> str:
     if not NAME.fullmatch(name):
         raise InvalidRequest(f"{name!r} is no LoRA name: letters, digits, '.', '_', '-'", field="name")
     return name + SUFFIX
+
+
+def version_of(bucket: str, name: str, etag: str) -> str:
+    """What names exactly these bytes, safe as a file name, and short."""
+    place = hashlib.sha256(bucket.encode()).hexdigest()[:8]
+    if not re.fullmatch(r"[\w.-]{1,38}", etag, re.ASCII):  # as long as S3's own, and safe in a file name
+        etag = hashlib.sha256(etag.encode()).hexdigest()[:38]
+    return f"{lora_key(name).removesuffix(SUFFIX)}@{place}@{etag}"
 
 
 def find_lora(bucket: Bucket, name: str) -> Blob:

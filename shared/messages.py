@@ -5,9 +5,8 @@ from shared.specs import LoraRef
 
 
 class Prefetch(Message):
-    """Channel `shared.keys.PREFETCH`: an accepted job for ``model`` will want these LoRAs."""
+    """Channel `shared.keys.prefetch`: a job that waits will want these LoRAs."""
 
-    model: str
     loras: list[LoraRef]
 
 

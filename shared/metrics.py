@@ -19,6 +19,10 @@ _JOB_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 600)
 REQUESTS = Counter("swift_http_requests_total", "HTTP requests", ["method", "route", "status"])
 REQUEST_S = Histogram("swift_http_request_seconds", "Time to answer", ["route"])
 SUBMITTED = Counter("swift_jobs_submitted_total", "Jobs accepted", ["model"])
+PLACED = Counter("swift_jobs_placed_total", "Accepted jobs: for a free worker, or into the queue", ["to"])
+PLACED_LORAS = Counter(
+    "swift_placed_loras_total", "LoRAs of jobs for a free worker, by how near it had them", ["tier"]
+)
 JOBS = Counter("swift_jobs_ended_total", "Attempts by how they ended", ["model", "status"])
 JOB_S = Histogram("swift_job_seconds", "Time a worker held a job", ["model"], buckets=_JOB_S)
 STEP_S = Histogram("swift_step_seconds", "Time of one step", ["model"], buckets=_STEP_S)

@@ -1,10 +1,12 @@
 """Queue and task names, and the Celery app: the contract between the web and the workers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from celery import Celery
 from kombu import Exchange, Queue
 
+from shared.messages import GenerateJob
 from shared.settings import Settings
 
 #: Draws one job: `shared.messages.GenerateJob`.
@@ -25,9 +27,29 @@ def assist_queue(model: str) -> str:
     return f"assist.{model}"
 
 
+def own_queue(model: str, worker: str) -> str:
+    """Where the jobs of one base model wait for one worker; `shared.seats` says when."""
+    return f"{unet_queue(model)}@{worker}"
+
+
+def unbound(name: str) -> Queue:
+    """A queue that is reached by its name alone and leaves nothing behind in Redis."""
+    return Queue(name, Exchange(""), routing_key=name)
+
+
 def net_queue(net: str) -> str:
     """Where the attachments of one net wait."""
     return f"controlnet.{net}"
+
+
+def send_job(celery: Celery, job_id: str, model: str, worker: str | None = None) -> None:
+    """Queue a job for all workers of its model, or for the one that it was promised."""
+    message = GenerateJob(job_id=job_id).model_dump()
+    if worker is None:
+        celery.send_task(GENERATE, args=[message], queue=unet_queue(model), task_id=job_id)
+        return
+    own: Any = unbound(own_queue(model, worker))  # send_task takes a queue, too; its types do not know
+    celery.send_task(GENERATE, args=[message], queue=own, declare=[], task_id=job_id)
 
 
 def make_celery(settings: Settings, queues: Sequence[str] = ()) -> Celery:

@@ -113,6 +113,10 @@ class Settings(BaseModel):
     )
     input_ttl_s: Count = Field(900, description="expiry of embeddings and control images for the nets")
 
+    placement: bool = Field(
+        True, description="send a job to the free UNet worker that holds its LoRAs nearest; else to any"
+    )
+    prefetch: bool = Field(True, description="fetch the LoRAs of jobs that wait, before a worker is free")
     lora_cache_bytes: Count = Field(10 << 30, description="bound of a host's LoRA disk cache")
     lora_memory_bytes: int = Field(
         2 << 30, ge=0, description="bound of the parsed LoRAs that a UNet worker keeps in memory"

@@ -106,8 +106,13 @@ class Residents(Generic[T]):
 
     def names(self) -> list[str]:
         """What is loaded now."""
+        return sorted(self.held())
+
+    def held(self) -> dict[str, T]:
+        """What is loaded now, by name: to look at, `use` is for using."""
         with self._memory.changed:
-            return sorted(name for owner, name in self._memory.held if owner == id(self))
+            held = self._memory.held.items()
+            return {name: cast(T, thing) for (owner, name), thing in held if owner == id(self)}
 
     def _key(self, name: str) -> tuple[int, str]:
         return id(self), name

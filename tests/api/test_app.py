@@ -46,6 +46,8 @@ def test_the_document_names_the_whole_contract(document: dict[str, Any]) -> None
         "GET /v1/loras/{name}",
         "PUT /v1/loras/{name}",
         "DELETE /v1/loras/{name}",
+        "POST /v1/loras/{name}/upload",
+        "POST /v1/loras/{name}/complete",
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",

@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 from api.services import Services
 from shared import keys
 from shared.fleet import Heartbeat, beat
+from shared.holdings import Holdings, publish_disk, publish_holdings
 from shared.schedulers import SCHEDULERS
 
 
@@ -78,6 +79,20 @@ def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, serv
     assert fleet["queues"] == {"unet.emoji-sd": 3, "controlnet.edge": 0, "controlnet.colour": 0}
     assert fleet["steps"] == {"edge": 0, "colour": 0}
     assert fleet["jobs"] == {"queued": 2, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 1}
+
+
+def test_the_fleet_tells_which_loras_its_workers_have_at_hand(
+    client: FlaskClient, services: Services
+) -> None:
+    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
+    told = Holdings(
+        worker="unet-1", host="here", serves=["emoji-sd"], loaded=[], patched=[], memory=["emoji-sd@x"]
+    )
+    publish_holdings(services.control, told, 10)
+    publish_disk(services.control, "here", ["y", "x"], 10)
+    fleet = client.get("/v1/fleet").json
+    assert fleet["holdings"] == [told.model_dump()]
+    assert fleet["on_disk"] == {"here": ["x", "y"]}
 
 
 def test_the_fleet_shows_which_jobs_use_which_nets_and_how_many_steps_wait(

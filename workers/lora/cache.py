@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 from shared import metrics
 from shared.blobs import BlobChanged
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound, SwiftError
-from shared.loras import lora_key
+from shared.loras import lora_key, version_of
 from shared.specs import LoraRef
-from workers.lora.filenames import sha256_of, stem_of
+from workers.lora.filenames import sha256_of
 from workers.lora.folder import DISK_FULL, WHOLE, Folder
 from workers.lora.part import Part
 from workers.lora.patience import Patience
@@ -58,7 +58,12 @@ class LoraCache:
 
     def version(self, ref: LoraRef) -> str:
         """What names exactly these bytes, in file names and elsewhere."""
-        return stem_of(self._source.name, ref)
+        return version_of(self._source.name, ref.name, ref.etag)
+
+    def versions(self) -> dict[str, str]:
+        """What lies in the folder, whole, and the sha256 of each."""
+        paths = [entry.path for entry in self.folder.entries() if entry.path.suffix == WHOLE]
+        return {path.name.rpartition("@")[0]: sha256_of(path) for path in paths}
 
     @contextmanager
     def open(self, ref: LoraRef, patience: Patience | None = None) -> Iterator[CachedLora]:

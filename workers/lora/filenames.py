@@ -1,16 +1,10 @@
 """What a cached file's name says: ``LORA@BUCKET@ETAG@SHA256.safetensors``. Nothing lies beside the file."""
 
 import hashlib
-import re
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.loras import lora_key
-from shared.specs import LoraRef
 from workers.lora.folder import WHOLE
-
-#: As long as S3's own ETags get, and safe in a file name.
-_ETAG = re.compile(r"[\w.-]{1,38}", re.ASCII)
 
 
 class FileName(NamedTuple):
@@ -20,13 +14,6 @@ class FileName(NamedTuple):
     bucket: str  # its hash, shortened
     etag: str
     sha256: str | None
-
-
-def stem_of(bucket: str, ref: LoraRef) -> str:
-    """All of the name that is known before the file is: it stands for exactly these bytes."""
-    shortened = hashlib.sha256(bucket.encode()).hexdigest()[:8]
-    etag = ref.etag if _ETAG.fullmatch(ref.etag) else hashlib.sha256(ref.etag.encode()).hexdigest()[:38]
-    return f"{lora_key(ref.name).removesuffix(WHOLE)}@{shortened}@{etag}"
 
 
 def parse(path: Path) -> FileName | None:

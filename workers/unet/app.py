@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from celery.signals import worker_init, worker_shutdown
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -15,10 +15,20 @@ from shared.catalogue import read_catalogue
 from shared.connections import control_redis, residual_servers
 from shared.jobs import JobStore
 from shared.messages import Assist, Attach, GenerateJob
-from shared.queues import ASSIST, ATTACH, GENERATE, assist_queue, make_celery, net_queue, unet_queue
+from shared.queues import (
+    ASSIST,
+    ATTACH,
+    GENERATE,
+    assist_queue,
+    make_celery,
+    net_queue,
+    own_queue,
+    unbound,
+    unet_queue,
+)
 from shared.settings import read_settings
 from workers.busy import BusyShare
-from workers.heartbeat import Reporter
+from workers.heartbeat import GRACE_BEATS, Reporter
 from workers.lora.cache import FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
 from workers.nets.loading import nets_of
@@ -33,6 +43,7 @@ from workers.unet.draw import draw, is_retryable
 from workers.unet.loading import load_model
 from workers.unet.models import BaseModel
 from workers.unet.recovery import recover
+from workers.unet.seat import Seat
 from workers.unet.worker import UNetWorker
 from workers.weights import find_source, foretell_bytes
 
@@ -99,6 +110,14 @@ worker = UNetWorker(
     residual=residuals[0],
     busy=BusyShare(),
 )
+seat = Seat(
+    redis,
+    serves=served,
+    ttl_s=settings.heartbeat_s * GRACE_BEATS,
+    models=worker.models,
+    cache=worker.loras,
+    memory=worker.lora_memory,
+)
 doing: list[str] = []
 
 
@@ -108,20 +127,29 @@ def _start(sender: Any = None, **_: object) -> None:
     default = catalogue.default_model
     with start_or_exit(), worker.models.use(default if default in served else served[0]):
         pass  # warm before the first job
-    prefetch.listen(redis, worker.loras, served)
+    name = worker_name(sender)
+    for model in served:
+        app.amqp.queues.select_add(unbound(own_queue(model, name)))
+    prefetch.listen(redis, worker.loras, name)
+    seat.sit(name)
     reporter = Reporter(
         redis=redis,
         settings=settings,
-        name=worker_name(sender),
+        name=name,
         kind="unet",
         serves=served,
         loaded=worker.models.names,
         doing=lambda: list(doing),
         busy_share=worker.busy.share,
-        chores=[lambda: recover(app, worker.jobs, list(catalogue.models)), worker.transport.tidy],
+        chores=[
+            seat.refresh,
+            lambda: recover(app, worker.jobs, list(catalogue.models)),
+            worker.transport.tidy,
+        ],
     )
     reporter.start()
     worker_shutdown.connect(lambda **_: reporter.stop(), weak=False)
+    worker_shutting_down.connect(lambda **_: seat.leave(), weak=False)
 
 
 @app.task(name=GENERATE, bind=True, max_retries=None)
@@ -133,7 +161,8 @@ def generate(self: Any, payload: dict[str, Any]) -> str:
             return draw(worker, job_id, str(self.request.hostname))
         except Exception as error:
             if is_retryable(error):  # later each time: servers come back
-                raise self.retry(exc=error, countdown=min(4**self.request.retries, 60)) from error
+                countdown, queue = min(4**self.request.retries, 60), _common_queue(self.request)
+                raise self.retry(exc=error, countdown=countdown, queue=queue) from error
             raise
 
 
@@ -147,9 +176,14 @@ def assist_job(self: Any, payload: dict[str, Any]) -> str:
 
 @contextmanager
 def _device_for(job_id: str) -> Iterator[None]:
-    with device:
+    with device, seat.taken():
         doing.append(job_id)
         try:
             yield
         finally:
             doing.remove(job_id)
+
+
+def _common_queue(request: Any) -> str:
+    """Where all workers of the model find a message, also one that came by this worker's own queue."""
+    return str(request.delivery_info["routing_key"]).partition("@")[0]

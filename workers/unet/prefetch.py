@@ -1,4 +1,4 @@
-"""Hears of accepted jobs and begins to fetch their LoRAs before any worker has picked the job up."""
+"""Hears of jobs that wait, and fetches their LoRAs before any worker has picked them up."""
 
 import logging
 import threading
@@ -18,34 +18,27 @@ FETCHES, WAITING = 4, 32
 log = logging.getLogger(__name__)
 
 
-def listen(redis: "Redis", cache: LoraCache, models: list[str]) -> None:
-    """Start the thread that follows the hints; a hint that is missed only costs time."""
-    threading.Thread(target=_listen, args=[redis, cache, models], name="prefetch", daemon=True).start()
+def listen(redis: "Redis", cache: LoraCache, worker: str) -> None:
+    """Start the thread that follows the hints for ``worker``; one that is missed only costs time."""
+    threading.Thread(target=_listen, args=[redis, cache, worker], name="prefetch", daemon=True).start()
 
 
-def _listen(redis: "Redis", cache: LoraCache, models: list[str]) -> None:
+def _listen(redis: "Redis", cache: LoraCache, worker: str) -> None:
     pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="prefetch")
     waiting = threading.Semaphore(WAITING)
     while True:
         try:
             pubsub: Any = redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
-            pubsub.subscribe(keys.PREFETCH)
+            pubsub.subscribe(keys.prefetch(worker))
             while True:
                 message = pubsub.get_message(timeout=10.0)
                 if message is not None:
-                    _fetch(pool, waiting, cache, models, str(message["data"]))
+                    _fetch(pool, waiting, cache, str(message["data"]))
         except Exception:
             log.exception("prefetch interrupted; following again")
 
 
-def _fetch(
-    pool: ThreadPoolExecutor,
-    waiting: threading.Semaphore,
-    cache: LoraCache,
-    models: list[str],
-    data: str,
-) -> None:
-    hint = Prefetch.model_validate_json(data)
-    for ref in hint.loras if hint.model in models else ():
+def _fetch(pool: ThreadPoolExecutor, waiting: threading.Semaphore, cache: LoraCache, data: str) -> None:
+    for ref in Prefetch.model_validate_json(data).loras:
         if waiting.acquire(blocking=False):
             pool.submit(cache.prefetch, ref).add_done_callback(lambda _: waiting.release())

@@ -10,8 +10,7 @@ from celery import Celery
 from shared import keys
 from shared.errors import NotFound
 from shared.jobs import JobStore
-from shared.messages import GenerateJob
-from shared.queues import GENERATE, unet_queue
+from shared.queues import send_job, unet_queue
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +33,7 @@ def recover(celery: Celery, jobs: JobStore, models: Sequence[str]) -> None:
             jobs.forget(job_id)  # it expired in the queue
             continue
         log.warning("job queued again job=%s", job_id)
-        message = GenerateJob(job_id=job_id).model_dump()
-        celery.send_task(GENERATE, args=[message], queue=unet_queue(model), task_id=job_id)
+        send_job(celery, job_id, model)
         jobs.sent(job_id)
 
 

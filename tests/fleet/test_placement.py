@@ -1,0 +1,78 @@
+"""Jobs go to free workers, each to one; a worker that dies with a promise loses no job."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from infra.local.environment import inherit
+from shared import keys
+from shared.queues import own_queue
+from shared.settings import ROOT
+from tests.fleet.conftest import Client
+
+READY_S = 90
+
+
+@pytest.fixture
+def control(fleet: Client) -> Redis:
+    client: Redis = Redis.from_url(fleet.stack.env["SWIFT_REDIS_URL"], decode_responses=True)
+    return client
+
+
+@pytest.fixture(scope="module")
+def second(fleet: Client) -> Iterator["subprocess.Popen[bytes]"]:
+    """Another UNet worker of the same fleet."""
+    options = ["worker", "-n", "unet2@%h", "--pool=threads", "--concurrency=1", "--without-mingle"]
+    command = [sys.executable, "-m", "celery", "-A", "workers.unet.app", *options]
+    env = inherit({"OMP_NUM_THREADS": "1", **fleet.stack.env})
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until_free(control: Redis, count: int) -> list[str]:
+    deadline = time.monotonic() + READY_S
+    while len(free := control.zrange(keys.FREE, 0, -1)) != count:
+        assert time.monotonic() < deadline, free
+        time.sleep(0.05)
+    return [str(name) for name in free]
+
+
+def test_jobs_are_spread_over_free_workers(
+    fleet: Client, control: Redis, second: "subprocess.Popen[bytes]"
+) -> None:
+    wait_until_free(control, 2)
+    options = {"num_inference_steps": 60, "latent_parallelism": "off"}
+    drawn = [fleet.wait(job) for job in [fleet.submit(seed=seed, **options) for seed in range(2)]]
+    by = [next(span["worker"] for span in job["timeline"] if span["name"] == "encoder") for job in drawn]
+    assert {name.split("@")[0] for name in by} == {"unet1", "unet2"}
+
+
+def test_a_job_whose_promised_worker_is_killed_is_drawn_by_another(
+    fleet: Client, control: Redis, second: "subprocess.Popen[bytes]"
+) -> None:
+    # Given two free workers, of which one stands still before it is promised a job
+    names = wait_until_free(control, 2)
+    [name] = [name for name in names if name.startswith("unet2@")]
+    second.send_signal(signal.SIGSTOP)
+    jobs = [fleet.submit(seed=seed) for seed in range(2)]
+    queue = own_queue("emoji-sd", name)
+    assert control.llen(queue) == 1 or control.zscore(keys.PROMISED, queue) is None
+    # When it is killed
+    second.kill()
+    # Then the other one draws both
+    ended = [fleet.wait(job) for job in jobs]
+    assert [job["status"] for job in ended] == ["succeeded"] * 2
+    workers = {span["worker"].split("@")[0] for job in ended for span in job["timeline"]}
+    assert workers - {"queue"} == {"unet1"}
+    assert control.llen(queue) == 0

@@ -1,0 +1,113 @@
+"""This worker's place among the free ones, and what it tells of the LoRAs it holds."""
+
+import logging
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+
+from shared.holdings import Holdings, publish_disk, publish_holdings, withdraw_holdings
+from shared.seats import Seats
+from workers.lora.cache import LoraCache
+from workers.lora.memory import LoraMemory
+from workers.resident import Residents
+from workers.unet.models import BaseModel
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+log = logging.getLogger(__name__)
+
+
+class Seat:
+    """Says when the worker begins and ends a job, and again with every heartbeat.
+
+    Placement is a favour: without Redis a job is drawn all the same, and found again by recovery.
+    """
+
+    def __init__(
+        self,
+        redis: "Redis",
+        *,
+        serves: Sequence[str],
+        ttl_s: float,
+        models: Residents[BaseModel],
+        cache: LoraCache,
+        memory: LoraMemory,
+    ) -> None:
+        self._redis, self._seats = redis, Seats(redis)
+        self._serves, self._ttl_s = list(serves), ttl_s
+        self._name, self._host = "", socket.gethostname()
+        self._models, self._cache, self._memory = models, cache, memory
+        self._jobs = 0
+        self._has_left = False
+        self._turn = threading.RLock()  # the heartbeat must not offer what a job has just taken
+
+    def sit(self, name: str) -> None:
+        """Begin, under the worker's name; the first `refresh` tells of it."""
+        self._name = name
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Within the block the worker has work: what was promised to it meanwhile is for all."""
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def refresh(self) -> None:
+        """A chore of the heartbeat: tell everything again, and look after promises of dead workers."""
+        with self._turn:
+            self._publish()
+            self._tell()
+        self._seats.reclaim()
+
+    def leave(self) -> None:
+        """The worker stops: it takes no more jobs, and those it was promised are for all."""
+        with self._turn:
+            self._has_left = True
+            try:
+                self._tell()
+                withdraw_holdings(self._redis, self._name)
+            except RedisError:
+                log.warning("could not leave its seat; it expires by itself")
+
+    def _count(self, jobs: int) -> None:
+        with self._turn:
+            self._jobs += jobs
+            try:
+                if not self._jobs:
+                    self._publish()
+                self._tell()
+            except RedisError:
+                log.warning("placement does not hear of this worker until its next heartbeat")
+
+    def _tell(self) -> None:
+        if self._jobs or self._has_left:
+            self._seats.take(self._name, self._serves, self._ttl_s)
+        else:
+            self._seats.offer(self._name, self._serves, self._ttl_s)
+
+    def _publish(self) -> None:
+        disk = self._cache.versions()
+        held = self._models.held()
+        patched = {name: {sha for sha, _ in model.patcher.patched} for name, model in held.items()}
+        holdings = Holdings(
+            worker=self._name,
+            host=self._host,
+            serves=self._serves,
+            loaded=sorted(held),
+            patched=[
+                f"{name}@{version}"
+                for name, hashes in patched.items()
+                for version, sha256 in disk.items()
+                if sha256 in hashes
+            ],
+            memory=self._memory.keys(),
+        )
+        publish_holdings(self._redis, holdings, self._ttl_s)
+        publish_disk(self._redis, self._host, list(disk), self._ttl_s)
