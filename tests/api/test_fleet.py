@@ -1,8 +1,10 @@
 import time
+from dataclasses import replace
 from typing import Literal
 
 from flask.testing import FlaskClient
 
+from api.app import create_app
 from api.services import Services
 from shared import keys
 from shared.fleet import Heartbeat, beat
@@ -106,6 +108,7 @@ def test_the_fleet_shows_which_jobs_use_which_nets_and_how_many_steps_wait(
     assert fleet["steps"] == {"edge": 2, "colour": 0}
 
 
-def test_the_fleet_is_shown_without_its_residual_redis(client: FlaskClient, services: Services) -> None:
-    services.residuals[0].connection_pool.connection_kwargs["port"] = 1
+def test_the_fleet_is_shown_without_its_residual_redis(services: Services) -> None:
+    away = type(services.control).from_url("redis://127.0.0.1:1/0")
+    client = create_app(replace(services, residuals=[away])).test_client()
     assert client.get("/v1/fleet").json["steps"] is None
