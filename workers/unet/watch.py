@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 #: Makes a rough picture (base64 PNG) of how far the job is; only called when somebody looks.
 Preview = Callable[[], str]
 
+#: A cancel is heard of this soon, also by a job that draws no steps: one that waits for a LoRA.
+LOOK_S = 1.0
+
 
 class Watch:
     """``with Watch(…) as watch:`` holds the lease for as long as the block runs."""
@@ -28,7 +31,7 @@ class Watch:
         self._attempt = attempt
         self._deadline = time.monotonic() + settings.job_timeout_s
         self._timeout_s = settings.job_timeout_s
-        self._renew_s = settings.lease_s / 3
+        self._renew_s = min(settings.lease_s / 3, LOOK_S)
         self._order: SwiftError | None = None
         self._news: tuple[int, int, Preview] | None = None
         self._closed = False

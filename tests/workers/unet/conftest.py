@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from redis import Redis
 
 from shared.blobs import Bucket
@@ -50,6 +51,20 @@ def nets(models: Residents[BaseModel]) -> Residents[Net]:
             return Net(name, make_net(model.pipe.unet))
 
     return Residents(load, Memory(1 << 40))
+
+
+@pytest.fixture
+def pristine(models: Residents[BaseModel]) -> Iterator[None]:
+    """After every kind of job, in every test that asks: base weights bit-equal once they are taken back."""
+    with models.use("emoji-sd") as model:
+        parts = {"unet": model.pipe.unet, "text_encoder": model.pipe.text_encoder}
+        model.patcher.restore()
+        before = {part: {k: v.clone() for k, v in m.state_dict().items()} for part, m in parts.items()}
+        yield
+        model.patcher.restore()
+        for part, module in parts.items():
+            for name, weight in module.state_dict().items():
+                assert torch.equal(weight, before[part][name]), f"{part}.{name} was left changed"
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import hashlib
 import io
 import json
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,14 @@ from shared.blobs import Bucket
 from shared.errors import InvalidLora, InvalidRequest, LoraGone, NetFailed, ResidualTimeout, SwiftError
 from shared.events import follow
 from shared.jobs import Job
-from shared.keys import control_key, watched
+from shared.keys import watched
 from shared.requests import LoraLoading
 from shared.schedulers import SCHEDULERS
-from shared.specs import ControlSpec, JobSpec, LoraRef
+from shared.specs import JobSpec
 from tests.diffusers_peer import draw_with_diffusers
 from tests.tiny_models import EMOJI, LAYOUTS
 from tests.workers.unet.conftest import load
+from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.lora.patch import Patcher
 from workers.resident import Memory, Residents
@@ -41,41 +41,7 @@ DRAWN = [
     *(name for name, kind in SCHEDULERS.items() if not any(key.startswith("use_") for key in kind.options)),
     *("dpmpp_2m_karras", "dpm2_a_exponential", "unipc_beta", "dpmpp_2m_sde_lu"),
 ]
-
-
-def control(worker: UNetWorker, name: str = "edge", **changes: Any) -> ControlSpec:
-    png = (EMOJI / "control" / "2_penguin.png").read_bytes()
-    digest = hashlib.sha256(png).hexdigest()
-    worker.images.put(control_key(digest), png, content_type="image/png")
-    values = {
-        "name": name,
-        "image": digest,
-        "conditioning_scale": 1.0,
-        "guidance_start": 0.0,
-        "guidance_end": 1.0,
-        "preprocessor": "none",
-    }
-    return ControlSpec.model_validate(values | changes)
-
-
-def upload(worker: UNetWorker, path: Path, scale: float = 1.0) -> LoraRef:
-    name = f"{path.stem}-{uuid.uuid4().hex[:6]}"
-    bucket = Bucket(worker.settings, worker.settings.lora_bucket)
-    data = path.read_bytes()
-    etag = bucket.put(f"{name}.safetensors", data, content_type="application/octet-stream")
-    return LoraRef(name=name, etag=etag, size_bytes=len(data), scale=scale)
-
-
-def run(worker: UNetWorker, wanted: JobSpec) -> Job:
-    job_id, _ = worker.jobs.create(wanted)
-    draw(worker, job_id, "unet1@test")
-    return worker.jobs.get(job_id)
-
-
-def pixels(worker: UNetWorker, job: Job, index: int = 0) -> NDArray[np.int16]:
-    assert job.status == "succeeded", job.error
-    png = worker.images.get(job.images[index].key)
-    return np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16)
+pytestmark = pytest.mark.usefixtures("pristine")
 
 
 def by_diffusers(
@@ -92,20 +58,6 @@ def by_diffusers(
     with models.use(wanted.model) as model:
         model.patcher.restore()
         return draw_with_diffusers(model.pipe, loaded, wanted, loras)
-
-
-@pytest.fixture(autouse=True)
-def pristine(models: Residents[BaseModel]) -> Iterator[None]:
-    """After every kind of job, in every test here: base weights bit-equal once they are taken back."""
-    with models.use("emoji-sd") as model:
-        parts = {"unet": model.pipe.unet, "text_encoder": model.pipe.text_encoder}
-        model.patcher.restore()
-        before = {part: {k: v.clone() for k, v in m.state_dict().items()} for part, m in parts.items()}
-        yield
-        model.patcher.restore()
-        for part, module in parts.items():
-            for name, weight in module.state_dict().items():
-                assert torch.equal(weight, before[part][name]), f"{part}.{name} was left changed"
 
 
 @pytest.mark.parametrize("scheduler", DRAWN)

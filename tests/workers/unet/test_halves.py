@@ -21,8 +21,8 @@ from shared.requests import LoraLoading
 from shared.specs import JobSpec
 from tests.tiny_models import EMOJI
 from tests.workers.unet.conftest import load
+from tests.workers.unet.jobs import control, pixels, upload
 from tests.workers.unet.specs import spec
-from tests.workers.unet.test_draw import control, pixels, upload
 from workers.resident import Memory, Residents
 from workers.residuals.halves import READY, HalfAnswer, HalfLine
 from workers.unet.assist import assist

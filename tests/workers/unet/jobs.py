@@ -1,0 +1,54 @@
+"""Jobs drawn by a worker of the test's own process."""
+
+import hashlib
+import io
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from shared.blobs import Bucket
+from shared.jobs import Job
+from shared.keys import control_key
+from shared.specs import ControlSpec, JobSpec, LoraRef
+from tests.tiny_models import EMOJI
+from workers.unet.draw import draw
+from workers.unet.worker import UNetWorker
+
+
+def control(worker: UNetWorker, name: str = "edge", **changes: Any) -> ControlSpec:
+    png = (EMOJI / "control" / "2_penguin.png").read_bytes()
+    digest = hashlib.sha256(png).hexdigest()
+    worker.images.put(control_key(digest), png, content_type="image/png")
+    values = {
+        "name": name,
+        "image": digest,
+        "conditioning_scale": 1.0,
+        "guidance_start": 0.0,
+        "guidance_end": 1.0,
+        "preprocessor": "none",
+    }
+    return ControlSpec.model_validate(values | changes)
+
+
+def upload(worker: UNetWorker, path: Path, scale: float = 1.0) -> LoraRef:
+    name = f"{path.stem}-{uuid.uuid4().hex[:6]}"
+    bucket = Bucket(worker.settings, worker.settings.lora_bucket)
+    data = path.read_bytes()
+    etag = bucket.put(f"{name}.safetensors", data, content_type="application/octet-stream")
+    return LoraRef(name=name, etag=etag, size_bytes=len(data), scale=scale)
+
+
+def run(worker: UNetWorker, wanted: JobSpec) -> Job:
+    job_id, _ = worker.jobs.create(wanted)
+    draw(worker, job_id, "unet1@test")
+    return worker.jobs.get(job_id)
+
+
+def pixels(worker: UNetWorker, job: Job, index: int = 0) -> NDArray[np.int16]:
+    assert job.status == "succeeded", job.error
+    png = worker.images.get(job.images[index].key)
+    return np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16)

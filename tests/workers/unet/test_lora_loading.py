@@ -1,0 +1,232 @@
+"""Bounded asynchronous loading in real jobs, over a line to a real S3 server that breaks and stalls."""
+
+import dataclasses
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.blobs import Bucket
+from shared.errors import DeadlineExceeded, LoraGone, LoraUnavailable
+from shared.events import follow
+from shared.jobs import Job
+from shared.metrics import LORA_LATE_STEPS, LORA_LOOKUPS
+from shared.requests import LoraLoading
+from shared.settings import Settings
+from shared.specs import JobSpec, LoraRef
+from tests.proxy import Proxy, proxied
+from tests.tiny_models import EMOJI
+from tests.workers.lora.buckets import counted
+from tests.workers.unet.jobs import pixels, run, upload
+from tests.workers.unet.specs import spec
+from workers.lora.cache import LoraCache
+from workers.unet.draw import draw
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+TWEMOJI, OUTLINE = (EMOJI / "loras" / f"{name}.safetensors" for name in ("twemoji", "outline"))
+EXACT = LoraLoading(mode="exact")
+pytestmark = pytest.mark.usefixtures("pristine")
+
+
+@pytest.fixture
+def line(servers: Settings) -> Iterator[Proxy]:
+    with proxied(servers.s3_port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def far(make_worker: MakeWorker, line: Proxy, tmp_path: Path) -> MakeWorker:
+    """Builds a worker whose LoRAs come over the line, into an empty cache; pictures go straight to S3."""
+
+    def far(**changes: object) -> UNetWorker:
+        worker = make_worker(serve_nets=False, **changes)
+        settings = worker.settings.model_copy(update={"s3_endpoint_url": line.url})
+        bucket = Bucket(settings, settings.lora_bucket, attempts=1)
+        return dataclasses.replace(worker, loras=LoraCache(tmp_path / "far", 10_000_000, bucket, 60))
+
+    return far
+
+
+@contextmanager
+def drawing(worker: UNetWorker, wanted: JobSpec) -> Iterator[str]:
+    """A job on its way, by id; afterwards it has ended."""
+    job_id, _ = worker.jobs.create(wanted)
+    runner = threading.Thread(target=draw, args=[worker, job_id, "unet1@test"])
+    runner.start()
+    try:
+        yield job_id
+    finally:
+        runner.join(timeout=120)
+        assert not runner.is_alive()
+
+
+def wait_for_step(worker: UNetWorker, job_id: str, step: int) -> None:
+    for event in follow(worker.jobs.redis, job_id):
+        if event and event.kind == "progress" and json.loads(event.data)["step"] >= step:
+            return
+
+
+def steps_of(job: Job) -> list[int]:
+    assert job.receipt is not None, job.error
+    return [lora.step for lora in job.receipt.loras]
+
+
+def test_a_line_that_breaks_in_the_middle_of_a_file_costs_no_more_than_the_bound(
+    far: MakeWorker, line: Proxy
+) -> None:
+    worker = far()
+    wanted = spec(loras=[upload(worker, TWEMOJI)], lora_loading=LoraLoading(max_async_steps=2))
+    line.cuts, line.cut_after_bytes = 3, 100_000
+    job = run(worker, wanted)
+    assert line.cuts == 0
+    assert steps_of(job)[0] <= 2
+    names = [span.name for span in job.timeline]
+    assert f"lora {wanted.loras[0].name} from s3" in names
+
+
+def test_base_steps_are_drawn_while_s3_is_down_and_the_lora_still_takes_effect(
+    far: MakeWorker, line: Proxy, make_worker: MakeWorker
+) -> None:
+    worker = far()
+    ref = upload(worker, TWEMOJI)
+    line.is_down = True
+    before = _late_steps()
+    with drawing(worker, spec(loras=[ref], lora_loading=LoraLoading(max_async_steps=4))) as job_id:
+        wait_for_step(worker, job_id, 2)
+        line.is_down = False
+    job = worker.jobs.get(job_id)
+    [step] = steps_of(job)
+    assert 2 <= step <= 4
+    assert _late_steps() == before + step
+    # And the picture is the one that a replay draws.
+    replay = LoraLoading(mode="replay", steps={ref.name: step})
+    again = run(make_worker(), spec(loras=[ref], lora_loading=replay))
+    assert np.array_equal(pixels(worker, job), pixels(worker, again))
+
+
+def test_a_lora_that_never_arrives_fails_its_job_by_name_and_draws_nothing(
+    far: MakeWorker, line: Proxy
+) -> None:
+    worker = far(lora_wait_s=0.1, max_attempts=2)
+    ref = upload(worker, TWEMOJI)
+    line.is_down = True
+    job_id, _ = worker.jobs.create(spec(loras=[ref]))
+    for _ in range(2):
+        with pytest.raises(LoraUnavailable):
+            draw(worker, job_id, "unet1@test")
+        assert worker.jobs.get(job_id).status == "queued"
+    assert draw(worker, job_id, "unet1@test") == "not mine"
+    job = worker.jobs.get(job_id)
+    assert (job.status, job.images) == ("failed", [])
+    assert job.error is not None
+    assert job.error.code == "lora_unavailable"
+    assert f"LoRA '{ref.name}' did not arrive in time: S3 does not answer" in job.error.detail
+    # And when S3 is back, so are jobs with that LoRA.
+    line.is_down = False
+    assert run(worker, spec(loras=[ref])).status == "succeeded"
+
+
+def test_a_job_that_waits_for_its_lora_can_be_cancelled(far: MakeWorker, line: Proxy) -> None:
+    worker = far()
+    line.gate.clear()  # answers do not come, and the connection stays
+    with drawing(worker, spec(loras=[upload(worker, TWEMOJI)], lora_loading=EXACT)) as job_id:
+        line.wait_for_connections(1)
+        worker.jobs.cancel(job_id)
+    assert worker.jobs.get(job_id).status == "cancelled"
+
+
+def test_a_job_that_waits_for_its_lora_keeps_its_deadline(far: MakeWorker, line: Proxy) -> None:
+    worker = far(job_timeout_s=0.5)
+    line.is_down = True
+    job_id, _ = worker.jobs.create(spec(loras=[upload(worker, TWEMOJI)], lora_loading=EXACT))
+    with pytest.raises(DeadlineExceeded):
+        draw(worker, job_id, "unet1@test")
+
+
+def test_each_lora_arrives_by_itself_and_keeps_its_own_bound(far: MakeWorker, line: Proxy) -> None:
+    # Given a structural LoRA at hand, and another one still on its way
+    worker = far()
+    structural = upload(worker, OUTLINE).model_copy(update={"max_async_steps": 0})
+    late = upload(worker, TWEMOJI).model_copy(update={"max_async_steps": 4})
+    run(worker, spec(loras=[structural]))
+    line.gate.clear()
+    with drawing(worker, spec(loras=[late, structural])) as job_id:
+        wait_for_step(worker, job_id, 2)
+        line.gate.set()
+    # Then one is there from the first step on, and the other as soon as it came
+    late_step, structural_step = steps_of(worker.jobs.get(job_id))
+    assert structural_step == 0
+    assert 2 <= late_step <= 4
+
+
+def test_a_replay_hears_of_a_lost_lora_before_its_step(far: MakeWorker) -> None:
+    worker = far()
+    gone = LoraRef(name="gone", etag="0" * 32, size_bytes=10, scale=1.0)
+    job_id, _ = worker.jobs.create(
+        spec(
+            loras=[gone],
+            num_inference_steps=100,
+            lora_loading=LoraLoading(mode="replay", steps={"gone": 99}),
+        )
+    )
+    with pytest.raises(LoraGone, match="'gone'"):
+        draw(worker, job_id, "unet1@test")
+    assert worker.jobs.get(job_id).step < 99
+
+
+def test_a_lora_in_memory_needs_neither_s3_nor_the_disk(far: MakeWorker, line: Proxy) -> None:
+    worker = far()
+    wanted = spec(loras=[upload(worker, OUTLINE)], lora_loading=EXACT)
+    first = run(worker, wanted)
+    line.is_down = True
+    for entry in worker.loras.folder.entries():
+        entry.path.unlink()
+    before = counted(LORA_LOOKUPS)
+    again = run(worker, wanted)
+    assert np.array_equal(pixels(worker, first), pixels(worker, again))
+    assert counted(LORA_LOOKUPS)["memory"] == before.get("memory", 0) + 1
+    names = [span.name for span in again.timeline if span.name.startswith("lora ")]
+    assert names == [f"lora {wanted.loras[0].name} {what}" for what in ("from memory", "keep")]
+
+
+def test_a_lora_that_gave_way_in_memory_comes_from_the_disk(far: MakeWorker) -> None:
+    worker = far(lora_memory_bytes=0)
+    wanted = spec(loras=[upload(worker, OUTLINE)], lora_loading=EXACT)
+    before = counted(LORA_LOOKUPS)
+    first, again = run(worker, wanted), run(worker, wanted)
+    assert np.array_equal(pixels(worker, first), pixels(worker, again))
+    for tier in ("s3", "disk"):
+        assert counted(LORA_LOOKUPS)[tier] == before.get(tier, 0) + 1
+
+
+def test_an_overwritten_lora_is_never_served_for_the_new_one(far: MakeWorker) -> None:
+    worker = far()
+    old = upload(worker, TWEMOJI)
+    first = run(worker, spec(loras=[old], lora_loading=EXACT))
+    bucket = Bucket(worker.settings, worker.settings.lora_bucket)
+    body = OUTLINE.read_bytes()
+    etag = bucket.put(f"{old.name}.safetensors", body, content_type="application/octet-stream")
+    new = old.model_copy(update={"etag": etag, "size_bytes": len(body)})
+    second = run(worker, spec(loras=[new], lora_loading=EXACT))
+    assert not np.array_equal(pixels(worker, first), pixels(worker, second))
+    assert first.receipt is not None
+    assert second.receipt is not None
+    assert [r.loras[0].sha256 for r in (first.receipt, second.receipt)] == [
+        _sha256(path) for path in (TWEMOJI, OUTLINE)
+    ]
+
+
+def _late_steps() -> float:
+    samples: list[Any] = next(iter(LORA_LATE_STEPS.collect())).samples
+    return float(next(sample.value for sample in samples if sample.name.endswith("_sum")))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
