@@ -12,7 +12,7 @@ from api.services import Services
 from shared import keys
 from shared.connections import impatient
 from shared.jobs import JobStore
-from shared.messages import GenerateJob, Prefetch
+from shared.messages import GenerateJob
 from shared.queues import GENERATE, make_celery
 from shared.specs import Picture
 from tests.api.material import edge, lora, succeed
@@ -35,6 +35,7 @@ def test_a_submission_is_answered_with_where_to_look(client: FlaskClient) -> Non
         "id": answer.json["id"],
         "status": "queued",
         "seed": 7,
+        "seeds": [7],
         "links": {"self": home, "events": f"{home}/events", "images": f"{home}/images"},
     }
 
@@ -50,17 +51,6 @@ def test_an_accepted_job_lies_in_its_models_queue(client: FlaskClient, services:
         received.ack()
     assert args == [GenerateJob(job_id=job_id).model_dump()]
     assert services.control.zcard(keys.UNSENT) == 0
-
-
-def test_the_loras_of_an_accepted_job_are_announced(client: FlaskClient, services: Services) -> None:
-    services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
-    with services.control.pubsub(ignore_subscribe_messages=True) as listener:
-        listener.subscribe(keys.PREFETCH)
-        listener.get_message(timeout=1)  # the subscription itself
-        job_id = submit(client, loras=[{"name": "anime"}])
-        message = listener.get_message(timeout=5)
-    hint = Prefetch.model_validate_json(message["data"])
-    assert hint == Prefetch(model="emoji-sd", loras=services.jobs.get(job_id).spec.loras)
 
 
 def test_a_job_whose_message_cannot_be_sent_is_accepted_and_left_to_recovery(services: Services) -> None:
@@ -87,7 +77,7 @@ def test_a_queued_job_is_told_with_its_whole_request(client: FlaskClient) -> Non
     job = client.get(f"/v1/jobs/{submit(client, seed=7, width=64, controlnets=[edge()])}").json
     assert set(job) == {
         "id", "status", "created_at", "started_at", "finished_at", "queue_position", "progress",
-        "images", "receipt", "timeline", "error", "request",
+        "images", "receipt", "timeline", "error", "request", "warnings",
     }  # fmt: skip
     assert before - 1 < datetime.fromisoformat(job["created_at"]).timestamp() < time.time() + 1
     assert (job["status"], job["started_at"], job["finished_at"]) == ("queued", None, None)
