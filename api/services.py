@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from celery import Celery
 from api.hints import Hints
 from api.inspections import Inspections
 from api.placement import Placement
+from shared.bases import cross_attention_dims
 from shared.blobs import Bucket
 from shared.catalogue import Catalogue
 from shared.connections import control_redis, residual_servers
@@ -28,6 +29,7 @@ class Services:
 
     settings: Settings
     catalogue: Catalogue
+    cross_attention_dims: Mapping[str, int]  # of the models that tell one
     jobs: JobStore
     celery: Celery
     loras: Bucket
@@ -47,6 +49,7 @@ def connect(settings: Settings, catalogue: Catalogue) -> Services:
     return Services(
         settings=settings,
         catalogue=catalogue,
+        cross_attention_dims=cross_attention_dims(catalogue, settings.catalog),
         jobs=JobStore(control, settings),
         celery=make_celery(settings),
         loras=loras,

@@ -1,21 +1,17 @@
 """From what a client asks for to a job that can be drawn: defaults filled in, every name resolved."""
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 from api.control_images import store_control_image, take_control_image
+from api.lora_refs import find_ref
 from api.seeds import resolve_seeds
 from api.services import Services
 from api.steps import resolve_steps
 from shared.catalogue import ModelEntry
-from shared.errors import InvalidLora, InvalidRequest, NotFound
-from shared.loras import list_loras, own_bound
-from shared.requests import ControlRequest, JobRequest, LoraRequest
+from shared.errors import InvalidRequest
+from shared.requests import ControlRequest, JobRequest
 from shared.schedulers import SCHEDULERS
-from shared.specs import ControlSpec, JobSpec, LoraRef
-
-#: So many known LoRAs are named when an unknown one was asked for.
-NAMED_LORAS = 36
+from shared.specs import ControlSpec, JobSpec
 
 
 def resolve(request: JobRequest, services: Services) -> JobSpec:
@@ -32,7 +28,7 @@ def resolve(request: JobRequest, services: Services) -> JobSpec:
     _check_bounds(request, services, steps=steps, num_images=num_images)
     _check_nets(request.controlnets, services, name)
     _check_loras(request, steps)
-    loras = [_find(lora, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
+    loras = [find_ref(lora, name, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
     return JobSpec(
         **request.options,
         model=name,
@@ -98,30 +94,6 @@ def _check_once(names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         if name in names[:i]:
             raise InvalidRequest(f"LoRA {name!r} is named twice", field=f"loras.{i}.name")
-
-
-def _find(lora: LoraRequest, services: Services, *, field: str) -> LoraRef:
-    try:
-        blob, _ = services.inspections.find(lora.name)
-        bound = own_bound(blob)
-    except (InvalidRequest, InvalidLora) as error:
-        raise InvalidRequest(str(error), field=field) from None
-    except NotFound as error:
-        known = [name for name, _ in islice(list_loras(services.loras), NAMED_LORAS + 1)]
-        more = " and more at /v1/loras" if len(known) > NAMED_LORAS else ""
-        detail = f"{error}; known are {_listed(known[:NAMED_LORAS]) or 'none'}{more}"
-        raise InvalidRequest(detail, field=field) from None
-    limit = services.settings.max_lora_bytes
-    if blob.size_bytes > limit:
-        detail = f"LoRA {lora.name!r} has {blob.size_bytes} bytes, the limit is {limit}"
-        raise InvalidRequest(detail, field=field)
-    return LoraRef(
-        name=lora.name,
-        etag=blob.etag,
-        size_bytes=blob.size_bytes,
-        scale=lora.scale,
-        max_async_steps=bound,
-    )
 
 
 def _store_controls(nets: Sequence[ControlRequest], services: Services) -> list[ControlSpec]:

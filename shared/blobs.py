@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import NotFound, SwiftError, Unavailable
+from shared.heads import Heads, metadata_of
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,6 +78,10 @@ class Bucket:
         )
         return boto3.client("s3", endpoint_url=self._endpoint, region_name="us-east-1", config=config)
 
+    @cached_property
+    def _heads(self) -> Heads:
+        return Heads(self.client)
+
     def put(
         self,
         key: str,
@@ -125,14 +131,17 @@ class Bucket:
 
     def head(self, key: str) -> Blob:
         """What is known about an object."""
-        with translated(key):
-            answer = self.client.head_object(Bucket=self.name, Key=key)
+        headers = self._heads.ask(self.name, key)
+        if headers is None:
+            with translated(key):
+                answer = self.client.head_object(Bucket=self.name, Key=key)
+            headers = answer["ResponseMetadata"]["HTTPHeaders"]
         return Blob(
             key,
-            answer["ETag"].strip('"'),
-            answer["ContentLength"],
-            answer["LastModified"],
-            answer["Metadata"],
+            headers["etag"].strip('"'),
+            int(headers["content-length"]),
+            parsedate_to_datetime(headers["last-modified"]),
+            metadata_of(headers),
         )
 
     def exists(self, key: str) -> bool:

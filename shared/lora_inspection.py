@@ -58,6 +58,20 @@ def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str])
     )
 
 
+def misfit(info: LoraInfo, width: int) -> str | None:
+    """Why a LoRA cannot fit a base whose cross-attention has ``width``; None if it may."""
+    if info.cross_attention_dim is not None:
+        if info.cross_attention_dim == width:
+            return None
+        theirs = f"cross-attention of width {info.cross_attention_dim}"
+    else:
+        if info.family is None or width not in FAMILIES or FAMILIES[width] == info.family:
+            return None
+        theirs = "another"
+    trained_for = f"{info.family} ({theirs})" if info.family else f"a base with {theirs}"
+    return f"was trained for {trained_for}; the model has {FAMILIES.get(width, 'its own')}, of width {width}"
+
+
 def refuse_pickle(start: bytes) -> None:
     """Raise `InvalidLora` for what `torch.save` wrote: unpickling runs whatever code it holds."""
     if start.startswith(_TORCH):

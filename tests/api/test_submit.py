@@ -11,7 +11,7 @@ from shared.catalogue import Catalogue, ModelEntry, NetEntry
 from shared.contract import MAX_SEED
 from shared.errors import InvalidRequest
 from shared.requests import JobRequest
-from tests.api.material import edge, lora
+from tests.api.material import edge, lora, safetensors
 
 
 def refusal(client: FlaskClient, **request: Any) -> dict[str, Any]:
@@ -139,6 +139,24 @@ def test_a_file_that_is_no_lora_is_refused_before_a_worker_meets_it(
     problem = refusal(client, loras=[{"name": "broken"}])
     assert problem["field"] == "loras.0.name"
     assert "its header says" in problem["detail"]
+
+
+def test_a_lora_of_another_family_is_refused_with_the_reason(client: FlaskClient, services: Services) -> None:
+    key = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+    data = safetensors({f"{key}.lora_down.weight": [4, 2048], f"{key}.lora_up.weight": [640, 4]})
+    services.loras.put("large.safetensors", data, content_type="application/octet-stream")
+    problem = refusal(client, loras=[{"name": "large"}])
+    assert problem["field"] == "loras.0.name"
+    for told in ("'large'", "sdxl", "2048", "'emoji-sd'", str(services.cross_attention_dims["emoji-sd"])):
+        assert told in problem["detail"]
+
+
+def test_the_embedded_loras_fit_their_model(client: FlaskClient, services: Services) -> None:
+    for file in (services.settings.catalog.parent / "emoji" / "loras").glob("*.safetensors"):
+        services.loras.put(file.name, file.read_bytes(), content_type="application/octet-stream")
+        name = file.name.removesuffix(".safetensors")
+        assert client.post("/v1/jobs", json={"prompt": "a cat", "loras": [{"name": name}]}).status_code == 202
+        assert client.get(f"/v1/loras/{name}").json["cross_attention_dim"] is not None
 
 
 def test_a_lora_is_resolved_to_the_version_that_is_there_now(services: Services) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from shared.blobs import BlobChanged, Bucket
 from shared.errors import NotFound, Unavailable
+from shared.heads import Heads
 from shared.settings import Settings
 
 BODY = os.urandom(3 << 20)
@@ -61,3 +62,23 @@ def test_the_etag_of_an_upload_in_parts_is_no_md5(bucket: Bucket) -> None:
     answer = bucket.read_range("parts", etag=etag, start=half - 10, stop=half + 10)
     assert b"".join(answer.chunks) == whole[half - 10 : half + 10]
     assert answer.md5 is None
+
+
+def test_the_short_way_to_ask_tells_what_boto3_tells(
+    bucket: Bucket, servers: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    etag = bucket.put("asked", BODY, content_type=OCTETS, metadata={"max-async-steps": "3"})
+    short = bucket.head("asked")
+    assert (short.etag, short.size_bytes, short.metadata) == (etag, len(BODY), {"max-async-steps": "3"})
+    monkeypatch.setattr(Heads, "ask", lambda *_: None)
+    assert Bucket(servers, bucket.name).head("asked") == short
+
+
+def test_an_object_that_is_not_there_is_not_found_and_one_that_comes_is(bucket: Bucket) -> None:
+    bucket.delete("coming")
+    with pytest.raises(NotFound, match="'coming'"):
+        bucket.head("coming")
+    bucket.put("coming", b"1", content_type=OCTETS)
+    first = bucket.head("coming").etag
+    bucket.put("coming", b"2", content_type=OCTETS)
+    assert bucket.head("coming").etag != first

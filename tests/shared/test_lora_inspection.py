@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 
 from shared.errors import InvalidLora
-from shared.lora_inspection import LoraInfo, inspect_lora
+from shared.lora_inspection import LoraInfo, inspect_lora, misfit
 from shared.safetensors_header import TensorInfo
 
 PEFT = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
@@ -64,3 +66,24 @@ def test_two_text_encoders_are_sdxl() -> None:
 def test_a_file_without_any_factor_is_no_lora() -> None:
     with pytest.raises(InvalidLora, match="no LoRA"):
         inspect({"unet.conv_in.weight": [320, 4, 3, 3]})
+
+
+@pytest.mark.parametrize(
+    ("info", "width", "fits"),
+    [
+        ({"cross_attention_dim": 768, "family": "sd1"}, 768, True),
+        ({"cross_attention_dim": 2048, "family": "sdxl"}, 768, False),
+        ({"cross_attention_dim": 96}, 96, True),
+        ({"cross_attention_dim": 96}, 768, False),
+        ({"family": "sdxl"}, 768, False),
+        ({"family": "sd1"}, 768, True),
+        ({"family": "sd1"}, 96, True),  # a base of no known family: the worker looks at every key
+        ({}, 768, True),
+    ],
+)
+def test_a_lora_is_refused_only_where_both_sides_are_known(
+    info: dict[str, Any], width: int, fits: bool
+) -> None:
+    why = misfit(LoraInfo(tensors=2, rank=4, parts=["unet"], **info), width)
+    assert (why is None) == fits
+    assert fits or str(width) in str(why)

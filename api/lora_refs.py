@@ -1,0 +1,50 @@
+"""From the LoRAs that a client names to exactly these versions of these objects, or the reason why not."""
+
+from itertools import islice
+
+from api.services import Services
+from shared.blobs import Blob
+from shared.errors import InvalidLora, InvalidRequest, NotFound
+from shared.lora_inspection import LoraInfo, misfit
+from shared.loras import list_loras, own_bound
+from shared.requests import LoraRequest
+from shared.specs import LoraRef
+
+#: So many known LoRAs are named when an unknown one was asked for.
+NAMED_LORAS = 36
+
+
+def find_ref(lora: LoraRequest, model: str, services: Services, *, field: str) -> LoraRef:
+    """The LoRA as it is now, for a job of ``model``; raises `InvalidRequest` for ``field``."""
+    try:
+        blob, info = services.inspections.find(lora.name)
+        _check(lora.name, blob, info, model, services)
+        bound = own_bound(blob)
+    except (InvalidRequest, InvalidLora) as error:
+        raise InvalidRequest(str(error), field=field) from None
+    except NotFound as error:
+        raise InvalidRequest(f"{error}; known are {_known(services)}", field=field) from None
+    return LoraRef(
+        name=lora.name,
+        etag=blob.etag,
+        size_bytes=blob.size_bytes,
+        scale=lora.scale,
+        max_async_steps=bound,
+    )
+
+
+def _check(name: str, blob: Blob, info: LoraInfo, model: str, services: Services) -> None:
+    limit = services.settings.max_lora_bytes
+    if blob.size_bytes > limit:
+        raise InvalidLora(f"LoRA {name!r} has {blob.size_bytes} bytes, the limit is {limit}")
+    width = services.cross_attention_dims.get(model)
+    why = misfit(info, width) if width is not None else None
+    if why is not None:
+        raise InvalidLora(f"LoRA {name!r} {why}: it does not fit {model!r}")
+
+
+def _known(services: Services) -> str:
+    """The first of the bucket's LoRAs."""
+    known = [name for name, _ in islice(list_loras(services.loras), NAMED_LORAS + 1)]
+    more = " and more at /v1/loras" if len(known) > NAMED_LORAS else ""
+    return (", ".join(known[:NAMED_LORAS]) or "none") + more
