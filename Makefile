@@ -12,7 +12,7 @@ export no_proxy := $(NO_PROXY)
 SPREAD := --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-unit lint format bench bench-quick train clean
+.PHONY: help demo up test test-unit parity lint format bench bench-quick train clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(INSTALLED) ## every test: real Redis, real S3, real workers
 
 test-unit: $(INSTALLED) ## every test but those of the whole fleet
 	$(BIN)/pytest $(SPREAD) --ignore=tests/fleet
+
+parity: $(INSTALLED) ## the whole parity matrix against diffusers; its table: .run/parity.md
+	$(BIN)/pytest tests/parity --parity=full --numprocesses=auto
 
 lint: $(INSTALLED) ## style, types, floors
 	$(BIN)/ruff check

@@ -30,6 +30,12 @@ class SdxlOptions(Message):
     negative_crops_coords_top_left: Size = (0, 0)
     negative_target_size: Size | None = None
 
+    @property
+    def sdxl_only(self) -> list[str]:
+        """Fields that are set here and mean nothing to another family."""
+        fields = SdxlOptions.model_fields
+        return [name for name, field in fields.items() if getattr(self, name) != field.default]
+
 
 class Options(SdxlOptions):
     """Names and meanings are diffusers'; defaults change nothing."""

@@ -12,6 +12,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 EMOJI = Path("infra/emoji")
@@ -61,12 +62,6 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         "center_input_sample": True,
     },
 }
-#: What a family's scheduler config says beyond the usual.
-_SCHEDULING: dict[str, dict[str, Any]] = {
-    "sd2": {"prediction_type": "v_prediction"},
-    "lcm": {"timestep_spacing": "trailing"},
-    "sdxl-lcm": {"timestep_spacing": "trailing"},
-}
 
 
 def make_unet(layout: str = "sd1") -> Any:
@@ -92,15 +87,14 @@ def make_net(unet: Any, seed: int = 1, **options: Any) -> Any:
     return net
 
 
-def make_pipeline(layout: str = "sd1") -> Any:
-    """A whole pipeline around a random UNet; latents are a quarter of the picture."""
+def make_pipeline(layout: str = "sd1", **scheduling: Any) -> Any:
+    """A whole pipeline around a random UNet; latents are a quarter of the picture.
+
+    ``scheduling`` is what its scheduler's config says beyond the usual.
+    """
     unet = make_unet(layout)
     scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        **_SCHEDULING.get(layout, {}),
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, **scheduling
     )
     parts = {"unet": unet, "vae": _make_vae(layout), "scheduler": scheduler}
     if unet.config.addition_embed_type == "text_time":
@@ -124,6 +118,20 @@ def make_pipeline(layout: str = "sd1") -> Any:
         )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def make_lora(pipe: Any, path: Path, seed: int = 0) -> None:
+    """A LoRA of rank 4 on some attention layers of the UNet and of the first text encoder, in PEFT's form."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for part, model in (("unet", pipe.unet), ("text_encoder", pipe.text_encoder)):
+        for name, module in model.named_modules():
+            if name.endswith(("to_q", "to_out.0", "v_proj")):
+                rows, columns = module.weight.shape
+                key = f"{part}.{name}"
+                tensors[f"{key}.lora_A.weight"] = torch.randn(4, columns, generator=generator) * 0.1
+                tensors[f"{key}.lora_B.weight"] = torch.randn(rows, 4, generator=generator) * 0.1
+    save_file(tensors, path)
 
 
 def _make_text_encoder(width: int, *, projected: bool = False) -> Any:

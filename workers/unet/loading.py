@@ -32,7 +32,7 @@ def load_model(name: str, source: str, dtype: str, device: str) -> BaseModel:
         raise ModelFailed(f"model {name!r} ({source}) cannot be loaded: {error}") from error
     except ModelFailed as error:
         raise ModelFailed(f"model {name!r} ({source}) {error}") from None
-    if pipe.vae.config.force_upcast and pipe.vae.dtype == torch.float16:
+    if isinstance(pipe, StableDiffusionXLPipeline) and pipe.vae.config.force_upcast and dtype == "float16":
         pipe.vae.to(torch.float32)  # it overflows in float16; diffusers does this for each picture
     for part in (pipe.unet, pipe.vae, pipe.text_encoder, getattr(pipe, "text_encoder_2", None)):
         if part is not None:

@@ -1,6 +1,9 @@
 """From words to conditioning, by diffusers' own ``encode_prompt``: here lie the families' differences."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,15 +34,32 @@ def _check_clip_skip(model: BaseModel, spec: JobSpec) -> None:
 
 
 def _encode_sd(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:
-    cond, uncond = model.pipe.encode_prompt(
-        spec.prompt,
-        model.pipe.device,
-        spec.num_images,
-        guided,
-        negative_prompt=spec.negative_prompt,
-        clip_skip=spec.clip_skip,
-    )
+    if spec.sdxl_only:
+        detail = f"model {model.name!r} does not know {', '.join(spec.sdxl_only)}: only SDXL does"
+        raise InvalidRequest(detail, field=spec.sdxl_only[0])
+    with named_for_diffusers(model.pipe.text_encoder):
+        cond, uncond = model.pipe.encode_prompt(
+            spec.prompt,
+            model.pipe.device,
+            spec.num_images,
+            guided,
+            negative_prompt=spec.negative_prompt,
+            clip_skip=spec.clip_skip,
+        )
     return Conditioning(torch.cat([uncond, cond]) if guided else cond)
+
+
+@contextmanager
+def named_for_diffusers(encoder: Any) -> Iterator[None]:
+    """diffusers 0.42 looks for a level ``text_model``, which transformers 5 has dropped, at ``clip_skip``."""
+    if hasattr(encoder, "text_model"):
+        yield
+        return
+    vars(encoder)["text_model"] = encoder  # not as a module: weights keep one name each
+    try:
+        yield
+    finally:
+        del vars(encoder)["text_model"]
 
 
 def _encode_sdxl(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:

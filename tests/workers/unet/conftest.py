@@ -1,7 +1,8 @@
 """A UNet worker in this process, beside a real ControlNet server thread, real Redis and real S3."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from redis import Redis
 
 from shared.blobs import Bucket
+from shared.connections import control_redis, residual_redis
 from shared.jobs import JobStore
 from shared.messages import Attach
 from shared.settings import Settings
@@ -26,6 +28,7 @@ from workers.unet.models import BaseModel
 from workers.unet.worker import UNetWorker
 
 COUNTER = itertools.count()
+SERVED = ("edge", *(f"{layout}-net" for layout in LAYOUTS))
 
 
 def load(name: str) -> BaseModel:
@@ -69,21 +72,30 @@ def pristine(models: Residents[BaseModel]) -> Iterator[None]:
 
 @pytest.fixture
 def make_worker(
-    servers: Settings,
-    control: Redis,
-    residual: Redis,
-    models: Residents[BaseModel],
-    nets: Residents[Net],
-    tmp_path: Path,
+    servers: Settings, models: Residents[BaseModel], nets: Residents[Net], residual: Redis, tmp_path: Path
 ) -> Iterator[Callable[..., UNetWorker]]:
     """Builds a worker; ``serve_nets=False`` leaves it without a ControlNet worker."""
+    residual.flushall()
+    with worker_maker(servers, models, nets, SERVED, tmp_path) as make:
+        yield make
+
+
+@contextmanager
+def worker_maker(
+    servers: Settings,
+    models: Residents[BaseModel],
+    nets: Residents[Net],
+    served: Sequence[str],
+    folder: Path,
+) -> Iterator[Callable[..., UNetWorker]]:
+    """What `make_worker` builds with: workers for ``models``, beside servers of the nets ``served``."""
     started: list[Server] = []
+    residual = residual_redis(servers)
 
     def make(*, serve_nets: bool = True, **changes: object) -> UNetWorker:
         settings = servers.model_copy(update=changes)
         steps, transport = Steps(residual, settings), Transport([residual], settings)
-        served = ["edge", *(f"{layout}-net" for layout in LAYOUTS)]
-        server = Server(served, nets, Steps(residual, settings), transport, settings.net_batch_delay)
+        server = Server(list(served), nets, Steps(residual, settings), transport, settings.net_batch_delay)
 
         def attach(message: Attach) -> None:
             if serve_nets:
@@ -94,10 +106,10 @@ def make_worker(
             started.append(server)
         return UNetWorker(
             settings=settings,
-            jobs=JobStore(control, settings),
+            jobs=JobStore(control_redis(settings), settings),
             images=Bucket(settings, settings.image_bucket),
             loras=LoraCache(
-                tmp_path / f"loras{next(COUNTER)}",
+                folder / f"loras{next(COUNTER)}",
                 settings.lora_cache_bytes,
                 Bucket(settings, settings.lora_bucket),
                 settings.lora_wait_s,
@@ -113,7 +125,6 @@ def make_worker(
             busy=BusyShare(),
         )
 
-    residual.flushall()
     yield make
     for server in started:
         server.stop()

@@ -1,0 +1,93 @@
+"""The axes of the parity matrix: a new family, mode or net is one row. Schedulers are the fleet's own."""
+
+import base64
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.diffusers_peer import CONTROL
+
+_IMAGE = base64.b64encode(CONTROL.read_bytes()).decode()
+
+
+@dataclass(frozen=True)
+class Family:
+    """A base model: a layout of `tests.tiny_models`, what its scheduler is told, what its jobs ask for."""
+
+    layout: str
+    dtype: str = "float32"
+    scheduling: dict[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_slow(self) -> bool:
+        """Half precision on a CPU: the matrix has few rows of it."""
+        return self.dtype != "float32"
+
+
+FAMILIES: dict[str, Family] = {
+    "sd1": Family("sd1"),
+    "sd1-bfloat16": Family("sd1", dtype="bfloat16"),
+    "sd2": Family("sd2", scheduling={"prediction_type": "v_prediction"}),
+    "sd2-zero-snr": Family(
+        "sd2",
+        scheduling={
+            "prediction_type": "v_prediction",
+            "rescale_betas_zero_snr": True,
+            "timestep_spacing": "trailing",
+        },
+    ),
+    "sdxl": Family("sdxl", scheduling={"steps_offset": 1}),
+    "sdxl-float16": Family("sdxl", dtype="float16"),  # its VAE is upcast
+    "sdxl-turbo": Family("sdxl", scheduling={"timestep_spacing": "trailing"}, body={"guidance_scale": 0.0}),
+    "lcm": Family("lcm", body={"guidance_scale": 8.5}),
+    "sdxl-lcm": Family("sdxl-lcm", body={"guidance_scale": 1.0}),
+    "centred": Family("centred"),
+}
+
+#: What a job asks for, apart from its model, nets and LoRAs: fields of ``POST /v1/jobs``. A mode that needs
+#: a scheduler of its own names it, in place of the row's.
+MODES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "negative": {"negative_prompt": "a car"},
+    "empty-negative": {"negative_prompt": ""},  # to SDXL not the same as none
+    "unguided": {"guidance_scale": 1.0},
+    "pictures": {"num_images": 3},
+    "uneven": {"width": 72, "height": 56},
+    "seeds": {"seeds": [5, 3, 5], "seed": None},
+    "clip-skip": {"clip_skip": 1},
+    "rescale": {"guidance_rescale": 0.7, "guidance_scale": 4.0},
+    "eta": {"eta": 0.6, "num_images": 2, "scheduler": "ddim"},
+    "tcd-eta": {"eta": 0.3, "scheduler": "tcd"},
+    "ddpm-timesteps": {"timesteps": [999, 700, 400, 20], "num_inference_steps": None, "scheduler": "ddpm"},
+    "heun-timesteps": {"timesteps": [999, 700, 400, 20], "num_inference_steps": None, "scheduler": "heun"},
+    "sigmas": {"sigmas": [14.0, 6.0, 2.0, 0.5, 0.0], "num_inference_steps": None, "scheduler": "euler"},
+    "sizes": {
+        "prompt_2": "a blue car",
+        "negative_prompt": "a cat",
+        "negative_prompt_2": "a dog",
+        "original_size": [96, 80],
+        "crops_coords_top_left": [8, 4],
+        "target_size": [64, 64],
+        "negative_original_size": [32, 32],
+        "negative_crops_coords_top_left": [2, 0],
+        "negative_target_size": [48, 40],
+        "num_images": 2,
+    },
+}
+
+
+def _net(**changes: Any) -> dict[str, Any]:
+    return {"name": "net", "image": _IMAGE, **changes}
+
+
+#: ControlNets of a job. Names are completed to those of the family: ``FAMILY-NAME``.
+NETS: dict[str, list[dict[str, Any]]] = {
+    "none": [],
+    "one": [_net(conditioning_scale=0.6)],
+    "range": [_net(guidance_start=0.2, guidance_end=0.7)],
+    "zero": [_net(conditioning_scale=0.0)],
+    "two": [_net(conditioning_scale=0.7), _net(name="other", conditioning_scale=0.4, guidance_end=0.5)],
+}
+
+#: LoRAs of a job, and how they are loaded. Names are completed as those of nets are.
+LORAS: dict[str, dict[str, float]] = {"none": {}, "one": {"a": 0.9}, "two": {"a": 0.5, "b": -0.7}}

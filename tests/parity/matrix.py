@@ -1,0 +1,138 @@
+"""Rows of the parity matrix, what is expected of each, and which of them a short run draws."""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shared.schedulers import SCHEDULERS
+from tests.parity.axes import FAMILIES, LORAS, MODES, NETS
+
+#: Fewer could not be walked by every scheduler (`shared.schedulers`).
+STEPS = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of the matrix: a name on each axis."""
+
+    family: str
+    mode: str
+    nets: str
+    loras: str
+    scheduler: str
+
+    def __str__(self) -> str:
+        return " ".join((self.family, self.mode, self.nets, self.loras, self.scheduler))
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The request: fields of the mode win over those of the family."""
+        return {
+            "model": self.family,
+            "prompt": "a penguin on a teal background",
+            "seed": 7,
+            "num_inference_steps": STEPS,
+            "guidance_scale": 3.0,
+            "scheduler": self.scheduler,
+            **FAMILIES[self.family].body,
+            **MODES[self.mode],
+            "controlnets": [{**net, "name": f"{self.family}-{net['name']}"} for net in NETS[self.nets]],
+            "loras": [
+                {"name": f"{self.family}-{name}", "scale": scale} for name, scale in LORAS[self.loras].items()
+            ],
+            "lora_loading": {"mode": "exact"},
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What must come of a row: diffusers' own bits, at most ``pixels`` of 255 apart, or a refusal."""
+
+    kind: Literal["equal", "bounded", "refused"]
+    why: str = ""
+    pixels: int = 0
+    refusal: str = ""  # what its message must say, a regular expression
+
+
+EQUAL = Verdict("equal")
+#: The first that applies holds; a row that none applies to is equal.
+RULES: list[tuple[Callable[[Row], bool], Verdict]] = [
+    (
+        lambda row: row.mode == "sizes" and not FAMILIES[row.family].layout.startswith("sdxl"),
+        Verdict("refused", "only SDXL has a second prompt and is told sizes", refusal="only SDXL"),
+    ),
+    *(
+        (
+            lambda row, dtype=dtype: row.loras != "none" and FAMILIES[row.family].dtype == dtype,
+            Verdict("bounded", f"weights with a LoRA fused in are rounded, to {dtype}", pixels=pixels),
+        )
+        for dtype, pixels in (("float32", 1), ("float16", 2), ("bfloat16", 8))
+    ),
+]
+
+
+def expected(row: Row) -> Verdict:
+    """The verdict on a row."""
+    return next((verdict for applies, verdict in RULES if applies(row)), EQUAL)
+
+
+def full() -> list[Row]:
+    """Every family with every mode, net and LoRA, and every family with every scheduler and net.
+
+    Of slow families: every mode, and every net with every LoRA.
+    """
+    turn = itertools.cycle(SCHEDULERS)
+    fast = [name for name, family in FAMILIES.items() if not family.is_slow]
+    slow = [name for name in FAMILIES if name not in fast]
+    cells = [*itertools.product(fast, MODES, NETS, LORAS)]
+    cells += [(family, mode, "one", "none") for family, mode in itertools.product(slow, MODES)]
+    cells += itertools.product(slow, ["plain"], NETS, LORAS)
+    rows = [Row(*names, MODES[names[1]].get("scheduler") or next(turn)) for names in cells]
+    rows += [
+        Row(family, "plain", nets, "none", scheduler)
+        for family, nets, scheduler in itertools.product(fast, NETS, SCHEDULERS)
+    ]
+    return [row for row in dict.fromkeys(rows) if _has_peer(row)]
+
+
+def _has_peer(row: Row) -> bool:
+    """diffusers' ControlNet pipelines have no ``guidance_rescale``: nothing to hold ours against."""
+    return row.mode != "rescale" or row.nets == "none"
+
+
+def sample() -> list[Row]:
+    """A few rows in which names meet that matter to each other, every scheduler and every refusal."""
+    rows = [row for row in full() if expected(row).kind != "refused"]
+    random.Random(0).shuffle(rows)
+    wanted = {meeting for row in rows for meeting in _meetings(row)}
+    taken = []
+    while wanted:
+        best = max(rows, key=lambda row: len(wanted & _meetings(row)))
+        wanted -= _meetings(best)
+        taken.append(best)
+    return taken + list(_refusals())
+
+
+def _meetings(row: Row) -> frozenset[tuple[str, ...]]:
+    family = FAMILIES[row.family]
+    if family.is_slow:
+        return frozenset({("slow", row.family)})
+    is_sdxl, has_nets = family.layout.startswith("sdxl"), row.nets != "none"
+    return frozenset(
+        {
+            ("nets", row.nets, row.family),
+            ("loras", row.loras, row.family),
+            ("mode", row.mode, f"sdxl={is_sdxl}"),
+            ("mode", row.mode, f"nets={has_nets}"),
+            ("scheduler", row.scheduler),
+        }
+    )
+
+
+def _refusals() -> Iterator[Row]:
+    """One row for each rule that refuses."""
+    for applies, verdict in RULES:
+        if verdict.kind == "refused":
+            yield next(row for row in full() if applies(row))

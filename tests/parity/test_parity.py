@@ -1,0 +1,30 @@
+"""Every row of the matrix: what the worker draws, held against diffusers' own pipeline."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from shared.errors import SwiftError
+from tests.parity.matrix import Row, expected
+from tests.parity.report import PROPERTY, outcome
+from tests.parity.world import World
+
+
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`")
+def test_a_row_is_what_diffusers_draws(
+    row: Row, world: World, record_property: Callable[[str, object], None]
+) -> None:
+    verdict = expected(row)
+    record_property(PROPERTY, outcome(row, verdict))
+    if verdict.kind == "refused":
+        with pytest.raises(SwiftError, match=verdict.refusal):
+            world.ours(world.accept(row))
+        return
+    spec = world.accept(row)
+    ours, theirs = world.ours(spec), world.theirs(spec)
+    distances = [np.abs(a - b).max() for a, b in zip(ours.pixels, theirs.pixels, strict=True)]
+    assert max(distances) <= verdict.pixels
+    if verdict.kind == "equal":
+        assert all(torch.equal(a, b) for a, b in zip(ours.latents, theirs.latents, strict=True))

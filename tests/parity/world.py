@@ -1,0 +1,122 @@
+"""Everything a row is drawn with: the web's half, the worker's half, and the same models for diffusers."""
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from api.services import Services, connect
+from api.submit import resolve
+from shared.catalogue import read_catalogue
+from shared.requests import JobRequest
+from shared.settings import Settings
+from shared.specs import JobSpec
+from tests.diffusers_peer import draw_with_diffusers
+from tests.parity.axes import FAMILIES, LORAS, NETS
+from tests.parity.matrix import Row
+from tests.tiny_models import make_lora, make_net, make_pipeline
+from tests.workers.unet.conftest import worker_maker
+from workers.nets.loading import nets_of
+from workers.nets.net import Net
+from workers.resident import Memory, Residents
+from workers.unet.draw import draw
+from workers.unet.loading import load_model
+from workers.unet.models import BaseModel
+from workers.unet.worker import UNetWorker
+from workers.weights import find_source
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures, ``(h, w, 3)`` each, and what the VAE was given, ``(n, c, h/f, w/f)``."""
+
+    pixels: list[NDArray[np.int16]]
+    latents: list[Tensor]
+
+
+@dataclass(frozen=True)
+class World:
+    """Models on disk, a catalogue that names them, the web that accepts jobs, a worker that draws them."""
+
+    folder: Path
+    services: Services
+    worker: UNetWorker
+    nets: Residents[Net]
+
+    def accept(self, row: Row) -> JobSpec:
+        """The job, as the web accepts it; raises what the request is refused with."""
+        return resolve(JobRequest.model_validate(row.body), self.services)
+
+    def ours(self, spec: JobSpec) -> Drawn:
+        """What a worker draws; raises what it refuses the job with."""
+        with self.worker.models.use(spec.model) as model, _heard(model) as latents:
+            job_id, _ = self.worker.jobs.create(spec)
+            draw(self.worker, job_id, "unet1@test")
+        pngs = [self.worker.images.get(picture.key) for picture in self.worker.jobs.get(job_id).images]
+        return Drawn([np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs], latents)
+
+    def theirs(self, spec: JobSpec) -> Drawn:
+        """What diffusers draws with the very same models."""
+        loras = [(self.folder / f"{lora.name}.safetensors", lora.scale) for lora in spec.loras]
+        with ExitStack() as stack:
+            model = stack.enter_context(self.worker.models.use(spec.model))
+            nets = [stack.enter_context(self.nets.use(net.name)).model for net in spec.controlnets]
+            model.patcher.restore()  # of a job's LoRAs: they stay until the next one
+            latents = stack.enter_context(_heard(model))
+            width, height = model.size(spec.width, spec.height)
+            sized = spec.model_copy(update={"width": width, "height": height})
+            return Drawn(draw_with_diffusers(model.pipe, nets, sized, loras), latents)
+
+
+@contextmanager
+def _heard(model: BaseModel) -> Iterator[list[Tensor]]:
+    """Collects what the VAE's first layer is given."""
+    heard: list[Tensor] = []
+    hook = model.pipe.vae.post_quant_conv.register_forward_pre_hook(
+        lambda _, inputs: heard.append(inputs[0].detach().clone())
+    )
+    try:
+        yield heard
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def make_world(servers: Settings, folder: Path) -> Iterator[World]:
+    """Make every family's model, nets and LoRAs in ``folder``, and load them as the fleet does."""
+    settings = servers.model_copy(update={"catalog": _write_models(folder), "home": folder / "home"})
+    catalogue = read_catalogue(settings.catalog)
+
+    def load(name: str) -> BaseModel:
+        entry = catalogue.models[name]
+        return load_model(name, find_source(settings.catalog, entry.source), entry.dtype, "cpu")
+
+    services = connect(settings, catalogue)
+    for path in folder.glob("*.safetensors"):
+        services.loras.put(path.name, path.read_bytes(), content_type="application/octet-stream")
+    models, nets = Residents(load, Memory(1 << 40)), nets_of(catalogue, settings, Memory(1 << 40))
+    with worker_maker(settings, models, nets, list(catalogue.controlnets), folder) as make:
+        yield World(folder, services, make(), nets)
+
+
+def _write_models(folder: Path) -> Path:
+    lines = [f'default_model = "{next(iter(FAMILIES))}"']
+    for name, family in FAMILIES.items():
+        pipe: Any = make_pipeline(family.layout, **family.scheduling)
+        pipe.save_pretrained(folder / name)
+        lines += [f"[models.{name}]", f'source = "{name}"', f'dtype = "{family.dtype}"']
+        for seed, net in enumerate(sorted({net["name"] for nets in NETS.values() for net in nets})):
+            make_net(pipe.unet, seed).save_pretrained(folder / f"{name}-{net}")
+            lines += [f"[controlnets.{name}-{net}]", f'source = "{name}-{net}"', f'model = "{name}"']
+        for seed, lora in enumerate(sorted({lora for loras in LORAS.values() for lora in loras})):
+            make_lora(pipe, folder / f"{name}-{lora}.safetensors", seed)
+    path = folder / "catalogue.toml"
+    path.write_text("\n".join(lines))
+    return path
