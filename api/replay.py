@@ -15,6 +15,12 @@ from shared.specs import JobSpec
 
 #: How pixels came about, not what they are: a replay decides these itself.
 _OWN = {"lora_loading", "latent_parallelism"}
+#: A field that says what others say, too: a request has the one, a receipt has all.
+_SAID_BY = {
+    "seeds": {"seed", "num_images"},
+    "timesteps": {"num_inference_steps"},
+    "sigmas": {"num_inference_steps"},
+}
 #: What `resolve` makes of a receipt anew; everything else of the job is the receipt's word for word.
 _RESOLVED = {"controlnets", "loras", "lora_loading"}
 
@@ -70,7 +76,8 @@ def replay(receipt: Receipt, services: Services) -> JobSpec:
 
 def _asked_for(receipt: Receipt) -> dict[str, Any]:
     """The request that would be answered with ``receipt``; control images are those that are stored."""
-    told = receipt.model_dump(include=JobRequest.model_fields.keys() - _OWN)
+    doubled = {other for name, others in _SAID_BY.items() if getattr(receipt, name) for other in others}
+    told = receipt.model_dump(include=JobRequest.model_fields.keys() - _OWN - doubled)
     nets = [net.model_dump(include=set(ControlRequest.model_fields)) for net in receipt.controlnets]
     return told | {
         "controlnets": [{**net, "image": STORED + net["image"]} for net in nets],

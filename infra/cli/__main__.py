@@ -16,6 +16,7 @@ from shared.settings import Settings, read_settings
 COMMANDS = {
     "cache": "look after the LoRA files of this host",
     "receipt": "print the receipt a picture carries",
+    "verify": "draw a picture's receipt again, and say whether it is the same",
 }
 INSTALL = "pip install -c infra/constraints.txt -e '.[cli]'"
 

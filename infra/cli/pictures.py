@@ -53,7 +53,7 @@ def read_picture(path: Path) -> Drawn:
         image=image,
         request=_json(texts, "request", path),
         receipt=_json(texts, "receipt", path),
-        index=int(texts.get("picture", "0")),
+        index=_index(texts.get("picture", "0"), path),
     )
 
 
@@ -65,6 +65,12 @@ def _json(texts: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise NoReceipt(f"{path}: its {name} is no JSON object")
     return told
+
+
+def _index(text: str, path: Path) -> int:
+    if not text.isdecimal():
+        raise NoReceipt(f"{path}: which picture of its job it is should be a number, not {text!r}")
+    return int(text)
 
 
 def _file(text: str) -> Path:

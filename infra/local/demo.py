@@ -9,19 +9,19 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import boto3
-import requests
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from infra.cli.client import Api, ApiFailed
+from infra.cli.progress import watch
 from infra.local.stack import Stack, running_stack
 from infra.local.timeline import plot_timeline
 from shared.settings import ROOT, Settings
@@ -38,8 +38,6 @@ REQUEST: dict[str, Any] = {
 }
 #: 64 pixels are a stamp: ``demo.png`` is enlarged for the eye, its original is kept.
 ENLARGE = 8
-#: An answer of the API, and the silence between two events.
-ANSWER_S, EVENT_S = 30.0, 60.0
 
 
 def demo(settings: Settings) -> int:
@@ -58,9 +56,8 @@ def demo(settings: Settings) -> int:
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 130
-    except requests.RequestException as error:
-        told = error.response.text if error.response is not None else ""
-        Console(stderr=True).print(f"{error} {told}")
+    except ApiFailed as error:
+        Console(stderr=True).print(str(error))
         return 1
     if not paths:
         why = job["error"] or {"code": job["status"], "detail": "it ended without a reason"}
@@ -82,44 +79,21 @@ def upload_lora(env: Mapping[str, str], path: Path) -> None:
     client.upload_file(str(path), env["SWIFT_LORA_BUCKET"], path.name)
 
 
-def follow_events(url: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The server-sent events at ``url``: their kind and data."""
-    with requests.get(url, stream=True, timeout=(ANSWER_S, EVENT_S)) as answer:
-        answer.raise_for_status()
-        kind = ""
-        for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-            field, _, value = line.partition(": ")
-            if field == "event":
-                kind = value
-            elif field == "data":
-                yield kind, json.loads(value)
-
-
 def _draw(stack: Stack, console: Console) -> dict[str, Any]:
     """Submit the job and show its progress; returns it as it ended."""
     image = base64.b64encode(CONTROL.read_bytes()).decode()
     request = {**REQUEST, "controlnets": [{"name": "edge", "image": image}]}
-    answer = requests.post(f"{stack.api_url}/v1/jobs", json=request, timeout=ANSWER_S)
-    answer.raise_for_status()
-    accepted = answer.json()
+    api = Api(stack.api_url)
+    accepted = api.submit(request)
     console.print(f"Submitted job {accepted['id']}: {request['prompt']!r}, ControlNet edge, LoRA {LORA.stem}")
-    columns = (TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("queued", total=None)
-        for kind, data in follow_events(stack.api_url + accepted["links"]["events"]):
-            if kind == "progress":
-                progress.update(bar, completed=data["step"], total=data["total"])
-            elif kind in ("status", "done"):
-                progress.update(bar, description=data.get("status", kind))
-    job: dict[str, Any] = requests.get(stack.api_url + accepted["links"]["self"], timeout=ANSWER_S).json()
-    return job
+    return watch(api, accepted, console)
 
 
 def _keep(stack: Stack, job: dict[str, Any]) -> dict[str, Path]:
     """Write what the job left behind; returns the paths by what they are."""
     folder = stack.home / "demo"
     folder.mkdir(exist_ok=True)
-    picture = requests.get(stack.api_url + job["images"][0]["url"], timeout=ANSWER_S).content
+    picture = Api(stack.api_url).fetch(job["images"][0]["url"])
     paths = {
         f"picture, {ENLARGE} times enlarged": ROOT / "demo.png",
         "picture as drawn, receipt inside": folder / "picture.png",
