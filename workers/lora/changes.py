@@ -1,99 +1,92 @@
-"""What a LoRA does to one weight, kept small: panels of rows of it are computed when they are written.
+"""What one LoRA file does to one weight, and how a weight is written with several of them."""
 
-A weight is a matrix here: (out, in · kh · kw) for a convolution, (out, 1) for a bias. All in float32.
-"""
-
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, device
+from torch import Tensor
+
+from workers.lora.deltas import Delta, Scratch, tensors_of
 
 #: Numbers of a panel: products stay in a core's cache until they are written. A GPU wants few, large calls.
 _PANEL = {"cpu": 1 << 18, "cuda": 1 << 24}
 
 
-class Scratch:
-    """Panels that are kept: fresh pages cost more than the arithmetic."""
-
-    def __init__(self) -> None:
-        self._kept: dict[int, Tensor] = {}
-
-    def panel(self, like: Tensor, number: int) -> Tensor:
-        """An undefined float32 tensor on ``like``'s device, of its shape; the same memory every time."""
-        kept = self._kept.get(number)
-        if kept is None or kept.numel() < like.numel() or kept.device != like.device:
-            kept = self._kept[number] = torch.empty(like.numel(), device=like.device)
-        return kept[: like.numel()].view(like.shape)
-
-
-class Delta(Protocol):
-    """A matrix that is added to a weight."""
-
-    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: Scratch) -> None:
-        """Add ``factor`` times its ``rows`` to ``total``, which holds as many rows."""
-
-    def tensors(self) -> Iterator[Tensor]:
-        """All it consists of."""
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """LoRA: ``b @ a``."""
-
-    a: Tensor  # (r, columns)
-    b: Tensor  # (out, r)
-
-    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: Scratch) -> None:
-        total.addmm_(self.b[rows], self.a, alpha=factor)
-
-    def tensors(self) -> Iterator[Tensor]:
-        yield from (self.a, self.b)
-
-
-T = TypeVar("T", bound=Delta)
-
-
 @dataclass(frozen=True)
 class Change:
-    """What one file does to one weight: adds ``scaling * delta``."""
+    """Adds ``scaling * delta``; DoRA then gives the rows, or the columns, the norm ``magnitude``.
+
+    DoRA as PEFT merges it: ``magnitude / |W0 + s * scaling * delta|`` times all that was summed so far.
+    """
 
     delta: Delta
     scaling: float
-    nbytes: int = field(init=False)
+    magnitude: Tensor | None = None  # (out, 1), or (1, in) in LyCORIS' first DoRA
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "nbytes", sum(tensor.nbytes for tensor in self.delta.tensors()))
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors."""
+        return sum(tensor.nbytes for tensor in self._tensors())
 
-    def to(self, where: device) -> "Change":
+    def to(self, device: torch.device) -> "Change":
         """The same on another device; from pinned memory, so that a GPU fetches it while it computes."""
-        return replace(self, delta=_moved(self.delta, where))
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.pin_memory().to(device, non_blocking=True)
+
+        delta = type(self.delta)(**{name: moved(tensor) for name, tensor in vars(self.delta).items()})
+        return replace(self, delta=delta, magnitude=None if self.magnitude is None else moved(self.magnitude))
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from tensors_of(self.delta)
+        if self.magnitude is not None:
+            yield self.magnitude
 
 
-def _moved(delta: T, where: device) -> T:
-    tensors = {name: tensor.pin_memory().to(where, non_blocking=True) for name, tensor in vars(delta).items()}
-    return type(delta)(**tensors)
+#: Changes to one weight with their scales, in the order in which they are made.
+Terms = Sequence[tuple[Change, float]]
 
 
-def write(weight: Tensor, pristine: Tensor, terms: list[tuple[Change, float]], scratch: Scratch) -> None:
-    """Make ``weight`` the ``pristine`` one plus ``terms``, changes and their scales, in their order.
+def write(weight: Tensor, pristine: Tensor, terms: Terms, scratch: Scratch) -> None:
+    """Make ``weight`` the ``pristine`` one with ``terms``.
 
     Panel by panel, so that both are passed over once; summed in float32, rounded once to the weight's dtype.
     """
     in_place = weight.dtype == torch.float32 and weight.is_contiguous()
-    for rows in panels(weight):
-        base, target = pristine[rows], weight[rows]
+    factors = [_dora_factor(change, scale, pristine, scratch) for change, scale in terms]
+    for rows in _panels(weight):
+        target = weight[rows]
         total = target if in_place else scratch.panel(target, 0)
-        total.copy_(base)
+        total.copy_(pristine[rows])
         matrix = total.view(len(total), -1)
-        for change, scale in terms:
+        for (change, scale), factor in zip(terms, factors, strict=True):
             change.delta.add_to(matrix, rows, scale * change.scaling, scratch)
+            if factor is not None:
+                matrix.mul_(factor[rows] if len(factor) == len(weight) else factor)
         if not in_place:
             target.copy_(total)
 
 
-def panels(weight: Tensor) -> Iterator[slice]:
+def _dora_factor(change: Change, scale: float, pristine: Tensor, scratch: Scratch) -> Tensor | None:
+    """What each row, ``(out, 1)``, or each column, ``(1, columns)``, is multiplied by."""
+    if change.magnitude is None:
+        return None
+    squares = torch.zeros_like(change.magnitude)
+    for rows in _panels(pristine):
+        total = scratch.panel(pristine[rows], 0).copy_(pristine[rows])
+        matrix = total.view(len(total), -1)
+        change.delta.add_to(matrix, rows, scale * change.scaling, scratch)
+        matrix.square_()
+        if len(squares) == len(pristine):
+            squares[rows] = matrix.sum(1, keepdim=True)
+        else:  # the columns of an input channel, one for each place in the kernel, have one norm
+            squares += matrix.view(len(matrix), squares.shape[1], -1).sum((0, 2)).unsqueeze(0)
+    factor = change.magnitude / squares.sqrt()
+    columns = pristine[0].numel()
+    return factor if len(factor) == len(pristine) else factor.repeat_interleave(columns // factor.shape[1], 1)
+
+
+def _panels(weight: Tensor) -> Iterator[slice]:
     """The rows of a weight, a panel at a time."""
     height = max(1, _PANEL[weight.device.type] * len(weight) // weight.numel())
     for start in range(0, len(weight), height):

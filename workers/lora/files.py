@@ -1,32 +1,23 @@
-"""Reads a LoRA file into low-rank products that fit a model, or says which keys do not."""
+"""Reads a LoRA file into changes of a model's weights, or says which keys do not fit and why."""
 
 import hashlib
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Size, Tensor, nn
+from torch import Tensor, nn
 
 from shared.errors import InvalidLora
 from workers.lora.alphas import peft_config, scaling_of
-from workers.lora.changes import Change, LowRank
-from workers.lora.names import Half, alpha_key, find_halves, find_lonely
+from workers.lora.changes import Change
+from workers.lora.deltas import Full
+from workers.lora.kinds import BESIDE, describe, is_whole, norms
+from workers.lora.names import Module, find_modules, group_keys
 
-#: Other ways to change weights, by the words in their keys.
-_OTHER_KINDS = {
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
-    "hada_": "LoHa",
-    "lokr_": "LoKr",
-    "lora_mid": "LoCon with a middle factor",
-}
-_LORA_BIAS = re.compile(r"lora.*\.bias$|\.diff_b$")
 #: Enough to see the pattern of what does not fit.
 _NAMED_KEYS = 5
 
@@ -62,15 +53,15 @@ def read_lora(path: Path, models: Mapping[str, nn.Module]) -> LoraWeights:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     tensors, config = _load(path)
-    _refuse_other_kinds(tensors)
-    _refuse("lack their other half", find_lonely(tensors))
-    halves = _find_halves(tensors, models["unet"])
-    alphas = {alpha_key(key) for key in halves}
-    _refuse("are no part of a LoRA for this model", tensors.keys() - halves.keys() - alphas)
+    groups = group_keys(tensors)
+    _refuse("are no part of a LoRA for this model", tensors.keys() - _keys(groups.values()))
+    _refuse(
+        "lack their other half, or do not go together",
+        _keys(roles for roles in groups.values() if not is_whole(roles.keys())),
+    )
     parts: dict[str, dict[str, Change]] = defaultdict(dict)
-    for part, name, weight, key_a, key_b in _pair_up(halves, models):
-        scaling = partial(scaling_of, config[part], name)
-        parts[part][f"{name}.weight"] = _low_rank(tensors, key_a, key_b, weight, scaling)
+    for module, target, keys in _places(groups, models):
+        parts[module.part] |= _changes(module, target, keys, tensors, config[module.part])
     return LoraWeights(sha256, parts)
 
 
@@ -84,97 +75,105 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
         raise InvalidLora(f"not a safetensors file: {error}") from None
     if not tensors:
         raise InvalidLora("the file holds no tensors")
-    _refuse(
-        "hold no real numbers", (key for key, tensor in tensors.items() if not tensor.is_floating_point())
-    )
+    _refuse("hold no real numbers", (key for key, tensor in tensors.items() if not _is_real(key, tensor)))
     _refuse("hold NaN or infinity", (key for key, tensor in tensors.items() if not _is_finite(tensor)))
     return tensors, peft_config(header)
 
 
-def _refuse_other_kinds(tensors: Iterable[str]) -> None:
-    for key in tensors:
-        for word, kind in _OTHER_KINDS.items():
-            if word in key:
-                raise InvalidLora(f"{kind} is not supported: {key}")
-        if _LORA_BIAS.search(key):
-            raise InvalidLora(f"trained biases are not supported: {key}")
-
-
-def _find_halves(tensors: dict[str, Tensor], unet: nn.Module) -> dict[str, Half]:
+def _places(
+    groups: Mapping[str, Mapping[str, str]], models: Mapping[str, nn.Module]
+) -> Iterable[tuple[Module, nn.Module, Mapping[str, str]]]:
+    """For each group its module's name and the module; each must be there, and no two the same."""
     try:
-        return find_halves(tensors, getattr(unet, "config", None))
+        modules = find_modules(groups, getattr(models["unet"], "config", None))
     except (ValueError, KeyError, IndexError) as error:
         raise InvalidLora(f"diffusers cannot read its names: {error}") from error
-
-
-def _pair_up(
-    halves: Mapping[str, Half], models: Mapping[str, nn.Module]
-) -> Iterable[tuple[str, str, Tensor, str, str]]:
-    """Part, module name, its weight, and the keys of its two factors; every half must find its place."""
-    found = {key: _find_weight(models.get(half.part), half.module) for key, half in halves.items()}
-    _refuse("match no module of this model", (key for key, place in found.items() if place is None))
-    keys_at: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: {"A": [], "B": []})
-    weights = {}
-    for key, place in found.items():
+    found = {stem: _find(models.get(module.part), module) for stem, module in modules.items()}
+    _refuse(
+        "match no module of this model",
+        _keys(roles for stem, roles in groups.items() if found.get(stem) is None),
+    )
+    taken: dict[Module, Mapping[str, str]] = {}
+    for stem, place in found.items():
         assert place is not None
-        name, weight = place
-        part, _, side = halves[key]
-        weights[part, name] = weight
-        keys_at[part, name][side].append(key)
-    for (part, name), keys in keys_at.items():
-        if (len(keys["A"]), len(keys["B"])) != (1, 1):
-            _refuse(f"all name {part}.{name}", keys["A"] + keys["B"])
-    for (part, name), keys in keys_at.items():
-        yield part, name, weights[part, name], keys["A"][0], keys["B"][0]
+        module, target = place
+        if module in taken:
+            _refuse(f"all name {module.part}.{module.name}", _keys([taken[module], groups[stem]]))
+        taken[module] = groups[stem]
+        yield module, target, groups[stem]
 
 
-def _find_weight(model: nn.Module | None, name: str) -> tuple[str, Tensor] | None:
+def _find(model: nn.Module | None, module: Module) -> tuple[Module, nn.Module] | None:
     """transformers 5 dropped the level ``text_model`` that older files still name, and the reverse."""
-    if model is None:
-        return None
+    name = module.name
     for spelling in (name, name.removeprefix("text_model."), f"text_model.{name}"):
         try:
-            module = model.get_submodule(spelling)
+            target = model.get_submodule(spelling) if model is not None else None
         except AttributeError:
             continue
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            return spelling, module.weight
+        if isinstance(target, nn.Linear | nn.Conv2d):
+            return module._replace(name=spelling), target
     return None
 
 
-def _low_rank(
-    tensors: Mapping[str, Tensor],
-    key_a: str,
-    key_b: str,
-    weight: Tensor,
-    scaling: Callable[[int, Tensor | None], float],
-) -> Change:
-    a, b = tensors[key_a], tensors[key_b]
-    rank = a.shape[0] if a.dim() else 0
-    if rank < 1 or _core(a.shape) != _core((rank, *weight.shape[1:])):
-        raise InvalidLora(f"{key_a} has shape {tuple(a.shape)}, its module {tuple(weight.shape)}")
-    if _core(b.shape) != _core((weight.shape[0], rank)):
-        raise InvalidLora(
-            f"{key_b} has shape {tuple(b.shape)}, its module {tuple(weight.shape)}, rank {rank}"
-        )
-    alpha = tensors.get(alpha_key(key_a), tensors.get(alpha_key(key_b)))
-    # Copies: a tensor of the file is a view of the file, which may be evicted after this.
-    delta = LowRank(
-        a.reshape(rank, -1).to(torch.float32, copy=True), b.reshape(-1, rank).to(torch.float32, copy=True)
-    )
-    return Change(delta, scaling(rank, alpha))
+def _changes(
+    module: Module,
+    target: nn.Module,
+    keys: Mapping[str, str],
+    file: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+) -> dict[str, Change]:
+    """What is done to a module's weight and bias; ``keys`` are those of its tensors, by their roles."""
+    weight, bias = target.get_parameter("weight"), getattr(target, "bias", None)
+    changes = {}
+    scaling = 1.0
+    core = {role: key for role, key in keys.items() if role not in BESIDE}
+    if core:
+        described = describe({role: file[key] for role, key in core.items()}, weight.shape)
+        if described is None:
+            _refuse_shapes(core.values(), file, f"its module {tuple(weight.shape)}")
+        if described.rank is not None:
+            alpha = file[keys["alpha"]] if "alpha" in keys else None
+            scaling = scaling_of(config, module.name, described.rank, alpha)
+        magnitude = _magnitude(weight, keys, file)
+        changes[f"{module.name}.weight"] = Change(described.delta, scaling, magnitude)
+    for role, factor in (("b_bias", scaling), ("diff_b", 1.0)):
+        if role in keys:
+            trained = file[keys[role]]
+            if bias is None or trained.shape != bias.shape:
+                _refuse_shapes([keys[role]], file, f"the bias of {module.name} another, or there is none")
+            delta = Full(trained.to(torch.float32, copy=True).reshape(-1, 1))
+            changes[f"{module.name}.bias"] = Change(delta, factor)
+    return changes
 
 
-def _core(shape: Size | tuple[int, ...]) -> tuple[int, ...]:
-    """A shape as (rows, columns, kernel): 1×1 convolutions are stored with and without their ones."""
-    dims = list(shape)
-    while len(dims) > 2 and dims[-1] == 1:
-        dims.pop()
-    return tuple(dims)
+def _magnitude(weight: Tensor, keys: Mapping[str, str], file: Mapping[str, Tensor]) -> Tensor | None:
+    """The norms that DoRA has trained, if it has."""
+    for role in ("magnitude", "dora_scale"):
+        if role in keys:
+            found = norms(role, file[keys[role]], weight.shape)
+            if found is None:
+                _refuse_shapes([keys[role]], file, f"DoRA norms rows or inputs of {tuple(weight.shape)}")
+            return found
+    return None
+
+
+def _refuse_shapes(keys: Iterable[str], file: Mapping[str, Tensor], expected: str) -> NoReturn:
+    shapes = ", ".join(f"{key} has the shape {tuple(file[key].shape)}" for key in keys)
+    raise InvalidLora(f"{shapes}; {expected}")
+
+
+def _is_real(key: str, tensor: Tensor) -> bool:
+    """An alpha may be an integer: trainers write what they were given."""
+    return tensor.is_floating_point() or (key.endswith(".alpha") and not tensor.is_complex())
 
 
 def _is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor.float()).all())
+
+
+def _keys(groups: Iterable[Mapping[str, str]]) -> set[str]:
+    return {key for roles in groups for key in roles.values()}
 
 
 def _refuse(why: str, keys: Iterable[str]) -> None:

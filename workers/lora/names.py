@@ -1,4 +1,4 @@
-"""What a LoRA file calls its tensors, in PEFT's words: diffusers' own conversions, key by key.
+"""What a LoRA file calls its tensors: which module each belongs to, by diffusers' own conversions.
 
 diffusers looks at one key of a file and takes the others to be of the same style; a file of mixed
 styles then loads in part, without an error. Here every key is converted as the style it has itself.
@@ -6,79 +6,99 @@ styles then loads in part, without an error. Here every key is converted as the 
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.utils.state_dict_utils import (
     StateDictType,
     convert_state_dict_to_peft,
     convert_unet_state_dict_to_peft,
 )
-from torch import Tensor
 
+#: The end of a key says what the tensor is; what stands before it is the module, in any style.
+_FACTOR = re.compile(r"[._]lora(_linear_layer)?[._](A|down|B|up|mid)(\.\w+)?\.(weight|bias)$")
+_MAGNITUDE = re.compile(r"\.lora_magnitude_vector(\.\w+)?(\.weight)?$")
+_LYCORIS = re.compile(
+    r"\.(alpha|dora_scale|diff|diff_b|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2)(\.weight)?$"
+)
+_SIDES = {"A": "a", "down": "a", "B": "b", "up": "b", "mid": "mid"}
 #: A module of kohya's form: dots became underscores. ``te2`` is SDXL's second text encoder.
-_KOHYA = re.compile(r"lora_(unet|te|te1|te2)_\w+\.lora_(down|up)\.weight")
-#: The end of a tensor's name in every style; what stands before it is the module.
-_END = re.compile(r"[._]lora(_linear_layer)?[._](A|down|B|up)(\.\w+)?\.weight$")
-_PEFT = re.compile(r"(unet|text_encoder)\.(.+)\.lora_([AB])\.weight")
+_KOHYA = re.compile(r"lora_(unet|te|te1|te2)_\w+")
+_PEFT = re.compile(r"(unet|text_encoder|text_encoder_2)\.(.+)\.lora_A\.weight")
 #: PEFT writes the adapter's name into a state dict that was not saved by PEFT itself.
 _ADAPTER = re.compile(r"\.(lora_[AB])\.\w+\.weight$")
 _OLD_TEXT = re.compile(r"\.to_(q|k|v|out)_lora\.")
 _CLIP = re.compile(r"text_model\.|text_projection\b|.*\.(self_attn|mlp)\.")
 
 
-class Half(NamedTuple):
-    """One factor of a product: which side (``A`` or ``B``) of which module of which part."""
+class Module(NamedTuple):
+    """A module of a part of the model, as diffusers and transformers name it."""
 
     part: str
-    module: str
-    side: str
+    name: str
 
 
-def find_halves(tensors: dict[str, Tensor], unet_config: Any = None) -> dict[str, Half]:
-    """Which factor each key of a file holds; keys that hold none are left out.
+def group_keys(keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    """For each module, as the file names it, the keys of its tensors by their roles.
+
+    Roles are ``a``, ``b`` and ``mid`` of a low-rank product, ``b_bias``, ``magnitude``, and LyCORIS' own
+    names for the rest. Keys that say none are left out.
+    """
+    groups: dict[str, dict[str, str]] = defaultdict(dict)
+    for key in keys:
+        found = _role(key)
+        if found is not None:
+            stem, role = found
+            groups[stem][role] = key
+    return groups
+
+
+def find_modules(groups: Mapping[str, Mapping[str, str]], unet_config: Any = None) -> dict[str, Module]:
+    """Which module each group belongs to; those that diffusers takes for none are left out.
 
     ``unet_config`` lets SDXL's block numbers, which kohya counts in another way, be mapped.
     """
-    halves = {}
-    for key, name in _spelled_out(tensors, unet_config).items():
-        match = _PEFT.fullmatch(_peft_name(name, tensors[key]))
-        if match:
-            halves[key] = Half(*match.groups())
-    return halves
+    names = {stem: _peft_name(roles.get("a", f"{stem}.lora_A.weight")) for stem, roles in groups.items()}
+    names |= {
+        stem: _peft_name(name)
+        for stem, name in _spelled_out([stem for stem in groups if _KOHYA.fullmatch(stem)], unet_config)
+    }
+    matches = {stem: _PEFT.fullmatch(name) for stem, name in names.items()}
+    return {stem: Module(*match.groups()) for stem, match in matches.items() if match}
 
 
-def find_lonely(tensors: Iterable[str]) -> list[str]:
-    """Keys of factors whose other factor the file does not have."""
-    modules = defaultdict(list)
-    sides = defaultdict(set)
-    for key in tensors:
-        end = _END.search(key)
-        if end:
-            modules[key[: end.start()]].append(key)
-            sides[key[: end.start()]].add(end[2] in ("A", "down"))
-    return [key for module, keys in modules.items() if len(sides[module]) == 1 for key in keys]
+def _role(key: str) -> tuple[str, str] | None:
+    """The module as the file names it, and what the tensor is to it."""
+    if match := _FACTOR.search(key):
+        role = _SIDES[match[2]] + ("_bias" if match[4] == "bias" else "")
+    elif match := _MAGNITUDE.search(key):
+        role = "magnitude"
+    elif match := _LYCORIS.search(key):
+        role = match[1]
+    else:
+        return None
+    return key[: match.start()], role
 
 
-def alpha_key(key: str) -> str:
-    """Where a file keeps the alpha of the module that ``key`` belongs to, if it keeps one."""
-    return _END.sub("", key) + ".alpha"
+def _spelled_out(stems: list[str], unet_config: Any) -> Iterable[tuple[str, str]]:
+    """Names with dots for kohya's modules; diffusers converts files, so it gets one of empty tensors."""
+    if not stems:
+        return
+    stem_of = {}
+    file = {}
+    for stem in stems:
+        down = file[f"{stem}.lora_down.weight"] = torch.empty(0)
+        file[f"{stem}.lora_up.weight"] = torch.empty(0)
+        stem_of[id(down)] = stem
+    spelled, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(file), unet_config=unet_config)
+    for name, tensor in spelled.items():
+        if id(tensor) in stem_of:
+            yield stem_of[id(tensor)], name
 
 
-def _spelled_out(tensors: dict[str, Tensor], unet_config: Any) -> dict[str, str]:
-    """Names with dots for kohya's keys, the others' own for the rest."""
-    names = {key: key for key in tensors if _END.search(key)}
-    kohya = {key: tensor for key, tensor in tensors.items() if _KOHYA.fullmatch(key)}
-    if kohya:
-        key_of = {id(tensor): key for key, tensor in kohya.items()}
-        spelled, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(kohya), unet_config=unet_config)
-        names = {key: name for key, name in names.items() if key not in kohya}
-        names |= {key_of[id(tensor)]: name for name, tensor in spelled.items()}
-    return names
-
-
-def _peft_name(name: str, tensor: Tensor) -> str:
+def _peft_name(name: str) -> str:
     name = _ADAPTER.sub(r".\1.weight", name.removeprefix("base_model.model."))
     if not name.startswith(("unet.", "text_encoder.", "text_encoder_2.")):
         name = ("text_encoder." if _CLIP.match(name) else "unet.") + name
@@ -88,8 +108,9 @@ def _peft_name(name: str, tensor: Tensor) -> str:
             style = StateDictType.DIFFUSERS_OLD
         elif "lora_linear_layer" in name:
             style = StateDictType.DIFFUSERS
+    one = {name: torch.empty(0)}
     if style is None:
-        converted = convert_unet_state_dict_to_peft({name: tensor})
+        converted = convert_unet_state_dict_to_peft(one)
     else:
-        converted = convert_state_dict_to_peft({name: tensor}, original_type=style)
+        converted = convert_state_dict_to_peft(one, original_type=style)
     return str(next(iter(converted)))

@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from workers.lora.changes import Change, Scratch, write
+from workers.lora.changes import Change, write
+from workers.lora.deltas import Scratch
 from workers.lora.files import LoraWeights
 
 #: A part of the model and a parameter in it.

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from shared.errors import InvalidLora
 from tests.workers.lora.conftest import parts
-from workers.lora.changes import Change, LowRank
+from workers.lora.changes import Change
+from workers.lora.deltas import LowRank, tensors_of
 from workers.lora.files import LoraWeights, read_lora
 
 KOHYA_SIDE = {"A": "lora_down", "B": "lora_up"}
@@ -75,7 +76,9 @@ def same(one: LoraWeights, other: LoraWeights) -> bool:
         mine[place].scaling == yours[place].scaling
         and all(
             torch.equal(ours, theirs)
-            for ours, theirs in zip(mine[place].delta.tensors(), yours[place].delta.tensors(), strict=True)
+            for ours, theirs in zip(
+                tensors_of(mine[place].delta), tensors_of(yours[place].delta), strict=True
+            )
         )
         for place in mine
     )
@@ -231,16 +234,20 @@ def test_keys_that_match_no_module_are_named_up_to_five(
 @pytest.mark.parametrize(
     ("key", "why"),
     [
-        ("lora_unet_mid_block_attentions_0_proj_in.dora_scale", "DoRA"),
-        ("unet.mid_block.attentions.0.proj_in.lora_magnitude_vector", "DoRA"),
-        ("lora_unet_mid_block_attentions_0_proj_in.hada_w1_a", "LoHa"),
-        ("lora_unet_mid_block_attentions_0_proj_in.lokr_w1", "LoKr"),
-        ("unet.mid_block.attentions.0.proj_in.lora_B.bias", "biases"),
-        ("lora_unet_mid_block_attentions_0_proj_in.lora_mid.weight", "middle factor"),
+        ("lora_unet_mid_block_attentions_0_proj_in.dora_scale", "do not go together"),
+        ("unet.mid_block.attentions.0.proj_in.lora_magnitude_vector", "DoRA norms rows or inputs"),
+        ("unet.mid_block.attentions.0.proj_in.dora_scale", "DoRA norms rows or inputs"),
+        ("lora_unet_mid_block_attentions_0_proj_in.hada_w1_a", "do not go together"),
+        ("unet.mid_block.attentions.0.proj_in.lokr_w1", "do not go together"),
+        ("unet.mid_block.attentions.0.proj_in.lora_B.bias", "the bias of"),
+        ("unet.mid_block.attentions.0.proj_in.diff_b", "the bias of"),
+        ("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_B.bias", "there is none"),
+        ("lora_unet_mid_block_attentions_0_proj_in.lora_mid.weight", "do not go together"),
+        ("unet.mid_block.attentions.0.proj_in.oft_blocks", "no part of a LoRA"),
         ("unet.mid_block.attentions.0.proj_in.weight", "no part of a LoRA"),
         ("text_encoder_2.encoder.layers.0.fc1.lora_A.weight", "other half"),
         ("lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", "other half"),
-        ("unet.attic.alpha", "no part of a LoRA"),
+        ("unet.attic.alpha", "do not go together"),
         ("unet.conv_out.lora_A.weight", "other half"),
         ("lora_unet_conv_out.lora_up.weight", "other half"),
         ("bundle_emb.style", "no part of a LoRA"),

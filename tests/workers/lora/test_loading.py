@@ -14,7 +14,8 @@ from shared.errors import InvalidLora, LoraGone, LoraUnavailable
 from shared.metrics import LORA_LOOKUPS
 from tests.workers.lora.buckets import MemoryBucket, counted, ref_to
 from workers.lora.cache import LoraCache
-from workers.lora.changes import Change, LowRank
+from workers.lora.changes import Change
+from workers.lora.deltas import LowRank
 from workers.lora.files import LoraWeights
 from workers.lora.loading import LoraLoad
 from workers.lora.memory import LoraMemory

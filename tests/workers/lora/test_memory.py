@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from shared.errors import InvalidLora
 from shared.metrics import LORA_EVICTIONS
 from tests.workers.lora.buckets import counted
-from workers.lora.changes import Change, LowRank
+from workers.lora.changes import Change
+from workers.lora.deltas import LowRank
 from workers.lora.files import LoraWeights
 from workers.lora.memory import LoraMemory
 

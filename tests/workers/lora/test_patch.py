@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.workers.lora.conftest import Fused, parts, weights_of
-from workers.lora.changes import Change, LowRank
+from workers.lora.changes import Change
+from workers.lora.deltas import LowRank
 from workers.lora.files import LoraWeights, read_lora
 from workers.lora.patch import Patcher
 
