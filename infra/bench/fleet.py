@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import boto3
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -77,6 +78,22 @@ class Fleet:
         if job["status"] != "succeeded":
             raise CheckFailed(f"job {job['id']} is {job['status']} after {took_s:.0f} s: {job['error']}")
         return took_s, job
+
+    def workers(self) -> list[str]:
+        """Names of the live workers."""
+        return [str(worker["name"]) for worker in json.loads(self.ask("GET", "/v1/fleet"))["workers"]]
+
+    def put_lora(self, name: str, data: bytes) -> None:
+        """Put a LoRA into the bucket, with S3's own client."""
+        env = self.stack.env
+        s3 = boto3.client(
+            "s3",
+            endpoint_url=env["SWIFT_S3_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        )
+        s3.put_object(Bucket=env["SWIFT_LORA_BUCKET"], Key=f"{name}.safetensors", Body=data)
 
     def pixels(self, job: Mapping[str, Any]) -> NDArray[np.uint8]:
         """The first picture of a job, ``(h, w, 3)``."""

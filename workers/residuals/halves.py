@@ -6,7 +6,6 @@ small (64 kB at SD 1.5's 512²), so this is plain redis-py.
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
 from torch import Tensor
 
 from shared.contract import Message
@@ -35,7 +34,6 @@ class HalfAnswer(Message):
     worker: str
     start_s: float = 0.0
     end_s: float = 0.0
-    net_batches: dict[int, int] = Field({})  # by a net's position: the most jobs in one pass with this half
     missing: bool = False  # a LoRA of this step is not here yet
     leaving: bool = False  # the worker is wanted elsewhere, or failed: it answers no further step
 

@@ -116,8 +116,7 @@ class UncondHalf:
         x = x.to(unet.device, unet.dtype)
         with torch.inference_mode():
             prediction = self._rows.predict(x, step.step, step.total, torch.tensor(step.t, device=x.device))
-        told = {"end_s": time.time(), "net_batches": self._rows.net_batches}
-        return answer.model_copy(update=told), prediction
+        return answer.model_copy(update={"end_s": time.time()}), prediction
 
     def close(self) -> None:
         """No further step."""

@@ -37,7 +37,6 @@ class Assistant:
         self._line = line
         self._offer = offer
         self._timeline = timeline
-        self.net_batches: dict[int, int] = {}  # of the nets that served the other half, by position
         self._was_offered = False
         self._first_wait_s = FIRST_WAIT_S
         self._worker: str | None = None  # who assists
@@ -97,7 +96,6 @@ class Assistant:
             self._lose("it is wanted elsewhere")
         if prediction is None:
             return None
-        self.net_batches = head.net_batches
         self._timeline.add("half", head.start_s, head.end_s, head.worker)
         metrics.HALVES.labels("assisted").inc()
         return prediction.to(like.device, like.dtype)

@@ -37,12 +37,8 @@ class Halves:
 
     @property
     def net_batches(self) -> dict[int, int]:
-        """By the net's position in the job: the most jobs computed in one pass with rows of this job."""
-        batches: dict[int, int] = {}
-        for some in (*(rows.net_batches for rows in self._rows.values()), self._assistant.net_batches):
-            for position, batch in some.items():
-                batches[position] = max(batch, batches.get(position, 1))
-        return batches
+        """By the net's position in the job: the most jobs that were computed in one pass with its steps."""
+        return self._rows[WHOLE].net_batches
 
     def attach(self) -> None:
         """Have the nets' workers make ready, before anything else is done."""

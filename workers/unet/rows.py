@@ -96,7 +96,8 @@ class RowMaker:
             job_id=f"{self.job_id}.{name}" if name else self.job_id,
             attempt=self.attempt,
             ordinal=self.ordinal,
-            alone=self.spec.is_exact,
+            # Halves are never computed with others, not even with each other: a replay could not tell.
+            alone=self.spec.is_exact or name != WHOLE,
             local=self._local,
             steps=self.worker.steps,
             transport=self.worker.transport,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from shared.fleet import live
 from shared.queues import unet_queue
+from shared.seats import Seats
 from shared.specs import JobSpec
 from workers.unet.guidance import is_guided
 
@@ -37,8 +38,6 @@ def waiting_jobs(redis: "Redis", model: str) -> int:
 
 
 def idle_workers(redis: "Redis", model: str, name: str) -> int:
-    """UNet workers for ``model`` that did nothing at their last heartbeat, beside the one called ``name``."""
-    return sum(
-        beat.kind == "unet" and model in beat.serves and not beat.doing and beat.name != name
-        for beat in live(redis)
-    )
+    """UNet workers for ``model`` that wait for work right now, beside the one called ``name``."""
+    serving = {beat.name for beat in live(redis) if beat.kind == "unet" and model in beat.serves}
+    return len(serving & set(Seats(redis).free()) - {name})

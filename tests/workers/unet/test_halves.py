@@ -18,6 +18,7 @@ from shared.jobs import Job
 from shared.messages import Assist
 from shared.queues import unet_queue
 from shared.requests import LoraLoading
+from shared.seats import Seats
 from shared.specs import JobSpec
 from tests.tiny_models import EMOJI
 from tests.workers.unet.conftest import load
@@ -42,13 +43,16 @@ def second_models() -> Residents[BaseModel]:
 
 
 @pytest.fixture
-def other_is_live(control: Redis) -> Iterator[None]:
+def other_is_idle(control: Redis) -> Iterator[None]:
     heartbeat = Heartbeat(
         name="unet2@test", kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd"],
         loaded=[], doing=[], busy_share=0.0, started_at=0.0, version="0",
     )  # fmt: skip
     beat(control, heartbeat, 60)
+    seats = Seats(control)
+    seats.offer(heartbeat.name, heartbeat.serves, 60)
     yield
+    seats.take(heartbeat.name, heartbeat.serves, 60)
     leave(control, heartbeat.name)
 
 
@@ -83,7 +87,7 @@ class Pair:
 
 
 @pytest.fixture
-def pair(make_worker: MakeWorker, second_models: Residents[BaseModel], other_is_live: None) -> Pair:
+def pair(make_worker: MakeWorker, second_models: Residents[BaseModel], other_is_idle: None) -> Pair:
     return Pair(make_worker, second_models)
 
 
@@ -165,7 +169,7 @@ def test_an_assistant_leaves_when_a_job_waits(pair: Pair, control: Redis) -> Non
 
 @pytest.mark.parametrize("dies_after", [0, 3])
 def test_the_half_of_an_assistant_that_dies_is_computed_here(
-    make_worker: MakeWorker, other_is_live: None, dies_after: int
+    make_worker: MakeWorker, other_is_idle: None, dies_after: int
 ) -> None:
     served: list[int] = []
 

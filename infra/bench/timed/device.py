@@ -1,0 +1,88 @@
+"""Devices that sleep: this process's forwards take as long as SDXL's at 1024² on an H800.
+
+Everything else is real: processes, queues, S3, the residual transport. What is slept is the paper's serial
+diffusers (2.88 s a picture of 50 steps, 1.38 s more with a ControlNet, medians of its artifact's logs)
+divided among the parts as they were measured on a CPU; tensors are tiny, so the transport carries
+kilobytes where SDXL has 107 MB.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from diffusers.models.autoencoders.vae import Decoder
+from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
+from diffusers.models.unets.unet_2d_blocks import (
+    CrossAttnDownBlock2D,
+    CrossAttnUpBlock2D,
+    UNetMidBlock2DCrossAttn,
+)
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from workers.lora.patch import Patcher
+
+#: One step of the UNet and of a net, both halves of guidance in one batch, in seconds.
+UNET_S, NET_S = 0.0535, 0.0276
+#: The encoder with the mid block takes this share of the UNet, the mid block this of a net.
+ENCODER_SHARE, MID_SHARE = 0.42, 0.25
+#: Latent parallelism is 1.36 times as fast on an H800: one half takes this share of both.
+HALF_SHARE = 1 / 1.36
+#: The rest of a picture; a LoRA of 341 MiB on its way into memory (hidden) and into the weights (not).
+TEXT_S, VAE_S, EMBED_S, LORA_LOAD_S, LORA_PATCH_S = 0.02, 0.165, 0.0007, 1.0, 0.09
+
+
+def be_unet_device() -> None:
+    """From now on this process's UNet, VAE, text encoder and LoRA patches take their time."""
+    mid_s = MID_SHARE * ENCODER_SHARE * UNET_S
+    _slow(CrossAttnDownBlock2D, ENCODER_SHARE * UNET_S - mid_s)
+    _slow(UNetMidBlock2DCrossAttn, mid_s)
+    _slow(CrossAttnUpBlock2D, UNET_S - ENCODER_SHARE * UNET_S)
+    _slow(Decoder, VAE_S, is_batched=False)
+    _slow(CLIPTextModel, TEXT_S, is_batched=False)
+    _slow_patches()
+
+
+def be_net_device() -> None:
+    """From now on this process's nets take their time."""
+    _slow(CrossAttnDownBlock2D, NET_S - MID_SHARE * NET_S)
+    _slow(UNetMidBlock2DCrossAttn, MID_SHARE * NET_S)
+    _slow(ControlNetConditioningEmbedding, EMBED_S)
+
+
+def step_s(seconds: float, rows: int) -> float:
+    """What ``rows`` of a batch take when two take ``seconds``: more of them fill the device as two do."""
+    return seconds * (HALF_SHARE if rows == 1 else rows / 2)
+
+
+def _slow(kind: Any, seconds: float, *, is_batched: bool = True) -> None:
+    kind.forward = _until(kind.forward, lambda rows: step_s(seconds, rows) if is_batched else seconds)
+
+
+def _until(forward: Callable[..., Any], seconds: Callable[[int], float]) -> Callable[..., Any]:
+    @functools.wraps(forward)
+    def sleeping(self: Any, *args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        answer = forward(self, *args, **kwargs)
+        rows = next(len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        time.sleep(max(0.0, began + seconds(rows) - time.perf_counter()))
+        return answer
+
+    return sleeping
+
+
+def _slow_patches() -> None:
+    apply, keep = Patcher.apply, Patcher.keep
+
+    def apply_slowly(self: Patcher, loras: Any) -> bool:
+        is_changed = apply(self, loras)
+        if is_changed and loras:
+            time.sleep(LORA_PATCH_S)
+        return is_changed
+
+    def keep_slowly(self: Patcher, lora: Any) -> None:
+        keep(self, lora)  # the last thing a load does in the background
+        time.sleep(LORA_LOAD_S)
+
+    Patcher.apply, Patcher.keep = apply_slowly, keep_slowly  # type: ignore[method-assign]

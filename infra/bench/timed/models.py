@@ -1,0 +1,99 @@
+"""The model of the timed workload: as small as its architecture allows, for devices that sleep."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from safetensors.torch import save
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from infra.local.demo import EMOJI
+
+NAME, NETS = "timed", ("timed-net1", "timed-net2", "timed-net3")
+SIDE_PX, WIDTH, TOKENS = 64, 8, 77
+_CATALOGUE = """default_model = "{name}"
+
+[models.{name}]
+source = "{name}"
+
+[models.emoji-sd]
+source = "{emoji}/emoji-sd"
+
+[controlnets.edge]
+source = "{emoji}/controlnet-edge"
+model = "emoji-sd"
+"""
+
+
+def make_timed(folder: Path) -> Path:
+    """Write the model, its nets and a catalogue that also names the embedded model; returns the catalogue."""
+    pipe = _make_pipeline()
+    pipe.save_pretrained(folder / NAME)
+    text = _CATALOGUE.format(name=NAME, emoji=EMOJI.resolve())
+    for net in NETS:
+        model = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(WIDTH, WIDTH))
+        model.save_pretrained(folder / net)
+        text += f'\n[controlnets.{net}]\nsource = "{net}"\nmodel = "{NAME}"\n'
+    catalogue = folder / "catalogue.toml"
+    catalogue.write_text(text)
+    return catalogue
+
+
+def make_lora(seed: int) -> bytes:
+    """A LoRA for it, as a safetensors file."""
+    generator = torch.Generator().manual_seed(seed)
+    place = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    return save(
+        {
+            f"{place}.lora_A.weight": torch.randn(1, WIDTH, generator=generator),
+            f"{place}.lora_B.weight": torch.randn(WIDTH, 1, generator=generator),
+        }
+    )
+
+
+def _make_pipeline() -> Any:
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=SIDE_PX // 2,
+        block_out_channels=(WIDTH,),
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        layers_per_block=1,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=WIDTH,
+        norm_num_groups=WIDTH // 2,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(WIDTH, WIDTH),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=WIDTH // 2,
+        sample_size=SIDE_PX,
+    )
+    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "emoji-sd" / "tokenizer", model_max_length=TOKENS)
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        projection_dim=WIDTH,
+        intermediate_size=WIDTH,
+        num_attention_heads=1,
+        num_hidden_layers=1,
+        max_position_embeddings=TOKENS,
+    )
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=DDIMScheduler(clip_sample=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
