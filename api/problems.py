@@ -1,6 +1,7 @@
 """Every error as an RFC 9457 problem document: what went wrong, in which field, and whether to try again."""
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -77,12 +78,17 @@ def refusals(*statuses: int) -> dict[int | str, Any]:
 def explain_validation(error: ValidationError) -> Response:
     """pydantic's errors, each with its field; what was sent is not repeated."""
     errors = [
-        FieldError(field=".".join(map(str, one["loc"])), detail=_sentence(one["type"], one["msg"]))
+        FieldError(field=field_of(one["loc"]), detail=_sentence(one["type"], one["msg"]))
         for one in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     first = errors[0]
     detail = f"{first.field}: {first.detail}" if first.field else first.detail
     return problem(422, InvalidRequest.code, detail, field=first.field, errors=errors)
+
+
+def field_of(steps: Sequence[int | str]) -> str:
+    """The field at the end of pydantic's ``steps``, without tags in angle brackets that tell values apart."""
+    return ".".join(str(step) for step in steps if not str(step).startswith("<"))
 
 
 def register(app: Flask) -> None:

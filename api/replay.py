@@ -5,6 +5,7 @@ from typing import Any, Self
 from pydantic import RootModel, ValidationError
 
 from api.control_images import STORED
+from api.problems import field_of
 from api.services import Services
 from api.submit import resolve
 from shared.contract import Message
@@ -65,7 +66,7 @@ def replay(receipt: Receipt, services: Services) -> JobSpec:
         spec = resolve(JobRequest.model_validate(_asked_for(receipt)), services)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InvalidRequest(first["msg"], field=".".join(map(str, ("receipt", *first["loc"])))) from None
+        raise InvalidRequest(first["msg"], field=field_of(("receipt", *first["loc"]))) from None
     except InvalidRequest as error:
         error.field = f"receipt.{error.field}"
         raise

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from shared.contract import Message
 from shared.options import Options
 from shared.requests import LatentParallelism, LoraLoading
+from shared.scales import Scale
 from shared.specs import ControlSpec
 
 #: Goes up when an older fleet would draw something else from a receipt than it says.
@@ -28,7 +29,7 @@ class LoraReceipt(Message):
     name: str
     etag: str
     sha256: str
-    scale: float
+    scale: Scale
     step: int
 
 

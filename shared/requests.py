@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from shared.contract import MAX_SEED, Finite, Message
 from shared.options import Options
+from shared.scales import Scale
 
 #: Whether the halves of classifier-free guidance may run on two workers.
 LatentParallelism = Literal["auto", "off", "on"]
@@ -59,7 +60,11 @@ class LoraRequest(Message):
     """One LoRA of a job: a name in the bucket, and its strength."""
 
     name: str
-    scale: Finite = Field(1.0, ge=-10, le=10)
+    scale: Scale = Field(
+        1.0,
+        description="a number, or scales of the model's parts and the UNet's blocks, as in diffusers'"
+        ' set_adapters: `{"unet": {"mid": 0.5, "up": {"block_1": [0.2, 0.4, 0.6]}}, "text_encoder": 0.5}`',
+    )
 
 
 class JobRequest(Options):

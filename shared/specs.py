@@ -7,6 +7,7 @@ from pydantic import Field
 from shared.contract import Message
 from shared.options import Options
 from shared.requests import LatentParallelism, LoraLoading
+from shared.scales import Scale
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
@@ -29,7 +30,7 @@ class LoraRef(Message):
     name: str
     etag: str
     size_bytes: int
-    scale: float
+    scale: Scale
     max_async_steps: int | None = None  # the file's own bound, from its object's metadata
 
 

@@ -11,6 +11,7 @@ from shared.catalogue import Catalogue, ModelEntry, NetEntry
 from shared.contract import MAX_SEED
 from shared.errors import InvalidRequest
 from shared.requests import JobRequest
+from shared.specs import LoraRef
 from tests.api.material import edge, lora, safetensors
 
 
@@ -164,6 +165,27 @@ def test_a_lora_is_resolved_to_the_version_that_is_there_now(services: Services)
     request = JobRequest.model_validate({"prompt": "a cat", "loras": [{"name": "anime", "scale": 0.5}]})
     (ref,) = resolve(request, services).loras
     assert (ref.name, ref.etag, ref.size_bytes, ref.scale) == ("anime", etag, len(lora()), 0.5)
+
+
+def test_scales_of_parts_and_blocks_reach_the_job_as_they_were_asked(services: Services) -> None:
+    services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
+    scale = {"unet": {"up": {"block_1": [0.2, 0.4]}}, "text_encoder": 0.5}
+    request = JobRequest.model_validate({"prompt": "a cat", "loras": [{"name": "anime", "scale": scale}]})
+    (ref,) = resolve(request, services).loras
+    assert ref.model_dump(mode="json", exclude_defaults=True)["scale"] == scale
+    assert LoraRef.model_validate_json(ref.model_dump_json()) == ref
+
+
+@pytest.mark.parametrize(
+    ("scale", "field"),
+    [
+        (11, "scale"),
+        ({"vae": 1.0}, "scale.vae"),
+        ({"unet": {"up": {"block_1": [0.2, 99]}}}, "scale.unet.up.block_1.1"),
+    ],
+)
+def test_a_scale_that_is_none_is_refused_at_its_field(client: FlaskClient, scale: object, field: str) -> None:
+    assert refusal(client, loras=[{"name": "anime", "scale": scale}])["field"] == f"loras.0.{field}"
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from shared.scales import Scale
 from workers.lora.changes import Change, write
 from workers.lora.deltas import Scratch
 from workers.lora.files import LoraWeights
+from workers.lora.scales import scale_at
 
 #: A part of the model and a parameter in it.
 Place = tuple[str, str]
@@ -27,6 +29,7 @@ class Patcher:
     """Owns the LoRA state of one model's parts: what they are patched with stays until it is replaced."""
 
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+        self._parts = parts
         self._parameters = {
             (part, name): parameter
             for part, model in parts.items()
@@ -37,14 +40,14 @@ class Patcher:
         self._copying = threading.Lock()
         self._exchanged: set[Place] = set()
         self._held: dict[Place, Held | None] = {}  # the others hold the base's; None: undefined
-        self._patched: Held = ()
+        self._patched: tuple[tuple[str, Scale], ...] | None = ()  # None: a patch was interrupted
         self._here: WeakKeyDictionary[LoraWeights, LoraWeights] = WeakKeyDictionary()
         self._scratch = Scratch()
 
     @property
-    def patched(self) -> Held:
+    def patched(self) -> tuple[tuple[str, Scale], ...]:
         """What the weights hold: sha256 and scale of each LoRA, in order."""
-        return self._patched
+        return self._patched or ()
 
     @property
     def pristine_bytes(self) -> int:
@@ -59,21 +62,24 @@ class Patcher:
         For the thread that parsed the file; the model may be drawing, or patched with other LoRAs.
         """
         with self._aside():
-            for place in _terms([(lora, 0.0)]):
+            for place in self._terms([(lora, 1.0)]):
                 self._kept(place)
             if self._device.type != "cpu":
                 self._here[lora] = lora.to(self._device)
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def apply(self, loras: Sequence[tuple[LoraWeights, float]]) -> bool:
+    def apply(self, loras: Sequence[tuple[LoraWeights, Scale]]) -> bool:
         """Make the weights the base's plus exactly these LoRAs, each with its scale.
 
         Returns whether any had to be written: what is as wanted already costs nothing. When it raises,
         the weight it was at is undefined until the next `apply` or `restore` has succeeded.
         """
-        self._patched, changed = (), False
-        terms = _terms([(self._here.get(lora) or lora.to(self._device), scale) for lora, scale in loras])
+        wanted = tuple((lora.sha256, scale) for lora, scale in loras)
+        if wanted == self._patched:
+            return False
+        self._patched, changed = None, False
+        terms = self._terms([(self._here.get(lora) or lora.to(self._device), scale) for lora, scale in loras])
         for place in self._held.keys() - terms.keys():
             self._held[place] = None
             self._parameters[place].copy_(self._pristine[place])
@@ -86,7 +92,7 @@ class Patcher:
                 write(self._parameters[place].detach(), pristine, changes, self._scratch)
                 self._held[place] = held
                 changed = True
-        self._patched = tuple((lora.sha256, scale) for lora, scale in loras)
+        self._patched = wanted
         return changed
 
     def restore(self) -> None:
@@ -113,6 +119,24 @@ class Patcher:
             self._exchanged.add(place)
         return self._pristine[place]
 
+    def _terms(
+        self, loras: Sequence[tuple[LoraWeights, Scale]]
+    ) -> dict[Place, tuple[Held, list[tuple[Change, float]]]]:
+        """For each touched place what it shall hold, and the changes with their scales that make it so."""
+        found: dict[Place, list[tuple[str, Change, float]]] = defaultdict(list)
+        for lora, scale in loras:
+            scale_of = scale_at(scale, self._parts)
+            for part, changes in lora.parts.items():
+                for name, change in changes.items():
+                    found[part, name].append((lora.sha256, change, scale_of(part, name)))
+        return {
+            place: (
+                tuple((sha256, scale) for sha256, _, scale in here),
+                [(change, scale) for _, change, scale in here],
+            )
+            for place, here in found.items()
+        }
+
     @contextmanager
     def _aside(self) -> Iterator[None]:
         """On a GPU: on a stream of its own, beside what the model computes; done when the block ends."""
@@ -123,21 +147,3 @@ class Patcher:
         with torch.cuda.stream(stream):
             yield
         stream.synchronize()
-
-
-def _terms(
-    loras: Sequence[tuple[LoraWeights, float]],
-) -> dict[Place, tuple[Held, list[tuple[Change, float]]]]:
-    """For each touched place what it shall hold, and the changes with their scales that make it so."""
-    terms: dict[Place, list[tuple[str, Change, float]]] = defaultdict(list)
-    for lora, scale in loras:
-        for part, changes in lora.parts.items():
-            for name, change in changes.items():
-                terms[part, name].append((lora.sha256, change, scale))
-    return {
-        place: (
-            tuple((sha256, scale) for sha256, _, scale in found),
-            [(change, scale) for _, change, scale in found],
-        )
-        for place, found in terms.items()
-    }

@@ -13,6 +13,7 @@ from workers.lora.cache import LoraCache
 from workers.lora.files import LoraWeights, read_lora
 from workers.lora.loading import LoraLoad
 from workers.lora.memory import LoraMemory
+from workers.lora.scales import scale_at
 from workers.lora.schedule import LoraSchedule
 from workers.resident import Residents
 from workers.unet.models import BaseModel
@@ -45,6 +46,8 @@ class Loras:
         def read(path: Path) -> LoraWeights:
             return read_lora(path, model.lora_parts)
 
+        for ref in spec.loras:
+            scale_at(ref.scale, model.lora_parts)  # one that does not fit fails the job before it is drawn
         self._refs = spec.loras
         self._schedule = LoraSchedule(spec.lora_loading, spec.loras, total_steps)
         self._loads = {
