@@ -74,7 +74,7 @@ class Folder:
             if os.fstat(fd).st_size == size_bytes:
                 return []
             os.ftruncate(fd, 0)
-            removed = self._make_room(self.used_bytes() + size_bytes - self.capacity_bytes)
+            removed = self._make_room(self._used_bytes() + size_bytes - self.capacity_bytes)
             while removed is not None and not _is_allocated(fd, size_bytes):
                 more = self._make_room(1)
                 if not more:
@@ -112,8 +112,10 @@ class Folder:
         return fd is None and path.exists()
 
     def used_bytes(self) -> int:
-        """Bytes of all files, finished or not."""
-        return sum(entry.size_bytes for entry in self.entries())
+        """Bytes of all files, finished or not; exact while others come and go."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with locks.holding(self._guard):
+            return self._used_bytes()
 
     def entries(self, prefix: str = "") -> list[Entry]:
         """Every file that counts, finished or not, whose name begins so."""
@@ -145,6 +147,9 @@ class Folder:
 
     def _part(self, stem: str) -> Path:
         return self.root / (stem + PART)
+
+    def _used_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self.entries())
 
     def _make_room(self, surplus_bytes: int) -> list[Path] | None:
         """Remove the least recently used idle files, that many bytes of them; none if they are too few."""
