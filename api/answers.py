@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from shared.blobs import Blob
 from shared.jobs import Job
 from shared.lora_inspection import Family, LoraInfo
+from shared.preprocessors import NONE
 from shared.receipts import Receipt
 from shared.specs import Failure, JobSpec, Span, Status
 
@@ -64,6 +65,15 @@ class ImageAnswer(BaseModel):
     sha256: str
 
 
+class ControlAnswer(BaseModel):
+    """A net of the job: the image that came with it, and the map that it was shown."""
+
+    name: str
+    preprocessor: str
+    image_url: str
+    map_url: str | None = Field(description="null until a preprocessor has made it")
+
+
 class ImageList(BaseModel):
     """The pictures of a job; none until it has succeeded."""
 
@@ -92,6 +102,7 @@ class JobAnswer(BaseModel):
     )
     progress: Progress
     images: list[ImageAnswer]
+    controlnets: list[ControlAnswer]
     receipt: Receipt | None
     timeline: list[SpanAnswer]
     error: Failure | None
@@ -110,6 +121,7 @@ class JobAnswer(BaseModel):
             queue_position=queue_position,
             progress=Progress(step=job.step, total=job.total),
             images=images_of(job),
+            controlnets=_controls_of(job),
             receipt=job.receipt,
             timeline=[_since(job.created_at, span) for span in job.timeline],
             error=job.error,
@@ -137,6 +149,27 @@ def images_of(job: Job) -> list[ImageAnswer]:
         )
         for n, picture in enumerate(job.images)
     ]
+
+
+def _controls_of(job: Job) -> list[ControlAnswer]:
+    home = f"/v1/jobs/{job.id}/controlnets"
+    return [
+        ControlAnswer(
+            name=net.name,
+            preprocessor=net.preprocessor,
+            image_url=f"{home}/{n}/image",
+            map_url=f"{home}/{n}/map" if map_of(job, n) else None,
+        )
+        for n, net in enumerate(job.spec.controlnets)
+    ]
+
+
+def map_of(job: Job, n: int) -> str | None:
+    """sha256 of what net ``n`` of the job was shown, once that is known."""
+    if job.receipt is not None:
+        return job.receipt.controlnets[n].map
+    net = job.spec.controlnets[n]
+    return net.map or (net.image if net.preprocessor == NONE else None)
 
 
 def _time(seconds: float) -> datetime:

@@ -40,7 +40,7 @@ _BROKEN = (
 def take_control_image(images: Bucket, text: str, *, max_px: int, field: str) -> bytes:
     """The picture that ``text`` holds, or that it names in the bucket, as PNG; see `read_control_image`."""
     if text.startswith(STORED):
-        return _read_stored(images, text.removeprefix(STORED), field)
+        return read_stored_image(images, text.removeprefix(STORED), field=field)
     return read_control_image(text, max_px=max_px, field=field)
 
 
@@ -67,16 +67,8 @@ def read_control_image(text: str, *, max_px: int, field: str) -> bytes:
         raise InvalidImage(f"the image is broken or truncated: {error}", field=field) from None
 
 
-def store_control_image(images: Bucket, png: bytes) -> str:
-    """Put a control image into the bucket unless it is there; returns its sha256."""
-    sha256 = hashlib.sha256(png).hexdigest()
-    key = control_key(sha256)
-    if not images.exists(key):
-        images.put(key, png, content_type="image/png")
-    return sha256
-
-
-def _read_stored(images: Bucket, sha256: str, field: str) -> bytes:
+def read_stored_image(images: Bucket, sha256: str, *, field: str) -> bytes:
+    """A picture of the bucket as PNG; raises `InvalidImage` for ``field`` if it is not what it was."""
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise InvalidImage(f"{sha256!r} is no sha256: 64 hexadecimal digits", field=field)
     try:
@@ -86,6 +78,15 @@ def _read_stored(images: Bucket, sha256: str, field: str) -> bytes:
     if hashlib.sha256(png).hexdigest() != sha256:
         raise InvalidImage(f"the stored image {STORED}{sha256} is damaged", field=field)
     return png
+
+
+def store_control_image(images: Bucket, png: bytes) -> str:
+    """Put a control image into the bucket unless it is there; returns its sha256."""
+    sha256 = hashlib.sha256(png).hexdigest()
+    key = control_key(sha256)
+    if not images.exists(key):
+        images.put(key, png, content_type="image/png")
+    return sha256
 
 
 def _decode_base64(text: str, field: str) -> bytes:

@@ -16,6 +16,7 @@ from shared import keys
 from shared.connections import impatient
 from shared.fleet import Heartbeat, live
 from shared.holdings import Holdings, list_disks, read_holdings
+from shared.preprocessors import PREPROCESSORS
 from shared.queues import net_queue, unet_queue
 from shared.schedulers import SCHEDULERS
 from shared.specs import Status
@@ -78,10 +79,19 @@ class NetAnswer(BaseModel):
     loaded: list[str] = Field(description="those of them that hold its weights")
 
 
+class PreprocessorAnswer(BaseModel):
+    """What makes a map of a control image."""
+
+    name: str
+    description: str
+    options: dict[str, Any] = Field(description="the JSON schema of each option, by its name")
+
+
 class NetList(BaseModel):
-    """The nets of the catalogue."""
+    """The nets of the catalogue, and the preprocessors that any of them may be given."""
 
     controlnets: list[NetAnswer]
+    preprocessors: list[PreprocessorAnswer]
 
 
 class FleetAnswer(BaseModel):
@@ -132,7 +142,7 @@ def fleet_api(services: Services) -> APIBlueprint:
             )
             for name, entry in catalogue.controlnets.items()
         ]
-        return answer(NetList(controlnets=nets))
+        return answer(NetList(controlnets=nets, preprocessors=_preprocessors()))
 
     @api.get("/v1/fleet", summary="Look at the fleet", responses={200: FleetAnswer, **refusals(503)})
     def read_fleet() -> Response:
@@ -170,6 +180,17 @@ def _waiting_steps(services: Services) -> dict[str, int] | None:
         return dict(zip(nets, pipe.execute(), strict=True))
     except RedisError:
         return None
+
+
+def _preprocessors() -> list[PreprocessorAnswer]:
+    return [
+        PreprocessorAnswer(
+            name=name,
+            description=kind.__doc__ or "",
+            options=kind.model_json_schema().get("properties", {}),
+        )
+        for name, kind in PREPROCESSORS.items()
+    ]
 
 
 def _serving(workers: list[Heartbeat], name: str) -> list[str]:

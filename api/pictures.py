@@ -1,18 +1,19 @@
-"""Finished pictures over REST, straight from the image bucket."""
+"""Pictures over REST, straight from the image bucket: finished ones, control images and their maps."""
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, Field
 
-from api.answers import ImageList, answer, images_of
+from api.answers import ImageList, answer, images_of, map_of
 from api.jobs import JobPath
 from api.openapi import operation_id
 from api.problems import refusals
 from api.services import Services
 from shared.errors import Conflict, NotFound
 from shared.jobs import Job
-from shared.specs import ENDED, Picture
+from shared.keys import control_key
+from shared.specs import ENDED, ControlSpec, Picture
 
 CHUNK_BYTES = 256 << 10
 PNG = {
@@ -50,21 +51,49 @@ def pictures_api(services: Services) -> APIBlueprint:
     def read_image(path: ImagePath) -> Response:
         """The PNG; the request and the receipt are in its text chunks."""
         picture = _picture(services.jobs.get(path.id), path.n)
-        if request.if_none_match.contains(picture.sha256):
-            response = Response(status=304)
-        else:
-            size, body = services.images.open(picture.key)
-            response = Response(body.iter_chunks(CHUNK_BYTES), mimetype="image/png")
-            response.call_on_close(body.close)
-            response.content_length = size
-            response.headers["Content-Disposition"] = f'inline; filename="{path.id}-{path.n}.png"'
-        response.set_etag(picture.sha256)
-        response.cache_control.public = True
-        response.cache_control.max_age = services.settings.job_ttl_s
-        response.cache_control.immutable = True
-        return response
+        return _send(services, picture.key, picture.sha256, f"{path.id}-{path.n}.png")
+
+    @api.get(
+        "/v1/jobs/<id>/controlnets/<int:n>/image",
+        summary="Fetch a control image",
+        responses={200: PNG, 304: None, **refusals(404, 503)},
+    )
+    def read_control_image(path: ImagePath) -> Response:
+        """As it came with net `n` of the job."""
+        net = _net(services.jobs.get(path.id), path.n)
+        return _send(services, control_key(net.image), net.image, f"{path.id}-control-{path.n}.png")
+
+    @api.get(
+        "/v1/jobs/<id>/controlnets/<int:n>/map",
+        summary="Fetch the map of a control image",
+        responses={200: PNG, 304: None, **refusals(404, 409, 503)},
+    )
+    def read_map(path: ImagePath) -> Response:
+        """What net `n` of the job was shown: without a preprocessor, the control image itself."""
+        job = services.jobs.get(path.id)
+        net, sha256 = _net(job, path.n), map_of(job, path.n)
+        if sha256 is None:
+            raise Conflict(f"job {job.id} is {job.status}: {net.preprocessor} has not made the map")
+        return _send(services, control_key(sha256), sha256, f"{path.id}-map-{path.n}.png")
 
     return api
+
+
+def _send(services: Services, key: str, sha256: str, name: str) -> Response:
+    """A PNG of the image bucket, which never changes."""
+    if request.if_none_match.contains(sha256):
+        response = Response(status=304)
+    else:
+        size, body = services.images.open(key)
+        response = Response(body.iter_chunks(CHUNK_BYTES), mimetype="image/png")
+        response.call_on_close(body.close)
+        response.content_length = size
+        response.headers["Content-Disposition"] = f'inline; filename="{name}"'
+    response.set_etag(sha256)
+    response.cache_control.public = True
+    response.cache_control.max_age = services.settings.job_ttl_s
+    response.cache_control.immutable = True
+    return response
 
 
 def _picture(job: Job, n: int) -> Picture:
@@ -73,3 +102,10 @@ def _picture(job: Job, n: int) -> Picture:
     if n >= len(job.images):
         raise NotFound(f"job {job.id} is {job.status} and has {len(job.images)} pictures, counted from 0")
     return job.images[n]
+
+
+def _net(job: Job, n: int) -> ControlSpec:
+    nets = job.spec.controlnets
+    if n >= len(nets):
+        raise NotFound(f"job {job.id} has {len(nets)} ControlNets, counted from 0")
+    return nets[n]

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import RootModel, ValidationError
 
-from api.control_images import STORED
+from api.control_images import STORED, read_stored_image
 from api.problems import field_of
 from api.services import Services
 from api.submit import resolve
@@ -71,8 +71,13 @@ def replay(receipt: Receipt, services: Services) -> JobSpec:
         error.field = f"receipt.{error.field}"
         raise
     _check_loras(receipt, services)
+    _check_maps(receipt, services)
+    nets = [
+        net.model_copy(update={"map": used.map})
+        for net, used in zip(spec.controlnets, receipt.controlnets, strict=True)
+    ]
     told = {name: value for name, value in receipt if name in JobSpec.model_fields.keys() - _RESOLVED}
-    return spec.model_copy(update=told)
+    return spec.model_copy(update={**told, "controlnets": nets})
 
 
 def _asked_for(receipt: Receipt) -> dict[str, Any]:
@@ -93,3 +98,10 @@ def _check_loras(receipt: Receipt, services: Services) -> None:
         noted = services.inspections.find(lora.name)[0].metadata.get("sha256", lora.sha256)
         if noted != lora.sha256:
             raise ReceiptMismatch(f"the bytes of LoRA {lora.name!r}", was=lora.sha256, now=noted)
+
+
+def _check_maps(receipt: Receipt, services: Services) -> None:
+    """What a preprocessor made is not made again: another version of it could see other edges."""
+    for i, net in enumerate(receipt.controlnets):
+        if net.map not in (None, net.image):
+            read_stored_image(services.images, net.map, field=f"receipt.controlnets.{i}.map")

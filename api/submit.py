@@ -110,6 +110,7 @@ def _store_controls(nets: Sequence[ControlRequest], services: Services) -> list[
             guidance_start=net.guidance_start,
             guidance_end=net.guidance_end,
             preprocessor=net.preprocessor,
+            preprocessor_options=net.preprocessor_options,
         )
         for net, png in zip(nets, pngs, strict=True)
     ]

@@ -1,11 +1,12 @@
 """What REST takes: the body of a submission, field by field."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from shared.contract import MAX_SEED, Finite, Message
 from shared.options import Options
+from shared.preprocessors import NONE, check_name, fill_in
 from shared.scales import Scale
 
 #: Whether the halves of classifier-free guidance may run on two workers.
@@ -47,7 +48,18 @@ class ControlRequest(Message):
     conditioning_scale: Finite = Field(1.0, ge=-10, le=10)
     guidance_start: Finite = Field(0.0, ge=0, le=1)
     guidance_end: Finite = Field(1.0, ge=0, le=1)
-    preprocessor: Literal["none"] = "none"
+    preprocessor: str = Field(NONE, description="what makes the net's map of the image; see /v1/controlnets")
+    preprocessor_options: dict[str, Any] = Field({}, validate_default=True)
+
+    @field_validator("preprocessor")
+    @classmethod
+    def _is_available(cls, name: str) -> str:
+        return check_name(name)
+
+    @field_validator("preprocessor_options")
+    @classmethod
+    def _fit_the_preprocessor(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return fill_in(info.data["preprocessor"], options) if "preprocessor" in info.data else options
 
     @model_validator(mode="after")
     def _starts_before_it_ends(self) -> "ControlRequest":

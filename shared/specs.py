@@ -14,7 +14,7 @@ ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class ControlSpec(Message):
-    """A ControlNet of an accepted job; the image is in the image bucket, named by its sha256."""
+    """A ControlNet of an accepted job; image and map are in the image bucket, named by their sha256."""
 
     name: str
     image: str
@@ -22,6 +22,8 @@ class ControlSpec(Message):
     guidance_start: float
     guidance_end: float
     preprocessor: str = "none"
+    preprocessor_options: dict[str, int | float] = Field({})
+    map: str | None = None  # what the net is shown; None: what the preprocessor makes of the image
 
 
 class LoraRef(Message):

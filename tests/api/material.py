@@ -10,7 +10,8 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from shared.attempts import Attempt
-from shared.receipts import Receipt
+from shared.preprocessors import NONE
+from shared.receipts import NetReceipt, Receipt
 from shared.requests import LoraLoading
 from shared.specs import JobSpec, Picture, Span
 
@@ -58,6 +59,10 @@ def upload(client: FlaskClient, name: str, data: bytes, content_type: str | None
     return client.put(f"/v1/loras/{name}", data=data, content_type=content_type)
 
 
+#: Stands for what a preprocessor made.
+MAP = "2" * 64
+
+
 def receipt_of(spec: JobSpec) -> Receipt:
     return Receipt(
         model=spec.model,
@@ -72,7 +77,13 @@ def receipt_of(spec: JobSpec) -> Receipt:
         scheduler_config={},
         seed=spec.seed,
         num_images=spec.num_images,
-        controlnets=[],
+        controlnets=[
+            NetReceipt(
+                **dict(net) | {"map": net.map or MAP if net.preprocessor != NONE else net.image},
+                sha256="1" * 64,
+            )
+            for net in spec.controlnets
+        ],
         loras=[],
         lora_loading=LoraLoading(),
         device="cpu",

@@ -38,6 +38,8 @@ def test_the_document_names_the_whole_contract(document: dict[str, Any]) -> None
         "DELETE /v1/jobs/{id}",
         "GET /v1/jobs/{id}/images",
         "GET /v1/jobs/{id}/images/{n}",
+        "GET /v1/jobs/{id}/controlnets/{n}/image",
+        "GET /v1/jobs/{id}/controlnets/{n}/map",
         "GET /v1/jobs/{id}/events",
         "GET /v1/models",
         "GET /v1/controlnets",

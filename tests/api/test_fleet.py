@@ -112,3 +112,11 @@ def test_the_fleet_is_shown_without_its_residual_redis(services: Services) -> No
     away = type(services.control).from_url("redis://127.0.0.1:1/0")
     client = create_app(replace(services, residuals=[away])).test_client()
     assert client.get("/v1/fleet").json["steps"] is None
+
+
+def test_preprocessors_are_listed_with_their_options(client: FlaskClient) -> None:
+    listed = {told["name"]: told["options"] for told in client.get("/v1/controlnets").json["preprocessors"]}
+    assert list(listed)[:2] == ["none", "canny"]
+    assert listed["none"] == {}
+    assert listed["canny"]["low_threshold"]["default"] == 100
+    assert listed["blur_gaussian"]["sigma"]["maximum"] == 64

@@ -5,8 +5,9 @@ from flask.testing import FlaskClient
 
 from api.services import Services
 from shared.attempts import Attempt
+from shared.keys import control_key
 from shared.specs import Picture
-from tests.api.material import picture, succeed
+from tests.api.material import MAP, edge, picture, succeed
 
 
 @pytest.fixture
@@ -74,3 +75,29 @@ def test_a_picture_out_of_range_is_not_found(
 def test_a_failed_job_has_no_pictures(client: FlaskClient, attempt: Attempt) -> None:
     attempt.end("failed", None, [])
     assert client.get(f"/v1/jobs/{attempt.job.id}/images/0").status_code == 404
+
+
+def test_a_net_tells_its_image_and_the_map_it_was_shown(client: FlaskClient, services: Services) -> None:
+    nets = [edge(), edge(preprocessor="canny")]
+    url = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": nets}).headers["Location"]
+    plain, canny = client.get(url).json["controlnets"]
+    # A net without a preprocessor is shown its image, which is known from the start
+    image = client.get(plain["image_url"])
+    assert (image.status_code, image.content_type) == (200, "image/png")
+    assert client.get(plain["map_url"]).data == image.data == client.get(canny["image_url"]).data
+    # The other's map is made by a worker
+    assert canny["map_url"] is None
+    early = client.get(f"{url}/controlnets/1/map")
+    assert (early.status_code, early.json["code"]) == (409, "conflict")
+    assert "canny" in early.json["detail"]
+    attempt = services.jobs.claim(url.split("/")[-1], "unet-1")
+    assert attempt is not None
+    services.images.put(control_key(MAP), b"edges", content_type="image/png")
+    finish(services, attempt, picture())
+    assert client.get(client.get(url).json["controlnets"][1]["map_url"]).data == b"edges"
+
+
+@pytest.mark.parametrize("what", ["image", "map"])
+def test_a_net_out_of_range_is_not_found(what: str, client: FlaskClient) -> None:
+    url = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge()]}).headers["Location"]
+    assert client.get(f"{url}/controlnets/1/{what}").status_code == 404

@@ -10,6 +10,7 @@ from api.services import Services
 from api.submit import resolve
 from shared.keys import control_key
 from shared.loras import lora_key
+from shared.preprocessors import fill_in
 from shared.receipts import FORMAT, LoraReceipt, NetReceipt, Receipt
 from shared.requests import JobRequest
 from shared.specs import JobSpec
@@ -140,6 +141,20 @@ def test_a_net_that_is_gone_is_named(client: FlaskClient, services: Services) ->
     answer = post(client, receipt.model_copy(update={"controlnets": [other]}).sealed())
     assert (answer.status_code, answer.json["field"]) == (422, "receipt.controlnets.0.name")
     assert "depth" in answer.json["detail"]
+
+
+def test_a_map_is_replayed_as_it_was_made(client: FlaskClient, services: Services) -> None:
+    receipt = drawn(services)
+    sha256 = hashlib.sha256(b"edges").hexdigest()
+    [net] = receipt.controlnets
+    canny = {"preprocessor": "canny", "preprocessor_options": fill_in("canny", {}), "map": sha256}
+    receipt = receipt.model_copy(update={"controlnets": [net.model_copy(update=canny)]}).sealed()
+    gone = post(client, receipt)
+    assert (gone.status_code, gone.json["field"]) == (422, "receipt.controlnets.0.map")
+    services.images.put(control_key(sha256), b"edges", content_type="image/png")
+    answer = post(client, receipt)
+    assert answer.status_code == 202, answer.text
+    assert services.jobs.get(answer.json["id"]).spec.controlnets[0].map == sha256
 
 
 def test_a_control_image_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:

@@ -258,3 +258,17 @@ def test_steps_that_a_scheduler_cannot_make_are_refused(
     problem = refusal(client, scheduler=scheduler, num_inference_steps=steps)
     assert problem["field"] == "num_inference_steps"
     assert scheduler in problem["detail"]
+
+
+def test_a_preprocessor_that_needs_a_model_is_refused_with_the_available_ones(client: FlaskClient) -> None:
+    problem = refusal(client, controlnets=[edge(preprocessor="openpose")])
+    assert problem["field"] == "controlnets.0.preprocessor"
+    assert "openpose" in problem["detail"]
+    assert "canny" in problem["detail"]
+
+
+def test_a_wrong_option_of_a_preprocessor_is_named(client: FlaskClient) -> None:
+    net = edge(preprocessor="canny", preprocessor_options={"low": 1})
+    problem = refusal(client, controlnets=[net])
+    assert problem["field"] == "controlnets.0.preprocessor_options"
+    assert "'low'" in problem["detail"]

@@ -101,6 +101,7 @@ class Painter:
             size=self._size,
             net_hashes=halves.net_hashes,
             net_batches=halves.net_batches,
+            maps=self._maker.maps,
             split_steps=halves.split,
             loras=self._loras.receipts(),
             lora_loading=self._replay.lora_loading(self._spec),

@@ -40,6 +40,10 @@ def encode_png(image: Image.Image, spec: JobSpec, receipt: Receipt, index: int) 
     The request is told with what the receipt knows of it: a replay then gives the same file.
     """
     known = {name: getattr(receipt, name) for name in ("width", "height", "lora_loading")}
+    known["controlnets"] = [
+        net.model_copy(update={"map": used.map})
+        for net, used in zip(spec.controlnets, receipt.controlnets, strict=True)
+    ]
     info = PngInfo()
     info.add_itxt("request", spec.model_copy(update=known).model_dump_json())
     info.add_itxt("receipt", receipt.model_dump_json())
@@ -52,11 +56,3 @@ def encode_png(image: Image.Image, spec: JobSpec, receipt: Receipt, index: int) 
 def sha256(data: bytes) -> str:
     """Hex digest."""
     return hashlib.sha256(data).hexdigest()
-
-
-def read_control_image(data: bytes, model: BaseModel, size: tuple[int, int]) -> Tensor:
-    """A stored control image as the nets take it, ``(1, 3, h, w)`` in 0..1, resized as diffusers does."""
-    width, height = size
-    processor: Any = model.control_images
-    pixels: Tensor = processor.preprocess(Image.open(io.BytesIO(data)), height=height, width=width)
-    return pixels.to(torch.float32)

@@ -1,6 +1,6 @@
 """Writes the receipt: everything that decided the pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -22,18 +22,23 @@ def write_receipt(
     size: tuple[int, int],
     net_hashes: Mapping[int, str],
     net_batches: Mapping[int, int],
+    maps: Sequence[str],
     loras: list[LoraReceipt],
     lora_loading: LoraLoading,
     split_steps: list[int],
 ) -> Receipt:
-    """The receipt of a finished job; both mappings are by the net's position in the job.
+    """The receipt of a finished job; hashes, batches and maps are by the net's position in the job.
 
     What spec and receipt call by the same name is taken over, so that a field that is new to both is
     on the receipt.
     """
     told = {name: value for name, value in spec if name in Receipt.model_fields}
     nets = [
-        NetReceipt(**dict(net), sha256=net_hashes.get(position, ""), batch=net_batches.get(position, 1))
+        NetReceipt(
+            **dict(net) | {"map": maps[position]},
+            sha256=net_hashes.get(position, ""),
+            batch=net_batches.get(position, 1),
+        )
         for position, net in enumerate(spec.controlnets)
     ]
     known: dict[str, Any] = {

@@ -6,16 +6,15 @@ from functools import cached_property
 
 from torch import Tensor
 
-from shared.keys import control_key
 from shared.messages import Attach
 from shared.specs import JobSpec
 from workers.unet.afterwards import Afterwards
 from workers.unet.conditioning import Conditioning
+from workers.unet.control_images import ControlImage, read_control_images
 from workers.unet.guidance import is_guided
 from workers.unet.local_nets import LocalNets
 from workers.unet.models import BaseModel
 from workers.unet.nets import CheckHash, Nets
-from workers.unet.pictures import read_control_image
 from workers.unet.seam import decode, encode
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
@@ -108,7 +107,7 @@ class RowMaker:
         )
         is_double = name == WHOLE and is_guided(self.model.guidance_scale(self.spec))
         nets.attach(
-            self._images,
+            [image.pixels for image in self._images],
             self.spec.num_images * (2 if is_double else 1),
             self.worker.send_attach if name == WHOLE else _keep_quiet,
         )
@@ -119,13 +118,14 @@ class RowMaker:
         is_wanted = self.worker.settings.net_fallback == "local"
         return LocalNets(self.worker.nets, self.timeline.worker) if is_wanted else None
 
+    @property
+    def maps(self) -> list[str]:
+        """By the net's position in the job: sha256 of the picture it is shown."""
+        return [image.sha256 for image in self._images]
+
     @cached_property
-    def _images(self) -> list[Tensor]:
-        size = self.model.size(self.spec.width, self.spec.height)
-        return [
-            read_control_image(self.worker.images.get(control_key(net.image)), self.model, size)
-            for net in self.spec.controlnets
-        ]
+    def _images(self) -> list[ControlImage]:
+        return read_control_images(self.spec, self.model, self.worker.images, self.timeline)
 
 
 def _keep_quiet(_: Attach) -> None:

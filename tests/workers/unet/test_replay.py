@@ -27,7 +27,12 @@ def again(worker: UNetWorker, job: Job, **changes: Any) -> Job:
     """Draw the job's receipt again, changed by ``changes``."""
     assert job.receipt is not None
     steps = {lora.name: lora.step for lora in job.receipt.loras}
-    wanted = job.spec.model_copy(update={"lora_loading": LoraLoading(mode="replay", steps=steps)})
+    nets = [
+        net.model_copy(update={"map": used.map})
+        for net, used in zip(job.spec.controlnets, job.receipt.controlnets, strict=True)
+    ]
+    loading = LoraLoading(mode="replay", steps=steps)
+    wanted = job.spec.model_copy(update={"lora_loading": loading, "controlnets": nets})
     return run(worker, wanted, job.receipt.model_copy(update=changes))
 
 
