@@ -60,15 +60,14 @@ class Fleet:
     def draw(self, body: Mapping[str, Any], *, quiet_s: float = 0) -> tuple[float, dict[str, Any]]:
         """Seconds from submission until the API says that the job has ended, and the job.
 
-        It is asked every `POLL_S` over one connection, first after ``quiet_s``: questions take CPU from
+        It is asked every `POLL_S`, first after ``quiet_s``: questions take CPU from
         the servers the job needs. Following its events would be prompter, but a job that is followed
         draws previews. Raises `CheckFailed` unless the job succeeded.
         """
+        began = time.perf_counter()
+        path = str(json.loads(self.ask("POST", "/v1/jobs", body))["links"]["self"])
+        time.sleep(quiet_s)  # longer than the API keeps an idle connection
         with closing(http.client.HTTPConnection(*self.address, timeout=ANSWER_S)) as connection:
-            began = time.perf_counter()
-            accepted = _exchange(connection, "POST", "/v1/jobs", body)
-            path = str(json.loads(accepted)["links"]["self"])
-            time.sleep(quiet_s)
             while True:
                 job: dict[str, Any] = json.loads(_exchange(connection, "GET", path))
                 took_s = time.perf_counter() - began

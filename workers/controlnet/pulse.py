@@ -12,11 +12,12 @@ log = logging.getLogger(__name__)
 
 
 class Pulse:
-    """``with pulse:`` keeps the worker's claims for as long as the block runs; blocks may be nested."""
+    """``with pulse:`` keeps the worker's claims while any such block runs, in any thread."""
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
-        self._depth = 0
+        self._blocks = 0
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
@@ -30,16 +31,18 @@ class Pulse:
         self._thread.join()
 
     def __enter__(self) -> None:
-        self._depth += 1
+        with self._lock:
+            self._blocks += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._depth -= 1
+        with self._lock:
+            self._blocks -= 1
 
     def _run(self) -> None:
         while not self._stop.wait(self._steps.lease_s / 3):
-            if self._depth:
+            if self._blocks:
                 try:
                     self._steps.renew()
                 except RedisError:

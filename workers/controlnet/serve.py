@@ -15,6 +15,7 @@ from workers.controlnet.inputs import Inputs
 from workers.controlnet.joint import Joint
 from workers.controlnet.passes import Pass
 from workers.controlnet.pulse import Pulse
+from workers.controlnet.sender import Sender
 from workers.controlnet.sessions import Sessions
 from workers.nets.net import Net
 from workers.resident import Residents
@@ -45,13 +46,13 @@ class Server:
         self.sessions = Sessions()
         self._nets = nets
         self._steps = steps
-        self._transport = transport
         self._worker = ""
         self._batch_delay = batch_delay
         self._company: dict[tuple[str, str], Company] = {}  # by net and stack
         self._inputs = Inputs(transport)
         self._device = threading.Lock()
         self._pulse = Pulse(steps)
+        self.sender = Sender(transport, self._pulse)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="serve", daemon=True)
 
@@ -59,12 +60,14 @@ class Server:
         """Serve in a thread of its own, under the name ``worker``."""
         self._worker = worker
         self._pulse.start()
+        self.sender.start()
         self._thread.start()
 
     def stop(self) -> None:
         """Finish the step at hand and take no more."""
         self._stop.set()
         self._thread.join()
+        self.sender.stop()
         self._pulse.stop()
 
     def attach(self, message: Attach) -> None:
@@ -125,7 +128,7 @@ class Server:
                 held.append(other)
                 passes.append(self._pass(stack, [other]))
             with self._device, self.busy:
-                sent = self._hand_over(Joint(passes), start)
+                self._hand_over(Joint(passes), start)
         if len(passes) == 1:
             rows = sum(work.request.rows for work in held)
             self._company_of(held[0]).note(rows, time.time() - start)
@@ -133,7 +136,6 @@ class Server:
         for work in held:
             metrics.NET_STEPS.labels(work.part.net, "served").inc()
             metrics.NET_STEP_S.labels(work.part.net).observe(time.time() - start)
-        metrics.RESIDUAL_BYTES.labels(held[0].part.net).inc(sent)
 
     def _company_of(self, work: Claimed) -> Company:
         key = work.part.net, work.request.stack
@@ -162,16 +164,15 @@ class Server:
                 found.append(claimed)
         return found
 
-    def _hand_over(self, joint: Joint, start: float) -> int:
+    def _hand_over(self, joint: Joint, start: float) -> None:
         if joint.is_shared:
             joint.keep(self._steps.current)
-        sent = 0
         for index in joint.order():
-            for part in joint.residuals(index):
-                answer = self._answer(part.works, index, start)
-                answer = answer.model_copy(update={"batch": part.batch, "hashes": part.hashes})
-                sent += self._transport.answer(part.works[0].request, answer, part.residual)
-        return sent
+            for share in joint.residuals(index):
+                first = share.works[0]
+                answer = self._answer(share.works, index, start)
+                answer = answer.model_copy(update={"batch": share.batch, "hashes": share.hashes})
+                self.sender.send(first.request, answer, share.residual, first.part.net)
 
     def _refuse(self, work: Claimed, error: Exception) -> None:
         log.warning("step failed net=%s step=%d error=%r", work.part.net, work.request.step, error)
@@ -179,7 +180,7 @@ class Server:
         code = error.code if isinstance(error, SwiftError) else NetFailed.code
         answer = self._answer([work], MID, time.time())
         refusal = answer.model_copy(update={"error": code, "detail": f"{type(error).__name__}: {error}"})
-        self._transport.answer(work.request, refusal, None)
+        self.sender.send(work.request, refusal, None, work.part.net)
 
     def _answer(self, works: Sequence[Claimed], index: int, start: float) -> Answer:
         return Answer(

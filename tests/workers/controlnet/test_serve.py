@@ -10,7 +10,17 @@ from torch import Tensor
 
 from shared.messages import Attach
 from shared.settings import Settings
-from tests.workers.unet.net_jobs import Line, X, ask, by_diffusers, make_line, make_nets, make_server, spec
+from tests.workers.unet.net_jobs import (
+    Line,
+    X,
+    ask,
+    by_diffusers,
+    compute,
+    make_line,
+    make_nets,
+    make_server,
+    spec,
+)
 from workers.controlnet.serve import Server
 from workers.residuals.messages import MID, Answer
 from workers.residuals.steps import Claimed
@@ -46,7 +56,7 @@ def test_nets_of_a_job_on_one_worker_are_summed_before_they_travel(
     names = ("edge", "depth", "colour")
     nets = make_nets(line, *(spec(name, conditioning_scale=0.7) for name in names))
     step = ask(nets)
-    server.serve([take(server, first)])
+    compute(server, [take(server, first)])
     # Then one residual travels for three nets, and its bits are those of diffusers' sum
     answers = line.transport.receive(step._request, 1.0)
     down, mid = by_diffusers(0.7, 0.7, 0.7)
@@ -65,9 +75,9 @@ def test_a_sum_never_begins_in_the_middle(server: Server, line: Line) -> None:
     other = make_server(line, "edge")
     first = take(other, "edge")
     # When this worker computes the second and the third
-    server.serve([take(server, "depth")])
-    server.serve([take(server, "colour")])
-    other.serve([first])
+    compute(server, [take(server, "depth")])
+    compute(server, [take(server, "colour")])
+    compute(other, [first])
     # Then each travels alone, and the sum is diffusers' own
     positions = {tuple(answer.positions) for answer, _ in line.transport.receive(step._request, 1.0)}
     assert positions == {(0,), (1,), (2,)}
@@ -76,7 +86,7 @@ def test_a_sum_never_begins_in_the_middle(server: Server, line: Line) -> None:
 def test_a_net_that_is_not_loaded_is_left_to_others(line: Line) -> None:
     server = make_server(line, "edge")
     step = ask(make_nets(line, spec("edge"), spec("depth")))
-    server.serve([take(server, "edge")])
+    compute(server, [take(server, "edge")])
     assert {tuple(answer.positions) for answer, _ in line.transport.receive(step._request, 1.0)} == {(0,)}
     assert line.steps.look(step._request, step._request.parts[1]) == "queued"
 
@@ -104,7 +114,7 @@ def serve_once(server: Server, net: str = "edge") -> int:
     """One turn of the loop; how many jobs it computed together."""
     work = take(server, net)
     works = [work, *server.gather(work)]
-    server.serve(works)
+    compute(server, works)
     return len(works)
 
 
@@ -165,7 +175,7 @@ def test_a_step_that_fails_in_company_is_nobody_elses_failure(line: Line) -> Non
     lost = make_nets(line, spec("edge"), alone=False)
     lost._input_keys = {"embeddings": "nowhere"}
     bad = ask(lost)
-    server.serve([take(server, "edge"), take(server, "edge")])
+    compute(server, [take(server, "edge"), take(server, "edge")])
     assert {answer.batch for answer, _ in answers_of(line, good)} == {1}
     [(answer, residual)] = line.transport.receive(bad._request, 1.0)
     assert (answer.error, residual) == ("inputs_missing", None)
@@ -177,7 +187,7 @@ def test_a_job_that_has_moved_on_gets_no_residuals_of_a_shared_pass(line: Line) 
     steps = [ask(nets) for nets in (gone, kept)]
     works = [take(server, "edge"), take(server, "edge")]
     gone.close()
-    server.serve(works)
+    compute(server, works)
     assert line.transport.receive(steps[0]._request, 0.01) == []
     down, mid = by_diffusers(1.0)
     received = {answer.index: residual for answer, residual in answers_of(line, steps[1])}

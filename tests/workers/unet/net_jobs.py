@@ -14,7 +14,7 @@ from tests.tiny_models import make_net, make_unet
 from workers.controlnet.serve import Server
 from workers.nets.net import Net
 from workers.resident import Memory, Residents
-from workers.residuals.steps import Steps
+from workers.residuals.steps import Claimed, Steps
 from workers.residuals.transport import Transport
 from workers.unet.local_nets import LocalNets
 from workers.unet.nets import Nets
@@ -53,6 +53,13 @@ def make_server(line: Line, *names: str) -> Server:
             pass
     own = make_line(line.redis, line.settings)
     return Server(names, nets, own.steps, own.transport, line.settings.net_batch_delay)
+
+
+def compute(server: Server, works: list[Claimed]) -> None:
+    """Have a worker that was not started compute these and send what comes of them."""
+    server.sender.start()
+    server.serve(works)
+    server.sender.stop()
 
 
 def spec(name: str, **changes: Any) -> ControlSpec:

@@ -96,3 +96,18 @@ def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: 
     # The net hands over in the order in which the decoder asks: deepest first.
     assert given.asked == list(ours)
     assert given.asked == [MID, *reversed(range(len(down)))]
+
+
+def test_encoder_and_decoder_can_be_compiled_each_into_one_graph() -> None:
+    unet = make_unet("centred")
+    x, t, conditioning = inputs(unet, (16, 16))
+    with torch.inference_mode():
+        encoded = encode(unet, x, t, conditioning)
+        levels = {MID: encoded.x, **dict(enumerate(encoded.skips))}
+        given = Given({index: torch.full_like(level, 0.1) for index, level in levels.items()})
+        prediction = decode(unet, encoded, given)
+        compiled = torch.compile(encode, backend="eager", fullgraph=True)(unet, x, t, conditioning)
+        again = torch.compile(decode, backend="eager", fullgraph=True)(unet, encoded, given)
+    assert torch.equal(compiled.x, encoded.x)
+    assert all(torch.equal(a, b) for a, b in zip(compiled.skips, encoded.skips, strict=True))
+    assert torch.equal(again, prediction)

@@ -1,0 +1,68 @@
+"""The same jobs by diffusers' own pipelines in this process, used as their users use them."""
+
+import time
+from typing import Any, NamedTuple
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
+from numpy.typing import NDArray
+from PIL import Image
+
+from infra.bench.addons import GUIDANCE, PROMPT
+from infra.bench.workloads import Workload
+from infra.local.demo import CONTROL
+from shared.schedulers import SCHEDULERS
+
+
+class PeerDrawn(NamedTuple):
+    """A picture and the seconds from the request to it, LoRA included."""
+
+    seconds: float
+    pixels: NDArray[np.uint8]
+
+
+class AddonPeer:
+    """One workload's pipelines, everything loaded but the LoRA, which comes with its request."""
+
+    def __init__(self, workload: Workload, steps: int) -> None:
+        for library in (diffusers, transformers):
+            library.utils.logging.disable_progress_bar()
+            library.utils.logging.set_verbosity_error()
+        options: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
+        self._plain = StableDiffusionPipeline.from_pretrained(workload.model, dtype=torch.float32, **options)
+        kind = SCHEDULERS["ddim"]
+        scheduler = getattr(diffusers, kind.name).from_config(self._plain.scheduler.config, **kind.options)
+        self._plain.scheduler = scheduler
+        net = ControlNetModel.from_pretrained(workload.net(workload.nets[0]), dtype=torch.float32)
+        self._guided = StableDiffusionControlNetPipeline(
+            **self._plain.components, controlnet=net, requires_safety_checker=False
+        )
+        for pipe in (self._plain, self._guided):
+            pipe.set_progress_bar_config(disable=True)
+        self._control = Image.open(CONTROL).convert("RGB")
+        self._lora = workload.loras[0]
+        self._steps = steps
+
+    def draw(self, config: str, seed: int) -> PeerDrawn:
+        """Draw ``config``; what it loaded is unloaded again, outside of the time."""
+        pipe: Any = self._guided if "1c" in config else self._plain
+        options: dict[str, Any] = {"image": self._control} if "1c" in config else {}
+        start = time.perf_counter()
+        if "1l" in config:
+            pipe.load_lora_weights(str(self._lora.parent.resolve()), weight_name=self._lora.name)
+            pipe.fuse_lora()
+        image = pipe(
+            PROMPT,
+            num_inference_steps=self._steps,
+            guidance_scale=GUIDANCE,
+            generator=torch.Generator().manual_seed(seed),
+            **options,
+        ).images[0]
+        took_s = time.perf_counter() - start
+        if "1l" in config:
+            pipe.unfuse_lora()
+            pipe.unload_lora_weights()
+        return PeerDrawn(took_s, np.asarray(image))

@@ -1,0 +1,120 @@
+"""Part ``tax``: what a ControlNet and a cold LoRA add to a job's latency, in the fleet and in diffusers."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from infra.bench.addon_peer import AddonPeer
+from infra.bench.addons import CONFIGS, NET_CORE, UNET_CORE, Addons, Drawn, move_to, running_addons
+from infra.bench.report import Bound, CheckFailed, Measured, Result
+from infra.bench.workloads import open_workload
+
+#: Katz on an H800: 1.8 %, 7.6 %, 9.4 %; diffusers 48 %, 109 %, 149 %.
+TARGETS = {"1c0l": 0.05, "0c1l": 0.03, "1c1l": 0.07}
+#: Pairs and steps of each workload, in the full form.
+FULL = {"mid": (5, 10), "sd15": (5, 3)}
+QUICK = {"mid": (1, 2)}
+
+
+def measure(quick: bool) -> Measured:
+    """Draw every configuration in turn, each time the fleet first and then diffusers on the UNet's core."""
+    torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
+    figures: dict[str, float] = {}
+    samples: dict[str, list[float]] = {}
+    bounds: dict[str, Bound] = {}
+    for name, (pairs, steps) in (QUICK if quick else FULL).items():
+        workload = open_workload(name)
+        peer = AddonPeer(workload, steps)
+        with running_addons(workload, steps) as addons:
+            found = _alternate(addons, peer, pairs, steps)
+        for config, target in TARGETS.items():
+            for owner in ("", "diffusers_"):
+                taxes = _taxes(found, owner, config)
+                figures[f"{owner}tax_{config}_{name}"] = median(taxes)
+                samples[f"{owner}tax_{config}_{name}"] = taxes
+            bounds[f"tax_{config}_{name}"] = Bound("at_most", target)
+        for key, values in found.items():
+            figures[f"{key}_{name}"] = median(values)
+            samples[f"{key}_{name}"] = values
+    figures["devices"] = 2.0
+    return Measured(figures, samples, bounds)
+
+
+def plot(result: Result, left: Any, right: Any) -> None:
+    """Latencies of each configuration, and what they add."""
+    for axes, prefix, title in ((left, "fleet_s", "seconds a picture"), (right, "", "added to 0C/0L")):
+        for shift, owner in ((-0.2, ""), (0.2, "diffusers_")):
+            key = {
+                "fleet_s": {"": "fleet_s_", "diffusers_": "diffusers_s_"},
+                "": {"": "tax_", "diffusers_": "diffusers_tax_"},
+            }
+            names = [name for name in result.figures if name.startswith(key[prefix][owner])]
+            axes.bar(
+                [i + shift for i, _ in enumerate(names)],
+                [result.figures[name] for name in names],
+                width=0.4,
+                label="diffusers, one device" if owner else "fleet, two devices",
+            )
+            if not owner:
+                labels = [name.removeprefix(key[prefix][owner]) for name in names]
+                axes.set_xticks(range(len(labels)), labels, rotation=45)
+        axes.set_title(title)
+        axes.legend()
+
+
+def _alternate(addons: Addons, peer: AddonPeer, pairs: int, steps: int) -> dict[str, list[float]]:
+    """Seconds of every job, by owner and configuration; raises `CheckFailed` if pictures differ."""
+    samples: dict[str, list[float]] = {}
+
+    def note(key: str, seconds: float) -> None:
+        samples.setdefault(key, []).append(seconds)
+
+    for i in range(-1, pairs):
+        for config in CONFIGS:
+            ours = addons.draw(config, 1000 + i)
+            _check_late(ours, steps)
+            # A LoRA leaves the weights when the next job wants it out: that is paid there, and told here.
+            left = addons.draw("0c0l", 1, num_inference_steps=1).unpatch_s if "1l" in config else 0.0
+            move_to(UNET_CORE)
+            theirs = peer.draw(config, 1000 + i)
+            move_to(NET_CORE)
+            if "0l" in config and not np.array_equal(ours.pixels, theirs.pixels):
+                raise CheckFailed(f"{config}, seed {1000 + i}: the fleet's picture is not diffusers'")
+            if i < 0:
+                continue
+            note(f"fleet_s_{config}", ours.job_s)
+            note(f"diffusers_s_{config}", theirs.seconds)
+            if left:
+                note(f"unpatch_s_{config}", left)
+        if i >= 0:
+            told = ", ".join(f"{c} {samples[f'fleet_s_{c}'][-1]:.2f} s" for c in CONFIGS)
+            print(f"  round {i + 1} of {pairs}: {told}", flush=True)
+    _check_exact(addons, peer)
+    return samples
+
+
+def _check_late(drawn: Drawn, steps: int) -> None:
+    for lora in drawn.job["receipt"]["loras"]:
+        if lora["step"] > max(1, steps // 5):
+            raise CheckFailed(f"LoRA {lora['name']} took effect at step {lora['step']} of {steps}")
+
+
+def _check_exact(addons: Addons, peer: AddonPeer) -> None:
+    """With its LoRA from the first step on, the fleet's picture is diffusers' to the weights' rounding."""
+    ours = addons.draw("1c1l", 7, lora_loading={"mode": "exact"})
+    theirs = peer.draw("1c1l", 7)
+    distance = int(np.abs(ours.pixels.astype(np.int16) - theirs.pixels).max())
+    if distance > 1:
+        raise CheckFailed(f"1c1l exact: {distance} of 255 from diffusers' picture")
+
+
+def _taxes(samples: Mapping[str, Sequence[float]], owner: str, config: str) -> list[float]:
+    """What ``config`` adds to the plain job of the same round, as a share of it."""
+    key = "diffusers_s" if owner else "fleet_s"
+    return [
+        loaded / plain - 1
+        for loaded, plain in zip(samples[f"{key}_{config}"], samples[f"{key}_0c0l"], strict=True)
+    ]
