@@ -154,8 +154,6 @@ class LoraCache:
             else:
                 self.folder.give_up(claim, stem)
             raise
-        finally:
-            metrics.LORA_CACHE_BYTES.labels("disk").set(self.used_bytes())
         return claim, CachedLora(path, sha256, "s3")
 
     def _reserve(self, ref: LoraRef, claim: int, needed_bytes: int, patience: Patience) -> None:

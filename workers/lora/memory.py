@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from shared.metrics import LORA_CACHE_BYTES, LORA_EVICTIONS
+from shared.metrics import LORA_EVICTIONS
 from workers.lora.files import LoraWeights
 
 
@@ -73,7 +73,6 @@ class LoraMemory:
         with self._changed:
             if self._make_room(self._used_bytes() + kept.size_bytes - self.capacity_bytes):
                 self._kept[key] = kept
-            LORA_CACHE_BYTES.labels("memory").set(self._used_bytes())
         return kept
 
     def _make_room(self, surplus_bytes: int) -> bool:

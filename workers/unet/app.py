@@ -15,6 +15,7 @@ from shared.catalogue import read_catalogue
 from shared.connections import control_redis, residual_servers
 from shared.jobs import JobStore
 from shared.messages import Assist, Attach, GenerateJob
+from shared.metrics import LORA_CACHE_BYTES
 from shared.queues import (
     ASSIST,
     ATTACH,
@@ -127,6 +128,8 @@ def _start(sender: Any = None, **_: object) -> None:
     default = catalogue.default_model
     with start_or_exit(), worker.models.use(default if default in served else served[0]):
         pass  # warm before the first job
+    LORA_CACHE_BYTES.labels("disk").set_function(worker.loras.used_bytes)
+    LORA_CACHE_BYTES.labels("memory").set_function(worker.lora_memory.used_bytes)
     name = worker_name(sender)
     for model in served:
         app.amqp.queues.select_add(unbound(own_queue(model, name)))

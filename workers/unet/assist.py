@@ -100,9 +100,13 @@ class UncondHalf:
             check=lambda: None,
             check_hash=NO_REPLAY.check_net,
         )
-        self._rows = maker.make("assist")
-        self._loras.follow([])  # whatever an earlier job has left in the weights
-        self._encode()
+        try:
+            self._rows = maker.make("assist")
+            self._loras.follow([])  # whatever an earlier job has left in the weights
+            self._encode()
+        except BaseException:
+            self._loras.close()
+            raise
 
     def predict(self, step: HalfStep, x: torch.Tensor) -> tuple[HalfAnswer, torch.Tensor | None]:
         """One step's prediction, ``(n, c, h/f, w/f)``; none while a LoRA of the step is on its way."""

@@ -1,4 +1,4 @@
-"""A scale for parts and blocks weighs what diffusers' ``set_adapters`` weighs, and nothing that is not there."""
+"""A scale for parts and blocks weighs what diffusers' ``set_adapters`` weighs, and nothing else."""
 
 from collections.abc import Callable
 from pathlib import Path
