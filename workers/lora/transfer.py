@@ -75,12 +75,8 @@ class Transfer:
         """The sha256 of the whole, hashed while ranges arrive; None if the bytes are damaged."""
         with ThreadPoolExecutor(min(RANGES_AT_ONCE, len(missing)), thread_name_prefix="range") as pool:
             arriving = {index: pool.submit(self._fetch_range, index) for index in missing}
-            try:
-                arriving[missing[0]].result()  # its answer tells the checksums
-                return self._hash(arriving)
-            except BaseException:
-                self._broken.set()
-                raise
+            arriving[missing[0]].result()  # its answer tells the checksums
+            return self._hash(arriving)
 
     def _hash(self, arriving: Mapping[int, "Future[None]"]) -> str | None:
         sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
@@ -99,15 +95,24 @@ class Transfer:
         return sha256.hexdigest() if is_whole else None
 
     def _fetch_range(self, index: int) -> None:
-        """One range, however often the connection breaks."""
-        at, stop = self._part.ranges[index]
+        try:
+            if self._fill(*self._part.ranges[index]):
+                self._part.mark(index)
+        except BaseException:
+            self._broken.set()
+            raise
+
+    def _fill(self, at: int, stop: int) -> bool:
+        """One range, however often the connection breaks; False if it is not wanted any more."""
         pause_s = FIRST_PAUSE_S
         while at < stop:
+            if self._broken.is_set():
+                return False
             began, obstacle = at, "the connection to S3 broke"
             try:
                 for chunk in self._ask(at, stop):
                     if self._broken.is_set():
-                        return
+                        return False
                     self._patience.check()
                     self._part.write(at, chunk)
                     at += len(chunk)
@@ -118,7 +123,7 @@ class Transfer:
             if at < stop:
                 pause_s = FIRST_PAUSE_S if at > began else min(2 * pause_s, LAST_PAUSE_S)
                 self._patience.pause(obstacle, pause_s)
-        self._part.mark(index)
+        return True
 
     def _ask(self, start: int, stop: int) -> Iterator[bytes]:
         answer = self._source.read_range(self._key, etag=self._etag, start=start, stop=stop)

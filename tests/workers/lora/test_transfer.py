@@ -126,6 +126,15 @@ def test_a_file_deleted_while_it_arrives_is_gone(
     assert cache.used_bytes() == 0
 
 
+def test_what_one_range_learns_ends_the_others_too(
+    cache: LoraCache, bucket: MemoryBucket, ref: LoraRef
+) -> None:
+    del bucket.objects["anime.safetensors"]
+    bucket.answers = 1  # one range hears that the object is gone, the others hear nothing at all
+    with pytest.raises(LoraGone):
+        read(cache, ref, math.inf)
+
+
 @pytest.mark.parametrize("told_by", ["uploader", "etag"])
 @pytest.mark.parametrize("lies", [1, 10])
 def test_bytes_that_arrive_damaged_are_fetched_again(
