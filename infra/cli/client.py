@@ -70,8 +70,8 @@ class Api:
         ) as answer:
             answer.raise_for_status()
             event: dict[str, str] = {}
-            for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-                field, _, value = line.partition(": ")
+            for line in answer.iter_lines(chunk_size=1):
+                field, _, value = line.decode().partition(": ")
                 event[field] = value
                 if not line and "data" in event:
                     yield event["id"], event["event"], json.loads(event["data"])
