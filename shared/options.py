@@ -1,7 +1,7 @@
 """What a job may turn that is the same in its request, in the accepted job and on its receipt."""
 
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -9,6 +9,8 @@ from shared.contract import MAX_SEED, Finite, Message
 
 #: Stable Diffusion's models are trained on so many timesteps.
 TRAIN_TIMESTEPS = 1000
+#: How residuals travel between workers: `workers.residuals.codecs`.
+Precision = Literal["exact", "float16", "int8"]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
@@ -53,6 +55,11 @@ class Options(SdxlOptions):
     )
     sigmas: list[Annotated[Finite, Field(ge=0)]] | None = Field(
         None, min_length=2, description="falling, the last is where it ends; in place of num_inference_steps"
+    )
+    residual_precision: Precision = Field(
+        "exact",
+        description="how what ControlNets compute travels between workers: `exact`, or with loss and in fewer"
+        " bytes, `float16` or `int8` per channel; refused by lora_loading.mode `exact`",
     )
 
     @field_validator("timesteps", "sigmas")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -57,7 +57,6 @@ class Receipt(Options):
     lora_loading: LoraLoading
     latent_parallelism: LatentParallelism = "auto"
     split_steps: list[int] = Field([])  # steps whose guidance halves were predicted apart
-    residual_precision: Literal["exact"] = "exact"
     device: str
     threads: int  # of the CPU; the order of float sums depends on it
     dtype: str

@@ -11,8 +11,6 @@ from shared.scales import Scale
 
 #: Whether the halves of classifier-free guidance may run on two workers.
 LatentParallelism = Literal["auto", "off", "on"]
-#: How residuals travel; see `workers.residuals.codecs`.
-Precision = Literal["exact", "float16", "int8"]
 
 
 class LoraLoading(Message):
@@ -112,6 +110,14 @@ class JobRequest(Options):
         description="the halves of guidance on two UNet workers: `auto` while one is idle and no job waits,"
         " `on` also while jobs wait, `off` never; the picture differs in the last bits of the floats",
     )
+
+    @model_validator(mode="after")
+    def _exact_is_lossless(self) -> "JobRequest":
+        if self.residual_precision != "exact" and self.lora_loading.mode == "exact":
+            raise ValueError(
+                f"residual_precision {self.residual_precision!r} is not lora_loading.mode 'exact'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _exact_is_whole(self) -> "JobRequest":

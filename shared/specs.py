@@ -62,7 +62,10 @@ class JobSpec(Options):
 
     @property
     def is_exact(self) -> bool:
-        """Whether the job is computed as diffusers does: alone, in one batch, without loss."""
+        """Whether the job is computed as diffusers does: alone and in one batch.
+
+        A replay also repeats the loss of ``residual_precision``, where the picture had one.
+        """
         return self.lora_loading.mode != "bounded"
 
 

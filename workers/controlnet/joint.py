@@ -54,7 +54,13 @@ class Joint:
 
 
 def _summed(shares: Sequence[Share]) -> Iterator[Share]:
-    """Sum the first nets of a job, ``(r0 + r1) + r2``, as far as they are here; the others stay alone."""
+    """Sum the first nets of a job, ``(r0 + r1) + r2``, as far as they are here; the others stay alone.
+
+    With a loss on the way all stay alone: which nets are here must not change the picture.
+    """
+    if shares[0].works[0].request.residual_precision != "exact":
+        yield from shares
+        return
     by_position = {share.works[0].part.position: share for share in shares}
     total: Share | None = None
     for part in shares[0].works[0].request.parts:

@@ -7,7 +7,7 @@
 import torch
 from torch import Tensor
 
-from shared.requests import Precision
+from shared.options import Precision
 from workers.residuals.wire import size_bytes
 
 _HALF_MAX = torch.finfo(torch.float16).max
@@ -36,6 +36,11 @@ def decode(coded: Tensor, dtype: torch.dtype, shape: list[int], precision: Preci
     scales = coded[: 4 * rows].view(torch.float32).unsqueeze(1)
     steps = coded[4 * rows :].view(torch.int8).view(rows, -1)
     return (steps.float() * scales).to(dtype).view(shape)
+
+
+def as_sent(tensor: Tensor, precision: Precision) -> Tensor:
+    """The residual as it would arrive."""
+    return decode(encode(tensor, precision).flatten(), tensor.dtype, list(tensor.shape), precision)
 
 
 def coded_bytes(dtype: torch.dtype, shape: list[int], precision: Precision) -> int:

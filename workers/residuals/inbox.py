@@ -13,6 +13,7 @@ from torch import Tensor
 
 from shared import metrics
 from shared.errors import ResidualLost
+from shared.settings import Settings
 from workers.residuals.buffers import Buffers
 from workers.residuals.codecs import coded_bytes, decode
 from workers.residuals.links import HOME, Links, Servers
@@ -43,9 +44,9 @@ class _Letter(NamedTuple):
 class Inbox:
     """Takes residuals; safe to use from several threads, one for each step of a net."""
 
-    def __init__(self, servers: Servers, stripes: Stripes, mappings: Mappings | None) -> None:
+    def __init__(self, servers: Servers, mappings: Mappings | None, settings: Settings) -> None:
         self._servers = servers
-        self._stripes = stripes
+        self._stripes = Stripes(servers, settings.residual_ttl_s)
         self._mappings = mappings
         self._buffers = Buffers()
         self._lock = threading.Lock()

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from shared.contract import Message
-from shared.requests import Precision
+from shared.options import Precision
 
 #: The index of the mid residual; down residuals are counted from the shallowest, 0.
 MID = -1

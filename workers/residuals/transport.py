@@ -20,8 +20,8 @@ from workers.residuals.links import Servers
 from workers.residuals.mappings import Mappings
 from workers.residuals.messages import Answer, StepRequest
 from workers.residuals.names import input_key
-from workers.residuals.outbox import PUSH_SCRIPT, Outbox
-from workers.residuals.stripes import Stripes
+from workers.residuals.outbox import Outbox
+from workers.residuals.postman import PUSH_SCRIPT
 from workers.residuals.wire import pack, unpack
 
 if TYPE_CHECKING:
@@ -37,10 +37,9 @@ class Transport:
         self._input_ttl_s = settings.input_ttl_s
         self._host = find_host_memory() if settings.shared_memory == "auto" else None
         servers = Servers(clients, [PUSH_SCRIPT.encode()])
-        stripes = Stripes(servers, settings.residual_ttl_s)
         self._mappings = Mappings(self._host.folder) if self._host else None
-        self._inbox = Inbox(servers, stripes, self._mappings)
-        self._outbox = Outbox(servers, stripes, self._host, settings)
+        self._inbox = Inbox(servers, self._mappings, settings)
+        self._outbox = Outbox(servers, self._host, settings)
 
     # --- the UNet worker's end -------------------------------------------------------------------
 
@@ -81,7 +80,7 @@ class Transport:
         return tensor
 
     def answer(self, request: StepRequest, answer: Answer, tensor: Tensor | None) -> int:
-        """Hand over one residual, or an error; returns its bytes, 0 if the job is past this step.
+        """Hand over one residual, or an error; returns its bytes, 0 if the job is known to be past this step.
 
         The tensor may be changed afterwards. Raises `ResidualsFull` if the servers stay full.
         """

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from shared import metrics
 from shared.messages import Attach
+from shared.options import Precision
 from shared.settings import Settings
 from shared.specs import ControlSpec
+from workers.residuals.codecs import as_sent
 from workers.residuals.messages import Answer, Part, StepRequest
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
@@ -37,6 +39,7 @@ class Nets:
         attempt: str,
         ordinal: int,
         alone: bool,
+        precision: Precision,
         local: LocalNets | None,
         steps: Steps,
         transport: Transport,
@@ -57,6 +60,7 @@ class Nets:
         self._attempt = attempt
         self._ordinal = ordinal
         self._alone = alone
+        self._precision = precision
         self._local = local
         self.given_up: set[int] = set()  # positions that nobody has taken lately
         self._images: list[Tensor] = []
@@ -106,6 +110,7 @@ class Nets:
             parts=parts,
             rows=x.shape[0],
             stack="" if self._alone else self._stack(x),
+            residual_precision=self._precision,
             shared_memory=self.transport.shared_memory,
         )
         return StepResiduals(self, request, x)
@@ -120,7 +125,9 @@ class Nets:
         if self._local is None:
             return []
         log.warning("net computed here net=%s job=%s step=%d", part.net, request.job_id, request.step)
-        return self._local.compute(part, x, request.t, self._inputs, self._images[part.position])
+        computed = self._local.compute(part, x, request.t, self._inputs, self._images[part.position])
+        # With the loss of the way it did not go: who computes a residual must not change the picture.
+        return [(answer, as_sent(residual, self._precision)) for answer, residual in computed]
 
     def note(self, answer: Answer) -> None:
         """Remember what the receipt tells of an answer, before its residual is used."""

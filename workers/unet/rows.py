@@ -97,6 +97,7 @@ class RowMaker:
             ordinal=self.ordinal,
             # Halves are never computed with others, not even with each other: a replay could not tell.
             alone=self.spec.is_exact or name != WHOLE,
+            precision=self.spec.residual_precision,
             local=self._local,
             steps=self.worker.steps,
             transport=self.worker.transport,

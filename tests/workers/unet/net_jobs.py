@@ -8,6 +8,7 @@ from diffusers import MultiControlNetModel
 from redis import Redis
 from torch import Tensor
 
+from shared.options import Precision
 from shared.settings import Settings
 from shared.specs import ControlSpec
 from tests.tiny_models import make_net, make_unet
@@ -81,6 +82,7 @@ def make_nets(
     alone: bool = True,
     rows: int = 2,
     local: bool = False,
+    precision: Precision = "exact",
     **changes: Any,
 ) -> Nets:
     """The nets of a new job, attached; ``local``: compute here what nobody serves; ``changes``: settings."""
@@ -91,6 +93,7 @@ def make_nets(
         attempt="attempt",
         ordinal=ordinal,
         alone=alone,
+        precision=precision,
         local=LocalNets(load_nets(), "unet1@test") if local else None,
         steps=line.steps,
         transport=line.transport,

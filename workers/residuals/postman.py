@@ -1,0 +1,70 @@
+"""Heads of answers on their way home. Nobody waits for acknowledgements: the next head takes them along.
+
+A worker that waited would give its core away after every residual, and get it back when others let it.
+"""
+
+import hashlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from redis.exceptions import ResponseError
+
+from shared.connections import make_retry
+from workers.residuals.links import HOME, Servers
+from workers.residuals.messages import Answer, Block, StepRequest
+from workers.residuals.names import answers_key, turn_key
+from workers.residuals.resp import Connection
+from workers.residuals.steps import lua
+from workers.residuals.wire import pack_bytes
+
+log = logging.getLogger(__name__)
+
+PUSH_SCRIPT = lua("push")
+#: One reply of the home server.
+REPLY_S = 10.0
+_PUSH_SHA = hashlib.sha1(PUSH_SCRIPT.encode()).hexdigest().encode()
+
+
+class Postman:
+    """One connection for all heads; safe to use from several threads."""
+
+    def __init__(self, servers: Servers, ttl_s: int, take_back: Callable[[Block], None]) -> None:
+        """``take_back`` is told of blocks that nobody will read: their job is past the step."""
+        self._servers = servers
+        self._ttl_s = b"%d" % ttl_s
+        self._take_back = take_back
+        self._retry = make_retry()
+        self._lock = threading.Lock()
+        self._link: Connection | None = None
+        self._sent: deque[Block | None] = deque()  # not acknowledged yet
+
+    def post(self, request: StepRequest, answer: Answer, inline: bytes | memoryview) -> None:
+        """Send a head and what follows it; raises `redis.RedisError` if the server stays away."""
+        place = answer.body.place if answer.body else None
+        frame = pack_bytes(answer.model_dump(), inline)
+        keys = (turn_key(request.job_id).encode(), answers_key(request).encode())
+        command = (b"EVALSHA", _PUSH_SHA, b"2", *keys, request.any_send.encode(), self._ttl_s, frame)
+
+        def send() -> None:
+            if self._link is None or not self._link.is_open:
+                self._sent.clear()  # whether those came, only their readers know
+                self._link = self._servers.connect(HOME)
+            self._read_acknowledgements(self._link)
+            self._link.send([command])
+            self._sent.append(place if isinstance(place, Block) else None)
+
+        with self._lock:
+            self._retry.call_with_retry(send, lambda error: None)
+
+    def _read_acknowledgements(self, link: Connection) -> None:
+        while self._sent:
+            try:
+                is_taken = bool(link.read(REPLY_S))
+            except ResponseError as error:
+                log.warning("a residual was not taken: %s", error)
+                is_taken = False
+            block = self._sent.popleft()
+            if block is not None and not is_taken:
+                self._take_back(block)
