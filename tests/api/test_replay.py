@@ -27,6 +27,7 @@ REQUEST: dict[str, Any] = {
     "seed": 2**53 + 1,
     "num_images": 2,
     "latent_parallelism": "off",
+    "residual_precision": "int8",
 }
 
 

@@ -227,6 +227,11 @@ def test_the_last_pictures_seed_must_be_one_too(services: Services) -> None:
         resolve(JobRequest(prompt="a cat", seed=MAX_SEED, num_images=2), services)
 
 
+def test_a_loss_is_refused_where_the_job_shall_be_exact(client: FlaskClient) -> None:
+    problem = refusal(client, residual_precision="int8", lora_loading={"mode": "exact"})
+    assert "residual_precision 'int8'" in problem["detail"]
+
+
 def test_a_net_that_ends_before_it_starts_is_refused(client: FlaskClient) -> None:
     problem = refusal(client, controlnets=[edge(guidance_start=0.6, guidance_end=0.5)])
     assert problem["field"] == "controlnets.0"

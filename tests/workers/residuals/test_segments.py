@@ -1,0 +1,223 @@
+"""Shared memory: blocks, leases, and what is left when a process dies."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from tests.workers.residuals.ends import noise
+from workers.residuals import host as host_memory
+from workers.residuals.host import HostMemory
+from workers.residuals.mappings import Mappings
+from workers.residuals.messages import Block
+from workers.residuals.segments import Segments
+
+LIMIT_BYTES = 1 << 20
+LEASE_S = 60.0
+#: A writer that says where its block is, and lives until it is killed.
+WRITER = """
+import sys, torch
+from pathlib import Path
+from workers.residuals.host import HostMemory
+from workers.residuals.segments import Segments
+segments = Segments(HostMemory(Path(sys.argv[1])), 1 << 20, 60.0)
+print(segments.write(torch.arange(40000.0)).model_dump_json(), flush=True)
+sys.stdin.read()
+"""
+#: A reader that holds what it reads, and lives until it is killed.
+READER = """
+import sys
+from pathlib import Path
+from workers.residuals.mappings import Mappings
+from workers.residuals.messages import Block
+view = Mappings(Path(sys.argv[1])).open(Block.model_validate_json(sys.argv[2]), 160000)
+print(len(view), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def host() -> Iterator[HostMemory]:
+    """A folder of its own in the real shared memory."""
+    memory = HostMemory(Path(f"/dev/shm/swiftdiffusion-test-{os.getpid()}"))
+    yield memory
+    for path in sorted(memory.folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    memory.folder.rmdir()
+
+
+def segment_files(host: HostMemory) -> list[Path]:
+    return [path for path in host.folder.glob("*/*") if path.name != host_memory.LOCK]
+
+
+def run(script: str, *words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", script, *words]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def first_line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_a_block_that_is_not_released_within_the_lease_is_given_back_to_the_system(host: HostMemory) -> None:
+    # Given a reader that still looks at its block when the lease has run out
+    segments, mappings = Segments(host, LIMIT_BYTES, lease_s=0.0), Mappings(host.folder)
+    sent = noise(2, 8, 32, 32)
+    block = segments.write(sent)
+    assert block is not None
+    view = mappings.open(block, sent.nbytes)
+    assert view is not None
+    # When the writer reclaims it and goes on
+    segments.reclaim()
+    assert segment_files(host) == []
+    segments.write(noise(2, 8, 32, 32, seed=1))
+    # Then the reader's is what it was, and nobody else can open it
+    assert torch.equal(torch.frombuffer(view, dtype=torch.float32), sent.flatten())
+    assert Mappings(host.folder).open(block, sent.nbytes) is None
+
+
+def test_a_reader_forgets_memory_that_its_writer_gave_up(host: HostMemory) -> None:
+    segments, mappings = Segments(host, LIMIT_BYTES, lease_s=0.0), Mappings(host.folder)
+    block = segments.write(noise(2, 8, 32, 32))
+    assert block is not None
+    mappings.open(block, 8)
+    segments.close()
+    mappings.drop_gone()
+    assert mappings.open(block, 8) is None
+
+
+def test_a_full_pool_gives_room_of_other_sizes_before_it_refuses(host: HostMemory) -> None:
+    segments, mappings = Segments(host, 1 << 20, LEASE_S), Mappings(host.folder)
+    half, quarter = torch.zeros(1 << 19, dtype=torch.int8), torch.zeros(1 << 18, dtype=torch.int8)
+    first = segments.write(half)
+    second = segments.write(half)
+    assert first is not None
+    assert second is not None
+    assert segments.write(quarter) is None  # both are with their readers
+    mappings.open(first, 8)  # and dropped: released
+    assert segments.write(quarter) is not None
+    assert segments.write(half) is None
+
+
+def test_a_block_of_an_earlier_use_cannot_be_opened(host: HostMemory) -> None:
+    segments, mappings = Segments(host, LIMIT_BYTES, LEASE_S), Mappings(host.folder)
+    old = segments.write(noise(8, 8))
+    assert old is not None
+    mappings.open(old, 256)
+    new = segments.write(noise(8, 8))
+    assert new is not None
+    assert (new.segment, new.generation) == (old.segment, old.generation + 1)
+    assert mappings.open(old, 256) is None
+
+
+@pytest.mark.parametrize("name", ["../token", "/etc/passwd", "0123456789abcdef/../../token", ""])
+def test_a_name_that_leads_elsewhere_is_not_opened(host: HostMemory, name: str) -> None:
+    assert Mappings(host.folder).open(Block(segment=name, generation=1), 8) is None
+
+
+def test_memory_of_a_killed_writer_is_swept_up_and_stays_valid_for_its_reader(host: HostMemory) -> None:
+    # Given a reader that holds a block of another process
+    writer = run(WRITER, str(host.folder))
+    block = Block.model_validate_json(first_line(writer))
+    view = Mappings(host.folder).open(block, 160_000)
+    assert view is not None
+    # When that is killed; a sweep before takes nothing from it
+    assert host.sweep() == 0
+    kill(writer)
+    assert host.sweep() == 1
+    # Then no file is left, and the reader's bytes are what they were
+    assert segment_files(host) == []
+    assert torch.equal(torch.frombuffer(view, dtype=torch.float32), torch.arange(40_000.0))
+
+
+def test_memory_of_a_killed_reader_is_free_after_the_lease(host: HostMemory) -> None:
+    segments = Segments(host, LIMIT_BYTES, lease_s=0.0)
+    block = segments.write(torch.arange(40_000.0))
+    assert block is not None
+    reader = run(READER, str(host.folder), block.model_dump_json())
+    assert first_line(reader) == "160000\n"
+    kill(reader)
+    segments.reclaim()
+    assert segment_files(host) == []
+
+
+def test_a_writer_that_ends_leaves_nothing(host: HostMemory) -> None:
+    writer = run(WRITER, str(host.folder))
+    first_line(writer)
+    writer.communicate("")
+    assert segment_files(host) == []
+
+
+def test_workers_that_start_at_once_agree_on_the_token(tmp_path: Path) -> None:
+    assert len({HostMemory(tmp_path / "shared").token for _ in range(3)}) == 1
+
+
+class Pool(RuleBasedStateMachine):
+    """Whatever the order of writes, reads and releases: no block that is out is written again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.host = HostMemory(Path(f"/dev/shm/swiftdiffusion-pool-{os.getpid()}"))
+        self.segments = Segments(self.host, 512 << 10, LEASE_S)
+        self.mappings = Mappings(self.host.folder)
+        self.out: list[tuple[Block, int, int]] = []  # sent, not opened: number, size
+        self.held: list[tuple[torch.Tensor, int]] = []
+        self.number = 0
+
+    @rule(size=st.sampled_from([1000, 70_000, 140_000]))
+    def write(self, size: int) -> None:
+        self.number += 1
+        block = self.segments.write(torch.full((size,), self.number % 100, dtype=torch.int8))
+        if block is not None:
+            self.out.append((block, self.number % 100, size))
+
+    @rule(which=st.integers(0, 9))
+    def open(self, which: int) -> None:
+        if self.out:
+            block, number, size = self.out.pop(which % len(self.out))
+            view = self.mappings.open(block, size)
+            assert view is not None
+            self.held.append((torch.frombuffer(view, dtype=torch.int8), number))
+
+    @rule(which=st.integers(0, 9))
+    def release(self, which: int) -> None:
+        if self.held:
+            self.held.pop(which % len(self.held))
+
+    @rule(which=st.integers(0, 9))
+    def take_back(self, which: int) -> None:
+        if self.out:
+            self.segments.take_back(self.out.pop(which % len(self.out))[0])
+
+    @invariant()
+    def what_is_held_is_what_was_sent(self) -> None:
+        assert all(bool((tensor == number).all()) for tensor, number in self.held)
+
+    @invariant()
+    def the_pool_keeps_its_bound(self) -> None:
+        sizes = [path.stat().st_size for path in segment_files(self.host)]
+        assert sum(sizes) - 4096 * len(sizes) <= 512 << 10
+
+    def teardown(self) -> None:
+        self.held.clear()
+        self.segments.close()
+        (self.host.folder / "token").unlink()
+        self.host.folder.rmdir()
+
+
+Pool.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestPool = Pool.TestCase

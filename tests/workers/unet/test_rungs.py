@@ -1,0 +1,64 @@
+"""Pictures over every rung of the residual transport, and with what a codec leaves of the residuals."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from shared.requests import LoraLoading
+from tests.diffusers_peer import draw_with_diffusers
+from tests.workers.unet.jobs import control, pixels, run
+from tests.workers.unet.specs import spec
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+pytestmark = pytest.mark.usefixtures("pristine")
+
+
+def gone_by(rung: str) -> float:
+    return REGISTRY.get_sample_value("swift_residual_rungs_total", {"rung": rung}) or 0.0
+
+
+@pytest.mark.parametrize(("setting", "rung"), [("auto", "shared_memory"), ("off", "redis")])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_picture_is_diffusers_own_over_every_rung(
+    count: int, setting: str, rung: str, make_worker: MakeWorker, models: Any, nets: Any
+) -> None:
+    worker = make_worker(shared_memory=setting)
+    wanted = spec(controlnets=[control(worker, conditioning_scale=0.5)] * count, num_inference_steps=3)
+    before = gone_by(rung)
+    ours = pixels(worker, run(worker, wanted))
+    assert gone_by(rung) > before
+    with models.use("emoji-sd") as model, nets.use("edge") as net:
+        theirs = draw_with_diffusers(model.pipe, [net.model] * count, wanted, None)[0]
+    assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_a_picture_drawn_with_loss_says_so_and_is_drawn_again_bit_by_bit(
+    precision: str, make_worker: MakeWorker
+) -> None:
+    # Given two nets, so that sums could differ by which worker computes them
+    worker = make_worker()
+    asked = {"controlnets": [control(worker, conditioning_scale=0.5)] * 2, "num_inference_steps": 4}
+    exact = pixels(worker, run(worker, spec(**asked)))
+    # When their residuals travel with loss
+    job = run(worker, spec(**asked, residual_precision=precision))
+    lossy = pixels(worker, job)
+    # Then the receipt says so, the picture is near, and a replay takes the same loss, over the other rung too
+    assert job.receipt is not None
+    assert job.receipt.residual_precision == precision
+    assert 0 < np.abs(lossy - exact).mean() < 4
+    replay = spec(**asked, residual_precision=precision, lora_loading=LoraLoading(mode="replay", steps={}))
+    for setting in ("auto", "off"):
+        assert np.array_equal(pixels(worker, run(make_worker(shared_memory=setting), replay)), lossy)
+
+
+def test_a_net_computed_here_loses_what_it_would_lose_on_the_way(make_worker: MakeWorker) -> None:
+    served = make_worker()
+    wanted = spec(controlnets=[control(served)], num_inference_steps=2, residual_precision="int8")
+    theirs = pixels(served, run(served, wanted))
+    alone = make_worker(serve_nets=False, residual_wait_s=0.2, net_fallback="local")
+    assert np.array_equal(pixels(alone, run(alone, wanted)), theirs)
