@@ -26,21 +26,15 @@ HOME = 0
 class Links:
     """Connections of one taker, opened when they are first needed."""
 
-    def __init__(self, servers: "Servers") -> None:
+    def __init__(self, servers: "Servers", kept: dict[int, Connection]) -> None:
         self._servers = servers
-        self._open: dict[int, Connection] = {}
+        self._kept = kept
 
     def __getitem__(self, server: int) -> Connection:
-        link = self._open.get(server)
+        link = self._kept.get(server)
         if link is None or not link.is_open:
-            link = self._open[server] = self._servers.connect(server)
+            link = self._kept[server] = self._servers.connect(server)
         return link
-
-    def close(self) -> None:
-        """Hang up everywhere."""
-        for link in self._open.values():
-            link.close()
-        self._open = {}
 
 
 class Servers:
@@ -49,7 +43,7 @@ class Servers:
     def __init__(self, clients: Sequence["Redis"], scripts: Sequence[bytes] = ()) -> None:
         self._pools = [client.connection_pool for client in clients]
         self._scripts = scripts
-        self._idle: deque[Links] = deque()
+        self._idle: deque[dict[int, Connection]] = deque()
         self._down_until = [0.0] * len(self._pools)
 
     def __len__(self) -> int:
@@ -59,15 +53,16 @@ class Servers:
     def links(self) -> Iterator[Links]:
         """Connections for one thread; after an error they are not used again."""
         try:
-            links = self._idle.pop()
+            kept = self._idle.pop()
         except IndexError:
-            links = Links(self)
+            kept = {}
         try:
-            yield links
+            yield Links(self, kept)
         except BaseException:
-            links.close()
+            for link in kept.values():
+                link.close()
             raise
-        self._idle.append(links)
+        self._idle.append(kept)
 
     def connect(self, server: int) -> Connection:
         """A new connection, on which the scripts are known; raises `redis.ConnectionError`."""

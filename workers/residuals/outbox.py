@@ -1,13 +1,13 @@
 """The ControlNet worker's end of a residual's way: choose the rung, lay the bytes down, send the head."""
 
 import secrets
-import threading
 
 from torch import Tensor
 
 from shared import metrics
 from shared.connections import make_retry
 from shared.settings import Settings
+from workers.residuals.blocks import Blocks
 from workers.residuals.codecs import encode
 from workers.residuals.host import HostMemory
 from workers.residuals.links import HOME, Links, Servers
@@ -15,7 +15,6 @@ from workers.residuals.messages import Answer, Block, Body, Keys, StepRequest
 from workers.residuals.names import body_key, turn_key
 from workers.residuals.postman import REPLY_S, Postman
 from workers.residuals.pressure import Pressure
-from workers.residuals.segments import Segments
 from workers.residuals.stripes import Stripes
 from workers.residuals.wire import bytes_of, name_of
 
@@ -28,14 +27,11 @@ class Outbox:
 
     def __init__(self, servers: Servers, host: HostMemory | None, settings: Settings) -> None:
         self._servers = servers
-        self._host = host
+        self.blocks = Blocks(host, settings)
         self._retry = make_retry()
-        self._limit_bytes, self._lease_s = settings.shared_memory_bytes, settings.residual_ttl_s
-        self._lock = threading.Lock()
-        self._segments: Segments | None = None  # made with the first residual that goes this way
         self._stripes = Stripes(servers, settings.residual_ttl_s)
         self._pressure = Pressure(servers, settings.residual_wait_s)
-        self._postman = Postman(servers, settings.residual_ttl_s, self._take_back)
+        self._postman = Postman(servers, settings.residual_ttl_s, self.blocks.take_back)
 
     def put(self, request: StepRequest, answer: Answer, tensor: Tensor | None) -> int:
         """See `Transport.answer`."""
@@ -48,7 +44,7 @@ class Outbox:
         inline: bytes | memoryview = b""
         if coded.nbytes <= INLINE_BYTES:
             rung, inline = "inline", _memory(coded)
-        elif (place := self._write(request, coded)) is not None:
+        elif (place := self.blocks.write(request, coded)) is not None:
             rung = "shared_memory"
         elif (place := self._stripe(request, answer.index, _memory(coded))) is not None:
             rung = "redis"
@@ -58,36 +54,6 @@ class Outbox:
         body = Body(dtype=name_of(tensor.dtype), shape=list(tensor.shape), precision=precision, place=place)
         self._postman.post(request, answer.model_copy(update={"body": body}), inline)
         return coded.nbytes
-
-    def reclaim(self) -> None:
-        """Let go of shared memory that no reader has released within the lease."""
-        with self._lock:
-            if self._segments is not None:
-                self._segments.reclaim()
-
-    def shut(self) -> None:
-        """Give all shared memory back."""
-        with self._lock:
-            if self._segments is not None:
-                self._segments.close()
-                self._segments = None
-
-    def _write(self, request: StepRequest, coded: Tensor) -> Block | None:
-        """Into shared memory, if the asking worker sees ours and there is room."""
-        if self._host is None or request.shared_memory != self._host.token:
-            return None
-        with self._lock:
-            if self._segments is None:
-                self._segments = Segments(self._host, self._limit_bytes, self._lease_s)
-            segments = self._segments
-        block = segments.write(coded)
-        if block is None:
-            metrics.SHARED_MEMORY_FULL.inc()
-        return block
-
-    def _take_back(self, block: Block) -> None:
-        if self._segments is not None:
-            self._segments.take_back(block)
 
     def _stripe(self, request: StepRequest, index: int, memory: memoryview) -> Keys | None:
         """Into keys at the residual servers; ``None`` if the job is past this step."""

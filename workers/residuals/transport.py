@@ -93,8 +93,8 @@ class Transport:
         if self._host is not None and self._mappings is not None:
             self._host.sweep()
             self._mappings.drop_gone()
-            self._outbox.reclaim()
+            self._outbox.blocks.reclaim()
 
     def shut(self) -> None:
         """Give back shared memory at the end of the process."""
-        self._outbox.shut()
+        self._outbox.blocks.shut()
