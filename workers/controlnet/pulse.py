@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 
 from redis.exceptions import RedisError
@@ -14,8 +15,9 @@ log = logging.getLogger(__name__)
 class Pulse:
     """``with pulse:`` keeps the worker's claims while any such block runs, in any thread."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, nets: Sequence[str]) -> None:
         self._steps = steps
+        self._nets = nets
         self._blocks = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -44,6 +46,6 @@ class Pulse:
         while not self._stop.wait(self._steps.lease_s / 3):
             if self._blocks:
                 try:
-                    self._steps.renew()
+                    self._steps.renew(self._nets)
                 except RedisError:
                     log.warning("residual Redis does not answer; the step at hand may be sent again")

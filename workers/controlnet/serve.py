@@ -51,7 +51,7 @@ class Server:
         self._company: dict[tuple[str, str], Company] = {}  # by net and stack
         self._inputs = Inputs(transport)
         self._device = threading.Lock()
-        self._pulse = Pulse(steps)
+        self._pulse = Pulse(steps, self.names)
         self.sender = Sender(transport, self._pulse)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="serve", daemon=True)

@@ -27,7 +27,7 @@ POLL_S = 1.0
 #: How far into a queue a pass looks for company.
 DEPTH = 64
 #: Where a part of a step is: `lua/look.lua`.
-Place = Literal["queued", "claimed", "abandoned", "lost"]
+Place = Literal["queued", "unserved", "claimed", "abandoned", "lost"]
 
 
 class Claimed(NamedTuple):
@@ -48,6 +48,7 @@ class Steps:
         self._turn_script, self._claim_script, self._look_script, self._gather_script = (
             redis.register_script(lua(name)) for name in ("turn", "claim", "look", "gather")
         )
+        self._lease_ms, self._served_ms = int(1000 * self.lease_s), int(1000 * settings.residual_wait_s)
         self._next = 0
         self.me = secrets.token_hex(8)  # as a claimant: a worker that starts again is another one
 
@@ -72,7 +73,7 @@ class Steps:
         ticket = _ticket(request, part)
         turn, _, claims = _job_keys(request.job_id)
         place: Any = self._look_script(
-            keys=[turn, claims, keys.net_steps(part.net)],
+            keys=[turn, claims, keys.net_steps(part.net), _served(part.net)],
             args=[request.turn, part.position, ticket.model_dump_json(), _lease("")],
         )
         found: Place = place.decode()
@@ -99,8 +100,8 @@ class Steps:
     def claim(self, ticket: Ticket) -> Claimed | None:
         """Take what a ticket stands for; ``None`` if the job has moved on or another worker has it."""
         frame: Any = self._claim_script(
-            keys=[*_job_keys(ticket.job_id), _lease(self.me)],
-            args=[ticket.turn, ticket.position, self.me, self._ttl_s, int(self.lease_s * 1000)],
+            keys=[*_job_keys(ticket.job_id), _lease(self.me), _served(ticket.net)],
+            args=[ticket.turn, ticket.position, self.me, self._ttl_s, self._lease_ms, self._served_ms],
         )
         if frame is None:
             return None
@@ -114,9 +115,13 @@ class Steps:
         """Take another part of a step at hand, out of turn."""
         return self.claim(_ticket(request, part))
 
-    def renew(self) -> None:
-        """Say that this worker lives: its claims hold for another lease."""
-        self._redis.set(_lease(self.me), 1, px=int(self.lease_s * 1000))
+    def renew(self, nets: Sequence[str]) -> None:
+        """Say that this worker lives: its claims hold for another lease, and steps for ``nets`` may wait."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(_lease(self.me), 1, px=self._lease_ms)
+        for net in nets:
+            pipe.set(_served(net), 1, px=self._served_ms)
+        pipe.execute()
 
     def current(self, requests: Sequence[StepRequest]) -> list[bool]:
         """For each, whether its job still waits for exactly this request."""
@@ -147,3 +152,7 @@ def _job_keys(job_id: str) -> list[str]:
 
 def _lease(worker: str) -> str:
     return f"swift:lease:{worker}"
+
+
+def _served(net: str) -> str:
+    return f"swift:served:{net}"

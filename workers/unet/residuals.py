@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
@@ -36,7 +37,7 @@ class StepResiduals:
         self._x = x
         self._got: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the nets it sums
         self._spans: dict[tuple[int, ...], list[Answer]] = {}
-        self._missed = 0  # looks in a row that found a part nowhere
+        self._missed: Counter[int] = Counter()  # position: looks in a row that found the part nowhere
         self._sent_at = time.monotonic()
         self._send()
 
@@ -89,7 +90,7 @@ class StepResiduals:
         start = time.monotonic()
         left = nets.settings.residual_wait_s - (start - self._sent_at)
         is_hopeless = nets.given_up.issuperset(part.position for part in self._missing(index))
-        answers = self._wait(0.0 if is_hopeless else min(max(left, 0.0), SLICE_S))
+        answers = self._wait(0.0 if is_hopeless else min(left, SLICE_S) if left > 0 else SLICE_S)
         for answer, residual in answers:
             if residual is not None:
                 self._take(answer, residual)
@@ -119,13 +120,13 @@ class StepResiduals:
         """Nothing came: is everybody still at work?"""
         late = time.monotonic() - self._sent_at > self._nets.settings.residual_wait_s
         for part in self._missing(index):
-            place = self._place(part)
-            self._missed = self._missed + 1 if place == "lost" else 0
-            if place == "claimed":
-                self._nets.given_up.discard(part.position)
-            if place == "queued" and (late or part.position in self._nets.given_up):
+            place, position = self._place(part), part.position
+            self._missed[position] = self._missed[position] + 1 if place == "lost" else 0
+            if place in ("claimed", "queued"):
+                self._nets.given_up.discard(position)
+            if place == "unserved" and (late or position in self._nets.given_up):
                 self._give_up(part, self._timeout(part))
-            elif late or place == "abandoned" or self._missed >= LOOKS:
+            elif place == "abandoned" or self._missed[position] >= LOOKS or (late and place == "claimed"):
                 self._send_again(part, self._timeout(part))
                 return
 
@@ -162,7 +163,8 @@ class StepResiduals:
             self._give_up(part, why)
             return
         self._request = self._request.model_copy(update={"send": send})
-        self._missed, self._sent_at = 0, time.monotonic()
+        self._missed.clear()
+        self._sent_at = time.monotonic()
         self._send()
 
     def _send(self) -> None:

@@ -88,7 +88,7 @@ def test_a_net_that_is_not_loaded_is_left_to_others(line: Line) -> None:
     step = ask(make_nets(line, spec("edge"), spec("depth")))
     compute(server, [take(server, "edge")])
     assert {tuple(answer.positions) for answer, _ in line.transport.receive(step._request, 1.0)} == {(0,)}
-    assert line.steps.look(step._request, step._request.parts[1]) == "queued"
+    assert line.steps.look(step._request, step._request.parts[1]) == "unserved"
 
 
 def test_an_attachment_embeds_the_control_image_before_the_first_step(server: Server, line: Line) -> None:

@@ -92,12 +92,14 @@ def test_everybody_sees_where_a_step_is(line: Line) -> None:
     step = ask(make_nets(line, spec("edge")))
     request = step._request
     [part] = request.parts
-    assert line.steps.look(request, part) == "queued"
+    assert line.steps.look(request, part) == "unserved"
     ticket = short.next(["edge"])
     assert ticket is not None
     assert line.steps.look(request, part) == "lost"
     assert short.claim(ticket) is not None
     assert line.steps.look(request, part) == "claimed"
+    waiting = ask(make_nets(line, spec("edge")))._request
+    assert line.steps.look(waiting, *waiting.parts) == "queued"
     line.redis.delete(f"swift:lease:{short.me}")
     assert line.steps.look(request, part) == "abandoned"
     line.redis.flushall()

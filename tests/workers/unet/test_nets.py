@@ -118,6 +118,18 @@ def test_a_net_that_nobody_serves_is_computed_here_bit_by_bit(line: Line) -> Non
     assert set(nets.hashes) == {0, 1, 2}
 
 
+def test_a_step_of_a_busy_net_waits_its_turn(line: Line) -> None:
+    # Given a worker that lives and is busy with another job's step for longer than a step may wait
+    server = make_server(line, "edge")
+    nets = make_nets(line, spec("edge"), residual_wait_s=0.1, residual_sends=1)
+    server._steps.renew(["edge"])
+    step = ask(nets)
+    threading.Timer(0.8, lambda: server.start("controlnet1@test")).start()
+    # Then the step is not given up
+    assert torch.equal(step.mid(), by_diffusers(1.0)[1])
+    server.stop()
+
+
 def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
     nets = make_nets(line, spec("edge"), local=True, residual_wait_s=0.2)
     ask(nets).mid()
