@@ -108,8 +108,11 @@ class Fleet:
 
 
 @contextmanager
-def running_fleet(**changes: object) -> Iterator[Fleet]:
-    """A fresh stack: one UNet worker and one ControlNet worker, unless ``changes`` of settings say more."""
+def running_fleet(environment: Mapping[str, str] | None = None, /, **changes: object) -> Iterator[Fleet]:
+    """A fresh stack: one UNet worker and one ControlNet worker, unless ``changes`` of settings say more.
+
+    ``environment`` holds further variables for its processes.
+    """
     home = FOLDER / "stack"
     home.mkdir(parents=True, exist_ok=True)
     with only_stack_in(home):
@@ -124,7 +127,7 @@ def running_fleet(**changes: object) -> Iterator[Fleet]:
         "s3_port": free_s3_port(),
     }
     settings = Settings.model_validate({**places, **changes})
-    with running_stack(settings) as stack:
+    with running_stack(settings, env=environment) as stack:
         yield Fleet(stack)
 
 
