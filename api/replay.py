@@ -84,8 +84,10 @@ def _asked_for(receipt: Receipt) -> dict[str, Any]:
     """The request that would be answered with ``receipt``; control images are those that are stored."""
     doubled = {other for name, others in _SAID_BY.items() if getattr(receipt, name) for other in others}
     told = receipt.model_dump(include=JobRequest.model_fields.keys() - _OWN - doubled)
+    images = {field: STORED + told[field] for field in ("image", "mask_image") if told[field]}
     nets = [net.model_dump(include=set(ControlRequest.model_fields)) for net in receipt.controlnets]
     return told | {
+        **images,
         "controlnets": [{**net, "image": STORED + net["image"]} for net in nets],
         "loras": [lora.model_dump(include=set(LoraRequest.model_fields)) for lora in receipt.loras],
         "lora_loading": {"mode": "replay", "steps": {lora.name: lora.step for lora in receipt.loras}},

@@ -6,6 +6,7 @@ from api.control_images import store_control_image, take_control_image
 from api.lora_refs import find_ref
 from api.seeds import resolve_seeds
 from api.services import Services
+from api.sources import resolve_strength, take_source
 from api.steps import resolve_steps
 from shared.catalogue import ModelEntry
 from shared.errors import InvalidRequest
@@ -17,31 +18,35 @@ from shared.specs import ControlSpec, JobSpec
 def resolve(request: JobRequest, services: Services) -> JobSpec:
     """The job that ``request`` describes; raises `InvalidRequest` that points at the field at fault.
 
-    Everything cheap is checked before S3 is asked, and control images are stored last.
+    Everything cheap is checked before S3 is asked, and images are stored last.
     """
     catalogue = services.catalogue
     name = _known(request.model or catalogue.default_model, catalogue.models, "model", field="model")
     model = catalogue.models[name]
     scheduler = _known(request.scheduler or model.scheduler, SCHEDULERS, "scheduler", field="scheduler")
     steps = resolve_steps(request, model, scheduler)
+    strength = resolve_strength(request, steps)
     seed, num_images = resolve_seeds(request)
     _check_bounds(request, services, steps=steps, num_images=num_images)
     _check_nets(request.controlnets, services, name)
     _check_loras(request, steps)
     loras = [find_ref(lora, name, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
+    source = take_source(request, services)
+    controlnets = _store_controls(request.controlnets, services)
     return JobSpec(
-        **request.options,
+        **request.options | {"strength": strength},
+        **source.store(services.images) if source else {},
         model=name,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
-        width=request.width or model.width,
-        height=request.height or model.height,
+        width=source.width if source else request.width or model.width,
+        height=source.height if source else request.height or model.height,
         num_inference_steps=steps,
         guidance_scale=_guidance_scale(request, model),
         scheduler=scheduler,
         seed=seed,
         num_images=num_images,
-        controlnets=_store_controls(request.controlnets, services),
+        controlnets=controlnets,
         loras=loras,
         lora_loading=request.lora_loading,
         latent_parallelism=request.latent_parallelism,

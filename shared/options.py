@@ -45,6 +45,9 @@ class Options(SdxlOptions):
     seeds: list[Seed] | None = Field(
         None, min_length=1, description="one picture for each, in place of seed and num_images"
     )
+    strength: Finite | None = Field(
+        None, ge=0, le=1, description="how much of an image is drawn anew; default 0.8, with a mask 1"
+    )
     clip_skip: int | None = Field(
         None, ge=0, le=64, description="layers of the text encoder to leave out, counted from its last"
     )

@@ -55,6 +55,8 @@ class Receipt(Options):
     controlnets: list[NetReceipt]
     loras: list[LoraReceipt]
     lora_loading: LoraLoading
+    image: str | None = None  # sha256 of what was drawn over, and of where
+    mask_image: str | None = None
     latent_parallelism: LatentParallelism = "auto"
     split_steps: list[int] = Field([])  # steps whose guidance halves were predicted apart
     device: str

@@ -35,14 +35,18 @@ class LoraLoading(Message):
         return self
 
 
+#: How a request brings an image along.
+_IMAGE = (
+    "base64 of a PNG, JPEG or WebP (a data: URL is accepted), or `sha256:` and the hash of an image"
+    " that is stored"
+)
+
+
 class ControlRequest(Message):
     """One ControlNet of a job, with its control image."""
 
     name: str
-    image: str = Field(
-        description="base64 of a PNG, JPEG or WebP (a data: URL is accepted), or `sha256:` and the hash"
-        " of a control image that is stored"
-    )
+    image: str = Field(description=_IMAGE)
     conditioning_scale: Finite = Field(1.0, ge=-10, le=10)
     guidance_start: Finite = Field(0.0, ge=0, le=1)
     guidance_end: Finite = Field(1.0, ge=0, le=1)
@@ -102,6 +106,10 @@ class JobRequest(Options):
     scheduler: str | None = None
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="unset: drawn, and told in the answer")
     num_images: int = Field(1, ge=1)
+    image: str | None = Field(None, description=f"what is drawn over: {_IMAGE}; its size is the picture's")
+    mask_image: str | None = Field(
+        None, description="white where something is drawn, black where the image stays; sent as the image is"
+    )
     controlnets: list[ControlRequest] = Field([], max_length=8)
     loras: list[LoraRequest] = Field([], max_length=16)
     lora_loading: LoraLoading = LoraLoading()

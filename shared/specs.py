@@ -52,6 +52,8 @@ class JobSpec(Options):
     controlnets: list[ControlSpec]
     loras: list[LoraRef]
     lora_loading: LoraLoading
+    image: str | None = None  # what is drawn over, and where; as control images are named
+    mask_image: str | None = None
     latent_parallelism: LatentParallelism = "auto"
     split_steps: list[int] = Field([])  # mode replay: the steps whose guidance halves were predicted apart
 

@@ -1,6 +1,7 @@
 """The same request as a user of diffusers writes it: what `exact` pictures are held against."""
 
 import copy
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from diffusers import (
-    StableDiffusionControlNetPipeline,
-    StableDiffusionPipeline,
-    StableDiffusionXLControlNetPipeline,
-    StableDiffusionXLPipeline,
-)
+from diffusers import StableDiffusionXLPipeline
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,13 +21,10 @@ from workers.unet.prompts import named_for_diffusers
 
 #: The control image of every request here.
 CONTROL = EMOJI / "control" / "2_penguin.png"
-#: The pipeline of a request: by whether it is SDXL's, and whether nets guide it.
-PIPELINES: dict[tuple[bool, bool], Any] = {
-    (False, False): StableDiffusionPipeline,
-    (False, True): StableDiffusionControlNetPipeline,
-    (True, False): StableDiffusionXLPipeline,
-    (True, True): StableDiffusionXLControlNetPipeline,
-}
+#: The image that is drawn over, of every request that has one.
+SOURCE = EMOJI / "control" / "colour_fish.png"
+#: Where it is drawn over, if the request has a mask: left, top, right, bottom as shares of the sides.
+MASKED = (0.2, 0.3, 0.7, 0.9)
 
 
 def draw_with_diffusers(
@@ -46,19 +39,36 @@ def draw_with_diffusers(
     if loras:
         peer = copy.deepcopy(peer)  # fused weights are its own
         _fuse(peer, loras)
-    options = {**_options(wanted), **_net_options(wanted)}
+    options = {**_options(wanted), **_image_options(wanted)}
     if isinstance(pipe, StableDiffusionXLPipeline):
         options |= wanted.model_dump(include=set(SdxlOptions.model_fields))
+    known = inspect.signature(peer.__call__).parameters
     with named_for_diffusers(peer.text_encoder):
-        images = peer(wanted.prompt, **options).images
+        images = peer(wanted.prompt, **{name: options[name] for name in options if name in known}).images
     return [np.asarray(image, dtype=np.int16) for image in images]
+
+
+def source_image(size: tuple[int, int] | None = None) -> Image.Image:
+    """What is drawn over; pipelines that take no size are given it in theirs."""
+    image = Image.open(SOURCE).convert("RGB")
+    return image.resize(size, Image.Resampling.LANCZOS) if size else image
+
+
+def mask_image() -> Image.Image:
+    """White where it is drawn over."""
+    width, height = source_image().size
+    sides = (width, height, width, height)
+    left, top, right, bottom = (int(share * side) for share, side in zip(MASKED, sides, strict=True))
+    mask = Image.new("RGB", (width, height))
+    mask.paste((255, 255, 255), (left, top, right, bottom))
+    return mask
 
 
 def _assemble(pipe: Any, nets: Sequence[Any], wanted: JobSpec) -> Any:
     """The pipeline of this request, of the parts of ``pipe``."""
     kind = SCHEDULERS[wanted.scheduler]
     scheduler = getattr(diffusers, kind.name).from_config(pipe.scheduler.config, **kind.options)
-    parts = {**pipe.components, "scheduler": scheduler}
+    parts = dict(pipe.components)
     if pipe.vae.dtype != pipe.unet.dtype:  # a worker keeps it upcast; diffusers casts it for each picture
         parts["vae"] = copy.deepcopy(pipe.vae).to(pipe.unet.dtype)
     if nets:
@@ -71,16 +81,23 @@ def _assemble(pipe: Any, nets: Sequence[Any], wanted: JobSpec) -> Any:
         }
     else:
         parts["requires_safety_checker"] = False
-    peer = PIPELINES[is_sdxl, bool(nets)](**parts)
+    name = "StableDiffusion" + ("XL" if is_sdxl else "") + ("ControlNet" if nets else "") + _mode(wanted)
+    peer = getattr(diffusers, f"{name}Pipeline")(**parts)
+    peer.scheduler = scheduler  # as users swap it: the constructor would mend an old config
     peer.set_progress_bar_config(disable=True)
     return peer
 
 
+def _mode(wanted: JobSpec) -> str:
+    if wanted.image is None:
+        return ""
+    return "Img2Img" if wanted.mask_image is None else "Inpaint"
+
+
 def _options(wanted: JobSpec) -> dict[str, Any]:
-    rescale = {"guidance_rescale": wanted.guidance_rescale} if wanted.guidance_rescale else {}
+    """Every option of any pipeline; each takes those that it knows."""
     generators = [torch.Generator().manual_seed(seed) for seed in wanted.picture_seeds]
     return {
-        **rescale,  # the ControlNet pipelines know none
         "negative_prompt": wanted.negative_prompt,
         "num_inference_steps": wanted.num_inference_steps,
         "guidance_scale": wanted.guidance_scale,
@@ -88,22 +105,34 @@ def _options(wanted: JobSpec) -> dict[str, Any]:
         "generator": generators if len(generators) > 1 else generators[0],
         "width": wanted.width,
         "height": wanted.height,
+        "strength": wanted.strength,
         "clip_skip": wanted.clip_skip,
+        "guidance_rescale": wanted.guidance_rescale,
         "eta": wanted.eta,
         "timesteps": wanted.timesteps,
         "sigmas": wanted.sigmas,
     }
 
 
-def _net_options(wanted: JobSpec) -> dict[str, Any]:
-    if not wanted.controlnets:
-        return {}
-    return {
-        "image": [Image.open(CONTROL).convert("RGB")] * len(wanted.controlnets),
-        "controlnet_conditioning_scale": [net.conditioning_scale for net in wanted.controlnets],
-        "control_guidance_start": [net.guidance_start for net in wanted.controlnets],
-        "control_guidance_end": [net.guidance_end for net in wanted.controlnets],
-    }
+def _image_options(wanted: JobSpec) -> dict[str, Any]:
+    """What is drawn over is the image; if there is none, the control images are."""
+    options: dict[str, Any] = {}
+    if wanted.controlnets:
+        options = {
+            "image" if wanted.image is None else "control_image": [Image.open(CONTROL).convert("RGB")]
+            * len(wanted.controlnets),
+            "controlnet_conditioning_scale": [net.conditioning_scale for net in wanted.controlnets],
+            "control_guidance_start": [net.guidance_start for net in wanted.controlnets],
+            "control_guidance_end": [net.guidance_end for net in wanted.controlnets],
+        }
+    if wanted.image is not None:
+        assert wanted.width is not None
+        assert wanted.height is not None
+        takes_size = bool(wanted.controlnets or wanted.mask_image)
+        options["image"] = source_image(None if takes_size else (wanted.width, wanted.height))
+    if wanted.mask_image is not None:
+        options["mask_image"] = mask_image()
+    return options
 
 
 def _fuse(pipe: Any, loras: Sequence[tuple[Path, float]]) -> None:

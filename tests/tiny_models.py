@@ -38,7 +38,8 @@ _SDXL: dict[str, Any] = {
 }
 #: UNets of real families at toy size. SD 1.x has a last block without attention and two layers a block;
 #: SD 2.x heads per block, linear projections and a text encoder of another width; SDXL's first block has
-#: no attention, and what is added to its time embedding; two have guidance distilled in; one is odd.
+#: no attention, and what is added to its time embedding; two have guidance distilled in; two see
+#: a mask and a masked image beside the latents; one is odd.
 LAYOUTS: dict[str, dict[str, Any]] = {
     "sd1": _SD1,
     "sd2": {
@@ -53,6 +54,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "sdxl": _SDXL,
     "lcm": {**_SD1, "time_cond_proj_dim": 32},
     "sdxl-lcm": {**_SDXL, "time_cond_proj_dim": 32},
+    "sd1-inpaint": {**_SD1, "in_channels": 9},
+    "sdxl-inpaint": {**_SDXL, "in_channels": 9},
     "centred": {
         "block_out_channels": (32, 64),
         "layers_per_block": 1,
@@ -74,6 +77,8 @@ def make_unet(layout: str = "sd1") -> Any:
 def make_net(unet: Any, seed: int = 1, **options: Any) -> Any:
     """A ControlNet of the UNet whose zero convolutions are not zero."""
     torch.manual_seed(seed)
+    if unet.config.in_channels > unet.config.out_channels:  # nets see no mask
+        unet = UNet2DConditionModel.from_config(unet.config, in_channels=unet.config.out_channels)
     net = ControlNetModel.from_unet(
         unet,
         conditioning_embedding_out_channels=(8, 16, 16),

@@ -1,12 +1,36 @@
 """The axes of the parity matrix: a new family, mode or net is one row. Schedulers are the fleet's own."""
 
 import base64
+import io
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.diffusers_peer import CONTROL
+from PIL import Image
 
-_IMAGE = base64.b64encode(CONTROL.read_bytes()).decode()
+from tests.diffusers_peer import CONTROL, mask_image, source_image
+
+
+def _base64(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+_CONTROL = base64.b64encode(CONTROL.read_bytes()).decode()
+_IMAGE = {"image": _base64(source_image())}
+_MASKED = {**_IMAGE, "mask_image": _base64(mask_image())}
+_SIZES = {
+    "prompt_2": "a blue car",
+    "negative_prompt": "a cat",
+    "negative_prompt_2": "a dog",
+    "original_size": [96, 80],
+    "crops_coords_top_left": [8, 4],
+    "target_size": [64, 64],
+    "negative_original_size": [32, 32],
+    "negative_crops_coords_top_left": [2, 0],
+    "negative_target_size": [48, 40],
+    "num_images": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +66,8 @@ FAMILIES: dict[str, Family] = {
     "lcm": Family("lcm", body={"guidance_scale": 8.5}),
     "sdxl-lcm": Family("sdxl-lcm", body={"guidance_scale": 1.0}),
     "centred": Family("centred"),
+    "sd1-inpaint": Family("sd1-inpaint", body={**_MASKED, "strength": 0.8}),
+    "sdxl-inpaint": Family("sdxl-inpaint", body=_MASKED),
 }
 
 #: What a job asks for, apart from its model, nets and LoRAs: fields of ``POST /v1/jobs``. A mode that needs
@@ -61,23 +87,27 @@ MODES: dict[str, dict[str, Any]] = {
     "ddpm-timesteps": {"timesteps": [999, 700, 400, 20], "num_inference_steps": None, "scheduler": "ddpm"},
     "heun-timesteps": {"timesteps": [999, 700, 400, 20], "num_inference_steps": None, "scheduler": "heun"},
     "sigmas": {"sigmas": [14.0, 6.0, 2.0, 0.5, 0.0], "num_inference_steps": None, "scheduler": "euler"},
-    "sizes": {
-        "prompt_2": "a blue car",
-        "negative_prompt": "a cat",
-        "negative_prompt_2": "a dog",
-        "original_size": [96, 80],
-        "crops_coords_top_left": [8, 4],
-        "target_size": [64, 64],
-        "negative_original_size": [32, 32],
-        "negative_crops_coords_top_left": [2, 0],
-        "negative_target_size": [48, 40],
-        "num_images": 2,
+    "sizes": _SIZES,
+    "image": {**_IMAGE, "mask_image": None, "strength": 0.6},
+    "image-whole": {**_IMAGE, "mask_image": None, "strength": 1.0, "scheduler": "heun"},
+    "image-pictures": {**_IMAGE, "mask_image": None, "num_images": 2, "scheduler": "euler_a"},
+    "image-sizes": {**_IMAGE, **_SIZES, "mask_image": None, "strength": 0.6},
+    "image-timesteps": {
+        **_IMAGE,
+        "mask_image": None,
+        "strength": 0.7,
+        "timesteps": [999, 700, 400, 20],
+        "num_inference_steps": None,
+        "scheduler": "dpmpp_2m",
     },
+    "mask": {**_MASKED, "strength": 0.6},
+    "mask-whole": {**_MASKED, "strength": 1.0, "scheduler": "dpm2"},
+    "mask-pictures": {**_MASKED, "strength": 0.7, "num_images": 2, "scheduler": "ddpm", "width": 72},
 }
 
 
 def _net(**changes: Any) -> dict[str, Any]:
-    return {"name": "net", "image": _IMAGE, **changes}
+    return {"name": "net", "image": _CONTROL, **changes}
 
 
 #: ControlNets of a job. Names are completed to those of the family: ``FAMILY-NAME``.

@@ -60,8 +60,20 @@ EQUAL = Verdict("equal")
 #: The first that applies holds; a row that none applies to is equal.
 RULES: list[tuple[Callable[[Row], bool], Verdict]] = [
     (
-        lambda row: row.mode == "sizes" and not FAMILIES[row.family].layout.startswith("sdxl"),
+        lambda row: row.mode.endswith("sizes") and not FAMILIES[row.family].layout.startswith("sdxl"),
         Verdict("refused", "only SDXL has a second prompt and is told sizes", refusal="only SDXL"),
+    ),
+    (
+        lambda row: FAMILIES[row.family].layout.endswith("inpaint") and not row.body["mask_image"],
+        Verdict("refused", "a UNet that was trained to see a mask needs one", refusal="needs an image and a"),
+    ),
+    (
+        lambda row: FAMILIES[row.family].layout.startswith("sdxl") and row.nets != "none" and is_masked(row),
+        Verdict(
+            "bounded",
+            "diffusers' SDXL ControlNet inpainting forgets at the end that a VAE may shift its channels",
+            pixels=80,
+        ),
     ),
     *(
         (
@@ -97,9 +109,22 @@ def full() -> list[Row]:
     return [row for row in dict.fromkeys(rows) if _has_peer(row)]
 
 
+def is_masked(row: Row) -> bool:
+    """Whether the row inpaints."""
+    return bool(row.body.get("mask_image"))
+
+
 def _has_peer(row: Row) -> bool:
-    """diffusers' ControlNet pipelines have no ``guidance_rescale``: nothing to hold ours against."""
-    return row.mode != "rescale" or row.nets == "none"
+    """Not every pipeline of diffusers takes every option: then there is nothing to hold ours against."""
+    body, is_sdxl = row.body, FAMILIES[row.family].layout.startswith("sdxl")
+    has_image, has_nets = bool(body.get("image")), row.nets != "none"
+    if "guidance_rescale" in body and (has_nets or (has_image and not is_sdxl)):
+        return False
+    if not (has_image and has_nets):
+        return True
+    places_steps = any(body.get(field) for field in ("timesteps", "sigmas"))
+    is_distilled = "lcm" in FAMILIES[row.family].layout
+    return not (places_steps or is_distilled or (row.mode == "sizes" and is_masked(row)))
 
 
 def sample() -> list[Row]:

@@ -1,6 +1,9 @@
 """How a tensor looks on the wire: a JSON head that says what it is, then its raw bytes. No pickle.
 
 ``magic (4) | head length (uint32, little-endian) | head (JSON) | tensor bytes (C order)``
+
+A picture's tensor whose channels lie last in memory (a VAE's, of an image) arrives as one: a convolution
+sums in another order over it.
 """
 
 import json
@@ -34,7 +37,10 @@ def pack(head: dict[str, Any], tensor: Tensor | None = None) -> bytes:
     """One value: ``head`` and, if given, a tensor of any shape."""
     if tensor is None:
         return pack_bytes(head)
-    flat = tensor.detach().to("cpu").contiguous()
+    tensor = tensor.detach().to("cpu")
+    if _has_channels_last(tensor):
+        head, tensor = {**head, "channels_last": True}, tensor.permute(0, 2, 3, 1)
+    flat = tensor.contiguous()
     return pack_bytes({**head, "dtype": name_of(flat.dtype), "shape": list(flat.shape)}, bytes_of(flat))
 
 
@@ -51,9 +57,18 @@ def unpack(value: bytes) -> tuple[dict[str, Any], Tensor | None]:
         return head, None
     try:
         dtype, shape = dtype_of(head.pop("dtype")), head.pop("shape")
-        return head, tensor_over(memoryview(bytearray(data)), dtype, shape)
-    except (ValueError, KeyError, TypeError) as error:
+        tensor = tensor_over(memoryview(bytearray(data)), dtype, shape)
+        return head, tensor.permute(0, 3, 1, 2) if head.pop("channels_last", False) else tensor
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise BadFrame(f"a value that is no frame: {error}") from error
+
+
+def _has_channels_last(tensor: Tensor) -> bool:
+    return (
+        tensor.dim() == 4
+        and not tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def unpack_bytes(value: bytes) -> tuple[dict[str, Any], memoryview]:

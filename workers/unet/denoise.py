@@ -17,11 +17,26 @@ BeforeStep = Callable[[int], None]
 AfterStep = Callable[[int, Tensor], None]
 
 
+class Start:
+    """What the loop begins with; modes that do more than denoise are its subclasses."""
+
+    def __init__(self, latents: Tensor) -> None:
+        self.latents = latents  # (n, c, h/f, w/f)
+
+    def model_input(self, x: Tensor) -> Tensor:
+        """What the UNet is given for the scaled latents ``x``, ``(b, c, h/f, w/f)``."""
+        return x
+
+    def after_step(self, step: int, latents: Tensor) -> Tensor:
+        """The latents with which the loop goes on after ``step``."""
+        return latents
+
+
 @torch.inference_mode()
 def denoise(
     predict: Predict,
     schedule: Schedule,
-    latents: Tensor,
+    start: Start,
     *,
     guidance_scale: float,
     guidance_rescale: float,
@@ -29,12 +44,13 @@ def denoise(
     before_step: BeforeStep,
     after_step: AfterStep,
 ) -> Tensor:
-    """Walk ``latents``, ``(b, c, h/f, w/f)``, from noise to picture along the schedule's timesteps."""
-    scheduler = schedule.scheduler
+    """Walk latents, ``(n, c, h/f, w/f)``, from their start to the picture along the schedule's timesteps."""
+    scheduler, latents = schedule.scheduler, start.latents
     for i, t in enumerate(schedule.timesteps):
         before_step(i)
         x = scheduler.scale_model_input(doubled(latents, guidance_scale), t)
-        noise = guide(predict(x, i, t), guidance_scale, guidance_rescale)
+        noise = guide(predict(start.model_input(x), i, t), guidance_scale, guidance_rescale)
         latents = scheduler.step(noise, t, latents, **step_options, return_dict=False)[0]
+        latents = start.after_step(i, latents)
         after_step(i, latents)
     return latents

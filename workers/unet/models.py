@@ -30,6 +30,13 @@ class BaseModel:
             vae_scale_factor=pipe.vae_scale_factor, do_convert_rgb=True, do_normalize=False
         )
 
+        self.masks = VaeImageProcessor(
+            vae_scale_factor=pipe.vae_scale_factor,
+            do_normalize=False,
+            do_binarize=True,
+            do_convert_grayscale=True,
+        )
+
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights and of their pristine copies."""

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from PIL import Image
-from torch import Tensor
+from torch import Generator, Tensor
 
 from shared import metrics
 from shared.attempts import Attempt
@@ -14,9 +14,9 @@ from shared.messages import Assist
 from shared.receipts import Receipt
 from workers.unet.afterwards import Afterwards
 from workers.unet.assistant import Assistant
-from workers.unet.denoise import denoise
+from workers.unet.denoise import Start, denoise
 from workers.unet.halves import Halves
-from workers.unet.latents import first_latents, make_generators, step_options
+from workers.unet.latents import make_generators, step_options
 from workers.unet.loras import Loras
 from workers.unet.models import BaseModel
 from workers.unet.pictures import decode_latents
@@ -25,7 +25,9 @@ from workers.unet.receipts import write_receipt
 from workers.unet.replay import Replay
 from workers.unet.rows import RowMaker
 from workers.unet.schedulers import make_schedule
+from workers.unet.sources import read_source
 from workers.unet.splitting import idle_workers, may_split, should_split, waiting_jobs
+from workers.unet.starts import make_start
 from workers.unet.timeline import Timeline
 from workers.unet.watch import Watch
 from workers.unet.worker import UNetWorker
@@ -137,13 +139,20 @@ class Painter:
         return denoise(
             lambda x, i, t: halves.predict(x, i, self._total, t, self._loras.in_effect),
             self._schedule,
-            first_latents(self._model, self._schedule.scheduler, generators, self._size),
+            self._start(generators),
             guidance_scale=self._model.guidance_scale(spec),
             guidance_rescale=spec.guidance_rescale,
             step_options=step_options(self._schedule.scheduler, generators, spec.eta),
             before_step=before_step,
             after_step=self._after_step,
         )
+
+    def _start(self, generators: list[Generator]) -> Start:
+        if self._spec.image is None:
+            return make_start(self._model, self._spec, self._schedule, generators, None)
+        with self._timeline.span("encode image"):
+            source = read_source(self._worker.images, self._model, self._spec)
+            return make_start(self._model, self._spec, self._schedule, generators, source)
 
     def _after_step(self, i: int, latents: Tensor) -> None:
         took_s = time.time() - self._step_began

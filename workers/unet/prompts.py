@@ -13,6 +13,7 @@ from shared.specs import JobSpec
 from workers.unet.conditioning import Conditioning
 from workers.unet.guidance import is_guided
 from workers.unet.models import BaseModel
+from workers.unet.sizes import time_ids
 
 
 @torch.inference_mode()
@@ -74,41 +75,11 @@ def _encode_sdxl(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:
         negative_prompt_2=spec.negative_prompt_2,
         clip_skip=spec.clip_skip,
     )
-    time_ids, uncond_time_ids = _time_ids(model, spec, cond.dtype)
+    sizes = time_ids(model, spec, guided=guided, dtype=cond.dtype)
     if not guided:
-        return Conditioning(cond, {"text_embeds": pooled, "time_ids": time_ids.repeat(spec.num_images, 1)})
-    return Conditioning(
-        torch.cat([uncond, cond]),
-        {
-            "text_embeds": torch.cat([uncond_pooled, pooled]),
-            # diffusers repeats the pair, not its halves: the rows alternate when there are several pictures.
-            "time_ids": torch.cat([uncond_time_ids, time_ids]).repeat(spec.num_images, 1),
-        },
-    )
-
-
-def _time_ids(model: BaseModel, spec: JobSpec, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The sizes SDXL is told, conditional and unconditional, ``(1, 6)`` each: (height, width) pairs."""
-    width, height = model.size(spec.width, spec.height)
-
-    def embed(
-        original: tuple[int, int] | None, crop: tuple[int, int], target: tuple[int, int] | None
-    ) -> Tensor:
-        ids: Tensor = model.pipe._get_add_time_ids(
-            original or (height, width),
-            crop,
-            target or (height, width),
-            dtype=dtype,
-            text_encoder_projection_dim=model.pipe.text_encoder_2.config.projection_dim,
-        )
-        return ids.to(model.pipe.device)
-
-    cond = embed(spec.original_size, spec.crops_coords_top_left, spec.target_size)
-    if spec.negative_original_size is None or spec.negative_target_size is None:
-        return cond, cond
-    return cond, embed(
-        spec.negative_original_size, spec.negative_crops_coords_top_left, spec.negative_target_size
-    )
+        return Conditioning(cond, {"text_embeds": pooled, "time_ids": sizes})
+    texts = torch.cat([uncond_pooled, pooled])
+    return Conditioning(torch.cat([uncond, cond]), {"text_embeds": texts, "time_ids": sizes})
 
 
 def _embed_guidance(model: BaseModel, spec: JobSpec) -> Tensor | None:

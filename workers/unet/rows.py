@@ -28,6 +28,7 @@ class Rows:
 
     def __init__(self, model: BaseModel, nets: Nets, timeline: Timeline, afterwards: Afterwards) -> None:
         self._unet = model.pipe.unet
+        self._channels = model.pipe.vae.config.latent_channels
         self._nets = nets
         self._timeline = timeline
         self._afterwards = afterwards
@@ -58,7 +59,9 @@ class Rows:
         if not self._is_published:
             self._nets.use_inputs(self._conditioning.net_inputs)
             self._is_published = True
-        residuals = self._nets.ask(x, step, total, t.item())
+        # Nets see no mask that an inpainting UNet may see beside the latents.
+        latents = x if x.shape[1] == self._channels else x[:, : self._channels].contiguous()
+        residuals = self._nets.ask(latents, step, total, t.item())
         self._afterwards.run()
         with self._timeline.span("encoder"):
             encoded = encode(self._unet, x, t, self._conditioning)

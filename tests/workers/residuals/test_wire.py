@@ -26,6 +26,15 @@ def test_a_view_that_is_not_contiguous_is_sent_whole() -> None:
     assert torch.equal(back, view)
 
 
+def test_channels_that_lie_last_in_memory_arrive_so() -> None:
+    pictures = torch.arange(96.0).reshape(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    head, back = unpack(pack({"step": 3}, pictures))
+    assert head == {"step": 3}
+    assert back is not None
+    assert torch.equal(back, pictures)
+    assert back.stride() == pictures.stride()
+
+
 def test_a_frame_may_carry_no_tensor() -> None:
     assert unpack(pack({"error": "x"})) == ({"error": "x"}, None)
 
