@@ -72,12 +72,8 @@ def replay(receipt: Receipt, services: Services) -> JobSpec:
         raise
     _check_loras(receipt, services)
     _check_maps(receipt, services)
-    nets = [
-        net.model_copy(update={"map": used.map})
-        for net, used in zip(spec.controlnets, receipt.controlnets, strict=True)
-    ]
     told = {name: value for name, value in receipt if name in JobSpec.model_fields.keys() - _RESOLVED}
-    return spec.model_copy(update={**told, "controlnets": nets})
+    return spec.with_maps([net.map for net in receipt.controlnets]).model_copy(update=told)
 
 
 def _asked_for(receipt: Receipt) -> dict[str, Any]:

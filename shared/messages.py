@@ -32,3 +32,4 @@ class Assist(Message):
     job_id: str
     attempt: str  # the one that asks; a later attempt asks for itself
     ordinal: int  # of the attempt
+    maps: list[str]  # what each net is shown: a preprocessor sees no picture twice

@@ -1,6 +1,7 @@
 """What the job store holds: a job with every default filled in, and what came of it."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -61,6 +62,13 @@ class JobSpec(Options):
     def picture_seeds(self) -> list[int]:
         """The seed of each picture."""
         return self.seeds or [self.seed + i for i in range(self.num_images)]
+
+    def with_maps(self, maps: Sequence[str | None]) -> Self:
+        """The same job; what each of its nets is shown is known."""
+        nets = [
+            net.model_copy(update={"map": shown}) for net, shown in zip(self.controlnets, maps, strict=True)
+        ]
+        return self.model_copy(update={"controlnets": nets})
 
     @property
     def is_exact(self) -> bool:

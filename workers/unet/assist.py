@@ -29,7 +29,7 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
     """Assist one attempt until it needs no more, or this worker is wanted elsewhere; returns how it ended."""
     if not worker.jobs.is_held(message.job_id, message.attempt):
         return "too late"
-    spec = worker.jobs.get(message.job_id).spec
+    spec = worker.jobs.get(message.job_id).spec.with_maps(message.maps)
     if not should_split(spec, waiting=waiting_jobs(worker.jobs.redis, spec.model), others=1):
         return "wanted elsewhere"
     line = worker.half_line(message.job_id, message.attempt)

@@ -119,7 +119,12 @@ class Painter:
             idle = idle_workers(redis, spec.model, self._timeline.worker)
             if not should_split(spec, waiting=waiting, others=idle):
                 return False
-            message = Assist(job_id=attempt.job.id, attempt=attempt.token, ordinal=attempt.job.attempts)
+            message = Assist(
+                job_id=attempt.job.id,
+                attempt=attempt.token,
+                ordinal=attempt.job.attempts,
+                maps=self._maker.maps,
+            )
             worker.send_assist(message, spec.model)
             return True
 

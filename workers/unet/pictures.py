@@ -40,12 +40,9 @@ def encode_png(image: Image.Image, spec: JobSpec, receipt: Receipt, index: int) 
     The request is told with what the receipt knows of it: a replay then gives the same file.
     """
     known = {name: getattr(receipt, name) for name in ("width", "height", "lora_loading")}
-    known["controlnets"] = [
-        net.model_copy(update={"map": used.map})
-        for net, used in zip(spec.controlnets, receipt.controlnets, strict=True)
-    ]
+    told = spec.with_maps([net.map for net in receipt.controlnets]).model_copy(update=known)
     info = PngInfo()
-    info.add_itxt("request", spec.model_copy(update=known).model_dump_json())
+    info.add_itxt("request", told.model_dump_json())
     info.add_itxt("receipt", receipt.model_dump_json())
     info.add_itxt("picture", str(index))
     file = io.BytesIO()

@@ -16,6 +16,7 @@ from shared.events import follow
 from shared.fleet import Heartbeat, beat, leave
 from shared.jobs import Job
 from shared.messages import Assist
+from shared.preprocessors import fill_in
 from shared.queues import unet_queue
 from shared.requests import LoraLoading
 from shared.seats import Seats
@@ -104,7 +105,8 @@ def again(wanted: JobSpec, job: Job) -> JobSpec:
 
 
 def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -> None:
-    wanted = spec(controlnets=[control(pair.first)], num_inference_steps=STEPS)
+    canny = {"preprocessor": "canny", "preprocessor_options": fill_in("canny", {})}
+    wanted = spec(controlnets=[control(pair.first, **canny)], num_inference_steps=STEPS)
     whole = pair.pixels(pair.run(alone(wanted)))
     job = pair.run(wanted)
     assert job.receipt is not None

@@ -27,12 +27,9 @@ def again(worker: UNetWorker, job: Job, **changes: Any) -> Job:
     """Draw the job's receipt again, changed by ``changes``."""
     assert job.receipt is not None
     steps = {lora.name: lora.step for lora in job.receipt.loras}
-    nets = [
-        net.model_copy(update={"map": used.map})
-        for net, used in zip(job.spec.controlnets, job.receipt.controlnets, strict=True)
-    ]
     loading = LoraLoading(mode="replay", steps=steps)
-    wanted = job.spec.model_copy(update={"lora_loading": loading, "controlnets": nets})
+    wanted = job.spec.with_maps([net.map for net in job.receipt.controlnets])
+    wanted = wanted.model_copy(update={"lora_loading": loading})
     return run(worker, wanted, job.receipt.model_copy(update=changes))
 
 
