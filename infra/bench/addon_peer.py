@@ -45,6 +45,7 @@ class AddonPeer:
         self._control = Image.open(CONTROL).convert("RGB")
         self._lora = workload.loras[0]
         self._steps = steps
+        self._side_px = workload.side_px  # else that of the control image
 
     def draw(self, config: str, seed: int) -> PeerDrawn:
         """Draw ``config``; what it loaded is unloaded again, outside of the time."""
@@ -58,6 +59,8 @@ class AddonPeer:
             PROMPT,
             num_inference_steps=self._steps,
             guidance_scale=GUIDANCE,
+            width=self._side_px,
+            height=self._side_px,
             generator=torch.Generator().manual_seed(seed),
             **options,
         ).images[0]
