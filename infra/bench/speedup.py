@@ -14,7 +14,7 @@ from infra.bench.workloads import open_workload
 
 DEVICES = 2
 FULL = {"mid": (5, 10), "sd15": (5, 3)}
-QUICK = {"mid": (1, 2)}
+QUICK = {"mid": (1, 2)}  # its first round counts: a short run looks at the work, not at its times
 #: Repetitions of each part of a step in a round.
 PART_ROUNDS = 3
 
@@ -28,7 +28,7 @@ def measure(quick: bool) -> Measured:
         workload = open_workload(name)
         peer = AddonPeer(workload, steps)
         with running_addons(workload, steps) as addons, measured_parts(workload) as critical:
-            found = _alternate(addons, peer, critical, pairs, steps)
+            found = _alternate(addons, peer, critical, pairs, steps, warm_ups=0 if quick else 1)
         for key, values in found.items():
             figures[f"{key}_{name}"] = median(values)
             samples[f"{key}_{name}"] = values
@@ -56,10 +56,10 @@ def plot(result: Result, left: Any, right: Any) -> None:
 
 
 def _alternate(
-    addons: Addons, peer: AddonPeer, critical: Critical, pairs: int, steps: int
+    addons: Addons, peer: AddonPeer, critical: Critical, pairs: int, steps: int, *, warm_ups: int
 ) -> dict[str, list[float]]:
     samples: dict[str, list[float]] = {}
-    for i in range(-1, pairs):
+    for i in range(-warm_ups, pairs):
         found = _round(addons, peer, critical, 2000 + i, steps)
         if i < 0:
             continue
