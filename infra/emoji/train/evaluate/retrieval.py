@@ -50,7 +50,7 @@ def measure(artist: Artist, data: Path, scale: float) -> Retrieval:
     nearest = np.asarray(
         [_nearest(picture, known(colour)) for picture, colour in zip(pictures, colours, strict=True)]
     )
-    backgrounds = np.asarray([_background(picture) for picture in pictures])
+    backgrounds = np.asarray([background(picture) for picture in pictures])
     originals = [
         paste(emoji[subject], flat(COLOURS[COLOUR_NAMES[colour]]))
         for subject, colour in zip(subjects[:RECONSTRUCTIONS], colours[:RECONSTRUCTIONS], strict=True)
@@ -81,7 +81,8 @@ def _nearest(picture: Floats, known: Floats) -> int:
     return int(distances.min(1).argmin())
 
 
-def _background(picture: Floats) -> int:
+def background(picture: Floats) -> int:
+    """The index of the palette's colour that is nearest to the picture's rim."""
     rim = np.concatenate([picture[:RIM_ROWS], picture[-RIM_ROWS:]]).reshape(-1, 3)
     palette = np.asarray(list(COLOURS.values())) / 255
     return int(((palette - np.median(rim, 0)) ** 2).sum(1).argmin())
