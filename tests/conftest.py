@@ -57,7 +57,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             redis_command(residual, folders["residual"], persistent=False, max_bytes=256 << 20),
             weed_command(s3, folders["s3"], folders["s3-log"], buckets),
         ):
-            running.enter_context(_started(command, home, weed_env))
+            running.enter_context(started(command, home, weed_env))
         wait_for_redis(settings.redis_url, READY_S)
         wait_for_redis(settings.residual_redis_url[0], READY_S)
         wait_for_s3(settings, READY_S)
@@ -77,7 +77,7 @@ def residual(servers: Settings) -> Redis:
 
 
 @contextmanager
-def _started(command: list[str], home: Path, env: Mapping[str, str]) -> Iterator[None]:
+def started(command: list[str], home: Path, env: Mapping[str, str]) -> Iterator[None]:
     with (home / "servers.log").open("ab") as log:
         process = subprocess.Popen(
             command, cwd=home, env={**os.environ, **env}, stdout=log, stderr=subprocess.STDOUT

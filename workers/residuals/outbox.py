@@ -6,6 +6,7 @@ from torch import Tensor
 
 from shared import metrics
 from shared.connections import make_retry
+from shared.errors import ResidualsFull
 from shared.settings import Settings
 from workers.residuals.blocks import Blocks
 from workers.residuals.codecs import encode
@@ -38,6 +39,15 @@ class Outbox:
         if tensor is None:
             self._postman.post(request, answer, b"")
             return 0
+        try:
+            return self._put(request, answer, tensor)
+        except ResidualsFull as error:
+            # Told in its place, so that the reader asks again instead of waiting.
+            refusal = answer.model_copy(update={"error": error.code, "detail": str(error)})
+            self._postman.post(request, refusal, b"")
+            return 0
+
+    def _put(self, request: StepRequest, answer: Answer, tensor: Tensor) -> int:
         precision = request.residual_precision
         coded = encode(tensor.detach(), precision)
         place: Keys | Block | None = None

@@ -82,7 +82,8 @@ class Transport:
     def answer(self, request: StepRequest, answer: Answer, tensor: Tensor | None) -> int:
         """Hand over one residual, or an error; returns its bytes, 0 if the job is known to be past this step.
 
-        The tensor may be changed afterwards. Raises `ResidualsFull` if the servers stay full.
+        The tensor may be changed afterwards. While the servers are full this waits, for as long as a step
+        waits for residuals, and then hands over `ResidualsFull` instead.
         """
         return self._outbox.put(request, answer, tensor)
 
