@@ -16,7 +16,19 @@ from infra.bench.plots import plot
 from infra.bench.report import FOLDER, Measured, Result, judge, read_results, report, table, write_result
 from shared.errors import SwiftError
 
-PARTS = ("api", "overhead", "tax", "speedup", "latent", "share", "soak", "soak_nets", "transport", "trace", "quality")
+PARTS = (
+    "api",
+    "overhead",
+    "tax",
+    "speedup",
+    "latent",
+    "share",
+    "soak",
+    "soak_nets",
+    "transport",
+    "trace",
+    "quality",
+)
 REPORT = "report"
 
 
