@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.type_defs import CompletedPartTypeDef
 
 #: Held in memory until it is sent; S3 takes no smaller parts but the last, and 10,000 of them.
-PART_BYTES = 8 << 20
+PART_BYTES = 5 << 20
 
 
 class BlobWriter:

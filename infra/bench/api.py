@@ -17,11 +17,12 @@ from infra.bench.fleet import Fleet, running_fleet
 from infra.bench.processes import cpu_by_name, cpu_s, family, rss_mb
 from infra.bench.report import Bound, CheckFailed, Measured, Result
 from infra.bench.samples import percentile
-from infra.local.demo import CONTROL, EMOJI
+from infra.local.demo import CONTROL, EMOJI, LORA
 from infra.local.environment import inherit
 
 BOUNDS = {
     "submissions_per_core_s": Bound("at_least", 150),
+    "lora_submissions_per_core_s": Bound("at_least", 150),
     "submit_ms_p99": Bound("at_most", 100),
     "reads_per_core_s": Bound("at_least", 500),
     "api_rss_mb": Bound("at_most", 120),
@@ -127,6 +128,9 @@ def _measure_load(fleet: Fleet, load_s: float) -> tuple[dict[str, float], dict[s
     print(f"  submissions for {load_s:.0f} s over {CONNECTIONS} connections, workers busy", flush=True)
     submitted, submit_cpu_s = _put_load_on(fleet, "submit", seconds=load_s)
     queued = submitted.ids
+    fleet.put_lora(LORA.stem, LORA.read_bytes())
+    with_lora, lora_cpu_s = _put_load_on(fleet, "submit", seconds=load_s / 2, loras=[LORA.stem])
+    queued = queued + with_lora.ids
     print(f"  {len(queued)} submitted; status reads for {load_s:.0f} s", flush=True)
     read, read_cpu_s = _put_load_on(fleet, "read", seconds=load_s, ids=queued[:1000])
     if fleet.job(jobs[-1])["status"] in ("succeeded", "failed"):
@@ -136,6 +140,8 @@ def _measure_load(fleet: Fleet, load_s: float) -> tuple[dict[str, float], dict[s
     figures = {
         "submissions_per_s": submissions / submitted.elapsed_s,
         "submissions_per_core_s": submissions / submit_cpu_s,
+        "lora_submissions_per_core_s": len(with_lora.latencies_ms) / lora_cpu_s,
+        "lora_submit_ms_p99": percentile(with_lora.latencies_ms, 99),
         "submit_ms_p50": percentile(submitted.latencies_ms, 50),
         "submit_ms_p99": percentile(submitted.latencies_ms, 99),
         "reads_per_s": reads / read.elapsed_s,
@@ -146,12 +152,15 @@ def _measure_load(fleet: Fleet, load_s: float) -> tuple[dict[str, float], dict[s
     return figures, {"submit_ms": submitted.latencies_ms, "read_ms": read.latencies_ms}
 
 
-def _put_load_on(fleet: Fleet, kind: Kind, seconds: float, ids: Sequence[str] = ()) -> tuple[Load, float]:
+def _put_load_on(
+    fleet: Fleet, kind: Kind, seconds: float, ids: Sequence[str] = (), loras: Sequence[str] = ()
+) -> tuple[Load, float]:
     """The load, and the CPU seconds the API spent on it; raises `CheckFailed` for answers not meant."""
     api = fleet.stack.pids()["api"]
     host, port = fleet.address
     before_s = cpu_s(api)
-    load = put_load_on(Order(kind=kind, host=host, port=port, seconds=seconds, ids=list(ids)))
+    order = Order(kind=kind, host=host, port=port, seconds=seconds, ids=list(ids), loras=list(loras))
+    load = put_load_on(order)
     spent_s = cpu_s(api) - before_s
     if load.refused or not load.latencies_ms:
         raise CheckFailed(f"{kind}: {len(load.refused)} answers not meant: {set(load.refused)}")

@@ -31,6 +31,7 @@ class Order(BaseModel):
     port: int
     seconds: float = ANSWER_S
     ids: list[str] = []
+    loras: list[str] = []  # that every submitted job wants
 
 
 class Load(BaseModel):
@@ -88,8 +89,9 @@ def carry_out(order: Order) -> Load:
 def _requests(order: Order) -> Iterator[tuple[str, str | None]]:
     """Path and body of each request."""
     if order.kind == "submit":
+        job = {"prompt": "a penguin on a teal background", "loras": [{"name": name} for name in order.loras]}
         for seed in itertools.count():
-            yield "/v1/jobs", json.dumps({"prompt": "a penguin on a teal background", "seed": seed})
+            yield "/v1/jobs", json.dumps({**job, "seed": seed})
     for job_id in itertools.cycle(order.ids) if order.kind == "read" else order.ids:
         yield f"/v1/jobs/{job_id}", None
 
