@@ -75,7 +75,7 @@ class Outbox:
                     links,
                     len(memory),
                     lambda: _is_wanted(links, request),
-                    lambda: self._stripes.put(links, key, memory),
+                    lambda: self._stripes.put(links, key, memory, index=index),
                 )
 
         servers = self._retry.call_with_retry(stripe, lambda error: None)

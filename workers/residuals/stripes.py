@@ -24,12 +24,14 @@ class Stripes:
         self._servers = servers
         self._ttl_s = b"%d" % ttl_s
 
-    def put(self, links: Links, key: str, memory: memoryview) -> list[int]:
-        """Lay down a body; returns the servers that hold its chunks, in turn.
+    def put(self, links: Links, key: str, memory: memoryview, *, index: int) -> list[int]:
+        """Lay down the body of residual ``index``; returns the servers that hold its chunks, in turn.
 
+        Bodies begin at different servers, so that those of one chunk are spread, too.
         A server that fails is passed over, except the last one: then its error is raised.
         """
-        servers = self._servers.up()
+        up = self._servers.up()
+        servers = [*up[index % len(up) :], *up[: index % len(up)]]
         while True:
             try:
                 self._put(links, key, memory, servers)

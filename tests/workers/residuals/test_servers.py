@@ -65,6 +65,15 @@ def test_a_large_residual_lies_on_all_servers_and_arrives_whole(servers: Setting
     assert not any(list(Redis.from_url(url).scan_iter("swift:body:*")) for url in urls)
 
 
+def test_small_residuals_are_spread_over_the_servers(servers: Settings, start: Start) -> None:
+    urls = [start(), start()]
+    ends = make_ends(servers, *urls)
+    asked = ends.ask()
+    for index in range(-1, 3):
+        ends.net.answer(asked, answer(index), noise(2, 64, 32, 32))
+    assert [len(list(Redis.from_url(url).scan_iter("swift:body:*"))) for url in urls] == [2, 2]
+
+
 def test_a_server_that_is_down_holds_nothing_and_stops_nobody(servers: Settings, start: Start) -> None:
     home, other = start(), start()
     ends = make_ends(servers, home, other)
