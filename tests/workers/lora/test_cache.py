@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable
-from shared.metrics import LORA_LOOKUPS, LORA_PREFETCHES
+from shared.metrics import LORA_EVICTIONS, LORA_LOOKUPS, LORA_PREFETCHES
 from shared.specs import LoraRef
 from tests.workers.lora.buckets import MemoryBucket, counted, ref_to
 from workers.lora.cache import LoraCache
@@ -70,8 +70,10 @@ def test_the_least_recently_used_file_goes_first(
 ) -> None:
     cache = make_cache(30)
     refs = {name: bucket.put(name, TEN) for name in ("a", "b", "c", "d")}
+    evicted = counted(LORA_EVICTIONS).get("disk", 0)
     for name in ("a", "b", "c", "a", "d"):
         read(cache, refs[name])
+    assert counted(LORA_EVICTIONS)["disk"] == evicted + 1
     before = len(bucket.downloads)
     for name in ("a", "c", "d"):
         read(cache, refs[name])
