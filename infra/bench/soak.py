@@ -56,16 +56,9 @@ def measure(quick: bool) -> Measured:
         lease_s=3,
         max_attempts=20,
     )
-    answer = subprocess.run(
-        [sys.executable, "-m", "infra.bench.soak_run"],
-        input=order.model_dump_json(),
-        stdout=subprocess.PIPE,
-        text=True,
-        env=inherit({**variables_of(settings), **keys, "OMP_NUM_THREADS": "1"}),
-    )
-    if answer.returncode:
-        raise CheckFailed(f"the soak ended with {answer.returncode}")
-    return judge_soak(Soaked.model_validate_json(answer.stdout), settings)
+    environment = inherit({**variables_of(settings), **keys, "OMP_NUM_THREADS": "1"})
+    told = _run(order, environment)
+    return judge_soak(told, settings)
 
 
 def judge_soak(told: Soaked, settings: Settings) -> Measured:
@@ -120,6 +113,23 @@ def plot(result: Result, left: Any, right: Any) -> None:
     right.set(xlabel="jobs", ylabel="MB", title=f"cache; all LoRAs: {result.figures['loras_mb']:.0f} MB")
     right.set_ylim(bottom=0)
     right.legend()
+
+
+def _run(order: Order, environment: dict[str, str]) -> Soaked:
+    """In a process of its own, which has the servers' credentials and ends what it has started."""
+    words = [sys.executable, "-m", "infra.bench.soak_run"]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            answer, _ = process.communicate(order.model_dump_json())
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    if process.returncode:
+        raise CheckFailed(f"the soak ended with {process.returncode}")
+    return Soaked.model_validate_json(answer)
 
 
 def _growth(rss_mb: list[float]) -> float:

@@ -6,10 +6,12 @@ with SIGKILL and LoRAs are overwritten. Every picture is compared with all other
 
 import hashlib
 import random
+import signal
 import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from types import FrameType
 
 from infra.bench.fleet import read_pixels
 from infra.bench.soak_host import CacheWatch, Crew, running_servers
@@ -31,6 +33,8 @@ PLAIN, TWO, EXACT, FORETOLD = 0.08, 0.3, 0.4, 0.3
 #: A worker that has begun to fetch is killed then, not at just any moment.
 ARRIVAL_S = 1.0
 SILENCE_S = 120.0
+#: Workers that have been told to stop end at once.
+STOP_S = 5.0
 
 
 @dataclass
@@ -203,7 +207,7 @@ def soak(order: Order, settings: Settings) -> Soaked:
             shelf.put(index)
         names = [SURVIVOR, *(f"victim{i}" for i in range(1, order.workers))]
         crew = Crew(settings, names)
-        stack.callback(crew.wait, 30)
+        stack.callback(crew.wait, STOP_S)
         watch = CacheWatch(folder)
         stack.callback(watch.close)
         images = Bucket(settings, settings.image_bucket)
@@ -215,5 +219,10 @@ def soak(order: Order, settings: Settings) -> Soaked:
     return told
 
 
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _leave)  # so that workers and servers are stopped then, too
     print(soak(Order.model_validate_json(sys.stdin.read()), read_settings()).model_dump_json())
