@@ -14,6 +14,7 @@ from api.problems import refusals
 from api.services import Services
 from shared import keys
 from shared.connections import impatient
+from shared.families import Shape
 from shared.fleet import Heartbeat, live
 from shared.holdings import Holdings, list_disks, read_holdings
 from shared.preprocessors import PREPROCESSORS
@@ -31,6 +32,7 @@ class ModelAnswer(BaseModel):
     scheduler: str
     num_inference_steps: int
     guidance_scale: float
+    shape: str | None = Field(description="family and sizes, which its nets must share; null: not loaded yet")
     width: int | None = Field(description="null: the model's own size")
     height: int | None
     schedulers: list[str]
@@ -121,6 +123,7 @@ def fleet_api(services: Services) -> APIBlueprint:
                 name=name,
                 default=name == catalogue.default_model,
                 **entry.model_dump(exclude={"source"}),
+                shape=_told(services.families.model(name)),
                 schedulers=list(SCHEDULERS),
                 controlnets=catalogue.nets_of(name),
                 workers=_serving(workers, name),
@@ -191,6 +194,10 @@ def _preprocessors() -> list[PreprocessorAnswer]:
         )
         for name, kind in PREPROCESSORS.items()
     ]
+
+
+def _told(shape: Shape | None) -> str | None:
+    return None if shape is None else str(shape)
 
 
 def _serving(workers: list[Heartbeat], name: str) -> list[str]:

@@ -37,8 +37,8 @@ def _check(name: str, blob: Blob, info: LoraInfo, model: str, services: Services
     limit = services.settings.max_lora_bytes
     if blob.size_bytes > limit:
         raise InvalidLora(f"LoRA {name!r} has {blob.size_bytes} bytes, the limit is {limit}")
-    width = services.cross_attention_dims.get(model)
-    why = misfit(info, width) if width is not None else None
+    shape = services.families.model(model)
+    why = misfit(info, shape.width) if shape is not None else None
     if why is not None:
         raise InvalidLora(f"LoRA {name!r} {why}: it does not fit {model!r}")
 

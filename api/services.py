@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,10 @@ from celery import Celery
 from api.hints import Hints
 from api.inspections import Inspections
 from api.placement import Placement
-from shared.bases import cross_attention_dims
 from shared.blobs import Bucket
 from shared.catalogue import Catalogue
 from shared.connections import control_redis, residual_servers
+from shared.families import Families
 from shared.jobs import JobStore
 from shared.queues import make_celery
 from shared.settings import Settings
@@ -29,7 +29,6 @@ class Services:
 
     settings: Settings
     catalogue: Catalogue
-    cross_attention_dims: Mapping[str, int]  # of the models that tell one
     jobs: JobStore
     celery: Celery
     loras: Bucket
@@ -41,6 +40,11 @@ class Services:
     residuals: Sequence["Redis"]
     process: str  # the name under which this process publishes its metrics
 
+    @property
+    def families(self) -> Families:
+        """What is known of the catalogue's models and nets without loading them."""
+        return Families(self.settings.catalog, self.catalogue)
+
 
 def connect(settings: Settings, catalogue: Catalogue) -> Services:
     """The services that ``settings`` name. Nothing is sent yet: servers may still be starting."""
@@ -49,7 +53,6 @@ def connect(settings: Settings, catalogue: Catalogue) -> Services:
     return Services(
         settings=settings,
         catalogue=catalogue,
-        cross_attention_dims=cross_attention_dims(catalogue, settings.catalog),
         jobs=JobStore(control, settings),
         celery=make_celery(settings),
         loras=loras,

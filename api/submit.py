@@ -1,9 +1,11 @@
 """From what a client asks for to a job that can be drawn: defaults filled in, every name resolved."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from api.control_images import store_control_image, take_control_image
 from api.lora_refs import find_ref
+from api.names import known_name, listed
+from api.nets import resolve_nets
 from api.seeds import resolve_seeds
 from api.services import Services
 from api.sources import resolve_strength, take_source
@@ -21,20 +23,21 @@ def resolve(request: JobRequest, services: Services) -> JobSpec:
     Everything cheap is checked before S3 is asked, and images are stored last.
     """
     catalogue = services.catalogue
-    name = _known(request.model or catalogue.default_model, catalogue.models, "model", field="model")
+    name = known_name(request.model or catalogue.default_model, catalogue.models, "model", field="model")
     model = catalogue.models[name]
-    scheduler = _known(request.scheduler or model.scheduler, SCHEDULERS, "scheduler", field="scheduler")
+    scheduler = known_name(request.scheduler or model.scheduler, SCHEDULERS, "scheduler", field="scheduler")
     steps = resolve_steps(request, model, scheduler)
     strength = resolve_strength(request, steps)
     seed, num_images = resolve_seeds(request)
     _check_bounds(request, services, steps=steps, num_images=num_images)
-    _check_nets(request.controlnets, services, name)
+    _check_family(request, services, name)
+    guess_mode = resolve_nets(request, services, name)
     _check_loras(request, steps)
     loras = [find_ref(lora, name, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
     source = take_source(request, services)
     controlnets = _store_controls(request.controlnets, services)
     return JobSpec(
-        **request.options | {"strength": strength},
+        **request.options | {"strength": strength, "guess_mode": guess_mode},
         **source.store(services.images) if source else {},
         model=name,
         prompt=request.prompt,
@@ -69,15 +72,12 @@ def _check_bounds(request: JobRequest, services: Services, *, steps: int, num_im
             raise InvalidRequest(f"{field} is {value}, the limit is {limit}", field=field)
 
 
-def _check_nets(nets: Sequence[ControlRequest], services: Services, model: str) -> None:
-    for i, net in enumerate(nets):
-        field = f"controlnets.{i}.name"
-        entry = services.catalogue.controlnets[
-            _known(net.name, services.catalogue.controlnets, "ControlNet", field=field)
-        ]
-        if entry.model != model:
-            detail = f"ControlNet {net.name!r} was trained for model {entry.model!r}, not for {model!r}"
-            raise InvalidRequest(detail, field=field)
+def _check_family(request: JobRequest, services: Services, model: str) -> None:
+    """What is not known here, the worker checks."""
+    shape = services.families.model(model)
+    if request.sdxl_only and shape is not None and not shape.is_sdxl:
+        detail = f"only SDXL takes {listed(request.sdxl_only)}; model {model!r} is {shape}"
+        raise InvalidRequest(detail, field=request.sdxl_only[0])
 
 
 def _check_loras(request: JobRequest, steps: int) -> None:
@@ -87,7 +87,7 @@ def _check_loras(request: JobRequest, steps: int) -> None:
     if replay is None:
         return
     if set(replay) != set(names):
-        detail = f"must name exactly the job's LoRAs: {_listed(names) or 'none'}"
+        detail = f"must name exactly the job's LoRAs: {listed(names) or 'none'}"
         raise InvalidRequest(detail, field="lora_loading.steps")
     for name, step in replay.items():
         if step > 2 * steps:  # some schedulers walk twice num_inference_steps timesteps
@@ -116,16 +116,7 @@ def _store_controls(nets: Sequence[ControlRequest], services: Services) -> list[
             guidance_end=net.guidance_end,
             preprocessor=net.preprocessor,
             preprocessor_options=net.preprocessor_options,
+            control_mode=net.control_mode,
         )
         for net, png in zip(nets, pngs, strict=True)
     ]
-
-
-def _known(name: str, known: Iterable[str], what: str, *, field: str) -> str:
-    if name not in known:
-        raise InvalidRequest(f"unknown {what} {name!r}; known are {_listed(known) or 'none'}", field=field)
-    return name
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)

@@ -11,6 +11,7 @@ from shared.schedulers import SCHEDULERS
 
 #: A source that starts with this is a hub id; everything else is a path that must exist.
 HUB = "hub:"
+SINGLE_FILE = ".safetensors"
 #: Names become queue names, URLs and metric labels.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -68,11 +69,14 @@ def read_catalogue(path: Path) -> Catalogue:
         _refuse(path, text, first["loc"], first["msg"])
     if catalogue.default_model not in catalogue.models:
         _refuse(path, text, ("default_model",), f"no model {catalogue.default_model!r} below")
-    for table, entries in (("models", catalogue.models), ("controlnets", catalogue.controlnets)):
+    for table, entries, config in (
+        ("models", catalogue.models, "model_index.json"),
+        ("controlnets", catalogue.controlnets, "config.json"),
+    ):
         for name, entry in entries.items():
-            if not entry.source.startswith(HUB) and not locate(path, entry.source).exists():
-                missing = locate(path, entry.source)
-                _refuse(path, text, (table, name, "source"), f"{missing} does not exist")
+            why = None if entry.source.startswith(HUB) else _why_no_model(locate(path, entry.source), config)
+            if why is not None:
+                _refuse(path, text, (table, name, "source"), why)
     for name, model in catalogue.models.items():
         if model.scheduler not in SCHEDULERS:
             known = ", ".join(SCHEDULERS)
@@ -81,6 +85,15 @@ def read_catalogue(path: Path) -> Catalogue:
         if net.model not in catalogue.models:
             _refuse(path, text, ("controlnets", name, "model"), f"no model {net.model!r}")
     return catalogue
+
+
+def _why_no_model(source: Path, config: str) -> str | None:
+    """Why a path cannot be what the catalogue says it is, as far as can be seen from outside."""
+    if source.is_dir():
+        return None if (source / config).is_file() else f"{source} is no diffusers folder: it has no {config}"
+    if not source.exists():
+        return f"{source} does not exist"
+    return None if source.suffix == SINGLE_FILE else f"{source} is neither a folder nor a {SINGLE_FILE} file"
 
 
 def locate(catalogue: Path, source: str) -> Path:

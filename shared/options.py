@@ -48,6 +48,9 @@ class Options(SdxlOptions):
     strength: Finite | None = Field(
         None, ge=0, le=1, description="how much of an image is drawn anew; default 0.8, with a mask 1"
     )
+    guess_mode: bool = Field(
+        False, description="ControlNets guide the conditional half alone, the deepest most"
+    )
     clip_skip: int | None = Field(
         None, ge=0, le=64, description="layers of the text encoder to leave out, counted from its last"
     )

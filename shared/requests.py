@@ -52,6 +52,9 @@ class ControlRequest(Message):
     guidance_end: Finite = Field(1.0, ge=0, le=1)
     preprocessor: str = Field(NONE, description="what makes the net's map of the image; see /v1/controlnets")
     preprocessor_options: dict[str, Any] = Field({}, validate_default=True)
+    control_mode: int | None = Field(
+        None, ge=0, description="of a ControlNet-Union: which of its kinds of control the image is"
+    )
 
     @field_validator("preprocessor")
     @classmethod

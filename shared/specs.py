@@ -25,6 +25,7 @@ class ControlSpec(Message):
     preprocessor: str = "none"
     preprocessor_options: dict[str, int | float] = Field({})
     map: str | None = None  # what the net is shown; None: what the preprocessor makes of the image
+    control_mode: int | None = None  # of a union of nets
 
 
 class LoraRef(Message):
@@ -77,6 +78,11 @@ class JobSpec(Options):
         A replay also repeats the loss of ``residual_precision``, where the picture had one.
         """
         return self.lora_loading.mode != "bounded"
+
+    @property
+    def mixes_rows(self) -> bool:
+        """Whether a net's result for a row depends on the other rows: a union attends across them."""
+        return any(net.control_mode is not None for net in self.controlnets)
 
 
 class Picture(Message):

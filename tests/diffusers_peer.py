@@ -71,8 +71,9 @@ def _assemble(pipe: Any, nets: Sequence[Any], wanted: JobSpec) -> Any:
     parts = dict(pipe.components)
     if pipe.vae.dtype != pipe.unet.dtype:  # a worker keeps it upcast; diffusers casts it for each picture
         parts["vae"] = copy.deepcopy(pipe.vae).to(pipe.unet.dtype)
+    is_union = wanted.mixes_rows
     if nets:
-        parts["controlnet"] = list(nets)
+        parts["controlnet"] = nets[0] if is_union else list(nets)
     is_sdxl = isinstance(pipe, StableDiffusionXLPipeline)
     if is_sdxl:
         parts |= {
@@ -81,7 +82,9 @@ def _assemble(pipe: Any, nets: Sequence[Any], wanted: JobSpec) -> Any:
         }
     else:
         parts["requires_safety_checker"] = False
-    name = "StableDiffusion" + ("XL" if is_sdxl else "") + ("ControlNet" if nets else "") + _mode(wanted)
+    union = "Union" if is_union else ""
+    nets_too = f"ControlNet{union}" if nets else ""
+    name = "StableDiffusion" + ("XL" if is_sdxl else "") + nets_too + _mode(wanted)
     peer = getattr(diffusers, f"{name}Pipeline")(**parts)
     peer.scheduler = scheduler  # as users swap it: the constructor would mend an old config
     peer.set_progress_bar_config(disable=True)
@@ -119,12 +122,17 @@ def _image_options(wanted: JobSpec) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if wanted.controlnets:
         options = {
-            "image" if wanted.image is None else "control_image": [Image.open(CONTROL).convert("RGB")]
+            "image" if wanted.image is None and not wanted.mixes_rows else "control_image": [
+                Image.open(CONTROL).convert("RGB")
+            ]
             * len(wanted.controlnets),
+            "guess_mode": wanted.guess_mode,
             "controlnet_conditioning_scale": [net.conditioning_scale for net in wanted.controlnets],
             "control_guidance_start": [net.guidance_start for net in wanted.controlnets],
             "control_guidance_end": [net.guidance_end for net in wanted.controlnets],
         }
+    if wanted.mixes_rows:
+        options["control_mode"] = [net.control_mode for net in wanted.controlnets]
     if wanted.image is not None:
         assert wanted.width is not None
         assert wanted.height is not None

@@ -7,6 +7,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     ControlNetModel,
+    ControlNetUnionModel,
     DDIMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
@@ -84,12 +85,34 @@ def make_net(unet: Any, seed: int = 1, **options: Any) -> Any:
         conditioning_embedding_out_channels=(8, 16, 16),
         load_weights_from_unet=unet.config.time_cond_proj_dim is None,  # nets have no guidance distilled in
     )
+    net.register_to_config(**options)
+    return _awoken(net)
+
+
+def _awoken(net: Any) -> Any:
+    """The net with zero convolutions that are not zero."""
     net.eval().requires_grad_(False)
     for block in (*net.controlnet_down_blocks, net.controlnet_mid_block):
         block.weight.normal_(std=0.05)
     torch.nn.init.normal_(net.controlnet_cond_embedding.conv_out.weight, std=0.05)
-    net.register_to_config(**options)
     return net
+
+
+def make_union(unet: Any, seed: int = 1) -> Any:
+    """A ControlNet-Union of an SDXL UNet, for three kinds of control image."""
+    torch.manual_seed(seed)
+    shared = {name: unet.config[name] for name in (*_SDXL, "cross_attention_dim", "norm_num_groups")}
+    del shared["up_block_types"]
+    net = ControlNetUnionModel(
+        **shared,
+        conditioning_embedding_out_channels=(8, 16, 16),
+        num_control_type=3,
+        num_trans_channel=32,
+        num_proj_channel=32,
+        num_trans_head=4,
+    )
+    torch.nn.init.normal_(net.spatial_ch_projs.weight, std=0.05)
+    return _awoken(net)
 
 
 def make_pipeline(layout: str = "sd1", **scheduling: Any) -> Any:

@@ -24,7 +24,7 @@ from torch import Tensor
 from infra.bench.addons import NET_CORE, UNET_CORE, move_to
 from infra.bench.workloads import Workload
 from infra.local.environment import inherit
-from workers.nets.net import load_net
+from workers.nets.loading import load_net
 from workers.residuals.messages import MID
 from workers.unet.conditioning import Conditioning
 from workers.unet.seam import decode, encode

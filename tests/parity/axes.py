@@ -110,12 +110,23 @@ def _net(**changes: Any) -> dict[str, Any]:
     return {"name": "net", "image": _CONTROL, **changes}
 
 
+#: What a net's config says beyond its family's, by name. A union is a class of its own.
+NET_OPTIONS: dict[str, dict[str, Any]] = {
+    "pooled": {"global_pool_conditions": True},
+    "bgr": {"controlnet_conditioning_channel_order": "bgr"},
+}
+#: Fields of a job that go with its nets.
+NET_FIELDS: dict[str, dict[str, Any]] = {"guess": {"guess_mode": True}}
 #: ControlNets of a job. Names are completed to those of the family: ``FAMILY-NAME``.
 NETS: dict[str, list[dict[str, Any]]] = {
     "none": [],
     "one": [_net(conditioning_scale=0.6)],
     "range": [_net(guidance_start=0.2, guidance_end=0.7)],
     "zero": [_net(conditioning_scale=0.0)],
+    "guess": [_net(conditioning_scale=0.8), _net(name="other", conditioning_scale=0.5)],
+    "pooled": [_net(name="pooled", conditioning_scale=0.9)],
+    "bgr": [_net(name="bgr")],
+    "union": [_net(name="union", conditioning_scale=0.8, control_mode=2)],
     "two": [_net(conditioning_scale=0.7), _net(name="other", conditioning_scale=0.4, guidance_end=0.5)],
 }
 

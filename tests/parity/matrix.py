@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shared.schedulers import SCHEDULERS
-from tests.parity.axes import FAMILIES, LORAS, MODES, NETS
+from tests.parity.axes import FAMILIES, LORAS, MODES, NET_FIELDS, NETS
 
 #: Fewer could not be walked by every scheduler (`shared.schedulers`).
 STEPS = 4
@@ -38,6 +38,7 @@ class Row:
             "scheduler": self.scheduler,
             **FAMILIES[self.family].body,
             **MODES[self.mode],
+            **NET_FIELDS.get(self.nets, {}),
             "controlnets": [{**net, "name": f"{self.family}-{net['name']}"} for net in NETS[self.nets]],
             "loras": [
                 {"name": f"{self.family}-{name}", "scale": scale} for name, scale in LORAS[self.loras].items()
@@ -120,6 +121,8 @@ def _has_peer(row: Row) -> bool:
     has_image, has_nets = bool(body.get("image")), row.nets != "none"
     if "guidance_rescale" in body and (has_nets or (has_image and not is_sdxl)):
         return False
+    if row.nets == "union" and not is_sdxl:
+        return False
     if not (has_image and has_nets):
         return True
     places_steps = any(body.get(field) for field in ("timesteps", "sigmas"))
@@ -147,8 +150,10 @@ def _meetings(row: Row) -> frozenset[tuple[str, ...]]:
     is_sdxl, has_nets = family.layout.startswith("sdxl"), row.nets != "none"
     return frozenset(
         {
-            ("nets", row.nets, row.family),
-            ("loras", row.loras, row.family),
+            ("family", row.family, f"nets={has_nets}"),
+            ("family", row.family, f"loras={row.loras != 'none'}"),
+            ("nets", row.nets, f"sdxl={is_sdxl}"),
+            ("nets", row.nets, f"loras={row.loras}"),
             ("mode", row.mode, f"sdxl={is_sdxl}"),
             ("mode", row.mode, f"nets={has_nets}"),
             ("scheduler", row.scheduler),

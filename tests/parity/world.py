@@ -19,9 +19,9 @@ from shared.requests import JobRequest
 from shared.settings import Settings
 from shared.specs import JobSpec
 from tests.diffusers_peer import draw_with_diffusers
-from tests.parity.axes import FAMILIES, LORAS, NETS
+from tests.parity.axes import FAMILIES, LORAS, NET_OPTIONS, NETS
 from tests.parity.matrix import Row
-from tests.tiny_models import make_lora, make_net, make_pipeline
+from tests.tiny_models import make_lora, make_net, make_pipeline, make_union
 from tests.workers.unet.conftest import worker_maker
 from workers.nets.loading import nets_of
 from workers.nets.net import Net
@@ -113,7 +113,10 @@ def _write_models(folder: Path) -> Path:
         pipe.save_pretrained(folder / name)
         lines += [f"[models.{name}]", f'source = "{name}"', f'dtype = "{family.dtype}"']
         for seed, net in enumerate(sorted({net["name"] for nets in NETS.values() for net in nets})):
-            make_net(pipe.unet, seed).save_pretrained(folder / f"{name}-{net}")
+            if net == "union" and not family.layout.startswith("sdxl"):
+                continue
+            make = make_union if net == "union" else make_net
+            make(pipe.unet, seed, **NET_OPTIONS.get(net, {})).save_pretrained(folder / f"{name}-{net}")
             lines += [f"[controlnets.{name}-{net}]", f'source = "{name}-{net}"', f'model = "{name}"']
         for seed, lora in enumerate(sorted({lora for loras in LORAS.values() for lora in loras})):
             make_lora(pipe, folder / f"{name}-{lora}.safetensors", seed)

@@ -19,8 +19,9 @@ model = "a"
 
 
 def write(folder: Path, text: str) -> Path:
-    for name in ("model", "net"):
+    for name, config in (("model", "model_index.json"), ("net", "config.json"), ("folder", "other.json")):
         (folder / name).mkdir()
+        (folder / name / config).write_text("{}")
     path = folder / "catalogue.toml"
     path.write_text(text)
     return path
@@ -46,6 +47,9 @@ def test_a_hub_id_needs_no_folder(tmp_path: Path) -> None:
     ("old", "new", "line", "why"),
     [
         ('source = "model"', 'source = "elsewhere"', 4, "elsewhere does not exist"),
+        ('source = "model"', 'source = "folder"', 4, r"folder is no diffusers folder: .* model_index\.json"),
+        ('source = "net"', 'source = "model"', 7, r"model is no diffusers folder: it has no config\.json"),
+        ('source = "model"', 'source = "catalogue.toml"', 4, "neither a folder nor a .safetensors file"),
         ('source = "model"', 'source = "model"\nsteps = 3', 5, "Extra inputs"),
         ('default_model = "a"', 'default_model = "b"', 1, "no model 'b'"),
         ('model = "a"\n', 'model = "c"\n', 8, "no model 'c'"),

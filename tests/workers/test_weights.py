@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.tiny_models import EMOJI
-from workers.nets.net import load_net
+from workers.nets.loading import load_net
 from workers.weights import foretell_bytes
 
 

@@ -14,7 +14,7 @@ from shared.queues import ATTACH, make_celery, net_queue
 from shared.settings import read_settings
 from workers.controlnet.serve import Server
 from workers.heartbeat import Reporter
-from workers.nets.loading import nets_of
+from workers.nets.loading import check_nets, nets_of
 from workers.process import choose, prepare_process, start_or_exit, worker_name
 from workers.resident import Memory
 from workers.residuals.steps import Steps
@@ -35,8 +35,10 @@ server = Server(served, nets, Steps(residuals[0], settings), transport, settings
 @worker_init.connect
 def _start(sender: Any = None, **_: object) -> None:
     prepare_process(settings)
-    with start_or_exit(), nets.use(served[0]):
-        pass  # one net is warm before the first job
+    with start_or_exit():
+        check_nets(catalogue, settings, served)
+        with nets.use(served[0]):
+            pass  # one net is warm before the first job
     server.start(worker_name(sender))
     reporter = Reporter(
         redis=control_redis(settings),

@@ -30,6 +30,7 @@ class Pass:
             _stacked(times),
             {name: _stacked([own[name] for own in fed]) for name in fed[0]},
             _stacked(images),
+            works[0].part.control_mode,  # a union's steps come alone
         )
 
     def keep(self, wanted: Sequence[bool]) -> None:
@@ -49,7 +50,7 @@ class Pass:
         for work in self.works:
             own = made[first : first + work.request.rows]
             first += work.request.rows
-            yield work, own * work.part.scale
+            yield work, self.net.weigh(own, index, work.part.scale, work.request.guess)
 
 
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:

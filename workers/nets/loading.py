@@ -1,14 +1,23 @@
 """The nets of the catalogue, loaded on demand: by the workers that serve them, and where none does."""
 
-from shared.catalogue import Catalogue
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
+
+from shared.catalogue import HUB, SINGLE_FILE, Catalogue
+from shared.errors import ModelFailed
+from shared.families import Families, misfit, shape_of, traits_of
 from shared.settings import Settings
-from workers.nets.net import Net, load_net
+from workers.nets.net import Net
+from workers.nets.union import UnionNet
 from workers.resident import Memory, Residents
 from workers.weights import find_source, foretell_bytes
 
 
 def nets_of(catalogue: Catalogue, settings: Settings, memory: Memory) -> Residents[Net]:
-    """Every net of the catalogue, within ``memory``."""
+    """Every net of the catalogue, within ``memory``; one that does not fit its model is not loaded."""
 
     def source(name: str) -> tuple[str, str]:
         entry = catalogue.controlnets[name]
@@ -16,6 +25,54 @@ def nets_of(catalogue: Catalogue, settings: Settings, memory: Memory) -> Residen
         return find_source(settings.catalog, entry.source), dtype
 
     def load(name: str) -> Net:
-        return load_net(name, *source(name), settings.device)
+        net = load_net(name, *source(name), settings.device)
+        base = catalogue.controlnets[name].model
+        _check_fit(net, base, catalogue.models[base].source, settings)
+        return net
 
     return Residents(load, memory, lambda name: foretell_bytes(*source(name)))
+
+
+def check_nets(catalogue: Catalogue, settings: Settings, served: Sequence[str]) -> None:
+    """Raise `ModelFailed` if a net's config says that it does not fit its model; nothing is loaded."""
+    families = Families(settings.catalog, catalogue)
+    for name in served:
+        why = families.misfit(name)
+        if why is not None:
+            raise ModelFailed(why)
+
+
+def load_net(name: str, source: str, dtype: str, device: str) -> Net:
+    """Load a net from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
+    try:
+        kind, load = _find_kind(source)
+        model = load(source, dtype=getattr(torch, dtype))
+        model.to(device)
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:
+        raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
+    return kind(name, model.eval().requires_grad_(False))
+
+
+def _find_kind(source: str) -> tuple[type[Net], Any]:
+    """What serves the net, and what loads it; a single file holds an ordinary one."""
+    if source.endswith(SINGLE_FILE):
+        return Net, ControlNetModel.from_single_file
+    if traits_of(ControlNetModel.load_config(source)).control_types:
+        return UnionNet, ControlNetUnionModel.from_pretrained
+    return Net, ControlNetModel.from_pretrained
+
+
+def _check_fit(net: Net, base: str, source: str, settings: Settings) -> None:
+    """Where neither is a folder, only now is it known; of a model in a single file not even now."""
+    if source.endswith(SINGLE_FILE):
+        return
+    path = find_source(settings.catalog, source)
+    try:
+        config = UNet2DConditionModel.load_config(path, subfolder="unet")
+    except OSError as error:
+        if source.startswith(HUB):
+            return  # not reachable from here: a step that does not fit is refused by the UNet's worker
+        raise ModelFailed(f"model {base!r} ({path}) has no UNet: {error}") from error
+    why = misfit(net.name, shape_of(net.model.config), base, shape_of(config))
+    if why is not None:
+        raise ModelFailed(why)

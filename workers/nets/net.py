@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel
 from torch import Tensor
 
-from shared.errors import ModelFailed
+from shared.errors import ModelFailed, NetFailed
 from workers.residuals.messages import MID
 from workers.weights import weight_bytes, weights_sha256
 
@@ -20,9 +19,8 @@ class Net:
     """One loaded ControlNet."""
 
     def __init__(self, name: str, model: Any) -> None:
-        config = model.config
-        if config.class_embed_type or config.global_pool_conditions:
-            raise ModelFailed(f"ControlNet {name!r} is of a family that is not served yet")
+        if model.config.class_embed_type:
+            raise ModelFailed(f"ControlNet {name!r} takes class labels: no family that is served has them")
         self.name = name
         self.model = model
         self.sha256 = weights_sha256({"controlnet": model})
@@ -42,21 +40,20 @@ class Net:
         return embedded
 
     @torch.inference_mode()
-    def trunk(self, x: Tensor, t: Tensor, inputs: Mapping[str, Tensor], image: Tensor) -> list[Tensor]:
+    def trunk(
+        self, x: Tensor, t: Tensor, inputs: Mapping[str, Tensor], image: Tensor, mode: int | None = None
+    ) -> list[Tensor]:
         """All that comes before the zero convolutions: skips, shallowest first, and the mid block's output.
 
         ``x`` is the scaled model input ``(b, c, h/f, w/f)``, ``t`` a scalar or ``(b,)``, ``inputs`` what the
         job's prompt became (``embeddings``, ``(b, tokens, d)``), ``image`` what `embed` made of the control
-        image.
+        image, ``mode`` its kind if this is a union of nets.
         """
         net = self.model
         x = x.to(net.device, net.dtype)
         embeddings = inputs["embeddings"].to(net.device, net.dtype)
-        time = net.time_proj(t.to(net.device).expand(x.shape[0])).to(net.dtype)
-        time = net.time_embedding(time)
-        if net.config.addition_embed_type == "text_time":
-            time = time + _embed_sdxl(net, inputs, time.dtype)
-        x = net.conv_in(x) + image
+        time = self._time(t, x.shape[0], inputs, mode)
+        x = self._enter(x, image, mode)
         skips = [x]
         for block in net.down_blocks:
             if getattr(block, "has_cross_attention", False):
@@ -82,25 +79,41 @@ class Net:
         made: Tensor = convolution(trunk[index])  # the mid block's output is the last: MID is -1
         return made
 
+    @torch.inference_mode()
+    def weigh(self, residual: Tensor, index: int, scale: float, guess: bool) -> Tensor:
+        """A residual as the job wants it: scaled; when guessing, the shallow ones less than the deep.
 
-def _embed_sdxl(net: Any, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
-    """What SDXL adds to the time embedding, ``(b, d)``: pooled text and sizes."""
-    text, ids = (inputs[name].to(net.device) for name in ("text_embeds", "time_ids"))
-    sizes = net.add_time_proj(ids.flatten()).reshape(len(text), -1)
-    added: Tensor = net.add_embedding(torch.cat([text, sizes], dim=-1).to(dtype))
-    return added
+        A net that pools gives one value for each channel, ``(b, c, 1, 1)``.
+        """
+        if self.model.config.global_pool_conditions:
+            return torch.mean(residual * scale, dim=(2, 3), keepdim=True)
+        if not guess:
+            return residual * scale
+        scales = torch.logspace(-1, 0, len(self.order()), device=residual.device) * scale
+        return residual * scales[index]  # the mid block's is the last: MID is -1
 
+    def _time(self, t: Tensor, rows: int, inputs: Mapping[str, Tensor], mode: int | None) -> Tensor:
+        """The time embedding with all that is added to it, ``(b, d)``."""
+        if mode is not None:
+            raise NetFailed(f"ControlNet {self.name!r} is no union: it has no control_mode")
+        return self._with_sizes(self._embed_time(t, rows), inputs)
 
-def load_net(name: str, source: str, dtype: str, device: str) -> Net:
-    """Load a net from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
-    load = (
-        ControlNetModel.from_single_file
-        if source.endswith(".safetensors")
-        else ControlNetModel.from_pretrained
-    )
-    try:
-        model = load(source, dtype=getattr(torch, dtype))
-        model.to(device)
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:
-        raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
-    return Net(name, model.eval().requires_grad_(False))
+    def _enter(self, x: Tensor, image: Tensor, mode: int | None) -> Tensor:
+        """The first layer, and the control image."""
+        entered: Tensor = self.model.conv_in(x) + image
+        return entered
+
+    def _embed_time(self, t: Tensor, rows: int) -> Tensor:
+        net = self.model
+        embedded: Tensor = net.time_embedding(net.time_proj(t.to(net.device).expand(rows)).to(net.dtype))
+        return embedded
+
+    def _with_sizes(self, time: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """With what SDXL adds: pooled text and sizes."""
+        net = self.model
+        if net.config.addition_embed_type != "text_time":
+            return time
+        text, ids = (inputs[name].to(net.device) for name in ("text_embeds", "time_ids"))
+        sizes = net.add_time_proj(ids.flatten()).reshape(len(text), -1)
+        added: Tensor = net.add_embedding(torch.cat([text, sizes], dim=-1).to(time.dtype))
+        return time + added

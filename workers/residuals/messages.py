@@ -16,6 +16,7 @@ class Part(Message):
     net: str
     scale: float  # conditioning_scale
     image: str  # key of the control image at the residual server
+    control_mode: int | None = None  # of a union of nets
 
 
 class StepRequest(Message):
@@ -31,6 +32,7 @@ class StepRequest(Message):
     send: int
     t: float  # the scheduler's timestep
     inputs: dict[str, str]  # name ("embeddings", …): key at the residual server
+    guess: bool = False  # the job's guess_mode
     parts: list[Part]  # every net of the step, in the order in which they are summed
     rows: int  # of the model input
     stack: str  # steps of one net and one stack may be computed in one pass; empty: alone

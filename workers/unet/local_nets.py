@@ -9,7 +9,7 @@ from torch import Tensor
 from shared import metrics
 from workers.nets.net import Net
 from workers.resident import Residents
-from workers.residuals.messages import Answer, Part
+from workers.residuals.messages import Answer, Part, StepRequest
 
 
 class LocalNets:
@@ -21,15 +21,20 @@ class LocalNets:
         self._images: dict[int, Tensor] = {}  # by position: the embedded control image
 
     def compute(
-        self, part: Part, x: Tensor, t: float, inputs: Mapping[str, Tensor], image: Tensor
+        self, request: StepRequest, part: Part, x: Tensor, inputs: Mapping[str, Tensor], image: Tensor
     ) -> list[tuple[Answer, Tensor]]:
         """All residuals of one part of a step, as a ControlNet worker would send them; see `Net.trunk`."""
         start = time.time()
         with self._nets.use(part.net) as net:
             if part.position not in self._images:
                 self._images[part.position] = net.embed(image, x.shape[0])
-            trunk = net.trunk(x, torch.tensor(t), inputs, self._images[part.position])
-            residuals = [(index, net.residual(trunk, index) * part.scale) for index in net.order()]
+            trunk = net.trunk(
+                x, torch.tensor(request.t), inputs, self._images[part.position], part.control_mode
+            )
+            residuals = [
+                (index, net.weigh(net.residual(trunk, index), index, part.scale, request.guess))
+                for index in net.order()
+            ]
         metrics.NET_STEPS.labels(part.net, "here").inc()
         answer = Answer(
             index=0,

@@ -40,6 +40,7 @@ class Nets:
         ordinal: int,
         alone: bool,
         precision: Precision,
+        guess: bool,
         local: LocalNets | None,
         steps: Steps,
         transport: Transport,
@@ -48,7 +49,10 @@ class Nets:
         check: Callable[[], None],
         check_hash: CheckHash,
     ) -> None:
-        """``alone``: no step may share a pass with another job's. ``local`` computes what nobody serves."""
+        """``alone``: no step may share a pass with another job's. ``guess``: see `Net.weigh`.
+
+        ``local`` computes what nobody serves.
+        """
         self.steps = steps
         self.transport = transport
         self.settings = settings
@@ -61,6 +65,7 @@ class Nets:
         self._ordinal = ordinal
         self._alone = alone
         self._precision = precision
+        self._guess = guess
         self._local = local
         self.given_up: set[int] = set()  # positions that nobody has taken lately
         self._images: list[Tensor] = []
@@ -92,7 +97,13 @@ class Nets:
     def ask(self, x: Tensor, step: int, total: int, t: float) -> StepResiduals | None:
         """Send step ``step`` of ``total`` to every net that guides it; ``None`` if none does."""
         parts = [
-            Part(position=position, net=spec.name, scale=spec.conditioning_scale, image=image)
+            Part(
+                position=position,
+                net=spec.name,
+                scale=spec.conditioning_scale,
+                image=image,
+                control_mode=spec.control_mode,
+            )
             for position, (spec, image) in enumerate(zip(self._specs, self._image_keys, strict=True))
             # The condition is diffusers' own, floats and all (pipeline_controlnet, "controlnet_keep").
             if not (step / total < spec.guidance_start or (step + 1) / total > spec.guidance_end)
@@ -106,6 +117,7 @@ class Nets:
             step=step,
             send=0,
             t=t,
+            guess=self._guess,
             inputs=self._input_keys,
             parts=parts,
             rows=x.shape[0],
@@ -125,7 +137,7 @@ class Nets:
         if self._local is None:
             return []
         log.warning("net computed here net=%s job=%s step=%d", part.net, request.job_id, request.step)
-        computed = self._local.compute(part, x, request.t, self._inputs, self._images[part.position])
+        computed = self._local.compute(request, part, x, self._inputs, self._images[part.position])
         # With the loss of the way it did not go: who computes a residual must not change the picture.
         return [(answer, as_sent(residual, self._precision)) for answer, residual in computed]
 

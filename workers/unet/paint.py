@@ -15,6 +15,7 @@ from shared.receipts import Receipt
 from workers.unet.afterwards import Afterwards
 from workers.unet.assistant import Assistant
 from workers.unet.denoise import Start, denoise
+from workers.unet.guidance import is_guided
 from workers.unet.halves import Halves
 from workers.unet.latents import make_generators, step_options
 from workers.unet.loras import Loras
@@ -129,7 +130,8 @@ class Painter:
             return True
 
         line = worker.half_line(attempt.job.id, attempt.token)
-        return Assistant(line, offer if may_split(spec) else None, self._timeline)
+        has_halves = is_guided(self._model.guidance_scale(spec))
+        return Assistant(line, offer if has_halves and may_split(spec) else None, self._timeline)
 
     def _denoise(self, halves: Halves) -> Tensor:
         spec, generators = self._spec, make_generators(self._spec)

@@ -11,6 +11,7 @@ from shared.specs import JobSpec
 from workers.unet.afterwards import Afterwards
 from workers.unet.conditioning import Conditioning
 from workers.unet.control_images import ControlImage, read_control_images
+from workers.unet.guess import padded
 from workers.unet.guidance import is_guided
 from workers.unet.local_nets import LocalNets
 from workers.unet.models import BaseModel
@@ -26,12 +27,21 @@ WHOLE = ""
 class Rows:
     """Predicts its rows, and asks ``nets`` for them alone."""
 
-    def __init__(self, model: BaseModel, nets: Nets, timeline: Timeline, afterwards: Afterwards) -> None:
+    def __init__(
+        self,
+        model: BaseModel,
+        nets: Nets,
+        timeline: Timeline,
+        afterwards: Afterwards,
+        guided: slice,
+    ) -> None:
+        """``guided``: the rows that the nets are asked for; the others get none of their residuals."""
         self._unet = model.pipe.unet
         self._channels = model.pipe.vae.config.latent_channels
         self._nets = nets
         self._timeline = timeline
         self._afterwards = afterwards
+        self._guided = guided
         self._conditioning: Conditioning | None = None
         self._is_published = False
 
@@ -57,16 +67,17 @@ class Rows:
         """
         assert self._conditioning is not None, "the prompt is encoded before the first step"
         if not self._is_published:
-            self._nets.use_inputs(self._conditioning.net_inputs)
+            self._nets.use_inputs(self._conditioning.rows(self._guided).net_inputs)
             self._is_published = True
         # Nets see no mask that an inpainting UNet may see beside the latents.
         latents = x if x.shape[1] == self._channels else x[:, : self._channels].contiguous()
-        residuals = self._nets.ask(latents, step, total, t.item())
+        asked = latents[self._guided]
+        residuals = self._nets.ask(asked, step, total, t.item())
         self._afterwards.run()
         with self._timeline.span("encoder"):
             encoded = encode(self._unet, x, t, self._conditioning)
         with self._timeline.span("decoder"):
-            noise = decode(self._unet, encoded, residuals)
+            noise = decode(self._unet, encoded, residuals and padded(residuals, len(x) - len(asked)))
         if residuals is not None:
             self._afterwards.add(residuals.finish)
         return noise
@@ -99,8 +110,9 @@ class RowMaker:
             attempt=self.attempt,
             ordinal=self.ordinal,
             # Halves are never computed with others, not even with each other: a replay could not tell.
-            alone=self.spec.is_exact or name != WHOLE,
             precision=self.spec.residual_precision,
+            alone=self.spec.is_exact or self.spec.mixes_rows or name != WHOLE,
+            guess=self.spec.guess_mode,
             local=self._local,
             steps=self.worker.steps,
             transport=self.worker.transport,
@@ -110,12 +122,14 @@ class RowMaker:
             check_hash=self.check_hash,
         )
         is_double = name == WHOLE and is_guided(self.model.guidance_scale(self.spec))
+        guesses = is_double and self.spec.guess_mode
         nets.attach(
             [image.pixels for image in self._images],
-            self.spec.num_images * (2 if is_double else 1),
+            self.spec.num_images * (2 if is_double and not guesses else 1),
             self.worker.send_attach if name == WHOLE else _keep_quiet,
         )
-        return Rows(self.model, nets, self.timeline, self.afterwards)
+        guided = slice(self.spec.num_images, None) if guesses else slice(None)
+        return Rows(self.model, nets, self.timeline, self.afterwards, guided)
 
     @property
     def _local(self) -> LocalNets | None:

@@ -101,7 +101,7 @@ def _condition(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning) -> t
 
 
 def _plus(x: Tensor, residual: Tensor) -> Tensor:
-    if residual.shape != x.shape:
+    if residual.shape not in (x.shape, (*x.shape[:2], 1, 1)):  # a net that pools gives one value a channel
         shapes = f"{tuple(residual.shape)} do not fit the UNet's {tuple(x.shape)}"
         raise NetFailed(f"residuals of shape {shapes}: the net was made for another model or size")
     return x + residual

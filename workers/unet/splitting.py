@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 def may_split(spec: JobSpec) -> bool:
     """Whether a job's guidance halves may run on two workers at all.
 
-    Only a guided job has two halves, and an exact one is computed as diffusers does: in one batch.
+    Only a guided job has two halves, and an exact one is computed as diffusers does: in one batch. Nets that
+    guess or whose rows depend on each other need the whole.
     """
-    return is_guided(spec.guidance_scale) and not spec.is_exact and spec.latent_parallelism != "off"
+    is_whole = spec.is_exact or spec.guess_mode or spec.mixes_rows
+    return is_guided(spec.guidance_scale) and not is_whole and spec.latent_parallelism != "off"
 
 
 def should_split(spec: JobSpec, *, waiting: int, others: int) -> bool:

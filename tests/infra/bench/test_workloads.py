@@ -9,7 +9,7 @@ from diffusers import UNet2DConditionModel
 from infra.bench.workloads import RECIPES, Recipe, Workload, open_workload
 from shared.catalogue import locate, read_catalogue
 from workers.lora.files import read_lora
-from workers.nets.net import load_net
+from workers.nets.loading import load_net
 from workers.unet.loading import load_model
 
 TOY = Recipe((32, 32, 64, 64), 64, 64, ("toy-net1", "toy-net2"), vae_channels=8, text_layers=1)

@@ -19,7 +19,8 @@ from workers.busy import BusyShare
 from workers.controlnet.serve import Server
 from workers.lora.cache import LoraCache
 from workers.lora.memory import LoraMemory
-from workers.nets.net import Net, load_net
+from workers.nets.loading import load_net
+from workers.nets.net import Net
 from workers.resident import Memory, Residents
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport

@@ -94,6 +94,7 @@ def make_nets(
         ordinal=ordinal,
         alone=alone,
         precision=precision,
+        guess=False,
         local=LocalNets(load_nets(), "unet1@test") if local else None,
         steps=line.steps,
         transport=line.transport,

@@ -1,0 +1,17 @@
+"""Names that a request may say, and how the others are refused."""
+
+from collections.abc import Iterable
+
+from shared.errors import InvalidRequest
+
+
+def known_name(name: str, known: Iterable[str], what: str, *, field: str) -> str:
+    """``name`` if it is known; raises `InvalidRequest` that lists those that are."""
+    if name not in known:
+        raise InvalidRequest(f"unknown {what} {name!r}; known are {listed(known) or 'none'}", field=field)
+    return name
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a sentence."""
+    return ", ".join(names)

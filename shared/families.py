@@ -1,0 +1,93 @@
+"""What can be known of a model or a net without loading it: the configs in its folder, in plain JSON.
+
+Of single files and hub ids nothing is known before they are loaded: questions about them answer ``None``.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from shared.catalogue import HUB, Catalogue, locate
+
+
+class Shape(NamedTuple):
+    """What a net must share with its base model, so that one's residuals fit into the other."""
+
+    is_sdxl: bool  # sizes and pooled text join the time embedding
+    width: int  # of cross-attention: that of the text encoders
+    channels: tuple[int, ...]  # of the blocks
+
+    def __str__(self) -> str:
+        family = "SDXL" if self.is_sdxl else "Stable Diffusion 1 or 2"
+        return f"{family}, cross-attention width {self.width}, channels {'/'.join(map(str, self.channels))}"
+
+
+class NetTraits(NamedTuple):
+    """What a job must know of a net before it asks for it."""
+
+    shape: Shape
+    pools: bool  # gives one value for each channel, and only to the conditional rows
+    control_types: int  # of a union of nets; 0: an ordinary net
+
+
+def shape_of(config: dict[str, Any]) -> Shape:
+    """The shape that the config of a UNet or a ControlNet describes."""
+    return Shape(
+        config.get("addition_embed_type") == "text_time",
+        config.get("cross_attention_dim", 1280),
+        tuple(config.get("block_out_channels", (320, 640, 1280, 1280))),
+    )
+
+
+def traits_of(config: dict[str, Any]) -> NetTraits:
+    """What the config of a net says."""
+    is_union = config.get("_class_name") == "ControlNetUnionModel"
+    return NetTraits(
+        shape_of(config),
+        bool(config.get("global_pool_conditions")),
+        config.get("num_control_type", 6) if is_union else 0,
+    )
+
+
+def misfit(net: str, net_shape: Shape, model: str, model_shape: Shape) -> str | None:
+    """Why the net cannot guide the model, naming both; ``None`` if it can."""
+    if net_shape == model_shape:
+        return None
+    return f"ControlNet {net!r} ({net_shape}) does not fit its model {model!r} ({model_shape})"
+
+
+class Families:
+    """Answers for the names of one catalogue."""
+
+    def __init__(self, path: Path, catalogue: Catalogue) -> None:
+        self._path = path
+        self._catalogue = catalogue
+
+    def model(self, name: str) -> Shape | None:
+        """The shape of a base model."""
+        config = self._read(self._catalogue.models[name].source, "unet/config.json")
+        return None if config is None else shape_of(config)
+
+    def net(self, name: str) -> NetTraits | None:
+        """What there is to know of a net."""
+        config = self._read(self._catalogue.controlnets[name].source, "config.json")
+        return None if config is None else traits_of(config)
+
+    def misfit(self, net: str) -> str | None:
+        """Why a net cannot guide its base model, as far as that is known."""
+        base = self._catalogue.controlnets[net].model
+        traits, shape = self.net(net), self.model(base)
+        return None if traits is None or shape is None else misfit(net, traits.shape, base, shape)
+
+    def _read(self, source: str, name: str) -> dict[str, Any] | None:
+        return None if source.startswith(HUB) else _read(locate(self._path, source) / name)
+
+
+@cache
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None  # who loads it says what is wrong
+    return config if isinstance(config, dict) else None

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from shared.catalogue import Catalogue, read_catalogue
+from shared.errors import ModelFailed
+from shared.settings import Settings
+from tests.tiny_models import make_net, make_pipeline, make_union
+from workers.nets.loading import check_nets, nets_of
+from workers.nets.union import UnionNet
+from workers.resident import Memory
+
+CATALOGUE = """
+default_model = "sd1"
+[models.sd1]
+source = "sd1"
+[models.sdxl]
+source = "sdxl"
+[controlnets.good]
+source = "good"
+model = "sd1"
+[controlnets.wrong]
+source = "good"
+model = "sdxl"
+[controlnets.union]
+source = "union"
+model = "sdxl"
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("models")
+    for layout in ("sd1", "sdxl"):
+        make_pipeline(layout).save_pretrained(folder / layout)
+    make_net(make_pipeline("sd1").unet).save_pretrained(folder / "good")
+    make_union(make_pipeline("sdxl").unet).save_pretrained(folder / "union")
+    (folder / "catalogue.toml").write_text(CATALOGUE)
+    return Settings(catalog=folder / "catalogue.toml")
+
+
+@pytest.fixture
+def catalogue(settings: Settings) -> Catalogue:
+    return read_catalogue(settings.catalog)
+
+
+def test_a_net_of_another_family_stops_its_workers_start_before_anything_is_loaded(
+    settings: Settings, catalogue: Catalogue
+) -> None:
+    check_nets(catalogue, settings, ["good", "union"])
+    with pytest.raises(ModelFailed, match=r"'wrong' \(Stable Diffusion 1 or 2.*'sdxl' \(SDXL"):
+        check_nets(catalogue, settings, ["good", "wrong"])
+
+
+def test_a_net_that_does_not_fit_is_not_loaded_either(settings: Settings, catalogue: Catalogue) -> None:
+    nets = nets_of(catalogue, settings, Memory(1 << 40))
+    with pytest.raises(ModelFailed, match="'wrong'"), nets.use("wrong"):
+        pass
+    with nets.use("good") as good, nets.use("union") as union:
+        assert not isinstance(good, UnionNet)
+        assert isinstance(union, UnionNet)
+
+
+def test_a_folder_without_weights_is_no_net(settings: Settings, catalogue: Catalogue, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    broken = catalogue.controlnets["good"].model_copy(update={"source": str(tmp_path)})
+    catalogue = catalogue.model_copy(update={"controlnets": {"broken": broken}})
+    nets = nets_of(catalogue, settings, Memory(1 << 40))
+    with pytest.raises(ModelFailed, match="'broken'"), nets.use("broken"):
+        pass
