@@ -73,6 +73,7 @@ class Server:
     def attach(self, message: Attach) -> None:
         """Be ready before the first step: the net loaded, the control image embedded."""
         self.sessions.note(message.job_id, message.net)
+        self._inputs.fetch(message.image)  # before the device is taken: others compute meanwhile
         with self._nets.use(message.net) as net, self._device, self.busy:
             self._inputs.embedded(net, message.image, message.batch)
 
