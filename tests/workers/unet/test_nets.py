@@ -31,11 +31,13 @@ def server(line: Line) -> Iterator[Server]:
     server.stop()
 
 
+@pytest.mark.parametrize("shared_memory", ["auto", "off"])
 @pytest.mark.parametrize("scales", [(0.8,), (0.8, 0.5), (0.8, 0.5, 0.3)])
-def test_residuals_are_summed_as_diffusers_sums_them(
-    scales: tuple[float, ...], server: Server, line: Line
+def test_residuals_are_summed_as_diffusers_sums_them_over_both_ways(
+    scales: tuple[float, ...], shared_memory: str, server: Server, line: Line
 ) -> None:
     names = ("edge", "depth", "colour")[: len(scales)]
+    line = make_line(line.redis, line.settings.model_copy(update={"shared_memory": shared_memory}))
     nets = make_nets(
         line, *(spec(name, conditioning_scale=scale) for name, scale in zip(names, scales, strict=True))
     )
