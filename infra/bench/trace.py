@@ -67,7 +67,7 @@ class Place(NamedTuple):
 
 def measure(quick: bool) -> Measured:
     """Replay the stream on the naive fleet and on this one; in full also without placement and prefetch."""
-    count = 10 if quick else 40
+    count = 10 if quick else 24
     stream = make_stream(count, ARRIVALS_PER_S)
     with _storage() as place:
         naive, pictures = _replay_naive(stream, STEPS, place)

@@ -78,6 +78,7 @@ def test_a_worker_tells_which_loras_a_job_has_left_with_it(
     version = version_of(bucket.name, "twemoji", etag)
     [told] = read_holdings(control, [NAME])
     assert told.memory == [f"{MODEL}@{version}"]
+    assert told.patched == [f"{MODEL}@{version}"]  # until a job wants another
     assert MODEL in told.loaded
     assert read_disks(control, [told.host], [version, "other"]) == {told.host: {version}}
     assert 0 < control.pttl(keys.disk(told.host)) <= 60_000
