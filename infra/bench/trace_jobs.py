@@ -38,11 +38,14 @@ class TraceJob(NamedTuple):
     loras: list[tuple[str, float]]
 
 
-def make_stream(count: int, per_s: float) -> list[TraceJob]:
-    """The same ``count`` jobs at every call, ``per_s`` a second on average, both services mixed."""
-    rng, now_s, jobs = random.Random(20), 0.0, []
+def make_stream(count: int, per_s: float, first: int = 0) -> list[TraceJob]:
+    """The same ``count`` jobs at every call, ``per_s`` a second on average, both services mixed.
+
+    ``first`` is the seed of the first picture: another one makes another stream.
+    """
+    rng, now_s, jobs = random.Random(20 + first), 0.0, []
     weights = [1 / rank**ZIPF for rank in range(1, LORA_COUNT + 1)]
-    for seed in range(count):
+    for seed in range(first, first + count):
         service = rng.randrange(2)
         nets = rng.choices(range(4), NETS[service])[0]
         wanted = rng.choices(range(3), LORAS[service])[0]
