@@ -51,6 +51,11 @@ class Options(SdxlOptions):
     guess_mode: bool = Field(
         False, description="ControlNets guide the conditional half alone, the deepest most"
     )
+    long_prompt: Literal["truncate", "chunk"] = Field(
+        "truncate",
+        description="a prompt longer than the text encoder's window: cut, and told as a warning, as diffusers"
+        " does it, or encoded in chunks that are laid side by side",
+    )
     clip_skip: int | None = Field(
         None, ge=0, le=64, description="layers of the text encoder to leave out, counted from its last"
     )

@@ -79,6 +79,8 @@ MODES: dict[str, dict[str, Any]] = {
     "unguided": {"guidance_scale": 1.0},
     "pictures": {"num_images": 3},
     "uneven": {"width": 72, "height": 56},
+    "long": {"prompt": "a red cat on a blue background " * 10},
+    "one-chunk": {"long_prompt": "chunk", "negative_prompt": "a car"},
     "seeds": {"seeds": [5, 3, 5], "seed": None},
     "clip-skip": {"clip_skip": 1},
     "rescale": {"guidance_rescale": 0.7, "guidance_scale": 4.0},

@@ -14,6 +14,7 @@ from shared.messages import Assist
 from shared.receipts import Receipt
 from workers.unet.afterwards import Afterwards
 from workers.unet.assistant import Assistant
+from workers.unet.chunks import cut_off
 from workers.unet.denoise import Start, denoise
 from workers.unet.guidance import is_guided
 from workers.unet.halves import Halves
@@ -109,7 +110,8 @@ class Painter:
             loras=self._loras.receipts(),
             lora_loading=self._replay.lora_loading(self._spec),
         )
-        return Painted(images, receipt, self._replay.warnings(receipt))
+        warnings = [*cut_off(self._model, self._spec), *self._replay.warnings(receipt)]
+        return Painted(images, receipt, warnings)
 
     def _look_for_assistant(self) -> Assistant:
         worker, attempt, spec = self._worker, self._attempt, self._spec

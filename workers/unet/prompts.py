@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shared.errors import InvalidRequest
 from shared.specs import JobSpec
+from workers.unet.chunks import chunked
 from workers.unet.conditioning import Conditioning
 from workers.unet.guidance import is_guided
 from workers.unet.models import BaseModel
@@ -38,14 +39,16 @@ def _encode_sd(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:
     if spec.sdxl_only:
         detail = f"model {model.name!r} does not know {', '.join(spec.sdxl_only)}: only SDXL does"
         raise InvalidRequest(detail, field=spec.sdxl_only[0])
+    given = chunked(model, spec, guided=guided) if spec.long_prompt == "chunk" else {}
     with named_for_diffusers(model.pipe.text_encoder):
         cond, uncond = model.pipe.encode_prompt(
-            spec.prompt,
+            None if given else spec.prompt,
             model.pipe.device,
             spec.num_images,
             guided,
             negative_prompt=spec.negative_prompt,
             clip_skip=spec.clip_skip,
+            **given,
         )
     return Conditioning(torch.cat([uncond, cond]) if guided else cond)
 
@@ -65,8 +68,9 @@ def named_for_diffusers(encoder: Any) -> Iterator[None]:
 
 def _encode_sdxl(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:
     """Two text encoders side by side; the second one's pooled output and sizes join the time embedding."""
+    given = chunked(model, spec, guided=guided) if spec.long_prompt == "chunk" else {}
     cond, uncond, pooled, uncond_pooled = model.pipe.encode_prompt(
-        spec.prompt,
+        None if given else spec.prompt,
         spec.prompt_2,
         model.pipe.device,
         spec.num_images,
@@ -74,6 +78,7 @@ def _encode_sdxl(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:
         negative_prompt=spec.negative_prompt,
         negative_prompt_2=spec.negative_prompt_2,
         clip_skip=spec.clip_skip,
+        **given,
     )
     sizes = time_ids(model, spec, guided=guided, dtype=cond.dtype)
     if not guided:
