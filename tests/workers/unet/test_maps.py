@@ -12,9 +12,9 @@ from PIL import Image
 from shared.keys import control_key
 from shared.preprocessors import NONE, PREPROCESSORS, fill_in
 from tests.tiny_models import EMOJI
+from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.specs import spec
-from tests.workers.unet.test_draw import MakeWorker, control, pixels, run
-from tests.workers.unet.test_replay import again, png
+from tests.workers.unet.test_replay import MakeWorker, again, png
 from workers.unet.maps import make_map
 
 

@@ -1,20 +1,29 @@
 """A receipt drawn again: the same file, or the sentence that says what has changed."""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.blobs import Bucket
 from shared.errors import ReceiptMismatch
 from shared.jobs import Job
 from shared.receipts import Receipt
 from shared.requests import LoraLoading
+from shared.settings import Settings
 from shared.specs import JobSpec
+from tests.proxy import proxied
 from tests.tiny_models import EMOJI
+from tests.workers.unet.jobs import control, upload
 from tests.workers.unet.specs import spec
-from tests.workers.unet.test_draw import MakeWorker, control, upload
+from tests.workers.unet.test_lora_loading import drawing, wait_for_step
+from workers.lora.cache import LoraCache
 from workers.unet.draw import draw
 from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
 
 
 def run(worker: UNetWorker, wanted: JobSpec, replays: Receipt | None = None) -> Job:
@@ -50,13 +59,28 @@ def test_a_picture_whose_loras_came_late_is_drawn_again_as_the_same_file(make_wo
     assert replayed.warnings == []
 
 
-def test_a_bounded_picture_is_drawn_again_as_the_same_file(make_worker: MakeWorker) -> None:
-    # Given a LoRA that no cache holds: it comes while the first steps are drawn
+def test_a_bounded_picture_whose_lora_came_late_is_drawn_again_as_the_same_file(
+    make_worker: MakeWorker, servers: Settings, tmp_path: Path
+) -> None:
+    # Given a LoRA that no cache holds, behind a line that is down for the first two steps
     worker = make_worker()
     lora = upload(worker, EMOJI / "loras" / "outline.safetensors")
-    bounded = LoraLoading(mode="bounded", max_async_steps=4)
-    job = run(worker, spec(loras=[lora], lora_loading=bounded, latent_parallelism="off"))
+    bounded = LoraLoading(mode="bounded", max_async_steps=5)
+    wanted = spec(loras=[lora], lora_loading=bounded, latent_parallelism="off")
+    with proxied(servers.s3_port) as line:
+        settings = servers.model_copy(update={"s3_endpoint_url": line.url})
+        bucket = Bucket(settings, settings.lora_bucket, attempts=1)
+        far = dataclasses.replace(worker, loras=LoraCache(tmp_path / "far", 10_000_000, bucket, 60))
+        line.is_down = True
+        with drawing(far, wanted) as job_id:
+            wait_for_step(far, job_id, 2)
+            line.is_down = False
+    job = worker.jobs.get(job_id)
+    assert job.receipt is not None
+    assert job.receipt.loras[0].step >= 2
+    # When a worker whose line is good draws the receipt again
     replayed = again(worker, job)
+    # Then it is the same file, and its receipt still says how the picture came about
     assert png(worker, replayed) == png(worker, job)
     assert replayed.receipt is not None
     assert replayed.receipt.lora_loading == bounded
