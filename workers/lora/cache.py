@@ -24,7 +24,6 @@ from workers.lora.transfer import RANGE_BYTES, Source, Transfer
 
 log = logging.getLogger(__name__)
 
-
 #: The cache of a host, under ``SWIFT_HOME``.
 FOLDER = "loras"
 #: Where a LoRA of a job was found.
@@ -85,12 +84,12 @@ class LoraCache:
                 result = "present" if cached.tier == "disk" else "fetched"
         except (SwiftError, OSError) as error:
             result = "failed"
-            log.info("lora prefetch failed", extra={"lora": ref.name, "error": str(error)})
+            log.info("lora prefetch failed lora=%s error=%s", ref.name, error)
         metrics.LORA_PREFETCHES.labels(result).inc()
 
     def discard(self, cached: CachedLora) -> None:
         """Remove a damaged file, unless somebody else reads it."""
-        log.warning("cached lora is damaged", extra={"file": cached.path.name})
+        log.warning("cached lora is damaged file=%s", cached.path.name)
         self.folder.remove_idle(cached.path)
 
     def used_bytes(self) -> int:
@@ -124,7 +123,7 @@ class LoraCache:
         """Pin a file; None if that must wait, or if it was cut short and has therefore been removed."""
         pin = self.folder.pin(path)
         if pin is not None and os.fstat(pin).st_size != ref.size_bytes:
-            log.warning("cached lora has a wrong size", extra={"lora": ref.name, "file": path.name})
+            log.warning("cached lora has a wrong size file=%s", path.name)
             os.close(pin)
             self.folder.remove_idle(path)
             return None

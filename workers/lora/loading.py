@@ -99,7 +99,7 @@ class LoraLoad:
         except BaseException as error:  # raised again by `wait`, in the job's own thread
             self._error = error
             metrics.LORA_LOOKUPS.labels("failed").inc()
-            log.info("lora load failed", extra={"lora": self._ref.name, "error": repr(error)})
+            log.info("lora load failed lora=%s error=%r", self._ref.name, error)
         finally:
             self._settled.set()
 

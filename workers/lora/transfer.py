@@ -65,7 +65,7 @@ class Transfer:
             sha256 = self._fetch(self._part.missing() or [0])
             if sha256 is not None:
                 return sha256
-            log.warning("lora arrived damaged: %s", self._key)
+            log.warning("lora arrived damaged key=%s", self._key)
             self._part.forget()
         raise InvalidLora(
             f"the bytes of {self._key!r} in S3 do not have the checksum that S3 tells with them"
@@ -119,7 +119,7 @@ class Transfer:
                     LORA_FETCHED_BYTES.inc(len(chunk))
             except Unavailable as error:
                 obstacle = str(error)
-                log.warning("lora download interrupted: %s: %s", self._key, error)
+                log.warning("lora download interrupted key=%s error=%s", self._key, error)
             if at < stop:
                 pause_s = FIRST_PAUSE_S if at > began else min(2 * pause_s, LAST_PAUSE_S)
                 self._patience.pause(obstacle, pause_s)
