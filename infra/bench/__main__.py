@@ -19,6 +19,7 @@ from shared.errors import SwiftError
 PARTS = (
     "api",
     "overhead",
+    "lora",
     "tax",
     "speedup",
     "latent",

@@ -1,0 +1,58 @@
+"""SDXL's second text encoder is a part like the others, in every trainer's names."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from shared.scales import PartScales
+from tests.tiny_models import make_pipeline
+from workers.lora.files import read_lora
+from workers.lora.patch import Patcher
+
+MODULES = {
+    "unet": "mid_block.attentions.0.proj_in",
+    "text_encoder": "encoder.layers.0.mlp.fc1",
+    "text_encoder_2": "encoder.layers.1.self_attn.q_proj",
+}
+KOHYA = {
+    "unet": "lora_unet_",
+    "text_encoder": "lora_te1_text_model_",
+    "text_encoder_2": "lora_te2_text_model_",
+}
+STYLES: dict[str, Callable[[str, str], tuple[str, str]]] = {
+    "diffusers": lambda part, name: (
+        f"{part}.{name}.lora_A.weight",
+        f"{part}.{name}.lora_B.weight",
+    ),
+    "kohya": lambda part, name: (
+        f"{KOHYA[part]}{name.replace('.', '_')}.lora_down.weight",
+        f"{KOHYA[part]}{name.replace('.', '_')}.lora_up.weight",
+    ),
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_both_text_encoders_are_patched_each_by_its_scale(write: Callable[..., Path], style: str) -> None:
+    pipe = make_pipeline("sdxl")
+    parts = {part: getattr(pipe, part) for part in MODULES}
+    tensors, expected = {}, {}
+    torch.manual_seed(0)
+    scales = {"unet": 1.0, "text_encoder": 0.5, "text_encoder_2": -0.25}
+    places = {}
+    for part, name in MODULES.items():
+        model = parts[part]
+        places[part] = next(found for found, _ in model.named_modules() if found.endswith(name))
+        weight = model.get_submodule(places[part]).weight.detach()
+        a, b = torch.randn(2, weight[0].numel()), torch.randn(len(weight), 2)
+        key_a, key_b = STYLES[style](part, name)
+        tensors |= {key_a: a.view(2, *weight.shape[1:]), key_b: b.view(len(weight), 2, *weight.shape[2:])}
+        expected[part] = weight + scales[part] * (b @ a).view(weight.shape)
+    lora = read_lora(write(tensors), parts)
+    assert {part: list(changes) for part, changes in lora.parts.items()} == {
+        part: [f"{place}.weight"] for part, place in places.items()
+    }
+    Patcher(parts).apply([(lora, PartScales.model_validate(scales))])
+    for part, place in places.items():
+        assert torch.allclose(parts[part].get_submodule(place).weight, expected[part], atol=1e-5), part
