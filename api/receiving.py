@@ -23,10 +23,15 @@ class Received(NamedTuple):
 
 
 class Body:
-    """The body of a request, hashed as it is read; raises `TooLarge` when more than ``limit`` bytes come."""
+    """The body of a request, hashed as it is read; raises `TooLarge` when more than ``limit`` bytes come.
 
-    def __init__(self, stream: IO[bytes], limit: int) -> None:
-        self._stream, self._limit = stream, limit
+    ``length`` is what the client has announced; None if it sends in chunks.
+    """
+
+    def __init__(self, stream: IO[bytes], *, length: int | None, limit: int) -> None:
+        if length is not None and length > limit:
+            raise TooLarge(f"the file has {length} bytes, the limit is {limit}")
+        self._stream, self.length, self._limit = stream, length, limit
         self._digest = hashlib.sha256()
         self.received = 0
 
@@ -97,8 +102,8 @@ def _read_header(body: Body) -> tuple[bytes, Header]:
     """The bytes up to the end of the header, and what it says."""
     first = body.read(LENGTH_BYTES)
     refuse_pickle(first)
-    length = header_bytes(first)
+    length = header_bytes(first, body.length)
     header = body.read(length)
     if len(header) < length:
         raise InvalidLora("not a safetensors file: it ends inside its header")
-    return first + header, parse_header(header)
+    return first + header, parse_header(header, body.length)

@@ -17,7 +17,7 @@ from api.receiving import Body, Received, inspect_staged, receive
 from api.services import Services
 from api.staging import OCTETS, URL_S, Staging
 from shared.blobs import Bucket
-from shared.errors import TooLarge, Unavailable
+from shared.errors import Unavailable
 from shared.lora_inspection import LoraInfo
 from shared.loras import BOUND, lora_key
 
@@ -80,12 +80,10 @@ def add_uploads(api: APIBlueprint, services: Services) -> None:
         lora_key(path.name)
         if request.mimetype not in (OCTETS, ""):
             raise UnsupportedMediaType(f"the body must be a safetensors file, sent as {OCTETS}")
-        limit = settings.max_lora_bytes
-        request.max_content_length = limit
-        if (request.content_length or 0) > limit:
-            raise TooLarge(f"the file has {request.content_length} bytes, the limit is {limit}")
+        request.max_content_length = limit = settings.max_lora_bytes
+        body = Body(request.stream, length=request.content_length, limit=limit)
         with _slot(slots):
-            return _publish(path.name, receive(path.name, Body(request.stream, limit), staging), query)
+            return _publish(path.name, receive(path.name, body, staging), query)
 
     @api.post(
         "/v1/loras/<name>/upload",

@@ -1,12 +1,16 @@
 """An object of unknown length, written as its bytes come; it appears whole or not at all."""
 
+import logging
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from shared.blobs import Bucket, translated
+from shared.errors import SwiftError
 
 if TYPE_CHECKING:
     from types_boto3_s3.type_defs import CompletedPartTypeDef
+
+log = logging.getLogger(__name__)
 
 #: Held in memory until it is sent; S3 takes no smaller parts but the last, and 10,000 of them.
 PART_BYTES = 5 << 20
@@ -54,11 +58,15 @@ class BlobWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._upload_id:
+        if not self._upload_id:
+            return
+        try:
             with translated(self._key):
                 self._client.abort_multipart_upload(
                     Bucket=self._bucket, Key=self._key, UploadId=self._upload_id
                 )
+        except SwiftError as aborting:  # why it is given up is the news
+            log.warning("unfinished upload left behind key=%s error=%s", self._key, aborting)
 
     def _send(self, part: bytes) -> None:
         number = len(self._parts) + 1
