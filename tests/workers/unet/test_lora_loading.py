@@ -196,6 +196,19 @@ def test_a_lora_in_memory_needs_neither_s3_nor_the_disk(far: MakeWorker, line: P
     assert names == [f"lora {wanted.loras[0].name} {what}" for what in ("from memory", "keep")]
 
 
+def test_a_job_that_has_ended_leaves_no_thread_and_holds_no_lora(far: MakeWorker) -> None:
+    refs = [upload(worker := far(lora_memory_bytes=2_000_000), path) for path in (OUTLINE, TWEMOJI)]
+    for ref in refs:
+        run(worker, spec(loras=[ref], lora_loading=EXACT))
+        for thread in threading.enumerate():
+            if thread.name == f"lora {ref.name}":
+                thread.join(timeout=60)
+                assert not thread.is_alive()
+    # The first gave way to the second: nobody held it any more.
+    [key] = worker.lora_memory.keys()
+    assert refs[1].name in key
+
+
 def test_a_lora_that_gave_way_in_memory_comes_from_the_disk(far: MakeWorker) -> None:
     worker = far(lora_memory_bytes=0)
     wanted = spec(loras=[upload(worker, OUTLINE)], lora_loading=EXACT)
