@@ -44,6 +44,11 @@ def publish_disk(redis: "Redis", host: str, loras: Sequence[str], ttl_s: float) 
     pipe.execute()
 
 
+def keep_disk(redis: "Redis", host: str, ttl_s: float) -> bool:
+    """Say that nothing has changed there: what was told lasts again; False if it is forgotten."""
+    return bool(redis.pexpire(keys.disk(host), int(ttl_s * 1000)))
+
+
 def withdraw_holdings(redis: "Redis", worker: str) -> None:
     """A worker that stops holds nothing; its host's disk stays."""
     redis.delete(keys.holdings(worker))

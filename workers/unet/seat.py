@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from shared.holdings import Holdings, publish_disk, publish_holdings, withdraw_holdings
+from shared.holdings import Holdings, keep_disk, publish_disk, publish_holdings, withdraw_holdings
 from shared.seats import Seats
 from workers.lora.cache import LoraCache
 from workers.lora.memory import LoraMemory
@@ -43,6 +43,7 @@ class Seat:
         self._name, self._host = "", socket.gethostname()
         self._models, self._cache, self._memory = models, cache, memory
         self._jobs = 0
+        self._disk: set[str] = set()  # as it was told last
         self._has_left = False
         self._turn = threading.RLock()  # the heartbeat must not offer what a job has just taken
 
@@ -83,7 +84,7 @@ class Seat:
                 if not self._jobs:
                     self._publish()
                 self._tell()
-            except RedisError:
+            except (RedisError, OSError):
                 log.warning("placement does not hear of this worker until its next heartbeat")
 
     def _tell(self) -> None:
@@ -110,4 +111,6 @@ class Seat:
             memory=self._memory.keys(),
         )
         publish_holdings(self._redis, holdings, self._ttl_s)
-        publish_disk(self._redis, self._host, list(disk), self._ttl_s)
+        if set(disk) != self._disk or not keep_disk(self._redis, self._host, self._ttl_s):
+            publish_disk(self._redis, self._host, list(disk), self._ttl_s)
+            self._disk = set(disk)

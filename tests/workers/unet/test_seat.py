@@ -82,3 +82,7 @@ def test_a_worker_tells_which_loras_a_job_has_left_with_it(
     assert MODEL in told.loaded
     assert read_disks(control, [told.host], [version, "other"]) == {told.host: {version}}
     assert 0 < control.pttl(keys.disk(told.host)) <= 60_000
+    # When Redis forgets, then it is told again
+    control.delete(keys.disk(told.host))
+    seat.refresh()
+    assert control.smembers(keys.disk(told.host)) == {version}
