@@ -110,4 +110,4 @@ def _check(picture: Image.Image, max_px: int, field: str) -> None:
         raise InvalidImage(f"the image has {width} x {height} pixels, more than {max_px}", field=field)
     # An MPO is a photograph with further renditions of itself, as cameras write them: no animation.
     if picture.format != "MPO" and getattr(picture, "is_animated", False):
-        raise InvalidImage("the image is animated: a control image is a still picture", field=field)
+        raise InvalidImage("the image is animated: only still pictures are taken", field=field)

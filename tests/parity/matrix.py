@@ -92,7 +92,7 @@ def expected(row: Row) -> Verdict:
 
 
 def full() -> list[Row]:
-    """Every family with every mode, net and LoRA, and every family with every scheduler and net.
+    """Every family with every mode, net and LoRA; every scheduler with every family and net, and over images.
 
     Of slow families: every mode, and every net with every LoRA.
     """
@@ -106,6 +106,10 @@ def full() -> list[Row]:
     rows += [
         Row(family, "plain", nets, "none", scheduler)
         for family, nets, scheduler in itertools.product(fast, NETS, SCHEDULERS)
+    ]
+    rows += [
+        Row(family, mode, "none", "none", scheduler)
+        for family, mode, scheduler in itertools.product(["sd1", "sdxl"], ["image", "mask"], SCHEDULERS)
     ]
     return [row for row in dict.fromkeys(rows) if _has_peer(row)]
 
