@@ -139,6 +139,14 @@ def test_while_jobs_wait_a_new_one_waits_behind_them(client: FlaskClient, servic
     assert waiting(services, unet_queue(MODEL)) == [older, younger]
 
 
+def test_an_operator_may_leave_jobs_to_whoever_is_free_first(services: Services) -> None:
+    settings = services.settings.model_copy(update={"placement": False})
+    client = create_app(replace(services, settings=settings)).test_client()
+    offer(services, worker("unet1@a"))
+    job = submit(client)
+    assert waiting(services, unet_queue(MODEL)) == [job]
+
+
 def test_the_loras_of_a_job_that_waits_are_fetched_meanwhile_by_one_worker(
     services: Services, version: str
 ) -> None:
