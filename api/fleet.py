@@ -13,6 +13,7 @@ from api.openapi import operation_id
 from api.problems import refusals
 from api.services import Services
 from shared import keys
+from shared.catalogue import LoadOptions
 from shared.connections import impatient
 from shared.families import Shape
 from shared.fleet import Heartbeat, live
@@ -122,7 +123,7 @@ def fleet_api(services: Services) -> APIBlueprint:
             ModelAnswer(
                 name=name,
                 default=name == catalogue.default_model,
-                **entry.model_dump(exclude={"source"}),
+                **entry.model_dump(exclude={"source", *LoadOptions.model_fields}),
                 shape=_told(services.families.model(name)),
                 schedulers=list(SCHEDULERS),
                 controlnets=catalogue.nets_of(name),

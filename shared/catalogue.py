@@ -16,10 +16,26 @@ SINGLE_FILE = ".safetensors"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
-class ModelEntry(BaseModel):
-    """One base model and its defaults."""
+class LoadOptions(BaseModel):
+    """How a base model is loaded; names and meanings are diffusers'."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: str | None = None  # of the files in a folder, "fp16"
+    config: str | None = None  # of a single file: a diffusers folder with the configs, in place of the hub's
+    attention_slicing: Literal["auto", "max"] | None = None
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        """Those that are on and change how pixels are computed, if only in the last bits."""
+        told = self.model_dump(include={"attention_slicing", "vae_slicing", "vae_tiling"})
+        return {name: value for name, value in told.items() if value}
+
+
+class ModelEntry(LoadOptions):
+    """One base model and its defaults."""
 
     source: str
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -38,6 +54,7 @@ class NetEntry(BaseModel):
     source: str
     model: str
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    variant: str | None = None
 
 
 class Catalogue(BaseModel):
@@ -78,6 +95,8 @@ def read_catalogue(path: Path) -> Catalogue:
             if why is not None:
                 _refuse(path, text, (table, name, "source"), why)
     for name, model in catalogue.models.items():
+        if model.config is not None:
+            _check_config(path, text, name, model)
         if model.scheduler not in SCHEDULERS:
             known = ", ".join(SCHEDULERS)
             _refuse(path, text, ("models", name, "scheduler"), f"unknown; known are {known}")
@@ -85,6 +104,16 @@ def read_catalogue(path: Path) -> Catalogue:
         if net.model not in catalogue.models:
             _refuse(path, text, ("controlnets", name, "model"), f"no model {net.model!r}")
     return catalogue
+
+
+def _check_config(path: Path, text: str, name: str, model: ModelEntry) -> None:
+    """A single file's configs lie in a folder."""
+    where = ("models", name, "config")
+    if not model.source.endswith(SINGLE_FILE):
+        _refuse(path, text, where, f"belongs to a {SINGLE_FILE} file; a folder has its own")
+    why = _why_no_model(locate(path, model.config or ""), "model_index.json")
+    if why is not None:
+        _refuse(path, text, where, why)
 
 
 def _why_no_model(source: Path, config: str) -> str | None:

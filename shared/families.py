@@ -66,7 +66,8 @@ class Families:
 
     def model(self, name: str) -> Shape | None:
         """The shape of a base model."""
-        config = self._read(self._catalogue.models[name].source, "unet/config.json")
+        entry = self._catalogue.models[name]
+        config = self._read(entry.config or entry.source, "unet/config.json")
         return None if config is None else shape_of(config)
 
     def net(self, name: str) -> NetTraits | None:

@@ -42,6 +42,7 @@ class Receipt(Options):
     version: int = Field(1, description="of this format; the first had no digest")
     model: str
     model_sha256: str
+    switches: dict[str, Any] = Field({})  # of how it was loaded: attention slicing, tiling of the VAE
     prompt: str
     negative_prompt: str | None
     width: int

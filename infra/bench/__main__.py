@@ -29,6 +29,7 @@ PARTS = (
     "transport",
     "trace",
     "quality",
+    "start",
 )
 REPORT = "report"
 

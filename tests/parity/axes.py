@@ -35,12 +35,13 @@ _SIZES = {
 
 @dataclass(frozen=True)
 class Family:
-    """A base model: a layout of `tests.tiny_models`, what its scheduler is told, what its jobs ask for."""
+    """A base model: a layout of `tests.tiny_models`, and what its scheduler, jobs and loading are told."""
 
     layout: str
     dtype: str = "float32"
     scheduling: dict[str, Any] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
+    loading: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_slow(self) -> bool:
@@ -66,6 +67,9 @@ FAMILIES: dict[str, Family] = {
     "lcm": Family("lcm", body={"guidance_scale": 8.5}),
     "sdxl-lcm": Family("sdxl-lcm", body={"guidance_scale": 1.0}),
     "centred": Family("centred"),
+    "sd1-sliced": Family(
+        "sd1", loading={"attention_slicing": "max", "vae_slicing": True, "vae_tiling": True}
+    ),
     "sd1-inpaint": Family("sd1-inpaint", body={**_MASKED, "strength": 0.8}),
     "sdxl-inpaint": Family("sdxl-inpaint", body=_MASKED),
 }

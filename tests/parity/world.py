@@ -1,6 +1,7 @@
 """Everything a row is drawn with: the web's half, the worker's half, and the same models for diffusers."""
 
 import io
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,10 +28,9 @@ from workers.nets.loading import nets_of
 from workers.nets.net import Net
 from workers.resident import Memory, Residents
 from workers.unet.draw import draw
-from workers.unet.loading import load_model
+from workers.unet.loading import load_entry
 from workers.unet.models import BaseModel
 from workers.unet.worker import UNetWorker
-from workers.weights import find_source
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,7 @@ def make_world(servers: Settings, folder: Path) -> Iterator[World]:
     catalogue = read_catalogue(settings.catalog)
 
     def load(name: str) -> BaseModel:
-        entry = catalogue.models[name]
-        return load_model(name, find_source(settings.catalog, entry.source), entry.dtype, "cpu")
+        return load_entry(name, catalogue.models[name], settings.catalog, "cpu")
 
     services = connect(settings, catalogue)
     for path in folder.glob("*.safetensors"):
@@ -112,6 +111,7 @@ def _write_models(folder: Path) -> Path:
         pipe: Any = make_pipeline(family.layout, **family.scheduling)
         pipe.save_pretrained(folder / name)
         lines += [f"[models.{name}]", f'source = "{name}"', f'dtype = "{family.dtype}"']
+        lines += [f"{key} = {json.dumps(value)}" for key, value in family.loading.items()]
         for seed, net in enumerate(sorted({net["name"] for nets in NETS.values() for net in nets})):
             if net == "union" and not family.layout.startswith("sdxl"):
                 continue

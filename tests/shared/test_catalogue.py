@@ -50,6 +50,8 @@ def test_a_hub_id_needs_no_folder(tmp_path: Path) -> None:
         ('source = "model"', 'source = "folder"', 4, r"folder is no diffusers folder: .* model_index\.json"),
         ('source = "net"', 'source = "model"', 7, r"model is no diffusers folder: it has no config\.json"),
         ('source = "model"', 'source = "catalogue.toml"', 4, "neither a folder nor a .safetensors file"),
+        ('source = "model"', 'source = "model"\nconfig = "model"', 5, "belongs to a .safetensors file"),
+        ('source = "model"', 'source = "model"\nattention_slicing = 0', 5, "attention_slicing"),
         ('source = "model"', 'source = "model"\nsteps = 3', 5, "Extra inputs"),
         ('default_model = "a"', 'default_model = "b"', 1, "no model 'b'"),
         ('model = "a"\n', 'model = "c"\n', 8, "no model 'c'"),

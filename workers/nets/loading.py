@@ -25,7 +25,7 @@ def nets_of(catalogue: Catalogue, settings: Settings, memory: Memory) -> Residen
         return find_source(settings.catalog, entry.source), dtype
 
     def load(name: str) -> Net:
-        net = load_net(name, *source(name), settings.device)
+        net = load_net(name, *source(name), settings.device, catalogue.controlnets[name].variant)
         base = catalogue.controlnets[name].model
         _check_fit(net, base, catalogue.models[base].source, settings)
         return net
@@ -42,11 +42,12 @@ def check_nets(catalogue: Catalogue, settings: Settings, served: Sequence[str]) 
             raise ModelFailed(why)
 
 
-def load_net(name: str, source: str, dtype: str, device: str) -> Net:
+def load_net(name: str, source: str, dtype: str, device: str, variant: str | None = None) -> Net:
     """Load a net from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
     try:
         kind, load = _find_kind(source)
-        model = load(source, dtype=getattr(torch, dtype))
+        of_folder = {} if source.endswith(SINGLE_FILE) else {"variant": variant}
+        model = load(source, dtype=getattr(torch, dtype), **of_folder)
         model.to(device)
     except (OSError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error

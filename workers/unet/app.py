@@ -41,7 +41,7 @@ from workers.unet import prefetch
 from workers.unet.assist import assist
 from workers.unet.assistant import OFFER_EVERY_S
 from workers.unet.draw import draw, is_retryable
-from workers.unet.loading import load_model
+from workers.unet.loading import load_entry
 from workers.unet.models import BaseModel
 from workers.unet.recovery import recover
 from workers.unet.seat import Seat
@@ -62,8 +62,7 @@ device = threading.Lock()  # one job at a time, whatever the command line says: 
 
 
 def _load(name: str) -> BaseModel:
-    entry = catalogue.models[name]
-    return load_model(name, find_source(settings.catalog, entry.source), entry.dtype, settings.device)
+    return load_entry(name, catalogue.models[name], settings.catalog, settings.device)
 
 
 def _foretell(name: str) -> int:

@@ -13,9 +13,11 @@ from workers.weights import weight_bytes, weights_sha256
 class BaseModel:
     """One loaded base model. Between jobs it stays as the last one has patched it."""
 
-    def __init__(self, name: str, pipe: Any) -> None:
+    def __init__(self, name: str, pipe: Any, switches: dict[str, Any] | None = None) -> None:
+        """``switches`` of diffusers that are on in ``pipe``, for the receipt."""
         self.name = name
         self.pipe = pipe
+        self.switches = switches or {}
         encoders = {part: getattr(pipe, part, None) for part in ("text_encoder", "text_encoder_2")}
         self.text_encoders = {part: encoder for part, encoder in encoders.items() if encoder is not None}
         parts = {"unet": pipe.unet, "vae": pipe.vae, **self.text_encoders}

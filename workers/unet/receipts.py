@@ -44,6 +44,7 @@ def write_receipt(
     known: dict[str, Any] = {
         "version": FORMAT,
         "model_sha256": model.sha256,
+        "switches": model.switches,
         "width": size[0],
         "height": size[1],
         "scheduler_config": scheduler_config,

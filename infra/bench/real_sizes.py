@@ -1,0 +1,89 @@
+"""Whole pipelines in the real architectures of SD 1.5 and SDXL, with random weights."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from infra.local.demo import EMOJI
+
+_UNETS: dict[str, dict[str, Any]] = {
+    "sd15": {"cross_attention_dim": 768, "attention_head_dim": 8, "sample_size": 64},
+    "sdxl": {
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "transformer_layers_per_block": (1, 2, 10),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+        "sample_size": 128,
+    },
+}
+#: CLIP ViT-L/14 and OpenCLIP ViT-bigG/14: width, feed-forward width, heads, layers.
+_TEXT = {"large": (768, 3072, 12, 12), "big": (1280, 5120, 20, 32)}
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def make_pipeline(name: str, dtype: str) -> Any:
+    """The pipeline ``sd15`` or ``sdxl``; the tokenizer is the embedded model's."""
+    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "emoji-sd" / "tokenizer")
+    parts = {
+        "unet": _filled(lambda: UNet2DConditionModel(**_UNETS[name]), dtype),
+        "vae": _filled(_vae, dtype),
+        "text_encoder": _filled(lambda: CLIPTextModel(_text_config("large")), dtype),
+        "tokenizer": tokenizer,
+        "scheduler": DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1),
+    }
+    if name == "sdxl":
+        second = _filled(lambda: CLIPTextModelWithProjection(_text_config("big")), dtype)
+        return StableDiffusionXLPipeline(
+            **parts, text_encoder_2=second, tokenizer_2=tokenizer, add_watermarker=False
+        )
+    return StableDiffusionPipeline(
+        **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+
+
+def _filled(make: Callable[[], Module], dtype: str) -> Module:
+    """A module whose weights are made once, in its dtype: initialising them in float32 takes minutes."""
+    with torch.device("meta"):
+        module = make()
+    module = module.to(getattr(torch, dtype)).to_empty(device="cpu")
+    for weight in module.parameters():
+        weight.data.uniform_(-0.03, 0.03)
+    return module
+
+
+def _vae() -> Any:
+    return AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+    )
+
+
+def _text_config(size: str) -> Any:
+    width, inner, heads, layers = _TEXT[size]
+    return CLIPTextConfig(
+        hidden_size=width,
+        intermediate_size=inner,
+        num_attention_heads=heads,
+        num_hidden_layers=layers,
+        projection_dim=width,
+        hidden_act="gelu" if size == "big" else "quick_gelu",
+    )
