@@ -17,6 +17,7 @@ TARGETS = {"1c0l": 0.05, "0c1l": 0.03, "1c1l": 0.07}
 #: Pairs and steps of each workload, in the full form.
 FULL = {"mid": (5, 10), "sd15": (5, 3)}
 QUICK = {"mid": (1, 2)}  # its first round counts: a short run looks at the work, not at its times
+OURS, THEIRS = "fleet, two devices", "diffusers, one device"
 
 
 def measure(quick: bool) -> Measured:
@@ -45,24 +46,19 @@ def measure(quick: bool) -> Measured:
 
 def plot(result: Result, left: Any, right: Any) -> None:
     """Latencies of each configuration, and what they add."""
-    for axes, prefix, title in ((left, "fleet_s", "seconds a picture"), (right, "", "added to 0C/0L")):
-        for shift, owner in ((-0.2, ""), (0.2, "diffusers_")):
-            key = {
-                "fleet_s": {"": "fleet_s_", "diffusers_": "diffusers_s_"},
-                "": {"": "tax_", "diffusers_": "diffusers_tax_"},
-            }
-            names = [name for name in result.figures if name.startswith(key[prefix][owner])]
-            axes.bar(
-                [i + shift for i, _ in enumerate(names)],
-                [result.figures[name] for name in names],
-                width=0.4,
-                label="diffusers, one device" if owner else "fleet, two devices",
-            )
-            if not owner:
-                labels = [name.removeprefix(key[prefix][owner]) for name in names]
-                axes.set_xticks(range(len(labels)), labels, rotation=45)
-        axes.set_title(title)
-        axes.legend()
+    _bars(left, result, {OURS: "fleet_s_", THEIRS: "diffusers_s_"})
+    left.set(ylabel="s", title="a picture")
+    _bars(right, result, {OURS: "tax_", THEIRS: "diffusers_tax_"})
+    right.set(ylabel="share", title="added to 0C/0L")
+
+
+def _bars(axes: Any, result: Result, kinds: Mapping[str, str]) -> None:
+    """Figures whose names begin alike, side by side for each kind; ``kinds`` are labels and beginnings."""
+    for shift, (label, beginning) in zip((-0.2, 0.2), kinds.items(), strict=True):
+        found = {k.removeprefix(beginning): v for k, v in result.figures.items() if k.startswith(beginning)}
+        axes.bar([i + shift for i in range(len(found))], list(found.values()), width=0.4, label=label)
+        axes.set_xticks(range(len(found)), list(found), rotation=45)
+    axes.legend()
 
 
 def _alternate(
