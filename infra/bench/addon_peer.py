@@ -47,14 +47,19 @@ class AddonPeer:
         self._steps = steps
         self._side_px = workload.side_px  # else that of the control image
 
-    def draw(self, config: str, seed: int) -> PeerDrawn:
-        """Draw ``config``; what it loaded is unloaded again, outside of the time."""
+    def draw(self, config: str, seed: int, *, fuse: bool = False) -> PeerDrawn:
+        """Draw ``config``; what it loaded is unloaded again, outside of the time.
+
+        The LoRA stays beside the weights, as `load_lora_weights` leaves it. ``fuse`` writes it into them; what
+        was fused never leaves them as they were, so that is the last picture that can be held against ours.
+        """
         pipe: Any = self._guided if "1c" in config else self._plain
         options: dict[str, Any] = {"image": self._control} if "1c" in config else {}
         start = time.perf_counter()
         if "1l" in config:
             pipe.load_lora_weights(str(self._lora.parent.resolve()), weight_name=self._lora.name)
-            pipe.fuse_lora()
+            if fuse:
+                pipe.fuse_lora()
         image = pipe(
             PROMPT,
             num_inference_steps=self._steps,
@@ -66,6 +71,5 @@ class AddonPeer:
         ).images[0]
         took_s = time.perf_counter() - start
         if "1l" in config:
-            pipe.unfuse_lora()
             pipe.unload_lora_weights()
         return PeerDrawn(took_s, np.asarray(image))
