@@ -50,8 +50,8 @@ class AddonPeer:
     def draw(self, config: str, seed: int, *, fuse: bool = False) -> PeerDrawn:
         """Draw ``config``; what it loaded is unloaded again, outside of the time.
 
-        The LoRA stays beside the weights, as `load_lora_weights` leaves it. ``fuse`` writes it into them; what
-        was fused never leaves them as they were, so that is the last picture that can be held against ours.
+        The LoRA stays beside the weights, as `load_lora_weights` leaves it; ``fuse`` writes it into them.
+        What was fused never leaves them as they were: no later picture can be held against ours.
         """
         pipe: Any = self._guided if "1c" in config else self._plain
         options: dict[str, Any] = {"image": self._control} if "1c" in config else {}
