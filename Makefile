@@ -11,6 +11,9 @@ export no_proxy := $(NO_PROXY)
 # One process per core, a file's tests together: they share what they have started.
 SPREAD := --numprocesses=auto --dist=loadfile
 
+# Of the parity matrix: each EVERY-th row.
+EVERY ?= 1
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up test test-unit parity lint format bench bench-quick train clean
 
@@ -29,8 +32,8 @@ test: $(INSTALLED) ## every test: real Redis, real S3, real workers
 test-unit: $(INSTALLED) ## every test but those of the whole fleet
 	$(BIN)/pytest $(SPREAD) --ignore=tests/fleet
 
-parity: $(INSTALLED) ## the whole parity matrix against diffusers; its table: .run/parity.md
-	$(BIN)/pytest tests/parity --parity=full --numprocesses=auto
+parity: $(INSTALLED) ## the whole parity matrix (hours; EVERY=10: a tenth); its table: .run/parity.md
+	$(BIN)/pytest tests/parity --parity=full --every=$(EVERY) --numprocesses=auto
 
 lint: $(INSTALLED) ## style, types, floors
 	$(BIN)/ruff check

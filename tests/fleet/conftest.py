@@ -20,7 +20,7 @@ from infra.bench.ports import free_ports, free_s3_port
 from infra.local.stack import Stack, running_stack
 from shared.settings import Settings
 from tests.diffusers_peer import CONTROL
-from tests.tiny_models import EMOJI, make_net, make_pipeline
+from tests.tiny_models import EMOJI, make_net, make_pipeline, make_union
 
 ENDED = ("succeeded", "failed", "cancelled")
 ANSWER_S = 30.0
@@ -37,6 +37,9 @@ guidance_scale = 3.0
 [models.tiny]
 source = "tiny"
 
+[models.tiny-xl]
+source = "tiny-xl"
+
 [controlnets.edge]
 source = "{emoji}/controlnet-edge"
 model = "emoji-sd"
@@ -44,6 +47,14 @@ model = "emoji-sd"
 [controlnets.tiny-net]
 source = "tiny-net"
 model = "tiny"
+
+[controlnets.xl-net]
+source = "xl-net"
+model = "tiny-xl"
+
+[controlnets.xl-union]
+source = "xl-union"
+model = "tiny-xl"
 """
 
 
@@ -129,6 +140,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     home = tmp_path_factory.mktemp("fleet")
     make_pipeline().save_pretrained(home / "tiny")
     make_net(make_pipeline().unet).save_pretrained(home / "tiny-net")
+    large = make_pipeline("sdxl")
+    large.save_pretrained(home / "tiny-xl")
+    make_net(large.unet).save_pretrained(home / "xl-net")
+    make_union(large.unet).save_pretrained(home / "xl-union")
     catalog = home / "catalogue.toml"
     catalog.write_text(CATALOGUE.format(emoji=EMOJI.resolve()))
     api, flower, redis, residual_redis = free_ports(4)

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetModel, StableDiffusionPipeline
+from diffusers import (
+    ControlNetModel,
+    ControlNetUnionModel,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
 from PIL import Image
 
 from shared.specs import JobSpec
@@ -61,6 +66,32 @@ def test_a_tiny_random_model_with_two_nets_is_diffusers_own_picture(fleet: Clien
     both = [control_image("tiny-net"), control_image("tiny-net", conditioning_scale=0.3)]
     job = fleet.draw(model="tiny", num_inference_steps=4, controlnets=both)
     theirs = draw_with_diffusers(pipe, [net, net], spec_of(job))[0]
+    assert np.array_equal(fleet.pixels(job), theirs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "nets"),
+    [
+        (ControlNetModel, [{}, {"conditioning_scale": 0.3}]),
+        (ControlNetUnionModel, [{"control_mode": 1, "conditioning_scale": 0.7}]),
+    ],
+)
+def test_an_sdxl_job_with_its_nets_is_diffusers_own_picture(
+    kind: Any, nets: list[dict[str, Any]], fleet: Client
+) -> None:
+    home, name = fleet.stack.home.parent, "xl-union" if kind is ControlNetUnionModel else "xl-net"
+    pipe = StableDiffusionXLPipeline.from_pretrained(
+        home / "tiny-xl", dtype=torch.float32, add_watermarker=False
+    )
+    net = kind.from_pretrained(home / name, dtype=torch.float32)
+    job = fleet.draw(
+        model="tiny-xl",
+        num_inference_steps=4,
+        original_size=[128, 96],
+        controlnets=[control_image(name, **changes) for changes in nets],
+        lora_loading={"mode": "exact"},
+    )
+    theirs = draw_with_diffusers(pipe, [net] * len(nets), spec_of(job))[0]
     assert np.array_equal(fleet.pixels(job), theirs)
 
 

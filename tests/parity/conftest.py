@@ -1,4 +1,7 @@
-"""``pytest tests/parity --parity=full`` draws the whole matrix; else a sample. Both write a table."""
+"""``pytest tests/parity --parity=full`` draws the whole matrix, else a sample; both write a table.
+
+``--every=N`` takes each N-th row of it, for a machine that has not got the hours.
+"""
 
 from collections.abc import Iterator
 
@@ -12,13 +15,14 @@ from tests.parity.world import World, make_world
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--parity", choices=("sample", "full"), default="sample")
+    parser.addoption("--every", type=int, default=1)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "row" in metafunc.fixturenames:
         is_full = metafunc.config.getoption("--parity", "sample") == "full"
         rows = matrix.full() if is_full else matrix.sample()
-        metafunc.parametrize("row", rows, ids=str)
+        metafunc.parametrize("row", rows[:: metafunc.config.getoption("--every", 1)], ids=str)
 
 
 @pytest.fixture(scope="session")
