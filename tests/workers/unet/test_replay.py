@@ -137,3 +137,13 @@ def test_other_versions_draw_and_warn(make_worker: MakeWorker) -> None:
         f"drawn with threads {job.receipt.threads}, the receipt with 4",
         f"drawn with torch {job.receipt.versions['torch']}, the receipt with 1.0.0",
     ]
+
+
+def test_a_net_that_computed_several_jobs_in_one_pass_is_told(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job = run(worker, spec(controlnets=[control(worker)]))
+    assert job.receipt is not None
+    [net] = job.receipt.controlnets
+    replayed = again(worker, job, controlnets=[net.model_copy(update={"batch": 2})])
+    [warning] = replayed.warnings
+    assert warning.startswith("ControlNet 'edge' computed steps of several jobs in one pass")
