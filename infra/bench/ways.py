@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Sequence
 from typing import Any, Protocol
+from warnings import catch_warnings, simplefilter
 
 import torch
 from pydantic import BaseModel
@@ -116,7 +117,9 @@ class RedisPy:
         received = []
         for shape in shapes:
             answer: Any = self._redis.blpop([f"residuals:{step}"], timeout=WAIT_S)
-            received.append(torch.frombuffer(bytearray(answer[1]), dtype=torch.float16).view(shape))
+            with catch_warnings():
+                simplefilter("ignore", UserWarning)  # bytes cannot be written to: nobody does
+                received.append(torch.frombuffer(answer[1], dtype=torch.float16).view(shape))
         return received
 
 
