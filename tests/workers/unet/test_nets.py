@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -194,6 +195,30 @@ def test_steps_of_many_jobs_are_served_at_once(server: Server, line: Line) -> No
         thread.join(timeout=60)
     assert equal == [True] * 12
     assert len(server.sessions.jobs()) >= 4
+
+
+def test_jobs_of_two_nets_on_two_workers_never_wait_for_each_other_and_leave_nothing(line: Line) -> None:
+    # Given eight clients whose jobs want the same two nets, in one order or in the other
+    servers = [make_server(line, "edge", "depth") for _ in range(2)]
+    for i, server in enumerate(servers):
+        server.start(f"controlnet{i}@test")
+    mids = {
+        names: by_diffusers(1.0, 1.0, models=names)[1] for names in (("edge", "depth"), ("depth", "edge"))
+    }
+
+    def draw(i: int) -> bool:
+        names = ("edge", "depth") if i % 2 else ("depth", "edge")
+        nets = make_nets(line, *map(spec, names), residual_wait_s=60.0)
+        equal = [torch.equal(ask(nets, step, 2).mid(), mids[names]) for step in range(2)]
+        nets.close()
+        return all(equal)
+
+    with ThreadPoolExecutor(8) as clients:
+        assert all(clients.map(draw, range(24)))
+    for server in servers:
+        server.stop()
+    left = [key for key in line.redis.scan_iter("*") if b"job" in key and b"residuals" not in key]
+    assert left == []
 
 
 def test_every_key_of_a_step_expires(server: Server, line: Line) -> None:
