@@ -37,6 +37,7 @@ class StepResiduals:
         self._x = x
         self._got: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the nets it sums
         self._spans: dict[tuple[int, ...], list[Answer]] = {}
+        self._claimed_at: dict[int, float] = {}  # position: when the part was first seen in a worker's hands
         self._missed: Counter[int] = Counter()  # position: looks in a row that found the part nowhere
         self._sent_at = time.monotonic()
         self._send()
@@ -118,17 +119,25 @@ class StepResiduals:
 
     def _look(self, index: int) -> None:
         """Nothing came: is everybody still at work?"""
-        late = time.monotonic() - self._sent_at > self._nets.settings.residual_wait_s
+        now, wait_s = time.monotonic(), self._nets.settings.residual_wait_s
         for part in self._missing(index):
             place, position = self._place(part), part.position
             self._missed[position] = self._missed[position] + 1 if place == "lost" else 0
             if place in ("claimed", "queued"):
                 self._nets.given_up.discard(position)
-            if place == "unserved" and (late or position in self._nets.given_up):
+            is_hopeless = now - self._sent_at > wait_s or position in self._nets.given_up
+            if place == "unserved" and is_hopeless:
                 self._give_up(part, self._timeout(part))
-            elif place == "abandoned" or self._missed[position] >= LOOKS or (late and place == "claimed"):
+            elif place == "abandoned" or self._missed[position] >= LOOKS or self._is_stuck(position, place):
                 self._send_again(part, self._timeout(part))
                 return
+
+    def _is_stuck(self, position: int, place: Place) -> bool:
+        """Whether a living worker has had this part for too long."""
+        if place != "claimed":
+            return False
+        now = time.monotonic()
+        return now - self._claimed_at.setdefault(position, now) > self._nets.settings.residual_wait_s
 
     def _place(self, part: Part) -> Place:
         try:
@@ -164,6 +173,7 @@ class StepResiduals:
             return
         self._request = self._request.model_copy(update={"send": send})
         self._missed.clear()
+        self._claimed_at.clear()
         self._sent_at = time.monotonic()
         self._send()
 

@@ -137,6 +137,7 @@ def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
     nets = make_nets(line, spec("edge"), local=True, residual_wait_s=0.2)
     ask(nets).mid()
     assert nets.given_up == {0}
+    nets.settings = nets.settings.model_copy(update={"residual_wait_s": 60.0})
     # Given a worker that has already taken the next step
     step = ask(nets, 1)
     server = make_server(line, "edge")
