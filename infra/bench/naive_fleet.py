@@ -13,6 +13,7 @@ import redis
 from celery import Celery
 
 from infra.bench.ports import free_ports
+from infra.bench.processes import cpu_s
 from infra.bench.report import CheckFailed
 from infra.bench.trace_jobs import TraceJob
 from infra.local.environment import inherit, variables_of
@@ -36,10 +37,15 @@ class Ended(NamedTuple):
 class NaiveFleet:
     """Running workers; jobs go straight into their queue."""
 
-    def __init__(self, settings: Settings, drawing: Mapping[str, float]) -> None:
+    def __init__(self, settings: Settings, drawing: Mapping[str, float], pids: Sequence[int]) -> None:
+        self._pids = list(pids)
         self._celery = Celery("naive", broker=settings.redis_url)
         self._redis = redis.Redis.from_url(settings.redis_url, socket_timeout=2 * JOB_S)
         self._drawing = dict(drawing)
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all workers so far."""
+        return sum(cpu_s(pid) for pid in self._pids)
 
     def replay(self, stream: Sequence[TraceJob]) -> dict[int, Ended]:
         """Send each job at its time, and wait for all; by seed."""
@@ -73,11 +79,12 @@ def running_naive_fleet(
     with ExitStack() as running:
         running.enter_context(_started(redis_command(port, home, persistent=True), env, home / "redis.log"))
         wait_for_redis(settings.redis_url, READY_S)
+        pids = []
         for i in range(workers):
             options = ["worker", "-n", f"naive{i}@%h", "--pool=solo", "--without-mingle", "--without-gossip"]
             command = [sys.executable, "-m", "celery", "-A", "infra.bench.naive", *options]
-            running.enter_context(_started(command, env, home / f"naive{i}.log"))
-        yield NaiveFleet(settings, drawing)
+            pids.append(running.enter_context(_started(command, env, home / f"naive{i}.log")))
+        yield NaiveFleet(settings, drawing, pids)
 
 
 def _told(settings: Settings) -> dict[str, str]:
@@ -86,11 +93,12 @@ def _told(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def _started(command: Sequence[str], env: Mapping[str, str], log: Path) -> Iterator[None]:
+def _started(command: Sequence[str], env: Mapping[str, str], log: Path) -> Iterator[int]:
+    """A process, by its id, for the length of the block."""
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:
