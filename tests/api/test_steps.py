@@ -51,6 +51,7 @@ def test_what_a_scheduler_does_not_take_is_refused_naming_those_that_do(
         ("guidance_rescale", 2),
         ("clip_skip", -1),
         ("clip_skip", 65),
+        ("long_prompt", "cut"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_by_its_field(client: FlaskClient, field: str, value: Any) -> None:
