@@ -125,8 +125,8 @@ def _has_peer(row: Row) -> bool:
     has_image, has_nets = bool(body.get("image")), row.nets != "none"
     if "guidance_rescale" in body and (has_nets or (has_image and not is_sdxl)):
         return False
-    if row.nets == "union" and not is_sdxl:
-        return False
+    if row.nets == "union" and (not is_sdxl or FAMILIES[row.family].layout.endswith("inpaint")):
+        return False  # its pipelines are SDXL's, and refuse a UNet of 9 channels by mistake
     if not (has_image and has_nets):
         return True
     places_steps = any(body.get(field) for field in ("timesteps", "sigmas"))

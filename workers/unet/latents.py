@@ -32,7 +32,8 @@ class EncodedImage:
         vae = model.pipe.vae
         self._config = vae.config
         self._dtype = model.pipe.unet.dtype
-        self._encoded = vae.encode(pixels.to(vae.device, vae.dtype))
+        # Rounded as the UNet's latents are, also for a VAE that is kept in more precision: diffusers does.
+        self._encoded = vae.encode(pixels.to(vae.device, self._dtype).to(vae.dtype))
 
     def draw(self, generator: Generator) -> Tensor:
         """``(1, c, h/f, w/f)`` in the UNet's range."""
