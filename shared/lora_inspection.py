@@ -6,7 +6,7 @@ from typing import Literal
 
 from shared.contract import Message
 from shared.errors import InvalidLora
-from shared.safetensors_header import TensorInfo
+from shared.safetensors_header import LENGTH_BYTES, MAX_HEADER_BYTES, TensorInfo
 
 #: Families of bases by the width of their cross-attention.
 Family = Literal["sd1", "sd2", "sdxl"]
@@ -29,7 +29,8 @@ _ARCHITECTURES: tuple[tuple[str, Family], ...] = (
     ("stable-diffusion-v1", "sd1"),
     ("sd_v1", "sd1"),
 )
-#: What `torch.save` writes: a zip archive, or before that a bare pickle.
+#: What `torch.save` writes: a zip archive, or before that a bare pickle. Read as the length of a header both
+#: are too long for one; what is not is no pickle, though it may begin with the same two bytes.
 _TORCH = (b"PK\x03\x04", b"\x80\x02")
 
 
@@ -74,7 +75,8 @@ def misfit(info: LoraInfo, width: int) -> str | None:
 
 def refuse_pickle(start: bytes) -> None:
     """Raise `InvalidLora` for what `torch.save` wrote: unpickling runs whatever code it holds."""
-    if start.startswith(_TORCH):
+    is_length = int.from_bytes(start[:LENGTH_BYTES], "little") <= MAX_HEADER_BYTES
+    if start.startswith(_TORCH) and not is_length:
         raise InvalidLora("the file is a PyTorch pickle, which may run code; convert it to safetensors")
 
 

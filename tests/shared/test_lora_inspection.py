@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from shared.errors import InvalidLora
-from shared.lora_inspection import LoraInfo, inspect_lora, misfit
-from shared.safetensors_header import TensorInfo
+from shared.lora_inspection import LoraInfo, inspect_lora, misfit, refuse_pickle
+from shared.safetensors_header import MAX_HEADER_BYTES, TensorInfo
 
 PEFT = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
 KOHYA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
@@ -87,3 +87,16 @@ def test_a_lora_is_refused_only_where_both_sides_are_known(
     why = misfit(LoraInfo(tensors=2, rank=4, parts=["unet"], **info), width)
     assert (why is None) == fits
     assert fits or str(width) in str(why)
+
+
+@pytest.mark.parametrize(
+    "start", [b"PK\x03\x04\x14\x00\x00\x00", b"\x80\x02\x8a\nl\xfc\x9cF", b"\x80\x02}q\x00X\x01\x00"]
+)
+def test_what_torch_save_writes_is_told_as_a_pickle(start: bytes) -> None:
+    with pytest.raises(InvalidLora, match="pickle"):
+        refuse_pickle(start)
+
+
+@pytest.mark.parametrize("length", [0x280, 0x10280, MAX_HEADER_BYTES])
+def test_no_length_of_a_header_is_taken_for_a_pickle(length: int) -> None:
+    refuse_pickle(length.to_bytes(8, "little") + b"{")
