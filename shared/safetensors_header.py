@@ -63,14 +63,16 @@ def parse_header(header: bytes, file_bytes: int | None = None) -> Header:
     ``file_bytes`` is the file's length; unset: it is still coming, and the caller counts.
     """
     try:
-        raw = json.loads(header)
+        raw = json.loads(header.decode())
     except (ValueError, RecursionError):
         raise InvalidLora("not a safetensors file: its header is no JSON") from None
     if not isinstance(raw, dict):
         raise InvalidLora("not a safetensors file: its header is no JSON object")
-    metadata = raw.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict):
-        raise InvalidLora("safetensors header: __metadata__ is no JSON object")
+    metadata = raw.pop("__metadata__", None)
+    if metadata is None:
+        metadata = {}
+    if not isinstance(metadata, dict) or not all(isinstance(told, str) for told in metadata.values()):
+        raise InvalidLora("safetensors header: __metadata__ is no JSON object of strings")
     try:
         tensors = _HEADER.validate_python(raw)
     except ValidationError as error:
@@ -81,7 +83,7 @@ def parse_header(header: bytes, file_bytes: int | None = None) -> Header:
     told = LENGTH_BYTES + len(header) + data_bytes
     if file_bytes is not None and file_bytes != told:
         raise InvalidLora(f"safetensors file: it has {file_bytes} bytes, its header says {told}")
-    return Header(tensors, {str(key): str(value) for key, value in metadata.items()}, told)
+    return Header(tensors, metadata, told)
 
 
 def _check_offsets(tensors: dict[str, TensorInfo]) -> int:

@@ -52,10 +52,21 @@ def test_a_header_says_how_long_its_file_must_be() -> None:
     assert parse_header(text).file_bytes == LENGTH_BYTES + len(text) + 12
 
 
-@pytest.mark.parametrize("metadata", [["pt"], "pt", 7])
-def test_metadata_that_is_no_object_is_refused(metadata: object) -> None:
+@pytest.mark.parametrize("metadata", [["pt"], "pt", 7, [], "", 0, False, {"rank": 4}, {"tags": None}])
+def test_metadata_that_is_no_object_of_strings_is_refused_as_every_reader_does(metadata: object) -> None:
     with pytest.raises(InvalidLora, match="__metadata__"):
         check({**GOOD, "__metadata__": metadata})
+
+
+@pytest.mark.parametrize("metadata", [None, {}])
+def test_metadata_may_be_empty(metadata: object) -> None:
+    assert check({**GOOD, "__metadata__": metadata})[1] == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_header_is_utf_8(encoding: str) -> None:
+    with pytest.raises(InvalidLora, match="no JSON"):
+        parse_header(json.dumps(GOOD).encode(encoding))
 
 
 def test_tensors_must_not_overlap() -> None:
