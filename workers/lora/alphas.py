@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -40,8 +41,8 @@ def scaling_of(config: Mapping[str, Any], name: str, rank: int, stored: Tensor |
         alpha = _by_pattern(config.get("alpha_pattern") or {}, name, config.get("lora_alpha", rank))
     else:
         alpha = stored.item() if stored.numel() == 1 else None
-    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
-        raise InvalidLora(f"the alpha of {name} is no number")
+    if not isinstance(alpha, int | float) or not abs(alpha) <= sys.float_info.max:
+        raise InvalidLora(f"the alpha of {name} is no finite number")
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 

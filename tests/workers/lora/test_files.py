@@ -207,6 +207,7 @@ def test_pefts_configuration_in_the_header_decides_the_scaling(
         {"lora_adapter_metadata": "[" * 100_000},
         config(lora_alpha="big"),
         config(lora_alpha=math.inf),
+        config(lora_alpha=10**400),
         config(alpha_pattern=[4]),
         config(alpha_pattern={"(a+)+b": 4}),
     ],
