@@ -9,7 +9,7 @@ from torch import Tensor
 from workers.lora.deltas import Delta, Scratch, tensors_of
 
 #: Numbers of a panel: products stay in a core's cache until they are written. A GPU wants few, large calls.
-_PANEL = {"cpu": 1 << 18, "cuda": 1 << 24}
+_CORE_PANEL, _GPU_PANEL = 1 << 18, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class Change:
         return sum(tensor.nbytes for tensor in self._tensors())
 
     def to(self, device: torch.device) -> "Change":
-        """The same on another device; from pinned memory, so that a GPU fetches it while it computes."""
+        """The same on another device; from pinned memory, so that CUDA fetches it while it computes."""
 
         def moved(tensor: Tensor) -> Tensor:
-            return tensor.pin_memory().to(device, non_blocking=True)
+            is_cuda = device.type == "cuda"
+            return (tensor.pin_memory() if is_cuda else tensor).to(device, non_blocking=is_cuda)
 
         delta = type(self.delta)(**{name: moved(tensor) for name, tensor in vars(self.delta).items()})
         return replace(self, delta=delta, magnitude=None if self.magnitude is None else moved(self.magnitude))
@@ -88,6 +89,7 @@ def _dora_factor(change: Change, scale: float, pristine: Tensor, scratch: Scratc
 
 def _panels(weight: Tensor) -> Iterator[slice]:
     """The rows of a weight, a panel at a time."""
-    height = max(1, _PANEL[weight.device.type] * len(weight) // weight.numel())
+    panel = _CORE_PANEL if weight.device.type == "cpu" else _GPU_PANEL
+    height = max(1, panel * len(weight) // weight.numel())
     for start in range(0, len(weight), height):
         yield slice(start, start + height)

@@ -103,7 +103,10 @@ class Patcher:
         """The pristine weight; what has no copy yet has never been patched."""
         with self._copying:
             if place not in self._pristine:
-                self._pristine[place] = self._parameters[place].detach().clone()
+                copy = self._parameters[place].detach().clone()
+                if self._device.type == "cuda":  # whoever is told of the copy may write to the weight
+                    torch.cuda.current_stream(self._device).synchronize()
+                self._pristine[place] = copy
             return self._pristine[place]
 
     def _exchange(self, place: Place) -> Tensor:
@@ -139,8 +142,8 @@ class Patcher:
 
     @contextmanager
     def _aside(self) -> Iterator[None]:
-        """On a GPU: on a stream of its own, beside what the model computes; done when the block ends."""
-        if self._device.type == "cpu":
+        """On CUDA: on a stream of its own, beside what the model computes; done when the block ends."""
+        if self._device.type != "cuda":
             yield
             return
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]

@@ -97,3 +97,17 @@ def test_no_switch_leaves_anything_of_the_ones_before(dtype: torch.dtype) -> Non
     assert failures > 100
     assert patcher.pristine_bytes == pristine_bytes <= sum(weight.nbytes for weight in base.values())
     assert psutil.Process().memory_info().rss < rss_bytes + 50e6
+
+
+def test_a_patch_asks_nothing_of_a_device_but_what_every_device_has() -> None:
+    # Given a device that is neither a CPU nor CUDA's: tensors on it have shapes, and no numbers
+    choice = random.Random(7)
+    whole = [random_lora(make_unet(), f"lora{i}", choice) for i in range(8)]
+    unet = make_unet().to("meta")
+    patcher = Patcher({"unet": unet})
+    for lora in whole:
+        patcher.keep(lora)
+    # Then every kind of change is moved there and written there
+    assert patcher.apply([(lora, 0.5) for lora in whole])
+    assert patcher.apply([])
+    assert {weight.device.type for weight in unet.parameters()} == {"meta"}
