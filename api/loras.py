@@ -14,14 +14,16 @@ from api.services import Services
 from api.uploads import LoraPath, add_uploads
 from shared.blobs import Blob
 from shared.errors import InvalidLora
-from shared.loras import find_lora, list_loras, own_bound
+from shared.loras import NAME, find_lora, list_loras, own_bound
 
 
 class LoraQuery(Query):
     """How many LoRAs, and from where on."""
 
     limit: int = Field(200, ge=1, le=1000)
-    cursor: str | None = Field(None, description="`next_cursor` of the page before")
+    cursor: str | None = Field(
+        None, pattern=f"^{NAME.pattern}$", description="`next_cursor` of the page before"
+    )
 
 
 def loras_api(services: Services) -> APIBlueprint:

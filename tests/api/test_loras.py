@@ -29,6 +29,11 @@ def test_loras_are_listed_in_pages(client: FlaskClient, services: Services) -> N
     assert seen == names
 
 
+def test_a_cursor_that_is_no_name_is_refused_as_such(client: FlaskClient) -> None:
+    answer = client.get("/v1/loras", query_string={"cursor": "../x"})
+    assert (answer.status_code, answer.json["field"]) == (422, "cursor")
+
+
 def test_a_file_in_the_bucket_that_is_no_lora_says_so(client: FlaskClient, services: Services) -> None:
     services.loras.put("broken.safetensors", b"hello, world", content_type=OCTETS)
     answer = client.get("/v1/loras/broken")
