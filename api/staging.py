@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from shared.blob_writer import BlobWriter
 from shared.blobs import Blob, Bucket, translated
-from shared.errors import NotFound
+from shared.errors import NotFound, SwiftError
 from shared.loras import lora_key
 
 log = logging.getLogger(__name__)
@@ -85,16 +85,25 @@ class Staging:
         if now - self._swept_at < timedelta(hours=1):
             return
         self._swept_at = now
-        old = [blob.key for blob in self.bucket.list(PREFIX) if now - blob.modified > LEFTOVER]
+        try:
+            files, parts = self._remove(now - LEFTOVER)
+        except SwiftError as error:  # no reason to refuse the upload that comes now
+            log.warning("uploads that never ended are not swept error=%s", error)
+        else:
+            log.info("swept uploads that never ended files=%d parts=%d", files, parts)
+
+    def _remove(self, before: datetime) -> tuple[int, int]:
+        """Remove staged files and unfinished uploads of ``before``; returns how many of each."""
+        old = [blob.key for blob in self.bucket.list(PREFIX) if blob.modified < before]
         for key in old:
             self.bucket.delete(key)
         client, bucket = self.bucket.client, self.bucket.name
         with translated(PREFIX):
             uploads = client.list_multipart_uploads(Bucket=bucket, Prefix=PREFIX).get("Uploads", [])
-            unfinished = [one for one in uploads if now - one["Initiated"] > LEFTOVER]
+            unfinished = [one for one in uploads if one["Initiated"] < before]
             for one in unfinished:
                 client.abort_multipart_upload(Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"])
-        log.info("swept uploads that never ended files=%d parts=%d", len(old), len(unfinished))
+        return len(old), len(unfinished)
 
 
 def _key(name: str, upload: str) -> str:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
@@ -13,6 +14,9 @@ from flask.testing import FlaskClient
 from api import staging
 from api.app import create_app
 from api.services import Services
+from api.staging import Staging
+from shared.blobs import Blob, Bucket
+from shared.errors import Unavailable
 from tests.api.material import OCTETS, lora, safetensors, upload
 
 
@@ -238,6 +242,19 @@ def test_what_dead_uploads_left_is_swept_away(services: Services, monkeypatch: p
     assert upload(create_app(services).test_client(), "paper", lora()).status_code == 201
     assert left_behind(services) == []
     assert services.loras.exists("paper.safetensors")
+
+
+class WriteOnly(Bucket):
+    """A bucket by credentials that may write to it, and not see what others write."""
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Blob]:
+        raise Unavailable(f"S3 refused {prefix!r}: AccessDenied")
+
+
+def test_who_may_not_sweep_may_upload(services: Services, caplog: pytest.LogCaptureFixture) -> None:
+    bucket = WriteOnly(services.settings, services.loras.name)
+    assert len(Staging(bucket, bucket).begin("anime")) == 32
+    assert "AccessDenied" in caplog.text
 
 
 def test_of_uploads_of_one_name_that_race_one_wins_whole(services: Services) -> None:
