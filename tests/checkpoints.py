@@ -21,7 +21,7 @@ def save_checkpoint(pipe: Any, path: Path) -> None:
     """Write the UNet, the VAE and the text encoder of an SD 1.x pipeline into one safetensors file."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in pipe.unet.state_dict().items():
-        tensors[f"model.diffusion_model.{_unet_name(name, pipe.unet)}"] = tensor
+        tensors[f"model.diffusion_model.{unet_name(name, pipe.unet)}"] = tensor
     for name, tensor in pipe.vae.state_dict().items():
         is_matrix = ".attentions." in name and tensor.dim() == 2
         kept = tensor[..., None, None] if is_matrix else tensor
@@ -31,10 +31,13 @@ def save_checkpoint(pipe: Any, path: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
 
 
-def _unet_name(name: str, unet: Any) -> str:
+def unet_name(name: str, unet: Any) -> str:
+    """What the original called a weight of the UNet."""
     heads = {
         "time_embedding.linear_1": "time_embed.0",
         "time_embedding.linear_2": "time_embed.2",
+        "add_embedding.linear_1": "label_emb.0.0",
+        "add_embedding.linear_2": "label_emb.0.2",
         "conv_in": "input_blocks.0.0",
         "conv_norm_out": "out.0",
         "conv_out": "out.2",

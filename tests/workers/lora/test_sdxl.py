@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
+from torch import nn
 
 from shared.scales import PartScales
-from tests.tiny_models import make_pipeline
+from tests.checkpoints import unet_name
+from tests.tiny_models import LAYOUTS, make_pipeline
 from workers.lora.files import read_lora
 from workers.lora.patch import Patcher
 
@@ -56,3 +59,21 @@ def test_both_text_encoders_are_patched_each_by_its_scale(write: Callable[..., P
     Patcher(parts).apply([(lora, PartScales.model_validate(scales))])
     for part, place in places.items():
         assert torch.allclose(parts[part].get_submodule(place).weight, expected[part], atol=1e-5), part
+
+
+def test_kohyas_numbers_of_every_block_of_a_real_unet_are_known(write: Callable[..., Path]) -> None:
+    sizes = {"block_out_channels": (320, 640, 1280), "layers_per_block": 2, "cross_attention_dim": 2048}
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**LAYOUTS["sdxl"] | sizes | {"transformer_layers_per_block": (1, 2, 10)})
+    tensors, alphas = {}, {}
+    for name, module in unet.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            shape = module.weight.shape
+            stem = "lora_unet_" + unet_name(f"{name}.weight", unet).removesuffix(".weight").replace(".", "_")
+            tensors[f"{stem}.lora_down.weight"] = torch.zeros(1, *shape[1:], dtype=torch.float16)
+            tensors[f"{stem}.lora_up.weight"] = torch.zeros(shape[0], 1, dtype=torch.float16)
+            alphas[f"{name}.weight"] = float(len(alphas))
+            tensors[f"{stem}.alpha"] = torch.tensor(alphas[f"{name}.weight"])
+    found = read_lora(write(tensors), {"unet": unet}).parts["unet"]
+    assert {name: change.scaling for name, change in found.items()} == alphas
+    assert len(alphas) == 794
