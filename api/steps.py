@@ -10,19 +10,27 @@ OVERRIDES = ("timesteps", "sigmas")
 
 
 def resolve_steps(request: JobRequest, model: ModelEntry, scheduler: str) -> int:
-    """``num_inference_steps`` of the job; raises `InvalidRequest` when ``scheduler`` cannot make them."""
+    """``num_inference_steps`` of the job; raises `InvalidRequest` for what ``scheduler`` does not take."""
     _check_taken(request, scheduler)
     given = [field for field in OVERRIDES if getattr(request, field) is not None]
     if not given:
-        steps = request.num_inference_steps or model.num_inference_steps
-        _check_number(scheduler, steps)
-        return steps
+        return request.num_inference_steps or model.num_inference_steps
     if len(given) > 1:
         raise InvalidRequest("a job has either timesteps or sigmas", field="sigmas")
     if request.num_inference_steps is not None:
         detail = f"{given[0]} and num_inference_steps both say how many steps there are"
         raise InvalidRequest(detail, field="num_inference_steps")
     return len(request.timesteps) if request.timesteps else len(request.sigmas or []) - 1
+
+
+def check_number(request: JobRequest, scheduler: str, steps: int) -> None:
+    """Some schedulers cannot make every number of timesteps of their own; raises `InvalidRequest`."""
+    kind = SCHEDULERS[scheduler]
+    if any(getattr(request, field) is not None for field in OVERRIDES):
+        return
+    if not kind.min_steps <= steps <= kind.max_steps:
+        detail = f"scheduler {scheduler!r} takes {kind.min_steps} to {kind.max_steps} steps, not {steps}"
+        raise InvalidRequest(detail, field="num_inference_steps")
 
 
 def _check_taken(request: JobRequest, scheduler: str) -> None:
@@ -35,11 +43,3 @@ def _check_taken(request: JobRequest, scheduler: str) -> None:
         if given and field not in SCHEDULERS[scheduler].takes:
             able = ", ".join(name for name, kind in SCHEDULERS.items() if field in kind.takes)
             raise InvalidRequest(f"scheduler {scheduler!r} takes no {field}; these do: {able}", field=field)
-
-
-def _check_number(scheduler: str, steps: int) -> None:
-    """Some schedulers cannot make every number of timesteps."""
-    kind = SCHEDULERS[scheduler]
-    if not kind.min_steps <= steps <= kind.max_steps:
-        detail = f"scheduler {scheduler!r} takes {kind.min_steps} to {kind.max_steps} steps, not {steps}"
-        raise InvalidRequest(detail, field="num_inference_steps")

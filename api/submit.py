@@ -9,7 +9,7 @@ from api.nets import resolve_nets
 from api.seeds import resolve_seeds
 from api.services import Services
 from api.sources import resolve_strength, take_source
-from api.steps import resolve_steps
+from api.steps import check_number, resolve_steps
 from shared.catalogue import ModelEntry
 from shared.errors import InvalidRequest
 from shared.requests import ControlRequest, JobRequest
@@ -30,6 +30,7 @@ def resolve(request: JobRequest, services: Services) -> JobSpec:
     strength = resolve_strength(request, steps)
     seed, num_images = resolve_seeds(request)
     _check_bounds(request, services, steps=steps, num_images=num_images)
+    check_number(request, scheduler, steps)
     _check_family(request, services, name)
     guess_mode = resolve_nets(request, services, name)
     _check_loras(request, steps)

@@ -77,7 +77,7 @@ def test_a_queued_job_is_told_with_its_whole_request(client: FlaskClient) -> Non
     job = client.get(f"/v1/jobs/{submit(client, seed=7, width=64, controlnets=[edge()])}").json
     assert set(job) == {
         "id", "status", "created_at", "started_at", "finished_at", "queue_position", "progress",
-        "images", "receipt", "timeline", "error", "request", "warnings",
+        "images", "controlnets", "receipt", "timeline", "error", "request", "warnings",
     }  # fmt: skip
     assert before - 1 < datetime.fromisoformat(job["created_at"]).timestamp() < time.time() + 1
     assert (job["status"], job["started_at"], job["finished_at"]) == ("queued", None, None)

@@ -99,10 +99,10 @@ class Server:
         room, alone_s = company.room(request.rows), company.seconds(request.rows)
         if not room or alone_s is None:
             return []
-        tickets = self._steps.company(net, request.stack, room)
+        tickets = self._steps.company(net, request, room)
         if not tickets and len(self.sessions.by_net().get(net, ())) > 1:
             self._stop.wait(WAIT_SHARE * alone_s)
-            tickets = self._steps.company(net, request.stack, room)
+            tickets = self._steps.company(net, request, room)
         return [claimed for ticket in tickets if (claimed := self._steps.claim(ticket)) is not None]
 
     def serve(self, works: list[Claimed]) -> None:

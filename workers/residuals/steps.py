@@ -92,9 +92,10 @@ class Steps:
         answer: Any = self._redis.blpop([keys.net_steps(net) for net in turned], timeout=POLL_S)
         return None if answer is None else Ticket.model_validate_json(answer[1])
 
-    def company(self, net: str, stack: str, rows: int) -> list[Ticket]:
-        """Take tickets of ``net`` and ``stack`` out of turn, of at most ``rows`` rows together."""
-        found: Any = self._gather_script(keys=[keys.net_steps(net)], args=[stack, rows, DEPTH])
+    def company(self, net: str, request: StepRequest, rows: int) -> list[Ticket]:
+        """Take tickets of ``net`` that stack with ``request`` out of turn, ``rows`` rows of them at most."""
+        args: list[str | int] = [request.stack, rows, DEPTH, request.job_id]
+        found: Any = self._gather_script(keys=[keys.net_steps(net)], args=args)
         return [Ticket.model_validate_json(text) for text in found]
 
     def claim(self, ticket: Ticket) -> Claimed | None:

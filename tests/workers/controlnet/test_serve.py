@@ -142,6 +142,15 @@ def test_steps_of_different_jobs_are_computed_in_one_pass_within_a_bound(line: L
             assert (residual - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
+def test_a_job_that_names_a_net_twice_is_no_company_for_itself(line: Line) -> None:
+    line = patient(line)
+    server = make_server(line, "edge")
+    ask(make_nets(line, spec("edge"), alone=False))
+    assert serve_once(server) == 1  # measured alone
+    ask(make_nets(line, spec("edge"), spec("edge", conditioning_scale=0.3), alone=False))
+    assert serve_once(server) == 1
+
+
 @pytest.mark.parametrize(
     "other", [{"alone": True}, {"alone": False, "rows": 4}], ids=["exact", "more rows than are welcome"]
 )

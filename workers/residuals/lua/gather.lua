@@ -1,11 +1,13 @@
 -- Take from a net's queue what can be computed in one pass with a step at hand.
--- KEYS: queue of the net   ARGV: stack, rows that still fit, how far to look
--- Returns tickets, oldest first; they are out of the queue, and not claimed yet.
+-- KEYS: queue of the net   ARGV: stack, rows that still fit, how far to look, job at hand
+-- Returns tickets, oldest first, one a job at most; they are out of the queue, and not claimed yet.
+-- (A job that names a net twice is no company for itself: alone in the fleet, it is exact.)
 
-local room, taken = tonumber(ARGV[2]), {}
+local room, taken, jobs = tonumber(ARGV[2]), {}, {[ARGV[4]] = true}
 for _, ticket in ipairs(redis.call('LRANGE', KEYS[1], 0, tonumber(ARGV[3]) - 1)) do
   local told = cjson.decode(ticket)
-  if told.stack == ARGV[1] and told.rows <= room then
+  if told.stack == ARGV[1] and told.rows <= room and not jobs[told.job_id] then
+    jobs[told.job_id] = true
     room = room - told.rows
     redis.call('LREM', KEYS[1], 1, ticket)
     taken[#taken + 1] = ticket
