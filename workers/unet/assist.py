@@ -42,8 +42,6 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
             half = UncondHalf(worker, model, spec, message, name)
             stack.callback(half.close)
             return _serve(worker, spec, message, line, half)
-    except Dismissed:
-        return "done"
     except Exception:
         line.answer(HalfAnswer(step=READY, worker=name, leaving=True))
         raise
@@ -54,7 +52,10 @@ def _serve(worker: UNetWorker, spec: JobSpec, message: Assist, line: HalfLine, h
     looked_at = time.monotonic()
     is_wanted = True
     while is_wanted:
-        taken = line.next_step(SLICE_S)
+        try:
+            taken = line.next_step(SLICE_S)
+        except Dismissed:
+            return "done"
         if time.monotonic() - looked_at > SLICE_S:
             looked_at = time.monotonic()
             if not worker.jobs.is_held(message.job_id, message.attempt):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from redis import Redis
@@ -26,7 +27,7 @@ from tests.workers.unet.conftest import load
 from tests.workers.unet.jobs import control, pixels, upload
 from tests.workers.unet.specs import spec
 from workers.resident import Memory, Residents
-from workers.residuals.halves import READY, HalfAnswer, HalfLine
+from workers.residuals.halves import READY, HalfAnswer, HalfLine, HalfStep
 from workers.unet.assist import assist
 from workers.unet.draw import draw
 from workers.unet.models import BaseModel
@@ -78,9 +79,13 @@ class Pair:
     def run(self, wanted: JobSpec) -> Job:
         job_id, _ = self.first.jobs.create(wanted)
         draw(self.first, job_id, "unet1@test")
+        self.join()
+        return self.first.jobs.get(job_id)
+
+    def join(self) -> None:
+        """Wait for every assistance to end."""
         for thread in self._threads:
             thread.join()
-        return self.first.jobs.get(job_id)
 
     def pixels(self, job: Job) -> NDArray[np.int16]:
         assert job.status == "succeeded", job.error
@@ -127,10 +132,34 @@ def test_both_workers_patch_a_lora_at_the_same_step(pair: Pair) -> None:
     assert job.receipt is not None
     assert job.receipt.split_steps
     assert np.array_equal(pair.pixels(pair.run(again(wanted, job))), pair.pixels(job))
-    assert pair.run(spec(num_inference_steps=4)).status == "succeeded"  # takes the LoRA out on both
+    for worker in (pair.first, pair.second):  # a plain job takes out what is left
+        plain_id, _ = worker.jobs.create(alone(spec(num_inference_steps=4)))
+        draw(worker, plain_id, "unet1@test")
     with pair.second.models.use("emoji-sd") as theirs, pair.first.models.use("emoji-sd") as ours:
         for name, weight in ours.pipe.unet.state_dict().items():
             assert weight.equal(theirs.pipe.unet.state_dict()[name]), name
+
+
+def test_what_an_assistance_has_patched_stays_as_after_any_job(pair: Pair) -> None:
+    lora = upload(pair.first, EMOJI / "loras" / "twemoji.safetensors")
+    job_id, _ = pair.first.jobs.create(spec(loras=[lora]))
+    attempt = pair.first.jobs.claim(job_id, "unet1@test")
+    assert attempt is not None
+    line = pair.first.half_line(job_id, attempt.token)
+    step = HalfStep(step=0, total=4, t=999.0, loras=[lora.name])
+    pair.first.send_assist(Assist(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
+    prediction = None
+    while prediction is None:  # its LoRA is on its way
+        line.ask(step, torch.zeros(1, 4, 8, 8))
+        answer = line.receive(60)
+        assert answer is not None
+        prediction = answer[1]
+    line.dismiss()
+    pair.join()
+    assert pair.ended == ["done"]
+    with pair.second.models.use("emoji-sd") as model:
+        assert [scale for _, scale in model.patcher.patched] == [1.0]
+        assert model.patched_with == {(lora.name, lora.etag)}
 
 
 def test_an_exact_job_is_never_split(pair: Pair) -> None:
