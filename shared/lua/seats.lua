@@ -33,7 +33,7 @@ end
 if verb == 'take' then
   -- ARGV: worker, for how many seconds, its own queues. It works, or it leaves.
   redis.call('ZREM', free, ARGV[2])
-  redis.call('SET', busy(ARGV[2]), 1, 'PX', ARGV[3] * 1000)
+  redis.call('SET', busy(ARGV[2]), 1, 'PX', math.ceil(ARGV[3] * 1000))
   local moved = 0
   for i = 4, #ARGV do moved = moved + give_to_all(ARGV[i]) end
   return moved

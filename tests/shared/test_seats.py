@@ -131,3 +131,9 @@ def test_models_have_queues_of_their_own(seats: Seats, celery: Celery, control: 
     send_job(celery, "job", "tiny", "unet1@a")
     seats.take("unet1@a", [MODEL, "tiny"], SOON)
     assert (in_queue(control, unet_queue("tiny")), in_queue(control, COMMON)) == (["job"], [])
+
+
+@pytest.mark.parametrize("ttl_s", [8.04, 1e-4])
+def test_any_number_of_seconds_is_a_time_to_redis(seats: Seats, ttl_s: float) -> None:
+    assert seats.take("unet1@a", [MODEL], ttl_s) == 0
+    assert seats.offer("unet1@a", [MODEL], ttl_s)
