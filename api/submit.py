@@ -13,6 +13,7 @@ from api.steps import check_number, resolve_steps
 from shared.catalogue import ModelEntry
 from shared.errors import InvalidRequest
 from shared.requests import ControlRequest, JobRequest
+from shared.scales import PartScales
 from shared.schedulers import SCHEDULERS
 from shared.specs import ControlSpec, JobSpec
 
@@ -76,9 +77,14 @@ def _check_bounds(request: JobRequest, services: Services, *, steps: int, num_im
 def _check_family(request: JobRequest, services: Services, model: str) -> None:
     """What is not known here, the worker checks."""
     shape = services.families.model(model)
-    if request.sdxl_only and shape is not None and not shape.is_sdxl:
-        detail = f"only SDXL takes {listed(request.sdxl_only)}; model {model!r} is {shape}"
-        raise InvalidRequest(detail, field=request.sdxl_only[0])
+    fields = request.sdxl_only + [
+        f"loras.{i}.scale.text_encoder_2"
+        for i, lora in enumerate(request.loras)
+        if isinstance(lora.scale, PartScales) and lora.scale.text_encoder_2 is not None
+    ]
+    if fields and shape is not None and not shape.is_sdxl:
+        detail = f"only SDXL takes {listed(fields)}; model {model!r} is {shape}"
+        raise InvalidRequest(detail, field=fields[0])
 
 
 def _check_loras(request: JobRequest, steps: int) -> None:

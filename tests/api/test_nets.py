@@ -57,6 +57,12 @@ def request(*nets: dict[str, Any], **fields: Any) -> JobRequest:
         ([{"name": "union", "control_mode": 0}], {"guess_mode": True}, "guess_mode", ["Union"]),
         ([], {"prompt_2": "a dog"}, "prompt_2", ["only SDXL", "prompt_2", "'m'"]),
         ([], {"target_size": [64, 64]}, "target_size", ["only SDXL", "target_size"]),
+        (
+            [],
+            {"loras": [{"name": "a"}, {"name": "b", "scale": {"text_encoder_2": 0.5}}]},
+            "loras.1.scale.text_encoder_2",
+            ["only SDXL", "text_encoder_2", "'m'"],
+        ),
     ],
 )
 def test_what_a_net_or_family_cannot_do_is_refused(
