@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+#: Of new files, less the umask: to read and write, not to execute.
+_MODE = 0o666
+
 
 @contextmanager
 def holding(path: Path) -> Iterator[None]:
     """Hold ``path``, which nobody ever removes, exclusively; meant for moments."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, _MODE)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
@@ -28,7 +31,7 @@ def take(path: Path, *, shared: bool = False, create: bool = False) -> int | Non
     The lock lasts until the returned file descriptor is closed.
     """
     try:
-        fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0))
+        fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), _MODE)
     except FileNotFoundError:
         return None
     try:

@@ -50,6 +50,16 @@ def test_a_file_is_fetched_once_and_then_served_without_asking_s3(
     assert first.sha256 == again.sha256 == hashlib.sha256(TEN).hexdigest()
 
 
+def test_no_file_of_the_cache_can_be_executed(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    cache = make_cache(100)
+    read(cache, bucket.put("anime", TEN))
+    modes = [path.stat().st_mode for path in cache.folder.root.iterdir()]
+    assert len(modes) == 2  # the LoRA and the guard
+    assert not any(mode & 0o111 for mode in modes)
+
+
 def test_a_pinned_lora_outlives_eviction(make_cache: Callable[..., LoraCache], bucket: MemoryBucket) -> None:
     # Given room for two files, and the older one in use
     cache = make_cache(20)
