@@ -1,12 +1,14 @@
 """Every row of the matrix: what the worker draws, held against diffusers' own pipeline."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from shared.errors import SwiftError
+from tests.parity.axes import LORAS, MODES, NETS
 from tests.parity.matrix import Row, expected
 from tests.parity.report import PROPERTY, outcome
 from tests.parity.world import World
@@ -28,3 +30,26 @@ def test_a_row_is_what_diffusers_draws(
     assert max(distances) <= verdict.pixels
     if verdict.kind == "equal":
         assert all(torch.equal(a, b) for a, b in zip(ours.latents, theirs.latents, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("axis", "names"),
+    [
+        ("mode", [mode for mode in MODES if mode != "plain"]),
+        ("nets", [nets for nets in NETS if nets not in ("none", "zero")]),
+        ("loras", [loras for loras in LORAS if loras != "none"]),
+    ],
+)
+def test_every_name_on_an_axis_changes_the_picture(axis: str, names: list[str], world: World) -> None:
+    """Else a row that is equal would say nothing about it."""
+    plain = Row("sdxl", "plain", "none", "none", "euler")
+
+    def drawn(row: Row) -> list[bytes]:
+        return [picture.tobytes() for picture in world.ours(world.accept(row)).pixels]
+
+    unchanged = drawn(plain)
+    for name in names:
+        row = replace(plain, **{axis: name})
+        assert drawn(replace(row, scheduler=MODES[row.mode].get("scheduler", row.scheduler))) != unchanged, (
+            name
+        )

@@ -21,7 +21,7 @@ from shared.preprocessors import fill_in
 from shared.queues import unet_queue
 from shared.requests import LoraLoading
 from shared.seats import Seats
-from shared.specs import JobSpec
+from shared.specs import ControlSpec, JobSpec
 from tests.tiny_models import EMOJI
 from tests.workers.unet.conftest import load
 from tests.workers.unet.jobs import control, pixels, upload
@@ -234,6 +234,12 @@ def test_the_half_of_an_assistant_that_dies_is_computed_here(
     assert np.array_equal(pixels(first, first.jobs.get(replayed_id)), pixels(first, job))
 
 
+#: Its transformer attends across the rows of a batch.
+UNION = ControlSpec(
+    name="union", image="", conditioning_scale=1, guidance_start=0, guidance_end=1, control_mode=0
+)
+
+
 def test_of_many_that_are_asked_one_assists(pair: Pair) -> None:
     line = pair.first.half_line("job", "attempt")
     assert [line.claim(name) for name in ("unet2", "unet3", "unet4")] == [True, False, False]
@@ -249,6 +255,8 @@ def test_of_many_that_are_asked_one_assists(pair: Pair) -> None:
         ({"latent_parallelism": "off"}, 0, 1, False),
         ({"guidance_scale": 1.0}, 0, 1, False),
         ({"lora_loading": LoraLoading(mode="exact")}, 0, 1, False),
+        ({"guess_mode": True}, 0, 1, False),
+        ({"controlnets": [UNION], "latent_parallelism": "on"}, 0, 1, False),
     ],
     ids=str,
 )
