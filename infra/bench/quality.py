@@ -48,10 +48,14 @@ def measure(quick: bool) -> Measured:
 
 
 def plot(result: Result, left: Any, right: Any) -> None:
-    """SSIM over the step at which a LoRA took effect; what each codec leaves."""
+    """SSIM and PSNR over the step at which a LoRA took effect; what each codec leaves."""
+    decibels = left.twinx()
     for lora in LORAS:
         known = [k for k in LATE if f"ssim_k{k}_{lora}" in result.figures]
         left.plot([0, *known], [1.0, *(result.figures[f"ssim_k{k}_{lora}"] for k in known)], ".-", label=lora)
+        psnr_db = [mean(result.samples[f"psnr_db_k{k}_{lora}"]) for k in known]
+        decibels.plot(known, psnr_db, "x--", alpha=0.5)
+    decibels.set(ylabel="PSNR in dB (crosses)")
     left.axhline(0.98, linestyle=":", color="gray", label="target of the default bound")
     left.axvline(DEFAULT_BOUND, linestyle="--", color="gray", label="default bound")
     left.set(xlabel="first step with the LoRA", ylabel="SSIM", title="a LoRA that arrives late")
