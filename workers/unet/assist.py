@@ -21,7 +21,7 @@ from workers.unet.worker import UNetWorker
 
 log = logging.getLogger(__name__)
 
-#: One wait for a step; between two this worker looks whether it is still wanted here.
+#: One wait for a step; this worker looks as often whether it is still wanted here.
 SLICE_S = 0.5
 
 
@@ -35,46 +35,70 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
     line = worker.half_line(message.job_id, message.attempt)
     if not line.claim(name):
         return "another was faster"
+    demand = Demand(worker, spec, message)
     try:
         with ExitStack() as stack:
             model = stack.enter_context(worker.models.use(spec.model))
             stack.enter_context(trusted(worker.models, model))
-            half = UncondHalf(worker, model, spec, message, name)
+            half = UncondHalf(worker, model, spec, message, name, demand)
             stack.callback(half.close)
-            return _serve(worker, spec, message, line, half)
+            return _serve(worker, line, half, demand)
     except Exception:
         line.answer(HalfAnswer(step=READY, worker=name, leaving=True))
         raise
 
 
-def _serve(worker: UNetWorker, spec: JobSpec, message: Assist, line: HalfLine, half: "UncondHalf") -> str:
+def _serve(worker: UNetWorker, line: HalfLine, half: "UncondHalf", demand: "Demand") -> str:
     line.answer(HalfAnswer(step=READY, worker=half.name))
-    looked_at = time.monotonic()
-    is_wanted = True
-    while is_wanted:
-        try:
+    try:
+        while True:
             taken = line.next_step(SLICE_S)
-        except Dismissed:
-            return "done"
-        if time.monotonic() - looked_at > SLICE_S:
-            looked_at = time.monotonic()
-            if not worker.jobs.is_held(message.job_id, message.attempt):
-                return "its attempt is over"
-            is_wanted = should_split(spec, waiting=waiting_jobs(worker.jobs.redis, spec.model), others=1)
-        if taken is not None:
-            with worker.busy:
-                answer, prediction = half.predict(*taken)
-            line.answer(answer.model_copy(update={"leaving": not is_wanted}), prediction)
-        elif not is_wanted:
-            line.answer(HalfAnswer(step=READY, worker=half.name, leaving=True))
-    return "wanted elsewhere"
+            demand.check()
+            if taken is not None:
+                with worker.busy:
+                    answer, prediction = half.predict(*taken)
+                line.answer(answer, prediction)
+    except Dismissed:
+        return "done"
+    except Unwanted as why:
+        line.answer(HalfAnswer(step=READY, worker=half.name, leaving=True))
+        return str(why)
+
+
+class Unwanted(Exception):
+    """This worker has no business here any more; the message says why."""
+
+
+class Demand:
+    """Whether an assistance is still wanted, also in the middle of a step that waits for nets."""
+
+    def __init__(self, worker: UNetWorker, spec: JobSpec, message: Assist) -> None:
+        self._worker, self._spec, self._message = worker, spec, message
+        self._looked_at = time.monotonic()
+
+    def check(self) -> None:
+        """Look, at most every `SLICE_S`; raises `Unwanted`."""
+        if time.monotonic() - self._looked_at < SLICE_S:
+            return
+        self._looked_at = time.monotonic()
+        jobs = self._worker.jobs
+        if not jobs.is_held(self._message.job_id, self._message.attempt):
+            raise Unwanted("its attempt is over")
+        if not should_split(self._spec, waiting=waiting_jobs(jobs.redis, self._spec.model), others=1):
+            raise Unwanted("wanted elsewhere")
 
 
 class UncondHalf:
     """The unconditional half of one job, as this worker computes it."""
 
     def __init__(
-        self, worker: UNetWorker, model: BaseModel, spec: JobSpec, message: Assist, name: str
+        self,
+        worker: UNetWorker,
+        model: BaseModel,
+        spec: JobSpec,
+        message: Assist,
+        name: str,
+        demand: Demand,
     ) -> None:
         self.name = name
         self._model, self._spec = model, spec
@@ -87,7 +111,7 @@ class UncondHalf:
             total_steps=spec.num_inference_steps,
             wait_s=worker.settings.lora_wait_s,
             timeline=timeline,
-            check=lambda: None,
+            check=demand.check,
             check_hash=NO_REPLAY.check_lora,
         )
         maker = RowMaker(
@@ -98,7 +122,7 @@ class UncondHalf:
             attempt=message.attempt,
             ordinal=message.ordinal,
             timeline=timeline,
-            check=lambda: None,
+            check=demand.check,
             check_hash=NO_REPLAY.check_net,
         )
         try:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from redis import Redis
 
+from shared import keys
 from shared.events import follow
 from shared.fleet import Heartbeat, beat, leave
 from shared.jobs import Job
@@ -24,7 +25,8 @@ from shared.seats import Seats
 from shared.specs import ControlSpec, JobSpec
 from tests.tiny_models import EMOJI
 from tests.workers.unet.conftest import load
-from tests.workers.unet.jobs import control, pixels, upload
+from tests.workers.unet.jobs import control as net
+from tests.workers.unet.jobs import pixels, upload
 from tests.workers.unet.specs import spec
 from workers.resident import Memory, Residents
 from workers.residuals.halves import READY, HalfAnswer, HalfLine, HalfStep
@@ -61,10 +63,12 @@ def other_is_idle(control: Redis) -> Iterator[None]:
 class Pair:
     """Two UNet workers; the second takes whatever the first asks of it."""
 
-    def __init__(self, make_worker: MakeWorker, second_models: Residents[BaseModel]) -> None:
+    def __init__(
+        self, make_worker: MakeWorker, second_models: Residents[BaseModel], **changes: object
+    ) -> None:
         self.ended: list[str] = []
         self._threads: list[threading.Thread] = []
-        first = make_worker()
+        first = make_worker(**changes)
         self.second = dataclasses.replace(first, models=second_models)
         self.first = dataclasses.replace(first, send_assist=self._take)
 
@@ -111,7 +115,7 @@ def again(wanted: JobSpec, job: Job) -> JobSpec:
 
 def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -> None:
     canny = {"preprocessor": "canny", "preprocessor_options": fill_in("canny", {})}
-    wanted = spec(controlnets=[control(pair.first, **canny)], num_inference_steps=STEPS)
+    wanted = spec(controlnets=[net(pair.first, **canny)], num_inference_steps=STEPS)
     whole = pair.pixels(pair.run(alone(wanted)))
     job = pair.run(wanted)
     assert job.receipt is not None
@@ -160,6 +164,29 @@ def test_what_an_assistance_has_patched_stays_as_after_any_job(pair: Pair) -> No
     with pair.second.models.use("emoji-sd") as model:
         assert [scale for _, scale in model.patcher.patched] == [1.0]
         assert model.patched_with == {(lora.name, lora.etag)}
+
+
+def test_an_assistant_that_waits_for_a_net_leaves_when_its_attempt_is_over(
+    make_worker: MakeWorker, second_models: Residents[BaseModel], control: Redis
+) -> None:
+    # Given an assistant whose net nobody serves
+    pair = Pair(make_worker, second_models, serve_nets=False, residual_wait_s=20.0, net_fallback="fail")
+    wanted = spec(controlnets=[net(pair.first)])
+    job_id, _ = pair.first.jobs.create(wanted)
+    attempt = pair.first.jobs.claim(job_id, "unet1@test")
+    assert attempt is not None
+    line = pair.first.half_line(job_id, attempt.token)
+    maps = [wanted.controlnets[0].image]
+    pair.first.send_assist(Assist(job_id=job_id, attempt=attempt.token, ordinal=1, maps=maps), "emoji-sd")
+    assert line.receive(60) is not None
+    line.ask(HalfStep(step=0, total=4, t=999.0, loras=[]), torch.zeros(1, 4, 8, 8))
+    while not pair.first.residual.llen(keys.net_steps("edge")):
+        pass  # it is on its way there
+    # When the attempt loses its job
+    control.delete(keys.lease(job_id))
+    pair.join()
+    # Then it does not wait for the net as long as a living job would
+    assert pair.ended == ["its attempt is over"]
 
 
 def test_an_exact_job_is_never_split(pair: Pair) -> None:
