@@ -93,6 +93,7 @@ memory = Memory(settings.model_memory_bytes)
 worker = UNetWorker(
     settings=settings,
     jobs=JobStore(redis, settings),
+    serves=served,
     images=Bucket(settings, settings.image_bucket),
     loras=LoraCache(
         settings.home / FOLDER,

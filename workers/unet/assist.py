@@ -30,7 +30,7 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
     if not worker.jobs.is_held(message.job_id, message.attempt):
         return "too late"
     spec = worker.jobs.get(message.job_id).spec.with_maps(message.maps)
-    if not should_split(spec, waiting=waiting_jobs(worker.jobs.redis, spec.model), others=1):
+    if not should_split(spec, waiting=waiting_jobs(worker.jobs.redis, worker.serves), others=1):
         return "wanted elsewhere"
     line = worker.half_line(message.job_id, message.attempt)
     if not line.claim(name):
@@ -81,10 +81,10 @@ class Demand:
         if time.monotonic() - self._looked_at < SLICE_S:
             return
         self._looked_at = time.monotonic()
-        jobs = self._worker.jobs
+        jobs, waiting = self._worker.jobs, waiting_jobs(self._worker.jobs.redis, self._worker.serves)
         if not jobs.is_held(self._message.job_id, self._message.attempt):
             raise Unwanted("its attempt is over")
-        if not should_split(self._spec, waiting=waiting_jobs(jobs.redis, self._spec.model), others=1):
+        if not should_split(self._spec, waiting=waiting, others=1):
             raise Unwanted("wanted elsewhere")
 
 

@@ -118,7 +118,7 @@ class Painter:
         redis = worker.jobs.redis
 
         def offer() -> bool:
-            waiting = waiting_jobs(redis, spec.model)
+            waiting = waiting_jobs(redis, [spec.model])
             idle = idle_workers(redis, spec.model, self._timeline.worker)
             if not should_split(spec, waiting=waiting, others=idle):
                 return False

@@ -1,5 +1,6 @@
 """When a job is split over two UNet workers: latent parallelism as a policy."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from shared.fleet import live
@@ -25,8 +26,8 @@ def may_split(spec: JobSpec) -> bool:
 def should_split(spec: JobSpec, *, waiting: int, others: int) -> bool:
     """Whether a second worker shall help right now.
 
-    ``waiting`` jobs of this model have no worker; ``others`` are idle UNet workers beside this one. While
-    jobs wait, every worker draws one of its own: two halves of one job on two devices take no fewer
+    ``waiting`` jobs that one of the two could draw have no worker; ``others`` are idle UNet workers beside
+    this one. While jobs wait, every worker draws one of its own: two halves of one job on two devices take no fewer
     device-seconds than the whole on one. A job that says ``on`` wants its latency all the same.
     """
     if not may_split(spec) or others == 0:
@@ -34,9 +35,9 @@ def should_split(spec: JobSpec, *, waiting: int, others: int) -> bool:
     return spec.latent_parallelism == "on" or waiting == 0
 
 
-def waiting_jobs(redis: "Redis", model: str) -> int:
-    """Jobs of ``model`` that no worker has taken yet."""
-    return int(redis.llen(unet_queue(model)))
+def waiting_jobs(redis: "Redis", models: Sequence[str]) -> int:
+    """Jobs of ``models`` that no worker has taken yet."""
+    return sum(int(redis.llen(unet_queue(model))) for model in models)
 
 
 def idle_workers(redis: "Redis", model: str, name: str) -> int:

@@ -32,6 +32,7 @@ class UNetWorker:
 
     settings: Settings
     jobs: JobStore
+    serves: list[str]  # models whose jobs it takes
     images: Bucket
     loras: LoraCache
     lora_memory: LoraMemory

@@ -108,6 +108,7 @@ def worker_maker(
         return UNetWorker(
             settings=settings,
             jobs=JobStore(control_redis(settings), settings),
+            serves=["emoji-sd", *LAYOUTS],
             images=Bucket(settings, settings.image_bucket),
             loras=LoraCache(
                 folder / f"loras{next(COUNTER)}",

@@ -225,6 +225,21 @@ def test_an_assistant_leaves_when_a_job_waits(pair: Pair, control: Redis) -> Non
         control.delete(unet_queue("emoji-sd"))
 
 
+def test_an_assistant_leaves_for_a_job_of_any_model_that_it_serves(pair: Pair, control: Redis) -> None:
+    other = next(model for model in pair.second.serves if model != "emoji-sd")
+    job_id, _ = pair.first.jobs.create(spec())
+    attempt = pair.first.jobs.claim(job_id, "unet1@test")
+    assert attempt is not None
+    pair.first.send_assist(Assist(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
+    assert pair.first.half_line(job_id, attempt.token).receive(60) is not None
+    try:
+        control.rpush(unet_queue(other), "a message")
+        pair.join()
+    finally:
+        control.delete(unet_queue(other))
+    assert pair.ended == ["wanted elsewhere"]
+
+
 @pytest.mark.parametrize("dies_after", [0, 3])
 def test_the_half_of_an_assistant_that_dies_is_computed_here(
     make_worker: MakeWorker, other_is_idle: None, dies_after: int
