@@ -122,7 +122,7 @@ class Server:
         """``held`` grows by what is claimed on the way."""
         start, together = time.time(), len(held)
         for work in held:
-            self.sessions.note(work.request.job_id, work.part.net)
+            self.sessions.note(work.request.session, work.part.net)
         with ExitStack() as stack:
             passes = [self._pass(stack, held)]
             for other in self._claim_others(stack, held):

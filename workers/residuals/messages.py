@@ -40,6 +40,11 @@ class StepRequest(Message):
     shared_memory: str = ""  # token of the memory that the asking worker shares with others of its host
 
     @property
+    def session(self) -> str:
+        """The job, also where one of its halves asks for itself: ``JOB.HALF``."""
+        return self.job_id.partition(".")[0]
+
+    @property
     def turn(self) -> str:
         """The address of this very request among all requests of the job."""
         return f"{self.any_send}{self.send}"

@@ -100,6 +100,15 @@ def test_an_attachment_embeds_the_control_image_before_the_first_step(server: Se
     assert server.sessions.by_net() == {"depth": ["j"]}
 
 
+def test_the_halves_of_a_job_are_one_session(server: Server, line: Line) -> None:
+    for half in ("cond", "uncond"):
+        ask(make_nets(line, spec("edge")))
+        work = take(server, "edge")
+        of_half = work.request.model_copy(update={"job_id": f"j.{half}"})
+        compute(server, [work._replace(request=of_half)])
+    assert server.sessions.by_net() == {"edge": ["j"]}
+
+
 def answers_of(line: Line, step: StepResiduals) -> list[tuple[Answer, Tensor]]:
     received = line.transport.receive(step._request, 1.0)
     return [(answer, residual) for answer, residual in received if residual is not None]
