@@ -1,13 +1,11 @@
 """A job's ControlNets, seen from the UNet worker: attach, ask for a step."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 
 from redis.exceptions import RedisError
 from torch import Tensor
 
-from shared import metrics
 from shared.messages import Attach
 from shared.options import Precision
 from shared.settings import Settings
@@ -16,6 +14,7 @@ from workers.residuals.codecs import as_sent
 from workers.residuals.messages import Answer, Part, StepRequest
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
+from workers.unet.first_residual import FirstResidual
 from workers.unet.local_nets import LocalNets
 from workers.unet.residuals import StepResiduals
 from workers.unet.timeline import Timeline
@@ -46,6 +45,7 @@ class Nets:
         transport: Transport,
         settings: Settings,
         timeline: Timeline,
+        first: FirstResidual,
         check: Callable[[], None],
         check_hash: CheckHash,
     ) -> None:
@@ -58,6 +58,7 @@ class Nets:
         self.settings = settings
         self.timeline = timeline
         self.check = check
+        self._first = first
         self._check_hash = check_hash
         self._specs = specs
         self._job_id = job_id
@@ -72,7 +73,6 @@ class Nets:
         self._image_keys: list[str] = []
         self._inputs: Mapping[str, Tensor] = {}
         self._input_keys: dict[str, str] = {}
-        self._attached_s = 0.0  # when the nets were told; 0 once the first residual has come
         self.hashes: dict[int, str] = {}  # position: sha256 of the weights that served it
         self.batches: dict[int, int] = {}  # position: most jobs that were computed in one pass
 
@@ -82,7 +82,6 @@ class Nets:
         ``batch`` is the number of rows of the steps to come.
         """
         self._images = images
-        self._attached_s = time.time()
         for spec, image in zip(self._specs, images, strict=True):
             key = self.transport.put_input(image)
             self._image_keys.append(key)
@@ -143,11 +142,7 @@ class Nets:
 
     def note(self, answer: Answer) -> None:
         """Remember what the receipt tells of an answer, before its residual is used."""
-        if self._attached_s:
-            now, nets = time.time(), ", ".join(sorted({spec.name for spec in self._specs}))
-            metrics.NET_FIRST_S.observe(now - self._attached_s)
-            self.timeline.add(f"wait for the first of {nets}", self._attached_s, now)
-            self._attached_s = 0.0
+        self._first.came()
         for position, sha256 in answer.hashes.items():
             self._check_hash(self._specs[position].name, sha256)
             self.hashes[position] = sha256

@@ -11,6 +11,7 @@ from shared.specs import JobSpec
 from workers.unet.afterwards import Afterwards
 from workers.unet.conditioning import Conditioning
 from workers.unet.control_images import ControlImage, read_control_images
+from workers.unet.first_residual import FirstResidual
 from workers.unet.guess import padded
 from workers.unet.guidance import is_guided
 from workers.unet.local_nets import LocalNets
@@ -118,13 +119,17 @@ class RowMaker:
             transport=self.worker.transport,
             settings=self.worker.settings,
             timeline=self.timeline,
+            first=self._first,
             check=self.check,
             check_hash=self.check_hash,
         )
         is_double = name == WHOLE and is_guided(self.model.guidance_scale(self.spec))
         guesses = is_double and self.spec.guess_mode
+        images = [image.pixels for image in self._images]
+        if name == WHOLE and images:
+            self._first.attached()
         nets.attach(
-            [image.pixels for image in self._images],
+            images,
             self.spec.num_images * (2 if is_double and not guesses else 1),
             self.worker.send_attach if name == WHOLE else _keep_quiet,
         )
@@ -135,6 +140,10 @@ class RowMaker:
     def _local(self) -> LocalNets | None:
         is_wanted = self.worker.settings.net_fallback == "local"
         return LocalNets(self.worker.nets, self.timeline.worker) if is_wanted else None
+
+    @cached_property
+    def _first(self) -> FirstResidual:
+        return FirstResidual([net.name for net in self.spec.controlnets], self.timeline)
 
     @property
     def maps(self) -> list[str]:

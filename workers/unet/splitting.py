@@ -27,8 +27,8 @@ def should_split(spec: JobSpec, *, waiting: int, others: int) -> bool:
     """Whether a second worker shall help right now.
 
     ``waiting`` jobs that one of the two could draw have no worker; ``others`` are idle UNet workers beside
-    this one. While jobs wait, every worker draws one of its own: two halves of one job on two devices take no fewer
-    device-seconds than the whole on one. A job that says ``on`` wants its latency all the same.
+    this one. While jobs wait, every worker draws one of its own: two halves of one job on two devices take
+    no fewer device-seconds than the whole on one. A job that says ``on`` wants its latency all the same.
     """
     if not may_split(spec) or others == 0:
         return False

@@ -17,6 +17,7 @@ from workers.nets.net import Net
 from workers.resident import Memory, Residents
 from workers.residuals.steps import Claimed, Steps
 from workers.residuals.transport import Transport
+from workers.unet.first_residual import FirstResidual
 from workers.unet.local_nets import LocalNets
 from workers.unet.nets import Nets
 from workers.unet.residuals import StepResiduals
@@ -87,6 +88,9 @@ def make_nets(
 ) -> Nets:
     """The nets of a new job, attached; ``local``: compute here what nobody serves; ``changes``: settings."""
     settings = {"residual_wait_s": 5.0, "residual_sends": 2, **changes}
+    timeline = Timeline("unet1@test")
+    first = FirstResidual([spec.name for spec in specs], timeline)
+    first.attached()
     nets = Nets(
         list(specs),
         job_id=f"job{next(JOBS)}",
@@ -99,7 +103,8 @@ def make_nets(
         steps=line.steps,
         transport=line.transport,
         settings=line.settings.model_copy(update=settings),
-        timeline=Timeline("unet1@test"),
+        timeline=timeline,
+        first=first,
         check=lambda: None,
         check_hash=lambda _net, _sha256: None,
     )
