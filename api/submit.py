@@ -85,6 +85,9 @@ def _check_family(request: JobRequest, services: Services, model: str) -> None:
     if fields and shape is not None and not shape.is_sdxl:
         detail = f"only SDXL takes {listed(fields)}; model {model!r} is {shape}"
         raise InvalidRequest(detail, field=fields[0])
+    if services.families.sees_mask(model) and request.mask_image is None:
+        detail = f"model {model!r} was trained to inpaint: it needs an image and a mask_image"
+        raise InvalidRequest(detail, field="mask_image")
 
 
 def _check_loras(request: JobRequest, steps: int) -> None:

@@ -4,6 +4,7 @@ Of single files and hub ids nothing is known before they are loaded: questions a
 """
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +41,11 @@ def shape_of(config: dict[str, Any]) -> Shape:
     )
 
 
+def sees_mask(config: Mapping[str, Any]) -> bool:
+    """Whether a UNet takes a mask and a masked image beside the latents, of which it predicts the noise."""
+    return bool(config.get("in_channels", 4) == 2 * config.get("out_channels", 4) + 1)
+
+
 def traits_of(config: dict[str, Any]) -> NetTraits:
     """What the config of a net says."""
     is_union = config.get("_class_name") == "ControlNetUnionModel"
@@ -66,9 +72,13 @@ class Families:
 
     def model(self, name: str) -> Shape | None:
         """The shape of a base model."""
-        entry = self._catalogue.models[name]
-        config = self._read(entry.config or entry.source, "unet/config.json")
+        config = self._of_unet(name)
         return None if config is None else shape_of(config)
+
+    def sees_mask(self, model: str) -> bool | None:
+        """Whether the model's UNet was trained to inpaint: it takes a mask and a masked image as well."""
+        config = self._of_unet(model)
+        return None if config is None else sees_mask(config)
 
     def net(self, name: str) -> NetTraits | None:
         """What there is to know of a net."""
@@ -80,6 +90,10 @@ class Families:
         base = self._catalogue.controlnets[net].model
         traits, shape = self.net(net), self.model(base)
         return None if traits is None or shape is None else misfit(net, traits.shape, base, shape)
+
+    def _of_unet(self, model: str) -> dict[str, Any] | None:
+        entry = self._catalogue.models[model]
+        return self._read(entry.config or entry.source, "unet/config.json")
 
     def _read(self, source: str, name: str) -> dict[str, Any] | None:
         return None if source.startswith(HUB) else _read(locate(self._path, source) / name)

@@ -12,7 +12,7 @@ from api.submit import resolve
 from shared.catalogue import Catalogue
 from shared.errors import InvalidRequest
 from shared.requests import JobRequest
-from tests.api.material import edge
+from tests.api.material import base64_of, edge, picture
 
 SD1: dict[str, Any] = {"cross_attention_dim": 768, "block_out_channels": [320, 640]}
 NETS: dict[str, dict[str, Any]] = {
@@ -26,13 +26,14 @@ NETS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def own(services: Services, tmp_path: Path) -> Services:
     """A catalogue of configs: nothing else is read before a job is accepted."""
-    for path, config in {"base/unet": SD1, **NETS}.items():
+    bases = {"base/unet": SD1, "inpaint/unet": SD1 | {"in_channels": 9}}
+    for path, config in {**bases, **NETS}.items():
         (tmp_path / path).mkdir(parents=True)
         (tmp_path / path / "config.json").write_text(json.dumps(config))
     catalogue = Catalogue.model_validate(
         {
             "default_model": "m",
-            "models": {"m": {"source": "base"}},
+            "models": {"m": {"source": "base"}, "inpaint": {"source": "inpaint"}},
             "controlnets": {name: {"source": name, "model": "m"} for name in NETS},
         }
     )
@@ -82,6 +83,15 @@ def test_a_first_net_that_pools_has_the_job_guess_as_in_diffusers(
     own: Services, names: list[str], guesses: bool
 ) -> None:
     assert resolve(request(*({"name": name} for name in names)), own).guess_mode == guesses
+
+
+@pytest.mark.parametrize("fields", [{}, {"image": base64_of(picture())}])
+def test_a_model_that_was_trained_to_inpaint_needs_a_mask(own: Services, fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=r"'inpaint'.*an image and a mask_image") as refused:
+        resolve(request(model="inpaint", **fields), own)
+    assert refused.value.field == "mask_image"
+    both = {"image": base64_of(picture()), "mask_image": base64_of(picture())}
+    assert resolve(request(model="inpaint", **both), own).mask_image
 
 
 def test_a_unions_kind_of_control_is_kept(own: Services) -> None:

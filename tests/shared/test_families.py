@@ -55,9 +55,19 @@ def test_a_net_of_another_family_or_width_is_refused_naming_both(
         assert word in why
 
 
+@pytest.mark.parametrize(
+    ("channels", "sees"), [({}, False), ({"in_channels": 9}, True), ({"in_channels": 8}, False)]
+)
+def test_a_model_that_was_trained_to_inpaint_is_known_by_its_channels(
+    tmp_path: Path, channels: dict[str, int], sees: bool
+) -> None:
+    assert families(tmp_path, SD1 | channels, SD1).sees_mask("model") == sees
+
+
 def test_nothing_is_known_of_what_is_not_in_a_folder_here(tmp_path: Path) -> None:
     known = families(tmp_path, SD1, SDXL)
     assert known.model("hub") is None
+    assert known.sees_mask("hub") is None
     assert known.net("hub-net") is None
     assert known.misfit("other") is None
     assert known.misfit("hub-net") is None

@@ -3,6 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
+from shared.families import sees_mask
 from workers.unet.denoise import Start
 from workers.unet.latents import EncodedImage, draw_noise
 from workers.unet.models import BaseModel
@@ -42,11 +43,6 @@ class SeenMask(Start):
         return torch.cat([x, self._beside.repeat(len(x) // len(self._beside), 1, 1, 1)], dim=1)
 
 
-def sees_mask(model: BaseModel) -> bool:
-    """Whether the UNet takes a mask and a masked image beside the latents."""
-    return bool(model.pipe.unet.config.in_channels == 2 * model.pipe.vae.config.latent_channels + 1)
-
-
 def start_inpainting(
     model: BaseModel, schedule: Schedule, generators: list[Generator], source: Source, strength: float
 ) -> Start:
@@ -69,7 +65,7 @@ def start_inpainting(
 
     size = (height // model.pipe.vae_scale_factor, width // model.pipe.vae_scale_factor)
     small = torch.nn.functional.interpolate(mask, size=size).to(model.pipe.unet.dtype).repeat(n, 1, 1, 1)
-    if sees_mask(model):
+    if sees_mask(model.pipe.unet.config):
         _, latents = first_latents(None if strength == 1 else draw(EncodedImage(model, source.pixels)))
         return SeenMask(latents, small, draw(EncodedImage(model, source.pixels * (mask < 0.5))))
     encoded = EncodedImage(model, source.pixels)

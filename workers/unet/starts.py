@@ -4,9 +4,10 @@ import torch
 from torch import Generator, Tensor
 
 from shared.errors import InvalidRequest
+from shared.families import sees_mask
 from shared.specs import JobSpec
 from workers.unet.denoise import Start
-from workers.unet.inpaint import sees_mask, start_inpainting
+from workers.unet.inpaint import start_inpainting
 from workers.unet.latents import EncodedImage, draw_noise
 from workers.unet.models import BaseModel
 from workers.unet.schedulers import Schedule
@@ -41,7 +42,7 @@ def _noised_image(
 
 def _check_channels(model: BaseModel, source: Source | None) -> None:
     channels = model.pipe.unet.config.in_channels
-    if sees_mask(model):
+    if sees_mask(model.pipe.unet.config):
         if source is None or source.mask is None:
             detail = f"model {model.name!r} was trained to inpaint: it needs an image and a mask_image"
             raise InvalidRequest(detail, field="mask_image")
