@@ -22,6 +22,8 @@ class Pass:
         self.net = net
         self.works = list(works)
         self.batch = len(works)
+        for work in works:
+            net.check(work.part, work.request.guess)
         fed = [inputs.of(work.request) for work in works]
         images = [inputs.embedded(net, work.part.image, work.request.rows) for work in works]
         times = [torch.full((work.request.rows,), work.request.t) for work in works]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import ModelFailed, NetFailed
-from workers.residuals.messages import MID
+from workers.residuals.messages import MID, Part
 from workers.weights import weight_bytes, weights_sha256
 
 
@@ -25,6 +25,12 @@ class Net:
         self.model = model
         self.sha256 = weights_sha256({"controlnet": model})
         self.weight_bytes = weight_bytes([model])
+
+    def check(self, part: Part, guess: bool) -> None:
+        """Raise `NetFailed` where diffusers would have the whole job guess, and the web could not know it."""
+        if self.model.config.global_pool_conditions and part.position == 0 and not guess:
+            detail = "pools its residuals: a job whose first net it is needs guess_mode true"
+            raise NetFailed(f"ControlNet {self.name!r} {detail}")
 
     @torch.inference_mode()
     def embed(self, image: Tensor, batch: int) -> Tensor:

@@ -26,6 +26,7 @@ class LocalNets:
         """All residuals of one part of a step, as a ControlNet worker would send them; see `Net.trunk`."""
         start = time.time()
         with self._nets.use(part.net) as net:
+            net.check(part, request.guess)
             if part.position not in self._images:
                 self._images[part.position] = net.embed(image, x.shape[0])
             trunk = net.trunk(

@@ -25,6 +25,7 @@ from workers.unet.timeline import Timeline
 
 UNET = make_unet()
 MODELS = {"edge": make_net(UNET, 1), "depth": make_net(UNET, 2), "colour": make_net(UNET, 3)}
+MODELS["pooled"] = make_net(UNET, 4, global_pool_conditions=True)
 JOBS = itertools.count()
 EMBEDDINGS = torch.randn(2, 32, 128, generator=torch.Generator().manual_seed(8))
 X = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(9))

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -26,7 +27,13 @@ def line(residual: Redis, servers: Settings) -> Line:
 
 @pytest.fixture
 def server(line: Line) -> Iterator[Server]:
-    server = make_server(line, "edge", "depth", "colour")
+    with serving(line, "edge", "depth", "colour") as server:
+        yield server
+
+
+@contextmanager
+def serving(line: Line, *names: str) -> Iterator[Server]:
+    server = make_server(line, *names)
     server.start("controlnet1@test")
     yield server
     server.stop()
@@ -167,6 +174,21 @@ def test_a_step_that_cannot_be_computed_fails_with_the_workers_reason(server: Se
         ask(nets, x=X[:, :3]).mid()
     # And the worker goes on with the next.
     assert torch.equal(ask(nets, 1).mid(), by_diffusers(1.0)[1])
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_a_first_net_that_pools_is_refused_without_guess_mode_which_diffusers_would_turn_on(
+    local: bool, line: Line
+) -> None:
+    # Given nets of which the web could not know that they pool
+    with nullcontext() if local else serving(line, "edge", "pooled"):
+        first = make_nets(line, spec("pooled"), spec("edge"), local=local, residual_wait_s=0.2)
+        with pytest.raises(NetFailed, match=r"'pooled' .*guess_mode"):
+            ask(first).mid()
+        # Then a later one that pools does no more than that
+        second = make_nets(line, spec("edge"), spec("pooled"), local=local, residual_wait_s=0.2)
+        expected = by_diffusers(1.0, 1.0, models=("edge", "pooled"))[1]
+        assert torch.equal(ask(second).mid(), expected)
 
 
 def test_a_cancelled_job_does_not_wait_for_its_residuals(line: Line) -> None:
