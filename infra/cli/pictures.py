@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from shared.errors import SwiftError
+
+#: What the system and Pillow raise on what is no (whole) picture, or one too large to be decoded.
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class NoReceipt(SwiftError):
@@ -36,11 +39,11 @@ def picture_argument(parser: argparse.ArgumentParser) -> None:
 
 def read_picture(path: Path) -> Drawn:
     """Read a PNG with the request and the receipt in its text chunks; raises `NoReceipt`."""
-    png = path.read_bytes()
     try:
+        png = path.read_bytes()
         image = Image.open(io.BytesIO(png), formats=["PNG"])
         image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise NoReceipt(f"{path} is no PNG, or a broken one: {error}") from None
     assert isinstance(image, PngImagePlugin.PngImageFile)
     texts = image.text

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `infra.cli.__main__.Command`."""
     picture_argument(parser)
     api_argument(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="keep the picture as it is drawn now")
+    parser.add_argument("--out", type=_target, metavar="FILE", help="keep the picture as it is drawn now")
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
@@ -45,6 +45,14 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     for warning in job["warnings"]:
         print(f"Note: {warning}")
     return _judge(drawn, png)
+
+
+def _target(text: str) -> Path:
+    """Checked before anything is drawn."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r}")
+    return path
 
 
 def _link(job: Mapping[str, Any], drawn: Drawn, path: Path) -> str:

@@ -17,7 +17,13 @@ def test_every_command_of_the_table_explains_itself(command: str, capsys: pytest
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [([], "required: COMMAND"), (["draw"], "invalid choice: 'draw'"), (["receipt"], "required: IMAGE.png")],
+    [
+        ([], "required: COMMAND"),
+        (["draw"], "invalid choice: 'draw'"),
+        (["receipt"], "required: IMAGE.png"),
+        (["verify", "gone.png"], "there is no file 'gone.png'"),
+        (["verify", __file__, "--out", "/gone/a.png"], "there is no folder '/gone'"),
+    ],
 )
 def test_a_wrong_command_line_is_told_and_exits_with_2(
     words: list[str], told: str, capsys: pytest.CaptureFixture[str]

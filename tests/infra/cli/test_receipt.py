@@ -1,5 +1,7 @@
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,20 @@ from PIL.PngImagePlugin import PngInfo
 from infra.cli.__main__ import main
 
 RECEIPT = {"model": "emoji-sd", "seed": 7}
+
+
+def photograph() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def bomb() -> bytes:
+    """A picture whose header promises more pixels than anyone decodes."""
+    head = struct.pack(">II5B", 60_000, 60_000, 8, 2, 0, 0, 0)
+    crc = zlib.crc32(b"IHDR" + head)
+    data = drawn(receipt="{}", request="{}")
+    return data[:8] + struct.pack(">I4s13sI", 13, b"IHDR", head, crc) + data[33:]
 
 
 def drawn(**texts: str) -> bytes:
@@ -32,12 +48,14 @@ def test_the_receipt_of_a_picture_is_printed(tmp_path: Path, capsys: pytest.Capt
     [
         (b"", "no PNG"),
         (b"GIF89a", "no PNG"),
+        (photograph(), "no PNG"),
+        (bomb(), "exceeds limit"),
         (drawn()[:45], "broken"),
         (drawn(), "carries no receipt"),
         (drawn(receipt="{", request="{}"), "its receipt is no JSON"),
         (drawn(receipt="[]", request="{}"), "its receipt is no JSON object"),
     ],
-    ids=["empty", "another format", "cut off", "no texts", "no JSON", "no object"],
+    ids=["empty", "another format", "photograph", "bomb", "cut off", "no texts", "no JSON", "no object"],
 )
 def test_a_file_without_a_receipt_is_refused_by_its_name(
     data: bytes, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -48,3 +66,8 @@ def test_a_file_without_a_receipt_is_refused_by_its_name(
     said = capsys.readouterr().err
     assert "other.png" in said
     assert told in said
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["receipt", "/proc/self/mem"]) == 1  # a file, of which even root cannot read the beginning
+    assert "/proc/self/mem is no PNG, or a broken one: [Errno 5]" in capsys.readouterr().err
