@@ -13,6 +13,7 @@ from infra.bench.ports import free_ports, free_s3_port
 from infra.bench.report import FOLDER, Bound, CheckFailed, Measured, Result
 from infra.bench.soak_messages import SURVIVOR, Order, Soaked
 from infra.local.environment import inherit, make_credentials, variables_of
+from infra.local.plan import ALLOCATOR
 from shared.settings import Settings
 
 BOUNDS = {
@@ -56,7 +57,7 @@ def measure(quick: bool) -> Measured:
         lease_s=3,
         max_attempts=20,
     )
-    environment = inherit({**variables_of(settings), **keys, "OMP_NUM_THREADS": "1"})
+    environment = inherit({**variables_of(settings), **keys, **ALLOCATOR, "OMP_NUM_THREADS": "1"})
     told = _run(order, environment)
     return judge_soak(told, settings)
 

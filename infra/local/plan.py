@@ -12,6 +12,9 @@ from shared.settings import Settings
 #: Open event streams are cut when the API stops; everything else has ended long before.
 API_GRACE_S = 2
 
+#: glibc gives every short-lived thread a heap of its own, and keeps what LoRAs have left in each of them.
+ALLOCATOR = {"MALLOC_ARENA_MAX": "2"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
@@ -61,7 +64,7 @@ def resolve(settings: Settings) -> Settings:
 def plan(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
     """Every process of the stack, servers first. ``settings`` are resolved."""
     threads = str(settings.threads_per_worker)
-    cores = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    cores = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **ALLOCATOR}
     nets = settings.controlnet_workers if read_catalogue(settings.catalog).controlnets else 0
     counts = (("unet", settings.unet_workers, 1), ("controlnet", nets, 2))
     workers = [

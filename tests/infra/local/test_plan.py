@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from infra.local.environment import make_credentials
-from infra.local.plan import Process, plan, resolve
+from infra.local.plan import ALLOCATOR, Process, plan, resolve
 from shared.settings import Settings
 
 CREDENTIALS = make_credentials({})
@@ -26,7 +26,7 @@ def test_there_are_as_many_workers_as_the_settings_say(tmp_path: Path) -> None:
 
 def test_a_worker_uses_as_many_threads_as_the_settings_say(tmp_path: Path) -> None:
     found = processes(Settings(home=tmp_path, threads_per_worker=2))
-    assert found["unet1"].environment == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    assert found["unet1"].environment == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", **ALLOCATOR}
 
 
 def test_a_unet_worker_takes_one_job_at_a_time(tmp_path: Path) -> None:
