@@ -23,11 +23,13 @@ from shared.queues import unet_queue
 from shared.requests import LoraLoading
 from shared.seats import Seats
 from shared.specs import ControlSpec, JobSpec
-from tests.tiny_models import EMOJI
+from tests.diffusers_peer import mask_image, source_image
+from tests.tiny_models import EMOJI, LAYOUTS
 from tests.workers.unet.conftest import load
 from tests.workers.unet.jobs import control as net
 from tests.workers.unet.jobs import pixels, upload
 from tests.workers.unet.specs import spec
+from tests.workers.unet.test_starts import stored
 from workers.resident import Memory, Residents
 from workers.residuals.halves import READY, HalfAnswer, HalfLine, HalfStep
 from workers.unet.assist import assist
@@ -49,7 +51,7 @@ def second_models() -> Residents[BaseModel]:
 @pytest.fixture
 def other_is_idle(control: Redis) -> Iterator[None]:
     heartbeat = Heartbeat(
-        name="unet2@test", kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd"],
+        name="unet2@test", kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd", *LAYOUTS],
         loaded=[], doing=[], busy_share=0.0, started_at=0.0, version="0",
     )  # fmt: skip
     beat(control, heartbeat, 60)
@@ -130,6 +132,27 @@ def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -
     helped = [span for span in job.timeline if span.name == "half"]
     assert {span.worker for span in helped} == {"unet2@test"}
     assert len(helped) <= len(job.receipt.split_steps)
+
+
+@pytest.mark.parametrize("model", ["sdxl", "sdxl-inpaint"])
+def test_every_family_is_split_with_all_that_its_halves_are_told(
+    make_worker: MakeWorker, models: Residents[BaseModel], other_is_idle: None, model: str
+) -> None:
+    # Given a job of a model that is told sizes, or sees a mask, with a net and other sizes for each half
+    pair = Pair(make_worker, models)
+    options: dict[str, Any] = {"latent_parallelism": "on", "num_inference_steps": 24}
+    options |= {"negative_original_size": (32, 32), "negative_target_size": (64, 64)}
+    if model.endswith("inpaint"):
+        images = stored(pair.first, source_image()), stored(pair.first, mask_image())
+        options |= dict(zip(("image", "mask_image"), images, strict=True)) | {"strength": 1.0}
+    wanted = spec(model=model, controlnets=[net(pair.first, f"{model}-net")], **options)
+    whole = pair.pixels(pair.run(alone(wanted)))
+    # When an assistant computes one half
+    job = pair.run(wanted)
+    assert "half" in {span.name for span in job.timeline}
+    # Then it differs from the whole by rounding, and from its replay on one worker by nothing
+    assert np.abs(pair.pixels(job) - whole).max() <= 1
+    assert np.array_equal(pair.pixels(pair.run(again(wanted, job))), pair.pixels(job))
 
 
 def test_both_workers_patch_a_lora_at_the_same_step(pair: Pair) -> None:
@@ -301,6 +324,7 @@ def test_of_many_that_are_asked_one_assists(pair: Pair) -> None:
         ({"latent_parallelism": "off"}, 0, 1, False),
         ({"guidance_scale": 1.0}, 0, 1, False),
         ({"lora_loading": LoraLoading(mode="exact")}, 0, 1, False),
+        ({"lora_loading": LoraLoading(mode="replay", steps={})}, 0, 1, False),
         ({"guess_mode": True}, 0, 1, False),
         ({"controlnets": [UNION], "latent_parallelism": "on"}, 0, 1, False),
     ],
