@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 
 from shared.errors import InvalidSetting
 from shared.settings import Settings
+from tests.tiny_models import EMOJI
 from workers.process import choose
 
 MISSING = "/dev/null/nothing"
@@ -16,11 +18,13 @@ MISSING = "/dev/null/nothing"
 def test_a_worker_that_cannot_load_its_weights_ends_before_it_takes_a_job(
     kind: str, servers: Settings, tmp_path: Path
 ) -> None:
-    # Given a catalogue whose folders are no models
-    (tmp_path / "empty").mkdir()
+    # Given a catalogue whose folders have their configs, and no weights
+    for name in ("emoji-sd", "controlnet-edge"):
+        shutil.copytree(EMOJI / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors"))
     catalogue = tmp_path / "catalogue.toml"
     catalogue.write_text(
-        'default_model = "m"\n[models.m]\nsource = "empty"\n[controlnets.n]\nsource = "empty"\nmodel = "m"\n'
+        'default_model = "m"\n[models.m]\nsource = "emoji-sd"\n'
+        '[controlnets.n]\nsource = "controlnet-edge"\nmodel = "m"\n'
     )
     environment = {
         **os.environ,
