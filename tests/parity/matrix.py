@@ -55,6 +55,7 @@ class Verdict:
     why: str = ""
     pixels: int = 0
     refusal: str = ""  # what its message must say, a regular expression
+    is_shifted: bool = False  # apart only by what a VAE does to each channel, which diffusers forgets
 
 
 EQUAL = Verdict("equal")
@@ -74,6 +75,7 @@ RULES: list[tuple[Callable[[Row], bool], Verdict]] = [
             "bounded",
             "diffusers' SDXL ControlNet inpainting forgets at the end that a VAE may shift its channels",
             pixels=80,
+            is_shifted=True,
         ),
     ),
     *(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -73,6 +74,13 @@ class World:
             width, height = model.size(spec.width, spec.height)
             sized = spec.model_copy(update={"width": width, "height": height})
             return Drawn(draw_with_diffusers(model.pipe, nets, sized, loras), latents)
+
+    def without_shift(self, spec: JobSpec, latents: Tensor) -> Tensor:
+        """What the VAE would be given if its config did not shift each channel."""
+        with self.worker.models.use(spec.model) as model:
+            config = model.pipe.vae.config
+        mean, std = (torch.tensor(config[name]).view(1, -1, 1, 1) for name in ("latents_mean", "latents_std"))
+        return (latents - mean) / std
 
 
 @contextmanager
