@@ -65,6 +65,20 @@ def test_the_embedded_model_with_two_nets_draws_what_diffusers_draws(
         assert np.array_equal(pixels(worker, job, i), theirs)
 
 
+def test_guidance_is_rescaled_beside_nets_too_though_diffusers_has_it_without_them_alone(
+    make_worker: MakeWorker, models: Any, nets: Any
+) -> None:
+    worker = make_worker()
+    # Given a net that adds nothing
+    wanted = spec(guidance_rescale=0.7, controlnets=[control(worker, conditioning_scale=0.0)])
+    ours = pixels(worker, run(worker, wanted))
+    # Then the picture is diffusers' own without nets
+    alone = wanted.model_copy(update={"controlnets": []})
+    assert np.array_equal(ours, by_diffusers(models, nets, alone)[0])
+    plain = alone.model_copy(update={"guidance_rescale": 0.0})
+    assert not np.array_equal(ours, by_diffusers(models, nets, plain)[0])
+
+
 @pytest.mark.parametrize("name", ["twemoji", "outline", "outline.kohya"])
 @pytest.mark.parametrize("with_net", [False, True])
 def test_an_exact_lora_is_the_fused_one_to_rounding(
