@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -196,7 +196,7 @@ def test_half_precision_is_rounded_once(
     unet = copy.deepcopy(pipe.unet).to(dtype)
     base = {name: weight.clone() for name, weight in unet.state_dict().items()}
     outline, twemoji = read("outline"), read("twemoji")
-    patcher = Patcher({**parts(pipe), "unet": unet})
+    patcher = Patcher({**copy.deepcopy(parts(pipe)), "unet": unet})
     patcher.apply([(outline, 0.7), (twemoji, 1.1)])
     for name, weight in unet.state_dict().items():
         exact = base[name].float()
@@ -214,9 +214,10 @@ def test_half_precision_is_rounded_once(
 def test_weights_in_another_memory_order_are_patched_in_place_too(
     pipe: StableDiffusionPipeline, patcher: Patcher, read: Callable[[str], LoraWeights]
 ) -> None:
-    unet = copy.deepcopy(pipe.unet).to(memory_format=torch.channels_last)
+    own = copy.deepcopy(parts(pipe))
+    unet: Any = own["unet"].to(memory_format=torch.channels_last)
     outline = read("outline")
-    Patcher({**parts(pipe), "unet": unet}).apply([(outline, 0.7)])
+    Patcher(own).apply([(outline, 0.7)])
     patcher.apply([(outline, 0.7)])
     for one, other in zip(unet.parameters(), pipe.unet.parameters(), strict=True):
         assert torch.allclose(one, other, rtol=0, atol=1e-6)
