@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
@@ -94,15 +93,7 @@ class Addons:
         with safe_open(self._workload.loras[0], framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         save_file(tensors, path, metadata={"name": name, "seed": str(seed)})
-        env = self._fleet.stack.env
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=env["SWIFT_S3_ENDPOINT_URL"],
-            region_name="us-east-1",
-            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        )
-        s3.upload_file(str(path), env["SWIFT_LORA_BUCKET"], f"{name}.safetensors")
+        self._fleet.put_lora(name, path.read_bytes())
         path.unlink()
 
 

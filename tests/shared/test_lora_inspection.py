@@ -4,7 +4,7 @@ import pytest
 
 from shared.errors import InvalidLora
 from shared.lora_inspection import LoraInfo, inspect_lora, misfit, refuse_pickle
-from shared.safetensors_header import MAX_HEADER_BYTES, TensorInfo
+from shared.safetensors_header import MAX_HEADER_BYTES, TensorInfo, header_bytes
 
 PEFT = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
 KOHYA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
@@ -99,4 +99,6 @@ def test_what_torch_save_writes_is_told_as_a_pickle(start: bytes) -> None:
 
 @pytest.mark.parametrize("length", [0x280, 0x10280, MAX_HEADER_BYTES])
 def test_no_length_of_a_header_is_taken_for_a_pickle(length: int) -> None:
-    refuse_pickle(length.to_bytes(8, "little") + b"{")
+    start = length.to_bytes(8, "little") + b"{"
+    refuse_pickle(start)
+    assert header_bytes(start, 8 + length) == length
