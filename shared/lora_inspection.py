@@ -15,7 +15,7 @@ FAMILIES: Mapping[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 #: The first factor of a low-rank change, whose rows are its rank, in every format of the field.
 _FIRST_FACTOR = re.compile(r"(lora_A|lora_down|lora\.down|hada_w1_b|hada_w2_b|lokr_w1_b|lokr_w2_b)\b")
 #: Marks of a LoRA, of LyCORIS' LoHa and LoKr, and of their variants without a first factor.
-_MARK = re.compile(r"lora_|lora\.|hada_|lokr_")
+_MARK = re.compile(r"lora_|lora\.|hada_|lokr_|lycoris_")
 #: Projections of cross-attention from the text's embeddings: ``attn2.to_k``, kohya's ``attn2_to_k``.
 _FROM_TEXT = re.compile(r"attn2[._](?:processor\.)?to_[kv]")
 #: Names that only bases with two text encoders have; kohya numbers them.

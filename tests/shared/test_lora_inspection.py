@@ -35,6 +35,11 @@ def test_every_format_tells_its_rank_and_the_base_it_was_trained_for(shapes: dic
     assert (info.rank, info.cross_attention_dim, info.family, info.parts) == (4, 768, "sd1", ["unet"])
 
 
+def test_a_full_difference_in_lycoris_own_names_is_a_lora() -> None:
+    info = inspect({"lycoris_conv_in.diff": [320, 4, 3, 3]})
+    assert (info.rank, info.family, info.parts) == (0, None, ["unet"])
+
+
 @pytest.mark.parametrize(("width", "family"), [(768, "sd1"), (1024, "sd2"), (2048, "sdxl"), (128, None)])
 def test_the_width_of_cross_attention_tells_the_family(width: int, family: str | None) -> None:
     info = inspect({f"{PEFT}.lora_A.weight": [4, width]}, ss_base_model_version="sd_v1")

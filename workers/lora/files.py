@@ -85,7 +85,7 @@ def _places(
 ) -> Iterable[tuple[Module, nn.Module, Mapping[str, str]]]:
     """For each group its module's name and the module; each must be there, and no two the same."""
     try:
-        modules = find_modules(groups, getattr(models["unet"], "config", None))
+        modules = find_modules(groups, models)
     except (ValueError, KeyError, IndexError) as error:
         raise InvalidLora(f"diffusers cannot read its names: {error}") from error
     found = {stem: _find(models.get(module.part), module) for stem, module in modules.items()}

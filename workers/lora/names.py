@@ -7,7 +7,7 @@ styles then loads in part, without an error. Here every key is converted as the 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
@@ -16,6 +16,7 @@ from diffusers.utils.state_dict_utils import (
     convert_state_dict_to_peft,
     convert_unet_state_dict_to_peft,
 )
+from torch import nn
 
 #: The end of a key says what the tensor is; what stands before it is the module, in any style.
 _FACTOR = re.compile(r"[._]lora(_linear_layer)?[._](A|down|B|up|mid)(\.\w+)?\.(weight|bias)$")
@@ -26,6 +27,14 @@ _LYCORIS = re.compile(
 _SIDES = {"A": "a", "down": "a", "B": "b", "up": "b", "mid": "mid"}
 #: A module of kohya's form: dots became underscores. ``te2`` is SDXL's second text encoder.
 _KOHYA = re.compile(r"lora_(unet|te|te1|te2)_\w+")
+#: What stands before such names, and the part it means; the last is what LyCORIS itself writes.
+_FLAT = {
+    "lora_unet_": "unet",
+    "lora_te_": "text_encoder",
+    "lora_te1_": "text_encoder",
+    "lora_te2_": "text_encoder_2",
+    "lycoris_": "unet",
+}
 _PEFT = re.compile(r"(unet|text_encoder|text_encoder_2)\.(.+)\.lora_A\.weight")
 #: PEFT writes the adapter's name into a state dict that was not saved by PEFT itself.
 _ADAPTER = re.compile(r"\.(lora_[AB])\.\w+\.weight$")
@@ -55,18 +64,23 @@ def group_keys(keys: Iterable[str]) -> dict[str, dict[str, str]]:
     return groups
 
 
-def find_modules(groups: Mapping[str, Mapping[str, str]], unet_config: Any = None) -> dict[str, Module]:
+def find_modules(
+    groups: Mapping[str, Mapping[str, str]], models: Mapping[str, nn.Module]
+) -> dict[str, Module]:
     """Which module each group belongs to; those that diffusers takes for none are left out.
 
-    ``unet_config`` lets SDXL's block numbers, which kohya counts in another way, be mapped.
+    ``models`` are the parts, by name; one is ``unet``. A name that is one of their own modules', with
+    underscores for dots, is that module; others of kohya's form, such as the numbers that he gives
+    SDXL's blocks, are converted by diffusers.
     """
-    names = {stem: _peft_name(roles.get("a", f"{stem}.lora_A.weight")) for stem, roles in groups.items()}
-    names |= {
-        stem: _peft_name(name)
-        for stem, name in _spelled_out([stem for stem in groups if _KOHYA.fullmatch(stem)], unet_config)
-    }
+    own = _flattened(models)
+    found = {stem: own[stem] for stem in groups if stem in own}
+    others = [stem for stem in groups if stem not in own]
+    names = {stem: _peft_name(groups[stem].get("a", f"{stem}.lora_A.weight")) for stem in others}
+    kohya = [stem for stem in others if _KOHYA.fullmatch(stem)]
+    names |= {stem: _peft_name(name) for stem, name in _spelled_out(kohya, models["unet"])}
     matches = {stem: _PEFT.fullmatch(name) for stem, name in names.items()}
-    return {stem: Module(*match.groups()) for stem, match in matches.items() if match}
+    return found | {stem: Module(*match.groups()) for stem, match in matches.items() if match}
 
 
 def _role(key: str) -> tuple[str, str] | None:
@@ -82,7 +96,17 @@ def _role(key: str) -> tuple[str, str] | None:
     return key[: match.start()], role
 
 
-def _spelled_out(stems: list[str], unet_config: Any) -> Iterable[tuple[str, str]]:
+def _flattened(models: Mapping[str, nn.Module]) -> dict[str, Module]:
+    """The modules of the models by their names with underscores for dots."""
+    return {
+        prefix + name.replace(".", "_"): Module(part, name)
+        for prefix, part in _FLAT.items()
+        if part in models
+        for name, _ in models[part].named_modules()
+    }
+
+
+def _spelled_out(stems: list[str], unet: nn.Module) -> Iterable[tuple[str, str]]:
     """Names with dots for kohya's modules; diffusers converts files, so it gets one of empty tensors."""
     if not stems:
         return
@@ -92,7 +116,9 @@ def _spelled_out(stems: list[str], unet_config: Any) -> Iterable[tuple[str, str]
         down = file[f"{stem}.lora_down.weight"] = torch.empty(0)
         file[f"{stem}.lora_up.weight"] = torch.empty(0)
         stem_of[id(down)] = stem
-    spelled, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(file), unet_config=unet_config)
+    spelled, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(
+        dict(file), unet_config=getattr(unet, "config", None)
+    )
     for name, tensor in spelled.items():
         if id(tensor) in stem_of:
             yield stem_of[id(tensor)], name

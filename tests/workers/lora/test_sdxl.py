@@ -61,15 +61,31 @@ def test_both_text_encoders_are_patched_each_by_its_scale(write: Callable[..., P
         assert torch.allclose(parts[part].get_submodule(place).weight, expected[part], atol=1e-5), part
 
 
-def test_kohyas_numbers_of_every_block_of_a_real_unet_are_known(write: Callable[..., Path]) -> None:
+SPELLINGS: dict[str, Callable[[str, UNet2DConditionModel], str]] = {
+    "kohya's numbers": lambda name, unet: f"lora_unet_{unet_name(f'{name}.weight', unet)}",
+    "diffusers' names": lambda name, _: f"lora_unet_{name}.weight",
+    "lycoris": lambda name, _: f"lycoris_{name}.weight",
+}
+
+
+@pytest.fixture(scope="module")
+def unet() -> UNet2DConditionModel:
+    """SDXL's own, without its weights."""
     sizes = {"block_out_channels": (320, 640, 1280), "layers_per_block": 2, "cross_attention_dim": 2048}
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**LAYOUTS["sdxl"] | sizes | {"transformer_layers_per_block": (1, 2, 10)})
+        return UNet2DConditionModel(**LAYOUTS["sdxl"] | sizes | {"transformer_layers_per_block": (1, 2, 10)})
+
+
+@pytest.mark.parametrize("spelling", [*SPELLINGS, "all of them in one file"])
+def test_the_flat_name_of_every_module_of_a_real_unet_is_known(
+    unet: UNet2DConditionModel, write: Callable[..., Path], spelling: str
+) -> None:
     tensors, alphas = {}, {}
     for name, module in unet.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             shape = module.weight.shape
-            stem = "lora_unet_" + unet_name(f"{name}.weight", unet).removesuffix(".weight").replace(".", "_")
+            spell = SPELLINGS.get(spelling) or list(SPELLINGS.values())[len(alphas) % len(SPELLINGS)]
+            stem = spell(name, unet).removesuffix(".weight").replace(".", "_")
             tensors[f"{stem}.lora_down.weight"] = torch.zeros(1, *shape[1:], dtype=torch.float16)
             tensors[f"{stem}.lora_up.weight"] = torch.zeros(shape[0], 1, dtype=torch.float16)
             alphas[f"{name}.weight"] = float(len(alphas))
