@@ -61,6 +61,22 @@ def test_a_patched_model_is_the_one_diffusers_fuses(
     assert furthest(weights(), base) == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_file_of_another_precision_is_patched_as_diffusers_fuses_it(
+    pipe: StableDiffusionPipeline,
+    patcher: Patcher,
+    weights: Callable[[], dict[str, Tensor]],
+    fused: Fused,
+    lora_file: Callable[[str], Path],
+    write: Callable[..., Path],
+    dtype: torch.dtype,
+) -> None:
+    trained = load_file(lora_file("outline.kohya"))  # its factors are float16, its alphas float32
+    path = write({key: tensor.to(dtype) for key, tensor in trained.items()})
+    patcher.apply([(read_lora(path, parts(pipe)), 0.7)])
+    assert furthest(weights(), fused((path, 0.7))) < 1e-6
+
+
 def test_two_loras_add_up_without_cross_terms_as_in_diffusers(
     patcher: Patcher,
     weights: Callable[[], dict[str, Tensor]],
