@@ -87,6 +87,10 @@ class SpanAnswer(BaseModel):
     start_s: float
     end_s: float
     worker: str
+    counts: dict[str, int] = Field(
+        description="of a LoRA from S3: bytes fetched, LoRAs evicted from the disk cache",
+        examples=[{"fetched_bytes": 3_224_408, "evictions": 1}],
+    )
 
 
 class JobAnswer(BaseModel):
@@ -182,6 +186,7 @@ def _since(start: float, span: Span) -> SpanAnswer:
         start_s=round(span.start_s - start, 4),
         end_s=round(span.end_s - start, 4),
         worker=span.worker,
+        counts=span.counts,
     )
 
 

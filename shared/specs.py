@@ -102,6 +102,7 @@ class Span(Message):
     start_s: float
     end_s: float
     worker: str
+    counts: dict[str, int] = Field({})  # what was moved in it, by what it counts
 
 
 class Failure(Message):

@@ -1,6 +1,7 @@
 """A job's timeline as a Gantt plot: a lane per worker and kind of time."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ COLOURS = (
     "#4c78a8", "#f58518", "#54a24b", "#e45756", "#b279a2", "#eeca3b", "#72b7b2", "#9d755d",
     "#ff9da6", "#595959", "#1f3a6e", "#a6d854", "#8c1c13", "#c9b2e0", "#17a2d8", "#bab0ac",
 )  # fmt: skip
-#: A span of the timeline, as REST tells it: name, start_s, end_s, worker.
+#: A span of the timeline, as REST tells it: name, start_s, end_s, worker, counts.
 Span = dict[str, Any]
 
 
@@ -42,7 +43,7 @@ def plot_timeline(job: dict[str, Any], path: Path) -> None:
     axes.set_title(f"job {job['id']}: {job['status']}", loc="left")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    legend = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    legend = [Patch(color=colour, label=describe(name, job["timeline"])) for name, colour in colours.items()]
     if legend:
         figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 8), frameon=False)
     figure.savefig(path)
@@ -71,6 +72,16 @@ def side_by_side(spans: Sequence[Span]) -> list[list[Span]]:
         else:
             rows.append([span])
     return rows
+
+
+def describe(name: str, timeline: Sequence[Span]) -> str:
+    """The name of spans, and what was counted in them."""
+    counts: Counter[str] = Counter()
+    for span in timeline:
+        if span["name"] == name:
+            counts.update(span["counts"])
+    told = ", ".join(f"{what.replace('_', ' ')} {count:,}" for what, count in counts.items())
+    return f"{name} ({told})" if told else name
 
 
 def _kind(name: str) -> str:

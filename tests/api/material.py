@@ -96,5 +96,7 @@ def receipt_of(spec: JobSpec) -> Receipt:
 def succeed(attempt: Attempt, pictures: list[Picture]) -> None:
     """End a job as a worker does."""
     start = attempt.job.created_at
-    span = Span(name="denoise", start_s=start + 0.5, end_s=start + 1.25, worker="unet-1")
+    span = Span(
+        name="denoise", start_s=start + 0.5, end_s=start + 1.25, worker="unet-1", counts={"evictions": 2}
+    )
     attempt.succeed(pictures, receipt_of(attempt.job.spec), [span])

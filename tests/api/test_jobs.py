@@ -107,7 +107,9 @@ def test_a_finished_job_tells_pictures_receipt_and_timeline(client: FlaskClient,
     url = f"/v1/jobs/{job_id}/images/0"
     assert job["status"] == "succeeded"
     assert job["images"] == [{"url": url, "seed": 7, "width": 64, "height": 48, "sha256": "ab"}]
-    assert job["timeline"] == [{"name": "denoise", "start_s": 0.5, "end_s": 1.25, "worker": "unet-1"}]
+    assert job["timeline"] == [
+        {"name": "denoise", "start_s": 0.5, "end_s": 1.25, "worker": "unet-1", "counts": {"evictions": 2}}
+    ]
     assert job["receipt"]["seed"] == 7
     assert job["finished_at"] >= job["started_at"]
 

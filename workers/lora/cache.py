@@ -6,9 +6,10 @@ A file's name says which version of which object it is, so a cached file is serv
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from shared import metrics
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 FOLDER = "loras"
 #: Where a LoRA of a job was found.
 Tier = Literal["memory", "disk", "s3"]
+#: What a LoRA costs that is here already.
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class CachedLora(NamedTuple):
@@ -36,6 +39,7 @@ class CachedLora(NamedTuple):
     path: Path
     sha256: str
     tier: Tier
+    counts: Mapping[str, int] = NOTHING  # what its fetch has moved, where it was this one's
 
 
 class LoraCache:
@@ -142,9 +146,10 @@ class LoraCache:
             return None
         part = None
         try:
-            self._reserve(ref, claim, needed_bytes, patience)
+            evictions = self._reserve(ref, claim, needed_bytes, patience)
             part = Part(claim, ref.size_bytes, self._range_bytes)
-            sha256 = self._download(ref, part, patience)
+            transfer = Transfer(self._source, lora_key(ref.name), ref.etag, part, patience)
+            sha256 = self._download(ref, transfer)
             part.finish()
             path = self.folder.publish(claim, stem, sha256)
         except BaseException as error:
@@ -153,9 +158,11 @@ class LoraCache:
             else:
                 self.folder.give_up(claim, stem)
             raise
-        return claim, CachedLora(path, sha256, "s3")
+        counts = {"fetched_bytes": transfer.fetched_bytes, "evictions": evictions}
+        return claim, CachedLora(path, sha256, "s3", counts)
 
-    def _reserve(self, ref: LoraRef, claim: int, needed_bytes: int, patience: Patience) -> None:
+    def _reserve(self, ref: LoraRef, claim: int, needed_bytes: int, patience: Patience) -> int:
+        """Room for the file; returns how many others gave way to it."""
         while True:
             obstacle = "the cache is full of files in use"
             try:
@@ -167,13 +174,15 @@ class LoraCache:
             if removed is not None:
                 break
             patience.pause(obstacle)
-        metrics.LORA_EVICTIONS.labels("disk").inc(sum(path.suffix == WHOLE for path in removed))
+        evictions = sum(path.suffix == WHOLE for path in removed)
+        metrics.LORA_EVICTIONS.labels("disk").inc(evictions)
+        return evictions
 
-    def _download(self, ref: LoraRef, part: Part, patience: Patience) -> str:
+    def _download(self, ref: LoraRef, transfer: Transfer) -> str:
         """Fetch exactly the version the job was accepted with; returns its sha256."""
         start = time.monotonic()
         try:
-            sha256 = Transfer(self._source, lora_key(ref.name), ref.etag, part, patience).run()
+            sha256 = transfer.run()
         except (NotFound, BlobChanged) as error:
             verb = "deleted" if isinstance(error, NotFound) else "replaced"
             raise LoraGone(

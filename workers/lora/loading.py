@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from shared import metrics
 from shared.errors import InvalidLora, LoraUnavailable
 from shared.specs import LoraRef
-from workers.lora.cache import LoraCache, Tier
+from workers.lora.cache import NOTHING, LoraCache, Tier
 from workers.lora.filenames import is_damaged
 from workers.lora.files import LoraWeights
 from workers.lora.memory import LoraMemory
@@ -26,6 +26,7 @@ class LoadSpan(NamedTuple):
     name: str
     start_s: float
     end_s: float
+    counts: Mapping[str, int] = NOTHING
 
 
 class LoraLoad:
@@ -108,7 +109,7 @@ class LoraLoad:
         for _ in range(2):
             start = time.time()
             with self._cache.open(self._ref, self._patience) as cached:
-                self._found(cached.tier, start)
+                self._found(cached.tier, start, cached.counts)
                 try:
                     with self._span("parse"), metrics.LORA_PARSE_S.time():
                         weights = self._read(cached.path)
@@ -121,9 +122,9 @@ class LoraLoad:
             self._cache.discard(cached)
         raise LoraUnavailable(f"LoRA {self._ref.name!r} is damaged on the disk of the worker")
 
-    def _found(self, tier: Tier, start_s: float) -> None:
+    def _found(self, tier: Tier, start_s: float, counts: Mapping[str, int] = NOTHING) -> None:
         self._tier = tier
-        self.spans.append(LoadSpan(f"lora {self._ref.name} from {tier}", start_s, time.time()))
+        self.spans.append(LoadSpan(f"lora {self._ref.name} from {tier}", start_s, time.time(), counts))
 
     @contextmanager
     def _span(self, what: str) -> Iterator[None]:

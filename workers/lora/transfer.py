@@ -50,6 +50,8 @@ class Transfer:
         self._source, self._key, self._etag = source, key, etag
         self._part = part
         self._patience = patience
+        self.fetched_bytes = 0  # over all ranges, also those that came twice
+        self._counting = threading.Lock()
         self._told = Told(None, None)
         self._broken = threading.Event()  # one range cannot arrive: the others need not
 
@@ -116,7 +118,7 @@ class Transfer:
                     self._patience.check()
                     self._part.write(at, chunk)
                     at += len(chunk)
-                    LORA_FETCHED_BYTES.inc(len(chunk))
+                    self._count(len(chunk))
             except Unavailable as error:
                 obstacle = str(error)
                 log.warning("lora download interrupted key=%s error=%s", self._key, error)
@@ -124,6 +126,11 @@ class Transfer:
                 pause_s = FIRST_PAUSE_S if at > began else min(2 * pause_s, LAST_PAUSE_S)
                 self._patience.pause(obstacle, pause_s)
         return True
+
+    def _count(self, arrived_bytes: int) -> None:
+        LORA_FETCHED_BYTES.inc(arrived_bytes)
+        with self._counting:
+            self.fetched_bytes += arrived_bytes
 
     def _ask(self, start: int, stop: int) -> Iterator[bytes]:
         answer = self._source.read_range(self._key, etag=self._etag, start=start, stop=stop)

@@ -136,8 +136,8 @@ class Loras:
         """Let go of the LoRAs, and put what happened in the background onto the timeline."""
         for load in self._loads.values():
             load.close()
-            for name, start_s, end_s in load.spans:
-                self._timeline.add(name, start_s, end_s)
+            for name, start_s, end_s, counts in load.spans:
+                self._timeline.add(name, start_s, end_s, counts=counts)
 
     def _train_text(self, names: set[str]) -> bool:
         """Whether one of them changes more than the UNet."""

@@ -1,7 +1,7 @@
 """Where a job's time went: spans by name, in seconds since the epoch."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from shared.specs import Span
@@ -23,6 +23,21 @@ class Timeline:
         finally:
             self.add(name, start, time.time())
 
-    def add(self, name: str, start_s: float, end_s: float, worker: str | None = None) -> None:
+    def add(
+        self,
+        name: str,
+        start_s: float,
+        end_s: float,
+        worker: str | None = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
         """Add a span that was measured elsewhere."""
-        self.spans.append(Span(name=name, start_s=start_s, end_s=end_s, worker=worker or self.worker))
+        self.spans.append(
+            Span(
+                name=name,
+                start_s=start_s,
+                end_s=end_s,
+                worker=worker or self.worker,
+                counts=dict(counts or {}),
+            )
+        )

@@ -5,11 +5,11 @@ from typing import Any
 
 from PIL import Image
 
-from infra.local.timeline import by_lane, plot_timeline, side_by_side
+from infra.local.timeline import by_lane, describe, plot_timeline, side_by_side
 
 
 def span(name: str, start_s: float, end_s: float, worker: str = "unet1@a") -> dict[str, Any]:
-    return {"name": name, "start_s": start_s, "end_s": end_s, "worker": worker}
+    return {"name": name, "start_s": start_s, "end_s": end_s, "worker": worker, "counts": {}}
 
 
 JOB = {
@@ -37,6 +37,14 @@ def test_a_plot_is_a_readable_png(tmp_path: Path) -> None:
 def test_a_job_without_a_timeline_has_a_plot_too(tmp_path: Path) -> None:
     plot_timeline({**JOB, "status": "cancelled", "timeline": []}, tmp_path / "timeline.png")
     assert (tmp_path / "timeline.png").stat().st_size > 0
+
+
+def test_the_legend_tells_what_was_counted() -> None:
+    fetch = span("lora anime from s3", 0, 1) | {"counts": {"fetched_bytes": 3_224_408, "evictions": 1}}
+    assert (
+        describe("lora anime from s3", [fetch]) == "lora anime from s3 (fetched bytes 3,224,408, evictions 1)"
+    )
+    assert describe("encoder", [fetch, span("encoder", 0, 1)]) == "encoder"
 
 
 def test_loading_has_a_lane_beside_its_worker() -> None:

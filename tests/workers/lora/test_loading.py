@@ -84,7 +84,7 @@ def test_it_loads_in_the_background_and_tells_when_it_is_ready(load: Load, bucke
     bucket.gate.set()
     assert anime.wait(10).sha256 == SHA256
     assert anime.ready()
-    names, starts, ends = zip(*anime.spans, strict=True)
+    names, starts, ends, _ = zip(*anime.spans, strict=True)
     assert names == ("lora anime from s3", "lora anime parse", "lora anime keep")
     times = [time for pair in zip(starts, ends, strict=True) for time in pair]
     assert [start, *times] == sorted([start, *times])
@@ -121,6 +121,21 @@ def test_each_load_tells_the_nearest_place_that_had_the_lora(load: Load) -> None
     assert [span.name for span in anime.spans] == ["lora anime from memory", "lora anime keep"]
     for tier in ("s3", "disk", "memory"):
         assert counted(LORA_LOOKUPS)[tier] == before.get(tier, 0) + 1
+
+
+def test_a_fetch_tells_the_bytes_that_came_and_the_loras_that_gave_way(
+    tmp_path: Path, load: Load, bucket: MemoryBucket
+) -> None:
+    cache = LoraCache(tmp_path, len(BODY), bucket, 10)
+    load("anime", cache=cache).wait(10)
+    bucket.put("paper", BODY)
+    bucket.cuts = 1
+    first, again = [load("paper", cache=cache), load("paper", cache=cache)]
+    first.wait(10)
+    again.wait(10)
+    # One of the two has fetched, the other has waited for that
+    counts = [load.spans[0].counts for load in (first, again)]
+    assert sorted(counts, key=len) == [{}, {"fetched_bytes": len(BODY), "evictions": 1}]
 
 
 def test_a_load_outlasts_any_outage_until_it_is_closed(load: Load, bucket: MemoryBucket) -> None:

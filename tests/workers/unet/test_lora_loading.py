@@ -87,8 +87,8 @@ def test_a_line_that_breaks_in_the_middle_of_a_file_costs_no_more_than_the_bound
     job = run(worker, wanted)
     assert line.cuts == 0
     assert steps_of(job)[0] <= 2
-    names = [span.name for span in job.timeline]
-    assert f"lora {wanted.loras[0].name} from s3" in names
+    [fetch] = [span for span in job.timeline if span.name == f"lora {wanted.loras[0].name} from s3"]
+    assert fetch.counts["fetched_bytes"] >= wanted.loras[0].size_bytes
 
 
 def test_base_steps_are_drawn_while_s3_is_down_and_the_lora_still_takes_effect(
