@@ -45,7 +45,9 @@ HALVES = Counter(
     "swift_halves_total", "Unconditional halves of split steps by who computed them; lost assistants", ["by"]
 )
 LORA_LOOKUPS = Counter(
-    "swift_lora_lookups_total", "LoRAs of jobs, by the nearest place that had them", ["tier"]
+    "swift_lora_lookups_total",
+    "LoRAs of jobs, by the nearest place that had them; a job's assistant looks for itself",
+    ["tier", "role"],
 )
 LORA_PREFETCHES = Counter("swift_lora_prefetches_total", "LoRAs asked for ahead of their jobs", ["result"])
 LORA_EVICTIONS = Counter("swift_lora_evictions_total", "LoRAs that gave way to others", ["tier"])

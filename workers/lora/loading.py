@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from shared import metrics
 from shared.errors import InvalidLora, LoraUnavailable
@@ -18,6 +18,9 @@ from workers.lora.memory import LoraMemory
 from workers.lora.patience import Patience
 
 log = logging.getLogger(__name__)
+
+#: A job's LoRAs are loaded by the worker that draws it, and by one that assists.
+Role = Literal["draw", "assist"]
 
 
 class LoadSpan(NamedTuple):
@@ -42,6 +45,7 @@ class LoraLoad:
         memory: LoraMemory,
         *,
         model: str,
+        role: Role,
         read: Callable[[Path], LoraWeights],
         keep: Callable[[LoraWeights], None],
     ) -> None:
@@ -51,6 +55,7 @@ class LoraLoad:
         self._tier: Tier = "memory"
         self._key = f"{model}@{cache.version(ref)}"
         self._read, self._keep = read, keep
+        self._role = role
         self._patience = Patience(ref.name)
         self._settled = threading.Event()
         self._closed = threading.Event()
@@ -94,12 +99,12 @@ class LoraLoad:
                     self._found("memory", start)
                 with self._span("keep"):
                     self._keep(self._weights)
-                metrics.LORA_LOOKUPS.labels(self._tier).inc()
+                metrics.LORA_LOOKUPS.labels(self._tier, self._role).inc()
                 self._settled.set()
                 self._closed.wait()
         except BaseException as error:  # raised again by `wait`, in the job's own thread
             self._error = error
-            metrics.LORA_LOOKUPS.labels("failed").inc()
+            metrics.LORA_LOOKUPS.labels("failed", self._role).inc()
             log.info("lora load failed lora=%s error=%r", self._ref.name, error)
         finally:
             self._settled.set()

@@ -108,6 +108,7 @@ class UncondHalf:
             model,
             worker.loras,
             worker.lora_memory,
+            role="assist",
             total_steps=spec.num_inference_steps,
             wait_s=worker.settings.lora_wait_s,
             timeline=timeline,

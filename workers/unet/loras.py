@@ -11,7 +11,7 @@ from shared.receipts import LoraReceipt
 from shared.specs import JobSpec
 from workers.lora.cache import LoraCache
 from workers.lora.files import LoraWeights, read_lora
-from workers.lora.loading import LoraLoad
+from workers.lora.loading import LoraLoad, Role
 from workers.lora.memory import LoraMemory
 from workers.lora.scales import scale_at
 from workers.lora.schedule import LoraSchedule
@@ -37,6 +37,7 @@ class Loras:
         cache: LoraCache,
         memory: LoraMemory,
         *,
+        role: Role,
         total_steps: int,
         wait_s: float,
         timeline: Timeline,
@@ -51,7 +52,9 @@ class Loras:
         self._refs = spec.loras
         self._schedule = LoraSchedule(spec.lora_loading, spec.loras, total_steps)
         self._loads = {
-            ref.name: LoraLoad(ref, cache, memory, model=model.name, read=read, keep=model.patcher.keep)
+            ref.name: LoraLoad(
+                ref, cache, memory, model=model.name, role=role, read=read, keep=model.patcher.keep
+            )
             for ref in spec.loras
         }
         self._model = model

@@ -77,6 +77,7 @@ class Painter:
             model,
             worker.loras,
             worker.lora_memory,
+            role="draw",
             total_steps=self._total,
             wait_s=worker.settings.lora_wait_s,
             timeline=timeline,

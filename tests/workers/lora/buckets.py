@@ -87,11 +87,11 @@ def ref_to(name: str, body: bytes, *, etag: str = "1", scale: float = 1.0) -> Lo
     return LoraRef(name=name, etag=etag, size_bytes=len(body), scale=scale)
 
 
-def counted(counter: Counter) -> Mapping[str, float]:
-    """A metric's values by their only label."""
+def counted(counter: Counter, **labels: str) -> Mapping[str, float]:
+    """A metric's values by the only label that is not one of ``labels``."""
     return {
-        next(iter(sample.labels.values())): sample.value
+        next(value for label, value in sample.labels.items() if label not in labels): sample.value
         for metric in counter.collect()
         for sample in metric.samples
-        if sample.name.endswith("_total")
+        if sample.name.endswith("_total") and labels.items() <= sample.labels.items()
     }

@@ -18,6 +18,7 @@ from shared.events import follow
 from shared.fleet import Heartbeat, beat, leave
 from shared.jobs import Job
 from shared.messages import Assist
+from shared.metrics import LORA_LOOKUPS
 from shared.preprocessors import fill_in
 from shared.queues import unet_queue
 from shared.requests import LoraLoading
@@ -25,6 +26,7 @@ from shared.seats import Seats
 from shared.specs import ControlSpec, JobSpec
 from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import EMOJI, LAYOUTS
+from tests.workers.lora.buckets import counted
 from tests.workers.unet.conftest import load
 from tests.workers.unet.jobs import control as net
 from tests.workers.unet.jobs import pixels, upload
@@ -178,6 +180,7 @@ def test_what_an_assistance_has_patched_stays_as_after_any_job(pair: Pair) -> No
     assert attempt is not None
     line = pair.first.half_line(job_id, attempt.token)
     step = HalfStep(step=0, total=4, t=999.0, loras=[lora.name])
+    before = [sum(counted(LORA_LOOKUPS, role=role).values()) for role in ("draw", "assist")]
     pair.first.send_assist(Assist(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
     prediction = None
     while prediction is None:  # its LoRA is on its way
@@ -188,6 +191,8 @@ def test_what_an_assistance_has_patched_stays_as_after_any_job(pair: Pair) -> No
     line.dismiss()
     pair.join()
     assert pair.ended == ["done"]
+    after = [sum(counted(LORA_LOOKUPS, role=role).values()) for role in ("draw", "assist")]
+    assert after == [before[0], before[1] + 1]  # no hit or miss of the job
     with pair.second.models.use("emoji-sd") as model:
         assert [scale for _, scale in model.patcher.patched] == [1.0]
         assert model.patched_with == {(lora.name, lora.etag)}
