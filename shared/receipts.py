@@ -33,6 +33,15 @@ class LoraReceipt(Message):
     step: int
 
 
+class WorkerReceipt(Message):
+    """What a worker computed with: another one may sum floats in another order."""
+
+    device: str
+    threads: int  # of the CPU; the order of float sums depends on it
+    dtype: str
+    versions: dict[str, str]
+
+
 class Receipt(Options):
     """Everything that decides the pixels of a job's pictures.
 
@@ -60,6 +69,9 @@ class Receipt(Options):
     mask_image: str | None = None
     latent_parallelism: LatentParallelism = "auto"
     split_steps: list[int] = Field([])  # steps whose guidance halves were predicted apart
+    assistant: WorkerReceipt | None = Field(
+        None, description="the second worker that predicted halves; the rest is of the worker that drew"
+    )
     device: str
     threads: int  # of the CPU; the order of float sums depends on it
     dtype: str

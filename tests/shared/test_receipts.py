@@ -64,6 +64,7 @@ def test_a_sealed_receipt_survives_every_way_of_writing_json() -> None:
         {"scheduler_config": {**RECEIPT["scheduler_config"], "steps_offset": 0}},
         {"loras": [{**RECEIPT["loras"][0], "step": 3}]},
         {"loras": []},
+        {"assistant": {"device": "cpu", "threads": 2, "dtype": "float32", "versions": {}}},
         {"digest": ""},
         {"version": 1},
     ],

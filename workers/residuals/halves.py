@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from shared.contract import Message
+from shared.receipts import WorkerReceipt
 from workers.residuals.wire import pack, unpack
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class HalfAnswer(Message):
     end_s: float = 0.0
     missing: bool = False  # a LoRA of this step is not here yet
     leaving: bool = False  # the worker is wanted elsewhere, or failed: it answers no further step
+    model_sha256: str = ""  # when it is ready: of its weights, and what it computes with
+    receipt: WorkerReceipt | None = None
 
 
 #: The step of the answer that says the worker is ready.

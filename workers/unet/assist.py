@@ -13,6 +13,7 @@ from workers.unet.halves import UNCOND, part_of
 from workers.unet.loras import Loras, trusted
 from workers.unet.models import BaseModel
 from workers.unet.prompts import encode_prompt
+from workers.unet.receipts import worker_receipt
 from workers.unet.replay import NO_REPLAY
 from workers.unet.rows import RowMaker
 from workers.unet.splitting import should_split, waiting_jobs
@@ -49,7 +50,7 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
 
 
 def _serve(worker: UNetWorker, line: HalfLine, half: "UncondHalf", demand: "Demand") -> str:
-    line.answer(HalfAnswer(step=READY, worker=half.name))
+    line.answer(half.ready())
     try:
         while True:
             taken = line.next_step(SLICE_S)
@@ -133,6 +134,13 @@ class UncondHalf:
         except BaseException:
             self._loras.close()
             raise
+
+    def ready(self) -> HalfAnswer:
+        """Says that this worker waits for steps, and what it computes them with."""
+        model = self._model
+        return HalfAnswer(
+            step=READY, worker=self.name, model_sha256=model.sha256, receipt=worker_receipt(model)
+        )
 
     def predict(self, step: HalfStep, x: torch.Tensor) -> tuple[HalfAnswer, torch.Tensor | None]:
         """One step's prediction, ``(n, c, h/f, w/f)``; none while a LoRA of the step is on its way."""

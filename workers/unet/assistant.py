@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared import metrics
+from shared.receipts import WorkerReceipt
 from workers.residuals.halves import READY, HalfAnswer, HalfLine, HalfStep
 from workers.unet.timeline import Timeline
 
@@ -33,13 +34,16 @@ class Assistant:
     Whatever goes wrong with it costs time, never the job: the caller computes the half itself.
     """
 
-    def __init__(self, line: HalfLine, offer: Offer | None, timeline: Timeline) -> None:
+    def __init__(self, line: HalfLine, offer: Offer | None, timeline: Timeline, model_sha256: str) -> None:
+        """``model_sha256``: of the weights that whoever helps must have, too."""
         self._line = line
         self._offer = offer
         self._timeline = timeline
+        self._model_sha256 = model_sha256
         self._was_offered = False
         self._first_wait_s = FIRST_WAIT_S
-        self._worker: str | None = None  # who assists
+        self._worker: HalfAnswer | None = None  # who assists, as it said when it was ready
+        self.receipt: WorkerReceipt | None = None  # of who has predicted a half
         self._asked: HalfStep | None = None
         self._asked_at = 0.0
         self._over = threading.Event()
@@ -62,8 +66,7 @@ class Assistant:
             answer = self._receive(self._first_wait_s)
             self._first_wait_s = 0.0
             if answer is not None and answer[0].step == READY:
-                self._worker = answer[0].worker
-                self._over.set()
+                self._welcome(answer[0])
         return self._worker is not None
 
     def ask(self, step: int, total: int, t: float, x: Tensor, loras: Sequence[str]) -> None:
@@ -94,11 +97,21 @@ class Assistant:
         head, prediction = answer
         if head.leaving:
             self._lose("it is wanted elsewhere")
+            return None
         if prediction is None:
             return None
         self._timeline.add("half", head.start_s, head.end_s, head.worker)
         metrics.HALVES.labels("assisted").inc()
+        self.receipt = self._worker.receipt
         return prediction.to(like.device, like.dtype)
+
+    def _welcome(self, ready: HalfAnswer) -> None:
+        self._worker = ready
+        self._over.set()
+        if ready.leaving:
+            self._lose("it failed before its first step")
+        elif ready.model_sha256 != self._model_sha256:
+            self._lose("it has other weights of the model")
 
     def _answer_to(self, step: int, timeout_s: float) -> tuple[HalfAnswer, Tensor | None] | None:
         deadline = time.monotonic() + timeout_s
@@ -117,7 +130,7 @@ class Assistant:
 
     def _lose(self, why: str) -> None:
         """Go on alone, for the rest of the job: what it still sends belongs to steps long gone."""
-        log.info("assistant lost worker=%s why=%s", self._worker, why)
+        log.info("assistant lost worker=%s why=%s", self._worker and self._worker.worker, why)
         metrics.HALVES.labels("lost").inc()
         self._worker, self._was_offered = None, False
         self._dismiss()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from shared import metrics
+from shared.receipts import WorkerReceipt
 from workers.unet.assistant import Assistant
 from workers.unet.conditioning import Conditioning
 from workers.unet.rows import WHOLE, RowMaker, Rows
@@ -39,6 +40,11 @@ class Halves:
     def net_batches(self) -> dict[int, int]:
         """By the net's position in the job: the most jobs that were computed in one pass with its steps."""
         return self._rows[WHOLE].net_batches
+
+    @property
+    def assistant(self) -> WorkerReceipt | None:
+        """The second worker, if it has predicted a half."""
+        return self._assistant.receipt
 
     def attach(self) -> None:
         """Have the nets' workers make ready, before anything else is done."""

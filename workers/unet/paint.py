@@ -23,7 +23,7 @@ from workers.unet.loras import Loras
 from workers.unet.models import BaseModel
 from workers.unet.pictures import decode_latents
 from workers.unet.prompts import encode_prompt
-from workers.unet.receipts import write_receipt
+from workers.unet.receipts import worker_receipt, write_receipt
 from workers.unet.replay import Replay
 from workers.unet.rows import RowMaker
 from workers.unet.schedulers import make_schedule
@@ -108,6 +108,7 @@ class Painter:
             net_batches=halves.net_batches,
             maps=self._maker.maps,
             split_steps=halves.split,
+            assistant=self._replay.assistant(halves.assistant, worker_receipt(self._model)),
             loras=self._loras.receipts(),
             lora_loading=self._replay.lora_loading(self._spec),
         )
@@ -134,7 +135,8 @@ class Painter:
 
         line = worker.half_line(attempt.job.id, attempt.token)
         has_halves = is_guided(self._model.guidance_scale(spec))
-        return Assistant(line, offer if has_halves and may_split(spec) else None, self._timeline)
+        is_wanted = has_halves and may_split(spec)
+        return Assistant(line, offer if is_wanted else None, self._timeline, self._model.sha256)
 
     def _denoise(self, halves: Halves) -> Tensor:
         spec, generators = self._spec, make_generators(self._spec)

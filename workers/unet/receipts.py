@@ -6,12 +6,22 @@ from typing import Any
 
 import torch
 
-from shared.receipts import FORMAT, LoraReceipt, NetReceipt, Receipt
+from shared.receipts import FORMAT, LoraReceipt, NetReceipt, Receipt, WorkerReceipt
 from shared.requests import LoraLoading
 from shared.specs import JobSpec
 from workers.unet.models import BaseModel
 
 LIBRARIES = ("swiftdiffusion", "torch", "diffusers", "transformers", "peft")
+
+
+def worker_receipt(model: BaseModel) -> WorkerReceipt:
+    """What this worker computes with."""
+    return WorkerReceipt(
+        device=model.pipe.device.type,
+        threads=torch.get_num_threads(),
+        dtype=str(model.pipe.unet.dtype).removeprefix("torch."),
+        versions={library: version(library) for library in LIBRARIES},
+    )
 
 
 def write_receipt(
@@ -26,6 +36,7 @@ def write_receipt(
     loras: list[LoraReceipt],
     lora_loading: LoraLoading,
     split_steps: list[int],
+    assistant: WorkerReceipt | None,
 ) -> Receipt:
     """The receipt of a finished job; hashes, batches and maps are by the net's position in the job.
 
@@ -52,9 +63,7 @@ def write_receipt(
         "loras": loras,
         "lora_loading": lora_loading,
         "split_steps": split_steps,
-        "device": model.pipe.device.type,
-        "threads": torch.get_num_threads(),
-        "dtype": str(model.pipe.unet.dtype).removeprefix("torch."),
-        "versions": {library: version(library) for library in LIBRARIES},
+        "assistant": assistant,
+        **dict(worker_receipt(model)),
     }
     return Receipt.model_validate(told | known).sealed()

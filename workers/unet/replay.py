@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.errors import ReceiptMismatch
-from shared.receipts import Receipt
+from shared.receipts import Receipt, WorkerReceipt
 from shared.requests import LoraLoading
 from shared.specs import JobSpec
 
@@ -42,24 +42,27 @@ class Replay:
         """What the receipt says of it: a replay's receipt is the one it replays."""
         return self._receipt.lora_loading if self._receipt else spec.lora_loading
 
+    def assistant(self, helped: WorkerReceipt | None, here: WorkerReceipt) -> WorkerReceipt | None:
+        """Who predicted halves beside this worker; a replay predicts its receipt's assistant's ``here``."""
+        if self._receipt is None:
+            return helped
+        return here if self._receipt.assistant else None
+
     def warnings(self, written: Receipt) -> list[str]:
         """Where ``written`` was drawn otherwise, which may show in the last bits."""
         was = self._receipt
         if was is None:
             return []
-        then, now = ({"device": r.device, "threads": r.threads, **r.versions} for r in (was, written))
         shared = [net.name for net in was.controlnets if net.batch > 1]
         told = [
             f"ControlNet {name!r} computed steps of several jobs in one pass for the receipt, and those of"
             " this job alone: the last bits may differ"
             for name in shared
         ]
-        return told + [
-            f"drawn with {name} {now.get(name, 'unknown')}, the receipt with {then.get(name, 'unknown')}:"
-            " the last bits may differ"
-            for name in then | now
-            if then.get(name) != now.get(name)
-        ]
+        told += _differences("drawn", was, written)
+        if was.assistant and written.assistant:
+            told += _differences("the assistant's halves drawn", was.assistant, written.assistant)
+        return told
 
 
 #: For those who help with a job: one that is replayed is never split over two workers.
@@ -70,6 +73,16 @@ def _compare(what: str, was: str, now: str) -> None:
     """An empty hash is of something that was not used."""
     if was and was != now:
         raise ReceiptMismatch(what, was=was, now=now)
+
+
+def _differences(what: str, was: Receipt | WorkerReceipt, is_now: Receipt | WorkerReceipt) -> list[str]:
+    then, now = ({"device": r.device, "threads": r.threads, **r.versions} for r in (was, is_now))
+    return [
+        f"{what} with {name} {now.get(name, 'unknown')}, the receipt with {then.get(name, 'unknown')}:"
+        " the last bits may differ"
+        for name in then | now
+        if then.get(name) != now.get(name)
+    ]
 
 
 def _json(value: Any) -> str:

@@ -21,6 +21,7 @@ from shared.messages import Assist
 from shared.metrics import LORA_LOOKUPS
 from shared.preprocessors import fill_in
 from shared.queues import unet_queue
+from shared.receipts import Receipt
 from shared.requests import LoraLoading
 from shared.seats import Seats
 from shared.specs import ControlSpec, JobSpec
@@ -37,6 +38,7 @@ from workers.residuals.halves import READY, HalfAnswer, HalfLine, HalfStep
 from workers.unet.assist import assist
 from workers.unet.draw import draw
 from workers.unet.models import BaseModel
+from workers.unet.receipts import worker_receipt
 from workers.unet.splitting import should_split
 from workers.unet.worker import UNetWorker
 
@@ -84,8 +86,8 @@ class Pair:
     def _assist(self, message: Assist) -> None:
         self.ended.append(assist(self.second, message, "unet2@test"))
 
-    def run(self, wanted: JobSpec) -> Job:
-        job_id, _ = self.first.jobs.create(wanted)
+    def run(self, wanted: JobSpec, replays: Receipt | None = None) -> Job:
+        job_id, _ = self.first.jobs.create(wanted, replays=replays)
         draw(self.first, job_id, "unet1@test")
         self.join()
         return self.first.jobs.get(job_id)
@@ -134,6 +136,53 @@ def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -
     helped = [span for span in job.timeline if span.name == "half"]
     assert {span.worker for span in helped} == {"unet2@test"}
     assert len(helped) <= len(job.receipt.split_steps)
+
+
+def test_the_receipt_names_what_the_assistant_computed_with_and_its_replay_is_the_same_file(
+    pair: Pair,
+) -> None:
+    wanted = spec(num_inference_steps=STEPS)
+    job = pair.run(wanted)
+    assert job.receipt is not None
+    with pair.second.models.use("emoji-sd") as model:
+        assert job.receipt.assistant == worker_receipt(model)
+    # When one worker draws both halves
+    replayed = pair.run(again(wanted, job), job.receipt)
+    # Then it says so in the same words
+    assert replayed.receipt == job.receipt
+    assert replayed.warnings == []
+    assert replayed.images[0].sha256 == job.images[0].sha256
+
+
+def test_an_assistant_that_computed_otherwise_than_the_worker_of_a_replay_is_told(pair: Pair) -> None:
+    wanted = spec(num_inference_steps=STEPS)
+    job = pair.run(wanted)
+    assert job.receipt is not None
+    assert job.receipt.assistant is not None
+    threads = job.receipt.assistant.threads
+    other = job.receipt.assistant.model_copy(update={"device": "cuda", "threads": threads + 1})
+    replayed = pair.run(again(wanted, job), job.receipt.model_copy(update={"assistant": other}))
+    assert [warning.split(":")[0] for warning in replayed.warnings] == [
+        "the assistant's halves drawn with device cpu, the receipt with cuda",
+        f"the assistant's halves drawn with threads {threads}, the receipt with {threads + 1}",
+    ]
+
+
+def test_a_worker_with_other_weights_of_the_model_does_not_assist(
+    make_worker: MakeWorker, other_is_idle: None
+) -> None:
+    def load_other(name: str) -> BaseModel:
+        pipe = load(name).pipe
+        pipe.unet.conv_in.bias.data += 1e-3
+        return BaseModel(name, pipe)
+
+    pair = Pair(make_worker, Residents(load_other, Memory(1 << 40)))
+    with pair.second.models.use("emoji-sd"):
+        pass  # loaded before it is asked
+    job = pair.run(spec(num_inference_steps=STEPS))
+    assert job.receipt is not None
+    assert (job.receipt.split_steps, job.receipt.assistant) == ([], None)
+    assert pair.ended == ["done"]
 
 
 @pytest.mark.parametrize("model", ["sdxl", "sdxl-inpaint"])
@@ -285,8 +334,8 @@ def test_the_half_of_an_assistant_that_dies_is_computed_here(
 
     def half_a_life(line: HalfLine) -> None:
         second = dataclasses.replace(first, models=Residents(load, Memory(1 << 40)))
-        with second.models.use("emoji-sd"):
-            line.answer(HalfAnswer(step=READY, worker="unet2@test"))
+        with second.models.use("emoji-sd") as model:
+            line.answer(HalfAnswer(step=READY, worker="unet2@test", model_sha256=model.sha256))
             for _ in range(dies_after + 1):
                 taken = line.next_step(30)
                 assert taken is not None
@@ -302,6 +351,7 @@ def test_the_half_of_an_assistant_that_dies_is_computed_here(
     assert job.status == "succeeded", job.error
     assert job.receipt is not None
     assert job.receipt.split_steps == served
+    assert job.receipt.assistant is None  # it has predicted nothing
     assert len(served) == dies_after + 1
     replayed_id, _ = first.jobs.create(again(wanted, job))
     draw(first, replayed_id, "unet1@test")
