@@ -75,13 +75,13 @@ class Loras:
         waiting = [name for name in self._loads if name not in self._since]
         for name in waiting:
             if self._schedule.must_wait(step, name) or self._loads[name].failed():
-                self._weights[name] = self._wait_for(name)
-        ready = {name for name in waiting if name in self._weights or self._loads[name].ready()}
+                self._wait_for(name)
+        ready = {name for name in waiting if self._loads[name].ready()}
         due = self._schedule.due(step, ready) & set(waiting)
         if not due and step > 0:
             return False
         for name in due:
-            self._weights[name] = self._wait_for(name)
+            self._weights[name] = self._loads[name].wait(timeout_s=0)
             self._check_hash(name, self._weights[name].sha256)
             self._since[name] = step
         self._patch(due)
@@ -111,7 +111,7 @@ class Loras:
 
     def are_here(self, names: Sequence[str]) -> bool:
         """Whether `follow` would not have to wait."""
-        return all(name in self._weights or self._loads[name].ready() for name in names)
+        return all(self._loads[name].ready() for name in names)
 
     def follow(self, names: Sequence[str]) -> bool:
         """Patch exactly ``names``, as another worker has; returns whether a text encoder changed."""
@@ -146,20 +146,18 @@ class Loras:
         """Whether one of them changes more than the UNet."""
         return any(part != "unet" for name in names for part in self._weights[name].parts)
 
-    def _wait_for(self, name: str) -> LoraWeights:
-        """The LoRA; raises what its load raised, or `LoraUnavailable` once ``wait_s`` have passed here.
+    def _wait_for(self, name: str) -> None:
+        """Wait for the LoRA; raises what its load raised, or `LoraUnavailable` once ``wait_s`` have passed here.
 
         The load itself goes on trying for as long as the job runs: base steps cost it no patience.
         """
-        if name in self._weights:
-            return self._weights[name]
         load = self._loads[name]
         with self._shown(name):
             deadline = time.monotonic() + self._wait_s
             while not load.ready() and time.monotonic() < deadline:
                 self._check()
                 load.settle(SLICE_S)
-        return load.wait(timeout_s=0)
+        load.wait(timeout_s=0)
 
     @contextmanager
     def _shown(self, name: str) -> Iterator[None]:
