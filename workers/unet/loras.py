@@ -147,7 +147,7 @@ class Loras:
         return any(part != "unet" for name in names for part in self._weights[name].parts)
 
     def _wait_for(self, name: str) -> None:
-        """Wait for the LoRA; raises what its load raised, or `LoraUnavailable` once ``wait_s`` have passed here.
+        """Wait for a LoRA; raises what its load raised, or `LoraUnavailable` once ``wait_s`` have passed.
 
         The load itself goes on trying for as long as the job runs: base steps cost it no patience.
         """
