@@ -6,7 +6,7 @@ A file's name says which version of which object it is, so a cached file is serv
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -96,6 +96,10 @@ class LoraCache:
         log.warning("cached lora is damaged file=%s", cached.path.name)
         self.folder.remove_idle(cached.path)
 
+    def trim(self) -> None:
+        """Keep the bound from now on, also where the cache was filled under a larger one."""
+        _count_evictions(self.folder.trim())
+
     def used_bytes(self) -> int:
         """Bytes in the folder, of finished files and of those on their way."""
         return self.folder.used_bytes()
@@ -174,9 +178,7 @@ class LoraCache:
             if removed is not None:
                 break
             patience.pause(obstacle)
-        evictions = sum(path.suffix == WHOLE for path in removed)
-        metrics.LORA_EVICTIONS.labels("disk").inc(evictions)
-        return evictions
+        return _count_evictions(removed)
 
     def _download(self, ref: LoraRef, transfer: Transfer) -> str:
         """Fetch exactly the version the job was accepted with; returns its sha256."""
@@ -190,3 +192,10 @@ class LoraCache:
             ) from error
         metrics.LORA_FETCH_S.observe(time.monotonic() - start)
         return sha256
+
+
+def _count_evictions(removed: Sequence[Path]) -> int:
+    """How many LoRAs were among the removed files; what dead processes left is none."""
+    evictions = sum(path.suffix == WHOLE for path in removed)
+    metrics.LORA_EVICTIONS.labels("disk").inc(evictions)
+    return evictions

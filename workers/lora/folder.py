@@ -104,6 +104,18 @@ class Folder:
                 os.close(fd)
         return not path.exists()
 
+    def trim(self) -> list[Path]:
+        """Remove idle files while there are more bytes than the bound, which may have been lowered.
+
+        Returns what was removed; more than the bound remains only where it is in use.
+        """
+        removed: list[Path] = []
+        self.root.mkdir(parents=True, exist_ok=True)
+        with locks.holding(self._guard):
+            while self._used_bytes() > self.capacity_bytes and (more := self._make_room(1)):
+                removed += more
+        return removed
+
     def is_pinned(self, path: Path) -> bool:
         """Whether somebody reads or writes the file right now."""
         fd = locks.take(path)

@@ -126,8 +126,10 @@ doing: list[str] = []
 def _start(sender: Any = None, **_: object) -> None:
     prepare_process(settings)
     default = catalogue.default_model
-    with start_or_exit(), worker.models.use(default if default in served else served[0]):
-        pass  # warm before the first job
+    with start_or_exit():
+        worker.loras.trim()
+        with worker.models.use(default if default in served else served[0]):
+            pass  # warm before the first job
     LORA_CACHE_BYTES.labels("disk").set_function(worker.loras.used_bytes)
     LORA_CACHE_BYTES.labels("memory").set_function(worker.lora_memory.used_bytes)
     name = worker_name(sender)

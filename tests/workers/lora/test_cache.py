@@ -92,6 +92,28 @@ def test_the_least_recently_used_file_goes_first(
     assert bucket.downloads[-1] == "b.safetensors"
 
 
+def test_a_bound_that_was_lowered_holds_from_the_start_for_all_that_is_idle(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    # Given a cache of four files, one of them in use
+    before = make_cache(40)
+    refs = [bucket.put(name, TEN) for name in ("a", "b", "c", "d")]
+    for ref in refs:
+        read(before, ref)
+    with before.open(refs[1]) as pinned:
+        # When it is opened with room for two
+        evicted = counted(LORA_EVICTIONS).get("disk", 0)
+        after = make_cache(20)
+        after.trim()
+        # Then the one in use and the last used remain
+        names = sorted(entry.path.name[0] for entry in after.folder.entries())
+        assert names == ["b", "d"]
+        assert counted(LORA_EVICTIONS)["disk"] == evicted + 2
+        # And with room for none, the one in use
+        make_cache(1).trim()
+        assert [entry.path for entry in after.folder.entries()] == [pinned.path]
+
+
 def test_nothing_is_evicted_for_a_file_that_will_not_fit_anyway(
     make_cache: Callable[..., LoraCache], bucket: MemoryBucket
 ) -> None:
