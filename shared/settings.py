@@ -14,6 +14,8 @@ from shared.errors import InvalidSetting
 
 PREFIX = "SWIFT_"
 ROOT = Path(__file__).resolve().parent.parent
+#: What S3 takes in one PUT, and in one copy: an upload ends with that, and may begin with a presigned PUT.
+S3_PUT_BYTES = 5 << 30
 
 
 def _split(value: Any) -> Any:
@@ -122,7 +124,7 @@ class Settings(BaseModel):
         2 << 30, ge=0, description="bound of the parsed LoRAs that a UNet worker keeps in memory"
     )
     lora_wait_s: Seconds = Field(60, description="wait for a LoRA at its bound before the attempt ends")
-    max_lora_bytes: Count = Field(2 << 30, description="largest LoRA file that is accepted")
+    max_lora_bytes: Count = Field(2 << 30, description="largest LoRA file that is accepted, at most 5 GiB")
 
     max_body_bytes: Count = Field(32 << 20, description="largest JSON body of a job")
     max_side_px: Count = Field(2048, description="largest width and height of a picture")
@@ -150,6 +152,10 @@ class Settings(BaseModel):
             raise ValueError("SWIFT_RESIDUAL_REDIS_URL must name other servers than SWIFT_REDIS_URL")
         if len(set(self.residual_redis_url)) < len(self.residual_redis_url):
             raise ValueError("SWIFT_RESIDUAL_REDIS_URL names a server twice")
+        if self.max_lora_bytes > S3_PUT_BYTES:
+            raise ValueError(
+                f"SWIFT_MAX_LORA_BYTES may be at most {S3_PUT_BYTES}: S3 takes no more in one PUT or copy"
+            )
         return self
 
 

@@ -48,6 +48,7 @@ def test_a_misspelt_variable_stops_the_start() -> None:
         ({"SWIFT_RESIDUAL_WAIT_S": "500"}, "SWIFT_RESIDUAL_TTL_S"),
         ({"SWIFT_RESIDUAL_REDIS_URL": f"redis://a/0,{Settings().redis_url}"}, "SWIFT_REDIS_URL"),
         ({"SWIFT_RESIDUAL_REDIS_URL": "redis://a/0, redis://a/0"}, "names a server twice"),
+        ({"SWIFT_MAX_LORA_BYTES": str((5 << 30) + 1)}, "SWIFT_MAX_LORA_BYTES may be at most 5368709120: S3"),
     ],
 )
 def test_settings_that_contradict_each_other_stop_the_start(changes: dict[str, str], named: str) -> None:
