@@ -76,7 +76,7 @@ class HalfLine:
     # --- the worker that assists -------------------------------------------------------------------
 
     def claim(self, worker: str) -> bool:
-        """Take the other end; one worker may, however many were asked."""
+        """Take the other end, once ready; one worker may, however many were asked."""
         return bool(self._redis.set(self._claim, worker, nx=True, ex=self._ttl_s))
 
     def next_step(self, timeout_s: float) -> tuple[HalfStep, Tensor] | None:

@@ -27,15 +27,16 @@ SLICE_S = 0.5
 
 
 def assist(worker: UNetWorker, message: Assist, name: str) -> str:
-    """Assist one attempt until it needs no more, or this worker is wanted elsewhere; returns how it ended."""
+    """Assist one attempt until it needs no more, or this worker is wanted elsewhere; returns how it ended.
+
+    The claim comes last: a worker that is killed before it is ready keeps nobody out.
+    """
     if not worker.jobs.is_held(message.job_id, message.attempt):
         return "too late"
     spec = worker.jobs.get(message.job_id).spec.with_maps(message.maps)
     if not should_split(spec, waiting=waiting_jobs(worker.jobs.redis, worker.serves), others=1):
         return "wanted elsewhere"
     line = worker.half_line(message.job_id, message.attempt)
-    if not line.claim(name):
-        return "another was faster"
     demand = Demand(worker, spec, message)
     try:
         with ExitStack() as stack:
@@ -43,10 +44,13 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
             stack.enter_context(trusted(worker.models, model))
             half = UncondHalf(worker, model, spec, message, name, demand)
             stack.callback(half.close)
+            demand.check()
+            if not line.claim(name):
+                return "another was faster"
+            stack.callback(half.leave_nets)
             return _serve(worker, line, half, demand)
-    except Exception:
-        line.answer(HalfAnswer(step=READY, worker=name, leaving=True))
-        raise
+    except Unwanted as why:
+        return str(why)
 
 
 def _serve(worker: UNetWorker, line: HalfLine, half: "UncondHalf", demand: "Demand") -> str:
@@ -61,9 +65,9 @@ def _serve(worker: UNetWorker, line: HalfLine, half: "UncondHalf", demand: "Dema
                 line.answer(answer, prediction)
     except Dismissed:
         return "done"
-    except Unwanted as why:
+    except Exception:
         line.answer(HalfAnswer(step=READY, worker=half.name, leaving=True))
-        return str(why)
+        raise
 
 
 class Unwanted(Exception):
@@ -156,9 +160,12 @@ class UncondHalf:
             prediction = self._rows.predict(x, step.step, step.total, torch.tensor(step.t, device=x.device))
         return answer.model_copy(update={"end_s": time.time()}), prediction
 
-    def close(self) -> None:
-        """No further step."""
+    def leave_nets(self) -> None:
+        """No further step: for whoever has served this half; others share its name with the nets."""
         self._rows.close()
+
+    def close(self) -> None:
+        """Let go of the LoRAs."""
         self._loras.close()
 
     def _encode(self) -> None:

@@ -364,6 +364,34 @@ UNION = ControlSpec(
 )
 
 
+class Killed(BaseException):
+    """As a process ends that is killed: nothing of ours catches it."""
+
+
+def test_a_worker_that_is_killed_while_it_makes_ready_keeps_no_other_from_assisting(pair: Pair) -> None:
+    # Given an attempt whose first request is taken by a worker that dies while it loads the model
+    def die(name: str) -> BaseModel:
+        raise Killed
+
+    job_id, _ = pair.first.jobs.create(spec())
+    attempt = pair.first.jobs.claim(job_id, "unet1@test")
+    assert attempt is not None
+    request = Assist(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[])
+    dying = dataclasses.replace(pair.first, models=Residents(die, Memory(1 << 40)))
+    with pytest.raises(Killed):
+        assist(dying, request, "unet3@test")
+    # When another worker takes the next request
+    line = pair.first.half_line(job_id, attempt.token)
+    line.dismiss()
+    assert assist(pair.second, request, "unet2@test") == "done"
+    # Then it was ready, and a third one had nothing to claim any more
+    ready = line.receive(0)
+    assert ready is not None
+    assert ready[0].worker == "unet2@test"
+    assert assist(pair.second, request, "unet4@test") == "another was faster"
+    assert line.receive(0) is None
+
+
 def test_of_many_that_are_asked_one_assists(pair: Pair) -> None:
     line = pair.first.half_line("job", "attempt")
     assert [line.claim(name) for name in ("unet2", "unet3", "unet4")] == [True, False, False]
