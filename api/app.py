@@ -7,7 +7,7 @@ from flask_openapi.openapi import OpenAPI
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.wrappers import Response as Redirect
 
-from api import openapi, problems, requests
+from api import bodies, openapi, problems, requests
 from api.events import events_api
 from api.fleet import fleet_api
 from api.health import health_api
@@ -31,6 +31,7 @@ def create_app(services: Services) -> OpenAPI:
     app.request_class = ExplainedRequest
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     requests.register(app)
+    bodies.register(app, services.settings.body_wait_s)
     problems.register(app)
     for room in (jobs_api, pictures_api, events_api, loras_api, fleet_api, health_api):
         app.register_api(room(services))

@@ -73,7 +73,7 @@ def add_uploads(api: APIBlueprint, services: Services) -> None:
         "/v1/loras/<name>",
         summary="Upload or replace a LoRA",
         request_body=BODY,
-        responses={200: LoraDetail, 201: LoraDetail, **refusals(400, 413, 415, 422, 503)},
+        responses={200: LoraDetail, 201: LoraDetail, **refusals(400, 408, 413, 415, 422, 503)},
     )
     def upload_lora(path: LoraPath, query: UploadQuery) -> Response:
         """201: new. 200: replaced; jobs that were accepted with the old file fail with `lora_gone`."""

@@ -73,6 +73,13 @@ class NotFound(SwiftError):
     status = 404
 
 
+class RequestTimeout(SwiftError):
+    """The client has stopped in the middle of its body."""
+
+    code = "request_timeout"
+    status = 408
+
+
 class Conflict(SwiftError):
     """The thing is not in a state that allows this."""
 

@@ -126,6 +126,9 @@ class Settings(BaseModel):
     lora_wait_s: Seconds = Field(60, description="wait for a LoRA at its bound before the attempt ends")
     max_lora_bytes: Count = Field(2 << 30, description="largest LoRA file that is accepted, at most 5 GiB")
 
+    body_wait_s: Seconds = Field(
+        30, description="a request of whose body nothing more comes for so long is ended"
+    )
     max_body_bytes: Count = Field(32 << 20, description="largest JSON body of a job")
     max_side_px: Count = Field(2048, description="largest width and height of a picture")
     max_steps: Count = Field(200, description="largest num_inference_steps")

@@ -13,6 +13,8 @@ from contextlib import closing
 import psutil
 import pytest
 
+from api.staging import PREFIX
+from api.uploads import UPLOADS
 from shared.blob_writer import PART_BYTES
 from shared.blobs import Bucket
 from shared.connections import control_redis
@@ -35,6 +37,7 @@ def environ(servers: Settings) -> Mapping[str, str]:
         "SWIFT_API_EVENT_STREAMS": str(EVENT_STREAMS),
         "SWIFT_MAX_LORA_BYTES": str(64 << 20),
         "SWIFT_HEARTBEAT_S": "0.2",
+        "SWIFT_BODY_WAIT_S": "3",
     }
 
 
@@ -131,6 +134,39 @@ def test_an_upload_that_breaks_off_is_not_stored(server: tuple[int, int]) -> Non
         client.shutdown(socket.SHUT_WR)
         assert client.recv(65536).startswith(b"HTTP/1.1 4")
     assert call(server[0], "GET", "/v1/loras/half")[0].status == 404
+
+
+def test_uploads_that_stall_are_ended_and_leave_neither_slot_nor_parts(
+    server: tuple[int, int], servers: Settings
+) -> None:
+    # Given clients in every slot that stop in the middle, one after the first part is in S3
+    data = safetensors({"unet.x.lora_A.weight": [3, 1 << 20]})
+    head = f"PUT /v1/loras/stalled HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+    clients = [socket.create_connection(("127.0.0.1", server[0]), timeout=30) for _ in range(UPLOADS)]
+    for client, sent in zip(clients, [2 * PART_BYTES, 1000, 4, 0], strict=True):
+        client.sendall(head + data[:sent])
+    # Then they are told so
+    for client in clients:
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["code"]) == (408, "request_timeout")
+        client.close()
+    # And others take their place
+    for name in ("one", "two", "three", "four"):
+        assert call(server[0], "PUT", f"/v1/loras/{name}", data)[0].status == 201
+    bucket = Bucket(servers, servers.lora_bucket)
+    assert not bucket.exists("stalled.safetensors")
+    staged = f"{PREFIX}stalled.safetensors/"
+    assert list(bucket.list(staged)) == []
+    assert "Uploads" not in bucket.client.list_multipart_uploads(Bucket=bucket.name, Prefix=staged)
+
+
+def test_a_job_that_stalls_is_ended_too(server: tuple[int, int]) -> None:
+    with socket.create_connection(("127.0.0.1", server[0]), timeout=30) as client:
+        head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n"
+        head += "Content-Type: application/json\r\n\r\n"
+        client.sendall(head.encode() + b'{"prompt": ')
+        assert client.recv(65536).startswith(b"HTTP/1.1 408")
 
 
 def test_an_upload_of_many_parts_is_never_held_in_memory(server: tuple[int, int], servers: Settings) -> None:
