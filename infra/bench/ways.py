@@ -13,6 +13,8 @@ from torch import Tensor
 from infra.bench.relay import connect
 from shared.connections import residual_servers
 from shared.settings import Settings
+from workers.controlnet.pulse import Pulse
+from workers.controlnet.sender import Sender
 from workers.residuals.messages import Answer, StepRequest
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
@@ -65,6 +67,8 @@ class Ours:
         )
         clients = residual_servers(settings)
         self._steps, self._transport = Steps(clients[0], settings), Transport(clients, settings)
+        self._sender = Sender(self._transport, Pulse(self._steps, []))
+        self._sender.start()
 
     def ask(self, step: int) -> None:
         self._steps.send(self._request(step), torch.empty(0))
@@ -73,7 +77,7 @@ class Ours:
         request = self._request(step)
         for index, tensor in enumerate(tensors):
             head = Answer(index=index, positions=[0], send=0, start_s=0.0, end_s=0.0, worker="controlnet1")
-            self._transport.answer(request, head, tensor)
+            self._sender.send(request, head, tensor, "net")
 
     def receive(self, step: int, shapes: Shapes) -> list[Tensor]:
         request, received = self._request(step), list[Tensor]()

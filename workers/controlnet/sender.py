@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+from itertools import groupby
 from typing import NamedTuple
 
 from torch import Tensor
@@ -23,6 +24,11 @@ class _Letter(NamedTuple):
     answer: Answer
     residual: Tensor | None
     net: str
+
+    @property
+    def address(self) -> tuple[str, str, str]:
+        """What goes to one address may go together."""
+        return self.request.job_id, self.request.turn, self.net
 
 
 class Sender:
@@ -49,10 +55,26 @@ class Sender:
         self._letters.put(_Letter(request, answer, residual, net))
 
     def _run(self) -> None:
-        while (letter := self._letters.get()) is not None:
-            try:
-                with self._pulse:  # the step is not done while it travels
-                    sent = self._transport.answer(letter.request, letter.answer, letter.residual)
-                metrics.RESIDUAL_BYTES.labels(letter.net).inc(sent)
-            except Exception:  # whoever waits for it asks again
-                log.exception("residual not sent net=%s step=%d", letter.net, letter.request.step)
+        last = False
+        while not last:
+            letters = self._waiting()
+            last = letters[-1] is None
+            present = [letter for letter in letters if letter is not None]
+            for (*_, net), group in groupby(present, key=lambda letter: letter.address):
+                self._send(net, list(group))
+
+    def _waiting(self) -> list[_Letter | None]:
+        """What has come while the last ones travelled, at least one; ``None`` is the last of all."""
+        letters = [self._letters.get()]
+        while letters[-1] is not None and not self._letters.empty():
+            letters.append(self._letters.get())
+        return letters
+
+    def _send(self, net: str, letters: list[_Letter]) -> None:
+        answers = ((letter.answer, letter.residual) for letter in letters)
+        try:
+            with self._pulse:  # the step is not done while it travels
+                sent = self._transport.answer(letters[0].request, answers)
+            metrics.RESIDUAL_BYTES.labels(net).inc(sent)
+        except Exception:  # whoever waits for them asks again
+            log.exception("residuals not sent net=%s step=%d", net, letters[0].request.step)

@@ -1,7 +1,8 @@
-"""The ControlNet worker's end of a residual's way: choose the rung, lay the bytes down, send the head."""
+"""The ControlNet worker's end of a residual's way: choose the rung, lay the bytes down, send the heads."""
 
 import secrets
 import time
+from collections.abc import Iterable
 
 from torch import Tensor
 
@@ -15,13 +16,15 @@ from workers.residuals.host import HostMemory
 from workers.residuals.links import HOME, Links, Servers
 from workers.residuals.messages import Answer, Block, Body, Keys, StepRequest
 from workers.residuals.names import body_key, turn_key
-from workers.residuals.postman import REPLY_S, Postman
+from workers.residuals.postman import REPLY_S, Letter, Postman
 from workers.residuals.pressure import Pressure
 from workers.residuals.stripes import Stripes
 from workers.residuals.wire import bytes_of, name_of
 
 #: Smaller residuals follow their head: another round trip would cost more than the copies.
 INLINE_BYTES = 32 << 10
+#: Heads wait for no more than this to be laid down: a millisecond or two.
+TOGETHER_BYTES = 8 << 20
 #: That a job is at a step is asked at most this often while its residuals leave one after the other.
 BELIEVED_S = 0.01
 
@@ -38,20 +41,37 @@ class Outbox:
         self._pressure = Pressure(servers, settings.residual_wait_s)
         self._postman = Postman(servers, settings.residual_ttl_s, self.blocks.take_back)
 
-    def put(self, request: StepRequest, answer: Answer, tensor: Tensor | None) -> int:
+    def put(self, request: StepRequest, answers: Iterable[tuple[Answer, Tensor | None]]) -> int:
         """See `Transport.answer`."""
-        if tensor is None:
-            self._postman.post(request, answer, b"")
-            return 0
+        total_bytes = waiting_bytes = 0
+        letters: list[Letter] = []
         try:
-            return self._put(request, answer, tensor)
+            for answer, tensor in answers:
+                letter = self._seal(request, answer, tensor)
+                if letter is None:
+                    continue
+                letters.append(letter)
+                waiting_bytes += letter.size_bytes
+                total_bytes += letter.size_bytes
+                if waiting_bytes >= TOGETHER_BYTES or letter.is_striped:
+                    self._postman.post(request, letters)
+                    letters, waiting_bytes = [], 0
+        finally:
+            if letters:
+                self._postman.post(request, letters)
+        return total_bytes
+
+    def _seal(self, request: StepRequest, answer: Answer, tensor: Tensor | None) -> Letter | None:
+        """Lay the bytes of an answer down; ``None`` if the job is past this step."""
+        if tensor is None:
+            return Letter(answer)
+        try:
+            return self._lay_down(request, answer, tensor)
         except ResidualsFull as error:
             # Told in its place, so that the reader asks again instead of waiting.
-            refusal = answer.model_copy(update={"error": error.code, "detail": str(error)})
-            self._postman.post(request, refusal, b"")
-            return 0
+            return Letter(answer.model_copy(update={"error": error.code, "detail": str(error)}))
 
-    def _put(self, request: StepRequest, answer: Answer, tensor: Tensor) -> int:
+    def _lay_down(self, request: StepRequest, answer: Answer, tensor: Tensor) -> Letter | None:
         precision = request.residual_precision
         coded = encode(tensor.detach(), precision)
         place: Keys | Block | None = None
@@ -63,11 +83,10 @@ class Outbox:
         elif (place := self._stripe(request, answer.index, _memory(coded))) is not None:
             rung = "redis"
         else:
-            return 0
+            return None
         metrics.RESIDUAL_RUNGS.labels(rung).inc()
         body = Body(dtype=name_of(tensor.dtype), shape=list(tensor.shape), precision=precision, place=place)
-        self._postman.post(request, answer.model_copy(update={"body": body}), inline)
-        return coded.nbytes
+        return Letter(answer.model_copy(update={"body": body}), inline, coded.nbytes)
 
     def _stripe(self, request: StepRequest, index: int, memory: memoryview) -> Keys | None:
         """Into keys at the residual servers; ``None`` if the job is past this step."""

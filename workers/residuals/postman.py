@@ -7,13 +7,14 @@ import hashlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from redis.exceptions import ResponseError
 
 from shared.connections import make_retry
 from workers.residuals.links import HOME, Servers
-from workers.residuals.messages import Answer, Block, StepRequest
+from workers.residuals.messages import Answer, Block, Keys, StepRequest
 from workers.residuals.names import answers_key, turn_key
 from workers.residuals.resp import Connection
 from workers.residuals.steps import lua
@@ -27,6 +28,25 @@ REPLY_S = 10.0
 _PUSH_SHA = hashlib.sha1(PUSH_SCRIPT.encode()).hexdigest().encode()
 
 
+class Letter(NamedTuple):
+    """One answer, ready to go."""
+
+    answer: Answer
+    inline: bytes | memoryview = b""  # follows the head
+    size_bytes: int = 0  # of the residual, wherever it lies
+
+    @property
+    def block(self) -> Block | None:
+        """Where the residual lies in shared memory."""
+        place = self.answer.body.place if self.answer.body else None
+        return place if isinstance(place, Block) else None
+
+    @property
+    def is_striped(self) -> bool:
+        """Whether the reader fetches it, and might as well begin."""
+        return self.answer.body is not None and isinstance(self.answer.body.place, Keys)
+
+
 class Postman:
     """One connection for all heads; safe to use from several threads."""
 
@@ -38,14 +58,14 @@ class Postman:
         self._retry = make_retry()
         self._lock = threading.Lock()
         self._link: Connection | None = None
-        self._sent: deque[Block | None] = deque()  # not acknowledged yet
+        self._sent: deque[list[Block]] = deque()  # not acknowledged yet
 
-    def post(self, request: StepRequest, answer: Answer, inline: bytes | memoryview) -> None:
-        """Send a head and what follows it; raises `redis.RedisError` if the server stays away."""
-        place = answer.body.place if answer.body else None
-        frame = pack_bytes(answer.model_dump(), inline)
+    def post(self, request: StepRequest, letters: Sequence[Letter]) -> None:
+        """Send answers to a request together; raises `redis.RedisError` if the server stays away."""
+        frames = [pack_bytes(letter.answer.model_dump(), letter.inline) for letter in letters]
+        blocks = [letter.block for letter in letters if letter.block is not None]
         keys = (turn_key(request.job_id).encode(), answers_key(request).encode())
-        command = (b"EVALSHA", _PUSH_SHA, b"2", *keys, request.any_send.encode(), self._ttl_s, frame)
+        command = (b"EVALSHA", _PUSH_SHA, b"2", *keys, request.any_send.encode(), self._ttl_s, *frames)
 
         def send() -> None:
             if self._link is None or not self._link.is_open:
@@ -53,7 +73,7 @@ class Postman:
                 self._link = self._servers.connect(HOME)
             self._read_acknowledgements(self._link)
             self._link.send([command])
-            self._sent.append(place if isinstance(place, Block) else None)
+            self._sent.append(blocks)
 
         with self._lock:
             self._retry.call_with_retry(send, lambda error: None)
@@ -63,8 +83,9 @@ class Postman:
             try:
                 is_taken = bool(link.read(REPLY_S))
             except ResponseError as error:
-                log.warning("a residual was not taken: %s", error)
+                log.warning("residuals were not taken: %s", error)
                 is_taken = False
-            block = self._sent.popleft()
-            if block is not None and not is_taken:
-                self._take_back(block)
+            blocks = self._sent.popleft()
+            if not is_taken:
+                for block in blocks:
+                    self._take_back(block)

@@ -7,7 +7,7 @@ control images) lie there once, named by their content, so any worker can serve 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -79,13 +79,14 @@ class Transport:
         assert tensor is not None, "an input is a tensor"
         return tensor
 
-    def answer(self, request: StepRequest, answer: Answer, tensor: Tensor | None) -> int:
-        """Hand over one residual, or an error; returns its bytes, 0 if the job is known to be past this step.
+    def answer(self, request: StepRequest, answers: Iterable[tuple[Answer, Tensor | None]]) -> int:
+        """Hand over residuals, or errors, of one step in this order; returns the bytes that went.
 
-        The tensor may be changed afterwards. While the servers are full this waits, for as long as a step
-        waits for residuals, and then hands over `ResidualsFull` instead.
+        Nothing goes if the job is known to be past the step. Tensors may be changed afterwards. While the
+        servers are full this waits, for as long as a step waits for residuals, and then hands over
+        `ResidualsFull` instead. Heads of residuals that need no fetching go together, a few megabytes a time.
         """
-        return self._outbox.put(request, answer, tensor)
+        return self._outbox.put(request, answers)
 
     # --- both ends -------------------------------------------------------------------------------
 

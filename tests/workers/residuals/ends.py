@@ -34,7 +34,7 @@ class Ends:
 
     def hand_over(self, asked: StepRequest, tensor: Tensor, index: int = 0) -> Tensor:
         """One residual, from one end to the other."""
-        assert self.net.answer(asked, answer(index), tensor) > 0
+        assert self.net.answer(asked, [(answer(index), tensor)]) > 0
         (received,) = self.unet.receive(asked, 5.0)
         assert received[0].index == index
         assert received[1] is not None, received[0].detail

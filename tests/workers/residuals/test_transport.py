@@ -1,13 +1,18 @@
 """Residuals from end to end: the same bits on every rung, memory that is used again only when it is free."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from redis import Redis
+from torch import Tensor
 
 from shared.errors import ResidualLost
 from shared.settings import Settings
 from tests.workers.residuals.ends import Ends, Rung, answer, noise
 from workers.residuals.host import find_host_memory
+from workers.residuals.messages import Answer
+from workers.residuals.names import answers_key
 
 #: Inline, one chunk, several chunks and a piece.
 SHAPES = [(2, 4, 8, 8), (2, 64, 32, 32), (2, 64, 99, 99)]
@@ -47,7 +52,7 @@ def test_memory_is_used_again_once_its_tensor_is_gone(ends: Ends) -> None:
 def test_residuals_come_in_the_order_in_which_they_were_sent(ends: Ends) -> None:
     asked = ends.ask()
     for index in (-1, 1, 0):
-        ends.net.answer(asked, answer(index), noise(2, 64, 32, 32, seed=9 + index))
+        ends.net.answer(asked, [(answer(index), noise(2, 64, 32, 32, seed=9 + index))])
     received = []
     while len(received) < 3:
         received += ends.unet.receive(asked, 5.0)
@@ -57,12 +62,29 @@ def test_residuals_come_in_the_order_in_which_they_were_sent(ends: Ends) -> None
         assert torch.equal(tensor, noise(2, 64, 32, 32, seed=9 + head.index))
 
 
+def test_heads_wait_for_each_other_unless_there_is_something_to_fetch(
+    ends: Ends, residual: Redis, rung: Rung
+) -> None:
+    asked = ends.ask()
+    told = []
+
+    def answers() -> Iterator[tuple[Answer, Tensor]]:
+        for index, side in enumerate((32, 32, 128, 32)):
+            yield answer(index), noise(2, 64, side, side, seed=index)
+            told.append(residual.llen(answers_key(asked)))
+
+    ends.net.answer(asked, answers())
+    # Those in shared memory go when there are enough of them, and the last in any case
+    assert told == ([1, 2, 3, 4] if rung == "redis" else [0, 0, 3, 3])
+    assert residual.llen(answers_key(asked)) == 4
+
+
 def test_nothing_is_sent_to_a_job_that_is_past_the_step(ends: Ends, residual: Redis) -> None:
     asked = ends.ask()
     later = ends.ask(job_id=asked.job_id, step=1)
     # When its worker comes too late, twice
     for index in range(2):
-        ends.net.answer(asked, answer(index), noise(2, 64, 32, 32))
+        ends.net.answer(asked, [(answer(index), noise(2, 64, 32, 32))])
     # Then its answers are nowhere, and their memory is free for the next
     ends.hand_over(later, noise(2, 64, 32, 32))
     assert list(residual.scan_iter("swift:body:*")) + list(residual.scan_iter("swift:residuals:*")) == []
@@ -78,7 +100,7 @@ def test_what_a_step_left_over_is_cleared_away_by_the_next(ends: Ends, residual:
     # Given two residuals of which one was taken
     asked = ends.ask()
     for index in range(2):
-        ends.net.answer(asked, answer(index), noise(2, 64, 32, 32, seed=index))
+        ends.net.answer(asked, [(answer(index), noise(2, 64, 32, 32, seed=index))])
     ends.unet.receive(asked, 5.0)
     # When the job goes on
     later = ends.ask(job_id=asked.job_id, step=1)
@@ -90,7 +112,7 @@ def test_what_a_step_left_over_is_cleared_away_by_the_next(ends: Ends, residual:
 def test_what_a_job_left_over_is_cleared_away_at_its_end(ends: Ends, residual: Redis) -> None:
     asked = ends.ask()
     for index in range(3):
-        ends.net.answer(asked, answer(index), noise(2, 64, 32, 32, seed=index))
+        ends.net.answer(asked, [(answer(index), noise(2, 64, 32, 32, seed=index))])
     ends.unet.receive(asked, 5.0)
     ends.unet.close(asked.job_id)
     assert list(residual.scan_iter("swift:body:*")) + list(residual.scan_iter("swift:residuals:*")) == []
@@ -98,7 +120,7 @@ def test_what_a_job_left_over_is_cleared_away_at_its_end(ends: Ends, residual: R
 
 def test_a_body_that_is_gone_is_told_in_its_place(ends: Ends, residual: Redis, rung: Rung) -> None:
     asked = ends.ask()
-    ends.net.answer(asked, answer(3), noise(2, 64, 32, 32))
+    ends.net.answer(asked, [(answer(3), noise(2, 64, 32, 32))])
     # The server ran full, or the writer died and was swept up.
     residual.delete(*residual.scan_iter("swift:body:*")) if rung == "redis" else ends.net.shut()
     ((head, tensor),) = ends.unet.receive(asked, 5.0)
@@ -109,7 +131,7 @@ def test_a_body_that_is_gone_is_told_in_its_place(ends: Ends, residual: Redis, r
 def test_workers_that_share_no_memory_use_redis(residual: Redis, servers: Settings) -> None:
     ends = Ends([residual], servers)
     asked = ends.ask().model_copy(update={"shared_memory": "another host's"})
-    ends.net.answer(asked, answer(), noise(2, 64, 32, 32))
+    ends.net.answer(asked, [(answer(), noise(2, 64, 32, 32))])
     assert list(residual.scan_iter("swift:body:*"))
     ends.shut()
 
