@@ -27,7 +27,7 @@ POLL_S = 1.0
 #: How far into a queue a pass looks for company.
 DEPTH = 64
 #: Where a part of a step is: `lua/look.lua`.
-Place = Literal["queued", "unserved", "claimed", "abandoned", "lost"]
+Place = Literal["queued", "unserved", "claimed", "abandoned", "lost", "gone"]
 
 
 class Claimed(NamedTuple):

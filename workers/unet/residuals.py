@@ -128,9 +128,14 @@ class StepResiduals:
             is_hopeless = now - self._sent_at > wait_s or position in self._nets.given_up
             if place == "unserved" and is_hopeless:
                 self._give_up(part, self._timeout(part))
-            elif place == "abandoned" or self._missed[position] >= LOOKS or self._is_stuck(position, place):
+            elif self._is_astray(position, place):
                 self._send_again(part, self._timeout(part))
                 return
+
+    def _is_astray(self, position: int, place: Place) -> bool:
+        """Whether nobody will ever answer this part."""
+        is_missed = self._missed[position] >= LOOKS
+        return place in ("abandoned", "gone") or is_missed or self._is_stuck(position, place)
 
     def _is_stuck(self, position: int, place: Place) -> bool:
         """Whether a living worker has had this part for too long."""

@@ -103,7 +103,7 @@ def test_everybody_sees_where_a_step_is(line: Line) -> None:
     line.redis.delete(f"swift:lease:{short.me}")
     assert line.steps.look(request, part) == "abandoned"
     line.redis.flushall()
-    assert line.steps.look(request, part) == "lost"
+    assert line.steps.look(request, part) == "gone"
 
 
 def test_the_keys_of_a_job_do_not_grow_with_its_steps(line: Line) -> None:

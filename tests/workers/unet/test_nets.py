@@ -15,6 +15,7 @@ from shared.errors import JobCancelled, NetFailed, ResidualTimeout
 from shared.settings import Settings
 from tests.workers.unet.net_jobs import Line, X, ask, by_diffusers, make_line, make_nets, make_server, spec
 from workers.controlnet.serve import Server
+from workers.residuals.messages import MID
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
 
@@ -89,6 +90,15 @@ def test_a_step_that_the_server_lost_is_sent_again(line: Line) -> None:
     # Then the step is computed all the same
     assert torch.equal(step.mid(), by_diffusers(1.0)[1])
     server.stop()
+
+
+def test_a_server_that_has_started_anew_is_seen_at_the_first_look(line: Line) -> None:
+    step = ask(make_nets(line, spec("edge")))
+    line.redis.flushall()
+    step._look(MID)
+    assert step._request.send == 1
+    [part] = step._request.parts
+    assert line.steps.look(step._request, part) == "unserved"  # it is in the queue again
 
 
 def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:

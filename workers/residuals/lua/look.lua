@@ -2,9 +2,12 @@
 -- KEYS: turn, claims, queue of the net, sign that the net is served
 -- ARGV: turn, position of the net, ticket, prefix of leases
 -- queued, or unserved if nobody has taken from the queue lately; claimed by a living worker, abandoned by a
--- dead one; lost: in no queue and in no hands.
+-- dead one; lost: in no queue and in no hands; gone: the server holds no step of
+-- the job at all: it has started anew.
 
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'lost' end
+local turn = redis.call('GET', KEYS[1])
+if not turn then return 'gone' end
+if turn ~= ARGV[1] then return 'lost' end
 local worker = redis.call('HGET', KEYS[2], ARGV[2])
 if worker then
   return redis.call('EXISTS', ARGV[4] .. worker) == 1 and 'claimed' or 'abandoned'
