@@ -60,14 +60,17 @@ class Reporter:
 
     def _run(self) -> None:
         ttl_s = self.settings.heartbeat_s * GRACE_BEATS
+        acts = [
+            lambda: fleet.beat(self.redis, self._report(), ttl_s),
+            lambda: metrics.publish(self.redis, self.name, ttl_s),
+            *self.chores,
+        ]
         while not self._stop.is_set():
-            try:
-                fleet.beat(self.redis, self._report(), ttl_s)
-                metrics.publish(self.redis, self.name, ttl_s)
-                for chore in self.chores:
-                    chore()
-            except Exception:
-                log.exception("heartbeat failed; trying again")
+            for act in acts:
+                try:
+                    act()
+                except Exception:  # none may keep the others from their turn
+                    log.exception("a part of the heartbeat failed; the next beat tries again")
             self._stop.wait(self.settings.heartbeat_s)
 
     def _report(self) -> Heartbeat:
