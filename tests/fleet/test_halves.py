@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ from infra.local.environment import inherit
 from shared.queues import assist_queue
 from shared.settings import ROOT
 from tests.fleet.conftest import Client, control_image
+from tests.fleet.test_replay import replay
 
 STEPS = 40
+WANTED: dict[str, Any] = {"num_inference_steps": STEPS, "controlnets": [control_image()]}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def second(fleet: Client) -> Iterator["subprocess.Popen[bytes]"]:
-    """Another UNet worker of the fleet, until the test has killed it, or has ended."""
+    """Another UNet worker of the fleet, until it is killed, or the tests have ended."""
     # It draws nothing itself: it listens to requests for assistance alone.
     options = ["-n", "unet2@%h", "--pool=threads", "-E", "-Q", assist_queue("emoji-sd")]
     command = ["-m", "celery", "-A", "workers.unet.app", "worker", *options]
@@ -50,22 +53,38 @@ def live_workers(fleet: Client) -> list[str]:
     return [worker["name"] for worker in fleet.get("/v1/fleet").json()["workers"]]
 
 
-def test_a_second_worker_computes_half_of_a_job_and_its_death_costs_only_time(
-    fleet: Client, second: "subprocess.Popen[bytes]"
-) -> None:
-    wanted = {"num_inference_steps": STEPS, "controlnets": [control_image()]}
-    whole = fleet.draw(**wanted, latent_parallelism="off")
-    # Given a job of which a second worker computes half
-    job_id = fleet.submit(**wanted, latent_parallelism="on")
+@pytest.fixture(scope="module")
+def split(fleet: Client, second: "subprocess.Popen[bytes]") -> dict[str, Any]:
+    """A job of which a second worker computed half, until it was killed on the way."""
+    job_id = fleet.submit(**WANTED, latent_parallelism="on")
     next(event for event in fleet.events(job_id) if event[1] == "progress" and event[2]["step"] >= STEPS // 2)
-    # When that worker is killed
     second.kill()
-    job = fleet.wait(job_id)
-    # Then the picture is finished by the one that draws it, equal to rounding
-    assert job["status"] == "succeeded", job["error"]
-    helpers = {span["worker"].split("@")[0] for span in job["timeline"] if span["name"] == "half"}
+    return fleet.wait(job_id)
+
+
+def test_a_second_worker_computes_half_of_a_job_and_its_death_costs_only_time(
+    fleet: Client, split: dict[str, Any]
+) -> None:
+    # The picture is finished by the worker that draws it, equal to rounding
+    assert split["status"] == "succeeded", split["error"]
+    helpers = {span["worker"].split("@")[0] for span in split["timeline"] if span["name"] == "half"}
     assert helpers == {"unet2"}
-    split = job["receipt"]["split_steps"]
-    assert split == sorted(split)
-    assert 0 < len(split) <= STEPS
-    assert np.abs(fleet.pixels(job) - fleet.pixels(whole)).max() <= 1
+    steps = split["receipt"]["split_steps"]
+    assert steps == sorted(steps)
+    assert 0 < len(steps) <= STEPS
+    whole = fleet.draw(**WANTED, latent_parallelism="off")
+    assert np.abs(fleet.pixels(split) - fleet.pixels(whole)).max() <= 1
+
+
+def test_one_worker_draws_the_receipt_of_a_split_picture_as_the_same_file(
+    fleet: Client, split: dict[str, Any]
+) -> None:
+    own = {name: split["receipt"][name] for name in ("device", "threads", "dtype", "versions")}
+    assert split["receipt"]["assistant"] == own
+    # When its receipt is drawn again, now that the second worker is gone
+    replayed = replay(fleet, split)
+    # Then both halves come from one worker, and not a byte is another
+    assert "half" not in {span["name"] for span in replayed["timeline"]}
+    assert replayed["warnings"] == []
+    assert replayed["receipt"] == split["receipt"]
+    assert [image["sha256"] for image in replayed["images"]] == [i["sha256"] for i in split["images"]]
