@@ -18,6 +18,16 @@ def test_packages_open_on_empty_files() -> None:
     assert [path for path in FILES if path.name == "__init__.py" and path.read_text()] == []
 
 
+def test_no_function_is_longer_than_a_screen() -> None:
+    functions = [
+        (str(path), node.name, (node.end_lineno or 0) - node.lineno + 1)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert [told for told in functions if told[2] > 60] == []
+
+
 def test_no_file_hides_the_celery_library() -> None:
     assert [path for path in FILES if path.name == "celery.py"] == []
 

@@ -1,15 +1,17 @@
-"""What tests of the web send: pictures, LoRA files, and the end of a job."""
+"""What tests of the web send: pictures, LoRA files, the end of a job, and a worker's heartbeat."""
 
 import base64
 import json
+import time
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
 from shared.attempts import Attempt
+from shared.fleet import Heartbeat
 from shared.preprocessors import NONE
 from shared.receipts import NetReceipt, Receipt
 from shared.requests import LoraLoading
@@ -100,3 +102,27 @@ def succeed(attempt: Attempt, pictures: list[Picture]) -> None:
         name="denoise", start_s=start + 0.5, end_s=start + 1.25, worker="unet-1", counts={"evictions": 2}
     )
     attempt.succeed(pictures, receipt_of(attempt.job.spec), [span])
+
+
+def heartbeat(
+    name: str,
+    kind: Literal["unet", "controlnet"],
+    serves: str,
+    loaded: list[str],
+    sessions: dict[str, list[str]] | None = None,
+) -> Heartbeat:
+    """What a live worker says of itself."""
+    return Heartbeat(
+        name=name,
+        kind=kind,
+        host="here",
+        pid=1,
+        device="cpu",
+        serves=[serves],
+        loaded=loaded,
+        doing=[],
+        sessions=sessions or {},
+        busy_share=0.5,
+        started_at=time.time(),
+        version="0.1.0",
+    )

@@ -1,74 +1,13 @@
-import time
 from dataclasses import replace
-from typing import Literal
 
 from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services
 from shared import keys
-from shared.fleet import Heartbeat, beat
+from shared.fleet import beat
 from shared.holdings import Holdings, publish_disk, publish_holdings
-from shared.schedulers import SCHEDULERS
-
-
-def heartbeat(
-    name: str,
-    kind: Literal["unet", "controlnet"],
-    serves: str,
-    loaded: list[str],
-    sessions: dict[str, list[str]] | None = None,
-) -> Heartbeat:
-    return Heartbeat(
-        name=name,
-        kind=kind,
-        host="here",
-        pid=1,
-        device="cpu",
-        serves=[serves],
-        loaded=loaded,
-        doing=[],
-        sessions=sessions or {},
-        busy_share=0.5,
-        started_at=time.time(),
-        version="0.1.0",
-    )
-
-
-def test_a_model_is_told_with_its_defaults_and_who_serves_it(client: FlaskClient, services: Services) -> None:
-    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", ["emoji-sd"]), 10)
-    beat(services.control, heartbeat("unet-2", "unet", "emoji-sd", []), 10)
-    beat(services.control, heartbeat("unet-3", "unet", "another", []), 10)
-    (model,) = client.get("/v1/models").json["models"]
-    assert (model["name"], model["default"], model["scheduler"]) == ("emoji-sd", True, "ddim")
-    assert (model["num_inference_steps"], model["guidance_scale"]) == (25, 3.0)
-    assert model["schedulers"] == list(SCHEDULERS)
-    assert model["controlnets"] == ["edge", "colour"]
-    assert model["workers"] == ["unet-1", "unet-2"]
-    assert model["loaded"] == ["unet-1"]
-
-
-def test_schedulers_are_told_with_what_they_take(client: FlaskClient) -> None:
-    told = {one["name"]: one for one in client.get("/v1/models").json["schedulers"]}
-    assert list(told) == list(SCHEDULERS)
-    assert told["euler"]["takes"] == ["sigmas", "timesteps"]
-    assert told["dpmpp_2m_karras"] == {
-        "name": "dpmpp_2m_karras",
-        "diffusers_class": "DPMSolverMultistepScheduler",
-        "options": {"use_karras_sigmas": True},
-        "takes": [],
-        "min_steps": 1,
-        "max_steps": 1000,
-    }
-
-
-def test_a_net_is_told_with_its_model_and_who_serves_it(client: FlaskClient, services: Services) -> None:
-    beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"]), 10)
-    beat(services.control, heartbeat("unet-1", "unet", "edge", []), 10)
-    assert client.get("/v1/controlnets").json["controlnets"] == [
-        {"name": "edge", "model": "emoji-sd", "workers": ["net-1"], "loaded": ["net-1"]},
-        {"name": "colour", "model": "emoji-sd", "workers": [], "loaded": []},
-    ]
+from tests.api.material import heartbeat
 
 
 def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, services: Services) -> None:
@@ -112,11 +51,3 @@ def test_the_fleet_is_shown_without_its_residual_redis(services: Services) -> No
     away = type(services.control).from_url("redis://127.0.0.1:1/0")
     client = create_app(replace(services, residuals=[away])).test_client()
     assert client.get("/v1/fleet").json["steps"] is None
-
-
-def test_preprocessors_are_listed_with_their_options(client: FlaskClient) -> None:
-    listed = {told["name"]: told["options"] for told in client.get("/v1/controlnets").json["preprocessors"]}
-    assert list(listed)[:2] == ["none", "canny"]
-    assert listed["none"] == {}
-    assert listed["canny"]["low_threshold"]["default"] == 100
-    assert listed["blur_gaussian"]["sigma"]["maximum"] == 64

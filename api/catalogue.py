@@ -1,0 +1,149 @@
+"""The catalogue over REST: models, nets and all that goes with them, and which live workers serve what."""
+
+from typing import Any
+
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+from pydantic import BaseModel, Field
+
+from api.answers import answer
+from api.problems import refusals
+from api.services import Services
+from shared.catalogue import LoadOptions
+from shared.families import Shape
+from shared.fleet import Heartbeat, live
+from shared.preprocessors import PREPROCESSORS
+from shared.schedulers import SCHEDULERS
+
+
+class ModelAnswer(BaseModel):
+    """A base model, its defaults, and who serves it."""
+
+    name: str
+    default: bool
+    dtype: str
+    scheduler: str
+    num_inference_steps: int
+    guidance_scale: float
+    shape: str | None = Field(description="family and sizes, which its nets must share; null: not loaded yet")
+    width: int | None = Field(description="null: the model's own size")
+    height: int | None
+    schedulers: list[str]
+    controlnets: list[str]
+    workers: list[str] = Field(description="live UNet workers that take its jobs")
+    loaded: list[str] = Field(description="those of them that hold its weights")
+
+
+class SchedulerAnswer(BaseModel):
+    """A scheduler: a diffusers class on the model's own scheduler config."""
+
+    name: str
+    diffusers_class: str
+    options: dict[str, Any] = Field(description="what overrides the model's own scheduler config")
+    takes: list[str] = Field(description="fields of a job that not every scheduler knows")
+    min_steps: int
+    max_steps: int
+
+
+class ModelList(BaseModel):
+    """The base models of the catalogue, and the schedulers that draw with any of them."""
+
+    models: list[ModelAnswer]
+    schedulers: list[SchedulerAnswer]
+
+
+SCHEDULER_ANSWERS = [
+    SchedulerAnswer(
+        name=name,
+        diffusers_class=kind.name,
+        options=kind.options,
+        takes=sorted(kind.takes),
+        min_steps=kind.min_steps,
+        max_steps=kind.max_steps,
+    )
+    for name, kind in SCHEDULERS.items()
+]
+
+
+class NetAnswer(BaseModel):
+    """A net, the base model it was trained for, and who serves it."""
+
+    name: str
+    model: str
+    workers: list[str] = Field(description="live ControlNet workers that serve it")
+    loaded: list[str] = Field(description="those of them that hold its weights")
+
+
+class PreprocessorAnswer(BaseModel):
+    """What makes a map of a control image."""
+
+    name: str
+    description: str
+    options: dict[str, Any] = Field(description="the JSON schema of each option, by its name")
+
+
+class NetList(BaseModel):
+    """The nets of the catalogue, and the preprocessors that any of them may be given."""
+
+    controlnets: list[NetAnswer]
+    preprocessors: list[PreprocessorAnswer]
+
+
+def add_catalogue(api: APIBlueprint, services: Services) -> None:
+    """Add the routes of the catalogue to ``api``."""
+    catalogue, control = services.catalogue, services.control
+
+    @api.get("/v1/models", summary="List base models", responses={200: ModelList, **refusals(503)})
+    def list_models() -> Response:
+        workers = [beat for beat in live(control) if beat.kind == "unet"]
+        models = [
+            ModelAnswer(
+                name=name,
+                default=name == catalogue.default_model,
+                **entry.model_dump(exclude={"source", *LoadOptions.model_fields}),
+                shape=_told(services.families.model(name)),
+                schedulers=list(SCHEDULERS),
+                controlnets=catalogue.nets_of(name),
+                workers=_serving(workers, name),
+                loaded=_holding(workers, name),
+            )
+            for name, entry in catalogue.models.items()
+        ]
+        return answer(ModelList(models=models, schedulers=SCHEDULER_ANSWERS))
+
+    @api.get("/v1/controlnets", summary="List ControlNets", responses={200: NetList, **refusals(503)})
+    def list_nets() -> Response:
+        workers = [beat for beat in live(control) if beat.kind == "controlnet"]
+        nets = [
+            NetAnswer(
+                name=name,
+                model=entry.model,
+                workers=_serving(workers, name),
+                loaded=_holding(workers, name),
+            )
+            for name, entry in catalogue.controlnets.items()
+        ]
+        return answer(NetList(controlnets=nets, preprocessors=_preprocessors()))
+
+
+def _preprocessors() -> list[PreprocessorAnswer]:
+    return [
+        PreprocessorAnswer(
+            name=name,
+            description=kind.__doc__ or "",
+            options=kind.model_json_schema().get("properties", {}),
+        )
+        for name, kind in PREPROCESSORS.items()
+    ]
+
+
+def _told(shape: Shape | None) -> str | None:
+    return None if shape is None else str(shape)
+
+
+def _serving(workers: list[Heartbeat], name: str) -> list[str]:
+    return [worker.name for worker in workers if name in worker.serves]
+
+
+def _holding(workers: list[Heartbeat], name: str) -> list[str]:
+    return [worker.name for worker in workers if name in worker.loaded]
