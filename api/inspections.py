@@ -25,6 +25,12 @@ class Inspection(BaseModel):
     info: LoraInfo | None = None
     problem: str = ""
 
+    def told(self) -> LoraInfo:
+        """What the header tells; raises `InvalidLora` with the reason why it is no LoRA's."""
+        if self.info is None:
+            raise InvalidLora(self.problem)
+        return self.info
+
 
 class Inspections:
     """Reads headers by range and keeps what they tell in Redis, for every API process."""
@@ -34,29 +40,29 @@ class Inspections:
         self._bucket = bucket
 
     def find(self, name: str) -> tuple[Blob, LoraInfo]:
-        """The LoRA as it is now, whoever put it there; raises `NotFound` and `InvalidLora`."""
+        """The LoRA as it is now, whoever put it there; raises `InvalidLora`, and as `look` does."""
+        blob, found = self.look(name)
+        return blob, found.told()
+
+    def look(self, name: str) -> tuple[Blob, Inspection]:
+        """The object as it is now, LoRA or not; raises `NotFound`, and `BlobChanged` as long as it does."""
         for left in reversed(range(TRIES)):
             blob = find_lora(self._bucket, name)
             try:
-                return blob, self.of(blob)
+                return blob, self._inspect(blob)
             except BlobChanged:
                 if not left:
                     raise
         raise AssertionError("the last try returns or raises")
-
-    def of(self, blob: Blob) -> LoraInfo:
-        """What this version of an object tells; raises `InvalidLora`, and `BlobChanged` if it is gone."""
-        kept = self._redis.getex(_key(self._bucket, blob), ex=KEPT_S)
-        found = Inspection.model_validate_json(str(kept)) if kept else self._inspect(blob)
-        if found.info is None:
-            raise InvalidLora(found.problem)
-        return found.info
 
     def note(self, blob: Blob, info: LoraInfo) -> None:
         """Keep what is known of a version already."""
         self._keep(blob, Inspection(info=info))
 
     def _inspect(self, blob: Blob) -> Inspection:
+        kept = self._redis.getex(_key(self._bucket, blob), ex=KEPT_S)
+        if kept:
+            return Inspection.model_validate_json(str(kept))
         try:
             found = Inspection(info=read_lora_info(self._bucket, blob))
         except InvalidLora as error:

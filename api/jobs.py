@@ -69,7 +69,7 @@ def jobs_api(services: Services) -> APIBlueprint:
     @api.post(
         "/v1/jobs",
         summary="Submit a job",
-        responses={202: Accepted, **refusals(400, 409, 413, 415, 422, 503)},
+        responses={202: Accepted, **refusals(400, 408, 409, 413, 415, 422, 503)},
     )
     def submit_job(body: Submission, header: SubmitHeaders) -> Response:
         """Answered once the job is stored: from then on no restart of anything loses it.
@@ -90,7 +90,11 @@ def jobs_api(services: Services) -> APIBlueprint:
         accepted = Accepted.of(job_id, "queued", spec)
         return answer(accepted, 202, {"Location": accepted.links.self})
 
-    @api.get("/v1/jobs", summary="List jobs, newest first", responses={200: JobPage, **refusals(404, 422)})
+    @api.get(
+        "/v1/jobs",
+        summary="List jobs, newest first",
+        responses={200: JobPage, **refusals(404, 422, 503)},
+    )
     def list_jobs(query: JobQuery) -> Response:
         page, cursor = jobs.page(status=query.status, limit=query.limit, cursor=query.cursor)
         return answer(JobPage(jobs=_answers(services, page), next_cursor=cursor))

@@ -43,14 +43,13 @@ def loras_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/loras/<name>",
         summary="Look at a LoRA",
-        responses={200: LoraDetail, **refusals(404, 422, 503)},
+        responses={200: LoraDetail, **refusals(404, 409, 422, 503)},
     )
     def read_lora(path: LoraPath) -> Response:
         """Rank and parts are read from the file's header; a file that is no LoRA says so in `problem`."""
-        blob = find_lora(bucket, path.name)
+        blob, found = services.inspections.look(path.name)
         try:
-            info, bound = services.inspections.of(blob), own_bound(blob)
-            return answer(LoraDetail.of(path.name, blob, info, bound))
+            return answer(LoraDetail.of(path.name, blob, found.told(), own_bound(blob)))
         except InvalidLora as error:
             return answer(LoraDetail.of(path.name, blob, problem=str(error)))
 

@@ -1,10 +1,19 @@
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urljoin
 
 import pytest
+import redis
 from flask.testing import FlaskClient
+
+from api.app import create_app
+from api.inspections import Inspections
+from api.services import Services
+from shared.connections import impatient
+from shared.jobs import JobStore
+from tests.api.material import OCTETS, lora
 
 
 @pytest.fixture
@@ -67,6 +76,22 @@ def test_every_operation_is_described_for_client_generators(document: dict[str, 
         for status, response in operation["responses"].items():
             if status.startswith(("4", "5", "d")):
                 assert list(response["content"]) == ["application/problem+json"], (path, status)
+
+
+def test_without_redis_every_operation_answers_as_its_description_says(
+    document: dict[str, Any], services: Services
+) -> None:
+    control = impatient(redis.Redis.from_url("redis://127.0.0.1:1"))
+    jobs, inspections = JobStore(control, services.settings), Inspections(control, services.loras)
+    client = create_app(replace(services, control=control, jobs=jobs, inspections=inspections)).test_client()
+    services.loras.put("anime.safetensors", lora(), content_type=OCTETS)
+    statuses = {}
+    for method, path, operation in sorted(operations(document), key=lambda one: one[0], reverse=True):
+        place = path.format(id="0" * 16, n=0, name="anime")
+        body = {"json": {"prompt": "a cat"}} if path == "/v1/jobs" and method == "POST" else {}
+        statuses[f"{method} {path}"] = status = client.open(place, method=method, **body).status_code
+        assert str(status) in operation["responses"], (method, path)
+    assert statuses["POST /v1/jobs"] == statuses["GET /v1/jobs"] == statuses["GET /v1/loras/{name}"] == 503
 
 
 def test_every_reference_of_the_document_resolves(document: dict[str, Any]) -> None:

@@ -1,7 +1,12 @@
+from dataclasses import replace
+
+import pytest
 from flask.testing import FlaskClient
 
-from api.inspections import KEPT_S
+from api.app import create_app
+from api.inspections import KEPT_S, TRIES, Inspections
 from api.services import Services
+from shared.blobs import Blob, Bucket
 from tests.api.material import OCTETS, lora, safetensors, upload
 
 
@@ -66,3 +71,31 @@ def test_a_lora_tells_what_it_was_trained_for(client: FlaskClient, services: Ser
     services.loras.put("paper.safetensors", data, content_type=OCTETS)
     told = client.get("/v1/loras/paper").json
     assert (told["family"], told["cross_attention_dim"], told["sha256"]) == ("sdxl", 2048, None)
+
+
+class Restless(Bucket):
+    """Somebody replaces each object as soon as it was looked at, ``turns`` times."""
+
+    turns = 0
+
+    def head(self, key: str) -> Blob:
+        blob = super().head(key)
+        if self.turns:
+            self.turns -= 1
+            self.put(key, lora(rank=5 + self.turns), content_type=OCTETS)
+        return blob
+
+
+@pytest.mark.parametrize(
+    ("turns", "status", "told"), [(TRIES - 1, 200, ("rank", 5)), (TRIES, 409, ("code", "blob_changed"))]
+)
+def test_a_lora_that_is_replaced_while_it_is_looked_at_is_looked_at_again(
+    services: Services, turns: int, status: int, told: tuple[str, object]
+) -> None:
+    services.loras.put("anime.safetensors", lora(), content_type=OCTETS)
+    bucket = Restless(services.settings, services.settings.lora_bucket)
+    bucket.turns = turns
+    restless = replace(services, loras=bucket, inspections=Inspections(services.control, bucket))
+    answer = create_app(restless).test_client().get("/v1/loras/anime")
+    assert answer.status_code == status
+    assert told in answer.json.items()
