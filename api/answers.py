@@ -88,8 +88,8 @@ class SpanAnswer(BaseModel):
     end_s: float
     worker: str
     counts: dict[str, int] = Field(
-        description="of a LoRA from S3: bytes fetched, LoRAs evicted from the disk cache",
-        examples=[{"fetched_bytes": 3_224_408, "evictions": 1}],
+        description="what a LoRA's load has moved: bytes from S3, other LoRAs out of cache and memory",
+        examples=[{"fetched_bytes": 3_224_408, "disk_evictions": 1}],
     )
 
 

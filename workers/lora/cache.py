@@ -162,7 +162,7 @@ class LoraCache:
             else:
                 self.folder.give_up(claim, stem)
             raise
-        counts = {"fetched_bytes": transfer.fetched_bytes, "evictions": evictions}
+        counts = {"fetched_bytes": transfer.fetched_bytes, "disk_evictions": evictions}
         return claim, CachedLora(path, sha256, "s3", counts)
 
     def _reserve(self, ref: LoraRef, claim: int, needed_bytes: int, patience: Patience) -> int:

@@ -94,11 +94,12 @@ class LoraLoad:
     def _run(self) -> None:
         start = time.time()
         try:
-            with self._memory.use(self._key, self._make) as self._weights:
+            with self._memory.use(self._key, self._make) as held:
+                self._weights = held.weights
                 if self._tier == "memory":
                     self._found("memory", start)
-                with self._span("keep"):
-                    self._keep(self._weights)
+                with self._span("keep", {"memory_evictions": held.evictions} if held.evictions else NOTHING):
+                    self._keep(held.weights)
                 metrics.LORA_LOOKUPS.labels(self._tier, self._role).inc()
                 self._settled.set()
                 self._closed.wait()
@@ -132,9 +133,9 @@ class LoraLoad:
         self.spans.append(LoadSpan(f"lora {self._ref.name} from {tier}", start_s, time.time(), counts))
 
     @contextmanager
-    def _span(self, what: str) -> Iterator[None]:
+    def _span(self, what: str, counts: Mapping[str, int] = NOTHING) -> Iterator[None]:
         start = time.time()
         try:
             yield
         finally:
-            self.spans.append(LoadSpan(f"lora {self._ref.name} {what}", start, time.time()))
+            self.spans.append(LoadSpan(f"lora {self._ref.name} {what}", start, time.time(), counts))

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.metrics import LORA_EVICTIONS
 from workers.lora.files import LoraWeights
@@ -15,6 +16,13 @@ class _Kept:
     weights: LoraWeights
     size_bytes: int
     users: int
+
+
+class Held(NamedTuple):
+    """Weights in use, and how many others gave way to them just now."""
+
+    weights: LoraWeights
+    evictions: int
 
 
 class LoraMemory:
@@ -30,18 +38,18 @@ class LoraMemory:
         self._changed = threading.Condition()
 
     @contextmanager
-    def use(self, key: str, make: Callable[[], LoraWeights]) -> Iterator[LoraWeights]:
+    def use(self, key: str, make: Callable[[], LoraWeights]) -> Iterator[Held]:
         """The weights behind ``key``; ``make`` is called if they are not here, by one thread at a time."""
-        kept = self._take(key)
+        kept, evictions = self._take(key), 0
         if kept is None:
             try:
-                kept = self._put(key, make())
+                kept, evictions = self._put(key, make())
             finally:
                 with self._changed:
                     self._making.remove(key)
                     self._changed.notify_all()
         try:
-            yield kept.weights
+            yield Held(kept.weights, evictions)
         finally:
             with self._changed:
                 kept.users -= 1
@@ -68,15 +76,20 @@ class LoraMemory:
             kept.users += 1
             return kept
 
-    def _put(self, key: str, weights: LoraWeights) -> _Kept:
+    def _put(self, key: str, weights: LoraWeights) -> tuple[_Kept, int]:
+        """Keep them if there is room; returns them, and how many others gave way to them."""
         kept = _Kept(weights, weights.nbytes, users=1)
         with self._changed:
-            if self._make_room(self._used_bytes() + kept.size_bytes - self.capacity_bytes):
+            dropped = self._make_room(self._used_bytes() + kept.size_bytes - self.capacity_bytes)
+            if dropped is not None:
                 self._kept[key] = kept
-        return kept
+        return kept, dropped or 0
 
-    def _make_room(self, surplus_bytes: int) -> bool:
-        """Drop the least recently used idle ones, that many bytes of them; none if they are too few."""
+    def _make_room(self, surplus_bytes: int) -> int | None:
+        """Drop the least recently used idle ones, that many bytes of them; returns how many.
+
+        None, and nothing dropped, if they are too few.
+        """
         victims = []
         for key, kept in self._kept.items():
             if surplus_bytes <= 0:
@@ -85,11 +98,11 @@ class LoraMemory:
                 victims.append(key)
                 surplus_bytes -= kept.size_bytes
         if surplus_bytes > 0:
-            return False
+            return None
         for key in victims:
             del self._kept[key]
         LORA_EVICTIONS.labels("memory").inc(len(victims))
-        return True
+        return len(victims)
 
     def _used_bytes(self) -> int:
         return sum(kept.size_bytes for kept in self._kept.values())

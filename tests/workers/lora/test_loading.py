@@ -1,6 +1,7 @@
 """A LoRA on its way: in the background, with errors that keep their type."""
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -135,7 +136,22 @@ def test_a_fetch_tells_the_bytes_that_came_and_the_loras_that_gave_way(
     again.wait(10)
     # One of the two has fetched, the other has waited for that
     counts = [load.spans[0].counts for load in (first, again)]
-    assert sorted(counts, key=len) == [{}, {"fetched_bytes": len(BODY), "evictions": 1}]
+    assert sorted(counts, key=len) == [{}, {"fetched_bytes": len(BODY), "disk_evictions": 1}]
+
+
+def test_a_load_tells_the_loras_that_gave_way_in_memory(load: Load, bucket: MemoryBucket) -> None:
+    bucket.put("paper", BODY)
+    memory = LoraMemory(8)  # room for one
+    told = []
+    for name in ("anime", "paper", "paper"):
+        loading = load(name, memory=memory)
+        loading.wait(10)
+        told.append([span.counts for span in loading.spans if span.name == f"lora {name} keep"])
+        loading.close()
+        for thread in threading.enumerate():
+            if thread.name == f"lora {name}":
+                thread.join(timeout=60)
+    assert told == [[{}], [{"memory_evictions": 1}], [{}]]
 
 
 def test_a_load_outlasts_any_outage_until_it_is_closed(load: Load, bucket: MemoryBucket) -> None:
