@@ -17,7 +17,7 @@ from shared import keys
 from shared.connections import impatient
 from shared.fleet import Heartbeat, live
 from shared.holdings import Holdings, list_disks, read_holdings
-from shared.queues import net_queue, unet_queue
+from shared.queues import assist_queue, net_queue, unet_queue
 from shared.specs import Status
 
 
@@ -43,7 +43,7 @@ def fleet_api(services: Services) -> APIBlueprint:
 
     @api.get("/v1/fleet", summary="Look at the fleet", responses={200: FleetAnswer, **refusals(503)})
     def read_fleet() -> Response:
-        queues = [unet_queue(name) for name in catalogue.models]
+        queues = [queue(name) for name in catalogue.models for queue in (unet_queue, assist_queue)]
         queues += [net_queue(name) for name in catalogue.controlnets]
         statuses: tuple[Status, ...] = get_args(Status)
         pipe = control.pipeline(transaction=False)

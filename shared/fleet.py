@@ -23,7 +23,9 @@ class Heartbeat(Message):
     serves: list[str]  # models or nets it takes work for
     loaded: list[str]  # those whose weights are in memory
     doing: list[str]  # jobs it works on right now
-    sessions: dict[str, list[str]] = Field(default_factory=dict)  # net: jobs whose steps it computes
+    sessions: dict[str, list[str]] = Field(
+        default_factory=dict
+    )  # by net, or model: jobs of others whose steps it computes
     busy_share: float  # of its device, over the last minute
     started_at: float
     version: str

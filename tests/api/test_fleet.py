@@ -7,6 +7,7 @@ from api.services import Services
 from shared import keys
 from shared.fleet import beat
 from shared.holdings import Holdings, publish_disk, publish_holdings
+from shared.queues import assist_queue
 from tests.api.material import heartbeat
 
 
@@ -15,9 +16,16 @@ def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, serv
     beat(services.control, heartbeat("dead", "unet", "emoji-sd", []), 0.001)
     ids = [client.post("/v1/jobs", json={"prompt": "a cat"}).json["id"] for _ in range(3)]
     client.delete(f"/v1/jobs/{ids[0]}")
+    services.control.rpush(assist_queue("emoji-sd"), "a message")
     fleet = client.get("/v1/fleet").json
+    services.control.delete(assist_queue("emoji-sd"))
     assert [worker["name"] for worker in fleet["workers"]] == ["unet-1"]
-    assert fleet["queues"] == {"unet.emoji-sd": 3, "controlnet.edge": 0, "controlnet.colour": 0}
+    assert fleet["queues"] == {
+        "unet.emoji-sd": 3,
+        "assist.emoji-sd": 1,
+        "controlnet.edge": 0,
+        "controlnet.colour": 0,
+    }
     assert fleet["steps"] == {"edge": 0, "colour": 0}
     assert fleet["jobs"] == {"queued": 2, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 1}
 

@@ -145,6 +145,7 @@ def _start(sender: Any = None, **_: object) -> None:
         serves=served,
         loaded=worker.models.names,
         doing=lambda: list(doing),
+        sessions=lambda: dict(worker.sessions),
         busy_share=worker.busy.share,
         chores=[
             seat.refresh,

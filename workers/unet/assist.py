@@ -2,7 +2,8 @@
 
 import logging
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -40,10 +41,12 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
     demand = Demand(worker, spec, message)
     try:
         with ExitStack() as stack:
-            model = stack.enter_context(worker.models.use(spec.model))
-            stack.enter_context(trusted(worker.models, model))
-            half = UncondHalf(worker, model, spec, message, name, demand)
-            stack.callback(half.close)
+            stack.enter_context(_session(worker, spec.model, message.job_id))
+            with worker.busy:
+                model = stack.enter_context(worker.models.use(spec.model))
+                stack.enter_context(trusted(worker.models, model))
+                half = UncondHalf(worker, model, spec, message, name, demand)
+                stack.callback(half.close)
             demand.check()
             if not line.claim(name):
                 return "another was faster"
@@ -51,6 +54,16 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
             return _serve(worker, line, half, demand)
     except Unwanted as why:
         return str(why)
+
+
+@contextmanager
+def _session(worker: UNetWorker, model: str, job_id: str) -> Iterator[None]:
+    """Within the block the fleet view shows whom this worker assists."""
+    worker.sessions[model] = [job_id]
+    try:
+        yield
+    finally:
+        del worker.sessions[model]
 
 
 def _serve(worker: UNetWorker, line: HalfLine, half: "UncondHalf", demand: "Demand") -> str:

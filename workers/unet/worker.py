@@ -1,7 +1,7 @@
 """What one UNet worker has at hand, made once per process."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared.blobs import Bucket
@@ -44,6 +44,7 @@ class UNetWorker:
     send_assist: SendAssist
     residual: "Redis"
     busy: BusyShare
+    sessions: dict[str, list[str]] = field(default_factory=dict)  # by model: jobs of others that it assists
 
     def half_line(self, job_id: str, attempt: str) -> HalfLine:
         """The line between the worker that draws an attempt and the one that assists."""

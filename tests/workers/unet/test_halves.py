@@ -33,6 +33,7 @@ from tests.workers.unet.jobs import control as net
 from tests.workers.unet.jobs import pixels, upload
 from tests.workers.unet.specs import spec
 from tests.workers.unet.test_starts import stored
+from workers.busy import BusyShare
 from workers.resident import Memory, Residents
 from workers.residuals.halves import READY, HalfAnswer, HalfLine, HalfStep
 from workers.unet.assist import assist
@@ -75,7 +76,7 @@ class Pair:
         self.ended: list[str] = []
         self._threads: list[threading.Thread] = []
         first = make_worker(**changes)
-        self.second = dataclasses.replace(first, models=second_models)
+        self.second = dataclasses.replace(first, models=second_models, busy=BusyShare(), sessions={})
         self.first = dataclasses.replace(first, send_assist=self._take)
 
     def _take(self, message: Assist, model: str) -> None:
@@ -304,6 +305,22 @@ def test_an_assistant_leaves_when_a_job_waits(pair: Pair, control: Redis) -> Non
         assert set(pair.ended) <= {"wanted elsewhere"}
     finally:
         control.delete(unet_queue("emoji-sd"))
+
+
+def test_a_worker_shows_whom_it_assists_and_that_it_is_busy(pair: Pair) -> None:
+    job_id, _ = pair.first.jobs.create(spec())
+    attempt = pair.first.jobs.claim(job_id, "unet1@test")
+    assert attempt is not None
+    assert (pair.second.sessions, pair.second.busy.share()) == ({}, 0.0)
+    pair.first.send_assist(Assist(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
+    line = pair.first.half_line(job_id, attempt.token)
+    assert line.receive(60) is not None
+    # Once it is ready, it has worked, and is there for the job
+    assert pair.second.sessions == {"emoji-sd": [job_id]}
+    assert pair.second.busy.share() > 0
+    line.dismiss()
+    pair.join()
+    assert pair.second.sessions == {}
 
 
 def test_an_assistant_leaves_for_a_job_of_any_model_that_it_serves(pair: Pair, control: Redis) -> None:
