@@ -68,10 +68,12 @@ class Postman:
         command = (b"EVALSHA", _PUSH_SHA, b"2", *keys, request.any_send.encode(), self._ttl_s, *frames)
 
         def send() -> None:
-            if self._link is None or not self._link.is_open:
+            if self._link is not None and self._link.is_open:
+                self._read_acknowledgements(self._link)
+            # What goes to a server that has hung up is lost without an error, and its step waits for a lease.
+            if self._link is None or not self._link.is_alive():
                 self._sent.clear()  # whether those came, only their readers know
                 self._link = self._servers.connect(HOME)
-            self._read_acknowledgements(self._link)
             self._link.send([command])
             self._sent.append(blocks)
 

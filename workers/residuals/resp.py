@@ -6,6 +6,7 @@ Everything around it is redis-py's: the address, the handshake (AUTH, SELECT, TL
 RESP2: https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
 
+import select
 import socket
 import ssl
 from collections.abc import Sequence
@@ -47,6 +48,18 @@ class Connection:
     def is_open(self) -> bool:
         """Whether it can still be used."""
         return self._made._sock is not None
+
+    def is_alive(self) -> bool:
+        """Whether it can be used and, while no reply is owed, whether the server has not hung up.
+
+        Over TLS only the next use tells the latter: its own traffic looks the same from here.
+        """
+        if self.is_open and not self._owed and not isinstance(self._socket, ssl.SSLSocket):
+            unasked = select.poll()
+            unasked.register(self._socket, select.POLLIN)
+            if unasked.poll(0):
+                self.close()
+        return self.is_open
 
     def close(self) -> None:
         """Hang up."""

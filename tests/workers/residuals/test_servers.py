@@ -94,6 +94,17 @@ def test_what_a_server_took_down_with_it_is_told(servers: Settings, start: Start
     assert head.error == ResidualLost.code
 
 
+def test_the_first_answer_after_the_server_has_hung_up_arrives(servers: Settings, start: Start) -> None:
+    # Given a worker that has answered a step, and is idle
+    home = start()
+    ends = make_ends(servers, home)
+    ends.hand_over(ends.ask(), noise(2, 8))
+    # When the server hangs up on everybody, as one that starts anew does
+    Redis.from_url(home).client_kill_filter(_type="normal", skipme=True)
+    # Then the next step's first residual is not lost on the old connection
+    assert torch.equal(ends.hand_over(ends.ask(), noise(2, 8, seed=1)), noise(2, 8, seed=1))
+
+
 @pytest.mark.parametrize("policy", ["noeviction", "volatile-ttl"])
 def test_a_writer_waits_until_the_reader_has_made_room(servers: Settings, start: Start, policy: str) -> None:
     # Given a server that has room for two such residuals
@@ -161,7 +172,10 @@ def test_an_error_of_the_server_leaves_the_connection_in_step(residual: Redis) -
 def test_a_server_that_hangs_up_is_an_error_of_the_connection(start: Start) -> None:
     url = start()
     link = Connection(Redis.from_url(url, protocol=2).connection_pool)
+    seen = Connection(Redis.from_url(url, protocol=2).connection_pool)
+    assert seen.is_alive()
     stop(url)
+    assert not seen.is_alive()
     with pytest.raises(ConnectionError):
         ask(link, b"PING")
     assert not link.is_open
