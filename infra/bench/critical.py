@@ -25,6 +25,7 @@ from infra.bench.addons import NET_CORE, UNET_CORE, move_to
 from infra.bench.workloads import Workload
 from infra.local.environment import inherit
 from workers.nets.loading import load_net
+from workers.projections import remember_projections
 from workers.residuals.messages import MID
 from workers.unet.conditioning import Conditioning
 from workers.unet.seam import decode, encode
@@ -50,6 +51,7 @@ class Critical:
 
     def __init__(self, workload: Workload, net: "subprocess.Popen[str]") -> None:
         self._unet = UNet2DConditionModel.from_pretrained(workload.model / "unet", dtype=torch.float32).eval()
+        remember_projections(self._unet)
         self._net = net
         self._x, self._t, self._conditioning = _inputs(
             workload.side_px, self._unet.config.cross_attention_dim
@@ -111,13 +113,14 @@ def serve(folder: Path, side_px: int) -> None:
     move_to(NET_CORE)
     net = load_net("net", str(folder), "float32", "cpu")
     x, t, conditioning = _inputs(side_px, net.model.config.cross_attention_dim)
+    prepared = net.prepare(conditioning.net_inputs)
     image = net.embed(torch.rand(1, 3, side_px, side_px), ROWS)
     stop, times = threading.Event(), list[float]()
 
     def run() -> None:
         while not stop.is_set():
             start = time.perf_counter()
-            trunk = net.trunk(x, t, conditioning.net_inputs, image)
+            trunk = net.trunk(x, t, prepared, image)
             net.residual(trunk, MID)
             times.append(time.perf_counter() - start)
 

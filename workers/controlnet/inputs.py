@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from workers.nets.net import Net
 from workers.residuals.messages import StepRequest
 from workers.residuals.transport import Transport
 
+Tensors = Mapping[str, Tensor]
 #: A worker serves a few jobs at a time; each has two or three inputs of up to some ten megabytes.
 CAPACITY_BYTES = 512 << 20
 
@@ -20,22 +21,28 @@ class Inputs:
     def __init__(self, transport: Transport, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self._transport = transport
         self._capacity_bytes = capacity_bytes
-        self._held: OrderedDict[Hashable, Tensor] = OrderedDict()
+        self._held: OrderedDict[Hashable, Tensors] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, request: StepRequest) -> dict[str, Tensor]:
-        """What the job's prompt became, by name; raises `InputsMissing`."""
-        return {name: self.fetch(key) for name, key in request.inputs.items()}
+    def prepared(self, net: Net, request: StepRequest) -> Tensors:
+        """What the job's prompt became, as ``net`` takes it at every step; raises `InputsMissing`."""
+        key = net.name, net.sha256, *sorted(request.inputs.items())
+
+        def prepare() -> Tensors:
+            return net.prepare({name: self.fetch(key) for name, key in request.inputs.items()})
+
+        return self._get(key, prepare)
 
     def embedded(self, net: Net, image: str, rows: int) -> Tensor:
         """The control image ``image`` as ``net`` adds it at every step; raises `InputsMissing`."""
-        return self._get((net.name, net.sha256, image, rows), lambda: net.embed(self.fetch(image), rows))
+        key = net.name, net.sha256, image, rows
+        return self._get(key, lambda: {"": net.embed(self.fetch(image), rows)})[""]
 
     def fetch(self, key: str) -> Tensor:
         """A tensor of the residual server; raises `InputsMissing`."""
-        return self._get(key, lambda: self._transport.get_input(key))
+        return self._get(key, lambda: {"": self._transport.get_input(key)})[""]
 
-    def _get(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+    def _get(self, key: Hashable, make: Callable[[], Tensors]) -> Tensors:
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
@@ -43,7 +50,11 @@ class Inputs:
         made = make()  # outside the lock: a fetch must not stop others; twice is only slower
         with self._lock:
             self._held[key] = made
-            held = sum(tensor.nbytes for tensor in self._held.values())
+            held = sum(map(_bytes, self._held.values()))
             while held > self._capacity_bytes:
-                held -= self._held.popitem(last=False)[1].nbytes
+                held -= _bytes(self._held.popitem(last=False)[1])
         return made
+
+
+def _bytes(tensors: Tensors) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())

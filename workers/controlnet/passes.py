@@ -24,13 +24,13 @@ class Pass:
         self.batch = len(works)
         for work in works:
             net.check(work.part, work.request.guess)
-        fed = [inputs.of(work.request) for work in works]
+        prepared = [inputs.prepared(net, work.request) for work in works]
         images = [inputs.embedded(net, work.part.image, work.request.rows) for work in works]
         times = [torch.full((work.request.rows,), work.request.t) for work in works]
         self._trunk = net.trunk(
             _stacked([work.x for work in works]),
             _stacked(times),
-            {name: _stacked([own[name] for own in fed]) for name in fed[0]},
+            {name: _stacked([own[name] for own in prepared]) for name in prepared[0]},
             _stacked(images),
             works[0].part.control_mode,  # a union's steps come alone
         )

@@ -12,6 +12,7 @@ from shared.families import Families, misfit, shape_of, traits_of
 from shared.settings import Settings
 from workers.nets.net import Net
 from workers.nets.union import UnionNet
+from workers.projections import remember_projections
 from workers.resident import Memory, Residents
 from workers.weights import find_source, foretell_bytes
 
@@ -51,6 +52,7 @@ def load_net(name: str, source: str, dtype: str, device: str, variant: str | Non
         model.to(device)
     except (OSError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
+    remember_projections(model)
     return kind(name, model.eval().requires_grad_(False))
 
 

@@ -46,19 +46,35 @@ class Net:
         return embedded
 
     @torch.inference_mode()
+    def prepare(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the job's prompt became, as the trunk takes it; the same at every step.
+
+        ``embeddings``, ``(b, tokens, d)``; of SDXL also ``added``, ``(b, d)``: pooled text and sizes.
+        """
+        net = self.model
+        prepared = {"embeddings": inputs["embeddings"].to(net.device, net.dtype)}
+        if net.config.addition_embed_type == "text_time":
+            text, ids = (inputs[name].to(net.device) for name in ("text_embeds", "time_ids"))
+            sizes = net.add_time_proj(ids.flatten()).reshape(len(text), -1)
+            prepared["added"] = net.add_embedding(torch.cat([text, sizes], dim=-1).to(net.dtype))
+        return prepared
+
+    @torch.inference_mode()
     def trunk(
-        self, x: Tensor, t: Tensor, inputs: Mapping[str, Tensor], image: Tensor, mode: int | None = None
+        self, x: Tensor, t: Tensor, prepared: Mapping[str, Tensor], image: Tensor, mode: int | None = None
     ) -> list[Tensor]:
         """All that comes before the zero convolutions: skips, shallowest first, and the mid block's output.
 
-        ``x`` is the scaled model input ``(b, c, h/f, w/f)``, ``t`` a scalar or ``(b,)``, ``inputs`` what the
-        job's prompt became (``embeddings``, ``(b, tokens, d)``), ``image`` what `embed` made of the control
-        image, ``mode`` its kind if this is a union of nets.
+        ``x`` is the scaled model input ``(b, c, h/f, w/f)``, ``t`` a scalar or ``(b,)``, ``prepared`` what
+        `prepare` made of the prompt and ``image`` what `embed` made of the control image, ``mode`` its kind
+        if this is a union of nets.
         """
         net = self.model
         x = x.to(net.device, net.dtype)
-        embeddings = inputs["embeddings"].to(net.device, net.dtype)
-        time = self._time(t, x.shape[0], inputs, mode)
+        embeddings = prepared["embeddings"]
+        time = self._time(t, x.shape[0], mode)
+        if "added" in prepared:
+            time = time + prepared["added"]
         x = self._enter(x, image, mode)
         skips = [x]
         for block in net.down_blocks:
@@ -98,11 +114,11 @@ class Net:
         scales = torch.logspace(-1, 0, len(self.order()), device=residual.device) * scale
         return residual * scales[index]  # the mid block's is the last: MID is -1
 
-    def _time(self, t: Tensor, rows: int, inputs: Mapping[str, Tensor], mode: int | None) -> Tensor:
-        """The time embedding with all that is added to it, ``(b, d)``."""
+    def _time(self, t: Tensor, rows: int, mode: int | None) -> Tensor:
+        """The time embedding, ``(b, d)``."""
         if mode is not None:
             raise NetFailed(f"ControlNet {self.name!r} is no union: it has no control_mode")
-        return self._with_sizes(self._embed_time(t, rows), inputs)
+        return self._embed_time(t, rows)
 
     def _enter(self, x: Tensor, image: Tensor, mode: int | None) -> Tensor:
         """The first layer, and the control image."""
@@ -113,13 +129,3 @@ class Net:
         net = self.model
         embedded: Tensor = net.time_embedding(net.time_proj(t.to(net.device).expand(rows)).to(net.dtype))
         return embedded
-
-    def _with_sizes(self, time: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """With what SDXL adds: pooled text and sizes."""
-        net = self.model
-        if net.config.addition_embed_type != "text_time":
-            return time
-        text, ids = (inputs[name].to(net.device) for name in ("text_embeds", "time_ids"))
-        sizes = net.add_time_proj(ids.flatten()).reshape(len(text), -1)
-        added: Tensor = net.add_embedding(torch.cat([text, sizes], dim=-1).to(time.dtype))
-        return time + added

@@ -5,7 +5,6 @@ transformer attends across the rows of a batch (``nn.MultiheadAttention`` that t
 the sequence): so diffusers computes it, and so must we, which is why its steps are neither split nor stacked.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,13 +17,13 @@ from workers.nets.net import Net
 class UnionNet(Net):
     """Several kinds of control in one net; its ``embed`` is the ordinary one."""
 
-    def _time(self, t: Tensor, rows: int, inputs: Mapping[str, Tensor], mode: int | None) -> Tensor:
+    def _time(self, t: Tensor, rows: int, mode: int | None) -> Tensor:
         kinds = torch.zeros(self.model.config.num_control_type)
         kinds[self._known(mode)] = 1
         repeated = kinds.to(self.model.device, self.model.dtype).repeat(rows, 1)
         told = self.model.control_type_proj(repeated.flatten()).reshape(rows, -1).to(self.model.dtype)
         time: Tensor = self._embed_time(t, rows) + self.model.control_add_embedding(told)
-        return self._with_sizes(time, inputs)
+        return time
 
     def _enter(self, x: Tensor, image: Tensor, mode: int | None) -> Tensor:
         """Add the control image to the latents, weighed by what the transformer sees in both."""

@@ -9,6 +9,7 @@ from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load
 
 from shared.catalogue import SINGLE_FILE, LoadOptions, ModelEntry
 from shared.errors import ModelFailed
+from workers.projections import remember_projections
 from workers.unet.models import BaseModel
 from workers.weights import find_source
 
@@ -64,6 +65,7 @@ def load_model(
     for part in (pipe.unet, pipe.vae, pipe.text_encoder, getattr(pipe, "text_encoder_2", None)):
         if part is not None:
             part.eval().requires_grad_(False)
+    remember_projections(pipe.unet)
     _turn(pipe, options)
     return BaseModel(name, pipe, options.switches)
 

@@ -23,15 +23,14 @@ class LocalNets:
     def compute(
         self, request: StepRequest, part: Part, x: Tensor, inputs: Mapping[str, Tensor], image: Tensor
     ) -> list[tuple[Answer, Tensor]]:
-        """All residuals of one part of a step, as a ControlNet worker would send them; see `Net.trunk`."""
+        """All residuals of one part of a step, as a ControlNet worker would send them; see `Net`."""
         start = time.time()
         with self._nets.use(part.net) as net:
             net.check(part, request.guess)
             if part.position not in self._images:
                 self._images[part.position] = net.embed(image, x.shape[0])
-            trunk = net.trunk(
-                x, torch.tensor(request.t), inputs, self._images[part.position], part.control_mode
-            )
+            prepared, embedded = net.prepare(inputs), self._images[part.position]
+            trunk = net.trunk(x, torch.tensor(request.t), prepared, embedded, part.control_mode)
             residuals = [
                 (index, net.weigh(net.residual(trunk, index), index, part.scale, request.guess))
                 for index in net.order()

@@ -100,6 +100,16 @@ def test_an_attachment_embeds_the_control_image_before_the_first_step(server: Se
     assert server.sessions.by_net() == {"depth": ["j"]}
 
 
+def test_what_a_prompt_becomes_in_a_net_is_made_once(server: Server, line: Line) -> None:
+    ask(make_nets(line, spec("edge")))
+    request = take(server, "edge").request
+    with server._nets.use("edge") as net:
+        first = server._inputs.prepared(net, request)
+        line.redis.flushall()  # the steps that follow fetch nothing
+        later = request.model_copy(update={"step": 1})
+        assert server._inputs.prepared(net, later) is first
+
+
 def test_the_halves_of_a_job_are_one_session(server: Server, line: Line) -> None:
     for half in ("cond", "uncond"):
         ask(make_nets(line, spec("edge")))

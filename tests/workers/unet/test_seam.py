@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tests.tiny_models import LAYOUTS, make_net, make_unet
 from workers.nets.net import Net
+from workers.projections import remember_projections
 from workers.residuals.messages import MID
 from workers.unet.conditioning import Conditioning
 from workers.unet.seam import decode, encode
@@ -83,7 +84,8 @@ def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: 
             return_dict=False,
         )
         served = Net("net", net)
-        trunk = served.trunk(x[:, :4], t, conditioning.net_inputs, served.embed(image, 2))
+        prepared = served.prepare(conditioning.net_inputs)
+        trunk = served.trunk(x[:, :4], t, prepared, served.embed(image, 2))
         ours = {index: served.residual(trunk, index) * 0.7 for index in served.order()}
         given = Given(ours)
         cut = decode(unet, encode(unet, x, t, conditioning), given)
@@ -100,6 +102,7 @@ def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: 
 
 def test_encoder_and_decoder_can_be_compiled_each_into_one_graph() -> None:
     unet = make_unet("centred")
+    remember_projections(unet)
     x, t, conditioning = inputs(unet, (16, 16))
     with torch.inference_mode():
         encoded = encode(unet, x, t, conditioning)
