@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from infra.bench.fleet import Fleet, running_fleet
+from infra.bench.fleet import LEISURE_S, Fleet, running_fleet
 from infra.bench.processes import pin
 from infra.bench.report import FOLDER, CheckFailed
 from infra.bench.workloads import Workload
@@ -27,8 +27,6 @@ from infra.local.demo import CONTROL
 UNET_CORE, NET_CORE = 0, 1
 CONFIGS = ("0c0l", "1c0l", "0c1l", "1c1l")
 PROMPT, GUIDANCE = "a penguin on a teal background", 3.0
-#: No job ends this early: of the time the last one took, the share in which nobody asks for it.
-QUIET_SHARE = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +47,6 @@ class Addons:
         self._fleet = fleet
         self._workload = workload
         self._steps = steps
-        self._last_s = 0.0
         self._control = base64.b64encode(CONTROL.read_bytes()).decode()
 
     def draw(self, config: str, seed: int, **changes: Any) -> Drawn:
@@ -58,14 +55,13 @@ class Addons:
         if lora is not None:
             self._upload(lora, seed)
         body = self.request(config, seed, lora) | changes
-        _, job = self._fleet.draw(body, quiet_s=QUIET_SHARE * self._last_s)
+        _, job = self._fleet.draw(body, poll_s=LEISURE_S)
         spans = job["timeline"]
         start = min(span["start_s"] for span in spans)
-        self._last_s = max(span["end_s"] for span in spans) - start
         if "1c" in config and {span["name"] for span in spans}.isdisjoint({f"net {self._workload.nets[0]}"}):
             raise CheckFailed(f"job {job['id']}: the net did not work")
         return Drawn(
-            job_s=self._last_s,
+            job_s=max(span["end_s"] for span in spans) - start,
             loop_s=loop_s(job),
             unpatch_s=sum(span["end_s"] - span["start_s"] for span in spans if span["name"] == "unpatch"),
             job=job,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infra.bench.fleet import Fleet, read_pixels, running_fleet
+from infra.bench.fleet import LEISURE_S, Fleet, read_pixels, running_fleet
 from infra.bench.overlap import Step, read_steps
 from infra.bench.peer import Peer
 from infra.bench.processes import cpu_s, pin
@@ -120,7 +120,8 @@ def _draw_beside_a_net(fleet: Fleet, jobs: int) -> list[Step]:
     image = base64.b64encode(CONTROL.read_bytes()).decode()
     steps = []
     for i in range(-1, jobs):
-        _, job = fleet.draw({**_request(2000 + i), "controlnets": [{"name": "edge", "image": image}]})
+        request = {**_request(2000 + i), "controlnets": [{"name": "edge", "image": image}]}
+        _, job = fleet.draw(request, poll_s=LEISURE_S)
         try:
             found = read_steps(job["timeline"])
         except ValueError as error:

@@ -1,0 +1,132 @@
+"""A process that computes on the other core while something is measured here, and says how long it took.
+
+``python -m infra.bench.beside KIND FOLDER SIDE ROWS`` is its side: ``go`` on standard input makes it compute
+until ``stop``, and it answers with the median of its times.
+"""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from infra.bench.addons import NET_CORE, move_to
+from infra.local.environment import inherit
+from workers.nets.loading import load_net
+from workers.projections import remember_projections
+from workers.residuals.messages import MID
+from workers.unet.conditioning import Conditioning
+from workers.unet.seam import decode, encode
+
+TOKENS = 77
+#: A net up to its first residual, or a whole UNet.
+Kind = Literal["net", "unet"]
+
+
+class Beside:
+    """The process, seen from here."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def go(self) -> None:
+        """Compute from now on."""
+        self._tell("go")
+
+    def stop(self) -> float:
+        """Compute no more; returns the median of the seconds that each time took."""
+        self._tell("stop")
+        assert self._process.stdout is not None
+        return float(self._process.stdout.readline())
+
+    def _tell(self, word: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+
+
+@contextmanager
+def running_beside(kind: Kind, folder: Path, side_px: int, rows: int) -> Iterator[Beside]:
+    """A process that has loaded a model, on the net's core; it ends with the block."""
+    words = [sys.executable, "-m", "infra.bench.beside", kind, str(folder), str(side_px), str(rows)]
+    environment = inherit({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"})
+    with subprocess.Popen(
+        words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()  # it is loaded
+            yield Beside(process)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def load_unet(model: Path) -> Any:
+    """The UNet of a model's folder, as workers have it."""
+    unet: Any = UNet2DConditionModel.from_pretrained(model / "unet", dtype=torch.float32).eval()
+    remember_projections(unet)
+    return unet
+
+
+def make_inputs(config: Any, side_px: int, rows: int) -> tuple[Tensor, Tensor, Conditioning]:
+    """Model input, timestep and prompt of a step; numbers from a fixed seed."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, 4, side_px // 8, side_px // 8, generator=generator)
+    embeddings = torch.randn(rows, TOKENS, config.cross_attention_dim, generator=generator)
+    return x, torch.tensor(501), Conditioning(embeddings)
+
+
+def serve(kind: str, folder: Path, side_px: int, rows: int) -> None:
+    """The process' side."""
+    torch.set_num_threads(1)
+    move_to(NET_CORE)
+    compute = _net(folder, side_px, rows) if kind == "net" else _unet(folder, side_px, rows)
+    stop, times = threading.Event(), list[float]()
+
+    @torch.inference_mode()
+    def run() -> None:
+        while not stop.is_set():
+            start = time.perf_counter()
+            compute()
+            times.append(time.perf_counter() - start)
+
+    print("ready", flush=True)
+    thread = threading.Thread()
+    for line in sys.stdin:
+        if line.strip() == "go":
+            stop.clear()
+            times.clear()
+            thread = threading.Thread(target=run)
+            thread.start()
+        else:
+            stop.set()
+            thread.join()
+            print(median(times), flush=True)
+
+
+def _net(folder: Path, side_px: int, rows: int) -> Callable[[], object]:
+    net = load_net("net", str(folder), "float32", "cpu")
+    x, t, conditioning = make_inputs(net.model.config, side_px, rows)
+    prepared = net.prepare(conditioning.net_inputs)
+    image = net.embed(torch.rand(1, 3, side_px, side_px), rows)
+    return lambda: net.residual(net.trunk(x, t, prepared, image), MID)
+
+
+def _unet(folder: Path, side_px: int, rows: int) -> Callable[[], object]:
+    unet = load_unet(folder)
+    x, t, conditioning = make_inputs(unet.config, side_px, rows)
+    return lambda: decode(unet, encode(unet, x, t, conditioning), None)
+
+
+if __name__ == "__main__":
+    kind, folder, side_px, rows = sys.argv[1:]
+    serve(kind, Path(folder), int(side_px), int(rows))
