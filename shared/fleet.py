@@ -23,9 +23,8 @@ class Heartbeat(Message):
     serves: list[str]  # models or nets it takes work for
     loaded: list[str]  # those whose weights are in memory
     doing: list[str]  # jobs it works on right now
-    sessions: dict[str, list[str]] = Field(
-        default_factory=dict
-    )  # by net, or model: jobs of others whose steps it computes
+    #: By net: jobs whose steps it computes; of a UNet worker, by model: jobs of others that it assists.
+    sessions: dict[str, list[str]] = Field(default_factory=dict)
     busy_share: float  # of its device, over the last minute
     started_at: float
     version: str

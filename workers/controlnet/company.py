@@ -6,7 +6,7 @@ longer. What is not known yet is tried out once.
 """
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from statistics import median
 
 #: Rows of a pass, at most.
@@ -15,6 +15,8 @@ MAX_ROWS = 32
 REMEMBERED = 5
 #: Other work on the machine changes what is worth it: what was measured longer ago is tried again.
 FORGOTTEN_S = 300.0
+#: Nets and stacks that are remembered; clients choose sizes and lengths of prompts, so these never end.
+KINDS = 256
 
 
 class Company:
@@ -48,3 +50,19 @@ class Company:
                 return most - rows
             most = more
         return min(2 * most, MAX_ROWS) - rows  # nothing was too slow yet: try up to twice as many
+
+
+class Companies:
+    """The company of each net and stack that was asked for lately; those used longest ago are forgotten."""
+
+    def __init__(self, delay_share: float) -> None:
+        self._delay_share = delay_share
+        self._known: OrderedDict[tuple[str, str], Company] = OrderedDict()
+
+    def of(self, net: str, stack: str) -> Company:
+        """A new one has measured nothing yet."""
+        company = self._known.setdefault((net, stack), Company(self._delay_share))
+        self._known.move_to_end((net, stack))
+        while len(self._known) > KINDS:
+            self._known.popitem(last=False)
+        return company

@@ -10,7 +10,7 @@ from shared import metrics
 from shared.errors import NetFailed, SwiftError
 from shared.messages import Attach
 from workers.busy import BusyShare
-from workers.controlnet.company import Company
+from workers.controlnet.company import Companies
 from workers.controlnet.inputs import Inputs
 from workers.controlnet.joint import Joint
 from workers.controlnet.passes import Pass
@@ -47,8 +47,7 @@ class Server:
         self._nets = nets
         self._steps = steps
         self._worker = ""
-        self._batch_delay = batch_delay
-        self._company: dict[tuple[str, str], Company] = {}  # by net and stack
+        self._companies = Companies(batch_delay)
         self._inputs = Inputs(transport)
         self._device = threading.Lock()
         self._pulse = Pulse(steps, self.names)
@@ -95,7 +94,7 @@ class Server:
         request, net = work.request, work.part.net
         if not request.stack:
             return []
-        company = self._company_of(work)
+        company = self._companies.of(net, request.stack)
         room, alone_s = company.room(request.rows), company.seconds(request.rows)
         if not room or alone_s is None:
             return []
@@ -132,15 +131,11 @@ class Server:
                 self._hand_over(Joint(passes), start)
         if len(passes) == 1:
             rows = sum(work.request.rows for work in held)
-            self._company_of(held[0]).note(rows, time.time() - start)
+            self._companies.of(held[0].part.net, held[0].request.stack).note(rows, time.time() - start)
         metrics.NET_BATCH.labels(held[0].part.net).observe(together)
         for work in held:
             metrics.NET_STEPS.labels(work.part.net, "served").inc()
             metrics.NET_STEP_S.labels(work.part.net).observe(time.time() - start)
-
-    def _company_of(self, work: Claimed) -> Company:
-        key = work.part.net, work.request.stack
-        return self._company.setdefault(key, Company(self._batch_delay))
 
     def _pass(self, stack: ExitStack, works: Sequence[Claimed]) -> Pass:
         net = stack.enter_context(self._nets.use(works[0].part.net))

@@ -1,4 +1,4 @@
-from workers.controlnet.company import MAX_ROWS, Company
+from workers.controlnet.company import KINDS, MAX_ROWS, Companies, Company
 
 
 def test_the_first_pass_is_measured_alone() -> None:
@@ -35,3 +35,17 @@ def test_without_a_share_there_is_no_company() -> None:
     company = Company(0.0)
     company.note(2, 1.0)
     assert company.room(2) == 0
+
+
+def test_kinds_of_steps_that_are_not_asked_for_any_more_are_forgotten() -> None:
+    companies = Companies(0.25)
+    for stack in ("rare", "usual"):
+        companies.of("edge", stack).note(2, 1.0)
+    # When more kinds come than are remembered, and one of the first stays in use
+    for i in range(KINDS):
+        companies.of("edge", f"x ({i}, 64, 64)")
+        companies.of("edge", "usual")
+    # Then that one is known, and the other has to be measured again
+    assert companies.of("edge", "usual").seconds(2) == 1.0
+    assert companies.of("edge", "rare").seconds(2) is None
+    assert len(companies._known) == KINDS
