@@ -26,6 +26,7 @@ PARTS = (
     "share",
     "soak",
     "soak_nets",
+    "kills",
     "transport",
     "trace",
     "quality",

@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -60,13 +60,19 @@ class Fleet:
         return found
 
     def draw(
-        self, body: Mapping[str, Any], *, quiet_s: float = 0, poll_s: float = POLL_S
+        self,
+        body: Mapping[str, Any],
+        *,
+        quiet_s: float = 0,
+        poll_s: float = POLL_S,
+        see: Callable[[dict[str, Any]], None] | None = None,
     ) -> tuple[float, dict[str, Any]]:
         """Seconds from submission until the API says that the job has ended, and the job.
 
         It is asked every ``poll_s``, first after ``quiet_s``: questions take CPU from what the job needs.
         Whoever reads times from the job's timeline asks at `LEISURE_S`. Following its events would be
-        prompter, but a job that is followed draws previews. Raises `CheckFailed` unless the job succeeded.
+        prompter, but a job that is followed draws previews. ``see`` is shown every answer but the last.
+        Raises `CheckFailed` unless the job succeeded.
         """
         began = time.perf_counter()
         path = str(json.loads(self.ask("POST", "/v1/jobs", body))["links"]["self"])
@@ -77,6 +83,8 @@ class Fleet:
                 took_s = time.perf_counter() - began
                 if job["status"] in ENDED or took_s > JOB_S:
                     break
+                if see is not None:
+                    see(job)
                 time.sleep(poll_s)
         if job["status"] != "succeeded":
             raise CheckFailed(f"job {job['id']} is {job['status']} after {took_s:.0f} s: {job['error']}")

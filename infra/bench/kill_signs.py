@@ -1,0 +1,67 @@
+"""What a finished job's timeline shows of a kill: whether it has hit, and how long nobody went on.
+
+Jobs are as ``GET /v1/jobs/{id}`` tells them, kills at seconds of their timelines.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+
+def step_s(job: Mapping[str, Any]) -> list[float]:
+    """Seconds of every step but the last, whose end the timeline does not tell."""
+    return [end - start for start, end in pairwise(_starts(job))]
+
+
+def stood_s(job: Mapping[str, Any], at_s: float, usual_s: float) -> float:
+    """How long nobody went on after a kill at ``at_s``.
+
+    That is what the longest step took beyond the usual one; for a job that began anew, it ends there.
+    """
+    again_s = _claimed_s(job)
+    return again_s - at_s if again_s > at_s else max(step_s(job)) - usual_s
+
+
+def lost_its_net(job: Mapping[str, Any], victim: str, at_s: float) -> bool:
+    """Whether the net of the step at hand came from another worker, after the kill."""
+    net = _net_at(job, at_s)
+    return net["end_s"] > at_s and not _is_of(net, victim)
+
+
+def lost_its_answers(job: Mapping[str, Any], victim: str, at_s: float) -> bool:
+    """Whether the net of the step at hand was still to answer."""
+    return bool(_net_at(job, at_s)["end_s"] > at_s)
+
+
+def lost_its_assistant(job: Mapping[str, Any], victim: str, at_s: float) -> bool:
+    """Whether the victim predicted halves, and none after the kill."""
+    halves = [span for span in job["timeline"] if span["name"] == "half"]
+    split, total = job["receipt"]["split_steps"], job["progress"]["total"]
+    return 0 < len(split) < total and all(_is_of(half, victim) and half["end_s"] < at_s for half in halves)
+
+
+def lost_its_drawer(job: Mapping[str, Any], victim: str, at_s: float) -> bool:
+    """Whether it was begun anew after the kill, by another worker or by the one in the victim's place."""
+    return _claimed_s(job) > at_s
+
+
+def _claimed_s(job: Mapping[str, Any]) -> float:
+    return float(next(span["end_s"] for span in job["timeline"] if span["name"] == "queued"))
+
+
+def _starts(job: Mapping[str, Any]) -> list[float]:
+    return sorted(float(span["start_s"]) for span in job["timeline"] if span["name"] == "encoder")
+
+
+def _net_at(job: Mapping[str, Any], at_s: float) -> dict[str, Any]:
+    """The net's span of the step that was computed at ``at_s``."""
+    nets = sorted(
+        (span for span in job["timeline"] if span["name"].startswith("net ")), key=lambda s: float(s["end_s"])
+    )
+    begun = sum(start <= at_s for start in _starts(job))
+    net: dict[str, Any] = nets[max(begun, 1) - 1]
+    return net
+
+
+def _is_of(span: Mapping[str, Any], victim: str) -> bool:
+    return str(span["worker"]).startswith(f"{victim}@")
