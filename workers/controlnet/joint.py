@@ -36,7 +36,8 @@ class Joint:
     def keep(self, current: Callable[[Sequence[StepRequest]], list[bool]]) -> None:
         """Forget jobs that have moved on; ``current`` says of each request whether it is waited for."""
         for one in self._passes:
-            one.keep(current([work.request for work in one.works]))
+            if one.works:
+                one.keep(current([work.request for work in one.works]))
 
     def order(self) -> list[int]:
         """The indices of the residuals, deepest first."""

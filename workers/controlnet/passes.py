@@ -22,6 +22,8 @@ class Pass:
         self.net = net
         self.works = list(works)
         self.batch = len(works)
+        if not works:
+            return  # every job has moved on
         for work in works:
             net.check(work.part, work.request.guess)
         prepared = [inputs.prepared(net, work.request) for work in works]

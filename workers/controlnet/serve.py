@@ -1,4 +1,11 @@
-"""The serving loop: take a step of any job, compute, hand the residuals over one by one."""
+"""The serving loop: take a step of any job, compute, hand the residuals over one by one.
+
+Nobody computes for an attempt that is superseded, or for a job that is past the step. The claim sees to
+it; if `BELIEVED_S` pass before a trunk can begin (a net is loaded, the device is taken), the job is looked
+at again, and once more before the first residual, if by then so long has passed or others share the pass.
+A trunk that has begun is not interrupted, nor are residuals once the first was made: so much, of one step
+of each net, may be computed in vain.
+"""
 
 import logging
 import threading
@@ -27,6 +34,8 @@ log = logging.getLogger(__name__)
 
 #: Where other jobs use a net, a step waits this share of its time for theirs.
 WAIT_SHARE = 0.03
+#: A look at a job's turn takes a fraction of a millisecond; what it tells is believed for so long.
+BELIEVED_S = 0.02
 
 
 class Server:
@@ -123,24 +132,34 @@ class Server:
         for work in held:
             self.sessions.note(work.request.session, work.part.net)
         with ExitStack() as stack:
-            passes = [self._pass(stack, held)]
-            for other in self._claim_others(stack, held):
+            passes = [self._pass(stack, held, start)]
+            others, claimed_at = self._claim_others(stack, held), time.time()
+            for other in others:
                 held.append(other)
-                passes.append(self._pass(stack, [other]))
+                passes.append(self._pass(stack, [other], claimed_at))
             with self._device, self.busy:
                 self._hand_over(Joint(passes), start)
-        if len(passes) == 1:
+        if len(passes) == 1 and passes[0].batch == together:
             rows = sum(work.request.rows for work in held)
             self._companies.of(held[0].part.net, held[0].request.stack).note(rows, time.time() - start)
         metrics.NET_BATCH.labels(held[0].part.net).observe(together)
-        for work in held:
-            metrics.NET_STEPS.labels(work.part.net, "served").inc()
-            metrics.NET_STEP_S.labels(work.part.net).observe(time.time() - start)
+        for one in passes:
+            for _ in range(one.batch):
+                metrics.NET_STEPS.labels(one.net.name, "served").inc()
+                metrics.NET_STEP_S.labels(one.net.name).observe(time.time() - start)
 
-    def _pass(self, stack: ExitStack, works: Sequence[Claimed]) -> Pass:
+    def _pass(self, stack: ExitStack, works: Sequence[Claimed], claimed_at: float) -> Pass:
         net = stack.enter_context(self._nets.use(works[0].part.net))
         with self._device, self.busy:
-            return Pass(net, works, self._inputs)
+            return Pass(net, self._wanted(works, claimed_at), self._inputs)
+
+    def _wanted(self, works: Sequence[Claimed], claimed_at: float) -> list[Claimed]:
+        """Those whose jobs have not moved on since, ``claimed_at`` in seconds since the epoch."""
+        if time.time() - claimed_at < BELIEVED_S:
+            return list(works)
+        flags = self._steps.current([work.request for work in works])
+        metrics.NET_STEPS.labels(works[0].part.net, "superseded").inc(flags.count(False))
+        return [work for work, is_wanted in zip(works, flags, strict=True) if is_wanted]
 
     def _claim_others(self, stack: ExitStack, held: Sequence[Claimed]) -> list[Claimed]:
         """Further nets of the jobs at hand that no other worker was free to take.
@@ -161,7 +180,7 @@ class Server:
         return found
 
     def _hand_over(self, joint: Joint, start: float) -> None:
-        if joint.is_shared:
+        if joint.is_shared or time.time() - start > BELIEVED_S:
             joint.keep(self._steps.current)
         for index in joint.order():
             for share in joint.residuals(index):

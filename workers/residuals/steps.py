@@ -125,9 +125,12 @@ class Steps:
         pipe.execute()
 
     def current(self, requests: Sequence[StepRequest]) -> list[bool]:
-        """For each, whether its job still waits for exactly this request."""
+        """For each, whether its job is still at this step: also what an older request brings is taken."""
         turns: Any = self._redis.mget([_job_keys(request.job_id)[0] for request in requests])
-        return [turn == request.turn.encode() for turn, request in zip(turns, requests, strict=True)]
+        return [
+            turn is not None and turn.startswith(request.any_send.encode())
+            for turn, request in zip(turns, requests, strict=True)
+        ]
 
 
 def lua(name: str) -> str:

@@ -1,6 +1,7 @@
 """A ControlNet worker's end: what it computes together, and for whom."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 from shared.messages import Attach
 from shared.settings import Settings
 from tests.workers.unet.net_jobs import (
+    MODELS,
     Line,
     X,
     ask,
@@ -21,7 +23,10 @@ from tests.workers.unet.net_jobs import (
     make_server,
     spec,
 )
+from workers.controlnet import serve
 from workers.controlnet.serve import Server
+from workers.nets.net import Net
+from workers.resident import Memory, Residents
 from workers.residuals.messages import MID, Answer
 from workers.residuals.steps import Claimed
 from workers.unet.residuals import StepResiduals
@@ -207,6 +212,71 @@ def test_a_step_that_fails_in_company_is_nobody_elses_failure(line: Line) -> Non
     assert {answer.batch for answer, _ in answers_of(line, good)} == {1}
     [(answer, residual)] = line.transport.receive(bad._request, 1.0)
     assert (answer.error, residual) == ("inputs_missing", None)
+
+
+class Watched(Net):
+    """Tells what is computed, and of the moment when a trunk is done."""
+
+    def __init__(self, name: str, computed: list[str], after_trunk: Callable[[], None]) -> None:
+        super().__init__(name, MODELS[name])
+        self._computed, self._after_trunk = computed, after_trunk
+
+    def trunk(self, *args: Any) -> list[Tensor]:
+        self._computed.append("trunk")
+        made = super().trunk(*args)
+        self._after_trunk()
+        return made
+
+    def residual(self, trunk: list[Tensor], index: int) -> Tensor:
+        self._computed.append("residual")
+        return super().residual(trunk, index)
+
+
+def watched_server(line: Line, after_trunk: Callable[[], None]) -> tuple[Server, list[str]]:
+    """A worker of the net ``edge``, and what it computes."""
+    computed: list[str] = []
+    nets: Residents[Net] = Residents(lambda name: Watched(name, computed, after_trunk), Memory(1 << 30))
+    return make_server(line, "edge", nets=nets), computed
+
+
+def test_a_step_is_not_begun_if_its_job_has_moved_on_since_the_claim(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "BELIEVED_S", 0.0)
+    nets = make_nets(line, spec("edge"))
+    server, computed = watched_server(line, after_trunk=lambda: None)
+    ask(nets)
+    work = take(server, "edge")
+    nets.close()
+    compute(server, [work])
+    assert computed == []
+
+
+def test_a_step_that_is_asked_for_again_is_still_worth_computing(
+    server: Server, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a step that is sent again for the sake of another net, while this worker holds its part
+    monkeypatch.setattr(serve, "BELIEVED_S", 0.0)
+    step = ask(make_nets(line, spec("edge"), spec("depth")))
+    work = take(server, "edge")
+    line.steps.send(step._request.model_copy(update={"send": 1}), X)
+    compute(server, [work])
+    assert {tuple(answer.positions) for answer, _ in answers_of(line, step)} == {(0,)}
+
+
+def test_after_a_long_trunk_no_residual_is_made_for_a_job_that_has_moved_on(line: Line) -> None:
+    nets = make_nets(line, spec("edge"))
+
+    def take_long() -> None:
+        nets.close()
+        since = time.time()
+        while time.time() - since < serve.BELIEVED_S:
+            pass
+
+    server, computed = watched_server(line, take_long)
+    ask(nets)
+    compute(server, [take(server, "edge")])
+    assert computed == ["trunk"]
 
 
 def test_a_job_that_has_moved_on_gets_no_residuals_of_a_shared_pass(line: Line) -> None:

@@ -48,9 +48,9 @@ def make_line(redis: Redis, settings: Settings) -> Line:
     return Line(redis, settings, Steps(redis, settings), Transport([redis], settings))
 
 
-def make_server(line: Line, *names: str) -> Server:
+def make_server(line: Line, *names: str, nets: Residents[Net] | None = None) -> Server:
     """A ControlNet worker that holds the nets ``names``; it is another claimant than ``line``."""
-    nets = load_nets()
+    nets = nets or load_nets()
     for name in names:
         with nets.use(name):
             pass
