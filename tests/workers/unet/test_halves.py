@@ -14,7 +14,6 @@ from PIL import Image
 from redis import Redis
 
 from shared import keys
-from shared.events import follow
 from shared.fleet import Heartbeat, beat, leave
 from shared.jobs import Job
 from shared.messages import Assist
@@ -104,7 +103,16 @@ class Pair:
 
 
 @pytest.fixture
-def pair(make_worker: MakeWorker, second_models: Residents[BaseModel], other_is_idle: None) -> Pair:
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No job goes on alone because the machine was too busy for its assistant."""
+    monkeypatch.setattr("workers.unet.assistant.FIRST_WAIT_S", 30.0)
+    monkeypatch.setattr("workers.unet.assistant.LEAST_WAIT_S", 30.0)
+
+
+@pytest.fixture
+def pair(
+    make_worker: MakeWorker, second_models: Residents[BaseModel], other_is_idle: None, patience: None
+) -> Pair:
     return Pair(make_worker, second_models)
 
 
@@ -170,7 +178,7 @@ def test_an_assistant_that_computed_otherwise_than_the_worker_of_a_replay_is_tol
 
 
 def test_a_worker_with_other_weights_of_the_model_does_not_assist(
-    make_worker: MakeWorker, other_is_idle: None
+    make_worker: MakeWorker, other_is_idle: None, patience: None
 ) -> None:
     def load_other(name: str) -> BaseModel:
         pipe = load(name).pipe
@@ -188,7 +196,7 @@ def test_a_worker_with_other_weights_of_the_model_does_not_assist(
 
 @pytest.mark.parametrize("model", ["sdxl", "sdxl-inpaint"])
 def test_every_family_is_split_with_all_that_its_halves_are_told(
-    make_worker: MakeWorker, models: Residents[BaseModel], other_is_idle: None, model: str
+    make_worker: MakeWorker, models: Residents[BaseModel], other_is_idle: None, patience: None, model: str
 ) -> None:
     # Given a job of a model that is told sizes, or sees a mask, with a net and other sizes for each half
     pair = Pair(make_worker, models)
@@ -213,7 +221,8 @@ def test_both_workers_patch_a_lora_at_the_same_step(pair: Pair) -> None:
     wanted = spec(loras=[lora], lora_loading=loading, num_inference_steps=STEPS)
     job = pair.run(wanted)
     assert job.receipt is not None
-    assert job.receipt.split_steps
+    # The assistant has predicted some with the LoRA
+    assert [span.name for span in job.timeline].count("half") > job.receipt.loras[0].step
     assert np.array_equal(pair.pixels(pair.run(again(wanted, job))), pair.pixels(job))
     for worker in (pair.first, pair.second):  # a plain job takes out what is left
         plain_id, _ = worker.jobs.create(alone(spec(num_inference_steps=4)))
@@ -289,22 +298,38 @@ def test_while_jobs_wait_only_a_job_that_insists_is_split(pair: Pair, control: R
     assert bool(job.receipt.split_steps) == (choice == "on")
 
 
-def test_an_assistant_leaves_when_a_job_waits(pair: Pair, control: Redis) -> None:
-    # Given a job that is split
-    job_id, _ = pair.first.jobs.create(spec(num_inference_steps=60))
-    drawing = threading.Thread(target=draw, args=[pair.first, job_id, "unet1@test"])
-    drawing.start()
-    next(event for event in follow(control, job_id) if event and event.kind == "progress")
+class CountedBusy(BusyShare):
+    """Calls ``then`` as the device begins to work for the ``n``-th time."""
+
+    def __init__(self, n: int, then: Callable[[], object]) -> None:
+        super().__init__()
+        self._left, self._then = n, then
+
+    def __enter__(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._then()
+        super().__enter__()
+
+
+def test_an_assistant_leaves_when_a_job_waits_and_the_rest_is_drawn_whole(
+    pair: Pair, control: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an assistant that looks after every step, and another job that comes during its third half
+    monkeypatch.setattr("workers.unet.assist.SLICE_S", 0.0)
+    queue, made_ready, halves = unet_queue("emoji-sd"), 1, 3
+    busy = CountedBusy(made_ready + halves, lambda: control.rpush(queue, "a message"))
+    pair.second = dataclasses.replace(pair.second, busy=busy)
     try:
-        # When another job comes
-        control.rpush(unet_queue("emoji-sd"), "a message")
-        drawing.join()
-        # Then the assistant has gone, or never came, and the picture is finished by one worker
-        job = pair.first.jobs.get(job_id)
-        assert job.status == "succeeded", job.error
-        assert set(pair.ended) <= {"wanted elsewhere"}
+        job = pair.run(spec(num_inference_steps=STEPS))
     finally:
-        control.delete(unet_queue("emoji-sd"))
+        control.delete(queue)
+    # Then it has answered three and left, and the step it was asked for meanwhile was the last to be split
+    assert pair.ended == ["wanted elsewhere"]
+    assert job.receipt is not None
+    assert [span.worker for span in job.timeline if span.name == "half"] == ["unet2@test"] * halves
+    assert len(job.receipt.split_steps) == halves + 1
+    assert pair.pixels(job).any()
 
 
 def test_a_worker_shows_whom_it_assists_and_that_it_is_busy(pair: Pair) -> None:
