@@ -10,13 +10,14 @@ import torch
 from shared.messages import Assist
 from shared.specs import JobSpec
 from workers.residuals.halves import READY, Dismissed, HalfAnswer, HalfLine, HalfStep
+from workers.unet.afterwards import Afterwards
 from workers.unet.halves import UNCOND, part_of
-from workers.unet.loras import Loras, trusted
+from workers.unet.loras import trusted
+from workers.unet.material import Material
 from workers.unet.models import BaseModel
 from workers.unet.prompts import encode_prompt
 from workers.unet.receipts import worker_receipt
 from workers.unet.replay import NO_REPLAY
-from workers.unet.rows import RowMaker
 from workers.unet.splitting import should_split, waiting_jobs
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
@@ -121,29 +122,16 @@ class UncondHalf:
         self.name = name
         self._model, self._spec = model, spec
         timeline = Timeline(name)  # its spans stay here: the answers carry what the job's timeline shows
-        self._loras = Loras(
-            spec,
-            model,
-            worker.loras,
-            worker.lora_memory,
-            role="assist",
-            total_steps=spec.num_inference_steps,
-            wait_s=worker.settings.lora_wait_s,
-            timeline=timeline,
-            check=demand.check,
-            check_hash=NO_REPLAY.check_lora,
-        )
-        maker = RowMaker(
+        material = Material(
             worker=worker,
             model=model,
             spec=spec,
-            job_id=message.job_id,
-            attempt=message.attempt,
-            ordinal=message.ordinal,
             timeline=timeline,
             check=demand.check,
-            check_hash=NO_REPLAY.check_net,
+            replay=NO_REPLAY,
         )
+        self._loras = material.loras("assist", spec.num_inference_steps)
+        maker = material.row_maker(message.job_id, message.attempt, message.ordinal, Afterwards())
         try:
             self._rows = maker.make("assist")
             self._loras.follow([])  # whatever an earlier job has left in the weights

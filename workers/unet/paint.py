@@ -19,13 +19,12 @@ from workers.unet.denoise import Start, denoise
 from workers.unet.guidance import is_guided
 from workers.unet.halves import Halves
 from workers.unet.latents import make_generators, step_options
-from workers.unet.loras import Loras
+from workers.unet.material import Material
 from workers.unet.models import BaseModel
 from workers.unet.pictures import decode_latents
 from workers.unet.prompts import encode_prompt
 from workers.unet.receipts import worker_receipt, write_receipt
 from workers.unet.replay import Replay
-from workers.unet.rows import RowMaker
 from workers.unet.schedulers import make_schedule
 from workers.unet.sources import read_source
 from workers.unet.splitting import idle_workers, may_split, should_split, waiting_jobs
@@ -60,30 +59,12 @@ class Painter:
         self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())
         self._replay.check_model(model.sha256, self._scheduler_config)
         self._afterwards = Afterwards()
-        self._maker = RowMaker(
-            worker=worker,
-            model=model,
-            spec=spec,
-            job_id=attempt.job.id,
-            attempt=attempt.token,
-            ordinal=attempt.job.attempts,
-            timeline=timeline,
-            afterwards=self._afterwards,
-            check=watch.check,
-            check_hash=self._replay.check_net,
+        material = Material(
+            worker=worker, model=model, spec=spec, timeline=timeline, check=watch.check, replay=self._replay
         )
-        self._loras = Loras(
-            spec,
-            model,
-            worker.loras,
-            worker.lora_memory,
-            role="draw",
-            total_steps=self._total,
-            wait_s=worker.settings.lora_wait_s,
-            timeline=timeline,
-            check=watch.check,
-            check_hash=self._replay.check_lora,
-        )
+        job = attempt.job
+        self._maker = material.row_maker(job.id, attempt.token, job.attempts, self._afterwards)
+        self._loras = material.loras("draw", self._total)
         self._step_began = 0.0
 
     def paint(self) -> Painted:

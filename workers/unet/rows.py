@@ -1,7 +1,7 @@
 """Rows of a job's steps that one device predicts, beside the nets: all of them, or one guidance half."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
@@ -101,7 +101,7 @@ class RowMaker:
     timeline: Timeline
     check: Callable[[], None]
     check_hash: CheckHash
-    afterwards: Afterwards = field(default_factory=Afterwards)
+    afterwards: Afterwards
 
     def make(self, name: str) -> Rows:
         """The rows ``name``, attached to their nets; Celery messages go out for the whole alone."""
