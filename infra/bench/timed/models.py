@@ -17,7 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from infra.local.demo import EMOJI
 
 NAME, NETS = "timed", ("timed-net1", "timed-net2", "timed-net3")
-SIDE_PX, WIDTH, TOKENS = 64, 8, 77
+SIDE_PX, WIDTH, TOKENS = 16, 8, 77
 _CATALOGUE = """default_model = "{name}"
 
 [models.{name}]
