@@ -1,8 +1,9 @@
 """Keys and values of the prompt: the same at every step of a job, so cross-attention makes them once.
 
 diffusers' attention processors call ``attn.to_k`` and ``attn.to_v`` on the embeddings at every step. Those
-layers remember here what they made of a tensor for as long as somebody else holds that very tensor, which
-nobody writes to.
+layers remember here what they made of a tensor, and know the tensor again by its identity. That holds on
+two conditions: nobody writes to embeddings, and weights change by torch's own in-place operations or by
+other memory, as `workers.lora.patch` changes them (`infra/adr/0017-projections-are-remembered.md`).
 """
 
 import weakref
@@ -12,7 +13,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-#: Jobs whose steps take turns at one net; SDXL's keys and values are 27 MB a job in float16.
+#: Jobs whose steps take turns at one net. SDXL's keys and values are about 25 MB a job in a net, in float16.
 REMEMBERED = 8
 
 
@@ -23,7 +24,10 @@ class _Made(NamedTuple):
 
 
 class _Projection(nn.Linear):
-    """A linear layer that knows an input again by its identity; as long as the weight stays as it is."""
+    """A linear layer without bias that remembers, as long as its weight stays as it is.
+
+    What was made of a tensor that is gone stays until the layer's next call.
+    """
 
     made: list[_Made]  # the last ones used come last
 
@@ -40,11 +44,15 @@ class _Projection(nn.Linear):
 
 
 def remember_projections(model: Any) -> None:
-    """Have a UNet or a ControlNet make its keys and values of a prompt once."""
+    """Have a UNet or a ControlNet make its keys and values of a prompt once.
+
+    Its weights must have been made outside inference mode: there tensors have no version.
+    """
     for module in model.modules():
         if isinstance(module, Attention) and module.is_cross_attention:
             for layer in (module.to_k, module.to_v):
-                if type(layer) is nn.Linear:  # else it is something that somebody else has made of one
+                # Else it is something that somebody else has made of one.
+                if type(layer) is nn.Linear and layer.bias is None:
                     _remember(layer)
 
 

@@ -43,6 +43,7 @@ def check_nets(catalogue: Catalogue, settings: Settings, served: Sequence[str]) 
             raise ModelFailed(why)
 
 
+@torch.inference_mode(False)  # a job may be the first to need it, in the middle of its loop
 def load_net(name: str, source: str, dtype: str, device: str, variant: str | None = None) -> Net:
     """Load a net from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
     try:

@@ -42,6 +42,7 @@ def load_entry(name: str, entry: ModelEntry, catalog: Path, device: str) -> Base
     return load_model(name, find_source(catalog, entry.source), entry.dtype, device, options)
 
 
+@torch.inference_mode(False)
 def load_model(
     name: str, source: str, dtype: str, device: str, options: LoadOptions | None = None
 ) -> BaseModel:

@@ -18,7 +18,9 @@ class LocalNets:
     def __init__(self, nets: Residents[Net], worker: str) -> None:
         self._nets = nets
         self._worker = worker
-        self._images: dict[int, Tensor] = {}  # by position: the embedded control image
+        #: By position: the embedded control image; and what the net made of the prompt, and of which.
+        self._images: dict[int, Tensor] = {}
+        self._prepared: dict[int, tuple[Mapping[str, Tensor], dict[str, Tensor]]] = {}
 
     def compute(
         self, request: StepRequest, part: Part, x: Tensor, inputs: Mapping[str, Tensor], image: Tensor
@@ -29,7 +31,11 @@ class LocalNets:
             net.check(part, request.guess)
             if part.position not in self._images:
                 self._images[part.position] = net.embed(image, x.shape[0])
-            prepared, embedded = net.prepare(inputs), self._images[part.position]
+            of, prepared = self._prepared.get(part.position, (None, {}))
+            if of is not inputs:
+                prepared = net.prepare(inputs)
+                self._prepared[part.position] = inputs, prepared
+            embedded = self._images[part.position]
             trunk = net.trunk(x, torch.tensor(request.t), prepared, embedded, part.control_mode)
             residuals = [
                 (index, net.weigh(net.residual(trunk, index), index, part.scale, request.guess))

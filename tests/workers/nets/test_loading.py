@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from shared.catalogue import Catalogue, read_catalogue
 from shared.errors import ModelFailed
@@ -42,6 +43,16 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture
 def catalogue(settings: Settings) -> Catalogue:
     return read_catalogue(settings.catalog)
+
+
+def test_a_net_that_a_job_needs_in_the_middle_of_its_loop_computes(
+    settings: Settings, catalogue: Catalogue
+) -> None:
+    nets = nets_of(catalogue, settings, Memory(1 << 40))
+    with torch.inference_mode(), nets.use("good") as net:
+        prepared = net.prepare({"embeddings": torch.zeros(1, 77, net.model.config.cross_attention_dim)})
+        x, image = torch.zeros(1, 4, 16, 16), net.embed(torch.zeros(1, 3, 64, 64), 1)
+        net.trunk(x, torch.tensor(1), prepared, image)
 
 
 def test_a_net_of_another_family_stops_its_workers_start_before_anything_is_loaded(
