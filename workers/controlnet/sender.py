@@ -3,7 +3,8 @@
 import logging
 import queue
 import threading
-from itertools import groupby
+from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import Tensor
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 #: Residuals that may wait to be sent, about four steps: then computing waits for sending.
 WAITING = 64
+#: Of them, as many as a step has are looked at together.
+TOGETHER = 16
 
 
 class _Letter(NamedTuple):
@@ -59,22 +62,32 @@ class Sender:
         while not last:
             letters = self._waiting()
             last = letters[-1] is None
-            present = [letter for letter in letters if letter is not None]
-            for (*_, net), group in groupby(present, key=lambda letter: letter.address):
-                self._send(net, list(group))
+            by_address: dict[tuple[str, str, str], deque[_Letter]] = {}
+            while letters:
+                if (letter := letters.popleft()) is not None:
+                    by_address.setdefault(letter.address, deque()).append(letter)
+            for group in by_address.values():
+                self._send(group)
 
-    def _waiting(self) -> list[_Letter | None]:
+    def _waiting(self) -> deque[_Letter | None]:
         """What has come while the last ones travelled, at least one; ``None`` is the last of all."""
-        letters = [self._letters.get()]
-        while letters[-1] is not None and not self._letters.empty():
+        letters = deque([self._letters.get()])
+        while letters[-1] is not None and len(letters) < TOGETHER and not self._letters.empty():
             letters.append(self._letters.get())
         return letters
 
-    def _send(self, net: str, letters: list[_Letter]) -> None:
-        answers = ((letter.answer, letter.residual) for letter in letters)
+    def _send(self, letters: deque[_Letter]) -> None:
+        request, net = letters[0].request, letters[0].net
         try:
             with self._pulse:  # the step is not done while it travels
-                sent = self._transport.answer(letters[0].request, answers)
+                sent = self._transport.answer(request, _emptied(letters))
             metrics.RESIDUAL_BYTES.labels(net).inc(sent)
         except Exception:  # whoever waits for them asks again
-            log.exception("residuals not sent net=%s step=%d", net, letters[0].request.step)
+            log.exception("residuals not sent net=%s step=%d", net, request.step)
+
+
+def _emptied(letters: deque[_Letter]) -> Iterator[tuple[Answer, Tensor | None]]:
+    """What is sent is let go of at once."""
+    while letters:
+        letter = letters.popleft()
+        yield letter.answer, letter.residual

@@ -1,5 +1,6 @@
 """The ControlNet worker's end of a residual's way: choose the rung, lay the bytes down, send the heads."""
 
+import logging
 import secrets
 import time
 from collections.abc import Iterable
@@ -20,6 +21,8 @@ from workers.residuals.postman import REPLY_S, Letter, Postman
 from workers.residuals.pressure import Pressure
 from workers.residuals.stripes import Stripes
 from workers.residuals.wire import bytes_of, name_of
+
+log = logging.getLogger(__name__)
 
 #: Smaller residuals follow their head: another round trip would cost more than the copies.
 INLINE_BYTES = 32 << 10
@@ -43,50 +46,47 @@ class Outbox:
 
     def put(self, request: StepRequest, answers: Iterable[tuple[Answer, Tensor | None]]) -> int:
         """See `Transport.answer`."""
-        total_bytes = waiting_bytes = 0
-        letters: list[Letter] = []
-        try:
-            for answer, tensor in answers:
-                letter = self._seal(request, answer, tensor)
-                if letter is None:
-                    continue
-                letters.append(letter)
-                waiting_bytes += letter.size_bytes
-                total_bytes += letter.size_bytes
-                if waiting_bytes >= TOGETHER_BYTES or letter.is_striped:
-                    self._postman.post(request, letters)
-                    letters, waiting_bytes = [], 0
-        finally:
-            if letters:
-                self._postman.post(request, letters)
-        return total_bytes
+        sent_bytes = 0
+        mail = Mail(self._postman, request)
+        for answer, tensor in answers:
+            try:
+                sent_bytes += self._put(mail, request, answer, tensor)
+            except Exception:  # it is missed and asked for again; the others are none the worse
+                log.exception("residual not laid down job=%s step=%d", request.job_id, request.step)
+        mail.post()
+        return sent_bytes
 
-    def _seal(self, request: StepRequest, answer: Answer, tensor: Tensor | None) -> Letter | None:
-        """Lay the bytes of an answer down; ``None`` if the job is past this step."""
+    def _put(self, mail: "Mail", request: StepRequest, answer: Answer, tensor: Tensor | None) -> int:
+        """One answer; returns its bytes, 0 if the job is past this step."""
         if tensor is None:
-            return Letter(answer)
-        try:
-            return self._lay_down(request, answer, tensor)
-        except ResidualsFull as error:
-            # Told in its place, so that the reader asks again instead of waiting.
-            return Letter(answer.model_copy(update={"error": error.code, "detail": str(error)}))
-
-    def _lay_down(self, request: StepRequest, answer: Answer, tensor: Tensor) -> Letter | None:
+            mail.add(Letter(answer), 0)
+            return 0
         precision = request.residual_precision
         coded = encode(tensor.detach(), precision)
         place: Keys | Block | None = None
         inline: bytes | memoryview = b""
+        rung = "redis"
         if coded.nbytes <= INLINE_BYTES:
             rung, inline = "inline", _memory(coded)
         elif (place := self.blocks.write(request, coded)) is not None:
             rung = "shared_memory"
-        elif (place := self._stripe(request, answer.index, _memory(coded))) is not None:
-            rung = "redis"
         else:
-            return None
+            mail.post()  # what follows may have to wait for room
+            try:
+                place = self._stripe(request, answer.index, _memory(coded))
+            except ResidualsFull as error:
+                # Told in its place, so that the reader asks again instead of waiting.
+                refusal = answer.model_copy(update={"error": error.code, "detail": str(error)})
+                mail.add(Letter(refusal), 0)
+                return 0
+            if place is None:
+                return 0
         metrics.RESIDUAL_RUNGS.labels(rung).inc()
         body = Body(dtype=name_of(tensor.dtype), shape=list(tensor.shape), precision=precision, place=place)
-        return Letter(answer.model_copy(update={"body": body}), inline, coded.nbytes)
+        mail.add(Letter(answer.model_copy(update={"body": body}), inline), tensor.nbytes)
+        if rung == "redis":
+            mail.post()  # the reader fetches it while the next one is sent
+        return coded.nbytes
 
     def _stripe(self, request: StepRequest, index: int, memory: memoryview) -> Keys | None:
         """Into keys at the residual servers; ``None`` if the job is past this step."""
@@ -117,6 +117,28 @@ class Outbox:
             return False
         self._wanted = (request.job_id, request.any_send, now)
         return True
+
+
+class Mail:
+    """Heads of one step that wait for each other, as a message costs as much as copying a megabyte."""
+
+    def __init__(self, postman: Postman, request: StepRequest) -> None:
+        self._postman, self._request = postman, request
+        self._letters: list[Letter] = []
+        self._bytes = 0
+
+    def add(self, letter: Letter, size_bytes: int) -> None:
+        """One more; ``size_bytes`` were laid down for it."""
+        self._letters.append(letter)
+        self._bytes += size_bytes
+        if self._bytes >= TOGETHER_BYTES:
+            self.post()
+
+    def post(self) -> None:
+        """Send those that wait; raises `redis.RedisError` if the server stays away."""
+        letters, self._letters, self._bytes = self._letters, [], 0
+        if letters:
+            self._postman.post(self._request, letters)
 
 
 def _memory(tensor: Tensor) -> memoryview:

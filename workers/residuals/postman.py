@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 
 from shared.connections import make_retry
 from workers.residuals.links import HOME, Servers
-from workers.residuals.messages import Answer, Block, Keys, StepRequest
+from workers.residuals.messages import Answer, Block, StepRequest
 from workers.residuals.names import answers_key, turn_key
 from workers.residuals.resp import Connection
 from workers.residuals.steps import lua
@@ -33,18 +33,12 @@ class Letter(NamedTuple):
 
     answer: Answer
     inline: bytes | memoryview = b""  # follows the head
-    size_bytes: int = 0  # of the residual, wherever it lies
 
     @property
     def block(self) -> Block | None:
         """Where the residual lies in shared memory."""
         place = self.answer.body.place if self.answer.body else None
         return place if isinstance(place, Block) else None
-
-    @property
-    def is_striped(self) -> bool:
-        """Whether the reader fetches it, and might as well begin."""
-        return self.answer.body is not None and isinstance(self.answer.body.place, Keys)
 
 
 class Postman:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from shared.errors import ResidualLost
 from shared.settings import Settings
+from tests.infra.local.waiting import eventually
 from tests.workers.residuals.ends import Ends, Rung, answer, noise
 from workers.residuals.host import find_host_memory
 from workers.residuals.messages import Answer
@@ -66,17 +67,20 @@ def test_heads_wait_for_each_other_unless_there_is_something_to_fetch(
     ends: Ends, residual: Redis, rung: Rung
 ) -> None:
     asked = ends.ask()
-    told = []
+    # Those in shared memory go when there are enough of them, and the last in any case
+    posted = [1, 2, 3, 4] if rung == "redis" else [0, 0, 3, 3]
+
+    def wait_for(count: int) -> None:
+        eventually(lambda: residual.llen(answers_key(asked)) == count)
 
     def answers() -> Iterator[tuple[Answer, Tensor]]:
         for index, side in enumerate((32, 32, 128, 32)):
             yield answer(index), noise(2, 64, side, side, seed=index)
-            told.append(residual.llen(answers_key(asked)))
+            # What was posted is not acknowledged yet; what was not can never be there.
+            wait_for(posted[index])
 
     ends.net.answer(asked, answers())
-    # Those in shared memory go when there are enough of them, and the last in any case
-    assert told == ([1, 2, 3, 4] if rung == "redis" else [0, 0, 3, 3])
-    assert residual.llen(answers_key(asked)) == 4
+    wait_for(4)
 
 
 def test_nothing_is_sent_to_a_job_that_is_past_the_step(ends: Ends, residual: Redis) -> None:
