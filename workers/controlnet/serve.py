@@ -2,9 +2,9 @@
 
 Nobody computes for an attempt that is superseded, or for a job that is past the step. The claim sees to
 it; if `BELIEVED_S` pass before a trunk can begin (a net is loaded, the device is taken), the job is looked
-at again, and once more before the first residual, if by then so long has passed or others share the pass.
-A trunk that has begun is not interrupted, nor are residuals once the first was made: so much, of one step
-of each net, may be computed in vain.
+at again, and once more before the first residual, if others share the pass. A step alone is not: what
+comes after its trunk is cheap, and a look would delay every first residual. A trunk that has begun is not
+interrupted: so much, of one step of each net, may be computed in vain.
 """
 
 import logging
@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+
+from redis.exceptions import RedisError
 
 from shared import metrics
 from shared.errors import NetFailed, SwiftError
@@ -26,7 +28,7 @@ from workers.controlnet.sender import Sender
 from workers.controlnet.sessions import Sessions
 from workers.nets.net import Net
 from workers.resident import Residents
-from workers.residuals.messages import MID, Answer
+from workers.residuals.messages import MID, Answer, StepRequest
 from workers.residuals.steps import Claimed, Steps
 from workers.residuals.transport import Transport
 
@@ -107,7 +109,7 @@ class Server:
         room, alone_s = company.room(request.rows), company.seconds(request.rows)
         if not room or alone_s is None:
             return []
-        tickets = self._steps.company(net, request, room)
+        tickets = self._steps.company(net, request, room) if work.waiting else []
         if not tickets and len(self.sessions.by_net().get(net, ())) > 1:
             self._stop.wait(WAIT_SHARE * alone_s)
             tickets = self._steps.company(net, request, room)
@@ -132,34 +134,40 @@ class Server:
         for work in held:
             self.sessions.note(work.request.session, work.part.net)
         with ExitStack() as stack:
-            passes = [self._pass(stack, held, start)]
-            others, claimed_at = self._claim_others(stack, held), time.time()
-            for other in others:
+            passes = [self._pass(stack, held)]
+            for other in self._claim_others(stack, held):
                 held.append(other)
-                passes.append(self._pass(stack, [other], claimed_at))
+                passes.append(self._pass(stack, [other]))
             with self._device, self.busy:
                 self._hand_over(Joint(passes), start)
-        if len(passes) == 1 and passes[0].batch == together:
+        if len(passes) == 1 and len(passes[0].works) == together:
             rows = sum(work.request.rows for work in held)
             self._companies.of(held[0].part.net, held[0].request.stack).note(rows, time.time() - start)
         metrics.NET_BATCH.labels(held[0].part.net).observe(together)
         for one in passes:
-            for _ in range(one.batch):
+            for _ in one.works:
                 metrics.NET_STEPS.labels(one.net.name, "served").inc()
                 metrics.NET_STEP_S.labels(one.net.name).observe(time.time() - start)
 
-    def _pass(self, stack: ExitStack, works: Sequence[Claimed], claimed_at: float) -> Pass:
+    def _pass(self, stack: ExitStack, works: Sequence[Claimed]) -> Pass:
         net = stack.enter_context(self._nets.use(works[0].part.net))
         with self._device, self.busy:
-            return Pass(net, self._wanted(works, claimed_at), self._inputs)
+            return Pass(net, self._wanted(works), self._inputs)
 
-    def _wanted(self, works: Sequence[Claimed], claimed_at: float) -> list[Claimed]:
-        """Those whose jobs have not moved on since, ``claimed_at`` in seconds since the epoch."""
-        if time.time() - claimed_at < BELIEVED_S:
+    def _wanted(self, works: Sequence[Claimed]) -> list[Claimed]:
+        """Those whose jobs have not moved on since they were claimed."""
+        if time.time() - min(work.at for work in works) < BELIEVED_S:
             return list(works)
-        flags = self._steps.current([work.request for work in works])
+        flags = self._current([work.request for work in works])
         metrics.NET_STEPS.labels(works[0].part.net, "superseded").inc(flags.count(False))
         return [work for work, is_wanted in zip(works, flags, strict=True) if is_wanted]
+
+    def _current(self, requests: Sequence[StepRequest]) -> list[bool]:
+        """See `Steps.current`; without an answer nobody's work is thrown away."""
+        try:
+            return self._steps.current(requests)
+        except RedisError:
+            return [True] * len(requests)
 
     def _claim_others(self, stack: ExitStack, held: Sequence[Claimed]) -> list[Claimed]:
         """Further nets of the jobs at hand that no other worker was free to take.
@@ -168,7 +176,8 @@ class Server:
         not loaded is left to others: loading it would delay what is at hand.
         """
         found = []
-        for request, part, _ in held:
+        for work in held:
+            request, part = work.request, work.part
             for other in request.parts:
                 if other.position == part.position:
                     continue
@@ -180,8 +189,8 @@ class Server:
         return found
 
     def _hand_over(self, joint: Joint, start: float) -> None:
-        if joint.is_shared or time.time() - start > BELIEVED_S:
-            joint.keep(self._steps.current)
+        if joint.is_shared:
+            joint.keep(self._current)
         for index in joint.order():
             for share in joint.residuals(index):
                 first = share.works[0]

@@ -79,6 +79,10 @@ class HalfLine:
         """Take the other end, once ready; one worker may, however many were asked."""
         return bool(self._redis.set(self._claim, worker, nx=True, ex=self._ttl_s))
 
+    def is_claimed(self) -> bool:
+        """Whether another worker is ready, so that there is no use in making ready."""
+        return bool(self._redis.exists(self._claim))
+
     def next_step(self, timeout_s: float) -> tuple[HalfStep, Tensor] | None:
         """The next step; ``None`` after ``timeout_s``. Raises `Dismissed` when no further one comes."""
         frame = self._pop(self._steps, timeout_s)

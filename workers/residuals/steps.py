@@ -7,6 +7,7 @@ that worker still lives. Every key expires.
 """
 
 import secrets
+import time
 from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -36,6 +37,8 @@ class Claimed(NamedTuple):
     request: StepRequest
     part: Part
     x: Tensor  # the scaled model input, (b, c, h/f, w/f)
+    waiting: int  # tickets in the net's queue at that moment
+    at: float  # that moment, in seconds since the epoch
 
 
 class Steps:
@@ -100,17 +103,19 @@ class Steps:
 
     def claim(self, ticket: Ticket) -> Claimed | None:
         """Take what a ticket stands for; ``None`` if the job has moved on or another worker has it."""
-        frame: Any = self._claim_script(
-            keys=[*_job_keys(ticket.job_id), _lease(self.me), _served(ticket.net)],
+        at, signs = time.time(), (_lease(self.me), _served(ticket.net))
+        claimed: Any = self._claim_script(
+            keys=[*_job_keys(ticket.job_id), *signs, keys.net_steps(ticket.net)],
             args=[ticket.turn, ticket.position, self.me, self._ttl_s, self._lease_ms, self._served_ms],
         )
-        if frame is None:
+        if claimed is None:
             return None
+        frame, waiting = claimed
         head, x = unpack(frame)
         assert x is not None, "a step carries its latents"
         request = StepRequest.model_validate(head)
         part = next(part for part in request.parts if part.position == ticket.position)
-        return Claimed(request, part, x)
+        return Claimed(request, part, x, waiting, at)
 
     def claim_part(self, request: StepRequest, part: Part) -> Claimed | None:
         """Take another part of a step at hand, out of turn."""

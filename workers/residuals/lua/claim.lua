@@ -1,11 +1,11 @@
 -- Take a part of a step: only of a job's current turn, and only if nobody else has it.
--- KEYS: turn, step, claims, lease of the worker, sign that the net is served
+-- KEYS: turn, step, claims, lease of the worker, sign that the net is served, queue of the net
 -- ARGV: turn, position of the net, worker, ttl in s, lease in ms, how long the sign stands in ms
--- Returns the step, or nothing.
+-- Returns the step and how many tickets wait behind it, or nothing.
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
 if redis.call('HSETNX', KEYS[3], ARGV[2], ARGV[3]) == 0 then return false end
 redis.call('EXPIRE', KEYS[3], ARGV[4])
 redis.call('SET', KEYS[4], 1, 'PX', ARGV[5])
 redis.call('SET', KEYS[5], 1, 'PX', ARGV[6])
-return redis.call('GET', KEYS[2])
+return {redis.call('GET', KEYS[2]), redis.call('LLEN', KEYS[6])}
