@@ -34,11 +34,14 @@ def second(fleet: Client) -> Iterator["subprocess.Popen[bytes]"]:
             stderr=subprocess.STDOUT,
         )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 90
         while not any(name.startswith("unet2@") for name in live_workers(fleet)):
             assert time.monotonic() < deadline, fleet.stack.log("unet2")
             assert process.poll() is None, fleet.stack.log("unet2")
             time.sleep(0.1)
+        # Its model is loaded once it has helped.
+        while not fleet.draw(**WANTED, latent_parallelism="on")["receipt"]["split_steps"]:
+            assert time.monotonic() < deadline, fleet.stack.log("unet2")
         yield process
     finally:
         process.terminate()

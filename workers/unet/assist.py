@@ -39,6 +39,8 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
     if not should_split(spec, waiting=waiting_jobs(worker.jobs.redis, worker.serves), others=1):
         return "wanted elsewhere"
     line = worker.half_line(message.job_id, message.attempt)
+    if line.is_claimed():
+        return "another was faster"
     demand = Demand(worker, spec, message)
     try:
         with ExitStack() as stack:
@@ -64,7 +66,7 @@ def _session(worker: UNetWorker, model: str, job_id: str) -> Iterator[None]:
     try:
         yield
     finally:
-        del worker.sessions[model]
+        worker.sessions.pop(model, None)
 
 
 def _serve(worker: UNetWorker, line: HalfLine, half: "UncondHalf", demand: "Demand") -> str:

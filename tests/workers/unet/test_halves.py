@@ -104,9 +104,10 @@ class Pair:
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No job goes on alone because the machine was too busy for its assistant."""
+    """No job goes on alone, or asks twice, because the machine was too busy for its assistant."""
     monkeypatch.setattr("workers.unet.assistant.FIRST_WAIT_S", 30.0)
     monkeypatch.setattr("workers.unet.assistant.LEAST_WAIT_S", 30.0)
+    monkeypatch.setattr("workers.unet.assistant.OFFER_EVERY_S", 600.0)
 
 
 @pytest.fixture
