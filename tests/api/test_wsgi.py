@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import psutil
 import pytest
@@ -37,13 +37,25 @@ def environ(servers: Settings) -> Mapping[str, str]:
         "SWIFT_API_EVENT_STREAMS": str(EVENT_STREAMS),
         "SWIFT_MAX_LORA_BYTES": str(64 << 20),
         "SWIFT_HEARTBEAT_S": "0.2",
-        "SWIFT_BODY_WAIT_S": "3",
     }
 
 
 @pytest.fixture(scope="module")
 def server(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
     """Port and process id of a running API."""
+    with serving(environ) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def impatient(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+    """Another, which waits for bodies for two seconds."""
+    with serving({**environ, "SWIFT_BODY_WAIT_S": "2"}) as found:
+        yield found
+
+
+@contextmanager
+def serving(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -137,12 +149,12 @@ def test_an_upload_that_breaks_off_is_not_stored(server: tuple[int, int]) -> Non
 
 
 def test_uploads_that_stall_are_ended_and_leave_neither_slot_nor_parts(
-    server: tuple[int, int], servers: Settings
+    impatient: tuple[int, int], servers: Settings
 ) -> None:
     # Given clients in every slot that stop in the middle, one after the first part is in S3
     data = safetensors({"unet.x.lora_A.weight": [3, 1 << 20]})
     head = f"PUT /v1/loras/stalled HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode()
-    clients = [socket.create_connection(("127.0.0.1", server[0]), timeout=30) for _ in range(UPLOADS)]
+    clients = [socket.create_connection(("127.0.0.1", impatient[0]), timeout=30) for _ in range(UPLOADS)]
     for client, sent in zip(clients, [2 * PART_BYTES, 1000, 4, 0], strict=True):
         client.sendall(head + data[:sent])
     # Then they are told so
@@ -153,7 +165,7 @@ def test_uploads_that_stall_are_ended_and_leave_neither_slot_nor_parts(
         client.close()
     # And others take their place
     for name in ("one", "two", "three", "four"):
-        assert call(server[0], "PUT", f"/v1/loras/{name}", data)[0].status == 201
+        assert call(impatient[0], "PUT", f"/v1/loras/{name}", data)[0].status == 201
     bucket = Bucket(servers, servers.lora_bucket)
     assert not bucket.exists("stalled.safetensors")
     staged = f"{PREFIX}stalled.safetensors/"
@@ -161,8 +173,8 @@ def test_uploads_that_stall_are_ended_and_leave_neither_slot_nor_parts(
     assert "Uploads" not in bucket.client.list_multipart_uploads(Bucket=bucket.name, Prefix=staged)
 
 
-def test_a_job_that_stalls_is_ended_too(server: tuple[int, int]) -> None:
-    with socket.create_connection(("127.0.0.1", server[0]), timeout=30) as client:
+def test_a_job_that_stalls_is_ended_too(impatient: tuple[int, int]) -> None:
+    with socket.create_connection(("127.0.0.1", impatient[0]), timeout=30) as client:
         head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n"
         head += "Content-Type: application/json\r\n\r\n"
         client.sendall(head.encode() + b'{"prompt": ')
