@@ -67,6 +67,8 @@ class Reporter:
         ]
         while not self._stop.is_set():
             for act in acts:
+                if self._stop.is_set():
+                    break  # while Redis is away each of them takes its time
                 try:
                     act()
                 except Exception:  # none may keep the others from their turn
