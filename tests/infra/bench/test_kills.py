@@ -1,8 +1,7 @@
 """What the part `kills` reads from timelines and connections; that nothing is lost is `tests/fleet`'s."""
 
-import os
-import threading
-import time
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -19,6 +18,8 @@ from infra.bench.kill_signs import (
 from infra.bench.kills import KINDS, _bounds, _figures
 from infra.bench.report import judge
 from infra.bench.victims import is_waiting
+from shared.settings import Settings
+from tests.infra.local.waiting import eventually
 
 
 def job(*spans: tuple[str, float, float, str], split: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -77,17 +78,26 @@ def test_a_drawer_is_lost_when_the_job_is_begun_after_the_kill() -> None:
     assert not lost_its_drawer(job(), "unet1", 0.7)
 
 
-def test_a_process_that_waits_for_work_is_told_from_one_that_computes(residual: Redis) -> None:
-    pid = os.getpid()
-    assert not is_waiting(residual, pid)
-    thread = threading.Thread(target=lambda: residual.blpop(["work"], timeout=20))
-    thread.start()
-    deadline = time.monotonic() + 15
-    while not is_waiting(residual, pid):
-        assert time.monotonic() < deadline
-    residual.rpush("work", 1)
-    thread.join()
-    assert not is_waiting(residual, pid)
+WAITING = """
+import sys
+from redis import Redis
+Redis.from_url(sys.argv[1], socket_timeout=None).blpop(["work-of-a-test"])
+print("working", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_that_waits_for_work_is_told_from_one_that_computes(
+    residual: Redis, servers: Settings
+) -> None:
+    command = [sys.executable, "-c", WAITING, servers.residual_redis_url[0]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        eventually(lambda: is_waiting(residual, process.pid), timeout_s=30)
+        residual.rpush("work-of-a-test", 1)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        assert not is_waiting(residual, process.pid)
+        process.communicate()  # its input ends, and so does it
 
 
 @pytest.mark.parametrize(("lost_s", "met"), [(3.0, True), (31.0, False)])
