@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psutil
 import pytest
 import requests
 
@@ -16,8 +17,15 @@ STEPS = 40
 
 
 def kill(fleet: Client, name: str) -> None:
-    """kill -9 of one process of the stack; its keeper starts it again."""
-    os.kill(fleet.stack.pids()[name], signal.SIGKILL)
+    """kill -9 of one process of the stack; its keeper starts it again.
+
+    Returns when what it had started is gone, too: gunicorn's worker would still answer for a moment.
+    """
+    process = psutil.Process(fleet.stack.pids()[name])
+    family = [process, *process.children(recursive=True)]
+    process.kill()
+    _, left = psutil.wait_procs(family, timeout=30)
+    assert not left
 
 
 def wait_until_alive(fleet: Client) -> None:
