@@ -1,10 +1,9 @@
 """Real servers for every test that needs them: two Redis and one S3, started once a session."""
 
 import os
-import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from redis import Redis
 from infra.bench.ports import free_ports, free_s3_port
 from infra.local.servers import (
     redis_command,
+    running_process,
     wait_for_redis,
     wait_for_s3,
     weed_command,
@@ -76,18 +76,7 @@ def residual(servers: Settings) -> Redis:
     return residual_redis(servers)
 
 
-@contextmanager
-def started(command: list[str], home: Path, env: Mapping[str, str]) -> Iterator[None]:
-    with (home / "servers.log").open("ab") as log:
-        process = subprocess.Popen(
-            command, cwd=home, env={**os.environ, **env}, stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def started(
+    command: list[str], home: Path, env: Mapping[str, str]
+) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+    return running_process(command, cwd=home, env={**os.environ, **env}, log=home / "servers.log")

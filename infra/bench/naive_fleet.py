@@ -1,12 +1,10 @@
 """Plain Celery workers (`infra.bench.naive`) with a Redis of their own, and a stream replayed on them."""
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import redis
@@ -17,7 +15,7 @@ from infra.bench.processes import cpu_s
 from infra.bench.report import CheckFailed
 from infra.bench.trace_jobs import TraceJob
 from infra.local.environment import inherit, variables_of
-from infra.local.servers import redis_command, wait_for_redis
+from infra.local.servers import redis_command, running_process, wait_for_redis
 from shared.settings import ROOT, Settings
 
 DRAW = "naive.draw"
@@ -77,32 +75,21 @@ def running_naive_fleet(
     settings = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0"})
     env = inherit({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **environment, **_told(settings)})
     with ExitStack() as running:
-        running.enter_context(_started(redis_command(port, home, persistent=True), env, home / "redis.log"))
+        running.enter_context(
+            running_process(
+                redis_command(port, home, persistent=True), cwd=ROOT, env=env, log=home / "redis.log"
+            )
+        )
         wait_for_redis(settings.redis_url, READY_S)
         pids = []
         for i in range(workers):
             options = ["worker", "-n", f"naive{i}@%h", "--pool=solo", "--without-mingle", "--without-gossip"]
             command = [sys.executable, "-m", "celery", "-A", "infra.bench.naive", *options]
-            pids.append(running.enter_context(_started(command, env, home / f"naive{i}.log")))
+            worker = running_process(command, cwd=ROOT, env=env, log=home / f"naive{i}.log")
+            pids.append(running.enter_context(worker).pid)
         yield NaiveFleet(settings, drawing, pids)
 
 
 def _told(settings: Settings) -> dict[str, str]:
     named = {"home", "redis_url", "s3_endpoint_url", "lora_bucket", "image_bucket"}
     return variables_of(Settings.model_validate({name: getattr(settings, name) for name in named}))
-
-
-@contextmanager
-def _started(command: Sequence[str], env: Mapping[str, str], log: Path) -> Iterator[int]:
-    """A process, by its id, for the length of the block."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT)
-    try:
-        yield process.pid
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

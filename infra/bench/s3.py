@@ -1,6 +1,5 @@
 """An S3 server of a benchmark's own, which several fleets use in turn."""
 
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.bench.ports import free_s3_port
 from infra.bench.report import CheckFailed
 from infra.local.environment import inherit, make_credentials
-from infra.local.servers import weed_command, weed_environment
+from infra.local.servers import running_process, weed_command, weed_environment
 
 BUCKETS = ("loras", "images")
 READY_S = 60.0
@@ -54,20 +53,11 @@ def running_s3(home: Path) -> Iterator[Storage]:
         aws_secret_access_key=keys[1],
         config=Config(s3={"addressing_style": "path"}),
     )
-    with (home / "weed.out").open("wb") as said:
-        process = subprocess.Popen(
-            weed_command(port, home / "data", home / "log", BUCKETS),
-            cwd=home,
-            env=inherit(weed_environment(*keys)),
-            stdout=said,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            _wait(client)
-            yield Storage(port, credentials, client)
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+    command = weed_command(port, home / "data", home / "log", BUCKETS)
+    env = inherit(weed_environment(*keys))
+    with running_process(command, cwd=home, env=env, log=home / "weed.out"):
+        _wait(client)
+        yield Storage(port, credentials, client)
 
 
 def _wait(client: Any) -> None:

@@ -1,18 +1,16 @@
 """What the soak runs on: one control and one residual Redis, one S3 server, and workers that get killed."""
 
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import IO
 
 from infra.local.environment import inherit
 from infra.local.servers import (
     redis_command,
+    running_process,
     wait_for_redis,
     wait_for_s3,
     weed_command,
@@ -34,13 +32,14 @@ def running_servers(settings: Settings, access_key: str, secret_key: str) -> Ite
     for folder in folders.values():
         folder.mkdir(parents=True)
     buckets = [settings.lora_bucket, settings.image_bucket]
-    with ExitStack() as running, (settings.home / "servers.log").open("ab") as log:
+    log, env = settings.home / "servers.log", inherit(weed_env)
+    with ExitStack() as running:
         for command in (
             redis_command(settings.redis_port, folders["control"], persistent=True),
             redis_command(settings.residual_redis_port, folders["residual"], persistent=False),
             weed_command(settings.s3_port, folders["s3"], folders["s3-log"], buckets),
         ):
-            running.enter_context(_running(command, log, settings.home, inherit(weed_env)))
+            running.enter_context(running_process(command, cwd=settings.home, env=env, log=log))
         wait_for_redis(settings.redis_url, READY_S)
         wait_for_s3(settings, READY_S)
         yield
@@ -107,17 +106,3 @@ class CacheWatch:
             self.looks += 1
             if any(entry.path.suffix == PART for entry in self._folder.entries()):
                 self._arriving.set()
-
-
-@contextmanager
-def _running(command: list[str], log: IO[bytes], home: Path, environment: dict[str, str]) -> Iterator[None]:
-    process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

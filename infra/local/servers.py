@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -23,6 +24,26 @@ HOST = "127.0.0.1"
 MIN_REDIS = 7
 #: Between two looks at a server that starts.
 POLL_S = 0.05
+#: A process that is told to end has so long.
+STOP_S = 20.0
+
+
+@contextmanager
+def running_process(
+    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process for the length of the block, killed if it does not end then; what it says goes to ``log``."""
+    with log.open("ab") as file:
+        process = subprocess.Popen(command, cwd=cwd, env=env, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def redis_binary() -> str:

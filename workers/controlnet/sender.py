@@ -35,7 +35,7 @@ class _Letter(NamedTuple):
 
 
 class Sender:
-    """Sends in the order in which it was told."""
+    """Sends what goes to one address in the order in which it was told."""
 
     def __init__(self, transport: Transport, pulse: Pulse) -> None:
         self._transport = transport

@@ -2,14 +2,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from shared.catalogue import Catalogue, read_catalogue
 from shared.errors import ModelFailed
 from shared.settings import Settings
 from tests.tiny_models import make_net, make_pipeline, make_union
 from workers.nets.loading import check_nets, nets_of
+from workers.nets.net import Net
 from workers.nets.union import UnionNet
-from workers.resident import Memory
+from workers.resident import Memory, Residents
 
 CATALOGUE = """
 default_model = "sd1"
@@ -48,11 +50,16 @@ def catalogue(settings: Settings) -> Catalogue:
 def test_a_net_that_a_job_needs_in_the_middle_of_its_loop_computes(
     settings: Settings, catalogue: Catalogue
 ) -> None:
-    nets = nets_of(catalogue, settings, Memory(1 << 40))
-    with torch.inference_mode(), nets.use("good") as net:
-        prepared = net.prepare({"embeddings": torch.zeros(1, 77, net.model.config.cross_attention_dim)})
-        x, image = torch.zeros(1, 4, 16, 16), net.embed(torch.zeros(1, 3, 64, 64), 1)
-        net.trunk(x, torch.tensor(1), prepared, image)
+    def trunk(nets: Residents[Net]) -> list[Tensor]:
+        with nets.use("good") as net:
+            prepared = net.prepare({"embeddings": torch.ones(1, 77, net.model.config.cross_attention_dim)})
+            x, image = torch.ones(1, 4, 16, 16), net.embed(torch.ones(1, 3, 64, 64), 1)
+            return net.trunk(x, torch.tensor(1), prepared, image)
+
+    expected = trunk(nets_of(catalogue, settings, Memory(1 << 40)))
+    with torch.inference_mode():
+        made = trunk(nets_of(catalogue, settings, Memory(1 << 40)))
+    assert all(torch.equal(ours, its) for ours, its in zip(made, expected, strict=True))
 
 
 def test_a_net_of_another_family_stops_its_workers_start_before_anything_is_loaded(

@@ -70,17 +70,17 @@ def test_heads_wait_for_each_other_unless_there_is_something_to_fetch(
     # Those in shared memory go when there are enough of them, and the last in any case
     posted = [1, 2, 3, 4] if rung == "redis" else [0, 0, 3, 3]
 
-    def wait_for(count: int) -> None:
-        eventually(lambda: residual.llen(answers_key(asked)) == count)
+    def are_there(count: int) -> bool:
+        return eventually(lambda: residual.llen(answers_key(asked)) == count)
 
     def answers() -> Iterator[tuple[Answer, Tensor]]:
         for index, side in enumerate((32, 32, 128, 32)):
             yield answer(index), noise(2, 64, side, side, seed=index)
             # What was posted is not acknowledged yet; what was not can never be there.
-            wait_for(posted[index])
+            assert are_there(posted[index])
 
     ends.net.answer(asked, answers())
-    wait_for(4)
+    assert are_there(4)
 
 
 def test_nothing_is_sent_to_a_job_that_is_past_the_step(ends: Ends, residual: Redis) -> None:
