@@ -85,11 +85,17 @@ def make_inputs(config: Any, side_px: int, rows: int) -> tuple[Tensor, Tensor, C
     return x, torch.tensor(501), Conditioning(embeddings)
 
 
+def unet_step(unet: Any, side_px: int, rows: int) -> Callable[[], object]:
+    """What computes one step of a UNet."""
+    x, t, conditioning = make_inputs(unet.config, side_px, rows)
+    return lambda: decode(unet, encode(unet, x, t, conditioning), None)
+
+
 def serve(kind: str, folder: Path, side_px: int, rows: int) -> None:
     """The process' side."""
     torch.set_num_threads(1)
     move_to(NET_CORE)
-    compute = _net(folder, side_px, rows) if kind == "net" else _unet(folder, side_px, rows)
+    compute = _net(folder, side_px, rows) if kind == "net" else unet_step(load_unet(folder), side_px, rows)
     stop, times = threading.Event(), list[float]()
 
     @torch.inference_mode()
@@ -119,12 +125,6 @@ def _net(folder: Path, side_px: int, rows: int) -> Callable[[], object]:
     prepared = net.prepare(conditioning.net_inputs)
     image = net.embed(torch.rand(1, 3, side_px, side_px), rows)
     return lambda: net.residual(net.trunk(x, t, prepared, image), MID)
-
-
-def _unet(folder: Path, side_px: int, rows: int) -> Callable[[], object]:
-    unet = load_unet(folder)
-    x, t, conditioning = make_inputs(unet.config, side_px, rows)
-    return lambda: decode(unet, encode(unet, x, t, conditioning), None)
 
 
 if __name__ == "__main__":

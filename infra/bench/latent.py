@@ -9,12 +9,11 @@ import numpy as np
 import torch
 
 from infra.bench.addons import NET_CORE, UNET_CORE, loop_s, move_to
-from infra.bench.beside import Beside, load_unet, make_inputs, running_beside
+from infra.bench.beside import Beside, load_unet, running_beside, unet_step
 from infra.bench.fleet import LEISURE_S, Fleet, running_fleet
 from infra.bench.processes import pin
 from infra.bench.report import Bound, CheckFailed, Measured, Result
 from infra.bench.workloads import Workload, open_workload
-from workers.unet.seam import decode, encode
 
 #: The paper has 1.36 on H800 and 1.71 on A10.
 BOUNDS = {"latent_speedup_mid": Bound("at_least", 1.8), "latent_max_abs_diff": Bound("at_most", 2)}
@@ -70,8 +69,8 @@ class Limit:
     """What two devices can gain at most: batches of one row are dearer, and two cores share one memory."""
 
     def __init__(self, workload: Workload) -> None:
-        self._unet = load_unet(workload.model)
-        self._inputs = {rows: make_inputs(self._unet.config, workload.side_px, rows) for rows in (1, 2)}
+        unet = load_unet(workload.model)
+        self._steps = {rows: unet_step(unet, workload.side_px, rows) for rows in (1, 2)}
 
     def measure(self, other: Beside) -> float:
         """Two rows alone, over one row while ``other`` computes one, too."""
@@ -85,11 +84,10 @@ class Limit:
 
     @torch.inference_mode()
     def _step_s(self, rows: int) -> float:
-        x, t, conditioning = self._inputs[rows]
         times = []
         for _ in range(STEP_ROUNDS):
             start = time.perf_counter()
-            decode(self._unet, encode(self._unet, x, t, conditioning), None)
+            self._steps[rows]()
             times.append(time.perf_counter() - start)
         return median(times)
 
