@@ -14,8 +14,11 @@ SPREAD := --numprocesses=auto --dist=loadfile
 # Of the parity matrix: each EVERY-th row.
 EVERY ?= 1
 
+# Random inputs for each property of the fuzzers.
+EXAMPLES ?= 5000
+
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-unit parity lint format bench bench-quick train clean
+.PHONY: help demo up test test-unit fuzz parity lint format bench bench-quick train clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +37,9 @@ test-unit: $(INSTALLED) ## every test but those of the whole fleet
 
 parity: $(INSTALLED) ## the whole parity matrix (hours; EVERY=10: a tenth); its table: .run/parity.md
 	$(BIN)/pytest tests/parity --parity=full --every=$(EVERY) --numprocesses=auto
+
+fuzz: $(INSTALLED) ## the fuzzers at length (EXAMPLES=N inputs for each property)
+	$(BIN)/pytest tests/fuzz --fuzz-examples=$(EXAMPLES) --numprocesses=auto --timeout=0
 
 lint: $(INSTALLED) ## style, types, floors
 	$(BIN)/ruff check
