@@ -1,8 +1,8 @@
 """What REST answers about jobs and LoRAs: the models behind its JSON, and behind the OpenAPI document."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Self
+from typing import Any, Literal, Self, get_args
 
 from flask import Response
 from pydantic import BaseModel, Field
@@ -15,9 +15,16 @@ from shared.receipts import Receipt
 from shared.specs import Failure, JobSpec, Span, Status
 
 
-def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def answer(
+    body: BaseModel,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    *,
+    exclude_unset: bool = False,
+) -> Response:
     """A model as a JSON response."""
-    return Response(body.model_dump_json(), status, headers, mimetype="application/json")
+    text = body.model_dump_json(exclude_unset=exclude_unset)
+    return Response(text, status, headers, mimetype="application/json")
 
 
 # --- jobs ----------------------------------------------------------------------------------------
@@ -30,6 +37,12 @@ class Links(BaseModel):
     events: str
     images: str
 
+    @classmethod
+    def of(cls, job_id: str) -> Self:
+        """The links of a job."""
+        home = f"/v1/jobs/{job_id}"
+        return cls(self=home, events=f"{home}/events", images=f"{home}/images")
+
 
 class Accepted(BaseModel):
     """A job that was accepted."""
@@ -39,13 +52,19 @@ class Accepted(BaseModel):
     seed: int = Field(description="of the first picture")
     seeds: list[int] = Field(description="of each picture")
     links: Links
+    warnings: list[str] = Field(description="what will be generated otherwise than one may expect")
 
     @classmethod
-    def of(cls, job_id: str, status: Status, spec: JobSpec) -> Self:
+    def of(cls, job_id: str, status: Status, spec: JobSpec, warnings: Sequence[str]) -> Self:
         """The answer to a submission."""
-        home = f"/v1/jobs/{job_id}"
-        links = Links(self=home, events=f"{home}/events", images=f"{home}/images")
-        return cls(id=job_id, status=status, seed=spec.seed, seeds=spec.picture_seeds, links=links)
+        return cls(
+            id=job_id,
+            status=status,
+            seed=spec.seed,
+            seeds=spec.picture_seeds,
+            links=Links.of(job_id),
+            warnings=list(warnings),
+        )
 
 
 class Progress(BaseModel):
@@ -116,29 +135,77 @@ class JobAnswer(BaseModel):
     @classmethod
     def of(cls, job: Job, queue_position: int | None) -> Self:
         """The answer for a stored job."""
-        return cls(
-            id=job.id,
-            status=job.status,
-            created_at=_time(job.created_at),
-            started_at=_time(job.started_at) if job.started_at else None,
-            finished_at=_time(job.finished_at) if job.finished_at else None,
-            queue_position=queue_position,
-            progress=Progress(step=job.step, total=job.total),
-            images=images_of(job),
-            controlnets=_controls_of(job),
-            receipt=job.receipt,
-            timeline=[_since(job.created_at, span) for span in job.timeline],
-            error=job.error,
-            warnings=job.warnings,
-            request=job.spec,
-        )
+        return cls(**{name: _VALUES[name](job, queue_position) for name in cls.model_fields})
+
+
+#: Characters of a prompt in a list.
+PROMPT_CHARS = 100
+#: What a list may tell of a job; the first ones are told unless `fields` names others.
+JobField = Literal[
+    "id",
+    "status",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "queue_position",
+    "progress",
+    "model",
+    "prompt",
+    "images",
+    "error",
+    "links",
+    "warnings",
+    "controlnets",
+    "receipt",
+    "timeline",
+    "request",
+]
+SUMMARY: tuple[JobField, ...] = get_args(JobField)[:12]
+#: What the job store holds of a field of a list, where it is not called the same.
+_STORED: dict[str, tuple[str, ...]] = {
+    "progress": ("step", "total"),
+    "controlnets": ("receipt",),
+}
+
+
+class JobSummary(BaseModel):
+    """A job of a list: the fields that the query names, `id` and `status` always."""
+
+    id: str
+    status: Status
+    created_at: datetime | None = None
+    started_at: datetime | None = Field(None, description="of the last attempt")
+    finished_at: datetime | None = None
+    queue_position: int | None = Field(None, description="null unless queued")
+    progress: Progress | None = None
+    model: str | None = None
+    prompt: str | None = Field(None, description=f"its first {PROMPT_CHARS} characters")
+    images: list[ImageAnswer] | None = None
+    error: Failure | None = None
+    links: Links | None = None
+    warnings: list[str] | None = Field(None, description="only if `fields` names it, as what follows")
+    controlnets: list[ControlAnswer] | None = None
+    receipt: Receipt | None = None
+    timeline: list[SpanAnswer] | None = None
+    request: JobSpec | None = None
+
+    @classmethod
+    def of(cls, job: Job, queue_position: int | None, fields: Collection[JobField]) -> Self:
+        """What ``fields`` name of a stored job; others stay unset."""
+        named = {"id", "status", *fields}
+        return cls(**{name: value(job, queue_position) for name, value in _VALUES.items() if name in named})
 
 
 class JobPage(BaseModel):
     """Jobs, newest first; ``next_cursor`` asks for the page after this one."""
 
-    jobs: list[JobAnswer]
+    jobs: list[JobSummary]
     next_cursor: str | None
+
+
+def stored_fields(fields: Collection[JobField]) -> set[str]:
+    """The fields of `shared.jobs.Job` that these fields of a list are made of."""
+    return {stored for name in fields for stored in _STORED.get(name, (name,)) if stored in Job.model_fields}
 
 
 def images_of(job: Job) -> list[ImageAnswer]:
@@ -188,6 +255,28 @@ def _since(start: float, span: Span) -> SpanAnswer:
         worker=span.worker,
         counts=span.counts,
     )
+
+
+#: Each field that is told of a job, from the stored job and its position in the queue.
+_VALUES: dict[str, Callable[[Job, int | None], Any]] = {
+    "id": lambda job, _: job.id,
+    "status": lambda job, _: job.status,
+    "created_at": lambda job, _: _time(job.created_at),
+    "started_at": lambda job, _: _time(job.started_at) if job.started_at else None,
+    "finished_at": lambda job, _: _time(job.finished_at) if job.finished_at else None,
+    "queue_position": lambda _, position: position,
+    "progress": lambda job, _: Progress(step=job.step, total=job.total),
+    "model": lambda job, _: job.spec.model,
+    "prompt": lambda job, _: job.spec.prompt[:PROMPT_CHARS],
+    "images": lambda job, _: images_of(job),
+    "error": lambda job, _: job.error,
+    "links": lambda job, _: Links.of(job.id),
+    "warnings": lambda job, _: job.warnings,
+    "controlnets": lambda job, _: _controls_of(job),
+    "receipt": lambda job, _: job.receipt,
+    "timeline": lambda job, _: [_since(job.created_at, span) for span in job.timeline],
+    "request": lambda job, _: job.spec,
+}
 
 
 # --- LoRAs ---------------------------------------------------------------------------------------

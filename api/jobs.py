@@ -2,17 +2,26 @@
 
 import hashlib
 import logging
-from typing import Annotated
+from typing import Annotated, Any
 
 import redis
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from kombu.exceptions import OperationalError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from werkzeug.exceptions import BadRequest
 
-from api.answers import Accepted, JobAnswer, JobPage, answer
+from api.answers import (
+    SUMMARY,
+    Accepted,
+    JobAnswer,
+    JobField,
+    JobPage,
+    JobSummary,
+    answer,
+    stored_fields,
+)
 from api.openapi import Headers, Query, operation_id
 from api.problems import refusals
 from api.replay import Submission, accept
@@ -47,12 +56,23 @@ class SubmitHeaders(Headers):
     ] = None
 
 
+def _split(values: Any) -> Any:
+    """``fields=a,b`` means what ``fields=a&fields=b`` does."""
+    return [name for value in values for name in value.split(",")] if isinstance(values, list) else values
+
+
 class JobQuery(Query):
-    """Which jobs, and how many."""
+    """Which jobs, how many, and what of each."""
 
     status: Status | None = None
     limit: int = Field(50, ge=1, le=200)
     cursor: str | None = Field(None, description="`next_cursor` of the page before")
+    fields: Annotated[list[JobField], BeforeValidator(_split)] = Field(
+        list(SUMMARY),
+        max_length=len(SUMMARY) * 2,
+        description="what is told of each job, separated by commas; default: a summary, without receipt,"
+        " timeline and request",
+    )
 
 
 def jobs_api(services: Services) -> APIBlueprint:
@@ -76,19 +96,7 @@ def jobs_api(services: Services) -> APIBlueprint:
 
         With the `receipt` of a picture and no other field, its pictures are drawn again, bit by bit.
         """
-        key = header.idempotency_key or ""
-        digest = hashlib.sha256(request.get_data()).hexdigest()
-        first = jobs.repeated(key, digest) if key else None
-        if first is not None:
-            return _replayed(jobs.get(first))
-        spec, replayed = accept(body, services)
-        job_id, is_new = jobs.create(spec, replays=replayed, idempotency_key=key, digest=digest)
-        if not is_new:  # two at once
-            return _replayed(jobs.get(job_id))
-        SUBMITTED.labels(spec.model).inc()
-        _send(services, job_id, spec)
-        accepted = Accepted.of(job_id, "queued", spec)
-        return answer(accepted, 202, {"Location": accepted.links.self})
+        return _submit(services, body, header.idempotency_key or "")
 
     @api.get(
         "/v1/jobs",
@@ -96,12 +104,12 @@ def jobs_api(services: Services) -> APIBlueprint:
         responses={200: JobPage, **refusals(404, 422, 503)},
     )
     def list_jobs(query: JobQuery) -> Response:
-        page, cursor = jobs.page(status=query.status, limit=query.limit, cursor=query.cursor)
-        return answer(JobPage(jobs=_answers(services, page), next_cursor=cursor))
+        """Summaries of jobs: `fields` or the job itself tells the rest."""
+        return answer(_page(services, query), exclude_unset=True)
 
     @api.get("/v1/jobs/<id>", summary="Look at a job", responses={200: JobAnswer, **refusals(404, 503)})
     def read_job(path: JobPath) -> Response:
-        return answer(_answers(services, [jobs.get(path.id)])[0])
+        return answer(_answer(services, jobs.get(path.id)))
 
     @api.delete(
         "/v1/jobs/<id>",
@@ -111,7 +119,7 @@ def jobs_api(services: Services) -> APIBlueprint:
     def cancel_job(path: JobPath) -> Response:
         """202: it is running and stops within one step. 200: it has ended, by this or before."""
         status = 202 if jobs.cancel(path.id) == "cancelling" else 200
-        return answer(_answers(services, [jobs.get(path.id)])[0], status)
+        return answer(_answer(services, jobs.get(path.id)), status)
 
     return api
 
@@ -126,8 +134,28 @@ def _check_json() -> None:
         raise InvalidRequest("the body must be a JSON object", field="")
 
 
+def _submit(services: Services, body: Submission, key: str) -> Response:
+    """Store the job and queue it, once for each idempotency ``key``."""
+    jobs = services.jobs
+    digest = hashlib.sha256(request.get_data()).hexdigest()
+    first = jobs.repeated(key, digest) if key else None
+    if first is not None:
+        return _replayed(jobs.get(first))
+    warnings: list[str] = []
+    spec, replayed = accept(body, services, warnings.append)
+    job_id, is_new = jobs.create(
+        spec, replays=replayed, idempotency_key=key, digest=digest, warnings=warnings
+    )
+    if not is_new:  # two at once
+        return _replayed(jobs.get(job_id))
+    SUBMITTED.labels(spec.model).inc()
+    _send(services, job_id, spec)
+    accepted = Accepted.of(job_id, "queued", spec, warnings)
+    return answer(accepted, 202, {"Location": accepted.links.self})
+
+
 def _replayed(job: Job) -> Response:
-    accepted = Accepted.of(job.id, job.status, job.spec)
+    accepted = Accepted.of(job.id, job.status, job.spec, job.warnings)
     return answer(accepted, 202, {"Location": accepted.links.self, "Idempotency-Replayed": "true"})
 
 
@@ -146,11 +174,25 @@ def _send(services: Services, job_id: str, spec: JobSpec) -> None:
         log.warning("job not sent yet job=%s error=%s", job_id, type(error).__name__)
 
 
-def _answers(services: Services, jobs: list[Job]) -> list[JobAnswer]:
+def _page(services: Services, query: JobQuery) -> JobPage:
+    """A page of a list; what is not asked for stays unset."""
+    page, cursor = services.jobs.page(
+        status=query.status, limit=query.limit, cursor=query.cursor, fields=stored_fields(query.fields)
+    )
+    positions = _queue_positions(services, page) if "queue_position" in query.fields else {}
+    summaries = [JobSummary.of(job, positions.get(job.id), query.fields) for job in page]
+    return JobPage(jobs=summaries, next_cursor=cursor)
+
+
+def _answer(services: Services, job: Job) -> JobAnswer:
+    return JobAnswer.of(job, _queue_positions(services, [job]).get(job.id))
+
+
+def _queue_positions(services: Services, jobs: list[Job]) -> dict[str, int]:
+    """The positions of those that are queued, counted from 1."""
     pipe = services.control.pipeline(transaction=False)
     queued = [job.id for job in jobs if job.status == "queued"]
     for job_id in queued:
         pipe.zrank(keys.by_status("queued"), job_id)
     ranks = dict(zip(queued, pipe.execute(), strict=True)) if queued else {}
-    places = {job_id: rank + 1 for job_id, rank in ranks.items() if rank is not None}
-    return [JobAnswer.of(job, places.get(job.id)) for job in jobs]
+    return {job_id: rank + 1 for job_id, rank in ranks.items() if rank is not None}

@@ -7,7 +7,7 @@ from pydantic import RootModel, ValidationError
 from api.control_images import STORED, read_stored_image
 from api.problems import field_of
 from api.services import Services
-from api.submit import resolve
+from api.submit import Warn, resolve
 from shared.contract import Message
 from shared.errors import InvalidRequest, ReceiptEdited, ReceiptMismatch
 from shared.receipts import Receipt
@@ -45,12 +45,12 @@ class Submission(RootModel[JobRequest | ReplayRequest]):
         return cls(ReplayRequest.model_validate(obj, **options))
 
 
-def accept(submission: Submission, services: Services) -> tuple[JobSpec, Receipt | None]:
-    """The job that was submitted, and the receipt it replays."""
+def accept(submission: Submission, services: Services, warn: Warn) -> tuple[JobSpec, Receipt | None]:
+    """The job that was submitted, and the receipt it replays; ``warn`` is called with each warning."""
     asked = submission.root
     if isinstance(asked, ReplayRequest):
         return replay(asked.receipt, services), asked.receipt
-    return resolve(asked, services), None
+    return resolve(asked, services, warn), None
 
 
 def replay(receipt: Receipt, services: Services) -> JobSpec:

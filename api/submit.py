@@ -1,6 +1,6 @@
 """From what a client asks for to a job that can be drawn: defaults filled in, every name resolved."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from api.control_images import store_control_image, take_control_image
 from api.lora_refs import find_ref
@@ -17,10 +17,18 @@ from shared.scales import PartScales
 from shared.schedulers import SCHEDULERS
 from shared.specs import ControlSpec, JobSpec
 
+#: Takes a warning, a sentence for the client.
+Warn = Callable[[str], None]
 
-def resolve(request: JobRequest, services: Services) -> JobSpec:
+
+def _ignore(warning: str) -> None:
+    """For those who do not want to know."""
+
+
+def resolve(request: JobRequest, services: Services, warn: Warn = _ignore) -> JobSpec:
     """The job that ``request`` describes; raises `InvalidRequest` that points at the field at fault.
 
+    ``warn`` is called with what will be generated otherwise than one may expect.
     Everything cheap is checked before S3 is asked, and images are stored last.
     """
     catalogue = services.catalogue

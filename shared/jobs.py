@@ -4,6 +4,7 @@ import json
 import re
 import secrets
 import time
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -41,6 +42,9 @@ class Job(BaseModel):
     warnings: list[str] = []  # what was drawn otherwise than somebody may expect
 
 
+_REQUIRED = frozenset(name for name, field in Job.model_fields.items() if field.is_required())
+
+
 class JobStore:
     """Reads and changes jobs."""
 
@@ -58,6 +62,7 @@ class JobStore:
         replays: Receipt | None = None,
         idempotency_key: str = "",
         digest: str = "",
+        warnings: Sequence[str] = (),
     ) -> tuple[str, bool]:
         """Store an accepted job; returns its id and whether it is new.
 
@@ -69,6 +74,8 @@ class JobStore:
         fields = {"id": job_id, "spec": spec.model_dump_json(), "created_at": now, "attempts": 0}
         if replays is not None:
             fields["replays"] = replays.model_dump_json()
+        if warnings:
+            fields["warnings"] = json.dumps(list(warnings))
         extra = [keys.idempotency(idempotency_key)] if idempotency_key else []
         first, first_digest = self._script(
             "create", job_id, self._settings.job_ttl_s, digest, fields=fields, keys_after=extra
@@ -106,9 +113,17 @@ class JobStore:
         return bool(self.redis.get(keys.lease(job_id)) == attempt)
 
     def page(
-        self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
+        self,
+        *,
+        status: Status | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        fields: Collection[str] = frozenset(Job.model_fields),
     ) -> tuple[list[Job], str | None]:
-        """Newest first, from after ``cursor`` (a job id); returns a page and the next cursor."""
+        """Newest first, from after ``cursor`` (a job id); returns a page and the next cursor.
+
+        Only ``fields`` of the jobs are read, and what every job has; others keep their defaults.
+        """
         index = keys.by_status(status) if status else keys.JOBS
         start = 0
         if cursor is not None:
@@ -117,10 +132,16 @@ class JobStore:
                 raise NotFound(f"cursor {cursor!r} is no job of this list any more")
             start = int(rank) + 1  # type: ignore[arg-type]
         ids: list[str] = self.redis.zrevrange(index, start, start + limit)  # type: ignore[assignment]
+        names = list(Job.model_fields.keys() & {*_REQUIRED, *fields})
         pipe = self.redis.pipeline(transaction=False)
         for job_id in ids[:limit]:
-            pipe.hgetall(keys.job(job_id))
-        jobs = [_parse(fields) for fields in pipe.execute() if fields]
+            pipe.hmget(keys.job(job_id), names)
+        found = [dict(zip(names, values, strict=True)) for values in pipe.execute()]
+        jobs = [
+            _parse({name: value for name, value in row.items() if value is not None})
+            for row in found
+            if row["id"] is not None
+        ]
         return jobs, ids[limit - 1] if len(ids) > limit else None
 
     def cancel(self, job_id: str) -> str:

@@ -37,6 +37,7 @@ def test_a_submission_is_answered_with_where_to_look(client: FlaskClient) -> Non
         "seed": 7,
         "seeds": [7],
         "links": {"self": home, "events": f"{home}/events", "images": f"{home}/images"},
+        "warnings": [],
     }
 
 
@@ -138,6 +139,61 @@ def test_jobs_are_listed_by_status(client: FlaskClient, services: Services) -> N
     services.jobs.cancel(first)
     listed = client.get("/v1/jobs?status=queued").json["jobs"]
     assert [job["id"] for job in listed] == [second]
+
+
+def test_a_list_holds_summaries_of_jobs(client: FlaskClient, services: Services) -> None:
+    job_id = submit(client, prompt="a cat " * 100, seed=7, controlnets=[edge()])
+    attempt = services.jobs.claim(job_id, "unet-1")
+    assert attempt is not None
+    succeed(attempt, [Picture(key="pictures/x.png", seed=7, width=64, height=48, sha256="a" * 64)])
+    page = client.get("/v1/jobs")
+    [summary] = page.json["jobs"]
+    whole = client.get(f"/v1/jobs/{job_id}").json
+    assert summary == {name: whole[name] for name in summary.keys() & whole} | {
+        "model": "emoji-sd",
+        "prompt": ("a cat " * 100)[:100],
+        "links": {"self": f"/v1/jobs/{job_id}", "events": f"/v1/jobs/{job_id}/events",
+                  "images": f"/v1/jobs/{job_id}/images"},
+    }  # fmt: skip
+    assert set(summary) == {
+        "id", "status", "created_at", "started_at", "finished_at", "queue_position", "progress", "model",
+        "prompt", "images", "error", "links",
+    }  # fmt: skip
+    assert len(page.data) < 1000
+
+
+def test_a_list_tells_the_fields_that_are_asked_for(client: FlaskClient, services: Services) -> None:
+    job_id = submit(client, seed=7, controlnets=[edge()])
+    attempt = services.jobs.claim(job_id, "unet-1")
+    assert attempt is not None
+    succeed(attempt, [])
+    whole = client.get(f"/v1/jobs/{job_id}").json
+    for names in (
+        "receipt,timeline",
+        "request",
+        "controlnets,warnings",
+        "progress",
+        "created_at&fields=receipt",
+    ):
+        [job] = client.get(f"/v1/jobs?fields={names}").json["jobs"]
+        asked = {"id", "status", *names.replace("&fields=", ",").split(",")}
+        assert job == {name: whole[name] for name in asked}
+
+
+def test_a_list_reads_nothing_of_a_job_that_it_does_not_tell(client: FlaskClient, services: Services) -> None:
+    job_id = submit(client)
+    attempt = services.jobs.claim(job_id, "unet-1")
+    assert attempt is not None
+    succeed(attempt, [])
+    services.control.hset(keys.job(job_id), "receipt", "not read, so not parsed")
+    [job] = client.get("/v1/jobs").json["jobs"]
+    assert (job["id"], job["status"]) == (job_id, "succeeded")
+
+
+def test_an_unknown_field_of_a_list_is_refused_with_the_known_ones(client: FlaskClient) -> None:
+    answer = client.get("/v1/jobs?fields=id,colour")
+    assert (answer.status_code, answer.json["field"]) == (422, "fields.1")
+    assert "timeline" in answer.json["detail"]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def _run(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
         with timeline.span("store"):
             pictures = _store(worker, attempt, images, receipt)
         watch.check()
-    attempt.succeed(pictures, receipt, timeline.spans, warnings)
+    attempt.succeed(pictures, receipt, timeline.spans, [*attempt.job.warnings, *warnings])
     return "succeeded"
 
 
