@@ -150,6 +150,7 @@ def _submit(services: Services, body: Submission, key: str) -> Response:
         return _replayed(jobs.get(job_id))
     SUBMITTED.labels(spec.model).inc()
     _send(services, job_id, spec)
+    log.info("job accepted", extra={"job": job_id, "model": spec.model, "images": spec.num_images})
     accepted = Accepted.of(job_id, "queued", spec, warnings)
     return answer(accepted, 202, {"Location": accepted.links.self})
 
@@ -171,7 +172,7 @@ def _send(services: Services, job_id: str, spec: JobSpec) -> None:
         elif settings.prefetch:
             services.hints.send(spec)
     except (OperationalError, redis.RedisError) as error:
-        log.warning("job not sent yet job=%s error=%s", job_id, type(error).__name__)
+        log.warning("job not sent yet", extra={"job": job_id, "error": type(error).__name__})
 
 
 def _page(services: Services, query: JobQuery) -> JobPage:

@@ -10,6 +10,7 @@ from api.app import create_app
 from api.health import publish_metrics
 from api.services import Services, connect
 from shared.catalogue import read_catalogue
+from shared.logs import configure_logs
 from shared.settings import read_settings
 
 log = logging.getLogger(__name__)
@@ -26,5 +27,9 @@ def _publish_metrics(services: Services) -> None:
 
 settings = read_settings()
 services = connect(settings, read_catalogue(settings.catalog))
+configure_logs(settings, process=services.process)
+for name in ("gunicorn.error", "gunicorn.access"):  # they quote requests: escaped like all the rest
+    logging.getLogger(name).handlers.clear()
+    logging.getLogger(name).propagate = True
 app = create_app(services)
 threading.Thread(target=_publish_metrics, args=[services], name="metrics", daemon=True).start()

@@ -13,4 +13,5 @@ MAX_SEED = 2**63 - 1
 class Message(BaseModel):
     """Immutable, and unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An error's text is logged: it must not show what is wrong, which may be a prompt.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

@@ -39,6 +39,10 @@ class Settings(BaseModel):
         ROOT / "infra" / "catalogue.toml", description="TOML file that names models and nets"
     )
 
+    log_format: Literal["text", "json"] = Field(
+        "text", description="log lines of API and workers: `text` (key=value) or `json`, one line a record"
+    )
+
     redis_url: str = Field("redis://127.0.0.1:6390/0", description="control Redis: queues and jobs")
     residual_redis_url: Urls = Field(
         ("redis://127.0.0.1:6391/0",),

@@ -7,20 +7,27 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from celery.signals import setup_logging
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from shared.errors import InvalidSetting
+from shared.logs import configure_logs
 from shared.settings import Settings
 
 
-def prepare_process(settings: Settings) -> None:
-    """Set torch's threads and quiet the libraries' progress bars."""
+def prepare_process(settings: Settings, name: str, level: int = logging.INFO) -> None:
+    """Set torch's threads, quiet the libraries, and log as the worker ``name`` from ``level`` on."""
+    configure_logs(settings, level=level, worker=name)
+    setup_logging.connect(_keep_logs)
     torch.set_num_threads(settings.threads_per_worker)
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     diffusers_logging.set_verbosity_error()
-    logging.getLogger("workers").setLevel(logging.INFO)
+
+
+def _keep_logs(**_: object) -> None:
+    """Celery sets up no logs where this signal has a receiver."""
 
 
 @contextmanager

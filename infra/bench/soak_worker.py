@@ -30,7 +30,7 @@ JOBS_PER_CHECK = 10
 
 def main(name: str) -> None:
     """Draw what comes."""
-    prepare_process(app.settings)
+    prepare_process(app.settings, name)
     bucket = Bucket(app.settings, app.settings.lora_bucket, attempts=1)
     cache = LoraCache(
         app.settings.home / FOLDER,

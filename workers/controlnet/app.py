@@ -33,8 +33,8 @@ server = Server(served, nets, Steps(residuals[0], settings), transport, settings
 
 
 @worker_init.connect
-def _start(sender: Any = None, **_: object) -> None:
-    prepare_process(settings)
+def _start(sender: Any, **_: object) -> None:
+    prepare_process(settings, worker_name(sender), sender.loglevel)
     with start_or_exit():
         check_nets(catalogue, settings, served)
         with nets.use(served[0]):

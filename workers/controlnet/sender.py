@@ -83,7 +83,7 @@ class Sender:
                 sent = self._transport.answer(request, _emptied(letters))
             metrics.RESIDUAL_BYTES.labels(net).inc(sent)
         except Exception:  # whoever waits for them asks again
-            log.exception("residuals not sent net=%s step=%d", net, request.step)
+            log.exception("residuals not sent", extra=_about(request, net))
 
 
 def _emptied(letters: deque[_Letter]) -> Iterator[tuple[Answer, Tensor | None]]:
@@ -91,3 +91,7 @@ def _emptied(letters: deque[_Letter]) -> Iterator[tuple[Answer, Tensor | None]]:
     while letters:
         letter = letters.popleft()
         yield letter.answer, letter.residual
+
+
+def _about(request: StepRequest, net: str) -> dict[str, object]:
+    return {"job": request.job_id, "attempt": request.attempt, "step": request.step, "net": net}

@@ -199,7 +199,9 @@ class Server:
                 self.sender.send(first.request, answer, share.residual, first.part.net)
 
     def _refuse(self, work: Claimed, error: Exception) -> None:
-        log.warning("step failed net=%s step=%d error=%r", work.part.net, work.request.step, error)
+        request, net = work.request, work.part.net
+        about = {"job": request.job_id, "attempt": request.attempt, "step": request.step, "net": net}
+        log.warning("step failed", extra={**about, "error": repr(error)})
         metrics.NET_STEPS.labels(work.part.net, "failed").inc()
         code = error.code if isinstance(error, SwiftError) else NetFailed.code
         answer = self._answer([work], MID, time.time())

@@ -52,7 +52,7 @@ class Outbox:
             try:
                 sent_bytes += self._put(mail, request, answer, tensor)
             except Exception:  # it is missed and asked for again; the others are none the worse
-                log.exception("residual not laid down job=%s step=%d", request.job_id, request.step)
+                log.exception("residual not sent", extra={"job": request.job_id, "step": request.step})
         mail.post()
         return sent_bytes
 

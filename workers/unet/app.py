@@ -123,8 +123,8 @@ doing: list[str] = []
 
 
 @worker_init.connect
-def _start(sender: Any = None, **_: object) -> None:
-    prepare_process(settings)
+def _start(sender: Any, **_: object) -> None:
+    prepare_process(settings, worker_name(sender), sender.loglevel)
     default = catalogue.default_model
     with start_or_exit():
         worker.loras.trim()

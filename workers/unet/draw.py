@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from shared import metrics
 from shared.attempts import Attempt
 from shared.errors import AttemptLost, JobCancelled, SwiftError, Unavailable
+from shared.logs import log_fields
 from shared.receipts import Receipt
 from shared.specs import Failure, Picture
 from workers.unet.loras import trusted
@@ -33,19 +34,33 @@ def draw(worker: UNetWorker, job_id: str, name: str) -> str:
         return "not mine"
     timeline = Timeline(name)
     timeline.add("queued", attempt.job.created_at, time.time(), "queue")
-    started = time.monotonic()
-    status = "lost"
+    with log_fields(job=job_id, attempt=attempt.token):
+        return _end_and_tell(worker, attempt, timeline)
+
+
+def _end_and_tell(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
+    """Run the attempt, count it and log how it ended: never with its prompt."""
+    job, began = attempt.job, time.monotonic()
+    waited_s = round(time.time() - job.created_at, 3)
+    log.info(
+        "job started", extra={"model": job.spec.model, "ordinal": job.attempts, "since_accepted_s": waited_s}
+    )
+    status, why = "lost", {}
     try:
         with worker.busy:
             status = _end(worker, attempt, timeline)
     except AttemptLost:
-        log.warning("attempt lost job=%s attempt=%s", job_id, attempt.token)
+        pass
     except Exception as error:
         status = "given back" if is_retryable(error) else "failed"
+        why = _failure(error).model_dump()
         raise
     finally:
-        metrics.JOBS.labels(attempt.job.spec.model, status).inc()
-        metrics.JOB_S.labels(attempt.job.spec.model).observe(time.monotonic() - started)
+        took_s = time.monotonic() - began
+        metrics.JOBS.labels(job.spec.model, status).inc()
+        metrics.JOB_S.labels(job.spec.model).observe(took_s)
+        level = logging.INFO if status in ("succeeded", "cancelled") else logging.WARNING
+        log.log(level, f"job {status}", extra={"model": job.spec.model, "took_s": round(took_s, 3), **why})
     return status
 
 
@@ -104,11 +119,10 @@ def _fail(attempt: Attempt, error: Exception, timeline: Timeline) -> None:
     if not is_retryable(error):
         attempt.end("failed", _failure(error), timeline.spans)
         return
-    log.warning("job given back job=%s error=%r", attempt.job.id, error)
     try:
         attempt.give_back(_failure(error))
     except (AttemptLost, RedisError):
-        log.warning("could not give back: recovery will, without a lease job=%s", attempt.job.id)
+        log.warning("could not give the job back: recovery does once its lease has expired")
 
 
 def _failure(error: Exception) -> Failure:

@@ -182,6 +182,6 @@ def trusted(models: Residents[BaseModel], model: BaseModel) -> Iterator[None]:
         try:
             model.patcher.restore()
         except Exception:
-            log.exception("weights cannot be restored: the model will be loaded anew model=%s", model.name)
+            log.exception("weights cannot be restored: the model is loaded anew", extra={"model": model.name})
             models.discard(model.name)
         raise

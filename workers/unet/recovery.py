@@ -32,7 +32,7 @@ def recover(celery: Celery, jobs: JobStore, models: Sequence[str]) -> None:
         except NotFound:
             jobs.forget(job_id)  # it expired in the queue
             continue
-        log.warning("job queued again job=%s", job_id)
+        log.warning("job queued again", extra={"job": job_id})
         send_job(celery, job_id, model)
         jobs.sent(job_id)
 

@@ -1,0 +1,162 @@
+"""Log lines as a reader, or a program, sees them."""
+
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from shared.logs import JsonLines, TextLines, configure_logs, log_fields
+from shared.settings import Settings
+
+#: What forges a line, hides one, or turns it around: line ends of every kind, ANSI, C1, bidi, surrogates.
+NASTY = "a\nb\r\x1b[2Jc\x00\x85d\u2028\u2029e\u202ef\u2066g\ud800 \\n \x9bh"
+
+Log = Callable[..., str]
+
+
+@pytest.fixture(params=[TextLines, JsonLines])
+def lines(request: pytest.FixtureRequest) -> Iterator[tuple[logging.Logger, io.StringIO]]:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(request.param({"worker": "unet1@test"}))
+    logger = logging.getLogger("tests.lines")
+    logger.addHandler(handler)
+    logger.propagate = False
+    yield logger, stream
+    logger.removeHandler(handler)
+
+
+def raise_nasty() -> None:
+    raise ValueError(NASTY) from KeyError(NASTY)
+
+
+def log_message(logger: logging.Logger) -> None:
+    logger.error("tensor %s", NASTY)
+
+
+def log_field(logger: logging.Logger) -> None:
+    logger.error("tensor", extra={"tensor": NASTY})
+
+
+def log_field_name(logger: logging.Logger) -> None:
+    logger.error("tensor", extra={NASTY: 1})
+
+
+def log_traceback(logger: logging.Logger) -> None:
+    try:
+        raise_nasty()
+    except ValueError:
+        logger.exception("failed")
+
+
+def log_bytes(logger: logging.Logger) -> None:
+    logger.error("body", extra={"body": NASTY.encode(errors="replace"), "odd": object(), "many": [NASTY]})
+
+
+@pytest.mark.parametrize("act", [log_message, log_field, log_field_name, log_traceback, log_bytes])
+def test_nothing_in_a_record_leaves_its_line_or_reaches_the_terminal(
+    act: Callable[[logging.Logger], None], lines: tuple[logging.Logger, io.StringIO]
+) -> None:
+    logger, stream = lines
+    act(logger)
+    text = stream.getvalue()
+    assert text.endswith("\n")
+    assert text[:-1].isprintable()
+    assert "worker" in text
+
+
+def test_a_value_cannot_pass_for_another_field(lines: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, stream = lines
+    with log_fields(job="0123", attempt="4567"):
+        logger.warning('x" job=feed', extra={"step": 3, "tensor": 'y" job=feed'})
+    text = stream.getvalue()
+    told = json.loads(text) if text.startswith("{") else dict(split_text(text))
+    assert (told["job"], told["attempt"], str(told["step"])) == ("0123", "4567", "3")
+    assert told["level"] == "warning"
+    assert told["logger"] == "tests.lines"
+
+
+def split_text(text: str) -> list[tuple[str, str]]:
+    """Read ``key=value`` as its definition says: a quoted value ends at a quote without a backslash."""
+    found, rest = [], text.strip()
+    while rest:
+        key, _, rest = rest.partition("=")
+        if rest.startswith('"'):
+            end = next(i for i in range(1, len(rest)) if rest[i] == '"' and rest[i - 1] != "\\")
+            value, rest = rest[1:end], rest[end + 1 :]
+        else:
+            value, _, rest = rest.partition(" ")
+        found.append((key.strip(), value))
+    return found
+
+
+def test_fields_end_with_their_block_and_belong_to_their_thread(
+    lines: tuple[logging.Logger, io.StringIO],
+) -> None:
+    logger, stream = lines
+    with log_fields(job="0123"):
+        other = threading.Thread(target=logger.error, args=["elsewhere"])
+        other.start()
+        other.join()
+    logger.error("later")
+    assert "0123" not in stream.getvalue()
+
+
+def test_a_huge_value_is_cut(lines: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, stream = lines
+    logger.error("%s", "x" * 10_000_000)
+    assert len(stream.getvalue()) < 20_000
+
+
+def test_celerys_records_name_their_task_and_not_its_arguments(
+    lines: tuple[logging.Logger, io.StringIO],
+) -> None:
+    logger, stream = lines
+    context: dict[str, Any] = {"id": "0123", "name": "unet.generate", "args": "[a red apple]"}
+    logger.info("Task %(name)s[%(id)s] received", context, extra={"data": context})
+    logger.error("Task %(name)s[%(id)s] failed", context, extra={"data": context})
+    assert "0123" in stream.getvalue()
+    assert "apple" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_an_exception_that_nobody_catches_is_a_line_too(log_format: str) -> None:
+    code = (
+        "import threading\n"
+        "from shared.logs import configure_logs\nfrom shared.settings import Settings\n"
+        f"configure_logs(Settings(log_format={log_format!r}), worker='unet1@test')\n"
+        "def fail(): raise ValueError('a\\n\\x1b[2J')\n"
+        "thread = threading.Thread(target=fail); thread.start(); thread.join()\n"
+        "fail()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    said = ended.stderr.splitlines()
+    assert len(said) == 2
+    assert all("ValueError" in line and line.isprintable() for line in said)
+
+
+def test_the_setting_is_one_of_two() -> None:
+    assert Settings().log_format == "text"
+    with pytest.raises(ValueError, match="log_format"):
+        Settings(log_format="xml")  # type: ignore[arg-type]
+
+
+def test_configured_twice_a_record_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level, hooks = root.handlers, root.level, (sys.excepthook, threading.excepthook)
+    try:
+        configure_logs(Settings(), worker="a")
+        configure_logs(Settings(), worker="b")
+        logging.getLogger("tests").info("once")
+    finally:
+        root.handlers, root.level = before, level
+        sys.excepthook, threading.excepthook = hooks
+        logging.captureWarnings(False)
+    assert capfd.readouterr().err.count("message=once") == 1
