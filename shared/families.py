@@ -11,6 +11,21 @@ from typing import Any, NamedTuple
 
 from shared.catalogue import HUB, Catalogue, locate
 
+#: Pipelines that people save models as, without the word Pipeline, and whether they have SDXL's parts.
+PIPELINES = {
+    "StableDiffusion": False,
+    "StableDiffusionImg2Img": False,
+    "StableDiffusionInpaint": False,
+    "StableDiffusionControlNet": False,
+    "LatentConsistencyModel": False,
+    "StableDiffusionXL": True,
+    "StableDiffusionXLImg2Img": True,
+    "StableDiffusionXLInpaint": True,
+    "StableDiffusionXLControlNet": True,
+}
+#: Classes that ControlNets are saved as.
+CONTROLNETS = ("ControlNetModel", "ControlNetUnionModel")
+
 
 class Shape(NamedTuple):
     """What a net must share with its base model, so that one's residuals fit into the other."""

@@ -170,7 +170,7 @@ def _make_text_encoder(width: int, *, projected: bool = False) -> Any:
         num_attention_heads=4,
         num_hidden_layers=3,
         max_position_embeddings=32,
-        vocab_size=2000,
+        vocab_size=len(tokenizer),
         projection_dim=64,
         hidden_act="gelu" if projected or width == 96 else "quick_gelu",
         bos_token_id=tokenizer.bos_token_id,

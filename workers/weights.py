@@ -1,4 +1,4 @@
-"""Weights on disk and in memory: where a source lies, what it hashes to, how much room it takes."""
+"""Weights on disk and in memory: where a source lies, what it hashes to, its size, whether it is finite."""
 
 import hashlib
 import math
@@ -7,14 +7,22 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from shared.catalogue import HUB, locate
 
 
 def find_source(catalogue: Path, source: str) -> str:
-    """What diffusers loads: a local path, or the hub id behind ``hub:``."""
+    """What diffusers loads: a local path, or the hub id behind ``hub:``, with its revision if it has one."""
     return source.removeprefix(HUB) if source.startswith(HUB) else str(locate(catalogue, source))
+
+
+def split_revision(source: str) -> tuple[str, dict[str, str]]:
+    """A result of `find_source` as diffusers takes it: the path or hub id, and ``revision`` if it has one."""
+    hub_id, _, revision = source.partition("@")
+    if Path(source).is_absolute() or not revision:
+        return source, {}
+    return hub_id, {"revision": revision}
 
 
 def foretell_bytes(source: str, dtype: str) -> int:
@@ -47,6 +55,23 @@ def weight_bytes(modules: Iterable[nn.Module]) -> int:
         for module in modules
         for tensor in (*module.parameters(), *module.buffers())
     )
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether every number is: minimum and maximum keep a NaN, and cost a tenth of a hash."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    low, high = tensor.aminmax()
+    return bool(torch.isfinite(low) & torch.isfinite(high))
+
+
+def find_non_finite(modules: dict[str, nn.Module]) -> str | None:
+    """The name of the first weight that holds a NaN or an infinity, its part in front."""
+    for part, module in modules.items():
+        for name, tensor in module.state_dict().items():
+            if not is_finite(tensor):
+                return f"{part}.{name}"
+    return None
 
 
 def weights_sha256(modules: dict[str, nn.Module]) -> str:

@@ -1,11 +1,15 @@
 """The nets of the catalogue, loaded on demand: by the workers that serve them, and where none does."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
+from safetensors import SafetensorError
 
+from shared.catalog.source_check import check_controlnet_source
+from shared.catalog.weight_files import Unloadable
 from shared.catalogue import HUB, SINGLE_FILE, Catalogue
 from shared.errors import ModelFailed
 from shared.families import Families, misfit, shape_of, traits_of
@@ -14,7 +18,7 @@ from workers.nets.net import Net
 from workers.nets.union import UnionNet
 from workers.projections import remember_projections
 from workers.resident import Memory, Residents
-from workers.weights import find_source, foretell_bytes
+from workers.weights import find_non_finite, find_source, foretell_bytes, split_revision
 
 
 def nets_of(catalogue: Catalogue, settings: Settings, memory: Memory) -> Residents[Net]:
@@ -46,33 +50,45 @@ def check_nets(catalogue: Catalogue, settings: Settings, served: Sequence[str]) 
 @torch.inference_mode(False)  # a job may be the first to need it, in the middle of its loop
 def load_net(name: str, source: str, dtype: str, device: str, variant: str | None = None) -> Net:
     """Load a net from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
+    hub_id, revision = split_revision(source)
+    if Path(source).exists() or (not revision and Path(source).is_absolute()):
+        check_controlnet_source(name, Path(source), variant)
     try:
-        kind, load = _find_kind(source)
-        of_folder = {} if source.endswith(SINGLE_FILE) else {"variant": variant}
-        model = load(source, dtype=getattr(torch, dtype), **of_folder)
+        kind, load = _find_kind(hub_id, revision)
+        of_folder = {} if source.endswith(SINGLE_FILE) else {"variant": variant, "use_safetensors": True}
+        model = load(hub_id, dtype=getattr(torch, dtype), **revision, **of_folder)
+        _check_whole(model)
         model.to(device)
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:
+    except (OSError, ValueError, RuntimeError, AssertionError, SafetensorError, Unloadable) as error:
         raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
     remember_projections(model)
     return kind(name, model.eval().requires_grad_(False))
 
 
-def _find_kind(source: str) -> tuple[type[Net], Any]:
+def _find_kind(source: str, revision: dict[str, str]) -> tuple[type[Net], Any]:
     """What serves the net, and what loads it; a single file holds an ordinary one."""
     if source.endswith(SINGLE_FILE):
         return Net, ControlNetModel.from_single_file
-    if traits_of(ControlNetModel.load_config(source)).control_types:
+    if traits_of(ControlNetModel.load_config(source, **revision)).control_types:
         return UnionNet, ControlNetUnionModel.from_pretrained
     return Net, ControlNetModel.from_pretrained
+
+
+def _check_whole(model: Any) -> None:
+    # What was not in the file is still on the device that has no memory.
+    if lacking := sorted(name for name, tensor in model.state_dict().items() if tensor.is_meta):
+        raise Unloadable(f"it lacks {len(lacking)} of its weights, such as {lacking[0]}")
+    if weight := find_non_finite({"controlnet": model}):
+        raise Unloadable(f"{weight} holds a NaN or an infinity")
 
 
 def _check_fit(net: Net, base: str, source: str, settings: Settings) -> None:
     """Where neither is a folder, only now is it known; of a model in a single file not even now."""
     if source.endswith(SINGLE_FILE):
         return
-    path = find_source(settings.catalog, source)
+    path, revision = split_revision(find_source(settings.catalog, source))
     try:
-        config = UNet2DConditionModel.load_config(path, subfolder="unet")
+        config = UNet2DConditionModel.load_config(path, subfolder="unet", **revision)
     except OSError as error:
         if source.startswith(HUB):
             return  # not reachable from here: a step that does not fit is refused by the UNet's worker

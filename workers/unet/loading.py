@@ -4,26 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
+from safetensors import SafetensorError
 
+from shared.catalog.source_check import check_model_source
+from shared.catalog.tokenizer_check import check_backend
+from shared.catalog.weight_files import Unloadable, has_files
 from shared.catalogue import SINGLE_FILE, LoadOptions, ModelEntry
 from shared.errors import ModelFailed
+from shared.families import PIPELINES
 from workers.projections import remember_projections
 from workers.unet.models import BaseModel
-from workers.weights import find_source
+from workers.weights import find_non_finite, find_source, split_revision
 
-#: Pipelines that people save models as, and the one that has their parts.
-_KINDS = {
-    "StableDiffusion": StableDiffusionPipeline,
-    "StableDiffusionImg2Img": StableDiffusionPipeline,
-    "StableDiffusionInpaint": StableDiffusionPipeline,
-    "StableDiffusionControlNet": StableDiffusionPipeline,
-    "LatentConsistencyModel": StableDiffusionPipeline,
-    "StableDiffusionXL": StableDiffusionXLPipeline,
-    "StableDiffusionXLInpaint": StableDiffusionXLPipeline,
-    "StableDiffusionXLControlNet": StableDiffusionXLPipeline,
-}
 #: Parts and switches of each that no picture here needs.
 _UNUSED: dict[Any, dict[str, Any]] = {
     StableDiffusionPipeline: {
@@ -46,33 +41,49 @@ def load_entry(name: str, entry: ModelEntry, catalog: Path, device: str) -> Base
 def load_model(
     name: str, source: str, dtype: str, device: str, options: LoadOptions | None = None
 ) -> BaseModel:
-    """Load a model from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
+    """Load a model from a diffusers folder, a single file or a hub id; raises `ModelFailed`.
+
+    A hub id may end in ``@`` and a revision. Pickled weights are never read.
+    """
     options = options or LoadOptions()
     try:
+        source = _local(source, options)
+        check_model_source(name, Path(source), options)
         pipe = _load_pipeline(source, getattr(torch, dtype), options)
         _check(pipe)
         pipe.to(device)
-    except (OSError, ValueError, RuntimeError, AssertionError, KeyError) as error:
-        hint = (
-            "; its catalogue key config may name a folder with its configs"
-            if _asks_hub(source, options)
-            else ""
-        )
-        raise ModelFailed(f"model {name!r} ({source}) cannot be loaded: {error}{hint}") from error
-    except ModelFailed as error:
-        raise ModelFailed(f"model {name!r} ({source}) {error}") from None
+    except (OSError, ValueError, RuntimeError, AssertionError, KeyError, SafetensorError) as error:
+        raise ModelFailed(
+            f"model {name!r} ({source}) cannot be loaded: {error}{_hint(source, options)}"
+        ) from error
+    except Unloadable as error:
+        raise ModelFailed(f"model {name!r} ({source}) cannot be loaded: {error}") from None
     if isinstance(pipe, StableDiffusionXLPipeline) and pipe.vae.config.force_upcast and dtype == "float16":
         pipe.vae.to(torch.float32)  # it overflows in float16; diffusers does this for each picture
-    for part in (pipe.unet, pipe.vae, pipe.text_encoder, getattr(pipe, "text_encoder_2", None)):
-        if part is not None:
-            part.eval().requires_grad_(False)
+    for part in _modules(pipe).values():
+        part.eval().requires_grad_(False)
     remember_projections(pipe.unet)
     _turn(pipe, options)
     return BaseModel(name, pipe, options.switches)
 
 
-def _asks_hub(source: str, options: LoadOptions) -> bool:
-    return source.endswith(SINGLE_FILE) and options.config is None
+def _local(source: str, options: LoadOptions) -> str:
+    """The path of a source; what a hub id stands for is brought here first."""
+    if Path(source).is_absolute() or Path(source).exists():
+        return source
+    hub_id, revision = split_revision(source)
+    unused = dict.fromkeys(("safety_checker", "feature_extractor"))
+    return str(
+        DiffusionPipeline.download(
+            hub_id, **revision, variant=options.variant, use_safetensors=True, **unused
+        )
+    )
+
+
+def _hint(source: str, options: LoadOptions) -> str:
+    if source.endswith(SINGLE_FILE) and options.config is None:  # diffusers asks the hub for them
+        return "; its catalog key config may name a folder with its configs"
+    return ""
 
 
 def _turn(pipe: Any, options: LoadOptions) -> None:
@@ -90,17 +101,52 @@ def _load_pipeline(source: str, dtype: torch.dtype, options: LoadOptions) -> Any
         own = {"config": options.config, "local_files_only": True} if options.config else {}
         return kind.from_single_file(source, dtype=dtype, **own, **_UNUSED[kind])
     kind = _read_kind(source)
-    return kind.from_pretrained(source, dtype=dtype, variant=options.variant, **_UNUSED[kind])
+    return kind.from_pretrained(
+        source,
+        dtype=dtype,
+        variant=options.variant,
+        use_safetensors=True,
+        **_load_text_encoders(source, dtype, options),
+        **_UNUSED[kind],
+    )
+
+
+def _load_text_encoders(source: str, dtype: torch.dtype, options: LoadOptions) -> dict[str, Any]:
+    """The text encoders of a folder: transformers makes up weights that are missing, and only logs it."""
+    encoders = {}
+    for part, (library, kind) in _read_index(source).items():
+        if not part.startswith("text_encoder"):
+            continue
+        if library != "transformers":
+            raise Unloadable(f"its {part} is a {library}.{kind}: that is not served")
+        own = has_files(Path(source, part), "model", options.variant)
+        encoders[part], loading = getattr(transformers, kind).from_pretrained(
+            source,
+            subfolder=part,
+            dtype=dtype,
+            variant=options.variant if own else None,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        if lacking := sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])}):
+            raise Unloadable(_lacks(part, lacking))
+    return encoders
+
+
+def _lacks(part: str, names: list[str]) -> str:
+    return f"{part} lacks {len(names)} of its weights, such as {names[0]}"
+
+
+def _read_index(source: str) -> dict[str, list[str]]:
+    """Library and class of each part that is there."""
+    index: dict[str, Any] = DiffusionPipeline.load_config(source)
+    return {part: list(kind) for part, kind in index.items() if isinstance(kind, list | tuple) and kind[0]}
 
 
 def _read_kind(source: str) -> Any:
-    """The pipeline of a folder or hub id."""
-    if Path(source).is_dir() and not Path(source, "model_index.json").exists():
-        raise ModelFailed("is no diffusers folder: it has no model_index.json")
+    """The pipeline of a folder."""
     kind = str(DiffusionPipeline.load_config(source).get("_class_name")).removesuffix("Pipeline")
-    if kind not in _KINDS:
-        raise ModelFailed(f"is a {kind}: that family is not served")
-    return _KINDS[kind]
+    return StableDiffusionXLPipeline if PIPELINES[kind] else StableDiffusionPipeline
 
 
 def _kind_of_file(source: str) -> Any:
@@ -110,10 +156,23 @@ def _kind_of_file(source: str) -> Any:
 
 
 def _check(pipe: Any) -> None:
-    """Refuse what has the parts of a family and works in another way."""
+    """Refuse what has the parts of a family and works in another way, and what is not whole."""
     unet = pipe.unet.config
-    if pipe.text_encoder is None:
-        raise ModelFailed("has one text encoder of SDXL's two: refiners are not served")
     known = {StableDiffusionPipeline: None, StableDiffusionXLPipeline: "text_time"}[type(pipe)]
     if unet.addition_embed_type != known or unet.class_embed_type or unet.encoder_hid_dim_type:
-        raise ModelFailed("has a UNet that takes inputs its family does not have")
+        raise Unloadable("it has a UNet that takes inputs its family does not have")
+    for part, module in _modules(pipe).items():
+        # What was not in the file is still on the device that has no memory.
+        if lacking := sorted(name for name, tensor in module.state_dict().items() if tensor.is_meta):
+            raise Unloadable(_lacks(part, lacking))
+    if weight := find_non_finite(_modules(pipe)):
+        raise Unloadable(f"{weight} holds a NaN or an infinity")
+    for part, tokenizer in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
+        if encoder := getattr(pipe, part, None):
+            backend = getattr(pipe, tokenizer).backend_tokenizer.to_str()
+            check_backend(tokenizer, backend, encoder.config.to_dict())
+
+
+def _modules(pipe: Any) -> dict[str, Any]:
+    parts = ("unet", "vae", "text_encoder", "text_encoder_2")
+    return {part: module for part in parts if (module := getattr(pipe, part, None)) is not None}
