@@ -3,69 +3,75 @@
 Exit codes: 0 equal or done, 1 different or failed, 2 the command line or a setting is wrong.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Protocol, cast
+from typing import cast
+
+import click
+from click_didyoumean import DYMGroup
 
 from shared.errors import InvalidSetting, SwiftError
-from shared.settings import Settings, read_settings
+from shared.settings import read_settings
 
-#: Each is a module of this package, and what it does in a line.
+#: Each is a module of this package whose ``command`` it is, and what it does in a line.
 COMMANDS = {
+    "generate": "generate images from a prompt",
+    "verify": "generate an image again from its receipt, and say whether it is the same",
+    "receipt": "print the receipt that an image carries",
     "cache": "look after the LoRA files of this host",
-    "receipt": "print the receipt a picture carries",
-    "verify": "draw a picture's receipt again, and say whether it is the same",
 }
 INSTALL = "pip install -c infra/constraints.txt -e '.[cli]'"
 
 
-class Command(Protocol):
-    """A module of this package that is a subcommand."""
+class Commands(DYMGroup):
+    """Loads only the command that is asked for: none needs what another needs."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Say what the command takes."""
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Every command, the most used first."""
+        return list(COMMANDS)
 
-    def run(self, options: argparse.Namespace, settings: Settings) -> int:
-        """Do it; returns the exit code, or raises `SwiftError` with the reason."""
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if name not in COMMANDS:
+            return None
+        return cast(click.Command, import_module(f"infra.cli.{name}").command)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="swiftdiffusion")
+@click.pass_context
+def swiftdiffusion(context: click.Context) -> None:
+    """Generate images on a fleet, check them, look after a host."""
+    context.obj = read_settings()
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; returns the exit code."""
-    words = sys.argv[1:] if words is None else words
     try:
-        settings = read_settings()
-        options = _parser(words).parse_args(words)
-        return _command(options.command).run(options, settings)
+        return int(swiftdiffusion.main(words, prog_name="swiftdiffusion", standalone_mode=False) or 0)
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.Abort:
+        return _complain("interrupted", 130)
     except InvalidSetting as error:
         return _complain(str(error), 2)
+    except click.ClickException as error:
+        return _complain(error.format_message(), error.exit_code)
     except SwiftError as error:
         return _complain(f"{error.code}: {error}", 1)
     except ModuleNotFoundError as error:
         return _complain(f"Python package {error.name} is missing: {INSTALL}", 1)
-    except KeyboardInterrupt:
-        return _complain("interrupted", 130)
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """Only the command that is asked for is loaded: none needs what another needs."""
-    parser = argparse.ArgumentParser(prog="swiftdiffusion", description="Talk to a fleet, look after a host.")
-    chosen = next((word for word in words if not word.startswith("-")), None)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, what in COMMANDS.items():
-        command = commands.add_parser(name, help=what, description=what[:1].upper() + what[1:] + ".")
-        if name == chosen:
-            _command(name).add_arguments(command)
-    return parser
-
-
-def _command(name: str) -> Command:
-    return cast(Command, import_module(f"infra.cli.{name}"))
-
-
-def _complain(what: str, exit_code: int) -> int:
-    print(f"swiftdiffusion: {what}", file=sys.stderr)
+def _complain(detail: str, exit_code: int) -> int:
+    print(f"swiftdiffusion: {detail}", file=sys.stderr)
     return exit_code
 
 

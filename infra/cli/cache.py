@@ -1,13 +1,13 @@
 """``swiftdiffusion cache ls|rm|verify``: the LoRA files of this host, while its workers go on working."""
 
-import argparse
 import json
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
+
+import click
 
 from shared.settings import Settings
 from workers.lora.cache import FOLDER
@@ -20,7 +20,7 @@ HEAD = ("NAME", "ETAG", "BYTES", "LAST USE", "STATE")
 
 @dataclass(frozen=True)
 class Line:
-    """A file of the cache, as it is told."""
+    """A file of the cache, as it is listed."""
 
     name: str
     etag: str
@@ -31,58 +31,60 @@ class Line:
     path: str
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `infra.cli.__main__.Command`."""
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="ls|rm|verify")
-    ls = verbs.add_parser("ls", help="list files, the least recently used first: that one goes next")
-    ls.add_argument("--json", action="store_true", help="as JSON, with sha256 and path")
-    rm = verbs.add_parser("rm", help="remove files nobody uses right now")
-    rm.add_argument("names", nargs="*", metavar="NAME", help="every cached version of these LoRAs")
-    rm.add_argument("--all", action="store_true", help="of all LoRAs")
-    verify = verbs.add_parser("verify", help="read every file and compare its bytes with its sha256")
-    verify.add_argument("--remove", action="store_true", help="remove what is damaged")
+@click.group()
+def command() -> None:
+    """Look after the LoRA files of this host, while its workers go on working."""
 
 
-def run(options: argparse.Namespace, settings: Settings) -> int:
-    """See `infra.cli.__main__.Command`."""
-    folder = Folder(settings.home / FOLDER, settings.lora_cache_bytes)
-    entries = sorted(folder.entries(), key=lambda entry: entry.used_ns) if folder.root.exists() else []
-    verb: Callable[[argparse.Namespace, Folder, Sequence[Entry]], int] = VERBS[options.verb]
-    return verb(options, folder, entries)
-
-
-def _ls(options: argparse.Namespace, folder: Folder, entries: Sequence[Entry]) -> int:
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with sha256 and path.")
+@click.pass_obj
+def ls(settings: Settings, as_json: bool) -> None:
+    """List files, the least recently used first: that one is evicted next."""
+    folder, entries = _open(settings)
     lines = [_line(folder, entry) for entry in entries]
-    if options.json:
-        print(json.dumps([asdict(line) for line in lines], indent=2))
-        return 0
-    told = [(line.name, line.etag, f"{line.bytes}", line.last_use, line.state) for line in lines]
-    _print_table([HEAD, *told])
+    if as_json:
+        click.echo(json.dumps([asdict(line) for line in lines], indent=2))
+        return
+    rows = [(line.name, line.etag, f"{line.bytes}", line.last_use, line.state) for line in lines]
+    _print_table([HEAD, *rows])
     used = sum(entry.size_bytes for entry in entries)
-    print(f"{len(lines)} files, {used} of {folder.capacity_bytes} bytes, in {folder.root}")
-    return 0
+    click.echo(f"{len(lines)} files, {used} of {folder.capacity_bytes} bytes, in {folder.root}")
 
 
-def _rm(options: argparse.Namespace, folder: Folder, entries: Sequence[Entry]) -> int:
-    if bool(options.names) == options.all:
-        print("swiftdiffusion: name LoRAs, or say --all", file=sys.stderr)
-        return 2
-    chosen = [entry.path for entry in entries if options.all or _name(entry.path) in options.names]
-    unknown = sorted(set(options.names) - {_name(path) for path in chosen})
+@command.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "is_all", is_flag=True, help="Files of all LoRAs.")
+@click.pass_obj
+def rm(settings: Settings, names: Sequence[str], is_all: bool) -> int:
+    """Remove every cached version of LoRAs, unless it is in use right now."""
+    if bool(names) == is_all:
+        raise click.UsageError("name LoRAs, or say --all")
+    folder, entries = _open(settings)
+    chosen = [entry.path for entry in entries if is_all or _name(entry.path) in names]
+    unknown = sorted(set(names) - {_name(path) for path in chosen})
     in_use = [path for path in chosen if not folder.remove_idle(path)]
-    print(f"{len(chosen) - len(in_use)} files removed")
+    click.echo(f"{len(chosen) - len(in_use)} files removed")
     return _complain("not cached", unknown) or _complain("in use, not removed", map(_name, in_use))
 
 
-def _verify(options: argparse.Namespace, folder: Folder, entries: Sequence[Entry]) -> int:
+@command.command()
+@click.option("--remove", is_flag=True, help="Remove what is damaged.")
+@click.pass_obj
+def verify(settings: Settings, remove: bool) -> int:
+    """Read every file and compare its bytes with its sha256."""
+    folder, entries = _open(settings)
     whole = [entry.path for entry in entries if entry.path.suffix != PART]
     damaged = [path for path in whole if _is_damaged(path)]
-    print(f"{len(whole)} files read, {len(damaged)} damaged")
-    in_use = [path for path in damaged if options.remove and not folder.remove_idle(path)]
+    click.echo(f"{len(whole)} files read, {len(damaged)} damaged")
+    in_use = [path for path in damaged if remove and not folder.remove_idle(path)]
     return _complain("in use, not removed", map(_name, in_use)) or _complain("damaged", map(_name, damaged))
 
 
-VERBS = {"ls": _ls, "rm": _rm, "verify": _verify}
+def _open(settings: Settings) -> tuple[Folder, list[Entry]]:
+    """The cache of this host, and its files by last use."""
+    folder = Folder(settings.home / FOLDER, settings.lora_cache_bytes)
+    return folder, sorted(folder.entries(), key=lambda entry: entry.used_ns) if folder.root.exists() else []
 
 
 def _line(folder: Folder, entry: Entry) -> Line:
@@ -115,12 +117,12 @@ def _is_damaged(path: Path) -> bool:
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _complain(what: str, names: Iterable[str]) -> int:
-    """Tell which, on standard error; returns the exit code: 1 if there are any."""
+    """Name them on standard error; returns the exit code: 1 if there are any."""
     names = list(names)
     if names:
-        print(f"swiftdiffusion: {what}: {', '.join(names)}", file=sys.stderr)
+        click.echo(f"swiftdiffusion: {what}: {', '.join(names)}", err=True)
     return 1 if names else 0

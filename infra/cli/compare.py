@@ -1,4 +1,4 @@
-"""How far two pictures are from each other."""
+"""How far two images are from each other."""
 
 import math
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Distance(NamedTuple):
 
 
 def measure(one: Image.Image, other: Image.Image) -> Distance:
-    """The distance of two pictures of the same size, as RGB."""
+    """The distance of two images of the same size, as RGB."""
     assert one.size == other.size
     difference = ImageChops.difference(one.convert("RGB"), other.convert("RGB"))
     red, green, blue = difference.split()

@@ -6,17 +6,20 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from infra.cli.client import Api
+from infra.cli.client import Client
+
+COLUMNS = (TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
 
 
-def watch(api: Api, accepted: Mapping[str, Any], console: Console) -> dict[str, Any]:
-    """Show the progress of an ``accepted`` job; returns the job as it ended."""
-    columns = (TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+def run_with_progress(client: Client, request: Mapping[str, Any], console: Console) -> dict[str, Any]:
+    """Submit a job and show its progress; returns it once it has succeeded, else raises `ApiError`."""
+    with Progress(*COLUMNS, console=console) as progress:
         bar = progress.add_task("queued", total=None)
-        for kind, data in api.events(accepted["links"]["events"]):
+
+        def on_event(kind: str, data: dict[str, Any]) -> None:
             if kind == "progress":
                 progress.update(bar, completed=data["step"], total=data["total"])
             elif kind in ("status", "done"):
                 progress.update(bar, description=data["status"])
-    return api.read(accepted["links"]["self"])
+
+        return client.run(request, on_event)

@@ -1,18 +1,16 @@
 """``swiftdiffusion receipt IMAGE.png``: what decided the pixels, as JSON."""
 
-import argparse
 import json
+from pathlib import Path
 
-from infra.cli.pictures import picture_argument, read_picture
-from shared.settings import Settings
+import click
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `infra.cli.__main__.Command`."""
-    picture_argument(parser)
+from infra.cli.image_file import read_image
+from infra.cli.options import image_argument
 
 
-def run(options: argparse.Namespace, settings: Settings) -> int:
-    """See `infra.cli.__main__.Command`."""
-    print(json.dumps(read_picture(options.picture).receipt, indent=2))
-    return 0
+@click.command()
+@image_argument
+def command(image: Path) -> None:
+    """Print the receipt that an image carries: everything that decided its pixels."""
+    click.echo(json.dumps(read_image(image).receipt, indent=2))

@@ -1,80 +1,64 @@
-"""``swiftdiffusion verify IMAGE.png``: draw a picture's receipt again, and say whether it is the same."""
+"""``swiftdiffusion verify IMAGE.png``: generate an image's receipt again, and say whether it is the same."""
 
-import argparse
 import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 from PIL import Image
 from rich.console import Console
 
-from infra.cli.client import Api, api_argument
 from infra.cli.compare import measure
-from infra.cli.pictures import Drawn, NoReceipt, picture_argument, read_picture
-from infra.cli.progress import watch
-from shared.errors import SwiftError
+from infra.cli.image_file import GeneratedImage, NoReceipt, read_image
+from infra.cli.options import OutputFile, api_option, connected, image_argument
+from infra.cli.progress import run_with_progress
 from shared.settings import Settings
 
 
-class NotDrawn(SwiftError):
-    """The fleet accepted the receipt and could not draw it."""
+@click.command()
+@image_argument
+@api_option
+@click.option("-o", "--out", type=OutputFile(), metavar="FILE", help="Keep the image as it is generated now.")
+@click.pass_obj
+def command(settings: Settings, image: Path, api: str | None, out: Path | None) -> int:
+    """Generate an image again from its receipt, and say whether it is the same.
 
-    code = "not_drawn"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `infra.cli.__main__.Command`."""
-    picture_argument(parser)
-    api_argument(parser)
-    parser.add_argument("--out", type=_target, metavar="FILE", help="keep the picture as it is drawn now")
-
-
-def run(options: argparse.Namespace, settings: Settings) -> int:
-    """See `infra.cli.__main__.Command`."""
-    drawn = read_picture(options.picture)
-    api = Api(options.api or settings.api_url)
-    accepted = api.submit({"receipt": drawn.receipt})
-    job = watch(api, accepted, Console(stderr=True))
-    if job["status"] != "succeeded":
-        why = job["error"] or {"code": job["status"], "detail": f"job {job['id']} ended without a picture"}
-        raise NotDrawn(f"{why['code']}: {why['detail']}")
-    png = api.fetch(_link(job, drawn, options.picture))
-    if options.out is not None:
-        options.out.write_bytes(png)
+    The exit code is 0 if the pixels are equal, 1 if they differ or the job failed.
+    """
+    original = read_image(image)
+    with connected(api, settings) as client:
+        job = run_with_progress(client, {"receipt": original.receipt}, Console(stderr=True))
+        png = client.fetch(_link(job, original, image))
+    if out is not None:
+        out.write_bytes(png)
     for warning in job["warnings"]:
-        print(f"Note: {warning}")
-    return _judge(drawn, png)
+        click.echo(f"Note: {warning}")
+    return _compare(original, png)
 
 
-def _target(text: str) -> Path:
-    """Checked before anything is drawn."""
-    path = Path(text)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r}")
-    return path
-
-
-def _link(job: Mapping[str, Any], drawn: Drawn, path: Path) -> str:
+def _link(job: Mapping[str, Any], original: GeneratedImage, path: Path) -> str:
     images = job["images"]
-    if drawn.index >= len(images):
-        raise NoReceipt(f"{path} says that it is picture {drawn.index}, its receipt is of {len(images)}")
-    return str(images[drawn.index]["url"])
+    if original.index >= len(images):
+        raise NoReceipt(f"{path} says that it is image {original.index}, its receipt is of {len(images)}")
+    return str(images[original.index]["url"])
 
 
-def _judge(drawn: Drawn, png: bytes) -> int:
-    """Say how the picture and its redrawing compare; returns the exit code."""
+def _compare(original: GeneratedImage, png: bytes) -> int:
+    """Say how the image and the one of now compare; returns the exit code."""
     with Image.open(io.BytesIO(png)) as again:
-        if again.size != drawn.image.size:
-            print(f"Different: the file is {_size(drawn.image)} pixels, its receipt draws {_size(again)}")
+        if again.size != original.image.size:
+            click.echo(
+                f"Different: the file is {_size(original.image)} pixels, its receipt gives {_size(again)}"
+            )
             return 1
-        distance = measure(drawn.image, again)
+        distance = measure(original.image, again)
     if not distance.largest:
-        file = "and so is the whole file" if png == drawn.png else "the file around them is not"
-        print(f"Equal: all {_size(drawn.image)} pixels are the same, {file}")
+        file = "and so is the whole file" if png == original.png else "the file around them is not"
+        click.echo(f"Equal: all {_size(original.image)} pixels are the same, {file}")
         return 0
-    print(
-        f"Different: {distance.share:.2%} of {_size(drawn.image)} pixels,"
+    click.echo(
+        f"Different: {distance.share:.2%} of {_size(original.image)} pixels,"
         f" by at most {distance.largest} of 255, PSNR {distance.psnr_db:.1f} dB"
     )
     return 1

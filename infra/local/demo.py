@@ -3,7 +3,6 @@
 It is a client like any other: boto3 for the LoRA, REST and server-sent events for the job.
 """
 
-import base64
 import json
 import signal
 import sys
@@ -20,8 +19,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from infra.cli.client import Api, ApiFailed
-from infra.cli.progress import watch
+from infra.cli.client import ApiError, Client, encode_image
+from infra.cli.progress import run_with_progress
 from infra.local.stack import Stack, running_stack
 from infra.local.timeline import plot_timeline
 from shared.settings import ROOT, Settings
@@ -51,17 +50,13 @@ def demo(settings: Settings) -> int:
             console.print(f"Ready after {time.monotonic() - began:.1f} s at {stack.api_url}")
             upload_lora(stack.env, LORA)
             console.print(f"Uploaded {LORA.name} to bucket {stack.env['SWIFT_LORA_BUCKET']} with boto3")
-            job = _draw(stack, console)
-            paths = _keep(stack, job) if job["status"] == "succeeded" else {}
+            job = _generate(stack, console)
+            paths = _keep(stack, job)
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 130
-    except ApiFailed as error:
+    except ApiError as error:
         Console(stderr=True).print(str(error))
-        return 1
-    if not paths:
-        why = job["error"] or {"code": job["status"], "detail": "it ended without a reason"}
-        Console(stderr=True).print(f"Job {job['status']}: {why['code']}: {why['detail']}")
         return 1
     _report(console, job, paths)
     return 0
@@ -79,21 +74,18 @@ def upload_lora(env: Mapping[str, str], path: Path) -> None:
     client.upload_file(str(path), env["SWIFT_LORA_BUCKET"], path.name)
 
 
-def _draw(stack: Stack, console: Console) -> dict[str, Any]:
-    """Submit the job and show its progress; returns it as it ended."""
-    image = base64.b64encode(CONTROL.read_bytes()).decode()
-    request = {**REQUEST, "controlnets": [{"name": "edge", "image": image}]}
-    api = Api(stack.api_url)
-    accepted = api.submit(request)
-    console.print(f"Submitted job {accepted['id']}: {request['prompt']!r}, ControlNet edge, LoRA {LORA.stem}")
-    return watch(api, accepted, console)
+def _generate(stack: Stack, console: Console) -> dict[str, Any]:
+    """Submit the job and show its progress; returns it once it has succeeded. Raises `ApiError`."""
+    request = {**REQUEST, "controlnets": [{"name": "edge", "image": encode_image(CONTROL)}]}
+    console.print(f"Submitting {request['prompt']!r} with ControlNet edge and LoRA {LORA.stem}")
+    return run_with_progress(Client(stack.api_url), request, console)
 
 
 def _keep(stack: Stack, job: dict[str, Any]) -> dict[str, Path]:
     """Write what the job left behind; returns the paths by what they are."""
     folder = stack.home / "demo"
     folder.mkdir(exist_ok=True)
-    picture = Api(stack.api_url).fetch(job["images"][0]["url"])
+    picture = Client(stack.api_url).fetch(job["images"][0]["url"])
     paths = {
         f"picture, {ENLARGE} times enlarged": ROOT / "demo.png",
         "picture as drawn, receipt inside": folder / "picture.png",
@@ -124,10 +116,9 @@ def _report(console: Console, job: dict[str, Any], paths: Mapping[str, Path]) ->
     for lora in job["receipt"]["loras"]:
         total = job["progress"]["total"]
         console.print(f"LoRA {lora['name']} took effect at step {lora['step']} of {total}.")
-    files = Table("what", "where", title="Look at")
+    console.print("Look at:")
     for what, path in paths.items():
-        files.add_row(what, str(path))
-    console.print(files)
+        console.print(f"  {what}:\n    {path}", soft_wrap=True)  # a path that is cut cannot be opened
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

@@ -1,68 +1,140 @@
-"""The client against a server that answers what it is told to."""
+"""The client against a server that answers as it is told."""
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import ast
+import base64
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra.cli.client import Api, ApiFailed
+from infra.cli import client as module
+from infra.cli.client import ApiError, Client
+from tests.infra.cli.scripted_api import events, job_answers, scripted_api
 
 PROBLEM = b'{"code": "invalid_request", "detail": "unknown model", "field": "model"}'
-#: Status and body of the answer at each path; a stream of events is cut off after what is here.
-ANSWERS: dict[str, tuple[int, bytes]] = {
-    "/v1/jobs": (422, PROBLEM),
-    "/page": (200, b"<html>"),
-    "/missing": (404, b"<html>"),
-    "/events": (200, b'id: 1-0\nevent: status\ndata: {"status": "running"}\n\n: still here\n\n'),
-    "/events after 1-0": (200, b'id: 2-0\nevent: done\ndata: {"status": "succeeded"}\n\n'),
-}
 
 
-class Scripted(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        last = self.headers.get("Last-Event-ID")
-        status, body = ANSWERS[f"{self.path} after {last}" if last else self.path]
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.do_GET()
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
 
 
-@pytest.fixture
-def api() -> Iterator[Api]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield Api(f"http://127.0.0.1:{server.server_port}/")
-        server.shutdown()
-        thread.join()
+def test_it_is_one_file_that_needs_nothing_but_requests() -> None:
+    tree = ast.parse(Path(module.__file__).read_text())
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [str(node.module)]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert imported - set(sys.stdlib_module_names) == {"requests"}
 
 
-def test_a_refusal_is_one_sentence_with_its_field(api: Api) -> None:
-    with pytest.raises(ApiFailed, match=r"^422 invalid_request: model: unknown model$"):
-        api.submit({})
+def test_generate_submits_follows_and_fetches(tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    control = tmp_path / "map.png"
+    control.write_bytes(b"control")
+    with scripted_api(job_answers()) as api:
+        result = Client(api.url).generate(
+            "a cat",
+            seed=7,
+            loras={"twemoji": 0.8},
+            controlnets={"edge": control},
+            on_progress=lambda step, total: steps.append((step, total)),
+        )
+    assert api.requests[0] == (
+        "POST",
+        "/v1/jobs",
+        {
+            "prompt": "a cat",
+            "seed": 7,
+            "loras": [{"name": "twemoji", "scale": 0.8}],
+            "controlnets": [{"name": "edge", "image": base64.b64encode(b"control").decode()}],
+        },
+    )
+    assert steps == [(3, 6)]
+    paths = result.save(tmp_path / "cat.png")
+    assert [path.name for path in paths] == ["cat-0.png", "cat-1.png"]
+    assert [path.read_bytes() for path in paths] == [b"PNG 0", b"PNG 1"]
 
 
-@pytest.mark.parametrize("path", ["/page", "/missing"])
-def test_what_is_no_fleet_is_told_apart(path: str, api: Api) -> None:
-    with pytest.raises(ApiFailed, match="is it a fleet's API"):
-        api.read(path)
+def test_a_job_that_fails_raises_with_its_code() -> None:
+    failed = job_answers("failed", error={"code": "invalid_lora", "detail": "no such module"})
+    with scripted_api(failed) as api, pytest.raises(ApiError, match="no such module") as raised:
+        Client(api.url).generate("a cat")
+    assert raised.value.code == "invalid_lora"
 
 
-def test_a_stream_that_breaks_off_is_resumed_after_its_last_event(api: Api) -> None:
-    assert [(kind, data["status"]) for kind, data in api.events("/events")] == [
-        ("status", "running"),
-        ("done", "succeeded"),
-    ]
+def test_an_interrupt_cancels_the_job() -> None:
+    def interrupt(step: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with scripted_api(job_answers()) as api:
+        with pytest.raises(KeyboardInterrupt):
+            Client(api.url).generate("a cat", on_progress=interrupt)
+        assert api.requests[-1][:2] == ("POST", "/v1/jobs/ab12/cancel")
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
-    with pytest.raises(ApiFailed, match=r"^http://127.0.0.1:9 does not answer"):
-        Api("http://127.0.0.1:9").read("/v1/models")
+def test_a_refusal_is_one_sentence_with_its_field() -> None:
+    with scripted_api({"/v1/jobs": [(422, PROBLEM)]}) as api:
+        with pytest.raises(ApiError, match=r"^422 invalid_request: model: unknown model$") as raised:
+            Client(api.url).submit({})
+        assert (raised.value.status, raised.value.field) == (422, "model")
+        assert len(api.requests) == 1
+
+
+def test_a_submission_that_meets_a_restart_is_sent_again_with_the_same_key() -> None:
+    away = (503, b'{"code": "unavailable", "detail": "Redis does not answer"}')
+    answers = job_answers()
+    answers["/v1/jobs"].insert(0, away)
+    with scripted_api(answers) as api:
+        assert Client(api.url).submit({"prompt": "a cat"})["id"] == "ab12"
+    assert len(api.keys) == 2
+    assert len(set(api.keys)) == 1
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, b"<html>"), (404, b"<html>"), (200, b"[]")])
+def test_a_server_that_is_no_fleet_is_recognised(status: int, body: bytes) -> None:
+    with (
+        scripted_api({"/page": [(status, body)]}) as api,
+        pytest.raises(ApiError, match="not as a fleet's API"),
+    ):
+        Client(api.url).read("/page")
+
+
+def test_a_stream_that_breaks_off_is_resumed_after_its_last_event() -> None:
+    status: tuple[str, dict[str, Any]] = ("status", {"status": "running"})
+    rest = b'id: 2-0\nevent: done\ndata: {"status": "succeeded"}\n\n'
+    with scripted_api(
+        {"/e": [(200, events(status) + b": a comment\n\n")], "/e after 1-0": [(200, rest)]}
+    ) as api:
+        assert [data["status"] for _, data in Client(api.url).events("/e")] == ["running", "succeeded"]
+
+
+def test_a_stream_of_a_job_that_is_gone_ends_with_the_refusal() -> None:
+    gone = b'{"code": "not_found", "detail": "there is no job"}'
+    with scripted_api({"/e": [(404, gone)]}) as api:
+        with pytest.raises(ApiError, match="404 not_found"):
+            list(Client(api.url).events("/e"))
+        assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:9", "connection refused; is the fleet running?"),
+        ("http://no-such-host.invalid", "there is no such host"),
+        ("127.0.0.1:8080", "No connection adapters"),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_named_with_the_reason(url: str, reason: str) -> None:
+    with pytest.raises(ApiError) as raised:
+        Client(url).read("/v1/models")
+    assert str(raised.value).startswith(f"no answer from {url}: {reason}")
+    assert "urllib3" not in str(raised.value)

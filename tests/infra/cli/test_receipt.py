@@ -23,11 +23,11 @@ def bomb() -> bytes:
     """A picture whose header promises more pixels than anyone decodes."""
     head = struct.pack(">II5B", 60_000, 60_000, 8, 2, 0, 0, 0)
     crc = zlib.crc32(b"IHDR" + head)
-    data = drawn(receipt="{}", request="{}")
+    data = generated(receipt="{}", request="{}")
     return data[:8] + struct.pack(">I4s13sI", 13, b"IHDR", head, crc) + data[33:]
 
 
-def drawn(**texts: str) -> bytes:
+def generated(**texts: str) -> bytes:
     info = PngInfo()
     for name, text in texts.items():
         info.add_itxt(name, text)
@@ -36,9 +36,9 @@ def drawn(**texts: str) -> bytes:
     return file.getvalue()
 
 
-def test_the_receipt_of_a_picture_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "drawn.png"
-    path.write_bytes(drawn(request="{}", receipt=json.dumps(RECEIPT), picture="0"))
+def test_the_receipt_of_an_image_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "apple.png"
+    path.write_bytes(generated(request="{}", receipt=json.dumps(RECEIPT), picture="0"))
     assert main(["receipt", str(path)]) == 0
     assert json.loads(capsys.readouterr().out) == RECEIPT
 
@@ -50,10 +50,10 @@ def test_the_receipt_of_a_picture_is_printed(tmp_path: Path, capsys: pytest.Capt
         (b"GIF89a", "no PNG"),
         (photograph(), "no PNG"),
         (bomb(), "exceeds limit"),
-        (drawn()[:45], "broken"),
-        (drawn(), "carries no receipt"),
-        (drawn(receipt="{", request="{}"), "its receipt is no JSON"),
-        (drawn(receipt="[]", request="{}"), "its receipt is no JSON object"),
+        (generated()[:45], "broken"),
+        (generated(), "carries no receipt"),
+        (generated(receipt="{", request="{}"), "its receipt is no JSON"),
+        (generated(receipt="[]", request="{}"), "its receipt is no JSON object"),
     ],
     ids=["empty", "another format", "photograph", "bomb", "cut off", "no texts", "no JSON", "no object"],
 )

@@ -1,6 +1,5 @@
-"""A picture of the fleet as a file: its pixels, and what its PNG says about how it was drawn."""
+"""An image of the fleet as a file: its pixels, and the request and receipt in its PNG's text chunks."""
 
-import argparse
 import io
 import json
 from dataclasses import dataclass
@@ -11,19 +10,19 @@ from PIL import Image, PngImagePlugin
 
 from shared.errors import SwiftError
 
-#: What the system and Pillow raise on what is no (whole) picture, or one too large to be decoded.
+#: What the system and Pillow raise on a file that is no (whole) image, or one too large to be decoded.
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class NoReceipt(SwiftError):
-    """A file that is no picture of a fleet."""
+    """The file is no image of a fleet."""
 
     code = "no_receipt"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """A picture, the job it is of, and which of the job's pictures it is, counted from 0."""
+class GeneratedImage:
+    """An image, the request and receipt of its job, and which of the job's images it is, from 0."""
 
     png: bytes
     image: Image.Image
@@ -32,12 +31,7 @@ class Drawn:
     index: int
 
 
-def picture_argument(parser: argparse.ArgumentParser) -> None:
-    """The picture a command is about."""
-    parser.add_argument("picture", type=_file, metavar="IMAGE.png", help="a picture that a fleet has drawn")
-
-
-def read_picture(path: Path) -> Drawn:
+def read_image(path: Path) -> GeneratedImage:
     """Read a PNG with the request and the receipt in its text chunks; raises `NoReceipt`."""
     try:
         png = path.read_bytes()
@@ -49,9 +43,9 @@ def read_picture(path: Path) -> Drawn:
     texts = image.text
     if "receipt" not in texts:
         raise NoReceipt(
-            f"{path} carries no receipt: no fleet has drawn it, or a program has saved it without its texts"
+            f"{path} carries no receipt: no fleet generated it, or a program saved it without its text chunks"
         )
-    return Drawn(
+    return GeneratedImage(
         png=png,
         image=image,
         request=_json(texts, "request", path),
@@ -72,12 +66,5 @@ def _json(texts: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
 
 def _index(text: str, path: Path) -> int:
     if not text.isdecimal():
-        raise NoReceipt(f"{path}: which picture of its job it is should be a number, not {text!r}")
+        raise NoReceipt(f"{path}: its index within the job should be a number, not {text!r}")
     return int(text)
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
-    return path

@@ -1,0 +1,141 @@
+"""``swiftdiffusion generate PROMPT``: images from a prompt, with a progress bar."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from infra.cli.client import encode_image
+from infra.cli.options import INPUT_FILE, OutputFile, api_option, connected
+from infra.cli.progress import run_with_progress
+from shared.settings import Settings
+
+
+class Pair(click.ParamType[tuple[str, Any]]):
+    """``NAME=VALUE``; without ``=VALUE`` the value is ``default``, where there is one."""
+
+    def __init__(self, value_type: click.ParamType[Any], name: str, default: Any = None) -> None:
+        self.name = name
+        self._value_type = value_type
+        self._default = default
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        """The pair; fails with a usage error."""
+        name, equals, text = str(value).partition("=")
+        if not name or (not equals and self._default is None):
+            self.fail(f"{value!r} is not {self.name}", param, ctx)
+        return name, self._value_type.convert(text, param, ctx) if equals else self._default
+
+
+LORA = Pair(click.FLOAT, "NAME[=SCALE]", 1.0)
+CONTROL, CONTROL_SCALE = Pair(INPUT_FILE, "NAME=FILE"), Pair(click.FLOAT, "NAME=SCALE")
+PREPROCESSOR = Pair(click.STRING, "NAME=PREPROCESSOR")
+
+
+@click.command()
+@click.argument("prompt")
+@click.option("-o", "--out", type=OutputFile(), metavar="FILE", help="PNG to write.")
+@click.option("--lora", "loras", type=LORA, multiple=True, metavar="NAME[=SCALE]", help="A LoRA. Repeatable.")
+@click.option(
+    "--control",
+    "controls",
+    type=CONTROL,
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A ControlNet and its image. Repeatable.",
+)
+@click.option(
+    "--control-scale",
+    "control_scales",
+    type=CONTROL_SCALE,
+    multiple=True,
+    metavar="NAME=SCALE",
+    help="The strength of a ControlNet; else 1.",
+)
+@click.option(
+    "--preprocessor",
+    "preprocessors",
+    type=PREPROCESSOR,
+    multiple=True,
+    metavar="NAME=PREPROCESSOR",
+    help="What makes the ControlNet's input from its image, for example canny; else the image itself.",
+)
+@click.option("--image", type=INPUT_FILE, help="Image to image: the image to start from.")
+@click.option("--mask-image", type=INPUT_FILE, help="Inpainting: white where the image is generated anew.")
+@click.option("--strength", type=click.FloatRange(0, 1), help="How much of --image is generated anew.")
+@click.option("--model", help="A model of the catalog; else the default one.")
+@click.option("--negative-prompt", help="What the images should not show.")
+@click.option("--width", type=int, help="Pixels; else the model's own width.")
+@click.option("--height", type=int, help="Pixels; else the model's own height.")
+@click.option("--num-inference-steps", "--steps", type=int, help="Denoising steps; else the model's default.")
+@click.option("--guidance-scale", type=float, help="Classifier-free guidance; else the model's default.")
+@click.option("--scheduler", help="For example ddim, euler_a or dpmpp_2m_karras; else the model's default.")
+@click.option("--seed", type=int, help="Of the first image; else a random one.")
+@click.option("-n", "--num-images", type=int, help="How many images.")
+@click.option(
+    "--lora-loading",
+    type=click.Choice(["bounded", "exact"]),
+    help="Whether the first steps may run before the LoRA has arrived; bounded is the default.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the job as JSON instead of the paths.")
+@api_option
+@click.pass_obj
+def command(settings: Settings, /, out: Path | None, as_json: bool, api: str | None, **options: Any) -> None:
+    """Generate images from a prompt, show the progress, write PNG files.
+
+    Ctrl-C cancels the job. The paths that were written are printed; every PNG carries its receipt.
+
+    \b
+      swiftdiffusion generate "a red apple" --lora twemoji=0.8 --control edge=map.png -o apple.png
+    """
+    request = _request(**options)
+    with connected(api, settings) as client:
+        job = run_with_progress(client, request, Console(stderr=True))
+        paths = client.result(job).save(out or Path(f"{job['id']}.png"))
+    for warning in job["warnings"]:
+        click.echo(f"Note: {warning}", err=True)
+    click.echo(json.dumps(job, indent=2) if as_json else "\n".join(map(str, paths)))
+
+
+def _request(
+    *,
+    loras: Sequence[tuple[str, float]],
+    controls: Sequence[tuple[str, Path]],
+    control_scales: Sequence[tuple[str, float]],
+    preprocessors: Sequence[tuple[str, str]],
+    image: Path | None,
+    mask_image: Path | None,
+    lora_loading: str | None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """The body of ``POST /v1/jobs``: what was given, and nothing else."""
+    request = {name: value for name, value in fields.items() if value is not None}
+    for name, path in (("image", image), ("mask_image", mask_image)):
+        if path is not None:
+            request[name] = encode_image(path)
+    request["loras"] = [{"name": name, "scale": scale} for name, scale in loras]
+    request["controlnets"] = [
+        _controlnet(name, path, dict(control_scales), dict(preprocessors)) for name, path in controls
+    ]
+    unknown = sorted({name for name, _ in (*control_scales, *preprocessors)} - {name for name, _ in controls})
+    if unknown:
+        raise click.UsageError(f"no --control names {', '.join(unknown)}")
+    if lora_loading is not None:
+        request["lora_loading"] = {"mode": lora_loading}
+    return request
+
+
+def _controlnet(
+    name: str, path: Path, scales: Mapping[str, float], preprocessors: Mapping[str, str]
+) -> dict[str, Any]:
+    control: dict[str, Any] = {"name": name, "image": encode_image(path)}
+    if name in scales:
+        control["conditioning_scale"] = scales[name]
+    if name in preprocessors:
+        control["preprocessor"] = preprocessors[name]
+    return control

@@ -1,0 +1,58 @@
+"""Arguments and options that several commands share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from infra.cli.client import ApiError, Client
+from infra.local.environment import read_env_file
+from shared.settings import Settings
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class OutputFile(click.Path):
+    """A path whose folder exists: checked before anything is generated."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path; fails with a usage error."""
+        path = Path(str(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"there is no folder {str(path.parent)!r}", param, ctx)
+        return path
+
+
+#: A file that can be read.
+INPUT_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
+
+def image_argument(function: Function) -> Function:
+    """The image a command is about."""
+    return click.argument("image", type=INPUT_FILE, metavar="IMAGE.png")(function)
+
+
+def api_option(function: Function) -> Function:
+    """Where the fleet is."""
+    text = "Address of the API. Default: the fleet that `make up` has started in this folder."
+    return click.option("--api", metavar="URL", help=text)(function)
+
+
+@contextmanager
+def connected(api: str | None, settings: Settings) -> Iterator[Client]:
+    """The client for ``--api``, or for the local fleet; its errors end the command.
+
+    Where settings are silent, the address is the one that the local fleet wrote into its ``env`` file.
+    """
+    url = api or settings.api_url
+    if api is None and not {"api_port", "api_host"} & settings.model_fields_set:
+        url = read_env_file(settings.home / "env").get("API_URL", url)
+    try:
+        yield Client(url)
+    except ApiError as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,100 @@
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.cli.__main__ import main
+from tests.infra.cli.scripted_api import ScriptedApi, job_answers, scripted_api
+
+
+def generate(api: ScriptedApi, *words: str) -> Any:
+    """What the command submits."""
+    assert main(["generate", *words, "--api", api.url]) == 0
+    return api.requests[0][2]
+
+
+def test_what_was_given_is_submitted_and_nothing_else(tmp_path: Path) -> None:
+    with scripted_api(job_answers()) as api:
+        request = generate(api, "a red apple", "--steps", "9", "-n", "2", "-o", str(tmp_path / "apple.png"))
+    assert request == {
+        "prompt": "a red apple",
+        "num_inference_steps": 9,
+        "num_images": 2,
+        "loras": [],
+        "controlnets": [],
+    }
+
+
+def test_loras_and_controlnets_are_pairs(tmp_path: Path) -> None:
+    control = tmp_path / "a=b.png"
+    control.write_bytes(b"control")
+    with scripted_api(job_answers()) as api:
+        request = generate(
+            api,
+            *["a red apple", "--lora", "twemoji", "--lora", "outline=0.5"],
+            *["--control", f"edge={control}", "--control-scale", "edge=0.7", "--preprocessor", "edge=canny"],
+            *["-o", str(tmp_path / "apple.png")],
+        )
+    assert request["loras"] == [{"name": "twemoji", "scale": 1.0}, {"name": "outline", "scale": 0.5}]
+    image = base64.b64encode(b"control").decode()
+    assert request["controlnets"] == [
+        {"name": "edge", "image": image, "conditioning_scale": 0.7, "preprocessor": "canny"}
+    ]
+
+
+def test_the_paths_are_printed_and_the_progress_is_not_among_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scripted_api(job_answers(warnings=["the prompt was cut"])) as api:
+        generate(api, "a cat", "-o", str(tmp_path / "cat.png"))
+    printed = capsys.readouterr()
+    assert printed.out.split() == [str(tmp_path / "cat-0.png"), str(tmp_path / "cat-1.png")]
+    assert "the prompt was cut" in printed.err
+
+
+def test_without_a_path_images_are_named_by_their_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with scripted_api(job_answers()) as api:
+        generate(api, "a cat", "--json")
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["ab12-0.png", "ab12-1.png"]
+    assert json.loads(capsys.readouterr().out)["id"] == "ab12"
+
+
+def test_a_job_that_fails_exits_with_1_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = job_answers("failed", error={"code": "invalid_lora", "detail": "no such module"})
+    with scripted_api(failed) as api:
+        assert main(["generate", "a cat", "--api", api.url]) == 1
+    assert "swiftdiffusion: job ab12 failed: no such module" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "detail"),
+    [
+        (["--lora", "=1"], "NAME[=SCALE]"),
+        (["--lora", "twemoji=strong"], "'strong' is not a valid float"),
+        (["--control", "edge"], "NAME=FILE"),
+        (["--control", "edge=gone.png"], "'gone.png' does not exist"),
+        (["--control-scale", "edge=1"], "no --control names edge"),
+        (["--strength", "2"], "0<=x<=1"),
+    ],
+)
+def test_a_wrong_option_is_explained_and_exits_with_2(
+    words: list[str], detail: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "a cat", "--api", "http://127.0.0.1:9", *words]) == 2
+    assert detail in capsys.readouterr().err
+
+
+def test_the_fleet_of_this_folder_is_found_by_its_env_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWIFT_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with scripted_api(job_answers()) as api:
+        (tmp_path / "env").write_text(f"API_URL={api.url}\n")
+        assert main(["generate", "a cat"]) == 0
+    assert api.requests[0][1] == "/v1/jobs"
