@@ -306,6 +306,7 @@ class LoraDetail(LoraAnswer):
     parts: list[str] = Field([], examples=[["unet"]])
     family: Family | None = Field(None, description="of the base it was trained for, where that is told")
     cross_attention_dim: int | None = None
+    embeddings: list[str] = Field([], description="in its file, and not applied", examples=[["style"]])
     max_async_steps: int | None = Field(None, description="its own bound, for every job that names none")
     sha256: str | None = Field(None, description="of its bytes; known of files that came through the API")
     problem: str | None = None

@@ -1,5 +1,6 @@
 """What the headers of the bucket's files tell, read once a version: an ETag's bytes never change."""
 
+import threading
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 KEPT_S = 86_400
 #: A file that is replaced again and again while it is looked at is given up.
 TRIES = 3
+#: So many different files are inspected at once by one process.
+AT_ONCE = 8
 
 
 class Inspection(BaseModel):
@@ -33,11 +36,15 @@ class Inspection(BaseModel):
 
 
 class Inspections:
-    """Reads headers by range and keeps what they tell in Redis, for every API process."""
+    """Reads headers by range and keeps what they tell in Redis, for every API process.
+
+    A version is read once, also where many ask at the same time, and also if it is no LoRA.
+    """
 
     def __init__(self, redis: "Redis", bucket: Bucket) -> None:
         self._redis = redis
         self._bucket = bucket
+        self._locks = [threading.Lock() for _ in range(AT_ONCE)]
 
     def find(self, name: str) -> tuple[Blob, LoraInfo]:
         """The LoRA as it is now, whoever put it there; raises `InvalidLora`, and as `look` does."""
@@ -60,15 +67,23 @@ class Inspections:
         self._keep(blob, Inspection(info=info))
 
     def _inspect(self, blob: Blob) -> Inspection:
-        kept = self._redis.getex(_key(self._bucket, blob), ex=KEPT_S)
-        if kept:
-            return Inspection.model_validate_json(str(kept))
-        try:
-            found = Inspection(info=read_lora_info(self._bucket, blob))
-        except InvalidLora as error:
-            found = Inspection(problem=str(error))
-        self._keep(blob, found)
+        key = _key(self._bucket, blob)
+        kept = self._find_kept(key)
+        if kept is not None:
+            return kept
+        with self._locks[hash(key) % AT_ONCE]:
+            found = self._find_kept(key)
+            if found is None:
+                try:
+                    found = Inspection(info=read_lora_info(self._bucket, blob))
+                except InvalidLora as error:
+                    found = Inspection(problem=str(error))
+                self._keep(blob, found)
         return found
+
+    def _find_kept(self, key: str) -> Inspection | None:
+        kept = self._redis.getex(key, ex=KEPT_S)
+        return Inspection.model_validate_json(str(kept)) if kept else None
 
     def _keep(self, blob: Blob, found: Inspection) -> None:
         self._redis.set(_key(self._bucket, blob), found.model_dump_json(), ex=KEPT_S)

@@ -39,8 +39,8 @@ def idempotency(key: str) -> str:
 
 
 def inspection(bucket: str, etag: str, size_bytes: int) -> str:
-    """String with expiry: what the header of a LoRA file tells."""
-    return f"swift:lora:{bucket}:{etag}:{size_bytes}"
+    """String with expiry: what the header of a LoRA file tells. The number counts changes of what is read."""
+    return f"swift:lora:2:{bucket}:{etag}:{size_bytes}"
 
 
 def worker(name: str) -> str:

@@ -1,7 +1,8 @@
 """What the header of a LoRA file tells: rank, trained parts, the family of the base it was trained for."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from shared.contract import Message
@@ -12,26 +13,43 @@ from shared.safetensors_header import LENGTH_BYTES, MAX_HEADER_BYTES, TensorInfo
 Family = Literal["sd1", "sd2", "sdxl"]
 FAMILIES: Mapping[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 
+#: What factors and differences may be stored as; 8 bits without scales of their own are floating point, too.
+FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
+#: An alpha may be an integer: trainers write what they were given.
+_INTEGERS = {"I64", "I32", "I16", "I8", "U8"}
+#: Embeddings that OneTrainer puts into the file of a LoRA: they are no part of it.
+_EMBEDDING = re.compile(r"bundle_emb\.(.+?)(?:\.(?:string_to_param\.\*|[^.]*))?")
 #: The first factor of a low-rank change, whose rows are its rank, in every format of the field.
 _FIRST_FACTOR = re.compile(r"(lora_A|lora_down|lora\.down|hada_w1_b|hada_w2_b|lokr_w1_b|lokr_w2_b)\b")
 #: Marks of a LoRA, of LyCORIS' LoHa and LoKr, and of their variants without a first factor.
-_MARK = re.compile(r"lora_|lora\.|hada_|lokr_|lycoris_")
+_MARK = re.compile(r"lora_|lora\.|hada_|lokr_|lycoris_|\.diff(_b)?$|\.[wb]_norm$")
 #: Projections of cross-attention from the text's embeddings: ``attn2.to_k``, kohya's ``attn2_to_k``.
 _FROM_TEXT = re.compile(r"attn2[._](?:processor\.)?to_[kv]")
-#: Names that only bases with two text encoders have; kohya numbers them.
-_TWO_ENCODERS = ("text_encoder_2.", "lora_te1_", "lora_te2_")
-#: How trainers call the families: ``modelspec.architecture`` and kohya's ``ss_base_model_version``.
+_TEXT_FACTOR = re.compile(r"(lora_A|lora_down|lora\.down|hada_w1_b)\b")
+_LOKR = re.compile(r"lokr_w1(_b)?$")
+#: How files begin the names of what is in a text encoder; ComfyUI's ``clip_l`` is SD's and SDXL's first one,
+#: ``clip_h`` is SD 2's. Only SDXL has a second one.
+_SECOND_ENCODER = ("text_encoder_2.", "lora_te2_", "text_encoders.clip_g.")
+_FIRST_ENCODER = ("text_encoder", "text_model.", "lora_te")
+#: How trainers call the families: ``modelspec.architecture`` and ``ss_base_model_version``.
+_WORDS = ("modelspec.architecture", "ss_base_model_version")
 _ARCHITECTURES: tuple[tuple[str, Family], ...] = (
     ("stable-diffusion-xl", "sdxl"),
     ("sdxl", "sdxl"),
     ("stable-diffusion-v2", "sd2"),
     ("sd_v2", "sd2"),
+    ("sd_2", "sd2"),
+    ("sd2", "sd2"),
     ("stable-diffusion-v1", "sd1"),
     ("sd_v1", "sd1"),
+    ("sd_1", "sd1"),
+    ("sd1", "sd1"),
 )
 #: What `torch.save` writes: a zip archive, or before that a bare pickle. Read as the length of a header both
 #: are too long for one; what is not is no pickle, though it may begin with the same two bytes.
 _TORCH = (b"PK\x03\x04", b"\x80\x02")
+#: Enough to see the pattern of what does not fit.
+NAMED_KEYS = 5
 
 
 class LoraInfo(Message):
@@ -42,21 +60,52 @@ class LoraInfo(Message):
     parts: list[str]  # of the base, that it trains
     cross_attention_dim: int | None = None  # of the base it was trained for, where it trains that
     family: Family | None = None  # None: the header does not tell
+    embeddings: tuple[str, ...] = ()  # names of the first few that are in the file and do not count
 
 
 def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> LoraInfo:
     """Read a header in diffusers', PEFT's, kohya's or LyCORIS' names; raises `InvalidLora` for no LoRA."""
-    if not any(_MARK.search(key) for key in tensors):
+    embeddings, factors = split_embeddings(tensors)
+    if not any(_MARK.search(key) for key in factors):
         raise InvalidLora("the file has no LoRA: none of its tensors is a factor such as lora_A or lora_down")
-    ranks = [info.shape[0] for key, info in tensors.items() if _FIRST_FACTOR.search(key) and info.shape]
-    width = _cross_attention_dim(tensors)
+    refuse_keys(
+        "hold no floating point numbers",
+        (f"{key} ({info.dtype})" for key, info in factors.items() if not _is_real(key, info.dtype)),
+    )
+    ranks = (info.shape[0] for key, info in factors.items() if info.shape and _FIRST_FACTOR.search(key))
+    width = _cross_attention_dim(factors)
+    parts = {_part_of(key) for key in factors}
     return LoraInfo(
         tensors=len(tensors),
         rank=max(ranks, default=0),
-        parts=sorted({_part_of(key) for key in tensors}),
+        parts=sorted(parts),
         cross_attention_dim=width,
-        family=FAMILIES.get(width) if width else _told_family(tensors, metadata),
+        family=FAMILIES.get(width) if width else _family_of(parts, metadata),
+        embeddings=tuple(embeddings),
     )
+
+
+def split_embeddings(
+    tensors: Mapping[str, TensorInfo],
+) -> tuple[list[str], dict[str, TensorInfo]]:
+    """The names of the first few embeddings that a file carries, and all its other tensors."""
+    names: dict[str, None] = {}
+    others = {}
+    for key, info in tensors.items():
+        match = _EMBEDDING.fullmatch(key)
+        if match is None:
+            others[key] = info
+        elif len(names) < NAMED_KEYS:
+            names[match[1]] = None
+    return list(names), others
+
+
+def refuse_keys(why: str, keys: Iterable[str]) -> None:
+    """Raise `InvalidLora` that names the first few of ``keys``, if there are any."""
+    bad = sorted(keys)
+    if bad:
+        more = f" and {len(bad) - NAMED_KEYS} more" if len(bad) > NAMED_KEYS else ""
+        raise InvalidLora(f"keys that {why}: {', '.join(bad[:NAMED_KEYS])}{more}")
 
 
 def misfit(info: LoraInfo, width: int) -> str | None:
@@ -81,24 +130,28 @@ def refuse_pickle(start: bytes) -> None:
 
 
 def _part_of(key: str) -> str:
-    if key.startswith(("text_encoder_2.", "lora_te2_")):
+    if key.startswith(_SECOND_ENCODER):
         return "text_encoder_2"
-    return "text_encoder" if key.startswith(("text_encoder", "lora_te")) else "unet"
+    return "text_encoder" if key.startswith(_FIRST_ENCODER) else "unet"
+
+
+def _is_real(key: str, dtype: str) -> bool:
+    return dtype in FLOATS or (key.endswith(".alpha") and dtype in _INTEGERS)
 
 
 def _cross_attention_dim(tensors: Mapping[str, TensorInfo]) -> int | None:
     """The width that most projections from the text take in."""
-    widths = [width for width in _text_widths(tensors) if width]
-    return max(set(widths), key=widths.count) if widths else None
+    widths = Counter(width for width in _text_widths(tensors) if width).most_common(1)
+    return widths[0][0] if widths else None
 
 
 def _text_widths(tensors: Mapping[str, TensorInfo]) -> Iterator[int]:
     for key, info in tensors.items():
-        if not _FROM_TEXT.search(key) or len(info.shape) < 2:
+        if len(info.shape) < 2 or not _FROM_TEXT.search(key):
             continue
-        if re.search(r"(lora_A|lora_down|lora\.down|hada_w1_b)\b", key):
+        if _TEXT_FACTOR.search(key):
             yield info.shape[1]
-        elif match := re.search(r"lokr_w1(_b)?$", key):
+        elif match := _LOKR.search(key):
             # W = w1 ⊗ w2, each whole or in two factors: the widths multiply.
             stem = key[: match.start()]
             other = tensors.get(f"{stem}lokr_w2") or tensors.get(f"{stem}lokr_w2_b")
@@ -106,9 +159,16 @@ def _text_widths(tensors: Mapping[str, TensorInfo]) -> Iterator[int]:
                 yield info.shape[1] * other.shape[1]
 
 
-def _told_family(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> Family | None:
-    """The family where no shape tells it: a second text encoder, or the trainer's own word."""
-    if any(key.startswith(_TWO_ENCODERS) for key in tensors):
-        return "sdxl"
-    told = metadata.get("modelspec.architecture") or metadata.get("ss_base_model_version") or ""
-    return next((family for start, family in _ARCHITECTURES if told.lower().startswith(start)), None)
+def _family_of(parts: set[str], metadata: Mapping[str, str]) -> Family | None:
+    """The family where no shape tells it: as the trainer says, else SDXL where there is a second encoder.
+
+    ``lora_te1_`` is no sign of a second one: some trainers number the only one.
+    """
+    for key in _WORDS:
+        word = metadata.get(key, "").lower()
+        for start, family in _ARCHITECTURES:
+            if word.startswith(start):
+                return family
+    if metadata.get("ss_v2") == "True":
+        return "sd2"
+    return "sdxl" if "text_encoder_2" in parts else None

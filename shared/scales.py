@@ -16,11 +16,13 @@ def _kind(value: Any) -> str:
 
 Strength = Annotated[Finite, Field(ge=-10, le=10)]
 _Number = Annotated[Strength, Tag("<number>")]
-_Each = Annotated[Annotated[list[Strength], Field(min_length=1)], Tag("<list>")]
+#: A UNet has a handful of blocks on each side, and of transformers in a block.
+MAX_BLOCKS = 32
+_Each = Annotated[Annotated[list[Strength], Field(min_length=1, max_length=MAX_BLOCKS)], Tag("<list>")]
 #: Of a block: of all its transformers, or of each.
 BlockScale = Annotated[_Number | _Each, Discriminator(_kind)]
-_Name = Annotated[str, Field(pattern=r"^block_\d+$")]
-_Blocks = Annotated[dict[_Name, BlockScale], Tag("<table>")]
+_Name = Annotated[str, Field(pattern=r"^block_[0-9]{1,3}$")]
+_Blocks = Annotated[Annotated[dict[_Name, BlockScale], Field(max_length=MAX_BLOCKS)], Tag("<table>")]
 #: Of one side of the UNet: of all its blocks, or of each by diffusers' name.
 SideScale = Annotated[_Number | _Blocks, Discriminator(_kind)]
 

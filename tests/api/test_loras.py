@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -6,7 +7,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.inspections import KEPT_S, TRIES, Inspections
 from api.services import Services
-from shared.blobs import Blob, Bucket
+from shared.blobs import Blob, Bucket, Stretch
 from tests.api.material import OCTETS, lora, safetensors, upload
 
 
@@ -71,6 +72,36 @@ def test_a_lora_tells_what_it_was_trained_for(client: FlaskClient, services: Ser
     services.loras.put("paper.safetensors", data, content_type=OCTETS)
     told = client.get("/v1/loras/paper").json
     assert (told["family"], told["cross_attention_dim"], told["sha256"]) == ("sdxl", 2048, None)
+
+
+class Counted(Bucket):
+    """Counts what is read of its objects."""
+
+    reads = 0
+
+    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
+        self.reads += 1
+        return super().read_range(key, etag=etag, start=start, stop=stop)
+
+
+@pytest.mark.parametrize("data", [lora(), lora()[:-1]], ids=["lora", "no lora"])
+def test_a_file_that_many_ask_for_at_once_is_inspected_once(services: Services, data: bytes) -> None:
+    services.loras.put("anime.safetensors", data, content_type=OCTETS)
+    bucket = Counted(services.settings, services.settings.lora_bucket)
+    inspections = Inspections(services.control, bucket)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(inspections.look, ["anime"] * 24))
+    assert bucket.reads == 1
+    assert len({inspection.problem for _, inspection in found}) == 1
+
+
+def test_embeddings_in_a_file_are_told(client: FlaskClient, services: Services) -> None:
+    key = "lora_te1_text_model_encoder_layers_0_mlp_fc1"
+    tensors = {f"{key}.lora_down.weight": [4, 128], f"{key}.lora_up.weight": [64, 4]}
+    data = safetensors(tensors | {"bundle_emb.style.clip_l": [2, 128]})
+    services.loras.put("paper.safetensors", data, content_type=OCTETS)
+    told = client.get("/v1/loras/paper").json
+    assert (told["embeddings"], told["parts"], told["family"]) == (["style"], ["text_encoder"], None)
 
 
 class Restless(Bucket):

@@ -182,6 +182,8 @@ def test_scales_of_parts_and_blocks_reach_the_job_as_they_were_asked(services: S
         (11, "scale"),
         ({"vae": 1.0}, "scale.vae"),
         ({"unet": {"up": {"block_1": [0.2, 99]}}}, "scale.unet.up.block_1.1"),
+        ({"unet": {"up": {"block_1": [0.2] * 33}}}, "scale.unet.up.block_1"),
+        ({"unet": {"down": {f"block_{i}": 1 for i in range(33)}}}, "scale.unet.down"),
     ],
 )
 def test_a_scale_that_is_none_is_refused_at_its_field(client: FlaskClient, scale: object, field: str) -> None:

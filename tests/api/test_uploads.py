@@ -17,12 +17,19 @@ from api.services import Services
 from api.staging import Staging
 from shared.blobs import Blob, Bucket
 from shared.errors import Unavailable
+from shared.safetensors_header import MAX_HEADER_BYTES
 from tests.api.material import OCTETS, lora, safetensors, upload
 
 
 def with_header(header: Any, data: bytes = b"") -> bytes:
-    text = json.dumps(header).encode()
+    return with_text(json.dumps(header).encode(), data)
+
+
+def with_text(text: bytes, data: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + data
+
+
+TENSOR = {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]}
 
 
 def test_an_uploaded_lora_is_an_object_of_the_bucket(client: FlaskClient, services: Services) -> None:
@@ -98,9 +105,51 @@ def test_a_lying_file_is_refused_and_not_stored(client: FlaskClient, services: S
     assert not services.loras.exists("anime.safetensors")
 
 
-def test_a_header_larger_than_any_loras_is_refused(client: FlaskClient) -> None:
-    data = (17 << 20).to_bytes(8, "little") + bytes(17 << 20)
-    assert upload(client, "anime", data).json["code"] == "invalid_lora"
+def test_a_header_larger_than_any_loras_is_refused_and_the_limit_is_named(client: FlaskClient) -> None:
+    length = MAX_HEADER_BYTES + 1
+    answer = upload(client, "anime", length.to_bytes(8, "little") + bytes(length))
+    assert answer.json["code"] == "invalid_lora"
+    assert f"a header of {length} bytes, the limit is {MAX_HEADER_BYTES}" in answer.json["detail"]
+
+
+def test_a_lora_with_twenty_megabytes_of_tags_is_accepted(client: FlaskClient) -> None:
+    key = "unet.conv_in.lora_A.weight"
+    header = {
+        "__metadata__": {"ss_tag_frequency": '"1girl": 7, ' * 1_600_000},
+        key: {"dtype": "F16", "shape": [4, 4, 3, 3], "data_offsets": [0, 288]},
+    }
+    answer = upload(client, "anime", with_header(header, bytes(288)))
+    assert (answer.status_code, answer.json["rank"]) == (201, 4)
+
+
+HOSTILE: dict[str, tuple[bytes, str]] = {
+    "900,000 dimensions": (with_header({"x": TENSOR | {"shape": [9] * 900_000}}), "'x'"),
+    "25,000 empty tensors": (
+        with_header({f"{i}.attn2.to_k.lora_A": TENSOR | {"shape": [0, i]} for i in range(25_000)}),
+        r"'0.attn2.to_k.lora_A' has the shape [0, 0]",
+    ),
+    "a dimension of 4,000 digits": (with_header({"x": TENSOR | {"shape": [10**3999]}}), "'x'"),
+    "nested lists": (with_text(b'{"x":' + b"[" * 2000), "'x'"),
+    "a line break in a name": (with_header({"x\n\x1b[31m": TENSOR}), r"'x\n\x1b[31m'"),
+}
+
+
+@pytest.mark.parametrize("which", HOSTILE)
+def test_a_hostile_header_is_refused_by_every_way_in(
+    client: FlaskClient, services: Services, which: str
+) -> None:
+    data, named = HOSTILE[which]
+    answers = [upload(client, "anime", data)]
+    begun = client.post("/v1/loras/anime/upload").json
+    put(begun["url"], data)
+    answers.append(client.post(begun["complete"]))
+    assert [(answer.status_code, answer.json["code"]) for answer in answers] == [(422, "invalid_lora")] * 2
+    assert left_behind(services) == []
+    services.loras.put("anime.safetensors", data, content_type=OCTETS)
+    answers.append(client.post("/v1/jobs", json={"prompt": "a cat", "loras": [{"name": "anime"}]}))
+    assert answers[-1].json["field"] == "loras.0.name"
+    details = [answer.json["detail"] for answer in answers] + [client.get("/v1/loras/anime").json["problem"]]
+    assert all(named in detail and len(detail) < 1000 for detail in details)
 
 
 def test_a_model_without_lora_tensors_is_refused(client: FlaskClient) -> None:

@@ -10,11 +10,8 @@ PEFT = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
 KOHYA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 
 
-def inspect(shapes: dict[str, list[int]], **metadata: str) -> LoraInfo:
-    tensors = {
-        key: TensorInfo.model_construct(dtype="F32", shape=shape, data_offsets=(0, 0))
-        for key, shape in shapes.items()
-    }
+def inspect(shapes: dict[str, list[int]], dtype: str = "F32", **metadata: str) -> LoraInfo:
+    tensors = {key: TensorInfo(dtype, tuple(shape), (0, 0)) for key, shape in shapes.items()}
     return inspect_lora(tensors, metadata)
 
 
@@ -26,9 +23,11 @@ def inspect(shapes: dict[str, list[int]], **metadata: str) -> LoraInfo:
         {"unet.mid.attn2.processor.to_k_lora.down.weight": [4, 768]},
         {f"{KOHYA}.lora_down.weight": [4, 768], f"{KOHYA}.alpha": []},
         {f"{KOHYA}.hada_w1_a": [320, 4], f"{KOHYA}.hada_w1_b": [4, 768], f"{KOHYA}.hada_w2_b": [4, 768]},
+        {"diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.lora_up.weight": [320, 4]}
+        | {"diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.lora_down.weight": [4, 768]},
         {f"{KOHYA}.lokr_w1": [16, 8], f"{KOHYA}.lokr_w2_a": [20, 4], f"{KOHYA}.lokr_w2_b": [4, 96]},
     ],
-    ids=["peft", "diffusers", "processor", "kohya", "loha", "lokr"],
+    ids=["peft", "diffusers", "processor", "kohya", "loha", "comfyui", "lokr"],
 )
 def test_every_format_tells_its_rank_and_the_base_it_was_trained_for(shapes: dict[str, list[int]]) -> None:
     info = inspect(shapes)
@@ -56,6 +55,13 @@ def test_the_width_of_cross_attention_tells_the_family(width: int, family: str |
         ({"modelspec.architecture": "stable-diffusion-v2-768-v/lora"}, "sd2"),
         ({"modelspec.architecture": "stable-diffusion-xl-v1-base/lora"}, "sdxl"),
         ({"modelspec.architecture": "flux-1-dev/lora"}, None),
+        ({"ss_base_model_version": "sd_1.5"}, "sd1"),
+        ({"ss_base_model_version": "sdxl_1.0"}, "sdxl"),
+        ({"ss_v2": "True"}, "sd2"),
+        ({"ss_v2": "False"}, None),
+        ({"ss_v2": "False", "ss_base_model_version": "sdxl_base_v1-0"}, "sdxl"),
+        ({"modelspec.architecture": "lora", "ss_base_model_version": "SD_V1"}, "sd1"),
+        ({"ss_sd_model_name": "sd_v1-5.safetensors"}, None),
         ({}, None),
     ],
 )
@@ -66,6 +72,86 @@ def test_without_cross_attention_the_trainers_word_counts(metadata: dict[str, st
 def test_two_text_encoders_are_sdxl() -> None:
     info = inspect({"lora_te1_q.lora_down.weight": [4, 768], "lora_te2_q.lora_down.weight": [8, 1280]})
     assert (info.family, info.parts, info.rank) == ("sdxl", ["text_encoder", "text_encoder_2"], 8)
+
+
+TE1 = "lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"
+TE2 = "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"
+
+
+@pytest.mark.parametrize(
+    ("key", "metadata", "family"),
+    [
+        (TE1, {"ss_base_model_version": "sd_v1"}, "sd1"),
+        (TE1, {"modelspec.architecture": "stable-diffusion-v1/lora"}, "sd1"),
+        (TE1, {"ss_base_model_version": "sd_v2"}, "sd2"),
+        (TE1, {"ss_base_model_version": "sdxl_base_v1-0"}, "sdxl"),
+        (TE1, {}, None),
+        (TE2, {}, "sdxl"),
+        ("text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_down.weight", {}, None),
+        ("text_encoders.clip_g.transformer.text_model.encoder.layers.0.mlp.fc1.lora_down.weight", {}, "sdxl"),
+    ],
+)
+def test_of_a_text_encoder_alone_the_files_own_word_counts_before_a_guess(
+    key: str, metadata: dict[str, str], family: str | None
+) -> None:
+    assert inspect({key: [4, 768]}, **metadata).family == family
+
+
+def test_comfyuis_names_tell_their_parts() -> None:
+    info = inspect(
+        {
+            "diffusion_model.out.2.diff": [4, 320, 3, 3],
+            "text_encoders.clip_l.transformer.text_model.final_layer_norm.diff": [768],
+            "text_encoders.clip_g.transformer.text_projection.diff_b": [1280],
+        }
+    )
+    assert info.parts == ["text_encoder", "text_encoder_2", "unet"]
+
+
+def test_embeddings_in_the_file_are_named_and_do_not_count() -> None:
+    info = inspect(
+        {
+            TE1: [4, 768],
+            "bundle_emb.my style.clip_l": [2, 768],
+            "bundle_emb.my style.clip_g": [2, 1280],
+            "bundle_emb.<a.b>.string_to_param.*": [2, 768],
+            **{f"bundle_emb.{i}.clip_l": [1, 768] for i in range(9)},
+        }
+    )
+    assert info.embeddings == ("my style", "<a.b>", "0", "1", "2")
+    assert (info.parts, info.family, info.rank) == (["text_encoder"], None, 4)
+    with pytest.raises(InvalidLora, match="no LoRA"):
+        inspect({"bundle_emb.lora_style.clip_l": [2, 768]})
+
+
+@pytest.mark.parametrize("dtype", ["I8", "U8", "I32", "BOOL", "C64", "F4", "F8_E8M0"])
+def test_numbers_that_are_not_floating_point_are_refused_by_name(dtype: str) -> None:
+    with pytest.raises(InvalidLora, match=rf"no floating point numbers: {TE1} \({dtype}\)"):
+        inspect({TE1: [4, 768]}, dtype)
+    inspect({TE1: [4, 768]}, "F8_E5M2")
+
+
+def test_the_alpha_of_a_module_may_be_a_whole_number() -> None:
+    alpha = TE1.replace("lora_down.weight", "alpha")
+    inspect_lora({TE1: TensorInfo("F16", (4, 768), (0, 0)), alpha: TensorInfo("I64", (), (0, 0))}, {})
+
+
+class Width(int):
+    """A number that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = int.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Width.compared += 1
+        return int(self) == other
+
+
+def test_the_work_is_linear_in_the_number_of_tensors() -> None:
+    shapes = {f"{PEFT}.{i}.lora_A.weight": [4, Width(1000 + i)] for i in range(2000)}
+    Width.compared = 0
+    assert inspect(shapes).cross_attention_dim == 1000
+    assert Width.compared <= 3 * len(shapes)
 
 
 def test_a_file_without_any_factor_is_no_lora() -> None:
