@@ -4,6 +4,8 @@ The class decides three things: ``code`` is what clients match on, ``status`` is
 ``retryable`` says whether another attempt at the same job may succeed.
 """
 
+from collections.abc import Sequence
+
 
 class SwiftError(Exception):
     """Base of the fleet's own errors."""
@@ -162,6 +164,28 @@ class ModelFailed(SwiftError):
     """A model or net of the catalogue cannot be loaded."""
 
     code = "model_failed"
+
+
+class NonFiniteWeights(SwiftError):
+    """A LoRA leaves weights that are NaN or infinite; ``weights`` are their parts and names."""
+
+    code = "non_finite_weights"
+
+    def __init__(self, detail: str, *, weights: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(detail)
+        self.weights = list(weights)
+
+
+class NonFiniteLatents(SwiftError):
+    """The denoising loop computed NaN or infinity; the message says where they came from."""
+
+    code = "non_finite_latents"
+
+
+class NonFiniteImage(SwiftError):
+    """The VAE decoded finite latents to NaN or infinity."""
+
+    code = "non_finite_image"
 
 
 class DeadlineExceeded(SwiftError):

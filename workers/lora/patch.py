@@ -13,14 +13,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from shared.errors import NonFiniteWeights
 from shared.scales import Scale
 from workers.lora.changes import Change, write
 from workers.lora.deltas import Scratch
 from workers.lora.files import LoraWeights
+from workers.lora.finite import Place, find_non_finite
 from workers.lora.scales import scale_at
 
-#: A part of the model and a parameter in it.
-Place = tuple[str, str]
 #: What a parameter holds beside the base: file (sha256) and scale of each LoRA, in order.
 Held = tuple[tuple[str, float], ...]
 
@@ -73,7 +73,8 @@ class Patcher:
         """Make the weights the base's plus exactly these LoRAs, each with its scale.
 
         Returns whether any had to be written: what is as wanted already costs nothing. When it raises,
-        the weight it was at is undefined until the next `apply` or `restore` has succeeded.
+        the weight it was at is undefined until the next `apply` or `restore` has succeeded; it raises
+        `NonFiniteWeights` for LoRAs that leave a NaN or an infinity in one.
         """
         wanted = tuple((lora.sha256, scale) for lora, scale in loras)
         if wanted == self._patched:
@@ -85,15 +86,20 @@ class Patcher:
             self._parameters[place].copy_(self._pristine[place])
             del self._held[place]
             changed = True
+        written = {}
         for place, (held, changes) in terms.items():
             if self._held.get(place) != held:
                 pristine = self._exchange(place)
                 self._held[place] = None
                 write(self._parameters[place].detach(), pristine, changes, self._scratch)
                 self._held[place] = held
-                changed = True
+                written[place] = changes
+        if spoiled := find_non_finite(self._parameters, written):
+            part, name = spoiled[0]
+            detail = f"{len(spoiled)} weights are NaN or infinite, such as {part}.{name}"
+            raise NonFiniteWeights(detail, weights=spoiled)
         self._patched = wanted
-        return changed
+        return changed or bool(written)
 
     def restore(self) -> None:
         """Make the weights the base's own, to the bit; whatever was interrupted before."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared import metrics
+from shared.errors import NonFiniteWeights
 from shared.receipts import LoraReceipt
 from shared.specs import JobSpec
 from workers.lora.cache import LoraCache
@@ -98,11 +99,20 @@ class Loras:
     def _patch(self, due: set[str]) -> None:
         used = [ref for ref in self._refs if ref.name in self._since]
         start = time.time()
-        changed = self._model.patcher.apply([(self._weights[ref.name], ref.scale) for ref in used])
+        try:
+            changed = self._model.patcher.apply([(self._weights[ref.name], ref.scale) for ref in used])
+        except NonFiniteWeights as error:
+            raise NonFiniteWeights(self._blame(error), weights=error.weights) from None
         self._model.patched_with = {(ref.name, ref.etag) for ref in used}
         if changed:
             self._timeline.add(f"patch {', '.join(sorted(due))}" if due else "unpatch", start, time.time())
             metrics.LORA_PATCH_S.observe(time.time() - start)
+
+    def _blame(self, error: NonFiniteWeights) -> str:
+        """The error in a sentence that names the LoRAs which write those weights."""
+        part, name = error.weights[0]
+        at_fault = [lora for lora in self._since if name in self._weights[lora].parts.get(part, ())]
+        return f"with LoRA {' and '.join(map(repr, at_fault))} {error}"
 
     @property
     def in_effect(self) -> list[str]:
