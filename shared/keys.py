@@ -5,6 +5,7 @@ UNSENT = "swift:jobs:unsent"  # sorted set: accepted, but not yet seen in a queu
 RECOVERY = "swift:recovery"  # string with expiry: somebody has just compared queues and jobs
 WORKERS = "swift:workers"  # sorted set: worker names by last heartbeat
 FREE = "swift:free"  # sorted set: idle UNet workers by the time until which that is known
+PUBLISHERS = "swift:metrics"  # sorted set: processes that publish metrics, by when those expire
 PROMISED = "swift:promised"  # sorted set: UNet workers' own queues by the time of the last promise
 
 

@@ -1,7 +1,7 @@
 """What the fleet counts. Every process publishes its numbers; any API process shows them all."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -65,8 +65,14 @@ LORA_LATE_STEPS = Histogram(
 
 
 def publish(redis: "Redis", process: str, ttl_s: float) -> None:
-    """Store this process's numbers where any API process finds them."""
-    redis.set(keys.worker_metrics(process), generate_latest(REGISTRY), px=int(ttl_s * 1000))
+    """Store this process's numbers where any API process finds them, and drop names that have expired."""
+    seconds, microseconds = redis.time()  # the server's clock: hosts' clocks differ
+    now = seconds + microseconds / 1e6
+    pipe = redis.pipeline()
+    pipe.set(keys.worker_metrics(process), generate_latest(REGISTRY), px=int(ttl_s * 1000))
+    pipe.zadd(keys.PUBLISHERS, {process: now + ttl_s})
+    pipe.zremrangebyscore(keys.PUBLISHERS, "-inf", now)
+    pipe.execute()
 
 
 class FleetCollector(Collector):
@@ -78,14 +84,13 @@ class FleetCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """One family a metric, its samples from every process."""
         families: dict[str, Metric] = {}
-        prefix = keys.worker_metrics("")
-        for key in self._redis.scan_iter(f"{prefix}*"):
-            text = self._redis.get(key)
-            for family in text_string_to_metric_families(str(text or "")):
+        names = list(map(str, cast(list[str], self._redis.zrange(keys.PUBLISHERS, 0, -1))))
+        texts: Any = self._redis.mget(map(keys.worker_metrics, names)) if names else []
+        for name, text in zip(names, texts, strict=True):
+            for family in text_string_to_metric_families(text or ""):  # nothing: it has just expired
                 merged = families.setdefault(
                     family.name, Metric(family.name, family.documentation, family.type)
                 )
                 for sample in family.samples:
-                    labels = {**sample.labels, "process": str(key).removeprefix(prefix)}
-                    merged.add_sample(sample.name, labels, sample.value)
+                    merged.add_sample(sample.name, {**sample.labels, "process": name}, sample.value)
         return families.values()

@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,21 @@ def test_only_the_settings_read_the_environment() -> None:
     ]
     # The local stack hands its own environment on to the processes it starts.
     assert set(readers) <= {"shared/settings.py", "infra/local/environment.py"}
+
+
+def test_no_key_space_is_scanned() -> None:
+    # A scan takes as long as there are keys, whoever's they are.
+    scans = {"scan", "scan_iter", "randomkey"}
+    guilty = [
+        f"{path}: {node.attr}"
+        for path in FILES
+        if path.parts[0] != "infra"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in scans
+    ]
+    scripts = [path for package in PACKAGES for path in Path(package).rglob("*.lua")]
+    guilty += [str(path) for path in scripts if re.search(r"call\('(SCAN|KEYS)'", path.read_text(), re.I)]
+    assert guilty == []
 
 
 def test_nothing_is_pickled() -> None:

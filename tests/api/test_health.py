@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.app import create_app
 from api.services import Services
 from shared import keys
+from shared.metrics import publish
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -69,6 +70,7 @@ def test_metrics_show_this_process_at_once(client: FlaskClient, services: Servic
 
 def test_metrics_show_every_process(client: FlaskClient, services: Services) -> None:
     text = '# TYPE swift_steps counter\nswift_steps_total{model="m"} 3\n'
+    publish(services.control, "unet-1", 60)
     services.control.set(keys.worker_metrics("unet-1"), text)
     assert 'swift_steps_total{model="m",process="unet-1"} 3.0' in client.get("/metrics").text
 
