@@ -12,6 +12,7 @@ from api.services import Services, connect
 from shared.catalogue import read_catalogue
 from shared.logs import configure_logs
 from shared.settings import read_settings
+from shared.startup import GUNICORN_APP_LOAD_ERROR, exit_with_reason
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,9 @@ def _publish_metrics(services: Services) -> None:
         time.sleep(services.settings.heartbeat_s)
 
 
-settings = read_settings()
-services = connect(settings, read_catalogue(settings.catalog))
+with exit_with_reason(GUNICORN_APP_LOAD_ERROR):
+    settings = read_settings()
+    services = connect(settings, read_catalogue(settings.catalog))
 configure_logs(settings, process=services.process)
 for name in ("gunicorn.error", "gunicorn.access"):  # they quote requests: escaped like all the rest
     logging.getLogger(name).handlers.clear()

@@ -1,11 +1,13 @@
 """How processes reach the two Redis servers: deadlines on every wait, patience with a restart."""
 
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from shared.addresses import CERT_REQS, parse_redis_url
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,13 +19,15 @@ RETRIES = 14
 
 def control_redis(settings: Settings) -> "Redis":
     """The control Redis: text in, text out."""
-    return _connect(settings.redis_url, decode_responses=True)
+    return _connect(settings.redis_url, settings, decode_responses=True)
 
 
 def residual_servers(settings: Settings) -> list["Redis"]:
     """Every residual Redis: bytes. The first is home to all but the large residuals."""
     # RESP2: what workers.residuals.resp speaks on these servers' connections.
-    return [_connect(url, decode_responses=False, protocol=2) for url in settings.residual_redis_url]
+    return [
+        _connect(url, settings, decode_responses=False, protocol=2) for url in settings.residual_redis_url
+    ]
 
 
 def residual_redis(settings: Settings) -> "Redis":
@@ -46,13 +50,36 @@ def impatient(client: "Redis") -> "Redis":
     )
 
 
-def _connect(url: str, **options: Any) -> "Redis":
+def tls_options(url: str, settings: Settings) -> dict[str, Any]:
+    """How TLS connections to a Redis server are made, as redis-py and Celery's ``broker_use_ssl`` take it.
+
+    Empty for a server without TLS. The server's certificate and name are checked unless the URL says
+    otherwise; its ``ssl_*`` go before the settings.
+    """
+    address = parse_redis_url(url)
+    if address.scheme != "rediss":
+        return {}
+    files = {
+        "ssl_ca_certs": settings.redis_ca_file,
+        "ssl_certfile": settings.redis_cert_file,
+        "ssl_keyfile": settings.redis_key_file or settings.redis_cert_file,
+    }
+    given = {name: str(path) for name, path in files.items() if path is not None} | dict(address.tls)
+    reqs = CERT_REQS[given.pop("ssl_cert_reqs")]
+    checks_name = given.pop("ssl_check_hostname", "true").lower() == "true"
+    return {**given, "ssl_cert_reqs": reqs, "ssl_check_hostname": checks_name and reqs != ssl.CERT_NONE}
+
+
+def _connect(url: str, settings: Settings, **options: Any) -> "Redis":
+    address = parse_redis_url(url)
+    if address.host:  # a socket takes no such option
+        options["socket_keepalive"] = True
     return redis.Redis.from_url(
-        url,
+        address.url,  # without options of its own: those would go before these
+        **tls_options(url, settings),
         **options,
         socket_timeout=30,  # longer than any blocking read asks for
         socket_connect_timeout=2,
-        socket_keepalive=True,
         health_check_interval=15,
         retry=make_retry(),
         retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],

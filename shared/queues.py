@@ -6,6 +6,8 @@ from typing import Any
 from celery import Celery
 from kombu import Exchange, Queue
 
+from shared.addresses import parse_redis_url
+from shared.connections import tls_options
 from shared.messages import GenerateJob
 from shared.settings import Settings
 
@@ -54,8 +56,9 @@ def send_job(celery: Celery, job_id: str, model: str, worker: str | None = None)
 
 def make_celery(settings: Settings, queues: Sequence[str] = ()) -> Celery:
     """Build the app. The web passes no queues: it only sends names."""
-    app = Celery("swift", broker=settings.redis_url)
+    app = Celery("swift", broker=parse_redis_url(settings.redis_url).broker_url)
     app.conf.update(
+        broker_use_ssl=tls_options(settings.redis_url, settings) or False,
         task_queues=[Queue(name, Exchange(name), routing_key=name) for name in queues],
         task_create_missing_queues=True,
         task_serializer="json",

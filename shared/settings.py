@@ -6,27 +6,37 @@ The description of each field is its line in the README's table.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from shared.addresses import join_port, parse_redis_url
 from shared.errors import InvalidSetting
+from shared.setting_errors import PREFIX as PREFIX
+from shared.setting_errors import explained, unknown
+from shared.setting_files import check_home, check_tls_files
+from shared.setting_types import (
+    MAX_BYTES,
+    BucketName,
+    Bytes,
+    Count,
+    Device,
+    Host,
+    LocalPath,
+    Names,
+    Port,
+    Processes,
+    RedisUrl,
+    RedisUrls,
+    S3Url,
+    Seconds,
+    WholeSeconds,
+)
 
-PREFIX = "SWIFT_"
 ROOT = Path(__file__).resolve().parent.parent
 #: What S3 takes in one PUT, and in one copy: an upload ends with that, and may begin with a presigned PUT.
 S3_PUT_BYTES = 5 << 30
-
-
-def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Urls = Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+_AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 class Settings(BaseModel):
@@ -34,8 +44,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    home: Path = Field(Path(".run"), description="state folder: caches, logs, embedded servers' data")
-    catalog: Path = Field(
+    home: LocalPath = Field(Path(".run"), description="state folder: caches, logs, embedded servers' data")
+    catalog: LocalPath = Field(
         ROOT / "infra" / "catalogue.toml", description="TOML file that names models and nets"
     )
 
@@ -43,26 +53,36 @@ class Settings(BaseModel):
         "text", description="log lines of API and workers: `text` (key=value) or `json`, one line a record"
     )
 
-    redis_url: str = Field("redis://127.0.0.1:6390/0", description="control Redis: queues and jobs")
-    residual_redis_url: Urls = Field(
+    redis_url: RedisUrl = Field("redis://127.0.0.1:6390/0", description="control Redis: queues and jobs")
+    residual_redis_url: RedisUrls = Field(
         ("redis://127.0.0.1:6391/0",),
         description="residual Redis: tensors; never the control Redis. Several, comma separated, share the "
         "load: the same list in the same order everywhere",
     )
-    s3_endpoint_url: str | None = Field(
+    redis_ca_file: LocalPath | None = Field(
+        None,
+        description="PEM file of further authorities that sign certificates of `rediss://` servers",
+    )
+    redis_cert_file: LocalPath | None = Field(
+        None, description="PEM file of the certificate that `rediss://` servers ask their clients for"
+    )
+    redis_key_file: LocalPath | None = Field(
+        None, description="PEM file of that certificate's key; unset: it is in the same file"
+    )
+    s3_endpoint_url: S3Url | None = Field(
         None, description="S3 server, with the usual `AWS_*` credentials; unset: the embedded one"
     )
-    s3_public_url: str | None = Field(
+    s3_public_url: S3Url | None = Field(
         None, description="address of the S3 server in upload URLs; unset: as the fleet itself reaches it"
     )
-    lora_bucket: str = Field("loras", min_length=3, description="bucket that is the LoRA catalogue")
-    image_bucket: str = Field("images", min_length=3, description="bucket for pictures and control images")
+    lora_bucket: BucketName = Field("loras", description="bucket that is the LoRA catalogue")
+    image_bucket: BucketName = Field("images", description="bucket for pictures and control images")
 
-    api_host: str = Field("127.0.0.1", description="address the API and Flower listen on")
+    api_host: Host = Field("127.0.0.1", description="address the API and Flower listen on")
     api_port: Port = Field(8080, description="port of the API")
-    api_processes: Count = Field(1, description="gunicorn processes of the API")
-    api_threads: Count = Field(32, description="threads of each API process")
-    api_event_streams: Count = Field(
+    api_processes: Processes = Field(1, description="gunicorn processes of the API")
+    api_threads: Processes = Field(32, description="threads of each API process")
+    api_event_streams: Processes = Field(
         24, description="event streams open at once per API process, fewer than its threads"
     )
     flower_port: Port = Field(5555, description="port of Flower")
@@ -72,10 +92,10 @@ class Settings(BaseModel):
     )
     redis_port: Port = Field(6390, description="port of the embedded control Redis")
     residual_redis_port: Port = Field(6391, description="port of the embedded residual Redis")
-    residual_redis_bytes: Count = Field(1 << 30, description="memory limit of the embedded residual Redis")
+    residual_redis_bytes: Bytes = Field(1 << 30, description="memory limit of the embedded residual Redis")
 
-    unet_workers: Count = Field(1, description="UNet worker processes of the local stack")
-    controlnet_workers: Count = Field(1, description="ControlNet worker processes of the local stack")
+    unet_workers: Processes = Field(1, description="UNet worker processes of the local stack")
+    controlnet_workers: Processes = Field(1, description="ControlNet worker processes of the local stack")
     worker_models: Names = Field(
         (),
         description="models this UNet worker serves, comma separated; empty: the whole catalogue",
@@ -84,14 +104,14 @@ class Settings(BaseModel):
         (),
         description="nets this ControlNet worker serves, comma separated; empty: the whole catalogue",
     )
-    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?|mps)$", description="torch device of this worker")
-    threads_per_worker: Count = Field(1, description="CPU threads torch uses in a worker")
-    model_memory_bytes: Count = Field(
+    device: Device = Field("cpu", description="torch device of this worker")
+    threads_per_worker: Processes = Field(1, description="CPU threads torch uses in a worker")
+    model_memory_bytes: Bytes = Field(
         16 << 30, description="weights a worker keeps loaded; the least recently used go first"
     )
 
     job_timeout_s: Seconds = Field(600, description="a running job is failed after this long")
-    job_ttl_s: Count = Field(604_800, description="finished jobs and their events are kept this long")
+    job_ttl_s: WholeSeconds = Field(604_800, description="finished jobs and their events are kept this long")
     lease_s: Seconds = Field(15, description="a worker that is silent this long has lost its job")
     max_attempts: Count = Field(3, description="attempts at a job before it is failed")
     heartbeat_s: Seconds = Field(2, description="how often a worker reports itself")
@@ -108,46 +128,53 @@ class Settings(BaseModel):
         2, description="a ControlNet worker that is silent this long has lost the step it computes"
     )
     net_batch_delay: float = Field(
-        0.25, ge=0, description="a step may take this share longer for other jobs' sake; 0: one job at a time"
+        0.25,
+        ge=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="a step may take this share longer for other jobs' sake; 0: one job at a time",
     )
-    residual_ttl_s: Count = Field(120, description="expiry of residuals and step requests")
+    residual_ttl_s: WholeSeconds = Field(120, description="expiry of residuals and step requests")
     shared_memory: Literal["auto", "off"] = Field(
         "auto", description="`auto`: residuals between workers of one host stay in its memory; `off`"
     )
-    shared_memory_bytes: Count = Field(
+    shared_memory_bytes: Bytes = Field(
         1 << 30, description="shared memory a ControlNet worker keeps; beyond it residuals take Redis"
     )
-    input_ttl_s: Count = Field(900, description="expiry of embeddings and control images for the nets")
+    input_ttl_s: WholeSeconds = Field(900, description="expiry of embeddings and control images for the nets")
 
     placement: bool = Field(
         True, description="send a job to the free UNet worker that holds its LoRAs nearest; else to any"
     )
     prefetch: bool = Field(True, description="fetch the LoRAs of jobs that wait, before a worker is free")
-    lora_cache_bytes: Count = Field(10 << 30, description="bound of a host's LoRA disk cache")
+    lora_cache_bytes: Bytes = Field(10 << 30, description="bound of a host's LoRA disk cache")
     lora_memory_bytes: int = Field(
-        2 << 30, ge=0, description="bound of the parsed LoRAs that a UNet worker keeps in memory"
+        2 << 30,
+        ge=0,
+        le=MAX_BYTES,
+        description="bound of the parsed LoRAs that a UNet worker keeps in memory",
     )
     lora_wait_s: Seconds = Field(60, description="wait for a LoRA at its bound before the attempt ends")
-    max_lora_bytes: Count = Field(2 << 30, description="largest LoRA file that is accepted, at most 5 GiB")
+    max_lora_bytes: Bytes = Field(2 << 30, description="largest LoRA file that is accepted, at most 5 GiB")
 
     body_wait_s: Seconds = Field(
         30, description="a request of whose body nothing more comes for so long is ended"
     )
-    max_body_bytes: Count = Field(32 << 20, description="largest JSON body of a job")
+    max_body_bytes: int = Field(32 << 20, ge=1, le=1 << 31, description="largest JSON body of a job")
     max_side_px: Count = Field(2048, description="largest width and height of a picture")
     max_steps: Count = Field(200, description="largest num_inference_steps")
     max_images: Count = Field(8, description="largest num_images")
-    max_control_px: Count = Field(16 << 20, description="largest control image, in pixels")
+    max_control_px: int = Field(16 << 20, ge=1, le=1 << 30, description="largest control image, in pixels")
 
     @property
     def api_url(self) -> str:
         """Where this machine reaches the API."""
-        return f"http://{_reachable(self.api_host)}:{self.api_port}"
+        return f"http://{join_port(_reachable(self.api_host), self.api_port)}"
 
     @property
     def flower_url(self) -> str:
         """Where this machine reaches Flower."""
-        return f"http://{_reachable(self.api_host)}:{self.flower_port}"
+        return f"http://{join_port(_reachable(self.api_host), self.flower_port)}"
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":
@@ -155,34 +182,61 @@ class Settings(BaseModel):
             raise ValueError("SWIFT_API_EVENT_STREAMS must be less than SWIFT_API_THREADS: the rest answers")
         if self.residual_wait_s >= self.residual_ttl_s:
             raise ValueError("SWIFT_RESIDUAL_WAIT_S must be less than SWIFT_RESIDUAL_TTL_S")
-        if self.redis_url in self.residual_redis_url:
-            raise ValueError("SWIFT_RESIDUAL_REDIS_URL must name other servers than SWIFT_REDIS_URL")
-        if len(set(self.residual_redis_url)) < len(self.residual_redis_url):
-            raise ValueError("SWIFT_RESIDUAL_REDIS_URL names a server twice")
+        self._check_redis()
+        if self.lora_bucket == self.image_bucket:
+            raise ValueError("SWIFT_LORA_BUCKET and SWIFT_IMAGE_BUCKET must name two buckets")
+        for bucket in (self.lora_bucket, self.image_bucket):
+            if any(f"//{bucket}." in url for url in (self.s3_endpoint_url, self.s3_public_url) if url):
+                raise ValueError(
+                    f"the address of the S3 server must not begin with bucket {bucket}: "
+                    "SWIFT_LORA_BUCKET and SWIFT_IMAGE_BUCKET name the buckets"
+                )
         if self.max_lora_bytes > S3_PUT_BYTES:
             raise ValueError(
                 f"SWIFT_MAX_LORA_BYTES may be at most {S3_PUT_BYTES}: S3 takes no more in one PUT or copy"
             )
         return self
 
+    def _check_redis(self) -> None:
+        control, *residuals = map(parse_redis_url, (self.redis_url, *self.residual_redis_url))
+        servers = [residual.server for residual in residuals]
+        if control.server in servers:
+            raise ValueError("SWIFT_RESIDUAL_REDIS_URL must name other servers than SWIFT_REDIS_URL")
+        if len(set(servers)) < len(servers):
+            raise ValueError("SWIFT_RESIDUAL_REDIS_URL names a server twice")
+        if self.redis_key_file and not self.redis_cert_file:
+            raise ValueError("SWIFT_REDIS_KEY_FILE is set without SWIFT_REDIS_CERT_FILE")
+        given = [name for name in ("ca", "cert") if getattr(self, f"redis_{name}_file")]
+        if given and not any(address.scheme == "rediss" for address in (control, *residuals)):
+            raise ValueError(
+                f"SWIFT_REDIS_{given[0].upper()}_FILE is set, and no Redis URL begins with rediss://"
+            )
+
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the environment; a bad or unknown ``SWIFT_*`` variable stops the start and names itself."""
-    given = {
-        name.removeprefix(PREFIX).lower(): value
-        for name, value in environ.items()
-        if name.startswith(PREFIX) and value != ""
-    }
+    """Read and check the environment; raises `InvalidSetting`, one sentence that names the variable."""
+    fields = Settings.model_fields
+    given = {}
+    for variable, value in environ.items():
+        name = variable.upper().removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX):
+            if variable != variable.upper():
+                raise unknown(variable, fields)
+            if not value.strip().isprintable():
+                raise InvalidSetting(f"{variable} holds characters that cannot be printed")
+            given[name] = value.strip()
+        elif variable.upper().startswith(PREFIX) and name in fields:
+            raise unknown(variable, fields)
     try:
-        return Settings.model_validate(given)
+        settings = Settings.model_validate({name: value for name, value in given.items() if value})
     except ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:
-            raise InvalidSetting(first["msg"].removeprefix("Value error, ")) from None
-        variable = PREFIX + str(first["loc"][0]).upper()
-        if first["type"] == "extra_forbidden":
-            raise InvalidSetting(f"{variable} is no setting; the README lists them") from None
-        raise InvalidSetting(f"{variable}={first['input']!r}: {first['msg']}") from None
+        raise explained(error.errors()[0], fields) from None
+    check_home(settings.home)
+    check_tls_files(settings.redis_ca_file, settings.redis_cert_file, settings.redis_key_file)
+    for one, other in (_AWS_KEYS, _AWS_KEYS[::-1]):
+        if environ.get(one) and not environ.get(other):
+            raise InvalidSetting(f"{one} is set without {other}")
+    return settings
 
 
 def _reachable(host: str) -> str:

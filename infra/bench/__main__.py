@@ -14,7 +14,8 @@ from typing import Any, Protocol, cast
 from infra.bench.machine import describe_commit, describe_machine, describe_versions
 from infra.bench.plots import plot
 from infra.bench.report import FOLDER, Measured, Result, judge, read_results, report, table, write_result
-from shared.errors import SwiftError
+from shared.errors import InvalidSetting, SwiftError
+from shared.settings import read_settings
 
 PARTS = (
     "api",
@@ -56,6 +57,10 @@ def main(words: Sequence[str] | None = None) -> int:
     unknown = [name for name in options.parts if name not in PARTS]
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; parts are {', '.join(PARTS)}, or {REPORT} alone")
+    try:
+        read_settings()  # a part of the stack would read them later, and its reason would be in a log
+    except InvalidSetting as error:
+        parser.error(str(error))
     signal.signal(signal.SIGTERM, _leave)  # so that a stack is stopped then, too
     failed = [name for name in options.parts or PARTS if not _run(name, options.quick)]
     return 1 if failed else 0

@@ -12,6 +12,7 @@ from shared.connections import control_redis, residual_servers
 from shared.messages import Attach
 from shared.queues import ATTACH, make_celery, net_queue
 from shared.settings import read_settings
+from shared.startup import exit_with_reason
 from workers.controlnet.serve import Server
 from workers.heartbeat import Reporter
 from workers.nets.loading import check_nets, nets_of
@@ -20,9 +21,10 @@ from workers.resident import Memory
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
 
-settings = read_settings()
-catalogue = read_catalogue(settings.catalog)
-served = choose("SWIFT_WORKER_NETS", settings.worker_nets, list(catalogue.controlnets))
+with exit_with_reason():
+    settings = read_settings()
+    catalogue = read_catalogue(settings.catalog)
+    served = choose("SWIFT_WORKER_NETS", settings.worker_nets, list(catalogue.controlnets))
 app = make_celery(settings, queues=[net_queue(net) for net in served])
 
 

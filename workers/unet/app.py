@@ -28,6 +28,7 @@ from shared.queues import (
     unet_queue,
 )
 from shared.settings import read_settings
+from shared.startup import exit_with_reason
 from workers.busy import BusyShare
 from workers.heartbeat import GRACE_BEATS, Reporter
 from workers.lora.cache import FOLDER, LoraCache
@@ -53,9 +54,10 @@ log = logging.getLogger(__name__)
 #: An attachment nobody took in this time is of no use any more.
 ATTACH_EXPIRES_S = 60
 
-settings = read_settings()
-catalogue = read_catalogue(settings.catalog)
-served = choose("SWIFT_WORKER_MODELS", settings.worker_models, list(catalogue.models))
+with exit_with_reason():
+    settings = read_settings()
+    catalogue = read_catalogue(settings.catalog)
+    served = choose("SWIFT_WORKER_MODELS", settings.worker_models, list(catalogue.models))
 app = make_celery(settings, queues=[queue(model) for model in served for queue in (unet_queue, assist_queue)])
 app.conf.worker_concurrency = 1
 device = threading.Lock()  # one job at a time, whatever the command line says: weights are patched

@@ -1,0 +1,62 @@
+"""What pydantic finds wrong with a setting or a catalog entry, as a clause in plain English."""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+#: Of a value that is quoted in a message.
+SHOWN_CHARACTERS = 80
+_TYPES = {
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number that is not so large",
+    "int_from_float": "must be a whole number",
+    "int_type": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be text in quotes",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "missing": "is missing",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+}
+
+
+def explain(details: "ErrorDetails") -> str:
+    """Say what is wrong with one value, such that "it" may stand before."""
+    said = _TYPES.get(details["type"])
+    clause = said.format_map(details.get("ctx", {})) if said else details["msg"]
+    if details["type"] == "literal_error":
+        clause += did_you_mean(str(details["input"]), re.findall(r"'([^']*)'", clause))
+    return clause
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that names the nearest of ``known``, after a semicolon; empty if none is near."""
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Which of ``known`` a misspelt name probably is; upper and lower case are alike."""
+    by_lower = {other.lower(): other for other in known}
+    near = get_close_matches(name.lower()[:SHOWN_CHARACTERS], by_lower, n=1)
+    return by_lower[near[0]] if near else None
+
+
+def quoted(value: Any) -> str:
+    """A value in quotes, printable and not long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
