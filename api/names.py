@@ -3,12 +3,16 @@
 from collections.abc import Iterable
 
 from shared.errors import InvalidRequest
+from shared.field_names import did_you_mean
 
 
 def known_name(name: str, known: Iterable[str], what: str, *, field: str) -> str:
     """``name`` if it is known; raises `InvalidRequest` that lists those that are."""
     if name not in known:
-        raise InvalidRequest(f"unknown {what} {name!r}; known are {listed(known) or 'none'}", field=field)
+        hint = did_you_mean(name, known)
+        raise InvalidRequest(
+            f"unknown {what} {name!r}{hint}; known are {listed(known) or 'none'}", field=field
+        )
     return name
 
 

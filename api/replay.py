@@ -1,5 +1,6 @@
 """From the receipt of a picture to the job that draws it again."""
 
+from itertools import pairwise
 from typing import Any, Self
 
 from pydantic import RootModel, ValidationError
@@ -8,7 +9,7 @@ from api.control_images import STORED, read_stored_image
 from api.problems import field_of
 from api.services import Services
 from api.submit import Warn, resolve
-from shared.contract import Message
+from shared.contract import StrictMessage
 from shared.errors import InvalidRequest, ReceiptEdited, ReceiptMismatch
 from shared.receipts import Receipt
 from shared.requests import ControlRequest, JobRequest, LoraRequest
@@ -22,11 +23,13 @@ _SAID_BY = {
     "timesteps": {"num_inference_steps"},
     "sigmas": {"num_inference_steps"},
 }
-#: What `resolve` makes of a receipt anew; everything else of the job is the receipt's word for word.
+#: Fields of a job that no request has with this meaning: a replay takes them from its receipt.
+_UNRESOLVED = ("latent_parallelism", "split_steps")
+#: What `resolve` makes of a receipt anew.
 _RESOLVED = {"controlnets", "loras", "lora_loading"}
 
 
-class ReplayRequest(Message):
+class ReplayRequest(StrictMessage):
     """A receipt decides everything: nothing else may stand beside it."""
 
     receipt: Receipt
@@ -70,10 +73,11 @@ def replay(receipt: Receipt, services: Services) -> JobSpec:
     except InvalidRequest as error:
         error.field = f"receipt.{error.field}"
         raise
+    _check_same(receipt, spec)
     _check_loras(receipt, services)
     _check_maps(receipt, services)
-    told = {name: value for name, value in receipt if name in JobSpec.model_fields.keys() - _RESOLVED}
-    return spec.with_maps([net.map for net in receipt.controlnets]).model_copy(update=told)
+    own = {name: getattr(receipt, name) for name in _UNRESOLVED}
+    return spec.with_maps([net.map for net in receipt.controlnets]).model_copy(update=own)
 
 
 def _asked_for(receipt: Receipt) -> dict[str, Any]:
@@ -88,6 +92,24 @@ def _asked_for(receipt: Receipt) -> dict[str, Any]:
         "loras": [lora.model_dump(include=set(LoraRequest.model_fields)) for lora in receipt.loras],
         "lora_loading": {"mode": "replay", "steps": {lora.name: lora.step for lora in receipt.loras}},
     }
+
+
+def _check_same(receipt: Receipt, spec: JobSpec) -> None:
+    """A receipt says some things twice, as seeds and their number: both must say the same.
+
+    So whatever of it takes effect was checked as a field of a request.
+    """
+    for name in JobSpec.model_fields.keys() - _RESOLVED - set(_UNRESOLVED):
+        told, resolved = getattr(receipt, name), getattr(spec, name)
+        if told != resolved:
+            detail = f"{name} is {told!r} here, and the other fields of the receipt make it {resolved!r}"
+            raise InvalidRequest(detail, field=f"receipt.{name}")
+    last = 2 * spec.num_inference_steps  # some schedulers walk twice as many timesteps
+    if any(after <= before for before, after in pairwise(receipt.split_steps)) or any(
+        step >= last for step in receipt.split_steps
+    ):
+        detail = f"split_steps must rise and be less than {last}"
+        raise InvalidRequest(detail, field="receipt.split_steps")
 
 
 def _check_loras(receipt: Receipt, services: Services) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 from PIL import Image
 
@@ -27,7 +28,7 @@ class Source:
     width: int
     height: int
 
-    def store(self, images: Bucket) -> dict[str, str]:
+    def store(self, images: Bucket) -> dict[str, Any]:
         """Put what there is into the bucket; returns names by field."""
         pngs = {"image": self.image, "mask_image": self.mask_image}
         return {field: store_control_image(images, png) for field, png in pngs.items() if png is not None}

@@ -9,7 +9,7 @@ from api.nets import resolve_nets
 from api.seeds import resolve_seeds
 from api.services import Services
 from api.sources import resolve_strength, take_source
-from api.steps import check_number, resolve_steps
+from api.steps import OVERRIDES, check_number, resolve_steps
 from shared.catalogue import ModelEntry
 from shared.errors import InvalidRequest
 from shared.requests import ControlRequest, JobRequest
@@ -72,14 +72,15 @@ def _guidance_scale(request: JobRequest, model: ModelEntry) -> float:
 
 def _check_bounds(request: JobRequest, services: Services, *, steps: int, num_images: int) -> None:
     settings = services.settings
-    for field, value, limit in (
-        ("width", request.width, settings.max_side_px),
-        ("height", request.height, settings.max_side_px),
-        ("num_inference_steps", steps, settings.max_steps),
-        ("num_images", num_images, settings.max_images),
+    for field, value, limit, fields in (
+        ("width", request.width, settings.max_side_px, ("width",)),
+        ("height", request.height, settings.max_side_px, ("height",)),
+        ("num_inference_steps", steps, settings.max_steps, OVERRIDES),
+        ("num_images", num_images, settings.max_images, ("seeds",)),
     ):
         if value is not None and value > limit:
-            raise InvalidRequest(f"{field} is {value}, the limit is {limit}", field=field)
+            given = next((name for name in fields if getattr(request, name) is not None), field)
+            raise InvalidRequest(f"{field} is {value}, the limit is {limit}", field=given)
 
 
 def _check_family(request: JobRequest, services: Services, model: str) -> None:

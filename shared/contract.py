@@ -1,13 +1,17 @@
-"""The base of everything that crosses a process."""
+"""The base of everything that crosses a process, and the bounded types that requests are made of."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 #: A finite number; JSON's NaN and Infinity are no scales.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 #: diffusers' seeds are those of torch's generator.
 MAX_SEED = 2**63 - 1
+#: No request may name more; what a fleet really takes, its settings say.
+MAX_STEPS, MAX_SIDE_PX, MAX_IMAGES = 10_000, 1 << 16, 1_000
+#: How much JSON without a schema may hold: values and characters together, and levels.
+MAX_JSON_SIZE, MAX_JSON_DEPTH = 20_000, 8
 
 
 class Message(BaseModel):
@@ -15,3 +19,64 @@ class Message(BaseModel):
 
     # An error's text is logged: it must not show what is wrong, which may be a prompt.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class StrictMessage(Message):
+    """A message whose values have JSON's own types: neither ``true`` nor ``"7"`` nor ``7.0`` is 7.
+
+    An integer is taken where a float is asked for: many languages write 3.0 as 3.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+
+def check_json(value: Any) -> Any:
+    """JSON without a schema; raises `ValueError` when it is larger or deeper than a receipt needs."""
+    left, level, depth = MAX_JSON_SIZE, [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_JSON_DEPTH:
+            raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
+        inner: list[Any] = []
+        for one in level:
+            left -= 1 + _own_size(one)
+            if left < 0:
+                raise ValueError(f"it holds more than {MAX_JSON_SIZE} values and characters")
+            if isinstance(one, dict):
+                inner += [*one.keys(), *one.values()]
+            elif isinstance(one, list | tuple):
+                inner += one
+        level = inner
+    return value
+
+
+def _own_size(value: Any) -> int:
+    if isinstance(value, int):
+        return value.bit_length() // 3  # about its digits
+    return len(value) if isinstance(value, str | dict | list | tuple) else 0
+
+
+def _explain_negative(seed: Any) -> Any:
+    """Elsewhere -1 asks for a random seed."""
+    if isinstance(seed, int) and seed < 0:
+        raise ValueError("a seed is greater than or equal to 0; leave it out for a random seed")
+    return seed
+
+
+#: A name, a version, a device.
+ShortText = Annotated[str, Field(max_length=255)]
+#: sha256 in hexadecimal digits; empty: of something that was not used.
+Sha256 = Annotated[str, Field(max_length=64)]
+Prompt = Annotated[str, Field(max_length=10_000)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(_explain_negative)]
+#: A step of a job: some schedulers walk twice num_inference_steps timesteps.
+Step = Annotated[int, Field(ge=0, le=2 * MAX_STEPS)]
+Fraction = Annotated[Finite, Field(ge=0, le=1)]
+GuidanceScale = Annotated[Finite, Field(ge=0, le=100)]
+ConditioningScale = Annotated[Finite, Field(ge=-10, le=10)]
+StepCount = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+ImageCount = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
+SidePx = Annotated[int, Field(ge=8, le=MAX_SIDE_PX, multiple_of=8)]
+#: JSON without a schema, of bounded size and depth.
+JsonObject = Annotated[dict[str, Any], AfterValidator(check_json)]
+Versions = Annotated[dict[ShortText, ShortText], Field(max_length=64)]

@@ -3,26 +3,26 @@
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, Strict, field_validator
 
-from shared.contract import MAX_SEED, Finite, Message
+from shared.contract import MAX_IMAGES, MAX_SIDE_PX, Finite, Fraction, Prompt, Seed, StrictMessage
 
 #: Stable Diffusion's models are trained on so many timesteps.
 TRAIN_TIMESTEPS = 1000
 #: How residuals travel between workers: `workers.residuals.codecs`.
 Precision = Literal["exact", "float16", "int8"]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+_Px = Annotated[int, Field(ge=0, le=MAX_SIDE_PX)]
+#: (height, width) in pixels, as diffusers counts them. JSON has lists, not tuples.
+Size = Annotated[tuple[_Px, _Px], Strict(False)]
+#: No noise schedule begins higher.
+MAX_SIGMA = 1e6
 
 
-#: (height, width) in pixels, as diffusers counts them.
-Size = tuple[Annotated[int, Field(ge=0, le=1 << 16)], Annotated[int, Field(ge=0, le=1 << 16)]]
-
-
-class SdxlOptions(Message):
+class SdxlOptions(StrictMessage):
     """What only SDXL is told: text of the second encoder's own, and sizes, (height, width) each."""
 
-    prompt_2: str | None = Field(None, max_length=10_000, description="default: prompt")
-    negative_prompt_2: str | None = Field(None, max_length=10_000, description="default: negative_prompt")
+    prompt_2: Prompt | None = Field(None, description="default: prompt")
+    negative_prompt_2: Prompt | None = Field(None, description="default: negative_prompt")
     original_size: Size | None = Field(None, description="default: the picture's size")
     crops_coords_top_left: Size = (0, 0)
     target_size: Size | None = Field(None, description="default: the picture's size")
@@ -43,10 +43,13 @@ class Options(SdxlOptions):
     """Names and meanings are diffusers'; defaults change nothing."""
 
     seeds: list[Seed] | None = Field(
-        None, min_length=1, description="one picture for each, in place of seed and num_images"
+        None,
+        min_length=1,
+        max_length=MAX_IMAGES,
+        description="one picture for each, in place of seed and num_images",
     )
-    strength: Finite | None = Field(
-        None, ge=0, le=1, description="how much of an image is drawn anew; default 0.8, with a mask 1"
+    strength: Fraction | None = Field(
+        None, description="how much of an image is drawn anew; default 0.8, with a mask 1"
     )
     guess_mode: bool = Field(
         False, description="ControlNets guide the conditional half alone, the deepest most"
@@ -59,13 +62,19 @@ class Options(SdxlOptions):
     clip_skip: int | None = Field(
         None, ge=0, le=64, description="layers of the text encoder to leave out, counted from its last"
     )
-    guidance_rescale: Finite = Field(0.0, ge=0, le=1, description="arXiv 2305.08891, section 3.4")
-    eta: Finite = Field(0.0, ge=0, le=1, description="noise of DDIM and TCD; refused by other schedulers")
+    guidance_rescale: Fraction = Field(0.0, description="arXiv 2305.08891, section 3.4")
+    eta: Fraction = Field(0.0, description="noise of DDIM and TCD; refused by other schedulers")
     timesteps: list[Annotated[int, Field(ge=0, lt=TRAIN_TIMESTEPS)]] | None = Field(
-        None, min_length=1, description="falling; in place of num_inference_steps"
+        None,
+        min_length=1,
+        max_length=TRAIN_TIMESTEPS,
+        description="falling; in place of num_inference_steps",
     )
-    sigmas: list[Annotated[Finite, Field(ge=0)]] | None = Field(
-        None, min_length=2, description="falling, the last is where it ends; in place of num_inference_steps"
+    sigmas: list[Annotated[Finite, Field(ge=0, le=MAX_SIGMA)]] | None = Field(
+        None,
+        min_length=2,
+        max_length=TRAIN_TIMESTEPS + 1,
+        description="falling, the last is where it ends; in place of num_inference_steps",
     )
     residual_precision: Precision = Field(
         "exact",

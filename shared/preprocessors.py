@@ -9,16 +9,16 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from shared.contract import Finite, Message
+from shared.contract import Finite, StrictMessage
 
 NONE = "none"
 
 
-class NoOptions(Message):
-    """Nothing to turn."""
+class NoPreprocessor(StrictMessage):
+    """The ControlNet is shown the control image itself."""
 
 
-class Canny(Message):
+class Canny(StrictMessage):
     """White edges on black (Canny 1986, ``cv2.Canny``)."""
 
     low_threshold: int = Field(100, ge=0, le=255)
@@ -31,45 +31,49 @@ class Canny(Message):
         return self
 
 
-class LineartStandard(Message):
+class LineartStandard(StrictMessage):
     """Dark lines of a light picture as white on black, by how much darker they are than around them."""
 
     gaussian_sigma: Finite = Field(6.0, gt=0, le=64)
     intensity_threshold: int = Field(8, ge=0, le=255)
 
 
-class ScribbleXdog(Message):
+class ScribbleXdog(StrictMessage):
     """Strokes as white on black: a thresholded difference of Gaussians."""
 
     threshold: int = Field(32, ge=1, le=255)
 
 
-class TileResample(Message):
+class TileResample(StrictMessage):
     """The picture with its details averaged away."""
 
     down_sampling_rate: Finite = Field(2.0, ge=1, le=16)
 
 
-class BlurGaussian(Message):
+class BlurGaussian(StrictMessage):
     """The picture, blurred."""
 
     sigma: Finite = Field(9.0, gt=0, le=64)
 
 
-class Threshold(Message):
+class Invert(StrictMessage):
+    """The colours inverted: black lines on white become the white lines on black that ControlNets expect."""
+
+
+class Threshold(StrictMessage):
     """White where a pixel's darkest channel is lighter than the threshold, else black."""
 
     threshold: int = Field(127, ge=0, le=255)
 
 
-PREPROCESSORS: dict[str, type[Message]] = {
-    NONE: NoOptions,
+PREPROCESSORS: dict[str, type[StrictMessage]] = {
+    NONE: NoPreprocessor,
     "canny": Canny,
     "lineart_standard": LineartStandard,
     "scribble_xdog": ScribbleXdog,
     "tile_resample": TileResample,
     "blur_gaussian": BlurGaussian,
-    "invert": NoOptions,
+    "invert": Invert,
     "threshold": Threshold,
 }
 

@@ -2,13 +2,27 @@
 
 import hashlib
 import json
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from shared.contract import Message
+from shared.contract import (
+    MAX_STEPS,
+    GuidanceScale,
+    ImageCount,
+    JsonObject,
+    Prompt,
+    Seed,
+    Sha256,
+    ShortText,
+    SidePx,
+    Step,
+    StepCount,
+    StrictMessage,
+    Versions,
+)
 from shared.options import Options
-from shared.requests import LatentParallelism, LoraLoading
+from shared.requests import MAX_LORAS, MAX_NETS, LatentParallelism, LoraLoading
 from shared.scales import Scale
 from shared.specs import ControlSpec
 
@@ -19,27 +33,32 @@ FORMAT = 2
 class NetReceipt(ControlSpec):
     """A net as it was used: ``sha256`` is of its weights."""
 
-    sha256: str
-    batch: int = 1  # most jobs whose steps it computed in one pass; above 1 the last bits may differ
+    sha256: Sha256
+    # most jobs whose steps it computed in one pass; above 1 the last bits may differ
+    batch: int = Field(1, ge=1, le=1 << 16)
 
 
-class LoraReceipt(Message):
+class LoraReceipt(StrictMessage):
     """A LoRA as it was used; ``step`` is the first step that saw it."""
 
-    name: str
-    etag: str
-    sha256: str
+    name: ShortText
+    etag: ShortText
+    sha256: Sha256
     scale: Scale
-    step: int
+    step: Step
 
 
-class WorkerReceipt(Message):
+#: Of the CPU; the order of float sums depends on it.
+Threads = Annotated[int, Field(ge=1, le=1 << 16)]
+
+
+class WorkerReceipt(StrictMessage):
     """What a worker computed with: another one may sum floats in another order."""
 
-    device: str
-    threads: int  # of the CPU; the order of float sums depends on it
-    dtype: str
-    versions: dict[str, str]
+    device: ShortText
+    threads: Threads
+    dtype: ShortText
+    versions: Versions
 
 
 class Receipt(Options):
@@ -48,35 +67,36 @@ class Receipt(Options):
     What it shares with the job's spec has the same name there: so it is written, and so it is replayed.
     """
 
-    version: int = Field(1, description="of this format; the first had no digest")
-    model: str
-    model_sha256: str
-    switches: dict[str, Any] = Field({})  # of how it was loaded: attention slicing, tiling of the VAE
-    prompt: str
-    negative_prompt: str | None
-    width: int
-    height: int
-    num_inference_steps: int
-    guidance_scale: float
-    scheduler: str
-    scheduler_config: dict[str, Any]
-    seed: int
-    num_images: int  # picture i of the batch uses seed + i, unless there are seeds
-    controlnets: list[NetReceipt]
-    loras: list[LoraReceipt]
+    version: int = Field(1, ge=1, le=FORMAT, description="of this format; the first had no digest")
+    model: ShortText
+    model_sha256: Sha256
+    switches: JsonObject = Field({})  # of how it was loaded: attention slicing, tiling of the VAE
+    prompt: Prompt
+    negative_prompt: Prompt | None
+    width: SidePx
+    height: SidePx
+    num_inference_steps: StepCount
+    guidance_scale: GuidanceScale
+    scheduler: ShortText
+    scheduler_config: JsonObject
+    seed: Seed
+    num_images: ImageCount  # picture i of the batch uses seed + i, unless there are seeds
+    controlnets: list[NetReceipt] = Field(max_length=MAX_NETS)
+    loras: list[LoraReceipt] = Field(max_length=MAX_LORAS)
     lora_loading: LoraLoading
-    image: str | None = None  # sha256 of what was drawn over, and of where
-    mask_image: str | None = None
+    image: Sha256 | None = None  # sha256 of what was drawn over, and of where
+    mask_image: Sha256 | None = None
     latent_parallelism: LatentParallelism = "auto"
-    split_steps: list[int] = Field([])  # steps whose guidance halves were predicted apart
+    # steps whose guidance halves were predicted apart
+    split_steps: list[Step] = Field([], max_length=2 * MAX_STEPS)
     assistant: WorkerReceipt | None = Field(
         None, description="the second worker that predicted halves; the rest is of the worker that drew"
     )
-    device: str
-    threads: int  # of the CPU; the order of float sums depends on it
-    dtype: str
-    versions: dict[str, str]
-    digest: str = Field("", description="sha256 over the rest: finds accidental edits, signs nothing")
+    device: ShortText
+    threads: Threads
+    dtype: ShortText
+    versions: Versions
+    digest: Sha256 = Field("", description="sha256 over the rest: finds accidental edits, signs nothing")
 
     @model_validator(mode="before")
     @classmethod

@@ -2,18 +2,53 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
 
-from shared.contract import MAX_SEED, Finite, Message
+from shared.contract import (
+    ConditioningScale,
+    Fraction,
+    GuidanceScale,
+    ImageCount,
+    Prompt,
+    Seed,
+    ShortText,
+    SidePx,
+    Step,
+    StepCount,
+)
+from shared.field_names import RequestFields, field_error
 from shared.options import Options
+from shared.other_names import (
+    CONTROLNET_ALIASES,
+    CONTROLNET_MEANT,
+    JOB_ALIASES,
+    JOB_MEANT,
+    LORA_MEANT,
+    OF_EACH_CONTROLNET,
+)
 from shared.preprocessors import NONE, check_name, fill_in
 from shared.scales import Scale
+from shared.scheduler_names import own_name
+
+#: ControlNets and LoRAs of one job.
+MAX_NETS, MAX_LORAS = 8, 16
+#: Characters of an image in base64, whatever the limit of bodies.
+MAX_IMAGE_CHARS = 256 << 20
 
 #: Whether the halves of classifier-free guidance may run on two workers.
 LatentParallelism = Literal["auto", "off", "on"]
 
 
-class LoraLoading(Message):
+class LoraLoading(RequestFields):
     """When LoRAs take effect.
 
     ``exact``: before the first step, as in diffusers. ``bounded``: as soon as they arrive, at most
@@ -21,9 +56,11 @@ class LoraLoading(Message):
     """
 
     mode: Literal["exact", "bounded", "replay"] = "bounded"
-    max_async_steps: int | None = Field(None, ge=0, description="default: a fifth of the job's steps")
-    steps: dict[str, Annotated[int, Field(ge=0)]] | None = Field(
-        None, description="mode replay: the step at which each LoRA takes effect, from a receipt"
+    max_async_steps: Step | None = Field(None, description="default: a fifth of the job's steps")
+    steps: dict[ShortText, Step] | None = Field(
+        None,
+        max_length=MAX_LORAS,
+        description="mode replay: the step at which each LoRA takes effect, from a receipt",
     )
 
     @model_validator(mode="after")
@@ -42,18 +79,40 @@ _IMAGE = (
 )
 
 
-class ControlRequest(Message):
+def check_option_value(value: Any) -> Any:
+    """Which numbers an option takes, its preprocessor says."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("Input should be a number")
+    return value
+
+
+OptionValue = Annotated[Any, AfterValidator(check_option_value), WithJsonSchema({"type": "number"})]
+PreprocessorOptions = Annotated[dict[ShortText, OptionValue], Field(max_length=16)]
+#: Of a ControlNet-Union: which of its kinds of control an image is.
+ControlMode = Annotated[int, Field(ge=0, le=255)]
+ImageText = Annotated[str, Field(max_length=MAX_IMAGE_CHARS)]
+
+
+class ControlRequest(RequestFields):
     """One ControlNet of a job, with its control image."""
 
-    name: str
-    image: str = Field(description=_IMAGE)
-    conditioning_scale: Finite = Field(1.0, ge=-10, le=10)
-    guidance_start: Finite = Field(0.0, ge=0, le=1)
-    guidance_end: Finite = Field(1.0, ge=0, le=1)
-    preprocessor: str = Field(NONE, description="what makes the net's map of the image; see /v1/controlnets")
-    preprocessor_options: dict[str, Any] = Field({}, validate_default=True)
-    control_mode: int | None = Field(
-        None, ge=0, description="of a ControlNet-Union: which of its kinds of control the image is"
+    aliases = CONTROLNET_ALIASES
+    meant = CONTROLNET_MEANT
+
+    name: ShortText
+    image: ImageText = Field(description=f"{_IMAGE} (also: control_image)")
+    conditioning_scale: ConditioningScale = Field(
+        1.0,
+        description="also: controlnet_conditioning_scale, here or once for all ControlNets, as in diffusers",
+    )
+    guidance_start: Fraction = Field(0.0, description="also: control_guidance_start")
+    guidance_end: Fraction = Field(1.0, description="also: control_guidance_end")
+    preprocessor: ShortText = Field(
+        NONE, description="what makes the net's map of the image; see /v1/controlnets"
+    )
+    preprocessor_options: PreprocessorOptions = Field({}, validate_default=True)
+    control_mode: ControlMode | None = Field(
+        None, description="of a ControlNet-Union: which of its kinds of control the image is"
     )
 
     @field_validator("preprocessor")
@@ -73,10 +132,12 @@ class ControlRequest(Message):
         return self
 
 
-class LoraRequest(Message):
+class LoraRequest(RequestFields):
     """One LoRA of a job: a name in the bucket, and its strength."""
 
-    name: str
+    meant = LORA_MEANT
+
+    name: ShortText
     scale: Scale = Field(
         1.0,
         description="a number, or scales of the model's parts and the UNet's blocks, as in diffusers'"
@@ -84,43 +145,60 @@ class LoraRequest(Message):
     )
 
 
-class JobRequest(Options):
-    """``POST /v1/jobs``. Only ``prompt`` is required; defaults are the model's own."""
+class JobRequest(RequestFields, Options):
+    """``POST /v1/jobs``. Only ``prompt`` is required; defaults are the model's own.
+
+    diffusers' names are accepted where a field here is shorter; a field's description names them.
+    """
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={
-            "example": {
-                "prompt": "a red apple on a blue background",
-                "seed": 7,
-                "loras": [{"name": "twemoji", "scale": 1.0}],
-            }
-        },
+        json_schema_extra={"example": {"prompt": "a red apple on a blue background", "seed": 7}}
     )
+    aliases = JOB_ALIASES
+    meant = JOB_MEANT
 
-    prompt: str = Field(max_length=10_000)
-    negative_prompt: str | None = Field(None, max_length=10_000)
-    model: str | None = None
-    width: int | None = Field(None, ge=8, multiple_of=8)
-    height: int | None = Field(None, ge=8, multiple_of=8)
-    num_inference_steps: int | None = Field(None, ge=1)
-    guidance_scale: Finite | None = Field(None, ge=0, le=100)
-    scheduler: str | None = None
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="unset: drawn, and told in the answer")
-    num_images: int = Field(1, ge=1)
-    image: str | None = Field(None, description=f"what is drawn over: {_IMAGE}; its size is the picture's")
-    mask_image: str | None = Field(
+    prompt: Prompt
+    negative_prompt: Prompt | None = None
+    model: ShortText | None = None
+    width: SidePx | None = None
+    height: SidePx | None = None
+    num_inference_steps: StepCount | None = None
+    guidance_scale: GuidanceScale | None = None
+    scheduler: ShortText | None = Field(
+        None, description="see /v1/models; also by diffusers' class, or as A1111 and ComfyUI write it"
+    )
+    seed: Seed | None = Field(None, description="unset: a random one, which the answer tells")
+    num_images: ImageCount = Field(1, description="also: num_images_per_prompt")
+    image: ImageText | None = Field(
+        None, description=f"what is drawn over: {_IMAGE}; its size is the picture's"
+    )
+    mask_image: ImageText | None = Field(
         None, description="white where something is drawn, black where the image stays; sent as the image is"
     )
-    controlnets: list[ControlRequest] = Field([], max_length=8)
-    loras: list[LoraRequest] = Field([], max_length=16)
+    controlnets: list[ControlRequest] = Field([], max_length=MAX_NETS)
+    loras: list[LoraRequest] = Field([], max_length=MAX_LORAS)
     lora_loading: LoraLoading = LoraLoading()
     latent_parallelism: LatentParallelism = Field(
         "auto",
         description="the halves of guidance on two UNet workers: `auto` while one is idle and no job waits,"
         " `on` also while jobs wait, `off` never; the picture differs in the last bits of the floats",
     )
+
+    @classmethod
+    def spread(cls, told: dict[str, Any]) -> list[InitErrorDetails]:
+        """diffusers' arguments for all ControlNets become fields of each."""
+        errors = []
+        for name, field in OF_EACH_CONTROLNET.items():
+            value = told.pop(name, None)
+            problem = None if value is None else _give_each_controlnet(told, name, field, value)
+            if problem is not None:
+                errors.append(field_error("value_error", problem, name))
+        return errors
+
+    @field_validator("scheduler")
+    @classmethod
+    def _by_our_name(cls, name: str | None) -> str | None:
+        return None if name is None else own_name(name)
 
     @model_validator(mode="after")
     def _exact_is_lossless(self) -> "JobRequest":
@@ -136,3 +214,17 @@ class JobRequest(Options):
             mode = self.lora_loading.mode
             raise ValueError(f"latent_parallelism 'on' splits what lora_loading.mode {mode!r} keeps whole")
         return self
+
+
+def _give_each_controlnet(told: dict[str, Any], name: str, field: str, value: Any) -> str | None:
+    """Write ``value``, or an item of it, into each of the ControlNets in ``told``; returns what is wrong."""
+    nets = told.get("controlnets")
+    if not isinstance(nets, list) or not nets or not all(isinstance(net, dict) for net in nets):
+        return f"{name} is about controlnets, and the job has none"
+    values = value if isinstance(value, list) else [value] * len(nets)
+    if len(values) != len(nets):
+        return f"{name} has {len(values)} values for {len(nets)} controlnets"
+    if any(net.get(own) is not None for net in nets for own in (field, name)):
+        return f"{name} and {field} of controlnets say the same: give one of them"
+    told["controlnets"] = [net | {field: one} for net, one in zip(nets, values, strict=True)]
+    return None

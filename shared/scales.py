@@ -4,8 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from shared.contract import Finite, Message
-
+from shared.contract import Finite, StrictMessage
 
 def _kind(value: Any) -> str:
     """Tags are no fields: problems leave out what stands in angle brackets."""
@@ -21,13 +20,13 @@ MAX_BLOCKS = 32
 _Each = Annotated[Annotated[list[Strength], Field(min_length=1, max_length=MAX_BLOCKS)], Tag("<list>")]
 #: Of a block: of all its transformers, or of each.
 BlockScale = Annotated[_Number | _Each, Discriminator(_kind)]
-_Name = Annotated[str, Field(pattern=r"^block_[0-9]{1,3}$")]
+_Name = Annotated[str, Field(pattern=r"^block_[0-9]{1,3}$", max_length=9)]
 _Blocks = Annotated[Annotated[dict[_Name, BlockScale], Field(max_length=MAX_BLOCKS)], Tag("<table>")]
 #: Of one side of the UNet: of all its blocks, or of each by diffusers' name.
 SideScale = Annotated[_Number | _Blocks, Discriminator(_kind)]
 
 
-class UNetScale(Message):
+class UNetScale(StrictMessage):
     """diffusers' scales within a UNet; what is not named counts as 1."""
 
     down: SideScale = 1.0
@@ -38,7 +37,7 @@ class UNetScale(Message):
 _UNetTable = Annotated[UNetScale, Tag("<table>")]
 
 
-class PartScales(Message):
+class PartScales(StrictMessage):
     """A scale for each part of the model, as in diffusers' ``set_adapters``; unset counts as 1."""
 
     unet: Annotated[_Number | _UNetTable, Discriminator(_kind)] = 1.0

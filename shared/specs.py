@@ -5,27 +5,40 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from shared.contract import Message
+from shared.contract import (
+    ConditioningScale,
+    Fraction,
+    GuidanceScale,
+    ImageCount,
+    Message,
+    Prompt,
+    Seed,
+    Sha256,
+    ShortText,
+    Step,
+    StepCount,
+    StrictMessage,
+)
 from shared.options import Options
-from shared.requests import LatentParallelism, LoraLoading
+from shared.requests import ControlMode, LatentParallelism, LoraLoading, PreprocessorOptions
 from shared.scales import Scale
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
 
-class ControlSpec(Message):
+class ControlSpec(StrictMessage):
     """A ControlNet of an accepted job; image and map are in the image bucket, named by their sha256."""
 
-    name: str
-    image: str
-    conditioning_scale: float
-    guidance_start: float
-    guidance_end: float
-    preprocessor: str = "none"
-    preprocessor_options: dict[str, int | float] = Field({})
-    map: str | None = None  # what the net is shown; None: what the preprocessor makes of the image
-    control_mode: int | None = None  # of a union of nets
+    name: ShortText
+    image: Sha256
+    conditioning_scale: ConditioningScale
+    guidance_start: Fraction
+    guidance_end: Fraction
+    preprocessor: ShortText = "none"
+    preprocessor_options: PreprocessorOptions = Field({})
+    map: Sha256 | None = None  # what the net is shown; None: what the preprocessor makes of the image
+    control_mode: ControlMode | None = None  # of a union of nets
 
 
 class LoraRef(Message):
@@ -41,23 +54,23 @@ class LoraRef(Message):
 class JobSpec(Options):
     """An accepted job: every default filled in, every name resolved."""
 
-    model: str
-    prompt: str
-    negative_prompt: str | None
+    model: ShortText
+    prompt: Prompt
+    negative_prompt: Prompt | None
     width: int | None  # None: the model's own size
     height: int | None
-    num_inference_steps: int
-    guidance_scale: float
-    scheduler: str
-    seed: int  # of the first picture
-    num_images: int
+    num_inference_steps: StepCount
+    guidance_scale: GuidanceScale
+    scheduler: ShortText
+    seed: Seed  # of the first picture
+    num_images: ImageCount
     controlnets: list[ControlSpec]
     loras: list[LoraRef]
     lora_loading: LoraLoading
-    image: str | None = None  # what is drawn over, and where; as control images are named
-    mask_image: str | None = None
+    image: Sha256 | None = None  # what is drawn over, and where; as control images are named
+    mask_image: Sha256 | None = None
     latent_parallelism: LatentParallelism = "auto"
-    split_steps: list[int] = Field([])  # mode replay: the steps whose guidance halves were predicted apart
+    split_steps: list[Step] = Field([])  # mode replay: the steps whose guidance halves were predicted apart
 
     @property
     def picture_seeds(self) -> list[int]:

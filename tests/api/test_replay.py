@@ -124,8 +124,6 @@ def test_a_receipt_of_the_first_format_is_drawn(client: FlaskClient, services: S
         ({"model": "sdxl"}, "receipt.model", "unknown model 'sdxl'; known are emoji-sd"),
         ({"scheduler": "plms"}, "receipt.scheduler", "ddim"),
         ({"num_inference_steps": 999}, "receipt.num_inference_steps", "the limit is"),
-        ({"width": 63}, "receipt.width", "multiple of 8"),
-        ({"seed": -1}, "receipt.seed", "greater than or equal to 0"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_by_its_place_in_the_receipt(
@@ -134,6 +132,91 @@ def test_what_cannot_be_drawn_is_refused_by_its_place_in_the_receipt(
     answer = post(client, drawn(services, **changes))
     assert (answer.status_code, answer.json["field"]) == (422, field)
     assert told in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "told"),
+    [
+        ({"width": 63}, "width", "multiple of 8"),
+        ({"height": 1 << 20}, "height", "less than or equal to"),
+        ({"seed": -1}, "seed", "greater than or equal to 0"),
+        ({"seed": True}, "seed", "valid integer"),
+        ({"seed": 7.0}, "seed", "valid integer"),
+        ({"guidance_scale": "3"}, "guidance_scale", "valid number"),
+        ({"guidance_scale": 1e999}, "guidance_scale", "finite number"),
+        ({"num_inference_steps": 10**9}, "num_inference_steps", "less than or equal to"),
+        ({"num_images": 20_000}, "num_images", "less than or equal to"),
+        ({"seeds": [1] * 1001}, "seeds", "at most 1000 items"),
+        ({"split_steps": list(range(20_001))}, "split_steps", "at most 20000 items"),
+        ({"loras": [{"scale": {"unet": {"up": {"block_0": [1.0] * 33}}}}]},
+         "loras.0.scale.unet.up.block_0", "at most 32 items"),
+        ({"versions": {str(i): "1" for i in range(65)}}, "versions", "at most 64 items"),
+        ({"versions": {"torch": "x" * 256}}, "versions.torch", "at most 255 characters"),
+        ({"switches": {"a": list(range(20_001))}}, "switches", "more than 20000 values"),
+        ({"scheduler_config": {"a": "x" * 20_001}}, "scheduler_config", "more than 20000 values"),
+        ({"scheduler_config": {"a": [[[[[[[[[]]]]]]]]]}}, "scheduler_config", "levels deep"),
+        ({"lora_loading": {"mode": "replay", "steps": {str(i): 1 for i in range(17)}}},
+         "lora_loading.steps", "at most 16 items"),
+        ({"lora_loading": {"max_async_steps": 10**9}}, "lora_loading.max_async_steps", "less than or equal"),
+        ({"digest": "0" * 65}, "digest", "at most 64 characters"),
+        ({"version": 0}, "version", "greater than or equal to 1"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_out_of_bounds_is_refused_by_its_place_in_the_receipt(
+    changes: dict[str, Any], field: str, told: str, client: FlaskClient, services: Services
+) -> None:
+    receipt = drawn(services).model_dump(mode="json")
+    answer = client.post("/v1/jobs", json={"receipt": receipt | changes})
+    assert answer.status_code == 422, answer.text
+    details = {error["field"]: error["detail"] for error in answer.json["errors"]}
+    assert told in details[f"receipt.{field}"]
+    assert services.jobs.page() == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"seeds": [5, 3], "seed": 5, "num_images": 900}, "num_images"),
+        ({"seeds": [5, 3], "seed": 3}, "seed"),
+        (
+            {"scheduler": "ddpm", "timesteps": [900, 500], "num_inference_steps": 10_000},
+            "num_inference_steps",
+        ),
+        ({"scheduler": "euler", "sigmas": [9.0, 1.0, 0.0], "num_inference_steps": 3}, "num_inference_steps"),
+        ({"scheduler": "EulerDiscreteScheduler"}, "scheduler"),
+        ({"strength": 0.5}, "strength"),
+        ({"split_steps": [1, 18]}, "split_steps"),
+        ({"split_steps": [3, 3]}, "split_steps"),
+    ],
+    ids=str,
+)
+def test_a_receipt_that_contradicts_itself_is_refused_at_the_field(
+    changes: dict[str, Any], field: str, client: FlaskClient, services: Services
+) -> None:
+    answer = post(client, drawn(services, loras=[], **changes))
+    assert (answer.status_code, answer.json["field"]) == (422, f"receipt.{field}")
+    assert services.jobs.page() == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"seeds": list(range(9)), "seed": 0, "num_images": 9}, "seeds"),
+        (
+            {"scheduler": "ddpm", "timesteps": list(range(300, 0, -1)), "num_inference_steps": 300},
+            "timesteps",
+        ),
+        ({"width": 2056}, "width"),
+        ({"scheduler": "lcm", "num_inference_steps": 60}, "num_inference_steps"),
+    ],
+    ids=str,
+)
+def test_the_operators_limits_hold_for_a_receipt_too(
+    changes: dict[str, Any], field: str, client: FlaskClient, services: Services
+) -> None:
+    answer = post(client, drawn(services, loras=[], **changes))
+    assert (answer.status_code, answer.json["field"]) == (422, f"receipt.{field}")
 
 
 def test_a_net_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:

@@ -52,7 +52,7 @@ def test_zero_guidance_is_kept(services: Services) -> None:
 def test_an_unknown_field_is_refused_by_its_name(client: FlaskClient) -> None:
     problem = refusal(client, steps=3)
     assert problem["field"] == "steps"
-    assert problem["detail"] == "steps: unknown field"
+    assert problem["detail"] == "steps: unknown field; did you mean num_inference_steps?"
 
 
 def test_an_unknown_field_of_a_net_is_refused_by_its_path(client: FlaskClient) -> None:
