@@ -20,10 +20,10 @@ def answer(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
     *,
-    exclude_unset: bool = False,
+    exclude: Mapping[str, Any] | None = None,
 ) -> Response:
-    """A model as a JSON response."""
-    text = body.model_dump_json(exclude_unset=exclude_unset)
+    """A model as a JSON response; ``exclude`` is pydantic's."""
+    text = body.model_dump_json(exclude=dict(exclude) if exclude else None)
     return Response(text, status, headers, mimetype="application/json")
 
 
@@ -191,7 +191,7 @@ class JobSummary(BaseModel):
 
     @classmethod
     def of(cls, job: Job, queue_position: int | None, fields: Collection[JobField]) -> Self:
-        """What ``fields`` name of a stored job; others stay unset."""
+        """What ``fields`` name of a stored job; others stay ``None``."""
         named = {"id", "status", *fields}
         return cls(**{name: value(job, queue_position) for name, value in _VALUES.items() if name in named})
 
@@ -201,6 +201,11 @@ class JobPage(BaseModel):
 
     jobs: list[JobSummary]
     next_cursor: str | None
+
+
+def unlisted_fields(fields: Collection[JobField]) -> Mapping[str, Any]:
+    """What is left out of a `JobPage` when its jobs tell ``fields``, as pydantic's ``exclude``."""
+    return {"jobs": {"__all__": JobSummary.model_fields.keys() - {"id", "status", *fields}}}
 
 
 def stored_fields(fields: Collection[JobField]) -> set[str]:

@@ -21,6 +21,7 @@ from api.answers import (
     JobSummary,
     answer,
     stored_fields,
+    unlisted_fields,
 )
 from api.openapi import Headers, Query, operation_id
 from api.problems import refusals
@@ -105,7 +106,7 @@ def jobs_api(services: Services) -> APIBlueprint:
     )
     def list_jobs(query: JobQuery) -> Response:
         """Summaries of jobs: `fields` or the job itself tells the rest."""
-        return answer(_page(services, query), exclude_unset=True)
+        return answer(_page(services, query), exclude=unlisted_fields(query.fields))
 
     @api.get("/v1/jobs/<id>", summary="Look at a job", responses={200: JobAnswer, **refusals(404, 503)})
     def read_job(path: JobPath) -> Response:
@@ -176,7 +177,7 @@ def _send(services: Services, job_id: str, spec: JobSpec) -> None:
 
 
 def _page(services: Services, query: JobQuery) -> JobPage:
-    """A page of a list; what is not asked for stays unset."""
+    """A page of a list; what is not asked for stays ``None``."""
     page, cursor = services.jobs.page(
         status=query.status, limit=query.limit, cursor=query.cursor, fields=stored_fields(query.fields)
     )
