@@ -6,6 +6,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag
 
 from shared.contract import Finite, StrictMessage
 
+
 def _kind(value: Any) -> str:
     """Tags are no fields: problems leave out what stands in angle brackets."""
     if isinstance(value, dict | BaseModel):
