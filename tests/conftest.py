@@ -43,7 +43,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     )
     buckets = [settings.lora_bucket, settings.image_bucket]
     weed_env = weed_environment("test-access", "test-secret-key")
-    folders = {name: home / name for name in ("control", "residual", "s3", "s3-log")}
+    folders = {name: home / name for name in ("control", "residual", "s3")}
     for folder in folders.values():
         folder.mkdir()
     with ExitStack() as running, pytest.MonkeyPatch.context() as environ:
@@ -55,7 +55,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         for command in (
             redis_command(control, folders["control"], persistent=True),
             redis_command(residual, folders["residual"], persistent=False, max_bytes=256 << 20),
-            weed_command(s3, folders["s3"], folders["s3-log"], buckets),
+            weed_command(s3, folders["s3"], buckets),
         ):
             running.enter_context(started(command, home, weed_env))
         wait_for_redis(settings.redis_url, READY_S)

@@ -41,8 +41,7 @@ class Storage:
 @contextmanager
 def running_s3(home: Path) -> Iterator[Storage]:
     """A fresh SeaweedFS with both buckets; its data is under ``home``."""
-    for name in ("data", "log"):
-        (home / name).mkdir(parents=True)
+    (home / "data").mkdir(parents=True)
     credentials, port = make_credentials({}), free_s3_port()
     keys = (credentials["AWS_ACCESS_KEY_ID"], credentials["AWS_SECRET_ACCESS_KEY"])
     client = boto3.client(
@@ -53,7 +52,7 @@ def running_s3(home: Path) -> Iterator[Storage]:
         aws_secret_access_key=keys[1],
         config=Config(s3={"addressing_style": "path"}),
     )
-    command = weed_command(port, home / "data", home / "log", BUCKETS)
+    command = weed_command(port, home / "data", BUCKETS)
     env = inherit(weed_environment(*keys))
     with running_process(command, cwd=home, env=env, log=home / "weed.out"):
         _wait(client)

@@ -28,7 +28,7 @@ LOOK_S = 0.005
 def running_servers(settings: Settings, access_key: str, secret_key: str) -> Iterator[None]:
     """Fresh servers on the ports of ``settings``, their data under its home."""
     weed_env = dict(weed_environment(access_key, secret_key))
-    folders = {name: settings.home / name for name in ("control", "residual", "s3", "s3-log")}
+    folders = {name: settings.home / name for name in ("control", "residual", "s3")}
     for folder in folders.values():
         folder.mkdir(parents=True)
     buckets = [settings.lora_bucket, settings.image_bucket]
@@ -37,7 +37,7 @@ def running_servers(settings: Settings, access_key: str, secret_key: str) -> Ite
         for command in (
             redis_command(settings.redis_port, folders["control"], persistent=True),
             redis_command(settings.residual_redis_port, folders["residual"], persistent=False),
-            weed_command(settings.s3_port, folders["s3"], folders["s3-log"], buckets),
+            weed_command(settings.s3_port, folders["s3"], buckets),
         ):
             running.enter_context(running_process(command, cwd=settings.home, env=env, log=log))
         wait_for_redis(settings.redis_url, READY_S)

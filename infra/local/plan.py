@@ -97,7 +97,7 @@ def _servers(settings: Settings, credentials: Mapping[str, str]) -> list[Process
         servers.append(Process(name="residual-redis", command=command, is_server=True))
     if embedded.s3:
         buckets = [settings.lora_bucket, settings.image_bucket]
-        command = weed_command(settings.s3_port, home / "s3", home / "s3-log", buckets)
+        command = weed_command(settings.s3_port, home / "s3", buckets)
         environment = weed_environment(credentials["AWS_ACCESS_KEY_ID"], credentials["AWS_SECRET_ACCESS_KEY"])
         servers.append(Process(name="s3", command=command, environment=environment, is_server=True))
     return servers
@@ -105,7 +105,7 @@ def _servers(settings: Settings, credentials: Mapping[str, str]) -> list[Process
 
 def folders(home: Path) -> list[Path]:
     """What the processes expect to exist."""
-    return [home / name for name in ("redis", "residual-redis", "s3", "s3-log", "logs", "pids")]
+    return [home / name for name in ("redis", "residual-redis", "s3", "logs", "pids")]
 
 
 def _api(settings: Settings) -> Process:

@@ -4,6 +4,7 @@ Everything binds to loopback. Who starts a server also stops it, by its process.
 """
 
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -75,12 +76,16 @@ def weed_binary() -> str:
     return str(beside) if beside.exists() else shutil.which("weed") or "weed"
 
 
-def weed_command(s3_port: int, data_dir: Path, log_dir: Path, buckets: Sequence[str]) -> list[str]:
-    """A whole SeaweedFS in one process, S3 at ``s3_port``; it also takes the next four, and each + 10000."""
+def weed_command(s3_port: int, data_dir: Path, buckets: Sequence[str]) -> list[str]:
+    """A whole SeaweedFS in one process, S3 at ``s3_port``; it also takes the next four, and each + 10000.
+
+    Only S3 answers: the master and the filer have no HTTP API, the volume server asks for the signatures that
+    `weed_environment` makes possible.
+    """
     master, volume, filer, admin = (s3_port + i for i in range(1, 5))
     return [
         weed_binary(),
-        f"-logdir={log_dir}",
+        "-logtostderr",  # who starts it bounds its log
         "mini",
         f"-dir={data_dir}",
         f"-ip={HOST}",
@@ -94,13 +99,22 @@ def weed_command(s3_port: int, data_dir: Path, log_dir: Path, buckets: Sequence[
         "-s3.port.lance=0",
         "-webdav=false",
         "-admin.ui=false",
+        "-disableHttp",  # of master and filer: nothing there asks who calls, and S3 uses gRPC
+        "-master.telemetry=false",
+        "-master.heartbeatInterval=2s",  # there is one master, and nobody to be faster than
         f"-bucket={','.join(buckets)}",
     ]
 
 
 def weed_environment(access_key: str, secret_key: str) -> Mapping[str, str]:
-    """What ``weed`` reads from its environment: the S3 credentials, and bounds of Go's memory."""
+    """What ``weed`` reads from its environment: S3 credentials, bounds of Go's memory, and keys of its own.
+
+    With the keys its volume server and filer take only requests that its other parts have signed. They are
+    new with every start: signatures hold for ten seconds.
+    """
+    keys = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
     return {
+        **{f"WEED_JWT_{key}_KEY": secrets.token_hex(32) for key in keys},
         "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": secret_key,
         "GOMEMLIMIT": "400MiB",
