@@ -66,10 +66,11 @@ SCHEDULER_ANSWERS = [
 
 
 class NetAnswer(BaseModel):
-    """A net, the base model it was trained for, and who serves it."""
+    """A net, the base models it guides, and who serves it."""
 
     name: str
-    model: str
+    model: str = Field(description="the first of `models`")
+    models: list[str] = Field(description="base models that it guides")
     workers: list[str] = Field(description="live ControlNet workers that serve it")
     loaded: list[str] = Field(description="those of them that hold its weights")
 
@@ -117,7 +118,8 @@ def add_catalogue(api: APIBlueprint, services: Services) -> None:
         nets = [
             NetAnswer(
                 name=name,
-                model=entry.model,
+                model=entry.models[0],
+                models=list(entry.models),
                 workers=_serving(workers, name),
                 loaded=_holding(workers, name),
             )

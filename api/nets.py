@@ -28,11 +28,12 @@ def resolve_nets(request: JobRequest, services: Services, model: str) -> bool:
 
 def _check_fit(net: ControlRequest, services: Services, model: str, *, field: str) -> None:
     nets = services.catalogue.controlnets
-    base = nets[known_name(net.name, nets, "ControlNet", field=field)].model
-    if base != model:
-        detail = f"ControlNet {net.name!r} was trained for model {base!r}, not for {model!r}"
+    bases = nets[known_name(net.name, nets, "ControlNet", field=field)].models
+    if model not in bases:
+        served = f"model {', '.join(map(repr, bases))}"
+        detail = f"ControlNet {net.name!r} was trained for {served}, not for {model!r}"
         raise InvalidRequest(detail, field=field)
-    misfit = services.families.misfit(net.name)
+    misfit = services.families.misfit(net.name, model)
     if misfit is not None:
         raise InvalidRequest(misfit, field=field)
 

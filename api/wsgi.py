@@ -28,7 +28,7 @@ def _publish_metrics(services: Services) -> None:
 
 with exit_with_reason(GUNICORN_APP_LOAD_ERROR):
     settings = read_settings()
-    services = connect(settings, read_catalogue(settings.catalog))
+    services = connect(settings, read_catalogue(settings.catalog, settings))
 configure_logs(settings, process=services.process)
 for name in ("gunicorn.error", "gunicorn.access"):  # they quote requests: escaped like all the rest
     logging.getLogger(name).handlers.clear()

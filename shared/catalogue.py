@@ -1,148 +1,167 @@
-"""The catalogue: which base models and nets the fleet serves, read from one TOML file."""
+"""The catalog: which base models and ControlNets the fleet serves, read from one TOML file."""
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from shared.errors import InvalidSetting
+from shared.catalog.entries import HUB as HUB
+from shared.catalog.entries import SINGLE_FILE as SINGLE_FILE
+from shared.catalog.entries import Catalogue as Catalogue
+from shared.catalog.entries import LoadOptions as LoadOptions
+from shared.catalog.entries import ModelEntry as ModelEntry
+from shared.catalog.entries import NetEntry as NetEntry
+from shared.catalog.entries import locate as locate
+from shared.catalog.mistakes import Mistakes, of_file, why_no_source
+from shared.families import Families
 from shared.schedulers import SCHEDULERS
+from shared.validation import did_you_mean, nearest, quoted
 
-#: A source that starts with this is a hub id; everything else is a path that must exist.
-HUB = "hub:"
-SINGLE_FILE = ".safetensors"
-#: Names become queue names, URLs and metric labels.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
-
-class LoadOptions(BaseModel):
-    """How a base model is loaded; names and meanings are diffusers'."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    variant: str | None = None  # of the files in a folder, "fp16"
-    config: str | None = None  # of a single file: a diffusers folder with the configs, in place of the hub's
-    attention_slicing: Literal["auto", "max"] | None = None
-    vae_slicing: bool = False
-    vae_tiling: bool = False
-
-    @property
-    def switches(self) -> dict[str, Any]:
-        """Those that are on and change how pixels are computed, if only in the last bits."""
-        told = self.model_dump(include={"attention_slicing", "vae_slicing", "vae_tiling"})
-        return {name: value for name, value in told.items() if value}
+#: More than anybody writes; a device or a weights file named by mistake is not read to its end.
+_MAX_BYTES = 1 << 20
 
 
-class ModelEntry(LoadOptions):
-    """One base model and its defaults."""
+def read_catalogue(path: Path, settings: "Settings | None" = None) -> Catalogue:
+    """Read and check a catalog, also against the fleet's limits where ``settings`` are given.
 
-    source: str
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    scheduler: str = "ddim"
-    num_inference_steps: int = Field(30, ge=1)
-    guidance_scale: float = Field(7.5, ge=0, allow_inf_nan=False)
-    width: int | None = Field(None, ge=8, multiple_of=8)
-    height: int | None = Field(None, ge=8, multiple_of=8)
-
-
-class NetEntry(BaseModel):
-    """One ControlNet and the base model it was trained for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str
-    model: str
-    dtype: Literal["float32", "float16", "bfloat16"] | None = None
-    variant: str | None = None
-
-
-class Catalogue(BaseModel):
-    """Everything that may be named in a job, apart from LoRAs: those are the bucket's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    default_model: str
-    models: dict[Name, ModelEntry] = Field(min_length=1)
-    controlnets: dict[Name, NetEntry] = {}
-
-    def nets_of(self, model: str) -> list[str]:
-        """The nets that were trained for ``model``."""
-        return [name for name, net in self.controlnets.items() if net.model == model]
-
-
-def read_catalogue(path: Path) -> Catalogue:
-    """Read and check a catalogue; raises `InvalidSetting` that names file and line."""
+    Raises `InvalidSetting`, one sentence with file, line and key.
+    """
+    text = _read(path)
+    mistakes = Mistakes(path, text)
     try:
-        text = path.read_text()
-    except OSError as error:
-        raise InvalidSetting(f"catalogue {path}: {error.strerror}") from None
-    try:
-        catalogue = Catalogue.model_validate(tomllib.loads(text))
+        tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidSetting(f"catalogue {path}: {error}") from None
+        last = text.rstrip().count("\n") + 1
+        raise of_file(path, str(error).replace("at end of document", f"at the end, line {last}")) from None
+    except ValueError:  # of `int`: Python reads at most 4300 digits
+        raise of_file(path, "a number in it has thousands of digits") from None
+    except RecursionError:
+        raise of_file(path, "its tables or lists are nested too deeply") from None
+    try:
+        catalogue = Catalogue.model_validate(tables)
     except ValidationError as error:
-        first = error.errors()[0]
-        _refuse(path, text, first["loc"], first["msg"])
-    if catalogue.default_model not in catalogue.models:
-        _refuse(path, text, ("default_model",), f"no model {catalogue.default_model!r} below")
+        raise mistakes.explained(error.errors(), tables) from None
+    _check_names(catalogue, mistakes)
+    _check_sources(path, catalogue, mistakes)
+    _check_defaults(catalogue, mistakes, settings)
+    return _with_families(path, catalogue, mistakes)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise of_file(path, str(error.strerror)) from None
+    if len(data) > _MAX_BYTES:
+        raise of_file(path, f"it is larger than {_MAX_BYTES} bytes, so it is no catalog")
+    try:
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        hint = "; it looks like UTF-16" if utf16 else f" at byte {error.start + 1}"
+        raise of_file(path, f"it is not UTF-8{hint}") from None
+    if not text.strip():
+        raise of_file(path, "it is empty: it needs default_model and a table [models.NAME]")
+    return text
+
+
+def _check_names(catalogue: Catalogue, mistakes: Mistakes) -> None:
+    """Every model that is named exists, every ControlNet has one, no line says a thing twice."""
+    known = list(catalogue.models)
+
+    def check(name: str, *keys: str) -> None:
+        if name not in catalogue.models:
+            meant = did_you_mean(name, known) or f"; there are {', '.join(known[:8])}"
+            raise mistakes.at(keys, f"no model {quoted(name)}{meant}")
+
+    check(catalogue.default_model, "default_model")
+    for name, net in catalogue.controlnets.items():
+        keys = ("controlnets", name, "model")
+        for model in net.models:
+            check(model, *keys)
+        if len(set(net.models)) < len(net.models):
+            raise mistakes.at(keys, "names a model twice")
+        if not net.models and net.family is None:
+            raise mistakes.at(keys, "is missing: name the base model, a list of them, or a family")
+
+
+def _check_sources(path: Path, catalogue: Catalogue, mistakes: Mistakes) -> None:
     for table, entries, config in (
         ("models", catalogue.models, "model_index.json"),
         ("controlnets", catalogue.controlnets, "config.json"),
     ):
         for name, entry in entries.items():
-            why = None if entry.source.startswith(HUB) else _why_no_model(locate(path, entry.source), config)
-            if why is not None:
-                _refuse(path, text, (table, name, "source"), why)
+            keys = (table, name, "source")
+            _check_source(path, entry.source, config, mistakes, keys)
     for name, model in catalogue.models.items():
         if model.config is not None:
-            _check_config(path, text, name, model)
-        if model.scheduler not in SCHEDULERS:
-            known = ", ".join(SCHEDULERS)
-            _refuse(path, text, ("models", name, "scheduler"), f"unknown; known are {known}")
-    for name, net in catalogue.controlnets.items():
-        if net.model not in catalogue.models:
-            _refuse(path, text, ("controlnets", name, "model"), f"no model {net.model!r}")
-    return catalogue
+            if not model.source.endswith(SINGLE_FILE):
+                why = f"belongs to a {SINGLE_FILE} file; a folder has its own"
+                raise mistakes.at(("models", name, "config"), why)
+            _check_source(path, model.config, "model_index.json", mistakes, ("models", name, "config"))
 
 
-def _check_config(path: Path, text: str, name: str, model: ModelEntry) -> None:
-    """A single file's configs lie in a folder."""
-    where = ("models", name, "config")
-    if not model.source.endswith(SINGLE_FILE):
-        _refuse(path, text, where, f"belongs to a {SINGLE_FILE} file; a folder has its own")
-    why = _why_no_model(locate(path, model.config or ""), "model_index.json")
+def _check_source(
+    path: Path, source: str, config: str, mistakes: Mistakes, keys: tuple[str, str, str]
+) -> None:
+    try:
+        why = why_no_source(source, locate(path, source), config)
+    except RuntimeError:
+        why = f"{quoted(source)} begins with the home folder of a user that does not exist"
+    except (OSError, ValueError) as error:  # too long, not permitted, a NUL in it
+        why = f"{quoted(source)}: {getattr(error, 'strerror', None) or 'no path has such characters'}"
     if why is not None:
-        _refuse(path, text, where, why)
+        raise mistakes.at(keys, why)
 
 
-def _why_no_model(source: Path, config: str) -> str | None:
-    """Why a path cannot be what the catalogue says it is, as far as can be seen from outside."""
-    if source.is_dir():
-        return None if (source / config).is_file() else f"{source} is no diffusers folder: it has no {config}"
-    if not source.exists():
-        return f"{source} does not exist"
-    return None if source.suffix == SINGLE_FILE else f"{source} is neither a folder nor a {SINGLE_FILE} file"
+def _check_defaults(catalogue: Catalogue, mistakes: Mistakes, settings: "Settings | None") -> None:
+    """What a job gets that says nothing: it must be what a job may ask for."""
+    for name, model in catalogue.models.items():
+        scheduler = SCHEDULERS.get(model.scheduler)
+        if scheduler is None:
+            classes = {kind.name: own for own, kind in reversed(SCHEDULERS.items())}
+            near = classes.get(model.scheduler) or nearest(model.scheduler, SCHEDULERS)
+            meant = f"did you mean {near}?" if near else f"known are {', '.join(SCHEDULERS)}"
+            why = f"{quoted(model.scheduler)} is unknown; {meant}"
+            raise mistakes.at(("models", name, "scheduler"), why)
+        limits = [("num_inference_steps", scheduler.max_steps, f"scheduler {model.scheduler}")]
+        if settings is not None:
+            limits += [
+                ("num_inference_steps", settings.max_steps, "SWIFT_MAX_STEPS"),
+                ("width", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
+                ("height", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
+            ]
+        for field, limit, whose in limits:
+            value = getattr(model, field)
+            if value is not None and value > limit:
+                raise mistakes.at(("models", name, field), f"is {value}; {whose} allows at most {limit}")
+        if model.num_inference_steps < scheduler.min_steps:
+            least = f"scheduler {model.scheduler} takes at least {scheduler.min_steps}"
+            why = f"is {model.num_inference_steps}; {least}"
+            raise mistakes.at(("models", name, "num_inference_steps"), why)
 
 
-def locate(catalogue: Path, source: str) -> Path:
-    """The path a source names, relative to the catalogue's folder."""
-    return (catalogue.parent / source).resolve()
-
-
-def _refuse(path: Path, text: str, where: tuple[Any, ...], why: str) -> Any:
-    keys = [str(key) for key in where]
-    raise InvalidSetting(f"catalogue {path}, line {_line_of(text, keys)}: {'.'.join(keys)}: {why}")
-
-
-def _line_of(text: str, keys: list[str]) -> int:
-    """The line of a key, or of its table when the key is missing, or the first."""
-    lines = [line.strip() for line in text.splitlines()]
-    table = ".".join(keys[:2])
-    start = next((i for i, line in enumerate(lines) if line in (f"[{table}]", f"[{keys[0]}]")), 0)
-    for i, line in enumerate(lines[start:], start):
-        if line.partition("=")[0].strip() == keys[-1]:
-            return i + 1
-        if line.startswith("[") and i > start:
-            break
-    return start + 1
+def _with_families(path: Path, catalogue: Catalogue, mistakes: Mistakes) -> Catalogue:
+    """Name the models of each ControlNet's family; one in another dtype than the others needs its own."""
+    families = Families(path, catalogue)
+    nets = {}
+    for name, net in catalogue.controlnets.items():
+        models = list(net.models)
+        if net.family is not None:
+            fitting = families.of_family(net.family, name)
+            models += [model for model in fitting if model not in models]
+        if not models:
+            known = [f"{model} ({families.family(model) or 'unknown'})" for model in catalogue.models]
+            why = f"no model of family {net.family} that it fits; there are {', '.join(known[:8])}"
+            raise mistakes.at(("controlnets", name, "family"), why)
+        dtypes = {catalogue.models[model].dtype for model in models}
+        if net.dtype is None and len(dtypes) > 1:
+            why = f"its models are of {' and '.join(sorted(dtypes))}: give it a dtype of its own"
+            raise mistakes.at(("controlnets", name), why)
+        nets[name] = net.model_copy(update={"models": tuple(models)})
+    return catalogue.model_copy(update={"controlnets": nets})

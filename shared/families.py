@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared.catalogue import HUB, Catalogue, locate
+from shared.catalog.entries import HUB, Catalogue, Family, locate
 
 #: Pipelines that people save models as, without the word Pipeline, and whether they have SDXL's parts.
 PIPELINES = {
@@ -56,6 +56,13 @@ def shape_of(config: dict[str, Any]) -> Shape:
     )
 
 
+def family_of(shape: Shape) -> Family:
+    """The kind of base model that has this shape; a toy of any width counts as Stable Diffusion 1."""
+    if shape.is_sdxl:
+        return "sdxl"
+    return "sd2" if shape.width == 1024 else "sd1"
+
+
 def sees_mask(config: Mapping[str, Any]) -> bool:
     """Whether a UNet takes a mask and a masked image beside the latents, of which it predicts the noise."""
     return bool(config.get("in_channels", 4) == 2 * config.get("out_channels", 4) + 1)
@@ -100,11 +107,23 @@ class Families:
         config = self._read(self._catalogue.controlnets[name].source, "config.json")
         return None if config is None else traits_of(config)
 
-    def misfit(self, net: str) -> str | None:
-        """Why a net cannot guide its base model, as far as that is known."""
-        base = self._catalogue.controlnets[net].model
-        traits, shape = self.net(net), self.model(base)
-        return None if traits is None or shape is None else misfit(net, traits.shape, base, shape)
+    def misfit(self, net: str, model: str) -> str | None:
+        """Why a net cannot guide a base model, as far as that is known."""
+        traits, shape = self.net(net), self.model(model)
+        return None if traits is None or shape is None else misfit(net, traits.shape, model, shape)
+
+    def family(self, model: str) -> Family | None:
+        """The family of a base model."""
+        shape = self.model(model)
+        return None if shape is None else family_of(shape)
+
+    def of_family(self, family: Family, net: str) -> list[str]:
+        """The base models that are known to be of a family, but for those that ``net`` cannot guide."""
+        return [
+            model
+            for model in self._catalogue.models
+            if self.family(model) == family and self.misfit(net, model) is None
+        ]
 
     def _of_unet(self, model: str) -> dict[str, Any] | None:
         entry = self._catalogue.models[model]

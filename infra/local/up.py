@@ -30,7 +30,7 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
     Raises `SwiftError` if it cannot start; then nothing has.
     """
     settings = resolve(settings)
-    read_catalogue(settings.catalog)
+    read_catalogue(settings.catalog, settings)
     for folder in folders(settings.home):
         folder.mkdir(parents=True, exist_ok=True)
     with only_stack_in(settings.home):

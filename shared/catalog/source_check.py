@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from shared.catalog.entries import HUB, SINGLE_FILE, LoadOptions, ModelEntry, NetEntry, locate
 from shared.catalog.tokenizer_check import check_tokenizer
 from shared.catalog.weight_files import Unloadable, has_files, read_header, read_json, weight_files
-from shared.catalogue import HUB, SINGLE_FILE, LoadOptions, ModelEntry, NetEntry, locate
 from shared.errors import ModelFailed
 from shared.families import CONTROLNETS, PIPELINES
 

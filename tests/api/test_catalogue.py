@@ -37,8 +37,14 @@ def test_a_net_is_told_with_its_model_and_who_serves_it(client: FlaskClient, ser
     beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"]), 10)
     beat(services.control, heartbeat("unet-1", "unet", "edge", []), 10)
     assert client.get("/v1/controlnets").json["controlnets"] == [
-        {"name": "edge", "model": "emoji-sd", "workers": ["net-1"], "loaded": ["net-1"]},
-        {"name": "colour", "model": "emoji-sd", "workers": [], "loaded": []},
+        {
+            "name": "edge",
+            "model": "emoji-sd",
+            "models": ["emoji-sd"],
+            "workers": ["net-1"],
+            "loaded": ["net-1"],
+        },
+        {"name": "colour", "model": "emoji-sd", "models": ["emoji-sd"], "workers": [], "loaded": []},
     ]
 
 

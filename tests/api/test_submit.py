@@ -97,6 +97,23 @@ def test_a_net_of_another_model_is_refused_naming_both(services: Services) -> No
     assert "'b'" in problem["detail"]
 
 
+def test_a_net_of_several_models_guides_each_of_them_and_no_other(services: Services) -> None:
+    catalogue = Catalogue(
+        default_model="a",
+        models={name: ModelEntry(source=f"hub:x/{name}") for name in "abc"},
+        controlnets={"edge": NetEntry(source="hub:x/edge", model=["a", "b"])},
+    )
+    client = create_app(replace(services, catalogue=catalogue)).test_client()
+    problem = refusal(client, model="c", controlnets=[edge()])
+    assert problem["detail"] == "ControlNet 'edge' was trained for model 'a', 'b', not for 'c'"
+    for model in "ab":
+        job = {"model": model, "prompt": "a cat", "controlnets": [edge()]}
+        assert client.post("/v1/jobs", json=job).status_code == 202
+    told = client.get("/v1/models").json["models"]
+    assert [model["controlnets"] for model in told] == [["edge"], ["edge"], []]
+    assert client.get("/v1/controlnets").json["controlnets"][0]["models"] == ["a", "b"]
+
+
 def test_an_unknown_lora_is_refused_with_the_known_ones(client: FlaskClient, services: Services) -> None:
     services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
     problem = refusal(client, loras=[{"name": "anime"}, {"name": "paper"}])

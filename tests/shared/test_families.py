@@ -35,7 +35,7 @@ def families(folder: Path, model: dict[str, Any], net: dict[str, Any]) -> Famili
 
 @pytest.mark.parametrize("config", [SDXL, SD1])
 def test_a_net_of_its_models_family_fits(tmp_path: Path, config: dict[str, Any]) -> None:
-    assert families(tmp_path, config, config).misfit("net") is None
+    assert families(tmp_path, config, config).misfit("net", "model") is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_net_of_its_models_family_fits(tmp_path: Path, config: dict[str, Any])
 def test_a_net_of_another_family_or_width_is_refused_naming_both(
     tmp_path: Path, net: dict[str, Any], told: str
 ) -> None:
-    why = families(tmp_path, SD1, net).misfit("net")
+    why = families(tmp_path, SD1, net).misfit("net", "model")
     assert why is not None
     for word in ("'net'", "'model'", told, "cross-attention width 768"):
         assert word in why
@@ -69,8 +69,8 @@ def test_nothing_is_known_of_what_is_not_in_a_folder_here(tmp_path: Path) -> Non
     assert known.model("hub") is None
     assert known.sees_mask("hub") is None
     assert known.net("hub-net") is None
-    assert known.misfit("other") is None
-    assert known.misfit("hub-net") is None
+    assert known.misfit("other", "hub") is None
+    assert known.misfit("hub-net", "model") is None
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from workers.residuals.transport import Transport
 
 with exit_with_reason():
     settings = read_settings()
-    catalogue = read_catalogue(settings.catalog)
+    catalogue = read_catalogue(settings.catalog, settings)
     served = choose("SWIFT_WORKER_NETS", settings.worker_nets, list(catalogue.controlnets))
 app = make_celery(settings, queues=[net_queue(net) for net in served])
 

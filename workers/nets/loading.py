@@ -22,29 +22,30 @@ from workers.weights import find_non_finite, find_source, foretell_bytes, split_
 
 
 def nets_of(catalogue: Catalogue, settings: Settings, memory: Memory) -> Residents[Net]:
-    """Every net of the catalogue, within ``memory``; one that does not fit its model is not loaded."""
+    """Every net of the catalogue, within ``memory``; one that does not fit its models is not loaded."""
 
     def source(name: str) -> tuple[str, str]:
         entry = catalogue.controlnets[name]
-        dtype = entry.dtype or catalogue.models[entry.model].dtype
+        dtype = entry.dtype or catalogue.models[entry.models[0]].dtype
         return find_source(settings.catalog, entry.source), dtype
 
     def load(name: str) -> Net:
         net = load_net(name, *source(name), settings.device, catalogue.controlnets[name].variant)
-        base = catalogue.controlnets[name].model
-        _check_fit(net, base, catalogue.models[base].source, settings)
+        for base in catalogue.controlnets[name].models:
+            _check_fit(net, base, catalogue.models[base].source, settings)
         return net
 
     return Residents(load, memory, lambda name: foretell_bytes(*source(name)))
 
 
 def check_nets(catalogue: Catalogue, settings: Settings, served: Sequence[str]) -> None:
-    """Raise `ModelFailed` if a net's config says that it does not fit its model; nothing is loaded."""
+    """Raise `ModelFailed` if a net's config says that it does not fit its models; nothing is loaded."""
     families = Families(settings.catalog, catalogue)
     for name in served:
-        why = families.misfit(name)
-        if why is not None:
-            raise ModelFailed(why)
+        for base in catalogue.controlnets[name].models:
+            why = families.misfit(name, base)
+            if why is not None:
+                raise ModelFailed(why)
 
 
 @torch.inference_mode(False)  # a job may be the first to need it, in the middle of its loop

@@ -56,7 +56,7 @@ ATTACH_EXPIRES_S = 60
 
 with exit_with_reason():
     settings = read_settings()
-    catalogue = read_catalogue(settings.catalog)
+    catalogue = read_catalogue(settings.catalog, settings)
     served = choose("SWIFT_WORKER_MODELS", settings.worker_models, list(catalogue.models))
 app = make_celery(settings, queues=[queue(model) for model in served for queue in (unet_queue, assist_queue)])
 app.conf.worker_concurrency = 1

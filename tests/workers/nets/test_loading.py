@@ -79,6 +79,26 @@ def test_a_net_that_does_not_fit_is_not_loaded_either(settings: Settings, catalo
         assert isinstance(union, UnionNet)
 
 
+def test_a_net_of_several_models_is_loaded_once_and_must_fit_each(
+    settings: Settings, catalogue: Catalogue
+) -> None:
+    models = catalogue.models | {"twin": catalogue.models["sd1"]}
+
+    def guiding(*names: str) -> Catalogue:
+        good = catalogue.controlnets["good"].model_copy(update={"models": names})
+        return catalogue.model_copy(update={"models": models, "controlnets": {"good": good}})
+
+    check_nets(guiding("sd1", "twin"), settings, ["good"])
+    nets = nets_of(guiding("sd1", "twin"), settings, Memory(1 << 40))
+    with nets.use("good") as one, nets.use("good") as other:
+        assert one is other
+    with pytest.raises(ModelFailed, match="'sdxl'"):
+        check_nets(guiding("sd1", "twin", "sdxl"), settings, ["good"])
+    nets = nets_of(guiding("sd1", "sdxl"), settings, Memory(1 << 40))
+    with pytest.raises(ModelFailed, match="'sdxl'"), nets.use("good"):
+        pass
+
+
 def test_a_folder_without_weights_is_no_net(settings: Settings, catalogue: Catalogue, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     broken = catalogue.controlnets["good"].model_copy(update={"source": str(tmp_path)})

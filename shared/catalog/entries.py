@@ -1,0 +1,83 @@
+"""What a catalog says: base models and ControlNets, as pydantic models that are strict about types."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+#: A source that starts with this is a hub id; everything else is a path that must exist.
+HUB = "hub:"
+SINGLE_FILE = ".safetensors"
+#: Names become queue names, URLs and metric labels.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Dtype = Literal["float32", "float16", "bfloat16"]
+#: Kinds of base models whose ControlNets are alike: `shared.families` reads a model's from its files.
+Family = Literal["sd1", "sd2", "sdxl"]
+
+
+def _one_or_more(value: Any) -> Any:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Entry(BaseModel):
+    """A table of the catalog."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LoadOptions(Entry):
+    """How a base model is loaded; names and meanings are diffusers'."""
+
+    variant: str | None = None  # of the files in a folder, "fp16"
+    config: str | None = None  # of a single file: a diffusers folder with the configs, in place of the hub's
+    attention_slicing: Literal["auto", "max"] | None = None
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        """Those that are on and change how pixels are computed, if only in the last bits."""
+        told = self.model_dump(include={"attention_slicing", "vae_slicing", "vae_tiling"})
+        return {name: value for name, value in told.items() if value}
+
+
+class ModelEntry(LoadOptions):
+    """One base model and its defaults."""
+
+    source: str
+    dtype: Dtype = "float32"
+    scheduler: str = "ddim"
+    num_inference_steps: int = Field(30, ge=1)
+    guidance_scale: float = Field(7.5, ge=0, le=100, allow_inf_nan=False)
+    width: int | None = Field(None, ge=8, multiple_of=8)
+    height: int | None = Field(None, ge=8, multiple_of=8)
+
+
+class NetEntry(Entry):
+    """One ControlNet and the base models that it guides: some by name, and all known ones of a family."""
+
+    source: str
+    #: ``model`` in TOML: a name or a list of names. `read_catalogue` adds those of the family.
+    models: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field((), alias="model")
+    family: Family | None = None
+    dtype: Dtype | None = None
+    variant: str | None = None
+
+
+class Catalogue(Entry):
+    """Everything that may be named in a job, apart from LoRAs: those are the bucket's."""
+
+    default_model: str
+    models: dict[Name, ModelEntry] = Field(min_length=1)
+    controlnets: dict[Name, NetEntry] = {}
+
+    def nets_of(self, model: str) -> list[str]:
+        """The ControlNets that guide ``model``."""
+        return [name for name, net in self.controlnets.items() if model in net.models]
+
+
+def locate(catalogue: Path, source: str) -> Path:
+    """The path a source names, relative to the catalog's folder; ``~`` is the user's home folder."""
+    return (catalogue.parent / Path(source).expanduser()).resolve()

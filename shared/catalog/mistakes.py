@@ -1,0 +1,131 @@
+"""Mistakes in a catalog, each in one sentence: file, line, key, what is wrong, what was probably meant."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from shared.catalog.entries import HUB, SINGLE_FILE, Catalogue, ModelEntry, NetEntry
+from shared.catalog.toml_lines import line_of
+from shared.errors import InvalidSetting
+from shared.validation import explain, nearest, quoted
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_TABLES: Mapping[str, type[BaseModel]] = {"models": ModelEntry, "controlnets": NetEntry}
+#: What other programs call things that have another name here; a hint in place of a name has a space.
+_OTHER_NAMES = {
+    "nets": "controlnets",
+    "net": "controlnets",
+    "default": "default_model",
+    "steps": "num_inference_steps",
+    "cfg": "guidance_scale",
+    "cfg_scale": "guidance_scale",
+    "sampler": "scheduler",
+    "path": "source",
+    "file": "source",
+    "url": "source",
+    "repo": "source",
+    "repo_id": "source",
+    "base_model": "model",
+    "torch_dtype": "dtype",
+    "precision": "dtype",
+}
+_OTHER_DTYPES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16"}
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?", re.ASCII)
+_HUB_URL = re.compile(r"https?://(?:www\.)?huggingface\.co/([\w.-]+/[\w.-]+)/?.*", re.ASCII)
+
+
+class Mistakes:
+    """Makes the errors of one catalog."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path, self._text = path, text
+
+    def at(self, keys: Sequence[str | int], why: str) -> InvalidSetting:
+        """What is wrong with the value that ``keys`` lead to; empty: with the whole file."""
+        where = ".".join(key if key.isprintable() else quoted(key) for key in map(str, keys))
+        line = line_of(self._text, keys)
+        return of_file(self._path, f"line {line}: {_short(where)}: {why}" if where else why)
+
+    def explained(self, details: Sequence["ErrorDetails"], tables: Mapping[str, Any]) -> InvalidSetting:
+        """The first of pydantic's findings; misspelt keys before what is missing for want of them."""
+        order = {"extra_forbidden": 0, "missing": 2}
+        first = min(details, key=lambda found: order.get(found["type"], 1))
+        keys = [key for key in first["loc"] if key != "[key]"][:3]  # deeper lie items of lists
+        return self.at(keys, _why(first, keys, tables))
+
+
+def of_file(path: Path, why: str) -> InvalidSetting:
+    """What is wrong with a catalog."""
+    name = str(path) if str(path).isprintable() else quoted(str(path))
+    return InvalidSetting(f"catalog {name}, {why}" if why.startswith("line ") else f"catalog {name}: {why}")
+
+
+def why_no_source(source: str, path: Path, config: str) -> str | None:
+    """Why a source cannot be what the catalog says, as far as can be seen from outside; ``None`` if it can.
+
+    ``path`` is where it would lie, ``config`` a file that such a folder has.
+    """
+    if source.startswith(HUB):
+        is_id = _HUB_ID.fullmatch(source.removeprefix(HUB))
+        return None if is_id else "must be hub:NAME or hub:OWNER/NAME, and may end with @REVISION"
+    if "://" in source:
+        found = _HUB_URL.fullmatch(source)
+        meant = f"; did you mean {HUB}{found[1]}?" if found else ": download it, and name the folder or file"
+        return f"{_short(quoted(source))} is an address{meant}"
+    if not source.strip():
+        return "is empty"
+    if path.is_dir():
+        return None if (path / config).is_file() else f"{path} is no diffusers folder: it has no {config}"
+    if not path.exists():
+        meant = f"; did you mean {HUB}{source}?" if "/" in source and _HUB_ID.fullmatch(source) else ""
+        return f"{path} does not exist{meant}"
+    return None if path.suffix == SINGLE_FILE else f"{path} is neither a folder nor a {SINGLE_FILE} file"
+
+
+def _why(details: "ErrorDetails", keys: Sequence[Any], tables: Mapping[str, Any]) -> str:
+    kind, value = details["type"], details["input"]
+    if kind == "extra_forbidden":
+        return _why_unknown([*map(str, keys)], value)
+    if kind == "string_pattern_mismatch":
+        return "a name is 1 to 64 letters, digits, dots, hyphens and underscores; first a letter or a digit"
+    if kind == "too_short" or (kind == "missing" and keys == ["models"]):
+        return "no model: add a table [models.NAME] with its source"
+    if kind == "missing" and keys == ["default_model"]:
+        models = tables.get("models")
+        example = next(iter(models), "NAME") if isinstance(models, dict) else "NAME"
+        return f"is missing: add a line such as default_model = {_short(quoted(str(example)))} at the top"
+    if kind in ("dict_type", "model_type") and keys[0] in _TABLES:
+        return f"must be a table: [{keys[0]}.NAME]"
+    if kind == "tuple_type":
+        return "must be a name or a list of names"
+    why = explain(details)
+    if kind == "literal_error" and str(value).lower() in _OTHER_DTYPES:
+        why = f"{why.partition(';')[0]}; did you mean {_OTHER_DTYPES[str(value).lower()]}?"
+    return why if kind == "missing" or isinstance(value, dict | list) else f"{_short(quoted(value))} {why}"
+
+
+def _why_unknown(keys: Sequence[str], value: object) -> str:
+    """A key that the catalog does not know, at the top or in an entry."""
+    name, inner = keys[-1], _TABLES.get(keys[0]) if len(keys) > 1 else None
+    if inner is None and name.lower() in ("lora", "loras"):
+        return "LoRAs are files in the bucket that SWIFT_LORA_BUCKET names, and stand in no catalog"
+    if inner is not None and name in ("default_model", "default"):
+        return "is unknown here: default_model stands above the first table"
+    known = [field.alias or own for own, field in (inner or Catalogue).model_fields.items()]
+    near = _OTHER_NAMES.get(name.lower()) or nearest(name, known)
+    if near is None or near not in known:
+        return f"is unknown; known are {', '.join(known)}"
+    if inner is None and near in _TABLES:
+        entry = next(iter(value), "NAME") if isinstance(value, dict) else "NAME"
+        return f"is unknown; did you mean [{near}.{_short(str(entry))}]?"
+    return f"is unknown; did you mean {near}?"
+
+
+def _short(text: str) -> str:
+    text = text if text.isprintable() else quoted(text)
+    return text if len(text) <= 80 else f"{text[:80]}…"
