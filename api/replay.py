@@ -8,7 +8,8 @@ from pydantic import RootModel, ValidationError
 from api.control_images import STORED, read_stored_image
 from api.problems import field_of
 from api.services import Services
-from api.submit import Warn, resolve
+from api.submit import resolve
+from api.warn import Warn
 from shared.contract import StrictMessage
 from shared.errors import InvalidRequest, ReceiptEdited, ReceiptMismatch
 from shared.receipts import Receipt
@@ -124,4 +125,5 @@ def _check_maps(receipt: Receipt, services: Services) -> None:
     """What a preprocessor made is not made again: another version of it could see other edges."""
     for i, net in enumerate(receipt.controlnets):
         if net.map not in (None, net.image):
-            read_stored_image(services.images, net.map, field=f"receipt.controlnets.{i}.map")
+            field = f"receipt.controlnets.{i}.map"
+            read_stored_image(services.images, net.map, max_px=services.settings.max_control_px, field=field)

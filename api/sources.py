@@ -8,6 +8,7 @@ from PIL import Image
 
 from api.control_images import store_control_image, take_control_image
 from api.services import Services
+from api.warn import Warn
 from shared.blobs import Bucket
 from shared.errors import InvalidImage, InvalidRequest
 from shared.requests import JobRequest
@@ -49,14 +50,14 @@ def resolve_strength(request: JobRequest, steps: int) -> float | None:
     return strength
 
 
-def take_source(request: JobRequest, services: Services) -> Source | None:
+def take_source(request: JobRequest, services: Services, warn: Warn) -> Source | None:
     """Image and mask of a job; raises `InvalidImage` for the field at fault."""
     if request.image is None:
         return None
-    image, (width, height) = _take(request.image, "image", services)
+    image, (width, height) = _take(request.image, "image", services, warn)
     mask = None
     if request.mask_image is not None:
-        mask, size = _take(request.mask_image, "mask_image", services)
+        mask, size = _take(request.mask_image, "mask_image", services, warn)
         if size != (width, height):
             detail = f"the mask has {size[0]} x {size[1]} pixels, its image {width} x {height}"
             raise InvalidImage(detail, field="mask_image")
@@ -70,8 +71,9 @@ def take_source(request: JobRequest, services: Services) -> Source | None:
     return source
 
 
-def _take(text: str, field: str, services: Services) -> tuple[bytes, tuple[int, int]]:
-    png = take_control_image(services.images, text, max_px=services.settings.max_control_px, field=field)
+def _take(text: str, field: str, services: Services, warn: Warn) -> tuple[bytes, tuple[int, int]]:
+    max_px = services.settings.max_control_px
+    png = take_control_image(services.images, text, max_px=max_px, field=field, warn=warn)
     with Image.open(BytesIO(png)) as picture:
         return png, picture.size
 

@@ -1,6 +1,6 @@
 """From what a client asks for to a job that can be drawn: defaults filled in, every name resolved."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from api.control_images import store_control_image, take_control_image
 from api.lora_refs import find_ref
@@ -10,6 +10,7 @@ from api.seeds import resolve_seeds
 from api.services import Services
 from api.sources import resolve_strength, take_source
 from api.steps import OVERRIDES, check_number, resolve_steps
+from api.warn import Warn, ignore
 from shared.catalogue import ModelEntry
 from shared.errors import InvalidRequest
 from shared.requests import ControlRequest, JobRequest
@@ -17,15 +18,8 @@ from shared.scales import PartScales
 from shared.schedulers import SCHEDULERS
 from shared.specs import ControlSpec, JobSpec
 
-#: Takes a warning, a sentence for the client.
-Warn = Callable[[str], None]
 
-
-def _ignore(warning: str) -> None:
-    """For those who do not want to know."""
-
-
-def resolve(request: JobRequest, services: Services, warn: Warn = _ignore) -> JobSpec:
+def resolve(request: JobRequest, services: Services, warn: Warn = ignore) -> JobSpec:
     """The job that ``request`` describes; raises `InvalidRequest` that points at the field at fault.
 
     ``warn`` is called with what will be generated otherwise than one may expect.
@@ -44,8 +38,8 @@ def resolve(request: JobRequest, services: Services, warn: Warn = _ignore) -> Jo
     guess_mode = resolve_nets(request, services, name)
     _check_loras(request, steps)
     loras = [find_ref(lora, name, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
-    source = take_source(request, services)
-    controlnets = _store_controls(request.controlnets, services)
+    source = take_source(request, services, warn)
+    controlnets = _store_controls(request.controlnets, services, warn)
     return JobSpec(
         **request.options | {"strength": strength, "guess_mode": guess_mode},
         **source.store(services.images) if source else {},
@@ -120,10 +114,12 @@ def _check_once(names: Sequence[str]) -> None:
             raise InvalidRequest(f"LoRA {name!r} is named twice", field=f"loras.{i}.name")
 
 
-def _store_controls(nets: Sequence[ControlRequest], services: Services) -> list[ControlSpec]:
+def _store_controls(nets: Sequence[ControlRequest], services: Services, warn: Warn) -> list[ControlSpec]:
     max_px = services.settings.max_control_px
     pngs = [
-        take_control_image(services.images, net.image, max_px=max_px, field=f"controlnets.{i}.image")
+        take_control_image(
+            services.images, net.image, max_px=max_px, field=f"controlnets.{i}.image", warn=warn
+        )
         for i, net in enumerate(nets)
     ]
     return [

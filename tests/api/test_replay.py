@@ -1,11 +1,13 @@
 """Receipts over REST: what is drawn again, and what is refused because it cannot be."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from api.app import create_app
 from api.services import Services
 from api.submit import resolve
 from shared.keys import control_key
@@ -14,7 +16,7 @@ from shared.preprocessors import fill_in
 from shared.receipts import FORMAT, LoraReceipt, NetReceipt, Receipt
 from shared.requests import JobRequest
 from shared.specs import JobSpec
-from tests.api.material import edge, lora
+from tests.api.material import edge, lora, picture
 
 REQUEST: dict[str, Any] = {
     "prompt": "a café",
@@ -229,16 +231,34 @@ def test_a_net_that_is_gone_is_named(client: FlaskClient, services: Services) ->
 
 def test_a_map_is_replayed_as_it_was_made(client: FlaskClient, services: Services) -> None:
     receipt = drawn(services)
-    sha256 = hashlib.sha256(b"edges").hexdigest()
+    edges = picture()
+    sha256 = hashlib.sha256(edges).hexdigest()
     [net] = receipt.controlnets
     canny = {"preprocessor": "canny", "preprocessor_options": fill_in("canny", {}), "map": sha256}
     receipt = receipt.model_copy(update={"controlnets": [net.model_copy(update=canny)]}).sealed()
     gone = post(client, receipt)
     assert (gone.status_code, gone.json["field"]) == (422, "receipt.controlnets.0.map")
-    services.images.put(control_key(sha256), b"edges", content_type="image/png")
+    services.images.put(control_key(sha256), edges, content_type="image/png")
     answer = post(client, receipt)
     assert answer.status_code == 202, answer.text
     assert services.jobs.get(answer.json["id"]).spec.controlnets[0].map == sha256
+
+
+@pytest.mark.parametrize("place", ["image", "map"])
+def test_an_image_that_is_too_large_for_a_request_is_too_large_for_a_receipt(
+    place: str, services: Services
+) -> None:
+    receipt = drawn(services)
+    large = picture((80, 80))
+    sha256 = hashlib.sha256(large).hexdigest()
+    services.images.put(control_key(sha256), large, content_type="image/png")
+    other = receipt.controlnets[0].model_copy(update={place: sha256})
+    tight = replace(services, settings=services.settings.model_copy(update={"max_control_px": 6399}))
+    answer = post(
+        create_app(tight).test_client(), receipt.model_copy(update={"controlnets": [other]}).sealed()
+    )
+    assert (answer.status_code, answer.json["field"]) == (422, f"receipt.controlnets.0.{place}")
+    assert "more than 6399" in answer.json["detail"]
 
 
 def test_a_control_image_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:
