@@ -14,6 +14,7 @@ from infra.local.plan import Process, find_embedded, folders, plan, resolve
 from infra.local.ready import await_ready
 from infra.local.respawn import is_alive
 from shared.catalogue import read_catalogue
+from shared.own_folder import own_folder
 from shared.settings import Settings
 
 #: How long the stack may take until it is ready, unless it is asked for otherwise.
@@ -31,6 +32,7 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
     """
     settings = resolve(settings)
     read_catalogue(settings.catalog, settings)
+    own_folder(settings.home)
     for folder in folders(settings.home):
         folder.mkdir(parents=True, exist_ok=True)
     with only_stack_in(settings.home):

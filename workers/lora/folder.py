@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from shared.own_folder import own_folder
 from workers.lora import locks
 
 WHOLE = ".safetensors"
@@ -110,7 +111,7 @@ class Folder:
         Returns what was removed; more than the bound remains only where it is in use.
         """
         removed: list[Path] = []
-        self.root.mkdir(parents=True, exist_ok=True)
+        own_folder(self.root)
         with locks.holding(self._guard):
             while self._used_bytes() > self.capacity_bytes and (more := self._make_room(1)):
                 removed += more
@@ -125,13 +126,13 @@ class Folder:
 
     def used_bytes(self) -> int:
         """Bytes of all files, finished or not; exact while others come and go."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        own_folder(self.root)
         with locks.holding(self._guard):
             return self._used_bytes()
 
     def entries(self, prefix: str = "") -> list[Entry]:
         """Every file that counts, finished or not, whose name begins so."""
-        self.root.mkdir(parents=True, exist_ok=True)  # an operator may have removed it
+        own_folder(self.root)  # an operator may have removed it
         entries = []
         with os.scandir(self.root) as files:
             for file in files:

@@ -3,15 +3,21 @@
 A random token in the folder says whether two workers see the same memory: containers that share
 ``/dev/shm`` agree on it, others do not. Every writer has a folder in it, which lasts as long as the
 lock on it, that is as long as its process, however that ends; any worker sweeps up what is left.
+Readers map what stands there, so a folder that another user could have written to is not used.
 """
 
 import fcntl
+import logging
 import os
 import secrets
 import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from shared.own_folder import UnsafeFolder, own_folder
+
+log = logging.getLogger(__name__)
 
 SHARED = Path("/dev/shm")
 LOCK = "lock"
@@ -23,9 +29,10 @@ class HostMemory:
     """The folder, and who sees it."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `OSError` where there is no such memory."""
-        folder.mkdir(mode=0o700, exist_ok=True)
-        self.folder = folder
+        """Raises `OSError` where there is no such memory, and `UnsafeFolder`."""
+        if not folder.parent.is_dir():
+            raise FileNotFoundError(folder.parent)
+        self.folder = own_folder(folder, is_private=True)
         self.token = _token(folder)
 
     def claim(self) -> "Claim":
@@ -55,9 +62,12 @@ class Claim:
 
 
 def find_host_memory(parent: Path = SHARED) -> HostMemory | None:
-    """This user's shared memory, or ``None`` where the system has none."""
+    """This user's shared memory, or ``None`` where the system has none, or none that is safe."""
     try:
-        return HostMemory(parent / f"swiftdiffusion-{os.getuid()}")
+        return HostMemory(parent / f"swiftdiffusion-{os.geteuid()}")
+    except UnsafeFolder as error:
+        log.warning("no shared memory, residuals go through Redis: %s", error)
+        return None
     except OSError:
         return None
 

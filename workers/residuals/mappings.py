@@ -51,7 +51,7 @@ class Mappings:
         if not _NAME.fullmatch(name):
             return None
         try:
-            file = os.open(self._folder / name, os.O_RDWR)
+            file = os.open(self._folder / name, os.O_RDWR | os.O_NOFOLLOW)
         except OSError:
             return None
         try:
