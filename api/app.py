@@ -7,12 +7,13 @@ from flask_openapi.openapi import OpenAPI
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.wrappers import Response as Redirect
 
-from api import bodies, openapi, problems, requests
+from api import bodies, openapi, problems, requests, strict_json
 from api.events import events_api
 from api.fleet import fleet_api
 from api.health import health_api
 from api.jobs import jobs_api
 from api.loras import loras_api
+from api.middleware import hosts
 from api.pictures import pictures_api
 from api.services import Services
 
@@ -29,9 +30,9 @@ def create_app(services: Services) -> OpenAPI:
     )
     app.openapi_version = openapi.VERSION
     app.request_class = ExplainedRequest
-    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     requests.register(app)
-    bodies.register(app, services.settings.body_wait_s)
+    hosts.register(app, services.settings)
+    bodies.register(app, services.settings)
     problems.register(app)
     for room in (jobs_api, pictures_api, events_api, loras_api, fleet_api, health_api):
         app.register_api(room(services))
@@ -50,8 +51,10 @@ def create_app(services: Services) -> OpenAPI:
 class ExplainedRequest(Request):
     """Says what is wrong with a body that is no JSON."""
 
+    json_module = strict_json
+
     def on_json_loading_failed(self, e: ValueError | None) -> Any:
         """Refuse with 415 (``e`` is ``None``: another content type) or 400."""
         if e is None:
             raise UnsupportedMediaType("the body must be JSON, sent as application/json")
-        raise BadRequest(f"the body is no JSON: {e}")
+        raise BadRequest(f"the body is no JSON: {e}") from None

@@ -1,39 +1,156 @@
-"""Ends a request whose body stops coming: it would hold its thread, and its upload's slot, for ever."""
+"""Bodies of requests as they come: not too slowly, not too many at once, well-formed, decoded."""
 
-from socket import socket
-from typing import IO
+import threading
+import zlib
+from typing import IO, Any
 
-from flask import Flask, request
+from flask import Flask, g, request
+from gunicorn.http.errors import LimitRequestHeaders, ParseException
+from werkzeug.exceptions import RequestHeaderFieldsTooLarge, UnsupportedMediaType
+from werkzeug.wsgi import get_content_length, get_input_stream
 
-from shared.errors import RequestTimeout
+from api.server.client_socket import Pace
+from shared.errors import BadRequest, RequestTimeout, TooLarge, Unavailable
+from shared.settings import Settings
+
+#: ``wbits`` of a gzip member.
+_GZIP = 16 + zlib.MAX_WBITS
+_PIECE_BYTES = 64 << 10
 
 
-def register(app: Flask, wait_s: float) -> None:
-    """Have reading a body raise `RequestTimeout` once none of it has come for ``wait_s``.
+def register(app: Flask, settings: Settings) -> None:
+    """Have ``app`` read bodies so.
 
-    gunicorn hands its socket over; how long other servers wait is their own business.
+    Reading raises `RequestTimeout` for a client slower than ``client_min_bytes_per_s``, `BadRequest` for
+    broken framing or compression; of JSON also `TooLarge` beyond ``max_body_bytes``, and `Unavailable` while
+    others have ``api_body_bytes`` in memory.
     """
+    budget = Budget(settings.api_body_bytes)
 
     @app.before_request
     def before_request() -> None:
-        sock = request.environ.get("gunicorn.socket")
-        if sock is not None:
-            request.environ["wsgi.input"] = _Input(request.environ["wsgi.input"], sock, wait_s)
+        environ = request.environ
+        pace = Pace(settings.body_wait_s, settings.client_min_bytes_per_s)
+        environ["wsgi.input"] = Body(environ["wsgi.input"], environ.get("gunicorn.socket"), pace)
+        coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        if not request.is_json:
+            if coding != "identity":
+                raise CodingRefused(f"Content-Encoding {coding!r}: only JSON bodies may be compressed")
+            return
+        length = get_content_length(environ)
+        if length is not None and length > settings.max_body_bytes:
+            raise _too_large(settings.max_body_bytes)
+        if coding in ("gzip", "x-gzip"):
+            environ["wsgi.input"] = Gunzip(get_input_stream(environ))
+            environ["wsgi.input_terminated"] = True
+            environ.pop("CONTENT_LENGTH", None)  # it is that of the compressed body
+        elif coding != "identity":
+            raise CodingRefused(f"Content-Encoding {coding!r} is not taken: gzip is, or none")
+        g.held = environ["wsgi.input"] = Held(environ["wsgi.input"], settings.max_body_bytes, budget)
+
+    @app.teardown_request
+    def teardown_request(_: BaseException | None) -> None:
+        if "held" in g:
+            g.held.release()
 
 
-class _Input:
-    """The body as it comes from a socket, which waits for ever by itself."""
+class Budget:
+    """Bytes that may be in memory at once, over all requests of the process."""
 
-    def __init__(self, body: IO[bytes], sock: socket, wait_s: float) -> None:
-        self._body, self._sock, self._wait_s = body, sock, wait_s
+    def __init__(self, limit: int) -> None:
+        self._lock = threading.Lock()
+        self._left = limit
 
-    def read(self, count: int) -> bytes:
-        """As of the body; each piece of it may take so long."""
-        before = self._sock.gettimeout()
-        self._sock.settimeout(self._wait_s)
+    def take(self, count: int) -> None:
+        """Use ``count`` bytes of it, or raise `Unavailable`."""
+        with self._lock:
+            if count > self._left:
+                raise Unavailable("too many large bodies are being read right now (SWIFT_API_BODY_BYTES)")
+            self._left -= count
+
+    def give_back(self, count: int) -> None:
+        """Return what was taken."""
+        with self._lock:
+            self._left += count
+
+
+class Body:
+    """The body as the server hands it over, with its errors as ours."""
+
+    def __init__(self, body: IO[bytes], sock: Any, pace: Pace) -> None:
+        self._body, self._sock, self._pace = body, sock, pace
+
+    def read(self, count: int = -1) -> bytes:
+        """As of a file."""
         try:
+            if hasattr(self._sock, "receiving"):
+                with self._sock.receiving(self._pace):
+                    return self._body.read(count)
             return self._body.read(count)
         except TimeoutError:
-            raise RequestTimeout(f"nothing more of the body has come for {self._wait_s:g} s") from None
-        finally:
-            self._sock.settimeout(before)
+            raise RequestTimeout("the body comes too slowly (SWIFT_BODY_WAIT_S)") from None
+        except LimitRequestHeaders as error:
+            raise RequestHeaderFieldsTooLarge(f"the body's trailers: {error}") from None
+        except (ParseException, EOFError) as error:
+            raise BadRequest(f"the body is not well-formed: {error}") from None
+        except OSError as error:
+            raise BadRequest(f"the body breaks off: {error}") from None
+
+
+class Held:
+    """A body that will be in memory as a whole: bounded by ``limit``, and with all others by ``budget``."""
+
+    def __init__(self, body: Any, limit: int, budget: Budget) -> None:
+        self._body, self._limit, self._budget = body, limit, budget
+        self._taken = 0
+
+    def read(self, count: int = -1) -> bytes:
+        """As of a file."""
+        if count < 0:
+            return b"".join(iter(lambda: self.read(_PIECE_BYTES), b""))
+        data: bytes = self._body.read(count)
+        if self._taken + len(data) > self._limit:
+            raise _too_large(self._limit)
+        self._budget.take(len(data))
+        self._taken += len(data)
+        return data
+
+    def release(self) -> None:
+        """The request is over."""
+        self._budget.give_back(self._taken)
+        self._taken = 0
+
+
+class Gunzip:
+    """The bytes of a gzip member, decoded only as far as they are read: a small body may hold gigabytes."""
+
+    def __init__(self, body: IO[bytes]) -> None:
+        self._body = body
+        self._decoder = zlib.decompressobj(_GZIP)
+
+    def read(self, count: int) -> bytes:
+        """As of a file; raises `BadRequest` if this is no gzip, or not the whole of it."""
+        data = b""
+        try:
+            while not data and not self._decoder.eof:
+                raw = self._decoder.unconsumed_tail or self._body.read(_PIECE_BYTES)
+                if not raw:
+                    raise BadRequest("Content-Encoding is gzip, and the body ends too early")
+                data = self._decoder.decompress(raw, count)
+        except zlib.error as error:
+            raise BadRequest(f"Content-Encoding is gzip, and the body is not: {error}") from None
+        if self._decoder.unused_data:
+            raise BadRequest("Content-Encoding is gzip, and more follows the gzip data")
+        return data
+
+
+class CodingRefused(UnsupportedMediaType):
+    """A Content-Encoding that is not taken; the answer says which is."""
+
+    def get_headers(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
+        """With the codings that are taken."""
+        return [*super().get_headers(*args, **kwargs), ("Accept-Encoding", "gzip")]
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body has more than {limit} bytes, the limit (SWIFT_MAX_BODY_BYTES)")

@@ -3,11 +3,11 @@
 import logging
 import re
 import threading
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import redis
-from flask import Response
+from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import Field
@@ -16,9 +16,9 @@ from api.jobs import JobPath
 from api.openapi import Headers, operation_id
 from api.problems import refusals
 from api.services import Services
-from shared import keys
-from shared.errors import BadRequest, Unavailable
-from shared.events import follow
+from api.waiting import abort_on_disconnect
+from shared.errors import BadRequest, ClientDisconnected, NotFound, Unavailable
+from shared.events import Event, follow, has_more
 from shared.specs import ENDED
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,8 @@ STREAM = {
     "description": "Events `status`, `progress`, `preview`, and a closing `done`; their data is JSON",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
-_ID = re.compile(r"\d{1,19}(-\d{1,19})?")
+_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
+_END = Event("", "", "")
 
 
 class EventHeaders(Headers):
@@ -41,7 +42,7 @@ class EventHeaders(Headers):
 
 
 def events_api(services: Services) -> APIBlueprint:
-    """The route of events. Each open stream holds a thread of the server: they are counted."""
+    """The route of events. Each open stream holds a connection to Redis: they are counted."""
     tag = Tag(name="jobs")
     api = APIBlueprint("events", __name__, abp_tags=[tag], operation_id_callback=operation_id)
     slots = threading.BoundedSemaphore(services.settings.api_event_streams)
@@ -56,11 +57,12 @@ def events_api(services: Services) -> APIBlueprint:
         after = header.last_event_id or "0"
         if not _ID.fullmatch(after):
             raise BadRequest(f"Last-Event-ID {after!r} is no event's id")
-        if services.jobs.get(path.id).status in ENDED and not _has_events(services, path.id, after):
+        if _is_over(services, path.id, after):
             return Response(status=204)  # tells an EventSource to stop reconnecting
         if not slots.acquire(blocking=False):
             raise Unavailable("all event streams of this process are taken")
-        response = Response(_stream(services, path.id, after), mimetype="text/event-stream")
+        body = _stream(services, path.id, after, request.environ)
+        response = Response(body, mimetype="text/event-stream")
         response.call_on_close(slots.release)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
@@ -69,18 +71,30 @@ def events_api(services: Services) -> APIBlueprint:
     return api
 
 
-def _has_events(services: Services, job_id: str, after: str) -> bool:
-    return bool(services.control.xrange(keys.events(job_id), min=f"({after}", count=1))
+def _is_over(services: Services, job_id: str, after: str) -> bool:
+    """Whether nothing comes after the event ``after``; raises `NotFound`."""
+    return services.jobs.get(job_id).status in ENDED and not has_more(services.streams, job_id, after)
 
 
-def _stream(services: Services, job_id: str, after: str) -> Iterator[str]:
+def _stream(services: Services, job_id: str, after: str, environ: Mapping[str, Any]) -> Iterator[str]:
     yield f"retry: {RECONNECT_MS}\n\n"
+    events = follow(services.streams, job_id, after)
     try:
-        for event in follow(services.control, job_id, after):
-            if event is None:
-                yield ": still here\n\n"
-            else:
+        while (event := _next(events, environ)) is not _END:
+            if event is not None:
+                after = event.id
                 yield f"id: {event.id}\nevent: {event.kind}\ndata: {event.data}\n\n"
-    except redis.RedisError as error:
+            elif _is_over(services, job_id, after):
+                return  # without its closing event, which was lost
+            else:
+                yield ": still here\n\n"
+    except ClientDisconnected:
+        log.debug("event stream left job=%s", job_id)
+    except (redis.RedisError, NotFound) as error:
         # The head is sent: end the stream, the client resumes after the last event it has seen.
         log.warning("event stream ended job=%s error=%s", job_id, type(error).__name__)
+
+
+def _next(events: Iterator[Event | None], environ: Mapping[str, Any]) -> Event | None:
+    with abort_on_disconnect(environ):
+        return next(events, _END)

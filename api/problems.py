@@ -17,9 +17,17 @@ log = logging.getLogger(__name__)
 MIMETYPE = "application/problem+json"
 #: Suggested wait before a request that met a restart is tried again.
 RETRY_AFTER_S = 2
+#: What may answer any operation: see `hosts` and `bodies`.
+ANY_OPERATION = (400, 403, 415, 421)
 #: Redis is away, or cannot take writes right now.
 _REDIS_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, redis.ReadOnlyError)
-_CODES = {415: "unsupported_media_type", 416: "range_not_satisfiable"}
+_CODES = {
+    415: "unsupported_media_type",
+    416: "range_not_satisfiable",
+    429: "too_many_requests",
+    431: "header_fields_too_large",
+    503: Unavailable.code,
+}
 
 
 class FieldError(BaseModel):
@@ -51,26 +59,41 @@ def problem(
     errors: list[FieldError] | None = None,
     checks: dict[str, str] | None = None,
 ) -> Response:
-    """A problem document as a response; 503 says when to come back."""
+    """A problem document as a response; 429 and 503 say when to come back."""
     body = Problem(
         type=f"urn:swiftdiffusion:problem:{code}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
+        detail=_encodable(detail),
         code=code,
-        field=field,
-        errors=errors,
-        checks=checks,
+        field=None if field is None else _encodable(field),
+        errors=errors
+        and [FieldError(field=_encodable(e.field), detail=_encodable(e.detail)) for e in errors],
+        checks=checks and {name: _encodable(outcome) for name, outcome in checks.items()},
     )
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
     return Response(body.model_dump_json(exclude_none=True), status, headers, mimetype=MIMETYPE)
+
+
+def raw_problem(status: int, detail: str) -> bytes:
+    """A problem document as a whole HTTP response, for what the application never gets to see."""
+    answer = problem(status, code_of(status), detail)
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "Connection: close"]
+    head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in answer.headers)])
+    return head.encode("latin-1") + b"\r\n\r\n" + answer.get_data()
+
+
+def code_of(status: int) -> str:
+    """What clients match on, where only the status says what is wrong."""
+    return _CODES.get(status, HTTPStatus(status).name.lower().replace("request_entity_", ""))
 
 
 def refusals(*statuses: int) -> dict[int | str, Any]:
     """The problem responses of an operation, for the OpenAPI document."""
     content = {MIMETYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     known: dict[int | str, Any] = {
-        status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in sorted({*ANY_OPERATION, *statuses})
     }
     return known | {"default": {"description": "Any other problem", "content": content}}
 
@@ -100,6 +123,11 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, _explain_bug)
 
 
+def _encodable(text: str) -> str:
+    """``text`` with half surrogate pairs, which no encoding knows, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _sentence(kind: str, message: str) -> str:
     return "unknown field" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
 
@@ -115,8 +143,7 @@ def _explain_http(error: HTTPException) -> Response | HTTPException:
     if error.response is not None or given.status_code < 400:
         return error  # a redirect, or a response that is complete already
     status = HTTPStatus(given.status_code)
-    code = _CODES.get(status, status.name.lower().replace("request_entity_", ""))
-    answer = problem(status, code, error.description or status.phrase)
+    answer = problem(status, code_of(status), error.description or status.phrase)
     for name, value in given.headers:
         if name not in ("Content-Type", "Content-Length"):
             answer.headers[name] = value

@@ -11,6 +11,7 @@ from celery import Celery
 from api.hints import Hints
 from api.inspections import Inspections
 from api.placement import Placement
+from api.server.threads import Offload, find_offload
 from shared.blobs import Bucket
 from shared.catalogue import Catalogue
 from shared.connections import control_redis, residual_servers
@@ -21,6 +22,10 @@ from shared.settings import Settings
 
 if TYPE_CHECKING:
     from redis import Redis
+
+
+#: Connections for streams that are about to be opened or refused.
+STREAM_SPARE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,8 @@ class Services:
     hints: Hints
     images: Bucket
     control: "Redis"
+    streams: "Redis"  # the same server, over connections that wait for events
+    offload: Offload
     residuals: Sequence["Redis"]
     process: str  # the name under which this process publishes its metrics
 
@@ -48,7 +55,7 @@ class Services:
 
 def connect(settings: Settings, catalogue: Catalogue) -> Services:
     """The services that ``settings`` name. Nothing is sent yet: servers may still be starting."""
-    control = control_redis(settings)
+    control = control_redis(settings, max_connections=settings.api_connections)
     loras = Bucket(settings, settings.lora_bucket)
     return Services(
         settings=settings,
@@ -61,6 +68,8 @@ def connect(settings: Settings, catalogue: Catalogue) -> Services:
         hints=Hints(control),
         images=Bucket(settings, settings.image_bucket),
         control=control,
+        streams=control_redis(settings, max_connections=settings.api_event_streams + STREAM_SPARE),
+        offload=find_offload(),
         residuals=residual_servers(settings),
         process=f"api@{socket.gethostname()}-{os.getpid()}",
     )

@@ -22,8 +22,8 @@ from shared.lora_inspection import LoraInfo
 from shared.loras import BOUND, lora_key
 
 BODY = {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
-#: Files taken in at once by one process: each holds a thread, and some parts in memory.
-UPLOADS = 4
+#: Files taken in at once by one process: each holds up to two parts of 5 MiB in memory.
+UPLOADS = 32
 #: S3 answers a copy when it is done, and some copy slowly.
 COPY_S = 300
 

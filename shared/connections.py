@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 RETRIES = 14
 
 
-def control_redis(settings: Settings) -> "Redis":
-    """The control Redis: text in, text out."""
-    return _connect(settings.redis_url, settings, decode_responses=True)
+def control_redis(settings: Settings, *, max_connections: int | None = None) -> "Redis":
+    """The control Redis: text in, text out. ``None`` connections at once are redis-py's default, 100."""
+    return _connect(settings.redis_url, settings, decode_responses=True, max_connections=max_connections)
 
 
 def residual_servers(settings: Settings) -> list["Redis"]:

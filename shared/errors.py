@@ -68,6 +68,20 @@ class BadRequest(SwiftError):
     status = 400
 
 
+class Forbidden(SwiftError):
+    """A web page of another origin asks for a change."""
+
+    code = "forbidden"
+    status = 403
+
+
+class Misdirected(SwiftError):
+    """The request is for a host that this API is not."""
+
+    code = "misdirected_request"
+    status = 421
+
+
 class NotFound(SwiftError):
     """There is no such job, picture or LoRA."""
 
@@ -213,3 +227,7 @@ class AttemptLost(SwiftError):
 
     code = "attempt_lost"
     status = 409
+
+
+class ClientDisconnected(BaseException):
+    """The client of a waiting call has hung up. No `Exception`: nothing retries or translates it."""

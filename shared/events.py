@@ -25,9 +25,11 @@ class Event(NamedTuple):
 def follow(redis: "Redis", job_id: str, after: str = "0") -> Iterator[Event | None]:
     """Every event of a job after the id ``after``, to the closing ``done``.
 
-    Yields ``None`` after ``BLOCK_S`` seconds without one. Ends early when the stream has expired.
+    Yields ``None`` after ``BLOCK_S`` seconds without one. Ends early when the stream has expired. An id
+    beyond the last event counts as the last event's.
     """
     stream = keys.events(job_id)
+    after = _bounded(redis, stream, after)
     while True:
         redis.set(keys.watched(job_id), 1, ex=WATCH_S)
         answer: Any = redis.xread({stream: after}, block=BLOCK_S * 1000, count=100)
@@ -41,3 +43,19 @@ def follow(redis: "Redis", job_id: str, after: str = "0") -> Iterator[Event | No
             yield Event(after, fields["type"], fields["data"])
             if fields["type"] == "done":
                 return
+
+
+def has_more(redis: "Redis", job_id: str, after: str) -> bool:
+    """Whether a job has an event after the id ``after``."""
+    return bool(redis.xrange(keys.events(job_id), min=f"({after}", count=1))
+
+
+def _bounded(redis: "Redis", stream: str, after: str) -> str:
+    newest: Any = redis.xrevrange(stream, count=1)
+    return after if not newest or _order(after) <= _order(newest[0][0]) else str(newest[0][0])
+
+
+def _order(event_id: str) -> tuple[int, int]:
+    """Ids in the order of their events."""
+    milliseconds, _, number = event_id.partition("-")
+    return int(milliseconds), int(number or 0)

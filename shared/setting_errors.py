@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PREFIX = "SWIFT_"
+#: Settings of earlier versions, and what an operator turns instead.
+_SUCCESSORS = {
+    "SWIFT_API_THREADS": "SWIFT_API_CONNECTIONS",  # a connection no longer takes a thread
+}
 #: Of these nothing is quoted: of a Redis URL that is written wrongly any part may be the password.
 _SECRET = ("redis_url", "residual_redis_url")
 #: Variables that Kubernetes sets for a Service called swift or swift-…
@@ -29,6 +33,8 @@ _UNITS: Mapping[str, Mapping[str, float]] = {
 
 def unknown(variable: str, fields: Collection[str]) -> InvalidSetting:
     """No setting has this name; ``fields`` are those of `Settings`."""
+    if variable in _SUCCESSORS:
+        return InvalidSetting(f"{variable} is no setting any more; its successor is {_SUCCESSORS[variable]}")
     near = nearest(variable.upper().removeprefix(PREFIX), fields)
     why = f"; did you mean {PREFIX}{near.upper()}?" if near else "; the README lists them"
     if _SERVICE_LINK.search(variable):

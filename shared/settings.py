@@ -81,9 +81,21 @@ class Settings(BaseModel):
     api_host: Host = Field("127.0.0.1", description="address the API and Flower listen on")
     api_port: Port = Field(8080, description="port of the API")
     api_processes: Processes = Field(1, description="gunicorn processes of the API")
-    api_threads: Processes = Field(32, description="threads of each API process")
-    api_event_streams: Processes = Field(
-        24, description="event streams open at once per API process, fewer than its threads"
+    api_connections: Count = Field(
+        4000, description="connections open at once per API process; further ones are answered 503"
+    )
+    api_connections_per_client: int = Field(
+        1000,
+        ge=0,
+        le=1_000_000,
+        description="of these, connections from one address; further ones are answered 429. "
+        "0: no bound, for an API that is reached through a proxy",
+    )
+    api_event_streams: Count = Field(
+        500, description="event streams open at once per API process; further ones are answered 503"
+    )
+    api_body_bytes: Bytes = Field(
+        256 << 20, description="JSON bodies an API process holds in memory at once; beyond it 503"
     )
     flower_port: Port = Field(5555, description="port of Flower")
     s3_port: Port = Field(
@@ -157,9 +169,30 @@ class Settings(BaseModel):
     lora_wait_s: Seconds = Field(60, description="wait for a LoRA at its bound before the attempt ends")
     max_lora_bytes: Bytes = Field(2 << 30, description="largest LoRA file that is accepted, at most 5 GiB")
 
-    body_wait_s: Seconds = Field(
-        30, description="a request of whose body nothing more comes for so long is ended"
+    head_wait_s: Seconds = Field(
+        10,
+        description="a connection is closed unless the whole head of its next request comes within this time",
     )
+    body_wait_s: Seconds = Field(
+        30,
+        description="a request is answered 408 if, while its body is awaited for so long, less comes than "
+        "`SWIFT_CLIENT_MIN_BYTES_PER_S` asks for",
+    )
+    answer_wait_s: Seconds = Field(
+        30, description="a connection is closed if, in so long, its client takes less of an answer than that"
+    )
+    client_min_bytes_per_s: Count = Field(
+        4096, description="slowest client that is served, in both directions"
+    )
+    allowed_hosts: Names = Field(
+        (),
+        description="hosts the API answers to, besides loopback names and `SWIFT_API_HOST`: names, "
+        "`.example.com` (with subdomains), networks as `10.0.0.0/8`, `*`",
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=16, description="proxies in front of the API whose `X-Forwarded-*` headers count"
+    )
+    access_log: bool = Field(True, description="log a line for every request")
     max_body_bytes: int = Field(32 << 20, ge=1, le=1 << 31, description="largest JSON body of a job")
     max_side_px: Count = Field(2048, description="largest width and height of a picture")
     max_steps: Count = Field(200, description="largest num_inference_steps")
@@ -178,8 +211,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":
-        if self.api_event_streams >= self.api_threads:
-            raise ValueError("SWIFT_API_EVENT_STREAMS must be less than SWIFT_API_THREADS: the rest answers")
+        if self.api_event_streams >= self.api_connections:
+            raise ValueError("SWIFT_API_EVENT_STREAMS must be less than SWIFT_API_CONNECTIONS")
         if self.residual_wait_s >= self.residual_ttl_s:
             raise ValueError("SWIFT_RESIDUAL_WAIT_S must be less than SWIFT_RESIDUAL_TTL_S")
         self._check_redis()

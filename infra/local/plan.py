@@ -111,9 +111,8 @@ def folders(home: Path) -> list[Path]:
 
 def _api(settings: Settings) -> Process:
     options = {
-        "--worker-class": "gthread",
+        "--worker-class": "api.server.worker.ApiWorker",
         "--workers": settings.api_processes,
-        "--threads": settings.api_threads,
         "--bind": join_port(settings.api_host, settings.api_port),
         "--graceful-timeout": API_GRACE_S,
     }

@@ -183,10 +183,15 @@ def test_an_ipv6_address_stands_in_brackets_in_urls() -> None:
     assert read_settings({"SWIFT_API_HOST": "::1", "SWIFT_API_PORT": "81"}).api_url == "http://[::1]:81"
 
 
+def test_a_setting_of_an_earlier_version_names_its_successor() -> None:
+    with pytest.raises(InvalidSetting, match="successor is SWIFT_API_CONNECTIONS"):
+        read_settings({"SWIFT_API_THREADS": "32"})
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"SWIFT_API_THREADS": "8"}, "SWIFT_API_EVENT_STREAMS"),
+        ({"SWIFT_API_CONNECTIONS": "400"}, "SWIFT_API_EVENT_STREAMS"),
         ({"SWIFT_RESIDUAL_WAIT_S": "500"}, "SWIFT_RESIDUAL_TTL_S"),
         ({"SWIFT_RESIDUAL_REDIS_URL": f"redis://a/0,{Settings().redis_url}"}, "SWIFT_REDIS_URL"),
         ({"SWIFT_RESIDUAL_REDIS_URL": "redis://a/0, redis://a/0"}, "names a server twice"),

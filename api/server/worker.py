@@ -1,0 +1,120 @@
+"""The API's server: gunicorn's gevent worker with a deadline for whatever a client can delay.
+
+``gunicorn --worker-class api.server.worker.ApiWorker api.wsgi:app``. A connection is a greenlet, so thousands
+that are idle or slow cost memory and no thread. gunicorn loads this module before gevent has patched
+the standard library: nothing that opens sockets or makes locks may be imported here.
+"""
+
+import logging
+import resource
+import ssl
+from typing import Any
+
+import gevent
+from gunicorn.http import errors
+from gunicorn.workers.ggevent import GeventWorker
+
+from api.server.client_socket import ClientSocket, Pace
+from api.server.connections import Connections, TooManyConnections
+from api.server.disconnects import Disconnects
+from shared.settings import read_settings
+from shared.startup import GUNICORN_APP_LOAD_ERROR, exit_with_reason
+
+log = logging.getLogger(__name__)
+
+#: Connections beyond the bound that are answered so at once.
+REFUSED_AT_ONCE = 64
+#: Files a process has open besides connections of clients, and of Redis for streams: S3, libraries.
+OTHER_FILES = 512
+#: What gunicorn's parser refuses, where 400 does not say it best.
+_STATUS: dict[type[Exception], int] = {
+    errors.LimitRequestLine: 414,
+    errors.LimitRequestHeaders: 431,
+    errors.ExpectationFailed: 417,
+    errors.UnsupportedTransferCoding: 501,
+    errors.ForbiddenProxyRequest: 403,
+}
+
+
+class ApiWorker(GeventWorker):
+    """Bounds connections, heads, bodies and answers; explains its own refusals as problems."""
+
+    def init_process(self) -> None:
+        """As gunicorn's, with what the settings say."""
+        with exit_with_reason(GUNICORN_APP_LOAD_ERROR):
+            self.settings = settings = read_settings()
+        self.worker_connections = settings.api_connections + REFUSED_AT_ONCE
+        self.connections = Connections(settings.api_connections, settings.api_connections_per_client)
+        self.disconnects = Disconnects()
+        if not self.cfg.keepalive:
+            self.cfg.set("keepalive", 1)  # 0 would leave heads without a deadline
+        # Which proxies are believed is SWIFT_TRUSTED_PROXIES' business alone.
+        self.cfg.set("forwarded_allow_ips", "")
+        self.cfg.set("forwarder_headers", "")
+        _allow_open_files(self.worker_connections + settings.api_event_streams + OTHER_FILES)
+        super().init_process()
+
+    def timeout_ctx(self) -> gevent.Timeout:
+        """The deadline of a whole head, from the connection's opening or from the answer before."""
+        return gevent.Timeout(self.settings.head_wait_s, False)
+
+    def notify(self) -> None:
+        """Called once a second."""
+        super().notify()
+        self.disconnects.check()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve a connection, from a greenlet of its own."""
+        settings = self.settings
+        sending = Pace(settings.answer_wait_s, settings.client_min_bytes_per_s)
+        sock = ClientSocket(client, sending=sending, abort=self.disconnects.abort_on_disconnect)
+        try:
+            with self.connections.admit(addr[0] if isinstance(addr, tuple) else ""):
+                if isinstance(client, ssl.SSLSocket):
+                    with gevent.Timeout(settings.head_wait_s, TimeoutError):
+                        client.do_handshake()
+                super().handle(listener, sock, addr)
+        except TooManyConnections as error:
+            self._refuse_connection(sock, addr, error)
+        except OSError as error:
+            log.debug("connection ended error=%r", error)
+            sock.close()
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer a request that never reached the application, or that failed outside of it."""
+        is_ours = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))
+        if isinstance(exc, errors.ParseException) and not is_ours:
+            status = next((code for kind, code in _STATUS.items() if isinstance(exc, kind)), 400)
+            self._answer(client, addr, status, f"the request is not well-formed HTTP: {exc}")
+        else:
+            log.error("request failed outside of the application", exc_info=exc)
+            self._answer(client, addr, 500, "an unexpected error; the API's log tells more")
+
+    def _refuse_connection(self, client: ClientSocket, addr: Any, error: TooManyConnections) -> None:
+        if error.of_client:
+            setting, detail = "PER_CLIENT", f"this address has {error.limit} connections open"
+            self._answer(client, addr, 429, f"{detail} (SWIFT_API_CONNECTIONS_{setting})")
+        else:
+            self._answer(client, addr, 503, f"{error.limit} connections are open (SWIFT_API_CONNECTIONS)")
+        client.close()
+
+    def _answer(self, client: Any, addr: Any, status: int, detail: str) -> None:
+        from api.problems import raw_problem  # not above: it loads the rest of the web
+
+        peer = addr[0] if isinstance(addr, tuple) else ""
+        log.info("request refused", extra={"status": status, "client": peer, "detail": detail})
+        try:
+            client.sendall(raw_problem(status, detail))
+        except OSError as error:
+            log.debug("refusal not sent error=%r", error)
+
+
+def _allow_open_files(needed: int) -> None:
+    """Raise this process's own limit; where the system's is lower, say so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        log.warning("SWIFT_API_CONNECTIONS needs %d open files, the system allows %d", needed, allowed)

@@ -1,0 +1,79 @@
+"""How long a client may keep a transfer waiting."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+
+from api.server.client_socket import ClientSocket, Pace
+
+#: Short enough for a test; every wait below ends because of what is tested.
+WAIT_S = 0.2
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[ClientSocket, Any]]:
+    """The server's side of a connection, and the client's."""
+    ours, theirs = socket.socketpair()
+    client = ClientSocket(ours, sending=Pace(WAIT_S, 1000), abort=lambda _: nullcontext())
+    yield client, theirs
+    theirs.close()
+    client.close()
+
+
+def test_a_client_that_drips_its_body_is_given_up(pair: tuple[ClientSocket, Any]) -> None:
+    ours, theirs = pair
+
+    def drip() -> None:
+        while True:
+            theirs.send(b"x")
+            gevent.sleep(WAIT_S / 10)
+
+    dripping = gevent.spawn(drip)
+    with pytest.raises(TimeoutError), ours.receiving(Pace(WAIT_S, 1000)):
+        all(iter(lambda: ours.recv(1024), b""))
+    dripping.kill()
+
+
+def test_a_client_that_sends_fast_enough_may_take_as_long_as_it_needs(pair: tuple[ClientSocket, Any]) -> None:
+    ours, theirs = pair
+
+    def send() -> None:
+        for _ in range(40):  # twice what is asked for, for four times as long
+            theirs.send(bytes(40))
+            gevent.sleep(WAIT_S / 10)
+        theirs.shutdown(socket.SHUT_WR)
+
+    gevent.spawn(send)
+    with ours.receiving(Pace(WAIT_S, 1000)):
+        assert sum(map(len, iter(lambda: ours.recv(1024), b""))) == 1600
+
+
+def test_the_client_is_not_charged_for_our_own_pauses(pair: tuple[ClientSocket, Any]) -> None:
+    ours, theirs = pair
+    theirs.send(b"ab")
+    pace = Pace(WAIT_S, 1000)
+    with ours.receiving(pace):
+        assert ours.recv(1) == b"a"
+        gevent.sleep(2 * WAIT_S)
+        assert ours.recv(1) == b"b"
+
+
+def test_a_client_that_does_not_read_its_answer_is_given_up(pair: tuple[ClientSocket, Any]) -> None:
+    ours, _ = pair
+    with pytest.raises(BrokenPipeError):
+        ours.sendall(bytes(32 << 20))
+
+
+def test_an_answer_arrives_whole_at_a_client_that_reads(pair: tuple[ClientSocket, Any]) -> None:
+    ours, theirs = pair
+    data = bytes(range(256)) * (4 << 12)
+    sending = gevent.spawn(ours.sendall, data)
+    received = bytearray()
+    while len(received) < len(data):
+        received += theirs.recv(1 << 16)
+    sending.get()
+    assert received == data
