@@ -17,8 +17,12 @@ EVERY ?= 1
 # Random inputs for each property of the fuzzers.
 EXAMPLES ?= 5000
 
+# Of a chaos run.
+MINUTES ?= 5
+SEED ?= 1
+
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-unit fuzz parity lint format bench bench-quick train clean
+.PHONY: help demo up test test-unit fuzz chaos parity lint format bench bench-quick train clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +44,9 @@ parity: $(INSTALLED) ## the whole parity matrix (hours; EVERY=10: a tenth); its 
 
 fuzz: $(INSTALLED) ## the fuzzers at length (EXAMPLES=N inputs for each property)
 	$(BIN)/pytest tests/fuzz --fuzz-examples=$(EXAMPLES) --numprocesses=auto --timeout=0
+
+chaos: $(INSTALLED) ## kill, stop, starve and fill a fleet under load for MINUTES=5, then check it
+	$(BIN)/python -m infra.chaos --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(INSTALLED) ## style, types, floors
 	$(BIN)/ruff check

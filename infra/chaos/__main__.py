@@ -1,0 +1,129 @@
+"""``python -m infra.chaos [--minutes M] [--seed N]``: random faults on a real fleet under load, then checks.
+
+The exit code is 1 if a job was lost, ended twice or became another image, or if anything was left over.
+"""
+
+import argparse
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from types import FrameType
+
+from infra.bench.machine import describe_machine
+from infra.bench.ports import free_ports, free_s3_port
+from infra.chaos.checks import check, processes_of
+from infra.chaos.faults import FAULTS, Excused, possible_faults
+from infra.chaos.report import Run, render
+from infra.chaos.target import Target, own_disk
+from infra.chaos.traffic import Traffic, upload_loras
+from infra.local.stack import running_stack
+from shared.errors import SwiftError
+from shared.settings import ROOT, Settings
+
+FOLDER = ROOT / ".run" / "chaos"
+DISK_BYTES = 3 << 30
+CLIENTS = 6
+#: Between two faults, once the fleet is whole again.
+PAUSE_S = (1.0, 4.0)
+#: A fleet that is not whole after this meets the next fault all the same.
+WHOLE_S = 60.0
+
+
+def main() -> int:
+    """Do what the command line asks for; returns the exit code."""
+    options = _parser().parse_args()
+    signal.signal(signal.SIGTERM, _leave)  # so that the stack is stopped then, too
+    home = FOLDER / "stack"
+    try:
+        with own_disk(home, DISK_BYTES) as has_own_disk:
+            if not has_own_disk:
+                shutil.rmtree(home)  # no job of an earlier run
+            with _fleet(home, has_own_disk) as target:
+                run = _run(target, options.minutes * 60, options.seed, options.only)
+            run.verdict.violations += processes_of(str(home))
+            _keep_logs(home)
+    except SwiftError as error:
+        print(error, file=sys.stderr)
+        return 1
+    table = render(run)
+    (FOLDER / "report.md").write_text(table)
+    print(f"\n{table}\nLogs: {FOLDER / 'logs'}; this table: {FOLDER / 'report.md'}")
+    return 1 if run.violations else 0
+
+
+def _run(target: Target, seconds: float, seed: int, only: list[str] | None) -> Run:
+    chance, excused = Random(seed), Excused()
+    weights = {name: weight for name, weight in possible_faults(target).items() if not only or name in only}
+    upload_loras(target)
+    traffic = Traffic(target, CLIENTS, seed)
+    run = Run(seconds, seed, str(describe_machine()["processor"]), traffic.log)
+    run.skipped = sorted(FAULTS.keys() - possible_faults(target).keys())
+    traffic.start()
+    began = time.monotonic()
+    try:
+        while (at_s := time.monotonic() - began) < seconds:
+            time.sleep(chance.uniform(*PAUSE_S))
+            name = chance.choices(list(weights), list(weights.values()))[0]
+            detail = FAULTS[name][0](target, chance, excused)
+            whole_s = _wait_until_whole(target)
+            run.recovered_s[name].append(whole_s)
+            minutes, rest = divmod(int(at_s), 60)
+            what = f"[{minutes:02}:{rest:02}] {name}: {detail}; whole after {whole_s:.1f} s"
+            print(f"{what}; {len(traffic.log.accepted)} jobs accepted", flush=True)
+    finally:
+        traffic.stop()
+    print("No more faults: waiting for every job to end, then checking …", flush=True)
+    run.verdict = check(target, traffic.log.accepted, excused.job_ids)
+    return run
+
+
+def _wait_until_whole(target: Target) -> float:
+    began = time.monotonic()
+    while not target.is_whole() and time.monotonic() - began < WHOLE_S:
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+@contextmanager
+def _fleet(home: Path, has_own_disk: bool) -> Iterator[Target]:
+    api, flower, redis, residual_redis = free_ports(4)
+    settings = Settings(
+        home=home,
+        api_port=api,
+        flower_port=flower,
+        redis_port=redis,
+        residual_redis_port=residual_redis,
+        s3_port=free_s3_port(),
+        unet_workers=2,
+        controlnet_workers=2,
+        lease_s=5,
+        max_attempts=20,  # with a kill every few seconds the same job may meet several
+    )
+    with running_stack(settings) as stack:
+        yield Target(stack, has_own_disk)
+
+
+def _keep_logs(home: Path) -> None:
+    shutil.rmtree(FOLDER / "logs", ignore_errors=True)
+    shutil.copytree(home / "logs", FOLDER / "logs")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m infra.chaos")
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", action="append", choices=list(FAULTS), help="this fault (repeatable)")
+    return parser
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""What must hold when the faults have ended: every job ended once, equal images, nothing left over."""
+
+import hashlib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import requests
+
+from infra.bench.fleet import read_pixels
+from infra.chaos.target import ANSWER_S, Target
+from infra.chaos.traffic import Accepted
+from shared import keys
+from shared.specs import ENDED
+
+#: Every job has ended so long after the last fault; what is left over is swept within this.
+ENDED_S, SWEPT_S = 300.0, 180.0
+POLL_S = 0.5
+
+
+@dataclass
+class Verdict:
+    """What was checked, and what did not hold."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    images: int = 0
+    groups: int = 0
+    lost_with_the_file: int = 0
+    violations: list[str] = field(default_factory=list)
+
+
+def check(target: Target, accepted: Sequence[Accepted], excused: Collection[str]) -> Verdict:
+    """Look at every accepted job, then at what the fleet has left. ``excused`` jobs may be gone."""
+    verdict = Verdict()
+    if not _until(target.is_whole, ENDED_S):
+        verdict.violations.append(f"the fleet is not whole {ENDED_S:.0f} s after the last fault")
+    jobs = _ended_jobs(target, accepted)
+    pixels: dict[tuple[int, int], set[str]] = defaultdict(set)
+    for one in accepted:
+        job = jobs.get(one.job_id)
+        for violation in judge_job(one, job, _count_done(target, one.job_id), one.job_id in excused):
+            verdict.violations.append(violation)
+        if job is None:
+            verdict.lost_with_the_file += one.job_id in excused
+            continue
+        verdict.statuses[job["status"]] += 1
+        for n, image in enumerate(job["images"]):
+            answer = requests.get(target.stack.api_url + image["url"], timeout=ANSWER_S)
+            if not answer.ok:
+                verdict.violations.append(f"image {n} of job {one.job_id} is answered {answer.status_code}")
+                continue
+            verdict.images += 1
+            pixels[one.recipe, n].add(hashlib.sha256(read_pixels(answer.content).tobytes()).hexdigest())
+    verdict.groups = len(pixels)
+    verdict.violations += [
+        f"recipe {recipe}, image {n}: {len(kinds)} different images"
+        for (recipe, n), kinds in pixels.items()
+        if len(kinds) > 1
+    ]
+    verdict.violations += _left_over(target, [one.job_id for one in accepted], excused)
+    return verdict
+
+
+def judge_job(one: Accepted, job: dict[str, Any] | None, done_events: int, is_excused: bool) -> Iterator[str]:
+    """What is wrong with an accepted job as it stands at the end; ``job`` is None when it is not found."""
+    if job is None:
+        if not is_excused:
+            yield f"job {one.job_id} was accepted and is gone"
+        return
+    if job["status"] not in ENDED:
+        yield f"job {one.job_id} is still {job['status']}"
+    elif job["status"] == "failed":
+        yield f"job {one.job_id} failed: {job['error']}"
+    elif job["status"] == "cancelled" and not one.is_cancelled:
+        yield f"job {one.job_id} was cancelled by nobody"
+    if job["status"] in ENDED and done_events != 1 and not is_excused:
+        yield f"job {one.job_id} has {done_events} done events"
+
+
+def processes_of(home: str) -> list[str]:
+    """Processes that belong to a stack in ``home``: none may be left once it has stopped."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "pid"]):
+        with suppress(psutil.Error):
+            if home in " ".join(process.info["cmdline"] or []) or process.environ().get("SWIFT_HOME") == home:
+                found.append(
+                    f"process {process.pid} is left: {' '.join(process.info['cmdline'] or [])[:120]}"
+                )
+    return found
+
+
+def _ended_jobs(target: Target, accepted: Sequence[Accepted]) -> dict[str, dict[str, Any] | None]:
+    """Every job once all have ended, or as they stand after `ENDED_S`."""
+    jobs: dict[str, dict[str, Any] | None] = {}
+    deadline = time.monotonic() + ENDED_S
+    for one in accepted:
+        while True:
+            job = _read_job(target, one.job_id)
+            if job is None or job["status"] in ENDED or time.monotonic() > deadline:
+                break
+            time.sleep(POLL_S)
+        jobs[one.job_id] = job
+    return jobs
+
+
+def _read_job(target: Target, job_id: str) -> dict[str, Any] | None:
+    answer = requests.get(f"{target.stack.api_url}/v1/jobs/{job_id}", timeout=ANSWER_S)
+    if answer.status_code == 404:
+        return None
+    answer.raise_for_status()
+    job: dict[str, Any] = answer.json()
+    return job
+
+
+def _count_done(target: Target, job_id: str) -> int:
+    entries: Any = target.control.xrange(keys.events(job_id))
+    return sum(fields["type"] == "done" for _, fields in entries)
+
+
+def _left_over(target: Target, job_ids: Sequence[str], excused: Collection[str]) -> list[str]:
+    """What nobody needs any more and nobody has removed."""
+    left: dict[str, str] = {}
+
+    def is_clean() -> bool:
+        left.clear()
+        left.update({name: told for name, find in LEFT_OVER.items() if (told := find(target))})
+        return not left
+
+    _until(is_clean, SWEPT_S)
+    unknown = set(_all_ids(target)) - set(job_ids) - set(excused)
+    if unknown:
+        left["jobs"] = f"{len(unknown)} that no client was given: {sorted(unknown)[:3]}"
+    return [f"left over: {name}: {told}" for name, told in left.items()]
+
+
+def _all_ids(target: Target) -> list[str]:
+    ids: Any = target.control.zrange(keys.JOBS, 0, -1)
+    return [str(job_id) for job_id in ids]
+
+
+def _leases(target: Target) -> str:
+    return ", ".join(target.control.scan_iter("swift:job:*:lease"))
+
+
+def _unsent(target: Target) -> str:
+    unsent: Any = target.control.zrange(keys.UNSENT, 0, -1)
+    return ", ".join(unsent)
+
+
+def _messages(target: Target) -> str:
+    """Messages that wait, and such as a dead worker took with it."""
+    redis = target.control
+    queues = [key for key in redis.scan_iter("unet.*") if redis.type(key) == "list"]
+    waiting = [f"{redis.llen(queue)} in {queue}" for queue in queues]
+    count = redis.hlen("unacked")
+    return ", ".join([*waiting, *([f"{count} unacked"] if count else [])])
+
+
+def _bindings(target: Target) -> str:
+    """Event bindings of consumers that are gone: every living one has a queue of its own, with a timeout."""
+    count = int(target.control.scard("_kombu.binding.celeryev"))
+    return f"{count} event bindings" if count > MOST_BINDINGS else ""
+
+
+#: Flower and what looks at the fleet from outside.
+MOST_BINDINGS = 2
+
+
+def _orphaned_images(target: Target) -> str:
+    """Image objects of attempts that were lost."""
+    wanted: set[str] = set()
+    for job_id in _all_ids(target):
+        job = _read_job(target, job_id)
+        wanted |= {job_id} if job is not None and job["images"] else set()
+    pages = target.s3.get_paginator("list_objects_v2").paginate(Bucket=target.stack.env["SWIFT_IMAGE_BUCKET"])
+    found = [item["Key"] for page in pages for item in page.get("Contents", [])]
+    orphans = [key for key in found if key.startswith("pictures/") and not any(j in key for j in wanted)]
+    return f"{len(orphans)} image objects without a job: {orphans[:3]}" if orphans else ""
+
+
+LEFT_OVER: dict[str, Callable[[Target], str]] = {
+    "leases": _leases,
+    "unsent jobs": _unsent,
+    "messages": _messages,
+    "bindings": _bindings,
+    "images": _orphaned_images,
+}
+
+
+def _until(is_true: Callable[[], bool], within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while not is_true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True

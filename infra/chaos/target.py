@@ -1,0 +1,127 @@
+"""The fleet under test: its processes, its servers as an outsider sees them, its disk."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil  # type: ignore[import-untyped]
+import requests
+from redis import Redis
+
+from infra.local.stack import Stack
+
+#: One answer of the API. A process that is stopped must not stop us.
+ANSWER_S = 10.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running stack, and whether its home is a disk of its own that may be filled."""
+
+    stack: Stack
+    has_own_disk: bool
+
+    @cached_property
+    def control(self) -> "Redis":
+        """The control Redis, asked directly: nothing but checks go this way."""
+        return Redis.from_url(self.stack.env["SWIFT_REDIS_URL"], decode_responses=True, socket_timeout=30)
+
+    @cached_property
+    def s3(self) -> Any:
+        """The S3 server, with the stack's own credentials."""
+        env = self.stack.env
+        return boto3.client(
+            "s3",
+            endpoint_url=env["SWIFT_S3_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def family(self, name: str) -> list[psutil.Process]:
+        """A process of the stack and everything it has started, itself first; none while it is away."""
+        try:
+            process = psutil.Process(self.stack.pids()[name])
+            return [process, *process.children(recursive=True)]
+        except (KeyError, psutil.NoSuchProcess):
+            return []
+
+    def supervisor(self, name: str) -> psutil.Process | None:
+        """The process that starts ``name`` again when it ends."""
+        family = self.family(name)
+        return family[0].parent() if family else None
+
+    def is_whole(self) -> bool:
+        """Whether every process runs, every server answers and every worker reports itself."""
+        pids = self.stack.pids()
+        try:
+            ready = requests.get(f"{self.stack.api_url}/readyz", timeout=ANSWER_S)
+            fleet = requests.get(f"{self.stack.api_url}/v1/fleet", timeout=ANSWER_S)
+            reported = {worker["pid"] for worker in fleet.json()["workers"]}
+        except (requests.RequestException, ValueError, KeyError):
+            return False
+        workers = [name for name in self.process_names if name.startswith(("unet", "controlnet"))]
+        is_running = all(name in pids and _is_running(pids[name]) for name in self.process_names)
+        return is_running and ready.ok and all(pids[name] in reported for name in workers)
+
+    @cached_property
+    def process_names(self) -> list[str]:
+        """Every process of the stack, as it was when all ran."""
+        return sorted(self.stack.pids())
+
+    def append_only_file(self) -> Path | None:
+        """The file that the control Redis appends to."""
+        files = sorted((self.stack.home / "redis").rglob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+        return files[-1] if files else None
+
+
+def _is_running(pid: int) -> bool:
+    """Whether the process lives: one that was killed is a zombie until its parent has noticed."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def own_disk(folder: Path, size_bytes: int) -> Iterator[bool]:
+    """Mount a small file system at ``folder``; False where this user may not mount."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=700", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[int]:
+    """Take all the space that the file system of ``folder`` has left; yields how many bytes that was."""
+    ballast = folder / "ballast"
+    with ballast.open("wb") as file:
+        taken = 0
+        while (free := os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize) > 0:
+            try:
+                os.posix_fallocate(file.fileno(), taken, free)
+                taken += free
+            except OSError:  # somebody else has taken some of it meanwhile
+                if free < 1 << 20:
+                    break
+                with suppress(OSError):
+                    os.posix_fallocate(file.fileno(), taken, free // 2)
+                    taken += free // 2
+    try:
+        yield taken
+    finally:
+        ballast.unlink(missing_ok=True)
