@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from shared.blobs import Blob
 from shared.jobs import Job
 from shared.lora_inspection import Family, LoraInfo
+from shared.loras import ListedLora
 from shared.preprocessors import NONE
 from shared.receipts import Receipt
 from shared.specs import Failure, JobSpec, Span, Status
@@ -294,6 +295,15 @@ class LoraAnswer(BaseModel):
     size_bytes: int
     etag: str
     modified: datetime
+    problem: str | None = Field(None, description="why this object cannot be used as a LoRA")
+
+    @classmethod
+    def listed(cls, lora: ListedLora) -> "LoraAnswer":
+        """The answer for an object of the bucket."""
+        name, blob, problem = lora
+        return LoraAnswer(
+            name=name, size_bytes=blob.size_bytes, etag=blob.etag, modified=blob.modified, problem=problem
+        )
 
 
 class LoraPage(BaseModel):
@@ -304,7 +314,7 @@ class LoraPage(BaseModel):
 
 
 class LoraDetail(LoraAnswer):
-    """A LoRA and what its header tells; ``problem`` says why a file of the bucket is none."""
+    """A LoRA and what its header tells."""
 
     tensors: int | None = None
     rank: int | None = Field(None, description="the largest of its modules")
@@ -314,7 +324,6 @@ class LoraDetail(LoraAnswer):
     embeddings: list[str] = Field([], description="in its file, and not applied", examples=[["style"]])
     max_async_steps: int | None = Field(None, description="its own bound, for every job that names none")
     sha256: str | None = Field(None, description="of its bytes; known of files that came through the API")
-    problem: str | None = None
 
     @classmethod
     def of(

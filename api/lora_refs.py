@@ -6,7 +6,7 @@ from api.services import Services
 from shared.blobs import Blob
 from shared.errors import InvalidLora, InvalidRequest, NotFound
 from shared.lora_inspection import LoraInfo, misfit
-from shared.loras import list_loras, own_bound
+from shared.loras import list_loras, lora_key, own_bound
 from shared.requests import LoraRequest
 from shared.specs import LoraRef
 
@@ -27,6 +27,7 @@ def find_ref(lora: LoraRequest, model: str, services: Services, *, field: str) -
     return LoraRef(
         name=lora.name,
         etag=blob.etag,
+        key=None if blob.key == lora_key(lora.name) else blob.key,
         size_bytes=blob.size_bytes,
         scale=lora.scale,
         max_async_steps=bound,
@@ -45,6 +46,7 @@ def _check(name: str, blob: Blob, info: LoraInfo, model: str, services: Services
 
 def _known(services: Services) -> str:
     """The first of the bucket's LoRAs."""
-    known = [name for name, _ in islice(list_loras(services.loras), NAMED_LORAS + 1)]
+    usable = (lora.name for lora in list_loras(services.loras) if lora.problem is None)
+    known = list(islice(usable, NAMED_LORAS + 1))
     more = " and more at /v1/loras" if len(known) > NAMED_LORAS else ""
     return (", ".join(known[:NAMED_LORAS]) or "none") + more

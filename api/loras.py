@@ -12,17 +12,19 @@ from api.openapi import Query, operation_id
 from api.problems import refusals
 from api.services import Services
 from api.uploads import LoraPath, add_uploads
-from shared.blobs import Blob
 from shared.errors import InvalidLora
-from shared.loras import NAME, find_lora, list_loras, own_bound
+from shared.loras import find_lora, list_loras, own_bound
 
 
 class LoraQuery(Query):
     """How many LoRAs, and from where on."""
 
     limit: int = Field(200, ge=1, le=1000)
-    cursor: str | None = Field(
-        None, pattern=f"^{NAME.pattern}$", description="`next_cursor` of the page before"
+    cursor: str = Field(
+        "",
+        max_length=1024,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="`next_cursor` of the page before",
     )
 
 
@@ -35,10 +37,11 @@ def loras_api(services: Services) -> APIBlueprint:
 
     @api.get("/v1/loras", summary="List LoRAs", responses={200: LoraPage, **refusals(422, 503)})
     def list_bucket(query: LoraQuery) -> Response:
+        """Every object of the bucket; one that cannot be used says why in `problem`."""
         found = list(islice(list_loras(bucket, after=query.cursor), query.limit + 1))
         page = found[: query.limit]
-        cursor = page[-1][0] if len(found) > len(page) else None
-        return answer(LoraPage(loras=[_answer(name, blob) for name, blob in page], next_cursor=cursor))
+        cursor = page[-1].blob.key if len(found) > len(page) else None
+        return answer(LoraPage(loras=[LoraAnswer.listed(lora) for lora in page], next_cursor=cursor))
 
     @api.get(
         "/v1/loras/<name>",
@@ -59,7 +62,3 @@ def loras_api(services: Services) -> APIBlueprint:
         return Response(status=204)
 
     return api
-
-
-def _answer(name: str, blob: Blob) -> LoraAnswer:
-    return LoraAnswer(name=name, size_bytes=blob.size_bytes, etag=blob.etag, modified=blob.modified)

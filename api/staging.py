@@ -43,10 +43,22 @@ class Staging:
         """Writes the staged file as its bytes come."""
         return BlobWriter(self.bucket, _key(name, upload), content_type=OCTETS)
 
-    def url(self, name: str, upload: str) -> str:
-        """Where anybody may PUT the staged file, for `URL_S`."""
-        at = {"Bucket": self._public.name, "Key": _key(name, upload)}
-        return self._public.client.generate_presigned_url("put_object", Params=at, ExpiresIn=URL_S)
+    def form(self, name: str, upload: str, max_bytes: int) -> tuple[str, dict[str, str]]:
+        """Where anybody may POST the staged file for `URL_S`, and the form's fields.
+
+        The policy that they are signed with has S3 refuse a file of more than ``max_bytes``.
+        """
+        kind = {"Content-Type": OCTETS}
+        key = _key(name, upload)
+        with translated(key):
+            made = self._public.client.generate_presigned_post(
+                self._public.name,
+                key,
+                Fields=dict(kind),
+                Conditions=[["content-length-range", 1, max_bytes], kind],
+                ExpiresIn=URL_S,
+            )
+        return made["url"], made["fields"]
 
     def find(self, name: str, upload: str) -> Blob:
         """The staged file as it is now; raises `NotFound`."""

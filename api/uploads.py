@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
@@ -16,14 +17,18 @@ from api.problems import refusals
 from api.receiving import Body, Received, inspect_staged, receive
 from api.services import Services
 from api.staging import OCTETS, URL_S, Staging
+from shared import keys
 from shared.blobs import Bucket
-from shared.errors import Unavailable
+from shared.errors import Conflict, NotFound, Unavailable
 from shared.lora_inspection import LoraInfo
-from shared.loras import BOUND, lora_key
+from shared.loras import BOUND, lora_key, own_bound
+from shared.requests import LoraName
 
 BODY = {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
 #: Files taken in at once by one process: each holds up to two parts of 5 MiB in memory.
 UPLOADS = 32
+#: A repeat of a completion is answered for this long.
+COMPLETED_S = 86_400
 #: S3 answers a copy when it is done, and some copy slowly.
 COPY_S = 300
 
@@ -31,7 +36,7 @@ COPY_S = 300
 class LoraPath(BaseModel):
     """Which LoRA."""
 
-    name: str
+    name: LoraName
 
 
 class UploadQuery(Query):
@@ -49,11 +54,16 @@ class CompleteQuery(UploadQuery):
 
 
 class UploadAnswer(BaseModel):
-    """Where to PUT a file, as the body and without further headers, and what to call then."""
+    """Where to POST a file as ``multipart/form-data``, and what to call then.
+
+    ``fields`` come first, each as a part of the form, then the file as the part ``file``.
+    """
 
     upload: str
-    method: str = "PUT"
+    method: str = "POST"
     url: str
+    fields: dict[str, str]
+    max_bytes: int = Field(description="S3 refuses a larger file")
     expires_at: datetime
     complete: str = Field(description="POST here once the file is there; until then it is no LoRA")
 
@@ -91,13 +101,19 @@ def add_uploads(api: APIBlueprint, services: Services) -> None:
         responses={201: UploadAnswer, **refusals(422, 503)},
     )
     def begin_upload(path: LoraPath) -> Response:
-        """The URL takes one PUT of the whole file, without a detour through the API."""
+        """The URL takes a form with the whole file, without a detour through the API.
+
+        `curl -F KEY=VALUE … -F file=@style.safetensors URL`, with every one of `fields` as `KEY=VALUE`.
+        """
         upload = staging.begin(path.name)
+        url, fields = staging.form(path.name, upload, settings.max_lora_bytes)
         begun = UploadAnswer(
             upload=upload,
-            url=staging.url(path.name, upload),
+            url=url,
+            fields=fields,
+            max_bytes=settings.max_lora_bytes,
             expires_at=datetime.now(UTC) + timedelta(seconds=URL_S),
-            complete=f"/v1/loras/{path.name}/complete?upload={upload}",
+            complete=f"/v1/loras/{quote(path.name)}/complete?upload={upload}",
         )
         return answer(begun, 201)
 
@@ -107,15 +123,36 @@ def add_uploads(api: APIBlueprint, services: Services) -> None:
         responses={200: LoraDetail, 201: LoraDetail, **refusals(404, 409, 413, 422, 503)},
     )
     def complete_upload(path: LoraPath, query: CompleteQuery) -> Response:
-        """The file is inspected; one that is refused is removed, and the answer says why."""
+        """The file is inspected; one that is refused is removed, and the answer says why.
+
+        Asked again, it answers as before, unless the LoRA has been replaced since.
+        """
+        done = _completed(path.name, query.upload)
+        if done is not None:
+            return answer(done)
         with _slot(slots):
             received = inspect_staged(path.name, query.upload, staging, settings.max_lora_bytes)
-            return _publish(path.name, received, query)
+            return _publish(path.name, received, query, upload=query.upload)
 
-    def _publish(name: str, received: Received, query: UploadQuery) -> Response:
+    def _completed(name: str, upload: str) -> LoraDetail | None:
+        """The LoRA that an upload has become; raises `Conflict` if it has been replaced or deleted since."""
+        etag = services.control.get(keys.upload(name, upload))
+        if etag is None:
+            return None
+        try:
+            blob, found = services.inspections.look(name)
+        except NotFound:
+            blob = None
+        if blob is None or blob.etag != etag:
+            raise Conflict(f"upload {upload!r} is complete, and LoRA {name!r} was replaced or deleted since")
+        return LoraDetail.of(name, blob, found.told(), own_bound(blob))
+
+    def _publish(name: str, received: Received, query: UploadQuery, upload: str = "") -> Response:
         is_new = not services.loras.exists(lora_key(name))
         blob = staging.publish(name, received.staged, _metadata(received, query.max_async_steps))
         services.inspections.note(blob, received.info)
+        if upload:
+            services.control.set(keys.upload(name, upload), blob.etag, ex=COMPLETED_S)
         return answer(LoraDetail.of(name, blob, received.info, query.max_async_steps), 201 if is_new else 200)
 
 

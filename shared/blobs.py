@@ -8,13 +8,13 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from shared.errors import NotFound, SwiftError, Unavailable
 from shared.heads import Heads, metadata_of
 from shared.settings import Settings
+from shared.storage.s3_client import make_s3_client
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -61,22 +61,17 @@ class Bucket:
         self, settings: Settings, name: str, *, attempts: int = 5, read_timeout_s: float = 20
     ) -> None:
         self.name = name
+        self._settings = settings
         self._attempts = attempts
         self._read_timeout_s = read_timeout_s
-        self._endpoint = settings.s3_endpoint_url or f"http://127.0.0.1:{settings.s3_port}"
 
     @cached_property
     def client(self) -> "S3Client":
-        """A thread-safe client, made on first use; credentials are boto3's own business."""
-        config = Config(
-            connect_timeout=2,
-            read_timeout=self._read_timeout_s,
-            retries={"mode": "standard", "total_max_attempts": self._attempts},
-            max_pool_connections=64,
-            signature_version="s3v4",  # a presigned URL of the older kind also fixes the content type
-            s3={"addressing_style": "path"},
-        )
-        return boto3.client("s3", endpoint_url=self._endpoint, region_name="us-east-1", config=config)
+        """A thread-safe client, made on first use; one that finds no credentials is not kept."""
+        with translated(self.name):
+            return make_s3_client(
+                self._settings, attempts=self._attempts, read_timeout_s=self._read_timeout_s
+            )
 
     @cached_property
     def _heads(self) -> Heads:
@@ -131,11 +126,11 @@ class Bucket:
 
     def head(self, key: str) -> Blob:
         """What is known about an object."""
-        headers = self._heads.ask(self.name, key)
-        if headers is None:
-            with translated(key):
+        with translated(key):
+            headers = self._heads.ask(self.name, key)
+            if headers is None:
                 answer = self.client.head_object(Bucket=self.name, Key=key)
-            headers = answer["ResponseMetadata"]["HTTPHeaders"]
+                headers = answer["ResponseMetadata"]["HTTPHeaders"]
         return Blob(
             key,
             headers["etag"].strip('"'),
@@ -207,5 +202,7 @@ class translated:
             if code in ("412", "PreconditionFailed") or status == 412:
                 raise BlobChanged(f"object {self.key!r} was replaced") from error
             raise Unavailable(f"S3 refused {self.key!r}: {code}") from error
-        if isinstance(error, BotoCoreError):
+        if isinstance(error, NoCredentialsError):
+            raise Unavailable("S3 credentials are missing: boto3 finds none") from error
+        if isinstance(error, (BotoCoreError, Boto3Error)):
             raise Unavailable(f"S3 does not answer: {type(error).__name__}") from error

@@ -44,6 +44,11 @@ def inspection(bucket: str, etag: str, size_bytes: int) -> str:
     return f"swift:lora:2:{bucket}:{etag}:{size_bytes}"
 
 
+def upload(name: str, upload_id: str) -> str:
+    """String with expiry: the ETag of the LoRA that an upload has become."""
+    return f"swift:upload:{name}:{upload_id}"
+
+
 def worker(name: str) -> str:
     """String with expiry: a worker's heartbeat."""
     return f"swift:worker:{name}"

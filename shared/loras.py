@@ -3,23 +3,31 @@
 import hashlib
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from shared.blobs import Blob, Bucket
 from shared.errors import InvalidLora, InvalidRequest, NotFound
 from shared.lora_inspection import LoraInfo, inspect_lora, refuse_pickle
 from shared.safetensors_header import LENGTH_BYTES, header_bytes, parse_header
+from shared.storage.lora_names import SUFFIX, UPLOADS, name_of_key, why_no_name
 
-SUFFIX = ".safetensors"
-#: Safe as a URL segment, an S3 key and a file name.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 #: Object metadata (``x-amz-meta-…``): the steps that a job may at most run without this LoRA.
 BOUND = "max-async-steps"
 
 
+class ListedLora(NamedTuple):
+    """An object of the bucket: a LoRA by its name, or by its key with the reason why it is none."""
+
+    name: str
+    blob: Blob
+    problem: str | None = None
+
+
 def lora_key(name: str) -> str:
-    """The object that holds a LoRA; raises `InvalidRequest` for a name that cannot be one."""
-    if not NAME.fullmatch(name):
-        raise InvalidRequest(f"{name!r} is no LoRA name: letters, digits, '.', '_', '-'", field="name")
+    """The object of a new LoRA; raises `InvalidRequest` for a name that cannot be one."""
+    problem = why_no_name(name)
+    if problem is not None:
+        raise InvalidRequest(f"{name!r} is no LoRA name: {problem}", field="name")
     return name + SUFFIX
 
 
@@ -32,10 +40,13 @@ def version_of(bucket: str, name: str, etag: str) -> str:
 
 
 def find_lora(bucket: Bucket, name: str) -> Blob:
-    """The object of a LoRA; raises `NotFound`."""
+    """The object of a LoRA, whatever the case of its suffix; raises `NotFound`."""
     try:
         return bucket.head(lora_key(name))
     except NotFound:
+        for blob in bucket.list(f"{name}."):
+            if name_of_key(blob.key) == (name, None):
+                return bucket.head(blob.key)
         raise NotFound(f"there is no LoRA {name!r}") from None
 
 
@@ -47,12 +58,15 @@ def own_bound(blob: Blob) -> int | None:
     raise InvalidLora(f"the metadata {BOUND} of object {blob.key!r} is {told!r}, not a number of steps")
 
 
-def list_loras(bucket: Bucket, *, after: str | None = None) -> Iterator[tuple[str, Blob]]:
-    """Every object of the bucket whose key is a LoRA's, by key, behind the LoRA ``after``."""
-    for blob in bucket.list(after=lora_key(after) if after else ""):
-        name = blob.key.removesuffix(SUFFIX)
-        if name != blob.key and NAME.fullmatch(name):
-            yield name, blob
+def list_loras(bucket: Bucket, *, after: str = "") -> Iterator[ListedLora]:
+    """Every object of the bucket behind the key ``after``, by key; one that is no LoRA has a ``problem``."""
+    for blob in bucket.list(after=after):
+        if blob.key.startswith((UPLOADS, ".")):
+            continue
+        name, problem = name_of_key(blob.key)
+        if problem is None and blob.key != lora_key(name) and bucket.exists(lora_key(name)):
+            name, problem = blob.key, f"{lora_key(name)!r} is the LoRA of that name"
+        yield ListedLora(name, blob, problem)
 
 
 def read_lora_info(bucket: Bucket, blob: Blob) -> LoraInfo:

@@ -38,6 +38,7 @@ from shared.other_names import (
 from shared.preprocessors import NONE, check_name, fill_in
 from shared.scales import Scale
 from shared.scheduler_names import own_name
+from shared.storage.lora_names import cut_suffix
 
 #: ControlNets and LoRAs of one job.
 MAX_NETS, MAX_LORAS = 8, 16
@@ -46,6 +47,8 @@ MAX_IMAGE_CHARS = 256 << 20
 
 #: Whether the halves of classifier-free guidance may run on two workers.
 LatentParallelism = Literal["auto", "off", "on"]
+#: A LoRA's name; the name of its file means the same.
+LoraName = Annotated[ShortText, AfterValidator(cut_suffix)]
 
 
 class LoraLoading(RequestFields):
@@ -57,7 +60,7 @@ class LoraLoading(RequestFields):
 
     mode: Literal["exact", "bounded", "replay"] = "bounded"
     max_async_steps: Step | None = Field(None, description="default: a fifth of the job's steps")
-    steps: dict[ShortText, Step] | None = Field(
+    steps: dict[LoraName, Step] | None = Field(
         None,
         max_length=MAX_LORAS,
         description="mode replay: the step at which each LoRA takes effect, from a receipt",
@@ -137,7 +140,7 @@ class LoraRequest(RequestFields):
 
     meant = LORA_MEANT
 
-    name: ShortText
+    name: LoraName
     scale: Scale = Field(
         1.0,
         description="a number, or scales of the model's parts and the UNet's blocks, as in diffusers'"

@@ -72,6 +72,11 @@ class Settings(BaseModel):
     s3_endpoint_url: S3Url | None = Field(
         None, description="S3 server, with the usual `AWS_*` credentials; unset: the embedded one"
     )
+    s3_region: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]+$",
+        description="region of the S3 server; unset: `AWS_REGION`, or as boto3 finds it, else us-east-1",
+    )
     s3_public_url: S3Url | None = Field(
         None, description="address of the S3 server in upload URLs; unset: as the fleet itself reaches it"
     )
@@ -260,6 +265,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             given[name] = value.strip()
         elif variable.upper().startswith(PREFIX) and name in fields:
             raise unknown(variable, fields)
+    if environ.get("AWS_REGION"):  # as other AWS SDKs read it; boto3 knows AWS_DEFAULT_REGION and profiles
+        given.setdefault("s3_region", environ["AWS_REGION"])
     try:
         settings = Settings.model_validate({name: value for name, value in given.items() if value})
     except ValidationError as error:

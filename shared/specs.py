@@ -47,6 +47,7 @@ class LoraRef(Message):
     name: str
     etag: str
     size_bytes: int
+    key: str | None = None  # of the object; None: the name with its suffix
     scale: Scale
     max_async_steps: int | None = None  # the file's own bound, from its object's metadata
 

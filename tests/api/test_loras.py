@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
@@ -13,10 +14,9 @@ from tests.api.material import OCTETS, lora, safetensors, upload
 
 def test_a_file_put_there_by_any_s3_client_appears(client: FlaskClient, services: Services) -> None:
     services.loras.put("paper.safetensors", lora(), content_type=OCTETS)
-    services.loras.put("notes.txt", b"no LoRA", content_type="text/plain")
     (listed,) = client.get("/v1/loras").json["loras"]
     assert (listed["name"], listed["size_bytes"]) == ("paper", len(lora()))
-    assert set(listed) == {"name", "size_bytes", "etag", "modified"}
+    assert set(listed) == {"name", "size_bytes", "etag", "modified", "problem"}
     assert client.get("/v1/loras/paper").json["rank"] == 4
 
 
@@ -35,8 +35,8 @@ def test_loras_are_listed_in_pages(client: FlaskClient, services: Services) -> N
     assert seen == names
 
 
-def test_a_cursor_that_is_no_name_is_refused_as_such(client: FlaskClient) -> None:
-    answer = client.get("/v1/loras", query_string={"cursor": "../x"})
+def test_a_cursor_that_is_no_key_is_refused_as_such(client: FlaskClient) -> None:
+    answer = client.get("/v1/loras", query_string={"cursor": "a\nb"})
     assert (answer.status_code, answer.json["field"]) == (422, "cursor")
 
 
@@ -130,3 +130,59 @@ def test_a_lora_that_is_replaced_while_it_is_looked_at_is_looked_at_again(
     answer = create_app(restless).test_client().get("/v1/loras/anime")
     assert answer.status_code == status
     assert told in answer.json.items()
+
+
+NAMES = ["my style", "水彩画", "a, b (c) [d] + e", "e\u0301te"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lora_that_people_named_as_they_liked_is_listed_and_usable(
+    name: str, client: FlaskClient, services: Services
+) -> None:
+    services.loras.put(f"{name}.safetensors", lora(), content_type=OCTETS)
+    assert [(one["name"], one["problem"]) for one in client.get("/v1/loras").json["loras"]] == [(name, None)]
+    assert client.get(f"/v1/loras/{quote(name)}").json["tensors"] == 2
+    job = client.post("/v1/jobs", json={"prompt": "a cat", "loras": [{"name": name}]})
+    assert job.status_code == 202, job.json
+    assert client.delete(f"/v1/loras/{quote(name)}").status_code == 204
+
+
+def test_a_suffix_in_another_case_is_a_suffix(client: FlaskClient, services: Services) -> None:
+    services.loras.put("STYLE.SAFETENSORS", lora(), content_type=OCTETS)
+    assert [one["name"] for one in client.get("/v1/loras").json["loras"]] == ["STYLE"]
+    job = client.post("/v1/jobs", json={"prompt": "a cat", "loras": [{"name": "STYLE"}]})
+    [ref] = client.get(f"/v1/jobs/{job.json['id']}").json["request"]["loras"]
+    assert (ref["name"], ref["key"]) == ("STYLE", "STYLE.SAFETENSORS")
+    # Given another with the suffix as it should be, that one is meant
+    assert upload(client, "STYLE", lora(rank=8)).status_code == 201
+    listed = {one["name"]: one["problem"] for one in client.get("/v1/loras").json["loras"]}
+    assert listed["STYLE"] is None
+    assert "is the LoRA of that name" in listed["STYLE.SAFETENSORS"]
+
+
+def test_what_cannot_be_a_lora_is_listed_with_the_reason(client: FlaskClient, services: Services) -> None:
+    for key in ("a@b.safetensors", "sub/style.safetensors", "style.ckpt", "uploads/x", ".ready"):
+        services.loras.put(key, lora(), content_type=OCTETS)
+    listed = {one["name"]: one["problem"] for one in client.get("/v1/loras").json["loras"]}
+    assert sorted(listed) == ["a@b.safetensors", "style.ckpt", "sub/style.safetensors"]
+    assert all(listed.values())
+
+
+def test_the_name_of_a_file_names_its_lora_everywhere(client: FlaskClient) -> None:
+    assert upload(client, "style.safetensors", lora()).json["name"] == "style"
+    assert client.get("/v1/loras/style.SAFETENSORS").json["name"] == "style"
+    named = {"prompt": "a cat", "loras": [{"name": "style.safetensors"}]}
+    job = client.post("/v1/jobs", json=named)
+    assert client.get(f"/v1/jobs/{job.json['id']}").json["request"]["loras"][0]["name"] == "style"
+    assert client.post("/v1/loras/style.safetensors/upload").json["complete"].startswith("/v1/loras/style/")
+
+
+def test_pages_go_on_behind_the_last_key(client: FlaskClient, services: Services) -> None:
+    for key in ("a.safetensors", "b@.safetensors", "c d.safetensors", "猫.safetensors"):
+        services.loras.put(key, lora(), content_type=OCTETS)
+    names, cursor = [], ""
+    while cursor is not None:
+        page = client.get("/v1/loras", query_string={"limit": 1, "cursor": cursor}).json
+        names += [one["name"] for one in page["loras"]]
+        cursor = page["next_cursor"]
+    assert names == ["a", "b@.safetensors", "c d", "猫"]

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
+import requests
 from flask.testing import FlaskClient
 
 from api import staging
@@ -141,7 +141,7 @@ def test_a_hostile_header_is_refused_by_every_way_in(
     data, named = HOSTILE[which]
     answers = [upload(client, "anime", data)]
     begun = client.post("/v1/loras/anime/upload").json
-    put(begun["url"], data)
+    send(begun, data)
     answers.append(client.post(begun["complete"]))
     assert [(answer.status_code, answer.json["code"]) for answer in answers] == [(422, "invalid_lora")] * 2
     assert left_behind(services) == []
@@ -232,17 +232,18 @@ def test_a_pickle_is_refused_as_such(client: FlaskClient) -> None:
         assert "pickle" in upload(client, "anime", data).json["detail"]
 
 
-def put(url: str, data: bytes) -> None:
-    with urlopen(Request(url, data, method="PUT")) as answer:
-        assert answer.status == 200
+def send(begun: Any, data: bytes, status: int = 204) -> None:
+    """POST a file as the answer to ``…/upload`` says."""
+    answer = requests.post(begun["url"], data=begun["fields"], files={"file": data}, timeout=30)
+    assert answer.status_code == status, answer.text
 
 
-def test_a_file_that_was_put_at_a_url_is_a_lora_once_it_is_complete(
+def test_a_file_that_was_sent_to_a_url_is_a_lora_once_it_is_complete(
     client: FlaskClient, services: Services
 ) -> None:
     begun = client.post("/v1/loras/anime/upload")
-    assert (begun.status_code, begun.json["method"]) == (201, "PUT")
-    put(begun.json["url"], lora(rank=8))
+    assert (begun.status_code, begun.json["method"]) == (201, "POST")
+    send(begun.json, lora(rank=8))
     assert client.get("/v1/loras").json["loras"] == []
     answer = client.post(begun.json["complete"] + "&max_async_steps=3")
     assert (answer.status_code, answer.json["rank"], answer.json["max_async_steps"]) == (201, 8, 3)
@@ -250,22 +251,49 @@ def test_a_file_that_was_put_at_a_url_is_a_lora_once_it_is_complete(
     metadata = services.loras.head("anime.safetensors").metadata
     assert metadata["sha256"] == hashlib.sha256(lora(rank=8)).hexdigest()
     assert left_behind(services) == []
-    assert client.post(begun.json["complete"]).status_code == 404
+
+
+def test_a_completed_upload_can_be_completed_again_until_the_lora_changes(client: FlaskClient) -> None:
+    begun = client.post("/v1/loras/anime/upload").json
+    send(begun, lora(rank=8))
+    first = client.post(begun["complete"])
+    again = client.post(begun["complete"])
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert (again.json["etag"], again.json["rank"]) == (first.json["etag"], 8)
+    upload(client, "anime", lora(rank=4))
+    assert client.post(begun["complete"]).json["code"] == "conflict"
+    client.delete("/v1/loras/anime")
+    assert client.post(begun["complete"]).status_code == 409
 
 
 def test_a_refused_file_is_removed_and_says_why(client: FlaskClient, services: Services) -> None:
     begun = client.post("/v1/loras/anime/upload").json
-    put(begun["url"], lora()[:-1])
+    send(begun, lora()[:-1])
     answer = client.post(begun["complete"])
     assert (answer.status_code, answer.json["code"]) == (422, "invalid_lora")
     assert left_behind(services) == []
     assert not services.loras.exists("anime.safetensors")
 
 
-def test_a_file_over_the_limit_is_removed(services: Services) -> None:
+def test_s3_itself_refuses_a_file_over_the_limit(services: Services) -> None:
     client = tight(services)
     begun = client.post("/v1/loras/anime/upload").json
-    put(begun["url"], lora(rank=32))
+    assert begun["max_bytes"] == 1000
+    send(begun, bytes(1000))
+    send(begun, bytes(1001), status=400)
+    assert [blob.size_bytes for blob in services.loras.list(staging.PREFIX)] == [1000]
+
+
+def test_a_signed_form_is_for_one_key_and_no_other(client: FlaskClient) -> None:
+    begun = client.post("/v1/loras/anime/upload").json
+    begun["fields"]["key"] = "paper.safetensors"
+    send(begun, lora(), status=403)
+
+
+def test_a_staged_file_over_the_limit_is_removed(services: Services) -> None:
+    client = tight(services)
+    begun = client.post("/v1/loras/anime/upload").json
+    services.loras.put(begun["fields"]["key"], lora(rank=32), content_type=OCTETS)
     assert client.post(begun["complete"]).status_code == 413
     assert left_behind(services) == []
 
@@ -277,7 +305,7 @@ def test_only_what_was_uploaded_can_be_completed(client: FlaskClient, upload: st
 
 def test_an_upload_is_for_the_name_it_was_begun_with(client: FlaskClient) -> None:
     begun = client.post("/v1/loras/anime/upload").json
-    put(begun["url"], lora())
+    send(begun, lora())
     assert client.post(f"/v1/loras/paper/complete?upload={begun['upload']}").status_code == 404
 
 
@@ -285,7 +313,7 @@ def test_what_dead_uploads_left_is_swept_away(services: Services, monkeypatch: p
     monkeypatch.setattr(staging, "LEFTOVER", timedelta(days=-1))  # everything is old
     client = create_app(services).test_client()
     begun = client.post("/v1/loras/anime/upload").json
-    put(begun["url"], lora())
+    send(begun, lora())
     services.loras.client.create_multipart_upload(Bucket=services.loras.name, Key=staging.PREFIX + "x")
     assert len(left_behind(services)) == 2
     assert upload(create_app(services).test_client(), "paper", lora()).status_code == 201
@@ -313,7 +341,7 @@ def test_of_uploads_of_one_name_that_race_one_wins_whole(services: Services) -> 
     torn: list[str] = []
     done = threading.Event()
 
-    def send(rank: int) -> None:
+    def send_many(rank: int) -> None:
         client = app.test_client()
         for _ in range(4):
             bound = f"max_async_steps={rank}"
@@ -321,7 +349,7 @@ def test_of_uploads_of_one_name_that_race_one_wins_whole(services: Services) -> 
                 assert client.put(f"/v1/loras/anime?{bound}", data=lora(rank)).status_code in (200, 201)
             else:
                 begun = client.post("/v1/loras/anime/upload").json
-                put(begun["url"], lora(rank))
+                send(begun, lora(rank))
                 assert client.post(f"{begun['complete']}&{bound}").status_code in (200, 201)
 
     def look() -> None:
@@ -330,7 +358,7 @@ def test_of_uploads_of_one_name_that_race_one_wins_whole(services: Services) -> 
 
     upload(app.test_client(), "anime", lora(1))
     looking = threading.Thread(target=look)
-    sending = [threading.Thread(target=send, args=[rank]) for rank in ranks]
+    sending = [threading.Thread(target=send_many, args=[rank]) for rank in ranks]
     looking.start()
     for thread in sending:
         thread.start()

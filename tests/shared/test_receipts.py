@@ -9,7 +9,7 @@ from shared.receipts import FORMAT, LoraReceipt, NetReceipt, Receipt
 from shared.specs import ControlSpec, JobSpec, LoraRef
 
 #: What a job knows of a LoRA's object that decides no pixel: its receipt has the step and the hash.
-OF_THE_OBJECT = {"size_bytes", "max_async_steps"}
+OF_THE_OBJECT = {"key", "size_bytes", "max_async_steps"}
 
 RECEIPT: dict[str, Any] = {
     "version": FORMAT,

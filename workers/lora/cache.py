@@ -152,7 +152,7 @@ class LoraCache:
         try:
             evictions = self._reserve(ref, claim, needed_bytes, patience)
             part = Part(claim, ref.size_bytes, self._range_bytes)
-            transfer = Transfer(self._source, lora_key(ref.name), ref.etag, part, patience)
+            transfer = Transfer(self._source, ref.key or lora_key(ref.name), ref.etag, part, patience)
             sha256 = self._download(ref, transfer)
             part.finish()
             path = self.folder.publish(claim, stem, sha256)

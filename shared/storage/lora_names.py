@@ -1,0 +1,50 @@
+"""Names of LoRAs, and the keys of their objects: ``NAME.safetensors`` in the LoRA bucket."""
+
+import unicodedata
+
+SUFFIX = ".safetensors"
+#: Keys under it belong to uploads that have not ended.
+UPLOADS = "uploads/"
+#: With what the LoRA cache puts behind it, a longer name would be too long for a file system.
+MAX_NAME_BYTES = 128
+_PUNCTUATION = frozenset(" .,_-+()[]")
+_RULE = "a name has letters, digits, spaces and . , _ - + ( ) [ ], and begins with a letter, a digit, ( or ["
+
+
+def cut_suffix(name: str) -> str:
+    """``name`` as people mean it who give the file's name: ``style.safetensors`` is ``style``."""
+    return name[: -len(SUFFIX)] if name.lower().endswith(SUFFIX) else name
+
+
+def why_no_name(name: str) -> str | None:
+    """Why ``name`` cannot be a LoRA's, in a sentence; None if it can."""
+    if not name:
+        return "the name is empty"
+    if len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES:
+        return f"the name is longer than {MAX_NAME_BYTES} bytes"
+    odd = sorted({character for character in name if not _is_allowed(character)})
+    if odd:
+        return f"{', '.join(map(ascii, odd[:5]))} cannot be part of a name: {_RULE}"
+    if not (name[0].isalnum() or name[0] in "(["):
+        return f"{name[0]!r} cannot begin a name: {_RULE}"
+    if name[-1] == " ":
+        return "a name does not end with a space"
+    if name.lower().endswith(SUFFIX):
+        return f"the name ends with {SUFFIX} twice"
+    return None
+
+
+def name_of_key(key: str) -> tuple[str, str | None]:
+    """The LoRA that an object of the bucket is, and None; or its key, and why it is none."""
+    name = cut_suffix(key)
+    if name == key:
+        return key, f"its key does not end with {SUFFIX}"
+    if "/" in key:
+        return key, "its key has a folder: LoRAs lie at the top of the bucket"
+    problem = why_no_name(name)
+    return (name, None) if problem is None else (key, problem)
+
+
+def _is_allowed(character: str) -> bool:
+    """Letters with their marks, and digits, of any script; no control, format or private character."""
+    return character in _PUNCTUATION or unicodedata.category(character)[0] in "LMN"
