@@ -8,10 +8,13 @@ from flask_openapi.models.tag import Tag
 from pydantic import Field
 
 from api.answers import LoraAnswer, LoraDetail, LoraPage, answer
+from api.direct_uploads import add_direct_uploads
+from api.lora_paths import LoraPath
+from api.lora_publisher import LoraPublisher
 from api.openapi import Query, operation_id
 from api.problems import refusals
 from api.services import Services
-from api.uploads import LoraPath, add_uploads
+from api.uploads import add_uploads
 from shared.errors import InvalidLora
 from shared.loras import find_lora, list_loras, own_bound
 
@@ -33,7 +36,9 @@ def loras_api(services: Services) -> APIBlueprint:
     tag = Tag(name="loras", description="The LoRA catalogue: the bucket")
     api = APIBlueprint("loras", __name__, abp_tags=[tag], operation_id_callback=operation_id)
     bucket = services.loras
-    add_uploads(api, services)
+    publisher, max_bytes = LoraPublisher(services), services.settings.max_lora_bytes
+    add_uploads(api, publisher, max_bytes)
+    add_direct_uploads(api, publisher, max_bytes)
 
     @api.get("/v1/loras", summary="List LoRAs", responses={200: LoraPage, **refusals(422, 503)})
     def list_bucket(query: LoraQuery) -> Response:

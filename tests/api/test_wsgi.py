@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 import psutil
 import pytest
 
+from api.lora_publisher import UPLOADS
 from api.staging import PREFIX
-from api.uploads import UPLOADS
 from shared.blob_writer import PART_BYTES
 from shared.blobs import Bucket
 from shared.settings import ROOT, Settings

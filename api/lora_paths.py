@@ -1,0 +1,20 @@
+"""What the routes of LoRAs take beside bodies."""
+
+from pydantic import BaseModel, Field
+
+from api.openapi import Query
+from shared.requests import LoraName
+
+
+class LoraPath(BaseModel):
+    """Which LoRA."""
+
+    name: LoraName
+
+
+class UploadQuery(Query):
+    """What a file cannot tell of itself."""
+
+    max_async_steps: int | None = Field(
+        None, ge=0, le=999_999, description="steps a job may at most run without it; unset: as the job says"
+    )
