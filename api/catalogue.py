@@ -13,7 +13,14 @@ from shared.catalogue import LoadOptions
 from shared.families import Shape
 from shared.fleet import Heartbeat, live
 from shared.preprocessors import PREPROCESSORS
-from shared.schedulers import SCHEDULERS
+from shared.schedulers import SCHEDULERS, StepLimits, step_limits
+
+
+class StepLimitsAnswer(BaseModel):
+    """How many steps a scheduler can make without an image to start from."""
+
+    min_steps: int
+    max_steps: int
 
 
 class ModelAnswer(BaseModel):
@@ -29,6 +36,9 @@ class ModelAnswer(BaseModel):
     width: int | None = Field(description="null: the model's own size")
     height: int | None
     schedulers: list[str]
+    step_limits: dict[str, StepLimitsAnswer] = Field(
+        description="by scheduler, where this model's own scheduler config allows fewer"
+    )
     controlnets: list[str]
     workers: list[str] = Field(description="live UNet workers that take its jobs")
     loaded: list[str] = Field(description="those of them that hold its weights")
@@ -41,7 +51,7 @@ class SchedulerAnswer(BaseModel):
     diffusers_class: str
     options: dict[str, Any] = Field(description="what overrides the model's own scheduler config")
     takes: list[str] = Field(description="fields of a job that not every scheduler knows")
-    min_steps: int
+    min_steps: int = Field(description="of any model; a model's `step_limits` are its own")
     max_steps: int
 
 
@@ -52,14 +62,16 @@ class ModelList(BaseModel):
     schedulers: list[SchedulerAnswer]
 
 
+#: What no model goes beyond.
+ANY = StepLimits()
 SCHEDULER_ANSWERS = [
     SchedulerAnswer(
         name=name,
         diffusers_class=kind.name,
         options=kind.options,
         takes=sorted(kind.takes),
-        min_steps=kind.min_steps,
-        max_steps=kind.max_steps,
+        min_steps=ANY.min_steps,
+        max_steps=ANY.max_steps,
     )
     for name, kind in SCHEDULERS.items()
 ]
@@ -104,6 +116,7 @@ def add_catalogue(api: APIBlueprint, services: Services) -> None:
                 **entry.model_dump(exclude={"source", *LoadOptions.model_fields}),
                 shape=_told(services.families.model(name)),
                 schedulers=list(SCHEDULERS),
+                step_limits=_limits(services.families.scheduler_config(name)),
                 controlnets=catalogue.nets_of(name),
                 workers=_serving(workers, name),
                 loaded=_holding(workers, name),
@@ -137,6 +150,11 @@ def _preprocessors() -> list[PreprocessorAnswer]:
         )
         for name, kind in PREPROCESSORS.items()
     ]
+
+
+def _limits(config: dict[str, Any] | None) -> dict[str, StepLimitsAnswer]:
+    known = {scheduler: step_limits(scheduler, config) for scheduler in SCHEDULERS}
+    return {name: StepLimitsAnswer(**own._asdict()) for name, own in known.items() if own != ANY}
 
 
 def _told(shape: Shape | None) -> str | None:

@@ -1,9 +1,12 @@
 """How many steps a job asks for, and whether its scheduler can make them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from shared.catalogue import ModelEntry
 from shared.errors import InvalidRequest
 from shared.requests import JobRequest
-from shared.schedulers import SCHEDULERS
+from shared.schedulers import SCHEDULERS, step_limits
 
 #: Fields that say where the steps lie, in place of how many there are.
 OVERRIDES = ("timesteps", "sigmas")
@@ -23,14 +26,17 @@ def resolve_steps(request: JobRequest, model: ModelEntry, scheduler: str) -> int
     return len(request.timesteps) if request.timesteps else len(request.sigmas or []) - 1
 
 
-def check_number(request: JobRequest, scheduler: str, steps: int) -> None:
-    """Some schedulers cannot make every number of timesteps of their own; raises `InvalidRequest`."""
-    kind = SCHEDULERS[scheduler]
+def check_number(request: JobRequest, scheduler: str, steps: int, config: Mapping[str, Any] | None) -> None:
+    """Some schedulers cannot make every number of timesteps of their own; raises `InvalidRequest`.
+
+    ``config`` is the model's scheduler config. What depends on more than its words, the worker checks.
+    """
     if any(getattr(request, field) is not None for field in OVERRIDES):
         return
-    if not kind.min_steps <= steps <= kind.max_steps:
-        detail = f"scheduler {scheduler!r} takes {kind.min_steps} to {kind.max_steps} steps, not {steps}"
-        raise InvalidRequest(detail, field="num_inference_steps")
+    least, most = step_limits(scheduler, config, has_image=request.image is not None)
+    if not least <= steps <= most:
+        detail = f"scheduler {scheduler!r} takes {least} to {most} steps with this model, not {steps}"
+        raise InvalidRequest(f"num_inference_steps: {detail}", field="num_inference_steps")
 
 
 def _check_taken(request: JobRequest, scheduler: str) -> None:

@@ -33,7 +33,7 @@ def resolve(request: JobRequest, services: Services, warn: Warn = ignore) -> Job
     strength = resolve_strength(request, steps)
     seed, num_images = resolve_seeds(request)
     _check_bounds(request, services, steps=steps, num_images=num_images)
-    check_number(request, scheduler, steps)
+    check_number(request, scheduler, steps, services.families.scheduler_config(name))
     _check_family(request, services, name)
     guess_mode = resolve_nets(request, services, name)
     _check_loras(request, steps)

@@ -15,7 +15,7 @@ from shared.catalog.entries import NetEntry as NetEntry
 from shared.catalog.entries import locate as locate
 from shared.catalog.mistakes import Mistakes, of_file, why_no_source
 from shared.families import Families
-from shared.schedulers import SCHEDULERS
+from shared.schedulers import SCHEDULERS, step_limits
 from shared.validation import did_you_mean, nearest, quoted
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def read_catalogue(path: Path, settings: "Settings | None" = None) -> Catalogue:
         raise mistakes.explained(error.errors(), tables) from None
     _check_names(catalogue, mistakes)
     _check_sources(path, catalogue, mistakes)
-    _check_defaults(catalogue, mistakes, settings)
+    _check_defaults(path, catalogue, mistakes, settings)
     return _with_families(path, catalogue, mistakes)
 
 
@@ -119,17 +119,20 @@ def _check_source(
         raise mistakes.at(keys, why)
 
 
-def _check_defaults(catalogue: Catalogue, mistakes: Mistakes, settings: "Settings | None") -> None:
+def _check_defaults(
+    path: Path, catalogue: Catalogue, mistakes: Mistakes, settings: "Settings | None"
+) -> None:
     """What a job gets that says nothing: it must be what a job may ask for."""
+    families = Families(path, catalogue)
     for name, model in catalogue.models.items():
-        scheduler = SCHEDULERS.get(model.scheduler)
-        if scheduler is None:
+        if model.scheduler not in SCHEDULERS:
             classes = {kind.name: own for own, kind in reversed(SCHEDULERS.items())}
             near = classes.get(model.scheduler) or nearest(model.scheduler, SCHEDULERS)
             meant = f"did you mean {near}?" if near else f"known are {', '.join(SCHEDULERS)}"
             why = f"{quoted(model.scheduler)} is unknown; {meant}"
             raise mistakes.at(("models", name, "scheduler"), why)
-        limits = [("num_inference_steps", scheduler.max_steps, f"scheduler {model.scheduler}")]
+        own = step_limits(model.scheduler, families.scheduler_config(name))
+        limits = [("num_inference_steps", own.max_steps, f"scheduler {model.scheduler}")]
         if settings is not None:
             limits += [
                 ("num_inference_steps", settings.max_steps, "SWIFT_MAX_STEPS"),
@@ -140,8 +143,8 @@ def _check_defaults(catalogue: Catalogue, mistakes: Mistakes, settings: "Setting
             value = getattr(model, field)
             if value is not None and value > limit:
                 raise mistakes.at(("models", name, field), f"is {value}; {whose} allows at most {limit}")
-        if model.num_inference_steps < scheduler.min_steps:
-            least = f"scheduler {model.scheduler} takes at least {scheduler.min_steps}"
+        if model.num_inference_steps < own.min_steps:
+            least = f"scheduler {model.scheduler} takes at least {own.min_steps}"
             why = f"is {model.num_inference_steps}; {least}"
             raise mistakes.at(("models", name, "num_inference_steps"), why)
 

@@ -102,6 +102,11 @@ class Families:
         config = self._of_unet(model)
         return None if config is None else sees_mask(config)
 
+    def scheduler_config(self, model: str) -> dict[str, Any] | None:
+        """The scheduler config that a base model comes with."""
+        entry = self._catalogue.models[model]
+        return self._read(entry.config or entry.source, "scheduler/scheduler_config.json")
+
     def net(self, name: str) -> NetTraits | None:
         """What there is to know of a net."""
         config = self._read(self._catalogue.controlnets[name].source, "config.json")

@@ -7,8 +7,11 @@ which draw the same, and ``DPMSolverSDE``: its noise comes from ``torchsde`` (no
 not from the pipeline's generators, so a seed does not decide the picture.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+#: The most steps of any scheduler.
+MAX_STEPS = 1000
 _TIMESTEPS = frozenset({"timesteps"})
 
 
@@ -22,8 +25,6 @@ class SchedulerClass(NamedTuple):
     name: str
     options: dict[str, Any]
     takes: frozenset[str] = frozenset()
-    min_steps: int = 1
-    max_steps: int = 1000
 
 
 _SDE: dict[str, Any] = {"algorithm_type": "sde-dpmsolver++"}
@@ -40,25 +41,23 @@ _PLAIN = {
     "euler": SchedulerClass("EulerDiscreteScheduler", {}, frozenset({"timesteps", "sigmas"})),
     "euler_a": SchedulerClass("EulerAncestralDiscreteScheduler", {}),
     "heun": SchedulerClass("HeunDiscreteScheduler", {}, _TIMESTEPS),
-    "lcm": SchedulerClass("LCMScheduler", {}, _TIMESTEPS, max_steps=50),
+    "lcm": SchedulerClass("LCMScheduler", {}, _TIMESTEPS),
     "lms": SchedulerClass("LMSDiscreteScheduler", {}),
-    "pndm": SchedulerClass("PNDMScheduler", {}, min_steps=4),
+    "pndm": SchedulerClass("PNDMScheduler", {}),
     "sa_solver": SchedulerClass("SASolverScheduler", {}),
-    "tcd": SchedulerClass("TCDScheduler", {}, frozenset({"timesteps", "eta"}), max_steps=50),
+    "tcd": SchedulerClass("TCDScheduler", {}, frozenset({"timesteps", "eta"})),
     "unipc": SchedulerClass("UniPCMultistepScheduler", {}),
 }
 #: Whole timesteps are their currency: more of the beta schedule's would fall together at its ends.
-_BETA_STEPS = dict.fromkeys(("deis", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde", "sa_solver", "unipc"), 31)
+_MULTISTEP = ("deis", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde", "sa_solver", "unipc")
 #: Those that can lay their steps by another noise schedule.
-_SCHEDULED = [*_BETA_STEPS, "dpm2", "dpm2_a", "euler", "heun", "lms"]
+_SCHEDULED = (*_MULTISTEP, "dpm2", "dpm2_a", "euler", "heun", "lms")
 
 
-def _scheduled(name: str, max_steps: int = 1000, **options: Any) -> SchedulerClass:
+def _scheduled(name: str, **options: Any) -> SchedulerClass:
     """A noise schedule decides the timesteps: nobody else can."""
     plain = _PLAIN[name]
-    return plain._replace(
-        options=plain.options | options, takes=plain.takes - _TIMESTEPS, max_steps=max_steps
-    )
+    return plain._replace(options=plain.options | options, takes=plain.takes - _TIMESTEPS)
 
 
 def _linspace(name: str) -> dict[str, Any]:
@@ -71,12 +70,52 @@ _EXPONENTIAL = {
     f"{name}_exponential": _scheduled(name, use_exponential_sigmas=True, **_linspace(name))
     for name in _SCHEDULED
 }
-_BETA = {
-    f"{name}_beta": _scheduled(name, _BETA_STEPS.get(name, 1000), use_beta_sigmas=True, **_linspace(name))
-    for name in _SCHEDULED
-}
+_BETA = {f"{name}_beta": _scheduled(name, use_beta_sigmas=True, **_linspace(name)) for name in _SCHEDULED}
 _LU = {f"{name}_lu": _scheduled(name, use_lu_lambdas=True) for name in ("dpmpp_2m", "dpmpp_2m_sde")}
 
 SCHEDULERS: dict[str, SchedulerClass] = dict(
     sorted({**_PLAIN, **_KARRAS, **_EXPONENTIAL, **_BETA, **_LU}.items())
 )
+
+#: By the noise that a model was trained with: the most steps that a multistep scheduler can lay by the beta
+#: schedule before its first two fall together. Floats decide it, to the last bit: it is measured.
+_BETA_STEPS: dict[tuple[str, ...], int] = {
+    ("scaled_linear", "0.00085", "0.012", "1000"): 31,  # Stable Diffusion
+    ("scaled_linear", "0.00085", "0.02", "1000"): 23,  # the embedded model
+}
+
+
+class StepLimits(NamedTuple):
+    """How many steps a scheduler can make of its own."""
+
+    min_steps: int = 1
+    max_steps: int = MAX_STEPS
+
+
+def step_limits(scheduler: str, config: Mapping[str, Any] | None, *, has_image: bool = False) -> StepLimits:
+    """What is certain without torch of ``num_inference_steps`` on a model's scheduler ``config``.
+
+    ``None``: not known, and nothing is certain. Within these limits the worker decides, before the first
+    step (`workers.unet.rehearsal`). A job with an image says itself where the steps begin.
+    """
+    if config is None:
+        return StepLimits()
+    kind, trained = SCHEDULERS[scheduler].name, _count(config, "num_train_timesteps", MAX_STEPS)
+    if kind in ("LCMScheduler", "TCDScheduler"):
+        return StepLimits(max_steps=min(_count(config, "original_inference_steps", 50), trained))
+    if kind == "PNDMScheduler" and not config.get("skip_prk_steps", False):
+        return StepLimits(min_steps=4)  # a Runge-Kutta start takes so many
+    if kind in ("DDIMScheduler", "DDPMScheduler"):
+        return StepLimits(max_steps=min(trained, MAX_STEPS))
+    base, _, noise = scheduler.rpartition("_")
+    if noise == "beta" and base in _MULTISTEP and not has_image and not config.get("rescale_betas_zero_snr"):
+        names = ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
+        most = _BETA_STEPS.get(tuple(str(config.get(name)) for name in names), MAX_STEPS)
+        return StepLimits(max_steps=MAX_STEPS if config.get("trained_betas") else most)
+    return StepLimits()
+
+
+def _count(config: Mapping[str, Any], name: str, default: int) -> int:
+    """A number of the config; whatever else stands there, the worker says what is wrong with it."""
+    value = config.get(name, default)
+    return value if isinstance(value, int) and value > 0 else default

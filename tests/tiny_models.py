@@ -124,6 +124,7 @@ def make_pipeline(layout: str = "sd1", **scheduling: Any) -> Any:
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, **scheduling
     )
+    scheduler.register_to_config(skip_prk_steps=True)  # as all of Stable Diffusion's say, for PNDM
     parts = {"unet": unet, "vae": _make_vae(layout), "scheduler": scheduler}
     if unet.config.addition_embed_type == "text_time":
         pipe = StableDiffusionXLPipeline(

@@ -14,6 +14,9 @@ def test_a_model_is_told_with_its_defaults_and_who_serves_it(client: FlaskClient
     assert (model["name"], model["default"], model["scheduler"]) == ("emoji-sd", True, "ddim")
     assert (model["num_inference_steps"], model["guidance_scale"]) == (25, 3.0)
     assert model["schedulers"] == list(SCHEDULERS)
+    assert model["step_limits"]["dpmpp_2m_beta"] == {"min_steps": 1, "max_steps": 23}
+    assert model["step_limits"]["pndm"] == {"min_steps": 4, "max_steps": 1000}
+    assert "ddim" not in model["step_limits"]
     assert model["controlnets"] == ["edge", "colour"]
     assert model["workers"] == ["unet-1", "unet-2"]
     assert model["loaded"] == ["unet-1"]

@@ -64,3 +64,9 @@ def test_two_ways_of_placing_steps_are_one_too_many(client: FlaskClient) -> None
     assert problem["field"] == "sigmas"
     problem = refusal(client, scheduler="euler", timesteps=[999, 20], num_inference_steps=2)
     assert problem["field"] == "num_inference_steps"
+
+
+def test_steps_that_depend_on_more_than_the_models_config_are_left_to_the_worker(services: Services) -> None:
+    for scheduler, steps in (("dpmpp_2m_beta", 23), ("euler_beta", 25), ("pndm", 4), ("lcm", 50)):
+        request = JobRequest(prompt="a cat", scheduler=scheduler, num_inference_steps=steps)
+        assert resolve(request, services).num_inference_steps == steps

@@ -275,8 +275,20 @@ def test_a_replay_behind_the_last_step_is_refused(client: FlaskClient, services:
     assert problem["field"] == "lora_loading.steps.anime"
 
 
-@pytest.mark.parametrize(("scheduler", "steps"), [("lcm", 51), ("tcd", 51), ("pndm", 3)])
-def test_steps_that_a_scheduler_cannot_make_are_refused(
+@pytest.mark.parametrize(
+    ("scheduler", "steps"),
+    [
+        ("lcm", 51),
+        ("tcd", 51),
+        ("pndm", 3),
+        *(
+            (f"{name}_beta", 25)
+            for name in ("dpmpp_2m", "deis", "dpmpp_2m_sde", "dpmpp_sde", "sa_solver", "unipc")
+        ),
+        ("dpmpp_2m_beta", 24),
+    ],
+)
+def test_steps_that_a_scheduler_cannot_make_with_the_model_are_refused(
     client: FlaskClient, scheduler: str, steps: int
 ) -> None:
     problem = refusal(client, scheduler=scheduler, num_inference_steps=steps)

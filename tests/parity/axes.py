@@ -93,6 +93,8 @@ MODES: dict[str, dict[str, Any]] = {
     "ddpm-timesteps": {"timesteps": [999, 700, 400, 20], "num_inference_steps": None, "scheduler": "ddpm"},
     "heun-timesteps": {"timesteps": [999, 700, 400, 20], "num_inference_steps": None, "scheduler": "heun"},
     "sigmas": {"sigmas": [14.0, 6.0, 2.0, 0.5, 0.0], "num_inference_steps": None, "scheduler": "euler"},
+    "two-steps": {"num_inference_steps": 2, "scheduler": "pndm"},
+    "most-steps": {"num_inference_steps": 31, "scheduler": "deis_beta"},
     "sizes": _SIZES,
     "image": {**_IMAGE, "mask_image": None, "strength": 0.6},
     "image-whole": {**_IMAGE, "mask_image": None, "strength": 1.0, "scheduler": "heun"},

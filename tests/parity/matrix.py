@@ -9,7 +9,7 @@ from typing import Any, Literal
 from shared.schedulers import SCHEDULERS
 from tests.parity.axes import FAMILIES, LORAS, MODES, NET_FIELDS, NETS
 
-#: Fewer could not be walked by every scheduler (`shared.schedulers`).
+#: Few, and more than the order of any scheduler.
 STEPS = 4
 
 

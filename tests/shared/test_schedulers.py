@@ -1,13 +1,15 @@
 """What `shared.schedulers` says without torch, held against diffusers itself."""
 
 import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import pytest
 import torch
 
-from shared.schedulers import SCHEDULERS
+from shared.schedulers import MAX_STEPS, SCHEDULERS, StepLimits, step_limits
 
 #: As Stable Diffusion 1.5 and SDXL have it.
 CONFIG = {
@@ -71,13 +73,69 @@ def test_eta_is_taken_by_those_whose_step_has_it(name: str, made: Any) -> None:
     assert ("eta" in inspect.signature(made.step).parameters) == ("eta" in SCHEDULERS[name].takes)
 
 
-def test_the_fewest_steps_can_be_walked(name: str, made: Any) -> None:
-    assert walk(made, SCHEDULERS[name].min_steps).shape == (1, 1, 1, 1)
+EMOJI = json.loads(Path("infra/emoji/emoji-sd/scheduler/scheduler_config.json").read_text())
+#: Configs of which something is certain, each with what it says of whom.
+LIMITED: list[tuple[dict[str, Any], str, StepLimits]] = [
+    *(
+        (CONFIG, f"{name}_beta", StepLimits(max_steps=31))
+        for name in ("deis", "dpmpp_2m", "dpmpp_sde", "unipc")
+    ),
+    *(
+        (EMOJI, f"{name}_beta", StepLimits(max_steps=23))
+        for name in ("dpmpp_2m_sde", "sa_solver", "dpmpp_2m")
+    ),
+    (CONFIG, "lcm", StepLimits(max_steps=50)),
+    (CONFIG, "tcd", StepLimits(max_steps=50)),
+    (CONFIG | {"original_inference_steps": 20}, "lcm", StepLimits(max_steps=20)),
+    (CONFIG | {"num_train_timesteps": 10, "steps_offset": 0}, "ddim", StepLimits(max_steps=10)),
+    (CONFIG | {"num_train_timesteps": 10}, "ddpm", StepLimits(max_steps=10)),
+    (EMOJI, "pndm", StepLimits(min_steps=4)),
+]
+CONFIG_KEYS = ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
 
 
-@pytest.mark.parametrize("bound", [name for name, kind in SCHEDULERS.items() if kind.max_steps < 1000])
-def test_the_most_steps_can_be_walked_and_one_more_cannot(bound: str) -> None:
-    most = SCHEDULERS[bound].max_steps
-    walk(make(bound), most)
-    with pytest.raises((ValueError, IndexError, AssertionError)):
-        walk(make(bound), most + 1)
+@pytest.mark.parametrize(("config", "limited", "limits"), LIMITED)
+def test_the_limits_of_a_config_are_those_of_diffusers(
+    config: dict[str, Any], limited: str, limits: StepLimits
+) -> None:
+    config = {"num_train_timesteps": 1000, **config}
+    assert step_limits(limited, config) == limits
+
+    def walked(steps: int) -> torch.Tensor:
+        kind = SCHEDULERS[limited]
+        return walk(getattr(diffusers, kind.name).from_config(config, **kind.options), steps)
+
+    for steps in {limits.min_steps, min(limits.max_steps, 100) - 1}:
+        assert walked(steps).isfinite().all()
+    for steps in {limits.min_steps - 1, limits.max_steps + 1} - {0, MAX_STEPS + 1}:
+        with pytest.raises((ValueError, IndexError, AssertionError)):
+            walked(steps)
+
+
+def test_pndm_makes_as_few_steps_as_one_where_it_skips_its_start() -> None:
+    assert step_limits("pndm", CONFIG) == StepLimits()
+    for steps in (1, 2, 3):
+        assert walk(make("pndm"), steps).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        {},
+        dict.fromkeys(CONFIG_KEYS),
+        CONFIG | {"beta_end": 0.013},
+        CONFIG | {"num_train_timesteps": 999},
+        CONFIG | {"trained_betas": [0.1]},
+        CONFIG | {"rescale_betas_zero_snr": True},
+        CONFIG | {"num_train_timesteps": "many", "beta_start": [1]},
+    ],
+)
+def test_where_nothing_is_certain_nothing_is_said(config: dict[str, Any] | None) -> None:
+    assert step_limits("dpmpp_2m_beta", config) == StepLimits()
+
+
+def test_an_image_says_itself_where_the_steps_begin() -> None:
+    config = CONFIG | {"num_train_timesteps": 1000}
+    assert step_limits("dpmpp_2m_beta", config, has_image=True) == StepLimits()
+    assert step_limits("lcm", config, has_image=True).max_steps == 50

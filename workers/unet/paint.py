@@ -24,8 +24,9 @@ from workers.unet.models import BaseModel
 from workers.unet.pictures import decode_latents
 from workers.unet.prompts import encode_prompt
 from workers.unet.receipts import worker_receipt, write_receipt
+from workers.unet.rehearsal import check_steps
 from workers.unet.replay import Replay
-from workers.unet.schedulers import make_schedule
+from workers.unet.schedulers import Steps, make_schedule
 from workers.unet.sources import read_source
 from workers.unet.splitting import idle_workers, may_split, should_split, waiting_jobs
 from workers.unet.starts import make_start
@@ -53,7 +54,8 @@ class Painter:
         self._worker, self._model, self._watch, self._timeline = worker, model, watch, timeline
         self._spec = spec
         self._size = model.size(spec.width, spec.height)
-        self._schedule = make_schedule(spec, model.pipe.scheduler.config, str(model.pipe.device))
+        check_steps(spec, model.pipe.scheduler.config)
+        self._schedule = make_schedule(Steps.of(spec), model.pipe.scheduler.config, str(model.pipe.device))
         self._total = len(self._schedule.timesteps)
         self._replay = Replay(attempt.job.replays)
         self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())

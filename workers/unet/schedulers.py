@@ -1,7 +1,7 @@
 """Makes the scheduler of a job: a diffusers class on the model's own scheduler config."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffusers
 import torch
@@ -24,37 +24,60 @@ class Schedule:
         return torch.as_tensor(self.scheduler.add_noise(latents, noise, self.timesteps[step : step + 1]))
 
 
-def make_schedule(spec: JobSpec, config: Any, device: str) -> Schedule:
-    """A fresh scheduler, as ``CLASS.from_config(config, **options)`` makes it, its timesteps set."""
-    kind = SCHEDULERS[spec.scheduler]
+class Steps(NamedTuple):
+    """What of a job decides its timesteps."""
+
+    scheduler: str
+    num_inference_steps: int
+    timesteps: tuple[int, ...] | None = None
+    sigmas: tuple[float, ...] | None = None
+    strength: float | None = None  # of an image
+    is_masked: bool = False
+    eta: float = 0.0
+
+    @classmethod
+    def of(cls, spec: JobSpec) -> "Steps":
+        """Those of an accepted job."""
+        return cls(
+            scheduler=spec.scheduler,
+            num_inference_steps=spec.num_inference_steps,
+            timesteps=None if spec.timesteps is None else tuple(spec.timesteps),
+            sigmas=None if spec.sigmas is None else tuple(spec.sigmas),
+            strength=spec.strength,
+            is_masked=spec.mask_image is not None,
+            eta=spec.eta,
+        )
+
+    @property
+    def field(self) -> str:
+        """The argument of ``set_timesteps`` that says how many steps there are, or where they lie."""
+        return next((name for name in ("timesteps", "sigmas") if getattr(self, name)), "num_inference_steps")
+
+
+def make_schedule(steps: Steps, config: Any, device: str) -> Schedule:
+    """A fresh scheduler, as ``CLASS.from_config(config, **options)`` makes it, its timesteps set.
+
+    Raises whatever diffusers does: `workers.unet.rehearsal.check_steps` asks first.
+    """
+    kind = SCHEDULERS[steps.scheduler]
     scheduler = getattr(diffusers, kind.name).from_config(config, **kind.options)
-    field, steps = _steps(spec)
-    try:
-        scheduler.set_timesteps(**{field: steps}, device=device)
-    except ValueError as error:
-        raise InvalidRequest(f"{spec.scheduler}: {error}", field=field) from error
-    if spec.strength is None:
+    value = getattr(steps, steps.field)
+    placed = list(value) if isinstance(value, tuple) else value
+    scheduler.set_timesteps(**{steps.field: placed}, device=device)
+    if steps.strength is None:
         return Schedule(scheduler, scheduler.timesteps)
-    return Schedule(scheduler, _last_part(scheduler, spec, field))
+    return Schedule(scheduler, _last_part(scheduler, steps, steps.strength))
 
 
-def _last_part(scheduler: Any, spec: JobSpec, field: str) -> Tensor:
+def _last_part(scheduler: Any, steps: Steps, strength: float) -> Tensor:
     """The timesteps that ``strength`` leaves, counted as ``get_timesteps`` of diffusers' pipelines does."""
-    steps = spec.num_inference_steps if field == "num_inference_steps" else len(scheduler.timesteps)
-    assert spec.strength is not None, "only an image has a strength"
-    first = (steps - min(int(steps * spec.strength), steps)) * scheduler.order
+    is_counted = steps.field == "num_inference_steps"
+    count = steps.num_inference_steps if is_counted else len(scheduler.timesteps)
+    first = (count - min(int(count * strength), count)) * scheduler.order
     timesteps: Tensor = scheduler.timesteps[first:]
     if not len(timesteps):
-        detail = f"strength {spec.strength} leaves none of the {steps} steps of {spec.scheduler!r}"
+        detail = f"strength {strength} leaves none of the {count} steps of {steps.scheduler!r}"
         raise InvalidRequest(detail, field="strength")
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
     return timesteps
-
-
-def _steps(spec: JobSpec) -> tuple[str, Any]:
-    """How many steps, or where they lie, by the argument's name."""
-    for field in ("timesteps", "sigmas"):
-        if getattr(spec, field) is not None:
-            return field, getattr(spec, field)
-    return "num_inference_steps", spec.num_inference_steps
