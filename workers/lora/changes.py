@@ -1,12 +1,13 @@
 """What one LoRA file does to one weight, and how a weight is written with several of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
-from workers.lora.deltas import Delta, Scratch, tensors_of
+from workers.lora.deltas import Delta, Scratch
+from workers.lora.kinds import describe
 
 #: Numbers of a panel: products stay in a core's cache until they are written. A GPU wants few, large calls.
 _CORE_PANEL, _GPU_PANEL = 1 << 18, 1 << 24
@@ -14,12 +15,14 @@ _CORE_PANEL, _GPU_PANEL = 1 << 18, 1 << 24
 
 @dataclass(frozen=True)
 class Change:
-    """Adds ``scaling * delta``; DoRA then gives the rows, or the columns, the norm ``magnitude``.
+    """Adds ``scaling`` times a matrix; DoRA then gives the rows, or the columns, the norm ``magnitude``.
 
     DoRA as PEFT merges it: ``magnitude / |W0 + s * scaling * delta|`` times all that was summed so far.
+    What describes the matrix is kept as the file stores it: parsed, it takes as many bytes as in the file.
     """
 
-    delta: Delta
+    tensors: Mapping[str, Tensor]  # by the roles of `workers.lora.kinds`
+    shape: Size  # of the weight
     scaling: float
     magnitude: Tensor | None = None  # (out, 1), or (1, in) in LyCORIS' first DoRA
 
@@ -28,6 +31,12 @@ class Change:
         """Memory of all tensors."""
         return sum(tensor.nbytes for tensor in self._tensors())
 
+    def delta(self) -> Delta:
+        """The matrix, in float32: for the moment in which the weight is written."""
+        described = describe(self.tensors, self.shape)
+        assert described is not None  # it was when the file was parsed
+        return described.delta
+
     def to(self, device: torch.device) -> "Change":
         """The same on another device; from pinned memory, so that CUDA fetches it while it computes."""
 
@@ -35,11 +44,14 @@ class Change:
             is_cuda = device.type == "cuda"
             return (tensor.pin_memory() if is_cuda else tensor).to(device, non_blocking=is_cuda)
 
-        delta = type(self.delta)(**{name: moved(tensor) for name, tensor in vars(self.delta).items()})
-        return replace(self, delta=delta, magnitude=None if self.magnitude is None else moved(self.magnitude))
+        return replace(
+            self,
+            tensors={role: moved(tensor) for role, tensor in self.tensors.items()},
+            magnitude=None if self.magnitude is None else moved(self.magnitude),
+        )
 
     def _tensors(self) -> Iterator[Tensor]:
-        yield from tensors_of(self.delta)
+        yield from self.tensors.values()
         if self.magnitude is not None:
             yield self.magnitude
 
@@ -54,35 +66,42 @@ def write(weight: Tensor, pristine: Tensor, terms: Terms, scratch: Scratch) -> N
     Panel by panel, so that both are passed over once; summed in float32, rounded once to the weight's dtype.
     """
     in_place = weight.dtype == torch.float32 and weight.is_contiguous()
-    factors = [_dora_factor(change, scale, pristine, scratch) for change, scale in terms]
+    deltas = [change.delta() for change, _ in terms]
+    factors = [
+        _dora_factor(change, delta, scale, pristine, scratch)
+        for (change, scale), delta in zip(terms, deltas, strict=True)
+    ]
     for rows in _panels(weight):
         target = weight[rows]
         total = target if in_place else scratch.panel(target, 0)
         total.copy_(pristine[rows])
         matrix = total.view(len(total), -1)
-        for (change, scale), factor in zip(terms, factors, strict=True):
-            change.delta.add_to(matrix, rows, scale * change.scaling, scratch)
+        for (change, scale), delta, factor in zip(terms, deltas, factors, strict=True):
+            delta.add_to(matrix, rows, scale * change.scaling, scratch)
             if factor is not None:
                 matrix.mul_(factor[rows] if len(factor) == len(weight) else factor)
         if not in_place:
             target.copy_(total)
 
 
-def _dora_factor(change: Change, scale: float, pristine: Tensor, scratch: Scratch) -> Tensor | None:
+def _dora_factor(
+    change: Change, delta: Delta, scale: float, pristine: Tensor, scratch: Scratch
+) -> Tensor | None:
     """What each row, ``(out, 1)``, or each column, ``(1, columns)``, is multiplied by."""
     if change.magnitude is None:
         return None
-    squares = torch.zeros_like(change.magnitude)
+    magnitude = change.magnitude.float()
+    squares = torch.zeros_like(magnitude)
     for rows in _panels(pristine):
         total = scratch.panel(pristine[rows], 0).copy_(pristine[rows])
         matrix = total.view(len(total), -1)
-        change.delta.add_to(matrix, rows, scale * change.scaling, scratch)
+        delta.add_to(matrix, rows, scale * change.scaling, scratch)
         matrix.square_()
         if len(squares) == len(pristine):
             squares[rows] = matrix.sum(1, keepdim=True)
         else:  # the columns of an input channel, one for each place in the kernel, have one norm
             squares += matrix.view(len(matrix), squares.shape[1], -1).sum((0, 2)).unsqueeze(0)
-    factor = change.magnitude / squares.sqrt()
+    factor = magnitude / squares.sqrt()
     columns = pristine[0].numel()
     return factor if len(factor) == len(pristine) else factor.repeat_interleave(columns // factor.shape[1], 1)
 

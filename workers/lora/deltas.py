@@ -83,5 +83,5 @@ class Full:
 
 
 def tensors_of(delta: Delta) -> Iterator[Tensor]:
-    """All tensors it consists of."""
+    """All matrices it consists of."""
     yield from vars(delta).values()

@@ -1,25 +1,28 @@
 """Reads a LoRA file into changes of a model's weights, or says which keys do not fit and why."""
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from shared.errors import InvalidLora
-from workers.lora.alphas import peft_config, scaling_of
+from shared.lora_inspection import inspect_lora, refuse_keys, split_embeddings
+from shared.safetensors_header import read_header
+from workers.lora.alphas import AdapterConfig, peft_configs
 from workers.lora.changes import Change
-from workers.lora.deltas import Full
 from workers.lora.kinds import BESIDE, describe, is_whole, norms
 from workers.lora.names import Module, find_modules, group_keys
+from workers.lora.refusals import blame_file
+from workers.lora.tensor_file import hash_file, open_tensors, refuse_non_finite
 
-#: Enough to see the pattern of what does not fit.
-_NAMED_KEYS = 5
+#: The modules that files train: those with a weight, and maybe a bias, that is added to.
+_TRAINED = nn.Linear | nn.Conv2d | nn.LayerNorm | nn.GroupNorm | nn.Embedding
+#: Of a bias.
+_BIAS_ROLES = ("b_bias", "diff_b")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,7 @@ class LoraWeights:
 
     sha256: str
     parts: Mapping[str, Mapping[str, Change]]
+    embeddings: tuple[str, ...] = ()  # names of those that came in the file and are not applied
 
     @property
     def nbytes(self) -> int:
@@ -42,54 +46,63 @@ class LoraWeights:
             part: {name: change.to(device) for name, change in changes.items()}
             for part, changes in self.parts.items()
         }
-        return LoraWeights(self.sha256, moved)
+        return LoraWeights(self.sha256, moved, self.embeddings)
 
 
-def read_lora(path: Path, models: Mapping[str, nn.Module]) -> LoraWeights:
+def read_lora(
+    path: Path,
+    models: Mapping[str, nn.Module],
+    *,
+    check: Callable[[], None] = lambda: None,
+    reserve: Callable[[int], None] = lambda size_bytes: None,
+) -> LoraWeights:
     """Parse a safetensors file for a model's parts, by name; one is ``unet``.
 
-    Raises `InvalidLora` unless every tensor in it can be used.
+    ``check`` is called again and again, and raises when nobody wants the LoRA any more. ``reserve`` is called
+    with the bytes that the LoRA will take, before it takes them. Raises `InvalidLora` unless every tensor in
+    the file can be used, but for embeddings.
     """
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    tensors, config = _load(path)
-    groups = group_keys(tensors)
-    _refuse("are no part of a LoRA for this model", tensors.keys() - _keys(groups.values()))
-    _refuse(
+    sha256 = hash_file(path, check)
+    with blame_file():
+        header = read_header(path)
+        info = inspect_lora(header.tensors, header.metadata)
+        _, stored = split_embeddings(header.tensors)
+        groups = _group(stored)
+        places = list(_places(groups, models, check))
+        reserve(sum(tensor.size_bytes for tensor in stored.values()))
+        with open_tensors(path) as (tensors, metadata):
+            refuse_non_finite(stored, tensors, check)
+            configs = peft_configs(metadata)
+            parts: dict[str, dict[str, Change]] = defaultdict(dict)
+            for module, target, keys in places:
+                check()
+                read = {role: tensors(key) for role, key in keys.items()}
+                with blame_file(keys.values()):
+                    parts[module.part] |= _changes(module, target, keys, read, configs[module.part])
+    return LoraWeights(sha256, parts, info.embeddings)
+
+
+def _group(keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    """For each module, as the file names it, the keys of its tensors by their roles; all keys have one."""
+    keys = sorted(keys)
+    groups = group_keys(keys)
+    refuse_keys("are no part of a LoRA for this model", set(keys) - _keys(groups.values()))
+    refuse_keys(
         "lack their other half, or do not go together",
         _keys(roles for roles in groups.values() if not is_whole(roles.keys())),
     )
-    parts: dict[str, dict[str, Change]] = defaultdict(dict)
-    for module, target, keys in _places(groups, models):
-        parts[module.part] |= _changes(module, target, keys, tensors, config[module.part])
-    return LoraWeights(sha256, parts)
-
-
-def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
-    """The tensors, and PEFT's configuration of each part where the file carries one."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            header = file.metadata() or {}
-    except SafetensorError as error:
-        raise InvalidLora(f"not a safetensors file: {error}") from None
-    if not tensors:
-        raise InvalidLora("the file holds no tensors")
-    _refuse("hold no real numbers", (key for key, tensor in tensors.items() if not _is_real(key, tensor)))
-    _refuse("hold NaN or infinity", (key for key, tensor in tensors.items() if not _is_finite(tensor)))
-    return tensors, peft_config(header)
+    return groups
 
 
 def _places(
-    groups: Mapping[str, Mapping[str, str]], models: Mapping[str, nn.Module]
+    groups: Mapping[str, Mapping[str, str]], models: Mapping[str, nn.Module], check: Callable[[], None]
 ) -> Iterable[tuple[Module, nn.Module, Mapping[str, str]]]:
     """For each group its module's name and the module; each must be there, and no two the same."""
-    try:
-        modules = find_modules(groups, models)
-    except (ValueError, KeyError, IndexError) as error:
-        raise InvalidLora(f"diffusers cannot read its names: {error}") from error
-    found = {stem: _find(models.get(module.part), module) for stem, module in modules.items()}
-    _refuse(
+    found = {}
+    for stem, module in find_modules(groups, models):
+        check()
+        found[stem] = _find(models.get(module.part), module)
+    refuse_keys(
         "match no module of this model",
         _keys(roles for stem, roles in groups.items() if found.get(stem) is None),
     )
@@ -98,7 +111,7 @@ def _places(
         assert place is not None
         module, target = place
         if module in taken:
-            _refuse(f"all name {module.part}.{module.name}", _keys([taken[module], groups[stem]]))
+            refuse_keys(f"all name {module.part}.{module.name}", _keys([taken[module], groups[stem]]))
         taken[module] = groups[stem]
         yield module, target, groups[stem]
 
@@ -111,7 +124,7 @@ def _find(model: nn.Module | None, module: Module) -> tuple[Module, nn.Module] |
             target = model.get_submodule(spelling) if model is not None else None
         except AttributeError:
             continue
-        if isinstance(target, nn.Linear | nn.Conv2d):
+        if isinstance(target, _TRAINED) and target.weight is not None:
             return module._replace(name=spelling), target
     return None
 
@@ -120,65 +133,57 @@ def _changes(
     module: Module,
     target: nn.Module,
     keys: Mapping[str, str],
-    file: Mapping[str, Tensor],
-    config: Mapping[str, Any],
+    read: Mapping[str, Tensor],
+    config: AdapterConfig,
 ) -> dict[str, Change]:
-    """What is done to a module's weight and bias; ``keys`` are those of its tensors, by their roles."""
-    weight, bias = target.get_parameter("weight"), getattr(target, "bias", None)
+    """What is done to a module's weight and bias by the tensors that were ``read``, by their roles."""
+    shape = target.get_parameter("weight").shape
+    bias = getattr(target, "bias", None)
     changes = {}
     scaling = 1.0
-    core = {role: key for role, key in keys.items() if role not in BESIDE}
+    core = {role: tensor for role, tensor in read.items() if role not in BESIDE}
+    if "alpha" in read and read["alpha"].numel() != 1:
+        _refuse_shapes({keys["alpha"]: read["alpha"]}, "an alpha is one number")
     if core:
-        described = describe({role: file[key] for role, key in core.items()}, weight.shape)
+        described = describe({role: tensor.to("meta") for role, tensor in core.items()}, shape)
         if described is None:
-            _refuse_shapes(core.values(), file, f"its module {tuple(weight.shape)}")
+            _refuse_shapes(
+                {keys[role]: tensor for role, tensor in core.items()}, f"its module {tuple(shape)}"
+            )
         if described.rank is not None:
-            alpha = file[keys["alpha"]] if "alpha" in keys else None
-            scaling = scaling_of(config, module.name, described.rank, alpha)
-        magnitude = _magnitude(weight, keys, file)
-        changes[f"{module.name}.weight"] = Change(described.delta, scaling, magnitude)
-    for role, factor in (("b_bias", scaling), ("diff_b", 1.0)):
-        if role in keys:
-            trained = file[keys[role]]
+            scaling = config.scaling(keys.get("alpha", module.name), described.rank, read.get("alpha"))
+        changes[f"{module.name}.weight"] = Change(_owned(core), shape, scaling, _magnitude(shape, keys, read))
+    for role in _BIAS_ROLES:
+        if role in read:
+            trained = read[role]
             if bias is None or trained.shape != bias.shape:
-                _refuse_shapes([keys[role]], file, f"the bias of {module.name} another, or there is none")
-            delta = Full(trained.to(torch.float32, copy=True).reshape(-1, 1))
-            changes[f"{module.name}.bias"] = Change(delta, factor)
+                expected = f"the bias of {module.name} another, or there is none"
+                _refuse_shapes({keys[role]: trained}, expected)
+            factor = scaling if role == "b_bias" else 1.0
+            changes[f"{module.name}.bias"] = Change(_owned({"diff": trained}), bias.shape, factor)
     return changes
 
 
-def _magnitude(weight: Tensor, keys: Mapping[str, str], file: Mapping[str, Tensor]) -> Tensor | None:
+def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies: a tensor of the file is a view of the file, which may be evicted after this."""
+    return {role: tensor.clone() for role, tensor in tensors.items()}
+
+
+def _magnitude(shape: torch.Size, keys: Mapping[str, str], read: Mapping[str, Tensor]) -> Tensor | None:
     """The norms that DoRA has trained, if it has."""
     for role in ("magnitude", "dora_scale"):
-        if role in keys:
-            found = norms(role, file[keys[role]], weight.shape)
+        if role in read:
+            found = norms(role, read[role], shape)
             if found is None:
-                _refuse_shapes([keys[role]], file, f"DoRA norms rows or inputs of {tuple(weight.shape)}")
+                _refuse_shapes({keys[role]: read[role]}, f"DoRA norms rows or inputs of {tuple(shape)}")
             return found
     return None
 
 
-def _refuse_shapes(keys: Iterable[str], file: Mapping[str, Tensor], expected: str) -> NoReturn:
-    shapes = ", ".join(f"{key} has the shape {tuple(file[key].shape)}" for key in keys)
+def _refuse_shapes(tensors: Mapping[str, Tensor], expected: str) -> NoReturn:
+    shapes = ", ".join(f"{key} has the shape {tuple(tensor.shape)}" for key, tensor in tensors.items())
     raise InvalidLora(f"{shapes}; {expected}")
-
-
-def _is_real(key: str, tensor: Tensor) -> bool:
-    """An alpha may be an integer: trainers write what they were given."""
-    return tensor.is_floating_point() or (key.endswith(".alpha") and not tensor.is_complex())
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor.float()).all())
 
 
 def _keys(groups: Iterable[Mapping[str, str]]) -> set[str]:
     return {key for roles in groups for key in roles.values()}
-
-
-def _refuse(why: str, keys: Iterable[str]) -> None:
-    """Raise `InvalidLora` that names the first few of ``keys``, if there are any."""
-    bad = sorted(keys)
-    if bad:
-        more = f" and {len(bad) - _NAMED_KEYS} more" if len(bad) > _NAMED_KEYS else ""
-        raise InvalidLora(f"keys that {why}: {', '.join(bad[:_NAMED_KEYS])}{more}")

@@ -42,7 +42,7 @@ def _bound(changes: Sequence[tuple[Change, float]]) -> Tensor:
 
 
 def _bound_one(change: Change, scale: float) -> Tensor:
-    tensors = list(tensors_of(change.delta))
+    tensors = list(tensors_of(change.delta()))
     bound = torch.tensor(abs(scale * change.scaling) if change.magnitude is None else inf).to(
         tensors[0].device
     )

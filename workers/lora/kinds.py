@@ -45,13 +45,12 @@ def is_whole(roles: Set[str]) -> bool:
 
 
 def describe(tensors: Mapping[str, Tensor], shape: Size) -> Described | None:
-    """The matrix for a weight of ``shape``; None if the tensors do not fit it, or each other."""
+    """The matrix for a weight of ``shape``, in float32; None if the tensors do not fit it, or each other.
+
+    On torch's device ``meta`` nothing is computed: what fits there fits everywhere.
+    """
     described = _describe({role: tensor.float() for role, tensor in tensors.items()}, shape)
-    if described is None or described.rank == 0:
-        return None
-    # Copies: a tensor of the file is a view of the file, which may be evicted after this.
-    owned = {name: tensor.clone().contiguous() for name, tensor in vars(described.delta).items()}
-    return described._replace(delta=type(described.delta)(**owned))
+    return None if described is None or described.rank == 0 else described
 
 
 def norms(role: str, tensor: Tensor, shape: Size) -> Tensor | None:
@@ -59,9 +58,9 @@ def norms(role: str, tensor: Tensor, shape: Size) -> Tensor | None:
 
     PEFT's ``magnitude`` is always of rows; of LyCORIS' ``dora_scale`` the shape tells.
     """
-    if tensor.dim() > len(shape):
+    if tensor.dim() > len(shape) or len(shape) < 2:
         return None
-    numbers = tensor.to(torch.float32, copy=True)
+    numbers = tensor.clone()
     if role == "dora_scale" and _core(tensor.shape) == (1, shape[1]):
         return numbers.reshape(1, -1)
     return numbers.reshape(-1, 1) if [size for size in tensor.shape if size != 1] == [shape[0]] else None
@@ -71,6 +70,8 @@ def _describe(t: Mapping[str, Tensor], shape: Size) -> Described | None:
     if "diff" in t:
         fits = _core(t["diff"].shape) == _core(shape)
         return Described(Full(_rows(t["diff"])), None) if fits else None
+    if len(shape) < 2:
+        return None  # of a norm or a bias
     if "a" in t:
         pair = _low_rank(t["a"], t["b"], t.get("mid"), shape)
         return pair and Described(LowRank(*pair), len(pair[0]))

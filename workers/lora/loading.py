@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from shared import metrics
 from shared.errors import InvalidLora, LoraUnavailable
@@ -21,6 +21,15 @@ log = logging.getLogger(__name__)
 
 #: A job's LoRAs are loaded by the worker that draws it, and by one that assists.
 Role = Literal["draw", "assist"]
+
+
+class ReadLora(Protocol):
+    """Parses a file, as `workers.lora.files.read_lora` does for one model."""
+
+    def __call__(
+        self, path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]
+    ) -> LoraWeights:
+        """``check`` raises when nobody waits any more; ``reserve`` is called with the bytes it will take."""
 
 
 class LoadSpan(NamedTuple):
@@ -46,7 +55,7 @@ class LoraLoad:
         *,
         model: str,
         role: Role,
-        read: Callable[[Path], LoraWeights],
+        read: ReadLora,
         keep: Callable[[LoraWeights], None],
     ) -> None:
         """``read`` parses a file; ``keep`` makes the model ready for its patch, so that the loop need not."""
@@ -118,7 +127,7 @@ class LoraLoad:
                 self._found(cached.tier, start, cached.counts)
                 try:
                     with self._span("parse"), metrics.LORA_PARSE_S.time():
-                        weights = self._read(cached.path)
+                        weights = self._read(cached.path, check=self._patience.check, reserve=self._reserve)
                 except InvalidLora:
                     if not is_damaged(cached.path):
                         raise
@@ -127,6 +136,9 @@ class LoraLoad:
                         return weights
             self._cache.discard(cached)
         raise LoraUnavailable(f"LoRA {self._ref.name!r} is damaged on the disk of the worker")
+
+    def _reserve(self, size_bytes: int) -> None:
+        self._memory.reserve(self._key, size_bytes)
 
     def _found(self, tier: Tier, start_s: float, counts: Mapping[str, int] = NOTHING) -> None:
         self._tier = tier

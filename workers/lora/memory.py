@@ -18,6 +18,14 @@ class _Kept:
     users: int
 
 
+@dataclass
+class _Making:
+    """What is being made: the bytes that it will take, where they are reserved, and what gave way to them."""
+
+    reserved_bytes: int = 0
+    evictions: int = 0
+
+
 class Held(NamedTuple):
     """Weights in use, and how many others gave way to them just now."""
 
@@ -28,13 +36,14 @@ class Held(NamedTuple):
 class LoraMemory:
     """What it keeps, in use or idle, never exceeds ``capacity_bytes``; what is in use is not dropped.
 
-    A LoRA for which there is no room is made and used all the same, and not kept.
+    What is being made counts from the moment in which its size is known. A LoRA that does not fit
+    is made and used all the same, and not kept.
     """
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # in order of last use
-        self._making: set[str] = set()
+        self._making: dict[str, _Making] = {}
         self._changed = threading.Condition()
 
     @contextmanager
@@ -46,7 +55,7 @@ class LoraMemory:
                 kept, evictions = self._put(key, make())
             finally:
                 with self._changed:
-                    self._making.remove(key)
+                    del self._making[key]
                     self._changed.notify_all()
         try:
             yield Held(kept.weights, evictions)
@@ -54,13 +63,23 @@ class LoraMemory:
             with self._changed:
                 kept.users -= 1
 
+    def reserve(self, key: str, size_bytes: int) -> None:
+        """Called while ``key`` is made: others give way to its ``size_bytes`` before it takes them."""
+        with self._changed:
+            making = self._making[key]
+            making.reserved_bytes = 0
+            dropped = self._make_room(self._used_bytes() + size_bytes - self.capacity_bytes)
+            if dropped is not None:
+                making.reserved_bytes = size_bytes
+                making.evictions += dropped
+
     def keys(self) -> list[str]:
         """What is kept, the most recently used last."""
         with self._changed:
             return list(self._kept)
 
     def used_bytes(self) -> int:
-        """Bytes of what is kept."""
+        """Bytes of what is kept, or being made."""
         with self._changed:
             return self._used_bytes()
 
@@ -70,7 +89,7 @@ class LoraMemory:
             self._changed.wait_for(lambda: key not in self._making)
             kept = self._kept.get(key)
             if kept is None:
-                self._making.add(key)
+                self._making[key] = _Making()
                 return None
             self._kept.move_to_end(key)
             kept.users += 1
@@ -80,10 +99,12 @@ class LoraMemory:
         """Keep them if there is room; returns them, and how many others gave way to them."""
         kept = _Kept(weights, weights.nbytes, users=1)
         with self._changed:
+            making = self._making[key]
+            making.reserved_bytes = 0
             dropped = self._make_room(self._used_bytes() + kept.size_bytes - self.capacity_bytes)
             if dropped is not None:
                 self._kept[key] = kept
-        return kept, dropped or 0
+        return kept, making.evictions + (dropped or 0)
 
     def _make_room(self, surplus_bytes: int) -> int | None:
         """Drop the least recently used idle ones, that many bytes of them; returns how many.
@@ -105,4 +126,5 @@ class LoraMemory:
         return len(victims)
 
     def _used_bytes(self) -> int:
-        return sum(kept.size_bytes for kept in self._kept.values())
+        kept_bytes = sum(kept.size_bytes for kept in self._kept.values())
+        return kept_bytes + sum(making.reserved_bytes for making in self._making.values())

@@ -1,16 +1,17 @@
-"""What a LoRA file calls its tensors: which module each belongs to, by diffusers' own conversions.
+"""What a LoRA file calls its tensors: which module each belongs to.
 
-diffusers looks at one key of a file and takes the others to be of the same style; a file of mixed
-styles then loads in part, without an error. Here every key is converted as the style it has itself.
+Names with underscores for dots, and ComfyUI's, are looked up among the model's own. The others are PEFT's and
+diffusers', and are converted by diffusers. It looks at one key of a file and takes the others to be of the
+same style; a file of mixed styles then loads in part, without an error. Here every key is converted as the
+style it has itself.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
-from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.utils.state_dict_utils import (
     StateDictType,
     convert_state_dict_to_peft,
@@ -18,22 +19,32 @@ from diffusers.utils.state_dict_utils import (
 )
 from torch import nn
 
+from workers.lora.original_names import original_names
+from workers.lora.refusals import blame_file
+
 #: The end of a key says what the tensor is; what stands before it is the module, in any style.
 _FACTOR = re.compile(r"[._]lora(_linear_layer)?[._](A|down|B|up|mid)(\.\w+)?\.(weight|bias)$")
 _MAGNITUDE = re.compile(r"\.lora_magnitude_vector(\.\w+)?(\.weight)?$")
 _LYCORIS = re.compile(
-    r"\.(alpha|dora_scale|diff|diff_b|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2)(\.weight)?$"
+    r"\.(alpha|dora_scale|diff|diff_b|w_norm|b_norm|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2)(\.weight)?$"
 )
 _SIDES = {"A": "a", "down": "a", "B": "b", "up": "b", "mid": "mid"}
-#: A module of kohya's form: dots became underscores. ``te2`` is SDXL's second text encoder.
-_KOHYA = re.compile(r"lora_(unet|te|te1|te2)_\w+")
-#: What stands before such names, and the part it means; the last is what LyCORIS itself writes.
+#: LyCORIS' differences of a norm are stored as any others.
+_NORMS = {"w_norm": "diff", "b_norm": "diff_b"}
+#: What stands before names with underscores for dots, and the part it means: kohya's, whose ``te2`` is SDXL's
+#: second text encoder, and the one that LyCORIS itself writes.
 _FLAT = {
     "lora_unet_": "unet",
     "lora_te_": "text_encoder",
     "lora_te1_": "text_encoder",
     "lora_te2_": "text_encoder_2",
     "lycoris_": "unet",
+}
+#: ComfyUI's text encoders: SD 1's, which is SDXL's first one, SD 2's, and SDXL's second one.
+_COMFY = {
+    "text_encoders.clip_l.transformer.": "text_encoder",
+    "text_encoders.clip_h.transformer.": "text_encoder",
+    "text_encoders.clip_g.transformer.": "text_encoder_2",
 }
 _PEFT = re.compile(r"(unet|text_encoder|text_encoder_2)\.(.+)\.lora_A\.weight")
 #: PEFT writes the adapter's name into a state dict that was not saved by PEFT itself.
@@ -66,21 +77,20 @@ def group_keys(keys: Iterable[str]) -> dict[str, dict[str, str]]:
 
 def find_modules(
     groups: Mapping[str, Mapping[str, str]], models: Mapping[str, nn.Module]
-) -> dict[str, Module]:
+) -> Iterator[tuple[str, Module]]:
     """Which module each group belongs to; those that diffusers takes for none are left out.
 
-    ``models`` are the parts, by name; one is ``unet``. A name that is one of their own modules', with
-    underscores for dots, is that module; others of kohya's form, such as the numbers that he gives
-    SDXL's blocks, are converted by diffusers.
+    ``models`` are the parts, by name; one is ``unet``.
     """
-    own = _flattened(models)
-    found = {stem: own[stem] for stem in groups if stem in own}
-    others = [stem for stem in groups if stem not in own]
-    names = {stem: _peft_name(groups[stem].get("a", f"{stem}.lora_A.weight")) for stem in others}
-    kohya = [stem for stem in others if _KOHYA.fullmatch(stem)]
-    names |= {stem: _peft_name(name) for stem, name in _spelled_out(kohya, models["unet"])}
-    matches = {stem: _PEFT.fullmatch(name) for stem, name in names.items()}
-    return found | {stem: Module(*match.groups()) for stem, match in matches.items() if match}
+    own = dict(_own_names(models))
+    for stem, keys in groups.items():
+        if stem in own:
+            yield stem, own[stem]
+            continue
+        with blame_file(keys.values()):
+            match = _PEFT.fullmatch(_peft_name(keys.get("a", f"{stem}.lora_A.weight")))
+        if match:
+            yield stem, Module(*match.groups())
 
 
 def _role(key: str) -> tuple[str, str] | None:
@@ -90,38 +100,34 @@ def _role(key: str) -> tuple[str, str] | None:
     elif match := _MAGNITUDE.search(key):
         role = "magnitude"
     elif match := _LYCORIS.search(key):
-        role = match[1]
+        role = _NORMS.get(match[1], match[1])
     else:
         return None
     return key[: match.start()], role
 
 
-def _flattened(models: Mapping[str, nn.Module]) -> dict[str, Module]:
-    """The modules of the models by their names with underscores for dots."""
-    return {
-        prefix + name.replace(".", "_"): Module(part, name)
-        for prefix, part in _FLAT.items()
-        if part in models
-        for name, _ in models[part].named_modules()
-    }
+def _own_names(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Module]]:
+    """The modules of the models by all their names but PEFT's and diffusers'."""
+    for part, model in models.items():
+        flat = [prefix for prefix, meant in _FLAT.items() if meant == part]
+        for name, _ in model.named_modules():
+            for spelling in _spellings(part, name):
+                yield from ((prefix + spelling.replace(".", "_"), Module(part, name)) for prefix in flat)
+                yield from (
+                    (prefix + spelling, Module(part, name))
+                    for prefix, meant in _COMFY.items()
+                    if meant == part
+                )
+    for theirs, ours in original_names(models["unet"]):
+        module = Module("unet", ours)
+        yield f"diffusion_model.{theirs}", module
+        yield from ((f"{prefix}{theirs.replace('.', '_')}", module) for prefix in ("lora_unet_", "lycoris_"))
 
 
-def _spelled_out(stems: list[str], unet: nn.Module) -> Iterable[tuple[str, str]]:
-    """Names with dots for kohya's modules; diffusers converts files, so it gets one of empty tensors."""
-    if not stems:
-        return
-    stem_of = {}
-    file = {}
-    for stem in stems:
-        down = file[f"{stem}.lora_down.weight"] = torch.empty(0)
-        file[f"{stem}.lora_up.weight"] = torch.empty(0)
-        stem_of[id(down)] = stem
-    spelled, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(
-        dict(file), unet_config=getattr(unet, "config", None)
-    )
-    for name, tensor in spelled.items():
-        if id(tensor) in stem_of:
-            yield stem_of[id(tensor)], name
+def _spellings(part: str, name: str) -> tuple[str, ...]:
+    """transformers 5 dropped the level ``text_model`` of text encoders, which files name."""
+    bare = name.removeprefix("text_model.")
+    return (name,) if part == "unet" else (bare, f"text_model.{bare}")
 
 
 def _peft_name(name: str) -> str:

@@ -45,8 +45,8 @@ class Loras:
         check: Callable[[], None],
         check_hash: CheckHash,
     ) -> None:
-        def read(path: Path) -> LoraWeights:
-            return read_lora(path, model.lora_parts)
+        def read(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
+            return read_lora(path, model.lora_parts, check=check, reserve=reserve)
 
         for ref in spec.loras:
             scale_at(ref.scale, model.lora_parts)  # one that does not fit fails the job before it is drawn
@@ -143,6 +143,14 @@ class Loras:
                 step=self._since[ref.name],
             )
             for ref in self._refs
+        ]
+
+    def warnings(self) -> list[str]:
+        """What is in the files of the LoRAs and does not count."""
+        return [
+            f"LoRA {name!r}: the embeddings in its file ({', '.join(weights.embeddings)}) are not applied"
+            for name, weights in self._weights.items()
+            if weights.embeddings
         ]
 
     def close(self) -> None:

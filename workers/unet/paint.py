@@ -95,7 +95,11 @@ class Painter:
             loras=self._loras.receipts(),
             lora_loading=self._replay.lora_loading(self._spec),
         )
-        warnings = [*cut_off(self._model, self._spec), *self._replay.warnings(receipt)]
+        warnings = [
+            *cut_off(self._model, self._spec),
+            *self._loras.warnings(),
+            *self._replay.warnings(receipt),
+        ]
         return Painted(images, receipt, warnings)
 
     def _look_for_assistant(self) -> Assistant:

@@ -11,7 +11,6 @@ from torch import Tensor
 from shared.errors import NonFiniteWeights
 from tests.workers.lora.conftest import parts, weights_of
 from workers.lora.changes import Change
-from workers.lora.deltas import Full, Hadamard, Kronecker, LowRank
 from workers.lora.files import LoraWeights, read_lora
 from workers.lora.finite import find_non_finite
 from workers.lora.patch import Patcher
@@ -54,7 +53,8 @@ def test_a_sum_that_float16_cannot_hold_is_found() -> None:
     patcher = Patcher({"unet": Half()})
 
     def lora(reach: float) -> LoraWeights:
-        change = Change(LowRank(torch.full((1, 8), reach), torch.ones(8, 1)), 1.0)
+        tensors = {"a": torch.full((1, 8), reach), "b": torch.ones(8, 1)}
+        change = Change(tensors, torch.Size([8, 8]), 1.0)
         return LoraWeights(str(reach), {"unet": {"layer.weight": change}})
 
     assert patcher.apply([(lora(6e4), 1.0)])
@@ -65,18 +65,27 @@ def test_a_sum_that_float16_cannot_hold_is_found() -> None:
 
 HUGE = torch.full((4, 4), 1e30)
 ONES = torch.ones(4, 4)
+SHAPE = torch.Size([4, 4])
+
+
+def low_rank(a: Tensor, b: Tensor, **more: Tensor) -> Change:
+    return Change({"a": a, "b": b}, torch.Size([len(b), a.shape[1]]), 1.0, **more)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        Change(LowRank(HUGE, HUGE), 1.0),
-        Change(Hadamard(HUGE, ONES, HUGE, ONES), 1.0),
-        Change(Kronecker(HUGE, HUGE), 1.0),
-        Change(Full(HUGE * 1e30), 1.0),
-        Change(Full(ONES), 1e30 * 1e30),
-        Change(LowRank(ONES, ONES), 1.0, magnitude=torch.full((4, 1), float("inf"))),
-        Change(LowRank(torch.zeros(4, 4), ONES), 1.0, magnitude=torch.full((4, 1), float("nan"))),
+        low_rank(HUGE, HUGE),
+        Change(
+            {"hada_w1_a": ONES, "hada_w1_b": HUGE, "hada_w2_a": ONES, "hada_w2_b": HUGE},
+            SHAPE,
+            1.0,
+        ),
+        Change({"lokr_w1": HUGE, "lokr_w2": HUGE}, torch.Size([16, 16]), 1.0),
+        Change({"diff": HUGE * 1e30}, SHAPE, 1.0),
+        Change({"diff": ONES}, SHAPE, 1e30 * 1e30),
+        low_rank(ONES, ONES, magnitude=torch.full((4, 1), float("inf"))),
+        low_rank(torch.zeros(4, 4), ONES, magnitude=torch.full((4, 1), float("nan"))),
     ],
 )
 def test_every_kind_of_change_is_looked_at_where_it_may_overflow(change: Change) -> None:
@@ -90,5 +99,5 @@ def test_weights_that_a_usual_change_cannot_spoil_are_not_read_again() -> None:
         def __getitem__(self, place: tuple[str, str]) -> Tensor:
             raise AssertionError(place)
 
-    usual = Change(LowRank(torch.randn(16, 64) * 0.05, torch.randn(64, 16) * 0.05), 1.0)
+    usual = low_rank(torch.randn(16, 64) * 0.05, torch.randn(64, 16) * 0.05)
     assert find_non_finite(Unread(), {("unet", "a"): [(usual, 1.0), (usual, -2.0)]}) == []

@@ -11,6 +11,7 @@ from lycoris.modules.full import FullModule
 from lycoris.modules.locon import LoConModule
 from lycoris.modules.loha import LohaModule
 from lycoris.modules.lokr import LokrModule
+from lycoris.modules.norms import NormModule
 from torch import nn
 
 from shared.errors import InvalidLora
@@ -87,6 +88,52 @@ def test_a_patched_layer_computes_what_lycoris_does(
         assert torch.equal(target(x), plain)
 
 
+NORMS = {
+    "group norm": "up_blocks.1.resnets.0.norm2",
+    "group norm of an attention": "mid_block.attentions.0.norm",
+    "layer norm": "down_blocks.0.attentions.0.transformer_blocks.0.norm2",
+}
+
+
+@pytest.mark.parametrize("layer", NORMS)
+@pytest.mark.parametrize("roles", [["w_norm", "b_norm"], ["w_norm"], ["b_norm"]])
+def test_a_trained_norm_computes_what_lycoris_does(
+    base: nn.Module, write: Callable[..., Path], layer: str, roles: list[str]
+) -> None:
+    unet = copy.deepcopy(base)
+    name = NORMS[layer]
+    target = unet.get_submodule(name)
+    torch.manual_seed(0)
+    module: Any = NormModule("x", copy.deepcopy(target), 1.0).eval()
+    with torch.no_grad():
+        for role in roles:
+            getattr(module, role).normal_(std=0.3)
+        width = len(target.weight)
+        x = torch.randn(2, *((width, 8, 8) if "group" in layer else (16, width)))
+        plain, theirs = target(x), module(x)
+        stored = {key: value for key, value in module.state_dict().items() if key in roles}
+        assert stored.keys() == set(roles)
+        stem = f"lora_unet_{name.replace('.', '_')}"
+        lora = read_lora(write({f"{stem}.{key}": tensor for key, tensor in stored.items()}), {"unet": unet})
+        patcher = Patcher({"unet": unet})
+        patcher.apply([(lora, 1.0)])
+        assert (target(x) - theirs).abs().max() < 1e-5 * theirs.abs().max()
+        assert (plain - theirs).abs().max() > 0.05
+        patcher.restore()
+        assert torch.equal(target(x), plain)
+
+
+@pytest.mark.parametrize(
+    "roles", [{"lora_down.weight": (4, 64), "lora_up.weight": (64, 4)}, {"lokr_w1": (64,)}]
+)
+def test_a_norm_takes_only_differences(
+    base: nn.Module, write: Callable[..., Path], roles: dict[str, tuple[int, ...]]
+) -> None:
+    stem = f"lora_unet_{NORMS['group norm'].replace('.', '_')}"
+    with pytest.raises(InvalidLora, match=stem):
+        read_lora(write({f"{stem}.{role}": torch.ones(size) for role, size in roles.items()}), {"unet": base})
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("change", ["cut", "transposed", "empty"])
 def test_tensors_that_do_not_fit_are_named_with_their_shapes(
@@ -103,5 +150,56 @@ def test_tensors_that_do_not_fit_are_named_with_their_shapes(
             "empty": tensor[:0],
         }
         file = write({f"{stem}.{key}": value for key, value in (stored | {wrong: damage[change]}).items()})
-        with pytest.raises(InvalidLora, match=f"{stem}.{wrong} has the shape"):
+        with pytest.raises(InvalidLora, match=f"{stem}.{wrong}'? has the shape"):
             read_lora(file, {"unet": base})
+
+
+FLOATS = [
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+    torch.float8_e4m3fnuz,
+]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(
+    "kind", ["lora", "lora, tucker", "loha, tucker", "lokr, both factored", "dora, rows"]
+)
+def test_a_parsed_file_takes_as_many_bytes_as_in_the_file_and_counts_as_its_numbers_do(
+    base: nn.Module, write: Callable[..., Path], kind: str, dtype: torch.dtype
+) -> None:
+    unet, name = copy.deepcopy(base), LAYERS["3x3"]
+    stored = trained(kind, copy.deepcopy(unet.get_submodule(name))).custom_state_dict()
+    stem = f"lora_unet_{name.replace('.', '_')}"
+    small = {f"{stem}.{key}": value.to(dtype) for key, value in stored.items() if value is not None}
+    reserved: list[int] = []
+    file = write(small)
+    lora = read_lora(file, {"unet": unet}, reserve=reserved.append)
+    data_bytes = sum(value.nbytes for value in small.values())
+    [change] = lora.parts["unet"].values()
+    assert reserved == [data_bytes]
+    assert lora.nbytes == data_bytes - small[f"{stem}.alpha"].nbytes
+    assert {tensor.dtype for tensor in change.tensors.values()} == {dtype}
+    # Its numbers in float32 make the same weight
+    patcher, weight = Patcher({"unet": unet}), unet.get_parameter(f"{name}.weight")
+    patcher.apply([(lora, 0.7)])
+    patched = weight.clone()
+    wide = read_lora(write({key: value.float() for key, value in small.items()}), {"unet": unet})
+    patcher.apply([(wide, 0.7)])
+    assert torch.equal(weight, patched)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.int8, torch.uint8, torch.int32, torch.bool, torch.complex64], ids=str
+)
+def test_quantised_files_are_refused_by_name(
+    base: nn.Module, write: Callable[..., Path], dtype: torch.dtype
+) -> None:
+    stem = f"lora_unet_{LAYERS['1x1'].replace('.', '_')}"
+    tensors = {f"{stem}.lora_down.weight": torch.ones(4, 64), f"{stem}.lora_up.weight": torch.ones(64, 4)}
+    with pytest.raises(InvalidLora, match=rf"no floating point numbers: {stem}\.lora_up\.weight \("):
+        read_lora(write(tensors | {f"{stem}.lora_up.weight": torch.ones(64, 4).to(dtype)}), {"unet": base})

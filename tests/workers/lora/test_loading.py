@@ -16,23 +16,21 @@ from shared.metrics import LORA_LOOKUPS
 from tests.workers.lora.buckets import MemoryBucket, counted, ref_to
 from workers.lora.cache import LoraCache
 from workers.lora.changes import Change
-from workers.lora.deltas import LowRank
 from workers.lora.files import LoraWeights
-from workers.lora.loading import LoraLoad
+from workers.lora.loading import LoraLoad, ReadLora
 from workers.lora.memory import LoraMemory
 
 BODY = b"tensors"
 SHA256 = hashlib.sha256(BODY).hexdigest()
-Read = Callable[[Path], LoraWeights]
 Load = Callable[..., LoraLoad]
 
 
-def as_name(path: Path) -> LoraWeights:
-    change = Change(LowRank(torch.zeros(1, 1), torch.zeros(1, 1)), 1.0)
+def as_name(path: Path, **calls: Any) -> LoraWeights:
+    change = Change({"a": torch.zeros(1, 1), "b": torch.zeros(1, 1)}, torch.Size([1, 1]), 1.0)
     return LoraWeights(hashlib.sha256(path.read_bytes()).hexdigest(), {"unet": {"mid.weight": change}})
 
 
-def refuse_damage(path: Path) -> LoraWeights:
+def refuse_damage(path: Path, **calls: Any) -> LoraWeights:
     if path.read_bytes() != BODY:
         raise InvalidLora("not a safetensors file")
     return as_name(path)
@@ -42,7 +40,7 @@ def nothing(weights: LoraWeights) -> None:
     pass
 
 
-def refuse(path: Path) -> LoraWeights:
+def refuse(path: Path, **calls: Any) -> LoraWeights:
     raise InvalidLora("keys that match no module of this model: x")
 
 
@@ -64,7 +62,7 @@ def load(cache: LoraCache) -> Iterator[Callable[..., LoraLoad]]:
     with ExitStack() as loads:
         memory = LoraMemory(0)
 
-        def load(name: str, read: Read = as_name, **changes: Any) -> LoraLoad:
+        def load(name: str, read: ReadLora = as_name, **changes: Any) -> LoraLoad:
             tiers: dict[str, Any] = {"cache": cache, "memory": memory} | changes
             load = LoraLoad(ref_to(name, BODY), **tiers, model="tiny", role="draw", read=read, keep=nothing)
             loads.callback(load.close)
@@ -167,7 +165,7 @@ def test_a_load_outlasts_any_outage_until_it_is_closed(load: Load, bucket: Memor
 
 @pytest.mark.parametrize("read", [as_name, refuse_damage])
 def test_a_file_damaged_on_the_disk_is_fetched_again(
-    read: Read, load: Load, cache: LoraCache, bucket: MemoryBucket
+    read: ReadLora, load: Load, cache: LoraCache, bucket: MemoryBucket
 ) -> None:
     # Given a cached file in which a bit has turned
     load("anime").wait(10)
@@ -186,3 +184,38 @@ def test_a_whole_file_that_is_no_lora_is_not_fetched_again(load: Load, bucket: M
     with pytest.raises(InvalidLora):
         load("anime", refuse).wait(10)
     assert bucket.downloads == ["anime.safetensors"]
+
+
+def test_a_parse_stops_when_nobody_wants_its_lora_any_more(load: Load) -> None:
+    # Given a file that takes for ever to parse
+    begun, stopped = threading.Event(), threading.Event()
+
+    def endless(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
+        begun.set()
+        try:
+            while True:
+                check()
+        finally:
+            stopped.set()
+
+    anime = load("anime", endless)
+    assert begun.wait(10)
+    # When the job is cancelled, or its time is over
+    anime.close()
+    # Then the parse ends
+    assert stopped.wait(10)
+    with pytest.raises(LoraUnavailable):
+        anime.wait(10)
+
+
+def test_memory_hears_of_the_size_before_the_file_is_parsed(load: Load) -> None:
+    memory, seen = LoraMemory(100), []
+
+    def read(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
+        reserve(8)
+        seen.append(memory.used_bytes())
+        return as_name(path)
+
+    load("anime", read, memory=memory).wait(10)
+    assert seen == [8]
+    assert memory.used_bytes() == 8

@@ -15,7 +15,6 @@ from shared.errors import InvalidLora
 from shared.metrics import LORA_EVICTIONS
 from tests.workers.lora.buckets import counted
 from workers.lora.changes import Change
-from workers.lora.deltas import LowRank
 from workers.lora.files import LoraWeights
 from workers.lora.memory import LoraMemory
 
@@ -26,8 +25,9 @@ names = st.sampled_from(sorted(SIZES))
 
 
 def weights(name: str) -> LoraWeights:
-    a = torch.zeros(1, SIZES[name] // 4 - 1)
-    return LoraWeights(name, {"unet": {"mid.weight": Change(LowRank(a, torch.zeros(1, 1)), 1.0)}})
+    tensors = {"a": torch.zeros(1, SIZES[name] // 4 - 1), "b": torch.zeros(1, 1)}
+    change = Change(tensors, torch.Size([1, tensors["a"].shape[1]]), 1.0)
+    return LoraWeights(name, {"unet": {"mid.weight": change}})
 
 
 def test_what_is_kept_is_not_made_again() -> None:
@@ -85,6 +85,56 @@ def test_what_is_in_use_stays_and_idle_ones_give_way() -> None:
                 assert "c" in memory.keys()  # noqa: SIM118
     assert memory.keys() == ["c", "b"]
     assert counted(LORA_EVICTIONS)["memory"] == before + 2
+
+
+def test_others_give_way_before_a_lora_takes_its_memory() -> None:
+    memory, before = LoraMemory(100), counted(LORA_EVICTIONS).get("memory", 0)
+    for name in ("b", "c"):
+        with memory.use(name, lambda name=name: weights(name)):  # type: ignore[misc]
+            pass
+    seen = []
+
+    def make() -> LoraWeights:
+        memory.reserve("d", SIZES["d"])
+        seen.append((memory.keys(), memory.used_bytes()))
+        return weights("d")
+
+    with memory.use("d", make) as held:
+        assert seen == [(["c"], 40 + 32)]
+        assert held.evictions == 1
+        assert memory.used_bytes() == 40 + 32
+    assert counted(LORA_EVICTIONS)["memory"] == before + 1
+
+
+def test_what_was_reserved_for_a_lora_that_fails_is_free_again() -> None:
+    memory = LoraMemory(100)
+
+    def fail() -> LoraWeights:
+        memory.reserve("b", SIZES["b"])
+        raise InvalidLora("not a safetensors file")
+
+    with pytest.raises(InvalidLora), memory.use("b", fail):
+        pass
+    assert memory.used_bytes() == 0
+
+
+def test_two_loras_that_are_made_at_once_do_not_count_on_the_same_bytes() -> None:
+    memory, seen = LoraMemory(100), []
+
+    def make(name: str) -> LoraWeights:
+        memory.reserve(name, SIZES[name])
+        seen.append(memory.used_bytes())
+        return weights(name)
+
+    def make_b() -> LoraWeights:
+        with memory.use("c", lambda: make("c")):
+            return make("b")
+
+    with memory.use("b", make_b):
+        assert seen == [40, 100]
+        with memory.use("a", lambda: make("a")):
+            assert memory.used_bytes() == 100  # it did not fit, and is not kept
+    assert memory.keys() == ["c", "b"]
 
 
 class MemoryMachine(RuleBasedStateMachine):

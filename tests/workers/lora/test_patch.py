@@ -154,7 +154,7 @@ def test_an_interrupted_patch_can_be_taken_back_and_replaced(
     base = weights()
     outline, twemoji = read("outline"), read("twemoji")
     unet = outline.parts["unet"]
-    wrong = Change(LowRank(torch.zeros(1, 3), torch.zeros(5, 1)), 1.0)
+    wrong = Change({"a": torch.zeros(1, 3), "b": torch.zeros(5, 1)}, torch.Size([5, 3]), 1.0)
     broken = LoraWeights("broken", {"unet": {**unet, list(unet)[-1]: wrong}})
     with pytest.raises(RuntimeError):
         patcher.apply([(broken, 1.0)])
@@ -219,7 +219,7 @@ def test_half_precision_is_rounded_once(
         for lora, scale in ((outline, 0.7), (twemoji, 1.1)):
             change = lora.parts["unet"].get(name)
             if change is not None:
-                delta = cast(LowRank, change.delta)
+                delta = cast(LowRank, change.delta())
                 exact += scale * change.scaling * (delta.b @ delta.a).view(exact.shape)
         eps = torch.finfo(dtype).eps
         assert torch.allclose(weight.float(), exact, rtol=0.51 * eps, atol=1e-7), name

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.tiny_models import make_unet
 from workers.lora.changes import Change
-from workers.lora.deltas import Delta, Full, Hadamard, Kronecker, LowRank, Scratch
+from workers.lora.deltas import Delta, Scratch
 from workers.lora.files import LoraWeights
 from workers.lora.patch import Patcher
 
@@ -25,37 +25,49 @@ LAYERS = [
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenDelta:
     """Fails once it has written to some rows."""
-
-    tensor: Tensor
 
     def add_to(self, total: Tensor, rows: slice, factor: float, scratch: Scratch) -> None:
         total[:1] += 1.0
         raise OSError("no memory")
 
 
-def delta_for(weight: Tensor, choice: random.Random) -> Delta:
+class Broken(Change):
+    """A change that can be begun and not be finished."""
+
+    def delta(self) -> Delta:
+        return BrokenDelta()
+
+
+def tensors_for(weight: Tensor, choice: random.Random) -> dict[str, Tensor]:
     out, columns = len(weight), weight[0].numel()
     kinds = {
-        "low rank": lambda: LowRank(torch.randn(4, columns), torch.randn(out, 4)),
-        "hadamard": lambda: Hadamard(*(torch.randn(*size) for size in ((2, columns), (out, 2)) * 2)),
-        "kronecker": lambda: Kronecker(torch.randn(2, 2), torch.randn(out // 2, columns // 2)),
-        "full": lambda: Full(torch.randn(out, columns)),
+        "low rank": {"a": (4, *weight.shape[1:]), "b": (out, 4)},
+        "hadamard": {
+            "hada_w1_a": (out, 2),
+            "hada_w1_b": (2, columns),
+            "hada_w2_a": (out, 2),
+            "hada_w2_b": (2, columns),
+        },
+        "kronecker": {"lokr_w1": (2, 2), "lokr_w2": (out // 2, columns // 2)},
+        "full": {"diff": weight.shape},
     }
-    return kinds[choice.choice(sorted(kinds))]()
+    shapes = kinds[choice.choice(sorted(kinds))]
+    return {role: torch.randn(shape) for role, shape in shapes.items()}
 
 
 def random_lora(unet: nn.Module, name: str, choice: random.Random, *, fails: bool = False) -> LoraWeights:
-    changes = {}
+    changes: dict[str, Change] = {}
     for layer in choice.sample(LAYERS, 3):
         weight = unet.get_parameter(f"{layer}.weight")
         norms = torch.rand(len(weight), 1) + 0.5 if choice.random() < 0.3 else None
-        changes[f"{layer}.weight"] = Change(delta_for(weight, choice), 0.1, norms)
+        changes[f"{layer}.weight"] = Change(tensors_for(weight, choice), weight.shape, 0.1, norms)
         if choice.random() < 0.3 and unet.get_submodule(layer).bias is not None:
-            changes[f"{layer}.bias"] = Change(Full(torch.randn(len(weight), 1)), 0.1)
+            bias = {"diff": torch.randn(len(weight))}
+            changes[f"{layer}.bias"] = Change(bias, torch.Size([len(weight)]), 0.1)
     if fails:
-        changes[choice.choice(list(changes))] = Change(Broken(torch.zeros(1)), 1.0)
+        changes[choice.choice(list(changes))] = Broken({}, torch.Size(), 1.0)
     return LoraWeights(name, {"unet": changes})
 
 

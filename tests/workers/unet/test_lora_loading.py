@@ -197,7 +197,7 @@ def test_a_lora_in_memory_needs_neither_s3_nor_the_disk(far: MakeWorker, line: P
 
 
 def test_a_job_that_has_ended_leaves_no_thread_and_holds_no_lora(far: MakeWorker) -> None:
-    refs = [upload(worker := far(lora_memory_bytes=2_000_000), path) for path in (OUTLINE, TWEMOJI)]
+    refs = [upload(worker := far(lora_memory_bytes=1_000_000), path) for path in (OUTLINE, TWEMOJI)]
     for ref in refs:
         run(worker, spec(loras=[ref], lora_loading=EXACT))
         for thread in threading.enumerate():

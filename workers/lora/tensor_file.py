@@ -1,0 +1,52 @@
+"""A safetensors file as a worker opens it: its hash, its tensors as views, and whether they hold numbers."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from shared.errors import InvalidLora
+from shared.lora_inspection import refuse_keys
+
+_HASHED_BYTES = 1 << 20
+#: So many numbers are looked at for NaN at once.
+_PIECE = 1 << 20
+
+
+def hash_file(path: Path, check: Callable[[], None]) -> str:
+    """The sha256 of a file, in hex; ``check`` may raise meanwhile."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_HASHED_BYTES):
+            check()
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def open_tensors(path: Path) -> Iterator[tuple[Callable[[str], Tensor], Mapping[str, str]]]:
+    """What finds a tensor, as a view of the file, and the metadata."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file.get_tensor, file.metadata() or {}
+    except SafetensorError as error:
+        raise InvalidLora(f"not a safetensors file: {error}") from None
+
+
+def refuse_non_finite(
+    keys: Iterable[str], tensors: Callable[[str], Tensor], check: Callable[[], None]
+) -> None:
+    """Raise `InvalidLora` for tensors that hold NaN or infinity."""
+    bad = []
+    for key in keys:
+        numbers = tensors(key).flatten()
+        for start in range(0, len(numbers), _PIECE):
+            check()
+            if not torch.isfinite(numbers[start : start + _PIECE].float()).all():
+                bad.append(key)
+                break
+    refuse_keys("hold NaN or infinity", bad)
