@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
-from safetensors import SafetensorError
 
 from shared.catalog.source_check import check_controlnet_source
 from shared.catalog.weight_files import Unloadable
@@ -60,7 +59,10 @@ def load_net(name: str, source: str, dtype: str, device: str, variant: str | Non
         model = load(hub_id, dtype=getattr(torch, dtype), **revision, **of_folder)
         _check_whole(model)
         model.to(device)
-    except (OSError, ValueError, RuntimeError, AssertionError, SafetensorError, Unloadable) as error:
+    except NotImplementedError:  # diffusers moves weights that were not in the single file
+        why = "it lacks some of its weights"
+        raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {why}") from None
+    except Exception as error:  # a config can make a library raise anything
         raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
     remember_projections(model)
     return kind(name, model.eval().requires_grad_(False))

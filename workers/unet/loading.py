@@ -5,9 +5,14 @@ from typing import Any
 
 import torch
 import transformers
-from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
-from safetensors import SafetensorError
 
 from shared.catalog.source_check import check_model_source
 from shared.catalog.tokenizer_check import check_backend
@@ -52,12 +57,14 @@ def load_model(
         pipe = _load_pipeline(source, getattr(torch, dtype), options)
         _check(pipe)
         pipe.to(device)
-    except (OSError, ValueError, RuntimeError, AssertionError, KeyError, SafetensorError) as error:
+    except ModelFailed:
+        raise
+    except Unloadable as error:
+        raise ModelFailed(f"model {name!r} ({source}) cannot be loaded: {error}") from None
+    except Exception as error:  # a config can make a library raise anything
         raise ModelFailed(
             f"model {name!r} ({source}) cannot be loaded: {error}{_hint(source, options)}"
         ) from error
-    except Unloadable as error:
-        raise ModelFailed(f"model {name!r} ({source}) cannot be loaded: {error}") from None
     if isinstance(pipe, StableDiffusionXLPipeline) and pipe.vae.config.force_upcast and dtype == "float16":
         pipe.vae.to(torch.float32)  # it overflows in float16; diffusers does this for each picture
     for part in _modules(pipe).values():
@@ -99,7 +106,10 @@ def _load_pipeline(source: str, dtype: torch.dtype, options: LoadOptions) -> Any
     if source.endswith(SINGLE_FILE):
         kind = _read_kind(options.config) if options.config else _kind_of_file(source)
         own = {"config": options.config, "local_files_only": True} if options.config else {}
-        return kind.from_single_file(source, dtype=dtype, **own, **_UNUSED[kind])
+        try:
+            return kind.from_single_file(source, dtype=dtype, **own, **_UNUSED[kind])
+        except NotImplementedError:  # diffusers moves weights that were not in the file
+            raise Unloadable(f"{_cut_part(source, own)} lacks some of its weights") from None
     kind = _read_kind(source)
     return kind.from_pretrained(
         source,
@@ -109,6 +119,16 @@ def _load_pipeline(source: str, dtype: torch.dtype, options: LoadOptions) -> Any
         **_load_text_encoders(source, dtype, options),
         **_UNUSED[kind],
     )
+
+
+def _cut_part(source: str, own: dict[str, Any]) -> str:
+    """The part of a single file that is not whole."""
+    for part, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
+        try:
+            kind.from_single_file(source, subfolder=part, **own)
+        except NotImplementedError:
+            return part
+    return "text_encoder"
 
 
 def _load_text_encoders(source: str, dtype: torch.dtype, options: LoadOptions) -> dict[str, Any]:

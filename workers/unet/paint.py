@@ -16,6 +16,7 @@ from workers.unet.afterwards import Afterwards
 from workers.unet.assistant import Assistant
 from workers.unet.chunks import cut_off
 from workers.unet.denoise import Start, denoise
+from workers.unet.finite import FiniteRecord
 from workers.unet.guidance import is_guided
 from workers.unet.halves import Halves
 from workers.unet.latents import make_generators, step_options
@@ -60,6 +61,7 @@ class Painter:
         self._replay = Replay(attempt.job.replays)
         self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())
         self._replay.check_model(model.sha256, self._scheduler_config)
+        self._finite = FiniteRecord(model, spec)
         self._afterwards = Afterwards()
         material = Material(
             worker=worker, model=model, spec=spec, timeline=timeline, check=watch.check, replay=self._replay
@@ -80,8 +82,9 @@ class Painter:
                 halves.attach()
             latents = self._denoise(halves)
         self._watch.check()
+        self._finite.check_latents(latents)
         with self._timeline.span("vae"):
-            images = decode_latents(self._model, latents)
+            images = decode_latents(self._model, latents, self._finite.check_pixels)
         receipt = write_receipt(
             self._spec,
             self._model,
@@ -133,12 +136,16 @@ class Painter:
             self._watch.check()
             if self._loras.before_step(i) or i == 0:
                 with self._timeline.span("prompt"):
-                    halves.use(encode_prompt(self._model, spec))
+                    conditioning = encode_prompt(self._model, spec)
+                    self._finite.note_prompt(conditioning)
+                    halves.use(conditioning)
 
+        start = self._start(generators)
+        self._finite.note("in the latents that the loop begins with", start.latents)
         return denoise(
             lambda x, i, t: halves.predict(x, i, self._total, t, self._loras.in_effect),
             self._schedule,
-            self._start(generators),
+            start,
             guidance_scale=self._model.guidance_scale(spec),
             guidance_rescale=spec.guidance_rescale,
             step_options=step_options(self._schedule.scheduler, generators, spec.eta),
@@ -155,6 +162,7 @@ class Painter:
 
     def _after_step(self, i: int, latents: Tensor) -> None:
         took_s = time.time() - self._step_began
+        self._finite.note(f"in step {i + 1} of {self._total}", latents)
 
         def tell() -> None:
             metrics.STEP_S.labels(self._spec.model).observe(took_s)

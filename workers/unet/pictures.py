@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,10 +16,13 @@ from workers.unet.models import BaseModel
 
 
 @torch.inference_mode()
-def decode_latents(model: BaseModel, latents: Tensor) -> list[Image.Image]:
-    """Decode ``(n, c, h/f, w/f)`` as the diffusers pipeline does."""
+def decode_latents(
+    model: BaseModel, latents: Tensor, check: Callable[[Tensor], None] = lambda pixels: None
+) -> list[Image.Image]:
+    """Decode ``(n, c, h/f, w/f)`` as the diffusers pipeline does; ``check`` is given the pixels as floats."""
     vae = model.pipe.vae
     pixels = vae.decode(_unscale(latents.to(vae.dtype), vae.config), return_dict=False)[0]
+    check(pixels)
     images: list[Image.Image] = model.pipe.image_processor.postprocess(
         pixels, output_type="pil", do_denormalize=[True] * len(latents)
     )

@@ -30,6 +30,7 @@ class Previewer:
         first = latents[0].float().cpu()
         flat = first.flatten(1).T  # (h * w, c)
         rgb = torch.cat([flat, torch.ones(len(flat), 1)], dim=1) @ self._map
+        rgb = rgb.nan_to_num(0.0)  # of a job that will fail at its end
         pixels = (rgb.clamp(0, 1) * 255).round().to(torch.uint8).reshape(*first.shape[1:], 3)
         file = io.BytesIO()
         Image.fromarray(pixels.numpy()).save(file, format="PNG")

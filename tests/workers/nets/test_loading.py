@@ -1,14 +1,17 @@
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from shared.catalogue import Catalogue, read_catalogue
 from shared.errors import ModelFailed
 from shared.settings import Settings
 from tests.tiny_models import make_net, make_pipeline, make_union
-from workers.nets.loading import check_nets, nets_of
+from workers.nets.loading import check_nets, load_net, nets_of
 from workers.nets.net import Net
 from workers.nets.union import UnionNet
 from workers.resident import Memory, Residents
@@ -106,3 +109,35 @@ def test_a_folder_without_weights_is_no_net(settings: Settings, catalogue: Catal
     nets = nets_of(catalogue, settings, Memory(1 << 40))
     with pytest.raises(ModelFailed, match="'broken'"), nets.use("broken"):
         pass
+
+
+def _lose(tensors: dict[str, Tensor]) -> None:
+    del tensors["controlnet_mid_block.bias"]
+
+
+def _spoil(tensors: dict[str, Tensor]) -> None:
+    tensors["controlnet_mid_block.bias"][0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_lose, r"lacks 1 of its weights, such as controlnet_mid_block\.bias"),
+        (_spoil, r"controlnet_mid_block\.bias holds a NaN"),
+    ],
+)
+def test_a_net_whose_weights_are_not_whole_is_refused_naming_them(
+    settings: Settings, tmp_path: Path, change: Callable[[dict[str, Tensor]], None], told: str
+) -> None:
+    folder = Path(shutil.copytree(settings.catalog.parent / "good", tmp_path / "good"))
+    path = folder / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+    with pytest.raises(ModelFailed, match=rf"ControlNet 'm'.*cannot be loaded: .*{told}"):
+        load_net("m", str(folder), "float32", "cpu")
+
+
+def test_a_base_model_in_the_place_of_a_net_is_refused_by_what_it_is(settings: Settings) -> None:
+    with pytest.raises(ModelFailed, match="it is a base model, not a ControlNet"):
+        load_net("m", str(settings.catalog.parent / "sd1"), "float32", "cpu")
