@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from api.answers import answer
 from api.problems import refusals
 from api.services import Services
-from shared.catalogue import LoadOptions
+from shared.catalogue import LoadOptions, ModelEntry
 from shared.families import Shape
 from shared.fleet import Heartbeat, live
 from shared.preprocessors import PREPROCESSORS
@@ -33,7 +33,7 @@ class ModelAnswer(BaseModel):
     num_inference_steps: int
     guidance_scale: float
     shape: str | None = Field(description="family and sizes, which its nets must share; null: not loaded yet")
-    width: int | None = Field(description="null: the model's own size")
+    width: int | None = Field(description="of an image whose job names none; null: known once it is loaded")
     height: int | None
     schedulers: list[str]
     step_limits: dict[str, StepLimitsAnswer] = Field(
@@ -113,7 +113,8 @@ def add_catalogue(api: APIBlueprint, services: Services) -> None:
             ModelAnswer(
                 name=name,
                 default=name == catalogue.default_model,
-                **entry.model_dump(exclude={"source", *LoadOptions.model_fields}),
+                **entry.model_dump(exclude={"source", "width", "height", *LoadOptions.model_fields}),
+                **_size(entry, services.families.own_size(name)),
                 shape=_told(services.families.model(name)),
                 schedulers=list(SCHEDULERS),
                 step_limits=_limits(services.families.scheduler_config(name)),
@@ -155,6 +156,11 @@ def _preprocessors() -> list[PreprocessorAnswer]:
 def _limits(config: dict[str, Any] | None) -> dict[str, StepLimitsAnswer]:
     known = {scheduler: step_limits(scheduler, config) for scheduler in SCHEDULERS}
     return {name: StepLimitsAnswer(**own._asdict()) for name, own in known.items() if own != ANY}
+
+
+def _size(entry: ModelEntry, own: tuple[int, int] | None) -> dict[str, int | None]:
+    width, height = own or (None, None)
+    return {"width": entry.width or width, "height": entry.height or height}
 
 
 def _told(shape: Shape | None) -> str | None:

@@ -104,8 +104,18 @@ class Families:
 
     def scheduler_config(self, model: str) -> dict[str, Any] | None:
         """The scheduler config that a base model comes with."""
-        entry = self._catalogue.models[model]
-        return self._read(entry.config or entry.source, "scheduler/scheduler_config.json")
+        return self._of_model(model, "scheduler/scheduler_config.json")
+
+    def own_size(self, model: str) -> tuple[int, int] | None:
+        """Width and height in pixels of a model's images unless a job asks for others, as in diffusers."""
+        unet, vae = self._of_unet(model), self._of_model(model, "vae/config.json")
+        size = None if unet is None else unet.get("sample_size")
+        blocks = None if vae is None else vae.get("block_out_channels")
+        if size is None or not isinstance(blocks, list):
+            return None
+        height, width = (size, size) if isinstance(size, int) else size
+        factor = 2 ** (len(blocks) - 1)
+        return width * factor, height * factor
 
     def net(self, name: str) -> NetTraits | None:
         """What there is to know of a net."""
@@ -131,8 +141,11 @@ class Families:
         ]
 
     def _of_unet(self, model: str) -> dict[str, Any] | None:
+        return self._of_model(model, "unet/config.json")
+
+    def _of_model(self, model: str, name: str) -> dict[str, Any] | None:
         entry = self._catalogue.models[model]
-        return self._read(entry.config or entry.source, "unet/config.json")
+        return self._read(entry.config or entry.source, name)
 
     def _read(self, source: str, name: str) -> dict[str, Any] | None:
         return None if source.startswith(HUB) else _read(locate(self._path, source) / name)

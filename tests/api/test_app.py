@@ -108,6 +108,41 @@ def test_the_document_says_which_fields_a_job_takes(document: dict[str, Any]) ->
     assert [(header["name"], header["in"]) for header in headers] == [("Idempotency-Key", "header")]
 
 
+def bodies(document: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]:
+    """The examples of a request body and of what it refers to, as `/docs` offers them."""
+    yield from ([schema["example"]] if "example" in schema else schema.get("examples", []))
+    for inner in [*schema.get("anyOf", []), *([schema] if "$ref" in schema else [])]:
+        if "$ref" in inner:
+            name = inner["$ref"].removeprefix("#/components/schemas/")
+            yield from bodies(document, document["components"]["schemas"][name])
+
+
+def test_every_example_is_accepted_by_a_fresh_fleet(client: FlaskClient, document: dict[str, Any]) -> None:
+    examples = [
+        (method, path, body)
+        for method, path, operation in operations(document)
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+        for body in [*bodies(document, content["schema"]), *content.get("examples", {}).values()]
+    ]
+    assert "/v1/jobs" in [path for _, path, _ in examples]
+    for method, path, body in examples:
+        answer = client.open(path, method=method, json=body)
+        assert answer.status_code == 202, answer.json
+    fields = document["components"]["schemas"]["JobRequest"]["properties"]
+    for name, field in fields.items():
+        for value in field.get("examples", []):
+            request = {"prompt": "a cat", name: value}
+            assert client.post("/v1/jobs", json=request).status_code == 202, name
+
+
+def test_binary_answers_have_a_type_that_client_generators_know(document: dict[str, Any]) -> None:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    for _, path, operation in operations(document):
+        content = operation["responses"].get("200", {}).get("content", {})
+        if "image/png" in content:
+            assert content == {"image/png": binary, "application/octet-stream": binary}, path
+
+
 def test_the_documentation_is_browsable_without_the_internet(client: FlaskClient) -> None:
     page = client.get("/docs", follow_redirects=True)
     assert page.status_code == 200

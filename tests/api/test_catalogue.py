@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 from flask.testing import FlaskClient
 
+from api.app import create_app
 from api.services import Services
+from shared.catalogue import Catalogue, ModelEntry
 from shared.fleet import beat
 from shared.schedulers import SCHEDULERS
 from tests.api.material import heartbeat
@@ -13,6 +17,7 @@ def test_a_model_is_told_with_its_defaults_and_who_serves_it(client: FlaskClient
     (model,) = client.get("/v1/models").json["models"]
     assert (model["name"], model["default"], model["scheduler"]) == ("emoji-sd", True, "ddim")
     assert (model["num_inference_steps"], model["guidance_scale"]) == (25, 3.0)
+    assert (model["width"], model["height"]) == (64, 64)
     assert model["schedulers"] == list(SCHEDULERS)
     assert model["step_limits"]["dpmpp_2m_beta"] == {"min_steps": 1, "max_steps": 23}
     assert model["step_limits"]["pndm"] == {"min_steps": 4, "max_steps": 1000}
@@ -57,3 +62,20 @@ def test_preprocessors_are_listed_with_their_options(client: FlaskClient) -> Non
     assert listed["none"] == {}
     assert listed["canny"]["low_threshold"]["default"] == 100
     assert listed["blur_gaussian"]["sigma"]["maximum"] == 64
+
+
+def test_a_size_of_the_catalog_counts_and_an_unknown_one_is_null(services: Services) -> None:
+    models = {
+        "a": services.catalogue.models["emoji-sd"].model_copy(update={"width": 96}),
+        "b": ModelEntry(source="hub:x/b"),
+    }
+    catalogue = Catalogue(default_model="a", models=models)
+    told = create_app(replace(services, catalogue=catalogue)).test_client().get("/v1/models").json["models"]
+    assert [(model["width"], model["height"]) for model in told] == [(96, 64), (None, None)]
+
+
+def test_every_preprocessor_says_what_it_makes(client: FlaskClient) -> None:
+    told = client.get("/v1/controlnets").json["preprocessors"]
+    descriptions = {one["name"]: one["description"] for one in told}
+    assert "inverted" in descriptions["invert"]
+    assert len(set(descriptions.values())) == len(descriptions)

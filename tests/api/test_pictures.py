@@ -38,6 +38,26 @@ def test_a_picture_is_the_png_that_was_drawn(
     assert "immutable" in answer.headers["Cache-Control"]
 
 
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, "image/png"),
+        ("*/*", "image/png"),
+        ("image/*", "image/png"),
+        ("application/octet-stream", "application/octet-stream"),
+        ("text/html", "image/png"),
+    ],
+)
+def test_a_picture_is_sent_by_the_type_that_its_client_reads(
+    accept: str | None, content_type: str, client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    finish(services, attempt, picture())
+    headers = {} if accept is None else {"Accept": accept}
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0", headers=headers)
+    assert (answer.content_type, answer.data) == (content_type, picture())
+    assert "Accept" in answer.headers["Vary"]
+
+
 def test_a_picture_that_the_client_has_is_not_sent_again(
     client: FlaskClient, services: Services, attempt: Attempt
 ) -> None:
