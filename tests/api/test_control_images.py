@@ -143,7 +143,7 @@ def metadata() -> dict[str, bytes]:
         "no EXIF in eXIf": with_chunk(plain, b"eXIf", b"rubbish"),
         "an endless directory in eXIf": with_chunk(plain, b"eXIf", b"II*\0\x08\0\0\0\xff\xff"),
         "a workflow of two megabytes": with_chunk(plain, b"tEXt", text),
-        "two hundred texts": with_chunk(plain, *[b"tEXt", b"a\0" + b"x" * 400_000] * 200),
+        "a hundred texts": with_chunk(plain, *[b"tEXt", b"a\0" + b"x" * 100_000] * 100),
         "a compressed bomb of text": with_chunk(plain, b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 24))),
         "international text that is none": with_chunk(plain, b"iTXt", b"\xff" * 100),
         "a profile that is none": with_chunk(plain, b"iCCP", b"ICC\0\0rubbish"),

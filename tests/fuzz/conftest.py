@@ -4,6 +4,16 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck
 
+# The web over real servers; what it answers must be in its document here, too.
+from tests.api.conftest import (  # noqa: F401
+    app,
+    client,
+    connected,
+    every_answer_is_documented,
+    services,
+    undocumented,
+)
+
 #: Of each property in ``make test``; ``make fuzz`` asks for more.
 EXAMPLES = 100
 

@@ -1,0 +1,48 @@
+"""Receipts that somebody changed: each is replayed as a request would be, or refused at a place within it."""
+
+import json
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.services import Services
+from tests.api.test_replay import drawn
+from tests.fuzz.values import JSON, change
+
+
+@pytest.fixture
+def receipt(services: Services) -> dict[str, Any]:
+    """Of the first format, which has no digest: every change of it is read."""
+    told: dict[str, Any] = drawn(services).model_dump(mode="json", exclude={"version", "digest"})
+    return told
+
+
+@given(data=st.data())
+def test_a_receipt_with_changes_is_answered(
+    client: FlaskClient, services: Services, receipt: dict[str, Any], data: st.DataObject
+) -> None:
+    body = json.dumps({"receipt": change(receipt, data)})
+    answer = client.post("/v1/jobs", data=body, content_type="application/json")
+    assert answer.status_code in (202, 400, 409, 413, 422), answer.text
+    if answer.status_code == 202:
+        spec = services.jobs.get(answer.json["id"]).spec
+        settings = services.settings
+        assert max(spec.num_images, len(spec.picture_seeds)) <= settings.max_images
+        assert (
+            max(spec.num_inference_steps, len(spec.timesteps or spec.sigmas or [])) <= settings.max_steps + 1
+        )
+        assert max(spec.width or 0, spec.height or 0) <= settings.max_side_px
+        assert len(spec.model_dump_json()) < 100_000
+    elif answer.status_code == 422:
+        assert answer.json["field"].split(".")[0] == "receipt"
+        assert len(answer.data) < 100_000
+
+
+@given(body=JSON)
+def test_any_json_in_place_of_a_receipt_is_refused(client: FlaskClient, body: Any) -> None:
+    text = json.dumps({"receipt": body})
+    answer = client.post("/v1/jobs", data=text, content_type="application/json")
+    assert answer.status_code in (400, 422), answer.text
