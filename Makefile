@@ -22,7 +22,7 @@ MINUTES ?= 5
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-unit fuzz chaos parity lint format bench bench-quick train clean
+.PHONY: help demo up down test test-unit fuzz chaos parity lint format bench bench-quick train clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +30,11 @@ help: ## list the targets
 demo: $(INSTALLED) ## install, start the fleet, draw one picture, stop
 	@$(BIN)/python -m infra.local demo
 
-up: $(INSTALLED) ## run the fleet until Ctrl-C
-	@$(BIN)/python -m infra.local up
+up: $(INSTALLED) ## run the fleet until Ctrl-C or make down; DETACH=1: in the background
+	@$(BIN)/python -m infra.local up $(if $(DETACH),--detach)
+
+down: $(INSTALLED) ## stop the fleet of make up
+	@$(BIN)/python -m infra.local down
 
 test: $(INSTALLED) ## every test: real Redis, real S3, real workers
 	$(BIN)/pytest $(SPREAD)
@@ -68,6 +71,8 @@ train: $(INSTALLED) ## train the embedded model anew, into .run/train
 	$(BIN)/python -m infra.emoji.train --out .run/train
 
 clean: ## remove the installation, all state and all caches
+	@$(PYTHON) -m infra.local.home_lock $${SWIFT_HOME:-.run}
+	@$(PYTHON) -m infra.local.home_lock .run
 	rm -rf .venv .run demo.png build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -1,11 +1,89 @@
-"""The Celery app that Flower watches: ``celery -A infra.flower flower``.
+"""Flower for the fleet: ``FLOWER_BASIC_AUTH=user:password python -m infra.flower``.
 
-Flower connects as the fleet does: the broker's TLS options are not among those that its command line takes.
+It differs from ``celery flower`` in four ways: it connects with the fleet's TLS options, which that command
+does not take; it does not start without a login, as it can stop workers; it refuses requests under another
+host name, which a page of another site could send after DNS rebinding; and it inspects workers that start
+after it. Options are Flower's own, as ``FLOWER_*`` variables.
 """
 
-from shared.queues import make_celery
-from shared.settings import read_settings
+import atexit
+import logging
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flower.app import Flower
+from flower.command import apply_env_options, extract_settings, sigterm_handler
+from flower.options import default_options as options
+from flower.urls import settings as tornado_settings
+from tornado.httputil import HTTPServerRequest
+from tornado.ioloop import PeriodicCallback
+from tornado.web import ErrorHandler
+
+from shared.catalogue import read_catalogue
+from shared.errors import InvalidSetting
+from shared.logs import configure_logs
+from shared.queues import make_celery, net_queue, unet_queue
+from shared.settings import Settings, read_settings
 from shared.startup import exit_with_reason
 
-with exit_with_reason():
-    app = make_celery(read_settings())
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+#: Between two looks for workers that have not been inspected.
+INSPECT_MS = 1000
+
+
+class FleetFlower(Flower):
+    """Flower that answers to ``names`` only, and inspects each worker once it is there."""
+
+    def __init__(self, names: Sequence[str], **options: Any) -> None:
+        super().__init__(**options)
+        self._names = frozenset(names)
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        """Route a request; tornado calls it for each."""
+        if request.host_name not in self._names:
+            return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
+        return super().find_handler(request, **kwargs)
+
+    def start(self) -> None:
+        """Serve until the process is asked to end."""
+        PeriodicCallback(self._inspect_new_workers, INSPECT_MS).start()
+        super().start()
+
+    def _inspect_new_workers(self) -> None:
+        alive = {name for name, worker in self.events.state.workers.items() if worker.alive}
+        known = {name for name, info in self.workers.items() if "active_queues" in info and "stats" in info}
+        for name in alive - known:
+            self.update_workers(name)
+
+
+def main() -> None:
+    """Run Flower as the settings and the ``FLOWER_*`` variables say."""
+    with exit_with_reason():
+        settings = read_settings()
+        configure_logs(settings)
+        for name in ("tornado.access", "flower.inspector"):  # each request; no worker has answered yet
+            logging.getLogger(name).setLevel(logging.ERROR)
+        options.address, options.port = settings.flower_host, settings.flower_port
+        apply_env_options()
+        if not (options.basic_auth or options.auth):
+            raise InvalidSetting("FLOWER_BASIC_AUTH=user:password is needed: Flower can stop workers")
+        app = make_celery(settings, queue_names(settings))
+    extract_settings()
+    names = {*LOOPBACK_NAMES, settings.flower_host, *settings.allowed_hosts}
+    server = FleetFlower(sorted(names), capp=app, options=options, **tornado_settings)
+    atexit.register(server.stop)
+    signal.signal(signal.SIGTERM, sigterm_handler)
+    server.start_http_server()
+    server.start()
+
+
+def queue_names(settings: Settings) -> list[str]:
+    """The queues that the broker page lists before any worker is known."""
+    catalogue = read_catalogue(Path(settings.catalog), settings)
+    return [*map(unet_queue, catalogue.models), *map(net_queue, catalogue.controlnets)]
+
+
+if __name__ == "__main__":
+    main()

@@ -13,8 +13,10 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Retries of one command: with the backoff below, about ten seconds without a server.
-RETRIES = 14
+#: Retries of one command, and the pauses before them: doubled from the first to the longest.
+RETRIES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 14, 0.02, 1.0
+#: How long a command waits for a server at least: about ten seconds.
+RETRIED_S = sum(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**i) for i in range(1, RETRIES + 1))
 
 
 def control_redis(settings: Settings, *, max_connections: int | None = None) -> "Redis":
@@ -37,7 +39,7 @@ def residual_redis(settings: Settings) -> "Redis":
 
 def make_retry() -> Retry:
     """Patience with a server that restarts."""
-    return Retry(ExponentialBackoff(cap=1.0, base=0.02), RETRIES)
+    return Retry(ExponentialBackoff(cap=LONGEST_PAUSE_S, base=FIRST_PAUSE_S), RETRIES)
 
 
 def impatient(client: "Redis") -> "Redis":

@@ -53,6 +53,9 @@ class Settings(BaseModel):
         "text", description="log lines of API and workers: `text` (key=value) or `json`, one line a record"
     )
 
+    log_bytes: Bytes = Field(16 << 20, description="size at which a log file of the local stack is rotated")
+    log_files: Count = Field(4, description="log files kept of each process, the current one included")
+
     redis_url: RedisUrl = Field("redis://127.0.0.1:6390/0", description="control Redis: queues and jobs")
     residual_redis_url: RedisUrls = Field(
         ("redis://127.0.0.1:6391/0",),
@@ -83,7 +86,7 @@ class Settings(BaseModel):
     lora_bucket: BucketName = Field("loras", description="bucket that is the LoRA catalogue")
     image_bucket: BucketName = Field("images", description="bucket for pictures and control images")
 
-    api_host: Host = Field("127.0.0.1", description="address the API and Flower listen on")
+    api_host: Host = Field("127.0.0.1", description="address the API listens on")
     api_port: Port = Field(8080, description="port of the API")
     api_processes: Processes = Field(1, description="gunicorn processes of the API")
     api_connections: Count = Field(
@@ -101,6 +104,9 @@ class Settings(BaseModel):
     )
     api_body_bytes: Bytes = Field(
         256 << 20, description="JSON bodies an API process holds in memory at once; beyond it 503"
+    )
+    flower_host: Host = Field(
+        "127.0.0.1", description="address Flower listens on, with the login of `.run/env`"
     )
     flower_port: Port = Field(5555, description="port of Flower")
     s3_port: Port = Field(
@@ -212,7 +218,7 @@ class Settings(BaseModel):
     @property
     def flower_url(self) -> str:
         """Where this machine reaches Flower."""
-        return f"http://{join_port(_reachable(self.api_host), self.flower_port)}"
+        return f"http://{join_port(_reachable(self.flower_host), self.flower_port)}"
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":

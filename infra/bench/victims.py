@@ -10,7 +10,7 @@ from redis import Redis, RedisError
 
 from infra.bench.fleet import Fleet
 from infra.bench.report import CheckFailed
-from infra.local.respawn import HEALTHY_S
+from infra.local.supervisor import HEALTHY_S
 from shared import keys
 from shared.fleet import live
 

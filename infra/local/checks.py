@@ -1,14 +1,14 @@
 """What can be known to fail before anything is started, each said in one sentence."""
 
-import fcntl
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from infra.local.home_lock import hold
 from infra.local.plan import Process, find_embedded
 from infra.local.servers import HOST
 from shared.errors import SwiftError
@@ -37,17 +37,16 @@ class Address(NamedTuple):
 
 
 @contextmanager
-def only_stack_in(home: Path) -> Iterator[None]:
-    """Hold ``home``: two stacks would write the same files. Raises `CannotStart`."""
-    # Processes of the stack inherit the lock: as long as one is left, the folder is taken.
-    with (home / "lock").open("a") as lock:
+def only_stack_in(home: Path) -> Iterator[int]:
+    """Hold ``home``: two stacks would write the same files. Yields its open lock; raises `CannotStart`."""
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = held.enter_context(hold(home))
         except BlockingIOError:
             raise CannotStart(
-                f"a stack is already running in {home}: stop it, or set SWIFT_HOME and the ports"
+                f"a stack is already running in {home}: stop it (make down), or set SWIFT_HOME and the ports"
             ) from None
-        yield
+        yield lock
 
 
 def check_ports(settings: Settings) -> None:
@@ -75,7 +74,7 @@ def check_programs(processes: Sequence[Process]) -> None:
             raise CannotStart(f"{process.name}: {program} is missing; package {package}: {INSTALL}")
         if words[:1] == ["-m"] and find_spec(words[1]) is None:
             raise CannotStart(f"{process.name}: Python package {words[1]} is missing: {INSTALL}")
-        if "flower" in words and find_spec("flower") is None:
+        if process.name == "flower" and find_spec("flower") is None:
             raise CannotStart(f"{process.name}: Python package flower is missing: {INSTALL}")
 
 
@@ -84,7 +83,7 @@ def addresses(settings: Settings) -> list[Address]:
     embedded = find_embedded(settings)
     wanted = [
         Address("SWIFT_API_PORT", settings.api_host, settings.api_port),
-        Address("SWIFT_FLOWER_PORT", settings.api_host, settings.flower_port),
+        Address("SWIFT_FLOWER_PORT", settings.flower_host, settings.flower_port),
     ]
     if embedded.redis:
         wanted.append(Address("SWIFT_REDIS_PORT", HOST, settings.redis_port))

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from shared.settings import PREFIX, Settings
 
+#: What Flower takes options from: its host, its login and the like are settings of ours.
+FLOWER = "FLOWER_"
 #: What would override or contradict the embedded S3 server's credentials.
 OTHER_CREDENTIALS = frozenset({"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"})
 
@@ -25,7 +27,7 @@ def inherit(variables: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(PREFIX) and name not in dropped
+        if not name.startswith((PREFIX, FLOWER)) and name not in dropped
     }
     return {**kept, "PYTHONUNBUFFERED": "1", **variables}
 
@@ -41,6 +43,14 @@ def make_credentials(known: Mapping[str, str]) -> dict[str, str]:
     return {
         "AWS_ACCESS_KEY_ID": known.get("AWS_ACCESS_KEY_ID") or secrets.token_hex(10),
         "AWS_SECRET_ACCESS_KEY": known.get("AWS_SECRET_ACCESS_KEY") or secrets.token_hex(20),
+    }
+
+
+def make_login(known: Mapping[str, str]) -> dict[str, str]:
+    """Who may use Flower: as in ``known``, so that a restart keeps it, else a random password."""
+    return {
+        "FLOWER_USER": known.get("FLOWER_USER") or "swift",
+        "FLOWER_PASSWORD": known.get("FLOWER_PASSWORD") or secrets.token_urlsafe(24),
     }
 
 

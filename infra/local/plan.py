@@ -24,6 +24,7 @@ class Process:
     name: str
     command: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)  # beside the stack's own
+    port: int | None = None  # of a server that its clients need from their start
     is_server: bool = False
     is_worker: bool = False
 
@@ -78,7 +79,7 @@ def plan(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
         for kind, count, concurrency in counts
         for i in range(1, count + 1)
     ]
-    return [*_servers(settings, credentials), _api(settings), *workers, _flower(settings)]
+    return [*_servers(settings, credentials), _api(settings), *workers, _flower(settings, credentials)]
 
 
 def _servers(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
@@ -87,7 +88,7 @@ def _servers(settings: Settings, credentials: Mapping[str, str]) -> list[Process
     servers = []
     if embedded.redis:
         command = redis_command(settings.redis_port, home / "redis", persistent=True)
-        servers.append(Process(name="redis", command=command, is_server=True))
+        servers.append(Process(name="redis", command=command, port=settings.redis_port, is_server=True))
     if embedded.residual_redis:
         command = redis_command(
             settings.residual_redis_port,
@@ -95,7 +96,8 @@ def _servers(settings: Settings, credentials: Mapping[str, str]) -> list[Process
             persistent=False,
             max_bytes=settings.residual_redis_bytes,
         )
-        servers.append(Process(name="residual-redis", command=command, is_server=True))
+        port = settings.residual_redis_port
+        servers.append(Process(name="residual-redis", command=command, port=port, is_server=True))
     if embedded.s3:
         buckets = [settings.lora_bucket, settings.image_bucket]
         command = weed_command(settings.s3_port, home / "s3", buckets)
@@ -128,16 +130,12 @@ def _worker(name: str, app: str, concurrency: int) -> list[str]:
     return [*_python("celery"), "-A", app, "worker", "-n", f"{name}@%h", *options, *quiet]
 
 
-def _flower(settings: Settings) -> Process:
-    environment = {}
-    if _is_loopback(settings.api_host):
-        # Its API can stop workers; without a password only for this machine.
-        environment["FLOWER_UNAUTHENTICATED_API"] = "true"
-    options = [f"--address={settings.api_host}", f"--port={settings.flower_port}"]
+def _flower(settings: Settings, credentials: Mapping[str, str]) -> Process:
+    login = f"{credentials['FLOWER_USER']}:{credentials['FLOWER_PASSWORD']}"
     return Process(
         name="flower",
-        command=[*_python("celery"), "-A", "infra.flower", "flower", *options],
-        environment=environment,
+        command=_python("infra.flower"),
+        environment={"FLOWER_BASIC_AUTH": login},  # not on the command line, where everybody reads it
     )
 
 
@@ -151,7 +149,3 @@ def _redis_url(port: int) -> str:
 
 def _s3_url(settings: Settings) -> str:
     return f"http://{HOST}:{settings.s3_port}"
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host.startswith("127.") or host == "::1"

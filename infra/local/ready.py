@@ -43,8 +43,21 @@ def find_missing(settings: Settings, processes: Sequence[Process]) -> Mapping[st
     return {name: "it has not reported itself" for name in workers if pids[name] not in reported}
 
 
+def await_flower(settings: Settings, login: tuple[str, str], workers: int, timeout_s: float) -> None:
+    """Wait until Flower has inspected as many workers, so that whoever opens it sees them; not for long."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            answer = requests.get(f"{settings.flower_url}/api/workers", auth=login, timeout=ASK_S)
+            if sum("active_queues" in worker for worker in answer.json().values()) >= workers:
+                return
+        except (requests.RequestException, ValueError):
+            pass
+        time.sleep(POLL_S)
+
+
 def read_pids(home: Path) -> dict[str, int]:
-    """The pid of every process that runs, by name: the command's own, not that of its `respawn`."""
+    """The pid of every process that runs, by name: as the supervisor started them."""
     pids = {}
     for file in sorted((home / "pids").glob("*.pid")):
         try:

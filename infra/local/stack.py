@@ -1,22 +1,33 @@
 """A whole stack for the length of a ``with`` block: what the demo, benchmarks and fleet tests run on."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local.checks import CannotStart
 from infra.local.environment import inherit, read_env_file, variables_of
-from infra.local.manager import STOP_S
+from infra.local.home_lock import find_holder
 from infra.local.ready import read_pids
+from infra.local.supervisor import STOP_S
 from infra.local.up import READY_S
+from shared.errors import SwiftError
 from shared.settings import ROOT, Settings
 
 POLL_S = 0.1
+#: What a stack that runs in the background says, in its folder.
+SAID = "stack.log"
+
+
+class CannotStop(SwiftError):
+    """A stack does not stop."""
+
+    code = "cannot_stop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +64,60 @@ def running_stack(
 
     ``env`` holds further variables for its processes. Raises `CannotStart` with what the stack said.
     """
+    process, home = start(settings, env=env, ready_s=ready_s, owner=os.getpid())
+    try:
+        _await(process, home)
+        yield Stack(home=home, env=read_env_file(home / "env"))
+    finally:
+        process.terminate()
+        process.wait(timeout=STOP_S)
+
+
+def detach(settings: Settings, *, ready_s: float = READY_S) -> str:
+    """Start a stack that runs on when this process ends; returns what it says once it is ready.
+
+    Raises `CannotStart` with what the stack said.
+    """
+    process, home = start(settings, ready_s=ready_s)
+    try:
+        _await(process, home)
+    except BaseException:
+        process.terminate()
+        process.wait(timeout=STOP_S)
+        raise
+    return (home / SAID).read_text(errors="replace")
+
+
+def stop(home: Path) -> bool:
+    """Stop the stack that holds ``home`` and wait until nothing of it is left; returns whether there was one.
+
+    Raises `CannotStop`.
+    """
+    pid = find_holder(home)
+    if pid is None:
+        return False
+    if pid == 0:
+        raise CannotStop(f"the pid of the stack in {home} is not known: its lock file has no number")
+    deadline = time.monotonic() + STOP_S
+    with suppress(ProcessLookupError):  # what it has started may hold the lock for a moment
+        os.kill(pid, signal.SIGTERM)
+    while find_holder(home) is not None:
+        if time.monotonic() > deadline:
+            raise CannotStop(f"the stack in {home} has not stopped after {STOP_S:g} s: kill -9 {pid}")
+        time.sleep(POLL_S)
+    return True
+
+
+def start(
+    settings: Settings, *, env: Mapping[str, str] | None = None, ready_s: float, owner: int | None = None
+) -> tuple["subprocess.Popen[bytes]", Path]:
+    """Start a stack as a process of its own; returns it and its folder. It stops when ``owner`` is gone."""
     home = settings.home.resolve()
     home.mkdir(parents=True, exist_ok=True)
-    said = home / "stack.log"
-    options = ["--quiet", f"--ready-within={ready_s}", f"--owner={os.getpid()}"]
-    with said.open("wb") as output:
+    options = ["--quiet", f"--ready-within={ready_s}"]
+    options += [] if owner is None else [f"--owner={owner}"]
+    # Only the banner and what stops it go here: it stays small.
+    with (home / SAID).open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "infra.local", "up", *options],
             cwd=ROOT,
@@ -67,17 +127,14 @@ def running_stack(
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for us: we stop it
         )
-    try:
-        _await(process, home / "ready", said)
-        yield Stack(home=home, env=read_env_file(home / "env"))
-    finally:
-        process.terminate()
-        process.wait(timeout=STOP_S)
+    return process, home
 
 
-def _await(process: "subprocess.Popen[bytes]", ready: Path, said: Path) -> None:
+def _await(process: "subprocess.Popen[bytes]", home: Path) -> None:
     """The stack has its own deadline; it ends when that has passed."""
+    ready = home / "ready"
     while not (ready.exists() and ready.read_text() == str(process.pid)):
         if process.poll() is not None:
-            raise CannotStart(said.read_text(errors="replace").strip() or "the stack ended without a word")
+            said = (home / SAID).read_text(errors="replace").strip()
+            raise CannotStart(said or "the stack ended without a word")
         time.sleep(POLL_S)

@@ -81,12 +81,13 @@ def test_metrics_of_every_process_are_on_one_page(fleet: Client) -> None:
 def test_flower_knows_the_workers_and_the_tasks(fleet: Client) -> None:
     fleet.draw(controlnets=[control_image()])
     flower = fleet.stack.flower_url
-    workers = requests.get(f"{flower}/api/workers?refresh=1", timeout=30).json()
+    login = (fleet.stack.env["FLOWER_USER"], fleet.stack.env["FLOWER_PASSWORD"])
+    workers = requests.get(f"{flower}/api/workers", auth=login, timeout=30).json()
     assert {name.split("@")[0] for name in workers} == {"unet1", "controlnet1", "controlnet2"}
     deadline = time.monotonic() + 20
     done: set[str] = set()
     while done != {"unet.generate", "controlnet.attach"}:
         assert time.monotonic() < deadline, done
-        tasks = requests.get(f"{flower}/api/tasks", timeout=30).json()
+        tasks = requests.get(f"{flower}/api/tasks", auth=login, timeout=30).json()
         done = {task["name"] for task in tasks.values() if task["state"] == "SUCCESS"}
         time.sleep(0.1)

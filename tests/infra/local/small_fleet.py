@@ -1,15 +1,17 @@
-"""Runs a fleet of one server and one client until it is told to stop: what `test_manager.py` looks at.
+"""Runs one server and one client until it is asked to stop: what `test_supervisor.py` looks at.
 
-python small_fleet.py HOME
+python small_fleet.py HOME [SERVER] [CLIENT]: Python programs, by default such as run until asked to stop.
 """
 
 import sys
 from pathlib import Path
 
-from infra.local.manager import Fleet
+from infra.local.home_lock import hold
+from infra.local.log_files import Terminal, open_logs
 from infra.local.plan import Process
+from infra.local.supervisor import OWN_LOG, Supervisor
 
-#: Says when it was told to stop.
+#: Says when it was asked to stop.
 PROGRAM = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -23,13 +25,15 @@ finally:
 
 if __name__ == "__main__":
     home = Path(sys.argv[1])
+    server, client = (*sys.argv[2:], *[PROGRAM] * (4 - len(sys.argv)))
     for folder in ("logs", "pids"):
-        (home / folder).mkdir()
-    command = [sys.executable, "-c", PROGRAM]
+        if not (home / folder).is_symlink():
+            (home / folder).mkdir()
     processes = [
-        Process(name="server", command=command, is_server=True),
-        Process(name="client", command=command),
+        Process(name="server", command=[sys.executable, "-c", server, str(home)], is_server=True),
+        Process(name="client", command=[sys.executable, "-c", client, str(home)]),
     ]
-    fleet = Fleet(processes, home, {}, None, (home / "started").touch)
-    fleet.loop()
-    sys.exit(fleet.returncode)
+    logs = open_logs(home / "logs", [OWN_LOG, "server", "client"], max_bytes=10_000, files=2)
+    with hold(home) as lock:
+        supervisor = Supervisor(processes, home, {}, logs, Terminal(sys.stdout), [lock])
+        sys.exit(supervisor.run())

@@ -8,6 +8,7 @@ import pytest
 from infra.local.environment import (
     inherit,
     make_credentials,
+    make_login,
     read_env_file,
     variables_of,
     write_env_file,
@@ -37,13 +38,15 @@ def test_only_its_owner_reads_an_env_file(tmp_path: Path) -> None:
 
 
 def test_a_restart_keeps_the_credentials(tmp_path: Path) -> None:
-    first = make_credentials({})
+    first = {**make_credentials({}), **make_login({})}
     write_env_file(tmp_path / "env", first)
-    assert make_credentials(read_env_file(tmp_path / "env")) == first
+    known = read_env_file(tmp_path / "env")
+    assert {**make_credentials(known), **make_login(known)} == first
 
 
 def test_two_folders_have_different_credentials() -> None:
     assert make_credentials({}) != make_credentials({})
+    assert make_login({}) != make_login({})
 
 
 def test_settings_survive_the_way_through_the_environment(tmp_path: Path) -> None:
@@ -57,10 +60,12 @@ def test_settings_nobody_gave_stay_unset() -> None:
 
 def test_processes_inherit_the_environment_but_no_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFT_API_PORT", "1")
+    monkeypatch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
     monkeypatch.setenv("SOMETHING_ELSE", "kept")
     inherited = inherit({"SWIFT_FLOWER_PORT": "2"})
     assert inherited["SOMETHING_ELSE"] == "kept"
     assert "SWIFT_API_PORT" not in inherited
+    assert "FLOWER_UNAUTHENTICATED_API" not in inherited
     assert inherited["SWIFT_FLOWER_PORT"] == "2"
 
 

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from infra.local.environment import make_credentials
+import pytest
+
+from infra.local.environment import make_credentials, make_login
 from infra.local.plan import ALLOCATOR, Process, plan, resolve
 from shared.settings import Settings
 
-CREDENTIALS = make_credentials({})
+CREDENTIALS = {**make_credentials({}), **make_login({})}
 
 
 def processes(settings: Settings) -> dict[str, Process]:
@@ -59,10 +61,18 @@ def test_addresses_follow_the_ports(tmp_path: Path) -> None:
 def test_no_command_line_shows_a_credential(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, redis_url="redis://:hidden@queue.example/0")
     words = [word for process in processes(settings).values() for word in process.command]
-    assert not any("hidden" in word or CREDENTIALS["AWS_SECRET_ACCESS_KEY"] in word for word in words)
+    secrets = ("hidden", CREDENTIALS["AWS_SECRET_ACCESS_KEY"], CREDENTIALS["FLOWER_PASSWORD"])
+    assert not any(secret in word for word in words for secret in secrets)
 
 
-def test_flowers_api_is_open_on_loopback_only(tmp_path: Path) -> None:
-    name = "FLOWER_UNAUTHENTICATED_API"
-    assert name in processes(Settings(home=tmp_path))["flower"].environment
-    assert name not in processes(Settings(home=tmp_path, api_host="0.0.0.0"))["flower"].environment
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_flower_has_a_login_wherever_it_listens(tmp_path: Path, host: str) -> None:
+    environment = processes(Settings(home=tmp_path, flower_host=host))["flower"].environment
+    login = f"{CREDENTIALS['FLOWER_USER']}:{CREDENTIALS['FLOWER_PASSWORD']}"
+    assert environment == {"FLOWER_BASIC_AUTH": login}
+
+
+def test_flower_stays_on_loopback_when_the_api_does_not(tmp_path: Path) -> None:
+    settings = resolve(Settings(home=tmp_path, api_host="0.0.0.0"))
+    assert settings.flower_host == "127.0.0.1"
+    assert settings.flower_url == "http://127.0.0.1:5555"

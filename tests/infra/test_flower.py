@@ -1,0 +1,115 @@
+"""Flower as the fleet runs it, asked over HTTP: who may use it, and what it knows without being asked."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from infra.bench.ports import free_ports
+from infra.local.environment import inherit, variables_of
+from shared.settings import ROOT, Settings
+from tests.infra.local.waiting import eventually
+
+LOGIN = ("swift", "a-password")
+SHUTDOWN = "/api/worker/shutdown/unet1@a"
+
+
+@pytest.fixture(scope="module")
+def url(servers: Settings) -> Iterator[str]:
+    port = free_ports(1)[0]
+    own = {"SWIFT_FLOWER_PORT": str(port), "FLOWER_BASIC_AUTH": ":".join(LOGIN)}
+    environment = inherit({**variables_of(servers), **own})
+    process = subprocess.Popen([sys.executable, "-m", "infra.flower"], cwd=ROOT, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    eventually(lambda: answers(url), timeout_s=60)
+    yield url
+    process.terminate()
+    process.wait(timeout=20)
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/healthcheck", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.mark.parametrize("auth", [None, ("swift", ""), ("swift", "wrong"), ("", "a-password")])
+def test_nothing_is_shown_or_done_without_the_login(url: str, auth: tuple[str, str] | None) -> None:
+    for path in ("/", "/workers", "/broker", "/tasks", "/api/workers", "/api/tasks", "/api/queues/length"):
+        assert requests.get(url + path, auth=auth, timeout=5).status_code == 401
+    for path in (SHUTDOWN, "/api/task/send-task/unet.generate", "/api/worker/queue/cancel-consumer/unet1@a"):
+        assert requests.post(url + path, auth=auth, timeout=5).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Host": "evil.example"},
+        {"Host": "evil.example", "Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+def test_a_page_of_another_origin_cannot_use_the_login_a_browser_remembers(
+    url: str, headers: dict[str, str]
+) -> None:
+    assert requests.post(url + SHUTDOWN, auth=LOGIN, headers=headers, timeout=5).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthcheck", "/api/workers", "/static/css/flower.css"])
+def test_another_host_name_is_refused_everywhere(url: str, path: str) -> None:
+    headers = {"Host": "evil.example:80"}
+    assert requests.get(url + path, auth=LOGIN, headers=headers, timeout=5).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:5555", "127.0.0.1", "[::1]:5555"])
+def test_names_of_this_machine_are_its_own(url: str, host: str) -> None:
+    answer = requests.post(url + SHUTDOWN, auth=LOGIN, headers={"Host": host}, timeout=5)
+    assert answer.status_code == 404  # there is no such worker
+
+
+def test_the_broker_page_lists_our_queues(url: str) -> None:
+    page = requests.get(f"{url}/broker", auth=LOGIN, timeout=5).text
+    assert all(name in page for name in ("unet.emoji-sd", "controlnet.edge", "controlnet.colour"))
+
+
+def test_a_worker_that_starts_later_is_listed_with_its_queues(url: str, servers: Settings) -> None:
+    # Given a Flower that was there first, and a worker of the same broker
+    worker = subprocess.Popen([sys.executable, "-c", WORKER], cwd=ROOT, env=inherit(variables_of(servers)))
+    try:
+        # Then Flower shows it without a page being opened
+        def queues() -> list[str]:
+            workers = requests.get(f"{url}/api/workers", auth=LOGIN, timeout=5).json()
+            found = workers.get("late@here", {}).get("active_queues", [])
+            return [queue["name"] for queue in found]
+
+        assert eventually(queues, timeout_s=60) == ["unet.late"]
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+WORKER = """
+from shared.queues import make_celery
+from shared.settings import read_settings
+app = make_celery(read_settings(), ["unet.late"])
+app.worker_main(["worker", "--pool=threads", "--concurrency=1", "-E", "-n", "late@here", "--without-mingle"])
+"""
+
+
+def test_without_a_login_it_does_not_start(servers: Settings) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "infra.flower"],
+        cwd=ROOT,
+        env=inherit({**variables_of(servers), "FLOWER_UNAUTHENTICATED_API": "true"}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert said.returncode == 1
+    assert "FLOWER_BASIC_AUTH=user:password is needed" in said.stderr
