@@ -1,6 +1,7 @@
 """Every error as an RFC 9457 problem document: what went wrong, in which field, and whether to try again."""
 
 import logging
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +22,8 @@ RETRY_AFTER_S = 2
 ANY_OPERATION = (400, 403, 415, 421)
 #: Redis is away, or cannot take writes right now.
 _REDIS_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, redis.ReadOnlyError)
+#: A Redis that takes no writes for now, its disk full or its replicas away, says so; alone or in a pipeline.
+_REFUSES_WRITES = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS)\b")
 _CODES = {
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
@@ -120,6 +123,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _explain_http)
     for away in _REDIS_AWAY:
         app.register_error_handler(away, _explain_redis)
+    app.register_error_handler(redis.ResponseError, _explain_redis_refusal)
     app.register_error_handler(Exception, _explain_bug)
 
 
@@ -153,6 +157,13 @@ def _explain_http(error: HTTPException) -> Response | HTTPException:
 def _explain_redis(error: redis.RedisError) -> Response:
     log.warning("redis away route=%s error=%s", request.path, type(error).__name__)
     return _explain_ours(Unavailable("Redis does not answer right now"))
+
+
+def _explain_redis_refusal(error: redis.ResponseError) -> Response:
+    """A full disk of the control Redis passes by; whatever else it refuses is a bug of ours."""
+    if _REFUSES_WRITES.search(str(error)):
+        return _explain_redis(error)
+    return _explain_bug(error)
 
 
 def _explain_bug(error: Exception) -> Response:
