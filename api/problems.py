@@ -16,6 +16,8 @@ from shared.errors import InvalidRequest, SwiftError, Unavailable
 log = logging.getLogger(__name__)
 
 MIMETYPE = "application/problem+json"
+#: Fields at fault that one answer names, and characters of each: a request may have a million.
+NAMED_ERRORS, NAMED_CHARS = 50, 500
 #: Suggested wait before a request that met a restart is tried again.
 RETRY_AFTER_S = 2
 #: What may answer any operation: see `hosts` and `bodies`.
@@ -104,9 +106,10 @@ def refusals(*statuses: int) -> dict[int | str, Any]:
 def explain_validation(error: ValidationError) -> Response:
     """pydantic's errors, each with its field; what was sent is not repeated."""
     errors = [
-        FieldError(field=field_of(one["loc"]), detail=_sentence(one["type"], one["msg"]))
+        FieldError(field=field_of(one["loc"])[:NAMED_CHARS], detail=_sentence(one["type"], one["msg"]))
         for one in error.errors(include_url=False, include_input=False, include_context=False)
     ]
+    del errors[NAMED_ERRORS:]
     first = errors[0]
     detail = f"{first.field}: {first.detail}" if first.field else first.detail
     return problem(422, InvalidRequest.code, detail, field=first.field, errors=errors)

@@ -45,7 +45,7 @@ class Submission(RootModel[JobRequest | ReplayRequest]):
         if not isinstance(obj, dict) or "receipt" not in obj:
             return cls(JobRequest.model_validate(obj, **options))
         for name in obj.keys() - {"receipt"}:
-            raise InvalidRequest("a receipt decides everything: leave other fields out", field=name)
+            raise InvalidRequest("a receipt decides everything: leave other fields out", field=name[:100])
         return cls(ReplayRequest.model_validate(obj, **options))
 
 

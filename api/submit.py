@@ -26,9 +26,10 @@ def resolve(request: JobRequest, services: Services, warn: Warn = ignore) -> Job
     Everything cheap is checked before S3 is asked, and images are stored last.
     """
     catalogue = services.catalogue
-    name = known_name(request.model or catalogue.default_model, catalogue.models, "model", field="model")
-    model = catalogue.models[name]
-    scheduler = known_name(request.scheduler or model.scheduler, SCHEDULERS, "scheduler", field="scheduler")
+    name = catalogue.default_model if request.model is None else request.model
+    model = catalogue.models[known_name(name, catalogue.models, "model", field="model")]
+    scheduler = model.scheduler if request.scheduler is None else request.scheduler
+    known_name(scheduler, SCHEDULERS, "scheduler", field="scheduler")
     steps = resolve_steps(request, model, scheduler)
     strength = resolve_strength(request, steps)
     seed, num_images = resolve_seeds(request)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
-from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from shared.contract import StrictMessage
@@ -28,8 +28,9 @@ class RequestFields(StrictMessage):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _by_own_names(cls, told: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        if not isinstance(told, dict):
+    def _by_own_names(cls, told: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        # What is stored is read with a context, by its own names and with fields of a newer version.
+        if not isinstance(told, dict) or info.context is not None:
             return handler(told)
         told = dict(told)
         errors = cls.spread(told) + _rename(cls, told)

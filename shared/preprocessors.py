@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from shared.contract import Finite, StrictMessage
+from shared.field_names import did_you_mean
 
 NONE = "none"
 
@@ -81,8 +82,10 @@ PREPROCESSORS: dict[str, type[StrictMessage]] = {
 def check_name(name: str) -> str:
     """The name; raises `ValueError` that says what is available."""
     if name not in PREPROCESSORS:
-        known = ", ".join(PREPROCESSORS)
-        raise ValueError(f"unknown preprocessor {name!r}; available are those that need no model: {known}")
+        hint, known = did_you_mean(name, PREPROCESSORS), ", ".join(PREPROCESSORS)
+        raise ValueError(
+            f"unknown preprocessor {name!r}{hint}; available are those that need no model: {known}"
+        )
     return name
 
 

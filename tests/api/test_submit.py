@@ -78,6 +78,39 @@ def test_an_unknown_scheduler_is_refused_with_the_known_ones(client: FlaskClient
     assert "unipc" in problem["detail"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"model": "emoji_sd"}, "did you mean emoji-sd?"),
+        ({"scheduler": "unip"}, "did you mean unipc?"),
+        ({"controlnets": [edge(name="edges")]}, "did you mean edge?"),
+        ({"controlnets": [edge(preprocessor="cany")]}, "did you mean canny?"),
+    ],
+    ids=str,
+)
+def test_a_near_miss_of_a_name_is_told(client: FlaskClient, fields: dict[str, Any], told: str) -> None:
+    assert told in refusal(client, **fields)["detail"]
+
+
+@pytest.mark.parametrize("field", ["model", "scheduler"])
+def test_an_empty_name_is_no_default(client: FlaskClient, field: str) -> None:
+    assert refusal(client, **{field: ""})["field"] == field
+
+
+@pytest.mark.parametrize("scheduler", ["EulerAncestralDiscreteScheduler", "Euler a", "euler_ancestral"])
+def test_a_job_holds_the_own_name_of_its_scheduler(
+    client: FlaskClient, services: Services, scheduler: str
+) -> None:
+    answer = client.post("/v1/jobs", json={"prompt": "a cat", "scheduler": scheduler})
+    assert services.jobs.get(answer.json["id"]).spec.scheduler == "euler_a"
+
+
+def test_very_many_mistakes_are_not_all_named(client: FlaskClient) -> None:
+    answer = client.post("/v1/jobs", json={"receipt": {f"{i}{'x' * 1000}": 1 for i in range(2000)}})
+    assert answer.status_code == 422
+    assert len(answer.data) < 50_000
+
+
 def test_an_unknown_net_is_refused_with_the_known_ones(client: FlaskClient) -> None:
     problem = refusal(client, controlnets=[edge() | {"name": "canny"}])
     assert problem["field"] == "controlnets.0.name"

@@ -127,6 +127,12 @@ def test_every_meant_field_exists() -> None:
         assert {*model.aliases.values(), *model.meant.values()} <= known
 
 
+def test_what_is_stored_may_have_the_fields_of_a_newer_version() -> None:
+    told = {"mode": "bounded", "max_async_steps": 3, "aura": 1}
+    read = LoraLoading.model_validate(told, extra="ignore", context={"stored": True})
+    assert read == LoraLoading(max_async_steps=3)
+
+
 def test_what_is_unknown_and_what_is_wrong_are_named_together() -> None:
     found = errors(JobRequest, {"prompt": "a cat", "steps": 3, "width": 63, "loras": [{"weight": 1}]})
     assert set(found) == {"steps", "width", "loras.0.weight", "loras.0.name"}
