@@ -18,7 +18,7 @@ from PIL import Image, ImageMath, UnidentifiedImageError
 from api.image_metadata import strip_metadata
 from api.warn import Warn, ignore
 from shared.blobs import Bucket
-from shared.errors import InvalidImage, NotFound
+from shared.errors import InvalidImage, NotFound, StoredImageMissing
 from shared.keys import control_key
 
 FORMATS = ["PNG", "JPEG", "WEBP"]
@@ -99,7 +99,7 @@ def read_stored_image(images: Bucket, sha256: str, *, max_px: int, field: str) -
     try:
         png = images.get(control_key(sha256))
     except NotFound:
-        raise InvalidImage(f"no image {STORED}{sha256} is stored (any more)", field=field) from None
+        raise StoredImageMissing(f"no image {STORED}{sha256} is stored (any more)", field=field) from None
     if hashlib.sha256(png).hexdigest() != sha256:
         raise InvalidImage(f"the stored image {STORED}{sha256} is damaged", field=field)
     try:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from shared import keys
 from shared.blobs import Blob, BlobChanged, Bucket
+from shared.contract import read_all
 from shared.errors import InvalidLora
 from shared.lora_inspection import LoraInfo
 from shared.loras import find_lora, read_lora_info
@@ -83,7 +84,7 @@ class Inspections:
 
     def _find_kept(self, key: str) -> Inspection | None:
         kept = self._redis.getex(key, ex=KEPT_S)
-        return Inspection.model_validate_json(str(kept)) if kept else None
+        return next(iter(read_all(Inspection, [str(kept)] if kept else [])), None)
 
     def _keep(self, blob: Blob, found: Inspection) -> None:
         self._redis.set(_key(self._bucket, blob), found.model_dump_json(), ex=KEPT_S)

@@ -1,4 +1,4 @@
-"""Jobs over REST: submit, look, list, cancel."""
+"""Jobs over REST: submit, look, list, cancel, delete."""
 
 import hashlib
 import logging
@@ -28,7 +28,7 @@ from api.problems import refusals
 from api.replay import Submission, accept
 from api.services import Services
 from shared import keys
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, JobUnreadable
 from shared.jobs import Job
 from shared.metrics import SUBMITTED
 from shared.queues import send_job
@@ -84,16 +84,17 @@ def jobs_api(services: Services) -> APIBlueprint:
 
     @api.before_request
     def read_json() -> None:
-        if request.method == "POST":
+        if request.endpoint == f"jobs.{submit_job.__name__}":
             _check_json()
 
     @api.post(
         "/v1/jobs",
         summary="Submit a job",
-        responses={202: Accepted, **refusals(400, 408, 409, 413, 415, 422, 503)},
+        responses={202: Accepted, **refusals(400, 408, 409, 410, 413, 415, 422, 503)},
     )
     def submit_job(body: Submission, header: SubmitHeaders) -> Response:
-        """Answered once the job is stored: from then on no restart of anything loses it.
+        """Answered once the job is stored, and on disk if the control Redis can say so: from then on no
+        restart of anything loses it.
 
         With the `receipt` of a picture and no other field, its pictures are drawn again, bit by bit.
         """
@@ -102,7 +103,7 @@ def jobs_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs",
         summary="List jobs, newest first",
-        responses={200: JobPage, **refusals(404, 422, 503)},
+        responses={200: JobPage, **refusals(422, 503)},
     )
     def list_jobs(query: JobQuery) -> Response:
         """Summaries of jobs: `fields` or the job itself tells the rest."""
@@ -112,15 +113,26 @@ def jobs_api(services: Services) -> APIBlueprint:
     def read_job(path: JobPath) -> Response:
         return answer(_answer(services, jobs.get(path.id)))
 
-    @api.delete(
-        "/v1/jobs/<id>",
+    @api.post(
+        "/v1/jobs/<id>/cancel",
         summary="Cancel a job",
-        responses={200: JobAnswer, 202: JobAnswer, **refusals(404, 503)},
+        responses={200: JobAnswer, 202: JobAnswer, 204: None, **refusals(404, 503)},
     )
     def cancel_job(path: JobPath) -> Response:
-        """202: it is running and stops within one step. 200: it has ended, by this or before."""
-        status = 202 if jobs.cancel(path.id) == "cancelling" else 200
-        return answer(_answer(services, jobs.get(path.id)), status)
+        """202: it is running and stops within one step. 200: it has ended, by this or before.
+
+        Its images stay, and it may be repeated. 204: cancelled, and its record cannot be read.
+        """
+        return _cancel(services, path.id)
+
+    @api.delete("/v1/jobs/<id>", summary="Delete a job", responses={204: None, **refusals(404, 503)})
+    def delete_job(path: JobPath) -> Response:
+        """Cancels it if it lives, then removes its record, events and images; a repeat answers 404.
+
+        Control images stay for replays of other receipts until nobody has used them for a time.
+        """
+        jobs.delete(path.id)
+        return Response(status=204)
 
     return api
 
@@ -154,6 +166,14 @@ def _submit(services: Services, body: Submission, key: str) -> Response:
     log.info("job accepted", extra={"job": job_id, "model": spec.model, "images": spec.num_images})
     accepted = Accepted.of(job_id, "queued", spec, warnings)
     return answer(accepted, 202, {"Location": accepted.links.self})
+
+
+def _cancel(services: Services, job_id: str) -> Response:
+    status = 202 if services.jobs.cancel(job_id) == "cancelling" else 200
+    try:
+        return answer(_answer(services, services.jobs.get(job_id)), status)
+    except JobUnreadable:
+        return Response(status=204)
 
 
 def _replayed(job: Job) -> Response:

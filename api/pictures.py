@@ -10,7 +10,7 @@ from api.jobs import JobPath
 from api.openapi import operation_id
 from api.problems import refusals
 from api.services import Services
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, ImageGone, NotFound
 from shared.jobs import Job
 from shared.keys import control_key
 from shared.specs import ENDED, ControlSpec, Picture
@@ -46,7 +46,7 @@ def pictures_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs/<id>/images/<int:n>",
         summary="Fetch a picture",
-        responses={200: PNG, 304: None, **refusals(404, 409, 503)},
+        responses={200: PNG, 304: None, **refusals(404, 409, 410, 503)},
     )
     def read_image(path: ImagePath) -> Response:
         """The PNG; the request and the receipt are in its text chunks."""
@@ -56,7 +56,7 @@ def pictures_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs/<id>/controlnets/<int:n>/image",
         summary="Fetch a control image",
-        responses={200: PNG, 304: None, **refusals(404, 503)},
+        responses={200: PNG, 304: None, **refusals(404, 410, 503)},
     )
     def read_control_image(path: ImagePath) -> Response:
         """As it came with net `n` of the job."""
@@ -66,7 +66,7 @@ def pictures_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs/<id>/controlnets/<int:n>/map",
         summary="Fetch the map of a control image",
-        responses={200: PNG, 304: None, **refusals(404, 409, 503)},
+        responses={200: PNG, 304: None, **refusals(404, 409, 410, 503)},
     )
     def read_map(path: ImagePath) -> Response:
         """What net `n` of the job was shown: without a preprocessor, the control image itself."""
@@ -84,7 +84,10 @@ def _send(services: Services, key: str, sha256: str, name: str) -> Response:
     if request.if_none_match.contains(sha256):
         response = Response(status=304)
     else:
-        size, body = services.images.open(key)
+        try:
+            size, body = services.images.open(key)
+        except NotFound:
+            raise ImageGone("the image was deleted: its time is over") from None
         mimetype = request.accept_mimetypes.best_match(TYPES, TYPES[0])
         response = Response(body.iter_chunks(CHUNK_BYTES), mimetype=mimetype)
         response.call_on_close(body.close)
@@ -92,8 +95,8 @@ def _send(services: Services, key: str, sha256: str, name: str) -> Response:
         response.headers["Content-Disposition"] = f'inline; filename="{name}"'
     response.set_etag(sha256)
     response.vary.add("Accept")
-    response.cache_control.public = True
-    response.cache_control.max_age = services.settings.job_ttl_s
+    response.cache_control.private = True  # a job that is deleted leaves nothing in caches of others
+    response.cache_control.max_age = services.settings.image_ttl_s
     response.cache_control.immutable = True
     return response
 

@@ -11,7 +11,7 @@ from api.services import Services
 from api.submit import resolve
 from api.warn import Warn
 from shared.contract import StrictMessage
-from shared.errors import InvalidRequest, ReceiptEdited, ReceiptMismatch
+from shared.errors import ImageGone, InvalidRequest, ReceiptEdited, ReceiptMismatch, StoredImageMissing
 from shared.receipts import Receipt
 from shared.requests import ControlRequest, JobRequest, LoraRequest
 from shared.specs import JobSpec
@@ -60,8 +60,9 @@ def accept(submission: Submission, services: Services, warn: Warn) -> tuple[JobS
 def replay(receipt: Receipt, services: Services) -> JobSpec:
     """The job of ``receipt``, checked as if it were asked for.
 
-    Raises `ReceiptEdited`, `InvalidRequest` that points into the receipt, and `ReceiptMismatch` for
-    what can be known to differ by now; the workers check models, nets and files themselves.
+    Raises `ReceiptEdited`, `InvalidRequest` that points into the receipt, `ImageGone` for an image that is
+    no longer stored, and `ReceiptMismatch` for what can be known to differ by now; the workers check models,
+    nets and files themselves.
     """
     if receipt.is_edited():
         detail = "the receipt was edited after it was written: its fields and its digest disagree"
@@ -71,6 +72,8 @@ def replay(receipt: Receipt, services: Services) -> JobSpec:
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidRequest(first["msg"], field=field_of(("receipt", *first["loc"]))) from None
+    except StoredImageMissing as error:
+        raise ImageGone(str(error), field=f"receipt.{error.field}") from None
     except InvalidRequest as error:
         error.field = f"receipt.{error.field}"
         raise
@@ -126,4 +129,8 @@ def _check_maps(receipt: Receipt, services: Services) -> None:
     for i, net in enumerate(receipt.controlnets):
         if net.map not in (None, net.image):
             field = f"receipt.controlnets.{i}.map"
-            read_stored_image(services.images, net.map, max_px=services.settings.max_control_px, field=field)
+            max_px = services.settings.max_control_px
+            try:
+                read_stored_image(services.images, net.map, max_px=max_px, field=field)
+            except StoredImageMissing as error:
+                raise ImageGone(str(error), field=field) from None

@@ -16,6 +16,7 @@ from shared.blobs import Bucket
 from shared.catalogue import Catalogue
 from shared.connections import control_redis, residual_servers
 from shared.families import Families
+from shared.image_bucket import ImageBucket
 from shared.jobs import JobStore
 from shared.queues import make_celery
 from shared.settings import Settings
@@ -66,7 +67,7 @@ def connect(settings: Settings, catalogue: Catalogue) -> Services:
         inspections=Inspections(control, loras),
         placement=Placement(control, settings.lora_bucket),
         hints=Hints(control),
-        images=Bucket(settings, settings.image_bucket),
+        images=ImageBucket(settings, control),
         control=control,
         streams=control_redis(settings, max_connections=settings.api_event_streams + STREAM_SPARE),
         offload=find_offload(),

@@ -21,14 +21,24 @@ def _publish_metrics(services: Services) -> None:
     while True:
         try:
             publish_metrics(services)
+            services.jobs.observe()
         except redis.RedisError as error:
             log.warning("metrics not published error=%s", type(error).__name__)
         time.sleep(services.settings.heartbeat_s)
 
 
+def _probe_durability(services: Services) -> None:
+    """A server that cannot do what the settings demand stops the start; one that is away is asked later."""
+    try:
+        services.jobs.durability.probe()
+    except redis.RedisError as error:
+        log.warning("the control Redis does not answer yet", extra={"error": type(error).__name__})
+
+
 with exit_with_reason(GUNICORN_APP_LOAD_ERROR):
     settings = read_settings()
     services = connect(settings, read_catalogue(settings.catalog, settings))
+    _probe_durability(services)
 configure_logs(settings, process=services.process)
 for name in ("gunicorn.error", "gunicorn.access"):  # they quote requests: escaped like all the rest
     logging.getLogger(name).handlers.clear()

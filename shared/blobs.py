@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from shared.errors import NotFound, SwiftError, Unavailable
+from shared.errors import NotFound, S3Unavailable, SwiftError, Unavailable
 from shared.heads import Heads, metadata_of
 from shared.settings import Settings
 from shared.storage.s3_client import make_s3_client
@@ -201,8 +201,8 @@ class translated:
                 raise NotFound(f"there is no object {self.key!r}") from error
             if code in ("412", "PreconditionFailed") or status == 412:
                 raise BlobChanged(f"object {self.key!r} was replaced") from error
-            raise Unavailable(f"S3 refused {self.key!r}: {code}") from error
+            raise S3Unavailable(f"S3 refused {self.key!r}: {code}") from error
         if isinstance(error, NoCredentialsError):
-            raise Unavailable("S3 credentials are missing: boto3 finds none") from error
+            raise S3Unavailable("S3 credentials are missing: boto3 finds none") from error
         if isinstance(error, (BotoCoreError, Boto3Error)):
-            raise Unavailable(f"S3 does not answer: {type(error).__name__}") from error
+            raise S3Unavailable(f"S3 does not answer: {type(error).__name__}") from error

@@ -20,8 +20,17 @@ RETRIED_S = sum(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**i) for i in range(1, RET
 
 
 def control_redis(settings: Settings, *, max_connections: int | None = None) -> "Redis":
-    """The control Redis: text in, text out. ``None`` connections at once are redis-py's default, 100."""
-    return _connect(settings.redis_url, settings, decode_responses=True, max_connections=max_connections)
+    """The control Redis: text in, text out. ``None`` connections at once are redis-py's default, 100.
+
+    Bytes that are no text are replaced, and read as garbage.
+    """
+    return _connect(
+        settings.redis_url,
+        settings,
+        decode_responses=True,
+        encoding_errors="replace",
+        max_connections=max_connections,
+    )
 
 
 def residual_servers(settings: Settings) -> list["Redis"]:

@@ -1,6 +1,8 @@
 """The base of everything that crosses a process, and the bounded types that requests are made of."""
 
-from typing import Annotated, Any
+import logging
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -12,6 +14,37 @@ MAX_SEED = 2**63 - 1
 MAX_STEPS, MAX_SIDE_PX, MAX_IMAGES = 10_000, 1 << 16, 1_000
 #: How much JSON without a schema may hold: values and characters together, and levels.
 MAX_JSON_SIZE, MAX_JSON_DEPTH = 20_000, 8
+
+
+log = logging.getLogger(__name__)
+
+#: Context of validators: the value was stored by the fleet, perhaps by another version of it.
+STORED = {"stored": True}
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_stored(model: type[_Model], value: Any) -> _Model:
+    """``value`` as the fleet has stored it: fields of a newer version are ignored; raises `ValueError`."""
+    return model.model_validate(value, extra="ignore", context=STORED)
+
+
+def read_stored_json(model: type[_Model], text: str | bytes) -> _Model:
+    """JSON as `read_stored` reads it."""
+    return model.model_validate_json(text, extra="ignore", context=STORED)
+
+
+def read_all(model: type[_Model], texts: Iterable[str | bytes | None]) -> list[_Model]:
+    """Those of many stored values that can be read: one bad value hides no other."""
+    found = []
+    for text in texts:
+        if text is not None:
+            try:
+                found.append(read_stored_json(model, text))
+            except ValueError as error:
+                reason = str(error).partition("\n")[0]
+                log.warning("stored value skipped", extra={"kind": model.__name__, "error": reason})
+    return found
 
 
 class Message(BaseModel):

@@ -5,6 +5,7 @@ The class decides three things: ``code`` is what clients match on, ``status`` is
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 
 class SwiftError(Exception):
@@ -36,6 +37,10 @@ class InvalidImage(InvalidRequest):
     """A control image that is no still PNG, JPEG or WebP within the limits."""
 
     code = "invalid_image"
+
+
+class StoredImageMissing(InvalidImage):
+    """An image that is named by its hash, and is not stored (any more)."""
 
 
 class ReceiptEdited(InvalidRequest):
@@ -89,6 +94,33 @@ class NotFound(SwiftError):
     status = 404
 
 
+class JobUnreadable(SwiftError):
+    """The record of a job is damaged, or of a newer version; it can be cancelled and deleted."""
+
+    code = "job_unreadable"
+
+
+class ImageGone(SwiftError):
+    """The image was there, and its time is over."""
+
+    code = "image_gone"
+    status = 410
+
+    def __init__(self, detail: str, *, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class CatalogGone(SwiftError):
+    """A model, ControlNet or scheduler is no longer in the catalog; ``code`` is ``model_gone`` and so on."""
+
+    status = 409
+
+    def __init__(self, kind: Literal["model", "controlnet", "scheduler"], name: str) -> None:
+        super().__init__(f"{kind} {name!r} left the catalog after the job was accepted")
+        self.code = f"{kind}_gone"
+
+
 class RequestTimeout(SwiftError):
     """The client has stopped in the middle of its body."""
 
@@ -116,6 +148,10 @@ class Unavailable(SwiftError):
     code = "unavailable"
     status = 503
     retryable = True
+
+
+class S3Unavailable(Unavailable):
+    """S3 does not answer, or refuses."""
 
 
 class LoraGone(SwiftError):

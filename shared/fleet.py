@@ -1,12 +1,11 @@
 """Who is alive: every worker reports itself, and what is silent too long is gone."""
 
-import time
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from shared import keys
-from shared.contract import Message
+from shared.contract import Message, read_all
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -32,10 +31,11 @@ class Heartbeat(Message):
 
 def beat(redis: "Redis", heartbeat: Heartbeat, ttl_s: float) -> None:
     """Report a worker; the report lasts ``ttl_s`` seconds."""
+    now = int(redis.time()[0])  # workers' clocks may be hours apart
     pipe = redis.pipeline()
     pipe.set(keys.worker(heartbeat.name), heartbeat.model_dump_json(), px=int(ttl_s * 1000))
-    pipe.zadd(keys.WORKERS, {heartbeat.name: time.time()})
-    pipe.zremrangebyscore(keys.WORKERS, 0, time.time() - 3600)
+    pipe.zadd(keys.WORKERS, {heartbeat.name: now})
+    pipe.zremrangebyscore(keys.WORKERS, 0, now - 3600)
     pipe.execute()
 
 
@@ -51,4 +51,4 @@ def live(redis: "Redis") -> list[Heartbeat]:
     """The workers that reported lately, by name."""
     names: list[str] = sorted(map(str, redis.zrange(keys.WORKERS, 0, -1)))
     reports = redis.mget([keys.worker(name) for name in names]) if names else []
-    return [Heartbeat.model_validate_json(report) for report in reports if report]
+    return read_all(Heartbeat, reports)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from shared import keys
-from shared.contract import Message
+from shared.contract import Message, read_all
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -57,7 +57,7 @@ def withdraw_holdings(redis: "Redis", worker: str) -> None:
 def read_holdings(redis: "Redis", workers: Sequence[str]) -> list[Holdings]:
     """What these workers hold, as far as they have told lately."""
     told = redis.mget([keys.holdings(worker) for worker in workers]) if workers else []
-    return [Holdings.model_validate_json(text) for text in told if text]
+    return read_all(Holdings, told)
 
 
 def read_disks(redis: "Redis", hosts: Sequence[str], loras: Sequence[str]) -> dict[str, set[str]]:

@@ -1,17 +1,29 @@
 """The job store: one Redis hash per job, which the web reads and changes and workers claim."""
 
 import json
+import logging
 import re
 import secrets
-import time
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
+from redis.exceptions import ResponseError
 
 from shared import keys
 from shared.attempts import Attempt
-from shared.errors import AttemptsExhausted, Conflict, NotFound
+from shared.contract import read_stored
+from shared.cursors import make_cursor, read_cursor
+from shared.durability import Durability
+from shared.errors import (
+    AttemptsExhausted,
+    Conflict,
+    InvalidSetting,
+    JobUnreadable,
+    NotFound,
+    SwiftError,
+    Unavailable,
+)
 from shared.job_script import JobScript
 from shared.receipts import Receipt
 from shared.settings import Settings
@@ -20,19 +32,28 @@ from shared.specs import Failure, JobSpec, Picture, Span, Status
 if TYPE_CHECKING:
     from redis import Redis
 
+log = logging.getLogger(__name__)
+
+#: Of a job's record. Goes up when an older worker would generate something else from it than it says.
+RECORD_VERSION = 1
+#: Seconds since the epoch, as far as years have four digits.
+Time = Annotated[float, Field(ge=0, lt=253_402_300_800)]
+
 
 class Job(BaseModel):
     """A job as it stands; times are seconds since the epoch."""
 
     id: str
+    version: int = 1  # of the record; one of a newer version is shown as far as this one understands it
     status: Status
     spec: JobSpec
-    created_at: float
-    started_at: float | None = None
-    finished_at: float | None = None
+    created_at: Time
+    started_at: Time | None = None
+    finished_at: Time | None = None
     step: int = 0
     total: int = 0
     attempts: int = 0
+    infrastructure_losses: int = 0  # attempts that a server or a stopped worker has cost
     worker: str | None = None
     images: list[Picture] = []
     receipt: Receipt | None = None
@@ -40,6 +61,12 @@ class Job(BaseModel):
     error: Failure | None = None
     replays: Receipt | None = None  # the pictures of this receipt are drawn again
     warnings: list[str] = []  # what was drawn otherwise than somebody may expect
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.receipt is not None and len(self.receipt.controlnets) != len(self.spec.controlnets):
+            raise ValueError("its receipt has other ControlNets than its spec")
+        return self
 
 
 _REQUIRED = frozenset(name for name, field in Job.model_fields.items() if field.is_required())
@@ -51,7 +78,8 @@ class JobStore:
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self.redis = redis
         self._settings = settings
-        self._script = JobScript(redis)
+        self._script = JobScript(redis, settings)
+        self.durability = Durability(redis, settings)
 
     # --- the web -------------------------------------------------------------------------------
 
@@ -64,22 +92,25 @@ class JobStore:
         digest: str = "",
         warnings: Sequence[str] = (),
     ) -> tuple[str, bool]:
-        """Store an accepted job; returns its id and whether it is new.
+        """Store an accepted job, on disk where that can be; returns its id and whether it is new.
 
         A repeated ``idempotency_key`` returns the first job, and raises `Conflict` when the request's
-        ``digest`` differs.
+        ``digest`` differs. Raises `Unavailable`, and stores nothing, when the disk does not take it.
         """
         job_id = secrets.token_hex(8)
-        now = time.time()
-        fields = {"id": job_id, "spec": spec.model_dump_json(), "created_at": now, "attempts": 0}
+        fields = {"id": job_id, "version": RECORD_VERSION, "spec": spec.model_dump_json()}
         if replays is not None:
             fields["replays"] = replays.model_dump_json()
         if warnings:
             fields["warnings"] = json.dumps(list(warnings))
         extra = [keys.idempotency(idempotency_key)] if idempotency_key else []
-        first, first_digest = self._script(
-            "create", job_id, self._settings.job_ttl_s, digest, fields=fields, keys_after=extra
-        )
+        pipe = self.redis.pipeline(transaction=False)
+        self._script("create", job_id, digest, fields=fields, keys_after=extra, pipe=pipe)
+        try:
+            first, first_digest = self.durability.execute(pipe)
+        except (Unavailable, InvalidSetting):
+            self.delete(job_id)
+            raise
         if first != job_id and first_digest != digest:
             raise Conflict("this Idempotency-Key was used for another request")
         return first, first == job_id
@@ -101,12 +132,36 @@ class JobStore:
         self.redis.zrem(keys.UNSENT, job_id)
 
     def get(self, job_id: str) -> Job:
-        """The job; raises `NotFound`."""
+        """The job; raises `NotFound` and `JobUnreadable`."""
         _check_id(job_id)
-        fields: dict[str, str] = self.redis.hgetall(keys.job(job_id))  # type: ignore[assignment]
-        if not fields:
-            raise NotFound(f"there is no job {job_id!r}")
-        return _parse(fields)
+        try:
+            fields: dict[str, str] = self.redis.hgetall(keys.job(job_id))  # type: ignore[assignment]
+        except ResponseError as error:
+            raise _unreadable(job_id, error) from None
+        return _parse(job_id, fields)
+
+    def read(
+        self, job_ids: Collection[str], fields: Collection[str] = frozenset(Job.model_fields)
+    ) -> dict[str, "Job | JobUnreadable | None"]:
+        """Many jobs by id: as its error what cannot be read, ``None`` for what is gone.
+
+        Of each only ``fields`` are read, as `page` does.
+        """
+        names = list(Job.model_fields.keys() & {*_REQUIRED, *fields})
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hmget(keys.job(job_id), names)
+        found: dict[str, Job | JobUnreadable | None] = {}
+        for job_id, values in zip(job_ids, pipe.execute(raise_on_error=False), strict=True):
+            try:
+                found[job_id] = _parse(
+                    job_id, values if isinstance(values, Exception) else _told(names, values)
+                )
+            except JobUnreadable as error:
+                found[job_id] = error
+            except NotFound:
+                found[job_id] = None
+        return found
 
     def is_held(self, job_id: str, attempt: str) -> bool:
         """Whether this attempt still holds the job."""
@@ -120,89 +175,144 @@ class JobStore:
         cursor: str | None = None,
         fields: Collection[str] = frozenset(Job.model_fields),
     ) -> tuple[list[Job], str | None]:
-        """Newest first, from after ``cursor`` (a job id); returns a page and the next cursor.
+        """A page, newest first, from after ``cursor``, and the next cursor; only the last page is not full.
 
-        Only ``fields`` of the jobs are read, and what every job has; others keep their defaults.
+        Only ``fields`` of the jobs are read, and what every job has; others keep their defaults. Records
+        that cannot be read are left out; those that have expired are taken off the lists. Raises
+        `InvalidRequest` for what is no cursor.
         """
+        after = None if cursor is None else read_cursor(cursor)
         index = keys.by_status(status) if status else keys.JOBS
-        start = 0
-        if cursor is not None:
-            rank = self.redis.zrevrank(index, cursor)
-            if rank is None:
-                raise NotFound(f"cursor {cursor!r} is no job of this list any more")
-            start = int(rank) + 1  # type: ignore[arg-type]
-        ids: list[str] = self.redis.zrevrange(index, start, start + limit)  # type: ignore[assignment]
-        names = list(Job.model_fields.keys() & {*_REQUIRED, *fields})
-        pipe = self.redis.pipeline(transaction=False)
-        for job_id in ids[:limit]:
-            pipe.hmget(keys.job(job_id), names)
-        found = [dict(zip(names, values, strict=True)) for values in pipe.execute()]
-        jobs = [
-            _parse({name: value for name, value in row.items() if value is not None})
-            for row in found
-            if row["id"] is not None
-        ]
-        return jobs, ids[limit - 1] if len(ids) > limit else None
+        found: list[tuple[float, Job]] = []
+        expired: list[str] = []
+        for score, job_id, job in self._listed(index, after, limit + 2, fields):
+            if job is None:
+                expired.append(job_id)
+            elif isinstance(job, JobUnreadable):
+                log.warning("job left out of a page", extra={"job": job_id, "error": str(job)})
+            elif status in (None, job.status):
+                found.append((score, job))
+            if len(found) > limit:
+                break
+        self.heal(expired)
+        jobs = [job for _, job in found[:limit]]
+        return jobs, make_cursor(found[limit - 1][0], jobs[-1].id) if len(found) > limit else None
+
+    def _listed(
+        self, index: str, after: tuple[float, str] | None, at_once: int, fields: Collection[str]
+    ) -> Iterator[tuple[float, str, "Job | JobUnreadable | None"]]:
+        """Score, id and record of each job on a list, newest first, from ``after`` on."""
+        offset = 0
+        while True:
+            highest: Any = "+inf" if after is None else after[0]
+            members: Any = self.redis.zrevrangebyscore(
+                index, highest, "-inf", start=offset, num=at_once, withscores=True
+            )
+            # Of equal times the higher id comes first.
+            rest = [(score, one) for one, score in members if after is None or (score, one) < after]
+            records = self.read([job_id for _, job_id in rest], fields)
+            for score, job_id in rest:
+                yield score, job_id, records[job_id]
+            if len(members) < at_once:
+                return
+            # Many of one time: those that were skipped are skipped again.
+            after, offset = (rest[-1], 0) if rest else (after, offset + len(members))
 
     def cancel(self, job_id: str) -> str:
-        """Cancel: a queued job at once, a running one at its next step; an ended one stays as it is."""
+        """Cancel: a queued job at once, a running one at its next step; an ended one stays as it is.
+
+        A job whose record cannot be read is taken off every list: no worker takes it any more.
+        """
         _check_id(job_id)
-        answer: str = self._script("cancel", job_id, self._settings.job_ttl_s)
+        answer: str = self._script("cancel", job_id)
         if answer == "gone":
             raise NotFound(f"there is no job {job_id!r}")
         return answer
+
+    def delete(self, job_id: str) -> None:
+        """Cancel a job that lives, then remove it; its images are deleted by the next sweep of a worker.
+
+        The worker that may still run it can write nothing more. Raises `NotFound`.
+        """
+        _check_id(job_id)
+        if self._script("delete", job_id) == "gone":
+            raise NotFound(f"there is no job {job_id!r}")
 
     # --- a worker ------------------------------------------------------------------------------------
 
     def claim(self, job_id: str, worker: str) -> Attempt | None:
         """Try to take the job; ``None`` when it has ended or another worker holds it."""
         token = secrets.token_hex(8)
-        tries = self._settings.max_attempts
+        tries, losses = self._settings.max_attempts, self._settings.max_infrastructure_losses
         failure = Failure(
             code=AttemptsExhausted.code,
-            detail=f"{tries} attempts ended without a picture: the workers died or lost their lease",
+            detail=f"{tries} attempts ended without an image (the workers died or lost their lease), "
+            f"or {losses} were lost to servers that did not answer",
         )
         answer = self._script(
-            "claim",
-            job_id,
-            token,
-            worker,
-            int(self._settings.lease_s * 1000),
-            tries,
-            self._settings.job_ttl_s,
-            failure.model_dump_json(),
+            "claim", job_id, token, worker, RECORD_VERSION, tries, losses, failure.model_dump_json()
         )
         if answer != "claimed":
             return None
-        return Attempt(self._script, self._settings, self.get(job_id), token)
+        try:
+            return Attempt(self._script, self.get(job_id), token, patience_s=self._settings.job_timeout_s)
+        except JobUnreadable as error:
+            log.error("job failed: its record cannot be read", extra={"job": job_id})
+            ended = {"error": failure_of(error).model_dump_json()}
+            self._script("finish", job_id, token, "failed", fields=ended)
+            return None
+
+    def leaves(self, worker: str) -> None:
+        """Note that a worker is stopped on purpose: no job is at fault that loses its attempt by that."""
+        self._script("leave", "", worker)
 
     # --- recovery --------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds since the epoch by the clock that all times of jobs are of: Redis' own."""
+        seconds, microseconds = self.redis.time()
+        return float(seconds) + float(microseconds) / 1e6
+
+    def observe(self) -> None:
+        """Note that the control Redis answers. After a break no lease is called lost until it can be renewed.
+
+        Called every few seconds, by as many processes as there are.
+        """
+        self._script("observe", "")
 
     def orphans(self, unsent_after_s: float = 10.0) -> list[str]:
         """Ids of jobs that need a message: their worker's lease ran out, or none was ever sent.
 
         Jobs of dead workers go back to ``queued`` here; any number of processes may call this.
         """
+        self.observe()
         running: list[str] = self.redis.zrange(keys.by_status("running"), 0, -1)  # type: ignore[assignment]
         alive = self.redis.mget([keys.lease(job_id) for job_id in running]) if running else []
         silent = [job_id for job_id, lease in zip(running, alive, strict=True) if lease is None]
-        reaped = [job_id for job_id in silent if self._reap(job_id)]
-        late = time.time() - unsent_after_s
+        reaped = [job_id for job_id in silent if self._try("reap", job_id) == "reaped"]
+        late = self.now() - unsent_after_s
         unsent: list[str] = self.redis.zrangebyscore(keys.UNSENT, 0, late)  # type: ignore[assignment]
-        return reaped + unsent
+        return reaped + [job_id for job_id in unsent if job_id not in reaped]
 
-    def forget(self, job_id: str) -> None:
-        """Take a job that has expired off every list."""
-        pipe = self.redis.pipeline()
-        for index in (keys.UNSENT, keys.JOBS, keys.by_status("queued"), keys.by_status("running")):
-            pipe.zrem(index, job_id)
-        pipe.execute()
+    def fail(self, job_id: str, failure: Failure) -> None:
+        """End a queued job that nothing can run."""
+        self._script("fail", job_id, failure.model_dump_json())
 
-    def _reap(self, job_id: str) -> bool:
-        answer = self._script("reap", job_id, self._settings.job_ttl_s)
-        if answer == "gone":
-            self.forget(job_id)
-        return bool(answer == "reaped")
+    def heal(self, job_ids: Sequence[str]) -> None:
+        """Put each job on the lists of its status and off all others; one that is gone leaves nothing."""
+        if job_ids:
+            pipe = self.redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                self._script("heal", job_id, pipe=pipe)
+            pipe.execute(raise_on_error=False)
+
+    def _try(self, verb: str, job_id: str) -> str:
+        """One job among many: what is wrong with it keeps no other from its turn."""
+        try:
+            return str(self._script(verb, job_id))
+        except ResponseError as error:
+            log.warning("job skipped", extra={"job": job_id, "verb": verb, "error": str(error)})
+            return "unreadable"
 
 
 def _check_id(job_id: str) -> None:
@@ -211,9 +321,31 @@ def _check_id(job_id: str) -> None:
         raise NotFound(f"there is no job {job_id!r}")
 
 
-def _parse(fields: dict[str, str]) -> Job:
+def failure_of(error: SwiftError) -> Failure:
+    """What a job's record says of an error that ended it."""
+    return Failure(code=error.code, detail=str(error) or repr(error))
+
+
+def _unreadable(job_id: str, error: Exception) -> JobUnreadable:
+    reason = str(error).partition("\n")[0]
+    return JobUnreadable(f"the record of job {job_id!r} cannot be read: {reason}; it can be deleted")
+
+
+def _told(names: Iterable[str], values: Iterable[str | None]) -> dict[str, str]:
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
+def _parse(job_id: str, fields: dict[str, str] | Exception) -> Job:
+    if not isinstance(fields, dict):
+        raise _unreadable(job_id, fields)
+    if not fields:
+        raise NotFound(f"there is no job {job_id!r}")
     told: dict[str, Any] = {name: fields[name] for name in Job.model_fields if name in fields}
-    for name in ("spec", "images", "receipt", "timeline", "error", "replays", "warnings"):
-        if name in told:
-            told[name] = json.loads(told[name])
-    return Job.model_validate(told)
+    told["id"] = job_id
+    try:
+        for name in ("spec", "images", "receipt", "timeline", "error", "replays", "warnings"):
+            if name in told:
+                told[name] = json.loads(told[name])
+        return read_stored(Job, told)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(job_id, error) from None

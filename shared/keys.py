@@ -1,8 +1,20 @@
 """Names of every key in the control Redis and of our objects in S3, in one place so that none collide."""
 
+import re
+
 JOBS = "swift:jobs"  # sorted set: job ids by creation time
 UNSENT = "swift:jobs:unsent"  # sorted set: accepted, but not yet seen in a queue
 RECOVERY = "swift:recovery"  # string with expiry: somebody has just compared queues and jobs
+UNSERVED = "swift:jobs:unserved"  # sorted set: queued jobs that nothing can run, by when that was first seen
+LEAVING = "swift:leaving"  # sorted set: workers that were stopped on purpose, by when
+SERVER = "swift:server"  # hash: run id of the control Redis, when it was last seen, since when it answers
+IMAGES = "swift:images"  # sorted set: ids of ended or deleted jobs by the time to delete their images
+CONTROL_IMAGES = "swift:control_images"  # sorted set: hashes of control images by their last use
+CONTROL_IMAGES_DELETED = "swift:control_images:deleted"  # sorted set: those that are being deleted now
+SWEEP = "swift:sweep"  # string with expiry: some worker sweeps right now
+SWEEP_CURSORS = "swift:sweep:cursors"  # hash: where the next sweep goes on
+MESSAGES_SEEN = "swift:messages"  # sorted set: unacknowledged messages by when they were first seen
+BINDINGS_SEEN = "swift:bindings"  # sorted set: bindings of broadcast queues by when they were first seen
 WORKERS = "swift:workers"  # sorted set: worker names by last heartbeat
 FREE = "swift:free"  # sorted set: idle UNet workers by the time until which that is known
 PUBLISHERS = "swift:metrics"  # sorted set: processes that publish metrics, by when those expire
@@ -85,6 +97,26 @@ def net_steps(net: str) -> str:
 # --- objects in the image bucket -----------------------------------------------------------------
 
 
+#: Every control image's key begins with this, every image's with the other.
+CONTROL_PREFIX, IMAGE_PREFIX = "control/", "pictures/"
+
+
+def images_prefix(job_id: str) -> str:
+    """What the keys of all images of a job begin with."""
+    return f"{IMAGE_PREFIX}{job_id}/"
+
+
+def image_key(job_id: str, attempt: str, n: int) -> str:
+    """PNG: image ``n`` of a job. The attempt is in the key: one that lost its lease overwrites nothing."""
+    return f"{images_prefix(job_id)}{attempt}-{n}.png"
+
+
 def control_key(sha256: str) -> str:
     """PNG: a control image, named by the hash of its bytes."""
-    return f"control/{sha256}.png"
+    return f"{CONTROL_PREFIX}{sha256}.png"
+
+
+def control_name(key: str) -> str | None:
+    """The sha256 of a control image, by its key; ``None`` for other objects."""
+    found = re.fullmatch(rf"{CONTROL_PREFIX}([0-9a-f]{{64}})\.png", key)
+    return found[1] if found else None

@@ -1,5 +1,6 @@
 """What the fleet counts. Every process publishes its numbers; any API process shows them all."""
 
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +13,8 @@ from shared import keys
 
 if TYPE_CHECKING:
     from redis import Redis
+
+log = logging.getLogger(__name__)
 
 _STEP_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _JOB_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 600)
@@ -87,10 +90,19 @@ class FleetCollector(Collector):
         names = list(map(str, cast(list[str], self._redis.zrange(keys.PUBLISHERS, 0, -1))))
         texts: Any = self._redis.mget(map(keys.worker_metrics, names)) if names else []
         for name, text in zip(names, texts, strict=True):
-            for family in text_string_to_metric_families(text or ""):  # nothing: it has just expired
+            for family in _read(name, text or ""):  # nothing: it has just expired
                 merged = families.setdefault(
                     family.name, Metric(family.name, family.documentation, family.type)
                 )
                 for sample in family.samples:
                     merged.add_sample(sample.name, {**sample.labels, "process": name}, sample.value)
         return families.values()
+
+
+def _read(process: str, text: str) -> list[Metric]:
+    """The numbers of one process; none if they cannot be read, the others count all the same."""
+    try:
+        return list(text_string_to_metric_families(text))
+    except (ValueError, LookupError) as error:
+        log.warning("metrics of a process skipped", extra={"process": process, "error": str(error)})
+        return []

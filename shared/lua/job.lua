@@ -1,48 +1,107 @@
 -- The state machine of a job. Every change of state goes through here, so it is atomic.
 --
--- KEYS: job hash, event stream, lease, jobs by time, unsent jobs; create: idempotency key
--- ARGV: verb, job id, now (s since the epoch), then the verb's own
+-- KEYS: job hash, event stream, lease, jobs by time, unsent jobs, images to delete by time, server watch,
+--       unserved jobs, workers that were stopped; create: idempotency key
+-- ARGV: verb, job id, ttl s, image ttl s, lease ms, longest silence s, then the verb's own
 -- (The sets by status are named from the one by time: this needs one server, not a cluster.)
 --
+-- All times are this server's TIME: callers' clocks may be hours apart.
+--
 --   queued -> running -> succeeded | failed | cancelled
---   queued -> cancelled | failed       running -> queued (another attempt)
+--   queued -> cancelled | failed       running -> queued (another attempt)       any -> deleted
+--
+-- A record may be garbage: written by a newer version, by hand, or lost in part with the end of a log.
+-- No verb raises an error for what it finds in one.
 
-local job, events, lease, all, unsent = unpack(KEYS)
-local verb, id, now = ARGV[1], ARGV[2], ARGV[3]
+local job, events, lease, all, unsent, images, server, unserved, leaving = unpack(KEYS)
+local verb, id, ttl, image_ttl, lease_ms, silence = unpack(ARGV, 1, 6)
+local arg = {unpack(ARGV, 7)}
+local time = redis.call('TIME')
+local now = string.format('%d.%06d', time[1], time[2])
 
-local function emit(kind, data)
-  redis.call('XADD', events, 'MAXLEN', '~', 4000, '*', 'type', kind, 'data', data)
+local STATUSES = {'queued', 'running', 'succeeded', 'failed', 'cancelled'}
+local IS_STATUS = {queued = true, running = true, succeeded = true, failed = true, cancelled = true}
+local IS_ENDED = {succeeded = true, failed = true, cancelled = true}
+-- Followers of a deleted job's events have this long to read that it is over.
+local LAST_EVENTS_S = 10
+-- A worker whose job ended without it may still be writing an image.
+local LATE_IMAGES_S = 60
+
+local kind = redis.call('TYPE', job).ok
+
+local function field(name)
+  return kind == 'hash' and redis.call('HGET', job, name) or nil
 end
 
-local function expire(ttl)
+local function count(name)
+  return tonumber(field(name)) or 0
+end
+
+local function emit(event, data)
+  local function add()
+    return redis.pcall('XADD', events, 'MAXLEN', '~', 4000, '*', 'type', event, 'data', data)
+  end
+  local added = add()
+  if type(added) == 'table' and added.err then  -- something else has that key
+    redis.call('DEL', events)
+    add()
+  end
+end
+
+local function emit_status(event, status)
+  emit(event, cjson.encode({status = status, at = tonumber(now)}))
+end
+
+local function expire()
   redis.call('EXPIRE', job, ttl)
   redis.call('EXPIRE', events, ttl)
 end
 
-local function move(status)
-  local before = redis.call('HGET', job, 'status')
-  local created = redis.call('HGET', job, 'created_at')
-  if before then redis.call('ZREM', all .. ':' .. before, id) end
-  redis.call('ZADD', all .. ':' .. status, created, id)
-  redis.call('HSET', job, 'status', status)
-  emit('status', cjson.encode({status = status, at = tonumber(now)}))
+-- The job is in the sets of its status, and in no other.
+local function index(status)
+  local created = field('created_at')
+  local score = tonumber(created) and created or now
+  for _, other in ipairs(STATUSES) do
+    if other ~= status then redis.call('ZREM', all .. ':' .. other, id) end
+  end
+  redis.call('ZADD', all, score, id)
+  redis.call('ZADD', all .. ':' .. status, score, id)
 end
 
-local function finish(status, ttl)
+local function forget()
+  for _, status in ipairs(STATUSES) do redis.call('ZREM', all .. ':' .. status, id) end
+  for _, set in ipairs({all, unsent, unserved}) do redis.call('ZREM', set, id) end
+end
+
+local function move(status)
+  redis.call('HSET', job, 'status', status)
+  index(status)
+  emit_status('status', status)
+end
+
+local function finish(status)
   redis.call('HSET', job, 'finished_at', now)
   redis.call('DEL', lease)
   redis.call('ZREM', unsent, id)
+  redis.call('ZREM', unserved, id)
   move(status)
-  emit('done', cjson.encode({status = status, at = tonumber(now)}))
-  expire(ttl)
+  emit_status('done', status)
+  expire()
+  if status == 'succeeded' then
+    redis.call('ZADD', images, now + math.min(image_ttl, ttl), id)
+  elseif count('attempts') > 0 then
+    redis.call('ZADD', images, now + LATE_IMAGES_S, id)
+  end
 end
 
--- Another attempt may draw it; a job that somebody cancelled meanwhile is over.
-local function queue_again(ttl)
+-- Another attempt may generate it; a job that somebody cancelled meanwhile is over.
+-- A loss of infrastructure is not the job's fault, and is counted apart.
+local function queue_again(is_infrastructure)
   redis.call('DEL', lease)
-  redis.call('HDEL', job, 'attempt', 'worker', 'started_at', 'step', 'total')
-  if redis.call('HGET', job, 'cancel') then
-    finish('cancelled', ttl)
+  redis.call('HDEL', job, 'attempt', 'worker', 'started_at', 'renewed_at', 'step', 'total')
+  if is_infrastructure then redis.call('HSET', job, 'infrastructure_losses', count('infrastructure_losses') + 1) end
+  if field('cancel') then
+    finish('cancelled')
     return 'cancelled'
   end
   redis.call('ZADD', unsent, now, id)
@@ -50,9 +109,34 @@ local function queue_again(ttl)
   return 'queued'
 end
 
+-- Since when this server has answered without a break: it was started anew, or nobody reached it for
+-- longer than callers are silent. Leases that were not renewed since then say nothing about their workers.
+local function answering_since()
+  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  local known, seen, since = unpack(redis.call('HMGET', server, 'run_id', 'seen', 'since'))
+  if known and (known ~= run_id or now - (tonumber(seen) or 0) > tonumber(silence)) then
+    since = now
+    redis.call('HSET', server, 'since', since)
+  end
+  redis.call('HSET', server, 'run_id', run_id, 'seen', now)
+  return tonumber(since) or 0
+end
+
+if verb == 'observe' then
+  return tostring(answering_since())
+end
+
+if verb == 'leave' then
+  -- ARGV: worker, which is stopped on purpose
+  redis.call('ZADD', leaving, now, arg[1])
+  redis.call('ZREMRANGEBYSCORE', leaving, 0, now - 86400)
+  return 'noted'
+end
+
 if verb == 'create' then
-  -- ARGV: ttl, digest of the request, then field value ...
-  local ttl, digest, idempotency = ARGV[4], ARGV[5], KEYS[6]
+  -- ARGV: digest of the request, then field value ...
+  local digest, idempotency = arg[1], KEYS[10]
+  if kind == 'hash' then return {id, digest} end  -- the caller lost our answer and asks again
   if idempotency then
     local first = redis.call('HGET', idempotency, 'job')
     if first and redis.call('EXISTS', (job:gsub(id, first, 1))) == 1 then
@@ -61,85 +145,159 @@ if verb == 'create' then
     redis.call('HSET', idempotency, 'job', id, 'digest', digest)
     redis.call('EXPIRE', idempotency, ttl)
   end
-  redis.call('HSET', job, unpack(ARGV, 6))
-  redis.call('ZADD', all, now, id)
+  redis.call('DEL', job)
+  redis.call('HSET', job, 'created_at', now, 'attempts', 0, unpack(arg, 2))
+  kind = 'hash'
   redis.call('ZADD', unsent, now, id)
   move('queued')
-  expire(10 * ttl)  -- a job that still waits must outlive those that have ended
-  for _, set in ipairs({'', ':queued', ':running', ':succeeded', ':failed', ':cancelled'}) do
-    redis.call('ZREMRANGEBYSCORE', all .. set, 0, tonumber(now) - 11 * tonumber(ttl))
-  end
+  redis.call('EXPIRE', job, 10 * ttl)  -- a job that still waits must outlive those that have ended
+  redis.call('EXPIRE', events, 10 * ttl)
   return {id, digest}
 end
 
-local status = redis.call('HGET', job, 'status')
-if not status then return 'gone' end
-local holder = redis.call('HGET', job, 'attempt')
+local status = field('status')
+
+if verb == 'heal' then
+  -- What a lost write, a hand or an expiry has left inconsistent. Returns whether the record is there.
+  if kind == 'hash' and IS_STATUS[status] then
+    index(status)
+    if status ~= 'queued' then redis.call('ZREM', unsent, id) end
+    if IS_ENDED[status] and redis.call('TTL', job) == -1 then expire() end
+    return 'kept'
+  end
+  if kind == 'hash' and field('spec') then return 'kept' end  -- of a newer version, perhaps
+  forget()
+  if kind == 'none' then
+    redis.call('DEL', lease)
+    if redis.call('TTL', events) > LAST_EVENTS_S or redis.call('TTL', events) == -1 then
+      redis.call('DEL', events)
+    end
+  end
+  return 'gone'
+end
+
+if verb == 'delete' then
+  if kind == 'none' then
+    forget()
+    return 'gone'
+  end
+  if status and IS_STATUS[status] and not IS_ENDED[status] then
+    emit_status('status', 'cancelled')
+    emit_status('done', 'cancelled')
+    redis.call('EXPIRE', events, LAST_EVENTS_S)
+  else
+    redis.call('DEL', events)
+  end
+  redis.call('DEL', job, lease)
+  forget()
+  redis.call('ZADD', images, now + (status == 'running' and LATE_IMAGES_S or 0), id)
+  return status or 'unreadable'
+end
+
+if kind == 'none' then
+  forget()
+  return 'gone'
+end
+
+if verb == 'cancel' then
+  if kind ~= 'hash' then
+    forget()
+    return 'unreadable'
+  end
+  if status == 'running' then redis.call('HSET', job, 'cancel', 1) return 'cancelling' end
+  if not IS_ENDED[status] then finish('cancelled') return 'cancelled' end
+  return status
+end
+
+if kind ~= 'hash' then
+  forget()
+  return 'unreadable'
+end
+
+local holder = field('attempt')
 
 if verb == 'claim' then
-  -- ARGV: token, worker, lease ms, max attempts, ttl, failure
-  local token, worker, lease_ms = ARGV[4], ARGV[5], ARGV[6]
-  local max, ttl, failure = tonumber(ARGV[7]), ARGV[8], ARGV[9]
+  -- ARGV: token, worker, version of records, max attempts, max losses, failure
+  local token, worker, version, max, max_losses, failure = unpack(arg)
   if status == 'running' and holder == token then return 'claimed' end
-  if status ~= 'queued' then return status end
+  if status ~= 'queued' then return status or 'unreadable' end
+  if (tonumber(field('version')) or 1) > tonumber(version) then return 'newer' end
   redis.call('ZREM', unsent, id)
-  if tonumber(redis.call('HGET', job, 'attempts')) >= max then
-    redis.call('HSET', job, 'error', redis.call('HGET', job, 'last_error') or failure)
-    finish('failed', ttl)
+  redis.call('ZREM', unserved, id)
+  local losses = count('infrastructure_losses')
+  if count('attempts') - losses >= tonumber(max) or losses >= tonumber(max_losses) then
+    redis.call('HSET', job, 'error', field('last_error') or failure)
+    finish('failed')
     return 'failed'
   end
-  redis.call('HINCRBY', job, 'attempts', 1)
-  redis.call('HSET', job, 'attempt', token, 'worker', worker, 'started_at', now, 'step', 0, 'total', 0)
+  redis.call('HSET', job, 'attempts', count('attempts') + 1)
+  redis.call('HSET', job, 'attempt', token, 'worker', worker, 'started_at', now, 'renewed_at', now)
+  redis.call('HSET', job, 'step', 0, 'total', 0)
   redis.call('SET', lease, token, 'PX', lease_ms)
   move('running')
   return 'claimed'
 end
 
-if verb == 'cancel' then
-  -- ARGV: ttl
-  if status == 'queued' then finish('cancelled', ARGV[4]) return 'cancelled' end
-  if status == 'running' then redis.call('HSET', job, 'cancel', 1) return 'cancelling' end
-  return status
+if verb == 'reap' then
+  -- A worker that lost its lease has lost its job, unless it could not have renewed it.
+  if status ~= 'running' then
+    if IS_STATUS[status] then index(status) else forget() end
+    return status or 'unreadable'
+  end
+  local held = redis.pcall('GET', lease)
+  if held == holder and held then return 'running' end
+  local since = answering_since()
+  if now - since < lease_ms / 1000 then return 'waiting' end
+  local started = tonumber(field('started_at')) or tonumber(now)
+  local renewed = tonumber(field('renewed_at')) or tonumber(now)
+  local left = tonumber(redis.call('ZSCORE', leaving, field('worker') or '') or 0)
+  local is_infrastructure = renewed < since or left > started
+  return queue_again(is_infrastructure) == 'queued' and 'reaped' or 'cancelled'
 end
 
-if verb == 'reap' then
-  -- ARGV: ttl. A worker that lost its lease has lost its job.
-  if status ~= 'running' or redis.call('EXISTS', lease) == 1 then return status end
-  return queue_again(ARGV[4]) == 'queued' and 'reaped' or 'cancelled'
+if verb == 'fail' then
+  -- ARGV: failure. A queued job that nobody can run; one that a worker holds is its worker's to end.
+  if status == 'running' or IS_ENDED[status] then return status end
+  redis.call('HSET', job, 'error', arg[1])
+  finish('failed')
+  return 'failed'
 end
 
 -- The rest is for the attempt that holds the job, and for no other (fencing).
-if status ~= 'running' or holder ~= ARGV[4] then return 'lost' end
+local token = arg[1]
+if verb == 'finish' and status == arg[2] and holder == token then return 'finished' end  -- asked again
+if status ~= 'running' or holder ~= token then return 'lost' end
 
 if verb == 'advance' then
-  -- ARGV: token, lease ms, step, total
-  redis.call('SET', lease, ARGV[4], 'PX', ARGV[5])
-  if ARGV[7] ~= '' then
-    redis.call('HSET', job, 'step', ARGV[6], 'total', ARGV[7])
-    emit('progress', cjson.encode({step = tonumber(ARGV[6]), total = tonumber(ARGV[7])}))
+  -- ARGV: token, step, total
+  redis.call('SET', lease, token, 'PX', lease_ms)
+  redis.call('HSET', job, 'renewed_at', now)
+  if arg[3] ~= '' then
+    redis.call('HSET', job, 'step', arg[2], 'total', arg[3])
+    emit('progress', cjson.encode({step = tonumber(arg[2]), total = tonumber(arg[3])}))
   end
-  if redis.call('HGET', job, 'cancel') then return 'cancel' end
+  if field('cancel') then return 'cancel' end
   return 'go'
 end
 
 if verb == 'preview' then
   -- ARGV: token, data
-  emit('preview', ARGV[5])
+  emit('preview', arg[2])
   return 'go'
 end
 
 if verb == 'finish' then
-  -- ARGV: token, status, ttl, then field value ...
-  if ARGV[5] == 'succeeded' and redis.call('HGET', job, 'cancel') then return 'cancel' end
-  if ARGV[7] then redis.call('HSET', job, unpack(ARGV, 7)) end
-  finish(ARGV[5], ARGV[6])
+  -- ARGV: token, status, then field value ...
+  if arg[2] == 'succeeded' and field('cancel') then return 'cancel' end
+  if arg[3] then redis.call('HSET', job, unpack(arg, 3)) end
+  finish(arg[2])
   return 'finished'
 end
 
 if verb == 'give_back' then
-  -- ARGV: token, ttl, failure
-  redis.call('HSET', job, 'last_error', ARGV[6])
-  return queue_again(ARGV[5])
+  -- ARGV: token, failure, '1' for a loss of infrastructure
+  redis.call('HSET', job, 'last_error', arg[2])
+  return queue_again(arg[3] == '1')
 end
 
 return redis.error_reply('unknown verb ' .. verb)

@@ -15,7 +15,7 @@ def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, serv
     beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
     beat(services.control, heartbeat("dead", "unet", "emoji-sd", []), 0.001)
     ids = [client.post("/v1/jobs", json={"prompt": "a cat"}).json["id"] for _ in range(3)]
-    client.delete(f"/v1/jobs/{ids[0]}")
+    client.post(f"/v1/jobs/{ids[0]}/cancel")
     services.control.rpush(assist_queue("emoji-sd"), "a message")
     fleet = client.get("/v1/fleet").json
     services.control.delete(assist_queue("emoji-sd"))

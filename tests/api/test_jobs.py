@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.services import Services
 from shared import keys
 from shared.connections import impatient
+from shared.errors import AttemptLost
+from shared.events import follow
 from shared.jobs import JobStore
 from shared.messages import GenerateJob
 from shared.queues import GENERATE, make_celery
@@ -205,8 +208,28 @@ def test_a_bad_query_is_refused_by_its_field(client: FlaskClient, query: str, fi
     assert (answer.status_code, answer.json["field"]) == (422, field)
 
 
-def test_a_cursor_that_is_gone_is_not_found(client: FlaskClient) -> None:
-    assert client.get("/v1/jobs?cursor=nothing").status_code == 404
+@pytest.mark.parametrize("cursor", ["nothing", "", "é", "MTox", "bmFuOjAxMjM0NTY3ODlhYmNkZWY", "a" * 4000])
+def test_what_is_no_cursor_is_refused_in_one_sentence(client: FlaskClient, cursor: str) -> None:
+    answer = client.get("/v1/jobs", query_string={"cursor": cursor})
+    assert (answer.status_code, answer.json["field"]) == (422, "cursor")
+    assert answer.json["detail"] == "it is not the next_cursor of a page"
+
+
+def test_the_last_page_is_told_and_every_other_page_is_full(client: FlaskClient, services: Services) -> None:
+    # Given six jobs, of which two have expired and one changes its status between two pages
+    ids = [submit(client) for _ in range(6)]
+    for gone in (ids[1], ids[4]):
+        services.control.delete(keys.job(gone))
+    first = client.get("/v1/jobs?limit=2").json
+    services.jobs.cancel(first["jobs"][-1]["id"])
+    services.jobs.delete(first["jobs"][-1]["id"])
+    rest = client.get("/v1/jobs", query_string={"limit": 2, "cursor": first["next_cursor"]}).json
+    # Then the pages hold the four others, newest first, the last without a cursor
+    listed = [job["id"] for job in first["jobs"] + rest["jobs"]]
+    assert listed == [ids[5], ids[3], ids[2], ids[0]]
+    assert (first["next_cursor"] is None, rest["next_cursor"]) == (False, None)
+    # And what has expired is off the lists
+    assert services.control.zcard(keys.JOBS) == 3
 
 
 @pytest.mark.parametrize("path", ["", "/events", "/images", "/images/0"])
@@ -215,27 +238,86 @@ def test_an_unknown_job_is_not_found(client: FlaskClient, path: str) -> None:
     assert (answer.status_code, answer.json["code"]) == (404, "not_found")
 
 
+def cancel(client: FlaskClient, job_id: str) -> TestResponse:
+    return client.post(f"/v1/jobs/{job_id}/cancel")
+
+
 def test_cancelling_a_queued_job_ends_it_at_once(client: FlaskClient) -> None:
-    answer = client.delete(f"/v1/jobs/{submit(client)}")
+    answer = cancel(client, submit(client))
     assert (answer.status_code, answer.json["status"]) == (200, "cancelled")
 
 
 def test_cancelling_a_running_job_tells_its_worker(client: FlaskClient, services: Services) -> None:
     job_id = submit(client)
     services.jobs.claim(job_id, "unet-1")
-    answer = client.delete(f"/v1/jobs/{job_id}")
+    answer = cancel(client, job_id)
     assert (answer.status_code, answer.json["status"]) == (202, "running")
     assert services.control.hget(keys.job(job_id), "cancel") == "1"
 
 
-def test_cancelling_an_ended_job_changes_nothing(client: FlaskClient) -> None:
+def test_cancelling_an_ended_job_changes_nothing_and_keeps_its_images(
+    client: FlaskClient, services: Services
+) -> None:
     job_id = submit(client)
-    first, second = client.delete(f"/v1/jobs/{job_id}"), client.delete(f"/v1/jobs/{job_id}")
-    assert (second.status_code, second.json) == (200, first.json)
+    attempt = services.jobs.claim(job_id, "unet-1")
+    assert attempt is not None
+    succeed(attempt, [Picture(key="pictures/x.png", seed=7, width=64, height=48, sha256="ab")])
+    before = client.get(f"/v1/jobs/{job_id}").json
+    for _ in range(2):
+        answer = cancel(client, job_id)
+        assert (answer.status_code, answer.json) == (200, before)
 
 
-def test_cancelling_an_unknown_job_is_not_found(client: FlaskClient) -> None:
-    assert client.delete("/v1/jobs/0123456789abcdef").status_code == 404
+@pytest.mark.parametrize("state", ["queued", "running", "succeeded", "cancelled"])
+def test_a_deleted_job_is_gone_with_all_that_belongs_to_it(
+    state: str, client: FlaskClient, services: Services
+) -> None:
+    job_id = submit(client)
+    attempt = services.jobs.claim(job_id, "unet-1") if state in ("running", "succeeded") else None
+    if state == "succeeded":
+        assert attempt is not None
+        succeed(attempt, [])
+    if state == "cancelled":
+        cancel(client, job_id)
+    answer = client.delete(f"/v1/jobs/{job_id}")
+    assert (answer.status_code, answer.data) == (204, b"")
+    # Then nothing knows it any more: not REST, and no key of Redis but the order to delete its images
+    for path in ("", "/events", "/images", "/images/0"):
+        assert client.get(f"/v1/jobs/{job_id}{path}").status_code == 404
+    assert (client.delete(f"/v1/jobs/{job_id}").status_code, cancel(client, job_id).status_code) == (404, 404)
+    assert client.get("/v1/jobs").json["jobs"] == []
+    left = {
+        key for key in services.control.scan_iter("swift:job*") if services.control.ttl(key) not in range(11)
+    }
+    assert left == set()
+    assert services.control.zscore(keys.IMAGES, job_id) is not None
+    # And a worker that still runs it hears so at its next word, and can write nothing
+    if state == "running":
+        assert attempt is not None
+        with pytest.raises(AttemptLost):
+            succeed(attempt, [])
+        assert not services.control.exists(keys.job(job_id))
+
+
+def test_a_follower_of_a_deleted_job_reads_that_it_is_over(client: FlaskClient, services: Services) -> None:
+    job_id = submit(client)
+    services.jobs.delete(job_id)
+    events = [event for event in follow(services.control, job_id) if event]
+    assert [event.kind for event in events] == ["status", "status", "done"]
+
+
+def test_an_idempotency_key_of_a_deleted_job_makes_a_new_one(client: FlaskClient) -> None:
+    request = {"json": {"prompt": "a cat"}, "headers": {"Idempotency-Key": "order 7"}}
+    first = client.post("/v1/jobs", **request).json["id"]
+    client.delete(f"/v1/jobs/{first}")
+    assert client.post("/v1/jobs", **request).json["id"] != first
+
+
+@pytest.mark.parametrize("method", ["delete", "cancel"])
+def test_cancelling_or_deleting_an_unknown_job_is_not_found(client: FlaskClient, method: str) -> None:
+    job_id = "0123456789abcdef"
+    answer = cancel(client, job_id) if method == "cancel" else client.delete(f"/v1/jobs/{job_id}")
+    assert (answer.status_code, answer.json["code"]) == (404, "not_found")
 
 
 def test_a_repeated_idempotency_key_returns_the_first_job(client: FlaskClient, services: Services) -> None:

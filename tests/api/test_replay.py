@@ -237,7 +237,8 @@ def test_a_map_is_replayed_as_it_was_made(client: FlaskClient, services: Service
     canny = {"preprocessor": "canny", "preprocessor_options": fill_in("canny", {}), "map": sha256}
     receipt = receipt.model_copy(update={"controlnets": [net.model_copy(update=canny)]}).sealed()
     gone = post(client, receipt)
-    assert (gone.status_code, gone.json["field"]) == (422, "receipt.controlnets.0.map")
+    assert (gone.status_code, gone.json["code"]) == (410, "image_gone")
+    assert gone.json["field"] == "receipt.controlnets.0.map"
     services.images.put(control_key(sha256), edges, content_type="image/png")
     answer = post(client, receipt)
     assert answer.status_code == 202, answer.text
@@ -266,7 +267,8 @@ def test_a_control_image_that_is_gone_is_named(client: FlaskClient, services: Se
     image = receipt.controlnets[0].image
     services.images.delete(control_key(image))
     answer = post(client, receipt)
-    assert (answer.status_code, answer.json["field"]) == (422, "receipt.controlnets.0.image")
+    assert (answer.status_code, answer.json["code"]) == (410, "image_gone")
+    assert answer.json["field"] == "receipt.controlnets.0.image"
     assert image in answer.json["detail"]
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from api.replay import replay
 from api.services import Services
 from api.submit import resolve
-from shared.errors import InvalidRequest
+from shared.errors import ImageGone
 from shared.keys import control_key
 from shared.requests import JobRequest
 from tests.api.material import base64_of, edge, picture, receipt_of
@@ -120,6 +120,6 @@ def test_a_receipt_whose_image_is_gone_is_refused_by_its_place(services: Service
     assert spec.image is not None
     services.images.delete(control_key(spec.image))
     receipt = receipt_of(spec).model_copy(update={"image": spec.image, "strength": spec.strength})
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(ImageGone) as refused:
         replay(receipt, services)
     assert refused.value.field == "receipt.image"

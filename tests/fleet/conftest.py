@@ -70,6 +70,9 @@ class Client:
     def get(self, path: str) -> requests.Response:
         return requests.get(self.stack.api_url + path, timeout=ANSWER_S)
 
+    def cancel(self, job_id: str) -> requests.Response:
+        return requests.post(f"{self.stack.api_url}/v1/jobs/{job_id}/cancel", timeout=ANSWER_S)
+
     def delete(self, path: str) -> requests.Response:
         return requests.delete(self.stack.api_url + path, timeout=ANSWER_S)
 

@@ -12,7 +12,7 @@ from tests.fleet.conftest import Client, control_image
 def test_a_running_job_stops_within_a_step_and_its_device_is_free(fleet: Client) -> None:
     job_id = fleet.submit(num_inference_steps=200)
     next(event for event in fleet.events(job_id) if event[1] == "progress")
-    assert fleet.delete(f"/v1/jobs/{job_id}").status_code == 202
+    assert fleet.cancel(job_id).status_code == 202
     job = fleet.wait(job_id)
     assert job["status"] == "cancelled"
     assert job["progress"]["step"] < 200
@@ -22,8 +22,8 @@ def test_a_running_job_stops_within_a_step_and_its_device_is_free(fleet: Client)
 def test_a_queued_job_is_cancelled_at_once(fleet: Client) -> None:
     running = fleet.submit(num_inference_steps=200)
     queued = fleet.submit()
-    assert fleet.delete(f"/v1/jobs/{queued}").json()["status"] == "cancelled"
-    fleet.delete(f"/v1/jobs/{running}")
+    assert fleet.cancel(queued).json()["status"] == "cancelled"
+    fleet.cancel(running)
     assert fleet.wait(running)["status"] == "cancelled"
     assert fleet.job(queued)["images"] == []
 

@@ -67,7 +67,7 @@ def test_no_lora_reaches_the_next_job(fleet: Client, loras: dict[str, Path]) -> 
         assert np.array_equal(fleet.pixels(fleet.draw()), before)
     cancelled = fleet.submit(loras=[{"name": "outline"}], num_inference_steps=200)
     next(event for event in fleet.events(cancelled) if event[1] == "progress" and event[2]["step"] > 1)
-    fleet.delete(f"/v1/jobs/{cancelled}")
+    fleet.cancel(cancelled)
     assert fleet.wait(cancelled)["status"] == "cancelled"
     assert np.array_equal(fleet.pixels(fleet.draw()), before)
 

@@ -10,7 +10,7 @@ from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionMode
 from shared.catalog.source_check import check_controlnet_source
 from shared.catalog.weight_files import Unloadable
 from shared.catalogue import HUB, SINGLE_FILE, Catalogue
-from shared.errors import ModelFailed
+from shared.errors import CatalogGone, ModelFailed
 from shared.families import Families, misfit, shape_of, traits_of
 from shared.settings import Settings
 from workers.nets.net import Net
@@ -24,7 +24,9 @@ def nets_of(catalogue: Catalogue, settings: Settings, memory: Memory) -> Residen
     """Every net of the catalogue, within ``memory``; one that does not fit its models is not loaded."""
 
     def source(name: str) -> tuple[str, str]:
-        entry = catalogue.controlnets[name]
+        entry = catalogue.controlnets.get(name)
+        if entry is None:
+            raise CatalogGone("controlnet", name)
         dtype = entry.dtype or catalogue.models[entry.models[0]].dtype
         return find_source(settings.catalog, entry.source), dtype
 

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from shared.blobs import Bucket
 from shared.catalogue import read_catalogue
 from shared.connections import control_redis, residual_servers
+from shared.image_bucket import ImageBucket
 from shared.jobs import JobStore
 from shared.messages import Assist, Attach, GenerateJob
 from shared.metrics import LORA_CACHE_BYTES
@@ -46,6 +47,7 @@ from workers.unet.loading import load_entry
 from workers.unet.models import BaseModel
 from workers.unet.recovery import recover
 from workers.unet.seat import Seat
+from workers.unet.sweep import Sweeper
 from workers.unet.worker import UNetWorker
 from workers.weights import find_source, foretell_bytes
 
@@ -91,12 +93,13 @@ def _send_assist(message: Assist, model: str) -> None:
 
 
 redis, residuals = control_redis(settings), residual_servers(settings)
+images = ImageBucket(settings, redis)
 memory = Memory(settings.model_memory_bytes)
 worker = UNetWorker(
     settings=settings,
     jobs=JobStore(redis, settings),
     serves=served,
-    images=Bucket(settings, settings.image_bucket),
+    images=images,
     loras=LoraCache(
         settings.home / FOLDER,
         settings.lora_cache_bytes,
@@ -151,13 +154,24 @@ def _start(sender: Any, **_: object) -> None:
         busy_share=worker.busy.share,
         chores=[
             seat.refresh,
-            lambda: recover(app, worker.jobs, list(catalogue.models)),
+            lambda: recover(app, worker.jobs, catalogue, settings.catalog_grace_s),
             worker.transport.tidy,
         ],
     )
     reporter.start()
+    sweeper = Sweeper(worker.jobs, images)
+    sweeper.start()
     worker_shutdown.connect(lambda **_: reporter.stop(), weak=False)
-    worker_shutting_down.connect(lambda **_: seat.leave(), weak=False)
+    worker_shutdown.connect(lambda **_: sweeper.stop(), weak=False)
+    worker_shutting_down.connect(lambda **_: _leave(name), weak=False)
+
+
+def _leave(name: str) -> None:
+    seat.leave()
+    try:
+        worker.jobs.leaves(name)
+    except RedisError:
+        log.warning("could not say that this worker is stopped on purpose")
 
 
 @app.task(name=GENERATE, bind=True, max_retries=None)

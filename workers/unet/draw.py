@@ -5,11 +5,19 @@ import time
 from contextlib import ExitStack
 
 from PIL import Image
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from shared import metrics
 from shared.attempts import Attempt
-from shared.errors import AttemptLost, JobCancelled, SwiftError, Unavailable
+from shared.errors import (
+    AttemptLost,
+    JobCancelled,
+    LoraUnavailable,
+    S3Unavailable,
+    SwiftError,
+    Unavailable,
+)
+from shared.keys import image_key
 from shared.logs import log_fields
 from shared.receipts import Receipt
 from shared.specs import Failure, Picture
@@ -22,6 +30,9 @@ from workers.unet.worker import UNetWorker
 
 log = logging.getLogger(__name__)
 
+#: Redis answers, and takes no writes right now.
+_REDIS_AWAY = (OutOfMemoryError, ReadOnlyError)
+
 
 def draw(worker: UNetWorker, job_id: str, name: str) -> str:
     """Run one attempt at a job under the worker's ``name``; returns how it ended.
@@ -32,8 +43,9 @@ def draw(worker: UNetWorker, job_id: str, name: str) -> str:
     attempt = worker.jobs.claim(job_id, name)
     if attempt is None:
         return "not mine"
-    timeline = Timeline(name)
-    timeline.add("queued", attempt.job.created_at, time.time(), "queue")
+    # A job's times are Redis': this machine's clock may be another.
+    timeline = Timeline(name, behind_s=(attempt.job.started_at or time.time()) - time.time())
+    timeline.add("queued", attempt.job.created_at - timeline.behind_s, time.time(), "queue")
     with log_fields(job=job_id, attempt=attempt.token):
         return _end_and_tell(worker, attempt, timeline)
 
@@ -41,7 +53,7 @@ def draw(worker: UNetWorker, job_id: str, name: str) -> str:
 def _end_and_tell(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
     """Run the attempt, count it and log how it ended: never with its prompt."""
     job, began = attempt.job, time.monotonic()
-    waited_s = round(time.time() - job.created_at, 3)
+    waited_s = round((job.started_at or job.created_at) - job.created_at, 3)
     log.info(
         "job started", extra={"model": job.spec.model, "ordinal": job.attempts, "since_accepted_s": waited_s}
     )
@@ -72,9 +84,10 @@ def _end(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
         attempt.end("cancelled", None, timeline.spans)
         return "cancelled"
     except AttemptLost:
+        _delete_images(worker, attempt)
         raise
     except Exception as error:
-        _fail(attempt, error, timeline)
+        _fail(worker, attempt, error, timeline)
         raise
 
 
@@ -99,8 +112,7 @@ def _store(
     pictures = []
     for i, image in enumerate(images):
         png = encode_png(image, attempt.job.spec, receipt, i)
-        # The attempt is in the key: one that lost its lease cannot overwrite its successor's.
-        key = f"pictures/{attempt.job.id}/{attempt.token}-{i}.png"
+        key = image_key(attempt.job.id, attempt.token, i)
         worker.images.put(key, png, content_type="image/png")
         pictures.append(
             Picture(
@@ -114,13 +126,22 @@ def _store(
     return pictures
 
 
-def _fail(attempt: Attempt, error: Exception, timeline: Timeline) -> None:
+def _delete_images(worker: UNetWorker, attempt: Attempt) -> None:
+    """Remove what a lost attempt has stored; should this fail, a sweep removes it."""
+    try:
+        for i in range(attempt.job.spec.num_images):
+            worker.images.delete(image_key(attempt.job.id, attempt.token, i))
+    except SwiftError as error:
+        log.warning("images of a lost attempt are left to a sweep", extra={"error": str(error)})
+
+
+def _fail(worker: UNetWorker, attempt: Attempt, error: Exception, timeline: Timeline) -> None:
     """Give the job back if another attempt may succeed, else end it with the reason."""
     if not is_retryable(error):
         attempt.end("failed", _failure(error), timeline.spans)
         return
     try:
-        attempt.give_back(_failure(error))
+        attempt.give_back(_failure(error), is_infrastructure=_is_infrastructure(worker, error))
     except (AttemptLost, RedisError):
         log.warning("could not give the job back: recovery does once its lease has expired")
 
@@ -132,6 +153,19 @@ def _failure(error: Exception) -> Failure:
     elif isinstance(error, RedisError):
         code = Unavailable.code
     return Failure(code=code, detail=str(error) or repr(error))
+
+
+def _is_infrastructure(worker: UNetWorker, error: Exception) -> bool:
+    """Whether a server was away: that says nothing about the job."""
+    if isinstance(error, RedisError):
+        return not isinstance(error, ResponseError) or isinstance(error, _REDIS_AWAY)
+    if isinstance(error, LoraUnavailable):
+        try:
+            worker.images.ready()
+        except Unavailable:
+            return True
+        return False
+    return isinstance(error, S3Unavailable)
 
 
 def is_retryable(error: Exception) -> bool:

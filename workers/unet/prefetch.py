@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from shared import keys
+from shared.contract import read_stored_json
 from shared.messages import Prefetch
 from workers.lora.cache import LoraCache
 
@@ -39,6 +40,6 @@ def _listen(redis: "Redis", cache: LoraCache, worker: str) -> None:
 
 
 def _fetch(pool: ThreadPoolExecutor, waiting: threading.Semaphore, cache: LoraCache, data: str) -> None:
-    for ref in Prefetch.model_validate_json(data).loras:
+    for ref in read_stored_json(Prefetch, data).loras:
         if waiting.acquire(blocking=False):
             pool.submit(cache.prefetch, ref).add_done_callback(lambda _: waiting.release())

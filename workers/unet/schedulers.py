@@ -7,7 +7,7 @@ import diffusers
 import torch
 from torch import Tensor
 
-from shared.errors import InvalidRequest
+from shared.errors import CatalogGone, InvalidRequest
 from shared.schedulers import SCHEDULERS
 from shared.specs import JobSpec
 
@@ -59,7 +59,9 @@ def make_schedule(steps: Steps, config: Any, device: str) -> Schedule:
 
     Raises whatever diffusers does: `workers.unet.rehearsal.check_steps` asks first.
     """
-    kind = SCHEDULERS[steps.scheduler]
+    kind = SCHEDULERS.get(steps.scheduler)
+    if kind is None:
+        raise CatalogGone("scheduler", steps.scheduler)
     scheduler = getattr(diffusers, kind.name).from_config(config, **kind.options)
     value = getattr(steps, steps.field)
     placed = list(value) if isinstance(value, tuple) else value

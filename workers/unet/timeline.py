@@ -10,9 +10,11 @@ from shared.specs import Span
 class Timeline:
     """Collects the spans of one attempt."""
 
-    def __init__(self, worker: str) -> None:
+    def __init__(self, worker: str, *, behind_s: float = 0.0) -> None:
+        """``behind_s`` is what this machine's clock lacks to the one that the job's times are of."""
         self.spans: list[Span] = []
         self.worker = worker
+        self.behind_s = behind_s
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
@@ -31,12 +33,12 @@ class Timeline:
         worker: str | None = None,
         counts: Mapping[str, int] | None = None,
     ) -> None:
-        """Add a span that was measured elsewhere."""
+        """Add a span that was measured elsewhere, by this machine's clock."""
         self.spans.append(
             Span(
                 name=name,
-                start_s=start_s,
-                end_s=end_s,
+                start_s=start_s + self.behind_s,
+                end_s=end_s + self.behind_s,
                 worker=worker or self.worker,
                 counts=dict(counts or {}),
             )

@@ -91,7 +91,7 @@ def test_hundreds_of_streams_and_slow_clients_leave_one_process_to_the_others(pa
         assert told.startswith(b"HTTP/1.1 503")
         assert b"Retry-After" in told
         # And every stream gets what happens
-        call(patient, "DELETE", f"/v1/jobs/{job_id}")
+        call(patient, "POST", f"/v1/jobs/{job_id}/cancel")
         for client in streams:
             told = b""
             while b"event: done" not in told:

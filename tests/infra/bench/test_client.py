@@ -20,10 +20,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
-        self._answer(202, b'{"id": "one"}')
-
-    def do_DELETE(self) -> None:
-        self._answer(404 if self.path.endswith("gone") else 200, b"{}")
+        self._answer(404 if self.path == "/v1/jobs/gone/cancel" else 202, b'{"id": "one"}')
 
     def log_message(self, format: str, *args: object) -> None:
         pass
