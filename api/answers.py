@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, get_args
 from flask import Response
 from pydantic import BaseModel, Field
 
+from api.links import link
 from shared.blobs import Blob
 from shared.jobs import Job
 from shared.lora_inspection import Family, LoraInfo
@@ -41,7 +42,7 @@ class Links(BaseModel):
     @classmethod
     def of(cls, job_id: str) -> Self:
         """The links of a job."""
-        home = f"/v1/jobs/{job_id}"
+        home = link(f"/v1/jobs/{job_id}")
         return cls(self=home, events=f"{home}/events", images=f"{home}/images")
 
 
@@ -218,7 +219,7 @@ def images_of(job: Job) -> list[ImageAnswer]:
     """The pictures of a job, by their URLs."""
     return [
         ImageAnswer(
-            url=f"/v1/jobs/{job.id}/images/{n}",
+            url=link(f"/v1/jobs/{job.id}/images/{n}"),
             seed=picture.seed,
             width=picture.width,
             height=picture.height,
@@ -229,7 +230,7 @@ def images_of(job: Job) -> list[ImageAnswer]:
 
 
 def _controls_of(job: Job) -> list[ControlAnswer]:
-    home = f"/v1/jobs/{job.id}/controlnets"
+    home = link(f"/v1/jobs/{job.id}/controlnets")
     return [
         ControlAnswer(
             name=net.name,

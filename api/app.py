@@ -5,17 +5,21 @@ from typing import Any
 from flask import Request, redirect
 from flask_openapi.openapi import OpenAPI
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as Redirect
 
-from api import bodies, openapi, problems, requests, strict_json
+from api import bodies, openapi, problems, requests
 from api.events import events_api
 from api.fleet import fleet_api
 from api.health import health_api
 from api.jobs import jobs_api
+from api.links import link
 from api.loras import loras_api
-from api.middleware import hosts
+from api.middleware import compression, hosts
+from api.middleware.access_log import AccessLog
 from api.pictures import pictures_api
 from api.services import Services
+from api.strict_json import StrictJson
 
 
 def create_app(services: Services) -> OpenAPI:
@@ -30,28 +34,39 @@ def create_app(services: Services) -> OpenAPI:
     )
     app.openapi_version = openapi.VERSION
     app.request_class = ExplainedRequest
+    app.json = StrictJson(app)
+    settings = services.settings
     requests.register(app)
-    hosts.register(app, services.settings)
-    bodies.register(app, services.settings)
+    compression.register(app, services.offload)
+    hosts.register(app, settings)
+    bodies.register(app, settings)
     problems.register(app)
     for room in (jobs_api, pictures_api, events_api, loras_api, fleet_api, health_api):
         app.register_api(room(services))
 
-    @app.route("/openapi.json")
     def document() -> dict[str, Any]:
-        return app.api_doc
+        return app.api_doc | {"servers": [{"url": link("") or "/"}]}
+
+    app.add_url_rule("/openapi.json", "document", document)
+    app.view_functions["openapi.doc_url"] = document  # what /docs reads
 
     @app.route("/docs")
     def docs() -> Redirect:
-        return redirect("/docs/swagger")
+        return redirect(link("/docs/swagger"))
 
+    proxies = settings.trusted_proxies
+    if proxies:
+        fixed = ProxyFix(
+            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_port=proxies, x_prefix=proxies
+        )
+        app.wsgi_app = fixed  # type: ignore[method-assign]
+    if settings.access_log:
+        app.wsgi_app = AccessLog(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
 class ExplainedRequest(Request):
     """Says what is wrong with a body that is no JSON."""
-
-    json_module = strict_json
 
     def on_json_loading_failed(self, e: ValueError | None) -> Any:
         """Refuse with 415 (``e`` is ``None``: another content type) or 400."""

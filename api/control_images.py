@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from PIL import Image, ImageMath, UnidentifiedImageError
 
 from api.image_metadata import strip_metadata
+from api.server.threads import Offload, directly
 from api.warn import Warn, ignore
 from shared.blobs import Bucket
 from shared.errors import InvalidImage, NotFound, StoredImageMissing
@@ -55,12 +56,15 @@ _BROKEN = (
 )
 
 
-def take_control_image(images: Bucket, text: str, *, max_px: int, field: str, warn: Warn = ignore) -> bytes:
+def take_control_image(
+    images: Bucket, text: str, *, max_px: int, field: str, warn: Warn = ignore, offload: Offload = directly
+) -> bytes:
     """The picture that ``text`` holds, or that it names in the bucket, as PNG; see `read_control_image`."""
     name = text[: len(STORED) + 80].strip().lower()
     if name.startswith(STORED):
         return read_stored_image(images, name.removeprefix(STORED), max_px=max_px, field=field)
-    return read_control_image(text, max_px=max_px, field=field, warn=warn)
+    with _DECODERS:
+        return offload(lambda: read_control_image(text, max_px=max_px, field=field, warn=warn))
 
 
 def read_control_image(text: str, *, max_px: int, field: str, warn: Warn = ignore) -> bytes:
@@ -73,7 +77,7 @@ def read_control_image(text: str, *, max_px: int, field: str, warn: Warn = ignor
     if stripped.frames > 1:
         raise _animated(field)
     try:
-        with _DECODERS, Image.open(BytesIO(stripped.data), formats=FORMATS) as picture:
+        with Image.open(BytesIO(stripped.data), formats=FORMATS) as picture:
             _check(picture, max_px, field)
             picture.load()
             if _is_transparent(picture):

@@ -81,7 +81,7 @@ def pictures_api(services: Services) -> APIBlueprint:
 
 def _send(services: Services, key: str, sha256: str, name: str) -> Response:
     """A PNG of the image bucket, which never changes."""
-    if request.if_none_match.contains(sha256):
+    if request.if_none_match.contains_weak(sha256):
         response = Response(status=304)
     else:
         try:

@@ -30,7 +30,7 @@ class Body:
 
     def __init__(self, stream: IO[bytes], *, length: int | None, limit: int) -> None:
         if length is not None and length > limit:
-            raise TooLarge(f"the file has {length} bytes, the limit is {limit}")
+            raise TooLarge(f"the file has {length} bytes, the limit is {limit} (SWIFT_MAX_LORA_BYTES)")
         self._stream, self.length, self._limit = stream, length, limit
         self._digest = hashlib.sha256()
         self.received = 0
@@ -45,7 +45,9 @@ class Body:
             data += chunk
             self.received += len(chunk)
             if self.received > self._limit:
-                raise TooLarge(f"the file has more than {self._limit} bytes, the limit")
+                raise TooLarge(
+                    f"the file has more than {self._limit} bytes, the limit (SWIFT_MAX_LORA_BYTES)"
+                )
         self._digest.update(data)
         return bytes(data)
 
@@ -86,7 +88,9 @@ def inspect_staged(name: str, upload: str, staging: Staging, limit: int) -> Rece
     staged = staging.find(name, upload)
     try:
         if staged.size_bytes > limit:
-            raise TooLarge(f"the file has {staged.size_bytes} bytes, the limit is {limit}")
+            raise TooLarge(
+                f"the file has {staged.size_bytes} bytes, the limit is {limit} (SWIFT_MAX_LORA_BYTES)"
+            )
         info = read_lora_info(staging.bucket, staged)
     except (InvalidLora, TooLarge):
         staging.discard(staged)

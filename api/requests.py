@@ -4,6 +4,7 @@ import time
 
 from flask import Flask, Response, g, request
 
+from api.middleware.access_log import ROUTE
 from shared.metrics import REQUEST_S, REQUESTS
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
@@ -19,6 +20,7 @@ def register(app: Flask) -> None:
     @app.after_request
     def after_request(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "none"
+        request.environ[ROUTE] = route
         method = request.method if request.method in METHODS else "other"
         REQUESTS.labels(method, route, str(response.status_code)).inc()
         REQUEST_S.labels(route).observe(time.perf_counter() - g.started_at)

@@ -73,7 +73,9 @@ def take_source(request: JobRequest, services: Services, warn: Warn) -> Source |
 
 def _take(text: str, field: str, services: Services, warn: Warn) -> tuple[bytes, tuple[int, int]]:
     max_px = services.settings.max_control_px
-    png = take_control_image(services.images, text, max_px=max_px, field=field, warn=warn)
+    png = take_control_image(
+        services.images, text, max_px=max_px, field=field, warn=warn, offload=services.offload
+    )
     with Image.open(BytesIO(png)) as picture:
         return png, picture.size
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from flask.json.provider import DefaultJSONProvider
+
 from shared.errors import InvalidRequest
 
 #: A request has some hundreds of values; parsing as many as a body can hold would stall the process.
@@ -31,9 +33,12 @@ def loads(data: bytes | str) -> Any:
     return value
 
 
-def dumps(value: Any) -> str:
-    """``value`` as JSON."""
-    return json.dumps(value)
+class StrictJson(DefaultJSONProvider):
+    """How Flask reads the bodies of requests."""
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        """See `loads`."""
+        return loads(s)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

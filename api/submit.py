@@ -119,7 +119,12 @@ def _store_controls(nets: Sequence[ControlRequest], services: Services, warn: Wa
     max_px = services.settings.max_control_px
     pngs = [
         take_control_image(
-            services.images, net.image, max_px=max_px, field=f"controlnets.{i}.image", warn=warn
+            services.images,
+            net.image,
+            max_px=max_px,
+            field=f"controlnets.{i}.image",
+            warn=warn,
+            offload=services.offload,
         )
         for i, net in enumerate(nets)
     ]

@@ -19,6 +19,7 @@ from shared.settings import read_settings
 
 PARTS = (
     "api",
+    "connections",
     "overhead",
     "lora",
     "tax",

@@ -1,0 +1,71 @@
+"""A log line for every request, once its answer has been sent or has failed."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+log = logging.getLogger("api.access")
+
+#: Where `requests` leaves the route of a request.
+ROUTE = "swift.route"
+#: What nginx says of a client that has hung up before its answer.
+CLIENT_GONE = 499
+#: Longer paths are cut: no route of ours has them.
+PATH_CHARS = 200
+
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class AccessLog:
+    """WSGI middleware. Queries are left out, they may hold what is nobody's business; so are all headers."""
+
+    def __init__(self, app: Wsgi) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        answer = _Answer(environ)
+
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            answer.status = int(status.split(" ", 1)[0])
+            return start_response(status, headers, *rest)
+
+        try:
+            answer.body = self._app(environ, start)
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+
+class _Answer:
+    """The body on its way; its end is the end of the request."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self._environ = environ
+        self._began = time.perf_counter()
+        self._bytes = 0
+        self.status = CLIENT_GONE
+        self.body: Iterable[bytes] = ()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self.body:
+            self._bytes += len(chunk)
+            yield chunk
+
+    def close(self) -> None:
+        """Called by the server, whatever has happened."""
+        try:
+            getattr(self.body, "close", lambda: None)()
+        finally:
+            environ = self._environ
+            fields = {
+                "method": environ.get("REQUEST_METHOD", ""),
+                "route": environ.get(ROUTE, "none"),
+                "path": environ.get("PATH_INFO", "")[:PATH_CHARS],
+                "status": self.status,
+                "ms": round(1e3 * (time.perf_counter() - self._began), 1),
+                "bytes": self._bytes,
+                "client": environ.get("REMOTE_ADDR", ""),
+            }
+            log.info("request", extra=fields)

@@ -1,0 +1,33 @@
+"""Answers in gzip for clients that take it."""
+
+import gzip
+
+from flask import Flask, Response, request
+
+from api.server.threads import Offload, directly
+
+#: Smaller answers fit into a packet anyway.
+MIN_BYTES = 1024
+#: Compressing more than this takes longer than other clients should wait.
+OFFLOAD_BYTES = 256 << 10
+LEVEL = 5
+#: Images are compressed already, and of a stream of events each must leave at once.
+MIMETYPES = ("application/json", "application/problem+json", "text/html", "text/plain")
+
+
+def register(app: Flask, offload: Offload) -> None:
+    """Have ``app`` compress what is worth it."""
+
+    @app.after_request
+    def after_request(response: Response) -> Response:
+        if response.mimetype not in MIMETYPES:
+            return response
+        response.vary.add("Accept-Encoding")
+        if not request.accept_encodings["gzip"] or response.is_streamed or response.direct_passthrough:
+            return response
+        data = response.get_data()
+        if len(data) >= MIN_BYTES:
+            work = offload if len(data) >= OFFLOAD_BYTES else directly
+            response.set_data(work(lambda: gzip.compress(data, LEVEL, mtime=0)))
+            response.headers["Content-Encoding"] = "gzip"
+        return response

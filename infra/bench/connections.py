@@ -1,0 +1,231 @@
+"""Part ``connections``: what idle and slow clients leave of an API process to others, and at what price.
+
+The API alone, without workers: one process of gunicorn, with 32 threads (class gthread, as before) and
+with our worker class, in turn, on the same servers.
+"""
+
+import http.client
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from typing import Any, Literal
+
+from infra.bench.client import Kind, Load, Order, put_load_on
+from infra.bench.ports import free_ports, free_s3_port
+from infra.bench.report import FOLDER, Bound, CheckFailed, Measured, Result
+from infra.bench.samples import percentile
+from infra.bench.slow_clients import BODY, HEAD, PIPELINE, UPLOAD, event_streams, slow_clients
+from infra.bench.soak_host import running_servers
+from infra.local.demo import LORA
+from infra.local.environment import inherit, make_credentials
+from infra.local.servers import running_process
+from shared.settings import Settings
+
+Server = Literal["threads", "greenlets"]
+WORDS: dict[Server, list[str]] = {
+    "threads": ["--worker-class", "gthread", "--threads", "32"],
+    "greenlets": ["--worker-class", "api.server.worker.ApiWorker"],
+}
+READY_S = 60.0
+#: A question to ``/healthz`` that is not answered by then counts as this.
+PATIENCE_S = 5.0
+PROBE_S = 0.02
+MANY = 200
+BOUNDS = {
+    f"healthz_ms_p99_{MANY}_streams_{MANY}_slow": Bound("at_most", 100),
+    "streams_begun": Bound("at_least", MANY),
+    "uploads_refused_greenlets": Bound("at_most", 0),
+    "submissions_vs_threads": Bound("at_least", 0.95),
+    "reads_vs_threads": Bound("at_least", 0.95),
+}
+
+
+def measure(quick: bool) -> Measured:
+    """``healthz_ms_p99_ATTACK_SERVER``, requests a second, and each server's ratio; median over the pairs."""
+    probe_s, load_s, pairs = (4.0, 3.0, 2) if quick else (10.0, 10.0, 4)
+    figures: dict[str, float] = {}
+    samples: dict[str, list[float]] = {}
+    with running_apis() as start:
+        for server in WORDS:
+            with start(server) as address:
+                _attack(address, server, probe_s, figures, samples)
+        with start("greenlets") as address:
+            _hold_many(address, probe_s, figures, samples)
+        _compare(start, load_s, pairs, figures, samples)
+    return Measured(figures, samples, BOUNDS)
+
+
+def plot(result: Result, left: Any, right: Any) -> None:
+    """Answers of ``/healthz`` under each attack; requests a second."""
+    for name, values in result.samples.items():
+        if name.startswith("healthz_ms"):
+            left.ecdf(values, label=name.removeprefix("healthz_ms "))
+    left.set(xscale="log", xlabel="ms", ylabel="share of answers", title="/healthz while others are slow")
+    left.legend(fontsize="x-small")
+    rates = {name: values for name, values in result.samples.items() if name.endswith("_per_s")}
+    right.boxplot(list(rates.values()), tick_labels=[name.removesuffix("_per_s") for name in rates])
+    right.tick_params(axis="x", rotation=20)
+    right.set(ylabel="a second", title="requests, one process")
+
+
+@contextmanager
+def running_apis() -> Iterator[Any]:
+    """Servers for the length of the block; yields what starts an API on them and gives its address."""
+    home = FOLDER / "connections"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    control, residual = free_ports(2)
+    settings = Settings(home=home, redis_port=control, residual_redis_port=residual, s3_port=free_s3_port())
+    named = {
+        "redis_url": f"redis://127.0.0.1:{control}/0",
+        "residual_redis_url": (f"redis://127.0.0.1:{residual}/0",),
+    }
+    settings = settings.model_copy(update=named)
+    keys = make_credentials({})
+    environment = inherit(
+        {
+            **keys,
+            "SWIFT_HOME": str(home),
+            "SWIFT_REDIS_URL": settings.redis_url,
+            "SWIFT_RESIDUAL_REDIS_URL": settings.residual_redis_url[0],
+            "SWIFT_S3_PORT": str(settings.s3_port),
+        }
+    )
+
+    @contextmanager
+    def start(server: Server) -> Iterator[tuple[str, int]]:
+        (port,) = free_ports(1)
+        words = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "api.wsgi:app",
+            "--no-control-socket",
+            "--graceful-timeout",
+        ]
+        words += ["1", "--bind", f"127.0.0.1:{port}", *WORDS[server]]
+        with running_process(words, cwd=home, env=environment, log=home / f"{server}.log"):
+            _wait_for(("127.0.0.1", port))
+            yield "127.0.0.1", port
+
+    with running_servers(settings, keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"]):
+        yield start
+
+
+def _attack(
+    address: tuple[str, int],
+    server: Server,
+    seconds: float,
+    figures: dict[str, float],
+    samples: dict[str, list[float]],
+) -> None:
+    attacks: dict[str, AbstractContextManager[None]] = {
+        "40_heads": slow_clients(address, 40, HEAD, drip=b"x"),
+        "36_bodies": slow_clients(address, 36, BODY, drip=b" "),
+        "36_readers": slow_clients(address, 36, PIPELINE),
+        "4_uploads": slow_clients(address, 4, UPLOAD, drip=b"\0"),
+    }
+    for name, attack in attacks.items():
+        print(f"  {server}: {name}", flush=True)
+        with attack:
+            time.sleep(1)
+            answers = _probe(address, seconds)
+            if name == "4_uploads":
+                refused = [status for status in (_upload(address, i) for i in range(5)) if status > 201]
+                figures[f"uploads_refused_{server}"] = len(refused)
+        samples[f"healthz_ms {name} {server}"] = answers
+        figures[f"healthz_ms_p99_{name}_{server}"] = percentile(answers, 99)
+
+
+def _hold_many(
+    address: tuple[str, int], seconds: float, figures: dict[str, float], samples: dict[str, list[float]]
+) -> None:
+    print(f"  {MANY} streams and {MANY} slow clients on one process", flush=True)
+    (job_id,) = _load(address, "submit", 0.01).ids[:1]
+    with (
+        event_streams(address, MANY, job_id) as begun,
+        slow_clients(address, MANY // 2, HEAD, drip=b"x"),
+        slow_clients(address, MANY // 2, BODY, drip=b" "),
+    ):
+        answers = _probe(address, seconds)
+        load = _load(address, "submit", seconds)
+    name = f"{MANY}_streams_{MANY}_slow"
+    samples[f"healthz_ms {name}"] = answers
+    figures |= {
+        "streams_begun": begun,
+        f"healthz_ms_p50_{name}": percentile(answers, 50),
+        f"healthz_ms_p99_{name}": percentile(answers, 99),
+        f"submissions_per_s_{name}": len(load.latencies_ms) / load.elapsed_s,
+    }
+
+
+def _compare(
+    start: Any, seconds: float, pairs: int, figures: dict[str, float], samples: dict[str, list[float]]
+) -> None:
+    """Both servers in turn, again and again: the machine's other work hits them alike."""
+    for _ in range(pairs):
+        for server in WORDS:
+            with start(server) as address:
+                submitted = _load(address, "submit", seconds)
+                read = _load(address, "read", seconds, submitted.ids[:500])
+            print(
+                f"  {server}: {_rate(submitted):.0f} submissions, {_rate(read):.0f} reads a second",
+                flush=True,
+            )
+            samples.setdefault(f"submissions {server}_per_s", []).append(_rate(submitted))
+            samples.setdefault(f"reads {server}_per_s", []).append(_rate(read))
+    for kind in ("submissions", "reads"):
+        ours, theirs = (samples[f"{kind} {server}_per_s"] for server in ("greenlets", "threads"))
+        figures[f"{kind}_per_s_greenlets"] = percentile(ours, 50)
+        figures[f"{kind}_per_s_threads"] = percentile(theirs, 50)
+        figures[f"{kind}_vs_threads"] = percentile([a / b for a, b in zip(ours, theirs, strict=True)], 50)
+
+
+def _load(address: tuple[str, int], kind: Kind, seconds: float, ids: list[str] | None = None) -> Load:
+    host, port = address
+    load = put_load_on(Order(kind=kind, host=host, port=port, seconds=seconds, ids=ids or []))
+    if load.refused or not load.latencies_ms:
+        raise CheckFailed(f"{kind}: {len(load.refused)} answers not meant: {set(load.refused)}")
+    return load
+
+
+def _rate(load: Load) -> float:
+    return len(load.latencies_ms) / load.elapsed_s
+
+
+def _probe(address: tuple[str, int], seconds: float) -> list[float]:
+    """Milliseconds that each question to ``/healthz`` took, on a connection of its own."""
+    answers = []
+    over = time.perf_counter() + seconds
+    while time.perf_counter() < over:
+        began = time.perf_counter()
+        status = _ask(address, "GET", "/healthz")
+        took_s = time.perf_counter() - began if status == 200 else PATIENCE_S
+        answers.append(1e3 * took_s)
+        time.sleep(PROBE_S)
+    return answers
+
+
+def _upload(address: tuple[str, int], number: int) -> int:
+    """The status of an upload by a client that is as fast as it can be."""
+    return _ask(address, "PUT", f"/v1/loras/bench-{number}", LORA.read_bytes())
+
+
+def _ask(address: tuple[str, int], method: str, path: str, body: bytes | None = None) -> int:
+    """The status of an answer; 0 if none comes in time."""
+    with closing(http.client.HTTPConnection(*address, timeout=PATIENCE_S)) as link:
+        try:
+            link.request(method, path, body)
+            return link.getresponse().status
+        except OSError:
+            return 0
+
+
+def _wait_for(address: tuple[str, int]) -> None:
+    deadline = time.monotonic() + READY_S
+    while _ask(address, "GET", "/healthz") != 200:
+        if time.monotonic() > deadline:
+            raise CheckFailed("the API does not answer")
+        time.sleep(0.1)
