@@ -8,6 +8,7 @@ from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, Field
 
 from api.answers import LoraDetail, answer
+from api.links import link
 from api.lora_paths import LoraPath, UploadQuery
 from api.lora_publisher import LoraPublisher
 from api.problems import refusals
@@ -58,7 +59,7 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
             fields=fields,
             max_bytes=max_bytes,
             expires_at=datetime.now(UTC) + timedelta(seconds=URL_S),
-            complete=f"/v1/loras/{quote(path.name)}/complete?upload={upload}",
+            complete=link(f"/v1/loras/{quote(path.name)}/complete?upload={upload}"),
         )
         return answer(begun, 201)
 

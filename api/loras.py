@@ -8,13 +8,16 @@ from flask_openapi.models.tag import Tag
 from pydantic import Field
 
 from api.answers import LoraAnswer, LoraDetail, LoraPage, answer
+from api.conditional import is_known
 from api.direct_uploads import add_direct_uploads
+from api.inspections import Inspection
 from api.lora_paths import LoraPath
 from api.lora_publisher import LoraPublisher
 from api.openapi import Query, operation_id
 from api.problems import refusals
 from api.services import Services
 from api.uploads import add_uploads
+from shared.blobs import Blob
 from shared.errors import InvalidLora
 from shared.loras import find_lora, list_loras, own_bound
 
@@ -51,15 +54,14 @@ def loras_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/loras/<name>",
         summary="Look at a LoRA",
-        responses={200: LoraDetail, **refusals(404, 409, 422, 503)},
+        responses={200: LoraDetail, 304: None, **refusals(404, 409, 422, 503)},
     )
     def read_lora(path: LoraPath) -> Response:
         """Rank and parts are read from the file's header; a file that is no LoRA says so in `problem`."""
         blob, found = services.inspections.look(path.name)
-        try:
-            return answer(LoraDetail.of(path.name, blob, found.told(), own_bound(blob)))
-        except InvalidLora as error:
-            return answer(LoraDetail.of(path.name, blob, problem=str(error)))
+        response = Response(status=304) if is_known(blob.etag) else answer(_detail(path.name, blob, found))
+        response.set_etag(blob.etag, weak=True)  # this answer tells of the object, it is not the object
+        return response
 
     @api.delete("/v1/loras/<name>", summary="Delete a LoRA", responses={204: None, **refusals(404, 422, 503)})
     def delete_lora(path: LoraPath) -> Response:
@@ -67,3 +69,10 @@ def loras_api(services: Services) -> APIBlueprint:
         return Response(status=204)
 
     return api
+
+
+def _detail(name: str, blob: Blob, found: Inspection) -> LoraDetail:
+    try:
+        return LoraDetail.of(name, blob, found.told(), own_bound(blob))
+    except InvalidLora as error:
+        return LoraDetail.of(name, blob, problem=str(error))

@@ -1,11 +1,12 @@
 """Pictures over REST, straight from the image bucket: finished ones, control images and their maps."""
 
-from flask import Response, request
+from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from api.answers import ImageList, answer, images_of, map_of
+from api.conditional import is_known
 from api.jobs import JobPath
 from api.openapi import operation_id
 from api.problems import refusals
@@ -81,7 +82,7 @@ def pictures_api(services: Services) -> APIBlueprint:
 
 def _send(services: Services, key: str, sha256: str, name: str) -> Response:
     """A PNG of the image bucket, which never changes."""
-    if request.if_none_match.contains_weak(sha256):
+    if is_known(sha256):
         response = Response(status=304)
     else:
         try:

@@ -142,7 +142,9 @@ def _sentence(kind: str, message: str) -> str:
 def _explain_ours(error: SwiftError) -> Response:
     if error.status >= 500:
         log.warning("request failed route=%s code=%s detail=%s", request.path, error.code, error)
-    return problem(error.status, error.code, str(error), field=getattr(error, "field", None))
+    field = getattr(error, "field", None)
+    errors = None if field is None else [FieldError(field=field, detail=str(error))]
+    return problem(error.status, error.code, str(error), field=field, errors=errors)
 
 
 def _explain_http(error: HTTPException) -> Response | HTTPException:

@@ -1,10 +1,12 @@
 """Makes S3 clients: what settings do not say is boto3's own business (environment, profiles, roles)."""
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import boto3
 import botocore.session
 from botocore.config import Config
+from botocore.loaders import Loader, create_loader
 
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -18,6 +20,12 @@ DEFAULT_REGION = "us-east-1"
 _AWS = ".amazonaws.com"
 
 
+@cache
+def _loader(data_path: str | None) -> Loader:
+    """What boto3 knows of S3's API, 13 MB of it: read once a process."""
+    return create_loader(data_path)
+
+
 def make_s3_client(settings: Settings, *, attempts: int, read_timeout_s: float) -> "S3Client":
     """A thread-safe client. Raises `Unavailable` if there are no credentials now: there may be later.
 
@@ -26,6 +34,7 @@ def make_s3_client(settings: Settings, *, attempts: int, read_timeout_s: float) 
     server's.
     """
     core = botocore.session.get_session()
+    core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
     session = boto3.Session(botocore_session=core)
     if session.get_credentials() is None:
         raise Unavailable("S3 credentials are missing: boto3 finds none")
