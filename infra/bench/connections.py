@@ -8,22 +8,31 @@ import http.client
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from infra.bench.client import Kind, Load, Order, put_load_on
 from infra.bench.ports import free_ports, free_s3_port
 from infra.bench.report import FOLDER, Bound, CheckFailed, Measured, Result
 from infra.bench.samples import percentile
-from infra.bench.slow_clients import BODY, HEAD, PIPELINE, UPLOAD, event_streams, slow_clients
-from infra.bench.soak_host import running_servers
+from infra.bench.slow_clients import BODY, HEAD, PIPELINE, UPLOAD, Address, event_streams, slow_clients
 from infra.local.demo import LORA
-from infra.local.environment import inherit, make_credentials
-from infra.local.servers import running_process
-from shared.settings import Settings
+from infra.local.environment import inherit, make_credentials, variables_of
+from infra.local.plan import ALLOCATOR
+from infra.local.servers import (
+    redis_command,
+    running_process,
+    wait_for_redis,
+    weed_command,
+    weed_environment,
+)
+from shared.settings import ROOT, Settings
 
 Server = Literal["threads", "greenlets"]
+Start = Callable[[Server], AbstractContextManager[Address]]
 WORDS: dict[Server, list[str]] = {
     "threads": ["--worker-class", "gthread", "--threads", "32"],
     "greenlets": ["--worker-class", "api.server.worker.ApiWorker"],
@@ -71,51 +80,51 @@ def plot(result: Result, left: Any, right: Any) -> None:
 
 
 @contextmanager
-def running_apis() -> Iterator[Any]:
-    """Servers for the length of the block; yields what starts an API on them and gives its address."""
+def running_apis() -> Iterator[Start]:
+    """Redis and S3 for the length of the block; yields what starts an API on them and gives its address."""
     home = FOLDER / "connections"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     control, residual = free_ports(2)
-    settings = Settings(home=home, redis_port=control, residual_redis_port=residual, s3_port=free_s3_port())
-    named = {
-        "redis_url": f"redis://127.0.0.1:{control}/0",
-        "residual_redis_url": (f"redis://127.0.0.1:{residual}/0",),
-    }
-    settings = settings.model_copy(update=named)
-    keys = make_credentials({})
-    environment = inherit(
-        {
-            **keys,
-            "SWIFT_HOME": str(home),
-            "SWIFT_REDIS_URL": settings.redis_url,
-            "SWIFT_RESIDUAL_REDIS_URL": settings.residual_redis_url[0],
-            "SWIFT_S3_PORT": str(settings.s3_port),
-        }
+    settings = Settings(
+        home=home,
+        redis_url=f"redis://127.0.0.1:{control}/0",
+        residual_redis_url=(f"redis://127.0.0.1:{residual}/0",),
+        s3_port=free_s3_port(),
     )
+    keys = make_credentials({})
+    weed = weed_environment(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
+    buckets = [settings.lora_bucket, settings.image_bucket]
+    with ExitStack() as running:
+        for name, command in (
+            ("control", redis_command(control, home / "control", persistent=True)),
+            ("residual", redis_command(residual, home / "residual", persistent=False)),
+            ("s3", weed_command(settings.s3_port, home / "s3", buckets)),
+        ):
+            (home / name).mkdir()
+            log = home / f"{name}.log"
+            running.enter_context(running_process(command, cwd=home, env=inherit(weed), log=log))
+        wait_for_redis(settings.redis_url, READY_S)
+        environment = inherit({**variables_of(settings), **keys, **ALLOCATOR})
+        yield partial(_running_api, home, environment)
 
-    @contextmanager
-    def start(server: Server) -> Iterator[tuple[str, int]]:
-        (port,) = free_ports(1)
-        words = [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "api.wsgi:app",
-            "--no-control-socket",
-            "--graceful-timeout",
-        ]
-        words += ["1", "--bind", f"127.0.0.1:{port}", *WORDS[server]]
-        with running_process(words, cwd=home, env=environment, log=home / f"{server}.log"):
-            _wait_for(("127.0.0.1", port))
-            yield "127.0.0.1", port
 
-    with running_servers(settings, keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"]):
-        yield start
+@contextmanager
+def _running_api(home: Path, environment: Mapping[str, str], server: Server) -> Iterator[Address]:
+    (port,) = free_ports(1)
+    words = [sys.executable, "-m", "gunicorn", "api.wsgi:app", "--no-control-socket"]
+    words += ["--graceful-timeout", "1", "--bind", f"127.0.0.1:{port}", *WORDS[server]]
+    with running_process(words, cwd=ROOT, env=environment, log=home / f"{server}.log"):
+        deadline = time.monotonic() + READY_S
+        while _ask(("127.0.0.1", port), "GET", "/readyz") != 200:
+            if time.monotonic() > deadline:
+                raise CheckFailed("the API is not ready")
+            time.sleep(0.1)
+        yield "127.0.0.1", port
 
 
 def _attack(
-    address: tuple[str, int],
+    address: Address,
     server: Server,
     seconds: float,
     figures: dict[str, float],
@@ -140,7 +149,7 @@ def _attack(
 
 
 def _hold_many(
-    address: tuple[str, int], seconds: float, figures: dict[str, float], samples: dict[str, list[float]]
+    address: Address, seconds: float, figures: dict[str, float], samples: dict[str, list[float]]
 ) -> None:
     print(f"  {MANY} streams and {MANY} slow clients on one process", flush=True)
     (job_id,) = _load(address, "submit", 0.01).ids[:1]
@@ -162,7 +171,7 @@ def _hold_many(
 
 
 def _compare(
-    start: Any, seconds: float, pairs: int, figures: dict[str, float], samples: dict[str, list[float]]
+    start: Start, seconds: float, pairs: int, figures: dict[str, float], samples: dict[str, list[float]]
 ) -> None:
     """Both servers in turn, again and again: the machine's other work hits them alike."""
     for _ in range(pairs):
@@ -183,7 +192,7 @@ def _compare(
         figures[f"{kind}_vs_threads"] = percentile([a / b for a, b in zip(ours, theirs, strict=True)], 50)
 
 
-def _load(address: tuple[str, int], kind: Kind, seconds: float, ids: list[str] | None = None) -> Load:
+def _load(address: Address, kind: Kind, seconds: float, ids: list[str] | None = None) -> Load:
     host, port = address
     load = put_load_on(Order(kind=kind, host=host, port=port, seconds=seconds, ids=ids or []))
     if load.refused or not load.latencies_ms:
@@ -195,7 +204,7 @@ def _rate(load: Load) -> float:
     return len(load.latencies_ms) / load.elapsed_s
 
 
-def _probe(address: tuple[str, int], seconds: float) -> list[float]:
+def _probe(address: Address, seconds: float) -> list[float]:
     """Milliseconds that each question to ``/healthz`` took, on a connection of its own."""
     answers = []
     over = time.perf_counter() + seconds
@@ -208,12 +217,12 @@ def _probe(address: tuple[str, int], seconds: float) -> list[float]:
     return answers
 
 
-def _upload(address: tuple[str, int], number: int) -> int:
+def _upload(address: Address, number: int) -> int:
     """The status of an upload by a client that is as fast as it can be."""
     return _ask(address, "PUT", f"/v1/loras/bench-{number}", LORA.read_bytes())
 
 
-def _ask(address: tuple[str, int], method: str, path: str, body: bytes | None = None) -> int:
+def _ask(address: Address, method: str, path: str, body: bytes | None = None) -> int:
     """The status of an answer; 0 if none comes in time."""
     with closing(http.client.HTTPConnection(*address, timeout=PATIENCE_S)) as link:
         try:
@@ -221,11 +230,3 @@ def _ask(address: tuple[str, int], method: str, path: str, body: bytes | None = 
             return link.getresponse().status
         except OSError:
             return 0
-
-
-def _wait_for(address: tuple[str, int]) -> None:
-    deadline = time.monotonic() + READY_S
-    while _ask(address, "GET", "/healthz") != 200:
-        if time.monotonic() > deadline:
-            raise CheckFailed("the API does not answer")
-        time.sleep(0.1)
