@@ -1,6 +1,6 @@
 """Pictures over REST, straight from the image bucket: finished ones, control images and their maps."""
 
-from flask import Response
+from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, Field
