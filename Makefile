@@ -3,6 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# Where torch alone is looked for; unset: where pip looks.
+TORCH_INDEX_URL ?=
 comma := ,
 # The fleet talks to itself over loopback, whatever proxy this machine has.
 export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY)$(comma),)127.0.0.1,localhost
@@ -22,7 +25,7 @@ MINUTES ?= 5
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit fuzz chaos parity lint format bench bench-quick train clean
+.PHONY: help demo up down test test-unit fuzz chaos parity lint format bench bench-quick train lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,9 +79,15 @@ clean: ## remove the installation, all state and all caches
 	rm -rf .venv .run demo.png build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml infra/constraints.txt
+lock: ## write infra/requirements.lock anew, after a change of pyproject.toml or infra/constraints.txt
+	$(PYTHON) infra/lock.py
+
+$(INSTALLED): pyproject.toml infra/constraints.txt infra/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11")'
 	@echo "Installing into .venv: a few minutes, once …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c infra/constraints.txt -e '.[api,worker,local,dev]'
+	@$(PIP) --require-hashes --no-deps -r infra/requirements.lock
+	@$(PIP) -c infra/constraints.txt $(if $(TORCH_INDEX_URL),--index-url=$(TORCH_INDEX_URL)) torch
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@$(BIN)/pip check --disable-pip-version-check
 	@touch $@

@@ -62,11 +62,11 @@ class RedisAddress(NamedTuple):
 def parse_redis_url(url: str) -> RedisAddress:
     """Read and check a Redis URL."""
     try:
-        parts = urlsplit(url)
+        parts = _split(url, f"must be a Redis URL: {REDIS_FORM}")
         if parts.scheme not in ("redis", "rediss", "unix") or not url.lower().startswith(
             f"{parts.scheme}://"
         ):
-            raise ValueError(_why_no_redis(parts, url))
+            raise ValueError(_why_no_redis(url))
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         return RedisAddress(
             parts.scheme,
@@ -89,9 +89,10 @@ def normalise_redis_url(url: str) -> str:
 
 def check_s3_url(url: str) -> str:
     """The address of an S3 server, without a slash at its end."""
-    parts = urlsplit(url)
+    form = "must be http://HOST:PORT or https://HOST:PORT"
+    parts = _split(url, form)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError("must be http://HOST:PORT or https://HOST:PORT")
+        raise ValueError(form)
     if "@" in parts.netloc:
         raise ValueError("must hold no credentials: they are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if parts.path.strip("/") or parts.query or parts.fragment:
@@ -136,7 +137,14 @@ def join_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _why_no_redis(parts: SplitResult, url: str) -> str:
+def _split(url: str, form: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # its own words quote the URL
+        raise ValueError(form) from None
+
+
+def _why_no_redis(url: str) -> str:
     if "://" not in url:
         return f"must begin with its scheme: {REDIS_FORM}"
     return f"must be a Redis URL: {REDIS_FORM}"

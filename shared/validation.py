@@ -60,3 +60,8 @@ def quoted(value: Any) -> str:
     """A value in quotes, printable and not long."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+def printable(text: str) -> str:
+    """The text with an escape in place of whatever would not show, or would end the line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from shared.catalog.entries import HUB, SINGLE_FILE, Catalogue, ModelEntry, NetEntry
 from shared.catalog.toml_lines import line_of
 from shared.errors import InvalidSetting
-from shared.validation import explain, nearest, quoted
+from shared.validation import explain, nearest, printable, quoted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -47,7 +47,7 @@ class Mistakes:
 
     def at(self, keys: Sequence[str | int], why: str) -> InvalidSetting:
         """What is wrong with the value that ``keys`` lead to; empty: with the whole file."""
-        where = ".".join(key if key.isprintable() else quoted(key) for key in map(str, keys))
+        where = ".".join(map(str, keys))
         line = line_of(self._text, keys)
         return of_file(self._path, f"line {line}: {_short(where)}: {why}" if where else why)
 
@@ -61,8 +61,8 @@ class Mistakes:
 
 def of_file(path: Path, why: str) -> InvalidSetting:
     """What is wrong with a catalog."""
-    name = str(path) if str(path).isprintable() else quoted(str(path))
-    return InvalidSetting(f"catalog {name}, {why}" if why.startswith("line ") else f"catalog {name}: {why}")
+    joint = ", " if why.startswith("line ") else ": "
+    return InvalidSetting(printable(f"catalog {path}{joint}{why}"))
 
 
 def why_no_source(source: str, path: Path, config: str) -> str | None:
@@ -127,5 +127,4 @@ def _why_unknown(keys: Sequence[str], value: object) -> str:
 
 
 def _short(text: str) -> str:
-    text = text if text.isprintable() else quoted(text)
     return text if len(text) <= 80 else f"{text[:80]}…"

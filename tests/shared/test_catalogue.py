@@ -98,7 +98,7 @@ MODEL, NET = 'source = "model"', 'source = "net"'
         ("[models.a]", "[models]", "line 4: models.source: must be a table: [models.NAME]"),
         ("[models.a]", '[models."my model"]', "line 3: models.my model: a name is 1 to 64 letters"),
         ("[models.a]", '[models."../a"]', "line 3: models.../a: a name is"),
-        ("[models.a]", '[models."a\\u0007"]', "models.'a\\x07': a name is"),
+        ("[models.a]", '[models."a\\u0007"]', "models.a\\x07: a name is"),
         ('default_model = "a"', "", "catalog {path}, line 1: default_model: is missing: add a line such as"),
         ('default_model = "a"', "default_model = 1", "line 1: default_model: 1 must be text in quotes"),
         ('default_model = "a"', 'default_model = ["a"]', "line 1: default_model: must be text in quotes"),
