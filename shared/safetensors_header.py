@@ -52,8 +52,8 @@ _DESCRIPTION = re.compile(rb"\{[^{}]{0,%d}+\}" % _MAX_DESCRIPTION_BYTES)
 _PIECE_BYTES = 64 << 10
 #: The longest escape, of a surrogate pair.
 _ESCAPE_BYTES = 12
-#: Others get their turn after so many keys.
-_KEYS_AT_ONCE = 256
+#: After so many keys, and after each piece, other threads and gevent's greenlets run.
+_KEYS_AT_ONCE = 128
 
 
 class TensorInfo(NamedTuple):
@@ -206,8 +206,11 @@ class _JsonReader:
             raise self._refusal()
 
     def _skip_space(self) -> None:
-        match = _SPACE.match(self._text, self._at)
-        self._at = match.end() if match else self._at
+        while match := _SPACE.match(self._text, self._at, self._at + _PIECE_BYTES):
+            self._at = match.end()
+            if match.end() - match.start() < _PIECE_BYTES:
+                break
+            time.sleep(0)
 
     def _refusal(self) -> InvalidLora:
         return InvalidLora(f"not a safetensors file: its header is no JSON of tensors, at byte {self._at}")
@@ -220,6 +223,7 @@ def _check_utf8(header: bytes) -> None:
     try:
         for start in range(0, len(header), _PIECE_BYTES):
             decoder.decode(view[start : start + _PIECE_BYTES])
+            time.sleep(0)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         raise InvalidLora("not a safetensors file: its header is no UTF-8") from None

@@ -97,6 +97,13 @@ def test_of_a_text_encoder_alone_the_files_own_word_counts_before_a_guess(
     assert inspect({key: [4, 768]}, **metadata).family == family
 
 
+def test_a_text_encoder_of_sd1_alone_fits_sd1_though_its_name_is_numbered() -> None:
+    info = inspect({TE1: [4, 768]}, ss_base_model_version="sd_v1")
+    assert misfit(info, 768) is None
+    assert misfit(info, 2048) is not None
+    assert misfit(inspect({TE1: [4, 768]}), 768) is None
+
+
 def test_comfyuis_names_tell_their_parts() -> None:
     info = inspect(
         {

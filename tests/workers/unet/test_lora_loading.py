@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from shared.blobs import Bucket
 from shared.errors import DeadlineExceeded, LoraGone, LoraUnavailable
@@ -243,3 +245,16 @@ def _late_steps() -> float:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_embeddings_in_the_file_of_a_lora_are_left_out_with_a_warning(
+    far: MakeWorker, tmp_path: Path
+) -> None:
+    worker = far()
+    tensors = load_file(OUTLINE)
+    save_file(tensors | {"bundle_emb.my style.clip_l": torch.zeros(2, 128)}, tmp_path / "bundle.safetensors")
+    plain, bundle = (upload(worker, path) for path in (OUTLINE, tmp_path / "bundle.safetensors"))
+    without, job = (run(worker, spec(loras=[ref], lora_loading=EXACT)) for ref in (plain, bundle))
+    assert without.warnings == []
+    assert job.warnings == [f"LoRA {bundle.name!r}: the embeddings in its file (my style) are not applied"]
+    assert np.array_equal(pixels(worker, without), pixels(worker, job))
