@@ -1,5 +1,7 @@
 """What Celery and the control Redis carry."""
 
+from pydantic import Field
+
 from shared.contract import Message
 from shared.specs import LoraRef
 
@@ -13,7 +15,7 @@ class Prefetch(Message):
 class GenerateJob(Message):
     """Draw a job. What to draw is in the job store: a message may arrive twice, the job is one."""
 
-    job_id: str
+    job_id: str = Field(pattern=r"^[0-9a-f]{16}$")  # it becomes part of keys
 
 
 class Attach(Message):

@@ -1,7 +1,7 @@
 """Queue and task names, and the Celery app: the contract between the web and the workers."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from kombu import Exchange, Queue
@@ -10,6 +10,9 @@ from shared.addresses import parse_redis_url
 from shared.connections import tls_options
 from shared.messages import GenerateJob
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 #: Draws one job: `shared.messages.GenerateJob`.
 GENERATE = "unet.generate"
@@ -52,6 +55,12 @@ def send_job(celery: Celery, job_id: str, model: str, worker: str | None = None)
         return
     own: Any = unbound(own_queue(model, worker))  # send_task takes a queue, too; its types do not know
     celery.send_task(GENERATE, args=[message], queue=own, declare=[], task_id=job_id)
+
+
+def remove_message(redis: "Redis", queue: str, task_id: str) -> bool:
+    """Take the message of a task out of a queue; returns whether it was there."""
+    texts: list[str] = redis.lrange(queue, 0, -1)  # type: ignore[assignment]
+    return any(f'"{task_id}"' in text and bool(redis.lrem(queue, 1, text)) for text in texts)
 
 
 def make_celery(settings: Settings, queues: Sequence[str] = ()) -> Celery:

@@ -154,6 +154,10 @@ class Settings(BaseModel):
     max_infrastructure_losses: Count = Field(
         30, description="attempts that Redis, S3 or a stopped worker may cost a job besides those"
     )
+    stuck_grace_s: Seconds = Field(
+        30,
+        description="what is this long past its deadline hangs: its job is failed, its worker process ended",
+    )
     heartbeat_s: Seconds = Field(2, description="how often a worker reports itself")
     residual_wait_s: Seconds = Field(
         30,

@@ -38,6 +38,8 @@ class Reporter:
     doing: Callable[[], list[str]]
     busy_share: Callable[[], float]
     sessions: Callable[[], dict[str, list[str]]] = dict
+    failed: Callable[[], dict[str, str]] = dict
+    problems: Callable[[], list[str]] = list
     chores: Sequence[Callable[[], None]] = ()
 
     def __post_init__(self) -> None:
@@ -86,6 +88,8 @@ class Reporter:
             loaded=self.loaded(),
             doing=self.doing(),
             sessions=self.sessions(),
+            failed=self.failed(),
+            problems=self.problems(),
             busy_share=self.busy_share(),
             started_at=self._started_at,
             version=version("swiftdiffusion"),

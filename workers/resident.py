@@ -1,14 +1,19 @@
 """Models that stay loaded: made on demand, kept within a memory budget, least recently used first out."""
 
+import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 from shared.errors import ModelFailed, Unavailable
 
+log = logging.getLogger(__name__)
+
+#: What could not be loaded is not tried again for so long: doubled each time, up to the second.
+RETRY_S, LONGEST_RETRY_S = 60.0, 3600.0
 #: Whoever needs room waits this long for what is in use.
 ROOM_WAIT_S = 120.0
 
@@ -30,6 +35,7 @@ class Memory:
         self.in_use: dict[tuple[int, str], int] = {}
         self.changed = threading.Condition()  # held for moments: what is loaded is served while others load
         self.loading = threading.Lock()  # one load at a time: two would compete for the same memory
+        self.loading_since: float | None = None  # when the load at hand began, as `time.monotonic` says
 
     def make_room(self, name: str, size_bytes: int) -> None:
         """Drop what is idle until ``size_bytes`` fit beside what is in use, and wait for that if need be.
@@ -63,6 +69,12 @@ class Memory:
         return sum(thing.weight_bytes for thing in self.held.values()) + size_bytes <= self.capacity_bytes
 
 
+class _Failure(NamedTuple):
+    why: str
+    retry_s: float
+    until: float
+
+
 T = TypeVar("T", bound=Sized)
 
 
@@ -76,10 +88,14 @@ class Residents(Generic[T]):
         self._load = load
         self._memory = memory
         self._size_of = size_of
+        self._failures: dict[str, _Failure] = {}
 
     @contextmanager
     def use(self, name: str) -> Iterator[T]:
-        """The thing, loaded; it stays at least until the context ends."""
+        """The thing, loaded; it stays at least until the context ends.
+
+        Raises what ``load`` raises; `ModelFailed` again, at once, until it is time for another try.
+        """
         thing = self._take(name)
         if thing is None:
             with self._memory.loading:
@@ -98,6 +114,20 @@ class Residents(Generic[T]):
         finally:
             if thing is not None:
                 self._give_back(name)
+
+    def failed(self) -> dict[str, str]:
+        """What could not be loaded and is not tried again yet, and why."""
+        now = time.monotonic()
+        with self._memory.changed:
+            return {name: failure.why for name, failure in self._failures.items() if now < failure.until}
+
+    def mark_failed(self, name: str, why: str) -> None:
+        """Say that it cannot be loaded: for a while nobody tries."""
+        with self._memory.changed:
+            before = self._failures.get(name)
+            retry_s = RETRY_S if before is None else min(2 * before.retry_s, LONGEST_RETRY_S)
+            self._failures[name] = _Failure(why, retry_s, time.monotonic() + retry_s)
+        log.error("cannot be loaded", extra={"model": name, "error": why, "retry_s": retry_s})
 
     def discard(self, name: str) -> None:
         """Forget it: the next use loads it anew."""
@@ -128,9 +158,19 @@ class Residents(Generic[T]):
 
     def _make(self, name: str) -> T:
         memory, key = self._memory, self._key(name)
-        memory.make_room(name, self._size_of(name))
-        thing = self._load(name)
+        if (why := self.failed().get(name)) is not None:
+            raise ModelFailed(why)
+        memory.loading_since = time.monotonic()
+        try:
+            memory.make_room(name, self._size_of(name))
+            thing = self._load(name)
+        except ModelFailed as error:
+            self.mark_failed(name, str(error))
+            raise
+        finally:
+            memory.loading_since = None
         with memory.changed:
+            self._failures.pop(name, None)
             memory.held[key] = thing
             memory.in_use[key] = memory.in_use.get(key, 0) + 1
         memory.trim()

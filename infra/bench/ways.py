@@ -67,7 +67,7 @@ class Ours:
         )
         clients = residual_servers(settings)
         self._steps, self._transport = Steps(clients[0], settings), Transport(clients, settings)
-        self._sender = Sender(self._transport, Pulse(self._steps, []))
+        self._sender = Sender(self._transport, Pulse(self._steps, list))
         self._sender.start()
 
     def ask(self, step: int) -> None:

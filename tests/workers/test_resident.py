@@ -126,3 +126,48 @@ def test_what_is_discarded_is_loaded_anew(make: Make) -> None:
         residents.discard("a")
     with residents.use("a") as second:
         assert second is not first
+
+
+def test_what_could_not_be_loaded_is_not_tried_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[str] = []
+
+    def load(name: str) -> Thing:
+        tries.append(name)
+        if len(tries) < 3:
+            raise ModelFailed(f"{name} is cut off")
+        return Thing(name)
+
+    residents = Residents(load, Memory(100))
+    for _ in range(3):
+        with pytest.raises(ModelFailed, match="a is cut off"), residents.use("a"):
+            pass
+    assert (tries, residents.failed()) == (["a"], {"a": "a is cut off"})
+    # Others are loaded meanwhile, and after the pause this one is tried again; twice as long a pause follows
+    monkeypatch.setattr(resident, "RETRY_S", 0.0)
+    monkeypatch.setattr(resident, "LONGEST_RETRY_S", 0.0)
+    other = Residents(load, Memory(100))
+    with pytest.raises(ModelFailed), other.use("b"):
+        pass
+    with other.use("b"):
+        assert (other.names(), other.failed()) == (["b"], {})
+
+
+def test_the_pause_before_another_try_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(resident.time, "monotonic", lambda: now[0])
+    residents = Residents(Thing, Memory(100))
+    for start, pause_s in ((0.0, 60.0), (60.0, 120.0), (180.0, 240.0)):
+        now[0] = start
+        residents.mark_failed("a", "cut off")
+        now[0] = start + pause_s - 1
+        assert residents.failed() == {"a": "cut off"}
+        now[0] = start + pause_s
+        assert residents.failed() == {}
+
+
+def test_what_is_marked_as_failed_is_not_loaded(make: Make) -> None:
+    residents, loader = make(100)
+    residents.mark_failed("a", "it is a LoRA")
+    with pytest.raises(ModelFailed, match="it is a LoRA"), residents.use("a"):
+        pass
+    assert loader.beside == []

@@ -9,41 +9,59 @@ from celery.signals import worker_init, worker_shutdown
 
 from shared.catalogue import read_catalogue
 from shared.connections import control_redis, residual_servers
+from shared.jobs import JobStore
 from shared.messages import Attach
 from shared.queues import ATTACH, make_celery, net_queue
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
 from workers.controlnet.serve import Server
 from workers.heartbeat import Reporter
-from workers.nets.loading import check_nets, nets_of
-from workers.process import choose, prepare_process, start_or_exit, worker_name
+from workers.nets.loading import check_net, nets_of
+from workers.process import (
+    check_device,
+    choose,
+    load_any,
+    prepare_process,
+    start_or_exit,
+    worker_name,
+)
 from workers.resident import Memory
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
+from workers.runtime.broker import CheckedTask, use_checked_transport
+from workers.runtime.consumption import Consumption
+from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
+from workers.runtime.watchdog import Watchdog
 
 with exit_with_reason():
     settings = read_settings()
     catalogue = read_catalogue(settings.catalog, settings)
     served = choose("SWIFT_WORKER_NETS", settings.worker_nets, list(catalogue.controlnets))
+use_checked_transport()
 app = make_celery(settings, queues=[net_queue(net) for net in served])
 
 
-nets = nets_of(catalogue, settings, Memory(settings.model_memory_bytes))
-residuals = residual_servers(settings)
+memory = Memory(settings.model_memory_bytes)
+nets = nets_of(catalogue, settings, memory)
+redis, residuals = control_redis(settings), residual_servers(settings)
 transport = Transport(residuals, settings)
-server = Server(served, nets, Steps(residuals[0], settings), transport, settings.net_batch_delay)
+watchdog = Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since)
+server = Server(served, nets, Steps(residuals[0], settings), transport, settings.net_batch_delay, watchdog)
+jobs = JobStore(redis, settings)
+cancel_revoked_jobs(lambda job_id: revoke_job(jobs, job_id))
 
 
 @worker_init.connect
 def _start(sender: Any, **_: object) -> None:
     prepare_process(settings, worker_name(sender), sender.loglevel)
     with start_or_exit():
-        check_nets(catalogue, settings, served)
-        with nets.use(served[0]):
-            pass  # one net is warm before the first job
+        check_device(settings.device)
+        load_any(nets, served, check=lambda name: check_net(catalogue, settings, name))
+    watchdog.start()
+    consumption = Consumption(sender, lambda: [net_queue(net) for net in server.names])
     server.start(worker_name(sender))
     reporter = Reporter(
-        redis=control_redis(settings),
+        redis=redis,
         settings=settings,
         name=worker_name(sender),
         kind="controlnet",
@@ -51,19 +69,22 @@ def _start(sender: Any, **_: object) -> None:
         loaded=nets.names,
         doing=server.sessions.jobs,
         sessions=server.sessions.by_net,
+        failed=nets.failed,
+        problems=lambda: [*watchdog.problems(), *consumption.problems()],
         busy_share=server.busy.share,
-        chores=[transport.tidy],
+        chores=[transport.tidy, consumption.check],
     )
     reporter.start()
 
     @worker_shutdown.connect(weak=False)
     def _end(**_: object) -> None:
+        watchdog.stop()
         server.stop()
         transport.shut()
         reporter.stop()
 
 
-@app.task(name=ATTACH)
+@app.task(name=ATTACH, base=CheckedTask, takes=Attach)
 def attach(payload: dict[str, Any]) -> None:
     """Be ready for a job's steps."""
     server.attach(Attach.model_validate(payload))

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from redis.exceptions import RedisError
@@ -13,11 +13,15 @@ log = logging.getLogger(__name__)
 
 
 class Pulse:
-    """``with pulse:`` keeps the worker's claims while any such block runs, in any thread."""
+    """``with pulse:`` keeps the worker's claims while any such block runs, in any thread, and none hangs."""
 
-    def __init__(self, steps: Steps, nets: Sequence[str]) -> None:
+    def __init__(
+        self, steps: Steps, nets: Callable[[], Sequence[str]], hangs: Callable[[], object] = list
+    ) -> None:
+        """``nets`` are those served right now; ``hangs`` tells whether a step is past its deadline."""
         self._steps = steps
         self._nets = nets
+        self._hangs = hangs
         self._blocks = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -44,8 +48,8 @@ class Pulse:
 
     def _run(self) -> None:
         while not self._stop.wait(self._steps.lease_s / 3):
-            if self._blocks:
+            if self._blocks and not self._hangs():
                 try:
-                    self._steps.renew(self._nets)
+                    self._steps.renew(self._nets())
                 except RedisError:
                     log.warning("residual Redis does not answer; the step at hand may be sent again")

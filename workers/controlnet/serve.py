@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 
 from redis.exceptions import RedisError
 
@@ -29,8 +29,9 @@ from workers.controlnet.sessions import Sessions
 from workers.nets.net import Net
 from workers.resident import Residents
 from workers.residuals.messages import MID, Answer, StepRequest
-from workers.residuals.steps import Claimed, Steps
+from workers.residuals.steps import POLL_S, Claimed, Steps
 from workers.residuals.transport import Transport
+from workers.runtime.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +51,11 @@ class Server:
         steps: Steps,
         transport: Transport,
         batch_delay: float,
+        watchdog: Watchdog | None = None,
     ) -> None:
         """``batch_delay``: the share by which a step may take longer for other jobs' sake."""
-        self.names = list(names)
+        self._names = list(names)
+        self._watchdog = watchdog or Watchdog(0.0)  # not started, it ends nothing
         self.busy = BusyShare()
         self.sessions = Sessions()
         self._nets = nets
@@ -61,10 +64,16 @@ class Server:
         self._companies = Companies(batch_delay)
         self._inputs = Inputs(transport)
         self._device = threading.Lock()
-        self._pulse = Pulse(steps, self.names)
+        self._pulse = Pulse(steps, lambda: self.names, self._watchdog.overdue)
         self.sender = Sender(transport, self._pulse)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="serve", daemon=True)
+
+    @property
+    def names(self) -> list[str]:
+        """The nets that are served right now: those that could be loaded, or were not tried yet."""
+        failed = self._nets.failed()
+        return [name for name in self._names if name not in failed]
 
     def start(self, worker: str) -> None:
         """Serve in a thread of its own, under the name ``worker``."""
@@ -84,13 +93,17 @@ class Server:
         """Be ready before the first step: the net loaded, the control image embedded."""
         self.sessions.note(message.job_id, message.net)
         self._inputs.fetch(message.image)  # before the device is taken: others compute meanwhile
-        with self._nets.use(message.net) as net, self._device, self.busy:
+        with self._limit(message.net), self._nets.use(message.net) as net, self._device, self.busy:
             self._inputs.embedded(net, message.image, message.batch)
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                ticket = self._steps.next(self.names)
+                names = self.names
+                if not names:
+                    self._stop.wait(POLL_S)
+                    continue
+                ticket = self._steps.next(names)  # one that cannot be read is dropped below
                 work = self._steps.claim(ticket) if ticket is not None else None
                 if work is not None:
                     self.serve([work, *self.gather(work)])
@@ -120,13 +133,18 @@ class Server:
         held = list(works)
         with self._pulse:
             try:
-                self._compute(held)
+                with self._limit(works[0].part.net):
+                    self._compute(held)
             except Exception as error:
                 if len(held) == 1:
                     self._refuse(held[0], error)
                     return
                 for work in held:  # one by one, so that a bad step is nobody else's
                     self.serve([work])
+
+    def _limit(self, net: str) -> AbstractContextManager[None]:
+        """Nobody waits longer for a step than this; what takes longer hangs."""
+        return self._watchdog.limit(f"a step of ControlNet {net!r}", self._steps.wait_s)
 
     def _compute(self, held: list[Claimed]) -> None:
         """``held`` grows by what is claimed on the way."""

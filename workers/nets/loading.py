@@ -1,13 +1,12 @@
 """The nets of the catalogue, loaded on demand: by the workers that serve them, and where none does."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 
-from shared.catalog.source_check import check_controlnet_source
+from shared.catalog.source_check import check_controlnet_entry, check_controlnet_source
 from shared.catalog.weight_files import Unloadable
 from shared.catalogue import HUB, SINGLE_FILE, Catalogue
 from shared.errors import CatalogGone, ModelFailed
@@ -39,14 +38,17 @@ def nets_of(catalogue: Catalogue, settings: Settings, memory: Memory) -> Residen
     return Residents(load, memory, lambda name: foretell_bytes(*source(name)))
 
 
-def check_nets(catalogue: Catalogue, settings: Settings, served: Sequence[str]) -> None:
-    """Raise `ModelFailed` if a net's config says that it does not fit its models; nothing is loaded."""
+def check_net(catalogue: Catalogue, settings: Settings, name: str) -> None:
+    """Raise `ModelFailed` if a net's files say that it cannot be loaded or does not fit its models.
+
+    Nothing is loaded.
+    """
+    check_controlnet_entry(name, catalogue.controlnets[name], settings.catalog)
     families = Families(settings.catalog, catalogue)
-    for name in served:
-        for base in catalogue.controlnets[name].models:
-            why = families.misfit(name, base)
-            if why is not None:
-                raise ModelFailed(why)
+    for base in catalogue.controlnets[name].models:
+        why = families.misfit(name, base)
+        if why is not None:
+            raise ModelFailed(why)
 
 
 @torch.inference_mode(False)  # a job may be the first to need it, in the middle of its loop

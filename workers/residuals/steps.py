@@ -48,6 +48,7 @@ class Steps:
         self._redis = redis
         self._ttl_s = settings.residual_ttl_s
         self.lease_s = settings.net_lease_s
+        self.wait_s = settings.residual_wait_s
         self._turn_script, self._claim_script, self._look_script, self._gather_script = (
             redis.register_script(lua(name)) for name in ("turn", "claim", "look", "gather")
         )

@@ -11,8 +11,10 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from shared.blobs import Bucket
+from shared.catalog.source_check import check_model_entry
 from shared.catalogue import read_catalogue
 from shared.connections import control_redis, residual_servers
+from shared.errors import SwiftError
 from shared.image_bucket import ImageBucket
 from shared.jobs import JobStore
 from shared.messages import Assist, Attach, GenerateJob
@@ -35,16 +37,21 @@ from workers.heartbeat import GRACE_BEATS, Reporter
 from workers.lora.cache import FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
 from workers.nets.loading import nets_of
-from workers.process import choose, prepare_process, start_or_exit, worker_name
+from workers.process import check_device, choose, load_any, prepare_process, start_or_exit, worker_name
 from workers.resident import Memory, Residents
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
+from workers.runtime.broker import CheckedTask, use_checked_transport
+from workers.runtime.consumption import Consumption
+from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
+from workers.runtime.watchdog import Watchdog
 from workers.unet import prefetch
 from workers.unet.assist import assist
 from workers.unet.assistant import OFFER_EVERY_S
 from workers.unet.draw import draw, is_retryable
 from workers.unet.loading import load_entry
 from workers.unet.models import BaseModel
+from workers.unet.outcome import conclude
 from workers.unet.recovery import recover
 from workers.unet.seat import Seat
 from workers.unet.sweep import Sweeper
@@ -60,6 +67,7 @@ with exit_with_reason():
     settings = read_settings()
     catalogue = read_catalogue(settings.catalog, settings)
     served = choose("SWIFT_WORKER_MODELS", settings.worker_models, list(catalogue.models))
+use_checked_transport()
 app = make_celery(settings, queues=[queue(model) for model in served for queue in (unet_queue, assist_queue)])
 app.conf.worker_concurrency = 1
 device = threading.Lock()  # one job at a time, whatever the command line says: weights are patched
@@ -115,7 +123,9 @@ worker = UNetWorker(
     send_assist=_send_assist,
     residual=residuals[0],
     busy=BusyShare(),
+    watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),
 )
+cancel_revoked_jobs(lambda job_id: revoke_job(worker.jobs, job_id))
 seat = Seat(
     redis,
     serves=served,
@@ -132,16 +142,22 @@ def _start(sender: Any, **_: object) -> None:
     prepare_process(settings, worker_name(sender), sender.loglevel)
     default = catalogue.default_model
     with start_or_exit():
+        check_device(settings.device)
         worker.loras.trim()
-        with worker.models.use(default if default in served else served[0]):
-            pass  # warm before the first job
+        load_any(
+            worker.models,
+            sorted(served, key=lambda model: model != default),
+            check=lambda model: check_model_entry(model, catalogue.models[model], settings.catalog),
+        )
+    consumption = Consumption(sender, lambda: _queues(worker_name(sender)))
     LORA_CACHE_BYTES.labels("disk").set_function(worker.loras.used_bytes)
     LORA_CACHE_BYTES.labels("memory").set_function(worker.lora_memory.used_bytes)
     name = worker_name(sender)
     for model in served:
         app.amqp.queues.select_add(unbound(own_queue(model, name)))
     prefetch.listen(redis, worker.loras, name)
-    seat.sit(name)
+    worker.watchdog.start()
+    seat.sit(name, consumption.is_able)
     reporter = Reporter(
         redis=redis,
         settings=settings,
@@ -151,16 +167,20 @@ def _start(sender: Any, **_: object) -> None:
         loaded=worker.models.names,
         doing=lambda: list(doing),
         sessions=lambda: dict(worker.sessions),
+        failed=worker.models.failed,
+        problems=lambda: [*worker.watchdog.problems(), *consumption.problems()],
         busy_share=worker.busy.share,
         chores=[
             seat.refresh,
             lambda: recover(app, worker.jobs, catalogue, settings.catalog_grace_s),
             worker.transport.tidy,
+            consumption.check,
         ],
     )
     reporter.start()
     sweeper = Sweeper(worker.jobs, images)
     sweeper.start()
+    worker_shutdown.connect(lambda **_: worker.watchdog.stop(), weak=False)
     worker_shutdown.connect(lambda **_: reporter.stop(), weak=False)
     worker_shutdown.connect(lambda **_: sweeper.stop(), weak=False)
     worker_shutting_down.connect(lambda **_: _leave(name), weak=False)
@@ -174,13 +194,23 @@ def _leave(name: str) -> None:
         log.warning("could not say that this worker is stopped on purpose")
 
 
-@app.task(name=GENERATE, bind=True, max_retries=None)
+def _queues(name: str) -> list[str]:
+    """What the worker consumes from: models that it cannot load are left to others."""
+    failed = worker.models.failed()
+    models = [model for model in served if model not in failed]
+    kinds = (unet_queue, assist_queue, lambda model: own_queue(model, name))
+    return [queue(model) for model in models for queue in kinds]
+
+
+@app.task(
+    name=GENERATE, bind=True, base=CheckedTask, takes=GenerateJob, max_retries=None, throws=(SwiftError,)
+)
 def generate(self: Any, payload: dict[str, Any]) -> str:
-    """Draw a job; what may succeed on another attempt goes back into the queue."""
+    """Run a job; what may succeed on another attempt goes back into the queue."""
     job_id = GenerateJob.model_validate(payload).job_id
     with _device_for(job_id):
         try:
-            return draw(worker, job_id, str(self.request.hostname))
+            return conclude(self, worker.jobs, job_id, draw(worker, job_id, str(self.request.hostname)))
         except Exception as error:
             if is_retryable(error):  # later each time: servers come back
                 countdown, queue = min(4**self.request.retries, 60), _common_queue(self.request)
@@ -188,7 +218,8 @@ def generate(self: Any, payload: dict[str, Any]) -> str:
             raise
 
 
-@app.task(name=ASSIST, bind=True, acks_late=False)  # a killed assistant is not missed: its half is computed
+# A killed assistant is not missed: its half is computed.
+@app.task(name=ASSIST, bind=True, base=CheckedTask, takes=Assist, acks_late=False, throws=(SwiftError,))
 def assist_job(self: Any, payload: dict[str, Any]) -> str:
     """Predict one half of another worker's job."""
     message = Assist.model_validate(payload)

@@ -44,6 +44,8 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
     demand = Demand(worker, spec, message)
     try:
         with ExitStack() as stack:
+            limit_s = worker.settings.job_timeout_s  # of the job that it assists
+            stack.enter_context(worker.watchdog.limit(f"assistance of job {message.job_id}", limit_s))
             stack.enter_context(_session(worker, spec.model, message.job_id))
             with worker.busy:
                 model = stack.enter_context(worker.models.use(spec.model))

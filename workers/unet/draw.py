@@ -94,6 +94,8 @@ def _end(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
 def _run(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
     spec = attempt.job.spec
     with ExitStack() as stack:
+        limit_s = worker.settings.job_timeout_s
+        stack.enter_context(worker.watchdog.limit(f"job {attempt.job.id}", limit_s))
         watch = stack.enter_context(Watch(attempt, worker.settings))
         with timeline.span("model"):
             model = stack.enter_context(worker.models.use(spec.model))

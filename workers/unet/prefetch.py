@@ -5,6 +5,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from shared import keys
 from shared.contract import read_stored_json
 from shared.messages import Prefetch
@@ -40,6 +42,11 @@ def _listen(redis: "Redis", cache: LoraCache, worker: str) -> None:
 
 
 def _fetch(pool: ThreadPoolExecutor, waiting: threading.Semaphore, cache: LoraCache, data: str) -> None:
-    for ref in read_stored_json(Prefetch, data).loras:
+    try:
+        hint = read_stored_json(Prefetch, data)
+    except ValidationError:
+        log.warning("malformed hint dropped")
+        return
+    for ref in hint.loras:
         if waiting.acquire(blocking=False):
             pool.submit(cache.prefetch, ref).add_done_callback(lambda _: waiting.release())

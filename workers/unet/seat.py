@@ -3,7 +3,7 @@
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -42,14 +42,18 @@ class Seat:
         self._serves, self._ttl_s = list(serves), ttl_s
         self._name, self._host = "", socket.gethostname()
         self._models, self._cache, self._memory = models, cache, memory
+        self._is_able: Callable[[], bool] = lambda: True
         self._jobs = 0
         self._disk: set[str] = set()  # as it was told last
         self._has_left = False
         self._turn = threading.RLock()  # the heartbeat must not offer what a job has just taken
 
-    def sit(self, name: str) -> None:
-        """Begin, under the worker's name; the first `refresh` tells of it."""
-        self._name = name
+    def sit(self, name: str, is_able: Callable[[], bool] = lambda: True) -> None:
+        """Begin, under the worker's name; the first `refresh` tells of it.
+
+        ``is_able`` says whether the worker takes jobs; while it does not, none is promised to it.
+        """
+        self._name, self._is_able = name, is_able
 
     @contextmanager
     def taken(self) -> Iterator[None]:
@@ -88,7 +92,7 @@ class Seat:
                 log.warning("placement does not hear of this worker until its next heartbeat")
 
     def _tell(self) -> None:
-        if self._jobs or self._has_left:
+        if self._jobs or self._has_left or not self._is_able():
             self._seats.take(self._name, self._serves, self._ttl_s)
         else:
             self._seats.offer(self._name, self._serves, self._ttl_s)
@@ -96,11 +100,12 @@ class Seat:
     def _publish(self) -> None:
         disk = self._cache.versions()
         held = self._models.held()
+        failed = self._models.failed()
         patched = {name: {sha for sha, _ in model.patcher.patched} for name, model in held.items()}
         holdings = Holdings(
             worker=self._name,
             host=self._host,
-            serves=self._serves,
+            serves=[name for name in self._serves if name not in failed],
             loaded=sorted(held),
             patched=[
                 f"{name}@{version}"

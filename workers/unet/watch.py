@@ -1,4 +1,6 @@
-"""Keeps an attempt alive beside the loop: renews the lease, tells progress, hears of a cancel.
+"""Keeps an attempt alive while the loop computes: renews the lease, tells progress, hears of a cancel.
+
+It does so until the deadline and half a grace have passed: then the loop hangs, and the job is failed here.
 
 The loop never waits for Redis: it hands its news to this thread and looks at what came back.
 """
@@ -14,6 +16,7 @@ from redis.exceptions import RedisError
 from shared.attempts import Attempt
 from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled, SwiftError
 from shared.settings import Settings
+from shared.specs import Failure
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ class Watch:
         self._attempt = attempt
         self._deadline = time.monotonic() + settings.job_timeout_s
         self._timeout_s = settings.job_timeout_s
+        self._given_up_at = self._deadline + settings.stuck_grace_s / 2
         self._renew_s = min(settings.lease_s / 3, LOOK_S)
         self._order: SwiftError | None = None
         self._news: tuple[int, int, Preview] | None = None
@@ -55,7 +59,7 @@ class Watch:
         if self._order is not None:
             raise self._order
         if time.monotonic() > self._deadline:
-            raise DeadlineExceeded(f"the job ran longer than {self._timeout_s:.0f} s")
+            raise self._too_late()
 
     def progress(self, step: int, total: int, preview: Preview) -> None:
         """Tell how far the job is; returns at once, a newer message replaces one not yet told."""
@@ -71,12 +75,25 @@ class Watch:
                 if self._closed and news is None:
                     return
             try:
+                if time.monotonic() > self._given_up_at:
+                    self._give_up()
+                    return
                 self._tell(news)
             except (JobCancelled, AttemptLost) as order:
                 self._order = order
                 return
             except RedisError:
                 log.warning("control Redis does not answer; the lease may run out")
+
+    def _give_up(self) -> None:
+        """The loop does not look at its deadline any more: end the job in its place, and renew no lease."""
+        self._order = AttemptLost("the job was failed at its deadline while a step hung")
+        error = self._too_late()
+        log.error("job failed: a step hangs", extra={"job": self._attempt.job.id, "error": str(error)})
+        self._attempt.end("failed", Failure(code=error.code, detail=f"{error}: a step hung"), [])
+
+    def _too_late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"the job ran longer than {self._timeout_s:.0f} s")
 
     def _tell(self, news: tuple[int, int, Preview] | None) -> None:
         if news is None:

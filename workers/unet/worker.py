@@ -16,6 +16,7 @@ from workers.resident import Residents
 from workers.residuals.halves import HalfLine
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
+from workers.runtime.watchdog import Watchdog
 from workers.unet.models import BaseModel
 from workers.unet.nets import SendAttach
 
@@ -44,6 +45,7 @@ class UNetWorker:
     send_assist: SendAssist
     residual: "Redis"
     busy: BusyShare
+    watchdog: Watchdog = field(default_factory=lambda: Watchdog(0.0))  # not started, it ends nothing
     sessions: dict[str, list[str]] = field(default_factory=dict)  # by model: jobs of others that it assists
 
     def half_line(self, job_id: str, attempt: str) -> HalfLine:

@@ -5,7 +5,7 @@ import pytest
 from redis import Redis
 
 from shared.attempts import Attempt
-from shared.errors import JobCancelled
+from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled
 from shared.jobs import JobStore
 from shared.settings import Settings
 from tests.workers.unet.specs import spec
@@ -63,3 +63,36 @@ def test_a_cancel_is_heard_between_two_steps(attempt: Attempt, jobs: JobStore, s
         wait_until(lambda: is_cancelled(watch))
         with pytest.raises(JobCancelled):
             watch.check()
+
+
+def test_a_job_whose_step_hangs_is_failed_at_its_deadline_and_its_lease_ends(
+    attempt: Attempt, jobs: JobStore, servers: Settings
+) -> None:
+    # Given a loop that does not come back after its deadline
+    settings = servers.model_copy(update={"job_timeout_s": 0.1, "stuck_grace_s": 0.2, "lease_s": 0.3})
+    with Watch(attempt, settings) as watch:
+        wait_until(lambda: jobs.get(attempt.job.id).status == "failed")
+        # Then others see why, nobody holds the job, and what the loop still does is void
+        error = jobs.get(attempt.job.id).error
+        assert error is not None
+        assert (error.code, "step hung" in error.detail) == ("deadline_exceeded", True)
+        assert not jobs.is_held(attempt.job.id, attempt.token)
+        with pytest.raises(AttemptLost):
+            watch.check()
+
+
+def test_a_job_past_its_deadline_is_left_to_its_loop_for_a_moment(
+    attempt: Attempt, jobs: JobStore, servers: Settings
+) -> None:
+    settings = servers.model_copy(update={"job_timeout_s": 0.001, "stuck_grace_s": 600, "lease_s": 0.1})
+    with Watch(attempt, settings) as watch:
+        wait_until(lambda: raises_deadline(watch))
+        assert jobs.get(attempt.job.id).status == "running"
+
+
+def raises_deadline(watch: Watch) -> bool:
+    try:
+        watch.check()
+    except DeadlineExceeded:
+        return True
+    return False

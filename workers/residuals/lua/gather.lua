@@ -5,8 +5,9 @@
 
 local room, taken, jobs = tonumber(ARGV[2]), {}, {[ARGV[4]] = true}
 for _, ticket in ipairs(redis.call('LRANGE', KEYS[1], 0, tonumber(ARGV[3]) - 1)) do
-  local told = cjson.decode(ticket)
-  if told.stack == ARGV[1] and told.rows <= room and not jobs[told.job_id] then
+  local is_json, told = pcall(cjson.decode, ticket)
+  local fits = is_json and type(told) == 'table' and told.stack == ARGV[1]
+  if fits and type(told.rows) == 'number' and told.rows <= room and told.job_id and not jobs[told.job_id] then
     jobs[told.job_id] = true
     room = room - told.rows
     redis.call('LREM', KEYS[1], 1, ticket)

@@ -1,0 +1,107 @@
+"""Ends the process when something in it does not come back in time: a device that hangs cannot be stopped.
+
+The supervisor starts the worker again. What it had taken goes to others: leases end with the deadline.
+"""
+
+import faulthandler
+import itertools
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+log = logging.getLogger(__name__)
+
+#: Between two looks.
+POLL_S = 1.0
+#: How long no thread of this process may run at all: native code that keeps the interpreter's lock.
+FROZEN_S = 300
+#: A load takes as long as a download does; then it is taken for hanging, too.
+LOAD_S = 3600.0
+#: ``os.EX_SOFTWARE``, as the supervisor shows it.
+STATUS = 70
+
+
+class _Watched(NamedTuple):
+    what: str
+    deadline: float
+
+
+def end_process(why: str) -> None:
+    """End at once, without waiting for any thread; what every thread did is on stderr."""
+    log.critical("this process ends: %s", why)
+    faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
+    logging.shutdown()
+    os._exit(STATUS)
+
+
+class Watchdog:
+    """``with watchdog.limit(what, s):`` ends the process if the block runs longer than that and a grace."""
+
+    def __init__(
+        self,
+        grace_s: float,
+        *,
+        loading_since: Callable[[], float | None] = lambda: None,
+        end: Callable[[str], None] = end_process,
+    ) -> None:
+        """``loading_since``: when the load of a model began (`time.monotonic`): it may take `LOAD_S`."""
+        self.grace_s = grace_s
+        self._loading_since = loading_since
+        self._end = end
+        self._watched: dict[int, _Watched] = {}
+        self._ids = itertools.count()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End looking: the process ends in its own time."""
+        self._stop.set()
+        faulthandler.cancel_dump_traceback_later()
+
+    @contextmanager
+    def limit(self, what: str, seconds: float) -> Iterator[None]:
+        """Within the block ``what`` may take ``seconds``."""
+        key = next(self._ids)
+        with self._lock:
+            self._watched[key] = _Watched(what, time.monotonic() + seconds)
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._watched[key]
+
+    def problems(self) -> list[str]:
+        """What should have come back by now, as the heartbeat tells it."""
+        return [f"{what} is past its deadline" for what in self.overdue()]
+
+    def overdue(self) -> list[str]:
+        """What should have come back by now: no claim is renewed for it."""
+        now = time.monotonic()
+        with self._lock:
+            return [watched.what for watched in self._watched.values() if now > watched.deadline]
+
+    def look(self) -> None:
+        """End the process if something is stuck."""
+        now, since = time.monotonic(), self._loading_since()
+        if since is not None and now - since < LOAD_S:
+            return
+        with self._lock:
+            stuck = [one.what for one in self._watched.values() if now > one.deadline + self.grace_s]
+        if stuck:
+            self._end(f"{', '.join(stuck)} did not come back: the device hangs")
+
+    def _run(self) -> None:
+        while not self._stop.wait(POLL_S):
+            # Its timer is C code that needs no Python thread: the last resort.
+            faulthandler.dump_traceback_later(FROZEN_S, exit=True, file=sys.__stderr__ or sys.stderr)
+            self.look()
