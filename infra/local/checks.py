@@ -1,9 +1,12 @@
 """What can be known to fail before anything is started, each said in one sentence."""
 
+import ctypes
 import shutil
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +14,10 @@ from typing import NamedTuple
 from infra.local.home_lock import hold
 from infra.local.plan import Process, find_embedded
 from infra.local.servers import HOST
-from shared.errors import SwiftError
+from shared.catalog.source_check import check_controlnet_entry, check_model_entry
+from shared.catalogue import Catalogue
+from shared.errors import ModelFailed, SwiftError
+from shared.families import Families
 from shared.settings import Settings
 
 INSTALL = "pip install -c infra/constraints.txt -e '.[api,worker,local]'"
@@ -76,6 +82,42 @@ def check_programs(processes: Sequence[Process]) -> None:
             raise CannotStart(f"{process.name}: Python package {words[1]} is missing: {INSTALL}")
         if process.name == "flower" and find_spec("flower") is None:
             raise CannotStart(f"{process.name}: Python package flower is missing: {INSTALL}")
+
+
+def check_models(settings: Settings, catalogue: Catalogue) -> None:
+    """Raise `CannotStart`, in one sentence, if files say that workers cannot load what they serve."""
+    families = Families(settings.catalog, catalogue)
+    try:
+        for name in settings.worker_models or catalogue.models:
+            check_model_entry(name, catalogue.models[name], settings.catalog)
+        for name in settings.worker_nets or catalogue.controlnets:
+            check_controlnet_entry(name, catalogue.controlnets[name], settings.catalog)
+            for base in catalogue.controlnets[name].models:
+                if (why := families.misfit(name, base)) is not None:
+                    raise CannotStart(why)
+    except ModelFailed as error:
+        raise CannotStart(str(error)) from None
+
+
+def check_device(device: str) -> None:
+    """There may be such a device, as far as can be seen without torch; raises `CannotStart`."""
+    kind = device.partition(":")[0]
+    if kind == "cuda" and "+cpu" in version("torch"):
+        raise CannotStart(
+            f"SWIFT_DEVICE={device}: the installed torch {version('torch')} is built without CUDA"
+        )
+    if kind == "cuda" and not _has_cuda_driver():
+        raise CannotStart(f"SWIFT_DEVICE={device}: this machine has no NVIDIA driver (libcuda.so.1)")
+    if kind == "mps" and sys.platform != "darwin":
+        raise CannotStart(f"SWIFT_DEVICE={device}: only macOS has it")
+
+
+def _has_cuda_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def addresses(settings: Settings) -> list[Address]:

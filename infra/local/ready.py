@@ -1,5 +1,6 @@
 """When the stack is ready: every process runs, the API reaches its servers, each worker reports itself."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,16 +11,25 @@ from infra.local.plan import Process
 from shared.settings import Settings
 
 POLL_S = 0.2
+#: How a process that ends is reported in its log.
+RESTART = re.compile(r"ended unasked with status .*; starts again in ")
+#: A process that has ended so often before the stack was ready does not become ready.
+GIVE_UP_AFTER = 3
 #: One question to a server that may still be starting.
 ASK_S = 5.0
 
 
 def await_ready(settings: Settings, processes: Sequence[Process], timeout_s: float) -> Mapping[str, str]:
-    """Wait until nothing is missing; returns what is after ``timeout_s``."""
+    """Wait until nothing is missing; returns what is after ``timeout_s``, or once a process keeps ending."""
     deadline = time.monotonic() + timeout_s
-    while (missing := find_missing(settings, processes)) and time.monotonic() < deadline:
+    while missing := find_missing(settings, processes):
+        restarts = {name: read_restarts(settings.home, name) for name in missing}
+        ended = {name: lines[-1] for name, lines in restarts.items() if lines}
+        is_hopeless = any(len(lines) >= GIVE_UP_AFTER for lines in restarts.values())
+        if is_hopeless or time.monotonic() > deadline:
+            return {**missing, **ended}
         time.sleep(POLL_S)
-    return missing
+    return {}
 
 
 def find_missing(settings: Settings, processes: Sequence[Process]) -> Mapping[str, str]:
@@ -38,9 +48,22 @@ def find_missing(settings: Settings, processes: Sequence[Process]) -> Mapping[st
         return {asked: f"{error.response.url} answers {error.response.status_code}"}
     except requests.RequestException as error:
         return {asked: f"it does not answer: {type(error).__name__}"}
-    reported = {worker["pid"] for worker in fleet["workers"]}
+    problems = {worker["pid"]: worker["problems"] for worker in fleet["workers"]}
     workers = [process.name for process in processes if process.is_worker]
-    return {name: "it has not reported itself" for name in workers if pids[name] not in reported}
+    told = {name: problems.get(pids[name], ["it has not reported itself"]) for name in workers}
+    return {name: "; ".join(why) for name, why in told.items() if why}
+
+
+def read_restarts(home: Path, name: str) -> list[str]:
+    """How often a process has ended since the start of the stack: why, each time, with what it said last."""
+    try:
+        lines = (home / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    ends = [i for i, line in enumerate(lines) if RESTART.search(line)]
+    said = [next((line for line in reversed(lines[:i]) if line.strip()), "") for i in ends]
+    told = [lines[i] for i in ends]
+    return [line if last in line else f"{line}: {last}" for line, last in zip(told, said, strict=True)]
 
 
 def await_flower(settings: Settings, login: tuple[str, str], workers: int, timeout_s: float) -> None:

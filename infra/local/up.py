@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from infra.local.checks import INSTALL, CannotStart, check_ports, check_programs, only_stack_in
+from infra.local.checks import (
+    INSTALL,
+    CannotStart,
+    check_device,
+    check_models,
+    check_ports,
+    check_programs,
+    only_stack_in,
+)
 from infra.local.environment import (
     make_credentials,
     make_login,
@@ -38,7 +46,8 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
     Raises `SwiftError` if it cannot start; then nothing has.
     """
     settings = resolve(settings)
-    read_catalogue(settings.catalog, settings)
+    check_models(settings, read_catalogue(settings.catalog, settings))
+    check_device(settings.device)
     with _written(settings.home):
         own_folder(settings.home)
         for folder in folders(settings.home):

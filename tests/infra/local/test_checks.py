@@ -1,14 +1,28 @@
 """What stops a start before it has begun, and whether it says so."""
 
+import json
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from infra.local.checks import CannotStart, check_ports, check_programs, is_free, only_stack_in
+from infra.local.checks import (
+    CannotStart,
+    check_device,
+    check_models,
+    check_ports,
+    check_programs,
+    is_free,
+    only_stack_in,
+)
 from infra.local.plan import Process
+from shared.catalogue import read_catalogue
 from shared.settings import Settings
+from tests.tiny_models import EMOJI
 
 
 @pytest.fixture
@@ -98,3 +112,83 @@ def free_settings() -> Settings:
     s3 = next(p for p in rows if all(is_free("127.0.0.1", p + i + o) for i in range(5) for o in (0, 10_000)))
     names = ("api_port", "flower_port", "redis_port", "residual_redis_port")
     return Settings(s3_port=s3, **dict(zip(names, ports, strict=True)))
+
+
+def test_the_default_catalog_passes() -> None:
+    settings = Settings()
+    check_models(settings, read_catalogue(settings.catalog, settings))
+    check_device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        ("pointer", "git-lfs|Git LFS"),
+        ("truncated", "vae"),
+        ("missing", "unet"),
+        ("fp16 only", "fp16"),
+        ("Flux", "Flux"),
+        ("LoRA", "LoRA"),
+    ],
+)
+def test_a_model_that_can_never_load_stops_the_start_in_one_sentence(
+    damage: str, why: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(EMOJI / "emoji-sd", folder)
+    unet, vae = (folder / part / "diffusion_pytorch_model.safetensors" for part in ("unet", "vae"))
+    match damage:
+        case "pointer":
+            unet.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+        case "truncated":
+            vae.write_bytes(vae.read_bytes()[:-1000])
+        case "missing":
+            unet.unlink()
+        case "fp16 only":
+            unet.rename(unet.with_name("diffusion_pytorch_model.fp16.safetensors"))
+        case "Flux":
+            index = folder / "model_index.json"
+            index.write_text(index.read_text().replace("StableDiffusionPipeline", "FluxPipeline"))
+        case "LoRA":
+            folder = tmp_path / "model.safetensors"
+            shutil.copy(EMOJI / "loras" / "twemoji.safetensors", folder)
+    settings = settings_of(tmp_path, f'[models.m]\nsource = "{folder.name}"\n')
+    with pytest.raises(CannotStart, match=why) as refused:
+        check_models(settings, read_catalogue(settings.catalog, settings))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_controlnet_of_another_family_stops_the_start(tmp_path: Path) -> None:
+    for name in ("emoji-sd", "controlnet-edge"):
+        shutil.copytree(EMOJI / name, tmp_path / name)
+    config = tmp_path / "controlnet-edge" / "config.json"
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps({**told, "cross_attention_dim": 2048}))
+    settings = settings_of(
+        tmp_path,
+        '[models.m]\nsource = "emoji-sd"\n[controlnets.n]\nsource = "controlnet-edge"\nmodel = "m"\n',
+    )
+    with pytest.raises(CannotStart, match="'n'"):
+        check_models(settings, read_catalogue(settings.catalog, settings))
+
+
+def test_what_no_worker_here_serves_does_not_stop_the_start(tmp_path: Path) -> None:
+    shutil.copytree(EMOJI / "emoji-sd", tmp_path / "good")
+    shutil.copytree(EMOJI / "emoji-sd", tmp_path / "bad")
+    (tmp_path / "bad" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    tables = '[models.m]\nsource = "good"\n[models.bad]\nsource = "bad"\n'
+    settings = settings_of(tmp_path, tables, worker_models=("m",))
+    check_models(settings, read_catalogue(settings.catalog, settings))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_a_device_that_is_not_here_stops_the_start(device: str) -> None:
+    with pytest.raises(CannotStart, match=f"SWIFT_DEVICE={device}: "):
+        check_device(device)
+
+
+def settings_of(folder: Path, tables: str, **changes: Any) -> Settings:
+    catalog = folder / "catalog.toml"
+    catalog.write_text('default_model = "m"\n' + tables)
+    return Settings(catalog=catalog, **changes)
