@@ -42,6 +42,7 @@ class ModelAnswer(BaseModel):
     controlnets: list[str]
     workers: list[str] = Field(description="live UNet workers that take its jobs")
     loaded: list[str] = Field(description="those of them that hold its weights")
+    failed: dict[str, str] = Field(description="those of them that could not load it, and why")
 
 
 class SchedulerAnswer(BaseModel):
@@ -85,6 +86,7 @@ class NetAnswer(BaseModel):
     models: list[str] = Field(description="base models that it guides")
     workers: list[str] = Field(description="live ControlNet workers that serve it")
     loaded: list[str] = Field(description="those of them that hold its weights")
+    failed: dict[str, str] = Field(description="those of them that could not load it, and why")
 
 
 class PreprocessorAnswer(BaseModel):
@@ -121,6 +123,7 @@ def add_catalogue(api: APIBlueprint, services: Services) -> None:
                 controlnets=catalogue.nets_of(name),
                 workers=_serving(workers, name),
                 loaded=_holding(workers, name),
+                failed=_failed(workers, name),
             )
             for name, entry in catalogue.models.items()
         ]
@@ -136,6 +139,7 @@ def add_catalogue(api: APIBlueprint, services: Services) -> None:
                 models=list(entry.models),
                 workers=_serving(workers, name),
                 loaded=_holding(workers, name),
+                failed=_failed(workers, name),
             )
             for name, entry in catalogue.controlnets.items()
         ]
@@ -168,8 +172,13 @@ def _told(shape: Shape | None) -> str | None:
 
 
 def _serving(workers: list[Heartbeat], name: str) -> list[str]:
-    return [worker.name for worker in workers if name in worker.serves]
+    able = (worker for worker in workers if not worker.problems and name not in worker.failed)
+    return [worker.name for worker in able if name in worker.serves]
 
 
 def _holding(workers: list[Heartbeat], name: str) -> list[str]:
     return [worker.name for worker in workers if name in worker.loaded]
+
+
+def _failed(workers: list[Heartbeat], name: str) -> dict[str, str]:
+    return {worker.name: worker.failed[name] for worker in workers if name in worker.failed}

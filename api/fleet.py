@@ -13,9 +13,10 @@ from api.catalogue import add_catalogue
 from api.openapi import operation_id
 from api.problems import refusals
 from api.services import Services
+from api.serving import Unserved
 from shared import keys
 from shared.connections import impatient
-from shared.fleet import Heartbeat, live
+from shared.fleet import Heartbeat, Serving, live
 from shared.holdings import Holdings, list_disks, read_holdings
 from shared.queues import assist_queue, net_queue, unet_queue
 from shared.specs import Status
@@ -32,6 +33,7 @@ class FleetAnswer(BaseModel):
         description="steps that wait for a net, by net; null: the residual Redis does not answer"
     )
     jobs: dict[Status, int] = Field(description="jobs by status")
+    unserved: Unserved
 
 
 def fleet_api(services: Services) -> APIBlueprint:
@@ -62,6 +64,7 @@ def fleet_api(services: Services) -> APIBlueprint:
                 queues=dict(zip(queues, counts, strict=False)),
                 steps=_waiting_steps(services),
                 jobs=dict(zip(statuses, counts[len(queues) :], strict=True)),
+                unserved=Unserved.of(services, Serving(workers)),
             )
         )
 

@@ -11,15 +11,17 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.answers import answer
 from api.openapi import operation_id
 from api.problems import problem, refusals
 from api.services import Services
+from api.serving import Unserved, count_unserved
 from shared.blobs import Bucket
 from shared.connections import impatient
 from shared.errors import SwiftError, Unavailable
+from shared.fleet import Serving, live
 from shared.metrics import FleetCollector, publish
 
 if TYPE_CHECKING:
@@ -38,6 +40,13 @@ class Health(BaseModel):
 
     status: str = "ok"
     checks: dict[str, str] = {}
+
+
+class Readiness(Health):
+    """Jobs are accepted; ``status`` is ``degraded`` where some of them must wait, or workers are not well."""
+
+    unserved: Unserved = Unserved()
+    workers: dict[str, list[str]] = Field({}, description="what is wrong with living workers, by worker")
 
 
 def health_api(services: Services) -> APIBlueprint:
@@ -59,14 +68,16 @@ def health_api(services: Services) -> APIBlueprint:
     def healthz() -> Response:
         return answer(Health())
 
-    @api.get("/readyz", summary="Everything jobs need is reachable", responses={200: Health, **refusals(503)})
+    @api.get(
+        "/readyz", summary="Everything jobs need is reachable", responses={200: Readiness, **refusals(503)}
+    )
     def readyz() -> Response:
         with ThreadPoolExecutor(len(checks)) as pool:
             told = dict(zip(checks, pool.map(_try, checks.values()), strict=True))
         broken = [name for name, outcome in told.items() if outcome != "ok"]
         if broken:
             return problem(503, Unavailable.code, f"not ready: {', '.join(broken)}", checks=told)
-        return answer(Health(checks=told))
+        return answer(_describe(services, Serving(live(control)), told))
 
     @api.get("/metrics", summary="Prometheus metrics", responses={200: METRICS, **refusals(503)})
     def metrics() -> Response:
@@ -78,8 +89,17 @@ def health_api(services: Services) -> APIBlueprint:
     return api
 
 
+def _describe(services: Services, serving: Serving, checks: dict[str, str]) -> Readiness:
+    unserved, problems = Unserved.of(services, serving), serving.problems()
+    is_well = not (unserved.models or unserved.controlnets or problems)
+    return Readiness(
+        status="ok" if is_well else "degraded", checks=checks, unserved=unserved, workers=problems
+    )
+
+
 def publish_metrics(services: Services) -> None:
-    """Show this process's numbers to the whole fleet."""
+    """Show this process's numbers, and what nobody serves, to the whole fleet."""
+    count_unserved(services)
     publish(services.control, services.process, services.settings.heartbeat_s * GRACE_BEATS)
 
 

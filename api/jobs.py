@@ -27,6 +27,7 @@ from api.problems import refusals
 from api.replay import Submission, accept
 from api.server.threads import directly
 from api.services import Services
+from api.serving import refuse_failed, warn_of_unserved
 from shared import keys
 from shared.errors import InvalidRequest, JobUnreadable
 from shared.jobs import Job
@@ -154,18 +155,20 @@ def _submit(services: Services, body: Submission, key: str) -> Response:
     digest = run(lambda: hashlib.sha256(data).hexdigest())
     first = jobs.repeated(key, digest) if key else None
     if first is not None:
-        return _replayed(jobs.get(first))
+        return _replayed(services, jobs.get(first))
     warnings: list[str] = []
     spec, replayed = accept(body, services, warnings.append)
+    refuse_failed(services, spec)
     job_id, is_new = jobs.create(
         spec, replays=replayed, idempotency_key=key, digest=digest, warnings=warnings
     )
     if not is_new:  # two at once
-        return _replayed(jobs.get(job_id))
+        return _replayed(services, jobs.get(job_id))
     SUBMITTED.labels(spec.model).inc()
     _send(services, job_id, spec)
     log.info("job accepted", extra={"job": job_id, "model": spec.model, "images": spec.num_images})
-    accepted = Accepted.of(job_id, "queued", spec, warnings)
+    # Who serves it is not stored: it may change any moment.
+    accepted = Accepted.of(job_id, "queued", spec, [*warnings, *warn_of_unserved(services, spec)])
     return answer(accepted, 202, {"Location": accepted.links.self})
 
 
@@ -177,8 +180,9 @@ def _cancel(services: Services, job_id: str) -> Response:
         return Response(status=204)
 
 
-def _replayed(job: Job) -> Response:
-    accepted = Accepted.of(job.id, job.status, job.spec, job.warnings)
+def _replayed(services: Services, job: Job) -> Response:
+    unserved = warn_of_unserved(services, job.spec) if job.status == "queued" else []
+    accepted = Accepted.of(job.id, job.status, job.spec, [*job.warnings, *unserved])
     return answer(accepted, 202, {"Location": accepted.links.self, "Idempotency-Replayed": "true"})
 
 

@@ -16,6 +16,7 @@ from shared.blobs import Bucket
 from shared.catalogue import Catalogue
 from shared.connections import control_redis, residual_servers
 from shared.families import Families
+from shared.fleet import Roster
 from shared.image_bucket import ImageBucket
 from shared.jobs import JobStore
 from shared.queues import make_celery
@@ -41,6 +42,7 @@ class Services:
     inspections: Inspections
     placement: Placement
     hints: Hints
+    roster: Roster
     images: Bucket
     control: "Redis"
     streams: "Redis"  # the same server, over connections that wait for events
@@ -68,6 +70,7 @@ def connect(settings: Settings, catalogue: Catalogue) -> Services:
         placement=Placement(control, settings.lora_bucket),
         hints=Hints(control),
         images=ImageBucket(settings, control),
+        roster=Roster(control),
         control=control,
         streams=control_redis(settings, max_connections=settings.api_event_streams + STREAM_SPARE),
         offload=find_offload(),

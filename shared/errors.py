@@ -214,6 +214,7 @@ class ModelFailed(SwiftError):
     """A model or net of the catalogue cannot be loaded."""
 
     code = "model_failed"
+    status = 503
 
 
 class NonFiniteWeights(SwiftError):

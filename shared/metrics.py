@@ -54,6 +54,11 @@ LORA_LOOKUPS = Counter(
 )
 LORA_PREFETCHES = Counter("swift_lora_prefetches_total", "LoRAs asked for ahead of their jobs", ["result"])
 LORA_EVICTIONS = Counter("swift_lora_evictions_total", "LoRAs that gave way to others", ["tier"])
+JOBS_UNSERVED = Gauge(
+    "swift_jobs_unserved", "Jobs that wait for a model that no living worker serves", ["model"]
+)
+UNSERVED = Gauge("swift_unserved", "1: no living worker serves it", ["kind", "name"])
+LOAD_FAILURES = Gauge("swift_load_failures", "Living workers that could not load it", ["kind", "name"])
 LORA_CACHE_BYTES = Gauge("swift_lora_cache_bytes", "Bytes of LoRAs at hand: disk is the host's", ["tier"])
 LORA_FETCHED_BYTES = Counter("swift_lora_fetched_bytes_total", "Bytes of LoRAs that came from S3")
 LORA_FETCH_S = Histogram("swift_lora_fetch_seconds", "S3 to disk", buckets=_JOB_S)

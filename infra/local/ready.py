@@ -12,7 +12,7 @@ from shared.settings import Settings
 
 POLL_S = 0.2
 #: How a process that ends is reported in its log.
-RESTART = re.compile(r"ended unasked with status .*; starts again in ")
+RESTART = re.compile(r"ended unasked with status .*; starts again in [\d.]+ s(: .+)?$")
 #: A process that has ended so often before the stack was ready does not become ready.
 GIVE_UP_AFTER = 3
 #: One question to a server that may still be starting.
@@ -60,10 +60,12 @@ def read_restarts(home: Path, name: str) -> list[str]:
         lines = (home / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
-    ends = [i for i, line in enumerate(lines) if RESTART.search(line)]
-    said = [next((line for line in reversed(lines[:i]) if line.strip()), "") for i in ends]
-    told = [lines[i] for i in ends]
-    return [line if last in line else f"{line}: {last}" for line, last in zip(told, said, strict=True)]
+    told = []
+    for i, line in enumerate(lines):
+        if ended := RESTART.search(line):
+            said = next((before for before in reversed(lines[:i]) if before.strip()), "")
+            told.append(line if ended[1] else f"{line}: {said}")
+    return told
 
 
 def await_flower(settings: Settings, login: tuple[str, str], workers: int, timeout_s: float) -> None:

@@ -10,8 +10,9 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
+from api.services import Services
 from shared.attempts import Attempt
-from shared.fleet import Heartbeat
+from shared.fleet import Heartbeat, beat
 from shared.preprocessors import NONE
 from shared.receipts import NetReceipt, Receipt
 from shared.requests import LoraLoading
@@ -126,3 +127,10 @@ def heartbeat(
         started_at=time.time(),
         version="0.1.0",
     )
+
+
+def announce_workers(services: Services) -> None:
+    """Have live workers serve everything in the embedded catalog."""
+    nets = heartbeat("net-1", "controlnet", "edge", [])
+    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 60)
+    beat(services.control, nets.model_copy(update={"serves": list(services.catalogue.controlnets)}), 60)

@@ -51,8 +51,16 @@ def test_a_net_is_told_with_its_model_and_who_serves_it(client: FlaskClient, ser
             "models": ["emoji-sd"],
             "workers": ["net-1"],
             "loaded": ["net-1"],
+            "failed": {},
         },
-        {"name": "colour", "model": "emoji-sd", "models": ["emoji-sd"], "workers": [], "loaded": []},
+        {
+            "name": "colour",
+            "model": "emoji-sd",
+            "models": ["emoji-sd"],
+            "workers": [],
+            "loaded": [],
+            "failed": {},
+        },
     ]
 
 

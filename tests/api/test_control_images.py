@@ -16,7 +16,7 @@ from api.control_images import read_control_image, store_control_image, take_con
 from api.services import Services
 from shared.errors import InvalidImage
 from shared.keys import control_key
-from tests.api.material import base64_of, edge, picture
+from tests.api.material import announce_workers, base64_of, edge, picture
 
 # Pillow warns of odd palettes and of EXIF it cannot read; neither makes a picture unusable.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
@@ -246,7 +246,10 @@ def test_a_transparent_colour_is_warned_of_where_a_pixel_has_it(mode: str, there
     assert "transparency" not in pixels(read(data)).info
 
 
-def test_a_job_is_answered_and_told_with_the_warnings_of_its_images(client: FlaskClient) -> None:
+def test_a_job_is_answered_and_told_with_the_warnings_of_its_images(
+    client: FlaskClient, services: Services
+) -> None:
+    announce_workers(services)
     image = base64_of(saved(clear("RGBA", whole=False).resize((64, 64))))
     request = {"prompt": "a cat", "image": image, "mask_image": image, "controlnets": [edge(image), edge()]}
     headers = {"Idempotency-Key": "order 7"}

@@ -18,7 +18,7 @@ from shared.jobs import JobStore
 from shared.messages import GenerateJob
 from shared.queues import GENERATE, make_celery
 from shared.specs import Picture
-from tests.api.material import edge, lora, succeed
+from tests.api.material import announce_workers, edge, lora, succeed
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -29,7 +29,8 @@ def submit(client: FlaskClient, **request: Any) -> str:
     return str(answer.json["id"])
 
 
-def test_a_submission_is_answered_with_where_to_look(client: FlaskClient) -> None:
+def test_a_submission_is_answered_with_where_to_look(client: FlaskClient, services: Services) -> None:
+    announce_workers(services)
     answer = client.post("/v1/jobs", json={"prompt": "a cat", "seed": 7})
     home = f"/v1/jobs/{answer.json['id']}"
     assert answer.status_code == 202
