@@ -12,21 +12,23 @@ class UnsafeFolder(InvalidSetting):
     """A folder in which another user could place or change files, or that is none."""
 
 
-def own_folder(path: Path, *, is_private: bool = False) -> Path:
+def own_folder(path: Path, *, setting: str = "", is_private: bool = False) -> Path:
     """Make the folder if it is missing, for this user alone, and check it; raises `UnsafeFolder`.
 
     A folder that is there must belong to this user or to root and not be writable by everybody; a link to
     it must be theirs, too. ``is_private``: it is no link, this user's, and closed to everybody else.
+    ``setting`` is the variable that names the folder or one above it.
     """
+    told = f"{setting}: {path}" if setting else str(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
     except OSError as error:
-        raise UnsafeFolder(f"{path} cannot be made: {error.strerror}") from None
+        raise UnsafeFolder(f"{told} cannot be made: {error.strerror}") from None
     why = _why_unsafe(path, is_private)
     if why is not None:
-        raise UnsafeFolder(f"{path} {why}")
+        raise UnsafeFolder(f"{told} {why}")
     return path
 
 

@@ -49,7 +49,7 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
     check_models(settings, read_catalogue(settings.catalog, settings))
     check_device(settings.device)
     with _written(settings.home):
-        own_folder(settings.home)
+        own_folder(settings.home, setting="SWIFT_HOME")
         for folder in folders(settings.home):
             folder.mkdir(parents=True, exist_ok=True)
     with only_stack_in(settings.home) as lock:

@@ -44,6 +44,12 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
     assert f"belongs to user {owner}" in refused(tmp_path / "cache", is_private=True)
 
 
+def test_the_setting_that_names_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    with pytest.raises(UnsafeFolder, match=r"^SWIFT_HOME: .*/home is no folder$"):
+        own_folder(tmp_path / "home", setting="SWIFT_HOME")
+
+
 def test_an_own_link_is_followed_but_to_a_private_folder_none_is(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "disk")
