@@ -11,7 +11,7 @@ from shared.catalogue import Catalogue, read_catalogue
 from shared.errors import ModelFailed
 from shared.settings import Settings
 from tests.tiny_models import make_net, make_pipeline, make_union
-from workers.nets.loading import check_nets, load_net, nets_of
+from workers.nets.loading import check_net, load_net, nets_of
 from workers.nets.net import Net
 from workers.nets.union import UnionNet
 from workers.resident import Memory, Residents
@@ -68,9 +68,10 @@ def test_a_net_that_a_job_needs_in_the_middle_of_its_loop_computes(
 def test_a_net_of_another_family_stops_its_workers_start_before_anything_is_loaded(
     settings: Settings, catalogue: Catalogue
 ) -> None:
-    check_nets(catalogue, settings, ["good", "union"])
+    check_net(catalogue, settings, "good")
+    check_net(catalogue, settings, "union")
     with pytest.raises(ModelFailed, match=r"'wrong' \(Stable Diffusion 1 or 2.*'sdxl' \(SDXL"):
-        check_nets(catalogue, settings, ["good", "wrong"])
+        check_net(catalogue, settings, "wrong")
 
 
 def test_a_net_that_does_not_fit_is_not_loaded_either(settings: Settings, catalogue: Catalogue) -> None:
@@ -91,12 +92,12 @@ def test_a_net_of_several_models_is_loaded_once_and_must_fit_each(
         good = catalogue.controlnets["good"].model_copy(update={"models": names})
         return catalogue.model_copy(update={"models": models, "controlnets": {"good": good}})
 
-    check_nets(guiding("sd1", "twin"), settings, ["good"])
+    check_net(guiding("sd1", "twin"), settings, "good")
     nets = nets_of(guiding("sd1", "twin"), settings, Memory(1 << 40))
     with nets.use("good") as one, nets.use("good") as other:
         assert one is other
     with pytest.raises(ModelFailed, match="'sdxl'"):
-        check_nets(guiding("sd1", "twin", "sdxl"), settings, ["good"])
+        check_net(guiding("sd1", "twin", "sdxl"), settings, "good")
     nets = nets_of(guiding("sd1", "sdxl"), settings, Memory(1 << 40))
     with pytest.raises(ModelFailed, match="'sdxl'"), nets.use("good"):
         pass
