@@ -66,6 +66,7 @@ def main() -> None:
         for name in ("tornado.access", "flower.inspector"):  # each request; no worker has answered yet
             logging.getLogger(name).setLevel(logging.ERROR)
         options.address, options.port = settings.flower_host, settings.flower_port
+        options.enable_events = False  # all workers send events from their start, by -E
         apply_env_options()
         if not (options.basic_auth or options.auth):
             raise InvalidSetting("FLOWER_BASIC_AUTH=user:password is needed: Flower can stop workers")

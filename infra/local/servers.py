@@ -107,6 +107,7 @@ def weed_command(s3_port: int, data_dir: Path, buckets: Sequence[str]) -> list[s
         "-admin.ui=false",
         "-disableHttp",  # of master and filer: nothing there asks who calls, and S3 uses gRPC
         "-master.telemetry=false",
+        "-master.resumeState=false",  # the volume server tells it all; resumed, it polls for ever
         "-master.heartbeatInterval=2s",  # there is one master, and nobody to be faster than
         f"-bucket={','.join(buckets)}",
     ]

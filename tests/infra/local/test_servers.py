@@ -1,16 +1,22 @@
 """The embedded S3 server under attack: only signed S3 requests may read or change anything."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 
+from infra.bench.ports import free_s3_port
 from infra.local.checks import GRPC_OFFSET, S3_PORTS
+from infra.local.servers import running_process, wait_for_s3, weed_command, weed_environment
 from shared.blobs import Bucket
 from shared.settings import Settings
+from tests.conftest import READY_S
 
 #: Parts of the server, by the port that each takes after that of S3.
 S3, MASTER, VOLUME, FILER, ADMIN = range(S3_PORTS)
+LARGE = bytes(range(256)) * 20_000
 EVIL, CONTENT = b"not a LoRA", b"weights of a LoRA"
 ORIGINS = ({}, {"Origin": "https://evil.example"}, {"Host": "evil.example"})
 
@@ -99,3 +105,18 @@ def test_a_page_cannot_speak_to_the_grpc_ports(servers: Settings, part: int) -> 
     # Then nothing but the greeting of HTTP/2 comes back, which is no answer
     with pytest.raises(requests.ConnectionError):
         requests.post(url, data=EVIL, timeout=10)
+
+
+def test_objects_outlive_a_kill_and_new_signing_keys(servers: Settings, tmp_path: Path) -> None:
+    # Given credentials in the environment, by `servers`, and an S3 server of its own
+    port = free_s3_port()
+    settings = Settings(s3_endpoint_url=f"http://127.0.0.1:{port}")
+    for attempt in range(2):
+        environment = {**os.environ, **weed_environment("test-access", "test-secret-key")}
+        command = weed_command(port, tmp_path, [settings.lora_bucket, settings.image_bucket])
+        with running_process(command, cwd=tmp_path, env=environment, log=tmp_path / "log") as server:
+            wait_for_s3(settings, READY_S)
+            bucket = Bucket(settings, settings.lora_bucket)
+            bucket.put(f"large-{attempt}", LARGE, content_type="text/plain")
+            assert all(bucket.get(f"large-{i}") == LARGE for i in range(attempt + 1))
+            server.kill()
