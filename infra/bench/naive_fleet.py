@@ -77,10 +77,7 @@ def running_naive_fleet(
     with ExitStack() as running:
         running.enter_context(
             running_process(
-                redis_command(port, home, persistent=True, durable=False),
-                cwd=ROOT,
-                env=env,
-                log=home / "redis.log",
+                redis_command(port, home, persistent=True), cwd=ROOT, env=env, log=home / "redis.log"
             )
         )
         wait_for_redis(settings.redis_url, READY_S)

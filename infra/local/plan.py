@@ -87,8 +87,7 @@ def _servers(settings: Settings, credentials: Mapping[str, str]) -> list[Process
     home = settings.home
     servers = []
     if embedded.redis:
-        durable = settings.durable_submit != "off"
-        command = redis_command(settings.redis_port, home / "redis", persistent=True, durable=durable)
+        command = redis_command(settings.redis_port, home / "redis", persistent=True)
         servers.append(Process(name="redis", command=command, port=settings.redis_port, is_server=True))
     if embedded.residual_redis:
         command = redis_command(
