@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 #: A finite number; JSON's NaN and Infinity are no scales.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -34,6 +34,14 @@ def read_stored_json(model: type[_Model], text: str | bytes) -> _Model:
     return model.model_validate_json(text, extra="ignore", context=STORED)
 
 
+def first_reason(error: Exception) -> str:
+    """Why a stored value cannot be read, in one line; of many reasons the first, and not the value itself."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+    return str(error).partition("\n")[0]
+
+
 def read_all(model: type[_Model], texts: Iterable[str | bytes | None]) -> list[_Model]:
     """Those of many stored values that can be read: one bad value hides no other."""
     found = []
@@ -42,8 +50,9 @@ def read_all(model: type[_Model], texts: Iterable[str | bytes | None]) -> list[_
             try:
                 found.append(read_stored_json(model, text))
             except ValueError as error:
-                reason = str(error).partition("\n")[0]
-                log.warning("stored value skipped", extra={"kind": model.__name__, "error": reason})
+                log.warning(
+                    "stored value skipped", extra={"kind": model.__name__, "error": first_reason(error)}
+                )
     return found
 
 

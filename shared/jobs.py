@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from shared import keys
 from shared.attempts import Attempt
-from shared.contract import read_stored
+from shared.contract import first_reason, read_stored
 from shared.cursors import make_cursor, read_cursor
 from shared.durability import Durability
 from shared.errors import (
@@ -327,7 +327,7 @@ def failure_of(error: SwiftError) -> Failure:
 
 
 def _unreadable(job_id: str, error: Exception) -> JobUnreadable:
-    reason = str(error).partition("\n")[0]
+    reason = first_reason(error)
     return JobUnreadable(f"the record of job {job_id!r} cannot be read: {reason}; it can be deleted")
 
 

@@ -109,5 +109,5 @@ def _read(process: str, text: str) -> list[Metric]:
     try:
         return list(text_string_to_metric_families(text))
     except (ValueError, LookupError) as error:
-        log.warning("metrics of a process skipped", extra={"process": process, "error": str(error)})
+        log.warning("metrics of a process skipped", extra={"publisher": process, "error": str(error)})
         return []

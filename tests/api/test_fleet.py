@@ -1,11 +1,14 @@
+import json
+import time
 from dataclasses import replace
 
+import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services
 from shared import keys
-from shared.fleet import beat
+from shared.fleet import beat, live
 from shared.holdings import Holdings, publish_disk, publish_holdings
 from shared.queues import assist_queue
 from tests.api.material import heartbeat
@@ -59,3 +62,31 @@ def test_the_fleet_is_shown_without_its_residual_redis(services: Services) -> No
     away = type(services.control).from_url("redis://127.0.0.1:1/0")
     client = create_app(replace(services, residuals=[away])).test_client()
     assert client.get("/v1/fleet").json["steps"] is None
+
+
+@pytest.mark.parametrize("garbage", ["", "no JSON", "[]", '{"name": "unet-2"}'])
+def test_what_one_worker_reports_hides_no_other(
+    garbage: str, client: FlaskClient, services: Services
+) -> None:
+    # Given a whole report, one of a newer version, and garbage, as heartbeats, LoRAs and metrics
+    newer = heartbeat("unet-1", "unet", "emoji-sd", []).model_dump() | {"newer": 1}
+    beat(services.control, heartbeat("unet-0", "unet", "emoji-sd", []), 10)
+    for name, report in (("unet-1", json.dumps(newer)), ("unet-2", garbage)):
+        services.control.set(keys.worker(name), report)
+        services.control.zadd(keys.WORKERS, {name: 1})
+        services.control.set(keys.holdings(name), garbage)
+        services.control.set(keys.worker_metrics(name), 'metric{broken="')
+        services.control.zadd(keys.PUBLISHERS, {name: 4e9})
+    assert [worker["name"] for worker in client.get("/v1/fleet").json["workers"]] == ["unet-0", "unet-1"]
+    assert client.get("/metrics").status_code == 200
+    assert client.get("/v1/models").status_code == 200
+
+
+def test_a_worker_whose_clock_is_wrong_takes_no_other_off_the_list(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + 7200)
+    beat(services.control, heartbeat("unet-2", "unet", "emoji-sd", []), 10)
+    assert [report.name for report in live(services.control)] == ["unet-1", "unet-2"]

@@ -19,6 +19,7 @@ from shared.messages import GenerateJob
 from shared.queues import GENERATE, make_celery
 from shared.specs import Picture
 from tests.api.material import announce_workers, edge, lora, succeed
+from tests.shared.records import UNREADABLE, damage
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -362,3 +363,20 @@ def test_prompts_are_not_logged(client: FlaskClient, caplog: pytest.LogCaptureFi
     submit(client, prompt="a secret wish")
     client.post("/v1/jobs", json={"prompt": "a secret wish", "model": "none"})
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("how", UNREADABLE)
+def test_a_damaged_record_is_told_by_a_code_and_hides_no_other_job(
+    how: str, client: FlaskClient, services: Services
+) -> None:
+    bad, good = submit(client), submit(client)
+    damage(services.control, bad, how)
+    for path in ("", "/images", "/images/0", "/events"):
+        answer = client.get(f"/v1/jobs/{bad}{path}")
+        assert (answer.status_code, answer.json["code"]) == (500, "job_unreadable")
+    fields = "id,request,receipt,timeline,images,queue_position,error,created_at"
+    for query in ("", f"?fields={fields}"):
+        assert good in [job["id"] for job in client.get(f"/v1/jobs{query}").json["jobs"]]
+    assert cancel(client, bad).status_code in (200, 204)  # a status that was unknown is known again
+    assert client.delete(f"/v1/jobs/{bad}").status_code == 204
+    assert client.get(f"/v1/jobs/{bad}").status_code == 404

@@ -121,3 +121,21 @@ def test_a_net_tells_its_image_and_the_map_it_was_shown(client: FlaskClient, ser
 def test_a_net_out_of_range_is_not_found(what: str, client: FlaskClient) -> None:
     url = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge()]}).headers["Location"]
     assert client.get(f"{url}/controlnets/1/{what}").status_code == 404
+
+
+def test_an_image_whose_time_is_over_is_gone_and_its_job_stays(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    finish(services, attempt, picture())
+    services.images.delete("pictures/x.png")
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0")
+    assert (answer.status_code, answer.json["code"]) == (410, "image_gone")
+    assert client.get(f"/v1/jobs/{attempt.job.id}").json["status"] == "succeeded"
+
+
+def test_a_control_image_whose_time_is_over_is_gone(client: FlaskClient, services: Services) -> None:
+    job_id = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge()]}).json["id"]
+    image = services.jobs.get(job_id).spec.controlnets[0].image
+    services.images.delete(control_key(image))
+    answer = client.get(f"/v1/jobs/{job_id}/controlnets/0/image")
+    assert (answer.status_code, answer.json["code"]) == (410, "image_gone")
