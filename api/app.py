@@ -1,8 +1,9 @@
 """The web app, built around its collaborators."""
 
+from functools import lru_cache
 from typing import Any
 
-from flask import Request, redirect
+from flask import Request, Response, redirect
 from flask_openapi.openapi import OpenAPI
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -44,8 +45,12 @@ def create_app(services: Services) -> OpenAPI:
     for room in (jobs_api, pictures_api, events_api, loras_api, fleet_api, health_api):
         app.register_api(room(services))
 
-    def document() -> dict[str, Any]:
-        return app.api_doc | {"servers": [{"url": link("") or "/"}]}
+    @lru_cache(16)
+    def document_at(prefix: str) -> str:
+        return app.json.dumps(app.api_doc | {"servers": [{"url": prefix or "/"}]})
+
+    def document() -> Response:
+        return Response(document_at(link("")), mimetype="application/json")
 
     app.add_url_rule("/openapi.json", "document", document)
     app.view_functions["openapi.doc_url"] = document  # what /docs reads

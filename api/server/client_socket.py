@@ -56,9 +56,16 @@ class ClientSocket:
         self._sending = sending
         self._receiving: Pace | None = None
         self._abort = abort
+        self._has_read = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
+
+    def take_turns(self) -> None:
+        """Called before each request is answered: several that came at once let other clients go first."""
+        if not self._has_read:
+            gevent.sleep(0)
+        self._has_read = False
 
     def abort_on_disconnect(self) -> AbstractContextManager[None]:
         """Within the block a client that hangs up raises `ClientDisconnected`, wherever the block waits."""
@@ -75,6 +82,7 @@ class ClientSocket:
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """As a socket's."""
+        self._has_read = True
         if self._receiving is None:
             return bytes(self._sock.recv(size, flags))
         gevent.sleep(0)  # who sends without a pause leaves others their turn

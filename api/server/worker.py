@@ -80,6 +80,11 @@ class ApiWorker(GeventWorker):
             log.debug("connection ended error=%r", error)
             sock.close()
 
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """Answer one request of a connection."""
+        sock.take_turns()
+        super().handle_request(listener_name, req, sock, addr)
+
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a request that never reached the application, or that failed outside of it."""
         is_ours = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))

@@ -11,7 +11,7 @@ from gevent import socket
 from api.server.client_socket import ClientSocket, Pace
 
 #: Short enough for a test; every wait below ends because of what is tested.
-WAIT_S = 0.2
+WAIT_S = 0.5
 
 
 @pytest.fixture
@@ -42,14 +42,14 @@ def test_a_client_that_sends_fast_enough_may_take_as_long_as_it_needs(pair: tupl
     ours, theirs = pair
 
     def send() -> None:
-        for _ in range(40):  # twice what is asked for, for four times as long
-            theirs.send(bytes(40))
+        for _ in range(25):  # more than is asked for, for longer than one wait
+            theirs.send(bytes(600))
             gevent.sleep(WAIT_S / 10)
         theirs.shutdown(socket.SHUT_WR)
 
     gevent.spawn(send)
     with ours.receiving(Pace(WAIT_S, 1000)):
-        assert sum(map(len, iter(lambda: ours.recv(1024), b""))) == 1600
+        assert sum(map(len, iter(lambda: ours.recv(1024), b""))) == 15_000
 
 
 def test_the_client_is_not_charged_for_our_own_pauses(pair: tuple[ClientSocket, Any]) -> None:
@@ -77,3 +77,19 @@ def test_an_answer_arrives_whole_at_a_client_that_reads(pair: tuple[ClientSocket
         received += theirs.recv(1 << 16)
     sending.get()
     assert received == data
+
+
+def test_of_requests_that_came_at_once_each_lets_others_go_first(pair: tuple[ClientSocket, Any]) -> None:
+    ours, theirs = pair
+    order: list[str] = []
+
+    def serve(name: str, client: ClientSocket, requests: int) -> None:
+        for _ in range(requests):
+            client.take_turns()
+            order.append(name)
+
+    theirs.send(b"three requests")
+    ours.recv(1024)
+    other = ClientSocket(theirs, sending=Pace(WAIT_S, 1000), abort=lambda _: nullcontext())
+    gevent.joinall([gevent.spawn(serve, "a", ours, 3), gevent.spawn(serve, "b", other, 2)])
+    assert order == ["a", "b", "a", "b", "a"] or order == ["a", "a", "b", "a", "b"]
