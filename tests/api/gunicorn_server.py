@@ -40,6 +40,7 @@ def serving(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
         while not _listens(port):
             assert time.monotonic() < deadline, "gunicorn does not listen"
             time.sleep(0.05)
+        call(port, "GET", "/healthz")  # waits until the worker has loaded the app
         yield port, process.pid
     finally:
         process.terminate()
