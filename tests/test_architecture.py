@@ -5,14 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from importlinter.cli import lint_imports
 
 PACKAGES = ("api", "workers", "shared", "infra")
 FILES = [path for package in PACKAGES for path in Path(package).rglob("*.py")]
 
 
 def test_the_floors_hold() -> None:
-    assert lint_imports(no_cache=True) == 0
+    # In a process of its own: it disables the loggers of the one it runs in.
+    program = Path(sys.executable).with_name("lint-imports")
+    assert subprocess.run([program, "--no-cache"], check=False).returncode == 0
 
 
 def test_packages_open_on_empty_files() -> None:

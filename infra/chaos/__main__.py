@@ -21,7 +21,8 @@ from infra.chaos.faults import FAULTS, Excused, possible_faults
 from infra.chaos.report import Run, render
 from infra.chaos.target import Target, own_disk
 from infra.chaos.traffic import Traffic, upload_loras
-from infra.local.stack import running_stack
+from infra.local.environment import read_env_file
+from infra.local.stack import Stack, detach, stop
 from shared.errors import SwiftError
 from shared.settings import ROOT, Settings
 
@@ -104,8 +105,11 @@ def _fleet(home: Path, has_own_disk: bool) -> Iterator[Target]:
         lease_s=5,
         max_attempts=20,  # with a kill every few seconds the same job may meet several
     )
-    with running_stack(settings) as stack:
-        yield Target(stack, has_own_disk)
+    detach(settings)
+    try:
+        yield Target(Stack(home=home, env=read_env_file(home / "env")), settings, has_own_disk)
+    finally:
+        stop(home)
 
 
 def _keep_logs(home: Path) -> None:

@@ -10,6 +10,7 @@ from random import Random
 import psutil  # type: ignore[import-untyped]
 
 from infra.chaos.target import Target, filled
+from infra.local.home_lock import find_holder
 
 #: How long a process is stopped, a disk full or the control Redis away: shorter and longer than a lease.
 STOP_S, FULL_DISK_S, OUTAGE_S = (1.0, 12.0), (4.0, 10.0), (6.0, 20.0)
@@ -37,13 +38,13 @@ def kill(target: Target, chance: Random, _: Excused) -> str:
     return name
 
 
-def kill_supervisor(target: Target, chance: Random, _: Excused) -> str:
-    """kill -9 of the process that would start another one again."""
-    name = chance.choice(target.process_names)
-    supervisor = target.supervisor(name)
-    if supervisor is not None:
-        _send(supervisor, signal.SIGKILL)
-    return f"supervisor of {name}"
+def kill_everything(target: Target, _: Random, __: Excused) -> str:
+    """kill -9 of the supervisor, with which every process dies; then the stack is started again."""
+    _send(target.supervisor, signal.SIGKILL)
+    while find_holder(target.stack.home) is not None:
+        time.sleep(0.05)
+    target.start_again()
+    return "started again"
 
 
 def stop(target: Target, chance: Random, _: Excused) -> str:
@@ -93,7 +94,7 @@ def cut_append_only_file(target: Target, chance: Random, excused: Excused) -> st
 FAULTS: dict[str, tuple[Fault, int]] = {
     "kill -9": (kill, 8),
     "SIGSTOP": (stop, 4),
-    "kill -9 of a supervisor": (kill_supervisor, 2),
+    "kill -9 of everything": (kill_everything, 1),
     "control Redis away": (control_outage, 1),
     "append-only file cut": (cut_append_only_file, 1),
     "disk full": (fill_disk, 1),
@@ -109,10 +110,9 @@ def possible_faults(target: Target) -> dict[str, int]:
 
 @contextmanager
 def _kept_down(target: Target, name: str) -> Iterator[None]:
-    """kill -9 of a process whose supervisor is stopped meanwhile, so that it stays away."""
-    supervisor = target.supervisor(name)
-    if supervisor is not None:
-        _send(supervisor, signal.SIGSTOP)
+    """kill -9 of a process while the supervisor is stopped, so that it stays away."""
+    supervisor = target.supervisor
+    _send(supervisor, signal.SIGSTOP)
     family = target.family(name)
     for process in family:
         _send(process, signal.SIGKILL)
@@ -121,8 +121,7 @@ def _kept_down(target: Target, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if supervisor is not None:
-            _send(supervisor, signal.SIGCONT)
+        _send(supervisor, signal.SIGCONT)
 
 
 def _wait_until_dead(process: psutil.Process) -> None:

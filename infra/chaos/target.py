@@ -14,7 +14,9 @@ import psutil  # type: ignore[import-untyped]
 import requests
 from redis import Redis
 
-from infra.local.stack import Stack
+from infra.local.home_lock import find_holder
+from infra.local.stack import Stack, detach
+from shared.settings import Settings
 
 #: One answer of the API. A process that is stopped must not stop us.
 ANSWER_S = 10.0
@@ -25,6 +27,7 @@ class Target:
     """A running stack, and whether its home is a disk of its own that may be filled."""
 
     stack: Stack
+    settings: Settings
     has_own_disk: bool
 
     @cached_property
@@ -52,10 +55,16 @@ class Target:
         except (KeyError, psutil.NoSuchProcess):
             return []
 
-    def supervisor(self, name: str) -> psutil.Process | None:
-        """The process that starts ``name`` again when it ends."""
-        family = self.family(name)
-        return family[0].parent() if family else None
+    @property
+    def supervisor(self) -> psutil.Process:
+        """The process that starts the others, and starts them again when they end."""
+        pid = find_holder(self.stack.home)
+        assert pid, "the stack runs"
+        return psutil.Process(pid)
+
+    def start_again(self) -> None:
+        """Start the stack, of which nothing runs any more, as it was."""
+        detach(self.settings)
 
     def is_whole(self) -> bool:
         """Whether every process runs, every server answers and every worker reports itself."""

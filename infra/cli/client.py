@@ -104,7 +104,8 @@ class Client:
         job = self.read(accepted["links"]["self"])
         if job["status"] != "succeeded":
             error = job["error"] or {"code": job["status"], "detail": "it ended without images"}
-            raise ApiError(f"job {job['id']} {job['status']}: {error['detail']}", code=error["code"])
+            reason = f"{error['code']}: {error['detail']}"
+            raise ApiError(f"job {job['id']} {job['status']}: {reason}", code=error["code"])
         return job
 
     def result(self, job: dict[str, Any]) -> Result:

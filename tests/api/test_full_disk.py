@@ -47,7 +47,7 @@ def test_jobs_are_refused_for_now_and_taken_again_once_there_is_space(
     assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
     assert "Retry-After" in answer.headers
     server.rlimit(psutil.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert eventually(lambda: submit(client) == 202)
+    assert eventually(lambda: submit(client) == 202, timeout_s=60)
 
 
 def submit(client: FlaskClient) -> int:

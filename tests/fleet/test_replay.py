@@ -126,7 +126,7 @@ def test_the_console_script_says_when_no_fleet_answers(tmp_path: Path, fleet: Cl
     words = [str(script), "verify", str(path), "--api", "http://127.0.0.1:9"]
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert "http://127.0.0.1:9 does not answer" in ended.stderr
+    assert "no answer from http://127.0.0.1:9" in ended.stderr
 
 
 def resave(data: bytes, path: Path, *, red: int | None) -> None:

@@ -13,6 +13,7 @@ from shared.settings import Settings
 
 MODEL, COMMON = "emoji-sd", unet_queue("emoji-sd")
 SOON = 60.0
+JOB, OLDER, YOUNGER = "1" * 16, "2" * 16, "3" * 16
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_nobody_is_promised_to_a_new_job_while_older_ones_wait(
     seats: Seats, celery: Celery, control: Redis
 ) -> None:
     free(seats, "unet1@a")
-    send_job(celery, "older", MODEL)
+    send_job(celery, OLDER, MODEL)
     assert seats.promise(MODEL, ["unet1@a"]) is None
     # And a worker that ends its job takes the older one itself
     assert not seats.offer("unet2@a", [MODEL, "tiny"], SOON)
@@ -72,9 +73,9 @@ def test_nobody_is_promised_to_a_new_job_while_older_ones_wait(
 
 def test_a_promised_job_lies_in_the_workers_own_queue(seats: Seats, celery: Celery, control: Redis) -> None:
     free(seats, "unet1@a")
-    send_job(celery, "job", MODEL, seats.promise(MODEL, ["unet1@a"]))
+    send_job(celery, JOB, MODEL, seats.promise(MODEL, ["unet1@a"]))
     seats.settle(MODEL, "unet1@a")
-    assert in_queue(control, own_queue(MODEL, "unet1@a")) == ["job"]
+    assert in_queue(control, own_queue(MODEL, "unet1@a")) == [JOB]
     assert in_queue(control, COMMON) == []
     assert not list(control.scan_iter("_kombu*unet1*"))  # nothing stays when the worker's name is gone
 
@@ -84,12 +85,12 @@ def test_what_a_worker_was_promised_is_for_all_as_soon_as_it_is_busy(
 ) -> None:
     free(seats, "unet1@a")
     assert seats.promise(MODEL, ["unet1@a"])
-    for job in ("first", "second"):
+    for job in (JOB, OLDER):
         send_job(celery, job, MODEL, "unet1@a")
-    send_job(celery, "younger", MODEL)
+    send_job(celery, YOUNGER, MODEL)
     # When the worker begins another job, then its own come to the front of everybody's queue, in order
     assert seats.take("unet1@a", [MODEL], SOON) == 2
-    assert in_queue(control, COMMON) == ["first", "second", "younger"]
+    assert in_queue(control, COMMON) == [JOB, OLDER, YOUNGER]
     assert control.zcard(keys.PROMISED) == 0
 
 
@@ -101,9 +102,9 @@ def test_a_job_that_arrives_after_its_worker_got_busy_is_for_all(
     assert worker
     # Given that the worker begins another job before the message is in its queue
     seats.take(worker, [MODEL], SOON)
-    send_job(celery, "job", MODEL, worker)
+    send_job(celery, JOB, MODEL, worker)
     seats.settle(MODEL, worker)
-    assert in_queue(control, COMMON) == ["job"]
+    assert in_queue(control, COMMON) == [JOB]
     assert in_queue(control, own_queue(MODEL, worker)) == []
 
 
@@ -111,10 +112,10 @@ def test_what_a_dead_worker_was_promised_is_for_all_after_a_while(
     seats: Seats, celery: Celery, control: Redis
 ) -> None:
     free(seats, "unet1@a")
-    send_job(celery, "job", MODEL, seats.promise(MODEL, ["unet1@a"]))
+    send_job(celery, JOB, MODEL, seats.promise(MODEL, ["unet1@a"]))
     assert seats.reclaim(after_s=SOON) == 0
     assert seats.reclaim(after_s=0) == 1
-    assert in_queue(control, COMMON) == ["job"]
+    assert in_queue(control, COMMON) == [JOB]
 
 
 def test_a_worker_that_ends_its_job_is_free_again(seats: Seats) -> None:
@@ -128,9 +129,9 @@ def test_a_worker_that_ends_its_job_is_free_again(seats: Seats) -> None:
 def test_models_have_queues_of_their_own(seats: Seats, celery: Celery, control: Redis) -> None:
     assert seats.offer("unet1@a", [MODEL, "tiny"], SOON)
     assert seats.promise("tiny", ["unet1@a"])
-    send_job(celery, "job", "tiny", "unet1@a")
+    send_job(celery, JOB, "tiny", "unet1@a")
     seats.take("unet1@a", [MODEL, "tiny"], SOON)
-    assert (in_queue(control, unet_queue("tiny")), in_queue(control, COMMON)) == (["job"], [])
+    assert (in_queue(control, unet_queue("tiny")), in_queue(control, COMMON)) == ([JOB], [])
 
 
 @pytest.mark.parametrize("ttl_s", [8.04, 1e-4])

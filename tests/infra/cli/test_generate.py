@@ -68,7 +68,7 @@ def test_a_job_that_fails_exits_with_1_and_says_why(capsys: pytest.CaptureFixtur
     failed = job_answers("failed", error={"code": "invalid_lora", "detail": "no such module"})
     with scripted_api(failed) as api:
         assert main(["generate", "a cat", "--api", api.url]) == 1
-    assert "swiftdiffusion: job ab12 failed: no such module" in capsys.readouterr().err
+    assert "swiftdiffusion: job ab12 failed: invalid_lora: no such module" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from shared.connections import impatient, residual_servers
 from shared.errors import ResidualLost, ResidualsFull
 from shared.settings import Settings
 from tests.conftest import READY_S, started
+from tests.infra.local.waiting import eventually
 from tests.workers.residuals.ends import Ends, answer, noise
 from workers.residuals.resp import Connection
 from workers.residuals.stripes import CHUNK_BYTES
@@ -175,7 +176,7 @@ def test_a_server_that_hangs_up_is_an_error_of_the_connection(start: Start) -> N
     seen = Connection(Redis.from_url(url, protocol=2).connection_pool)
     assert seen.is_alive()
     stop(url)
-    assert not seen.is_alive()
+    assert eventually(lambda: not seen.is_alive())
     with pytest.raises(ConnectionError):
         ask(link, b"PING")
     assert not link.is_open
