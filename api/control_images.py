@@ -73,10 +73,11 @@ def read_control_image(text: str, *, max_px: int, field: str, warn: Warn = ignor
     Upright and in RGB as diffusers' ``load_image`` makes it, apart from greys of 16 bit, which are scaled to
     8 and not cut off. Metadata is ignored; ``warn`` is called when transparency is.
     """
-    stripped = strip_metadata(_decode_base64(text, field))
-    if stripped.frames > 1:
-        raise _animated(field)
+    data = _decode_base64(text, field)
     try:
+        stripped = strip_metadata(data)
+        if stripped.frames > 1:
+            raise _animated(field)
         with Image.open(BytesIO(stripped.data), formats=FORMATS) as picture:
             _check(picture, max_px, field)
             picture.load()
@@ -174,6 +175,7 @@ def _is_transparent(picture: Image.Image) -> bool:
 def _upright_rgb(picture: Image.Image, orientation: int) -> Image.Image:
     if _is_16_bit(picture):
         picture = picture.point(lambda grey: grey * (1 / 257) + 0.5).convert("L")
+    picture.info.pop("transparency", None)  # Pillow would complain of a palette's, which is ignored here
     rgb = picture.convert("RGB")
     return rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
 

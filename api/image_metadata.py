@@ -6,8 +6,10 @@ profiles that are none. None of it makes an image unusable, so it is taken out b
 
 import re
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+Part = TypeVar("Part")
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 JPEG_START = b"\xff\xd8"
@@ -17,6 +19,10 @@ _PNG_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _APP = range(0xE0, 0xF0)
 _COMMENT, _START_OF_SCAN, _END_OF_IMAGE = 0xFE, 0xDA, 0xD9
 _COLOURS = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}
+#: Chunks or segments of one file: encoders write some thousands into the largest. Each takes a microsecond.
+MAX_PARTS = 100_000
+#: Before a JPEG's marker there may be any number of these.
+_FILL = re.compile(rb"\xff+")
 #: Markers without a length.
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -35,23 +41,22 @@ class Stripped(NamedTuple):
 
 
 def strip_metadata(data: bytes) -> Stripped:
-    """The same image; files of other formats, and what is no image, come back as they are."""
+    """The same image; files of other formats, and what is no image, come back as they are.
+
+    Raises `ValueError` for a file of more than `MAX_PARTS` parts.
+    """
     if data.startswith(PNG_START):
         return _strip_png(data)
     if data.startswith(JPEG_START):
         return _strip_jpeg(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        exif, xmp = (_webp_chunk(data, kind) for kind in (b"EXIF", b"XMP "))
-        size = 8 + int.from_bytes(data[4:8], "little")
-        return Stripped(
-            data[:size], _orientation(exif.removeprefix(_EXIF), xmp)
-        )  # libwebp reads pixels alone
+        return _strip_webp(data)
     return Stripped(data)
 
 
 def _strip_png(data: bytes) -> Stripped:
     kept, exif, xmp, frames = [PNG_START], b"", b"", 1
-    for kind, start, stop in _png_chunks(data):
+    for kind, start, stop in _limited(_png_chunks(data)):
         body = data[start + 8 : stop - 4]
         if kind in _PNG_PIXELS:
             kept.append(data[start:stop])
@@ -78,7 +83,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 def _strip_jpeg(data: bytes) -> Stripped:
     kept, exif, xmp, at = [JPEG_START], b"", b"", 2
-    for marker, start, stop in _jpeg_segments(data):
+    for marker, start, stop in _limited(_jpeg_segments(data)):
         body = data[start + 4 : stop]
         if marker == 0xE1 and body.startswith(_EXIF):
             exif = exif or body.removeprefix(_EXIF)
@@ -87,7 +92,8 @@ def _strip_jpeg(data: bytes) -> Stripped:
         if _decides_pixels(marker, body):
             kept.append(data[start:stop])
         at = stop
-    kept.append(data[at:])
+    rest = data[at:]
+    kept.append(rest[:1] + rest[1:].lstrip(b"\xff"))
     return Stripped(b"".join(kept), _orientation(exif, xmp))
 
 
@@ -101,10 +107,10 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Each segment's marker, start and end, up to the first scan, whose bytes are no segments."""
     start = len(JPEG_START)
     while start + 4 <= len(data) and data[start] == 0xFF:
-        marker = data[start + 1]
-        if marker == 0xFF:  # fill bytes
-            start += 1
+        if fill := _FILL.match(data, start + 1):
+            start = fill.end() - 1
             continue
+        marker = data[start + 1]
         if marker in (_START_OF_SCAN, _END_OF_IMAGE):
             return
         length = 0 if marker in _ALONE else int.from_bytes(data[start + 2 : start + 4], "big")
@@ -113,14 +119,29 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         start = stop
 
 
-def _webp_chunk(data: bytes, kind: bytes) -> bytes:
+def _strip_webp(data: bytes) -> Stripped:
+    """libwebp reads pixels alone: only what follows the file's own end is cut off."""
+    found = {b"EXIF": b"", b"XMP ": b""}
+    for kind, start, stop in _limited(_webp_chunks(data)):
+        if kind in found and not found[kind]:
+            found[kind] = data[start + 8 : stop]
+    size = 8 + int.from_bytes(data[4:8], "little")
+    return Stripped(data[:size], _orientation(found[b"EXIF"].removeprefix(_EXIF), found[b"XMP "]))
+
+
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     start = 12
     while start + 8 <= len(data):
         size = int.from_bytes(data[start + 4 : start + 8], "little")
-        if data[start : start + 4] == kind:
-            return data[start + 8 : start + 8 + size]
+        yield data[start : start + 4], start, start + 8 + size
         start += 8 + size + size % 2
-    return b""
+
+
+def _limited(parts: Iterable[Part]) -> Iterator[Part]:
+    for count, part in enumerate(parts):
+        if count == MAX_PARTS:
+            raise ValueError(f"it has more than {MAX_PARTS} parts")
+        yield part
 
 
 def _orientation(exif: bytes, xmp: bytes) -> int:

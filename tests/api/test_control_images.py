@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from api.control_images import read_control_image, store_control_image, take_control_image
+from api.image_metadata import MAX_PARTS
 from api.services import Services
 from shared.errors import InvalidImage
 from shared.keys import control_key
 from tests.api.material import announce_workers, base64_of, edge, picture
-
-# Pillow warns of odd palettes and of EXIF it cannot read; neither makes a picture unusable.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
 
 
 def read(data: bytes | str, max_px: int = 1 << 20) -> bytes:
@@ -89,6 +87,7 @@ def test_each_accepted_format_becomes_an_rgb_png(format: str) -> None:
     assert (image.format, image.mode, image.size) == ("PNG", "RGB", (40, 24))
 
 
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency:UserWarning")  # of the test itself
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
 def test_every_mode_becomes_rgb_as_pillow_converts_it(mode: str) -> None:
     data = saved(Image.new("RGBA", (8, 8), (200, 100, 50, 128)).convert(mode))
@@ -208,6 +207,27 @@ def test_the_orientation_of_xmp_counts_where_exif_tells_none() -> None:
     assert pixels(read(plain[:2] + segment(0xE1, xmp) + plain[2:])).size == (24, 40)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_chunk(picture(), *[b"tEXt", b""] * MAX_PARTS),
+        picture(format="JPEG")[:2] + segment(0xFE, b"") * (MAX_PARTS + 1),
+        b"RIFF\xff\xff\xff\0WEBP" + b"ABCD\0\0\0\0" * (MAX_PARTS + 1),
+    ],
+    ids=["PNG", "JPEG", "WEBP"],
+)
+def test_a_file_of_parts_without_end_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidImage, match=f"more than {MAX_PARTS} parts"):
+        read(data)
+
+
+def test_any_number_of_fill_bytes_may_stand_before_a_marker() -> None:
+    plain = picture(format="JPEG")
+    fill = b"\xff" * MAX_PARTS
+    scan = plain.index(b"\xff\xda")
+    assert read(plain[:2] + fill + plain[2:scan] + fill + plain[scan:]) == read(plain)
+
+
 def test_a_profile_is_not_kept() -> None:
     data = picture((8, 8), icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     assert read(data) == read(picture((8, 8)))
@@ -244,6 +264,13 @@ def test_a_transparent_colour_is_warned_of_where_a_pixel_has_it(mode: str, there
     assert "transparency" in pixels(data).info
     assert len(warned(data)) == there
     assert "transparency" not in pixels(read(data)).info
+
+
+def test_a_palette_with_degrees_of_transparency_is_read_like_one_without() -> None:
+    image = Image.linear_gradient("L").convert("P")
+    data = saved(image, transparency=bytes(range(256)))
+    assert len(warned(data)) == 1
+    assert read(data) == read(saved(image))
 
 
 def test_a_job_is_answered_and_told_with_the_warnings_of_its_images(
