@@ -1,6 +1,7 @@
 """What the header of a LoRA file tells: rank, trained parts, the family of the base it was trained for."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
@@ -18,7 +19,7 @@ FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_
 #: An alpha may be an integer: trainers write what they were given.
 _INTEGERS = {"I64", "I32", "I16", "I8", "U8"}
 #: Embeddings that OneTrainer puts into the file of a LoRA: they are no part of it.
-_EMBEDDING = re.compile(r"bundle_emb\.(.+?)(?:\.(?:string_to_param\.\*|[^.]*))?")
+_EMBEDDING, _EMBEDDING_END = "bundle_emb.", ".string_to_param.*"
 #: The first factor of a low-rank change, whose rows are its rank, in every format of the field.
 _FIRST_FACTOR = re.compile(r"(lora_A|lora_down|lora\.down|hada_w1_b|hada_w2_b|lokr_w1_b|lokr_w2_b)\b")
 #: Marks of a LoRA, of LyCORIS' LoHa and LoKr, and of their variants without a first factor.
@@ -50,6 +51,8 @@ _ARCHITECTURES: tuple[tuple[str, Family], ...] = (
 _TORCH = (b"PK\x03\x04", b"\x80\x02")
 #: Enough to see the pattern of what does not fit.
 NAMED_KEYS = 5
+#: After so many keys other threads and gevent's greenlets run.
+_KEYS_AT_ONCE = 128
 
 
 class LoraInfo(Message):
@@ -66,13 +69,14 @@ class LoraInfo(Message):
 def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> LoraInfo:
     """Read a header in diffusers', PEFT's, kohya's or LyCORIS' names; raises `InvalidLora` for no LoRA."""
     embeddings, factors = split_embeddings(tensors)
-    if not any(_MARK.search(key) for key in factors):
+    if not any(_MARK.search(key) for key in _in_turns(factors)):
         raise InvalidLora("the file has no LoRA: none of its tensors is a factor such as lora_A or lora_down")
     refuse_keys(
         "hold no floating point numbers",
         (f"{key} ({info.dtype})" for key, info in factors.items() if not _is_real(key, info.dtype)),
     )
-    ranks = (info.shape[0] for key, info in factors.items() if info.shape and _FIRST_FACTOR.search(key))
+    first = [key for key in _in_turns(factors) if _FIRST_FACTOR.search(key)]
+    ranks = (factors[key].shape[0] for key in first if factors[key].shape)
     width = _cross_attention_dim(factors)
     parts = {_part_of(key) for key in factors}
     return LoraInfo(
@@ -92,11 +96,11 @@ def split_embeddings(
     names: dict[str, None] = {}
     others = {}
     for key, info in tensors.items():
-        match = _EMBEDDING.fullmatch(key)
-        if match is None:
+        rest = key.removeprefix(_EMBEDDING)
+        if rest in (key, ""):
             others[key] = info
         elif len(names) < NAMED_KEYS:
-            names[match[1]] = None
+            names[_embedding_name(rest)] = None
     return list(names), others
 
 
@@ -129,6 +133,20 @@ def refuse_pickle(start: bytes) -> None:
         raise InvalidLora("the file is a PyTorch pickle, which may run code; convert it to safetensors")
 
 
+def _embedding_name(rest: str) -> str:
+    """``cat`` of ``cat``, of ``cat.emb_params`` and of ``cat.string_to_param.*``."""
+    if rest.endswith(_EMBEDDING_END):
+        return rest.removesuffix(_EMBEDDING_END) or rest
+    return rest.rpartition(".")[0] or rest
+
+
+def _in_turns(keys: Iterable[str]) -> Iterator[str]:
+    for count, key in enumerate(keys):
+        if count % _KEYS_AT_ONCE == 0:
+            time.sleep(0)
+        yield key
+
+
 def _part_of(key: str) -> str:
     if key.startswith(_SECOND_ENCODER):
         return "text_encoder_2"
@@ -146,7 +164,8 @@ def _cross_attention_dim(tensors: Mapping[str, TensorInfo]) -> int | None:
 
 
 def _text_widths(tensors: Mapping[str, TensorInfo]) -> Iterator[int]:
-    for key, info in tensors.items():
+    for key in _in_turns(tensors):
+        info = tensors[key]
         if len(info.shape) < 2 or not _FROM_TEXT.search(key):
             continue
         if _TEXT_FACTOR.search(key):

@@ -122,10 +122,11 @@ def test_embeddings_in_the_file_are_named_and_do_not_count() -> None:
             "bundle_emb.my style.clip_l": [2, 768],
             "bundle_emb.my style.clip_g": [2, 1280],
             "bundle_emb.<a.b>.string_to_param.*": [2, 768],
+            "bundle_emb.whole": [2, 768],
             **{f"bundle_emb.{i}.clip_l": [1, 768] for i in range(9)},
         }
     )
-    assert info.embeddings == ("my style", "<a.b>", "0", "1", "2")
+    assert info.embeddings == ("my style", "<a.b>", "whole", "0", "1")
     assert (info.parts, info.family, info.rank) == (["text_encoder"], None, 4)
     with pytest.raises(InvalidLora, match="no LoRA"):
         inspect({"bundle_emb.lora_style.clip_l": [2, 768]})
@@ -159,6 +160,13 @@ def test_the_work_is_linear_in_the_number_of_tensors() -> None:
     Width.compared = 0
     assert inspect(shapes).cross_attention_dim == 1000
     assert Width.compared <= 3 * len(shapes)
+
+
+def test_other_threads_run_while_many_tensors_are_inspected(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[float] = []
+    monkeypatch.setattr("shared.lora_inspection.time.sleep", turns.append)
+    inspect({f"{PEFT}.{i}.lora_A.weight": [4, 768] for i in range(2000)})
+    assert len(turns) > 2000 // 128
 
 
 def test_a_file_without_any_factor_is_no_lora() -> None:
