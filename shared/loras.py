@@ -61,7 +61,7 @@ def own_bound(blob: Blob) -> int | None:
 def list_loras(bucket: Bucket, *, after: str = "") -> Iterator[ListedLora]:
     """Every object of the bucket behind the key ``after``, by key; one that is no LoRA has a ``problem``."""
     for blob in bucket.list(after=after):
-        if blob.key.startswith((UPLOADS, ".")):
+        if blob.key.startswith(UPLOADS):
             continue
         name, problem = name_of_key(blob.key)
         if problem is None and blob.key != lora_key(name) and bucket.exists(lora_key(name)):

@@ -3,12 +3,14 @@
 import unicodedata
 
 SUFFIX = ".safetensors"
-#: Keys under it belong to uploads that have not ended.
-UPLOADS = "uploads/"
+#: Keys under these belong to uploads that have not ended: the fleet's own, and SeaweedFS' of several parts.
+UPLOADS = ("uploads/", ".uploads/")
 #: With what the LoRA cache puts behind it, a longer name would be too long for a file system.
 MAX_NAME_BYTES = 128
 _PUNCTUATION = frozenset(" .,_-+()[]")
-_RULE = "a name has letters, digits, spaces and . , _ - + ( ) [ ], and begins with a letter, a digit, ( or ["
+#: Names are arguments of commands, and of files.
+_NO_START = frozenset(" .-")
+_RULE = "a name has letters, digits, spaces and . , _ - + ( ) [ ], and no space, dot or hyphen at its start"
 
 
 def cut_suffix(name: str) -> str:
@@ -25,7 +27,7 @@ def why_no_name(name: str) -> str | None:
     odd = sorted({character for character in name if not _is_allowed(character)})
     if odd:
         return f"{', '.join(map(ascii, odd[:5]))} cannot be part of a name: {_RULE}"
-    if not (name[0].isalnum() or name[0] in "(["):
+    if name[0] in _NO_START or unicodedata.category(name[0])[0] == "M":
         return f"{name[0]!r} cannot begin a name: {_RULE}"
     if name[-1] == " ":
         return "a name does not end with a space"

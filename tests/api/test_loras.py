@@ -161,10 +161,11 @@ def test_a_suffix_in_another_case_is_a_suffix(client: FlaskClient, services: Ser
 
 
 def test_what_cannot_be_a_lora_is_listed_with_the_reason(client: FlaskClient, services: Services) -> None:
-    for key in ("a@b.safetensors", "sub/style.safetensors", "style.ckpt", "uploads/x", ".ready"):
+    keys = [".hidden.safetensors", "a@b.safetensors", "style.ckpt", "sub/style.safetensors"]
+    for key in (*keys, "uploads/x"):
         services.loras.put(key, lora(), content_type=OCTETS)
     listed = {one["name"]: one["problem"] for one in client.get("/v1/loras").json["loras"]}
-    assert sorted(listed) == ["a@b.safetensors", "style.ckpt", "sub/style.safetensors"]
+    assert sorted(listed) == keys
     assert all(listed.values())
 
 

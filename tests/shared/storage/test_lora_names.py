@@ -17,6 +17,8 @@ from shared.storage.lora_names import MAX_NAME_BYTES, SUFFIX, cut_suffix, name_o
         "a, b (c) [d] + e",
         "(v2) x",
         "[a]",
+        "_style",
+        "+detail",
         "7",
     ],
 )
