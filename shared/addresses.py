@@ -89,19 +89,33 @@ def normalise_redis_url(url: str) -> str:
 
 def check_s3_url(url: str) -> str:
     """The address of an S3 server, without a slash at its end."""
+    check_endpoint(url)
+    parts = urlsplit(url)
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(
+            "must end with host and port: SWIFT_LORA_BUCKET and SWIFT_IMAGE_BUCKET name the buckets"
+        )
+    return url.rstrip("/")
+
+
+def check_endpoint(url: str) -> str:
+    """The address of an S3 server as boto3 takes it, maybe with a path."""
     form = "must be http://HOST:PORT or https://HOST:PORT"
     parts = _split(url, form)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError(form)
     if "@" in parts.netloc:
         raise ValueError("must hold no credentials: they are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError(
-            "must end with host and port: SWIFT_LORA_BUCKET and SWIFT_IMAGE_BUCKET name the buckets"
-        )
     check_host(parts.hostname or "")
     _port(parts, 443)
-    return url.rstrip("/")
+    return url
+
+
+def check_region(name: str) -> str:
+    """The name of a region, which is part of every signature."""
+    if not _LABEL.fullmatch(name) or name != name.lower():
+        raise ValueError("must be the name of a region, for example eu-central-1")
+    return name
 
 
 def check_bucket(name: str) -> str:

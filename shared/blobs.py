@@ -9,7 +9,15 @@ from functools import cached_property
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+)
 
 from shared.errors import NotFound, S3Unavailable, SwiftError, Unavailable
 from shared.heads import Heads, metadata_of
@@ -22,6 +30,10 @@ if TYPE_CHECKING:
     from types_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _CHUNK_BYTES = 1 << 20
+#: What befalls a request on its way.
+_AWAY = (ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError, Boto3Error)
+#: What else boto3 raises: of its configuration, and of files and programs that it gets credentials from.
+_UNUSABLE = (BotoCoreError, OSError, ValueError)
 
 
 class BlobChanged(SwiftError):
@@ -204,5 +216,8 @@ class translated:
             raise S3Unavailable(f"S3 refused {self.key!r}: {code}") from error
         if isinstance(error, NoCredentialsError):
             raise S3Unavailable("S3 credentials are missing: boto3 finds none") from error
-        if isinstance(error, (BotoCoreError, Boto3Error)):
+        if isinstance(error, _AWAY):
             raise S3Unavailable(f"S3 does not answer: {type(error).__name__}") from error
+        if isinstance(error, _UNUSABLE):
+            why = "S3 cannot be asked with boto3's present configuration and credentials"
+            raise S3Unavailable(f"{why}: {type(error).__name__}") from error

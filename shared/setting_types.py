@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from shared.addresses import check_bucket, check_host, check_s3_url, normalise_redis_url
+from shared.addresses import check_bucket, check_host, check_region, check_s3_url, normalise_redis_url
 
 #: Longer times overflow somewhere: in Redis' expiry, in the system's clocks.
 MAX_SECONDS = 10 * 365 * 24 * 3600
@@ -42,6 +42,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once
 RedisUrl = Annotated[str, AfterValidator(normalise_redis_url)]
 RedisUrls = Annotated[tuple[RedisUrl, ...], BeforeValidator(_split), Field(min_length=1)]
 S3Url = Annotated[str, AfterValidator(check_s3_url)]
+Region = Annotated[str, AfterValidator(check_region)]
 BucketName = Annotated[str, AfterValidator(check_bucket)]
 Host = Annotated[str, AfterValidator(check_host)]
 LocalPath = Annotated[Path, AfterValidator(_expand)]

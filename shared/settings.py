@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from shared.addresses import join_port, parse_redis_url
 from shared.errors import InvalidSetting
+from shared.setting_aws import check_aws
 from shared.setting_errors import PREFIX as PREFIX
 from shared.setting_errors import explained, unknown
 from shared.setting_files import check_home, check_tls_files
@@ -28,6 +29,7 @@ from shared.setting_types import (
     Processes,
     RedisUrl,
     RedisUrls,
+    Region,
     S3Url,
     Seconds,
     WholeSeconds,
@@ -36,7 +38,6 @@ from shared.setting_types import (
 ROOT = Path(__file__).resolve().parent.parent
 #: What S3 takes in one PUT, and in one copy: an upload ends with that, and may begin with a presigned PUT.
 S3_PUT_BYTES = 5 << 30
-_AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 class Settings(BaseModel):
@@ -75,9 +76,8 @@ class Settings(BaseModel):
     s3_endpoint_url: S3Url | None = Field(
         None, description="S3 server, with the usual `AWS_*` credentials; unset: the embedded one"
     )
-    s3_region: str | None = Field(
+    s3_region: Region | None = Field(
         None,
-        pattern=r"^[a-z0-9-]+$",
         description="region of the S3 server; unset: `AWS_REGION`, or as boto3 finds it, else us-east-1",
     )
     s3_public_url: S3Url | None = Field(
@@ -292,17 +292,15 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             given[name] = value.strip()
         elif variable.upper().startswith(PREFIX) and name in fields:
             raise unknown(variable, fields)
-    if environ.get("AWS_REGION"):  # as other AWS SDKs read it; boto3 knows AWS_DEFAULT_REGION and profiles
-        given.setdefault("s3_region", environ["AWS_REGION"])
+    check_aws(environ)
+    if not given.get("s3_region"):  # as other AWS SDKs read it; boto3 knows AWS_DEFAULT_REGION and profiles
+        given["s3_region"] = environ.get("AWS_REGION", "")
     try:
         settings = Settings.model_validate({name: value for name, value in given.items() if value})
     except ValidationError as error:
         raise explained(error.errors()[0], fields) from None
     check_home(settings.home)
     check_tls_files(settings.redis_ca_file, settings.redis_cert_file, settings.redis_key_file)
-    for one, other in (_AWS_KEYS, _AWS_KEYS[::-1]):
-        if environ.get(one) and not environ.get(other):
-            raise InvalidSetting(f"{one} is set without {other}")
     return settings
 
 

@@ -8,7 +8,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.loaders import Loader, create_loader
 
-from shared.errors import Unavailable
+from shared.errors import S3Unavailable
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def _loader(data_path: str | None) -> Loader:
 
 
 def make_s3_client(settings: Settings, *, attempts: int, read_timeout_s: float) -> "S3Client":
-    """A thread-safe client. Raises `Unavailable` if there are no credentials now: there may be later.
+    """A thread-safe client. Raises `S3Unavailable` if there are no credentials now: there may be later.
 
     Region, credentials, endpoint, certificates, proxies, checksums and addressing style come from boto3's
     configuration chain, unless settings name region or endpoint. Without any endpoint it is the embedded
@@ -37,7 +37,7 @@ def make_s3_client(settings: Settings, *, attempts: int, read_timeout_s: float) 
     core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
     session = boto3.Session(botocore_session=core)
     if session.get_credentials() is None:
-        raise Unavailable("S3 credentials are missing: boto3 finds none")
+        raise S3Unavailable("S3 credentials are missing: boto3 finds none")
     options = core.get_scoped_config().get("s3")
     style = options.get("addressing_style") if isinstance(options, dict) else None
     config = Config(

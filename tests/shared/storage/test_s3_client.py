@@ -6,7 +6,7 @@ import pytest
 from types_boto3_s3 import S3Client
 
 from shared.blobs import Bucket
-from shared.errors import Unavailable
+from shared.errors import S3Unavailable
 from shared.settings import Settings, read_settings
 from shared.storage.s3_client import make_s3_client
 
@@ -49,6 +49,12 @@ def test_the_region_of_the_environment_is_signed_for(variable: str, monkeypatch:
     assert made.meta.region_name == "eu-central-1"
     url = made.generate_presigned_url("get_object", Params={"Bucket": "loras", "Key": "x"})
     assert "%2Feu-central-1%2Fs3%2F" in url
+
+
+def test_an_empty_setting_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("SWIFT_S3_REGION", "")
+    assert read_settings().s3_region == "eu-central-1"
 
 
 def test_a_setting_outranks_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,17 +100,28 @@ def test_credentials_that_are_missing_for_a_moment_are_503_and_come_back(chain: 
         bucket.ready,
         lambda: bucket.put("x", b"", content_type="text/plain"),
     ):
-        with pytest.raises(Unavailable, match="S3 credentials are missing"):
+        with pytest.raises(S3Unavailable, match="S3 credentials are missing"):
             call()
     chain.write_text(whole)
     assert bucket.client.meta.region_name == "us-east-1"
 
 
+TOKEN = "[default]\nrole_arn = arn:aws:iam::1:role/x\nweb_identity_token_file = /does-not-exist\n"
+
+
 @pytest.mark.parametrize(
     "lines",
-    ["[default]\naws_access_key_id = only-one\n", "[default\n", "[default]\ncredential_process = false\n"],
+    [
+        "[default]\naws_access_key_id = only-one\n",
+        "[default\n",
+        "[default]\ncredential_process = false\n",
+        "[default]\ncredential_process = /does-not-exist\n",
+        "[default]\ncredential_process = echo no-json\n",
+        TOKEN,
+        "[default]\naws_access_key_id = a\naws_secret_access_key = b\nendpoint_url = localhost:8333\n",
+    ],
 )
 def test_a_broken_configuration_is_503_as_well(lines: str, chain: Path) -> None:
     chain.write_text(lines)
-    with pytest.raises(Unavailable):
+    with pytest.raises(S3Unavailable, match="S3 cannot be asked with boto3's present configuration"):
         Bucket(Settings(), "loras").head("x")
