@@ -16,7 +16,7 @@ from types import FrameType
 
 from infra.bench.machine import describe_machine
 from infra.bench.ports import free_ports, free_s3_port
-from infra.chaos.checks import check, processes_of
+from infra.chaos.checks import check, check_processes
 from infra.chaos.faults import FAULTS, Excused, possible_faults
 from infra.chaos.report import Run, render
 from infra.chaos.target import Target, own_disk
@@ -46,7 +46,7 @@ def main() -> int:
                 shutil.rmtree(home)  # no job of an earlier run
             with _fleet(home, has_own_disk) as target:
                 run = _run(target, options.minutes * 60, options.seed, options.only)
-            run.verdict.violations += processes_of(str(home))
+            run.verdict.violations += check_processes(str(home))
             _keep_logs(home)
     except SwiftError as error:
         print(error, file=sys.stderr)

@@ -19,6 +19,8 @@ from shared.specs import ENDED
 
 #: Every job has ended so long after the last fault; what is left over is swept within this.
 ENDED_S, SWEPT_S = 300.0, 180.0
+#: A process that ends takes a moment.
+STOPPED_S = 10.0
 POLL_S = 0.5
 
 
@@ -81,15 +83,20 @@ def judge_job(one: Accepted, job: dict[str, Any] | None, done_events: int, is_ex
         yield f"job {one.job_id} has {done_events} done events"
 
 
-def processes_of(home: str) -> list[str]:
-    """Processes that belong to a stack in ``home``: none may be left once it has stopped."""
+def check_processes(home: str) -> list[str]:
+    """Violations: processes that belong to a stack in ``home``, a moment after it has stopped."""
+    _until(lambda: not _processes(home), STOPPED_S)
+    return [f"process {pid} is left: {command[:120]}" for pid, command in _processes(home)]
+
+
+def _processes(home: str) -> list[tuple[int, str]]:
+    """Pid and command of every process that runs for a stack in ``home``."""
     found = []
     for process in psutil.process_iter(["cmdline", "pid"]):
         with suppress(psutil.Error):
-            if home in " ".join(process.info["cmdline"] or []) or process.environ().get("SWIFT_HOME") == home:
-                found.append(
-                    f"process {process.pid} is left: {' '.join(process.info['cmdline'] or [])[:120]}"
-                )
+            command = " ".join(process.info["cmdline"] or [])
+            if home in command or process.environ().get("SWIFT_HOME") == home:
+                found.append((process.pid, command))
     return found
 
 
@@ -161,13 +168,12 @@ def _messages(target: Target) -> str:
 
 
 def _bindings(target: Target) -> str:
-    """Event bindings of consumers that are gone: every living one has a queue of its own, with a timeout."""
-    count = int(target.control.scard("_kombu.binding.celeryev"))
-    return f"{count} event bindings" if count > MOST_BINDINGS else ""
-
-
-#: Flower and what looks at the fleet from outside.
-MOST_BINDINGS = 2
+    """Event bindings that the sweep has not noted: those it has are removed an hour after their consumers."""
+    members: Any = target.control.smembers("_kombu.binding.celeryev")
+    bound = {f"celeryev {member}" for member in members}
+    noted: Any = target.control.zrange(keys.BINDINGS_SEEN, 0, -1)
+    left = bound - set(noted)
+    return f"{len(left)} event bindings" if left else ""
 
 
 def _orphaned_images(target: Target) -> str:
