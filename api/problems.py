@@ -26,6 +26,16 @@ ANY_OPERATION = (400, 403, 415, 421)
 _REDIS_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, redis.ReadOnlyError)
 #: A Redis that takes no writes for now, its disk full or its replicas away, says so; alone or in a pipeline.
 _REFUSES_WRITES = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS)\b")
+#: What pydantic says with the names of our classes and functions, in JSON's words.
+_SENTENCES = {
+    "model_type": "must be a JSON object",
+    "model_attributes_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+}
+#: Kinds of values that `shared.scales` tells apart.
+_KINDS = {"<number>": "a number", "<list>": "a list", "<table>": "a JSON object"}
 _CODES = {
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
@@ -106,7 +116,7 @@ def refusals(*statuses: int) -> dict[int | str, Any]:
 def explain_validation(error: ValidationError) -> Response:
     """pydantic's errors, each with its field; what was sent is not repeated."""
     errors = [
-        FieldError(field=field_of(one["loc"])[:NAMED_CHARS], detail=_sentence(one["type"], one["msg"]))
+        FieldError(field=field_of(one["loc"])[:NAMED_CHARS], detail=sentence(one["type"], one["msg"]))
         for one in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     del errors[NAMED_ERRORS:]
@@ -116,8 +126,17 @@ def explain_validation(error: ValidationError) -> Response:
 
 
 def field_of(steps: Sequence[int | str]) -> str:
-    """The field at the end of pydantic's ``steps``, without tags in angle brackets that tell values apart."""
-    return ".".join(str(step) for step in steps if not str(step).startswith("<"))
+    """The field at the end of pydantic's ``steps``, without its tags for kinds of values and for keys."""
+    return ".".join(str(step) for step in steps if not str(step).startswith(("<", "[key]")))
+
+
+def sentence(kind: str, message: str) -> str:
+    """pydantic's ``message`` for an error of this kind, as clients read it."""
+    if kind == "union_tag_invalid":
+        return f"must be {' or '.join(word for tag, word in _KINDS.items() if tag in message.split(':')[1])}"
+    if kind == "extra_forbidden":
+        return "unknown field"
+    return _SENTENCES.get(kind, message.removeprefix("Value error, "))
 
 
 def register(app: Flask) -> None:
@@ -133,10 +152,6 @@ def register(app: Flask) -> None:
 def _encodable(text: str) -> str:
     """``text`` with half surrogate pairs, which no encoding knows, as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _sentence(kind: str, message: str) -> str:
-    return "unknown field" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
 
 
 def _explain_ours(error: SwiftError) -> Response:

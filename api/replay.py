@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import RootModel, ValidationError
 
 from api.control_images import STORED, read_stored_image
-from api.problems import field_of
+from api.problems import field_of, sentence
 from api.services import Services
 from api.submit import resolve
 from api.warn import Warn
@@ -71,7 +71,9 @@ def replay(receipt: Receipt, services: Services) -> JobSpec:
         spec = resolve(JobRequest.model_validate(_asked_for(receipt)), services)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InvalidRequest(first["msg"], field=field_of(("receipt", *first["loc"]))) from None
+        raise InvalidRequest(
+            sentence(first["type"], first["msg"]), field=field_of(("receipt", *first["loc"]))
+        ) from None
     except StoredImageMissing as error:
         raise ImageGone(str(error), field=f"receipt.{error.field}") from None
     except InvalidRequest as error:

@@ -15,6 +15,7 @@ from shared.catalog.entries import NetEntry as NetEntry
 from shared.catalog.entries import locate as locate
 from shared.catalog.mistakes import Mistakes, of_file, why_no_source
 from shared.families import Families
+from shared.scheduler_names import own_name
 from shared.schedulers import SCHEDULERS, step_limits
 from shared.validation import did_you_mean, nearest, quoted
 
@@ -126,10 +127,10 @@ def _check_defaults(
     families = Families(path, catalogue)
     for name, model in catalogue.models.items():
         if model.scheduler not in SCHEDULERS:
-            classes = {kind.name: own for own, kind in reversed(SCHEDULERS.items())}
-            near = classes.get(model.scheduler) or nearest(model.scheduler, SCHEDULERS)
-            meant = f"did you mean {near}?" if near else f"known are {', '.join(SCHEDULERS)}"
-            why = f"{quoted(model.scheduler)} is unknown; {meant}"
+            meant = own_name(model.scheduler)
+            near = meant if meant in SCHEDULERS else nearest(model.scheduler, SCHEDULERS)
+            hint = f"did you mean {near}?" if near else f"known are {', '.join(SCHEDULERS)}"
+            why = f"{quoted(model.scheduler)} is unknown; {hint}"
             raise mistakes.at(("models", name, "scheduler"), why)
         own = step_limits(model.scheduler, families.scheduler_config(name))
         limits = [("num_inference_steps", own.max_steps, f"scheduler {model.scheduler}")]

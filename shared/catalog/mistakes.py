@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _TABLES: Mapping[str, type[BaseModel]] = {"models": ModelEntry, "controlnets": NetEntry}
-#: What other programs call things that have another name here; a hint in place of a name has a space.
+#: What other programs call things that have another name here.
 _OTHER_NAMES = {
     "nets": "controlnets",
     "net": "controlnets",
@@ -116,6 +116,8 @@ def _why_unknown(keys: Sequence[str], value: object) -> str:
         return "LoRAs are files in the bucket that SWIFT_LORA_BUCKET names, and stand in no catalog"
     if inner is not None and name in ("default_model", "default"):
         return "is unknown here: default_model stands above the first table"
+    if inner is not None and name == "revision":
+        return "is unknown here: a revision stands in the source, hub:OWNER/NAME@REVISION"
     known = [field.alias or own for own, field in (inner or Catalogue).model_fields.items()]
     near = _OTHER_NAMES.get(name.lower()) or nearest(name, known)
     if near is None or near not in known:

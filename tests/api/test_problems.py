@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import boto3
 import pytest
@@ -32,6 +33,28 @@ def test_malformed_json_is_a_bad_request(client: FlaskClient, body: bytes) -> No
     answer = client.post("/v1/jobs", data=body, content_type=JSON)
     assert (answer.status_code, answer.json["code"]) == (400, "bad_request")
     assert "JSON" in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "detail"),
+    [
+        ({"loras": ["anime"]}, "loras.0: must be a JSON object"),
+        ({"loras": {"anime": 1}}, "loras: must be a list"),
+        ({"loras": [{"name": "a", "scale": [1]}]}, "loras.0.scale: must be a number or a JSON object"),
+        (
+            {"loras": [{"name": "a", "scale": {"unet": {"up": {"x": 1}}}}]},
+            "loras.0.scale.unet.up.x: String should match pattern '^block_[0-9]{1,3}$'",
+        ),
+        ({"original_size": 64}, "original_size: must be a list"),
+        ({"receipt": "x.png"}, "receipt: must be a JSON object"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_in_the_words_of_json(
+    asked: dict[str, Any], detail: str, client: FlaskClient
+) -> None:
+    body = asked if "receipt" in asked else {"prompt": "a cat", **asked}
+    answer = client.post("/v1/jobs", json=body)
+    assert (answer.status_code, answer.json["detail"]) == (422, detail)
 
 
 @pytest.mark.parametrize("body", ["[]", "null", "3", '"{\\"prompt\\": \\"a cat\\"}"'])

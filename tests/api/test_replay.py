@@ -317,3 +317,13 @@ def test_a_stored_control_image_that_is_damaged_is_not_used(client: FlaskClient,
     answer = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge(image=f"sha256:{image}")]})
     assert (answer.status_code, answer.json["field"]) == (422, "controlnets.0.image")
     assert "damaged" in answer.json["detail"]
+
+
+def test_what_a_request_could_not_say_is_told_as_of_a_request(
+    client: FlaskClient, services: Services
+) -> None:
+    [net] = drawn(services).controlnets
+    late = net.model_copy(update={"guidance_start": 0.9})
+    answer = post(client, drawn(services, controlnets=[late]))
+    assert (answer.status_code, answer.json["field"]) == (422, "receipt.controlnets.0")
+    assert answer.json["detail"] == "guidance_start must be less than guidance_end"
