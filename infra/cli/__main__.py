@@ -68,6 +68,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return _complain(f"{error.code}: {error}", 1)
     except ModuleNotFoundError as error:
         return _complain(f"Python package {error.name} is missing: {INSTALL}", 1)
+    except OSError as error:  # of a file, or of standard output
+        return _complain(f"{error.filename or 'output'}: {error.strerror or error}", 1)
 
 
 def _complain(detail: str, exit_code: int) -> int:

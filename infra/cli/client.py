@@ -157,10 +157,14 @@ class Client:
             answer.raise_for_status()
             event: dict[str, str] = {}
             for line in answer.iter_lines(chunk_size=1):  # larger pieces would hold events back
-                field, _, value = line.decode().partition(": ")
+                field, _, value = line.decode(errors="replace").partition(": ")
                 event[field] = value
-                if not line and "data" in event:
-                    yield event["id"], event["event"], json.loads(event["data"])
+                if not line and {"id", "event", "data"} <= event.keys():
+                    try:
+                        data = json.loads(event["data"])
+                    except ValueError:
+                        raise self._not_a_fleet(answer) from None
+                    yield event["id"], event["event"], data
                     event = {}
 
     def _call(self, method: str, path: str, **options: Any) -> requests.Response:
@@ -170,11 +174,13 @@ class Client:
                 time.sleep(RETRY_S)
             try:
                 answer = requests.request(method, self.url + path, timeout=ANSWER_S, **options)
-            except requests.exceptions.ConnectionError as error:
+            except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
                 reason = _reason(error)
                 if attempt == 0 and "refused" in reason:
                     break  # nobody listens there: say so at once
                 continue
+            except requests.exceptions.InvalidJSONError as error:
+                raise ApiError(f"the request is no JSON: {error}", code="invalid_request") from None
             except (requests.RequestException, ValueError) as error:  # ValueError: no URL at all
                 raise self._no_answer(_reason(error)) from None
             if answer.status_code != 503 or attempt == RETRIES:
@@ -188,7 +194,7 @@ class Client:
             return
         try:
             problem = answer.json()
-            code, field, detail = problem["code"], problem.get("field"), problem["detail"]
+            code, field, detail = problem["code"], problem.get("field"), str(problem["detail"])
         except (ValueError, KeyError, TypeError):
             raise self._not_a_fleet(answer) from None
         where = f"{field}: " if field and not detail.startswith(f"{field}: ") else ""
@@ -247,8 +253,10 @@ def _reason(error: Exception) -> str:
         return "connection refused; is the fleet running?"
     if "resolve" in text or "Name or service" in text:
         return "there is no such host"
+    if isinstance(error, (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)):
+        return "the address must begin with http:// or https://"
     if isinstance(error, requests.Timeout):
         return "it takes too long"
-    if isinstance(error, requests.exceptions.ConnectionError):
+    if isinstance(error, (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         return "the connection broke"
     return text

@@ -2,11 +2,12 @@
 
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from shared.errors import SwiftError
 
@@ -37,6 +38,8 @@ def read_image(path: Path) -> GeneratedImage:
         png = path.read_bytes()
         image = Image.open(io.BytesIO(png), formats=["PNG"])
         image.load()
+    except UnidentifiedImageError:
+        raise NoReceipt(f"{path} is no PNG, or a broken one") from None
     except _UNREADABLE as error:
         raise NoReceipt(f"{path} is no PNG, or a broken one: {error}") from None
     assert isinstance(image, PngImagePlugin.PngImageFile)
@@ -57,7 +60,7 @@ def read_image(path: Path) -> GeneratedImage:
 def _json(texts: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     try:
         told = json.loads(texts.get(name, ""))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NoReceipt(f"{path}: its {name} is no JSON: {error}") from None
     if not isinstance(told, dict):
         raise NoReceipt(f"{path}: its {name} is no JSON object")
@@ -65,6 +68,6 @@ def _json(texts: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
 
 
 def _index(text: str, path: Path) -> int:
-    if not text.isdecimal():
-        raise NoReceipt(f"{path}: its index within the job should be a number, not {text!r}")
+    if not re.fullmatch(r"[0-9]{1,6}", text):
+        raise NoReceipt(f"{path}: its index within the job should be a number, not {text[:20]!r}")
     return int(text)

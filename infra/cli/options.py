@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ class OutputFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path; fails with a usage error."""
         path = Path(str(super().convert(value, param, ctx)))
+        if not path.name:
+            self.fail(f"{value!r} names no file", param, ctx)
         if not path.parent.is_dir():
             self.fail(f"there is no folder {str(path.parent)!r}", param, ctx)
         return path
@@ -48,11 +51,26 @@ def connected(api: str | None, settings: Settings) -> Iterator[Client]:
     """The client for ``--api``, or for the local fleet; its errors end the command.
 
     Where settings are silent, the address is the one that the local fleet wrote into its ``env`` file.
+    Who ends the process or closes its terminal interrupts it, as Ctrl-C does: the job is cancelled.
     """
     url = api or settings.api_url
     if api is None and not {"api_port", "api_host"} & settings.model_fields_set:
         url = read_env_file(settings.home / "env").get("API_URL", url)
+    with _interrupted_by(signal.SIGTERM, signal.SIGHUP):
+        try:
+            yield Client(url)
+        except ApiError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
+    """These signals raise `KeyboardInterrupt`, unless they are ignored, as by ``nohup``."""
+    changed = [number for number in signals if signal.getsignal(number) is signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, signal.default_int_handler)
     try:
-        yield Client(url)
-    except ApiError as error:
-        raise click.ClickException(str(error)) from None
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from infra.cli import client as module
 from infra.cli.client import ApiError, Client
@@ -117,6 +118,36 @@ def test_a_stream_that_breaks_off_is_resumed_after_its_last_event() -> None:
         assert [data["status"] for _, data in Client(api.url).events("/e")] == ["running", "succeeded"]
 
 
+def test_an_answer_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    breaks = [requests.exceptions.ChunkedEncodingError("Connection broken")]
+    whole = requests.request
+
+    def request(*args: Any, **options: Any) -> requests.Response:
+        if breaks:
+            raise breaks.pop()
+        return whole(*args, **options)
+
+    monkeypatch.setattr(requests, "request", request)
+    with scripted_api({"/image": [(200, b"PNG")]}) as api:
+        assert Client(api.url).fetch("/image") == b"PNG"
+
+
+@pytest.mark.parametrize(
+    "event", [b"data: {}", b"id: 1\nevent: done\ndata: {", b"id: \xff\ndata: x\nevent: e"]
+)
+def test_a_stream_that_is_no_fleets_is_recognised(event: bytes) -> None:
+    with (
+        scripted_api({"/e": [(200, event + b"\n\n")]}) as api,
+        pytest.raises(ApiError, match=r"not as a fleet's API|the stream of events ended"),
+    ):
+        list(Client(api.url).events("/e"))
+
+
+def test_a_request_that_is_no_json_is_not_blamed_on_the_network() -> None:
+    with pytest.raises(ApiError, match="the request is no JSON"):
+        Client("http://127.0.0.1:9").submit({"guidance_scale": float("nan")})
+
+
 def test_a_stream_of_a_job_that_is_gone_ends_with_the_refusal() -> None:
     gone = b'{"code": "not_found", "detail": "there is no job"}'
     with scripted_api({"/e": [(404, gone)]}) as api:
@@ -130,7 +161,8 @@ def test_a_stream_of_a_job_that_is_gone_ends_with_the_refusal() -> None:
     [
         ("http://127.0.0.1:9", "connection refused; is the fleet running?"),
         ("http://no-such-host.invalid", "there is no such host"),
-        ("127.0.0.1:8080", "No connection adapters"),
+        ("127.0.0.1:8080", "the address must begin with http:// or https://"),
+        ("localhost", "the address must begin with http:// or https://"),
     ],
 )
 def test_a_server_that_cannot_be_reached_is_named_with_the_reason(url: str, reason: str) -> None:

@@ -1,5 +1,7 @@
 import base64
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,25 @@ def test_without_a_path_images_are_named_by_their_job(
     assert json.loads(capsys.readouterr().out)["id"] == "ab12"
 
 
+def test_a_file_that_cannot_be_written_is_named_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cat-0.png").mkdir()
+    with scripted_api(job_answers()) as api:
+        assert main(["generate", "a cat", "-o", str(tmp_path / "cat.png"), "--api", api.url]) == 1
+    assert f"swiftdiffusion: {tmp_path}/cat-0.png: Is a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_ends_the_command_interrupts_it(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(client: object, request: object, console: object) -> None:
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("infra.cli.generate.run_with_progress", end)
+    assert main(["generate", "a cat", "--api", "http://127.0.0.1:9"]) == 130
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
 def test_a_job_that_fails_exits_with_1_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     failed = job_answers("failed", error={"code": "invalid_lora", "detail": "no such module"})
     with scripted_api(failed) as api:
@@ -80,6 +101,7 @@ def test_a_job_that_fails_exits_with_1_and_says_why(capsys: pytest.CaptureFixtur
         (["--control", "edge=gone.png"], "'gone.png' does not exist"),
         (["--control-scale", "edge=1"], "no --control names edge"),
         (["--strength", "2"], "0<=x<=1"),
+        (["-o", ""], "'' names no file"),
     ],
 )
 def test_a_wrong_option_is_explained_and_exits_with_2(

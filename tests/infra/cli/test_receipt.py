@@ -54,8 +54,13 @@ def test_the_receipt_of_an_image_is_printed(tmp_path: Path, capsys: pytest.Captu
         (generated(), "carries no receipt"),
         (generated(receipt="{", request="{}"), "its receipt is no JSON"),
         (generated(receipt="[]", request="{}"), "its receipt is no JSON object"),
+        (generated(receipt="[" * 100_000, request="{}"), "its receipt is no JSON"),
+        (generated(receipt="{}", request="{}", picture="9" * 5000), "its index within the job"),
     ],
-    ids=["empty", "another format", "photograph", "bomb", "cut off", "no texts", "no JSON", "no object"],
+    ids=[
+        *["empty", "another format", "photograph", "bomb", "cut off"],
+        *["no texts", "no JSON", "no object", "deep", "long index"],
+    ],
 )
 def test_a_file_without_a_receipt_is_refused_by_its_name(
     data: bytes, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -65,6 +70,7 @@ def test_a_file_without_a_receipt_is_refused_by_its_name(
     assert main(["receipt", str(path)]) == 1
     said = capsys.readouterr().err
     assert "other.png" in said
+    assert "BytesIO" not in said
     assert told in said
 
 
