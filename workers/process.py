@@ -14,12 +14,14 @@ from shared.errors import InvalidSetting, ModelFailed
 from shared.logs import escape
 from shared.settings import Settings
 from workers.resident import Residents
+from workers.runtime.process_exit import skip_last_collection
 from workers.runtime.process_logs import take_over_logs
 
 
 def prepare_process(settings: Settings, name: str, level: int = logging.INFO) -> None:
-    """Set torch's threads, quiet the libraries, and log as the worker ``name`` from ``level`` on."""
+    """Set torch's threads, quiet the libraries, log as the worker ``name`` from ``level`` on; end quickly."""
     take_over_logs(settings, name, level)
+    skip_last_collection()
     torch.set_num_threads(settings.threads_per_worker)
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
