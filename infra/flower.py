@@ -9,7 +9,6 @@ after it. Options are Flower's own, as ``FLOWER_*`` variables.
 import atexit
 import logging
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import PeriodicCallback
 from tornado.web import ErrorHandler
 
+from shared.allowed_hosts import AllowedHosts
 from shared.catalogue import read_catalogue
 from shared.errors import InvalidSetting
 from shared.logs import configure_logs
@@ -28,21 +28,20 @@ from shared.queues import make_celery, net_queue, unet_queue
 from shared.settings import Settings, read_settings
 from shared.startup import exit_with_reason
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 #: Between two looks for workers that have not been inspected.
 INSPECT_MS = 1000
 
 
 class FleetFlower(Flower):
-    """Flower that answers to ``names`` only, and inspects each worker once it is there."""
+    """Flower that answers to ``allowed`` hosts only, and inspects each worker once it is there."""
 
-    def __init__(self, names: Sequence[str], **options: Any) -> None:
+    def __init__(self, allowed: AllowedHosts, **options: Any) -> None:
         super().__init__(**options)
-        self._names = frozenset(names)
+        self._allowed = allowed
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Route a request; tornado calls it for each."""
-        if request.host_name not in self._names:
+        if not self._allowed.answers_to(request.host):
             return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
         return super().find_handler(request, **kwargs)
 
@@ -71,9 +70,9 @@ def main() -> None:
         if not (options.basic_auth or options.auth):
             raise InvalidSetting("FLOWER_BASIC_AUTH=user:password is needed: Flower can stop workers")
         app = make_celery(settings, queue_names(settings))
+        allowed = AllowedHosts(settings.allowed_hosts, own=settings.flower_host)
     extract_settings()
-    names = {*LOOPBACK_NAMES, settings.flower_host, *settings.allowed_hosts}
-    server = FleetFlower(sorted(names), capp=app, options=options, **tornado_settings)
+    server = FleetFlower(allowed, capp=app, options=options, **tornado_settings)
     atexit.register(server.stop)
     signal.signal(signal.SIGTERM, sigterm_handler)
     server.start_http_server()

@@ -218,7 +218,7 @@ class Settings(BaseModel):
     )
     allowed_hosts: Names = Field(
         (),
-        description="hosts the API answers to, besides loopback names and `SWIFT_API_HOST`: names, "
+        description="hosts the API and Flower answer to, besides loopback names and their own: names, "
         "`.example.com` (with subdomains), networks as `10.0.0.0/8`, `*`",
     )
     trusted_proxies: int = Field(

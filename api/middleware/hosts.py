@@ -4,20 +4,17 @@ A page of any site can send requests to this machine from its visitor's browser:
 leads here (DNS rebinding), then ``Host`` is that name; or across origins, then ``Origin`` is the page's.
 """
 
-import ipaddress
 import re
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from flask import Flask, request
 
-from shared.errors import Forbidden, InvalidSetting, Misdirected
+from shared.allowed_hosts import AllowedHosts
+from shared.errors import Forbidden, Misdirected
 from shared.settings import Settings
 
 #: Methods that change nothing.
 SAFE = ("GET", "HEAD", "OPTIONS")
-#: A name or an address, with or without a port.
-_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.-]+))(?::[0-9]{0,5})?", re.ASCII)
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+", re.IGNORECASE)
 _HINT = "SWIFT_ALLOWED_HOSTS lists more"
 
@@ -39,7 +36,7 @@ def register(app: Flask, settings: Settings) -> None:
             _check_origin(allowed)
 
 
-def _check_origin(allowed: "AllowedHosts") -> None:
+def _check_origin(allowed: AllowedHosts) -> None:
     origin = request.headers.get("Origin")
     if origin is not None:
         host = urlsplit(origin).netloc if _ORIGIN.fullmatch(origin) else ""
@@ -48,47 +45,6 @@ def _check_origin(allowed: "AllowedHosts") -> None:
             raise Forbidden(f"a page of origin {origin!r} may not change anything here: {_HINT}")
     elif request.headers.get("Sec-Fetch-Site", "").strip().lower() == "cross-site":
         raise Forbidden("a page of another site may not change anything here")
-
-
-class AllowedHosts:
-    """Loopback names, ``own`` if it is a single address, and what an operator lists."""
-
-    def __init__(self, listed: Iterable[str], *, own: str) -> None:
-        patterns = {pattern.lower().removeprefix("*") or "*" for pattern in listed}
-        self._any = "*" in patterns
-        self._networks = [_network(one) for one in patterns if "/" in one]
-        self._domains = tuple(one for one in patterns if one.startswith("."))
-        self._names = {_name(one) for one in patterns} | {"localhost"}
-        if own not in ("0.0.0.0", "::"):
-            self._names.add(_name(own))
-
-    def answers_to(self, host: str) -> bool:
-        """Whether ``host``, with or without a port, is a name of the API."""
-        return (self._any and _name(host) != "") or self.lists(host)
-
-    def lists(self, host: str) -> bool:
-        """Whether ``host`` is one of the names; ``*`` names nobody."""
-        name = _name(host)
-        if not name or name in self._names or name.endswith(".localhost"):
-            return bool(name)
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return any(name == domain[1:] or name.endswith(domain) for domain in self._domains)
-        return address.is_loopback or any(address in network for network in self._networks)
-
-
-def _name(host: str) -> str:
-    """A host without its port, as it is compared; empty if it is none."""
-    parts = _HOST.fullmatch(host.lower() if host.count(":") < 2 or host.startswith("[") else f"[{host}]")
-    return (parts[1] or parts[2].removesuffix(".")) if parts else ""
-
-
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise InvalidSetting(f"SWIFT_ALLOWED_HOSTS: {text!r} is no network") from None
 
 
 def _strip_port(host: str) -> str:

@@ -19,7 +19,11 @@ SHUTDOWN = "/api/worker/shutdown/unet1@a"
 @pytest.fixture(scope="module")
 def url(servers: Settings) -> Iterator[str]:
     port = free_ports(1)[0]
-    own = {"SWIFT_FLOWER_PORT": str(port), "FLOWER_BASIC_AUTH": ":".join(LOGIN)}
+    own = {
+        "SWIFT_FLOWER_PORT": str(port),
+        "SWIFT_ALLOWED_HOSTS": ".example.com,10.0.0.0/8",
+        "FLOWER_BASIC_AUTH": ":".join(LOGIN),
+    }
     environment = inherit({**variables_of(servers), **own})
     process = subprocess.Popen([sys.executable, "-m", "infra.flower"], cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}"
@@ -61,14 +65,32 @@ def test_a_page_of_another_origin_cannot_use_the_login_a_browser_remembers(
     assert requests.post(url + SHUTDOWN, auth=LOGIN, headers=headers, timeout=5).status_code == 403
 
 
+@pytest.mark.parametrize("host", ["", "localhost.evil.example", "evilexample.com", "11.1.2.3", "[::2]"])
+def test_a_name_that_looks_like_one_of_its_own_is_refused(url: str, host: str) -> None:
+    answer = requests.get(f"{url}/api/workers", auth=LOGIN, headers={"Host": host}, timeout=5)
+    assert answer.status_code == 403
+
+
 @pytest.mark.parametrize("path", ["/", "/metrics", "/healthcheck", "/api/workers", "/static/css/flower.css"])
 def test_another_host_name_is_refused_everywhere(url: str, path: str) -> None:
     headers = {"Host": "evil.example:80"}
     assert requests.get(url + path, auth=LOGIN, headers=headers, timeout=5).status_code == 403
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:5555", "127.0.0.1", "[::1]:5555"])
-def test_names_of_this_machine_are_its_own(url: str, host: str) -> None:
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:5555",
+        "a.localhost",
+        "127.0.0.1",
+        "127.0.0.2",
+        "[::1]:5555",
+        "flower.example.com",
+        "10.1.2.3:5555",
+    ],
+)
+def test_names_of_this_machine_and_those_that_are_listed_are_its_own(url: str, host: str) -> None:
     answer = requests.post(url + SHUTDOWN, auth=LOGIN, headers={"Host": host}, timeout=5)
     assert answer.status_code == 404  # there is no such worker
 
