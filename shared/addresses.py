@@ -42,7 +42,7 @@ class RedisAddress(NamedTuple):
     @property
     def server(self) -> tuple[str, int]:
         """Equal for two spellings of one server, as far as that is known without asking a name server."""
-        return (_known_host(self.host), self.port) if self.host else (str(Path(self.path).resolve()), 0)
+        return (known_host(self.host), self.port) if self.host else (str(Path(self.path).resolve()), 0)
 
     @property
     def url(self) -> str:
@@ -151,6 +151,18 @@ def join_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def known_host(host: str) -> str:
+    """One name for all that is known to be this machine; others in lower case."""
+    host = host.lower().removesuffix(".")
+    if host in ("localhost", "localhost.localdomain", "ip6-localhost") or host.endswith(".localhost"):
+        return "localhost"
+    if not _is_ip(host):
+        return known_host(_numeric(host)) if host.rpartition(".")[2].isdigit() else host
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return "localhost" if mapped.is_loopback or mapped.is_unspecified else str(mapped)
+
+
 def _split(url: str, form: str) -> SplitResult:
     try:
         return urlsplit(url)
@@ -233,15 +245,3 @@ def _numeric(host: str) -> str:
         return socket.inet_ntoa(socket.inet_aton(host))
     except OSError:
         raise ValueError("must be an IP address, if it is written in numbers") from None
-
-
-def _known_host(host: str) -> str:
-    """One name for all that is known to be this machine; others in lower case."""
-    host = host.lower().removesuffix(".")
-    if host in ("localhost", "localhost.localdomain", "ip6-localhost") or host.endswith(".localhost"):
-        return "localhost"
-    if not _is_ip(host):
-        return _known_host(_numeric(host)) if host.rpartition(".")[2].isdigit() else host
-    address = ipaddress.ip_address(host.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return "localhost" if mapped.is_loopback or mapped.is_unspecified else str(mapped)

@@ -4,9 +4,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from infra.local.servers import HOST, redis_command, weed_command, weed_environment
-from shared.addresses import join_port
+from shared.addresses import join_port, known_host, parse_redis_url
 from shared.catalogue import read_catalogue
 from shared.settings import Settings
 
@@ -39,14 +40,25 @@ class Embedded:
 
 
 def find_embedded(settings: Settings) -> Embedded:
-    """Compare URLs with our own: a shell that has sourced ``.run/env`` names the embedded servers."""
+    """A URL may name an embedded server, in any spelling: a shell that has sourced ``.run/env`` does."""
     given = settings.model_fields_set
+    urls, port = settings.residual_redis_url, settings.residual_redis_port
     return Embedded(
-        redis="redis_url" not in given or settings.redis_url == _redis_url(settings.redis_port),
-        residual_redis="residual_redis_url" not in given
-        or settings.residual_redis_url == (_redis_url(settings.residual_redis_port),),
-        s3=settings.s3_endpoint_url in (None, _s3_url(settings)),
+        redis="redis_url" not in given or _is_own_redis(settings.redis_url, settings.redis_port),
+        residual_redis="residual_redis_url" not in given or (len(urls) == 1 and _is_own_redis(urls[0], port)),
+        s3=settings.s3_endpoint_url is None or _is_own_s3(settings.s3_endpoint_url, settings.s3_port),
     )
+
+
+def _is_own_redis(url: str, port: int) -> bool:
+    address = parse_redis_url(url)
+    is_plain = address.scheme == "redis" and not address.credentials  # as ours answers
+    return is_plain and address.server == (known_host(HOST), port)
+
+
+def _is_own_s3(url: str, port: int) -> bool:
+    parts = urlsplit(url)
+    return (parts.scheme, known_host(parts.hostname or ""), parts.port) == ("http", known_host(HOST), port)
 
 
 def resolve(settings: Settings) -> Settings:
@@ -54,7 +66,7 @@ def resolve(settings: Settings) -> Settings:
     embedded = find_embedded(settings)
     found: dict[str, object] = {"home": settings.home.resolve(), "catalog": settings.catalog.resolve()}
     if embedded.redis:
-        found["redis_url"] = _redis_url(settings.redis_port)
+        found["redis_url"] = _redis_url(settings.redis_port, parse_redis_url(settings.redis_url).db)
     if embedded.residual_redis:
         found["residual_redis_url"] = (_redis_url(settings.residual_redis_port),)
     if embedded.s3:
@@ -143,8 +155,8 @@ def _python(module: str) -> list[str]:
     return [sys.executable, "-m", module]
 
 
-def _redis_url(port: int) -> str:
-    return f"redis://{HOST}:{port}/0"
+def _redis_url(port: int, db: int = 0) -> str:
+    return f"redis://{HOST}:{port}/{db}"
 
 
 def _s3_url(settings: Settings) -> str:

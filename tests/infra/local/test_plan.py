@@ -51,6 +51,33 @@ def test_a_shell_that_has_sourced_run_env_still_starts_the_servers(tmp_path: Pat
     assert list(processes(resolved)) == list(processes(Settings(home=tmp_path)))
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST.", "127.1", "[::1]"])
+def test_a_url_may_name_an_embedded_server_in_any_spelling(tmp_path: Path, host: str) -> None:
+    settings = Settings(
+        home=tmp_path,
+        redis_url=f"redis://{host}:6390/3",
+        residual_redis_url=(f"redis://{host}:6391",),
+        s3_endpoint_url=f"http://{host}:8333/",
+    )
+    servers = [process.name for process in processes(settings).values() if process.is_server]
+    assert servers == ["redis", "residual-redis", "s3"]
+    assert resolve(settings).redis_url == "redis://127.0.0.1:6390/3"  # where it listens
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost:6379/0",
+        "redis://:password@localhost:6390/0",
+        "rediss://localhost:6390/0",
+        "unix:///run/redis.sock",
+        "redis://localhost.example:6390/0",
+    ],
+)
+def test_another_server_on_this_machine_is_not_taken_for_the_embedded_one(tmp_path: Path, url: str) -> None:
+    assert "redis" not in processes(Settings(home=tmp_path, redis_url=url))
+
+
 def test_addresses_follow_the_ports(tmp_path: Path) -> None:
     resolved = resolve(Settings(home=tmp_path, redis_port=7001, residual_redis_port=7002, s3_port=7100))
     assert resolved.redis_url == "redis://127.0.0.1:7001/0"
