@@ -18,7 +18,8 @@ class AllowedHosts:
         self._any = "*" in patterns
         self._networks = [_network(one) for one in patterns if "/" in one]
         self._domains = tuple(one for one in patterns if one.startswith("."))
-        self._names = {_name(one) for one in patterns} | {"localhost"}
+        names = patterns - {"*", *self._domains, *(one for one in patterns if "/" in one)}
+        self._names = {_listed_name(one) for one in names} | {"localhost"}
         if own not in ("0.0.0.0", "::"):
             self._names.add(_name(own))
 
@@ -42,6 +43,13 @@ def _name(host: str) -> str:
     """A host without its port, as it is compared; empty if it is none."""
     parts = _HOST.fullmatch(host.lower() if host.count(":") < 2 or host.startswith("[") else f"[{host}]")
     return (parts[1] or parts[2].removesuffix(".")) if parts else ""
+
+
+def _listed_name(text: str) -> str:
+    name = _name(text)
+    if not name:
+        raise InvalidSetting(f"SWIFT_ALLOWED_HOSTS: {text!r} is no host (names in other scripts as xn--…)")
+    return name
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

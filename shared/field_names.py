@@ -28,23 +28,25 @@ class RequestFields(StrictMessage):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _by_own_names(cls, told: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+    def _by_own_names(
+        cls, given: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
         # What is stored is read with a context, by its own names and with fields of a newer version.
-        if not isinstance(told, dict) or info.context is not None:
-            return handler(told)
-        told = dict(told)
-        errors = cls.spread(told) + _rename(cls, told)
+        if not isinstance(given, dict) or info.context is not None:
+            return handler(given)
+        given = dict(given)
+        errors = cls.spread(given) + _rename(cls, given)
         if not errors:
-            return handler(told)
+            return handler(given)
         try:
-            handler(told)
+            handler(given)
         except ValidationError as error:
             errors += [field_error(one["type"], one["msg"], *one["loc"]) for one in error.errors()]
         raise ValidationError.from_exception_data(cls.__name__, errors)
 
     @classmethod
-    def spread(cls, told: dict[str, Any]) -> list[InitErrorDetails]:
-        """Move, within ``told``, fields that stand for those of several parts; returns errors."""
+    def spread(cls, given: dict[str, Any]) -> list[InitErrorDetails]:
+        """Move, within ``given``, fields that stand for those of several parts; returns errors."""
         return []
 
 
@@ -59,21 +61,21 @@ def field_error(kind: str, detail: str, *place: int | str) -> InitErrorDetails:
     return InitErrorDetails(type=PydanticCustomError(kind, detail), loc=place, input=None)
 
 
-def _rename(model: type[RequestFields], told: dict[str, Any]) -> list[InitErrorDetails]:
-    """Leave in ``told`` the fields of ``model`` under their own names; returns errors of the other names."""
+def _rename(model: type[RequestFields], given: dict[str, Any]) -> list[InitErrorDetails]:
+    """Leave in ``given`` the fields of ``model`` under their own names; returns errors of the other names."""
     fields, refused = model.model_fields, []
-    for name, value in list(told.items()):
+    for name, value in list(given.items()):
         field = model.aliases.get(name, name)
         if field not in fields:
             refused.append(name)
         elif value is None and not fields[field].is_required():
-            del told[name]
-        elif field != name and told.get(field) is not None:
+            del given[name]
+        elif field != name and given.get(field) is not None:
             refused.append(name)
         elif field != name:
-            told[field] = told.pop(name)
+            given[field] = given.pop(name)
     for name in refused:
-        del told[name]
+        del given[name]
     return [_explain(model, name) for name in refused[:NAMED_FIELDS]]
 
 

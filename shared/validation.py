@@ -24,6 +24,7 @@ _TYPES = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "missing": "is missing",
+    "too_short": "must have at least one value",
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt:g}",

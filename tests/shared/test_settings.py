@@ -57,6 +57,7 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ({"SWIFT_API_HOST": "my host"}, "it must name a host by letters, digits"),
         ({"SWIFT_API_HOST": "256.1.1.1"}, "it must be an IP address, if it is written in numbers"),
         ({"SWIFT_LORA_BUCKET": "Loras"}, "it must be a bucket name"),
+        ({"SWIFT_RESIDUAL_REDIS_URL": ","}, "SWIFT_RESIDUAL_REDIS_URL: it must have at least one value"),
         ({"SWIFT_LORA_BUCKET": "my_loras"}, "it must be a bucket name"),
         ({"SWIFT_LORA_BUCKET": "10.0.0.1"}, "it must be a bucket name"),
         ({"SWIFT_LORA_BUCKET": "a..b"}, "it must be a bucket name"),

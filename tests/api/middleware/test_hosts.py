@@ -87,9 +87,10 @@ def test_the_address_that_the_api_listens_on_is_its_name(services: Services) -> 
     assert everywhere.get("/healthz", headers={"Host": "0.0.0.0"}).status_code == 421
 
 
-def test_a_network_that_is_none_stops_the_start(services: Services) -> None:
-    with pytest.raises(InvalidSetting, match=r"10\.0\.0\.0/99"):
-        client_of(services, "10.0.0.0/99")
+@pytest.mark.parametrize("listed", ["10.0.0.0/99", "http://example.com", "two words", "é.example"])
+def test_what_is_no_host_stops_the_start(listed: str, services: Services) -> None:
+    with pytest.raises(InvalidSetting, match=f"SWIFT_ALLOWED_HOSTS: {listed!r}"):
+        client_of(services, "example.com", listed)
 
 
 FOREIGN = [
