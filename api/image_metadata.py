@@ -147,13 +147,13 @@ def _limited(parts: Iterable[Part]) -> Iterator[Part]:
 def _orientation(exif: bytes, xmp: bytes) -> int:
     """Of EXIF if it tells one, else of XMP, else 1; whatever cannot be read tells none."""
     try:
-        told = _exif_orientation(exif)
+        value = _exif_orientation(exif)
     except (struct.error, IndexError):
-        told = None
-    if told is None:
+        value = None
+    if value is None:
         match = _XMP_ORIENTATION.search(xmp)
-        told = int(match[1]) if match else None
-    return told or 1
+        value = int(match[1]) if match else None
+    return value or 1
 
 
 def _exif_orientation(exif: bytes) -> int | None:

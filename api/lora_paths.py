@@ -1,4 +1,4 @@
-"""What the routes of LoRAs take beside bodies."""
+"""What the routes of LoRAs take in path and query."""
 
 from pydantic import BaseModel, Field
 

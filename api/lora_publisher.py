@@ -75,10 +75,10 @@ class LoraPublisher:
 def _metadata(received: Received, bound: int | None) -> dict[str, str]:
     """The object's metadata: for people and other tools, and the bound for every job."""
     info = received.info
-    told = {
+    metadata = {
         "sha256": received.sha256,
         "rank": str(info.rank),
         "parts": ",".join(info.parts),
         "family": info.family or "unknown",
     }
-    return told if bound is None else told | {BOUND: str(bound)}
+    return metadata if bound is None else metadata | {BOUND: str(bound)}

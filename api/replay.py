@@ -106,9 +106,9 @@ def _check_same(receipt: Receipt, spec: JobSpec) -> None:
     So whatever of it takes effect was checked as a field of a request.
     """
     for name in JobSpec.model_fields.keys() - _RESOLVED - set(_UNRESOLVED):
-        told, resolved = getattr(receipt, name), getattr(spec, name)
-        if told != resolved:
-            detail = f"{name} is {told!r} here, and the other fields of the receipt make it {resolved!r}"
+        stated, resolved = getattr(receipt, name), getattr(spec, name)
+        if stated != resolved:
+            detail = f"{name} is {stated!r} here, and the other fields of the receipt make it {resolved!r}"
             raise InvalidRequest(detail, field=f"receipt.{name}")
     last = 2 * spec.num_inference_steps  # some schedulers walk twice as many timesteps
     if any(after <= before for before, after in pairwise(receipt.split_steps)) or any(

@@ -122,5 +122,5 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -
 def _log_uncaught_of_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None and args.exc_type is not SystemExit:
         name = args.thread.name if args.thread else ""
-        told = (args.exc_type, args.exc_value, args.exc_traceback)
-        logging.getLogger("uncaught").error("a thread ended", exc_info=told, extra={"thread_name": name})
+        raised = (args.exc_type, args.exc_value, args.exc_traceback)
+        logging.getLogger("uncaught").error("a thread ended", exc_info=raised, extra={"thread_name": name})

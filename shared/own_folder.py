@@ -19,16 +19,16 @@ def own_folder(path: Path, *, setting: str = "", is_private: bool = False) -> Pa
     it must be theirs, too. ``is_private``: it is no link, this user's, and closed to everybody else.
     ``setting`` is the variable that names the folder or one above it.
     """
-    told = f"{setting}: {path}" if setting else str(path)
+    named = f"{setting}: {path}" if setting else str(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
     except OSError as error:
-        raise UnsafeFolder(f"{told} cannot be made: {error.strerror}") from None
+        raise UnsafeFolder(f"{named} cannot be made: {error.strerror}") from None
     why = _why_unsafe(path, is_private)
     if why is not None:
-        raise UnsafeFolder(f"{told} {why}")
+        raise UnsafeFolder(f"{named} {why}")
     return path
 
 

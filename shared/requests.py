@@ -188,12 +188,12 @@ class JobRequest(RequestFields, Options):
     )
 
     @classmethod
-    def spread(cls, told: dict[str, Any]) -> list[InitErrorDetails]:
+    def spread(cls, given: dict[str, Any]) -> list[InitErrorDetails]:
         """diffusers' arguments for all ControlNets become fields of each."""
         errors = []
         for name, field in OF_EACH_CONTROLNET.items():
-            value = told.pop(name, None)
-            problem = None if value is None else _give_each_controlnet(told, name, field, value)
+            value = given.pop(name, None)
+            problem = None if value is None else _give_each_controlnet(given, name, field, value)
             if problem is not None:
                 errors.append(field_error("value_error", problem, name))
         return errors
@@ -219,9 +219,9 @@ class JobRequest(RequestFields, Options):
         return self
 
 
-def _give_each_controlnet(told: dict[str, Any], name: str, field: str, value: Any) -> str | None:
-    """Write ``value``, or an item of it, into each of the ControlNets in ``told``; returns what is wrong."""
-    nets = told.get("controlnets")
+def _give_each_controlnet(given: dict[str, Any], name: str, field: str, value: Any) -> str | None:
+    """Write ``value``, or an item of it, into each of the ControlNets in ``given``; returns what is wrong."""
+    nets = given.get("controlnets")
     if not isinstance(nets, list) or not nets or not all(isinstance(net, dict) for net in nets):
         return f"{name} is about controlnets, and the job has none"
     values = value if isinstance(value, list) else [value] * len(nets)
@@ -229,5 +229,5 @@ def _give_each_controlnet(told: dict[str, Any], name: str, field: str, value: An
         return f"{name} has {len(values)} values for {len(nets)} controlnets"
     if any(net.get(own) is not None for net in nets for own in (field, name)):
         return f"{name} and {field} of controlnets say the same: give one of them"
-    told["controlnets"] = [net | {field: one} for net, one in zip(nets, values, strict=True)]
+    given["controlnets"] = [net | {field: one} for net, one in zip(nets, values, strict=True)]
     return None

@@ -134,14 +134,14 @@ def _left_over(target: Target, job_ids: Sequence[str], excused: Collection[str])
 
     def is_clean() -> bool:
         left.clear()
-        left.update({name: told for name, find in LEFT_OVER.items() if (told := find(target))})
+        left.update({name: what for name, find in LEFT_OVER.items() if (what := find(target))})
         return not left
 
     _until(is_clean, SWEPT_S)
     unknown = set(_all_ids(target)) - set(job_ids) - set(excused)
     if unknown:
         left["jobs"] = f"{len(unknown)} that no client was given: {sorted(unknown)[:3]}"
-    return [f"left over: {name}: {told}" for name, told in left.items()]
+    return [f"left over: {name}: {what}" for name, what in left.items()]
 
 
 def _all_ids(target: Target) -> list[str]:

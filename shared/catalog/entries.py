@@ -39,8 +39,8 @@ class LoadOptions(Entry):
     @property
     def switches(self) -> dict[str, Any]:
         """Those that are on and change how pixels are computed, if only in the last bits."""
-        told = self.model_dump(include={"attention_slicing", "vae_slicing", "vae_tiling"})
-        return {name: value for name, value in told.items() if value}
+        dumped = self.model_dump(include={"attention_slicing", "vae_slicing", "vae_tiling"})
+        return {name: value for name, value in dumped.items() if value}
 
 
 class ModelEntry(LoadOptions):
