@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -150,7 +151,7 @@ class Client:
     def _stream(self, path: str, after: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
         headers = {"Last-Event-ID": after} if after else {}
         with requests.get(
-            self.url + path, headers=headers, stream=True, timeout=(ANSWER_S, EVENT_S)
+            self._at(path), headers=headers, stream=True, timeout=(ANSWER_S, EVENT_S)
         ) as answer:
             if answer.status_code != 503:  # that one passes
                 self._check(answer)
@@ -167,13 +168,18 @@ class Client:
                     yield event["id"], event["event"], data
                     event = {}
 
+    def _at(self, path: str) -> str:
+        """The URL of ``path``; links of an API behind a proxy begin with the path that ``url`` ends with."""
+        prefix = urlsplit(self.url).path
+        return self.url + (path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path)
+
     def _call(self, method: str, path: str, **options: Any) -> requests.Response:
         reason = ""
         for attempt in range(RETRIES + 1):
             if attempt:
                 time.sleep(RETRY_S)
             try:
-                answer = requests.request(method, self.url + path, timeout=ANSWER_S, **options)
+                answer = requests.request(method, self._at(path), timeout=ANSWER_S, **options)
             except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
                 reason = _reason(error)
                 if attempt == 0 and "refused" in reason:

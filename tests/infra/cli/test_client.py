@@ -65,6 +65,13 @@ def test_generate_submits_follows_and_fetches(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in paths] == [b"PNG 0", b"PNG 1"]
 
 
+@pytest.mark.parametrize("prefix", ["", "/pictures"])
+def test_links_count_from_the_host_and_paths_from_the_prefix_of_a_proxy(prefix: str) -> None:
+    with scripted_api({f"{prefix}/v1/models": [(200, b"{}")]}) as api:
+        client = Client(f"{api.url}{prefix}/")
+        assert client.read("/v1/models") == client.read(f"{prefix}/v1/models") == {}
+
+
 def test_a_job_that_fails_raises_with_its_code() -> None:
     failed = job_answers("failed", error={"code": "invalid_lora", "detail": "no such module"})
     with scripted_api(failed) as api, pytest.raises(ApiError, match="no such module") as raised:
