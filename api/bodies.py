@@ -2,6 +2,8 @@
 
 import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 from flask import Flask, g, request
@@ -25,7 +27,7 @@ def register(app: Flask, settings: Settings) -> None:
     broken framing or compression; of JSON also `TooLarge` beyond ``max_body_bytes``, and `Unavailable` while
     others have ``api_body_bytes`` in memory.
     """
-    budget = Budget(settings.api_body_bytes)
+    budget = Budget(settings.api_body_bytes, "large bodies (SWIFT_API_BODY_BYTES)")
 
     @app.before_request
     def before_request() -> None:
@@ -55,17 +57,27 @@ def register(app: Flask, settings: Settings) -> None:
 
 
 class Budget:
-    """Bytes that may be in memory at once, over all requests of the process."""
+    """Bytes that may be in memory at once, over all requests of the process; ``what`` they are is named."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, what: str = "large bodies") -> None:
         self._lock = threading.Lock()
         self._left = limit
+        self._what = what
+
+    @contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        """Use ``count`` bytes of it for the block, or raise `Unavailable`."""
+        self.take(count)
+        try:
+            yield
+        finally:
+            self.give_back(count)
 
     def take(self, count: int) -> None:
         """Use ``count`` bytes of it, or raise `Unavailable`."""
         with self._lock:
             if count > self._left:
-                raise Unavailable("too many large bodies are being read right now (SWIFT_API_BODY_BYTES)")
+                raise Unavailable(f"too many {self._what} are being read right now")
             self._left -= count
 
     def give_back(self, count: int) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from flask import Response
 
 from api.answers import LoraDetail, answer
+from api.bodies import Budget
 from api.receiving import Received
 from api.services import Services
 from api.staging import Staging
@@ -14,9 +15,12 @@ from shared import keys
 from shared.blobs import Bucket
 from shared.errors import Conflict, NotFound, Unavailable
 from shared.loras import BOUND, lora_key, own_bound
+from shared.safetensors_header import MAX_HEADER_BYTES
 
 #: Files taken in at once by one process: each holds up to two parts of 5 MiB in memory.
 UPLOADS = 32
+#: Headers of them in memory at once: a handful of the largest, and those of all others.
+HEADERS_BYTES = 4 * MAX_HEADER_BYTES
 #: A repeat of a completion is answered for this long.
 COMPLETED_S = 86_400
 #: S3 answers a copy when it is done, and some copy slowly.
@@ -36,6 +40,7 @@ class LoraPublisher:
             Bucket(public, settings.lora_bucket),
         )
         self._services = services
+        self.headers = Budget(HEADERS_BYTES, "large headers of LoRAs")
         self._slots = threading.BoundedSemaphore(UPLOADS)
 
     @contextmanager

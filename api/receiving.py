@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import IO, NamedTuple
 
+from api.bodies import Budget
 from api.staging import Staging
 from shared.blobs import Blob
 from shared.errors import InvalidLora, TooLarge
@@ -62,24 +64,32 @@ class Body:
         return self._digest.hexdigest()
 
 
-def receive(name: str, body: Body, staging: Staging) -> Received:
-    """Stage the file that ``body`` is; raises `InvalidLora` or `TooLarge`, and then nothing is left."""
+def receive(name: str, body: Body, staging: Staging, budget: Budget) -> Received:
+    """Stage the file that ``body`` is; its header is in memory as a whole, within ``budget``.
+
+    Raises `InvalidLora`, `TooLarge` or `Unavailable`, and then nothing is left.
+    """
     upload = staging.begin(name)
-    try:
-        start, header = _read_header(body)
-        info = inspect_lora(header.tensors, header.metadata)
-    except InvalidLora:
-        for _ in body.chunks():
-            pass  # who still sends would not hear the answer
-        raise
-    with staging.writer(name, upload) as writer:
-        writer.write(start)
-        for chunk in body.chunks():
-            writer.write(chunk)
-        if body.received != header.file_bytes:
-            detail = f"it has {body.received} bytes, its header says {header.file_bytes}"
-            raise InvalidLora(f"safetensors file: {detail}")
-        writer.commit()
+    with ExitStack() as held:
+        try:
+            first = body.read(LENGTH_BYTES)
+            refuse_pickle(first)
+            length = header_bytes(first, body.length)
+            held.enter_context(budget.hold(length))
+            start, header = _read_header(body, first, length)
+            info = inspect_lora(header.tensors, header.metadata)
+        except InvalidLora:
+            for _ in body.chunks():
+                pass  # who still sends would not hear the answer
+            raise
+        with staging.writer(name, upload) as writer:
+            writer.write(start)
+            for chunk in body.chunks():
+                writer.write(chunk)
+            if body.received != header.file_bytes:
+                detail = f"it has {body.received} bytes, its header says {header.file_bytes}"
+                raise InvalidLora(f"safetensors file: {detail}")
+            writer.commit()
     return Received(staging.find(name, upload), info, body.sha256)
 
 
@@ -102,12 +112,10 @@ def inspect_staged(name: str, upload: str, staging: Staging, limit: int) -> Rece
     return Received(staged, info, digest.hexdigest())
 
 
-def _read_header(body: Body) -> tuple[bytes, Header]:
-    """The bytes up to the end of the header, and what it says."""
-    first = body.read(LENGTH_BYTES)
-    refuse_pickle(first)
-    length = header_bytes(first, body.length)
-    header = body.read(length)
-    if len(header) < length:
+def _read_header(body: Body, first: bytes, length: int) -> tuple[bytes, Header]:
+    """The bytes up to the end of the header, whose own bytes are ``length``, and what it says."""
+    text = body.read(length)
+    if len(text) < length:
         raise InvalidLora("not a safetensors file: it ends inside its header")
-    return first + header, parse_header(header, body.length)
+    header = parse_header(text, body.length)
+    return first + text, header

@@ -32,5 +32,5 @@ def add_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: int) -> 
         request.max_content_length = max_bytes
         body = Body(request.stream, length=request.content_length, limit=max_bytes)
         with publisher.slot():
-            received = receive(path.name, body, publisher.staging)
+            received = receive(path.name, body, publisher.staging, publisher.headers)
             return publisher.publish(path.name, received, query.max_async_steps)

@@ -380,3 +380,20 @@ def mismatches(services: Services) -> list[str]:
     if "max-async-steps" in told:
         expected["rank"] = told["max-async-steps"]
     return [f"{name}: {told.get(name)}" for name, value in expected.items() if told.get(name) != value]
+
+
+def test_headers_in_memory_are_bounded_over_all_uploads(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    length = int.from_bytes(lora()[:8], "little")
+    monkeypatch.setattr("api.lora_publisher.HEADERS_BYTES", length)
+    client = create_app(services).test_client()
+    longer = with_header({"__metadata__": {"note": "x" * length}, "a.lora_A.weight": TENSOR}, b"ab")
+    answer = client.put("/v1/loras/long", data=longer, content_type=OCTETS)
+    assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
+    assert "headers of LoRAs" in answer.json["detail"]
+    # What an upload has held is free again, whether it was taken or refused
+    broken = (length).to_bytes(8, "little") + b"x" * length
+    assert client.put("/v1/loras/a", data=broken, content_type=OCTETS).status_code == 422
+    assert upload(client, "a", lora()).status_code == 201
+    assert upload(client, "b", lora()).status_code == 201
