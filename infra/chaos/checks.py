@@ -51,9 +51,11 @@ def check(target: Target, accepted: Sequence[Accepted], excused: Collection[str]
             continue
         verdict.statuses[job["status"]] += 1
         for n, image in enumerate(job["images"]):
-            answer = requests.get(target.stack.api_url + image["url"], timeout=ANSWER_S)
-            if not answer.ok:
-                verdict.violations.append(f"image {n} of job {one.job_id} is answered {answer.status_code}")
+            try:
+                answer = requests.get(target.stack.api_url + image["url"], timeout=ANSWER_S)
+                answer.raise_for_status()
+            except requests.RequestException as error:
+                verdict.violations.append(f"image {n} of job {one.job_id}: {error}")
                 continue
             verdict.images += 1
             pixels[one.recipe, n].add(hashlib.sha256(read_pixels(answer.content).tobytes()).hexdigest())
@@ -106,7 +108,7 @@ def _ended_jobs(target: Target, accepted: Sequence[Accepted]) -> dict[str, dict[
     deadline = time.monotonic() + ENDED_S
     for one in accepted:
         while True:
-            job = _read_job(target, one.job_id)
+            job = read_job(target.stack.api_url, one.job_id)
             if job is None or job["status"] in ENDED or time.monotonic() > deadline:
                 break
             time.sleep(POLL_S)
@@ -114,12 +116,16 @@ def _ended_jobs(target: Target, accepted: Sequence[Accepted]) -> dict[str, dict[
     return jobs
 
 
-def _read_job(target: Target, job_id: str) -> dict[str, Any] | None:
-    answer = requests.get(f"{target.stack.api_url}/v1/jobs/{job_id}", timeout=ANSWER_S)
-    if answer.status_code == 404:
-        return None
-    answer.raise_for_status()
-    job: dict[str, Any] = answer.json()
+def read_job(api_url: str, job_id: str) -> dict[str, Any] | None:
+    """A job as the API tells it, None if it knows none; without an answer its status says so."""
+    try:
+        answer = requests.get(f"{api_url}/v1/jobs/{job_id}", timeout=ANSWER_S)
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        job: dict[str, Any] = answer.json()
+    except requests.RequestException as error:
+        return {"status": f"unknown: {type(error).__name__}", "error": None, "images": []}
     return job
 
 
@@ -180,7 +186,7 @@ def _orphaned_images(target: Target) -> str:
     """Image objects of attempts that were lost."""
     wanted: set[str] = set()
     for job_id in _all_ids(target):
-        job = _read_job(target, job_id)
+        job = read_job(target.stack.api_url, job_id)
         wanted |= {job_id} if job is not None and job["images"] else set()
     pages = target.s3.get_paginator("list_objects_v2").paginate(Bucket=target.stack.env["SWIFT_IMAGE_BUCKET"])
     found = [item["Key"] for page in pages for item in page.get("Contents", [])]

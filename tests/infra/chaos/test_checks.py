@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
-from infra.chaos.checks import Verdict, judge_job
+from infra.chaos.checks import Verdict, judge_job, read_job
 from infra.chaos.report import Run, render
 from infra.chaos.traffic import Accepted, Log
+from tests.infra.cli.scripted_api import scripted_api
 
 JOB: dict[str, Any] = {"status": "succeeded", "error": None}
 
@@ -39,6 +40,14 @@ def test_anything_else_is_a_violation_that_names_the_job(
     assert len(found) == 1
     assert "job a" in found[0]
     assert violation in found[0]
+
+
+@pytest.mark.parametrize("status", [503, 200])
+def test_a_job_that_cannot_be_read_is_a_violation_and_not_the_end_of_the_checks(status: int) -> None:
+    with scripted_api({"/v1/jobs/a": [(status, b"<html>")]}) as api:
+        job = read_job(api.url, "a")
+    assert judged(Accepted("a", 0), job, 0)[0].startswith("job a is still unknown")
+    assert judged(Accepted("a", 0), read_job("http://127.0.0.1:9", "a"), 0)
 
 
 def test_a_job_lost_with_the_end_of_the_append_only_file_is_excused_but_must_still_end() -> None:
