@@ -38,8 +38,11 @@ def parts_of(
     model = whole.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise Unloadable(f"{part}: tokenizer.json has no vocabulary")
-    merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model.get("merges", [])]
-    added = {token["content"]: token["id"] for token in whole.get("added_tokens", [])}
+    try:
+        merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model.get("merges", [])]
+        added = {token["content"]: token["id"] for token in whole.get("added_tokens", [])}
+    except (KeyError, TypeError):
+        raise Unloadable(f"{part}: tokenizer.json has another form than a tokenizer's") from None
     return model["vocab"], merges, added
 
 
@@ -54,7 +57,10 @@ def check_vocabulary(
 
     ``encoder`` is its config. A token of several letters comes about by merging two shorter ones.
     """
-    ids, rows = {*vocabulary.values(), *added.values()}, encoder.get("vocab_size")
+    numbers, rows = [*vocabulary.values(), *added.values()], encoder.get("vocab_size")
+    if not all(type(number) is int for number in numbers):
+        raise Unloadable(f"{part} has tokens whose ids are no whole numbers")
+    ids = set(numbers)
     if not isinstance(rows, int):
         raise Unloadable(f"the text encoder of {part} has no vocab_size in its config")
     if ids != set(range(len(ids))) or not rows - _PADDING <= len(ids) <= rows:

@@ -76,9 +76,9 @@ def _files(part: Path, stem: str, variant: str | None) -> list[Path]:
     if index is None:
         return []
     shards = read_json(part, index).get("weight_map")
-    if not isinstance(shards, dict) or not shards:
+    if not isinstance(shards, dict) or not shards or not all(isinstance(n, str) for n in shards.values()):
         raise Unloadable(f"{part.name}/{index} names no files")
-    return [part / str(name) for name in sorted(set(shards.values()))]
+    return [part / name for name in sorted(set(shards.values()))]
 
 
 def read_header(folder: Path, file: Path) -> Header:

@@ -216,6 +216,31 @@ def test_a_tokenizer_that_does_not_fit_its_text_encoder_is_named(
     assert "tokenizer" in refusal(check_model_source, model)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"added_tokens": None},
+        {"added_tokens": [{}]},
+        {"added_tokens": ["<cat>"]},
+        {"model": {"vocab": {"a": 0}, "merges": [1]}},
+        {"model": {"vocab": {"a": [0]}, "merges": []}},
+        {"model": {"vocab": ["a"]}},
+    ],
+    ids=str,
+)
+def test_a_tokenizer_of_another_form_is_named(model: Path, changes: dict[str, Any]) -> None:
+    path = model / "tokenizer/tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert "tokenizer" in refusal(check_model_source, model)
+
+
+@pytest.mark.parametrize("shard", [[1], 1, None], ids=str)
+def test_an_index_of_another_form_is_named(model: Path, shard: object) -> None:
+    (model / UNET).unlink()
+    (model / f"{UNET}.index.json").write_text(json.dumps({"weight_map": {"a": "x", "b": shard}}))
+    assert "index.json names no files" in refusal(check_model_source, model)
+
+
 def test_a_tokenizer_in_files_of_either_kind_passes(model: Path) -> None:
     _from_vocabulary(model)
     check_model_source("m", model)
