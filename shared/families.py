@@ -49,10 +49,11 @@ class NetTraits(NamedTuple):
 
 def shape_of(config: dict[str, Any]) -> Shape:
     """The shape that the config of a UNet or a ControlNet describes."""
+    channels = config.get("block_out_channels", (320, 640, 1280, 1280))
     return Shape(
         config.get("addition_embed_type") == "text_time",
         config.get("cross_attention_dim", 1280),
-        tuple(config.get("block_out_channels", (320, 640, 1280, 1280))),
+        tuple(channels) if isinstance(channels, list | tuple) else (),
     )
 
 
@@ -65,7 +66,8 @@ def family_of(shape: Shape) -> Family:
 
 def sees_mask(config: Mapping[str, Any]) -> bool:
     """Whether a UNet takes a mask and a masked image beside the latents, of which it predicts the noise."""
-    return bool(config.get("in_channels", 4) == 2 * config.get("out_channels", 4) + 1)
+    taken, given = config.get("in_channels", 4), config.get("out_channels", 4)
+    return isinstance(given, int) and bool(taken == 2 * given + 1)
 
 
 def traits_of(config: dict[str, Any]) -> NetTraits:
@@ -111,9 +113,12 @@ class Families:
         unet, vae = self._of_unet(model), self._of_model(model, "vae/config.json")
         size = None if unet is None else unet.get("sample_size")
         blocks = None if vae is None else vae.get("block_out_channels")
-        if size is None or not isinstance(blocks, list):
+        sizes = [size, size] if isinstance(size, int) else size
+        if not isinstance(blocks, list) or not isinstance(sizes, list) or len(sizes) != 2:
             return None
-        height, width = (size, size) if isinstance(size, int) else size
+        if not all(isinstance(side, int) for side in sizes):
+            return None
+        height, width = sizes
         factor = 2 ** (len(blocks) - 1)
         return width * factor, height * factor
 
@@ -155,6 +160,6 @@ class Families:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         config = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None  # who loads it says what is wrong
     return config if isinstance(config, dict) else None

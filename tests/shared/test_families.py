@@ -64,6 +64,33 @@ def test_a_model_that_was_trained_to_inpaint_is_known_by_its_channels(
     assert families(tmp_path, SD1 | channels, SD1).sees_mask("model") == sees
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"block_out_channels": None},
+        {"block_out_channels": 320},
+        {"out_channels": None},
+        {"sample_size": "64"},
+        {"sample_size": [64]},
+        {"sample_size": {}},
+    ],
+    ids=str,
+)
+def test_a_config_of_another_form_raises_nothing(tmp_path: Path, config: dict[str, Any]) -> None:
+    known = families(tmp_path, SD1 | config, SD1 | config)
+    (tmp_path / "base/vae").mkdir()
+    (tmp_path / "base/vae/config.json").write_text('{"block_out_channels": [1, 2, 3, 4]}')
+    assert known.own_size("model") is None
+    assert known.sees_mask("model") is False
+    assert known.misfit("net", "model") is None
+
+
+def test_a_config_that_is_nested_without_end_is_none(tmp_path: Path) -> None:
+    known = families(tmp_path, SD1, SD1)
+    (tmp_path / "base/unet/config.json").write_text("[" * 100_000)
+    assert known.model("model") is None
+
+
 def test_nothing_is_known_of_what_is_not_in_a_folder_here(tmp_path: Path) -> None:
     known = families(tmp_path, SD1, SDXL)
     assert known.model("hub") is None
