@@ -137,7 +137,7 @@ class JobStore:
         try:
             fields: dict[str, str] = self.redis.hgetall(keys.job(job_id))  # type: ignore[assignment]
         except ResponseError as error:
-            raise _unreadable(job_id, error) from None
+            raise _refusal(job_id, error) from None
         return _parse(job_id, fields)
 
     def read(
@@ -331,13 +331,18 @@ def _unreadable(job_id: str, error: Exception) -> JobUnreadable:
     return JobUnreadable(f"the record of job {job_id!r} cannot be read: {reason}; it can be deleted")
 
 
+def _refusal(job_id: str, error: Exception) -> Exception:
+    """What Redis refuses for the key's sake is this job's damage; all else, as a full disk, is Redis' own."""
+    return _unreadable(job_id, error) if str(error).startswith("WRONGTYPE") else error
+
+
 def _told(names: Iterable[str], values: Iterable[str | None]) -> dict[str, str]:
     return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 def _parse(job_id: str, fields: dict[str, str] | Exception) -> Job:
     if not isinstance(fields, dict):
-        raise _unreadable(job_id, fields)
+        raise _refusal(job_id, fields)
     if not fields:
         raise NotFound(f"there is no job {job_id!r}")
     told: dict[str, Any] = {name: fields[name] for name in Job.model_fields if name in fields}

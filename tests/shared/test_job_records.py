@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from shared import keys
 from shared.errors import AttemptLost, JobUnreadable
@@ -109,3 +110,16 @@ def test_a_worker_may_end_a_job_whose_record_was_damaged_meanwhile(
     with suppress(AttemptLost):
         attempt.advance(1, 4)
         attempt.end("failed", None, [])
+
+
+def test_a_redis_that_refuses_everything_for_now_damages_no_record(
+    jobs: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a health check, which a Redis with a full disk refuses as it refuses writes
+    def refuse(_key: str) -> None:
+        raise ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
+
+    job_id, _ = jobs.create(spec())
+    monkeypatch.setattr(jobs.redis, "hgetall", refuse)
+    with pytest.raises(ResponseError, match="MISCONF"):
+        jobs.get(job_id)
