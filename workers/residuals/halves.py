@@ -4,16 +4,20 @@ Two lists per attempt at the residual Redis; every key expires, every wait has a
 small (64 kB at SD 1.5's 512²), so this is plain redis-py.
 """
 
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import ValidationError
 from torch import Tensor
 
 from shared.contract import Message
 from shared.receipts import WorkerReceipt
-from workers.residuals.wire import pack, unpack
+from workers.residuals.wire import BadFrame, pack, unpack
 
 if TYPE_CHECKING:
     from redis import Redis
+
+log = logging.getLogger(__name__)
 
 
 class HalfStep(Message):
@@ -41,6 +45,8 @@ class HalfAnswer(Message):
     receipt: WorkerReceipt | None = None
 
 
+_Half = TypeVar("_Half", HalfStep, HalfAnswer)
+
 #: The step of the answer that says the worker is ready.
 READY = -1
 
@@ -64,10 +70,7 @@ class HalfLine:
     def receive(self, timeout_s: float) -> tuple[HalfAnswer, Tensor | None] | None:
         """The next answer; ``None`` when none has come within ``timeout_s`` (0: do not wait)."""
         frame = self._pop(self._answers, timeout_s)
-        if frame is None:
-            return None
-        head, tensor = unpack(frame)
-        return HalfAnswer.model_validate(head), tensor
+        return None if frame is None else _read(HalfAnswer, frame)
 
     def dismiss(self) -> None:
         """Tell the other end that no further step comes."""
@@ -90,9 +93,10 @@ class HalfLine:
             return None
         if not frame:
             raise Dismissed
-        head, x = unpack(frame)
-        assert x is not None, "a step carries its latents"
-        return HalfStep.model_validate(head), x
+        read = _read(HalfStep, frame)
+        if read is None or read[1] is None:
+            return None
+        return read[0], read[1]
 
     def answer(self, answer: HalfAnswer, prediction: Tensor | None = None) -> None:
         """Send a prediction, ``(n, c, h/f, w/f)``, or a word instead."""
@@ -109,6 +113,16 @@ class HalfLine:
             return self._redis.lpop(key)
         answer: Any = self._redis.blpop([key], timeout=timeout_s)
         return None if answer is None else answer[1]
+
+
+def _read(kind: type[_Half], frame: bytes) -> tuple[_Half, Tensor | None] | None:
+    """What a frame says; ``None``, as if none had come, for what nobody here has sent."""
+    try:
+        head, tensor = unpack(frame)
+        return kind.model_validate(head), tensor
+    except (BadFrame, ValidationError) as error:
+        log.error("malformed half dropped", extra={"error": f"{type(error).__name__}: {error}"})
+        return None
 
 
 class Dismissed(Exception):

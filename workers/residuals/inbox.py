@@ -4,10 +4,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from pydantic import ValidationError
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from workers.residuals.messages import Answer, Block, Body, Keys, StepRequest
 from workers.residuals.names import answers_key
 from workers.residuals.resp import Command
 from workers.residuals.stripes import Stripes
-from workers.residuals.wire import dtype_of, tensor_over, unpack_bytes
+from workers.residuals.wire import BadFrame, dtype_of, tensor_over, unpack_bytes
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,10 @@ class Inbox:
         received: list[tuple[Answer, Tensor | None]] = []
         while unopened:
             letter = unopened.popleft()
-            received.append(self._open(letter))
+            try:
+                received.append(self._open(letter))
+            except BadFrame as error:
+                _report(error)
             if _is_striped(letter.answer):
                 break  # the others may come while the decoder uses this one
         return received
@@ -96,7 +100,7 @@ class Inbox:
                     left_over = [home.read(SILENCE_S) for _ in old]
                     answer = home.read(left_s + SILENCE_S)
                     self._clear(links, old, left_over)
-                return [_read(value) for value in answer[1]] if answer else []
+                return _read_all(answer[1]) if answer else []
             except (ConnectionError, TimeoutError):
                 if time.monotonic() >= deadline:
                     return []  # as if nothing had come: the step will be asked for again
@@ -141,14 +145,18 @@ class Inbox:
         """Remove the bodies of answers that nobody reads any more."""
         for letter in [letter for letters in old.values() for letter in letters]:
             self._discard(links, letter)
-        for letter in [_read(value) for values in left_over for value in values or ()]:
+        for letter in [letter for values in left_over for letter in _read_all(values or ())]:
             self._discard(links, letter)
 
     def _discard(self, links: Links, letter: _Letter) -> None:
         body = letter.answer.body
         if body is None or body.place is None:
             return
-        size_bytes = coded_bytes(dtype_of(body.dtype), body.shape, body.precision)
+        try:
+            size_bytes = coded_bytes(dtype_of(body.dtype), body.shape, body.precision)
+        except BadFrame as error:
+            _report(error)
+            return
         if isinstance(body.place, Keys):
             self._stripes.drop(links, body.place.key, body.place.servers, size_bytes)
         elif self._mappings is not None:
@@ -159,9 +167,20 @@ def _take_all(key: str) -> Command:
     return (b"LPOP", key.encode(), b"%d" % AT_ONCE)
 
 
-def _read(value: bytes) -> _Letter:
-    head, inline = unpack_bytes(value)
-    return _Letter(Answer.model_validate(head), inline)
+def _read_all(values: Iterable[bytes]) -> list[_Letter]:
+    """Those that are answers: what else lies in the list, nobody here has sent."""
+    letters = []
+    for value in values:
+        try:
+            head, inline = unpack_bytes(value)
+            letters.append(_Letter(Answer.model_validate(head), inline))
+        except (BadFrame, ValidationError) as error:
+            _report(error)
+    return letters
+
+
+def _report(error: Exception) -> None:
+    log.error("malformed residual dropped", extra={"error": f"{type(error).__name__}: {error}"})
 
 
 def _is_striped(answer: Answer) -> bool:

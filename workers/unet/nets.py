@@ -135,8 +135,9 @@ class Nets:
         """What a ControlNet worker would answer; nothing if that is not wanted."""
         if self._local is None:
             return []
-        about = {"job": request.job_id, "attempt": request.attempt, "step": request.step, "net": part.net}
-        log.warning("ControlNet computed here: no worker serves it", extra=about)
+        if part.position not in self.given_up:  # once, and not at each of its steps
+            about = {"job": request.job_id, "attempt": request.attempt, "step": request.step, "net": part.net}
+            log.warning("ControlNet computed here: no worker serves it", extra=about)
         computed = self._local.compute(request, part, x, self._inputs, self._images[part.position])
         # With the loss of the way it did not go: who computes a residual must not change the picture.
         return [(answer, as_sent(residual, self._precision)) for answer, residual in computed]

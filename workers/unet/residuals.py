@@ -93,13 +93,19 @@ class StepResiduals:
         is_hopeless = nets.given_up.issuperset(part.position for part in self._missing(index))
         answers = self._wait(0.0 if is_hopeless else min(left, SLICE_S) if left > 0 else SLICE_S)
         for answer, residual in answers:
-            if residual is not None:
+            if not self._is_mine(answer):
+                log.error("malformed residual dropped", extra={"positions": answer.positions})
+            elif residual is not None:
                 self._take(answer, residual)
             elif answer.send == self._request.send:  # else it is of a request that was sent again
                 self._refused(answer)
         metrics.RESIDUAL_WAIT_S.observe(time.monotonic() - start)
         if not answers:
             self._look(index)
+
+    def _is_mine(self, answer: Answer) -> bool:
+        asked = {part.position for part in self._request.parts}
+        return bool(answer.positions) and asked.issuperset(answer.positions)
 
     def _wait(self, timeout_s: float) -> list[tuple[Answer, Tensor | None]]:
         try:

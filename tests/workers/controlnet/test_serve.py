@@ -1,5 +1,7 @@
 """A ControlNet worker's end: what it computes together, and for whom."""
 
+import queue
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +30,7 @@ from workers.nets.net import Net
 from workers.resident import Memory, Residents
 from workers.residuals.messages import MID, Answer
 from workers.residuals.steps import Claimed
+from workers.runtime.watchdog import Watchdog
 from workers.unet.residuals import StepResiduals
 
 
@@ -262,3 +265,49 @@ def test_a_job_that_has_moved_on_gets_no_residuals_of_a_shared_pass(line: Line) 
     received = {answer.index: residual for answer, residual in answers_of(line, steps[1])}
     assert torch.allclose(received[MID], mid, atol=1e-5)
     assert len(received) == len(down) + 1
+
+
+class Hanging(Net):
+    """A net whose device comes back only when ``released``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, MODELS[name])
+        self.released = threading.Event()
+
+    def trunk(self, *args: Any) -> list[Tensor]:
+        self.released.wait()
+        return super().trunk(*args)
+
+    def embed(self, *args: Any) -> Tensor:
+        self.released.wait()
+        return super().embed(*args)
+
+
+@pytest.mark.parametrize("where", ["step", "attachment"])
+def test_a_device_that_hangs_ends_the_worker_and_keeps_no_step(where: str, line: Line) -> None:
+    # Given a worker in whose device a step, or an attachment, does not come back
+    line = make_line(
+        line.redis, line.settings.model_copy(update={"residual_wait_s": 0.2, "net_lease_s": 0.3})
+    )
+    net, whys = Hanging("edge"), queue.Queue[str]()
+    watchdog = Watchdog(0.0, end=whys.put)
+    own = make_line(line.redis, line.settings)
+    nets = Residents(lambda name: net, Memory(1 << 30))
+    server = Server(["edge"], nets, own.steps, own.transport, 0.0, watchdog)
+    asked = make_nets(line, spec("edge"), residual_sends=9)
+    watchdog.start()
+    if where == "attachment":
+        attach = Attach(job_id="job", attempt="a", net="edge", image=asked._image_keys[0], batch=2)
+        threading.Thread(target=server.attach, args=[attach], daemon=True).start()
+    server.start("controlnet1@test")
+    step = ask(asked)
+    # Then the process would end, and says why
+    assert "a step of ControlNet 'edge' did not come back" in whys.get(timeout=30)
+    # And another worker gets what this one had claimed
+    other = make_server(line, "edge")
+    other.start("controlnet2@test")
+    assert torch.equal(step.mid(), by_diffusers(1.0)[1])
+    net.released.set()
+    other.stop()
+    server.stop()
+    watchdog.stop()

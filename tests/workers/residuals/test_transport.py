@@ -14,6 +14,7 @@ from tests.workers.residuals.ends import Ends, Rung, answer, noise
 from workers.residuals.host import find_host_memory
 from workers.residuals.messages import Answer
 from workers.residuals.names import answers_key
+from workers.residuals.wire import pack_bytes
 
 #: Inline, one chunk, several chunks and a piece.
 SHAPES = [(2, 4, 8, 8), (2, 64, 32, 32), (2, 64, 99, 99)]
@@ -145,3 +146,33 @@ def test_a_worker_without_shared_memory_says_so(residual: Redis, servers: Settin
     assert host is not None
     assert Ends([residual], servers).ask().shared_memory == host.token
     assert Ends([residual], servers.model_copy(update={"shared_memory": "off"})).ask().shared_memory == ""
+
+
+def sent(**changes: object) -> bytes:
+    """An answer as it lies in the list, with ``changes`` of its body."""
+    body = {"dtype": "float32", "shape": [1], **changes}
+    return pack_bytes({**answer(1).model_dump(), "body": body}, bytes(4))
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"garbage",
+        b"SDT1\xff\xff\xff\xff{}",
+        pack_bytes({}),
+        pack_bytes({**answer().model_dump(), "positions": "all"}),
+        sent(dtype="pickle"),
+        sent(shape=[2]),
+        sent(shape=[-1]),
+    ],
+)
+def test_what_is_no_answer_is_dropped_and_hides_none(ends: Ends, residual: Redis, garbage: bytes) -> None:
+    asked = ends.ask()
+    residual.rpush(answers_key(asked), garbage)
+    tensor = noise(2, 4, 8, 8)
+    assert torch.equal(ends.hand_over(asked, tensor), tensor)
+    # And it stands in the way of no later step
+    residual.rpush(answers_key(asked), garbage)
+    later = ends.ask(job_id=asked.job_id, step=1)
+    assert torch.equal(ends.hand_over(later, tensor), tensor)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -35,7 +36,8 @@ from tests.workers.unet.test_starts import stored
 from workers.busy import BusyShare
 from workers.resident import Memory, Residents
 from workers.residuals.halves import READY, HalfAnswer, HalfLine, HalfStep
-from workers.unet.assist import assist
+from workers.runtime.watchdog import Watchdog
+from workers.unet.assist import UncondHalf, assist
 from workers.unet.draw import draw
 from workers.unet.models import BaseModel
 from workers.unet.receipts import worker_receipt
@@ -399,6 +401,38 @@ def test_the_half_of_an_assistant_that_dies_is_computed_here(
     replayed_id, _ = first.jobs.create(again(wanted, job))
     draw(first, replayed_id, "unet1@test")
     assert np.array_equal(pixels(first, first.jobs.get(replayed_id)), pixels(first, job))
+
+
+def test_an_assistance_that_hangs_ends_its_worker_and_not_the_job(
+    make_worker: MakeWorker,
+    second_models: Residents[BaseModel],
+    other_is_idle: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given an assistant whose device does not come back from its first step
+    released, whys = threading.Event(), queue.Queue[str]()
+    pair = Pair(make_worker, second_models)
+    settings = pair.second.settings.model_copy(update={"job_timeout_s": 1})
+    watchdog = Watchdog(0.0, end=whys.put)
+    pair.second = dataclasses.replace(pair.second, settings=settings, watchdog=watchdog)
+    predict = UncondHalf.predict
+
+    def hang(half: UncondHalf, step: HalfStep, x: torch.Tensor) -> Any:
+        released.wait()
+        return predict(half, step, x)
+
+    monkeypatch.setattr(UncondHalf, "predict", hang)
+    monkeypatch.setattr("workers.unet.assistant.FIRST_WAIT_S", 30.0)
+    # When a job is generated with it
+    job_id, _ = pair.first.jobs.create(spec(num_inference_steps=STEPS))
+    draw(pair.first, job_id, "unet1@test")
+    # Then the job goes on alone, and the other process would end
+    assert pair.first.jobs.get(job_id).status == "succeeded"
+    watchdog.start()
+    assert f"assistance of job {job_id} did not come back" in whys.get(timeout=30)
+    released.set()
+    pair.join()
+    watchdog.stop()
 
 
 #: Its transformer attends across the rows of a batch.

@@ -15,9 +15,11 @@ from shared.errors import JobCancelled, NetFailed, ResidualTimeout
 from shared.settings import Settings
 from tests.workers.unet.net_jobs import Line, X, ask, by_diffusers, make_line, make_nets, make_server, spec
 from workers.controlnet.serve import Server
-from workers.residuals.messages import MID
+from workers.residuals.messages import MID, Answer
+from workers.residuals.names import answers_key
 from workers.residuals.steps import Steps
 from workers.residuals.transport import Transport
+from workers.residuals.wire import pack_bytes
 
 
 @pytest.fixture
@@ -120,7 +122,9 @@ def test_without_any_worker_the_attempt_ends_with_a_reason(line: Line) -> None:
         step.mid()
 
 
-def test_a_net_that_nobody_serves_is_computed_here_bit_by_bit(line: Line) -> None:
+def test_a_net_that_nobody_serves_is_computed_here_bit_by_bit(
+    line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
     # Given a job of three nets, of which a living worker serves the middle one
     specs = [spec(name, conditioning_scale=0.7) for name in ("edge", "depth", "colour")]
     nets = make_nets(line, *specs, local=True, residual_wait_s=0.2)
@@ -136,6 +140,20 @@ def test_a_net_that_nobody_serves_is_computed_here_bit_by_bit(line: Line) -> Non
     workers = {span.name: span.worker for span in nets.timeline.spans}
     assert workers["net edge"] == workers["net colour"] == "unet1@test"
     assert set(nets.hashes) == {0, 1, 2}
+    # And the log names each of them once, not at each step
+    said = [record for record in caplog.records if record.message.startswith("ControlNet computed here")]
+    assert sorted(record.__dict__["net"] for record in said) == ["colour", "edge"]
+
+
+@pytest.mark.parametrize("positions", [[], [7], [0, 7]])
+def test_an_answer_for_a_net_that_was_not_asked_is_dropped(
+    positions: list[int], server: Server, line: Line
+) -> None:
+    nets = make_nets(line, spec("edge"))
+    step = ask(nets)
+    stray = Answer(index=MID, positions=positions, send=0, start_s=0, end_s=0, worker="", error="none")
+    line.redis.lpush(answers_key(step._request), pack_bytes(stray.model_dump()))
+    assert torch.equal(step.mid(), by_diffusers(1.0)[1])
 
 
 def test_a_step_of_a_busy_net_waits_its_turn(line: Line) -> None:
