@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 REFUSED_AT_ONCE = 64
 #: Files a process has open besides connections of clients, and of Redis for streams: S3, libraries.
 OTHER_FILES = 512
+#: Of a body that nobody wants, read at once.
+READ_BYTES = 256 << 10
 #: What gunicorn's parser refuses, where 400 does not say it best.
 _STATUS: dict[type[Exception], int] = {
     errors.LimitRequestLine: 414,
@@ -83,7 +85,31 @@ class ApiWorker(GeventWorker):
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer one request of a connection."""
         sock.take_turns()
-        super().handle_request(listener_name, req, sock, addr)
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        except StopIteration:  # the connection closes
+            self._read_rest(req, sock)
+            raise
+        if not self._read_rest(req, sock):
+            raise StopIteration
+
+    def _read_rest(self, req: Any, sock: ClientSocket) -> bool:
+        """Read what the application has not, since a client that still sends would not hear its answer.
+
+        Returns whether that was all. gunicorn's own way reads it without a pause, and copies what it has
+        received with every kilobyte: other clients would wait for seconds.
+        """
+        left = self.settings.max_lora_bytes  # no body may have more
+        try:
+            with sock.receiving(Pace(self.settings.body_wait_s, self.settings.client_min_bytes_per_s)):
+                while left > 0 and not req.body.failed:
+                    data = req.body.read(READ_BYTES)
+                    if not data:
+                        return True
+                    left -= len(data)
+        except (OSError, EOFError, errors.ParseException) as error:
+            log.debug("rest of a body not read error=%r", error)
+        return False
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a request that never reached the application, or that failed outside of it."""

@@ -1,9 +1,12 @@
 """One process of the API, and clients that are idle, slow, gone or malformed, over real sockets."""
 
+import http.client
 import json
 import select
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -184,6 +187,47 @@ def test_what_is_not_http_is_refused_as_a_problem(port: int, request_: bytes, ex
     status, told = problem(exchange(port, request_))
     assert (status, told["status"]) == (expected, expected)
     assert told["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/nowhere", 404),
+        ("GET", "/healthz", 200),
+        ("PUT", "/v1/loras/x", 413),
+        ("PUT", "/v1/jobs", 405),
+    ],
+)
+def test_a_body_that_nobody_reads_keeps_no_other_client_waiting(
+    port: int, method: str, path: str, status: int
+) -> None:
+    # Given a client that does not stop to send a body, though it could have its answer
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 40}\r\n\r\n"
+    is_over = threading.Event()
+    with connect(port, head.encode()) as client, ThreadPoolExecutor() as pool:
+        sending = pool.submit(send_until, is_over, client)
+        # Then others are answered meanwhile
+        try:
+            assert call(port, "GET", "/healthz")[0].status == 200
+        finally:
+            is_over.set()
+        sending.result()
+        assert client.recv(65536).startswith(f"HTTP/1.1 {status}".encode())
+
+
+def send_until(is_over: threading.Event, client: socket.socket) -> None:
+    client.sendall(bytes(8 << 20))  # at least
+    while not is_over.is_set():
+        client.sendall(bytes(1 << 20))
+
+
+def test_who_sends_a_whole_body_first_hears_why_it_is_refused_and_may_go_on(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    for _ in range(2):
+        connection.request("POST", "/nowhere", bytes(20 << 20), {"Host": "localhost"})
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["code"]) == (404, "not_found")
+    connection.close()
 
 
 def test_a_body_that_breaks_off_is_a_bad_request(port: int) -> None:
