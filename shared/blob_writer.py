@@ -38,7 +38,7 @@ class BlobWriter:
         """Append; sends a part whenever one is full."""
         self._buffer += data
         while len(self._buffer) >= PART_BYTES:
-            self._send(bytes(self._buffer[:PART_BYTES]))
+            self._send(bytes(memoryview(self._buffer)[:PART_BYTES]))
             del self._buffer[:PART_BYTES]
 
     def commit(self) -> str:

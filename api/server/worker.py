@@ -17,6 +17,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from api.server.client_socket import ClientSocket, Pace
 from api.server.connections import Connections, TooManyConnections
 from api.server.disconnects import Disconnects
+from api.server.memory import give_back_buffers
 from shared.settings import read_settings
 from shared.startup import GUNICORN_APP_LOAD_ERROR, exit_with_reason
 
@@ -53,6 +54,7 @@ class ApiWorker(GeventWorker):
         # Which proxies are believed is SWIFT_TRUSTED_PROXIES' business alone.
         self.cfg.set("forwarded_allow_ips", "")
         self.cfg.set("forwarder_headers", "")
+        give_back_buffers()
         _allow_open_files(self.worker_connections + settings.api_event_streams + OTHER_FILES)
         super().init_process()
 

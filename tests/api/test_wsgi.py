@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -146,6 +147,19 @@ def test_an_upload_of_many_parts_is_never_held_in_memory(server: tuple[int, int]
     assert worker.memory_info().rss - before < 0.75 * len(data)
     assert json.loads(call(server[0], "GET", "/v1/loras/large")[1])["size_bytes"] == len(data)
     assert Bucket(servers, servers.lora_bucket).head("large.safetensors").size_bytes == len(data)
+
+
+def test_the_memory_of_many_uploads_at_once_is_given_back(server: tuple[int, int]) -> None:
+    (worker,) = psutil.Process(server[1]).children()
+    data = safetensors({"unet.x.lora_A.weight": [4, 1 << 20]})
+    assert call(server[0], "PUT", "/v1/loras/first", data)[0].status == 201
+    before = worker.memory_info().rss
+    with ThreadPoolExecutor(8) as clients:
+        names = [f"/v1/loras/many{i}" for i in range(8)]
+        answers = clients.map(lambda name: call(server[0], "PUT", name, data)[0].status, names)
+        assert list(answers) == [201] * 8
+    # Each has held a part and what came after it
+    assert worker.memory_info().rss - before < 2 * PART_BYTES
 
 
 def test_a_client_that_goes_away_gives_its_event_stream_back(server: tuple[int, int]) -> None:
