@@ -21,6 +21,9 @@ PUBLISHERS = "swift:metrics"  # sorted set: processes that publish metrics, by w
 PROMISED = "swift:promised"  # sorted set: UNet workers' own queues by the time of the last promise
 
 
+UPLOADS_SWEPT = "swift:uploads:swept"  # string with expiry: leftovers of uploads were looked for
+
+
 def job(job_id: str) -> str:
     """Hash: the job."""
     return f"swift:job:{job_id}"

@@ -9,7 +9,7 @@ from shared.blobs import Blob, Bucket
 from shared.errors import InvalidLora, InvalidRequest, NotFound
 from shared.lora_inspection import LoraInfo, inspect_lora, refuse_pickle
 from shared.safetensors_header import LENGTH_BYTES, header_bytes, parse_header
-from shared.storage.lora_names import SUFFIX, UPLOADS, name_of_key, why_no_name
+from shared.storage.lora_names import PARTS, STAGED, SUFFIX, name_of_key, why_no_name
 
 #: Object metadata (``x-amz-meta-…``): the steps that a job may at most run without this LoRA.
 BOUND = "max-async-steps"
@@ -61,7 +61,7 @@ def own_bound(blob: Blob) -> int | None:
 def list_loras(bucket: Bucket, *, after: str = "") -> Iterator[ListedLora]:
     """Every object of the bucket behind the key ``after``, by key; one that is no LoRA has a ``problem``."""
     for blob in bucket.list(after=after):
-        if blob.key.startswith(UPLOADS):
+        if blob.key.startswith((STAGED, PARTS)):
             continue
         name, problem = name_of_key(blob.key)
         if problem is None and blob.key != lora_key(name) and bucket.exists(lora_key(name)):

@@ -35,6 +35,12 @@ PAUSE_S = (1.0, 4.0)
 WHOLE_S = 60.0
 
 
+class CannotRun(SwiftError):
+    """Nothing that was asked for can be done on this machine."""
+
+    code = "cannot_run"
+
+
 def main() -> int:
     """Do what the command line asks for; returns the exit code."""
     options = _parser().parse_args()
@@ -60,6 +66,8 @@ def main() -> int:
 def _run(target: Target, seconds: float, seed: int, only: list[str] | None) -> Run:
     chance, excused = Random(seed), Excused()
     weights = {name: weight for name, weight in possible_faults(target).items() if not only or name in only}
+    if not weights:
+        raise CannotRun(f"none of the faults can be done here: {', '.join(only or [])} needs root")
     upload_loras(target)
     traffic = Traffic(target, CLIENTS, seed)
     run = Run(seconds, seed, str(describe_machine()["processor"]), traffic.log)

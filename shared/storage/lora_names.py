@@ -4,7 +4,7 @@ import unicodedata
 
 SUFFIX = ".safetensors"
 #: Keys under these belong to uploads that have not ended: the fleet's own, and SeaweedFS' of several parts.
-UPLOADS = ("uploads/", ".uploads/")
+STAGED, PARTS = "uploads/", ".uploads/"
 #: With what the LoRA cache puts behind it, a longer name would be too long for a file system.
 MAX_NAME_BYTES = 128
 _PUNCTUATION = frozenset(" .,_-+()[]")

@@ -1,9 +1,7 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
@@ -11,13 +9,10 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from api import staging
 from api.app import create_app
 from api.services import Services
-from api.staging import Staging
-from shared.blobs import Blob, Bucket
-from shared.errors import Unavailable
 from shared.safetensors_header import MAX_HEADER_BYTES
+from shared.storage.lora_names import STAGED
 from tests.api.material import OCTETS, lora, safetensors, upload
 
 
@@ -213,8 +208,8 @@ def test_a_name_that_cannot_be_one_is_refused(client: FlaskClient) -> None:
 def left_behind(services: Services) -> list[str]:
     """Keys of staged files and of uploads that have not ended."""
     client, bucket = services.loras.client, services.loras.name
-    uploads = client.list_multipart_uploads(Bucket=bucket, Prefix=staging.PREFIX).get("Uploads", [])
-    return [blob.key for blob in services.loras.list(staging.PREFIX)] + [one["Key"] for one in uploads]
+    uploads = client.list_multipart_uploads(Bucket=bucket, Prefix=STAGED).get("Uploads", [])
+    return [blob.key for blob in services.loras.list(STAGED)] + [one["Key"] for one in uploads]
 
 
 def test_no_upload_leaves_a_file_behind(client: FlaskClient, services: Services) -> None:
@@ -281,7 +276,7 @@ def test_s3_itself_refuses_a_file_over_the_limit(services: Services) -> None:
     assert begun["max_bytes"] == 1000
     send(begun, bytes(1000))
     send(begun, bytes(1001), status=400)
-    assert [blob.size_bytes for blob in services.loras.list(staging.PREFIX)] == [1000]
+    assert [blob.size_bytes for blob in services.loras.list(STAGED)] == [1000]
 
 
 def test_a_signed_form_is_for_one_key_and_no_other(client: FlaskClient) -> None:
@@ -307,31 +302,6 @@ def test_an_upload_is_for_the_name_it_was_begun_with(client: FlaskClient) -> Non
     begun = client.post("/v1/loras/anime/upload").json
     send(begun, lora())
     assert client.post(f"/v1/loras/paper/complete?upload={begun['upload']}").status_code == 404
-
-
-def test_what_dead_uploads_left_is_swept_away(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staging, "LEFTOVER", timedelta(days=-1))  # everything is old
-    client = create_app(services).test_client()
-    begun = client.post("/v1/loras/anime/upload").json
-    send(begun, lora())
-    services.loras.client.create_multipart_upload(Bucket=services.loras.name, Key=staging.PREFIX + "x")
-    assert len(left_behind(services)) == 2
-    assert upload(create_app(services).test_client(), "paper", lora()).status_code == 201
-    assert left_behind(services) == []
-    assert services.loras.exists("paper.safetensors")
-
-
-class WriteOnly(Bucket):
-    """A bucket by credentials that may write to it, and not see what others write."""
-
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Blob]:
-        raise Unavailable(f"S3 refused {prefix!r}: AccessDenied")
-
-
-def test_who_may_not_sweep_may_upload(services: Services, caplog: pytest.LogCaptureFixture) -> None:
-    bucket = WriteOnly(services.settings, services.loras.name)
-    assert len(Staging(bucket, bucket).begin("anime")) == 32
-    assert "AccessDenied" in caplog.text
 
 
 def test_of_uploads_of_one_name_that_race_one_wins_whole(services: Services) -> None:

@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from api.lora_publisher import UPLOADS
-from api.staging import PREFIX
 from shared.blob_writer import PART_BYTES
 from shared.blobs import Bucket
 from shared.settings import ROOT, Settings
+from shared.storage.lora_names import STAGED
 from tests.api.gunicorn_server import call, environment, open_stream, serving
 from tests.api.material import safetensors
 
@@ -125,7 +125,7 @@ def test_uploads_that_stall_are_ended_and_leave_neither_slot_nor_parts(
         assert call(impatient[0], "PUT", f"/v1/loras/{name}", data)[0].status == 201
     bucket = Bucket(servers, servers.lora_bucket)
     assert not bucket.exists("stalled.safetensors")
-    staged = f"{PREFIX}stalled.safetensors/"
+    staged = f"{STAGED}stalled.safetensors/"
     assert list(bucket.list(staged)) == []
     assert "Uploads" not in bucket.client.list_multipart_uploads(Bucket=bucket.name, Prefix=staged)
 

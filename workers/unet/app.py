@@ -178,7 +178,7 @@ def _start(sender: Any, **_: object) -> None:
         ],
     )
     reporter.start()
-    sweeper = Sweeper(worker.jobs, images)
+    sweeper = Sweeper(worker.jobs, images, Bucket(settings, settings.lora_bucket))
     sweeper.start()
     worker_shutdown.connect(lambda **_: worker.watchdog.stop(), weak=False)
     worker_shutdown.connect(lambda **_: reporter.stop(), weak=False)

@@ -9,23 +9,27 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from shared import keys
+from shared.blobs import Bucket
 from shared.errors import SwiftError
 from shared.fleet import live
 from shared.image_bucket import ImageBucket
 from shared.jobs import JobStore
 from shared.queues import GENERATE
 from shared.specs import ENDED, Status
+from shared.storage.upload_leftovers import LEFTOVER_AGE, remove_leftovers
 from workers.unet.recovery import HELD_S, UNACKED, UNACKED_INDEX, job_of, unacked_since
 
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 30.0
+UPLOADS_EVERY_S = 3600
 #: What one turn looks at: objects of a listing, keys of a scan, jobs whose images are over.
 OBJECTS, KEYS, JOBS_AT_ONCE = 1000, 500, 100
 #: A message other than a job's is a hint; one that nobody acknowledged for so long helps nobody.
@@ -44,8 +48,8 @@ _OWN_QUEUE = re.compile(r"unet\.[^@]+@(.+)")
 class Sweeper:
     """Sweeps every `SWEEP_EVERY_S` seconds, in turn with all other workers."""
 
-    def __init__(self, jobs: JobStore, images: ImageBucket) -> None:
-        self._jobs, self._redis, self._images = jobs, jobs.redis, images
+    def __init__(self, jobs: JobStore, images: ImageBucket, loras: Bucket) -> None:
+        self._jobs, self._redis, self._images, self._loras = jobs, jobs.redis, images, loras
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
@@ -67,6 +71,7 @@ class Sweeper:
             self.drop_messages,
             self.drop_bindings,
             self.drop_queues,
+            self.delete_upload_leftovers,
         ]
         for part in parts:
             if self._stop.is_set():
@@ -109,6 +114,13 @@ class Sweeper:
         names = [keys.control_name(key) for key in self._next_objects(keys.CONTROL_PREFIX)]
         self._images.note([name for name in names if name])
         self._images.delete_unused(JOBS_AT_ONCE)
+
+    def delete_upload_leftovers(self) -> None:
+        """Delete what uploads of LoRAs have left that never ended; looked for once an hour."""
+        if self._redis.set(keys.UPLOADS_SWEPT, 1, nx=True, ex=UPLOADS_EVERY_S):
+            now = datetime.fromtimestamp(self._jobs.now(), UTC)
+            files, parts = remove_leftovers(self._loras, now - LEFTOVER_AGE)
+            log.info("leftovers of uploads removed", extra={"files": files, "multipart": parts})
 
     def heal_records(self) -> None:
         """Put every job on the lists of its status; of jobs that are gone drop entries, events and leases."""

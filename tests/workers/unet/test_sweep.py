@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,15 +12,18 @@ from redis import Redis
 
 from shared import keys
 from shared.attempts import Attempt
+from shared.blobs import Bucket
 from shared.errors import AttemptLost, Unavailable
 from shared.image_bucket import ImageBucket
 from shared.jobs import JobStore
 from shared.queues import make_celery, own_queue, send_job
 from shared.settings import Settings
 from shared.specs import Failure, Picture
+from shared.storage.lora_names import STAGED
 from tests.api.material import receipt_of
 from tests.shared.records import damage
 from tests.workers.unet.specs import spec
+from workers.unet import sweep
 from workers.unet.recovery import HELD_S, UNACKED, UNACKED_INDEX
 from workers.unet.sweep import BINDING_S, Sweeper
 
@@ -47,8 +51,13 @@ def images(control: Redis, settings: Settings) -> ImageBucket:
 
 
 @pytest.fixture
-def sweeper(jobs: JobStore, images: ImageBucket) -> Sweeper:
-    return Sweeper(jobs, images)
+def loras(settings: Settings) -> Bucket:
+    return Bucket(settings, settings.lora_bucket)
+
+
+@pytest.fixture
+def sweeper(jobs: JobStore, images: ImageBucket, loras: Bucket) -> Sweeper:
+    return Sweeper(jobs, images, loras)
 
 
 def run(jobs: JobStore) -> Attempt:
@@ -266,3 +275,26 @@ def test_own_queues_of_dead_workers_go_and_those_of_living_ones_stay(
     control.zadd(keys.PROMISED, {own_queue("m", "promised@test"): 1})
     sweeper.sweep()
     assert list(control.scan_iter("unet.m@*")) == [own_queue("m", "promised@test")]
+
+
+def test_leftovers_of_uploads_are_deleted_once_they_are_nobodys(
+    sweeper: Sweeper, loras: Bucket, control: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def left() -> list[str]:
+        uploads = loras.client.list_multipart_uploads(Bucket=loras.name, Prefix=STAGED).get("Uploads", [])
+        return [blob.key for blob in loras.list(STAGED)] + [one["Key"] for one in uploads]
+
+    loras.put(f"{STAGED}anime.safetensors/1", b"half a file", content_type="application/octet-stream")
+    loras.put("swept.safetensors", b"a LoRA", content_type="application/octet-stream")
+    loras.client.create_multipart_upload(Bucket=loras.name, Key=f"{STAGED}x")
+    # Given that they are young, and then that a day has passed
+    sweeper.delete_upload_leftovers()
+    assert len(left()) == 2
+    monkeypatch.setattr(sweep, "LEFTOVER_AGE", timedelta(days=-1))
+    sweeper.delete_upload_leftovers()  # within the hour nobody looks again
+    assert len(left()) == 2
+    control.delete(keys.UPLOADS_SWEPT)
+    sweeper.delete_upload_leftovers()
+    assert left() == []
+    assert loras.exists("swept.safetensors")
+    loras.delete("swept.safetensors")

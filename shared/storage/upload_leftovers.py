@@ -1,0 +1,24 @@
+"""Removes what uploads have left in the LoRA bucket that never ended."""
+
+from datetime import datetime, timedelta
+
+from shared.blobs import Bucket, translated
+from shared.storage.lora_names import STAGED
+
+#: A URL for an upload is good for an hour; what is older than this is nobody's.
+LEFTOVER_AGE = timedelta(days=1)
+
+
+def remove_leftovers(bucket: Bucket, before: datetime) -> tuple[int, int]:
+    """Remove staged files and unfinished multipart uploads of ``before``; returns how many of each."""
+    old = [blob.key for blob in bucket.list(STAGED) if blob.modified < before]
+    for key in old:
+        bucket.delete(key)
+    client, aborted = bucket.client, 0
+    with translated(STAGED):
+        pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket.name, Prefix=STAGED)
+        for one in [one for page in pages for one in page.get("Uploads", [])]:
+            if one["Initiated"] < before:
+                client.abort_multipart_upload(Bucket=bucket.name, Key=one["Key"], UploadId=one["UploadId"])
+                aborted += 1
+    return len(old), aborted
