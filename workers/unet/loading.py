@@ -1,5 +1,7 @@
 """Loads a base model of the catalogue: its family is read from its own files."""
 
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +113,25 @@ def _load_pipeline(source: str, dtype: torch.dtype, options: LoadOptions) -> Any
         except NotImplementedError:  # diffusers moves weights that were not in the file
             raise Unloadable(f"{_cut_part(source, own)} lacks some of its weights") from None
     kind = _read_kind(source)
-    return kind.from_pretrained(
-        source,
-        dtype=dtype,
-        variant=options.variant,
-        use_safetensors=True,
-        **_load_text_encoders(source, dtype, options),
-        **_UNUSED[kind],
-    )
+    encoders = _load_text_encoders(source, dtype, options)
+    weights = {"dtype": dtype, "variant": options.variant, "use_safetensors": True}
+    try:
+        return kind.from_pretrained(source, **weights, **encoders, **_UNUSED[kind])
+    except Exception as error:
+        raise Unloadable(f"{_broken_part(source, weights)}{error}") from error
+
+
+def _broken_part(source: str, weights: Mapping[str, Any]) -> str:
+    """The part of a folder that its library cannot load, as a prefix; empty if each can be loaded alone."""
+    for part, (library, kind) in _read_index(source).items():
+        if library not in ("diffusers", "transformers") or part.startswith("text_encoder"):
+            continue  # text encoders have been loaded before
+        options = weights if part in ("unet", "vae") else {}
+        try:
+            getattr(import_module(library), kind).from_pretrained(source, subfolder=part, **options)
+        except Exception:
+            return f"{part}: "
+    return ""
 
 
 def _cut_part(source: str, own: dict[str, Any]) -> str:
@@ -146,6 +159,7 @@ def _load_text_encoders(source: str, dtype: torch.dtype, options: LoadOptions) -
             dtype=dtype,
             variant=options.variant if own else None,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by their names
             output_loading_info=True,
         )
         if lacking := sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])}):

@@ -219,3 +219,25 @@ def test_a_config_that_makes_a_library_stumble_fails_the_model_by_name(
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ModelFailed, match=r"'m'.*cannot be loaded: "):
         load(model)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "part"),
+    [
+        ("unet/config.json", {"in_channels": 9}, "unet: .*conv_in"),
+        ("vae/config.json", {"latent_channels": 8}, "vae: .*decoder"),
+        ("text_encoder/config.json", {"hidden_size": 64}, "text_encoder lacks .*embeddings"),
+        ("scheduler/scheduler_config.json", {"beta_start": "x"}, "scheduler: "),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "nope"}, "scheduler: .*nope"),
+        ("model_index.json", {"scheduler": ["diffusers", "NoScheduler"]}, "scheduler: .*NoScheduler"),
+    ],
+)
+def test_a_part_that_its_library_cannot_load_is_named(
+    folder: Path, tmp_path: Path, file: str, changes: dict[str, Any], part: str
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(folder / "sd1", copied)
+    config = json.loads((copied / file).read_text())
+    (copied / file).write_text(json.dumps({**config, **changes}))
+    with pytest.raises(ModelFailed, match=f"model 'm' .* cannot be loaded: {part}"):
+        load(copied)
