@@ -17,7 +17,8 @@ from shared.settings import Settings
 
 #: ``wbits`` of a gzip member.
 _GZIP = 16 + zlib.MAX_WBITS
-_PIECE_BYTES = 64 << 10
+#: As much as gunicorn receives at once: of smaller pieces it copies what is left over each time.
+_PIECE_BYTES = 1 << 20
 
 
 def register(app: Flask, settings: Settings) -> None:

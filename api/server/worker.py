@@ -28,7 +28,7 @@ REFUSED_AT_ONCE = 64
 #: Files a process has open besides connections of clients, and of Redis for streams: S3, libraries.
 OTHER_FILES = 512
 #: Of a body that nobody wants, read at once.
-READ_BYTES = 256 << 10
+READ_BYTES = 1 << 20
 #: What gunicorn's parser refuses, where 400 does not say it best.
 _STATUS: dict[type[Exception], int] = {
     errors.LimitRequestLine: 414,
