@@ -88,7 +88,7 @@ def jobs_api(services: Services) -> APIBlueprint:
 
     @api.before_request
     def read_json() -> None:
-        if request.endpoint == f"jobs.{submit_job.__name__}":
+        if request.method == "POST" and request.endpoint == f"jobs.{submit_job.__name__}":
             _check_json()
 
     @api.post(

@@ -155,3 +155,10 @@ def test_the_documentation_is_browsable_without_the_internet(client: FlaskClient
             with client.get(urljoin(page.request.path, source)) as file:
                 assert file.status_code == 200
     assert client.get("/docs/openapi.json").json == client.get("/openapi.json").json
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/loras", "/v1/loras/anime", "/healthz"])
+def test_what_a_path_allows_is_told_without_a_body(client: FlaskClient, path: str) -> None:
+    answer = client.open(path, method="OPTIONS")
+    assert answer.status_code == 200
+    assert "GET" in answer.headers["Allow"]
