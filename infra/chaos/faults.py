@@ -3,7 +3,7 @@
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from random import Random
 
@@ -33,8 +33,7 @@ Fault = Callable[[Target, Random, Excused], str]
 def kill(target: Target, chance: Random, _: Excused) -> str:
     """kill -9 of one process and what it has started."""
     name = chance.choice(target.process_names)
-    for process in target.family(name):
-        _send(process, signal.SIGKILL)
+    _kill(target.family(name))
     return name
 
 
@@ -113,15 +112,19 @@ def _kept_down(target: Target, name: str) -> Iterator[None]:
     """kill -9 of a process while the supervisor is stopped, so that it stays away."""
     supervisor = target.supervisor
     _send(supervisor, signal.SIGSTOP)
-    family = target.family(name)
-    for process in family:
-        _send(process, signal.SIGKILL)
-    for process in family:
-        _wait_until_dead(process)
+    _kill(target.family(name))
     try:
         yield
     finally:
         _send(supervisor, signal.SIGCONT)
+
+
+def _kill(family: Sequence[psutil.Process]) -> None:
+    """kill -9; returns when all are dead."""
+    for process in family:
+        _send(process, signal.SIGKILL)
+    for process in family:
+        _wait_until_dead(process)
 
 
 def _wait_until_dead(process: psutil.Process) -> None:

@@ -33,7 +33,7 @@ UPLOADS_EVERY_S = 3600
 #: What one turn looks at: objects of a listing, keys of a scan, jobs whose images are over.
 OBJECTS, KEYS, JOBS_AT_ONCE = 1000, 500, 100
 #: A message other than a job's is a hint; one that nobody acknowledged for so long helps nobody.
-HINT_S = 900.0
+HINT_S = 120.0
 #: Bindings of broadcast queues that were made so long ago are removed; consumers do not need them to hear.
 BINDING_S = 3600.0
 #: Where kombu binds the queues of events, of control messages and of their answers.
