@@ -8,13 +8,13 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from api.links import link
-from shared.blobs import Blob
-from shared.jobs import Job
-from shared.lora_inspection import Family, LoraInfo
-from shared.loras import ListedLora
-from shared.preprocessors import NONE
-from shared.receipts import Receipt
-from shared.specs import Failure, JobSpec, Span, Status
+from shared.catalog.preprocessors import NONE
+from shared.jobs.receipt import Receipt
+from shared.jobs.spec import Failure, JobSpec, Span, Status
+from shared.jobs.store import Job
+from shared.storage.lora_header import Family, LoraInfo
+from shared.storage.loras import ListedLora
+from shared.storage.object_store import Blob
 
 
 def answer(
@@ -211,7 +211,7 @@ def unlisted_fields(fields: Collection[JobField]) -> Mapping[str, Any]:
 
 
 def stored_fields(fields: Collection[JobField]) -> set[str]:
-    """The fields of `shared.jobs.Job` that these fields of a list are made of."""
+    """The fields of `shared.jobs.store.Job` that these fields of a list are made of."""
     return {stored for name in fields for stored in _STORED.get(name, (name,)) if stored in Job.model_fields}
 
 

@@ -9,11 +9,11 @@ from pydantic import BaseModel, Field
 from api.answers import answer
 from api.problems import refusals
 from api.services import Services
-from shared.catalogue import LoadOptions, ModelEntry
-from shared.families import Shape
-from shared.fleet import Heartbeat, live
-from shared.preprocessors import PREPROCESSORS
-from shared.schedulers import SCHEDULERS, StepLimits, step_limits
+from shared.catalog.catalog import LoadOptions, ModelEntry
+from shared.catalog.preprocessors import PREPROCESSORS
+from shared.catalog.schedulers import SCHEDULERS, StepLimits, step_limits
+from shared.families.signature import Shape
+from shared.registry.workers import Heartbeat, live
 
 
 class StepLimitsAnswer(BaseModel):

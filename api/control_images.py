@@ -18,9 +18,9 @@ from PIL import Image, ImageMath, UnidentifiedImageError
 from api.image_metadata import strip_metadata
 from api.server.threads import Offload, directly
 from api.warn import Warn, ignore
-from shared.blobs import Bucket
 from shared.errors import InvalidImage, NotFound, StoredImageMissing
 from shared.keys import control_key
+from shared.storage.object_store import Bucket
 
 FORMATS = ["PNG", "JPEG", "WEBP"]
 #: How a stored image is named; no base64 has a colon.

@@ -18,8 +18,8 @@ from api.problems import refusals
 from api.services import Services
 from api.waiting import abort_on_disconnect
 from shared.errors import BadRequest, ClientDisconnected, NotFound, Unavailable
-from shared.events import Event, follow, has_more
-from shared.specs import ENDED
+from shared.jobs.events import Event, follow, has_more
+from shared.jobs.spec import ENDED
 
 log = logging.getLogger(__name__)
 

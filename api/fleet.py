@@ -15,11 +15,11 @@ from api.problems import refusals
 from api.services import Services
 from api.serving import Unserved
 from shared import keys
-from shared.connections import impatient
-from shared.fleet import Heartbeat, Serving, live
-from shared.holdings import Holdings, list_disks, read_holdings
-from shared.queues import assist_queue, net_queue, unet_queue
-from shared.specs import Status
+from shared.jobs.spec import Status
+from shared.messaging.celery_app import assist_queue, net_queue, unet_queue
+from shared.redis_clients import impatient
+from shared.registry.lora_inventory import Holdings, list_disks, read_holdings
+from shared.registry.workers import Heartbeat, Serving, live
 
 
 class FleetAnswer(BaseModel):

@@ -18,11 +18,11 @@ from api.openapi import operation_id
 from api.problems import problem, refusals
 from api.services import Services
 from api.serving import Unserved, count_unserved
-from shared.blobs import Bucket
-from shared.connections import impatient
 from shared.errors import SwiftError, Unavailable
-from shared.fleet import Serving, live
 from shared.metrics import FleetCollector, publish
+from shared.redis_clients import impatient
+from shared.registry.workers import Serving, live
+from shared.storage.object_store import Bucket
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 from shared import keys
-from shared.fleet import live
-from shared.messages import Prefetch
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
+from shared.messaging.messages import Prefetch
+from shared.registry.workers import live
 
 if TYPE_CHECKING:
     from redis import Redis

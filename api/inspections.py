@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from shared import keys
-from shared.blobs import Blob, BlobChanged, Bucket
-from shared.contract import read_all
 from shared.errors import InvalidLora
-from shared.lora_inspection import LoraInfo
-from shared.loras import find_lora, read_lora_info
+from shared.messaging.base_model import read_all
+from shared.storage.lora_header import LoraInfo
+from shared.storage.loras import find_lora, read_lora_info
+from shared.storage.object_store import Blob, BlobChanged, Bucket
 
 if TYPE_CHECKING:
     from redis import Redis

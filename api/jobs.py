@@ -30,10 +30,10 @@ from api.services import Services
 from api.serving import refuse_failed, warn_of_unserved
 from shared import keys
 from shared.errors import InvalidRequest, JobUnreadable
-from shared.jobs import Job
+from shared.jobs.spec import JobSpec, Status
+from shared.jobs.store import Job
+from shared.messaging.celery_app import send_job
 from shared.metrics import SUBMITTED
-from shared.queues import send_job
-from shared.specs import JobSpec, Status
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, Field
 
 from api.openapi import Query
-from shared.requests import LoraName
+from shared.jobs.request import LoraName
 
 
 class LoraPath(BaseModel):

@@ -12,10 +12,10 @@ from api.receiving import Received
 from api.services import Services
 from api.staging import Staging
 from shared import keys
-from shared.blobs import Bucket
 from shared.errors import Conflict, NotFound, Unavailable
-from shared.loras import BOUND, lora_key, own_bound
-from shared.safetensors_header import MAX_HEADER_BYTES
+from shared.storage.loras import BOUND, lora_key, own_bound
+from shared.storage.object_store import Bucket
+from shared.storage.safetensors_header import MAX_HEADER_BYTES
 
 #: Files taken in at once by one process: each holds up to two parts of 5 MiB in memory.
 UPLOADS = 32

@@ -3,12 +3,12 @@
 from itertools import islice
 
 from api.services import Services
-from shared.blobs import Blob
 from shared.errors import InvalidLora, InvalidRequest, NotFound
-from shared.lora_inspection import LoraInfo, misfit
-from shared.loras import list_loras, lora_key, own_bound
-from shared.requests import LoraRequest
-from shared.specs import LoraRef
+from shared.jobs.request import LoraRequest
+from shared.jobs.spec import LoraRef
+from shared.storage.lora_header import LoraInfo, misfit
+from shared.storage.loras import list_loras, lora_key, own_bound
+from shared.storage.object_store import Blob
 
 #: So many known LoRAs are named when an unknown one was asked for.
 NAMED_LORAS = 36

@@ -17,9 +17,9 @@ from api.openapi import Query, operation_id
 from api.problems import refusals
 from api.services import Services
 from api.uploads import add_uploads
-from shared.blobs import Blob
 from shared.errors import InvalidLora
-from shared.loras import find_lora, list_loras, own_bound
+from shared.storage.loras import find_lora, list_loras, own_bound
+from shared.storage.object_store import Blob
 
 
 class LoraQuery(Query):

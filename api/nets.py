@@ -3,8 +3,8 @@
 from api.names import known_name
 from api.services import Services
 from shared.errors import InvalidRequest
-from shared.families import NetTraits
-from shared.requests import ControlRequest, JobRequest
+from shared.families.signature import NetTraits
+from shared.jobs.request import ControlRequest, JobRequest
 
 
 def resolve_nets(request: JobRequest, services: Services, model: str) -> bool:

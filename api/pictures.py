@@ -12,9 +12,9 @@ from api.openapi import operation_id
 from api.problems import refusals
 from api.services import Services
 from shared.errors import Conflict, ImageGone, NotFound
-from shared.jobs import Job
+from shared.jobs.spec import ENDED, ControlSpec, Picture
+from shared.jobs.store import Job
 from shared.keys import control_key
-from shared.specs import ENDED, ControlSpec, Picture
 
 CHUNK_BYTES = 256 << 10
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

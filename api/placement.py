@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
-from shared.holdings import Holdings, Tier, read_disks, read_holdings
-from shared.loras import version_of
+from shared.jobs.spec import JobSpec
 from shared.metrics import PLACED, PLACED_LORAS
-from shared.seats import Seats
-from shared.specs import JobSpec
+from shared.registry.availability import Seats
+from shared.registry.lora_inventory import Holdings, Tier, read_disks, read_holdings
+from shared.storage.loras import version_of
 
 if TYPE_CHECKING:
     from redis import Redis

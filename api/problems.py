@@ -34,7 +34,7 @@ _SENTENCES = {
     "list_type": "must be a list",
     "tuple_type": "must be a list",
 }
-#: Kinds of values that `shared.scales` tells apart.
+#: Kinds of values that `shared.jobs.lora_scales` tells apart.
 _KINDS = {"<number>": "a number", "<list>": "a list", "<table>": "a JSON object"}
 _CODES = {
     415: "unsupported_media_type",

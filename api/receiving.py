@@ -7,11 +7,11 @@ from typing import IO, NamedTuple
 
 from api.bodies import Budget
 from api.staging import Staging
-from shared.blobs import Blob
 from shared.errors import InvalidLora, TooLarge
-from shared.lora_inspection import LoraInfo, inspect_lora, refuse_pickle
-from shared.loras import read_lora_info
-from shared.safetensors_header import LENGTH_BYTES, Header, header_bytes, parse_header
+from shared.storage.lora_header import LoraInfo, inspect_lora, refuse_pickle
+from shared.storage.loras import read_lora_info
+from shared.storage.object_store import Blob
+from shared.storage.safetensors_header import LENGTH_BYTES, Header, header_bytes, parse_header
 
 CHUNK_BYTES = 1 << 20
 

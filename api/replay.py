@@ -10,11 +10,11 @@ from api.problems import field_of, sentence
 from api.services import Services
 from api.submit import resolve
 from api.warn import Warn
-from shared.contract import StrictMessage
 from shared.errors import ImageGone, InvalidRequest, ReceiptEdited, ReceiptMismatch, StoredImageMissing
-from shared.receipts import Receipt
-from shared.requests import ControlRequest, JobRequest, LoraRequest
-from shared.specs import JobSpec
+from shared.jobs.receipt import Receipt
+from shared.jobs.request import ControlRequest, JobRequest, LoraRequest
+from shared.jobs.spec import JobSpec
+from shared.messaging.base_model import StrictMessage
 
 #: How pixels came about, not what they are: a replay decides these itself.
 _OWN = {"lora_loading", "latent_parallelism"}

@@ -2,9 +2,9 @@
 
 import secrets
 
-from shared.contract import MAX_SEED
 from shared.errors import InvalidRequest
-from shared.requests import JobRequest
+from shared.jobs.request import JobRequest
+from shared.messaging.base_model import MAX_SEED
 
 
 def resolve_seeds(request: JobRequest) -> tuple[int, int]:

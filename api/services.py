@@ -12,15 +12,15 @@ from api.hints import Hints
 from api.inspections import Inspections
 from api.placement import Placement
 from api.server.threads import Offload, find_offload
-from shared.blobs import Bucket
-from shared.catalogue import Catalogue
-from shared.connections import control_redis, residual_servers
-from shared.families import Families
-from shared.fleet import Roster
-from shared.image_bucket import ImageBucket
-from shared.jobs import JobStore
-from shared.queues import make_celery
+from shared.catalog.catalog import Catalogue
+from shared.families.signature import Families
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import make_celery
+from shared.redis_clients import control_redis, residual_servers
+from shared.registry.workers import Roster
 from shared.settings import Settings
+from shared.storage.image_bucket import ImageBucket
+from shared.storage.object_store import Bucket
 
 if TYPE_CHECKING:
     from redis import Redis

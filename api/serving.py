@@ -6,10 +6,10 @@ from pydantic import BaseModel, Field
 
 from api.services import Services
 from shared.errors import ModelFailed
-from shared.fleet import Serving, live
+from shared.jobs.spec import JobSpec
+from shared.messaging.celery_app import unet_queue
 from shared.metrics import JOBS_UNSERVED, LOAD_FAILURES, UNSERVED
-from shared.queues import unet_queue
-from shared.specs import JobSpec
+from shared.registry.workers import Serving, live
 
 log = logging.getLogger(__name__)
 

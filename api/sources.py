@@ -9,10 +9,10 @@ from PIL import Image
 from api.control_images import store_control_image, take_control_image
 from api.services import Services
 from api.warn import Warn
-from shared.blobs import Bucket
 from shared.errors import InvalidImage, InvalidRequest
-from shared.requests import JobRequest
+from shared.jobs.request import JobRequest
 from shared.settings import Settings
+from shared.storage.object_store import Bucket
 
 #: Sides of pictures are multiples of this.
 GRID_PX = 8

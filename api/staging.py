@@ -9,11 +9,11 @@ import re
 import secrets
 from collections.abc import Mapping
 
-from shared.blob_writer import BlobWriter
-from shared.blobs import Blob, Bucket, translated
 from shared.errors import NotFound
-from shared.loras import lora_key
 from shared.storage.lora_names import STAGED
+from shared.storage.loras import lora_key
+from shared.storage.object_store import Blob, Bucket, translated
+from shared.storage.object_writer import BlobWriter
 
 OCTETS = "application/octet-stream"
 #: A signed form is good for this long.

@@ -11,12 +11,12 @@ from api.services import Services
 from api.sources import resolve_strength, take_source
 from api.steps import OVERRIDES, check_number, resolve_steps
 from api.warn import Warn, ignore
-from shared.catalogue import ModelEntry
+from shared.catalog.catalog import ModelEntry
+from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import InvalidRequest
-from shared.requests import ControlRequest, JobRequest
-from shared.scales import PartScales
-from shared.schedulers import SCHEDULERS
-from shared.specs import ControlSpec, JobSpec
+from shared.jobs.lora_scales import PartScales
+from shared.jobs.request import ControlRequest, JobRequest
+from shared.jobs.spec import ControlSpec, JobSpec
 
 
 def resolve(request: JobRequest, services: Services, warn: Warn = ignore) -> JobSpec:

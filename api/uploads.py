@@ -10,7 +10,7 @@ from api.lora_publisher import LoraPublisher
 from api.problems import refusals
 from api.receiving import Body, receive
 from api.staging import OCTETS
-from shared.loras import lora_key
+from shared.storage.loras import lora_key
 
 BODY = {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
 

@@ -9,7 +9,7 @@ import redis
 from api.app import create_app
 from api.health import publish_metrics
 from api.services import Services, connect
-from shared.catalogue import read_catalogue
+from shared.catalog.catalog import read_catalogue
 from shared.logs import configure_logs
 from shared.settings import read_settings
 from shared.startup import GUNICORN_APP_LOAD_ERROR, exit_with_reason

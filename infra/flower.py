@@ -21,10 +21,10 @@ from tornado.ioloop import PeriodicCallback
 from tornado.web import ErrorHandler
 
 from shared.allowed_hosts import AllowedHosts
-from shared.catalogue import read_catalogue
+from shared.catalog.catalog import read_catalogue
 from shared.errors import InvalidSetting
 from shared.logs import configure_logs
-from shared.queues import make_celery, net_queue, unet_queue
+from shared.messaging.celery_app import make_celery, net_queue, unet_queue
 from shared.settings import Settings, read_settings
 from shared.startup import exit_with_reason
 

@@ -10,13 +10,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.addresses import join_port, parse_redis_url
 from shared.errors import InvalidSetting
-from shared.setting_aws import check_aws
-from shared.setting_errors import PREFIX as PREFIX
-from shared.setting_errors import explained, unknown
-from shared.setting_files import check_home, check_tls_files
-from shared.setting_types import (
+from shared.setting_checks.addresses import join_port, parse_redis_url
+from shared.setting_checks.aws import check_aws
+from shared.setting_checks.errors import PREFIX as PREFIX
+from shared.setting_checks.errors import explained, unknown
+from shared.setting_checks.files import check_home, check_tls_files
+from shared.setting_checks.types import (
     MAX_BYTES,
     BucketName,
     Bytes,

@@ -18,7 +18,7 @@ from infra.local.servers import (
     weed_command,
     weed_environment,
 )
-from shared.connections import control_redis, residual_redis
+from shared.redis_clients import control_redis, residual_redis
 from shared.settings import Settings
 
 # One thread, as a worker of the default settings: more would compete with the real workers, and
@@ -40,7 +40,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         redis_port=control,
         residual_redis_port=residual,
         s3_port=s3,
-        durable_submit="off",  # what it costs and holds, tests/shared/test_durability.py says
+        durable_submit="off",  # what it costs and holds, tests/shared/jobs/test_durability.py says
     )
     buckets = [settings.lora_bucket, settings.image_bucket]
     weed_env = weed_environment("test-access", "test-secret-key")

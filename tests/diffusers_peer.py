@@ -13,9 +13,9 @@ from diffusers import StableDiffusionXLPipeline
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.options import SdxlOptions
-from shared.schedulers import SCHEDULERS
-from shared.specs import JobSpec
+from shared.catalog.schedulers import SCHEDULERS
+from shared.jobs.options import SdxlOptions
+from shared.jobs.spec import JobSpec
 from tests.tiny_models import EMOJI
 from workers.unet.prompts import named_for_diffusers
 

@@ -16,8 +16,8 @@ from shared.settings import ROOT
 BUILD = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
 #: Reads what the defaults name, from the files of the installation alone.
 READ = """
-from shared.catalog.source_check import check_controlnet_entry, check_model_entry
-from shared.catalogue import read_catalogue
+from shared.catalog.checks.source import check_controlnet_entry, check_model_entry
+from shared.catalog.catalog import read_catalogue
 from shared.settings import read_settings
 from workers.residuals.steps import lua
 settings = read_settings({})

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from redis.exceptions import RedisError
 
-from shared import fleet, metrics
-from shared.fleet import Heartbeat
+from shared import metrics
+from shared.registry import workers
+from shared.registry.workers import Heartbeat
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,14 +57,14 @@ class Reporter:
         self._stop.set()
         self._thread.join(timeout=5)
         try:
-            fleet.leave(self.redis, self.name)
+            workers.leave(self.redis, self.name)
         except RedisError:
             log.warning("could not sign off; the report expires by itself")
 
     def _run(self) -> None:
         ttl_s = self.settings.heartbeat_s * GRACE_BEATS
         acts = [
-            lambda: fleet.beat(self.redis, self._report(), ttl_s),
+            lambda: workers.beat(self.redis, self._report(), ttl_s),
             lambda: metrics.publish(self.redis, self.name, ttl_s),
             *self.chores,
         ]

@@ -14,7 +14,7 @@ from PIL import Image
 from infra.bench.addons import GUIDANCE, PROMPT
 from infra.bench.workloads import Workload
 from infra.local.demo import CONTROL
-from shared.schedulers import SCHEDULERS
+from shared.catalog.schedulers import SCHEDULERS
 
 
 class PeerDrawn(NamedTuple):

@@ -20,8 +20,8 @@ from infra.bench.ports import free_ports, free_s3_port
 from infra.bench.report import FOLDER, CheckFailed
 from infra.local.checks import only_stack_in
 from infra.local.stack import Stack, running_stack
+from shared.jobs.spec import ENDED
 from shared.settings import Settings
-from shared.specs import ENDED
 
 #: One answer of the API while everything is busy; one job from submission to its end.
 ANSWER_S, JOB_S = 60.0, 300.0

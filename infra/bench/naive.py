@@ -21,9 +21,9 @@ from PIL import Image
 from infra.bench.naive_fleet import DRAW, QUEUE, RESULTS
 from infra.bench.trace_jobs import KNOWN_NETS
 from infra.local.demo import CONTROL, EMOJI
-from shared.blobs import Bucket
-from shared.loras import lora_key
 from shared.settings import read_settings
+from shared.storage.loras import lora_key
+from shared.storage.object_store import Bucket
 
 settings = read_settings()
 app = Celery("naive", broker=settings.redis_url)

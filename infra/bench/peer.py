@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from infra.local.demo import EMOJI
-from shared.schedulers import SCHEDULERS
+from shared.catalog.schedulers import SCHEDULERS
 
 
 class Peer:

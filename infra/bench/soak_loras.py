@@ -11,9 +11,9 @@ from safetensors.torch import save
 from torch import nn
 
 from infra.local.demo import EMOJI
-from shared.blobs import Bucket
-from shared.loras import lora_key
-from shared.specs import LoraRef
+from shared.jobs.spec import LoraRef
+from shared.storage.loras import lora_key
+from shared.storage.object_store import Bucket
 
 OCTETS = "application/octet-stream"
 MIN_BYTES, MAX_BYTES = 200_000, 1_000_000

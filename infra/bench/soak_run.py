@@ -17,13 +17,13 @@ from infra.bench.fleet import read_pixels
 from infra.bench.soak_host import CacheWatch, Crew, running_servers
 from infra.bench.soak_loras import Shelf
 from infra.bench.soak_messages import DONE, PREFETCH, QUEUE, STOP, SURVIVOR, Order, Report, Soaked
-from shared.blobs import Bucket
-from shared.connections import control_redis
 from shared.errors import LoraGone
-from shared.jobs import Job, JobStore
-from shared.requests import LoraLoading
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec
+from shared.jobs.store import Job, JobStore
+from shared.redis_clients import control_redis
 from shared.settings import Settings, read_settings
-from shared.specs import JobSpec
+from shared.storage.object_store import Bucket
 from workers.lora.cache import FOLDER
 from workers.lora.folder import Folder
 

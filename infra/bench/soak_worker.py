@@ -12,9 +12,9 @@ from contextlib import suppress
 
 from infra.bench.processes import rss_mb
 from infra.bench.soak_messages import DONE, PREFETCH, QUEUE, STOP, Report
-from shared.blobs import Bucket
 from shared.errors import SwiftError
-from shared.specs import LoraRef
+from shared.jobs.spec import LoraRef
+from shared.storage.object_store import Bucket
 from workers.lora.cache import FOLDER, LoraCache
 from workers.process import prepare_process
 from workers.unet import app

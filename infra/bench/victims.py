@@ -12,7 +12,7 @@ from infra.bench.fleet import Fleet
 from infra.bench.report import CheckFailed
 from infra.local.supervisor import HEALTHY_S
 from shared import keys
-from shared.fleet import live
+from shared.registry.workers import live
 
 RESIDUAL_REDIS = "residual-redis"
 #: A worker that was killed is back, its model loaded, within this.

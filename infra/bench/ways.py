@@ -11,7 +11,7 @@ from redis import Redis
 from torch import Tensor
 
 from infra.bench.relay import connect
-from shared.connections import residual_servers
+from shared.redis_clients import residual_servers
 from shared.settings import Settings
 from workers.controlnet.pulse import Pulse
 from workers.controlnet.sender import Sender

@@ -14,10 +14,10 @@ from typing import NamedTuple
 from infra.local.home_lock import hold
 from infra.local.plan import Process, find_embedded
 from infra.local.servers import HOST
-from shared.catalog.source_check import check_controlnet_entry, check_model_entry
-from shared.catalogue import Catalogue
+from shared.catalog.catalog import Catalogue
+from shared.catalog.checks.source import check_controlnet_entry, check_model_entry
 from shared.errors import ModelFailed, SwiftError
-from shared.families import Families
+from shared.families.signature import Families
 from shared.settings import Settings
 
 INSTALL = "pip install -c infra/constraints.txt -e '.[api,worker,local]'"

@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from infra.local.servers import HOST, redis_command, weed_command, weed_environment
-from shared.addresses import join_port, known_host, parse_redis_url
-from shared.catalogue import read_catalogue
+from shared.catalog.catalog import read_catalogue
+from shared.setting_checks.addresses import join_port, known_host, parse_redis_url
 from shared.settings import Settings
 
 #: Open event streams are cut when the API stops; everything else has ended long before.

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import redis
 
-from shared.blobs import Bucket
 from shared.errors import Unavailable
 from shared.settings import Settings
+from shared.storage.object_store import Bucket
 
 HOST = "127.0.0.1"
 #: The residual transport takes several values at once: BLMPOP.

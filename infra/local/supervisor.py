@@ -29,7 +29,7 @@ GRACE_S = 8.0
 STOP_S = 2 * GRACE_S + 8
 #: Pause before a process is started anew: doubled each time, until it has run for `HEALTHY_S`.
 FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_S = 0.25, 15.0, 30.0
-#: The longest pause of a server: much less than its clients retry a command, `shared.connections.RETRIED_S`.
+#: The longest pause of a server: much less than `shared.redis_clients.RETRIED_S`, for which clients retry.
 LONGEST_SERVER_PAUSE_S = 2.0
 #: Clients start once the servers accept connections, or after this long.
 SERVERS_S = 5.0

@@ -28,7 +28,7 @@ from infra.local.log_files import Terminal, open_logs, set_aside
 from infra.local.plan import Process, find_embedded, folders, plan, resolve
 from infra.local.ready import await_flower, await_ready
 from infra.local.supervisor import OWN_LOG, Supervisor
-from shared.catalogue import read_catalogue
+from shared.catalog.catalog import read_catalogue
 from shared.own_folder import own_folder
 from shared.settings import Settings
 

@@ -11,7 +11,7 @@ SINGLE_FILE = ".safetensors"
 #: Names become queue names, URLs and metric labels.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Dtype = Literal["float32", "float16", "bfloat16"]
-#: Kinds of base models whose ControlNets are alike: `shared.families` reads a model's from its files.
+#: Base models whose ControlNets are alike: `shared.families.signature` reads which from the files.
 Family = Literal["sd1", "sd2", "sdxl"]
 
 

@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from shared.blobs import Bucket, translated
 from shared.storage.lora_names import STAGED
+from shared.storage.object_store import Bucket, translated
 
 #: A URL for an upload is good for an hour; what is older than this is nobody's.
 LEFTOVER_AGE = timedelta(days=1)

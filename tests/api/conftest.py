@@ -11,7 +11,7 @@ from flask_openapi.openapi import OpenAPI
 
 from api.app import create_app
 from api.services import Services, connect
-from shared.catalogue import read_catalogue
+from shared.catalog.catalog import read_catalogue
 from shared.settings import Settings
 
 

@@ -11,12 +11,12 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from api.services import Services
-from shared.attempts import Attempt
-from shared.fleet import Heartbeat, beat
-from shared.preprocessors import NONE
-from shared.receipts import NetReceipt, Receipt
-from shared.requests import LoraLoading
-from shared.specs import JobSpec, Picture, Span
+from shared.catalog.preprocessors import NONE
+from shared.jobs.attempt import Attempt
+from shared.jobs.receipt import NetReceipt, Receipt
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec, Picture, Span
+from shared.registry.workers import Heartbeat, beat
 
 OCTETS = "application/octet-stream"
 

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.inspections import Inspections
 from api.services import Services
-from shared.connections import impatient
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
+from shared.redis_clients import impatient
 from tests.api.material import OCTETS, lora
 
 

@@ -4,9 +4,9 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services
-from shared.catalogue import Catalogue, ModelEntry
-from shared.fleet import beat
-from shared.schedulers import SCHEDULERS
+from shared.catalog.catalog import Catalogue, ModelEntry
+from shared.catalog.schedulers import SCHEDULERS
+from shared.registry.workers import beat
 from tests.api.material import heartbeat
 
 

@@ -8,9 +8,9 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.services import Services
 from shared import keys
-from shared.fleet import beat, live
-from shared.holdings import Holdings, publish_disk, publish_holdings
-from shared.queues import assist_queue
+from shared.messaging.celery_app import assist_queue
+from shared.registry.lora_inventory import Holdings, publish_disk, publish_holdings
+from shared.registry.workers import beat, live
 from tests.api.material import heartbeat
 
 

@@ -11,15 +11,15 @@ from werkzeug.test import TestResponse
 from api.app import create_app
 from api.services import Services
 from shared import keys
-from shared.connections import impatient
 from shared.errors import AttemptLost
-from shared.events import follow
-from shared.jobs import JobStore
-from shared.messages import GenerateJob
-from shared.queues import GENERATE, make_celery
-from shared.specs import Picture
+from shared.jobs.events import follow
+from shared.jobs.spec import Picture
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import GENERATE, make_celery
+from shared.messaging.messages import GenerateJob
+from shared.redis_clients import impatient
 from tests.api.material import announce_workers, edge, lora, succeed
-from tests.shared.records import UNREADABLE, damage
+from tests.shared.jobs.records import UNREADABLE, damage
 
 NOWHERE = "redis://127.0.0.1:1/0"
 

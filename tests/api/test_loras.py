@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.inspections import KEPT_S, TRIES, Inspections
 from api.services import Services
-from shared.blobs import Blob, Bucket, Stretch
+from shared.storage.object_store import Blob, Bucket, Stretch
 from tests.api.material import OCTETS, lora, safetensors, upload
 
 

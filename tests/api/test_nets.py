@@ -9,9 +9,9 @@ import pytest
 
 from api.services import Services
 from api.submit import resolve
-from shared.catalogue import Catalogue
+from shared.catalog.catalog import Catalogue
 from shared.errors import InvalidRequest
-from shared.requests import JobRequest
+from shared.jobs.request import JobRequest
 from tests.api.material import base64_of, edge, picture
 
 SD1: dict[str, Any] = {"cross_attention_dim": 768, "block_out_channels": [320, 640]}

@@ -4,9 +4,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.services import Services
-from shared.attempts import Attempt
+from shared.jobs.attempt import Attempt
+from shared.jobs.spec import Picture
 from shared.keys import control_key
-from shared.specs import Picture
 from tests.api.material import MAP, edge, picture, succeed
 
 

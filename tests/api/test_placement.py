@@ -11,11 +11,11 @@ from api.app import create_app
 from api.hints import Hints
 from api.placement import WORTH, rank, tier_of
 from api.services import Services
-from shared.fleet import Heartbeat, beat
-from shared.holdings import Holdings, publish_disk, publish_holdings
 from shared.keys import prefetch
-from shared.loras import version_of
-from shared.queues import own_queue, unet_queue
+from shared.messaging.celery_app import own_queue, unet_queue
+from shared.registry.lora_inventory import Holdings, publish_disk, publish_holdings
+from shared.registry.workers import Heartbeat, beat
+from shared.storage.loras import version_of
 from tests.api.material import OCTETS, lora
 
 MODEL = "emoji-sd"

@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services
-from shared.blobs import Bucket
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
+from shared.storage.object_store import Bucket
 from tests.api.material import edge
 
 JSON = "application/json"

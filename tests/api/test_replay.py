@@ -10,12 +10,12 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.services import Services
 from api.submit import resolve
+from shared.catalog.preprocessors import fill_in
+from shared.jobs.receipt import FORMAT, LoraReceipt, NetReceipt, Receipt
+from shared.jobs.request import JobRequest
+from shared.jobs.spec import JobSpec
 from shared.keys import control_key
-from shared.loras import lora_key
-from shared.preprocessors import fill_in
-from shared.receipts import FORMAT, LoraReceipt, NetReceipt, Receipt
-from shared.requests import JobRequest
-from shared.specs import JobSpec
+from shared.storage.loras import lora_key
 from tests.api.material import edge, lora, picture
 
 REQUEST: dict[str, Any] = {

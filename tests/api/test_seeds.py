@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from shared.contract import MAX_SEED
+from shared.messaging.base_model import MAX_SEED
 from tests.api.test_submit import refusal
 
 

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services
-from shared.fleet import Heartbeat, beat
+from shared.registry.workers import Heartbeat, beat
 from tests.api.material import announce_workers, edge, heartbeat
 
 REQUEST = {"prompt": "a cat"}

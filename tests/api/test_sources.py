@@ -9,8 +9,8 @@ from api.replay import replay
 from api.services import Services
 from api.submit import resolve
 from shared.errors import ImageGone
+from shared.jobs.request import JobRequest
 from shared.keys import control_key
-from shared.requests import JobRequest
 from tests.api.material import base64_of, edge, picture, receipt_of
 from tests.api.test_submit import refusal
 

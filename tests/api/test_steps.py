@@ -5,7 +5,7 @@ from flask.testing import FlaskClient
 
 from api.services import Services
 from api.submit import resolve
-from shared.requests import JobRequest
+from shared.jobs.request import JobRequest
 from tests.api.test_submit import refusal
 
 

@@ -7,11 +7,11 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.services import Services
 from api.submit import resolve
-from shared.catalogue import Catalogue, ModelEntry, NetEntry
-from shared.contract import MAX_SEED
+from shared.catalog.catalog import Catalogue, ModelEntry, NetEntry
 from shared.errors import InvalidRequest
-from shared.requests import JobRequest
-from shared.specs import LoraRef
+from shared.jobs.request import JobRequest
+from shared.jobs.spec import LoraRef
+from shared.messaging.base_model import MAX_SEED
 from tests.api.material import edge, lora, safetensors
 
 

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services
-from shared.safetensors_header import MAX_HEADER_BYTES
 from shared.storage.lora_names import STAGED
+from shared.storage.safetensors_header import MAX_HEADER_BYTES
 from tests.api.material import OCTETS, lora, safetensors, upload
 
 

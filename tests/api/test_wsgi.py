@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from api.lora_publisher import UPLOADS
-from shared.blob_writer import PART_BYTES
-from shared.blobs import Bucket
 from shared.settings import ROOT, Settings
 from shared.storage.lora_names import STAGED
+from shared.storage.object_store import Bucket
+from shared.storage.object_writer import PART_BYTES
 from tests.api.gunicorn_server import call, environment, open_stream, serving
 from tests.api.material import safetensors
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from infra.local.environment import inherit
-from shared.queues import assist_queue
+from shared.messaging.celery_app import assist_queue
 from shared.settings import ROOT
 from tests.fleet.conftest import Client, control_image
 from tests.fleet.test_replay import replay

@@ -17,7 +17,7 @@ from diffusers import (
 )
 from PIL import Image
 
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
 from tests.diffusers_peer import draw_with_diffusers, mask_image, source_image
 from tests.fleet.conftest import Client, control_image
 from tests.tiny_models import EMOJI

@@ -11,7 +11,7 @@ from redis import Redis
 
 from infra.local.environment import inherit
 from shared import keys
-from shared.queues import own_queue
+from shared.messaging.celery_app import own_queue
 from shared.settings import ROOT
 from tests.fleet.conftest import Client
 

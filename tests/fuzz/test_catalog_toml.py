@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.catalogue import read_catalogue
+from shared.catalog.catalog import read_catalogue
 from shared.errors import InvalidSetting
 from shared.settings import Settings
 

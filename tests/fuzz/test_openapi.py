@@ -15,8 +15,8 @@ from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
 from api.services import Services
+from shared.jobs.spec import Picture
 from shared.keys import control_key
-from shared.specs import Picture
 from tests.api.material import OCTETS, edge, lora, succeed
 
 #: A stream of events is text in OpenAPI 3.1; schemathesis expects the schema of an event, as 3.2 has it.

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 
 from shared.errors import InvalidLora
-from shared.lora_inspection import inspect_lora, refuse_pickle
-from shared.safetensors_header import LENGTH_BYTES, Header, header_bytes, parse_header
+from shared.storage.lora_header import inspect_lora, refuse_pickle
+from shared.storage.safetensors_header import LENGTH_BYTES, Header, header_bytes, parse_header
 
 T = TypeVar("T")
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I8": 1, "BOOL": 1}

@@ -5,9 +5,9 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.connections import control_redis, residual_servers
 from shared.errors import InvalidSetting
-from shared.queues import make_celery
+from shared.messaging.celery_app import make_celery
+from shared.redis_clients import control_redis, residual_servers
 from shared.settings import PREFIX, Settings, read_settings
 
 #: What an environment can hold: no NUL, and bytes that are no UTF-8 as surrogates.

@@ -117,7 +117,7 @@ def test_a_worker_that_starts_later_is_listed_with_its_queues(url: str, servers:
 
 
 WORKER = """
-from shared.queues import make_celery
+from shared.messaging.celery_app import make_celery
 from shared.settings import read_settings
 app = make_celery(read_settings(), ["unet.late"])
 app.worker_main(["worker", "--pool=threads", "--concurrency=1", "-E", "-n", "late@here", "--without-mingle"])

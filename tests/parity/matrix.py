@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shared.schedulers import SCHEDULERS
+from shared.catalog.schedulers import SCHEDULERS
 from tests.parity.axes import FAMILIES, LORAS, MODES, NET_FIELDS, NETS
 
 #: Few, and more than the order of any scheduler.

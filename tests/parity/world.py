@@ -16,10 +16,10 @@ from torch import Tensor
 
 from api.services import Services, connect
 from api.submit import resolve
-from shared.catalogue import read_catalogue
-from shared.requests import JobRequest
+from shared.catalog.catalog import read_catalogue
+from shared.jobs.request import JobRequest
+from shared.jobs.spec import JobSpec
 from shared.settings import Settings
-from shared.specs import JobSpec
 from tests.diffusers_peer import draw_with_diffusers
 from tests.parity.axes import FAMILIES, LORAS, NET_OPTIONS, NETS
 from tests.parity.matrix import Row

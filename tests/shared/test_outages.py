@@ -7,10 +7,10 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from shared import keys
-from shared.jobs import JobStore
+from shared.jobs.spec import Failure
+from shared.jobs.store import JobStore
 from shared.settings import Settings
-from shared.specs import Failure
-from tests.shared.records import spec
+from tests.shared.jobs.records import spec
 
 AWAY = Failure(code="unavailable", detail="S3 does not answer")
 LEASE_S = 60.0
@@ -130,7 +130,7 @@ def test_an_ended_job_is_told_as_soon_as_redis_answers_again(
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     script, tries = attempt._script, 0
-    monkeypatch.setattr("shared.attempts.RETRY_S", 0)
+    monkeypatch.setattr("shared.jobs.attempt.RETRY_S", 0)
 
     def away(*args: object, **options: object) -> object:
         nonlocal tries

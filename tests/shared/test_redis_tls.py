@@ -20,8 +20,8 @@ from redis.exceptions import ConnectionError
 
 from infra.bench.ports import free_ports
 from infra.local.servers import redis_binary, wait_for_redis
-from shared.connections import control_redis, impatient, residual_servers
-from shared.queues import make_celery
+from shared.messaging.celery_app import make_celery
+from shared.redis_clients import control_redis, impatient, residual_servers
 from shared.settings import Settings, read_settings
 from tests.conftest import READY_S, started
 from workers.residuals.resp import Connection

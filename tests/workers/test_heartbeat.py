@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from shared import fleet
+from shared.registry import workers
 from shared.settings import Settings
 from workers.heartbeat import Reporter
 
@@ -38,7 +38,7 @@ def test_a_chore_that_fails_keeps_no_other_from_its_turn(
     try:
         assert before.wait(30)
         assert after.wait(30)
-        assert [worker.name for worker in fleet.live(control)] == (["unet1@test"] if doing is list else [])
+        assert [worker.name for worker in workers.live(control)] == (["unet1@test"] if doing is list else [])
     finally:
         reporter.stop()
-    assert fleet.live(control) == []
+    assert workers.live(control) == []

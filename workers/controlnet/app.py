@@ -7,11 +7,11 @@ from typing import Any
 
 from celery.signals import worker_init, worker_shutdown
 
-from shared.catalogue import read_catalogue
-from shared.connections import control_redis, residual_servers
-from shared.jobs import JobStore
-from shared.messages import Attach
-from shared.queues import ATTACH, make_celery, net_queue
+from shared.catalog.catalog import read_catalogue
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import ATTACH, make_celery, net_queue
+from shared.messaging.messages import Attach
+from shared.redis_clients import control_redis, residual_servers
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
 from workers.controlnet.serve import Server

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from shared import metrics
 from shared.errors import NetFailed, SwiftError
-from shared.messages import Attach
+from shared.messaging.messages import Attach
 from workers.busy import BusyShare
 from workers.controlnet.company import Companies
 from workers.controlnet.inputs import Inputs

@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from shared import metrics
-from shared.blobs import BlobChanged
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound, SwiftError
-from shared.loras import lora_key, version_of
-from shared.specs import LoraRef
+from shared.jobs.spec import LoraRef
+from shared.storage.loras import lora_key, version_of
+from shared.storage.object_store import BlobChanged
 from workers.lora.filenames import sha256_of
 from workers.lora.folder import DISK_FULL, WHOLE, Folder
 from workers.lora.part import Part

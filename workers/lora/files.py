@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import InvalidLora
-from shared.lora_inspection import inspect_lora, refuse_keys, split_embeddings
-from shared.safetensors_header import read_header
+from shared.storage.lora_header import inspect_lora, refuse_keys, split_embeddings
+from shared.storage.safetensors_header import read_header
 from workers.lora.alphas import AdapterConfig, peft_configs
 from workers.lora.changes import Change
 from workers.lora.kinds import BESIDE, describe, is_whole, norms

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from shared import metrics
 from shared.errors import InvalidLora, LoraUnavailable
-from shared.specs import LoraRef
+from shared.jobs.spec import LoraRef
 from workers.lora.cache import NOTHING, LoraCache, Tier
 from workers.lora.filenames import is_damaged
 from workers.lora.files import LoraWeights

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import NonFiniteWeights
-from shared.scales import Scale
+from shared.jobs.lora_scales import Scale
 from workers.lora.changes import Change, write
 from workers.lora.deltas import Scratch
 from workers.lora.files import LoraWeights

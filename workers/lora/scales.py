@@ -7,7 +7,7 @@ from diffusers.loaders.unet_loader_utils import _maybe_expand_lora_scales
 from torch import nn
 
 from shared.errors import InvalidRequest
-from shared.scales import PartScales, Scale, UNetScale
+from shared.jobs.lora_scales import PartScales, Scale, UNetScale
 
 #: The scale at a parameter of a part of the model.
 ScaleAt = Callable[[str, str], float]

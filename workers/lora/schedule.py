@@ -3,8 +3,8 @@
 from collections.abc import Sequence, Set
 
 from shared.errors import InvalidRequest
-from shared.requests import LoraLoading
-from shared.specs import LoraRef
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import LoraRef
 
 
 class LoraSchedule:

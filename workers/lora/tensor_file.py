@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from shared.errors import InvalidLora
-from shared.lora_inspection import refuse_keys
+from shared.storage.lora_header import refuse_keys
 
 _HASHED_BYTES = 1 << 20
 #: So many numbers are looked at for NaN at once.

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
-from shared.blobs import Stretch
 from shared.errors import InvalidLora, Unavailable
 from shared.metrics import LORA_FETCHED_BYTES
+from shared.storage.object_store import Stretch
 from workers.lora.part import Part
 from workers.lora.patience import FIRST_PAUSE_S, LAST_PAUSE_S, Patience
 
@@ -26,14 +26,14 @@ RANGES_AT_ONCE = 4
 
 
 class Source(Protocol):
-    """What this needs of a `shared.blobs.Bucket`."""
+    """What this needs of a `shared.storage.object_store.Bucket`."""
 
     @property
     def name(self) -> str:
         """The bucket's name."""
 
     def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
-        """As `shared.blobs.Bucket.read_range`."""
+        """As `shared.storage.object_store.Bucket.read_range`."""
 
 
 class Told(NamedTuple):

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 
-from shared.catalog.source_check import check_controlnet_entry, check_controlnet_source
-from shared.catalog.weight_files import Unloadable
-from shared.catalogue import HUB, SINGLE_FILE, Catalogue
+from shared.catalog.catalog import HUB, SINGLE_FILE, Catalogue
+from shared.catalog.checks.source import check_controlnet_entry, check_controlnet_source
+from shared.catalog.checks.weight_files import Unloadable
 from shared.errors import CatalogGone, ModelFailed
-from shared.families import Families, misfit, shape_of, traits_of
+from shared.families.signature import Families, misfit, shape_of, traits_of
 from shared.settings import Settings
 from workers.nets.net import Net
 from workers.nets.union import UnionNet

@@ -7,7 +7,7 @@
 import torch
 from torch import Tensor
 
-from shared.options import Precision
+from shared.jobs.options import Precision
 from workers.residuals.wire import size_bytes
 
 _HALF_MAX = torch.finfo(torch.float16).max

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 from torch import Tensor
 
-from shared.contract import Message
-from shared.receipts import WorkerReceipt
+from shared.jobs.receipt import WorkerReceipt
+from shared.messaging.base_model import Message
 from workers.residuals.wire import BadFrame, pack, unpack
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from shared.contract import Message
-from shared.options import Precision
+from shared.jobs.options import Precision
+from shared.messaging.base_model import Message
 
 #: The index of the mid residual; down residuals are counted from the shallowest, 0.
 MID = -1

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from shared import metrics
-from shared.connections import make_retry
 from shared.errors import ResidualsFull
+from shared.redis_clients import make_retry
 from shared.settings import Settings
 from workers.residuals.blocks import Blocks
 from workers.residuals.codecs import encode

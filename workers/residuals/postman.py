@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from redis.exceptions import ResponseError
 
-from shared.connections import make_retry
+from shared.redis_clients import make_retry
 from workers.residuals.links import HOME, Servers
 from workers.residuals.messages import Answer, Block, StepRequest
 from workers.residuals.names import answers_key, turn_key

@@ -16,8 +16,8 @@ from kombu.utils.functional import maybe_list
 from redis.exceptions import RedisError
 
 from shared.errors import NotFound
-from shared.jobs import JobStore
-from shared.queues import remove_message, unet_queue
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import remove_message, unet_queue
 
 log = logging.getLogger(__name__)
 

@@ -10,16 +10,11 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from shared.blobs import Bucket
-from shared.catalog.source_check import check_model_entry
-from shared.catalogue import read_catalogue
-from shared.connections import control_redis, residual_servers
+from shared.catalog.catalog import read_catalogue
+from shared.catalog.checks.source import check_model_entry
 from shared.errors import SwiftError
-from shared.image_bucket import ImageBucket
-from shared.jobs import JobStore
-from shared.messages import Assist, Attach, GenerateJob
-from shared.metrics import LORA_CACHE_BYTES
-from shared.queues import (
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import (
     ASSIST,
     ATTACH,
     GENERATE,
@@ -30,8 +25,13 @@ from shared.queues import (
     unbound,
     unet_queue,
 )
+from shared.messaging.messages import Assist, Attach, GenerateJob
+from shared.metrics import LORA_CACHE_BYTES
+from shared.redis_clients import control_redis, residual_servers
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
+from shared.storage.image_bucket import ImageBucket
+from shared.storage.object_store import Bucket
 from workers.busy import BusyShare
 from workers.heartbeat import GRACE_BEATS, Reporter
 from workers.lora.cache import FOLDER, LoraCache

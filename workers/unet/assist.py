@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from shared.messages import Assist
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
+from shared.messaging.messages import Assist
 from workers.residuals.halves import READY, Dismissed, HalfAnswer, HalfLine, HalfStep
 from workers.unet.afterwards import Afterwards
 from workers.unet.halves import UNCOND, part_of

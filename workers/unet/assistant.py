@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared import metrics
-from shared.receipts import WorkerReceipt
+from shared.jobs.receipt import WorkerReceipt
 from workers.residuals.halves import READY, HalfAnswer, HalfLine, HalfStep
 from workers.unet.timeline import Timeline
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
 from workers.unet.models import BaseModel
 
 

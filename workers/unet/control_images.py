@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from shared.blobs import Bucket
+from shared.catalog.preprocessors import NONE
+from shared.jobs.spec import ControlSpec, JobSpec
 from shared.keys import control_key
-from shared.preprocessors import NONE
-from shared.specs import ControlSpec, JobSpec
+from shared.storage.object_store import Bucket
 from workers.unet.models import BaseModel
 from workers.unet.pictures import sha256
 from workers.unet.timeline import Timeline

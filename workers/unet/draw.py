@@ -8,7 +8,6 @@ from PIL import Image
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from shared import metrics
-from shared.attempts import Attempt
 from shared.errors import (
     AttemptLost,
     JobCancelled,
@@ -17,10 +16,11 @@ from shared.errors import (
     SwiftError,
     Unavailable,
 )
+from shared.jobs.attempt import Attempt
+from shared.jobs.receipt import Receipt
+from shared.jobs.spec import Failure, Picture
 from shared.keys import image_key
 from shared.logs import log_fields
-from shared.receipts import Receipt
-from shared.specs import Failure, Picture
 from workers.unet.loras import trusted
 from workers.unet.paint import Painter
 from workers.unet.pictures import encode_png, sha256

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import NonFiniteImage, NonFiniteLatents, NonFiniteWeights
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
 from workers.unet.conditioning import Conditioning
 from workers.unet.models import BaseModel
 from workers.weights import find_non_finite, is_finite

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shared import metrics
-from shared.receipts import WorkerReceipt
+from shared.jobs.receipt import WorkerReceipt
 from workers.unet.assistant import Assistant
 from workers.unet.conditioning import Conditioning
 from workers.unet.rows import WHOLE, RowMaker, Rows

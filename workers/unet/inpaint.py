@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from shared.families import sees_mask
+from shared.families.signature import sees_mask
 from workers.unet.denoise import Start
 from workers.unet.latents import EncodedImage, draw_noise
 from workers.unet.models import BaseModel

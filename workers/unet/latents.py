@@ -8,7 +8,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img impo
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Generator, Tensor
 
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
 from workers.unet.models import BaseModel
 
 

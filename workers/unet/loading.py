@@ -16,12 +16,12 @@ from diffusers import (
 )
 from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
 
-from shared.catalog.source_check import check_model_source
-from shared.catalog.tokenizer_check import check_backend
-from shared.catalog.weight_files import Unloadable, has_files
-from shared.catalogue import SINGLE_FILE, LoadOptions, ModelEntry
+from shared.catalog.catalog import SINGLE_FILE, LoadOptions, ModelEntry
+from shared.catalog.checks.source import check_model_source
+from shared.catalog.checks.tokenizer import check_backend
+from shared.catalog.checks.weight_files import Unloadable, has_files
 from shared.errors import ModelFailed
-from shared.families import PIPELINES
+from shared.families.signature import PIPELINES
 from workers.projections import remember_projections
 from workers.unet.models import BaseModel
 from workers.weights import find_non_finite, find_source, split_revision

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from shared import metrics
 from shared.errors import NonFiniteWeights
-from shared.receipts import LoraReceipt
-from shared.specs import JobSpec
+from shared.jobs.receipt import LoraReceipt
+from shared.jobs.spec import JobSpec
 from workers.lora.cache import LoraCache
 from workers.lora.files import LoraWeights, read_lora
 from workers.lora.loading import LoraLoad, Role

@@ -1,4 +1,4 @@
-"""Computes the maps of `shared.preprocessors`: ``(h, w, 3)`` of bytes in, the same out.
+"""Computes the maps of `shared.catalog.preprocessors`: ``(h, w, 3)`` of bytes in, the same out.
 
 Loaded by jobs with a preprocessor alone: OpenCV costs a worker some 25 MB.
 """

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
 from workers.lora.loading import Role
 from workers.unet.afterwards import Afterwards
 from workers.unet.loras import Loras

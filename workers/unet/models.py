@@ -4,7 +4,7 @@ from typing import Any
 
 from diffusers.image_processor import VaeImageProcessor
 
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
 from workers.lora.patch import Patcher
 from workers.unet.preview import Previewer
 from workers.weights import weight_bytes, weights_sha256

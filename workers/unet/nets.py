@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from redis.exceptions import RedisError
 from torch import Tensor
 
-from shared.messages import Attach
-from shared.options import Precision
+from shared.jobs.options import Precision
+from shared.jobs.spec import ControlSpec
+from shared.messaging.messages import Attach
 from shared.settings import Settings
-from shared.specs import ControlSpec
 from workers.residuals.codecs import as_sent
 from workers.residuals.messages import Answer, Part, StepRequest
 from workers.residuals.steps import Steps

@@ -5,8 +5,8 @@ from typing import Any
 from celery.exceptions import Ignore
 
 from shared.errors import NotFound, SwiftError
-from shared.jobs import JobStore
-from shared.specs import Failure
+from shared.jobs.spec import Failure
+from shared.jobs.store import JobStore
 
 
 class JobFailed(SwiftError):

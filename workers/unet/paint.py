@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from shared import metrics
-from shared.attempts import Attempt
-from shared.messages import Assist
-from shared.receipts import Receipt
+from shared.jobs.attempt import Attempt
+from shared.jobs.receipt import Receipt
+from shared.messaging.messages import Assist
 from workers.unet.afterwards import Afterwards
 from workers.unet.assistant import Assistant
 from workers.unet.chunks import cut_off

@@ -10,8 +10,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from shared.receipts import Receipt
-from shared.specs import JobSpec
+from shared.jobs.receipt import Receipt
+from shared.jobs.spec import JobSpec
 from workers.unet.models import BaseModel
 
 

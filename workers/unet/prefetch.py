@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from shared import keys
-from shared.contract import read_stored_json
-from shared.messages import Prefetch
+from shared.messaging.base_model import read_stored_json
+from shared.messaging.messages import Prefetch
 from workers.lora.cache import LoraCache
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import InvalidRequest
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
 from workers.unet.chunks import chunked
 from workers.unet.conditioning import Conditioning
 from workers.unet.guidance import is_guided

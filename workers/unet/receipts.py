@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from shared.receipts import FORMAT, LoraReceipt, NetReceipt, Receipt, WorkerReceipt
-from shared.requests import LoraLoading
-from shared.specs import JobSpec
+from shared.jobs.receipt import FORMAT, LoraReceipt, NetReceipt, Receipt, WorkerReceipt
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec
 from workers.unet.models import BaseModel
 
 LIBRARIES = ("swiftdiffusion", "torch", "diffusers", "transformers", "peft")

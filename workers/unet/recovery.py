@@ -9,13 +9,13 @@ from typing import Any
 from celery import Celery
 
 from shared import keys
-from shared.catalogue import Catalogue
+from shared.catalog.catalog import Catalogue
+from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import CatalogGone, JobUnreadable, SwiftError
-from shared.fleet import live
-from shared.jobs import RECORD_VERSION, Job, JobStore, failure_of
-from shared.queues import send_job, unet_queue
-from shared.schedulers import SCHEDULERS
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
+from shared.jobs.store import RECORD_VERSION, Job, JobStore, failure_of
+from shared.messaging.celery_app import send_job, unet_queue
+from shared.registry.workers import live
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from shared.errors import InvalidRequest
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
 from workers.unet.denoise import Start, denoise
 from workers.unet.inpaint import PutBack
 from workers.unet.latents import step_options

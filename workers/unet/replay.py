@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.errors import ReceiptMismatch
-from shared.receipts import Receipt, WorkerReceipt
-from shared.requests import LoraLoading
-from shared.specs import JobSpec
+from shared.jobs.receipt import Receipt, WorkerReceipt
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec
 
 
 class Replay:

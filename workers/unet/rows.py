@@ -6,8 +6,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from shared.messages import Attach
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
+from shared.messaging.messages import Attach
 from workers.unet.afterwards import Afterwards
 from workers.unet.conditioning import Conditioning
 from workers.unet.control_images import ControlImage, read_control_images

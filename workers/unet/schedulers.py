@@ -7,9 +7,9 @@ import diffusers
 import torch
 from torch import Tensor
 
+from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import CatalogGone, InvalidRequest
-from shared.schedulers import SCHEDULERS
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
 
 
 @dataclass(frozen=True)

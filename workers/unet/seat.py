@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from shared.holdings import Holdings, keep_disk, publish_disk, publish_holdings, withdraw_holdings
-from shared.seats import Seats
+from shared.registry.availability import Seats
+from shared.registry.lora_inventory import (
+    Holdings,
+    keep_disk,
+    publish_disk,
+    publish_holdings,
+    withdraw_holdings,
+)
 from workers.lora.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.resident import Residents

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
 from workers.unet.models import BaseModel
 
 Size = tuple[int, int]

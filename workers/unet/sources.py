@@ -8,9 +8,9 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
 
-from shared.blobs import Bucket
+from shared.jobs.spec import JobSpec
 from shared.keys import control_key
-from shared.specs import JobSpec
+from shared.storage.object_store import Bucket
 from workers.unet.models import BaseModel
 
 

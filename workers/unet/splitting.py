@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from shared.fleet import live
-from shared.queues import unet_queue
-from shared.seats import Seats
-from shared.specs import JobSpec
+from shared.jobs.spec import JobSpec
+from shared.messaging.celery_app import unet_queue
+from shared.registry.availability import Seats
+from shared.registry.workers import live
 from workers.unet.guidance import is_guided
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import torch
 from torch import Generator, Tensor
 
 from shared.errors import InvalidRequest
-from shared.families import sees_mask
-from shared.specs import JobSpec
+from shared.families.signature import sees_mask
+from shared.jobs.spec import JobSpec
 from workers.unet.denoise import Start
 from workers.unet.inpaint import start_inpainting
 from workers.unet.latents import EncodedImage, draw_noise

@@ -16,13 +16,13 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from shared import keys
-from shared.blobs import Bucket
 from shared.errors import SwiftError
-from shared.fleet import live
-from shared.image_bucket import ImageBucket
-from shared.jobs import JobStore
-from shared.queues import GENERATE
-from shared.specs import ENDED, Status
+from shared.jobs.spec import ENDED, Status
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import GENERATE
+from shared.registry.workers import live
+from shared.storage.image_bucket import ImageBucket
+from shared.storage.object_store import Bucket
 from shared.storage.upload_leftovers import LEFTOVER_AGE, remove_leftovers
 from workers.unet.recovery import HELD_S, UNACKED, UNACKED_INDEX, job_of, unacked_since
 

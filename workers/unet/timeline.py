@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from shared.specs import Span
+from shared.jobs.spec import Span
 
 
 class Timeline:

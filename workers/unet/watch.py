@@ -13,10 +13,10 @@ from types import TracebackType
 
 from redis.exceptions import RedisError
 
-from shared.attempts import Attempt
 from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled, SwiftError
+from shared.jobs.attempt import Attempt
+from shared.jobs.spec import Failure
 from shared.settings import Settings
-from shared.specs import Failure
 
 log = logging.getLogger(__name__)
 

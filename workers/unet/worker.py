@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shared.blobs import Bucket
-from shared.jobs import JobStore
-from shared.messages import Assist
+from shared.jobs.store import JobStore
+from shared.messaging.messages import Assist
 from shared.settings import Settings
+from shared.storage.object_store import Bucket
 from workers.busy import BusyShare
 from workers.lora.cache import LoraCache
 from workers.lora.memory import LoraMemory

@@ -20,7 +20,7 @@ from infra.local.checks import (
     only_stack_in,
 )
 from infra.local.plan import Process
-from shared.catalogue import read_catalogue
+from shared.catalog.catalog import read_catalogue
 from shared.settings import Settings
 from tests.tiny_models import EMOJI
 

@@ -10,8 +10,8 @@ import requests
 from infra.bench.ports import free_s3_port
 from infra.local.checks import GRPC_OFFSET, S3_PORTS
 from infra.local.servers import running_process, wait_for_s3, weed_command, weed_environment
-from shared.blobs import Bucket
 from shared.settings import Settings
+from shared.storage.object_store import Bucket
 from tests.conftest import READY_S
 
 #: Parts of the server, by the port that each takes after that of S3.

@@ -13,7 +13,7 @@ import pytest
 from infra.local.home_lock import find_holder
 from infra.local.ready import read_pids
 from infra.local.supervisor import LONGEST_PAUSE_S, LONGEST_SERVER_PAUSE_S, POLL_S
-from shared.connections import RETRIED_S
+from shared.redis_clients import RETRIED_S
 from shared.settings import ROOT
 from tests.infra.local.waiting import eventually
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from types_boto3_s3 import S3Client
 
-from shared.blobs import Bucket
 from shared.errors import S3Unavailable
 from shared.settings import Settings, read_settings
+from shared.storage.object_store import Bucket
 from shared.storage.s3_client import make_s3_client
 
 

@@ -10,7 +10,7 @@ import torch
 from redis import Redis
 from torch import Tensor
 
-from shared.messages import Attach
+from shared.messaging.messages import Attach
 from shared.settings import Settings
 from tests.workers.unet.net_jobs import (
     MODELS,

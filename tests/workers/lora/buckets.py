@@ -7,9 +7,9 @@ from pathlib import Path
 
 from prometheus_client import Counter
 
-from shared.blobs import BlobChanged, Stretch
 from shared.errors import NotFound, Unavailable
-from shared.specs import LoraRef
+from shared.jobs.spec import LoraRef
+from shared.storage.object_store import BlobChanged, Stretch
 
 
 class MemoryBucket:

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from shared.blobs import Bucket
+from shared.jobs.spec import LoraRef
 from shared.settings import read_settings
-from shared.specs import LoraRef
+from shared.storage.object_store import Bucket
 from workers.lora.cache import LoraCache
 
 

@@ -7,7 +7,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from shared.specs import LoraRef
+from shared.jobs.spec import LoraRef
 from tests.workers.lora.buckets import FolderBucket
 from workers.lora.cache import LoraCache
 

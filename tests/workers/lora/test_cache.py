@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable
+from shared.jobs.spec import LoraRef
 from shared.metrics import LORA_EVICTIONS, LORA_LOOKUPS, LORA_PREFETCHES
-from shared.specs import LoraRef
 from tests.workers.lora.buckets import MemoryBucket, counted, ref_to
 from workers.lora.cache import LoraCache
 from workers.lora.patience import Patience

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import LoraUnavailable
-from shared.specs import LoraRef
+from shared.jobs.spec import LoraRef
 from tests.workers.lora.buckets import MemoryBucket
 from workers.lora.cache import LoraCache
 from workers.lora.patience import Patience

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.blobs import Bucket
 from shared.errors import LoraGone, LoraUnavailable
+from shared.jobs.spec import LoraRef
 from shared.metrics import LORA_FETCHED_BYTES
 from shared.settings import Settings
-from shared.specs import LoraRef
+from shared.storage.object_store import Bucket
 from tests.proxy import Proxy, proxied
 from workers.lora.cache import LoraCache
 from workers.lora.part import Part, Range

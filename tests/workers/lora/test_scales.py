@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline
 from pydantic import TypeAdapter, ValidationError
 
 from shared.errors import InvalidRequest
-from shared.scales import Scale
+from shared.jobs.lora_scales import Scale
 from tests.workers.lora.conftest import Fused, parts, weights_of
 from workers.lora.files import read_lora
 from workers.lora.patch import Patcher

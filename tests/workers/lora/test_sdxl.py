@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
-from shared.scales import PartScales
+from shared.jobs.lora_scales import PartScales
 from tests.checkpoints import unet_name
 from tests.tiny_models import LAYOUTS, make_pipeline
 from workers.lora.files import read_lora

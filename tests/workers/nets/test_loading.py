@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from shared.catalogue import Catalogue, read_catalogue
+from shared.catalog.catalog import Catalogue, read_catalogue
 from shared.errors import ModelFailed
 from shared.settings import Settings
 from tests.tiny_models import make_net, make_pipeline, make_union

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from shared.options import Precision
+from shared.jobs.options import Precision
 from tests.workers.residuals.ends import Ends, noise
 from workers.residuals.codecs import as_sent, coded_bytes, encode
 

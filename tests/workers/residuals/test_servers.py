@@ -12,8 +12,8 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from infra.bench.ports import free_ports
 from infra.local.servers import redis_binary, wait_for_redis
-from shared.connections import impatient, residual_servers
 from shared.errors import ResidualLost, ResidualsFull
+from shared.redis_clients import impatient, residual_servers
 from shared.settings import Settings
 from tests.conftest import READY_S, started
 from tests.infra.local.waiting import eventually

@@ -12,14 +12,14 @@ from typing import Any
 from celery.signals import worker_init
 
 from shared import keys
-from shared.attempts import Attempt
-from shared.connections import control_redis
 from shared.errors import InvalidLora, JobCancelled, SwiftError, Unavailable
-from shared.jobs import JobStore
-from shared.messages import GenerateJob
-from shared.queues import GENERATE, make_celery, own_queue, unbound, unet_queue
+from shared.jobs.attempt import Attempt
+from shared.jobs.spec import Failure
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import GENERATE, make_celery, own_queue, unbound, unet_queue
+from shared.messaging.messages import GenerateJob
+from shared.redis_clients import control_redis
 from shared.settings import read_settings
-from shared.specs import Failure
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.consumption import Consumption
 from workers.runtime.process_logs import take_over_logs

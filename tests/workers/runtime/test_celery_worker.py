@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from shared.connections import control_redis
-from shared.jobs import JobStore
-from shared.messages import GenerateJob
-from shared.queues import GENERATE, make_celery, send_job, unet_queue
+from shared.jobs.spec import JobSpec, LoraLoading
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import GENERATE, make_celery, send_job, unet_queue
+from shared.messaging.messages import GenerateJob
+from shared.redis_clients import control_redis
 from shared.settings import Settings
-from shared.specs import JobSpec, LoraLoading
 from tests.infra.local.waiting import eventually
 
 DONE, STATE, PROBLEMS = "test:done", "test:state", "test:problems"

@@ -9,11 +9,11 @@ import pytest
 import torch
 from redis import Redis
 
-from shared.blobs import Bucket
-from shared.connections import control_redis, residual_redis
-from shared.jobs import JobStore
-from shared.messages import Attach
+from shared.jobs.store import JobStore
+from shared.messaging.messages import Attach
+from shared.redis_clients import control_redis, residual_redis
 from shared.settings import Settings
+from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI, LAYOUTS, make_net, make_pipeline
 from workers.busy import BusyShare
 from workers.controlnet.serve import Server

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.blobs import Bucket
-from shared.jobs import Job
+from shared.jobs.spec import ControlSpec, JobSpec, LoraRef
+from shared.jobs.store import Job
 from shared.keys import control_key
-from shared.specs import ControlSpec, JobSpec, LoraRef
+from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI
 from workers.unet.draw import draw
 from workers.unet.worker import UNetWorker

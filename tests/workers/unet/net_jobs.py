@@ -8,9 +8,9 @@ from diffusers import MultiControlNetModel
 from redis import Redis
 from torch import Tensor
 
-from shared.options import Precision
+from shared.jobs.options import Precision
+from shared.jobs.spec import ControlSpec
 from shared.settings import Settings
-from shared.specs import ControlSpec
 from tests.tiny_models import make_net, make_unet
 from workers.controlnet.serve import Server
 from workers.nets.net import Net

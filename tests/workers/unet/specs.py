@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from shared.requests import LoraLoading
-from shared.specs import JobSpec
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec
 
 PROMPT = "a penguin on a teal background"
 

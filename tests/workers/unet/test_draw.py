@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from shared.blobs import Bucket
 from shared.errors import InvalidLora, InvalidRequest, LoraGone, NetFailed, ResidualTimeout, SwiftError
-from shared.events import follow
-from shared.jobs import Job
+from shared.jobs.events import follow
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec
+from shared.jobs.store import Job
 from shared.keys import watched
-from shared.requests import LoraLoading
-from shared.specs import JobSpec
+from shared.storage.object_store import Bucket
 from tests.diffusers_peer import draw_with_diffusers
 from tests.tiny_models import EMOJI
 from tests.workers.unet.conftest import load

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from shared.errors import NonFiniteImage, NonFiniteLatents, NonFiniteWeights, SwiftError
-from shared.jobs import Job
-from shared.requests import LoraLoading
-from shared.specs import JobSpec
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec
+from shared.jobs.store import Job
 from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec

@@ -15,16 +15,16 @@ from PIL import Image
 from redis import Redis
 
 from shared import keys
-from shared.fleet import Heartbeat, beat, leave
-from shared.jobs import Job
-from shared.messages import Assist
+from shared.catalog.preprocessors import fill_in
+from shared.jobs.receipt import Receipt
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import ControlSpec, JobSpec
+from shared.jobs.store import Job
+from shared.messaging.celery_app import unet_queue
+from shared.messaging.messages import Assist
 from shared.metrics import LORA_LOOKUPS
-from shared.preprocessors import fill_in
-from shared.queues import unet_queue
-from shared.receipts import Receipt
-from shared.requests import LoraLoading
-from shared.seats import Seats
-from shared.specs import ControlSpec, JobSpec
+from shared.registry.availability import Seats
+from shared.registry.workers import Heartbeat, beat, leave
 from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import EMOJI, LAYOUTS
 from tests.workers.lora.buckets import counted

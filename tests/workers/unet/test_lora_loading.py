@@ -14,14 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from shared.blobs import Bucket
 from shared.errors import DeadlineExceeded, LoraGone, LoraUnavailable
-from shared.events import follow
-from shared.jobs import Job
+from shared.jobs.events import follow
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec, LoraRef
+from shared.jobs.store import Job
 from shared.metrics import LORA_LATE_STEPS, LORA_LOOKUPS
-from shared.requests import LoraLoading
 from shared.settings import Settings
-from shared.specs import JobSpec, LoraRef
+from shared.storage.object_store import Bucket
 from tests.proxy import Proxy, proxied
 from tests.tiny_models import EMOJI
 from tests.workers.lora.buckets import counted

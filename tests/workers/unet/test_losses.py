@@ -9,8 +9,8 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from shared import keys
-from shared.blobs import Bucket
 from shared.errors import AttemptLost, S3Unavailable
+from shared.storage.object_store import Bucket
 from tests.workers.unet.jobs import run
 from tests.workers.unet.specs import spec
 from workers.unet.draw import draw

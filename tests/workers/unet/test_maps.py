@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from shared.catalog.preprocessors import NONE, PREPROCESSORS, fill_in
 from shared.keys import control_key
-from shared.preprocessors import NONE, PREPROCESSORS, fill_in
 from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.specs import spec

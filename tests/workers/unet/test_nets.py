@@ -10,8 +10,8 @@ import torch
 from redis import Redis
 
 from infra.bench.ports import free_ports
-from shared.connections import impatient, residual_redis
 from shared.errors import JobCancelled, NetFailed, ResidualTimeout
+from shared.redis_clients import impatient, residual_redis
 from shared.settings import Settings
 from tests.workers.unet.net_jobs import Line, X, ask, by_diffusers, make_line, make_nets, make_server, spec
 from workers.controlnet.serve import Server

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from shared.errors import NetFailed
-from shared.jobs import Job
-from shared.requests import LoraLoading
+from shared.jobs.request import LoraLoading
+from shared.jobs.store import Job
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from tests.workers.unet.test_draw import by_diffusers, control, pixels, run, upload

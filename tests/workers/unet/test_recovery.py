@@ -7,13 +7,13 @@ from celery import Celery
 from redis import Redis
 
 from shared import keys
-from shared.catalogue import Catalogue, ModelEntry
-from shared.fleet import beat
-from shared.jobs import JobStore
-from shared.queues import make_celery, send_job, unet_queue
+from shared.catalog.catalog import Catalogue, ModelEntry
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import make_celery, send_job, unet_queue
+from shared.registry.workers import beat
 from shared.settings import Settings
 from tests.api.material import heartbeat
-from tests.shared.records import damage
+from tests.shared.jobs.records import damage
 from tests.workers.unet.specs import spec
 from workers.unet import recovery
 from workers.unet.recovery import HELD_S, UNACKED, UNACKED_INDEX, recover

@@ -10,8 +10,8 @@ import diffusers
 import pytest
 import torch
 
+from shared.catalog.schedulers import SCHEDULERS, step_limits
 from shared.errors import InvalidRequest
-from shared.schedulers import SCHEDULERS, step_limits
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from workers.unet.draw import draw

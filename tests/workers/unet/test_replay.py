@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from shared.blobs import Bucket
 from shared.errors import ReceiptMismatch
-from shared.jobs import Job
-from shared.receipts import Receipt
-from shared.requests import LoraLoading
+from shared.jobs.receipt import Receipt
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec
+from shared.jobs.store import Job
 from shared.settings import Settings
-from shared.specs import JobSpec
+from shared.storage.object_store import Bucket
 from tests.proxy import proxied
 from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, upload

@@ -4,12 +4,12 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.blobs import Bucket
-from shared.holdings import read_disks, read_holdings
-from shared.loras import version_of
-from shared.queues import own_queue, unet_queue
-from shared.seats import Seats
-from shared.specs import LoraRef
+from shared.jobs.spec import LoraRef
+from shared.messaging.celery_app import own_queue, unet_queue
+from shared.registry.availability import Seats
+from shared.registry.lora_inventory import read_disks, read_holdings
+from shared.storage.loras import version_of
+from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from workers.unet.draw import draw

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from shared.errors import InvalidRequest
-from shared.events import follow
+from shared.jobs.events import follow
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec
 from shared.keys import control_key
-from shared.requests import LoraLoading
-from shared.specs import JobSpec
 from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec

@@ -11,17 +11,17 @@ from celery import Celery
 from redis import Redis
 
 from shared import keys
-from shared.attempts import Attempt
-from shared.blobs import Bucket
 from shared.errors import AttemptLost, Unavailable
-from shared.image_bucket import ImageBucket
-from shared.jobs import JobStore
-from shared.queues import make_celery, own_queue, send_job
+from shared.jobs.attempt import Attempt
+from shared.jobs.spec import Failure, Picture
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import make_celery, own_queue, send_job
 from shared.settings import Settings
-from shared.specs import Failure, Picture
+from shared.storage.image_bucket import ImageBucket
 from shared.storage.lora_names import STAGED
+from shared.storage.object_store import Bucket
 from tests.api.material import receipt_of
-from tests.shared.records import damage
+from tests.shared.jobs.records import damage
 from tests.workers.unet.specs import spec
 from workers.unet import sweep
 from workers.unet.recovery import HELD_S, UNACKED, UNACKED_INDEX

@@ -4,9 +4,9 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from shared.attempts import Attempt
 from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled
-from shared.jobs import JobStore
+from shared.jobs.attempt import Attempt
+from shared.jobs.store import JobStore
 from shared.settings import Settings
 from tests.workers.unet.specs import spec
 from workers.unet.watch import Watch

@@ -1,0 +1,171 @@
+"""The catalog: which base models and ControlNets the fleet serves, read from one TOML file."""
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from shared.catalog.entries import HUB as HUB
+from shared.catalog.entries import SINGLE_FILE as SINGLE_FILE
+from shared.catalog.entries import Catalogue as Catalogue
+from shared.catalog.entries import LoadOptions as LoadOptions
+from shared.catalog.entries import ModelEntry as ModelEntry
+from shared.catalog.entries import NetEntry as NetEntry
+from shared.catalog.entries import locate as locate
+from shared.catalog.mistakes import Mistakes, of_file, why_no_source
+from shared.catalog.scheduler_names import own_name
+from shared.catalog.schedulers import SCHEDULERS, step_limits
+from shared.families.signature import Families
+from shared.validation import did_you_mean, nearest, quoted
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+#: More than anybody writes; a device or a weights file named by mistake is not read to its end.
+_MAX_BYTES = 1 << 20
+
+
+def read_catalogue(path: Path, settings: "Settings | None" = None) -> Catalogue:
+    """Read and check a catalog, also against the fleet's limits where ``settings`` are given.
+
+    Raises `InvalidSetting`, one sentence with file, line and key.
+    """
+    text = _read(path)
+    mistakes = Mistakes(path, text)
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        last = text.rstrip().count("\n") + 1
+        raise of_file(path, str(error).replace("at end of document", f"at the end, line {last}")) from None
+    except ValueError:  # of `int`: Python reads at most 4300 digits
+        raise of_file(path, "a number in it has thousands of digits") from None
+    except RecursionError:
+        raise of_file(path, "its tables or lists are nested too deeply") from None
+    try:
+        catalogue = Catalogue.model_validate(tables)
+    except ValidationError as error:
+        raise mistakes.explained(error.errors(), tables) from None
+    _check_names(catalogue, mistakes)
+    _check_sources(path, catalogue, mistakes)
+    _check_defaults(path, catalogue, mistakes, settings)
+    return _with_families(path, catalogue, mistakes)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise of_file(path, str(error.strerror)) from None
+    if len(data) > _MAX_BYTES:
+        raise of_file(path, f"it is larger than {_MAX_BYTES} bytes, so it is no catalog")
+    try:
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        hint = "; it looks like UTF-16" if utf16 else f" at byte {error.start + 1}"
+        raise of_file(path, f"it is not UTF-8{hint}") from None
+    if not text.strip():
+        raise of_file(path, "it is empty: it needs default_model and a table [models.NAME]")
+    return text
+
+
+def _check_names(catalogue: Catalogue, mistakes: Mistakes) -> None:
+    """Every model that is named exists, every ControlNet has one, no line says a thing twice."""
+    known = list(catalogue.models)
+
+    def check(name: str, *keys: str) -> None:
+        if name not in catalogue.models:
+            meant = did_you_mean(name, known) or f"; there are {', '.join(known[:8])}"
+            raise mistakes.at(keys, f"no model {quoted(name)}{meant}")
+
+    check(catalogue.default_model, "default_model")
+    for name, net in catalogue.controlnets.items():
+        keys = ("controlnets", name, "model")
+        for model in net.models:
+            check(model, *keys)
+        if len(set(net.models)) < len(net.models):
+            raise mistakes.at(keys, "names a model twice")
+        if not net.models and net.family is None:
+            raise mistakes.at(keys, "is missing: name the base model, a list of them, or a family")
+
+
+def _check_sources(path: Path, catalogue: Catalogue, mistakes: Mistakes) -> None:
+    for table, entries, config in (
+        ("models", catalogue.models, "model_index.json"),
+        ("controlnets", catalogue.controlnets, "config.json"),
+    ):
+        for name, entry in entries.items():
+            keys = (table, name, "source")
+            _check_source(path, entry.source, config, mistakes, keys)
+    for name, model in catalogue.models.items():
+        if model.config is not None:
+            if not model.source.endswith(SINGLE_FILE):
+                why = f"belongs to a {SINGLE_FILE} file; a folder has its own"
+                raise mistakes.at(("models", name, "config"), why)
+            _check_source(path, model.config, "model_index.json", mistakes, ("models", name, "config"))
+
+
+def _check_source(
+    path: Path, source: str, config: str, mistakes: Mistakes, keys: tuple[str, str, str]
+) -> None:
+    try:
+        why = why_no_source(source, locate(path, source), config)
+    except RuntimeError:
+        why = f"{quoted(source)} begins with the home folder of a user that does not exist"
+    except (OSError, ValueError) as error:  # too long, not permitted, a NUL in it
+        why = f"{quoted(source)}: {getattr(error, 'strerror', None) or 'no path has such characters'}"
+    if why is not None:
+        raise mistakes.at(keys, why)
+
+
+def _check_defaults(
+    path: Path, catalogue: Catalogue, mistakes: Mistakes, settings: "Settings | None"
+) -> None:
+    """What a job gets that says nothing: it must be what a job may ask for."""
+    families = Families(path, catalogue)
+    for name, model in catalogue.models.items():
+        if model.scheduler not in SCHEDULERS:
+            meant = own_name(model.scheduler)
+            near = meant if meant in SCHEDULERS else nearest(model.scheduler, SCHEDULERS)
+            hint = f"did you mean {near}?" if near else f"known are {', '.join(SCHEDULERS)}"
+            why = f"{quoted(model.scheduler)} is unknown; {hint}"
+            raise mistakes.at(("models", name, "scheduler"), why)
+        own = step_limits(model.scheduler, families.scheduler_config(name))
+        limits = [("num_inference_steps", own.max_steps, f"scheduler {model.scheduler}")]
+        if settings is not None:
+            limits += [
+                ("num_inference_steps", settings.max_steps, "SWIFT_MAX_STEPS"),
+                ("width", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
+                ("height", settings.max_side_px, "SWIFT_MAX_SIDE_PX"),
+            ]
+        for field, limit, whose in limits:
+            value = getattr(model, field)
+            if value is not None and value > limit:
+                raise mistakes.at(("models", name, field), f"is {value}; {whose} allows at most {limit}")
+        if model.num_inference_steps < own.min_steps:
+            least = f"scheduler {model.scheduler} takes at least {own.min_steps}"
+            why = f"is {model.num_inference_steps}; {least}"
+            raise mistakes.at(("models", name, "num_inference_steps"), why)
+
+
+def _with_families(path: Path, catalogue: Catalogue, mistakes: Mistakes) -> Catalogue:
+    """Name the models of each ControlNet's family; one in another dtype than the others needs its own."""
+    families = Families(path, catalogue)
+    nets = {}
+    for name, net in catalogue.controlnets.items():
+        models = list(net.models)
+        if net.family is not None:
+            fitting = families.of_family(net.family, name)
+            models += [model for model in fitting if model not in models]
+        if not models:
+            known = [f"{model} ({families.family(model) or 'unknown'})" for model in catalogue.models]
+            why = f"no model of family {net.family} that it fits; there are {', '.join(known[:8])}"
+            raise mistakes.at(("controlnets", name, "family"), why)
+        dtypes = {catalogue.models[model].dtype for model in models}
+        if net.dtype is None and len(dtypes) > 1:
+            why = f"its models are of {' and '.join(sorted(dtypes))}: give it a dtype of its own"
+            raise mistakes.at(("controlnets", name), why)
+        nets[name] = net.model_copy(update={"models": tuple(models)})
+    return catalogue.model_copy(update={"controlnets": nets})

@@ -1,0 +1,179 @@
+"""Checks what a catalog entry names, by file names, JSON and headers alone: no weights are read.
+
+What a library would load in silence (a tokenizer without its files) or refuse with its own words (a file
+without a VAE) is refused here in one sentence that names the part. Hub ids are checked when they are loaded.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from shared.catalog.checks.tokenizer import check_tokenizer
+from shared.catalog.checks.weight_files import Unloadable, has_files, read_header, read_json, weight_files
+from shared.catalog.entries import HUB, SINGLE_FILE, LoadOptions, ModelEntry, NetEntry, locate
+from shared.errors import ModelFailed
+from shared.families.signature import CONTROLNETS, PIPELINES
+
+#: Parts with weights of every base model, and those that only SDXL has.
+_PARTS, _SDXL_PARTS = ("unet", "vae", "text_encoder"), ("text_encoder_2",)
+#: What each text encoder's tokenizer is called.
+_TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+#: File names of weights, up to the first dot, in parts that transformers loads and in all others.
+_STEM, _ENCODER_STEM = "diffusion_pytorch_model", "model"
+#: Prefixes of the original names of weights in a single file, by part.
+_SINGLE_FILE_PARTS = {
+    "UNet": ("model.diffusion_model.",),
+    "VAE": ("first_stage_model.", "vae."),
+    "text encoder": ("cond_stage_model.", "conditioner.embedders.", "text_encoders."),
+}
+#: What else a single file may hold: what it is called, and words of which one is in a weight's name.
+_CONTROLNET, _LORA = "a ControlNet", "a LoRA (those belong in the LoRA bucket)"
+_BASE_MODEL = "a base model"
+_TRANSFORMERS = {"a Flux": ("double_blocks.0.img_attn.",), "a Stable Diffusion 3": ("joint_blocks.",)}
+_OTHERS = {
+    _LORA: (
+        ".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".hada_w1_a", ".lokr_w", "lora_unet_", "lora_te",
+    ),
+    _CONTROLNET: ("control_model.", "controlnet_cond_embedding.", "input_hint_block."),
+    **_TRANSFORMERS,
+}  # fmt: skip
+
+
+def check_model_entry(name: str, entry: ModelEntry, catalog: Path) -> None:
+    """Check a base model of the catalog at the path ``catalog``; raises `ModelFailed`, in one sentence."""
+    if not entry.source.startswith(HUB):
+        config = None if entry.config is None else str(locate(catalog, entry.config))
+        options = entry.model_copy(update={"config": config})
+        check_model_source(name, locate(catalog, entry.source), options)
+
+
+def check_controlnet_entry(name: str, entry: NetEntry, catalog: Path) -> None:
+    """Check a ControlNet of the catalog at the path ``catalog``; raises `ModelFailed`, in one sentence."""
+    if not entry.source.startswith(HUB):
+        check_controlnet_source(name, locate(catalog, entry.source), entry.variant)
+
+
+def check_model_source(name: str, path: Path, options: LoadOptions | None = None) -> None:
+    """Check the folder or single file of a base model; raises `ModelFailed`, in one sentence."""
+    options = options or LoadOptions()
+    with _named(f"model {name!r} ({path})"):
+        if path.is_dir():
+            _check_folder(path, options.variant)
+        else:
+            _check_single_file(path, options.config)
+
+
+def check_controlnet_source(name: str, path: Path, variant: str | None = None) -> None:
+    """Check the folder or single file of a ControlNet; raises `ModelFailed`, in one sentence."""
+    with _named(f"ControlNet {name!r} ({path})"):
+        if not path.is_dir():
+            names = _read_names(path)
+            if not _holds(names, _OTHERS[_CONTROLNET]) or _holds(names, _OTHERS[_LORA]):
+                raise Unloadable(f"it is {_kind_of(names)}, not a ControlNet")
+            return
+        if (path / "model_index.json").is_file():
+            raise Unloadable("it is a base model, not a ControlNet")
+        _refuse_loras(path)
+        kind = read_json(path, "config.json").get("_class_name", CONTROLNETS[0])
+        if kind not in CONTROLNETS:
+            raise Unloadable(f"it is a {kind}: only {' and '.join(CONTROLNETS)} are served")
+        for file in weight_files(path, _STEM, variant):
+            read_header(path, file)
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Every way in which reading fails becomes one sentence about ``what``."""
+    try:
+        yield
+    except Unloadable as error:
+        raise ModelFailed(f"{what} cannot be loaded: {error}") from None
+    except OSError as error:
+        raise ModelFailed(f"{what} cannot be loaded: {error.filename}: {error.strerror}") from None
+
+
+def _check_folder(path: Path, variant: str | None) -> None:
+    _refuse_other_folders(path)
+    parts = _parts(read_json(path, "model_index.json"))
+    for part in parts:
+        _check_configs(path, part)
+    read_json(path, "scheduler/scheduler_config.json")
+    stems = {part: _ENCODER_STEM if part in _TOKENIZERS else _STEM for part in parts}
+    if variant and not any(has_files(path / part, stem, variant) for part, stem in stems.items()):
+        raise Unloadable(f"no part of it has files of variant {variant!r}")
+    for part, stem in stems.items():
+        for file in weight_files(path / part, stem, variant):
+            read_header(path, file)
+
+
+def _parts(index: dict[str, Any]) -> list[str]:
+    """The parts with weights that a model of this ``model_index.json`` must have."""
+    kind = str(index.get("_class_name")).removesuffix("Pipeline")
+    if kind not in PIPELINES:
+        raise Unloadable(f"it is a {kind}: that family is not served")
+    if not PIPELINES[kind]:
+        return list(_PARTS)
+    if "text_encoder" in index and (index["text_encoder"] or [None])[0] is None:
+        raise Unloadable("it has one text encoder of SDXL's two: refiners are not served")
+    return [*_PARTS, *_SDXL_PARTS]
+
+
+def _check_configs(folder: Path, part: str) -> None:
+    config = read_json(folder, f"{part}/config.json")
+    if part in _TOKENIZERS:
+        check_tokenizer(folder, _TOKENIZERS[part], config)
+
+
+def _refuse_other_folders(path: Path) -> None:
+    if (path / "model_index.json").is_file():
+        return
+    _refuse_loras(path)
+    if (path / "config.json").is_file():
+        kind = str(read_json(path, "config.json").get("_class_name", "single part"))
+        raise Unloadable(f"it is a {kind}, not a base model: it has no model_index.json")
+    raise Unloadable("it is no diffusers folder: it has no model_index.json")
+
+
+def _refuse_loras(path: Path) -> None:
+    if any((path / name).is_file() for name in ("pytorch_lora_weights.safetensors", "adapter_config.json")):
+        raise Unloadable(f"it is {_LORA}")
+
+
+def _check_single_file(path: Path, config: str | None) -> None:
+    names = _read_names(path)
+    if _kind_of(names) != _BASE_MODEL:
+        raise Unloadable(f"it is {_kind_of(names)}, not a base model that is served")
+    lacking = [part for part, prefixes in _SINGLE_FILE_PARTS.items() if not _begins(names, prefixes)]
+    if lacking:
+        raise Unloadable(f"it has no {' and no '.join(lacking)}: a single file must hold all parts")
+    is_sdxl = _begins(names, ("conditioner.embedders.",))
+    if is_sdxl and not _begins(names, ("conditioner.embedders.1.",)):
+        raise Unloadable("it has one text encoder of SDXL's two: refiners are not served")
+    if config is not None:
+        parts = _parts(read_json(Path(config), "model_index.json"))
+        if is_sdxl != ("text_encoder_2" in parts):
+            raise Unloadable(f"its config folder {config} describes another family")
+        for part in parts:
+            _check_configs(Path(config), part)
+
+
+def _read_names(path: Path) -> list[str]:
+    if path.suffix != SINGLE_FILE and path.exists():
+        detail = f"is neither a folder nor a {SINGLE_FILE} file; pickled files are not read"
+        raise Unloadable(f"{path.name} {detail}")
+    return list(read_header(path.parent, path).tensors)
+
+
+def _kind_of(names: list[str]) -> str:
+    if _begins(names, _SINGLE_FILE_PARTS["UNet"]):
+        return next((kind for kind, words in _TRANSFORMERS.items() if _holds(names, words)), _BASE_MODEL)
+    return next((kind for kind, words in _OTHERS.items() if _holds(names, words)), "something unknown")
+
+
+def _begins(names: list[str], prefixes: tuple[str, ...]) -> bool:
+    return any(name.startswith(prefixes) for name in names)
+
+
+def _holds(names: list[str], words: tuple[str, ...]) -> bool:
+    return any(word in name for name in names for word in words)

@@ -1,0 +1,126 @@
+"""What the job store holds: a job with every default filled in, and what came of it."""
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+from pydantic import Field
+
+from shared.jobs.lora_scales import Scale
+from shared.jobs.options import Options
+from shared.jobs.request import ControlMode, LatentParallelism, LoraLoading, PreprocessorOptions
+from shared.messaging.base_model import (
+    ConditioningScale,
+    Fraction,
+    GuidanceScale,
+    ImageCount,
+    Message,
+    Prompt,
+    Seed,
+    Sha256,
+    ShortText,
+    Step,
+    StepCount,
+    StrictMessage,
+)
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class ControlSpec(StrictMessage):
+    """A ControlNet of an accepted job; image and map are in the image bucket, named by their sha256."""
+
+    name: ShortText
+    image: Sha256
+    conditioning_scale: ConditioningScale
+    guidance_start: Fraction
+    guidance_end: Fraction
+    preprocessor: ShortText = "none"
+    preprocessor_options: PreprocessorOptions = Field({})
+    map: Sha256 | None = None  # what the net is shown; None: what the preprocessor makes of the image
+    control_mode: ControlMode | None = None  # of a union of nets
+
+
+class LoraRef(Message):
+    """A LoRA of an accepted job: exactly this version of this object."""
+
+    name: str
+    etag: str
+    size_bytes: int
+    key: str | None = None  # of the object; None: the name with its suffix
+    scale: Scale
+    max_async_steps: int | None = None  # the file's own bound, from its object's metadata
+
+
+class JobSpec(Options):
+    """An accepted job: every default filled in, every name resolved."""
+
+    model: ShortText
+    prompt: Prompt
+    negative_prompt: Prompt | None
+    width: int | None  # None: the model's own size
+    height: int | None
+    num_inference_steps: StepCount
+    guidance_scale: GuidanceScale
+    scheduler: ShortText
+    seed: Seed  # of the first picture
+    num_images: ImageCount
+    controlnets: list[ControlSpec]
+    loras: list[LoraRef]
+    lora_loading: LoraLoading
+    image: Sha256 | None = None  # what is drawn over, and where; as control images are named
+    mask_image: Sha256 | None = None
+    latent_parallelism: LatentParallelism = "auto"
+    split_steps: list[Step] = Field([])  # mode replay: the steps whose guidance halves were predicted apart
+
+    @property
+    def picture_seeds(self) -> list[int]:
+        """The seed of each picture."""
+        return self.seeds or [self.seed + i for i in range(self.num_images)]
+
+    def with_maps(self, maps: Sequence[str | None]) -> Self:
+        """The same job; what each of its nets is shown is known."""
+        nets = [
+            net.model_copy(update={"map": shown}) for net, shown in zip(self.controlnets, maps, strict=True)
+        ]
+        return self.model_copy(update={"controlnets": nets})
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the job is computed as diffusers does: alone and in one batch.
+
+        A replay also repeats the loss of ``residual_precision``, where the picture had one.
+        """
+        return self.lora_loading.mode != "bounded"
+
+    @property
+    def mixes_rows(self) -> bool:
+        """Whether a net's result for a row depends on the other rows: a union attends across them."""
+        return any(net.control_mode is not None for net in self.controlnets)
+
+
+class Picture(Message):
+    """One finished picture; the PNG is in the image bucket under ``key``."""
+
+    key: str
+    seed: int
+    width: int
+    height: int
+    sha256: str
+
+
+class Span(Message):
+    """A stretch of a job's time, in seconds since the epoch; ``worker`` is who spent it."""
+
+    name: str
+    start_s: float
+    end_s: float
+    worker: str
+    counts: dict[str, int] = Field({})  # what was moved in it, by what it counts
+
+
+class Failure(Message):
+    """Why a job failed: a code to match on and a sentence to read."""
+
+    code: str
+    detail: str

@@ -1,0 +1,37 @@
+"""What Celery and the control Redis carry."""
+
+from pydantic import Field
+
+from shared.jobs.spec import LoraRef
+from shared.messaging.base_model import Message
+
+
+class Prefetch(Message):
+    """Channel `shared.keys.prefetch`: a job that waits will want these LoRAs."""
+
+    loras: list[LoraRef]
+
+
+class GenerateJob(Message):
+    """Draw a job. What to draw is in the job store: a message may arrive twice, the job is one."""
+
+    job_id: str = Field(pattern=r"^[0-9a-f]{16}$")  # it becomes part of keys
+
+
+class Attach(Message):
+    """A job is about to ask for ``net``: load it, fetch the control image and embed it."""
+
+    job_id: str
+    attempt: str
+    net: str
+    image: str  # key of the preprocessed control image at the residual server
+    batch: int  # rows of the step requests that will follow
+
+
+class Assist(Message):
+    """Latent parallelism: compute the unconditional half of a job that another worker draws."""
+
+    job_id: str
+    attempt: str  # the one that asks; a later attempt asks for itself
+    ordinal: int  # of the attempt
+    maps: list[str]  # what each net is shown: a preprocessor sees no picture twice

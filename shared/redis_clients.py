@@ -1,0 +1,97 @@
+"""How processes reach the two Redis servers: deadlines on every wait, patience with a restart."""
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from shared.setting_checks.addresses import CERT_REQS, parse_redis_url
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: Retries of one command, and the pauses before them: doubled from the first to the longest.
+RETRIES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 14, 0.02, 1.0
+#: How long a command waits for a server at least: about ten seconds.
+RETRIED_S = sum(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**i) for i in range(1, RETRIES + 1))
+
+
+def control_redis(settings: Settings, *, max_connections: int | None = None) -> "Redis":
+    """The control Redis: text in, text out. ``None`` connections at once are redis-py's default, 100.
+
+    Bytes that are no text are replaced, and read as garbage.
+    """
+    return _connect(
+        settings.redis_url,
+        settings,
+        decode_responses=True,
+        encoding_errors="replace",
+        max_connections=max_connections,
+    )
+
+
+def residual_servers(settings: Settings) -> list["Redis"]:
+    """Every residual Redis: bytes. The first is home to all but the large residuals."""
+    # RESP2: what workers.residuals.resp speaks on these servers' connections.
+    return [
+        _connect(url, settings, decode_responses=False, protocol=2) for url in settings.residual_redis_url
+    ]
+
+
+def residual_redis(settings: Settings) -> "Redis":
+    """The first residual Redis."""
+    return residual_servers(settings)[0]
+
+
+def make_retry() -> Retry:
+    """Patience with a server that restarts."""
+    return Retry(ExponentialBackoff(cap=LONGEST_PAUSE_S, base=FIRST_PAUSE_S), RETRIES)
+
+
+def impatient(client: "Redis") -> "Redis":
+    """The same server without patience: health checks want the truth now."""
+    pool = client.connection_pool
+    options = {**pool.connection_kwargs, "retry": Retry(ExponentialBackoff(), 0)}
+    options.update(socket_timeout=2, socket_connect_timeout=1)
+    return redis.Redis(
+        connection_pool=redis.ConnectionPool(connection_class=pool.connection_class, **options)
+    )
+
+
+def tls_options(url: str, settings: Settings) -> dict[str, Any]:
+    """How TLS connections to a Redis server are made, as redis-py and Celery's ``broker_use_ssl`` take it.
+
+    Empty for a server without TLS. The server's certificate and name are checked unless the URL says
+    otherwise; its ``ssl_*`` go before the settings.
+    """
+    address = parse_redis_url(url)
+    if address.scheme != "rediss":
+        return {}
+    files = {
+        "ssl_ca_certs": settings.redis_ca_file,
+        "ssl_certfile": settings.redis_cert_file,
+        "ssl_keyfile": settings.redis_key_file or settings.redis_cert_file,
+    }
+    given = {name: str(path) for name, path in files.items() if path is not None} | dict(address.tls)
+    reqs = CERT_REQS[given.pop("ssl_cert_reqs")]
+    checks_name = given.pop("ssl_check_hostname", "true").lower() == "true"
+    return {**given, "ssl_cert_reqs": reqs, "ssl_check_hostname": checks_name and reqs != ssl.CERT_NONE}
+
+
+def _connect(url: str, settings: Settings, **options: Any) -> "Redis":
+    address = parse_redis_url(url)
+    if address.host:  # a socket takes no such option
+        options["socket_keepalive"] = True
+    return redis.Redis.from_url(
+        address.url,  # without options of its own: those would go before these
+        **tls_options(url, settings),
+        **options,
+        socket_timeout=30,  # longer than any blocking read asks for
+        socket_connect_timeout=2,
+        health_check_interval=15,
+        retry=make_retry(),
+        retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],
+    )

@@ -1,0 +1,88 @@
+"""The image bucket: images, which end with their job, and control images, which are kept while they are used.
+
+A control image is named by its content and may be of many jobs, and of receipts that are kept elsewhere:
+its time begins anew whenever somebody stores or reads it. Redis knows when that was.
+"""
+
+from importlib import resources
+from typing import IO, TYPE_CHECKING
+
+from shared import keys
+from shared.errors import Unavailable
+from shared.settings import Settings
+from shared.storage.object_store import Blob, Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from botocore.response import StreamingBody
+    from redis import Redis
+
+#: Whoever deletes control images has ended, well or badly, within this time.
+DELETING_S = 600
+
+
+class ImageBucket(Bucket):
+    """The image bucket as `Bucket`; a control image that is being deleted right now is `Unavailable`."""
+
+    def __init__(self, settings: Settings, redis: "Redis", *, attempts: int = 5) -> None:
+        super().__init__(settings, settings.image_bucket, attempts=attempts)
+        self._ttl_s = settings.control_image_ttl_s
+        self._script = redis.register_script(
+            resources.files("shared.storage").joinpath("lua/control_images.lua").read_text()
+        )
+
+    def put(
+        self,
+        key: str,
+        body: "bytes | IO[bytes]",
+        *,
+        content_type: str,
+        metadata: "Mapping[str, str] | None" = None,
+    ) -> str:
+        """Store an object whole; returns its ETag."""
+        self._use(key)
+        return super().put(key, body, content_type=content_type, metadata=metadata)
+
+    def get(self, key: str) -> bytes:
+        """The bytes of an object."""
+        self._use(key)
+        return super().get(key)
+
+    def open(self, key: str) -> "tuple[int, StreamingBody]":
+        """The length of an object and its bytes as they come; the caller closes them."""
+        self._use(key)
+        return super().open(key)
+
+    def head(self, key: str) -> Blob:
+        """What is known about an object; `exists` asks this."""
+        self._use(key)
+        return super().head(key)
+
+    def note(self, names: list[str]) -> None:
+        """Begin the time of control images of which nobody has noted a use."""
+        if names:
+            self._call("note", *names)
+
+    def delete_unused(self, limit: int) -> int:
+        """Delete control images that nobody has used for their time, ``limit`` at most; returns how many.
+
+        Between the decision and the deletion nobody can begin to use one.
+        """
+        names: list[str] = self._call("take", self._ttl_s, limit, DELETING_S)
+        for name in names:
+            self.delete(keys.control_key(name))
+        if names:
+            self._call("deleted", *names)
+        return len(names)
+
+    def _use(self, key: str) -> None:
+        name = keys.control_name(key)
+        if name is not None and not self._call("use", name):
+            raise Unavailable(f"{key!r} is being deleted right now; store it again")
+
+    def _call(self, verb: str, *args: str | int) -> "list[str]":
+        answer: list[str] = self._script(
+            keys=[keys.CONTROL_IMAGES, keys.CONTROL_IMAGES_DELETED], args=[verb, *args]
+        )
+        return answer

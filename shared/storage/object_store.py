@@ -1,0 +1,223 @@
+"""Objects in S3: LoRA files, control images, pictures."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+)
+
+from shared.errors import NotFound, S3Unavailable, SwiftError, Unavailable
+from shared.settings import Settings
+from shared.storage.object_heads import Heads, metadata_of
+from shared.storage.s3_client import make_s3_client
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from types_boto3_s3 import S3Client
+    from types_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+_CHUNK_BYTES = 1 << 20
+#: What befalls a request on its way.
+_AWAY = (ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError, Boto3Error)
+#: What else boto3 raises: of its configuration, and of files and programs that it gets credentials from.
+_UNUSABLE = (BotoCoreError, OSError, ValueError)
+
+
+class BlobChanged(SwiftError):
+    """The object is no longer the version that was asked for."""
+
+    code = "blob_changed"
+    status = 409
+
+
+class Blob(NamedTuple):
+    """What the bucket knows about an object, without its bytes."""
+
+    key: str
+    etag: str
+    size_bytes: int
+    modified: datetime
+    metadata: Mapping[str, str]
+
+
+class Stretch(NamedTuple):
+    """A stretch of an object's bytes as they come, and what the answer tells of the whole object."""
+
+    chunks: Iterator[bytes]
+    object_bytes: int
+    metadata: Mapping[str, str]
+    md5: str | None  # of the object; None where its ETag is something else
+
+
+class Bucket:
+    """One bucket. Raises `NotFound`, `BlobChanged`, and `Unavailable` when S3 does not answer.
+
+    ``attempts`` at a request: health checks want the truth now, everybody else a restart bridged.
+    ``read_timeout_s`` is a wait for an answer, or for more of it.
+    """
+
+    def __init__(
+        self, settings: Settings, name: str, *, attempts: int = 5, read_timeout_s: float = 20
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._attempts = attempts
+        self._read_timeout_s = read_timeout_s
+
+    @cached_property
+    def client(self) -> "S3Client":
+        """A thread-safe client, made on first use; one that finds no credentials is not kept."""
+        with translated(self.name):
+            return make_s3_client(
+                self._settings, attempts=self._attempts, read_timeout_s=self._read_timeout_s
+            )
+
+    @cached_property
+    def _heads(self) -> Heads:
+        return Heads(self.client)
+
+    def put(
+        self,
+        key: str,
+        body: bytes | IO[bytes],
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Store an object whole; returns its ETag."""
+        with translated(key):
+            answer = self.client.put_object(
+                Bucket=self.name,
+                Key=key,
+                Body=body,
+                ContentType=content_type,
+                Metadata=dict(metadata or {}),
+            )
+        return answer["ETag"].strip('"')
+
+    def get(self, key: str) -> bytes:
+        """The bytes of an object."""
+        with translated(key):
+            return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+    def open(self, key: str) -> tuple[int, "StreamingBody"]:
+        """The length of an object and its bytes as they come; the caller closes them."""
+        with translated(key):
+            answer = self.client.get_object(Bucket=self.name, Key=key)
+        return answer["ContentLength"], answer["Body"]
+
+    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
+        """Bytes ``start`` to ``stop`` of exactly the version ``etag``; `BlobChanged` when it is another.
+
+        The chunks, too, raise `Unavailable`, when the connection breaks.
+        """
+        with translated(key):
+            answer = self.client.get_object(
+                Bucket=self.name, Key=key, IfMatch=f'"{etag}"', Range=f"bytes={start}-{stop - 1}"
+            )
+        told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.get("ContentRange", ""))
+        if told is None or (int(told[1]), int(told[2])) != (start, stop - 1):
+            answer["Body"].close()
+            raise Unavailable(f"S3 answers another range of {key!r} than bytes {start} to {stop - 1}")
+        return Stretch(
+            _chunks(key, answer["Body"]), int(told[3]), answer["Metadata"], self._md5(etag, answer)
+        )
+
+    def head(self, key: str) -> Blob:
+        """What is known about an object."""
+        with translated(key):
+            headers = self._heads.ask(self.name, key)
+            if headers is None:
+                answer = self.client.head_object(Bucket=self.name, Key=key)
+                headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        return Blob(
+            key,
+            headers["etag"].strip('"'),
+            int(headers["content-length"]),
+            parsedate_to_datetime(headers["last-modified"]),
+            metadata_of(headers),
+        )
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.head(key)
+        except NotFound:
+            return False
+        return True
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Blob]:
+        """Every object under ``prefix`` behind the key ``after``, by key; without metadata."""
+        with translated(prefix):
+            for page in self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.name, Prefix=prefix, StartAfter=after
+            ):
+                for item in page.get("Contents", []):
+                    etag = item["ETag"].strip('"')
+                    yield Blob(item["Key"], etag, item["Size"], item["LastModified"], {})
+
+    def delete(self, key: str) -> None:
+        """Remove an object; removing none is fine."""
+        with translated(key):
+            self.client.delete_object(Bucket=self.name, Key=key)
+
+    def ready(self) -> None:
+        """Return if the bucket answers; make it if the server has none."""
+        with translated(self.name):
+            try:
+                self.client.head_bucket(Bucket=self.name)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
+                    raise
+                self.client.create_bucket(Bucket=self.name)
+
+    def _md5(self, etag: str, answer: "GetObjectOutputTypeDef") -> str | None:
+        """An ETag of one part is the MD5, unless S3 encrypts with keys of its users or has no such ETags."""
+        is_keyed = "SSECustomerAlgorithm" in answer or "SSEKMSKeyId" in answer
+        is_md5 = re.fullmatch(r"[0-9a-f]{32}", etag) and not is_keyed and not self.name.endswith("--x-s3")
+        return etag if is_md5 else None
+
+
+def _chunks(key: str, body: "StreamingBody") -> Iterator[bytes]:
+    with translated(key), closing(body):
+        yield from body.iter_chunks(_CHUNK_BYTES)
+
+
+class translated:
+    """Turns botocore's errors into ours; ``key`` is named in them."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ClientError):
+            code = error.response["Error"]["Code"]
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if code in ("404", "NoSuchKey", "NotFound") or status == 404:
+                raise NotFound(f"there is no object {self.key!r}") from error
+            if code in ("412", "PreconditionFailed") or status == 412:
+                raise BlobChanged(f"object {self.key!r} was replaced") from error
+            raise S3Unavailable(f"S3 refused {self.key!r}: {code}") from error
+        if isinstance(error, NoCredentialsError):
+            raise S3Unavailable("S3 credentials are missing: boto3 finds none") from error
+        if isinstance(error, _AWAY):
+            raise S3Unavailable(f"S3 does not answer: {type(error).__name__}") from error
+        if isinstance(error, _UNUSABLE):
+            why = "S3 cannot be asked with boto3's present configuration and credentials"
+            raise S3Unavailable(f"{why}: {type(error).__name__}") from error

@@ -1,0 +1,338 @@
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.catalog.catalog import LoadOptions, read_catalogue
+from shared.catalog.checks.source import (
+    check_controlnet_entry,
+    check_controlnet_source,
+    check_model_entry,
+    check_model_source,
+)
+from shared.errors import ModelFailed
+
+EMOJI = Path("infra/emoji")
+UNET, ENCODER = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
+CONTROLNET = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder with the embedded model, to be broken."""
+    return Path(shutil.copytree(EMOJI / "emoji-sd", tmp_path / "model"))
+
+
+@pytest.fixture
+def controlnet(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(EMOJI / "controlnet-edge", tmp_path / "controlnet"))
+
+
+def checkpoint(path: Path, *names: str) -> Path:
+    """A safetensors file with an empty row under each name."""
+    header = {
+        name: {"dtype": "F32", "shape": [1], "data_offsets": [4 * i, 4 * i + 4]}
+        for i, name in enumerate(names)
+    }
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(4 * len(names)))
+    return path
+
+
+def refusal(check: Callable[..., None], path: Path, *options: Any) -> str:
+    with pytest.raises(ModelFailed) as caught:
+        check("m", path, *options)
+    told = str(caught.value)
+    assert "'m'" in told
+    assert str(path) in told
+    assert "cannot be loaded: " in told
+    assert "\n" not in told
+    return told.partition("cannot be loaded: ")[2]
+
+
+def test_every_source_of_the_embedded_catalog_passes() -> None:
+    path = Path("infra/catalogue.toml")
+    catalogue = read_catalogue(path)
+    for name, entry in catalogue.models.items():
+        check_model_entry(name, entry, path)
+    for name, net in catalogue.controlnets.items():
+        check_controlnet_entry(name, net, path)
+
+
+def test_a_hub_id_is_not_checked_here() -> None:
+    catalogue = read_catalogue(Path("infra/catalogue.toml"))
+    entry = next(iter(catalogue.models.values())).model_copy(update={"source": "hub:org/name@v1"})
+    check_model_entry("m", entry, Path("infra/catalogue.toml"))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git-lfs pointer"),
+        (b"PK\x03\x04" + bytes(100), "pickled"),
+        (b"\x80\x02}q\x00.", "pickled"),
+        (b"<!DOCTYPE html><html></html>", "web page"),
+        (b"\xff" * 100, "not a safetensors file"),
+    ],
+)
+@pytest.mark.parametrize("file", [UNET, ENCODER])
+def test_a_file_that_is_not_what_its_name_says_is_named(
+    model: Path, file: str, content: bytes, told: str
+) -> None:
+    (model / file).write_bytes(content)
+    assert told in refusal(check_model_source, model)
+    assert file in refusal(check_model_source, model)
+
+
+@pytest.mark.parametrize("file", [UNET, ENCODER, "vae/diffusion_pytorch_model.safetensors"])
+def test_a_file_that_is_cut_short_is_named(model: Path, file: str) -> None:
+    whole = (model / file).read_bytes()
+    for kept in (len(whole) - 1, len(whole) // 2, 100):
+        (model / file).write_bytes(whole[:kept])
+        assert file in refusal(check_model_source, model)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet/config.json",
+        "vae/config.json",
+        "text_encoder/config.json",
+        "scheduler/scheduler_config.json",
+        "tokenizer/tokenizer.json",
+        "model_index.json",
+    ],
+)
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_config_that_is_no_json_object_is_named(model: Path, name: str, text: str) -> None:
+    (model / name).write_text(text)
+    assert name in refusal(check_model_source, model)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
+def test_a_part_that_is_not_there_is_named(model: Path, part: str) -> None:
+    shutil.rmtree(model / part)
+    assert part in refusal(check_model_source, model)
+
+
+def test_weights_that_are_only_there_in_another_form_are_named(model: Path) -> None:
+    (model / UNET).rename(model / "unet/diffusion_pytorch_model.fp16.safetensors")
+    told = refusal(check_model_source, model)
+    assert "unet" in told
+    assert "fp16" in told
+    check_model_source("m", model, LoadOptions(variant="fp16"))
+    (model / "unet/diffusion_pytorch_model.fp16.safetensors").rename(
+        model / "unet/diffusion_pytorch_model.bin"
+    )
+    assert "unet has only pickled weights" in refusal(check_model_source, model)
+
+
+def test_a_variant_that_no_part_has_is_named(model: Path) -> None:
+    assert "'bf16'" in refusal(check_model_source, model, LoadOptions(variant="bf16"))
+
+
+def test_shards_are_checked_one_by_one(model: Path) -> None:
+    shard = "diffusion_pytorch_model-00001-of-00002.safetensors"
+    (model / UNET).rename(model / "unet" / shard)
+    index = {"weight_map": {"a": shard, "b": shard.replace("00001", "00002")}}
+    (model / f"{UNET}.index.json").write_text(json.dumps(index))
+    assert "00002-of-00002.safetensors is missing" in refusal(check_model_source, model)
+    shutil.copy(model / "unet" / shard, model / "unet" / shard.replace("00001", "00002"))
+    check_model_source("m", model)
+
+
+def test_a_link_that_leads_nowhere_is_named(model: Path) -> None:
+    (model / UNET).unlink()
+    (model / UNET).symlink_to(model / "gone")
+    assert f"{UNET} is missing" in refusal(check_model_source, model)
+
+
+def test_what_the_system_says_becomes_a_sentence_too(tmp_path: Path) -> None:
+    for check in (check_model_source, check_controlnet_source):
+        assert "File name too long" in refusal(check, tmp_path / ("x" * 300))
+
+
+def _without_tokens(model: Path) -> None:
+    for file in (model / "tokenizer").iterdir():
+        file.unlink()
+
+
+def _from_vocabulary(model: Path) -> None:
+    """Leave what most models have: vocabulary and merges in files of their own."""
+    (model / "tokenizer" / "tokenizer.json").unlink()
+
+
+def _cut_merges(model: Path) -> None:
+    _from_vocabulary(model)
+    path = model / "tokenizer/merges.txt"
+    path.write_text("\n".join(path.read_text().split("\n")[:-50]))
+
+
+def _cut_vocabulary(model: Path) -> None:
+    _from_vocabulary(model)
+    path = model / "tokenizer/vocab.json"
+    tokens = json.loads(path.read_text())
+    del tokens["a"]
+    path.write_text(json.dumps(tokens))
+
+
+def _no_merges(model: Path) -> None:
+    _from_vocabulary(model)
+    (model / "tokenizer/merges.txt").unlink()
+
+
+def _of_another_encoder(model: Path) -> None:
+    path = model / "text_encoder/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 49408}))
+
+
+def _cut_merges_of_the_whole(model: Path) -> None:
+    path = model / "tokenizer/tokenizer.json"
+    whole = json.loads(path.read_text())
+    del whole["model"]["merges"][-50:]
+    path.write_text(json.dumps(whole))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _without_tokens,
+        _cut_merges,
+        _cut_vocabulary,
+        _no_merges,
+        _of_another_encoder,
+        _cut_merges_of_the_whole,
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_its_text_encoder_is_named(
+    model: Path, spoil: Callable[[Path], None]
+) -> None:
+    spoil(model)
+    assert "tokenizer" in refusal(check_model_source, model)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"added_tokens": None},
+        {"added_tokens": [{}]},
+        {"added_tokens": ["<cat>"]},
+        {"model": {"vocab": {"a": 0}, "merges": [1]}},
+        {"model": {"vocab": {"a": [0]}, "merges": []}},
+        {"model": {"vocab": ["a"]}},
+    ],
+    ids=str,
+)
+def test_a_tokenizer_of_another_form_is_named(model: Path, changes: dict[str, Any]) -> None:
+    path = model / "tokenizer/tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert "tokenizer" in refusal(check_model_source, model)
+
+
+@pytest.mark.parametrize("shard", [[1], 1, None], ids=str)
+def test_an_index_of_another_form_is_named(model: Path, shard: object) -> None:
+    (model / UNET).unlink()
+    (model / f"{UNET}.index.json").write_text(json.dumps({"weight_map": {"a": "x", "b": shard}}))
+    assert "index.json names no files" in refusal(check_model_source, model)
+
+
+def test_a_tokenizer_in_files_of_either_kind_passes(model: Path) -> None:
+    _from_vocabulary(model)
+    check_model_source("m", model)
+    (model / "tokenizer/added_tokens.json").write_text('{"<cat>": 1815}')
+    assert "1816 tokens" in refusal(check_model_source, model)
+
+
+def test_both_tokenizers_of_sdxl_are_checked(model: Path) -> None:
+    index = json.loads((model / "model_index.json").read_text())
+    (model / "model_index.json").write_text(json.dumps({**index, "_class_name": "StableDiffusionXLPipeline"}))
+    assert "text_encoder_2" in refusal(check_model_source, model)
+    shutil.copytree(model / "text_encoder", model / "text_encoder_2")
+    (model / "tokenizer_2").mkdir()
+    assert "tokenizer_2" in refusal(check_model_source, model)
+    shutil.rmtree(model / "tokenizer_2")
+    shutil.copytree(model / "tokenizer", model / "tokenizer_2")
+    check_model_source("m", model)
+
+
+SD1 = ("model.diffusion_model.a", "first_stage_model.a", "cond_stage_model.a")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (SD1[:1] + SD1[2:], "no VAE"),
+        (SD1[:2], "no text encoder"),
+        (SD1[:1], "no VAE and no text encoder"),
+        (("unet.a.lora_A.weight",), "a LoRA"),
+        (("lora_unet_a.lora_down.weight",), "a LoRA"),
+        (("control_model.a",), "a ControlNet"),
+        (("controlnet_cond_embedding.conv_in.weight",), "a ControlNet"),
+        (("double_blocks.0.img_attn.qkv.weight",), "a Flux"),
+        (("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", *SD1[1:]), "a Flux"),
+        (("model.diffusion_model.joint_blocks.0.a", *SD1[1:]), "a Stable Diffusion 3"),
+        (("a",), "something unknown"),
+        ((*SD1[:2], "conditioner.embedders.0.model.a"), "refiners are not served"),
+    ],
+)
+def test_a_single_file_that_is_no_whole_base_model_is_refused_by_what_it_is(
+    tmp_path: Path, names: tuple[str, ...], told: str
+) -> None:
+    assert told in refusal(check_model_source, checkpoint(tmp_path / "m.safetensors", *names))
+
+
+def test_a_single_file_passes_with_configs_of_its_own_family_alone(model: Path, tmp_path: Path) -> None:
+    options = LoadOptions(config=str(model))
+    check_model_source("m", checkpoint(tmp_path / "m.safetensors", *SD1), options)
+    sdxl = checkpoint(
+        tmp_path / "xl.safetensors", *SD1[:2], "conditioner.embedders.0.a", "conditioner.embedders.1.a"
+    )
+    check_model_source("m", sdxl)
+    assert "another family" in refusal(check_model_source, sdxl, options)
+    _no_merges(model)
+    assert "merges" in refusal(check_model_source, tmp_path / "m.safetensors", options)
+
+
+@pytest.mark.parametrize("name", ["m.ckpt", "m.bin", "m.gguf"])
+def test_a_file_of_another_format_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04")
+    for check in (check_model_source, check_controlnet_source):
+        assert "pickled files are not read" in refusal(check, tmp_path / name)
+
+
+def test_what_stands_in_the_wrong_place_is_refused_by_what_it_is(
+    model: Path, controlnet: Path, tmp_path: Path
+) -> None:
+    assert "it is a ControlNetModel, not a base model" in refusal(check_model_source, controlnet)
+    assert "it is a UNet2DConditionModel" in refusal(check_model_source, model / "unet")
+    assert "it is a base model" in refusal(check_controlnet_source, model)
+    assert "it is a UNet2DConditionModel" in refusal(check_controlnet_source, model / "unet")
+    checkpoint(tmp_path / "pytorch_lora_weights.safetensors", "a")
+    for check in (check_model_source, check_controlnet_source):
+        assert "it is a LoRA" in refusal(check, tmp_path)
+        lora = EMOJI / "loras/twemoji.safetensors"
+        assert "it is a LoRA" in refusal(check, lora)
+    assert "it is a base model" in refusal(
+        check_controlnet_source, checkpoint(tmp_path / "m.safetensors", *SD1)
+    )
+
+
+def test_a_controlnet_is_checked_as_a_model_is(controlnet: Path, tmp_path: Path) -> None:
+    check_controlnet_source("m", controlnet)
+    check_controlnet_source(
+        "m", checkpoint(tmp_path / "n.safetensors", "control_model.input_hint_block.0.weight")
+    )
+    whole = (controlnet / CONTROLNET).read_bytes()
+    (controlnet / CONTROLNET).write_bytes(whole[:-1])
+    assert CONTROLNET in refusal(check_controlnet_source, controlnet)
+    (controlnet / CONTROLNET).unlink()
+    assert "has no weights" in refusal(check_controlnet_source, controlnet)
+    (controlnet / "config.json").write_text('{"_class_name": "FluxControlNetModel"}')
+    assert "a FluxControlNetModel" in refusal(check_controlnet_source, controlnet)
+    (controlnet / "config.json").unlink()
+    assert "config.json" in refusal(check_controlnet_source, controlnet)

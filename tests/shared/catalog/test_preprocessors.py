@@ -1,0 +1,42 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shared.catalog.preprocessors import fill_in
+from shared.jobs.request import ControlRequest
+
+
+def asked(**changes: Any) -> ControlRequest:
+    return ControlRequest.model_validate({"name": "edge", "image": "", **changes})
+
+
+def test_options_get_their_defaults() -> None:
+    net = asked(preprocessor="canny", preprocessor_options={"low_threshold": 50})
+    assert net.preprocessor_options == {"low_threshold": 50, "high_threshold": 200}
+    assert asked(preprocessor="canny").preprocessor_options == fill_in("canny", {})
+    assert asked().preprocessor_options == {}
+
+
+@pytest.mark.parametrize("name", ["openpose", "depth_midas", "Canny", ""])
+def test_an_unknown_preprocessor_is_refused_with_the_available_ones(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"available are .*no model: none, canny, ") as refused:
+        asked(preprocessor=name, preprocessor_options={"anything": 1})
+    assert [error["loc"] for error in refused.value.errors()] == [("preprocessor",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("canny", {"threshold": 3}, "canny has no option 'threshold'; it has: low_threshold, high_threshold"),
+        ("canny", {"low_threshold": 300}, "low_threshold: .*less than or equal to 255"),
+        ("canny", {"low_threshold": 201}, "low_threshold must not exceed high_threshold"),
+        ("blur_gaussian", {"sigma": float("nan")}, "sigma: .*finite"),
+        ("invert", {"strength": 1}, "invert has no option 'strength'; it has: none"),
+        ("none", {"low_threshold": 1}, "none has no option 'low_threshold'"),
+    ],
+)
+def test_a_wrong_option_is_named(name: str, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told) as refused:
+        asked(preprocessor=name, preprocessor_options=options)
+    assert [error["loc"] for error in refused.value.errors()] == [("preprocessor_options",)]

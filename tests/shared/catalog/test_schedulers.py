@@ -1,0 +1,141 @@
+"""What `shared.catalog.schedulers` says without torch, held against diffusers itself."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+
+from shared.catalog.schedulers import MAX_STEPS, SCHEDULERS, StepLimits, step_limits
+
+#: As Stable Diffusion 1.5 and SDXL have it.
+CONFIG = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "skip_prk_steps": True,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+
+
+@pytest.fixture(scope="module", params=SCHEDULERS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def made(name: str) -> Any:
+    """The scheduler, made once: some take long to make."""
+    return make(name)
+
+
+def make(name: str) -> Any:
+    config = {key: value for key, value in CONFIG.items() if key in parameters(name)}
+    return getattr(diffusers, SCHEDULERS[name].name).from_config(config, **SCHEDULERS[name].options)
+
+
+def parameters(name: str) -> set[str]:
+    return set(inspect.signature(getattr(diffusers, SCHEDULERS[name].name).__init__).parameters)
+
+
+def walk(scheduler: Any, steps: int) -> torch.Tensor:
+    """Where the steps lead to from ones, whatever the model says."""
+    scheduler.set_timesteps(steps)
+    x = torch.ones(1, 1, 1, 1)
+    for t in scheduler.timesteps:
+        x = scheduler.step(scheduler.scale_model_input(x, t), t, x, return_dict=False)[0]
+    return x
+
+
+def test_every_option_is_one_of_the_class(name: str) -> None:
+    assert set(SCHEDULERS[name].options) <= parameters(name)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("timesteps", [999, 700, 400, 100]), ("sigmas", [10.0, 5.0, 1.0, 0.0])]
+)
+def test_steps_are_placed_by_those_schedulers_that_take_it_and_by_no_other(
+    name: str, made: Any, field: str, value: list[float]
+) -> None:
+    if field in SCHEDULERS[name].takes:
+        made.set_timesteps(**{field: value})
+        assert len(made.timesteps) > 0
+    else:
+        with pytest.raises((TypeError, ValueError)):
+            made.set_timesteps(**{field: value})
+
+
+def test_eta_is_taken_by_those_whose_step_has_it(name: str, made: Any) -> None:
+    assert ("eta" in inspect.signature(made.step).parameters) == ("eta" in SCHEDULERS[name].takes)
+
+
+EMOJI = json.loads(Path("infra/emoji/emoji-sd/scheduler/scheduler_config.json").read_text())
+#: Configs of which something is certain, each with what it says of whom.
+LIMITED: list[tuple[dict[str, Any], str, StepLimits]] = [
+    *(
+        (CONFIG, f"{name}_beta", StepLimits(max_steps=31))
+        for name in ("deis", "dpmpp_2m", "dpmpp_sde", "unipc")
+    ),
+    *(
+        (EMOJI, f"{name}_beta", StepLimits(max_steps=23))
+        for name in ("dpmpp_2m_sde", "sa_solver", "dpmpp_2m")
+    ),
+    (CONFIG, "lcm", StepLimits(max_steps=50)),
+    (CONFIG, "tcd", StepLimits(max_steps=50)),
+    (CONFIG | {"original_inference_steps": 20}, "lcm", StepLimits(max_steps=20)),
+    (CONFIG | {"num_train_timesteps": 10, "steps_offset": 0}, "ddim", StepLimits(max_steps=10)),
+    (CONFIG | {"num_train_timesteps": 10}, "ddpm", StepLimits(max_steps=10)),
+    (EMOJI, "pndm", StepLimits(min_steps=4)),
+]
+CONFIG_KEYS = ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
+
+
+@pytest.mark.parametrize(("config", "limited", "limits"), LIMITED)
+def test_the_limits_of_a_config_are_those_of_diffusers(
+    config: dict[str, Any], limited: str, limits: StepLimits
+) -> None:
+    config = {"num_train_timesteps": 1000, **config}
+    assert step_limits(limited, config) == limits
+
+    def walked(steps: int) -> torch.Tensor:
+        kind = SCHEDULERS[limited]
+        return walk(getattr(diffusers, kind.name).from_config(config, **kind.options), steps)
+
+    for steps in {limits.min_steps, min(limits.max_steps, 100) - 1}:
+        assert walked(steps).isfinite().all()
+    for steps in {limits.min_steps - 1, limits.max_steps + 1} - {0, MAX_STEPS + 1}:
+        with pytest.raises((ValueError, IndexError, AssertionError)):
+            walked(steps)
+
+
+def test_pndm_makes_as_few_steps_as_one_where_it_skips_its_start() -> None:
+    assert step_limits("pndm", CONFIG) == StepLimits()
+    for steps in (1, 2, 3):
+        assert walk(make("pndm"), steps).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        {},
+        dict.fromkeys(CONFIG_KEYS),
+        CONFIG | {"beta_end": 0.013},
+        CONFIG | {"num_train_timesteps": 999},
+        CONFIG | {"trained_betas": [0.1]},
+        CONFIG | {"rescale_betas_zero_snr": True},
+        CONFIG | {"num_train_timesteps": "many", "beta_start": [1]},
+    ],
+)
+def test_where_nothing_is_certain_nothing_is_said(config: dict[str, Any] | None) -> None:
+    assert step_limits("dpmpp_2m_beta", config) == StepLimits()
+
+
+def test_an_image_says_itself_where_the_steps_begin() -> None:
+    config = CONFIG | {"num_train_timesteps": 1000}
+    assert step_limits("dpmpp_2m_beta", config, has_image=True) == StepLimits()
+    assert step_limits("lcm", config, has_image=True).max_steps == 50

@@ -1,0 +1,116 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.catalog.catalog import Catalogue
+from shared.families.signature import Families
+
+SDXL = {
+    "addition_embed_type": "text_time",
+    "cross_attention_dim": 2048,
+    "block_out_channels": [320, 640, 1280],
+}
+SD1 = {"cross_attention_dim": 768, "block_out_channels": [320, 640, 1280, 1280]}
+
+
+def families(folder: Path, model: dict[str, Any], net: dict[str, Any]) -> Families:
+    for path, config in (("base/unet", model), ("net", net)):
+        (folder / path).mkdir(parents=True)
+        (folder / path / "config.json").write_text(json.dumps(config))
+    catalogue = Catalogue.model_validate(
+        {
+            "default_model": "model",
+            "models": {"model": {"source": "base"}, "hub": {"source": "hub:org/base"}},
+            "controlnets": {
+                "net": {"source": "net", "model": "model"},
+                "other": {"source": "net", "model": "hub"},
+                "hub-net": {"source": "hub:org/net", "model": "model"},
+            },
+        }
+    )
+    return Families(folder / "catalogue.toml", catalogue)
+
+
+@pytest.mark.parametrize("config", [SDXL, SD1])
+def test_a_net_of_its_models_family_fits(tmp_path: Path, config: dict[str, Any]) -> None:
+    assert families(tmp_path, config, config).misfit("net", "model") is None
+
+
+@pytest.mark.parametrize(
+    ("net", "told"),
+    [
+        (SDXL, "SDXL, cross-attention width 2048"),
+        (SD1 | {"cross_attention_dim": 1024}, "cross-attention width 1024"),
+        (SD1 | {"block_out_channels": [32, 64]}, "channels 32/64"),
+    ],
+)
+def test_a_net_of_another_family_or_width_is_refused_naming_both(
+    tmp_path: Path, net: dict[str, Any], told: str
+) -> None:
+    why = families(tmp_path, SD1, net).misfit("net", "model")
+    assert why is not None
+    for word in ("'net'", "'model'", told, "cross-attention width 768"):
+        assert word in why
+
+
+@pytest.mark.parametrize(
+    ("channels", "sees"), [({}, False), ({"in_channels": 9}, True), ({"in_channels": 8}, False)]
+)
+def test_a_model_that_was_trained_to_inpaint_is_known_by_its_channels(
+    tmp_path: Path, channels: dict[str, int], sees: bool
+) -> None:
+    assert families(tmp_path, SD1 | channels, SD1).sees_mask("model") == sees
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"block_out_channels": None},
+        {"block_out_channels": 320},
+        {"out_channels": None},
+        {"sample_size": "64"},
+        {"sample_size": [64]},
+        {"sample_size": {}},
+    ],
+    ids=str,
+)
+def test_a_config_of_another_form_raises_nothing(tmp_path: Path, config: dict[str, Any]) -> None:
+    known = families(tmp_path, SD1 | config, SD1 | config)
+    (tmp_path / "base/vae").mkdir()
+    (tmp_path / "base/vae/config.json").write_text('{"block_out_channels": [1, 2, 3, 4]}')
+    assert known.own_size("model") is None
+    assert known.sees_mask("model") is False
+    assert known.misfit("net", "model") is None
+
+
+def test_a_config_that_is_nested_without_end_is_none(tmp_path: Path) -> None:
+    known = families(tmp_path, SD1, SD1)
+    (tmp_path / "base/unet/config.json").write_text("[" * 100_000)
+    assert known.model("model") is None
+
+
+def test_nothing_is_known_of_what_is_not_in_a_folder_here(tmp_path: Path) -> None:
+    known = families(tmp_path, SD1, SDXL)
+    assert known.model("hub") is None
+    assert known.sees_mask("hub") is None
+    assert known.net("hub-net") is None
+    assert known.misfit("other", "hub") is None
+    assert known.misfit("hub-net", "model") is None
+
+
+@pytest.mark.parametrize(
+    ("config", "kinds", "pools"),
+    [
+        ({"_class_name": "ControlNetModel"}, 0, False),
+        ({"_class_name": "ControlNetUnionModel", "num_control_type": 8}, 8, False),
+        ({"global_pool_conditions": True}, 0, True),
+    ],
+)
+def test_a_union_and_a_net_that_pools_are_known_by_their_config(
+    tmp_path: Path, config: dict[str, Any], kinds: int, pools: bool
+) -> None:
+    net = families(tmp_path, SD1, SD1 | config).net("net")
+    assert net is not None
+    assert (net.control_types, net.pools) == (kinds, pools)

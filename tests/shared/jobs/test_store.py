@@ -1,0 +1,194 @@
+import threading
+
+import pytest
+from redis import Redis
+
+from shared import keys
+from shared.errors import AttemptLost, Conflict, JobCancelled, NotFound
+from shared.jobs.events import follow
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import Failure, JobSpec
+from shared.jobs.store import JobStore
+from shared.settings import Settings
+
+SPEC = JobSpec(
+    model="m",
+    prompt="a cat",
+    negative_prompt="",
+    width=None,
+    height=None,
+    num_inference_steps=4,
+    guidance_scale=3.0,
+    scheduler="ddim",
+    seed=2**63 - 1,
+    num_images=1,
+    controlnets=[],
+    loras=[],
+    lora_loading=LoraLoading(),
+)
+
+
+WHY = Failure(code="residual_timeout", detail="no residuals")
+
+
+@pytest.fixture
+def jobs(control: Redis, servers: Settings) -> JobStore:
+    return JobStore(control, servers.model_copy(update={"max_attempts": 2, "lease_s": 0.05}))
+
+
+def test_a_new_job_is_queued_and_keeps_its_spec(jobs: JobStore) -> None:
+    job_id, is_new = jobs.create(SPEC)
+    job = jobs.get(job_id)
+    assert is_new
+    assert (job.status, job.spec, job.attempts) == ("queued", SPEC, 0)
+
+
+def test_an_idempotency_key_returns_the_first_job_and_refuses_another_request(jobs: JobStore) -> None:
+    first = jobs.create(SPEC, idempotency_key="k", digest="d")
+    assert jobs.create(SPEC, idempotency_key="k", digest="d") == (first[0], False)
+    with pytest.raises(Conflict):
+        jobs.create(SPEC, idempotency_key="k", digest="e")
+
+
+def test_only_one_of_many_workers_claims_a_job(jobs: JobStore) -> None:
+    job_id, _ = jobs.create(SPEC)
+    claims: list[object] = []
+    threads = [
+        threading.Thread(target=lambda i=i: claims.append(jobs.claim(job_id, f"w{i}"))) for i in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(claim is not None for claim in claims) == 1
+    assert jobs.get(job_id).status == "running"
+
+
+def test_progress_and_every_change_of_state_are_events(jobs: JobStore, control: Redis) -> None:
+    job_id, _ = jobs.create(SPEC)
+    attempt = jobs.claim(job_id, "w")
+    assert attempt is not None
+    attempt.advance(1, 4)
+    attempt.end("failed", Failure(code="x", detail="y"), [])
+    events = [event for event in follow(control, job_id) if event]
+    assert [event.kind for event in events] == ["status", "status", "progress", "status", "done"]
+    again = [event for event in follow(control, job_id, after=events[2].id) if event]
+    assert again == events[3:]
+
+
+def test_a_queued_job_is_cancelled_at_once_and_a_running_one_at_its_next_step(jobs: JobStore) -> None:
+    queued, _ = jobs.create(SPEC)
+    assert jobs.cancel(queued) == "cancelled"
+    assert jobs.claim(queued, "w") is None
+    running, _ = jobs.create(SPEC)
+    attempt = jobs.claim(running, "w")
+    assert attempt is not None
+    assert jobs.cancel(running) == "cancelling"
+    with pytest.raises(JobCancelled):
+        attempt.advance(1, 4)
+    attempt.end("cancelled", None, [])
+    assert jobs.cancel(running) == "cancelled"
+
+
+def test_a_worker_that_lost_its_lease_can_write_nothing_more(jobs: JobStore, control: Redis) -> None:
+    # Given an attempt whose lease has run out, and which recovery gave to another worker
+    job_id, _ = jobs.create(SPEC)
+    old = jobs.claim(job_id, "old")
+    assert old is not None
+    control.delete(keys.lease(job_id))
+    assert job_id in jobs.orphans()
+    new = jobs.claim(job_id, "new")
+    assert new is not None
+    # Then every write of the old attempt is refused, and the new one goes on
+    for write in (
+        lambda: old.advance(1, 4),
+        lambda: old.end("failed", None, []),
+        lambda: old.give_back(WHY),
+        lambda: old.preview("", 1),
+    ):
+        with pytest.raises(AttemptLost):
+            write()
+    new.advance(1, 4)
+    assert jobs.get(job_id).worker == "new"
+
+
+def test_a_job_whose_workers_keep_dying_is_failed(jobs: JobStore, control: Redis) -> None:
+    job_id, _ = jobs.create(SPEC)
+    for _ in range(2):
+        assert jobs.claim(job_id, "w") is not None
+        control.delete(keys.lease(job_id))
+        assert job_id in jobs.orphans()
+    assert jobs.claim(job_id, "w") is None
+    job = jobs.get(job_id)
+    assert job.status == "failed"
+    assert job.error is not None
+    assert job.error.code == "attempts_exhausted"
+
+
+def test_a_job_that_was_given_back_too_often_fails_with_the_last_reason(jobs: JobStore) -> None:
+    job_id, _ = jobs.create(SPEC)
+    for _ in range(2):
+        attempt = jobs.claim(job_id, "w")
+        assert attempt is not None
+        attempt.advance(2, 4)
+        attempt.give_back(WHY)
+        assert (jobs.get(job_id).status, jobs.get(job_id).step) == ("queued", 0)
+    assert jobs.claim(job_id, "w") is None
+    assert jobs.get(job_id).error == WHY
+
+
+@pytest.mark.parametrize("how", ["dies", "gives it back"])
+def test_a_cancelled_job_is_over_when_its_worker(how: str, jobs: JobStore, control: Redis) -> None:
+    job_id, _ = jobs.create(SPEC)
+    attempt = jobs.claim(job_id, "w")
+    assert attempt is not None
+    jobs.cancel(job_id)
+    if how == "dies":
+        control.delete(keys.lease(job_id))
+        assert job_id not in jobs.orphans()
+    else:
+        attempt.give_back(WHY)
+    assert jobs.get(job_id).status == "cancelled"
+
+
+@pytest.mark.parametrize("job_id", ["x:events", "0123456789abcdef:lease", "", "../0123456789abcd"])
+def test_what_is_no_id_is_no_job(job_id: str, jobs: JobStore) -> None:
+    with pytest.raises(NotFound):
+        jobs.get(job_id)
+    with pytest.raises(NotFound):
+        jobs.cancel(job_id)
+
+
+def test_a_job_whose_message_was_never_sent_is_found(jobs: JobStore) -> None:
+    lost, _ = jobs.create(SPEC)
+    sent, _ = jobs.create(SPEC)
+    jobs.sent(sent)
+    assert lost in jobs.orphans(unsent_after_s=0)
+    assert sent not in jobs.orphans(unsent_after_s=0)
+
+
+def test_a_living_worker_keeps_its_job(jobs: JobStore) -> None:
+    job_id, _ = jobs.create(SPEC)
+    attempt = jobs.claim(job_id, "w")
+    assert attempt is not None
+    attempt._lease_ms = 60_000
+    attempt.advance()
+    assert job_id not in jobs.orphans()
+
+
+def test_pages_are_newest_first_and_follow_each_other(jobs: JobStore) -> None:
+    made = [jobs.create(SPEC)[0] for _ in range(5)]
+    jobs.cancel(made[2])
+    first, cursor = jobs.page(limit=3)
+    rest, end = jobs.page(limit=3, cursor=cursor)
+    assert [job.id for job in first + rest][:5] == made[::-1]
+    assert end is None or len(rest) == 3
+    assert [job.id for job in jobs.page(status="cancelled")[0]][:1] == [made[2]]
+
+
+def test_a_job_that_is_not_there_is_not_found(jobs: JobStore) -> None:
+    with pytest.raises(NotFound):
+        jobs.get("nothing")
+    with pytest.raises(NotFound):
+        jobs.cancel("nothing")
+    assert jobs.claim("nothing", "w") is None
