@@ -9,18 +9,19 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as Redirect
 
-from api import bodies, openapi, problems, requests
-from api.events import events_api
-from api.fleet import fleet_api
-from api.health import health_api
-from api.jobs import jobs_api
+from api import openapi
 from api.links import link
-from api.loras import loras_api
-from api.middleware import compression, hosts
+from api.middleware import compression, hosts, request_body, request_metrics
 from api.middleware.access_log import AccessLog
-from api.pictures import pictures_api
+from api.middleware.strict_json import StrictJson
+from api.routes.events import events_api
+from api.routes.fleet import fleet_api
+from api.routes.health import health_api
+from api.routes.images import pictures_api
+from api.routes.jobs import jobs_api
+from api.routes.loras import loras_api
+from api.schemas import problems
 from api.services import Services
-from api.strict_json import StrictJson
 
 
 def create_app(services: Services) -> OpenAPI:
@@ -37,10 +38,10 @@ def create_app(services: Services) -> OpenAPI:
     app.request_class = ExplainedRequest
     app.json = StrictJson(app)
     settings = services.settings
-    requests.register(app)
+    request_metrics.register(app)
     compression.register(app, services.offload)
     hosts.register(app, settings)
-    bodies.register(app, settings)
+    request_body.register(app, settings)
     problems.register(app)
     for room in (jobs_api, pictures_api, events_api, loras_api, fleet_api, health_api):
         app.register_api(room(services))

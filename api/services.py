@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 
-from api.hints import Hints
-from api.inspections import Inspections
-from api.placement import Placement
+from api.dispatch.placement import Placement
+from api.dispatch.prefetch import Hints
+from api.loras.header_cache import Inspections
 from api.server.threads import Offload, find_offload
 from shared.catalog.catalog import Catalogue
 from shared.families.signature import Families

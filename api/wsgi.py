@@ -7,7 +7,7 @@ import time
 import redis
 
 from api.app import create_app
-from api.health import publish_metrics
+from api.routes.health import publish_metrics
 from api.services import Services, connect
 from shared.catalog.catalog import read_catalogue
 from shared.logs import configure_logs

@@ -132,7 +132,7 @@ class ApiWorker(GeventWorker):
         client.close()
 
     def _answer(self, client: Any, addr: Any, status: int, detail: str) -> None:
-        from api.problems import raw_problem  # not above: it loads the rest of the web
+        from api.schemas.problems import raw_problem  # not above: it loads the rest of the web
 
         peer = addr[0] if isinstance(addr, tuple) else ""
         log.info("request refused", extra={"status": status, "client": peer, "detail": detail})

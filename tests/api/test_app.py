@@ -9,11 +9,11 @@ import redis
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.inspections import Inspections
+from api.loras.header_cache import Inspections
 from api.services import Services
 from shared.jobs.store import JobStore
 from shared.redis_clients import impatient
-from tests.api.material import OCTETS, lora
+from tests.api.services import OCTETS, lora
 
 
 @pytest.fixture

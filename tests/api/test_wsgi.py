@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from api.lora_publisher import UPLOADS
+from api.loras.publisher import UPLOADS
 from shared.settings import ROOT, Settings
 from shared.storage.lora_names import STAGED
 from shared.storage.object_store import Bucket
 from shared.storage.object_writer import PART_BYTES
 from tests.api.gunicorn_server import call, environment, open_stream, serving
-from tests.api.material import safetensors
+from tests.api.services import safetensors
 
 MAX_RSS_BYTES = 120 << 20
 EVENT_STREAMS = 2

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from tests.api.material import base64_of, edge, picture
+from tests.api.services import base64_of, edge, picture
 from tests.fuzz.values import JSON, change
 
 REQUEST: dict[str, Any] = {

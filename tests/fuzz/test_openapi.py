@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from api.services import Services
 from shared.jobs.spec import Picture
 from shared.keys import control_key
-from tests.api.material import OCTETS, edge, lora, succeed
+from tests.api.services import OCTETS, edge, lora, succeed
 
 #: A stream of events is text in OpenAPI 3.1; schemathesis expects the schema of an event, as 3.2 has it.
 CHECKS = [not_a_server_error, content_type_conformance]

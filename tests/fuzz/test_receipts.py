@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.services import Services
-from tests.api.test_replay import drawn
+from tests.api.submission.test_replay import drawn
 from tests.fuzz.values import JSON, change
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from api.services import Services, connect
-from api.submit import resolve
+from api.submission.resolve import resolve
 from shared.catalog.catalog import read_catalogue
 from shared.jobs.request import JobRequest
 from shared.jobs.spec import JobSpec

@@ -53,7 +53,7 @@ def test_the_terminal_shows_warnings_and_jobs(tmp_path: Path) -> None:
         "time=1 level=info logger=celery message=ready",
         "time=2 level=warning logger=x message=slow",
         '{"time": 3, "level": "error", "message": "failed"}',
-        'time=4 level=info logger=api.jobs message="job accepted" job=a1',
+        'time=4 level=info logger=api.routes.jobs message="job accepted" job=a1',
     ]
     terminal.show_output("api", "\n".join(said).encode())
     terminal.show("the end \x1b[31m")

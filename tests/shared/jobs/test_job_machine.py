@@ -25,7 +25,7 @@ from shared.jobs.attempt import Attempt
 from shared.jobs.spec import ENDED, Failure
 from shared.jobs.store import JobStore
 from shared.settings import Settings
-from tests.api.material import receipt_of
+from tests.api.services import receipt_of
 from tests.shared.jobs.records import spec
 
 WHY = Failure(code="unavailable", detail="away")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from api.replay import Submission
+from api.submission.replay import Submission
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.jobs.receipt import Receipt
 from shared.jobs.request import JobRequest, OptionValue, check_option_value

@@ -12,7 +12,7 @@ from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery, send_job, unet_queue
 from shared.registry.workers import beat
 from shared.settings import Settings
-from tests.api.material import heartbeat
+from tests.api.services import heartbeat
 from tests.shared.jobs.records import damage
 from tests.workers.unet.specs import spec
 from workers.unet import recovery

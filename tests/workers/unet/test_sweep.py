@@ -20,7 +20,7 @@ from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.lora_names import STAGED
 from shared.storage.object_store import Bucket
-from tests.api.material import receipt_of
+from tests.api.services import receipt_of
 from tests.shared.jobs.records import damage
 from tests.workers.unet.specs import spec
 from workers.unet import sweep

@@ -1,0 +1,89 @@
+"""The last step of every upload: a staged file becomes the LoRA of its name."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Response
+
+from api.loras.staging import Staging
+from api.loras.upload_validation import Received
+from api.middleware.request_body import Budget
+from api.schemas.jobs import LoraDetail, answer
+from api.services import Services
+from shared import keys
+from shared.errors import Conflict, NotFound, Unavailable
+from shared.storage.loras import BOUND, lora_key, own_bound
+from shared.storage.object_store import Bucket
+from shared.storage.safetensors_header import MAX_HEADER_BYTES
+
+#: Files taken in at once by one process: each holds up to two parts of 5 MiB in memory.
+UPLOADS = 32
+#: Headers of them in memory at once: a handful of the largest, and those of all others.
+HEADERS_BYTES = 4 * MAX_HEADER_BYTES
+#: A repeat of a completion is answered for this long.
+COMPLETED_S = 86_400
+#: S3 answers a copy when it is done, and some copy slowly.
+COPY_S = 300
+
+
+class LoraPublisher:
+    """Takes files in, a bounded number at once, and lets them appear as LoRAs."""
+
+    def __init__(self, services: Services) -> None:
+        settings = services.settings
+        public = settings.model_copy(
+            update={"s3_endpoint_url": settings.s3_public_url or settings.s3_endpoint_url}
+        )
+        self.staging = Staging(
+            Bucket(settings, settings.lora_bucket, read_timeout_s=COPY_S),
+            Bucket(public, settings.lora_bucket),
+        )
+        self._services = services
+        self.headers = Budget(HEADERS_BYTES, "large headers of LoRAs")
+        self._slots = threading.BoundedSemaphore(UPLOADS)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """A place among the files that are taken in; raises `Unavailable` if there is none."""
+        if not self._slots.acquire(blocking=False):
+            raise Unavailable(f"{UPLOADS} LoRAs are being taken in right now")
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def publish(self, name: str, received: Received, bound: int | None, *, upload: str = "") -> Response:
+        """Let the staged file appear; ``upload`` is remembered as complete."""
+        services = self._services
+        is_new = not services.loras.exists(lora_key(name))
+        blob = self.staging.publish(name, received.staged, _metadata(received, bound))
+        services.inspections.note(blob, received.info)
+        if upload:
+            services.control.set(keys.upload(name, upload), blob.etag, ex=COMPLETED_S)
+        return answer(LoraDetail.of(name, blob, received.info, bound), 201 if is_new else 200)
+
+    def completed(self, name: str, upload: str) -> LoraDetail | None:
+        """The LoRA that an upload has become; raises `Conflict` if it was replaced or deleted since."""
+        etag = self._services.control.get(keys.upload(name, upload))
+        if etag is None:
+            return None
+        try:
+            blob, found = self._services.inspections.look(name)
+        except NotFound:
+            blob = None
+        if blob is None or blob.etag != etag:
+            raise Conflict(f"upload {upload!r} is complete, and LoRA {name!r} was replaced or deleted since")
+        return LoraDetail.of(name, blob, found.told(), own_bound(blob))
+
+
+def _metadata(received: Received, bound: int | None) -> dict[str, str]:
+    """The object's metadata: for people and other tools, and the bound for every job."""
+    info = received.info
+    metadata = {
+        "sha256": received.sha256,
+        "rank": str(info.rank),
+        "parts": ",".join(info.parts),
+        "family": info.family or "unknown",
+    }
+    return metadata if bound is None else metadata | {BOUND: str(bound)}

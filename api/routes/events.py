@@ -1,0 +1,100 @@
+"""A job's events as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+
+import logging
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import redis
+from flask import Response, request
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+from pydantic import Field
+
+from api.openapi import Headers, operation_id
+from api.routes.jobs import JobPath
+from api.schemas.problems import refusals
+from api.server.waiting import abort_on_disconnect
+from api.services import Services
+from shared.errors import BadRequest, ClientDisconnected, NotFound, Unavailable
+from shared.jobs.events import Event, follow, has_more
+from shared.jobs.spec import ENDED
+
+log = logging.getLogger(__name__)
+
+#: How a client that lost the stream waits before it comes back.
+RECONNECT_MS = 1000
+STREAM = {
+    "description": "Events `status`, `progress`, `preview`, and a closing `done`; their data is JSON",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
+_END = Event("", "", "")
+
+
+class EventHeaders(Headers):
+    """Headers of an event stream."""
+
+    last_event_id: Annotated[
+        str | None, Field(alias="Last-Event-ID", description="resume after this event")
+    ] = None
+
+
+def events_api(services: Services) -> APIBlueprint:
+    """The route of events. Each open stream holds a connection to Redis: they are counted."""
+    tag = Tag(name="jobs")
+    api = APIBlueprint("events", __name__, abp_tags=[tag], operation_id_callback=operation_id)
+    slots = threading.BoundedSemaphore(services.settings.api_event_streams)
+
+    @api.get(
+        "/v1/jobs/<id>/events",
+        summary="Follow a job",
+        responses={200: STREAM, 204: None, **refusals(400, 404, 503)},
+    )
+    def follow_job(path: JobPath, header: EventHeaders) -> Response:
+        """Everything from the start, or from after Last-Event-ID; 204 when nothing more will come."""
+        after = header.last_event_id or "0"
+        if not _ID.fullmatch(after):
+            raise BadRequest(f"Last-Event-ID {after!r} is no event's id")
+        if _is_over(services, path.id, after):
+            return Response(status=204)  # tells an EventSource to stop reconnecting
+        if not slots.acquire(blocking=False):
+            raise Unavailable("all event streams of this process are taken")
+        body = _stream(services, path.id, after, request.environ)
+        response = Response(body, mimetype="text/event-stream")
+        response.call_on_close(slots.release)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
+        return response
+
+    return api
+
+
+def _is_over(services: Services, job_id: str, after: str) -> bool:
+    """Whether nothing comes after the event ``after``; raises `NotFound`."""
+    return services.jobs.get(job_id).status in ENDED and not has_more(services.streams, job_id, after)
+
+
+def _stream(services: Services, job_id: str, after: str, environ: Mapping[str, Any]) -> Iterator[str]:
+    yield f"retry: {RECONNECT_MS}\n\n"
+    events = follow(services.streams, job_id, after)
+    try:
+        while (event := _next(events, environ)) is not _END:
+            if event is not None:
+                after = event.id
+                yield f"id: {event.id}\nevent: {event.kind}\ndata: {event.data}\n\n"
+            elif _is_over(services, job_id, after):
+                return  # without its closing event, which was lost
+            else:
+                yield ": still here\n\n"
+    except ClientDisconnected:
+        log.debug("event stream left job=%s", job_id)
+    except (redis.RedisError, NotFound) as error:
+        # The head is sent: end the stream, the client resumes after the last event it has seen.
+        log.warning("event stream ended job=%s error=%s", job_id, type(error).__name__)
+
+
+def _next(events: Iterator[Event | None], environ: Mapping[str, Any]) -> Event | None:
+    with abort_on_disconnect(environ):
+        return next(events, _END)

@@ -1,0 +1,82 @@
+"""The fleet over REST: who is alive, what waits, and how jobs stand."""
+
+from typing import get_args
+
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
+
+from api.openapi import operation_id
+from api.routes.catalog import add_catalogue
+from api.schemas.jobs import answer
+from api.schemas.problems import refusals
+from api.services import Services
+from api.submission.serving import Unserved
+from shared import keys
+from shared.jobs.spec import Status
+from shared.messaging.celery_app import assist_queue, net_queue, unet_queue
+from shared.redis_clients import impatient
+from shared.registry.lora_inventory import Holdings, list_disks, read_holdings
+from shared.registry.workers import Heartbeat, Serving, live
+
+
+class FleetAnswer(BaseModel):
+    """Who is alive, what waits, and how jobs stand."""
+
+    workers: list[Heartbeat]
+    holdings: list[Holdings] = Field(description="LoRAs that live UNet workers have at hand")
+    on_disk: dict[str, list[str]] = Field(description="LoRAs on the disk of each of their hosts")
+    queues: dict[str, int] = Field(description="messages that wait, by queue")
+    steps: dict[str, int] | None = Field(
+        description="steps that wait for a net, by net; null: the residual Redis does not answer"
+    )
+    jobs: dict[Status, int] = Field(description="jobs by status")
+    unserved: Unserved
+
+
+def fleet_api(services: Services) -> APIBlueprint:
+    """The routes of the catalogue and of the fleet."""
+    tag = Tag(name="fleet", description="What is served, and by whom")
+    api = APIBlueprint("fleet", __name__, abp_tags=[tag], operation_id_callback=operation_id)
+    catalogue, control = services.catalogue, services.control
+    add_catalogue(api, services)
+
+    @api.get("/v1/fleet", summary="Look at the fleet", responses={200: FleetAnswer, **refusals(503)})
+    def read_fleet() -> Response:
+        queues = [queue(name) for name in catalogue.models for queue in (unet_queue, assist_queue)]
+        queues += [net_queue(name) for name in catalogue.controlnets]
+        statuses: tuple[Status, ...] = get_args(Status)
+        pipe = control.pipeline(transaction=False)
+        for queue in queues:
+            pipe.llen(queue)
+        for status in statuses:
+            pipe.zcard(keys.by_status(status))
+        counts = pipe.execute()
+        workers = live(control)
+        holdings = read_holdings(control, [beat.name for beat in workers if beat.kind == "unet"])
+        return answer(
+            FleetAnswer(
+                workers=workers,
+                holdings=holdings,
+                on_disk=list_disks(control, sorted({holding.host for holding in holdings})),
+                queues=dict(zip(queues, counts, strict=False)),
+                steps=_waiting_steps(services),
+                jobs=dict(zip(statuses, counts[len(queues) :], strict=True)),
+                unserved=Unserved.of(services, Serving(workers)),
+            )
+        )
+
+    return api
+
+
+def _waiting_steps(services: Services) -> dict[str, int] | None:
+    nets = list(services.catalogue.controlnets)
+    pipe = impatient(services.residuals[0]).pipeline(transaction=False)
+    for net in nets:
+        pipe.llen(keys.net_steps(net))
+    try:
+        return dict(zip(nets, pipe.execute(), strict=True))
+    except RedisError:
+        return None

@@ -1,0 +1,117 @@
+"""Pictures over REST, straight from the image bucket: finished ones, control images and their maps."""
+
+from flask import Response, request
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+from pydantic import BaseModel, Field
+
+from api.openapi import operation_id
+from api.routes.conditional import is_known
+from api.routes.jobs import JobPath
+from api.schemas.jobs import ImageList, answer, images_of, map_of
+from api.schemas.problems import refusals
+from api.services import Services
+from shared.errors import Conflict, ImageGone, NotFound
+from shared.jobs.spec import ENDED, ControlSpec, Picture
+from shared.jobs.store import Job
+from shared.keys import control_key
+
+CHUNK_BYTES = 256 << 10
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+#: The same bytes by two names: client generators know binary answers by the second one.
+TYPES = ("image/png", "application/octet-stream")
+PNG = {"description": "The picture, a PNG by either type", "content": dict.fromkeys(TYPES, _BINARY)}
+
+
+class ImagePath(BaseModel):
+    """Which picture of which job."""
+
+    id: str
+    n: int = Field(ge=0)
+
+
+def pictures_api(services: Services) -> APIBlueprint:
+    """The routes of pictures."""
+    tag = Tag(name="pictures", description="What jobs have drawn")
+    api = APIBlueprint("pictures", __name__, abp_tags=[tag], operation_id_callback=operation_id)
+
+    @api.get(
+        "/v1/jobs/<id>/images",
+        summary="List a job's pictures",
+        responses={200: ImageList, **refusals(404, 503)},
+    )
+    def list_images(path: JobPath) -> Response:
+        """Empty until the job has succeeded."""
+        return answer(ImageList(images=images_of(services.jobs.get(path.id))))
+
+    @api.get(
+        "/v1/jobs/<id>/images/<int:n>",
+        summary="Fetch a picture",
+        responses={200: PNG, 304: None, **refusals(404, 409, 410, 503)},
+    )
+    def read_image(path: ImagePath) -> Response:
+        """The PNG; the request and the receipt are in its text chunks."""
+        picture = _picture(services.jobs.get(path.id), path.n)
+        return _send(services, picture.key, picture.sha256, f"{path.id}-{path.n}.png")
+
+    @api.get(
+        "/v1/jobs/<id>/controlnets/<int:n>/image",
+        summary="Fetch a control image",
+        responses={200: PNG, 304: None, **refusals(404, 410, 503)},
+    )
+    def read_control_image(path: ImagePath) -> Response:
+        """As it came with net `n` of the job."""
+        net = _net(services.jobs.get(path.id), path.n)
+        return _send(services, control_key(net.image), net.image, f"{path.id}-control-{path.n}.png")
+
+    @api.get(
+        "/v1/jobs/<id>/controlnets/<int:n>/map",
+        summary="Fetch the map of a control image",
+        responses={200: PNG, 304: None, **refusals(404, 409, 410, 503)},
+    )
+    def read_map(path: ImagePath) -> Response:
+        """What net `n` of the job was shown: without a preprocessor, the control image itself."""
+        job = services.jobs.get(path.id)
+        net, sha256 = _net(job, path.n), map_of(job, path.n)
+        if sha256 is None:
+            raise Conflict(f"job {job.id} is {job.status}: {net.preprocessor} has not made the map")
+        return _send(services, control_key(sha256), sha256, f"{path.id}-map-{path.n}.png")
+
+    return api
+
+
+def _send(services: Services, key: str, sha256: str, name: str) -> Response:
+    """A PNG of the image bucket, which never changes."""
+    if is_known(sha256):
+        response = Response(status=304)
+    else:
+        try:
+            size, body = services.images.open(key)
+        except NotFound:
+            raise ImageGone("the image was deleted: its time is over") from None
+        mimetype = request.accept_mimetypes.best_match(TYPES, TYPES[0])
+        response = Response(body.iter_chunks(CHUNK_BYTES), mimetype=mimetype)
+        response.call_on_close(body.close)
+        response.content_length = size
+        response.headers["Content-Disposition"] = f'inline; filename="{name}"'
+    response.set_etag(sha256)
+    response.vary.add("Accept")
+    response.cache_control.private = True  # a job that is deleted leaves nothing in caches of others
+    response.cache_control.max_age = services.settings.image_ttl_s
+    response.cache_control.immutable = True
+    return response
+
+
+def _picture(job: Job, n: int) -> Picture:
+    if job.status not in ENDED:
+        raise Conflict(f"job {job.id} is {job.status}: its pictures come when it has succeeded")
+    if n >= len(job.images):
+        raise NotFound(f"job {job.id} is {job.status} and has {len(job.images)} pictures, counted from 0")
+    return job.images[n]
+
+
+def _net(job: Job, n: int) -> ControlSpec:
+    nets = job.spec.controlnets
+    if n >= len(nets):
+        raise NotFound(f"job {job.id} has {len(nets)} ControlNets, counted from 0")
+    return nets[n]

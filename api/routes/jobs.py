@@ -1,0 +1,225 @@
+"""Jobs over REST: submit, look, list, cancel, delete."""
+
+import hashlib
+import logging
+from typing import Annotated, Any
+
+import redis
+from flask import Response, request
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+from kombu.exceptions import OperationalError
+from pydantic import BaseModel, BeforeValidator, Field
+
+from api.openapi import Headers, Query, operation_id
+from api.schemas.jobs import (
+    SUMMARY,
+    Accepted,
+    JobAnswer,
+    JobField,
+    JobPage,
+    JobSummary,
+    answer,
+    stored_fields,
+    unlisted_fields,
+)
+from api.schemas.problems import refusals
+from api.server.threads import directly
+from api.services import Services
+from api.submission.replay import Submission, accept
+from api.submission.serving import refuse_failed, warn_of_unserved
+from shared import keys
+from shared.errors import InvalidRequest, JobUnreadable
+from shared.jobs.spec import JobSpec, Status
+from shared.jobs.store import Job
+from shared.messaging.celery_app import send_job
+from shared.metrics import SUBMITTED
+
+log = logging.getLogger(__name__)
+
+#: Hashing more than this takes longer than other clients should wait.
+OFFLOAD_BYTES = 1 << 20
+
+
+class JobPath(BaseModel):
+    """Which job."""
+
+    id: str
+
+
+class SubmitHeaders(Headers):
+    """Headers of a submission."""
+
+    idempotency_key: Annotated[
+        str | None,
+        Field(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            description="a repeat with the same key and body returns the first job",
+        ),
+    ] = None
+
+
+def _split(values: Any) -> Any:
+    """``fields=a,b`` means what ``fields=a&fields=b`` does."""
+    return [name for value in values for name in value.split(",")] if isinstance(values, list) else values
+
+
+class JobQuery(Query):
+    """Which jobs, how many, and what of each."""
+
+    status: Status | None = None
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str | None = Field(None, description="`next_cursor` of the page before")
+    fields: Annotated[list[JobField], BeforeValidator(_split)] = Field(
+        list(SUMMARY),
+        max_length=len(SUMMARY) * 2,
+        description="what is told of each job, separated by commas; default: a summary, without receipt,"
+        " timeline and request",
+    )
+
+
+def jobs_api(services: Services) -> APIBlueprint:
+    """The routes of jobs."""
+    tag = Tag(name="jobs", description="Submit text-to-image jobs and watch them")
+    api = APIBlueprint("jobs", __name__, abp_tags=[tag], operation_id_callback=operation_id)
+    jobs = services.jobs
+
+    @api.before_request
+    def read_json() -> None:
+        if request.method == "POST" and request.endpoint == f"jobs.{submit_job.__name__}":
+            _check_json()
+
+    @api.post(
+        "/v1/jobs",
+        summary="Submit a job",
+        responses={202: Accepted, **refusals(400, 408, 409, 410, 413, 415, 422, 503)},
+    )
+    def submit_job(body: Submission, header: SubmitHeaders) -> Response:
+        """Answered once the job is stored, and on disk if the control Redis can say so: from then on no
+        restart of anything loses it.
+
+        With the `receipt` of a picture and no other field, its pictures are drawn again, bit by bit.
+        """
+        return _submit(services, body, header.idempotency_key or "")
+
+    @api.get(
+        "/v1/jobs",
+        summary="List jobs, newest first",
+        responses={200: JobPage, **refusals(422, 503)},
+    )
+    def list_jobs(query: JobQuery) -> Response:
+        """Summaries of jobs: `fields` or the job itself tells the rest."""
+        return answer(_page(services, query), exclude=unlisted_fields(query.fields))
+
+    @api.get("/v1/jobs/<id>", summary="Look at a job", responses={200: JobAnswer, **refusals(404, 503)})
+    def read_job(path: JobPath) -> Response:
+        return answer(_answer(services, jobs.get(path.id)))
+
+    @api.post(
+        "/v1/jobs/<id>/cancel",
+        summary="Cancel a job",
+        responses={200: JobAnswer, 202: JobAnswer, 204: None, **refusals(404, 503)},
+    )
+    def cancel_job(path: JobPath) -> Response:
+        """202: it is running and stops within one step. 200: it has ended, by this or before.
+
+        Its images stay, and it may be repeated. 204: cancelled, and its record cannot be read.
+        """
+        return _cancel(services, path.id)
+
+    @api.delete("/v1/jobs/<id>", summary="Delete a job", responses={204: None, **refusals(404, 503)})
+    def delete_job(path: JobPath) -> Response:
+        """Cancels it if it lives, then removes its record, events and images; a repeat answers 404.
+
+        Control images stay for replays of other receipts until nobody has used them for a time.
+        """
+        jobs.delete(path.id)
+        return Response(status=204)
+
+    return api
+
+
+def _check_json() -> None:
+    """flask-openapi takes whatever it cannot read for an empty body: tell what is wrong before."""
+    if not isinstance(request.get_json(), dict):
+        raise InvalidRequest("the body must be a JSON object", field="")
+
+
+def _submit(services: Services, body: Submission, key: str) -> Response:
+    """Store the job and queue it, once for each idempotency ``key``."""
+    jobs = services.jobs
+    data = request.get_data()
+    run = services.offload if len(data) > OFFLOAD_BYTES else directly
+    digest = run(lambda: hashlib.sha256(data).hexdigest())
+    first = jobs.repeated(key, digest) if key else None
+    if first is not None:
+        return _replayed(services, jobs.get(first))
+    warnings: list[str] = []
+    spec, replayed = accept(body, services, warnings.append)
+    refuse_failed(services, spec)
+    job_id, is_new = jobs.create(
+        spec, replays=replayed, idempotency_key=key, digest=digest, warnings=warnings
+    )
+    if not is_new:  # two at once
+        return _replayed(services, jobs.get(job_id))
+    SUBMITTED.labels(spec.model).inc()
+    _send(services, job_id, spec)
+    log.info("job accepted", extra={"job": job_id, "model": spec.model, "images": spec.num_images})
+    # Who serves it is not stored: it may change any moment.
+    accepted = Accepted.of(job_id, "queued", spec, [*warnings, *warn_of_unserved(services, spec)])
+    return answer(accepted, 202, {"Location": accepted.links.self})
+
+
+def _cancel(services: Services, job_id: str) -> Response:
+    status = 202 if services.jobs.cancel(job_id) == "cancelling" else 200
+    try:
+        return answer(_answer(services, services.jobs.get(job_id)), status)
+    except JobUnreadable:
+        return Response(status=204)
+
+
+def _replayed(services: Services, job: Job) -> Response:
+    unserved = warn_of_unserved(services, job.spec) if job.status == "queued" else []
+    accepted = Accepted.of(job.id, job.status, job.spec, [*job.warnings, *unserved])
+    return answer(accepted, 202, {"Location": accepted.links.self, "Idempotency-Replayed": "true"})
+
+
+def _send(services: Services, job_id: str, spec: JobSpec) -> None:
+    """Queue an accepted job. Should this fail, the job stays marked as unsent and workers queue it."""
+    seats, settings = services.placement.seats, services.settings
+    try:
+        worker = services.placement.promise(spec) if settings.placement else None
+        send_job(services.celery, job_id, spec.model, worker)
+        services.jobs.sent(job_id)
+        if worker is not None:
+            seats.settle(spec.model, worker)
+        elif settings.prefetch:
+            services.hints.send(spec)
+    except (OperationalError, redis.RedisError) as error:
+        log.warning("job not sent yet", extra={"job": job_id, "error": type(error).__name__})
+
+
+def _page(services: Services, query: JobQuery) -> JobPage:
+    """A page of a list; what is not asked for stays ``None``."""
+    page, cursor = services.jobs.page(
+        status=query.status, limit=query.limit, cursor=query.cursor, fields=stored_fields(query.fields)
+    )
+    positions = _queue_positions(services, page) if "queue_position" in query.fields else {}
+    summaries = [JobSummary.of(job, positions.get(job.id), query.fields) for job in page]
+    return JobPage(jobs=summaries, next_cursor=cursor)
+
+
+def _answer(services: Services, job: Job) -> JobAnswer:
+    return JobAnswer.of(job, _queue_positions(services, [job]).get(job.id))
+
+
+def _queue_positions(services: Services, jobs: list[Job]) -> dict[str, int]:
+    """The positions of those that are queued, counted from 1."""
+    pipe = services.control.pipeline(transaction=False)
+    queued = [job.id for job in jobs if job.status == "queued"]
+    for job_id in queued:
+        pipe.zrank(keys.by_status("queued"), job_id)
+    ranks = dict(zip(queued, pipe.execute(), strict=True)) if queued else {}
+    return {job_id: rank + 1 for job_id, rank in ranks.items() if rank is not None}

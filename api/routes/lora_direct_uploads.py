@@ -1,0 +1,81 @@
+"""LoRAs that clients send straight to S3 by a signed form, and then have taken into the catalog."""
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+from pydantic import BaseModel, Field
+
+from api.links import link
+from api.loras.publisher import LoraPublisher
+from api.loras.staging import URL_S
+from api.loras.upload_validation import inspect_staged
+from api.schemas.jobs import LoraDetail, answer
+from api.schemas.lora_paths import LoraPath, UploadQuery
+from api.schemas.problems import refusals
+
+
+class CompleteQuery(UploadQuery):
+    """Which upload has ended."""
+
+    upload: str = Field(description="`upload` of the answer that gave the URL")
+
+
+class UploadAnswer(BaseModel):
+    """Where to POST a file as ``multipart/form-data``, and what to call then.
+
+    ``fields`` come first, each as a part of the form, then the file as the part ``file``.
+    """
+
+    upload: str
+    method: str = "POST"
+    url: str
+    fields: dict[str, str]
+    max_bytes: int = Field(description="S3 refuses a larger file")
+    expires_at: datetime
+    complete: str = Field(description="POST here once the file is there; until then it is no LoRA")
+
+
+def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: int) -> None:
+    """The routes of uploads that do not pass through the API."""
+    staging = publisher.staging
+
+    @api.post(
+        "/v1/loras/<name>/upload",
+        summary="Get a URL to upload a LoRA straight to S3",
+        responses={201: UploadAnswer, **refusals(422, 503)},
+    )
+    def begin_upload(path: LoraPath) -> Response:
+        """The URL takes a form with the whole file, without a detour through the API.
+
+        `curl -F KEY=VALUE … -F file=@style.safetensors URL`, with every one of `fields` as `KEY=VALUE`.
+        """
+        upload = staging.begin(path.name)
+        url, fields = staging.form(path.name, upload, max_bytes)
+        begun = UploadAnswer(
+            upload=upload,
+            url=url,
+            fields=fields,
+            max_bytes=max_bytes,
+            expires_at=datetime.now(UTC) + timedelta(seconds=URL_S),
+            complete=link(f"/v1/loras/{quote(path.name)}/complete?upload={upload}"),
+        )
+        return answer(begun, 201)
+
+    @api.post(
+        "/v1/loras/<name>/complete",
+        summary="Take a file that was uploaded to S3 into the catalog",
+        responses={200: LoraDetail, 201: LoraDetail, **refusals(404, 409, 413, 422, 503)},
+    )
+    def complete_upload(path: LoraPath, query: CompleteQuery) -> Response:
+        """The file is inspected; one that is refused is removed, and the answer says why.
+
+        Asked again, it answers as before, unless the LoRA has been replaced since.
+        """
+        done = publisher.completed(path.name, query.upload)
+        if done is not None:
+            return answer(done)
+        with publisher.slot():
+            received = inspect_staged(path.name, query.upload, staging, max_bytes)
+            return publisher.publish(path.name, received, query.max_async_steps, upload=query.upload)

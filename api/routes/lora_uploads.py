@@ -1,0 +1,36 @@
+"""LoRAs that come through the API, as the body of a PUT."""
+
+from flask import Response, request
+from flask_openapi.blueprint import APIBlueprint
+from werkzeug.exceptions import UnsupportedMediaType
+
+from api.loras.publisher import LoraPublisher
+from api.loras.staging import OCTETS
+from api.loras.upload_validation import Body, receive
+from api.schemas.jobs import LoraDetail
+from api.schemas.lora_paths import LoraPath, UploadQuery
+from api.schemas.problems import refusals
+from shared.storage.loras import lora_key
+
+BODY = {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
+
+
+def add_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: int) -> None:
+    """The route of uploads through the API."""
+
+    @api.put(
+        "/v1/loras/<name>",
+        summary="Upload or replace a LoRA",
+        request_body=BODY,
+        responses={200: LoraDetail, 201: LoraDetail, **refusals(400, 408, 413, 415, 422, 503)},
+    )
+    def upload_lora(path: LoraPath, query: UploadQuery) -> Response:
+        """201: new. 200: replaced; jobs that were accepted with the old file fail with `lora_gone`."""
+        lora_key(path.name)
+        if request.mimetype not in (OCTETS, ""):
+            raise UnsupportedMediaType(f"the body must be a safetensors file, sent as {OCTETS}")
+        request.max_content_length = max_bytes
+        body = Body(request.stream, length=request.content_length, limit=max_bytes)
+        with publisher.slot():
+            received = receive(path.name, body, publisher.staging, publisher.headers)
+            return publisher.publish(path.name, received, query.max_async_steps)

@@ -1,0 +1,78 @@
+"""The LoRA catalogue over REST. It is the bucket: what any S3 client puts there appears here."""
+
+from itertools import islice
+
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+from pydantic import Field
+
+from api.loras.header_cache import Inspection
+from api.loras.publisher import LoraPublisher
+from api.openapi import Query, operation_id
+from api.routes.conditional import is_known
+from api.routes.lora_direct_uploads import add_direct_uploads
+from api.routes.lora_uploads import add_uploads
+from api.schemas.jobs import LoraAnswer, LoraDetail, LoraPage, answer
+from api.schemas.lora_paths import LoraPath
+from api.schemas.problems import refusals
+from api.services import Services
+from shared.errors import InvalidLora
+from shared.storage.loras import find_lora, list_loras, own_bound
+from shared.storage.object_store import Blob
+
+
+class LoraQuery(Query):
+    """How many LoRAs, and from where on."""
+
+    limit: int = Field(200, ge=1, le=1000)
+    cursor: str = Field(
+        "",
+        max_length=1024,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="`next_cursor` of the page before",
+    )
+
+
+def loras_api(services: Services) -> APIBlueprint:
+    """The routes of LoRAs."""
+    tag = Tag(name="loras", description="The LoRA catalogue: the bucket")
+    api = APIBlueprint("loras", __name__, abp_tags=[tag], operation_id_callback=operation_id)
+    bucket = services.loras
+    publisher, max_bytes = LoraPublisher(services), services.settings.max_lora_bytes
+    add_uploads(api, publisher, max_bytes)
+    add_direct_uploads(api, publisher, max_bytes)
+
+    @api.get("/v1/loras", summary="List LoRAs", responses={200: LoraPage, **refusals(422, 503)})
+    def list_bucket(query: LoraQuery) -> Response:
+        """Every object of the bucket; one that cannot be used says why in `problem`."""
+        found = list(islice(list_loras(bucket, after=query.cursor), query.limit + 1))
+        page = found[: query.limit]
+        cursor = page[-1].blob.key if len(found) > len(page) else None
+        return answer(LoraPage(loras=[LoraAnswer.listed(lora) for lora in page], next_cursor=cursor))
+
+    @api.get(
+        "/v1/loras/<name>",
+        summary="Look at a LoRA",
+        responses={200: LoraDetail, 304: None, **refusals(404, 409, 422, 503)},
+    )
+    def read_lora(path: LoraPath) -> Response:
+        """Rank and parts are read from the file's header; a file that is no LoRA says so in `problem`."""
+        blob, found = services.inspections.look(path.name)
+        response = Response(status=304) if is_known(blob.etag) else answer(_detail(path.name, blob, found))
+        response.set_etag(blob.etag, weak=True)  # this answer tells of the object, it is not the object
+        return response
+
+    @api.delete("/v1/loras/<name>", summary="Delete a LoRA", responses={204: None, **refusals(404, 422, 503)})
+    def delete_lora(path: LoraPath) -> Response:
+        bucket.delete(find_lora(bucket, path.name).key)
+        return Response(status=204)
+
+    return api
+
+
+def _detail(name: str, blob: Blob, found: Inspection) -> LoraDetail:
+    try:
+        return LoraDetail.of(name, blob, found.told(), own_bound(blob))
+    except InvalidLora as error:
+        return LoraDetail.of(name, blob, problem=str(error))

@@ -1,0 +1,143 @@
+"""From what a client asks for to a job that can be drawn: defaults filled in, every name resolved."""
+
+from collections.abc import Sequence
+
+from api.services import Services
+from api.submission.control_images import store_control_image, take_control_image
+from api.submission.controlnets import resolve_nets
+from api.submission.input_images import resolve_strength, take_source
+from api.submission.lora_refs import find_ref
+from api.submission.names import known_name, listed
+from api.submission.seeds import resolve_seeds
+from api.submission.steps import OVERRIDES, check_number, resolve_steps
+from api.submission.warn import Warn, ignore
+from shared.catalog.catalog import ModelEntry
+from shared.catalog.schedulers import SCHEDULERS
+from shared.errors import InvalidRequest
+from shared.jobs.lora_scales import PartScales
+from shared.jobs.request import ControlRequest, JobRequest
+from shared.jobs.spec import ControlSpec, JobSpec
+
+
+def resolve(request: JobRequest, services: Services, warn: Warn = ignore) -> JobSpec:
+    """The job that ``request`` describes; raises `InvalidRequest` that points at the field at fault.
+
+    ``warn`` is called with what will be generated otherwise than one may expect.
+    Everything cheap is checked before S3 is asked, and images are stored last.
+    """
+    catalogue = services.catalogue
+    name = catalogue.default_model if request.model is None else request.model
+    model = catalogue.models[known_name(name, catalogue.models, "model", field="model")]
+    scheduler = model.scheduler if request.scheduler is None else request.scheduler
+    known_name(scheduler, SCHEDULERS, "scheduler", field="scheduler")
+    steps = resolve_steps(request, model, scheduler)
+    strength = resolve_strength(request, steps)
+    seed, num_images = resolve_seeds(request)
+    _check_bounds(request, services, steps=steps, num_images=num_images)
+    check_number(request, scheduler, steps, services.families.scheduler_config(name))
+    _check_family(request, services, name)
+    guess_mode = resolve_nets(request, services, name)
+    _check_loras(request, steps)
+    loras = [find_ref(lora, name, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
+    source = take_source(request, services, warn)
+    controlnets = _store_controls(request.controlnets, services, warn)
+    return JobSpec(
+        **request.options | {"strength": strength, "guess_mode": guess_mode},
+        **source.store(services.images) if source else {},
+        model=name,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        width=source.width if source else request.width or model.width,
+        height=source.height if source else request.height or model.height,
+        num_inference_steps=steps,
+        guidance_scale=_guidance_scale(request, model),
+        scheduler=scheduler,
+        seed=seed,
+        num_images=num_images,
+        controlnets=controlnets,
+        loras=loras,
+        lora_loading=request.lora_loading,
+        latent_parallelism=request.latent_parallelism,
+    )
+
+
+def _guidance_scale(request: JobRequest, model: ModelEntry) -> float:
+    return model.guidance_scale if request.guidance_scale is None else request.guidance_scale
+
+
+def _check_bounds(request: JobRequest, services: Services, *, steps: int, num_images: int) -> None:
+    settings = services.settings
+    for field, value, limit, fields in (
+        ("width", request.width, settings.max_side_px, ("width",)),
+        ("height", request.height, settings.max_side_px, ("height",)),
+        ("num_inference_steps", steps, settings.max_steps, OVERRIDES),
+        ("num_images", num_images, settings.max_images, ("seeds",)),
+    ):
+        if value is not None and value > limit:
+            given = next((name for name in fields if getattr(request, name) is not None), field)
+            raise InvalidRequest(f"{field} is {value}, the limit is {limit}", field=given)
+
+
+def _check_family(request: JobRequest, services: Services, model: str) -> None:
+    """What is not known here, the worker checks."""
+    shape = services.families.model(model)
+    fields = request.sdxl_only + [
+        f"loras.{i}.scale.text_encoder_2"
+        for i, lora in enumerate(request.loras)
+        if isinstance(lora.scale, PartScales) and lora.scale.text_encoder_2 is not None
+    ]
+    if fields and shape is not None and not shape.is_sdxl:
+        detail = f"only SDXL takes {listed(fields)}; model {model!r} is {shape}"
+        raise InvalidRequest(detail, field=fields[0])
+    if services.families.sees_mask(model) and request.mask_image is None:
+        detail = f"model {model!r} was trained to inpaint: it needs an image and a mask_image"
+        raise InvalidRequest(detail, field="mask_image")
+
+
+def _check_loras(request: JobRequest, steps: int) -> None:
+    names = [lora.name for lora in request.loras]
+    _check_once(names)
+    replay = request.lora_loading.steps
+    if replay is None:
+        return
+    if set(replay) != set(names):
+        detail = f"must name exactly the job's LoRAs: {listed(names) or 'none'}"
+        raise InvalidRequest(detail, field="lora_loading.steps")
+    for name, step in replay.items():
+        if step > 2 * steps:  # some schedulers walk twice num_inference_steps timesteps
+            detail = f"step {step} lies behind the job's {steps} inference steps"
+            raise InvalidRequest(detail, field=f"lora_loading.steps.{name}")
+
+
+def _check_once(names: Sequence[str]) -> None:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise InvalidRequest(f"LoRA {name!r} is named twice", field=f"loras.{i}.name")
+
+
+def _store_controls(nets: Sequence[ControlRequest], services: Services, warn: Warn) -> list[ControlSpec]:
+    max_px = services.settings.max_control_px
+    pngs = [
+        take_control_image(
+            services.images,
+            net.image,
+            max_px=max_px,
+            field=f"controlnets.{i}.image",
+            warn=warn,
+            offload=services.offload,
+        )
+        for i, net in enumerate(nets)
+    ]
+    return [
+        ControlSpec(
+            name=net.name,
+            image=store_control_image(services.images, png),
+            conditioning_scale=net.conditioning_scale,
+            guidance_start=net.guidance_start,
+            guidance_end=net.guidance_end,
+            preprocessor=net.preprocessor,
+            preprocessor_options=net.preprocessor_options,
+            control_mode=net.control_mode,
+        )
+        for net, png in zip(nets, pngs, strict=True)
+    ]

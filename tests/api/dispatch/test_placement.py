@@ -1,0 +1,165 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.app import create_app
+from api.dispatch.placement import WORTH, rank, tier_of
+from api.dispatch.prefetch import Hints
+from api.services import Services
+from shared.keys import prefetch
+from shared.messaging.celery_app import own_queue, unet_queue
+from shared.registry.lora_inventory import Holdings, publish_disk, publish_holdings
+from shared.registry.workers import Heartbeat, beat
+from shared.storage.loras import version_of
+from tests.api.services import OCTETS, lora
+
+MODEL = "emoji-sd"
+SOON = 60.0
+
+
+def worker(name: str, host: str = "a", **changes: Any) -> Holdings:
+    values = {"serves": [MODEL], "loaded": [MODEL], "patched": [], "memory": []} | changes
+    return Holdings(worker=name, host=host, **values)
+
+
+def best(loras: list[str], *free: Holdings, **disks: set[str]) -> str:
+    return rank(MODEL, loras, free, disks)[0].worker
+
+
+def test_patched_comes_before_memory_before_disk_before_nothing() -> None:
+    nothing, disk = worker("w1", "a"), worker("w2", "b")
+    memory, patched = worker("w3", memory=[f"{MODEL}@x"]), worker("w4", patched=[f"{MODEL}@x"])
+    assert best(["x"], nothing, disk, memory, patched, b={"x"}) == "w4"
+    assert best(["x"], nothing, disk, memory, b={"x"}) == "w3"
+    assert best(["x"], nothing, disk, b={"x"}) == "w2"
+    assert best(["x"], nothing) == "w1"
+
+
+def test_every_lora_of_a_job_counts() -> None:
+    one = worker("w1", memory=[f"{MODEL}@x"])
+    both = worker("w2", memory=[f"{MODEL}@x", f"{MODEL}@y"])
+    assert best(["x", "y"], one, both) == "w2"
+
+
+def test_a_lora_parsed_for_another_model_is_not_near() -> None:
+    other = worker("w1", memory=["tiny@x"], patched=["tiny@x"])
+    assert tier_of("x", MODEL, other, set()) == "none"
+    assert best(["x"], other, worker("w2", "b"), b={"x"}) == "w2"
+
+
+def test_loading_a_model_takes_longer_than_any_lora() -> None:
+    holds_it = worker("w1", loaded=[], memory=[f"{MODEL}@x"])
+    assert best(["x"], holds_it, worker("w2")) == "w2"
+
+
+def test_a_job_without_loras_leaves_patched_ones_to_those_who_want_them() -> None:
+    assert best([], worker("w1", patched=[f"{MODEL}@x"]), worker("w2")) == "w2"
+
+
+def test_a_worker_that_does_not_serve_the_model_is_no_choice() -> None:
+    assert rank(MODEL, [], [worker("w1", serves=["tiny"])], {}) == []
+
+
+names = st.sampled_from(["x", "y", "z"])
+workers = st.builds(
+    lambda i, loaded, memory, patched: worker(
+        f"w{i}",
+        loaded=[MODEL] if loaded else [],
+        memory=[f"{MODEL}@{name}" for name in memory],
+        patched=[f"{MODEL}@{name}" for name in patched],
+    ),
+    st.integers(0, 99),
+    st.booleans(),
+    st.sets(names),
+    st.sets(names),
+)
+
+
+@given(st.lists(names, unique=True), st.lists(workers, max_size=6), st.sets(names))
+def test_nobody_is_left_out_and_nobody_nearer_comes_later(
+    loras: list[str], free: list[Holdings], disk: set[str]
+) -> None:
+    ranked = rank(MODEL, loras, free, {"a": disk})
+    assert sorted(ranked, key=str) == sorted(free, key=str)
+    merits = [
+        (MODEL in one.loaded, sum(WORTH[tier_of(name, MODEL, one, disk)] for name in loras)) for one in ranked
+    ]
+    assert merits == sorted(merits, reverse=True)
+
+
+def offer(services: Services, *free: Holdings) -> None:
+    for one in free:
+        publish_holdings(services.control, one, SOON)
+        assert services.placement.seats.offer(one.worker, one.serves, SOON)
+
+
+def waiting(services: Services, queue: str) -> list[str]:
+    messages: Any = services.control.lrange(queue, 0, -1)
+    return [json.loads(text)["headers"]["id"] for text in reversed(messages)]
+
+
+def submit(client: FlaskClient, **more: Any) -> str:
+    answer = client.post("/v1/jobs", json={"prompt": "a cat", **more})
+    assert answer.status_code == 202
+    job_id: str = answer.json["id"]
+    return job_id
+
+
+@pytest.fixture
+def version(services: Services) -> str:
+    """A LoRA in the bucket."""
+    etag = services.loras.put("anime.safetensors", lora(), content_type=OCTETS)
+    return version_of(services.loras.name, "anime", etag)
+
+
+def test_a_job_goes_to_the_free_worker_that_holds_its_lora(
+    client: FlaskClient, services: Services, version: str
+) -> None:
+    offer(services, worker("unet1@a"), worker("unet2@b", "b"), worker("unet3@c", "c"))
+    publish_disk(services.control, "b", [version, "other@0@1"], SOON)
+    wanted = {"loras": [{"name": "anime"}]}
+    first, second, third, fourth = (submit(client, **wanted) for _ in range(4))
+    assert waiting(services, own_queue(MODEL, "unet2@b")) == [first]
+    # The others take any that is free, and none waits for the better one
+    assert waiting(services, own_queue(MODEL, "unet1@a")) == [second]
+    assert waiting(services, own_queue(MODEL, "unet3@c")) == [third]
+    assert waiting(services, unet_queue(MODEL)) == [fourth]
+
+
+def test_while_jobs_wait_a_new_one_waits_behind_them(client: FlaskClient, services: Services) -> None:
+    older = submit(client)
+    publish_holdings(services.control, worker("unet1@a"), SOON)
+    services.control.zadd("swift:free", {"unet1@a": 2e9})
+    younger = submit(client)
+    assert waiting(services, unet_queue(MODEL)) == [older, younger]
+
+
+def test_an_operator_may_leave_jobs_to_whoever_is_free_first(services: Services) -> None:
+    settings = services.settings.model_copy(update={"placement": False})
+    client = create_app(replace(services, settings=settings)).test_client()
+    offer(services, worker("unet1@a"))
+    job = submit(client)
+    assert waiting(services, unet_queue(MODEL)) == [job]
+
+
+def test_the_loras_of_a_job_that_waits_are_fetched_meanwhile_by_one_worker(
+    services: Services, version: str
+) -> None:
+    heartbeat = Heartbeat(
+        name="unet1@a", kind="unet", host="a", pid=1, device="cpu", serves=[MODEL], loaded=[], doing=[],
+        busy_share=1.0, started_at=0.0, version="0",
+    )  # fmt: skip
+    beat(services.control, heartbeat, SOON)
+    client = create_app(replace(services, hints=Hints(services.control))).test_client()
+    hints: Any = services.control.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    with hints:
+        hints.subscribe(prefetch("unet1@a"))
+        hints.get_message(timeout=10)
+        submit(client, loras=[{"name": "anime"}])
+        message = hints.get_message(timeout=10)
+    assert [ref["name"] for ref in json.loads(message["data"])["loras"]] == ["anime"]

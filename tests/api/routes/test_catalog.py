@@ -1,0 +1,89 @@
+from dataclasses import replace
+
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from api.services import Services
+from shared.catalog.catalog import Catalogue, ModelEntry
+from shared.catalog.schedulers import SCHEDULERS
+from shared.registry.workers import beat
+from tests.api.services import heartbeat
+
+
+def test_a_model_is_told_with_its_defaults_and_who_serves_it(client: FlaskClient, services: Services) -> None:
+    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", ["emoji-sd"]), 10)
+    beat(services.control, heartbeat("unet-2", "unet", "emoji-sd", []), 10)
+    beat(services.control, heartbeat("unet-3", "unet", "another", []), 10)
+    (model,) = client.get("/v1/models").json["models"]
+    assert (model["name"], model["default"], model["scheduler"]) == ("emoji-sd", True, "ddim")
+    assert (model["num_inference_steps"], model["guidance_scale"]) == (25, 3.0)
+    assert (model["width"], model["height"]) == (64, 64)
+    assert model["schedulers"] == list(SCHEDULERS)
+    assert model["step_limits"]["dpmpp_2m_beta"] == {"min_steps": 1, "max_steps": 23}
+    assert model["step_limits"]["pndm"] == {"min_steps": 4, "max_steps": 1000}
+    assert "ddim" not in model["step_limits"]
+    assert model["controlnets"] == ["edge", "colour"]
+    assert model["workers"] == ["unet-1", "unet-2"]
+    assert model["loaded"] == ["unet-1"]
+
+
+def test_schedulers_are_told_with_what_they_take(client: FlaskClient) -> None:
+    told = {one["name"]: one for one in client.get("/v1/models").json["schedulers"]}
+    assert list(told) == list(SCHEDULERS)
+    assert told["euler"]["takes"] == ["sigmas", "timesteps"]
+    assert told["dpmpp_2m_karras"] == {
+        "name": "dpmpp_2m_karras",
+        "diffusers_class": "DPMSolverMultistepScheduler",
+        "options": {"use_karras_sigmas": True},
+        "takes": [],
+        "min_steps": 1,
+        "max_steps": 1000,
+    }
+
+
+def test_a_net_is_told_with_its_model_and_who_serves_it(client: FlaskClient, services: Services) -> None:
+    beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"]), 10)
+    beat(services.control, heartbeat("unet-1", "unet", "edge", []), 10)
+    assert client.get("/v1/controlnets").json["controlnets"] == [
+        {
+            "name": "edge",
+            "model": "emoji-sd",
+            "models": ["emoji-sd"],
+            "workers": ["net-1"],
+            "loaded": ["net-1"],
+            "failed": {},
+        },
+        {
+            "name": "colour",
+            "model": "emoji-sd",
+            "models": ["emoji-sd"],
+            "workers": [],
+            "loaded": [],
+            "failed": {},
+        },
+    ]
+
+
+def test_preprocessors_are_listed_with_their_options(client: FlaskClient) -> None:
+    listed = {told["name"]: told["options"] for told in client.get("/v1/controlnets").json["preprocessors"]}
+    assert list(listed)[:2] == ["none", "canny"]
+    assert listed["none"] == {}
+    assert listed["canny"]["low_threshold"]["default"] == 100
+    assert listed["blur_gaussian"]["sigma"]["maximum"] == 64
+
+
+def test_a_size_of_the_catalog_counts_and_an_unknown_one_is_null(services: Services) -> None:
+    models = {
+        "a": services.catalogue.models["emoji-sd"].model_copy(update={"width": 96}),
+        "b": ModelEntry(source="hub:x/b"),
+    }
+    catalogue = Catalogue(default_model="a", models=models)
+    told = create_app(replace(services, catalogue=catalogue)).test_client().get("/v1/models").json["models"]
+    assert [(model["width"], model["height"]) for model in told] == [(96, 64), (None, None)]
+
+
+def test_every_preprocessor_says_what_it_makes(client: FlaskClient) -> None:
+    told = client.get("/v1/controlnets").json["preprocessors"]
+    descriptions = {one["name"]: one["description"] for one in told}
+    assert "inverted" in descriptions["invert"]
+    assert len(set(descriptions.values())) == len(descriptions)

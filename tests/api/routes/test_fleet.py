@@ -1,0 +1,92 @@
+import json
+import time
+from dataclasses import replace
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from api.services import Services
+from shared import keys
+from shared.messaging.celery_app import assist_queue
+from shared.registry.lora_inventory import Holdings, publish_disk, publish_holdings
+from shared.registry.workers import beat, live
+from tests.api.services import heartbeat
+
+
+def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, services: Services) -> None:
+    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
+    beat(services.control, heartbeat("dead", "unet", "emoji-sd", []), 0.001)
+    ids = [client.post("/v1/jobs", json={"prompt": "a cat"}).json["id"] for _ in range(3)]
+    client.post(f"/v1/jobs/{ids[0]}/cancel")
+    services.control.rpush(assist_queue("emoji-sd"), "a message")
+    fleet = client.get("/v1/fleet").json
+    services.control.delete(assist_queue("emoji-sd"))
+    assert [worker["name"] for worker in fleet["workers"]] == ["unet-1"]
+    assert fleet["queues"] == {
+        "unet.emoji-sd": 3,
+        "assist.emoji-sd": 1,
+        "controlnet.edge": 0,
+        "controlnet.colour": 0,
+    }
+    assert fleet["steps"] == {"edge": 0, "colour": 0}
+    assert fleet["jobs"] == {"queued": 2, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 1}
+
+
+def test_the_fleet_tells_which_loras_its_workers_have_at_hand(
+    client: FlaskClient, services: Services
+) -> None:
+    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
+    told = Holdings(
+        worker="unet-1", host="here", serves=["emoji-sd"], loaded=[], patched=[], memory=["emoji-sd@x"]
+    )
+    publish_holdings(services.control, told, 10)
+    publish_disk(services.control, "here", ["y", "x"], 10)
+    fleet = client.get("/v1/fleet").json
+    assert fleet["holdings"] == [told.model_dump()]
+    assert fleet["on_disk"] == {"here": ["x", "y"]}
+
+
+def test_the_fleet_shows_which_jobs_use_which_nets_and_how_many_steps_wait(
+    client: FlaskClient, services: Services
+) -> None:
+    beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"], sessions={"edge": ["j"]}), 10)
+    services.residuals[0].rpush(keys.net_steps("edge"), "a ticket", "another")
+    fleet = client.get("/v1/fleet").json
+    services.residuals[0].delete(keys.net_steps("edge"))
+    assert fleet["workers"][0]["sessions"] == {"edge": ["j"]}
+    assert fleet["steps"] == {"edge": 2, "colour": 0}
+
+
+def test_the_fleet_is_shown_without_its_residual_redis(services: Services) -> None:
+    away = type(services.control).from_url("redis://127.0.0.1:1/0")
+    client = create_app(replace(services, residuals=[away])).test_client()
+    assert client.get("/v1/fleet").json["steps"] is None
+
+
+@pytest.mark.parametrize("garbage", ["", "no JSON", "[]", '{"name": "unet-2"}'])
+def test_what_one_worker_reports_hides_no_other(
+    garbage: str, client: FlaskClient, services: Services
+) -> None:
+    # Given a whole report, one of a newer version, and garbage, as heartbeats, LoRAs and metrics
+    newer = heartbeat("unet-1", "unet", "emoji-sd", []).model_dump() | {"newer": 1}
+    beat(services.control, heartbeat("unet-0", "unet", "emoji-sd", []), 10)
+    for name, report in (("unet-1", json.dumps(newer)), ("unet-2", garbage)):
+        services.control.set(keys.worker(name), report)
+        services.control.zadd(keys.WORKERS, {name: 1})
+        services.control.set(keys.holdings(name), garbage)
+        services.control.set(keys.worker_metrics(name), 'metric{broken="')
+        services.control.zadd(keys.PUBLISHERS, {name: 4e9})
+    assert [worker["name"] for worker in client.get("/v1/fleet").json["workers"]] == ["unet-0", "unet-1"]
+    assert client.get("/metrics").status_code == 200
+    assert client.get("/v1/models").status_code == 200
+
+
+def test_a_worker_whose_clock_is_wrong_takes_no_other_off_the_list(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + 7200)
+    beat(services.control, heartbeat("unet-2", "unet", "emoji-sd", []), 10)
+    assert [report.name for report in live(services.control)] == ["unet-1", "unet-2"]

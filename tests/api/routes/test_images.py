@@ -1,0 +1,141 @@
+import hashlib
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.services import Services
+from shared.jobs.attempt import Attempt
+from shared.jobs.spec import Picture
+from shared.keys import control_key
+from tests.api.services import MAP, edge, picture, succeed
+
+
+@pytest.fixture
+def attempt(client: FlaskClient, services: Services) -> Attempt:
+    job_id = client.post("/v1/jobs", json={"prompt": "a cat", "seed": 7}).json["id"]
+    attempt = services.jobs.claim(job_id, "unet-1")
+    assert attempt is not None
+    return attempt
+
+
+def finish(services: Services, attempt: Attempt, png: bytes) -> str:
+    services.images.put("pictures/x.png", png, content_type="image/png")
+    sha256 = hashlib.sha256(png).hexdigest()
+    succeed(attempt, [Picture(key="pictures/x.png", seed=7, width=64, height=64, sha256=sha256)])
+    return sha256
+
+
+def test_a_picture_is_the_png_that_was_drawn(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    png = picture((600, 600))
+    sha256 = finish(services, attempt, png)
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0")
+    assert (answer.status_code, answer.content_type) == (200, "image/png")
+    assert answer.data == png
+    assert answer.content_length == len(png)
+    assert answer.headers["ETag"] == f'"{sha256}"'
+    assert "immutable" in answer.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, "image/png"),
+        ("*/*", "image/png"),
+        ("image/*", "image/png"),
+        ("application/octet-stream", "application/octet-stream"),
+        ("text/html", "image/png"),
+    ],
+)
+def test_a_picture_is_sent_by_the_type_that_its_client_reads(
+    accept: str | None, content_type: str, client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    finish(services, attempt, picture())
+    headers = {} if accept is None else {"Accept": accept}
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0", headers=headers)
+    assert (answer.content_type, answer.data) == (content_type, picture())
+    assert "Accept" in answer.headers["Vary"]
+
+
+def test_a_picture_that_the_client_has_is_not_sent_again(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    sha256 = finish(services, attempt, picture())
+    url = f"/v1/jobs/{attempt.job.id}/images/0"
+    answer = client.get(url, headers={"If-None-Match": f'"{sha256}"'})
+    assert (answer.status_code, answer.data) == (304, b"")
+    assert client.get(url, headers={"If-None-Match": '"another"'}).status_code == 200
+
+
+def test_the_pictures_of_a_job_are_listed_once_it_succeeded(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    url = f"/v1/jobs/{attempt.job.id}/images"
+    assert client.get(url).json == {"images": []}
+    finish(services, attempt, picture())
+    assert [image["url"] for image in client.get(url).json["images"]] == [f"{url}/0"]
+
+
+def test_a_picture_that_is_not_drawn_yet_is_a_conflict(client: FlaskClient, attempt: Attempt) -> None:
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0")
+    assert (answer.status_code, answer.json["code"]) == (409, "conflict")
+    assert "running" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("n", ["1", "-1", "x"])
+def test_a_picture_out_of_range_is_not_found(
+    client: FlaskClient, services: Services, attempt: Attempt, n: str
+) -> None:
+    finish(services, attempt, picture())
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/{n}")
+    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+
+
+def test_a_failed_job_has_no_pictures(client: FlaskClient, attempt: Attempt) -> None:
+    attempt.end("failed", None, [])
+    assert client.get(f"/v1/jobs/{attempt.job.id}/images/0").status_code == 404
+
+
+def test_a_net_tells_its_image_and_the_map_it_was_shown(client: FlaskClient, services: Services) -> None:
+    nets = [edge(), edge(preprocessor="canny")]
+    url = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": nets}).headers["Location"]
+    plain, canny = client.get(url).json["controlnets"]
+    # A net without a preprocessor is shown its image, which is known from the start
+    image = client.get(plain["image_url"])
+    assert (image.status_code, image.content_type) == (200, "image/png")
+    assert client.get(plain["map_url"]).data == image.data == client.get(canny["image_url"]).data
+    # The other's map is made by a worker
+    assert canny["map_url"] is None
+    early = client.get(f"{url}/controlnets/1/map")
+    assert (early.status_code, early.json["code"]) == (409, "conflict")
+    assert "canny" in early.json["detail"]
+    attempt = services.jobs.claim(url.split("/")[-1], "unet-1")
+    assert attempt is not None
+    services.images.put(control_key(MAP), b"edges", content_type="image/png")
+    finish(services, attempt, picture())
+    assert client.get(client.get(url).json["controlnets"][1]["map_url"]).data == b"edges"
+
+
+@pytest.mark.parametrize("what", ["image", "map"])
+def test_a_net_out_of_range_is_not_found(what: str, client: FlaskClient) -> None:
+    url = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge()]}).headers["Location"]
+    assert client.get(f"{url}/controlnets/1/{what}").status_code == 404
+
+
+def test_an_image_whose_time_is_over_is_gone_and_its_job_stays(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    finish(services, attempt, picture())
+    services.images.delete("pictures/x.png")
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0")
+    assert (answer.status_code, answer.json["code"]) == (410, "image_gone")
+    assert client.get(f"/v1/jobs/{attempt.job.id}").json["status"] == "succeeded"
+
+
+def test_a_control_image_whose_time_is_over_is_gone(client: FlaskClient, services: Services) -> None:
+    job_id = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge()]}).json["id"]
+    image = services.jobs.get(job_id).spec.controlnets[0].image
+    services.images.delete(control_key(image))
+    answer = client.get(f"/v1/jobs/{job_id}/controlnets/0/image")
+    assert (answer.status_code, answer.json["code"]) == (410, "image_gone")

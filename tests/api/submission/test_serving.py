@@ -1,0 +1,142 @@
+"""What a client and an operator hear of models and ControlNets that no worker serves, or can load."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from api.services import Services
+from shared.registry.workers import Heartbeat, beat
+from tests.api.services import announce_workers, edge, heartbeat
+
+REQUEST = {"prompt": "a cat"}
+
+
+def report(services: Services, worker: Heartbeat, **changes: Any) -> None:
+    beat(services.control, worker.model_copy(update=changes), 60)
+    services.roster.forget()
+
+
+def unet(name: str = "unet-1") -> Heartbeat:
+    return heartbeat(name, "unet", "emoji-sd", [])
+
+
+def net(name: str = "net-1") -> Heartbeat:
+    return heartbeat(name, "controlnet", "edge", [])
+
+
+def submit(client: FlaskClient, **request: Any) -> list[str]:
+    accepted = client.post("/v1/jobs", json={**REQUEST, **request})
+    assert accepted.status_code == 202, accepted.json
+    warnings: list[str] = accepted.json["warnings"]
+    return warnings
+
+
+def test_a_job_that_is_served_has_no_warning(client: FlaskClient, services: Services) -> None:
+    report(services, unet())
+    report(services, net())
+    assert submit(client, controlnets=[edge()]) == []
+
+
+def test_a_job_that_no_worker_serves_is_accepted_with_a_warning(client: FlaskClient) -> None:
+    (warning,) = submit(client)
+    assert "no worker serves model 'emoji-sd'" in warning
+
+
+@pytest.mark.parametrize(
+    "changes", [{"problems": ["it did not consume from unet.emoji-sd"]}, {"serves": ["other"]}]
+)
+def test_a_worker_that_takes_no_jobs_of_the_model_does_not_serve_it(
+    changes: dict[str, Any], client: FlaskClient, services: Services
+) -> None:
+    report(services, unet(), **changes)
+    (warning,) = submit(client)
+    assert "emoji-sd" in warning
+    assert client.get("/readyz").json["unserved"]["models"] == ["emoji-sd"]
+    assert client.get("/v1/models").json["models"][0]["workers"] == []
+
+
+@pytest.mark.parametrize(("fallback", "then"), [("local", "takes longer"), ("fail", "cannot end")])
+def test_the_warning_for_a_controlnet_says_what_happens_without_one(
+    fallback: str, then: str, services: Services
+) -> None:
+    report(services, unet())
+    settings = services.settings.model_copy(update={"net_fallback": fallback})
+    client = create_app(replace(services, settings=settings)).test_client()
+    (warning,) = submit(client, controlnets=[edge()])
+    assert "ControlNet 'edge'" in warning
+    assert then in warning
+
+
+def test_an_operator_sees_what_nobody_serves(client: FlaskClient, services: Services) -> None:
+    # Given a worker for one of two ControlNets, and jobs that wait for a model
+    report(services, net())
+    for _ in range(2):
+        submit(client)
+    # Then everything that shows the fleet says so, and jobs are still accepted
+    wanted = {"models": ["emoji-sd"], "controlnets": ["colour"]}
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.json["status"], ready.json["unserved"]) == (200, "degraded", wanted)
+    assert client.get("/v1/fleet").json["unserved"] == wanted
+    text = client.get("/metrics").text
+    assert 'swift_jobs_unserved{model="emoji-sd",' in text
+    counted = next(line for line in text.splitlines() if line.startswith("swift_jobs_unserved"))
+    assert counted.endswith(" 2.0")
+    assert 'swift_unserved{kind="controlnet",name="colour",' in text
+
+
+def test_a_fleet_that_serves_everything_is_ok(client: FlaskClient, services: Services) -> None:
+    announce_workers(services)
+    assert client.get("/readyz").json["status"] == "ok"
+    assert client.get("/v1/fleet").json["unserved"] == {"models": [], "controlnets": []}
+
+
+def test_what_a_worker_could_not_load_is_shown_with_the_reason(
+    client: FlaskClient, services: Services
+) -> None:
+    report(services, unet("unet-1"), failed={"emoji-sd": "model 'emoji-sd' cannot be loaded: cut off"})
+    report(services, unet("unet-2"))
+    report(services, net(), failed={"edge": "ControlNet 'edge' cannot be loaded: a pointer"})
+    model = client.get("/v1/models").json["models"][0]
+    assert (list(model["failed"]), model["workers"]) == (["unet-1"], ["unet-2"])
+    edge_net = client.get("/v1/controlnets").json["controlnets"][0]
+    assert "a pointer" in edge_net["failed"]["net-1"]
+    ready = client.get("/readyz").json
+    assert "cut off" in ready["workers"]["unet-1"][0]
+    assert ready["unserved"]["controlnets"] == ["edge", "colour"]
+    workers = {worker["name"]: worker for worker in client.get("/v1/fleet").json["workers"]}
+    assert "cut off" in workers["unet-1"]["failed"]["emoji-sd"]
+    assert 'swift_load_failures{kind="model",name="emoji-sd"' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("failed", ["emoji-sd", "edge"])
+def test_a_job_for_what_no_worker_can_load_is_refused_with_the_reason(
+    failed: str, client: FlaskClient, services: Services
+) -> None:
+    report(services, unet(), failed={"emoji-sd": "cut off"} if failed == "emoji-sd" else {})
+    report(services, net(), failed={"edge": "cut off"} if failed == "edge" else {})
+    refused = client.post("/v1/jobs", json={**REQUEST, "controlnets": [edge()]})
+    assert (refused.status_code, refused.json["code"]) == (503, "model_failed")
+    assert refused.json["detail"] == "cut off"
+    assert "Retry-After" in refused.headers
+    assert client.get("/v1/jobs").json["jobs"] == []
+
+
+def test_a_job_is_accepted_while_one_worker_can_load_its_model(
+    client: FlaskClient, services: Services
+) -> None:
+    report(services, unet("unet-1"), failed={"emoji-sd": "cut off"})
+    report(services, unet("unet-2"))
+    assert submit(client) == []
+
+
+def test_a_report_that_cannot_be_read_hides_no_other(client: FlaskClient, services: Services) -> None:
+    report(services, unet("a"))
+    report(services, unet("b"))
+    services.control.set("swift:worker:a", "garbage")
+    services.control.set("swift:worker:b", unet("b").model_dump_json()[:-1] + ', "newer": 1}')
+    services.roster.forget()
+    assert [worker["name"] for worker in client.get("/v1/fleet").json["workers"]] == ["b"]
+    assert submit(client) == []
