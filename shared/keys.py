@@ -89,7 +89,7 @@ def worker_metrics(name: str) -> str:
     return f"swift:metrics:{name}"
 
 
-# --- the residual Redis; what only workers see is named in workers/residuals -----------------------
+# --- the residual Redis; what only workers see is named in workers/transport -----------------------
 
 
 def net_steps(net: str) -> str:

@@ -35,7 +35,7 @@ def control_redis(settings: Settings, *, max_connections: int | None = None) -> 
 
 def residual_servers(settings: Settings) -> list["Redis"]:
     """Every residual Redis: bytes. The first is home to all but the large residuals."""
-    # RESP2: what workers.residuals.resp speaks on these servers' connections.
+    # RESP2: what workers.transport.redis_client.resp speaks on these servers' connections.
     return [
         _connect(url, settings, decode_responses=False, protocol=2) for url in settings.residual_redis_url
     ]

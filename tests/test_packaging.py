@@ -19,7 +19,7 @@ READ = """
 from shared.catalog.checks.source import check_controlnet_entry, check_model_entry
 from shared.catalog.catalog import read_catalogue
 from shared.settings import read_settings
-from workers.residuals.steps import lua
+from workers.transport.step_queue import lua
 settings = read_settings({})
 catalogue = read_catalogue(settings.catalog, settings)
 for name, entry in catalogue.models.items():

@@ -22,7 +22,7 @@ from infra.bench.addons import NET_CORE, move_to
 from infra.local.environment import inherit
 from workers.nets.loading import load_net
 from workers.projections import remember_projections
-from workers.residuals.messages import MID
+from workers.transport.protocol import MID
 from workers.unet.conditioning import Conditioning
 from workers.unet.seam import decode, encode
 

@@ -24,7 +24,7 @@ ALONE = {"latent_parallelism": "off"}
 #: A job that is not drawn within this waits for something that never comes.
 STUCK_S = 120.0
 EVERY_S = 1.0
-#: Shared memory of this user's workers: `workers.residuals.host`.
+#: Shared memory of this user's workers: `workers.transport.backends.host_memory`.
 SHARED = Path("/dev/shm")
 #: The last third of the run may hold so much more than the second: all else is a leak.
 BOUNDS = {

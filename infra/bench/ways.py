@@ -15,10 +15,10 @@ from shared.redis_clients import residual_servers
 from shared.settings import Settings
 from workers.controlnet.pulse import Pulse
 from workers.controlnet.sender import Sender
-from workers.residuals.messages import Answer, StepRequest
-from workers.residuals.steps import Steps
-from workers.residuals.transport import Transport
-from workers.residuals.wire import bytes_of
+from workers.transport.protocol import Answer, StepRequest
+from workers.transport.step_queue import Steps
+from workers.transport.transport import Transport
+from workers.transport.wire import bytes_of
 
 #: Shapes of one step's residuals, batch 2, in the order in which they leave: mid, then deepest first.
 Shapes = tuple[tuple[int, int, int, int], ...]

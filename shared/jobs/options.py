@@ -9,7 +9,7 @@ from shared.messaging.base_model import MAX_IMAGES, MAX_SIDE_PX, Finite, Fractio
 
 #: Stable Diffusion's models are trained on so many timesteps.
 TRAIN_TIMESTEPS = 1000
-#: How residuals travel between workers: `workers.residuals.codecs`.
+#: How residuals travel between workers: `workers.transport.codecs`.
 Precision = Literal["exact", "float16", "int8"]
 _Px = Annotated[int, Field(ge=0, le=MAX_SIDE_PX)]
 #: (height, width) in pixels, as diffusers counts them. JSON has lists, not tuples.

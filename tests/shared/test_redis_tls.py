@@ -24,7 +24,7 @@ from shared.messaging.celery_app import make_celery
 from shared.redis_clients import control_redis, impatient, residual_servers
 from shared.settings import Settings, read_settings
 from tests.conftest import READY_S, started
-from workers.residuals.resp import Connection
+from workers.transport.redis_client.resp import Connection
 
 PASSWORD = "s3cret"
 QUEUE = "unet.a"

@@ -26,12 +26,12 @@ from workers.process import (
     worker_name,
 )
 from workers.resident import Memory
-from workers.residuals.steps import Steps
-from workers.residuals.transport import Transport
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.consumption import Consumption
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.watchdog import Watchdog
+from workers.transport.step_queue import Steps
+from workers.transport.transport import Transport
 
 with exit_with_reason():
     settings = read_settings()

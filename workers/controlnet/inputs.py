@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Mapping
 from torch import Tensor
 
 from workers.nets.net import Net
-from workers.residuals.messages import StepRequest
-from workers.residuals.transport import Transport
+from workers.transport.protocol import StepRequest
+from workers.transport.transport import Transport
 
 Tensors = Mapping[str, Tensor]
 #: A worker serves a few jobs at a time; each has two or three inputs of up to some ten megabytes.

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from shared.errors import NetFailed
 from workers.controlnet.passes import Pass
-from workers.residuals.messages import StepRequest
-from workers.residuals.steps import Claimed
+from workers.transport.protocol import StepRequest
+from workers.transport.step_queue import Claimed
 
 
 class Share(NamedTuple):

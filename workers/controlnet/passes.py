@@ -7,7 +7,7 @@ from torch import Tensor
 
 from workers.controlnet.inputs import Inputs
 from workers.nets.net import Net
-from workers.residuals.steps import Claimed
+from workers.transport.step_queue import Claimed
 
 
 class Pass:

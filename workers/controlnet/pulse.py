@@ -7,7 +7,7 @@ from types import TracebackType
 
 from redis.exceptions import RedisError
 
-from workers.residuals.steps import Steps
+from workers.transport.step_queue import Steps
 
 log = logging.getLogger(__name__)
 

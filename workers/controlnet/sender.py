@@ -11,8 +11,8 @@ from torch import Tensor
 
 from shared import metrics
 from workers.controlnet.pulse import Pulse
-from workers.residuals.messages import Answer, StepRequest
-from workers.residuals.transport import Transport
+from workers.transport.protocol import Answer, StepRequest
+from workers.transport.transport import Transport
 
 log = logging.getLogger(__name__)
 

@@ -28,10 +28,10 @@ from workers.controlnet.sender import Sender
 from workers.controlnet.sessions import Sessions
 from workers.nets.net import Net
 from workers.resident import Residents
-from workers.residuals.messages import MID, Answer, StepRequest
-from workers.residuals.steps import POLL_S, Claimed, Steps
-from workers.residuals.transport import Transport
 from workers.runtime.watchdog import Watchdog
+from workers.transport.protocol import MID, Answer, StepRequest
+from workers.transport.step_queue import POLL_S, Claimed, Steps
+from workers.transport.transport import Transport
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import ModelFailed, NetFailed
-from workers.residuals.messages import MID, Part
+from workers.transport.protocol import MID, Part
 from workers.weights import weight_bytes, weights_sha256
 
 

@@ -39,12 +39,12 @@ from workers.lora.memory import LoraMemory
 from workers.nets.loading import nets_of
 from workers.process import check_device, choose, load_any, prepare_process, start_or_exit, worker_name
 from workers.resident import Memory, Residents
-from workers.residuals.steps import Steps
-from workers.residuals.transport import Transport
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.consumption import Consumption
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.watchdog import Watchdog
+from workers.transport.step_queue import Steps
+from workers.transport.transport import Transport
 from workers.unet import prefetch
 from workers.unet.assist import assist
 from workers.unet.assistant import OFFER_EVERY_S

@@ -9,8 +9,8 @@ import torch
 
 from shared.jobs.spec import JobSpec
 from shared.messaging.messages import Assist
-from workers.residuals.halves import READY, Dismissed, HalfAnswer, HalfLine, HalfStep
 from workers.unet.afterwards import Afterwards
+from workers.unet.cfg_parallel.channel import READY, Dismissed, HalfAnswer, HalfLine, HalfStep
 from workers.unet.halves import UNCOND, part_of
 from workers.unet.loras import trusted
 from workers.unet.material import Material

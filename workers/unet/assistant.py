@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
-from workers.residuals.halves import READY, HalfAnswer, HalfLine, HalfStep
+from workers.unet.cfg_parallel.channel import READY, HalfAnswer, HalfLine, HalfStep
 from workers.unet.timeline import Timeline
 
 log = logging.getLogger(__name__)

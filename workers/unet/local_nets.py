@@ -9,7 +9,7 @@ from torch import Tensor
 from shared import metrics
 from workers.nets.net import Net
 from workers.resident import Residents
-from workers.residuals.messages import Answer, Part, StepRequest
+from workers.transport.protocol import Answer, Part, StepRequest
 
 
 class LocalNets:

@@ -10,10 +10,10 @@ from shared.jobs.options import Precision
 from shared.jobs.spec import ControlSpec
 from shared.messaging.messages import Attach
 from shared.settings import Settings
-from workers.residuals.codecs import as_sent
-from workers.residuals.messages import Answer, Part, StepRequest
-from workers.residuals.steps import Steps
-from workers.residuals.transport import Transport
+from workers.transport.codecs import as_sent
+from workers.transport.protocol import Answer, Part, StepRequest
+from workers.transport.step_queue import Steps
+from workers.transport.transport import Transport
 from workers.unet.first_residual import FirstResidual
 from workers.unet.local_nets import LocalNets
 from workers.unet.residuals import StepResiduals

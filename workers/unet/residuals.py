@@ -10,8 +10,8 @@ from torch import Tensor
 
 from shared import metrics
 from shared.errors import InputsMissing, NetFailed, ResidualLost, ResidualsFull, ResidualTimeout, SwiftError
-from workers.residuals.messages import MID, Answer, Part, StepRequest
-from workers.residuals.steps import Place
+from workers.transport.protocol import MID, Answer, Part, StepRequest
+from workers.transport.step_queue import Place
 
 if TYPE_CHECKING:
     from workers.unet.nets import Nets

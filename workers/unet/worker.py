@@ -13,10 +13,10 @@ from workers.lora.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.nets.net import Net
 from workers.resident import Residents
-from workers.residuals.halves import HalfLine
-from workers.residuals.steps import Steps
-from workers.residuals.transport import Transport
 from workers.runtime.watchdog import Watchdog
+from workers.transport.step_queue import Steps
+from workers.transport.transport import Transport
+from workers.unet.cfg_parallel.channel import HalfLine
 from workers.unet.models import BaseModel
 from workers.unet.nets import SendAttach
 

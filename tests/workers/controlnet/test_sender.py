@@ -7,7 +7,7 @@ import torch
 from redis import Redis
 
 from shared.settings import Settings
-from tests.workers.residuals.ends import Ends, answer, noise
+from tests.workers.transport.ends import Ends, answer, noise
 from workers.controlnet.pulse import Pulse
 from workers.controlnet.sender import Sender
 

@@ -28,9 +28,9 @@ from workers.controlnet import serve
 from workers.controlnet.serve import Server
 from workers.nets.net import Net
 from workers.resident import Memory, Residents
-from workers.residuals.messages import MID, Answer
-from workers.residuals.steps import Claimed
 from workers.runtime.watchdog import Watchdog
+from workers.transport.protocol import MID, Answer
+from workers.transport.step_queue import Claimed
 from workers.unet.residuals import StepResiduals
 
 

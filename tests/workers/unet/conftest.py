@@ -22,8 +22,8 @@ from workers.lora.memory import LoraMemory
 from workers.nets.loading import load_net
 from workers.nets.net import Net
 from workers.resident import Memory, Residents
-from workers.residuals.steps import Steps
-from workers.residuals.transport import Transport
+from workers.transport.step_queue import Steps
+from workers.transport.transport import Transport
 from workers.unet.loading import load_model
 from workers.unet.models import BaseModel
 from workers.unet.worker import UNetWorker

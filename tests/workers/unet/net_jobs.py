@@ -15,8 +15,8 @@ from tests.tiny_models import make_net, make_unet
 from workers.controlnet.serve import Server
 from workers.nets.net import Net
 from workers.resident import Memory, Residents
-from workers.residuals.steps import Claimed, Steps
-from workers.residuals.transport import Transport
+from workers.transport.step_queue import Claimed, Steps
+from workers.transport.transport import Transport
 from workers.unet.first_residual import FirstResidual
 from workers.unet.local_nets import LocalNets
 from workers.unet.nets import Nets

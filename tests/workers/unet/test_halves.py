@@ -35,9 +35,9 @@ from tests.workers.unet.specs import spec
 from tests.workers.unet.test_starts import stored
 from workers.busy import BusyShare
 from workers.resident import Memory, Residents
-from workers.residuals.halves import READY, HalfAnswer, HalfLine, HalfStep
 from workers.runtime.watchdog import Watchdog
 from workers.unet.assist import UncondHalf, assist
+from workers.unet.cfg_parallel.channel import READY, HalfAnswer, HalfLine, HalfStep
 from workers.unet.draw import draw
 from workers.unet.models import BaseModel
 from workers.unet.receipts import worker_receipt

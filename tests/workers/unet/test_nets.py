@@ -15,11 +15,11 @@ from shared.redis_clients import impatient, residual_redis
 from shared.settings import Settings
 from tests.workers.unet.net_jobs import Line, X, ask, by_diffusers, make_line, make_nets, make_server, spec
 from workers.controlnet.serve import Server
-from workers.residuals.messages import MID, Answer
-from workers.residuals.names import answers_key
-from workers.residuals.steps import Steps
-from workers.residuals.transport import Transport
-from workers.residuals.wire import pack_bytes
+from workers.transport.keys import answers_key
+from workers.transport.protocol import MID, Answer
+from workers.transport.step_queue import Steps
+from workers.transport.transport import Transport
+from workers.transport.wire import pack_bytes
 
 
 @pytest.fixture

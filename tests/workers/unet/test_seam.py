@@ -7,7 +7,7 @@ from torch import Tensor
 from tests.tiny_models import LAYOUTS, make_net, make_unet
 from workers.nets.net import Net
 from workers.projections import remember_projections
-from workers.residuals.messages import MID
+from workers.transport.protocol import MID
 from workers.unet.conditioning import Conditioning
 from workers.unet.seam import decode, encode
 

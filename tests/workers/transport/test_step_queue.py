@@ -5,7 +5,7 @@ from redis import Redis
 
 from shared.settings import Settings
 from tests.workers.unet.net_jobs import Line, ask, make_line, make_nets, spec
-from workers.residuals.steps import Claimed, Steps
+from workers.transport.step_queue import Claimed, Steps
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TypeVar
 from redis.exceptions import OutOfMemoryError
 
 from shared.errors import ResidualsFull
-from workers.residuals.links import Links, Servers
+from workers.transport.redis_client.pool import Links, Servers
 
 #: The share of a server's memory limit that residuals may fill.
 FULL = 0.8

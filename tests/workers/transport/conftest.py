@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from shared.settings import Settings
-from tests.workers.residuals.ends import Ends, Rung
+from tests.workers.transport.ends import Ends, Rung
 
 
 @pytest.fixture(params=["redis", "shared_memory"])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from shared.jobs.options import Precision
-from workers.residuals.wire import size_bytes
+from workers.transport.wire import size_bytes
 
 _HALF_MAX = torch.finfo(torch.float16).max
 _LEVELS = 127

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.residuals.wire import BadFrame, pack, unpack
+from workers.transport.wire import BadFrame, pack, unpack
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int8]
 

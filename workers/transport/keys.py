@@ -1,6 +1,6 @@
 """Names of the keys at the residual servers, beside the queues that `shared.keys` names."""
 
-from workers.residuals.messages import StepRequest
+from workers.transport.protocol import StepRequest
 
 
 def turn_key(job_id: str) -> str:

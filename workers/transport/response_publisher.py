@@ -13,12 +13,12 @@ from typing import NamedTuple
 from redis.exceptions import ResponseError
 
 from shared.redis_clients import make_retry
-from workers.residuals.links import HOME, Servers
-from workers.residuals.messages import Answer, Block, StepRequest
-from workers.residuals.names import answers_key, turn_key
-from workers.residuals.resp import Connection
-from workers.residuals.steps import lua
-from workers.residuals.wire import pack_bytes
+from workers.transport.keys import answers_key, turn_key
+from workers.transport.protocol import Answer, Block, StepRequest
+from workers.transport.redis_client.pool import HOME, Servers
+from workers.transport.redis_client.resp import Connection
+from workers.transport.step_queue import lua
+from workers.transport.wire import pack_bytes
 
 log = logging.getLogger(__name__)
 

@@ -11,16 +11,16 @@ from shared import metrics
 from shared.errors import ResidualsFull
 from shared.redis_clients import make_retry
 from shared.settings import Settings
-from workers.residuals.blocks import Blocks
-from workers.residuals.codecs import encode
-from workers.residuals.host import HostMemory
-from workers.residuals.links import HOME, Links, Servers
-from workers.residuals.messages import Answer, Block, Body, Keys, StepRequest
-from workers.residuals.names import body_key, turn_key
-from workers.residuals.postman import REPLY_S, Letter, Postman
-from workers.residuals.pressure import Pressure
-from workers.residuals.stripes import Stripes
-from workers.residuals.wire import bytes_of, name_of
+from workers.transport.backends.chunked_redis import Stripes
+from workers.transport.backends.host_memory import HostMemory
+from workers.transport.backends.shared_memory import Blocks
+from workers.transport.codecs import encode
+from workers.transport.keys import body_key, turn_key
+from workers.transport.protocol import Answer, Block, Body, Keys, StepRequest
+from workers.transport.redis_client.backpressure import Pressure
+from workers.transport.redis_client.pool import HOME, Links, Servers
+from workers.transport.response_publisher import REPLY_S, Letter, Postman
+from workers.transport.wire import bytes_of, name_of
 
 log = logging.getLogger(__name__)
 

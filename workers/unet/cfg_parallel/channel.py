@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shared.jobs.receipt import WorkerReceipt
 from shared.messaging.base_model import Message
-from workers.residuals.wire import BadFrame, pack, unpack
+from workers.transport.wire import BadFrame, pack, unpack
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workers.residuals.host import HostMemory
-from workers.residuals.messages import Block
+from workers.transport.backends.host_memory import HostMemory
+from workers.transport.protocol import Block
 
 MAGIC = b"SDSEG001"
 GENERATION, RELEASED = 8, 16

@@ -9,9 +9,9 @@ from redis import Redis
 from torch import Tensor
 
 from shared.settings import Settings
-from workers.residuals.messages import Answer, StepRequest
-from workers.residuals.steps import Steps
-from workers.residuals.transport import Transport
+from workers.transport.protocol import Answer, StepRequest
+from workers.transport.step_queue import Steps
+from workers.transport.transport import Transport
 
 Rung = Literal["redis", "shared_memory"]
 X = torch.zeros(2, 4, 8, 8)

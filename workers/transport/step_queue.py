@@ -16,9 +16,9 @@ from torch import Tensor
 
 from shared import keys
 from shared.settings import Settings
-from workers.residuals.messages import Part, StepRequest, Ticket
-from workers.residuals.names import turn_key
-from workers.residuals.wire import pack, unpack
+from workers.transport.keys import turn_key
+from workers.transport.protocol import Part, StepRequest, Ticket
+from workers.transport.wire import pack, unpack
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -140,8 +140,8 @@ class Steps:
 
 
 def lua(name: str) -> str:
-    """A script of `workers/residuals/lua`."""
-    return resources.files("workers.residuals").joinpath(f"lua/{name}.lua").read_text()
+    """A script of `workers/transport/lua`."""
+    return resources.files("workers.transport").joinpath(f"lua/{name}.lua").read_text()
 
 
 def _ticket(request: StepRequest, part: Part) -> Ticket:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-from workers.residuals.links import Links, Servers
+from workers.transport.redis_client.pool import Links, Servers
 
 CHUNK_BYTES = 2 << 20
 #: Chunks asked for ahead, per server: it sends one while the next is being prepared, and holds no more.

@@ -17,9 +17,9 @@ from shared.redis_clients import impatient, residual_servers
 from shared.settings import Settings
 from tests.conftest import READY_S, started
 from tests.infra.local.waiting import eventually
-from tests.workers.residuals.ends import Ends, answer, noise
-from workers.residuals.resp import Connection
-from workers.residuals.stripes import CHUNK_BYTES
+from tests.workers.transport.ends import Ends, answer, noise
+from workers.transport.backends.chunked_redis import CHUNK_BYTES
+from workers.transport.redis_client.resp import Connection
 
 #: Six chunks and a piece.
 LARGE = (2, 100, 128, 129)

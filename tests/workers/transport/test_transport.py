@@ -10,11 +10,11 @@ from torch import Tensor
 from shared.errors import ResidualLost
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
-from tests.workers.residuals.ends import Ends, Rung, answer, noise
-from workers.residuals.host import find_host_memory
-from workers.residuals.messages import Answer
-from workers.residuals.names import answers_key
-from workers.residuals.wire import pack_bytes
+from tests.workers.transport.ends import Ends, Rung, answer, noise
+from workers.transport.backends.host_memory import find_host_memory
+from workers.transport.keys import answers_key
+from workers.transport.protocol import Answer
+from workers.transport.wire import pack_bytes
 
 #: Inline, one chunk, several chunks and a piece.
 SHAPES = [(2, 4, 8, 8), (2, 64, 32, 32), (2, 64, 99, 99)]

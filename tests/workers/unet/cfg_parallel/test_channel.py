@@ -4,8 +4,8 @@ import pytest
 import torch
 from redis import Redis
 
-from workers.residuals.halves import HalfAnswer, HalfLine, HalfStep
-from workers.residuals.wire import pack, pack_bytes
+from workers.transport.wire import pack, pack_bytes
+from workers.unet.cfg_parallel.channel import HalfAnswer, HalfLine, HalfStep
 
 STEP = HalfStep(step=3, total=4, t=1.0, loras=[])
 ANSWER = HalfAnswer(step=3, worker="unet2@test")

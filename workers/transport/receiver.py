@@ -15,15 +15,15 @@ from torch import Tensor
 from shared import metrics
 from shared.errors import ResidualLost
 from shared.settings import Settings
-from workers.residuals.buffers import Buffers
-from workers.residuals.codecs import coded_bytes, decode
-from workers.residuals.links import HOME, Links, Servers
-from workers.residuals.mappings import Mappings
-from workers.residuals.messages import Answer, Block, Body, Keys, StepRequest
-from workers.residuals.names import answers_key
-from workers.residuals.resp import Command
-from workers.residuals.stripes import Stripes
-from workers.residuals.wire import BadFrame, dtype_of, tensor_over, unpack_bytes
+from workers.transport.backends.chunked_redis import Stripes
+from workers.transport.backends.shared_memory_reader import Mappings
+from workers.transport.buffers import Buffers
+from workers.transport.codecs import coded_bytes, decode
+from workers.transport.keys import answers_key
+from workers.transport.protocol import Answer, Block, Body, Keys, StepRequest
+from workers.transport.redis_client.pool import HOME, Links, Servers
+from workers.transport.redis_client.resp import Command
+from workers.transport.wire import BadFrame, dtype_of, tensor_over, unpack_bytes
 
 log = logging.getLogger(__name__)
 

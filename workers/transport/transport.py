@@ -14,15 +14,15 @@ from torch import Tensor
 
 from shared.errors import InputsMissing
 from shared.settings import Settings
-from workers.residuals.host import find_host_memory
-from workers.residuals.inbox import Inbox
-from workers.residuals.links import Servers
-from workers.residuals.mappings import Mappings
-from workers.residuals.messages import Answer, StepRequest
-from workers.residuals.names import input_key
-from workers.residuals.outbox import Outbox
-from workers.residuals.postman import PUSH_SCRIPT
-from workers.residuals.wire import pack, unpack
+from workers.transport.backends.host_memory import find_host_memory
+from workers.transport.backends.shared_memory_reader import Mappings
+from workers.transport.keys import input_key
+from workers.transport.protocol import Answer, StepRequest
+from workers.transport.receiver import Inbox
+from workers.transport.redis_client.pool import Servers
+from workers.transport.response_publisher import PUSH_SCRIPT
+from workers.transport.sender import Outbox
+from workers.transport.wire import pack, unpack
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from shared import metrics
 from shared.settings import Settings
-from workers.residuals.host import HostMemory
-from workers.residuals.messages import Block, StepRequest
-from workers.residuals.segments import Segments
+from workers.transport.backends.host_memory import HostMemory
+from workers.transport.backends.shared_memory_pool import Segments
+from workers.transport.protocol import Block, StepRequest
 
 
 class Blocks:

@@ -13,12 +13,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.workers.residuals.ends import noise
-from workers.residuals import host as host_memory
-from workers.residuals.host import HostMemory
-from workers.residuals.mappings import Mappings
-from workers.residuals.messages import Block
-from workers.residuals.segments import Segments
+from tests.workers.transport.ends import noise
+from workers.transport.backends import host_memory as host_memory
+from workers.transport.backends.host_memory import HostMemory
+from workers.transport.backends.shared_memory_pool import Segments
+from workers.transport.backends.shared_memory_reader import Mappings
+from workers.transport.protocol import Block
 
 LIMIT_BYTES = 1 << 20
 LEASE_S = 60.0
@@ -26,8 +26,8 @@ LEASE_S = 60.0
 WRITER = """
 import sys, torch
 from pathlib import Path
-from workers.residuals.host import HostMemory
-from workers.residuals.segments import Segments
+from workers.transport.backends.host_memory import HostMemory
+from workers.transport.backends.shared_memory_pool import Segments
 segments = Segments(HostMemory(Path(sys.argv[1])), 1 << 20, 60.0)
 print(segments.write(torch.arange(40000.0)).model_dump_json(), flush=True)
 sys.stdin.read()
@@ -36,8 +36,8 @@ sys.stdin.read()
 READER = """
 import sys
 from pathlib import Path
-from workers.residuals.mappings import Mappings
-from workers.residuals.messages import Block
+from workers.transport.backends.shared_memory_reader import Mappings
+from workers.transport.protocol import Block
 view = Mappings(Path(sys.argv[1])).open(Block.model_validate_json(sys.argv[2]), 160000)
 print(len(view), flush=True)
 sys.stdin.read()

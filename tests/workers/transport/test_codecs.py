@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from shared.jobs.options import Precision
-from tests.workers.residuals.ends import Ends, noise
-from workers.residuals.codecs import as_sent, coded_bytes, encode
+from tests.workers.transport.ends import Ends, noise
+from workers.transport.codecs import as_sent, coded_bytes, encode
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 SHAPES = st.lists(st.integers(1, 6), min_size=2, max_size=4)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-from workers.residuals.resp import Connection
+from workers.transport.redis_client.resp import Connection
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -11,8 +11,8 @@ import threading
 import weakref
 from pathlib import Path
 
-from workers.residuals.messages import Block
-from workers.residuals.segments import DATA, GENERATION, MAGIC, RELEASED
+from workers.transport.backends.shared_memory_pool import DATA, GENERATION, MAGIC, RELEASED
+from workers.transport.protocol import Block
 
 _NAME = re.compile(r"[0-9a-f]{16}/[0-9]+")
 _WORD = struct.Struct("<Q")

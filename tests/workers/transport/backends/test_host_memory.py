@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.residuals.host import find_host_memory
+from workers.transport.backends.host_memory import find_host_memory
 
 
 def as_a_link(folder: Path) -> None:
