@@ -13,7 +13,7 @@ from torch import Tensor
 
 from infra.bench.report import Bound, CheckFailed, Measured, Result
 from infra.bench.workloads import Workload, open_workload
-from workers.lora.files import read_lora
+from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
 BOUNDS = {

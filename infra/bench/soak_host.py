@@ -17,7 +17,7 @@ from infra.local.servers import (
     weed_environment,
 )
 from shared.settings import Settings
-from workers.lora.folder import PART, Folder
+from workers.lora.cache.directory import PART, Folder
 
 READY_S = 60.0
 #: Between two looks at the cache.

@@ -24,8 +24,8 @@ from shared.jobs.store import Job, JobStore
 from shared.redis_clients import control_redis
 from shared.settings import Settings, read_settings
 from shared.storage.object_store import Bucket
-from workers.lora.cache import FOLDER
-from workers.lora.folder import Folder
+from workers.lora.cache.cache import FOLDER
+from workers.lora.cache.directory import Folder
 
 PROMPT, SEED, STEPS, LATE_STEPS = "a penguin on a teal background", 7, 4, 2
 #: Of the jobs: without a LoRA, with two, in mode exact, told of in advance.

@@ -15,7 +15,7 @@ from infra.bench.soak_messages import DONE, PREFETCH, QUEUE, STOP, Report
 from shared.errors import SwiftError
 from shared.jobs.spec import LoraRef
 from shared.storage.object_store import Bucket
-from workers.lora.cache import FOLDER, LoraCache
+from workers.lora.cache.cache import FOLDER, LoraCache
 from workers.process import prepare_process
 from workers.unet import app
 from workers.unet.draw import draw

@@ -10,9 +10,9 @@ from typing import Literal
 import click
 
 from shared.settings import Settings
-from workers.lora.cache import FOLDER
-from workers.lora.filenames import is_damaged, parse
-from workers.lora.folder import PART, Entry, Folder
+from workers.lora.cache.cache import FOLDER
+from workers.lora.cache.directory import PART, Entry, Folder
+from workers.lora.cache.filenames import is_damaged, parse
 
 State = Literal["idle", "pinned", "arriving", "interrupted"]
 HEAD = ("NAME", "ETAG", "BYTES", "LAST USE", "STATE")

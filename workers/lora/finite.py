@@ -10,8 +10,8 @@ from math import inf
 import torch
 from torch import Tensor
 
-from workers.lora.changes import Change
-from workers.lora.deltas import tensors_of
+from workers.lora.formats.matrices import tensors_of
+from workers.lora.weight_delta import Change
 
 #: A part of the model and a parameter in it.
 Place = tuple[str, str]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shared.metrics import LORA_EVICTIONS
-from workers.lora.files import LoraWeights
+from workers.lora.formats.parser import LoraWeights
 
 
 @dataclass

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from shared.errors import NonFiniteWeights
 from shared.jobs.lora_scales import Scale
-from workers.lora.changes import Change, write
-from workers.lora.deltas import Scratch
-from workers.lora.files import LoraWeights
 from workers.lora.finite import Place, find_non_finite
+from workers.lora.formats.matrices import Scratch
+from workers.lora.formats.parser import LoraWeights
 from workers.lora.scales import scale_at
+from workers.lora.weight_delta import Change, write
 
 #: What a parameter holds beside the base: file (sha256) and scale of each LoRA, in order.
 Held = tuple[tuple[str, float], ...]

@@ -34,7 +34,7 @@ from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
 from workers.busy import BusyShare
 from workers.heartbeat import GRACE_BEATS, Reporter
-from workers.lora.cache import FOLDER, LoraCache
+from workers.lora.cache.cache import FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
 from workers.nets.loading import nets_of
 from workers.process import check_device, choose, load_any, prepare_process, start_or_exit, worker_name

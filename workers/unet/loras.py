@@ -10,9 +10,9 @@ from shared import metrics
 from shared.errors import NonFiniteWeights
 from shared.jobs.receipt import LoraReceipt
 from shared.jobs.spec import JobSpec
-from workers.lora.cache import LoraCache
-from workers.lora.files import LoraWeights, read_lora
-from workers.lora.loading import LoraLoad, Role
+from workers.lora.cache.cache import LoraCache
+from workers.lora.formats.parser import LoraWeights, read_lora
+from workers.lora.loader import LoraLoad, Role
 from workers.lora.memory import LoraMemory
 from workers.lora.scales import scale_at
 from workers.lora.schedule import LoraSchedule

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.jobs.spec import JobSpec
-from workers.lora.loading import Role
+from workers.lora.loader import Role
 from workers.unet.afterwards import Afterwards
 from workers.unet.loras import Loras
 from workers.unet.models import BaseModel

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from shared import keys
 from shared.messaging.base_model import read_stored_json
 from shared.messaging.messages import Prefetch
-from workers.lora.cache import LoraCache
+from workers.lora.cache.cache import LoraCache
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -17,7 +17,7 @@ from shared.registry.lora_inventory import (
     publish_holdings,
     withdraw_holdings,
 )
-from workers.lora.cache import LoraCache
+from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.resident import Residents
 from workers.unet.models import BaseModel

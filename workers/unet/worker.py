@@ -9,7 +9,7 @@ from shared.messaging.messages import Assist
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from workers.busy import BusyShare
-from workers.lora.cache import LoraCache
+from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.nets.net import Net
 from workers.resident import Residents

@@ -13,7 +13,7 @@ from infra.bench.soak_loras import MAX_BYTES, MIN_BYTES, attention_shapes, make_
 from infra.bench.soak_messages import SURVIVOR, Soaked
 from shared.settings import Settings
 from tests.tiny_models import EMOJI
-from workers.lora.files import read_lora
+from workers.lora.formats.parser import read_lora
 
 
 def soaked(**changes: object) -> Soaked:

@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 
 from infra.bench.workloads import RECIPES, Recipe, Workload, open_workload
 from shared.catalog.catalog import locate, read_catalogue
-from workers.lora.files import read_lora
+from workers.lora.formats.parser import read_lora
 from workers.nets.loading import load_net
 from workers.unet.loading import load_model
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from infra.cli.__main__ import main
-from tests.workers.lora.buckets import MemoryBucket, ref_to
-from workers.lora.cache import FOLDER, LoraCache
-from workers.lora.patience import Patience
+from tests.workers.lora.cache.buckets import MemoryBucket, ref_to
+from workers.lora.cache.cache import FOLDER, LoraCache
+from workers.lora.cache.wait_budget import Patience
 
 TEN = b"0123456789"
 NAMES = ("anime", "paper")

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from shared.errors import NonFiniteWeights
 from tests.workers.lora.conftest import parts, weights_of
-from workers.lora.changes import Change
-from workers.lora.files import LoraWeights, read_lora
 from workers.lora.finite import find_non_finite
+from workers.lora.formats.parser import LoraWeights, read_lora
 from workers.lora.patch import Patcher
+from workers.lora.weight_delta import Change
 
 
 def spoiled(tensors: dict[str, Tensor], role: str, factor: float) -> dict[str, Tensor]:

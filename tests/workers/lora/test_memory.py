@@ -13,10 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from shared.errors import InvalidLora
 from shared.metrics import LORA_EVICTIONS
-from tests.workers.lora.buckets import counted
-from workers.lora.changes import Change
-from workers.lora.files import LoraWeights
+from tests.workers.lora.cache.buckets import counted
+from workers.lora.formats.parser import LoraWeights
 from workers.lora.memory import LoraMemory
+from workers.lora.weight_delta import Change
 
 #: Bytes of each LoRA: 4 for its B, the rest for its A.
 SIZES = {"a": 100, "b": 60, "c": 40, "d": 32, "e": 12, "f": 8, "huge": 104}

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.workers.lora.conftest import Fused, parts, weights_of
-from workers.lora.changes import Change
-from workers.lora.deltas import LowRank
-from workers.lora.files import LoraWeights, read_lora
+from workers.lora.formats.matrices import LowRank
+from workers.lora.formats.parser import LoraWeights, read_lora
 from workers.lora.patch import Patcher
+from workers.lora.weight_delta import Change
 
 NAMES = ["twemoji", "outline", "outline.kohya"]
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny_models import make_unet
-from workers.lora.changes import Change
-from workers.lora.deltas import Delta, Scratch
-from workers.lora.files import LoraWeights
+from workers.lora.formats.matrices import Delta, Scratch
+from workers.lora.formats.parser import LoraWeights
 from workers.lora.patch import Patcher
+from workers.lora.weight_delta import Change
 
 SWITCHES = 1000
 LAYERS = [

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from shared.errors import InvalidRequest
 from shared.jobs.lora_scales import Scale
 from tests.workers.lora.conftest import Fused, parts, weights_of
-from workers.lora.files import read_lora
+from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
 SCALE: TypeAdapter[Any] = TypeAdapter(Scale)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
 from shared.jobs.request import LoraLoading
-from tests.workers.lora.buckets import ref_to
+from tests.workers.lora.cache.buckets import ref_to
 from workers.lora.schedule import LoraSchedule
 
 REFS = [ref_to("anime", b"x"), ref_to("paper", b"x")]

@@ -11,7 +11,7 @@ from torch import nn
 from shared.jobs.lora_scales import PartScales
 from tests.checkpoints import unet_name
 from tests.tiny_models import LAYOUTS, make_pipeline
-from workers.lora.files import read_lora
+from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
 MODULES = {

@@ -17,7 +17,7 @@ from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI, LAYOUTS, make_net, make_pipeline
 from workers.busy import BusyShare
 from workers.controlnet.serve import Server
-from workers.lora.cache import LoraCache
+from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.nets.loading import load_net
 from workers.nets.net import Net

@@ -27,7 +27,7 @@ from shared.registry.availability import Seats
 from shared.registry.workers import Heartbeat, beat, leave
 from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import EMOJI, LAYOUTS
-from tests.workers.lora.buckets import counted
+from tests.workers.lora.cache.buckets import counted
 from tests.workers.unet.conftest import load
 from tests.workers.unet.jobs import control as net
 from tests.workers.unet.jobs import pixels, upload

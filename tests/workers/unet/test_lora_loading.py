@@ -24,10 +24,10 @@ from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.proxy import Proxy, proxied
 from tests.tiny_models import EMOJI
-from tests.workers.lora.buckets import counted
+from tests.workers.lora.cache.buckets import counted
 from tests.workers.unet.jobs import pixels, run, upload
 from tests.workers.unet.specs import spec
-from workers.lora.cache import LoraCache
+from workers.lora.cache.cache import LoraCache
 from workers.unet.draw import draw
 from workers.unet.worker import UNetWorker
 

@@ -19,7 +19,7 @@ from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, upload
 from tests.workers.unet.specs import spec
 from tests.workers.unet.test_lora_loading import drawing, wait_for_step
-from workers.lora.cache import LoraCache
+from workers.lora.cache.cache import LoraCache
 from workers.unet.draw import draw
 from workers.unet.worker import UNetWorker
 

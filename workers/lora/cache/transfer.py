@@ -15,8 +15,8 @@ from typing import NamedTuple, Protocol
 from shared.errors import InvalidLora, Unavailable
 from shared.metrics import LORA_FETCHED_BYTES
 from shared.storage.object_store import Stretch
-from workers.lora.part import Part
-from workers.lora.patience import FIRST_PAUSE_S, LAST_PAUSE_S, Patience
+from workers.lora.cache.partial_file import Part
+from workers.lora.cache.wait_budget import FIRST_PAUSE_S, LAST_PAUSE_S, Patience
 
 log = logging.getLogger(__name__)
 

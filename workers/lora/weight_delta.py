@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Size, Tensor
 
-from workers.lora.deltas import Delta, Scratch
-from workers.lora.kinds import describe
+from workers.lora.formats.formats import describe
+from workers.lora.formats.matrices import Delta, Scratch
 
 #: Numbers of a panel: products stay in a core's cache until they are written. A GPU wants few, large calls.
 _CORE_PANEL, _GPU_PANEL = 1 << 18, 1 << 24
@@ -21,7 +21,7 @@ class Change:
     What describes the matrix is kept as the file stores it: parsed, it takes as many bytes as in the file.
     """
 
-    tensors: Mapping[str, Tensor]  # by the roles of `workers.lora.kinds`
+    tensors: Mapping[str, Tensor]  # by the roles of `workers.lora.formats.formats`
     shape: Size  # of the weight
     scaling: float
     magnitude: Tensor | None = None  # (out, 1), or (1, in) in LyCORIS' first DoRA

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from shared.errors import InvalidLora, LoraUnavailable, NonFiniteWeights
 from tests.tiny_models import make_pipeline
-from workers.lora import files, names
-from workers.lora.files import read_lora
+from workers.lora.formats import key_mapping, parser
+from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
 MODULES = {
@@ -185,7 +185,7 @@ def test_whatever_a_file_makes_a_library_raise_is_invalid_and_names_the_keys(
     def fail(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(files if where == "describe" else names, where, fail)
+    monkeypatch.setattr(parser if where == "describe" else key_mapping, where, fail)
     tensors = kinds(models)["linear peft"]
     with caplog.at_level(logging.ERROR), pytest.raises(InvalidLora, match=sorted(tensors)[0]) as refused:
         read_lora(write(tensors), models)
@@ -214,7 +214,7 @@ def test_what_no_file_can_cause_is_not_blamed_on_it(
     def fail(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(files, "describe", fail)
+    monkeypatch.setattr(parser, "describe", fail)
     with pytest.raises(type(error)) as raised:
         read_lora(write(kinds(models)["linear peft"]), models)
     assert raised.value is error

@@ -11,11 +11,11 @@ from typing import Literal, NamedTuple, Protocol
 from shared import metrics
 from shared.errors import InvalidLora, LoraUnavailable
 from shared.jobs.spec import LoraRef
-from workers.lora.cache import NOTHING, LoraCache, Tier
-from workers.lora.filenames import is_damaged
-from workers.lora.files import LoraWeights
+from workers.lora.cache.cache import NOTHING, LoraCache, Tier
+from workers.lora.cache.filenames import is_damaged
+from workers.lora.cache.wait_budget import Patience
+from workers.lora.formats.parser import LoraWeights
 from workers.lora.memory import LoraMemory
-from workers.lora.patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ Role = Literal["draw", "assist"]
 
 
 class ReadLora(Protocol):
-    """Parses a file, as `workers.lora.files.read_lora` does for one model."""
+    """Parses a file, as `workers.lora.formats.parser.read_lora` does for one model."""
 
     def __call__(
         self, path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]

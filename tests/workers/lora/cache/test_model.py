@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from shared.errors import LoraUnavailable
-from tests.workers.lora.buckets import MemoryBucket
-from workers.lora.cache import LoraCache
-from workers.lora.part import Part
+from tests.workers.lora.cache.buckets import MemoryBucket
+from workers.lora.cache.cache import LoraCache
+from workers.lora.cache.partial_file import Part
 
 RANGE_BYTES = 25
 SIZES = {"a": 100, "b": 60, "c": 40, "d": 30, "e": 10, "f": 1}

@@ -9,9 +9,9 @@ import pytest
 
 from shared.errors import LoraUnavailable
 from shared.jobs.spec import LoraRef
-from tests.workers.lora.buckets import MemoryBucket
-from workers.lora.cache import LoraCache
-from workers.lora.patience import Patience
+from tests.workers.lora.cache.buckets import MemoryBucket
+from workers.lora.cache.cache import LoraCache
+from workers.lora.cache.wait_budget import Patience
 
 BODY = bytes(range(256)) * 64  # 16 KiB
 NAMES = ("a", "b", "c", "d")

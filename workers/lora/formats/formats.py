@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Size, Tensor
 
-from workers.lora.deltas import Delta, Full, Hadamard, Kronecker, LowRank
+from workers.lora.formats.matrices import Delta, Full, Hadamard, Kronecker, LowRank
 
 #: Tensors that are not part of the matrix itself.
 BESIDE = {"alpha", "magnitude", "dora_scale", "b_bias", "diff_b"}

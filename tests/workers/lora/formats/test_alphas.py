@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from peft.utils.other import get_pattern_key
 
 from shared.errors import InvalidLora
-from workers.lora.alphas import MAX_METADATA_BYTES, MAX_PATTERNS, AdapterConfig, peft_configs
+from workers.lora.formats.alphas import MAX_METADATA_BYTES, MAX_PATTERNS, AdapterConfig, peft_configs
 
 NAME = "down_blocks.0.attentions.0.proj_in"
 

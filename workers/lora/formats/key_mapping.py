@@ -19,8 +19,8 @@ from diffusers.utils.state_dict_utils import (
 )
 from torch import nn
 
-from workers.lora.original_names import original_names
-from workers.lora.refusals import blame_file
+from workers.lora.formats.original_names import original_names
+from workers.lora.formats.refusals import blame_file
 
 #: The end of a key says what the tensor is; what stands before it is the module, in any style.
 _FACTOR = re.compile(r"[._]lora(_linear_layer)?[._](A|down|B|up|mid)(\.\w+)?\.(weight|bias)$")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import LoraUnavailable
-from tests.workers.lora.buckets import MemoryBucket, ref_to
-from workers.lora.cache import LoraCache
+from tests.workers.lora.cache.buckets import MemoryBucket, ref_to
+from workers.lora.cache.cache import LoraCache
 
 BODY = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -28,7 +28,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as running:
 
         def start(count: int) -> list[subprocess.Popen[str]]:
-            command = [sys.executable, "-m", "tests.workers.lora.pin_one"]
+            command = [sys.executable, "-m", "tests.workers.lora.cache.pin_one"]
             arguments = [str(tmp_path / "cache"), str(len(BODY)), str(bucket), "anime", str(len(BODY))]
             processes = [
                 subprocess.Popen(
@@ -130,7 +130,13 @@ def test_a_pin_holds_across_processes_and_dies_with_its_process(
 
 @pytest.mark.parametrize("mode", ["fresh", "inherited"])
 def test_killed_at_any_call_it_leaves_whole_files_or_none(mode: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.workers.lora.kill_everywhere", str(tmp_path / "cache"), mode]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.workers.lora.cache.kill_everywhere",
+        str(tmp_path / "cache"),
+        mode,
+    ]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert answer.returncode == 0, answer.stderr
     assert int(answer.stdout) > 50  # children that died

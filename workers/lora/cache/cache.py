@@ -17,11 +17,11 @@ from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound, Swif
 from shared.jobs.spec import LoraRef
 from shared.storage.loras import lora_key, version_of
 from shared.storage.object_store import BlobChanged
-from workers.lora.filenames import sha256_of
-from workers.lora.folder import DISK_FULL, WHOLE, Folder
-from workers.lora.part import Part
-from workers.lora.patience import Patience
-from workers.lora.transfer import RANGE_BYTES, Source, Transfer
+from workers.lora.cache.directory import DISK_FULL, WHOLE, Folder
+from workers.lora.cache.filenames import sha256_of
+from workers.lora.cache.partial_file import Part
+from workers.lora.cache.transfer import RANGE_BYTES, Source, Transfer
+from workers.lora.cache.wait_budget import Patience
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from workers.lora.folder import WHOLE
+from workers.lora.cache.directory import WHOLE
 
 
 class FileName(NamedTuple):

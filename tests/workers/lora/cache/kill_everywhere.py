@@ -1,8 +1,8 @@
 """Kills real processes that use a cache, each one call of the operating system later than the one before.
 
-``python -m tests.workers.lora.kill_everywhere CACHE fresh|inherited``. A child opens two LoRAs, of which the
-cache has room for one, and is killed (SIGKILL, by itself) right before its n-th call; then the folder is
-looked at. ``inherited``: each child finds what the one before it left. Prints how many children died.
+``python -m tests.workers.lora.cache.kill_everywhere CACHE fresh|inherited``. A child opens two LoRAs, of
+which the cache has space for one, and is killed (SIGKILL, by itself) right before its n-th call; then the
+folder is looked at. ``inherited``: each child finds what the one before it left. Prints how many died.
 """
 
 import os
@@ -14,10 +14,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tests.workers.lora.buckets import MemoryBucket
-from workers.lora.cache import LoraCache
-from workers.lora.filenames import parse
-from workers.lora.part import Part
+from tests.workers.lora.cache.buckets import MemoryBucket
+from workers.lora.cache.cache import LoraCache
+from workers.lora.cache.filenames import parse
+from workers.lora.cache.partial_file import Part
 
 BODIES = {"anime": bytes(range(40)), "paper": bytes(range(100, 140))}
 ROOM = Part.total_bytes(40, 10)

@@ -12,9 +12,9 @@ import pytest
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable
 from shared.jobs.spec import LoraRef
 from shared.metrics import LORA_EVICTIONS, LORA_LOOKUPS, LORA_PREFETCHES
-from tests.workers.lora.buckets import MemoryBucket, counted, ref_to
-from workers.lora.cache import LoraCache
-from workers.lora.patience import Patience
+from tests.workers.lora.cache.buckets import MemoryBucket, counted, ref_to
+from workers.lora.cache.cache import LoraCache
+from workers.lora.cache.wait_budget import Patience
 
 TEN = b"0123456789"
 

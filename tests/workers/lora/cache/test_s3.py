@@ -17,9 +17,9 @@ from shared.metrics import LORA_FETCHED_BYTES
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.proxy import Proxy, proxied
-from workers.lora.cache import LoraCache
-from workers.lora.part import Part, Range
-from workers.lora.patience import Patience
+from workers.lora.cache.cache import LoraCache
+from workers.lora.cache.partial_file import Part, Range
+from workers.lora.cache.wait_budget import Patience
 
 BODY = os.urandom(3_000_000)
 RANGE_BYTES = 256 << 10
@@ -126,7 +126,7 @@ def test_what_a_killed_process_had_fetched_is_not_fetched_again(
     # Given a process that dies while the line is held: all it had begun but its last four ranges is there
     ref = upload(direct)
     line.hold_after_bytes = 6 * RANGE_BYTES
-    words = [sys.executable, "-m", "tests.workers.lora.fetch_s3", str(tmp_path), str(RANGE_BYTES)]
+    words = [sys.executable, "-m", "tests.workers.lora.cache.fetch_s3", str(tmp_path), str(RANGE_BYTES)]
     environ = {**os.environ, "SWIFT_S3_ENDPOINT_URL": line.url}
     with subprocess.Popen([*words, ref.model_dump_json()], env=environ, stderr=subprocess.PIPE) as process:
         try:

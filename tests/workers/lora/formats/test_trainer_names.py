@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from shared.errors import InvalidLora
 from tests.checkpoints import unet_name
 from tests.tiny_models import LAYOUTS, make_pipeline
-from workers.lora.files import read_lora
-from workers.lora.original_names import original_names
+from workers.lora.formats.original_names import original_names
+from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
 SIZES: dict[str, dict[str, Any]] = {

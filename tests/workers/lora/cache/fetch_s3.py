@@ -1,4 +1,4 @@
-"""A process that fetches one LoRA: ``python -m tests.workers.lora.fetch_s3 CACHE RANGE_BYTES REF``."""
+"""A process that fetches one LoRA: ``python -m tests.workers.lora.cache.fetch_s3 CACHE RANGE_BYTES REF``."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from shared.jobs.spec import LoraRef
 from shared.settings import read_settings
 from shared.storage.object_store import Bucket
-from workers.lora.cache import LoraCache
+from workers.lora.cache.cache import LoraCache
 
 
 def main(root: str, range_bytes: str, ref: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.own_folder import own_folder
-from workers.lora import locks
+from workers.lora.cache import locks
 
 WHOLE = ".safetensors"
 PART = ".part"

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from shared.errors import InvalidLora
 from tests.workers.lora.conftest import parts
-from workers.lora.changes import Change
-from workers.lora.deltas import LowRank
-from workers.lora.files import LoraWeights, read_lora
+from workers.lora.formats.matrices import LowRank
+from workers.lora.formats.parser import LoraWeights, read_lora
+from workers.lora.weight_delta import Change
 
 KOHYA_SIDE = {"A": "lora_down", "B": "lora_up"}
 DIFFUSERS_SIDE = {"A": "down", "B": "up"}

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from shared.errors import InvalidLora
 from shared.storage.lora_header import inspect_lora, refuse_keys, split_embeddings
 from shared.storage.safetensors_header import read_header
-from workers.lora.alphas import AdapterConfig, peft_configs
-from workers.lora.changes import Change
-from workers.lora.kinds import BESIDE, describe, is_whole, norms
-from workers.lora.names import Module, find_modules, group_keys
-from workers.lora.refusals import blame_file
-from workers.lora.tensor_file import hash_file, open_tensors, refuse_non_finite
+from workers.lora.formats.alphas import AdapterConfig, peft_configs
+from workers.lora.formats.formats import BESIDE, describe, is_whole, norms
+from workers.lora.formats.key_mapping import Module, find_modules, group_keys
+from workers.lora.formats.refusals import blame_file
+from workers.lora.formats.tensor_file import hash_file, open_tensors, refuse_non_finite
+from workers.lora.weight_delta import Change
 
 #: The modules that files train: those with a weight, and maybe a bias, that is added to.
 _TRAINED = nn.Linear | nn.Conv2d | nn.LayerNorm | nn.GroupNorm | nn.Embedding

@@ -9,10 +9,10 @@ import pytest
 
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable
 from shared.jobs.spec import LoraRef
-from tests.workers.lora.buckets import MemoryBucket
-from workers.lora.cache import LoraCache
-from workers.lora.part import Part
-from workers.lora.patience import Patience
+from tests.workers.lora.cache.buckets import MemoryBucket
+from workers.lora.cache.cache import LoraCache
+from workers.lora.cache.partial_file import Part
+from workers.lora.cache.wait_budget import Patience
 
 BODY = os.urandom(95)
 RANGES = [(start, min(start + 10, 95)) for start in range(0, 95, 10)]

@@ -13,12 +13,12 @@ import torch
 
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable
 from shared.metrics import LORA_LOOKUPS
-from tests.workers.lora.buckets import MemoryBucket, counted, ref_to
-from workers.lora.cache import LoraCache
-from workers.lora.changes import Change
-from workers.lora.files import LoraWeights
-from workers.lora.loading import LoraLoad, ReadLora
+from tests.workers.lora.cache.buckets import MemoryBucket, counted, ref_to
+from workers.lora.cache.cache import LoraCache
+from workers.lora.formats.parser import LoraWeights
+from workers.lora.loader import LoraLoad, ReadLora
 from workers.lora.memory import LoraMemory
+from workers.lora.weight_delta import Change
 
 BODY = b"tensors"
 SHA256 = hashlib.sha256(BODY).hexdigest()

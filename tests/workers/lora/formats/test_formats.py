@@ -16,7 +16,7 @@ from torch import nn
 
 from shared.errors import InvalidLora
 from tests.tiny_models import make_unet
-from workers.lora.files import read_lora
+from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
 RANK, ALPHA = 4, 6.0

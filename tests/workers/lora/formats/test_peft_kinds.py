@@ -12,7 +12,7 @@ from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 
 from tests.workers.lora.conftest import Fused, parts, weights_of
-from workers.lora.files import read_lora
+from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
 TARGETS = ["to_q", "to_out.0", "proj_in", "conv1", "ff.net.0.proj"]

@@ -1,6 +1,6 @@
 """A process of its own that opens one LoRA and holds it until its input ends.
 
-``python -m tests.workers.lora.pin_one CACHE CAPACITY BUCKET NAME SIZE``
+``python -m tests.workers.lora.cache.pin_one CACHE CAPACITY BUCKET NAME SIZE``
 """
 
 import hashlib
@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from shared.jobs.spec import LoraRef
-from tests.workers.lora.buckets import FolderBucket
-from workers.lora.cache import LoraCache
+from tests.workers.lora.cache.buckets import FolderBucket
+from workers.lora.cache.cache import LoraCache
 
 
 def main(cache: str, capacity: str, bucket: str, name: str, size: str) -> None:
