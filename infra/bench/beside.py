@@ -20,11 +20,11 @@ from torch import Tensor
 
 from infra.bench.addons import NET_CORE, move_to
 from infra.local.environment import inherit
-from workers.nets.loading import load_net
-from workers.projections import remember_projections
+from workers.families.conditioning import Conditioning
+from workers.families.load_controlnet import load_net
+from workers.families.projection_cache import remember_projections
+from workers.families.unet_forward import decode, encode
 from workers.transport.protocol import MID
-from workers.unet.conditioning import Conditioning
-from workers.unet.seam import decode, encode
 
 TOKENS = 77
 #: A net up to its first residual, or a whole UNet.

@@ -15,7 +15,7 @@ import torch
 from infra.bench.addons import NET_CORE, UNET_CORE, move_to
 from infra.bench.beside import Beside, load_unet, make_inputs, running_beside
 from infra.bench.workloads import Workload
-from workers.unet.seam import decode, encode
+from workers.families.unet_forward import decode, encode
 
 ROWS = 2
 

@@ -29,8 +29,8 @@ from infra.bench.workloads import open_workload
 from infra.local.demo import CONTROL
 from infra.local.timeline import plot_timeline
 from shared.settings import Settings
-from workers.unet.assistant import PATIENCE
-from workers.unet.residuals import SLICE_S
+from workers.unet.cfg_parallel.leader import PATIENCE
+from workers.unet.controlnet.step_residuals import SLICE_S
 
 WORKLOAD, NET = "mid", "mid-net1"
 UNETS, NETS = 2, 2

@@ -15,12 +15,12 @@ from infra.bench.soak_messages import DONE, PREFETCH, QUEUE, STOP, Report
 from shared.errors import SwiftError
 from shared.jobs.spec import LoraRef
 from shared.storage.object_store import Bucket
+from workers.families.base_model import BaseModel
 from workers.lora.cache.cache import FOLDER, LoraCache
-from workers.process import prepare_process
+from workers.runtime.process import prepare_process
+from workers.runtime.weights import weights_sha256
 from workers.unet import app
-from workers.unet.draw import draw
-from workers.unet.models import BaseModel
-from workers.weights import weights_sha256
+from workers.unet.job import draw
 
 #: So that files of these sizes come in several ranges.
 RANGE_BYTES = 128 << 10

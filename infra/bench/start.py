@@ -65,7 +65,7 @@ def _child(verb: str, name: str, folder: str) -> str:
 
 
 def _load(name: str, folder: Path) -> None:
-    from workers.unet.loading import load_model
+    from workers.families.load_base_model import load_model
 
     start = time.monotonic()
     model = load_model(name, str(folder), DTYPES[name], "cpu")

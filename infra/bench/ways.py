@@ -13,8 +13,8 @@ from torch import Tensor
 from infra.bench.relay import connect
 from shared.redis_clients import residual_servers
 from shared.settings import Settings
-from workers.controlnet.pulse import Pulse
-from workers.controlnet.sender import Sender
+from workers.controlnet_serving.lease_renewer import Pulse
+from workers.controlnet_serving.sender import Sender
 from workers.transport.protocol import Answer, StepRequest
 from workers.transport.step_queue import Steps
 from workers.transport.transport import Transport

@@ -1,7 +1,7 @@
 """Preprocessors: what makes a net's map of a picture, by the field's names, and their options.
 
 Those that need no model. Names and defaults are those of sd-webui-controlnet and controlnet_aux; options
-of OpenCV's own functions have OpenCV's names. `workers.unet.maps` computes them.
+of OpenCV's own functions have OpenCV's names. `workers.unet.controlnet.preprocessors` computes them.
 """
 
 from collections.abc import Mapping

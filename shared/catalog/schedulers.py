@@ -96,7 +96,7 @@ def step_limits(scheduler: str, config: Mapping[str, Any] | None, *, has_image: 
     """What is certain without torch of ``num_inference_steps`` on a model's scheduler ``config``.
 
     ``None``: not known, and nothing is certain. Within these limits the worker decides, before the first
-    step (`workers.unet.rehearsal`). A job with an image says itself where the steps begin.
+    step (`workers.unet.timesteps.rehearsal`). A job with an image says itself where the steps begin.
     """
     if config is None:
         return StepLimits()

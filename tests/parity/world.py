@@ -25,12 +25,12 @@ from tests.parity.axes import FAMILIES, LORAS, NET_OPTIONS, NETS
 from tests.parity.matrix import Row
 from tests.tiny_models import make_lora, make_net, make_pipeline, make_union
 from tests.workers.unet.conftest import worker_maker
-from workers.nets.loading import nets_of
-from workers.nets.net import Net
-from workers.resident import Memory, Residents
-from workers.unet.draw import draw
-from workers.unet.loading import load_entry
-from workers.unet.models import BaseModel
+from workers.families.base_model import BaseModel
+from workers.families.load_base_model import load_entry
+from workers.families.load_controlnet import nets_of
+from workers.families.unet_controlnet import Net
+from workers.runtime.model_cache import Memory, Residents
+from workers.unet.job import draw
 from workers.unet.worker import UNetWorker
 
 

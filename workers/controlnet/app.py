@@ -14,10 +14,13 @@ from shared.messaging.messages import Attach
 from shared.redis_clients import control_redis, residual_servers
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
-from workers.controlnet.serve import Server
-from workers.heartbeat import Reporter
-from workers.nets.loading import check_net, nets_of
-from workers.process import (
+from workers.controlnet_serving.server import Server
+from workers.families.load_controlnet import check_net, nets_of
+from workers.runtime.broker import CheckedTask, use_checked_transport
+from workers.runtime.consumption import Consumption
+from workers.runtime.heartbeat import Reporter
+from workers.runtime.model_cache import Memory
+from workers.runtime.process import (
     check_device,
     choose,
     load_any,
@@ -25,9 +28,6 @@ from workers.process import (
     start_or_exit,
     worker_name,
 )
-from workers.resident import Memory
-from workers.runtime.broker import CheckedTask, use_checked_transport
-from workers.runtime.consumption import Consumption
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.watchdog import Watchdog
 from workers.transport.step_queue import Steps

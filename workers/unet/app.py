@@ -32,31 +32,38 @@ from shared.settings import read_settings
 from shared.startup import exit_with_reason
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
-from workers.busy import BusyShare
-from workers.heartbeat import GRACE_BEATS, Reporter
+from workers.families.base_model import BaseModel
+from workers.families.load_base_model import load_entry
+from workers.families.load_controlnet import nets_of
 from workers.lora.cache.cache import FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
-from workers.nets.loading import nets_of
-from workers.process import check_device, choose, load_any, prepare_process, start_or_exit, worker_name
-from workers.resident import Memory, Residents
 from workers.runtime.broker import CheckedTask, use_checked_transport
+from workers.runtime.busy import BusyShare
 from workers.runtime.consumption import Consumption
+from workers.runtime.heartbeat import GRACE_BEATS, Reporter
+from workers.runtime.model_cache import Memory, Residents
+from workers.runtime.process import (
+    check_device,
+    choose,
+    load_any,
+    prepare_process,
+    start_or_exit,
+    worker_name,
+)
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.watchdog import Watchdog
+from workers.runtime.weights import find_source, foretell_bytes
 from workers.transport.step_queue import Steps
 from workers.transport.transport import Transport
-from workers.unet import prefetch
-from workers.unet.assist import assist
-from workers.unet.assistant import OFFER_EVERY_S
-from workers.unet.draw import draw, is_retryable
-from workers.unet.loading import load_entry
-from workers.unet.models import BaseModel
-from workers.unet.outcome import conclude
-from workers.unet.recovery import recover
-from workers.unet.seat import Seat
-from workers.unet.sweep import Sweeper
+from workers.unet.cfg_parallel.follower import assist
+from workers.unet.cfg_parallel.leader import OFFER_EVERY_S
+from workers.unet.job import draw, is_retryable
+from workers.unet.maintenance import prefetch
+from workers.unet.maintenance.availability import Seat
+from workers.unet.maintenance.recovery import recover
+from workers.unet.maintenance.sweep import Sweeper
+from workers.unet.task_outcome import conclude
 from workers.unet.worker import UNetWorker
-from workers.weights import find_source, foretell_bytes
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.unet.guidance import doubled, guide
-from workers.unet.schedulers import Schedule
+from workers.families.guidance import doubled, guide
+from workers.unet.timesteps.schedule import Schedule
 
 #: Predicts from the scaled model input ``x`` at step ``i``, timestep ``t``; both halves if guided.
 Predict = Callable[[Tensor, int, Tensor], Tensor]

@@ -8,17 +8,17 @@ from shared.jobs.store import JobStore
 from shared.messaging.messages import Assist
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
-from workers.busy import BusyShare
+from workers.families.base_model import BaseModel
+from workers.families.unet_controlnet import Net
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
-from workers.nets.net import Net
-from workers.resident import Residents
+from workers.runtime.busy import BusyShare
+from workers.runtime.model_cache import Residents
 from workers.runtime.watchdog import Watchdog
 from workers.transport.step_queue import Steps
 from workers.transport.transport import Transport
 from workers.unet.cfg_parallel.channel import HalfLine
-from workers.unet.models import BaseModel
-from workers.unet.nets import SendAttach
+from workers.unet.controlnet.client import SendAttach
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -29,7 +29,7 @@ SendAssist = Callable[[Assist, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class UNetWorker:
-    """The collaborators of `workers.unet.draw`."""
+    """The collaborators of `workers.unet.job`."""
 
     settings: Settings
     jobs: JobStore

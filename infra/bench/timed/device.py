@@ -17,9 +17,9 @@ from diffusers.models.unets.unet_2d_blocks import CrossAttnUpBlock2D
 from torch import Tensor
 from transformers import CLIPTextModel
 
+from workers.families.unet_controlnet import Net
 from workers.lora.patch import Patcher
-from workers.nets.net import Net
-from workers.unet import rows
+from workers.unet import noise_predictor
 
 #: One step of the UNet and of a net, both halves of guidance in one batch, in seconds.
 UNET_S, NET_S = 0.0535, 0.0276
@@ -33,7 +33,7 @@ TEXT_S, VAE_S, EMBED_S, LORA_LOAD_S, LORA_PATCH_S = 0.02, 0.165, 0.0007, 1.0, 0.
 
 def be_unet_device() -> None:
     """From now on this process's UNet, VAE, text encoder and LoRA patches take their time."""
-    _slow(rows, "encode", ENCODER_SHARE * UNET_S)
+    _slow(noise_predictor, "encode", ENCODER_SHARE * UNET_S)
     _slow(CrossAttnUpBlock2D, "forward", UNET_S - ENCODER_SHARE * UNET_S)
     _slow(Decoder, "forward", VAE_S, is_batched=False)
     _slow(CLIPTextModel, "forward", TEXT_S, is_batched=False)

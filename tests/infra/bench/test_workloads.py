@@ -8,9 +8,9 @@ from diffusers import UNet2DConditionModel
 
 from infra.bench.workloads import RECIPES, Recipe, Workload, open_workload
 from shared.catalog.catalog import locate, read_catalogue
+from workers.families.load_base_model import load_model
+from workers.families.load_controlnet import load_net
 from workers.lora.formats.parser import read_lora
-from workers.nets.loading import load_net
-from workers.unet.loading import load_model
 
 TOY = Recipe((32, 32, 64, 64), 64, 64, ("toy-net1", "toy-net2"), vae_channels=8, text_layers=1)
 

@@ -24,7 +24,7 @@ from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.consumption import Consumption
 from workers.runtime.process_logs import take_over_logs
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
-from workers.unet.outcome import conclude
+from workers.unet.task_outcome import conclude
 
 DONE, STATE, PROBLEMS = "test:done", "test:state", "test:problems"
 NAME = "echo@test"

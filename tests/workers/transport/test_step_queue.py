@@ -4,7 +4,7 @@ import pytest
 from redis import Redis
 
 from shared.settings import Settings
-from tests.workers.unet.net_jobs import Line, ask, make_line, make_nets, spec
+from tests.workers.unet.controlnet_jobs import Line, ask, make_line, make_nets, spec
 from workers.transport.step_queue import Claimed, Steps
 
 

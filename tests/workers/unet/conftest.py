@@ -15,17 +15,17 @@ from shared.redis_clients import control_redis, residual_redis
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI, LAYOUTS, make_net, make_pipeline
-from workers.busy import BusyShare
-from workers.controlnet.serve import Server
+from workers.controlnet_serving.server import Server
+from workers.families.base_model import BaseModel
+from workers.families.load_base_model import load_model
+from workers.families.load_controlnet import load_net
+from workers.families.unet_controlnet import Net
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
-from workers.nets.loading import load_net
-from workers.nets.net import Net
-from workers.resident import Memory, Residents
+from workers.runtime.busy import BusyShare
+from workers.runtime.model_cache import Memory, Residents
 from workers.transport.step_queue import Steps
 from workers.transport.transport import Transport
-from workers.unet.loading import load_model
-from workers.unet.models import BaseModel
 from workers.unet.worker import UNetWorker
 
 COUNTER = itertools.count()

@@ -15,7 +15,7 @@ from shared.jobs.store import Job
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI
-from workers.unet.draw import draw
+from workers.unet.job import draw
 from workers.unet.worker import UNetWorker
 
 

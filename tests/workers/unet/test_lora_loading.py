@@ -28,7 +28,7 @@ from tests.workers.lora.cache.buckets import counted
 from tests.workers.unet.jobs import pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.lora.cache.cache import LoraCache
-from workers.unet.draw import draw
+from workers.unet.job import draw
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]

@@ -12,10 +12,10 @@ from shared.jobs.request import LoraLoading
 from shared.jobs.store import Job
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
-from tests.workers.unet.test_draw import by_diffusers, control, pixels, run, upload
-from workers.resident import Residents
-from workers.unet.draw import draw
-from workers.unet.models import BaseModel
+from tests.workers.unet.test_job import by_diffusers, control, pixels, run, upload
+from workers.families.base_model import BaseModel
+from workers.runtime.model_cache import Residents
+from workers.unet.job import draw
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]

@@ -1,0 +1,40 @@
+"""The sender: in order, together where that can be, and nobody's trouble is another's."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from redis import Redis
+
+from shared.settings import Settings
+from tests.workers.transport.ends import Ends, answer, noise
+from workers.controlnet_serving.lease_renewer import Pulse
+from workers.controlnet_serving.sender import Sender
+
+
+@pytest.fixture
+def ends(residual: Redis, servers: Settings) -> Iterator[Ends]:
+    residual.flushall()
+    ends = Ends([residual], servers)
+    yield ends
+    ends.shut()
+
+
+def test_what_waits_is_sent_in_order_and_what_cannot_be_sent_costs_nobody_else(ends: Ends) -> None:
+    # Given residuals of two jobs by turns, as of a pass that they share, and one of a type that never travels
+    asked = [ends.ask(), ends.ask()]
+    sender = Sender(ends.net, Pulse(ends.steps, []))
+    for index in (-1, 1, 0):
+        for job in asked:
+            sender.send(job, answer(index), noise(2, 64, 32, 32), "edge")
+        if index == 1:
+            sender.send(asked[0], answer(7), torch.zeros(2, 64, 32, 32, dtype=torch.int64), "edge")
+    # When they are sent
+    sender.start()
+    sender.stop()
+    # Then all others have arrived, in order
+    for job in asked:
+        received = []
+        while len(received) < 3:
+            received += ends.unet.receive(job, 5.0)
+        assert [head.index for head, _ in received] == [-1, 1, 0]

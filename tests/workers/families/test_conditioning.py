@@ -1,0 +1,21 @@
+import torch
+
+from workers.families.conditioning import Conditioning
+
+
+def test_a_half_holds_its_rows_of_everything() -> None:
+    whole = Conditioning(
+        torch.arange(4.0).reshape(4, 1, 1),
+        {"text_embeds": torch.arange(4.0).reshape(4, 1), "time_ids": torch.ones(4, 6)},
+        guidance=torch.arange(4.0).reshape(4, 1),
+    )
+    half = whole.rows(slice(2, None))
+    assert half.embeddings.flatten().tolist() == [2, 3]
+    assert half.added["text_embeds"].flatten().tolist() == [2, 3]
+    assert half.guidance is not None
+    assert half.guidance.flatten().tolist() == [2, 3]
+    assert {name: len(tensor) for name, tensor in half.net_inputs.items()} == {
+        "embeddings": 2,
+        "text_embeds": 2,
+        "time_ids": 2,
+    }

@@ -1,0 +1,85 @@
+"""Long prompts, against what diffusers makes of each of their chunks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from tests.workers.unet.specs import spec
+from tests.workers.unet.test_job import run
+from workers.families.base_model import BaseModel
+from workers.families.long_prompt import cut_off
+from workers.families.prompts import encode_prompt
+from workers.runtime.model_cache import Residents
+from workers.unet.worker import UNetWorker
+
+#: Words of one token each; a window of the tiny models' tokenizer has room for 30 of them.
+WORDS = ["red", "cat", "on", "a", "blue", "background"] * 12
+ROOM = 30
+
+
+def text(start: int, end: int) -> str:
+    return " ".join(WORDS[start:end])
+
+
+@pytest.fixture(params=["sd1", "sdxl"])
+def model(request: pytest.FixtureRequest, models: Residents[BaseModel]) -> BaseModel:
+    with models.use(request.param) as held:
+        assert held.pipe.tokenizer.model_max_length == ROOM + 2
+        return held
+
+
+@pytest.mark.parametrize("negative", [None, "", "a dog"])
+@pytest.mark.parametrize("clip_skip", [None, 1])
+def test_a_text_of_one_chunk_is_encoded_as_diffusers_does(
+    model: BaseModel, negative: str | None, clip_skip: int | None
+) -> None:
+    wanted = spec(prompt="a red cat", negative_prompt=negative, clip_skip=clip_skip, num_images=2)
+    whole = encode_prompt(model, wanted)
+    chunked = encode_prompt(model, wanted.model_copy(update={"long_prompt": "chunk"}))
+    assert torch.equal(chunked.embeddings, whole.embeddings)
+    for name, tensor in whole.added.items():
+        assert torch.equal(chunked.added[name], tensor)
+
+
+def test_every_chunk_is_encoded_by_itself_and_the_shorter_text_is_filled_up(model: BaseModel) -> None:
+    wanted = spec(prompt=text(0, 70), negative_prompt="a dog", long_prompt="chunk")
+    chunked = encode_prompt(model, wanted)
+    assert chunked.embeddings.shape[1] == 3 * (ROOM + 2)
+    pieces = [(text(0, 30), "a dog"), (text(30, 60), ""), (text(60, 70), "")]
+    for i, (prompt, negative) in enumerate(pieces):
+        alone = encode_prompt(model, spec(prompt=prompt, negative_prompt=negative))
+        window = slice(i * (ROOM + 2), (i + 1) * (ROOM + 2))
+        assert torch.equal(chunked.embeddings[:, window], alone.embeddings)
+        if i == 0 and model.is_sdxl:
+            assert torch.equal(chunked.added["text_embeds"], alone.added["text_embeds"])
+
+
+def test_a_long_negative_prompt_fills_up_the_prompt(model: BaseModel) -> None:
+    wanted = spec(prompt="a cat", negative_prompt=text(0, 31), long_prompt="chunk")
+    chunked = encode_prompt(model, wanted)
+    alone = encode_prompt(model, spec(prompt="", negative_prompt=text(30, 31)))
+    assert torch.equal(chunked.embeddings[:, ROOM + 2 :], alone.embeddings)
+
+
+def test_what_is_cut_off_is_told_by_its_field(model: BaseModel) -> None:
+    assert cut_off(model, spec(prompt=text(0, 30))) == []
+    (told,) = cut_off(model, spec(prompt=text(0, 32), negative_prompt="a dog"))
+    assert told.startswith(f"prompt has 32 tokens, the text encoder sees {ROOM}; ignored: 'red cat")
+    (told,) = cut_off(model, spec(negative_prompt=text(0, 31)))
+    assert told.startswith("negative_prompt has 31 tokens")
+    assert cut_off(model, spec(prompt=text(0, 32), long_prompt="chunk")) == []
+
+
+def test_a_job_tells_what_of_its_prompt_was_cut_off(make_worker: Callable[..., UNetWorker]) -> None:
+    worker = make_worker()
+
+    def warnings(**changes: Any) -> list[str]:
+        job = run(worker, spec(model="sd1", num_inference_steps=2, prompt=text(0, 40), **changes))
+        assert job.status == "succeeded", job.error
+        return job.warnings
+
+    (told,) = warnings()
+    assert "prompt has 40 tokens" in told
+    assert warnings(long_prompt="chunk") == []

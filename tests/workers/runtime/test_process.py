@@ -1,0 +1,52 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.errors import InvalidSetting
+from shared.settings import Settings
+from tests.tiny_models import EMOJI
+from workers.runtime.process import choose
+
+MISSING = "/dev/null/nothing"
+
+
+@pytest.mark.parametrize("kind", ["unet", "controlnet"])
+def test_a_worker_that_cannot_load_its_weights_ends_before_it_takes_a_job(
+    kind: str, servers: Settings, tmp_path: Path
+) -> None:
+    # Given a catalogue whose folders have their configs, and no weights
+    for name in ("emoji-sd", "controlnet-edge"):
+        shutil.copytree(EMOJI / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors"))
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text(
+        'default_model = "m"\n[models.m]\nsource = "emoji-sd"\n'
+        '[controlnets.n]\nsource = "controlnet-edge"\nmodel = "m"\n'
+    )
+    environment = {
+        **os.environ,
+        "SWIFT_CATALOG": str(catalogue),
+        "SWIFT_HOME": str(tmp_path),
+        "SWIFT_REDIS_URL": servers.redis_url,
+        "SWIFT_RESIDUAL_REDIS_URL": servers.residual_redis_url[0],
+    }
+    # When the worker starts, then it ends and says why
+    command = [sys.executable, "-m", "celery", "-A", f"workers.{kind}.app", "worker", "-n", f"{kind}@test"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1
+    assert "this worker cannot start: ModelFailed" in ended.stderr
+
+
+def test_a_worker_serves_the_whole_catalogue_unless_it_is_told_a_part() -> None:
+    assert choose("SWIFT_WORKER_NETS", (), ["a", "b"]) == ["a", "b"]
+    assert choose("SWIFT_WORKER_NETS", ("b",), ["a", "b"]) == ["b"]
+
+
+def test_a_worker_is_not_told_to_serve_what_nobody_knows() -> None:
+    with pytest.raises(InvalidSetting, match="SWIFT_WORKER_NETS: c not in the catalogue; it has a, b"):
+        choose("SWIFT_WORKER_NETS", ("c",), ["a", "b"])
+    with pytest.raises(InvalidSetting, match="names nothing"):
+        choose("SWIFT_WORKER_NETS", (), [])

@@ -1,0 +1,82 @@
+"""What an attempt leaves when a server goes away, when it loses its job, or when its clock is wrong."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError
+
+from shared import keys
+from shared.errors import AttemptLost, S3Unavailable
+from shared.storage.object_store import Bucket
+from tests.workers.unet.jobs import run
+from tests.workers.unet.specs import spec
+from workers.unet.job import draw
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+
+
+class Images(Bucket):
+    """Calls ``before`` each time an image is stored."""
+
+    before: Callable[[], None]
+
+    def put(self, *args: Any, **options: Any) -> str:
+        answer = super().put(*args, **options)
+        self.before()
+        return answer
+
+
+def storing(worker: UNetWorker, before: Callable[[], None]) -> UNetWorker:
+    images = Images(worker.settings, worker.settings.image_bucket)
+    images.before = before
+    return dataclasses.replace(worker, images=images)
+
+
+def stored(worker: UNetWorker, job_id: str) -> list[str]:
+    return [blob.key for blob in worker.images.list(keys.images_prefix(job_id))]
+
+
+@pytest.mark.parametrize("error", [S3Unavailable("S3 does not answer"), ConnectionError("away")])
+def test_a_server_that_is_away_costs_no_attempt_that_counts(
+    error: Exception, make_worker: MakeWorker
+) -> None:
+    def fail() -> None:
+        raise error
+
+    worker = storing(make_worker(max_attempts=1), fail)
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=1))
+    for losses in (1, 2):
+        with pytest.raises(type(error)):
+            draw(worker, job_id, "unet1@test")
+        job = worker.jobs.get(job_id)
+        assert (job.status, job.attempts, job.infrastructure_losses) == ("queued", losses, losses)
+
+
+def test_a_job_that_is_deleted_while_it_runs_leaves_no_image(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=1))
+    deleting = storing(worker, lambda: worker.jobs.delete(job_id))
+    with pytest.raises(AttemptLost):
+        _end(deleting, job_id)
+    assert stored(worker, job_id) == []
+    assert not worker.jobs.redis.exists(keys.job(job_id))
+
+
+def _end(worker: UNetWorker, job_id: str) -> None:
+    if draw(worker, job_id, "unet1@test") == "lost":
+        raise AttemptLost("as its worker reports")
+
+
+def test_spans_are_of_the_clock_that_the_jobs_times_are_of(
+    make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() - 3600)
+    job = run(make_worker(), spec(num_inference_steps=1))
+    assert job.finished_at is not None
+    for span in job.timeline:
+        assert job.created_at - 0.01 <= span.start_s <= span.end_s <= job.finished_at + 1, span.name

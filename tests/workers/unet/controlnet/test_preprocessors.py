@@ -1,0 +1,108 @@
+"""Maps of pictures, and that nets are shown them."""
+
+import hashlib
+import io
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from shared.catalog.preprocessors import NONE, PREPROCESSORS, fill_in
+from shared.keys import control_key
+from tests.tiny_models import EMOJI
+from tests.workers.unet.jobs import control, pixels, run
+from tests.workers.unet.output.test_replay import MakeWorker, again, png
+from tests.workers.unet.specs import spec
+from workers.unet.controlnet.preprocessors import make_map
+
+
+def a_drawing() -> Image.Image:
+    """A black square's outline on white, 2 pixels wide, one side of it red."""
+    picture = np.full((32, 48, 3), 255, np.uint8)
+    picture[8:24, 8:10] = picture[8:10, 8:24] = picture[22:24, 8:24] = 0
+    picture[8:24, 22:24] = (255, 0, 0)
+    return Image.fromarray(picture)
+
+
+def map_of(picture: Image.Image, name: str, **options: float) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(make_map(picture, name, fill_in(name, options)))))
+
+
+@pytest.mark.parametrize("name", sorted(PREPROCESSORS.keys() - {NONE}))
+def test_a_map_has_the_size_of_its_picture_and_is_not_the_picture(name: str) -> None:
+    made = map_of(a_drawing(), name)
+    assert (made.dtype, made.shape) == (np.uint8, (32, 48, 3))
+    assert not np.array_equal(made, np.asarray(a_drawing()))
+
+
+@pytest.mark.parametrize("name", sorted(PREPROCESSORS.keys() - {NONE}))
+def test_an_even_picture_has_no_lines(name: str) -> None:
+    grey = Image.new("RGB", (16, 16), (128, 128, 128))
+    made = map_of(grey, name)
+    expected = {"tile_resample": 128, "blur_gaussian": 128, "invert": 127, "threshold": 255}.get(name, 0)
+    assert (made == expected).all()
+
+
+def test_canny_is_opencvs_and_its_thresholds_matter() -> None:
+    with Image.open(EMOJI / "pictures" / "samples.png") as sheet:
+        picture = sheet.convert("RGB").crop((0, 0, 256, 256))
+    counts = []
+    for low, high in ((20, 60), (100, 200), (250, 255)):
+        made = map_of(picture, "canny", low_threshold=low, high_threshold=high)
+        assert np.array_equal(made[..., 0], cv2.Canny(np.asarray(picture), low, high))
+        assert set(np.unique(made)) <= {0, 255}
+        counts.append(int((made[..., 0] > 0).sum()))
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[2] > 0
+
+
+@pytest.mark.parametrize("name", ["lineart_standard", "scribble_xdog", "invert"])
+def test_dark_lines_become_light(name: str) -> None:
+    made = map_of(a_drawing(), name)
+    assert made[16, 8].min() > 100  # on the line
+    assert made[2, 40].max() < 30  # on the paper
+
+
+def test_a_higher_threshold_leaves_less_white() -> None:
+    whites = [(map_of(a_drawing(), "threshold", threshold=t) == 255).sum() for t in (0, 254, 255)]
+    assert whites[0] == whites[1] > whites[2] == 0
+    assert not map_of(a_drawing(), "threshold")[16, 22].any()  # red is dark: its darkest channel counts
+
+
+def test_more_blur_and_less_resolution_leave_less_detail() -> None:
+    for name, option, small, large in (
+        ("blur_gaussian", "sigma", 1, 8),
+        ("tile_resample", "down_sampling_rate", 2, 8),
+    ):
+        details = [map_of(a_drawing(), name, **{option: value}).std() for value in (small, large)]
+        assert np.asarray(a_drawing()).std() > details[0] > details[1]
+    assert np.array_equal(map_of(a_drawing(), "tile_resample", down_sampling_rate=1), np.asarray(a_drawing()))
+
+
+def test_a_net_is_shown_the_map_at_the_pictures_size_and_its_replay_the_same(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    with Image.open(EMOJI / "control" / "colour_cat.png") as source:
+        file = io.BytesIO()
+        source.convert("RGB").resize((150, 150)).save(file, "PNG")
+    image = hashlib.sha256(file.getvalue()).hexdigest()
+    worker.images.put(control_key(image), file.getvalue(), content_type="image/png")
+    options = fill_in("canny", {"low_threshold": 40})
+    net = control(worker, image=image, preprocessor="canny", preprocessor_options=options)
+    job = run(worker, spec(controlnets=[net]))
+    assert job.receipt is not None
+    [used] = job.receipt.controlnets
+    assert (used.image, used.preprocessor, used.preprocessor_options) == (image, "canny", options)
+    assert used.map is not None
+    stored = worker.images.get(control_key(used.map))
+    assert hashlib.sha256(stored).hexdigest() == used.map
+    assert Image.open(io.BytesIO(stored)).size == (64, 64)
+    # The net has seen exactly that: as a control image of its own, it gives the same pixels
+    shown = run(worker, spec(controlnets=[control(worker, image=used.map)]))
+    assert np.array_equal(pixels(worker, shown), pixels(worker, job))
+    # And a replay does not ask OpenCV again
+    replayed = again(worker, job)
+    assert "canny" in [span.name for span in job.timeline]
+    assert "canny" not in [span.name for span in replayed.timeline]
+    assert png(worker, replayed) == png(worker, job)

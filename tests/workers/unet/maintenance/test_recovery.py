@@ -1,0 +1,200 @@
+import json
+import time
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from shared import keys
+from shared.catalog.catalog import Catalogue, ModelEntry
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import make_celery, send_job, unet_queue
+from shared.registry.workers import beat
+from shared.settings import Settings
+from tests.api.services import heartbeat
+from tests.shared.jobs.records import damage
+from tests.workers.unet.specs import spec
+from workers.unet.maintenance import recovery
+from workers.unet.maintenance.recovery import HELD_S, UNACKED, UNACKED_INDEX, recover
+
+CATALOG = Catalogue(default_model="emoji-sd", models={"emoji-sd": ModelEntry(source="hub:x/y")})
+GRACE_S = 300.0
+CONTROLNET = {
+    "name": "old",
+    "image": "0" * 64,
+    "conditioning_scale": 1.0,
+    "guidance_start": 0.0,
+    "guidance_end": 1.0,
+}
+
+
+@pytest.fixture
+def jobs(control: Redis, servers: Settings, monkeypatch: pytest.MonkeyPatch) -> JobStore:
+    control.flushall()
+    monkeypatch.setattr(recovery, "SETTLED_S", 0.0)
+    return JobStore(control, servers)
+
+
+@pytest.fixture
+def celery(servers: Settings) -> Celery:
+    return make_celery(servers)
+
+
+def look(celery: Celery, jobs: JobStore) -> None:
+    jobs.redis.delete(keys.RECOVERY)  # as if some seconds had passed
+    recover(celery, jobs, CATALOG, GRACE_S)
+
+
+def in_queue(control: Redis) -> list[str]:
+    messages: Any = control.lrange(unet_queue("emoji-sd"), 0, -1)
+    return [json.loads(text)["headers"]["id"] for text in messages]
+
+
+def accept(jobs: JobStore) -> str:
+    job_id, _ = jobs.create(spec())
+    jobs.sent(job_id)
+    return job_id
+
+
+def test_a_message_that_went_down_with_its_worker_is_sent_again(
+    jobs: JobStore, celery: Celery, control: Redis
+) -> None:
+    # Given two accepted jobs, of which one message was popped by a worker that died
+    kept, lost = accept(jobs), accept(jobs)
+    look(celery, jobs)
+    assert sorted(in_queue(control)) == sorted([kept, lost])
+    control.ltrim(unet_queue("emoji-sd"), 0, 0)
+    [still] = in_queue(control)
+    # When a worker looks, then the other is sent again, once
+    look(celery, jobs)
+    look(celery, jobs)
+    assert sorted(in_queue(control)) == sorted([kept, lost])
+    assert still in (kept, lost)
+
+
+def test_a_message_that_a_worker_holds_is_not_lost(jobs: JobStore, celery: Celery, control: Redis) -> None:
+    job_id = accept(jobs)
+    look(celery, jobs)
+    message = control.lpop(unet_queue("emoji-sd"))
+    assert isinstance(message, str)
+    control.hset(UNACKED, "tag", json.dumps([json.loads(message), "exchange", "key"]))
+    control.zadd(UNACKED_INDEX, {"tag": time.time() - 3600})  # by the clock of that worker
+    look(celery, jobs)
+    assert in_queue(control) == []
+    # But not for ever: a worker that holds it without starting it has died
+    control.zincrby(keys.MESSAGES_SEEN, -HELD_S - 1, "tag")
+    look(celery, jobs)
+    assert in_queue(control) == [job_id]
+    assert jobs.get(job_id).status == "queued"
+
+
+def test_a_job_whose_worker_died_is_queued_again(jobs: JobStore, celery: Celery, control: Redis) -> None:
+    job_id = accept(jobs)
+    assert jobs.claim(job_id, "unet1@test") is not None
+    look(celery, jobs)
+    assert in_queue(control) == []
+    control.delete(keys.lease(job_id))
+    look(celery, jobs)
+    assert in_queue(control) == [job_id]
+    assert jobs.get(job_id).status == "queued"
+
+
+def test_a_job_that_expired_in_the_queue_is_forgotten(jobs: JobStore, celery: Celery, control: Redis) -> None:
+    job_id, _ = jobs.create(spec())
+    control.zadd(keys.UNSENT, {job_id: 0})
+    control.delete(keys.job(job_id))
+    look(celery, jobs)
+    assert in_queue(control) == []
+    assert control.zscore(keys.UNSENT, job_id) is None
+
+
+def age(control: Redis, job_id: str, seconds: float) -> None:
+    """As if recovery had first seen so long ago that nothing can run the job."""
+    control.zincrby(keys.UNSERVED, -seconds, job_id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"model": "old"}, "model_gone"),
+        ({"controlnets": [CONTROLNET]}, "controlnet_gone"),
+        ({"scheduler": "old"}, "scheduler_gone"),
+    ],
+)
+@pytest.mark.parametrize("has_message", [True, False])
+def test_a_job_whose_names_left_every_catalog_is_failed_and_not_sent_again(
+    changes: dict[str, Any], code: str, has_message: bool, jobs: JobStore, celery: Celery, control: Redis
+) -> None:
+    job_id, _ = jobs.create(spec(**changes))
+    queue = unet_queue(jobs.get(job_id).spec.model)
+    if has_message:
+        send_job(celery, job_id, jobs.get(job_id).spec.model)
+        jobs.sent(job_id)
+    before = control.llen(queue)
+    # A new catalog is being rolled out, perhaps: the job is given time
+    for _ in range(3):
+        look(celery, jobs)
+    assert (jobs.get(job_id).status, control.llen(queue)) == ("queued", before)
+    age(control, job_id, GRACE_S)
+    look(celery, jobs)
+    job = jobs.get(job_id)
+    assert (job.status, job.error and job.error.code) == ("failed", code)
+    assert control.llen(queue) == before
+
+
+def test_a_job_that_another_live_worker_serves_is_not_failed(
+    jobs: JobStore, celery: Celery, control: Redis
+) -> None:
+    job_id, _ = jobs.create(spec(model="elsewhere"))
+    look(celery, jobs)
+    age(control, job_id, GRACE_S)
+    beat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
+    look(celery, jobs)
+    assert jobs.get(job_id).status == "queued"
+    assert control.zscore(keys.UNSERVED, job_id) is None
+    # And its time begins anew when that worker is gone
+    control.delete(keys.worker("unet2@test"))
+    look(celery, jobs)
+    assert jobs.get(job_id).status == "queued"
+
+
+def test_a_message_in_the_queue_of_a_model_that_others_serve_is_not_sent_twice(
+    jobs: JobStore, celery: Celery, control: Redis
+) -> None:
+    beat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
+    job_id, _ = jobs.create(spec(model="elsewhere"))
+    send_job(celery, job_id, "elsewhere")
+    jobs.sent(job_id)
+    look(celery, jobs)
+    assert control.llen(unet_queue("elsewhere")) == 1
+
+
+@pytest.mark.parametrize("garbage", ["no message", "[]", "3", '{"headers": []}', "[" * 5000])
+def test_garbage_among_the_messages_keeps_no_job_waiting(
+    garbage: str, jobs: JobStore, celery: Celery, control: Redis
+) -> None:
+    job_id = accept(jobs)
+    control.rpush(unet_queue("emoji-sd"), garbage)
+    control.hset(UNACKED, "tag", garbage)
+    control.zadd(UNACKED_INDEX, {"tag": 1})
+    control.set(keys.worker("bad@test"), garbage)
+    control.zadd(keys.WORKERS, {"bad@test": 1})
+    look(celery, jobs)
+    messages: Any = control.lrange(unet_queue("emoji-sd"), 0, -1)
+    assert [text for text in messages if job_id in text]
+
+
+@pytest.mark.parametrize("how", ["spec is x", "a string in its place"])
+def test_a_damaged_job_is_failed_and_keeps_no_other_waiting(
+    how: str, jobs: JobStore, celery: Celery, control: Redis
+) -> None:
+    bad, good = accept(jobs), accept(jobs)
+    damage(control, bad, how)
+    look(celery, jobs)
+    assert in_queue(control) == [good]
+    age(control, bad, GRACE_S)
+    look(celery, jobs)
+    assert control.zscore(keys.by_status("queued"), bad) is None
+    if how == "spec is x":
+        assert json.loads(str(control.hget(keys.job(bad), "error")))["code"] == "job_unreadable"

@@ -1,0 +1,300 @@
+"""What dead workers, deleted jobs and expired records leave behind, over real Redis and real S3."""
+
+import json
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from shared import keys
+from shared.errors import AttemptLost, Unavailable
+from shared.jobs.attempt import Attempt
+from shared.jobs.spec import Failure, Picture
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import make_celery, own_queue, send_job
+from shared.settings import Settings
+from shared.storage.image_bucket import ImageBucket
+from shared.storage.lora_names import STAGED
+from shared.storage.object_store import Bucket
+from tests.api.services import receipt_of
+from tests.shared.jobs.records import damage
+from tests.workers.unet.specs import spec
+from workers.unet.maintenance import sweep
+from workers.unet.maintenance.recovery import HELD_S, UNACKED, UNACKED_INDEX
+from workers.unet.maintenance.sweep import BINDING_S, Sweeper
+
+WHY = Failure(code="x", detail="y")
+
+
+@pytest.fixture
+def settings(servers: Settings) -> Settings:
+    return servers.model_copy(update={"image_bucket": "swept", "job_ttl_s": 3600, "image_ttl_s": 3600})
+
+
+@pytest.fixture
+def jobs(control: Redis, settings: Settings) -> JobStore:
+    control.flushall()
+    return JobStore(control, settings)
+
+
+@pytest.fixture
+def images(control: Redis, settings: Settings) -> ImageBucket:
+    bucket = ImageBucket(settings, control)
+    bucket.ready()
+    for blob in list(bucket.list()):
+        bucket.delete(blob.key)
+    return bucket
+
+
+@pytest.fixture
+def loras(settings: Settings) -> Bucket:
+    return Bucket(settings, settings.lora_bucket)
+
+
+@pytest.fixture
+def sweeper(jobs: JobStore, images: ImageBucket, loras: Bucket) -> Sweeper:
+    return Sweeper(jobs, images, loras)
+
+
+def run(jobs: JobStore) -> Attempt:
+    attempt = jobs.claim(jobs.create(spec())[0], "w")
+    assert attempt is not None
+    return attempt
+
+
+def store(images: ImageBucket, attempt: Attempt) -> str:
+    key = keys.image_key(attempt.job.id, attempt.token, 0)
+    images.put(key, b"png", content_type="image/png")
+    return key
+
+
+def succeed(attempt: Attempt, key: str) -> None:
+    image = Picture(key=key, seed=7, width=64, height=64, sha256="ab")
+    attempt.succeed([image], receipt_of(attempt.job.spec), [])
+
+
+def stored(images: ImageBucket) -> set[str]:
+    return {blob.key for blob in images.list()}
+
+
+def pass_time(control: Redis, key: str, seconds: float) -> None:
+    """As if everything in a sorted set of times had happened so long ago."""
+    for member in control.zrange(key, 0, -1):
+        control.zincrby(key, -seconds, str(member))
+
+
+def test_images_of_lost_attempts_go_and_those_of_jobs_stay(
+    jobs: JobStore, images: ImageBucket, sweeper: Sweeper, control: Redis
+) -> None:
+    # Given a job that a second worker ended, one that runs in its second attempt, and one that is whole
+    kept, lost = set(), set()
+    for ends in (True, False):
+        old = run(jobs)
+        lost.add(store(images, old))
+        old.give_back(WHY)
+        new = jobs.claim(old.job.id, "w2")
+        assert new is not None
+        kept.add(store(images, new))
+        if ends:
+            succeed(new, *kept)
+    waiting = run(jobs)
+    lost.add(store(images, waiting))
+    waiting.give_back(WHY)
+    unreadable = run(jobs)
+    kept.add(store(images, unreadable))
+    damage(control, unreadable.job.id, "status is paused")
+    kept.add("pictures/of-somebody-else.png")
+    images.put("pictures/of-somebody-else.png", b"", content_type="image/png")
+    assert stored(images) == kept | lost
+    sweeper.sweep()
+    assert stored(images) == kept
+
+
+@pytest.mark.parametrize("state", ["running", "succeeded"])
+def test_images_of_a_deleted_job_go_also_what_its_worker_still_writes(
+    state: str, jobs: JobStore, images: ImageBucket, sweeper: Sweeper
+) -> None:
+    attempt = run(jobs)
+    key = store(images, attempt)
+    if state == "succeeded":
+        succeed(attempt, key)
+    jobs.delete(attempt.job.id)
+    sweeper.sweep()
+    assert stored(images) == set()
+    store(images, attempt)  # it has not heard of it yet
+    with pytest.raises(AttemptLost):
+        succeed(attempt, key)
+    sweeper.sweep()
+    assert stored(images) == set()
+
+
+def test_images_are_kept_for_their_time_and_then_go_while_the_job_stays(
+    jobs: JobStore, images: ImageBucket, sweeper: Sweeper, control: Redis
+) -> None:
+    attempt = run(jobs)
+    key = store(images, attempt)
+    succeed(attempt, key)
+    sweeper.sweep()
+    assert stored(images) == {key}
+    pass_time(control, keys.IMAGES, 3600)
+    sweeper.sweep()
+    assert stored(images) == set()
+    assert jobs.get(attempt.job.id).status == "succeeded"
+    assert control.zcard(keys.IMAGES) == 0
+
+
+def test_a_control_image_is_kept_while_it_is_used(
+    images: ImageBucket, sweeper: Sweeper, control: Redis, settings: Settings
+) -> None:
+    used, unused, unknown = (keys.control_key(digit * 64) for digit in "abc")
+    for key in (used, unused):
+        images.put(key, b"png", content_type="image/png")
+    super(ImageBucket, images).put(unknown, b"png", content_type="image/png")  # by an older version
+    sweeper.sweep()
+    assert stored(images) == {used, unused, unknown}
+    pass_time(control, keys.CONTROL_IMAGES, settings.control_image_ttl_s)
+    images.get(used)
+    sweeper.sweep()
+    assert stored(images) == {used}
+
+
+def test_a_control_image_that_is_being_deleted_is_not_given_to_a_new_job(
+    images: ImageBucket, control: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = keys.control_key("a" * 64)
+    images.put(key, b"png", content_type="image/png")
+    pass_time(control, keys.CONTROL_IMAGES, settings.control_image_ttl_s)
+    refused = []
+
+    def delete(of: Any, key: str) -> None:
+        with pytest.raises(Unavailable) as error:
+            images.exists(key)
+        refused.append(str(error.value))
+
+    monkeypatch.setattr(ImageBucket, "delete", delete)
+    assert images.delete_unused(10) == 1
+    assert len(refused) == 1
+    # And once it is gone, it may be stored again
+    images.put(key, b"png", content_type="image/png")
+
+
+def test_lists_and_records_agree_again(jobs: JobStore, sweeper: Sweeper, control: Redis) -> None:
+    # Given a job that no list knows, one on the wrong list, and three of which only traces are left
+    unlisted, misplaced = jobs.create(spec())[0], jobs.create(spec())[0]
+    control.delete(keys.JOBS, keys.by_status("queued"), keys.UNSENT)
+    control.zadd(keys.by_status("running"), {misplaced: 1})
+    vanished = [run(jobs).job.id for _ in range(3)]
+    control.delete(*map(keys.job, vanished))
+    control.zadd(keys.JOBS, {"no id": 1})
+    sweeper.sweep()
+    assert {job.id for job in jobs.page(status="queued")[0]} == {unlisted, misplaced}
+    assert control.zcard(keys.JOBS) == 2
+    assert control.zcard(keys.by_status("running")) == 0
+    left = {str(key) for job_id in vanished for key in control.scan_iter(f"swift:job:{job_id}*")}
+    assert left == set()
+
+
+def unacked(control: Redis, tag: str, job_id: str, task: str = "unet.generate") -> None:
+    message = {"headers": {"id": job_id, "task": task}, "body": ""}
+    control.hset(UNACKED, tag, json.dumps([message, "exchange", "key"]))
+    control.zadd(UNACKED_INDEX, {tag: 1})
+
+
+def test_messages_that_dead_workers_took_go_once_their_job_has_ended(
+    jobs: JobStore, sweeper: Sweeper, control: Redis
+) -> None:
+    ended, running = run(jobs), run(jobs)
+    ended.end("failed", WHY, [])
+    unacked(control, "ended", ended.job.id)
+    unacked(control, "running", running.job.id)
+    unacked(control, "gone", "0" * 16)
+    unacked(control, "hint", "x", "controlnet.attach")
+    control.hset(UNACKED, "garbage", "[" * 3000)
+    sweeper.sweep()
+    assert control.hlen(UNACKED) == 5  # they may be about to be acknowledged
+    pass_time(control, keys.MESSAGES_SEEN, HELD_S + 1)
+    sweeper.sweep()
+    assert set(control.hkeys(UNACKED)) == {"running", "hint", "garbage"}
+    pass_time(control, keys.MESSAGES_SEEN, 3600)
+    sweeper.sweep()
+    assert set(control.hkeys(UNACKED)) == {"running"}
+    assert control.zrange(UNACKED_INDEX, 0, -1) == ["running"]
+
+
+@pytest.fixture
+def celery(settings: Settings) -> Celery:
+    return make_celery(settings)
+
+
+def bindings(control: Redis, exchange: str) -> set[str]:
+    return set(map(str, control.smembers(f"_kombu.binding.{exchange}")))
+
+
+def test_bindings_of_dead_consumers_go_and_the_living_still_hear(
+    sweeper: Sweeper, celery: Celery, control: Redis
+) -> None:
+    # Given one that listens to events, and bindings of others that died
+    heard: list[str] = []
+    with celery.connection() as connection:
+        receiver = celery.events.Receiver(connection)
+
+        def hear(event: dict[str, Any]) -> None:
+            heard.append(event["type"])
+            receiver.should_stop = True
+
+        receiver.handlers = {"*": hear}
+        listener = threading.Thread(target=receiver.capture, kwargs={"wakeup": False}, daemon=True)
+        listener.start()
+        deadline = time.monotonic() + 30
+        while not control.execute_command("PUBSUB", "NUMPAT"):
+            assert time.monotonic() < deadline
+        for exchange in ("celeryev", "celery.pidbox", "reply.celery.pidbox"):
+            control.sadd(f"_kombu.binding.{exchange}", f"#\x06\x16\x06\x16{exchange}.dead")
+        # When they have grown old
+        sweeper.sweep()
+        pass_time(control, keys.BINDINGS_SEEN, BINDING_S + 1)
+        sweeper.sweep()
+        # Then all are gone, and events arrive all the same
+        for exchange in ("celeryev", "celery.pidbox", "reply.celery.pidbox"):
+            assert bindings(control, exchange) == set()
+        with celery.connection() as sends:
+            celery.events.Dispatcher(sends).send("worker-heartbeat")
+        listener.join(timeout=30)
+    assert heard == ["worker-heartbeat"]
+
+
+def test_own_queues_of_dead_workers_go_and_those_of_living_ones_stay(
+    sweeper: Sweeper, celery: Celery, control: Redis
+) -> None:
+    send_job(celery, "0" * 16, "m", "dead@test")
+    send_job(celery, "1" * 16, "m", "promised@test")
+    control.zadd(keys.PROMISED, {own_queue("m", "promised@test"): 1})
+    sweeper.sweep()
+    assert list(control.scan_iter("unet.m@*")) == [own_queue("m", "promised@test")]
+
+
+def test_leftovers_of_uploads_are_deleted_once_they_are_nobodys(
+    sweeper: Sweeper, loras: Bucket, control: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def left() -> list[str]:
+        uploads = loras.client.list_multipart_uploads(Bucket=loras.name, Prefix=STAGED).get("Uploads", [])
+        return [blob.key for blob in loras.list(STAGED)] + [one["Key"] for one in uploads]
+
+    loras.put(f"{STAGED}anime.safetensors/1", b"half a file", content_type="application/octet-stream")
+    loras.put("swept.safetensors", b"a LoRA", content_type="application/octet-stream")
+    loras.client.create_multipart_upload(Bucket=loras.name, Key=f"{STAGED}x")
+    # Given that they are young, and then that a day has passed
+    sweeper.delete_upload_leftovers()
+    assert len(left()) == 2
+    monkeypatch.setattr(sweep, "LEFTOVER_AGE", timedelta(days=-1))
+    sweeper.delete_upload_leftovers()  # within the hour nobody looks again
+    assert len(left()) == 2
+    control.delete(keys.UPLOADS_SWEPT)
+    sweeper.delete_upload_leftovers()
+    assert left() == []
+    assert loras.exists("swept.safetensors")
+    loras.delete("swept.safetensors")

@@ -1,0 +1,149 @@
+"""A receipt drawn again: the same file, or the sentence that says what has changed."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import ReceiptMismatch
+from shared.jobs.receipt import Receipt
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec
+from shared.jobs.store import Job
+from shared.settings import Settings
+from shared.storage.object_store import Bucket
+from tests.proxy import proxied
+from tests.tiny_models import EMOJI
+from tests.workers.unet.jobs import control, upload
+from tests.workers.unet.specs import spec
+from tests.workers.unet.test_lora_loading import drawing, wait_for_step
+from workers.lora.cache.cache import LoraCache
+from workers.unet.job import draw
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+
+
+def run(worker: UNetWorker, wanted: JobSpec, replays: Receipt | None = None) -> Job:
+    job_id, _ = worker.jobs.create(wanted, replays=replays)
+    draw(worker, job_id, "unet1@test")
+    return worker.jobs.get(job_id)
+
+
+def again(worker: UNetWorker, job: Job, **changes: Any) -> Job:
+    """Draw the job's receipt again, changed by ``changes``."""
+    assert job.receipt is not None
+    steps = {lora.name: lora.step for lora in job.receipt.loras}
+    loading = LoraLoading(mode="replay", steps=steps)
+    wanted = job.spec.with_maps([net.map for net in job.receipt.controlnets])
+    wanted = wanted.model_copy(update={"lora_loading": loading})
+    return run(worker, wanted, job.receipt.model_copy(update=changes))
+
+
+def png(worker: UNetWorker, job: Job, index: int = 0) -> bytes:
+    assert job.status == "succeeded", job.error
+    return worker.images.get(job.images[index].key)
+
+
+def test_a_picture_whose_loras_came_late_is_drawn_again_as_the_same_file(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    loras = [upload(worker, EMOJI / "loras" / f"{name}.safetensors") for name in ("outline", "twemoji")]
+    late = LoraLoading(mode="replay", steps={loras[0].name: 3, loras[1].name: 1})
+    wanted = spec(loras=loras, lora_loading=late, num_images=2, controlnets=[control(worker)], width=None)
+    job = run(worker, wanted)
+    replayed = again(worker, job)
+    assert [png(worker, replayed, i) for i in range(2)] == [png(worker, job, i) for i in range(2)]
+    assert replayed.receipt == job.receipt
+    assert replayed.warnings == []
+
+
+def test_a_bounded_picture_whose_lora_came_late_is_drawn_again_as_the_same_file(
+    make_worker: MakeWorker, servers: Settings, tmp_path: Path
+) -> None:
+    # Given a LoRA that no cache holds, behind a line that is down for the first two steps
+    worker = make_worker()
+    lora = upload(worker, EMOJI / "loras" / "outline.safetensors")
+    bounded = LoraLoading(mode="bounded", max_async_steps=5)
+    wanted = spec(loras=[lora], lora_loading=bounded, latent_parallelism="off")
+    with proxied(servers.s3_port) as line:
+        settings = servers.model_copy(update={"s3_endpoint_url": line.url})
+        bucket = Bucket(settings, settings.lora_bucket, attempts=1)
+        far = dataclasses.replace(worker, loras=LoraCache(tmp_path / "far", 10_000_000, bucket, 60))
+        line.is_down = True
+        with drawing(far, wanted) as job_id:
+            wait_for_step(far, job_id, 2)
+            line.is_down = False
+    job = worker.jobs.get(job_id)
+    assert job.receipt is not None
+    assert job.receipt.loras[0].step >= 2
+    # When a worker whose line is good draws the receipt again
+    replayed = again(worker, job)
+    # Then it is the same file, and its receipt still says how the picture came about
+    assert png(worker, replayed) == png(worker, job)
+    assert replayed.receipt is not None
+    assert replayed.receipt.lora_loading == bounded
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model_sha256": "0" * 64}, "the weights of model 'emoji-sd'"),
+        ({"scheduler_config": {"beta_start": 0.5}}, "beta_start of scheduler 'ddim'"),
+    ],
+    ids=["model", "scheduler"],
+)
+def test_a_changed_model_is_told_before_anything_is_drawn(
+    changes: dict[str, Any], told: str, make_worker: MakeWorker
+) -> None:
+    worker = make_worker()
+    job = run(worker, spec())
+    with pytest.raises(ReceiptMismatch, match=f"{told} changed.*: it was .*, it is .* now"):
+        again(worker, job, **changes)
+    [failed] = worker.jobs.page(status="failed", limit=1)[0]
+    assert (failed.error and failed.error.code, failed.step) == ("receipt_mismatch", 0)
+
+
+def test_a_changed_net_is_told_before_its_residuals_are_used(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job = run(worker, spec(controlnets=[control(worker)]))
+    assert job.receipt is not None
+    [net] = job.receipt.controlnets
+    with pytest.raises(ReceiptMismatch, match=f"ControlNet 'edge' changed.*{'0' * 64}.*{net.sha256}"):
+        again(worker, job, controlnets=[net.model_copy(update={"sha256": "0" * 64})])
+    assert worker.jobs.page(status="failed", limit=1)[0][0].step == 0
+
+
+def test_lora_bytes_decide_not_their_etag(make_worker: MakeWorker, tmp_path: Path) -> None:
+    worker = make_worker()
+    lora = upload(worker, EMOJI / "loras" / "twemoji.safetensors")
+    job = run(worker, spec(loras=[lora]))
+    assert job.receipt is not None
+    [used] = job.receipt.loras
+    assert png(worker, again(worker, job, loras=[used.model_copy(update={"etag": "other"})]))
+    with pytest.raises(ReceiptMismatch, match=f"LoRA '{lora.name}' changed.*{'0' * 64}.*{used.sha256}"):
+        again(worker, job, loras=[used.model_copy(update={"sha256": "0" * 64})])
+
+
+def test_other_versions_draw_and_warn(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job = run(worker, spec())
+    assert job.receipt is not None
+    versions = {**job.receipt.versions, "torch": "1.0.0"}
+    replayed = again(worker, job, versions=versions, threads=4)
+    assert replayed.status == "succeeded"
+    assert [warning.split(":")[0] for warning in replayed.warnings] == [
+        f"drawn with threads {job.receipt.threads}, the receipt with 4",
+        f"drawn with torch {job.receipt.versions['torch']}, the receipt with 1.0.0",
+    ]
+
+
+def test_a_net_that_computed_several_jobs_in_one_pass_is_told(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job = run(worker, spec(controlnets=[control(worker)]))
+    assert job.receipt is not None
+    [net] = job.receipt.controlnets
+    replayed = again(worker, job, controlnets=[net.model_copy(update={"batch": 2})])
+    [warning] = replayed.warnings
+    assert warning.startswith("ControlNet 'edge' computed steps of several jobs in one pass")

@@ -1,0 +1,331 @@
+"""The job's story against diffusers' own pipelines, through real Redis and S3."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+
+from shared.errors import InvalidLora, InvalidRequest, LoraGone, NetFailed, ResidualTimeout, SwiftError
+from shared.jobs.events import follow
+from shared.jobs.request import LoraLoading
+from shared.jobs.spec import JobSpec
+from shared.jobs.store import Job
+from shared.keys import watched
+from shared.storage.object_store import Bucket
+from tests.diffusers_peer import draw_with_diffusers
+from tests.tiny_models import EMOJI
+from tests.workers.unet.conftest import load
+from tests.workers.unet.jobs import control, pixels, run, upload
+from tests.workers.unet.specs import spec
+from workers.families.base_model import BaseModel
+from workers.lora.patch import Patcher
+from workers.runtime.model_cache import Memory, Residents
+from workers.unet.job import draw
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+
+
+def by_diffusers(
+    models: Residents[BaseModel],
+    nets: Residents[Any],
+    wanted: JobSpec,
+    loras: list[tuple[Path, float]] | None = None,
+) -> list[NDArray[np.int16]]:
+    """The same request, as a user of diffusers writes it."""
+    loaded = []
+    for net in wanted.controlnets:
+        with nets.use(net.name) as held:
+            loaded.append(held.model)
+    with models.use(wanted.model) as model:
+        model.patcher.restore()
+        return draw_with_diffusers(model.pipe, loaded, wanted, loras)
+
+
+def test_the_embedded_model_with_two_nets_draws_what_diffusers_draws(
+    make_worker: MakeWorker, models: Any, nets: Any
+) -> None:
+    # Tiny random models in every combination: tests/parity.
+    worker = make_worker()
+    both = [control(worker, conditioning_scale=0.7), control(worker, guidance_end=0.5)]
+    wanted = spec(controlnets=both, num_images=2)
+    job = run(worker, wanted)
+    for i, theirs in enumerate(by_diffusers(models, nets, wanted)):
+        assert np.array_equal(pixels(worker, job, i), theirs)
+
+
+def test_guidance_is_rescaled_beside_nets_too_though_diffusers_has_it_without_them_alone(
+    make_worker: MakeWorker, models: Any, nets: Any
+) -> None:
+    worker = make_worker()
+    # Given a net that adds nothing
+    wanted = spec(guidance_rescale=0.7, controlnets=[control(worker, conditioning_scale=0.0)])
+    ours = pixels(worker, run(worker, wanted))
+    # Then the picture is diffusers' own without nets
+    alone = wanted.model_copy(update={"controlnets": []})
+    assert np.array_equal(ours, by_diffusers(models, nets, alone)[0])
+    plain = alone.model_copy(update={"guidance_rescale": 0.0})
+    assert not np.array_equal(ours, by_diffusers(models, nets, plain)[0])
+
+
+@pytest.mark.parametrize("name", ["twemoji", "outline", "outline.kohya"])
+@pytest.mark.parametrize("with_net", [False, True])
+def test_an_exact_lora_is_the_fused_one_to_rounding(
+    name: str, with_net: bool, make_worker: MakeWorker, models: Any, nets: Any
+) -> None:
+    worker = make_worker()
+    path = EMOJI / "loras" / f"{name}.safetensors"
+    wanted = spec(
+        loras=[upload(worker, path, 0.9)],
+        lora_loading=LoraLoading(mode="exact"),
+        controlnets=[control(worker)] if with_net else [],
+    )
+    ours = pixels(worker, run(worker, wanted))
+    theirs = by_diffusers(models, nets, wanted, [(path, 0.9)])[0]
+    plain = by_diffusers(models, nets, wanted)[0]
+    assert np.abs(ours - theirs).max() <= 1
+    assert np.abs(ours - plain).max() > 20
+
+
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`")
+def test_two_loras_in_one_job_are_summed(make_worker: MakeWorker, models: Any, nets: Any) -> None:
+    worker = make_worker()
+    paths = [EMOJI / "loras" / f"{name}.safetensors" for name in ("twemoji", "outline")]
+    wanted = spec(
+        loras=[upload(worker, paths[0], 0.5), upload(worker, paths[1], 0.7)],
+        lora_loading=LoraLoading(mode="exact"),
+    )
+    ours = pixels(worker, run(worker, wanted))
+    theirs = by_diffusers(models, nets, wanted, [(paths[0], 0.5), (paths[1], 0.7)])[0]
+    assert np.abs(ours - theirs).max() <= 1
+
+
+def test_a_bounded_picture_is_drawn_again_by_replay(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    refs = [upload(worker, EMOJI / "loras" / f"{name}.safetensors") for name in ("twemoji", "outline")]
+    # Given a bounded job: one LoRA is held back until the bound
+    bounded = run(worker, spec(loras=refs, lora_loading=LoraLoading(max_async_steps=3)))
+    assert bounded.receipt is not None
+    steps = {lora.name: lora.step for lora in bounded.receipt.loras}
+    assert all(step <= 3 for step in steps.values())
+    # When it is drawn again by the steps on its receipt, by a worker with an empty cache
+    again = run(make_worker(), spec(loras=refs, lora_loading=LoraLoading(mode="replay", steps=steps)))
+    assert np.array_equal(pixels(worker, bounded), pixels(worker, again))
+    assert again.receipt is not None
+    assert {lora.name: lora.step for lora in again.receipt.loras} == steps
+
+
+def test_replay_patches_at_each_step_it_is_told(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    ref = upload(worker, EMOJI / "loras" / "outline.safetensors")
+
+    def at(step: int) -> Job:
+        loading = LoraLoading(mode="replay", steps={ref.name: step})
+        return run(worker, spec(loras=[ref], lora_loading=loading))
+
+    exact = run(worker, spec(loras=[ref], lora_loading=LoraLoading(mode="exact")))
+    assert np.array_equal(pixels(worker, at(0)), pixels(worker, exact))
+    assert not np.array_equal(pixels(worker, at(3)), pixels(worker, exact))
+
+
+def test_the_same_seed_alone_or_in_a_batch_differs_at_most_by_one(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    batch = run(worker, spec(num_images=3))
+    for i in range(3):
+        alone = run(worker, spec(seed=7 + i))
+        assert alone.images[0].seed == batch.images[i].seed
+        assert np.abs(pixels(worker, alone) - pixels(worker, batch, i)).max() <= 1
+
+
+def test_the_png_carries_request_and_receipt(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job = run(worker, spec(controlnets=[control(worker)]))
+    png = worker.images.get(job.images[0].key)
+    texts = Image.open(io.BytesIO(png)).info
+    assert job.receipt is not None
+    # The request as a replay would make it: it names the maps that the nets were shown.
+    maps = [net.map for net in job.receipt.controlnets]
+    nets = [net.model_copy(update={"map": map}) for net, map in zip(job.spec.controlnets, maps, strict=True)]
+    assert JobSpec.model_validate_json(texts["request"]) == job.spec.model_copy(update={"controlnets": nets})
+    assert json.loads(texts["receipt"]) == job.receipt.model_dump(mode="json")
+    assert hashlib.sha256(png).hexdigest() == job.images[0].sha256
+    assert [net.name for net in job.receipt.controlnets] == ["edge"]
+    assert len(job.receipt.controlnets[0].sha256) == 64
+
+
+def test_encoder_and_net_overlap_on_the_timeline(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job = run(worker, spec(controlnets=[control(worker)]))
+    spans = {name: [s for s in job.timeline if s.name == name] for name in ("encoder", "net edge")}
+    assert len(spans["encoder"]) == len(spans["net edge"]) == 6
+    assert {span.worker for span in spans["net edge"]} == {"controlnet1@test"}
+    overlaps = [
+        min(e.end_s, n.end_s) - max(e.start_s, n.start_s)
+        for e, n in zip(spans["encoder"], spans["net edge"], strict=True)
+    ]
+    assert sum(overlap > 0 for overlap in overlaps) >= 5
+
+
+def test_more_layers_than_the_text_encoder_has_cannot_be_skipped(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job_id, _ = worker.jobs.create(spec(clip_skip=5))
+    with pytest.raises(InvalidRequest, match="clip_skip is 5, model 'emoji-sd' has"):
+        draw(worker, job_id, "unet1@test")
+
+
+def test_a_lora_that_fits_no_module_fails_its_job_and_no_other(
+    make_worker: MakeWorker, tmp_path: Path
+) -> None:
+    worker = make_worker()
+    before = pixels(worker, run(worker, spec()))
+    path = tmp_path / "stranger.safetensors"
+    save_file(
+        {"unet.elsewhere.lora_A.weight": torch.ones(4, 8), "unet.elsewhere.lora_B.weight": torch.ones(8, 4)},
+        path,
+    )
+    job_id, _ = worker.jobs.create(spec(loras=[upload(worker, path)]))
+    with pytest.raises(InvalidLora):
+        draw(worker, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert job.status == "failed"
+    assert job.error is not None
+    assert job.error.code == "invalid_lora"
+    assert "elsewhere" in job.error.detail
+    assert np.array_equal(pixels(worker, run(worker, spec())), before)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_lora_that_went_away_after_submit_fails_the_job_by_name(
+    replaced: bool, make_worker: MakeWorker
+) -> None:
+    worker = make_worker()
+    ref = upload(worker, EMOJI / "loras" / "twemoji.safetensors")
+    bucket = Bucket(worker.settings, worker.settings.lora_bucket)
+    if replaced:
+        bucket.put(f"{ref.name}.safetensors", b"other", content_type="application/octet-stream")
+    else:
+        bucket.delete(f"{ref.name}.safetensors")
+    job_id, _ = worker.jobs.create(spec(loras=[ref]))
+    with pytest.raises(LoraGone):
+        draw(worker, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert (job.status, job.error and job.error.code) == ("failed", "lora_gone")
+    assert job.error is not None
+    assert ref.name in job.error.detail
+
+
+def test_a_cancel_stops_a_running_job_within_its_lora(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    ref = upload(worker, EMOJI / "loras" / "outline.safetensors")
+    job_id, _ = worker.jobs.create(
+        spec(loras=[ref], lora_loading=LoraLoading(mode="exact"), num_inference_steps=200)
+    )
+    runner = threading.Thread(target=draw, args=[worker, job_id, "unet1@test"])
+    runner.start()
+    for event in follow(worker.jobs.redis, job_id):
+        if event and event.kind == "progress":
+            worker.jobs.cancel(job_id)
+            break
+    runner.join(timeout=60)
+    job = worker.jobs.get(job_id)
+    assert job.status == "cancelled"
+    assert job.step < 200
+
+
+def test_a_job_that_runs_too_long_is_failed(make_worker: MakeWorker) -> None:
+    worker = make_worker(job_timeout_s=0.2)
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=200))
+    with pytest.raises(SwiftError, match="longer than"):
+        draw(worker, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert (job.status, job.error and job.error.code) == ("failed", "deadline_exceeded")
+
+
+def test_without_a_net_worker_the_net_is_computed_here_to_the_same_picture(make_worker: MakeWorker) -> None:
+    alone = make_worker(serve_nets=False, residual_wait_s=0.05)
+    wanted = spec(num_inference_steps=3, controlnets=[control(alone)])
+    here = run(alone, wanted)
+    worker = make_worker()
+    served = run(worker, wanted)
+    assert np.array_equal(pixels(alone, here), pixels(worker, served))
+    assert here.receipt == served.receipt
+    assert {span.worker for span in here.timeline if span.name == "net edge"} == {"unet1@test"}
+
+
+def test_without_a_net_worker_the_job_goes_back_into_the_queue_if_that_is_wanted(
+    make_worker: MakeWorker,
+) -> None:
+    worker = make_worker(serve_nets=False, residual_wait_s=0.05, residual_sends=1, net_fallback="fail")
+    job_id, _ = worker.jobs.create(spec(controlnets=[control(worker)]))
+    with pytest.raises(ResidualTimeout):
+        draw(worker, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert (job.status, job.attempts) == ("queued", 1)
+
+
+def test_a_net_that_cannot_compute_fails_the_job_with_its_reason(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    wanted = spec(model="sd1", controlnets=[control(worker, "sd2-net")])  # of another shape
+    job_id, _ = worker.jobs.create(wanted)
+    with pytest.raises(NetFailed):
+        draw(worker, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert job.status == "failed"
+    assert job.error is not None
+    assert job.error.code == "controlnet_failed"
+
+
+def test_previews_are_drawn_only_for_who_looks(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+
+    def previews(*, looking: bool) -> int:
+        job_id, _ = worker.jobs.create(spec())
+        if looking:
+            worker.jobs.redis.set(watched(job_id), 1, ex=60)
+        draw(worker, job_id, "unet1@test")
+        events = [event for event in follow(worker.jobs.redis, job_id) if event]
+        return sum(event.kind == "preview" for event in events)
+
+    assert previews(looking=False) == 0
+    assert previews(looking=True) >= 1
+
+
+def test_a_message_that_comes_twice_draws_once(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job_id, _ = worker.jobs.create(spec())
+    assert draw(worker, job_id, "unet1@test") == "succeeded"
+    assert draw(worker, job_id, "unet2@test") == "not mine"
+    assert worker.jobs.get(job_id).attempts == 1
+
+
+def test_a_model_that_cannot_be_restored_is_not_used_again(make_worker: MakeWorker) -> None:
+    # Given a model of its own whose weights cannot be written back
+    worker = make_worker()
+    own = Residents(load, Memory(1 << 40))
+    worker = dataclasses.replace(worker, models=own)
+    with own.use("sd1") as model:
+        model.patcher = BrokenPatcher(model.lora_parts)
+    # When a job fails on it, then the next one finds a model that was loaded anew
+    job_id, _ = worker.jobs.create(spec(model="sd1", controlnets=[control(worker, "sd2-net")]))
+    with pytest.raises(NetFailed):
+        draw(worker, job_id, "unet1@test")
+    with own.use("sd1") as fresh:
+        assert fresh is not model
+
+
+class BrokenPatcher(Patcher):
+    """Cannot take LoRAs out again."""
+
+    def restore(self) -> None:
+        raise OSError("no memory for the weights")

@@ -1,0 +1,98 @@
+import threading
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled
+from shared.jobs.attempt import Attempt
+from shared.jobs.store import JobStore
+from shared.settings import Settings
+from tests.workers.unet.specs import spec
+from workers.unet.lease import Watch
+
+
+@pytest.fixture
+def jobs(control: Redis, servers: Settings) -> JobStore:
+    return JobStore(control, servers)
+
+
+@pytest.fixture
+def attempt(jobs: JobStore) -> Attempt:
+    claimed = jobs.claim(jobs.create(spec())[0], "unet1@test")
+    assert claimed is not None
+    return claimed
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(400):
+        if is_so():
+            return
+        pause.wait(0.02)
+    pytest.fail("it never became so")
+
+
+def test_a_preview_that_fails_does_not_cost_the_lease(
+    attempt: Attempt, jobs: JobStore, servers: Settings
+) -> None:
+    jobs.redis.set(f"swift:job:{attempt.job.id}:watched", 1)
+
+    def broken() -> str:
+        raise MemoryError("no room for a preview")
+
+    with Watch(attempt, servers) as watch:
+        watch.progress(1, 6, broken)
+        wait_until(lambda: jobs.get(attempt.job.id).step == 1)
+        watch.progress(2, 6, lambda: "cGljdHVyZQ==")
+        wait_until(lambda: jobs.get(attempt.job.id).step == 2)
+        watch.check()
+
+
+def test_a_cancel_is_heard_between_two_steps(attempt: Attempt, jobs: JobStore, servers: Settings) -> None:
+    def is_cancelled(watch: Watch) -> bool:
+        try:
+            watch.check()
+        except JobCancelled:
+            return True
+        return False
+
+    with Watch(attempt, servers.model_copy(update={"lease_s": 0.3})) as watch:
+        watch.check()
+        jobs.cancel(attempt.job.id)
+        wait_until(lambda: is_cancelled(watch))
+        with pytest.raises(JobCancelled):
+            watch.check()
+
+
+def test_a_job_whose_step_hangs_is_failed_at_its_deadline_and_its_lease_ends(
+    attempt: Attempt, jobs: JobStore, servers: Settings
+) -> None:
+    # Given a loop that does not come back after its deadline
+    settings = servers.model_copy(update={"job_timeout_s": 0.1, "stuck_grace_s": 0.2, "lease_s": 0.3})
+    with Watch(attempt, settings) as watch:
+        wait_until(lambda: jobs.get(attempt.job.id).status == "failed")
+        # Then others see why, nobody holds the job, and what the loop still does is void
+        error = jobs.get(attempt.job.id).error
+        assert error is not None
+        assert (error.code, "step hung" in error.detail) == ("deadline_exceeded", True)
+        assert not jobs.is_held(attempt.job.id, attempt.token)
+        with pytest.raises(AttemptLost):
+            watch.check()
+
+
+def test_a_job_past_its_deadline_is_left_to_its_loop_for_a_moment(
+    attempt: Attempt, jobs: JobStore, servers: Settings
+) -> None:
+    settings = servers.model_copy(update={"job_timeout_s": 0.001, "stuck_grace_s": 600, "lease_s": 0.1})
+    with Watch(attempt, settings) as watch:
+        wait_until(lambda: raises_deadline(watch))
+        assert jobs.get(attempt.job.id).status == "running"
+
+
+def raises_deadline(watch: Watch) -> bool:
+    try:
+        watch.check()
+    except DeadlineExceeded:
+        return True
+    return False

@@ -1,0 +1,83 @@
+"""What leaves a worker that computed one or several nets of a job: sums, where diffusers sums, too."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from shared.errors import NetFailed
+from workers.controlnet_serving.forward import Pass
+from workers.transport.protocol import StepRequest
+from workers.transport.step_queue import Claimed
+
+
+class Share(NamedTuple):
+    """One residual of one job, on its way: of a net, or of several in the order in which they are summed."""
+
+    works: list[Claimed]
+    residual: Tensor
+    batch: int  # jobs that were computed in one pass
+    hashes: dict[int, str]  # position: of the net's weights
+
+
+class Joint:
+    """Passes whose results are handed over together, deepest first."""
+
+    def __init__(self, passes: Sequence[Pass]) -> None:
+        self._passes = list(passes)
+        if any(one.net.order() != passes[0].net.order() for one in passes):
+            raise NetFailed("nets of one job differ in their layout")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether somebody would wait for work that another may not want any more."""
+        return len(self._passes) > 1 or self._passes[0].batch > 1
+
+    def keep(self, current: Callable[[Sequence[StepRequest]], list[bool]]) -> None:
+        """Forget jobs that have moved on; ``current`` says of each request whether it is waited for."""
+        for one in self._passes:
+            if one.works:
+                one.keep(current([work.request for work in one.works]))
+
+    def order(self) -> list[int]:
+        """The indices of the residuals, deepest first."""
+        return self._passes[0].net.order()
+
+    def residuals(self, index: int) -> Iterator[Share]:
+        """Residual ``index`` of every job."""
+        made: dict[str, list[Share]] = {}
+        for one in self._passes:
+            for work, residual in one.residual(index):
+                share = Share([work], residual, one.batch, {work.part.position: one.net.sha256})
+                made.setdefault(f"{work.request.job_id} {work.request.turn}", []).append(share)
+        for shares in made.values():
+            yield from _summed(shares)
+
+
+def _summed(shares: Sequence[Share]) -> Iterator[Share]:
+    """Sum the first nets of a job, ``(r0 + r1) + r2``, as far as they are here; the others stay alone.
+
+    With a loss on the way all stay alone: which nets are here must not change the picture.
+    """
+    if shares[0].works[0].request.residual_precision != "exact":
+        yield from shares
+        return
+    by_position = {share.works[0].part.position: share for share in shares}
+    total: Share | None = None
+    for part in shares[0].works[0].request.parts:
+        share = by_position.pop(part.position, None)
+        if share is None:
+            break
+        total = share if total is None else _plus(total, share)
+    if total is not None:
+        yield total
+    yield from by_position.values()
+
+
+def _plus(total: Share, share: Share) -> Share:
+    return Share(
+        [*total.works, *share.works],
+        total.residual + share.residual,
+        max(total.batch, share.batch),
+        total.hashes | share.hashes,
+    )

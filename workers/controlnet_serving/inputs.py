@@ -1,0 +1,60 @@
+"""Inputs that stay the same over a job's steps: fetched once, embedded once, kept while they are used."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+
+from torch import Tensor
+
+from workers.families.unet_controlnet import Net
+from workers.transport.protocol import StepRequest
+from workers.transport.transport import Transport
+
+Tensors = Mapping[str, Tensor]
+#: A worker serves a few jobs at a time; each has two or three inputs of up to some ten megabytes.
+CAPACITY_BYTES = 512 << 20
+
+
+class Inputs:
+    """A cache of tensors by key, bounded in bytes, least recently used out first."""
+
+    def __init__(self, transport: Transport, capacity_bytes: int = CAPACITY_BYTES) -> None:
+        self._transport = transport
+        self._capacity_bytes = capacity_bytes
+        self._held: OrderedDict[Hashable, Tensors] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def prepared(self, net: Net, request: StepRequest) -> Tensors:
+        """What the job's prompt became, as ``net`` takes it at every step; raises `InputsMissing`."""
+        key = net.name, net.sha256, *sorted(request.inputs.items())
+
+        def prepare() -> Tensors:
+            return net.prepare({name: self.fetch(key) for name, key in request.inputs.items()})
+
+        return self._get(key, prepare)
+
+    def embedded(self, net: Net, image: str, rows: int) -> Tensor:
+        """The control image ``image`` as ``net`` adds it at every step; raises `InputsMissing`."""
+        key = net.name, net.sha256, image, rows
+        return self._get(key, lambda: {"": net.embed(self.fetch(image), rows)})[""]
+
+    def fetch(self, key: str) -> Tensor:
+        """A tensor of the residual server; raises `InputsMissing`."""
+        return self._get(key, lambda: {"": self._transport.get_input(key)})[""]
+
+    def _get(self, key: Hashable, make: Callable[[], Tensors]) -> Tensors:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+        made = make()  # outside the lock: a fetch must not stop others; twice is only slower
+        with self._lock:
+            self._held[key] = made
+            held = sum(map(_bytes, self._held.values()))
+            while held > self._capacity_bytes:
+                held -= _bytes(self._held.popitem(last=False)[1])
+        return made
+
+
+def _bytes(tensors: Tensors) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())

@@ -1,0 +1,105 @@
+"""The nets of the catalogue, loaded on demand: by the workers that serve them, and where none does."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
+
+from shared.catalog.catalog import HUB, SINGLE_FILE, Catalogue
+from shared.catalog.checks.source import check_controlnet_entry, check_controlnet_source
+from shared.catalog.checks.weight_files import Unloadable
+from shared.errors import CatalogGone, ModelFailed
+from shared.families.signature import Families, misfit, shape_of, traits_of
+from shared.settings import Settings
+from workers.families.projection_cache import remember_projections
+from workers.families.unet_controlnet import Net
+from workers.families.unet_controlnet_union import UnionNet
+from workers.runtime.model_cache import Memory, Residents
+from workers.runtime.weights import find_non_finite, find_source, foretell_bytes, split_revision
+
+
+def nets_of(catalogue: Catalogue, settings: Settings, memory: Memory) -> Residents[Net]:
+    """Every net of the catalogue, within ``memory``; one that does not fit its models is not loaded."""
+
+    def source(name: str) -> tuple[str, str]:
+        entry = catalogue.controlnets.get(name)
+        if entry is None:
+            raise CatalogGone("controlnet", name)
+        dtype = entry.dtype or catalogue.models[entry.models[0]].dtype
+        return find_source(settings.catalog, entry.source), dtype
+
+    def load(name: str) -> Net:
+        net = load_net(name, *source(name), settings.device, catalogue.controlnets[name].variant)
+        for base in catalogue.controlnets[name].models:
+            _check_fit(net, base, catalogue.models[base].source, settings)
+        return net
+
+    return Residents(load, memory, lambda name: foretell_bytes(*source(name)))
+
+
+def check_net(catalogue: Catalogue, settings: Settings, name: str) -> None:
+    """Raise `ModelFailed` if a net's files say that it cannot be loaded or does not fit its models.
+
+    Nothing is loaded.
+    """
+    check_controlnet_entry(name, catalogue.controlnets[name], settings.catalog)
+    families = Families(settings.catalog, catalogue)
+    for base in catalogue.controlnets[name].models:
+        why = families.misfit(name, base)
+        if why is not None:
+            raise ModelFailed(why)
+
+
+@torch.inference_mode(False)  # a job may be the first to need it, in the middle of its loop
+def load_net(name: str, source: str, dtype: str, device: str, variant: str | None = None) -> Net:
+    """Load a net from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
+    hub_id, revision = split_revision(source)
+    if Path(source).exists() or (not revision and Path(source).is_absolute()):
+        check_controlnet_source(name, Path(source), variant)
+    try:
+        kind, load = _find_kind(hub_id, revision)
+        of_folder = {} if source.endswith(SINGLE_FILE) else {"variant": variant, "use_safetensors": True}
+        model = load(hub_id, dtype=getattr(torch, dtype), **revision, **of_folder)
+        _check_whole(model)
+        model.to(device)
+    except NotImplementedError:  # diffusers moves weights that were not in the single file
+        why = "it lacks some of its weights"
+        raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {why}") from None
+    except Exception as error:  # a config can make a library raise anything
+        raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
+    remember_projections(model)
+    return kind(name, model.eval().requires_grad_(False))
+
+
+def _find_kind(source: str, revision: dict[str, str]) -> tuple[type[Net], Any]:
+    """What serves the net, and what loads it; a single file holds an ordinary one."""
+    if source.endswith(SINGLE_FILE):
+        return Net, ControlNetModel.from_single_file
+    if traits_of(ControlNetModel.load_config(source, **revision)).control_types:
+        return UnionNet, ControlNetUnionModel.from_pretrained
+    return Net, ControlNetModel.from_pretrained
+
+
+def _check_whole(model: Any) -> None:
+    # What was not in the file is still on the device that has no memory.
+    if lacking := sorted(name for name, tensor in model.state_dict().items() if tensor.is_meta):
+        raise Unloadable(f"it lacks {len(lacking)} of its weights, such as {lacking[0]}")
+    if weight := find_non_finite({"controlnet": model}):
+        raise Unloadable(f"{weight} holds a NaN or an infinity")
+
+
+def _check_fit(net: Net, base: str, source: str, settings: Settings) -> None:
+    """Where neither is a folder, only now is it known; of a model in a single file not even now."""
+    if source.endswith(SINGLE_FILE):
+        return
+    path, revision = split_revision(find_source(settings.catalog, source))
+    try:
+        config = UNet2DConditionModel.load_config(path, subfolder="unet", **revision)
+    except OSError as error:
+        if source.startswith(HUB):
+            return  # not reachable from here: a step that does not fit is refused by the UNet's worker
+        raise ModelFailed(f"model {base!r} ({path}) has no UNet: {error}") from error
+    why = misfit(net.name, shape_of(net.model.config), base, shape_of(config))
+    if why is not None:
+        raise ModelFailed(why)

@@ -1,0 +1,44 @@
+"""A ControlNet-Union: one net for many kinds of control image, told by the job's ``control_mode``.
+
+The calls are those of ``diffusers.ControlNetUnionModel.forward`` (0.42) for one control image. Its
+transformer attends across the rows of a batch (``nn.MultiheadAttention`` that takes the first dimension for
+the sequence): so diffusers computes it, and so must we, which is why its steps are neither split nor stacked.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shared.errors import NetFailed
+from workers.families.unet_controlnet import Net
+
+
+class UnionNet(Net):
+    """Several kinds of control in one net; its ``embed`` is the ordinary one."""
+
+    def _time(self, t: Tensor, rows: int, mode: int | None) -> Tensor:
+        kinds = torch.zeros(self.model.config.num_control_type)
+        kinds[self._known(mode)] = 1
+        repeated = kinds.to(self.model.device, self.model.dtype).repeat(rows, 1)
+        told = self.model.control_type_proj(repeated.flatten()).reshape(rows, -1).to(self.model.dtype)
+        time: Tensor = self._embed_time(t, rows) + self.model.control_add_embedding(told)
+        return time
+
+    def _enter(self, x: Tensor, image: Tensor, mode: int | None) -> Tensor:
+        """Add the control image to the latents, weighed by what the transformer sees in both."""
+        net: Any = self.model
+        x = net.conv_in(x)
+        task = torch.mean(image, dim=(2, 3)) + net.task_embedding[self._known(mode)]
+        seen = torch.cat([task.unsqueeze(1), torch.mean(x, dim=(2, 3)).unsqueeze(1)], dim=1)
+        for layer in net.transformer_layes:
+            seen = layer(seen)
+        alpha = net.spatial_ch_projs(seen[:, 0]).unsqueeze(-1).unsqueeze(-1)
+        entered: Tensor = x + (x * 0.0 + (image + alpha))  # diffusers' sum, term by term
+        return entered
+
+    def _known(self, mode: int | None) -> int:
+        kinds = self.model.config.num_control_type
+        if mode is None or mode >= kinds:
+            raise NetFailed(f"ControlNet {self.name!r} is a union: its control_mode is 0 to {kinds - 1}")
+        return mode

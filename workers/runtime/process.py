@@ -1,0 +1,87 @@
+"""What every worker process does first: threads, logging, its name, what it serves."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from shared.errors import InvalidSetting, ModelFailed
+from shared.logs import escape
+from shared.settings import Settings
+from workers.runtime.model_cache import Residents
+from workers.runtime.process_exit import skip_last_collection
+from workers.runtime.process_logs import take_over_logs
+
+
+def prepare_process(settings: Settings, name: str, level: int = logging.INFO) -> None:
+    """Set torch's threads, quiet the libraries, log as the worker ``name`` from ``level`` on; end quickly."""
+    take_over_logs(settings, name, level)
+    skip_last_collection()
+    torch.set_num_threads(settings.threads_per_worker)
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.set_verbosity_error()
+
+
+@contextmanager
+def start_or_exit() -> Iterator[None]:
+    """A worker that cannot start ends and says why: Celery would log it away and take jobs."""
+    try:
+        yield
+    except Exception as error:
+        why = escape(f"{type(error).__name__}: {error}")
+        print(f"this worker cannot start: {why}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from error
+
+
+def check_device(device: str) -> None:
+    """Raise `InvalidSetting` where torch does not see the device: loading would fail, again and again."""
+    kind, _, index = device.partition(":")
+    if kind == "cuda" and torch.cuda.device_count() <= int(index or 0):
+        what = f"torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here"
+        raise InvalidSetting(f"SWIFT_DEVICE={device}: {what}")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise InvalidSetting(f"SWIFT_DEVICE={device}: torch {torch.__version__} sees no Metal device here")
+
+
+def load_any(residents: Residents[Any], names: Sequence[str], *, check: Callable[[str], None]) -> None:
+    """Load the first of ``names`` that can be, so that one is warm before the first job.
+
+    ``check`` raises `ModelFailed` for what its files say cannot be loaded: those are marked as failed before.
+    Raises `ModelFailed` if nothing is left to serve.
+    """
+    errors: list[ModelFailed] = []
+    for name in names:
+        try:
+            check(name)
+        except ModelFailed as error:
+            residents.mark_failed(name, str(error))
+    for name in names:
+        try:
+            with residents.use(name):
+                return
+        except ModelFailed as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def worker_name(sender: Any) -> str:
+    """The Celery node name, for example ``unet1@host``: the same in Flower and in the fleet view."""
+    return str(getattr(sender, "hostname", sender))
+
+
+def choose(variable: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The part of the catalogue that this worker serves; raises `InvalidSetting`."""
+    if not known:
+        raise InvalidSetting(f"{variable}: the catalogue names nothing that this worker could serve")
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        raise InvalidSetting(
+            f"{variable}: {', '.join(unknown)} not in the catalogue; it has {', '.join(known)}"
+        )
+    return list(wanted or known)

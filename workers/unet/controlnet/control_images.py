@@ -1,0 +1,63 @@
+"""What a job's nets are shown: control images as they are stored, or the maps made of them."""
+
+import io
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from shared.catalog.preprocessors import NONE
+from shared.jobs.spec import ControlSpec, JobSpec
+from shared.keys import control_key
+from shared.storage.object_store import Bucket
+from workers.families.base_model import BaseModel
+from workers.unet.output.images import sha256
+from workers.unet.timeline import Timeline
+
+
+class ControlImage(NamedTuple):
+    """A map, by the hash of its PNG in the image bucket, and as a net takes it."""
+
+    sha256: str
+    pixels: Tensor  # (1, 3, h, w) in 0..1
+
+
+def read_control_images(
+    spec: JobSpec, model: BaseModel, images: Bucket, timeline: Timeline
+) -> list[ControlImage]:
+    """What each net of the job is shown; a map that was made here is stored beside its source."""
+    size = model.size(spec.width, spec.height)
+    found = []
+    for net in spec.controlnets:
+        name, png = _stored(net, images)
+        if net.map is None and net.preprocessor != NONE:
+            with timeline.span(net.preprocessor):
+                png = _preprocessed(net, png, size)
+            name = sha256(png)
+            images.put(control_key(name), png, content_type="image/png")
+        found.append(ControlImage(name, _pixels(png, model, size)))
+    return found
+
+
+def _stored(net: ControlSpec, images: Bucket) -> tuple[str, bytes]:
+    """A map that is known already, so that a replay sees the same bytes, else the source."""
+    name = net.map or net.image
+    return name, images.get(control_key(name))
+
+
+def _preprocessed(net: ControlSpec, png: bytes, size: tuple[int, int]) -> bytes:
+    """Resized first: an edge is one pixel of the finished picture wide, whatever the source's size."""
+    from workers.unet.controlnet.preprocessors import make_map  # with OpenCV, which other jobs need not load
+
+    with Image.open(io.BytesIO(png)) as picture:
+        resized = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return make_map(resized, net.preprocessor, net.preprocessor_options)
+
+
+def _pixels(png: bytes, model: BaseModel, size: tuple[int, int]) -> Tensor:
+    """As diffusers takes it, resized as diffusers does."""
+    width, height = size
+    processor: Any = model.control_images
+    pixels: Tensor = processor.preprocess(Image.open(io.BytesIO(png)), height=height, width=width)
+    return pixels.to(torch.float32)

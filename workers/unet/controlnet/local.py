@@ -1,0 +1,54 @@
+"""Nets that nobody serves, computed here: slower, and the same bits."""
+
+import time
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from shared import metrics
+from workers.families.unet_controlnet import Net
+from workers.runtime.model_cache import Residents
+from workers.transport.protocol import Answer, Part, StepRequest
+
+
+class LocalNets:
+    """The nets of one attempt, loaded into this worker's memory when they are first needed."""
+
+    def __init__(self, nets: Residents[Net], worker: str) -> None:
+        self._nets = nets
+        self._worker = worker
+        #: By position: the embedded control image; and what the net made of the prompt, and of which.
+        self._images: dict[int, Tensor] = {}
+        self._prepared: dict[int, tuple[Mapping[str, Tensor], dict[str, Tensor]]] = {}
+
+    def compute(
+        self, request: StepRequest, part: Part, x: Tensor, inputs: Mapping[str, Tensor], image: Tensor
+    ) -> list[tuple[Answer, Tensor]]:
+        """All residuals of one part of a step, as a ControlNet worker would send them; see `Net`."""
+        start = time.time()
+        with self._nets.use(part.net) as net:
+            net.check(part, request.guess)
+            if part.position not in self._images:
+                self._images[part.position] = net.embed(image, x.shape[0])
+            of, prepared = self._prepared.get(part.position, (None, {}))
+            if of is not inputs:
+                prepared = net.prepare(inputs)
+                self._prepared[part.position] = inputs, prepared
+            embedded = self._images[part.position]
+            trunk = net.trunk(x, torch.tensor(request.t), prepared, embedded, part.control_mode)
+            residuals = [
+                (index, net.weigh(net.residual(trunk, index), index, part.scale, request.guess))
+                for index in net.order()
+            ]
+        metrics.NET_STEPS.labels(part.net, "here").inc()
+        answer = Answer(
+            index=0,
+            positions=[part.position],
+            send=0,
+            start_s=start,
+            end_s=time.time(),
+            worker=self._worker,
+            hashes={part.position: net.sha256},
+        )
+        return [(answer.model_copy(update={"index": index}), residual) for index, residual in residuals]

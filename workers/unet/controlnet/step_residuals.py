@@ -1,0 +1,197 @@
+"""The residuals of one step, taken as they come and summed over the nets as diffusers sums them."""
+
+import logging
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+from torch import Tensor
+
+from shared import metrics
+from shared.errors import InputsMissing, NetFailed, ResidualLost, ResidualsFull, ResidualTimeout, SwiftError
+from workers.transport.protocol import MID, Answer, Part, StepRequest
+from workers.transport.step_queue import Place
+
+if TYPE_CHECKING:
+    from workers.unet.controlnet.client import Nets
+
+log = logging.getLogger(__name__)
+
+#: One wait for residuals; after it somebody looks whether their workers live, and whether the job does.
+SLICE_S = 0.5
+#: Shorter waits are not worth a bar in the timeline.
+WAIT_SHOWN_S = 0.0005
+#: Errors that another try may mend, by code.
+ASK_AGAIN = {error.code: error for error in (InputsMissing, ResidualLost, ResidualsFull)}
+#: A ticket is in no queue and in no hands for the moment between two commands of its worker.
+LOOKS = 2
+
+
+class StepResiduals:
+    """What the decoder asks for: see `workers.families.unet_forward.Residuals`."""
+
+    def __init__(self, nets: "Nets", request: StepRequest, x: Tensor) -> None:
+        self._nets = nets
+        self._request = request
+        self._x = x
+        self._got: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the nets it sums
+        self._spans: dict[tuple[int, ...], list[Answer]] = {}
+        self._claimed_at: dict[int, float] = {}  # position: when the part was first seen in a worker's hands
+        self._missed: Counter[int] = Counter()  # position: looks in a row that found the part nowhere
+        self._sent_at = time.monotonic()
+        self._send()
+
+    def mid(self) -> Tensor:
+        """The sum of the nets' mid residuals."""
+        return self._sum(MID)
+
+    def down(self, index: int) -> Tensor:
+        """The sum of the nets' residuals of skip ``index``, counted from the shallowest."""
+        return self._sum(index)
+
+    def finish(self) -> None:
+        """Note when each net worked."""
+        by_position = {part.position: part.net for part in self._request.parts}
+        for positions, answers in self._spans.items():
+            self._nets.timeline.add(
+                "net " + " + ".join(by_position[position] for position in positions),
+                min(answer.start_s for answer in answers),
+                max(answer.end_s for answer in answers),
+                answers[-1].worker,
+            )
+
+    def _sum(self, index: int) -> Tensor:
+        start = time.time()
+        while (total := self._joined(index)) is None:
+            self._receive(index)
+        end = time.time()
+        if end - start > WAIT_SHOWN_S:
+            self._nets.timeline.add("wait", start, end)
+        self._got.pop(index)
+        return total.to(self._x.device, self._x.dtype)
+
+    def _joined(self, index: int) -> Tensor | None:
+        """``(r0 + r1) + r2`` from single residuals and from sums that begin with the first net."""
+        got = self._got.get(index, {})
+        waiting = [part.position for part in self._request.parts]
+        total: Tensor | None = None
+        while waiting:
+            fitting = [key for key in got if key == tuple(waiting[: len(key)])]
+            if not fitting:
+                return None
+            longest = max(fitting, key=len)
+            total = got[longest] if total is None else total + got[longest]
+            waiting = waiting[len(longest) :]
+        return total
+
+    def _receive(self, index: int) -> None:
+        nets = self._nets
+        nets.check()
+        start = time.monotonic()
+        left = nets.settings.residual_wait_s - (start - self._sent_at)
+        is_hopeless = nets.given_up.issuperset(part.position for part in self._missing(index))
+        answers = self._wait(0.0 if is_hopeless else min(left, SLICE_S) if left > 0 else SLICE_S)
+        for answer, residual in answers:
+            if not self._is_mine(answer):
+                log.error("malformed residual dropped", extra={"positions": answer.positions})
+            elif residual is not None:
+                self._take(answer, residual)
+            elif answer.send == self._request.send:  # else it is of a request that was sent again
+                self._refused(answer)
+        metrics.RESIDUAL_WAIT_S.observe(time.monotonic() - start)
+        if not answers:
+            self._look(index)
+
+    def _is_mine(self, answer: Answer) -> bool:
+        asked = {part.position for part in self._request.parts}
+        return bool(answer.positions) and asked.issuperset(answer.positions)
+
+    def _wait(self, timeout_s: float) -> list[tuple[Answer, Tensor | None]]:
+        try:
+            return self._nets.transport.receive(self._request, timeout_s)
+        except RedisError:
+            return []  # as if nothing had come
+
+    def _take(self, answer: Answer, residual: Tensor) -> None:
+        positions = tuple(answer.positions)
+        self._got.setdefault(answer.index, {}).setdefault(positions, residual)
+        self._spans.setdefault(positions, []).append(answer)
+        self._nets.note(answer)
+
+    def _missing(self, index: int) -> list[Part]:
+        came = {position for positions in self._got.get(index, {}) for position in positions}
+        return [part for part in self._request.parts if part.position not in came]
+
+    def _look(self, index: int) -> None:
+        """Nothing came: is everybody still at work?"""
+        now, wait_s = time.monotonic(), self._nets.settings.residual_wait_s
+        for part in self._missing(index):
+            place, position = self._place(part), part.position
+            self._missed[position] = self._missed[position] + 1 if place == "lost" else 0
+            if place in ("claimed", "queued"):
+                self._nets.given_up.discard(position)
+            is_hopeless = now - self._sent_at > wait_s or position in self._nets.given_up
+            if place == "unserved" and is_hopeless:
+                self._give_up(part, self._timeout(part))
+            elif self._is_astray(position, place):
+                self._send_again(part, self._timeout(part))
+                return
+
+    def _is_astray(self, position: int, place: Place) -> bool:
+        """Whether nobody will ever answer this part."""
+        is_missed = self._missed[position] >= LOOKS
+        return place in ("abandoned", "gone") or is_missed or self._is_stuck(position, place)
+
+    def _is_stuck(self, position: int, place: Place) -> bool:
+        """Whether a living worker has had this part for too long."""
+        if place != "claimed":
+            return False
+        now = time.monotonic()
+        return now - self._claimed_at.setdefault(position, now) > self._nets.settings.residual_wait_s
+
+    def _place(self, part: Part) -> Place:
+        try:
+            return self._nets.steps.look(self._request, part)
+        except RedisError:
+            return "lost"
+
+    def _give_up(self, part: Part, why: SwiftError) -> None:
+        """Nobody takes this part: it is computed here, or the attempt ends."""
+        computed = self._nets.compute_here(self._request, part, self._x)
+        if not computed:
+            raise why
+        self._nets.given_up.add(part.position)
+        for answer, residual in computed:
+            self._take(answer, residual)
+
+    def _timeout(self, part: Part) -> ResidualTimeout:
+        return ResidualTimeout(part.net, self._request.step, time.monotonic() - self._sent_at)
+
+    def _refused(self, answer: Answer) -> None:
+        part = next(part for part in self._request.parts if part.position == answer.positions[0])
+        if answer.error in ASK_AGAIN:
+            self._send_again(part, ASK_AGAIN[answer.error](answer.detail))
+            return
+        step = self._request.step
+        raise NetFailed(f"ControlNet {part.net!r} failed at step {step} on {answer.worker}: {answer.detail}")
+
+    def _send_again(self, part: Part, why: SwiftError) -> None:
+        """Ask for the whole step anew, for ``part``'s sake; what has come stays: it is the same bits."""
+        send = self._request.send + 1
+        if send >= self._nets.settings.residual_sends:
+            self._give_up(part, why)
+            return
+        self._request = self._request.model_copy(update={"send": send})
+        self._missed.clear()
+        self._claimed_at.clear()
+        self._sent_at = time.monotonic()
+        self._send()
+
+    def _send(self) -> None:
+        try:
+            if self._request.send:
+                self._nets.publish_again()
+            self._nets.steps.send(self._request, self._x)
+        except RedisError as error:
+            log.warning("step not sent, it will be missed: %s", error)

@@ -1,0 +1,39 @@
+"""The image and the mask that a job starts from, as tensors."""
+
+import io
+from dataclasses import dataclass
+
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image
+from torch import Tensor
+
+from shared.jobs.spec import JobSpec
+from shared.keys import control_key
+from shared.storage.object_store import Bucket
+from workers.families.base_model import BaseModel
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is drawn over."""
+
+    pixels: Tensor  # (1, 3, h, w), -1..1
+    mask: Tensor | None  # (1, 1, h, w), 1 where something is to be drawn, 0 where the image stays
+
+
+def read_source(images: Bucket, model: BaseModel, spec: JobSpec) -> Source | None:
+    """Image and mask from the bucket ``images``, resized as diffusers does; ``None``: text alone."""
+    if spec.image is None:
+        return None
+    width, height = model.size(spec.width, spec.height)
+
+    def read(sha256: str, processor: VaeImageProcessor) -> Tensor:
+        picture = Image.open(io.BytesIO(images.get(control_key(sha256))))
+        pixels: Tensor = processor.preprocess(picture, height=height, width=width)
+        return pixels.to(model.pipe.device, torch.float32)
+
+    return Source(
+        read(spec.image, model.pipe.image_processor),
+        None if spec.mask_image is None else read(spec.mask_image, model.masks),
+    )

@@ -1,0 +1,205 @@
+"""A job's LoRAs, seen from the loop: patched at a step boundary, as the job's loading mode says."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared import metrics
+from shared.errors import NonFiniteWeights
+from shared.jobs.receipt import LoraReceipt
+from shared.jobs.spec import JobSpec
+from workers.families.base_model import BaseModel
+from workers.lora.cache.cache import LoraCache
+from workers.lora.formats.parser import LoraWeights, read_lora
+from workers.lora.loader import LoraLoad, Role
+from workers.lora.memory import LoraMemory
+from workers.lora.scales import scale_at
+from workers.lora.schedule import LoraSchedule
+from workers.runtime.model_cache import Residents
+from workers.unet.timeline import Timeline
+
+log = logging.getLogger(__name__)
+
+#: One wait for a LoRA; between two the job may be cancelled.
+SLICE_S = 0.5
+#: Told the name and the sha256 of each file before it is patched; raises to stop the job.
+CheckHash = Callable[[str, str], None]
+
+
+class Loras:
+    """All LoRAs of one attempt; `before_step` is called at every step boundary."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        model: BaseModel,
+        cache: LoraCache,
+        memory: LoraMemory,
+        *,
+        role: Role,
+        total_steps: int,
+        wait_s: float,
+        timeline: Timeline,
+        check: Callable[[], None],
+        check_hash: CheckHash,
+    ) -> None:
+        def read(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
+            return read_lora(path, model.lora_parts, check=check, reserve=reserve)
+
+        for ref in spec.loras:
+            scale_at(ref.scale, model.lora_parts)  # one that does not fit fails the job before it is drawn
+        self._refs = spec.loras
+        self._schedule = LoraSchedule(spec.lora_loading, spec.loras, total_steps)
+        self._loads = {
+            ref.name: LoraLoad(
+                ref, cache, memory, model=model.name, role=role, read=read, keep=model.patcher.keep
+            )
+            for ref in spec.loras
+        }
+        self._model = model
+        self._wait_s = wait_s
+        self._timeline = timeline
+        self._check = check
+        self._check_hash = check_hash
+        self._weights: dict[str, LoraWeights] = {}
+        self._since: dict[str, int] = {}  # name: first step that sees it
+
+    def before_step(self, step: int) -> bool:
+        """Patch what is due; returns whether a text encoder changed: encode the prompt again.
+
+        The first step also takes out what the last job has left in the weights and this one does not want.
+        """
+        if step == 0:
+            self._await_what_is_patched()
+        waiting = [name for name in self._loads if name not in self._since]
+        for name in waiting:
+            if self._schedule.must_wait(step, name) or self._loads[name].failed():
+                self._wait_for(name)
+        ready = {name for name in waiting if self._loads[name].ready()}
+        due = self._schedule.due(step, ready) & set(waiting)
+        if not due and step > 0:
+            return False
+        for name in due:
+            self._weights[name] = self._loads[name].wait(timeout_s=0)
+            self._check_hash(name, self._weights[name].sha256)
+            self._since[name] = step
+        self._patch(due)
+        if due and len(self._since) == len(self._refs):
+            metrics.LORA_LATE_STEPS.observe(step)
+        return self._train_text(due)
+
+    def _await_what_is_patched(self) -> None:
+        """What is in the weights is most likely in memory too: do not take it out for a moment's wait."""
+        for ref in self._refs:
+            if (ref.name, ref.etag) in self._model.patched_with:
+                self._loads[ref.name].settle(SLICE_S)
+
+    def _patch(self, due: set[str]) -> None:
+        used = [ref for ref in self._refs if ref.name in self._since]
+        start = time.time()
+        try:
+            changed = self._model.patcher.apply([(self._weights[ref.name], ref.scale) for ref in used])
+        except NonFiniteWeights as error:
+            raise NonFiniteWeights(self._blame(error), weights=error.weights) from None
+        self._model.patched_with = {(ref.name, ref.etag) for ref in used}
+        if changed:
+            self._timeline.add(f"patch {', '.join(sorted(due))}" if due else "unpatch", start, time.time())
+            metrics.LORA_PATCH_S.observe(time.time() - start)
+
+    def _blame(self, error: NonFiniteWeights) -> str:
+        """The error in a sentence that names the LoRAs which write those weights."""
+        part, name = error.weights[0]
+        at_fault = [lora for lora in self._since if name in self._weights[lora].parts.get(part, ())]
+        return f"with LoRA {' and '.join(map(repr, at_fault))} {error}"
+
+    @property
+    def in_effect(self) -> list[str]:
+        """Names of the LoRAs that the weights hold, in the order of the job."""
+        return [ref.name for ref in self._refs if ref.name in self._since]
+
+    def are_here(self, names: Sequence[str]) -> bool:
+        """Whether `follow` would not have to wait."""
+        return all(self._loads[name].ready() for name in names)
+
+    def follow(self, names: Sequence[str]) -> bool:
+        """Patch exactly ``names``, as another worker has; returns whether a text encoder changed."""
+        new = set(names) - set(self.in_effect)
+        for name in new:
+            self._weights[name] = self._loads[name].wait(timeout_s=0)
+            self._since[name] = 0
+        self._patch(new)
+        return self._train_text(new)
+
+    def receipts(self) -> list[LoraReceipt]:
+        """Each LoRA as it was used."""
+        return [
+            LoraReceipt(
+                name=ref.name,
+                etag=ref.etag,
+                sha256=self._weights[ref.name].sha256,
+                scale=ref.scale,
+                step=self._since[ref.name],
+            )
+            for ref in self._refs
+        ]
+
+    def warnings(self) -> list[str]:
+        """What is in the files of the LoRAs and does not count."""
+        return [
+            f"LoRA {name!r}: the embeddings in its file ({', '.join(weights.embeddings)}) are not applied"
+            for name, weights in self._weights.items()
+            if weights.embeddings
+        ]
+
+    def close(self) -> None:
+        """Let go of the LoRAs, and put what happened in the background onto the timeline."""
+        for load in self._loads.values():
+            load.close()
+            for name, start_s, end_s, counts in load.spans:
+                self._timeline.add(name, start_s, end_s, counts=counts)
+
+    def _train_text(self, names: set[str]) -> bool:
+        """Whether one of them changes more than the UNet."""
+        return any(part != "unet" for name in names for part in self._weights[name].parts)
+
+    def _wait_for(self, name: str) -> None:
+        """Wait for a LoRA; raises what its load raised, or `LoraUnavailable` once ``wait_s`` have passed.
+
+        The load itself goes on trying for as long as the job runs: base steps cost it no patience.
+        """
+        load = self._loads[name]
+        with self._shown(name):
+            deadline = time.monotonic() + self._wait_s
+            while not load.ready() and time.monotonic() < deadline:
+                self._check()
+                load.settle(SLICE_S)
+        load.wait(timeout_s=0)
+
+    @contextmanager
+    def _shown(self, name: str) -> Iterator[None]:
+        if self._loads[name].ready():
+            yield
+            return
+        start = time.time()
+        try:
+            yield
+        finally:
+            self._timeline.add(f"wait for {name}", start, time.time())
+            metrics.LORA_WAIT_S.observe(time.time() - start)
+
+
+@contextmanager
+def trusted(models: Residents[BaseModel], model: BaseModel) -> Iterator[None]:
+    """What a job has patched may stay, for the next one knows it; after an error nothing is left to trust."""
+    try:
+        yield
+    except BaseException:
+        model.patched_with = set()
+        try:
+            model.patcher.restore()
+        except Exception:
+            log.exception("weights cannot be restored: the model is loaded anew", extra={"model": model.name})
+            models.discard(model.name)
+        raise

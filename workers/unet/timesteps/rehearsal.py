@@ -1,0 +1,90 @@
+"""Walks a job's timesteps once with tiny latents: what diffusers cannot walk fails before the first step.
+
+Whether a scheduler can make a number of steps depends on the model's scheduler config in ways that only the
+scheduler itself knows: two timesteps that fall together let some classes run past their end in the last
+step, or divide by zero. Whatever diffusers walks to the end with finite values is accepted.
+"""
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from shared.errors import InvalidRequest
+from shared.jobs.spec import JobSpec
+from workers.unet.denoise import Start, denoise
+from workers.unet.latents.inpaint import PutBack
+from workers.unet.latents.noise import step_options
+from workers.unet.timesteps.schedule import Schedule, Steps, make_schedule
+
+#: A scheduler that works with a config at all can make this many.
+_FEW = 5
+_TOGETHER = "some of its timesteps fall together, or lie outside of the model's"
+
+
+def check_steps(spec: JobSpec, config: Any) -> None:
+    """Raise `InvalidRequest` if the scheduler of the job cannot walk its steps on this scheduler config."""
+    steps, text = Steps.of(spec), json.dumps(dict(config), sort_keys=True, default=list)
+    why = why_not(steps, text)
+    if why is None:
+        return
+    who, field = (
+        f"scheduler {spec.scheduler!r} with the scheduler config of model {spec.model!r}",
+        steps.field,
+    )
+    if why_not(Steps(spec.scheduler, _FEW), text) is not None:
+        raise InvalidRequest(f"scheduler: {who} does not work: {why}", field="scheduler")
+    hint = _hint(steps, text) if field == "num_inference_steps" else ""
+    raise InvalidRequest(f"{field}: {who} cannot walk {getattr(spec, field)}: {why}{hint}", field=field)
+
+
+def _hint(steps: Steps, config: str) -> str:
+    """A number of steps below that works, found by halving."""
+    works, fails = _FEW, steps.num_inference_steps
+    while fails - works > 1:
+        middle = (works + fails) // 2
+        if why_not(steps._replace(num_inference_steps=middle), config) is None:
+            works = middle
+        else:
+            fails = middle
+    return f"; {works} steps work"
+
+
+@lru_cache(maxsize=4096)
+@torch.inference_mode()
+def why_not(steps: Steps, config: str) -> str | None:
+    """Why diffusers does not walk ``steps`` to their end with finite values; ``config`` is JSON.
+
+    Raises `InvalidRequest` where ``strength`` leaves no step.
+    """
+    try:
+        latents = _walk(steps, make_schedule(steps, json.loads(config), "cpu"))
+    except InvalidRequest:
+        raise
+    except Exception as error:  # diffusers raises what its arithmetic happens to raise
+        return str(error).strip().partition("\n")[0] or "two of its timesteps fall together"
+    return (
+        None if bool(latents.isfinite().all()) else "two of its timesteps fall together: it divides by zero"
+    )
+
+
+def _walk(steps: Steps, schedule: Schedule) -> torch.Tensor:
+    """The loop of a job, with a model that halves what it is given and latents of one number."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 1, 1, 1, generator=generator)
+    start = Start(noise * schedule.scheduler.init_noise_sigma)
+    if steps.strength is not None:
+        start = Start(schedule.noised(noise / 2, noise, 0))
+    if steps.is_masked:
+        start = PutBack(start.latents, schedule, torch.ones_like(noise), noise / 2, noise)
+    return denoise(
+        lambda x, i, t: x / 2,
+        schedule,
+        start,
+        guidance_scale=1.0,
+        guidance_rescale=0.0,
+        step_options=step_options(schedule.scheduler, [generator], steps.eta),
+        before_step=lambda step: None,
+        after_step=lambda step, latents: None,
+    )
