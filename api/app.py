@@ -17,7 +17,7 @@ from api.middleware.strict_json import StrictJson
 from api.routes.events import events_api
 from api.routes.fleet import fleet_api
 from api.routes.health import health_api
-from api.routes.images import pictures_api
+from api.routes.images import images_api
 from api.routes.jobs import jobs_api
 from api.routes.loras import loras_api
 from api.schemas import problems
@@ -43,7 +43,7 @@ def create_app(services: Services) -> OpenAPI:
     hosts.register(app, settings)
     request_body.register(app, settings)
     problems.register(app)
-    for room in (jobs_api, pictures_api, events_api, loras_api, fleet_api, health_api):
+    for room in (jobs_api, images_api, events_api, loras_api, fleet_api, health_api):
         app.register_api(room(services))
 
     @lru_cache(16)

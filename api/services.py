@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from celery import Celery
 
 from api.dispatch.placement import Placement
-from api.dispatch.prefetch import Hints
-from api.loras.header_cache import Inspections
+from api.dispatch.prefetch import PrefetchHints
+from api.loras.header_cache import LoraHeaderCache
 from api.server.threads import Offload, find_offload
-from shared.catalog.catalog import Catalogue
+from shared.catalog.catalog import Catalog
 from shared.families.signature import Families
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery
@@ -35,13 +35,13 @@ class Services:
     """The collaborators of the web; tests pass their own."""
 
     settings: Settings
-    catalogue: Catalogue
+    catalog: Catalog
     jobs: JobStore
     celery: Celery
     loras: Bucket
-    inspections: Inspections
+    inspections: LoraHeaderCache
     placement: Placement
-    hints: Hints
+    hints: PrefetchHints
     roster: Roster
     images: Bucket
     control: "Redis"
@@ -52,23 +52,23 @@ class Services:
 
     @property
     def families(self) -> Families:
-        """What is known of the catalogue's models and nets without loading them."""
-        return Families(self.settings.catalog, self.catalogue)
+        """What is known of the catalog's models and nets without loading them."""
+        return Families(self.settings.catalog, self.catalog)
 
 
-def connect(settings: Settings, catalogue: Catalogue) -> Services:
+def connect(settings: Settings, catalog: Catalog) -> Services:
     """The services that ``settings`` name. Nothing is sent yet: servers may still be starting."""
     control = control_redis(settings, max_connections=settings.api_connections)
     loras = Bucket(settings, settings.lora_bucket)
     return Services(
         settings=settings,
-        catalogue=catalogue,
+        catalog=catalog,
         jobs=JobStore(control, settings),
         celery=make_celery(settings),
         loras=loras,
-        inspections=Inspections(control, loras),
+        inspections=LoraHeaderCache(control, loras),
         placement=Placement(control, settings.lora_bucket),
-        hints=Hints(control),
+        hints=PrefetchHints(control),
         images=ImageBucket(settings, control),
         roster=Roster(control),
         control=control,

@@ -9,7 +9,7 @@ import redis
 from api.app import create_app
 from api.routes.health import publish_metrics
 from api.services import Services, connect
-from shared.catalog.catalog import read_catalogue
+from shared.catalog.catalog import read_catalog
 from shared.logs import configure_logs
 from shared.settings import read_settings
 from shared.startup import GUNICORN_APP_LOAD_ERROR, exit_with_reason
@@ -37,7 +37,7 @@ def _probe_durability(services: Services) -> None:
 
 with exit_with_reason(GUNICORN_APP_LOAD_ERROR):
     settings = read_settings()
-    services = connect(settings, read_catalogue(settings.catalog, settings))
+    services = connect(settings, read_catalog(settings.catalog, settings))
     _probe_durability(services)
 configure_logs(settings, process=services.process)
 for name in ("gunicorn.error", "gunicorn.access"):  # they quote requests: escaped like all the rest

@@ -21,7 +21,7 @@ from tornado.ioloop import PeriodicCallback
 from tornado.web import ErrorHandler
 
 from shared.allowed_hosts import AllowedHosts
-from shared.catalog.catalog import read_catalogue
+from shared.catalog.catalog import read_catalog
 from shared.errors import InvalidSetting
 from shared.logs import configure_logs
 from shared.messaging.celery_app import make_celery, net_queue, unet_queue
@@ -81,8 +81,8 @@ def main() -> None:
 
 def queue_names(settings: Settings) -> list[str]:
     """The queues that the broker page lists before any worker is known."""
-    catalogue = read_catalogue(Path(settings.catalog), settings)
-    return [*map(unet_queue, catalogue.models), *map(net_queue, catalogue.controlnets)]
+    catalog = read_catalog(Path(settings.catalog), settings)
+    return [*map(unet_queue, catalog.models), *map(net_queue, catalog.controlnets)]
 
 
 if __name__ == "__main__":

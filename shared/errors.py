@@ -17,7 +17,7 @@ class SwiftError(Exception):
 
 
 class InvalidSetting(SwiftError):
-    """An environment variable or the catalogue says something that cannot be."""
+    """An environment variable or the catalog says something that cannot be."""
 
     code = "invalid_setting"
 
@@ -196,7 +196,7 @@ class ResidualLost(SwiftError):
     retryable = True
 
 
-class ResidualsFull(SwiftError):
+class ResidualServersFull(SwiftError):
     """The residual servers have no room, and readers made none in time."""
 
     code = "residuals_full"
@@ -204,14 +204,14 @@ class ResidualsFull(SwiftError):
     retryable = True
 
 
-class NetFailed(SwiftError):
+class ControlNetFailed(SwiftError):
     """A ControlNet worker could not compute a step, and no other could either."""
 
     code = "controlnet_failed"
 
 
 class ModelFailed(SwiftError):
-    """A model or net of the catalogue cannot be loaded."""
+    """A model or net of the catalog cannot be loaded."""
 
     code = "model_failed"
     status = 503

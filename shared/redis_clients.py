@@ -51,7 +51,7 @@ def make_retry() -> Retry:
     return Retry(ExponentialBackoff(cap=LONGEST_PAUSE_S, base=FIRST_PAUSE_S), RETRIES)
 
 
-def impatient(client: "Redis") -> "Redis":
+def without_retries(client: "Redis") -> "Redis":
     """The same server without patience: health checks want the truth now."""
     pool = client.connection_pool
     options = {**pool.connection_kwargs, "retry": Retry(ExponentialBackoff(), 0)}

@@ -47,7 +47,7 @@ class Settings(BaseModel):
 
     home: LocalPath = Field(Path(".run"), description="state folder: caches, logs, embedded servers' data")
     catalog: LocalPath = Field(
-        ROOT / "infra" / "catalogue.toml", description="TOML file that names models and nets"
+        ROOT / "infra" / "catalog.toml", description="TOML file that names models and nets"
     )
 
     log_format: Literal["text", "json"] = Field(
@@ -83,7 +83,7 @@ class Settings(BaseModel):
     s3_public_url: S3Url | None = Field(
         None, description="address of the S3 server in upload URLs; unset: as the fleet itself reaches it"
     )
-    lora_bucket: BucketName = Field("loras", description="bucket that is the LoRA catalogue")
+    lora_bucket: BucketName = Field("loras", description="bucket that is the LoRA catalog")
     image_bucket: BucketName = Field("images", description="bucket for pictures and control images")
 
     api_host: Host = Field("127.0.0.1", description="address the API listens on")
@@ -121,11 +121,11 @@ class Settings(BaseModel):
     controlnet_workers: Processes = Field(1, description="ControlNet worker processes of the local stack")
     worker_models: Names = Field(
         (),
-        description="models this UNet worker serves, comma separated; empty: the whole catalogue",
+        description="models this UNet worker serves, comma separated; empty: the whole catalog",
     )
     worker_nets: Names = Field(
         (),
-        description="nets this ControlNet worker serves, comma separated; empty: the whole catalogue",
+        description="nets this ControlNet worker serves, comma separated; empty: the whole catalog",
     )
     device: Device = Field("cpu", description="torch device of this worker")
     threads_per_worker: Processes = Field(1, description="CPU threads torch uses in a worker")

@@ -99,7 +99,7 @@ def _mode(wanted: JobSpec) -> str:
 
 def _options(wanted: JobSpec) -> dict[str, Any]:
     """Every option of any pipeline; each takes those that it knows."""
-    generators = [torch.Generator().manual_seed(seed) for seed in wanted.picture_seeds]
+    generators = [torch.Generator().manual_seed(seed) for seed in wanted.image_seeds]
     return {
         "negative_prompt": wanted.negative_prompt,
         "num_inference_steps": wanted.num_inference_steps,

@@ -21,10 +21,10 @@ from shared.catalog.catalog import read_catalogue
 from shared.settings import read_settings
 from workers.transport.step_queue import lua
 settings = read_settings({})
-catalogue = read_catalogue(settings.catalog, settings)
-for name, entry in catalogue.models.items():
+catalog = read_catalogue(settings.catalog, settings)
+for name, entry in catalog.models.items():
     check_model_entry(name, entry, settings.catalog)
-for name, entry in catalogue.controlnets.items():
+for name, entry in catalog.controlnets.items():
     check_controlnet_entry(name, entry, settings.catalog)
 assert lua("claim")
 print(settings.catalog)
@@ -60,7 +60,7 @@ def test_an_installation_has_the_default_catalog_and_all_that_it_names(
         timeout=120,
     )
     assert told.returncode == 0, told.stderr
-    assert Path(told.stdout.strip()) == installed / "infra" / "catalogue.toml"
+    assert Path(told.stdout.strip()) == installed / "infra" / "catalog.toml"
 
 
 def test_every_script_of_a_package_is_installed_with_it(installed: Path) -> None:

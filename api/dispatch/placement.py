@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from shared.jobs.spec import JobSpec
 from shared.metrics import PLACED, PLACED_LORAS
-from shared.registry.availability import Seats
-from shared.registry.lora_inventory import Holdings, Tier, read_disks, read_holdings
+from shared.registry.availability import Availability
+from shared.registry.lora_inventory import LoraInventory, Tier, read_disks, read_inventory
 from shared.storage.loras import version_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WORTH: Mapping[Tier, int] = {"patched": 3, "memory": 2, "disk": 1, "none": 0}
 
 
-def tier_of(lora: str, model: str, worker: Holdings, disk: AbstractSet[str]) -> Tier:
+def tier_of(lora: str, model: str, worker: LoraInventory, disk: AbstractSet[str]) -> Tier:
     """How near a worker has a LoRA; parsed and patched ones are those of a model."""
     if f"{model}@{lora}" in worker.patched:
         return "patched"
@@ -27,15 +27,15 @@ def tier_of(lora: str, model: str, worker: Holdings, disk: AbstractSet[str]) -> 
 
 
 def rank(
-    model: str, loras: Sequence[str], free: Sequence[Holdings], disks: Mapping[str, AbstractSet[str]]
-) -> list[Holdings]:
+    model: str, loras: Sequence[str], free: Sequence[LoraInventory], disks: Mapping[str, AbstractSet[str]]
+) -> list[LoraInventory]:
     """Free workers that serve ``model``, best first.
 
     One that has the model loaded comes before all others: loading takes longer than any LoRA. Then counts
     how near the job's LoRAs are; then, whose patched LoRAs nobody asked for are not lost for this job.
     """
 
-    def merit(worker: Holdings) -> tuple[bool, int, int, str]:
+    def merit(worker: LoraInventory) -> tuple[bool, int, int, str]:
         disk = disks.get(worker.host, set())
         near = sum(WORTH[tier_of(lora, model, worker, disk)] for lora in loras)
         wanted = {f"{model}@{lora}" for lora in loras}
@@ -48,13 +48,13 @@ class Placement:
     """Promises free workers to jobs. Only who is free is asked: no job ever waits for a better worker."""
 
     def __init__(self, redis: "Redis", bucket: str) -> None:
-        self.seats = Seats(redis)
+        self.seats = Availability(redis)
         self._redis = redis
         self._bucket = bucket
 
     def promise(self, spec: JobSpec) -> str | None:
         """The worker that shall draw this job; none if all are busy, or older jobs wait."""
-        free = read_holdings(self._redis, self.seats.free())
+        free = read_inventory(self._redis, self.seats.free())
         if not free:
             PLACED.labels("queue").inc()
             return None

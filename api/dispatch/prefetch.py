@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ROSTER_S = 1.0
 
 
-class Hints:
+class PrefetchHints:
     """Tells one worker of each job that waits.
 
     The workers of a model take its jobs in turn, each as probably as any other: one drawn at random is on

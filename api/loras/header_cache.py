@@ -10,7 +10,7 @@ from shared.errors import InvalidLora
 from shared.messaging.base_model import read_all
 from shared.storage.lora_header import LoraInfo
 from shared.storage.loras import find_lora, read_lora_info
-from shared.storage.object_store import Blob, BlobChanged, Bucket
+from shared.storage.object_store import Bucket, ObjectChanged, ObjectStat
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -23,7 +23,7 @@ TRIES = 3
 AT_ONCE = 8
 
 
-class Inspection(BaseModel):
+class InspectedHeader(BaseModel):
     """What came of reading a header: what it tells, or why the file is no LoRA."""
 
     info: LoraInfo | None = None
@@ -36,7 +36,7 @@ class Inspection(BaseModel):
         return self.info
 
 
-class Inspections:
+class LoraHeaderCache:
     """Reads headers by range and keeps what they tell in Redis, for every API process.
 
     A version is read once, also where many ask at the same time, and also if it is no LoRA.
@@ -47,27 +47,27 @@ class Inspections:
         self._bucket = bucket
         self._locks = [threading.Lock() for _ in range(AT_ONCE)]
 
-    def find(self, name: str) -> tuple[Blob, LoraInfo]:
+    def find(self, name: str) -> tuple[ObjectStat, LoraInfo]:
         """The LoRA as it is now, whoever put it there; raises `InvalidLora`, and as `look` does."""
         blob, found = self.look(name)
         return blob, found.told()
 
-    def look(self, name: str) -> tuple[Blob, Inspection]:
-        """The object as it is now, LoRA or not; raises `NotFound`, and `BlobChanged` as long as it does."""
+    def look(self, name: str) -> tuple[ObjectStat, InspectedHeader]:
+        """The object as it is now, LoRA or not; raises `NotFound`, and `ObjectChanged` as long as it does."""
         for left in reversed(range(TRIES)):
             blob = find_lora(self._bucket, name)
             try:
                 return blob, self._inspect(blob)
-            except BlobChanged:
+            except ObjectChanged:
                 if not left:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    def note(self, blob: Blob, info: LoraInfo) -> None:
+    def note(self, blob: ObjectStat, info: LoraInfo) -> None:
         """Keep what is known of a version already."""
-        self._keep(blob, Inspection(info=info))
+        self._keep(blob, InspectedHeader(info=info))
 
-    def _inspect(self, blob: Blob) -> Inspection:
+    def _inspect(self, blob: ObjectStat) -> InspectedHeader:
         key = _key(self._bucket, blob)
         kept = self._find_kept(key)
         if kept is not None:
@@ -76,19 +76,19 @@ class Inspections:
             found = self._find_kept(key)
             if found is None:
                 try:
-                    found = Inspection(info=read_lora_info(self._bucket, blob))
+                    found = InspectedHeader(info=read_lora_info(self._bucket, blob))
                 except InvalidLora as error:
-                    found = Inspection(problem=str(error))
+                    found = InspectedHeader(problem=str(error))
                 self._keep(blob, found)
         return found
 
-    def _find_kept(self, key: str) -> Inspection | None:
+    def _find_kept(self, key: str) -> InspectedHeader | None:
         kept = self._redis.getex(key, ex=KEPT_S)
-        return next(iter(read_all(Inspection, [str(kept)] if kept else [])), None)
+        return next(iter(read_all(InspectedHeader, [str(kept)] if kept else [])), None)
 
-    def _keep(self, blob: Blob, found: Inspection) -> None:
+    def _keep(self, blob: ObjectStat, found: InspectedHeader) -> None:
         self._redis.set(_key(self._bucket, blob), found.model_dump_json(), ex=KEPT_S)
 
 
-def _key(bucket: Bucket, blob: Blob) -> str:
+def _key(bucket: Bucket, blob: ObjectStat) -> str:
     return keys.inspection(bucket.name, blob.etag, blob.size_bytes)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from flask import Response
 
 from api.loras.staging import Staging
-from api.loras.upload_validation import Received
+from api.loras.upload_validation import ReceivedUpload
 from api.middleware.request_body import Budget
 from api.schemas.jobs import LoraDetail, answer
 from api.services import Services
@@ -53,7 +53,9 @@ class LoraPublisher:
         finally:
             self._slots.release()
 
-    def publish(self, name: str, received: Received, bound: int | None, *, upload: str = "") -> Response:
+    def publish(
+        self, name: str, received: ReceivedUpload, bound: int | None, *, upload: str = ""
+    ) -> Response:
         """Let the staged file appear; ``upload`` is remembered as complete."""
         services = self._services
         is_new = not services.loras.exists(lora_key(name))
@@ -77,7 +79,7 @@ class LoraPublisher:
         return LoraDetail.of(name, blob, found.told(), own_bound(blob))
 
 
-def _metadata(received: Received, bound: int | None) -> dict[str, str]:
+def _metadata(received: ReceivedUpload, bound: int | None) -> dict[str, str]:
     """The object's metadata: for people and other tools, and the bound for every job."""
     info = received.info
     metadata = {

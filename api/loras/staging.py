@@ -1,4 +1,4 @@
-"""Files on their way into the catalogue: each under a key of its own, no LoRA's, until it is checked.
+"""Files on their way into the catalog: each under a key of its own, no LoRA's, until it is checked.
 
 The last act is one copy inside S3, which puts content and metadata in place together: of two uploads
 of one name, one wins whole. What an upload leaves behind when it dies,
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from shared.errors import NotFound
 from shared.storage.lora_names import STAGED
 from shared.storage.loras import lora_key
-from shared.storage.object_store import Blob, Bucket, translated
-from shared.storage.object_writer import BlobWriter
+from shared.storage.object_store import Bucket, ObjectStat, translated
+from shared.storage.object_writer import ObjectWriter
 
 OCTETS = "application/octet-stream"
 #: A signed form is good for this long.
@@ -32,9 +32,9 @@ class Staging:
         lora_key(name)
         return secrets.token_hex(16)
 
-    def writer(self, name: str, upload: str) -> BlobWriter:
+    def writer(self, name: str, upload: str) -> ObjectWriter:
         """Writes the staged file as its bytes come."""
-        return BlobWriter(self.bucket, _key(name, upload), content_type=OCTETS)
+        return ObjectWriter(self.bucket, _key(name, upload), content_type=OCTETS)
 
     def form(self, name: str, upload: str, max_bytes: int) -> tuple[str, dict[str, str]]:
         """Where anybody may POST the staged file for `URL_S`, and the form's fields.
@@ -53,14 +53,14 @@ class Staging:
             )
         return made["url"], made["fields"]
 
-    def find(self, name: str, upload: str) -> Blob:
+    def find(self, name: str, upload: str) -> ObjectStat:
         """The staged file as it is now; raises `NotFound`."""
         try:
             return self.bucket.head(_key(name, upload))
         except NotFound:
             raise NotFound(f"nothing was uploaded as {upload!r} for LoRA {name!r}") from None
 
-    def publish(self, name: str, staged: Blob, metadata: Mapping[str, str]) -> Blob:
+    def publish(self, name: str, staged: ObjectStat, metadata: Mapping[str, str]) -> ObjectStat:
         """Let exactly this version of a staged file appear as the LoRA ``name``, and drop it here.
 
         Raises `BlobChanged` when somebody has uploaded another one there meanwhile.
@@ -78,9 +78,9 @@ class Staging:
             )
         bucket.delete(staged.key)
         made = answer["CopyObjectResult"]
-        return Blob(key, made["ETag"].strip('"'), staged.size_bytes, made["LastModified"], metadata)
+        return ObjectStat(key, made["ETag"].strip('"'), staged.size_bytes, made["LastModified"], metadata)
 
-    def discard(self, staged: Blob) -> None:
+    def discard(self, staged: ObjectStat) -> None:
         """Remove a staged file that was refused."""
         self.bucket.delete(staged.key)
 

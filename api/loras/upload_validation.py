@@ -10,21 +10,21 @@ from api.middleware.request_body import Budget
 from shared.errors import InvalidLora, TooLarge
 from shared.storage.lora_header import LoraInfo, inspect_lora, refuse_pickle
 from shared.storage.loras import read_lora_info
-from shared.storage.object_store import Blob
+from shared.storage.object_store import ObjectStat
 from shared.storage.safetensors_header import LENGTH_BYTES, Header, header_bytes, parse_header
 
 CHUNK_BYTES = 1 << 20
 
 
-class Received(NamedTuple):
+class ReceivedUpload(NamedTuple):
     """A staged file, what its header tells, and the hash of its bytes."""
 
-    staged: Blob
+    staged: ObjectStat
     info: LoraInfo
     sha256: str
 
 
-class Body:
+class UploadBody:
     """The body of a request, hashed as it is read; raises `TooLarge` when more than ``limit`` bytes come.
 
     ``length`` is what the client has announced; None if it sends in chunks.
@@ -64,7 +64,7 @@ class Body:
         return self._digest.hexdigest()
 
 
-def receive(name: str, body: Body, staging: Staging, budget: Budget) -> Received:
+def receive(name: str, body: UploadBody, staging: Staging, budget: Budget) -> ReceivedUpload:
     """Stage the file that ``body`` is; its header is in memory as a whole, within ``budget``.
 
     Raises `InvalidLora`, `TooLarge` or `Unavailable`, and then nothing is left.
@@ -90,10 +90,10 @@ def receive(name: str, body: Body, staging: Staging, budget: Budget) -> Received
                 detail = f"it has {body.received} bytes, its header says {header.file_bytes}"
                 raise InvalidLora(f"safetensors file: {detail}")
             writer.commit()
-    return Received(staging.find(name, upload), info, body.sha256)
+    return ReceivedUpload(staging.find(name, upload), info, body.sha256)
 
 
-def inspect_staged(name: str, upload: str, staging: Staging, limit: int) -> Received:
+def inspect_staged(name: str, upload: str, staging: Staging, limit: int) -> ReceivedUpload:
     """Check a file that somebody put at a presigned URL; one that is refused is removed."""
     staged = staging.find(name, upload)
     try:
@@ -109,10 +109,10 @@ def inspect_staged(name: str, upload: str, staging: Staging, limit: int) -> Rece
     whole = staging.bucket.read_range(staged.key, etag=staged.etag, start=0, stop=staged.size_bytes)
     for chunk in whole.chunks:
         digest.update(chunk)
-    return Received(staged, info, digest.hexdigest())
+    return ReceivedUpload(staged, info, digest.hexdigest())
 
 
-def _read_header(body: Body, first: bytes, length: int) -> tuple[bytes, Header]:
+def _read_header(body: UploadBody, first: bytes, length: int) -> tuple[bytes, Header]:
     """The bytes up to the end of the header, whose own bytes are ``length``, and what it says."""
     text = body.read(length)
     if len(text) < length:

@@ -1,4 +1,4 @@
-"""The catalogue over REST: models, nets and all that goes with them, and which live workers serve what."""
+"""The catalog over REST: models, nets and all that goes with them, and which live workers serve what."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ from api.services import Services
 from shared.catalog.catalog import LoadOptions, ModelEntry
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, step_limits
-from shared.families.signature import Shape
+from shared.families.signature import ModelSignature
 from shared.registry.workers import Heartbeat, live
 
 
-class StepLimitsAnswer(BaseModel):
+class StepLimitsResponse(BaseModel):
     """How many steps a scheduler can make without an image to start from."""
 
     min_steps: int
     max_steps: int
 
 
-class ModelAnswer(BaseModel):
+class ModelResponse(BaseModel):
     """A base model, its defaults, and who serves it."""
 
     name: str
@@ -36,7 +36,7 @@ class ModelAnswer(BaseModel):
     width: int | None = Field(description="of an image whose job names none; null: known once it is loaded")
     height: int | None
     schedulers: list[str]
-    step_limits: dict[str, StepLimitsAnswer] = Field(
+    step_limits: dict[str, StepLimitsResponse] = Field(
         description="by scheduler, where this model's own scheduler config allows fewer"
     )
     controlnets: list[str]
@@ -45,7 +45,7 @@ class ModelAnswer(BaseModel):
     failed: dict[str, str] = Field(description="those of them that could not load it, and why")
 
 
-class SchedulerAnswer(BaseModel):
+class SchedulerResponse(BaseModel):
     """A scheduler: a diffusers class on the model's own scheduler config."""
 
     name: str
@@ -57,16 +57,16 @@ class SchedulerAnswer(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The base models of the catalogue, and the schedulers that draw with any of them."""
+    """The base models of the catalog, and the schedulers that draw with any of them."""
 
-    models: list[ModelAnswer]
-    schedulers: list[SchedulerAnswer]
+    models: list[ModelResponse]
+    schedulers: list[SchedulerResponse]
 
 
 #: What no model goes beyond.
 ANY = StepLimits()
-SCHEDULER_ANSWERS = [
-    SchedulerAnswer(
+SCHEDULER_RESPONSES = [
+    SchedulerResponse(
         name=name,
         diffusers_class=kind.name,
         options=kind.options,
@@ -78,7 +78,7 @@ SCHEDULER_ANSWERS = [
 ]
 
 
-class NetAnswer(BaseModel):
+class ControlNetCatalogResponse(BaseModel):
     """A net, the base models it guides, and who serves it."""
 
     name: str
@@ -89,7 +89,7 @@ class NetAnswer(BaseModel):
     failed: dict[str, str] = Field(description="those of them that could not load it, and why")
 
 
-class PreprocessorAnswer(BaseModel):
+class PreprocessorResponse(BaseModel):
     """What makes a map of a control image."""
 
     name: str
@@ -97,43 +97,43 @@ class PreprocessorAnswer(BaseModel):
     options: dict[str, Any] = Field(description="the JSON schema of each option, by its name")
 
 
-class NetList(BaseModel):
-    """The nets of the catalogue, and the preprocessors that any of them may be given."""
+class ControlNetList(BaseModel):
+    """The nets of the catalog, and the preprocessors that any of them may be given."""
 
-    controlnets: list[NetAnswer]
-    preprocessors: list[PreprocessorAnswer]
+    controlnets: list[ControlNetCatalogResponse]
+    preprocessors: list[PreprocessorResponse]
 
 
-def add_catalogue(api: APIBlueprint, services: Services) -> None:
-    """Add the routes of the catalogue to ``api``."""
-    catalogue, control = services.catalogue, services.control
+def add_catalog(api: APIBlueprint, services: Services) -> None:
+    """Add the routes of the catalog to ``api``."""
+    catalog, control = services.catalog, services.control
 
     @api.get("/v1/models", summary="List base models", responses={200: ModelList, **refusals(503)})
     def list_models() -> Response:
         workers = [beat for beat in live(control) if beat.kind == "unet"]
         models = [
-            ModelAnswer(
+            ModelResponse(
                 name=name,
-                default=name == catalogue.default_model,
+                default=name == catalog.default_model,
                 **entry.model_dump(exclude={"source", "width", "height", *LoadOptions.model_fields}),
                 **_size(entry, services.families.own_size(name)),
                 shape=_told(services.families.model(name)),
                 schedulers=list(SCHEDULERS),
                 step_limits=_limits(services.families.scheduler_config(name)),
-                controlnets=catalogue.nets_of(name),
+                controlnets=catalog.nets_of(name),
                 workers=_serving(workers, name),
                 loaded=_holding(workers, name),
                 failed=_failed(workers, name),
             )
-            for name, entry in catalogue.models.items()
+            for name, entry in catalog.models.items()
         ]
-        return answer(ModelList(models=models, schedulers=SCHEDULER_ANSWERS))
+        return answer(ModelList(models=models, schedulers=SCHEDULER_RESPONSES))
 
-    @api.get("/v1/controlnets", summary="List ControlNets", responses={200: NetList, **refusals(503)})
+    @api.get("/v1/controlnets", summary="List ControlNets", responses={200: ControlNetList, **refusals(503)})
     def list_nets() -> Response:
         workers = [beat for beat in live(control) if beat.kind == "controlnet"]
         nets = [
-            NetAnswer(
+            ControlNetCatalogResponse(
                 name=name,
                 model=entry.models[0],
                 models=list(entry.models),
@@ -141,14 +141,14 @@ def add_catalogue(api: APIBlueprint, services: Services) -> None:
                 loaded=_holding(workers, name),
                 failed=_failed(workers, name),
             )
-            for name, entry in catalogue.controlnets.items()
+            for name, entry in catalog.controlnets.items()
         ]
-        return answer(NetList(controlnets=nets, preprocessors=_preprocessors()))
+        return answer(ControlNetList(controlnets=nets, preprocessors=_preprocessors()))
 
 
-def _preprocessors() -> list[PreprocessorAnswer]:
+def _preprocessors() -> list[PreprocessorResponse]:
     return [
-        PreprocessorAnswer(
+        PreprocessorResponse(
             name=name,
             description=kind.__doc__ or "",
             options=kind.model_json_schema().get("properties", {}),
@@ -157,9 +157,9 @@ def _preprocessors() -> list[PreprocessorAnswer]:
     ]
 
 
-def _limits(config: dict[str, Any] | None) -> dict[str, StepLimitsAnswer]:
+def _limits(config: dict[str, Any] | None) -> dict[str, StepLimitsResponse]:
     known = {scheduler: step_limits(scheduler, config) for scheduler in SCHEDULERS}
-    return {name: StepLimitsAnswer(**own._asdict()) for name, own in known.items() if own != ANY}
+    return {name: StepLimitsResponse(**own._asdict()) for name, own in known.items() if own != ANY}
 
 
 def _size(entry: ModelEntry, own: tuple[int, int] | None) -> dict[str, int | None]:
@@ -167,7 +167,7 @@ def _size(entry: ModelEntry, own: tuple[int, int] | None) -> dict[str, int | Non
     return {"width": entry.width or width, "height": entry.height or height}
 
 
-def _told(shape: Shape | None) -> str | None:
+def _told(shape: ModelSignature | None) -> str | None:
     return None if shape is None else str(shape)
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 
 from api.openapi import operation_id
-from api.routes.catalog import add_catalogue
+from api.routes.catalog import add_catalog
 from api.schemas.jobs import answer
 from api.schemas.problems import refusals
 from api.services import Services
@@ -17,16 +17,16 @@ from api.submission.serving import Unserved
 from shared import keys
 from shared.jobs.spec import Status
 from shared.messaging.celery_app import assist_queue, net_queue, unet_queue
-from shared.redis_clients import impatient
-from shared.registry.lora_inventory import Holdings, list_disks, read_holdings
+from shared.redis_clients import without_retries
+from shared.registry.lora_inventory import LoraInventory, list_disks, read_inventory
 from shared.registry.workers import Heartbeat, Serving, live
 
 
-class FleetAnswer(BaseModel):
+class FleetResponse(BaseModel):
     """Who is alive, what waits, and how jobs stand."""
 
     workers: list[Heartbeat]
-    holdings: list[Holdings] = Field(description="LoRAs that live UNet workers have at hand")
+    holdings: list[LoraInventory] = Field(description="LoRAs that live UNet workers have at hand")
     on_disk: dict[str, list[str]] = Field(description="LoRAs on the disk of each of their hosts")
     queues: dict[str, int] = Field(description="messages that wait, by queue")
     steps: dict[str, int] | None = Field(
@@ -37,16 +37,16 @@ class FleetAnswer(BaseModel):
 
 
 def fleet_api(services: Services) -> APIBlueprint:
-    """The routes of the catalogue and of the fleet."""
+    """The routes of the catalog and of the fleet."""
     tag = Tag(name="fleet", description="What is served, and by whom")
     api = APIBlueprint("fleet", __name__, abp_tags=[tag], operation_id_callback=operation_id)
-    catalogue, control = services.catalogue, services.control
-    add_catalogue(api, services)
+    catalog, control = services.catalog, services.control
+    add_catalog(api, services)
 
-    @api.get("/v1/fleet", summary="Look at the fleet", responses={200: FleetAnswer, **refusals(503)})
+    @api.get("/v1/fleet", summary="Look at the fleet", responses={200: FleetResponse, **refusals(503)})
     def read_fleet() -> Response:
-        queues = [queue(name) for name in catalogue.models for queue in (unet_queue, assist_queue)]
-        queues += [net_queue(name) for name in catalogue.controlnets]
+        queues = [queue(name) for name in catalog.models for queue in (unet_queue, assist_queue)]
+        queues += [net_queue(name) for name in catalog.controlnets]
         statuses: tuple[Status, ...] = get_args(Status)
         pipe = control.pipeline(transaction=False)
         for queue in queues:
@@ -55,9 +55,9 @@ def fleet_api(services: Services) -> APIBlueprint:
             pipe.zcard(keys.by_status(status))
         counts = pipe.execute()
         workers = live(control)
-        holdings = read_holdings(control, [beat.name for beat in workers if beat.kind == "unet"])
+        holdings = read_inventory(control, [beat.name for beat in workers if beat.kind == "unet"])
         return answer(
-            FleetAnswer(
+            FleetResponse(
                 workers=workers,
                 holdings=holdings,
                 on_disk=list_disks(control, sorted({holding.host for holding in holdings})),
@@ -72,8 +72,8 @@ def fleet_api(services: Services) -> APIBlueprint:
 
 
 def _waiting_steps(services: Services) -> dict[str, int] | None:
-    nets = list(services.catalogue.controlnets)
-    pipe = impatient(services.residuals[0]).pipeline(transaction=False)
+    nets = list(services.catalog.controlnets)
+    pipe = without_retries(services.residuals[0]).pipeline(transaction=False)
     for net in nets:
         pipe.llen(keys.net_steps(net))
     try:

@@ -20,7 +20,7 @@ from api.services import Services
 from api.submission.serving import Unserved, count_unserved
 from shared.errors import SwiftError, Unavailable
 from shared.metrics import FleetCollector, publish
-from shared.redis_clients import impatient
+from shared.redis_clients import without_retries
 from shared.registry.workers import Serving, live
 from shared.storage.object_store import Bucket
 
@@ -54,7 +54,7 @@ def health_api(services: Services) -> APIBlueprint:
     tag = Tag(name="operations", description="Health, readiness, metrics")
     api = APIBlueprint("health", __name__, abp_tags=[tag], operation_id_callback=operation_id)
     settings = services.settings
-    control = impatient(services.control)
+    control = without_retries(services.control)
     loras = Bucket(settings, settings.lora_bucket, attempts=1)
     images = Bucket(settings, settings.image_bucket, attempts=1)
     checks: dict[str, Callable[[], Any]] = {
@@ -115,7 +115,7 @@ def _residual_checks(control: "Redis", residuals: Sequence["Redis"]) -> dict[str
     """One check a server; from the second on its place in the setting is in the name."""
     names = ["residual_redis", *(f"residual_redis_{i}" for i in range(2, len(residuals) + 1))]
     return {
-        name: partial(_check_residual, control, impatient(residual))
+        name: partial(_check_residual, control, without_retries(residual))
         for name, residual in zip(names, residuals, strict=True)
     }
 

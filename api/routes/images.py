@@ -12,7 +12,7 @@ from api.schemas.jobs import ImageList, answer, images_of, map_of
 from api.schemas.problems import refusals
 from api.services import Services
 from shared.errors import Conflict, ImageGone, NotFound
-from shared.jobs.spec import ENDED, ControlSpec, Picture
+from shared.jobs.spec import ENDED, ControlSpec, StoredImage
 from shared.jobs.store import Job
 from shared.keys import control_key
 
@@ -30,7 +30,7 @@ class ImagePath(BaseModel):
     n: int = Field(ge=0)
 
 
-def pictures_api(services: Services) -> APIBlueprint:
+def images_api(services: Services) -> APIBlueprint:
     """The routes of pictures."""
     tag = Tag(name="pictures", description="What jobs have drawn")
     api = APIBlueprint("pictures", __name__, abp_tags=[tag], operation_id_callback=operation_id)
@@ -102,7 +102,7 @@ def _send(services: Services, key: str, sha256: str, name: str) -> Response:
     return response
 
 
-def _picture(job: Job, n: int) -> Picture:
+def _picture(job: Job, n: int) -> StoredImage:
     if job.status not in ENDED:
         raise Conflict(f"job {job.id} is {job.status}: its pictures come when it has succeeded")
     if n >= len(job.images):

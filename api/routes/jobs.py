@@ -14,10 +14,10 @@ from pydantic import BaseModel, BeforeValidator, Field
 from api.openapi import Headers, Query, operation_id
 from api.schemas.jobs import (
     SUMMARY,
-    Accepted,
-    JobAnswer,
+    AcceptedResponse,
     JobField,
     JobPage,
+    JobResponse,
     JobSummary,
     answer,
     stored_fields,
@@ -94,7 +94,7 @@ def jobs_api(services: Services) -> APIBlueprint:
     @api.post(
         "/v1/jobs",
         summary="Submit a job",
-        responses={202: Accepted, **refusals(400, 408, 409, 410, 413, 415, 422, 503)},
+        responses={202: AcceptedResponse, **refusals(400, 408, 409, 410, 413, 415, 422, 503)},
     )
     def submit_job(body: Submission, header: SubmitHeaders) -> Response:
         """Answered once the job is stored, and on disk if the control Redis can say so: from then on no
@@ -113,14 +113,14 @@ def jobs_api(services: Services) -> APIBlueprint:
         """Summaries of jobs: `fields` or the job itself tells the rest."""
         return answer(_page(services, query), exclude=unlisted_fields(query.fields))
 
-    @api.get("/v1/jobs/<id>", summary="Look at a job", responses={200: JobAnswer, **refusals(404, 503)})
+    @api.get("/v1/jobs/<id>", summary="Look at a job", responses={200: JobResponse, **refusals(404, 503)})
     def read_job(path: JobPath) -> Response:
         return answer(_answer(services, jobs.get(path.id)))
 
     @api.post(
         "/v1/jobs/<id>/cancel",
         summary="Cancel a job",
-        responses={200: JobAnswer, 202: JobAnswer, 204: None, **refusals(404, 503)},
+        responses={200: JobResponse, 202: JobResponse, 204: None, **refusals(404, 503)},
     )
     def cancel_job(path: JobPath) -> Response:
         """202: it is running and stops within one step. 200: it has ended, by this or before.
@@ -168,7 +168,7 @@ def _submit(services: Services, body: Submission, key: str) -> Response:
     _send(services, job_id, spec)
     log.info("job accepted", extra={"job": job_id, "model": spec.model, "images": spec.num_images})
     # Who serves it is not stored: it may change any moment.
-    accepted = Accepted.of(job_id, "queued", spec, [*warnings, *warn_of_unserved(services, spec)])
+    accepted = AcceptedResponse.of(job_id, "queued", spec, [*warnings, *warn_of_unserved(services, spec)])
     return answer(accepted, 202, {"Location": accepted.links.self})
 
 
@@ -182,7 +182,7 @@ def _cancel(services: Services, job_id: str) -> Response:
 
 def _replayed(services: Services, job: Job) -> Response:
     unserved = warn_of_unserved(services, job.spec) if job.status == "queued" else []
-    accepted = Accepted.of(job.id, job.status, job.spec, [*job.warnings, *unserved])
+    accepted = AcceptedResponse.of(job.id, job.status, job.spec, [*job.warnings, *unserved])
     return answer(accepted, 202, {"Location": accepted.links.self, "Idempotency-Replayed": "true"})
 
 
@@ -211,8 +211,8 @@ def _page(services: Services, query: JobQuery) -> JobPage:
     return JobPage(jobs=summaries, next_cursor=cursor)
 
 
-def _answer(services: Services, job: Job) -> JobAnswer:
-    return JobAnswer.of(job, _queue_positions(services, [job]).get(job.id))
+def _answer(services: Services, job: Job) -> JobResponse:
+    return JobResponse.of(job, _queue_positions(services, [job]).get(job.id))
 
 
 def _queue_positions(services: Services, jobs: list[Job]) -> dict[str, int]:

@@ -22,7 +22,7 @@ class CompleteQuery(UploadQuery):
     upload: str = Field(description="`upload` of the answer that gave the URL")
 
 
-class UploadAnswer(BaseModel):
+class UploadResponse(BaseModel):
     """Where to POST a file as ``multipart/form-data``, and what to call then.
 
     ``fields`` come first, each as a part of the form, then the file as the part ``file``.
@@ -44,7 +44,7 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
     @api.post(
         "/v1/loras/<name>/upload",
         summary="Get a URL to upload a LoRA straight to S3",
-        responses={201: UploadAnswer, **refusals(422, 503)},
+        responses={201: UploadResponse, **refusals(422, 503)},
     )
     def begin_upload(path: LoraPath) -> Response:
         """The URL takes a form with the whole file, without a detour through the API.
@@ -53,7 +53,7 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
         """
         upload = staging.begin(path.name)
         url, fields = staging.form(path.name, upload, max_bytes)
-        begun = UploadAnswer(
+        begun = UploadResponse(
             upload=upload,
             url=url,
             fields=fields,

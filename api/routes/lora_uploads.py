@@ -6,7 +6,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from api.loras.publisher import LoraPublisher
 from api.loras.staging import OCTETS
-from api.loras.upload_validation import Body, receive
+from api.loras.upload_validation import UploadBody, receive
 from api.schemas.jobs import LoraDetail
 from api.schemas.lora_paths import LoraPath, UploadQuery
 from api.schemas.problems import refusals
@@ -30,7 +30,7 @@ def add_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: int) -> 
         if request.mimetype not in (OCTETS, ""):
             raise UnsupportedMediaType(f"the body must be a safetensors file, sent as {OCTETS}")
         request.max_content_length = max_bytes
-        body = Body(request.stream, length=request.content_length, limit=max_bytes)
+        body = UploadBody(request.stream, length=request.content_length, limit=max_bytes)
         with publisher.slot():
             received = receive(path.name, body, publisher.staging, publisher.headers)
             return publisher.publish(path.name, received, query.max_async_steps)

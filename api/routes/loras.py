@@ -1,4 +1,4 @@
-"""The LoRA catalogue over REST. It is the bucket: what any S3 client puts there appears here."""
+"""The LoRA catalog over REST. It is the bucket: what any S3 client puts there appears here."""
 
 from itertools import islice
 
@@ -7,19 +7,19 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import Field
 
-from api.loras.header_cache import Inspection
+from api.loras.header_cache import InspectedHeader
 from api.loras.publisher import LoraPublisher
 from api.openapi import Query, operation_id
 from api.routes.conditional import is_known
 from api.routes.lora_direct_uploads import add_direct_uploads
 from api.routes.lora_uploads import add_uploads
-from api.schemas.jobs import LoraAnswer, LoraDetail, LoraPage, answer
+from api.schemas.jobs import LoraDetail, LoraPage, LoraResponse, answer
 from api.schemas.lora_paths import LoraPath
 from api.schemas.problems import refusals
 from api.services import Services
 from shared.errors import InvalidLora
 from shared.storage.loras import find_lora, list_loras, own_bound
-from shared.storage.object_store import Blob
+from shared.storage.object_store import ObjectStat
 
 
 class LoraQuery(Query):
@@ -36,7 +36,7 @@ class LoraQuery(Query):
 
 def loras_api(services: Services) -> APIBlueprint:
     """The routes of LoRAs."""
-    tag = Tag(name="loras", description="The LoRA catalogue: the bucket")
+    tag = Tag(name="loras", description="The LoRA catalog: the bucket")
     api = APIBlueprint("loras", __name__, abp_tags=[tag], operation_id_callback=operation_id)
     bucket = services.loras
     publisher, max_bytes = LoraPublisher(services), services.settings.max_lora_bytes
@@ -49,7 +49,7 @@ def loras_api(services: Services) -> APIBlueprint:
         found = list(islice(list_loras(bucket, after=query.cursor), query.limit + 1))
         page = found[: query.limit]
         cursor = page[-1].blob.key if len(found) > len(page) else None
-        return answer(LoraPage(loras=[LoraAnswer.listed(lora) for lora in page], next_cursor=cursor))
+        return answer(LoraPage(loras=[LoraResponse.listed(lora) for lora in page], next_cursor=cursor))
 
     @api.get(
         "/v1/loras/<name>",
@@ -71,7 +71,7 @@ def loras_api(services: Services) -> APIBlueprint:
     return api
 
 
-def _detail(name: str, blob: Blob, found: Inspection) -> LoraDetail:
+def _detail(name: str, blob: ObjectStat, found: InspectedHeader) -> LoraDetail:
     try:
         return LoraDetail.of(name, blob, found.told(), own_bound(blob))
     except InvalidLora as error:

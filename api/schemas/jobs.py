@@ -14,7 +14,7 @@ from shared.jobs.spec import Failure, JobSpec, Span, Status
 from shared.jobs.store import Job
 from shared.storage.lora_header import Family, LoraInfo
 from shared.storage.loras import ListedLora
-from shared.storage.object_store import Blob
+from shared.storage.object_store import ObjectStat
 
 
 def answer(
@@ -46,7 +46,7 @@ class Links(BaseModel):
         return cls(self=home, events=f"{home}/events", images=f"{home}/images")
 
 
-class Accepted(BaseModel):
+class AcceptedResponse(BaseModel):
     """A job that was accepted."""
 
     id: str
@@ -63,7 +63,7 @@ class Accepted(BaseModel):
             id=job_id,
             status=status,
             seed=spec.seed,
-            seeds=spec.picture_seeds,
+            seeds=spec.image_seeds,
             links=Links.of(job_id),
             warnings=list(warnings),
         )
@@ -76,7 +76,7 @@ class Progress(BaseModel):
     total: int
 
 
-class ImageAnswer(BaseModel):
+class ImageResponse(BaseModel):
     """One finished picture."""
 
     url: str
@@ -86,7 +86,7 @@ class ImageAnswer(BaseModel):
     sha256: str
 
 
-class ControlAnswer(BaseModel):
+class ControlNetResponse(BaseModel):
     """A net of the job: the image that came with it, and the map that it was shown."""
 
     name: str
@@ -98,10 +98,10 @@ class ControlAnswer(BaseModel):
 class ImageList(BaseModel):
     """The pictures of a job; none until it has succeeded."""
 
-    images: list[ImageAnswer]
+    images: list[ImageResponse]
 
 
-class SpanAnswer(BaseModel):
+class SpanResponse(BaseModel):
     """A stretch of the job's time, in seconds since ``created_at``."""
 
     name: str
@@ -114,7 +114,7 @@ class SpanAnswer(BaseModel):
     )
 
 
-class JobAnswer(BaseModel):
+class JobResponse(BaseModel):
     """A job as it stands."""
 
     id: str
@@ -126,10 +126,10 @@ class JobAnswer(BaseModel):
         description="queued jobs of all models up to this one, by age; null unless queued"
     )
     progress: Progress
-    images: list[ImageAnswer]
-    controlnets: list[ControlAnswer]
+    images: list[ImageResponse]
+    controlnets: list[ControlNetResponse]
     receipt: Receipt | None
-    timeline: list[SpanAnswer]
+    timeline: list[SpanResponse]
     error: Failure | None
     warnings: list[str] = Field(description="what was drawn otherwise than one may expect")
     request: JobSpec = Field(description="what was asked for, with every default filled in")
@@ -182,13 +182,13 @@ class JobSummary(BaseModel):
     progress: Progress | None = None
     model: str | None = None
     prompt: str | None = Field(None, description=f"its first {PROMPT_CHARS} characters")
-    images: list[ImageAnswer] | None = None
+    images: list[ImageResponse] | None = None
     error: Failure | None = None
     links: Links | None = None
     warnings: list[str] | None = Field(None, description="only if `fields` names it, as what follows")
-    controlnets: list[ControlAnswer] | None = None
+    controlnets: list[ControlNetResponse] | None = None
     receipt: Receipt | None = None
-    timeline: list[SpanAnswer] | None = None
+    timeline: list[SpanResponse] | None = None
     request: JobSpec | None = None
 
     @classmethod
@@ -215,10 +215,10 @@ def stored_fields(fields: Collection[JobField]) -> set[str]:
     return {stored for name in fields for stored in _STORED.get(name, (name,)) if stored in Job.model_fields}
 
 
-def images_of(job: Job) -> list[ImageAnswer]:
+def images_of(job: Job) -> list[ImageResponse]:
     """The pictures of a job, by their URLs."""
     return [
-        ImageAnswer(
+        ImageResponse(
             url=link(f"/v1/jobs/{job.id}/images/{n}"),
             seed=picture.seed,
             width=picture.width,
@@ -229,10 +229,10 @@ def images_of(job: Job) -> list[ImageAnswer]:
     ]
 
 
-def _controls_of(job: Job) -> list[ControlAnswer]:
+def _controls_of(job: Job) -> list[ControlNetResponse]:
     home = link(f"/v1/jobs/{job.id}/controlnets")
     return [
-        ControlAnswer(
+        ControlNetResponse(
             name=net.name,
             preprocessor=net.preprocessor,
             image_url=f"{home}/{n}/image",
@@ -254,8 +254,8 @@ def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _since(start: float, span: Span) -> SpanAnswer:
-    return SpanAnswer(
+def _since(start: float, span: Span) -> SpanResponse:
+    return SpanResponse(
         name=span.name,
         start_s=round(span.start_s - start, 4),
         end_s=round(span.end_s - start, 4),
@@ -289,7 +289,7 @@ _VALUES: dict[str, Callable[[Job, int | None], Any]] = {
 # --- LoRAs ---------------------------------------------------------------------------------------
 
 
-class LoraAnswer(BaseModel):
+class LoraResponse(BaseModel):
     """A LoRA of the bucket."""
 
     name: str
@@ -299,10 +299,10 @@ class LoraAnswer(BaseModel):
     problem: str | None = Field(None, description="why this object cannot be used as a LoRA")
 
     @classmethod
-    def listed(cls, lora: ListedLora) -> "LoraAnswer":
+    def listed(cls, lora: ListedLora) -> "LoraResponse":
         """The answer for an object of the bucket."""
         name, blob, problem = lora
-        return LoraAnswer(
+        return LoraResponse(
             name=name, size_bytes=blob.size_bytes, etag=blob.etag, modified=blob.modified, problem=problem
         )
 
@@ -310,11 +310,11 @@ class LoraAnswer(BaseModel):
 class LoraPage(BaseModel):
     """LoRAs by name; ``next_cursor`` asks for the page after this one."""
 
-    loras: list[LoraAnswer]
+    loras: list[LoraResponse]
     next_cursor: str | None
 
 
-class LoraDetail(LoraAnswer):
+class LoraDetail(LoraResponse):
     """A LoRA and what its header tells."""
 
     tensors: int | None = None
@@ -330,7 +330,7 @@ class LoraDetail(LoraAnswer):
     def of(
         cls,
         name: str,
-        blob: Blob,
+        blob: ObjectStat,
         info: LoraInfo | None = None,
         bound: int | None = None,
         problem: str | None = None,

@@ -3,11 +3,11 @@
 from api.services import Services
 from api.submission.names import known_name
 from shared.errors import InvalidRequest
-from shared.families.signature import NetTraits
+from shared.families.signature import ControlNetTraits
 from shared.jobs.request import ControlRequest, JobRequest
 
 
-def resolve_nets(request: JobRequest, services: Services, model: str) -> bool:
+def resolve_controlnets(request: JobRequest, services: Services, model: str) -> bool:
     """Check the request's nets; returns the job's ``guess_mode``. Raises `InvalidRequest`.
 
     As in diffusers, a first net that pools puts the whole job into it. What is not known of a net here,
@@ -18,7 +18,7 @@ def resolve_nets(request: JobRequest, services: Services, model: str) -> bool:
         _check_fit(net, services, model, field=f"controlnets.{i}.name")
         traits = services.families.net(net.name)
         _check_mode(net, traits, field=f"controlnets.{i}.control_mode")
-        guess_mode |= i == 0 and traits is not None and traits.pools
+        guess_mode |= i == 0 and traits is not None and traits.global_pooling
     if guess_mode and not request.controlnets:
         raise InvalidRequest("guess_mode is about ControlNets, and the job has none", field="guess_mode")
     if guess_mode and any(net.control_mode is not None for net in request.controlnets):
@@ -27,18 +27,18 @@ def resolve_nets(request: JobRequest, services: Services, model: str) -> bool:
 
 
 def _check_fit(net: ControlRequest, services: Services, model: str, *, field: str) -> None:
-    nets = services.catalogue.controlnets
+    nets = services.catalog.controlnets
     bases = nets[known_name(net.name, nets, "ControlNet", field=field)].models
     if model not in bases:
         served = f"model {', '.join(map(repr, bases))}"
         detail = f"ControlNet {net.name!r} was trained for {served}, not for {model!r}"
         raise InvalidRequest(detail, field=field)
-    misfit = services.families.misfit(net.name, model)
-    if misfit is not None:
-        raise InvalidRequest(misfit, field=field)
+    why = services.families.incompatibility(net.name, model)
+    if why is not None:
+        raise InvalidRequest(why, field=field)
 
 
-def _check_mode(net: ControlRequest, traits: NetTraits | None, *, field: str) -> None:
+def _check_mode(net: ControlRequest, traits: ControlNetTraits | None, *, field: str) -> None:
     if traits is None:
         return
     kinds, mode = traits.control_types, net.control_mode

@@ -21,7 +21,7 @@ STRENGTH, STRENGTH_IN_MASK = 0.8, 1.0
 
 
 @dataclass(frozen=True)
-class Source:
+class InputImages:
     """PNGs of a job's own; ``width`` and ``height`` are its picture's unless it asks for others."""
 
     image: bytes
@@ -50,7 +50,7 @@ def resolve_strength(request: JobRequest, steps: int) -> float | None:
     return strength
 
 
-def take_source(request: JobRequest, services: Services, warn: Warn) -> Source | None:
+def take_input_images(request: JobRequest, services: Services, warn: Warn) -> InputImages | None:
     """Image and mask of a job; raises `InvalidImage` for the field at fault."""
     if request.image is None:
         return None
@@ -61,7 +61,7 @@ def take_source(request: JobRequest, services: Services, warn: Warn) -> Source |
         if size != (width, height):
             detail = f"the mask has {size[0]} x {size[1]} pixels, its image {width} x {height}"
             raise InvalidImage(detail, field="mask_image")
-    source = Source(
+    source = InputImages(
         image,
         mask,
         request.width or width // GRID_PX * GRID_PX,
@@ -80,7 +80,7 @@ def _take(text: str, field: str, services: Services, warn: Warn) -> tuple[bytes,
         return png, picture.size
 
 
-def _check_size(source: Source, settings: Settings) -> None:
+def _check_size(source: InputImages, settings: Settings) -> None:
     if not source.width or not source.height:
         raise InvalidImage(f"the image is smaller than {GRID_PX} pixels", field="image")
     if max(source.width, source.height) > settings.max_side_px:

@@ -6,9 +6,9 @@ from api.services import Services
 from shared.errors import InvalidLora, InvalidRequest, NotFound
 from shared.jobs.request import LoraRequest
 from shared.jobs.spec import LoraRef
-from shared.storage.lora_header import LoraInfo, misfit
+from shared.storage.lora_header import LoraInfo, incompatibility
 from shared.storage.loras import list_loras, lora_key, own_bound
-from shared.storage.object_store import Blob
+from shared.storage.object_store import ObjectStat
 
 #: So many known LoRAs are named when an unknown one was asked for.
 NAMED_LORAS = 36
@@ -34,12 +34,12 @@ def find_ref(lora: LoraRequest, model: str, services: Services, *, field: str) -
     )
 
 
-def _check(name: str, blob: Blob, info: LoraInfo, model: str, services: Services) -> None:
+def _check(name: str, blob: ObjectStat, info: LoraInfo, model: str, services: Services) -> None:
     limit = services.settings.max_lora_bytes
     if blob.size_bytes > limit:
         raise InvalidLora(f"LoRA {name!r} has {blob.size_bytes} bytes, the limit is {limit}")
     shape = services.families.model(model)
-    why = misfit(info, shape.width) if shape is not None else None
+    why = incompatibility(info, shape.width) if shape is not None else None
     if why is not None:
         raise InvalidLora(f"LoRA {name!r} {why}: it does not fit {model!r}")
 

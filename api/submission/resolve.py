@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from api.services import Services
 from api.submission.control_images import store_control_image, take_control_image
-from api.submission.controlnets import resolve_nets
-from api.submission.input_images import resolve_strength, take_source
+from api.submission.controlnets import resolve_controlnets
+from api.submission.input_images import resolve_strength, take_input_images
 from api.submission.lora_refs import find_ref
 from api.submission.names import known_name, listed
 from api.submission.seeds import resolve_seeds
@@ -25,9 +25,9 @@ def resolve(request: JobRequest, services: Services, warn: Warn = ignore) -> Job
     ``warn`` is called with what will be generated otherwise than one may expect.
     Everything cheap is checked before S3 is asked, and images are stored last.
     """
-    catalogue = services.catalogue
-    name = catalogue.default_model if request.model is None else request.model
-    model = catalogue.models[known_name(name, catalogue.models, "model", field="model")]
+    catalog = services.catalog
+    name = catalog.default_model if request.model is None else request.model
+    model = catalog.models[known_name(name, catalog.models, "model", field="model")]
     scheduler = model.scheduler if request.scheduler is None else request.scheduler
     known_name(scheduler, SCHEDULERS, "scheduler", field="scheduler")
     steps = resolve_steps(request, model, scheduler)
@@ -36,10 +36,10 @@ def resolve(request: JobRequest, services: Services, warn: Warn = ignore) -> Job
     _check_bounds(request, services, steps=steps, num_images=num_images)
     check_number(request, scheduler, steps, services.families.scheduler_config(name))
     _check_family(request, services, name)
-    guess_mode = resolve_nets(request, services, name)
+    guess_mode = resolve_controlnets(request, services, name)
     _check_loras(request, steps)
     loras = [find_ref(lora, name, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
-    source = take_source(request, services, warn)
+    source = take_input_images(request, services, warn)
     controlnets = _store_controls(request.controlnets, services, warn)
     return JobSpec(
         **request.options | {"strength": strength, "guess_mode": guess_mode},
@@ -89,7 +89,7 @@ def _check_family(request: JobRequest, services: Services, model: str) -> None:
     if fields and shape is not None and not shape.is_sdxl:
         detail = f"only SDXL takes {listed(fields)}; model {model!r} is {shape}"
         raise InvalidRequest(detail, field=fields[0])
-    if services.families.sees_mask(model) and request.mask_image is None:
+    if services.families.is_inpainting(model) and request.mask_image is None:
         detail = f"model {model!r} was trained to inpaint: it needs an image and a mask_image"
         raise InvalidRequest(detail, field="mask_image")
 

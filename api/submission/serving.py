@@ -23,10 +23,10 @@ class Unserved(BaseModel):
     @classmethod
     def of(cls, services: Services, serving: Serving) -> "Unserved":
         """Compare the catalog with the workers."""
-        catalogue = services.catalogue
+        catalog = services.catalog
         return cls(
-            models=serving.unserved("unet", catalogue.models),
-            controlnets=serving.unserved("controlnet", catalogue.controlnets),
+            models=serving.unserved("unet", catalog.models),
+            controlnets=serving.unserved("controlnet", catalog.controlnets),
         )
 
 
@@ -59,13 +59,13 @@ def _controlnets(spec: JobSpec) -> list[str]:
 
 def count_unserved(services: Services) -> None:
     """Set the metrics of what is not served; every API process reports the same numbers."""
-    serving, catalogue = Serving(live(services.control)), services.catalogue
-    for model in catalogue.models:
+    serving, catalog = Serving(live(services.control)), services.catalog
+    for model in catalog.models:
         is_unserved = not serving.by("unet", model)
         waiting = int(services.control.llen(unet_queue(model))) if is_unserved else 0
         JOBS_UNSERVED.labels(model).set(waiting)
         UNSERVED.labels("model", model).set(is_unserved)
         LOAD_FAILURES.labels("model", model).set(serving.failures("unet", model))
-    for net in catalogue.controlnets:
+    for net in catalog.controlnets:
         UNSERVED.labels("controlnet", net).set(not serving.by("controlnet", net))
         LOAD_FAILURES.labels("controlnet", net).set(serving.failures("controlnet", net))

@@ -98,7 +98,7 @@ def running_addons(workload: Workload, steps: int) -> Iterator[Addons]:
     """A fresh fleet for the workload, the UNet worker alone on its core."""
     if (os.cpu_count() or 1) <= NET_CORE:
         raise CheckFailed("two cores are needed: one for the UNet, one for the ControlNet and the servers")
-    with running_fleet(catalog=workload.catalogue) as fleet:
+    with running_fleet(catalog=workload.catalog) as fleet:
         for name, pid in fleet.stack.pids().items():
             pin(pid, UNET_CORE if name == "unet1" else NET_CORE)
         addons = Addons(fleet, workload, steps)

@@ -21,9 +21,9 @@ from torch import Tensor
 from infra.bench.addons import NET_CORE, move_to
 from infra.local.environment import inherit
 from workers.families.conditioning import Conditioning
-from workers.families.load_controlnet import load_net
-from workers.families.projection_cache import remember_projections
-from workers.families.unet_forward import decode, encode
+from workers.families.load_controlnet import load_controlnet
+from workers.families.projection_cache import cache_projections
+from workers.families.unet_forward import forward_decoder, forward_encoder
 from workers.transport.protocol import MID
 
 TOKENS = 77
@@ -73,7 +73,7 @@ def running_beside(kind: Kind, folder: Path, side_px: int, rows: int) -> Iterato
 def load_unet(model: Path) -> Any:
     """The UNet of a model's folder, as workers have it."""
     unet: Any = UNet2DConditionModel.from_pretrained(model / "unet", dtype=torch.float32).eval()
-    remember_projections(unet)
+    cache_projections(unet)
     return unet
 
 
@@ -88,7 +88,7 @@ def make_inputs(config: Any, side_px: int, rows: int) -> tuple[Tensor, Tensor, C
 def unet_step(unet: Any, side_px: int, rows: int) -> Callable[[], object]:
     """What computes one step of a UNet."""
     x, t, conditioning = make_inputs(unet.config, side_px, rows)
-    return lambda: decode(unet, encode(unet, x, t, conditioning), None)
+    return lambda: forward_decoder(unet, forward_encoder(unet, x, t, conditioning), None)
 
 
 def serve(kind: str, folder: Path, side_px: int, rows: int) -> None:
@@ -120,7 +120,7 @@ def serve(kind: str, folder: Path, side_px: int, rows: int) -> None:
 
 
 def _net(folder: Path, side_px: int, rows: int) -> Callable[[], object]:
-    net = load_net("net", str(folder), "float32", "cpu")
+    net = load_controlnet("net", str(folder), "float32", "cpu")
     x, t, conditioning = make_inputs(net.model.config, side_px, rows)
     prepared = net.prepare(conditioning.net_inputs)
     image = net.embed(torch.rand(1, 3, side_px, side_px), rows)

@@ -15,7 +15,7 @@ import torch
 from infra.bench.addons import NET_CORE, UNET_CORE, move_to
 from infra.bench.beside import Beside, load_unet, make_inputs, running_beside
 from infra.bench.workloads import Workload
-from workers.families.unet_forward import decode, encode
+from workers.families.unet_forward import forward_decoder, forward_encoder
 
 ROWS = 2
 
@@ -49,13 +49,13 @@ class Critical:
         self._net.go()
         for _ in range(rounds):
             start = time.perf_counter()
-            encoded = encode(self._unet, self._x, self._t, self._conditioning)
+            encoded = forward_encoder(self._unet, self._x, self._t, self._conditioning)
             encoders.append(time.perf_counter() - start)
         net_s = self._net.stop()
         decoders = []
         for _ in range(rounds):
             start = time.perf_counter()
-            decode(self._unet, encoded, None)
+            forward_decoder(self._unet, encoded, None)
             decoders.append(time.perf_counter() - start)
         move_to(NET_CORE)
         return Parts(median(encoders), net_s, median(decoders))

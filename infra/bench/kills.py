@@ -54,7 +54,7 @@ def measure(quick: bool) -> Measured:
     rounds, steps = (2, 4) if quick else (5, 10)
     workload = open_workload(WORKLOAD)
     samples: dict[str, list[float]] = {}
-    with running_fleet(catalog=workload.catalogue, unet_workers=UNETS, controlnet_workers=NETS) as fleet:
+    with running_fleet(catalog=workload.catalog, unet_workers=UNETS, controlnet_workers=NETS) as fleet:
         victims = Victims(fleet)
         for kind in KINDS.values():
             fleet.draw(_body(kind, 1, steps))

@@ -38,7 +38,7 @@ def measure(quick: bool) -> Measured:
     }
     distances = []
     with (
-        running_fleet(catalog=workload.catalogue, unet_workers=DEVICES) as fleet,
+        running_fleet(catalog=workload.catalog, unet_workers=DEVICES) as fleet,
         running_beside("unet", workload.model, workload.side_px, 1) as other,
     ):
         for core in range(DEVICES):

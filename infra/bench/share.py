@@ -58,9 +58,9 @@ def measure(quick: bool) -> Measured:
     """The quick form takes three columns and fewer steps, so it has no targets."""
     steps, runs, columns = (10, 1, QUICK_COLUMNS) if quick else (STEPS, 3, COLUMNS)
     with tempfile.TemporaryDirectory() as folder:
-        catalogue = make_timed(Path(folder))
+        catalog = make_timed(Path(folder))
         decoys = {"worker_models": ("emoji-sd",), "worker_nets": ("edge",)}
-        with running_fleet(catalog=catalogue, **decoys) as fleet, devices(fleet, unets=UNETS, nets=NETS):
+        with running_fleet(catalog=catalog, **decoys) as fleet, devices(fleet, unets=UNETS, nets=NETS):
             bench = Bench(fleet, steps)
             figures = {"timed_steps_per_picture": float(steps), **_throughputs(bench, columns)}
             figures |= _sweep(bench, fleet)

@@ -17,7 +17,7 @@ from infra.local.servers import (
     weed_environment,
 )
 from shared.settings import Settings
-from workers.lora.cache.directory import PART, Folder
+from workers.lora.cache.directory import PART, CacheDirectory
 
 READY_S = 60.0
 #: Between two looks at the cache.
@@ -81,7 +81,7 @@ class Crew:
 class CacheWatch:
     """Looks at the cache's folder all the time, from outside."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: CacheDirectory) -> None:
         self.most_bytes = 0
         self.looks = 0
         self._folder = folder

@@ -25,7 +25,7 @@ from shared.redis_clients import control_redis
 from shared.settings import Settings, read_settings
 from shared.storage.object_store import Bucket
 from workers.lora.cache.cache import FOLDER
-from workers.lora.cache.directory import Folder
+from workers.lora.cache.directory import CacheDirectory
 
 PROMPT, SEED, STEPS, LATE_STEPS = "a penguin on a teal background", 7, 4, 2
 #: Of the jobs: without a LoRA, with two, in mode exact, told of in advance.
@@ -46,7 +46,7 @@ class Soak:
     images: Bucket
     shelf: Shelf
     crew: Crew
-    folder: Folder
+    folder: CacheDirectory
     watch: CacheWatch
     chance: random.Random
     told: Soaked = field(default_factory=Soaked)
@@ -199,7 +199,7 @@ class Soak:
 def soak(order: Order, settings: Settings) -> Soaked:
     """Start everything, run, stop everything."""
     redis = control_redis(settings)
-    folder = Folder(settings.home / FOLDER, settings.lora_cache_bytes)
+    folder = CacheDirectory(settings.home / FOLDER, settings.lora_cache_bytes)
     with ExitStack() as stack:
         stack.enter_context(running_servers(settings, order.access_key, order.secret_key))
         shelf = Shelf(Bucket(settings, settings.lora_bucket), order.loras)

@@ -20,7 +20,7 @@ from workers.lora.cache.cache import FOLDER, LoraCache
 from workers.runtime.process import prepare_process
 from workers.runtime.weights import weights_sha256
 from workers.unet import app
-from workers.unet.job import draw
+from workers.unet.job import execute_job
 
 #: So that files of these sizes come in several ranges.
 RANGE_BYTES = 128 << 10
@@ -48,7 +48,7 @@ def main(name: str) -> None:
             drawn += 1
             if job_id != STOP:
                 with suppress(SwiftError):  # the job says it itself
-                    draw(worker, job_id, name)
+                    execute_job(worker, job_id, name)
             is_checked = job_id == STOP or drawn % JOBS_PER_CHECK == 0
             report = Report(
                 worker=name,

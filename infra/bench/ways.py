@@ -13,10 +13,10 @@ from torch import Tensor
 from infra.bench.relay import connect
 from shared.redis_clients import residual_servers
 from shared.settings import Settings
-from workers.controlnet_serving.lease_renewer import Pulse
-from workers.controlnet_serving.sender import Sender
-from workers.transport.protocol import Answer, StepRequest
-from workers.transport.step_queue import Steps
+from workers.controlnet_serving.lease_renewer import LeaseRenewer
+from workers.controlnet_serving.sender import ResponseSender
+from workers.transport.protocol import StepRequest, StepResponse
+from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 from workers.transport.wire import bytes_of
 
@@ -66,8 +66,8 @@ class Ours:
             residual_redis_url=(addresses.redis_url,), shared_memory="auto" if shared_memory else "off"
         )
         clients = residual_servers(settings)
-        self._steps, self._transport = Steps(clients[0], settings), Transport(clients, settings)
-        self._sender = Sender(self._transport, Pulse(self._steps, list))
+        self._steps, self._transport = StepQueue(clients[0], settings), Transport(clients, settings)
+        self._sender = ResponseSender(self._transport, LeaseRenewer(self._steps, list))
         self._sender.start()
 
     def ask(self, step: int) -> None:
@@ -76,7 +76,9 @@ class Ours:
     def send(self, step: int, tensors: Sequence[Tensor]) -> None:
         request = self._request(step)
         for index, tensor in enumerate(tensors):
-            head = Answer(index=index, positions=[0], send=0, start_s=0.0, end_s=0.0, worker="controlnet1")
+            head = StepResponse(
+                index=index, positions=[0], send=0, start_s=0.0, end_s=0.0, worker="controlnet1"
+            )
             self._sender.send(request, head, tensor, "net")
 
     def receive(self, step: int, shapes: Shapes) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """The models of the larger workloads: random weights from fixed seeds, made on first use, then kept.
 
-Each is a folder of its own: a diffusers model, its ControlNets, two LoRAs, and a catalogue that names them.
+Each is a folder of its own: a diffusers model, its ControlNets, two LoRAs, and a catalog that names them.
 """
 
 import shutil
@@ -62,15 +62,15 @@ RECIPES = {
 class Workload:
     """A model that is there, with its ControlNets and LoRAs."""
 
-    name: str  # in its catalogue
+    name: str  # in its catalog
     folder: Path
     nets: tuple[str, ...]
     side_px: int
 
     @property
-    def catalogue(self) -> Path:
+    def catalog(self) -> Path:
         """The file for ``SWIFT_CATALOG``."""
-        return self.folder / "catalogue.toml"
+        return self.folder / "catalog.toml"
 
     @property
     def model(self) -> Path:
@@ -107,7 +107,7 @@ def _make(name: str, recipe: Recipe, folder: Path) -> None:
         _make_net(pipe.unet, seed).save_pretrained(folder / net)
     for seed, lora in enumerate(LORAS, 1):
         save_file(_make_lora(pipe.unet, seed), folder / f"{name}-lora-{lora}.safetensors")
-    (folder / "catalogue.toml").write_text(_catalogue(name, recipe))
+    (folder / "catalog.toml").write_text(_catalog(name, recipe))
 
 
 def _make_pipeline(recipe: Recipe) -> Any:
@@ -192,7 +192,7 @@ def _trained(unet: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, module.weight
 
 
-def _catalogue(name: str, recipe: Recipe) -> str:
+def _catalog(name: str, recipe: Recipe) -> str:
     model = f'default_model = "{name}"\n\n[models.{name}]\nsource = "{name}"\n'
     nets = (f'\n[controlnets.{net}]\nsource = "{net}"\nmodel = "{name}"\n' for net in recipe.nets)
     return model + "".join(nets)

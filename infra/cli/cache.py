@@ -11,7 +11,7 @@ import click
 
 from shared.settings import Settings
 from workers.lora.cache.cache import FOLDER
-from workers.lora.cache.directory import PART, Entry, Folder
+from workers.lora.cache.directory import PART, CacheDirectory, Entry
 from workers.lora.cache.filenames import is_damaged, parse
 
 State = Literal["idle", "pinned", "arriving", "interrupted"]
@@ -81,13 +81,13 @@ def verify(settings: Settings, remove: bool) -> int:
     return _complain("in use, not removed", map(_name, in_use)) or _complain("damaged", map(_name, damaged))
 
 
-def _open(settings: Settings) -> tuple[Folder, list[Entry]]:
+def _open(settings: Settings) -> tuple[CacheDirectory, list[Entry]]:
     """The cache of this host, and its files by last use."""
-    folder = Folder(settings.home / FOLDER, settings.lora_cache_bytes)
+    folder = CacheDirectory(settings.home / FOLDER, settings.lora_cache_bytes)
     return folder, sorted(folder.entries(), key=lambda entry: entry.used_ns) if folder.root.exists() else []
 
 
-def _line(folder: Folder, entry: Entry) -> Line:
+def _line(folder: CacheDirectory, entry: Entry) -> Line:
     said, is_held = parse(entry.path), folder.is_pinned(entry.path)
     held, loose = ("arriving", "interrupted") if entry.path.suffix == PART else ("pinned", "idle")
     return Line(

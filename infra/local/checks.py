@@ -14,7 +14,7 @@ from typing import NamedTuple
 from infra.local.home_lock import hold
 from infra.local.plan import Process, find_embedded
 from infra.local.servers import HOST
-from shared.catalog.catalog import Catalogue
+from shared.catalog.catalog import Catalog
 from shared.catalog.checks.source import check_controlnet_entry, check_model_entry
 from shared.errors import ModelFailed, SwiftError
 from shared.families.signature import Families
@@ -84,16 +84,16 @@ def check_programs(processes: Sequence[Process]) -> None:
             raise CannotStart(f"{process.name}: Python package flower is missing: {INSTALL}")
 
 
-def check_models(settings: Settings, catalogue: Catalogue) -> None:
+def check_models(settings: Settings, catalog: Catalog) -> None:
     """Raise `CannotStart`, in one sentence, if files say that workers cannot load what they serve."""
-    families = Families(settings.catalog, catalogue)
+    families = Families(settings.catalog, catalog)
     try:
-        for name in settings.worker_models or catalogue.models:
-            check_model_entry(name, catalogue.models[name], settings.catalog)
-        for name in settings.worker_nets or catalogue.controlnets:
-            check_controlnet_entry(name, catalogue.controlnets[name], settings.catalog)
-            for base in catalogue.controlnets[name].models:
-                if (why := families.misfit(name, base)) is not None:
+        for name in settings.worker_models or catalog.models:
+            check_model_entry(name, catalog.models[name], settings.catalog)
+        for name in settings.worker_nets or catalog.controlnets:
+            check_controlnet_entry(name, catalog.controlnets[name], settings.catalog)
+            for base in catalog.controlnets[name].models:
+                if (why := families.incompatibility(name, base)) is not None:
                     raise CannotStart(why)
     except ModelFailed as error:
         raise CannotStart(str(error)) from None

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from infra.local.servers import HOST, redis_command, weed_command, weed_environment
-from shared.catalog.catalog import read_catalogue
+from shared.catalog.catalog import read_catalog
 from shared.setting_checks.addresses import join_port, known_host, parse_redis_url
 from shared.settings import Settings
 
@@ -79,7 +79,7 @@ def plan(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
     """Every process of the stack, servers first. ``settings`` are resolved."""
     threads = str(settings.threads_per_worker)
     cores = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **ALLOCATOR}
-    nets = settings.controlnet_workers if read_catalogue(settings.catalog, settings).controlnets else 0
+    nets = settings.controlnet_workers if read_catalog(settings.catalog, settings).controlnets else 0
     counts = (("unet", settings.unet_workers, 1), ("controlnet", nets, 2))
     workers = [
         Process(

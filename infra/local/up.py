@@ -28,7 +28,7 @@ from infra.local.log_files import Terminal, open_logs, set_aside
 from infra.local.plan import Process, find_embedded, folders, plan, resolve
 from infra.local.ready import await_flower, await_ready
 from infra.local.supervisor import OWN_LOG, Supervisor
-from shared.catalog.catalog import read_catalogue
+from shared.catalog.catalog import read_catalog
 from shared.own_folder import own_folder
 from shared.settings import Settings
 
@@ -46,7 +46,7 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
     Raises `SwiftError` if it cannot start; then nothing has.
     """
     settings = resolve(settings)
-    check_models(settings, read_catalogue(settings.catalog, settings))
+    check_models(settings, read_catalog(settings.catalog, settings))
     check_device(settings.device)
     with _written(settings.home):
         own_folder(settings.home, setting="SWIFT_HOME")

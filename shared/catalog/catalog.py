@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from shared.catalog.entries import HUB as HUB
 from shared.catalog.entries import SINGLE_FILE as SINGLE_FILE
-from shared.catalog.entries import Catalogue as Catalogue
+from shared.catalog.entries import Catalog as Catalog
+from shared.catalog.entries import ControlNetEntry as ControlNetEntry
 from shared.catalog.entries import LoadOptions as LoadOptions
 from shared.catalog.entries import ModelEntry as ModelEntry
-from shared.catalog.entries import NetEntry as NetEntry
 from shared.catalog.entries import locate as locate
 from shared.catalog.mistakes import Mistakes, of_file, why_no_source
 from shared.catalog.scheduler_names import own_name
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MAX_BYTES = 1 << 20
 
 
-def read_catalogue(path: Path, settings: "Settings | None" = None) -> Catalogue:
+def read_catalog(path: Path, settings: "Settings | None" = None) -> Catalog:
     """Read and check a catalog, also against the fleet's limits where ``settings`` are given.
 
     Raises `InvalidSetting`, one sentence with file, line and key.
@@ -43,13 +43,13 @@ def read_catalogue(path: Path, settings: "Settings | None" = None) -> Catalogue:
     except RecursionError:
         raise of_file(path, "its tables or lists are nested too deeply") from None
     try:
-        catalogue = Catalogue.model_validate(tables)
+        catalog = Catalog.model_validate(tables)
     except ValidationError as error:
         raise mistakes.explained(error.errors(), tables) from None
-    _check_names(catalogue, mistakes)
-    _check_sources(path, catalogue, mistakes)
-    _check_defaults(path, catalogue, mistakes, settings)
-    return _with_families(path, catalogue, mistakes)
+    _check_names(catalog, mistakes)
+    _check_sources(path, catalog, mistakes)
+    _check_defaults(path, catalog, mistakes, settings)
+    return _with_families(path, catalog, mistakes)
 
 
 def _read(path: Path) -> str:
@@ -71,17 +71,17 @@ def _read(path: Path) -> str:
     return text
 
 
-def _check_names(catalogue: Catalogue, mistakes: Mistakes) -> None:
+def _check_names(catalog: Catalog, mistakes: Mistakes) -> None:
     """Every model that is named exists, every ControlNet has one, no line says a thing twice."""
-    known = list(catalogue.models)
+    known = list(catalog.models)
 
     def check(name: str, *keys: str) -> None:
-        if name not in catalogue.models:
+        if name not in catalog.models:
             meant = did_you_mean(name, known) or f"; there are {', '.join(known[:8])}"
             raise mistakes.at(keys, f"no model {quoted(name)}{meant}")
 
-    check(catalogue.default_model, "default_model")
-    for name, net in catalogue.controlnets.items():
+    check(catalog.default_model, "default_model")
+    for name, net in catalog.controlnets.items():
         keys = ("controlnets", name, "model")
         for model in net.models:
             check(model, *keys)
@@ -91,15 +91,15 @@ def _check_names(catalogue: Catalogue, mistakes: Mistakes) -> None:
             raise mistakes.at(keys, "is missing: name the base model, a list of them, or a family")
 
 
-def _check_sources(path: Path, catalogue: Catalogue, mistakes: Mistakes) -> None:
+def _check_sources(path: Path, catalog: Catalog, mistakes: Mistakes) -> None:
     for table, entries, config in (
-        ("models", catalogue.models, "model_index.json"),
-        ("controlnets", catalogue.controlnets, "config.json"),
+        ("models", catalog.models, "model_index.json"),
+        ("controlnets", catalog.controlnets, "config.json"),
     ):
         for name, entry in entries.items():
             keys = (table, name, "source")
             _check_source(path, entry.source, config, mistakes, keys)
-    for name, model in catalogue.models.items():
+    for name, model in catalog.models.items():
         if model.config is not None:
             if not model.source.endswith(SINGLE_FILE):
                 why = f"belongs to a {SINGLE_FILE} file; a folder has its own"
@@ -120,12 +120,10 @@ def _check_source(
         raise mistakes.at(keys, why)
 
 
-def _check_defaults(
-    path: Path, catalogue: Catalogue, mistakes: Mistakes, settings: "Settings | None"
-) -> None:
+def _check_defaults(path: Path, catalog: Catalog, mistakes: Mistakes, settings: "Settings | None") -> None:
     """What a job gets that says nothing: it must be what a job may ask for."""
-    families = Families(path, catalogue)
-    for name, model in catalogue.models.items():
+    families = Families(path, catalog)
+    for name, model in catalog.models.items():
         if model.scheduler not in SCHEDULERS:
             meant = own_name(model.scheduler)
             near = meant if meant in SCHEDULERS else nearest(model.scheduler, SCHEDULERS)
@@ -150,22 +148,22 @@ def _check_defaults(
             raise mistakes.at(("models", name, "num_inference_steps"), why)
 
 
-def _with_families(path: Path, catalogue: Catalogue, mistakes: Mistakes) -> Catalogue:
+def _with_families(path: Path, catalog: Catalog, mistakes: Mistakes) -> Catalog:
     """Name the models of each ControlNet's family; one in another dtype than the others needs its own."""
-    families = Families(path, catalogue)
+    families = Families(path, catalog)
     nets = {}
-    for name, net in catalogue.controlnets.items():
+    for name, net in catalog.controlnets.items():
         models = list(net.models)
         if net.family is not None:
             fitting = families.of_family(net.family, name)
             models += [model for model in fitting if model not in models]
         if not models:
-            known = [f"{model} ({families.family(model) or 'unknown'})" for model in catalogue.models]
+            known = [f"{model} ({families.family(model) or 'unknown'})" for model in catalog.models]
             why = f"no model of family {net.family} that it fits; there are {', '.join(known[:8])}"
             raise mistakes.at(("controlnets", name, "family"), why)
-        dtypes = {catalogue.models[model].dtype for model in models}
+        dtypes = {catalog.models[model].dtype for model in models}
         if net.dtype is None and len(dtypes) > 1:
             why = f"its models are of {' and '.join(sorted(dtypes))}: give it a dtype of its own"
             raise mistakes.at(("controlnets", name), why)
         nets[name] = net.model_copy(update={"models": tuple(models)})
-    return catalogue.model_copy(update={"controlnets": nets})
+    return catalog.model_copy(update={"controlnets": nets})

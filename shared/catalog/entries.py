@@ -55,7 +55,7 @@ class ModelEntry(LoadOptions):
     height: int | None = Field(None, ge=8, multiple_of=8)
 
 
-class NetEntry(Entry):
+class ControlNetEntry(Entry):
     """One ControlNet and the base models that it guides: some by name, and all known ones of a family."""
 
     source: str
@@ -66,18 +66,18 @@ class NetEntry(Entry):
     variant: str | None = None
 
 
-class Catalogue(Entry):
+class Catalog(Entry):
     """Everything that may be named in a job, apart from LoRAs: those are the bucket's."""
 
     default_model: str
     models: dict[Name, ModelEntry] = Field(min_length=1)
-    controlnets: dict[Name, NetEntry] = {}
+    controlnets: dict[Name, ControlNetEntry] = {}
 
     def nets_of(self, model: str) -> list[str]:
         """The ControlNets that guide ``model``."""
         return [name for name, net in self.controlnets.items() if model in net.models]
 
 
-def locate(catalogue: Path, source: str) -> Path:
+def locate(catalog: Path, source: str) -> Path:
     """The path a source names, relative to the catalog's folder; ``~`` is the user's home folder."""
-    return (catalogue.parent / Path(source).expanduser()).resolve()
+    return (catalog.parent / Path(source).expanduser()).resolve()

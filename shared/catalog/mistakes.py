@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from shared.catalog.entries import HUB, SINGLE_FILE, Catalogue, ModelEntry, NetEntry
+from shared.catalog.entries import HUB, SINGLE_FILE, Catalog, ControlNetEntry, ModelEntry
 from shared.catalog.toml_lines import line_of
 from shared.errors import InvalidSetting
 from shared.validation import explain, nearest, printable, quoted
@@ -15,7 +15,7 @@ from shared.validation import explain, nearest, printable, quoted
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-_TABLES: Mapping[str, type[BaseModel]] = {"models": ModelEntry, "controlnets": NetEntry}
+_TABLES: Mapping[str, type[BaseModel]] = {"models": ModelEntry, "controlnets": ControlNetEntry}
 #: What other programs call things that have another name here.
 _OTHER_NAMES = {
     "nets": "controlnets",
@@ -118,7 +118,7 @@ def _why_unknown(keys: Sequence[str], value: object) -> str:
         return "is unknown here: default_model stands above the first table"
     if inner is not None and name == "revision":
         return "is unknown here: a revision stands in the source, hub:OWNER/NAME@REVISION"
-    known = [field.alias or own for own, field in (inner or Catalogue).model_fields.items()]
+    known = [field.alias or own for own, field in (inner or Catalog).model_fields.items()]
     near = _OTHER_NAMES.get(name.lower()) or nearest(name, known)
     if near is None or near not in known:
         return f"is unknown; known are {', '.join(known)}"

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared.catalog.entries import HUB, Catalogue, Family, locate
+from shared.catalog.entries import HUB, Catalog, Family, locate
 
 #: Pipelines that people save models as, without the word Pipeline, and whether they have SDXL's parts.
 PIPELINES = {
@@ -27,7 +27,7 @@ PIPELINES = {
 CONTROLNETS = ("ControlNetModel", "ControlNetUnionModel")
 
 
-class Shape(NamedTuple):
+class ModelSignature(NamedTuple):
     """What a net must share with its base model, so that one's residuals fit into the other."""
 
     is_sdxl: bool  # sizes and pooled text join the time embedding
@@ -39,48 +39,50 @@ class Shape(NamedTuple):
         return f"{family}, cross-attention width {self.width}, channels {'/'.join(map(str, self.channels))}"
 
 
-class NetTraits(NamedTuple):
+class ControlNetTraits(NamedTuple):
     """What a job must know of a net before it asks for it."""
 
-    shape: Shape
-    pools: bool  # gives one value for each channel, and only to the conditional rows
+    shape: ModelSignature
+    global_pooling: bool  # gives one value for each channel, and only to the conditional rows
     control_types: int  # of a union of nets; 0: an ordinary net
 
 
-def shape_of(config: dict[str, Any]) -> Shape:
+def read_signature(config: dict[str, Any]) -> ModelSignature:
     """The shape that the config of a UNet or a ControlNet describes."""
     channels = config.get("block_out_channels", (320, 640, 1280, 1280))
-    return Shape(
+    return ModelSignature(
         config.get("addition_embed_type") == "text_time",
         config.get("cross_attention_dim", 1280),
         tuple(channels) if isinstance(channels, list | tuple) else (),
     )
 
 
-def family_of(shape: Shape) -> Family:
+def family_of(shape: ModelSignature) -> Family:
     """The kind of base model that has this shape; a toy of any width counts as Stable Diffusion 1."""
     if shape.is_sdxl:
         return "sdxl"
     return "sd2" if shape.width == 1024 else "sd1"
 
 
-def sees_mask(config: Mapping[str, Any]) -> bool:
+def is_inpainting(config: Mapping[str, Any]) -> bool:
     """Whether a UNet takes a mask and a masked image beside the latents, of which it predicts the noise."""
     taken, given = config.get("in_channels", 4), config.get("out_channels", 4)
     return isinstance(given, int) and bool(taken == 2 * given + 1)
 
 
-def traits_of(config: dict[str, Any]) -> NetTraits:
+def read_controlnet_traits(config: dict[str, Any]) -> ControlNetTraits:
     """What the config of a net says."""
     is_union = config.get("_class_name") == "ControlNetUnionModel"
-    return NetTraits(
-        shape_of(config),
+    return ControlNetTraits(
+        read_signature(config),
         bool(config.get("global_pool_conditions")),
         config.get("num_control_type", 6) if is_union else 0,
     )
 
 
-def misfit(net: str, net_shape: Shape, model: str, model_shape: Shape) -> str | None:
+def incompatibility(
+    net: str, net_shape: ModelSignature, model: str, model_shape: ModelSignature
+) -> str | None:
     """Why the net cannot guide the model, naming both; ``None`` if it can."""
     if net_shape == model_shape:
         return None
@@ -88,21 +90,21 @@ def misfit(net: str, net_shape: Shape, model: str, model_shape: Shape) -> str | 
 
 
 class Families:
-    """Answers for the names of one catalogue."""
+    """Answers for the names of one catalog."""
 
-    def __init__(self, path: Path, catalogue: Catalogue) -> None:
+    def __init__(self, path: Path, catalog: Catalog) -> None:
         self._path = path
-        self._catalogue = catalogue
+        self._catalog = catalog
 
-    def model(self, name: str) -> Shape | None:
+    def model(self, name: str) -> ModelSignature | None:
         """The shape of a base model."""
         config = self._of_unet(name)
-        return None if config is None else shape_of(config)
+        return None if config is None else read_signature(config)
 
-    def sees_mask(self, model: str) -> bool | None:
+    def is_inpainting(self, model: str) -> bool | None:
         """Whether the model's UNet was trained to inpaint: it takes a mask and a masked image as well."""
         config = self._of_unet(model)
-        return None if config is None else sees_mask(config)
+        return None if config is None else is_inpainting(config)
 
     def scheduler_config(self, model: str) -> dict[str, Any] | None:
         """The scheduler config that a base model comes with."""
@@ -122,15 +124,15 @@ class Families:
         factor = 2 ** (len(blocks) - 1)
         return width * factor, height * factor
 
-    def net(self, name: str) -> NetTraits | None:
+    def net(self, name: str) -> ControlNetTraits | None:
         """What there is to know of a net."""
-        config = self._read(self._catalogue.controlnets[name].source, "config.json")
-        return None if config is None else traits_of(config)
+        config = self._read(self._catalog.controlnets[name].source, "config.json")
+        return None if config is None else read_controlnet_traits(config)
 
-    def misfit(self, net: str, model: str) -> str | None:
+    def incompatibility(self, net: str, model: str) -> str | None:
         """Why a net cannot guide a base model, as far as that is known."""
         traits, shape = self.net(net), self.model(model)
-        return None if traits is None or shape is None else misfit(net, traits.shape, model, shape)
+        return None if traits is None or shape is None else incompatibility(net, traits.shape, model, shape)
 
     def family(self, model: str) -> Family | None:
         """The family of a base model."""
@@ -141,15 +143,15 @@ class Families:
         """The base models that are known to be of a family, but for those that ``net`` cannot guide."""
         return [
             model
-            for model in self._catalogue.models
-            if self.family(model) == family and self.misfit(net, model) is None
+            for model in self._catalog.models
+            if self.family(model) == family and self.incompatibility(net, model) is None
         ]
 
     def _of_unet(self, model: str) -> dict[str, Any] | None:
         return self._of_model(model, "unet/config.json")
 
     def _of_model(self, model: str, name: str) -> dict[str, Any] | None:
-        entry = self._catalogue.models[model]
+        entry = self._catalog.models[model]
         return self._read(entry.config or entry.source, name)
 
     def _read(self, source: str, name: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from shared import keys
 from shared.errors import AttemptLost, JobCancelled
 from shared.jobs.job_script import JobScript
 from shared.jobs.receipt import Receipt
-from shared.jobs.spec import Failure, Picture, Span, Status
+from shared.jobs.spec import Failure, Span, Status, StoredImage
 
 if TYPE_CHECKING:
     from shared.jobs.store import Job
@@ -51,7 +51,7 @@ class Attempt:
         self._write("preview", json.dumps({"step": step, "png": png_base64}))
 
     def succeed(
-        self, images: list[Picture], receipt: Receipt, timeline: list[Span], warnings: Sequence[str] = ()
+        self, images: list[StoredImage], receipt: Receipt, timeline: list[Span], warnings: Sequence[str] = ()
     ) -> None:
         """End the job with its pictures; may be called again. Raises `JobCancelled` if that came first."""
         fields = {

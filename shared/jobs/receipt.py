@@ -31,7 +31,7 @@ from shared.messaging.base_model import (
 FORMAT = 2
 
 
-class NetReceipt(ControlSpec):
+class ControlNetReceipt(ControlSpec):
     """A net as it was used: ``sha256`` is of its weights."""
 
     sha256: Sha256
@@ -82,7 +82,7 @@ class Receipt(Options):
     scheduler_config: JsonObject
     seed: Seed
     num_images: ImageCount  # picture i of the batch uses seed + i, unless there are seeds
-    controlnets: list[NetReceipt] = Field(max_length=MAX_NETS)
+    controlnets: list[ControlNetReceipt] = Field(max_length=MAX_NETS)
     loras: list[LoraReceipt] = Field(max_length=MAX_LORAS)
     lora_loading: LoraLoading
     image: Sha256 | None = None  # sha256 of what was drawn over, and of where

@@ -74,7 +74,7 @@ class JobSpec(Options):
     split_steps: list[Step] = Field([])  # mode replay: the steps whose guidance halves were predicted apart
 
     @property
-    def picture_seeds(self) -> list[int]:
+    def image_seeds(self) -> list[int]:
         """The seed of each picture."""
         return self.seeds or [self.seed + i for i in range(self.num_images)]
 
@@ -99,7 +99,7 @@ class JobSpec(Options):
         return any(net.control_mode is not None for net in self.controlnets)
 
 
-class Picture(Message):
+class StoredImage(Message):
     """One finished picture; the PNG is in the image bucket under ``key``."""
 
     key: str

@@ -25,7 +25,7 @@ from shared.jobs.cursors import make_cursor, read_cursor
 from shared.jobs.durability import Durability
 from shared.jobs.job_script import JobScript
 from shared.jobs.receipt import Receipt
-from shared.jobs.spec import Failure, JobSpec, Picture, Span, Status
+from shared.jobs.spec import Failure, JobSpec, Span, Status, StoredImage
 from shared.messaging.base_model import first_reason, read_stored
 from shared.settings import Settings
 
@@ -55,7 +55,7 @@ class Job(BaseModel):
     attempts: int = 0
     infrastructure_losses: int = 0  # attempts that a server or a stopped worker has cost
     worker: str | None = None
-    images: list[Picture] = []
+    images: list[StoredImage] = []
     receipt: Receipt | None = None
     timeline: list[Span] = []
     error: Failure | None = None

@@ -18,7 +18,7 @@ class GenerateJob(Message):
     job_id: str = Field(pattern=r"^[0-9a-f]{16}$")  # it becomes part of keys
 
 
-class Attach(Message):
+class AttachControlNet(Message):
     """A job is about to ask for ``net``: load it, fetch the control image and embed it."""
 
     job_id: str
@@ -28,7 +28,7 @@ class Attach(Message):
     batch: int  # rows of the step requests that will follow
 
 
-class Assist(Message):
+class FollowBranch(Message):
     """Latent parallelism: compute the unconditional half of a job that another worker draws."""
 
     job_id: str

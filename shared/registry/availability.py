@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PROMISE_S = 1.0
 
 
-class Seats:
+class Availability:
     """Every worker says when it begins and ends a job; who places a job asks, promises and settles."""
 
     def __init__(self, redis: "Redis") -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Tier = Literal["patched", "memory", "disk", "none"]
 
 
-class Holdings(Message):
+class LoraInventory(Message):
     """What one UNet worker has at hand."""
 
     worker: str
@@ -29,7 +29,7 @@ class Holdings(Message):
     memory: list[str]  # parsed LoRAs
 
 
-def publish_holdings(redis: "Redis", holdings: Holdings, ttl_s: float) -> None:
+def publish_inventory(redis: "Redis", holdings: LoraInventory, ttl_s: float) -> None:
     """Tell what a worker holds; it lasts ``ttl_s`` seconds."""
     redis.set(keys.holdings(holdings.worker), holdings.model_dump_json(), px=int(ttl_s * 1000))
 
@@ -49,15 +49,15 @@ def keep_disk(redis: "Redis", host: str, ttl_s: float) -> bool:
     return bool(redis.pexpire(keys.disk(host), int(ttl_s * 1000)))
 
 
-def withdraw_holdings(redis: "Redis", worker: str) -> None:
+def withdraw_inventory(redis: "Redis", worker: str) -> None:
     """A worker that stops holds nothing; its host's disk stays."""
     redis.delete(keys.holdings(worker))
 
 
-def read_holdings(redis: "Redis", workers: Sequence[str]) -> list[Holdings]:
+def read_inventory(redis: "Redis", workers: Sequence[str]) -> list[LoraInventory]:
     """What these workers hold, as far as they have told lately."""
     told = redis.mget([keys.holdings(worker) for worker in workers]) if workers else []
-    return read_all(Holdings, told)
+    return read_all(LoraInventory, told)
 
 
 def read_disks(redis: "Redis", hosts: Sequence[str], loras: Sequence[str]) -> dict[str, set[str]]:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 from shared import keys
 from shared.errors import Unavailable
 from shared.settings import Settings
-from shared.storage.object_store import Blob, Bucket
+from shared.storage.object_store import Bucket, ObjectStat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ class ImageBucket(Bucket):
         self._use(key)
         return super().open(key)
 
-    def head(self, key: str) -> Blob:
+    def head(self, key: str) -> ObjectStat:
         """What is known about an object; `exists` asks this."""
         self._use(key)
         return super().head(key)

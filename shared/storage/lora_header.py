@@ -112,7 +112,7 @@ def refuse_keys(why: str, keys: Iterable[str]) -> None:
         raise InvalidLora(f"keys that {why}: {', '.join(bad[:NAMED_KEYS])}{more}")
 
 
-def misfit(info: LoraInfo, width: int) -> str | None:
+def incompatibility(info: LoraInfo, width: int) -> str | None:
     """Why a LoRA cannot fit a base whose cross-attention has ``width``; None if it may."""
     if info.cross_attention_dim is not None:
         if info.cross_attention_dim == width:

@@ -1,4 +1,4 @@
-"""The LoRA catalogue is the bucket: a file put there by any S3 client is a LoRA by its name."""
+"""The LoRA catalog is the bucket: a file put there by any S3 client is a LoRA by its name."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from shared.errors import InvalidLora, InvalidRequest, NotFound
 from shared.storage.lora_header import LoraInfo, inspect_lora, refuse_pickle
 from shared.storage.lora_names import PARTS, STAGED, SUFFIX, name_of_key, why_no_name
-from shared.storage.object_store import Blob, Bucket
+from shared.storage.object_store import Bucket, ObjectStat
 from shared.storage.safetensors_header import LENGTH_BYTES, header_bytes, parse_header
 
 #: Object metadata (``x-amz-meta-…``): the steps that a job may at most run without this LoRA.
@@ -19,7 +19,7 @@ class ListedLora(NamedTuple):
     """An object of the bucket: a LoRA by its name, or by its key with the reason why it is none."""
 
     name: str
-    blob: Blob
+    blob: ObjectStat
     problem: str | None = None
 
 
@@ -39,7 +39,7 @@ def version_of(bucket: str, name: str, etag: str) -> str:
     return f"{lora_key(name).removesuffix(SUFFIX)}@{place}@{etag}"
 
 
-def find_lora(bucket: Bucket, name: str) -> Blob:
+def find_lora(bucket: Bucket, name: str) -> ObjectStat:
     """The object of a LoRA, whatever the case of its suffix; raises `NotFound`."""
     try:
         return bucket.head(lora_key(name))
@@ -50,7 +50,7 @@ def find_lora(bucket: Bucket, name: str) -> Blob:
         raise NotFound(f"there is no LoRA {name!r}") from None
 
 
-def own_bound(blob: Blob) -> int | None:
+def own_bound(blob: ObjectStat) -> int | None:
     """The file's own ``max_async_steps``; raises `InvalidLora` for metadata that is no whole number."""
     told = blob.metadata.get(BOUND)
     if told is None or re.fullmatch(r"[0-9]{1,6}", told):
@@ -69,7 +69,7 @@ def list_loras(bucket: Bucket, *, after: str = "") -> Iterator[ListedLora]:
         yield ListedLora(name, blob, problem)
 
 
-def read_lora_info(bucket: Bucket, blob: Blob) -> LoraInfo:
+def read_lora_info(bucket: Bucket, blob: ObjectStat) -> LoraInfo:
     """Inspect exactly this version of an object, by its header alone.
 
     Raises `InvalidLora`, and `BlobChanged` when the object was replaced meanwhile.
@@ -83,7 +83,7 @@ def read_lora_info(bucket: Bucket, blob: Blob) -> LoraInfo:
     return inspect_lora(header.tensors, header.metadata)
 
 
-def _start(bucket: Bucket, blob: Blob, count: int) -> bytes:
+def _start(bucket: Bucket, blob: ObjectStat, count: int) -> bytes:
     if count == 0:
         return b""
     return b"".join(bucket.read_range(blob.key, etag=blob.etag, start=0, stop=count).chunks)

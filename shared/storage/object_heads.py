@@ -20,7 +20,7 @@ URL_S = 300
 BARRED_S = 60
 
 
-class Heads:
+class ObjectHeads:
     """Connections that are kept; thread-safe."""
 
     def __init__(self, client: "S3Client") -> None:

@@ -21,7 +21,7 @@ from botocore.exceptions import (
 
 from shared.errors import NotFound, S3Unavailable, SwiftError, Unavailable
 from shared.settings import Settings
-from shared.storage.object_heads import Heads, metadata_of
+from shared.storage.object_heads import ObjectHeads, metadata_of
 from shared.storage.s3_client import make_s3_client
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ _AWAY = (ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksum
 _UNUSABLE = (BotoCoreError, OSError, ValueError)
 
 
-class BlobChanged(SwiftError):
+class ObjectChanged(SwiftError):
     """The object is no longer the version that was asked for."""
 
     code = "blob_changed"
     status = 409
 
 
-class Blob(NamedTuple):
+class ObjectStat(NamedTuple):
     """What the bucket knows about an object, without its bytes."""
 
     key: str
@@ -53,7 +53,7 @@ class Blob(NamedTuple):
     metadata: Mapping[str, str]
 
 
-class Stretch(NamedTuple):
+class ByteRange(NamedTuple):
     """A stretch of an object's bytes as they come, and what the answer tells of the whole object."""
 
     chunks: Iterator[bytes]
@@ -63,7 +63,7 @@ class Stretch(NamedTuple):
 
 
 class Bucket:
-    """One bucket. Raises `NotFound`, `BlobChanged`, and `Unavailable` when S3 does not answer.
+    """One bucket. Raises `NotFound`, `ObjectChanged`, and `Unavailable` when S3 does not answer.
 
     ``attempts`` at a request: health checks want the truth now, everybody else a restart bridged.
     ``read_timeout_s`` is a wait for an answer, or for more of it.
@@ -86,8 +86,8 @@ class Bucket:
             )
 
     @cached_property
-    def _heads(self) -> Heads:
-        return Heads(self.client)
+    def _heads(self) -> ObjectHeads:
+        return ObjectHeads(self.client)
 
     def put(
         self,
@@ -119,8 +119,8 @@ class Bucket:
             answer = self.client.get_object(Bucket=self.name, Key=key)
         return answer["ContentLength"], answer["Body"]
 
-    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
-        """Bytes ``start`` to ``stop`` of exactly the version ``etag``; `BlobChanged` when it is another.
+    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> ByteRange:
+        """Bytes ``start`` to ``stop`` of exactly the version ``etag``; `ObjectChanged` when it is another.
 
         The chunks, too, raise `Unavailable`, when the connection breaks.
         """
@@ -132,18 +132,18 @@ class Bucket:
         if told is None or (int(told[1]), int(told[2])) != (start, stop - 1):
             answer["Body"].close()
             raise Unavailable(f"S3 answers another range of {key!r} than bytes {start} to {stop - 1}")
-        return Stretch(
+        return ByteRange(
             _chunks(key, answer["Body"]), int(told[3]), answer["Metadata"], self._md5(etag, answer)
         )
 
-    def head(self, key: str) -> Blob:
+    def head(self, key: str) -> ObjectStat:
         """What is known about an object."""
         with translated(key):
             headers = self._heads.ask(self.name, key)
             if headers is None:
                 answer = self.client.head_object(Bucket=self.name, Key=key)
                 headers = answer["ResponseMetadata"]["HTTPHeaders"]
-        return Blob(
+        return ObjectStat(
             key,
             headers["etag"].strip('"'),
             int(headers["content-length"]),
@@ -159,7 +159,7 @@ class Bucket:
             return False
         return True
 
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Blob]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectStat]:
         """Every object under ``prefix`` behind the key ``after``, by key; without metadata."""
         with translated(prefix):
             for page in self.client.get_paginator("list_objects_v2").paginate(
@@ -167,7 +167,7 @@ class Bucket:
             ):
                 for item in page.get("Contents", []):
                     etag = item["ETag"].strip('"')
-                    yield Blob(item["Key"], etag, item["Size"], item["LastModified"], {})
+                    yield ObjectStat(item["Key"], etag, item["Size"], item["LastModified"], {})
 
     def delete(self, key: str) -> None:
         """Remove an object; removing none is fine."""
@@ -212,7 +212,7 @@ class translated:
             if code in ("404", "NoSuchKey", "NotFound") or status == 404:
                 raise NotFound(f"there is no object {self.key!r}") from error
             if code in ("412", "PreconditionFailed") or status == 412:
-                raise BlobChanged(f"object {self.key!r} was replaced") from error
+                raise ObjectChanged(f"object {self.key!r} was replaced") from error
             raise S3Unavailable(f"S3 refused {self.key!r}: {code}") from error
         if isinstance(error, NoCredentialsError):
             raise S3Unavailable("S3 credentials are missing: boto3 finds none") from error

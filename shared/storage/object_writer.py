@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 PART_BYTES = 5 << 20
 
 
-class BlobWriter:
-    """``with BlobWriter(…) as writer:`` is a multipart upload, given up unless it was committed."""
+class ObjectWriter:
+    """``with ObjectWriter(…) as writer:`` is a multipart upload, given up unless it was committed."""
 
     def __init__(self, bucket: Bucket, key: str, *, content_type: str) -> None:
         self._client, self._bucket, self._key = bucket.client, bucket.name, key

@@ -11,14 +11,14 @@ from flask_openapi.openapi import OpenAPI
 
 from api.app import create_app
 from api.services import Services, connect
-from shared.catalog.catalog import read_catalogue
+from shared.catalog.catalog import read_catalog
 from shared.settings import Settings
 
 
 @pytest.fixture(scope="session")
 def connected(servers: Settings) -> Services:
     """Kept for the session: S3 clients take long to make."""
-    return connect(servers, read_catalogue(servers.catalog))
+    return connect(servers, read_catalog(servers.catalog))
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ from werkzeug.test import TestResponse
 from api.services import Services
 from shared.catalog.preprocessors import NONE
 from shared.jobs.attempt import Attempt
-from shared.jobs.receipt import NetReceipt, Receipt
+from shared.jobs.receipt import ControlNetReceipt, Receipt
 from shared.jobs.request import LoraLoading
-from shared.jobs.spec import JobSpec, Picture, Span
+from shared.jobs.spec import JobSpec, Span, StoredImage
 from shared.registry.workers import Heartbeat, beat
 
 OCTETS = "application/octet-stream"
@@ -34,7 +34,7 @@ def base64_of(data: bytes) -> str:
 
 
 def edge(image: str | None = None, **more: Any) -> dict[str, Any]:
-    """A ControlNet of the embedded catalogue, as a request names it."""
+    """A ControlNet of the embedded catalog, as a request names it."""
     return {"name": "edge", "image": image or base64_of(picture()), **more}
 
 
@@ -81,7 +81,7 @@ def receipt_of(spec: JobSpec) -> Receipt:
         seed=spec.seed,
         num_images=spec.num_images,
         controlnets=[
-            NetReceipt(
+            ControlNetReceipt(
                 **dict(net) | {"map": net.map or MAP if net.preprocessor != NONE else net.image},
                 sha256="1" * 64,
             )
@@ -96,7 +96,7 @@ def receipt_of(spec: JobSpec) -> Receipt:
     )
 
 
-def succeed(attempt: Attempt, pictures: list[Picture]) -> None:
+def succeed(attempt: Attempt, pictures: list[StoredImage]) -> None:
     """End a job as a worker does."""
     start = attempt.job.created_at
     span = Span(
@@ -133,4 +133,4 @@ def announce_workers(services: Services) -> None:
     """Have live workers serve everything in the embedded catalog."""
     nets = heartbeat("net-1", "controlnet", "edge", [])
     beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 60)
-    beat(services.control, nets.model_copy(update={"serves": list(services.catalogue.controlnets)}), 60)
+    beat(services.control, nets.model_copy(update={"serves": list(services.catalog.controlnets)}), 60)

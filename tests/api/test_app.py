@@ -9,10 +9,10 @@ import redis
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.loras.header_cache import Inspections
+from api.loras.header_cache import LoraHeaderCache
 from api.services import Services
 from shared.jobs.store import JobStore
-from shared.redis_clients import impatient
+from shared.redis_clients import without_retries
 from tests.api.services import OCTETS, lora
 
 
@@ -82,8 +82,8 @@ def test_every_operation_is_described_for_client_generators(document: dict[str, 
 def test_without_redis_every_operation_answers_as_its_description_says(
     document: dict[str, Any], services: Services
 ) -> None:
-    control = impatient(redis.Redis.from_url("redis://127.0.0.1:1"))
-    jobs, inspections = JobStore(control, services.settings), Inspections(control, services.loras)
+    control = without_retries(redis.Redis.from_url("redis://127.0.0.1:1"))
+    jobs, inspections = JobStore(control, services.settings), LoraHeaderCache(control, services.loras)
     client = create_app(replace(services, control=control, jobs=jobs, inspections=inspections)).test_client()
     services.loras.put("anime.safetensors", lora(), content_type=OCTETS)
     statuses = {}

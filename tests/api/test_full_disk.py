@@ -37,7 +37,7 @@ def test_jobs_are_refused_for_now_and_taken_again_once_there_is_space(
 ) -> None:
     url, server = redis_of_its_own
     settings = servers.model_copy(update={"redis_url": url})
-    client = create_app(connect(settings, services.catalogue)).test_client()
+    client = create_app(connect(settings, services.catalog)).test_client()
     assert submit(client) == 202
     # When nothing more can be written to the file
     server.rlimit(psutil.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))

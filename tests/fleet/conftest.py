@@ -147,7 +147,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     large.save_pretrained(home / "tiny-xl")
     make_net(large.unet).save_pretrained(home / "xl-net")
     make_union(large.unet).save_pretrained(home / "xl-union")
-    catalog = home / "catalogue.toml"
+    catalog = home / "catalog.toml"
     catalog.write_text(CATALOGUE.format(emoji=EMOJI.resolve()))
     api, flower, redis, residual_redis = free_ports(4)
     settings = Settings(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.catalog.catalog import read_catalogue
+from shared.catalog.catalog import read_catalog
 from shared.errors import InvalidSetting
 from shared.settings import Settings
 
@@ -68,7 +68,7 @@ def check(folder: Path, data: bytes) -> None:
 def refusal(path: Path) -> str:
     """The sentence that refuses a catalog; empty for a good one."""
     try:
-        read_catalogue(path, Settings())
+        read_catalog(path, Settings())
     except InvalidSetting as error:
         return str(error)
     return ""

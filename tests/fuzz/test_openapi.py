@@ -15,7 +15,7 @@ from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
 from api.services import Services
-from shared.jobs.spec import Picture
+from shared.jobs.spec import StoredImage
 from shared.keys import control_key
 from tests.api.services import OCTETS, edge, lora, succeed
 
@@ -34,7 +34,7 @@ def names_of(client: FlaskClient, services: Services) -> dict[str, str | int]:
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
     key = control_key(attempt.job.spec.controlnets[0].image)
-    succeed(attempt, [Picture(key=key, seed=7, width=64, height=64, sha256="a" * 64)])
+    succeed(attempt, [StoredImage(key=key, seed=7, width=64, height=64, sha256="a" * 64)])
     return {"id": job_id, "name": "paper", "n": 0}
 
 

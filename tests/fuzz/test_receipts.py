@@ -30,7 +30,7 @@ def test_a_receipt_with_changes_is_answered(
     if answer.status_code == 202:
         spec = services.jobs.get(answer.json["id"]).spec
         settings = services.settings
-        assert max(spec.num_images, len(spec.picture_seeds)) <= settings.max_images
+        assert max(spec.num_images, len(spec.image_seeds)) <= settings.max_images
         assert (
             max(spec.num_inference_steps, len(spec.timesteps or spec.sigmas or [])) <= settings.max_steps + 1
         )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from api.services import Services, connect
 from api.submission.resolve import resolve
-from shared.catalog.catalog import read_catalogue
+from shared.catalog.catalog import read_catalog
 from shared.jobs.request import JobRequest
 from shared.jobs.spec import JobSpec
 from shared.settings import Settings
@@ -27,10 +27,10 @@ from tests.tiny_models import make_lora, make_net, make_pipeline, make_union
 from tests.workers.unet.conftest import worker_maker
 from workers.families.base_model import BaseModel
 from workers.families.load_base_model import load_entry
-from workers.families.load_controlnet import nets_of
-from workers.families.unet_controlnet import Net
-from workers.runtime.model_cache import Memory, Residents
-from workers.unet.job import draw
+from workers.families.load_controlnet import controlnet_cache
+from workers.families.unet_controlnet import ControlNet
+from workers.runtime.model_cache import Memory, ModelCache
+from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 
@@ -44,12 +44,12 @@ class Drawn:
 
 @dataclass(frozen=True)
 class World:
-    """Models on disk, a catalogue that names them, the web that accepts jobs, a worker that draws them."""
+    """Models on disk, a catalog that names them, the web that accepts jobs, a worker that draws them."""
 
     folder: Path
     services: Services
     worker: UNetWorker
-    nets: Residents[Net]
+    nets: ModelCache[ControlNet]
 
     def accept(self, row: Row) -> JobSpec:
         """The job, as the web accepts it; raises what the request is refused with."""
@@ -59,7 +59,7 @@ class World:
         """What a worker draws; raises what it refuses the job with."""
         with self.worker.models.use(spec.model) as model, _heard(model) as latents:
             job_id, _ = self.worker.jobs.create(spec)
-            draw(self.worker, job_id, "unet1@test")
+            execute_job(self.worker, job_id, "unet1@test")
         pngs = [self.worker.images.get(picture.key) for picture in self.worker.jobs.get(job_id).images]
         return Drawn([np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs], latents)
 
@@ -100,16 +100,16 @@ def _heard(model: BaseModel) -> Iterator[list[Tensor]]:
 def make_world(servers: Settings, folder: Path) -> Iterator[World]:
     """Make every family's model, nets and LoRAs in ``folder``, and load them as the fleet does."""
     settings = servers.model_copy(update={"catalog": _write_models(folder), "home": folder / "home"})
-    catalogue = read_catalogue(settings.catalog)
+    catalog = read_catalog(settings.catalog)
 
     def load(name: str) -> BaseModel:
-        return load_entry(name, catalogue.models[name], settings.catalog, "cpu")
+        return load_entry(name, catalog.models[name], settings.catalog, "cpu")
 
-    services = connect(settings, catalogue)
+    services = connect(settings, catalog)
     for path in folder.glob("*.safetensors"):
         services.loras.put(path.name, path.read_bytes(), content_type="application/octet-stream")
-    models, nets = Residents(load, Memory(1 << 40)), nets_of(catalogue, settings, Memory(1 << 40))
-    with worker_maker(settings, models, nets, list(catalogue.controlnets), folder) as make:
+    models, nets = ModelCache(load, Memory(1 << 40)), controlnet_cache(catalog, settings, Memory(1 << 40))
+    with worker_maker(settings, models, nets, list(catalog.controlnets), folder) as make:
         yield World(folder, services, make(), nets)
 
 
@@ -128,6 +128,6 @@ def _write_models(folder: Path) -> Path:
             lines += [f"[controlnets.{name}-{net}]", f'source = "{name}-{net}"', f'model = "{name}"']
         for seed, lora in enumerate(sorted({lora for loras in LORAS.values() for lora in loras})):
             make_lora(pipe, folder / f"{name}-{lora}.safetensors", seed)
-    path = folder / "catalogue.toml"
+    path = folder / "catalog.toml"
     path.write_text("\n".join(lines))
     return path

@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError
 from infra.bench.ports import free_ports
 from infra.local.servers import redis_binary, wait_for_redis
 from shared.messaging.celery_app import make_celery
-from shared.redis_clients import control_redis, impatient, residual_servers
+from shared.redis_clients import control_redis, residual_servers, without_retries
 from shared.settings import Settings, read_settings
 from tests.conftest import READY_S, started
 from workers.transport.redis_client.resp import Connection
@@ -56,11 +56,11 @@ class Server(NamedTuple):
 
 
 def ask_control(settings: Settings) -> None:
-    impatient(control_redis(settings)).ping()
+    without_retries(control_redis(settings)).ping()
 
 
 def ask_residual(settings: Settings) -> None:
-    impatient(residual_servers(settings)[0]).ping()
+    without_retries(residual_servers(settings)[0]).ping()
 
 
 def ask_raw(settings: Settings) -> None:

@@ -7,18 +7,18 @@ from typing import Any
 
 from celery.signals import worker_init, worker_shutdown
 
-from shared.catalog.catalog import read_catalogue
+from shared.catalog.catalog import read_catalog
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import ATTACH, make_celery, net_queue
-from shared.messaging.messages import Attach
+from shared.messaging.messages import AttachControlNet
 from shared.redis_clients import control_redis, residual_servers
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
 from workers.controlnet_serving.server import Server
-from workers.families.load_controlnet import check_net, nets_of
+from workers.families.load_controlnet import check_controlnet, controlnet_cache
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.consumption import Consumption
-from workers.runtime.heartbeat import Reporter
+from workers.runtime.heartbeat import HeartbeatThread
 from workers.runtime.model_cache import Memory
 from workers.runtime.process import (
     check_device,
@@ -30,23 +30,25 @@ from workers.runtime.process import (
 )
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.watchdog import Watchdog
-from workers.transport.step_queue import Steps
+from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 
 with exit_with_reason():
     settings = read_settings()
-    catalogue = read_catalogue(settings.catalog, settings)
-    served = choose("SWIFT_WORKER_NETS", settings.worker_nets, list(catalogue.controlnets))
+    catalog = read_catalog(settings.catalog, settings)
+    served = choose("SWIFT_WORKER_NETS", settings.worker_nets, list(catalog.controlnets))
 use_checked_transport()
 app = make_celery(settings, queues=[net_queue(net) for net in served])
 
 
 memory = Memory(settings.model_memory_bytes)
-nets = nets_of(catalogue, settings, memory)
+nets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
 transport = Transport(residuals, settings)
 watchdog = Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since)
-server = Server(served, nets, Steps(residuals[0], settings), transport, settings.net_batch_delay, watchdog)
+server = Server(
+    served, nets, StepQueue(residuals[0], settings), transport, settings.net_batch_delay, watchdog
+)
 jobs = JobStore(redis, settings)
 cancel_revoked_jobs(lambda job_id: revoke_job(jobs, job_id))
 
@@ -56,11 +58,11 @@ def _start(sender: Any, **_: object) -> None:
     prepare_process(settings, worker_name(sender), sender.loglevel)
     with start_or_exit():
         check_device(settings.device)
-        load_any(nets, served, check=lambda name: check_net(catalogue, settings, name))
+        load_any(nets, served, check=lambda name: check_controlnet(catalog, settings, name))
     watchdog.start()
     consumption = Consumption(sender, lambda: [net_queue(net) for net in server.names])
     server.start(worker_name(sender))
-    reporter = Reporter(
+    reporter = HeartbeatThread(
         redis=redis,
         settings=settings,
         name=worker_name(sender),
@@ -84,7 +86,7 @@ def _start(sender: Any, **_: object) -> None:
         reporter.stop()
 
 
-@app.task(name=ATTACH, base=CheckedTask, takes=Attach)
+@app.task(name=ATTACH, base=CheckedTask, takes=AttachControlNet)
 def attach(payload: dict[str, Any]) -> None:
     """Be ready for a job's steps."""
-    server.attach(Attach.model_validate(payload))
+    server.attach(AttachControlNet.model_validate(payload))

@@ -5,28 +5,28 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from shared.errors import NetFailed
-from workers.controlnet_serving.forward import Pass
+from shared.errors import ControlNetFailed
+from workers.controlnet_serving.forward import BatchedForward
 from workers.transport.protocol import StepRequest
-from workers.transport.step_queue import Claimed
+from workers.transport.step_queue import ClaimedStep
 
 
-class Share(NamedTuple):
+class ResidualShare(NamedTuple):
     """One residual of one job, on its way: of a net, or of several in the order in which they are summed."""
 
-    works: list[Claimed]
+    works: list[ClaimedStep]
     residual: Tensor
     batch: int  # jobs that were computed in one pass
     hashes: dict[int, str]  # position: of the net's weights
 
 
-class Joint:
+class ResidualAggregator:
     """Passes whose results are handed over together, deepest first."""
 
-    def __init__(self, passes: Sequence[Pass]) -> None:
+    def __init__(self, passes: Sequence[BatchedForward]) -> None:
         self._passes = list(passes)
         if any(one.net.order() != passes[0].net.order() for one in passes):
-            raise NetFailed("nets of one job differ in their layout")
+            raise ControlNetFailed("nets of one job differ in their layout")
 
     @property
     def is_shared(self) -> bool:
@@ -43,18 +43,18 @@ class Joint:
         """The indices of the residuals, deepest first."""
         return self._passes[0].net.order()
 
-    def residuals(self, index: int) -> Iterator[Share]:
+    def residuals(self, index: int) -> Iterator[ResidualShare]:
         """Residual ``index`` of every job."""
-        made: dict[str, list[Share]] = {}
+        made: dict[str, list[ResidualShare]] = {}
         for one in self._passes:
             for work, residual in one.residual(index):
-                share = Share([work], residual, one.batch, {work.part.position: one.net.sha256})
-                made.setdefault(f"{work.request.job_id} {work.request.turn}", []).append(share)
+                share = ResidualShare([work], residual, one.batch, {work.part.position: one.net.sha256})
+                made.setdefault(f"{work.request.job_id} {work.request.step_token}", []).append(share)
         for shares in made.values():
             yield from _summed(shares)
 
 
-def _summed(shares: Sequence[Share]) -> Iterator[Share]:
+def _summed(shares: Sequence[ResidualShare]) -> Iterator[ResidualShare]:
     """Sum the first nets of a job, ``(r0 + r1) + r2``, as far as they are here; the others stay alone.
 
     With a loss on the way all stay alone: which nets are here must not change the picture.
@@ -63,7 +63,7 @@ def _summed(shares: Sequence[Share]) -> Iterator[Share]:
         yield from shares
         return
     by_position = {share.works[0].part.position: share for share in shares}
-    total: Share | None = None
+    total: ResidualShare | None = None
     for part in shares[0].works[0].request.parts:
         share = by_position.pop(part.position, None)
         if share is None:
@@ -74,8 +74,8 @@ def _summed(shares: Sequence[Share]) -> Iterator[Share]:
     yield from by_position.values()
 
 
-def _plus(total: Share, share: Share) -> Share:
-    return Share(
+def _plus(total: ResidualShare, share: ResidualShare) -> ResidualShare:
+    return ResidualShare(
         [*total.works, *share.works],
         total.residual + share.residual,
         max(total.batch, share.batch),

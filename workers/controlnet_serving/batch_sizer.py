@@ -19,7 +19,7 @@ FORGOTTEN_S = 300.0
 KINDS = 256
 
 
-class Company:
+class BatchSizer:
     """Times of one net and one stack (what can be computed together), by rows."""
 
     def __init__(self, delay_share: float) -> None:
@@ -52,16 +52,16 @@ class Company:
         return min(2 * most, MAX_ROWS) - rows  # nothing was too slow yet: try up to twice as many
 
 
-class Companies:
+class BatchSizers:
     """The company of each net and stack that was asked for lately; those used longest ago are forgotten."""
 
     def __init__(self, delay_share: float) -> None:
         self._delay_share = delay_share
-        self._known: OrderedDict[tuple[str, str], Company] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], BatchSizer] = OrderedDict()
 
-    def of(self, net: str, stack: str) -> Company:
+    def of(self, net: str, stack: str) -> BatchSizer:
         """A new one has measured nothing yet."""
-        company = self._known.setdefault((net, stack), Company(self._delay_share))
+        company = self._known.setdefault((net, stack), BatchSizer(self._delay_share))
         self._known.move_to_end((net, stack))
         while len(self._known) > KINDS:
             self._known.popitem(last=False)

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from workers.controlnet_serving.inputs import Inputs
-from workers.families.unet_controlnet import Net
-from workers.transport.step_queue import Claimed
+from workers.families.unet_controlnet import ControlNet
+from workers.transport.step_queue import ClaimedStep
 
 
-class Pass:
+class BatchedForward:
     """The trunk has run; residuals are made one by one, for the jobs that still want them.
 
     Timesteps, prompts, images and scales are each job's own. Rows of different jobs share the
@@ -18,7 +18,7 @@ class Pass:
     float sums, so a job that must be exact comes alone.
     """
 
-    def __init__(self, net: Net, works: Sequence[Claimed], inputs: Inputs) -> None:
+    def __init__(self, net: ControlNet, works: Sequence[ClaimedStep], inputs: Inputs) -> None:
         self.net = net
         self.works = list(works)
         self.batch = len(works)
@@ -45,7 +45,7 @@ class Pass:
         self._trunk = [tensor[torch.tensor(rows, device=tensor.device)] for tensor in self._trunk]
         self.works = [work for work, flag in zip(self.works, wanted, strict=True) if flag]
 
-    def residual(self, index: int) -> Iterator[tuple[Claimed, Tensor]]:
+    def residual(self, index: int) -> Iterator[tuple[ClaimedStep, Tensor]]:
         """Residual ``index`` of each work, scaled as the job wishes."""
         if not self.works:
             return

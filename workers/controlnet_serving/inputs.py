@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 
 from torch import Tensor
 
-from workers.families.unet_controlnet import Net
+from workers.families.unet_controlnet import ControlNet
 from workers.transport.protocol import StepRequest
 from workers.transport.transport import Transport
 
@@ -24,7 +24,7 @@ class Inputs:
         self._held: OrderedDict[Hashable, Tensors] = OrderedDict()
         self._lock = threading.Lock()
 
-    def prepared(self, net: Net, request: StepRequest) -> Tensors:
+    def prepared(self, net: ControlNet, request: StepRequest) -> Tensors:
         """What the job's prompt became, as ``net`` takes it at every step; raises `InputsMissing`."""
         key = net.name, net.sha256, *sorted(request.inputs.items())
 
@@ -33,7 +33,7 @@ class Inputs:
 
         return self._get(key, prepare)
 
-    def embedded(self, net: Net, image: str, rows: int) -> Tensor:
+    def embedded(self, net: ControlNet, image: str, rows: int) -> Tensor:
         """The control image ``image`` as ``net`` adds it at every step; raises `InputsMissing`."""
         key = net.name, net.sha256, image, rows
         return self._get(key, lambda: {"": net.embed(self.fetch(image), rows)})[""]

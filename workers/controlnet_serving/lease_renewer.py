@@ -7,16 +7,16 @@ from types import TracebackType
 
 from redis.exceptions import RedisError
 
-from workers.transport.step_queue import Steps
+from workers.transport.step_queue import StepQueue
 
 log = logging.getLogger(__name__)
 
 
-class Pulse:
+class LeaseRenewer:
     """``with pulse:`` keeps the worker's claims while any such block runs, in any thread, and none hangs."""
 
     def __init__(
-        self, steps: Steps, nets: Callable[[], Sequence[str]], hangs: Callable[[], object] = list
+        self, steps: StepQueue, nets: Callable[[], Sequence[str]], hangs: Callable[[], object] = list
     ) -> None:
         """``nets`` are those served right now; ``hangs`` tells whether a step is past its deadline."""
         self._steps = steps

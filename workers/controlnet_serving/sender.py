@@ -10,8 +10,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from shared import metrics
-from workers.controlnet_serving.lease_renewer import Pulse
-from workers.transport.protocol import Answer, StepRequest
+from workers.controlnet_serving.lease_renewer import LeaseRenewer
+from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -22,25 +22,25 @@ WAITING = 64
 TOGETHER = 16
 
 
-class _Letter(NamedTuple):
+class QueuedResponse(NamedTuple):
     request: StepRequest
-    answer: Answer
+    answer: StepResponse
     residual: Tensor | None
     net: str
 
     @property
     def address(self) -> tuple[str, str, str]:
         """What goes to one address may go together."""
-        return self.request.job_id, self.request.turn, self.net
+        return self.request.job_id, self.request.step_token, self.net
 
 
-class Sender:
+class ResponseSender:
     """Sends what goes to one address in the order in which it was told."""
 
-    def __init__(self, transport: Transport, pulse: Pulse) -> None:
+    def __init__(self, transport: Transport, pulse: LeaseRenewer) -> None:
         self._transport = transport
         self._pulse = pulse
-        self._letters: queue.Queue[_Letter | None] = queue.Queue(WAITING)
+        self._letters: queue.Queue[QueuedResponse | None] = queue.Queue(WAITING)
         self._thread = threading.Thread()
 
     def start(self) -> None:
@@ -53,30 +53,30 @@ class Sender:
         self._letters.put(None)
         self._thread.join()
 
-    def send(self, request: StepRequest, answer: Answer, residual: Tensor | None, net: str) -> None:
+    def send(self, request: StepRequest, answer: StepResponse, residual: Tensor | None, net: str) -> None:
         """Send soon; nobody may change ``residual`` any more. Waits while too much is waiting."""
-        self._letters.put(_Letter(request, answer, residual, net))
+        self._letters.put(QueuedResponse(request, answer, residual, net))
 
     def _run(self) -> None:
         last = False
         while not last:
             letters = self._waiting()
             last = letters[-1] is None
-            by_address: dict[tuple[str, str, str], deque[_Letter]] = {}
+            by_address: dict[tuple[str, str, str], deque[QueuedResponse]] = {}
             while letters:
                 if (letter := letters.popleft()) is not None:
                     by_address.setdefault(letter.address, deque()).append(letter)
             for group in by_address.values():
                 self._send(group)
 
-    def _waiting(self) -> deque[_Letter | None]:
+    def _waiting(self) -> deque[QueuedResponse | None]:
         """What has come while the last ones travelled, at least one; ``None`` is the last of all."""
         letters = deque([self._letters.get()])
         while letters[-1] is not None and len(letters) < TOGETHER and not self._letters.empty():
             letters.append(self._letters.get())
         return letters
 
-    def _send(self, letters: deque[_Letter]) -> None:
+    def _send(self, letters: deque[QueuedResponse]) -> None:
         request, net = letters[0].request, letters[0].net
         try:
             with self._pulse:  # the step is not done while it travels
@@ -86,7 +86,7 @@ class Sender:
             log.exception("residuals not sent", extra=_about(request, net))
 
 
-def _emptied(letters: deque[_Letter]) -> Iterator[tuple[Answer, Tensor | None]]:
+def _emptied(letters: deque[QueuedResponse]) -> Iterator[tuple[StepResponse, Tensor | None]]:
     """What is sent is let go of at once."""
     while letters:
         letter = letters.popleft()

@@ -1,7 +1,7 @@
 """The serving loop: take a step of any job, compute, hand the residuals over one by one.
 
 Nobody computes for an attempt that is superseded, or for a job that is past the step. The claim sees to
-it; if `BELIEVED_S` pass before a trunk can begin (a net is loaded, the device is taken), the job is looked
+it; if `CURRENT_STEP_CACHE_S` pass before a trunk can begin (a net is loaded, the device is taken), the job is looked
 at again, and once more before the first residual, if others share the pass. A step alone is not: what
 comes after its trunk is cheap, and a look would delay every first residual. A trunk that has begun is not
 interrupted: so much, of one step of each net, may be computed in vain.
@@ -16,21 +16,21 @@ from contextlib import AbstractContextManager, ExitStack
 from redis.exceptions import RedisError
 
 from shared import metrics
-from shared.errors import NetFailed, SwiftError
-from shared.messaging.messages import Attach
-from workers.controlnet_serving.aggregate import Joint
-from workers.controlnet_serving.batch_sizer import Companies
-from workers.controlnet_serving.forward import Pass
+from shared.errors import ControlNetFailed, SwiftError
+from shared.messaging.messages import AttachControlNet
+from workers.controlnet_serving.aggregate import ResidualAggregator
+from workers.controlnet_serving.batch_sizer import BatchSizers
+from workers.controlnet_serving.forward import BatchedForward
 from workers.controlnet_serving.inputs import Inputs
-from workers.controlnet_serving.lease_renewer import Pulse
-from workers.controlnet_serving.sender import Sender
+from workers.controlnet_serving.lease_renewer import LeaseRenewer
+from workers.controlnet_serving.sender import ResponseSender
 from workers.controlnet_serving.sessions import Sessions
-from workers.families.unet_controlnet import Net
+from workers.families.unet_controlnet import ControlNet
 from workers.runtime.busy import BusyShare
-from workers.runtime.model_cache import Residents
+from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
-from workers.transport.protocol import MID, Answer, StepRequest
-from workers.transport.step_queue import POLL_S, Claimed, Steps
+from workers.transport.protocol import MID, StepRequest, StepResponse
+from workers.transport.step_queue import POLL_S, ClaimedStep, StepQueue
 from workers.transport.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 #: Where other jobs use a net, a step waits this share of its time for theirs.
 WAIT_SHARE = 0.03
 #: A look at a job's turn takes a fraction of a millisecond; what it tells is believed for so long.
-BELIEVED_S = 0.02
+CURRENT_STEP_CACHE_S = 0.02
 
 
 class Server:
@@ -47,8 +47,8 @@ class Server:
     def __init__(
         self,
         names: Sequence[str],
-        nets: Residents[Net],
-        steps: Steps,
+        nets: ModelCache[ControlNet],
+        steps: StepQueue,
         transport: Transport,
         batch_delay: float,
         watchdog: Watchdog | None = None,
@@ -61,11 +61,11 @@ class Server:
         self._nets = nets
         self._steps = steps
         self._worker = ""
-        self._companies = Companies(batch_delay)
+        self._companies = BatchSizers(batch_delay)
         self._inputs = Inputs(transport)
         self._device = threading.Lock()
-        self._pulse = Pulse(steps, lambda: self.names, self._watchdog.overdue)
-        self.sender = Sender(transport, self._pulse)
+        self._pulse = LeaseRenewer(steps, lambda: self.names, self._watchdog.overdue)
+        self.sender = ResponseSender(transport, self._pulse)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="serve", daemon=True)
 
@@ -89,7 +89,7 @@ class Server:
         self.sender.stop()
         self._pulse.stop()
 
-    def attach(self, message: Attach) -> None:
+    def attach(self, message: AttachControlNet) -> None:
         """Be ready before the first step: the net loaded, the control image embedded."""
         self.sessions.note(message.job_id, message.net)
         self._inputs.fetch(message.image)  # before the device is taken: others compute meanwhile
@@ -113,7 +113,7 @@ class Server:
                 log.exception("a step was dropped")
                 self._stop.wait(0.2)
 
-    def gather(self, work: Claimed) -> list[Claimed]:
+    def gather(self, work: ClaimedStep) -> list[ClaimedStep]:
         """Steps of other jobs to compute in one pass with ``work``, if that pays."""
         request, net = work.request, work.part.net
         if not request.stack:
@@ -128,7 +128,7 @@ class Server:
             tickets = self._steps.company(net, request, room)
         return [claimed for ticket in tickets if (claimed := self._steps.claim(ticket)) is not None]
 
-    def serve(self, works: list[Claimed]) -> None:
+    def serve(self, works: list[ClaimedStep]) -> None:
         """Answer steps of one net: their residuals, or the error in their place."""
         held = list(works)
         with self._pulse:
@@ -146,7 +146,7 @@ class Server:
         """Nobody waits longer for a step than this; what takes longer hangs."""
         return self._watchdog.limit(f"a step of ControlNet {net!r}", self._steps.wait_s)
 
-    def _compute(self, held: list[Claimed]) -> None:
+    def _compute(self, held: list[ClaimedStep]) -> None:
         """``held`` grows by what is claimed on the way."""
         start, together = time.time(), len(held)
         for work in held:
@@ -157,7 +157,7 @@ class Server:
                 held.append(other)
                 passes.append(self._pass(stack, [other]))
             with self._device, self.busy:
-                self._hand_over(Joint(passes), start)
+                self._hand_over(ResidualAggregator(passes), start)
         if len(passes) == 1 and len(passes[0].works) == together:
             rows = sum(work.request.rows for work in held)
             self._companies.of(held[0].part.net, held[0].request.stack).note(rows, time.time() - start)
@@ -167,27 +167,27 @@ class Server:
                 metrics.NET_STEPS.labels(one.net.name, "served").inc()
                 metrics.NET_STEP_S.labels(one.net.name).observe(time.time() - start)
 
-    def _pass(self, stack: ExitStack, works: Sequence[Claimed]) -> Pass:
+    def _pass(self, stack: ExitStack, works: Sequence[ClaimedStep]) -> BatchedForward:
         net = stack.enter_context(self._nets.use(works[0].part.net))
         with self._device, self.busy:
-            return Pass(net, self._wanted(works), self._inputs)
+            return BatchedForward(net, self._wanted(works), self._inputs)
 
-    def _wanted(self, works: Sequence[Claimed]) -> list[Claimed]:
+    def _wanted(self, works: Sequence[ClaimedStep]) -> list[ClaimedStep]:
         """Those whose jobs have not moved on since they were claimed."""
-        if time.time() - min(work.at for work in works) < BELIEVED_S:
+        if time.time() - min(work.at for work in works) < CURRENT_STEP_CACHE_S:
             return list(works)
         flags = self._current([work.request for work in works])
         metrics.NET_STEPS.labels(works[0].part.net, "superseded").inc(flags.count(False))
         return [work for work, is_wanted in zip(works, flags, strict=True) if is_wanted]
 
     def _current(self, requests: Sequence[StepRequest]) -> list[bool]:
-        """See `Steps.current`; without an answer nobody's work is thrown away."""
+        """See `StepQueue.current`; without an answer nobody's work is thrown away."""
         try:
             return self._steps.current(requests)
         except RedisError:
             return [True] * len(requests)
 
-    def _claim_others(self, stack: ExitStack, held: Sequence[Claimed]) -> list[Claimed]:
+    def _claim_others(self, stack: ExitStack, held: Sequence[ClaimedStep]) -> list[ClaimedStep]:
         """Further nets of the jobs at hand that no other worker was free to take.
 
         They are claimed from the first net on, so that sums begin where diffusers' begin. A net that is
@@ -206,7 +206,7 @@ class Server:
                 found.append(claimed)
         return found
 
-    def _hand_over(self, joint: Joint, start: float) -> None:
+    def _hand_over(self, joint: ResidualAggregator, start: float) -> None:
         if joint.is_shared:
             joint.keep(self._current)
         for index in joint.order():
@@ -216,18 +216,18 @@ class Server:
                 answer = answer.model_copy(update={"batch": share.batch, "hashes": share.hashes})
                 self.sender.send(first.request, answer, share.residual, first.part.net)
 
-    def _refuse(self, work: Claimed, error: Exception) -> None:
+    def _refuse(self, work: ClaimedStep, error: Exception) -> None:
         request, net = work.request, work.part.net
         about = {"job": request.job_id, "attempt": request.attempt, "step": request.step, "net": net}
         log.warning("step failed", extra={**about, "error": repr(error)})
         metrics.NET_STEPS.labels(work.part.net, "failed").inc()
-        code = error.code if isinstance(error, SwiftError) else NetFailed.code
+        code = error.code if isinstance(error, SwiftError) else ControlNetFailed.code
         answer = self._answer([work], MID, time.time())
         refusal = answer.model_copy(update={"error": code, "detail": f"{type(error).__name__}: {error}"})
         self.sender.send(work.request, refusal, None, work.part.net)
 
-    def _answer(self, works: Sequence[Claimed], index: int, start: float) -> Answer:
-        return Answer(
+    def _answer(self, works: Sequence[ClaimedStep], index: int, start: float) -> StepResponse:
+        return StepResponse(
             index=index,
             positions=[work.part.position for work in works],
             send=works[0].request.send,

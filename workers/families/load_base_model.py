@@ -1,4 +1,4 @@
-"""Loads a base model of the catalogue: its family is read from its own files."""
+"""Loads a base model of the catalog: its family is read from its own files."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -23,7 +23,7 @@ from shared.catalog.checks.weight_files import Unloadable, has_files
 from shared.errors import ModelFailed
 from shared.families.signature import PIPELINES
 from workers.families.base_model import BaseModel
-from workers.families.projection_cache import remember_projections
+from workers.families.projection_cache import cache_projections
 from workers.runtime.weights import find_non_finite, find_source, split_revision
 
 #: Parts and switches of each that no picture here needs.
@@ -38,7 +38,7 @@ _UNUSED: dict[Any, dict[str, Any]] = {
 
 
 def load_entry(name: str, entry: ModelEntry, catalog: Path, device: str) -> BaseModel:
-    """Load a model as the catalogue at ``catalog`` says; raises `ModelFailed`."""
+    """Load a model as the catalog at ``catalog`` says; raises `ModelFailed`."""
     config = None if entry.config is None else find_source(catalog, entry.config)
     options = entry.model_copy(update={"config": config})
     return load_model(name, find_source(catalog, entry.source), entry.dtype, device, options)
@@ -71,7 +71,7 @@ def load_model(
         pipe.vae.to(torch.float32)  # it overflows in float16; diffusers does this for each picture
     for part in _modules(pipe).values():
         part.eval().requires_grad_(False)
-    remember_projections(pipe.unet)
+    cache_projections(pipe.unet)
     _turn(pipe, options)
     return BaseModel(name, pipe, options.switches)
 

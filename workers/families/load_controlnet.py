@@ -1,4 +1,4 @@
-"""The nets of the catalogue, loaded on demand: by the workers that serve them, and where none does."""
+"""The nets of the catalog, loaded on demand: by the workers that serve them, and where none does."""
 
 from pathlib import Path
 from typing import Any
@@ -6,53 +6,55 @@ from typing import Any
 import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 
-from shared.catalog.catalog import HUB, SINGLE_FILE, Catalogue
+from shared.catalog.catalog import HUB, SINGLE_FILE, Catalog
 from shared.catalog.checks.source import check_controlnet_entry, check_controlnet_source
 from shared.catalog.checks.weight_files import Unloadable
 from shared.errors import CatalogGone, ModelFailed
-from shared.families.signature import Families, misfit, shape_of, traits_of
+from shared.families.signature import Families, incompatibility, read_controlnet_traits, read_signature
 from shared.settings import Settings
-from workers.families.projection_cache import remember_projections
-from workers.families.unet_controlnet import Net
-from workers.families.unet_controlnet_union import UnionNet
-from workers.runtime.model_cache import Memory, Residents
-from workers.runtime.weights import find_non_finite, find_source, foretell_bytes, split_revision
+from workers.families.projection_cache import cache_projections
+from workers.families.unet_controlnet import ControlNet
+from workers.families.unet_controlnet_union import ControlNetUnion
+from workers.runtime.model_cache import Memory, ModelCache
+from workers.runtime.weights import estimate_bytes, find_non_finite, find_source, split_revision
 
 
-def nets_of(catalogue: Catalogue, settings: Settings, memory: Memory) -> Residents[Net]:
-    """Every net of the catalogue, within ``memory``; one that does not fit its models is not loaded."""
+def controlnet_cache(catalog: Catalog, settings: Settings, memory: Memory) -> ModelCache[ControlNet]:
+    """Every net of the catalog, within ``memory``; one that does not fit its models is not loaded."""
 
     def source(name: str) -> tuple[str, str]:
-        entry = catalogue.controlnets.get(name)
+        entry = catalog.controlnets.get(name)
         if entry is None:
             raise CatalogGone("controlnet", name)
-        dtype = entry.dtype or catalogue.models[entry.models[0]].dtype
+        dtype = entry.dtype or catalog.models[entry.models[0]].dtype
         return find_source(settings.catalog, entry.source), dtype
 
-    def load(name: str) -> Net:
-        net = load_net(name, *source(name), settings.device, catalogue.controlnets[name].variant)
-        for base in catalogue.controlnets[name].models:
-            _check_fit(net, base, catalogue.models[base].source, settings)
+    def load(name: str) -> ControlNet:
+        net = load_controlnet(name, *source(name), settings.device, catalog.controlnets[name].variant)
+        for base in catalog.controlnets[name].models:
+            _check_fit(net, base, catalog.models[base].source, settings)
         return net
 
-    return Residents(load, memory, lambda name: foretell_bytes(*source(name)))
+    return ModelCache(load, memory, lambda name: estimate_bytes(*source(name)))
 
 
-def check_net(catalogue: Catalogue, settings: Settings, name: str) -> None:
+def check_controlnet(catalog: Catalog, settings: Settings, name: str) -> None:
     """Raise `ModelFailed` if a net's files say that it cannot be loaded or does not fit its models.
 
     Nothing is loaded.
     """
-    check_controlnet_entry(name, catalogue.controlnets[name], settings.catalog)
-    families = Families(settings.catalog, catalogue)
-    for base in catalogue.controlnets[name].models:
-        why = families.misfit(name, base)
+    check_controlnet_entry(name, catalog.controlnets[name], settings.catalog)
+    families = Families(settings.catalog, catalog)
+    for base in catalog.controlnets[name].models:
+        why = families.incompatibility(name, base)
         if why is not None:
             raise ModelFailed(why)
 
 
 @torch.inference_mode(False)  # a job may be the first to need it, in the middle of its loop
-def load_net(name: str, source: str, dtype: str, device: str, variant: str | None = None) -> Net:
+def load_controlnet(
+    name: str, source: str, dtype: str, device: str, variant: str | None = None
+) -> ControlNet:
     """Load a net from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
     hub_id, revision = split_revision(source)
     if Path(source).exists() or (not revision and Path(source).is_absolute()):
@@ -68,17 +70,17 @@ def load_net(name: str, source: str, dtype: str, device: str, variant: str | Non
         raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {why}") from None
     except Exception as error:  # a config can make a library raise anything
         raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
-    remember_projections(model)
+    cache_projections(model)
     return kind(name, model.eval().requires_grad_(False))
 
 
-def _find_kind(source: str, revision: dict[str, str]) -> tuple[type[Net], Any]:
+def _find_kind(source: str, revision: dict[str, str]) -> tuple[type[ControlNet], Any]:
     """What serves the net, and what loads it; a single file holds an ordinary one."""
     if source.endswith(SINGLE_FILE):
-        return Net, ControlNetModel.from_single_file
-    if traits_of(ControlNetModel.load_config(source, **revision)).control_types:
-        return UnionNet, ControlNetUnionModel.from_pretrained
-    return Net, ControlNetModel.from_pretrained
+        return ControlNet, ControlNetModel.from_single_file
+    if read_controlnet_traits(ControlNetModel.load_config(source, **revision)).control_types:
+        return ControlNetUnion, ControlNetUnionModel.from_pretrained
+    return ControlNet, ControlNetModel.from_pretrained
 
 
 def _check_whole(model: Any) -> None:
@@ -89,7 +91,7 @@ def _check_whole(model: Any) -> None:
         raise Unloadable(f"{weight} holds a NaN or an infinity")
 
 
-def _check_fit(net: Net, base: str, source: str, settings: Settings) -> None:
+def _check_fit(net: ControlNet, base: str, source: str, settings: Settings) -> None:
     """Where neither is a folder, only now is it known; of a model in a single file not even now."""
     if source.endswith(SINGLE_FILE):
         return
@@ -100,6 +102,6 @@ def _check_fit(net: Net, base: str, source: str, settings: Settings) -> None:
         if source.startswith(HUB):
             return  # not reachable from here: a step that does not fit is refused by the UNet's worker
         raise ModelFailed(f"model {base!r} ({path}) has no UNet: {error}") from error
-    why = misfit(net.name, shape_of(net.model.config), base, shape_of(config))
+    why = incompatibility(net.name, read_signature(net.model.config), base, read_signature(config))
     if why is not None:
         raise ModelFailed(why)

@@ -43,7 +43,7 @@ class _Projection(nn.Linear):
         return known.projection
 
 
-def remember_projections(model: Any) -> None:
+def cache_projections(model: Any) -> None:
     """Have a UNet or a ControlNet make its keys and values of a prompt once.
 
     Its weights must have been made outside inference mode: there tensors have no version.

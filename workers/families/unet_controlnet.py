@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shared.errors import ModelFailed, NetFailed
+from shared.errors import ControlNetFailed, ModelFailed
 from workers.runtime.weights import weight_bytes, weights_sha256
-from workers.transport.protocol import MID, Part
+from workers.transport.protocol import MID, StepPart
 
 
-class Net:
+class ControlNet:
     """One loaded ControlNet."""
 
     def __init__(self, name: str, model: Any) -> None:
@@ -26,11 +26,11 @@ class Net:
         self.sha256 = weights_sha256({"controlnet": model})
         self.weight_bytes = weight_bytes([model])
 
-    def check(self, part: Part, guess: bool) -> None:
-        """Raise `NetFailed` where diffusers would have the whole job guess, and the web could not know it."""
+    def check(self, part: StepPart, guess: bool) -> None:
+        """Raise `ControlNetFailed` where diffusers would have the whole job guess, and the web could not know it."""
         if self.model.config.global_pool_conditions and part.position == 0 and not guess:
             detail = "pools its residuals: a job whose first net it is needs guess_mode true"
-            raise NetFailed(f"ControlNet {self.name!r} {detail}")
+            raise ControlNetFailed(f"ControlNet {self.name!r} {detail}")
 
     @torch.inference_mode()
     def embed(self, image: Tensor, batch: int) -> Tensor:
@@ -117,7 +117,7 @@ class Net:
     def _time(self, t: Tensor, rows: int, mode: int | None) -> Tensor:
         """The time embedding, ``(b, d)``."""
         if mode is not None:
-            raise NetFailed(f"ControlNet {self.name!r} is no union: it has no control_mode")
+            raise ControlNetFailed(f"ControlNet {self.name!r} is no union: it has no control_mode")
         return self._embed_time(t, rows)
 
     def _enter(self, x: Tensor, image: Tensor, mode: int | None) -> Tensor:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shared.errors import NetFailed
-from workers.families.unet_controlnet import Net
+from shared.errors import ControlNetFailed
+from workers.families.unet_controlnet import ControlNet
 
 
-class UnionNet(Net):
+class ControlNetUnion(ControlNet):
     """Several kinds of control in one net; its ``embed`` is the ordinary one."""
 
     def _time(self, t: Tensor, rows: int, mode: int | None) -> Tensor:
@@ -40,5 +40,7 @@ class UnionNet(Net):
     def _known(self, mode: int | None) -> int:
         kinds = self.model.config.num_control_type
         if mode is None or mode >= kinds:
-            raise NetFailed(f"ControlNet {self.name!r} is a union: its control_mode is 0 to {kinds - 1}")
+            raise ControlNetFailed(
+                f"ControlNet {self.name!r} is a union: its control_mode is 0 to {kinds - 1}"
+            )
         return mode

@@ -1,6 +1,6 @@
 """The seam: a UNet cut between encoder and decoder, so that nets can run beside the encoder.
 
-`encode` and `decode` together are ``diffusers.UNet2DConditionModel.forward`` (0.42), call by call, so
+`forward_encoder` and `forward_decoder` together are ``diffusers.UNet2DConditionModel.forward`` (0.42), call by call, so
 the result is bit-equal. The difference: residuals are asked for one by one, when the decoder needs
 them, deepest first.
 """
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from shared.errors import NetFailed
+from shared.errors import ControlNetFailed
 from workers.families.conditioning import Conditioning
 
 
@@ -25,7 +25,7 @@ class Residuals(Protocol):
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncoderOutput:
     """What crosses the seam."""
 
     x: Tensor  # (b, c, h/f/2^k, w/f/2^k), the mid block's output
@@ -34,7 +34,7 @@ class Encoded:
     embeddings: Tensor  # (b, tokens, d)
 
 
-def encode(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning) -> Encoded:
+def forward_encoder(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning) -> EncoderOutput:
     """Run the down blocks and the mid block on the model input ``x``, ``(b, c, h/f, w/f)``."""
     if unet.config.center_input_sample:
         x = 2 * x - 1.0
@@ -51,10 +51,10 @@ def encode(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning) -> Encod
         x = unet.mid_block(x, time, encoder_hidden_states=embeddings)
     elif unet.mid_block is not None:
         x = unet.mid_block(x, time)
-    return Encoded(x, skips, time, embeddings)
+    return EncoderOutput(x, skips, time, embeddings)
 
 
-def decode(unet: Any, encoded: Encoded, residuals: Residuals | None) -> Tensor:
+def forward_decoder(unet: Any, encoded: EncoderOutput, residuals: Residuals | None) -> Tensor:
     """Run the up blocks; returns the prediction, of the shape of the model input."""
     x, skips = encoded.x, list(encoded.skips)
     if residuals is not None:
@@ -103,5 +103,5 @@ def _condition(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning) -> t
 def _plus(x: Tensor, residual: Tensor) -> Tensor:
     if residual.shape not in (x.shape, (*x.shape[:2], 1, 1)):  # a net that pools gives one value a channel
         shapes = f"{tuple(residual.shape)} do not fit the UNet's {tuple(x.shape)}"
-        raise NetFailed(f"residuals of shape {shapes}: the net was made for another model or size")
+        raise ControlNetFailed(f"residuals of shape {shapes}: the net was made for another model or size")
     return x + residual

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workers.lora.formats.matrices import tensors_of
-from workers.lora.weight_delta import Change
+from workers.lora.weight_delta import WeightDelta
 
 #: A part of the model and a parameter in it.
 Place = tuple[str, str]
@@ -20,7 +20,7 @@ _HARMLESS = 1000.0
 
 
 def find_non_finite(
-    weights: Mapping[Place, Tensor], terms: Mapping[Place, Sequence[tuple[Change, float]]]
+    weights: Mapping[Place, Tensor], terms: Mapping[Place, Sequence[tuple[WeightDelta, float]]]
 ) -> list[Place]:
     """Which of the ``weights`` are not finite any more after ``terms``; one wait for the device, or two."""
     if not terms:
@@ -36,12 +36,12 @@ def find_non_finite(
     return [place for place, is_finite in zip(doubtful, finite, strict=True) if not is_finite]
 
 
-def _bound(changes: Sequence[tuple[Change, float]]) -> Tensor:
+def _bound(changes: Sequence[tuple[WeightDelta, float]]) -> Tensor:
     """What the changes add to a number of their weight at most; NaN and infinity stay what they are."""
     return torch.stack([_bound_one(change, scale) for change, scale in changes]).sum()
 
 
-def _bound_one(change: Change, scale: float) -> Tensor:
+def _bound_one(change: WeightDelta, scale: float) -> Tensor:
     tensors = list(tensors_of(change.delta()))
     bound = torch.tensor(abs(scale * change.scaling) if change.magnitude is None else inf).to(
         tensors[0].device

@@ -13,7 +13,7 @@ from shared.errors import InvalidLora, LoraUnavailable
 from shared.jobs.spec import LoraRef
 from workers.lora.cache.cache import NOTHING, LoraCache, Tier
 from workers.lora.cache.filenames import is_damaged
-from workers.lora.cache.wait_budget import Patience
+from workers.lora.cache.wait_budget import WaitBudget
 from workers.lora.formats.parser import LoraWeights
 from workers.lora.memory import LoraMemory
 
@@ -65,7 +65,7 @@ class LoraLoad:
         self._key = f"{model}@{cache.version(ref)}"
         self._read, self._keep = read, keep
         self._role = role
-        self._patience = Patience(ref.name)
+        self._wait_budget = WaitBudget(ref.name)
         self._settled = threading.Event()
         self._closed = threading.Event()
         self._weights: LoraWeights | None = None
@@ -88,7 +88,7 @@ class LoraLoad:
         """The parsed file; raises what the load raised, or `LoraUnavailable` when it still runs."""
         if not self.settle(timeout_s):
             raise LoraUnavailable(
-                f"LoRA {self._ref.name!r} did not arrive in time: {self._patience.obstacle}"
+                f"LoRA {self._ref.name!r} did not arrive in time: {self._wait_budget.waiting_for}"
             )
         if self._error is not None:
             raise self._error
@@ -97,7 +97,7 @@ class LoraLoad:
 
     def close(self) -> None:
         """The job needs it no more: what has not arrived is not waited for, what has may be dropped."""
-        self._patience.end()
+        self._wait_budget.end()
         self._closed.set()
 
     def _run(self) -> None:
@@ -123,11 +123,13 @@ class LoraLoad:
         """Fetch and parse; once more if the file turns out to be damaged on the disk."""
         for _ in range(2):
             start = time.time()
-            with self._cache.open(self._ref, self._patience) as cached:
+            with self._cache.open(self._ref, self._wait_budget) as cached:
                 self._found(cached.tier, start, cached.counts)
                 try:
                     with self._span("parse"), metrics.LORA_PARSE_S.time():
-                        weights = self._read(cached.path, check=self._patience.check, reserve=self._reserve)
+                        weights = self._read(
+                            cached.path, check=self._wait_budget.check, reserve=self._reserve
+                        )
                 except InvalidLora:
                     if not is_damaged(cached.path):
                         raise

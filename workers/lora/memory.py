@@ -12,7 +12,7 @@ from workers.lora.formats.parser import LoraWeights
 
 
 @dataclass
-class _Kept:
+class CachedWeights:
     weights: LoraWeights
     size_bytes: int
     users: int
@@ -26,7 +26,7 @@ class _Making:
     evictions: int = 0
 
 
-class Held(NamedTuple):
+class LoadedLora(NamedTuple):
     """Weights in use, and how many others gave way to them just now."""
 
     weights: LoraWeights
@@ -42,12 +42,12 @@ class LoraMemory:
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()  # in order of last use
+        self._kept: OrderedDict[str, CachedWeights] = OrderedDict()  # in order of last use
         self._making: dict[str, _Making] = {}
         self._changed = threading.Condition()
 
     @contextmanager
-    def use(self, key: str, make: Callable[[], LoraWeights]) -> Iterator[Held]:
+    def use(self, key: str, make: Callable[[], LoraWeights]) -> Iterator[LoadedLora]:
         """The weights behind ``key``; ``make`` is called if they are not here, by one thread at a time."""
         kept, evictions = self._take(key), 0
         if kept is None:
@@ -58,7 +58,7 @@ class LoraMemory:
                     del self._making[key]
                     self._changed.notify_all()
         try:
-            yield Held(kept.weights, evictions)
+            yield LoadedLora(kept.weights, evictions)
         finally:
             with self._changed:
                 kept.users -= 1
@@ -83,7 +83,7 @@ class LoraMemory:
         with self._changed:
             return self._used_bytes()
 
-    def _take(self, key: str) -> _Kept | None:
+    def _take(self, key: str) -> CachedWeights | None:
         """What is kept; None if the caller shall make it, while others wait."""
         with self._changed:
             self._changed.wait_for(lambda: key not in self._making)
@@ -95,9 +95,9 @@ class LoraMemory:
             kept.users += 1
             return kept
 
-    def _put(self, key: str, weights: LoraWeights) -> tuple[_Kept, int]:
+    def _put(self, key: str, weights: LoraWeights) -> tuple[CachedWeights, int]:
         """Keep them if there is room; returns them, and how many others gave way to them."""
-        kept = _Kept(weights, weights.nbytes, users=1)
+        kept = CachedWeights(weights, weights.nbytes, users=1)
         with self._changed:
             making = self._making[key]
             making.reserved_bytes = 0

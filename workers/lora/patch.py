@@ -19,7 +19,7 @@ from workers.lora.finite import Place, find_non_finite
 from workers.lora.formats.matrices import Scratch
 from workers.lora.formats.parser import LoraWeights
 from workers.lora.scales import scale_at
-from workers.lora.weight_delta import Change, write
+from workers.lora.weight_delta import WeightDelta, write
 
 #: What a parameter holds beside the base: file (sha256) and scale of each LoRA, in order.
 Held = tuple[tuple[str, float], ...]
@@ -130,9 +130,9 @@ class Patcher:
 
     def _terms(
         self, loras: Sequence[tuple[LoraWeights, Scale]]
-    ) -> dict[Place, tuple[Held, list[tuple[Change, float]]]]:
+    ) -> dict[Place, tuple[Held, list[tuple[WeightDelta, float]]]]:
         """For each touched place what it shall hold, and the changes with their scales that make it so."""
-        found: dict[Place, list[tuple[str, Change, float]]] = defaultdict(list)
+        found: dict[Place, list[tuple[str, WeightDelta, float]]] = defaultdict(list)
         for lora, scale in loras:
             scale_of = scale_at(scale, self._parts)
             for part, changes in lora.parts.items():

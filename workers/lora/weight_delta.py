@@ -7,14 +7,14 @@ import torch
 from torch import Size, Tensor
 
 from workers.lora.formats.formats import describe
-from workers.lora.formats.matrices import Delta, Scratch
+from workers.lora.formats.matrices import Matrix, Scratch
 
 #: Numbers of a panel: products stay in a core's cache until they are written. A GPU wants few, large calls.
 _CORE_PANEL, _GPU_PANEL = 1 << 18, 1 << 24
 
 
 @dataclass(frozen=True)
-class Change:
+class WeightDelta:
     """Adds ``scaling`` times a matrix; DoRA then gives the rows, or the columns, the norm ``magnitude``.
 
     DoRA as PEFT merges it: ``magnitude / |W0 + s * scaling * delta|`` times all that was summed so far.
@@ -31,13 +31,13 @@ class Change:
         """Memory of all tensors."""
         return sum(tensor.nbytes for tensor in self._tensors())
 
-    def delta(self) -> Delta:
+    def delta(self) -> Matrix:
         """The matrix, in float32: for the moment in which the weight is written."""
         described = describe(self.tensors, self.shape)
         assert described is not None  # it was when the file was parsed
         return described.delta
 
-    def to(self, device: torch.device) -> "Change":
+    def to(self, device: torch.device) -> "WeightDelta":
         """The same on another device; from pinned memory, so that CUDA fetches it while it computes."""
 
         def moved(tensor: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Change:
 
 
 #: Changes to one weight with their scales, in the order in which they are made.
-Terms = Sequence[tuple[Change, float]]
+Terms = Sequence[tuple[WeightDelta, float]]
 
 
 def write(weight: Tensor, pristine: Tensor, terms: Terms, scratch: Scratch) -> None:
@@ -85,7 +85,7 @@ def write(weight: Tensor, pristine: Tensor, terms: Terms, scratch: Scratch) -> N
 
 
 def _dora_factor(
-    change: Change, delta: Delta, scale: float, pristine: Tensor, scratch: Scratch
+    change: WeightDelta, delta: Matrix, scale: float, pristine: Tensor, scratch: Scratch
 ) -> Tensor | None:
     """What each row, ``(out, 1)``, or each column, ``(1, columns)``, is multiplied by."""
     if change.magnitude is None:

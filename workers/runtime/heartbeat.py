@@ -27,7 +27,7 @@ GRACE_BEATS = 4
 
 
 @dataclass(kw_only=True)
-class Reporter:
+class HeartbeatThread:
     """Says every ``heartbeat_s`` what the worker serves, has loaded and is doing."""
 
     redis: "Redis"

@@ -78,7 +78,7 @@ class _Failure(NamedTuple):
 T = TypeVar("T", bound=Sized)
 
 
-class Residents(Generic[T]):
+class ModelCache(Generic[T]):
     """``load`` makes what is asked for by name. What is in use is never dropped."""
 
     def __init__(

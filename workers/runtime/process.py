@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 from shared.errors import InvalidSetting, ModelFailed
 from shared.logs import escape
 from shared.settings import Settings
-from workers.runtime.model_cache import Residents
+from workers.runtime.model_cache import ModelCache
 from workers.runtime.process_exit import skip_last_collection
 from workers.runtime.process_logs import take_over_logs
 
@@ -49,7 +49,7 @@ def check_device(device: str) -> None:
         raise InvalidSetting(f"SWIFT_DEVICE={device}: torch {torch.__version__} sees no Metal device here")
 
 
-def load_any(residents: Residents[Any], names: Sequence[str], *, check: Callable[[str], None]) -> None:
+def load_any(residents: ModelCache[Any], names: Sequence[str], *, check: Callable[[str], None]) -> None:
     """Load the first of ``names`` that can be, so that one is warm before the first job.
 
     ``check`` raises `ModelFailed` for what its files say cannot be loaded: those are marked as failed before.
@@ -76,12 +76,12 @@ def worker_name(sender: Any) -> str:
 
 
 def choose(variable: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The part of the catalogue that this worker serves; raises `InvalidSetting`."""
+    """The part of the catalog that this worker serves; raises `InvalidSetting`."""
     if not known:
-        raise InvalidSetting(f"{variable}: the catalogue names nothing that this worker could serve")
+        raise InvalidSetting(f"{variable}: the catalog names nothing that this worker could serve")
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise InvalidSetting(
-            f"{variable}: {', '.join(unknown)} not in the catalogue; it has {', '.join(known)}"
+            f"{variable}: {', '.join(unknown)} not in the catalog; it has {', '.join(known)}"
         )
     return list(wanted or known)

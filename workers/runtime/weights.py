@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from shared.catalog.catalog import HUB, locate
 
 
-def find_source(catalogue: Path, source: str) -> str:
+def find_source(catalog: Path, source: str) -> str:
     """What diffusers loads: a local path, or the hub id behind ``hub:``, with its revision if it has one."""
-    return source.removeprefix(HUB) if source.startswith(HUB) else str(locate(catalogue, source))
+    return source.removeprefix(HUB) if source.startswith(HUB) else str(locate(catalog, source))
 
 
 def split_revision(source: str) -> tuple[str, dict[str, str]]:
@@ -25,7 +25,7 @@ def split_revision(source: str) -> tuple[str, dict[str, str]]:
     return hub_id, {"revision": revision}
 
 
-def foretell_bytes(source: str, dtype: str) -> int:
+def estimate_bytes(source: str, dtype: str) -> int:
     """Bytes of a source's weights once they are loaded as ``dtype``; 0 where that cannot be seen from here.
 
     Of variants that lie side by side (``.fp16.safetensors``) the plain one counts, as in diffusers.

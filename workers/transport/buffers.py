@@ -16,7 +16,7 @@ KEPT_BYTES = 512 << 20
 GRAIN_BYTES = 64 << 10
 
 
-class Buffers:
+class BufferPool:
     """Idle buffers, oldest first; safe to use from several threads."""
 
     def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:

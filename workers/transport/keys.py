@@ -3,7 +3,7 @@
 from workers.transport.protocol import StepRequest
 
 
-def turn_key(job_id: str) -> str:
+def step_token_key(job_id: str) -> str:
     """String: the turn the job is at."""
     return f"swift:turn:{job_id}"
 
@@ -13,11 +13,11 @@ def input_key(key: str) -> str:
     return f"swift:input:{key}"
 
 
-def answers_key(request: StepRequest) -> str:
+def responses_key(request: StepRequest) -> str:
     """List: what comes back of a step."""
     return f"swift:residuals:{request.job_id}:{request.attempt}:{request.step}"
 
 
-def body_key(request: StepRequest, index: int, once: str) -> str:
+def payload_key(request: StepRequest, index: int, once: str) -> str:
     """Strings, one a chunk: the bytes of one residual, of the answer with the random token ``once``."""
     return f"swift:body:{request.job_id}:{request.step}:{index}:{once}"

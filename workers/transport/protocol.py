@@ -9,7 +9,7 @@ from shared.messaging.base_model import Message
 MID = -1
 
 
-class Part(Message):
+class StepPart(Message):
     """What one net is asked for in a step."""
 
     position: int  # of the net in the job: the same net may be there twice
@@ -33,7 +33,7 @@ class StepRequest(Message):
     t: float  # the scheduler's timestep
     inputs: dict[str, str]  # name ("embeddings", …): key at the residual server
     guess: bool = False  # the job's guess_mode
-    parts: list[Part]  # every net of the step, in the order in which they are summed
+    parts: list[StepPart]  # every net of the step, in the order in which they are summed
     rows: int  # of the model input
     stack: str  # steps of one net and one stack may be computed in one pass; empty: alone
     residual_precision: Precision = "exact"
@@ -45,51 +45,51 @@ class StepRequest(Message):
         return self.job_id.partition(".")[0]
 
     @property
-    def turn(self) -> str:
+    def step_token(self) -> str:
         """The address of this very request among all requests of the job."""
-        return f"{self.any_send}{self.send}"
+        return f"{self.any_retry}{self.send}"
 
     @property
-    def any_send(self) -> str:
+    def any_retry(self) -> str:
         """How the turns of this step begin, however often it is asked for."""
         return f"{self.ordinal}:{self.attempt}:{self.step}:"
 
 
-class Ticket(Message):
+class QueuedStep(Message):
     """A part of a step, as it waits in its net's queue."""
 
     job_id: str
-    turn: str
+    step_token: str
     net: str
     position: int
     rows: int
     stack: str
 
 
-class Keys(Message):
+class RedisChunks(Message):
     """A body's place: keys at residual servers, its chunks on ``servers`` in turn."""
 
     key: str
     servers: list[int]
 
 
-class Block(Message):
+class SharedMemoryBlock(Message):
     """A body's place: a segment of shared memory, in its ``generation``-th use."""
 
     segment: str
     generation: int
 
 
-class Body(Message):
+class Payload(Message):
     """What a residual is, and where its bytes lie; without a place they follow the head."""
 
     dtype: str
     shape: list[int]
     precision: Precision = "exact"
-    place: Keys | Block | None = None
+    place: RedisChunks | SharedMemoryBlock | None = None
 
 
-class Answer(Message):
+class StepResponse(Message):
     """Head of one residual, or of an error in its place.
 
     Times are seconds since the epoch: when the worker began the step, and when it had this residual.
@@ -103,6 +103,6 @@ class Answer(Message):
     worker: str
     batch: int = 1  # jobs that were computed in one pass
     hashes: dict[int, str] = Field(default_factory=dict)  # position: of the weights that made it
-    body: Body | None = None  # the transport's part
+    body: Payload | None = None  # the transport's part
     error: str | None = None  # code of the error
     detail: str = ""

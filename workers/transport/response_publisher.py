@@ -13,9 +13,9 @@ from typing import NamedTuple
 from redis.exceptions import ResponseError
 
 from shared.redis_clients import make_retry
-from workers.transport.keys import answers_key, turn_key
-from workers.transport.protocol import Answer, Block, StepRequest
-from workers.transport.redis_client.pool import HOME, Servers
+from workers.transport.keys import responses_key, step_token_key
+from workers.transport.protocol import SharedMemoryBlock, StepRequest, StepResponse
+from workers.transport.redis_client.pool import PRIMARY, ConnectionPool
 from workers.transport.redis_client.resp import Connection
 from workers.transport.step_queue import lua
 from workers.transport.wire import pack_bytes
@@ -28,23 +28,25 @@ REPLY_S = 10.0
 _PUSH_SHA = hashlib.sha1(PUSH_SCRIPT.encode()).hexdigest().encode()
 
 
-class Letter(NamedTuple):
+class ResponseEnvelope(NamedTuple):
     """One answer, ready to go."""
 
-    answer: Answer
+    answer: StepResponse
     inline: bytes | memoryview = b""  # follows the head
 
     @property
-    def block(self) -> Block | None:
+    def block(self) -> SharedMemoryBlock | None:
         """Where the residual lies in shared memory."""
         place = self.answer.body.place if self.answer.body else None
-        return place if isinstance(place, Block) else None
+        return place if isinstance(place, SharedMemoryBlock) else None
 
 
-class Postman:
+class ResponsePublisher:
     """One connection for all heads; safe to use from several threads."""
 
-    def __init__(self, servers: Servers, ttl_s: int, take_back: Callable[[Block], None]) -> None:
+    def __init__(
+        self, servers: ConnectionPool, ttl_s: int, take_back: Callable[[SharedMemoryBlock], None]
+    ) -> None:
         """``take_back`` is told of blocks that nobody will read: their job is past the step."""
         self._servers = servers
         self._ttl_s = b"%d" % ttl_s
@@ -52,14 +54,14 @@ class Postman:
         self._retry = make_retry()
         self._lock = threading.Lock()
         self._link: Connection | None = None
-        self._sent: deque[list[Block]] = deque()  # not acknowledged yet
+        self._sent: deque[list[SharedMemoryBlock]] = deque()  # not acknowledged yet
 
-    def post(self, request: StepRequest, letters: Sequence[Letter]) -> None:
+    def post(self, request: StepRequest, letters: Sequence[ResponseEnvelope]) -> None:
         """Send answers to a request together; raises `redis.RedisError` if the server stays away."""
         frames = [pack_bytes(letter.answer.model_dump(), letter.inline) for letter in letters]
         blocks = [letter.block for letter in letters if letter.block is not None]
-        keys = (turn_key(request.job_id).encode(), answers_key(request).encode())
-        command = (b"EVALSHA", _PUSH_SHA, b"2", *keys, request.any_send.encode(), self._ttl_s, *frames)
+        keys = (step_token_key(request.job_id).encode(), responses_key(request).encode())
+        command = (b"EVALSHA", _PUSH_SHA, b"2", *keys, request.any_retry.encode(), self._ttl_s, *frames)
 
         def send() -> None:
             if self._link is not None and self._link.is_open:
@@ -67,7 +69,7 @@ class Postman:
             # What goes to a server that has hung up is lost without an error, and its step waits for a lease.
             if self._link is None or not self._link.is_alive():
                 self._sent.clear()  # whether those came, only their readers know
-                self._link = self._servers.connect(HOME)
+                self._link = self._servers.connect(PRIMARY)
             self._link.send([command])
             self._sent.append(blocks)
 

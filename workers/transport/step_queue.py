@@ -16,8 +16,8 @@ from torch import Tensor
 
 from shared import keys
 from shared.settings import Settings
-from workers.transport.keys import turn_key
-from workers.transport.protocol import Part, StepRequest, Ticket
+from workers.transport.keys import step_token_key
+from workers.transport.protocol import QueuedStep, StepPart, StepRequest
 from workers.transport.wire import pack, unpack
 
 if TYPE_CHECKING:
@@ -28,20 +28,20 @@ POLL_S = 1.0
 #: How far into a queue a pass looks for company.
 DEPTH = 64
 #: Where a part of a step is: `lua/look.lua`.
-Place = Literal["queued", "unserved", "claimed", "abandoned", "lost", "gone"]
+StepState = Literal["queued", "unserved", "claimed", "abandoned", "lost", "gone"]
 
 
-class Claimed(NamedTuple):
+class ClaimedStep(NamedTuple):
     """A part of a step in this worker's hands."""
 
     request: StepRequest
-    part: Part
+    part: StepPart
     x: Tensor  # the scaled model input, (b, c, h/f, w/f)
     waiting: int  # tickets in the net's queue at that moment
     at: float  # that moment, in seconds since the epoch
 
 
-class Steps:
+class StepQueue:
     """Both ends of the queues; safe to use from several threads."""
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
@@ -65,22 +65,22 @@ class Steps:
         """
         pipe = self._redis.pipeline(transaction=False)
         frame = pack(request.model_dump(), x)
-        take: Any = ["take", request.ordinal, request.turn, self._ttl_s, frame]
+        take: Any = ["take", request.ordinal, request.step_token, self._ttl_s, frame]
         self._turn_script(keys=_job_keys(request.job_id), args=take, client=pipe)
         for part in request.parts:
             pipe.rpush(keys.net_steps(part.net), _ticket(request, part).model_dump_json())
             pipe.expire(keys.net_steps(part.net), self._ttl_s)
         pipe.execute()
 
-    def look(self, request: StepRequest, part: Part) -> Place:
+    def look(self, request: StepRequest, part: StepPart) -> StepState:
         """Where a part of the step is now."""
         ticket = _ticket(request, part)
-        turn, _, claims = _job_keys(request.job_id)
+        step_token, _, claims = _job_keys(request.job_id)
         place: Any = self._look_script(
-            keys=[turn, claims, keys.net_steps(part.net), _served(part.net)],
-            args=[request.turn, part.position, ticket.model_dump_json(), _lease("")],
+            keys=[step_token, claims, keys.net_steps(part.net), _served(part.net)],
+            args=[request.step_token, part.position, ticket.model_dump_json(), _lease("")],
         )
-        found: Place = place.decode()
+        found: StepState = place.decode()
         return found
 
     def close(self, job_id: str, ordinal: int) -> None:
@@ -89,25 +89,25 @@ class Steps:
 
     # --- the ControlNet worker's end -----------------------------------------------------------
 
-    def next(self, nets: Sequence[str]) -> Ticket | None:
+    def next(self, nets: Sequence[str]) -> QueuedStep | None:
         """The oldest ticket of one of ``nets``, each first in its turn; ``None`` after a short wait."""
         self._next = (self._next + 1) % len(nets)
         turned = [*nets[self._next :], *nets[: self._next]]  # BLPOP prefers the first that has something
         answer: Any = self._redis.blpop([keys.net_steps(net) for net in turned], timeout=POLL_S)
-        return None if answer is None else Ticket.model_validate_json(answer[1])
+        return None if answer is None else QueuedStep.model_validate_json(answer[1])
 
-    def company(self, net: str, request: StepRequest, rows: int) -> list[Ticket]:
+    def company(self, net: str, request: StepRequest, rows: int) -> list[QueuedStep]:
         """Take tickets of ``net`` that stack with ``request`` out of turn, ``rows`` rows of them at most."""
         args: list[str | int] = [request.stack, rows, DEPTH, request.job_id]
         found: Any = self._gather_script(keys=[keys.net_steps(net)], args=args)
-        return [Ticket.model_validate_json(text) for text in found]
+        return [QueuedStep.model_validate_json(text) for text in found]
 
-    def claim(self, ticket: Ticket) -> Claimed | None:
+    def claim(self, ticket: QueuedStep) -> ClaimedStep | None:
         """Take what a ticket stands for; ``None`` if the job has moved on or another worker has it."""
         at, signs = time.time(), (_lease(self.me), _served(ticket.net))
         claimed: Any = self._claim_script(
             keys=[*_job_keys(ticket.job_id), *signs, keys.net_steps(ticket.net)],
-            args=[ticket.turn, ticket.position, self.me, self._ttl_s, self._lease_ms, self._served_ms],
+            args=[ticket.step_token, ticket.position, self.me, self._ttl_s, self._lease_ms, self._served_ms],
         )
         if claimed is None:
             return None
@@ -116,9 +116,9 @@ class Steps:
         assert x is not None, "a step carries its latents"
         request = StepRequest.model_validate(head)
         part = next(part for part in request.parts if part.position == ticket.position)
-        return Claimed(request, part, x, waiting, at)
+        return ClaimedStep(request, part, x, waiting, at)
 
-    def claim_part(self, request: StepRequest, part: Part) -> Claimed | None:
+    def claim_part(self, request: StepRequest, part: StepPart) -> ClaimedStep | None:
         """Take another part of a step at hand, out of turn."""
         return self.claim(_ticket(request, part))
 
@@ -134,8 +134,8 @@ class Steps:
         """For each, whether its job is still at this step: also what an older request brings is taken."""
         turns: Any = self._redis.mget([_job_keys(request.job_id)[0] for request in requests])
         return [
-            turn is not None and turn.startswith(request.any_send.encode())
-            for turn, request in zip(turns, requests, strict=True)
+            step_token is not None and step_token.startswith(request.any_retry.encode())
+            for step_token, request in zip(turns, requests, strict=True)
         ]
 
 
@@ -144,10 +144,10 @@ def lua(name: str) -> str:
     return resources.files("workers.transport").joinpath(f"lua/{name}.lua").read_text()
 
 
-def _ticket(request: StepRequest, part: Part) -> Ticket:
-    return Ticket(
+def _ticket(request: StepRequest, part: StepPart) -> QueuedStep:
+    return QueuedStep(
         job_id=request.job_id,
-        turn=request.turn,
+        step_token=request.step_token,
         net=part.net,
         position=part.position,
         rows=request.rows,
@@ -157,7 +157,7 @@ def _ticket(request: StepRequest, part: Part) -> Ticket:
 
 def _job_keys(job_id: str) -> list[str]:
     """A string, its current turn; a string, the step and its latents; a hash, who computes which part."""
-    return [turn_key(job_id), f"swift:step:{job_id}", f"swift:claims:{job_id}"]
+    return [step_token_key(job_id), f"swift:step:{job_id}", f"swift:claims:{job_id}"]
 
 
 def _lease(worker: str) -> str:

@@ -15,13 +15,13 @@ from torch import Tensor
 from shared.errors import InputsMissing
 from shared.settings import Settings
 from workers.transport.backends.host_memory import find_host_memory
-from workers.transport.backends.shared_memory_reader import Mappings
+from workers.transport.backends.shared_memory_reader import SharedMemoryReader
 from workers.transport.keys import input_key
-from workers.transport.protocol import Answer, StepRequest
-from workers.transport.receiver import Inbox
-from workers.transport.redis_client.pool import Servers
+from workers.transport.protocol import StepRequest, StepResponse
+from workers.transport.receiver import ResidualReceiver
+from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.response_publisher import PUSH_SCRIPT
-from workers.transport.sender import Outbox
+from workers.transport.sender import ResidualSender
 from workers.transport.wire import pack, unpack
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ class Transport:
         self._home = clients[0]
         self._input_ttl_s = settings.input_ttl_s
         self._host = find_host_memory() if settings.shared_memory == "auto" else None
-        servers = Servers(clients, [PUSH_SCRIPT.encode()])
-        self._mappings = Mappings(self._host.folder) if self._host else None
-        self._inbox = Inbox(servers, self._mappings, settings)
-        self._outbox = Outbox(servers, self._host, settings)
+        servers = ConnectionPool(clients, [PUSH_SCRIPT.encode()])
+        self._reader = SharedMemoryReader(self._host.folder) if self._host else None
+        self._receiver = ResidualReceiver(servers, self._reader, settings)
+        self._sender = ResidualSender(servers, self._host, settings)
 
     # --- the UNet worker's end -------------------------------------------------------------------
 
@@ -56,17 +56,17 @@ class Transport:
             self._home.set(input_key(key), frame, ex=self._input_ttl_s)
         return key
 
-    def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[Answer, Tensor | None]]:
+    def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[StepResponse, Tensor | None]]:
         """What has come back of a step, at least one residual; empty after ``timeout_s``.
 
         A residual is a view of memory that is used again once no tensor refers to it: who drops it early
         makes room early, who holds it is safe. One that got lost comes as an error in its place.
         """
-        return self._inbox.receive(request, timeout_s)
+        return self._receiver.receive(request, timeout_s)
 
     def close(self, job_id: str) -> None:
         """The attempt needs no more residuals: make room at once."""
-        self._inbox.forget(job_id)
+        self._receiver.forget(job_id)
 
     # --- the ControlNet worker's end -----------------------------------------------------------
 
@@ -79,24 +79,24 @@ class Transport:
         assert tensor is not None, "an input is a tensor"
         return tensor
 
-    def answer(self, request: StepRequest, answers: Iterable[tuple[Answer, Tensor | None]]) -> int:
+    def answer(self, request: StepRequest, answers: Iterable[tuple[StepResponse, Tensor | None]]) -> int:
         """Hand over residuals, or errors, of one step in this order; returns the bytes that went.
 
         Nothing goes if the job is known to be past the step. Tensors may be changed afterwards. While the
         servers are full this waits, for as long as a step waits for residuals, and then hands over
         `ResidualsFull` instead. Heads of residuals that need no fetching go together, a few megabytes a time.
         """
-        return self._outbox.put(request, answers)
+        return self._sender.put(request, answers)
 
     # --- both ends -------------------------------------------------------------------------------
 
     def tidy(self) -> None:
         """A chore for every few seconds: give back shared memory whose writer or reader is gone."""
-        if self._host is not None and self._mappings is not None:
+        if self._host is not None and self._reader is not None:
             self._host.sweep()
-            self._mappings.drop_gone()
-            self._outbox.blocks.reclaim()
+            self._reader.drop_gone()
+            self._sender.blocks.reclaim()
 
     def shut(self) -> None:
         """Give back shared memory at the end of the process."""
-        self._outbox.blocks.shut()
+        self._sender.blocks.shut()

@@ -27,7 +27,7 @@ _DTYPES = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
-class BadFrame(SwiftError):
+class InvalidFrame(SwiftError):
     """A value at the residual server that no worker of this version wrote."""
 
     code = "bad_frame"
@@ -51,16 +51,16 @@ def pack_bytes(head: dict[str, Any], data: bytes | memoryview = b"") -> bytes:
 
 
 def unpack(value: bytes) -> tuple[dict[str, Any], Tensor | None]:
-    """The head, and the tensor if there is one; raises `BadFrame`."""
+    """The head, and the tensor if there is one; raises `InvalidFrame`."""
     head, data = unpack_bytes(value)
     if "dtype" not in head:
         return head, None
     try:
         dtype, shape = dtype_of(head.pop("dtype")), head.pop("shape")
-        tensor = tensor_over(memoryview(bytearray(data)), dtype, shape)
+        tensor = tensor_from(memoryview(bytearray(data)), dtype, shape)
         return head, tensor.permute(0, 3, 1, 2) if head.pop("channels_last", False) else tensor
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise BadFrame(f"a value that is no frame: {error}") from error
+        raise InvalidFrame(f"a value that is no frame: {error}") from error
 
 
 def _has_channels_last(tensor: Tensor) -> bool:
@@ -72,17 +72,17 @@ def _has_channels_last(tensor: Tensor) -> bool:
 
 
 def unpack_bytes(value: bytes) -> tuple[dict[str, Any], memoryview]:
-    """The head, and what follows it; raises `BadFrame`."""
+    """The head, and what follows it; raises `InvalidFrame`."""
     try:
         magic, length = _PREFIX.unpack_from(value)
         start = _PREFIX.size + length
         if magic != MAGIC or start > len(value):
-            raise BadFrame("a value that does not begin like a frame, or is cut")
+            raise InvalidFrame("a value that does not begin like a frame, or is cut")
         head = json.loads(value[_PREFIX.size : start])
     except (struct.error, ValueError) as error:
-        raise BadFrame(f"a value that is no frame: {error}") from error
+        raise InvalidFrame(f"a value that is no frame: {error}") from error
     if not isinstance(head, dict):
-        raise BadFrame("a head that is no object")
+        raise InvalidFrame("a head that is no object")
     return head, memoryview(value)[start:]
 
 
@@ -92,9 +92,9 @@ def name_of(dtype: torch.dtype) -> str:
 
 
 def dtype_of(name: str) -> torch.dtype:
-    """The dtype of that name; raises `BadFrame`."""
+    """The dtype of that name; raises `InvalidFrame`."""
     if name not in _DTYPES:
-        raise BadFrame(f"no tensor here is of {name!r}")
+        raise InvalidFrame(f"no tensor here is of {name!r}")
     return _DTYPES[name]
 
 
@@ -109,10 +109,10 @@ def bytes_of(tensor: Tensor) -> memoryview:
     return memoryview(array)
 
 
-def tensor_over(memory: memoryview, dtype: torch.dtype, shape: list[int]) -> Tensor:
-    """A tensor whose elements are these bytes, not a copy; it keeps the view. Raises `BadFrame`."""
+def tensor_from(memory: memoryview, dtype: torch.dtype, shape: list[int]) -> Tensor:
+    """A tensor whose elements are these bytes, not a copy; it keeps the view. Raises `InvalidFrame`."""
     if len(memory) != size_bytes(dtype, shape):
-        raise BadFrame(f"{len(memory)} bytes are no {dtype} of shape {shape}")
+        raise InvalidFrame(f"{len(memory)} bytes are no {dtype} of shape {shape}")
     if not len(memory):
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(memory, dtype=dtype).view(shape)

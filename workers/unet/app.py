@@ -10,7 +10,7 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from shared.catalog.catalog import read_catalogue
+from shared.catalog.catalog import read_catalog
 from shared.catalog.checks.source import check_model_entry
 from shared.errors import SwiftError
 from shared.jobs.store import JobStore
@@ -25,7 +25,7 @@ from shared.messaging.celery_app import (
     unbound,
     unet_queue,
 )
-from shared.messaging.messages import Assist, Attach, GenerateJob
+from shared.messaging.messages import AttachControlNet, FollowBranch, GenerateJob
 from shared.metrics import LORA_CACHE_BYTES
 from shared.redis_clients import control_redis, residual_servers
 from shared.settings import read_settings
@@ -34,14 +34,14 @@ from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
 from workers.families.base_model import BaseModel
 from workers.families.load_base_model import load_entry
-from workers.families.load_controlnet import nets_of
+from workers.families.load_controlnet import controlnet_cache
 from workers.lora.cache.cache import FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.busy import BusyShare
 from workers.runtime.consumption import Consumption
-from workers.runtime.heartbeat import GRACE_BEATS, Reporter
-from workers.runtime.model_cache import Memory, Residents
+from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread
+from workers.runtime.model_cache import Memory, ModelCache
 from workers.runtime.process import (
     check_device,
     choose,
@@ -52,14 +52,14 @@ from workers.runtime.process import (
 )
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.watchdog import Watchdog
-from workers.runtime.weights import find_source, foretell_bytes
-from workers.transport.step_queue import Steps
+from workers.runtime.weights import estimate_bytes, find_source
+from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
-from workers.unet.cfg_parallel.follower import assist
+from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.leader import OFFER_EVERY_S
-from workers.unet.job import draw, is_retryable
+from workers.unet.job import execute_job, is_retryable
 from workers.unet.maintenance import prefetch
-from workers.unet.maintenance.availability import Seat
+from workers.unet.maintenance.availability import AvailabilityReporter
 from workers.unet.maintenance.recovery import recover
 from workers.unet.maintenance.sweep import Sweeper
 from workers.unet.task_outcome import conclude
@@ -72,8 +72,8 @@ ATTACH_EXPIRES_S = 60
 
 with exit_with_reason():
     settings = read_settings()
-    catalogue = read_catalogue(settings.catalog, settings)
-    served = choose("SWIFT_WORKER_MODELS", settings.worker_models, list(catalogue.models))
+    catalog = read_catalog(settings.catalog, settings)
+    served = choose("SWIFT_WORKER_MODELS", settings.worker_models, list(catalog.models))
 use_checked_transport()
 app = make_celery(settings, queues=[queue(model) for model in served for queue in (unet_queue, assist_queue)])
 app.conf.worker_concurrency = 1
@@ -81,15 +81,15 @@ device = threading.Lock()  # one job at a time, whatever the command line says: 
 
 
 def _load(name: str) -> BaseModel:
-    return load_entry(name, catalogue.models[name], settings.catalog, settings.device)
+    return load_entry(name, catalog.models[name], settings.catalog, settings.device)
 
 
 def _foretell(name: str) -> int:
-    entry = catalogue.models[name]
-    return foretell_bytes(find_source(settings.catalog, entry.source), entry.dtype)
+    entry = catalog.models[name]
+    return estimate_bytes(find_source(settings.catalog, entry.source), entry.dtype)
 
 
-def _send_attach(message: Attach) -> None:
+def _send_attach(message: AttachControlNet) -> None:
     try:
         app.send_task(
             ATTACH, args=[message.model_dump()], queue=net_queue(message.net), expires=ATTACH_EXPIRES_S
@@ -98,7 +98,7 @@ def _send_attach(message: Attach) -> None:
         log.warning("no attachment sent; the net's workers make ready at the first step")
 
 
-def _send_assist(message: Assist, model: str) -> None:
+def _send_assist(message: FollowBranch, model: str) -> None:
     queue = assist_queue(model)
     try:
         if not redis.llen(queue):  # one request at a time: nobody is idle while one still lies there
@@ -122,9 +122,9 @@ worker = UNetWorker(
         settings.lora_wait_s,
     ),
     lora_memory=LoraMemory(settings.lora_memory_bytes),
-    models=Residents(_load, memory, _foretell),
-    nets=nets_of(catalogue, settings, memory),
-    steps=Steps(residuals[0], settings),
+    models=ModelCache(_load, memory, _foretell),
+    nets=controlnet_cache(catalog, settings, memory),
+    steps=StepQueue(residuals[0], settings),
     transport=Transport(residuals, settings),
     send_attach=_send_attach,
     send_assist=_send_assist,
@@ -133,7 +133,7 @@ worker = UNetWorker(
     watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),
 )
 cancel_revoked_jobs(lambda job_id: revoke_job(worker.jobs, job_id))
-seat = Seat(
+seat = AvailabilityReporter(
     redis,
     serves=served,
     ttl_s=settings.heartbeat_s * GRACE_BEATS,
@@ -147,14 +147,14 @@ doing: list[str] = []
 @worker_init.connect
 def _start(sender: Any, **_: object) -> None:
     prepare_process(settings, worker_name(sender), sender.loglevel)
-    default = catalogue.default_model
+    default = catalog.default_model
     with start_or_exit():
         check_device(settings.device)
         worker.loras.trim()
         load_any(
             worker.models,
             sorted(served, key=lambda model: model != default),
-            check=lambda model: check_model_entry(model, catalogue.models[model], settings.catalog),
+            check=lambda model: check_model_entry(model, catalog.models[model], settings.catalog),
         )
     consumption = Consumption(sender, lambda: _queues(worker_name(sender)))
     LORA_CACHE_BYTES.labels("disk").set_function(worker.loras.used_bytes)
@@ -165,7 +165,7 @@ def _start(sender: Any, **_: object) -> None:
     prefetch.listen(redis, worker.loras, name)
     worker.watchdog.start()
     seat.sit(name, consumption.is_able)
-    reporter = Reporter(
+    reporter = HeartbeatThread(
         redis=redis,
         settings=settings,
         name=name,
@@ -179,7 +179,7 @@ def _start(sender: Any, **_: object) -> None:
         busy_share=worker.busy.share,
         chores=[
             seat.refresh,
-            lambda: recover(app, worker.jobs, catalogue, settings.catalog_grace_s),
+            lambda: recover(app, worker.jobs, catalog, settings.catalog_grace_s),
             worker.transport.tidy,
             consumption.check,
         ],
@@ -217,7 +217,9 @@ def generate(self: Any, payload: dict[str, Any]) -> str:
     job_id = GenerateJob.model_validate(payload).job_id
     with _device_for(job_id):
         try:
-            return conclude(self, worker.jobs, job_id, draw(worker, job_id, str(self.request.hostname)))
+            return conclude(
+                self, worker.jobs, job_id, execute_job(worker, job_id, str(self.request.hostname))
+            )
         except Exception as error:
             if is_retryable(error):  # later each time: servers come back
                 countdown, queue = min(4**self.request.retries, 60), _common_queue(self.request)
@@ -226,12 +228,12 @@ def generate(self: Any, payload: dict[str, Any]) -> str:
 
 
 # A killed assistant is not missed: its half is computed.
-@app.task(name=ASSIST, bind=True, base=CheckedTask, takes=Assist, acks_late=False, throws=(SwiftError,))
+@app.task(name=ASSIST, bind=True, base=CheckedTask, takes=FollowBranch, acks_late=False, throws=(SwiftError,))
 def assist_job(self: Any, payload: dict[str, Any]) -> str:
     """Predict one half of another worker's job."""
-    message = Assist.model_validate(payload)
+    message = FollowBranch.model_validate(payload)
     with _device_for(message.job_id):
-        return assist(worker, message, str(self.request.hostname))
+        return follow(worker, message, str(self.request.hostname))
 
 
 @contextmanager

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from shared.jobs.spec import JobSpec
 from workers.families.base_model import BaseModel
 from workers.lora.loader import Role
-from workers.unet.deferred import Afterwards
-from workers.unet.lora import Loras
-from workers.unet.noise_predictor import RowMaker
+from workers.unet.deferred import Deferred
+from workers.unet.lora import JobLoras
+from workers.unet.noise_predictor import NoisePredictorFactory
 from workers.unet.output.replay import Replay
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class AttemptContext:
     """One worker's part in an attempt; ``check`` raises when it is not wanted any more."""
 
     worker: UNetWorker
@@ -25,9 +25,9 @@ class Material:
     check: Callable[[], None]
     replay: Replay
 
-    def loras(self, role: Role, total_steps: int) -> Loras:
+    def loras(self, role: Role, total_steps: int) -> JobLoras:
         """The job's LoRAs, on their way from now on."""
-        return Loras(
+        return JobLoras(
             self.spec,
             self.model,
             self.worker.loras,
@@ -40,9 +40,11 @@ class Material:
             check_hash=self.replay.check_lora,
         )
 
-    def row_maker(self, job_id: str, attempt: str, ordinal: int, afterwards: Afterwards) -> RowMaker:
+    def row_maker(
+        self, job_id: str, attempt: str, ordinal: int, afterwards: Deferred
+    ) -> NoisePredictorFactory:
         """Makes the rows of one attempt at the job."""
-        return RowMaker(
+        return NoisePredictorFactory(
             worker=self.worker,
             model=self.model,
             spec=self.spec,

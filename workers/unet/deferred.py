@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-class Afterwards:
+class Deferred:
     """Chores of the step that is over, done while the next one is computed elsewhere."""
 
     def __init__(self) -> None:

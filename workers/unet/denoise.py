@@ -17,7 +17,7 @@ BeforeStep = Callable[[int], None]
 AfterStep = Callable[[int, Tensor], None]
 
 
-class Start:
+class InitialLatents:
     """What the loop begins with; modes that do more than denoise are its subclasses."""
 
     def __init__(self, latents: Tensor) -> None:
@@ -36,7 +36,7 @@ class Start:
 def denoise(
     predict: Predict,
     schedule: Schedule,
-    start: Start,
+    start: InitialLatents,
     *,
     guidance_scale: float,
     guidance_rescale: float,

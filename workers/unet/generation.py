@@ -11,21 +11,21 @@ from torch import Generator, Tensor
 from shared import metrics
 from shared.jobs.attempt import Attempt
 from shared.jobs.receipt import Receipt
-from shared.messaging.messages import Assist
+from shared.messaging.messages import FollowBranch
 from workers.families.base_model import BaseModel
 from workers.families.guidance import is_guided
 from workers.families.long_prompt import cut_off
 from workers.families.prompts import encode_prompt
-from workers.unet.attempt_context import Material
-from workers.unet.cfg_parallel.branches import Halves
-from workers.unet.cfg_parallel.leader import Assistant
+from workers.unet.attempt_context import AttemptContext
+from workers.unet.cfg_parallel.branches import CFGBranches
+from workers.unet.cfg_parallel.leader import Follower
 from workers.unet.cfg_parallel.policy import idle_workers, may_split, should_split, waiting_jobs
-from workers.unet.deferred import Afterwards
-from workers.unet.denoise import Start, denoise
-from workers.unet.latents.initial_latents import make_start
-from workers.unet.latents.input_images import read_source
+from workers.unet.deferred import Deferred
+from workers.unet.denoise import InitialLatents, denoise
+from workers.unet.latents.initial_latents import make_initial_latents
+from workers.unet.latents.input_images import read_input_images
 from workers.unet.latents.noise import make_generators, step_options
-from workers.unet.lease import Watch
+from workers.unet.lease import Lease
 from workers.unet.output.finite import FiniteRecord
 from workers.unet.output.images import decode_latents
 from workers.unet.output.receipt import worker_receipt, write_receipt
@@ -36,7 +36,7 @@ from workers.unet.timesteps.schedule import Steps, make_schedule
 from workers.unet.worker import UNetWorker
 
 
-class Painted(NamedTuple):
+class GenerationResult(NamedTuple):
     """Finished pictures, what decided them, and what the client should know of it."""
 
     images: list[Image.Image]
@@ -44,11 +44,11 @@ class Painted(NamedTuple):
     warnings: list[str]
 
 
-class Painter:
+class Generation:
     """Brings model, nets and LoRAs of one attempt together; used once."""
 
     def __init__(
-        self, worker: UNetWorker, attempt: Attempt, model: BaseModel, watch: Watch, timeline: Timeline
+        self, worker: UNetWorker, attempt: Attempt, model: BaseModel, watch: Lease, timeline: Timeline
     ) -> None:
         spec = attempt.job.spec
         self._attempt = attempt
@@ -62,8 +62,8 @@ class Painter:
         self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())
         self._replay.check_model(model.sha256, self._scheduler_config)
         self._finite = FiniteRecord(model, spec)
-        self._afterwards = Afterwards()
-        material = Material(
+        self._afterwards = Deferred()
+        material = AttemptContext(
             worker=worker, model=model, spec=spec, timeline=timeline, check=watch.check, replay=self._replay
         )
         job = attempt.job
@@ -71,12 +71,12 @@ class Painter:
         self._loras = material.loras("draw", self._total)
         self._step_began = 0.0
 
-    def paint(self) -> Painted:
+    def paint(self) -> GenerationResult:
         """The finished pictures; LoRAs are on their way since construction."""
         with ExitStack() as stack:
             stack.callback(self._loras.close)
             assistant = stack.enter_context(self._look_for_assistant())
-            halves = Halves(self._maker, assistant, self._spec.split_steps)
+            halves = CFGBranches(self._maker, assistant, self._spec.split_steps)
             stack.callback(halves.close)
             with self._timeline.span("attach"):
                 halves.attach()
@@ -103,9 +103,9 @@ class Painter:
             *self._loras.warnings(),
             *self._replay.warnings(receipt),
         ]
-        return Painted(images, receipt, warnings)
+        return GenerationResult(images, receipt, warnings)
 
-    def _look_for_assistant(self) -> Assistant:
+    def _look_for_assistant(self) -> Follower:
         worker, attempt, spec = self._worker, self._attempt, self._spec
         redis = worker.jobs.redis
 
@@ -114,7 +114,7 @@ class Painter:
             idle = idle_workers(redis, spec.model, self._timeline.worker)
             if not should_split(spec, waiting=waiting, others=idle):
                 return False
-            message = Assist(
+            message = FollowBranch(
                 job_id=attempt.job.id,
                 attempt=attempt.token,
                 ordinal=attempt.job.attempts,
@@ -123,12 +123,12 @@ class Painter:
             worker.send_assist(message, spec.model)
             return True
 
-        line = worker.half_line(attempt.job.id, attempt.token)
+        line = worker.branch_channel(attempt.job.id, attempt.token)
         has_halves = is_guided(self._model.guidance_scale(spec))
         is_wanted = has_halves and may_split(spec)
-        return Assistant(line, offer if is_wanted else None, self._timeline, self._model.sha256)
+        return Follower(line, offer if is_wanted else None, self._timeline, self._model.sha256)
 
-    def _denoise(self, halves: Halves) -> Tensor:
+    def _denoise(self, halves: CFGBranches) -> Tensor:
         spec, generators = self._spec, make_generators(self._spec)
 
         def before_step(i: int) -> None:
@@ -153,12 +153,12 @@ class Painter:
             after_step=self._after_step,
         )
 
-    def _start(self, generators: list[Generator]) -> Start:
+    def _start(self, generators: list[Generator]) -> InitialLatents:
         if self._spec.image is None:
-            return make_start(self._model, self._spec, self._schedule, generators, None)
+            return make_initial_latents(self._model, self._spec, self._schedule, generators, None)
         with self._timeline.span("encode image"):
-            source = read_source(self._worker.images, self._model, self._spec)
-            return make_start(self._model, self._spec, self._schedule, generators, source)
+            source = read_input_images(self._worker.images, self._model, self._spec)
+            return make_initial_latents(self._model, self._spec, self._schedule, generators, source)
 
     def _after_step(self, i: int, latents: Tensor) -> None:
         took_s = time.time() - self._step_began

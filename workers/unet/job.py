@@ -18,12 +18,12 @@ from shared.errors import (
 )
 from shared.jobs.attempt import Attempt
 from shared.jobs.receipt import Receipt
-from shared.jobs.spec import Failure, Picture
+from shared.jobs.spec import Failure, StoredImage
 from shared.keys import image_key
 from shared.logs import log_fields
-from workers.unet.generation import Painter
-from workers.unet.lease import Watch
-from workers.unet.lora import trusted
+from workers.unet.generation import Generation
+from workers.unet.lease import Lease
+from workers.unet.lora import restore_weights_on_error
 from workers.unet.output.images import encode_png, sha256
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 _REDIS_AWAY = (OutOfMemoryError, ReadOnlyError)
 
 
-def draw(worker: UNetWorker, job_id: str, name: str) -> str:
+def execute_job(worker: UNetWorker, job_id: str, name: str) -> str:
     """Run one attempt at a job under the worker's ``name``; returns how it ended.
 
     A retryable error gives the job back to the queue and is raised, so that the caller sends the
@@ -96,11 +96,11 @@ def _run(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
     with ExitStack() as stack:
         limit_s = worker.settings.job_timeout_s
         stack.enter_context(worker.watchdog.limit(f"job {attempt.job.id}", limit_s))
-        watch = stack.enter_context(Watch(attempt, worker.settings))
+        watch = stack.enter_context(Lease(attempt, worker.settings))
         with timeline.span("model"):
             model = stack.enter_context(worker.models.use(spec.model))
-        stack.enter_context(trusted(worker.models, model))
-        images, receipt, warnings = Painter(worker, attempt, model, watch, timeline).paint()
+        stack.enter_context(restore_weights_on_error(worker.models, model))
+        images, receipt, warnings = Generation(worker, attempt, model, watch, timeline).paint()
         with timeline.span("store"):
             pictures = _store(worker, attempt, images, receipt)
         watch.check()
@@ -110,16 +110,16 @@ def _run(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
 
 def _store(
     worker: UNetWorker, attempt: Attempt, images: list[Image.Image], receipt: Receipt
-) -> list[Picture]:
+) -> list[StoredImage]:
     pictures = []
     for i, image in enumerate(images):
         png = encode_png(image, attempt.job.spec, receipt, i)
         key = image_key(attempt.job.id, attempt.token, i)
         worker.images.put(key, png, content_type="image/png")
         pictures.append(
-            Picture(
+            StoredImage(
                 key=key,
-                seed=attempt.job.spec.picture_seeds[i],
+                seed=attempt.job.spec.image_seeds[i],
                 width=image.width,
                 height=image.height,
                 sha256=sha256(png),

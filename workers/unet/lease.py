@@ -27,8 +27,8 @@ Preview = Callable[[], str]
 LOOK_S = 1.0
 
 
-class Watch:
-    """``with Watch(…) as watch:`` holds the lease for as long as the block runs."""
+class Lease:
+    """``with Lease(…) as watch:`` holds the lease for as long as the block runs."""
 
     def __init__(self, attempt: Attempt, settings: Settings) -> None:
         self._attempt = attempt
@@ -42,7 +42,7 @@ class Watch:
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "Lease":
         self._thread.start()
         return self
 

@@ -17,7 +17,7 @@ from workers.lora.loader import LoraLoad, Role
 from workers.lora.memory import LoraMemory
 from workers.lora.scales import scale_at
 from workers.lora.schedule import LoraSchedule
-from workers.runtime.model_cache import Residents
+from workers.runtime.model_cache import ModelCache
 from workers.unet.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ SLICE_S = 0.5
 CheckHash = Callable[[str, str], None]
 
 
-class Loras:
+class JobLoras:
     """All LoRAs of one attempt; `before_step` is called at every step boundary."""
 
     def __init__(
@@ -191,7 +191,7 @@ class Loras:
 
 
 @contextmanager
-def trusted(models: Residents[BaseModel], model: BaseModel) -> Iterator[None]:
+def restore_weights_on_error(models: ModelCache[BaseModel], model: BaseModel) -> Iterator[None]:
     """What a job has patched may stay, for the next one knows it; after an error nothing is left to trust."""
     try:
         yield

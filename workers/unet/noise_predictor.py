@@ -7,17 +7,17 @@ from functools import cached_property
 from torch import Tensor
 
 from shared.jobs.spec import JobSpec
-from shared.messaging.messages import Attach
+from shared.messaging.messages import AttachControlNet
 from workers.families.base_model import BaseModel
 from workers.families.conditioning import Conditioning
 from workers.families.guidance import is_guided
-from workers.families.unet_forward import decode, encode
-from workers.unet.controlnet.client import CheckHash, Nets
+from workers.families.unet_forward import forward_decoder, forward_encoder
+from workers.unet.controlnet.client import CheckHash, ControlNetClient
 from workers.unet.controlnet.control_images import ControlImage, read_control_images
 from workers.unet.controlnet.first_residual import FirstResidual
 from workers.unet.controlnet.guess_mode import padded
-from workers.unet.controlnet.local import LocalNets
-from workers.unet.deferred import Afterwards
+from workers.unet.controlnet.local import LocalControlNets
+from workers.unet.deferred import Deferred
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
 
@@ -25,15 +25,15 @@ from workers.unet.worker import UNetWorker
 WHOLE = ""
 
 
-class Rows:
+class NoisePredictor:
     """Predicts its rows, and asks ``nets`` for them alone."""
 
     def __init__(
         self,
         model: BaseModel,
-        nets: Nets,
+        nets: ControlNetClient,
         timeline: Timeline,
-        afterwards: Afterwards,
+        afterwards: Deferred,
         guided: slice,
     ) -> None:
         """``guided``: the rows that the nets are asked for; the others get none of their residuals."""
@@ -76,9 +76,9 @@ class Rows:
         residuals = self._nets.ask(asked, step, total, t.item())
         self._afterwards.run()
         with self._timeline.span("encoder"):
-            encoded = encode(self._unet, x, t, self._conditioning)
+            encoded = forward_encoder(self._unet, x, t, self._conditioning)
         with self._timeline.span("decoder"):
-            noise = decode(self._unet, encoded, residuals and padded(residuals, len(x) - len(asked)))
+            noise = forward_decoder(self._unet, encoded, residuals and padded(residuals, len(x) - len(asked)))
         if residuals is not None:
             self._afterwards.add(residuals.finish)
         return noise
@@ -89,7 +89,7 @@ class Rows:
 
 
 @dataclass(kw_only=True)
-class RowMaker:
+class NoisePredictorFactory:
     """Makes the rows of one attempt at a job."""
 
     worker: UNetWorker
@@ -101,11 +101,11 @@ class RowMaker:
     timeline: Timeline
     check: Callable[[], None]
     check_hash: CheckHash
-    afterwards: Afterwards
+    afterwards: Deferred
 
-    def make(self, name: str) -> Rows:
+    def make(self, name: str) -> NoisePredictor:
         """The rows ``name``, attached to their nets; Celery messages go out for the whole alone."""
-        nets = Nets(
+        nets = ControlNetClient(
             self.spec.controlnets,
             job_id=f"{self.job_id}.{name}" if name else self.job_id,
             attempt=self.attempt,
@@ -134,12 +134,12 @@ class RowMaker:
             self.worker.send_attach if name == WHOLE else _keep_quiet,
         )
         guided = slice(self.spec.num_images, None) if guesses else slice(None)
-        return Rows(self.model, nets, self.timeline, self.afterwards, guided)
+        return NoisePredictor(self.model, nets, self.timeline, self.afterwards, guided)
 
     @property
-    def _local(self) -> LocalNets | None:
+    def _local(self) -> LocalControlNets | None:
         is_wanted = self.worker.settings.net_fallback == "local"
-        return LocalNets(self.worker.nets, self.timeline.worker) if is_wanted else None
+        return LocalControlNets(self.worker.nets, self.timeline.worker) if is_wanted else None
 
     @cached_property
     def _first(self) -> FirstResidual:
@@ -155,5 +155,5 @@ class RowMaker:
         return read_control_images(self.spec, self.model, self.worker.images, self.timeline)
 
 
-def _keep_quiet(_: Attach) -> None:
+def _keep_quiet(_: AttachControlNet) -> None:
     """The whole's attachment has made the nets' workers ready: a half asks them for the same."""

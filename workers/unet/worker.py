@@ -5,26 +5,26 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared.jobs.store import JobStore
-from shared.messaging.messages import Assist
+from shared.messaging.messages import FollowBranch
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from workers.families.base_model import BaseModel
-from workers.families.unet_controlnet import Net
+from workers.families.unet_controlnet import ControlNet
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.busy import BusyShare
-from workers.runtime.model_cache import Residents
+from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
-from workers.transport.step_queue import Steps
+from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
-from workers.unet.cfg_parallel.channel import HalfLine
+from workers.unet.cfg_parallel.channel import BranchChannel
 from workers.unet.controlnet.client import SendAttach
 
 if TYPE_CHECKING:
     from redis import Redis
 
 #: Asks an idle UNet worker for the model of that name for assistance.
-SendAssist = Callable[[Assist, str], None]
+SendAssist = Callable[[FollowBranch, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,9 @@ class UNetWorker:
     images: Bucket
     loras: LoraCache
     lora_memory: LoraMemory
-    models: Residents[BaseModel]
-    nets: Residents[Net]  # for steps that no ControlNet worker takes
-    steps: Steps
+    models: ModelCache[BaseModel]
+    nets: ModelCache[ControlNet]  # for steps that no ControlNet worker takes
+    steps: StepQueue
     transport: Transport
     send_attach: SendAttach
     send_assist: SendAssist
@@ -48,6 +48,6 @@ class UNetWorker:
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(0.0))  # not started, it ends nothing
     sessions: dict[str, list[str]] = field(default_factory=dict)  # by model: jobs of others that it assists
 
-    def half_line(self, job_id: str, attempt: str) -> HalfLine:
+    def branch_channel(self, job_id: str, attempt: str) -> BranchChannel:
         """The line between the worker that draws an attempt and the one that assists."""
-        return HalfLine(self.residual, job_id, attempt, self.settings.residual_ttl_s)
+        return BranchChannel(self.residual, job_id, attempt, self.settings.residual_ttl_s)

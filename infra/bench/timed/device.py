@@ -17,7 +17,7 @@ from diffusers.models.unets.unet_2d_blocks import CrossAttnUpBlock2D
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from workers.families.unet_controlnet import Net
+from workers.families.unet_controlnet import ControlNet
 from workers.lora.patch import Patcher
 from workers.unet import noise_predictor
 
@@ -42,7 +42,7 @@ def be_unet_device() -> None:
 
 def be_net_device() -> None:
     """From now on this process's nets take their time."""
-    _slow(Net, "trunk", NET_S)
+    _slow(ControlNet, "trunk", NET_S)
     _slow(ControlNetConditioningEmbedding, "forward", EMBED_S)
 
 

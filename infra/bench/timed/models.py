@@ -33,7 +33,7 @@ model = "emoji-sd"
 
 
 def make_timed(folder: Path) -> Path:
-    """Write the model, its nets and a catalogue that also names the embedded model; returns the catalogue."""
+    """Write the model, its nets and a catalog that also names the embedded model; returns the catalog."""
     pipe = _make_pipeline()
     pipe.save_pretrained(folder / NAME)
     text = _CATALOGUE.format(name=NAME, emoji=EMOJI.resolve())
@@ -41,9 +41,9 @@ def make_timed(folder: Path) -> Path:
         model = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(WIDTH, WIDTH))
         model.save_pretrained(folder / net)
         text += f'\n[controlnets.{net}]\nsource = "{net}"\nmodel = "{NAME}"\n'
-    catalogue = folder / "catalogue.toml"
-    catalogue.write_text(text)
-    return catalogue
+    catalog = folder / "catalog.toml"
+    catalog.write_text(text)
+    return catalog
 
 
 def make_lora(seed: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.catalog.checks.tokenizer import check_tokenizer
 from shared.catalog.checks.weight_files import Unloadable, has_files, read_header, read_json, weight_files
-from shared.catalog.entries import HUB, SINGLE_FILE, LoadOptions, ModelEntry, NetEntry, locate
+from shared.catalog.entries import HUB, SINGLE_FILE, ControlNetEntry, LoadOptions, ModelEntry, locate
 from shared.errors import ModelFailed
 from shared.families.signature import CONTROLNETS, PIPELINES
 
@@ -48,7 +48,7 @@ def check_model_entry(name: str, entry: ModelEntry, catalog: Path) -> None:
         check_model_source(name, locate(catalog, entry.source), options)
 
 
-def check_controlnet_entry(name: str, entry: NetEntry, catalog: Path) -> None:
+def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> None:
     """Check a ControlNet of the catalog at the path ``catalog``; raises `ModelFailed`, in one sentence."""
     if not entry.source.startswith(HUB):
         check_controlnet_source(name, locate(catalog, entry.source), entry.variant)

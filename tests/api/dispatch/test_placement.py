@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from api.app import create_app
 from api.dispatch.placement import WORTH, rank, tier_of
-from api.dispatch.prefetch import Hints
+from api.dispatch.prefetch import PrefetchHints
 from api.services import Services
 from shared.keys import prefetch
 from shared.messaging.celery_app import own_queue, unet_queue
-from shared.registry.lora_inventory import Holdings, publish_disk, publish_holdings
+from shared.registry.lora_inventory import LoraInventory, publish_disk, publish_inventory
 from shared.registry.workers import Heartbeat, beat
 from shared.storage.loras import version_of
 from tests.api.services import OCTETS, lora
@@ -22,12 +22,12 @@ MODEL = "emoji-sd"
 SOON = 60.0
 
 
-def worker(name: str, host: str = "a", **changes: Any) -> Holdings:
+def worker(name: str, host: str = "a", **changes: Any) -> LoraInventory:
     values = {"serves": [MODEL], "loaded": [MODEL], "patched": [], "memory": []} | changes
-    return Holdings(worker=name, host=host, **values)
+    return LoraInventory(worker=name, host=host, **values)
 
 
-def best(loras: list[str], *free: Holdings, **disks: set[str]) -> str:
+def best(loras: list[str], *free: LoraInventory, **disks: set[str]) -> str:
     return rank(MODEL, loras, free, disks)[0].worker
 
 
@@ -82,7 +82,7 @@ workers = st.builds(
 
 @given(st.lists(names, unique=True), st.lists(workers, max_size=6), st.sets(names))
 def test_nobody_is_left_out_and_nobody_nearer_comes_later(
-    loras: list[str], free: list[Holdings], disk: set[str]
+    loras: list[str], free: list[LoraInventory], disk: set[str]
 ) -> None:
     ranked = rank(MODEL, loras, free, {"a": disk})
     assert sorted(ranked, key=str) == sorted(free, key=str)
@@ -92,9 +92,9 @@ def test_nobody_is_left_out_and_nobody_nearer_comes_later(
     assert merits == sorted(merits, reverse=True)
 
 
-def offer(services: Services, *free: Holdings) -> None:
+def offer(services: Services, *free: LoraInventory) -> None:
     for one in free:
-        publish_holdings(services.control, one, SOON)
+        publish_inventory(services.control, one, SOON)
         assert services.placement.seats.offer(one.worker, one.serves, SOON)
 
 
@@ -133,7 +133,7 @@ def test_a_job_goes_to_the_free_worker_that_holds_its_lora(
 
 def test_while_jobs_wait_a_new_one_waits_behind_them(client: FlaskClient, services: Services) -> None:
     older = submit(client)
-    publish_holdings(services.control, worker("unet1@a"), SOON)
+    publish_inventory(services.control, worker("unet1@a"), SOON)
     services.control.zadd("swift:free", {"unet1@a": 2e9})
     younger = submit(client)
     assert waiting(services, unet_queue(MODEL)) == [older, younger]
@@ -155,7 +155,7 @@ def test_the_loras_of_a_job_that_waits_are_fetched_meanwhile_by_one_worker(
         busy_share=1.0, started_at=0.0, version="0",
     )  # fmt: skip
     beat(services.control, heartbeat, SOON)
-    client = create_app(replace(services, hints=Hints(services.control))).test_client()
+    client = create_app(replace(services, hints=PrefetchHints(services.control))).test_client()
     hints: Any = services.control.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     with hints:
         hints.subscribe(prefetch("unet1@a"))

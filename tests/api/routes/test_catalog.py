@@ -4,7 +4,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services
-from shared.catalog.catalog import Catalogue, ModelEntry
+from shared.catalog.catalog import Catalog, ModelEntry
 from shared.catalog.schedulers import SCHEDULERS
 from shared.registry.workers import beat
 from tests.api.services import heartbeat
@@ -74,11 +74,11 @@ def test_preprocessors_are_listed_with_their_options(client: FlaskClient) -> Non
 
 def test_a_size_of_the_catalog_counts_and_an_unknown_one_is_null(services: Services) -> None:
     models = {
-        "a": services.catalogue.models["emoji-sd"].model_copy(update={"width": 96}),
+        "a": services.catalog.models["emoji-sd"].model_copy(update={"width": 96}),
         "b": ModelEntry(source="hub:x/b"),
     }
-    catalogue = Catalogue(default_model="a", models=models)
-    told = create_app(replace(services, catalogue=catalogue)).test_client().get("/v1/models").json["models"]
+    catalog = Catalog(default_model="a", models=models)
+    told = create_app(replace(services, catalog=catalog)).test_client().get("/v1/models").json["models"]
     assert [(model["width"], model["height"]) for model in told] == [(96, 64), (None, None)]
 
 

@@ -9,7 +9,7 @@ from api.app import create_app
 from api.services import Services
 from shared import keys
 from shared.messaging.celery_app import assist_queue
-from shared.registry.lora_inventory import Holdings, publish_disk, publish_holdings
+from shared.registry.lora_inventory import LoraInventory, publish_disk, publish_inventory
 from shared.registry.workers import beat, live
 from tests.api.services import heartbeat
 
@@ -37,10 +37,10 @@ def test_the_fleet_tells_which_loras_its_workers_have_at_hand(
     client: FlaskClient, services: Services
 ) -> None:
     beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
-    told = Holdings(
+    told = LoraInventory(
         worker="unet-1", host="here", serves=["emoji-sd"], loaded=[], patched=[], memory=["emoji-sd@x"]
     )
-    publish_holdings(services.control, told, 10)
+    publish_inventory(services.control, told, 10)
     publish_disk(services.control, "here", ["y", "x"], 10)
     fleet = client.get("/v1/fleet").json
     assert fleet["holdings"] == [told.model_dump()]

@@ -5,7 +5,7 @@ from flask.testing import FlaskClient
 
 from api.services import Services
 from shared.jobs.attempt import Attempt
-from shared.jobs.spec import Picture
+from shared.jobs.spec import StoredImage
 from shared.keys import control_key
 from tests.api.services import MAP, edge, picture, succeed
 
@@ -21,7 +21,7 @@ def attempt(client: FlaskClient, services: Services) -> Attempt:
 def finish(services: Services, attempt: Attempt, png: bytes) -> str:
     services.images.put("pictures/x.png", png, content_type="image/png")
     sha256 = hashlib.sha256(png).hexdigest()
-    succeed(attempt, [Picture(key="pictures/x.png", seed=7, width=64, height=64, sha256=sha256)])
+    succeed(attempt, [StoredImage(key="pictures/x.png", seed=7, width=64, height=64, sha256=sha256)])
     return sha256
 
 

@@ -13,11 +13,11 @@ from api.services import Services
 from shared import keys
 from shared.errors import AttemptLost
 from shared.jobs.events import follow
-from shared.jobs.spec import Picture
+from shared.jobs.spec import StoredImage
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import GENERATE, make_celery
 from shared.messaging.messages import GenerateJob
-from shared.redis_clients import impatient
+from shared.redis_clients import without_retries
 from tests.api.services import announce_workers, edge, lora, succeed
 from tests.shared.jobs.records import UNREADABLE, damage
 
@@ -69,7 +69,7 @@ def test_a_job_whose_message_cannot_be_sent_is_accepted_and_left_to_recovery(ser
 
 def test_without_redis_a_job_is_refused_and_may_be_tried_again(services: Services) -> None:
     settings = services.settings.model_copy(update={"redis_url": NOWHERE})
-    away = impatient(type(services.control).from_url(NOWHERE, decode_responses=True))
+    away = without_retries(type(services.control).from_url(NOWHERE, decode_responses=True))
     without = replace(services, control=away, jobs=JobStore(away, settings), celery=make_celery(settings))
     answer = create_app(without).test_client().post("/v1/jobs", json={"prompt": "a cat"})
     assert answer.status_code == 503
@@ -108,7 +108,7 @@ def test_a_finished_job_tells_pictures_receipt_and_timeline(client: FlaskClient,
     job_id = submit(client, seed=7)
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
-    succeed(attempt, [Picture(key="pictures/x.png", seed=7, width=64, height=48, sha256="ab")])
+    succeed(attempt, [StoredImage(key="pictures/x.png", seed=7, width=64, height=48, sha256="ab")])
     job = client.get(f"/v1/jobs/{job_id}").json
     url = f"/v1/jobs/{job_id}/images/0"
     assert job["status"] == "succeeded"
@@ -150,7 +150,7 @@ def test_a_list_holds_summaries_of_jobs(client: FlaskClient, services: Services)
     job_id = submit(client, prompt="a cat " * 100, seed=7, controlnets=[edge()])
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
-    succeed(attempt, [Picture(key="pictures/x.png", seed=7, width=64, height=48, sha256="a" * 64)])
+    succeed(attempt, [StoredImage(key="pictures/x.png", seed=7, width=64, height=48, sha256="a" * 64)])
     page = client.get("/v1/jobs")
     [summary] = page.json["jobs"]
     whole = client.get(f"/v1/jobs/{job_id}").json
@@ -263,7 +263,7 @@ def test_cancelling_an_ended_job_changes_nothing_and_keeps_its_images(
     job_id = submit(client)
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
-    succeed(attempt, [Picture(key="pictures/x.png", seed=7, width=64, height=48, sha256="ab")])
+    succeed(attempt, [StoredImage(key="pictures/x.png", seed=7, width=64, height=48, sha256="ab")])
     before = client.get(f"/v1/jobs/{job_id}").json
     for _ in range(2):
         answer = cancel(client, job_id)

@@ -6,9 +6,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.loras.header_cache import KEPT_S, TRIES, Inspections
+from api.loras.header_cache import KEPT_S, TRIES, LoraHeaderCache
 from api.services import Services
-from shared.storage.object_store import Blob, Bucket, Stretch
+from shared.storage.object_store import Bucket, ByteRange, ObjectStat
 from tests.api.services import OCTETS, lora, safetensors, upload
 
 
@@ -79,7 +79,7 @@ class Counted(Bucket):
 
     reads = 0
 
-    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
+    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> ByteRange:
         self.reads += 1
         return super().read_range(key, etag=etag, start=start, stop=stop)
 
@@ -88,7 +88,7 @@ class Counted(Bucket):
 def test_a_file_that_many_ask_for_at_once_is_inspected_once(services: Services, data: bytes) -> None:
     services.loras.put("anime.safetensors", data, content_type=OCTETS)
     bucket = Counted(services.settings, services.settings.lora_bucket)
-    inspections = Inspections(services.control, bucket)
+    inspections = LoraHeaderCache(services.control, bucket)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(inspections.look, ["anime"] * 24))
     assert bucket.reads == 1
@@ -109,7 +109,7 @@ class Restless(Bucket):
 
     turns = 0
 
-    def head(self, key: str) -> Blob:
+    def head(self, key: str) -> ObjectStat:
         blob = super().head(key)
         if self.turns:
             self.turns -= 1
@@ -126,7 +126,7 @@ def test_a_lora_that_is_replaced_while_it_is_looked_at_is_looked_at_again(
     services.loras.put("anime.safetensors", lora(), content_type=OCTETS)
     bucket = Restless(services.settings, services.settings.lora_bucket)
     bucket.turns = turns
-    restless = replace(services, loras=bucket, inspections=Inspections(services.control, bucket))
+    restless = replace(services, loras=bucket, inspections=LoraHeaderCache(services.control, bucket))
     answer = create_app(restless).test_client().get("/v1/loras/anime")
     assert answer.status_code == status
     assert told in answer.json.items()

@@ -9,7 +9,7 @@ import pytest
 
 from api.services import Services
 from api.submission.resolve import resolve
-from shared.catalog.catalog import Catalogue
+from shared.catalog.catalog import Catalog
 from shared.errors import InvalidRequest
 from shared.jobs.request import JobRequest
 from tests.api.services import base64_of, edge, picture
@@ -25,20 +25,20 @@ NETS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def own(services: Services, tmp_path: Path) -> Services:
-    """A catalogue of configs: nothing else is read before a job is accepted."""
+    """A catalog of configs: nothing else is read before a job is accepted."""
     bases = {"base/unet": SD1, "inpaint/unet": SD1 | {"in_channels": 9}}
     for path, config in {**bases, **NETS}.items():
         (tmp_path / path).mkdir(parents=True)
         (tmp_path / path / "config.json").write_text(json.dumps(config))
-    catalogue = Catalogue.model_validate(
+    catalog = Catalog.model_validate(
         {
             "default_model": "m",
             "models": {"m": {"source": "base"}, "inpaint": {"source": "inpaint"}},
             "controlnets": {name: {"source": name, "model": "m"} for name in NETS},
         }
     )
-    settings = services.settings.model_copy(update={"catalog": tmp_path / "catalogue.toml"})
-    return replace(services, catalogue=catalogue, settings=settings)
+    settings = services.settings.model_copy(update={"catalog": tmp_path / "catalog.toml"})
+    return replace(services, catalog=catalog, settings=settings)
 
 
 def request(*nets: dict[str, Any], **fields: Any) -> JobRequest:

@@ -11,7 +11,7 @@ from api.app import create_app
 from api.services import Services
 from api.submission.resolve import resolve
 from shared.catalog.preprocessors import fill_in
-from shared.jobs.receipt import FORMAT, LoraReceipt, NetReceipt, Receipt
+from shared.jobs.receipt import FORMAT, ControlNetReceipt, LoraReceipt, Receipt
 from shared.jobs.request import JobRequest
 from shared.jobs.spec import JobSpec
 from shared.keys import control_key
@@ -50,7 +50,7 @@ def drawn(services: Services, **changes: Any) -> Receipt:
         "version": FORMAT,
         "model_sha256": "0" * 64,
         "scheduler_config": {"beta_start": 0.00085},
-        "controlnets": [NetReceipt(**dict(net), sha256="1" * 64)],
+        "controlnets": [ControlNetReceipt(**dict(net), sha256="1" * 64)],
         "loras": [LoraReceipt(name=ref.name, etag=ref.etag, sha256=sha256, scale=ref.scale, step=3)],
         "split_steps": [1, 2],
         "device": "cpu",

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.services import Services
 from api.submission.resolve import resolve
-from shared.catalog.catalog import Catalogue, ModelEntry, NetEntry
+from shared.catalog.catalog import Catalog, ModelEntry, NetEntry
 from shared.errors import InvalidRequest
 from shared.jobs.request import JobRequest
 from shared.jobs.spec import LoraRef
@@ -27,7 +27,7 @@ def refusal(client: FlaskClient, **request: Any) -> dict[str, Any]:
 
 def test_a_prompt_alone_gets_the_models_own_defaults(services: Services) -> None:
     spec = resolve(JobRequest(prompt="a cat"), services)
-    model = services.catalogue.models["emoji-sd"]
+    model = services.catalog.models["emoji-sd"]
     assert (spec.model, spec.scheduler) == ("emoji-sd", model.scheduler)
     assert (spec.num_inference_steps, spec.guidance_scale) == (
         model.num_inference_steps,
@@ -38,10 +38,8 @@ def test_a_prompt_alone_gets_the_models_own_defaults(services: Services) -> None
 
 
 def test_the_catalogues_size_is_the_default_when_it_has_one(services: Services) -> None:
-    catalogue = Catalogue(
-        default_model="m", models={"m": ModelEntry(source="hub:x/y", width=768, height=512)}
-    )
-    spec = resolve(JobRequest(prompt="a cat", width=256), replace(services, catalogue=catalogue))
+    catalog = Catalog(default_model="m", models={"m": ModelEntry(source="hub:x/y", width=768, height=512)})
+    spec = resolve(JobRequest(prompt="a cat", width=256), replace(services, catalog=catalog))
     assert (spec.width, spec.height) == (256, 512)
 
 
@@ -118,12 +116,12 @@ def test_an_unknown_net_is_refused_with_the_known_ones(client: FlaskClient) -> N
 
 
 def test_a_net_of_another_model_is_refused_naming_both(services: Services) -> None:
-    catalogue = Catalogue(
+    catalog = Catalog(
         default_model="a",
         models={"a": ModelEntry(source="hub:x/a"), "b": ModelEntry(source="hub:x/b")},
         controlnets={"edge": NetEntry(source="hub:x/edge", model="b")},
     )
-    client = create_app(replace(services, catalogue=catalogue)).test_client()
+    client = create_app(replace(services, catalog=catalog)).test_client()
     problem = refusal(client, controlnets=[edge()])
     assert problem["field"] == "controlnets.0.name"
     assert "'a'" in problem["detail"]
@@ -131,12 +129,12 @@ def test_a_net_of_another_model_is_refused_naming_both(services: Services) -> No
 
 
 def test_a_net_of_several_models_guides_each_of_them_and_no_other(services: Services) -> None:
-    catalogue = Catalogue(
+    catalog = Catalog(
         default_model="a",
         models={name: ModelEntry(source=f"hub:x/{name}") for name in "abc"},
         controlnets={"edge": NetEntry(source="hub:x/edge", model=["a", "b"])},
     )
-    client = create_app(replace(services, catalogue=catalogue)).test_client()
+    client = create_app(replace(services, catalog=catalog)).test_client()
     problem = refusal(client, model="c", controlnets=[edge()])
     assert problem["detail"] == "ControlNet 'edge' was trained for model 'a', 'b', not for 'c'"
     for model in "ab":

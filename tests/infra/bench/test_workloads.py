@@ -7,9 +7,9 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from infra.bench.workloads import RECIPES, Recipe, Workload, open_workload
-from shared.catalog.catalog import locate, read_catalogue
+from shared.catalog.catalog import locate, read_catalog
 from workers.families.load_base_model import load_model
-from workers.families.load_controlnet import load_net
+from workers.families.load_controlnet import load_controlnet
 from workers.lora.formats.parser import read_lora
 
 TOY = Recipe((32, 32, 64, 64), 64, 64, ("toy-net1", "toy-net2"), vae_channels=8, text_layers=1)
@@ -32,19 +32,19 @@ def test_the_same_bytes_are_made_twice(toy: Workload, tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_not_made_again(toy: Workload) -> None:
-    made = toy.catalogue.stat().st_mtime_ns
+    made = toy.catalog.stat().st_mtime_ns
     again = open_workload("toy", TOY, toy.folder.parent)
     assert again == toy
-    assert again.catalogue.stat().st_mtime_ns == made
+    assert again.catalog.stat().st_mtime_ns == made
 
 
 def test_its_catalogue_names_what_the_fleet_can_load(toy: Workload) -> None:
-    catalogue = read_catalogue(toy.catalogue)
-    assert locate(toy.catalogue, catalogue.models[toy.name].source) == toy.model
-    assert catalogue.nets_of("toy") == list(toy.nets)
+    catalog = read_catalog(toy.catalog)
+    assert locate(toy.catalog, catalog.models[toy.name].source) == toy.model
+    assert catalog.nets_of("toy") == list(toy.nets)
     model = load_model(toy.name, str(toy.model), "float32", "cpu")
     assert model.size(None, None) == (toy.side_px, toy.side_px)
-    hashes = {load_net(name, str(toy.net(name)), "float32", "cpu").sha256 for name in toy.nets}
+    hashes = {load_controlnet(name, str(toy.net(name)), "float32", "cpu").sha256 for name in toy.nets}
     assert len(hashes) == len(toy.nets)
 
 

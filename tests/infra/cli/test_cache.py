@@ -8,7 +8,7 @@ import pytest
 from infra.cli.__main__ import main
 from tests.workers.lora.cache.buckets import MemoryBucket, ref_to
 from workers.lora.cache.cache import FOLDER, LoraCache
-from workers.lora.cache.wait_budget import Patience
+from workers.lora.cache.wait_budget import WaitBudget
 
 TEN = b"0123456789"
 NAMES = ("anime", "paper")
@@ -26,7 +26,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoraCache:
             pass
     # And a third whose S3 went away half way.
     bucket.answers = 2
-    with pytest.raises(Exception, match="late"), cache.open(bucket.put("late", TEN * 4), Patience("late", 0)):
+    with (
+        pytest.raises(Exception, match="late"),
+        cache.open(bucket.put("late", TEN * 4), WaitBudget("late", 0)),
+    ):
         pass
     return cache
 

@@ -20,7 +20,7 @@ from infra.local.checks import (
     only_stack_in,
 )
 from infra.local.plan import Process
-from shared.catalog.catalog import read_catalogue
+from shared.catalog.catalog import read_catalog
 from shared.settings import Settings
 from tests.tiny_models import EMOJI
 
@@ -116,7 +116,7 @@ def free_settings() -> Settings:
 
 def test_the_default_catalog_passes() -> None:
     settings = Settings()
-    check_models(settings, read_catalogue(settings.catalog, settings))
+    check_models(settings, read_catalog(settings.catalog, settings))
     check_device("cpu")
 
 
@@ -154,7 +154,7 @@ def test_a_model_that_can_never_load_stops_the_start_in_one_sentence(
             shutil.copy(EMOJI / "loras" / "twemoji.safetensors", folder)
     settings = settings_of(tmp_path, f'[models.m]\nsource = "{folder.name}"\n')
     with pytest.raises(CannotStart, match=why) as refused:
-        check_models(settings, read_catalogue(settings.catalog, settings))
+        check_models(settings, read_catalog(settings.catalog, settings))
     assert "\n" not in str(refused.value)
 
 
@@ -169,7 +169,7 @@ def test_a_controlnet_of_another_family_stops_the_start(tmp_path: Path) -> None:
         '[models.m]\nsource = "emoji-sd"\n[controlnets.n]\nsource = "controlnet-edge"\nmodel = "m"\n',
     )
     with pytest.raises(CannotStart, match="'n'"):
-        check_models(settings, read_catalogue(settings.catalog, settings))
+        check_models(settings, read_catalog(settings.catalog, settings))
 
 
 def test_what_no_worker_here_serves_does_not_stop_the_start(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_what_no_worker_here_serves_does_not_stop_the_start(tmp_path: Path) -> N
     (tmp_path / "bad" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
     tables = '[models.m]\nsource = "good"\n[models.bad]\nsource = "bad"\n'
     settings = settings_of(tmp_path, tables, worker_models=("m",))
-    check_models(settings, read_catalogue(settings.catalog, settings))
+    check_models(settings, read_catalog(settings.catalog, settings))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

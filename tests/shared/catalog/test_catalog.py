@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.catalog.catalog import locate, read_catalogue
+from shared.catalog.catalog import locate, read_catalog
 from shared.errors import InvalidSetting
 from shared.settings import Settings
 
@@ -24,25 +24,25 @@ def write(folder: Path, text: str) -> Path:
     for name, config in (("model", "model_index.json"), ("net", "config.json"), ("folder", "other.json")):
         (folder / name).mkdir()
         (folder / name / config).write_text("{}")
-    path = folder / "catalogue.toml"
+    path = folder / "catalog.toml"
     path.write_text(text)
     return path
 
 
 def test_a_catalogue_names_models_and_their_nets(tmp_path: Path) -> None:
-    catalogue = read_catalogue(write(tmp_path, GOOD))
-    assert list(catalogue.models) == ["a"]
-    assert catalogue.nets_of("a") == ["edge"]
-    assert catalogue.models["a"].num_inference_steps == 30
+    catalog = read_catalog(write(tmp_path, GOOD))
+    assert list(catalog.models) == ["a"]
+    assert catalog.nets_of("a") == ["edge"]
+    assert catalog.models["a"].num_inference_steps == 30
 
 
 def test_the_embedded_catalogue_is_sound() -> None:
-    assert read_catalogue(Settings().catalog).default_model == "emoji-sd"
+    assert read_catalog(Settings().catalog).default_model == "emoji-sd"
 
 
 def test_a_hub_id_needs_no_folder(tmp_path: Path) -> None:
     text = GOOD.replace('"model"', '"hub:org/name"')
-    assert read_catalogue(write(tmp_path, text)).models["a"].source == "hub:org/name"
+    assert read_catalog(write(tmp_path, text)).models["a"].source == "hub:org/name"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_hub_id_needs_no_folder(tmp_path: Path) -> None:
         ('source = "model"', 'source = "elsewhere"', 4, "elsewhere does not exist"),
         ('source = "model"', 'source = "folder"', 4, r"folder is no diffusers folder: .* model_index\.json"),
         ('source = "net"', 'source = "model"', 7, r"model is no diffusers folder: it has no config\.json"),
-        ('source = "model"', 'source = "catalogue.toml"', 4, "neither a folder nor a .safetensors file"),
+        ('source = "model"', 'source = "catalog.toml"', 4, "neither a folder nor a .safetensors file"),
         ('source = "model"', 'source = "model"\nconfig = "model"', 5, "belongs to a .safetensors file"),
         ('source = "model"', 'source = "model"\nattention_slicing = 0', 5, "attention_slicing"),
         (
@@ -74,7 +74,7 @@ def test_a_mistake_stops_the_start_and_names_its_line(
 ) -> None:
     text = GOOD[: len(GOOD) - len(old)] + new if GOOD.endswith(old) else GOOD.replace(old, new, 1)
     with pytest.raises(InvalidSetting, match=why) as caught:
-        read_catalogue(write(tmp_path, text))
+        read_catalog(write(tmp_path, text))
     assert f"line {line}" in str(caught.value)
 
 
@@ -204,7 +204,7 @@ MODEL, NET = 'source = "model"', 'source = "net"'
 def test_every_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, sentence: str) -> None:
     path = written(tmp_path, old, new)
     with pytest.raises(InvalidSetting) as caught:
-        read_catalogue(path, Settings())
+        read_catalog(path, Settings())
     said = str(caught.value)
     assert sentence.replace("{path}", str(path)) in said
     assert said.startswith(f"catalog {path}")
@@ -227,22 +227,22 @@ def test_a_file_that_is_no_catalog_is_named(tmp_path: Path, data: bytes, why: st
     path = tmp_path / "c.toml"
     path.write_bytes(data)
     with pytest.raises(InvalidSetting, match=re.escape(why)) as caught:
-        read_catalogue(path)
+        read_catalog(path)
     assert str(path) in str(caught.value)
 
 
 def test_a_folder_is_no_catalog(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="Is a directory"):
-        read_catalogue(tmp_path)
+        read_catalog(tmp_path)
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
-    assert list(read_catalogue(path).models) == ["a"]
+    assert list(read_catalog(path).models) == ["a"]
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace('"net"', '"nit"').replace("\n", "\r\n").encode())
     with pytest.raises(InvalidSetting, match=r"line 7: controlnets\.edge\.source"):
-        read_catalogue(path)
+        read_catalog(path)
 
 
 @pytest.mark.parametrize(
@@ -256,14 +256,14 @@ def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> Non
 )
 def test_a_line_is_found_however_it_is_written(tmp_path: Path, text: str, line: int) -> None:
     with pytest.raises(InvalidSetting, match=f"line {line}: models.a.width: 9 must be a multiple of 8"):
-        read_catalogue(write(tmp_path, text))
+        read_catalog(write(tmp_path, text))
 
 
 def test_a_home_folder_is_expanded_in_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     path = written(tmp_path, MODEL, 'source = "~/model"')
-    catalogue = read_catalogue(path)
-    assert locate(path, catalogue.models["a"].source) == tmp_path / "model"
+    catalog = read_catalog(path)
+    assert locate(path, catalog.models["a"].source) == tmp_path / "model"
 
 
 SD1: dict[str, object] = {"cross_attention_dim": 768}
@@ -298,19 +298,19 @@ def test_a_controlnet_guides_a_model_several_or_a_family(
     tmp_path: Path, net: str, models: tuple[str, ...]
 ) -> None:
     toy = SD1 | {"block_out_channels": [8, 16]}
-    catalogue = read_catalogue(write_many(tmp_path, net, one=SD1, xl=SDXL, two=SD1, other=SD2, toy=toy))
-    assert catalogue.controlnets["edge"].models == models
-    assert [name for name in catalogue.models if catalogue.nets_of(name)] == sorted(models)
+    catalog = read_catalog(write_many(tmp_path, net, one=SD1, xl=SDXL, two=SD1, other=SD2, toy=toy))
+    assert catalog.controlnets["edge"].models == models
+    assert [name for name in catalog.models if catalog.nets_of(name)] == sorted(models)
 
 
 def test_models_of_two_dtypes_leave_open_in_which_their_controlnet_computes(tmp_path: Path) -> None:
     path = write_many(tmp_path, 'family = "sd1"', one=SD1, half=SD1)
     with pytest.raises(InvalidSetting, match="are of float16 and float32: give it a dtype of its own"):
-        read_catalogue(path)
+        read_catalog(path)
     path.write_text(path.read_text() + 'dtype = "float16"\n')
-    assert read_catalogue(path).controlnets["edge"].models == ("one", "half")
+    assert read_catalog(path).controlnets["edge"].models == ("one", "half")
 
 
 def test_a_missing_catalogue_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match=r"nowhere\.toml"):
-        read_catalogue(tmp_path / "nowhere.toml")
+        read_catalog(tmp_path / "nowhere.toml")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.catalog.catalog import Catalogue
+from shared.catalog.catalog import Catalog
 from shared.families.signature import Families
 
 SDXL = {
@@ -19,7 +19,7 @@ def families(folder: Path, model: dict[str, Any], net: dict[str, Any]) -> Famili
     for path, config in (("base/unet", model), ("net", net)):
         (folder / path).mkdir(parents=True)
         (folder / path / "config.json").write_text(json.dumps(config))
-    catalogue = Catalogue.model_validate(
+    catalog = Catalog.model_validate(
         {
             "default_model": "model",
             "models": {"model": {"source": "base"}, "hub": {"source": "hub:org/base"}},
@@ -30,12 +30,12 @@ def families(folder: Path, model: dict[str, Any], net: dict[str, Any]) -> Famili
             },
         }
     )
-    return Families(folder / "catalogue.toml", catalogue)
+    return Families(folder / "catalog.toml", catalog)
 
 
 @pytest.mark.parametrize("config", [SDXL, SD1])
 def test_a_net_of_its_models_family_fits(tmp_path: Path, config: dict[str, Any]) -> None:
-    assert families(tmp_path, config, config).misfit("net", "model") is None
+    assert families(tmp_path, config, config).incompatibility("net", "model") is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_net_of_its_models_family_fits(tmp_path: Path, config: dict[str, Any])
 def test_a_net_of_another_family_or_width_is_refused_naming_both(
     tmp_path: Path, net: dict[str, Any], told: str
 ) -> None:
-    why = families(tmp_path, SD1, net).misfit("net", "model")
+    why = families(tmp_path, SD1, net).incompatibility("net", "model")
     assert why is not None
     for word in ("'net'", "'model'", told, "cross-attention width 768"):
         assert word in why
@@ -61,7 +61,7 @@ def test_a_net_of_another_family_or_width_is_refused_naming_both(
 def test_a_model_that_was_trained_to_inpaint_is_known_by_its_channels(
     tmp_path: Path, channels: dict[str, int], sees: bool
 ) -> None:
-    assert families(tmp_path, SD1 | channels, SD1).sees_mask("model") == sees
+    assert families(tmp_path, SD1 | channels, SD1).is_inpainting("model") == sees
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_a_config_of_another_form_raises_nothing(tmp_path: Path, config: dict[st
     (tmp_path / "base/vae").mkdir()
     (tmp_path / "base/vae/config.json").write_text('{"block_out_channels": [1, 2, 3, 4]}')
     assert known.own_size("model") is None
-    assert known.sees_mask("model") is False
-    assert known.misfit("net", "model") is None
+    assert known.is_inpainting("model") is False
+    assert known.incompatibility("net", "model") is None
 
 
 def test_a_config_that_is_nested_without_end_is_none(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_a_config_that_is_nested_without_end_is_none(tmp_path: Path) -> None:
 def test_nothing_is_known_of_what_is_not_in_a_folder_here(tmp_path: Path) -> None:
     known = families(tmp_path, SD1, SDXL)
     assert known.model("hub") is None
-    assert known.sees_mask("hub") is None
+    assert known.is_inpainting("hub") is None
     assert known.net("hub-net") is None
-    assert known.misfit("other", "hub") is None
-    assert known.misfit("hub-net", "model") is None
+    assert known.incompatibility("other", "hub") is None
+    assert known.incompatibility("hub-net", "model") is None
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_nothing_is_known_of_what_is_not_in_a_folder_here(tmp_path: Path) -> Non
     ],
 )
 def test_a_union_and_a_net_that_pools_are_known_by_their_config(
-    tmp_path: Path, config: dict[str, Any], kinds: int, pools: bool
+    tmp_path: Path, config: dict[str, Any], kinds: int, global_pooling: bool
 ) -> None:
     net = families(tmp_path, SD1, SD1 | config).net("net")
     assert net is not None
-    assert (net.control_types, net.pools) == (kinds, pools)
+    assert (net.control_types, net.global_pooling) == (kinds, global_pooling)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.jobs.receipt import FORMAT, LoraReceipt, NetReceipt, Receipt
+from shared.jobs.receipt import FORMAT, ControlNetReceipt, LoraReceipt, Receipt
 from shared.jobs.spec import ControlSpec, JobSpec, LoraRef
 from shared.messaging.base_model import Message
 
@@ -37,7 +37,11 @@ RECEIPT: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     ("spec", "receipt", "otherwise"),
-    [(JobSpec, Receipt, set()), (ControlSpec, NetReceipt, set()), (LoraRef, LoraReceipt, OF_THE_OBJECT)],
+    [
+        (JobSpec, Receipt, set()),
+        (ControlSpec, ControlNetReceipt, set()),
+        (LoraRef, LoraReceipt, OF_THE_OBJECT),
+    ],
 )
 def test_whatever_a_job_is_drawn_with_is_on_its_receipt(
     spec: type[Message], receipt: type[Message], otherwise: set[str]

@@ -8,7 +8,7 @@ from redis import Redis
 
 from shared import keys
 from shared.messaging.celery_app import make_celery, own_queue, send_job, unet_queue
-from shared.registry.availability import Seats
+from shared.registry.availability import Availability
 from shared.settings import Settings
 
 MODEL, COMMON = "emoji-sd", unet_queue("emoji-sd")
@@ -17,9 +17,9 @@ JOB, OLDER, YOUNGER = "1" * 16, "2" * 16, "3" * 16
 
 
 @pytest.fixture
-def seats(control: Redis) -> Seats:
+def seats(control: Redis) -> Availability:
     control.flushall()
-    return Seats(control)
+    return Availability(control)
 
 
 @pytest.fixture
@@ -33,12 +33,12 @@ def in_queue(control: Redis, queue: str) -> list[str]:
     return [json.loads(text)["headers"]["id"] for text in reversed(messages)]
 
 
-def free(seats: Seats, *workers: str) -> None:
+def free(seats: Availability, *workers: str) -> None:
     for worker in workers:
         assert seats.offer(worker, [MODEL], SOON)
 
 
-def test_a_free_worker_is_promised_once(seats: Seats) -> None:
+def test_a_free_worker_is_promised_once(seats: Availability) -> None:
     free(seats, "unet1@a", "unet2@a")
     assert seats.free() == ["unet1@a", "unet2@a"]
     assert seats.promise(MODEL, ["unet2@a", "unet1@a"]) == "unet2@a"
@@ -47,7 +47,7 @@ def test_a_free_worker_is_promised_once(seats: Seats) -> None:
     assert seats.free() == []
 
 
-def test_each_worker_goes_to_one_of_many_who_ask_at_once(seats: Seats, servers: Settings) -> None:
+def test_each_worker_goes_to_one_of_many_who_ask_at_once(seats: Availability, servers: Settings) -> None:
     workers = [f"unet{i}@a" for i in range(5)]
     free(seats, *workers)
     with ThreadPoolExecutor(8) as pool:
@@ -55,13 +55,13 @@ def test_each_worker_goes_to_one_of_many_who_ask_at_once(seats: Seats, servers: 
     assert sorted(worker for worker in promised if worker) == workers
 
 
-def test_a_worker_that_is_not_heard_of_is_not_promised(seats: Seats) -> None:
+def test_a_worker_that_is_not_heard_of_is_not_promised(seats: Availability) -> None:
     seats.offer("unet1@a", [MODEL], 0)
     assert seats.promise(MODEL, ["unet1@a", "unet2@a"]) is None
 
 
 def test_nobody_is_promised_to_a_new_job_while_older_ones_wait(
-    seats: Seats, celery: Celery, control: Redis
+    seats: Availability, celery: Celery, control: Redis
 ) -> None:
     free(seats, "unet1@a")
     send_job(celery, OLDER, MODEL)
@@ -71,7 +71,9 @@ def test_nobody_is_promised_to_a_new_job_while_older_ones_wait(
     assert seats.free() == ["unet1@a"]
 
 
-def test_a_promised_job_lies_in_the_workers_own_queue(seats: Seats, celery: Celery, control: Redis) -> None:
+def test_a_promised_job_lies_in_the_workers_own_queue(
+    seats: Availability, celery: Celery, control: Redis
+) -> None:
     free(seats, "unet1@a")
     send_job(celery, JOB, MODEL, seats.promise(MODEL, ["unet1@a"]))
     seats.settle(MODEL, "unet1@a")
@@ -81,7 +83,7 @@ def test_a_promised_job_lies_in_the_workers_own_queue(seats: Seats, celery: Cele
 
 
 def test_what_a_worker_was_promised_is_for_all_as_soon_as_it_is_busy(
-    seats: Seats, celery: Celery, control: Redis
+    seats: Availability, celery: Celery, control: Redis
 ) -> None:
     free(seats, "unet1@a")
     assert seats.promise(MODEL, ["unet1@a"])
@@ -95,7 +97,7 @@ def test_what_a_worker_was_promised_is_for_all_as_soon_as_it_is_busy(
 
 
 def test_a_job_that_arrives_after_its_worker_got_busy_is_for_all(
-    seats: Seats, celery: Celery, control: Redis
+    seats: Availability, celery: Celery, control: Redis
 ) -> None:
     free(seats, "unet1@a")
     worker = seats.promise(MODEL, ["unet1@a"])
@@ -109,7 +111,7 @@ def test_a_job_that_arrives_after_its_worker_got_busy_is_for_all(
 
 
 def test_what_a_dead_worker_was_promised_is_for_all_after_a_while(
-    seats: Seats, celery: Celery, control: Redis
+    seats: Availability, celery: Celery, control: Redis
 ) -> None:
     free(seats, "unet1@a")
     send_job(celery, JOB, MODEL, seats.promise(MODEL, ["unet1@a"]))
@@ -118,7 +120,7 @@ def test_what_a_dead_worker_was_promised_is_for_all_after_a_while(
     assert in_queue(control, COMMON) == [JOB]
 
 
-def test_a_worker_that_ends_its_job_is_free_again(seats: Seats) -> None:
+def test_a_worker_that_ends_its_job_is_free_again(seats: Availability) -> None:
     free(seats, "unet1@a")
     seats.take("unet1@a", [MODEL], SOON)
     assert seats.free() == []
@@ -126,7 +128,7 @@ def test_a_worker_that_ends_its_job_is_free_again(seats: Seats) -> None:
     assert seats.promise(MODEL, ["unet1@a"]) == "unet1@a"
 
 
-def test_models_have_queues_of_their_own(seats: Seats, celery: Celery, control: Redis) -> None:
+def test_models_have_queues_of_their_own(seats: Availability, celery: Celery, control: Redis) -> None:
     assert seats.offer("unet1@a", [MODEL, "tiny"], SOON)
     assert seats.promise("tiny", ["unet1@a"])
     send_job(celery, JOB, "tiny", "unet1@a")
@@ -135,6 +137,6 @@ def test_models_have_queues_of_their_own(seats: Seats, celery: Celery, control: 
 
 
 @pytest.mark.parametrize("ttl_s", [8.04, 1e-4])
-def test_any_number_of_seconds_is_a_time_to_redis(seats: Seats, ttl_s: float) -> None:
+def test_any_number_of_seconds_is_a_time_to_redis(seats: Availability, ttl_s: float) -> None:
     assert seats.take("unet1@a", [MODEL], ttl_s) == 0
     assert seats.offer("unet1@a", [MODEL], ttl_s)

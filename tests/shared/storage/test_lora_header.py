@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from shared.errors import InvalidLora
-from shared.storage.lora_header import LoraInfo, inspect_lora, misfit, refuse_pickle
+from shared.storage.lora_header import LoraInfo, inspect_lora, incompatibility, refuse_pickle
 from shared.storage.safetensors_header import MAX_HEADER_BYTES, TensorInfo, header_bytes
 
 PEFT = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
@@ -99,9 +99,9 @@ def test_of_a_text_encoder_alone_the_files_own_word_counts_before_a_guess(
 
 def test_a_text_encoder_of_sd1_alone_fits_sd1_though_its_name_is_numbered() -> None:
     info = inspect({TE1: [4, 768]}, ss_base_model_version="sd_v1")
-    assert misfit(info, 768) is None
-    assert misfit(info, 2048) is not None
-    assert misfit(inspect({TE1: [4, 768]}), 768) is None
+    assert incompatibility(info, 768) is None
+    assert incompatibility(info, 2048) is not None
+    assert incompatibility(inspect({TE1: [4, 768]}), 768) is None
 
 
 def test_comfyuis_names_tell_their_parts() -> None:
@@ -190,7 +190,7 @@ def test_a_file_without_any_factor_is_no_lora() -> None:
 def test_a_lora_is_refused_only_where_both_sides_are_known(
     info: dict[str, Any], width: int, fits: bool
 ) -> None:
-    why = misfit(LoraInfo(tensors=2, rank=4, parts=["unet"], **info), width)
+    why = incompatibility(LoraInfo(tensors=2, rank=4, parts=["unet"], **info), width)
     assert (why is None) == fits
     assert fits or str(width) in str(why)
 

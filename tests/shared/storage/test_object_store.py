@@ -7,8 +7,8 @@ import pytest
 
 from shared.errors import NotFound, Unavailable
 from shared.settings import Settings
-from shared.storage.object_heads import Heads
-from shared.storage.object_store import BlobChanged, Bucket
+from shared.storage.object_heads import ObjectHeads
+from shared.storage.object_store import Bucket, ObjectChanged
 
 BODY = os.urandom(3 << 20)
 OCTETS = "application/octet-stream"
@@ -31,7 +31,7 @@ def test_a_range_comes_with_what_is_known_of_the_whole(bucket: Bucket) -> None:
 def test_a_range_is_of_the_version_that_was_asked_for(bucket: Bucket) -> None:
     etag = bucket.put("changing", BODY, content_type=OCTETS)
     bucket.put("changing", BODY[::-1], content_type=OCTETS)
-    with pytest.raises(BlobChanged, match="'changing'"):
+    with pytest.raises(ObjectChanged, match="'changing'"):
         bucket.read_range("changing", etag=etag, start=0, stop=5)
     bucket.delete("changing")
     with pytest.raises(NotFound):
@@ -70,7 +70,7 @@ def test_the_short_way_to_ask_tells_what_boto3_tells(
     etag = bucket.put("asked", BODY, content_type=OCTETS, metadata={"max-async-steps": "3"})
     short = bucket.head("asked")
     assert (short.etag, short.size_bytes, short.metadata) == (etag, len(BODY), {"max-async-steps": "3"})
-    monkeypatch.setattr(Heads, "ask", lambda *_: None)
+    monkeypatch.setattr(ObjectHeads, "ask", lambda *_: None)
     assert Bucket(servers, bucket.name).head("asked") == short
 
 

@@ -5,7 +5,7 @@ import pytest
 from shared.errors import NotFound
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
-from shared.storage.object_writer import PART_BYTES, BlobWriter
+from shared.storage.object_writer import PART_BYTES, ObjectWriter
 
 OCTETS = "application/octet-stream"
 BODY = os.urandom(2 * PART_BYTES + 5)
@@ -24,7 +24,7 @@ def unfinished(bucket: Bucket, key: str) -> list[str]:
 @pytest.mark.parametrize("size", [0, 1, PART_BYTES, len(BODY)])
 def test_an_object_is_what_was_written_and_appears_with_the_commit(bucket: Bucket, size: int) -> None:
     bucket.delete("written")
-    with BlobWriter(bucket, "written", content_type=OCTETS) as writer:
+    with ObjectWriter(bucket, "written", content_type=OCTETS) as writer:
         for start in range(0, size, 1 << 20):
             writer.write(BODY[start : min(start + (1 << 20), size)])
         assert not bucket.exists("written")
@@ -34,7 +34,7 @@ def test_an_object_is_what_was_written_and_appears_with_the_commit(bucket: Bucke
 
 
 def write_and_fail(bucket: Bucket) -> None:
-    with BlobWriter(bucket, "given-up", content_type=OCTETS) as writer:
+    with ObjectWriter(bucket, "given-up", content_type=OCTETS) as writer:
         writer.write(BODY)
         assert unfinished(bucket, "given-up") == ["given-up"]
         raise RuntimeError

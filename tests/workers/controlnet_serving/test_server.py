@@ -10,7 +10,7 @@ import torch
 from redis import Redis
 from torch import Tensor
 
-from shared.messaging.messages import Attach
+from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
 from tests.workers.unet.controlnet_jobs import (
     MODELS,
@@ -26,11 +26,11 @@ from tests.workers.unet.controlnet_jobs import (
 )
 from workers.controlnet_serving import server as server_module
 from workers.controlnet_serving.server import Server
-from workers.families.unet_controlnet import Net
-from workers.runtime.model_cache import Memory, Residents
+from workers.families.unet_controlnet import ControlNet
+from workers.runtime.model_cache import Memory, ModelCache
 from workers.runtime.watchdog import Watchdog
-from workers.transport.protocol import MID, Answer
-from workers.transport.step_queue import Claimed
+from workers.transport.protocol import MID, StepResponse
+from workers.transport.step_queue import ClaimedStep
 from workers.unet.controlnet.step_residuals import StepResiduals
 
 
@@ -48,7 +48,7 @@ def server(line: Line) -> Iterator[Server]:
     return server
 
 
-def take(server: Server, net: str) -> Claimed:
+def take(server: Server, net: str) -> ClaimedStep:
     ticket = server._steps.next([net])
     assert ticket is not None
     claimed = server._steps.claim(ticket)
@@ -100,7 +100,7 @@ def test_a_net_that_is_not_loaded_is_left_to_others(line: Line) -> None:
 
 def test_an_attachment_embeds_the_control_image_before_the_first_step(server: Server, line: Line) -> None:
     key = line.transport.put_input(torch.rand(1, 3, 64, 64))
-    server.attach(Attach(job_id="j", attempt="a", net="depth", image=key, batch=2))
+    server.attach(AttachControlNet(job_id="j", attempt="a", net="depth", image=key, batch=2))
     line.redis.flushall()  # what is embedded needs no image any more
     with server._nets.use("depth") as net:
         assert server._inputs.embedded(net, key, 2).shape == (2, 32, 16, 16)
@@ -126,7 +126,7 @@ def test_the_halves_of_a_job_are_one_session(server: Server, line: Line) -> None
     assert server.sessions.by_net() == {"edge": ["j"]}
 
 
-def answers_of(line: Line, step: StepResiduals) -> list[tuple[Answer, Tensor]]:
+def answers_of(line: Line, step: StepResiduals) -> list[tuple[StepResponse, Tensor]]:
     received = line.transport.receive(step._request, 1.0)
     return [(answer, residual) for answer, residual in received if residual is not None]
 
@@ -216,7 +216,7 @@ def test_a_step_that_fails_in_company_is_nobody_elses_failure(line: Line) -> Non
     assert (answer.error, residual) == ("inputs_missing", None)
 
 
-class Watched(Net):
+class Watched(ControlNet):
     """Counts what is computed."""
 
     def __init__(self, name: str) -> None:
@@ -231,9 +231,9 @@ class Watched(Net):
 def test_a_step_is_not_begun_if_its_job_has_moved_on_since_the_claim(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "BELIEVED_S", 0.0)
+    monkeypatch.setattr(server_module, "CURRENT_STEP_CACHE_S", 0.0)
     nets, net = make_nets(line, spec("edge")), Watched("edge")
-    server = make_server(line, "edge", nets=Residents(lambda name: net, Memory(1 << 30)))
+    server = make_server(line, "edge", nets=ModelCache(lambda name: net, Memory(1 << 30)))
     ask(nets)
     work = take(server, "edge")
     nets.close()
@@ -245,7 +245,7 @@ def test_a_step_that_is_asked_for_again_is_still_worth_computing(
     server: Server, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a step that is sent again for the sake of another net, while this worker holds its part
-    monkeypatch.setattr(server_module, "BELIEVED_S", 0.0)
+    monkeypatch.setattr(server_module, "CURRENT_STEP_CACHE_S", 0.0)
     step = ask(make_nets(line, spec("edge"), spec("depth")))
     work = take(server, "edge")
     line.steps.send(step._request.model_copy(update={"send": 1}), X)
@@ -267,7 +267,7 @@ def test_a_job_that_has_moved_on_gets_no_residuals_of_a_shared_pass(line: Line) 
     assert len(received) == len(down) + 1
 
 
-class Hanging(Net):
+class Hanging(ControlNet):
     """A net whose device comes back only when ``released``."""
 
     def __init__(self, name: str) -> None:
@@ -292,12 +292,12 @@ def test_a_device_that_hangs_ends_the_worker_and_keeps_no_step(where: str, line:
     net, whys = Hanging("edge"), queue.Queue[str]()
     watchdog = Watchdog(0.0, end=whys.put)
     own = make_line(line.redis, line.settings)
-    nets = Residents(lambda name: net, Memory(1 << 30))
+    nets = ModelCache(lambda name: net, Memory(1 << 30))
     server = Server(["edge"], nets, own.steps, own.transport, 0.0, watchdog)
     asked = make_nets(line, spec("edge"), residual_sends=9)
     watchdog.start()
     if where == "attachment":
-        attach = Attach(job_id="job", attempt="a", net="edge", image=asked._image_keys[0], batch=2)
+        attach = AttachControlNet(job_id="job", attempt="a", net="edge", image=asked._image_keys[0], batch=2)
         threading.Thread(target=server.attach, args=[attach], daemon=True).start()
     server.start("controlnet1@test")
     step = ask(asked)

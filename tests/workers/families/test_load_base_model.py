@@ -37,7 +37,7 @@ def test_a_folder_a_single_file_and_a_variant_hold_the_same_weights(folder: Path
     plain = load(folder / "sd1").sha256
     assert load(folder / "variant", variant="fp16").sha256 == plain
     entry = ModelEntry(source="sd1.safetensors", config="sd1")
-    assert load_entry("m", entry, folder / "catalogue.toml", "cpu").sha256 == plain
+    assert load_entry("m", entry, folder / "catalog.toml", "cpu").sha256 == plain
 
 
 def test_a_model_is_of_the_family_that_its_own_files_say(folder: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_hub_id_may_name_a_revision(folder: Path, tmp_path: Path, monkeypatch:
         )
         (cache / "refs").mkdir(exist_ok=True)
         (cache / "refs" / name).write_text(commit)
-    path = tmp_path / "catalogue.toml"
+    path = tmp_path / "catalog.toml"
     loaded = {
         source: load_entry("m", ModelEntry(source=source), path, "cpu").sha256
         for source in ("hub:org/name", "hub:org/name@main", "hub:org/name@v1", f"hub:org/name@{'b' * 40}")

@@ -7,14 +7,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from shared.catalog.catalog import Catalogue, read_catalogue
+from shared.catalog.catalog import Catalog, read_catalog
 from shared.errors import ModelFailed
 from shared.settings import Settings
 from tests.tiny_models import make_net, make_pipeline, make_union
-from workers.families.load_controlnet import check_net, load_net, nets_of
-from workers.families.unet_controlnet import Net
-from workers.families.unet_controlnet_union import UnionNet
-from workers.runtime.model_cache import Memory, Residents
+from workers.families.load_controlnet import check_controlnet, controlnet_cache, load_controlnet
+from workers.families.unet_controlnet import ControlNet
+from workers.families.unet_controlnet_union import ControlNetUnion
+from workers.runtime.model_cache import Memory, ModelCache
 
 CATALOGUE = """
 default_model = "sd1"
@@ -41,73 +41,73 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         make_pipeline(layout).save_pretrained(folder / layout)
     make_net(make_pipeline("sd1").unet).save_pretrained(folder / "good")
     make_union(make_pipeline("sdxl").unet).save_pretrained(folder / "union")
-    (folder / "catalogue.toml").write_text(CATALOGUE)
-    return Settings(catalog=folder / "catalogue.toml")
+    (folder / "catalog.toml").write_text(CATALOGUE)
+    return Settings(catalog=folder / "catalog.toml")
 
 
 @pytest.fixture
-def catalogue(settings: Settings) -> Catalogue:
-    return read_catalogue(settings.catalog)
+def catalog(settings: Settings) -> Catalog:
+    return read_catalog(settings.catalog)
 
 
 def test_a_net_that_a_job_needs_in_the_middle_of_its_loop_computes(
-    settings: Settings, catalogue: Catalogue
+    settings: Settings, catalog: Catalog
 ) -> None:
-    def trunk(nets: Residents[Net]) -> list[Tensor]:
+    def trunk(nets: ModelCache[ControlNet]) -> list[Tensor]:
         with nets.use("good") as net:
             prepared = net.prepare({"embeddings": torch.ones(1, 77, net.model.config.cross_attention_dim)})
             x, image = torch.ones(1, 4, 16, 16), net.embed(torch.ones(1, 3, 64, 64), 1)
             return net.trunk(x, torch.tensor(1), prepared, image)
 
-    expected = trunk(nets_of(catalogue, settings, Memory(1 << 40)))
+    expected = trunk(controlnet_cache(catalog, settings, Memory(1 << 40)))
     with torch.inference_mode():
-        made = trunk(nets_of(catalogue, settings, Memory(1 << 40)))
+        made = trunk(controlnet_cache(catalog, settings, Memory(1 << 40)))
     assert all(torch.equal(ours, its) for ours, its in zip(made, expected, strict=True))
 
 
 def test_a_net_of_another_family_stops_its_workers_start_before_anything_is_loaded(
-    settings: Settings, catalogue: Catalogue
+    settings: Settings, catalog: Catalog
 ) -> None:
-    check_net(catalogue, settings, "good")
-    check_net(catalogue, settings, "union")
+    check_controlnet(catalog, settings, "good")
+    check_controlnet(catalog, settings, "union")
     with pytest.raises(ModelFailed, match=r"'wrong' \(Stable Diffusion 1 or 2.*'sdxl' \(SDXL"):
-        check_net(catalogue, settings, "wrong")
+        check_controlnet(catalog, settings, "wrong")
 
 
-def test_a_net_that_does_not_fit_is_not_loaded_either(settings: Settings, catalogue: Catalogue) -> None:
-    nets = nets_of(catalogue, settings, Memory(1 << 40))
+def test_a_net_that_does_not_fit_is_not_loaded_either(settings: Settings, catalog: Catalog) -> None:
+    nets = controlnet_cache(catalog, settings, Memory(1 << 40))
     with pytest.raises(ModelFailed, match="'wrong'"), nets.use("wrong"):
         pass
     with nets.use("good") as good, nets.use("union") as union:
-        assert not isinstance(good, UnionNet)
-        assert isinstance(union, UnionNet)
+        assert not isinstance(good, ControlNetUnion)
+        assert isinstance(union, ControlNetUnion)
 
 
 def test_a_net_of_several_models_is_loaded_once_and_must_fit_each(
-    settings: Settings, catalogue: Catalogue
+    settings: Settings, catalog: Catalog
 ) -> None:
-    models = catalogue.models | {"twin": catalogue.models["sd1"]}
+    models = catalog.models | {"twin": catalog.models["sd1"]}
 
-    def guiding(*names: str) -> Catalogue:
-        good = catalogue.controlnets["good"].model_copy(update={"models": names})
-        return catalogue.model_copy(update={"models": models, "controlnets": {"good": good}})
+    def guiding(*names: str) -> Catalog:
+        good = catalog.controlnets["good"].model_copy(update={"models": names})
+        return catalog.model_copy(update={"models": models, "controlnets": {"good": good}})
 
-    check_net(guiding("sd1", "twin"), settings, "good")
-    nets = nets_of(guiding("sd1", "twin"), settings, Memory(1 << 40))
+    check_controlnet(guiding("sd1", "twin"), settings, "good")
+    nets = controlnet_cache(guiding("sd1", "twin"), settings, Memory(1 << 40))
     with nets.use("good") as one, nets.use("good") as other:
         assert one is other
     with pytest.raises(ModelFailed, match="'sdxl'"):
-        check_net(guiding("sd1", "twin", "sdxl"), settings, "good")
-    nets = nets_of(guiding("sd1", "sdxl"), settings, Memory(1 << 40))
+        check_controlnet(guiding("sd1", "twin", "sdxl"), settings, "good")
+    nets = controlnet_cache(guiding("sd1", "sdxl"), settings, Memory(1 << 40))
     with pytest.raises(ModelFailed, match="'sdxl'"), nets.use("good"):
         pass
 
 
-def test_a_folder_without_weights_is_no_net(settings: Settings, catalogue: Catalogue, tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_no_net(settings: Settings, catalog: Catalog, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    broken = catalogue.controlnets["good"].model_copy(update={"source": str(tmp_path)})
-    catalogue = catalogue.model_copy(update={"controlnets": {"broken": broken}})
-    nets = nets_of(catalogue, settings, Memory(1 << 40))
+    broken = catalog.controlnets["good"].model_copy(update={"source": str(tmp_path)})
+    catalog = catalog.model_copy(update={"controlnets": {"broken": broken}})
+    nets = controlnet_cache(catalog, settings, Memory(1 << 40))
     with pytest.raises(ModelFailed, match="'broken'"), nets.use("broken"):
         pass
 
@@ -136,9 +136,9 @@ def test_a_net_whose_weights_are_not_whole_is_refused_naming_them(
     change(tensors)
     save_file(tensors, path)
     with pytest.raises(ModelFailed, match=rf"ControlNet 'm'.*cannot be loaded: .*{told}"):
-        load_net("m", str(folder), "float32", "cpu")
+        load_controlnet("m", str(folder), "float32", "cpu")
 
 
 def test_a_base_model_in_the_place_of_a_net_is_refused_by_what_it_is(settings: Settings) -> None:
     with pytest.raises(ModelFailed, match="it is a base model, not a ControlNet"):
-        load_net("m", str(settings.catalog.parent / "sd1"), "float32", "cpu")
+        load_controlnet("m", str(settings.catalog.parent / "sd1"), "float32", "cpu")

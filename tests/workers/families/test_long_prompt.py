@@ -11,7 +11,7 @@ from tests.workers.unet.test_job import run
 from workers.families.base_model import BaseModel
 from workers.families.long_prompt import cut_off
 from workers.families.prompts import encode_prompt
-from workers.runtime.model_cache import Residents
+from workers.runtime.model_cache import ModelCache
 from workers.unet.worker import UNetWorker
 
 #: Words of one token each; a window of the tiny models' tokenizer has room for 30 of them.
@@ -24,7 +24,7 @@ def text(start: int, end: int) -> str:
 
 
 @pytest.fixture(params=["sd1", "sdxl"])
-def model(request: pytest.FixtureRequest, models: Residents[BaseModel]) -> BaseModel:
+def model(request: pytest.FixtureRequest, models: ModelCache[BaseModel]) -> BaseModel:
     with models.use(request.param) as held:
         assert held.pipe.tokenizer.model_max_length == ROOM + 2
         return held

@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from workers.families.projection_cache import REMEMBERED, remember_projections
+from workers.families.projection_cache import REMEMBERED, cache_projections
 
 X, T = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(7)
 TOKENS, WIDTH = 5, 16
@@ -47,14 +47,14 @@ def projections(unet: Any) -> list[Any]:
 def test_predictions_are_the_models_own_bit_by_bit(unet: Any) -> None:
     prompts = [prompt(seed) for seed in range(REMEMBERED + 2)]
     plain = [predict(unet, embeddings) for embeddings in prompts]
-    remember_projections(unet)
+    cache_projections(unet)
     for _ in range(2):  # the second time from memory, but for those that are too many
         for embeddings, expected in zip(prompts, plain, strict=True):
             assert torch.equal(predict(unet, embeddings), expected)
 
 
 def test_a_prompt_is_projected_once(unet: Any) -> None:
-    remember_projections(unet)
+    cache_projections(unet)
     first, second = prompt(1), prompt(2)
     predict(unet, first)
     predict(unet, second)
@@ -68,7 +68,7 @@ def test_a_prompt_is_projected_once(unet: Any) -> None:
 
 @pytest.mark.parametrize("way", ["in place", "other memory"])
 def test_weights_that_change_are_not_forgotten(unet: Any, way: str) -> None:
-    remember_projections(unet)
+    cache_projections(unet)
     embeddings = prompt(1)
     before = predict(unet, embeddings)
     layer = projections(unet)[0]
@@ -82,7 +82,7 @@ def test_weights_that_change_are_not_forgotten(unet: Any, way: str) -> None:
 
 
 def test_what_was_made_of_a_prompt_goes_with_the_next(unet: Any) -> None:
-    remember_projections(unet)
+    cache_projections(unet)
     old = prompt(1)
     predict(unet, old)
     gone = weakref.ref(old)

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from tests.tiny_models import LAYOUTS, make_net, make_unet
 from workers.families.conditioning import Conditioning
-from workers.families.projection_cache import remember_projections
-from workers.families.unet_controlnet import Net
-from workers.families.unet_forward import decode, encode
+from workers.families.projection_cache import cache_projections
+from workers.families.unet_controlnet import ControlNet
+from workers.families.unet_forward import forward_decoder, forward_encoder
 from workers.transport.protocol import MID
 
 SIZES = [(16, 16), (12, 20), (11, 13)]  # the last two are not divisible by what the UNet halves
@@ -62,7 +62,7 @@ def test_encode_and_decode_are_the_forward_bit_by_bit(layout: str, size: tuple[i
     unet = make_unet(layout)
     x, t, conditioning = inputs(unet, size)
     with torch.inference_mode():
-        cut = decode(unet, encode(unet, x, t, conditioning), None)
+        cut = forward_decoder(unet, forward_encoder(unet, x, t, conditioning), None)
         assert torch.equal(cut, whole(unet, x, t, conditioning))
 
 
@@ -83,12 +83,12 @@ def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: 
             conditioning_scale=0.7,
             return_dict=False,
         )
-        served = Net("net", net)
+        served = ControlNet("net", net)
         prepared = served.prepare(conditioning.net_inputs)
         trunk = served.trunk(x[:, :4], t, prepared, served.embed(image, 2))
         ours = {index: served.residual(trunk, index) * 0.7 for index in served.order()}
         given = Given(ours)
-        cut = decode(unet, encode(unet, x, t, conditioning), given)
+        cut = forward_decoder(unet, forward_encoder(unet, x, t, conditioning), given)
     assert all(torch.equal(ours[i], residual) for i, residual in enumerate(down))
     assert torch.equal(ours[MID], mid)
     forward = whole(
@@ -102,15 +102,15 @@ def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: 
 
 def test_encoder_and_decoder_can_be_compiled_each_into_one_graph() -> None:
     unet = make_unet("centred")
-    remember_projections(unet)
+    cache_projections(unet)
     x, t, conditioning = inputs(unet, (16, 16))
     with torch.inference_mode():
-        encoded = encode(unet, x, t, conditioning)
+        encoded = forward_encoder(unet, x, t, conditioning)
         levels = {MID: encoded.x, **dict(enumerate(encoded.skips))}
         given = Given({index: torch.full_like(level, 0.1) for index, level in levels.items()})
-        prediction = decode(unet, encoded, given)
-        compiled = torch.compile(encode, backend="eager", fullgraph=True)(unet, x, t, conditioning)
-        again = torch.compile(decode, backend="eager", fullgraph=True)(unet, encoded, given)
+        prediction = forward_decoder(unet, encoded, given)
+        compiled = torch.compile(forward_encoder, backend="eager", fullgraph=True)(unet, x, t, conditioning)
+        again = torch.compile(forward_decoder, backend="eager", fullgraph=True)(unet, encoded, given)
     assert torch.equal(compiled.x, encoded.x)
     assert all(torch.equal(a, b) for a, b in zip(compiled.skips, encoded.skips, strict=True))
     assert torch.equal(again, prediction)

@@ -13,7 +13,7 @@ from tests.workers.lora.conftest import parts, weights_of
 from workers.lora.finite import find_non_finite
 from workers.lora.formats.parser import LoraWeights, read_lora
 from workers.lora.patch import Patcher
-from workers.lora.weight_delta import Change
+from workers.lora.weight_delta import WeightDelta
 
 
 def spoiled(tensors: dict[str, Tensor], role: str, factor: float) -> dict[str, Tensor]:
@@ -54,7 +54,7 @@ def test_a_sum_that_float16_cannot_hold_is_found() -> None:
 
     def lora(reach: float) -> LoraWeights:
         tensors = {"a": torch.full((1, 8), reach), "b": torch.ones(8, 1)}
-        change = Change(tensors, torch.Size([8, 8]), 1.0)
+        change = WeightDelta(tensors, torch.Size([8, 8]), 1.0)
         return LoraWeights(str(reach), {"unet": {"layer.weight": change}})
 
     assert patcher.apply([(lora(6e4), 1.0)])
@@ -68,27 +68,27 @@ ONES = torch.ones(4, 4)
 SHAPE = torch.Size([4, 4])
 
 
-def low_rank(a: Tensor, b: Tensor, **more: Tensor) -> Change:
-    return Change({"a": a, "b": b}, torch.Size([len(b), a.shape[1]]), 1.0, **more)
+def low_rank(a: Tensor, b: Tensor, **more: Tensor) -> WeightDelta:
+    return WeightDelta({"a": a, "b": b}, torch.Size([len(b), a.shape[1]]), 1.0, **more)
 
 
 @pytest.mark.parametrize(
     "change",
     [
         low_rank(HUGE, HUGE),
-        Change(
+        WeightDelta(
             {"hada_w1_a": ONES, "hada_w1_b": HUGE, "hada_w2_a": ONES, "hada_w2_b": HUGE},
             SHAPE,
             1.0,
         ),
-        Change({"lokr_w1": HUGE, "lokr_w2": HUGE}, torch.Size([16, 16]), 1.0),
-        Change({"diff": HUGE * 1e30}, SHAPE, 1.0),
-        Change({"diff": ONES}, SHAPE, 1e30 * 1e30),
+        WeightDelta({"lokr_w1": HUGE, "lokr_w2": HUGE}, torch.Size([16, 16]), 1.0),
+        WeightDelta({"diff": HUGE * 1e30}, SHAPE, 1.0),
+        WeightDelta({"diff": ONES}, SHAPE, 1e30 * 1e30),
         low_rank(ONES, ONES, magnitude=torch.full((4, 1), float("inf"))),
         low_rank(torch.zeros(4, 4), ONES, magnitude=torch.full((4, 1), float("nan"))),
     ],
 )
-def test_every_kind_of_change_is_looked_at_where_it_may_overflow(change: Change) -> None:
+def test_every_kind_of_change_is_looked_at_where_it_may_overflow(change: WeightDelta) -> None:
     broken, whole = torch.tensor([[1.0, float("nan")]]), torch.tensor([[1.0, 2.0]])
     terms = {("unet", "a"): [(change, 1.0)], ("unet", "b"): [(change, 1.0)]}
     assert find_non_finite({("unet", "a"): broken, ("unet", "b"): whole}, terms) == [("unet", "a")]

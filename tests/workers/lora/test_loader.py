@@ -18,7 +18,7 @@ from workers.lora.cache.cache import LoraCache
 from workers.lora.formats.parser import LoraWeights
 from workers.lora.loader import LoraLoad, ReadLora
 from workers.lora.memory import LoraMemory
-from workers.lora.weight_delta import Change
+from workers.lora.weight_delta import WeightDelta
 
 BODY = b"tensors"
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -26,7 +26,7 @@ Load = Callable[..., LoraLoad]
 
 
 def as_name(path: Path, **calls: Any) -> LoraWeights:
-    change = Change({"a": torch.zeros(1, 1), "b": torch.zeros(1, 1)}, torch.Size([1, 1]), 1.0)
+    change = WeightDelta({"a": torch.zeros(1, 1), "b": torch.zeros(1, 1)}, torch.Size([1, 1]), 1.0)
     return LoraWeights(hashlib.sha256(path.read_bytes()).hexdigest(), {"unet": {"mid.weight": change}})
 
 

@@ -16,7 +16,7 @@ from shared.metrics import LORA_EVICTIONS
 from tests.workers.lora.cache.buckets import counted
 from workers.lora.formats.parser import LoraWeights
 from workers.lora.memory import LoraMemory
-from workers.lora.weight_delta import Change
+from workers.lora.weight_delta import WeightDelta
 
 #: Bytes of each LoRA: 4 for its B, the rest for its A.
 SIZES = {"a": 100, "b": 60, "c": 40, "d": 32, "e": 12, "f": 8, "huge": 104}
@@ -26,7 +26,7 @@ names = st.sampled_from(sorted(SIZES))
 
 def weights(name: str) -> LoraWeights:
     tensors = {"a": torch.zeros(1, SIZES[name] // 4 - 1), "b": torch.zeros(1, 1)}
-    change = Change(tensors, torch.Size([1, tensors["a"].shape[1]]), 1.0)
+    change = WeightDelta(tensors, torch.Size([1, tensors["a"].shape[1]]), 1.0)
     return LoraWeights(name, {"unet": {"mid.weight": change}})
 
 

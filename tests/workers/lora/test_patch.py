@@ -17,7 +17,7 @@ from tests.workers.lora.conftest import Fused, parts, weights_of
 from workers.lora.formats.matrices import LowRank
 from workers.lora.formats.parser import LoraWeights, read_lora
 from workers.lora.patch import Patcher
-from workers.lora.weight_delta import Change
+from workers.lora.weight_delta import WeightDelta
 
 NAMES = ["twemoji", "outline", "outline.kohya"]
 
@@ -154,7 +154,7 @@ def test_an_interrupted_patch_can_be_taken_back_and_replaced(
     base = weights()
     outline, twemoji = read("outline"), read("twemoji")
     unet = outline.parts["unet"]
-    wrong = Change({"a": torch.zeros(1, 3), "b": torch.zeros(5, 1)}, torch.Size([5, 3]), 1.0)
+    wrong = WeightDelta({"a": torch.zeros(1, 3), "b": torch.zeros(5, 1)}, torch.Size([5, 3]), 1.0)
     broken = LoraWeights("broken", {"unet": {**unet, list(unet)[-1]: wrong}})
     with pytest.raises(RuntimeError):
         patcher.apply([(broken, 1.0)])

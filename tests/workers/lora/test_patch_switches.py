@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny_models import make_unet
-from workers.lora.formats.matrices import Delta, Scratch
+from workers.lora.formats.matrices import Matrix, Scratch
 from workers.lora.formats.parser import LoraWeights
 from workers.lora.patch import Patcher
-from workers.lora.weight_delta import Change
+from workers.lora.weight_delta import WeightDelta
 
 SWITCHES = 1000
 LAYERS = [
@@ -33,10 +33,10 @@ class BrokenDelta:
         raise OSError("no memory")
 
 
-class Broken(Change):
+class Broken(WeightDelta):
     """A change that can be begun and not be finished."""
 
-    def delta(self) -> Delta:
+    def delta(self) -> Matrix:
         return BrokenDelta()
 
 
@@ -58,14 +58,14 @@ def tensors_for(weight: Tensor, choice: random.Random) -> dict[str, Tensor]:
 
 
 def random_lora(unet: nn.Module, name: str, choice: random.Random, *, fails: bool = False) -> LoraWeights:
-    changes: dict[str, Change] = {}
+    changes: dict[str, WeightDelta] = {}
     for layer in choice.sample(LAYERS, 3):
         weight = unet.get_parameter(f"{layer}.weight")
         norms = torch.rand(len(weight), 1) + 0.5 if choice.random() < 0.3 else None
-        changes[f"{layer}.weight"] = Change(tensors_for(weight, choice), weight.shape, 0.1, norms)
+        changes[f"{layer}.weight"] = WeightDelta(tensors_for(weight, choice), weight.shape, 0.1, norms)
         if choice.random() < 0.3 and unet.get_submodule(layer).bias is not None:
             bias = {"diff": torch.randn(len(weight))}
-            changes[f"{layer}.bias"] = Change(bias, torch.Size([len(weight)]), 0.1)
+            changes[f"{layer}.bias"] = WeightDelta(bias, torch.Size([len(weight)]), 0.1)
     if fails:
         changes[choice.choice(list(changes))] = Broken({}, torch.Size(), 1.0)
     return LoraWeights(name, {"unet": changes})

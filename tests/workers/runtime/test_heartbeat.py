@@ -8,7 +8,7 @@ from redis import Redis
 
 from shared.registry import workers
 from shared.settings import Settings
-from workers.runtime.heartbeat import Reporter
+from workers.runtime.heartbeat import HeartbeatThread
 
 
 def fail() -> list[str]:
@@ -22,7 +22,7 @@ def test_a_chore_that_fails_keeps_no_other_from_its_turn(
     # Given chores around one that fails, and a report that may
     control.flushdb()
     before, after = threading.Event(), threading.Event()
-    reporter = Reporter(
+    reporter = HeartbeatThread(
         redis=control,
         settings=servers,
         name="unet1@test",

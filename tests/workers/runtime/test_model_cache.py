@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import ModelFailed, Unavailable
 from workers.runtime import model_cache
-from workers.runtime.model_cache import Memory, Residents
+from workers.runtime.model_cache import Memory, ModelCache
 
 
 @dataclass
@@ -32,15 +32,15 @@ def ten(name: str) -> int:
 
 
 @pytest.fixture
-def make() -> Callable[[int], tuple[Residents[Thing], Loader]]:
-    def make(capacity_bytes: int) -> tuple[Residents[Thing], Loader]:
+def make() -> Callable[[int], tuple[ModelCache[Thing], Loader]]:
+    def make(capacity_bytes: int) -> tuple[ModelCache[Thing], Loader]:
         loader = Loader(Memory(capacity_bytes))
-        return Residents(loader, loader.memory, ten), loader
+        return ModelCache(loader, loader.memory, ten), loader
 
     return make
 
 
-Make = Callable[[int], tuple[Residents[Thing], Loader]]
+Make = Callable[[int], tuple[ModelCache[Thing], Loader]]
 
 
 def test_what_was_used_least_recently_goes_first(make: Make) -> None:
@@ -85,7 +85,7 @@ def test_what_can_never_fit_is_refused_with_both_sizes(make: Make) -> None:
 
 def test_two_kinds_of_things_share_one_memory() -> None:
     memory = Memory(20)
-    models, nets = Residents(Thing, memory, ten), Residents(Thing, memory, ten)
+    models, nets = ModelCache(Thing, memory, ten), ModelCache(Thing, memory, ten)
     with models.use("a"), nets.use("a"):
         pass
     with nets.use("b"):
@@ -114,7 +114,7 @@ def test_a_load_that_fails_leaves_nothing_behind() -> None:
     def load(name: str) -> Thing:
         raise OSError(name)
 
-    residents = Residents(load, Memory(10))
+    residents = ModelCache(load, Memory(10))
     with pytest.raises(OSError, match="a"), residents.use("a"):
         pass
     assert residents.names() == []
@@ -137,7 +137,7 @@ def test_what_could_not_be_loaded_is_not_tried_again_for_a_while(monkeypatch: py
             raise ModelFailed(f"{name} is cut off")
         return Thing(name)
 
-    residents = Residents(load, Memory(100))
+    residents = ModelCache(load, Memory(100))
     for _ in range(3):
         with pytest.raises(ModelFailed, match="a is cut off"), residents.use("a"):
             pass
@@ -145,7 +145,7 @@ def test_what_could_not_be_loaded_is_not_tried_again_for_a_while(monkeypatch: py
     # Others are loaded meanwhile, and after the pause this one is tried again; twice as long a pause follows
     monkeypatch.setattr(model_cache, "RETRY_S", 0.0)
     monkeypatch.setattr(model_cache, "LONGEST_RETRY_S", 0.0)
-    other = Residents(load, Memory(100))
+    other = ModelCache(load, Memory(100))
     with pytest.raises(ModelFailed), other.use("b"):
         pass
     with other.use("b"):
@@ -155,7 +155,7 @@ def test_what_could_not_be_loaded_is_not_tried_again_for_a_while(monkeypatch: py
 def test_the_pause_before_another_try_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(model_cache.time, "monotonic", lambda: now[0])
-    residents = Residents(Thing, Memory(100))
+    residents = ModelCache(Thing, Memory(100))
     for start, pause_s in ((0.0, 60.0), (60.0, 120.0), (180.0, 240.0)):
         now[0] = start
         residents.mark_failed("a", "cut off")

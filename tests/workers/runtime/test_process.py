@@ -18,17 +18,17 @@ MISSING = "/dev/null/nothing"
 def test_a_worker_that_cannot_load_its_weights_ends_before_it_takes_a_job(
     kind: str, servers: Settings, tmp_path: Path
 ) -> None:
-    # Given a catalogue whose folders have their configs, and no weights
+    # Given a catalog whose folders have their configs, and no weights
     for name in ("emoji-sd", "controlnet-edge"):
         shutil.copytree(EMOJI / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors"))
-    catalogue = tmp_path / "catalogue.toml"
-    catalogue.write_text(
+    catalog = tmp_path / "catalog.toml"
+    catalog.write_text(
         'default_model = "m"\n[models.m]\nsource = "emoji-sd"\n'
         '[controlnets.n]\nsource = "controlnet-edge"\nmodel = "m"\n'
     )
     environment = {
         **os.environ,
-        "SWIFT_CATALOG": str(catalogue),
+        "SWIFT_CATALOG": str(catalog),
         "SWIFT_HOME": str(tmp_path),
         "SWIFT_REDIS_URL": servers.redis_url,
         "SWIFT_RESIDUAL_REDIS_URL": servers.residual_redis_url[0],
@@ -46,7 +46,7 @@ def test_a_worker_serves_the_whole_catalogue_unless_it_is_told_a_part() -> None:
 
 
 def test_a_worker_is_not_told_to_serve_what_nobody_knows() -> None:
-    with pytest.raises(InvalidSetting, match="SWIFT_WORKER_NETS: c not in the catalogue; it has a, b"):
+    with pytest.raises(InvalidSetting, match="SWIFT_WORKER_NETS: c not in the catalog; it has a, b"):
         choose("SWIFT_WORKER_NETS", ("c",), ["a", "b"])
     with pytest.raises(InvalidSetting, match="names nothing"):
         choose("SWIFT_WORKER_NETS", (), [])

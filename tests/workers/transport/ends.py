@@ -9,8 +9,8 @@ from redis import Redis
 from torch import Tensor
 
 from shared.settings import Settings
-from workers.transport.protocol import Answer, StepRequest
-from workers.transport.step_queue import Steps
+from workers.transport.protocol import StepRequest, StepResponse
+from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 
 Rung = Literal["redis", "shared_memory"]
@@ -22,7 +22,7 @@ class Ends:
     """A UNet worker's transport and a ControlNet worker's."""
 
     def __init__(self, clients: Sequence[Redis], settings: Settings) -> None:
-        self.steps = Steps(clients[0], settings)
+        self.steps = StepQueue(clients[0], settings)
         self.unet = Transport(clients, settings)
         self.net = Transport(clients, settings)
 
@@ -63,9 +63,9 @@ def request(**changes: Any) -> StepRequest:
     return StepRequest.model_validate(values | changes)
 
 
-def answer(index: int = 0) -> Answer:
+def answer(index: int = 0) -> StepResponse:
     """The head of a residual."""
-    return Answer(index=index, positions=[0], send=0, start_s=0.0, end_s=0.0, worker="controlnet1@test")
+    return StepResponse(index=index, positions=[0], send=0, start_s=0.0, end_s=0.0, worker="controlnet1@test")
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

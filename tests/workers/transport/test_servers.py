@@ -12,8 +12,8 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from infra.bench.ports import free_ports
 from infra.local.servers import redis_binary, wait_for_redis
-from shared.errors import ResidualLost, ResidualsFull
-from shared.redis_clients import impatient, residual_servers
+from shared.errors import ResidualLost, ResidualServersFull
+from shared.redis_clients import residual_servers, without_retries
 from shared.settings import Settings
 from tests.conftest import READY_S, started
 from tests.infra.local.waiting import eventually
@@ -45,11 +45,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def make_ends(servers: Settings, *urls: str, **changes: object) -> Ends:
     changed = {"residual_redis_url": urls, "shared_memory": "off", **changes}
     settings = servers.model_copy(update=changed)
-    return Ends([impatient(client) for client in residual_servers(settings)], settings)
+    return Ends([without_retries(client) for client in residual_servers(settings)], settings)
 
 
 def stop(url: str) -> None:
-    impatient(Redis.from_url(url)).shutdown(nosave=True)
+    without_retries(Redis.from_url(url)).shutdown(nosave=True)
 
 
 def test_a_large_residual_lies_on_all_servers_and_arrives_whole(servers: Settings, start: Start) -> None:
@@ -132,7 +132,7 @@ def test_a_server_that_stays_full_is_told_in_the_residuals_place(servers: Settin
     asked = ends.ask()
     assert ends.net.answer(asked, [(answer(), noise(*LARGE))]) == 0
     [(head, _)] = ends.unet.receive(asked, 5.0)
-    assert head.error == ResidualsFull.code
+    assert head.error == ResidualServersFull.code
 
 
 def ask(link: Connection, *words: bytes) -> object:

@@ -5,7 +5,7 @@ from redis import Redis
 
 from shared.settings import Settings
 from tests.workers.unet.controlnet_jobs import Line, ask, make_line, make_nets, spec
-from workers.transport.step_queue import Claimed, Steps
+from workers.transport.step_queue import ClaimedStep, StepQueue
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def line(residual: Redis, servers: Settings) -> Line:
     return make_line(residual, servers)
 
 
-def take(steps: Steps, *nets: str) -> Claimed | None:
+def take(steps: StepQueue, *nets: str) -> ClaimedStep | None:
     ticket = steps.next(nets)
     assert ticket is not None
     return steps.claim(ticket)

@@ -12,8 +12,8 @@ from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.workers.transport.ends import Ends, Rung, answer, noise
 from workers.transport.backends.host_memory import find_host_memory
-from workers.transport.keys import answers_key
-from workers.transport.protocol import Answer
+from workers.transport.keys import responses_key
+from workers.transport.protocol import StepResponse
 from workers.transport.wire import pack_bytes
 
 #: Inline, one chunk, several chunks and a piece.
@@ -72,9 +72,9 @@ def test_heads_wait_for_each_other_unless_there_is_something_to_fetch(
     posted = [1, 2, 3, 4] if rung == "redis" else [0, 0, 3, 3]
 
     def are_there(count: int) -> bool:
-        return eventually(lambda: residual.llen(answers_key(asked)) == count)
+        return eventually(lambda: residual.llen(responses_key(asked)) == count)
 
-    def answers() -> Iterator[tuple[Answer, Tensor]]:
+    def answers() -> Iterator[tuple[StepResponse, Tensor]]:
         for index, side in enumerate((32, 32, 128, 32)):
             yield answer(index), noise(2, 64, side, side, seed=index)
             # What was posted is not acknowledged yet; what was not can never be there.
@@ -169,10 +169,10 @@ def sent(**changes: object) -> bytes:
 )
 def test_what_is_no_answer_is_dropped_and_hides_none(ends: Ends, residual: Redis, garbage: bytes) -> None:
     asked = ends.ask()
-    residual.rpush(answers_key(asked), garbage)
+    residual.rpush(responses_key(asked), garbage)
     tensor = noise(2, 4, 8, 8)
     assert torch.equal(ends.hand_over(asked, tensor), tensor)
     # And it stands in the way of no later step
-    residual.rpush(answers_key(asked), garbage)
+    residual.rpush(responses_key(asked), garbage)
     later = ends.ask(job_id=asked.job_id, step=1)
     assert torch.equal(ends.hand_over(later, tensor), tensor)

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.transport.wire import BadFrame, pack, unpack
+from workers.transport.wire import InvalidFrame, pack, unpack
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int8]
 
@@ -44,12 +44,12 @@ def test_a_frame_may_carry_no_tensor() -> None:
     [b"", b"short", b"SDT1\xff\xff\xff\xff{}", b"XXXX\x02\x00\x00\x00{}", b"SDT1\x02\x00\x00\x00[]"],
 )
 def test_rubbish_is_no_frame(value: bytes) -> None:
-    with pytest.raises(BadFrame):
+    with pytest.raises(InvalidFrame):
         unpack(value)
 
 
 @given(st.integers(0, 200))
 def test_a_cut_frame_is_refused(length: int) -> None:
     frame = pack({"a": 1}, torch.ones(50))
-    with pytest.raises(BadFrame):
+    with pytest.raises(InvalidFrame):
         unpack(frame[: min(length, len(frame) - 1)])

@@ -10,7 +10,7 @@ import torch
 from redis import Redis
 
 from shared.jobs.store import JobStore
-from shared.messaging.messages import Attach
+from shared.messaging.messages import AttachControlNet
 from shared.redis_clients import control_redis, residual_redis
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
@@ -18,13 +18,13 @@ from tests.tiny_models import EMOJI, LAYOUTS, make_net, make_pipeline
 from workers.controlnet_serving.server import Server
 from workers.families.base_model import BaseModel
 from workers.families.load_base_model import load_model
-from workers.families.load_controlnet import load_net
-from workers.families.unet_controlnet import Net
+from workers.families.load_controlnet import load_controlnet
+from workers.families.unet_controlnet import ControlNet
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.busy import BusyShare
-from workers.runtime.model_cache import Memory, Residents
-from workers.transport.step_queue import Steps
+from workers.runtime.model_cache import Memory, ModelCache
+from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 from workers.unet.worker import UNetWorker
 
@@ -39,26 +39,26 @@ def load(name: str) -> BaseModel:
 
 
 @pytest.fixture(scope="session")
-def models() -> Residents[BaseModel]:
+def models() -> ModelCache[BaseModel]:
     """The embedded model, and tiny random ones by the names of their layouts."""
-    return Residents(load, Memory(1 << 40))
+    return ModelCache(load, Memory(1 << 40))
 
 
 @pytest.fixture(scope="session")
-def nets(models: Residents[BaseModel]) -> Residents[Net]:
+def nets(models: ModelCache[BaseModel]) -> ModelCache[ControlNet]:
     """The embedded net, and ``LAYOUT-net`` for the tiny models."""
 
-    def load(name: str) -> Net:
+    def load(name: str) -> ControlNet:
         if name == "edge":
-            return load_net(name, str(EMOJI / "controlnet-edge"), "float32", "cpu")
+            return load_controlnet(name, str(EMOJI / "controlnet-edge"), "float32", "cpu")
         with models.use(name.removesuffix("-net")) as model:
-            return Net(name, make_net(model.pipe.unet))
+            return ControlNet(name, make_net(model.pipe.unet))
 
-    return Residents(load, Memory(1 << 40))
+    return ModelCache(load, Memory(1 << 40))
 
 
 @pytest.fixture
-def pristine(models: Residents[BaseModel]) -> Iterator[None]:
+def pristine(models: ModelCache[BaseModel]) -> Iterator[None]:
     """After every kind of job, in every test that asks: base weights bit-equal once they are taken back."""
     with models.use("emoji-sd") as model:
         parts = {"unet": model.pipe.unet, "text_encoder": model.pipe.text_encoder}
@@ -73,7 +73,11 @@ def pristine(models: Residents[BaseModel]) -> Iterator[None]:
 
 @pytest.fixture
 def make_worker(
-    servers: Settings, models: Residents[BaseModel], nets: Residents[Net], residual: Redis, tmp_path: Path
+    servers: Settings,
+    models: ModelCache[BaseModel],
+    nets: ModelCache[ControlNet],
+    residual: Redis,
+    tmp_path: Path,
 ) -> Iterator[Callable[..., UNetWorker]]:
     """Builds a worker; ``serve_nets=False`` leaves it without a ControlNet worker."""
     residual.flushall()
@@ -84,8 +88,8 @@ def make_worker(
 @contextmanager
 def worker_maker(
     servers: Settings,
-    models: Residents[BaseModel],
-    nets: Residents[Net],
+    models: ModelCache[BaseModel],
+    nets: ModelCache[ControlNet],
     served: Sequence[str],
     folder: Path,
 ) -> Iterator[Callable[..., UNetWorker]]:
@@ -95,10 +99,12 @@ def worker_maker(
 
     def make(*, serve_nets: bool = True, **changes: object) -> UNetWorker:
         settings = servers.model_copy(update=changes)
-        steps, transport = Steps(residual, settings), Transport([residual], settings)
-        server = Server(list(served), nets, Steps(residual, settings), transport, settings.net_batch_delay)
+        steps, transport = StepQueue(residual, settings), Transport([residual], settings)
+        server = Server(
+            list(served), nets, StepQueue(residual, settings), transport, settings.net_batch_delay
+        )
 
-        def attach(message: Attach) -> None:
+        def attach(message: AttachControlNet) -> None:
             if serve_nets:
                 server.attach(message)
 

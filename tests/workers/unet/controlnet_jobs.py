@@ -13,13 +13,13 @@ from shared.jobs.spec import ControlSpec
 from shared.settings import Settings
 from tests.tiny_models import make_net, make_unet
 from workers.controlnet_serving.server import Server
-from workers.families.unet_controlnet import Net
-from workers.runtime.model_cache import Memory, Residents
-from workers.transport.step_queue import Claimed, Steps
+from workers.families.unet_controlnet import ControlNet
+from workers.runtime.model_cache import Memory, ModelCache
+from workers.transport.step_queue import ClaimedStep, StepQueue
 from workers.transport.transport import Transport
-from workers.unet.controlnet.client import Nets
+from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.first_residual import FirstResidual
-from workers.unet.controlnet.local import LocalNets
+from workers.unet.controlnet.local import LocalControlNets
 from workers.unet.controlnet.step_residuals import StepResiduals
 from workers.unet.timeline import Timeline
 
@@ -36,19 +36,19 @@ class Line(NamedTuple):
 
     redis: Redis
     settings: Settings
-    steps: Steps
+    steps: StepQueue
     transport: Transport
 
 
-def load_nets() -> Residents[Net]:
-    return Residents(lambda name: Net(name, MODELS[name]), Memory(1 << 30))
+def load_nets() -> ModelCache[ControlNet]:
+    return ModelCache(lambda name: ControlNet(name, MODELS[name]), Memory(1 << 30))
 
 
 def make_line(redis: Redis, settings: Settings) -> Line:
-    return Line(redis, settings, Steps(redis, settings), Transport([redis], settings))
+    return Line(redis, settings, StepQueue(redis, settings), Transport([redis], settings))
 
 
-def make_server(line: Line, *names: str, nets: Residents[Net] | None = None) -> Server:
+def make_server(line: Line, *names: str, nets: ModelCache[ControlNet] | None = None) -> Server:
     """A ControlNet worker that holds the nets ``names``; it is another claimant than ``line``."""
     nets = nets or load_nets()
     for name in names:
@@ -58,7 +58,7 @@ def make_server(line: Line, *names: str, nets: Residents[Net] | None = None) -> 
     return Server(names, nets, own.steps, own.transport, line.settings.net_batch_delay)
 
 
-def compute(server: Server, works: list[Claimed]) -> None:
+def compute(server: Server, works: list[ClaimedStep]) -> None:
     """Have a worker that was not started compute these and send what comes of them."""
     server.sender.start()
     server.serve(works)
@@ -86,13 +86,13 @@ def make_nets(
     local: bool = False,
     precision: Precision = "exact",
     **changes: Any,
-) -> Nets:
+) -> ControlNetClient:
     """The nets of a new job, attached; ``local``: compute here what nobody serves; ``changes``: settings."""
     settings = {"residual_wait_s": 5.0, "residual_sends": 2, **changes}
     timeline = Timeline("unet1@test")
     first = FirstResidual([spec.name for spec in specs], timeline)
     first.attached()
-    nets = Nets(
+    nets = ControlNetClient(
         list(specs),
         job_id=f"job{next(JOBS)}",
         attempt="attempt",
@@ -100,7 +100,7 @@ def make_nets(
         alone=alone,
         precision=precision,
         guess=False,
-        local=LocalNets(load_nets(), "unet1@test") if local else None,
+        local=LocalControlNets(load_nets(), "unet1@test") if local else None,
         steps=line.steps,
         transport=line.transport,
         settings=line.settings.model_copy(update=settings),
@@ -114,7 +114,9 @@ def make_nets(
     return nets
 
 
-def ask(nets: Nets, step: int = 0, total: int = 4, x: Tensor = X, t: float = 501.0) -> StepResiduals:
+def ask(
+    nets: ControlNetClient, step: int = 0, total: int = 4, x: Tensor = X, t: float = 501.0
+) -> StepResiduals:
     asked = nets.ask(x, step, total, t)
     assert asked is not None
     return asked

@@ -15,7 +15,7 @@ from shared.jobs.store import Job
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI
-from workers.unet.job import draw
+from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 
@@ -44,7 +44,7 @@ def upload(worker: UNetWorker, path: Path, scale: float = 1.0) -> LoraRef:
 
 def run(worker: UNetWorker, wanted: JobSpec) -> Job:
     job_id, _ = worker.jobs.create(wanted)
-    draw(worker, job_id, "unet1@test")
+    execute_job(worker, job_id, "unet1@test")
     return worker.jobs.get(job_id)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from shared.errors import InvalidLora, InvalidRequest, LoraGone, NetFailed, ResidualTimeout, SwiftError
+from shared.errors import ControlNetFailed, InvalidLora, InvalidRequest, LoraGone, ResidualTimeout, SwiftError
 from shared.jobs.events import follow
 from shared.jobs.request import LoraLoading
 from shared.jobs.spec import JobSpec
@@ -30,16 +30,16 @@ from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.families.base_model import BaseModel
 from workers.lora.patch import Patcher
-from workers.runtime.model_cache import Memory, Residents
-from workers.unet.job import draw
+from workers.runtime.model_cache import Memory, ModelCache
+from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
 
 
 def by_diffusers(
-    models: Residents[BaseModel],
-    nets: Residents[Any],
+    models: ModelCache[BaseModel],
+    nets: ModelCache[Any],
     wanted: JobSpec,
     loras: list[tuple[Path, float]] | None = None,
 ) -> list[NDArray[np.int16]]:
@@ -181,7 +181,7 @@ def test_more_layers_than_the_text_encoder_has_cannot_be_skipped(make_worker: Ma
     worker = make_worker()
     job_id, _ = worker.jobs.create(spec(clip_skip=5))
     with pytest.raises(InvalidRequest, match="clip_skip is 5, model 'emoji-sd' has"):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
 
 
 def test_a_lora_that_fits_no_module_fails_its_job_and_no_other(
@@ -196,7 +196,7 @@ def test_a_lora_that_fits_no_module_fails_its_job_and_no_other(
     )
     job_id, _ = worker.jobs.create(spec(loras=[upload(worker, path)]))
     with pytest.raises(InvalidLora):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
     assert job.status == "failed"
     assert job.error is not None
@@ -218,7 +218,7 @@ def test_a_lora_that_went_away_after_submit_fails_the_job_by_name(
         bucket.delete(f"{ref.name}.safetensors")
     job_id, _ = worker.jobs.create(spec(loras=[ref]))
     with pytest.raises(LoraGone):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
     assert (job.status, job.error and job.error.code) == ("failed", "lora_gone")
     assert job.error is not None
@@ -231,7 +231,7 @@ def test_a_cancel_stops_a_running_job_within_its_lora(make_worker: MakeWorker) -
     job_id, _ = worker.jobs.create(
         spec(loras=[ref], lora_loading=LoraLoading(mode="exact"), num_inference_steps=200)
     )
-    runner = threading.Thread(target=draw, args=[worker, job_id, "unet1@test"])
+    runner = threading.Thread(target=execute_job, args=[worker, job_id, "unet1@test"])
     runner.start()
     for event in follow(worker.jobs.redis, job_id):
         if event and event.kind == "progress":
@@ -247,7 +247,7 @@ def test_a_job_that_runs_too_long_is_failed(make_worker: MakeWorker) -> None:
     worker = make_worker(job_timeout_s=0.2)
     job_id, _ = worker.jobs.create(spec(num_inference_steps=200))
     with pytest.raises(SwiftError, match="longer than"):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
     assert (job.status, job.error and job.error.code) == ("failed", "deadline_exceeded")
 
@@ -269,7 +269,7 @@ def test_without_a_net_worker_the_job_goes_back_into_the_queue_if_that_is_wanted
     worker = make_worker(serve_nets=False, residual_wait_s=0.05, residual_sends=1, net_fallback="fail")
     job_id, _ = worker.jobs.create(spec(controlnets=[control(worker)]))
     with pytest.raises(ResidualTimeout):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
     assert (job.status, job.attempts) == ("queued", 1)
 
@@ -278,8 +278,8 @@ def test_a_net_that_cannot_compute_fails_the_job_with_its_reason(make_worker: Ma
     worker = make_worker()
     wanted = spec(model="sd1", controlnets=[control(worker, "sd2-net")])  # of another shape
     job_id, _ = worker.jobs.create(wanted)
-    with pytest.raises(NetFailed):
-        draw(worker, job_id, "unet1@test")
+    with pytest.raises(ControlNetFailed):
+        execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
     assert job.status == "failed"
     assert job.error is not None
@@ -293,7 +293,7 @@ def test_previews_are_drawn_only_for_who_looks(make_worker: MakeWorker) -> None:
         job_id, _ = worker.jobs.create(spec())
         if looking:
             worker.jobs.redis.set(watched(job_id), 1, ex=60)
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
         events = [event for event in follow(worker.jobs.redis, job_id) if event]
         return sum(event.kind == "preview" for event in events)
 
@@ -304,22 +304,22 @@ def test_previews_are_drawn_only_for_who_looks(make_worker: MakeWorker) -> None:
 def test_a_message_that_comes_twice_draws_once(make_worker: MakeWorker) -> None:
     worker = make_worker()
     job_id, _ = worker.jobs.create(spec())
-    assert draw(worker, job_id, "unet1@test") == "succeeded"
-    assert draw(worker, job_id, "unet2@test") == "not mine"
+    assert execute_job(worker, job_id, "unet1@test") == "succeeded"
+    assert execute_job(worker, job_id, "unet2@test") == "not mine"
     assert worker.jobs.get(job_id).attempts == 1
 
 
 def test_a_model_that_cannot_be_restored_is_not_used_again(make_worker: MakeWorker) -> None:
     # Given a model of its own whose weights cannot be written back
     worker = make_worker()
-    own = Residents(load, Memory(1 << 40))
+    own = ModelCache(load, Memory(1 << 40))
     worker = dataclasses.replace(worker, models=own)
     with own.use("sd1") as model:
         model.patcher = BrokenPatcher(model.lora_parts)
     # When a job fails on it, then the next one finds a model that was loaded anew
     job_id, _ = worker.jobs.create(spec(model="sd1", controlnets=[control(worker, "sd2-net")]))
-    with pytest.raises(NetFailed):
-        draw(worker, job_id, "unet1@test")
+    with pytest.raises(ControlNetFailed):
+        execute_job(worker, job_id, "unet1@test")
     with own.use("sd1") as fresh:
         assert fresh is not model
 

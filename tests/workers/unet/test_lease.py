@@ -9,7 +9,7 @@ from shared.jobs.attempt import Attempt
 from shared.jobs.store import JobStore
 from shared.settings import Settings
 from tests.workers.unet.specs import spec
-from workers.unet.lease import Watch
+from workers.unet.lease import Lease
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_preview_that_fails_does_not_cost_the_lease(
     def broken() -> str:
         raise MemoryError("no room for a preview")
 
-    with Watch(attempt, servers) as watch:
+    with Lease(attempt, servers) as watch:
         watch.progress(1, 6, broken)
         wait_until(lambda: jobs.get(attempt.job.id).step == 1)
         watch.progress(2, 6, lambda: "cGljdHVyZQ==")
@@ -50,14 +50,14 @@ def test_a_preview_that_fails_does_not_cost_the_lease(
 
 
 def test_a_cancel_is_heard_between_two_steps(attempt: Attempt, jobs: JobStore, servers: Settings) -> None:
-    def is_cancelled(watch: Watch) -> bool:
+    def is_cancelled(watch: Lease) -> bool:
         try:
             watch.check()
         except JobCancelled:
             return True
         return False
 
-    with Watch(attempt, servers.model_copy(update={"lease_s": 0.3})) as watch:
+    with Lease(attempt, servers.model_copy(update={"lease_s": 0.3})) as watch:
         watch.check()
         jobs.cancel(attempt.job.id)
         wait_until(lambda: is_cancelled(watch))
@@ -70,7 +70,7 @@ def test_a_job_whose_step_hangs_is_failed_at_its_deadline_and_its_lease_ends(
 ) -> None:
     # Given a loop that does not come back after its deadline
     settings = servers.model_copy(update={"job_timeout_s": 0.1, "stuck_grace_s": 0.2, "lease_s": 0.3})
-    with Watch(attempt, settings) as watch:
+    with Lease(attempt, settings) as watch:
         wait_until(lambda: jobs.get(attempt.job.id).status == "failed")
         # Then others see why, nobody holds the job, and what the loop still does is void
         error = jobs.get(attempt.job.id).error
@@ -85,12 +85,12 @@ def test_a_job_past_its_deadline_is_left_to_its_loop_for_a_moment(
     attempt: Attempt, jobs: JobStore, servers: Settings
 ) -> None:
     settings = servers.model_copy(update={"job_timeout_s": 0.001, "stuck_grace_s": 600, "lease_s": 0.1})
-    with Watch(attempt, settings) as watch:
+    with Lease(attempt, settings) as watch:
         wait_until(lambda: raises_deadline(watch))
         assert jobs.get(attempt.job.id).status == "running"
 
 
-def raises_deadline(watch: Watch) -> bool:
+def raises_deadline(watch: Lease) -> bool:
     try:
         watch.check()
     except DeadlineExceeded:

@@ -28,7 +28,7 @@ from tests.workers.lora.cache.buckets import counted
 from tests.workers.unet.jobs import pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.lora.cache.cache import LoraCache
-from workers.unet.job import draw
+from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
@@ -60,7 +60,7 @@ def far(make_worker: MakeWorker, line: Proxy, tmp_path: Path) -> MakeWorker:
 def drawing(worker: UNetWorker, wanted: JobSpec) -> Iterator[str]:
     """A job on its way, by id; afterwards it has ended."""
     job_id, _ = worker.jobs.create(wanted)
-    runner = threading.Thread(target=draw, args=[worker, job_id, "unet1@test"])
+    runner = threading.Thread(target=execute_job, args=[worker, job_id, "unet1@test"])
     runner.start()
     try:
         yield job_id
@@ -122,9 +122,9 @@ def test_a_lora_that_never_arrives_fails_its_job_by_name_and_draws_nothing(
     job_id, _ = worker.jobs.create(spec(loras=[ref]))
     for _ in range(2):
         with pytest.raises(LoraUnavailable):
-            draw(worker, job_id, "unet1@test")
+            execute_job(worker, job_id, "unet1@test")
         assert worker.jobs.get(job_id).status == "queued"
-    assert draw(worker, job_id, "unet1@test") == "not mine"
+    assert execute_job(worker, job_id, "unet1@test") == "not mine"
     job = worker.jobs.get(job_id)
     assert (job.status, job.images) == ("failed", [])
     assert job.error is not None
@@ -149,7 +149,7 @@ def test_a_job_that_waits_for_its_lora_keeps_its_deadline(far: MakeWorker, line:
     line.is_down = True
     job_id, _ = worker.jobs.create(spec(loras=[upload(worker, TWEMOJI)], lora_loading=EXACT))
     with pytest.raises(DeadlineExceeded):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
 
 
 def test_each_lora_arrives_by_itself_and_keeps_its_own_bound(far: MakeWorker, line: Proxy) -> None:
@@ -179,7 +179,7 @@ def test_a_replay_hears_of_a_lost_lora_before_its_step(far: MakeWorker) -> None:
         )
     )
     with pytest.raises(LoraGone, match="'gone'"):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
     assert worker.jobs.get(job_id).step < 99
 
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from shared.errors import NetFailed
+from shared.errors import ControlNetFailed
 from shared.jobs.request import LoraLoading
 from shared.jobs.store import Job
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from tests.workers.unet.test_job import by_diffusers, control, pixels, run, upload
 from workers.families.base_model import BaseModel
-from workers.runtime.model_cache import Residents
-from workers.unet.job import draw
+from workers.runtime.model_cache import ModelCache
+from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
@@ -25,7 +25,7 @@ TWEMOJI = EMOJI / "loras" / "twemoji.safetensors"
 
 
 @pytest.fixture(autouse=True)
-def emoji(models: Residents[BaseModel]) -> Iterator[BaseModel]:
+def emoji(models: ModelCache[BaseModel]) -> Iterator[BaseModel]:
     """The embedded model, as if no job had been before."""
     with models.use("emoji-sd") as model:
         model.patcher.restore()
@@ -79,7 +79,7 @@ def test_after_a_failed_job_nothing_is_left(make_worker: MakeWorker, emoji: Base
     ref = upload(worker, OUTLINE)
     wanted = spec(loras=[ref], lora_loading=EXACT, controlnets=[control(worker, "sd2-net")])  # another's
     job_id, _ = worker.jobs.create(wanted)
-    with pytest.raises(NetFailed):
-        draw(worker, job_id, "unet1@test")
+    with pytest.raises(ControlNetFailed):
+        execute_job(worker, job_id, "unet1@test")
     assert writes(worker.jobs.get(job_id)) == [f"patch {ref.name}"]
     assert all(torch.equal(*both) for both in zip(emoji.pipe.unet.parameters(), base, strict=True))

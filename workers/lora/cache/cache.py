@@ -16,12 +16,12 @@ from shared import metrics
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound, SwiftError
 from shared.jobs.spec import LoraRef
 from shared.storage.loras import lora_key, version_of
-from shared.storage.object_store import BlobChanged
-from workers.lora.cache.directory import DISK_FULL, WHOLE, Folder
+from shared.storage.object_store import ObjectChanged
+from workers.lora.cache.directory import DISK_FULL, WHOLE, CacheDirectory
 from workers.lora.cache.filenames import sha256_of
-from workers.lora.cache.partial_file import Part
+from workers.lora.cache.partial_file import PartialFile
 from workers.lora.cache.transfer import RANGE_BYTES, Source, Transfer
-from workers.lora.cache.wait_budget import Patience
+from workers.lora.cache.wait_budget import WaitBudget
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class LoraCache:
         *,
         range_bytes: int = RANGE_BYTES,
     ) -> None:
-        self.folder = Folder(root, capacity_bytes)
+        self.folder = CacheDirectory(root, capacity_bytes)
         self._source = source
         self._wait_s = wait_s
         self._range_bytes = range_bytes
@@ -69,13 +69,13 @@ class LoraCache:
         return {path.name.rpartition("@")[0]: sha256_of(path) for path in paths}
 
     @contextmanager
-    def open(self, ref: LoraRef, patience: Patience | None = None) -> Iterator[CachedLora]:
+    def open(self, ref: LoraRef, wait_budget: WaitBudget | None = None) -> Iterator[CachedLora]:
         """Wait for the whole file and pin it: a file being read outlives any eviction.
 
         Raises `LoraGone`, `InvalidLora` (it can never fit, or is damaged in S3), and `LoraUnavailable` when
         the patience ends.
         """
-        pin, cached = self._pin(ref, patience or Patience(ref.name, self._wait_s))
+        pin, cached = self._pin(ref, wait_budget or WaitBudget(ref.name, self._wait_s))
         try:
             yield cached
         finally:
@@ -108,7 +108,7 @@ class LoraCache:
         """Assert what holds at any moment; for tests."""
         self.folder.check()
 
-    def _pin(self, ref: LoraRef, patience: Patience) -> tuple[int, CachedLora]:
+    def _pin(self, ref: LoraRef, wait_budget: WaitBudget) -> tuple[int, CachedLora]:
         """A file descriptor that pins the file until it is closed; fetches the file if need be."""
         stem = self.version(ref)
         tier: Tier = "disk"
@@ -116,7 +116,7 @@ class LoraCache:
             path = self.folder.find(stem)
             if path is None:
                 tier = "s3"
-                fetched = self._fetch(ref, stem, patience)
+                fetched = self._fetch(ref, stem, wait_budget)
                 if fetched is not None:
                     return fetched
             else:
@@ -125,7 +125,7 @@ class LoraCache:
                     return pin, CachedLora(path, sha256_of(path), tier)
                 if not path.exists():
                     continue
-            patience.pause("another thread or process is at it")
+            wait_budget.pause("another thread or process is at it")
 
     def _pin_whole(self, ref: LoraRef, path: Path) -> int | None:
         """Pin a file; None if that must wait, or if it was cut short and has therefore been removed."""
@@ -137,9 +137,9 @@ class LoraCache:
             return None
         return pin
 
-    def _fetch(self, ref: LoraRef, stem: str, patience: Patience) -> tuple[int, CachedLora] | None:
+    def _fetch(self, ref: LoraRef, stem: str, wait_budget: WaitBudget) -> tuple[int, CachedLora] | None:
         """Fetch the file and pin it; None if another thread or process is at it, or was faster."""
-        needed_bytes = Part.total_bytes(ref.size_bytes, self._range_bytes)
+        needed_bytes = PartialFile.total_bytes(ref.size_bytes, self._range_bytes)
         if not 0 < needed_bytes <= self.folder.capacity_bytes:
             raise InvalidLora(
                 f"LoRA {ref.name!r} has {ref.size_bytes} bytes and needs {needed_bytes} to be fetched;"
@@ -150,9 +150,9 @@ class LoraCache:
             return None
         part = None
         try:
-            evictions = self._reserve(ref, claim, needed_bytes, patience)
-            part = Part(claim, ref.size_bytes, self._range_bytes)
-            transfer = Transfer(self._source, ref.key or lora_key(ref.name), ref.etag, part, patience)
+            evictions = self._reserve(ref, claim, needed_bytes, wait_budget)
+            part = PartialFile(claim, ref.size_bytes, self._range_bytes)
+            transfer = Transfer(self._source, ref.key or lora_key(ref.name), ref.etag, part, wait_budget)
             sha256 = self._download(ref, transfer)
             part.finish()
             path = self.folder.publish(claim, stem, sha256)
@@ -165,19 +165,19 @@ class LoraCache:
         counts = {"fetched_bytes": transfer.fetched_bytes, "disk_evictions": evictions}
         return claim, CachedLora(path, sha256, "s3", counts)
 
-    def _reserve(self, ref: LoraRef, claim: int, needed_bytes: int, patience: Patience) -> int:
+    def _reserve(self, ref: LoraRef, claim: int, needed_bytes: int, wait_budget: WaitBudget) -> int:
         """Room for the file; returns how many others gave way to it."""
         while True:
-            obstacle = "the cache is full of files in use"
+            waiting_for = "the cache is full of files in use"
             try:
                 removed = self.folder.reserve(claim, needed_bytes)
             except OSError as error:
                 if error.errno not in DISK_FULL:
                     raise LoraUnavailable(f"LoRA {ref.name!r}: no place on the disk: {error}") from error
-                removed, obstacle = None, "the disk is full"
+                removed, waiting_for = None, "the disk is full"
             if removed is not None:
                 break
-            patience.pause(obstacle)
+            wait_budget.pause(waiting_for)
         return _count_evictions(removed)
 
     def _download(self, ref: LoraRef, transfer: Transfer) -> str:
@@ -185,7 +185,7 @@ class LoraCache:
         start = time.monotonic()
         try:
             sha256 = transfer.run()
-        except (NotFound, BlobChanged) as error:
+        except (NotFound, ObjectChanged) as error:
             verb = "deleted" if isinstance(error, NotFound) else "replaced"
             raise LoraGone(
                 f"LoRA {ref.name!r} was {verb} after the job was accepted; submit it again"

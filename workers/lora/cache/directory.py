@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     used_ns: int  # its last use, since the epoch
 
 
-class Folder:
+class CacheDirectory:
     """Knows bytes, pins and turns; what the files are and whence they come is its user's business."""
 
     def __init__(self, root: Path, capacity_bytes: int) -> None:
@@ -43,14 +43,14 @@ class Folder:
 
     def pin(self, path: Path) -> int | None:
         """A file descriptor that keeps the file from removal until it is closed; None if that must wait."""
-        fd = locks.take(path, shared=True)
+        fd = locks.try_lock(path, shared=True)
         if fd is not None:
             touch(fd)
         return fd
 
     def claim(self, stem: str) -> int | None:
         """The right to write a file: its locked ``.part``. None if somebody has it, or has written."""
-        fd = locks.take(self._part(stem), create=True)
+        fd = locks.try_lock(self._part(stem), create=True)
         if fd is not None and self.find(stem):
             self.give_up(fd, stem)
             return None
@@ -99,7 +99,7 @@ class Folder:
     def remove_idle(self, path: Path) -> bool:
         """Remove a file unless it is pinned; returns whether it is gone."""
         with locks.holding(self._guard):
-            fd = locks.take(path)
+            fd = locks.try_lock(path)
             if fd is not None:
                 path.unlink()
                 os.close(fd)
@@ -119,7 +119,7 @@ class Folder:
 
     def is_pinned(self, path: Path) -> bool:
         """Whether somebody reads or writes the file right now."""
-        fd = locks.take(path)
+        fd = locks.try_lock(path)
         if fd is not None:
             os.close(fd)
         return fd is None and path.exists()
@@ -174,7 +174,7 @@ class Folder:
             ):
                 if surplus_bytes <= 0:
                     break
-                fd = locks.take(path)
+                fd = locks.try_lock(path)
                 if fd is not None:
                     taken.callback(os.close, fd)
                     victims.append(path)

@@ -25,7 +25,7 @@ def holding(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def take(path: Path, *, shared: bool = False, create: bool = False) -> int | None:
+def try_lock(path: Path, *, shared: bool = False, create: bool = False) -> int | None:
     """Open and lock ``path`` without waiting; None if it is missing or somebody else's.
 
     The lock lasts until the returned file descriptor is closed.

@@ -20,7 +20,7 @@ class Range(NamedTuple):
     stop: int
 
 
-class Part:
+class PartialFile:
     """The claimed, reserved ``.part`` of one file. Its threads write different ranges."""
 
     def __init__(self, fd: int, size_bytes: int, range_bytes: int) -> None:

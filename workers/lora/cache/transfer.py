@@ -14,9 +14,9 @@ from typing import NamedTuple, Protocol
 
 from shared.errors import InvalidLora, Unavailable
 from shared.metrics import LORA_FETCHED_BYTES
-from shared.storage.object_store import Stretch
-from workers.lora.cache.partial_file import Part
-from workers.lora.cache.wait_budget import FIRST_PAUSE_S, LAST_PAUSE_S, Patience
+from shared.storage.object_store import ByteRange
+from workers.lora.cache.partial_file import PartialFile
+from workers.lora.cache.wait_budget import FIRST_PAUSE_S, LAST_PAUSE_S, WaitBudget
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,11 @@ class Source(Protocol):
     def name(self) -> str:
         """The bucket's name."""
 
-    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
+    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> ByteRange:
         """As `shared.storage.object_store.Bucket.read_range`."""
 
 
-class Told(NamedTuple):
+class TransferResult(NamedTuple):
     """What the bytes hash to, as the uploader and S3 say it."""
 
     sha256: str | None
@@ -44,15 +44,17 @@ class Told(NamedTuple):
 
 
 class Transfer:
-    """One object on its way into one `Part`; used once."""
+    """One object on its way into one `PartialFile`; used once."""
 
-    def __init__(self, source: Source, key: str, etag: str, part: Part, patience: Patience) -> None:
+    def __init__(
+        self, source: Source, key: str, etag: str, part: PartialFile, wait_budget: WaitBudget
+    ) -> None:
         self._source, self._key, self._etag = source, key, etag
         self._part = part
-        self._patience = patience
+        self._wait_budget = wait_budget
         self.fetched_bytes = 0  # over all ranges, also those that came twice
         self._counting = threading.Lock()
-        self._told = Told(None, None)
+        self._told = TransferResult(None, None)
         self._broken = threading.Event()  # one range cannot arrive: the others need not
 
     def run(self) -> str:
@@ -110,21 +112,21 @@ class Transfer:
         while at < stop:
             if self._broken.is_set():
                 return False
-            began, obstacle = at, "the connection to S3 broke"
+            began, waiting_for = at, "the connection to S3 broke"
             try:
                 for chunk in self._ask(at, stop):
                     if self._broken.is_set():
                         return False
-                    self._patience.check()
+                    self._wait_budget.check()
                     self._part.write(at, chunk)
                     at += len(chunk)
                     self._count(len(chunk))
             except Unavailable as error:
-                obstacle = str(error)
+                waiting_for = str(error)
                 log.warning("lora download interrupted key=%s error=%s", self._key, error)
             if at < stop:
                 pause_s = FIRST_PAUSE_S if at > began else min(2 * pause_s, LAST_PAUSE_S)
-                self._patience.pause(obstacle, pause_s)
+                self._wait_budget.pause(waiting_for, pause_s)
         return True
 
     def _count(self, arrived_bytes: int) -> None:
@@ -138,5 +140,5 @@ class Transfer:
         if answer.object_bytes != size_bytes:
             raise Unavailable(f"S3 has {answer.object_bytes} bytes of {self._key!r} instead of {size_bytes}")
         sha256 = answer.metadata.get("sha256", "").lower()
-        self._told = Told(sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else None, answer.md5)
+        self._told = TransferResult(sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else None, answer.md5)
         return answer.chunks

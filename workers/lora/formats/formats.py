@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Size, Tensor
 
-from workers.lora.formats.matrices import Delta, Full, Hadamard, Kronecker, LowRank
+from workers.lora.formats.matrices import Full, Hadamard, Kronecker, LowRank, Matrix
 
 #: Tensors that are not part of the matrix itself.
 BESIDE = {"alpha", "magnitude", "dora_scale", "b_bias", "diff_b"}
@@ -31,7 +31,7 @@ _KINDS = (
 class Described(NamedTuple):
     """A matrix and its rank, by which an alpha is divided; None where it counts as it is."""
 
-    delta: Delta
+    delta: Matrix
     rank: int | None
 
 

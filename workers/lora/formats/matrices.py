@@ -25,7 +25,7 @@ class Scratch:
         return kept[: like.numel()].view(like.shape)
 
 
-class Delta(Protocol):
+class Matrix(Protocol):
     """A matrix that is added to a weight."""
 
     def add_to(self, total: Tensor, rows: slice, factor: float, scratch: Scratch) -> None:
@@ -82,6 +82,6 @@ class Full:
         total.add_(self.matrix[rows], alpha=factor)
 
 
-def tensors_of(delta: Delta) -> Iterator[Tensor]:
+def tensors_of(delta: Matrix) -> Iterator[Tensor]:
     """All matrices it consists of."""
     yield from vars(delta).values()

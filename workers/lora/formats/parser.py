@@ -17,7 +17,7 @@ from workers.lora.formats.formats import BESIDE, describe, is_whole, norms
 from workers.lora.formats.key_mapping import Module, find_modules, group_keys
 from workers.lora.formats.refusals import blame_file
 from workers.lora.formats.tensor_file import hash_file, open_tensors, refuse_non_finite
-from workers.lora.weight_delta import Change
+from workers.lora.weight_delta import WeightDelta
 
 #: The modules that files train: those with a weight, and maybe a bias, that is added to.
 _TRAINED = nn.Linear | nn.Conv2d | nn.LayerNorm | nn.GroupNorm | nn.Embedding
@@ -30,7 +30,7 @@ class LoraWeights:
     """A parsed file: for each part of the model, its parameters by name and what is done to them."""
 
     sha256: str
-    parts: Mapping[str, Mapping[str, Change]]
+    parts: Mapping[str, Mapping[str, WeightDelta]]
     embeddings: tuple[str, ...] = ()  # names of those that came in the file and are not applied
 
     @property
@@ -73,7 +73,7 @@ def read_lora(
         with open_tensors(path) as (tensors, metadata):
             refuse_non_finite(stored, tensors, check)
             configs = peft_configs(metadata)
-            parts: dict[str, dict[str, Change]] = defaultdict(dict)
+            parts: dict[str, dict[str, WeightDelta]] = defaultdict(dict)
             for module, target, keys in places:
                 check()
                 read = {role: tensors(key) for role, key in keys.items()}
@@ -135,7 +135,7 @@ def _changes(
     keys: Mapping[str, str],
     read: Mapping[str, Tensor],
     config: AdapterConfig,
-) -> dict[str, Change]:
+) -> dict[str, WeightDelta]:
     """What is done to a module's weight and bias by the tensors that were ``read``, by their roles."""
     shape = target.get_parameter("weight").shape
     bias = getattr(target, "bias", None)
@@ -152,7 +152,9 @@ def _changes(
             )
         if described.rank is not None:
             scaling = config.scaling(keys.get("alpha", module.name), described.rank, read.get("alpha"))
-        changes[f"{module.name}.weight"] = Change(_owned(core), shape, scaling, _magnitude(shape, keys, read))
+        changes[f"{module.name}.weight"] = WeightDelta(
+            _owned(core), shape, scaling, _magnitude(shape, keys, read)
+        )
     for role in _BIAS_ROLES:
         if role in read:
             trained = read[role]
@@ -160,7 +162,7 @@ def _changes(
                 expected = f"the bias of {module.name} another, or there is none"
                 _refuse_shapes({keys[role]: trained}, expected)
             factor = scaling if role == "b_bias" else 1.0
-            changes[f"{module.name}.bias"] = Change(_owned({"diff": trained}), bias.shape, factor)
+            changes[f"{module.name}.bias"] = WeightDelta(_owned({"diff": trained}), bias.shape, factor)
     return changes
 
 

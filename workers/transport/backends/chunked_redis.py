@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-from workers.transport.redis_client.pool import Links, Servers
+from workers.transport.redis_client.pool import ConnectionPool, ConnectionSet
 
 CHUNK_BYTES = 2 << 20
 #: Chunks asked for ahead, per server: it sends one while the next is being prepared, and holds no more.
@@ -17,14 +17,14 @@ AHEAD = 2
 CHUNK_S = 10.0
 
 
-class Stripes:
+class ChunkedRedis:
     """Bodies of residuals at the residual servers. Each is read once: reading removes it."""
 
-    def __init__(self, servers: Servers, ttl_s: int) -> None:
+    def __init__(self, servers: ConnectionPool, ttl_s: int) -> None:
         self._servers = servers
         self._ttl_s = b"%d" % ttl_s
 
-    def put(self, links: Links, key: str, memory: memoryview, *, index: int) -> list[int]:
+    def put(self, links: ConnectionSet, key: str, memory: memoryview, *, index: int) -> list[int]:
         """Lay down the body of residual ``index``; returns the servers that hold its chunks, in turn.
 
         Bodies begin at different servers, so that those of one chunk are spread, too.
@@ -42,7 +42,7 @@ class Stripes:
                 if not servers:
                     raise
 
-    def fetch(self, links: Links, key: str, servers: Sequence[int], memory: memoryview) -> bool:
+    def fetch(self, links: ConnectionSet, key: str, servers: Sequence[int], memory: memoryview) -> bool:
         """Receive a body into ``memory``; ``False`` if some of it is not there (any more)."""
         chunks = list(_cut(memory))
         asked, whole = 0, True
@@ -53,14 +53,14 @@ class Stripes:
             whole &= links[servers[i % len(servers)]].read_into(chunk, CHUNK_S)
         return whole
 
-    def drop(self, links: Links, key: str, servers: Sequence[int], size_bytes: int) -> None:
+    def drop(self, links: ConnectionSet, key: str, servers: Sequence[int], size_bytes: int) -> None:
         """Remove a body that nobody reads."""
         for i in range(-(-size_bytes // CHUNK_BYTES)):
             links[servers[i % len(servers)]].send([(b"UNLINK", _name(key, i))])
         for server in set(servers):
             links[server].settle(CHUNK_S)
 
-    def _put(self, links: Links, key: str, memory: memoryview, servers: Sequence[int]) -> None:
+    def _put(self, links: ConnectionSet, key: str, memory: memoryview, servers: Sequence[int]) -> None:
         for i, chunk in enumerate(_cut(memory)):
             server = servers[i % len(servers)]
             with self._servers.noting(server):

@@ -35,16 +35,16 @@ class HostMemory:
         self.folder = own_folder(folder, is_private=True)
         self.token = _token(folder)
 
-    def claim(self) -> "Claim":
+    def claim(self) -> "WriterFolder":
         """A folder for one writer."""
-        return Claim(self.folder)
+        return WriterFolder(self.folder)
 
     def sweep(self) -> int:
         """Remove the folders of writers that are gone; returns how many there were."""
         return sum(_sweep(path) for path in self.folder.iterdir() if path.is_dir())
 
 
-class Claim:
+class WriterFolder:
     """A writer's folder, locked as long as this object or its process lives."""
 
     def __init__(self, parent: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from workers.transport.backends.host_memory import HostMemory
-from workers.transport.protocol import Block
+from workers.transport.protocol import SharedMemoryBlock
 
 MAGIC = b"SDSEG001"
 GENERATION, RELEASED = 8, 16
@@ -31,7 +31,7 @@ GRAIN_BYTES = 64 << 10
 _WORD = struct.Struct("<Q")
 
 
-class Segment:
+class SharedMemorySegment:
     """One mapped file, on the writer's side."""
 
     def __init__(self, path: Path, name: str, room_bytes: int) -> None:
@@ -73,7 +73,7 @@ class Segment:
         _WORD.pack_into(self._memory, RELEASED, self.generation)
 
 
-class Segments:
+class SharedMemoryPool:
     """A writer's pool; safe to use from several threads."""
 
     def __init__(self, host: HostMemory, limit_bytes: int, lease_s: float) -> None:
@@ -82,10 +82,10 @@ class Segments:
         self._limit_bytes = limit_bytes
         self._lease_s = lease_s
         self._lock = threading.Lock()
-        self._all: list[Segment] = []  # least recently used first
+        self._all: list[SharedMemorySegment] = []  # least recently used first
         self._made = 0
 
-    def write(self, tensor: Tensor) -> Block | None:
+    def write(self, tensor: Tensor) -> SharedMemoryBlock | None:
         """A copy of ``tensor`` in shared memory; ``None`` if there is no room for it."""
         room_bytes = -(-tensor.nbytes // GRAIN_BYTES) * GRAIN_BYTES
         with self._lock:
@@ -94,11 +94,11 @@ class Segments:
             if segment is None:
                 return None
             self._all.append(segment)
-            block = Block(segment=segment.name, generation=segment.begin())
+            block = SharedMemoryBlock(segment=segment.name, generation=segment.begin())
         segment.fill(tensor)
         return block
 
-    def take_back(self, block: Block) -> None:
+    def take_back(self, block: SharedMemoryBlock) -> None:
         """Release a block that nobody will read."""
         with self._lock:
             for segment in self._all:
@@ -115,14 +115,14 @@ class Segments:
         for segment in [s for s in self._all if s.lent_at < late and not s.is_released]:
             self._remove(segment)
 
-    def _released(self, room_bytes: int) -> Segment | None:
+    def _released(self, room_bytes: int) -> SharedMemorySegment | None:
         for segment in self._all:
             if segment.room_bytes == room_bytes and segment.is_released:
                 self._all.remove(segment)
                 return segment
         return None
 
-    def _make(self, room_bytes: int) -> Segment | None:
+    def _make(self, room_bytes: int) -> SharedMemorySegment | None:
         used = sum(segment.room_bytes for segment in self._all)
         for segment in [s for s in self._all if s.is_released]:
             if used + room_bytes <= self._limit_bytes:
@@ -134,10 +134,10 @@ class Segments:
         self._made += 1
         try:
             name = f"{self._claim.name}/{self._made}"
-            return Segment(self._claim.folder / str(self._made), name, room_bytes)
+            return SharedMemorySegment(self._claim.folder / str(self._made), name, room_bytes)
         except OSError:  # the system's own limit is lower than ours
             return None
 
-    def _remove(self, segment: Segment) -> None:
+    def _remove(self, segment: SharedMemorySegment) -> None:
         self._all.remove(segment)
         segment.path.unlink(missing_ok=True)

@@ -12,13 +12,13 @@ import weakref
 from pathlib import Path
 
 from workers.transport.backends.shared_memory_pool import DATA, GENERATION, MAGIC, RELEASED
-from workers.transport.protocol import Block
+from workers.transport.protocol import SharedMemoryBlock
 
 _NAME = re.compile(r"[0-9a-f]{16}/[0-9]+")
 _WORD = struct.Struct("<Q")
 
 
-class Mappings:
+class SharedMemoryReader:
     """Segments of all writers of this host that this worker has read; safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
@@ -26,7 +26,7 @@ class Mappings:
         self._lock = threading.Lock()
         self._mapped: dict[str, mmap.mmap] = {}
 
-    def open(self, block: Block, size_bytes: int) -> memoryview | None:
+    def open(self, block: SharedMemoryBlock, size_bytes: int) -> memoryview | None:
         """The bytes of a residual, released when nothing refers to the view any more.
 
         ``None`` if its writer has given the block up, or is gone and swept away.

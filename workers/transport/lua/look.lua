@@ -1,13 +1,13 @@
 -- Where a part of a step is.
--- KEYS: turn, claims, queue of the net, sign that the net is served
--- ARGV: turn, position of the net, ticket, prefix of leases
+-- KEYS: step_token, claims, queue of the net, sign that the net is served
+-- ARGV: step_token, position of the net, ticket, prefix of leases
 -- queued, or unserved if nobody has taken from the queue lately; claimed by a living worker, abandoned by a
 -- dead one; lost: in no queue and in no hands; gone: the server holds no step of
 -- the job at all: it has started anew.
 
-local turn = redis.call('GET', KEYS[1])
-if not turn then return 'gone' end
-if turn ~= ARGV[1] then return 'lost' end
+local step_token = redis.call('GET', KEYS[1])
+if not step_token then return 'gone' end
+if step_token ~= ARGV[1] then return 'lost' end
 local worker = redis.call('HGET', KEYS[2], ARGV[2])
 if worker then
   return redis.call('EXISTS', ARGV[4] .. worker) == 1 and 'claimed' or 'abandoned'

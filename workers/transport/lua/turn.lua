@@ -1,6 +1,6 @@
--- Whose turn it is: only requests of a job's current turn are computed.
--- KEYS: turn, step, claims   ARGV: verb, ordinal of the attempt, then take: turn, ttl in s, step; drop: nothing
--- A turn is ordinal:attempt:step:send; a worker that lost its job cannot take it from its successor.
+-- Whose step_token it is: only requests of a job's current step_token are computed.
+-- KEYS: step_token, step, claims   ARGV: verb, ordinal of the attempt, then take: step_token, ttl in s, step; drop: nothing
+-- A step_token is ordinal:attempt:step:send; a worker that lost its job cannot take it from its successor.
 
 local current = redis.call('GET', KEYS[1])
 if current and tonumber(string.match(current, '^%d+')) > tonumber(ARGV[2]) then return 0 end

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from redis.exceptions import OutOfMemoryError
 
-from shared.errors import ResidualsFull
-from workers.transport.redis_client.pool import Links, Servers
+from shared.errors import ResidualServersFull
+from workers.transport.redis_client.pool import ConnectionPool, ConnectionSet
 
 #: The share of a server's memory limit that residuals may fill.
 FULL = 0.8
@@ -21,21 +21,21 @@ REPLY_S = 10.0
 T = TypeVar("T")
 
 
-class Pressure:
+class Backpressure:
     """What this writer knows of the servers' memory; safe to use from several threads."""
 
-    def __init__(self, servers: Servers, patience_s: float) -> None:
+    def __init__(self, servers: ConnectionPool, patience_s: float) -> None:
         self._servers = servers
         self._patience_s = patience_s
         self._asked_at = [float("-inf")] * len(servers)
         self._room_bytes = [0.0] * len(servers)
 
-    def within_room(
-        self, links: Links, size_bytes: int, is_wanted: Callable[[], bool], lay_down: Callable[[], T]
+    def when_accepted(
+        self, links: ConnectionSet, size_bytes: int, is_wanted: Callable[[], bool], lay_down: Callable[[], T]
     ) -> T | None:
         """Lay down so many bytes once there is room; ``None`` if nobody wants them any more.
 
-        Raises `ResidualsFull` if there is no room in time.
+        Raises `ResidualServersFull` if there is no room in time.
         """
         deadline = time.monotonic() + self._patience_s
         while is_wanted():
@@ -45,11 +45,11 @@ class Pressure:
                 except OutOfMemoryError:  # others were faster
                     self._room_bytes = [0.0] * len(self._room_bytes)
             if time.monotonic() > deadline:
-                raise ResidualsFull(f"the residual servers have no room for {size_bytes} bytes")
+                raise ResidualServersFull(f"the residual servers have no room for {size_bytes} bytes")
             time.sleep(PAUSE_S)
         return None
 
-    def _has_room(self, links: Links, size_bytes: int) -> bool:
+    def _has_room(self, links: ConnectionSet, size_bytes: int) -> bool:
         servers = self._servers.up()
         share = size_bytes / len(servers)
         if any(self._known_room(links, server, share) < share for server in servers):
@@ -58,7 +58,7 @@ class Pressure:
             self._room_bytes[server] -= share
         return True
 
-    def _known_room(self, links: Links, server: int, share: float) -> float:
+    def _known_room(self, links: ConnectionSet, server: int, share: float) -> float:
         now = time.monotonic()
         if now - self._asked_at[server] > BELIEVED_S or self._room_bytes[server] < share:
             with self._servers.noting(server):
@@ -67,7 +67,7 @@ class Pressure:
         return self._room_bytes[server]
 
 
-def _ask(links: Links, server: int) -> float:
+def _ask(links: ConnectionSet, server: int) -> float:
     """Bytes until the server is full enough; without a limit it never is."""
     link = links[server]
     link.send([(b"INFO", b"memory")])

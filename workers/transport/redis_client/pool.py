@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 DOWN_S = 2.0
 CONNECT_S = 5.0
 #: The first of the list: requests, turns, inputs and answers are there. The others hold only bodies.
-HOME = 0
+PRIMARY = 0
 
 
-class Links:
+class ConnectionSet:
     """Connections of one taker, opened when they are first needed."""
 
-    def __init__(self, servers: "Servers", kept: dict[int, Connection]) -> None:
+    def __init__(self, servers: "ConnectionPool", kept: dict[int, Connection]) -> None:
         self._servers = servers
         self._kept = kept
 
@@ -37,7 +37,7 @@ class Links:
         return link
 
 
-class Servers:
+class ConnectionPool:
     """The residual servers, in the order of the setting: both ends number them alike."""
 
     def __init__(self, clients: Sequence["Redis"], scripts: Sequence[bytes] = ()) -> None:
@@ -50,14 +50,14 @@ class Servers:
         return len(self._pools)
 
     @contextmanager
-    def links(self) -> Iterator[Links]:
+    def links(self) -> Iterator[ConnectionSet]:
         """Connections for one thread; after an error they are not used again."""
         try:
             kept = self._idle.pop()
         except IndexError:
             kept = {}
         try:
-            yield Links(self, kept)
+            yield ConnectionSet(self, kept)
         except BaseException:
             for link in kept.values():
                 link.close()

@@ -14,20 +14,22 @@ from torch import Tensor
 from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
 from workers.families.conditioning import Conditioning
-from workers.unet.cfg_parallel.leader import Assistant
-from workers.unet.noise_predictor import WHOLE, RowMaker, Rows
+from workers.unet.cfg_parallel.leader import Follower
+from workers.unet.noise_predictor import WHOLE, NoisePredictor, NoisePredictorFactory
 
 COND, UNCOND = "cond", "uncond"
 
 
-class Halves:
+class CFGBranches:
     """All rows of a job's steps, predicted whole or by halves."""
 
-    def __init__(self, maker: RowMaker, assistant: Assistant, split_steps: Collection[int]) -> None:
+    def __init__(
+        self, maker: NoisePredictorFactory, assistant: Follower, split_steps: Collection[int]
+    ) -> None:
         self._maker = maker
         self._assistant = assistant
         self._replayed = frozenset(split_steps)
-        self._rows: dict[str, Rows] = {}
+        self._rows: dict[str, NoisePredictor] = {}
         self._conditioning: Conditioning | None = None
         self.split: list[int] = []  # steps whose halves were predicted apart
 
@@ -54,7 +56,7 @@ class Halves:
         """What all rows attend to from the next step on, the unconditional half first."""
         self._conditioning = conditioning
         for name, rows in self._rows.items():
-            rows.use(part_of(conditioning, name))
+            rows.use(branch_rows(conditioning, name))
 
     def predict(self, x: Tensor, step: int, total: int, t: Tensor, loras: Sequence[str]) -> Tensor:
         """The prediction for the model input ``x``, ``(b, c, h/f, w/f)``; ``loras`` are in effect."""
@@ -77,15 +79,15 @@ class Halves:
         for rows in self._rows.values():
             rows.close()
 
-    def _half(self, name: str) -> Rows:
+    def _half(self, name: str) -> NoisePredictor:
         if name not in self._rows:
             assert self._conditioning is not None, "the prompt is encoded before the first step"
             self._rows[name] = self._maker.make(name)
-            self._rows[name].use(part_of(self._conditioning, name))
+            self._rows[name].use(branch_rows(self._conditioning, name))
         return self._rows[name]
 
 
-def part_of(conditioning: Conditioning, name: str) -> Conditioning:
+def branch_rows(conditioning: Conditioning, name: str) -> Conditioning:
     """What the rows ``name`` attend to; every name but two stands for all rows."""
     middle = len(conditioning.embeddings) // 2
     halves = {UNCOND: slice(0, middle), COND: slice(middle, None)}

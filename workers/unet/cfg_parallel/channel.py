@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shared.jobs.receipt import WorkerReceipt
 from shared.messaging.base_model import Message
-from workers.transport.wire import BadFrame, pack, unpack
+from workers.transport.wire import InvalidFrame, pack, unpack
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class HalfStep(Message):
+class BranchStep(Message):
     """Please predict the unconditional half of this step."""
 
     step: int
@@ -29,7 +29,7 @@ class HalfStep(Message):
     loras: list[str]  # names of the LoRAs in effect, in the order of the job
 
 
-class HalfAnswer(Message):
+class BranchPrediction(Message):
     """What the assisting worker says: a prediction, or why there is none.
 
     Times are seconds since the epoch.
@@ -45,13 +45,13 @@ class HalfAnswer(Message):
     receipt: WorkerReceipt | None = None
 
 
-_Half = TypeVar("_Half", HalfStep, HalfAnswer)
+_Half = TypeVar("_Half", BranchStep, BranchPrediction)
 
 #: The step of the answer that says the worker is ready.
 READY = -1
 
 
-class HalfLine:
+class BranchChannel:
     """Both ends of one attempt's line; safe to use from several threads."""
 
     def __init__(self, redis: "Redis", job_id: str, attempt: str, ttl_s: int) -> None:
@@ -63,14 +63,14 @@ class HalfLine:
 
     # --- the worker that draws ---------------------------------------------------------------------
 
-    def ask(self, step: HalfStep, x: Tensor) -> None:
+    def ask(self, step: BranchStep, x: Tensor) -> None:
         """Send the half's model input, ``(n, c, h/f, w/f)``."""
         self._push(self._steps, pack(step.model_dump(), x))
 
-    def receive(self, timeout_s: float) -> tuple[HalfAnswer, Tensor | None] | None:
+    def receive(self, timeout_s: float) -> tuple[BranchPrediction, Tensor | None] | None:
         """The next answer; ``None`` when none has come within ``timeout_s`` (0: do not wait)."""
         frame = self._pop(self._answers, timeout_s)
-        return None if frame is None else _read(HalfAnswer, frame)
+        return None if frame is None else _read(BranchPrediction, frame)
 
     def dismiss(self) -> None:
         """Tell the other end that no further step comes."""
@@ -86,19 +86,19 @@ class HalfLine:
         """Whether another worker is ready, so that there is no use in making ready."""
         return bool(self._redis.exists(self._claim))
 
-    def next_step(self, timeout_s: float) -> tuple[HalfStep, Tensor] | None:
-        """The next step; ``None`` after ``timeout_s``. Raises `Dismissed` when no further one comes."""
+    def next_step(self, timeout_s: float) -> tuple[BranchStep, Tensor] | None:
+        """The next step; ``None`` after ``timeout_s``. Raises `Released` when no further one comes."""
         frame = self._pop(self._steps, timeout_s)
         if frame is None:
             return None
         if not frame:
-            raise Dismissed
-        read = _read(HalfStep, frame)
+            raise Released
+        read = _read(BranchStep, frame)
         if read is None or read[1] is None:
             return None
         return read[0], read[1]
 
-    def answer(self, answer: HalfAnswer, prediction: Tensor | None = None) -> None:
+    def answer(self, answer: BranchPrediction, prediction: Tensor | None = None) -> None:
         """Send a prediction, ``(n, c, h/f, w/f)``, or a word instead."""
         self._push(self._answers, pack(answer.model_dump(), prediction))
 
@@ -120,10 +120,10 @@ def _read(kind: type[_Half], frame: bytes) -> tuple[_Half, Tensor | None] | None
     try:
         head, tensor = unpack(frame)
         return kind.model_validate(head), tensor
-    except (BadFrame, ValidationError) as error:
+    except (InvalidFrame, ValidationError) as error:
         log.error("malformed half dropped", extra={"error": f"{type(error).__name__}: {error}"})
         return None
 
 
-class Dismissed(Exception):
+class Released(Exception):
     """The worker that draws needs no assistance any more."""

@@ -8,15 +8,15 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from shared.jobs.spec import JobSpec
-from shared.messaging.messages import Assist
+from shared.messaging.messages import FollowBranch
 from workers.families.base_model import BaseModel
 from workers.families.prompts import encode_prompt
-from workers.unet.attempt_context import Material
-from workers.unet.cfg_parallel.branches import UNCOND, part_of
-from workers.unet.cfg_parallel.channel import READY, Dismissed, HalfAnswer, HalfLine, HalfStep
+from workers.unet.attempt_context import AttemptContext
+from workers.unet.cfg_parallel.branches import UNCOND, branch_rows
+from workers.unet.cfg_parallel.channel import READY, BranchChannel, BranchPrediction, BranchStep, Released
 from workers.unet.cfg_parallel.policy import should_split, waiting_jobs
-from workers.unet.deferred import Afterwards
-from workers.unet.lora import trusted
+from workers.unet.deferred import Deferred
+from workers.unet.lora import restore_weights_on_error
 from workers.unet.output.receipt import worker_receipt
 from workers.unet.output.replay import NO_REPLAY
 from workers.unet.timeline import Timeline
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 SLICE_S = 0.5
 
 
-def assist(worker: UNetWorker, message: Assist, name: str) -> str:
+def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
     """Assist one attempt until it needs no more, or this worker is wanted elsewhere; returns how it ended.
 
     The claim comes last: a worker that is killed before it is ready keeps nobody out.
@@ -38,7 +38,7 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
     spec = worker.jobs.get(message.job_id).spec.with_maps(message.maps)
     if not should_split(spec, waiting=waiting_jobs(worker.jobs.redis, worker.serves), others=1):
         return "wanted elsewhere"
-    line = worker.half_line(message.job_id, message.attempt)
+    line = worker.branch_channel(message.job_id, message.attempt)
     if line.is_claimed():
         return "another was faster"
     demand = Demand(worker, spec, message)
@@ -49,15 +49,15 @@ def assist(worker: UNetWorker, message: Assist, name: str) -> str:
             stack.enter_context(_session(worker, spec.model, message.job_id))
             with worker.busy:
                 model = stack.enter_context(worker.models.use(spec.model))
-                stack.enter_context(trusted(worker.models, model))
-                half = UncondHalf(worker, model, spec, message, name, demand)
+                stack.enter_context(restore_weights_on_error(worker.models, model))
+                half = UncondBranch(worker, model, spec, message, name, demand)
                 stack.callback(half.close)
             demand.check()
             if not line.claim(name):
                 return "another was faster"
             stack.callback(half.leave_nets)
             return _serve(worker, line, half, demand)
-    except Unwanted as why:
+    except Preempted as why:
         return str(why)
 
 
@@ -71,7 +71,7 @@ def _session(worker: UNetWorker, model: str, job_id: str) -> Iterator[None]:
         worker.sessions.pop(model, None)
 
 
-def _serve(worker: UNetWorker, line: HalfLine, half: "UncondHalf", demand: "Demand") -> str:
+def _serve(worker: UNetWorker, line: BranchChannel, half: "UncondBranch", demand: "Demand") -> str:
     line.answer(half.ready())
     try:
         while True:
@@ -81,37 +81,37 @@ def _serve(worker: UNetWorker, line: HalfLine, half: "UncondHalf", demand: "Dema
                 with worker.busy:
                     answer, prediction = half.predict(*taken)
                 line.answer(answer, prediction)
-    except Dismissed:
+    except Released:
         return "done"
     except Exception:
-        line.answer(HalfAnswer(step=READY, worker=half.name, leaving=True))
+        line.answer(BranchPrediction(step=READY, worker=half.name, leaving=True))
         raise
 
 
-class Unwanted(Exception):
+class Preempted(Exception):
     """This worker has no business here any more; the message says why."""
 
 
 class Demand:
     """Whether an assistance is still wanted, also in the middle of a step that waits for nets."""
 
-    def __init__(self, worker: UNetWorker, spec: JobSpec, message: Assist) -> None:
+    def __init__(self, worker: UNetWorker, spec: JobSpec, message: FollowBranch) -> None:
         self._worker, self._spec, self._message = worker, spec, message
         self._looked_at = time.monotonic()
 
     def check(self) -> None:
-        """Look, at most every `SLICE_S`; raises `Unwanted`."""
+        """Look, at most every `SLICE_S`; raises `Preempted`."""
         if time.monotonic() - self._looked_at < SLICE_S:
             return
         self._looked_at = time.monotonic()
         jobs, waiting = self._worker.jobs, waiting_jobs(self._worker.jobs.redis, self._worker.serves)
         if not jobs.is_held(self._message.job_id, self._message.attempt):
-            raise Unwanted("its attempt is over")
+            raise Preempted("its attempt is over")
         if not should_split(self._spec, waiting=waiting, others=1):
-            raise Unwanted("wanted elsewhere")
+            raise Preempted("wanted elsewhere")
 
 
-class UncondHalf:
+class UncondBranch:
     """The unconditional half of one job, as this worker computes it."""
 
     def __init__(
@@ -119,14 +119,14 @@ class UncondHalf:
         worker: UNetWorker,
         model: BaseModel,
         spec: JobSpec,
-        message: Assist,
+        message: FollowBranch,
         name: str,
         demand: Demand,
     ) -> None:
         self.name = name
         self._model, self._spec = model, spec
         timeline = Timeline(name)  # its spans stay here: the answers carry what the job's timeline shows
-        material = Material(
+        material = AttemptContext(
             worker=worker,
             model=model,
             spec=spec,
@@ -135,7 +135,7 @@ class UncondHalf:
             replay=NO_REPLAY,
         )
         self._loras = material.loras("assist", spec.num_inference_steps)
-        maker = material.row_maker(message.job_id, message.attempt, message.ordinal, Afterwards())
+        maker = material.row_maker(message.job_id, message.attempt, message.ordinal, Deferred())
         try:
             self._rows = maker.make("assist")
             self._loras.follow([])  # whatever an earlier job has left in the weights
@@ -144,17 +144,17 @@ class UncondHalf:
             self._loras.close()
             raise
 
-    def ready(self) -> HalfAnswer:
+    def ready(self) -> BranchPrediction:
         """Says that this worker waits for steps, and what it computes them with."""
         model = self._model
-        return HalfAnswer(
+        return BranchPrediction(
             step=READY, worker=self.name, model_sha256=model.sha256, receipt=worker_receipt(model)
         )
 
-    def predict(self, step: HalfStep, x: torch.Tensor) -> tuple[HalfAnswer, torch.Tensor | None]:
+    def predict(self, step: BranchStep, x: torch.Tensor) -> tuple[BranchPrediction, torch.Tensor | None]:
         """One step's prediction, ``(n, c, h/f, w/f)``; none while a LoRA of the step is on its way."""
         start = time.time()
-        answer = HalfAnswer(step=step.step, worker=self.name, start_s=start)
+        answer = BranchPrediction(step=step.step, worker=self.name, start_s=start)
         if not self._loras.are_here(step.loras):
             return answer.model_copy(update={"missing": True}), None
         if self._loras.follow(step.loras):
@@ -174,4 +174,4 @@ class UncondHalf:
         self._loras.close()
 
     def _encode(self) -> None:
-        self._rows.use(part_of(encode_prompt(self._model, self._spec), UNCOND))
+        self._rows.use(branch_rows(encode_prompt(self._model, self._spec), UNCOND))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
-from workers.unet.cfg_parallel.channel import READY, HalfAnswer, HalfLine, HalfStep
+from workers.unet.cfg_parallel.channel import READY, BranchChannel, BranchPrediction, BranchStep
 from workers.unet.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,15 @@ WAIT_SHOWN_S = 0.0005
 Offer = Callable[[], bool]
 
 
-class Assistant:
-    """``with Assistant(…) as assistant:`` looks for a worker for as long as the block runs.
+class Follower:
+    """``with Follower(…) as assistant:`` looks for a worker for as long as the block runs.
 
     Whatever goes wrong with it costs time, never the job: the caller computes the half itself.
     """
 
-    def __init__(self, line: HalfLine, offer: Offer | None, timeline: Timeline, model_sha256: str) -> None:
+    def __init__(
+        self, line: BranchChannel, offer: Offer | None, timeline: Timeline, model_sha256: str
+    ) -> None:
         """``model_sha256``: of the weights that whoever helps must have, too."""
         self._line = line
         self._offer = offer
@@ -42,13 +44,13 @@ class Assistant:
         self._model_sha256 = model_sha256
         self._was_offered = False
         self._first_wait_s = FIRST_WAIT_S
-        self._worker: HalfAnswer | None = None  # who assists, as it said when it was ready
+        self._worker: BranchPrediction | None = None  # who assists, as it said when it was ready
         self.receipt: WorkerReceipt | None = None  # of who has predicted a half
-        self._asked: HalfStep | None = None
+        self._asked: BranchStep | None = None
         self._asked_at = 0.0
         self._over = threading.Event()
 
-    def __enter__(self) -> "Assistant":
+    def __enter__(self) -> "Follower":
         if self._offer is not None:
             threading.Thread(target=self._look, args=[self._offer], name="offer", daemon=True).start()
         return self
@@ -71,7 +73,7 @@ class Assistant:
 
     def ask(self, step: int, total: int, t: float, x: Tensor, loras: Sequence[str]) -> None:
         """Send the unconditional half's model input, ``(n, c, h/f, w/f)``, and the LoRAs in effect."""
-        self._asked = HalfStep(step=step, total=total, t=t, loras=list(loras))
+        self._asked = BranchStep(step=step, total=total, t=t, loras=list(loras))
         self._asked_at = time.monotonic()
         try:
             self._line.ask(self._asked, x)
@@ -105,13 +107,13 @@ class Assistant:
         self.receipt = self._worker.receipt
         return prediction.to(like.device, like.dtype)
 
-    def _welcome(self, ready: HalfAnswer) -> None:
+    def _welcome(self, ready: BranchPrediction) -> None:
         self._worker = ready
         self._over.set()
         if ready.model_sha256 != self._model_sha256:
             self._lose("it has other weights of the model")
 
-    def _answer_to(self, step: int, timeout_s: float) -> tuple[HalfAnswer, Tensor | None] | None:
+    def _answer_to(self, step: int, timeout_s: float) -> tuple[BranchPrediction, Tensor | None] | None:
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
             answer = self._receive(left_s)
@@ -119,7 +121,7 @@ class Assistant:
                 return answer
         return None
 
-    def _receive(self, timeout_s: float) -> tuple[HalfAnswer, Tensor | None] | None:
+    def _receive(self, timeout_s: float) -> tuple[BranchPrediction, Tensor | None] | None:
         try:
             return self._line.receive(timeout_s)
         except RedisError:

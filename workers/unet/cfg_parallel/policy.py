@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from shared.jobs.spec import JobSpec
 from shared.messaging.celery_app import unet_queue
-from shared.registry.availability import Seats
+from shared.registry.availability import Availability
 from shared.registry.workers import live
 from workers.families.guidance import is_guided
 
@@ -43,4 +43,4 @@ def waiting_jobs(redis: "Redis", models: Sequence[str]) -> int:
 def idle_workers(redis: "Redis", model: str, name: str) -> int:
     """UNet workers for ``model`` that wait for work right now, beside the one called ``name``."""
     serving = {beat.name for beat in live(redis) if beat.kind == "unet" and model in beat.serves}
-    return len(serving & set(Seats(redis).free()) - {name})
+    return len(serving & set(Availability(redis).free()) - {name})

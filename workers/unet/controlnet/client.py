@@ -8,26 +8,26 @@ from torch import Tensor
 
 from shared.jobs.options import Precision
 from shared.jobs.spec import ControlSpec
-from shared.messaging.messages import Attach
+from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
 from workers.transport.codecs import as_sent
-from workers.transport.protocol import Answer, Part, StepRequest
-from workers.transport.step_queue import Steps
+from workers.transport.protocol import StepPart, StepRequest, StepResponse
+from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 from workers.unet.controlnet.first_residual import FirstResidual
-from workers.unet.controlnet.local import LocalNets
+from workers.unet.controlnet.local import LocalControlNets
 from workers.unet.controlnet.step_residuals import StepResiduals
 from workers.unet.timeline import Timeline
 
 log = logging.getLogger(__name__)
 
-#: Sends `Attach` to a worker that holds the net.
-SendAttach = Callable[[Attach], None]
+#: Sends `AttachControlNet` to a worker that holds the net.
+SendAttach = Callable[[AttachControlNet], None]
 #: Told a net and the sha256 of the weights that served a step; raises to stop the job.
 CheckHash = Callable[[str, str], None]
 
 
-class Nets:
+class ControlNetClient:
     """All nets of one attempt at a job."""
 
     def __init__(
@@ -40,8 +40,8 @@ class Nets:
         alone: bool,
         precision: Precision,
         guess: bool,
-        local: LocalNets | None,
-        steps: Steps,
+        local: LocalControlNets | None,
+        steps: StepQueue,
         transport: Transport,
         settings: Settings,
         timeline: Timeline,
@@ -85,7 +85,11 @@ class Nets:
         for spec, image in zip(self._specs, images, strict=True):
             key = self.transport.put_input(image)
             self._image_keys.append(key)
-            send(Attach(job_id=self._job_id, attempt=self._attempt, net=spec.name, image=key, batch=batch))
+            send(
+                AttachControlNet(
+                    job_id=self._job_id, attempt=self._attempt, net=spec.name, image=key, batch=batch
+                )
+            )
 
     def use_inputs(self, inputs: Mapping[str, Tensor]) -> None:
         """Publish what the nets take from now on beside their images, by name."""
@@ -96,7 +100,7 @@ class Nets:
     def ask(self, x: Tensor, step: int, total: int, t: float) -> StepResiduals | None:
         """Send step ``step`` of ``total`` to every net that guides it; ``None`` if none does."""
         parts = [
-            Part(
+            StepPart(
                 position=position,
                 net=spec.name,
                 scale=spec.conditioning_scale,
@@ -131,7 +135,9 @@ class Nets:
         for tensor in (*self._inputs.values(), *self._images):
             self.transport.put_input(tensor)
 
-    def compute_here(self, request: StepRequest, part: Part, x: Tensor) -> list[tuple[Answer, Tensor]]:
+    def compute_here(
+        self, request: StepRequest, part: StepPart, x: Tensor
+    ) -> list[tuple[StepResponse, Tensor]]:
         """What a ControlNet worker would answer; nothing if that is not wanted."""
         if self._local is None:
             return []
@@ -142,7 +148,7 @@ class Nets:
         # With the loss of the way it did not go: who computes a residual must not change the picture.
         return [(answer, as_sent(residual, self._precision)) for answer, residual in computed]
 
-    def note(self, answer: Answer) -> None:
+    def note(self, answer: StepResponse) -> None:
         """Remember what the receipt tells of an answer, before its residual is used."""
         self._first.came()
         for position, sha256 in answer.hashes.items():

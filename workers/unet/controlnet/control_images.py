@@ -48,11 +48,13 @@ def _stored(net: ControlSpec, images: Bucket) -> tuple[str, bytes]:
 
 def _preprocessed(net: ControlSpec, png: bytes, size: tuple[int, int]) -> bytes:
     """Resized first: an edge is one pixel of the finished picture wide, whatever the source's size."""
-    from workers.unet.controlnet.preprocessors import make_map  # with OpenCV, which other jobs need not load
+    from workers.unet.controlnet.preprocessors import (
+        compute_control_map,  # with OpenCV, which other jobs need not load
+    )
 
     with Image.open(io.BytesIO(png)) as picture:
         resized = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    return make_map(resized, net.preprocessor, net.preprocessor_options)
+    return compute_control_map(resized, net.preprocessor, net.preprocessor_options)
 
 
 def _pixels(png: bytes, model: BaseModel, size: tuple[int, int]) -> Tensor:

@@ -8,10 +8,10 @@ from workers.families.unet_forward import Residuals
 
 def padded(residuals: Residuals, rows: int) -> Residuals:
     """The same residuals with ``rows`` rows of zeros before them, which the nets were not asked for."""
-    return _Padded(residuals, rows) if rows else residuals
+    return ZeroPaddedResiduals(residuals, rows) if rows else residuals
 
 
-class _Padded:
+class ZeroPaddedResiduals:
     def __init__(self, residuals: Residuals, rows: int) -> None:
         self._residuals = residuals
         self._rows = rows

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from shared import metrics
-from workers.families.unet_controlnet import Net
-from workers.runtime.model_cache import Residents
-from workers.transport.protocol import Answer, Part, StepRequest
+from workers.families.unet_controlnet import ControlNet
+from workers.runtime.model_cache import ModelCache
+from workers.transport.protocol import StepPart, StepRequest, StepResponse
 
 
-class LocalNets:
+class LocalControlNets:
     """The nets of one attempt, loaded into this worker's memory when they are first needed."""
 
-    def __init__(self, nets: Residents[Net], worker: str) -> None:
+    def __init__(self, nets: ModelCache[ControlNet], worker: str) -> None:
         self._nets = nets
         self._worker = worker
         #: By position: the embedded control image; and what the net made of the prompt, and of which.
@@ -23,9 +23,9 @@ class LocalNets:
         self._prepared: dict[int, tuple[Mapping[str, Tensor], dict[str, Tensor]]] = {}
 
     def compute(
-        self, request: StepRequest, part: Part, x: Tensor, inputs: Mapping[str, Tensor], image: Tensor
-    ) -> list[tuple[Answer, Tensor]]:
-        """All residuals of one part of a step, as a ControlNet worker would send them; see `Net`."""
+        self, request: StepRequest, part: StepPart, x: Tensor, inputs: Mapping[str, Tensor], image: Tensor
+    ) -> list[tuple[StepResponse, Tensor]]:
+        """All residuals of one part of a step, as a ControlNet worker would send them; see `ControlNet`."""
         start = time.time()
         with self._nets.use(part.net) as net:
             net.check(part, request.guess)
@@ -42,7 +42,7 @@ class LocalNets:
                 for index in net.order()
             ]
         metrics.NET_STEPS.labels(part.net, "here").inc()
-        answer = Answer(
+        answer = StepResponse(
             index=0,
             positions=[part.position],
             send=0,

@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]
 _WHITE = 255
 
 
-def make_map(picture: Image.Image, preprocessor: str, options: Mapping[str, Any]) -> bytes:
+def compute_control_map(picture: Image.Image, preprocessor: str, options: Mapping[str, Any]) -> bytes:
     """The map of an RGB ``picture`` as PNG, of the same size."""
     pixels = _MAKERS[preprocessor](np.asarray(picture.convert("RGB")), **options)
     file = io.BytesIO()

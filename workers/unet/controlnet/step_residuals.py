@@ -9,12 +9,19 @@ from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared import metrics
-from shared.errors import InputsMissing, NetFailed, ResidualLost, ResidualsFull, ResidualTimeout, SwiftError
-from workers.transport.protocol import MID, Answer, Part, StepRequest
-from workers.transport.step_queue import Place
+from shared.errors import (
+    ControlNetFailed,
+    InputsMissing,
+    ResidualLost,
+    ResidualServersFull,
+    ResidualTimeout,
+    SwiftError,
+)
+from workers.transport.protocol import MID, StepPart, StepRequest, StepResponse
+from workers.transport.step_queue import StepState
 
 if TYPE_CHECKING:
-    from workers.unet.controlnet.client import Nets
+    from workers.unet.controlnet.client import ControlNetClient
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +30,7 @@ SLICE_S = 0.5
 #: Shorter waits are not worth a bar in the timeline.
 WAIT_SHOWN_S = 0.0005
 #: Errors that another try may mend, by code.
-ASK_AGAIN = {error.code: error for error in (InputsMissing, ResidualLost, ResidualsFull)}
+ASK_AGAIN = {error.code: error for error in (InputsMissing, ResidualLost, ResidualServersFull)}
 #: A ticket is in no queue and in no hands for the moment between two commands of its worker.
 LOOKS = 2
 
@@ -31,12 +38,12 @@ LOOKS = 2
 class StepResiduals:
     """What the decoder asks for: see `workers.families.unet_forward.Residuals`."""
 
-    def __init__(self, nets: "Nets", request: StepRequest, x: Tensor) -> None:
+    def __init__(self, nets: "ControlNetClient", request: StepRequest, x: Tensor) -> None:
         self._nets = nets
         self._request = request
         self._x = x
         self._got: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the nets it sums
-        self._spans: dict[tuple[int, ...], list[Answer]] = {}
+        self._spans: dict[tuple[int, ...], list[StepResponse]] = {}
         self._claimed_at: dict[int, float] = {}  # position: when the part was first seen in a worker's hands
         self._missed: Counter[int] = Counter()  # position: looks in a row that found the part nowhere
         self._sent_at = time.monotonic()
@@ -103,23 +110,23 @@ class StepResiduals:
         if not answers:
             self._look(index)
 
-    def _is_mine(self, answer: Answer) -> bool:
+    def _is_mine(self, answer: StepResponse) -> bool:
         asked = {part.position for part in self._request.parts}
         return bool(answer.positions) and asked.issuperset(answer.positions)
 
-    def _wait(self, timeout_s: float) -> list[tuple[Answer, Tensor | None]]:
+    def _wait(self, timeout_s: float) -> list[tuple[StepResponse, Tensor | None]]:
         try:
             return self._nets.transport.receive(self._request, timeout_s)
         except RedisError:
             return []  # as if nothing had come
 
-    def _take(self, answer: Answer, residual: Tensor) -> None:
+    def _take(self, answer: StepResponse, residual: Tensor) -> None:
         positions = tuple(answer.positions)
         self._got.setdefault(answer.index, {}).setdefault(positions, residual)
         self._spans.setdefault(positions, []).append(answer)
         self._nets.note(answer)
 
-    def _missing(self, index: int) -> list[Part]:
+    def _missing(self, index: int) -> list[StepPart]:
         came = {position for positions in self._got.get(index, {}) for position in positions}
         return [part for part in self._request.parts if part.position not in came]
 
@@ -138,25 +145,25 @@ class StepResiduals:
                 self._send_again(part, self._timeout(part))
                 return
 
-    def _is_astray(self, position: int, place: Place) -> bool:
+    def _is_astray(self, position: int, place: StepState) -> bool:
         """Whether nobody will ever answer this part."""
         is_missed = self._missed[position] >= LOOKS
         return place in ("abandoned", "gone") or is_missed or self._is_stuck(position, place)
 
-    def _is_stuck(self, position: int, place: Place) -> bool:
+    def _is_stuck(self, position: int, place: StepState) -> bool:
         """Whether a living worker has had this part for too long."""
         if place != "claimed":
             return False
         now = time.monotonic()
         return now - self._claimed_at.setdefault(position, now) > self._nets.settings.residual_wait_s
 
-    def _place(self, part: Part) -> Place:
+    def _place(self, part: StepPart) -> StepState:
         try:
             return self._nets.steps.look(self._request, part)
         except RedisError:
             return "lost"
 
-    def _give_up(self, part: Part, why: SwiftError) -> None:
+    def _give_up(self, part: StepPart, why: SwiftError) -> None:
         """Nobody takes this part: it is computed here, or the attempt ends."""
         computed = self._nets.compute_here(self._request, part, self._x)
         if not computed:
@@ -165,18 +172,20 @@ class StepResiduals:
         for answer, residual in computed:
             self._take(answer, residual)
 
-    def _timeout(self, part: Part) -> ResidualTimeout:
+    def _timeout(self, part: StepPart) -> ResidualTimeout:
         return ResidualTimeout(part.net, self._request.step, time.monotonic() - self._sent_at)
 
-    def _refused(self, answer: Answer) -> None:
+    def _refused(self, answer: StepResponse) -> None:
         part = next(part for part in self._request.parts if part.position == answer.positions[0])
         if answer.error in ASK_AGAIN:
             self._send_again(part, ASK_AGAIN[answer.error](answer.detail))
             return
         step = self._request.step
-        raise NetFailed(f"ControlNet {part.net!r} failed at step {step} on {answer.worker}: {answer.detail}")
+        raise ControlNetFailed(
+            f"ControlNet {part.net!r} failed at step {step} on {answer.worker}: {answer.detail}"
+        )
 
-    def _send_again(self, part: Part, why: SwiftError) -> None:
+    def _send_again(self, part: StepPart, why: SwiftError) -> None:
         """Ask for the whole step anew, for ``part``'s sake; what has come stays: it is the same bits."""
         send = self._request.send + 1
         if send >= self._nets.settings.residual_sends:

@@ -4,27 +4,31 @@ import torch
 from torch import Generator, Tensor
 
 from shared.errors import InvalidRequest
-from shared.families.signature import sees_mask
+from shared.families.signature import is_inpainting
 from shared.jobs.spec import JobSpec
 from workers.families.base_model import BaseModel
-from workers.unet.denoise import Start
+from workers.unet.denoise import InitialLatents
 from workers.unet.latents.inpaint import start_inpainting
-from workers.unet.latents.input_images import Source
-from workers.unet.latents.noise import EncodedImage, draw_noise
+from workers.unet.latents.input_images import InputImages
+from workers.unet.latents.noise import EncodedImage, sample_noise
 from workers.unet.timesteps.schedule import Schedule
 
 
 @torch.inference_mode()
-def make_start(
-    model: BaseModel, spec: JobSpec, schedule: Schedule, generators: list[Generator], source: Source | None
-) -> Start:
+def make_initial_latents(
+    model: BaseModel,
+    spec: JobSpec,
+    schedule: Schedule,
+    generators: list[Generator],
+    source: InputImages | None,
+) -> InitialLatents:
     """Draws on ``generators`` as the diffusers pipeline of the mode does; raises `InvalidRequest`."""
     _check_channels(model, source)
     if source is None:
-        noise = draw_noise(model, generators, model.size(spec.width, spec.height))
-        return Start(noise * schedule.scheduler.init_noise_sigma)
+        noise = sample_noise(model, generators, model.size(spec.width, spec.height))
+        return InitialLatents(noise * schedule.scheduler.init_noise_sigma)
     if source.mask is None:
-        return Start(_noised_image(model, schedule, generators, source.pixels))
+        return InitialLatents(_noised_image(model, schedule, generators, source.pixels))
     assert spec.strength is not None, "the web fills it in"
     return start_inpainting(model, schedule, generators, source, spec.strength)
 
@@ -36,13 +40,13 @@ def _noised_image(
     encoded = EncodedImage(model, pixels)
     latents = torch.cat([encoded.draw_centred(generator) for generator in generators])
     height, width = pixels.shape[-2:]
-    noise = draw_noise(model, generators, (width, height))
+    noise = sample_noise(model, generators, (width, height))
     return schedule.noised(latents, noise, 0)
 
 
-def _check_channels(model: BaseModel, source: Source | None) -> None:
+def _check_channels(model: BaseModel, source: InputImages | None) -> None:
     channels = model.pipe.unet.config.in_channels
-    if sees_mask(model.pipe.unet.config):
+    if is_inpainting(model.pipe.unet.config):
         if source is None or source.mask is None:
             detail = f"model {model.name!r} was trained to inpaint: it needs an image and a mask_image"
             raise InvalidRequest(detail, field="mask_image")

@@ -3,15 +3,15 @@
 import torch
 from torch import Generator, Tensor
 
-from shared.families.signature import sees_mask
+from shared.families.signature import is_inpainting
 from workers.families.base_model import BaseModel
-from workers.unet.denoise import Start
-from workers.unet.latents.input_images import Source
-from workers.unet.latents.noise import EncodedImage, draw_noise
+from workers.unet.denoise import InitialLatents
+from workers.unet.latents.input_images import InputImages
+from workers.unet.latents.noise import EncodedImage, sample_noise
 from workers.unet.timesteps.schedule import Schedule
 
 
-class PutBack(Start):
+class RestoreKnown(InitialLatents):
     """For a UNet that knows nothing of masks: what is kept is put back after each step."""
 
     def __init__(
@@ -24,14 +24,14 @@ class PutBack(Start):
         self._noise = noise
 
     def after_step(self, step: int, latents: Tensor) -> Tensor:
-        """See `Start`; what is kept is as noisy as the next step expects, and clean after the last."""
+        """See `InitialLatents`; what is kept is as noisy as the next step expects, and clean after the last."""
         kept = self._image
         if step + 1 < len(self._schedule.timesteps):
             kept = self._schedule.noised(kept, self._noise, step + 1)
         return (1 - self._mask) * kept + self._mask * latents
 
 
-class SeenMask(Start):
+class MaskChannels(InitialLatents):
     """For a UNet of more channels, trained to see the mask and what it leaves of the image."""
 
     def __init__(self, latents: Tensor, mask: Tensor, masked_image: Tensor) -> None:
@@ -39,13 +39,13 @@ class SeenMask(Start):
         self._beside = torch.cat([mask, masked_image], dim=1)  # (n, 1 + c, h/f, w/f)
 
     def model_input(self, x: Tensor) -> Tensor:
-        """See `Start`; both guidance halves see the same."""
+        """See `InitialLatents`; both guidance halves see the same."""
         return torch.cat([x, self._beside.repeat(len(x) // len(self._beside), 1, 1, 1)], dim=1)
 
 
 def start_inpainting(
-    model: BaseModel, schedule: Schedule, generators: list[Generator], source: Source, strength: float
-) -> Start:
+    model: BaseModel, schedule: Schedule, generators: list[Generator], source: InputImages, strength: float
+) -> InitialLatents:
     """At ``strength`` 1 from noise alone, else from the noised image.
 
     All pictures share one draw of the image, from the first generator.
@@ -58,18 +58,18 @@ def start_inpainting(
         return encoded.draw(generators[0]).repeat(n, 1, 1, 1)
 
     def first_latents(image: Tensor | None) -> tuple[Tensor, Tensor]:
-        noise = draw_noise(model, generators, (width, height))
+        noise = sample_noise(model, generators, (width, height))
         if image is None or strength == 1:
             return noise, noise * schedule.scheduler.init_noise_sigma
         return noise, schedule.noised(image, noise, 0)
 
     size = (height // model.pipe.vae_scale_factor, width // model.pipe.vae_scale_factor)
     small = torch.nn.functional.interpolate(mask, size=size).to(model.pipe.unet.dtype).repeat(n, 1, 1, 1)
-    if sees_mask(model.pipe.unet.config):
+    if is_inpainting(model.pipe.unet.config):
         _, latents = first_latents(None if strength == 1 else draw(EncodedImage(model, source.pixels)))
-        return SeenMask(latents, small, draw(EncodedImage(model, source.pixels * (mask < 0.5))))
+        return MaskChannels(latents, small, draw(EncodedImage(model, source.pixels * (mask < 0.5))))
     encoded = EncodedImage(model, source.pixels)
     image = draw(encoded)
     noise, latents = first_latents(image)
     draw(encoded)  # diffusers draws the masked image here too, though nothing looks at it
-    return PutBack(latents, schedule, small, image, noise)
+    return RestoreKnown(latents, schedule, small, image, noise)

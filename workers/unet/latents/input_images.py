@@ -15,14 +15,14 @@ from workers.families.base_model import BaseModel
 
 
 @dataclass(frozen=True)
-class Source:
+class InputImages:
     """What is drawn over."""
 
     pixels: Tensor  # (1, 3, h, w), -1..1
     mask: Tensor | None  # (1, 1, h, w), 1 where something is to be drawn, 0 where the image stays
 
 
-def read_source(images: Bucket, model: BaseModel, spec: JobSpec) -> Source | None:
+def read_input_images(images: Bucket, model: BaseModel, spec: JobSpec) -> InputImages | None:
     """Image and mask from the bucket ``images``, resized as diffusers does; ``None``: text alone."""
     if spec.image is None:
         return None
@@ -33,7 +33,7 @@ def read_source(images: Bucket, model: BaseModel, spec: JobSpec) -> Source | Non
         pixels: Tensor = processor.preprocess(picture, height=height, width=width)
         return pixels.to(model.pipe.device, torch.float32)
 
-    return Source(
+    return InputImages(
         read(spec.image, model.pipe.image_processor),
         None if spec.mask_image is None else read(spec.mask_image, model.masks),
     )

@@ -14,10 +14,10 @@ from workers.families.base_model import BaseModel
 
 def make_generators(spec: JobSpec) -> list[Generator]:
     """One generator a picture."""
-    return [torch.Generator().manual_seed(seed) for seed in spec.picture_seeds]
+    return [torch.Generator().manual_seed(seed) for seed in spec.image_seeds]
 
 
-def draw_noise(model: BaseModel, generators: list[Generator], size: tuple[int, int]) -> Tensor:
+def sample_noise(model: BaseModel, generators: list[Generator], size: tuple[int, int]) -> Tensor:
     """``(n, c, h/f, w/f)`` of the standard normal; ``size`` is (width, height) in pixels."""
     factor, unet = model.pipe.vae_scale_factor, model.pipe.unet
     shape = (len(generators), model.pipe.vae.config.latent_channels, size[1] // factor, size[0] // factor)

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from shared.registry.availability import Seats
+from shared.registry.availability import Availability
 from shared.registry.lora_inventory import (
-    Holdings,
+    LoraInventory,
     keep_disk,
     publish_disk,
-    publish_holdings,
-    withdraw_holdings,
+    publish_inventory,
+    withdraw_inventory,
 )
 from workers.families.base_model import BaseModel
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
-from workers.runtime.model_cache import Residents
+from workers.runtime.model_cache import ModelCache
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Seat:
+class AvailabilityReporter:
     """Says when the worker begins and ends a job, and again with every heartbeat.
 
     Placement is a favour: without Redis a job is drawn all the same, and found again by recovery.
@@ -40,11 +40,11 @@ class Seat:
         *,
         serves: Sequence[str],
         ttl_s: float,
-        models: Residents[BaseModel],
+        models: ModelCache[BaseModel],
         cache: LoraCache,
         memory: LoraMemory,
     ) -> None:
-        self._redis, self._seats = redis, Seats(redis)
+        self._redis, self._seats = redis, Availability(redis)
         self._serves, self._ttl_s = list(serves), ttl_s
         self._name, self._host = "", socket.gethostname()
         self._models, self._cache, self._memory = models, cache, memory
@@ -83,7 +83,7 @@ class Seat:
             self._has_left = True
             try:
                 self._tell()
-                withdraw_holdings(self._redis, self._name)
+                withdraw_inventory(self._redis, self._name)
             except RedisError:
                 log.warning("could not leave its seat; it expires by itself")
 
@@ -108,7 +108,7 @@ class Seat:
         held = self._models.held()
         failed = self._models.failed()
         patched = {name: {sha for sha, _ in model.patcher.patched} for name, model in held.items()}
-        holdings = Holdings(
+        holdings = LoraInventory(
             worker=self._name,
             host=self._host,
             serves=[name for name in self._serves if name not in failed],
@@ -121,7 +121,7 @@ class Seat:
             ],
             memory=self._memory.keys(),
         )
-        publish_holdings(self._redis, holdings, self._ttl_s)
+        publish_inventory(self._redis, holdings, self._ttl_s)
         if set(disk) != self._disk or not keep_disk(self._redis, self._host, self._ttl_s):
             publish_disk(self._redis, self._host, list(disk), self._ttl_s)
             self._disk = set(disk)

@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery
 
 from shared import keys
-from shared.catalog.catalog import Catalogue
+from shared.catalog.catalog import Catalog
 from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import CatalogGone, JobUnreadable, SwiftError
 from shared.jobs.spec import JobSpec
@@ -32,14 +32,14 @@ OLDEST = 200
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModels:
     """Names that some worker of the fleet can run: this one's catalog, and what live workers report."""
 
     models: frozenset[str]
     controlnets: frozenset[str]
 
     @classmethod
-    def by(cls, catalog: Catalogue, jobs: JobStore) -> "Served":
+    def by(cls, catalog: Catalog, jobs: JobStore) -> "ServedModels":
         """Workers' catalogs may differ, as while a new one is rolled out."""
         workers = live(jobs.redis)
         return cls(
@@ -59,7 +59,7 @@ class Served:
         return None if spec.scheduler in SCHEDULERS else CatalogGone("scheduler", spec.scheduler)
 
 
-def recover(celery: Celery, jobs: JobStore, catalog: Catalogue, grace_s: float) -> None:
+def recover(celery: Celery, jobs: JobStore, catalog: Catalog, grace_s: float) -> None:
     """Send a message for every queued job that has none; twice is harmless, only one can claim it.
 
     A job that no worker could run for ``grace_s`` is failed instead.
@@ -71,7 +71,7 @@ def recover(celery: Celery, jobs: JobStore, catalog: Catalogue, grace_s: float) 
         looked_at = set(map(str, jobs.redis.zrange(keys.by_status("queued"), 0, OLDEST - 1)))
     if not lost | looked_at:
         return
-    served = Served.by(catalog, jobs)
+    served = ServedModels.by(catalog, jobs)
     for job_id, record in jobs.read(lost | looked_at).items():
         if record is None:
             jobs.heal([job_id])  # it expired in the queue
@@ -112,7 +112,7 @@ def job_of(message: Any) -> str | None:
     return job_id if isinstance(job_id, str) else None
 
 
-def _why_not(record: Job | JobUnreadable, served: Served) -> SwiftError | None:
+def _why_not(record: Job | JobUnreadable, served: ServedModels) -> SwiftError | None:
     """Why no worker that this one knows of can run a job."""
     if isinstance(record, JobUnreadable):
         return record
@@ -131,7 +131,7 @@ def _fail_in_time(jobs: JobStore, job_id: str, why: SwiftError, grace_s: float) 
         jobs.fail(job_id, failure_of(why))
 
 
-def _without_message(jobs: JobStore, catalog: Catalogue) -> set[str]:
+def _without_message(jobs: JobStore, catalog: Catalog) -> set[str]:
     """Queued jobs whose message went down with a worker.
 
     kombu pops a message before it notes it as unacknowledged: a kill in between loses it. And what a

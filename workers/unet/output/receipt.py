@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from shared.jobs.receipt import FORMAT, LoraReceipt, NetReceipt, Receipt, WorkerReceipt
+from shared.jobs.receipt import FORMAT, ControlNetReceipt, LoraReceipt, Receipt, WorkerReceipt
 from shared.jobs.request import LoraLoading
 from shared.jobs.spec import JobSpec
 from workers.families.base_model import BaseModel
@@ -45,7 +45,7 @@ def write_receipt(
     """
     told = {name: value for name, value in spec if name in Receipt.model_fields}
     nets = [
-        NetReceipt(
+        ControlNetReceipt(
             **dict(net) | {"map": maps[position]},
             sha256=net_hashes.get(position, ""),
             batch=net_batches.get(position, 1),

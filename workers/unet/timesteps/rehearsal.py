@@ -13,8 +13,8 @@ import torch
 
 from shared.errors import InvalidRequest
 from shared.jobs.spec import JobSpec
-from workers.unet.denoise import Start, denoise
-from workers.unet.latents.inpaint import PutBack
+from workers.unet.denoise import InitialLatents, denoise
+from workers.unet.latents.inpaint import RestoreKnown
 from workers.unet.latents.noise import step_options
 from workers.unet.timesteps.schedule import Schedule, Steps, make_schedule
 
@@ -59,7 +59,7 @@ def why_not(steps: Steps, config: str) -> str | None:
     Raises `InvalidRequest` where ``strength`` leaves no step.
     """
     try:
-        latents = _walk(steps, make_schedule(steps, json.loads(config), "cpu"))
+        latents = _run_steps(steps, make_schedule(steps, json.loads(config), "cpu"))
     except InvalidRequest:
         raise
     except Exception as error:  # diffusers raises what its arithmetic happens to raise
@@ -69,15 +69,15 @@ def why_not(steps: Steps, config: str) -> str | None:
     )
 
 
-def _walk(steps: Steps, schedule: Schedule) -> torch.Tensor:
+def _run_steps(steps: Steps, schedule: Schedule) -> torch.Tensor:
     """The loop of a job, with a model that halves what it is given and latents of one number."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 1, 1, 1, generator=generator)
-    start = Start(noise * schedule.scheduler.init_noise_sigma)
+    start = InitialLatents(noise * schedule.scheduler.init_noise_sigma)
     if steps.strength is not None:
-        start = Start(schedule.noised(noise / 2, noise, 0))
+        start = InitialLatents(schedule.noised(noise / 2, noise, 0))
     if steps.is_masked:
-        start = PutBack(start.latents, schedule, torch.ones_like(noise), noise / 2, noise)
+        start = RestoreKnown(start.latents, schedule, torch.ones_like(noise), noise / 2, noise)
     return denoise(
         lambda x, i, t: x / 2,
         schedule,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.catalog.catalog import LoadOptions, read_catalogue
+from shared.catalog.catalog import LoadOptions, read_catalog
 from shared.catalog.checks.source import (
     check_controlnet_entry,
     check_controlnet_source,
@@ -55,18 +55,18 @@ def refusal(check: Callable[..., None], path: Path, *options: Any) -> str:
 
 
 def test_every_source_of_the_embedded_catalog_passes() -> None:
-    path = Path("infra/catalogue.toml")
-    catalogue = read_catalogue(path)
-    for name, entry in catalogue.models.items():
+    path = Path("infra/catalog.toml")
+    catalog = read_catalog(path)
+    for name, entry in catalog.models.items():
         check_model_entry(name, entry, path)
-    for name, net in catalogue.controlnets.items():
+    for name, net in catalog.controlnets.items():
         check_controlnet_entry(name, net, path)
 
 
 def test_a_hub_id_is_not_checked_here() -> None:
-    catalogue = read_catalogue(Path("infra/catalogue.toml"))
-    entry = next(iter(catalogue.models.values())).model_copy(update={"source": "hub:org/name@v1"})
-    check_model_entry("m", entry, Path("infra/catalogue.toml"))
+    catalog = read_catalog(Path("infra/catalog.toml"))
+    entry = next(iter(catalog.models.values())).model_copy(update={"source": "hub:org/name@v1"})
+    check_model_entry("m", entry, Path("infra/catalog.toml"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from prometheus_client import Counter
 
 from shared.errors import NotFound, Unavailable
 from shared.jobs.spec import LoraRef
-from shared.storage.object_store import BlobChanged, Stretch
+from shared.storage.object_store import ByteRange, ObjectChanged
 
 
 class MemoryBucket:
@@ -34,7 +34,7 @@ class MemoryBucket:
         self.objects[f"{name}.safetensors"] = (etag, body)
         return ref_to(name, body, etag=etag)
 
-    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
+    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> ByteRange:
         self.downloads.append(key)
         self.asked.append((start, stop))
         if self.away or self.answers <= 0:
@@ -45,12 +45,12 @@ class MemoryBucket:
             raise NotFound(f"there is no object {key!r}")
         now, body = self.objects[key]
         if now != etag:
-            raise BlobChanged(f"object {key!r} was replaced")
+            raise ObjectChanged(f"object {key!r} was replaced")
         piece = body[start:stop]
         if self.lies:
             self.lies -= 1
             piece = piece[::-1]
-        return Stretch(self._halves(piece), len(body), self.metadata, self.md5)
+        return ByteRange(self._halves(piece), len(body), self.metadata, self.md5)
 
     def _halves(self, body: bytes) -> Iterator[bytes]:
         yield body[: len(body) // 2]
@@ -69,11 +69,11 @@ class FolderBucket:
         self.name = "loras"
         self._folder = folder
 
-    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> Stretch:
+    def read_range(self, key: str, *, etag: str, start: int, stop: int) -> ByteRange:
         body = (self._folder / key).read_bytes()
         with (self._folder / "log").open("a") as log:
             log.write(f"{key}\n")
-        return Stretch(self._halves(body[start:stop]), len(body), {}, None)
+        return ByteRange(self._halves(body[start:stop]), len(body), {}, None)
 
     def _halves(self, body: bytes) -> Iterator[bytes]:
         yield body[: len(body) // 2]

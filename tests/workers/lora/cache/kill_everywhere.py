@@ -17,10 +17,10 @@ from typing import Any
 from tests.workers.lora.cache.buckets import MemoryBucket
 from workers.lora.cache.cache import LoraCache
 from workers.lora.cache.filenames import parse
-from workers.lora.cache.partial_file import Part
+from workers.lora.cache.partial_file import PartialFile
 
 BODIES = {"anime": bytes(range(40)), "paper": bytes(range(100, 140))}
-ROOM = Part.total_bytes(40, 10)
+ROOM = PartialFile.total_bytes(40, 10)
 
 
 def main(root: Path, mode: str) -> int:

@@ -14,7 +14,7 @@ from shared.jobs.spec import LoraRef
 from shared.metrics import LORA_EVICTIONS, LORA_LOOKUPS, LORA_PREFETCHES
 from tests.workers.lora.cache.buckets import MemoryBucket, counted, ref_to
 from workers.lora.cache.cache import LoraCache
-from workers.lora.cache.wait_budget import Patience
+from workers.lora.cache.wait_budget import WaitBudget
 
 TEN = b"0123456789"
 
@@ -203,7 +203,7 @@ def test_s3_away_for_long_is_a_typed_error_and_is_not_remembered(
 ) -> None:
     cache, ref = make_cache(100), bucket.put("anime", TEN)
     bucket.away = 1
-    with pytest.raises(LoraUnavailable, match="S3 does not answer"), cache.open(ref, Patience("anime", 0)):
+    with pytest.raises(LoraUnavailable, match="S3 does not answer"), cache.open(ref, WaitBudget("anime", 0)):
         pass
     assert cache.used_bytes() == 0
     assert read(cache, ref) == TEN
@@ -228,7 +228,7 @@ def test_fewer_bytes_than_announced_never_become_a_file(
 ) -> None:
     cache = make_cache(100)
     bucket.put("anime", TEN)
-    with pytest.raises(LoraUnavailable), cache.open(ref_to("anime", TEN + b"!"), Patience("anime", 0)):
+    with pytest.raises(LoraUnavailable), cache.open(ref_to("anime", TEN + b"!"), WaitBudget("anime", 0)):
         pass
     assert cache.used_bytes() == 0
 
@@ -274,8 +274,8 @@ def test_a_crowd_on_a_cache_too_small_for_it_reads_only_whole_files(
     refs = {name: bucket.put(name, body) for name, body in bodies.items()}
 
     def rush(start: int) -> None:
-        for turn in range(40):
-            name = "abcd"[(start + turn) % 4]
+        for step_token in range(40):
+            name = "abcd"[(start + step_token) % 4]
             with cache.open(refs[name]) as cached:
                 assert cached.path.read_bytes() == bodies[name]
                 cache.check()

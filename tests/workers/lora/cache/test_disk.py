@@ -11,7 +11,7 @@ from shared.errors import LoraUnavailable
 from shared.jobs.spec import LoraRef
 from tests.workers.lora.cache.buckets import MemoryBucket
 from workers.lora.cache.cache import LoraCache
-from workers.lora.cache.wait_budget import Patience
+from workers.lora.cache.wait_budget import WaitBudget
 
 BODY = bytes(range(256)) * 64  # 16 KiB
 NAMES = ("a", "b", "c", "d")
@@ -42,7 +42,7 @@ def refs(bucket: MemoryBucket) -> dict[str, LoraRef]:
 
 
 def read(cache: LoraCache, ref: LoraRef) -> bytes:
-    with cache.open(ref, Patience(ref.name, 0)) as cached:
+    with cache.open(ref, WaitBudget(ref.name, 0)) as cached:
         return cached.path.read_bytes()
 
 
@@ -63,7 +63,7 @@ def test_a_disk_full_of_other_things_is_waited_for_and_told(
     cache = LoraCache(disk / "loras", 1 << 20, bucket, 0)
     other = disk / "other"
     other.write_bytes(bytes(40 << 10))
-    with cache.open(refs["a"], Patience("a", 0)) as pinned:
+    with cache.open(refs["a"], WaitBudget("a", 0)) as pinned:
         with pytest.raises(LoraUnavailable, match="'b' did not arrive in time: the disk is full"):
             read(cache, refs["b"])
         assert pinned.path.read_bytes() == BODY

@@ -15,12 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from shared.errors import LoraUnavailable
 from tests.workers.lora.cache.buckets import MemoryBucket
 from workers.lora.cache.cache import LoraCache
-from workers.lora.cache.partial_file import Part
+from workers.lora.cache.partial_file import PartialFile
 
 RANGE_BYTES = 25
 SIZES = {"a": 100, "b": 60, "c": 40, "d": 30, "e": 10, "f": 1}
 #: What each needs while it arrives.
-NEEDS = {name: Part.total_bytes(size, RANGE_BYTES) for name, size in SIZES.items()}
+NEEDS = {name: PartialFile.total_bytes(size, RANGE_BYTES) for name, size in SIZES.items()}
 CAPACITY_BYTES = NEEDS["a"]
 names = st.sampled_from(sorted(SIZES))
 
@@ -95,7 +95,7 @@ class CacheMachine(RuleBasedStateMachine):
         claim = folder.claim(self.caches[who].version(ref))
         assert claim is not None
         assert folder.reserve(claim, NEEDS[name]) is not None
-        part = Part(claim, SIZES[name], RANGE_BYTES)
+        part = PartialFile(claim, SIZES[name], RANGE_BYTES)
         arrived = data.draw(st.sets(st.sampled_from(range(len(part.ranges)))))
         for index in arrived:
             start, stop = part.ranges[index]

@@ -18,8 +18,8 @@ from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.proxy import Proxy, proxied
 from workers.lora.cache.cache import LoraCache
-from workers.lora.cache.partial_file import Part, Range
-from workers.lora.cache.wait_budget import Patience
+from workers.lora.cache.partial_file import PartialFile, Range
+from workers.lora.cache.wait_budget import WaitBudget
 
 BODY = os.urandom(3_000_000)
 RANGE_BYTES = 256 << 10
@@ -60,7 +60,7 @@ def read(cache: LoraCache, ref: LoraRef) -> bytes:
 def missing_of(part: Path) -> list[Range]:
     """What a ``.part`` lacks; looked at from outside."""
     with part.open("rb") as file:
-        marks = Part(file.fileno(), len(BODY), RANGE_BYTES)
+        marks = PartialFile(file.fileno(), len(BODY), RANGE_BYTES)
         return [marks.ranges[index] for index in marks.missing()]
 
 
@@ -97,7 +97,7 @@ def test_a_server_that_stays_down_is_told_with_its_error(
     ref = upload(direct)
     line.is_down = True
     told = pytest.raises(LoraUnavailable, match=f"{ref.name}.* S3 does not answer: \\w*Connection")
-    with told, cache.open(ref, Patience(ref.name, 0)):
+    with told, cache.open(ref, WaitBudget(ref.name, 0)):
         pass
     assert cache.used_bytes() == 0
 

@@ -11,12 +11,12 @@ from shared.errors import InvalidLora, LoraGone, LoraUnavailable
 from shared.jobs.spec import LoraRef
 from tests.workers.lora.cache.buckets import MemoryBucket
 from workers.lora.cache.cache import LoraCache
-from workers.lora.cache.partial_file import Part
-from workers.lora.cache.wait_budget import Patience
+from workers.lora.cache.partial_file import PartialFile
+from workers.lora.cache.wait_budget import WaitBudget
 
 BODY = os.urandom(95)
 RANGES = [(start, min(start + 10, 95)) for start in range(0, 95, 10)]
-ROOM = Part.total_bytes(95, 10)
+ROOM = PartialFile.total_bytes(95, 10)
 NOW = 0.0  # seconds of patience
 
 
@@ -37,7 +37,7 @@ def cache(tmp_path: Path, bucket: MemoryBucket) -> LoraCache:
 
 
 def read(cache: LoraCache, ref: LoraRef, wait_s: float = 10) -> bytes:
-    with cache.open(ref, Patience(ref.name, wait_s)) as cached:
+    with cache.open(ref, WaitBudget(ref.name, wait_s)) as cached:
         assert cached.sha256 == hashlib.sha256(BODY).hexdigest()
         return cached.path.read_bytes()
 
@@ -172,10 +172,10 @@ def test_metadata_that_is_no_sha256_is_not_one(cache: LoraCache, bucket: MemoryB
 
 def test_marks_of_ranges_of_another_size_count_for_nothing(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "x.part", os.O_RDWR | os.O_CREAT)
-    old = Part(fd, 11, 6)
+    old = PartialFile(fd, 11, 6)
     old.mark(0)
-    assert Part(fd, 11, 6).missing() == [1]
-    assert Part(fd, 11, 7).missing() == [0, 1]
+    assert PartialFile(fd, 11, 6).missing() == [1]
+    assert PartialFile(fd, 11, 7).missing() == [0, 1]
     os.close(fd)
 
 
@@ -190,7 +190,7 @@ def missing_ranges(cache: LoraCache, ref: LoraRef) -> list[tuple[int, int]]:
     """What the part of a file does not have: with six answers for four at once, some ranges did arrive."""
     claim = cache.folder.claim(cache.version(ref))
     assert claim is not None
-    part = Part(claim, len(BODY), 10)
+    part = PartialFile(claim, len(BODY), 10)
     missing = [tuple(part.ranges[index]) for index in part.missing()]
     cache.folder.leave(claim)
     return missing
@@ -201,7 +201,7 @@ def leave_part(cache: LoraCache, ref: LoraRef, body: bytes) -> None:
     claim = cache.folder.claim(cache.version(ref))
     assert claim is not None
     assert cache.folder.reserve(claim, ROOM) is not None
-    part = Part(claim, len(body), 10)
+    part = PartialFile(claim, len(body), 10)
     part.write(0, body)
     for index in range(len(part.ranges)):
         part.mark(index)

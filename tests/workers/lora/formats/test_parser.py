@@ -18,7 +18,7 @@ from shared.errors import InvalidLora
 from tests.workers.lora.conftest import parts
 from workers.lora.formats.matrices import LowRank
 from workers.lora.formats.parser import LoraWeights, read_lora
-from workers.lora.weight_delta import Change
+from workers.lora.weight_delta import WeightDelta
 
 KOHYA_SIDE = {"A": "lora_down", "B": "lora_up"}
 DIFFUSERS_SIDE = {"A": "down", "B": "up"}
@@ -83,7 +83,7 @@ def same(one: LoraWeights, other: LoraWeights) -> bool:
     )
 
 
-def changes(weights: LoraWeights) -> dict[str, Change]:
+def changes(weights: LoraWeights) -> dict[str, WeightDelta]:
     return {
         f"{part}.{name}": change for part, found in weights.parts.items() for name, change in found.items()
     }

@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.workers.transport.ends import noise
 from workers.transport.backends import host_memory as host_memory
 from workers.transport.backends.host_memory import HostMemory
-from workers.transport.backends.shared_memory_pool import Segments
-from workers.transport.backends.shared_memory_reader import Mappings
-from workers.transport.protocol import Block
+from workers.transport.backends.shared_memory_pool import SharedMemoryPool
+from workers.transport.backends.shared_memory_reader import SharedMemoryReader
+from workers.transport.protocol import SharedMemoryBlock
 
 LIMIT_BYTES = 1 << 20
 LEASE_S = 60.0
@@ -75,7 +75,7 @@ def first_line(process: "subprocess.Popen[str]") -> str:
 
 def test_a_block_that_is_not_released_within_the_lease_is_given_back_to_the_system(host: HostMemory) -> None:
     # Given a reader that still looks at its block when the lease has run out
-    segments, mappings = Segments(host, LIMIT_BYTES, lease_s=0.0), Mappings(host.folder)
+    segments, mappings = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0), SharedMemoryReader(host.folder)
     sent = noise(2, 8, 32, 32)
     block = segments.write(sent)
     assert block is not None
@@ -87,11 +87,11 @@ def test_a_block_that_is_not_released_within_the_lease_is_given_back_to_the_syst
     segments.write(noise(2, 8, 32, 32, seed=1))
     # Then the reader's is what it was, and nobody else can open it
     assert torch.equal(torch.frombuffer(view, dtype=torch.float32), sent.flatten())
-    assert Mappings(host.folder).open(block, sent.nbytes) is None
+    assert SharedMemoryReader(host.folder).open(block, sent.nbytes) is None
 
 
 def test_a_reader_forgets_memory_that_its_writer_gave_up(host: HostMemory) -> None:
-    segments, mappings = Segments(host, LIMIT_BYTES, lease_s=0.0), Mappings(host.folder)
+    segments, mappings = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0), SharedMemoryReader(host.folder)
     block = segments.write(noise(2, 8, 32, 32))
     assert block is not None
     mappings.open(block, 8)
@@ -101,7 +101,7 @@ def test_a_reader_forgets_memory_that_its_writer_gave_up(host: HostMemory) -> No
 
 
 def test_a_full_pool_gives_room_of_other_sizes_before_it_refuses(host: HostMemory) -> None:
-    segments, mappings = Segments(host, 1 << 20, LEASE_S), Mappings(host.folder)
+    segments, mappings = SharedMemoryPool(host, 1 << 20, LEASE_S), SharedMemoryReader(host.folder)
     half, quarter = torch.zeros(1 << 19, dtype=torch.int8), torch.zeros(1 << 18, dtype=torch.int8)
     first = segments.write(half)
     second = segments.write(half)
@@ -114,7 +114,7 @@ def test_a_full_pool_gives_room_of_other_sizes_before_it_refuses(host: HostMemor
 
 
 def test_a_block_of_an_earlier_use_cannot_be_opened(host: HostMemory) -> None:
-    segments, mappings = Segments(host, LIMIT_BYTES, LEASE_S), Mappings(host.folder)
+    segments, mappings = SharedMemoryPool(host, LIMIT_BYTES, LEASE_S), SharedMemoryReader(host.folder)
     old = segments.write(noise(8, 8))
     assert old is not None
     mappings.open(old, 256)
@@ -126,14 +126,14 @@ def test_a_block_of_an_earlier_use_cannot_be_opened(host: HostMemory) -> None:
 
 @pytest.mark.parametrize("name", ["../token", "/etc/passwd", "0123456789abcdef/../../token", ""])
 def test_a_name_that_leads_elsewhere_is_not_opened(host: HostMemory, name: str) -> None:
-    assert Mappings(host.folder).open(Block(segment=name, generation=1), 8) is None
+    assert SharedMemoryReader(host.folder).open(SharedMemoryBlock(segment=name, generation=1), 8) is None
 
 
 def test_memory_of_a_killed_writer_is_swept_up_and_stays_valid_for_its_reader(host: HostMemory) -> None:
     # Given a reader that holds a block of another process
     writer = run(WRITER, str(host.folder))
-    block = Block.model_validate_json(first_line(writer))
-    view = Mappings(host.folder).open(block, 160_000)
+    block = SharedMemoryBlock.model_validate_json(first_line(writer))
+    view = SharedMemoryReader(host.folder).open(block, 160_000)
     assert view is not None
     # When that is killed; a sweep before takes nothing from it
     assert host.sweep() == 0
@@ -145,7 +145,7 @@ def test_memory_of_a_killed_writer_is_swept_up_and_stays_valid_for_its_reader(ho
 
 
 def test_memory_of_a_killed_reader_is_free_after_the_lease(host: HostMemory) -> None:
-    segments = Segments(host, LIMIT_BYTES, lease_s=0.0)
+    segments = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0)
     block = segments.write(torch.arange(40_000.0))
     assert block is not None
     reader = run(READER, str(host.folder), block.model_dump_json())
@@ -172,9 +172,9 @@ class Pool(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.host = HostMemory(Path(f"/dev/shm/swiftdiffusion-pool-{os.getpid()}"))
-        self.segments = Segments(self.host, 512 << 10, LEASE_S)
-        self.mappings = Mappings(self.host.folder)
-        self.out: list[tuple[Block, int, int]] = []  # sent, not opened: number, size
+        self.segments = SharedMemoryPool(self.host, 512 << 10, LEASE_S)
+        self.mappings = SharedMemoryReader(self.host.folder)
+        self.out: list[tuple[SharedMemoryBlock, int, int]] = []  # sent, not opened: number, size
         self.held: list[tuple[torch.Tensor, int]] = []
         self.number = 0
 

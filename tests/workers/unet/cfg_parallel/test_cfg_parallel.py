@@ -21,9 +21,9 @@ from shared.jobs.request import LoraLoading
 from shared.jobs.spec import ControlSpec, JobSpec
 from shared.jobs.store import Job
 from shared.messaging.celery_app import unet_queue
-from shared.messaging.messages import Assist
+from shared.messaging.messages import FollowBranch
 from shared.metrics import LORA_LOOKUPS
-from shared.registry.availability import Seats
+from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, beat, leave
 from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import EMOJI, LAYOUTS
@@ -35,12 +35,12 @@ from tests.workers.unet.latents.test_initial_latents import stored
 from tests.workers.unet.specs import spec
 from workers.families.base_model import BaseModel
 from workers.runtime.busy import BusyShare
-from workers.runtime.model_cache import Memory, Residents
+from workers.runtime.model_cache import Memory, ModelCache
 from workers.runtime.watchdog import Watchdog
-from workers.unet.cfg_parallel.channel import READY, HalfAnswer, HalfLine, HalfStep
-from workers.unet.cfg_parallel.follower import UncondHalf, assist
+from workers.unet.cfg_parallel.channel import READY, BranchChannel, BranchPrediction, BranchStep
+from workers.unet.cfg_parallel.follower import UncondBranch, follow
 from workers.unet.cfg_parallel.policy import should_split
-from workers.unet.job import draw
+from workers.unet.job import execute_job
 from workers.unet.output.receipt import worker_receipt
 from workers.unet.worker import UNetWorker
 
@@ -49,9 +49,9 @@ STEPS = 12
 
 
 @pytest.fixture(scope="module")
-def second_models() -> Residents[BaseModel]:
+def second_models() -> ModelCache[BaseModel]:
     """A second device's own weights."""
-    return Residents(load, Memory(1 << 40))
+    return ModelCache(load, Memory(1 << 40))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def other_is_idle(control: Redis) -> Iterator[None]:
         loaded=[], doing=[], busy_share=0.0, started_at=0.0, version="0",
     )  # fmt: skip
     beat(control, heartbeat, 60)
-    seats = Seats(control)
+    seats = Availability(control)
     seats.offer(heartbeat.name, heartbeat.serves, 60)
     yield
     seats.take(heartbeat.name, heartbeat.serves, 60)
@@ -72,7 +72,7 @@ class Pair:
     """Two UNet workers; the second takes whatever the first asks of it."""
 
     def __init__(
-        self, make_worker: MakeWorker, second_models: Residents[BaseModel], **changes: object
+        self, make_worker: MakeWorker, second_models: ModelCache[BaseModel], **changes: object
     ) -> None:
         self.ended: list[str] = []
         self._threads: list[threading.Thread] = []
@@ -80,17 +80,17 @@ class Pair:
         self.second = dataclasses.replace(first, models=second_models, busy=BusyShare(), sessions={})
         self.first = dataclasses.replace(first, send_assist=self._take)
 
-    def _take(self, message: Assist, model: str) -> None:
+    def _take(self, message: FollowBranch, model: str) -> None:
         thread = threading.Thread(target=self._assist, args=[message])
         self._threads.append(thread)
         thread.start()
 
-    def _assist(self, message: Assist) -> None:
-        self.ended.append(assist(self.second, message, "unet2@test"))
+    def _assist(self, message: FollowBranch) -> None:
+        self.ended.append(follow(self.second, message, "unet2@test"))
 
     def run(self, wanted: JobSpec, replays: Receipt | None = None) -> Job:
         job_id, _ = self.first.jobs.create(wanted, replays=replays)
-        draw(self.first, job_id, "unet1@test")
+        execute_job(self.first, job_id, "unet1@test")
         self.join()
         return self.first.jobs.get(job_id)
 
@@ -105,7 +105,7 @@ class Pair:
 
 
 @pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def wait_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """No job goes on alone, or asks twice, because the machine was too busy for its assistant."""
     monkeypatch.setattr("workers.unet.cfg_parallel.leader.FIRST_WAIT_S", 30.0)
     monkeypatch.setattr("workers.unet.cfg_parallel.leader.LEAST_WAIT_S", 30.0)
@@ -114,7 +114,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def pair(
-    make_worker: MakeWorker, second_models: Residents[BaseModel], other_is_idle: None, patience: None
+    make_worker: MakeWorker, second_models: ModelCache[BaseModel], other_is_idle: None, wait_budget: None
 ) -> Pair:
     return Pair(make_worker, second_models)
 
@@ -181,14 +181,14 @@ def test_an_assistant_that_computed_otherwise_than_the_worker_of_a_replay_is_tol
 
 
 def test_a_worker_with_other_weights_of_the_model_does_not_assist(
-    make_worker: MakeWorker, other_is_idle: None, patience: None
+    make_worker: MakeWorker, other_is_idle: None, wait_budget: None
 ) -> None:
     def load_other(name: str) -> BaseModel:
         pipe = load(name).pipe
         pipe.unet.conv_in.bias.data += 1e-3
         return BaseModel(name, pipe)
 
-    pair = Pair(make_worker, Residents(load_other, Memory(1 << 40)))
+    pair = Pair(make_worker, ModelCache(load_other, Memory(1 << 40)))
     with pair.second.models.use("emoji-sd"):
         pass  # loaded before it is asked
     job = pair.run(spec(num_inference_steps=STEPS))
@@ -199,7 +199,7 @@ def test_a_worker_with_other_weights_of_the_model_does_not_assist(
 
 @pytest.mark.parametrize("model", ["sdxl", "sdxl-inpaint"])
 def test_every_family_is_split_with_all_that_its_halves_are_told(
-    make_worker: MakeWorker, models: Residents[BaseModel], other_is_idle: None, patience: None, model: str
+    make_worker: MakeWorker, models: ModelCache[BaseModel], other_is_idle: None, wait_budget: None, model: str
 ) -> None:
     # Given a job of a model that is told sizes, or sees a mask, with a net and other sizes for each half
     pair = Pair(make_worker, models)
@@ -229,7 +229,7 @@ def test_both_workers_patch_a_lora_at_the_same_step(pair: Pair) -> None:
     assert np.array_equal(pair.pixels(pair.run(again(wanted, job))), pair.pixels(job))
     for worker in (pair.first, pair.second):  # a plain job takes out what is left
         plain_id, _ = worker.jobs.create(alone(spec(num_inference_steps=4)))
-        draw(worker, plain_id, "unet1@test")
+        execute_job(worker, plain_id, "unet1@test")
     with pair.second.models.use("emoji-sd") as theirs, pair.first.models.use("emoji-sd") as ours:
         for name, weight in ours.pipe.unet.state_dict().items():
             assert weight.equal(theirs.pipe.unet.state_dict()[name]), name
@@ -240,10 +240,10 @@ def test_what_an_assistance_has_patched_stays_as_after_any_job(pair: Pair) -> No
     job_id, _ = pair.first.jobs.create(spec(loras=[lora]))
     attempt = pair.first.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
-    line = pair.first.half_line(job_id, attempt.token)
-    step = HalfStep(step=0, total=4, t=999.0, loras=[lora.name])
+    line = pair.first.branch_channel(job_id, attempt.token)
+    step = BranchStep(step=0, total=4, t=999.0, loras=[lora.name])
     before = [sum(counted(LORA_LOOKUPS, role=role).values()) for role in ("draw", "assist")]
-    pair.first.send_assist(Assist(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
+    pair.first.send_assist(FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
     prediction = None
     while prediction is None:  # its LoRA is on its way
         line.ask(step, torch.zeros(1, 4, 8, 8))
@@ -261,7 +261,7 @@ def test_what_an_assistance_has_patched_stays_as_after_any_job(pair: Pair) -> No
 
 
 def test_an_assistant_that_waits_for_a_net_leaves_when_its_attempt_is_over(
-    make_worker: MakeWorker, second_models: Residents[BaseModel], control: Redis
+    make_worker: MakeWorker, second_models: ModelCache[BaseModel], control: Redis
 ) -> None:
     # Given an assistant whose net nobody serves
     pair = Pair(make_worker, second_models, serve_nets=False, residual_wait_s=20.0, net_fallback="fail")
@@ -269,11 +269,13 @@ def test_an_assistant_that_waits_for_a_net_leaves_when_its_attempt_is_over(
     job_id, _ = pair.first.jobs.create(wanted)
     attempt = pair.first.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
-    line = pair.first.half_line(job_id, attempt.token)
+    line = pair.first.branch_channel(job_id, attempt.token)
     maps = [wanted.controlnets[0].image]
-    pair.first.send_assist(Assist(job_id=job_id, attempt=attempt.token, ordinal=1, maps=maps), "emoji-sd")
+    pair.first.send_assist(
+        FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=maps), "emoji-sd"
+    )
     assert line.receive(60) is not None
-    line.ask(HalfStep(step=0, total=4, t=999.0, loras=[]), torch.zeros(1, 4, 8, 8))
+    line.ask(BranchStep(step=0, total=4, t=999.0, loras=[]), torch.zeros(1, 4, 8, 8))
     while not pair.first.residual.llen(keys.net_steps("edge")):
         pass  # it is on its way there
     # When the attempt loses its job
@@ -340,8 +342,8 @@ def test_a_worker_shows_whom_it_assists_and_that_it_is_busy(pair: Pair) -> None:
     attempt = pair.first.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
     assert (pair.second.sessions, pair.second.busy.share()) == ({}, 0.0)
-    pair.first.send_assist(Assist(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
-    line = pair.first.half_line(job_id, attempt.token)
+    pair.first.send_assist(FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
+    line = pair.first.branch_channel(job_id, attempt.token)
     assert line.receive(60) is not None
     # Once it is ready, it has worked, and is there for the job
     assert pair.second.sessions == {"emoji-sd": [job_id]}
@@ -356,8 +358,8 @@ def test_an_assistant_leaves_for_a_job_of_any_model_that_it_serves(pair: Pair, c
     job_id, _ = pair.first.jobs.create(spec())
     attempt = pair.first.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
-    pair.first.send_assist(Assist(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
-    assert pair.first.half_line(job_id, attempt.token).receive(60) is not None
+    pair.first.send_assist(FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
+    assert pair.first.branch_channel(job_id, attempt.token).receive(60) is not None
     try:
         control.rpush(unet_queue(other), "a message")
         pair.join()
@@ -372,26 +374,26 @@ def test_the_half_of_an_assistant_that_dies_is_computed_here(
 ) -> None:
     served: list[int] = []
 
-    def come_and_die(message: Assist, model: str) -> None:
-        line = first.half_line(message.job_id, message.attempt)
+    def come_and_die(message: FollowBranch, model: str) -> None:
+        line = first.branch_channel(message.job_id, message.attempt)
         if line.claim("unet2@test"):
             threading.Thread(target=half_a_life, args=[line], daemon=True).start()
 
-    def half_a_life(line: HalfLine) -> None:
-        second = dataclasses.replace(first, models=Residents(load, Memory(1 << 40)))
+    def half_a_life(line: BranchChannel) -> None:
+        second = dataclasses.replace(first, models=ModelCache(load, Memory(1 << 40)))
         with second.models.use("emoji-sd") as model:
-            line.answer(HalfAnswer(step=READY, worker="unet2@test", model_sha256=model.sha256))
+            line.answer(BranchPrediction(step=READY, worker="unet2@test", model_sha256=model.sha256))
             for _ in range(dies_after + 1):
                 taken = line.next_step(30)
                 assert taken is not None
                 served.append(taken[0].step)
                 if len(served) <= dies_after:
-                    line.answer(HalfAnswer(step=taken[0].step, worker="unet2@test", missing=True))
+                    line.answer(BranchPrediction(step=taken[0].step, worker="unet2@test", missing=True))
 
     first = dataclasses.replace(make_worker(), send_assist=come_and_die)
     wanted = spec(num_inference_steps=30)
     job_id, _ = first.jobs.create(wanted)
-    draw(first, job_id, "unet1@test")
+    execute_job(first, job_id, "unet1@test")
     job = first.jobs.get(job_id)
     assert job.status == "succeeded", job.error
     assert job.receipt is not None
@@ -399,13 +401,13 @@ def test_the_half_of_an_assistant_that_dies_is_computed_here(
     assert job.receipt.assistant is None  # it has predicted nothing
     assert len(served) == dies_after + 1
     replayed_id, _ = first.jobs.create(again(wanted, job))
-    draw(first, replayed_id, "unet1@test")
+    execute_job(first, replayed_id, "unet1@test")
     assert np.array_equal(pixels(first, first.jobs.get(replayed_id)), pixels(first, job))
 
 
 def test_an_assistance_that_hangs_ends_its_worker_and_not_the_job(
     make_worker: MakeWorker,
-    second_models: Residents[BaseModel],
+    second_models: ModelCache[BaseModel],
     other_is_idle: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -415,17 +417,17 @@ def test_an_assistance_that_hangs_ends_its_worker_and_not_the_job(
     settings = pair.second.settings.model_copy(update={"job_timeout_s": 1})
     watchdog = Watchdog(0.0, end=whys.put)
     pair.second = dataclasses.replace(pair.second, settings=settings, watchdog=watchdog)
-    predict = UncondHalf.predict
+    predict = UncondBranch.predict
 
-    def hang(half: UncondHalf, step: HalfStep, x: torch.Tensor) -> Any:
+    def hang(half: UncondBranch, step: BranchStep, x: torch.Tensor) -> Any:
         released.wait()
         return predict(half, step, x)
 
-    monkeypatch.setattr(UncondHalf, "predict", hang)
+    monkeypatch.setattr(UncondBranch, "predict", hang)
     monkeypatch.setattr("workers.unet.cfg_parallel.leader.FIRST_WAIT_S", 30.0)
     # When a job is generated with it
     job_id, _ = pair.first.jobs.create(spec(num_inference_steps=STEPS))
-    draw(pair.first, job_id, "unet1@test")
+    execute_job(pair.first, job_id, "unet1@test")
     # Then the job goes on alone, and the other process would end
     assert pair.first.jobs.get(job_id).status == "succeeded"
     watchdog.start()
@@ -453,24 +455,24 @@ def test_a_worker_that_is_killed_while_it_makes_ready_keeps_no_other_from_assist
     job_id, _ = pair.first.jobs.create(spec())
     attempt = pair.first.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
-    request = Assist(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[])
-    dying = dataclasses.replace(pair.first, models=Residents(die, Memory(1 << 40)))
+    request = FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[])
+    dying = dataclasses.replace(pair.first, models=ModelCache(die, Memory(1 << 40)))
     with pytest.raises(Killed):
-        assist(dying, request, "unet3@test")
+        follow(dying, request, "unet3@test")
     # When another worker takes the next request
-    line = pair.first.half_line(job_id, attempt.token)
+    line = pair.first.branch_channel(job_id, attempt.token)
     line.dismiss()
-    assert assist(pair.second, request, "unet2@test") == "done"
+    assert follow(pair.second, request, "unet2@test") == "done"
     # Then it was ready, and a third one had nothing to claim any more
     ready = line.receive(0)
     assert ready is not None
     assert ready[0].worker == "unet2@test"
-    assert assist(pair.second, request, "unet4@test") == "another was faster"
+    assert follow(pair.second, request, "unet4@test") == "another was faster"
     assert line.receive(0) is None
 
 
 def test_of_many_that_are_asked_one_assists(pair: Pair) -> None:
-    line = pair.first.half_line("job", "attempt")
+    line = pair.first.branch_channel("job", "attempt")
     assert [line.claim(name) for name in ("unet2", "unet3", "unet4")] == [True, False, False]
 
 

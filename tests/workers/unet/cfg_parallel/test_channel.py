@@ -5,16 +5,16 @@ import torch
 from redis import Redis
 
 from workers.transport.wire import pack, pack_bytes
-from workers.unet.cfg_parallel.channel import HalfAnswer, HalfLine, HalfStep
+from workers.unet.cfg_parallel.channel import BranchChannel, BranchPrediction, BranchStep
 
-STEP = HalfStep(step=3, total=4, t=1.0, loras=[])
-ANSWER = HalfAnswer(step=3, worker="unet2@test")
+STEP = BranchStep(step=3, total=4, t=1.0, loras=[])
+ANSWER = BranchPrediction(step=3, worker="unet2@test")
 X = torch.arange(4.0)
 
 
 @pytest.mark.parametrize("garbage", [b"garbage", pack_bytes({}), pack({**STEP.model_dump(), "step": "x"}, X)])
 def test_what_is_no_step_and_no_answer_is_dropped(residual: Redis, garbage: bytes) -> None:
-    line = HalfLine(residual, "0" * 16, "attempt", 60)
+    line = BranchChannel(residual, "0" * 16, "attempt", 60)
     for name in ("steps", "answers"):
         residual.delete(f"swift:half:{name}:{'0' * 16}:attempt")
         residual.rpush(f"swift:half:{name}:{'0' * 16}:attempt", garbage)

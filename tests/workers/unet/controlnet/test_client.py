@@ -10,8 +10,8 @@ import torch
 from redis import Redis
 
 from infra.bench.ports import free_ports
-from shared.errors import JobCancelled, NetFailed, ResidualTimeout
-from shared.redis_clients import impatient, residual_redis
+from shared.errors import ControlNetFailed, JobCancelled, ResidualTimeout
+from shared.redis_clients import residual_redis, without_retries
 from shared.settings import Settings
 from tests.workers.unet.controlnet_jobs import (
     Line,
@@ -24,9 +24,9 @@ from tests.workers.unet.controlnet_jobs import (
     spec,
 )
 from workers.controlnet_serving.server import Server
-from workers.transport.keys import answers_key
-from workers.transport.protocol import MID, Answer
-from workers.transport.step_queue import Steps
+from workers.transport.keys import responses_key
+from workers.transport.protocol import MID, StepResponse
+from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 from workers.transport.wire import pack_bytes
 
@@ -160,8 +160,8 @@ def test_an_answer_for_a_net_that_was_not_asked_is_dropped(
 ) -> None:
     nets = make_nets(line, spec("edge"))
     step = ask(nets)
-    stray = Answer(index=MID, positions=positions, send=0, start_s=0, end_s=0, worker="", error="none")
-    line.redis.lpush(answers_key(step._request), pack_bytes(stray.model_dump()))
+    stray = StepResponse(index=MID, positions=positions, send=0, start_s=0, end_s=0, worker="", error="none")
+    line.redis.lpush(responses_key(step._request), pack_bytes(stray.model_dump()))
     assert torch.equal(step.mid(), by_diffusers(1.0)[1])
 
 
@@ -200,14 +200,14 @@ def test_a_job_outlives_its_residual_server(line: Line) -> None:
     nets = make_nets(line, spec("edge"), local=True, residual_wait_s=0.2)
     [port] = free_ports(1)
     url = {"residual_redis_url": (f"redis://127.0.0.1:{port}/0",)}
-    gone = impatient(residual_redis(line.settings.model_copy(update=url)))
-    nets.steps, nets.transport = Steps(gone, line.settings), Transport([gone], line.settings)
+    gone = without_retries(residual_redis(line.settings.model_copy(update=url)))
+    nets.steps, nets.transport = StepQueue(gone, line.settings), Transport([gone], line.settings)
     assert torch.equal(ask(nets).mid(), by_diffusers(1.0)[1])
 
 
 def test_a_step_that_cannot_be_computed_fails_with_the_workers_reason(server: Server, line: Line) -> None:
     nets = make_nets(line, spec("edge"))
-    with pytest.raises(NetFailed, match=r"controlnet1@test.*channels"):
+    with pytest.raises(ControlNetFailed, match=r"controlnet1@test.*channels"):
         ask(nets, x=X[:, :3]).mid()
     # And the worker goes on with the next.
     assert torch.equal(ask(nets, 1).mid(), by_diffusers(1.0)[1])
@@ -220,7 +220,7 @@ def test_a_first_net_that_pools_is_refused_without_guess_mode_which_diffusers_wo
     # Given nets of which the web could not know that they pool
     with nullcontext() if local else serving(line, "edge", "pooled"):
         first = make_nets(line, spec("pooled"), spec("edge"), local=local, residual_wait_s=0.2)
-        with pytest.raises(NetFailed, match=r"'pooled' .*guess_mode"):
+        with pytest.raises(ControlNetFailed, match=r"'pooled' .*guess_mode"):
             ask(first).mid()
         # Then a later one that pools does no more than that
         second = make_nets(line, spec("edge"), spec("pooled"), local=local, residual_wait_s=0.2)

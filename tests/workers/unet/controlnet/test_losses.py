@@ -13,7 +13,7 @@ from shared.errors import AttemptLost, S3Unavailable
 from shared.storage.object_store import Bucket
 from tests.workers.unet.jobs import run
 from tests.workers.unet.specs import spec
-from workers.unet.job import draw
+from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
@@ -51,7 +51,7 @@ def test_a_server_that_is_away_costs_no_attempt_that_counts(
     job_id, _ = worker.jobs.create(spec(num_inference_steps=1))
     for losses in (1, 2):
         with pytest.raises(type(error)):
-            draw(worker, job_id, "unet1@test")
+            execute_job(worker, job_id, "unet1@test")
         job = worker.jobs.get(job_id)
         assert (job.status, job.attempts, job.infrastructure_losses) == ("queued", losses, losses)
 
@@ -67,7 +67,7 @@ def test_a_job_that_is_deleted_while_it_runs_leaves_no_image(make_worker: MakeWo
 
 
 def _end(worker: UNetWorker, job_id: str) -> None:
-    if draw(worker, job_id, "unet1@test") == "lost":
+    if execute_job(worker, job_id, "unet1@test") == "lost":
         raise AttemptLost("as its worker reports")
 
 

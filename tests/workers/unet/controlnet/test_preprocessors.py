@@ -15,7 +15,7 @@ from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.output.test_replay import MakeWorker, again, png
 from tests.workers.unet.specs import spec
-from workers.unet.controlnet.preprocessors import make_map
+from workers.unet.controlnet.preprocessors import compute_control_map
 
 
 def a_drawing() -> Image.Image:
@@ -27,7 +27,7 @@ def a_drawing() -> Image.Image:
 
 
 def map_of(picture: Image.Image, name: str, **options: float) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(make_map(picture, name, fill_in(name, options)))))
+    return np.asarray(Image.open(io.BytesIO(compute_control_map(picture, name, fill_in(name, options)))))
 
 
 @pytest.mark.parametrize("name", sorted(PREPROCESSORS.keys() - {NONE}))

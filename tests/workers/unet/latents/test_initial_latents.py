@@ -18,7 +18,7 @@ from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from tests.workers.unet.test_job import control, run, upload
-from workers.unet.job import draw
+from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
@@ -56,7 +56,7 @@ def test_a_lora_is_bounded_by_the_steps_that_run(make_worker: MakeWorker) -> Non
     assert last.receipt.loras[0].step == 3
     job_id, _ = worker.jobs.create(over(worker, num_inference_steps=6, loras=[ref], lora_loading=loading))
     with pytest.raises(InvalidRequest, match="from 0 to 2"):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
 
 
 def test_a_net_guides_its_share_of_the_steps_that_run(make_worker: MakeWorker) -> None:
@@ -80,7 +80,7 @@ def test_a_strength_that_leaves_no_doubled_timestep_is_refused(make_worker: Make
     wanted = over(worker, scheduler="heun", timesteps=[900, 500, 300, 100], num_inference_steps=4)
     job_id, _ = worker.jobs.create(wanted)
     with pytest.raises(InvalidRequest, match="leaves none of the 7 steps"):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
 
 
 def test_a_model_that_was_trained_to_inpaint_needs_a_mask(make_worker: MakeWorker) -> None:
@@ -88,5 +88,5 @@ def test_a_model_that_was_trained_to_inpaint_needs_a_mask(make_worker: MakeWorke
     for wanted in (spec(model="sd1-inpaint"), over(worker, model="sd1-inpaint")):
         job_id, _ = worker.jobs.create(wanted)
         with pytest.raises(InvalidRequest, match="it needs an image and a mask_image") as refused:
-            draw(worker, job_id, "unet1@test")
+            execute_job(worker, job_id, "unet1@test")
         assert refused.value.field == "mask_image"

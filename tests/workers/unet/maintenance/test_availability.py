@@ -6,14 +6,14 @@ from redis import Redis
 from shared import keys
 from shared.jobs.spec import LoraRef
 from shared.messaging.celery_app import own_queue, unet_queue
-from shared.registry.availability import Seats
-from shared.registry.lora_inventory import read_disks, read_holdings
+from shared.registry.availability import Availability
+from shared.registry.lora_inventory import read_disks, read_inventory
 from shared.storage.loras import version_of
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
-from workers.unet.job import draw
-from workers.unet.maintenance.availability import Seat
+from workers.unet.job import execute_job
+from workers.unet.maintenance.availability import AvailabilityReporter
 from workers.unet.worker import UNetWorker
 
 NAME, MODEL = "unet1@test", "emoji-sd"
@@ -26,8 +26,8 @@ def worker(make_worker: Callable[..., UNetWorker], control: Redis) -> UNetWorker
 
 
 @pytest.fixture
-def seat(worker: UNetWorker, control: Redis) -> Seat:
-    seat = Seat(
+def seat(worker: UNetWorker, control: Redis) -> AvailabilityReporter:
+    seat = AvailabilityReporter(
         control,
         serves=[MODEL],
         ttl_s=60,
@@ -40,8 +40,8 @@ def seat(worker: UNetWorker, control: Redis) -> Seat:
     return seat
 
 
-def test_a_worker_is_free_but_for_its_jobs(seat: Seat, control: Redis) -> None:
-    seats = Seats(control)
+def test_a_worker_is_free_but_for_its_jobs(seat: AvailabilityReporter, control: Redis) -> None:
+    seats = Availability(control)
     assert seats.free() == [NAME]
     with seat.taken():
         seat.refresh()
@@ -49,24 +49,26 @@ def test_a_worker_is_free_but_for_its_jobs(seat: Seat, control: Redis) -> None:
     assert seats.free() == [NAME]
 
 
-def test_a_job_that_fails_frees_its_worker_too(seat: Seat, control: Redis) -> None:
+def test_a_job_that_fails_frees_its_worker_too(seat: AvailabilityReporter, control: Redis) -> None:
     with pytest.raises(RuntimeError), seat.taken():
         raise RuntimeError
-    assert Seats(control).free() == [NAME]
+    assert Availability(control).free() == [NAME]
 
 
-def test_a_worker_that_stops_gives_back_what_it_was_promised(seat: Seat, control: Redis) -> None:
-    assert Seats(control).promise(MODEL, [NAME]) == NAME
+def test_a_worker_that_stops_gives_back_what_it_was_promised(
+    seat: AvailabilityReporter, control: Redis
+) -> None:
+    assert Availability(control).promise(MODEL, [NAME]) == NAME
     control.lpush(own_queue(MODEL, NAME), "message")
     seat.leave()
     assert control.lrange(unet_queue(MODEL), 0, -1) == ["message"]
-    assert (Seats(control).free(), read_holdings(control, [NAME])) == ([], [])
+    assert (Availability(control).free(), read_inventory(control, [NAME])) == ([], [])
     seat.refresh()  # a heartbeat that comes too late
-    assert Seats(control).free() == []
+    assert Availability(control).free() == []
 
 
 def test_a_worker_tells_which_loras_a_job_has_left_with_it(
-    seat: Seat, worker: UNetWorker, control: Redis
+    seat: AvailabilityReporter, worker: UNetWorker, control: Redis
 ) -> None:
     data = (EMOJI / "loras" / "twemoji.safetensors").read_bytes()
     bucket = Bucket(worker.settings, worker.settings.lora_bucket)
@@ -74,9 +76,9 @@ def test_a_worker_tells_which_loras_a_job_has_left_with_it(
     ref = LoraRef(name="twemoji", etag=etag, size_bytes=len(data), scale=1.0)
     job_id, _ = worker.jobs.create(spec(loras=[ref], num_inference_steps=2))
     with seat.taken():
-        assert draw(worker, job_id, NAME) == "succeeded"
+        assert execute_job(worker, job_id, NAME) == "succeeded"
     version = version_of(bucket.name, "twemoji", etag)
-    [told] = read_holdings(control, [NAME])
+    [told] = read_inventory(control, [NAME])
     assert told.memory == [f"{MODEL}@{version}"]
     assert told.patched == [f"{MODEL}@{version}"]  # until a job wants another
     assert MODEL in told.loaded

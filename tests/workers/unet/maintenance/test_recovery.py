@@ -7,7 +7,7 @@ from celery import Celery
 from redis import Redis
 
 from shared import keys
-from shared.catalog.catalog import Catalogue, ModelEntry
+from shared.catalog.catalog import Catalog, ModelEntry
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery, send_job, unet_queue
 from shared.registry.workers import beat
@@ -18,7 +18,7 @@ from tests.workers.unet.specs import spec
 from workers.unet.maintenance import recovery
 from workers.unet.maintenance.recovery import HELD_S, UNACKED, UNACKED_INDEX, recover
 
-CATALOG = Catalogue(default_model="emoji-sd", models={"emoji-sd": ModelEntry(source="hub:x/y")})
+CATALOG = Catalog(default_model="emoji-sd", models={"emoji-sd": ModelEntry(source="hub:x/y")})
 GRACE_S = 300.0
 CONTROLNET = {
     "name": "old",

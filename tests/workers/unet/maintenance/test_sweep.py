@@ -13,7 +13,7 @@ from redis import Redis
 from shared import keys
 from shared.errors import AttemptLost, Unavailable
 from shared.jobs.attempt import Attempt
-from shared.jobs.spec import Failure, Picture
+from shared.jobs.spec import Failure, StoredImage
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery, own_queue, send_job
 from shared.settings import Settings
@@ -73,7 +73,7 @@ def store(images: ImageBucket, attempt: Attempt) -> str:
 
 
 def succeed(attempt: Attempt, key: str) -> None:
-    image = Picture(key=key, seed=7, width=64, height=64, sha256="ab")
+    image = StoredImage(key=key, seed=7, width=64, height=64, sha256="ab")
     attempt.succeed([image], receipt_of(attempt.job.spec), [])
 
 

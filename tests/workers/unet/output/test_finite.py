@@ -19,9 +19,9 @@ from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.families.base_model import BaseModel
 from workers.families.preview import Previewer
-from workers.families.unet_controlnet import Net
-from workers.runtime.model_cache import Residents
-from workers.unet.job import draw
+from workers.families.unet_controlnet import ControlNet
+from workers.runtime.model_cache import ModelCache
+from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
@@ -45,7 +45,7 @@ def failure(worker: UNetWorker, wanted: JobSpec, kind: type[SwiftError]) -> str:
     """How a job says that it failed: not one image is stored of it."""
     job_id, _ = worker.jobs.create(wanted)
     with pytest.raises(kind):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
     job: Job = worker.jobs.get(job_id)
     assert (job.status, job.images) == ("failed", [])
     assert job.error is not None
@@ -72,7 +72,7 @@ def test_a_lora_that_overflows_fails_its_job_by_name_and_leaves_nothing(
     ref = upload(worker, large_lora(tmp_path / "large.safetensors", factor), scale=10.0)
     job_id, _ = worker.jobs.create(spec(num_inference_steps=2, loras=[ref], lora_loading=loading))
     with pytest.raises(kind):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
     assert job.error is not None
     assert job.error.code in ("non_finite_latents", "non_finite_weights")
@@ -93,7 +93,7 @@ def test_a_lora_that_overflows_fails_its_job_by_name_and_leaves_nothing(
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_weight_that_went_bad_is_named(
     make_worker: MakeWorker,
-    models: Residents[BaseModel],
+    models: ModelCache[BaseModel],
     part: str,
     weight: str,
     kind: type[SwiftError],
@@ -110,7 +110,7 @@ def test_a_weight_that_went_bad_is_named(
 
 
 def test_finite_weights_that_overflow_are_told_with_the_step(
-    make_worker: MakeWorker, models: Residents[BaseModel]
+    make_worker: MakeWorker, models: ModelCache[BaseModel]
 ) -> None:
     worker = make_worker(serve_nets=False)
     with models.use("emoji-sd") as model:
@@ -125,7 +125,7 @@ def test_finite_weights_that_overflow_are_told_with_the_step(
 
 
 def test_a_controlnet_that_overflows_fails_its_job_by_name(
-    make_worker: MakeWorker, nets: Residents[Net]
+    make_worker: MakeWorker, nets: ModelCache[ControlNet]
 ) -> None:
     worker = make_worker()
     with nets.use("edge") as net, spoiled(net.model, "controlnet_mid_block.bias", float("nan")):
@@ -134,7 +134,7 @@ def test_a_controlnet_that_overflows_fails_its_job_by_name(
     assert run(worker, spec(num_inference_steps=2, controlnets=[control(worker)])).status == "succeeded"
 
 
-def test_a_preview_of_what_is_not_finite_is_an_image_all_the_same(models: Residents[BaseModel]) -> None:
+def test_a_preview_of_what_is_not_finite_is_an_image_all_the_same(models: ModelCache[BaseModel]) -> None:
     with models.use("emoji-sd") as model:
         previewer = Previewer(model.pipe.vae)
         for value in (float("nan"), float("inf"), -float("inf")):

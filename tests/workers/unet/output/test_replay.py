@@ -20,7 +20,7 @@ from tests.workers.unet.jobs import control, upload
 from tests.workers.unet.specs import spec
 from tests.workers.unet.test_lora_loading import drawing, wait_for_step
 from workers.lora.cache.cache import LoraCache
-from workers.unet.job import draw
+from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
@@ -28,7 +28,7 @@ MakeWorker = Callable[..., UNetWorker]
 
 def run(worker: UNetWorker, wanted: JobSpec, replays: Receipt | None = None) -> Job:
     job_id, _ = worker.jobs.create(wanted, replays=replays)
-    draw(worker, job_id, "unet1@test")
+    execute_job(worker, job_id, "unet1@test")
     return worker.jobs.get(job_id)
 
 

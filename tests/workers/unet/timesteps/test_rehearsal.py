@@ -14,7 +14,7 @@ from shared.catalog.schedulers import SCHEDULERS, step_limits
 from shared.errors import InvalidRequest
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
-from workers.unet.job import draw
+from workers.unet.job import execute_job
 from workers.unet.timesteps.rehearsal import check_steps, why_not
 from workers.unet.timesteps.schedule import Steps
 from workers.unet.worker import UNetWorker
@@ -139,7 +139,7 @@ def test_a_job_with_too_many_steps_fails_before_its_first(make_worker: Callable[
     worker = make_worker(serve_nets=False)
     job_id, _ = worker.jobs.create(spec(scheduler="dpmpp_2m_beta", num_inference_steps=25))
     with pytest.raises(InvalidRequest, match="num_inference_steps"):
-        draw(worker, job_id, "unet1@test")
+        execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
     assert (job.status, job.step) == ("failed", 0)
     assert job.error is not None
