@@ -52,7 +52,7 @@ class Services:
 
     @property
     def families(self) -> Families:
-        """What is known of the catalog's models and nets without loading them."""
+        """What is known of the catalog's models and ControlNets without loading them."""
         return Families(self.settings.catalog, self.catalog)
 
 

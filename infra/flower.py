@@ -24,7 +24,7 @@ from shared.allowed_hosts import AllowedHosts
 from shared.catalog.catalog import read_catalog
 from shared.errors import InvalidSetting
 from shared.logs import configure_logs
-from shared.messaging.celery_app import make_celery, net_queue, unet_queue
+from shared.messaging.celery_app import controlnet_queue, make_celery, unet_queue
 from shared.settings import Settings, read_settings
 from shared.startup import exit_with_reason
 
@@ -82,7 +82,7 @@ def main() -> None:
 def queue_names(settings: Settings) -> list[str]:
     """The queues that the broker page lists before any worker is known."""
     catalog = read_catalog(Path(settings.catalog), settings)
-    return [*map(unet_queue, catalog.models), *map(net_queue, catalog.controlnets)]
+    return [*map(unet_queue, catalog.models), *map(controlnet_queue, catalog.controlnets)]
 
 
 if __name__ == "__main__":

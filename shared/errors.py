@@ -50,7 +50,7 @@ class ReceiptEdited(InvalidRequest):
 
 
 class ReceiptMismatch(SwiftError):
-    """A model, net or LoRA is no longer what the receipt was drawn with."""
+    """A model, ControlNet or LoRA is no longer what the receipt was drawn with."""
 
     code = "receipt_mismatch"
     status = 409
@@ -176,8 +176,8 @@ class ResidualTimeout(SwiftError):
     status = 503
     retryable = True
 
-    def __init__(self, net: str, step: int, waited_s: float) -> None:
-        super().__init__(f"ControlNet {net!r}: no residuals for step {step} after {waited_s:.1f} s")
+    def __init__(self, controlnet: str, step: int, waited_s: float) -> None:
+        super().__init__(f"ControlNet {controlnet!r}: no residuals for step {step} after {waited_s:.1f} s")
 
 
 class InputsMissing(SwiftError):
@@ -211,7 +211,7 @@ class ControlNetFailed(SwiftError):
 
 
 class ModelFailed(SwiftError):
-    """A model or net of the catalog cannot be loaded."""
+    """A model or ControlNet of the catalog cannot be loaded."""
 
     code = "model_failed"
     status = 503

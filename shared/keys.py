@@ -92,9 +92,9 @@ def worker_metrics(name: str) -> str:
 # --- the residual Redis; what only workers see is named in workers/transport -----------------------
 
 
-def net_steps(net: str) -> str:
+def controlnet_steps(controlnet: str) -> str:
     """List: tickets of steps that wait for a net."""
-    return f"swift:steps:{net}"
+    return f"swift:steps:{controlnet}"
 
 
 # --- objects in the image bucket -----------------------------------------------------------------

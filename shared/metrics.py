@@ -32,13 +32,24 @@ STEP_S = Histogram("swift_step_seconds", "Time of one step", ["model"], buckets=
 RESIDUAL_WAIT_S = Histogram(
     "swift_residual_wait_seconds", "Time a step waited for residuals", buckets=_STEP_S
 )
-NET_FIRST_S = Histogram(
-    "swift_net_first_residual_seconds", "From attaching nets to a job's first residual", buckets=_STEP_S
+CONTROLNET_FIRST_S = Histogram(
+    "swift_controlnet_first_residual_seconds",
+    "From attaching ControlNets to a job's first residual",
+    buckets=_STEP_S,
 )
-NET_STEPS = Counter("swift_net_steps_total", "Steps a ControlNet worker served", ["net", "result"])
-NET_STEP_S = Histogram("swift_net_step_seconds", "Time of one net step", ["net"], buckets=_STEP_S)
-NET_BATCH = Histogram("swift_net_batch_jobs", "Jobs in one pass of a net", ["net"], buckets=(1, 2, 4, 8, 16))
-RESIDUAL_BYTES = Counter("swift_residual_bytes_total", "Residuals sent", ["net"])
+CONTROLNET_STEPS = Counter(
+    "swift_controlnet_steps_total", "Steps a ControlNet worker served", ["controlnet", "result"]
+)
+CONTROLNET_STEP_S = Histogram(
+    "swift_controlnet_step_seconds", "Time of one ControlNet step", ["controlnet"], buckets=_STEP_S
+)
+CONTROLNET_BATCH = Histogram(
+    "swift_controlnet_batch_jobs",
+    "Jobs in one pass of a ControlNet",
+    ["controlnet"],
+    buckets=(1, 2, 4, 8, 16),
+)
+RESIDUAL_BYTES = Counter("swift_residual_bytes_total", "Residuals sent", ["controlnet"])
 RESIDUAL_RUNGS = Counter("swift_residual_rungs_total", "Residuals by the way they went", ["rung"])
 RESIDUALS_LOST = Counter("swift_residuals_lost_total", "Residuals announced and not found")
 SHARED_MEMORY_FULL = Counter(

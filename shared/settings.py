@@ -123,9 +123,9 @@ class Settings(BaseModel):
         (),
         description="models this UNet worker serves, comma separated; empty: the whole catalog",
     )
-    worker_nets: Names = Field(
+    worker_controlnets: Names = Field(
         (),
-        description="nets this ControlNet worker serves, comma separated; empty: the whole catalog",
+        description="ControlNets this ControlNet worker serves, comma separated; empty: the whole catalog",
     )
     device: Device = Field("cpu", description="torch device of this worker")
     threads_per_worker: Processes = Field(1, description="CPU threads torch uses in a worker")
@@ -163,15 +163,17 @@ class Settings(BaseModel):
         30,
         description="a step that no ControlNet worker takes or answers for so long is sent again or given up",
     )
-    residual_sends: Count = Field(3, description="how often one step is sent before its net is given up")
-    net_fallback: Literal["local", "fail"] = Field(
-        "local",
-        description="what happens then: `local` computes the net in the UNet worker, `fail` ends the attempt",
+    residual_sends: Count = Field(
+        3, description="how often one step is sent before its ControlNet is given up"
     )
-    net_lease_s: Seconds = Field(
+    controlnet_fallback: Literal["local", "fail"] = Field(
+        "local",
+        description="what happens then: `local` computes it in the UNet worker, `fail` ends the attempt",
+    )
+    controlnet_lease_s: Seconds = Field(
         2, description="a ControlNet worker that is silent this long has lost the step it computes"
     )
-    net_batch_delay: float = Field(
+    controlnet_batch_delay: float = Field(
         0.25,
         ge=0,
         le=1000,

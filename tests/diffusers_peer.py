@@ -29,13 +29,13 @@ MASKED = (0.2, 0.3, 0.7, 0.9)
 
 def draw_with_diffusers(
     pipe: Any,
-    nets: Sequence[Any],
+    controlnets: Sequence[Any],
     wanted: JobSpec,
     loras: Sequence[tuple[Path, float]] | None = None,
 ) -> list[NDArray[np.int16]]:
     """Pixels of every picture, ``(h, w, 3)``; ``loras`` are files and scales, loaded and fused."""
     torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
-    peer = _assemble(pipe, nets, wanted)
+    peer = _assemble(pipe, controlnets, wanted)
     if loras:
         peer = copy.deepcopy(peer)  # fused weights are its own
         _fuse(peer, loras)
@@ -64,7 +64,7 @@ def mask_image() -> Image.Image:
     return mask
 
 
-def _assemble(pipe: Any, nets: Sequence[Any], wanted: JobSpec) -> Any:
+def _assemble(pipe: Any, controlnets: Sequence[Any], wanted: JobSpec) -> Any:
     """The pipeline of this request, of the parts of ``pipe``."""
     kind = SCHEDULERS[wanted.scheduler]
     scheduler = getattr(diffusers, kind.name).from_config(pipe.scheduler.config, **kind.options)
@@ -72,8 +72,8 @@ def _assemble(pipe: Any, nets: Sequence[Any], wanted: JobSpec) -> Any:
     if pipe.vae.dtype != pipe.unet.dtype:  # a worker keeps it upcast; diffusers casts it for each picture
         parts["vae"] = copy.deepcopy(pipe.vae).to(pipe.unet.dtype)
     is_union = wanted.mixes_rows
-    if nets:
-        parts["controlnet"] = nets[0] if is_union else list(nets)
+    if controlnets:
+        parts["controlnet"] = controlnets[0] if is_union else list(controlnets)
     is_sdxl = isinstance(pipe, StableDiffusionXLPipeline)
     if is_sdxl:
         parts |= {
@@ -83,8 +83,8 @@ def _assemble(pipe: Any, nets: Sequence[Any], wanted: JobSpec) -> Any:
     else:
         parts["requires_safety_checker"] = False
     union = "Union" if is_union else ""
-    nets_too = f"ControlNet{union}" if nets else ""
-    name = "StableDiffusion" + ("XL" if is_sdxl else "") + nets_too + _mode(wanted)
+    controlnets_too = f"ControlNet{union}" if controlnets else ""
+    name = "StableDiffusion" + ("XL" if is_sdxl else "") + controlnets_too + _mode(wanted)
     peer = getattr(diffusers, f"{name}Pipeline")(**parts)
     peer.scheduler = scheduler  # as users swap it: the constructor would mend an old config
     peer.set_progress_bar_config(disable=True)
@@ -127,12 +127,14 @@ def _image_options(wanted: JobSpec) -> dict[str, Any]:
             ]
             * len(wanted.controlnets),
             "guess_mode": wanted.guess_mode,
-            "controlnet_conditioning_scale": [net.conditioning_scale for net in wanted.controlnets],
-            "control_guidance_start": [net.guidance_start for net in wanted.controlnets],
-            "control_guidance_end": [net.guidance_end for net in wanted.controlnets],
+            "controlnet_conditioning_scale": [
+                controlnet.conditioning_scale for controlnet in wanted.controlnets
+            ],
+            "control_guidance_start": [controlnet.guidance_start for controlnet in wanted.controlnets],
+            "control_guidance_end": [controlnet.guidance_end for controlnet in wanted.controlnets],
         }
     if wanted.mixes_rows:
-        options["control_mode"] = [net.control_mode for net in wanted.controlnets]
+        options["control_mode"] = [controlnet.control_mode for controlnet in wanted.controlnets]
     if wanted.image is not None:
         assert wanted.width is not None
         assert wanted.height is not None

@@ -75,27 +75,28 @@ def make_unet(layout: str = "sd1") -> Any:
     return UNet2DConditionModel(**options).eval().requires_grad_(False)
 
 
-def make_net(unet: Any, seed: int = 1, **options: Any) -> Any:
+def make_controlnet(unet: Any, seed: int = 1, **options: Any) -> Any:
     """A ControlNet of the UNet whose zero convolutions are not zero."""
     torch.manual_seed(seed)
-    if unet.config.in_channels > unet.config.out_channels:  # nets see no mask
+    if unet.config.in_channels > unet.config.out_channels:  # ControlNets see no mask
         unet = UNet2DConditionModel.from_config(unet.config, in_channels=unet.config.out_channels)
-    net = ControlNetModel.from_unet(
+    controlnet = ControlNetModel.from_unet(
         unet,
         conditioning_embedding_out_channels=(8, 16, 16),
-        load_weights_from_unet=unet.config.time_cond_proj_dim is None,  # nets have no guidance distilled in
+        load_weights_from_unet=unet.config.time_cond_proj_dim
+        is None,  # ControlNets have no guidance distilled in
     )
-    net.register_to_config(**options)
-    return _awoken(net)
+    controlnet.register_to_config(**options)
+    return _awoken(controlnet)
 
 
-def _awoken(net: Any) -> Any:
-    """The net with zero convolutions that are not zero."""
-    net.eval().requires_grad_(False)
-    for block in (*net.controlnet_down_blocks, net.controlnet_mid_block):
+def _awoken(controlnet: Any) -> Any:
+    """The ControlNet with zero convolutions that are not zero."""
+    controlnet.eval().requires_grad_(False)
+    for block in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
         block.weight.normal_(std=0.05)
-    torch.nn.init.normal_(net.controlnet_cond_embedding.conv_out.weight, std=0.05)
-    return net
+    torch.nn.init.normal_(controlnet.controlnet_cond_embedding.conv_out.weight, std=0.05)
+    return controlnet
 
 
 def make_union(unet: Any, seed: int = 1) -> Any:
@@ -103,7 +104,7 @@ def make_union(unet: Any, seed: int = 1) -> Any:
     torch.manual_seed(seed)
     shared = {name: unet.config[name] for name in (*_SDXL, "cross_attention_dim", "norm_num_groups")}
     del shared["up_block_types"]
-    net = ControlNetUnionModel(
+    controlnet = ControlNetUnionModel(
         **shared,
         conditioning_embedding_out_channels=(8, 16, 16),
         num_control_type=3,
@@ -111,8 +112,8 @@ def make_union(unet: Any, seed: int = 1) -> Any:
         num_proj_channel=32,
         num_trans_head=4,
     )
-    torch.nn.init.normal_(net.spatial_ch_projs.weight, std=0.05)
-    return _awoken(net)
+    torch.nn.init.normal_(controlnet.spatial_ch_projs.weight, std=0.05)
+    return _awoken(controlnet)
 
 
 def make_pipeline(layout: str = "sd1", **scheduling: Any) -> Any:

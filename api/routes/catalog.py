@@ -1,4 +1,5 @@
-"""The catalog over REST: models, nets and all that goes with them, and which live workers serve what."""
+"""The catalog over REST: models, ControlNets and all that goes with them, and which live workers serve
+what."""
 
 from typing import Any
 
@@ -32,7 +33,9 @@ class ModelResponse(BaseModel):
     scheduler: str
     num_inference_steps: int
     guidance_scale: float
-    shape: str | None = Field(description="family and sizes, which its nets must share; null: not loaded yet")
+    shape: str | None = Field(
+        description="family and sizes, which its ControlNets must share; null: not loaded yet"
+    )
     width: int | None = Field(description="of an image whose job names none; null: known once it is loaded")
     height: int | None
     schedulers: list[str]
@@ -79,7 +82,7 @@ SCHEDULER_RESPONSES = [
 
 
 class ControlNetCatalogResponse(BaseModel):
-    """A net, the base models it guides, and who serves it."""
+    """A ControlNet, the base models it guides, and who serves it."""
 
     name: str
     model: str = Field(description="the first of `models`")
@@ -98,7 +101,7 @@ class PreprocessorResponse(BaseModel):
 
 
 class ControlNetList(BaseModel):
-    """The nets of the catalog, and the preprocessors that any of them may be given."""
+    """The ControlNets of the catalog, and the preprocessors that any of them may be given."""
 
     controlnets: list[ControlNetCatalogResponse]
     preprocessors: list[PreprocessorResponse]
@@ -120,7 +123,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 shape=_told(services.families.model(name)),
                 schedulers=list(SCHEDULERS),
                 step_limits=_limits(services.families.scheduler_config(name)),
-                controlnets=catalog.nets_of(name),
+                controlnets=catalog.controlnets_of(name),
                 workers=_serving(workers, name),
                 loaded=_holding(workers, name),
                 failed=_failed(workers, name),
@@ -130,9 +133,9 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
         return answer(ModelList(models=models, schedulers=SCHEDULER_RESPONSES))
 
     @api.get("/v1/controlnets", summary="List ControlNets", responses={200: ControlNetList, **refusals(503)})
-    def list_nets() -> Response:
+    def list_controlnets() -> Response:
         workers = [beat for beat in live(control) if beat.kind == "controlnet"]
-        nets = [
+        controlnets = [
             ControlNetCatalogResponse(
                 name=name,
                 model=entry.models[0],
@@ -143,7 +146,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
             )
             for name, entry in catalog.controlnets.items()
         ]
-        return answer(ControlNetList(controlnets=nets, preprocessors=_preprocessors()))
+        return answer(ControlNetList(controlnets=controlnets, preprocessors=_preprocessors()))
 
 
 def _preprocessors() -> list[PreprocessorResponse]:

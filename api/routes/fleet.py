@@ -16,7 +16,7 @@ from api.services import Services
 from api.submission.serving import Unserved
 from shared import keys
 from shared.jobs.spec import Status
-from shared.messaging.celery_app import assist_queue, net_queue, unet_queue
+from shared.messaging.celery_app import assist_queue, controlnet_queue, unet_queue
 from shared.redis_clients import without_retries
 from shared.registry.lora_inventory import LoraInventory, list_disks, read_inventory
 from shared.registry.workers import Heartbeat, Serving, live
@@ -30,7 +30,7 @@ class FleetResponse(BaseModel):
     on_disk: dict[str, list[str]] = Field(description="LoRAs on the disk of each of their hosts")
     queues: dict[str, int] = Field(description="messages that wait, by queue")
     steps: dict[str, int] | None = Field(
-        description="steps that wait for a net, by net; null: the residual Redis does not answer"
+        description="waiting steps of each ControlNet; null: the residual Redis does not answer"
     )
     jobs: dict[Status, int] = Field(description="jobs by status")
     unserved: Unserved
@@ -46,7 +46,7 @@ def fleet_api(services: Services) -> APIBlueprint:
     @api.get("/v1/fleet", summary="Look at the fleet", responses={200: FleetResponse, **refusals(503)})
     def read_fleet() -> Response:
         queues = [queue(name) for name in catalog.models for queue in (unet_queue, assist_queue)]
-        queues += [net_queue(name) for name in catalog.controlnets]
+        queues += [controlnet_queue(name) for name in catalog.controlnets]
         statuses: tuple[Status, ...] = get_args(Status)
         pipe = control.pipeline(transaction=False)
         for queue in queues:
@@ -72,11 +72,11 @@ def fleet_api(services: Services) -> APIBlueprint:
 
 
 def _waiting_steps(services: Services) -> dict[str, int] | None:
-    nets = list(services.catalog.controlnets)
+    controlnets = list(services.catalog.controlnets)
     pipe = without_retries(services.residuals[0]).pipeline(transaction=False)
-    for net in nets:
-        pipe.llen(keys.net_steps(net))
+    for controlnet in controlnets:
+        pipe.llen(keys.controlnet_steps(controlnet))
     try:
-        return dict(zip(nets, pipe.execute(), strict=True))
+        return dict(zip(controlnets, pipe.execute(), strict=True))
     except RedisError:
         return None

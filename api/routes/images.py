@@ -60,9 +60,11 @@ def images_api(services: Services) -> APIBlueprint:
         responses={200: PNG, 304: None, **refusals(404, 410, 503)},
     )
     def read_control_image(path: ImagePath) -> Response:
-        """As it came with net `n` of the job."""
-        net = _net(services.jobs.get(path.id), path.n)
-        return _send(services, control_key(net.image), net.image, f"{path.id}-control-{path.n}.png")
+        """As it came with ControlNet `n` of the job."""
+        controlnet = _controlnet(services.jobs.get(path.id), path.n)
+        return _send(
+            services, control_key(controlnet.image), controlnet.image, f"{path.id}-control-{path.n}.png"
+        )
 
     @api.get(
         "/v1/jobs/<id>/controlnets/<int:n>/map",
@@ -70,11 +72,11 @@ def images_api(services: Services) -> APIBlueprint:
         responses={200: PNG, 304: None, **refusals(404, 409, 410, 503)},
     )
     def read_map(path: ImagePath) -> Response:
-        """What net `n` of the job was shown: without a preprocessor, the control image itself."""
+        """What ControlNet `n` of the job was shown: without a preprocessor, the control image itself."""
         job = services.jobs.get(path.id)
-        net, sha256 = _net(job, path.n), map_of(job, path.n)
+        controlnet, sha256 = _controlnet(job, path.n), map_of(job, path.n)
         if sha256 is None:
-            raise Conflict(f"job {job.id} is {job.status}: {net.preprocessor} has not made the map")
+            raise Conflict(f"job {job.id} is {job.status}: {controlnet.preprocessor} has not made the map")
         return _send(services, control_key(sha256), sha256, f"{path.id}-map-{path.n}.png")
 
     return api
@@ -110,8 +112,8 @@ def _picture(job: Job, n: int) -> StoredImage:
     return job.images[n]
 
 
-def _net(job: Job, n: int) -> ControlSpec:
-    nets = job.spec.controlnets
-    if n >= len(nets):
-        raise NotFound(f"job {job.id} has {len(nets)} ControlNets, counted from 0")
-    return nets[n]
+def _controlnet(job: Job, n: int) -> ControlSpec:
+    controlnets = job.spec.controlnets
+    if n >= len(controlnets):
+        raise NotFound(f"job {job.id} has {len(controlnets)} ControlNets, counted from 0")
+    return controlnets[n]

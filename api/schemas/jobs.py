@@ -87,7 +87,7 @@ class ImageResponse(BaseModel):
 
 
 class ControlNetResponse(BaseModel):
-    """A net of the job: the image that came with it, and the map that it was shown."""
+    """A ControlNet of the job: the image that came with it, and the map that it was shown."""
 
     name: str
     preprocessor: str
@@ -233,21 +233,21 @@ def _controls_of(job: Job) -> list[ControlNetResponse]:
     home = link(f"/v1/jobs/{job.id}/controlnets")
     return [
         ControlNetResponse(
-            name=net.name,
-            preprocessor=net.preprocessor,
+            name=controlnet.name,
+            preprocessor=controlnet.preprocessor,
             image_url=f"{home}/{n}/image",
             map_url=f"{home}/{n}/map" if map_of(job, n) else None,
         )
-        for n, net in enumerate(job.spec.controlnets)
+        for n, controlnet in enumerate(job.spec.controlnets)
     ]
 
 
 def map_of(job: Job, n: int) -> str | None:
-    """sha256 of what net ``n`` of the job was shown, once that is known."""
+    """sha256 of what ControlNet ``n`` of the job was shown, once that is known."""
     if job.receipt is not None:
         return job.receipt.controlnets[n].map
-    net = job.spec.controlnets[n]
-    return net.map or (net.image if net.preprocessor == NONE else None)
+    controlnet = job.spec.controlnets[n]
+    return controlnet.map or (controlnet.image if controlnet.preprocessor == NONE else None)
 
 
 def _time(seconds: float) -> datetime:

@@ -1,4 +1,4 @@
-"""Whether the nets of a request can do what it asks of them."""
+"""Whether the ControlNets of a request can do what it asks of them."""
 
 from api.services import Services
 from api.submission.names import known_name
@@ -8,42 +8,45 @@ from shared.jobs.request import ControlRequest, JobRequest
 
 
 def resolve_controlnets(request: JobRequest, services: Services, model: str) -> bool:
-    """Check the request's nets; returns the job's ``guess_mode``. Raises `InvalidRequest`.
+    """Check the request's ControlNets; returns the job's ``guess_mode``. Raises `InvalidRequest`.
 
-    As in diffusers, a first net that pools puts the whole job into it. What is not known of a net here,
+    As in diffusers, a first ControlNet that pools puts the whole job into it. What is not known of a
+    ControlNet here,
     its worker checks.
     """
     guess_mode = request.guess_mode
-    for i, net in enumerate(request.controlnets):
-        _check_fit(net, services, model, field=f"controlnets.{i}.name")
-        traits = services.families.net(net.name)
-        _check_mode(net, traits, field=f"controlnets.{i}.control_mode")
+    for i, controlnet in enumerate(request.controlnets):
+        _check_fit(controlnet, services, model, field=f"controlnets.{i}.name")
+        traits = services.families.controlnet(controlnet.name)
+        _check_mode(controlnet, traits, field=f"controlnets.{i}.control_mode")
         guess_mode |= i == 0 and traits is not None and traits.global_pooling
     if guess_mode and not request.controlnets:
         raise InvalidRequest("guess_mode is about ControlNets, and the job has none", field="guess_mode")
-    if guess_mode and any(net.control_mode is not None for net in request.controlnets):
+    if guess_mode and any(controlnet.control_mode is not None for controlnet in request.controlnets):
         raise InvalidRequest("a ControlNet-Union has no guess_mode", field="guess_mode")
     return guess_mode
 
 
-def _check_fit(net: ControlRequest, services: Services, model: str, *, field: str) -> None:
-    nets = services.catalog.controlnets
-    bases = nets[known_name(net.name, nets, "ControlNet", field=field)].models
+def _check_fit(controlnet: ControlRequest, services: Services, model: str, *, field: str) -> None:
+    controlnets = services.catalog.controlnets
+    bases = controlnets[known_name(controlnet.name, controlnets, "ControlNet", field=field)].models
     if model not in bases:
         served = f"model {', '.join(map(repr, bases))}"
-        detail = f"ControlNet {net.name!r} was trained for {served}, not for {model!r}"
+        detail = f"ControlNet {controlnet.name!r} was trained for {served}, not for {model!r}"
         raise InvalidRequest(detail, field=field)
-    why = services.families.incompatibility(net.name, model)
+    why = services.families.incompatibility(controlnet.name, model)
     if why is not None:
         raise InvalidRequest(why, field=field)
 
 
-def _check_mode(net: ControlRequest, traits: ControlNetTraits | None, *, field: str) -> None:
+def _check_mode(controlnet: ControlRequest, traits: ControlNetTraits | None, *, field: str) -> None:
     if traits is None:
         return
-    kinds, mode = traits.control_types, net.control_mode
+    kinds, mode = traits.control_types, controlnet.control_mode
     if not kinds and mode is not None:
-        raise InvalidRequest(f"ControlNet {net.name!r} is no union: it has no control_mode", field=field)
+        raise InvalidRequest(
+            f"ControlNet {controlnet.name!r} is no union: it has no control_mode", field=field
+        )
     if kinds and (mode is None or mode >= kinds):
-        detail = f"ControlNet {net.name!r} is a union: its control_mode is 0 to {kinds - 1}"
+        detail = f"ControlNet {controlnet.name!r} is a union: its control_mode is 0 to {kinds - 1}"
         raise InvalidRequest(detail, field=field)

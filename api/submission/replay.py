@@ -62,7 +62,7 @@ def replay(receipt: Receipt, services: Services) -> JobSpec:
 
     Raises `ReceiptEdited`, `InvalidRequest` that points into the receipt, `ImageGone` for an image that is
     no longer stored, and `ReceiptMismatch` for what can be known to differ by now; the workers check models,
-    nets and files themselves.
+    ControlNets and files themselves.
     """
     if receipt.is_edited():
         detail = "the receipt was edited after it was written: its fields and its digest disagree"
@@ -83,7 +83,7 @@ def replay(receipt: Receipt, services: Services) -> JobSpec:
     _check_loras(receipt, services)
     _check_maps(receipt, services)
     own = {name: getattr(receipt, name) for name in _UNRESOLVED}
-    return spec.with_maps([net.map for net in receipt.controlnets]).model_copy(update=own)
+    return spec.with_maps([controlnet.map for controlnet in receipt.controlnets]).model_copy(update=own)
 
 
 def _asked_for(receipt: Receipt) -> dict[str, Any]:
@@ -91,10 +91,12 @@ def _asked_for(receipt: Receipt) -> dict[str, Any]:
     doubled = {other for name, others in _SAID_BY.items() if getattr(receipt, name) for other in others}
     told = receipt.model_dump(include=JobRequest.model_fields.keys() - _OWN - doubled)
     images = {field: STORED + told[field] for field in ("image", "mask_image") if told[field]}
-    nets = [net.model_dump(include=set(ControlRequest.model_fields)) for net in receipt.controlnets]
+    controlnets = [
+        controlnet.model_dump(include=set(ControlRequest.model_fields)) for controlnet in receipt.controlnets
+    ]
     return told | {
         **images,
-        "controlnets": [{**net, "image": STORED + net["image"]} for net in nets],
+        "controlnets": [{**controlnet, "image": STORED + controlnet["image"]} for controlnet in controlnets],
         "loras": [lora.model_dump(include=set(LoraRequest.model_fields)) for lora in receipt.loras],
         "lora_loading": {"mode": "replay", "steps": {lora.name: lora.step for lora in receipt.loras}},
     }
@@ -128,11 +130,11 @@ def _check_loras(receipt: Receipt, services: Services) -> None:
 
 def _check_maps(receipt: Receipt, services: Services) -> None:
     """What a preprocessor made is not made again: another version of it could see other edges."""
-    for i, net in enumerate(receipt.controlnets):
-        if net.map not in (None, net.image):
+    for i, controlnet in enumerate(receipt.controlnets):
+        if controlnet.map not in (None, controlnet.image):
             field = f"receipt.controlnets.{i}.map"
             max_px = services.settings.max_control_px
             try:
-                read_stored_image(services.images, net.map, max_px=max_px, field=field)
+                read_stored_image(services.images, controlnet.map, max_px=max_px, field=field)
             except StoredImageMissing as error:
                 raise ImageGone(str(error), field=field) from None

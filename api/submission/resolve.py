@@ -115,29 +115,31 @@ def _check_once(names: Sequence[str]) -> None:
             raise InvalidRequest(f"LoRA {name!r} is named twice", field=f"loras.{i}.name")
 
 
-def _store_controls(nets: Sequence[ControlRequest], services: Services, warn: Warn) -> list[ControlSpec]:
+def _store_controls(
+    controlnets: Sequence[ControlRequest], services: Services, warn: Warn
+) -> list[ControlSpec]:
     max_px = services.settings.max_control_px
     pngs = [
         take_control_image(
             services.images,
-            net.image,
+            controlnet.image,
             max_px=max_px,
             field=f"controlnets.{i}.image",
             warn=warn,
             offload=services.offload,
         )
-        for i, net in enumerate(nets)
+        for i, controlnet in enumerate(controlnets)
     ]
     return [
         ControlSpec(
-            name=net.name,
+            name=controlnet.name,
             image=store_control_image(services.images, png),
-            conditioning_scale=net.conditioning_scale,
-            guidance_start=net.guidance_start,
-            guidance_end=net.guidance_end,
-            preprocessor=net.preprocessor,
-            preprocessor_options=net.preprocessor_options,
-            control_mode=net.control_mode,
+            conditioning_scale=controlnet.conditioning_scale,
+            guidance_start=controlnet.guidance_start,
+            guidance_end=controlnet.guidance_end,
+            preprocessor=controlnet.preprocessor,
+            preprocessor_options=controlnet.preprocessor_options,
+            control_mode=controlnet.control_mode,
         )
-        for net, png in zip(nets, pngs, strict=True)
+        for controlnet, png in zip(controlnets, pngs, strict=True)
     ]

@@ -18,7 +18,9 @@ class Unserved(BaseModel):
     """What the catalog names and no living worker takes work for."""
 
     models: list[str] = Field([], description="their jobs stay queued")
-    controlnets: list[str] = Field([], description="UNet workers compute them, or nobody: SWIFT_NET_FALLBACK")
+    controlnets: list[str] = Field(
+        [], description="computed by UNet workers or by nobody: SWIFT_CONTROLNET_FALLBACK"
+    )
 
     @classmethod
     def of(cls, services: Services, serving: Serving) -> "Unserved":
@@ -46,7 +48,7 @@ def warn_of_unserved(services: Services, spec: JobSpec) -> list[str]:
     warnings = []
     if not serving.by("unet", spec.model):
         warnings.append(f"no worker serves model {spec.model!r} right now: the job waits until one does")
-    is_local = services.settings.net_fallback == "local"
+    is_local = services.settings.controlnet_fallback == "local"
     then = "the UNet worker computes it, which takes longer" if is_local else "the job cannot end without one"
     for name in serving.unserved("controlnet", _controlnets(spec)):
         warnings.append(f"no worker serves ControlNet {name!r} right now: {then}")
@@ -54,7 +56,7 @@ def warn_of_unserved(services: Services, spec: JobSpec) -> list[str]:
 
 
 def _controlnets(spec: JobSpec) -> list[str]:
-    return sorted({net.name for net in spec.controlnets})
+    return sorted({controlnet.name for controlnet in spec.controlnets})
 
 
 def count_unserved(services: Services) -> None:
@@ -66,6 +68,6 @@ def count_unserved(services: Services) -> None:
         JOBS_UNSERVED.labels(model).set(waiting)
         UNSERVED.labels("model", model).set(is_unserved)
         LOAD_FAILURES.labels("model", model).set(serving.failures("unet", model))
-    for net in catalog.controlnets:
-        UNSERVED.labels("controlnet", net).set(not serving.by("controlnet", net))
-        LOAD_FAILURES.labels("controlnet", net).set(serving.failures("controlnet", net))
+    for controlnet in catalog.controlnets:
+        UNSERVED.labels("controlnet", controlnet).set(not serving.by("controlnet", controlnet))
+        LOAD_FAILURES.labels("controlnet", controlnet).set(serving.failures("controlnet", controlnet))

@@ -27,7 +27,7 @@ PARTS = (
     "latent",
     "share",
     "soak",
-    "soak_nets",
+    "soak_controlnets",
     "kills",
     "transport",
     "trace",

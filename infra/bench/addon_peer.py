@@ -36,9 +36,11 @@ class AddonPeer:
         kind = SCHEDULERS["ddim"]
         scheduler = getattr(diffusers, kind.name).from_config(self._plain.scheduler.config, **kind.options)
         self._plain.scheduler = scheduler
-        net = ControlNetModel.from_pretrained(workload.net(workload.nets[0]), dtype=torch.float32)
+        controlnet = ControlNetModel.from_pretrained(
+            workload.controlnet(workload.controlnets[0]), dtype=torch.float32
+        )
         self._guided = StableDiffusionControlNetPipeline(
-            **self._plain.components, controlnet=net, requires_safety_checker=False
+            **self._plain.components, controlnet=controlnet, requires_safety_checker=False
         )
         for pipe in (self._plain, self._guided):
             pipe.set_progress_bar_config(disable=True)

@@ -24,7 +24,7 @@ from infra.bench.workloads import Workload
 from infra.local.demo import CONTROL
 
 #: The UNet's device; and the ControlNet's, which the servers and the benchmark share.
-UNET_CORE, NET_CORE = 0, 1
+UNET_CORE, CONTROLNET_CORE = 0, 1
 CONFIGS = ("0c0l", "1c0l", "0c1l", "1c1l")
 PROMPT, GUIDANCE = "a penguin on a teal background", 3.0
 
@@ -50,7 +50,8 @@ class Addons:
         self._control = base64.b64encode(CONTROL.read_bytes()).decode()
 
     def draw(self, config: str, seed: int, **changes: Any) -> Drawn:
-        """One job of ``config``, for example ``1c1l``; raises `CheckFailed` if the net did not work."""
+        """One job of ``config``, for example ``1c1l``; raises `CheckFailed` if the ControlNet did not
+        work."""
         lora = f"cold-{config}-{seed}-{time.time_ns()}" if "1l" in config else None
         if lora is not None:
             self._upload(lora, seed)
@@ -58,8 +59,10 @@ class Addons:
         _, job = self._fleet.draw(body, poll_s=LEISURE_S)
         spans = job["timeline"]
         start = min(span["start_s"] for span in spans)
-        if "1c" in config and {span["name"] for span in spans}.isdisjoint({f"net {self._workload.nets[0]}"}):
-            raise CheckFailed(f"job {job['id']}: the net did not work")
+        if "1c" in config and {span["name"] for span in spans}.isdisjoint(
+            {f"controlnet {self._workload.controlnets[0]}"}
+        ):
+            raise CheckFailed(f"job {job['id']}: the ControlNet did not work")
         return Drawn(
             job_s=max(span["end_s"] for span in spans) - start,
             loop_s=loop_s(job),
@@ -78,7 +81,7 @@ class Addons:
             "latent_parallelism": "off",
         }
         if "1c" in config:
-            body["controlnets"] = [{"name": self._workload.nets[0], "image": self._control}]
+            body["controlnets"] = [{"name": self._workload.controlnets[0], "image": self._control}]
         if lora is not None:
             body["loras"] = [{"name": lora}]
         return body
@@ -96,11 +99,11 @@ class Addons:
 @contextmanager
 def running_addons(workload: Workload, steps: int) -> Iterator[Addons]:
     """A fresh fleet for the workload, the UNet worker alone on its core."""
-    if (os.cpu_count() or 1) <= NET_CORE:
+    if (os.cpu_count() or 1) <= CONTROLNET_CORE:
         raise CheckFailed("two cores are needed: one for the UNet, one for the ControlNet and the servers")
     with running_fleet(catalog=workload.catalog) as fleet:
         for name, pid in fleet.stack.pids().items():
-            pin(pid, UNET_CORE if name == "unet1" else NET_CORE)
+            pin(pid, UNET_CORE if name == "unet1" else CONTROLNET_CORE)
         addons = Addons(fleet, workload, steps)
         addons.draw("1c1l", 0, num_inference_steps=1)  # everything has been used once
         yield addons

@@ -18,7 +18,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from infra.bench.addons import NET_CORE, move_to
+from infra.bench.addons import CONTROLNET_CORE, move_to
 from infra.local.environment import inherit
 from workers.families.conditioning import Conditioning
 from workers.families.load_controlnet import load_controlnet
@@ -27,8 +27,8 @@ from workers.families.unet_forward import forward_decoder, forward_encoder
 from workers.transport.protocol import MID
 
 TOKENS = 77
-#: A net up to its first residual, or a whole UNet.
-Kind = Literal["net", "unet"]
+#: A ControlNet up to its first residual, or a whole UNet.
+Kind = Literal["controlnet", "unet"]
 
 
 class Beside:
@@ -94,8 +94,12 @@ def unet_step(unet: Any, side_px: int, rows: int) -> Callable[[], object]:
 def serve(kind: str, folder: Path, side_px: int, rows: int) -> None:
     """The process' side."""
     torch.set_num_threads(1)
-    move_to(NET_CORE)
-    compute = _net(folder, side_px, rows) if kind == "net" else unet_step(load_unet(folder), side_px, rows)
+    move_to(CONTROLNET_CORE)
+    compute = (
+        _controlnet(folder, side_px, rows)
+        if kind == "controlnet"
+        else unet_step(load_unet(folder), side_px, rows)
+    )
     stop, times = threading.Event(), list[float]()
 
     @torch.inference_mode()
@@ -119,12 +123,12 @@ def serve(kind: str, folder: Path, side_px: int, rows: int) -> None:
             print(median(times), flush=True)
 
 
-def _net(folder: Path, side_px: int, rows: int) -> Callable[[], object]:
-    net = load_controlnet("net", str(folder), "float32", "cpu")
-    x, t, conditioning = make_inputs(net.model.config, side_px, rows)
-    prepared = net.prepare(conditioning.net_inputs)
-    image = net.embed(torch.rand(1, 3, side_px, side_px), rows)
-    return lambda: net.residual(net.trunk(x, t, prepared, image), MID)
+def _controlnet(folder: Path, side_px: int, rows: int) -> Callable[[], object]:
+    controlnet = load_controlnet("controlnet", str(folder), "float32", "cpu")
+    x, t, conditioning = make_inputs(controlnet.model.config, side_px, rows)
+    prepared = controlnet.prepare(conditioning.controlnet_inputs)
+    image = controlnet.embed(torch.rand(1, 3, side_px, side_px), rows)
+    return lambda: controlnet.residual(controlnet.trunk(x, t, prepared, image), MID)
 
 
 if __name__ == "__main__":

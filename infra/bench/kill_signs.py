@@ -22,15 +22,15 @@ def stood_s(job: Mapping[str, Any], at_s: float, usual_s: float) -> float:
     return again_s - at_s if again_s > at_s else max(step_s(job)) - usual_s
 
 
-def lost_its_net(job: Mapping[str, Any], victim: str, at_s: float) -> bool:
-    """Whether the net of the step at hand came from another worker, after the kill."""
-    net = _net_at(job, at_s)
-    return net["end_s"] > at_s and not _is_of(net, victim)
+def lost_its_controlnet(job: Mapping[str, Any], victim: str, at_s: float) -> bool:
+    """Whether the ControlNet of the step at hand came from another worker, after the kill."""
+    controlnet = _controlnet_at(job, at_s)
+    return controlnet["end_s"] > at_s and not _is_of(controlnet, victim)
 
 
 def lost_its_answers(job: Mapping[str, Any], victim: str, at_s: float) -> bool:
-    """Whether the net of the step at hand was still to answer."""
-    return bool(_net_at(job, at_s)["end_s"] > at_s)
+    """Whether the ControlNet of the step at hand was still to answer."""
+    return bool(_controlnet_at(job, at_s)["end_s"] > at_s)
 
 
 def lost_its_assistant(job: Mapping[str, Any], victim: str, at_s: float) -> bool:
@@ -53,14 +53,15 @@ def _starts(job: Mapping[str, Any]) -> list[float]:
     return sorted(float(span["start_s"]) for span in job["timeline"] if span["name"] == "encoder")
 
 
-def _net_at(job: Mapping[str, Any], at_s: float) -> dict[str, Any]:
+def _controlnet_at(job: Mapping[str, Any], at_s: float) -> dict[str, Any]:
     """The net's span of the step that was computed at ``at_s``."""
-    nets = sorted(
-        (span for span in job["timeline"] if span["name"].startswith("net ")), key=lambda s: float(s["end_s"])
+    controlnets = sorted(
+        (span for span in job["timeline"] if span["name"].startswith("controlnet ")),
+        key=lambda s: float(s["end_s"]),
     )
     begun = sum(start <= at_s for start in _starts(job))
-    net: dict[str, Any] = nets[max(begun, 1) - 1]
-    return net
+    controlnet: dict[str, Any] = controlnets[max(begun, 1) - 1]
+    return controlnet
 
 
 def _is_of(span: Mapping[str, Any], victim: str) -> bool:

@@ -17,8 +17,8 @@ from infra.bench.fleet import Fleet, running_fleet
 from infra.bench.kill_signs import (
     lost_its_answers,
     lost_its_assistant,
+    lost_its_controlnet,
     lost_its_drawer,
-    lost_its_net,
     step_s,
     stood_s,
 )
@@ -32,8 +32,8 @@ from shared.settings import Settings
 from workers.unet.cfg_parallel.leader import PATIENCE
 from workers.unet.controlnet.step_residuals import SLICE_S
 
-WORKLOAD, NET = "mid", "mid-net1"
-UNETS, NETS = 2, 2
+WORKLOAD, CONTROLNET = "mid", "mid-net1"
+UNETS, CONTROLNETS = 2, 2
 #: What an operator has who turned nothing.
 SETTINGS = Settings()
 
@@ -54,7 +54,7 @@ def measure(quick: bool) -> Measured:
     rounds, steps = (2, 4) if quick else (5, 10)
     workload = open_workload(WORKLOAD)
     samples: dict[str, list[float]] = {}
-    with running_fleet(catalog=workload.catalog, unet_workers=UNETS, controlnet_workers=NETS) as fleet:
+    with running_fleet(catalog=workload.catalog, unet_workers=UNETS, controlnet_workers=CONTROLNETS) as fleet:
         victims = Victims(fleet)
         for kind in KINDS.values():
             fleet.draw(_body(kind, 1, steps))
@@ -124,13 +124,13 @@ def _pair(fleet: Fleet, victims: Victims, name: str, body: Mapping[str, Any]) ->
 
 def _body(kind: Kind, seed: int, steps: int) -> dict[str, Any]:
     image = base64.b64encode(CONTROL.read_bytes()).decode()
-    net = {"controlnets": [{"name": NET, "image": image}], "latent_parallelism": "off"}
-    return {"prompt": "a penguin", "seed": seed, "num_inference_steps": steps, **(kind.body or net)}
+    controlnet = {"controlnets": [{"name": CONTROLNET, "image": image}], "latent_parallelism": "off"}
+    return {"prompt": "a penguin", "seed": seed, "num_inference_steps": steps, **(kind.body or controlnet)}
 
 
-#: The split job has no nets: there are two devices. Its picture depends on which steps were split.
+#: The split job has no ControlNets: there are two devices. Its picture depends on which steps were split.
 KINDS = {
-    "controlnet": Kind(Victims.net_worker, lost_its_net),
+    "controlnet": Kind(Victims.controlnet_worker, lost_its_controlnet),
     "assistant": Kind(
         Victims.assistant,
         lost_its_assistant,
@@ -165,7 +165,7 @@ def _bounds(samples: Mapping[str, Sequence[float]], steps: int) -> dict[str, Bou
     another, which draws the job from the beginning.
     """
     half_s, job_s = max(samples["step_s_assistant"]), max(samples["undisturbed_s_unet"])
-    noticed_s = SETTINGS.net_lease_s + SLICE_S + max(samples["step_s_controlnet"])
+    noticed_s = SETTINGS.controlnet_lease_s + SLICE_S + max(samples["step_s_controlnet"])
     return {
         "lost_s_controlnet_max": Bound("at_most", SETTINGS.residual_wait_s),
         "stood_s_controlnet_max": Bound("at_most", noticed_s),

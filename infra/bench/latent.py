@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from infra.bench.addons import NET_CORE, UNET_CORE, loop_s, move_to
+from infra.bench.addons import CONTROLNET_CORE, UNET_CORE, loop_s, move_to
 from infra.bench.beside import Beside, load_unet, running_beside, unet_step
 from infra.bench.fleet import LEISURE_S, Fleet, running_fleet
 from infra.bench.processes import pin
@@ -79,7 +79,7 @@ class Limit:
         other.go()
         half_s = self._step_s(1)
         other.stop()
-        move_to(UNET_CORE, NET_CORE)
+        move_to(UNET_CORE, CONTROLNET_CORE)
         return whole_s / half_s
 
     @torch.inference_mode()

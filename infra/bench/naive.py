@@ -19,7 +19,7 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, Stable
 from PIL import Image
 
 from infra.bench.naive_fleet import DRAW, QUEUE, RESULTS
-from infra.bench.trace_jobs import KNOWN_NETS
+from infra.bench.trace_jobs import KNOWN_CONTROLNETS
 from infra.local.demo import CONTROL, EMOJI
 from shared.settings import read_settings
 from shared.storage.loras import lora_key
@@ -36,7 +36,7 @@ app.conf.update(
 def draw(job: dict[str, Any]) -> None:
     """Draw one request and store its picture."""
     loras, images = Bucket(settings, settings.lora_bucket), Bucket(settings, settings.image_bucket)
-    pipe = _pipeline([name for name, _ in job["nets"]])
+    pipe = _pipeline([name for name, _ in job["controlnets"]])
     names = [name for name, _ in job["loras"]]
     for name in names:
         pipe.load_lora_weights(str(_fetched(loras, name)), adapter_name=name)
@@ -44,10 +44,10 @@ def draw(job: dict[str, Any]) -> None:
         pipe.set_adapters(names, [scale for _, scale in job["loras"]])
         pipe.fuse_lora(adapter_names=names)
     options: dict[str, Any] = {}
-    if job["nets"]:
+    if job["controlnets"]:
         control = Image.open(CONTROL).convert("RGB")
-        options["image"] = [control] * len(job["nets"])
-        options["controlnet_conditioning_scale"] = [scale for _, scale in job["nets"]]
+        options["image"] = [control] * len(job["controlnets"])
+        options["controlnet_conditioning_scale"] = [scale for _, scale in job["controlnets"]]
     generator = torch.Generator().manual_seed(job["seed"])
     try:
         image: Image.Image = pipe(
@@ -78,17 +78,17 @@ def _base() -> Any:
 
 
 @cache
-def _nets() -> dict[str, Any]:
+def _controlnets() -> dict[str, Any]:
     return {
         name: ControlNetModel.from_pretrained(EMOJI / f"controlnet-{name}", dtype=torch.float32)
-        for name in KNOWN_NETS
+        for name in KNOWN_CONTROLNETS
     }
 
 
-def _pipeline(nets: list[str]) -> Any:
+def _pipeline(controlnets: list[str]) -> Any:
     pipe = _base()
-    if nets:
-        held = [_nets()[name] for name in nets]
+    if controlnets:
+        held = [_controlnets()[name] for name in controlnets]
         parts = {**pipe.components, "controlnet": held}
         pipe = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)

@@ -51,7 +51,12 @@ class NaiveFleet:
         for job in stream:
             time.sleep(max(0.0, began + job.at_s - time.time()))
             arrived[job.seed] = time.time()
-            message = {"prompt": job.prompt, "seed": job.seed, "nets": job.nets, "loras": job.loras}
+            message = {
+                "prompt": job.prompt,
+                "seed": job.seed,
+                "controlnets": job.controlnets,
+                "loras": job.loras,
+            }
             self._celery.send_task(DRAW, args=[message | self._drawing], queue=QUEUE)
         outcome: dict[int, Ended] = {}
         while len(outcome) < len(stream):

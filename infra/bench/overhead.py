@@ -39,12 +39,12 @@ class Pair(NamedTuple):
 
 def measure(quick: bool) -> Measured:
     """Draw the same pictures in turn; the worker waits while this process draws, and the reverse."""
-    pairs, net_jobs = (9, 3) if quick else (100, 10)
+    pairs, controlnet_jobs = (9, 3) if quick else (100, 10)
     peer = Peer(SCHEDULER)
     with running_fleet() as fleet:
         _pin(fleet)
         drawn = _alternate(fleet, peer, pairs)
-        steps = _draw_beside_a_net(fleet, net_jobs)
+        steps = _draw_beside_a_controlnet(fleet, controlnet_jobs)
     samples = {name: [float(getattr(pair, name)) for pair in drawn] for name in Pair._fields}
     samples["overhead_ms"] = [pair.fleet_ms - pair.process_ms for pair in drawn]
     samples["overhead_share"] = [pair.fleet_ms / pair.process_ms - 1 for pair in drawn]
@@ -114,7 +114,7 @@ def _draw_both(fleet: Fleet, peer: Peer, seed: int) -> Pair:
     return Pair(*(1e3 * value for value in seconds))
 
 
-def _draw_beside_a_net(fleet: Fleet, jobs: int) -> list[Step]:
+def _draw_beside_a_controlnet(fleet: Fleet, jobs: int) -> list[Step]:
     """The steps of jobs with one ControlNet, after a warm-up; raises `CheckFailed` if it missed one."""
     print(f"  {jobs} jobs with one ControlNet", flush=True)
     image = base64.b64encode(CONTROL.read_bytes()).decode()

@@ -99,8 +99,8 @@ def _measure_codecs(fleet: Fleet, count: int, samples: dict[str, list[float]]) -
     print(f"  residuals: exact twice, {', '.join(CODECS)}", flush=True)
     for i, example in enumerate(EDGES[:count]):
         control = next((EMOJI / "control").glob(f"{i}_*.png"))
-        net = {"name": "edge", "image": base64.b64encode(control.read_bytes()).decode()}
-        body = _body(example.prompt, SEED + i) | {"controlnets": [net]}
+        controlnet = {"name": "edge", "image": base64.b64encode(control.read_bytes()).decode()}
+        body = _body(example.prompt, SEED + i) | {"controlnets": [controlnet]}
         exact, again = (_pictures(fleet, fleet.draw(body)[1]) for _ in range(2))
         if not np.array_equal(exact[0], again[0]):
             raise CheckFailed(f"{example.prompt}: the same exact job drew two different pictures")

@@ -1,7 +1,8 @@
 """Part ``share``: the paper's table on devices that sleep, and what it leaves out: device-seconds.
 
 Latency is measured on as many devices as the paper had, pictures per device-second with two UNet devices
-that share one device per ControlNet, while jobs wait and nobody splits them: a net takes half as long as a
+that share one device per ControlNet, while jobs wait and nobody splits them: a ControlNet takes half
+as long as a
 UNet, so two keep it busy. Beside each stands what these devices could do at most. Without LoRAs that is
 what diffusers does: it keeps its one device busy all the time.
 """
@@ -19,16 +20,16 @@ from typing import Any, NamedTuple
 
 from infra.bench.fleet import Fleet, running_fleet
 from infra.bench.report import Bound, CheckFailed, Measured, Result
-from infra.bench.timed.device import LORA_PATCH_S, NET_S, TEXT_S, UNET_S, VAE_S
+from infra.bench.timed.device import CONTROLNET_S, LORA_PATCH_S, TEXT_S, UNET_S, VAE_S
 from infra.bench.timed.fleet import devices
-from infra.bench.timed.models import NAME, NETS, make_lora, make_timed
+from infra.bench.timed.models import CONTROLNETS, NAME, make_lora, make_timed
 from infra.local.demo import CONTROL
 
 
 class Column(NamedTuple):
     """A column of the paper's table: seconds a picture on H800, medians of its artifact's logs."""
 
-    nets: int
+    controlnets: int
     loras: int
     diffusers_s: float  # one device
     katz_s: float
@@ -37,7 +38,7 @@ class Column(NamedTuple):
     @property
     def name(self) -> str:
         """As the paper says it."""
-        return f"{self.nets}c{self.loras}l"
+        return f"{self.controlnets}c{self.loras}l"
 
 
 COLUMNS = (
@@ -60,11 +61,14 @@ def measure(quick: bool) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         catalog = make_timed(Path(folder))
         decoys = {"worker_models": ("emoji-sd",), "worker_nets": ("edge",)}
-        with running_fleet(catalog=catalog, **decoys) as fleet, devices(fleet, unets=UNETS, nets=NETS):
+        with (
+            running_fleet(catalog=catalog, **decoys) as fleet,
+            devices(fleet, unets=UNETS, controlnets=CONTROLNETS),
+        ):
             bench = Bench(fleet, steps)
             figures = {"timed_steps_per_picture": float(steps), **_throughputs(bench, columns)}
             figures |= _sweep(bench, fleet)
-            with devices(fleet, nets=NETS):
+            with devices(fleet, controlnets=CONTROLNETS):
                 latencies = {
                     column.name: [bench.latency_s(column) for _ in range(runs)] for column in columns
                 }
@@ -118,12 +122,12 @@ def _throughputs(bench: "Bench", columns: Sequence[Column]) -> dict[str, float]:
 
 
 def _sweep(bench: "Bench", fleet: Fleet) -> dict[str, float]:
-    """One device of a net, shared by more and more UNet devices, which draw one job each."""
-    one_net, figures = COLUMNS[2], dict[str, float]()
+    """One device of a ControlNet, shared by more and more UNet devices, which draw one job each."""
+    one_controlnet, figures = COLUMNS[2], dict[str, float]()
     with devices(fleet, unets=MOST_UNETS - UNETS):
-        bench.images_per_device_s(one_net, MOST_UNETS, waves=1)  # the new device's first
+        bench.images_per_device_s(one_controlnet, MOST_UNETS, waves=1)  # the new device's first
         for unets in range(1, MOST_UNETS + 1):
-            figures[f"share_1net_{unets}unets"] = bench.images_per_device_s(one_net, unets, waves=1)
+            figures[f"share_1net_{unets}unets"] = bench.images_per_device_s(one_controlnet, unets, waves=1)
     figures["share_gain_1net_3unets"] = figures["share_1net_3unets"] / figures["share_1net_1unets"]
     return figures
 
@@ -131,8 +135,8 @@ def _sweep(bench: "Bench", fleet: Fleet) -> dict[str, float]:
 def _limit(column: Column, steps: int) -> float:
     """Pictures per device-second, if the devices that have most to do never waited."""
     unet_s = TEXT_S + steps * UNET_S + column.loras * LORA_PATCH_S + VAE_S
-    rate = min(UNETS / unet_s, 1 / (steps * NET_S) if column.nets else math.inf)
-    return rate / (UNETS + column.nets)
+    rate = min(UNETS / unet_s, 1 / (steps * CONTROLNET_S) if column.controlnets else math.inf)
+    return rate / (UNETS + column.controlnets)
 
 
 class Bench:
@@ -155,7 +159,7 @@ class Bench:
         return seconds
 
     def images_per_device_s(self, column: Column, unets: int, waves: int = JOBS_PER_UNET) -> float:
-        """So many jobs for each of ``unets`` UNet devices at once, each net on one device."""
+        """So many jobs for each of ``unets`` UNet devices at once, each ControlNet on one device."""
         bodies = [self._body(column, "off") for _ in range(unets * waves)]
         ids = [self._fleet.submit(body) for body in bodies]
         jobs = [self._ended(job_id) for job_id in ids]
@@ -164,7 +168,7 @@ class Bench:
         span_s = max(_time(job, "finished_at") for job in jobs) - min(
             _time(job, "started_at") for job in jobs
         )
-        rate = len(jobs) / span_s / (unets + column.nets)
+        rate = len(jobs) / span_s / (unets + column.controlnets)
         print(f"  {column.name}, {unets} UNet devices: {rate:.3f} pictures per device-second", flush=True)
         return rate
 
@@ -178,7 +182,9 @@ class Bench:
             "prompt": "a penguin",
             "seed": serial,
             "num_inference_steps": self._steps,
-            "controlnets": [{"name": net, "image": self._image} for net in NETS[: column.nets]],
+            "controlnets": [
+                {"name": controlnet, "image": self._image} for controlnet in CONTROLNETS[: column.controlnets]
+            ],
             "loras": [{"name": name} for name in loras],
             "latent_parallelism": latent,
         }
@@ -192,11 +198,14 @@ class Bench:
         return job
 
     def _check(self, job: dict[str, Any], column: Column) -> None:
-        """Raises `CheckFailed` unless every net and every LoRA has taken part."""
+        """Raises `CheckFailed` unless every ControlNet and every LoRA has taken part."""
         if job["status"] != "succeeded":
             raise CheckFailed(f"job {job['id']} is {job['status']}: {job['error']}")
         receipt = job["receipt"]
-        if not all(net["sha256"] for net in receipt["controlnets"]) or len(receipt["loras"]) != column.loras:
+        if (
+            not all(controlnet["sha256"] for controlnet in receipt["controlnets"])
+            or len(receipt["loras"]) != column.loras
+        ):
             raise CheckFailed(f"job {job['id']}: not everything took part: {receipt}")
 
 

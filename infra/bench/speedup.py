@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from infra.bench.addon_peer import AddonPeer
-from infra.bench.addons import NET_CORE, UNET_CORE, Addons, move_to, running_addons
+from infra.bench.addons import CONTROLNET_CORE, UNET_CORE, Addons, move_to, running_addons
 from infra.bench.critical import Critical, measured_parts
 from infra.bench.report import Bound, CheckFailed, Measured, Result
 from infra.bench.workloads import open_workload
@@ -20,7 +20,8 @@ PART_ROUNDS = 3
 
 
 def measure(quick: bool) -> Measured:
-    """A round: the parts of a step, jobs with a net and a cold LoRA in the fleet, the same in diffusers."""
+    """A round: the parts of a step, jobs with a ControlNet and a cold LoRA in the fleet, the same in
+    diffusers."""
     figures: dict[str, float] = {"devices": DEVICES}
     samples: dict[str, list[float]] = {}
     bounds: dict[str, Bound] = {}
@@ -44,8 +45,10 @@ def plot(result: Result, left: Any, right: Any) -> None:
     """Where a step's time goes, and the ratios."""
     for name in ("mid", "sd15"):
         if f"encoder_s_{name}" in result.figures:
-            parts = [result.figures[f"{part}_s_{name}"] for part in ("encoder", "net", "decoder", "step")]
-            left.bar([f"{part}\n{name}" for part in ("encoder", "net", "decoder", "step")], parts)
+            parts = [
+                result.figures[f"{part}_s_{name}"] for part in ("encoder", "controlnet", "decoder", "step")
+            ]
+            left.bar([f"{part}\n{name}" for part in ("encoder", "controlnet", "decoder", "step")], parts)
     left.set(ylabel="s", title="a step of 1C/0L: parts, and as it was")
     ratios = {
         key: value for key, value in result.figures.items() if key.startswith(("bound", "vs_", "device_"))
@@ -80,13 +83,13 @@ def _round(addons: Addons, peer: AddonPeer, critical: Critical, seed: int, steps
     one = peer.draw("1c1l", seed)
     if not np.array_equal(peer.draw("1c0l", seed).pixels, guided.pixels):
         raise CheckFailed(f"1c0l, seed {seed}: the fleet's picture is not diffusers'")
-    move_to(UNET_CORE, NET_CORE)
+    move_to(UNET_CORE, CONTROLNET_CORE)
     torch.set_num_threads(DEVICES)
     two = peer.draw("1c1l", seed)
-    move_to(NET_CORE)
+    move_to(CONTROLNET_CORE)
     return {
         "encoder_s": parts.encoder_s,
-        "net_s": parts.net_s,
+        "net_s": parts.controlnet_s,
         "decoder_s": parts.decoder_s,
         "step_s": guided.loop_s / steps,
         "bound_share": parts.path_s * steps / guided.loop_s,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from infra.bench.addon_peer import AddonPeer
-from infra.bench.addons import CONFIGS, NET_CORE, UNET_CORE, Addons, Drawn, move_to, running_addons
+from infra.bench.addons import CONFIGS, CONTROLNET_CORE, UNET_CORE, Addons, Drawn, move_to, running_addons
 from infra.bench.report import Bound, CheckFailed, Measured, Result
 from infra.bench.workloads import open_workload
 
@@ -78,7 +78,7 @@ def _alternate(
             left = addons.draw("0c0l", 1, num_inference_steps=1).unpatch_s if "1l" in config else 0.0
             move_to(UNET_CORE)
             theirs = peer.draw(config, 1000 + i)
-            move_to(NET_CORE)
+            move_to(CONTROLNET_CORE)
             if "0l" in config and not np.array_equal(ours.pixels, theirs.pixels):
                 raise CheckFailed(f"{config}, seed {1000 + i}: the fleet's picture is not diffusers'")
             if i < 0:

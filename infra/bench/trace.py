@@ -2,7 +2,8 @@
 
 Both fleets have two cores and the same S3, behind a line on which a LoRA takes about as long, beside a
 picture, as hundreds of megabytes do in production. Jobs arrive faster than either fleet draws: what counts
-is pictures a second, and latency with its queueing. Beside a picture of `STEPS` steps with two nets, two
+is pictures a second, and latency with its queueing. Beside a picture of `STEPS` steps with two
+ControlNets, two
 LoRAs cost diffusers about what they cost it in the paper (1.3 times the picture). With more steps they cost
 less, and the ratio tends to one: ``images_per_s_vs_naive_25_steps`` says how far.
 """
@@ -192,10 +193,12 @@ def _latency_s(job: Mapping[str, Any]) -> float:
 
 def _body(job: TraceJob, steps: int, **more: Any) -> dict[str, Any]:
     image = base64.b64encode(CONTROL.read_bytes()).decode()
-    nets = [{"name": name, "image": image, "conditioning_scale": scale} for name, scale in job.nets]
+    controlnets = [
+        {"name": name, "image": image, "conditioning_scale": scale} for name, scale in job.controlnets
+    ]
     loras = [{"name": name, "scale": scale} for name, scale in job.loras]
     body = {"prompt": job.prompt, "seed": abs(job.seed), "num_inference_steps": steps}
-    return body | {"guidance_scale": GUIDANCE, "controlnets": nets, "loras": loras} | more
+    return body | {"guidance_scale": GUIDANCE, "controlnets": controlnets, "loras": loras} | more
 
 
 def _compare(fleet: Fleet, job: TraceJob, steps: int, theirs: bytes) -> None:

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from infra.local.demo import EMOJI
 
 #: Share of requests with 0, 1, 2, 3 ControlNets, and with 0, 1, 2 LoRAs; of services A and B.
-NETS = ((0.0, 0.305, 0.695, 0.0), (0.019, 0.251, 0.699, 0.031))
+CONTROLNETS = ((0.0, 0.305, 0.695, 0.0), (0.019, 0.251, 0.699, 0.031))
 LORAS = ((0.002, 0.088, 0.91), (0.072, 0.736, 0.192))
 #: The top 24, 146 and 338 LoRAs take 30, 50 and 60 % of service A's calls: Zipf's law with this exponent.
 ZIPF = 0.72
 LORA_COUNT = 100
-#: The embedded nets; a third one in a request is the first again, weaker.
-KNOWN_NETS = ("edge", "colour")
+#: The embedded ControlNets; a third one in a request is the first again, weaker.
+KNOWN_CONTROLNETS = ("edge", "colour")
 PROMPTS = (
     "a penguin on a teal background",
     "a red apple on a blue background",
@@ -29,12 +29,12 @@ PROMPTS = (
 
 
 class TraceJob(NamedTuple):
-    """One request of the stream; nets and LoRAs with their scales."""
+    """One request of the stream; ControlNets and LoRAs with their scales."""
 
     at_s: float  # after the stream's start
     prompt: str
     seed: int
-    nets: list[tuple[str, float]]
+    controlnets: list[tuple[str, float]]
     loras: list[tuple[str, float]]
 
 
@@ -47,7 +47,7 @@ def make_stream(count: int, per_s: float, first: int = 0) -> list[TraceJob]:
     weights = [1 / rank**ZIPF for rank in range(1, LORA_COUNT + 1)]
     for seed in range(first, first + count):
         service = rng.randrange(2)
-        nets = rng.choices(range(4), NETS[service])[0]
+        controlnets = rng.choices(range(4), CONTROLNETS[service])[0]
         wanted = rng.choices(range(3), LORAS[service])[0]
         names: list[str] = []
         while len(names) < wanted:
@@ -60,7 +60,7 @@ def make_stream(count: int, per_s: float, first: int = 0) -> list[TraceJob]:
                 at_s=now_s,
                 prompt=rng.choice(PROMPTS),
                 seed=seed,
-                nets=[(KNOWN_NETS[i % 2], 1.0 if i < 2 else 0.5) for i in range(nets)],
+                controlnets=[(KNOWN_CONTROLNETS[i % 2], 1.0 if i < 2 else 0.5) for i in range(controlnets)],
                 loras=[(name, round(rng.uniform(0.5, 1.0), 2)) for name in names],
             )
         )

@@ -39,7 +39,7 @@ class Victims:
 
     # --- who it is: ``None`` if nobody can be told apart right now --------------------------------
 
-    def net_worker(self, job_id: str) -> str | None:
+    def controlnet_worker(self, job_id: str) -> str | None:
         """The ControlNet worker that computes the job's step at hand: the one that does not wait for work."""
         if not self._residual.exists(f"swift:claims:{job_id}"):
             return None
@@ -55,7 +55,7 @@ class Victims:
 
     def residual_redis(self, job_id: str) -> str | None:
         """The server, at a moment when a step is in its hands."""
-        return RESIDUAL_REDIS if self.net_worker(job_id) else None
+        return RESIDUAL_REDIS if self.controlnet_worker(job_id) else None
 
     def drawer(self, job_id: str) -> str | None:
         """The UNet worker that draws the job."""
@@ -102,7 +102,7 @@ def is_waiting(redis: "Redis", pid: int) -> bool:
     """Whether a process waits for the head of a list at this server."""
     clients = redis.client_list()
     blocked = {client["addr"] for client in clients if client["cmd"] == "blpop" and "b" in client["flags"]}
-    ends = [link.laddr for link in psutil.Process(pid).net_connections("tcp")]
+    ends = [link.laddr for link in psutil.Process(pid).controlnet_connections("tcp")]
     return not blocked.isdisjoint(f"{end.ip}:{end.port}" for end in ends)
 
 

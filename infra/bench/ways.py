@@ -79,7 +79,7 @@ class Ours:
             head = StepResponse(
                 index=index, positions=[0], send=0, start_s=0.0, end_s=0.0, worker="controlnet1"
             )
-            self._sender.send(request, head, tensor, "net")
+            self._sender.send(request, head, tensor, "controlnet")
 
     def receive(self, step: int, shapes: Shapes) -> list[Tensor]:
         request, received = self._request(step), list[Tensor]()

@@ -45,7 +45,7 @@ class Recipe:
     channels: tuple[int, ...]
     cross_attention_dim: int
     side_px: int
-    nets: tuple[str, ...]
+    controlnets: tuple[str, ...]
     vae_channels: int = 32  # the UNet is what is measured: text encoder and VAE may be small
     text_layers: int = 2
 
@@ -64,7 +64,7 @@ class Workload:
 
     name: str  # in its catalog
     folder: Path
-    nets: tuple[str, ...]
+    controlnets: tuple[str, ...]
     side_px: int
 
     @property
@@ -82,7 +82,7 @@ class Workload:
         """LoRA files of rank `LORA_RANK`, in fp16."""
         return tuple(self.folder / f"{self.name}-lora-{name}.safetensors" for name in LORAS)
 
-    def net(self, name: str) -> Path:
+    def controlnet(self, name: str) -> Path:
         """The folder of one of its ControlNets."""
         return self.folder / name
 
@@ -90,7 +90,7 @@ class Workload:
 def open_workload(name: str, recipe: Recipe | None = None, root: Path = MODELS) -> Workload:
     """The workload ``name``; made first if it is not there, which takes a minute at full size."""
     recipe = recipe or RECIPES[name]
-    workload = Workload(name, root / f"{name}-{VERSION}", recipe.nets, recipe.side_px)
+    workload = Workload(name, root / f"{name}-{VERSION}", recipe.controlnets, recipe.side_px)
     if not workload.folder.exists():
         print(f"  making the models of workload {name}, once, in {workload.folder}", flush=True)
         part = workload.folder.with_suffix(".part")
@@ -103,8 +103,8 @@ def open_workload(name: str, recipe: Recipe | None = None, root: Path = MODELS) 
 def _make(name: str, recipe: Recipe, folder: Path) -> None:
     pipe = _make_pipeline(recipe)
     pipe.save_pretrained(folder / name)
-    for seed, net in enumerate(recipe.nets, 1):
-        _make_net(pipe.unet, seed).save_pretrained(folder / net)
+    for seed, controlnet in enumerate(recipe.controlnets, 1):
+        _make_controlnet(pipe.unet, seed).save_pretrained(folder / controlnet)
     for seed, lora in enumerate(LORAS, 1):
         save_file(_make_lora(pipe.unet, seed), folder / f"{name}-lora-{lora}.safetensors")
     (folder / "catalog.toml").write_text(_catalog(name, recipe))
@@ -161,16 +161,16 @@ def _make_pipeline(recipe: Recipe) -> Any:
 
 
 @torch.no_grad()
-def _make_net(unet: Any, seed: int) -> Any:
+def _make_controlnet(unet: Any, seed: int) -> Any:
     """A ControlNet as after training: the UNet's encoder, a little changed, and no convolution of zeros."""
     torch.manual_seed(seed)
-    net = ControlNetModel.from_unet(unet)
-    for parameter in net.parameters():
+    controlnet = ControlNetModel.from_unet(unet)
+    for parameter in controlnet.parameters():
         parameter.mul_(1 + 0.01 * seed)
-    for block in (*net.controlnet_down_blocks, net.controlnet_mid_block):
+    for block in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
         block.weight.normal_(std=0.02)
-    net.controlnet_cond_embedding.conv_out.weight.normal_(std=0.02)
-    return net
+    controlnet.controlnet_cond_embedding.conv_out.weight.normal_(std=0.02)
+    return controlnet
 
 
 def _make_lora(unet: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -194,5 +194,8 @@ def _trained(unet: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _catalog(name: str, recipe: Recipe) -> str:
     model = f'default_model = "{name}"\n\n[models.{name}]\nsource = "{name}"\n'
-    nets = (f'\n[controlnets.{net}]\nsource = "{net}"\nmodel = "{name}"\n' for net in recipe.nets)
-    return model + "".join(nets)
+    controlnets = (
+        f'\n[controlnets.{controlnet}]\nsource = "{controlnet}"\nmodel = "{name}"\n'
+        for controlnet in recipe.controlnets
+    )
+    return model + "".join(controlnets)

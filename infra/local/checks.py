@@ -90,7 +90,7 @@ def check_models(settings: Settings, catalog: Catalog) -> None:
     try:
         for name in settings.worker_models or catalog.models:
             check_model_entry(name, catalog.models[name], settings.catalog)
-        for name in settings.worker_nets or catalog.controlnets:
+        for name in settings.worker_controlnets or catalog.controlnets:
             check_controlnet_entry(name, catalog.controlnets[name], settings.catalog)
             for base in catalog.controlnets[name].models:
                 if (why := families.incompatibility(name, base)) is not None:

@@ -79,8 +79,8 @@ def plan(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
     """Every process of the stack, servers first. ``settings`` are resolved."""
     threads = str(settings.threads_per_worker)
     cores = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **ALLOCATOR}
-    nets = settings.controlnet_workers if read_catalog(settings.catalog, settings).controlnets else 0
-    counts = (("unet", settings.unet_workers, 1), ("controlnet", nets, 2))
+    controlnets = settings.controlnet_workers if read_catalog(settings.catalog, settings).controlnets else 0
+    counts = (("unet", settings.unet_workers, 1), ("controlnet", controlnets, 2))
     workers = [
         Process(
             name=f"{kind}{i}",

@@ -81,13 +81,13 @@ def _check_names(catalog: Catalog, mistakes: Mistakes) -> None:
             raise mistakes.at(keys, f"no model {quoted(name)}{meant}")
 
     check(catalog.default_model, "default_model")
-    for name, net in catalog.controlnets.items():
+    for name, controlnet in catalog.controlnets.items():
         keys = ("controlnets", name, "model")
-        for model in net.models:
+        for model in controlnet.models:
             check(model, *keys)
-        if len(set(net.models)) < len(net.models):
+        if len(set(controlnet.models)) < len(controlnet.models):
             raise mistakes.at(keys, "names a model twice")
-        if not net.models and net.family is None:
+        if not controlnet.models and controlnet.family is None:
             raise mistakes.at(keys, "is missing: name the base model, a list of them, or a family")
 
 
@@ -151,19 +151,19 @@ def _check_defaults(path: Path, catalog: Catalog, mistakes: Mistakes, settings: 
 def _with_families(path: Path, catalog: Catalog, mistakes: Mistakes) -> Catalog:
     """Name the models of each ControlNet's family; one in another dtype than the others needs its own."""
     families = Families(path, catalog)
-    nets = {}
-    for name, net in catalog.controlnets.items():
-        models = list(net.models)
-        if net.family is not None:
-            fitting = families.of_family(net.family, name)
+    controlnets = {}
+    for name, controlnet in catalog.controlnets.items():
+        models = list(controlnet.models)
+        if controlnet.family is not None:
+            fitting = families.of_family(controlnet.family, name)
             models += [model for model in fitting if model not in models]
         if not models:
             known = [f"{model} ({families.family(model) or 'unknown'})" for model in catalog.models]
-            why = f"no model of family {net.family} that it fits; there are {', '.join(known[:8])}"
+            why = f"no model of family {controlnet.family} that it fits; there are {', '.join(known[:8])}"
             raise mistakes.at(("controlnets", name, "family"), why)
         dtypes = {catalog.models[model].dtype for model in models}
-        if net.dtype is None and len(dtypes) > 1:
+        if controlnet.dtype is None and len(dtypes) > 1:
             why = f"its models are of {' and '.join(sorted(dtypes))}: give it a dtype of its own"
             raise mistakes.at(("controlnets", name), why)
-        nets[name] = net.model_copy(update={"models": tuple(models)})
-    return catalog.model_copy(update={"controlnets": nets})
+        controlnets[name] = controlnet.model_copy(update={"models": tuple(models)})
+    return catalog.model_copy(update={"controlnets": controlnets})

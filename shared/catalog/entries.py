@@ -73,9 +73,9 @@ class Catalog(Entry):
     models: dict[Name, ModelEntry] = Field(min_length=1)
     controlnets: dict[Name, ControlNetEntry] = {}
 
-    def nets_of(self, model: str) -> list[str]:
+    def controlnets_of(self, model: str) -> list[str]:
         """The ControlNets that guide ``model``."""
-        return [name for name, net in self.controlnets.items() if model in net.models]
+        return [name for name, controlnet in self.controlnets.items() if model in controlnet.models]
 
 
 def locate(catalog: Path, source: str) -> Path:

@@ -1,4 +1,4 @@
-"""What can be known of a model or a net without loading it: the configs in its folder, in plain JSON.
+"""What can be known of a model or a ControlNet without loading it: the configs in its folder, in plain JSON.
 
 Of single files and hub ids nothing is known before they are loaded: questions about them answer ``None``.
 """
@@ -28,7 +28,7 @@ CONTROLNETS = ("ControlNetModel", "ControlNetUnionModel")
 
 
 class ModelSignature(NamedTuple):
-    """What a net must share with its base model, so that one's residuals fit into the other."""
+    """What a ControlNet must share with its base model, so that one's residuals fit into the other."""
 
     is_sdxl: bool  # sizes and pooled text join the time embedding
     width: int  # of cross-attention: that of the text encoders
@@ -40,11 +40,11 @@ class ModelSignature(NamedTuple):
 
 
 class ControlNetTraits(NamedTuple):
-    """What a job must know of a net before it asks for it."""
+    """What a job must know of a ControlNet before it asks for it."""
 
     shape: ModelSignature
     global_pooling: bool  # gives one value for each channel, and only to the conditional rows
-    control_types: int  # of a union of nets; 0: an ordinary net
+    control_types: int  # of a union of ControlNets; 0: an ordinary ControlNet
 
 
 def read_signature(config: dict[str, Any]) -> ModelSignature:
@@ -71,7 +71,7 @@ def is_inpainting(config: Mapping[str, Any]) -> bool:
 
 
 def read_controlnet_traits(config: dict[str, Any]) -> ControlNetTraits:
-    """What the config of a net says."""
+    """What the config of a ControlNet says."""
     is_union = config.get("_class_name") == "ControlNetUnionModel"
     return ControlNetTraits(
         read_signature(config),
@@ -81,12 +81,12 @@ def read_controlnet_traits(config: dict[str, Any]) -> ControlNetTraits:
 
 
 def incompatibility(
-    net: str, net_shape: ModelSignature, model: str, model_shape: ModelSignature
+    controlnet: str, controlnet_shape: ModelSignature, model: str, model_shape: ModelSignature
 ) -> str | None:
-    """Why the net cannot guide the model, naming both; ``None`` if it can."""
-    if net_shape == model_shape:
+    """Why the ControlNet cannot guide the model, naming both; ``None`` if it can."""
+    if controlnet_shape == model_shape:
         return None
-    return f"ControlNet {net!r} ({net_shape}) does not fit its model {model!r} ({model_shape})"
+    return f"ControlNet {controlnet!r} ({controlnet_shape}) does not fit its model {model!r} ({model_shape})"
 
 
 class Families:
@@ -124,27 +124,32 @@ class Families:
         factor = 2 ** (len(blocks) - 1)
         return width * factor, height * factor
 
-    def net(self, name: str) -> ControlNetTraits | None:
+    def controlnet(self, name: str) -> ControlNetTraits | None:
         """What there is to know of a net."""
         config = self._read(self._catalog.controlnets[name].source, "config.json")
         return None if config is None else read_controlnet_traits(config)
 
-    def incompatibility(self, net: str, model: str) -> str | None:
-        """Why a net cannot guide a base model, as far as that is known."""
-        traits, shape = self.net(net), self.model(model)
-        return None if traits is None or shape is None else incompatibility(net, traits.shape, model, shape)
+    def incompatibility(self, controlnet: str, model: str) -> str | None:
+        """Why a ControlNet cannot guide a base model, as far as that is known."""
+        traits, shape = self.controlnet(controlnet), self.model(model)
+        return (
+            None
+            if traits is None or shape is None
+            else incompatibility(controlnet, traits.shape, model, shape)
+        )
 
     def family(self, model: str) -> Family | None:
         """The family of a base model."""
         shape = self.model(model)
         return None if shape is None else family_of(shape)
 
-    def of_family(self, family: Family, net: str) -> list[str]:
-        """The base models that are known to be of a family, but for those that ``net`` cannot guide."""
+    def of_family(self, family: Family, controlnet: str) -> list[str]:
+        """The base models that are known to be of a family, but for those that ``controlnet`` cannot
+        guide."""
         return [
             model
             for model in self._catalog.models
-            if self.family(model) == family and self.incompatibility(net, model) is None
+            if self.family(model) == family and self.incompatibility(controlnet, model) is None
         ]
 
     def _of_unet(self, model: str) -> dict[str, Any] | None:

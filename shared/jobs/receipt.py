@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from shared.jobs.lora_scales import Scale
 from shared.jobs.options import Options
-from shared.jobs.request import MAX_LORAS, MAX_NETS, LatentParallelism, LoraLoading
+from shared.jobs.request import MAX_CONTROLNETS, MAX_LORAS, LatentParallelism, LoraLoading
 from shared.jobs.spec import ControlSpec
 from shared.messaging.base_model import (
     MAX_STEPS,
@@ -32,7 +32,7 @@ FORMAT = 2
 
 
 class ControlNetReceipt(ControlSpec):
-    """A net as it was used: ``sha256`` is of its weights."""
+    """A ControlNet as it was used: ``sha256`` is of its weights."""
 
     sha256: Sha256
     # most jobs whose steps it computed in one pass; above 1 the last bits may differ
@@ -82,7 +82,7 @@ class Receipt(Options):
     scheduler_config: JsonObject
     seed: Seed
     num_images: ImageCount  # picture i of the batch uses seed + i, unless there are seeds
-    controlnets: list[ControlNetReceipt] = Field(max_length=MAX_NETS)
+    controlnets: list[ControlNetReceipt] = Field(max_length=MAX_CONTROLNETS)
     loras: list[LoraReceipt] = Field(max_length=MAX_LORAS)
     lora_loading: LoraLoading
     image: Sha256 | None = None  # sha256 of what was drawn over, and of where

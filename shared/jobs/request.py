@@ -41,7 +41,7 @@ from shared.messaging.base_model import (
 from shared.storage.lora_names import cut_suffix
 
 #: ControlNets and LoRAs of one job.
-MAX_NETS, MAX_LORAS = 8, 16
+MAX_CONTROLNETS, MAX_LORAS = 8, 16
 #: Characters of an image in base64, whatever the limit of bodies.
 MAX_IMAGE_CHARS = 256 << 20
 
@@ -178,7 +178,7 @@ class JobRequest(RequestFields, Options):
     mask_image: ImageText | None = Field(
         None, description="white where something is drawn, black where the image stays; sent as the image is"
     )
-    controlnets: list[ControlRequest] = Field([], max_length=MAX_NETS)
+    controlnets: list[ControlRequest] = Field([], max_length=MAX_CONTROLNETS)
     loras: list[LoraRequest] = Field([], max_length=MAX_LORAS)
     lora_loading: LoraLoading = LoraLoading()
     latent_parallelism: LatentParallelism = Field(
@@ -221,13 +221,19 @@ class JobRequest(RequestFields, Options):
 
 def _give_each_controlnet(given: dict[str, Any], name: str, field: str, value: Any) -> str | None:
     """Write ``value``, or an item of it, into each of the ControlNets in ``given``; returns what is wrong."""
-    nets = given.get("controlnets")
-    if not isinstance(nets, list) or not nets or not all(isinstance(net, dict) for net in nets):
+    controlnets = given.get("controlnets")
+    if (
+        not isinstance(controlnets, list)
+        or not controlnets
+        or not all(isinstance(controlnet, dict) for controlnet in controlnets)
+    ):
         return f"{name} is about controlnets, and the job has none"
-    values = value if isinstance(value, list) else [value] * len(nets)
-    if len(values) != len(nets):
-        return f"{name} has {len(values)} values for {len(nets)} controlnets"
-    if any(net.get(own) is not None for net in nets for own in (field, name)):
+    values = value if isinstance(value, list) else [value] * len(controlnets)
+    if len(values) != len(controlnets):
+        return f"{name} has {len(values)} values for {len(controlnets)} controlnets"
+    if any(controlnet.get(own) is not None for controlnet in controlnets for own in (field, name)):
         return f"{name} and {field} of controlnets say the same: give one of them"
-    given["controlnets"] = [net | {field: one} for net, one in zip(nets, values, strict=True)]
+    given["controlnets"] = [
+        controlnet | {field: one} for controlnet, one in zip(controlnets, values, strict=True)
+    ]
     return None

@@ -37,8 +37,8 @@ class ControlSpec(StrictMessage):
     guidance_end: Fraction
     preprocessor: ShortText = "none"
     preprocessor_options: PreprocessorOptions = Field({})
-    map: Sha256 | None = None  # what the net is shown; None: what the preprocessor makes of the image
-    control_mode: ControlMode | None = None  # of a union of nets
+    map: Sha256 | None = None  # what the ControlNet is shown; None: what the preprocessor makes of the image
+    control_mode: ControlMode | None = None  # of a union of ControlNets
 
 
 class LoraRef(Message):
@@ -79,11 +79,12 @@ class JobSpec(Options):
         return self.seeds or [self.seed + i for i in range(self.num_images)]
 
     def with_maps(self, maps: Sequence[str | None]) -> Self:
-        """The same job; what each of its nets is shown is known."""
-        nets = [
-            net.model_copy(update={"map": shown}) for net, shown in zip(self.controlnets, maps, strict=True)
+        """The same job; what each of its ControlNets is shown is known."""
+        controlnets = [
+            controlnet.model_copy(update={"map": shown})
+            for controlnet, shown in zip(self.controlnets, maps, strict=True)
         ]
-        return self.model_copy(update={"controlnets": nets})
+        return self.model_copy(update={"controlnets": controlnets})
 
     @property
     def is_exact(self) -> bool:
@@ -96,7 +97,7 @@ class JobSpec(Options):
     @property
     def mixes_rows(self) -> bool:
         """Whether a net's result for a row depends on the other rows: a union attends across them."""
-        return any(net.control_mode is not None for net in self.controlnets)
+        return any(controlnet.control_mode is not None for controlnet in self.controlnets)
 
 
 class StoredImage(Message):

@@ -42,9 +42,9 @@ def unbound(name: str) -> Queue:
     return Queue(name, Exchange(""), routing_key=name)
 
 
-def net_queue(net: str) -> str:
-    """Where the attachments of one net wait."""
-    return f"controlnet.{net}"
+def controlnet_queue(controlnet: str) -> str:
+    """Where the attachments of one ControlNet wait."""
+    return f"controlnet.{controlnet}"
 
 
 def send_job(celery: Celery, job_id: str, model: str, worker: str | None = None) -> None:

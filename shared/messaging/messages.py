@@ -19,11 +19,11 @@ class GenerateJob(Message):
 
 
 class AttachControlNet(Message):
-    """A job is about to ask for ``net``: load it, fetch the control image and embed it."""
+    """A job is about to ask for ``controlnet``: load it, fetch the control image and embed it."""
 
     job_id: str
     attempt: str
-    net: str
+    controlnet: str
     image: str  # key of the preprocessed control image at the residual server
     batch: int  # rows of the step requests that will follow
 
@@ -34,4 +34,4 @@ class FollowBranch(Message):
     job_id: str
     attempt: str  # the one that asks; a later attempt asks for itself
     ordinal: int  # of the attempt
-    maps: list[str]  # what each net is shown: a preprocessor sees no picture twice
+    maps: list[str]  # what each ControlNet is shown: a preprocessor sees no picture twice

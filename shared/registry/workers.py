@@ -28,10 +28,11 @@ class Heartbeat(Message):
     host: str
     pid: int
     device: str
-    serves: list[str]  # models or nets it takes work for
+    serves: list[str]  # models or ControlNets it takes work for
     loaded: list[str]  # those whose weights are in memory
     doing: list[str]  # jobs it works on right now
-    #: By net: jobs whose steps it computes; of a UNet worker, by model: jobs of others that it assists.
+    #: By ControlNet: jobs whose steps it computes; of a UNet worker, by model: jobs of others that it
+    #: assists.
     sessions: dict[str, list[str]] = Field(default_factory=dict)
     #: Those that could not be loaded, and why; tried again after a while.
     failed: dict[str, str] = Field(default_factory=dict)

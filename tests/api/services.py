@@ -82,10 +82,11 @@ def receipt_of(spec: JobSpec) -> Receipt:
         num_images=spec.num_images,
         controlnets=[
             ControlNetReceipt(
-                **dict(net) | {"map": net.map or MAP if net.preprocessor != NONE else net.image},
+                **dict(controlnet)
+                | {"map": controlnet.map or MAP if controlnet.preprocessor != NONE else controlnet.image},
                 sha256="1" * 64,
             )
-            for net in spec.controlnets
+            for controlnet in spec.controlnets
         ],
         loras=[],
         lora_loading=LoraLoading(),
@@ -131,6 +132,6 @@ def heartbeat(
 
 def announce_workers(services: Services) -> None:
     """Have live workers serve everything in the embedded catalog."""
-    nets = heartbeat("net-1", "controlnet", "edge", [])
+    controlnets = heartbeat("controlnet-1", "controlnet", "edge", [])
     beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 60)
-    beat(services.control, nets.model_copy(update={"serves": list(services.catalog.controlnets)}), 60)
+    beat(services.control, controlnets.model_copy(update={"serves": list(services.catalog.controlnets)}), 60)

@@ -20,7 +20,7 @@ from infra.bench.ports import free_ports, free_s3_port
 from infra.local.stack import Stack, running_stack
 from shared.settings import Settings
 from tests.diffusers_peer import CONTROL
-from tests.tiny_models import EMOJI, make_net, make_pipeline, make_union
+from tests.tiny_models import EMOJI, make_controlnet, make_pipeline, make_union
 
 ENDED = ("succeeded", "failed", "cancelled")
 ANSWER_S = 30.0
@@ -142,10 +142,10 @@ def control_image(name: str = "edge", **changes: Any) -> dict[str, Any]:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     home = tmp_path_factory.mktemp("fleet")
     make_pipeline().save_pretrained(home / "tiny")
-    make_net(make_pipeline().unet).save_pretrained(home / "tiny-net")
+    make_controlnet(make_pipeline().unet).save_pretrained(home / "tiny-net")
     large = make_pipeline("sdxl")
     large.save_pretrained(home / "tiny-xl")
-    make_net(large.unet).save_pretrained(home / "xl-net")
+    make_controlnet(large.unet).save_pretrained(home / "xl-net")
     make_union(large.unet).save_pretrained(home / "xl-union")
     catalog = home / "catalog.toml"
     catalog.write_text(CATALOGUE.format(emoji=EMOJI.resolve()))

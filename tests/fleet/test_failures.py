@@ -64,7 +64,7 @@ def test_a_kill_in_the_middle_of_a_job_changes_nothing_but_time(fleet: Client, v
     assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
 
 
-def test_a_job_whose_nets_nobody_serves_any_more_is_the_same_picture(fleet: Client) -> None:
+def test_a_job_whose_controlnets_nobody_serves_any_more_is_the_same_picture(fleet: Client) -> None:
     wanted = {
         "num_inference_steps": STEPS,
         "controlnets": [control_image()],
@@ -83,11 +83,11 @@ def test_a_job_whose_nets_nobody_serves_any_more_is_the_same_picture(fleet: Clie
             os.kill(pid, signal.SIGCONT)
     assert job["status"] == "succeeded", job["error"]
     assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
-    workers = {span["worker"].split("@")[0] for span in job["timeline"] if span["name"] == "net edge"}
+    workers = {span["worker"].split("@")[0] for span in job["timeline"] if span["name"] == "controlnet edge"}
     assert "unet1" in workers
 
 
-def test_jobs_of_two_nets_from_many_clients_never_wait_for_each_other(fleet: Client) -> None:
+def test_jobs_of_two_controlnets_from_many_clients_never_wait_for_each_other(fleet: Client) -> None:
     both = [control_image("tiny-net"), control_image("tiny-net", conditioning_scale=0.3)]
     wanted = {"model": "tiny", "num_inference_steps": 4, "controlnets": both}
     expected = fleet.pixels(fleet.draw(**wanted, lora_loading={"mode": "exact"}))

@@ -41,7 +41,7 @@ def spec_of(job: dict[str, Any]) -> JobSpec:
     return JobSpec.model_validate({**job["request"], **size})
 
 
-def test_a_job_with_a_net_is_diffusers_own_picture(fleet: Client, emoji: Any, edge: Any) -> None:
+def test_a_job_with_a_controlnet_is_diffusers_own_picture(fleet: Client, emoji: Any, edge: Any) -> None:
     job = fleet.draw(controlnets=[control_image()])
     assert np.array_equal(fleet.pixels(job), draw_with_diffusers(emoji, [edge], spec_of(job))[0])
     plain = fleet.draw()
@@ -50,7 +50,7 @@ def test_a_job_with_a_net_is_diffusers_own_picture(fleet: Client, emoji: Any, ed
 
 
 @pytest.mark.parametrize("name", ["twemoji", "outline", "outline.kohya"])
-def test_a_job_with_a_net_and_an_exact_lora_is_diffusers_own_to_rounding(
+def test_a_job_with_a_controlnet_and_an_exact_lora_is_diffusers_own_to_rounding(
     name: str, fleet: Client, loras: dict[str, Path], emoji: Any, edge: Any
 ) -> None:
     job = fleet.draw(controlnets=[control_image()], loras=[{"name": name}], lora_loading={"mode": "exact"})
@@ -58,41 +58,41 @@ def test_a_job_with_a_net_and_an_exact_lora_is_diffusers_own_to_rounding(
     assert np.abs(fleet.pixels(job) - theirs).max() <= 1
 
 
-def test_a_tiny_random_model_with_two_nets_is_diffusers_own_picture(fleet: Client) -> None:
+def test_a_tiny_random_model_with_two_controlnets_is_diffusers_own_picture(fleet: Client) -> None:
     # Loaded as the workers load them: sums depend on how weights lie in memory, too.
     home = fleet.stack.home.parent
     options = {"safety_checker": None, "requires_safety_checker": False}
     pipe = StableDiffusionPipeline.from_pretrained(home / "tiny", dtype=torch.float32, **options)
-    net = ControlNetModel.from_pretrained(home / "tiny-net", dtype=torch.float32)
+    controlnet = ControlNetModel.from_pretrained(home / "tiny-net", dtype=torch.float32)
     both = [control_image("tiny-net"), control_image("tiny-net", conditioning_scale=0.3)]
     job = fleet.draw(model="tiny", num_inference_steps=4, controlnets=both)
-    theirs = draw_with_diffusers(pipe, [net, net], spec_of(job))[0]
+    theirs = draw_with_diffusers(pipe, [controlnet, controlnet], spec_of(job))[0]
     assert np.array_equal(fleet.pixels(job), theirs)
 
 
 @pytest.mark.parametrize(
-    ("kind", "nets"),
+    ("kind", "controlnets"),
     [
         (ControlNetModel, [{}, {"conditioning_scale": 0.3}]),
         (ControlNetUnionModel, [{"control_mode": 1, "conditioning_scale": 0.7}]),
     ],
 )
-def test_an_sdxl_job_with_its_nets_is_diffusers_own_picture(
-    kind: Any, nets: list[dict[str, Any]], fleet: Client
+def test_an_sdxl_job_with_its_controlnets_is_diffusers_own_picture(
+    kind: Any, controlnets: list[dict[str, Any]], fleet: Client
 ) -> None:
     home, name = fleet.stack.home.parent, "xl-union" if kind is ControlNetUnionModel else "xl-net"
     pipe = StableDiffusionXLPipeline.from_pretrained(
         home / "tiny-xl", dtype=torch.float32, add_watermarker=False
     )
-    net = kind.from_pretrained(home / name, dtype=torch.float32)
+    controlnet = kind.from_pretrained(home / name, dtype=torch.float32)
     job = fleet.draw(
         model="tiny-xl",
         num_inference_steps=4,
         original_size=[128, 96],
-        controlnets=[control_image(name, **changes) for changes in nets],
+        controlnets=[control_image(name, **changes) for changes in controlnets],
         lora_loading={"mode": "exact"},
     )
-    theirs = draw_with_diffusers(pipe, [net] * len(nets), spec_of(job))[0]
+    theirs = draw_with_diffusers(pipe, [controlnet] * len(controlnets), spec_of(job))[0]
     assert np.array_equal(fleet.pixels(job), theirs)
 
 
@@ -135,14 +135,14 @@ def test_progress_is_told_as_it_happens_and_can_be_resumed(fleet: Client) -> Non
     assert list(fleet.events(job_id, after=events[-3][0])) == events[-2:]
 
 
-def test_encoder_and_net_overlap_and_the_timeline_says_who_worked(fleet: Client) -> None:
+def test_encoder_and_controlnet_overlap_and_the_timeline_says_who_worked(fleet: Client) -> None:
     job = fleet.draw(controlnets=[control_image()])
     by_name: dict[str, set[str]] = {}
     for span in job["timeline"]:
         by_name.setdefault(span["name"], set()).add(span["worker"].split("@")[0])
     assert by_name["encoder"] == {"unet1"}
-    assert by_name["net edge"] <= {"controlnet1", "controlnet2"}
+    assert by_name["controlnet edge"] <= {"controlnet1", "controlnet2"}
     encoders = [span for span in job["timeline"] if span["name"] == "encoder"]
-    nets = [span for span in job["timeline"] if span["name"] == "net edge"]
-    pairs = zip(encoders, nets, strict=True)
+    controlnets = [span for span in job["timeline"] if span["name"] == "controlnet edge"]
+    pairs = zip(encoders, controlnets, strict=True)
     assert any(min(e["end_s"], n["end_s"]) > max(e["start_s"], n["start_s"]) for e, n in pairs)

@@ -62,11 +62,11 @@ def test_a_bounded_picture_is_drawn_again_from_its_receipt(fleet: Client) -> Non
 
 def test_the_map_of_a_preprocessor_is_served_and_replayed(fleet: Client) -> None:
     job = fleet.draw(controlnets=[control_image(preprocessor="canny")])
-    [net] = job["controlnets"]
-    shown = Image.open(io.BytesIO(fleet.get(net["map_url"]).content))
+    [controlnet] = job["controlnets"]
+    shown = Image.open(io.BytesIO(fleet.get(controlnet["map_url"]).content))
     assert shown.size == (64, 64)
     assert shown.getextrema() == ((0, 255),) * 3
-    assert fleet.get(net["image_url"]).content != fleet.get(net["map_url"]).content
+    assert fleet.get(controlnet["image_url"]).content != fleet.get(controlnet["map_url"]).content
     replayed = replay(fleet, job)
     assert replayed["images"][0]["sha256"] == job["images"][0]["sha256"]
     assert "canny" not in [span["name"] for span in replayed["timeline"]]

@@ -1,4 +1,5 @@
-"""The axes of the parity matrix: a new family, mode or net is one row. Schedulers are the fleet's own."""
+"""The axes of the parity matrix: a new family, mode or ControlNet is one row. Schedulers are the
+fleet's own."""
 
 import base64
 import io
@@ -74,7 +75,8 @@ FAMILIES: dict[str, Family] = {
     "sdxl-inpaint": Family("sdxl-inpaint", body=_MASKED),
 }
 
-#: What a job asks for, apart from its model, nets and LoRAs: fields of ``POST /v1/jobs``. A mode that needs
+#: What a job asks for, apart from its model, ControlNets and LoRAs: fields of ``POST /v1/jobs``. A
+#: mode that needs
 #: a scheduler of its own names it, in place of the row's.
 MODES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -114,29 +116,32 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-def _net(**changes: Any) -> dict[str, Any]:
-    return {"name": "net", "image": _CONTROL, **changes}
+def _controlnet(**changes: Any) -> dict[str, Any]:
+    return {"name": "controlnet", "image": _CONTROL, **changes}
 
 
 #: What a net's config says beyond its family's, by name. A union is a class of its own.
-NET_OPTIONS: dict[str, dict[str, Any]] = {
+CONTROLNET_OPTIONS: dict[str, dict[str, Any]] = {
     "pooled": {"global_pool_conditions": True},
     "bgr": {"controlnet_conditioning_channel_order": "bgr"},
 }
 #: Fields of a job that go with its nets.
-NET_FIELDS: dict[str, dict[str, Any]] = {"guess": {"guess_mode": True}}
+CONTROLNET_FIELDS: dict[str, dict[str, Any]] = {"guess": {"guess_mode": True}}
 #: ControlNets of a job. Names are completed to those of the family: ``FAMILY-NAME``.
-NETS: dict[str, list[dict[str, Any]]] = {
+CONTROLNETS: dict[str, list[dict[str, Any]]] = {
     "none": [],
-    "one": [_net(conditioning_scale=0.6)],
-    "range": [_net(guidance_start=0.2, guidance_end=0.7)],
-    "zero": [_net(conditioning_scale=0.0)],
-    "guess": [_net(conditioning_scale=0.8), _net(name="other", conditioning_scale=0.5)],
-    "pooled": [_net(name="pooled", conditioning_scale=0.9)],
-    "bgr": [_net(name="bgr")],
-    "union": [_net(name="union", conditioning_scale=0.8, control_mode=2)],
-    "two": [_net(conditioning_scale=0.7), _net(name="other", conditioning_scale=0.4, guidance_end=0.5)],
+    "one": [_controlnet(conditioning_scale=0.6)],
+    "range": [_controlnet(guidance_start=0.2, guidance_end=0.7)],
+    "zero": [_controlnet(conditioning_scale=0.0)],
+    "guess": [_controlnet(conditioning_scale=0.8), _controlnet(name="other", conditioning_scale=0.5)],
+    "pooled": [_controlnet(name="pooled", conditioning_scale=0.9)],
+    "bgr": [_controlnet(name="bgr")],
+    "union": [_controlnet(name="union", conditioning_scale=0.8, control_mode=2)],
+    "two": [
+        _controlnet(conditioning_scale=0.7),
+        _controlnet(name="other", conditioning_scale=0.4, guidance_end=0.5),
+    ],
 }
 
-#: LoRAs of a job, and how they are loaded. Names are completed as those of nets are.
+#: LoRAs of a job, and how they are loaded. Names are completed as those of ControlNets are.
 LORAS: dict[str, dict[str, float]] = {"none": {}, "one": {"a": 0.9}, "two": {"a": 0.5, "b": -0.7}}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shared.catalog.schedulers import SCHEDULERS
-from tests.parity.axes import FAMILIES, LORAS, MODES, NET_FIELDS, NETS
+from tests.parity.axes import CONTROLNET_FIELDS, CONTROLNETS, FAMILIES, LORAS, MODES
 
 #: Few, and more than the order of any scheduler.
 STEPS = 4
@@ -19,12 +19,12 @@ class Row:
 
     family: str
     mode: str
-    nets: str
+    controlnets: str
     loras: str
     scheduler: str
 
     def __str__(self) -> str:
-        return " ".join((self.family, self.mode, self.nets, self.loras, self.scheduler))
+        return " ".join((self.family, self.mode, self.controlnets, self.loras, self.scheduler))
 
     @property
     def body(self) -> dict[str, Any]:
@@ -38,8 +38,11 @@ class Row:
             "scheduler": self.scheduler,
             **FAMILIES[self.family].body,
             **MODES[self.mode],
-            **NET_FIELDS.get(self.nets, {}),
-            "controlnets": [{**net, "name": f"{self.family}-{net['name']}"} for net in NETS[self.nets]],
+            **CONTROLNET_FIELDS.get(self.controlnets, {}),
+            "controlnets": [
+                {**controlnet, "name": f"{self.family}-{controlnet['name']}"}
+                for controlnet in CONTROLNETS[self.controlnets]
+            ],
             "loras": [
                 {"name": f"{self.family}-{name}", "scale": scale} for name, scale in LORAS[self.loras].items()
             ],
@@ -70,7 +73,9 @@ RULES: list[tuple[Callable[[Row], bool], Verdict]] = [
         Verdict("refused", "a UNet that was trained to see a mask needs one", refusal="needs an image and a"),
     ),
     (
-        lambda row: FAMILIES[row.family].layout.startswith("sdxl") and row.nets != "none" and is_masked(row),
+        lambda row: (
+            FAMILIES[row.family].layout.startswith("sdxl") and row.controlnets != "none" and is_masked(row)
+        ),
         Verdict(
             "bounded",
             "diffusers' SDXL ControlNet inpainting forgets at the end that a VAE may shift its channels",
@@ -94,20 +99,21 @@ def expected(row: Row) -> Verdict:
 
 
 def full() -> list[Row]:
-    """Every family with every mode, net and LoRA; every scheduler with every family and net, and over images.
+    """Every family with every mode, ControlNet and LoRA; every scheduler with every family and
+    ControlNet, and over images.
 
-    Of slow families: every mode, and every net with every LoRA.
+    Of slow families: every mode, and every ControlNet with every LoRA.
     """
     turn = itertools.cycle(SCHEDULERS)
     fast = [name for name, family in FAMILIES.items() if not family.is_slow]
     slow = [name for name in FAMILIES if name not in fast]
-    cells = [*itertools.product(fast, MODES, NETS, LORAS)]
+    cells = [*itertools.product(fast, MODES, CONTROLNETS, LORAS)]
     cells += [(family, mode, "one", "none") for family, mode in itertools.product(slow, MODES)]
-    cells += itertools.product(slow, ["plain"], NETS, LORAS)
+    cells += itertools.product(slow, ["plain"], CONTROLNETS, LORAS)
     rows = [Row(*names, MODES[names[1]].get("scheduler") or next(turn)) for names in cells]
     rows += [
-        Row(family, "plain", nets, "none", scheduler)
-        for family, nets, scheduler in itertools.product(fast, NETS, SCHEDULERS)
+        Row(family, "plain", controlnets, "none", scheduler)
+        for family, controlnets, scheduler in itertools.product(fast, CONTROLNETS, SCHEDULERS)
     ]
     rows += [
         Row(family, mode, "none", "none", scheduler)
@@ -128,14 +134,14 @@ _NO_ZERO_SNR = {"dpmpp_2m_beta", "dpmpp_2m_sde_beta", "unipc_beta"}
 def _has_peer(row: Row) -> bool:
     """Not every pipeline of diffusers takes every option: then there is nothing to hold ours against."""
     body, is_sdxl = row.body, FAMILIES[row.family].layout.startswith("sdxl")
-    has_image, has_nets = bool(body.get("image")), row.nets != "none"
+    has_image, has_controlnets = bool(body.get("image")), row.controlnets != "none"
     if row.family == "sd2-zero-snr" and row.scheduler in _NO_ZERO_SNR:
         return False
-    if "guidance_rescale" in body and (has_nets or (has_image and not is_sdxl)):
+    if "guidance_rescale" in body and (has_controlnets or (has_image and not is_sdxl)):
         return False
-    if row.nets == "union" and (not is_sdxl or FAMILIES[row.family].layout.endswith("inpaint")):
+    if row.controlnets == "union" and (not is_sdxl or FAMILIES[row.family].layout.endswith("inpaint")):
         return False  # its pipelines are SDXL's, and refuse a UNet of 9 channels by mistake
-    if not (has_image and has_nets):
+    if not (has_image and has_controlnets):
         return True
     places_steps = any(body.get(field) for field in ("timesteps", "sigmas"))
     is_distilled = "lcm" in FAMILIES[row.family].layout
@@ -161,14 +167,14 @@ def _meetings(row: Row) -> frozenset[tuple[str, ...]]:
     if family.is_slow:
         return frozenset({("slow", row.family)})
     if row.loras != "none":
-        return frozenset({("lora", row.loras), ("lora", row.family), ("lora", row.nets)})
-    is_sdxl, has_nets = family.layout.startswith("sdxl"), row.nets != "none"
+        return frozenset({("lora", row.loras), ("lora", row.family), ("lora", row.controlnets)})
+    is_sdxl, has_controlnets = family.layout.startswith("sdxl"), row.controlnets != "none"
     return frozenset(
         {
-            ("family", row.family, f"nets={has_nets}"),
-            ("nets", row.nets, f"sdxl={is_sdxl}"),
+            ("family", row.family, f"nets={has_controlnets}"),
+            ("controlnets", row.controlnets, f"sdxl={is_sdxl}"),
             ("mode", row.mode, f"sdxl={is_sdxl}"),
-            ("mode", row.mode, f"nets={has_nets}"),
+            ("mode", row.mode, f"nets={has_controlnets}"),
             ("scheduler", row.scheduler),
         }
     )

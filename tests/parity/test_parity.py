@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from shared.errors import SwiftError
-from tests.parity.axes import LORAS, MODES, NETS
+from tests.parity.axes import CONTROLNETS, LORAS, MODES
 from tests.parity.matrix import Row, expected
 from tests.parity.report import PROPERTY, outcome
 from tests.parity.world import World
@@ -39,7 +39,7 @@ def test_a_row_is_what_diffusers_draws(
     ("axis", "names"),
     [
         ("mode", [mode for mode in MODES if mode != "plain"]),
-        ("nets", [nets for nets in NETS if nets not in ("none", "zero")]),
+        ("controlnets", [controlnets for controlnets in CONTROLNETS if controlnets not in ("none", "zero")]),
         ("loras", [loras for loras in LORAS if loras != "none"]),
     ],
 )

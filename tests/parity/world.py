@@ -21,9 +21,9 @@ from shared.jobs.request import JobRequest
 from shared.jobs.spec import JobSpec
 from shared.settings import Settings
 from tests.diffusers_peer import draw_with_diffusers
-from tests.parity.axes import FAMILIES, LORAS, NET_OPTIONS, NETS
+from tests.parity.axes import CONTROLNET_OPTIONS, CONTROLNETS, FAMILIES, LORAS
 from tests.parity.matrix import Row
-from tests.tiny_models import make_lora, make_net, make_pipeline, make_union
+from tests.tiny_models import make_controlnet, make_lora, make_pipeline, make_union
 from tests.workers.unet.conftest import worker_maker
 from workers.families.base_model import BaseModel
 from workers.families.load_base_model import load_entry
@@ -49,7 +49,7 @@ class World:
     folder: Path
     services: Services
     worker: UNetWorker
-    nets: ModelCache[ControlNet]
+    controlnets: ModelCache[ControlNet]
 
     def accept(self, row: Row) -> JobSpec:
         """The job, as the web accepts it; raises what the request is refused with."""
@@ -68,12 +68,15 @@ class World:
         loras = [(self.folder / f"{lora.name}.safetensors", lora.scale) for lora in spec.loras]
         with ExitStack() as stack:
             model = stack.enter_context(self.worker.models.use(spec.model))
-            nets = [stack.enter_context(self.nets.use(net.name)).model for net in spec.controlnets]
+            controlnets = [
+                stack.enter_context(self.controlnets.use(controlnet.name)).model
+                for controlnet in spec.controlnets
+            ]
             model.patcher.restore()  # of a job's LoRAs: they stay until the next one
             latents = stack.enter_context(_heard(model))
             width, height = model.size(spec.width, spec.height)
             sized = spec.model_copy(update={"width": width, "height": height})
-            return Drawn(draw_with_diffusers(model.pipe, nets, sized, loras), latents)
+            return Drawn(draw_with_diffusers(model.pipe, controlnets, sized, loras), latents)
 
     def without_shift(self, spec: JobSpec, latents: Tensor) -> Tensor:
         """What the VAE would be given if its config did not shift each channel."""
@@ -98,7 +101,7 @@ def _heard(model: BaseModel) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def make_world(servers: Settings, folder: Path) -> Iterator[World]:
-    """Make every family's model, nets and LoRAs in ``folder``, and load them as the fleet does."""
+    """Make every family's model, ControlNets and LoRAs in ``folder``, and load them as the fleet does."""
     settings = servers.model_copy(update={"catalog": _write_models(folder), "home": folder / "home"})
     catalog = read_catalog(settings.catalog)
 
@@ -108,9 +111,12 @@ def make_world(servers: Settings, folder: Path) -> Iterator[World]:
     services = connect(settings, catalog)
     for path in folder.glob("*.safetensors"):
         services.loras.put(path.name, path.read_bytes(), content_type="application/octet-stream")
-    models, nets = ModelCache(load, Memory(1 << 40)), controlnet_cache(catalog, settings, Memory(1 << 40))
-    with worker_maker(settings, models, nets, list(catalog.controlnets), folder) as make:
-        yield World(folder, services, make(), nets)
+    models, controlnets = (
+        ModelCache(load, Memory(1 << 40)),
+        controlnet_cache(catalog, settings, Memory(1 << 40)),
+    )
+    with worker_maker(settings, models, controlnets, list(catalog.controlnets), folder) as make:
+        yield World(folder, services, make(), controlnets)
 
 
 def _write_models(folder: Path) -> Path:
@@ -120,12 +126,20 @@ def _write_models(folder: Path) -> Path:
         pipe.save_pretrained(folder / name)
         lines += [f"[models.{name}]", f'source = "{name}"', f'dtype = "{family.dtype}"']
         lines += [f"{key} = {json.dumps(value)}" for key, value in family.loading.items()]
-        for seed, net in enumerate(sorted({net["name"] for nets in NETS.values() for net in nets})):
-            if net == "union" and not family.layout.startswith("sdxl"):
+        for seed, controlnet in enumerate(
+            sorted({controlnet["name"] for controlnets in CONTROLNETS.values() for controlnet in controlnets})
+        ):
+            if controlnet == "union" and not family.layout.startswith("sdxl"):
                 continue
-            make = make_union if net == "union" else make_net
-            make(pipe.unet, seed, **NET_OPTIONS.get(net, {})).save_pretrained(folder / f"{name}-{net}")
-            lines += [f"[controlnets.{name}-{net}]", f'source = "{name}-{net}"', f'model = "{name}"']
+            make = make_union if controlnet == "union" else make_controlnet
+            make(pipe.unet, seed, **CONTROLNET_OPTIONS.get(controlnet, {})).save_pretrained(
+                folder / f"{name}-{controlnet}"
+            )
+            lines += [
+                f"[controlnets.{name}-{controlnet}]",
+                f'source = "{name}-{controlnet}"',
+                f'model = "{name}"',
+            ]
         for seed, lora in enumerate(sorted({lora for loras in LORAS.values() for lora in loras})):
             make_lora(pipe, folder / f"{name}-{lora}.safetensors", seed)
     path = folder / "catalog.toml"

@@ -11,9 +11,11 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 
 
 def test_variables_are_read_by_name_and_others_are_left_alone() -> None:
-    settings = read_settings({"SWIFT_API_PORT": "9000", "SWIFT_WORKER_NETS": "edge, depth", "PATH": "/bin"})
+    settings = read_settings(
+        {"SWIFT_API_PORT": "9000", "SWIFT_WORKER_CONTROLNETS": "edge, depth", "PATH": "/bin"}
+    )
     assert settings.api_port == 9000
-    assert settings.worker_nets == ("edge", "depth")
+    assert settings.worker_controlnets == ("edge", "depth")
 
 
 def test_an_empty_variable_is_as_good_as_none() -> None:
@@ -41,12 +43,12 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ({"SWIFT_LEASE_S": "1e300"}, "it must be at most"),
         ({"SWIFT_HEARTBEAT_S": "0.0001"}, "it must be at least 0.001"),
         ({"SWIFT_JOB_TTL_S": str(1 << 62)}, "it must be at most"),
-        ({"SWIFT_NET_BATCH_DELAY": "inf"}, "it must be a finite number"),
+        ({"SWIFT_CONTROLNET_BATCH_DELAY": "inf"}, "it must be a finite number"),
         ({"SWIFT_THREADS_PER_WORKER": "100000"}, "it must be at most 1024"),
         ({"SWIFT_PLACEMENT": "maybe"}, "SWIFT_PLACEMENT='maybe': it must be true or false"),
-        ({"SWIFT_NET_FALLBACK": "locale"}, "it must be 'local' or 'fail'; did you mean local?"),
+        ({"SWIFT_CONTROLNET_FALLBACK": "locale"}, "it must be 'local' or 'fail'; did you mean local?"),
         ({"SWIFT_DEVICE": "gpu"}, "it must be cpu, cuda, cuda:N or mps"),
-        ({"SWIFT_WORKER_NETS": "edge, depth,edge"}, "it must name edge once"),
+        ({"SWIFT_WORKER_CONTROLNETS": "edge, depth,edge"}, "it must name edge once"),
         ({"SWIFT_HOME": "~nobody-of-that-name/run"}, "the home folder of a user that exists"),
         ({"SWIFT_HOME": "run\x1b[2J"}, "SWIFT_HOME holds characters that cannot be printed"),
         ({"SWIFT_HOME": "x" * 5000}, "File name too long"),

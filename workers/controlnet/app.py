@@ -9,7 +9,7 @@ from celery.signals import worker_init, worker_shutdown
 
 from shared.catalog.catalog import read_catalog
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import ATTACH, make_celery, net_queue
+from shared.messaging.celery_app import ATTACH, controlnet_queue, make_celery
 from shared.messaging.messages import AttachControlNet
 from shared.redis_clients import control_redis, residual_servers
 from shared.settings import read_settings
@@ -36,18 +36,23 @@ from workers.transport.transport import Transport
 with exit_with_reason():
     settings = read_settings()
     catalog = read_catalog(settings.catalog, settings)
-    served = choose("SWIFT_WORKER_NETS", settings.worker_nets, list(catalog.controlnets))
+    served = choose("SWIFT_WORKER_CONTROLNETS", settings.worker_controlnets, list(catalog.controlnets))
 use_checked_transport()
-app = make_celery(settings, queues=[net_queue(net) for net in served])
+app = make_celery(settings, queues=[controlnet_queue(controlnet) for controlnet in served])
 
 
 memory = Memory(settings.model_memory_bytes)
-nets = controlnet_cache(catalog, settings, memory)
+controlnets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
 transport = Transport(residuals, settings)
 watchdog = Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since)
 server = Server(
-    served, nets, StepQueue(residuals[0], settings), transport, settings.net_batch_delay, watchdog
+    served,
+    controlnets,
+    StepQueue(residuals[0], settings),
+    transport,
+    settings.controlnet_batch_delay,
+    watchdog,
 )
 jobs = JobStore(redis, settings)
 cancel_revoked_jobs(lambda job_id: revoke_job(jobs, job_id))
@@ -58,9 +63,9 @@ def _start(sender: Any, **_: object) -> None:
     prepare_process(settings, worker_name(sender), sender.loglevel)
     with start_or_exit():
         check_device(settings.device)
-        load_any(nets, served, check=lambda name: check_controlnet(catalog, settings, name))
+        load_any(controlnets, served, check=lambda name: check_controlnet(catalog, settings, name))
     watchdog.start()
-    consumption = Consumption(sender, lambda: [net_queue(net) for net in server.names])
+    consumption = Consumption(sender, lambda: [controlnet_queue(controlnet) for controlnet in server.names])
     server.start(worker_name(sender))
     reporter = HeartbeatThread(
         redis=redis,
@@ -68,10 +73,10 @@ def _start(sender: Any, **_: object) -> None:
         name=worker_name(sender),
         kind="controlnet",
         serves=served,
-        loaded=nets.names,
+        loaded=controlnets.names,
         doing=server.sessions.jobs,
-        sessions=server.sessions.by_net,
-        failed=nets.failed,
+        sessions=server.sessions.by_controlnet,
+        failed=controlnets.failed,
         problems=lambda: [*watchdog.problems(), *consumption.problems()],
         busy_share=server.busy.share,
         chores=[transport.tidy, consumption.check],

@@ -1,4 +1,4 @@
-"""What leaves a worker that computed one or several nets of a job: sums, where diffusers sums, too."""
+"""What leaves a worker that computed one or several ControlNets of a job: sums, where diffusers sums, too."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -12,7 +12,8 @@ from workers.transport.step_queue import ClaimedStep
 
 
 class ResidualShare(NamedTuple):
-    """One residual of one job, on its way: of a net, or of several in the order in which they are summed."""
+    """One residual of one job, on its way: of a ControlNet, or of several in the order in which they
+    are summed."""
 
     works: list[ClaimedStep]
     residual: Tensor
@@ -25,7 +26,7 @@ class ResidualAggregator:
 
     def __init__(self, passes: Sequence[BatchedForward]) -> None:
         self._passes = list(passes)
-        if any(one.net.order() != passes[0].net.order() for one in passes):
+        if any(one.controlnet.order() != passes[0].controlnet.order() for one in passes):
             raise ControlNetFailed("nets of one job differ in their layout")
 
     @property
@@ -41,23 +42,25 @@ class ResidualAggregator:
 
     def order(self) -> list[int]:
         """The indices of the residuals, deepest first."""
-        return self._passes[0].net.order()
+        return self._passes[0].controlnet.order()
 
     def residuals(self, index: int) -> Iterator[ResidualShare]:
         """Residual ``index`` of every job."""
         made: dict[str, list[ResidualShare]] = {}
         for one in self._passes:
             for work, residual in one.residual(index):
-                share = ResidualShare([work], residual, one.batch, {work.part.position: one.net.sha256})
+                share = ResidualShare(
+                    [work], residual, one.batch, {work.part.position: one.controlnet.sha256}
+                )
                 made.setdefault(f"{work.request.job_id} {work.request.step_token}", []).append(share)
         for shares in made.values():
             yield from _summed(shares)
 
 
 def _summed(shares: Sequence[ResidualShare]) -> Iterator[ResidualShare]:
-    """Sum the first nets of a job, ``(r0 + r1) + r2``, as far as they are here; the others stay alone.
+    """Sum the first ControlNets of a job, ``(r0 + r1) + r2``, as far as they are here; the others stay alone.
 
-    With a loss on the way all stay alone: which nets are here must not change the picture.
+    With a loss on the way all stay alone: which ControlNets are here must not change the picture.
     """
     if shares[0].works[0].request.residual_precision != "exact":
         yield from shares

@@ -15,12 +15,13 @@ MAX_ROWS = 32
 REMEMBERED = 5
 #: Other work on the machine changes what is worth it: what was measured longer ago is tried again.
 FORGOTTEN_S = 300.0
-#: Nets and stacks that are remembered; clients choose sizes and lengths of prompts, so these never end.
+#: ControlNets and stacks that are remembered; clients choose sizes and lengths of prompts, so these
+#: never end.
 KINDS = 256
 
 
 class BatchSizer:
-    """Times of one net and one stack (what can be computed together), by rows."""
+    """Times of one ControlNet and one stack (what can be computed together), by rows."""
 
     def __init__(self, delay_share: float) -> None:
         self._delay_share = delay_share
@@ -53,16 +54,17 @@ class BatchSizer:
 
 
 class BatchSizers:
-    """The company of each net and stack that was asked for lately; those used longest ago are forgotten."""
+    """The company of each ControlNet and stack that was asked for lately; those used longest ago are
+    forgotten."""
 
     def __init__(self, delay_share: float) -> None:
         self._delay_share = delay_share
         self._known: OrderedDict[tuple[str, str], BatchSizer] = OrderedDict()
 
-    def of(self, net: str, stack: str) -> BatchSizer:
+    def of(self, controlnet: str, stack: str) -> BatchSizer:
         """A new one has measured nothing yet."""
-        company = self._known.setdefault((net, stack), BatchSizer(self._delay_share))
-        self._known.move_to_end((net, stack))
+        company = self._known.setdefault((controlnet, stack), BatchSizer(self._delay_share))
+        self._known.move_to_end((controlnet, stack))
         while len(self._known) > KINDS:
             self._known.popitem(last=False)
         return company

@@ -1,4 +1,4 @@
-"""One pass of a net over the steps of one or several jobs, cut again into what each job gets."""
+"""One pass of a ControlNet over the steps of one or several jobs, cut again into what each job gets."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,18 +18,18 @@ class BatchedForward:
     float sums, so a job that must be exact comes alone.
     """
 
-    def __init__(self, net: ControlNet, works: Sequence[ClaimedStep], inputs: Inputs) -> None:
-        self.net = net
+    def __init__(self, controlnet: ControlNet, works: Sequence[ClaimedStep], inputs: Inputs) -> None:
+        self.controlnet = controlnet
         self.works = list(works)
         self.batch = len(works)
         if not works:
             return  # every job has moved on
         for work in works:
-            net.check(work.part, work.request.guess)
-        prepared = [inputs.prepared(net, work.request) for work in works]
-        images = [inputs.embedded(net, work.part.image, work.request.rows) for work in works]
+            controlnet.check(work.part, work.request.guess)
+        prepared = [inputs.prepared(controlnet, work.request) for work in works]
+        images = [inputs.embedded(controlnet, work.part.image, work.request.rows) for work in works]
         times = [torch.full((work.request.rows,), work.request.t) for work in works]
-        self._trunk = net.trunk(
+        self._trunk = controlnet.trunk(
             _stacked([work.x for work in works]),
             _stacked(times),
             {name: _stacked([own[name] for own in prepared]) for name in prepared[0]},
@@ -49,12 +49,12 @@ class BatchedForward:
         """Residual ``index`` of each work, scaled as the job wishes."""
         if not self.works:
             return
-        made = self.net.residual(self._trunk, index)
+        made = self.controlnet.residual(self._trunk, index)
         first = 0
         for work in self.works:
             own = made[first : first + work.request.rows]
             first += work.request.rows
-            yield work, self.net.weigh(own, index, work.part.scale, work.request.guess)
+            yield work, self.controlnet.weigh(own, index, work.part.scale, work.request.guess)
 
 
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:

@@ -24,19 +24,19 @@ class Inputs:
         self._held: OrderedDict[Hashable, Tensors] = OrderedDict()
         self._lock = threading.Lock()
 
-    def prepared(self, net: ControlNet, request: StepRequest) -> Tensors:
-        """What the job's prompt became, as ``net`` takes it at every step; raises `InputsMissing`."""
-        key = net.name, net.sha256, *sorted(request.inputs.items())
+    def prepared(self, controlnet: ControlNet, request: StepRequest) -> Tensors:
+        """What the job's prompt became, as ``controlnet`` takes it at every step; raises `InputsMissing`."""
+        key = controlnet.name, controlnet.sha256, *sorted(request.inputs.items())
 
         def prepare() -> Tensors:
-            return net.prepare({name: self.fetch(key) for name, key in request.inputs.items()})
+            return controlnet.prepare({name: self.fetch(key) for name, key in request.inputs.items()})
 
         return self._get(key, prepare)
 
-    def embedded(self, net: ControlNet, image: str, rows: int) -> Tensor:
-        """The control image ``image`` as ``net`` adds it at every step; raises `InputsMissing`."""
-        key = net.name, net.sha256, image, rows
-        return self._get(key, lambda: {"": net.embed(self.fetch(image), rows)})[""]
+    def embedded(self, controlnet: ControlNet, image: str, rows: int) -> Tensor:
+        """The control image ``image`` as ``controlnet`` adds it at every step; raises `InputsMissing`."""
+        key = controlnet.name, controlnet.sha256, image, rows
+        return self._get(key, lambda: {"": controlnet.embed(self.fetch(image), rows)})[""]
 
     def fetch(self, key: str) -> Tensor:
         """A tensor of the residual server; raises `InputsMissing`."""

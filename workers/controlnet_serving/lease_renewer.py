@@ -16,11 +16,11 @@ class LeaseRenewer:
     """``with pulse:`` keeps the worker's claims while any such block runs, in any thread, and none hangs."""
 
     def __init__(
-        self, steps: StepQueue, nets: Callable[[], Sequence[str]], hangs: Callable[[], object] = list
+        self, steps: StepQueue, controlnets: Callable[[], Sequence[str]], hangs: Callable[[], object] = list
     ) -> None:
-        """``nets`` are those served right now; ``hangs`` tells whether a step is past its deadline."""
+        """``controlnets`` are those served right now; ``hangs`` tells whether a step is past its deadline."""
         self._steps = steps
-        self._nets = nets
+        self._controlnets = controlnets
         self._hangs = hangs
         self._blocks = 0
         self._lock = threading.Lock()
@@ -50,6 +50,6 @@ class LeaseRenewer:
         while not self._stop.wait(self._steps.lease_s / 3):
             if self._blocks and not self._hangs():
                 try:
-                    self._steps.renew(self._nets())
+                    self._steps.renew(self._controlnets())
                 except RedisError:
                     log.warning("residual Redis does not answer; the step at hand may be sent again")

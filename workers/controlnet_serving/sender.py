@@ -26,12 +26,12 @@ class QueuedResponse(NamedTuple):
     request: StepRequest
     answer: StepResponse
     residual: Tensor | None
-    net: str
+    controlnet: str
 
     @property
     def address(self) -> tuple[str, str, str]:
         """What goes to one address may go together."""
-        return self.request.job_id, self.request.step_token, self.net
+        return self.request.job_id, self.request.step_token, self.controlnet
 
 
 class ResponseSender:
@@ -53,9 +53,11 @@ class ResponseSender:
         self._letters.put(None)
         self._thread.join()
 
-    def send(self, request: StepRequest, answer: StepResponse, residual: Tensor | None, net: str) -> None:
+    def send(
+        self, request: StepRequest, answer: StepResponse, residual: Tensor | None, controlnet: str
+    ) -> None:
         """Send soon; nobody may change ``residual`` any more. Waits while too much is waiting."""
-        self._letters.put(QueuedResponse(request, answer, residual, net))
+        self._letters.put(QueuedResponse(request, answer, residual, controlnet))
 
     def _run(self) -> None:
         last = False
@@ -77,13 +79,13 @@ class ResponseSender:
         return letters
 
     def _send(self, letters: deque[QueuedResponse]) -> None:
-        request, net = letters[0].request, letters[0].net
+        request, controlnet = letters[0].request, letters[0].controlnet
         try:
             with self._pulse:  # the step is not done while it travels
                 sent = self._transport.answer(request, _emptied(letters))
-            metrics.RESIDUAL_BYTES.labels(net).inc(sent)
+            metrics.RESIDUAL_BYTES.labels(controlnet).inc(sent)
         except Exception:  # whoever waits for them asks again
-            log.exception("residuals not sent", extra=_about(request, net))
+            log.exception("residuals not sent", extra=_about(request, controlnet))
 
 
 def _emptied(letters: deque[QueuedResponse]) -> Iterator[tuple[StepResponse, Tensor | None]]:
@@ -93,5 +95,5 @@ def _emptied(letters: deque[QueuedResponse]) -> Iterator[tuple[StepResponse, Ten
         yield letter.answer, letter.residual
 
 
-def _about(request: StepRequest, net: str) -> dict[str, object]:
-    return {"job": request.job_id, "attempt": request.attempt, "step": request.step, "net": net}
+def _about(request: StepRequest, controlnet: str) -> dict[str, object]:
+    return {"job": request.job_id, "attempt": request.attempt, "step": request.step, "controlnet": controlnet}

@@ -1,10 +1,11 @@
 """The serving loop: take a step of any job, compute, hand the residuals over one by one.
 
 Nobody computes for an attempt that is superseded, or for a job that is past the step. The claim sees to
-it; if `CURRENT_STEP_CACHE_S` pass before a trunk can begin (a net is loaded, the device is taken), the job is looked
+it; if `CURRENT_STEP_CACHE_S` pass before a trunk can begin (a ControlNet is loaded, the device is
+taken), the job is looked
 at again, and once more before the first residual, if others share the pass. A step alone is not: what
 comes after its trunk is cheap, and a look would delay every first residual. A trunk that has begun is not
-interrupted: so much, of one step of each net, may be computed in vain.
+interrupted: so much, of one step of each ControlNet, may be computed in vain.
 """
 
 import logging
@@ -35,7 +36,7 @@ from workers.transport.transport import Transport
 
 log = logging.getLogger(__name__)
 
-#: Where other jobs use a net, a step waits this share of its time for theirs.
+#: Where other jobs use a ControlNet, a step waits this share of its time for theirs.
 WAIT_SHARE = 0.03
 #: A look at a job's turn takes a fraction of a millisecond; what it tells is believed for so long.
 CURRENT_STEP_CACHE_S = 0.02
@@ -47,7 +48,7 @@ class Server:
     def __init__(
         self,
         names: Sequence[str],
-        nets: ModelCache[ControlNet],
+        controlnets: ModelCache[ControlNet],
         steps: StepQueue,
         transport: Transport,
         batch_delay: float,
@@ -58,7 +59,7 @@ class Server:
         self._watchdog = watchdog or Watchdog(0.0)  # not started, it ends nothing
         self.busy = BusyShare()
         self.sessions = Sessions()
-        self._nets = nets
+        self._controlnets = controlnets
         self._steps = steps
         self._worker = ""
         self._companies = BatchSizers(batch_delay)
@@ -71,8 +72,8 @@ class Server:
 
     @property
     def names(self) -> list[str]:
-        """The nets that are served right now: those that could be loaded, or were not tried yet."""
-        failed = self._nets.failed()
+        """The ControlNets that are served right now: those that could be loaded, or were not tried yet."""
+        failed = self._controlnets.failed()
         return [name for name in self._names if name not in failed]
 
     def start(self, worker: str) -> None:
@@ -90,11 +91,16 @@ class Server:
         self._pulse.stop()
 
     def attach(self, message: AttachControlNet) -> None:
-        """Be ready before the first step: the net loaded, the control image embedded."""
-        self.sessions.note(message.job_id, message.net)
+        """Be ready before the first step: the ControlNet loaded, the control image embedded."""
+        self.sessions.note(message.job_id, message.controlnet)
         self._inputs.fetch(message.image)  # before the device is taken: others compute meanwhile
-        with self._limit(message.net), self._nets.use(message.net) as net, self._device, self.busy:
-            self._inputs.embedded(net, message.image, message.batch)
+        with (
+            self._limit(message.controlnet),
+            self._controlnets.use(message.controlnet) as controlnet,
+            self._device,
+            self.busy,
+        ):
+            self._inputs.embedded(controlnet, message.image, message.batch)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -108,32 +114,32 @@ class Server:
                 if work is not None:
                     self.serve([work, *self.gather(work)])
                 elif ticket is not None:
-                    metrics.NET_STEPS.labels(ticket.net, "superseded").inc()
+                    metrics.CONTROLNET_STEPS.labels(ticket.controlnet, "superseded").inc()
             except Exception:  # nothing that a single request does may end the loop
                 log.exception("a step was dropped")
                 self._stop.wait(0.2)
 
     def gather(self, work: ClaimedStep) -> list[ClaimedStep]:
         """Steps of other jobs to compute in one pass with ``work``, if that pays."""
-        request, net = work.request, work.part.net
+        request, controlnet = work.request, work.part.controlnet
         if not request.stack:
             return []
-        company = self._companies.of(net, request.stack)
+        company = self._companies.of(controlnet, request.stack)
         room, alone_s = company.room(request.rows), company.seconds(request.rows)
         if not room or alone_s is None:
             return []
-        tickets = self._steps.company(net, request, room) if work.waiting else []
-        if not tickets and len(self.sessions.by_net().get(net, ())) > 1:
+        tickets = self._steps.company(controlnet, request, room) if work.waiting else []
+        if not tickets and len(self.sessions.by_controlnet().get(controlnet, ())) > 1:
             self._stop.wait(WAIT_SHARE * alone_s)
-            tickets = self._steps.company(net, request, room)
+            tickets = self._steps.company(controlnet, request, room)
         return [claimed for ticket in tickets if (claimed := self._steps.claim(ticket)) is not None]
 
     def serve(self, works: list[ClaimedStep]) -> None:
-        """Answer steps of one net: their residuals, or the error in their place."""
+        """Answer steps of one ControlNet: their residuals, or the error in their place."""
         held = list(works)
         with self._pulse:
             try:
-                with self._limit(works[0].part.net):
+                with self._limit(works[0].part.controlnet):
                     self._compute(held)
             except Exception as error:
                 if len(held) == 1:
@@ -142,15 +148,15 @@ class Server:
                 for work in held:  # one by one, so that a bad step is nobody else's
                     self.serve([work])
 
-    def _limit(self, net: str) -> AbstractContextManager[None]:
+    def _limit(self, controlnet: str) -> AbstractContextManager[None]:
         """Nobody waits longer for a step than this; what takes longer hangs."""
-        return self._watchdog.limit(f"a step of ControlNet {net!r}", self._steps.wait_s)
+        return self._watchdog.limit(f"a step of ControlNet {controlnet!r}", self._steps.wait_s)
 
     def _compute(self, held: list[ClaimedStep]) -> None:
         """``held`` grows by what is claimed on the way."""
         start, together = time.time(), len(held)
         for work in held:
-            self.sessions.note(work.request.session, work.part.net)
+            self.sessions.note(work.request.session, work.part.controlnet)
         with ExitStack() as stack:
             passes = [self._pass(stack, held)]
             for other in self._claim_others(stack, held):
@@ -160,24 +166,24 @@ class Server:
                 self._hand_over(ResidualAggregator(passes), start)
         if len(passes) == 1 and len(passes[0].works) == together:
             rows = sum(work.request.rows for work in held)
-            self._companies.of(held[0].part.net, held[0].request.stack).note(rows, time.time() - start)
-        metrics.NET_BATCH.labels(held[0].part.net).observe(together)
+            self._companies.of(held[0].part.controlnet, held[0].request.stack).note(rows, time.time() - start)
+        metrics.CONTROLNET_BATCH.labels(held[0].part.controlnet).observe(together)
         for one in passes:
             for _ in one.works:
-                metrics.NET_STEPS.labels(one.net.name, "served").inc()
-                metrics.NET_STEP_S.labels(one.net.name).observe(time.time() - start)
+                metrics.CONTROLNET_STEPS.labels(one.controlnet.name, "served").inc()
+                metrics.CONTROLNET_STEP_S.labels(one.controlnet.name).observe(time.time() - start)
 
     def _pass(self, stack: ExitStack, works: Sequence[ClaimedStep]) -> BatchedForward:
-        net = stack.enter_context(self._nets.use(works[0].part.net))
+        controlnet = stack.enter_context(self._controlnets.use(works[0].part.controlnet))
         with self._device, self.busy:
-            return BatchedForward(net, self._wanted(works), self._inputs)
+            return BatchedForward(controlnet, self._wanted(works), self._inputs)
 
     def _wanted(self, works: Sequence[ClaimedStep]) -> list[ClaimedStep]:
         """Those whose jobs have not moved on since they were claimed."""
         if time.time() - min(work.at for work in works) < CURRENT_STEP_CACHE_S:
             return list(works)
         flags = self._current([work.request for work in works])
-        metrics.NET_STEPS.labels(works[0].part.net, "superseded").inc(flags.count(False))
+        metrics.CONTROLNET_STEPS.labels(works[0].part.controlnet, "superseded").inc(flags.count(False))
         return [work for work, is_wanted in zip(works, flags, strict=True) if is_wanted]
 
     def _current(self, requests: Sequence[StepRequest]) -> list[bool]:
@@ -188,9 +194,10 @@ class Server:
             return [True] * len(requests)
 
     def _claim_others(self, stack: ExitStack, held: Sequence[ClaimedStep]) -> list[ClaimedStep]:
-        """Further nets of the jobs at hand that no other worker was free to take.
+        """Further ControlNets of the jobs at hand that no other worker was free to take.
 
-        They are claimed from the first net on, so that sums begin where diffusers' begin. A net that is
+        They are claimed from the first ControlNet on, so that sums begin where diffusers' begin. A
+        ControlNet that is
         not loaded is left to others: loading it would delay what is at hand.
         """
         found = []
@@ -199,8 +206,8 @@ class Server:
             for other in request.parts:
                 if other.position == part.position:
                     continue
-                net = stack.enter_context(self._nets.use_loaded(other.net))
-                claimed = self._steps.claim_part(request, other) if net is not None else None
+                controlnet = stack.enter_context(self._controlnets.use_loaded(other.controlnet))
+                claimed = self._steps.claim_part(request, other) if controlnet is not None else None
                 if claimed is None:
                     break
                 found.append(claimed)
@@ -214,17 +221,22 @@ class Server:
                 first = share.works[0]
                 answer = self._answer(share.works, index, start)
                 answer = answer.model_copy(update={"batch": share.batch, "hashes": share.hashes})
-                self.sender.send(first.request, answer, share.residual, first.part.net)
+                self.sender.send(first.request, answer, share.residual, first.part.controlnet)
 
     def _refuse(self, work: ClaimedStep, error: Exception) -> None:
-        request, net = work.request, work.part.net
-        about = {"job": request.job_id, "attempt": request.attempt, "step": request.step, "net": net}
+        request, controlnet = work.request, work.part.controlnet
+        about = {
+            "job": request.job_id,
+            "attempt": request.attempt,
+            "step": request.step,
+            "controlnet": controlnet,
+        }
         log.warning("step failed", extra={**about, "error": repr(error)})
-        metrics.NET_STEPS.labels(work.part.net, "failed").inc()
+        metrics.CONTROLNET_STEPS.labels(work.part.controlnet, "failed").inc()
         code = error.code if isinstance(error, SwiftError) else ControlNetFailed.code
         answer = self._answer([work], MID, time.time())
         refusal = answer.model_copy(update={"error": code, "detail": f"{type(error).__name__}: {error}"})
-        self.sender.send(work.request, refusal, None, work.part.net)
+        self.sender.send(work.request, refusal, None, work.part.controlnet)
 
     def _answer(self, works: Sequence[ClaimedStep], index: int, start: float) -> StepResponse:
         return StepResponse(

@@ -8,29 +8,29 @@ SESSION_S = 5.0
 
 
 class Sessions:
-    """Jobs by net; safe to use from several threads."""
+    """Jobs by ControlNet; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], float] = {}  # (net, job id): when its last step came
+        self._seen: dict[tuple[str, str], float] = {}  # (ControlNet, job id): when its last step came
         self._lock = threading.Lock()
 
-    def note(self, job_id: str, net: str) -> None:
+    def note(self, job_id: str, controlnet: str) -> None:
         """A step of a job has come, or will come soon."""
         now = time.monotonic()
         with self._lock:
-            self._seen[net, job_id] = now
+            self._seen[controlnet, job_id] = now
             self._seen = {key: at for key, at in self._seen.items() if at > now - SESSION_S}
 
-    def by_net(self) -> dict[str, list[str]]:
+    def by_controlnet(self) -> dict[str, list[str]]:
         """The jobs of each net."""
         late = time.monotonic() - SESSION_S
         found: dict[str, list[str]] = {}
         with self._lock:
-            for (net, job_id), at in self._seen.items():
+            for (controlnet, job_id), at in self._seen.items():
                 if at > late:
-                    found.setdefault(net, []).append(job_id)
+                    found.setdefault(controlnet, []).append(job_id)
         return found
 
     def jobs(self) -> list[str]:
         """The jobs of all nets."""
-        return sorted({job_id for jobs in self.by_net().values() for job_id in jobs})
+        return sorted({job_id for jobs in self.by_controlnet().values() for job_id in jobs})

@@ -1,4 +1,4 @@
-"""What the UNet and the nets are told beside the latents: one row for each row of a step."""
+"""What the UNet and the ControlNets are told beside the latents: one row for each row of a step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +23,6 @@ class Conditioning:
         )
 
     @property
-    def net_inputs(self) -> dict[str, Tensor]:
-        """What a net takes of it, by the names of `StepRequest.inputs`."""
+    def controlnet_inputs(self) -> dict[str, Tensor]:
+        """What a ControlNet takes of it, by the names of `StepRequest.inputs`."""
         return {"embeddings": self.embeddings, **self.added}

@@ -1,4 +1,4 @@
-"""The nets of the catalog, loaded on demand: by the workers that serve them, and where none does."""
+"""The ControlNets of the catalog, loaded on demand: by the workers that serve them, and where none does."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from workers.runtime.weights import estimate_bytes, find_non_finite, find_source
 
 
 def controlnet_cache(catalog: Catalog, settings: Settings, memory: Memory) -> ModelCache[ControlNet]:
-    """Every net of the catalog, within ``memory``; one that does not fit its models is not loaded."""
+    """Every ControlNet of the catalog, within ``memory``; one that does not fit its models is not loaded."""
 
     def source(name: str) -> tuple[str, str]:
         entry = catalog.controlnets.get(name)
@@ -30,10 +30,10 @@ def controlnet_cache(catalog: Catalog, settings: Settings, memory: Memory) -> Mo
         return find_source(settings.catalog, entry.source), dtype
 
     def load(name: str) -> ControlNet:
-        net = load_controlnet(name, *source(name), settings.device, catalog.controlnets[name].variant)
+        controlnet = load_controlnet(name, *source(name), settings.device, catalog.controlnets[name].variant)
         for base in catalog.controlnets[name].models:
-            _check_fit(net, base, catalog.models[base].source, settings)
-        return net
+            _check_fit(controlnet, base, catalog.models[base].source, settings)
+        return controlnet
 
     return ModelCache(load, memory, lambda name: estimate_bytes(*source(name)))
 
@@ -55,7 +55,7 @@ def check_controlnet(catalog: Catalog, settings: Settings, name: str) -> None:
 def load_controlnet(
     name: str, source: str, dtype: str, device: str, variant: str | None = None
 ) -> ControlNet:
-    """Load a net from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
+    """Load a ControlNet from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
     hub_id, revision = split_revision(source)
     if Path(source).exists() or (not revision and Path(source).is_absolute()):
         check_controlnet_source(name, Path(source), variant)
@@ -75,7 +75,7 @@ def load_controlnet(
 
 
 def _find_kind(source: str, revision: dict[str, str]) -> tuple[type[ControlNet], Any]:
-    """What serves the net, and what loads it; a single file holds an ordinary one."""
+    """What serves the ControlNet, and what loads it; a single file holds an ordinary one."""
     if source.endswith(SINGLE_FILE):
         return ControlNet, ControlNetModel.from_single_file
     if read_controlnet_traits(ControlNetModel.load_config(source, **revision)).control_types:
@@ -91,7 +91,7 @@ def _check_whole(model: Any) -> None:
         raise Unloadable(f"{weight} holds a NaN or an infinity")
 
 
-def _check_fit(net: ControlNet, base: str, source: str, settings: Settings) -> None:
+def _check_fit(controlnet: ControlNet, base: str, source: str, settings: Settings) -> None:
     """Where neither is a folder, only now is it known; of a model in a single file not even now."""
     if source.endswith(SINGLE_FILE):
         return
@@ -102,6 +102,8 @@ def _check_fit(net: ControlNet, base: str, source: str, settings: Settings) -> N
         if source.startswith(HUB):
             return  # not reachable from here: a step that does not fit is refused by the UNet's worker
         raise ModelFailed(f"model {base!r} ({path}) has no UNet: {error}") from error
-    why = incompatibility(net.name, read_signature(net.model.config), base, read_signature(config))
+    why = incompatibility(
+        controlnet.name, read_signature(controlnet.model.config), base, read_signature(config)
+    )
     if why is not None:
         raise ModelFailed(why)

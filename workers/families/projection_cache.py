@@ -13,7 +13,8 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-#: Jobs whose steps take turns at one net. SDXL's keys and values are about 25 MB a job in a net, in float16.
+#: Jobs whose steps take turns at one net. SDXL's keys and values are about 25 MB a job in a
+#: ControlNet, in float16.
 REMEMBERED = 8
 
 

@@ -27,9 +27,10 @@ class ControlNet:
         self.weight_bytes = weight_bytes([model])
 
     def check(self, part: StepPart, guess: bool) -> None:
-        """Raise `ControlNetFailed` where diffusers would have the whole job guess, and the web could not know it."""
+        """Raise `ControlNetFailed` where diffusers would have the whole job guess, and the web could
+        not know it."""
         if self.model.config.global_pool_conditions and part.position == 0 and not guess:
-            detail = "pools its residuals: a job whose first net it is needs guess_mode true"
+            detail = "pools its residuals: a job whose first ControlNet it is needs guess_mode true"
             raise ControlNetFailed(f"ControlNet {self.name!r} {detail}")
 
     @torch.inference_mode()
@@ -51,12 +52,14 @@ class ControlNet:
 
         ``embeddings``, ``(b, tokens, d)``; of SDXL also ``added``, ``(b, d)``: pooled text and sizes.
         """
-        net = self.model
-        prepared = {"embeddings": inputs["embeddings"].to(net.device, net.dtype)}
-        if net.config.addition_embed_type == "text_time":
-            text, ids = (inputs[name].to(net.device) for name in ("text_embeds", "time_ids"))
-            sizes = net.add_time_proj(ids.flatten()).reshape(len(text), -1)
-            prepared["added"] = net.add_embedding(torch.cat([text, sizes], dim=-1).to(net.dtype))
+        controlnet = self.model
+        prepared = {"embeddings": inputs["embeddings"].to(controlnet.device, controlnet.dtype)}
+        if controlnet.config.addition_embed_type == "text_time":
+            text, ids = (inputs[name].to(controlnet.device) for name in ("text_embeds", "time_ids"))
+            sizes = controlnet.add_time_proj(ids.flatten()).reshape(len(text), -1)
+            prepared["added"] = controlnet.add_embedding(
+                torch.cat([text, sizes], dim=-1).to(controlnet.dtype)
+            )
         return prepared
 
     @torch.inference_mode()
@@ -69,24 +72,24 @@ class ControlNet:
         `prepare` made of the prompt and ``image`` what `embed` made of the control image, ``mode`` its kind
         if this is a union of nets.
         """
-        net = self.model
-        x = x.to(net.device, net.dtype)
+        controlnet = self.model
+        x = x.to(controlnet.device, controlnet.dtype)
         embeddings = prepared["embeddings"]
         time = self._time(t, x.shape[0], mode)
         if "added" in prepared:
             time = time + prepared["added"]
         x = self._enter(x, image, mode)
         skips = [x]
-        for block in net.down_blocks:
+        for block in controlnet.down_blocks:
             if getattr(block, "has_cross_attention", False):
                 x, outputs = block(hidden_states=x, temb=time, encoder_hidden_states=embeddings)
             else:
                 x, outputs = block(hidden_states=x, temb=time)
             skips.extend(outputs)
-        if getattr(net.mid_block, "has_cross_attention", False):
-            x = net.mid_block(x, time, encoder_hidden_states=embeddings)
-        elif net.mid_block is not None:
-            x = net.mid_block(x, time)
+        if getattr(controlnet.mid_block, "has_cross_attention", False):
+            x = controlnet.mid_block(x, time, encoder_hidden_states=embeddings)
+        elif controlnet.mid_block is not None:
+            x = controlnet.mid_block(x, time)
         return [*skips, x]
 
     def order(self) -> list[int]:
@@ -96,8 +99,10 @@ class ControlNet:
     @torch.inference_mode()
     def residual(self, trunk: list[Tensor], index: int) -> Tensor:
         """The zero convolution of one skip, or of the mid block; not scaled yet."""
-        net = self.model
-        convolution = net.controlnet_mid_block if index == MID else net.controlnet_down_blocks[index]
+        controlnet = self.model
+        convolution = (
+            controlnet.controlnet_mid_block if index == MID else controlnet.controlnet_down_blocks[index]
+        )
         made: Tensor = convolution(trunk[index])  # the mid block's output is the last: MID is -1
         return made
 
@@ -105,7 +110,7 @@ class ControlNet:
     def weigh(self, residual: Tensor, index: int, scale: float, guess: bool) -> Tensor:
         """A residual as the job wants it: scaled; when guessing, the shallow ones less than the deep.
 
-        A net that pools gives one value for each channel, ``(b, c, 1, 1)``.
+        A ControlNet that pools gives one value for each channel, ``(b, c, 1, 1)``.
         """
         if self.model.config.global_pool_conditions:
             return torch.mean(residual * scale, dim=(2, 3), keepdim=True)
@@ -126,6 +131,8 @@ class ControlNet:
         return entered
 
     def _embed_time(self, t: Tensor, rows: int) -> Tensor:
-        net = self.model
-        embedded: Tensor = net.time_embedding(net.time_proj(t.to(net.device).expand(rows)).to(net.dtype))
+        controlnet = self.model
+        embedded: Tensor = controlnet.time_embedding(
+            controlnet.time_proj(t.to(controlnet.device).expand(rows)).to(controlnet.dtype)
+        )
         return embedded

@@ -1,4 +1,4 @@
-"""A ControlNet-Union: one net for many kinds of control image, told by the job's ``control_mode``.
+"""A ControlNet-Union: one ControlNet for many kinds of control image, told by the job's ``control_mode``.
 
 The calls are those of ``diffusers.ControlNetUnionModel.forward`` (0.42) for one control image. Its
 transformer attends across the rows of a batch (``nn.MultiheadAttention`` that takes the first dimension for
@@ -15,7 +15,7 @@ from workers.families.unet_controlnet import ControlNet
 
 
 class ControlNetUnion(ControlNet):
-    """Several kinds of control in one net; its ``embed`` is the ordinary one."""
+    """Several kinds of control in one ControlNet; its ``embed`` is the ordinary one."""
 
     def _time(self, t: Tensor, rows: int, mode: int | None) -> Tensor:
         kinds = torch.zeros(self.model.config.num_control_type)
@@ -27,13 +27,13 @@ class ControlNetUnion(ControlNet):
 
     def _enter(self, x: Tensor, image: Tensor, mode: int | None) -> Tensor:
         """Add the control image to the latents, weighed by what the transformer sees in both."""
-        net: Any = self.model
-        x = net.conv_in(x)
-        task = torch.mean(image, dim=(2, 3)) + net.task_embedding[self._known(mode)]
+        controlnet: Any = self.model
+        x = controlnet.conv_in(x)
+        task = torch.mean(image, dim=(2, 3)) + controlnet.task_embedding[self._known(mode)]
         seen = torch.cat([task.unsqueeze(1), torch.mean(x, dim=(2, 3)).unsqueeze(1)], dim=1)
-        for layer in net.transformer_layes:
+        for layer in controlnet.transformer_layes:
             seen = layer(seen)
-        alpha = net.spatial_ch_projs(seen[:, 0]).unsqueeze(-1).unsqueeze(-1)
+        alpha = controlnet.spatial_ch_projs(seen[:, 0]).unsqueeze(-1).unsqueeze(-1)
         entered: Tensor = x + (x * 0.0 + (image + alpha))  # diffusers' sum, term by term
         return entered
 

@@ -1,6 +1,7 @@
-"""The seam: a UNet cut between encoder and decoder, so that nets can run beside the encoder.
+"""The seam: a UNet cut between encoder and decoder, so that ControlNets can run beside the encoder.
 
-`forward_encoder` and `forward_decoder` together are ``diffusers.UNet2DConditionModel.forward`` (0.42), call by call, so
+`forward_encoder` and `forward_decoder` together are ``diffusers.UNet2DConditionModel.forward`` (0.42),
+call by call, so
 the result is bit-equal. The difference: residuals are asked for one by one, when the decoder needs
 them, deepest first.
 """
@@ -101,7 +102,12 @@ def _condition(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning) -> t
 
 
 def _plus(x: Tensor, residual: Tensor) -> Tensor:
-    if residual.shape not in (x.shape, (*x.shape[:2], 1, 1)):  # a net that pools gives one value a channel
+    if residual.shape not in (
+        x.shape,
+        (*x.shape[:2], 1, 1),
+    ):  # a ControlNet that pools gives one value a channel
         shapes = f"{tuple(residual.shape)} do not fit the UNet's {tuple(x.shape)}"
-        raise ControlNetFailed(f"residuals of shape {shapes}: the net was made for another model or size")
+        raise ControlNetFailed(
+            f"residuals of shape {shapes}: the ControlNet was made for another model or size"
+        )
     return x + residual

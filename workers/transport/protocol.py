@@ -10,17 +10,17 @@ MID = -1
 
 
 class StepPart(Message):
-    """What one net is asked for in a step."""
+    """What one ControlNet is asked for in a step."""
 
-    position: int  # of the net in the job: the same net may be there twice
-    net: str
+    position: int  # of the ControlNet in the job: the same ControlNet may be there twice
+    controlnet: str
     scale: float  # conditioning_scale
     image: str  # key of the control image at the residual server
-    control_mode: int | None = None  # of a union of nets
+    control_mode: int | None = None  # of a union of ControlNets
 
 
 class StepRequest(Message):
-    """Please compute one step. Any worker that holds a part's net can answer that part.
+    """Please compute one step. Any worker that holds a part's ControlNet can answer that part.
 
     ``send`` counts up when a step is asked for again: older requests are then void.
     """
@@ -33,9 +33,9 @@ class StepRequest(Message):
     t: float  # the scheduler's timestep
     inputs: dict[str, str]  # name ("embeddings", …): key at the residual server
     guess: bool = False  # the job's guess_mode
-    parts: list[StepPart]  # every net of the step, in the order in which they are summed
+    parts: list[StepPart]  # every ControlNet of the step, in the order in which they are summed
     rows: int  # of the model input
-    stack: str  # steps of one net and one stack may be computed in one pass; empty: alone
+    stack: str  # steps of one ControlNet and one stack may be computed in one pass; empty: alone
     residual_precision: Precision = "exact"
     shared_memory: str = ""  # token of the memory that the asking worker shares with others of its host
 
@@ -60,7 +60,7 @@ class QueuedStep(Message):
 
     job_id: str
     step_token: str
-    net: str
+    controlnet: str
     position: int
     rows: int
     stack: str
@@ -96,7 +96,7 @@ class StepResponse(Message):
     """
 
     index: int
-    positions: list[int]  # of the nets whose residuals it sums, in this order
+    positions: list[int]  # of the ControlNets whose residuals it sums, in this order
     send: int  # of the request it answers
     start_s: float
     end_s: float

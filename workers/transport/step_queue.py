@@ -1,7 +1,8 @@
-"""The queues of steps: one per net, from which every worker that holds the net takes, oldest first.
+"""The queues of steps: one per ControlNet, from which every worker that holds the ControlNet takes,
+oldest first.
 
 A job has one turn at a time, so first come, first served is a round over all jobs. What waits is a
-small ticket for each net; the step and its latents lie beside the queues once. A ticket is worth
+small ticket for each ControlNet; the step and its latents lie beside the queues once. A ticket is worth
 something only after an atomic claim, so a part of a step has one worker, and everybody can see whether
 that worker still lives. Every key expires.
 """
@@ -47,7 +48,7 @@ class StepQueue:
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis = redis
         self._ttl_s = settings.residual_ttl_s
-        self.lease_s = settings.net_lease_s
+        self.lease_s = settings.controlnet_lease_s
         self.wait_s = settings.residual_wait_s
         self._turn_script, self._claim_script, self._look_script, self._gather_script = (
             redis.register_script(lua(name)) for name in ("turn", "claim", "look", "gather")
@@ -68,8 +69,8 @@ class StepQueue:
         take: Any = ["take", request.ordinal, request.step_token, self._ttl_s, frame]
         self._turn_script(keys=_job_keys(request.job_id), args=take, client=pipe)
         for part in request.parts:
-            pipe.rpush(keys.net_steps(part.net), _ticket(request, part).model_dump_json())
-            pipe.expire(keys.net_steps(part.net), self._ttl_s)
+            pipe.rpush(keys.controlnet_steps(part.controlnet), _ticket(request, part).model_dump_json())
+            pipe.expire(keys.controlnet_steps(part.controlnet), self._ttl_s)
         pipe.execute()
 
     def look(self, request: StepRequest, part: StepPart) -> StepState:
@@ -77,7 +78,7 @@ class StepQueue:
         ticket = _ticket(request, part)
         step_token, _, claims = _job_keys(request.job_id)
         place: Any = self._look_script(
-            keys=[step_token, claims, keys.net_steps(part.net), _served(part.net)],
+            keys=[step_token, claims, keys.controlnet_steps(part.controlnet), _served(part.controlnet)],
             args=[request.step_token, part.position, ticket.model_dump_json(), _lease("")],
         )
         found: StepState = place.decode()
@@ -89,24 +90,31 @@ class StepQueue:
 
     # --- the ControlNet worker's end -----------------------------------------------------------
 
-    def next(self, nets: Sequence[str]) -> QueuedStep | None:
-        """The oldest ticket of one of ``nets``, each first in its turn; ``None`` after a short wait."""
-        self._next = (self._next + 1) % len(nets)
-        turned = [*nets[self._next :], *nets[: self._next]]  # BLPOP prefers the first that has something
-        answer: Any = self._redis.blpop([keys.net_steps(net) for net in turned], timeout=POLL_S)
+    def next(self, controlnets: Sequence[str]) -> QueuedStep | None:
+        """The oldest ticket of one of ``controlnets``, each first in its turn; ``None`` after a short
+        wait."""
+        self._next = (self._next + 1) % len(controlnets)
+        turned = [
+            *controlnets[self._next :],
+            *controlnets[: self._next],
+        ]  # BLPOP prefers the first that has something
+        answer: Any = self._redis.blpop(
+            [keys.controlnet_steps(controlnet) for controlnet in turned], timeout=POLL_S
+        )
         return None if answer is None else QueuedStep.model_validate_json(answer[1])
 
-    def company(self, net: str, request: StepRequest, rows: int) -> list[QueuedStep]:
-        """Take tickets of ``net`` that stack with ``request`` out of turn, ``rows`` rows of them at most."""
+    def company(self, controlnet: str, request: StepRequest, rows: int) -> list[QueuedStep]:
+        """Take tickets of ``controlnet`` that stack with ``request`` out of turn, ``rows`` rows of
+        them at most."""
         args: list[str | int] = [request.stack, rows, DEPTH, request.job_id]
-        found: Any = self._gather_script(keys=[keys.net_steps(net)], args=args)
+        found: Any = self._gather_script(keys=[keys.controlnet_steps(controlnet)], args=args)
         return [QueuedStep.model_validate_json(text) for text in found]
 
     def claim(self, ticket: QueuedStep) -> ClaimedStep | None:
         """Take what a ticket stands for; ``None`` if the job has moved on or another worker has it."""
-        at, signs = time.time(), (_lease(self.me), _served(ticket.net))
+        at, signs = time.time(), (_lease(self.me), _served(ticket.controlnet))
         claimed: Any = self._claim_script(
-            keys=[*_job_keys(ticket.job_id), *signs, keys.net_steps(ticket.net)],
+            keys=[*_job_keys(ticket.job_id), *signs, keys.controlnet_steps(ticket.controlnet)],
             args=[ticket.step_token, ticket.position, self.me, self._ttl_s, self._lease_ms, self._served_ms],
         )
         if claimed is None:
@@ -122,12 +130,13 @@ class StepQueue:
         """Take another part of a step at hand, out of turn."""
         return self.claim(_ticket(request, part))
 
-    def renew(self, nets: Sequence[str]) -> None:
-        """Say that this worker lives: its claims hold for another lease, and steps for ``nets`` may wait."""
+    def renew(self, controlnets: Sequence[str]) -> None:
+        """Say that this worker lives: its claims hold for another lease, and steps for ``controlnets``
+        may wait."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(_lease(self.me), 1, px=self._lease_ms)
-        for net in nets:
-            pipe.set(_served(net), 1, px=self._served_ms)
+        for controlnet in controlnets:
+            pipe.set(_served(controlnet), 1, px=self._served_ms)
         pipe.execute()
 
     def current(self, requests: Sequence[StepRequest]) -> list[bool]:
@@ -148,7 +157,7 @@ def _ticket(request: StepRequest, part: StepPart) -> QueuedStep:
     return QueuedStep(
         job_id=request.job_id,
         step_token=request.step_token,
-        net=part.net,
+        controlnet=part.controlnet,
         position=part.position,
         rows=request.rows,
         stack=request.stack,
@@ -164,5 +173,5 @@ def _lease(worker: str) -> str:
     return f"swift:lease:{worker}"
 
 
-def _served(net: str) -> str:
-    return f"swift:served:{net}"
+def _served(controlnet: str) -> str:
+    return f"swift:served:{controlnet}"

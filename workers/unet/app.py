@@ -19,8 +19,8 @@ from shared.messaging.celery_app import (
     ATTACH,
     GENERATE,
     assist_queue,
+    controlnet_queue,
     make_celery,
-    net_queue,
     own_queue,
     unbound,
     unet_queue,
@@ -92,7 +92,10 @@ def _foretell(name: str) -> int:
 def _send_attach(message: AttachControlNet) -> None:
     try:
         app.send_task(
-            ATTACH, args=[message.model_dump()], queue=net_queue(message.net), expires=ATTACH_EXPIRES_S
+            ATTACH,
+            args=[message.model_dump()],
+            queue=controlnet_queue(message.controlnet),
+            expires=ATTACH_EXPIRES_S,
         )
     except (OperationalError, RedisError):
         log.warning("no attachment sent; the net's workers make ready at the first step")
@@ -123,7 +126,7 @@ worker = UNetWorker(
     ),
     lora_memory=LoraMemory(settings.lora_memory_bytes),
     models=ModelCache(_load, memory, _foretell),
-    nets=controlnet_cache(catalog, settings, memory),
+    controlnets=controlnet_cache(catalog, settings, memory),
     steps=StepQueue(residuals[0], settings),
     transport=Transport(residuals, settings),
     send_attach=_send_attach,

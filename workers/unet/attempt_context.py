@@ -54,5 +54,5 @@ class AttemptContext:
             timeline=self.timeline,
             afterwards=afterwards,
             check=self.check,
-            check_hash=self.replay.check_net,
+            check_hash=self.replay.check_controlnet,
         )

@@ -1,4 +1,5 @@
-"""What can wait until the next request has left: the nets begin before the last step is written down."""
+"""What can wait until the next request has left: the ControlNets begin before the last step is written
+down."""
 
 from collections.abc import Callable
 

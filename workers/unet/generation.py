@@ -45,7 +45,7 @@ class GenerationResult(NamedTuple):
 
 
 class Generation:
-    """Brings model, nets and LoRAs of one attempt together; used once."""
+    """Brings model, ControlNets and LoRAs of one attempt together; used once."""
 
     def __init__(
         self, worker: UNetWorker, attempt: Attempt, model: BaseModel, watch: Lease, timeline: Timeline
@@ -90,8 +90,8 @@ class Generation:
             self._model,
             scheduler_config=self._scheduler_config,
             size=self._size,
-            net_hashes=halves.net_hashes,
-            net_batches=halves.net_batches,
+            controlnet_hashes=halves.controlnet_hashes,
+            controlnet_batches=halves.controlnet_batches,
             maps=self._maker.maps,
             split_steps=halves.split,
             assistant=self._replay.assistant(halves.assistant, worker_receipt(self._model)),

@@ -1,4 +1,4 @@
-"""The story of a picture: claim the job, denoise beside the nets, patch LoRAs in flight, store."""
+"""The story of a picture: claim the job, denoise beside the ControlNets, patch LoRAs in flight, store."""
 
 import logging
 import time

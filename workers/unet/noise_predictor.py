@@ -1,4 +1,5 @@
-"""Rows of a job's steps that one device predicts, beside the nets: all of them, or one guidance half."""
+"""Rows of a job's steps that one device predicts, beside the ControlNets: all of them, or one guidance
+half."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,25 +22,25 @@ from workers.unet.deferred import Deferred
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
 
-#: Every row of a step. Other names are of halves: they tell requests for the nets apart.
+#: Every row of a step. Other names are of halves: they tell requests for the ControlNets apart.
 WHOLE = ""
 
 
 class NoisePredictor:
-    """Predicts its rows, and asks ``nets`` for them alone."""
+    """Predicts its rows, and asks ``controlnets`` for them alone."""
 
     def __init__(
         self,
         model: BaseModel,
-        nets: ControlNetClient,
+        controlnets: ControlNetClient,
         timeline: Timeline,
         afterwards: Deferred,
         guided: slice,
     ) -> None:
-        """``guided``: the rows that the nets are asked for; the others get none of their residuals."""
+        """``guided``: the rows that the ControlNets are asked for; the others get none of their residuals."""
         self._unet = model.pipe.unet
         self._channels = model.pipe.vae.config.latent_channels
-        self._nets = nets
+        self._controlnets = controlnets
         self._timeline = timeline
         self._afterwards = afterwards
         self._guided = guided
@@ -47,33 +48,34 @@ class NoisePredictor:
         self._is_published = False
 
     @property
-    def net_hashes(self) -> dict[int, str]:
+    def controlnet_hashes(self) -> dict[int, str]:
         """By the net's position in the job: sha256 of the weights that have served these rows."""
-        return self._nets.hashes
+        return self._controlnets.hashes
 
     @property
-    def net_batches(self) -> dict[int, int]:
+    def controlnet_batches(self) -> dict[int, int]:
         """By the net's position in the job: the most jobs that were computed in one pass with these rows."""
-        return self._nets.batches
+        return self._controlnets.batches
 
     def use(self, conditioning: Conditioning) -> None:
-        """What these rows attend to from the next step on; the nets are told when they are next asked."""
+        """What these rows attend to from the next step on; the ControlNets are told when they are next
+        asked."""
         self._conditioning = conditioning
         self._is_published = False
 
     def predict(self, x: Tensor, step: int, total: int, t: Tensor) -> Tensor:
         """The prediction for the model input ``x``, ``(b, c, h/f, w/f)``, at timestep ``t``.
 
-        The nets compute while the encoder runs; the decoder takes residuals as it needs them.
+        The ControlNets compute while the encoder runs; the decoder takes residuals as it needs them.
         """
         assert self._conditioning is not None, "the prompt is encoded before the first step"
         if not self._is_published:
-            self._nets.use_inputs(self._conditioning.rows(self._guided).net_inputs)
+            self._controlnets.use_inputs(self._conditioning.rows(self._guided).controlnet_inputs)
             self._is_published = True
-        # Nets see no mask that an inpainting UNet may see beside the latents.
+        # ControlNets see no mask that an inpainting UNet may see beside the latents.
         latents = x if x.shape[1] == self._channels else x[:, : self._channels].contiguous()
         asked = latents[self._guided]
-        residuals = self._nets.ask(asked, step, total, t.item())
+        residuals = self._controlnets.ask(asked, step, total, t.item())
         self._afterwards.run()
         with self._timeline.span("encoder"):
             encoded = forward_encoder(self._unet, x, t, self._conditioning)
@@ -85,7 +87,7 @@ class NoisePredictor:
 
     def close(self) -> None:
         """No further step: what is still queued for these rows is void."""
-        self._nets.close()
+        self._controlnets.close()
 
 
 @dataclass(kw_only=True)
@@ -104,8 +106,8 @@ class NoisePredictorFactory:
     afterwards: Deferred
 
     def make(self, name: str) -> NoisePredictor:
-        """The rows ``name``, attached to their nets; Celery messages go out for the whole alone."""
-        nets = ControlNetClient(
+        """The rows ``name``, attached to their ControlNets; Celery messages go out for the whole alone."""
+        controlnets = ControlNetClient(
             self.spec.controlnets,
             job_id=f"{self.job_id}.{name}" if name else self.job_id,
             attempt=self.attempt,
@@ -128,22 +130,22 @@ class NoisePredictorFactory:
         images = [image.pixels for image in self._images]
         if name == WHOLE and images:
             self._first.attached()
-        nets.attach(
+        controlnets.attach(
             images,
             self.spec.num_images * (2 if is_double and not guesses else 1),
             self.worker.send_attach if name == WHOLE else _keep_quiet,
         )
         guided = slice(self.spec.num_images, None) if guesses else slice(None)
-        return NoisePredictor(self.model, nets, self.timeline, self.afterwards, guided)
+        return NoisePredictor(self.model, controlnets, self.timeline, self.afterwards, guided)
 
     @property
     def _local(self) -> LocalControlNets | None:
-        is_wanted = self.worker.settings.net_fallback == "local"
-        return LocalControlNets(self.worker.nets, self.timeline.worker) if is_wanted else None
+        is_wanted = self.worker.settings.controlnet_fallback == "local"
+        return LocalControlNets(self.worker.controlnets, self.timeline.worker) if is_wanted else None
 
     @cached_property
     def _first(self) -> FirstResidual:
-        return FirstResidual([net.name for net in self.spec.controlnets], self.timeline)
+        return FirstResidual([controlnet.name for controlnet in self.spec.controlnets], self.timeline)
 
     @property
     def maps(self) -> list[str]:

@@ -38,7 +38,7 @@ class UNetWorker:
     loras: LoraCache
     lora_memory: LoraMemory
     models: ModelCache[BaseModel]
-    nets: ModelCache[ControlNet]  # for steps that no ControlNet worker takes
+    controlnets: ModelCache[ControlNet]  # for steps that no ControlNet worker takes
     steps: StepQueue
     transport: Transport
     send_attach: SendAttach

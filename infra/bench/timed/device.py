@@ -21,8 +21,8 @@ from workers.families.unet_controlnet import ControlNet
 from workers.lora.patch import Patcher
 from workers.unet import noise_predictor
 
-#: One step of the UNet and of a net, both halves of guidance in one batch, in seconds.
-UNET_S, NET_S = 0.0535, 0.0276
+#: One step of the UNet and of a ControlNet, both halves of guidance in one batch, in seconds.
+UNET_S, CONTROLNET_S = 0.0535, 0.0276
 #: The encoder with the mid block takes this share of the UNet.
 ENCODER_SHARE = 0.42
 #: Latent parallelism is 1.36 times as fast on an H800: one half takes this share of both.
@@ -40,9 +40,9 @@ def be_unet_device() -> None:
     _slow_patches()
 
 
-def be_net_device() -> None:
-    """From now on this process's nets take their time."""
-    _slow(ControlNet, "trunk", NET_S)
+def be_controlnet_device() -> None:
+    """From now on this process's ControlNets take their time."""
+    _slow(ControlNet, "trunk", CONTROLNET_S)
     _slow(ControlNetConditioningEmbedding, "forward", EMBED_S)
 
 

@@ -18,12 +18,16 @@ _SERIAL = count(1)
 
 
 @contextmanager
-def devices(fleet: Fleet, *, unets: int = 0, nets: tuple[str, ...] = ()) -> Iterator[None]:
-    """``unets`` UNet workers, and a ControlNet worker for each of ``nets``, which may be named twice."""
+def devices(fleet: Fleet, *, unets: int = 0, controlnets: tuple[str, ...] = ()) -> Iterator[None]:
+    """``unets`` UNet workers, and a ControlNet worker for each of ``controlnets``, which may be named
+    twice."""
     wanted = [
         (f"timed-unet{next(_SERIAL)}", "unet_app", "SWIFT_WORKER_MODELS", NAME, 1) for _ in range(unets)
     ]
-    wanted += [(f"{net}-{next(_SERIAL)}", "net_app", "SWIFT_WORKER_NETS", net, 2) for net in nets]
+    wanted += [
+        (f"{controlnet}-{next(_SERIAL)}", "controlnet_app", "SWIFT_WORKER_CONTROLNETS", controlnet, 2)
+        for controlnet in controlnets
+    ]
     processes = [_start(fleet, *one) for one in wanted]
     try:
         _await(fleet, {one[0] for one in wanted}, processes)

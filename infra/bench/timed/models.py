@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from infra.local.demo import EMOJI
 
-NAME, NETS = "timed", ("timed-net1", "timed-net2", "timed-net3")
+NAME, CONTROLNETS = "timed", ("timed-net1", "timed-net2", "timed-net3")
 SIDE_PX, WIDTH, TOKENS = 16, 8, 77
 _CATALOGUE = """default_model = "{name}"
 
@@ -33,14 +33,15 @@ model = "emoji-sd"
 
 
 def make_timed(folder: Path) -> Path:
-    """Write the model, its nets and a catalog that also names the embedded model; returns the catalog."""
+    """Write the model, its ControlNets and a catalog that also names the embedded model; returns the
+    catalog."""
     pipe = _make_pipeline()
     pipe.save_pretrained(folder / NAME)
     text = _CATALOGUE.format(name=NAME, emoji=EMOJI.resolve())
-    for net in NETS:
+    for controlnet in CONTROLNETS:
         model = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(WIDTH, WIDTH))
-        model.save_pretrained(folder / net)
-        text += f'\n[controlnets.{net}]\nsource = "{net}"\nmodel = "{NAME}"\n'
+        model.save_pretrained(folder / controlnet)
+        text += f'\n[controlnets.{controlnet}]\nsource = "{controlnet}"\nmodel = "{NAME}"\n'
     catalog = folder / "catalog.toml"
     catalog.write_text(text)
     return catalog

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from infra.emoji.train import base, controlnet, lora, nets, vae
+from infra.emoji.train import base, controlnet, controlnets, lora, vae
 from infra.emoji.train.evaluate.report import evaluate
 from infra.emoji.train.folder import MODEL
 
@@ -21,13 +21,13 @@ def train_loras(out: Path, data: Path, scale: float) -> None:
 
 
 def train_edge(out: Path, data: Path, scale: float) -> None:
-    """The net that reads edge maps."""
-    controlnet.train(nets.EDGE, out, data, scale)
+    """The ControlNet that reads edge maps."""
+    controlnet.train(controlnets.EDGE, out, data, scale)
 
 
 def train_colour(out: Path, data: Path, scale: float) -> None:
-    """The net that reads colour maps."""
-    controlnet.train(nets.COLOUR, out, data, scale)
+    """The ControlNet that reads colour maps."""
+    controlnet.train(controlnets.COLOUR, out, data, scale)
 
 
 STAGES: dict[str, Stage] = {
@@ -42,8 +42,8 @@ STAGES: dict[str, Stage] = {
 RESULTS = {
     "vae": f"{MODEL}/vae/config.json",
     "base": f"{MODEL}/model_index.json",
-    "controlnet": f"{nets.EDGE.folder}/config.json",
-    "colour": f"{nets.COLOUR.folder}/config.json",
+    "controlnet": f"{controlnets.EDGE.folder}/config.json",
+    "colour": f"{controlnets.COLOUR.folder}/config.json",
     "lora": f"loras/{lora.STYLES[-1].name}.kohya.safetensors",
     "evaluate": "metrics.json",
 }

@@ -1,4 +1,4 @@
-"""Colour maps, the control picture of the colour net, and pictures in colours no caption tells."""
+"""Colour maps, the control picture of the colour ControlNet, and pictures in colours no caption tells."""
 
 import numpy as np
 

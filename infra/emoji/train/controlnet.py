@@ -1,4 +1,4 @@
-"""Teaches a net to steer the finished, frozen model by its control picture."""
+"""Teaches a ControlNet to steer the finished, frozen model by its control picture."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,31 +12,31 @@ from torch.nn import Parameter
 from tqdm import trange  # type: ignore[import-untyped]
 
 from infra.emoji.train.canvas import paste
+from infra.emoji.train.controlnets import ControlNet
 from infra.emoji.train.data import NOTO, SMALL_SPRITE_PX, SPRITE_PX, Floats, sprites
 from infra.emoji.train.diffusion import even_timesteps, noised, spread_timesteps
 from infra.emoji.train.folder import Base, save
 from infra.emoji.train.latents import encode
 from infra.emoji.train.loop import Group, minimise
-from infra.emoji.train.nets import Net
 from infra.emoji.train.subjects import COLOURS, NAMES
 from infra.emoji.train.text import Captions
 
 #: Pictures made beforehand, encoded once, and drawn from ever after.
 POOL, CHUNK = 6000, 200
 SMALL_SHARE = 0.35
-#: How often the caption is left out, so that the net listens to its picture.
+#: How often the caption is left out, so that the ControlNet listens to its picture.
 CAPTION_DROP = 0.25
 #: What starts from nothing learns faster than what is copied from the UNet.
 NEW_PARTS = ("controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block")
 NEW_PACE = 3.0
 
 
-def train(net: Net, out: Path, data: Path, scale: float) -> None:
-    """Train ``net`` on the base model in ``out``."""
-    torch.manual_seed(net.seed)
+def train(recipe: ControlNet, out: Path, data: Path, scale: float) -> None:
+    """Train ``recipe`` on the base model in ``out``."""
+    torch.manual_seed(recipe.seed)
     base = Base(out)
-    plan = net.plan.scaled(scale)
-    pool = _pool(net, base.vae, data, max(CHUNK, round(POOL * scale)))
+    plan = recipe.plan.scaled(scale)
+    pool = _pool(recipe, base.vae, data, max(CHUNK, round(POOL * scale)))
     captions = Captions(base.tokenizer)
     controlnet = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=(16, 32, 64))
     controlnet.requires_grad_(True).train().to(memory_format=torch.channels_last)
@@ -58,8 +58,8 @@ def train(net: Net, out: Path, data: Path, scale: float) -> None:
         )[0]
         return F.mse_loss(predicted, v)
 
-    minimise(loss, _groups(controlnet), plan, title=net.folder)
-    save(controlnet, out / net.folder)
+    minimise(loss, _groups(controlnet), plan, title=recipe.folder)
+    save(controlnet, out / recipe.folder)
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class _Pool:
     controls: Tensor  # (n, 3, 64, 64), 0 to 1
 
 
-def _pool(net: Net, vae: AutoencoderKL, data: Path, size: int) -> _Pool:
-    rng = np.random.default_rng(net.seed)
+def _pool(recipe: ControlNet, vae: AutoencoderKL, data: Path, size: int) -> _Pool:
+    rng = np.random.default_rng(recipe.seed)
     large, small = (sprites(NOTO, data, size_px) for size_px in (SPRITE_PX, SMALL_SPRITE_PX))
     subjects = rng.integers(len(NAMES), size=size)
     colours = rng.integers(len(COLOURS), size=size)
@@ -82,9 +82,9 @@ def _pool(net: Net, vae: AutoencoderKL, data: Path, size: int) -> _Pool:
             subjects[start : start + CHUNK], colours[start : start + CHUNK], strict=True
         ):
             sprite = (small if rng.random() < SMALL_SHARE else large)[subject]
-            pictures.append(_anywhere(*net.dress(sprite, int(colour), rng), rng))
+            pictures.append(_anywhere(*recipe.dress(sprite, int(colour), rng), rng))
         latents.append(encode(vae, pictures))
-        maps = np.stack([net.control(picture) for picture in pictures])
+        maps = np.stack([recipe.control(picture) for picture in pictures])
         controls.append(torch.from_numpy(maps).permute(0, 3, 1, 2))
     return _Pool(
         torch.from_numpy(subjects), torch.from_numpy(colours), torch.cat(latents), torch.cat(controls)

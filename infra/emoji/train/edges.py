@@ -1,4 +1,4 @@
-"""Edge maps, the control picture of the edge net, and the line drawings made of them."""
+"""Edge maps, the control picture of the edge ControlNet, and the line drawings made of them."""
 
 import numpy as np
 from PIL import Image, ImageFilter

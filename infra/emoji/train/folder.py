@@ -39,10 +39,10 @@ def load_vae(out: Path) -> AutoencoderKL:
 
 
 def load_controlnet(folder: Path) -> ControlNetModel:
-    """A trained net in float32."""
-    net = ControlNetModel.from_pretrained(folder, dtype=torch.float32)
-    net.requires_grad_(False).to(memory_format=torch.channels_last)
-    return net
+    """A trained ControlNet in float32."""
+    controlnet = ControlNetModel.from_pretrained(folder, dtype=torch.float32)
+    controlnet.requires_grad_(False).to(memory_format=torch.channels_last)
+    return controlnet
 
 
 def save(model: ModelMixin | PreTrainedModel, folder: Path) -> None:

@@ -41,7 +41,9 @@ def test_schedulers_are_told_with_what_they_take(client: FlaskClient) -> None:
     }
 
 
-def test_a_net_is_told_with_its_model_and_who_serves_it(client: FlaskClient, services: Services) -> None:
+def test_a_controlnet_is_told_with_its_model_and_who_serves_it(
+    client: FlaskClient, services: Services
+) -> None:
     beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"]), 10)
     beat(services.control, heartbeat("unet-1", "unet", "edge", []), 10)
     assert client.get("/v1/controlnets").json["controlnets"] == [

@@ -47,13 +47,17 @@ def test_the_fleet_tells_which_loras_its_workers_have_at_hand(
     assert fleet["on_disk"] == {"here": ["x", "y"]}
 
 
-def test_the_fleet_shows_which_jobs_use_which_nets_and_how_many_steps_wait(
+def test_the_fleet_shows_which_jobs_use_which_controlnets_and_how_many_steps_wait(
     client: FlaskClient, services: Services
 ) -> None:
-    beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"], sessions={"edge": ["j"]}), 10)
-    services.residuals[0].rpush(keys.net_steps("edge"), "a ticket", "another")
+    beat(
+        services.control,
+        heartbeat("controlnet-1", "controlnet", "edge", ["edge"], sessions={"edge": ["j"]}),
+        10,
+    )
+    services.residuals[0].rpush(keys.controlnet_steps("edge"), "a ticket", "another")
     fleet = client.get("/v1/fleet").json
-    services.residuals[0].delete(keys.net_steps("edge"))
+    services.residuals[0].delete(keys.controlnet_steps("edge"))
     assert fleet["workers"][0]["sessions"] == {"edge": ["j"]}
     assert fleet["steps"] == {"edge": 2, "colour": 0}
 

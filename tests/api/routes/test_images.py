@@ -97,11 +97,13 @@ def test_a_failed_job_has_no_pictures(client: FlaskClient, attempt: Attempt) -> 
     assert client.get(f"/v1/jobs/{attempt.job.id}/images/0").status_code == 404
 
 
-def test_a_net_tells_its_image_and_the_map_it_was_shown(client: FlaskClient, services: Services) -> None:
-    nets = [edge(), edge(preprocessor="canny")]
-    url = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": nets}).headers["Location"]
+def test_a_controlnet_tells_its_image_and_the_map_it_was_shown(
+    client: FlaskClient, services: Services
+) -> None:
+    controlnets = [edge(), edge(preprocessor="canny")]
+    url = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": controlnets}).headers["Location"]
     plain, canny = client.get(url).json["controlnets"]
-    # A net without a preprocessor is shown its image, which is known from the start
+    # A ControlNet without a preprocessor is shown its image, which is known from the start
     image = client.get(plain["image_url"])
     assert (image.status_code, image.content_type) == (200, "image/png")
     assert client.get(plain["map_url"]).data == image.data == client.get(canny["image_url"]).data
@@ -118,7 +120,7 @@ def test_a_net_tells_its_image_and_the_map_it_was_shown(client: FlaskClient, ser
 
 
 @pytest.mark.parametrize("what", ["image", "map"])
-def test_a_net_out_of_range_is_not_found(what: str, client: FlaskClient) -> None:
+def test_a_controlnet_out_of_range_is_not_found(what: str, client: FlaskClient) -> None:
     url = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge()]}).headers["Location"]
     assert client.get(f"{url}/controlnets/1/{what}").status_code == 404
 

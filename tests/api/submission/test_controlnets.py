@@ -15,7 +15,7 @@ from shared.jobs.request import JobRequest
 from tests.api.services import base64_of, edge, picture
 
 SD1: dict[str, Any] = {"cross_attention_dim": 768, "block_out_channels": [320, 640]}
-NETS: dict[str, dict[str, Any]] = {
+CONTROLNETS: dict[str, dict[str, Any]] = {
     "plain": SD1,
     "wide": SD1 | {"cross_attention_dim": 2048, "addition_embed_type": "text_time"},
     "pooled": SD1 | {"global_pool_conditions": True},
@@ -27,28 +27,28 @@ NETS: dict[str, dict[str, Any]] = {
 def own(services: Services, tmp_path: Path) -> Services:
     """A catalog of configs: nothing else is read before a job is accepted."""
     bases = {"base/unet": SD1, "inpaint/unet": SD1 | {"in_channels": 9}}
-    for path, config in {**bases, **NETS}.items():
+    for path, config in {**bases, **CONTROLNETS}.items():
         (tmp_path / path).mkdir(parents=True)
         (tmp_path / path / "config.json").write_text(json.dumps(config))
     catalog = Catalog.model_validate(
         {
             "default_model": "m",
             "models": {"m": {"source": "base"}, "inpaint": {"source": "inpaint"}},
-            "controlnets": {name: {"source": name, "model": "m"} for name in NETS},
+            "controlnets": {name: {"source": name, "model": "m"} for name in CONTROLNETS},
         }
     )
     settings = services.settings.model_copy(update={"catalog": tmp_path / "catalog.toml"})
     return replace(services, catalog=catalog, settings=settings)
 
 
-def request(*nets: dict[str, Any], **fields: Any) -> JobRequest:
+def request(*controlnets: dict[str, Any], **fields: Any) -> JobRequest:
     return JobRequest.model_validate(
-        {"prompt": "a cat", "controlnets": [edge(**net) for net in nets], **fields}
+        {"prompt": "a cat", "controlnets": [edge(**controlnet) for controlnet in controlnets], **fields}
     )
 
 
 @pytest.mark.parametrize(
-    ("nets", "fields", "field", "words"),
+    ("controlnets", "fields", "field", "words"),
     [
         ([{"name": "wide"}], {}, "controlnets.0.name", ["'wide'", "SDXL", "2048", "'m'", "768"]),
         ([{"name": "union"}], {}, "controlnets.0.control_mode", ["'union'", "0 to 2"]),
@@ -66,11 +66,11 @@ def request(*nets: dict[str, Any], **fields: Any) -> JobRequest:
         ),
     ],
 )
-def test_what_a_net_or_family_cannot_do_is_refused(
-    own: Services, nets: list[dict[str, Any]], fields: dict[str, Any], field: str, words: list[str]
+def test_what_a_controlnet_or_family_cannot_do_is_refused(
+    own: Services, controlnets: list[dict[str, Any]], fields: dict[str, Any], field: str, words: list[str]
 ) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        resolve(request(*nets, **fields), own)
+        resolve(request(*controlnets, **fields), own)
     assert refused.value.field == field
     for word in words:
         assert word in str(refused.value)
@@ -79,7 +79,7 @@ def test_what_a_net_or_family_cannot_do_is_refused(
 @pytest.mark.parametrize(
     ("names", "guesses"), [(["plain", "pooled"], False), (["pooled", "plain"], True), (["plain"], False)]
 )
-def test_a_first_net_that_pools_has_the_job_guess_as_in_diffusers(
+def test_a_first_controlnet_that_pools_has_the_job_guess_as_in_diffusers(
     own: Services, names: list[str], guesses: bool
 ) -> None:
     assert resolve(request(*({"name": name} for name in names)), own).guess_mode == guesses

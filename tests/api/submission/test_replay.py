@@ -41,16 +41,16 @@ def put_lora(services: Services, data: bytes, *, noted: bool) -> str:
 
 
 def drawn(services: Services, **changes: Any) -> Receipt:
-    """The receipt of a job with a net and a LoRA, as a worker writes it."""
+    """The receipt of a job with a ControlNet and a LoRA, as a worker writes it."""
     sha256 = put_lora(services, lora(), noted=True)
     asked = REQUEST | {"controlnets": [edge(guidance_end=0.5)], "loras": [{"name": "paper", "scale": 0.7}]}
     spec = resolve(JobRequest.model_validate(asked), services)
-    [net], [ref] = spec.controlnets, spec.loras
+    [controlnet], [ref] = spec.controlnets, spec.loras
     told = dict(spec) | {
         "version": FORMAT,
         "model_sha256": "0" * 64,
         "scheduler_config": {"beta_start": 0.00085},
-        "controlnets": [ControlNetReceipt(**dict(net), sha256="1" * 64)],
+        "controlnets": [ControlNetReceipt(**dict(controlnet), sha256="1" * 64)],
         "loras": [LoraReceipt(name=ref.name, etag=ref.etag, sha256=sha256, scale=ref.scale, step=3)],
         "split_steps": [1, 2],
         "device": "cpu",
@@ -73,7 +73,9 @@ def test_a_receipt_becomes_the_job_it_was_written_for(client: FlaskClient, servi
     assert job.replays == receipt
     assert job.spec.lora_loading.steps == {"paper": 3}
     assert job.spec.is_exact
-    assert [net.image for net in job.spec.controlnets] == [net.image for net in receipt.controlnets]
+    assert [controlnet.image for controlnet in job.spec.controlnets] == [
+        controlnet.image for controlnet in receipt.controlnets
+    ]
     for name in set(JobSpec.model_fields) - {"controlnets", "loras", "lora_loading"}:
         assert getattr(job.spec, name) == getattr(receipt, name), name
 
@@ -221,7 +223,7 @@ def test_the_operators_limits_hold_for_a_receipt_too(
     assert (answer.status_code, answer.json["field"]) == (422, f"receipt.{field}")
 
 
-def test_a_net_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:
+def test_a_controlnet_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:
     receipt = drawn(services)
     other = receipt.controlnets[0].model_copy(update={"name": "depth"})
     answer = post(client, receipt.model_copy(update={"controlnets": [other]}).sealed())
@@ -233,9 +235,9 @@ def test_a_map_is_replayed_as_it_was_made(client: FlaskClient, services: Service
     receipt = drawn(services)
     edges = picture()
     sha256 = hashlib.sha256(edges).hexdigest()
-    [net] = receipt.controlnets
+    [controlnet] = receipt.controlnets
     canny = {"preprocessor": "canny", "preprocessor_options": fill_in("canny", {}), "map": sha256}
-    receipt = receipt.model_copy(update={"controlnets": [net.model_copy(update=canny)]}).sealed()
+    receipt = receipt.model_copy(update={"controlnets": [controlnet.model_copy(update=canny)]}).sealed()
     gone = post(client, receipt)
     assert (gone.status_code, gone.json["code"]) == (410, "image_gone")
     assert gone.json["field"] == "receipt.controlnets.0.map"
@@ -322,8 +324,8 @@ def test_a_stored_control_image_that_is_damaged_is_not_used(client: FlaskClient,
 def test_what_a_request_could_not_say_is_told_as_of_a_request(
     client: FlaskClient, services: Services
 ) -> None:
-    [net] = drawn(services).controlnets
-    late = net.model_copy(update={"guidance_start": 0.9})
+    [controlnet] = drawn(services).controlnets
+    late = controlnet.model_copy(update={"guidance_start": 0.9})
     answer = post(client, drawn(services, controlnets=[late]))
     assert (answer.status_code, answer.json["field"]) == (422, "receipt.controlnets.0")
     assert answer.json["detail"] == "guidance_start must be less than guidance_end"

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.services import Services
 from api.submission.resolve import resolve
-from shared.catalog.catalog import Catalog, ModelEntry, NetEntry
+from shared.catalog.catalog import Catalog, ControlNetEntry, ModelEntry
 from shared.errors import InvalidRequest
 from shared.jobs.request import JobRequest
 from shared.jobs.spec import LoraRef
@@ -53,7 +53,7 @@ def test_an_unknown_field_is_refused_by_its_name(client: FlaskClient) -> None:
     assert problem["detail"] == "steps: unknown field; did you mean num_inference_steps?"
 
 
-def test_an_unknown_field_of_a_net_is_refused_by_its_path(client: FlaskClient) -> None:
+def test_an_unknown_field_of_a_controlnet_is_refused_by_its_path(client: FlaskClient) -> None:
     assert refusal(client, controlnets=[edge(strength=1)])["field"] == "controlnets.0.strength"
 
 
@@ -109,17 +109,17 @@ def test_very_many_mistakes_are_not_all_named(client: FlaskClient) -> None:
     assert len(answer.data) < 50_000
 
 
-def test_an_unknown_net_is_refused_with_the_known_ones(client: FlaskClient) -> None:
+def test_an_unknown_controlnet_is_refused_with_the_known_ones(client: FlaskClient) -> None:
     problem = refusal(client, controlnets=[edge() | {"name": "canny"}])
     assert problem["field"] == "controlnets.0.name"
     assert "edge" in problem["detail"]
 
 
-def test_a_net_of_another_model_is_refused_naming_both(services: Services) -> None:
+def test_a_controlnet_of_another_model_is_refused_naming_both(services: Services) -> None:
     catalog = Catalog(
         default_model="a",
         models={"a": ModelEntry(source="hub:x/a"), "b": ModelEntry(source="hub:x/b")},
-        controlnets={"edge": NetEntry(source="hub:x/edge", model="b")},
+        controlnets={"edge": ControlNetEntry(source="hub:x/edge", model="b")},
     )
     client = create_app(replace(services, catalog=catalog)).test_client()
     problem = refusal(client, controlnets=[edge()])
@@ -128,11 +128,11 @@ def test_a_net_of_another_model_is_refused_naming_both(services: Services) -> No
     assert "'b'" in problem["detail"]
 
 
-def test_a_net_of_several_models_guides_each_of_them_and_no_other(services: Services) -> None:
+def test_a_controlnet_of_several_models_guides_each_of_them_and_no_other(services: Services) -> None:
     catalog = Catalog(
         default_model="a",
         models={name: ModelEntry(source=f"hub:x/{name}") for name in "abc"},
-        controlnets={"edge": NetEntry(source="hub:x/edge", model=["a", "b"])},
+        controlnets={"edge": ControlNetEntry(source="hub:x/edge", model=["a", "b"])},
     )
     client = create_app(replace(services, catalog=catalog)).test_client()
     problem = refusal(client, model="c", controlnets=[edge()])
@@ -282,7 +282,7 @@ def test_a_loss_is_refused_where_the_job_shall_be_exact(client: FlaskClient) -> 
     assert "residual_precision 'int8'" in problem["detail"]
 
 
-def test_a_net_that_ends_before_it_starts_is_refused(client: FlaskClient) -> None:
+def test_a_controlnet_that_ends_before_it_starts_is_refused(client: FlaskClient) -> None:
     problem = refusal(client, controlnets=[edge(guidance_start=0.6, guidance_end=0.5)])
     assert problem["field"] == "controlnets.0"
     assert problem["detail"] == "controlnets.0: guidance_start must be less than guidance_end"
@@ -335,7 +335,7 @@ def test_a_preprocessor_that_needs_a_model_is_refused_with_the_available_ones(cl
 
 
 def test_a_wrong_option_of_a_preprocessor_is_named(client: FlaskClient) -> None:
-    net = edge(preprocessor="canny", preprocessor_options={"low": 1})
-    problem = refusal(client, controlnets=[net])
+    controlnet = edge(preprocessor="canny", preprocessor_options={"low": 1})
+    problem = refusal(client, controlnets=[controlnet])
     assert problem["field"] == "controlnets.0.preprocessor_options"
     assert "'low'" in problem["detail"]

@@ -23,7 +23,7 @@ def unet(name: str = "unet-1") -> Heartbeat:
     return heartbeat(name, "unet", "emoji-sd", [])
 
 
-def net(name: str = "net-1") -> Heartbeat:
+def controlnet(name: str = "controlnet-1") -> Heartbeat:
     return heartbeat(name, "controlnet", "edge", [])
 
 
@@ -36,7 +36,7 @@ def submit(client: FlaskClient, **request: Any) -> list[str]:
 
 def test_a_job_that_is_served_has_no_warning(client: FlaskClient, services: Services) -> None:
     report(services, unet())
-    report(services, net())
+    report(services, controlnet())
     assert submit(client, controlnets=[edge()]) == []
 
 
@@ -72,7 +72,7 @@ def test_the_warning_for_a_controlnet_says_what_happens_without_one(
 
 def test_an_operator_sees_what_nobody_serves(client: FlaskClient, services: Services) -> None:
     # Given a worker for one of two ControlNets, and jobs that wait for a model
-    report(services, net())
+    report(services, controlnet())
     for _ in range(2):
         submit(client)
     # Then everything that shows the fleet says so, and jobs are still accepted
@@ -98,11 +98,11 @@ def test_what_a_worker_could_not_load_is_shown_with_the_reason(
 ) -> None:
     report(services, unet("unet-1"), failed={"emoji-sd": "model 'emoji-sd' cannot be loaded: cut off"})
     report(services, unet("unet-2"))
-    report(services, net(), failed={"edge": "ControlNet 'edge' cannot be loaded: a pointer"})
+    report(services, controlnet(), failed={"edge": "ControlNet 'edge' cannot be loaded: a pointer"})
     model = client.get("/v1/models").json["models"][0]
     assert (list(model["failed"]), model["workers"]) == (["unet-1"], ["unet-2"])
-    edge_net = client.get("/v1/controlnets").json["controlnets"][0]
-    assert "a pointer" in edge_net["failed"]["net-1"]
+    edge_controlnet = client.get("/v1/controlnets").json["controlnets"][0]
+    assert "a pointer" in edge_controlnet["failed"]["controlnet-1"]
     ready = client.get("/readyz").json
     assert "cut off" in ready["workers"]["unet-1"][0]
     assert ready["unserved"]["controlnets"] == ["edge", "colour"]
@@ -116,7 +116,7 @@ def test_a_job_for_what_no_worker_can_load_is_refused_with_the_reason(
     failed: str, client: FlaskClient, services: Services
 ) -> None:
     report(services, unet(), failed={"emoji-sd": "cut off"} if failed == "emoji-sd" else {})
-    report(services, net(), failed={"edge": "cut off"} if failed == "edge" else {})
+    report(services, controlnet(), failed={"edge": "cut off"} if failed == "edge" else {})
     refused = client.post("/v1/jobs", json={**REQUEST, "controlnets": [edge()]})
     assert (refused.status_code, refused.json["code"]) == (503, "model_failed")
     assert refused.json["detail"] == "cut off"

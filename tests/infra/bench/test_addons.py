@@ -2,7 +2,7 @@ import pytest
 
 from infra.bench.addons import loop_s
 from infra.bench.critical import Parts
-from infra.bench.soak_nets import _growth
+from infra.bench.soak_controlnets import _growth
 from infra.bench.tax import _taxes
 
 
@@ -20,8 +20,8 @@ def test_a_loop_lasts_from_its_first_encoder_to_the_decoding_of_the_picture() ->
 
 
 def test_a_step_is_no_shorter_than_its_longer_first_half_and_the_decoder() -> None:
-    assert Parts(encoder_s=0.5, net_s=0.6, decoder_s=1.0).path_s == pytest.approx(1.6)
-    assert Parts(encoder_s=0.7, net_s=0.6, decoder_s=1.0).path_s == pytest.approx(1.7)
+    assert Parts(encoder_s=0.5, controlnet_s=0.6, decoder_s=1.0).path_s == pytest.approx(1.6)
+    assert Parts(encoder_s=0.7, controlnet_s=0.6, decoder_s=1.0).path_s == pytest.approx(1.7)
 
 
 def test_growth_is_the_end_held_against_the_middle() -> None:

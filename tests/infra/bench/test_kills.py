@@ -10,8 +10,8 @@ from redis import Redis
 from infra.bench.kill_signs import (
     lost_its_answers,
     lost_its_assistant,
+    lost_its_controlnet,
     lost_its_drawer,
-    lost_its_net,
     step_s,
     stood_s,
 )
@@ -39,8 +39,13 @@ def job(*spans: tuple[str, float, float, str], split: tuple[int, ...] = ()) -> d
     }
 
 
-def nets(*workers: str, ends: tuple[float, ...] = (1.5, 5.5, 6.5)) -> list[tuple[str, float, float, str]]:
-    return [("net edge", end - 0.4, end, f"{worker}@host") for end, worker in zip(ends, workers, strict=True)]
+def controlnets(
+    *workers: str, ends: tuple[float, ...] = (1.5, 5.5, 6.5)
+) -> list[tuple[str, float, float, str]]:
+    return [
+        ("controlnet edge", end - 0.4, end, f"{worker}@host")
+        for end, worker in zip(ends, workers, strict=True)
+    ]
 
 
 def test_a_job_stood_still_for_as_long_as_its_longest_step_was_longer_than_usual() -> None:
@@ -52,17 +57,17 @@ def test_a_job_that_began_anew_stood_still_until_then() -> None:
     assert stood_s(job(), -4.0, usual_s=1.0) == 4.5
 
 
-def test_a_net_is_lost_when_another_worker_finishes_the_step_at_hand() -> None:
-    two = nets("controlnet1", "controlnet2", "controlnet2")
-    assert lost_its_net(job(*two), "controlnet1", 2.2)
-    assert not lost_its_net(job(*two), "controlnet2", 2.2)
-    done = nets("controlnet1", "controlnet2", "controlnet2", ends=(1.5, 2.1, 6.5))
-    assert not lost_its_net(job(*done), "controlnet1", 2.2)
+def test_a_controlnet_is_lost_when_another_worker_finishes_the_step_at_hand() -> None:
+    two = controlnets("controlnet1", "controlnet2", "controlnet2")
+    assert lost_its_controlnet(job(*two), "controlnet1", 2.2)
+    assert not lost_its_controlnet(job(*two), "controlnet2", 2.2)
+    done = controlnets("controlnet1", "controlnet2", "controlnet2", ends=(1.5, 2.1, 6.5))
+    assert not lost_its_controlnet(job(*done), "controlnet1", 2.2)
 
 
 def test_answers_are_lost_when_the_step_at_hand_still_waited_for_them() -> None:
-    assert lost_its_answers(job(*nets("a", "b", "a")), "residual-redis", 2.2)
-    assert not lost_its_answers(job(*nets("a", "b", "a", ends=(1.5, 2.1, 6.5))), "residual-redis", 2.2)
+    assert lost_its_answers(job(*controlnets("a", "b", "a")), "residual-redis", 2.2)
+    assert not lost_its_answers(job(*controlnets("a", "b", "a", ends=(1.5, 2.1, 6.5))), "residual-redis", 2.2)
 
 
 def test_an_assistant_is_lost_when_it_has_helped_before_and_not_after() -> None:

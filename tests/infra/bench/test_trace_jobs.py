@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from infra.bench import trace_jobs
-from infra.bench.trace_jobs import LORA_COUNT, LORAS, NETS, make_stream, write_loras
+from infra.bench.trace_jobs import CONTROLNETS, LORA_COUNT, LORAS, make_stream, write_loras
 from tests.tiny_models import EMOJI
 
 MANY = make_stream(4000, per_s=4.0)
@@ -19,8 +19,8 @@ def test_a_stream_is_the_same_every_time_and_comes_at_its_rate() -> None:
 
 @pytest.mark.parametrize(
     ("counts", "shares"),
-    [([len(job.nets) for job in MANY], NETS), ([len(job.loras) for job in MANY], LORAS)],
-    ids=["nets", "loras"],
+    [([len(job.controlnets) for job in MANY], CONTROLNETS), ([len(job.loras) for job in MANY], LORAS)],
+    ids=["controlnets", "loras"],
 )
 def test_requests_have_as_many_add_ons_as_those_of_the_trace(
     counts: list[int], shares: tuple[tuple[float, ...], ...]

@@ -41,11 +41,13 @@ def test_what_is_there_is_not_made_again(toy: Workload) -> None:
 def test_its_catalogue_names_what_the_fleet_can_load(toy: Workload) -> None:
     catalog = read_catalog(toy.catalog)
     assert locate(toy.catalog, catalog.models[toy.name].source) == toy.model
-    assert catalog.nets_of("toy") == list(toy.nets)
+    assert catalog.controlnets_of("toy") == list(toy.controlnets)
     model = load_model(toy.name, str(toy.model), "float32", "cpu")
     assert model.size(None, None) == (toy.side_px, toy.side_px)
-    hashes = {load_controlnet(name, str(toy.net(name)), "float32", "cpu").sha256 for name in toy.nets}
-    assert len(hashes) == len(toy.nets)
+    hashes = {
+        load_controlnet(name, str(toy.controlnet(name)), "float32", "cpu").sha256 for name in toy.controlnets
+    }
+    assert len(hashes) == len(toy.controlnets)
 
 
 def test_its_loras_fit_its_model(toy: Workload) -> None:

@@ -1,4 +1,4 @@
-"""Edge maps and colour maps: what the two nets read."""
+"""Edge maps and colour maps: what the two ControlNets read."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ from infra.emoji.train.text import TOKENS
 
 EMOJI = Path("infra/emoji")
 LORAS = EMOJI / "loras"
-NETS = sorted(folder.name for folder in EMOJI.glob("controlnet-*"))
+CONTROLNETS = sorted(folder.name for folder in EMOJI.glob("controlnet-*"))
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +56,14 @@ def test_the_model_draws_on_the_background_it_is_told(pipe: StableDiffusionPipel
         assert min(distances, key=distances.__getitem__) == colour
 
 
-@pytest.mark.parametrize("folder", NETS)
+@pytest.mark.parametrize("folder", CONTROLNETS)
 @torch.no_grad()
-def test_a_net_fits_the_unet_and_its_picture_matters(unet: UNet2DConditionModel, folder: str) -> None:
-    net = ControlNetModel.from_pretrained(EMOJI / folder, dtype=torch.float32)
+def test_a_controlnet_fits_the_unet_and_its_picture_matters(unet: UNet2DConditionModel, folder: str) -> None:
+    controlnet = ControlNetModel.from_pretrained(EMOJI / folder, dtype=torch.float32)
     x, text = torch.zeros(1, 4, 16, 16), torch.zeros(1, TOKENS, 128)
 
     def predicted(control: Tensor) -> Tensor:
-        down, mid = net(x, 900, text, controlnet_cond=control, return_dict=False)
+        down, mid = controlnet(x, 900, text, controlnet_cond=control, return_dict=False)
         noise: Tensor = unet(
             x, 900, text, down_block_additional_residuals=down, mid_block_additional_residual=mid
         ).sample

@@ -50,7 +50,7 @@ def test_two_folders_have_different_credentials() -> None:
 
 
 def test_settings_survive_the_way_through_the_environment(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, api_port=7001, worker_nets=("edge", "colour"), lease_s=2.5)
+    settings = Settings(home=tmp_path, api_port=7001, worker_controlnets=("edge", "colour"), lease_s=2.5)
     assert read_settings(variables_of(settings)) == settings
 
 

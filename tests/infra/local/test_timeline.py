@@ -19,7 +19,7 @@ JOB = {
         span("queued", 0, 0.1, "queue"),
         *[span("encoder", i, i + 0.4) for i in range(1, 26)],
         *[span("decoder", i + 0.4, i + 0.9) for i in range(1, 26)],
-        *[span("net edge", i, i + 0.5, "controlnet1@b") for i in range(1, 26)],
+        *[span("controlnet edge", i, i + 0.5, "controlnet1@b") for i in range(1, 26)],
         span("lora twemoji fetch", 0.1, 3),
         span("lora outline fetch", 0.1, 2),
     ],

@@ -29,10 +29,10 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_catalogue_names_models_and_their_nets(tmp_path: Path) -> None:
+def test_a_catalogue_names_models_and_their_controlnets(tmp_path: Path) -> None:
     catalog = read_catalog(write(tmp_path, GOOD))
     assert list(catalog.models) == ["a"]
-    assert catalog.nets_of("a") == ["edge"]
+    assert catalog.controlnets_of("a") == ["edge"]
     assert catalog.models["a"].num_inference_steps == 30
 
 
@@ -83,7 +83,7 @@ def written(folder: Path, old: str, new: str) -> Path:
     return write(folder, f"{before}{new}{after}")
 
 
-MODEL, NET = 'source = "model"', 'source = "net"'
+MODEL, CONTROLNET = 'source = "model"', 'source = "net"'
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,11 @@ MODEL, NET = 'source = "model"', 'source = "net"'
     [
         ("[models.a]", "[model.a]", "line 3: model: is unknown; did you mean [models.a]?"),
         ("[controlnets.edge]", "[controlnet.edge]", "line 6: controlnet: is unknown; did you mean [controln"),
-        ("[controlnets.edge]", "[nets.edge]", "line 6: nets: is unknown; did you mean [controlnets.edge]?"),
+        (
+            "[controlnets.edge]",
+            "[nets.edge]",
+            "line 6: ControlNets: is unknown; did you mean [controlnets.edge]?",
+        ),
         ("[models.a]", "[loras.x]\n[models.a]", "line 3: loras: LoRAs are files in the bucket that SWIFT_LO"),
         ("[models.a]", "[banana]\n[models.a]", "line 3: banana: is unknown; known are default_model, models"),
         ("[models.a]", "[[models]]", "line 3: models: must be a table: [models.NAME]"),
@@ -123,7 +127,11 @@ MODEL, NET = 'source = "model"', 'source = "net"'
             "models.a.schedular: is unknown; did you mean scheduler?",
         ),
         (MODEL, f"{MODEL}\nzzz = 3", "line 5: models.a.zzz: is unknown; known are variant, config"),
-        (NET, f'{NET}\nmodels = ["a"]', "line 8: controlnets.edge.models: is unknown; did you mean model?"),
+        (
+            CONTROLNET,
+            f'{CONTROLNET}\nmodels = ["a"]',
+            "line 8: controlnets.edge.models: is unknown; did you mean model?",
+        ),
         (
             MODEL,
             f"{MODEL}\nnum_inference_steps = 5000",
@@ -271,7 +279,7 @@ SD2: dict[str, object] = {"cross_attention_dim": 1024}
 SDXL: dict[str, object] = {"cross_attention_dim": 2048, "addition_embed_type": "text_time"}
 
 
-def write_many(folder: Path, net: str, **shapes: dict[str, object]) -> Path:
+def write_many(folder: Path, controlnet: str, **shapes: dict[str, object]) -> Path:
     """Models of these shapes, of which one called half is in float16, and a ControlNet for ``SD1``."""
     text = f'default_model = "{next(iter(shapes))}"\n'
     for name, config in shapes.items():
@@ -281,12 +289,12 @@ def write_many(folder: Path, net: str, **shapes: dict[str, object]) -> Path:
         text += f'[models.{name}]\nsource = "{name}"\n' + ('dtype = "float16"\n' if name == "half" else "")
     (folder / "net").mkdir()
     (folder / "net" / "config.json").write_text(json.dumps(SD1))
-    (folder / "c.toml").write_text(f'{text}[controlnets.edge]\nsource = "net"\n{net}\n')
+    (folder / "c.toml").write_text(f'{text}[controlnets.edge]\nsource = "net"\n{controlnet}\n')
     return folder / "c.toml"
 
 
 @pytest.mark.parametrize(
-    ("net", "models"),
+    ("controlnet", "models"),
     [
         ('model = "one"', ("one",)),
         ('model = ["two", "one"]', ("two", "one")),
@@ -295,12 +303,12 @@ def write_many(folder: Path, net: str, **shapes: dict[str, object]) -> Path:
     ],
 )
 def test_a_controlnet_guides_a_model_several_or_a_family(
-    tmp_path: Path, net: str, models: tuple[str, ...]
+    tmp_path: Path, controlnet: str, models: tuple[str, ...]
 ) -> None:
     toy = SD1 | {"block_out_channels": [8, 16]}
-    catalog = read_catalog(write_many(tmp_path, net, one=SD1, xl=SDXL, two=SD1, other=SD2, toy=toy))
+    catalog = read_catalog(write_many(tmp_path, controlnet, one=SD1, xl=SDXL, two=SD1, other=SD2, toy=toy))
     assert catalog.controlnets["edge"].models == models
-    assert [name for name in catalog.models if catalog.nets_of(name)] == sorted(models)
+    assert [name for name in catalog.models if catalog.controlnets_of(name)] == sorted(models)
 
 
 def test_models_of_two_dtypes_leave_open_in_which_their_controlnet_computes(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ def asked(**changes: Any) -> ControlRequest:
 
 
 def test_options_get_their_defaults() -> None:
-    net = asked(preprocessor="canny", preprocessor_options={"low_threshold": 50})
-    assert net.preprocessor_options == {"low_threshold": 50, "high_threshold": 200}
+    controlnet = asked(preprocessor="canny", preprocessor_options={"low_threshold": 50})
+    assert controlnet.preprocessor_options == {"low_threshold": 50, "high_threshold": 200}
     assert asked(preprocessor="canny").preprocessor_options == fill_in("canny", {})
     assert asked().preprocessor_options == {}
 

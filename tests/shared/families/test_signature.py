@@ -15,8 +15,8 @@ SDXL = {
 SD1 = {"cross_attention_dim": 768, "block_out_channels": [320, 640, 1280, 1280]}
 
 
-def families(folder: Path, model: dict[str, Any], net: dict[str, Any]) -> Families:
-    for path, config in (("base/unet", model), ("net", net)):
+def families(folder: Path, model: dict[str, Any], controlnet: dict[str, Any]) -> Families:
+    for path, config in (("base/unet", model), ("controlnet", controlnet)):
         (folder / path).mkdir(parents=True)
         (folder / path / "config.json").write_text(json.dumps(config))
     catalog = Catalog.model_validate(
@@ -24,9 +24,9 @@ def families(folder: Path, model: dict[str, Any], net: dict[str, Any]) -> Famili
             "default_model": "model",
             "models": {"model": {"source": "base"}, "hub": {"source": "hub:org/base"}},
             "controlnets": {
-                "net": {"source": "net", "model": "model"},
-                "other": {"source": "net", "model": "hub"},
-                "hub-net": {"source": "hub:org/net", "model": "model"},
+                "controlnet": {"source": "controlnet", "model": "model"},
+                "other": {"source": "controlnet", "model": "hub"},
+                "hub-controlnet": {"source": "hub:org/net", "model": "model"},
             },
         }
     )
@@ -34,24 +34,24 @@ def families(folder: Path, model: dict[str, Any], net: dict[str, Any]) -> Famili
 
 
 @pytest.mark.parametrize("config", [SDXL, SD1])
-def test_a_net_of_its_models_family_fits(tmp_path: Path, config: dict[str, Any]) -> None:
-    assert families(tmp_path, config, config).incompatibility("net", "model") is None
+def test_a_controlnet_of_its_models_family_fits(tmp_path: Path, config: dict[str, Any]) -> None:
+    assert families(tmp_path, config, config).incompatibility("controlnet", "model") is None
 
 
 @pytest.mark.parametrize(
-    ("net", "told"),
+    ("controlnet", "told"),
     [
         (SDXL, "SDXL, cross-attention width 2048"),
         (SD1 | {"cross_attention_dim": 1024}, "cross-attention width 1024"),
         (SD1 | {"block_out_channels": [32, 64]}, "channels 32/64"),
     ],
 )
-def test_a_net_of_another_family_or_width_is_refused_naming_both(
-    tmp_path: Path, net: dict[str, Any], told: str
+def test_a_controlnet_of_another_family_or_width_is_refused_naming_both(
+    tmp_path: Path, controlnet: dict[str, Any], told: str
 ) -> None:
-    why = families(tmp_path, SD1, net).incompatibility("net", "model")
+    why = families(tmp_path, SD1, controlnet).incompatibility("controlnet", "model")
     assert why is not None
-    for word in ("'net'", "'model'", told, "cross-attention width 768"):
+    for word in ("'controlnet'", "'model'", told, "cross-attention width 768"):
         assert word in why
 
 
@@ -82,7 +82,7 @@ def test_a_config_of_another_form_raises_nothing(tmp_path: Path, config: dict[st
     (tmp_path / "base/vae/config.json").write_text('{"block_out_channels": [1, 2, 3, 4]}')
     assert known.own_size("model") is None
     assert known.is_inpainting("model") is False
-    assert known.incompatibility("net", "model") is None
+    assert known.incompatibility("controlnet", "model") is None
 
 
 def test_a_config_that_is_nested_without_end_is_none(tmp_path: Path) -> None:
@@ -95,9 +95,9 @@ def test_nothing_is_known_of_what_is_not_in_a_folder_here(tmp_path: Path) -> Non
     known = families(tmp_path, SD1, SDXL)
     assert known.model("hub") is None
     assert known.is_inpainting("hub") is None
-    assert known.net("hub-net") is None
+    assert known.controlnet("hub-controlnet") is None
     assert known.incompatibility("other", "hub") is None
-    assert known.incompatibility("hub-net", "model") is None
+    assert known.incompatibility("hub-controlnet", "model") is None
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_nothing_is_known_of_what_is_not_in_a_folder_here(tmp_path: Path) -> Non
         ({"global_pool_conditions": True}, 0, True),
     ],
 )
-def test_a_union_and_a_net_that_pools_are_known_by_their_config(
+def test_a_union_and_a_controlnet_that_pools_are_known_by_their_config(
     tmp_path: Path, config: dict[str, Any], kinds: int, global_pooling: bool
 ) -> None:
-    net = families(tmp_path, SD1, SD1 | config).net("net")
-    assert net is not None
-    assert (net.control_types, net.global_pooling) == (kinds, global_pooling)
+    controlnet = families(tmp_path, SD1, SD1 | config).controlnet("controlnet")
+    assert controlnet is not None
+    assert (controlnet.control_types, controlnet.global_pooling) == (kinds, global_pooling)

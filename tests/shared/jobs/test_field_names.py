@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from shared.jobs.field_names import NAMED_FIELDS, RequestFields
 from shared.jobs.request import ControlRequest, JobRequest, LoraLoading, LoraRequest
 
-NET = {"name": "edge", "image": "x"}
+EDGE = {"name": "edge", "image": "x"}
 
 
 def errors(model: type[RequestFields], told: dict[str, Any]) -> dict[str, str]:
@@ -22,14 +22,16 @@ def job(**fields: Any) -> JobRequest:
 
 
 def test_diffusers_names_are_those_of_fields_here() -> None:
-    net = {
+    controlnet = {
         "name": "edge",
         "control_image": "x",
         "controlnet_conditioning_scale": 0.5,
         "control_guidance_start": 0.1,
         "control_guidance_end": 0.9,
     }
-    request = job(num_images_per_prompt=2, controlnets=[net], scheduler="EulerAncestralDiscreteScheduler")
+    request = job(
+        num_images_per_prompt=2, controlnets=[controlnet], scheduler="EulerAncestralDiscreteScheduler"
+    )
     [asked] = request.controlnets
     assert (request.num_images, request.scheduler) == (2, "euler_a")
     assert (asked.image, asked.conditioning_scale, asked.guidance_start, asked.guidance_end) == (
@@ -38,18 +40,19 @@ def test_diffusers_names_are_those_of_fields_here() -> None:
         0.1,
         0.9,
     )
-    assert not {*net, "num_images_per_prompt"} & request.model_dump().keys() - {"name"}
+    assert not {*controlnet, "num_images_per_prompt"} & request.model_dump().keys() - {"name"}
 
 
 def test_an_argument_for_all_controlnets_is_one_of_each() -> None:
     request = job(
-        controlnets=[NET, NET],
+        controlnets=[EDGE, EDGE],
         controlnet_conditioning_scale=0.5,
         control_guidance_start=[0.1, 0.2],
         control_guidance_end=None,
     )
     assert [
-        (net.conditioning_scale, net.guidance_start, net.guidance_end) for net in request.controlnets
+        (controlnet.conditioning_scale, controlnet.guidance_start, controlnet.guidance_end)
+        for controlnet in request.controlnets
     ] == [
         (0.5, 0.1, 1.0),
         (0.5, 0.2, 1.0),
@@ -57,16 +60,16 @@ def test_an_argument_for_all_controlnets_is_one_of_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nets", "value", "told"),
+    ("controlnets", "value", "told"),
     [
         ([], 0.5, "is about controlnets, and the job has none"),
-        ([NET], [0.5, 0.6], "has 2 values for 1 controlnets"),
-        ([{**NET, "conditioning_scale": 1.0}], 0.5, "say the same: give one of them"),
-        ([{**NET, "controlnet_conditioning_scale": 1.0}], 0.5, "say the same: give one of them"),
+        ([EDGE], [0.5, 0.6], "has 2 values for 1 controlnets"),
+        ([{**EDGE, "conditioning_scale": 1.0}], 0.5, "say the same: give one of them"),
+        ([{**EDGE, "controlnet_conditioning_scale": 1.0}], 0.5, "say the same: give one of them"),
     ],
 )
-def test_an_argument_for_all_controlnets_must_fit_them(nets: list[Any], value: Any, told: str) -> None:
-    fields = {"prompt": "a cat", "controlnets": nets, "controlnet_conditioning_scale": value}
+def test_an_argument_for_all_controlnets_must_fit_them(controlnets: list[Any], value: Any, told: str) -> None:
+    fields = {"prompt": "a cat", "controlnets": controlnets, "controlnet_conditioning_scale": value}
     assert told in errors(JobRequest, fields)["controlnet_conditioning_scale"]
 
 
@@ -181,12 +184,12 @@ def test_a_seed_of_minus_one_is_explained(fields: dict[str, Any]) -> None:
         {"loras": [{"name": "a", "scale": {"unet": {"up": {"block_0": [True]}}}}]},
         {"lora_loading": {"max_async_steps": "5"}}, {"lora_loading": {"max_async_steps": 5.0}},
         {"lora_loading": {"mode": "replay", "steps": {"a": "1"}}},
-        {"controlnets": [{**NET, "conditioning_scale": "1"}]},
-        {"controlnets": [{**NET, "guidance_end": True}]},
-        {"controlnets": [{**NET, "control_mode": "1"}]}, {"controlnets": [{**NET, "control_mode": 1.0}]},
-        {"controlnets": [{**NET, "preprocessor": "canny", "preprocessor_options": {"low_threshold": "50"}}]},
-        {"controlnets": [{**NET, "preprocessor": "canny", "preprocessor_options": {"low_threshold": True}}]},
-        {"controlnets": [{**NET, "preprocessor": "canny", "preprocessor_options": {"low_threshold": 50.0}}]},
+        {"controlnets": [{**EDGE, "conditioning_scale": "1"}]},
+        {"controlnets": [{**EDGE, "guidance_end": True}]},
+        {"controlnets": [{**EDGE, "control_mode": "1"}]}, {"controlnets": [{**EDGE, "control_mode": 1.0}]},
+        {"controlnets": [{**EDGE, "preprocessor": "canny", "preprocessor_options": {"low_threshold": "50"}}]},
+        {"controlnets": [{**EDGE, "preprocessor": "canny", "preprocessor_options": {"low_threshold": True}}]},
+        {"controlnets": [{**EDGE, "preprocessor": "canny", "preprocessor_options": {"low_threshold": 50.0}}]},
     ],
     ids=str,
 )  # fmt: skip

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from shared.errors import InvalidLora
-from shared.storage.lora_header import LoraInfo, inspect_lora, incompatibility, refuse_pickle
+from shared.storage.lora_header import LoraInfo, incompatibility, inspect_lora, refuse_pickle
 from shared.storage.safetensors_header import MAX_HEADER_BYTES, TensorInfo, header_bytes
 
 PEFT = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"

@@ -23,7 +23,7 @@ def ends(residual: Redis, servers: Settings) -> Iterator[Ends]:
 def test_what_waits_is_sent_in_order_and_what_cannot_be_sent_costs_nobody_else(ends: Ends) -> None:
     # Given residuals of two jobs by turns, as of a pass that they share, and one of a type that never travels
     asked = [ends.ask(), ends.ask()]
-    sender = ResponseSender(ends.net, LeaseRenewer(ends.steps, []))
+    sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []))
     for index in (-1, 1, 0):
         for job in asked:
             sender.send(job, answer(index), noise(2, 64, 32, 32), "edge")

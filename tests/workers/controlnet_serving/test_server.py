@@ -19,8 +19,8 @@ from tests.workers.unet.controlnet_jobs import (
     ask,
     by_diffusers,
     compute,
+    make_controlnets,
     make_line,
-    make_nets,
     make_server,
     spec,
 )
@@ -48,8 +48,8 @@ def server(line: Line) -> Iterator[Server]:
     return server
 
 
-def take(server: Server, net: str) -> ClaimedStep:
-    ticket = server._steps.next([net])
+def take(server: Server, controlnet: str) -> ClaimedStep:
+    ticket = server._steps.next([controlnet])
     assert ticket is not None
     claimed = server._steps.claim(ticket)
     assert claimed is not None
@@ -57,14 +57,14 @@ def take(server: Server, net: str) -> ClaimedStep:
 
 
 @pytest.mark.parametrize("first", ["edge", "depth", "colour"])
-def test_nets_of_a_job_on_one_worker_are_summed_before_they_travel(
+def test_controlnets_of_a_job_on_one_worker_are_summed_before_they_travel(
     first: str, server: Server, line: Line
 ) -> None:
     names = ("edge", "depth", "colour")
-    nets = make_nets(line, *(spec(name, conditioning_scale=0.7) for name in names))
-    step = ask(nets)
+    controlnets = make_controlnets(line, *(spec(name, conditioning_scale=0.7) for name in names))
+    step = ask(controlnets)
     compute(server, [take(server, first)])
-    # Then one residual travels for three nets, and its bits are those of diffusers' sum
+    # Then one residual travels for three ControlNets, and its bits are those of diffusers' sum
     answers = line.transport.receive(step._request, 1.0)
     down, mid = by_diffusers(0.7, 0.7, 0.7)
     assert [answer.positions for answer, _ in answers] == [[0, 1, 2]] * (len(down) + 1)
@@ -76,9 +76,9 @@ def test_nets_of_a_job_on_one_worker_are_summed_before_they_travel(
 
 
 def test_a_sum_never_begins_in_the_middle(server: Server, line: Line) -> None:
-    # Given a job of three nets of which another worker has taken the first
-    nets = make_nets(line, *(spec(name) for name in ("edge", "depth", "colour")))
-    step = ask(nets)
+    # Given a job of three ControlNets of which another worker has taken the first
+    controlnets = make_controlnets(line, *(spec(name) for name in ("edge", "depth", "colour")))
+    step = ask(controlnets)
     other = make_server(line, "edge")
     first = take(other, "edge")
     # When this worker computes the second and the third
@@ -90,9 +90,9 @@ def test_a_sum_never_begins_in_the_middle(server: Server, line: Line) -> None:
     assert positions == {(0,), (1,), (2,)}
 
 
-def test_a_net_that_is_not_loaded_is_left_to_others(line: Line) -> None:
+def test_a_controlnet_that_is_not_loaded_is_left_to_others(line: Line) -> None:
     server = make_server(line, "edge")
-    step = ask(make_nets(line, spec("edge"), spec("depth")))
+    step = ask(make_controlnets(line, spec("edge"), spec("depth")))
     compute(server, [take(server, "edge")])
     assert {tuple(answer.positions) for answer, _ in line.transport.receive(step._request, 1.0)} == {(0,)}
     assert line.steps.look(step._request, step._request.parts[1]) == "unserved"
@@ -100,30 +100,30 @@ def test_a_net_that_is_not_loaded_is_left_to_others(line: Line) -> None:
 
 def test_an_attachment_embeds_the_control_image_before_the_first_step(server: Server, line: Line) -> None:
     key = line.transport.put_input(torch.rand(1, 3, 64, 64))
-    server.attach(AttachControlNet(job_id="j", attempt="a", net="depth", image=key, batch=2))
+    server.attach(AttachControlNet(job_id="j", attempt="a", controlnet="depth", image=key, batch=2))
     line.redis.flushall()  # what is embedded needs no image any more
-    with server._nets.use("depth") as net:
-        assert server._inputs.embedded(net, key, 2).shape == (2, 32, 16, 16)
-    assert server.sessions.by_net() == {"depth": ["j"]}
+    with server._controlnets.use("depth") as controlnet:
+        assert server._inputs.embedded(controlnet, key, 2).shape == (2, 32, 16, 16)
+    assert server.sessions.by_controlnet() == {"depth": ["j"]}
 
 
-def test_what_a_prompt_becomes_in_a_net_is_made_once(server: Server, line: Line) -> None:
-    ask(make_nets(line, spec("edge")))
+def test_what_a_prompt_becomes_in_a_controlnet_is_made_once(server: Server, line: Line) -> None:
+    ask(make_controlnets(line, spec("edge")))
     request = take(server, "edge").request
-    with server._nets.use("edge") as net:
-        first = server._inputs.prepared(net, request)
+    with server._controlnets.use("edge") as controlnet:
+        first = server._inputs.prepared(controlnet, request)
         line.redis.flushall()  # the steps that follow fetch nothing
         later = request.model_copy(update={"step": 1})
-        assert server._inputs.prepared(net, later) is first
+        assert server._inputs.prepared(controlnet, later) is first
 
 
 def test_the_halves_of_a_job_are_one_session(server: Server, line: Line) -> None:
     for half in ("cond", "uncond"):
-        ask(make_nets(line, spec("edge")))
+        ask(make_controlnets(line, spec("edge")))
         work = take(server, "edge")
         of_half = work.request.model_copy(update={"job_id": f"j.{half}"})
         compute(server, [work._replace(request=of_half)])
-    assert server.sessions.by_net() == {"edge": ["j"]}
+    assert server.sessions.by_controlnet() == {"edge": ["j"]}
 
 
 def answers_of(line: Line, step: StepResiduals) -> list[tuple[StepResponse, Tensor]]:
@@ -136,9 +136,9 @@ def patient(line: Line) -> Line:
     return make_line(line.redis, line.settings.model_copy(update={"net_batch_delay": 1e9}))
 
 
-def serve_once(server: Server, net: str = "edge") -> int:
+def serve_once(server: Server, controlnet: str = "edge") -> int:
     """One turn of the loop; how many jobs it computed together."""
-    work = take(server, net)
+    work = take(server, controlnet)
     works = [work, *server.gather(work)]
     compute(server, works)
     return len(works)
@@ -147,12 +147,12 @@ def serve_once(server: Server, net: str = "edge") -> int:
 def test_steps_of_different_jobs_are_computed_in_one_pass_within_a_bound(line: Line) -> None:
     line = patient(line)
     server = make_server(line, "edge")
-    ask(make_nets(line, spec("edge"), alone=False))
+    ask(make_controlnets(line, spec("edge"), alone=False))
     assert serve_once(server) == 1  # measured alone
     # Given two jobs whose latents, timesteps and scales differ
     jobs = [(X, 501, 1.0), (X.flip(0) * 0.5, 21, 0.3)]
     steps = [
-        ask(make_nets(line, spec("edge", conditioning_scale=scale), alone=False), x=x, t=float(t))
+        ask(make_controlnets(line, spec("edge", conditioning_scale=scale), alone=False), x=x, t=float(t))
         for x, t, scale in jobs
     ]
     assert serve_once(server) == 2
@@ -168,12 +168,12 @@ def test_steps_of_different_jobs_are_computed_in_one_pass_within_a_bound(line: L
             assert (residual - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
-def test_a_job_that_names_a_net_twice_is_no_company_for_itself(line: Line) -> None:
+def test_a_job_that_names_a_controlnet_twice_is_no_company_for_itself(line: Line) -> None:
     line = patient(line)
     server = make_server(line, "edge")
-    ask(make_nets(line, spec("edge"), alone=False))
+    ask(make_controlnets(line, spec("edge"), alone=False))
     assert serve_once(server) == 1  # measured alone
-    ask(make_nets(line, spec("edge"), spec("edge", conditioning_scale=0.3), alone=False))
+    ask(make_controlnets(line, spec("edge"), spec("edge", conditioning_scale=0.3), alone=False))
     assert serve_once(server) == 1
 
 
@@ -183,10 +183,10 @@ def test_a_job_that_names_a_net_twice_is_no_company_for_itself(line: Line) -> No
 def test_what_must_not_or_does_not_fit_is_computed_alone(other: dict[str, Any], line: Line) -> None:
     line = patient(line)
     server = make_server(line, "edge")
-    ask(make_nets(line, spec("edge"), alone=False))
+    ask(make_controlnets(line, spec("edge"), alone=False))
     assert serve_once(server) == 1
-    ask(make_nets(line, spec("edge"), alone=False))
-    step = ask(make_nets(line, spec("edge"), **other), x=X.repeat(other.get("rows", 2) // 2, 1, 1, 1))
+    ask(make_controlnets(line, spec("edge"), alone=False))
+    step = ask(make_controlnets(line, spec("edge"), **other), x=X.repeat(other.get("rows", 2) // 2, 1, 1, 1))
     assert [serve_once(server), serve_once(server)] == [1, 1]
     assert {answer.batch for answer, _ in answers_of(line, step)} == {1}
 
@@ -194,11 +194,11 @@ def test_what_must_not_or_does_not_fit_is_computed_alone(other: dict[str, Any], 
 def test_a_large_job_of_one_pass_does_not_keep_small_ones_out_of_the_next(line: Line) -> None:
     line = patient(line)
     server = make_server(line, "edge")
-    ask(make_nets(line, spec("edge"), alone=False))
+    ask(make_controlnets(line, spec("edge"), alone=False))
     serve_once(server)
-    large = make_nets(line, spec("edge"), alone=False, rows=16)
+    large = make_controlnets(line, spec("edge"), alone=False, rows=16)
     ask(large, x=X.repeat(8, 1, 1, 1))
-    small = [ask(make_nets(line, spec("edge"), alone=False)) for _ in range(2)]
+    small = [ask(make_controlnets(line, spec("edge"), alone=False)) for _ in range(2)]
     assert [serve_once(server), serve_once(server)] == [1, 2]
     assert all(answers_of(line, step) for step in small)
 
@@ -206,8 +206,8 @@ def test_a_large_job_of_one_pass_does_not_keep_small_ones_out_of_the_next(line: 
 def test_a_step_that_fails_in_company_is_nobody_elses_failure(line: Line) -> None:
     line = patient(line)
     server = make_server(line, "edge")
-    good = ask(make_nets(line, spec("edge"), alone=False))
-    lost = make_nets(line, spec("edge"), alone=False)
+    good = ask(make_controlnets(line, spec("edge"), alone=False))
+    lost = make_controlnets(line, spec("edge"), alone=False)
     lost._input_keys = {"embeddings": "nowhere"}
     bad = ask(lost)
     compute(server, [take(server, "edge"), take(server, "edge")])
@@ -232,21 +232,21 @@ def test_a_step_is_not_begun_if_its_job_has_moved_on_since_the_claim(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "CURRENT_STEP_CACHE_S", 0.0)
-    nets, net = make_nets(line, spec("edge")), Watched("edge")
-    server = make_server(line, "edge", nets=ModelCache(lambda name: net, Memory(1 << 30)))
-    ask(nets)
+    controlnets, controlnet = make_controlnets(line, spec("edge")), Watched("edge")
+    server = make_server(line, "edge", controlnets=ModelCache(lambda name: controlnet, Memory(1 << 30)))
+    ask(controlnets)
     work = take(server, "edge")
-    nets.close()
+    controlnets.close()
     compute(server, [work])
-    assert net.trunks == 0
+    assert controlnet.trunks == 0
 
 
 def test_a_step_that_is_asked_for_again_is_still_worth_computing(
     server: Server, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a step that is sent again for the sake of another net, while this worker holds its part
+    # Given a step that is sent again for the sake of another ControlNet, while this worker holds its part
     monkeypatch.setattr(server_module, "CURRENT_STEP_CACHE_S", 0.0)
-    step = ask(make_nets(line, spec("edge"), spec("depth")))
+    step = ask(make_controlnets(line, spec("edge"), spec("depth")))
     work = take(server, "edge")
     line.steps.send(step._request.model_copy(update={"send": 1}), X)
     compute(server, [work])
@@ -255,8 +255,8 @@ def test_a_step_that_is_asked_for_again_is_still_worth_computing(
 
 def test_a_job_that_has_moved_on_gets_no_residuals_of_a_shared_pass(line: Line) -> None:
     server = make_server(line, "edge")
-    gone, kept = (make_nets(line, spec("edge"), alone=False) for _ in range(2))
-    steps = [ask(nets) for nets in (gone, kept)]
+    gone, kept = (make_controlnets(line, spec("edge"), alone=False) for _ in range(2))
+    steps = [ask(controlnets) for controlnets in (gone, kept)]
     works = [take(server, "edge"), take(server, "edge")]
     gone.close()
     compute(server, works)
@@ -268,7 +268,7 @@ def test_a_job_that_has_moved_on_gets_no_residuals_of_a_shared_pass(line: Line) 
 
 
 class Hanging(ControlNet):
-    """A net whose device comes back only when ``released``."""
+    """A ControlNet whose device comes back only when ``released``."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, MODELS[name])
@@ -289,15 +289,17 @@ def test_a_device_that_hangs_ends_the_worker_and_keeps_no_step(where: str, line:
     line = make_line(
         line.redis, line.settings.model_copy(update={"residual_wait_s": 0.2, "net_lease_s": 0.3})
     )
-    net, whys = Hanging("edge"), queue.Queue[str]()
+    controlnet, whys = Hanging("edge"), queue.Queue[str]()
     watchdog = Watchdog(0.0, end=whys.put)
     own = make_line(line.redis, line.settings)
-    nets = ModelCache(lambda name: net, Memory(1 << 30))
-    server = Server(["edge"], nets, own.steps, own.transport, 0.0, watchdog)
-    asked = make_nets(line, spec("edge"), residual_sends=9)
+    controlnets = ModelCache(lambda name: controlnet, Memory(1 << 30))
+    server = Server(["edge"], controlnets, own.steps, own.transport, 0.0, watchdog)
+    asked = make_controlnets(line, spec("edge"), residual_sends=9)
     watchdog.start()
     if where == "attachment":
-        attach = AttachControlNet(job_id="job", attempt="a", net="edge", image=asked._image_keys[0], batch=2)
+        attach = AttachControlNet(
+            job_id="job", attempt="a", controlnet="edge", image=asked._image_keys[0], batch=2
+        )
         threading.Thread(target=server.attach, args=[attach], daemon=True).start()
     server.start("controlnet1@test")
     step = ask(asked)
@@ -307,7 +309,7 @@ def test_a_device_that_hangs_ends_the_worker_and_keeps_no_step(where: str, line:
     other = make_server(line, "edge")
     other.start("controlnet2@test")
     assert torch.equal(step.mid(), by_diffusers(1.0)[1])
-    net.released.set()
+    controlnet.released.set()
     other.stop()
     server.stop()
     watchdog.stop()

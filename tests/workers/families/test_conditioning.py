@@ -14,7 +14,7 @@ def test_a_half_holds_its_rows_of_everything() -> None:
     assert half.added["text_embeds"].flatten().tolist() == [2, 3]
     assert half.guidance is not None
     assert half.guidance.flatten().tolist() == [2, 3]
-    assert {name: len(tensor) for name, tensor in half.net_inputs.items()} == {
+    assert {name: len(tensor) for name, tensor in half.controlnet_inputs.items()} == {
         "embeddings": 2,
         "text_embeds": 2,
         "time_ids": 2,

@@ -10,7 +10,7 @@ from torch import Tensor
 from shared.catalog.catalog import Catalog, read_catalog
 from shared.errors import ModelFailed
 from shared.settings import Settings
-from tests.tiny_models import make_net, make_pipeline, make_union
+from tests.tiny_models import make_controlnet, make_pipeline, make_union
 from workers.families.load_controlnet import check_controlnet, controlnet_cache, load_controlnet
 from workers.families.unet_controlnet import ControlNet
 from workers.families.unet_controlnet_union import ControlNetUnion
@@ -39,7 +39,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("models")
     for layout in ("sd1", "sdxl"):
         make_pipeline(layout).save_pretrained(folder / layout)
-    make_net(make_pipeline("sd1").unet).save_pretrained(folder / "good")
+    make_controlnet(make_pipeline("sd1").unet).save_pretrained(folder / "good")
     make_union(make_pipeline("sdxl").unet).save_pretrained(folder / "union")
     (folder / "catalog.toml").write_text(CATALOGUE)
     return Settings(catalog=folder / "catalog.toml")
@@ -50,14 +50,16 @@ def catalog(settings: Settings) -> Catalog:
     return read_catalog(settings.catalog)
 
 
-def test_a_net_that_a_job_needs_in_the_middle_of_its_loop_computes(
+def test_a_controlnet_that_a_job_needs_in_the_middle_of_its_loop_computes(
     settings: Settings, catalog: Catalog
 ) -> None:
-    def trunk(nets: ModelCache[ControlNet]) -> list[Tensor]:
-        with nets.use("good") as net:
-            prepared = net.prepare({"embeddings": torch.ones(1, 77, net.model.config.cross_attention_dim)})
-            x, image = torch.ones(1, 4, 16, 16), net.embed(torch.ones(1, 3, 64, 64), 1)
-            return net.trunk(x, torch.tensor(1), prepared, image)
+    def trunk(controlnets: ModelCache[ControlNet]) -> list[Tensor]:
+        with controlnets.use("good") as controlnet:
+            prepared = controlnet.prepare(
+                {"embeddings": torch.ones(1, 77, controlnet.model.config.cross_attention_dim)}
+            )
+            x, image = torch.ones(1, 4, 16, 16), controlnet.embed(torch.ones(1, 3, 64, 64), 1)
+            return controlnet.trunk(x, torch.tensor(1), prepared, image)
 
     expected = trunk(controlnet_cache(catalog, settings, Memory(1 << 40)))
     with torch.inference_mode():
@@ -65,7 +67,7 @@ def test_a_net_that_a_job_needs_in_the_middle_of_its_loop_computes(
     assert all(torch.equal(ours, its) for ours, its in zip(made, expected, strict=True))
 
 
-def test_a_net_of_another_family_stops_its_workers_start_before_anything_is_loaded(
+def test_a_controlnet_of_another_family_stops_its_workers_start_before_anything_is_loaded(
     settings: Settings, catalog: Catalog
 ) -> None:
     check_controlnet(catalog, settings, "good")
@@ -74,16 +76,16 @@ def test_a_net_of_another_family_stops_its_workers_start_before_anything_is_load
         check_controlnet(catalog, settings, "wrong")
 
 
-def test_a_net_that_does_not_fit_is_not_loaded_either(settings: Settings, catalog: Catalog) -> None:
-    nets = controlnet_cache(catalog, settings, Memory(1 << 40))
-    with pytest.raises(ModelFailed, match="'wrong'"), nets.use("wrong"):
+def test_a_controlnet_that_does_not_fit_is_not_loaded_either(settings: Settings, catalog: Catalog) -> None:
+    controlnets = controlnet_cache(catalog, settings, Memory(1 << 40))
+    with pytest.raises(ModelFailed, match="'wrong'"), controlnets.use("wrong"):
         pass
-    with nets.use("good") as good, nets.use("union") as union:
+    with controlnets.use("good") as good, controlnets.use("union") as union:
         assert not isinstance(good, ControlNetUnion)
         assert isinstance(union, ControlNetUnion)
 
 
-def test_a_net_of_several_models_is_loaded_once_and_must_fit_each(
+def test_a_controlnet_of_several_models_is_loaded_once_and_must_fit_each(
     settings: Settings, catalog: Catalog
 ) -> None:
     models = catalog.models | {"twin": catalog.models["sd1"]}
@@ -93,22 +95,24 @@ def test_a_net_of_several_models_is_loaded_once_and_must_fit_each(
         return catalog.model_copy(update={"models": models, "controlnets": {"good": good}})
 
     check_controlnet(guiding("sd1", "twin"), settings, "good")
-    nets = controlnet_cache(guiding("sd1", "twin"), settings, Memory(1 << 40))
-    with nets.use("good") as one, nets.use("good") as other:
+    controlnets = controlnet_cache(guiding("sd1", "twin"), settings, Memory(1 << 40))
+    with controlnets.use("good") as one, controlnets.use("good") as other:
         assert one is other
     with pytest.raises(ModelFailed, match="'sdxl'"):
         check_controlnet(guiding("sd1", "twin", "sdxl"), settings, "good")
-    nets = controlnet_cache(guiding("sd1", "sdxl"), settings, Memory(1 << 40))
-    with pytest.raises(ModelFailed, match="'sdxl'"), nets.use("good"):
+    controlnets = controlnet_cache(guiding("sd1", "sdxl"), settings, Memory(1 << 40))
+    with pytest.raises(ModelFailed, match="'sdxl'"), controlnets.use("good"):
         pass
 
 
-def test_a_folder_without_weights_is_no_net(settings: Settings, catalog: Catalog, tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_no_controlnet(
+    settings: Settings, catalog: Catalog, tmp_path: Path
+) -> None:
     (tmp_path / "config.json").write_text("{}")
     broken = catalog.controlnets["good"].model_copy(update={"source": str(tmp_path)})
     catalog = catalog.model_copy(update={"controlnets": {"broken": broken}})
-    nets = controlnet_cache(catalog, settings, Memory(1 << 40))
-    with pytest.raises(ModelFailed, match="'broken'"), nets.use("broken"):
+    controlnets = controlnet_cache(catalog, settings, Memory(1 << 40))
+    with pytest.raises(ModelFailed, match="'broken'"), controlnets.use("broken"):
         pass
 
 
@@ -127,7 +131,7 @@ def _spoil(tensors: dict[str, Tensor]) -> None:
         (_spoil, r"controlnet_mid_block\.bias holds a NaN"),
     ],
 )
-def test_a_net_whose_weights_are_not_whole_is_refused_naming_them(
+def test_a_controlnet_whose_weights_are_not_whole_is_refused_naming_them(
     settings: Settings, tmp_path: Path, change: Callable[[dict[str, Tensor]], None], told: str
 ) -> None:
     folder = Path(shutil.copytree(settings.catalog.parent / "good", tmp_path / "good"))
@@ -139,6 +143,6 @@ def test_a_net_whose_weights_are_not_whole_is_refused_naming_them(
         load_controlnet("m", str(folder), "float32", "cpu")
 
 
-def test_a_base_model_in_the_place_of_a_net_is_refused_by_what_it_is(settings: Settings) -> None:
+def test_a_base_model_in_the_place_of_a_controlnet_is_refused_by_what_it_is(settings: Settings) -> None:
     with pytest.raises(ModelFailed, match="it is a base model, not a ControlNet"):
         load_controlnet("m", str(settings.catalog.parent / "sd1"), "float32", "cpu")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny_models import LAYOUTS, make_net, make_unet
+from tests.tiny_models import LAYOUTS, make_controlnet, make_unet
 from workers.families.conditioning import Conditioning
 from workers.families.projection_cache import cache_projections
 from workers.families.unet_controlnet import ControlNet
@@ -70,12 +70,12 @@ def test_encode_and_decode_are_the_forward_bit_by_bit(layout: str, size: tuple[i
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: tuple[int, int]) -> None:
     unet: Any = make_unet(layout)
-    net = make_net(unet)
+    controlnet = make_controlnet(unet)
     x, t, conditioning = inputs(unet, size)
     image = torch.rand(1, 3, 4 * size[0], 4 * size[1], generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
-        down, mid = net(
-            x[:, :4],  # nets see no mask
+        down, mid = controlnet(
+            x[:, :4],  # ControlNets see no mask
             t,
             encoder_hidden_states=conditioning.embeddings,
             added_cond_kwargs=conditioning.added,
@@ -83,8 +83,8 @@ def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: 
             conditioning_scale=0.7,
             return_dict=False,
         )
-        served = ControlNet("net", net)
-        prepared = served.prepare(conditioning.net_inputs)
+        served = ControlNet("controlnet", controlnet)
+        prepared = served.prepare(conditioning.controlnet_inputs)
         trunk = served.trunk(x[:, :4], t, prepared, served.embed(image, 2))
         ours = {index: served.residual(trunk, index) * 0.7 for index in served.order()}
         given = Given(ours)
@@ -95,7 +95,7 @@ def test_residuals_through_the_seam_are_those_of_the_forward(layout: str, size: 
         unet, x, t, conditioning, down_block_additional_residuals=down, mid_block_additional_residual=mid
     )
     assert torch.equal(cut, forward)
-    # The net hands over in the order in which the decoder asks: deepest first.
+    # The ControlNet hands over in the order in which the decoder asks: deepest first.
     assert given.asked == list(ours)
     assert given.asked == [MID, *reversed(range(len(down)))]
 

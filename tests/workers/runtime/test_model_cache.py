@@ -85,11 +85,11 @@ def test_what_can_never_fit_is_refused_with_both_sizes(make: Make) -> None:
 
 def test_two_kinds_of_things_share_one_memory() -> None:
     memory = Memory(20)
-    models, nets = ModelCache(Thing, memory, ten), ModelCache(Thing, memory, ten)
-    with models.use("a"), nets.use("a"):
+    models, controlnets = ModelCache(Thing, memory, ten), ModelCache(Thing, memory, ten)
+    with models.use("a"), controlnets.use("a"):
         pass
-    with nets.use("b"):
-        assert (models.names(), nets.names()) == ([], ["a", "b"])
+    with controlnets.use("b"):
+        assert (models.names(), controlnets.names()) == ([], ["a", "b"])
 
 
 def test_what_has_grown_while_in_use_makes_others_go(make: Make) -> None:

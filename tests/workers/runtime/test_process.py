@@ -41,12 +41,12 @@ def test_a_worker_that_cannot_load_its_weights_ends_before_it_takes_a_job(
 
 
 def test_a_worker_serves_the_whole_catalogue_unless_it_is_told_a_part() -> None:
-    assert choose("SWIFT_WORKER_NETS", (), ["a", "b"]) == ["a", "b"]
-    assert choose("SWIFT_WORKER_NETS", ("b",), ["a", "b"]) == ["b"]
+    assert choose("SWIFT_WORKER_CONTROLNETS", (), ["a", "b"]) == ["a", "b"]
+    assert choose("SWIFT_WORKER_CONTROLNETS", ("b",), ["a", "b"]) == ["b"]
 
 
 def test_a_worker_is_not_told_to_serve_what_nobody_knows() -> None:
-    with pytest.raises(InvalidSetting, match="SWIFT_WORKER_NETS: c not in the catalog; it has a, b"):
-        choose("SWIFT_WORKER_NETS", ("c",), ["a", "b"])
+    with pytest.raises(InvalidSetting, match="SWIFT_WORKER_CONTROLNETS: c not in the catalog; it has a, b"):
+        choose("SWIFT_WORKER_CONTROLNETS", ("c",), ["a", "b"])
     with pytest.raises(InvalidSetting, match="names nothing"):
-        choose("SWIFT_WORKER_NETS", (), [])
+        choose("SWIFT_WORKER_CONTROLNETS", (), [])

@@ -8,7 +8,7 @@ from workers.families.load_controlnet import load_controlnet
 from workers.runtime.weights import estimate_bytes
 
 
-def test_what_a_net_will_take_is_known_before_it_is_loaded() -> None:
+def test_what_a_controlnet_will_take_is_known_before_it_is_loaded() -> None:
     source = str(EMOJI / "controlnet-edge")
     loaded = load_controlnet("edge", source, "float32", "cpu")
     assert 0 <= estimate_bytes(source, "float32") - loaded.weight_bytes < 0.01 * loaded.weight_bytes

@@ -24,7 +24,7 @@ class Ends:
     def __init__(self, clients: Sequence[Redis], settings: Settings) -> None:
         self.steps = StepQueue(clients[0], settings)
         self.unet = Transport(clients, settings)
-        self.net = Transport(clients, settings)
+        self.controlnet = Transport(clients, settings)
 
     def ask(self, **changes: Any) -> StepRequest:
         """Send a step."""
@@ -34,7 +34,7 @@ class Ends:
 
     def hand_over(self, asked: StepRequest, tensor: Tensor, index: int = 0) -> Tensor:
         """One residual, from one end to the other."""
-        assert self.net.answer(asked, [(answer(index), tensor)]) > 0
+        assert self.controlnet.answer(asked, [(answer(index), tensor)]) > 0
         (received,) = self.unet.receive(asked, 5.0)
         assert received[0].index == index
         assert received[1] is not None, received[0].detail
@@ -43,7 +43,7 @@ class Ends:
     def shut(self) -> None:
         """The end of both processes."""
         self.unet.shut()
-        self.net.shut()
+        self.controlnet.shut()
 
 
 def request(**changes: Any) -> StepRequest:

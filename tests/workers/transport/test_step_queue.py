@@ -4,7 +4,7 @@ import pytest
 from redis import Redis
 
 from shared.settings import Settings
-from tests.workers.unet.controlnet_jobs import Line, ask, make_line, make_nets, spec
+from tests.workers.unet.controlnet_jobs import Line, ask, make_controlnets, make_line, spec
 from workers.transport.step_queue import ClaimedStep, StepQueue
 
 
@@ -14,25 +14,25 @@ def line(residual: Redis, servers: Settings) -> Line:
     return make_line(residual, servers)
 
 
-def take(steps: StepQueue, *nets: str) -> ClaimedStep | None:
-    ticket = steps.next(nets)
+def take(steps: StepQueue, *controlnets: str) -> ClaimedStep | None:
+    ticket = steps.next(controlnets)
     assert ticket is not None
     return steps.claim(ticket)
 
 
 def test_steps_of_a_finished_job_are_not_computed(line: Line) -> None:
-    nets = make_nets(line, spec("edge"))
-    ask(nets)
-    nets.close()
+    controlnets = make_controlnets(line, spec("edge"))
+    ask(controlnets)
+    controlnets.close()
     assert take(line.steps, "edge") is None
 
 
 def test_an_attempt_that_lost_its_job_cannot_take_the_turn_from_its_successor(line: Line) -> None:
     # Given a second attempt that asks for a step
-    second = make_nets(line, spec("edge"), ordinal=2)
+    second = make_controlnets(line, spec("edge"), ordinal=2)
     ask(second)
     # When the first one wakes up, asks and closes
-    first = make_nets(line, spec("edge"), ordinal=1)
+    first = make_controlnets(line, spec("edge"), ordinal=1)
     first._job_id = second._job_id
     ask(first, 7, 8, t=101.0)
     first.close()
@@ -44,9 +44,9 @@ def test_an_attempt_that_lost_its_job_cannot_take_the_turn_from_its_successor(li
 
 
 def test_a_later_step_voids_an_older_request(line: Line) -> None:
-    nets = make_nets(line, spec("edge"))
-    ask(nets, 0)
-    ask(nets, 1, t=481.0)
+    controlnets = make_controlnets(line, spec("edge"))
+    ask(controlnets, 0)
+    ask(controlnets, 1, t=481.0)
     assert take(line.steps, "edge") is None
     claimed = take(line.steps, "edge")
     assert claimed is not None
@@ -54,7 +54,7 @@ def test_a_later_step_voids_an_older_request(line: Line) -> None:
 
 
 def test_a_part_of_a_step_has_one_worker(line: Line) -> None:
-    ask(make_nets(line, spec("edge"), spec("depth")))
+    ask(make_controlnets(line, spec("edge"), spec("depth")))
     other = make_line(line.redis, line.settings).steps
     mine = take(line.steps, "edge")
     assert mine is not None
@@ -66,9 +66,9 @@ def test_a_part_of_a_step_has_one_worker(line: Line) -> None:
 
 def test_jobs_take_turns_whatever_their_size(line: Line) -> None:
     # Given a large job and two small ones that wait, and a large one that asks again at once
-    large, small, late = (make_nets(line, spec("edge")) for _ in range(3))
-    for nets in (large, small, late):
-        ask(nets)
+    large, small, late = (make_controlnets(line, spec("edge")) for _ in range(3))
+    for controlnets in (large, small, late):
+        ask(controlnets)
     order = []
     for _ in range(4):
         claimed = take(line.steps, "edge")
@@ -80,16 +80,16 @@ def test_jobs_take_turns_whatever_their_size(line: Line) -> None:
     assert order == [large._job_id, small._job_id, late._job_id, large._job_id]
 
 
-def test_no_net_of_a_worker_waits_behind_another_for_ever(line: Line) -> None:
+def test_no_controlnet_of_a_worker_waits_behind_another_for_ever(line: Line) -> None:
     for name in ("edge", "edge", "edge", "depth"):
-        ask(make_nets(line, spec(name)))
+        ask(make_controlnets(line, spec(name)))
     taken = [take(line.steps, "edge", "depth") for _ in range(3)]
-    assert "depth" in [claimed.part.net for claimed in taken if claimed]
+    assert "depth" in [claimed.part.controlnet for claimed in taken if claimed]
 
 
 def test_everybody_sees_where_a_step_is(line: Line) -> None:
     short = make_line(line.redis, line.settings.model_copy(update={"net_lease_s": 60})).steps
-    step = ask(make_nets(line, spec("edge")))
+    step = ask(make_controlnets(line, spec("edge")))
     request = step._request
     [part] = request.parts
     assert line.steps.look(request, part) == "unserved"
@@ -98,7 +98,7 @@ def test_everybody_sees_where_a_step_is(line: Line) -> None:
     assert line.steps.look(request, part) == "lost"
     assert short.claim(ticket) is not None
     assert line.steps.look(request, part) == "claimed"
-    waiting = ask(make_nets(line, spec("edge")))._request
+    waiting = ask(make_controlnets(line, spec("edge")))._request
     assert line.steps.look(waiting, *waiting.parts) == "queued"
     line.redis.delete(f"swift:lease:{short.me}")
     assert line.steps.look(request, part) == "abandoned"
@@ -107,10 +107,10 @@ def test_everybody_sees_where_a_step_is(line: Line) -> None:
 
 
 def test_the_keys_of_a_job_do_not_grow_with_its_steps(line: Line) -> None:
-    nets = make_nets(line, spec("edge"))
+    controlnets = make_controlnets(line, spec("edge"))
     counts = []
     for i in range(4):
-        ask(nets, i)
+        ask(controlnets, i)
         assert take(line.steps, "edge") is not None
         counts.append(line.redis.dbsize())
     assert counts == [counts[0]] * 4

@@ -14,7 +14,7 @@ from shared.messaging.messages import AttachControlNet
 from shared.redis_clients import control_redis, residual_redis
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
-from tests.tiny_models import EMOJI, LAYOUTS, make_net, make_pipeline
+from tests.tiny_models import EMOJI, LAYOUTS, make_controlnet, make_pipeline
 from workers.controlnet_serving.server import Server
 from workers.families.base_model import BaseModel
 from workers.families.load_base_model import load_model
@@ -45,14 +45,14 @@ def models() -> ModelCache[BaseModel]:
 
 
 @pytest.fixture(scope="session")
-def nets(models: ModelCache[BaseModel]) -> ModelCache[ControlNet]:
-    """The embedded net, and ``LAYOUT-net`` for the tiny models."""
+def controlnets(models: ModelCache[BaseModel]) -> ModelCache[ControlNet]:
+    """The embedded ControlNet, and ``LAYOUT-controlnet`` for the tiny models."""
 
     def load(name: str) -> ControlNet:
         if name == "edge":
             return load_controlnet(name, str(EMOJI / "controlnet-edge"), "float32", "cpu")
         with models.use(name.removesuffix("-net")) as model:
-            return ControlNet(name, make_net(model.pipe.unet))
+            return ControlNet(name, make_controlnet(model.pipe.unet))
 
     return ModelCache(load, Memory(1 << 40))
 
@@ -75,13 +75,13 @@ def pristine(models: ModelCache[BaseModel]) -> Iterator[None]:
 def make_worker(
     servers: Settings,
     models: ModelCache[BaseModel],
-    nets: ModelCache[ControlNet],
+    controlnets: ModelCache[ControlNet],
     residual: Redis,
     tmp_path: Path,
 ) -> Iterator[Callable[..., UNetWorker]]:
-    """Builds a worker; ``serve_nets=False`` leaves it without a ControlNet worker."""
+    """Builds a worker; ``serve_controlnets=False`` leaves it without a ControlNet worker."""
     residual.flushall()
-    with worker_maker(servers, models, nets, SERVED, tmp_path) as make:
+    with worker_maker(servers, models, controlnets, SERVED, tmp_path) as make:
         yield make
 
 
@@ -89,26 +89,31 @@ def make_worker(
 def worker_maker(
     servers: Settings,
     models: ModelCache[BaseModel],
-    nets: ModelCache[ControlNet],
+    controlnets: ModelCache[ControlNet],
     served: Sequence[str],
     folder: Path,
 ) -> Iterator[Callable[..., UNetWorker]]:
-    """What `make_worker` builds with: workers for ``models``, beside servers of the nets ``served``."""
+    """What `make_worker` builds with: workers for ``models``, beside servers of the ControlNets
+    ``served``."""
     started: list[Server] = []
     residual = residual_redis(servers)
 
-    def make(*, serve_nets: bool = True, **changes: object) -> UNetWorker:
+    def make(*, serve_controlnets: bool = True, **changes: object) -> UNetWorker:
         settings = servers.model_copy(update=changes)
         steps, transport = StepQueue(residual, settings), Transport([residual], settings)
         server = Server(
-            list(served), nets, StepQueue(residual, settings), transport, settings.net_batch_delay
+            list(served),
+            controlnets,
+            StepQueue(residual, settings),
+            transport,
+            settings.controlnet_batch_delay,
         )
 
         def attach(message: AttachControlNet) -> None:
-            if serve_nets:
+            if serve_controlnets:
                 server.attach(message)
 
-        if serve_nets:
+        if serve_controlnets:
             server.start("controlnet1@test")
             started.append(server)
         return UNetWorker(
@@ -124,7 +129,7 @@ def worker_maker(
             ),
             lora_memory=LoraMemory(settings.lora_memory_bytes),
             models=models,
-            nets=nets,
+            controlnets=controlnets,
             steps=steps,
             transport=transport,
             send_attach=attach,

@@ -1,4 +1,5 @@
-"""Two tiny nets, jobs that ask for them, and what diffusers makes of the same: for tests of both ends."""
+"""Two tiny ControlNets, jobs that ask for them, and what diffusers makes of the same: for tests of
+both ends."""
 
 import itertools
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from torch import Tensor
 from shared.jobs.options import Precision
 from shared.jobs.spec import ControlSpec
 from shared.settings import Settings
-from tests.tiny_models import make_net, make_unet
+from tests.tiny_models import make_controlnet, make_unet
 from workers.controlnet_serving.server import Server
 from workers.families.unet_controlnet import ControlNet
 from workers.runtime.model_cache import Memory, ModelCache
@@ -24,8 +25,12 @@ from workers.unet.controlnet.step_residuals import StepResiduals
 from workers.unet.timeline import Timeline
 
 UNET = make_unet()
-MODELS = {"edge": make_net(UNET, 1), "depth": make_net(UNET, 2), "colour": make_net(UNET, 3)}
-MODELS["pooled"] = make_net(UNET, 4, global_pool_conditions=True)
+MODELS = {
+    "edge": make_controlnet(UNET, 1),
+    "depth": make_controlnet(UNET, 2),
+    "colour": make_controlnet(UNET, 3),
+}
+MODELS["pooled"] = make_controlnet(UNET, 4, global_pool_conditions=True)
 JOBS = itertools.count()
 EMBEDDINGS = torch.randn(2, 32, 128, generator=torch.Generator().manual_seed(8))
 X = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(9))
@@ -40,7 +45,7 @@ class Line(NamedTuple):
     transport: Transport
 
 
-def load_nets() -> ModelCache[ControlNet]:
+def load_controlnets() -> ModelCache[ControlNet]:
     return ModelCache(lambda name: ControlNet(name, MODELS[name]), Memory(1 << 30))
 
 
@@ -48,14 +53,14 @@ def make_line(redis: Redis, settings: Settings) -> Line:
     return Line(redis, settings, StepQueue(redis, settings), Transport([redis], settings))
 
 
-def make_server(line: Line, *names: str, nets: ModelCache[ControlNet] | None = None) -> Server:
-    """A ControlNet worker that holds the nets ``names``; it is another claimant than ``line``."""
-    nets = nets or load_nets()
+def make_server(line: Line, *names: str, controlnets: ModelCache[ControlNet] | None = None) -> Server:
+    """A ControlNet worker that holds the ControlNets ``names``; it is another claimant than ``line``."""
+    controlnets = controlnets or load_controlnets()
     for name in names:
-        with nets.use(name):
+        with controlnets.use(name):
             pass
     own = make_line(line.redis, line.settings)
-    return Server(names, nets, own.steps, own.transport, line.settings.net_batch_delay)
+    return Server(names, controlnets, own.steps, own.transport, line.settings.controlnet_batch_delay)
 
 
 def compute(server: Server, works: list[ClaimedStep]) -> None:
@@ -77,7 +82,7 @@ def spec(name: str, **changes: Any) -> ControlSpec:
     return ControlSpec.model_validate(values | changes)
 
 
-def make_nets(
+def make_controlnets(
     line: Line,
     *specs: ControlSpec,
     ordinal: int = 1,
@@ -87,12 +92,13 @@ def make_nets(
     precision: Precision = "exact",
     **changes: Any,
 ) -> ControlNetClient:
-    """The nets of a new job, attached; ``local``: compute here what nobody serves; ``changes``: settings."""
+    """The ControlNets of a new job, attached; ``local``: compute here what nobody serves; ``changes``:
+    settings."""
     settings = {"residual_wait_s": 5.0, "residual_sends": 2, **changes}
     timeline = Timeline("unet1@test")
     first = FirstResidual([spec.name for spec in specs], timeline)
     first.attached()
-    nets = ControlNetClient(
+    controlnets = ControlNetClient(
         list(specs),
         job_id=f"job{next(JOBS)}",
         attempt="attempt",
@@ -100,24 +106,24 @@ def make_nets(
         alone=alone,
         precision=precision,
         guess=False,
-        local=LocalControlNets(load_nets(), "unet1@test") if local else None,
+        local=LocalControlNets(load_controlnets(), "unet1@test") if local else None,
         steps=line.steps,
         transport=line.transport,
         settings=line.settings.model_copy(update=settings),
         timeline=timeline,
         first=first,
         check=lambda: None,
-        check_hash=lambda _net, _sha256: None,
+        check_hash=lambda _controlnet, _sha256: None,
     )
-    nets.attach([image(i) for i, _ in enumerate(specs)], rows, lambda message: None)
-    nets.use_inputs({"embeddings": EMBEDDINGS.repeat(rows // 2, 1, 1)})
-    return nets
+    controlnets.attach([image(i) for i, _ in enumerate(specs)], rows, lambda message: None)
+    controlnets.use_inputs({"embeddings": EMBEDDINGS.repeat(rows // 2, 1, 1)})
+    return controlnets
 
 
 def ask(
-    nets: ControlNetClient, step: int = 0, total: int = 4, x: Tensor = X, t: float = 501.0
+    controlnets: ControlNetClient, step: int = 0, total: int = 4, x: Tensor = X, t: float = 501.0
 ) -> StepResiduals:
-    asked = nets.ask(x, step, total, t)
+    asked = controlnets.ask(x, step, total, t)
     assert asked is not None
     return asked
 

@@ -39,67 +39,67 @@ MakeWorker = Callable[..., UNetWorker]
 
 def by_diffusers(
     models: ModelCache[BaseModel],
-    nets: ModelCache[Any],
+    controlnets: ModelCache[Any],
     wanted: JobSpec,
     loras: list[tuple[Path, float]] | None = None,
 ) -> list[NDArray[np.int16]]:
     """The same request, as a user of diffusers writes it."""
     loaded = []
-    for net in wanted.controlnets:
-        with nets.use(net.name) as held:
+    for controlnet in wanted.controlnets:
+        with controlnets.use(controlnet.name) as held:
             loaded.append(held.model)
     with models.use(wanted.model) as model:
         model.patcher.restore()
         return draw_with_diffusers(model.pipe, loaded, wanted, loras)
 
 
-def test_the_embedded_model_with_two_nets_draws_what_diffusers_draws(
-    make_worker: MakeWorker, models: Any, nets: Any
+def test_the_embedded_model_with_two_controlnets_draws_what_diffusers_draws(
+    make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:
     # Tiny random models in every combination: tests/parity.
     worker = make_worker()
     both = [control(worker, conditioning_scale=0.7), control(worker, guidance_end=0.5)]
     wanted = spec(controlnets=both, num_images=2)
     job = run(worker, wanted)
-    for i, theirs in enumerate(by_diffusers(models, nets, wanted)):
+    for i, theirs in enumerate(by_diffusers(models, controlnets, wanted)):
         assert np.array_equal(pixels(worker, job, i), theirs)
 
 
-def test_guidance_is_rescaled_beside_nets_too_though_diffusers_has_it_without_them_alone(
-    make_worker: MakeWorker, models: Any, nets: Any
+def test_guidance_is_rescaled_beside_controlnets_too_though_diffusers_has_it_without_them_alone(
+    make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:
     worker = make_worker()
-    # Given a net that adds nothing
+    # Given a ControlNet that adds nothing
     wanted = spec(guidance_rescale=0.7, controlnets=[control(worker, conditioning_scale=0.0)])
     ours = pixels(worker, run(worker, wanted))
-    # Then the picture is diffusers' own without nets
+    # Then the picture is diffusers' own without ControlNets
     alone = wanted.model_copy(update={"controlnets": []})
-    assert np.array_equal(ours, by_diffusers(models, nets, alone)[0])
+    assert np.array_equal(ours, by_diffusers(models, controlnets, alone)[0])
     plain = alone.model_copy(update={"guidance_rescale": 0.0})
-    assert not np.array_equal(ours, by_diffusers(models, nets, plain)[0])
+    assert not np.array_equal(ours, by_diffusers(models, controlnets, plain)[0])
 
 
 @pytest.mark.parametrize("name", ["twemoji", "outline", "outline.kohya"])
 @pytest.mark.parametrize("with_net", [False, True])
 def test_an_exact_lora_is_the_fused_one_to_rounding(
-    name: str, with_net: bool, make_worker: MakeWorker, models: Any, nets: Any
+    name: str, with_controlnet: bool, make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:
     worker = make_worker()
     path = EMOJI / "loras" / f"{name}.safetensors"
     wanted = spec(
         loras=[upload(worker, path, 0.9)],
         lora_loading=LoraLoading(mode="exact"),
-        controlnets=[control(worker)] if with_net else [],
+        controlnets=[control(worker)] if with_controlnet else [],
     )
     ours = pixels(worker, run(worker, wanted))
-    theirs = by_diffusers(models, nets, wanted, [(path, 0.9)])[0]
-    plain = by_diffusers(models, nets, wanted)[0]
+    theirs = by_diffusers(models, controlnets, wanted, [(path, 0.9)])[0]
+    plain = by_diffusers(models, controlnets, wanted)[0]
     assert np.abs(ours - theirs).max() <= 1
     assert np.abs(ours - plain).max() > 20
 
 
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config`")
-def test_two_loras_in_one_job_are_summed(make_worker: MakeWorker, models: Any, nets: Any) -> None:
+def test_two_loras_in_one_job_are_summed(make_worker: MakeWorker, models: Any, controlnets: Any) -> None:
     worker = make_worker()
     paths = [EMOJI / "loras" / f"{name}.safetensors" for name in ("twemoji", "outline")]
     wanted = spec(
@@ -107,7 +107,7 @@ def test_two_loras_in_one_job_are_summed(make_worker: MakeWorker, models: Any, n
         lora_loading=LoraLoading(mode="exact"),
     )
     ours = pixels(worker, run(worker, wanted))
-    theirs = by_diffusers(models, nets, wanted, [(paths[0], 0.5), (paths[1], 0.7)])[0]
+    theirs = by_diffusers(models, controlnets, wanted, [(paths[0], 0.5), (paths[1], 0.7)])[0]
     assert np.abs(ours - theirs).max() <= 1
 
 
@@ -154,25 +154,30 @@ def test_the_png_carries_request_and_receipt(make_worker: MakeWorker) -> None:
     png = worker.images.get(job.images[0].key)
     texts = Image.open(io.BytesIO(png)).info
     assert job.receipt is not None
-    # The request as a replay would make it: it names the maps that the nets were shown.
-    maps = [net.map for net in job.receipt.controlnets]
-    nets = [net.model_copy(update={"map": map}) for net, map in zip(job.spec.controlnets, maps, strict=True)]
-    assert JobSpec.model_validate_json(texts["request"]) == job.spec.model_copy(update={"controlnets": nets})
+    # The request as a replay would make it: it names the maps that the ControlNets were shown.
+    maps = [controlnet.map for controlnet in job.receipt.controlnets]
+    controlnets = [
+        controlnet.model_copy(update={"map": map})
+        for controlnet, map in zip(job.spec.controlnets, maps, strict=True)
+    ]
+    assert JobSpec.model_validate_json(texts["request"]) == job.spec.model_copy(
+        update={"controlnets": controlnets}
+    )
     assert json.loads(texts["receipt"]) == job.receipt.model_dump(mode="json")
     assert hashlib.sha256(png).hexdigest() == job.images[0].sha256
-    assert [net.name for net in job.receipt.controlnets] == ["edge"]
+    assert [controlnet.name for controlnet in job.receipt.controlnets] == ["edge"]
     assert len(job.receipt.controlnets[0].sha256) == 64
 
 
-def test_encoder_and_net_overlap_on_the_timeline(make_worker: MakeWorker) -> None:
+def test_encoder_and_controlnet_overlap_on_the_timeline(make_worker: MakeWorker) -> None:
     worker = make_worker()
     job = run(worker, spec(controlnets=[control(worker)]))
-    spans = {name: [s for s in job.timeline if s.name == name] for name in ("encoder", "net edge")}
-    assert len(spans["encoder"]) == len(spans["net edge"]) == 6
-    assert {span.worker for span in spans["net edge"]} == {"controlnet1@test"}
+    spans = {name: [s for s in job.timeline if s.name == name] for name in ("encoder", "controlnet edge")}
+    assert len(spans["encoder"]) == len(spans["controlnet edge"]) == 6
+    assert {span.worker for span in spans["controlnet edge"]} == {"controlnet1@test"}
     overlaps = [
         min(e.end_s, n.end_s) - max(e.start_s, n.start_s)
-        for e, n in zip(spans["encoder"], spans["net edge"], strict=True)
+        for e, n in zip(spans["encoder"], spans["controlnet edge"], strict=True)
     ]
     assert sum(overlap > 0 for overlap in overlaps) >= 5
 
@@ -252,21 +257,25 @@ def test_a_job_that_runs_too_long_is_failed(make_worker: MakeWorker) -> None:
     assert (job.status, job.error and job.error.code) == ("failed", "deadline_exceeded")
 
 
-def test_without_a_net_worker_the_net_is_computed_here_to_the_same_picture(make_worker: MakeWorker) -> None:
-    alone = make_worker(serve_nets=False, residual_wait_s=0.05)
+def test_without_a_controlnet_worker_the_controlnet_is_computed_here_to_the_same_picture(
+    make_worker: MakeWorker,
+) -> None:
+    alone = make_worker(serve_controlnets=False, residual_wait_s=0.05)
     wanted = spec(num_inference_steps=3, controlnets=[control(alone)])
     here = run(alone, wanted)
     worker = make_worker()
     served = run(worker, wanted)
     assert np.array_equal(pixels(alone, here), pixels(worker, served))
     assert here.receipt == served.receipt
-    assert {span.worker for span in here.timeline if span.name == "net edge"} == {"unet1@test"}
+    assert {span.worker for span in here.timeline if span.name == "controlnet edge"} == {"unet1@test"}
 
 
-def test_without_a_net_worker_the_job_goes_back_into_the_queue_if_that_is_wanted(
+def test_without_a_controlnet_worker_the_job_goes_back_into_the_queue_if_that_is_wanted(
     make_worker: MakeWorker,
 ) -> None:
-    worker = make_worker(serve_nets=False, residual_wait_s=0.05, residual_sends=1, net_fallback="fail")
+    worker = make_worker(
+        serve_controlnets=False, residual_wait_s=0.05, residual_sends=1, controlnet_fallback="fail"
+    )
     job_id, _ = worker.jobs.create(spec(controlnets=[control(worker)]))
     with pytest.raises(ResidualTimeout):
         execute_job(worker, job_id, "unet1@test")
@@ -274,7 +283,7 @@ def test_without_a_net_worker_the_job_goes_back_into_the_queue_if_that_is_wanted
     assert (job.status, job.attempts) == ("queued", 1)
 
 
-def test_a_net_that_cannot_compute_fails_the_job_with_its_reason(make_worker: MakeWorker) -> None:
+def test_a_controlnet_that_cannot_compute_fails_the_job_with_its_reason(make_worker: MakeWorker) -> None:
     worker = make_worker()
     wanted = spec(model="sd1", controlnets=[control(worker, "sd2-net")])  # of another shape
     job_id, _ = worker.jobs.create(wanted)

@@ -48,7 +48,7 @@ def far(make_worker: MakeWorker, line: Proxy, tmp_path: Path) -> MakeWorker:
     """Builds a worker whose LoRAs come over the line, into an empty cache; pictures go straight to S3."""
 
     def far(**changes: object) -> UNetWorker:
-        worker = make_worker(serve_nets=False, **changes)
+        worker = make_worker(serve_controlnets=False, **changes)
         settings = worker.settings.model_copy(update={"s3_endpoint_url": line.url})
         bucket = Bucket(settings, settings.lora_bucket, attempts=1)
         return dataclasses.replace(worker, loras=LoraCache(tmp_path / "far", 10_000_000, bucket, 60))

@@ -54,13 +54,13 @@ def test_a_job_that_wants_what_is_patched_already_pays_nothing(
 
 
 def test_a_plain_job_takes_out_what_was_left_and_is_diffusers_own_result(
-    make_worker: MakeWorker, models: Any, nets: Any
+    make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:
     worker = make_worker()
     run(worker, spec(loras=[upload(worker, OUTLINE)], lora_loading=EXACT))
     plain = run(worker, spec())
     assert writes(plain) == ["unpatch"]
-    assert np.array_equal(pixels(worker, plain), by_diffusers(models, nets, spec())[0])
+    assert np.array_equal(pixels(worker, plain), by_diffusers(models, controlnets, spec())[0])
 
 
 def test_another_lora_replaces_what_was_left_in_one_pass(make_worker: MakeWorker) -> None:

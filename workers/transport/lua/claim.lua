@@ -1,6 +1,6 @@
 -- Take a part of a step: only of a job's current step_token, and only if nobody else has it.
--- KEYS: step_token, step, claims, lease of the worker, sign that the net is served, queue of the net
--- ARGV: step_token, position of the net, worker, ttl in s, lease in ms, how long the sign stands in ms
+-- KEYS: step_token, step, claims, lease of the worker, sign that the ControlNet is served, queue of the ControlNet
+-- ARGV: step_token, position of the ControlNet, worker, ttl in s, lease in ms, how long the sign stands in ms
 -- Returns the step and how many tickets wait behind it, or nothing.
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end

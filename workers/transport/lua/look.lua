@@ -1,6 +1,6 @@
 -- Where a part of a step is.
--- KEYS: step_token, claims, queue of the net, sign that the net is served
--- ARGV: step_token, position of the net, ticket, prefix of leases
+-- KEYS: step_token, claims, queue of the ControlNet, sign that the ControlNet is served
+-- ARGV: step_token, position of the ControlNet, ticket, prefix of leases
 -- queued, or unserved if nobody has taken from the queue lately; claimed by a living worker, abandoned by a
 -- dead one; lost: in no queue and in no hands; gone: the server holds no step of
 -- the job at all: it has started anew.

@@ -34,14 +34,18 @@ class CFGBranches:
         self.split: list[int] = []  # steps whose halves were predicted apart
 
     @property
-    def net_hashes(self) -> dict[int, str]:
+    def controlnet_hashes(self) -> dict[int, str]:
         """By the net's position in the job: sha256 of the weights that have served this worker's rows."""
-        return {net: sha256 for rows in self._rows.values() for net, sha256 in rows.net_hashes.items()}
+        return {
+            controlnet: sha256
+            for rows in self._rows.values()
+            for controlnet, sha256 in rows.controlnet_hashes.items()
+        }
 
     @property
-    def net_batches(self) -> dict[int, int]:
+    def controlnet_batches(self) -> dict[int, int]:
         """By the net's position in the job: the most jobs that were computed in one pass with its steps."""
-        return self._rows[WHOLE].net_batches
+        return self._rows[WHOLE].controlnet_batches
 
     @property
     def assistant(self) -> WorkerReceipt | None:

@@ -55,7 +55,7 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
             demand.check()
             if not line.claim(name):
                 return "another was faster"
-            stack.callback(half.leave_nets)
+            stack.callback(half.leave_controlnets)
             return _serve(worker, line, half, demand)
     except Preempted as why:
         return str(why)
@@ -165,7 +165,7 @@ class UncondBranch:
             prediction = self._rows.predict(x, step.step, step.total, torch.tensor(step.t, device=x.device))
         return answer.model_copy(update={"end_s": time.time()}), prediction
 
-    def leave_nets(self) -> None:
+    def leave_controlnets(self) -> None:
         """No further step: for whoever has served this half; others share its name with the nets."""
         self._rows.close()
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def may_split(spec: JobSpec) -> bool:
     """Whether a job's guidance halves may run on two workers at all.
 
-    Only a guided job has two halves, and an exact one is computed as diffusers does: in one batch. Nets that
+    Only a guided job has two halves, and an exact one is computed as diffusers does: in one batch.
+    ControlNets that
     guess or whose rows depend on each other need the whole.
     """
     is_whole = spec.is_exact or spec.guess_mode or spec.mixes_rows

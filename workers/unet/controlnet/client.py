@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 #: Sends `AttachControlNet` to a worker that holds the net.
 SendAttach = Callable[[AttachControlNet], None]
-#: Told a net and the sha256 of the weights that served a step; raises to stop the job.
+#: Told a ControlNet and the sha256 of the weights that served a step; raises to stop the job.
 CheckHash = Callable[[str, str], None]
 
 
 class ControlNetClient:
-    """All nets of one attempt at a job."""
+    """All ControlNets of one attempt at a job."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class ControlNetClient:
         check: Callable[[], None],
         check_hash: CheckHash,
     ) -> None:
-        """``alone``: no step may share a pass with another job's. ``guess``: see `Net.weigh`.
+        """``alone``: no step may share a pass with another job's. ``guess``: see `ControlNet.weigh`.
 
         ``local`` computes what nobody serves.
         """
@@ -87,22 +87,22 @@ class ControlNetClient:
             self._image_keys.append(key)
             send(
                 AttachControlNet(
-                    job_id=self._job_id, attempt=self._attempt, net=spec.name, image=key, batch=batch
+                    job_id=self._job_id, attempt=self._attempt, controlnet=spec.name, image=key, batch=batch
                 )
             )
 
     def use_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        """Publish what the nets take from now on beside their images, by name."""
+        """Publish what the ControlNets take from now on beside their images, by name."""
         if self._specs:
             self._inputs = inputs
             self._input_keys = {name: self.transport.put_input(tensor) for name, tensor in inputs.items()}
 
     def ask(self, x: Tensor, step: int, total: int, t: float) -> StepResiduals | None:
-        """Send step ``step`` of ``total`` to every net that guides it; ``None`` if none does."""
+        """Send step ``step`` of ``total`` to every ControlNet that guides it; ``None`` if none does."""
         parts = [
             StepPart(
                 position=position,
-                net=spec.name,
+                controlnet=spec.name,
                 scale=spec.conditioning_scale,
                 image=image,
                 control_mode=spec.control_mode,
@@ -142,7 +142,12 @@ class ControlNetClient:
         if self._local is None:
             return []
         if part.position not in self.given_up:  # once, and not at each of its steps
-            about = {"job": request.job_id, "attempt": request.attempt, "step": request.step, "net": part.net}
+            about = {
+                "job": request.job_id,
+                "attempt": request.attempt,
+                "step": request.step,
+                "controlnet": part.controlnet,
+            }
             log.warning("ControlNet computed here: no worker serves it", extra=about)
         computed = self._local.compute(request, part, x, self._inputs, self._images[part.position])
         # With the loss of the way it did not go: who computes a residual must not change the picture.
@@ -167,7 +172,8 @@ class ControlNetClient:
             self.transport.close(self._job_id)
 
     def _stack(self, x: Tensor) -> str:
-        """Steps agree in this if their rows can be stacked: sizes and types of all that a net takes."""
+        """Steps agree in this if their rows can be stacked: sizes and types of all that a ControlNet
+        takes."""
         tensors = {"x": x, **self._inputs}
         told = [f"{name} {tuple(t.shape[1:])} {t.dtype}" for name, t in sorted(tensors.items())]
         return "; ".join(told)

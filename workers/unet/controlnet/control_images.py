@@ -1,4 +1,4 @@
-"""What a job's nets are shown: control images as they are stored, or the maps made of them."""
+"""What a job's ControlNets are shown: control images as they are stored, or the maps made of them."""
 
 import io
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from workers.unet.timeline import Timeline
 
 
 class ControlImage(NamedTuple):
-    """A map, by the hash of its PNG in the image bucket, and as a net takes it."""
+    """A map, by the hash of its PNG in the image bucket, and as a ControlNet takes it."""
 
     sha256: str
     pixels: Tensor  # (1, 3, h, w) in 0..1
@@ -26,27 +26,27 @@ class ControlImage(NamedTuple):
 def read_control_images(
     spec: JobSpec, model: BaseModel, images: Bucket, timeline: Timeline
 ) -> list[ControlImage]:
-    """What each net of the job is shown; a map that was made here is stored beside its source."""
+    """What each ControlNet of the job is shown; a map that was made here is stored beside its source."""
     size = model.size(spec.width, spec.height)
     found = []
-    for net in spec.controlnets:
-        name, png = _stored(net, images)
-        if net.map is None and net.preprocessor != NONE:
-            with timeline.span(net.preprocessor):
-                png = _preprocessed(net, png, size)
+    for controlnet in spec.controlnets:
+        name, png = _stored(controlnet, images)
+        if controlnet.map is None and controlnet.preprocessor != NONE:
+            with timeline.span(controlnet.preprocessor):
+                png = _preprocessed(controlnet, png, size)
             name = sha256(png)
             images.put(control_key(name), png, content_type="image/png")
         found.append(ControlImage(name, _pixels(png, model, size)))
     return found
 
 
-def _stored(net: ControlSpec, images: Bucket) -> tuple[str, bytes]:
+def _stored(controlnet: ControlSpec, images: Bucket) -> tuple[str, bytes]:
     """A map that is known already, so that a replay sees the same bytes, else the source."""
-    name = net.map or net.image
+    name = controlnet.map or controlnet.image
     return name, images.get(control_key(name))
 
 
-def _preprocessed(net: ControlSpec, png: bytes, size: tuple[int, int]) -> bytes:
+def _preprocessed(controlnet: ControlSpec, png: bytes, size: tuple[int, int]) -> bytes:
     """Resized first: an edge is one pixel of the finished picture wide, whatever the source's size."""
     from workers.unet.controlnet.preprocessors import (
         compute_control_map,  # with OpenCV, which other jobs need not load
@@ -54,7 +54,7 @@ def _preprocessed(net: ControlSpec, png: bytes, size: tuple[int, int]) -> bytes:
 
     with Image.open(io.BytesIO(png)) as picture:
         resized = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    return compute_control_map(resized, net.preprocessor, net.preprocessor_options)
+    return compute_control_map(resized, controlnet.preprocessor, controlnet.preprocessor_options)
 
 
 def _pixels(png: bytes, model: BaseModel, size: tuple[int, int]) -> Tensor:

@@ -1,4 +1,5 @@
-"""How long a job's nets took to begin: from the attachment to the first residual of any of its rows."""
+"""How long a job's ControlNets took to begin: from the attachment to the first residual of any of its
+rows."""
 
 import time
 from collections.abc import Iterable
@@ -10,10 +11,12 @@ from workers.unet.timeline import Timeline
 class FirstResidual:
     """One for all rows of an attempt, whether its first steps are whole or split."""
 
-    def __init__(self, nets: Iterable[str], timeline: Timeline) -> None:
-        self._nets = ", ".join(sorted(set(nets)))
+    def __init__(self, controlnets: Iterable[str], timeline: Timeline) -> None:
+        self._controlnets = ", ".join(sorted(set(controlnets)))
         self._timeline = timeline
-        self._attached_s = 0.0  # when the nets were told; 0 before, and once the first residual has come
+        self._attached_s = (
+            0.0  # when the ControlNets were told; 0 before, and once the first residual has come
+        )
 
     def attached(self) -> None:
         """The nets' workers make ready from now on."""
@@ -23,6 +26,6 @@ class FirstResidual:
         """A residual has come; only the first one counts."""
         if self._attached_s:
             now = time.time()
-            metrics.NET_FIRST_S.observe(now - self._attached_s)
-            self._timeline.add(f"wait for the first of {self._nets}", self._attached_s, now)
+            metrics.CONTROLNET_FIRST_S.observe(now - self._attached_s)
+            self._timeline.add(f"wait for the first of {self._controlnets}", self._attached_s, now)
             self._attached_s = 0.0

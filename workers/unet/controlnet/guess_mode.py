@@ -1,4 +1,4 @@
-"""Guess mode: the nets guide the conditional rows alone."""
+"""Guess mode: the ControlNets guide the conditional rows alone."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,8 @@ from workers.families.unet_forward import Residuals
 
 
 def padded(residuals: Residuals, rows: int) -> Residuals:
-    """The same residuals with ``rows`` rows of zeros before them, which the nets were not asked for."""
+    """The same residuals with ``rows`` rows of zeros before them, which the ControlNets were not asked
+    for."""
     return ZeroPaddedResiduals(residuals, rows) if rows else residuals
 
 

@@ -13,12 +13,12 @@ from workers.transport.protocol import StepPart, StepRequest, StepResponse
 
 
 class LocalControlNets:
-    """The nets of one attempt, loaded into this worker's memory when they are first needed."""
+    """The ControlNets of one attempt, loaded into this worker's memory when they are first needed."""
 
-    def __init__(self, nets: ModelCache[ControlNet], worker: str) -> None:
-        self._nets = nets
+    def __init__(self, controlnets: ModelCache[ControlNet], worker: str) -> None:
+        self._controlnets = controlnets
         self._worker = worker
-        #: By position: the embedded control image; and what the net made of the prompt, and of which.
+        #: By position: the embedded control image; and what the ControlNet made of the prompt, and of which.
         self._images: dict[int, Tensor] = {}
         self._prepared: dict[int, tuple[Mapping[str, Tensor], dict[str, Tensor]]] = {}
 
@@ -27,21 +27,21 @@ class LocalControlNets:
     ) -> list[tuple[StepResponse, Tensor]]:
         """All residuals of one part of a step, as a ControlNet worker would send them; see `ControlNet`."""
         start = time.time()
-        with self._nets.use(part.net) as net:
-            net.check(part, request.guess)
+        with self._controlnets.use(part.controlnet) as controlnet:
+            controlnet.check(part, request.guess)
             if part.position not in self._images:
-                self._images[part.position] = net.embed(image, x.shape[0])
+                self._images[part.position] = controlnet.embed(image, x.shape[0])
             of, prepared = self._prepared.get(part.position, (None, {}))
             if of is not inputs:
-                prepared = net.prepare(inputs)
+                prepared = controlnet.prepare(inputs)
                 self._prepared[part.position] = inputs, prepared
             embedded = self._images[part.position]
-            trunk = net.trunk(x, torch.tensor(request.t), prepared, embedded, part.control_mode)
+            trunk = controlnet.trunk(x, torch.tensor(request.t), prepared, embedded, part.control_mode)
             residuals = [
-                (index, net.weigh(net.residual(trunk, index), index, part.scale, request.guess))
-                for index in net.order()
+                (index, controlnet.weigh(controlnet.residual(trunk, index), index, part.scale, request.guess))
+                for index in controlnet.order()
             ]
-        metrics.NET_STEPS.labels(part.net, "here").inc()
+        metrics.CONTROLNET_STEPS.labels(part.controlnet, "here").inc()
         answer = StepResponse(
             index=0,
             positions=[part.position],
@@ -49,6 +49,6 @@ class LocalControlNets:
             start_s=start,
             end_s=time.time(),
             worker=self._worker,
-            hashes={part.position: net.sha256},
+            hashes={part.position: controlnet.sha256},
         )
         return [(answer.model_copy(update={"index": index}), residual) for index, residual in residuals]

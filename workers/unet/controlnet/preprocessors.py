@@ -59,7 +59,7 @@ def blur_gaussian(picture: Pixels, *, sigma: float) -> Pixels:
 
 
 def invert(picture: Pixels) -> Pixels:
-    """Black lines on white become white on black, as nets are trained."""
+    """Black lines on white become white on black, as ControlNets are trained."""
     return np.asarray(_WHITE - picture, np.uint8)
 
 

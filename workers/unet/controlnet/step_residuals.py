@@ -1,4 +1,4 @@
-"""The residuals of one step, taken as they come and summed over the nets as diffusers sums them."""
+"""The residuals of one step, taken as they come and summed over the ControlNets as diffusers sums them."""
 
 import logging
 import time
@@ -38,11 +38,11 @@ LOOKS = 2
 class StepResiduals:
     """What the decoder asks for: see `workers.families.unet_forward.Residuals`."""
 
-    def __init__(self, nets: "ControlNetClient", request: StepRequest, x: Tensor) -> None:
-        self._nets = nets
+    def __init__(self, controlnets: "ControlNetClient", request: StepRequest, x: Tensor) -> None:
+        self._controlnets = controlnets
         self._request = request
         self._x = x
-        self._got: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the nets it sums
+        self._got: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the ControlNets it sums
         self._spans: dict[tuple[int, ...], list[StepResponse]] = {}
         self._claimed_at: dict[int, float] = {}  # position: when the part was first seen in a worker's hands
         self._missed: Counter[int] = Counter()  # position: looks in a row that found the part nowhere
@@ -58,11 +58,11 @@ class StepResiduals:
         return self._sum(index)
 
     def finish(self) -> None:
-        """Note when each net worked."""
-        by_position = {part.position: part.net for part in self._request.parts}
+        """Note when each ControlNet worked."""
+        by_position = {part.position: part.controlnet for part in self._request.parts}
         for positions, answers in self._spans.items():
-            self._nets.timeline.add(
-                "net " + " + ".join(by_position[position] for position in positions),
+            self._controlnets.timeline.add(
+                "controlnet " + " + ".join(by_position[position] for position in positions),
                 min(answer.start_s for answer in answers),
                 max(answer.end_s for answer in answers),
                 answers[-1].worker,
@@ -74,7 +74,7 @@ class StepResiduals:
             self._receive(index)
         end = time.time()
         if end - start > WAIT_SHOWN_S:
-            self._nets.timeline.add("wait", start, end)
+            self._controlnets.timeline.add("wait", start, end)
         self._got.pop(index)
         return total.to(self._x.device, self._x.dtype)
 
@@ -93,11 +93,11 @@ class StepResiduals:
         return total
 
     def _receive(self, index: int) -> None:
-        nets = self._nets
-        nets.check()
+        controlnets = self._controlnets
+        controlnets.check()
         start = time.monotonic()
-        left = nets.settings.residual_wait_s - (start - self._sent_at)
-        is_hopeless = nets.given_up.issuperset(part.position for part in self._missing(index))
+        left = controlnets.settings.residual_wait_s - (start - self._sent_at)
+        is_hopeless = controlnets.given_up.issuperset(part.position for part in self._missing(index))
         answers = self._wait(0.0 if is_hopeless else min(left, SLICE_S) if left > 0 else SLICE_S)
         for answer, residual in answers:
             if not self._is_mine(answer):
@@ -116,7 +116,7 @@ class StepResiduals:
 
     def _wait(self, timeout_s: float) -> list[tuple[StepResponse, Tensor | None]]:
         try:
-            return self._nets.transport.receive(self._request, timeout_s)
+            return self._controlnets.transport.receive(self._request, timeout_s)
         except RedisError:
             return []  # as if nothing had come
 
@@ -124,7 +124,7 @@ class StepResiduals:
         positions = tuple(answer.positions)
         self._got.setdefault(answer.index, {}).setdefault(positions, residual)
         self._spans.setdefault(positions, []).append(answer)
-        self._nets.note(answer)
+        self._controlnets.note(answer)
 
     def _missing(self, index: int) -> list[StepPart]:
         came = {position for positions in self._got.get(index, {}) for position in positions}
@@ -132,13 +132,13 @@ class StepResiduals:
 
     def _look(self, index: int) -> None:
         """Nothing came: is everybody still at work?"""
-        now, wait_s = time.monotonic(), self._nets.settings.residual_wait_s
+        now, wait_s = time.monotonic(), self._controlnets.settings.residual_wait_s
         for part in self._missing(index):
             place, position = self._place(part), part.position
             self._missed[position] = self._missed[position] + 1 if place == "lost" else 0
             if place in ("claimed", "queued"):
-                self._nets.given_up.discard(position)
-            is_hopeless = now - self._sent_at > wait_s or position in self._nets.given_up
+                self._controlnets.given_up.discard(position)
+            is_hopeless = now - self._sent_at > wait_s or position in self._controlnets.given_up
             if place == "unserved" and is_hopeless:
                 self._give_up(part, self._timeout(part))
             elif self._is_astray(position, place):
@@ -155,25 +155,25 @@ class StepResiduals:
         if place != "claimed":
             return False
         now = time.monotonic()
-        return now - self._claimed_at.setdefault(position, now) > self._nets.settings.residual_wait_s
+        return now - self._claimed_at.setdefault(position, now) > self._controlnets.settings.residual_wait_s
 
     def _place(self, part: StepPart) -> StepState:
         try:
-            return self._nets.steps.look(self._request, part)
+            return self._controlnets.steps.look(self._request, part)
         except RedisError:
             return "lost"
 
     def _give_up(self, part: StepPart, why: SwiftError) -> None:
         """Nobody takes this part: it is computed here, or the attempt ends."""
-        computed = self._nets.compute_here(self._request, part, self._x)
+        computed = self._controlnets.compute_here(self._request, part, self._x)
         if not computed:
             raise why
-        self._nets.given_up.add(part.position)
+        self._controlnets.given_up.add(part.position)
         for answer, residual in computed:
             self._take(answer, residual)
 
     def _timeout(self, part: StepPart) -> ResidualTimeout:
-        return ResidualTimeout(part.net, self._request.step, time.monotonic() - self._sent_at)
+        return ResidualTimeout(part.controlnet, self._request.step, time.monotonic() - self._sent_at)
 
     def _refused(self, answer: StepResponse) -> None:
         part = next(part for part in self._request.parts if part.position == answer.positions[0])
@@ -182,13 +182,13 @@ class StepResiduals:
             return
         step = self._request.step
         raise ControlNetFailed(
-            f"ControlNet {part.net!r} failed at step {step} on {answer.worker}: {answer.detail}"
+            f"ControlNet {part.controlnet!r} failed at step {step} on {answer.worker}: {answer.detail}"
         )
 
     def _send_again(self, part: StepPart, why: SwiftError) -> None:
         """Ask for the whole step anew, for ``part``'s sake; what has come stays: it is the same bits."""
         send = self._request.send + 1
-        if send >= self._nets.settings.residual_sends:
+        if send >= self._controlnets.settings.residual_sends:
             self._give_up(part, why)
             return
         self._request = self._request.model_copy(update={"send": send})
@@ -200,7 +200,7 @@ class StepResiduals:
     def _send(self) -> None:
         try:
             if self._request.send:
-                self._nets.publish_again()
-            self._nets.steps.send(self._request, self._x)
+                self._controlnets.publish_again()
+            self._controlnets.steps.send(self._request, self._x)
         except RedisError as error:
             log.warning("step not sent, it will be missed: %s", error)

@@ -24,7 +24,8 @@ class RestoreKnown(InitialLatents):
         self._noise = noise
 
     def after_step(self, step: int, latents: Tensor) -> Tensor:
-        """See `InitialLatents`; what is kept is as noisy as the next step expects, and clean after the last."""
+        """See `InitialLatents`; what is kept is as noisy as the next step expects, and clean after the
+        last."""
         kept = self._image
         if step + 1 < len(self._schedule.timesteps):
             kept = self._schedule.noised(kept, self._noise, step + 1)

@@ -27,7 +27,7 @@ class FiniteRecord:
 
     def note_prompt(self, conditioning: Conditioning) -> None:
         """The same for everything that the prompt became."""
-        for name, tensor in conditioning.net_inputs.items():
+        for name, tensor in conditioning.controlnet_inputs.items():
             self.note(f"in the {name} of the prompt, which the text encoders compute", tensor)
 
     def check_latents(self, latents: Tensor) -> None:

@@ -44,7 +44,7 @@ def encode_png(image: Image.Image, spec: JobSpec, receipt: Receipt, index: int) 
     The request is told with what the receipt knows of it: a replay then gives the same file.
     """
     known = {name: getattr(receipt, name) for name in ("width", "height", "lora_loading", "split_steps")}
-    told = spec.with_maps([net.map for net in receipt.controlnets]).model_copy(update=known)
+    told = spec.with_maps([controlnet.map for controlnet in receipt.controlnets]).model_copy(update=known)
     info = PngInfo()
     info.add_itxt("request", told.model_dump_json())
     info.add_itxt("receipt", receipt.model_dump_json())

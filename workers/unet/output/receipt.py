@@ -30,8 +30,8 @@ def write_receipt(
     *,
     scheduler_config: dict[str, Any],
     size: tuple[int, int],
-    net_hashes: Mapping[int, str],
-    net_batches: Mapping[int, int],
+    controlnet_hashes: Mapping[int, str],
+    controlnet_batches: Mapping[int, int],
     maps: Sequence[str],
     loras: list[LoraReceipt],
     lora_loading: LoraLoading,
@@ -44,13 +44,13 @@ def write_receipt(
     on the receipt.
     """
     told = {name: value for name, value in spec if name in Receipt.model_fields}
-    nets = [
+    controlnets = [
         ControlNetReceipt(
-            **dict(net) | {"map": maps[position]},
-            sha256=net_hashes.get(position, ""),
-            batch=net_batches.get(position, 1),
+            **dict(controlnet) | {"map": maps[position]},
+            sha256=controlnet_hashes.get(position, ""),
+            batch=controlnet_batches.get(position, 1),
         )
-        for position, net in enumerate(spec.controlnets)
+        for position, controlnet in enumerate(spec.controlnets)
     ]
     known: dict[str, Any] = {
         "version": FORMAT,
@@ -59,7 +59,7 @@ def write_receipt(
         "width": size[0],
         "height": size[1],
         "scheduler_config": scheduler_config,
-        "controlnets": nets,
+        "controlnets": controlnets,
         "loras": loras,
         "lora_loading": lora_loading,
         "split_steps": split_steps,

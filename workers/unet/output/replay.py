@@ -15,7 +15,9 @@ class Replay:
 
     def __init__(self, receipt: Receipt | None) -> None:
         self._receipt = receipt
-        self._nets = {net.name: net.sha256 for net in receipt.controlnets} if receipt else {}
+        self._controlnets = (
+            {controlnet.name: controlnet.sha256 for controlnet in receipt.controlnets} if receipt else {}
+        )
         self._loras = {lora.name: lora.sha256 for lora in receipt.loras} if receipt else {}
 
     def check_model(self, sha256: str, scheduler_config: Mapping[str, Any]) -> None:
@@ -30,9 +32,9 @@ class Replay:
                 old, new = (_json(config[name]) for config in (was.scheduler_config, scheduler_config))
                 _compare(f"{name} of scheduler {was.scheduler!r}", old, new)
 
-    def check_net(self, name: str, sha256: str) -> None:
+    def check_controlnet(self, name: str, sha256: str) -> None:
         """Before a net's first residual is used; raises `ReceiptMismatch`."""
-        _compare(f"the weights of ControlNet {name!r}", self._nets.get(name, ""), sha256)
+        _compare(f"the weights of ControlNet {name!r}", self._controlnets.get(name, ""), sha256)
 
     def check_lora(self, name: str, sha256: str) -> None:
         """Before a LoRA is patched; raises `ReceiptMismatch`."""
@@ -53,7 +55,7 @@ class Replay:
         was = self._receipt
         if was is None:
             return []
-        shared = [net.name for net in was.controlnets if net.batch > 1]
+        shared = [controlnet.name for controlnet in was.controlnets if controlnet.batch > 1]
         told = [
             f"ControlNet {name!r} computed steps of several jobs in one pass for the receipt, and those of"
             " this job alone: the last bits may differ"

@@ -39,10 +39,12 @@ class Artist:
         ]
         return np.concatenate(chunks)
 
-    def steered(self, prompts: list[str], seed: int, net: ControlNetModel, controls: list[Floats]) -> Floats:
-        """The same pictures under the control pictures of ``net``."""
+    def steered(
+        self, prompts: list[str], seed: int, controlnet: ControlNetModel, controls: list[Floats]
+    ) -> Floats:
+        """The same pictures under the control pictures of ``controlnet``."""
         pipe = StableDiffusionControlNetPipeline(
-            **self.pipe.components, controlnet=net, requires_safety_checker=False
+            **self.pipe.components, controlnet=controlnet, requires_safety_checker=False
         )
         pipe.set_progress_bar_config(disable=True)
         images = [to_image(control) for control in controls]

@@ -5,14 +5,14 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.emoji.train import nets
+from infra.emoji.train import controlnets
 from infra.emoji.train.canvas import to_image
+from infra.emoji.train.controlnets import ControlNet
 from infra.emoji.train.data import NOTO, SMALL_SPRITE_PX, SPRITE_PX, sprites
 from infra.emoji.train.evaluate import late_lora, prompts, retrieval, sheets, speed, steering
 from infra.emoji.train.evaluate.artist import Artist
 from infra.emoji.train.evaluate.prompts import Steered
 from infra.emoji.train.folder import load_controlnet
-from infra.emoji.train.nets import Net
 from infra.emoji.train.subjects import NAMES
 
 LORAS = ("twemoji", "outline")
@@ -23,8 +23,8 @@ def evaluate(out: Path, data: Path, scale: float) -> None:
     artist = Artist(out)
     samples = artist.draw(list(prompts.SAMPLES), seed=7)
     sheets.gallery(list(samples), prompts.SAMPLES, out / "pictures" / "samples.png")
-    _show_net(artist, out, data, nets.EDGE, prompts.EDGES)
-    _show_net(artist, out, data, nets.COLOUR, prompts.COLOUR_MAPS)
+    _show_controlnet(artist, out, data, controlnets.EDGE, prompts.EDGES)
+    _show_controlnet(artist, out, data, controlnets.COLOUR, prompts.COLOUR_MAPS)
     metrics: dict[str, Any] = {
         "retrieval": retrieval.measure(artist, data, scale),
         "edge_f1": steering.measure_edge(artist, out, data, scale),
@@ -35,26 +35,28 @@ def evaluate(out: Path, data: Path, scale: float) -> None:
     (out / "metrics.json").write_text(json.dumps(_plain(metrics), indent=2) + "\n")
 
 
-def _show_net(artist: Artist, out: Path, data: Path, net: Net, examples: tuple[Steered, ...]) -> None:
+def _show_controlnet(
+    artist: Artist, out: Path, data: Path, controlnet: ControlNet, examples: tuple[Steered, ...]
+) -> None:
     """Write the examples' control pictures, and a sheet of what they do."""
     emoji = {size_px: sprites(NOTO, data, size_px) for size_px in (SPRITE_PX, SMALL_SPRITE_PX)}
     controls = [
-        net.control(example.picture(emoji[example.size_px][NAMES.index(example.subject)]))
+        controlnet.control(example.picture(emoji[example.size_px][NAMES.index(example.subject)]))
         for example in examples
     ]
     (out / "control").mkdir(exist_ok=True)
     for number, (example, control) in enumerate(zip(examples, controls, strict=True)):
-        kind = number if net is nets.EDGE else net.name
+        kind = number if controlnet is controlnets.EDGE else controlnet.name
         to_image(control).save(out / "control" / f"{kind}_{example.subject.replace(' ', '_')}.png")
 
     asked = [example.prompt for example in examples]
     without = artist.draw(asked, seed=50)
-    steered = artist.steered(asked, 50, load_controlnet(out / net.folder), controls)
+    steered = artist.steered(asked, 50, load_controlnet(out / controlnet.folder), controls)
     sheets.table(
         list(zip(controls, without, steered, strict=True)),
-        [f"{example.prompt} [{net.name}: {example.subject}]" for example in examples],
+        [f"{example.prompt} [{controlnet.name}: {example.subject}]" for example in examples],
         ("control", "without", "with"),
-        out / "pictures" / f"{net.name}.png",
+        out / "pictures" / f"{controlnet.name}.png",
     )
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from infra.emoji.train.canvas import SIDE_PX
+from infra.emoji.train.controlnets import EDGE
 from infra.emoji.train.evaluate.artist import Artist
 from infra.emoji.train.examples import LATENT_SIDE
 from infra.emoji.train.folder import load_controlnet
-from infra.emoji.train.nets import EDGE
 from infra.emoji.train.text import TOKENS, token_ids
 
 REPEATS, WARMUP = 40, 5
@@ -20,7 +20,7 @@ REPEATS, WARMUP = 40, 5
 @torch.inference_mode()
 def measure(artist: Artist, out: Path, scale: float) -> dict[str, float]:
     """Median milliseconds; batch 2, as one picture needs with guidance, but for the VAE and the whole."""
-    pipe, net = artist.pipe, load_controlnet(out / EDGE.folder)
+    pipe, controlnet = artist.pipe, load_controlnet(out / EDGE.folder)
     x = torch.randn(2, 4, LATENT_SIDE, LATENT_SIDE).contiguous(memory_format=torch.channels_last)
     t = torch.tensor(500)
     text = torch.randn(2, TOKENS, pipe.text_encoder.config.hidden_size)
@@ -28,7 +28,7 @@ def measure(artist: Artist, out: Path, scale: float) -> dict[str, float]:
     ids = token_ids(pipe.tokenizer, ["a cat", ""])
     parts: dict[str, Callable[[], object]] = {
         "unet_ms": lambda: pipe.unet(x, t, text),
-        "controlnet_ms": lambda: net(x, t, text, controlnet_cond=control),
+        "controlnet_ms": lambda: controlnet(x, t, text, controlnet_cond=control),
         "vae_decode_ms": lambda: pipe.vae.decode(x[:1]),
         "text_encoder_ms": lambda: pipe.text_encoder(ids),
         "picture_of_25_steps_ms": lambda: artist.draw(["a cat on a red background"], seed=0),

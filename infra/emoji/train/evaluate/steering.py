@@ -1,4 +1,4 @@
-"""Do the nets steer? The same seeds with and without them, against the control pictures."""
+"""Do the ControlNets steer? The same seeds with and without them, against the control pictures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from infra.emoji.train import nets
+from infra.emoji.train import controlnets
 from infra.emoji.train.canvas import paste
+from infra.emoji.train.controlnets import ControlNet
 from infra.emoji.train.data import NOTO, SMALL_SPRITE_PX, SPRITE_PX, Floats, sprites
 from infra.emoji.train.edges import edge_map
 from infra.emoji.train.evaluate.artist import Artist
 from infra.emoji.train.evaluate.scores import colour_error, edge_f1
 from infra.emoji.train.folder import load_controlnet
 from infra.emoji.train.latents import decode, encode
-from infra.emoji.train.nets import Net
 from infra.emoji.train.subjects import COLOUR_NAMES, COLOURS, NAMES, caption
 
 PICTURES = 32
@@ -23,25 +23,25 @@ REACH_PX = 7
 
 @dataclass(frozen=True, kw_only=True)
 class Steering:
-    """A score without the net, with it, and of the VAE's copy of the target: the best there is."""
+    """A score without the ControlNet, with it, and of the VAE's copy of the target: the best there is."""
 
     pictures: int
     without: float
-    with_net: float
+    with_controlnet: float
     vae_copy: float
 
 
 def measure_edge(artist: Artist, out: Path, data: Path, scale: float) -> Steering:
     """F1 of the edges, placements wider than the base model ever saw."""
-    targets = _targets(nets.as_told, data, scale)
-    return _measure(artist, out, nets.EDGE, targets, lambda a, b: edge_f1(a, edge_map(b)))
+    targets = _targets(controlnets.as_told, data, scale)
+    return _measure(artist, out, controlnets.EDGE, targets, lambda a, b: edge_f1(a, edge_map(b)))
 
 
 def measure_colour(artist: Artist, out: Path, data: Path, scale: float) -> dict[str, Steering]:
     """Error of the 8 by 8 mean colours: where the map agrees with the caption, and where it does not."""
-    wardrobe = {"as_told": nets.as_told, "in_other_colours": nets.in_other_colours}
+    wardrobe = {"as_told": controlnets.as_told, "in_other_colours": controlnets.in_other_colours}
     return {
-        name: _measure(artist, out, nets.COLOUR, _targets(dress, data, scale), colour_error)
+        name: _measure(artist, out, controlnets.COLOUR, _targets(dress, data, scale), colour_error)
         for name, dress in wardrobe.items()
     }
 
@@ -52,7 +52,7 @@ class _Targets:
     pictures: list[Floats]
 
 
-def _targets(dress: nets.Dress, data: Path, scale: float) -> _Targets:
+def _targets(dress: controlnets.Dress, data: Path, scale: float) -> _Targets:
     rng = np.random.default_rng(5)
     count = max(2, round(PICTURES * scale))
     subjects, colours = rng.integers(len(NAMES), size=count), rng.integers(len(COLOURS), size=count)
@@ -71,10 +71,14 @@ def _targets(dress: nets.Dress, data: Path, scale: float) -> _Targets:
 
 
 def _measure(
-    artist: Artist, out: Path, net: Net, targets: _Targets, score: Callable[[Floats, Floats], float]
+    artist: Artist,
+    out: Path,
+    controlnet: ControlNet,
+    targets: _Targets,
+    score: Callable[[Floats, Floats], float],
 ) -> Steering:
-    controlnet = load_controlnet(out / net.folder)
-    controls = [net.control(picture) for picture in targets.pictures]
+    controlnet = load_controlnet(out / controlnet.folder)
+    controls = [controlnet.control(picture) for picture in targets.pictures]
     vae = artist.pipe.vae
 
     def mean_score(pictures: Floats) -> float:
@@ -83,6 +87,6 @@ def _measure(
     return Steering(
         pictures=len(targets.pictures),
         without=mean_score(artist.draw(targets.prompts, seed=300)),
-        with_net=mean_score(artist.steered(targets.prompts, 300, controlnet, controls)),
+        with_controlnet=mean_score(artist.steered(targets.prompts, 300, controlnet, controls)),
         vae_copy=mean_score(decode(vae, encode(vae, targets.pictures))),
     )

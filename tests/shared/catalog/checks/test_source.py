@@ -59,8 +59,8 @@ def test_every_source_of_the_embedded_catalog_passes() -> None:
     catalog = read_catalog(path)
     for name, entry in catalog.models.items():
         check_model_entry(name, entry, path)
-    for name, net in catalog.controlnets.items():
-        check_controlnet_entry(name, net, path)
+    for name, controlnet in catalog.controlnets.items():
+        check_controlnet_entry(name, controlnet, path)
 
 
 def test_a_hub_id_is_not_checked_here() -> None:

@@ -29,7 +29,7 @@ from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import EMOJI, LAYOUTS
 from tests.workers.lora.cache.buckets import counted
 from tests.workers.unet.conftest import load
-from tests.workers.unet.jobs import control as net
+from tests.workers.unet.jobs import control as controlnet
 from tests.workers.unet.jobs import pixels, upload
 from tests.workers.unet.latents.test_initial_latents import stored
 from tests.workers.unet.specs import spec
@@ -133,7 +133,7 @@ def again(wanted: JobSpec, job: Job) -> JobSpec:
 
 def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -> None:
     canny = {"preprocessor": "canny", "preprocessor_options": fill_in("canny", {})}
-    wanted = spec(controlnets=[net(pair.first, **canny)], num_inference_steps=STEPS)
+    wanted = spec(controlnets=[controlnet(pair.first, **canny)], num_inference_steps=STEPS)
     whole = pair.pixels(pair.run(alone(wanted)))
     job = pair.run(wanted)
     assert job.receipt is not None
@@ -142,7 +142,7 @@ def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -
     assert np.abs(pair.pixels(job) - whole).max() <= 1
     replayed = pair.run(again(wanted, job))
     assert np.array_equal(pair.pixels(replayed), pair.pixels(job))
-    # And the nets have begun once, however the rows of a step were asked for
+    # And the ControlNets have begun once, however the rows of a step were asked for
     for drawn in (job, replayed):
         assert [span.name for span in drawn.timeline].count("wait for the first of edge") == 1
     helped = [span for span in job.timeline if span.name == "half"]
@@ -201,14 +201,15 @@ def test_a_worker_with_other_weights_of_the_model_does_not_assist(
 def test_every_family_is_split_with_all_that_its_halves_are_told(
     make_worker: MakeWorker, models: ModelCache[BaseModel], other_is_idle: None, wait_budget: None, model: str
 ) -> None:
-    # Given a job of a model that is told sizes, or sees a mask, with a net and other sizes for each half
+    # Given a job of a model that is told sizes, or sees a mask, with a ControlNet and other sizes for
+    # each half
     pair = Pair(make_worker, models)
     options: dict[str, Any] = {"latent_parallelism": "on", "num_inference_steps": 24}
     options |= {"negative_original_size": (32, 32), "negative_target_size": (64, 64)}
     if model.endswith("inpaint"):
         images = stored(pair.first, source_image()), stored(pair.first, mask_image())
         options |= dict(zip(("image", "mask_image"), images, strict=True)) | {"strength": 1.0}
-    wanted = spec(model=model, controlnets=[net(pair.first, f"{model}-net")], **options)
+    wanted = spec(model=model, controlnets=[controlnet(pair.first, f"{model}-net")], **options)
     whole = pair.pixels(pair.run(alone(wanted)))
     # When an assistant computes one half
     job = pair.run(wanted)
@@ -260,12 +261,14 @@ def test_what_an_assistance_has_patched_stays_as_after_any_job(pair: Pair) -> No
         assert model.patched_with == {(lora.name, lora.etag)}
 
 
-def test_an_assistant_that_waits_for_a_net_leaves_when_its_attempt_is_over(
+def test_an_assistant_that_waits_for_a_controlnet_leaves_when_its_attempt_is_over(
     make_worker: MakeWorker, second_models: ModelCache[BaseModel], control: Redis
 ) -> None:
-    # Given an assistant whose net nobody serves
-    pair = Pair(make_worker, second_models, serve_nets=False, residual_wait_s=20.0, net_fallback="fail")
-    wanted = spec(controlnets=[net(pair.first)])
+    # Given an assistant whose ControlNet nobody serves
+    pair = Pair(
+        make_worker, second_models, serve_controlnets=False, residual_wait_s=20.0, controlnet_fallback="fail"
+    )
+    wanted = spec(controlnets=[controlnet(pair.first)])
     job_id, _ = pair.first.jobs.create(wanted)
     attempt = pair.first.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
@@ -276,12 +279,12 @@ def test_an_assistant_that_waits_for_a_net_leaves_when_its_attempt_is_over(
     )
     assert line.receive(60) is not None
     line.ask(BranchStep(step=0, total=4, t=999.0, loras=[]), torch.zeros(1, 4, 8, 8))
-    while not pair.first.residual.llen(keys.net_steps("edge")):
+    while not pair.first.residual.llen(keys.controlnet_steps("edge")):
         pass  # it is on its way there
     # When the attempt loses its job
     control.delete(keys.lease(job_id))
     pair.join()
-    # Then it does not wait for the net as long as a living job would
+    # Then it does not wait for the ControlNet as long as a living job would
     assert pair.ended == ["its attempt is over"]
 
 

@@ -24,15 +24,15 @@ def gone_by(rung: str) -> float:
 @pytest.mark.parametrize(("setting", "rung"), [("auto", "shared_memory"), ("off", "redis")])
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_picture_is_diffusers_own_over_every_rung(
-    count: int, setting: str, rung: str, make_worker: MakeWorker, models: Any, nets: Any
+    count: int, setting: str, rung: str, make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:
     worker = make_worker(shared_memory=setting)
     wanted = spec(controlnets=[control(worker, conditioning_scale=0.5)] * count, num_inference_steps=3)
     before = gone_by(rung)
     ours = pixels(worker, run(worker, wanted))
     assert gone_by(rung) > before
-    with models.use("emoji-sd") as model, nets.use("edge") as net:
-        theirs = draw_with_diffusers(model.pipe, [net.model] * count, wanted, None)[0]
+    with models.use("emoji-sd") as model, controlnets.use("edge") as controlnet:
+        theirs = draw_with_diffusers(model.pipe, [controlnet.model] * count, wanted, None)[0]
     assert np.array_equal(ours, theirs)
 
 
@@ -40,7 +40,7 @@ def test_a_picture_is_diffusers_own_over_every_rung(
 def test_a_picture_drawn_with_loss_says_so_and_is_drawn_again_bit_by_bit(
     precision: str, make_worker: MakeWorker
 ) -> None:
-    # Given two nets, so that sums could differ by which worker computes them
+    # Given two ControlNets, so that sums could differ by which worker computes them
     worker = make_worker()
     asked = {"controlnets": [control(worker, conditioning_scale=0.5)] * 2, "num_inference_steps": 4}
     exact = pixels(worker, run(worker, spec(**asked)))
@@ -56,9 +56,9 @@ def test_a_picture_drawn_with_loss_says_so_and_is_drawn_again_bit_by_bit(
         assert np.array_equal(pixels(worker, run(make_worker(shared_memory=setting), replay)), lossy)
 
 
-def test_a_net_computed_here_loses_what_it_would_lose_on_the_way(make_worker: MakeWorker) -> None:
+def test_a_controlnet_computed_here_loses_what_it_would_lose_on_the_way(make_worker: MakeWorker) -> None:
     served = make_worker()
     wanted = spec(controlnets=[control(served)], num_inference_steps=2, residual_precision="int8")
     theirs = pixels(served, run(served, wanted))
-    alone = make_worker(serve_nets=False, residual_wait_s=0.2, net_fallback="local")
+    alone = make_worker(serve_controlnets=False, residual_wait_s=0.2, controlnet_fallback="local")
     assert np.array_equal(pixels(alone, run(alone, wanted)), theirs)

@@ -1,4 +1,4 @@
-"""A job's nets, seen from the UNet worker, over a real residual Redis and a real server thread."""
+"""A job's ControlNets, seen from the UNet worker, over a real residual Redis and a real server thread."""
 
 import threading
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from tests.workers.unet.controlnet_jobs import (
     X,
     ask,
     by_diffusers,
+    make_controlnets,
     make_line,
-    make_nets,
     make_server,
     spec,
 )
@@ -58,42 +58,42 @@ def test_residuals_are_summed_as_diffusers_sums_them_over_both_ways(
 ) -> None:
     names = ("edge", "depth", "colour")[: len(scales)]
     line = make_line(line.redis, line.settings.model_copy(update={"shared_memory": shared_memory}))
-    nets = make_nets(
+    controlnets = make_controlnets(
         line, *(spec(name, conditioning_scale=scale) for name, scale in zip(names, scales, strict=True))
     )
-    step = ask(nets)
+    step = ask(controlnets)
     down, mid = by_diffusers(*scales)
     assert torch.equal(step.mid(), mid)
     for index in reversed(range(len(down))):
         assert torch.equal(step.down(index), down[index])
     step.finish()
-    assert "controlnet1@test" in {span.worker for span in nets.timeline.spans}
-    assert set(nets.hashes) == set(range(len(scales)))
+    assert "controlnet1@test" in {span.worker for span in controlnets.timeline.spans}
+    assert set(controlnets.hashes) == set(range(len(scales)))
 
 
-def test_a_net_is_asked_only_between_its_start_and_end(line: Line) -> None:
-    nets = make_nets(line, spec("edge", guidance_start=0.25, guidance_end=0.75))
-    asked = [nets.ask(X, i, 4, 501.0) is not None for i in range(4)]
+def test_a_controlnet_is_asked_only_between_its_start_and_end(line: Line) -> None:
+    controlnets = make_controlnets(line, spec("edge", guidance_start=0.25, guidance_end=0.75))
+    asked = [controlnets.ask(X, i, 4, 501.0) is not None for i in range(4)]
     assert asked == [False, True, True, False]
 
 
 def test_the_time_to_the_first_residual_is_on_the_timeline(server: Server, line: Line) -> None:
-    nets = make_nets(line, spec("edge"))
+    controlnets = make_controlnets(line, spec("edge"))
     for i in range(2):
-        ask(nets, i).mid()
-    assert [span.name for span in nets.timeline.spans].count("wait for the first of edge") == 1
+        ask(controlnets, i).mid()
+    assert [span.name for span in controlnets.timeline.spans].count("wait for the first of edge") == 1
 
 
 def test_inputs_that_the_server_lost_are_laid_down_again(server: Server, line: Line) -> None:
-    nets = make_nets(line, spec("edge"))
+    controlnets = make_controlnets(line, spec("edge"))
     line.redis.flushall()
-    assert torch.equal(ask(nets).mid(), by_diffusers(1.0)[1])
+    assert torch.equal(ask(controlnets).mid(), by_diffusers(1.0)[1])
 
 
 def test_a_step_that_the_server_lost_is_sent_again(line: Line) -> None:
-    # Given a step that was sent when nobody held the net
-    nets = make_nets(line, spec("edge"))
-    step = ask(nets)
+    # Given a step that was sent when nobody held the ControlNet
+    controlnets = make_controlnets(line, spec("edge"))
+    step = ask(controlnets)
     # When the residual Redis loses everything, and a worker comes
     line.redis.flushall()
     server = make_server(line, "edge")
@@ -104,7 +104,7 @@ def test_a_step_that_the_server_lost_is_sent_again(line: Line) -> None:
 
 
 def test_a_server_that_has_started_anew_is_seen_at_the_first_look(line: Line) -> None:
-    step = ask(make_nets(line, spec("edge")))
+    step = ask(make_controlnets(line, spec("edge")))
     line.redis.flushall()
     step._look(MID)
     assert step._request.send == 1
@@ -114,8 +114,8 @@ def test_a_server_that_has_started_anew_is_seen_at_the_first_look(line: Line) ->
 
 def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:
     short = make_line(line.redis, line.settings.model_copy(update={"net_lease_s": 0.2}))
-    nets = make_nets(short, spec("edge"), residual_wait_s=60.0)
-    step = ask(nets)
+    controlnets = make_controlnets(short, spec("edge"), residual_wait_s=60.0)
+    step = ask(controlnets)
     ticket = short.steps.next(["edge"])
     assert ticket is not None
     assert short.steps.claim(ticket) is not None  # a worker took it, and is not heard of again
@@ -126,51 +126,51 @@ def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:
 
 
 def test_without_any_worker_the_attempt_ends_with_a_reason(line: Line) -> None:
-    step = ask(make_nets(line, spec("nobody"), residual_wait_s=0.05), 3)
+    step = ask(make_controlnets(line, spec("nobody"), residual_wait_s=0.05), 3)
     with pytest.raises(ResidualTimeout, match=r"'nobody'.*step 3"):
         step.mid()
 
 
-def test_a_net_that_nobody_serves_is_computed_here_bit_by_bit(
+def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
     line: Line, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Given a job of three nets, of which a living worker serves the middle one
+    # Given a job of three ControlNets, of which a living worker serves the middle one
     specs = [spec(name, conditioning_scale=0.7) for name in ("edge", "depth", "colour")]
-    nets = make_nets(line, *specs, local=True, residual_wait_s=0.2)
+    controlnets = make_controlnets(line, *specs, local=True, residual_wait_s=0.2)
     server = make_server(line, "depth")
     server.start("controlnet1@test")
     down, mid = by_diffusers(0.7, 0.7, 0.7)
     for i in range(2):  # the second time without waiting
-        step = ask(nets, i)
+        step = ask(controlnets, i)
         assert torch.equal(step.mid(), mid)
         assert [torch.equal(step.down(j), down[j]) for j in reversed(range(len(down)))] == [True] * len(down)
         step.finish()
     server.stop()
-    workers = {span.name: span.worker for span in nets.timeline.spans}
-    assert workers["net edge"] == workers["net colour"] == "unet1@test"
-    assert set(nets.hashes) == {0, 1, 2}
+    workers = {span.name: span.worker for span in controlnets.timeline.spans}
+    assert workers["controlnet edge"] == workers["controlnet colour"] == "unet1@test"
+    assert set(controlnets.hashes) == {0, 1, 2}
     # And the log names each of them once, not at each step
     said = [record for record in caplog.records if record.message.startswith("ControlNet computed here")]
-    assert sorted(record.__dict__["net"] for record in said) == ["colour", "edge"]
+    assert sorted(record.__dict__["controlnet"] for record in said) == ["colour", "edge"]
 
 
 @pytest.mark.parametrize("positions", [[], [7], [0, 7]])
-def test_an_answer_for_a_net_that_was_not_asked_is_dropped(
+def test_an_answer_for_a_controlnet_that_was_not_asked_is_dropped(
     positions: list[int], server: Server, line: Line
 ) -> None:
-    nets = make_nets(line, spec("edge"))
-    step = ask(nets)
+    controlnets = make_controlnets(line, spec("edge"))
+    step = ask(controlnets)
     stray = StepResponse(index=MID, positions=positions, send=0, start_s=0, end_s=0, worker="", error="none")
     line.redis.lpush(responses_key(step._request), pack_bytes(stray.model_dump()))
     assert torch.equal(step.mid(), by_diffusers(1.0)[1])
 
 
-def test_a_step_of_a_busy_net_waits_its_turn(line: Line) -> None:
+def test_a_step_of_a_busy_controlnet_waits_its_turn(line: Line) -> None:
     # Given a worker that lives and is busy with another job's step for longer than a step may wait
     server = make_server(line, "edge")
-    nets = make_nets(line, spec("edge"), residual_wait_s=0.1, residual_sends=1)
+    controlnets = make_controlnets(line, spec("edge"), residual_wait_s=0.1, residual_sends=1)
     server._steps.renew(["edge"])
-    step = ask(nets)
+    step = ask(controlnets)
     threading.Timer(0.8, lambda: server.start("controlnet1@test")).start()
     # Then the step is not given up
     assert torch.equal(step.mid(), by_diffusers(1.0)[1])
@@ -178,12 +178,12 @@ def test_a_step_of_a_busy_net_waits_its_turn(line: Line) -> None:
 
 
 def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
-    nets = make_nets(line, spec("edge"), local=True, residual_wait_s=0.2)
-    ask(nets).mid()
-    assert nets.given_up == {0}
-    nets.settings = nets.settings.model_copy(update={"residual_wait_s": 60.0})
+    controlnets = make_controlnets(line, spec("edge"), local=True, residual_wait_s=0.2)
+    ask(controlnets).mid()
+    assert controlnets.given_up == {0}
+    controlnets.settings = controlnets.settings.model_copy(update={"residual_wait_s": 60.0})
     # Given a worker that has already taken the next step
-    step = ask(nets, 1)
+    step = ask(controlnets, 1)
     server = make_server(line, "edge")
     ticket = [server._steps.next(["edge"]) for _ in range(2)][-1]
     assert ticket is not None
@@ -193,50 +193,53 @@ def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
     threading.Timer(0.1, lambda: server.serve([claimed])).start()
     assert torch.equal(step.mid(), by_diffusers(1.0)[1])
     server.stop()
-    assert nets.given_up == set()
+    assert controlnets.given_up == set()
 
 
 def test_a_job_outlives_its_residual_server(line: Line) -> None:
-    nets = make_nets(line, spec("edge"), local=True, residual_wait_s=0.2)
+    controlnets = make_controlnets(line, spec("edge"), local=True, residual_wait_s=0.2)
     [port] = free_ports(1)
     url = {"residual_redis_url": (f"redis://127.0.0.1:{port}/0",)}
     gone = without_retries(residual_redis(line.settings.model_copy(update=url)))
-    nets.steps, nets.transport = StepQueue(gone, line.settings), Transport([gone], line.settings)
-    assert torch.equal(ask(nets).mid(), by_diffusers(1.0)[1])
+    controlnets.steps, controlnets.transport = (
+        StepQueue(gone, line.settings),
+        Transport([gone], line.settings),
+    )
+    assert torch.equal(ask(controlnets).mid(), by_diffusers(1.0)[1])
 
 
 def test_a_step_that_cannot_be_computed_fails_with_the_workers_reason(server: Server, line: Line) -> None:
-    nets = make_nets(line, spec("edge"))
+    controlnets = make_controlnets(line, spec("edge"))
     with pytest.raises(ControlNetFailed, match=r"controlnet1@test.*channels"):
-        ask(nets, x=X[:, :3]).mid()
+        ask(controlnets, x=X[:, :3]).mid()
     # And the worker goes on with the next.
-    assert torch.equal(ask(nets, 1).mid(), by_diffusers(1.0)[1])
+    assert torch.equal(ask(controlnets, 1).mid(), by_diffusers(1.0)[1])
 
 
 @pytest.mark.parametrize("local", [False, True])
-def test_a_first_net_that_pools_is_refused_without_guess_mode_which_diffusers_would_turn_on(
+def test_a_first_controlnet_that_pools_is_refused_without_guess_mode_which_diffusers_would_turn_on(
     local: bool, line: Line
 ) -> None:
-    # Given nets of which the web could not know that they pool
+    # Given ControlNets of which the web could not know that they pool
     with nullcontext() if local else serving(line, "edge", "pooled"):
-        first = make_nets(line, spec("pooled"), spec("edge"), local=local, residual_wait_s=0.2)
+        first = make_controlnets(line, spec("pooled"), spec("edge"), local=local, residual_wait_s=0.2)
         with pytest.raises(ControlNetFailed, match=r"'pooled' .*guess_mode"):
             ask(first).mid()
         # Then a later one that pools does no more than that
-        second = make_nets(line, spec("edge"), spec("pooled"), local=local, residual_wait_s=0.2)
+        second = make_controlnets(line, spec("edge"), spec("pooled"), local=local, residual_wait_s=0.2)
         expected = by_diffusers(1.0, 1.0, models=("edge", "pooled"))[1]
         assert torch.equal(ask(second).mid(), expected)
 
 
 def test_a_cancelled_job_does_not_wait_for_its_residuals(line: Line) -> None:
-    nets = make_nets(line, spec("nobody"))
+    controlnets = make_controlnets(line, spec("nobody"))
 
     def cancelled() -> None:
         raise JobCancelled("the job was cancelled")
 
-    nets.check = cancelled
+    controlnets.check = cancelled
     with pytest.raises(JobCancelled):
-        ask(nets).mid()
+        ask(controlnets).mid()
 
 
 def test_steps_of_many_jobs_are_served_at_once(server: Server, line: Line) -> None:
@@ -244,9 +247,9 @@ def test_steps_of_many_jobs_are_served_at_once(server: Server, line: Line) -> No
     equal: list[bool] = []
 
     def work() -> None:
-        nets = make_nets(line, spec("edge"))
+        controlnets = make_controlnets(line, spec("edge"))
         for i in range(3):
-            equal.append(torch.equal(ask(nets, i).mid(), mid))
+            equal.append(torch.equal(ask(controlnets, i).mid(), mid))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -257,8 +260,10 @@ def test_steps_of_many_jobs_are_served_at_once(server: Server, line: Line) -> No
     assert len(server.sessions.jobs()) >= 4
 
 
-def test_jobs_of_two_nets_on_two_workers_never_wait_for_each_other_and_leave_nothing(line: Line) -> None:
-    # Given eight clients whose jobs want the same two nets, in one order or in the other
+def test_jobs_of_two_controlnets_on_two_workers_never_wait_for_each_other_and_leave_nothing(
+    line: Line,
+) -> None:
+    # Given eight clients whose jobs want the same two ControlNets, in one order or in the other
     servers = [make_server(line, "edge", "depth") for _ in range(2)]
     for i, server in enumerate(servers):
         server.start(f"controlnet{i}@test")
@@ -268,9 +273,9 @@ def test_jobs_of_two_nets_on_two_workers_never_wait_for_each_other_and_leave_not
 
     def draw(i: int) -> bool:
         names = ("edge", "depth") if i % 2 else ("depth", "edge")
-        nets = make_nets(line, *map(spec, names), residual_wait_s=60.0)
-        equal = [torch.equal(ask(nets, step, 2).mid(), mids[names]) for step in range(2)]
-        nets.close()
+        controlnets = make_controlnets(line, *map(spec, names), residual_wait_s=60.0)
+        equal = [torch.equal(ask(controlnets, step, 2).mid(), mids[names]) for step in range(2)]
+        controlnets.close()
         return all(equal)
 
     with ThreadPoolExecutor(8) as clients:
@@ -282,7 +287,7 @@ def test_jobs_of_two_nets_on_two_workers_never_wait_for_each_other_and_leave_not
 
 
 def test_every_key_of_a_step_expires(server: Server, line: Line) -> None:
-    ask(make_nets(line, spec("edge"))).mid()
+    ask(make_controlnets(line, spec("edge"))).mid()
     left = list(line.redis.scan_iter("*"))
     assert left
     assert [key for key in left if line.redis.pttl(key) < 0 and line.redis.exists(key)] == []

@@ -1,4 +1,4 @@
-"""Maps of pictures, and that nets are shown them."""
+"""Maps of pictures, and that ControlNets are shown them."""
 
 import hashlib
 import io
@@ -81,7 +81,9 @@ def test_more_blur_and_less_resolution_leave_less_detail() -> None:
     assert np.array_equal(map_of(a_drawing(), "tile_resample", down_sampling_rate=1), np.asarray(a_drawing()))
 
 
-def test_a_net_is_shown_the_map_at_the_pictures_size_and_its_replay_the_same(make_worker: MakeWorker) -> None:
+def test_a_controlnet_is_shown_the_map_at_the_pictures_size_and_its_replay_the_same(
+    make_worker: MakeWorker,
+) -> None:
     worker = make_worker()
     with Image.open(EMOJI / "control" / "colour_cat.png") as source:
         file = io.BytesIO()
@@ -89,8 +91,8 @@ def test_a_net_is_shown_the_map_at_the_pictures_size_and_its_replay_the_same(mak
     image = hashlib.sha256(file.getvalue()).hexdigest()
     worker.images.put(control_key(image), file.getvalue(), content_type="image/png")
     options = fill_in("canny", {"low_threshold": 40})
-    net = control(worker, image=image, preprocessor="canny", preprocessor_options=options)
-    job = run(worker, spec(controlnets=[net]))
+    controlnet = control(worker, image=image, preprocessor="canny", preprocessor_options=options)
+    job = run(worker, spec(controlnets=[controlnet]))
     assert job.receipt is not None
     [used] = job.receipt.controlnets
     assert (used.image, used.preprocessor, used.preprocessor_options) == (image, "canny", options)
@@ -98,7 +100,7 @@ def test_a_net_is_shown_the_map_at_the_pictures_size_and_its_replay_the_same(mak
     stored = worker.images.get(control_key(used.map))
     assert hashlib.sha256(stored).hexdigest() == used.map
     assert Image.open(io.BytesIO(stored)).size == (64, 64)
-    # The net has seen exactly that: as a control image of its own, it gives the same pixels
+    # The ControlNet has seen exactly that: as a control image of its own, it gives the same pixels
     shown = run(worker, spec(controlnets=[control(worker, image=used.map)]))
     assert np.array_equal(pixels(worker, shown), pixels(worker, job))
     # And a replay does not ask OpenCV again

@@ -59,11 +59,11 @@ def test_a_lora_is_bounded_by_the_steps_that_run(make_worker: MakeWorker) -> Non
         execute_job(worker, job_id, "unet1@test")
 
 
-def test_a_net_guides_its_share_of_the_steps_that_run(make_worker: MakeWorker) -> None:
+def test_a_controlnet_guides_its_share_of_the_steps_that_run(make_worker: MakeWorker) -> None:
     worker = make_worker()
     half = control(worker, guidance_end=0.5)
     job = run(worker, over(worker, num_inference_steps=8, controlnets=[half]))
-    assert sum(span.name == "net edge" for span in job.timeline) == 2
+    assert sum(span.name == "controlnet edge" for span in job.timeline) == 2
 
 
 def test_image_and_mask_are_on_the_receipt(make_worker: MakeWorker) -> None:

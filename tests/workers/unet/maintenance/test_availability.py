@@ -22,7 +22,7 @@ NAME, MODEL = "unet1@test", "emoji-sd"
 @pytest.fixture
 def worker(make_worker: Callable[..., UNetWorker], control: Redis) -> UNetWorker:
     control.flushall()
-    return make_worker(serve_nets=False)
+    return make_worker(serve_controlnets=False)
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def large_lora(path: Path, factor: float) -> Path:
 def test_a_lora_that_overflows_fails_its_job_by_name_and_leaves_nothing(
     make_worker: MakeWorker, tmp_path: Path, pristine: None, loading: LoraLoading, factor: float, kind: Any
 ) -> None:
-    worker = make_worker(serve_nets=False)
+    worker = make_worker(serve_controlnets=False)
     before = pixels(worker, run(worker, spec(num_inference_steps=2)))
     ref = upload(worker, large_lora(tmp_path / "large.safetensors", factor), scale=10.0)
     job_id, _ = worker.jobs.create(spec(num_inference_steps=2, loras=[ref], lora_loading=loading))
@@ -100,7 +100,7 @@ def test_a_weight_that_went_bad_is_named(
     told: str,
     value: float,
 ) -> None:
-    worker = make_worker(serve_nets=False)
+    worker = make_worker(serve_controlnets=False)
     with models.use("emoji-sd") as model:
         model.patcher.restore()
         with spoiled(getattr(model.pipe, part), weight, value):
@@ -112,7 +112,7 @@ def test_a_weight_that_went_bad_is_named(
 def test_finite_weights_that_overflow_are_told_with_the_step(
     make_worker: MakeWorker, models: ModelCache[BaseModel]
 ) -> None:
-    worker = make_worker(serve_nets=False)
+    worker = make_worker(serve_controlnets=False)
     with models.use("emoji-sd") as model:
         model.patcher.restore()
         with spoiled(model.pipe.unet, "conv_out.bias", 3e38):
@@ -125,10 +125,13 @@ def test_finite_weights_that_overflow_are_told_with_the_step(
 
 
 def test_a_controlnet_that_overflows_fails_its_job_by_name(
-    make_worker: MakeWorker, nets: ModelCache[ControlNet]
+    make_worker: MakeWorker, controlnets: ModelCache[ControlNet]
 ) -> None:
     worker = make_worker()
-    with nets.use("edge") as net, spoiled(net.model, "controlnet_mid_block.bias", float("nan")):
+    with (
+        controlnets.use("edge") as controlnet,
+        spoiled(controlnet.model, "controlnet_mid_block.bias", float("nan")),
+    ):
         wanted = spec(num_inference_steps=2, controlnets=[control(worker)])
         assert "ControlNet 'edge'" in failure(worker, wanted, NonFiniteLatents)
     assert run(worker, spec(num_inference_steps=2, controlnets=[control(worker)])).status == "succeeded"

@@ -37,7 +37,7 @@ def again(worker: UNetWorker, job: Job, **changes: Any) -> Job:
     assert job.receipt is not None
     steps = {lora.name: lora.step for lora in job.receipt.loras}
     loading = LoraLoading(mode="replay", steps=steps)
-    wanted = job.spec.with_maps([net.map for net in job.receipt.controlnets])
+    wanted = job.spec.with_maps([controlnet.map for controlnet in job.receipt.controlnets])
     wanted = wanted.model_copy(update={"lora_loading": loading})
     return run(worker, wanted, job.receipt.model_copy(update=changes))
 
@@ -105,13 +105,13 @@ def test_a_changed_model_is_told_before_anything_is_drawn(
     assert (failed.error and failed.error.code, failed.step) == ("receipt_mismatch", 0)
 
 
-def test_a_changed_net_is_told_before_its_residuals_are_used(make_worker: MakeWorker) -> None:
+def test_a_changed_controlnet_is_told_before_its_residuals_are_used(make_worker: MakeWorker) -> None:
     worker = make_worker()
     job = run(worker, spec(controlnets=[control(worker)]))
     assert job.receipt is not None
-    [net] = job.receipt.controlnets
-    with pytest.raises(ReceiptMismatch, match=f"ControlNet 'edge' changed.*{'0' * 64}.*{net.sha256}"):
-        again(worker, job, controlnets=[net.model_copy(update={"sha256": "0" * 64})])
+    [controlnet] = job.receipt.controlnets
+    with pytest.raises(ReceiptMismatch, match=f"ControlNet 'edge' changed.*{'0' * 64}.*{controlnet.sha256}"):
+        again(worker, job, controlnets=[controlnet.model_copy(update={"sha256": "0" * 64})])
     assert worker.jobs.page(status="failed", limit=1)[0][0].step == 0
 
 
@@ -139,11 +139,11 @@ def test_other_versions_draw_and_warn(make_worker: MakeWorker) -> None:
     ]
 
 
-def test_a_net_that_computed_several_jobs_in_one_pass_is_told(make_worker: MakeWorker) -> None:
+def test_a_controlnet_that_computed_several_jobs_in_one_pass_is_told(make_worker: MakeWorker) -> None:
     worker = make_worker()
     job = run(worker, spec(controlnets=[control(worker)]))
     assert job.receipt is not None
-    [net] = job.receipt.controlnets
-    replayed = again(worker, job, controlnets=[net.model_copy(update={"batch": 2})])
+    [controlnet] = job.receipt.controlnets
+    replayed = again(worker, job, controlnets=[controlnet.model_copy(update={"batch": 2})])
     [warning] = replayed.warnings
     assert warning.startswith("ControlNet 'edge' computed steps of several jobs in one pass")

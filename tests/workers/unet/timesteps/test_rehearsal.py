@@ -136,7 +136,7 @@ def test_a_strength_that_leaves_no_step_is_refused_by_its_name() -> None:
 
 
 def test_a_job_with_too_many_steps_fails_before_its_first(make_worker: Callable[..., UNetWorker]) -> None:
-    worker = make_worker(serve_nets=False)
+    worker = make_worker(serve_controlnets=False)
     job_id, _ = worker.jobs.create(spec(scheduler="dpmpp_2m_beta", num_inference_steps=25))
     with pytest.raises(InvalidRequest, match="num_inference_steps"):
         execute_job(worker, job_id, "unet1@test")

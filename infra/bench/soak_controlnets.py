@@ -1,4 +1,5 @@
-"""Part ``soak_nets``: two-net jobs from eight clients on two ControlNet workers: no deadlock, no leak."""
+"""Part ``soak_controlnets``: two-net jobs from eight clients on two ControlNet workers: no deadlock,
+no leak."""
 
 import base64
 import threading
@@ -17,9 +18,9 @@ from infra.bench.processes import family, rss_mb
 from infra.bench.report import Bound, CheckFailed, Measured, Result
 from infra.local.demo import CONTROL
 
-CLIENTS, UNETS, NETS = 8, 4, 2
+CLIENTS, UNETS, CONTROLNETS = 8, 4, 2
 STEPS = 4
-#: Every UNet worker draws a job of its own: that is what puts the nets to the test.
+#: Every UNet worker draws a job of its own: that is what puts the ControlNets to the test.
 ALONE = {"latent_parallelism": "off"}
 #: A job that is not drawn within this waits for something that never comes.
 STUCK_S = 120.0
@@ -38,7 +39,7 @@ BOUNDS = {
 def measure(quick: bool) -> Measured:
     """Draw until the time is over; raises `CheckFailed` if a job fails, hangs or is another picture."""
     seconds = 20.0 if quick else 300.0
-    with running_fleet(unet_workers=UNETS, controlnet_workers=NETS) as fleet:
+    with running_fleet(unet_workers=UNETS, controlnet_workers=CONTROLNETS) as fleet:
         body = _body()
         expected = _draw(fleet, {**body, "lora_loading": {"mode": "exact"}})
         samples: dict[str, list[float]] = {
@@ -128,8 +129,14 @@ def _growth(values: list[float]) -> float:
 
 def _body() -> dict[str, Any]:
     image = base64.b64encode(CONTROL.read_bytes()).decode()
-    nets = [{"name": name, "image": image, "conditioning_scale": 0.7} for name in ("edge", "colour")]
-    return {"prompt": "a penguin", "seed": 7, "num_inference_steps": STEPS, "controlnets": nets, **ALONE}
+    controlnets = [{"name": name, "image": image, "conditioning_scale": 0.7} for name in ("edge", "colour")]
+    return {
+        "prompt": "a penguin",
+        "seed": 7,
+        "num_inference_steps": STEPS,
+        "controlnets": controlnets,
+        **ALONE,
+    }
 
 
 def _draw(fleet: Fleet, body: dict[str, Any]) -> "np.typing.NDArray[np.uint8]":

@@ -22,8 +22,8 @@ Dress = Callable[[Floats, int, np.random.Generator], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Net:
-    """A kind of control picture and how the net that reads it is taught."""
+class ControlNet:
+    """A kind of control picture and how the ControlNet that reads it is taught."""
 
     name: str
     seed: int
@@ -54,19 +54,19 @@ def in_other_colours(sprite: Floats, colour: int, rng: np.random.Generator) -> t
 
 
 def in_any_colour(sprite: Floats, colour: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Often in other colours than the caption's: the net must learn that the map decides."""
+    """Often in other colours than the caption's: the ControlNet must learn that the map decides."""
     dress = in_other_colours if rng.random() < STRANGE_SHARE else as_told
     return dress(sprite, colour, rng)
 
 
-EDGE = Net(
+EDGE = ControlNet(
     name="edge",
     seed=2,
     plan=Plan(steps=600, batch=24, learning_rate=1e-3, warmup_steps=30, hold=0.4, average=0.99),
     dress=as_told,
     control=edges,
 )
-COLOUR = Net(
+COLOUR = ControlNet(
     name="colour",
     seed=4,
     plan=Plan(steps=1100, batch=24, learning_rate=1e-3, warmup_steps=30, hold=0.4, average=0.99),
