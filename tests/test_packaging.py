@@ -17,16 +17,16 @@ BUILD = "import sys; from setuptools.build_meta import build_wheel; print(build_
 #: Reads what the defaults name, from the files of the installation alone.
 READ = """
 from shared.catalog.checks.source import check_controlnet_entry, check_model_entry
-from shared.catalog.catalog import read_catalogue
+from shared.catalog.catalog import read_catalog
+from shared.lua_script import read_lua
 from shared.settings import read_settings
-from workers.transport.step_queue import lua
 settings = read_settings({})
-catalog = read_catalogue(settings.catalog, settings)
+catalog = read_catalog(settings.catalog, settings)
 for name, entry in catalog.models.items():
     check_model_entry(name, entry, settings.catalog)
 for name, entry in catalog.controlnets.items():
     check_controlnet_entry(name, entry, settings.catalog)
-assert lua("claim")
+assert read_lua("workers.transport", "claim")
 print(settings.catalog)
 """
 

@@ -1,10 +1,10 @@
 """The state machine of a job, `lua/job.lua`, as a call."""
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from shared import keys
+from shared.lua_script import read_lua
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ class JobScript:
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self.redis = redis
-        source = resources.files("shared.jobs").joinpath("lua/job.lua").read_text()
-        self._script = redis.register_script(source)
+        self._script = redis.register_script(read_lua("shared.jobs", "job"))
         self._common = [
             settings.job_ttl_s,
             settings.image_ttl_s,

@@ -1,10 +1,10 @@
 """Which UNet workers are free, and the reservation of one of them for a job; see `lua/availability.lua`."""
 
 from collections.abc import Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from shared import keys
+from shared.lua_script import read_lua
 from shared.messaging.celery_app import own_queue, unet_queue
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ class Availability:
 
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
-        source = resources.files("shared.registry").joinpath("lua/availability.lua").read_text()
-        self._script = redis.register_script(source)
+        self._script = redis.register_script(read_lua("shared.registry", "availability"))
 
     # --- who places a job ------------------------------------------------------------------------
 

@@ -4,11 +4,11 @@ A control image is named by its content and may be of many jobs, and of receipts
 its time begins anew whenever somebody stores or reads it. Redis knows when that was.
 """
 
-from importlib import resources
 from typing import IO, TYPE_CHECKING
 
 from shared import keys
 from shared.errors import Unavailable
+from shared.lua_script import read_lua
 from shared.settings import Settings
 from shared.storage.object_store import Bucket, ObjectStat
 
@@ -28,9 +28,7 @@ class ImageBucket(Bucket):
     def __init__(self, settings: Settings, redis: "Redis", *, attempts: int = 5) -> None:
         super().__init__(settings, settings.image_bucket, attempts=attempts)
         self._ttl_s = settings.control_image_ttl_s
-        self._script = redis.register_script(
-            resources.files("shared.storage").joinpath("lua/control_images.lua").read_text()
-        )
+        self._script = redis.register_script(read_lua("shared.storage", "control_images"))
 
     def put(
         self,

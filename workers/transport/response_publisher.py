@@ -12,17 +12,17 @@ from typing import NamedTuple
 
 from redis.exceptions import ResponseError
 
+from shared.lua_script import read_lua
 from shared.redis_clients import make_retry
 from workers.transport.keys import responses_key, step_token_key
 from workers.transport.protocol import SharedMemoryBlock, StepRequest, StepResponse
 from workers.transport.redis_client.pool import PRIMARY, ConnectionPool
 from workers.transport.redis_client.resp import Connection
-from workers.transport.step_queue import lua
 from workers.transport.wire import pack_bytes
 
 log = logging.getLogger(__name__)
 
-PUSH_SCRIPT = lua("push")
+PUSH_SCRIPT = read_lua("workers.transport", "push")
 #: One reply of the home server.
 REPLY_S = 10.0
 _PUSH_SHA = hashlib.sha1(PUSH_SCRIPT.encode()).hexdigest().encode()

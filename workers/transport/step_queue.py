@@ -10,12 +10,12 @@ that worker still lives. Every key expires.
 import secrets
 import time
 from collections.abc import Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torch import Tensor
 
 from shared import keys
+from shared.lua_script import read_lua
 from shared.settings import Settings
 from workers.transport.keys import step_token_key
 from workers.transport.protocol import QueuedStep, StepPart, StepRequest
@@ -51,7 +51,8 @@ class StepQueue:
         self.lease_s = settings.controlnet_lease_s
         self.wait_s = settings.residual_wait_s
         self._turn_script, self._claim_script, self._look_script, self._gather_script = (
-            redis.register_script(lua(name)) for name in ("turn", "claim", "look", "gather")
+            redis.register_script(read_lua("workers.transport", name))
+            for name in ("turn", "claim", "look", "gather")
         )
         self._lease_ms, self._served_ms = int(1000 * self.lease_s), int(1000 * settings.residual_wait_s)
         self._next = 0
@@ -146,11 +147,6 @@ class StepQueue:
             step_token is not None and step_token.startswith(request.any_retry.encode())
             for step_token, request in zip(turns, requests, strict=True)
         ]
-
-
-def lua(name: str) -> str:
-    """A script of `workers/transport/lua`."""
-    return resources.files("workers.transport").joinpath(f"lua/{name}.lua").read_text()
 
 
 def _ticket(request: StepRequest, part: StepPart) -> QueuedStep:
