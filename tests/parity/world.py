@@ -24,7 +24,7 @@ from tests.diffusers_peer import draw_with_diffusers
 from tests.parity.axes import CONTROLNET_OPTIONS, CONTROLNETS, FAMILIES, LORAS
 from tests.parity.matrix import Row
 from tests.tiny_models import make_controlnet, make_lora, make_pipeline, make_union
-from tests.workers.unet.conftest import worker_maker
+from tests.workers.conftest import worker_maker
 from workers.families.base_model import BaseModel
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache

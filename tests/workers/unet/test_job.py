@@ -25,7 +25,7 @@ from shared.keys import watched
 from shared.storage.object_store import Bucket
 from tests.diffusers_peer import draw_with_diffusers
 from tests.tiny_models import EMOJI
-from tests.workers.unet.conftest import load
+from tests.workers.conftest import load
 from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.families.base_model import BaseModel

@@ -27,8 +27,8 @@ from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, beat, leave
 from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import EMOJI, LAYOUTS
+from tests.workers.conftest import load
 from tests.workers.lora.cache.buckets import counted
-from tests.workers.unet.conftest import load
 from tests.workers.unet.jobs import control as controlnet
 from tests.workers.unet.jobs import pixels, upload
 from tests.workers.unet.latents.test_initial_latents import stored
