@@ -59,7 +59,7 @@ class ControlNetEntry(Entry):
     """One ControlNet and the base models that it guides: some by name, and all known ones of a family."""
 
     source: str
-    #: ``model`` in TOML: a name or a list of names. `read_catalogue` adds those of the family.
+    #: ``model`` in TOML: a name or a list of names. `read_catalog` adds those of the family.
     models: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field((), alias="model")
     family: Family | None = None
     dtype: Dtype | None = None

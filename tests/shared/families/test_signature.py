@@ -101,7 +101,7 @@ def test_nothing_is_known_of_what_is_not_in_a_folder_here(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("config", "kinds", "pools"),
+    ("config", "kinds", "global_pooling"),
     [
         ({"_class_name": "ControlNetModel"}, 0, False),
         ({"_class_name": "ControlNetUnionModel", "num_control_type": 8}, 8, False),
