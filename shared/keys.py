@@ -5,7 +5,7 @@ import re
 JOBS = "swift:jobs"  # sorted set: job ids by creation time
 UNSENT = "swift:jobs:unsent"  # sorted set: accepted, but not yet seen in a queue
 RECOVERY = "swift:recovery"  # string with expiry: somebody has just compared queues and jobs
-UNSERVED = "swift:jobs:unserved"  # sorted set: queued jobs that nothing can run, by when that was first seen
+UNRUNNABLE = "swift:jobs:unserved"  # sorted set: queued jobs that no worker can run, by when first seen
 LEAVING = "swift:leaving"  # sorted set: workers that were stopped on purpose, by when
 SERVER = "swift:server"  # hash: run id of the control Redis, when it was last seen, since when it answers
 IMAGES = "swift:images"  # sorted set: ids of ended or deleted jobs by the time to delete their images
@@ -16,9 +16,9 @@ SWEEP_CURSORS = "swift:sweep:cursors"  # hash: where the next sweep goes on
 MESSAGES_SEEN = "swift:messages"  # sorted set: unacknowledged messages by when they were first seen
 BINDINGS_SEEN = "swift:bindings"  # sorted set: bindings of broadcast queues by when they were first seen
 WORKERS = "swift:workers"  # sorted set: worker names by last heartbeat
-FREE = "swift:free"  # sorted set: idle UNet workers by the time until which that is known
+FREE_WORKERS = "swift:availability"  # sorted set: free UNet workers by when their registration expires
 PUBLISHERS = "swift:metrics"  # sorted set: processes that publish metrics, by when those expire
-PROMISED = "swift:promised"  # sorted set: UNet workers' own queues by the time of the last promise
+RESERVED_QUEUES = "swift:reservations"  # sorted set: workers' queues with a reserved job, by when reserved
 
 
 UPLOADS_SWEPT = "swift:uploads:swept"  # string with expiry: leftovers of uploads were looked for
@@ -69,18 +69,18 @@ def worker(name: str) -> str:
     return f"swift:worker:{name}"
 
 
-def holdings(worker: str) -> str:
+def lora_inventory(worker: str) -> str:
     """String with expiry: the LoRAs that a UNet worker has in memory and in its weights."""
-    return f"swift:holdings:{worker}"
+    return f"swift:lora_inventory:{worker}"
 
 
-def disk(host: str) -> str:
-    """Set with expiry: the LoRAs on the disk of a host."""
-    return f"swift:disk:{host}"
+def lora_disk_cache(host: str) -> str:
+    """Set with expiry: the LoRAs in the disk cache of a host."""
+    return f"swift:lora_disk_cache:{host}"
 
 
 def prefetch(worker: str) -> str:
-    """Channel: LoRAs that an accepted job will want, and this worker will probably draw it."""
+    """Channel: LoRAs of an accepted job that this worker will probably run."""
     return f"swift:prefetch:{worker}"
 
 

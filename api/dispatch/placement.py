@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from shared.jobs.spec import JobSpec
 from shared.metrics import PLACED, PLACED_LORAS
 from shared.registry.availability import Availability
-from shared.registry.lora_inventory import LoraInventory, Tier, read_disks, read_inventory
+from shared.registry.lora_inventory import LoraInventory, LoraTier, read_disk_caches, read_inventories
 from shared.storage.loras import version_of
 
 if TYPE_CHECKING:
     from redis import Redis
 
 #: What it saves to find a LoRA there: S3, the parse, the patch.
-WORTH: Mapping[Tier, int] = {"patched": 3, "memory": 2, "disk": 1, "none": 0}
+WORTH: Mapping[LoraTier, int] = {"patched": 3, "memory": 2, "disk": 1, "none": 0}
 
 
-def tier_of(lora: str, model: str, worker: LoraInventory, disk: AbstractSet[str]) -> Tier:
+def tier_of(lora: str, model: str, worker: LoraInventory, disk: AbstractSet[str]) -> LoraTier:
     """How near a worker has a LoRA; parsed and patched ones are those of a model."""
     if f"{model}@{lora}" in worker.patched:
         return "patched"
@@ -48,20 +48,20 @@ class Placement:
     """Promises free workers to jobs. Only who is free is asked: no job ever waits for a better worker."""
 
     def __init__(self, redis: "Redis", bucket: str) -> None:
-        self.seats = Availability(redis)
+        self.availability = Availability(redis)
         self._redis = redis
         self._bucket = bucket
 
     def promise(self, spec: JobSpec) -> str | None:
         """The worker that shall draw this job; none if all are busy, or older jobs wait."""
-        free = read_inventory(self._redis, self.seats.free())
+        free = read_inventories(self._redis, self.availability.free_workers())
         if not free:
             PLACED.labels("queue").inc()
             return None
         loras = [version_of(self._bucket, ref.name, ref.etag) for ref in spec.loras]
-        disks = read_disks(self._redis, sorted({worker.host for worker in free}), loras)
+        disks = read_disk_caches(self._redis, sorted({worker.host for worker in free}), loras)
         ranked = rank(spec.model, loras, free, disks)
-        chosen = self.seats.promise(spec.model, [worker.worker for worker in ranked])
+        chosen = self.availability.reserve(spec.model, [worker.worker for worker in ranked])
         PLACED.labels("queue" if chosen is None else "worker").inc()
         for worker in ranked:
             if worker.worker == chosen:

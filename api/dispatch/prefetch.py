@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from shared import keys
 from shared.jobs.spec import JobSpec
 from shared.messaging.messages import Prefetch
-from shared.registry.workers import live
+from shared.registry.workers import live_workers
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -42,7 +42,7 @@ class PrefetchHints:
         with self._lock:
             if time.monotonic() - self._read_at > ROSTER_S:
                 self._roster = {}
-                for beat in live(self._redis):
+                for beat in live_workers(self._redis):
                     for name in beat.serves if beat.kind == "unet" else ():
                         self._roster.setdefault(name, []).append(beat.name)
                 self._read_at = time.monotonic()

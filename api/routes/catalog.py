@@ -14,7 +14,7 @@ from shared.catalog.catalog import LoadOptions, ModelEntry
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, step_limits
 from shared.families.signature import ModelSignature
-from shared.registry.workers import Heartbeat, live
+from shared.registry.workers import Heartbeat, live_workers
 
 
 class StepLimitsResponse(BaseModel):
@@ -113,7 +113,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
 
     @api.get("/v1/models", summary="List base models", responses={200: ModelList, **refusals(503)})
     def list_models() -> Response:
-        workers = [beat for beat in live(control) if beat.kind == "unet"]
+        workers = [beat for beat in live_workers(control) if beat.kind == "unet"]
         models = [
             ModelResponse(
                 name=name,
@@ -134,7 +134,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
 
     @api.get("/v1/controlnets", summary="List ControlNets", responses={200: ControlNetList, **refusals(503)})
     def list_controlnets() -> Response:
-        workers = [beat for beat in live(control) if beat.kind == "controlnet"]
+        workers = [beat for beat in live_workers(control) if beat.kind == "controlnet"]
         controlnets = [
             ControlNetCatalogResponse(
                 name=name,

@@ -18,8 +18,8 @@ from shared import keys
 from shared.jobs.spec import Status
 from shared.messaging.celery_app import assist_queue, controlnet_queue, unet_queue
 from shared.redis_clients import without_retries
-from shared.registry.lora_inventory import LoraInventory, list_disks, read_inventory
-from shared.registry.workers import Heartbeat, Serving, live
+from shared.registry.lora_inventory import LoraInventory, list_disk_caches, read_inventories
+from shared.registry.workers import Heartbeat, Serving, live_workers
 
 
 class FleetResponse(BaseModel):
@@ -54,13 +54,13 @@ def fleet_api(services: Services) -> APIBlueprint:
         for status in statuses:
             pipe.zcard(keys.by_status(status))
         counts = pipe.execute()
-        workers = live(control)
-        holdings = read_inventory(control, [beat.name for beat in workers if beat.kind == "unet"])
+        workers = live_workers(control)
+        holdings = read_inventories(control, [beat.name for beat in workers if beat.kind == "unet"])
         return answer(
             FleetResponse(
                 workers=workers,
                 holdings=holdings,
-                on_disk=list_disks(control, sorted({holding.host for holding in holdings})),
+                on_disk=list_disk_caches(control, sorted({holding.host for holding in holdings})),
                 queues=dict(zip(queues, counts, strict=False)),
                 steps=_waiting_steps(services),
                 jobs=dict(zip(statuses, counts[len(queues) :], strict=True)),

@@ -21,7 +21,7 @@ from api.submission.serving import Unserved, count_unserved
 from shared.errors import SwiftError, Unavailable
 from shared.metrics import FleetCollector, publish
 from shared.redis_clients import without_retries
-from shared.registry.workers import Serving, live
+from shared.registry.workers import Serving, live_workers
 from shared.storage.object_store import Bucket
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def health_api(services: Services) -> APIBlueprint:
         broken = [name for name, outcome in told.items() if outcome != "ok"]
         if broken:
             return problem(503, Unavailable.code, f"not ready: {', '.join(broken)}", checks=told)
-        return answer(_describe(services, Serving(live(control)), told))
+        return answer(_describe(services, Serving(live_workers(control)), told))
 
     @api.get("/metrics", summary="Prometheus metrics", responses={200: METRICS, **refusals(503)})
     def metrics() -> Response:

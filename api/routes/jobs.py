@@ -188,13 +188,13 @@ def _replayed(services: Services, job: Job) -> Response:
 
 def _send(services: Services, job_id: str, spec: JobSpec) -> None:
     """Queue an accepted job. Should this fail, the job stays marked as unsent and workers queue it."""
-    seats, settings = services.placement.seats, services.settings
+    availability, settings = services.placement.availability, services.settings
     try:
         worker = services.placement.promise(spec) if settings.placement else None
         send_job(services.celery, job_id, spec.model, worker)
         services.jobs.sent(job_id)
         if worker is not None:
-            seats.settle(spec.model, worker)
+            availability.confirm(spec.model, worker)
         elif settings.prefetch:
             services.hints.send(spec)
     except (OperationalError, redis.RedisError) as error:

@@ -9,7 +9,7 @@ from shared.errors import ModelFailed
 from shared.jobs.spec import JobSpec
 from shared.messaging.celery_app import unet_queue
 from shared.metrics import JOBS_UNSERVED, LOAD_FAILURES, UNSERVED
-from shared.registry.workers import Serving, live
+from shared.registry.workers import Serving, live_workers
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def _controlnets(spec: JobSpec) -> list[str]:
 
 def count_unserved(services: Services) -> None:
     """Set the metrics of what is not served; every API process reports the same numbers."""
-    serving, catalog = Serving(live(services.control)), services.catalog
+    serving, catalog = Serving(live_workers(services.control)), services.catalog
     for model in catalog.models:
         is_unserved = not serving.by("unet", model)
         waiting = int(services.control.llen(unet_queue(model))) if is_unserved else 0

@@ -12,7 +12,7 @@ from infra.bench.fleet import Fleet
 from infra.bench.report import CheckFailed
 from infra.local.supervisor import HEALTHY_S
 from shared import keys
-from shared.registry.workers import live
+from shared.registry.workers import live_workers
 
 RESIDUAL_REDIS = "residual-redis"
 #: A worker that was killed is back, its model loaded, within this.
@@ -92,7 +92,7 @@ class Victims:
         if kill.victim == RESIDUAL_REDIS:
             return self._started_at(kill.victim) if _answers(self._residual) else None
         pid = self._stack.pids()[kill.victim]
-        return next((beat.started_at for beat in live(self._control) if beat.pid == pid), None)
+        return next((beat.started_at for beat in live_workers(self._control) if beat.pid == pid), None)
 
     def _started_at(self, name: str) -> float:
         return (self._stack.home / "pids" / f"{name}.pid").stat().st_mtime

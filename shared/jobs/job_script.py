@@ -49,7 +49,7 @@ class JobScript:
             keys.UNSENT,
             keys.IMAGES,
             keys.SERVER,
-            keys.UNSERVED,
+            keys.UNRUNNABLE,
             keys.LEAVING,
             *keys_after,
         ]

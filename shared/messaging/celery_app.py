@@ -32,13 +32,13 @@ def assist_queue(model: str) -> str:
     return f"assist.{model}"
 
 
-def own_queue(model: str, worker: str) -> str:
-    """Where the jobs of one base model wait for one worker; `shared.registry.availability` says when."""
+def worker_queue(model: str, worker: str) -> str:
+    """Where jobs of one base model wait that are reserved for one worker: `shared.registry.availability`."""
     return f"{unet_queue(model)}@{worker}"
 
 
-def unbound(name: str) -> Queue:
-    """A queue that is reached by its name alone and leaves nothing behind in Redis."""
+def default_exchange_queue(name: str) -> Queue:
+    """A queue without an exchange of its own: kombu stores no binding for it in Redis."""
     return Queue(name, Exchange(""), routing_key=name)
 
 
@@ -48,13 +48,13 @@ def controlnet_queue(controlnet: str) -> str:
 
 
 def send_job(celery: Celery, job_id: str, model: str, worker: str | None = None) -> None:
-    """Queue a job for all workers of its model, or for the one that it was promised."""
+    """Queue a job for all workers of its model, or for the one that is reserved for it."""
     message = GenerateJob(job_id=job_id).model_dump()
     if worker is None:
         celery.send_task(GENERATE, args=[message], queue=unet_queue(model), task_id=job_id)
         return
-    own: Any = unbound(own_queue(model, worker))  # send_task takes a queue, too; its types do not know
-    celery.send_task(GENERATE, args=[message], queue=own, declare=[], task_id=job_id)
+    queue: Any = default_exchange_queue(worker_queue(model, worker))  # the types of send_task want a name
+    celery.send_task(GENERATE, args=[message], queue=queue, declare=[], task_id=job_id)
 
 
 def remove_message(redis: "Redis", queue: str, task_id: str) -> bool:

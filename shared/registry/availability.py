@@ -5,51 +5,64 @@ from typing import TYPE_CHECKING, Any
 
 from shared import keys
 from shared.lua_script import read_lua
-from shared.messaging.celery_app import own_queue, unet_queue
+from shared.messaging.celery_app import unet_queue, worker_queue
 
 if TYPE_CHECKING:
     from redis import Redis
 
-#: A promise that is not taken up for so long is for everybody.
-PROMISE_S = 1.0
+#: Lifetime of a reservation: after it, any worker of the model may take the job.
+RESERVATION_S = 1.0
 
 
 class Availability:
-    """Every worker says when it begins and ends a job; who places a job asks, promises and settles."""
+    """Registers free and busy workers and reserves free ones for jobs. Every method is atomic in Redis."""
 
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
         self._script = redis.register_script(read_lua("shared.registry", "availability"))
 
-    # --- who places a job ------------------------------------------------------------------------
+    # --- called by the web --------------------------------------------------------------------------
 
-    def free(self) -> list[str]:
-        """Workers that wait for work, of whatever model; `promise` looks again."""
-        names: list[str] = self._redis.zrange(keys.FREE, 0, -1)  # type: ignore[assignment]
+    def free_workers(self) -> list[str]:
+        """Names of the workers registered as free, for any model; some registrations may have expired."""
+        names: list[str] = self._redis.zrange(keys.FREE_WORKERS, 0, -1)  # type: ignore[assignment]
         return names
 
-    def promise(self, model: str, workers: Sequence[str]) -> str | None:
-        """The first of ``workers`` that is still free, from now on not free; none while older jobs wait."""
-        answer: str | None = self._call("promise", unet_queue(model), *workers)
-        return answer
+    def reserve(self, model: str, workers: Sequence[str]) -> str | None:
+        """Reserve the first of ``workers`` that is free; ``None`` if none is, or if older jobs wait."""
+        reserved: str | None = self._call("reserve", unet_queue(model), *workers)
+        return reserved
 
-    def settle(self, model: str, worker: str) -> None:
-        """Say that a job was put into the worker's own queue: should it be busy by now, all may take it."""
-        self._call("settle", worker, own_queue(model, worker))
+    def confirm(self, model: str, worker: str) -> None:
+        """Call once the job is in the reserved worker's queue: if that is busy now, the job is released."""
+        self._call("confirm", worker, worker_queue(model, worker))
 
-    # --- a worker --------------------------------------------------------------------------------
+    # --- called by workers --------------------------------------------------------------------------
 
-    def take(self, worker: str, models: Sequence[str], ttl_s: float) -> int:
-        """The worker is not free for ``ttl_s``; returns how many jobs of its own it has given to all."""
-        return int(self._call("take", worker, ttl_s, *(own_queue(model, worker) for model in models)))
+    def register_busy(self, worker: str, models: Sequence[str], ttl_s: float) -> int:
+        """Register a worker as busy for ``ttl_s`` seconds, and release the jobs reserved for it.
 
-    def offer(self, worker: str, models: Sequence[str], ttl_s: float) -> bool:
-        """The worker is free for ``ttl_s``, unless jobs of its models wait: those it takes in their turn."""
-        return bool(self._call("offer", worker, ttl_s, *(own_queue(model, worker) for model in models)))
+        Returns how many jobs went from its own queues to the common ones.
+        """
+        return int(self._call("register_busy", worker, ttl_s, *_worker_queues(models, worker)))
 
-    def reclaim(self, after_s: float = PROMISE_S) -> int:
-        """Give to all what was promised to workers that did not take it up; returns how many jobs."""
-        return int(self._call("reclaim", after_s))
+    def register_free(self, worker: str, models: Sequence[str], ttl_s: float) -> bool:
+        """Register a worker as free for ``ttl_s`` seconds.
 
-    def _call(self, verb: str, *args: Any) -> Any:
-        return self._script(keys=[keys.FREE, keys.PROMISED], args=[verb, *args])
+        Returns whether it was: not while jobs of its models wait, of which it takes the next.
+        """
+        return bool(self._call("register_free", worker, ttl_s, *_worker_queues(models, worker)))
+
+    def release_expired(self, after_s: float = RESERVATION_S) -> int:
+        """Move jobs whose reserved worker did not take them in ``after_s`` to the common queues.
+
+        Returns how many.
+        """
+        return int(self._call("release_expired", after_s))
+
+    def _call(self, command: str, *args: Any) -> Any:
+        return self._script(keys=[keys.FREE_WORKERS, keys.RESERVED_QUEUES], args=[command, *args])
+
+
+def _worker_queues(models: Sequence[str], worker: str) -> list[str]:
+    return [worker_queue(model, worker) for model in models]

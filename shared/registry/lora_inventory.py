@@ -1,12 +1,14 @@
-"""A directory of which UNet worker holds which LoRA, and how near; it lives in Redis and expires.
+"""Which UNet worker holds which LoRA, and where: in weights, memory or on disk. Lives in Redis and expires.
 
-A LoRA is called by its version (`shared.storage.loras.version_of`): exactly these bytes. What is on a host's
-disk is one set that all its workers keep up; what a worker has in memory or in its weights is its own,
-and is called MODEL@VERSION: it fits that model.
+A LoRA is identified by its version (`shared.storage.loras.version_of`), which stands for exactly these bytes.
+The disk cache belongs to a host and is reported by all its workers; memory and weights belong to one worker,
+and their LoRAs are called MODEL@VERSION, because they were converted for that model.
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
 
 from shared import keys
 from shared.messaging.base_model import Message, read_all
@@ -14,69 +16,68 @@ from shared.messaging.base_model import Message, read_all
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Where a LoRA is, from near to far.
-Tier = Literal["patched", "memory", "disk", "none"]
+#: Where a worker has a LoRA, fastest first.
+LoraTier = Literal["patched", "memory", "disk", "none"]
 
 
 class LoraInventory(Message):
-    """What one UNet worker has at hand."""
+    """The LoRAs that one UNet worker holds."""
 
     worker: str
     host: str
-    serves: list[str]  # models it takes jobs for
-    loaded: list[str]  # those whose weights are in memory
-    patched: list[str]  # LoRAs in the weights of an idle worker
-    memory: list[str]  # parsed LoRAs
+    serves: list[str] = Field(description="models that it takes jobs for")
+    loaded: list[str] = Field(description="those of them whose weights are in memory")
+    patched: list[str] = Field(description="LoRAs in the weights of its models, as MODEL@VERSION")
+    memory: list[str] = Field(description="LoRAs parsed and in memory, as MODEL@VERSION")
 
 
-def publish_inventory(redis: "Redis", holdings: LoraInventory, ttl_s: float) -> None:
-    """Tell what a worker holds; it lasts ``ttl_s`` seconds."""
-    redis.set(keys.holdings(holdings.worker), holdings.model_dump_json(), px=int(ttl_s * 1000))
+def publish_inventory(redis: "Redis", inventory: LoraInventory, ttl_s: float) -> None:
+    """Store a worker's inventory for ``ttl_s`` seconds."""
+    redis.set(keys.lora_inventory(inventory.worker), inventory.model_dump_json(), px=int(ttl_s * 1000))
 
 
-def publish_disk(redis: "Redis", host: str, loras: Sequence[str], ttl_s: float) -> None:
-    """Tell what lies on the disk of a host; it lasts ``ttl_s`` seconds."""
+def publish_disk_cache(redis: "Redis", host: str, loras: Sequence[str], ttl_s: float) -> None:
+    """Store which LoRAs the disk cache of a host holds, for ``ttl_s`` seconds."""
     pipe = redis.pipeline()
-    pipe.delete(keys.disk(host))
+    pipe.delete(keys.lora_disk_cache(host))
     if loras:
-        pipe.sadd(keys.disk(host), *loras)
-        pipe.pexpire(keys.disk(host), int(ttl_s * 1000))
+        pipe.sadd(keys.lora_disk_cache(host), *loras)
+        pipe.pexpire(keys.lora_disk_cache(host), int(ttl_s * 1000))
     pipe.execute()
 
 
-def keep_disk(redis: "Redis", host: str, ttl_s: float) -> bool:
-    """Say that nothing has changed there: what was told lasts again; False if it is forgotten."""
-    return bool(redis.pexpire(keys.disk(host), int(ttl_s * 1000)))
+def renew_disk_cache(redis: "Redis", host: str, ttl_s: float) -> bool:
+    """Keep the unchanged list of a host for another ``ttl_s`` seconds; returns False if it has expired."""
+    return bool(redis.pexpire(keys.lora_disk_cache(host), int(ttl_s * 1000)))
 
 
-def withdraw_inventory(redis: "Redis", worker: str) -> None:
-    """A worker that stops holds nothing; its host's disk stays."""
-    redis.delete(keys.holdings(worker))
+def remove_inventory(redis: "Redis", worker: str) -> None:
+    """Remove the inventory of a worker that stops; its host's disk cache stays listed."""
+    redis.delete(keys.lora_inventory(worker))
 
 
-def read_inventory(redis: "Redis", workers: Sequence[str]) -> list[LoraInventory]:
-    """What these workers hold, as far as they have told lately."""
-    told = redis.mget([keys.holdings(worker) for worker in workers]) if workers else []
-    return read_all(LoraInventory, told)
+def read_inventories(redis: "Redis", workers: Sequence[str]) -> list[LoraInventory]:
+    """The unexpired inventories of ``workers``."""
+    stored = redis.mget([keys.lora_inventory(worker) for worker in workers]) if workers else []
+    return read_all(LoraInventory, stored)
 
 
-def read_disks(redis: "Redis", hosts: Sequence[str], loras: Sequence[str]) -> dict[str, set[str]]:
-    """Which of ``loras`` lie on the disk of each host."""
+def read_disk_caches(redis: "Redis", hosts: Sequence[str], loras: Sequence[str]) -> dict[str, set[str]]:
+    """Which of ``loras`` the disk cache of each host holds."""
     if not loras:
         return {host: set() for host in hosts}
     pipe = redis.pipeline(transaction=False)
     for host in hosts:
-        pipe.smismember(keys.disk(host), list(loras))
-    answers = pipe.execute()
+        pipe.smismember(keys.lora_disk_cache(host), list(loras))
     return {
-        host: {lora for lora, is_there in zip(loras, answer, strict=True) if is_there}
-        for host, answer in zip(hosts, answers, strict=True)
+        host: {lora for lora, is_cached in zip(loras, flags, strict=True) if is_cached}
+        for host, flags in zip(hosts, pipe.execute(), strict=True)
     }
 
 
-def list_disks(redis: "Redis", hosts: Sequence[str]) -> dict[str, list[str]]:
-    """All LoRAs on the disk of each host."""
+def list_disk_caches(redis: "Redis", hosts: Sequence[str]) -> dict[str, list[str]]:
+    """All LoRAs in the disk cache of each host."""
     pipe = redis.pipeline(transaction=False)
     for host in hosts:
-        pipe.smembers(keys.disk(host))
+        pipe.smembers(keys.lora_disk_cache(host))
     return {host: sorted(found) for host, found in zip(hosts, pipe.execute(), strict=True)}

@@ -43,7 +43,7 @@ class Heartbeat(Message):
     version: str
 
 
-def beat(redis: "Redis", heartbeat: Heartbeat, ttl_s: float) -> None:
+def publish_heartbeat(redis: "Redis", heartbeat: Heartbeat, ttl_s: float) -> None:
     """Report a worker; the report lasts ``ttl_s`` seconds."""
     now = int(redis.time()[0])  # workers' clocks may be hours apart
     pipe = redis.pipeline()
@@ -53,7 +53,7 @@ def beat(redis: "Redis", heartbeat: Heartbeat, ttl_s: float) -> None:
     pipe.execute()
 
 
-def leave(redis: "Redis", name: str) -> None:
+def remove_worker(redis: "Redis", name: str) -> None:
     """Take a worker that stops off the list."""
     pipe = redis.pipeline()
     pipe.delete(keys.worker(name))
@@ -61,7 +61,7 @@ def leave(redis: "Redis", name: str) -> None:
     pipe.execute()
 
 
-def live(redis: "Redis") -> list[Heartbeat]:
+def live_workers(redis: "Redis") -> list[Heartbeat]:
     """The workers that reported lately, by name."""
     names: list[str] = sorted(map(str, redis.zrange(keys.WORKERS, 0, -1)))
     reports = redis.mget([keys.worker(name) for name in names]) if names else []
@@ -114,7 +114,7 @@ class Roster:
         """As they reported lately."""
         with self._lock:
             if time.monotonic() > self._until:
-                self._workers, self._until = live(self._redis), time.monotonic() + ROSTER_S
+                self._workers, self._until = live_workers(self._redis), time.monotonic() + ROSTER_S
             return self._workers
 
     def forget(self) -> None:

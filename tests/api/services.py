@@ -16,7 +16,7 @@ from shared.jobs.attempt import Attempt
 from shared.jobs.receipt import ControlNetReceipt, Receipt
 from shared.jobs.request import LoraLoading
 from shared.jobs.spec import JobSpec, Span, StoredImage
-from shared.registry.workers import Heartbeat, beat
+from shared.registry.workers import Heartbeat, publish_heartbeat
 
 OCTETS = "application/octet-stream"
 
@@ -133,5 +133,7 @@ def heartbeat(
 def announce_workers(services: Services) -> None:
     """Have live workers serve everything in the embedded catalog."""
     controlnets = heartbeat("controlnet-1", "controlnet", "edge", [])
-    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 60)
-    beat(services.control, controlnets.model_copy(update={"serves": list(services.catalog.controlnets)}), 60)
+    publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 60)
+    publish_heartbeat(
+        services.control, controlnets.model_copy(update={"serves": list(services.catalog.controlnets)}), 60
+    )

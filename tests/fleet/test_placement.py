@@ -11,7 +11,7 @@ from redis import Redis
 
 from infra.local.environment import inherit
 from shared import keys
-from shared.messaging.celery_app import own_queue
+from shared.messaging.celery_app import worker_queue
 from shared.settings import ROOT
 from tests.fleet.conftest import Client
 
@@ -42,7 +42,7 @@ def second(fleet: Client) -> Iterator["subprocess.Popen[bytes]"]:
 
 def wait_until_free(control: Redis, count: int) -> list[str]:
     deadline = time.monotonic() + READY_S
-    while len(free := control.zrange(keys.FREE, 0, -1)) != count:
+    while len(free := control.zrange(keys.FREE_WORKERS, 0, -1)) != count:
         assert time.monotonic() < deadline, free
         time.sleep(0.05)
     return [str(name) for name in free]
@@ -73,4 +73,4 @@ def test_a_job_whose_promised_worker_is_killed_is_drawn_by_another(
     assert [job["status"] for job in ended] == ["succeeded"] * 2
     workers = {span["worker"].split("@")[0] for job in ended for span in job["timeline"]}
     assert workers - {"queue"} == {"unet1"}
-    assert control.llen(own_queue("emoji-sd", name)) == 0
+    assert control.llen(worker_queue("emoji-sd", name)) == 0

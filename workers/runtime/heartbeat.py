@@ -57,14 +57,14 @@ class HeartbeatThread:
         self._stop.set()
         self._thread.join(timeout=5)
         try:
-            workers.leave(self.redis, self.name)
+            workers.remove_worker(self.redis, self.name)
         except RedisError:
             log.warning("could not sign off; the report expires by itself")
 
     def _run(self) -> None:
         ttl_s = self.settings.heartbeat_s * GRACE_BEATS
         acts = [
-            lambda: workers.beat(self.redis, self._report(), ttl_s),
+            lambda: workers.publish_heartbeat(self.redis, self._report(), ttl_s),
             lambda: metrics.publish(self.redis, self.name, ttl_s),
             *self.chores,
         ]

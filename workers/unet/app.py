@@ -20,10 +20,10 @@ from shared.messaging.celery_app import (
     GENERATE,
     assist_queue,
     controlnet_queue,
+    default_exchange_queue,
     make_celery,
-    own_queue,
-    unbound,
     unet_queue,
+    worker_queue,
 )
 from shared.messaging.messages import AttachControlNet, FollowBranch, GenerateJob
 from shared.metrics import LORA_CACHE_BYTES
@@ -164,7 +164,7 @@ def _start(sender: Any, **_: object) -> None:
     LORA_CACHE_BYTES.labels("memory").set_function(worker.lora_memory.used_bytes)
     name = worker_name(sender)
     for model in served:
-        app.amqp.queues.select_add(unbound(own_queue(model, name)))
+        app.amqp.queues.select_add(default_exchange_queue(worker_queue(model, name)))
     prefetch.listen(redis, worker.loras, name)
     worker.watchdog.start()
     seat.sit(name, consumption.is_able)
@@ -208,7 +208,7 @@ def _queues(name: str) -> list[str]:
     """What the worker consumes from: models that it cannot load are left to others."""
     failed = worker.models.failed()
     models = [model for model in served if model not in failed]
-    kinds = (unet_queue, assist_queue, lambda model: own_queue(model, name))
+    kinds = (unet_queue, assist_queue, lambda model: worker_queue(model, name))
     return [queue(model) for model in models for queue in kinds]
 
 

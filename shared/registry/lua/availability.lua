@@ -1,85 +1,98 @@
--- Who is free, and who has been promised a job. Every change is atomic.
+-- Availability of UNet workers: which are free, and for which a job is reserved. Every call is atomic.
 --
--- KEYS: free workers (set by the time until which that is known), promised queues (set by time)
--- ARGV: verb, then the verb's own
+-- KEYS: sorted set of free workers by the time their registration expires,
+--       sorted set of queues with a reserved job by the time of the reservation
+-- ARGV: command, then the command's own arguments
 --
--- A worker has a queue of its own for each model, MODEL'S QUEUE@WORKER: what lies there is for it alone,
--- and for all as soon as it is busy. (The other keys are named from these: one server, not a cluster.)
+-- Each worker has a queue of its own for each model, called MODEL_QUEUE@WORKER. Only that worker takes
+-- messages from it. As soon as the worker is busy, they are moved to the model's common queue, MODEL_QUEUE.
+-- The other keys are derived from KEYS and ARGV: the script needs a single server, not a cluster.
 
-local free, promised = KEYS[1], KEYS[2]
-local verb = ARGV[1]
+local free, reserved = KEYS[1], KEYS[2]
+local command = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 
-local function busy(worker)
+local function busy_key(worker)
   return free .. ':busy:' .. worker
 end
 
-local function everybodys(own)
-  return own:match('^[^@]+')
+local function common_queue(worker_queue)
+  return worker_queue:match('^[^@]+')
 end
 
--- To the front, and in their order: a worker was free when they were accepted.
-local function give_to_all(own)
-  redis.call('ZREM', promised, own)
-  local moved, message = 0, redis.call('LPOP', own)
+-- Moves all messages of a worker's queue to the front of the common queue, in their order: they are older
+-- than what waits there, because a job is only reserved while that queue is empty.
+local function release(worker_queue)
+  redis.call('ZREM', reserved, worker_queue)
+  local moved, message = 0, redis.call('LPOP', worker_queue)
   while message do
-    redis.call('RPUSH', everybodys(own), message)
-    moved, message = moved + 1, redis.call('LPOP', own)
+    redis.call('RPUSH', common_queue(worker_queue), message)
+    moved, message = moved + 1, redis.call('LPOP', worker_queue)
   end
   return moved
 end
 
-if verb == 'take' then
-  -- ARGV: worker, for how many seconds, its own queues. It works, or it leaves.
-  redis.call('ZREM', free, ARGV[2])
-  redis.call('SET', busy(ARGV[2]), 1, 'PX', math.ceil(ARGV[3] * 1000))
+if command == 'register_busy' then
+  -- ARGV: worker, lifetime in seconds, the worker's queues. Also used by a worker that stops.
+  -- Returns how many messages were moved to common queues.
+  local worker, ttl_s = ARGV[2], ARGV[3]
+  redis.call('ZREM', free, worker)
+  redis.call('SET', busy_key(worker), 1, 'PX', math.ceil(ttl_s * 1000))
   local moved = 0
-  for i = 4, #ARGV do moved = moved + give_to_all(ARGV[i]) end
+  for i = 4, #ARGV do moved = moved + release(ARGV[i]) end
   return moved
 end
 
-if verb == 'offer' then
-  -- ARGV: worker, for how many seconds, its own queues. Who has work waiting takes that itself, in its turn.
-  redis.call('DEL', busy(ARGV[2]))
+if command == 'register_free' then
+  -- ARGV: worker, lifetime in seconds, the worker's queues. Returns 1 if the worker is registered as free,
+  -- 0 if jobs wait in a common queue: the worker takes one of those next.
+  local worker, ttl_s = ARGV[2], ARGV[3]
+  redis.call('DEL', busy_key(worker))
   redis.call('ZREMRANGEBYSCORE', free, 0, now)
   for i = 4, #ARGV do
-    if redis.call('LLEN', everybodys(ARGV[i])) > 0 then
-      redis.call('ZREM', free, ARGV[2])
+    if redis.call('LLEN', common_queue(ARGV[i])) > 0 then
+      redis.call('ZREM', free, worker)
       return 0
     end
   end
-  redis.call('ZADD', free, now + ARGV[3], ARGV[2])
+  redis.call('ZADD', free, now + ttl_s, worker)
   return 1
 end
 
-if verb == 'promise' then
-  -- ARGV: the model's queue, workers, best first. The first that is free; none while older jobs wait.
-  if redis.call('LLEN', ARGV[2]) > 0 then return false end
+if command == 'reserve' then
+  -- ARGV: the model's common queue, workers in order of preference. Returns the first that is free, which is
+  -- then no longer free; nothing if none is, or if older jobs wait in the common queue.
+  local queue = ARGV[2]
+  if redis.call('LLEN', queue) > 0 then return false end
   for i = 3, #ARGV do
-    local till = redis.call('ZSCORE', free, ARGV[i])
-    if till and tonumber(till) > now then
-      redis.call('ZREM', free, ARGV[i])
-      redis.call('ZADD', promised, now, ARGV[2] .. '@' .. ARGV[i])
-      return ARGV[i]
+    local worker = ARGV[i]
+    local expires_at = redis.call('ZSCORE', free, worker)
+    if expires_at and tonumber(expires_at) > now then
+      redis.call('ZREM', free, worker)
+      redis.call('ZADD', reserved, now, queue .. '@' .. worker)
+      return worker
     end
   end
   return false
 end
 
-if verb == 'settle' then
-  -- ARGV: worker, its own queue, in which a message was put. It may have got other work meanwhile.
-  if redis.call('EXISTS', busy(ARGV[2])) == 1 then return give_to_all(ARGV[3]) end
+if command == 'confirm' then
+  -- ARGV: worker, its queue, to which a message was sent. If the worker took another job after the
+  -- reservation, the message is moved to the common queue. Returns how many were moved.
+  local worker, worker_queue = ARGV[2], ARGV[3]
+  if redis.call('EXISTS', busy_key(worker)) == 1 then return release(worker_queue) end
   return 0
 end
 
-if verb == 'reclaim' then
-  -- ARGV: seconds. Promises that were not taken up for so long: the worker is dead, or stuck.
+if command == 'release_expired' then
+  -- ARGV: lifetime of a reservation in seconds. A worker that takes no job for so long is dead or blocked.
+  -- Returns how many messages were moved to common queues.
   local moved = 0
-  for _, own in ipairs(redis.call('ZRANGEBYSCORE', promised, 0, now - ARGV[2])) do
-    moved = moved + give_to_all(own)
+  for _, worker_queue in ipairs(redis.call('ZRANGEBYSCORE', reserved, 0, now - ARGV[2])) do
+    moved = moved + release(worker_queue)
   end
   return moved
 end
 
-return redis.error_reply('unknown verb ' .. verb)
+return redis.error_reply('unknown command ' .. command)

@@ -11,10 +11,10 @@ from api.app import create_app
 from api.dispatch.placement import WORTH, rank, tier_of
 from api.dispatch.prefetch import PrefetchHints
 from api.services import Services
-from shared.keys import prefetch
-from shared.messaging.celery_app import own_queue, unet_queue
-from shared.registry.lora_inventory import LoraInventory, publish_disk, publish_inventory
-from shared.registry.workers import Heartbeat, beat
+from shared import keys
+from shared.messaging.celery_app import unet_queue, worker_queue
+from shared.registry.lora_inventory import LoraInventory, publish_disk_cache, publish_inventory
+from shared.registry.workers import Heartbeat, publish_heartbeat
 from shared.storage.loras import version_of
 from tests.api.services import OCTETS, lora
 
@@ -95,7 +95,7 @@ def test_nobody_is_left_out_and_nobody_nearer_comes_later(
 def offer(services: Services, *free: LoraInventory) -> None:
     for one in free:
         publish_inventory(services.control, one, SOON)
-        assert services.placement.seats.offer(one.worker, one.serves, SOON)
+        assert services.placement.availability.register_free(one.worker, one.serves, SOON)
 
 
 def waiting(services: Services, queue: str) -> list[str]:
@@ -121,20 +121,20 @@ def test_a_job_goes_to_the_free_worker_that_holds_its_lora(
     client: FlaskClient, services: Services, version: str
 ) -> None:
     offer(services, worker("unet1@a"), worker("unet2@b", "b"), worker("unet3@c", "c"))
-    publish_disk(services.control, "b", [version, "other@0@1"], SOON)
+    publish_disk_cache(services.control, "b", [version, "other@0@1"], SOON)
     wanted = {"loras": [{"name": "anime"}]}
     first, second, third, fourth = (submit(client, **wanted) for _ in range(4))
-    assert waiting(services, own_queue(MODEL, "unet2@b")) == [first]
+    assert waiting(services, worker_queue(MODEL, "unet2@b")) == [first]
     # The others take any that is free, and none waits for the better one
-    assert waiting(services, own_queue(MODEL, "unet1@a")) == [second]
-    assert waiting(services, own_queue(MODEL, "unet3@c")) == [third]
+    assert waiting(services, worker_queue(MODEL, "unet1@a")) == [second]
+    assert waiting(services, worker_queue(MODEL, "unet3@c")) == [third]
     assert waiting(services, unet_queue(MODEL)) == [fourth]
 
 
 def test_while_jobs_wait_a_new_one_waits_behind_them(client: FlaskClient, services: Services) -> None:
     older = submit(client)
     publish_inventory(services.control, worker("unet1@a"), SOON)
-    services.control.zadd("swift:free", {"unet1@a": 2e9})
+    services.control.zadd(keys.FREE_WORKERS, {"unet1@a": 2e9})
     younger = submit(client)
     assert waiting(services, unet_queue(MODEL)) == [older, younger]
 
@@ -154,11 +154,11 @@ def test_the_loras_of_a_job_that_waits_are_fetched_meanwhile_by_one_worker(
         name="unet1@a", kind="unet", host="a", pid=1, device="cpu", serves=[MODEL], loaded=[], doing=[],
         busy_share=1.0, started_at=0.0, version="0",
     )  # fmt: skip
-    beat(services.control, heartbeat, SOON)
+    publish_heartbeat(services.control, heartbeat, SOON)
     client = create_app(replace(services, hints=PrefetchHints(services.control))).test_client()
     hints: Any = services.control.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     with hints:
-        hints.subscribe(prefetch("unet1@a"))
+        hints.subscribe(keys.prefetch("unet1@a"))
         hints.get_message(timeout=10)
         submit(client, loras=[{"name": "anime"}])
         message = hints.get_message(timeout=10)

@@ -6,14 +6,14 @@ from api.app import create_app
 from api.services import Services
 from shared.catalog.catalog import Catalog, ModelEntry
 from shared.catalog.schedulers import SCHEDULERS
-from shared.registry.workers import beat
+from shared.registry.workers import publish_heartbeat
 from tests.api.services import heartbeat
 
 
 def test_a_model_is_told_with_its_defaults_and_who_serves_it(client: FlaskClient, services: Services) -> None:
-    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", ["emoji-sd"]), 10)
-    beat(services.control, heartbeat("unet-2", "unet", "emoji-sd", []), 10)
-    beat(services.control, heartbeat("unet-3", "unet", "another", []), 10)
+    publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", ["emoji-sd"]), 10)
+    publish_heartbeat(services.control, heartbeat("unet-2", "unet", "emoji-sd", []), 10)
+    publish_heartbeat(services.control, heartbeat("unet-3", "unet", "another", []), 10)
     (model,) = client.get("/v1/models").json["models"]
     assert (model["name"], model["default"], model["scheduler"]) == ("emoji-sd", True, "ddim")
     assert (model["num_inference_steps"], model["guidance_scale"]) == (25, 3.0)
@@ -44,8 +44,8 @@ def test_schedulers_are_told_with_what_they_take(client: FlaskClient) -> None:
 def test_a_controlnet_is_told_with_its_model_and_who_serves_it(
     client: FlaskClient, services: Services
 ) -> None:
-    beat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"]), 10)
-    beat(services.control, heartbeat("unet-1", "unet", "edge", []), 10)
+    publish_heartbeat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"]), 10)
+    publish_heartbeat(services.control, heartbeat("unet-1", "unet", "edge", []), 10)
     assert client.get("/v1/controlnets").json["controlnets"] == [
         {
             "name": "edge",

@@ -9,14 +9,14 @@ from api.app import create_app
 from api.services import Services
 from shared import keys
 from shared.messaging.celery_app import assist_queue
-from shared.registry.lora_inventory import LoraInventory, publish_disk, publish_inventory
-from shared.registry.workers import beat, live
+from shared.registry.lora_inventory import LoraInventory, publish_disk_cache, publish_inventory
+from shared.registry.workers import live_workers, publish_heartbeat
 from tests.api.services import heartbeat
 
 
 def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, services: Services) -> None:
-    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
-    beat(services.control, heartbeat("dead", "unet", "emoji-sd", []), 0.001)
+    publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
+    publish_heartbeat(services.control, heartbeat("dead", "unet", "emoji-sd", []), 0.001)
     ids = [client.post("/v1/jobs", json={"prompt": "a cat"}).json["id"] for _ in range(3)]
     client.post(f"/v1/jobs/{ids[0]}/cancel")
     services.control.rpush(assist_queue("emoji-sd"), "a message")
@@ -36,12 +36,12 @@ def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, serv
 def test_the_fleet_tells_which_loras_its_workers_have_at_hand(
     client: FlaskClient, services: Services
 ) -> None:
-    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
+    publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
     told = LoraInventory(
         worker="unet-1", host="here", serves=["emoji-sd"], loaded=[], patched=[], memory=["emoji-sd@x"]
     )
     publish_inventory(services.control, told, 10)
-    publish_disk(services.control, "here", ["y", "x"], 10)
+    publish_disk_cache(services.control, "here", ["y", "x"], 10)
     fleet = client.get("/v1/fleet").json
     assert fleet["holdings"] == [told.model_dump()]
     assert fleet["on_disk"] == {"here": ["x", "y"]}
@@ -50,7 +50,7 @@ def test_the_fleet_tells_which_loras_its_workers_have_at_hand(
 def test_the_fleet_shows_which_jobs_use_which_controlnets_and_how_many_steps_wait(
     client: FlaskClient, services: Services
 ) -> None:
-    beat(
+    publish_heartbeat(
         services.control,
         heartbeat("controlnet-1", "controlnet", "edge", ["edge"], sessions={"edge": ["j"]}),
         10,
@@ -74,11 +74,11 @@ def test_what_one_worker_reports_hides_no_other(
 ) -> None:
     # Given a whole report, one of a newer version, and garbage, as heartbeats, LoRAs and metrics
     newer = heartbeat("unet-1", "unet", "emoji-sd", []).model_dump() | {"newer": 1}
-    beat(services.control, heartbeat("unet-0", "unet", "emoji-sd", []), 10)
+    publish_heartbeat(services.control, heartbeat("unet-0", "unet", "emoji-sd", []), 10)
     for name, report in (("unet-1", json.dumps(newer)), ("unet-2", garbage)):
         services.control.set(keys.worker(name), report)
         services.control.zadd(keys.WORKERS, {name: 1})
-        services.control.set(keys.holdings(name), garbage)
+        services.control.set(keys.lora_inventory(name), garbage)
         services.control.set(keys.worker_metrics(name), 'metric{broken="')
         services.control.zadd(keys.PUBLISHERS, {name: 4e9})
     assert [worker["name"] for worker in client.get("/v1/fleet").json["workers"]] == ["unet-0", "unet-1"]
@@ -89,8 +89,8 @@ def test_what_one_worker_reports_hides_no_other(
 def test_a_worker_whose_clock_is_wrong_takes_no_other_off_the_list(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
+    publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
     clock = time.time
     monkeypatch.setattr(time, "time", lambda: clock() + 7200)
-    beat(services.control, heartbeat("unet-2", "unet", "emoji-sd", []), 10)
-    assert [report.name for report in live(services.control)] == ["unet-1", "unet-2"]
+    publish_heartbeat(services.control, heartbeat("unet-2", "unet", "emoji-sd", []), 10)
+    assert [report.name for report in live_workers(services.control)] == ["unet-1", "unet-2"]

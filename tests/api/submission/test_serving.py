@@ -8,14 +8,14 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services
-from shared.registry.workers import Heartbeat, beat
+from shared.registry.workers import Heartbeat, publish_heartbeat
 from tests.api.services import announce_workers, edge, heartbeat
 
 REQUEST = {"prompt": "a cat"}
 
 
 def report(services: Services, worker: Heartbeat, **changes: Any) -> None:
-    beat(services.control, worker.model_copy(update=changes), 60)
+    publish_heartbeat(services.control, worker.model_copy(update=changes), 60)
     services.roster.forget()
 
 

@@ -16,7 +16,13 @@ from shared.errors import InvalidLora, JobCancelled, SwiftError, Unavailable
 from shared.jobs.attempt import Attempt
 from shared.jobs.spec import Failure
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import GENERATE, make_celery, own_queue, unbound, unet_queue
+from shared.messaging.celery_app import (
+    GENERATE,
+    default_exchange_queue,
+    make_celery,
+    unet_queue,
+    worker_queue,
+)
 from shared.messaging.messages import GenerateJob
 from shared.redis_clients import control_redis
 from shared.settings import read_settings
@@ -28,7 +34,7 @@ from workers.unet.task_outcome import conclude
 
 DONE, STATE, PROBLEMS = "test:done", "test:state", "test:problems"
 NAME = "echo@test"
-QUEUES = [unet_queue("m"), own_queue("m", NAME)]
+QUEUES = [unet_queue("m"), worker_queue("m", NAME)]
 
 settings = read_settings()
 redis = control_redis(settings)
@@ -76,7 +82,7 @@ def _run(task: Any, attempt: Attempt) -> str:
 @worker_init.connect
 def _start(sender: Any, **_: object) -> None:
     take_over_logs(settings, sender.hostname)
-    app.amqp.queues.select_add(unbound(QUEUES[1]))
+    app.amqp.queues.select_add(default_exchange_queue(QUEUES[1]))
     consumption = Consumption(sender, lambda: QUEUES)
 
     def beat() -> None:

@@ -38,7 +38,9 @@ def test_a_chore_that_fails_keeps_no_other_from_its_turn(
     try:
         assert before.wait(30)
         assert after.wait(30)
-        assert [worker.name for worker in workers.live(control)] == (["unet1@test"] if doing is list else [])
+        assert [worker.name for worker in workers.live_workers(control)] == (
+            ["unet1@test"] if doing is list else []
+        )
     finally:
         reporter.stop()
-    assert workers.live(control) == []
+    assert workers.live_workers(control) == []

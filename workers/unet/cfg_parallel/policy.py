@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from shared.jobs.spec import JobSpec
 from shared.messaging.celery_app import unet_queue
 from shared.registry.availability import Availability
-from shared.registry.workers import live
+from shared.registry.workers import live_workers
 from workers.families.guidance import is_guided
 
 if TYPE_CHECKING:
@@ -43,5 +43,5 @@ def waiting_jobs(redis: "Redis", models: Sequence[str]) -> int:
 
 def idle_workers(redis: "Redis", model: str, name: str) -> int:
     """UNet workers for ``model`` that wait for work right now, beside the one called ``name``."""
-    serving = {beat.name for beat in live(redis) if beat.kind == "unet" and model in beat.serves}
-    return len(serving & set(Availability(redis).free()) - {name})
+    serving = {beat.name for beat in live_workers(redis) if beat.kind == "unet" and model in beat.serves}
+    return len(serving & set(Availability(redis).free_workers()) - {name})

@@ -12,10 +12,10 @@ from redis.exceptions import RedisError
 from shared.registry.availability import Availability
 from shared.registry.lora_inventory import (
     LoraInventory,
-    keep_disk,
-    publish_disk,
+    publish_disk_cache,
     publish_inventory,
-    withdraw_inventory,
+    remove_inventory,
+    renew_disk_cache,
 )
 from workers.families.base_model import BaseModel
 from workers.lora.cache.cache import LoraCache
@@ -44,7 +44,7 @@ class AvailabilityReporter:
         cache: LoraCache,
         memory: LoraMemory,
     ) -> None:
-        self._redis, self._seats = redis, Availability(redis)
+        self._redis, self._availability = redis, Availability(redis)
         self._serves, self._ttl_s = list(serves), ttl_s
         self._name, self._host = "", socket.gethostname()
         self._models, self._cache, self._memory = models, cache, memory
@@ -75,7 +75,7 @@ class AvailabilityReporter:
         with self._turn:
             self._publish()
             self._tell()
-        self._seats.reclaim()
+        self._availability.release_expired()
 
     def leave(self) -> None:
         """The worker stops: it takes no more jobs, and those it was promised are for all."""
@@ -83,7 +83,7 @@ class AvailabilityReporter:
             self._has_left = True
             try:
                 self._tell()
-                withdraw_inventory(self._redis, self._name)
+                remove_inventory(self._redis, self._name)
             except RedisError:
                 log.warning("could not leave its seat; it expires by itself")
 
@@ -99,9 +99,9 @@ class AvailabilityReporter:
 
     def _tell(self) -> None:
         if self._jobs or self._has_left or not self._is_able():
-            self._seats.take(self._name, self._serves, self._ttl_s)
+            self._availability.register_busy(self._name, self._serves, self._ttl_s)
         else:
-            self._seats.offer(self._name, self._serves, self._ttl_s)
+            self._availability.register_free(self._name, self._serves, self._ttl_s)
 
     def _publish(self) -> None:
         disk = self._cache.versions()
@@ -122,6 +122,6 @@ class AvailabilityReporter:
             memory=self._memory.keys(),
         )
         publish_inventory(self._redis, holdings, self._ttl_s)
-        if set(disk) != self._disk or not keep_disk(self._redis, self._host, self._ttl_s):
-            publish_disk(self._redis, self._host, list(disk), self._ttl_s)
+        if set(disk) != self._disk or not renew_disk_cache(self._redis, self._host, self._ttl_s):
+            publish_disk_cache(self._redis, self._host, list(disk), self._ttl_s)
             self._disk = set(disk)

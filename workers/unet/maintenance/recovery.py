@@ -15,7 +15,7 @@ from shared.errors import CatalogGone, JobUnreadable, SwiftError
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import RECORD_VERSION, Job, JobStore, failure_of
 from shared.messaging.celery_app import send_job, unet_queue
-from shared.registry.workers import live
+from shared.registry.workers import live_workers
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class ServedModels:
     @classmethod
     def by(cls, catalog: Catalog, jobs: JobStore) -> "ServedModels":
         """Workers' catalogs may differ, as while a new one is rolled out."""
-        workers = live(jobs.redis)
+        workers = live_workers(jobs.redis)
         return cls(
             models=frozenset(catalog.models).union(*(one.serves for one in workers if one.kind == "unet")),
             controlnets=frozenset(catalog.controlnets).union(
@@ -80,7 +80,7 @@ def recover(celery: Celery, jobs: JobStore, catalog: Catalog, grace_s: float) ->
         if why is not None:
             _fail_in_time(jobs, job_id, why, grace_s)
             continue
-        jobs.redis.zrem(keys.UNSERVED, job_id)
+        jobs.redis.zrem(keys.UNRUNNABLE, job_id)
         if job_id in lost and isinstance(record, Job):
             log.warning("job queued again", extra={"job": job_id})
             send_job(celery, job_id, record.spec.model)
@@ -124,8 +124,8 @@ def _why_not(record: Job | JobUnreadable, served: ServedModels) -> SwiftError | 
 def _fail_in_time(jobs: JobStore, job_id: str, why: SwiftError, grace_s: float) -> None:
     """Fail a job that nothing can run, once that has been so for ``grace_s``: a worker that can says so."""
     now = jobs.now()
-    jobs.redis.zadd(keys.UNSERVED, {job_id: now}, nx=True)
-    since = jobs.redis.zscore(keys.UNSERVED, job_id)
+    jobs.redis.zadd(keys.UNRUNNABLE, {job_id: now}, nx=True)
+    since = jobs.redis.zscore(keys.UNRUNNABLE, job_id)
     if since is not None and now - since >= grace_s:
         log.error("job failed: nothing can run it", extra={"job": job_id, "code": why.code})
         jobs.fail(job_id, failure_of(why))

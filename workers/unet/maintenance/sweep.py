@@ -20,7 +20,7 @@ from shared.errors import SwiftError
 from shared.jobs.spec import ENDED, Status
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import GENERATE
-from shared.registry.workers import live
+from shared.registry.workers import live_workers
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
 from shared.storage.upload_leftovers import LEFTOVER_AGE, remove_leftovers
@@ -126,7 +126,7 @@ class Sweeper:
         """Put every job on the lists of its status; of jobs that are gone drop entries, events and leases."""
         found = {match[1] for key in self._next_keys("swift:job:*") if (match := _JOB.fullmatch(key))}
         statuses: tuple[Status, ...] = ("queued", "running", "succeeded", "failed", "cancelled")
-        for index in (keys.JOBS, keys.UNSENT, keys.UNSERVED, *map(keys.by_status, statuses)):
+        for index in (keys.JOBS, keys.UNSENT, keys.UNRUNNABLE, *map(keys.by_status, statuses)):
             cursor, members = self._redis.zscan(index, int(self._cursor(index) or 0), count=KEYS)
             self._set_cursor(index, str(cursor))
             found.update(str(member) for member, _ in members)
@@ -177,8 +177,8 @@ class Sweeper:
 
     def drop_queues(self) -> None:
         """Drop the own queues of workers that are gone; recovery sends the jobs in them to all."""
-        names = {beat.name for beat in live(self._redis)}
-        promised = set(map(str, self._redis.zrange(keys.PROMISED, 0, -1)))
+        names = {beat.name for beat in live_workers(self._redis)}
+        promised = set(map(str, self._redis.zrange(keys.RESERVED_QUEUES, 0, -1)))
         for key in self._next_keys("unet.*@*"):
             match = _OWN_QUEUE.fullmatch(key)
             if match and match[1] not in names and key not in promised:

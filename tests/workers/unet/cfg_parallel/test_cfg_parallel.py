@@ -24,7 +24,7 @@ from shared.messaging.celery_app import unet_queue
 from shared.messaging.messages import FollowBranch
 from shared.metrics import LORA_LOOKUPS
 from shared.registry.availability import Availability
-from shared.registry.workers import Heartbeat, beat, leave
+from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import EMOJI, LAYOUTS
 from tests.workers.conftest import load
@@ -60,12 +60,12 @@ def other_is_idle(control: Redis) -> Iterator[None]:
         name="unet2@test", kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd", *LAYOUTS],
         loaded=[], doing=[], busy_share=0.0, started_at=0.0, version="0",
     )  # fmt: skip
-    beat(control, heartbeat, 60)
-    seats = Availability(control)
-    seats.offer(heartbeat.name, heartbeat.serves, 60)
+    publish_heartbeat(control, heartbeat, 60)
+    availability = Availability(control)
+    availability.register_free(heartbeat.name, heartbeat.serves, 60)
     yield
-    seats.take(heartbeat.name, heartbeat.serves, 60)
-    leave(control, heartbeat.name)
+    availability.register_busy(heartbeat.name, heartbeat.serves, 60)
+    remove_worker(control, heartbeat.name)
 
 
 class Pair:

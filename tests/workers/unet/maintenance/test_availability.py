@@ -5,9 +5,9 @@ from redis import Redis
 
 from shared import keys
 from shared.jobs.spec import LoraRef
-from shared.messaging.celery_app import own_queue, unet_queue
+from shared.messaging.celery_app import unet_queue, worker_queue
 from shared.registry.availability import Availability
-from shared.registry.lora_inventory import read_disks, read_inventory
+from shared.registry.lora_inventory import read_disk_caches, read_inventories
 from shared.storage.loras import version_of
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI
@@ -41,30 +41,30 @@ def seat(worker: UNetWorker, control: Redis) -> AvailabilityReporter:
 
 
 def test_a_worker_is_free_but_for_its_jobs(seat: AvailabilityReporter, control: Redis) -> None:
-    seats = Availability(control)
-    assert seats.free() == [NAME]
+    availability = Availability(control)
+    assert availability.free_workers() == [NAME]
     with seat.taken():
         seat.refresh()
-        assert seats.free() == []
-    assert seats.free() == [NAME]
+        assert availability.free_workers() == []
+    assert availability.free_workers() == [NAME]
 
 
 def test_a_job_that_fails_frees_its_worker_too(seat: AvailabilityReporter, control: Redis) -> None:
     with pytest.raises(RuntimeError), seat.taken():
         raise RuntimeError
-    assert Availability(control).free() == [NAME]
+    assert Availability(control).free_workers() == [NAME]
 
 
 def test_a_worker_that_stops_gives_back_what_it_was_promised(
     seat: AvailabilityReporter, control: Redis
 ) -> None:
-    assert Availability(control).promise(MODEL, [NAME]) == NAME
-    control.lpush(own_queue(MODEL, NAME), "message")
+    assert Availability(control).reserve(MODEL, [NAME]) == NAME
+    control.lpush(worker_queue(MODEL, NAME), "message")
     seat.leave()
     assert control.lrange(unet_queue(MODEL), 0, -1) == ["message"]
-    assert (Availability(control).free(), read_inventory(control, [NAME])) == ([], [])
+    assert (Availability(control).free_workers(), read_inventories(control, [NAME])) == ([], [])
     seat.refresh()  # a heartbeat that comes too late
-    assert Availability(control).free() == []
+    assert Availability(control).free_workers() == []
 
 
 def test_a_worker_tells_which_loras_a_job_has_left_with_it(
@@ -78,13 +78,13 @@ def test_a_worker_tells_which_loras_a_job_has_left_with_it(
     with seat.taken():
         assert execute_job(worker, job_id, NAME) == "succeeded"
     version = version_of(bucket.name, "twemoji", etag)
-    [told] = read_inventory(control, [NAME])
+    [told] = read_inventories(control, [NAME])
     assert told.memory == [f"{MODEL}@{version}"]
     assert told.patched == [f"{MODEL}@{version}"]  # until a job wants another
     assert MODEL in told.loaded
-    assert read_disks(control, [told.host], [version, "other"]) == {told.host: {version}}
-    assert 0 < control.pttl(keys.disk(told.host)) <= 60_000
+    assert read_disk_caches(control, [told.host], [version, "other"]) == {told.host: {version}}
+    assert 0 < control.pttl(keys.lora_disk_cache(told.host)) <= 60_000
     # When Redis forgets, then it is told again
-    control.delete(keys.disk(told.host))
+    control.delete(keys.lora_disk_cache(told.host))
     seat.refresh()
-    assert control.smembers(keys.disk(told.host)) == {version}
+    assert control.smembers(keys.lora_disk_cache(told.host)) == {version}

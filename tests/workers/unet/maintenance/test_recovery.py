@@ -10,7 +10,7 @@ from shared import keys
 from shared.catalog.catalog import Catalog, ModelEntry
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery, send_job, unet_queue
-from shared.registry.workers import beat
+from shared.registry.workers import publish_heartbeat
 from shared.settings import Settings
 from tests.api.services import heartbeat
 from tests.shared.jobs.records import damage
@@ -111,7 +111,7 @@ def test_a_job_that_expired_in_the_queue_is_forgotten(jobs: JobStore, celery: Ce
 
 def age(control: Redis, job_id: str, seconds: float) -> None:
     """As if recovery had first seen so long ago that nothing can run the job."""
-    control.zincrby(keys.UNSERVED, -seconds, job_id)
+    control.zincrby(keys.UNRUNNABLE, -seconds, job_id)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_a_job_that_another_live_worker_serves_is_not_failed(
     job_id, _ = jobs.create(spec(model="elsewhere"))
     look(celery, jobs)
     age(control, job_id, GRACE_S)
-    beat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
+    publish_heartbeat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
     look(celery, jobs)
     assert jobs.get(job_id).status == "queued"
-    assert control.zscore(keys.UNSERVED, job_id) is None
+    assert control.zscore(keys.UNRUNNABLE, job_id) is None
     # And its time begins anew when that worker is gone
     control.delete(keys.worker("unet2@test"))
     look(celery, jobs)
@@ -162,7 +162,7 @@ def test_a_job_that_another_live_worker_serves_is_not_failed(
 def test_a_message_in_the_queue_of_a_model_that_others_serve_is_not_sent_twice(
     jobs: JobStore, celery: Celery, control: Redis
 ) -> None:
-    beat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
+    publish_heartbeat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
     job_id, _ = jobs.create(spec(model="elsewhere"))
     send_job(celery, job_id, "elsewhere")
     jobs.sent(job_id)

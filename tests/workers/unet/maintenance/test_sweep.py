@@ -15,7 +15,7 @@ from shared.errors import AttemptLost, Unavailable
 from shared.jobs.attempt import Attempt
 from shared.jobs.spec import Failure, StoredImage
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import make_celery, own_queue, send_job
+from shared.messaging.celery_app import make_celery, send_job, worker_queue
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.lora_names import STAGED
@@ -272,9 +272,9 @@ def test_own_queues_of_dead_workers_go_and_those_of_living_ones_stay(
 ) -> None:
     send_job(celery, "0" * 16, "m", "dead@test")
     send_job(celery, "1" * 16, "m", "promised@test")
-    control.zadd(keys.PROMISED, {own_queue("m", "promised@test"): 1})
+    control.zadd(keys.RESERVED_QUEUES, {worker_queue("m", "promised@test"): 1})
     sweeper.sweep()
-    assert list(control.scan_iter("unet.m@*")) == [own_queue("m", "promised@test")]
+    assert list(control.scan_iter("unet.m@*")) == [worker_queue("m", "promised@test")]
 
 
 def test_leftovers_of_uploads_are_deleted_once_they_are_nobodys(
