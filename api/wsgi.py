@@ -1,8 +1,6 @@
 """The API as gunicorn loads it (``api.wsgi:app``). The only module of the web that acts on import."""
 
 import logging
-import threading
-import time
 
 import redis
 
@@ -11,6 +9,7 @@ from api.routes.health import publish_metrics
 from api.services import Services, connect
 from shared.catalog.catalog import read_catalog
 from shared.logs import configure_logs
+from shared.periodic_thread import PeriodicThread
 from shared.settings import read_settings
 from shared.startup import GUNICORN_APP_LOAD_ERROR, exit_with_reason
 
@@ -18,13 +17,11 @@ log = logging.getLogger(__name__)
 
 
 def _publish_metrics(services: Services) -> None:
-    while True:
-        try:
-            publish_metrics(services)
-            services.jobs.observe()
-        except redis.RedisError as error:
-            log.warning("metrics not published error=%s", type(error).__name__)
-        time.sleep(services.settings.heartbeat_s)
+    try:
+        publish_metrics(services)
+        services.jobs.observe()
+    except redis.RedisError as error:
+        log.warning("metrics not published error=%s", type(error).__name__)
 
 
 def _probe_durability(services: Services) -> None:
@@ -44,4 +41,6 @@ for name in ("gunicorn.error", "gunicorn.access"):  # they quote requests: escap
     logging.getLogger(name).handlers.clear()
     logging.getLogger(name).propagate = True
 app = create_app(services)
-threading.Thread(target=_publish_metrics, args=[services], name="metrics", daemon=True).start()
+PeriodicThread(
+    "metrics", settings.heartbeat_s, lambda: _publish_metrics(services), call_at_start=True
+).start()

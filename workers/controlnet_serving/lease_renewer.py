@@ -7,6 +7,7 @@ from types import TracebackType
 
 from redis.exceptions import RedisError
 
+from shared.periodic_thread import PeriodicThread
 from workers.transport.step_queue import StepQueue
 
 log = logging.getLogger(__name__)
@@ -24,17 +25,15 @@ class LeaseRenewer:
         self._hangs = hangs
         self._blocks = 0
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread = PeriodicThread("lease renewal", steps.lease_s / 3, self._renew)
 
     def start(self) -> None:
-        """Begin to watch over the blocks."""
+        """Start renewing."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End."""
-        self._stop.set()
-        self._thread.join()
+        """Stop renewing."""
+        self._thread.stop()
 
     def __enter__(self) -> None:
         with self._lock:
@@ -46,10 +45,9 @@ class LeaseRenewer:
         with self._lock:
             self._blocks -= 1
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._steps.lease_s / 3):
-            if self._blocks and not self._hangs():
-                try:
-                    self._steps.renew(self._controlnets())
-                except RedisError:
-                    log.warning("residual Redis does not answer; the step at hand may be sent again")
+    def _renew(self) -> None:
+        if self._blocks and not self._hangs():
+            try:
+                self._steps.renew(self._controlnets())
+            except RedisError:
+                log.warning("residual Redis does not answer; the step at hand may be sent again")

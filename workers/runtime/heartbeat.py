@@ -3,7 +3,6 @@
 import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from redis.exceptions import RedisError
 
 from shared import metrics
+from shared.periodic_thread import PeriodicThread
 from shared.registry import workers
 from shared.registry.workers import Heartbeat
 from shared.settings import Settings
@@ -45,38 +45,34 @@ class HeartbeatThread:
 
     def __post_init__(self) -> None:
         self._started_at = time.time()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread = PeriodicThread("heartbeat", self.settings.heartbeat_s, self._beat, call_at_start=True)
 
     def start(self) -> None:
-        """Begin to report."""
+        """Start reporting, at once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Take the worker off the list and end."""
-        self._stop.set()
-        self._thread.join(timeout=5)
+        """Stop reporting, and take the worker off the list of live workers."""
+        self._thread.stop(timeout_s=5)
         try:
             workers.remove_worker(self.redis, self.name)
         except RedisError:
             log.warning("could not sign off; the report expires by itself")
 
-    def _run(self) -> None:
+    def _beat(self) -> None:
         ttl_s = self.settings.heartbeat_s * GRACE_BEATS
-        acts = [
+        parts: list[Callable[[], object]] = [
             lambda: workers.publish_heartbeat(self.redis, self._report(), ttl_s),
             lambda: metrics.publish(self.redis, self.name, ttl_s),
             *self.chores,
         ]
-        while not self._stop.is_set():
-            for act in acts:
-                if self._stop.is_set():
-                    break  # while Redis is away each of them takes its time
-                try:
-                    act()
-                except Exception:  # none may keep the others from their turn
-                    log.exception("a part of the heartbeat failed; the next beat tries again")
-            self._stop.wait(self.settings.heartbeat_s)
+        for part in parts:
+            if self._thread.is_stopping:
+                return  # while Redis is away each of them takes its time
+            try:
+                part()
+            except Exception:  # the others run all the same
+                log.exception("a part of the heartbeat failed; the next beat tries again")
 
     def _report(self) -> Heartbeat:
         return Heartbeat(

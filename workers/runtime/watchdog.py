@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from shared.periodic_thread import PeriodicThread
+
 log = logging.getLogger(__name__)
 
-#: Between two looks.
+#: Between two checks.
 POLL_S = 1.0
 #: How long no thread of this process may run at all: native code that keeps the interpreter's lock.
 FROZEN_S = 300
@@ -56,16 +58,15 @@ class Watchdog:
         self._watched: dict[int, _Watched] = {}
         self._ids = itertools.count()
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread = PeriodicThread("watchdog", POLL_S, self._poll)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start checking."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End looking: the process ends in its own time."""
-        self._stop.set()
+        """Stop checking: the process may take its time to end."""
+        self._thread.stop(POLL_S)
         faulthandler.cancel_dump_traceback_later()
 
     @contextmanager
@@ -90,8 +91,8 @@ class Watchdog:
         with self._lock:
             return [watched.what for watched in self._watched.values() if now > watched.deadline]
 
-    def look(self) -> None:
-        """End the process if something is stuck."""
+    def check(self) -> None:
+        """End the process if something hangs."""
         now, since = time.monotonic(), self._loading_since()
         if since is not None and now - since < LOAD_S:
             return
@@ -100,8 +101,7 @@ class Watchdog:
         if stuck:
             self._end(f"{', '.join(stuck)} did not come back: the device hangs")
 
-    def _run(self) -> None:
-        while not self._stop.wait(POLL_S):
-            # Its timer is C code that needs no Python thread: the last resort.
-            faulthandler.dump_traceback_later(FROZEN_S, exit=True, file=sys.__stderr__ or sys.stderr)
-            self.look()
+    def _poll(self) -> None:
+        # The last resort, where no Python thread can run any more: this timer runs in C.
+        faulthandler.dump_traceback_later(FROZEN_S, exit=True, file=sys.__stderr__ or sys.stderr)
+        self.check()

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled, SwiftError
 from shared.jobs.attempt import Attempt
 from shared.jobs.spec import Failure
+from shared.periodic_thread import PeriodicThread
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,12 +36,10 @@ class Lease:
         self._deadline = time.monotonic() + settings.job_timeout_s
         self._timeout_s = settings.job_timeout_s
         self._given_up_at = self._deadline + settings.stuck_grace_s / 2
-        self._renew_s = min(settings.lease_s / 3, LOOK_S)
         self._order: SwiftError | None = None
         self._news: tuple[int, int, Preview] | None = None
-        self._closed = False
-        self._wake = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._lock = threading.Lock()
+        self._thread = PeriodicThread("lease", min(settings.lease_s / 3, LOOK_S), self._renew)
 
     def __enter__(self) -> "Lease":
         self._thread.start()
@@ -49,10 +48,7 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._wake:
-            self._closed = True
-            self._wake.notify()
-        self._thread.join()
+        self._thread.stop()
 
     def check(self) -> None:
         """Raise what shall stop the job: `JobCancelled`, `AttemptLost` or `DeadlineExceeded`."""
@@ -63,27 +59,24 @@ class Lease:
 
     def progress(self, step: int, total: int, preview: Preview) -> None:
         """Tell how far the job is; returns at once, a newer message replaces one not yet told."""
-        with self._wake:
+        with self._lock:
             self._news = (step, total, preview)
-            self._wake.notify()
+        self._thread.wake()
 
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._closed or self._news, timeout=self._renew_s)
-                news, self._news = self._news, None
-                if self._closed and news is None:
-                    return
-            try:
-                if time.monotonic() > self._given_up_at:
-                    self._give_up()
-                    return
+    def _renew(self) -> None:
+        with self._lock:
+            news, self._news = self._news, None
+        try:
+            if time.monotonic() > self._given_up_at:
+                self._give_up()
+                self._thread.stop()
+            else:
                 self._tell(news)
-            except (JobCancelled, AttemptLost) as order:
-                self._order = order
-                return
-            except RedisError:
-                log.warning("control Redis does not answer; the lease may run out")
+        except (JobCancelled, AttemptLost) as order:
+            self._order = order
+            self._thread.stop()
+        except RedisError:
+            log.warning("control Redis does not answer; the lease may run out")
 
     def _give_up(self) -> None:
         """The loop does not look at its deadline any more: end the job in its place, and renew no lease."""

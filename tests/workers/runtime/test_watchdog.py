@@ -56,7 +56,7 @@ def test_what_is_past_its_deadline_is_told_before_the_process_ends() -> None:
     ends: list[str] = []
     watchdog = Watchdog(600, end=ends.append)
     with watchdog.limit("job 0123", -1), watchdog.limit("job 4567", 600):
-        watchdog.look()
+        watchdog.check()
         assert watchdog.problems() == ["job 0123 is past its deadline"]
     assert (watchdog.problems(), ends) == ([], [])
 
@@ -66,7 +66,7 @@ def test_what_came_back_in_time_ends_nothing() -> None:
     watchdog = Watchdog(0, end=ends.append)
     with pytest.raises(KeyError), watchdog.limit("job 0123", -1):
         raise KeyError
-    watchdog.look()
+    watchdog.check()
     assert ends == []
 
 
@@ -75,14 +75,14 @@ def test_the_load_of_a_model_is_no_hanging_device(monkeypatch: pytest.MonkeyPatc
     ends: list[str] = []
     watchdog = Watchdog(0, loading_since=lambda: began, end=ends.append)
     with watchdog.limit("job 0123", -1):
-        watchdog.look()
+        watchdog.check()
         assert ends == []
         monkeypatch.setattr(module, "LOAD_S", -1)
-        watchdog.look()
+        watchdog.check()
     assert len(ends) == 1
 
 
-def test_it_looks_until_it_is_stopped() -> None:
+def test_the_watchdog_checks_until_it_is_stopped() -> None:
     ended = threading.Event()
     watchdog = Watchdog(0, end=lambda why: ended.set())
     watchdog.start()

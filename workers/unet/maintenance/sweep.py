@@ -7,7 +7,6 @@ on where another ended. Nothing here needs the turn to be its own: each removal 
 import json
 import logging
 import re
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import islice
@@ -20,6 +19,7 @@ from shared.errors import SwiftError
 from shared.jobs.spec import ENDED, Status
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import GENERATE
+from shared.periodic_thread import PeriodicThread
 from shared.registry.workers import live_workers
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
@@ -50,16 +50,15 @@ class Sweeper:
 
     def __init__(self, jobs: JobStore, images: ImageBucket, loras: Bucket) -> None:
         self._jobs, self._redis, self._images, self._loras = jobs, jobs.redis, images, loras
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+        self._thread = PeriodicThread("sweep", SWEEP_EVERY_S, self._sweep_in_turn)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the part that runs now; it may be waiting for S3, which nobody has to."""
-        self._stop.set()
+        """End after the part that runs now, without waiting for it: S3 may be slow."""
+        self._thread.stop(0)
 
     def sweep(self) -> None:
         """One turn of everything; what fails does not keep the rest from its turn."""
@@ -74,7 +73,7 @@ class Sweeper:
             self.delete_upload_leftovers,
         ]
         for part in parts:
-            if self._stop.is_set():
+            if self._thread.is_stopping:
                 return
             try:
                 part()
@@ -184,13 +183,10 @@ class Sweeper:
             if match and match[1] not in names and key not in promised:
                 self._redis.delete(key)
 
-    def _run(self) -> None:
-        while not self._stop.wait(SWEEP_EVERY_S):
-            try:
-                if self._redis.set(keys.SWEEP, 1, nx=True, px=int(SWEEP_EVERY_S * 900)):
-                    self.sweep()
-            except Exception:  # the next turn tries again
-                log.exception("sweep failed")
+    def _sweep_in_turn(self) -> None:
+        """Sweep unless another worker has done so within the interval."""
+        if self._redis.set(keys.SWEEP, 1, nx=True, px=int(SWEEP_EVERY_S * 900)):
+            self.sweep()
 
     def _unended(self, ids: Iterable[str]) -> set[str]:
         ids = list(ids)
