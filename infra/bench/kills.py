@@ -152,7 +152,7 @@ def _figures(samples: Mapping[str, Sequence[float]], steps: int) -> dict[str, fl
         for key in ("stood_s", "whole_s", "undisturbed_s", "step_s"):
             figures[f"{key}_{name}"] = median(samples[f"{key}_{name}"])
     figures["assistant_max_abs_diff"] = max(samples["max_abs_diff_assistant"])
-    settings = ("residual_wait_s", "net_lease_s", "lease_s", "heartbeat_s")
+    settings = ("residual_wait_s", "controlnet_lease_s", "lease_s", "heartbeat_s")
     return figures | {name: getattr(SETTINGS, name) for name in settings} | {"steps": float(steps)}
 
 

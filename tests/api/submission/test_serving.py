@@ -63,7 +63,7 @@ def test_the_warning_for_a_controlnet_says_what_happens_without_one(
     fallback: str, then: str, services: Services
 ) -> None:
     report(services, unet())
-    settings = services.settings.model_copy(update={"net_fallback": fallback})
+    settings = services.settings.model_copy(update={"controlnet_fallback": fallback})
     client = create_app(replace(services, settings=settings)).test_client()
     (warning,) = submit(client, controlnets=[edge()])
     assert "ControlNet 'edge'" in warning

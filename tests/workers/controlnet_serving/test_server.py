@@ -133,7 +133,7 @@ def answers_of(line: Line, step: StepResiduals) -> list[tuple[StepResponse, Tens
 
 def patient(line: Line) -> Line:
     """A line to workers for which no pass is too slow."""
-    return make_line(line.redis, line.settings.model_copy(update={"net_batch_delay": 1e9}))
+    return make_line(line.redis, line.settings.model_copy(update={"controlnet_batch_delay": 1e9}))
 
 
 def serve_once(server: Server, controlnet: str = "edge") -> int:
@@ -287,7 +287,7 @@ class Hanging(ControlNet):
 def test_a_device_that_hangs_ends_the_worker_and_keeps_no_step(where: str, line: Line) -> None:
     # Given a worker in whose device a step, or an attachment, does not come back
     line = make_line(
-        line.redis, line.settings.model_copy(update={"residual_wait_s": 0.2, "net_lease_s": 0.3})
+        line.redis, line.settings.model_copy(update={"residual_wait_s": 0.2, "controlnet_lease_s": 0.3})
     )
     controlnet, whys = Hanging("edge"), queue.Queue[str]()
     watchdog = Watchdog(0.0, end=whys.put)

@@ -88,7 +88,7 @@ def test_no_controlnet_of_a_worker_waits_behind_another_for_ever(line: Line) -> 
 
 
 def test_everybody_sees_where_a_step_is(line: Line) -> None:
-    short = make_line(line.redis, line.settings.model_copy(update={"net_lease_s": 60})).steps
+    short = make_line(line.redis, line.settings.model_copy(update={"controlnet_lease_s": 60})).steps
     step = ask(make_controlnets(line, spec("edge")))
     request = step._request
     [part] = request.parts

@@ -27,8 +27,8 @@ WRITER = """
 import sys, torch
 from pathlib import Path
 from workers.transport.backends.host_memory import HostMemory
-from workers.transport.backends.shared_memory_pool import Segments
-segments = Segments(HostMemory(Path(sys.argv[1])), 1 << 20, 60.0)
+from workers.transport.backends.shared_memory_pool import SharedMemoryPool
+segments = SharedMemoryPool(HostMemory(Path(sys.argv[1])), 1 << 20, 60.0)
 print(segments.write(torch.arange(40000.0)).model_dump_json(), flush=True)
 sys.stdin.read()
 """
@@ -36,9 +36,9 @@ sys.stdin.read()
 READER = """
 import sys
 from pathlib import Path
-from workers.transport.backends.shared_memory_reader import Mappings
-from workers.transport.protocol import Block
-view = Mappings(Path(sys.argv[1])).open(Block.model_validate_json(sys.argv[2]), 160000)
+from workers.transport.backends.shared_memory_reader import SharedMemoryReader
+from workers.transport.protocol import SharedMemoryBlock
+view = SharedMemoryReader(Path(sys.argv[1])).open(SharedMemoryBlock.model_validate_json(sys.argv[2]), 160000)
 print(len(view), flush=True)
 sys.stdin.read()
 """

@@ -113,7 +113,7 @@ def test_a_server_that_has_started_anew_is_seen_at_the_first_look(line: Line) ->
 
 
 def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:
-    short = make_line(line.redis, line.settings.model_copy(update={"net_lease_s": 0.2}))
+    short = make_line(line.redis, line.settings.model_copy(update={"controlnet_lease_s": 0.2}))
     controlnets = make_controlnets(short, spec("edge"), residual_wait_s=60.0)
     step = ask(controlnets)
     ticket = short.steps.next(["edge"])
