@@ -20,7 +20,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import PeriodicCallback
 from tornado.web import ErrorHandler
 
-from shared.allowed_hosts import AllowedHosts
+from api.middleware.allowed_hosts import AllowedHosts
 from shared.catalog.catalog import read_catalog
 from shared.errors import InvalidSetting
 from shared.logs import configure_logs

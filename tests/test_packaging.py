@@ -16,7 +16,7 @@ from shared.settings import ROOT
 BUILD = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
 #: Reads what the defaults name, from the files of the installation alone.
 READ = """
-from shared.catalog.checks.source import check_controlnet_entry, check_model_entry
+from workers.model_checks.source import check_controlnet_entry, check_model_entry
 from shared.catalog.catalog import read_catalog
 from shared.lua_script import read_lua
 from shared.settings import read_settings

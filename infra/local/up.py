@@ -29,8 +29,8 @@ from infra.local.plan import Process, find_embedded, folders, plan, resolve
 from infra.local.ready import await_flower, await_ready
 from infra.local.supervisor import OWN_LOG, Supervisor
 from shared.catalog.catalog import read_catalog
-from shared.own_folder import own_folder
 from shared.settings import Settings
+from workers.runtime.trusted_directory import own_folder
 
 #: How long the stack may take until it is ready, unless it is asked for otherwise.
 READY_S = 120.0

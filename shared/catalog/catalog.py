@@ -13,11 +13,11 @@ from shared.catalog.entries import ControlNetEntry as ControlNetEntry
 from shared.catalog.entries import LoadOptions as LoadOptions
 from shared.catalog.entries import ModelEntry as ModelEntry
 from shared.catalog.entries import locate as locate
-from shared.catalog.mistakes import Mistakes, of_file, why_no_source
-from shared.catalog.scheduler_names import own_name
+from shared.catalog.error_messages import Mistakes, of_file, why_no_source
+from shared.catalog.scheduler_aliases import own_name
 from shared.catalog.schedulers import SCHEDULERS, step_limits
 from shared.families.signature import Families
-from shared.validation import did_you_mean, nearest, quoted
+from shared.validation_messages import did_you_mean, nearest, quoted
 
 if TYPE_CHECKING:
     from shared.settings import Settings

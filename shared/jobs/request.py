@@ -14,7 +14,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from shared.catalog.preprocessors import NONE, check_name, fill_in
-from shared.catalog.scheduler_names import own_name
+from shared.catalog.scheduler_aliases import own_name
 from shared.jobs.field_names import RequestFields, field_error
 from shared.jobs.foreign_names import (
     CONTROLNET_ALIASES,

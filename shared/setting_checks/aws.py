@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from shared.errors import InvalidSetting
 from shared.setting_checks.addresses import check_endpoint, check_region
-from shared.validation import quoted
+from shared.validation_messages import quoted
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _CHECKS: Mapping[str, Callable[[str], str]] = {

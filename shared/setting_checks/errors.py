@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import InvalidSetting
 from shared.setting_checks.types import MAX_BYTES
-from shared.validation import explain, nearest, quoted
+from shared.validation_messages import explain, nearest, quoted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 
 from shared.errors import InvalidSetting
-from shared.validation import quoted
+from shared.validation_messages import quoted
 
 
 def check_home(home: Path) -> None:

@@ -17,13 +17,13 @@ from diffusers import (
 from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
 
 from shared.catalog.catalog import SINGLE_FILE, LoadOptions, ModelEntry
-from shared.catalog.checks.source import check_model_source
-from shared.catalog.checks.tokenizer import check_backend
-from shared.catalog.checks.weight_files import Unloadable, has_files
 from shared.errors import ModelFailed
 from shared.families.signature import PIPELINES
 from workers.families.base_model import BaseModel
 from workers.families.projection_cache import cache_projections
+from workers.model_checks.source import check_model_source
+from workers.model_checks.tokenizer import check_backend
+from workers.model_checks.weight_files import Unloadable, has_files
 from workers.runtime.weights import find_non_finite, find_source, split_revision
 
 #: Parts and switches of each that no picture here needs.

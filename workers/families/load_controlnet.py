@@ -7,14 +7,14 @@ import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 
 from shared.catalog.catalog import HUB, SINGLE_FILE, Catalog
-from shared.catalog.checks.source import check_controlnet_entry, check_controlnet_source
-from shared.catalog.checks.weight_files import Unloadable
 from shared.errors import CatalogGone, ModelFailed
 from shared.families.signature import Families, incompatibility, read_controlnet_traits, read_signature
 from shared.settings import Settings
 from workers.families.projection_cache import cache_projections
 from workers.families.unet_controlnet import ControlNet
 from workers.families.unet_controlnet_union import ControlNetUnion
+from workers.model_checks.source import check_controlnet_entry, check_controlnet_source
+from workers.model_checks.weight_files import Unloadable
 from workers.runtime.model_cache import Memory, ModelCache
 from workers.runtime.weights import estimate_bytes, find_non_finite, find_source, split_revision
 

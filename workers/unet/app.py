@@ -11,7 +11,6 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from shared.catalog.catalog import read_catalog
-from shared.catalog.checks.source import check_model_entry
 from shared.errors import SwiftError
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import (
@@ -37,6 +36,7 @@ from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
 from workers.lora.cache.cache import FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
+from workers.model_checks.source import check_model_entry
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.busy import BusyShare
 from workers.runtime.consumption import Consumption

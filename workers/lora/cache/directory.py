@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.own_folder import own_folder
 from workers.lora.cache import locks
+from workers.runtime.trusted_directory import own_folder
 
 WHOLE = ".safetensors"
 PART = ".part"

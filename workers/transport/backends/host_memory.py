@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from shared.own_folder import UnsafeFolder, own_folder
+from workers.runtime.trusted_directory import UnsafeFolder, own_folder
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from shared.catalog.catalog import LoadOptions, read_catalog
-from shared.catalog.checks.source import (
+from shared.errors import ModelFailed
+from workers.model_checks.source import (
     check_controlnet_entry,
     check_controlnet_source,
     check_model_entry,
     check_model_source,
 )
-from shared.errors import ModelFailed
 
 EMOJI = Path("infra/emoji")
 UNET, ENCODER = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"

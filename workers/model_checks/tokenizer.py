@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.catalog.checks.weight_files import Unloadable, read_json
+from workers.model_checks.weight_files import Unloadable, read_json
 
 #: Rows of an embedding that may stand for no token: some are padded to a multiple of 64 or 128.
 _PADDING = 127

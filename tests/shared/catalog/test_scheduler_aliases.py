@@ -1,6 +1,6 @@
 import pytest
 
-from shared.catalog.scheduler_names import own_name
+from shared.catalog.scheduler_aliases import own_name
 from shared.catalog.schedulers import SCHEDULERS
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from shared.catalog.entries import HUB, SINGLE_FILE, Catalog, ControlNetEntry, ModelEntry
 from shared.catalog.toml_lines import line_of
 from shared.errors import InvalidSetting
-from shared.validation import explain, nearest, printable, quoted
+from shared.validation_messages import explain, nearest, printable, quoted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shared.catalog.checks.tokenizer import check_tokenizer
-from shared.catalog.checks.weight_files import Unloadable, has_files, read_header, read_json, weight_files
 from shared.catalog.entries import HUB, SINGLE_FILE, ControlNetEntry, LoadOptions, ModelEntry, locate
 from shared.errors import ModelFailed
 from shared.families.signature import CONTROLNETS, PIPELINES
+from workers.model_checks.tokenizer import check_tokenizer
+from workers.model_checks.weight_files import Unloadable, has_files, read_header, read_json, weight_files
 
 #: Parts with weights of every base model, and those that only SDXL has.
 _PARTS, _SDXL_PARTS = ("unet", "vae", "text_encoder"), ("text_encoder_2",)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.own_folder import UnsafeFolder, own_folder
+from workers.runtime.trusted_directory import UnsafeFolder, own_folder
 
 
 def refused(path: Path, *, is_private: bool = False) -> str:
