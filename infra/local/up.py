@@ -30,7 +30,7 @@ from infra.local.ready import await_flower, await_ready
 from infra.local.supervisor import OWN_LOG, Supervisor
 from shared.catalog.catalog import read_catalog
 from shared.settings import Settings
-from workers.runtime.trusted_directory import own_folder
+from workers.runtime.trusted_directory import trusted_directory
 
 #: How long the stack may take until it is ready, unless it is asked for otherwise.
 READY_S = 120.0
@@ -49,7 +49,7 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
     check_models(settings, read_catalog(settings.catalog, settings))
     check_device(settings.device)
     with _written(settings.home):
-        own_folder(settings.home, setting="SWIFT_HOME")
+        trusted_directory(settings.home, setting="SWIFT_HOME")
         for folder in folders(settings.home):
             folder.mkdir(parents=True, exist_ok=True)
     with only_stack_in(settings.home) as lock:

@@ -13,8 +13,8 @@ from shared.catalog.entries import ControlNetEntry as ControlNetEntry
 from shared.catalog.entries import LoadOptions as LoadOptions
 from shared.catalog.entries import ModelEntry as ModelEntry
 from shared.catalog.entries import locate as locate
-from shared.catalog.error_messages import Mistakes, of_file, why_no_source
-from shared.catalog.scheduler_aliases import own_name
+from shared.catalog.error_messages import CatalogErrors, file_error, why_no_source
+from shared.catalog.scheduler_aliases import canonical_name
 from shared.catalog.schedulers import SCHEDULERS, step_limits
 from shared.families.signature import Families
 from shared.validation_messages import did_you_mean, nearest, quoted
@@ -22,7 +22,7 @@ from shared.validation_messages import did_you_mean, nearest, quoted
 if TYPE_CHECKING:
     from shared.settings import Settings
 
-#: More than anybody writes; a device or a weights file named by mistake is not read to its end.
+#: Larger than any catalog: a device or weights file named by mistake is not read to its end.
 _MAX_BYTES = 1 << 20
 
 
@@ -32,24 +32,24 @@ def read_catalog(path: Path, settings: "Settings | None" = None) -> Catalog:
     Raises `InvalidSetting`, one sentence with file, line and key.
     """
     text = _read(path)
-    mistakes = Mistakes(path, text)
+    errors = CatalogErrors(path, text)
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         last = text.rstrip().count("\n") + 1
-        raise of_file(path, str(error).replace("at end of document", f"at the end, line {last}")) from None
+        raise file_error(path, str(error).replace("at end of document", f"at the end, line {last}")) from None
     except ValueError:  # of `int`: Python reads at most 4300 digits
-        raise of_file(path, "a number in it has thousands of digits") from None
+        raise file_error(path, "a number in it has thousands of digits") from None
     except RecursionError:
-        raise of_file(path, "its tables or lists are nested too deeply") from None
+        raise file_error(path, "its tables or lists are nested too deeply") from None
     try:
         catalog = Catalog.model_validate(tables)
     except ValidationError as error:
-        raise mistakes.explained(error.errors(), tables) from None
-    _check_names(catalog, mistakes)
-    _check_sources(path, catalog, mistakes)
-    _check_defaults(path, catalog, mistakes, settings)
-    return _with_families(path, catalog, mistakes)
+        raise errors.from_pydantic(error.errors(), tables) from None
+    _check_names(catalog, errors)
+    _check_sources(path, catalog, errors)
+    _check_defaults(path, catalog, errors, settings)
+    return _with_families(path, catalog, errors)
 
 
 def _read(path: Path) -> str:
@@ -57,28 +57,28 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise of_file(path, str(error.strerror)) from None
+        raise file_error(path, str(error.strerror)) from None
     if len(data) > _MAX_BYTES:
-        raise of_file(path, f"it is larger than {_MAX_BYTES} bytes, so it is no catalog")
+        raise file_error(path, f"it is larger than {_MAX_BYTES} bytes, so it is not a catalog")
     try:
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
         hint = "; it looks like UTF-16" if utf16 else f" at byte {error.start + 1}"
-        raise of_file(path, f"it is not UTF-8{hint}") from None
+        raise file_error(path, f"it is not UTF-8{hint}") from None
     if not text.strip():
-        raise of_file(path, "it is empty: it needs default_model and a table [models.NAME]")
+        raise file_error(path, "it is empty: it needs default_model and a table [models.NAME]")
     return text
 
 
-def _check_names(catalog: Catalog, mistakes: Mistakes) -> None:
-    """Every model that is named exists, every ControlNet has one, no line says a thing twice."""
+def _check_names(catalog: Catalog, errors: CatalogErrors) -> None:
+    """Check that every named model exists, and that every ControlNet names at least one, each once."""
     known = list(catalog.models)
 
     def check(name: str, *keys: str) -> None:
         if name not in catalog.models:
             meant = did_you_mean(name, known) or f"; there are {', '.join(known[:8])}"
-            raise mistakes.at(keys, f"no model {quoted(name)}{meant}")
+            raise errors.at(keys, f"no model {quoted(name)}{meant}")
 
     check(catalog.default_model, "default_model")
     for name, controlnet in catalog.controlnets.items():
@@ -86,29 +86,29 @@ def _check_names(catalog: Catalog, mistakes: Mistakes) -> None:
         for model in controlnet.models:
             check(model, *keys)
         if len(set(controlnet.models)) < len(controlnet.models):
-            raise mistakes.at(keys, "names a model twice")
+            raise errors.at(keys, "names a model twice")
         if not controlnet.models and controlnet.family is None:
-            raise mistakes.at(keys, "is missing: name the base model, a list of them, or a family")
+            raise errors.at(keys, "is missing: name the base model, a list of them, or a family")
 
 
-def _check_sources(path: Path, catalog: Catalog, mistakes: Mistakes) -> None:
+def _check_sources(path: Path, catalog: Catalog, errors: CatalogErrors) -> None:
     for table, entries, config in (
         ("models", catalog.models, "model_index.json"),
         ("controlnets", catalog.controlnets, "config.json"),
     ):
         for name, entry in entries.items():
             keys = (table, name, "source")
-            _check_source(path, entry.source, config, mistakes, keys)
+            _check_source(path, entry.source, config, errors, keys)
     for name, model in catalog.models.items():
         if model.config is not None:
             if not model.source.endswith(SINGLE_FILE):
                 why = f"belongs to a {SINGLE_FILE} file; a folder has its own"
-                raise mistakes.at(("models", name, "config"), why)
-            _check_source(path, model.config, "model_index.json", mistakes, ("models", name, "config"))
+                raise errors.at(("models", name, "config"), why)
+            _check_source(path, model.config, "model_index.json", errors, ("models", name, "config"))
 
 
 def _check_source(
-    path: Path, source: str, config: str, mistakes: Mistakes, keys: tuple[str, str, str]
+    path: Path, source: str, config: str, errors: CatalogErrors, keys: tuple[str, str, str]
 ) -> None:
     try:
         why = why_no_source(source, locate(path, source), config)
@@ -117,19 +117,19 @@ def _check_source(
     except (OSError, ValueError) as error:  # too long, not permitted, a NUL in it
         why = f"{quoted(source)}: {getattr(error, 'strerror', None) or 'no path has such characters'}"
     if why is not None:
-        raise mistakes.at(keys, why)
+        raise errors.at(keys, why)
 
 
-def _check_defaults(path: Path, catalog: Catalog, mistakes: Mistakes, settings: "Settings | None") -> None:
-    """What a job gets that says nothing: it must be what a job may ask for."""
+def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, settings: "Settings | None") -> None:
+    """Check each model's defaults against the limits that hold for a job."""
     families = Families(path, catalog)
     for name, model in catalog.models.items():
         if model.scheduler not in SCHEDULERS:
-            meant = own_name(model.scheduler)
+            meant = canonical_name(model.scheduler)
             near = meant if meant in SCHEDULERS else nearest(model.scheduler, SCHEDULERS)
             hint = f"did you mean {near}?" if near else f"known are {', '.join(SCHEDULERS)}"
             why = f"{quoted(model.scheduler)} is unknown; {hint}"
-            raise mistakes.at(("models", name, "scheduler"), why)
+            raise errors.at(("models", name, "scheduler"), why)
         own = step_limits(model.scheduler, families.scheduler_config(name))
         limits = [("num_inference_steps", own.max_steps, f"scheduler {model.scheduler}")]
         if settings is not None:
@@ -141,15 +141,15 @@ def _check_defaults(path: Path, catalog: Catalog, mistakes: Mistakes, settings: 
         for field, limit, whose in limits:
             value = getattr(model, field)
             if value is not None and value > limit:
-                raise mistakes.at(("models", name, field), f"is {value}; {whose} allows at most {limit}")
+                raise errors.at(("models", name, field), f"is {value}; {whose} allows at most {limit}")
         if model.num_inference_steps < own.min_steps:
             least = f"scheduler {model.scheduler} takes at least {own.min_steps}"
             why = f"is {model.num_inference_steps}; {least}"
-            raise mistakes.at(("models", name, "num_inference_steps"), why)
+            raise errors.at(("models", name, "num_inference_steps"), why)
 
 
-def _with_families(path: Path, catalog: Catalog, mistakes: Mistakes) -> Catalog:
-    """Name the models of each ControlNet's family; one in another dtype than the others needs its own."""
+def _with_families(path: Path, catalog: Catalog, errors: CatalogErrors) -> Catalog:
+    """Add the models of each ControlNet's family to its list. If their dtypes differ, it must name one."""
     families = Families(path, catalog)
     controlnets = {}
     for name, controlnet in catalog.controlnets.items():
@@ -160,10 +160,10 @@ def _with_families(path: Path, catalog: Catalog, mistakes: Mistakes) -> Catalog:
         if not models:
             known = [f"{model} ({families.family(model) or 'unknown'})" for model in catalog.models]
             why = f"no model of family {controlnet.family} that it fits; there are {', '.join(known[:8])}"
-            raise mistakes.at(("controlnets", name, "family"), why)
+            raise errors.at(("controlnets", name, "family"), why)
         dtypes = {catalog.models[model].dtype for model in models}
         if controlnet.dtype is None and len(dtypes) > 1:
             why = f"its models are of {' and '.join(sorted(dtypes))}: give it a dtype of its own"
-            raise mistakes.at(("controlnets", name), why)
+            raise errors.at(("controlnets", name), why)
         controlnets[name] = controlnet.model_copy(update={"models": tuple(models)})
     return catalog.model_copy(update={"controlnets": controlnets})

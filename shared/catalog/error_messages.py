@@ -1,4 +1,4 @@
-"""Mistakes in a catalog, each in one sentence: file, line, key, what is wrong, what was probably meant."""
+"""Error messages for a catalog: one sentence with file, line, key, what is wrong, what was meant."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _TABLES: Mapping[str, type[BaseModel]] = {"models": ModelEntry, "controlnets": ControlNetEntry}
-#: What other programs call things that have another name here.
+#: Keys of other programs, and their names here.
 _OTHER_NAMES = {
     "nets": "controlnets",
     "net": "controlnets",
@@ -39,36 +39,36 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?", re
 _HUB_URL = re.compile(r"https?://(?:www\.)?huggingface\.co/([\w.-]+/[\w.-]+)/?.*", re.ASCII)
 
 
-class Mistakes:
-    """Makes the errors of one catalog."""
+class CatalogErrors:
+    """Builds the errors of one catalog file."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path, self._text = path, text
 
     def at(self, keys: Sequence[str | int], why: str) -> InvalidSetting:
-        """What is wrong with the value that ``keys`` lead to; empty: with the whole file."""
+        """An error about the value at the path ``keys``; about the whole file if there are none."""
         where = ".".join(map(str, keys))
         line = line_of(self._text, keys)
-        return of_file(self._path, f"line {line}: {_short(where)}: {why}" if where else why)
+        return file_error(self._path, f"line {line}: {_short(where)}: {why}" if where else why)
 
-    def explained(self, details: Sequence["ErrorDetails"], tables: Mapping[str, Any]) -> InvalidSetting:
-        """The first of pydantic's findings; misspelt keys before what is missing for want of them."""
+    def from_pydantic(self, details: Sequence["ErrorDetails"], tables: Mapping[str, Any]) -> InvalidSetting:
+        """The first of pydantic's findings, unknown keys before missing ones: a misspelt key is both."""
         order = {"extra_forbidden": 0, "missing": 2}
         first = min(details, key=lambda found: order.get(found["type"], 1))
-        keys = [key for key in first["loc"] if key != "[key]"][:3]  # deeper lie items of lists
+        keys = [key for key in first["loc"] if key != "[key]"][:3]  # further keys are indices of lists
         return self.at(keys, _why(first, keys, tables))
 
 
-def of_file(path: Path, why: str) -> InvalidSetting:
-    """What is wrong with a catalog."""
+def file_error(path: Path, why: str) -> InvalidSetting:
+    """An error about the catalog file ``path``."""
     joint = ", " if why.startswith("line ") else ": "
     return InvalidSetting(printable(f"catalog {path}{joint}{why}"))
 
 
 def why_no_source(source: str, path: Path, config: str) -> str | None:
-    """Why a source cannot be what the catalog says, as far as can be seen from outside; ``None`` if it can.
+    """Why ``source`` names no model, judged by file names alone; ``None`` if it may.
 
-    ``path`` is where it would lie, ``config`` a file that such a folder has.
+    ``path`` is the path that it stands for, ``config`` a file that every such diffusers folder has.
     """
     if source.startswith(HUB):
         is_id = _HUB_ID.fullmatch(source.removeprefix(HUB))
@@ -80,7 +80,7 @@ def why_no_source(source: str, path: Path, config: str) -> str | None:
     if not source.strip():
         return "is empty"
     if path.is_dir():
-        return None if (path / config).is_file() else f"{path} is no diffusers folder: it has no {config}"
+        return None if (path / config).is_file() else f"{path} is not a diffusers folder: it has no {config}"
     if not path.exists():
         meant = f"; did you mean {HUB}{source}?" if "/" in source and _HUB_ID.fullmatch(source) else ""
         return f"{path} does not exist{meant}"
@@ -113,11 +113,11 @@ def _why_unknown(keys: Sequence[str], value: object) -> str:
     """A key that the catalog does not know, at the top or in an entry."""
     name, inner = keys[-1], _TABLES.get(keys[0]) if len(keys) > 1 else None
     if inner is None and name.lower() in ("lora", "loras"):
-        return "LoRAs are files in the bucket that SWIFT_LORA_BUCKET names, and stand in no catalog"
+        return "LoRAs are not listed here: they are the files in the bucket that SWIFT_LORA_BUCKET names"
     if inner is not None and name in ("default_model", "default"):
-        return "is unknown here: default_model stands above the first table"
+        return "is unknown here: default_model belongs above the first table"
     if inner is not None and name == "revision":
-        return "is unknown here: a revision stands in the source, hub:OWNER/NAME@REVISION"
+        return "is unknown here: a revision is part of the source, hub:OWNER/NAME@REVISION"
     known = [field.alias or own for own, field in (inner or Catalog).model_fields.items()]
     near = _OTHER_NAMES.get(name.lower()) or nearest(name, known)
     if near is None or near not in known:

@@ -1,7 +1,7 @@
-"""Schedulers by the names of diffusers' classes, A1111, ComfyUI, k-diffusion and InvokeAI.
+"""Other names of schedulers: those of diffusers' classes, A1111, ComfyUI, k-diffusion and InvokeAI.
 
 ``Euler a``, ``euler_ancestral``, ``k_euler_a`` and ``EulerAncestralDiscreteScheduler`` are ``euler_a`` here.
-Only what is the same is taken: a class stands for itself on the model's own config.
+An alias means exactly the same scheduler: a class name stands for the class with the model's own config.
 """
 
 import re
@@ -9,18 +9,18 @@ import re
 from shared.catalog.schedulers import SCHEDULERS
 
 
-def own_name(name: str) -> str:
-    """The name of the scheduler that ``name`` means; ``name`` itself if it means none."""
+def canonical_name(name: str) -> str:
+    """The key in `SCHEDULERS` that ``name`` stands for; ``name`` itself if it is unknown."""
     return name if name in SCHEDULERS else _BY_KEY.get(_key(name), name)
 
 
 def _key(name: str) -> str:
-    """What is left of a name without case, separators and synonyms."""
+    """A name without case, separators and synonyms, for comparison."""
     text = name.lower().replace("++", "pp").replace("ancestral", "a").removeprefix("sample_")
     return re.sub(r"[^a-z0-9]", "", text).removesuffix("scheduler")
 
 
-def _keys() -> dict[str, str]:
+def _names_by_key() -> dict[str, str]:
     keys = {}
     for name, kind in SCHEDULERS.items():
         plain, _, schedule = name.rpartition("_")
@@ -33,4 +33,4 @@ def _keys() -> dict[str, str]:
     return keys
 
 
-_BY_KEY = _keys()
+_BY_KEY = _names_by_key()

@@ -14,7 +14,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from shared.catalog.preprocessors import NONE, check_name, fill_in
-from shared.catalog.scheduler_aliases import own_name
+from shared.catalog.scheduler_aliases import canonical_name
 from shared.jobs.field_names import RequestFields, field_error
 from shared.jobs.foreign_names import (
     CONTROLNET_ALIASES,
@@ -201,7 +201,7 @@ class JobRequest(RequestFields, Options):
     @field_validator("scheduler")
     @classmethod
     def _by_our_name(cls, name: str | None) -> str | None:
-        return None if name is None else own_name(name)
+        return None if name is None else canonical_name(name)
 
     @model_validator(mode="after")
     def _exact_is_lossless(self) -> "JobRequest":

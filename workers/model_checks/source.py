@@ -132,7 +132,7 @@ def _refuse_other_folders(path: Path) -> None:
     if (path / "config.json").is_file():
         kind = str(read_json(path, "config.json").get("_class_name", "single part"))
         raise Unloadable(f"it is a {kind}, not a base model: it has no model_index.json")
-    raise Unloadable("it is no diffusers folder: it has no model_index.json")
+    raise Unloadable("it is not a diffusers folder: it has no model_index.json")
 
 
 def _refuse_loras(path: Path) -> None:

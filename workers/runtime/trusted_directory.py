@@ -1,4 +1,4 @@
-"""Folders whose files are trusted: nobody but this user, or root, may have put them there."""
+"""Directories whose files are trusted, because only this user or root can have written them."""
 
 import os
 import stat
@@ -8,16 +8,16 @@ from pathlib import Path
 from shared.errors import InvalidSetting
 
 
-class UnsafeFolder(InvalidSetting):
-    """A folder in which another user could place or change files, or that is none."""
+class UntrustedDirectory(InvalidSetting):
+    """Another user could place or change files in the directory, or it is not a directory."""
 
 
-def own_folder(path: Path, *, setting: str = "", is_private: bool = False) -> Path:
-    """Make the folder if it is missing, for this user alone, and check it; raises `UnsafeFolder`.
+def trusted_directory(path: Path, *, setting: str = "", is_private: bool = False) -> Path:
+    """Create the directory with mode 700 if it is missing, and check it; raises `UntrustedDirectory`.
 
-    A folder that is there must belong to this user or to root and not be writable by everybody; a link to
-    it must be theirs, too. ``is_private``: it is no link, this user's, and closed to everybody else.
-    ``setting`` is the variable that names the folder or one above it.
+    An existing directory must belong to this user or root and must not be writable by everybody; a symbolic
+    link to it must belong to one of them, too. With ``is_private`` it must not be a link, must belong to this
+    user and must be closed to all others. ``setting`` is the variable that names it or a parent of it.
     """
     named = f"{setting}: {path}" if setting else str(path)
     try:
@@ -25,10 +25,10 @@ def own_folder(path: Path, *, setting: str = "", is_private: bool = False) -> Pa
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
     except OSError as error:
-        raise UnsafeFolder(f"{named} cannot be made: {error.strerror}") from None
+        raise UntrustedDirectory(f"{named} cannot be created: {error.strerror}") from None
     why = _why_unsafe(path, is_private)
     if why is not None:
-        raise UnsafeFolder(f"{named} {why}")
+        raise UntrustedDirectory(f"{named} {why}")
     return path
 
 
@@ -45,7 +45,7 @@ def _why_unsafe(path: Path, is_private: bool) -> str | None:
         except OSError:
             return "is a symbolic link that leads nowhere"
     if not stat.S_ISDIR(found.st_mode):
-        return "is no folder"
+        return "is not a folder"
     if found.st_uid not in own:
         return f"belongs to user {found.st_uid}, who could change its files: name another folder"
     if is_private and found.st_mode & 0o077:

@@ -49,8 +49,13 @@ def test_a_hub_id_needs_no_folder(tmp_path: Path) -> None:
     ("old", "new", "line", "why"),
     [
         ('source = "model"', 'source = "elsewhere"', 4, "elsewhere does not exist"),
-        ('source = "model"', 'source = "folder"', 4, r"folder is no diffusers folder: .* model_index\.json"),
-        ('source = "net"', 'source = "model"', 7, r"model is no diffusers folder: it has no config\.json"),
+        (
+            'source = "model"',
+            'source = "folder"',
+            4,
+            r"folder is not a diffusers folder: .*index\.json",
+        ),
+        ('source = "net"', 'source = "model"', 7, r"model is not a diffusers folder: it has no config\.json"),
         ('source = "model"', 'source = "catalog.toml"', 4, "neither a folder nor a .safetensors file"),
         ('source = "model"', 'source = "model"\nconfig = "model"', 5, "belongs to a .safetensors file"),
         ('source = "model"', 'source = "model"\nattention_slicing = 0', 5, "attention_slicing"),
@@ -94,9 +99,9 @@ MODEL, CONTROLNET = 'source = "model"', 'source = "net"'
         (
             "[controlnets.edge]",
             "[nets.edge]",
-            "line 6: ControlNets: is unknown; did you mean [controlnets.edge]?",
+            "line 6: nets: is unknown; did you mean [controlnets.edge]?",
         ),
-        ("[models.a]", "[loras.x]\n[models.a]", "line 3: loras: LoRAs are files in the bucket that SWIFT_LO"),
+        ("[models.a]", "[loras.x]\n[models.a]", "line 3: loras: LoRAs are not listed here: they are"),
         ("[models.a]", "[banana]\n[models.a]", "line 3: banana: is unknown; known are default_model, models"),
         ("[models.a]", "[[models]]", "line 3: models: must be a table: [models.NAME]"),
         ("[models.a]", "[models]", "line 4: models.source: must be a table: [models.NAME]"),
@@ -164,7 +169,7 @@ MODEL, CONTROLNET = 'source = "model"', 'source = "net"'
             f'{MODEL}\nscheduler = "eular"',
             "models.a.scheduler: 'eular' is unknown; did you mean euler?",
         ),
-        (MODEL, f'{MODEL}\nrevision = "main"', "a revision stands in the source, hub:OWNER/NAME@REVISION"),
+        (MODEL, f'{MODEL}\nrevision = "main"', "a revision is part of the source, hub:OWNER/NAME@REVISION"),
         (MODEL, f'{MODEL}\nscheduler = "EulerDiscreteScheduler"', "; did you mean euler?"),
         (MODEL, f'{MODEL}\nscheduler = "DPM++ 2M Karras"', "; did you mean dpmpp_2m_karras?"),
         (MODEL, f'{MODEL}\nscheduler = "euler_ancestral"', "; did you mean euler_a?"),
@@ -228,7 +233,7 @@ def test_every_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, sente
         (b"# nothing but a comment\n", "default_model: is missing"),
         ("default_model = 'a'".encode("utf-16"), "it is not UTF-8; it looks like UTF-16"),
         (b"default_model = '\xe4'", "it is not UTF-8 at byte 18"),
-        (b"x" * (1 << 20) + b"x", "it is larger than 1048576 bytes, so it is no catalog"),
+        (b"x" * (1 << 20) + b"x", "it is larger than 1048576 bytes, so it is not a catalog"),
     ],
 )
 def test_a_file_that_is_no_catalog_is_named(tmp_path: Path, data: bytes, why: str) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from shared.catalog.scheduler_aliases import own_name
+from shared.catalog.scheduler_aliases import canonical_name
 from shared.catalog.schedulers import SCHEDULERS
 
 
@@ -31,22 +31,22 @@ from shared.catalog.schedulers import SCHEDULERS
         ("LCM", "lcm"),
     ],
 )
-def test_the_names_of_other_programs_mean_ours(name: str, own: str) -> None:
-    assert own_name(name) == own
+def test_names_of_other_programs_are_translated(name: str, own: str) -> None:
+    assert canonical_name(name) == own
 
 
 @pytest.mark.parametrize("name", ["PLMS", "DPM fast", "dpmpp_3m_sde", "euler_a_karras", "", "k"])
-def test_a_name_that_means_no_scheduler_stays_as_it_is(name: str) -> None:
-    assert own_name(name) == name
+def test_a_name_of_no_scheduler_is_left_as_it_is(name: str) -> None:
+    assert canonical_name(name) == name
 
 
-def test_every_own_name_means_itself() -> None:
-    assert {name: own_name(name.replace("_", " ").upper()) for name in SCHEDULERS} == {
+def test_every_canonical_name_means_itself() -> None:
+    assert {name: canonical_name(name.replace("_", " ").upper()) for name in SCHEDULERS} == {
         name: name for name in SCHEDULERS
     }
 
 
-def test_every_class_without_options_is_meant_by_its_name() -> None:
-    assert {own_name(kind.name) for kind in SCHEDULERS.values() if not kind.options} == {
+def test_the_class_name_means_the_scheduler_without_options() -> None:
+    assert {canonical_name(kind.name) for kind in SCHEDULERS.values() if not kind.options} == {
         name for name, kind in SCHEDULERS.items() if not kind.options
     }

@@ -68,7 +68,7 @@ def test_a_variant_that_is_not_there_is_named(folder: Path) -> None:
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelFailed, match=r"'m'.*no diffusers folder: it has no model_index\.json"):
+    with pytest.raises(ModelFailed, match=r"'m'.*not a diffusers folder: it has no model_index\.json"):
         load(tmp_path)
 
 

@@ -3,20 +3,20 @@ from pathlib import Path
 
 import pytest
 
-from workers.runtime.trusted_directory import UnsafeFolder, own_folder
+from workers.runtime.trusted_directory import UntrustedDirectory, trusted_directory
 
 
 def refused(path: Path, *, is_private: bool = False) -> str:
-    with pytest.raises(UnsafeFolder) as caught:
-        own_folder(path, is_private=is_private)
+    with pytest.raises(UntrustedDirectory) as caught:
+        trusted_directory(path, is_private=is_private)
     assert str(path) in str(caught.value)
     return str(caught.value)
 
 
-def test_a_missing_folder_is_made_for_this_user_alone(tmp_path: Path) -> None:
-    folder = own_folder(tmp_path / "new" / "cache")
+def test_a_missing_folder_is_created_for_this_user_only(tmp_path: Path) -> None:
+    folder = trusted_directory(tmp_path / "new" / "cache")
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert own_folder(folder, is_private=True) == folder
+    assert trusted_directory(folder, is_private=True) == folder
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
 
 def test_the_setting_that_names_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "home").touch()
-    with pytest.raises(UnsafeFolder, match=r"^SWIFT_HOME: .*/home is no folder$"):
-        own_folder(tmp_path / "home", setting="SWIFT_HOME")
+    with pytest.raises(UntrustedDirectory, match=r"^SWIFT_HOME: .*/home is not a folder$"):
+        trusted_directory(tmp_path / "home", setting="SWIFT_HOME")
 
 
-def test_an_own_link_is_followed_but_to_a_private_folder_none_is(tmp_path: Path) -> None:
+def test_the_users_own_link_is_followed_except_to_a_private_folder(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "disk")
-    assert own_folder(tmp_path / "link")
+    assert trusted_directory(tmp_path / "link")
     assert "is a symbolic link" in refused(tmp_path / "link", is_private=True)
     (tmp_path / "disk").chmod(0o777)
     assert "writable by everybody" in refused(tmp_path / "link")
@@ -68,9 +68,9 @@ def test_a_link_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.M
     assert "a symbolic link that belongs to user 4242" in refused(tmp_path / "link")
 
 
-def test_a_file_a_dangling_link_and_a_place_below_a_file_are_no_folders(tmp_path: Path) -> None:
+def test_files_and_dangling_links_are_not_folders(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "is no folder" in refused(tmp_path / "file")
+    assert "is not a folder" in refused(tmp_path / "file")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     assert "leads nowhere" in refused(tmp_path / "link")
-    assert "cannot be made" in refused(tmp_path / "file" / "cache")
+    assert "cannot be created" in refused(tmp_path / "file" / "cache")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from workers.lora.cache import locks
-from workers.runtime.trusted_directory import own_folder
+from workers.runtime.trusted_directory import trusted_directory
 
 WHOLE = ".safetensors"
 PART = ".part"
@@ -111,7 +111,7 @@ class CacheDirectory:
         Returns what was removed; more than the bound remains only where it is in use.
         """
         removed: list[Path] = []
-        own_folder(self.root, setting="SWIFT_HOME")
+        trusted_directory(self.root, setting="SWIFT_HOME")
         with locks.holding(self._guard):
             while self._used_bytes() > self.capacity_bytes and (more := self._make_room(1)):
                 removed += more
@@ -126,13 +126,13 @@ class CacheDirectory:
 
     def used_bytes(self) -> int:
         """Bytes of all files, finished or not; exact while others come and go."""
-        own_folder(self.root, setting="SWIFT_HOME")
+        trusted_directory(self.root, setting="SWIFT_HOME")
         with locks.holding(self._guard):
             return self._used_bytes()
 
     def entries(self, prefix: str = "") -> list[Entry]:
         """Every file that counts, finished or not, whose name begins so."""
-        own_folder(self.root, setting="SWIFT_HOME")  # an operator may have removed it
+        trusted_directory(self.root, setting="SWIFT_HOME")  # an operator may have removed it
         entries = []
         with os.scandir(self.root) as files:
             for file in files:

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from workers.runtime.trusted_directory import UnsafeFolder, own_folder
+from workers.runtime.trusted_directory import UntrustedDirectory, trusted_directory
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ class HostMemory:
     """The folder, and who sees it."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `OSError` where there is no such memory, and `UnsafeFolder`."""
+        """Raises `OSError` where there is no such memory, and `UntrustedDirectory`."""
         if not folder.parent.is_dir():
             raise FileNotFoundError(folder.parent)
-        self.folder = own_folder(folder, is_private=True)
+        self.folder = trusted_directory(folder, is_private=True)
         self.token = _token(folder)
 
     def claim(self) -> "WriterFolder":
@@ -65,7 +65,7 @@ def find_host_memory(parent: Path = SHARED) -> HostMemory | None:
     """This user's shared memory, or ``None`` where the system has none, or none that is safe."""
     try:
         return HostMemory(parent / f"swiftdiffusion-{os.geteuid()}")
-    except UnsafeFolder as error:
+    except UntrustedDirectory as error:
         log.warning("no shared memory, residuals go through Redis: %s", error)
         return None
     except OSError:
