@@ -133,7 +133,7 @@ def worker_maker(
             steps=steps,
             transport=transport,
             send_attach=attach,
-            send_assist=lambda message, model: None,
+            send_follow=lambda message, model: None,
             residual=residual,
             busy=BusyShare(),
         )

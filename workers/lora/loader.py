@@ -19,8 +19,8 @@ from workers.lora.memory import LoraMemory
 
 log = logging.getLogger(__name__)
 
-#: A job's LoRAs are loaded by the worker that draws it, and by one that assists.
-Role = Literal["draw", "assist"]
+#: A job's LoRAs are loaded by the worker that runs it, and by one that follows (CFG parallelism).
+Role = Literal["leader", "follower"]
 
 
 class ReadLora(Protocol):

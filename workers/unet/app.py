@@ -101,7 +101,7 @@ def _send_attach(message: AttachControlNet) -> None:
         log.warning("no attachment sent; the net's workers make ready at the first step")
 
 
-def _send_assist(message: FollowBranch, model: str) -> None:
+def _send_follow(message: FollowBranch, model: str) -> None:
     queue = assist_queue(model)
     try:
         if not redis.llen(queue):  # one request at a time: nobody is idle while one still lies there
@@ -130,7 +130,7 @@ worker = UNetWorker(
     steps=StepQueue(residuals[0], settings),
     transport=Transport(residuals, settings),
     send_attach=_send_attach,
-    send_assist=_send_assist,
+    send_follow=_send_follow,
     residual=residuals[0],
     busy=BusyShare(),
     watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),

@@ -21,10 +21,12 @@ from shared.jobs.receipt import Receipt
 from shared.jobs.spec import Failure, StoredImage
 from shared.keys import image_key
 from shared.logs import log_fields
+from workers.unet.attempt_context import AttemptContext
 from workers.unet.generation import Generation
 from workers.unet.lease import Lease
 from workers.unet.lora import restore_weights_on_error
 from workers.unet.output.images import encode_png, sha256
+from workers.unet.output.replay import Replay
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
 
@@ -100,7 +102,19 @@ def _run(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> str:
         with timeline.span("model"):
             model = stack.enter_context(worker.models.use(spec.model))
         stack.enter_context(restore_weights_on_error(worker.models, model))
-        images, receipt, warnings = Generation(worker, attempt, model, watch, timeline).paint()
+        context = AttemptContext(
+            worker=worker,
+            model=model,
+            spec=spec,
+            job_id=attempt.job.id,
+            attempt=attempt.token,
+            ordinal=attempt.job.attempts,
+            role="leader",
+            timeline=timeline,
+            check=watch.check,
+            replay=Replay(attempt.job.replays),
+        )
+        images, receipt, warnings = Generation(context, watch).run()
         with timeline.span("store"):
             pictures = _store(worker, attempt, images, receipt)
         watch.check()

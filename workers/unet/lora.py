@@ -9,60 +9,48 @@ from pathlib import Path
 from shared import metrics
 from shared.errors import NonFiniteWeights
 from shared.jobs.receipt import LoraReceipt
-from shared.jobs.spec import JobSpec
 from workers.families.base_model import BaseModel
-from workers.lora.cache.cache import LoraCache
 from workers.lora.formats.parser import LoraWeights, read_lora
-from workers.lora.loader import LoraLoad, Role
-from workers.lora.memory import LoraMemory
+from workers.lora.loader import LoraLoad
 from workers.lora.scales import scale_at
 from workers.lora.schedule import LoraSchedule
 from workers.runtime.model_cache import ModelCache
-from workers.unet.timeline import Timeline
+from workers.unet.attempt_context import AttemptContext
 
 log = logging.getLogger(__name__)
 
 #: One wait for a LoRA; between two the job may be cancelled.
 SLICE_S = 0.5
-#: Told the name and the sha256 of each file before it is patched; raises to stop the job.
-CheckHash = Callable[[str, str], None]
 
 
 class JobLoras:
     """All LoRAs of one attempt; `before_step` is called at every step boundary."""
 
-    def __init__(
-        self,
-        spec: JobSpec,
-        model: BaseModel,
-        cache: LoraCache,
-        memory: LoraMemory,
-        *,
-        role: Role,
-        total_steps: int,
-        wait_s: float,
-        timeline: Timeline,
-        check: Callable[[], None],
-        check_hash: CheckHash,
-    ) -> None:
+    def __init__(self, context: AttemptContext, total_steps: int) -> None:
+        spec, model, worker = context.spec, context.model, context.worker
+
         def read(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
             return read_lora(path, model.lora_parts, check=check, reserve=reserve)
 
         for ref in spec.loras:
-            scale_at(ref.scale, model.lora_parts)  # one that does not fit fails the job before it is drawn
+            scale_at(ref.scale, model.lora_parts)  # one that does not fit fails the job before its first step
+        self._context = context
         self._refs = spec.loras
         self._schedule = LoraSchedule(spec.lora_loading, spec.loras, total_steps)
         self._loads = {
             ref.name: LoraLoad(
-                ref, cache, memory, model=model.name, role=role, read=read, keep=model.patcher.keep
+                ref,
+                worker.loras,
+                worker.lora_memory,
+                model=model.name,
+                role=context.role,
+                read=read,
+                keep=model.patcher.keep,
             )
             for ref in spec.loras
         }
         self._model = model
-        self._wait_s = wait_s
-        self._timeline = timeline
-        self._check = check
-        self._check_hash = check_hash
+        self._timeline = context.timeline
         self._weights: dict[str, LoraWeights] = {}
         self._since: dict[str, int] = {}  # name: first step that sees it
 
@@ -83,7 +71,7 @@ class JobLoras:
             return False
         for name in due:
             self._weights[name] = self._loads[name].wait(timeout_s=0)
-            self._check_hash(name, self._weights[name].sha256)
+            self._context.replay.check_lora(name, self._weights[name].sha256)
             self._since[name] = step
         self._patch(due)
         if due and len(self._since) == len(self._refs):
@@ -165,15 +153,15 @@ class JobLoras:
         return any(part != "unet" for name in names for part in self._weights[name].parts)
 
     def _wait_for(self, name: str) -> None:
-        """Wait for a LoRA; raises what its load raised, or `LoraUnavailable` once ``wait_s`` have passed.
+        """Wait for a LoRA; raises its load's error, or `LoraUnavailable` once ``lora_wait_s`` have passed.
 
-        The load itself goes on trying for as long as the job runs: base steps cost it no patience.
+        The load itself goes on trying for as long as the job runs: steps without it do not count as waiting.
         """
         load = self._loads[name]
         with self._shown(name):
-            deadline = time.monotonic() + self._wait_s
+            deadline = time.monotonic() + self._context.worker.settings.lora_wait_s
             while not load.ready() and time.monotonic() < deadline:
-                self._check()
+                self._context.check()
                 load.settle(SLICE_S)
         load.wait(timeout_s=0)
 

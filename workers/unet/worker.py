@@ -1,11 +1,11 @@
-"""What one UNet worker has at hand, made once per process."""
+"""What one UNet worker works with, built once per process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared.jobs.store import JobStore
-from shared.messaging.messages import FollowBranch
+from shared.messaging.messages import AttachControlNet, FollowBranch
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from workers.families.base_model import BaseModel
@@ -17,19 +17,19 @@ from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
-from workers.unet.cfg_parallel.channel import BranchChannel
-from workers.unet.controlnet.client import SendAttach
 
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Asks an idle UNet worker for the model of that name for assistance.
-SendAssist = Callable[[FollowBranch, str], None]
+#: Asks a worker that holds a ControlNet to prepare for a job's steps.
+SendAttach = Callable[[AttachControlNet], None]
+#: Asks an idle UNet worker that serves the model of that name to follow.
+SendFollow = Callable[[FollowBranch, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetWorker:
-    """The collaborators of `workers.unet.job`."""
+    """The collaborators of `workers.unet.job.execute_job`."""
 
     settings: Settings
     jobs: JobStore
@@ -42,12 +42,8 @@ class UNetWorker:
     steps: StepQueue
     transport: Transport
     send_attach: SendAttach
-    send_assist: SendAssist
+    send_follow: SendFollow
     residual: "Redis"
     busy: BusyShare
-    watchdog: Watchdog = field(default_factory=lambda: Watchdog(0.0))  # not started, it ends nothing
-    sessions: dict[str, list[str]] = field(default_factory=dict)  # by model: jobs of others that it assists
-
-    def branch_channel(self, job_id: str, attempt: str) -> BranchChannel:
-        """The line between the worker that draws an attempt and the one that assists."""
-        return BranchChannel(self.residual, job_id, attempt, self.settings.residual_ttl_s)
+    watchdog: Watchdog = field(default_factory=lambda: Watchdog(0.0))  # not started: it ends nothing
+    sessions: dict[str, list[str]] = field(default_factory=dict)  # model: jobs of other workers it follows

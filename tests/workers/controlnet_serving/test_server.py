@@ -208,7 +208,7 @@ def test_a_step_that_fails_in_company_is_nobody_elses_failure(line: Line) -> Non
     server = make_server(line, "edge")
     good = ask(make_controlnets(line, spec("edge"), alone=False))
     lost = make_controlnets(line, spec("edge"), alone=False)
-    lost._input_keys = {"embeddings": "nowhere"}
+    lost.session.input_keys = {"embeddings": "nowhere"}
     bad = ask(lost)
     compute(server, [take(server, "edge"), take(server, "edge")])
     assert {answer.batch for answer, _ in answers_of(line, good)} == {1}
@@ -298,7 +298,7 @@ def test_a_device_that_hangs_ends_the_worker_and_keeps_no_step(where: str, line:
     watchdog.start()
     if where == "attachment":
         attach = AttachControlNet(
-            job_id="job", attempt="a", controlnet="edge", image=asked._image_keys[0], batch=2
+            job_id="job", attempt="a", controlnet="edge", image=asked.session.image_keys[0], batch=2
         )
         threading.Thread(target=server.attach, args=[attach], daemon=True).start()
     server.start("controlnet1@test")

@@ -64,7 +64,7 @@ def load(cache: LoraCache) -> Iterator[Callable[..., LoraLoad]]:
 
         def load(name: str, read: ReadLora = as_name, **changes: Any) -> LoraLoad:
             tiers: dict[str, Any] = {"cache": cache, "memory": memory} | changes
-            load = LoraLoad(ref_to(name, BODY), **tiers, model="tiny", role="draw", read=read, keep=nothing)
+            load = LoraLoad(ref_to(name, BODY), **tiers, model="tiny", role="leader", read=read, keep=nothing)
             loads.callback(load.close)
             return load
 
@@ -108,7 +108,7 @@ def test_the_file_is_pinned_only_while_it_is_read(tmp_path: Path, load: Load, bu
 
 
 def test_each_load_tells_the_nearest_place_that_had_the_lora(load: Load) -> None:
-    before = counted(LORA_LOOKUPS, role="draw")
+    before = counted(LORA_LOOKUPS, role="leader")
     memory = LoraMemory(100)
     found = []
     for tier in ("s3", "disk", "memory"):
@@ -119,7 +119,7 @@ def test_each_load_tells_the_nearest_place_that_had_the_lora(load: Load) -> None
     assert found == [f"lora anime from {tier}" for tier in ("s3", "disk", "memory")]
     assert [span.name for span in anime.spans] == ["lora anime from memory", "lora anime keep"]
     for tier in ("s3", "disk", "memory"):
-        assert counted(LORA_LOOKUPS, role="draw")[tier] == before.get(tier, 0) + 1
+        assert counted(LORA_LOOKUPS, role="leader")[tier] == before.get(tier, 0) + 1
 
 
 def test_a_fetch_tells_the_bytes_that_came_and_the_loras_that_gave_way(

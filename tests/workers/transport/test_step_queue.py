@@ -29,11 +29,10 @@ def test_steps_of_a_finished_job_are_not_computed(line: Line) -> None:
 
 def test_an_attempt_that_lost_its_job_cannot_take_the_turn_from_its_successor(line: Line) -> None:
     # Given a second attempt that asks for a step
-    second = make_controlnets(line, spec("edge"), ordinal=2)
+    second = make_controlnets(line, spec("edge"), job_id="job", ordinal=2)
     ask(second)
     # When the first one wakes up, asks and closes
-    first = make_controlnets(line, spec("edge"), ordinal=1)
-    first._job_id = second._job_id
+    first = make_controlnets(line, spec("edge"), job_id="job", ordinal=1)
     ask(first, 7, 8, t=101.0)
     first.close()
     # Then only the second one's step is computed
@@ -66,7 +65,9 @@ def test_a_part_of_a_step_has_one_worker(line: Line) -> None:
 
 def test_jobs_take_turns_whatever_their_size(line: Line) -> None:
     # Given a large job and two small ones that wait, and a large one that asks again at once
-    large, small, late = (make_controlnets(line, spec("edge")) for _ in range(3))
+    large, small, late = (
+        make_controlnets(line, spec("edge"), job_id=name) for name in ("large", "small", "late")
+    )
     for controlnets in (large, small, late):
         ask(controlnets)
     order = []
@@ -74,10 +75,10 @@ def test_jobs_take_turns_whatever_their_size(line: Line) -> None:
         claimed = take(line.steps, "edge")
         assert claimed is not None
         order.append(claimed.request.job_id)
-        if claimed.request.job_id == large._job_id:
+        if claimed.request.job_id == "large":
             ask(large, claimed.request.step + 1)
     # Then everybody who waited comes before its second step
-    assert order == [large._job_id, small._job_id, late._job_id, large._job_id]
+    assert order == ["large", "small", "late", "large"]
 
 
 def test_no_controlnet_of_a_worker_waits_behind_another_for_ever(line: Line) -> None:

@@ -2,7 +2,9 @@
 both ends."""
 
 import itertools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers import MultiControlNetModel
@@ -10,19 +12,24 @@ from redis import Redis
 from torch import Tensor
 
 from shared.jobs.options import Precision
+from shared.jobs.request import LoraLoading
 from shared.jobs.spec import ControlSpec
 from shared.settings import Settings
 from tests.tiny_models import make_controlnet, make_unet
+from tests.workers.unet.specs import spec as job_spec
 from workers.controlnet_serving.server import Server
+from workers.families.base_model import BaseModel
 from workers.families.unet_controlnet import ControlNet
 from workers.runtime.model_cache import Memory, ModelCache
 from workers.transport.step_queue import ClaimedStep, StepQueue
 from workers.transport.transport import Transport
+from workers.unet.attempt_context import AttemptContext
+from workers.unet.cfg_parallel.branch import CFGBranch
 from workers.unet.controlnet.client import ControlNetClient
-from workers.unet.controlnet.first_residual import FirstResidual
-from workers.unet.controlnet.local import LocalControlNets
+from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.step_residuals import StepResiduals
 from workers.unet.timeline import Timeline
+from workers.unet.worker import UNetWorker
 
 UNET = make_unet()
 MODELS = {
@@ -82,48 +89,80 @@ def spec(name: str, **changes: Any) -> ControlSpec:
     return ControlSpec.model_validate(values | changes)
 
 
-def make_controlnets(
+@dataclass
+class FakeWorker:
+    """The collaborators of a UNet worker that its ControlNets need."""
+
+    settings: Settings
+    steps: StepQueue
+    transport: Transport
+    controlnets: ModelCache[ControlNet]
+
+
+class ControlNetJob(NamedTuple):
+    """A job of ControlNets: what the loop calls, and what it works with."""
+
+    client: ControlNetClient
+    context: AttemptContext
+    worker: FakeWorker
+
+
+def make_job(
     line: Line,
     *specs: ControlSpec,
+    job_id: str = "",
     ordinal: int = 1,
     alone: bool = True,
     rows: int = 2,
     local: bool = False,
     precision: Precision = "exact",
+    check: Callable[[], None] = lambda: None,
     **changes: Any,
-) -> ControlNetClient:
-    """The ControlNets of a new job, attached; ``local``: compute here what nobody serves; ``changes``:
-    settings."""
+) -> ControlNetJob:
+    """A new job, its inputs published.
+
+    ``local``: compute here what nobody serves; ``changes``: settings.
+    """
     settings = {"residual_wait_s": 5.0, "residual_sends": 2, **changes}
-    timeline = Timeline("unet1@test")
-    first = FirstResidual([spec.name for spec in specs], timeline)
-    first.attached()
-    controlnets = ControlNetClient(
-        list(specs),
-        job_id=f"job{next(JOBS)}",
-        attempt="attempt",
-        ordinal=ordinal,
-        alone=alone,
-        precision=precision,
-        guess=False,
-        local=LocalControlNets(load_controlnets(), "unet1@test") if local else None,
+    settings["controlnet_fallback"] = "local" if local else "fail"
+    worker = FakeWorker(
+        settings=line.settings.model_copy(update=settings),
         steps=line.steps,
         transport=line.transport,
-        settings=line.settings.model_copy(update=settings),
-        timeline=timeline,
-        first=first,
-        check=lambda: None,
-        check_hash=lambda _controlnet, _sha256: None,
+        controlnets=load_controlnets(),
     )
-    controlnets.attach([image(i) for i, _ in enumerate(specs)], rows, lambda message: None)
-    controlnets.use_inputs({"embeddings": EMBEDDINGS.repeat(rows // 2, 1, 1)})
-    return controlnets
+    context = AttemptContext(
+        worker=cast("UNetWorker", worker),
+        model=cast("BaseModel", None),
+        spec=job_spec(
+            controlnets=list(specs),
+            residual_precision=precision,
+            lora_loading=LoraLoading(mode="exact" if alone else "bounded"),
+        ),
+        job_id=job_id or f"job{next(JOBS)}",
+        attempt="attempt",
+        ordinal=ordinal,
+        role="leader",
+        timeline=Timeline("unet1@test"),
+        check=check,
+    )
+    first = FirstResidualTimer([spec.name for spec in specs], context.timeline)
+    first.start()
+    client = ControlNetClient(context, CFGBranch.BOTH, first)
+    client.publish_images([image(i) for i, _ in enumerate(specs)])
+    client.publish_inputs({"embeddings": EMBEDDINGS.repeat(rows // 2, 1, 1)})
+    return ControlNetJob(client, context, worker)
+
+
+def make_controlnets(line: Line, *specs: ControlSpec, **options: Any) -> ControlNetClient:
+    """The ControlNets of a new job: see `make_job`."""
+    return make_job(line, *specs, **options).client
 
 
 def ask(
     controlnets: ControlNetClient, step: int = 0, total: int = 4, x: Tensor = X, t: float = 501.0
 ) -> StepResiduals:
-    asked = controlnets.ask(x, step, total, t)
+    asked = controlnets.request_step(x, step, total, t)
     assert asked is not None
     return asked
 

@@ -80,7 +80,7 @@ def test_guidance_is_rescaled_beside_controlnets_too_though_diffusers_has_it_wit
 
 
 @pytest.mark.parametrize("name", ["twemoji", "outline", "outline.kohya"])
-@pytest.mark.parametrize("with_net", [False, True])
+@pytest.mark.parametrize("with_controlnet", [False, True])
 def test_an_exact_lora_is_the_fused_one_to_rounding(
     name: str, with_controlnet: bool, make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:

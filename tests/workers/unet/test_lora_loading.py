@@ -190,10 +190,10 @@ def test_a_lora_in_memory_needs_neither_s3_nor_the_disk(far: MakeWorker, line: P
     line.is_down = True
     for entry in worker.loras.folder.entries():
         entry.path.unlink()
-    before = counted(LORA_LOOKUPS, role="draw")
+    before = counted(LORA_LOOKUPS, role="leader")
     again = run(worker, wanted)
     assert np.array_equal(pixels(worker, first), pixels(worker, again))
-    assert counted(LORA_LOOKUPS, role="draw")["memory"] == before.get("memory", 0) + 1
+    assert counted(LORA_LOOKUPS, role="leader")["memory"] == before.get("memory", 0) + 1
     names = [span.name for span in again.timeline if span.name.startswith("lora ")]
     assert names == [f"lora {wanted.loras[0].name} {what}" for what in ("from memory", "keep")]
 
@@ -214,11 +214,11 @@ def test_a_job_that_has_ended_leaves_no_thread_and_holds_no_lora(far: MakeWorker
 def test_a_lora_that_gave_way_in_memory_comes_from_the_disk(far: MakeWorker) -> None:
     worker = far(lora_memory_bytes=0)
     wanted = spec(loras=[upload(worker, OUTLINE)], lora_loading=EXACT)
-    before = counted(LORA_LOOKUPS, role="draw")
+    before = counted(LORA_LOOKUPS, role="leader")
     first, again = run(worker, wanted), run(worker, wanted)
     assert np.array_equal(pixels(worker, first), pixels(worker, again))
     for tier in ("s3", "disk"):
-        assert counted(LORA_LOOKUPS, role="draw")[tier] == before.get(tier, 0) + 1
+        assert counted(LORA_LOOKUPS, role="leader")[tier] == before.get(tier, 0) + 1
 
 
 def test_an_overwritten_lora_is_never_served_for_the_new_one(far: MakeWorker) -> None:

@@ -14,85 +14,78 @@ from torch import Tensor
 from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
 from workers.families.conditioning import Conditioning
-from workers.unet.cfg_parallel.leader import Follower
-from workers.unet.noise_predictor import WHOLE, NoisePredictor, NoisePredictorFactory
-
-COND, UNCOND = "cond", "uncond"
+from workers.unet.cfg_parallel.branch import CFGBranch
+from workers.unet.cfg_parallel.leader import Leader
+from workers.unet.noise_predictor import NoisePredictor, NoisePredictorFactory
 
 
 class CFGBranches:
-    """All rows of a job's steps, predicted whole or by halves."""
+    """Predicts the noise of a job's steps, each as a whole batch or branch by branch."""
 
     def __init__(
-        self, maker: NoisePredictorFactory, assistant: Follower, split_steps: Collection[int]
+        self, predictors: NoisePredictorFactory, leader: Leader, replayed_steps: Collection[int]
     ) -> None:
-        self._maker = maker
-        self._assistant = assistant
-        self._replayed = frozenset(split_steps)
-        self._rows: dict[str, NoisePredictor] = {}
+        """``replayed_steps`` are split even without a follower."""
+        self._factory = predictors
+        self._leader = leader
+        self._replayed = frozenset(replayed_steps)
+        self._predictors: dict[CFGBranch, NoisePredictor] = {}
         self._conditioning: Conditioning | None = None
-        self.split: list[int] = []  # steps whose halves were predicted apart
+        self.split_steps: list[int] = []  # whose branches were predicted apart
 
     @property
     def controlnet_hashes(self) -> dict[int, str]:
-        """By the net's position in the job: sha256 of the weights that have served this worker's rows."""
+        """By the ControlNet's position in the job: sha256 of the weights that have served this worker."""
         return {
-            controlnet: sha256
-            for rows in self._rows.values()
-            for controlnet, sha256 in rows.controlnet_hashes.items()
+            position: sha256
+            for predictor in self._predictors.values()
+            for position, sha256 in predictor.controlnet_hashes.items()
         }
 
     @property
     def controlnet_batches(self) -> dict[int, int]:
-        """By the net's position in the job: the most jobs that were computed in one pass with its steps."""
-        return self._rows[WHOLE].controlnet_batches
+        """By the ControlNet's position in the job: the most jobs that were computed in one pass."""
+        return self._predictors[CFGBranch.BOTH].controlnet_batches
 
     @property
-    def assistant(self) -> WorkerReceipt | None:
-        """The second worker, if it has predicted a half."""
-        return self._assistant.receipt
+    def follower(self) -> WorkerReceipt | None:
+        """The second worker, if it has predicted a branch."""
+        return self._leader.receipt
 
     def attach(self) -> None:
-        """Have the nets' workers make ready, before anything else is done."""
-        self._rows[WHOLE] = self._maker.make(WHOLE)
+        """Have ControlNet workers prepare, before anything else is done."""
+        self._predictors[CFGBranch.BOTH] = self._factory.make(CFGBranch.BOTH)
 
     def use(self, conditioning: Conditioning) -> None:
-        """What all rows attend to from the next step on, the unconditional half first."""
+        """What all rows attend to from the next step on, the unconditional ones first."""
         self._conditioning = conditioning
-        for name, rows in self._rows.items():
-            rows.use(branch_rows(conditioning, name))
+        for branch, predictor in self._predictors.items():
+            predictor.use(branch.rows_of(conditioning))
 
     def predict(self, x: Tensor, step: int, total: int, t: Tensor, loras: Sequence[str]) -> Tensor:
         """The prediction for the model input ``x``, ``(b, c, h/f, w/f)``; ``loras`` are in effect."""
-        has_assistant = self._assistant.is_here()
-        if not has_assistant and step not in self._replayed:
-            return self._rows[WHOLE].predict(x, step, total, t)
-        self.split.append(step)
-        uncond, cond = (half.contiguous() for half in x.chunk(2))
-        if has_assistant:
-            self._assistant.ask(step, total, t.item(), uncond, loras)
-        second = self._half(COND).predict(cond, step, total, t)
-        first = self._assistant.take(second) if has_assistant else None
-        if first is None:
+        has_follower = self._leader.has_follower()
+        if not has_follower and step not in self._replayed:
+            return self._predictors[CFGBranch.BOTH].predict(x, step, total, t)
+        self.split_steps.append(step)
+        uncond_x, cond_x = (part.contiguous() for part in x.chunk(2))
+        if has_follower:
+            self._leader.request(step, total, t.item(), uncond_x, loras)
+        cond = self._predictor(CFGBranch.COND).predict(cond_x, step, total, t)
+        uncond = self._leader.take(cond) if has_follower else None
+        if uncond is None:
             metrics.HALVES.labels("here").inc()
-            first = self._half(UNCOND).predict(uncond, step, total, t)
-        return torch.cat([first, second])
+            uncond = self._predictor(CFGBranch.UNCOND).predict(uncond_x, step, total, t)
+        return torch.cat([uncond, cond])
 
     def close(self) -> None:
         """No further step."""
-        for rows in self._rows.values():
-            rows.close()
+        for predictor in self._predictors.values():
+            predictor.close()
 
-    def _half(self, name: str) -> NoisePredictor:
-        if name not in self._rows:
+    def _predictor(self, branch: CFGBranch) -> NoisePredictor:
+        if branch not in self._predictors:
             assert self._conditioning is not None, "the prompt is encoded before the first step"
-            self._rows[name] = self._maker.make(name)
-            self._rows[name].use(branch_rows(self._conditioning, name))
-        return self._rows[name]
-
-
-def branch_rows(conditioning: Conditioning, name: str) -> Conditioning:
-    """What the rows ``name`` attend to; every name but two stands for all rows."""
-    middle = len(conditioning.embeddings) // 2
-    halves = {UNCOND: slice(0, middle), COND: slice(middle, None)}
-    return conditioning.rows(halves[name]) if name in halves else conditioning
+            self._predictors[branch] = self._factory.make(branch)
+            self._predictors[branch].use(branch.rows_of(self._conditioning))
+        return self._predictors[branch]

@@ -13,6 +13,7 @@ from torch import Tensor
 from shared.jobs.receipt import WorkerReceipt
 from shared.messaging.base_model import Message
 from workers.transport.wire import InvalidFrame, pack, unpack
+from workers.unet.worker import UNetWorker
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -113,6 +114,11 @@ class BranchChannel:
             return self._redis.lpop(key)
         answer: Any = self._redis.blpop([key], timeout=timeout_s)
         return None if answer is None else answer[1]
+
+
+def branch_channel(worker: UNetWorker, job_id: str, attempt: str) -> BranchChannel:
+    """The channel between the leader and the follower of an attempt."""
+    return BranchChannel(worker.residual, job_id, attempt, worker.settings.residual_ttl_s)
 
 
 def _read(kind: type[_Half], frame: bytes) -> tuple[_Half, Tensor | None] | None:

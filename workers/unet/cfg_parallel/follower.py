@@ -9,16 +9,21 @@ import torch
 
 from shared.jobs.spec import JobSpec
 from shared.messaging.messages import FollowBranch
-from workers.families.base_model import BaseModel
 from workers.families.prompts import encode_prompt
 from workers.unet.attempt_context import AttemptContext
-from workers.unet.cfg_parallel.branches import UNCOND, branch_rows
-from workers.unet.cfg_parallel.channel import READY, BranchChannel, BranchPrediction, BranchStep, Released
+from workers.unet.cfg_parallel.branch import CFGBranch
+from workers.unet.cfg_parallel.channel import (
+    READY,
+    BranchChannel,
+    BranchPrediction,
+    BranchStep,
+    Released,
+    branch_channel,
+)
 from workers.unet.cfg_parallel.policy import should_split, waiting_jobs
-from workers.unet.deferred import Deferred
-from workers.unet.lora import restore_weights_on_error
+from workers.unet.lora import JobLoras, restore_weights_on_error
+from workers.unet.noise_predictor import NoisePredictorFactory
 from workers.unet.output.receipt import worker_receipt
-from workers.unet.output.replay import NO_REPLAY
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
 
@@ -38,7 +43,7 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
     spec = worker.jobs.get(message.job_id).spec.with_maps(message.maps)
     if not should_split(spec, waiting=waiting_jobs(worker.jobs.redis, worker.serves), others=1):
         return "wanted elsewhere"
-    line = worker.branch_channel(message.job_id, message.attempt)
+    line = branch_channel(worker, message.job_id, message.attempt)
     if line.is_claimed():
         return "another was faster"
     demand = Demand(worker, spec, message)
@@ -50,13 +55,25 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
             with worker.busy:
                 model = stack.enter_context(worker.models.use(spec.model))
                 stack.enter_context(restore_weights_on_error(worker.models, model))
-                half = UncondBranch(worker, model, spec, message, name, demand)
+                context = AttemptContext(
+                    worker=worker,
+                    model=model,
+                    spec=spec,
+                    job_id=message.job_id,
+                    attempt=message.attempt,
+                    ordinal=message.ordinal,
+                    role="follower",
+                    # Its spans stay here: the answers carry what the job's timeline shows.
+                    timeline=Timeline(name),
+                    check=demand.check,
+                )
+                half = UncondBranch(context)
                 stack.callback(half.close)
             demand.check()
             if not line.claim(name):
                 return "another was faster"
             stack.callback(half.leave_controlnets)
-            return _serve(worker, line, half, demand)
+            return _serve(context, line, half)
     except Preempted as why:
         return str(why)
 
@@ -71,20 +88,20 @@ def _session(worker: UNetWorker, model: str, job_id: str) -> Iterator[None]:
         worker.sessions.pop(model, None)
 
 
-def _serve(worker: UNetWorker, line: BranchChannel, half: "UncondBranch", demand: "Demand") -> str:
+def _serve(context: AttemptContext, line: BranchChannel, half: "UncondBranch") -> str:
     line.answer(half.ready())
     try:
         while True:
             taken = line.next_step(SLICE_S)
-            demand.check()
+            context.check()
             if taken is not None:
-                with worker.busy:
+                with context.worker.busy:
                     answer, prediction = half.predict(*taken)
                 line.answer(answer, prediction)
     except Released:
         return "done"
     except Exception:
-        line.answer(BranchPrediction(step=READY, worker=half.name, leaving=True))
+        line.answer(BranchPrediction(step=READY, worker=context.timeline.worker, leaving=True))
         raise
 
 
@@ -112,33 +129,15 @@ class Demand:
 
 
 class UncondBranch:
-    """The unconditional half of one job, as this worker computes it."""
+    """The unconditional branch of one job, as this worker computes it."""
 
-    def __init__(
-        self,
-        worker: UNetWorker,
-        model: BaseModel,
-        spec: JobSpec,
-        message: FollowBranch,
-        name: str,
-        demand: Demand,
-    ) -> None:
-        self.name = name
-        self._model, self._spec = model, spec
-        timeline = Timeline(name)  # its spans stay here: the answers carry what the job's timeline shows
-        material = AttemptContext(
-            worker=worker,
-            model=model,
-            spec=spec,
-            timeline=timeline,
-            check=demand.check,
-            replay=NO_REPLAY,
-        )
-        self._loras = material.loras("assist", spec.num_inference_steps)
-        maker = material.row_maker(message.job_id, message.attempt, message.ordinal, Deferred())
+    def __init__(self, context: AttemptContext) -> None:
+        self._context = context
+        self._model = context.model
+        self._loras = JobLoras(context, context.spec.num_inference_steps)
         try:
-            self._rows = maker.make("assist")
-            self._loras.follow([])  # whatever an earlier job has left in the weights
+            self._predictor = NoisePredictorFactory(context).make(CFGBranch.UNCOND)
+            self._loras.follow([])  # takes out what an earlier job has left in the weights
             self._encode()
         except BaseException:
             self._loras.close()
@@ -148,13 +147,16 @@ class UncondBranch:
         """Says that this worker waits for steps, and what it computes them with."""
         model = self._model
         return BranchPrediction(
-            step=READY, worker=self.name, model_sha256=model.sha256, receipt=worker_receipt(model)
+            step=READY,
+            worker=self._context.timeline.worker,
+            model_sha256=model.sha256,
+            receipt=worker_receipt(model),
         )
 
     def predict(self, step: BranchStep, x: torch.Tensor) -> tuple[BranchPrediction, torch.Tensor | None]:
         """One step's prediction, ``(n, c, h/f, w/f)``; none while a LoRA of the step is on its way."""
         start = time.time()
-        answer = BranchPrediction(step=step.step, worker=self.name, start_s=start)
+        answer = BranchPrediction(step=step.step, worker=self._context.timeline.worker, start_s=start)
         if not self._loras.are_here(step.loras):
             return answer.model_copy(update={"missing": True}), None
         if self._loras.follow(step.loras):
@@ -162,16 +164,19 @@ class UncondBranch:
         unet = self._model.pipe.unet
         x = x.to(unet.device, unet.dtype)
         with torch.inference_mode():
-            prediction = self._rows.predict(x, step.step, step.total, torch.tensor(step.t, device=x.device))
+            prediction = self._predictor.predict(
+                x, step.step, step.total, torch.tensor(step.t, device=x.device)
+            )
         return answer.model_copy(update={"end_s": time.time()}), prediction
 
     def leave_controlnets(self) -> None:
         """No further step: for whoever has served this half; others share its name with the nets."""
-        self._rows.close()
+        self._predictor.close()
 
     def close(self) -> None:
         """Let go of the LoRAs."""
         self._loras.close()
 
     def _encode(self) -> None:
-        self._rows.use(branch_rows(encode_prompt(self._model, self._spec), UNCOND))
+        conditioning = encode_prompt(self._model, self._context.spec)
+        self._predictor.use(CFGBranch.UNCOND.rows_of(conditioning))

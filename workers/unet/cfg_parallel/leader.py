@@ -11,8 +11,11 @@ from torch import Tensor
 
 from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
-from workers.unet.cfg_parallel.channel import READY, BranchChannel, BranchPrediction, BranchStep
-from workers.unet.timeline import Timeline
+from shared.messaging.messages import FollowBranch
+from workers.families.guidance import is_guided
+from workers.unet.attempt_context import AttemptContext
+from workers.unet.cfg_parallel.channel import READY, BranchPrediction, BranchStep, branch_channel
+from workers.unet.cfg_parallel.policy import idle_workers, may_split, should_split, waiting_jobs
 
 log = logging.getLogger(__name__)
 
@@ -24,59 +27,57 @@ FIRST_WAIT_S = 0.1
 PATIENCE, LEAST_WAIT_S = 3.0, 0.5
 #: Shorter waits are not worth a bar in the timeline.
 WAIT_SHOWN_S = 0.0005
-#: Asks for an assistant if the policy says so; returns whether it did.
-Offer = Callable[[], bool]
+#: The control maps of the job, which are computed when they are first asked for.
+ControlMaps = Callable[[], list[str]]
 
 
-class Follower:
-    """``with Follower(…) as assistant:`` looks for a worker for as long as the block runs.
+class Leader:
+    """The end of the worker that runs the job: ``with Leader(…) as leader:`` looks for a follower meanwhile.
 
-    Whatever goes wrong with it costs time, never the job: the caller computes the half itself.
+    Whatever goes wrong with the follower costs time, never the job: the caller computes the branch itself.
     """
 
-    def __init__(
-        self, line: BranchChannel, offer: Offer | None, timeline: Timeline, model_sha256: str
-    ) -> None:
-        """``model_sha256``: of the weights that whoever helps must have, too."""
-        self._line = line
-        self._offer = offer
-        self._timeline = timeline
-        self._model_sha256 = model_sha256
+    def __init__(self, context: AttemptContext, control_maps: ControlMaps) -> None:
+        self._context = context
+        self._control_maps = control_maps
+        self._channel = branch_channel(context.worker, context.job_id, context.attempt)
+        self._timeline = context.timeline
         self._was_offered = False
         self._first_wait_s = FIRST_WAIT_S
-        self._worker: BranchPrediction | None = None  # who assists, as it said when it was ready
-        self.receipt: WorkerReceipt | None = None  # of who has predicted a half
-        self._asked: BranchStep | None = None
-        self._asked_at = 0.0
-        self._over = threading.Event()
+        self._follower: BranchPrediction | None = None  # as it introduced itself when it was ready
+        self.receipt: WorkerReceipt | None = None  # of the follower, once it has predicted a branch
+        self._requested: BranchStep | None = None
+        self._requested_at = 0.0
+        self._stop_offering = threading.Event()
 
-    def __enter__(self) -> "Follower":
-        if self._offer is not None:
-            threading.Thread(target=self._look, args=[self._offer], name="offer", daemon=True).start()
+    def __enter__(self) -> "Leader":
+        context = self._context
+        if is_guided(context.model.guidance_scale(context.spec)) and may_split(context.spec):
+            threading.Thread(target=self._offer_until_stopped, name="offer", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._stop_offering.set()
         if self._was_offered:
-            self._dismiss()
+            self._release()
 
-    def is_here(self) -> bool:
+    def has_follower(self) -> bool:
         """Whether a worker is ready for the next step; waits for a moment before the first one."""
-        if self._worker is None and self._was_offered and not self._over.is_set():
+        if self._follower is None and self._was_offered and not self._stop_offering.is_set():
             answer = self._receive(self._first_wait_s)
             self._first_wait_s = 0.0
             if answer is not None and answer[0].step == READY:
-                self._welcome(answer[0])
-        return self._worker is not None
+                self._accept(answer[0])
+        return self._follower is not None
 
-    def ask(self, step: int, total: int, t: float, x: Tensor, loras: Sequence[str]) -> None:
+    def request(self, step: int, total: int, t: float, x: Tensor, loras: Sequence[str]) -> None:
         """Send the unconditional half's model input, ``(n, c, h/f, w/f)``, and the LoRAs in effect."""
-        self._asked = BranchStep(step=step, total=total, t=t, loras=list(loras))
-        self._asked_at = time.monotonic()
+        self._requested = BranchStep(step=step, total=total, t=t, loras=list(loras))
+        self._requested_at = time.monotonic()
         try:
-            self._line.ask(self._asked, x)
+            self._channel.ask(self._requested, x)
         except RedisError:
             self._lose("the residual server does not answer")
 
@@ -85,16 +86,16 @@ class Follower:
 
         ``None``: compute it here. Called when our own half is done, which also says how long is too long.
         """
-        if self._worker is None:
+        if self._follower is None:
             return None
-        assert self._asked is not None, "take follows ask"
-        own_s = time.monotonic() - self._asked_at
+        assert self._requested is not None, "take follows ask"
+        own_s = time.monotonic() - self._requested_at
         start = time.time()
-        answer = self._answer_to(self._asked.step, max((PATIENCE - 1) * own_s, LEAST_WAIT_S))
+        answer = self._answer_to(self._requested.step, max((PATIENCE - 1) * own_s, LEAST_WAIT_S))
         if time.time() - start > WAIT_SHOWN_S:
             self._timeline.add("wait for half", start, time.time())
         if answer is None:
-            self._lose(f"no answer {time.monotonic() - self._asked_at:.1f} s after it was asked")
+            self._lose(f"no answer {time.monotonic() - self._requested_at:.1f} s after it was asked")
             return None
         head, prediction = answer
         if head.leaving:
@@ -104,13 +105,13 @@ class Follower:
             return None
         self._timeline.add("half", head.start_s, head.end_s, head.worker)
         metrics.HALVES.labels("assisted").inc()
-        self.receipt = self._worker.receipt
+        self.receipt = self._follower.receipt
         return prediction.to(like.device, like.dtype)
 
-    def _welcome(self, ready: BranchPrediction) -> None:
-        self._worker = ready
-        self._over.set()
-        if ready.model_sha256 != self._model_sha256:
+    def _accept(self, ready: BranchPrediction) -> None:
+        self._follower = ready
+        self._stop_offering.set()
+        if ready.model_sha256 != self._context.model.sha256:
             self._lose("it has other weights of the model")
 
     def _answer_to(self, step: int, timeout_s: float) -> tuple[BranchPrediction, Tensor | None] | None:
@@ -123,28 +124,45 @@ class Follower:
 
     def _receive(self, timeout_s: float) -> tuple[BranchPrediction, Tensor | None] | None:
         try:
-            return self._line.receive(timeout_s)
+            return self._channel.receive(timeout_s)
         except RedisError:
             log.warning("assistant not heard: the residual server does not answer")
             return None
 
     def _lose(self, why: str) -> None:
         """Go on alone, for the rest of the job: what it still sends belongs to steps long gone."""
-        log.info("assistant lost worker=%s why=%s", self._worker and self._worker.worker, why)
+        log.info("assistant lost worker=%s why=%s", self._follower and self._follower.worker, why)
         metrics.HALVES.labels("lost").inc()
-        self._worker, self._was_offered = None, False
-        self._dismiss()
+        self._follower, self._was_offered = None, False
+        self._release()
 
-    def _dismiss(self) -> None:
+    def _release(self) -> None:
         try:
-            self._line.dismiss()
+            self._channel.dismiss()
         except RedisError:
             log.warning("assistant not dismissed; it leaves when this attempt's lease is over")
 
-    def _look(self, offer: Offer) -> None:
-        while not self._over.is_set():
+    def _offer_until_stopped(self) -> None:
+        while not self._stop_offering.is_set():
             try:
-                self._was_offered = offer() or self._was_offered
+                self._was_offered = self._offer() or self._was_offered
             except RedisError:
-                log.warning("no assistant asked for: Redis does not answer")
-            self._over.wait(OFFER_EVERY_S)
+                log.warning("no follower asked for: Redis does not answer")
+            self._stop_offering.wait(OFFER_EVERY_S)
+
+    def _offer(self) -> bool:
+        """Ask an idle worker to follow if the policy says so; returns whether it did."""
+        context = self._context
+        model, redis = context.spec.model, context.worker.jobs.redis
+        waiting = waiting_jobs(redis, [model])
+        idle = idle_workers(redis, model, context.timeline.worker)
+        if not should_split(context.spec, waiting=waiting, others=idle):
+            return False
+        message = FollowBranch(
+            job_id=context.job_id,
+            attempt=context.attempt,
+            ordinal=context.ordinal,
+            maps=self._control_maps(),
+        )
+        context.worker.send_follow(message, model)
+        return True

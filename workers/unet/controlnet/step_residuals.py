@@ -3,7 +3,6 @@
 import logging
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 from torch import Tensor
@@ -19,9 +18,7 @@ from shared.errors import (
 )
 from workers.transport.protocol import MID, StepPart, StepRequest, StepResponse
 from workers.transport.step_queue import StepState
-
-if TYPE_CHECKING:
-    from workers.unet.controlnet.client import ControlNetClient
+from workers.unet.controlnet.session import ControlNetSession
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +35,10 @@ LOOKS = 2
 class StepResiduals:
     """What the decoder asks for: see `workers.families.unet_forward.Residuals`."""
 
-    def __init__(self, controlnets: "ControlNetClient", request: StepRequest, x: Tensor) -> None:
-        self._controlnets = controlnets
+    def __init__(self, session: ControlNetSession, request: StepRequest, x: Tensor) -> None:
+        self._session = session
+        self._context = session.context
+        self._worker = session.context.worker
         self._request = request
         self._x = x
         self._got: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the ControlNets it sums
@@ -61,7 +60,7 @@ class StepResiduals:
         """Note when each ControlNet worked."""
         by_position = {part.position: part.controlnet for part in self._request.parts}
         for positions, answers in self._spans.items():
-            self._controlnets.timeline.add(
+            self._context.timeline.add(
                 "controlnet " + " + ".join(by_position[position] for position in positions),
                 min(answer.start_s for answer in answers),
                 max(answer.end_s for answer in answers),
@@ -74,7 +73,7 @@ class StepResiduals:
             self._receive(index)
         end = time.time()
         if end - start > WAIT_SHOWN_S:
-            self._controlnets.timeline.add("wait", start, end)
+            self._context.timeline.add("wait", start, end)
         self._got.pop(index)
         return total.to(self._x.device, self._x.dtype)
 
@@ -93,11 +92,10 @@ class StepResiduals:
         return total
 
     def _receive(self, index: int) -> None:
-        controlnets = self._controlnets
-        controlnets.check()
+        self._context.check()
         start = time.monotonic()
-        left = controlnets.settings.residual_wait_s - (start - self._sent_at)
-        is_hopeless = controlnets.given_up.issuperset(part.position for part in self._missing(index))
+        left = self._worker.settings.residual_wait_s - (start - self._sent_at)
+        is_hopeless = self._session.unserved.issuperset(part.position for part in self._missing(index))
         answers = self._wait(0.0 if is_hopeless else min(left, SLICE_S) if left > 0 else SLICE_S)
         for answer, residual in answers:
             if not self._is_mine(answer):
@@ -116,7 +114,7 @@ class StepResiduals:
 
     def _wait(self, timeout_s: float) -> list[tuple[StepResponse, Tensor | None]]:
         try:
-            return self._controlnets.transport.receive(self._request, timeout_s)
+            return self._worker.transport.receive(self._request, timeout_s)
         except RedisError:
             return []  # as if nothing had come
 
@@ -124,7 +122,7 @@ class StepResiduals:
         positions = tuple(answer.positions)
         self._got.setdefault(answer.index, {}).setdefault(positions, residual)
         self._spans.setdefault(positions, []).append(answer)
-        self._controlnets.note(answer)
+        self._session.record(answer)
 
     def _missing(self, index: int) -> list[StepPart]:
         came = {position for positions in self._got.get(index, {}) for position in positions}
@@ -132,13 +130,13 @@ class StepResiduals:
 
     def _look(self, index: int) -> None:
         """Nothing came: is everybody still at work?"""
-        now, wait_s = time.monotonic(), self._controlnets.settings.residual_wait_s
+        now, wait_s = time.monotonic(), self._worker.settings.residual_wait_s
         for part in self._missing(index):
             place, position = self._place(part), part.position
             self._missed[position] = self._missed[position] + 1 if place == "lost" else 0
             if place in ("claimed", "queued"):
-                self._controlnets.given_up.discard(position)
-            is_hopeless = now - self._sent_at > wait_s or position in self._controlnets.given_up
+                self._session.unserved.discard(position)
+            is_hopeless = now - self._sent_at > wait_s or position in self._session.unserved
             if place == "unserved" and is_hopeless:
                 self._give_up(part, self._timeout(part))
             elif self._is_astray(position, place):
@@ -155,20 +153,19 @@ class StepResiduals:
         if place != "claimed":
             return False
         now = time.monotonic()
-        return now - self._claimed_at.setdefault(position, now) > self._controlnets.settings.residual_wait_s
+        return now - self._claimed_at.setdefault(position, now) > self._worker.settings.residual_wait_s
 
     def _place(self, part: StepPart) -> StepState:
         try:
-            return self._controlnets.steps.look(self._request, part)
+            return self._worker.steps.look(self._request, part)
         except RedisError:
             return "lost"
 
     def _give_up(self, part: StepPart, why: SwiftError) -> None:
         """Nobody takes this part: it is computed here, or the attempt ends."""
-        computed = self._controlnets.compute_here(self._request, part, self._x)
+        computed = self._session.compute_locally(self._request, part, self._x)
         if not computed:
             raise why
-        self._controlnets.given_up.add(part.position)
         for answer, residual in computed:
             self._take(answer, residual)
 
@@ -188,7 +185,7 @@ class StepResiduals:
     def _send_again(self, part: StepPart, why: SwiftError) -> None:
         """Ask for the whole step anew, for ``part``'s sake; what has come stays: it is the same bits."""
         send = self._request.send + 1
-        if send >= self._controlnets.settings.residual_sends:
+        if send >= self._worker.settings.residual_sends:
             self._give_up(part, why)
             return
         self._request = self._request.model_copy(update={"send": send})
@@ -200,7 +197,7 @@ class StepResiduals:
     def _send(self) -> None:
         try:
             if self._request.send:
-                self._controlnets.publish_again()
-            self._controlnets.steps.send(self._request, self._x)
+                self._session.publish_again()
+            self._worker.steps.send(self._request, self._x)
         except RedisError as error:
             log.warning("step not sent, it will be missed: %s", error)

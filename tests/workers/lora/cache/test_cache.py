@@ -256,12 +256,12 @@ def test_prefetch_brings_the_file_and_swallows_only_what_the_job_will_meet_itsel
     make_cache: Callable[..., LoraCache], bucket: MemoryBucket
 ) -> None:
     cache, ref = make_cache(100), bucket.put("anime", TEN)
-    before, lookups = counted(LORA_PREFETCHES), counted(LORA_LOOKUPS, role="draw")
+    before, lookups = counted(LORA_PREFETCHES), counted(LORA_LOOKUPS, role="leader")
     for wanted in (ref, ref, ref_to("nowhere", TEN)):
         cache.prefetch(wanted)
     for result in ("fetched", "present", "failed"):
         assert counted(LORA_PREFETCHES)[result] == before.get(result, 0) + 1
-    assert counted(LORA_LOOKUPS, role="draw") == lookups  # no hit or miss of a job
+    assert counted(LORA_LOOKUPS, role="leader") == lookups  # no hit or miss of a job
     assert read(cache, ref) == TEN
     assert bucket.downloads == ["anime.safetensors", "nowhere.safetensors"]
 

@@ -37,7 +37,13 @@ from workers.families.base_model import BaseModel
 from workers.runtime.busy import BusyShare
 from workers.runtime.model_cache import Memory, ModelCache
 from workers.runtime.watchdog import Watchdog
-from workers.unet.cfg_parallel.channel import READY, BranchChannel, BranchPrediction, BranchStep
+from workers.unet.cfg_parallel.channel import (
+    READY,
+    BranchChannel,
+    BranchPrediction,
+    BranchStep,
+    branch_channel,
+)
 from workers.unet.cfg_parallel.follower import UncondBranch, follow
 from workers.unet.cfg_parallel.policy import should_split
 from workers.unet.job import execute_job
@@ -78,7 +84,7 @@ class Pair:
         self._threads: list[threading.Thread] = []
         first = make_worker(**changes)
         self.second = dataclasses.replace(first, models=second_models, busy=BusyShare(), sessions={})
-        self.first = dataclasses.replace(first, send_assist=self._take)
+        self.first = dataclasses.replace(first, send_follow=self._take)
 
     def _take(self, message: FollowBranch, model: str) -> None:
         thread = threading.Thread(target=self._assist, args=[message])
@@ -241,10 +247,10 @@ def test_what_an_assistance_has_patched_stays_as_after_any_job(pair: Pair) -> No
     job_id, _ = pair.first.jobs.create(spec(loras=[lora]))
     attempt = pair.first.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
-    line = pair.first.branch_channel(job_id, attempt.token)
+    line = branch_channel(pair.first, job_id, attempt.token)
     step = BranchStep(step=0, total=4, t=999.0, loras=[lora.name])
-    before = [sum(counted(LORA_LOOKUPS, role=role).values()) for role in ("draw", "assist")]
-    pair.first.send_assist(FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
+    before = [sum(counted(LORA_LOOKUPS, role=role).values()) for role in ("leader", "follower")]
+    pair.first.send_follow(FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
     prediction = None
     while prediction is None:  # its LoRA is on its way
         line.ask(step, torch.zeros(1, 4, 8, 8))
@@ -254,7 +260,7 @@ def test_what_an_assistance_has_patched_stays_as_after_any_job(pair: Pair) -> No
     line.dismiss()
     pair.join()
     assert pair.ended == ["done"]
-    after = [sum(counted(LORA_LOOKUPS, role=role).values()) for role in ("draw", "assist")]
+    after = [sum(counted(LORA_LOOKUPS, role=role).values()) for role in ("leader", "follower")]
     assert after == [before[0], before[1] + 1]  # no hit or miss of the job
     with pair.second.models.use("emoji-sd") as model:
         assert [scale for _, scale in model.patcher.patched] == [1.0]
@@ -272,9 +278,9 @@ def test_an_assistant_that_waits_for_a_controlnet_leaves_when_its_attempt_is_ove
     job_id, _ = pair.first.jobs.create(wanted)
     attempt = pair.first.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
-    line = pair.first.branch_channel(job_id, attempt.token)
+    line = branch_channel(pair.first, job_id, attempt.token)
     maps = [wanted.controlnets[0].image]
-    pair.first.send_assist(
+    pair.first.send_follow(
         FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=maps), "emoji-sd"
     )
     assert line.receive(60) is not None
@@ -345,8 +351,8 @@ def test_a_worker_shows_whom_it_assists_and_that_it_is_busy(pair: Pair) -> None:
     attempt = pair.first.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
     assert (pair.second.sessions, pair.second.busy.share()) == ({}, 0.0)
-    pair.first.send_assist(FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
-    line = pair.first.branch_channel(job_id, attempt.token)
+    pair.first.send_follow(FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
+    line = branch_channel(pair.first, job_id, attempt.token)
     assert line.receive(60) is not None
     # Once it is ready, it has worked, and is there for the job
     assert pair.second.sessions == {"emoji-sd": [job_id]}
@@ -361,8 +367,8 @@ def test_an_assistant_leaves_for_a_job_of_any_model_that_it_serves(pair: Pair, c
     job_id, _ = pair.first.jobs.create(spec())
     attempt = pair.first.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
-    pair.first.send_assist(FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
-    assert pair.first.branch_channel(job_id, attempt.token).receive(60) is not None
+    pair.first.send_follow(FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[]), "emoji-sd")
+    assert branch_channel(pair.first, job_id, attempt.token).receive(60) is not None
     try:
         control.rpush(unet_queue(other), "a message")
         pair.join()
@@ -378,7 +384,7 @@ def test_the_half_of_an_assistant_that_dies_is_computed_here(
     served: list[int] = []
 
     def come_and_die(message: FollowBranch, model: str) -> None:
-        line = first.branch_channel(message.job_id, message.attempt)
+        line = branch_channel(first, message.job_id, message.attempt)
         if line.claim("unet2@test"):
             threading.Thread(target=half_a_life, args=[line], daemon=True).start()
 
@@ -393,7 +399,7 @@ def test_the_half_of_an_assistant_that_dies_is_computed_here(
                 if len(served) <= dies_after:
                     line.answer(BranchPrediction(step=taken[0].step, worker="unet2@test", missing=True))
 
-    first = dataclasses.replace(make_worker(), send_assist=come_and_die)
+    first = dataclasses.replace(make_worker(), send_follow=come_and_die)
     wanted = spec(num_inference_steps=30)
     job_id, _ = first.jobs.create(wanted)
     execute_job(first, job_id, "unet1@test")
@@ -463,7 +469,7 @@ def test_a_worker_that_is_killed_while_it_makes_ready_keeps_no_other_from_assist
     with pytest.raises(Killed):
         follow(dying, request, "unet3@test")
     # When another worker takes the next request
-    line = pair.first.branch_channel(job_id, attempt.token)
+    line = branch_channel(pair.first, job_id, attempt.token)
     line.dismiss()
     assert follow(pair.second, request, "unet2@test") == "done"
     # Then it was ready, and a third one had nothing to claim any more
@@ -475,7 +481,7 @@ def test_a_worker_that_is_killed_while_it_makes_ready_keeps_no_other_from_assist
 
 
 def test_of_many_that_are_asked_one_assists(pair: Pair) -> None:
-    line = pair.first.branch_channel("job", "attempt")
+    line = branch_channel(pair.first, "job", "attempt")
     assert [line.claim(name) for name in ("unet2", "unet3", "unet4")] == [True, False, False]
 
 

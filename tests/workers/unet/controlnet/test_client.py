@@ -19,6 +19,7 @@ from tests.workers.unet.controlnet_jobs import (
     ask,
     by_diffusers,
     make_controlnets,
+    make_job,
     make_line,
     make_server,
     spec,
@@ -58,7 +59,7 @@ def test_residuals_are_summed_as_diffusers_sums_them_over_both_ways(
 ) -> None:
     names = ("edge", "depth", "colour")[: len(scales)]
     line = make_line(line.redis, line.settings.model_copy(update={"shared_memory": shared_memory}))
-    controlnets = make_controlnets(
+    controlnets, context, _ = make_job(
         line, *(spec(name, conditioning_scale=scale) for name, scale in zip(names, scales, strict=True))
     )
     step = ask(controlnets)
@@ -67,21 +68,21 @@ def test_residuals_are_summed_as_diffusers_sums_them_over_both_ways(
     for index in reversed(range(len(down))):
         assert torch.equal(step.down(index), down[index])
     step.finish()
-    assert "controlnet1@test" in {span.worker for span in controlnets.timeline.spans}
+    assert "controlnet1@test" in {span.worker for span in context.timeline.spans}
     assert set(controlnets.hashes) == set(range(len(scales)))
 
 
 def test_a_controlnet_is_asked_only_between_its_start_and_end(line: Line) -> None:
     controlnets = make_controlnets(line, spec("edge", guidance_start=0.25, guidance_end=0.75))
-    asked = [controlnets.ask(X, i, 4, 501.0) is not None for i in range(4)]
+    asked = [controlnets.request_step(X, i, 4, 501.0) is not None for i in range(4)]
     assert asked == [False, True, True, False]
 
 
 def test_the_time_to_the_first_residual_is_on_the_timeline(server: Server, line: Line) -> None:
-    controlnets = make_controlnets(line, spec("edge"))
+    controlnets, context, _ = make_job(line, spec("edge"))
     for i in range(2):
         ask(controlnets, i).mid()
-    assert [span.name for span in controlnets.timeline.spans].count("wait for the first of edge") == 1
+    assert [span.name for span in context.timeline.spans].count("wait for the first of edge") == 1
 
 
 def test_inputs_that_the_server_lost_are_laid_down_again(server: Server, line: Line) -> None:
@@ -136,7 +137,7 @@ def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
 ) -> None:
     # Given a job of three ControlNets, of which a living worker serves the middle one
     specs = [spec(name, conditioning_scale=0.7) for name in ("edge", "depth", "colour")]
-    controlnets = make_controlnets(line, *specs, local=True, residual_wait_s=0.2)
+    controlnets, context, _ = make_job(line, *specs, local=True, residual_wait_s=0.2)
     server = make_server(line, "depth")
     server.start("controlnet1@test")
     down, mid = by_diffusers(0.7, 0.7, 0.7)
@@ -146,7 +147,7 @@ def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
         assert [torch.equal(step.down(j), down[j]) for j in reversed(range(len(down)))] == [True] * len(down)
         step.finish()
     server.stop()
-    workers = {span.name: span.worker for span in controlnets.timeline.spans}
+    workers = {span.name: span.worker for span in context.timeline.spans}
     assert workers["controlnet edge"] == workers["controlnet colour"] == "unet1@test"
     assert set(controlnets.hashes) == {0, 1, 2}
     # And the log names each of them once, not at each step
@@ -178,10 +179,10 @@ def test_a_step_of_a_busy_controlnet_waits_its_turn(line: Line) -> None:
 
 
 def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
-    controlnets = make_controlnets(line, spec("edge"), local=True, residual_wait_s=0.2)
+    controlnets, _, worker = make_job(line, spec("edge"), local=True, residual_wait_s=0.2)
     ask(controlnets).mid()
-    assert controlnets.given_up == {0}
-    controlnets.settings = controlnets.settings.model_copy(update={"residual_wait_s": 60.0})
+    assert controlnets.session.unserved == {0}
+    worker.settings = worker.settings.model_copy(update={"residual_wait_s": 60.0})
     # Given a worker that has already taken the next step
     step = ask(controlnets, 1)
     server = make_server(line, "edge")
@@ -193,18 +194,15 @@ def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
     threading.Timer(0.1, lambda: server.serve([claimed])).start()
     assert torch.equal(step.mid(), by_diffusers(1.0)[1])
     server.stop()
-    assert controlnets.given_up == set()
+    assert controlnets.session.unserved == set()
 
 
 def test_a_job_outlives_its_residual_server(line: Line) -> None:
-    controlnets = make_controlnets(line, spec("edge"), local=True, residual_wait_s=0.2)
+    controlnets, _, worker = make_job(line, spec("edge"), local=True, residual_wait_s=0.2)
     [port] = free_ports(1)
     url = {"residual_redis_url": (f"redis://127.0.0.1:{port}/0",)}
     gone = without_retries(residual_redis(line.settings.model_copy(update=url)))
-    controlnets.steps, controlnets.transport = (
-        StepQueue(gone, line.settings),
-        Transport([gone], line.settings),
-    )
+    worker.steps, worker.transport = StepQueue(gone, line.settings), Transport([gone], line.settings)
     assert torch.equal(ask(controlnets).mid(), by_diffusers(1.0)[1])
 
 
@@ -232,12 +230,10 @@ def test_a_first_controlnet_that_pools_is_refused_without_guess_mode_which_diffu
 
 
 def test_a_cancelled_job_does_not_wait_for_its_residuals(line: Line) -> None:
-    controlnets = make_controlnets(line, spec("nobody"))
-
     def cancelled() -> None:
         raise JobCancelled("the job was cancelled")
 
-    controlnets.check = cancelled
+    controlnets = make_controlnets(line, spec("nobody"), check=cancelled)
     with pytest.raises(JobCancelled):
         ask(controlnets).mid()
 

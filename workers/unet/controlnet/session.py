@@ -1,0 +1,81 @@
+"""What the steps of one attempt share: published inputs, local fallback, and what has served them."""
+
+import logging
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from workers.transport.codecs import as_sent
+from workers.transport.protocol import StepPart, StepRequest, StepResponse
+from workers.unet.attempt_context import AttemptContext
+from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
+from workers.unet.controlnet.local import LocalControlNets
+
+log = logging.getLogger(__name__)
+
+
+class ControlNetSession:
+    """The ControlNets of one CFG branch of an attempt, over all of its steps."""
+
+    def __init__(self, context: AttemptContext, first_residual: FirstResidualTimer) -> None:
+        self.context = context
+        self.image_keys: list[str] = []  # of the control images at the residual server
+        self.input_keys: dict[str, str] = {}
+        self.inputs: Mapping[str, Tensor] = {}
+        self.unserved: set[int] = set()  # positions that no worker has taken lately
+        self.hashes: dict[int, str] = {}  # position: sha256 of the weights that served it
+        self.batches: dict[int, int] = {}  # position: most jobs that were computed in one pass
+        self._images: list[Tensor] = []
+        self._first_residual = first_residual
+        settings, worker = context.worker.settings, context.worker
+        is_wanted = settings.controlnet_fallback == "local"
+        self._local = LocalControlNets(worker.controlnets, context.timeline.worker) if is_wanted else None
+
+    def publish_images(self, images: list[Tensor]) -> None:
+        """Store the control images, ``(1, 3, h, w)`` each, at the residual server."""
+        self._images = images
+        self.image_keys = [self.context.worker.transport.put_input(image) for image in images]
+
+    def publish_inputs(self, inputs: Mapping[str, Tensor]) -> None:
+        """Store the other inputs, by name: the ControlNets take these from the next step on."""
+        self.inputs = inputs
+        put = self.context.worker.transport.put_input
+        self.input_keys = {name: put(tensor) for name, tensor in inputs.items()}
+
+    def publish_again(self) -> None:
+        """Store all inputs once more: the residual server may have lost them."""
+        for tensor in (*self.inputs.values(), *self._images):
+            self.context.worker.transport.put_input(tensor)
+
+    def compute_locally(
+        self, request: StepRequest, part: StepPart, x: Tensor
+    ) -> list[tuple[StepResponse, Tensor]]:
+        """What a ControlNet worker would respond; empty if ``controlnet_fallback`` is not ``local``."""
+        if self._local is None:
+            return []
+        if part.position not in self.unserved:  # log it once, not at each of its steps
+            fields = {
+                "job": request.job_id,
+                "attempt": request.attempt,
+                "step": request.step,
+                "controlnet": part.controlnet,
+            }
+            log.warning("ControlNet computed here: no worker serves it", extra=fields)
+        computed = self._local.compute(request, part, x, self.inputs, self._images[part.position])
+        self.unserved.add(part.position)
+        # Apply the transport's codec here too, so that a locally computed residual has the same bits as a
+        # remote one.
+        precision = self.context.spec.residual_precision
+        return [(response, as_sent(residual, precision)) for response, residual in computed]
+
+    def record(self, response: StepResponse) -> None:
+        """Note what the receipt says about a response, before its residual is used.
+
+        Raises `ReceiptMismatch` in a replay if the weights are not the receipt's.
+        """
+        self._first_residual.stop()
+        for position, sha256 in response.hashes.items():
+            self.context.replay.check_controlnet(self.context.spec.controlnets[position].name, sha256)
+            self.hashes[position] = sha256
+        for position in response.positions:
+            self.batches[position] = max(self.batches.get(position, 1), response.batch)
