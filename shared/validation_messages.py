@@ -51,10 +51,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Which of ``known`` a misspelt name probably is; upper and lower case are alike."""
-    by_lower = {other.lower(): other for other in known}
-    near = get_close_matches(name.lower()[:SHOWN_CHARACTERS], by_lower, n=1)
-    return by_lower[near[0]] if near else None
+    """Which of ``known`` a misspelt name probably is; case and separators do not count."""
+    by_plain = {snake_case(other): other for other in known}
+    near = get_close_matches(snake_case(name[:SHOWN_CHARACTERS]), by_plain, n=1)
+    return by_plain[near[0]] if near else None
+
+
+def snake_case(name: str) -> str:
+    """``CfgScale``, ``cfg-scale`` and ``cfgScale`` as ``cfg_scale``."""
+    return re.sub(r"[^0-9A-Za-z]+|(?<=[a-z0-9])(?=[A-Z])", "_", name).strip("_").lower()
 
 
 def quoted(value: Any) -> str:

@@ -12,7 +12,7 @@ from api.schemas.jobs import ImageList, answer, images_of, map_of
 from api.schemas.problems import refusals
 from api.services import Services
 from shared.errors import Conflict, ImageGone, NotFound
-from shared.jobs.spec import ENDED, ControlSpec, StoredImage
+from shared.jobs.spec import ENDED, ControlNetSpec, StoredImage
 from shared.jobs.store import Job
 from shared.keys import control_key
 
@@ -112,7 +112,7 @@ def _picture(job: Job, n: int) -> StoredImage:
     return job.images[n]
 
 
-def _controlnet(job: Job, n: int) -> ControlSpec:
+def _controlnet(job: Job, n: int) -> ControlNetSpec:
     controlnets = job.spec.controlnets
     if n >= len(controlnets):
         raise NotFound(f"job {job.id} has {len(controlnets)} ControlNets, counted from 0")

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, Field
 
 from api.openapi import Query
-from shared.jobs.request import LoraName
+from shared.jobs.options import LoraName
 
 
 class LoraPath(BaseModel):

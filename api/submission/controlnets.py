@@ -1,10 +1,10 @@
 """Whether the ControlNets of a request can do what it asks of them."""
 
+from api.schemas.job_request import ControlNetRequest, JobRequest
 from api.services import Services
 from api.submission.names import known_name
 from shared.errors import InvalidRequest
 from shared.families.signature import ControlNetTraits
-from shared.jobs.request import ControlRequest, JobRequest
 
 
 def resolve_controlnets(request: JobRequest, services: Services, model: str) -> bool:
@@ -27,7 +27,7 @@ def resolve_controlnets(request: JobRequest, services: Services, model: str) -> 
     return guess_mode
 
 
-def _check_fit(controlnet: ControlRequest, services: Services, model: str, *, field: str) -> None:
+def _check_fit(controlnet: ControlNetRequest, services: Services, model: str, *, field: str) -> None:
     controlnets = services.catalog.controlnets
     bases = controlnets[known_name(controlnet.name, controlnets, "ControlNet", field=field)].models
     if model not in bases:
@@ -39,7 +39,7 @@ def _check_fit(controlnet: ControlRequest, services: Services, model: str, *, fi
         raise InvalidRequest(why, field=field)
 
 
-def _check_mode(controlnet: ControlRequest, traits: ControlNetTraits | None, *, field: str) -> None:
+def _check_mode(controlnet: ControlNetRequest, traits: ControlNetTraits | None, *, field: str) -> None:
     if traits is None:
         return
     kinds, mode = traits.control_types, controlnet.control_mode

@@ -6,11 +6,11 @@ from typing import Any
 
 from PIL import Image
 
+from api.schemas.job_request import JobRequest
 from api.services import Services
 from api.submission.control_images import store_control_image, take_control_image
 from api.submission.warn import Warn
 from shared.errors import InvalidImage, InvalidRequest
-from shared.jobs.request import JobRequest
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 

@@ -2,9 +2,9 @@
 
 from itertools import islice
 
+from api.schemas.job_request import LoraRequest
 from api.services import Services
 from shared.errors import InvalidLora, InvalidRequest, NotFound
-from shared.jobs.request import LoraRequest
 from shared.jobs.spec import LoraRef
 from shared.storage.lora_header import LoraInfo, incompatibility
 from shared.storage.loras import list_loras, lora_key, own_bound

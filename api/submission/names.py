@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from shared.errors import InvalidRequest
-from shared.jobs.field_names import did_you_mean
+from shared.validation_messages import did_you_mean
 
 
 def known_name(name: str, known: Iterable[str], what: str, *, field: str) -> str:

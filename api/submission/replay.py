@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import RootModel, ValidationError
 
+from api.schemas.job_request import ControlNetRequest, JobRequest, LoraRequest
 from api.schemas.problems import field_of, sentence
 from api.services import Services
 from api.submission.control_images import STORED, read_stored_image
@@ -12,7 +13,6 @@ from api.submission.resolve import resolve
 from api.submission.warn import Warn
 from shared.errors import ImageGone, InvalidRequest, ReceiptEdited, ReceiptMismatch, StoredImageMissing
 from shared.jobs.receipt import Receipt
-from shared.jobs.request import ControlRequest, JobRequest, LoraRequest
 from shared.jobs.spec import JobSpec
 from shared.messaging.base_model import StrictMessage
 
@@ -92,7 +92,8 @@ def _asked_for(receipt: Receipt) -> dict[str, Any]:
     told = receipt.model_dump(include=JobRequest.model_fields.keys() - _OWN - doubled)
     images = {field: STORED + told[field] for field in ("image", "mask_image") if told[field]}
     controlnets = [
-        controlnet.model_dump(include=set(ControlRequest.model_fields)) for controlnet in receipt.controlnets
+        controlnet.model_dump(include=set(ControlNetRequest.model_fields))
+        for controlnet in receipt.controlnets
     ]
     return told | {
         **images,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from api.schemas.job_request import ControlNetRequest, JobRequest
 from api.services import Services
 from api.submission.control_images import store_control_image, take_control_image
 from api.submission.controlnets import resolve_controlnets
@@ -15,8 +16,8 @@ from shared.catalog.catalog import ModelEntry
 from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import InvalidRequest
 from shared.jobs.lora_scales import PartScales
-from shared.jobs.request import ControlRequest, JobRequest
-from shared.jobs.spec import ControlSpec, JobSpec
+from shared.jobs.options import ControlNetOptions, JobOptions, LoraLoading, fields_of
+from shared.jobs.spec import ControlNetSpec, JobSpec
 
 
 def resolve(request: JobRequest, services: Services, warn: Warn = ignore) -> JobSpec:
@@ -42,11 +43,9 @@ def resolve(request: JobRequest, services: Services, warn: Warn = ignore) -> Job
     source = take_input_images(request, services, warn)
     controlnets = _store_controls(request.controlnets, services, warn)
     return JobSpec(
-        **request.options | {"strength": strength, "guess_mode": guess_mode},
+        **fields_of(JobOptions, request) | {"strength": strength, "guess_mode": guess_mode},
         **source.store(services.images) if source else {},
         model=name,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
         width=source.width if source else request.width or model.width,
         height=source.height if source else request.height or model.height,
         num_inference_steps=steps,
@@ -56,8 +55,7 @@ def resolve(request: JobRequest, services: Services, warn: Warn = ignore) -> Job
         num_images=num_images,
         controlnets=controlnets,
         loras=loras,
-        lora_loading=request.lora_loading,
-        latent_parallelism=request.latent_parallelism,
+        lora_loading=LoraLoading(**fields_of(LoraLoading, request.lora_loading)),
     )
 
 
@@ -116,8 +114,8 @@ def _check_once(names: Sequence[str]) -> None:
 
 
 def _store_controls(
-    controlnets: Sequence[ControlRequest], services: Services, warn: Warn
-) -> list[ControlSpec]:
+    controlnets: Sequence[ControlNetRequest], services: Services, warn: Warn
+) -> list[ControlNetSpec]:
     max_px = services.settings.max_control_px
     pngs = [
         take_control_image(
@@ -131,15 +129,8 @@ def _store_controls(
         for i, controlnet in enumerate(controlnets)
     ]
     return [
-        ControlSpec(
-            name=controlnet.name,
-            image=store_control_image(services.images, png),
-            conditioning_scale=controlnet.conditioning_scale,
-            guidance_start=controlnet.guidance_start,
-            guidance_end=controlnet.guidance_end,
-            preprocessor=controlnet.preprocessor,
-            preprocessor_options=controlnet.preprocessor_options,
-            control_mode=controlnet.control_mode,
+        ControlNetSpec(
+            **fields_of(ControlNetOptions, controlnet), image=store_control_image(services.images, png)
         )
         for controlnet, png in zip(controlnets, pngs, strict=True)
     ]

@@ -2,8 +2,8 @@
 
 import secrets
 
+from api.schemas.job_request import JobRequest
 from shared.errors import InvalidRequest
-from shared.jobs.request import JobRequest
 from shared.messaging.base_model import MAX_SEED
 
 

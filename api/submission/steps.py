@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from api.schemas.job_request import JobRequest
 from shared.catalog.catalog import ModelEntry
 from shared.catalog.schedulers import SCHEDULERS, step_limits
 from shared.errors import InvalidRequest
-from shared.jobs.request import JobRequest
 
 #: Fields that say where the steps lie, in place of how many there are.
 OVERRIDES = ("timesteps", "sigmas")

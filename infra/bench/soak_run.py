@@ -18,7 +18,7 @@ from infra.bench.soak_host import CacheWatch, Crew, running_servers
 from infra.bench.soak_loras import Shelf
 from infra.bench.soak_messages import DONE, PREFETCH, QUEUE, STOP, SURVIVOR, Order, Report, Soaked
 from shared.errors import LoraGone
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import Job, JobStore
 from shared.redis_clients import control_redis

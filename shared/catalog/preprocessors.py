@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from shared.jobs.field_names import did_you_mean
 from shared.messaging.base_model import Finite, StrictMessage
+from shared.validation_messages import did_you_mean
 
 NONE = "none"
 

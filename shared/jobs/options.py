@@ -1,33 +1,116 @@
-"""What a job may turn that is the same in its request, in the accepted job and on its receipt."""
+"""Options of a job: field groups that its request, the accepted job and its receipt share."""
 
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict, field_validator
+from pydantic import AfterValidator, Field, Strict, WithJsonSchema, field_validator, model_validator
 
-from shared.messaging.base_model import MAX_IMAGES, MAX_SIDE_PX, Finite, Fraction, Prompt, Seed, StrictMessage
+from shared.catalog.preprocessors import NONE
+from shared.jobs.lora_scales import Scale
+from shared.messaging.base_model import (
+    MAX_IMAGES,
+    MAX_SIDE_PX,
+    ConditioningScale,
+    Finite,
+    Fraction,
+    Prompt,
+    Seed,
+    ShortText,
+    Step,
+    StrictMessage,
+)
+from shared.storage.lora_names import cut_suffix
 
+#: ControlNets and LoRAs of one job.
+MAX_CONTROLNETS, MAX_LORAS = 8, 16
 #: Stable Diffusion's models are trained on so many timesteps.
 TRAIN_TIMESTEPS = 1000
-#: How residuals travel between workers: `workers.transport.codecs`.
-Precision = Literal["exact", "float16", "int8"]
-_Px = Annotated[int, Field(ge=0, le=MAX_SIDE_PX)]
-#: (height, width) in pixels, as diffusers counts them. JSON has lists, not tuples.
-Size = Annotated[tuple[_Px, _Px], Strict(False)]
 #: No noise schedule begins higher.
 MAX_SIGMA = 1e6
 
+#: How residuals are encoded between workers: `workers.transport.codecs`.
+Precision = Literal["exact", "float16", "int8"]
+#: Whether the two branches of classifier-free guidance may run on two workers.
+LatentParallelism = Literal["auto", "off", "on"]
+#: A LoRA's name; the name of its file means the same.
+LoraName = Annotated[ShortText, AfterValidator(cut_suffix)]
+_Px = Annotated[int, Field(ge=0, le=MAX_SIDE_PX)]
+#: (height, width) in pixels, as diffusers counts them. JSON has lists, not tuples.
+Size = Annotated[tuple[_Px, _Px], Strict(False)]
+
+
+def check_option_value(value: Any) -> Any:
+    """An option of a preprocessor is a number; which ones it takes, the preprocessor checks."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("Input should be a number")
+    return value
+
+
+OptionValue = Annotated[Any, AfterValidator(check_option_value), WithJsonSchema({"type": "number"})]
+PreprocessorOptions = Annotated[dict[ShortText, OptionValue], Field(max_length=16)]
+
+
+class ControlNetOptions(StrictMessage):
+    """How one ControlNet guides a job."""
+
+    name: ShortText
+    conditioning_scale: ConditioningScale = 1.0
+    guidance_start: Fraction = Field(0.0, description="share of the steps before it takes part")
+    guidance_end: Fraction = Field(1.0, description="share of the steps after which it no longer does")
+    preprocessor: ShortText = Field(
+        NONE, description="makes the control map from the image; see /v1/controlnets"
+    )
+    preprocessor_options: PreprocessorOptions = Field({}, validate_default=True)
+    control_mode: Annotated[int, Field(ge=0, le=255)] | None = Field(
+        None, description="of a ControlNet-Union: which of its kinds of control the image is"
+    )
+
+
+class LoraOptions(StrictMessage):
+    """One LoRA of a job, by its name in the bucket, and its strength."""
+
+    name: LoraName
+    scale: Scale = Field(
+        1.0,
+        description="a number, or scales of the model's parts and the UNet's blocks, as in diffusers'"
+        ' set_adapters: `{"unet": {"mid": 0.5, "up": {"block_1": [0.2, 0.4, 0.6]}}, "text_encoder": 0.5}`',
+    )
+
+
+class LoraLoading(StrictMessage):
+    """When LoRAs take effect.
+
+    ``exact``: before the first step, as in diffusers. ``bounded``: as soon as they arrive, at most
+    ``max_async_steps`` steps late. ``replay``: each at its step in ``steps``.
+    """
+
+    mode: Literal["exact", "bounded", "replay"] = "bounded"
+    max_async_steps: Step | None = Field(None, description="default: a fifth of the job's steps")
+    steps: dict[LoraName, Step] | None = Field(
+        None,
+        max_length=MAX_LORAS,
+        description="mode replay: the step at which each LoRA takes effect, from a receipt",
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_mode(self) -> "LoraLoading":
+        if (self.steps is not None) != (self.mode == "replay"):
+            raise ValueError("steps belongs to mode 'replay', and to no other")
+        if self.max_async_steps is not None and self.mode != "bounded":
+            raise ValueError("max_async_steps belongs to mode 'bounded'")
+        return self
+
 
 class SdxlOptions(StrictMessage):
-    """What only SDXL is told: text of the second encoder's own, and sizes, (height, width) each."""
+    """Inputs that only SDXL has: text for the second encoder, and sizes, (height, width) each."""
 
     prompt_2: Prompt | None = Field(None, description="default: prompt")
     negative_prompt_2: Prompt | None = Field(None, description="default: negative_prompt")
-    original_size: Size | None = Field(None, description="default: the picture's size")
+    original_size: Size | None = Field(None, description="default: the image's size")
     crops_coords_top_left: Size = (0, 0)
-    target_size: Size | None = Field(None, description="default: the picture's size")
+    target_size: Size | None = Field(None, description="default: the image's size")
     negative_original_size: Size | None = Field(
-        None, description="with negative_target_size: the unconditional half's own"
+        None, description="with negative_target_size: of the unconditional branch"
     )
     negative_crops_coords_top_left: Size = (0, 0)
     negative_target_size: Size | None = None
@@ -39,25 +122,27 @@ class SdxlOptions(StrictMessage):
         return [name for name, field in fields.items() if getattr(self, name) != field.default]
 
 
-class Options(SdxlOptions):
-    """Names and meanings are diffusers'; defaults change nothing."""
+class JobOptions(SdxlOptions):
+    """Options that need no resolving. Names and meanings are diffusers'; defaults change nothing."""
 
+    prompt: Prompt
+    negative_prompt: Prompt | None = None
     seeds: list[Seed] | None = Field(
         None,
         min_length=1,
         max_length=MAX_IMAGES,
-        description="one picture for each, in place of seed and num_images",
+        description="one image for each, in place of seed and num_images",
     )
     strength: Fraction | None = Field(
-        None, description="how much of an image is drawn anew; default 0.8, with a mask 1"
+        None, description="how much of an image is generated anew; default 0.8, with a mask 1"
     )
     guess_mode: bool = Field(
-        False, description="ControlNets guide the conditional half alone, the deepest most"
+        False, description="ControlNets guide the conditional branch alone, the deepest most"
     )
     long_prompt: Literal["truncate", "chunk"] = Field(
         "truncate",
-        description="a prompt longer than the text encoder's window: cut, and told as a warning, as diffusers"
-        " does it, or encoded in chunks that are laid side by side",
+        description="a prompt longer than the text encoder's window: cut, with a warning, as diffusers"
+        " does it, or encoded in chunks whose embeddings are concatenated",
     )
     clip_skip: int | None = Field(
         None, ge=0, le=64, description="layers of the text encoder to leave out, counted from its last"
@@ -78,8 +163,13 @@ class Options(SdxlOptions):
     )
     residual_precision: Precision = Field(
         "exact",
-        description="how what ControlNets compute travels between workers: `exact`, or with loss and in fewer"
+        description="how ControlNet residuals travel between workers: `exact`, or with loss and in fewer"
         " bytes, `float16` or `int8` per channel; refused by lora_loading.mode `exact`",
+    )
+    latent_parallelism: LatentParallelism = Field(
+        "auto",
+        description="the branches of guidance on two UNet workers: `auto` while one is idle and no job waits,"
+        " `on` also while jobs wait, `off` never; the image differs in the last bits of the floats",
     )
 
     @field_validator("timesteps", "sigmas")
@@ -89,7 +179,7 @@ class Options(SdxlOptions):
             raise ValueError("each must be less than the one before")
         return values
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """These fields alone, to be carried on."""
-        return {name: getattr(self, name) for name in Options.model_fields}
+
+def fields_of(group: type[StrictMessage], message: StrictMessage) -> dict[str, Any]:
+    """The values of a field group that ``message`` inherits, as arguments for another class that does."""
+    return {name: getattr(message, name) for name in group.model_fields}

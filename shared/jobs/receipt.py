@@ -7,9 +7,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationInfo, model_validator
 
 from shared.jobs.lora_scales import Scale
-from shared.jobs.options import Options
-from shared.jobs.request import MAX_CONTROLNETS, MAX_LORAS, LatentParallelism, LoraLoading
-from shared.jobs.spec import ControlSpec
+from shared.jobs.options import MAX_CONTROLNETS, MAX_LORAS, JobOptions, LoraLoading
+from shared.jobs.spec import ControlNetSpec
 from shared.messaging.base_model import (
     MAX_STEPS,
     STORED,
@@ -31,7 +30,7 @@ from shared.messaging.base_model import (
 FORMAT = 2
 
 
-class ControlNetReceipt(ControlSpec):
+class ControlNetReceipt(ControlNetSpec):
     """A ControlNet as it was used: ``sha256`` is of its weights."""
 
     sha256: Sha256
@@ -62,7 +61,7 @@ class WorkerReceipt(StrictMessage):
     versions: Versions
 
 
-class Receipt(Options):
+class Receipt(JobOptions):
     """Everything that decides the pixels of a job's pictures.
 
     What it shares with the job's spec has the same name there: so it is written, and so it is replayed.
@@ -72,8 +71,7 @@ class Receipt(Options):
     model: ShortText
     model_sha256: Sha256
     switches: JsonObject = Field({})  # of how it was loaded: attention slicing, tiling of the VAE
-    prompt: Prompt
-    negative_prompt: Prompt | None
+    negative_prompt: Prompt | None  # no default: digests leave out defaults
     width: SidePx
     height: SidePx
     num_inference_steps: StepCount
@@ -87,7 +85,6 @@ class Receipt(Options):
     lora_loading: LoraLoading
     image: Sha256 | None = None  # sha256 of what was drawn over, and of where
     mask_image: Sha256 | None = None
-    latent_parallelism: LatentParallelism = "auto"
     # steps whose guidance halves were predicted apart
     split_steps: list[Step] = Field([], max_length=2 * MAX_STEPS)
     assistant: WorkerReceipt | None = Field(

@@ -1,77 +1,59 @@
-"""What the job store holds: a job with every default filled in, and what came of it."""
+"""An accepted job: every default filled in, every name resolved."""
 
 from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field
 
-from shared.jobs.lora_scales import Scale
-from shared.jobs.options import Options
-from shared.jobs.request import ControlMode, LatentParallelism, LoraLoading, PreprocessorOptions
+from shared.jobs.options import ControlNetOptions, JobOptions, LoraLoading, LoraOptions
 from shared.messaging.base_model import (
-    ConditioningScale,
-    Fraction,
     GuidanceScale,
     ImageCount,
     Message,
-    Prompt,
     Seed,
     Sha256,
     ShortText,
     Step,
     StepCount,
-    StrictMessage,
 )
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
 
-class ControlSpec(StrictMessage):
+class ControlNetSpec(ControlNetOptions):
     """A ControlNet of an accepted job; image and map are in the image bucket, named by their sha256."""
 
-    name: ShortText
     image: Sha256
-    conditioning_scale: ConditioningScale
-    guidance_start: Fraction
-    guidance_end: Fraction
-    preprocessor: ShortText = "none"
-    preprocessor_options: PreprocessorOptions = Field({})
     map: Sha256 | None = None  # what the ControlNet is shown; None: what the preprocessor makes of the image
-    control_mode: ControlMode | None = None  # of a union of ControlNets
 
 
-class LoraRef(Message):
+class LoraRef(LoraOptions):
     """A LoRA of an accepted job: exactly this version of this object."""
 
-    name: str
-    etag: str
+    etag: ShortText
     size_bytes: int
     key: str | None = None  # of the object; None: the name with its suffix
-    scale: Scale
     max_async_steps: int | None = None  # the file's own bound, from its object's metadata
 
 
-class JobSpec(Options):
+class JobSpec(JobOptions):
     """An accepted job: every default filled in, every name resolved."""
 
     model: ShortText
-    prompt: Prompt
-    negative_prompt: Prompt | None
     width: int | None  # None: the model's own size
     height: int | None
     num_inference_steps: StepCount
     guidance_scale: GuidanceScale
     scheduler: ShortText
-    seed: Seed  # of the first picture
+    seed: Seed  # of the first image
     num_images: ImageCount
-    controlnets: list[ControlSpec]
+    controlnets: list[ControlNetSpec]
     loras: list[LoraRef]
     lora_loading: LoraLoading
-    image: Sha256 | None = None  # what is drawn over, and where; as control images are named
+    image: Sha256 | None = None  # the image to start from and its mask, named as control images are
     mask_image: Sha256 | None = None
-    latent_parallelism: LatentParallelism = "auto"
-    split_steps: list[Step] = Field([])  # mode replay: the steps whose guidance halves were predicted apart
+    split_steps: list[Step] = Field([])  # mode replay: the steps whose CFG branches were predicted apart
 
     @property
     def image_seeds(self) -> list[int]:

@@ -13,8 +13,8 @@ from werkzeug.test import TestResponse
 from api.services import Services
 from shared.catalog.preprocessors import NONE
 from shared.jobs.attempt import Attempt
+from shared.jobs.options import LoraLoading
 from shared.jobs.receipt import ControlNetReceipt, Receipt
-from shared.jobs.request import LoraLoading
 from shared.jobs.spec import JobSpec, Span, StoredImage
 from shared.registry.workers import Heartbeat, publish_heartbeat
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from api.schemas.job_request import JobRequest
 from api.services import Services, connect
 from api.submission.resolve import resolve
 from shared.catalog.catalog import read_catalog
-from shared.jobs.request import JobRequest
 from shared.jobs.spec import JobSpec
 from shared.settings import Settings
 from tests.diffusers_peer import draw_with_diffusers

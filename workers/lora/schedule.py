@@ -3,7 +3,7 @@
 from collections.abc import Sequence, Set
 
 from shared.errors import InvalidRequest
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from shared.jobs.spec import LoraRef
 
 

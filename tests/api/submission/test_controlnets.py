@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from api.schemas.job_request import JobRequest
 from api.services import Services
 from api.submission.resolve import resolve
 from shared.catalog.catalog import Catalog
 from shared.errors import InvalidRequest
-from shared.jobs.request import JobRequest
 from tests.api.services import base64_of, edge, picture
 
 SD1: dict[str, Any] = {"cross_attention_dim": 768, "block_out_channels": [320, 640]}

@@ -5,11 +5,11 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
+from api.schemas.job_request import JobRequest
 from api.services import Services
 from api.submission.replay import replay
 from api.submission.resolve import resolve
 from shared.errors import ImageGone
-from shared.jobs.request import JobRequest
 from shared.keys import control_key
 from tests.api.services import base64_of, edge, picture, receipt_of
 from tests.api.submission.test_resolve import refusal

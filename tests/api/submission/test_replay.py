@@ -8,11 +8,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from api.schemas.job_request import JobRequest
 from api.services import Services
 from api.submission.resolve import resolve
 from shared.catalog.preprocessors import fill_in
 from shared.jobs.receipt import FORMAT, ControlNetReceipt, LoraReceipt, Receipt
-from shared.jobs.request import JobRequest
 from shared.jobs.spec import JobSpec
 from shared.keys import control_key
 from shared.storage.loras import lora_key

@@ -5,11 +5,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from api.schemas.job_request import JobRequest
 from api.services import Services
 from api.submission.resolve import resolve
 from shared.catalog.catalog import Catalog, ControlNetEntry, ModelEntry
 from shared.errors import InvalidRequest
-from shared.jobs.request import JobRequest
 from shared.jobs.spec import LoraRef
 from shared.messaging.base_model import MAX_SEED
 from tests.api.services import edge, lora, safetensors

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from api.schemas.job_request import JobRequest
 from api.services import Services
 from api.submission.resolve import resolve
-from shared.jobs.request import JobRequest
 from tests.api.submission.test_resolve import refusal
 
 

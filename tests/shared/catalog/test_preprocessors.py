@@ -3,12 +3,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from api.schemas.job_request import ControlNetRequest
 from shared.catalog.preprocessors import fill_in
-from shared.jobs.request import ControlRequest
 
 
-def asked(**changes: Any) -> ControlRequest:
-    return ControlRequest.model_validate({"name": "edge", "image": "", **changes})
+def asked(**changes: Any) -> ControlNetRequest:
+    return ControlNetRequest.model_validate({"name": "edge", "image": "", **changes})
 
 
 def test_options_get_their_defaults() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from redis import Redis
 
 from shared import keys
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
 
 

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.jobs.receipt import FORMAT, ControlNetReceipt, LoraReceipt, Receipt
-from shared.jobs.spec import ControlSpec, JobSpec, LoraRef
+from shared.jobs.spec import ControlNetSpec, JobSpec, LoraRef
 from shared.messaging.base_model import Message
 
 #: What a job knows of a LoRA's object that decides no pixel: its receipt has the step and the hash.
@@ -39,7 +39,7 @@ RECEIPT: dict[str, Any] = {
     ("spec", "receipt", "otherwise"),
     [
         (JobSpec, Receipt, set()),
-        (ControlSpec, ControlNetReceipt, set()),
+        (ControlNetSpec, ControlNetReceipt, set()),
         (LoraRef, LoraReceipt, OF_THE_OBJECT),
     ],
 )

@@ -6,7 +6,7 @@ from redis import Redis
 from shared import keys
 from shared.errors import AttemptLost, Conflict, JobCancelled, NotFound
 from shared.jobs.events import follow
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from shared.jobs.spec import Failure, JobSpec
 from shared.jobs.store import JobStore
 from shared.settings import Settings

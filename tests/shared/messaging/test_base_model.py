@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from api.schemas.job_request import JobRequest
 from api.submission.replay import Submission
 from shared.catalog.preprocessors import PREPROCESSORS
+from shared.jobs.options import OptionValue, check_option_value
 from shared.jobs.receipt import Receipt
-from shared.jobs.request import JobRequest, OptionValue, check_option_value
 from shared.messaging.base_model import JsonObject, check_json
 
 #: Values without a schema are bounded by these functions.

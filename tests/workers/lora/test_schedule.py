@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from tests.workers.lora.cache.buckets import ref_to
 from workers.lora.schedule import LoraSchedule
 

@@ -11,9 +11,8 @@ from diffusers import MultiControlNetModel
 from redis import Redis
 from torch import Tensor
 
-from shared.jobs.options import Precision
-from shared.jobs.request import LoraLoading
-from shared.jobs.spec import ControlSpec
+from shared.jobs.options import LoraLoading, Precision
+from shared.jobs.spec import ControlNetSpec
 from shared.settings import Settings
 from tests.tiny_models import make_controlnet, make_unet
 from tests.workers.unet.specs import spec as job_spec
@@ -77,7 +76,7 @@ def compute(server: Server, works: list[ClaimedStep]) -> None:
     server.sender.stop()
 
 
-def spec(name: str, **changes: Any) -> ControlSpec:
+def spec(name: str, **changes: Any) -> ControlNetSpec:
     values = {
         "name": name,
         "image": name,
@@ -86,7 +85,7 @@ def spec(name: str, **changes: Any) -> ControlSpec:
         "guidance_end": 1.0,
         "preprocessor": "none",
     }
-    return ControlSpec.model_validate(values | changes)
+    return ControlNetSpec.model_validate(values | changes)
 
 
 @dataclass
@@ -109,7 +108,7 @@ class ControlNetJob(NamedTuple):
 
 def make_job(
     line: Line,
-    *specs: ControlSpec,
+    *specs: ControlNetSpec,
     job_id: str = "",
     ordinal: int = 1,
     alone: bool = True,
@@ -154,7 +153,7 @@ def make_job(
     return ControlNetJob(client, context, worker)
 
 
-def make_controlnets(line: Line, *specs: ControlSpec, **options: Any) -> ControlNetClient:
+def make_controlnets(line: Line, *specs: ControlNetSpec, **options: Any) -> ControlNetClient:
     """The ControlNets of a new job: see `make_job`."""
     return make_job(line, *specs, **options).client
 

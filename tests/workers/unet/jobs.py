@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.jobs.spec import ControlSpec, JobSpec, LoraRef
+from shared.jobs.spec import ControlNetSpec, JobSpec, LoraRef
 from shared.jobs.store import Job
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
@@ -19,7 +19,7 @@ from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 
-def control(worker: UNetWorker, name: str = "edge", **changes: Any) -> ControlSpec:
+def control(worker: UNetWorker, name: str = "edge", **changes: Any) -> ControlNetSpec:
     png = (EMOJI / "control" / "2_penguin.png").read_bytes()
     digest = hashlib.sha256(png).hexdigest()
     worker.images.put(control_key(digest), png, content_type="image/png")
@@ -31,7 +31,7 @@ def control(worker: UNetWorker, name: str = "edge", **changes: Any) -> ControlSp
         "guidance_end": 1.0,
         "preprocessor": "none",
     }
-    return ControlSpec.model_validate(values | changes)
+    return ControlNetSpec.model_validate(values | changes)
 
 
 def upload(worker: UNetWorker, path: Path, scale: float = 1.0) -> LoraRef:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
 
 PROMPT = "a penguin on a teal background"

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from shared.errors import ControlNetFailed, InvalidLora, InvalidRequest, LoraGone, ResidualTimeout, SwiftError
 from shared.jobs.events import follow
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import Job
 from shared.keys import watched

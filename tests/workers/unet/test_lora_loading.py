@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from shared.errors import DeadlineExceeded, LoraGone, LoraUnavailable
 from shared.jobs.events import follow
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec, LoraRef
 from shared.jobs.store import Job
 from shared.metrics import LORA_LATE_STEPS, LORA_LOOKUPS

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from shared.errors import ControlNetFailed
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from shared.jobs.store import Job
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec

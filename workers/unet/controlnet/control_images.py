@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from shared.catalog.preprocessors import NONE
-from shared.jobs.spec import ControlSpec, JobSpec
+from shared.jobs.spec import ControlNetSpec, JobSpec
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
 from workers.families.base_model import BaseModel
@@ -40,13 +40,13 @@ def read_control_images(
     return found
 
 
-def _stored(controlnet: ControlSpec, images: Bucket) -> tuple[str, bytes]:
+def _stored(controlnet: ControlNetSpec, images: Bucket) -> tuple[str, bytes]:
     """A map that is known already, so that a replay sees the same bytes, else the source."""
     name = controlnet.map or controlnet.image
     return name, images.get(control_key(name))
 
 
-def _preprocessed(controlnet: ControlSpec, png: bytes, size: tuple[int, int]) -> bytes:
+def _preprocessed(controlnet: ControlNetSpec, png: bytes, size: tuple[int, int]) -> bytes:
     """Resized first: an edge is one pixel of the finished picture wide, whatever the source's size."""
     from workers.unet.controlnet.preprocessors import (
         compute_control_map,  # with OpenCV, which other jobs need not load

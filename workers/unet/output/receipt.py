@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from shared.jobs.options import LoraLoading
 from shared.jobs.receipt import FORMAT, ControlNetReceipt, LoraReceipt, Receipt, WorkerReceipt
-from shared.jobs.request import LoraLoading
 from shared.jobs.spec import JobSpec
 from workers.families.base_model import BaseModel
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.errors import ReceiptMismatch
+from shared.jobs.options import LoraLoading
 from shared.jobs.receipt import Receipt, WorkerReceipt
-from shared.jobs.request import LoraLoading
 from shared.jobs.spec import JobSpec
 
 

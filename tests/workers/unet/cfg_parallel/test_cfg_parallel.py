@@ -16,9 +16,9 @@ from redis import Redis
 
 from shared import keys
 from shared.catalog.preprocessors import fill_in
+from shared.jobs.options import LoraLoading
 from shared.jobs.receipt import Receipt
-from shared.jobs.request import LoraLoading
-from shared.jobs.spec import ControlSpec, JobSpec
+from shared.jobs.spec import ControlNetSpec, JobSpec
 from shared.jobs.store import Job
 from shared.messaging.celery_app import unet_queue
 from shared.messaging.messages import FollowBranch
@@ -447,7 +447,7 @@ def test_an_assistance_that_hangs_ends_its_worker_and_not_the_job(
 
 
 #: Its transformer attends across the rows of a batch.
-UNION = ControlSpec(
+UNION = ControlNetSpec(
     name="union", image="", conditioning_scale=1, guidance_start=0, guidance_end=1, control_mode=0
 )
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from tests.diffusers_peer import draw_with_diffusers
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.specs import spec

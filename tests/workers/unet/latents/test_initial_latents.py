@@ -11,7 +11,7 @@ from PIL import Image
 
 from shared.errors import InvalidRequest
 from shared.jobs.events import follow
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
 from shared.keys import control_key
 from tests.diffusers_peer import mask_image, source_image

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from shared.errors import NonFiniteImage, NonFiniteLatents, NonFiniteWeights, SwiftError
-from shared.jobs.request import LoraLoading
+from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import Job
 from tests.tiny_models import EMOJI

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from shared.errors import ReceiptMismatch
+from shared.jobs.options import LoraLoading
 from shared.jobs.receipt import Receipt
-from shared.jobs.request import LoraLoading
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import Job
 from shared.settings import Settings

@@ -1,25 +1,30 @@
-"""Fields by the names that other programs give them: aliases are taken, near misses are named.
+"""Base of request schemas: aliases of fields are accepted, and unknown fields are refused with a suggestion.
 
-Aliases are diffusers' names of the same things. What other programs call a field is not taken, since its
-meaning may differ (A1111's ``batch_size``, ComfyUI's ``strength``): the error names the field that was meant.
+Aliases are diffusers' names of the same things. Names of other programs are not accepted, since their meaning
+may differ (A1111's ``batch_size``, ComfyUI's ``strength``): the error names the field that was meant.
 """
 
-import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import (
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from shared.messaging.base_model import StrictMessage
+from shared.validation_messages import did_you_mean, snake_case
 
-#: Unknown fields that are named in one answer, and characters of each.
+#: Unknown fields that one response names, and characters of each.
 NAMED_FIELDS, NAMED_CHARS = 20, 100
 
 
 class RequestFields(StrictMessage):
-    """A part of a request. ``null`` is what is left out; unknown fields say which one was meant."""
+    """A part of a request. ``null`` means that a field is left out."""
 
     #: Other names of fields, which are accepted.
     aliases: ClassVar[Mapping[str, str]] = {}
@@ -28,11 +33,8 @@ class RequestFields(StrictMessage):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _by_own_names(
-        cls, given: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
-    ) -> Self:
-        # What is stored is read with a context, by its own names and with fields of a newer version.
-        if not isinstance(given, dict) or info.context is not None:
+    def _by_own_names(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(given, dict):
             return handler(given)
         given = dict(given)
         errors = cls.spread(given) + _rename(cls, given)
@@ -45,15 +47,19 @@ class RequestFields(StrictMessage):
         raise ValidationError.from_exception_data(cls.__name__, errors)
 
     @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """pydantic's, with the aliases in the descriptions of their fields."""
+        schema = handler(core)
+        fields = handler.resolve_ref_schema(schema).get("properties", {})
+        for alias, name in cls.aliases.items():
+            told = [fields[name].get("description"), f"also: {alias}"]
+            fields[name]["description"] = "; ".join(filter(None, told))
+        return schema
+
+    @classmethod
     def spread(cls, given: dict[str, Any]) -> list[InitErrorDetails]:
-        """Move, within ``given``, fields that stand for those of several parts; returns errors."""
+        """Replace, within ``given``, fields that stand for fields of several parts; returns errors."""
         return []
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like ``name``, as the end of a sentence; empty if none is like it."""
-    close = get_close_matches(_plain(name[:NAMED_CHARS]), list(known), n=1, cutoff=0.7)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def field_error(kind: str, detail: str, *place: int | str) -> InitErrorDetails:
@@ -84,11 +90,6 @@ def _explain(model: type[RequestFields], name: str) -> InitErrorDetails:
         detail = f"{name} is another name of {model.aliases[name]}: give one of them"
         return field_error("named_twice", detail, name)
     cut = name[:NAMED_CHARS]
-    meant = model.meant.get(_plain(cut))
+    meant = model.meant.get(snake_case(cut))
     hint = f"; did you mean {meant}?" if meant else did_you_mean(cut, model.model_fields)
     return field_error("unknown_field", f"unknown field{hint}", cut)
-
-
-def _plain(name: str) -> str:
-    """``CfgScale``, ``cfg-scale`` and ``cfgScale`` as ``cfg_scale``."""
-    return re.sub(r"[^0-9A-Za-z]+|(?<=[a-z0-9])(?=[A-Z])", "_", name).strip("_").lower()

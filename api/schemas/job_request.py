@@ -1,0 +1,155 @@
+"""What ``POST /v1/jobs`` takes: the body of a submission, field by field."""
+
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import InitErrorDetails
+
+from api.schemas.foreign_names import (
+    CONTROLNET_ALIASES,
+    CONTROLNET_MEANT,
+    JOB_ALIASES,
+    JOB_MEANT,
+    LORA_MEANT,
+    OF_EACH_CONTROLNET,
+)
+from api.schemas.request_fields import RequestFields, field_error
+from shared.catalog.preprocessors import check_name, fill_in
+from shared.catalog.scheduler_aliases import canonical_name
+from shared.jobs.options import (
+    MAX_CONTROLNETS,
+    MAX_LORAS,
+    ControlNetOptions,
+    JobOptions,
+    LoraLoading,
+    LoraOptions,
+)
+from shared.messaging.base_model import GuidanceScale, ImageCount, Seed, ShortText, SidePx, StepCount
+
+#: Characters of an image in base64, whatever the limit of bodies.
+MAX_IMAGE_CHARS = 256 << 20
+ImageText = Annotated[str, Field(max_length=MAX_IMAGE_CHARS)]
+#: How a request sends an image.
+_IMAGE = (
+    "base64 of a PNG, JPEG or WebP (a data: URL is accepted), or `sha256:` and the hash of an image"
+    " that is stored"
+)
+
+
+class ControlNetRequest(RequestFields, ControlNetOptions):
+    """One ControlNet of a job, with its control image."""
+
+    aliases = CONTROLNET_ALIASES
+    meant = CONTROLNET_MEANT
+
+    image: ImageText = Field(description=_IMAGE)
+
+    @field_validator("preprocessor")
+    @classmethod
+    def _is_available(cls, name: str) -> str:
+        return check_name(name)
+
+    @field_validator("preprocessor_options")
+    @classmethod
+    def _fit_the_preprocessor(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return fill_in(info.data["preprocessor"], options) if "preprocessor" in info.data else options
+
+    @model_validator(mode="after")
+    def _starts_before_it_ends(self) -> "ControlNetRequest":
+        if self.guidance_start >= self.guidance_end:
+            raise ValueError("guidance_start must be less than guidance_end")
+        return self
+
+
+class LoraRequest(RequestFields, LoraOptions):
+    """One LoRA of a job."""
+
+    meant = LORA_MEANT
+
+
+class LoraLoadingRequest(RequestFields, LoraLoading):
+    """When LoRAs take effect: `exact` before the first step, `bounded` on arrival, `replay` at set steps."""
+
+
+class JobRequest(RequestFields, JobOptions):
+    """A job to generate images. Only ``prompt`` is required; defaults are the model's own.
+
+    diffusers' names are accepted where a field here is shorter; a field's description names them.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"prompt": "a red apple on a blue background", "seed": 7}}
+    )
+    aliases = JOB_ALIASES
+    meant = JOB_MEANT
+
+    model: ShortText | None = None
+    width: SidePx | None = None
+    height: SidePx | None = None
+    num_inference_steps: StepCount | None = None
+    guidance_scale: GuidanceScale | None = None
+    scheduler: ShortText | None = Field(
+        None, description="see /v1/models; also by diffusers' class, or as A1111 and ComfyUI write it"
+    )
+    seed: Seed | None = Field(None, description="unset: a random one, which the response names")
+    num_images: ImageCount = 1
+    image: ImageText | None = Field(
+        None, description=f"the image to start from: {_IMAGE}; its size is the default size"
+    )
+    mask_image: ImageText | None = Field(
+        None, description="white where the image is generated anew, black where it stays; sent as `image` is"
+    )
+    controlnets: list[ControlNetRequest] = Field([], max_length=MAX_CONTROLNETS)
+    loras: list[LoraRequest] = Field([], max_length=MAX_LORAS)
+    lora_loading: LoraLoadingRequest = LoraLoadingRequest()
+
+    @classmethod
+    def spread(cls, given: dict[str, Any]) -> list[InitErrorDetails]:
+        """diffusers' arguments for all ControlNets become fields of each."""
+        errors = []
+        for name, field in OF_EACH_CONTROLNET.items():
+            value = given.pop(name, None)
+            problem = None if value is None else _give_each_controlnet(given, name, field, value)
+            if problem is not None:
+                errors.append(field_error("value_error", problem, name))
+        return errors
+
+    @field_validator("scheduler")
+    @classmethod
+    def _by_our_name(cls, name: str | None) -> str | None:
+        return None if name is None else canonical_name(name)
+
+    @model_validator(mode="after")
+    def _exact_is_lossless(self) -> "JobRequest":
+        if self.residual_precision != "exact" and self.lora_loading.mode == "exact":
+            raise ValueError(
+                f"residual_precision {self.residual_precision!r} is not lora_loading.mode 'exact'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _exact_is_whole(self) -> "JobRequest":
+        if self.latent_parallelism == "on" and self.lora_loading.mode != "bounded":
+            mode = self.lora_loading.mode
+            raise ValueError(f"latent_parallelism 'on' splits what lora_loading.mode {mode!r} keeps whole")
+        return self
+
+
+def _give_each_controlnet(given: dict[str, Any], name: str, field: str, value: Any) -> str | None:
+    """Write ``value``, or an item of it, into each of the ControlNets in ``given``; returns what is wrong."""
+    controlnets = given.get("controlnets")
+    if (
+        not isinstance(controlnets, list)
+        or not controlnets
+        or not all(isinstance(controlnet, dict) for controlnet in controlnets)
+    ):
+        return f"{name} is about controlnets, and the job has none"
+    values = value if isinstance(value, list) else [value] * len(controlnets)
+    if len(values) != len(controlnets):
+        return f"{name} has {len(values)} values for {len(controlnets)} controlnets"
+    if any(controlnet.get(own) is not None for controlnet in controlnets for own in (field, name)):
+        return f"{name} and {field} of controlnets say the same: give one of them"
+    given["controlnets"] = [
+        controlnet | {field: one} for controlnet, one in zip(controlnets, values, strict=True)
+    ]
+    return None
