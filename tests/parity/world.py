@@ -29,7 +29,7 @@ from workers.families.base_model import BaseModel
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
 from workers.families.unet_controlnet import ControlNet
-from workers.runtime.model_cache import Memory, ModelCache
+from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
@@ -112,8 +112,8 @@ def make_world(servers: Settings, folder: Path) -> Iterator[World]:
     for path in folder.glob("*.safetensors"):
         services.loras.put(path.name, path.read_bytes(), content_type="application/octet-stream")
     models, controlnets = (
-        ModelCache(load, Memory(1 << 40)),
-        controlnet_cache(catalog, settings, Memory(1 << 40)),
+        ModelCache(load, DeviceMemory(1 << 40)),
+        controlnet_cache(catalog, settings, DeviceMemory(1 << 40)),
     )
     with worker_maker(settings, models, controlnets, list(catalog.controlnets), folder) as make:
         yield World(folder, services, make(), controlnets)

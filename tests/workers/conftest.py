@@ -23,7 +23,7 @@ from workers.families.unet_controlnet import ControlNet
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.busy import BusyShare
-from workers.runtime.model_cache import Memory, ModelCache
+from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 from workers.unet.worker import UNetWorker
@@ -41,7 +41,7 @@ def load(name: str) -> BaseModel:
 @pytest.fixture(scope="session")
 def models() -> ModelCache[BaseModel]:
     """The embedded model, and tiny random ones by the names of their layouts."""
-    return ModelCache(load, Memory(1 << 40))
+    return ModelCache(load, DeviceMemory(1 << 40))
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ def controlnets(models: ModelCache[BaseModel]) -> ModelCache[ControlNet]:
         with models.use(name.removesuffix("-net")) as model:
             return ControlNet(name, make_controlnet(model.pipe.unet))
 
-    return ModelCache(load, Memory(1 << 40))
+    return ModelCache(load, DeviceMemory(1 << 40))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from workers.families.load_controlnet import check_controlnet, controlnet_cache
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.consumption import Consumption
 from workers.runtime.heartbeat import HeartbeatThread
-from workers.runtime.model_cache import Memory
+from workers.runtime.model_cache import DeviceMemory
 from workers.runtime.process import (
     check_device,
     choose,
@@ -41,7 +41,7 @@ use_checked_transport()
 app = make_celery(settings, queues=[controlnet_queue(controlnet) for controlnet in served])
 
 
-memory = Memory(settings.model_memory_bytes)
+memory = DeviceMemory(settings.model_memory_bytes)
 controlnets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
 transport = Transport(residuals, settings)

@@ -15,11 +15,11 @@ from workers.families.unet_controlnet import ControlNet
 from workers.families.unet_controlnet_union import ControlNetUnion
 from workers.model_checks.source import check_controlnet_entry, check_controlnet_source
 from workers.model_checks.weight_files import Unloadable
-from workers.runtime.model_cache import Memory, ModelCache
+from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.runtime.weights import estimate_bytes, find_non_finite, find_source, split_revision
 
 
-def controlnet_cache(catalog: Catalog, settings: Settings, memory: Memory) -> ModelCache[ControlNet]:
+def controlnet_cache(catalog: Catalog, settings: Settings, memory: DeviceMemory) -> ModelCache[ControlNet]:
     """Every ControlNet of the catalog, within ``memory``; one that does not fit its models is not loaded."""
 
     def source(name: str) -> tuple[str, str]:

@@ -103,12 +103,13 @@ class LoraLoad:
     def _run(self) -> None:
         start = time.time()
         try:
-            with self._memory.use(self._key, self._make) as held:
-                self._weights = held.weights
+            with self._memory.use(self._key, self._make) as pinned:
+                self._weights = pinned.value
                 if self._tier == "memory":
                     self._found("memory", start)
-                with self._span("keep", {"memory_evictions": held.evictions} if held.evictions else NOTHING):
-                    self._keep(held.weights)
+                counts = {"memory_evictions": pinned.evictions} if pinned.evictions else NOTHING
+                with self._span("keep", counts):
+                    self._keep(pinned.value)
                 metrics.LORA_LOOKUPS.labels(self._tier, self._role).inc()
                 self._settled.set()
                 self._closed.wait()

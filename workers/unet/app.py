@@ -41,7 +41,7 @@ from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.busy import BusyShare
 from workers.runtime.consumption import Consumption
 from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread
-from workers.runtime.model_cache import Memory, ModelCache
+from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.runtime.process import (
     check_device,
     choose,
@@ -112,7 +112,7 @@ def _send_follow(message: FollowBranch, model: str) -> None:
 
 redis, residuals = control_redis(settings), residual_servers(settings)
 images = ImageBucket(settings, redis)
-memory = Memory(settings.model_memory_bytes)
+memory = DeviceMemory(settings.model_memory_bytes)
 worker = UNetWorker(
     settings=settings,
     jobs=JobStore(redis, settings),

@@ -27,7 +27,7 @@ from tests.workers.unet.controlnet_jobs import (
 from workers.controlnet_serving import server as server_module
 from workers.controlnet_serving.server import Server
 from workers.families.unet_controlnet import ControlNet
-from workers.runtime.model_cache import Memory, ModelCache
+from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.transport.protocol import MID, StepResponse
 from workers.transport.step_queue import ClaimedStep
@@ -233,7 +233,7 @@ def test_a_step_is_not_begun_if_its_job_has_moved_on_since_the_claim(
 ) -> None:
     monkeypatch.setattr(server_module, "CURRENT_STEP_CACHE_S", 0.0)
     controlnets, controlnet = make_controlnets(line, spec("edge")), Watched("edge")
-    server = make_server(line, "edge", controlnets=ModelCache(lambda name: controlnet, Memory(1 << 30)))
+    server = make_server(line, "edge", controlnets=ModelCache(lambda name: controlnet, DeviceMemory(1 << 30)))
     ask(controlnets)
     work = take(server, "edge")
     controlnets.close()
@@ -292,7 +292,7 @@ def test_a_device_that_hangs_ends_the_worker_and_keeps_no_step(where: str, line:
     controlnet, whys = Hanging("edge"), queue.Queue[str]()
     watchdog = Watchdog(0.0, end=whys.put)
     own = make_line(line.redis, line.settings)
-    controlnets = ModelCache(lambda name: controlnet, Memory(1 << 30))
+    controlnets = ModelCache(lambda name: controlnet, DeviceMemory(1 << 30))
     server = Server(["edge"], controlnets, own.steps, own.transport, 0.0, watchdog)
     asked = make_controlnets(line, spec("edge"), residual_sends=9)
     watchdog.start()

@@ -14,7 +14,7 @@ from tests.tiny_models import make_controlnet, make_pipeline, make_union
 from workers.families.load_controlnet import check_controlnet, controlnet_cache, load_controlnet
 from workers.families.unet_controlnet import ControlNet
 from workers.families.unet_controlnet_union import ControlNetUnion
-from workers.runtime.model_cache import Memory, ModelCache
+from workers.runtime.model_cache import DeviceMemory, ModelCache
 
 CATALOGUE = """
 default_model = "sd1"
@@ -61,9 +61,9 @@ def test_a_controlnet_that_a_job_needs_in_the_middle_of_its_loop_computes(
             x, image = torch.ones(1, 4, 16, 16), controlnet.embed(torch.ones(1, 3, 64, 64), 1)
             return controlnet.trunk(x, torch.tensor(1), prepared, image)
 
-    expected = trunk(controlnet_cache(catalog, settings, Memory(1 << 40)))
+    expected = trunk(controlnet_cache(catalog, settings, DeviceMemory(1 << 40)))
     with torch.inference_mode():
-        made = trunk(controlnet_cache(catalog, settings, Memory(1 << 40)))
+        made = trunk(controlnet_cache(catalog, settings, DeviceMemory(1 << 40)))
     assert all(torch.equal(ours, its) for ours, its in zip(made, expected, strict=True))
 
 
@@ -77,7 +77,7 @@ def test_a_controlnet_of_another_family_stops_its_workers_start_before_anything_
 
 
 def test_a_controlnet_that_does_not_fit_is_not_loaded_either(settings: Settings, catalog: Catalog) -> None:
-    controlnets = controlnet_cache(catalog, settings, Memory(1 << 40))
+    controlnets = controlnet_cache(catalog, settings, DeviceMemory(1 << 40))
     with pytest.raises(ModelFailed, match="'wrong'"), controlnets.use("wrong"):
         pass
     with controlnets.use("good") as good, controlnets.use("union") as union:
@@ -95,12 +95,12 @@ def test_a_controlnet_of_several_models_is_loaded_once_and_must_fit_each(
         return catalog.model_copy(update={"models": models, "controlnets": {"good": good}})
 
     check_controlnet(guiding("sd1", "twin"), settings, "good")
-    controlnets = controlnet_cache(guiding("sd1", "twin"), settings, Memory(1 << 40))
+    controlnets = controlnet_cache(guiding("sd1", "twin"), settings, DeviceMemory(1 << 40))
     with controlnets.use("good") as one, controlnets.use("good") as other:
         assert one is other
     with pytest.raises(ModelFailed, match="'sdxl'"):
         check_controlnet(guiding("sd1", "twin", "sdxl"), settings, "good")
-    controlnets = controlnet_cache(guiding("sd1", "sdxl"), settings, Memory(1 << 40))
+    controlnets = controlnet_cache(guiding("sd1", "sdxl"), settings, DeviceMemory(1 << 40))
     with pytest.raises(ModelFailed, match="'sdxl'"), controlnets.use("good"):
         pass
 
@@ -111,7 +111,7 @@ def test_a_folder_without_weights_is_no_controlnet(
     (tmp_path / "config.json").write_text("{}")
     broken = catalog.controlnets["good"].model_copy(update={"source": str(tmp_path)})
     catalog = catalog.model_copy(update={"controlnets": {"broken": broken}})
-    controlnets = controlnet_cache(catalog, settings, Memory(1 << 40))
+    controlnets = controlnet_cache(catalog, settings, DeviceMemory(1 << 40))
     with pytest.raises(ModelFailed, match="'broken'"), controlnets.use("broken"):
         pass
 

@@ -40,7 +40,7 @@ def test_what_is_kept_is_not_made_again() -> None:
     with memory.use("b", make) as first:
         pass
     with memory.use("b", make) as again:
-        assert again.weights is first.weights
+        assert again.value is first.value
     assert made == ["b"]
     assert memory.used_bytes() == 60
 
@@ -56,7 +56,7 @@ def test_threads_that_want_the_same_make_it_once() -> None:
 
     def use(_: int) -> LoraWeights:
         with memory.use("b", make) as used:
-            return used.weights
+            return used.value
 
     with ThreadPoolExecutor(8) as pool:
         used = pool.map(use, range(8))
@@ -74,7 +74,7 @@ def test_a_failure_is_not_remembered() -> None:
     with pytest.raises(InvalidLora), memory.use("b", refuse):
         pass
     with memory.use("b", lambda: weights("b")) as used:
-        assert used.weights.sha256 == "b"
+        assert used.value.sha256 == "b"
 
 
 def test_what_is_in_use_stays_and_idle_ones_give_way() -> None:
@@ -156,7 +156,7 @@ class MemoryMachine(RuleBasedStateMachine):
             return weights(name)
 
         used = use.enter_context(self.memory.use(name, make))
-        assert used.weights.sha256 == name
+        assert used.value.sha256 == name
         assert (not made) == (name in self.kept)
         if expected:
             self._keep(name)
@@ -172,6 +172,7 @@ class MemoryMachine(RuleBasedStateMachine):
     def it_keeps_what_the_model_keeps_within_its_bound(self) -> None:
         assert self.memory.keys() == self.kept
         assert self.memory.used_bytes() == sum(SIZES[name] for name in self.kept) <= CAPACITY_BYTES
+        self.memory.check()
 
     @invariant()
     def what_is_in_use_is_kept(self) -> None:

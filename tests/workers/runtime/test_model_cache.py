@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import ModelFailed, Unavailable
 from workers.runtime import model_cache
-from workers.runtime.model_cache import Memory, ModelCache
+from workers.runtime.model_cache import DeviceMemory, ModelCache
 
 
 @dataclass
@@ -19,11 +19,11 @@ class Thing:
 class Loader:
     """Makes things of ten bytes, and notes how much was held beside each while it was made."""
 
-    memory: Memory
+    memory: DeviceMemory
     beside: list[int] = field(default_factory=list)
 
     def __call__(self, name: str) -> Thing:
-        self.beside.append(sum(thing.weight_bytes for thing in self.memory.held.values()))
+        self.beside.append(sum(thing.weight_bytes for _, thing in self.memory.models.items()))
         return Thing(name)
 
 
@@ -34,7 +34,7 @@ def ten(name: str) -> int:
 @pytest.fixture
 def make() -> Callable[[int], tuple[ModelCache[Thing], Loader]]:
     def make(capacity_bytes: int) -> tuple[ModelCache[Thing], Loader]:
-        loader = Loader(Memory(capacity_bytes))
+        loader = Loader(DeviceMemory(capacity_bytes))
         return ModelCache(loader, loader.memory, ten), loader
 
     return make
@@ -44,47 +44,47 @@ Make = Callable[[int], tuple[ModelCache[Thing], Loader]]
 
 
 def test_what_was_used_least_recently_goes_first(make: Make) -> None:
-    residents, _ = make(20)
+    models, _ = make(20)
     for name in ("a", "b", "a", "c"):
-        with residents.use(name):
+        with models.use(name):
             pass
-    assert residents.names() == ["a", "c"]
+    assert models.names() == ["a", "c"]
 
 
 def test_room_is_made_before_anything_is_loaded(make: Make) -> None:
-    residents, loader = make(20)
+    models, loader = make(20)
     for name in ("a", "b", "c", "a"):
-        with residents.use(name):
+        with models.use(name):
             pass
     assert loader.beside == [0, 10, 10, 10]
 
 
 def test_who_needs_room_waits_for_what_is_in_use(make: Make) -> None:
-    residents, loader = make(10)
-    with residents.use("a") as held:
-        waiting = threading.Thread(target=lambda: residents.use("b").__enter__())
+    models, loader = make(10)
+    with models.use("a") as held:
+        waiting = threading.Thread(target=lambda: models.use("b").__enter__())
         waiting.start()
-        assert residents.names() == ["a"]
+        assert models.names() == ["a"]
     waiting.join(timeout=60)
-    assert residents.names() == ["b"]
+    assert models.names() == ["b"]
     assert (loader.beside, held.name) == ([0, 0], "a")
 
 
 def test_nobody_waits_for_room_for_ever(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_cache, "ROOM_WAIT_S", 0.01)
-    residents, _ = make(10)
-    with residents.use("a"), pytest.raises(Unavailable, match="'b'"), residents.use("b"):
+    monkeypatch.setattr(model_cache, "MEMORY_WAIT_S", 0.01)
+    models, _ = make(10)
+    with models.use("a"), pytest.raises(Unavailable, match="'b'"), models.use("b"):
         pass
 
 
 def test_what_can_never_fit_is_refused_with_both_sizes(make: Make) -> None:
-    residents, _ = make(9)
-    with pytest.raises(ModelFailed, match=r"'a' takes 10 bytes.*MODEL_MEMORY_BYTES is 9"), residents.use("a"):
+    models, _ = make(9)
+    with pytest.raises(ModelFailed, match=r"'a' takes 10 bytes.*MODEL_MEMORY_BYTES is 9"), models.use("a"):
         pass
 
 
 def test_two_kinds_of_things_share_one_memory() -> None:
-    memory = Memory(20)
+    memory = DeviceMemory(20)
     models, controlnets = ModelCache(Thing, memory, ten), ModelCache(Thing, memory, ten)
     with models.use("a"), controlnets.use("a"):
         pass
@@ -93,19 +93,19 @@ def test_two_kinds_of_things_share_one_memory() -> None:
 
 
 def test_what_has_grown_while_in_use_makes_others_go(make: Make) -> None:
-    residents, _ = make(20)
-    with residents.use("a"):
+    models, _ = make(20)
+    with models.use("a"):
         pass
-    with residents.use("b") as grown:
+    with models.use("b") as grown:
         grown.weight_bytes = 20
-    assert residents.names() == ["b"]
+    assert models.names() == ["b"]
 
 
 def test_only_what_is_loaded_is_used_by_those_who_would_not_wait(make: Make) -> None:
-    residents, loader = make(20)
-    with residents.use_loaded("a") as nothing:
+    models, loader = make(20)
+    with models.use_loaded("a") as nothing:
         assert nothing is None
-    with residents.use("a"), residents.use_loaded("a") as thing:
+    with models.use("a"), models.use_loaded("a") as thing:
         assert thing is not None
     assert loader.beside == [0]
 
@@ -114,17 +114,17 @@ def test_a_load_that_fails_leaves_nothing_behind() -> None:
     def load(name: str) -> Thing:
         raise OSError(name)
 
-    residents = ModelCache(load, Memory(10))
-    with pytest.raises(OSError, match="a"), residents.use("a"):
+    models = ModelCache(load, DeviceMemory(10))
+    with pytest.raises(OSError, match="a"), models.use("a"):
         pass
-    assert residents.names() == []
+    assert models.names() == []
 
 
 def test_what_is_discarded_is_loaded_anew(make: Make) -> None:
-    residents, _ = make(10)
-    with residents.use("a") as first:
-        residents.discard("a")
-    with residents.use("a") as second:
+    models, _ = make(10)
+    with models.use("a") as first:
+        models.discard("a")
+    with models.use("a") as second:
         assert second is not first
 
 
@@ -137,15 +137,15 @@ def test_what_could_not_be_loaded_is_not_tried_again_for_a_while(monkeypatch: py
             raise ModelFailed(f"{name} is cut off")
         return Thing(name)
 
-    residents = ModelCache(load, Memory(100))
+    models = ModelCache(load, DeviceMemory(100))
     for _ in range(3):
-        with pytest.raises(ModelFailed, match="a is cut off"), residents.use("a"):
+        with pytest.raises(ModelFailed, match="a is cut off"), models.use("a"):
             pass
-    assert (tries, residents.failed()) == (["a"], {"a": "a is cut off"})
+    assert (tries, models.failed()) == (["a"], {"a": "a is cut off"})
     # Others are loaded meanwhile, and after the pause this one is tried again; twice as long a pause follows
     monkeypatch.setattr(model_cache, "RETRY_S", 0.0)
-    monkeypatch.setattr(model_cache, "LONGEST_RETRY_S", 0.0)
-    other = ModelCache(load, Memory(100))
+    monkeypatch.setattr(model_cache, "MAX_RETRY_S", 0.0)
+    other = ModelCache(load, DeviceMemory(100))
     with pytest.raises(ModelFailed), other.use("b"):
         pass
     with other.use("b"):
@@ -155,19 +155,19 @@ def test_what_could_not_be_loaded_is_not_tried_again_for_a_while(monkeypatch: py
 def test_the_pause_before_another_try_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(model_cache.time, "monotonic", lambda: now[0])
-    residents = ModelCache(Thing, Memory(100))
+    models = ModelCache(Thing, DeviceMemory(100))
     for start, pause_s in ((0.0, 60.0), (60.0, 120.0), (180.0, 240.0)):
         now[0] = start
-        residents.mark_failed("a", "cut off")
+        models.mark_failed("a", "cut off")
         now[0] = start + pause_s - 1
-        assert residents.failed() == {"a": "cut off"}
+        assert models.failed() == {"a": "cut off"}
         now[0] = start + pause_s
-        assert residents.failed() == {}
+        assert models.failed() == {}
 
 
 def test_what_is_marked_as_failed_is_not_loaded(make: Make) -> None:
-    residents, loader = make(100)
-    residents.mark_failed("a", "it is a LoRA")
-    with pytest.raises(ModelFailed, match="it is a LoRA"), residents.use("a"):
+    models, loader = make(100)
+    models.mark_failed("a", "it is a LoRA")
+    with pytest.raises(ModelFailed, match="it is a LoRA"), models.use("a"):
         pass
     assert loader.beside == []

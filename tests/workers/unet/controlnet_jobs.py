@@ -19,7 +19,7 @@ from tests.workers.unet.specs import spec as job_spec
 from workers.controlnet_serving.server import Server
 from workers.families.base_model import BaseModel
 from workers.families.unet_controlnet import ControlNet
-from workers.runtime.model_cache import Memory, ModelCache
+from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.transport.step_queue import ClaimedStep, StepQueue
 from workers.transport.transport import Transport
 from workers.unet.attempt_context import AttemptContext
@@ -52,7 +52,7 @@ class Line(NamedTuple):
 
 
 def load_controlnets() -> ModelCache[ControlNet]:
-    return ModelCache(lambda name: ControlNet(name, MODELS[name]), Memory(1 << 30))
+    return ModelCache(lambda name: ControlNet(name, MODELS[name]), DeviceMemory(1 << 30))
 
 
 def make_line(redis: Redis, settings: Settings) -> Line:

@@ -30,7 +30,7 @@ from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.families.base_model import BaseModel
 from workers.lora.patch import Patcher
-from workers.runtime.model_cache import Memory, ModelCache
+from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
@@ -321,7 +321,7 @@ def test_a_message_that_comes_twice_draws_once(make_worker: MakeWorker) -> None:
 def test_a_model_that_cannot_be_restored_is_not_used_again(make_worker: MakeWorker) -> None:
     # Given a model of its own whose weights cannot be written back
     worker = make_worker()
-    own = ModelCache(load, Memory(1 << 40))
+    own = ModelCache(load, DeviceMemory(1 << 40))
     worker = dataclasses.replace(worker, models=own)
     with own.use("sd1") as model:
         model.patcher = BrokenPatcher(model.lora_parts)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,7 +34,7 @@ class LoraWeights:
     parts: Mapping[str, Mapping[str, WeightDelta]]
     embeddings: tuple[str, ...] = ()  # names of those that came in the file and are not applied
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Memory of all tensors."""
         return sum(change.nbytes for changes in self.parts.values() for change in changes.values())

@@ -105,7 +105,7 @@ class AvailabilityReporter:
 
     def _publish(self) -> None:
         disk = self._cache.versions()
-        held = self._models.held()
+        held = self._models.loaded()
         failed = self._models.failed()
         patched = {name: {sha for sha, _ in model.patcher.patched} for name, model in held.items()}
         holdings = LoraInventory(

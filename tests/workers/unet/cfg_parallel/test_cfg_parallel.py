@@ -35,7 +35,7 @@ from tests.workers.unet.latents.test_initial_latents import stored
 from tests.workers.unet.specs import spec
 from workers.families.base_model import BaseModel
 from workers.runtime.busy import BusyShare
-from workers.runtime.model_cache import Memory, ModelCache
+from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.unet.cfg_parallel.channel import (
     READY,
@@ -57,7 +57,7 @@ STEPS = 12
 @pytest.fixture(scope="module")
 def second_models() -> ModelCache[BaseModel]:
     """A second device's own weights."""
-    return ModelCache(load, Memory(1 << 40))
+    return ModelCache(load, DeviceMemory(1 << 40))
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_a_worker_with_other_weights_of_the_model_does_not_assist(
         pipe.unet.conv_in.bias.data += 1e-3
         return BaseModel(name, pipe)
 
-    pair = Pair(make_worker, ModelCache(load_other, Memory(1 << 40)))
+    pair = Pair(make_worker, ModelCache(load_other, DeviceMemory(1 << 40)))
     with pair.second.models.use("emoji-sd"):
         pass  # loaded before it is asked
     job = pair.run(spec(num_inference_steps=STEPS))
@@ -389,7 +389,7 @@ def test_the_half_of_an_assistant_that_dies_is_computed_here(
             threading.Thread(target=half_a_life, args=[line], daemon=True).start()
 
     def half_a_life(line: BranchChannel) -> None:
-        second = dataclasses.replace(first, models=ModelCache(load, Memory(1 << 40)))
+        second = dataclasses.replace(first, models=ModelCache(load, DeviceMemory(1 << 40)))
         with second.models.use("emoji-sd") as model:
             line.answer(BranchPrediction(step=READY, worker="unet2@test", model_sha256=model.sha256))
             for _ in range(dies_after + 1):
@@ -465,7 +465,7 @@ def test_a_worker_that_is_killed_while_it_makes_ready_keeps_no_other_from_assist
     attempt = pair.first.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
     request = FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, maps=[])
-    dying = dataclasses.replace(pair.first, models=ModelCache(die, Memory(1 << 40)))
+    dying = dataclasses.replace(pair.first, models=ModelCache(die, DeviceMemory(1 << 40)))
     with pytest.raises(Killed):
         follow(dying, request, "unet3@test")
     # When another worker takes the next request
