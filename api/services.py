@@ -4,12 +4,13 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from celery import Celery
 
-from api.dispatch.placement import Placement
-from api.dispatch.prefetch import PrefetchHints
+from api.dispatch import Dispatcher
+from api.fleet_status import LiveWorkersCache
 from api.loras.header_cache import LoraHeaderCache
 from api.server.threads import Offload, find_offload
 from shared.catalog.catalog import Catalog
@@ -17,7 +18,6 @@ from shared.families.signature import Families
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery
 from shared.redis_clients import control_redis, residual_servers
-from shared.registry.workers import Roster
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
@@ -40,15 +40,18 @@ class Services:
     celery: Celery
     loras: Bucket
     inspections: LoraHeaderCache
-    placement: Placement
-    hints: PrefetchHints
-    roster: Roster
+    live_workers: LiveWorkersCache
     images: Bucket
     control: "Redis"
     streams: "Redis"  # the same server, over connections that wait for events
     offload: Offload
     residuals: Sequence["Redis"]
     process: str  # the name under which this process publishes its metrics
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        """Sends accepted jobs to workers."""
+        return Dispatcher(self.settings, self.jobs, self.celery, self.live_workers)
 
     @property
     def families(self) -> Families:
@@ -67,10 +70,8 @@ def connect(settings: Settings, catalog: Catalog) -> Services:
         celery=make_celery(settings),
         loras=loras,
         inspections=LoraHeaderCache(control, loras),
-        placement=Placement(control, settings.lora_bucket),
-        hints=PrefetchHints(control),
+        live_workers=LiveWorkersCache(control),
         images=ImageBucket(settings, control),
-        roster=Roster(control),
         control=control,
         streams=control_redis(settings, max_connections=settings.api_event_streams + STREAM_SPARE),
         offload=find_offload(),

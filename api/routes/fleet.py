@@ -8,18 +8,18 @@ from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 
+from api.fleet_status import FleetStatus, WithoutWorkers
 from api.openapi import operation_id
 from api.routes.catalog import add_catalog
 from api.schemas.jobs import answer
 from api.schemas.problems import refusals
 from api.services import Services
-from api.submission.serving import Unserved
 from shared import keys
 from shared.jobs.spec import Status
 from shared.messaging.celery_app import assist_queue, controlnet_queue, unet_queue
 from shared.redis_clients import without_retries
 from shared.registry.lora_inventory import LoraInventory, list_disk_caches, read_inventories
-from shared.registry.workers import Heartbeat, Serving, live_workers
+from shared.registry.workers import Heartbeat, live_workers
 
 
 class FleetResponse(BaseModel):
@@ -33,7 +33,7 @@ class FleetResponse(BaseModel):
         description="waiting steps of each ControlNet; null: the residual Redis does not answer"
     )
     jobs: dict[Status, int] = Field(description="jobs by status")
-    unserved: Unserved
+    without_workers: WithoutWorkers
 
 
 def fleet_api(services: Services) -> APIBlueprint:
@@ -64,7 +64,7 @@ def fleet_api(services: Services) -> APIBlueprint:
                 queues=dict(zip(queues, counts, strict=False)),
                 steps=_waiting_steps(services),
                 jobs=dict(zip(statuses, counts[len(queues) :], strict=True)),
-                unserved=Unserved.of(services, Serving(workers)),
+                without_workers=FleetStatus(workers).compare(catalog),
             )
         )
 

@@ -13,15 +13,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
+from api.fleet_status import FleetStatus, WithoutWorkers, update_metrics
 from api.openapi import operation_id
 from api.schemas.jobs import answer
 from api.schemas.problems import problem, refusals
 from api.services import Services
-from api.submission.serving import Unserved, count_unserved
 from shared.errors import SwiftError, Unavailable
 from shared.metrics import FleetCollector, publish
 from shared.redis_clients import without_retries
-from shared.registry.workers import Serving, live_workers
+from shared.registry.workers import live_workers
 from shared.storage.object_store import Bucket
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class Health(BaseModel):
 class Readiness(Health):
     """Jobs are accepted; ``status`` is ``degraded`` where some of them must wait, or workers are not well."""
 
-    unserved: Unserved = Unserved()
-    workers: dict[str, list[str]] = Field({}, description="what is wrong with living workers, by worker")
+    without_workers: WithoutWorkers = WithoutWorkers()
+    worker_errors: dict[str, list[str]] = Field({}, description="by live worker: what is wrong with it")
 
 
 def health_api(services: Services) -> APIBlueprint:
@@ -77,7 +77,7 @@ def health_api(services: Services) -> APIBlueprint:
         broken = [name for name, outcome in told.items() if outcome != "ok"]
         if broken:
             return problem(503, Unavailable.code, f"not ready: {', '.join(broken)}", checks=told)
-        return answer(_describe(services, Serving(live_workers(control)), told))
+        return answer(_describe(services, FleetStatus(live_workers(control)), told))
 
     @api.get("/metrics", summary="Prometheus metrics", responses={200: METRICS, **refusals(503)})
     def metrics() -> Response:
@@ -89,17 +89,20 @@ def health_api(services: Services) -> APIBlueprint:
     return api
 
 
-def _describe(services: Services, serving: Serving, checks: dict[str, str]) -> Readiness:
-    unserved, problems = Unserved.of(services, serving), serving.problems()
-    is_well = not (unserved.models or unserved.controlnets or problems)
+def _describe(services: Services, fleet: FleetStatus, checks: dict[str, str]) -> Readiness:
+    without_workers, errors = fleet.compare(services.catalog), fleet.worker_errors()
+    is_ok = not (without_workers.models or without_workers.controlnets or errors)
     return Readiness(
-        status="ok" if is_well else "degraded", checks=checks, unserved=unserved, workers=problems
+        status="ok" if is_ok else "degraded",
+        checks=checks,
+        without_workers=without_workers,
+        worker_errors=errors,
     )
 
 
 def publish_metrics(services: Services) -> None:
-    """Show this process's numbers, and what nobody serves, to the whole fleet."""
-    count_unserved(services)
+    """Publish this process's metrics, and those of catalog entries without workers."""
+    update_metrics(services.control, services.catalog)
     publish(services.control, services.process, services.settings.heartbeat_s * GRACE_BEATS)
 
 

@@ -4,11 +4,9 @@ import hashlib
 import logging
 from typing import Annotated, Any
 
-import redis
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
-from kombu.exceptions import OperationalError
 from pydantic import BaseModel, BeforeValidator, Field
 
 from api.openapi import Headers, Query, operation_id
@@ -27,12 +25,11 @@ from api.schemas.problems import refusals
 from api.server.threads import directly
 from api.services import Services
 from api.submission.replay import Submission, accept
-from api.submission.serving import refuse_failed, warn_of_unserved
+from api.submission.serving import refuse_unloadable, warn_without_workers
 from shared import keys
 from shared.errors import InvalidRequest, JobUnreadable
-from shared.jobs.spec import JobSpec, Status
+from shared.jobs.spec import Status
 from shared.jobs.store import Job
-from shared.messaging.celery_app import send_job
 from shared.metrics import SUBMITTED
 
 log = logging.getLogger(__name__)
@@ -158,17 +155,17 @@ def _submit(services: Services, body: Submission, key: str) -> Response:
         return _replayed(services, jobs.get(first))
     warnings: list[str] = []
     spec, replayed = accept(body, services, warnings.append)
-    refuse_failed(services, spec)
+    refuse_unloadable(services, spec)
     job_id, is_new = jobs.create(
         spec, replays=replayed, idempotency_key=key, digest=digest, warnings=warnings
     )
     if not is_new:  # two at once
         return _replayed(services, jobs.get(job_id))
     SUBMITTED.labels(spec.model).inc()
-    _send(services, job_id, spec)
+    services.dispatcher.dispatch(job_id, spec)
     log.info("job accepted", extra={"job": job_id, "model": spec.model, "images": spec.num_images})
     # Who serves it is not stored: it may change any moment.
-    accepted = AcceptedResponse.of(job_id, "queued", spec, [*warnings, *warn_of_unserved(services, spec)])
+    accepted = AcceptedResponse.of(job_id, "queued", spec, [*warnings, *warn_without_workers(services, spec)])
     return answer(accepted, 202, {"Location": accepted.links.self})
 
 
@@ -181,24 +178,9 @@ def _cancel(services: Services, job_id: str) -> Response:
 
 
 def _replayed(services: Services, job: Job) -> Response:
-    unserved = warn_of_unserved(services, job.spec) if job.status == "queued" else []
+    unserved = warn_without_workers(services, job.spec) if job.status == "queued" else []
     accepted = AcceptedResponse.of(job.id, job.status, job.spec, [*job.warnings, *unserved])
     return answer(accepted, 202, {"Location": accepted.links.self, "Idempotency-Replayed": "true"})
-
-
-def _send(services: Services, job_id: str, spec: JobSpec) -> None:
-    """Queue an accepted job. Should this fail, the job stays marked as unsent and workers queue it."""
-    availability, settings = services.placement.availability, services.settings
-    try:
-        worker = services.placement.promise(spec) if settings.placement else None
-        send_job(services.celery, job_id, spec.model, worker)
-        services.jobs.sent(job_id)
-        if worker is not None:
-            availability.confirm(spec.model, worker)
-        elif settings.prefetch:
-            services.hints.send(spec)
-    except (OperationalError, redis.RedisError) as error:
-        log.warning("job not sent yet", extra={"job": job_id, "error": type(error).__name__})
 
 
 def _page(services: Services, query: JobQuery) -> JobPage:

@@ -1,8 +1,5 @@
 """Who is alive: every worker reports itself, and what is silent too long is gone."""
 
-import threading
-import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field
@@ -14,8 +11,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
-#: A list of workers is believed for so long.
-ROSTER_S = 1.0
+WorkerKind = Literal["unet", "controlnet"]
 
 
 class Heartbeat(Message):
@@ -24,7 +20,7 @@ class Heartbeat(Message):
     model_config = ConfigDict(extra="ignore")  # a newer worker says more
 
     name: str
-    kind: Literal["unet", "controlnet"]
+    kind: WorkerKind
     host: str
     pid: int
     device: str
@@ -66,57 +62,3 @@ def live_workers(redis: "Redis") -> list[Heartbeat]:
     names: list[str] = sorted(map(str, redis.zrange(keys.WORKERS, 0, -1)))
     reports = redis.mget([keys.worker(name) for name in names]) if names else []
     return read_all(Heartbeat, reports)
-
-
-class Serving:
-    """Which models and ControlNets living workers serve, of those that are well."""
-
-    def __init__(self, workers: Iterable[Heartbeat]) -> None:
-        self.workers = list(workers)
-
-    def by(self, kind: Literal["unet", "controlnet"], name: str) -> list[str]:
-        """The workers that take work for a model or ControlNet right now."""
-        able = (worker for worker in self._of(kind, name) if not worker.problems)
-        return [worker.name for worker in able if name not in worker.failed]
-
-    def failure(self, kind: Literal["unet", "controlnet"], name: str) -> str | None:
-        """Why no worker can load it; ``None`` if one can, or has not tried, or none serves it."""
-        reasons = [worker.failed.get(name) for worker in self._of(kind, name)]
-        return None if not reasons or None in reasons else reasons[0]
-
-    def failures(self, kind: Literal["unet", "controlnet"], name: str) -> int:
-        """How many workers could not load it."""
-        return sum(name in worker.failed for worker in self._of(kind, name))
-
-    def unserved(self, kind: Literal["unet", "controlnet"], names: Iterable[str]) -> list[str]:
-        """Those of ``names`` that no worker takes work for."""
-        return [name for name in names if not self.by(kind, name)]
-
-    def problems(self) -> dict[str, list[str]]:
-        """What is wrong with living workers, by worker: what keeps them from work, and what did not load."""
-        found = {worker.name: [*worker.problems, *worker.failed.values()] for worker in self.workers}
-        return {name: problems for name, problems in found.items() if problems}
-
-    def _of(self, kind: str, name: str) -> list[Heartbeat]:
-        return [worker for worker in self.workers if worker.kind == kind and name in worker.serves]
-
-
-class Roster:
-    """The living workers, read at most every `ROSTER_S`: every submission asks for them."""
-
-    def __init__(self, redis: "Redis") -> None:
-        self._redis = redis
-        self._lock = threading.Lock()
-        self._workers: list[Heartbeat] = []
-        self._until = -1.0
-
-    def workers(self) -> list[Heartbeat]:
-        """As they reported lately."""
-        with self._lock:
-            if time.monotonic() > self._until:
-                self._workers, self._until = live_workers(self._redis), time.monotonic() + ROSTER_S
-            return self._workers
-
-    def forget(self) -> None:
-        """Read them anew the next time."""
-        self._until = -1.0

@@ -30,7 +30,7 @@ def app(connected: Services) -> OpenAPI:
 @pytest.fixture
 def services(connected: Services) -> Services:
     connected.control.flushdb()
-    connected.roster.forget()
+    connected.live_workers.clear()
     for bucket in (connected.loras, connected.images):
         for blob in list(bucket.list()):
             bucket.delete(blob.key)

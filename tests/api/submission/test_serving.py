@@ -16,7 +16,7 @@ REQUEST = {"prompt": "a cat"}
 
 def report(services: Services, worker: Heartbeat, **changes: Any) -> None:
     publish_heartbeat(services.control, worker.model_copy(update=changes), 60)
-    services.roster.forget()
+    services.live_workers.clear()
 
 
 def unet(name: str = "unet-1") -> Heartbeat:
@@ -54,7 +54,7 @@ def test_a_worker_that_takes_no_jobs_of_the_model_does_not_serve_it(
     report(services, unet(), **changes)
     (warning,) = submit(client)
     assert "emoji-sd" in warning
-    assert client.get("/readyz").json["unserved"]["models"] == ["emoji-sd"]
+    assert client.get("/readyz").json["without_workers"]["models"] == ["emoji-sd"]
     assert client.get("/v1/models").json["models"][0]["workers"] == []
 
 
@@ -78,8 +78,12 @@ def test_an_operator_sees_what_nobody_serves(client: FlaskClient, services: Serv
     # Then everything that shows the fleet says so, and jobs are still accepted
     wanted = {"models": ["emoji-sd"], "controlnets": ["colour"]}
     ready = client.get("/readyz")
-    assert (ready.status_code, ready.json["status"], ready.json["unserved"]) == (200, "degraded", wanted)
-    assert client.get("/v1/fleet").json["unserved"] == wanted
+    assert (ready.status_code, ready.json["status"], ready.json["without_workers"]) == (
+        200,
+        "degraded",
+        wanted,
+    )
+    assert client.get("/v1/fleet").json["without_workers"] == wanted
     text = client.get("/metrics").text
     assert 'swift_jobs_unserved{model="emoji-sd",' in text
     counted = next(line for line in text.splitlines() if line.startswith("swift_jobs_unserved"))
@@ -90,7 +94,7 @@ def test_an_operator_sees_what_nobody_serves(client: FlaskClient, services: Serv
 def test_a_fleet_that_serves_everything_is_ok(client: FlaskClient, services: Services) -> None:
     announce_workers(services)
     assert client.get("/readyz").json["status"] == "ok"
-    assert client.get("/v1/fleet").json["unserved"] == {"models": [], "controlnets": []}
+    assert client.get("/v1/fleet").json["without_workers"] == {"models": [], "controlnets": []}
 
 
 def test_what_a_worker_could_not_load_is_shown_with_the_reason(
@@ -104,8 +108,8 @@ def test_what_a_worker_could_not_load_is_shown_with_the_reason(
     edge_controlnet = client.get("/v1/controlnets").json["controlnets"][0]
     assert "a pointer" in edge_controlnet["failed"]["controlnet-1"]
     ready = client.get("/readyz").json
-    assert "cut off" in ready["workers"]["unet-1"][0]
-    assert ready["unserved"]["controlnets"] == ["edge", "colour"]
+    assert "cut off" in ready["worker_errors"]["unet-1"][0]
+    assert ready["without_workers"]["controlnets"] == ["edge", "colour"]
     workers = {worker["name"]: worker for worker in client.get("/v1/fleet").json["workers"]}
     assert "cut off" in workers["unet-1"]["failed"]["emoji-sd"]
     assert 'swift_load_failures{kind="model",name="emoji-sd"' in client.get("/metrics").text
@@ -137,6 +141,6 @@ def test_a_report_that_cannot_be_read_hides_no_other(client: FlaskClient, servic
     report(services, unet("b"))
     services.control.set("swift:worker:a", "garbage")
     services.control.set("swift:worker:b", unet("b").model_dump_json()[:-1] + ', "newer": 1}')
-    services.roster.forget()
+    services.live_workers.clear()
     assert [worker["name"] for worker in client.get("/v1/fleet").json["workers"]] == ["b"]
     assert submit(client) == []

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.app import create_app
-from api.dispatch.placement import WORTH, rank, tier_of
-from api.dispatch.prefetch import PrefetchHints
+from api.dispatch import SCORES, find_tier, rank_workers
 from api.services import Services
 from shared import keys
 from shared.messaging.celery_app import unet_queue, worker_queue
+from shared.registry.availability import Availability
 from shared.registry.lora_inventory import LoraInventory, publish_disk_cache, publish_inventory
 from shared.registry.workers import Heartbeat, publish_heartbeat
 from shared.storage.loras import version_of
@@ -28,10 +28,10 @@ def worker(name: str, host: str = "a", **changes: Any) -> LoraInventory:
 
 
 def best(loras: list[str], *free: LoraInventory, **disks: set[str]) -> str:
-    return rank(MODEL, loras, free, disks)[0].worker
+    return rank_workers(MODEL, loras, free, disks)[0].worker
 
 
-def test_patched_comes_before_memory_before_disk_before_nothing() -> None:
+def test_a_patched_lora_beats_one_in_memory_one_on_disk_and_none() -> None:
     nothing, disk = worker("w1", "a"), worker("w2", "b")
     memory, patched = worker("w3", memory=[f"{MODEL}@x"]), worker("w4", patched=[f"{MODEL}@x"])
     assert best(["x"], nothing, disk, memory, patched, b={"x"}) == "w4"
@@ -40,29 +40,29 @@ def test_patched_comes_before_memory_before_disk_before_nothing() -> None:
     assert best(["x"], nothing) == "w1"
 
 
-def test_every_lora_of_a_job_counts() -> None:
+def test_a_worker_with_more_of_the_jobs_loras_is_better() -> None:
     one = worker("w1", memory=[f"{MODEL}@x"])
     both = worker("w2", memory=[f"{MODEL}@x", f"{MODEL}@y"])
     assert best(["x", "y"], one, both) == "w2"
 
 
-def test_a_lora_parsed_for_another_model_is_not_near() -> None:
+def test_a_lora_parsed_for_another_model_does_not_count() -> None:
     other = worker("w1", memory=["tiny@x"], patched=["tiny@x"])
-    assert tier_of("x", MODEL, other, set()) == "none"
+    assert find_tier("x", MODEL, other, set()) == "none"
     assert best(["x"], other, worker("w2", "b"), b={"x"}) == "w2"
 
 
-def test_loading_a_model_takes_longer_than_any_lora() -> None:
-    holds_it = worker("w1", loaded=[], memory=[f"{MODEL}@x"])
-    assert best(["x"], holds_it, worker("w2")) == "w2"
+def test_a_loaded_model_beats_any_lora() -> None:
+    unloaded = worker("w1", loaded=[], memory=[f"{MODEL}@x"])
+    assert best(["x"], unloaded, worker("w2")) == "w2"
 
 
-def test_a_job_without_loras_leaves_patched_ones_to_those_who_want_them() -> None:
+def test_a_job_without_loras_avoids_workers_with_patched_loras() -> None:
     assert best([], worker("w1", patched=[f"{MODEL}@x"]), worker("w2")) == "w2"
 
 
-def test_a_worker_that_does_not_serve_the_model_is_no_choice() -> None:
-    assert rank(MODEL, [], [worker("w1", serves=["tiny"])], {}) == []
+def test_a_worker_that_does_not_serve_the_model_is_left_out() -> None:
+    assert rank_workers(MODEL, [], [worker("w1", serves=["tiny"])], {}) == []
 
 
 names = st.sampled_from(["x", "y", "z"])
@@ -81,21 +81,22 @@ workers = st.builds(
 
 
 @given(st.lists(names, unique=True), st.lists(workers, max_size=6), st.sets(names))
-def test_nobody_is_left_out_and_nobody_nearer_comes_later(
+def test_ranking_keeps_every_worker_and_sorts_by_model_and_score(
     loras: list[str], free: list[LoraInventory], disk: set[str]
 ) -> None:
-    ranked = rank(MODEL, loras, free, {"a": disk})
+    ranked = rank_workers(MODEL, loras, free, {"a": disk})
     assert sorted(ranked, key=str) == sorted(free, key=str)
-    merits = [
-        (MODEL in one.loaded, sum(WORTH[tier_of(name, MODEL, one, disk)] for name in loras)) for one in ranked
+    scores = [
+        (MODEL in one.loaded, sum(SCORES[find_tier(name, MODEL, one, disk)] for name in loras))
+        for one in ranked
     ]
-    assert merits == sorted(merits, reverse=True)
+    assert scores == sorted(scores, reverse=True)
 
 
-def offer(services: Services, *free: LoraInventory) -> None:
+def register(services: Services, *free: LoraInventory) -> None:
     for one in free:
         publish_inventory(services.control, one, SOON)
-        assert services.placement.availability.register_free(one.worker, one.serves, SOON)
+        assert Availability(services.control).register_free(one.worker, one.serves, SOON)
 
 
 def waiting(services: Services, queue: str) -> list[str]:
@@ -120,18 +121,18 @@ def version(services: Services) -> str:
 def test_a_job_goes_to_the_free_worker_that_holds_its_lora(
     client: FlaskClient, services: Services, version: str
 ) -> None:
-    offer(services, worker("unet1@a"), worker("unet2@b", "b"), worker("unet3@c", "c"))
+    register(services, worker("unet1@a"), worker("unet2@b", "b"), worker("unet3@c", "c"))
     publish_disk_cache(services.control, "b", [version, "other@0@1"], SOON)
     wanted = {"loras": [{"name": "anime"}]}
     first, second, third, fourth = (submit(client, **wanted) for _ in range(4))
     assert waiting(services, worker_queue(MODEL, "unet2@b")) == [first]
-    # The others take any that is free, and none waits for the better one
+    # The next jobs get any free worker, and none waits for the better one
     assert waiting(services, worker_queue(MODEL, "unet1@a")) == [second]
     assert waiting(services, worker_queue(MODEL, "unet3@c")) == [third]
     assert waiting(services, unet_queue(MODEL)) == [fourth]
 
 
-def test_while_jobs_wait_a_new_one_waits_behind_them(client: FlaskClient, services: Services) -> None:
+def test_a_new_job_waits_behind_older_ones(client: FlaskClient, services: Services) -> None:
     older = submit(client)
     publish_inventory(services.control, worker("unet1@a"), SOON)
     services.control.zadd(keys.FREE_WORKERS, {"unet1@a": 2e9})
@@ -139,23 +140,22 @@ def test_while_jobs_wait_a_new_one_waits_behind_them(client: FlaskClient, servic
     assert waiting(services, unet_queue(MODEL)) == [older, younger]
 
 
-def test_an_operator_may_leave_jobs_to_whoever_is_free_first(services: Services) -> None:
+def test_without_placement_every_job_goes_to_the_common_queue(services: Services) -> None:
     settings = services.settings.model_copy(update={"placement": False})
     client = create_app(replace(services, settings=settings)).test_client()
-    offer(services, worker("unet1@a"))
+    register(services, worker("unet1@a"))
     job = submit(client)
     assert waiting(services, unet_queue(MODEL)) == [job]
 
 
-def test_the_loras_of_a_job_that_waits_are_fetched_meanwhile_by_one_worker(
-    services: Services, version: str
-) -> None:
+def test_one_worker_is_asked_to_prefetch_the_loras_of_a_waiting_job(services: Services, version: str) -> None:
     heartbeat = Heartbeat(
         name="unet1@a", kind="unet", host="a", pid=1, device="cpu", serves=[MODEL], loaded=[], doing=[],
         busy_share=1.0, started_at=0.0, version="0",
     )  # fmt: skip
     publish_heartbeat(services.control, heartbeat, SOON)
-    client = create_app(replace(services, hints=PrefetchHints(services.control))).test_client()
+    services.live_workers.clear()
+    client = create_app(services).test_client()
     hints: Any = services.control.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     with hints:
         hints.subscribe(keys.prefetch("unet1@a"))

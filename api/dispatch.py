@@ -1,0 +1,121 @@
+"""Placement and prefetch hints: who gets a job.
+
+A job goes to the free worker that can start it soonest, by what it has loaded. It never waits for a better
+worker: if all are busy, it goes to the queue that all workers of its model share, and one of them is asked to
+prefetch the job's LoRAs.
+"""
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from api.fleet_status import LiveWorkersCache
+from shared import keys
+from shared.jobs.spec import JobSpec
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import send_job
+from shared.messaging.messages import Prefetch
+from shared.metrics import PLACED, PLACED_LORAS
+from shared.registry.availability import Availability
+from shared.registry.lora_inventory import LoraInventory, LoraTier, read_disk_caches, read_inventories
+from shared.settings import Settings
+from shared.storage.loras import version_of
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+log = logging.getLogger(__name__)
+
+#: Score of a LoRA by where a worker has it: one point for each of download, parse and patch that it saves.
+SCORES: Mapping[LoraTier, int] = {"patched": 3, "memory": 2, "disk": 1, "none": 0}
+
+
+class Dispatcher:
+    """Chooses a worker for each accepted job and sends the job to it."""
+
+    def __init__(
+        self, settings: Settings, jobs: JobStore, celery: Celery, live_workers: LiveWorkersCache
+    ) -> None:
+        self._settings, self._jobs, self._celery = settings, jobs, celery
+        self._redis: Redis = jobs.redis
+        self._availability = Availability(jobs.redis)
+        self._live_workers = live_workers
+
+    def dispatch(self, job_id: str, spec: JobSpec) -> None:
+        """Send an accepted job. If that fails, it stays marked as unsent and a worker's recovery sends it."""
+        try:
+            worker = self._reserve(spec) if self._settings.placement else None
+            send_job(self._celery, job_id, spec.model, worker)
+            self._jobs.sent(job_id)
+            if worker is not None:
+                self._availability.confirm(spec.model, worker)
+            elif self._settings.prefetch:
+                self._send_prefetch_hint(spec)
+        except (OperationalError, RedisError) as error:
+            log.warning("job not sent yet", extra={"job": job_id, "error": type(error).__name__})
+
+    def _reserve(self, spec: JobSpec) -> str | None:
+        """Reserve the best free worker for a job; ``None`` if all are busy, or older jobs wait."""
+        free = read_inventories(self._redis, self._availability.free_workers())
+        if not free:
+            PLACED.labels("queue").inc()
+            return None
+        loras = [version_of(self._settings.lora_bucket, ref.name, ref.etag) for ref in spec.loras]
+        disks = read_disk_caches(self._redis, sorted({worker.host for worker in free}), loras)
+        ranked = rank_workers(spec.model, loras, free, disks)
+        reserved = self._availability.reserve(spec.model, [worker.worker for worker in ranked])
+        PLACED.labels("queue" if reserved is None else "worker").inc()
+        for worker in ranked:
+            if worker.worker == reserved:
+                for lora in loras:
+                    PLACED_LORAS.labels(find_tier(lora, spec.model, worker, disks[worker.host])).inc()
+        return reserved
+
+    def _send_prefetch_hint(self, spec: JobSpec) -> None:
+        """Ask one worker to fetch the LoRAs of a job that waits.
+
+        Any worker of the model may take the job, each with the same probability. One chosen at random is
+        therefore on the right host with the highest probability, and each LoRA is fetched once a job, not
+        once a host. A hint that is lost only costs time.
+        """
+        workers = [
+            worker.name
+            for worker in self._live_workers.read()
+            if worker.kind == "unet" and spec.model in worker.serves
+        ]
+        if spec.loras and workers:
+            hint = Prefetch(loras=spec.loras)
+            self._redis.publish(keys.prefetch(random.choice(workers)), hint.model_dump_json())
+
+
+def find_tier(lora: str, model: str, worker: LoraInventory, disk: AbstractSet[str]) -> LoraTier:
+    """Where a worker has a LoRA for ``model``; ``disk`` is the cache of its host."""
+    if f"{model}@{lora}" in worker.patched:
+        return "patched"
+    if f"{model}@{lora}" in worker.memory:
+        return "memory"
+    return "disk" if lora in disk else "none"
+
+
+def rank_workers(
+    model: str, loras: Sequence[str], free: Sequence[LoraInventory], disks: Mapping[str, AbstractSet[str]]
+) -> list[LoraInventory]:
+    """Those free workers that serve ``model``, best first.
+
+    Workers that have loaded the model come first: loading it takes longer than any LoRA. They are ordered by
+    where they have the job's LoRAs, then by how few other LoRAs this job would make them unpatch.
+    """
+
+    def sort_key(worker: LoraInventory) -> tuple[bool, int, int, str]:
+        disk = disks.get(worker.host, set())
+        score = sum(SCORES[find_tier(lora, model, worker, disk)] for lora in loras)
+        others = set(worker.patched) - {f"{model}@{lora}" for lora in loras}
+        return model not in worker.loaded, -score, len(others), worker.worker
+
+    return sorted((worker for worker in free if model in worker.serves), key=sort_key)

@@ -1,0 +1,104 @@
+"""What the live workers serve, as the web sees it: for warnings, refusals, /readyz and metrics."""
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field
+
+from shared.catalog.catalog import Catalog
+from shared.messaging.celery_app import unet_queue
+from shared.metrics import JOBS_UNSERVED, LOAD_FAILURES, UNSERVED
+from shared.registry.workers import Heartbeat, WorkerKind, live_workers
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: How long a list of live workers is used before it is read again.
+CACHE_S = 1.0
+
+
+class LiveWorkersCache:
+    """The live workers, read from Redis at most every `CACHE_S`: every submission needs them."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._lock = threading.Lock()
+        self._workers: list[Heartbeat] = []
+        self._expires_at = -1.0  # time.monotonic()
+
+    def read(self) -> list[Heartbeat]:
+        """The last heartbeat of each live worker."""
+        with self._lock:
+            if time.monotonic() > self._expires_at:
+                self._workers = live_workers(self._redis)
+                self._expires_at = time.monotonic() + CACHE_S
+            return self._workers
+
+    def clear(self) -> None:
+        """Read again at the next call."""
+        self._expires_at = -1.0
+
+
+class WithoutWorkers(BaseModel):
+    """Entries of the catalog for which no live worker takes work."""
+
+    models: list[str] = Field([], description="their jobs stay queued")
+    controlnets: list[str] = Field(
+        [], description="computed by UNet workers, or not at all: SWIFT_CONTROLNET_FALLBACK"
+    )
+
+
+class FleetStatus:
+    """What live workers serve, and what is wrong with them."""
+
+    def __init__(self, workers: Iterable[Heartbeat]) -> None:
+        self.workers = list(workers)
+
+    def workers_for(self, kind: WorkerKind, name: str) -> list[str]:
+        """Names of the workers that take work for a model or ControlNet right now."""
+        ready = (worker for worker in self._serving(kind, name) if not worker.problems)
+        return [worker.name for worker in ready if name not in worker.failed]
+
+    def without_workers(self, kind: WorkerKind, names: Iterable[str]) -> list[str]:
+        """Those of ``names`` for which no worker takes work."""
+        return [name for name in names if not self.workers_for(kind, name)]
+
+    def load_error(self, kind: WorkerKind, name: str) -> str | None:
+        """Why no worker can load it; ``None`` if one can, or has not tried, or none serves it."""
+        errors = [worker.failed.get(name) for worker in self._serving(kind, name)]
+        return None if not errors or None in errors else errors[0]
+
+    def count_load_errors(self, kind: WorkerKind, name: str) -> int:
+        """How many workers could not load it."""
+        return sum(name in worker.failed for worker in self._serving(kind, name))
+
+    def worker_errors(self) -> dict[str, list[str]]:
+        """By worker: why it takes no work, and what it could not load. Only workers with errors."""
+        found = {worker.name: [*worker.problems, *worker.failed.values()] for worker in self.workers}
+        return {name: errors for name, errors in found.items() if errors}
+
+    def compare(self, catalog: Catalog) -> WithoutWorkers:
+        """What the catalog names and no worker takes work for."""
+        return WithoutWorkers(
+            models=self.without_workers("unet", catalog.models),
+            controlnets=self.without_workers("controlnet", catalog.controlnets),
+        )
+
+    def _serving(self, kind: WorkerKind, name: str) -> list[Heartbeat]:
+        return [worker for worker in self.workers if worker.kind == kind and name in worker.serves]
+
+
+def update_metrics(redis: "Redis", catalog: Catalog) -> None:
+    """Set the metrics of catalog entries without workers; every API process reports the same numbers."""
+    status = FleetStatus(live_workers(redis))
+    for model in catalog.models:
+        is_without = not status.workers_for("unet", model)
+        JOBS_UNSERVED.labels(model).set(int(redis.llen(unet_queue(model))) if is_without else 0)
+        UNSERVED.labels("model", model).set(is_without)
+        LOAD_FAILURES.labels("model", model).set(status.count_load_errors("unet", model))
+    for controlnet in catalog.controlnets:
+        is_without = not status.workers_for("controlnet", controlnet)
+        UNSERVED.labels("controlnet", controlnet).set(is_without)
+        LOAD_FAILURES.labels("controlnet", controlnet).set(status.count_load_errors("controlnet", controlnet))
