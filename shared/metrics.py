@@ -50,7 +50,7 @@ CONTROLNET_BATCH = Histogram(
     buckets=(1, 2, 4, 8, 16),
 )
 RESIDUAL_BYTES = Counter("swift_residual_bytes_total", "Residuals sent", ["controlnet"])
-RESIDUAL_RUNGS = Counter("swift_residual_rungs_total", "Residuals by the way they went", ["rung"])
+RESIDUALS = Counter("swift_residuals_total", "Residuals sent, by transport backend", ["backend"])
 RESIDUALS_LOST = Counter("swift_residuals_lost_total", "Residuals announced and not found")
 SHARED_MEMORY_FULL = Counter(
     "swift_shared_memory_full_total", "Residuals that went over Redis for want of shared memory"

@@ -77,7 +77,7 @@ class Ours:
         request = self._request(step)
         for index, tensor in enumerate(tensors):
             head = StepResponse(
-                index=index, positions=[0], send=0, start_s=0.0, end_s=0.0, worker="controlnet1"
+                index=index, positions=[0], retry=0, start_s=0.0, end_s=0.0, worker="controlnet1"
             )
             self._sender.send(request, head, tensor, "controlnet")
 
@@ -95,12 +95,12 @@ class Ours:
             attempt="first",
             ordinal=1,
             step=step,
-            send=0,
+            retry=0,
             t=0.0,
             inputs={},
             parts=[],
             rows=2,
-            stack="",
+            batch_key="",
             shared_memory=self._transport.shared_memory,
         )
 

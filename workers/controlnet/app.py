@@ -79,7 +79,7 @@ def _start(sender: Any, **_: object) -> None:
         failed=controlnets.failed,
         problems=lambda: [*watchdog.problems(), *consumption.problems()],
         busy_share=server.busy.share,
-        chores=[transport.tidy, consumption.check],
+        chores=[transport.sweep, consumption.check],
     )
     reporter.start()
 
@@ -87,7 +87,7 @@ def _start(sender: Any, **_: object) -> None:
     def _end(**_: object) -> None:
         watchdog.stop()
         server.stop()
-        transport.shut()
+        transport.close()
         reporter.stop()
 
 

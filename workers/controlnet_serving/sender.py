@@ -82,7 +82,7 @@ class ResponseSender:
         request, controlnet = letters[0].request, letters[0].controlnet
         try:
             with self._pulse:  # the step is not done while it travels
-                sent = self._transport.answer(request, _emptied(letters))
+                sent = self._transport.respond(request, _emptied(letters))
             metrics.RESIDUAL_BYTES.labels(controlnet).inc(sent)
         except Exception:  # whoever waits for them asks again
             log.exception("residuals not sent", extra=_about(request, controlnet))

@@ -109,7 +109,7 @@ class Server:
                 if not names:
                     self._stop.wait(POLL_S)
                     continue
-                ticket = self._steps.next(names)  # one that cannot be read is dropped below
+                ticket = self._steps.pop(names)  # one that cannot be read is dropped below
                 work = self._steps.claim(ticket) if ticket is not None else None
                 if work is not None:
                     self.serve([work, *self.gather(work)])
@@ -122,9 +122,9 @@ class Server:
     def gather(self, work: ClaimedStep) -> list[ClaimedStep]:
         """Steps of other jobs to compute in one pass with ``work``, if that pays."""
         request, controlnet = work.request, work.part.controlnet
-        if not request.stack:
+        if not request.batch_key:
             return []
-        company = self._companies.of(controlnet, request.stack)
+        company = self._companies.of(controlnet, request.batch_key)
         room, alone_s = company.room(request.rows), company.seconds(request.rows)
         if not room or alone_s is None:
             return []
@@ -166,7 +166,9 @@ class Server:
                 self._hand_over(ResidualAggregator(passes), start)
         if len(passes) == 1 and len(passes[0].works) == together:
             rows = sum(work.request.rows for work in held)
-            self._companies.of(held[0].part.controlnet, held[0].request.stack).note(rows, time.time() - start)
+            self._companies.of(held[0].part.controlnet, held[0].request.batch_key).note(
+                rows, time.time() - start
+            )
         metrics.CONTROLNET_BATCH.labels(held[0].part.controlnet).observe(together)
         for one in passes:
             for _ in one.works:
@@ -242,7 +244,7 @@ class Server:
         return StepResponse(
             index=index,
             positions=[work.part.position for work in works],
-            send=works[0].request.send,
+            retry=works[0].request.retry,
             start_s=start,
             end_s=time.time(),
             worker=self._worker,

@@ -22,20 +22,20 @@ class StepPart(Message):
 class StepRequest(Message):
     """Please compute one step. Any worker that holds a part's ControlNet can answer that part.
 
-    ``send`` counts up when a step is asked for again: older requests are then void.
+    ``retry`` counts up when a step is asked for again: older requests are then void.
     """
 
     job_id: str
     attempt: str
     ordinal: int  # of the attempt: a later one's turn is never taken back
     step: int
-    send: int
+    retry: int
     t: float  # the scheduler's timestep
     inputs: dict[str, str]  # name ("embeddings", …): key at the residual server
     guess: bool = False  # the job's guess_mode
     parts: list[StepPart]  # every ControlNet of the step, in the order in which they are summed
     rows: int  # of the model input
-    stack: str  # steps of one ControlNet and one stack may be computed in one pass; empty: alone
+    batch_key: str  # steps of one ControlNet and one key may be computed in one pass; empty: alone
     residual_precision: Precision = "exact"
     shared_memory: str = ""  # token of the memory that the asking worker shares with others of its host
 
@@ -47,10 +47,10 @@ class StepRequest(Message):
     @property
     def step_token(self) -> str:
         """The address of this very request among all requests of the job."""
-        return f"{self.any_retry}{self.send}"
+        return f"{self.step_prefix}{self.retry}"
 
     @property
-    def any_retry(self) -> str:
+    def step_prefix(self) -> str:
         """How the turns of this step begin, however often it is asked for."""
         return f"{self.ordinal}:{self.attempt}:{self.step}:"
 
@@ -63,7 +63,7 @@ class QueuedStep(Message):
     controlnet: str
     position: int
     rows: int
-    stack: str
+    batch_key: str
 
 
 class RedisChunks(Message):
@@ -97,7 +97,7 @@ class StepResponse(Message):
 
     index: int
     positions: list[int]  # of the ControlNets whose residuals it sums, in this order
-    send: int  # of the request it answers
+    retry: int  # of the request it answers
     start_s: float
     end_s: float
     worker: str

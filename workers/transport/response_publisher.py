@@ -61,7 +61,7 @@ class ResponsePublisher:
         frames = [pack_bytes(letter.answer.model_dump(), letter.inline) for letter in letters]
         blocks = [letter.block for letter in letters if letter.block is not None]
         keys = (step_token_key(request.job_id).encode(), responses_key(request).encode())
-        command = (b"EVALSHA", _PUSH_SHA, b"2", *keys, request.any_retry.encode(), self._ttl_s, *frames)
+        command = (b"EVALSHA", _PUSH_SHA, b"2", *keys, request.step_prefix.encode(), self._ttl_s, *frames)
 
         def send() -> None:
             if self._link is not None and self._link.is_open:

@@ -45,7 +45,7 @@ class ResidualSender:
         self._publisher = ResponsePublisher(servers, settings.residual_ttl_s, self.blocks.take_back)
 
     def put(self, request: StepRequest, answers: Iterable[tuple[StepResponse, Tensor | None]]) -> int:
-        """See `Transport.answer`."""
+        """See `Transport.respond`."""
         sent_bytes = 0
         mail = ResponseBatch(self._publisher, request)
         for answer, tensor in answers:
@@ -83,7 +83,7 @@ class ResidualSender:
                 return 0
             if place is None:
                 return 0
-        metrics.RESIDUAL_RUNGS.labels(rung).inc()
+        metrics.RESIDUALS.labels(rung).inc()
         body = Payload(
             dtype=name_of(tensor.dtype), shape=list(tensor.shape), precision=precision, place=place
         )
@@ -112,14 +112,14 @@ class ResidualSender:
         """Whether the job is still at this step."""
         now = time.monotonic()
         job_id, step, asked_at = self._wanted
-        if (job_id, step) == (request.job_id, request.any_retry) and now - asked_at < CURRENT_STEP_CACHE_S:
+        if (job_id, step) == (request.job_id, request.step_prefix) and now - asked_at < CURRENT_STEP_CACHE_S:
             return True
         home = links[PRIMARY]
         home.send([(b"GET", step_token_key(request.job_id).encode())])
         step_token = home.read(REPLY_S)
-        if step_token is None or not step_token.startswith(request.any_retry.encode()):
+        if step_token is None or not step_token.startswith(request.step_prefix.encode()):
             return False
-        self._wanted = (request.job_id, request.any_retry, now)
+        self._wanted = (request.job_id, request.step_prefix, now)
         return True
 
 

@@ -56,7 +56,7 @@ class StepQueue:
         )
         self._lease_ms, self._served_ms = int(1000 * self.lease_s), int(1000 * settings.residual_wait_s)
         self._next = 0
-        self.me = secrets.token_hex(8)  # as a claimant: a worker that starts again is another one
+        self.claimant = secrets.token_hex(8)  # as a claimant: a worker that starts again is another one
 
     # --- the UNet worker's end -------------------------------------------------------------------
 
@@ -74,7 +74,7 @@ class StepQueue:
             pipe.expire(keys.controlnet_steps(part.controlnet), self._ttl_s)
         pipe.execute()
 
-    def look(self, request: StepRequest, part: StepPart) -> StepState:
+    def locate(self, request: StepRequest, part: StepPart) -> StepState:
         """Where a part of the step is now."""
         ticket = _ticket(request, part)
         step_token, _, claims = _job_keys(request.job_id)
@@ -85,13 +85,13 @@ class StepQueue:
         found: StepState = place.decode()
         return found
 
-    def close(self, job_id: str, ordinal: int) -> None:
+    def cancel(self, job_id: str, ordinal: int) -> None:
         """The attempt needs no more steps: what is still in the queues for it is void."""
         self._turn_script(keys=_job_keys(job_id), args=["drop", ordinal])
 
     # --- the ControlNet worker's end -----------------------------------------------------------
 
-    def next(self, controlnets: Sequence[str]) -> QueuedStep | None:
+    def pop(self, controlnets: Sequence[str]) -> QueuedStep | None:
         """The oldest ticket of one of ``controlnets``, each first in its turn; ``None`` after a short
         wait."""
         self._next = (self._next + 1) % len(controlnets)
@@ -107,16 +107,23 @@ class StepQueue:
     def company(self, controlnet: str, request: StepRequest, rows: int) -> list[QueuedStep]:
         """Take tickets of ``controlnet`` that stack with ``request`` out of turn, ``rows`` rows of
         them at most."""
-        args: list[str | int] = [request.stack, rows, DEPTH, request.job_id]
+        args: list[str | int] = [request.batch_key, rows, DEPTH, request.job_id]
         found: Any = self._gather_script(keys=[keys.controlnet_steps(controlnet)], args=args)
         return [QueuedStep.model_validate_json(text) for text in found]
 
     def claim(self, ticket: QueuedStep) -> ClaimedStep | None:
         """Take what a ticket stands for; ``None`` if the job has moved on or another worker has it."""
-        at, signs = time.time(), (_lease(self.me), _served(ticket.controlnet))
+        at, signs = time.time(), (_lease(self.claimant), _served(ticket.controlnet))
         claimed: Any = self._claim_script(
             keys=[*_job_keys(ticket.job_id), *signs, keys.controlnet_steps(ticket.controlnet)],
-            args=[ticket.step_token, ticket.position, self.me, self._ttl_s, self._lease_ms, self._served_ms],
+            args=[
+                ticket.step_token,
+                ticket.position,
+                self.claimant,
+                self._ttl_s,
+                self._lease_ms,
+                self._served_ms,
+            ],
         )
         if claimed is None:
             return None
@@ -135,7 +142,7 @@ class StepQueue:
         """Say that this worker lives: its claims hold for another lease, and steps for ``controlnets``
         may wait."""
         pipe = self._redis.pipeline(transaction=False)
-        pipe.set(_lease(self.me), 1, px=self._lease_ms)
+        pipe.set(_lease(self.claimant), 1, px=self._lease_ms)
         for controlnet in controlnets:
             pipe.set(_served(controlnet), 1, px=self._served_ms)
         pipe.execute()
@@ -144,7 +151,7 @@ class StepQueue:
         """For each, whether its job is still at this step: also what an older request brings is taken."""
         turns: Any = self._redis.mget([_job_keys(request.job_id)[0] for request in requests])
         return [
-            step_token is not None and step_token.startswith(request.any_retry.encode())
+            step_token is not None and step_token.startswith(request.step_prefix.encode())
             for step_token, request in zip(turns, requests, strict=True)
         ]
 
@@ -156,7 +163,7 @@ def _ticket(request: StepRequest, part: StepPart) -> QueuedStep:
         controlnet=part.controlnet,
         position=part.position,
         rows=request.rows,
-        stack=request.stack,
+        batch_key=request.batch_key,
     )
 
 

@@ -64,7 +64,7 @@ class Transport:
         """
         return self._receiver.receive(request, timeout_s)
 
-    def close(self, job_id: str) -> None:
+    def forget(self, job_id: str) -> None:
         """The attempt needs no more residuals: make room at once."""
         self._receiver.forget(job_id)
 
@@ -79,7 +79,7 @@ class Transport:
         assert tensor is not None, "an input is a tensor"
         return tensor
 
-    def answer(self, request: StepRequest, answers: Iterable[tuple[StepResponse, Tensor | None]]) -> int:
+    def respond(self, request: StepRequest, answers: Iterable[tuple[StepResponse, Tensor | None]]) -> int:
         """Hand over residuals, or errors, of one step in this order; returns the bytes that went.
 
         Nothing goes if the job is known to be past the step. Tensors may be changed afterwards. While the
@@ -90,13 +90,13 @@ class Transport:
 
     # --- both ends -------------------------------------------------------------------------------
 
-    def tidy(self) -> None:
+    def sweep(self) -> None:
         """A chore for every few seconds: give back shared memory whose writer or reader is gone."""
         if self._host is not None and self._reader is not None:
             self._host.sweep()
             self._reader.drop_gone()
             self._sender.blocks.reclaim()
 
-    def shut(self) -> None:
+    def close(self) -> None:
         """Give back shared memory at the end of the process."""
         self._sender.blocks.shut()

@@ -183,7 +183,7 @@ def _start(sender: Any, **_: object) -> None:
         chores=[
             seat.refresh,
             lambda: recover(app, worker.jobs, catalog, settings.catalog_grace_s),
-            worker.transport.tidy,
+            worker.transport.sweep,
             consumption.check,
         ],
     )

@@ -17,7 +17,7 @@ def ends(residual: Redis, servers: Settings) -> Iterator[Ends]:
     residual.flushall()
     ends = Ends([residual], servers)
     yield ends
-    ends.shut()
+    ends.close()
 
 
 def test_what_waits_is_sent_in_order_and_what_cannot_be_sent_costs_nobody_else(ends: Ends) -> None:

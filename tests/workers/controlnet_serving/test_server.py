@@ -49,7 +49,7 @@ def server(line: Line) -> Iterator[Server]:
 
 
 def take(server: Server, controlnet: str) -> ClaimedStep:
-    ticket = server._steps.next([controlnet])
+    ticket = server._steps.pop([controlnet])
     assert ticket is not None
     claimed = server._steps.claim(ticket)
     assert claimed is not None
@@ -95,7 +95,7 @@ def test_a_controlnet_that_is_not_loaded_is_left_to_others(line: Line) -> None:
     step = ask(make_controlnets(line, spec("edge"), spec("depth")))
     compute(server, [take(server, "edge")])
     assert {tuple(answer.positions) for answer, _ in line.transport.receive(step._request, 1.0)} == {(0,)}
-    assert line.steps.look(step._request, step._request.parts[1]) == "unserved"
+    assert line.steps.locate(step._request, step._request.parts[1]) == "unserved"
 
 
 def test_an_attachment_embeds_the_control_image_before_the_first_step(server: Server, line: Line) -> None:
@@ -248,7 +248,7 @@ def test_a_step_that_is_asked_for_again_is_still_worth_computing(
     monkeypatch.setattr(server_module, "CURRENT_STEP_CACHE_S", 0.0)
     step = ask(make_controlnets(line, spec("edge"), spec("depth")))
     work = take(server, "edge")
-    line.steps.send(step._request.model_copy(update={"send": 1}), X)
+    line.steps.send(step._request.model_copy(update={"retry": 1}), X)
     compute(server, [work])
     assert {tuple(answer.positions) for answer, _ in answers_of(line, step)} == {(0,)}
 

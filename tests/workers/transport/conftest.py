@@ -23,4 +23,4 @@ def ends(residual: Redis, servers: Settings, rung: Rung) -> Iterator[Ends]:
     settings = servers.model_copy(update={"shared_memory": "auto" if rung == "shared_memory" else "off"})
     ends = Ends([residual], settings)
     yield ends
-    ends.shut()
+    ends.close()

@@ -34,16 +34,16 @@ class Ends:
 
     def hand_over(self, asked: StepRequest, tensor: Tensor, index: int = 0) -> Tensor:
         """One residual, from one end to the other."""
-        assert self.controlnet.answer(asked, [(answer(index), tensor)]) > 0
+        assert self.controlnet.respond(asked, [(answer(index), tensor)]) > 0
         (received,) = self.unet.receive(asked, 5.0)
         assert received[0].index == index
         assert received[1] is not None, received[0].detail
         return received[1]
 
-    def shut(self) -> None:
+    def close(self) -> None:
         """The end of both processes."""
-        self.unet.shut()
-        self.controlnet.shut()
+        self.unet.close()
+        self.controlnet.close()
 
 
 def request(**changes: Any) -> StepRequest:
@@ -53,19 +53,21 @@ def request(**changes: Any) -> StepRequest:
         "attempt": "attempt",
         "ordinal": 1,
         "step": 0,
-        "send": 0,
+        "retry": 0,
         "t": 501.0,
         "inputs": {},
         "parts": [],
         "rows": 2,
-        "stack": "",
+        "batch_key": "",
     }
     return StepRequest.model_validate(values | changes)
 
 
 def answer(index: int = 0) -> StepResponse:
     """The head of a residual."""
-    return StepResponse(index=index, positions=[0], send=0, start_s=0.0, end_s=0.0, worker="controlnet1@test")
+    return StepResponse(
+        index=index, positions=[0], retry=0, start_s=0.0, end_s=0.0, worker="controlnet1@test"
+    )
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -56,7 +56,7 @@ def test_a_large_residual_lies_on_all_servers_and_arrives_whole(servers: Setting
     urls = [start(), start(), start()]
     ends = make_ends(servers, *urls)
     asked, sent = ends.ask(), noise(*LARGE)
-    assert ends.controlnet.answer(asked, [(answer(), sent)]) == sent.nbytes
+    assert ends.controlnet.respond(asked, [(answer(), sent)]) == sent.nbytes
     keys = [len(list(Redis.from_url(url).scan_iter("swift:body:*"))) for url in urls]
     assert sum(keys) == -(-sent.nbytes // CHUNK_BYTES)
     assert max(keys) - min(keys) <= 1
@@ -71,7 +71,7 @@ def test_small_residuals_are_spread_over_the_servers(servers: Settings, start: S
     ends = make_ends(servers, *urls)
     asked = ends.ask()
     for index in range(-1, 3):
-        ends.controlnet.answer(asked, [(answer(index), noise(2, 64, 32, 32))])
+        ends.controlnet.respond(asked, [(answer(index), noise(2, 64, 32, 32))])
     assert [len(list(Redis.from_url(url).scan_iter("swift:body:*"))) for url in urls] == [2, 2]
 
 
@@ -88,7 +88,7 @@ def test_what_a_server_took_down_with_it_is_told(servers: Settings, start: Start
     home, other = start(), start()
     ends = make_ends(servers, home, other)
     asked = ends.ask()
-    ends.controlnet.answer(asked, [(answer(), noise(*LARGE))])
+    ends.controlnet.respond(asked, [(answer(), noise(*LARGE))])
     stop(other)
     [(head, tensor)] = ends.unet.receive(asked, 5.0)
     assert tensor is None
@@ -113,7 +113,9 @@ def test_a_writer_waits_until_the_reader_has_made_room(servers: Settings, start:
     asked = ends.ask()
     # When four are sent, and read only by and by
     writer = threading.Thread(
-        target=lambda: [ends.controlnet.answer(asked, [(answer(i), noise(*LARGE, seed=i))]) for i in range(4)]
+        target=lambda: [
+            ends.controlnet.respond(asked, [(answer(i), noise(*LARGE, seed=i))]) for i in range(4)
+        ]
     )
     writer.start()
     received = []
@@ -130,7 +132,7 @@ def test_a_writer_waits_until_the_reader_has_made_room(servers: Settings, start:
 def test_a_server_that_stays_full_is_told_in_the_residuals_place(servers: Settings, start: Start) -> None:
     ends = make_ends(servers, start("--maxmemory", "10mb"), residual_wait_s=0.1)
     asked = ends.ask()
-    assert ends.controlnet.answer(asked, [(answer(), noise(*LARGE))]) == 0
+    assert ends.controlnet.respond(asked, [(answer(), noise(*LARGE))]) == 0
     [(head, _)] = ends.unet.receive(asked, 5.0)
     assert head.error == ResidualServersFull.code
 

@@ -15,7 +15,7 @@ def line(residual: Redis, servers: Settings) -> Line:
 
 
 def take(steps: StepQueue, *controlnets: str) -> ClaimedStep | None:
-    ticket = steps.next(controlnets)
+    ticket = steps.pop(controlnets)
     assert ticket is not None
     return steps.claim(ticket)
 
@@ -93,18 +93,18 @@ def test_everybody_sees_where_a_step_is(line: Line) -> None:
     step = ask(make_controlnets(line, spec("edge")))
     request = step._request
     [part] = request.parts
-    assert line.steps.look(request, part) == "unserved"
-    ticket = short.next(["edge"])
+    assert line.steps.locate(request, part) == "unserved"
+    ticket = short.pop(["edge"])
     assert ticket is not None
-    assert line.steps.look(request, part) == "lost"
+    assert line.steps.locate(request, part) == "lost"
     assert short.claim(ticket) is not None
-    assert line.steps.look(request, part) == "claimed"
+    assert line.steps.locate(request, part) == "claimed"
     waiting = ask(make_controlnets(line, spec("edge")))._request
-    assert line.steps.look(waiting, *waiting.parts) == "queued"
-    line.redis.delete(f"swift:lease:{short.me}")
-    assert line.steps.look(request, part) == "abandoned"
+    assert line.steps.locate(waiting, *waiting.parts) == "queued"
+    line.redis.delete(f"swift:lease:{short.claimant}")
+    assert line.steps.locate(request, part) == "abandoned"
     line.redis.flushall()
-    assert line.steps.look(request, part) == "gone"
+    assert line.steps.locate(request, part) == "gone"
 
 
 def test_the_keys_of_a_job_do_not_grow_with_its_steps(line: Line) -> None:

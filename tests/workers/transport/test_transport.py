@@ -54,7 +54,7 @@ def test_memory_is_used_again_once_its_tensor_is_gone(ends: Ends) -> None:
 def test_residuals_come_in_the_order_in_which_they_were_sent(ends: Ends) -> None:
     asked = ends.ask()
     for index in (-1, 1, 0):
-        ends.controlnet.answer(asked, [(answer(index), noise(2, 64, 32, 32, seed=9 + index))])
+        ends.controlnet.respond(asked, [(answer(index), noise(2, 64, 32, 32, seed=9 + index))])
     received = []
     while len(received) < 3:
         received += ends.unet.receive(asked, 5.0)
@@ -80,7 +80,7 @@ def test_heads_wait_for_each_other_unless_there_is_something_to_fetch(
             # What was posted is not acknowledged yet; what was not can never be there.
             assert are_there(posted[index])
 
-    ends.controlnet.answer(asked, answers())
+    ends.controlnet.respond(asked, answers())
     assert are_there(4)
 
 
@@ -89,7 +89,7 @@ def test_nothing_is_sent_to_a_job_that_is_past_the_step(ends: Ends, residual: Re
     later = ends.ask(job_id=asked.job_id, step=1)
     # When its worker comes too late, twice
     for index in range(2):
-        ends.controlnet.answer(asked, [(answer(index), noise(2, 64, 32, 32))])
+        ends.controlnet.respond(asked, [(answer(index), noise(2, 64, 32, 32))])
     # Then its answers are nowhere, and their memory is free for the next
     ends.hand_over(later, noise(2, 64, 32, 32))
     assert list(residual.scan_iter("swift:body:*")) + list(residual.scan_iter("swift:residuals:*")) == []
@@ -97,7 +97,7 @@ def test_nothing_is_sent_to_a_job_that_is_past_the_step(ends: Ends, residual: Re
 
 def test_a_step_that_was_asked_for_again_still_takes_what_comes_late(ends: Ends) -> None:
     asked = ends.ask()
-    ends.ask(job_id=asked.job_id, send=1)
+    ends.ask(job_id=asked.job_id, retry=1)
     assert torch.equal(ends.hand_over(asked, noise(2, 64, 32, 32)), noise(2, 64, 32, 32))
 
 
@@ -105,7 +105,7 @@ def test_what_a_step_left_over_is_cleared_away_by_the_next(ends: Ends, residual:
     # Given two residuals of which one was taken
     asked = ends.ask()
     for index in range(2):
-        ends.controlnet.answer(asked, [(answer(index), noise(2, 64, 32, 32, seed=index))])
+        ends.controlnet.respond(asked, [(answer(index), noise(2, 64, 32, 32, seed=index))])
     ends.unet.receive(asked, 5.0)
     # When the job goes on
     later = ends.ask(job_id=asked.job_id, step=1)
@@ -117,17 +117,17 @@ def test_what_a_step_left_over_is_cleared_away_by_the_next(ends: Ends, residual:
 def test_what_a_job_left_over_is_cleared_away_at_its_end(ends: Ends, residual: Redis) -> None:
     asked = ends.ask()
     for index in range(3):
-        ends.controlnet.answer(asked, [(answer(index), noise(2, 64, 32, 32, seed=index))])
+        ends.controlnet.respond(asked, [(answer(index), noise(2, 64, 32, 32, seed=index))])
     ends.unet.receive(asked, 5.0)
-    ends.unet.close(asked.job_id)
+    ends.unet.forget(asked.job_id)
     assert list(residual.scan_iter("swift:body:*")) + list(residual.scan_iter("swift:residuals:*")) == []
 
 
 def test_a_body_that_is_gone_is_told_in_its_place(ends: Ends, residual: Redis, rung: Rung) -> None:
     asked = ends.ask()
-    ends.controlnet.answer(asked, [(answer(3), noise(2, 64, 32, 32))])
+    ends.controlnet.respond(asked, [(answer(3), noise(2, 64, 32, 32))])
     # The server ran full, or the writer died and was swept up.
-    residual.delete(*residual.scan_iter("swift:body:*")) if rung == "redis" else ends.controlnet.shut()
+    residual.delete(*residual.scan_iter("swift:body:*")) if rung == "redis" else ends.controlnet.close()
     ((head, tensor),) = ends.unet.receive(asked, 5.0)
     assert tensor is None
     assert (head.index, head.error) == (3, ResidualLost.code)
@@ -136,9 +136,9 @@ def test_a_body_that_is_gone_is_told_in_its_place(ends: Ends, residual: Redis, r
 def test_workers_that_share_no_memory_use_redis(residual: Redis, servers: Settings) -> None:
     ends = Ends([residual], servers)
     asked = ends.ask().model_copy(update={"shared_memory": "another host's"})
-    ends.controlnet.answer(asked, [(answer(), noise(2, 64, 32, 32))])
+    ends.controlnet.respond(asked, [(answer(), noise(2, 64, 32, 32))])
     assert list(residual.scan_iter("swift:body:*"))
-    ends.shut()
+    ends.close()
 
 
 def test_a_worker_without_shared_memory_says_so(residual: Redis, servers: Settings) -> None:

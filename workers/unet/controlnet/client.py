@@ -87,13 +87,13 @@ class ControlNetClient:
             attempt=context.attempt,
             ordinal=context.ordinal,
             step=step,
-            send=0,
+            retry=0,
             t=t,
             guess=context.spec.guess_mode,
             inputs=session.input_keys,
             parts=parts,
             rows=x.shape[0],
-            stack="" if self._is_alone else _batch_key({"x": x, **session.inputs}),
+            batch_key="" if self._is_alone else _batch_key({"x": x, **session.inputs}),
             residual_precision=context.spec.residual_precision,
             shared_memory=context.worker.transport.shared_memory,
         )
@@ -103,10 +103,10 @@ class ControlNetClient:
         """Void what is still queued for this branch; errors are logged, as the job's own end counts more."""
         if self._specs:
             try:
-                self._context.worker.steps.close(self._request_id, self._context.ordinal)
+                self._context.worker.steps.cancel(self._request_id, self._context.ordinal)
             except RedisError:
                 log.warning("step requests not withdrawn, they expire: the residual Redis does not answer")
-            self._context.worker.transport.close(self._request_id)
+            self._context.worker.transport.forget(self._request_id)
 
 
 def _request_id(context: AttemptContext, branch: CFGBranch) -> str:

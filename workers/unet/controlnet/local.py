@@ -45,7 +45,7 @@ class LocalControlNets:
         answer = StepResponse(
             index=0,
             positions=[part.position],
-            send=0,
+            retry=0,
             start_s=start,
             end_s=time.time(),
             worker=self._worker,

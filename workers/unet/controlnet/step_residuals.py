@@ -102,7 +102,7 @@ class StepResiduals:
                 log.error("malformed residual dropped", extra={"positions": answer.positions})
             elif residual is not None:
                 self._take(answer, residual)
-            elif answer.send == self._request.send:  # else it is of a request that was sent again
+            elif answer.retry == self._request.retry:  # else it is of a request that was sent again
                 self._refused(answer)
         metrics.RESIDUAL_WAIT_S.observe(time.monotonic() - start)
         if not answers:
@@ -157,7 +157,7 @@ class StepResiduals:
 
     def _place(self, part: StepPart) -> StepState:
         try:
-            return self._worker.steps.look(self._request, part)
+            return self._worker.steps.locate(self._request, part)
         except RedisError:
             return "lost"
 
@@ -184,11 +184,11 @@ class StepResiduals:
 
     def _send_again(self, part: StepPart, why: SwiftError) -> None:
         """Ask for the whole step anew, for ``part``'s sake; what has come stays: it is the same bits."""
-        send = self._request.send + 1
-        if send >= self._worker.settings.residual_sends:
+        retry = self._request.retry + 1
+        if retry >= self._worker.settings.residual_sends:
             self._give_up(part, why)
             return
-        self._request = self._request.model_copy(update={"send": send})
+        self._request = self._request.model_copy(update={"retry": retry})
         self._missed.clear()
         self._claimed_at.clear()
         self._sent_at = time.monotonic()
@@ -196,7 +196,7 @@ class StepResiduals:
 
     def _send(self) -> None:
         try:
-            if self._request.send:
+            if self._request.retry:
                 self._session.publish_again()
             self._worker.steps.send(self._request, self._x)
         except RedisError as error:

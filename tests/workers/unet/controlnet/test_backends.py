@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("pristine")
 
 
 def gone_by(rung: str) -> float:
-    return REGISTRY.get_sample_value("swift_residual_rungs_total", {"rung": rung}) or 0.0
+    return REGISTRY.get_sample_value("swift_residuals_total", {"backend": rung}) or 0.0
 
 
 @pytest.mark.parametrize(("setting", "rung"), [("auto", "shared_memory"), ("off", "redis")])

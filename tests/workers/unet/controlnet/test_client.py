@@ -108,16 +108,16 @@ def test_a_server_that_has_started_anew_is_seen_at_the_first_look(line: Line) ->
     step = ask(make_controlnets(line, spec("edge")))
     line.redis.flushall()
     step._look(MID)
-    assert step._request.send == 1
+    assert step._request.retry == 1
     [part] = step._request.parts
-    assert line.steps.look(step._request, part) == "unserved"  # it is in the queue again
+    assert line.steps.locate(step._request, part) == "unserved"  # it is in the queue again
 
 
 def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:
     short = make_line(line.redis, line.settings.model_copy(update={"controlnet_lease_s": 0.2}))
     controlnets = make_controlnets(short, spec("edge"), residual_wait_s=60.0)
     step = ask(controlnets)
-    ticket = short.steps.next(["edge"])
+    ticket = short.steps.pop(["edge"])
     assert ticket is not None
     assert short.steps.claim(ticket) is not None  # a worker took it, and is not heard of again
     other = make_server(short, "edge")
@@ -161,7 +161,7 @@ def test_an_answer_for_a_controlnet_that_was_not_asked_is_dropped(
 ) -> None:
     controlnets = make_controlnets(line, spec("edge"))
     step = ask(controlnets)
-    stray = StepResponse(index=MID, positions=positions, send=0, start_s=0, end_s=0, worker="", error="none")
+    stray = StepResponse(index=MID, positions=positions, retry=0, start_s=0, end_s=0, worker="", error="none")
     line.redis.lpush(responses_key(step._request), pack_bytes(stray.model_dump()))
     assert torch.equal(step.mid(), by_diffusers(1.0)[1])
 
@@ -186,7 +186,7 @@ def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
     # Given a worker that has already taken the next step
     step = ask(controlnets, 1)
     server = make_server(line, "edge")
-    ticket = [server._steps.next(["edge"]) for _ in range(2)][-1]
+    ticket = [server._steps.pop(["edge"]) for _ in range(2)][-1]
     assert ticket is not None
     claimed = server._steps.claim(ticket)
     assert claimed is not None
