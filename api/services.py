@@ -14,7 +14,7 @@ from api.fleet_status import LiveWorkersCache
 from api.loras.header_cache import LoraHeaderCache
 from api.server.threads import Offload, find_offload
 from shared.catalog.catalog import Catalog
-from shared.families.signature import Families
+from shared.catalog.model_families import ModelFamilies
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery
 from shared.redis_clients import control_redis, residual_servers
@@ -54,9 +54,9 @@ class Services:
         return Dispatcher(self.settings, self.jobs, self.celery, self.live_workers)
 
     @property
-    def families(self) -> Families:
+    def families(self) -> ModelFamilies:
         """What is known of the catalog's models and ControlNets without loading them."""
-        return Families(self.settings.catalog, self.catalog)
+        return ModelFamilies(self.settings.catalog, self.catalog)
 
 
 def connect(settings: Settings, catalog: Catalog) -> Services:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.catalog.schedulers import SCHEDULERS
-from shared.jobs.options import SdxlOptions
+from shared.jobs.options import FamilyOptions
 from shared.jobs.spec import JobSpec
 from tests.tiny_models import EMOJI
 from workers.families.prompts import named_for_diffusers
@@ -41,7 +41,7 @@ def draw_with_diffusers(
         _fuse(peer, loras)
     options = {**_options(wanted), **_image_options(wanted)}
     if isinstance(pipe, StableDiffusionXLPipeline):
-        options |= wanted.model_dump(include=set(SdxlOptions.model_fields))
+        options |= wanted.model_dump(include=set(FamilyOptions.model_fields))
     known = inspect.signature(peer.__call__).parameters
     with named_for_diffusers(peer.text_encoder):
         images = peer(wanted.prompt, **{name: options[name] for name in options if name in known}).images

@@ -34,6 +34,7 @@ KNOWN_CYCLES = [
 #: Records that bundle what belongs together, so that others can take one parameter.
 RECORDS = {
     "AttemptContext": "everything one attempt needs",
+    "FamilyFacts": "what web and workers know of a model family",
     "Services": "what every route of the API is built on",
     "Settings": "what an operator sets",
     "Soak": "the record of a run of hours",

@@ -13,7 +13,7 @@ from api.services import Services
 from shared.catalog.catalog import LoadOptions, ModelEntry
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, step_limits
-from shared.families.signature import ModelSignature
+from shared.families.base import ModelSignature
 from shared.registry.workers import Heartbeat, live_workers
 
 
@@ -120,7 +120,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 default=name == catalog.default_model,
                 **entry.model_dump(exclude={"source", "width", "height", *LoadOptions.model_fields}),
                 **_size(entry, services.families.own_size(name)),
-                shape=_told(services.families.model(name)),
+                shape=_told(services.families.signature(name)),
                 schedulers=list(SCHEDULERS),
                 step_limits=_limits(services.families.scheduler_config(name)),
                 controlnets=catalog.controlnets_of(name),

@@ -4,7 +4,7 @@ from api.schemas.job_request import ControlNetRequest, JobRequest
 from api.services import Services
 from api.submission.names import known_name
 from shared.errors import InvalidRequest
-from shared.families.signature import ControlNetTraits
+from shared.families.base import ControlNetTraits
 
 
 def resolve_controlnets(request: JobRequest, services: Services, model: str) -> bool:

@@ -38,8 +38,9 @@ def _check(name: str, blob: ObjectStat, info: LoraInfo, model: str, services: Se
     limit = services.settings.max_lora_bytes
     if blob.size_bytes > limit:
         raise InvalidLora(f"LoRA {name!r} has {blob.size_bytes} bytes, the limit is {limit}")
-    shape = services.families.model(model)
-    why = incompatibility(info, shape.width) if shape is not None else None
+    signature = services.families.signature(model)
+    width = None if signature is None else signature.text_width
+    why = None if width is None else incompatibility(info, width)
     if why is not None:
         raise InvalidLora(f"LoRA {name!r} {why}: it does not fit {model!r}")
 

@@ -6,6 +6,7 @@ from api.schemas.job_request import ControlNetRequest, JobRequest
 from api.services import Services
 from api.submission.control_images import store_control_image, take_control_image
 from api.submission.controlnets import resolve_controlnets
+from api.submission.families import check_family
 from api.submission.input_images import resolve_strength, take_input_images
 from api.submission.lora_refs import find_ref
 from api.submission.names import known_name, listed
@@ -15,7 +16,6 @@ from api.submission.warn import Warn, ignore
 from shared.catalog.catalog import ModelEntry
 from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import InvalidRequest
-from shared.jobs.lora_scales import PartScales
 from shared.jobs.options import ControlNetOptions, JobOptions, LoraLoading, fields_of
 from shared.jobs.spec import ControlNetSpec, JobSpec
 
@@ -36,7 +36,7 @@ def resolve(request: JobRequest, services: Services, warn: Warn = ignore) -> Job
     seed, num_images = resolve_seeds(request)
     _check_bounds(request, services, steps=steps, num_images=num_images)
     check_number(request, scheduler, steps, services.families.scheduler_config(name))
-    _check_family(request, services, name)
+    check_family(request, services, name)
     guess_mode = resolve_controlnets(request, services, name)
     _check_loras(request, steps)
     loras = [find_ref(lora, name, services, field=f"loras.{i}.name") for i, lora in enumerate(request.loras)]
@@ -74,22 +74,6 @@ def _check_bounds(request: JobRequest, services: Services, *, steps: int, num_im
         if value is not None and value > limit:
             given = next((name for name in fields if getattr(request, name) is not None), field)
             raise InvalidRequest(f"{field} is {value}, the limit is {limit}", field=given)
-
-
-def _check_family(request: JobRequest, services: Services, model: str) -> None:
-    """What is not known here, the worker checks."""
-    shape = services.families.model(model)
-    fields = request.sdxl_only + [
-        f"loras.{i}.scale.text_encoder_2"
-        for i, lora in enumerate(request.loras)
-        if isinstance(lora.scale, PartScales) and lora.scale.text_encoder_2 is not None
-    ]
-    if fields and shape is not None and not shape.is_sdxl:
-        detail = f"only SDXL takes {listed(fields)}; model {model!r} is {shape}"
-        raise InvalidRequest(detail, field=fields[0])
-    if services.families.is_inpainting(model) and request.mask_image is None:
-        detail = f"model {model!r} was trained to inpaint: it needs an image and a mask_image"
-        raise InvalidRequest(detail, field="mask_image")
 
 
 def _check_loras(request: JobRequest, steps: int) -> None:

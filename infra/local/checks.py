@@ -15,8 +15,8 @@ from infra.local.home_lock import hold
 from infra.local.plan import Process, find_embedded
 from infra.local.servers import HOST
 from shared.catalog.catalog import Catalog
+from shared.catalog.model_families import ModelFamilies
 from shared.errors import ModelFailed, SwiftError
-from shared.families.signature import Families
 from shared.settings import Settings
 from workers.model_checks.source import check_controlnet_entry, check_model_entry
 
@@ -86,7 +86,7 @@ def check_programs(processes: Sequence[Process]) -> None:
 
 def check_models(settings: Settings, catalog: Catalog) -> None:
     """Raise `CannotStart`, in one sentence, if files say that workers cannot load what they serve."""
-    families = Families(settings.catalog, catalog)
+    families = ModelFamilies(settings.catalog, catalog)
     try:
         for name in settings.worker_models or catalog.models:
             check_model_entry(name, catalog.models[name], settings.catalog)

@@ -14,9 +14,9 @@ from shared.catalog.entries import LoadOptions as LoadOptions
 from shared.catalog.entries import ModelEntry as ModelEntry
 from shared.catalog.entries import locate as locate
 from shared.catalog.error_messages import CatalogErrors, file_error, why_no_source
+from shared.catalog.model_families import ModelFamilies
 from shared.catalog.scheduler_aliases import canonical_name
 from shared.catalog.schedulers import SCHEDULERS, step_limits
-from shared.families.signature import Families
 from shared.validation_messages import did_you_mean, nearest, quoted
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _check_source(
 
 def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, settings: "Settings | None") -> None:
     """Check each model's defaults against the limits that hold for a job."""
-    families = Families(path, catalog)
+    families = ModelFamilies(path, catalog)
     for name, model in catalog.models.items():
         if model.scheduler not in SCHEDULERS:
             meant = canonical_name(model.scheduler)
@@ -150,7 +150,7 @@ def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, setting
 
 def _with_families(path: Path, catalog: Catalog, errors: CatalogErrors) -> Catalog:
     """Add the models of each ControlNet's family to its list. If their dtypes differ, it must name one."""
-    families = Families(path, catalog)
+    families = ModelFamilies(path, catalog)
     controlnets = {}
     for name, controlnet in catalog.controlnets.items():
         models = list(controlnet.models)

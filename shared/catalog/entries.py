@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from shared.families.registry import names
 
 #: A source that starts with this is a hub id; everything else is a path that must exist.
 HUB = "hub:"
@@ -11,14 +14,24 @@ SINGLE_FILE = ".safetensors"
 #: Names become queue names, URLs and metric labels.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Dtype = Literal["float32", "float16", "bfloat16"]
-#: Base models whose ControlNets are alike: `shared.families.signature` reads which from the files.
-Family = Literal["sd1", "sd2", "sdxl"]
 
 
 def _one_or_more(value: Any) -> Any:
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _known(family: str) -> str:
+    if family not in names():
+        *others, last = map(repr, names())
+        expected = f"{', '.join(others)} or {last}"
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
+    return family
+
+
+#: Base models whose ControlNets are alike: `shared.families.registry` reads which from the files.
+Family = Annotated[str, AfterValidator(_known)]
 
 
 class Entry(BaseModel):

@@ -101,8 +101,11 @@ class LoraLoading(StrictMessage):
         return self
 
 
-class SdxlOptions(StrictMessage):
-    """Inputs that only SDXL has: text for the second encoder, and sizes, (height, width) each."""
+class FamilyOptions(StrictMessage):
+    """Fields that only some model families take (`FamilyFacts.fields`).
+
+    Of SDXL: text of the second encoder's own, and sizes, (height, width) each.
+    """
 
     prompt_2: Prompt | None = Field(None, description="default: prompt")
     negative_prompt_2: Prompt | None = Field(None, description="default: negative_prompt")
@@ -116,13 +119,13 @@ class SdxlOptions(StrictMessage):
     negative_target_size: Size | None = None
 
     @property
-    def sdxl_only(self) -> list[str]:
-        """Fields that are set here and mean nothing to another family."""
-        fields = SdxlOptions.model_fields
+    def family_fields(self) -> list[str]:
+        """The fields of this kind that are set here."""
+        fields = FamilyOptions.model_fields
         return [name for name, field in fields.items() if getattr(self, name) != field.default]
 
 
-class JobOptions(SdxlOptions):
+class JobOptions(FamilyOptions):
     """Options that need no resolving. Names and meanings are diffusers'; defaults change nothing."""
 
     prompt: Prompt

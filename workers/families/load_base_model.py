@@ -18,7 +18,8 @@ from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load
 
 from shared.catalog.catalog import SINGLE_FILE, LoadOptions, ModelEntry
 from shared.errors import ModelFailed
-from shared.families.signature import PIPELINES
+from shared.families.registry import family_of_pipeline
+from shared.families.unet import SDXL
 from workers.families.base_model import BaseModel
 from workers.families.projection_cache import cache_projections
 from workers.model_checks.source import check_model_source
@@ -179,8 +180,8 @@ def _read_index(source: str) -> dict[str, list[str]]:
 
 def _read_kind(source: str) -> Any:
     """The pipeline of a folder."""
-    kind = str(DiffusionPipeline.load_config(source).get("_class_name")).removesuffix("Pipeline")
-    return StableDiffusionXLPipeline if PIPELINES[kind] else StableDiffusionPipeline
+    facts = family_of_pipeline(str(DiffusionPipeline.load_config(source).get("_class_name")))
+    return StableDiffusionXLPipeline if facts is SDXL else StableDiffusionPipeline
 
 
 def _kind_of_file(source: str) -> Any:

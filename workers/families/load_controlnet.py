@@ -7,8 +7,10 @@ import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 
 from shared.catalog.catalog import HUB, SINGLE_FILE, Catalog
+from shared.catalog.model_families import ModelFamilies
 from shared.errors import CatalogGone, ModelFailed
-from shared.families.signature import Families, incompatibility, read_controlnet_traits, read_signature
+from shared.families.base import incompatibility
+from shared.families.registry import family_of, family_of_controlnet
 from shared.settings import Settings
 from workers.families.projection_cache import cache_projections
 from workers.families.unet_controlnet import ControlNet
@@ -44,7 +46,7 @@ def check_controlnet(catalog: Catalog, settings: Settings, name: str) -> None:
     Nothing is loaded.
     """
     check_controlnet_entry(name, catalog.controlnets[name], settings.catalog)
-    families = Families(settings.catalog, catalog)
+    families = ModelFamilies(settings.catalog, catalog)
     for base in catalog.controlnets[name].models:
         why = families.incompatibility(name, base)
         if why is not None:
@@ -78,7 +80,7 @@ def _find_kind(source: str, revision: dict[str, str]) -> tuple[type[ControlNet],
     """What serves the ControlNet, and what loads it; a single file holds an ordinary one."""
     if source.endswith(SINGLE_FILE):
         return ControlNet, ControlNetModel.from_single_file
-    if read_controlnet_traits(ControlNetModel.load_config(source, **revision)).control_types:
+    if ControlNetModel.load_config(source, **revision).get("_class_name") == "ControlNetUnionModel":
         return ControlNetUnion, ControlNetUnionModel.from_pretrained
     return ControlNet, ControlNetModel.from_pretrained
 
@@ -102,8 +104,10 @@ def _check_fit(controlnet: ControlNet, base: str, source: str, settings: Setting
         if source.startswith(HUB):
             return  # not reachable from here: a step that does not fit is refused by the UNet's worker
         raise ModelFailed(f"model {base!r} ({path}) has no UNet: {error}") from error
-    why = incompatibility(
-        controlnet.name, read_signature(controlnet.model.config), base, read_signature(config)
-    )
+    facts, own = family_of({"unet": config}), family_of_controlnet(controlnet.model.config)
+    if facts is None or own is None:
+        return
+    signature, base_signature = own.signature(controlnet.model.config), facts.signature(config)
+    why = incompatibility(controlnet.name, signature, base, base_signature)
     if why is not None:
         raise ModelFailed(why)

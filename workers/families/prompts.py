@@ -36,9 +36,9 @@ def _check_clip_skip(model: BaseModel, spec: JobSpec) -> None:
 
 
 def _encode_sd(model: BaseModel, spec: JobSpec, guided: bool) -> Conditioning:
-    if spec.sdxl_only:
-        detail = f"model {model.name!r} does not know {', '.join(spec.sdxl_only)}: only SDXL does"
-        raise InvalidRequest(detail, field=spec.sdxl_only[0])
+    if fields := spec.family_fields:
+        detail = f"model {model.name!r} does not know {', '.join(fields)}: only SDXL does"
+        raise InvalidRequest(detail, field=fields[0])
     given = chunked(model, spec, guided=guided) if spec.long_prompt == "chunk" else {}
     with named_for_diffusers(model.pipe.text_encoder):
         cond, uncond = model.pipe.encode_prompt(

@@ -11,32 +11,23 @@ from typing import Any
 
 from shared.catalog.entries import HUB, SINGLE_FILE, ControlNetEntry, LoadOptions, ModelEntry, locate
 from shared.errors import ModelFailed
-from shared.families.signature import CONTROLNETS, PIPELINES
+from shared.families.base import FamilyFacts
+from shared.families.registry import controlnet_classes, family_of_file, family_of_pipeline
 from workers.model_checks.tokenizer import check_tokenizer
 from workers.model_checks.weight_files import Unloadable, has_files, read_header, read_json, weight_files
 
-#: Parts with weights of every base model, and those that only SDXL has.
-_PARTS, _SDXL_PARTS = ("unet", "vae", "text_encoder"), ("text_encoder_2",)
-#: What each text encoder's tokenizer is called.
-_TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 #: File names of weights, up to the first dot, in parts that transformers loads and in all others.
 _STEM, _ENCODER_STEM = "diffusion_pytorch_model", "model"
-#: Prefixes of the original names of weights in a single file, by part.
-_SINGLE_FILE_PARTS = {
-    "UNet": ("model.diffusion_model.",),
-    "VAE": ("first_stage_model.", "vae."),
-    "text encoder": ("cond_stage_model.", "conditioner.embedders.", "text_encoders."),
-}
 #: What else a single file may hold: what it is called, and words of which one is in a weight's name.
 _CONTROLNET, _LORA = "a ControlNet", "a LoRA (those belong in the LoRA bucket)"
 _BASE_MODEL = "a base model"
-_TRANSFORMERS = {"a Flux": ("double_blocks.0.img_attn.",), "a Stable Diffusion 3": ("joint_blocks.",)}
 _OTHERS = {
     _LORA: (
         ".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".hada_w1_a", ".lokr_w", "lora_unet_", "lora_te",
     ),
     _CONTROLNET: ("control_model.", "controlnet_cond_embedding.", "input_hint_block."),
-    **_TRANSFORMERS,
+    "a Flux": ("double_blocks.0.img_attn.",),
+    "a Stable Diffusion 3": ("joint_blocks.",),
 }  # fmt: skip
 
 
@@ -75,9 +66,10 @@ def check_controlnet_source(name: str, path: Path, variant: str | None = None) -
         if (path / "model_index.json").is_file():
             raise Unloadable("it is a base model, not a ControlNet")
         _refuse_loras(path)
-        kind = read_json(path, "config.json").get("_class_name", CONTROLNETS[0])
-        if kind not in CONTROLNETS:
-            raise Unloadable(f"it is a {kind}: only {' and '.join(CONTROLNETS)} are served")
+        classes = controlnet_classes()
+        kind = read_json(path, "config.json").get("_class_name", classes[0])
+        if kind not in classes:
+            raise Unloadable(f"it is a {kind}: only {' and '.join(classes)} are served")
         for file in weight_files(path, _STEM, variant):
             read_header(path, file)
 
@@ -95,11 +87,10 @@ def _named(what: str) -> Iterator[None]:
 
 def _check_folder(path: Path, variant: str | None) -> None:
     _refuse_other_folders(path)
-    parts = _parts(read_json(path, "model_index.json"))
-    for part in parts:
-        _check_configs(path, part)
+    facts = _family(read_json(path, "model_index.json"))
+    _check_configs(path, facts)
     read_json(path, "scheduler/scheduler_config.json")
-    stems = {part: _ENCODER_STEM if part in _TOKENIZERS else _STEM for part in parts}
+    stems = {part: _ENCODER_STEM if part in facts.tokenizers else _STEM for part in facts.parts}
     if variant and not any(has_files(path / part, stem, variant) for part, stem in stems.items()):
         raise Unloadable(f"no part of it has files of variant {variant!r}")
     for part, stem in stems.items():
@@ -107,22 +98,22 @@ def _check_folder(path: Path, variant: str | None) -> None:
             read_header(path, file)
 
 
-def _parts(index: dict[str, Any]) -> list[str]:
-    """The parts with weights that a model of this ``model_index.json`` must have."""
-    kind = str(index.get("_class_name")).removesuffix("Pipeline")
-    if kind not in PIPELINES:
-        raise Unloadable(f"it is a {kind}: that family is not served")
-    if not PIPELINES[kind]:
-        return list(_PARTS)
-    if "text_encoder" in index and (index["text_encoder"] or [None])[0] is None:
-        raise Unloadable("it has one text encoder of SDXL's two: refiners are not served")
-    return [*_PARTS, *_SDXL_PARTS]
+def _family(index: dict[str, Any]) -> FamilyFacts:
+    """The family of a model with this ``model_index.json``, which says nothing against loading it."""
+    name = str(index.get("_class_name"))
+    facts = family_of_pipeline(name)
+    if facts is None:
+        raise Unloadable(f"it is a {name.removesuffix('Pipeline')}: that family is not served")
+    if why := facts.folder_problem(index):
+        raise Unloadable(why)
+    return facts
 
 
-def _check_configs(folder: Path, part: str) -> None:
-    config = read_json(folder, f"{part}/config.json")
-    if part in _TOKENIZERS:
-        check_tokenizer(folder, _TOKENIZERS[part], config)
+def _check_configs(folder: Path, facts: FamilyFacts) -> None:
+    for part in facts.parts:
+        config = read_json(folder, f"{part}/config.json")
+        if part in facts.tokenizers:
+            check_tokenizer(folder, facts.tokenizers[part], config)
 
 
 def _refuse_other_folders(path: Path) -> None:
@@ -142,20 +133,16 @@ def _refuse_loras(path: Path) -> None:
 
 def _check_single_file(path: Path, config: str | None) -> None:
     names = _read_names(path)
-    if _kind_of(names) != _BASE_MODEL:
+    facts = family_of_file(names)
+    if facts is None:
         raise Unloadable(f"it is {_kind_of(names)}, not a base model that is served")
-    lacking = [part for part, prefixes in _SINGLE_FILE_PARTS.items() if not _begins(names, prefixes)]
-    if lacking:
-        raise Unloadable(f"it has no {' and no '.join(lacking)}: a single file must hold all parts")
-    is_sdxl = _begins(names, ("conditioner.embedders.",))
-    if is_sdxl and not _begins(names, ("conditioner.embedders.1.",)):
-        raise Unloadable("it has one text encoder of SDXL's two: refiners are not served")
+    if why := facts.file_problem(names):
+        raise Unloadable(why)
     if config is not None:
-        parts = _parts(read_json(Path(config), "model_index.json"))
-        if is_sdxl != ("text_encoder_2" in parts):
+        described = _family(read_json(Path(config), "model_index.json"))
+        if described.parts != facts.parts:
             raise Unloadable(f"its config folder {config} describes another family")
-        for part in parts:
-            _check_configs(Path(config), part)
+        _check_configs(Path(config), described)
 
 
 def _read_names(path: Path) -> list[str]:
@@ -166,13 +153,9 @@ def _read_names(path: Path) -> list[str]:
 
 
 def _kind_of(names: list[str]) -> str:
-    if _begins(names, _SINGLE_FILE_PARTS["UNet"]):
-        return next((kind for kind, words in _TRANSFORMERS.items() if _holds(names, words)), _BASE_MODEL)
+    if family_of_file(names) is not None:
+        return _BASE_MODEL
     return next((kind for kind, words in _OTHERS.items() if _holds(names, words)), "something unknown")
-
-
-def _begins(names: list[str], prefixes: tuple[str, ...]) -> bool:
-    return any(name.startswith(prefixes) for name in names)
 
 
 def _holds(names: list[str], words: tuple[str, ...]) -> bool:

@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from shared.errors import InvalidRequest
-from shared.families.signature import is_inpainting
+from shared.families.unet import SD1
 from shared.jobs.spec import JobSpec
 from workers.families.base_model import BaseModel
 from workers.unet.denoise import InitialLatents
@@ -46,7 +46,7 @@ def _noised_image(
 
 def _check_channels(model: BaseModel, source: InputImages | None) -> None:
     channels = model.pipe.unet.config.in_channels
-    if is_inpainting(model.pipe.unet.config):
+    if SD1.is_inpainting(model.pipe.unet.config):
         if source is None or source.mask is None:
             detail = f"model {model.name!r} was trained to inpaint: it needs an image and a mask_image"
             raise InvalidRequest(detail, field="mask_image")

@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from shared.families.signature import is_inpainting
+from shared.families.unet import SD1
 from workers.families.base_model import BaseModel
 from workers.unet.denoise import InitialLatents
 from workers.unet.latents.input_images import InputImages
@@ -66,7 +66,7 @@ def start_inpainting(
 
     size = (height // model.pipe.vae_scale_factor, width // model.pipe.vae_scale_factor)
     small = torch.nn.functional.interpolate(mask, size=size).to(model.pipe.unet.dtype).repeat(n, 1, 1, 1)
-    if is_inpainting(model.pipe.unet.config):
+    if SD1.is_inpainting(model.pipe.unet.config):
         _, latents = first_latents(None if strength == 1 else draw(EncodedImage(model, source.pixels)))
         return MaskChannels(latents, small, draw(EncodedImage(model, source.pixels * (mask < 0.5))))
     encoded = EncodedImage(model, source.pixels)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.catalog.catalog import Catalog
-from shared.families.signature import Families
+from shared.catalog.model_families import ModelFamilies
 
 SDXL = {
     "addition_embed_type": "text_time",
@@ -15,7 +15,7 @@ SDXL = {
 SD1 = {"cross_attention_dim": 768, "block_out_channels": [320, 640, 1280, 1280]}
 
 
-def families(folder: Path, model: dict[str, Any], controlnet: dict[str, Any]) -> Families:
+def families(folder: Path, model: dict[str, Any], controlnet: dict[str, Any]) -> ModelFamilies:
     for path, config in (("base/unet", model), ("controlnet", controlnet)):
         (folder / path).mkdir(parents=True)
         (folder / path / "config.json").write_text(json.dumps(config))
@@ -30,7 +30,7 @@ def families(folder: Path, model: dict[str, Any], controlnet: dict[str, Any]) ->
             },
         }
     )
-    return Families(folder / "catalog.toml", catalog)
+    return ModelFamilies(folder / "catalog.toml", catalog)
 
 
 @pytest.mark.parametrize("config", [SDXL, SD1])
@@ -88,12 +88,12 @@ def test_a_config_of_another_form_raises_nothing(tmp_path: Path, config: dict[st
 def test_a_config_that_is_nested_without_end_is_none(tmp_path: Path) -> None:
     known = families(tmp_path, SD1, SD1)
     (tmp_path / "base/unet/config.json").write_text("[" * 100_000)
-    assert known.model("model") is None
+    assert known.signature("model") is None
 
 
 def test_nothing_is_known_of_what_is_not_in_a_folder_here(tmp_path: Path) -> None:
     known = families(tmp_path, SD1, SDXL)
-    assert known.model("hub") is None
+    assert known.signature("hub") is None
     assert known.is_inpainting("hub") is None
     assert known.controlnet("hub-controlnet") is None
     assert known.incompatibility("other", "hub") is None

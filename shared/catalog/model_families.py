@@ -1,0 +1,96 @@
+"""What can be known of a catalog's models and ControlNets without loading them: from the configs in their
+folders.
+
+Of single files and hub ids nothing is known before they are loaded: questions about them answer ``None``.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from shared.catalog.entries import HUB, Catalog, locate
+from shared.families.base import ControlNetTraits, FamilyFacts, ModelSignature, incompatibility
+from shared.families.registry import denoisers, family_of, family_of_controlnet
+
+
+class ModelFamilies:
+    """Answers for the names of one catalog."""
+
+    def __init__(self, path: Path, catalog: Catalog) -> None:
+        self._path = path
+        self._catalog = catalog
+
+    def facts(self, model: str) -> FamilyFacts | None:
+        """The facts of a base model's family."""
+        return family_of(self._denoisers(model))
+
+    def signature(self, model: str) -> ModelSignature | None:
+        """The signature of a base model."""
+        facts, configs = self.facts(model), self._denoisers(model)
+        return None if facts is None else facts.signature(configs[facts.denoiser])
+
+    def is_inpainting(self, model: str) -> bool | None:
+        """Whether the model was trained to inpaint: it takes a mask and a masked image as well."""
+        facts, configs = self.facts(model), self._denoisers(model)
+        return None if facts is None else facts.is_inpainting(configs[facts.denoiser])
+
+    def scheduler_config(self, model: str) -> dict[str, Any] | None:
+        """The scheduler config that a base model comes with."""
+        return self._of_model(model, "scheduler/scheduler_config.json")
+
+    def own_size(self, model: str) -> tuple[int, int] | None:
+        """Width and height in pixels of a model's images unless a job asks for others, as in diffusers."""
+        facts = self.facts(model)
+        if facts is None:
+            return None
+        found = {part: self._of_model(model, f"{part}/config.json") for part in facts.parts}
+        return facts.own_size({part: config for part, config in found.items() if config is not None})
+
+    def controlnet(self, name: str) -> ControlNetTraits | None:
+        """What there is to know of a ControlNet."""
+        config = self._read(self._catalog.controlnets[name].source, "config.json")
+        facts = None if config is None else family_of_controlnet(config)
+        return None if config is None or facts is None else facts.controlnet_traits(config)
+
+    def incompatibility(self, controlnet: str, model: str) -> str | None:
+        """Why a ControlNet cannot guide a base model, as far as that is known."""
+        traits, signature = self.controlnet(controlnet), self.signature(model)
+        if traits is None or signature is None:
+            return None
+        return incompatibility(controlnet, traits.signature, model, signature)
+
+    def family(self, model: str) -> str | None:
+        """The name of a base model's family."""
+        facts = self.facts(model)
+        return None if facts is None else facts.name
+
+    def of_family(self, family: str, controlnet: str) -> list[str]:
+        """The base models that are known to be of a family, but for those that ``controlnet`` cannot
+        guide."""
+        return [
+            model
+            for model in self._catalog.models
+            if self.family(model) == family and self.incompatibility(controlnet, model) is None
+        ]
+
+    def _denoisers(self, model: str) -> dict[str, dict[str, Any]]:
+        """The configs by which the family is known, by part."""
+        found = {part: self._of_model(model, f"{part}/config.json") for part in denoisers()}
+        return {part: config for part, config in found.items() if config is not None}
+
+    def _of_model(self, model: str, name: str) -> dict[str, Any] | None:
+        entry = self._catalog.models[model]
+        return self._read(entry.config or entry.source, name)
+
+    def _read(self, source: str, name: str) -> dict[str, Any] | None:
+        return None if source.startswith(HUB) else _read(locate(self._path, source) / name)
+
+
+@cache
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return None  # who loads it says what is wrong
+    return config if isinstance(config, dict) else None

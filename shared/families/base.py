@@ -1,0 +1,124 @@
+"""What web and workers must know of a model family without loading a model: facts, and questions to configs.
+
+A family is a kind of base model with its ControlNets and LoRAs. Its facts are one subclass of `FamilyFacts`,
+in one file of this package; its torch side is one file of `workers.families`. Both are entered in their
+registry (`shared.families.registry`, `workers.families.registry`), and nothing else changes.
+
+A ``config`` is what a diffusers folder says in JSON: written by anybody, so a value of another type than
+expected must raise nothing; whoever loads the model says what is wrong with it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+Config = Mapping[str, Any]
+#: How diffusers computes guidance: both branches as one batch of twice the rows, or one forward after the
+#: other. Only of the second kind is a step that is split over two workers bit-equal to a whole one.
+GuidanceBatches = Literal["one_batch", "two_forwards"]
+
+
+class ModelSignature(NamedTuple):
+    """What a ControlNet must share with its base model, so that its residuals fit into the base model."""
+
+    family: str  # the family's name
+    label: str  # what error texts call the family
+    layout: str  # sizes of the layers, for people
+    #: Width of the text embeddings, which tells LoRAs of one family from those of another.
+    text_width: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.label}, {self.layout}"
+
+
+class ControlNetTraits(NamedTuple):
+    """What a job must know of a ControlNet before it asks for it."""
+
+    signature: ModelSignature
+    global_pooling: bool = False  # gives one value for each channel, and only to the conditional rows
+    control_types: int = 0  # of a union of ControlNets; 0: an ordinary ControlNet
+
+
+class ControlPlan(NamedTuple):
+    """Which residual of a ControlNet each place of its base model takes."""
+
+    places: tuple[int | None, ...]  # in the order in which the forward comes to them; None: nothing is added
+
+    @property
+    def wanted(self) -> tuple[int, ...]:
+        """The residuals that are read at all, each once, in the order in which they are first needed."""
+        return tuple(dict.fromkeys(index for index in self.places if index is not None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyFacts(ABC):
+    """The facts of one family, and what its configs say."""
+
+    name: str  # in catalogs: "sdxl"
+    label: str  # in error texts: "SDXL"
+    #: Class names that pipelines of the family are saved with, without the word Pipeline.
+    pipelines: frozenset[str]
+    #: The folder of the network that denoises, which has the config that tells the family.
+    denoiser: str
+    #: All parts with weights that a folder must have, ``denoiser`` among them.
+    parts: tuple[str, ...]
+    #: The text encoders among ``parts``, and what each one's tokenizer is called.
+    tokenizers: Mapping[str, str]
+    #: Class names of the family's ControlNets; the first is that of a config that names none.
+    controlnet_classes: tuple[str, ...]
+    #: Parts that a LoRA may train.
+    lora_parts: tuple[str, ...]
+    #: Fields of a job that other families may not have: `shared.jobs.options.FamilyOptions`.
+    fields: frozenset[str] = frozenset()
+    #: Sides of an image must be divisible by this, in pixels.
+    size_multiple: int = 8
+    guidance_batches: GuidanceBatches = "one_batch"
+
+    @abstractmethod
+    def is_family_of(self, config: Config) -> bool:
+        """Whether the config of a denoiser in the folder ``denoiser``, or of a ControlNet of one of
+        ``controlnet_classes``, is of this family."""
+
+    @abstractmethod
+    def is_family_of_file(self, names: Sequence[str]) -> bool:
+        """Whether a single file with weights of these names is, or was once, a base model of this family."""
+
+    def file_problem(self, names: Sequence[str]) -> str | None:
+        """Why such a file cannot be loaded, as the end of a sentence; None: nothing speaks against it."""
+        return None
+
+    def folder_problem(self, index: Config) -> str | None:
+        """The same of a folder, by its ``model_index.json``."""
+        return None
+
+    @abstractmethod
+    def signature(self, config: Config) -> ModelSignature:
+        """The signature that the config of a denoiser or of a ControlNet describes."""
+
+    @abstractmethod
+    def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
+        """Which residuals of a ControlNet its base model reads, and where; ``base`` is not always known."""
+
+    def controlnet_traits(self, config: Config) -> ControlNetTraits:
+        """What the config of a ControlNet says."""
+        return ControlNetTraits(self.signature(config))
+
+    def is_inpainting(self, config: Config) -> bool:
+        """Whether the denoiser was trained to take a mask and a masked image beside the latents."""
+        return False
+
+    def own_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
+        """Width and height in pixels of images that no job gives a size; ``configs`` are those of the parts
+        that are there, by part. None: that cannot be said before the model is loaded."""
+        return None
+
+
+def incompatibility(
+    controlnet: str, controlnet_signature: ModelSignature, model: str, model_signature: ModelSignature
+) -> str | None:
+    """Why the ControlNet cannot guide the model, naming both; ``None`` if it can."""
+    if controlnet_signature == model_signature:
+        return None
+    theirs = f"ControlNet {controlnet!r} ({controlnet_signature})"
+    return f"{theirs} does not fit its model {model!r} ({model_signature})"

@@ -1,0 +1,151 @@
+"""The UNet families: Stable Diffusion 1.x, 2.x and SDXL, with their inpainting, LCM and turbo variants.
+
+Variants are no families: what sets them apart stands in the UNet's config (`is_inpainting`,
+``time_cond_proj_dim`` of guidance that is distilled in) or in the scheduler's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.families.base import Config, ControlNetTraits, ControlPlan, FamilyFacts, ModelSignature
+
+#: Tasks that people save a pipeline for, as its class name says them.
+_TASKS = ("", "Img2Img", "Inpaint", "ControlNet")
+#: Prefixes of the original names of weights in a single file, by part.
+_FILE_PARTS = {
+    "UNet": ("model.diffusion_model.",),
+    "VAE": ("first_stage_model.", "vae."),
+    "text encoder": ("cond_stage_model.", "conditioner.embedders.", "text_encoders."),
+}
+_SDXL_ENCODERS = ("conditioner.embedders.",)
+#: What the names of Flux's and Stable Diffusion 3's weights have, and a UNet's have not.
+_TRANSFORMERS = ("double_blocks.0.img_attn.", "joint_blocks.")
+_REFINER = "it has one text encoder of SDXL's two: refiners are not served"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetFacts(FamilyFacts):
+    """A family of UNets."""
+
+    addition_embed_type: str | None  # what joins the time embedding: "text_time" of SDXL
+    text_widths: tuple[int, ...] | None  # of cross-attention; None: any other
+
+    def is_family_of(self, config: Config) -> bool:
+        """See `FamilyFacts`; a toy of any width counts as Stable Diffusion 1."""
+        return config.get("addition_embed_type") == self.addition_embed_type and (
+            self.text_widths is None or config.get("cross_attention_dim", 1280) in self.text_widths
+        )
+
+    def is_family_of_file(self, names: Sequence[str]) -> bool:
+        """See `FamilyFacts`; names do not tell SD 2 from SD 1."""
+        is_unet = _begins(names, _FILE_PARTS["UNet"]) and not any(
+            word in name for name in names for word in _TRANSFORMERS
+        )
+        return is_unet and _begins(names, _SDXL_ENCODERS) == (self.addition_embed_type is not None)
+
+    def file_problem(self, names: Sequence[str]) -> str | None:
+        """See `FamilyFacts`."""
+        lacking = [part for part, prefixes in _FILE_PARTS.items() if not _begins(names, prefixes)]
+        if lacking:
+            return f"it has no {' and no '.join(lacking)}: a single file must hold all parts"
+        has_both = self.addition_embed_type is None or _begins(names, ("conditioner.embedders.1.",))
+        return None if has_both else _REFINER
+
+    def folder_problem(self, index: Config) -> str | None:
+        """See `FamilyFacts`."""
+        first = (index.get("text_encoder", [""]) or [None])[0]
+        return _REFINER if self.addition_embed_type is not None and first is None else None
+
+    def signature(self, config: Config) -> ModelSignature:
+        """See `FamilyFacts`."""
+        channels = config.get("block_out_channels", (320, 640, 1280, 1280))
+        numbers = channels if isinstance(channels, list | tuple) else ()
+        width = config.get("cross_attention_dim", 1280)
+        layout = f"cross-attention width {width}, channels {'/'.join(map(str, numbers))}"
+        return ModelSignature(self.name, self.label, layout, width)
+
+    def controlnet_traits(self, config: Config) -> ControlNetTraits:
+        """See `FamilyFacts`."""
+        is_union = config.get("_class_name") == "ControlNetUnionModel"
+        return ControlNetTraits(
+            self.signature(config),
+            global_pooling=bool(config.get("global_pool_conditions")),
+            control_types=config.get("num_control_type", 6) if is_union else 0,
+        )
+
+    def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
+        """The mid block's residual, then one for each skip connection, deepest first.
+
+        Skips are numbered from the shallowest, 0; the mid block's number follows that of the deepest.
+        """
+        channels = controlnet.get("block_out_channels", (320, 640, 1280, 1280))
+        layers = controlnet.get("layers_per_block", 2)
+        counts = [layers] * len(channels) if isinstance(layers, int) else list(layers)
+        skips = 1 + sum(counts) + len(channels) - 1  # the first layer's, the blocks', and what halves sizes
+        return ControlPlan(tuple(range(skips, -1, -1)))
+
+    def is_inpainting(self, config: Config) -> bool:
+        """See `FamilyFacts`."""
+        taken, given = config.get("in_channels", 4), config.get("out_channels", 4)
+        return isinstance(given, int) and bool(taken == 2 * given + 1)
+
+    def own_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
+        """See `FamilyFacts`."""
+        size = configs.get(self.denoiser, {}).get("sample_size")
+        blocks = configs.get("vae", {}).get("block_out_channels")
+        sizes: Any = [size, size] if isinstance(size, int) else size
+        if not isinstance(blocks, list) or not isinstance(sizes, list) or len(sizes) != 2:
+            return None
+        if not all(isinstance(side, int) for side in sizes):
+            return None
+        height, width = sizes
+        factor = 2 ** (len(blocks) - 1)
+        return width * factor, height * factor
+
+
+def _begins(names: Sequence[str], prefixes: tuple[str, ...]) -> bool:
+    return any(name.startswith(prefixes) for name in names)
+
+
+def _pipelines(*names: str) -> frozenset[str]:
+    return frozenset(name + task for name in names for task in _TASKS)
+
+
+_CONTROLNETS = ("ControlNetModel", "ControlNetUnionModel")
+_ONE_ENCODER: dict[str, Any] = {
+    "label": "Stable Diffusion 1 or 2",
+    "pipelines": _pipelines("StableDiffusion") | {"LatentConsistencyModel"},
+    "denoiser": "unet",
+    "parts": ("unet", "vae", "text_encoder"),
+    "tokenizers": {"text_encoder": "tokenizer"},
+    "controlnet_classes": _CONTROLNETS,
+    "lora_parts": ("unet", "text_encoder"),
+    "addition_embed_type": None,
+}
+SD2 = UNetFacts(name="sd2", text_widths=(1024,), **_ONE_ENCODER)
+SD1 = UNetFacts(name="sd1", text_widths=None, **_ONE_ENCODER)
+SDXL = UNetFacts(
+    name="sdxl",
+    label="SDXL",
+    pipelines=_pipelines("StableDiffusionXL"),
+    denoiser="unet",
+    parts=("unet", "vae", "text_encoder", "text_encoder_2"),
+    tokenizers={"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},
+    controlnet_classes=_CONTROLNETS,
+    lora_parts=("unet", "text_encoder", "text_encoder_2"),
+    fields=frozenset(
+        {
+            "prompt_2",
+            "negative_prompt_2",
+            "original_size",
+            "crops_coords_top_left",
+            "target_size",
+            "negative_original_size",
+            "negative_crops_coords_top_left",
+            "negative_target_size",
+        }
+    ),
+    addition_embed_type="text_time",
+    text_widths=None,
+)
