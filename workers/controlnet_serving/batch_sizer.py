@@ -6,8 +6,10 @@ longer. What is not known yet is tried out once.
 """
 
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from statistics import median
+
+from cachetools import LRUCache
 
 #: Rows of a pass, at most.
 MAX_ROWS = 32
@@ -59,12 +61,8 @@ class BatchSizers:
 
     def __init__(self, delay_share: float) -> None:
         self._delay_share = delay_share
-        self._known: OrderedDict[tuple[str, str], BatchSizer] = OrderedDict()
+        self._known: LRUCache[tuple[str, str], BatchSizer] = LRUCache(KINDS)
 
     def of(self, controlnet: str, stack: str) -> BatchSizer:
         """A new one has measured nothing yet."""
-        company = self._known.setdefault((controlnet, stack), BatchSizer(self._delay_share))
-        self._known.move_to_end((controlnet, stack))
-        while len(self._known) > KINDS:
-            self._known.popitem(last=False)
-        return company
+        return self._known.setdefault((controlnet, stack), BatchSizer(self._delay_share))

@@ -1,9 +1,10 @@
 """Inputs that stay the same over a job's steps: fetched once, embedded once, kept while they are used."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 
+from cachetools import LRUCache
 from torch import Tensor
 
 from workers.families.unet_controlnet import ControlNet
@@ -20,8 +21,7 @@ class Inputs:
 
     def __init__(self, transport: Transport, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self._transport = transport
-        self._capacity_bytes = capacity_bytes
-        self._held: OrderedDict[Hashable, Tensors] = OrderedDict()
+        self._cached: LRUCache[Hashable, Tensors] = LRUCache(capacity_bytes, getsizeof=_bytes)
         self._lock = threading.Lock()
 
     def prepared(self, controlnet: ControlNet, request: StepRequest) -> Tensors:
@@ -44,15 +44,12 @@ class Inputs:
 
     def _get(self, key: Hashable, make: Callable[[], Tensors]) -> Tensors:
         with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
+            cached = self._cached.get(key)
+        if cached is not None:
+            return cached
         made = make()  # outside the lock: a fetch must not stop others; twice is only slower
-        with self._lock:
-            self._held[key] = made
-            held = sum(map(_bytes, self._held.values()))
-            while held > self._capacity_bytes:
-                held -= _bytes(self._held.popitem(last=False)[1])
+        with self._lock, suppress(ValueError):  # larger than the whole cache
+            self._cached[key] = made
         return made
 
 
