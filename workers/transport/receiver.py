@@ -16,8 +16,8 @@ from shared import metrics
 from shared.errors import ResidualLost
 from shared.settings import Settings
 from workers.transport.backends.chunked_redis import ChunkedRedis
+from workers.transport.backends.receive_buffers import BufferPool
 from workers.transport.backends.shared_memory_reader import SharedMemoryReader
-from workers.transport.buffers import BufferPool
 from workers.transport.codecs import coded_bytes, decode
 from workers.transport.keys import responses_key
 from workers.transport.protocol import Payload, RedisChunks, SharedMemoryBlock, StepRequest, StepResponse

@@ -22,7 +22,7 @@ from workers.transport.wire import pack_bytes
 
 log = logging.getLogger(__name__)
 
-PUSH_SCRIPT = read_lua("workers.transport", "push")
+PUSH_SCRIPT = read_lua("workers.transport", "publish")
 #: One reply of the home server.
 REPLY_S = 10.0
 _PUSH_SHA = hashlib.sha1(PUSH_SCRIPT.encode()).hexdigest().encode()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 POLL_S = 1.0
 #: How far into a queue a pass looks for company.
 DEPTH = 64
-#: Where a part of a step is: `lua/look.lua`.
+#: Where a part of a step is: `lua/locate.lua`.
 StepState = Literal["queued", "unserved", "claimed", "abandoned", "lost", "gone"]
 
 
@@ -52,7 +52,7 @@ class StepQueue:
         self.wait_s = settings.residual_wait_s
         self._turn_script, self._claim_script, self._look_script, self._gather_script = (
             redis.register_script(read_lua("workers.transport", name))
-            for name in ("turn", "claim", "look", "gather")
+            for name in ("step_token", "claim", "locate", "collect_batch")
         )
         self._lease_ms, self._served_ms = int(1000 * self.lease_s), int(1000 * settings.residual_wait_s)
         self._next = 0
