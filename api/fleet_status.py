@@ -58,8 +58,8 @@ class FleetStatus:
 
     def workers_for(self, kind: WorkerKind, name: str) -> list[str]:
         """Names of the workers that take work for a model or ControlNet right now."""
-        ready = (worker for worker in self._serving(kind, name) if not worker.problems)
-        return [worker.name for worker in ready if name not in worker.failed]
+        ready = (worker for worker in self._serving(kind, name) if not worker.unavailable_reasons)
+        return [worker.name for worker in ready if name not in worker.load_errors]
 
     def without_workers(self, kind: WorkerKind, names: Iterable[str]) -> list[str]:
         """Those of ``names`` for which no worker takes work."""
@@ -67,16 +67,19 @@ class FleetStatus:
 
     def load_error(self, kind: WorkerKind, name: str) -> str | None:
         """Why no worker can load it; ``None`` if one can, or has not tried, or none serves it."""
-        errors = [worker.failed.get(name) for worker in self._serving(kind, name)]
+        errors = [worker.load_errors.get(name) for worker in self._serving(kind, name)]
         return None if not errors or None in errors else errors[0]
 
     def count_load_errors(self, kind: WorkerKind, name: str) -> int:
         """How many workers could not load it."""
-        return sum(name in worker.failed for worker in self._serving(kind, name))
+        return sum(name in worker.load_errors for worker in self._serving(kind, name))
 
     def worker_errors(self) -> dict[str, list[str]]:
         """By worker: why it takes no work, and what it could not load. Only workers with errors."""
-        found = {worker.name: [*worker.problems, *worker.failed.values()] for worker in self.workers}
+        found = {
+            worker.name: [*worker.unavailable_reasons, *worker.load_errors.values()]
+            for worker in self.workers
+        }
         return {name: errors for name, errors in found.items() if errors}
 
     def compare(self, catalog: Catalog) -> WithoutWorkers:

@@ -1,5 +1,4 @@
-"""The catalog over REST: models, ControlNets and all that goes with them, and which live workers serve
-what."""
+"""`/v1/models` and `/v1/controlnets`: the catalog, schedulers, preprocessors, and live workers."""
 
 from typing import Any
 
@@ -18,14 +17,14 @@ from shared.registry.workers import Heartbeat, live_workers
 
 
 class StepLimitsResponse(BaseModel):
-    """How many steps a scheduler can make without an image to start from."""
+    """How many steps a scheduler supports when a job has no input image."""
 
     min_steps: int
     max_steps: int
 
 
 class ModelResponse(BaseModel):
-    """A base model, its defaults, and who serves it."""
+    """A base model, its defaults, and its live workers."""
 
     name: str
     default: bool
@@ -33,40 +32,42 @@ class ModelResponse(BaseModel):
     scheduler: str
     num_inference_steps: int
     guidance_scale: float
-    shape: str | None = Field(
-        description="family and sizes, which its ControlNets must share; null: not loaded yet"
+    signature: str | None = Field(
+        description="family and sizes, which must equal those of its ControlNets; null: not loaded yet"
     )
-    width: int | None = Field(description="of an image whose job names none; null: known once it is loaded")
+    width: int | None = Field(description="of images whose job sets none; null: not known until it is loaded")
     height: int | None
     schedulers: list[str]
     step_limits: dict[str, StepLimitsResponse] = Field(
-        description="by scheduler, where this model's own scheduler config allows fewer"
+        description="by scheduler, where this model's scheduler config is stricter than `schedulers`"
     )
     controlnets: list[str]
     workers: list[str] = Field(description="live UNet workers that take its jobs")
     loaded: list[str] = Field(description="those of them that hold its weights")
-    failed: dict[str, str] = Field(description="those of them that could not load it, and why")
+    load_errors: dict[str, str] = Field(description="those of them that could not load it, and why")
 
 
 class SchedulerResponse(BaseModel):
-    """A scheduler: a diffusers class on the model's own scheduler config."""
+    """A scheduler: a diffusers class with the model's scheduler config."""
 
     name: str
     diffusers_class: str
-    options: dict[str, Any] = Field(description="what overrides the model's own scheduler config")
-    takes: list[str] = Field(description="fields of a job that not every scheduler knows")
-    min_steps: int = Field(description="of any model; a model's `step_limits` are its own")
+    options: dict[str, Any] = Field(description="values that override the model's scheduler config")
+    takes: list[str] = Field(
+        description="fields of a job that only some support: `timesteps`, `sigmas`, `eta`"
+    )
+    min_steps: int = Field(description="for any model; `step_limits` of a model may be stricter")
     max_steps: int
 
 
 class ModelList(BaseModel):
-    """The base models of the catalog, and the schedulers that draw with any of them."""
+    """The base models of the catalog, and the schedulers, which work with all of them."""
 
     models: list[ModelResponse]
     schedulers: list[SchedulerResponse]
 
 
-#: What no model goes beyond.
+#: Limits that hold for every model.
 ANY = StepLimits()
 SCHEDULER_RESPONSES = [
     SchedulerResponse(
@@ -82,18 +83,18 @@ SCHEDULER_RESPONSES = [
 
 
 class ControlNetCatalogResponse(BaseModel):
-    """A ControlNet, the base models it guides, and who serves it."""
+    """A ControlNet, the base models that it fits, and its live workers."""
 
     name: str
     model: str = Field(description="the first of `models`")
-    models: list[str] = Field(description="base models that it guides")
+    models: list[str] = Field(description="base models that it fits")
     workers: list[str] = Field(description="live ControlNet workers that serve it")
     loaded: list[str] = Field(description="those of them that hold its weights")
-    failed: dict[str, str] = Field(description="those of them that could not load it, and why")
+    load_errors: dict[str, str] = Field(description="those of them that could not load it, and why")
 
 
 class PreprocessorResponse(BaseModel):
-    """What makes a map of a control image."""
+    """A preprocessor: it turns an image into a control image."""
 
     name: str
     description: str
@@ -101,7 +102,7 @@ class PreprocessorResponse(BaseModel):
 
 
 class ControlNetList(BaseModel):
-    """The ControlNets of the catalog, and the preprocessors that any of them may be given."""
+    """The ControlNets of the catalog, and the preprocessors, which work with all of them."""
 
     controlnets: list[ControlNetCatalogResponse]
     preprocessors: list[PreprocessorResponse]
@@ -113,20 +114,20 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
 
     @api.get("/v1/models", summary="List base models", responses={200: ModelList, **refusals(503)})
     def list_models() -> Response:
-        workers = [beat for beat in live_workers(control) if beat.kind == "unet"]
+        workers = [worker for worker in live_workers(control) if worker.kind == "unet"]
         models = [
             ModelResponse(
                 name=name,
                 default=name == catalog.default_model,
                 **entry.model_dump(exclude={"source", "width", "height", *LoadOptions.model_fields}),
                 **_size(entry, services.families.own_size(name)),
-                shape=_told(services.families.signature(name)),
+                signature=_or_none(services.families.signature(name)),
                 schedulers=list(SCHEDULERS),
                 step_limits=_limits(services.families.scheduler_config(name)),
                 controlnets=catalog.controlnets_of(name),
                 workers=_serving(workers, name),
                 loaded=_holding(workers, name),
-                failed=_failed(workers, name),
+                load_errors=_load_errors(workers, name),
             )
             for name, entry in catalog.models.items()
         ]
@@ -134,7 +135,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
 
     @api.get("/v1/controlnets", summary="List ControlNets", responses={200: ControlNetList, **refusals(503)})
     def list_controlnets() -> Response:
-        workers = [beat for beat in live_workers(control) if beat.kind == "controlnet"]
+        workers = [worker for worker in live_workers(control) if worker.kind == "controlnet"]
         controlnets = [
             ControlNetCatalogResponse(
                 name=name,
@@ -142,7 +143,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 models=list(entry.models),
                 workers=_serving(workers, name),
                 loaded=_holding(workers, name),
-                failed=_failed(workers, name),
+                load_errors=_load_errors(workers, name),
             )
             for name, entry in catalog.controlnets.items()
         ]
@@ -170,18 +171,21 @@ def _size(entry: ModelEntry, own: tuple[int, int] | None) -> dict[str, int | Non
     return {"width": entry.width or width, "height": entry.height or height}
 
 
-def _told(shape: ModelSignature | None) -> str | None:
-    return None if shape is None else str(shape)
+def _or_none(signature: ModelSignature | None) -> str | None:
+    return None if signature is None else str(signature)
 
 
 def _serving(workers: list[Heartbeat], name: str) -> list[str]:
-    able = (worker for worker in workers if not worker.problems and name not in worker.failed)
-    return [worker.name for worker in able if name in worker.serves]
+    return [
+        worker.name
+        for worker in workers
+        if name in worker.serves and not worker.unavailable_reasons and name not in worker.load_errors
+    ]
 
 
 def _holding(workers: list[Heartbeat], name: str) -> list[str]:
     return [worker.name for worker in workers if name in worker.loaded]
 
 
-def _failed(workers: list[Heartbeat], name: str) -> dict[str, str]:
-    return {worker.name: worker.failed[name] for worker in workers if name in worker.failed}
+def _load_errors(workers: list[Heartbeat], name: str) -> dict[str, str]:
+    return {worker.name: worker.load_errors[name] for worker in workers if name in worker.load_errors}

@@ -1,4 +1,4 @@
-"""The fleet over REST: who is alive, what waits, and how jobs stand."""
+"""`/v1/fleet`: live workers and what they hold, queues, and numbers of jobs."""
 
 from typing import get_args
 
@@ -23,27 +23,31 @@ from shared.registry.workers import Heartbeat, live_workers
 
 
 class FleetResponse(BaseModel):
-    """Who is alive, what waits, and how jobs stand."""
+    """The fleet: live workers and what they hold, queues, and numbers of jobs."""
 
-    workers: list[Heartbeat]
-    holdings: list[LoraInventory] = Field(description="LoRAs that live UNet workers have at hand")
-    on_disk: dict[str, list[str]] = Field(description="LoRAs on the disk of each of their hosts")
-    queues: dict[str, int] = Field(description="messages that wait, by queue")
-    steps: dict[str, int] | None = Field(
-        description="waiting steps of each ControlNet; null: the residual Redis does not answer"
+    workers: list[Heartbeat] = Field(description="the last heartbeat of each live worker")
+    lora_inventory: list[LoraInventory] = Field(description="LoRAs that each live UNet worker holds")
+    lora_disk_cache: dict[str, list[str]] = Field(
+        description="versions of LoRAs in the disk cache of each host with UNet workers"
     )
-    jobs: dict[Status, int] = Field(description="jobs by status")
-    without_workers: WithoutWorkers
+    queues: dict[str, int] = Field(description="number of waiting messages, by queue")
+    queued_steps: dict[str, int] | None = Field(
+        description="number of waiting steps, by ControlNet; null: the residual Redis does not answer"
+    )
+    jobs: dict[Status, int] = Field(description="number of jobs, by status")
+    without_workers: WithoutWorkers = Field(
+        description="entries of the catalog for which no live worker takes work"
+    )
 
 
 def fleet_api(services: Services) -> APIBlueprint:
-    """The routes of the catalog and of the fleet."""
-    tag = Tag(name="fleet", description="What is served, and by whom")
+    """The routes `/v1/fleet`, `/v1/models` and `/v1/controlnets`."""
+    tag = Tag(name="fleet", description="What is served, and by which workers")
     api = APIBlueprint("fleet", __name__, abp_tags=[tag], operation_id_callback=operation_id)
     catalog, control = services.catalog, services.control
     add_catalog(api, services)
 
-    @api.get("/v1/fleet", summary="Look at the fleet", responses={200: FleetResponse, **refusals(503)})
+    @api.get("/v1/fleet", summary="Read the fleet's state", responses={200: FleetResponse, **refusals(503)})
     def read_fleet() -> Response:
         queues = [queue(name) for name in catalog.models for queue in (unet_queue, assist_queue)]
         queues += [controlnet_queue(name) for name in catalog.controlnets]
@@ -55,14 +59,14 @@ def fleet_api(services: Services) -> APIBlueprint:
             pipe.zcard(keys.by_status(status))
         counts = pipe.execute()
         workers = live_workers(control)
-        holdings = read_inventories(control, [beat.name for beat in workers if beat.kind == "unet"])
+        inventory = read_inventories(control, [worker.name for worker in workers if worker.kind == "unet"])
         return answer(
             FleetResponse(
                 workers=workers,
-                holdings=holdings,
-                on_disk=list_disk_caches(control, sorted({holding.host for holding in holdings})),
+                lora_inventory=inventory,
+                lora_disk_cache=list_disk_caches(control, sorted({worker.host for worker in inventory})),
                 queues=dict(zip(queues, counts, strict=False)),
-                steps=_waiting_steps(services),
+                queued_steps=_count_queued_steps(services),
                 jobs=dict(zip(statuses, counts[len(queues) :], strict=True)),
                 without_workers=FleetStatus(workers).compare(catalog),
             )
@@ -71,7 +75,7 @@ def fleet_api(services: Services) -> APIBlueprint:
     return api
 
 
-def _waiting_steps(services: Services) -> dict[str, int] | None:
+def _count_queued_steps(services: Services) -> dict[str, int] | None:
     controlnets = list(services.catalog.controlnets)
     pipe = without_retries(services.residuals[0]).pipeline(transaction=False)
     for controlnet in controlnets:

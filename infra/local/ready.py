@@ -48,9 +48,9 @@ def find_missing(settings: Settings, processes: Sequence[Process]) -> Mapping[st
         return {asked: f"{error.response.url} answers {error.response.status_code}"}
     except requests.RequestException as error:
         return {asked: f"it does not answer: {type(error).__name__}"}
-    problems = {worker["pid"]: worker["problems"] for worker in fleet["workers"]}
+    reasons = {worker["pid"]: worker["unavailable_reasons"] for worker in fleet["workers"]}
     workers = [process.name for process in processes if process.is_worker]
-    told = {name: problems.get(pids[name], ["it has not reported itself"]) for name in workers}
+    told = {name: reasons.get(pids[name], ["it has not reported itself"]) for name in workers}
     return {name: "; ".join(why) for name, why in told.items() if why}
 
 

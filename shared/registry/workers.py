@@ -1,8 +1,9 @@
-"""Who is alive: every worker reports itself, and what is silent too long is gone."""
+"""The worker registry: which workers are alive. Each publishes a heartbeat, which expires unless renewed."""
 
-from typing import TYPE_CHECKING, Literal
+import json
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from shared import keys
 from shared.messaging.base_model import Message, read_all
@@ -12,45 +13,72 @@ if TYPE_CHECKING:
 
 
 WorkerKind = Literal["unet", "controlnet"]
+#: After this, names of workers that stopped without removing themselves are dropped from the index.
+_INDEX_TTL_S = 3600
+#: What fields of a heartbeat were called up to 0.1.0. Both names are written and read, because workers and
+#: web processes of both versions run side by side during an upgrade.
+_PREVIOUS_NAMES = {
+    "jobs": "doing",
+    "attached_jobs": "sessions",
+    "load_errors": "failed",
+    "unavailable_reasons": "problems",
+    "utilization": "busy_share",
+}
 
 
 class Heartbeat(Message):
-    """What a worker says of itself; times are seconds since the epoch."""
+    """A worker's report of itself."""
 
-    model_config = ConfigDict(extra="ignore")  # a newer worker says more
+    model_config = ConfigDict(extra="ignore")  # a worker of a newer version reports more
 
     name: str
     kind: WorkerKind
     host: str
     pid: int
     device: str
-    serves: list[str]  # models or ControlNets it takes work for
-    loaded: list[str]  # those whose weights are in memory
-    doing: list[str]  # jobs it works on right now
-    #: By ControlNet: jobs whose steps it computes; of a UNet worker, by model: jobs of others that it
-    #: assists.
-    sessions: dict[str, list[str]] = Field(default_factory=dict)
-    #: Those that could not be loaded, and why; tried again after a while.
-    failed: dict[str, str] = Field(default_factory=dict)
-    #: Why it takes no work right now, though it lives; empty: it does.
-    problems: list[str] = Field(default_factory=list)
-    busy_share: float  # of its device, over the last minute
-    started_at: float
+    serves: list[str] = Field(description="models or ControlNets that it takes work for")
+    loaded: list[str] = Field(description="those of them whose weights are in memory")
+    jobs: list[str] = Field(description="jobs that it works on right now")
+    attached_jobs: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="jobs of other workers that it computes a part of, by ControlNet or (latent parallelism)"
+        " model",
+    )
+    load_errors: dict[str, str] = Field(
+        default_factory=dict,
+        description="models or ControlNets that it could not load, and why; it tries again after a while",
+    )
+    unavailable_reasons: list[str] = Field(
+        default_factory=list,
+        description="why it takes no work although it is alive; empty: it does",
+    )
+    utilization: float = Field(description="share of the last minute in which its device was busy, 0 to 1")
+    started_at: float = Field(description="seconds since the epoch")
     version: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_previous_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        renamed = {new: values[old] for new, old in _PREVIOUS_NAMES.items() if old in values}
+        return renamed | values
 
 
 def publish_heartbeat(redis: "Redis", heartbeat: Heartbeat, ttl_s: float) -> None:
-    """Report a worker; the report lasts ``ttl_s`` seconds."""
-    now = int(redis.time()[0])  # workers' clocks may be hours apart
+    """Register a worker as alive for ``ttl_s`` seconds."""
+    now = int(redis.time()[0])  # the clocks of workers may differ by hours
+    report = heartbeat.model_dump()
+    report |= {old: report[new] for new, old in _PREVIOUS_NAMES.items()}
     pipe = redis.pipeline()
-    pipe.set(keys.worker(heartbeat.name), heartbeat.model_dump_json(), px=int(ttl_s * 1000))
+    pipe.set(keys.worker(heartbeat.name), json.dumps(report), px=int(ttl_s * 1000))
     pipe.zadd(keys.WORKERS, {heartbeat.name: now})
-    pipe.zremrangebyscore(keys.WORKERS, 0, now - 3600)
+    pipe.zremrangebyscore(keys.WORKERS, 0, now - _INDEX_TTL_S)
     pipe.execute()
 
 
 def remove_worker(redis: "Redis", name: str) -> None:
-    """Take a worker that stops off the list."""
+    """Remove a worker that stops."""
     pipe = redis.pipeline()
     pipe.delete(keys.worker(name))
     pipe.zrem(keys.WORKERS, name)
@@ -58,7 +86,7 @@ def remove_worker(redis: "Redis", name: str) -> None:
 
 
 def live_workers(redis: "Redis") -> list[Heartbeat]:
-    """The workers that reported lately, by name."""
+    """The unexpired heartbeats, by name of the worker."""
     names: list[str] = sorted(map(str, redis.zrange(keys.WORKERS, 0, -1)))
     reports = redis.mget([keys.worker(name) for name in names]) if names else []
     return read_all(Heartbeat, reports)

@@ -111,7 +111,7 @@ def heartbeat(
     kind: Literal["unet", "controlnet"],
     serves: str,
     loaded: list[str],
-    sessions: dict[str, list[str]] | None = None,
+    attached_jobs: dict[str, list[str]] | None = None,
 ) -> Heartbeat:
     """What a live worker says of itself."""
     return Heartbeat(
@@ -122,9 +122,9 @@ def heartbeat(
         device="cpu",
         serves=[serves],
         loaded=loaded,
-        doing=[],
-        sessions=sessions or {},
-        busy_share=0.5,
+        jobs=[],
+        attached_jobs=attached_jobs or {},
+        utilization=0.5,
         started_at=time.time(),
         version="0.1.0",
     )

@@ -150,8 +150,8 @@ def test_without_placement_every_job_goes_to_the_common_queue(services: Services
 
 def test_one_worker_is_asked_to_prefetch_the_loras_of_a_waiting_job(services: Services, version: str) -> None:
     heartbeat = Heartbeat(
-        name="unet1@a", kind="unet", host="a", pid=1, device="cpu", serves=[MODEL], loaded=[], doing=[],
-        busy_share=1.0, started_at=0.0, version="0",
+        name="unet1@a", kind="unet", host="a", pid=1, device="cpu", serves=[MODEL], loaded=[], jobs=[],
+        utilization=1.0, started_at=0.0, version="0",
     )  # fmt: skip
     publish_heartbeat(services.control, heartbeat, SOON)
     services.live_workers.clear()

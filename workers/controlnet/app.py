@@ -74,11 +74,11 @@ def _start(sender: Any, **_: object) -> None:
         kind="controlnet",
         serves=served,
         loaded=controlnets.names,
-        doing=server.sessions.jobs,
-        sessions=server.sessions.by_controlnet,
-        failed=controlnets.failed,
-        problems=lambda: [*watchdog.problems(), *consumption.problems()],
-        busy_share=server.busy.share,
+        jobs=server.sessions.jobs,
+        attached_jobs=server.sessions.by_controlnet,
+        load_errors=controlnets.failed,
+        unavailable_reasons=lambda: [*watchdog.problems(), *consumption.problems()],
+        utilization=server.busy.share,
         chores=[transport.sweep, consumption.check],
     )
     reporter.start()

@@ -36,11 +36,11 @@ class HeartbeatThread:
     kind: Literal["unet", "controlnet"]
     serves: list[str]
     loaded: Callable[[], list[str]]
-    doing: Callable[[], list[str]]
-    busy_share: Callable[[], float]
-    sessions: Callable[[], dict[str, list[str]]] = dict
-    failed: Callable[[], dict[str, str]] = dict
-    problems: Callable[[], list[str]] = list
+    jobs: Callable[[], list[str]]
+    utilization: Callable[[], float]
+    attached_jobs: Callable[[], dict[str, list[str]]] = dict
+    load_errors: Callable[[], dict[str, str]] = dict
+    unavailable_reasons: Callable[[], list[str]] = list
     chores: Sequence[Callable[[], None]] = ()
 
     def __post_init__(self) -> None:
@@ -83,11 +83,11 @@ class HeartbeatThread:
             device=self.settings.device,
             serves=self.serves,
             loaded=self.loaded(),
-            doing=self.doing(),
-            sessions=self.sessions(),
-            failed=self.failed(),
-            problems=self.problems(),
-            busy_share=self.busy_share(),
+            jobs=self.jobs(),
+            attached_jobs=self.attached_jobs(),
+            load_errors=self.load_errors(),
+            unavailable_reasons=self.unavailable_reasons(),
+            utilization=self.utilization(),
             started_at=self._started_at,
             version=version("swiftdiffusion"),
         )

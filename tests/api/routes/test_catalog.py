@@ -53,7 +53,7 @@ def test_a_controlnet_is_told_with_its_model_and_who_serves_it(
             "models": ["emoji-sd"],
             "workers": ["net-1"],
             "loaded": ["net-1"],
-            "failed": {},
+            "load_errors": {},
         },
         {
             "name": "colour",
@@ -61,7 +61,7 @@ def test_a_controlnet_is_told_with_its_model_and_who_serves_it(
             "models": ["emoji-sd"],
             "workers": [],
             "loaded": [],
-            "failed": {},
+            "load_errors": {},
         },
     ]
 

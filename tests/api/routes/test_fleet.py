@@ -14,7 +14,7 @@ from shared.registry.workers import live_workers, publish_heartbeat
 from tests.api.services import heartbeat
 
 
-def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, services: Services) -> None:
+def test_the_fleet_lists_live_workers_queues_and_job_counts(client: FlaskClient, services: Services) -> None:
     publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
     publish_heartbeat(services.control, heartbeat("dead", "unet", "emoji-sd", []), 0.001)
     ids = [client.post("/v1/jobs", json={"prompt": "a cat"}).json["id"] for _ in range(3)]
@@ -29,11 +29,11 @@ def test_the_fleet_is_its_live_workers_queues_and_jobs(client: FlaskClient, serv
         "controlnet.edge": 0,
         "controlnet.colour": 0,
     }
-    assert fleet["steps"] == {"edge": 0, "colour": 0}
+    assert fleet["queued_steps"] == {"edge": 0, "colour": 0}
     assert fleet["jobs"] == {"queued": 2, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 1}
 
 
-def test_the_fleet_tells_which_loras_its_workers_have_at_hand(
+def test_the_fleet_lists_the_loras_that_workers_and_hosts_hold(
     client: FlaskClient, services: Services
 ) -> None:
     publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
@@ -43,33 +43,33 @@ def test_the_fleet_tells_which_loras_its_workers_have_at_hand(
     publish_inventory(services.control, told, 10)
     publish_disk_cache(services.control, "here", ["y", "x"], 10)
     fleet = client.get("/v1/fleet").json
-    assert fleet["holdings"] == [told.model_dump()]
-    assert fleet["on_disk"] == {"here": ["x", "y"]}
+    assert fleet["lora_inventory"] == [told.model_dump()]
+    assert fleet["lora_disk_cache"] == {"here": ["x", "y"]}
 
 
-def test_the_fleet_shows_which_jobs_use_which_controlnets_and_how_many_steps_wait(
+def test_the_fleet_lists_attached_jobs_and_queued_steps_of_controlnets(
     client: FlaskClient, services: Services
 ) -> None:
     publish_heartbeat(
         services.control,
-        heartbeat("controlnet-1", "controlnet", "edge", ["edge"], sessions={"edge": ["j"]}),
+        heartbeat("controlnet-1", "controlnet", "edge", ["edge"], attached_jobs={"edge": ["j"]}),
         10,
     )
     services.residuals[0].rpush(keys.controlnet_steps("edge"), "a ticket", "another")
     fleet = client.get("/v1/fleet").json
     services.residuals[0].delete(keys.controlnet_steps("edge"))
-    assert fleet["workers"][0]["sessions"] == {"edge": ["j"]}
-    assert fleet["steps"] == {"edge": 2, "colour": 0}
+    assert fleet["workers"][0]["attached_jobs"] == {"edge": ["j"]}
+    assert fleet["queued_steps"] == {"edge": 2, "colour": 0}
 
 
-def test_the_fleet_is_shown_without_its_residual_redis(services: Services) -> None:
+def test_the_fleet_is_shown_while_the_residual_redis_is_down(services: Services) -> None:
     away = type(services.control).from_url("redis://127.0.0.1:1/0")
     client = create_app(replace(services, residuals=[away])).test_client()
-    assert client.get("/v1/fleet").json["steps"] is None
+    assert client.get("/v1/fleet").json["queued_steps"] is None
 
 
 @pytest.mark.parametrize("garbage", ["", "no JSON", "[]", '{"name": "unet-2"}'])
-def test_what_one_worker_reports_hides_no_other(
+def test_an_unreadable_report_of_one_worker_hides_no_other(
     garbage: str, client: FlaskClient, services: Services
 ) -> None:
     # Given a whole report, one of a newer version, and garbage, as heartbeats, LoRAs and metrics
@@ -86,7 +86,7 @@ def test_what_one_worker_reports_hides_no_other(
     assert client.get("/v1/models").status_code == 200
 
 
-def test_a_worker_whose_clock_is_wrong_takes_no_other_off_the_list(
+def test_a_worker_with_a_wrong_clock_removes_no_other_from_the_list(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)

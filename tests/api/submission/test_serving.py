@@ -46,7 +46,7 @@ def test_a_job_that_no_worker_serves_is_accepted_with_a_warning(client: FlaskCli
 
 
 @pytest.mark.parametrize(
-    "changes", [{"problems": ["it did not consume from unet.emoji-sd"]}, {"serves": ["other"]}]
+    "changes", [{"unavailable_reasons": ["it did not consume from unet.emoji-sd"]}, {"serves": ["other"]}]
 )
 def test_a_worker_that_takes_no_jobs_of_the_model_does_not_serve_it(
     changes: dict[str, Any], client: FlaskClient, services: Services
@@ -100,18 +100,18 @@ def test_a_fleet_that_serves_everything_is_ok(client: FlaskClient, services: Ser
 def test_what_a_worker_could_not_load_is_shown_with_the_reason(
     client: FlaskClient, services: Services
 ) -> None:
-    report(services, unet("unet-1"), failed={"emoji-sd": "model 'emoji-sd' cannot be loaded: cut off"})
+    report(services, unet("unet-1"), load_errors={"emoji-sd": "model 'emoji-sd' cannot be loaded: cut off"})
     report(services, unet("unet-2"))
-    report(services, controlnet(), failed={"edge": "ControlNet 'edge' cannot be loaded: a pointer"})
+    report(services, controlnet(), load_errors={"edge": "ControlNet 'edge' cannot be loaded: a pointer"})
     model = client.get("/v1/models").json["models"][0]
-    assert (list(model["failed"]), model["workers"]) == (["unet-1"], ["unet-2"])
+    assert (list(model["load_errors"]), model["workers"]) == (["unet-1"], ["unet-2"])
     edge_controlnet = client.get("/v1/controlnets").json["controlnets"][0]
-    assert "a pointer" in edge_controlnet["failed"]["controlnet-1"]
+    assert "a pointer" in edge_controlnet["load_errors"]["controlnet-1"]
     ready = client.get("/readyz").json
     assert "cut off" in ready["worker_errors"]["unet-1"][0]
     assert ready["without_workers"]["controlnets"] == ["edge", "colour"]
     workers = {worker["name"]: worker for worker in client.get("/v1/fleet").json["workers"]}
-    assert "cut off" in workers["unet-1"]["failed"]["emoji-sd"]
+    assert "cut off" in workers["unet-1"]["load_errors"]["emoji-sd"]
     assert 'swift_load_failures{kind="model",name="emoji-sd"' in client.get("/metrics").text
 
 
@@ -119,8 +119,8 @@ def test_what_a_worker_could_not_load_is_shown_with_the_reason(
 def test_a_job_for_what_no_worker_can_load_is_refused_with_the_reason(
     failed: str, client: FlaskClient, services: Services
 ) -> None:
-    report(services, unet(), failed={"emoji-sd": "cut off"} if failed == "emoji-sd" else {})
-    report(services, controlnet(), failed={"edge": "cut off"} if failed == "edge" else {})
+    report(services, unet(), load_errors={"emoji-sd": "cut off"} if failed == "emoji-sd" else {})
+    report(services, controlnet(), load_errors={"edge": "cut off"} if failed == "edge" else {})
     refused = client.post("/v1/jobs", json={**REQUEST, "controlnets": [edge()]})
     assert (refused.status_code, refused.json["code"]) == (503, "model_failed")
     assert refused.json["detail"] == "cut off"
@@ -131,7 +131,7 @@ def test_a_job_for_what_no_worker_can_load_is_refused_with_the_reason(
 def test_a_job_is_accepted_while_one_worker_can_load_its_model(
     client: FlaskClient, services: Services
 ) -> None:
-    report(services, unet("unet-1"), failed={"emoji-sd": "cut off"})
+    report(services, unet("unet-1"), load_errors={"emoji-sd": "cut off"})
     report(services, unet("unet-2"))
     assert submit(client) == []
 

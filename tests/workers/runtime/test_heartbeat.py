@@ -1,4 +1,4 @@
-"""A worker's own thread, which nothing may stop."""
+"""The heartbeat thread goes on whatever fails in it."""
 
 import threading
 from collections.abc import Callable
@@ -15,9 +15,9 @@ def fail() -> list[str]:
     raise RuntimeError("out of order")
 
 
-@pytest.mark.parametrize("doing", [list, fail], ids=["in order", "no report"])
-def test_a_chore_that_fails_keeps_no_other_from_its_turn(
-    servers: Settings, control: Redis, doing: Callable[[], list[str]]
+@pytest.mark.parametrize("jobs", [list, fail], ids=["in order", "no report"])
+def test_a_failing_part_of_the_heartbeat_stops_no_other_part(
+    servers: Settings, control: Redis, jobs: Callable[[], list[str]]
 ) -> None:
     # Given chores around one that fails, and a report that may
     control.flushdb()
@@ -29,17 +29,17 @@ def test_a_chore_that_fails_keeps_no_other_from_its_turn(
         kind="unet",
         serves=["tiny"],
         loaded=list,
-        doing=doing,
-        busy_share=float,
+        jobs=jobs,
+        utilization=float,
         chores=[before.set, fail, after.set],
     )
-    # When it beats, then the others have their turn, and so has the report if it can be made
+    # When it beats, then the other chores run, and so does the report if it can be built
     reporter.start()
     try:
         assert before.wait(30)
         assert after.wait(30)
         assert [worker.name for worker in workers.live_workers(control)] == (
-            ["unet1@test"] if doing is list else []
+            ["unet1@test"] if jobs is list else []
         )
     finally:
         reporter.stop()

@@ -64,7 +64,7 @@ def second_models() -> ModelCache[BaseModel]:
 def other_is_idle(control: Redis) -> Iterator[None]:
     heartbeat = Heartbeat(
         name="unet2@test", kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd", *LAYOUTS],
-        loaded=[], doing=[], busy_share=0.0, started_at=0.0, version="0",
+        loaded=[], jobs=[], utilization=0.0, started_at=0.0, version="0",
     )  # fmt: skip
     publish_heartbeat(control, heartbeat, 60)
     availability = Availability(control)
