@@ -1,0 +1,105 @@
+"""Rules of the tests themselves: where they lie, what they are called, how they replace things."""
+
+import ast
+from pathlib import Path
+
+from tests.source_tree import TESTS, nodes
+
+TEST_NAME_LENGTH = 86
+#: Folders that are laid out by what they need to run, not by module.
+FOLDERS_OF_THEIR_OWN = {"fleet", "fuzz", "parity"}
+#: Files whose subject is several modules, a process or the repository itself.
+SEVERAL_MODULES = {
+    "tests/api/middleware/test_malformed.py",
+    "tests/api/test_full_disk.py",
+    "tests/api/test_proxies.py",
+    "tests/infra/bench/test_main.py",
+    "tests/infra/cli/test_main.py",
+    "tests/infra/docs/test_docs.py",
+    "tests/infra/emoji/test_captions.py",
+    "tests/infra/emoji/test_control_pictures.py",
+    "tests/infra/emoji/test_training.py",
+    "tests/infra/emoji/test_weights.py",
+    "tests/shared/jobs/test_job_machine.py",
+    "tests/shared/jobs/test_records.py",
+    "tests/shared/test_outages.py",
+    "tests/shared/test_redis_tls.py",
+    "tests/test_architecture.py",
+    "tests/test_conventions.py",
+    "tests/test_entry_points.py",
+    "tests/test_packaging.py",
+    "tests/workers/lora/cache/test_disk.py",
+    "tests/workers/lora/cache/test_model.py",
+    "tests/workers/lora/cache/test_processes.py",
+    "tests/workers/lora/cache/test_s3.py",
+    "tests/workers/lora/formats/test_mutated_files.py",
+    "tests/workers/lora/formats/test_peft_kinds.py",
+    "tests/workers/lora/formats/test_trainer_names.py",
+    "tests/workers/lora/test_patch_switches.py",
+    "tests/workers/lora/test_sdxl.py",
+    "tests/workers/runtime/test_celery_worker.py",
+    "tests/workers/transport/test_servers.py",
+    "tests/workers/unet/cfg_parallel/test_cfg_parallel.py",
+    "tests/workers/unet/controlnet/test_backends.py",
+    "tests/workers/unet/controlnet/test_losses.py",
+    "tests/workers/unet/test_lora_loading.py",
+    "tests/workers/unet/test_patched_between_jobs.py",
+}
+#: Files that still replace a name by its path in a string; each entry is to go.
+REPLACED_BY_STRING = {
+    "tests/api/routes/test_lora_uploads.py",
+    "tests/infra/cli/test_generate.py",
+    "tests/shared/storage/test_lora_header.py",
+    "tests/shared/test_outages.py",
+    "tests/workers/unet/cfg_parallel/test_cfg_parallel.py",
+}
+#: Names that are still longer; each entry is to go.
+LONG_NAMES = {
+    "test_a_first_controlnet_that_pools_is_refused_without_guess_mode_which_diffusers_would_turn_on",
+    "test_guidance_is_rescaled_beside_controlnets_too_though_diffusers_has_it_without_them_alone",
+    "test_jobs_of_two_controlnets_on_two_workers_never_wait_for_each_other_and_leave_nothing",
+    "test_the_receipt_names_what_the_assistant_computed_with_and_its_replay_is_the_same_file",
+}
+
+
+def test_a_test_lies_where_its_module_lies() -> None:
+    files = [path for path in TESTS if path.name.startswith("test_")]
+    strays = [
+        str(path)
+        for path in files
+        if path.parts[1] not in FOLDERS_OF_THEIR_OWN
+        and not module_of(path).exists()
+        and str(path) not in SEVERAL_MODULES
+    ]
+    assert strays == []
+
+
+def module_of(path: Path) -> Path:
+    """``a/b.py`` for ``tests/a/test_b.py``."""
+    return Path(*path.parts[1:-1], path.name.removeprefix("test_"))
+
+
+def test_names_of_tests_fit_on_a_line() -> None:
+    long_names = [
+        f"{path}: {node.name}"
+        for path, node in nodes(TESTS)
+        if isinstance(node, ast.FunctionDef)
+        and node.name.startswith("test_")
+        and len(node.name) > TEST_NAME_LENGTH
+        and node.name not in LONG_NAMES
+    ]
+    assert long_names == []
+
+
+def test_nothing_is_replaced_by_a_path_in_a_string() -> None:
+    replaced = [
+        f"{path}:{node.lineno}"
+        for path, node in nodes(TESTS)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("setattr", "delattr", "patch")
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+        and str(path) not in REPLACED_BY_STRING
+    ]
+    assert replaced == []
