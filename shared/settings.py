@@ -1,6 +1,6 @@
 """What an operator may turn: ``SWIFT_*`` environment variables, read once, units in the names.
 
-The description of each field is its line in the README's table.
+The description of each field is its line in the table of `infra/docs/operations.md`.
 """
 
 import os

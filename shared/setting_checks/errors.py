@@ -36,7 +36,7 @@ def unknown(variable: str, fields: Collection[str]) -> InvalidSetting:
     if variable in _SUCCESSORS:
         return InvalidSetting(f"{variable} is no setting any more; its successor is {_SUCCESSORS[variable]}")
     near = nearest(variable.upper().removeprefix(PREFIX), fields)
-    why = f"; did you mean {PREFIX}{near.upper()}?" if near else "; the README lists them"
+    why = f"; did you mean {PREFIX}{near.upper()}?" if near else "; infra/docs/operations.md lists them"
     if _SERVICE_LINK.search(variable):
         why = "; Kubernetes sets it for a Service of that name, unless a pod has enableServiceLinks: false"
     return InvalidSetting(f"{variable if variable.isprintable() else quoted(variable)} is no setting{why}")
