@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from shared import keys
 from shared.errors import InvalidLora
-from shared.messaging.base_model import read_all
+from shared.message_base import read_all
 from shared.storage.lora_header import LoraInfo
 from shared.storage.loras import find_lora, read_lora_info
 from shared.storage.object_store import Bucket, ObjectChanged, ObjectStat

@@ -24,7 +24,7 @@ from shared.jobs.options import (
     LoraLoading,
     LoraOptions,
 )
-from shared.messaging.base_model import GuidanceScale, ImageCount, Seed, ShortText, SidePx, StepCount
+from shared.message_base import GuidanceScale, ImageCount, Seed, ShortText, SidePx, StepCount
 
 #: Characters of an image in base64, whatever the limit of bodies.
 MAX_IMAGE_CHARS = 256 << 20

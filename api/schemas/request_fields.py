@@ -16,7 +16,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
-from shared.messaging.base_model import StrictMessage
+from shared.message_base import StrictMessage
 from shared.validation_messages import did_you_mean, snake_case
 
 #: Unknown fields that one response names, and characters of each.

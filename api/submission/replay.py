@@ -14,7 +14,7 @@ from api.submission.warn import Warn
 from shared.errors import ImageGone, InvalidRequest, ReceiptEdited, ReceiptMismatch, StoredImageMissing
 from shared.jobs.receipt import Receipt
 from shared.jobs.spec import JobSpec
-from shared.messaging.base_model import StrictMessage
+from shared.message_base import StrictMessage
 
 #: How pixels came about, not what they are: a replay decides these itself.
 _OWN = {"lora_loading", "latent_parallelism"}

@@ -4,7 +4,7 @@ import secrets
 
 from api.schemas.job_request import JobRequest
 from shared.errors import InvalidRequest
-from shared.messaging.base_model import MAX_SEED
+from shared.message_base import MAX_SEED
 
 
 def resolve_seeds(request: JobRequest) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from shared.messaging.base_model import Finite, StrictMessage
+from shared.message_base import Finite, StrictMessage
 from shared.validation_messages import did_you_mean
 
 NONE = "none"

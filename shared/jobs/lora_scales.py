@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from shared.messaging.base_model import Finite, StrictMessage
+from shared.message_base import Finite, StrictMessage
 
 
 def _kind(value: Any) -> str:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, Strict, WithJsonSchema, field_valida
 
 from shared.catalog.preprocessors import NONE
 from shared.jobs.lora_scales import Scale
-from shared.messaging.base_model import (
+from shared.message_base import (
     MAX_IMAGES,
     MAX_SIDE_PX,
     ConditioningScale,

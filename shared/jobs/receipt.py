@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from shared.jobs.lora_scales import Scale
 from shared.jobs.options import MAX_CONTROLNETS, MAX_LORAS, JobOptions, LoraLoading
 from shared.jobs.spec import ControlNetSpec
-from shared.messaging.base_model import (
+from shared.message_base import (
     MAX_STEPS,
     STORED,
     GuidanceScale,

@@ -6,16 +6,7 @@ from typing import Literal, Self
 from pydantic import Field
 
 from shared.jobs.options import ControlNetOptions, JobOptions, LoraLoading, LoraOptions
-from shared.messaging.base_model import (
-    GuidanceScale,
-    ImageCount,
-    Message,
-    Seed,
-    Sha256,
-    ShortText,
-    Step,
-    StepCount,
-)
+from shared.message_base import GuidanceScale, ImageCount, Message, Seed, Sha256, ShortText, Step, StepCount
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})

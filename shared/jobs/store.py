@@ -26,7 +26,7 @@ from shared.jobs.durability import Durability
 from shared.jobs.job_script import JobScript
 from shared.jobs.receipt import Receipt
 from shared.jobs.spec import Failure, JobSpec, Span, Status, StoredImage
-from shared.messaging.base_model import first_reason, read_stored
+from shared.message_base import first_reason, read_stored
 from shared.settings import Settings
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from shared.jobs.spec import LoraRef
-from shared.messaging.base_model import Message
+from shared.message_base import Message
 
 
 class Prefetch(Message):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from shared import keys
-from shared.messaging.base_model import Message, read_all
+from shared.message_base import Message, read_all
 
 if TYPE_CHECKING:
     from redis import Redis

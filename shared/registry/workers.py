@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from shared import keys
-from shared.messaging.base_model import Message, read_all
+from shared.message_base import Message, read_all
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from shared.errors import InvalidLora
-from shared.messaging.base_model import Message
+from shared.message_base import Message
 from shared.storage.safetensors_header import LENGTH_BYTES, MAX_HEADER_BYTES, TensorInfo
 
 #: Families of bases by the width of their cross-attention.

@@ -15,7 +15,7 @@ from celery.worker import request
 from kombu.transport import TRANSPORT_ALIASES, redis
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from shared.messaging.base_model import Message
+from shared.message_base import Message
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from shared.jobs.options import Precision
-from shared.messaging.base_model import Message
+from shared.message_base import Message
 
 #: The index of the mid residual; down residuals are counted from the shallowest, 0.
 MID = -1

@@ -11,7 +11,7 @@ from api.submission.resolve import resolve
 from shared.catalog.catalog import Catalog, ControlNetEntry, ModelEntry
 from shared.errors import InvalidRequest
 from shared.jobs.spec import LoraRef
-from shared.messaging.base_model import MAX_SEED
+from shared.message_base import MAX_SEED
 from tests.api.services import edge, lora, safetensors
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from shared.messaging.base_model import MAX_SEED
+from shared.message_base import MAX_SEED
 from tests.api.submission.test_resolve import refusal
 
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from shared.jobs.receipt import FORMAT, ControlNetReceipt, LoraReceipt, Receipt
 from shared.jobs.spec import ControlNetSpec, JobSpec, LoraRef
-from shared.messaging.base_model import Message
+from shared.message_base import Message
 
 #: What a job knows of a LoRA's object that decides no pixel: its receipt has the step and the hash.
 OF_THE_OBJECT = {"key", "size_bytes", "max_async_steps"}

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from shared.jobs.receipt import WorkerReceipt
-from shared.messaging.base_model import Message
+from shared.message_base import Message
 from workers.transport.wire import InvalidFrame, pack, unpack
 from workers.unet.worker import UNetWorker
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from shared import keys
-from shared.messaging.base_model import read_stored_json
+from shared.message_base import read_stored_json
 from shared.messaging.messages import Prefetch
 from shared.periodic_thread import PeriodicThread
 from workers.lora.cache.cache import LoraCache

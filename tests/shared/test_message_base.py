@@ -11,7 +11,7 @@ from api.submission.replay import Submission
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.jobs.options import OptionValue, check_option_value
 from shared.jobs.receipt import Receipt
-from shared.messaging.base_model import JsonObject, check_json
+from shared.message_base import JsonObject, check_json
 
 #: Values without a schema are bounded by these functions.
 CHECKS = (check_json, check_option_value)
