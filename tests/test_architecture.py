@@ -41,7 +41,7 @@ RECORDS = {
     "UNetWorker": "what lives as long as a UNet worker's process",
 }
 #: Classes with more constructor parameters; each entry is to go.
-LARGE_CONSTRUCTORS = {"ControlNetClient", "HeartbeatThread", "JobLoras", "NoisePredictorFactory", "Steered"}
+LARGE_CONSTRUCTORS = {"ControlNetClient", "JobLoras", "NoisePredictorFactory", "Steered"}
 #: Private attributes of libraries that are read for want of a public one.
 LIBRARY_PRIVATES = {
     "_delivered": "kombu: the messages that a channel has not acknowledged",

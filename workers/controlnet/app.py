@@ -3,6 +3,7 @@
 Celery carries the attachments; the steps themselves come through the residual transport.
 """
 
+import time
 from typing import Any
 
 from celery.signals import worker_init, worker_shutdown
@@ -12,13 +13,14 @@ from shared.jobs.store import JobStore
 from shared.messaging.celery_app import ATTACH, controlnet_queue, make_celery
 from shared.messaging.messages import AttachControlNet
 from shared.redis_clients import control_redis, residual_servers
+from shared.registry.workers import Heartbeat
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
 from workers.controlnet_serving.server import Server
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.consumption import Consumption
-from workers.runtime.heartbeat import HeartbeatThread
+from workers.runtime.heartbeat import HeartbeatThread, describe_worker
 from workers.runtime.model_cache import DeviceMemory
 from workers.runtime.process import (
     check_device,
@@ -67,20 +69,25 @@ def _start(sender: Any, **_: object) -> None:
     watchdog.start()
     consumption = Consumption(sender, lambda: [controlnet_queue(controlnet) for controlnet in server.names])
     server.start(worker_name(sender))
-    reporter = HeartbeatThread(
-        redis=redis,
-        settings=settings,
-        name=worker_name(sender),
-        kind="controlnet",
-        serves=served,
-        loaded=controlnets.names,
-        jobs=server.sessions.jobs,
-        attached_jobs=server.sessions.by_controlnet,
-        load_errors=controlnets.failed,
-        unavailable_reasons=lambda: [*watchdog.problems(), *consumption.problems()],
-        utilization=server.busy.share,
-        chores=[transport.sweep, consumption.check],
-    )
+    name, started_at = worker_name(sender), time.time()
+
+    def report() -> Heartbeat:
+        return describe_worker(
+            settings,
+            name=name,
+            kind="controlnet",
+            serves=served,
+            loaded=controlnets.names(),
+            jobs=server.sessions.jobs(),
+            attached_jobs=server.sessions.by_controlnet(),
+            load_errors=controlnets.failed(),
+            unavailable_reasons=[*watchdog.problems(), *consumption.problems()],
+            utilization=server.busy.share(),
+            started_at=started_at,
+        )
+
+    chores = [transport.sweep, consumption.check]
+    reporter = HeartbeatThread(redis, name, settings.heartbeat_s, report, chores)
     reporter.start()
 
     @worker_shutdown.connect(weak=False)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,7 @@ from shared.messaging.celery_app import (
 from shared.messaging.messages import AttachControlNet, FollowBranch, GenerateJob
 from shared.metrics import LORA_CACHE_BYTES
 from shared.redis_clients import control_redis, residual_servers
+from shared.registry.workers import Heartbeat
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
 from shared.storage.image_bucket import ImageBucket
@@ -40,7 +42,7 @@ from workers.model_checks.source import check_model_entry
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.busy import BusyShare
 from workers.runtime.consumption import Consumption
-from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread
+from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread, describe_worker
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.runtime.process import (
     check_device,
@@ -168,18 +170,28 @@ def _start(sender: Any, **_: object) -> None:
     prefetch.listen(redis, worker.loras, name)
     worker.watchdog.start()
     seat.sit(name, consumption.is_able)
+    started_at = time.time()
+
+    def report() -> Heartbeat:
+        return describe_worker(
+            settings,
+            name=name,
+            kind="unet",
+            serves=served,
+            loaded=worker.models.names(),
+            jobs=list(doing),
+            attached_jobs=dict(worker.sessions),
+            load_errors=worker.models.failed(),
+            unavailable_reasons=[*worker.watchdog.problems(), *consumption.problems()],
+            utilization=worker.busy.share(),
+            started_at=started_at,
+        )
+
     reporter = HeartbeatThread(
-        redis=redis,
-        settings=settings,
-        name=name,
-        kind="unet",
-        serves=served,
-        loaded=worker.models.names,
-        jobs=lambda: list(doing),
-        attached_jobs=lambda: dict(worker.sessions),
-        load_errors=worker.models.failed,
-        unavailable_reasons=lambda: [*worker.watchdog.problems(), *consumption.problems()],
-        utilization=worker.busy.share,
+        redis,
+        name,
+        settings.heartbeat_s,
+        report,
         chores=[
             seat.refresh,
             lambda: recover(app, worker.jobs, catalog, settings.catalog_grace_s),

@@ -7,8 +7,9 @@ import pytest
 from redis import Redis
 
 from shared.registry import workers
+from shared.registry.workers import Heartbeat
 from shared.settings import Settings
-from workers.runtime.heartbeat import HeartbeatThread
+from workers.runtime.heartbeat import HeartbeatThread, describe_worker
 
 
 def fail() -> list[str]:
@@ -22,17 +23,24 @@ def test_a_failing_part_of_the_heartbeat_stops_no_other_part(
     # Given chores around one that fails, and a report that may
     control.flushdb()
     before, after = threading.Event(), threading.Event()
-    reporter = HeartbeatThread(
-        redis=control,
-        settings=servers,
-        name="unet1@test",
-        kind="unet",
-        serves=["tiny"],
-        loaded=list,
-        jobs=jobs,
-        utilization=float,
-        chores=[before.set, fail, after.set],
-    )
+
+    def report() -> Heartbeat:
+        return describe_worker(
+            servers,
+            name="unet1@test",
+            kind="unet",
+            serves=["tiny"],
+            loaded=[],
+            jobs=jobs(),
+            attached_jobs={},
+            load_errors={},
+            unavailable_reasons=[],
+            utilization=0.0,
+            started_at=0.0,
+        )
+
+    chores = [before.set, fail, after.set]
+    reporter = HeartbeatThread(control, "unet1@test", servers.heartbeat_s, report, chores)
     # When it beats, then the other chores run, and so does the report if it can be built
     reporter.start()
     try:

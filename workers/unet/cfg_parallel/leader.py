@@ -1,7 +1,6 @@
 """A second UNet worker that computes the unconditional half of a job; most of the time there is none."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -12,6 +11,7 @@ from torch import Tensor
 from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
 from shared.messaging.messages import FollowBranch
+from shared.periodic_thread import PeriodicThread
 from workers.families.guidance import is_guided
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.cfg_parallel.channel import READY, BranchPrediction, BranchStep, branch_channel
@@ -48,24 +48,24 @@ class Leader:
         self.receipt: WorkerReceipt | None = None  # of the follower, once it has predicted a branch
         self._requested: BranchStep | None = None
         self._requested_at = 0.0
-        self._stop_offering = threading.Event()
+        self._offering = PeriodicThread("offer", OFFER_EVERY_S, self._try_offer, call_at_start=True)
 
     def __enter__(self) -> "Leader":
         context = self._context
         if is_guided(context.model.guidance_scale(context.spec)) and may_split(context.spec):
-            threading.Thread(target=self._offer_until_stopped, name="offer", daemon=True).start()
+            self._offering.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop_offering.set()
+        self._offering.stop(0)
         if self._was_offered:
             self._release()
 
     def has_follower(self) -> bool:
         """Whether a worker is ready for the next step; waits for a moment before the first one."""
-        if self._follower is None and self._was_offered and not self._stop_offering.is_set():
+        if self._follower is None and self._was_offered and not self._offering.is_stopping:
             answer = self._receive(self._first_wait_s)
             self._first_wait_s = 0.0
             if answer is not None and answer[0].step == READY:
@@ -110,7 +110,7 @@ class Leader:
 
     def _accept(self, ready: BranchPrediction) -> None:
         self._follower = ready
-        self._stop_offering.set()
+        self._offering.stop(0)
         if ready.model_sha256 != self._context.model.sha256:
             self._lose("it has other weights of the model")
 
@@ -142,13 +142,11 @@ class Leader:
         except RedisError:
             log.warning("assistant not dismissed; it leaves when this attempt's lease is over")
 
-    def _offer_until_stopped(self) -> None:
-        while not self._stop_offering.is_set():
-            try:
-                self._was_offered = self._offer() or self._was_offered
-            except RedisError:
-                log.warning("no follower asked for: Redis does not answer")
-            self._stop_offering.wait(OFFER_EVERY_S)
+    def _try_offer(self) -> None:
+        try:
+            self._was_offered = self._offer() or self._was_offered
+        except RedisError:
+            log.warning("no follower asked for: Redis does not answer")
 
     def _offer(self) -> bool:
         """Ask an idle worker to follow if the policy says so; returns whether it did."""
