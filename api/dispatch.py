@@ -21,7 +21,7 @@ from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import send_job
 from shared.messaging.messages import Prefetch
-from shared.metrics import PLACED, PLACED_LORAS
+from shared.metrics import DISPATCHED_LORAS, JOBS_DISPATCHED
 from shared.registry.availability import Availability
 from shared.registry.lora_inventory import LoraInventory, LoraTier, read_disk_caches, read_inventories
 from shared.settings import Settings
@@ -64,17 +64,17 @@ class Dispatcher:
         """Reserve the best free worker for a job; ``None`` if all are busy, or older jobs wait."""
         free = read_inventories(self._redis, self._availability.free_workers())
         if not free:
-            PLACED.labels("queue").inc()
+            JOBS_DISPATCHED.labels("queue").inc()
             return None
         loras = [version_of(self._settings.lora_bucket, ref.name, ref.etag) for ref in spec.loras]
         disks = read_disk_caches(self._redis, sorted({worker.host for worker in free}), loras)
         ranked = rank_workers(spec.model, loras, free, disks)
         reserved = self._availability.reserve(spec.model, [worker.worker for worker in ranked])
-        PLACED.labels("queue" if reserved is None else "worker").inc()
+        JOBS_DISPATCHED.labels("queue" if reserved is None else "worker").inc()
         for worker in ranked:
             if worker.worker == reserved:
                 for lora in loras:
-                    PLACED_LORAS.labels(find_tier(lora, spec.model, worker, disks[worker.host])).inc()
+                    DISPATCHED_LORAS.labels(find_tier(lora, spec.model, worker, disks[worker.host])).inc()
         return reserved
 
     def _send_prefetch_hint(self, spec: JobSpec) -> None:

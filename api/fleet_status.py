@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from shared.catalog.catalog import Catalog
 from shared.messaging.celery_app import unet_queue
-from shared.metrics import JOBS_UNSERVED, LOAD_FAILURES, UNSERVED
+from shared.metrics import CATALOG_WITHOUT_WORKERS, JOBS_WITHOUT_WORKERS, LOAD_ERRORS
 from shared.registry.workers import Heartbeat, WorkerKind, live_workers
 
 if TYPE_CHECKING:
@@ -98,10 +98,10 @@ def update_metrics(redis: "Redis", catalog: Catalog) -> None:
     status = FleetStatus(live_workers(redis))
     for model in catalog.models:
         is_without = not status.workers_for("unet", model)
-        JOBS_UNSERVED.labels(model).set(int(redis.llen(unet_queue(model))) if is_without else 0)
-        UNSERVED.labels("model", model).set(is_without)
-        LOAD_FAILURES.labels("model", model).set(status.count_load_errors("unet", model))
+        JOBS_WITHOUT_WORKERS.labels(model).set(int(redis.llen(unet_queue(model))) if is_without else 0)
+        CATALOG_WITHOUT_WORKERS.labels("model", model).set(is_without)
+        LOAD_ERRORS.labels("model", model).set(status.count_load_errors("unet", model))
     for controlnet in catalog.controlnets:
         is_without = not status.workers_for("controlnet", controlnet)
-        UNSERVED.labels("controlnet", controlnet).set(is_without)
-        LOAD_FAILURES.labels("controlnet", controlnet).set(status.count_load_errors("controlnet", controlnet))
+        CATALOG_WITHOUT_WORKERS.labels("controlnet", controlnet).set(is_without)
+        LOAD_ERRORS.labels("controlnet", controlnet).set(status.count_load_errors("controlnet", controlnet))

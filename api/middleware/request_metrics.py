@@ -5,7 +5,7 @@ import time
 from flask import Flask, Response, g, request
 
 from api.middleware.access_log import ROUTE
-from shared.metrics import REQUEST_S, REQUESTS
+from shared.metrics import HTTP_REQUEST_S, HTTP_REQUESTS
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
@@ -22,6 +22,6 @@ def register(app: Flask) -> None:
         route = request.url_rule.rule if request.url_rule else "none"
         request.environ[ROUTE] = route
         method = request.method if request.method in METHODS else "other"
-        REQUESTS.labels(method, route, str(response.status_code)).inc()
-        REQUEST_S.labels(route).observe(time.perf_counter() - g.started_at)
+        HTTP_REQUESTS.labels(method, route, str(response.status_code)).inc()
+        HTTP_REQUEST_S.labels(route).observe(time.perf_counter() - g.started_at)
         return response

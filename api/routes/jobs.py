@@ -30,7 +30,7 @@ from shared import keys
 from shared.errors import InvalidRequest, JobUnreadable
 from shared.jobs.spec import Status
 from shared.jobs.store import Job
-from shared.metrics import SUBMITTED
+from shared.metrics import JOBS_SUBMITTED
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def _submit(services: Services, body: Submission, key: str) -> Response:
     )
     if not is_new:  # two at once
         return _replayed(services, jobs.get(job_id))
-    SUBMITTED.labels(spec.model).inc()
+    JOBS_SUBMITTED.labels(spec.model).inc()
     services.dispatcher.dispatch(job_id, spec)
     log.info("job accepted", extra={"job": job_id, "model": spec.model, "images": spec.num_images})
     # Who serves it is not stored: it may change any moment.

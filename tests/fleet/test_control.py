@@ -70,7 +70,11 @@ def test_the_fleet_view_knows_both_kinds_of_worker(fleet: Client) -> None:
 def test_metrics_of_every_process_are_on_one_page(fleet: Client) -> None:
     fleet.draw(controlnets=[control_image()])
     deadline = time.monotonic() + 20
-    wanted = ("swift_controlnet_steps_total{", "swift_step_seconds_count{", "swift_jobs_submitted_total{")
+    wanted = (
+        "swift_controlnet_steps_total{",
+        "swift_step_duration_seconds_count{",
+        "swift_jobs_submitted_total{",
+    )
     while not all(name in (text := fleet.get("/metrics").text) for name in wanted):
         assert time.monotonic() < deadline, text
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What processes publish, over a real Redis."""
+"""Metrics that processes publish through a real Redis."""
 
 from typing import Any
 

@@ -169,7 +169,7 @@ class Server:
             self._companies.of(held[0].part.controlnet, held[0].request.batch_key).note(
                 rows, time.time() - start
             )
-        metrics.CONTROLNET_BATCH.labels(held[0].part.controlnet).observe(together)
+        metrics.CONTROLNET_BATCH_JOBS.labels(held[0].part.controlnet).observe(together)
         for one in passes:
             for _ in one.works:
                 metrics.CONTROLNET_STEPS.labels(one.controlnet.name, "served").inc()

@@ -66,13 +66,13 @@ def _end_and_tell(worker: UNetWorker, attempt: Attempt, timeline: Timeline) -> s
     except AttemptLost:
         pass
     except Exception as error:
-        status = "given back" if is_retryable(error) else "failed"
+        status = "requeued" if is_retryable(error) else "failed"
         why = _failure(error).model_dump()
         raise
     finally:
         took_s = time.monotonic() - began
-        metrics.JOBS.labels(job.spec.model, status).inc()
-        metrics.JOB_S.labels(job.spec.model).observe(took_s)
+        metrics.ATTEMPTS_ENDED.labels(job.spec.model, status).inc()
+        metrics.ATTEMPT_S.labels(job.spec.model).observe(took_s)
         level = logging.INFO if status in ("succeeded", "cancelled") else logging.WARNING
         log.log(level, f"job {status}", extra={"model": job.spec.model, "took_s": round(took_s, 3), **why})
     return status

@@ -75,7 +75,7 @@ class JobLoras:
             self._since[name] = step
         self._patch(due)
         if due and len(self._since) == len(self._refs):
-            metrics.LORA_LATE_STEPS.observe(step)
+            metrics.LORA_EFFECTIVE_STEP.observe(step)
         return self._train_text(due)
 
     def _await_what_is_patched(self) -> None:

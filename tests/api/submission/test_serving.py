@@ -85,10 +85,10 @@ def test_an_operator_sees_what_nobody_serves(client: FlaskClient, services: Serv
     )
     assert client.get("/v1/fleet").json["without_workers"] == wanted
     text = client.get("/metrics").text
-    assert 'swift_jobs_unserved{model="emoji-sd",' in text
-    counted = next(line for line in text.splitlines() if line.startswith("swift_jobs_unserved"))
+    assert 'swift_jobs_without_workers{model="emoji-sd",' in text
+    counted = next(line for line in text.splitlines() if line.startswith("swift_jobs_without_workers"))
     assert counted.endswith(" 2.0")
-    assert 'swift_unserved{kind="controlnet",name="colour",' in text
+    assert 'swift_catalog_entry_without_workers{kind="controlnet",name="colour",' in text
 
 
 def test_a_fleet_that_serves_everything_is_ok(client: FlaskClient, services: Services) -> None:
@@ -112,7 +112,7 @@ def test_what_a_worker_could_not_load_is_shown_with_the_reason(
     assert ready["without_workers"]["controlnets"] == ["edge", "colour"]
     workers = {worker["name"]: worker for worker in client.get("/v1/fleet").json["workers"]}
     assert "cut off" in workers["unet-1"]["load_errors"]["emoji-sd"]
-    assert 'swift_load_failures{kind="model",name="emoji-sd"' in client.get("/metrics").text
+    assert 'swift_workers_with_load_error{kind="model",name="emoji-sd"' in client.get("/metrics").text
 
 
 @pytest.mark.parametrize("failed", ["emoji-sd", "edge"])

@@ -19,7 +19,7 @@ from shared.jobs.events import follow
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec, LoraRef
 from shared.jobs.store import Job
-from shared.metrics import LORA_LATE_STEPS, LORA_LOOKUPS
+from shared.metrics import LORA_EFFECTIVE_STEP, LORA_LOOKUPS
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.proxy import Proxy, proxied
@@ -239,7 +239,7 @@ def test_an_overwritten_lora_is_never_served_for_the_new_one(far: MakeWorker) ->
 
 
 def _late_steps() -> float:
-    samples: list[Any] = next(iter(LORA_LATE_STEPS.collect())).samples
+    samples: list[Any] = next(iter(LORA_EFFECTIVE_STEP.collect())).samples
     return float(next(sample.value for sample in samples if sample.name.endswith("_sum")))
 
 

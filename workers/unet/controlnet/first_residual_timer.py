@@ -23,6 +23,6 @@ class FirstResidualTimer:
         """A residual has arrived; only the first one counts."""
         if self._attached_at_s:
             now = time.time()
-            metrics.CONTROLNET_FIRST_S.observe(now - self._attached_at_s)
+            metrics.FIRST_RESIDUAL_S.observe(now - self._attached_at_s)
             self._timeline.add(f"wait for the first of {self._controlnets}", self._attached_at_s, now)
             self._attached_at_s = 0.0

@@ -41,7 +41,7 @@ class LocalControlNets:
                 (index, controlnet.weigh(controlnet.residual(trunk, index), index, part.scale, request.guess))
                 for index in controlnet.order()
             ]
-        metrics.CONTROLNET_STEPS.labels(part.controlnet, "here").inc()
+        metrics.CONTROLNET_STEPS.labels(part.controlnet, "local").inc()
         answer = StepResponse(
             index=0,
             positions=[part.position],
