@@ -102,7 +102,7 @@ def is_waiting(redis: "Redis", pid: int) -> bool:
     """Whether a process waits for the head of a list at this server."""
     clients = redis.client_list()
     blocked = {client["addr"] for client in clients if client["cmd"] == "blpop" and "b" in client["flags"]}
-    ends = [link.laddr for link in psutil.Process(pid).controlnet_connections("tcp")]
+    ends = [link.laddr for link in psutil.Process(pid).net_connections("tcp")]
     return not blocked.isdisjoint(f"{end.ip}:{end.port}" for end in ends)
 
 
