@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from infra.bench.ports import free_ports, free_s3_port
+from infra.bench.harness.ports import free_ports, free_s3_port
 from infra.local.servers import (
     redis_command,
     running_process,

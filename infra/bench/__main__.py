@@ -11,34 +11,44 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, Protocol, cast
 
-from infra.bench.machine import describe_commit, describe_machine, describe_versions
-from infra.bench.plots import plot
-from infra.bench.report import FOLDER, Measured, Result, judge, read_results, report, table, write_result
+from infra.bench.harness.machine import describe_commit, describe_machine, describe_versions
+from infra.bench.harness.plots import plot
+from infra.bench.harness.report import (
+    FOLDER,
+    Measured,
+    Result,
+    judge,
+    read_results,
+    report,
+    table,
+    write_result,
+)
 from shared.errors import InvalidSetting, SwiftError
 from shared.settings import read_settings
 
-PARTS = (
-    "api",
-    "connections",
-    "overhead",
-    "lora",
-    "tax",
-    "speedup",
-    "latent",
-    "share",
-    "soak",
-    "soak_controlnets",
-    "kills",
-    "transport",
-    "trace",
-    "quality",
-    "start",
-)
+#: Every part of the command line, and its module in `infra.bench.parts`.
+PARTS = {
+    "api": "web.api",
+    "connections": "web.connections",
+    "overhead": "latency.overhead",
+    "lora": "loading.lora",
+    "tax": "latency.tax",
+    "speedup": "latency.speedup",
+    "latent": "latency.latent",
+    "share": "throughput.share",
+    "soak": "soak.soak",
+    "soak_controlnets": "soak.soak_controlnets",
+    "kills": "recovery.kills",
+    "transport": "transport.transport",
+    "trace": "throughput.trace",
+    "quality": "quality",
+    "start": "loading.start",
+}
 REPORT = "report"
 
 
 class Part(Protocol):
-    """A module of this package that is named as its part."""
+    """A module that measures one part."""
 
     def measure(self, quick: bool) -> Measured:
         """Measure; raises `CheckFailed` if outputs are not equal, or the work was not done."""
@@ -72,7 +82,7 @@ def _run(name: str, quick: bool) -> bool:
     form, machine = "quick" if quick else "full", describe_machine()
     print(f"{name} ({form})", flush=True)
     try:
-        part = cast(Part, import_module(f"infra.bench.{name}"))
+        part = cast(Part, import_module(f"infra.bench.parts.{PARTS[name]}"))
         measured = part.measure(quick)
     except SwiftError as error:
         print(f"{name}: {error}", file=sys.stderr)

@@ -14,8 +14,8 @@ from pathlib import Path
 from random import Random
 from types import FrameType
 
-from infra.bench.machine import describe_machine
-from infra.bench.ports import free_ports, free_s3_port
+from infra.bench.harness.machine import describe_machine
+from infra.bench.harness.ports import free_ports, free_s3_port
 from infra.chaos.checks import check, check_processes
 from infra.chaos.faults import FAULTS, Excused, possible_faults
 from infra.chaos.report import Run, render

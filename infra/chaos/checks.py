@@ -11,7 +11,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import requests
 
-from infra.bench.fleet import read_pixels
+from infra.bench.harness.fleet import read_pixels
 from infra.chaos.target import ANSWER_S, Target
 from infra.chaos.traffic import Accepted
 from shared import keys

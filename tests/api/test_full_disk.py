@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services, connect
-from infra.bench.ports import free_ports
+from infra.bench.harness.ports import free_ports
 from infra.local.servers import redis_command, wait_for_redis
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually

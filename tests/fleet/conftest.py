@@ -16,7 +16,7 @@ import requests
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.bench.ports import free_ports, free_s3_port
+from infra.bench.harness.ports import free_ports, free_s3_port
 from infra.local.stack import Stack, running_stack
 from shared.settings import Settings
 from tests.diffusers_peer import CONTROL

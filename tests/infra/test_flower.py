@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from infra.bench.ports import free_ports
+from infra.bench.harness.ports import free_ports
 from infra.local.environment import inherit, variables_of
 from shared.settings import ROOT, Settings
 from tests.infra.local.waiting import eventually

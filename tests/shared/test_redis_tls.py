@@ -18,7 +18,7 @@ from flower.utils.broker import Broker
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError
 
-from infra.bench.ports import free_ports
+from infra.bench.harness.ports import free_ports
 from infra.local.servers import redis_binary, wait_for_redis
 from shared.messaging.celery_app import make_celery
 from shared.redis_clients import control_redis, residual_servers, without_retries

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 
-from infra.bench.fleet import Fleet
-from infra.bench.report import CheckFailed
+from infra.bench.harness.fleet import Fleet
+from infra.bench.harness.report import CheckFailed
 from infra.bench.timed.models import NAME
 from infra.local.environment import inherit
 from shared.settings import ROOT

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from infra.bench.ports import free_s3_port
+from infra.bench.harness.ports import free_s3_port
 from infra.local.checks import GRPC_OFFSET, S3_PORTS
 from infra.local.servers import running_process, wait_for_s3, weed_command, weed_environment
 from shared.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from infra.bench.ports import free_ports
+from infra.bench.harness.ports import free_ports
 from infra.local.servers import redis_command, running_process, wait_for_redis
 from shared import keys
 from shared.errors import InvalidSetting, NotFound, Unavailable

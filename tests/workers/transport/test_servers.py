@@ -10,7 +10,7 @@ import torch
 from redis import Redis
 from redis.exceptions import ConnectionError, ResponseError
 
-from infra.bench.ports import free_ports
+from infra.bench.harness.ports import free_ports
 from infra.local.servers import redis_binary, wait_for_redis
 from shared.errors import ResidualLost, ResidualServersFull
 from shared.redis_clients import residual_servers, without_retries

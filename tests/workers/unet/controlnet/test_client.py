@@ -9,7 +9,7 @@ import pytest
 import torch
 from redis import Redis
 
-from infra.bench.ports import free_ports
+from infra.bench.harness.ports import free_ports
 from shared.errors import ControlNetFailed, JobCancelled, ResidualTimeout
 from shared.redis_clients import residual_redis, without_retries
 from shared.settings import Settings

@@ -1,0 +1,160 @@
+"""A whole stack on ports of its own, used as people use it: over HTTP."""
+
+import http.client
+import io
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from infra.bench.harness.ports import free_ports, free_s3_port
+from infra.bench.harness.report import FOLDER, CheckFailed
+from infra.local.checks import only_stack_in
+from infra.local.stack import Stack, running_stack
+from shared.jobs.spec import ENDED
+from shared.settings import Settings
+
+#: One answer of the API while everything is busy; one job from submission to its end.
+ANSWER_S, JOB_S = 60.0, 300.0
+#: Between two questions about a job; what `Fleet.draw` measures is late by up to this.
+POLL_S = 0.005
+#: The same where a late answer costs nothing.
+LEISURE_S = 0.2
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A running stack."""
+
+    stack: Stack
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the API."""
+        parts = urlsplit(self.stack.api_url)
+        assert parts.hostname is not None
+        assert parts.port is not None, "the port was chosen here"
+        return parts.hostname, parts.port
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+        """The body of an answer; raises `CheckFailed` for a status of 400 or more."""
+        with closing(http.client.HTTPConnection(*self.address, timeout=ANSWER_S)) as connection:
+            return _exchange(connection, method, path, body)
+
+    def submit(self, body: Mapping[str, Any]) -> str:
+        """Queue a job; returns its id."""
+        return str(json.loads(self.ask("POST", "/v1/jobs", body))["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """A job as it is now."""
+        found: dict[str, Any] = json.loads(self.ask("GET", f"/v1/jobs/{job_id}"))
+        return found
+
+    def draw(
+        self,
+        body: Mapping[str, Any],
+        *,
+        quiet_s: float = 0,
+        poll_s: float = POLL_S,
+        see: Callable[[dict[str, Any]], None] | None = None,
+    ) -> tuple[float, dict[str, Any]]:
+        """Seconds from submission until the API says that the job has ended, and the job.
+
+        It is asked every ``poll_s``, first after ``quiet_s``: questions take CPU from what the job needs.
+        Whoever reads times from the job's timeline asks at `LEISURE_S`. Following its events would be
+        prompter, but a job that is followed draws previews. ``see`` is shown every answer but the last.
+        Raises `CheckFailed` unless the job succeeded.
+        """
+        began = time.perf_counter()
+        path = str(json.loads(self.ask("POST", "/v1/jobs", body))["links"]["self"])
+        time.sleep(quiet_s)  # longer than the API keeps an idle connection
+        with closing(http.client.HTTPConnection(*self.address, timeout=ANSWER_S)) as connection:
+            while True:
+                job: dict[str, Any] = json.loads(_exchange(connection, "GET", path))
+                took_s = time.perf_counter() - began
+                if job["status"] in ENDED or took_s > JOB_S:
+                    break
+                if see is not None:
+                    see(job)
+                time.sleep(poll_s)
+        if job["status"] != "succeeded":
+            raise CheckFailed(f"job {job['id']} is {job['status']} after {took_s:.0f} s: {job['error']}")
+        return took_s, job
+
+    def workers(self) -> list[str]:
+        """Names of the live workers."""
+        return [str(worker["name"]) for worker in json.loads(self.ask("GET", "/v1/fleet"))["workers"]]
+
+    def put_lora(self, name: str, data: bytes) -> None:
+        """Put a LoRA into the bucket, with S3's own client."""
+        env = self.stack.env
+        s3 = boto3.client(
+            "s3",
+            endpoint_url=env["SWIFT_S3_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        )
+        s3.put_object(Bucket=env["SWIFT_LORA_BUCKET"], Key=f"{name}.safetensors", Body=data)
+
+    def pixels(self, job: Mapping[str, Any]) -> NDArray[np.uint8]:
+        """The first picture of a job, ``(h, w, 3)``."""
+        return read_pixels(self.ask("GET", job["images"][0]["url"]))
+
+    def wait_for_status(self, job_id: str, status: str) -> None:
+        """Return once the job has ``status``; raises `CheckFailed` if it ends in another."""
+        deadline = time.monotonic() + JOB_S
+        while (now := self.job(job_id)["status"]) != status:
+            if now in ENDED or time.monotonic() > deadline:
+                raise CheckFailed(f"job {job_id} is {now}, not {status}")
+            time.sleep(0.1)
+
+
+@contextmanager
+def running_fleet(environment: Mapping[str, str] | None = None, /, **changes: object) -> Iterator[Fleet]:
+    """A fresh stack: one UNet worker and one ControlNet worker, unless ``changes`` of settings say more.
+
+    ``environment`` holds further variables for its processes.
+    """
+    home = FOLDER / "stack"
+    home.mkdir(parents=True, exist_ok=True)
+    with only_stack_in(home):
+        shutil.rmtree(home)  # no job of an earlier run
+    api, flower, redis, residual_redis = free_ports(4)
+    places = {
+        "home": home,
+        "api_port": api,
+        "flower_port": flower,
+        "redis_port": redis,
+        "residual_redis_port": residual_redis,
+        "s3_port": free_s3_port(),
+    }
+    settings = Settings.model_validate({**places, **changes})
+    with running_stack(settings, env=environment) as stack:
+        yield Fleet(stack)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, body: Mapping[str, Any] | None = None
+) -> bytes:
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    if answer.status >= 400:
+        raise CheckFailed(f"{method} {path} answers {answer.status}: {content[:300]!r}")
+    return content
+
+
+def read_pixels(png: bytes) -> NDArray[np.uint8]:
+    """Pixels of a PNG, ``(h, w, 3)``."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.uint8)

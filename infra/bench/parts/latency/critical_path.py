@@ -1,0 +1,71 @@
+"""The critical path of a step with one ControlNet, from its parts, while both cores are as busy as in
+the run.
+
+The encoder and the net's trunk run at the same time, each on its core; then the decoder runs, beside the
+zero convolutions that are left. A step can be no shorter than the longer of the first two plus the third.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import NamedTuple
+
+import torch
+
+from infra.bench.harness.background_load import Beside, load_unet, make_inputs, running_beside
+from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
+from infra.bench.workloads.models import Workload
+from workers.families.unet_forward import forward_decoder, forward_encoder
+
+ROWS = 2
+
+
+class Parts(NamedTuple):
+    """Seconds of the parts of one step."""
+
+    encoder_s: float  # down blocks and mid block, while the ControlNet computes
+    controlnet_s: float  # to its first residual, while the encoder runs
+    decoder_s: float
+
+    @property
+    def path_s(self) -> float:
+        """What a step takes at least."""
+        return max(self.encoder_s, self.controlnet_s) + self.decoder_s
+
+
+class Critical:
+    """The UNet in this process, and a ControlNet in another."""
+
+    def __init__(self, workload: Workload, controlnet: Beside) -> None:
+        self._unet = load_unet(workload.model)
+        self._controlnet = controlnet
+        self._x, self._t, self._conditioning = make_inputs(self._unet.config, workload.side_px, ROWS)
+
+    @torch.inference_mode()
+    def measure(self, rounds: int) -> Parts:
+        """The medians of ``rounds``; this process moves to the UNet's core."""
+        pin_this_process(UNET_CORE)
+        encoders = []
+        self._controlnet.go()
+        for _ in range(rounds):
+            start = time.perf_counter()
+            encoded = forward_encoder(self._unet, self._x, self._t, self._conditioning)
+            encoders.append(time.perf_counter() - start)
+        controlnet_s = self._controlnet.stop()
+        decoders = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            forward_decoder(self._unet, encoded, None)
+            decoders.append(time.perf_counter() - start)
+        pin_this_process(CONTROLNET_CORE)
+        return Parts(median(encoders), controlnet_s, median(decoders))
+
+
+@contextmanager
+def measured_parts(workload: Workload) -> Iterator[Critical]:
+    """The parts, ready to be measured."""
+    with running_beside(
+        "controlnet", workload.controlnet(workload.controlnets[0]), workload.side_px, ROWS
+    ) as controlnet:
+        yield Critical(workload, controlnet)

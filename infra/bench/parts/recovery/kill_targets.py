@@ -1,0 +1,118 @@
+"""Who does what in a running job, and what has become of those who were killed."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+import psutil  # type: ignore[import-untyped]
+from redis import Redis, RedisError
+
+from infra.bench.harness.fleet import Fleet
+from infra.bench.harness.report import CheckFailed
+from infra.local.supervisor import HEALTHY_S
+from shared import keys
+from shared.registry.workers import live_workers
+
+RESIDUAL_REDIS = "residual-redis"
+#: A worker that was killed is back, its model loaded, within this.
+BACK_S = 120.0
+POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A SIGKILL."""
+
+    victim: str  # as the stack calls the process
+    pid: int
+    at: float  # seconds since the epoch
+
+
+class Victims:
+    """The processes of a fleet, by what they do for a job at this moment."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._stack = fleet.stack
+        self._control = Redis.from_url(fleet.stack.env["SWIFT_REDIS_URL"], decode_responses=True)
+        self._residual = Redis.from_url(fleet.stack.env["SWIFT_RESIDUAL_REDIS_URL"], decode_responses=True)
+
+    # --- who it is: ``None`` if nobody can be told apart right now --------------------------------
+
+    def controlnet_worker(self, job_id: str) -> str | None:
+        """The ControlNet worker that computes the job's step at hand: the one that does not wait for work."""
+        if not self._residual.exists(f"swift:claims:{job_id}"):
+            return None
+        pids = {name: pid for name, pid in self._stack.pids().items() if name.startswith("controlnet")}
+        busy = [name for name, pid in pids.items() if not is_waiting(self._residual, pid)]
+        return busy[0] if len(busy) == 1 else None
+
+    def assistant(self, job_id: str) -> str | None:
+        """The UNet worker that predicts the job's unconditional half."""
+        for key in self._residual.scan_iter(f"swift:half:claim:{job_id}:*"):
+            return _process(self._residual.get(key))
+        return None
+
+    def residual_redis(self, job_id: str) -> str | None:
+        """The server, at a moment when a step is in its hands."""
+        return RESIDUAL_REDIS if self.controlnet_worker(job_id) else None
+
+    def drawer(self, job_id: str) -> str | None:
+        """The UNet worker that draws the job."""
+        return _process(self._control.hget(keys.job(job_id), "worker"))
+
+    # --- what is done to them ---------------------------------------------------------------------
+
+    def kill(self, victim: str) -> Kill:
+        """SIGKILL; its keeper starts it again."""
+        pid = self._stack.pids()[victim]
+        os.kill(pid, signal.SIGKILL)
+        return Kill(victim, pid, time.time())
+
+    def whole_after(self, kill: Kill) -> float:
+        """Wait until the victim is back; seconds from the kill until then.
+
+        A worker is back when it reports itself with its weights loaded, a server when it is started.
+        """
+        deadline = time.monotonic() + BACK_S
+        while (back_at := self._back_at(kill)) is None:
+            if time.monotonic() > deadline:
+                raise CheckFailed(f"{kill.victim} is not back {BACK_S:.0f} s after it was killed")
+            time.sleep(POLL_S)
+        return back_at - kill.at
+
+    def rest(self) -> None:
+        """Wait until every process has run so long that its keeper starts it again without delay."""
+        while time.time() - max(map(self._started_at, self._stack.pids())) < HEALTHY_S:
+            time.sleep(POLL_S)
+
+    def _back_at(self, kill: Kill) -> float | None:
+        if self._stack.pids().get(kill.victim, kill.pid) == kill.pid:
+            return None
+        if kill.victim == RESIDUAL_REDIS:
+            return self._started_at(kill.victim) if _answers(self._residual) else None
+        pid = self._stack.pids()[kill.victim]
+        return next((beat.started_at for beat in live_workers(self._control) if beat.pid == pid), None)
+
+    def _started_at(self, name: str) -> float:
+        return (self._stack.home / "pids" / f"{name}.pid").stat().st_mtime
+
+
+def is_waiting(redis: "Redis", pid: int) -> bool:
+    """Whether a process waits for the head of a list at this server."""
+    clients = redis.client_list()
+    blocked = {client["addr"] for client in clients if client["cmd"] == "blpop" and "b" in client["flags"]}
+    ends = [link.laddr for link in psutil.Process(pid).net_connections("tcp")]
+    return not blocked.isdisjoint(f"{end.ip}:{end.port}" for end in ends)
+
+
+def _process(worker: object) -> str | None:
+    """What the stack calls a worker."""
+    return str(worker).partition("@")[0] if worker else None
+
+
+def _answers(redis: "Redis") -> bool:
+    try:
+        return bool(redis.ping())
+    except RedisError:
+        return False

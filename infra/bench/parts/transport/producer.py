@@ -1,0 +1,32 @@
+"""The process that hands residuals over: ``python -m infra.bench.parts.transport.producer``.
+
+The first line of its input says where everything is, each further one what to send: ``WAY STEP NUMBER``.
+It answers each with the moment at which it began.
+"""
+
+import sys
+import time
+
+import torch
+
+from infra.bench.parts.transport.transports import STEPS, Addresses, Raw, make_residuals, make_ways
+
+
+def produce() -> None:
+    """Do what the input says until it ends."""
+    torch.set_num_threads(1)
+    ways = make_ways(Addresses.model_validate_json(sys.stdin.readline()))
+    raw = ways["raw"]
+    assert isinstance(raw, Raw)
+    raw.connect()
+    residuals = {step: make_residuals(step) for step in STEPS}
+    print("ready", flush=True)
+    for line in sys.stdin:
+        way, step, number = line.split()
+        began = time.monotonic()
+        ways[way].send(int(number), residuals[step])
+        print(began, flush=True)
+
+
+if __name__ == "__main__":
+    produce()

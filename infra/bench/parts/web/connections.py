@@ -1,0 +1,255 @@
+"""Part ``connections``: what idle and slow clients leave of an API process to others, and at what price.
+
+The API alone, without workers: one process of gunicorn, with 32 threads (class gthread, as before) and
+with our worker class, in turn, on the same servers.
+"""
+
+import http.client
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from functools import partial
+from operator import truediv
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, NamedTuple
+
+from infra.bench.harness.ports import free_ports, free_s3_port
+from infra.bench.harness.processes import cpu_s
+from infra.bench.harness.report import FOLDER, Bound, CheckFailed, Measured, Result
+from infra.bench.harness.samples import percentile
+from infra.bench.parts.web.load_client import Kind, Load, Order, put_load_on
+from infra.bench.parts.web.slow_clients import (
+    BODY,
+    HEAD,
+    PIPELINE,
+    UPLOAD,
+    Address,
+    event_streams,
+    slow_clients,
+)
+from infra.local.demo import LORA
+from infra.local.environment import inherit, make_credentials, variables_of
+from infra.local.plan import ALLOCATOR
+from infra.local.servers import (
+    redis_command,
+    running_process,
+    wait_for_redis,
+    weed_command,
+    weed_environment,
+)
+from shared.settings import ROOT, Settings
+
+Server = Literal["threads", "greenlets"]
+Start = Callable[[Server], AbstractContextManager["Api"]]
+WORDS: dict[Server, list[str]] = {
+    "threads": ["--worker-class", "gthread", "--threads", "32"],
+    "greenlets": ["--worker-class", "api.server.worker.ApiWorker"],
+}
+READY_S = 60.0
+#: A question to ``/healthz`` that is not answered by then counts as this.
+PATIENCE_S = 5.0
+PROBE_S = 0.02
+MANY = 200
+BOUNDS = {
+    f"healthz_ms_p99_{MANY}_streams_{MANY}_slow": Bound("at_most", 100),
+    "streams_begun": Bound("at_least", MANY),
+    "uploads_refused_greenlets": Bound("at_most", 0),
+    "submissions_per_core_s_vs_threads": Bound("at_least", 0.9),
+    "reads_per_core_s_vs_threads": Bound("at_least", 0.9),
+}
+
+
+def measure(quick: bool) -> Measured:
+    """``healthz_ms_p99_ATTACK_SERVER``, requests a second, and each server's ratio; median over the pairs."""
+    probe_s, load_s, pairs = (4.0, 3.0, 2) if quick else (8.0, 8.0, 4)
+    figures: dict[str, float] = {}
+    samples: dict[str, list[float]] = {}
+    with running_apis() as start:
+        for server in WORDS:
+            with start(server) as api:
+                _attack(api.address, server, probe_s, figures, samples)
+        with start("greenlets") as api:
+            _hold_many(api.address, probe_s, figures, samples)
+        _compare(start, load_s, pairs, figures, samples)
+    return Measured(figures, samples, BOUNDS)
+
+
+def plot(result: Result, left: Any, right: Any) -> None:
+    """Answers of ``/healthz`` under each attack; requests a second."""
+    for name, values in result.samples.items():
+        if name.startswith("healthz_ms"):
+            left.ecdf(values, label=name.removeprefix("healthz_ms "))
+    left.set(xscale="log", xlabel="ms", ylabel="share of answers", title="/healthz while others are slow")
+    left.legend(fontsize="x-small")
+    rates = {name: values for name, values in result.samples.items() if name.endswith("_per_core_s")}
+    right.boxplot(list(rates.values()), tick_labels=[name.removesuffix("_per_core_s") for name in rates])
+    right.tick_params(axis="x", rotation=20)
+    right.set(ylabel="a second of CPU", title="requests, one process")
+
+
+class Api(NamedTuple):
+    """A running one: where it is asked, and gunicorn's process."""
+
+    address: Address
+    pid: int
+
+
+@contextmanager
+def running_apis() -> Iterator[Start]:
+    """Redis and S3 for the length of the block; yields what starts an API on them and gives its address."""
+    home = FOLDER / "connections"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    control, residual = free_ports(2)
+    settings = Settings(
+        home=home,
+        redis_url=f"redis://127.0.0.1:{control}/0",
+        residual_redis_url=(f"redis://127.0.0.1:{residual}/0",),
+        s3_port=free_s3_port(),
+    )
+    keys = make_credentials({})
+    weed = weed_environment(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
+    buckets = [settings.lora_bucket, settings.image_bucket]
+    with ExitStack() as running:
+        for name, command in (
+            ("control", redis_command(control, home / "control", persistent=True)),
+            ("residual", redis_command(residual, home / "residual", persistent=False)),
+            ("s3", weed_command(settings.s3_port, home / "s3", buckets)),
+        ):
+            (home / name).mkdir()
+            log = home / f"{name}.log"
+            running.enter_context(running_process(command, cwd=home, env=inherit(weed), log=log))
+        wait_for_redis(settings.redis_url, READY_S)
+        environment = inherit({**variables_of(settings), **keys, **ALLOCATOR})
+        yield partial(_running_api, home, environment)
+
+
+@contextmanager
+def _running_api(home: Path, environment: Mapping[str, str], server: Server) -> Iterator[Api]:
+    (port,) = free_ports(1)
+    words = [sys.executable, "-m", "gunicorn", "api.wsgi:app", "--no-control-socket"]
+    words += ["--graceful-timeout", "1", "--bind", f"127.0.0.1:{port}", *WORDS[server]]
+    with running_process(words, cwd=ROOT, env=environment, log=home / f"{server}.log") as process:
+        deadline = time.monotonic() + READY_S
+        while _ask(("127.0.0.1", port), "GET", "/readyz") != 200:
+            if time.monotonic() > deadline:
+                raise CheckFailed("the API is not ready")
+            time.sleep(0.1)
+        yield Api(("127.0.0.1", port), process.pid)
+
+
+def _attack(
+    address: Address,
+    server: Server,
+    seconds: float,
+    figures: dict[str, float],
+    samples: dict[str, list[float]],
+) -> None:
+    attacks: dict[str, AbstractContextManager[None]] = {
+        "40_heads": slow_clients(address, 40, HEAD, drip=b"x"),
+        "36_bodies": slow_clients(address, 36, BODY, drip=b" "),
+        "36_readers": slow_clients(address, 36, PIPELINE),
+        "4_uploads": slow_clients(address, 4, UPLOAD, drip=b"\0"),
+    }
+    for name, attack in attacks.items():
+        print(f"  {server}: {name}", flush=True)
+        with attack:
+            time.sleep(1)
+            answers = _probe(address, seconds)
+            if name == "4_uploads":
+                refused = [status for status in (_upload(address, i) for i in range(5)) if status > 201]
+                figures[f"uploads_refused_{server}"] = len(refused)
+        samples[f"healthz_ms {name} {server}"] = answers
+        figures[f"healthz_ms_p99_{name}_{server}"] = percentile(answers, 99)
+
+
+def _hold_many(
+    address: Address, seconds: float, figures: dict[str, float], samples: dict[str, list[float]]
+) -> None:
+    print(f"  {MANY} streams and {MANY} slow clients on one process", flush=True)
+    (job_id,) = _load(address, "submit", 0.01).ids[:1]
+    with (
+        event_streams(address, MANY, job_id) as begun,
+        slow_clients(address, MANY // 2, HEAD, drip=b"x"),
+        slow_clients(address, MANY // 2, BODY, drip=b" "),
+    ):
+        answers = _probe(address, seconds)
+        load = _load(address, "submit", seconds)
+    name = f"{MANY}_streams_{MANY}_slow"
+    samples[f"healthz_ms {name}"] = answers
+    figures |= {
+        "streams_begun": begun,
+        f"healthz_ms_p50_{name}": percentile(answers, 50),
+        f"healthz_ms_p99_{name}": percentile(answers, 99),
+        f"submissions_per_s_{name}": len(load.latencies_ms) / load.elapsed_s,
+    }
+
+
+def _compare(
+    start: Start, seconds: float, pairs: int, figures: dict[str, float], samples: dict[str, list[float]]
+) -> None:
+    """Both servers in turn, again and again: the machine's other work hits them alike."""
+    for _ in range(pairs):
+        for server in WORDS:
+            with start(server) as api:
+                began_s = cpu_s(api.pid)
+                submitted = _load(api.address, "submit", seconds)
+                between_s = cpu_s(api.pid)
+                read = _load(api.address, "read", seconds, submitted.ids[:500])
+                ended_s = cpu_s(api.pid)
+            for kind, load, spent_s in (
+                ("submissions", submitted, between_s - began_s),
+                ("reads", read, ended_s - between_s),
+            ):
+                count = len(load.latencies_ms)
+                rates = {"s": count / load.elapsed_s, "core_s": count / spent_s}
+                print(
+                    f"  {server}: {rates['s']:.0f} {kind} a second, {rates['core_s']:.0f} a core", flush=True
+                )
+                for unit, rate in rates.items():
+                    samples.setdefault(f"{kind} {server}_per_{unit}", []).append(rate)
+    for name in ("submissions", "reads"):
+        for unit in ("s", "core_s"):
+            ours, theirs = (samples[f"{name} {server}_per_{unit}"] for server in ("greenlets", "threads"))
+            figures[f"{name}_per_{unit}_greenlets"] = median(ours)
+            figures[f"{name}_per_{unit}_threads"] = median(theirs)
+            figures[f"{name}_per_{unit}_vs_threads"] = median(map(truediv, ours, theirs))
+
+
+def _load(address: Address, kind: Kind, seconds: float, ids: list[str] | None = None) -> Load:
+    host, port = address
+    load = put_load_on(Order(kind=kind, host=host, port=port, seconds=seconds, ids=ids or []))
+    if load.refused or not load.latencies_ms:
+        raise CheckFailed(f"{kind}: {len(load.refused)} answers not meant: {set(load.refused)}")
+    return load
+
+
+def _probe(address: Address, seconds: float) -> list[float]:
+    """Milliseconds that each question to ``/healthz`` took, on a connection of its own."""
+    answers = []
+    over = time.perf_counter() + seconds
+    while time.perf_counter() < over:
+        began = time.perf_counter()
+        status = _ask(address, "GET", "/healthz")
+        took_s = time.perf_counter() - began if status == 200 else PATIENCE_S
+        answers.append(1e3 * took_s)
+        time.sleep(PROBE_S)
+    return answers
+
+
+def _upload(address: Address, number: int) -> int:
+    """The status of an upload by a client that is as fast as it can be."""
+    return _ask(address, "PUT", f"/v1/loras/bench-{number}", LORA.read_bytes())
+
+
+def _ask(address: Address, method: str, path: str, body: bytes | None = None) -> int:
+    """The status of an answer; 0 if none comes in time."""
+    with closing(http.client.HTTPConnection(*address, timeout=PATIENCE_S)) as link:
+        try:
+            link.request(method, path, body)
+            return link.getresponse().status
+        except OSError:
+            return 0

@@ -1,0 +1,107 @@
+"""The fleet people build today: a diffusers pipeline inside a plain Celery worker.
+
+Nothing is crippled: model and ControlNets stay loaded, files that were fetched stay on the disk, and LoRAs
+are loaded, fused, unfused and unloaded by diffusers' own calls. Started with
+``celery -A infra.bench.peers.celery_baseline worker``.
+"""
+
+import io
+import json
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import redis
+import torch
+from celery import Celery
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
+from PIL import Image
+
+from infra.bench.peers.celery_fleet import DRAW, QUEUE, RESULTS
+from infra.bench.workloads.trace_jobs import KNOWN_CONTROLNETS
+from infra.local.demo import CONTROL, EMOJI
+from shared.settings import read_settings
+from shared.storage.loras import lora_key
+from shared.storage.object_store import Bucket
+
+settings = read_settings()
+app = Celery("naive", broker=settings.redis_url)
+app.conf.update(
+    task_default_queue=QUEUE, task_ignore_result=True, worker_prefetch_multiplier=1, task_acks_late=True
+)
+
+
+@app.task(name=DRAW)
+def draw(job: dict[str, Any]) -> None:
+    """Draw one request and store its picture."""
+    loras, images = Bucket(settings, settings.lora_bucket), Bucket(settings, settings.image_bucket)
+    pipe = _pipeline([name for name, _ in job["controlnets"]])
+    names = [name for name, _ in job["loras"]]
+    for name in names:
+        pipe.load_lora_weights(str(_fetched(loras, name)), adapter_name=name)
+    if names:
+        pipe.set_adapters(names, [scale for _, scale in job["loras"]])
+        pipe.fuse_lora(adapter_names=names)
+    options: dict[str, Any] = {}
+    if job["controlnets"]:
+        control = Image.open(CONTROL).convert("RGB")
+        options["image"] = [control] * len(job["controlnets"])
+        options["controlnet_conditioning_scale"] = [scale for _, scale in job["controlnets"]]
+    generator = torch.Generator().manual_seed(job["seed"])
+    try:
+        image: Image.Image = pipe(
+            job["prompt"],
+            num_inference_steps=job["steps"],
+            guidance_scale=job["guidance_scale"],
+            generator=generator,
+            **options,
+        ).images[0]
+    finally:
+        if names:
+            pipe.unfuse_lora()
+            pipe.unload_lora_weights()
+    png = io.BytesIO()
+    image.save(png, "PNG")
+    key = f"naive/{job['seed']}.png"
+    images.put(key, png.getvalue(), content_type="image/png")
+    told = {"seed": job["seed"], "key": key, "ended_at": time.time()}
+    redis.Redis.from_url(settings.redis_url).rpush(RESULTS, json.dumps(told))
+
+
+@cache
+def _base() -> Any:
+    torch.set_num_threads(1)
+    diffusers.utils.logging.disable_progress_bar()
+    options = {"safety_checker": None, "requires_safety_checker": False}
+    return StableDiffusionPipeline.from_pretrained(EMOJI / "emoji-sd", dtype=torch.float32, **options)
+
+
+@cache
+def _controlnets() -> dict[str, Any]:
+    return {
+        name: ControlNetModel.from_pretrained(EMOJI / f"controlnet-{name}", dtype=torch.float32)
+        for name in KNOWN_CONTROLNETS
+    }
+
+
+def _pipeline(controlnets: list[str]) -> Any:
+    pipe = _base()
+    if controlnets:
+        held = [_controlnets()[name] for name in controlnets]
+        parts = {**pipe.components, "controlnet": held}
+        pipe = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _fetched(loras: Bucket, name: str) -> Path:
+    """The file on this host, fetched once."""
+    path = settings.home / "naive" / lora_key(name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(f".{time.time_ns()}")
+        new.write_bytes(loras.get(lora_key(name)))
+        new.replace(path)
+    return path

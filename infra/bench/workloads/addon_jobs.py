@@ -1,0 +1,113 @@
+"""A workload's jobs with and without add-ons in a fleet of one UNet device and one ControlNet device.
+
+``C`` counts ControlNets and ``L`` LoRAs, as in the paper. A LoRA is always cold: its file is new to the
+bucket.
+"""
+
+import base64
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from infra.bench.harness.fleet import LEISURE_S, Fleet, running_fleet
+from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin
+from infra.bench.harness.report import FOLDER, CheckFailed
+from infra.bench.workloads.models import Workload
+from infra.local.demo import CONTROL
+
+CONFIGS = ("0c0l", "1c0l", "0c1l", "1c1l")
+PROMPT, GUIDANCE = "a penguin on a teal background", 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A finished job; seconds."""
+
+    job_s: float  # from acceptance to the stored picture
+    loop_s: float  # from the first step to the picture's decoding
+    unpatch_s: float  # of it: taking out what an earlier job has left in the weights
+    job: dict[str, Any]
+    pixels: NDArray[np.uint8]
+
+
+class Addons:
+    """Draws one workload's jobs in a running fleet."""
+
+    def __init__(self, fleet: Fleet, workload: Workload, steps: int) -> None:
+        self._fleet = fleet
+        self._workload = workload
+        self._steps = steps
+        self._control = base64.b64encode(CONTROL.read_bytes()).decode()
+
+    def draw(self, config: str, seed: int, **changes: Any) -> Drawn:
+        """One job of ``config``, for example ``1c1l``; raises `CheckFailed` if the ControlNet did not
+        work."""
+        lora = f"cold-{config}-{seed}-{time.time_ns()}" if "1l" in config else None
+        if lora is not None:
+            self._upload(lora, seed)
+        body = self.request(config, seed, lora) | changes
+        _, job = self._fleet.draw(body, poll_s=LEISURE_S)
+        spans = job["timeline"]
+        start = min(span["start_s"] for span in spans)
+        if "1c" in config and {span["name"] for span in spans}.isdisjoint(
+            {f"controlnet {self._workload.controlnets[0]}"}
+        ):
+            raise CheckFailed(f"job {job['id']}: the ControlNet did not work")
+        return Drawn(
+            job_s=max(span["end_s"] for span in spans) - start,
+            loop_s=loop_s(job),
+            unpatch_s=sum(span["end_s"] - span["start_s"] for span in spans if span["name"] == "unpatch"),
+            job=job,
+            pixels=self._fleet.pixels(job),
+        )
+
+    def request(self, config: str, seed: int, lora: str | None) -> dict[str, Any]:
+        """The body of a submission."""
+        body: dict[str, Any] = {
+            "prompt": PROMPT,
+            "seed": seed,
+            "num_inference_steps": self._steps,
+            "guidance_scale": GUIDANCE,
+            "latent_parallelism": "off",
+        }
+        if "1c" in config:
+            body["controlnets"] = [{"name": self._workload.controlnets[0], "image": self._control}]
+        if lora is not None:
+            body["loras"] = [{"name": lora}]
+        return body
+
+    def _upload(self, name: str, seed: int) -> None:
+        """Put a LoRA of new bytes into the bucket, as people do: nobody has seen it before."""
+        path = FOLDER / f"cold-{os.getpid()}.safetensors"
+        with safe_open(self._workload.loras[0], framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        save_file(tensors, path, metadata={"name": name, "seed": str(seed)})
+        self._fleet.put_lora(name, path.read_bytes())
+        path.unlink()
+
+
+@contextmanager
+def running_addons(workload: Workload, steps: int) -> Iterator[Addons]:
+    """A fresh fleet for the workload, the UNet worker alone on its core."""
+    if (os.cpu_count() or 1) <= CONTROLNET_CORE:
+        raise CheckFailed("two cores are needed: one for the UNet, one for the ControlNet and the servers")
+    with running_fleet(catalog=workload.catalog) as fleet:
+        for name, pid in fleet.stack.pids().items():
+            pin(pid, UNET_CORE if name == "unet1" else CONTROLNET_CORE)
+        addons = Addons(fleet, workload, steps)
+        addons.draw("1c1l", 0, num_inference_steps=1)  # everything has been used once
+        yield addons
+
+
+def loop_s(job: dict[str, Any]) -> float:
+    """Seconds of a job's denoising loop."""
+    start = min(span["start_s"] for span in job["timeline"] if span["name"] == "encoder")
+    return float(next(span["start_s"] for span in job["timeline"] if span["name"] == "vae") - start)

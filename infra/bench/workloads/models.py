@@ -1,0 +1,201 @@
+"""The models of the larger workloads: random weights from fixed seeds, made on first use, then kept.
+
+Each is a folder of its own: a diffusers model, its ControlNets, two LoRAs, and a catalog that names them.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from infra.bench.harness.report import FOLDER
+from infra.local.demo import EMOJI
+
+MODELS = FOLDER / "models"
+#: Raise it when anything below changes what is made: what an older recipe made is no longer used.
+VERSION = 1
+#: SD 1.x's: what its text encoder pads prompts to.
+TOKENS = 77
+LORA_RANK = 16
+LORAS = ("a", "b")
+#: LoRAs train attention with its projections, feed-forward layers and the convolutions of residual blocks.
+TRAINED = (
+    *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out"),
+    *("ff.net.0.proj", "ff.net.2", "conv1", "conv2"),
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What distinguishes one workload's models; everything else is SD 1.5's architecture."""
+
+    channels: tuple[int, ...]
+    cross_attention_dim: int
+    side_px: int
+    controlnets: tuple[str, ...]
+    vae_channels: int = 32  # the UNet is what is measured: text encoder and VAE may be small
+    text_layers: int = 2
+
+
+RECIPES = {
+    # 110.8 M parameters
+    "mid": Recipe((128, 256, 448, 448), 256, 256, ("mid-net1", "mid-net2", "mid-net3")),
+    # 859.5 M parameters: SD 1.5's own UNet
+    "sd15": Recipe((320, 640, 1280, 1280), 768, 128, ("sd15-net",)),
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model that is there, with its ControlNets and LoRAs."""
+
+    name: str  # in its catalog
+    folder: Path
+    controlnets: tuple[str, ...]
+    side_px: int
+
+    @property
+    def catalog(self) -> Path:
+        """The file for ``SWIFT_CATALOG``."""
+        return self.folder / "catalog.toml"
+
+    @property
+    def model(self) -> Path:
+        """A folder that diffusers loads."""
+        return self.folder / self.name
+
+    @property
+    def loras(self) -> tuple[Path, ...]:
+        """LoRA files of rank `LORA_RANK`, in fp16."""
+        return tuple(self.folder / f"{self.name}-lora-{name}.safetensors" for name in LORAS)
+
+    def controlnet(self, name: str) -> Path:
+        """The folder of one of its ControlNets."""
+        return self.folder / name
+
+
+def open_workload(name: str, recipe: Recipe | None = None, root: Path = MODELS) -> Workload:
+    """The workload ``name``; made first if it is not there, which takes a minute at full size."""
+    recipe = recipe or RECIPES[name]
+    workload = Workload(name, root / f"{name}-{VERSION}", recipe.controlnets, recipe.side_px)
+    if not workload.folder.exists():
+        print(f"  making the models of workload {name}, once, in {workload.folder}", flush=True)
+        part = workload.folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        _make(name, recipe, part)
+        part.rename(workload.folder)
+    return workload
+
+
+def _make(name: str, recipe: Recipe, folder: Path) -> None:
+    pipe = _make_pipeline(recipe)
+    pipe.save_pretrained(folder / name)
+    for seed, controlnet in enumerate(recipe.controlnets, 1):
+        _make_controlnet(pipe.unet, seed).save_pretrained(folder / controlnet)
+    for seed, lora in enumerate(LORAS, 1):
+        save_file(_make_lora(pipe.unet, seed), folder / f"{name}-lora-{lora}.safetensors")
+    (folder / "catalog.toml").write_text(_catalog(name, recipe))
+
+
+def _make_pipeline(recipe: Recipe) -> Any:
+    """Weights are torch's initial ones: predictions stay finite, and so do pictures."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=recipe.side_px // 8,
+        block_out_channels=recipe.channels,
+        cross_attention_dim=recipe.cross_attention_dim,
+        attention_head_dim=8,
+    )
+    c = recipe.vae_channels
+    vae = AutoencoderKL(
+        block_out_channels=(c, c, 2 * c, 2 * c),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=min(c, 32),
+        sample_size=recipe.side_px,
+    )
+    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "emoji-sd" / "tokenizer", model_max_length=TOKENS)
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.cross_attention_dim,
+        projection_dim=recipe.cross_attention_dim,
+        intermediate_size=4 * recipe.cross_attention_dim,
+        num_attention_heads=recipe.cross_attention_dim // 64,
+        num_hidden_layers=recipe.text_layers,
+        max_position_embeddings=TOKENS,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+@torch.no_grad()
+def _make_controlnet(unet: Any, seed: int) -> Any:
+    """A ControlNet as after training: the UNet's encoder, a little changed, and no convolution of zeros."""
+    torch.manual_seed(seed)
+    controlnet = ControlNetModel.from_unet(unet)
+    for parameter in controlnet.parameters():
+        parameter.mul_(1 + 0.01 * seed)
+    for block in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
+        block.weight.normal_(std=0.02)
+    controlnet.controlnet_cond_embedding.conv_out.weight.normal_(std=0.02)
+    return controlnet
+
+
+def _make_lora(unet: nn.Module, seed: int) -> dict[str, Tensor]:
+    """Both factors of every trained module, under PEFT's names."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, weight in _trained(unet):
+        wide, kernel = weight.shape[1], weight.shape[2:]
+        a = torch.randn(LORA_RANK, wide, *kernel, generator=generator) / weight[0].numel() ** 0.5
+        b = torch.randn(weight.shape[0], LORA_RANK, *(1 for _ in kernel), generator=generator) * 0.02
+        tensors[f"unet.{name}.lora_A.weight"] = a.half()
+        tensors[f"unet.{name}.lora_B.weight"] = b.half()
+    return tensors
+
+
+def _trained(unet: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, module in unet.named_modules():
+        if name.endswith(TRAINED) and isinstance(module, nn.Linear | nn.Conv2d):
+            yield name, module.weight
+
+
+def _catalog(name: str, recipe: Recipe) -> str:
+    model = f'default_model = "{name}"\n\n[models.{name}]\nsource = "{name}"\n'
+    controlnets = (
+        f'\n[controlnets.{controlnet}]\nsource = "{controlnet}"\nmodel = "{name}"\n'
+        for controlnet in recipe.controlnets
+    )
+    return model + "".join(controlnets)

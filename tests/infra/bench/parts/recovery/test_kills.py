@@ -1,0 +1,115 @@
+"""What the part `kills` reads from timelines and connections; that nothing is lost is `tests/fleet`'s."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from infra.bench.harness.report import judge
+from infra.bench.parts.recovery.kill_targets import is_waiting
+from infra.bench.parts.recovery.kills import KINDS, _bounds, _figures
+from infra.bench.parts.recovery.recovery_checks import (
+    lost_its_answers,
+    lost_its_assistant,
+    lost_its_controlnet,
+    lost_its_drawer,
+    step_s,
+    stood_s,
+)
+from shared.settings import Settings
+from tests.infra.local.waiting import eventually
+
+
+def job(*spans: tuple[str, float, float, str], split: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Three steps that begin at 1, 2 and 6 s: the second lasts long."""
+    every = [
+        ("queued", 0.0, 0.5, "queue"),
+        *[("encoder", start, start + 0.4, "unet1@host") for start in (1.0, 2.0, 6.0)],
+        *spans,
+    ]
+    timeline = [
+        {"name": name, "start_s": start, "end_s": end, "worker": worker} for name, start, end, worker in every
+    ]
+    return {
+        "timeline": timeline,
+        "receipt": {"split_steps": list(split)},
+        "progress": {"step": 3, "total": 3},
+    }
+
+
+def controlnets(
+    *workers: str, ends: tuple[float, ...] = (1.5, 5.5, 6.5)
+) -> list[tuple[str, float, float, str]]:
+    return [
+        ("controlnet edge", end - 0.4, end, f"{worker}@host")
+        for end, worker in zip(ends, workers, strict=True)
+    ]
+
+
+def test_a_job_stood_still_for_as_long_as_its_longest_step_was_longer_than_usual() -> None:
+    assert step_s(job()) == [1.0, 4.0]
+    assert stood_s(job(), 2.2, usual_s=1.0) == 3.0
+
+
+def test_a_job_that_began_anew_stood_still_until_then() -> None:
+    assert stood_s(job(), -4.0, usual_s=1.0) == 4.5
+
+
+def test_a_controlnet_is_lost_when_another_worker_finishes_the_step_at_hand() -> None:
+    two = controlnets("controlnet1", "controlnet2", "controlnet2")
+    assert lost_its_controlnet(job(*two), "controlnet1", 2.2)
+    assert not lost_its_controlnet(job(*two), "controlnet2", 2.2)
+    done = controlnets("controlnet1", "controlnet2", "controlnet2", ends=(1.5, 2.1, 6.5))
+    assert not lost_its_controlnet(job(*done), "controlnet1", 2.2)
+
+
+def test_answers_are_lost_when_the_step_at_hand_still_waited_for_them() -> None:
+    assert lost_its_answers(job(*controlnets("a", "b", "a")), "residual-redis", 2.2)
+    assert not lost_its_answers(job(*controlnets("a", "b", "a", ends=(1.5, 2.1, 6.5))), "residual-redis", 2.2)
+
+
+def test_an_assistant_is_lost_when_it_has_helped_before_and_not_after() -> None:
+    before = ("half", 1.0, 1.4, "unet2@host")
+    assert lost_its_assistant(job(before, split=(0, 1)), "unet2", 2.2)
+    assert not lost_its_assistant(job(before, split=(0, 1)), "unet1", 2.2)
+    assert not lost_its_assistant(job(before, ("half", 6.0, 6.4, "unet2@host"), split=(0, 1)), "unet2", 2.2)
+    assert not lost_its_assistant(job(before, split=(0, 1, 2)), "unet2", 2.2)
+
+
+def test_a_drawer_is_lost_when_the_job_is_begun_after_the_kill() -> None:
+    assert lost_its_drawer(job(), "unet1", 0.2)
+    assert not lost_its_drawer(job(), "unet1", 0.7)
+
+
+WAITING = """
+import sys
+from redis import Redis
+Redis.from_url(sys.argv[1], socket_timeout=None).blpop(["work-of-a-test"])
+print("working", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_that_waits_for_work_is_told_from_one_that_computes(
+    residual: Redis, servers: Settings
+) -> None:
+    command = [sys.executable, "-c", WAITING, servers.residual_redis_url[0]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        eventually(lambda: is_waiting(residual, process.pid), timeout_s=30)
+        residual.rpush("work-of-a-test", 1)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        assert not is_waiting(residual, process.pid)
+        process.communicate()  # its input ends, and so does it
+
+
+@pytest.mark.parametrize(("lost_s", "met"), [(3.0, True), (31.0, False)])
+def test_one_kill_that_costs_more_than_was_promised_misses_the_target(lost_s: float, met: bool) -> None:
+    keys = ("lost_s", "stood_s", "whole_s", "undisturbed_s", "step_s", "max_abs_diff")
+    samples = {f"{key}_{name}": [1.0, 1.0, 1.0] for key in keys for name in KINDS}
+    samples["lost_s_controlnet"] = [1.0, lost_s, 2.0]
+    figures = _figures(samples, steps=4)
+    assert figures["lost_s_controlnet"] == 2.0
+    assert judge(figures, _bounds(samples, steps=4))["lost_s_controlnet_max"].met is met

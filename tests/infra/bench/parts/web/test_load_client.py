@@ -1,0 +1,50 @@
+"""The load generator, on a server that only answers."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from infra.bench.parts.web.load_client import Order, carry_out
+
+
+class Answers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self._answer(404 if self.path == "/v1/jobs/gone/cancel" else 202, b'{"id": "one"}')
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_submissions_last_as_long_as_ordered(port: int) -> None:
+    load = carry_out(Order(kind="submit", host="127.0.0.1", port=port, seconds=0.2))
+    assert load.elapsed_s >= 0.2
+    assert load.ids == ["one"] * len(load.latencies_ms)
+    assert load.ids
+    assert not load.refused
+
+
+def test_each_job_is_cancelled_once_and_refusals_are_told(port: int) -> None:
+    load = carry_out(Order(kind="cancel", host="127.0.0.1", port=port, ids=["a", "b", "gone"]))
+    assert len(load.latencies_ms) == 3
+    assert load.refused == [404]

@@ -1,7 +1,0 @@
-"""Free ports."""
-
-from infra.bench.ports import free_ports
-
-
-def test_ports_taken_together_differ() -> None:
-    assert len(set(free_ports(20))) == 20
