@@ -27,10 +27,7 @@ CONSTRUCTOR_PARAMETERS = 7
 #: Folders that hold more modules than that; each entry is to go.
 LARGE_FOLDERS = {"infra/bench", "infra/emoji/train"}
 #: Groups of modules that import each other; each entry is to go.
-KNOWN_CYCLES = [
-    {"shared.jobs.attempt", "shared.jobs.store"},
-    {"workers.unet.controlnet.client", "workers.unet.controlnet.step_residuals"},
-]
+KNOWN_CYCLES = [{"shared.jobs.attempt", "shared.jobs.store"}]
 #: Records that bundle what belongs together, so that others can take one parameter.
 RECORDS = {
     "AttemptContext": "everything one attempt needs",
@@ -41,7 +38,7 @@ RECORDS = {
     "UNetWorker": "what lives as long as a UNet worker's process",
 }
 #: Classes with more constructor parameters; each entry is to go.
-LARGE_CONSTRUCTORS = {"ControlNetClient", "JobLoras", "NoisePredictorFactory", "Steered"}
+LARGE_CONSTRUCTORS = {"Steered"}
 #: Private attributes of libraries that are read for want of a public one.
 LIBRARY_PRIVATES = {
     "_delivered": "kombu: the messages that a channel has not acknowledged",
