@@ -138,7 +138,7 @@ worker = UNetWorker(
     watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),
 )
 cancel_revoked_jobs(lambda job_id: revoke_job(worker.jobs, job_id))
-seat = AvailabilityReporter(
+availability = AvailabilityReporter(
     redis,
     serves=served,
     ttl_s=settings.heartbeat_s * GRACE_BEATS,
@@ -146,7 +146,6 @@ seat = AvailabilityReporter(
     cache=worker.loras,
     memory=worker.lora_memory,
 )
-doing: list[str] = []
 
 
 @worker_init.connect
@@ -169,7 +168,7 @@ def _start(sender: Any, **_: object) -> None:
         app.amqp.queues.select_add(default_exchange_queue(worker_queue(model, name)))
     prefetch.listen(redis, worker.loras, name)
     worker.watchdog.start()
-    seat.sit(name, consumption.is_able)
+    availability.start(name, consumption.is_able)
     started_at = time.time()
 
     def report() -> Heartbeat:
@@ -179,7 +178,7 @@ def _start(sender: Any, **_: object) -> None:
             kind="unet",
             serves=served,
             loaded=worker.models.names(),
-            jobs=list(doing),
+            jobs=availability.jobs(),
             attached_jobs=dict(worker.sessions),
             load_errors=worker.models.failed(),
             unavailable_reasons=[*worker.watchdog.problems(), *consumption.problems()],
@@ -193,7 +192,7 @@ def _start(sender: Any, **_: object) -> None:
         settings.heartbeat_s,
         report,
         chores=[
-            seat.refresh,
+            availability.report,
             lambda: recover(app, worker.jobs, catalog, settings.catalog_grace_s),
             worker.transport.sweep,
             consumption.check,
@@ -209,7 +208,7 @@ def _start(sender: Any, **_: object) -> None:
 
 
 def _leave(name: str) -> None:
-    seat.leave()
+    availability.stop()
     try:
         worker.jobs.leaves(name)
     except RedisError:
@@ -253,12 +252,8 @@ def assist_job(self: Any, payload: dict[str, Any]) -> str:
 
 @contextmanager
 def _device_for(job_id: str) -> Iterator[None]:
-    with device, seat.taken():
-        doing.append(job_id)
-        try:
-            yield
-        finally:
-            doing.remove(job_id)
+    with device, availability.busy_with(job_id):
+        yield
 
 
 def _common_queue(request: Any) -> str:

@@ -1,4 +1,4 @@
-"""This worker's place among the free ones, and what it tells of the LoRAs it holds."""
+"""Reports to the registry whether this UNet worker is free, and which LoRAs it holds."""
 
 import logging
 import socket
@@ -29,9 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class AvailabilityReporter:
-    """Says when the worker begins and ends a job, and again with every heartbeat.
+    """Registers the worker as busy or free when a job begins or ends, and again with every heartbeat.
 
-    Placement is a favour: without Redis a job is drawn all the same, and found again by recovery.
+    Failures are logged and the next heartbeat tries again: without Redis a job runs all the same, and
+    recovery finds jobs that are reserved for a worker that does not take them.
     """
 
     def __init__(
@@ -44,75 +45,81 @@ class AvailabilityReporter:
         cache: LoraCache,
         memory: LoraMemory,
     ) -> None:
+        """Each report lasts ``ttl_s`` seconds."""
         self._redis, self._availability = redis, Availability(redis)
         self._serves, self._ttl_s = list(serves), ttl_s
         self._name, self._host = "", socket.gethostname()
         self._models, self._cache, self._memory = models, cache, memory
-        self._is_able: Callable[[], bool] = lambda: True
-        self._jobs = 0
-        self._disk: set[str] = set()  # as it was told last
-        self._has_left = False
-        self._turn = threading.RLock()  # the heartbeat must not offer what a job has just taken
+        self._is_ready: Callable[[], bool] = lambda: True
+        self._jobs: list[str] = []
+        self._published_disk: set[str] = set()
+        self._has_stopped = False
+        # Reports are serialized: the heartbeat must not register a worker as free that has just taken a job.
+        self._lock = threading.RLock()
 
-    def sit(self, name: str, is_able: Callable[[], bool] = lambda: True) -> None:
-        """Begin, under the worker's name; the first `refresh` tells of it.
+    def start(self, name: str, is_ready: Callable[[], bool] = lambda: True) -> None:
+        """Set the worker's name; the first `report` registers it.
 
-        ``is_able`` says whether the worker takes jobs; while it does not, none is promised to it.
+        While ``is_ready`` returns False, the worker is registered as busy, so that no job is reserved for it.
         """
-        self._name, self._is_able = name, is_able
+        self._name, self._is_ready = name, is_ready
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Within the block the worker has work: what was promised to it meanwhile is for all."""
-        self._count(1)
+    def busy_with(self, job_id: str) -> Iterator[None]:
+        """Within the block the worker is busy: jobs that were reserved for it go to all workers."""
+        self._update(lambda: self._jobs.append(job_id))
         try:
             yield
         finally:
-            self._count(-1)
+            self._update(lambda: self._jobs.remove(job_id))
 
-    def refresh(self) -> None:
-        """A chore of the heartbeat: tell everything again, and look after promises of dead workers."""
-        with self._turn:
-            self._publish()
-            self._tell()
+    def jobs(self) -> list[str]:
+        """The jobs that the worker is busy with."""
+        return list(self._jobs)
+
+    def report(self) -> None:
+        """Renew everything that was reported, and release expired reservations of all workers."""
+        with self._lock:
+            self._publish_loras()
+            self._register()
         self._availability.release_expired()
 
-    def leave(self) -> None:
-        """The worker stops: it takes no more jobs, and those it was promised are for all."""
-        with self._turn:
-            self._has_left = True
+    def stop(self) -> None:
+        """The worker stops: it takes no more jobs, and those reserved for it go to all workers."""
+        with self._lock:
+            self._has_stopped = True
             try:
-                self._tell()
+                self._register()
                 remove_inventory(self._redis, self._name)
             except RedisError:
-                log.warning("could not leave its seat; it expires by itself")
+                log.warning("worker not removed from the registry: its registration expires")
 
-    def _count(self, jobs: int) -> None:
-        with self._turn:
-            self._jobs += jobs
+    def _update(self, change: Callable[[], None]) -> None:
+        with self._lock:
+            change()
             try:
                 if not self._jobs:
-                    self._publish()
-                self._tell()
+                    self._publish_loras()
+                self._register()
             except (RedisError, OSError):
-                log.warning("placement does not hear of this worker until its next heartbeat")
+                log.warning("availability not reported: the next heartbeat tries again")
 
-    def _tell(self) -> None:
-        if self._jobs or self._has_left or not self._is_able():
+    def _register(self) -> None:
+        if self._jobs or self._has_stopped or not self._is_ready():
             self._availability.register_busy(self._name, self._serves, self._ttl_s)
         else:
             self._availability.register_free(self._name, self._serves, self._ttl_s)
 
-    def _publish(self) -> None:
+    def _publish_loras(self) -> None:
         disk = self._cache.versions()
-        held = self._models.loaded()
-        failed = self._models.failed()
-        patched = {name: {sha for sha, _ in model.patcher.patched} for name, model in held.items()}
-        holdings = LoraInventory(
+        loaded = self._models.loaded()
+        errors = self._models.failed()
+        patched = {name: {sha256 for sha256, _ in model.patcher.patched} for name, model in loaded.items()}
+        inventory = LoraInventory(
             worker=self._name,
             host=self._host,
-            serves=[name for name in self._serves if name not in failed],
-            loaded=sorted(held),
+            serves=[name for name in self._serves if name not in errors],
+            loaded=sorted(loaded),
             patched=[
                 f"{name}@{version}"
                 for name, hashes in patched.items()
@@ -121,7 +128,8 @@ class AvailabilityReporter:
             ],
             memory=self._memory.keys(),
         )
-        publish_inventory(self._redis, holdings, self._ttl_s)
-        if set(disk) != self._disk or not renew_disk_cache(self._redis, self._host, self._ttl_s):
+        publish_inventory(self._redis, inventory, self._ttl_s)
+        is_unchanged = set(disk) == self._published_disk
+        if not is_unchanged or not renew_disk_cache(self._redis, self._host, self._ttl_s):
             publish_disk_cache(self._redis, self._host, list(disk), self._ttl_s)
-            self._disk = set(disk)
+            self._published_disk = set(disk)

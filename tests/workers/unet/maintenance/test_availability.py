@@ -26,8 +26,8 @@ def worker(make_worker: Callable[..., UNetWorker], control: Redis) -> UNetWorker
 
 
 @pytest.fixture
-def seat(worker: UNetWorker, control: Redis) -> AvailabilityReporter:
-    seat = AvailabilityReporter(
+def reporter(worker: UNetWorker, control: Redis) -> AvailabilityReporter:
+    reporter = AvailabilityReporter(
         control,
         serves=[MODEL],
         ttl_s=60,
@@ -35,56 +35,56 @@ def seat(worker: UNetWorker, control: Redis) -> AvailabilityReporter:
         cache=worker.loras,
         memory=worker.lora_memory,
     )
-    seat.sit(NAME)
-    seat.refresh()
-    return seat
+    reporter.start(NAME)
+    reporter.report()
+    return reporter
 
 
-def test_a_worker_is_free_but_for_its_jobs(seat: AvailabilityReporter, control: Redis) -> None:
+def test_a_worker_is_free_while_it_runs_no_job(reporter: AvailabilityReporter, control: Redis) -> None:
     availability = Availability(control)
     assert availability.free_workers() == [NAME]
-    with seat.taken():
-        seat.refresh()
-        assert availability.free_workers() == []
+    with reporter.busy_with("0123"):
+        reporter.report()
+        assert (availability.free_workers(), reporter.jobs()) == ([], ["0123"])
     assert availability.free_workers() == [NAME]
 
 
-def test_a_job_that_fails_frees_its_worker_too(seat: AvailabilityReporter, control: Redis) -> None:
-    with pytest.raises(RuntimeError), seat.taken():
+def test_a_worker_is_free_again_after_a_failed_job(reporter: AvailabilityReporter, control: Redis) -> None:
+    with pytest.raises(RuntimeError), reporter.busy_with("0123"):
         raise RuntimeError
     assert Availability(control).free_workers() == [NAME]
 
 
-def test_a_worker_that_stops_gives_back_what_it_was_promised(
-    seat: AvailabilityReporter, control: Redis
+def test_a_worker_that_stops_releases_its_reserved_jobs(
+    reporter: AvailabilityReporter, control: Redis
 ) -> None:
     assert Availability(control).reserve(MODEL, [NAME]) == NAME
     control.lpush(worker_queue(MODEL, NAME), "message")
-    seat.leave()
+    reporter.stop()
     assert control.lrange(unet_queue(MODEL), 0, -1) == ["message"]
     assert (Availability(control).free_workers(), read_inventories(control, [NAME])) == ([], [])
-    seat.refresh()  # a heartbeat that comes too late
+    reporter.report()  # a late heartbeat
     assert Availability(control).free_workers() == []
 
 
-def test_a_worker_tells_which_loras_a_job_has_left_with_it(
-    seat: AvailabilityReporter, worker: UNetWorker, control: Redis
+def test_a_worker_reports_the_loras_that_a_job_left_with_it(
+    reporter: AvailabilityReporter, worker: UNetWorker, control: Redis
 ) -> None:
     data = (EMOJI / "loras" / "twemoji.safetensors").read_bytes()
     bucket = Bucket(worker.settings, worker.settings.lora_bucket)
     etag = bucket.put("twemoji.safetensors", data, content_type="application/octet-stream")
     ref = LoraRef(name="twemoji", etag=etag, size_bytes=len(data), scale=1.0)
     job_id, _ = worker.jobs.create(spec(loras=[ref], num_inference_steps=2))
-    with seat.taken():
+    with reporter.busy_with("0123"):
         assert execute_job(worker, job_id, NAME) == "succeeded"
     version = version_of(bucket.name, "twemoji", etag)
-    [told] = read_inventories(control, [NAME])
-    assert told.memory == [f"{MODEL}@{version}"]
-    assert told.patched == [f"{MODEL}@{version}"]  # until a job wants another
-    assert MODEL in told.loaded
-    assert read_disk_caches(control, [told.host], [version, "other"]) == {told.host: {version}}
-    assert 0 < control.pttl(keys.lora_disk_cache(told.host)) <= 60_000
-    # When Redis forgets, then it is told again
-    control.delete(keys.lora_disk_cache(told.host))
-    seat.refresh()
-    assert control.smembers(keys.lora_disk_cache(told.host)) == {version}
+    [inventory] = read_inventories(control, [NAME])
+    assert inventory.memory == [f"{MODEL}@{version}"]
+    assert inventory.patched == [f"{MODEL}@{version}"]  # until a job wants another
+    assert MODEL in inventory.loaded
+    assert read_disk_caches(control, [inventory.host], [version, "other"]) == {inventory.host: {version}}
+    assert 0 < control.pttl(keys.lora_disk_cache(inventory.host)) <= 60_000
+    # When Redis loses the list, then it is published again
+    control.delete(keys.lora_disk_cache(inventory.host))
+    reporter.report()
+    assert control.smembers(keys.lora_disk_cache(inventory.host)) == {version}
