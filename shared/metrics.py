@@ -59,12 +59,15 @@ RESIDUALS_LOST = Counter("swift_residuals_lost_total", "Residuals announced and 
 SHARED_MEMORY_FULL = Counter(
     "swift_shared_memory_full_total", "Residuals that went over Redis for want of shared memory"
 )
-HALVES = Counter(
-    "swift_halves_total", "Unconditional halves of split steps by who computed them; lost assistants", ["by"]
+CFG_BRANCHES = Counter(
+    "swift_cfg_branches_total", "Unconditional branches of split steps by the worker's role", ["role"]
+)
+CFG_FOLLOWERS_LOST = Counter(
+    "swift_cfg_followers_lost_total", "Followers that failed, left or answered too late"
 )
 LORA_LOOKUPS = Counter(
     "swift_lora_lookups_total",
-    "LoRAs of jobs, by the nearest place that had them; a job's assistant looks for itself",
+    "LoRAs of jobs, by the nearest place that had them; a job's follower looks for itself",
     ["tier", "role"],
 )
 LORA_PREFETCHES = Counter("swift_lora_prefetches_total", "LoRAs requested by prefetch hints", ["result"])

@@ -16,7 +16,7 @@ from api.schemas.problems import refusals
 from api.services import Services
 from shared import keys
 from shared.jobs.spec import Status
-from shared.messaging.celery_app import assist_queue, controlnet_queue, unet_queue
+from shared.messaging.celery_app import controlnet_queue, follow_queue, unet_queue
 from shared.redis_clients import without_retries
 from shared.registry.lora_inventory import LoraInventory, list_disk_caches, read_inventories
 from shared.registry.workers import Heartbeat, live_workers
@@ -49,7 +49,7 @@ def fleet_api(services: Services) -> APIBlueprint:
 
     @api.get("/v1/fleet", summary="Read the fleet's state", responses={200: FleetResponse, **refusals(503)})
     def read_fleet() -> Response:
-        queues = [queue(name) for name in catalog.models for queue in (unet_queue, assist_queue)]
+        queues = [queue(name) for name in catalog.models for queue in (unet_queue, follow_queue)]
         queues += [controlnet_queue(name) for name in catalog.controlnets]
         statuses: tuple[Status, ...] = get_args(Status)
         pipe = control.pipeline(transaction=False)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 #: Draws one job: `shared.messaging.messages.GenerateJob`.
 GENERATE = "unet.generate"
-#: Computes one half of another worker's job: `shared.messaging.messages.Assist`.
-ASSIST = "unet.assist"
+#: Computes one CFG branch of another worker's job: `workers.unet.cfg_parallel.messages.FollowBranch`.
+FOLLOW = "unet.follow"
 #: Makes a ControlNet worker ready for a job: `shared.messaging.messages.Attach`.
 ATTACH = "controlnet.attach"
 
@@ -27,9 +27,9 @@ def unet_queue(model: str) -> str:
     return f"unet.{model}"
 
 
-def assist_queue(model: str) -> str:
-    """Where jobs of one base model ask for a second worker."""
-    return f"assist.{model}"
+def follow_queue(model: str) -> str:
+    """Where jobs of one base model ask for a follower, a second worker."""
+    return f"follow.{model}"
 
 
 def worker_queue(model: str, worker: str) -> str:

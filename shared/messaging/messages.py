@@ -26,12 +26,3 @@ class AttachControlNet(Message):
     controlnet: str
     image: str  # key of the preprocessed control image at the residual server
     batch: int  # rows of the step requests that will follow
-
-
-class FollowBranch(Message):
-    """Latent parallelism: compute the unconditional half of a job that another worker draws."""
-
-    job_id: str
-    attempt: str  # the one that asks; a later attempt asks for itself
-    ordinal: int  # of the attempt
-    maps: list[str]  # what each ControlNet is shown: a preprocessor sees no picture twice

@@ -78,7 +78,7 @@ def _cancel_all(cancel: Callable[[str], bool], ids: Iterable[str], events: Any) 
                     events.send("task-revoked", uuid=job_id, terminated=False, signum=None, expired=False)
                 log.info("job revoked", extra={"job": job_id})
             except NotFound:
-                pass  # a task that is no job: an attachment, an assistance
+                pass  # a task that is no job: an attachment, an offer to follow
             except RedisError:
                 time.sleep(RETRY_S)
                 continue

@@ -15,17 +15,17 @@ from shared.catalog.catalog import read_catalog
 from shared.errors import SwiftError
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import (
-    ASSIST,
     ATTACH,
+    FOLLOW,
     GENERATE,
-    assist_queue,
     controlnet_queue,
     default_exchange_queue,
+    follow_queue,
     make_celery,
     unet_queue,
     worker_queue,
 )
-from shared.messaging.messages import AttachControlNet, FollowBranch, GenerateJob
+from shared.messaging.messages import AttachControlNet, GenerateJob
 from shared.metrics import LORA_CACHE_BYTES
 from shared.redis_clients import control_redis, residual_servers
 from shared.registry.workers import Heartbeat
@@ -58,7 +58,8 @@ from workers.runtime.weights import estimate_bytes, find_source
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 from workers.unet.cfg_parallel.follower import follow
-from workers.unet.cfg_parallel.leader import OFFER_EVERY_S
+from workers.unet.cfg_parallel.messages import FollowBranch
+from workers.unet.cfg_parallel.task import send_follow
 from workers.unet.job import execute_job, is_retryable
 from workers.unet.maintenance import prefetch
 from workers.unet.maintenance.availability import AvailabilityReporter
@@ -77,7 +78,7 @@ with exit_with_reason():
     catalog = read_catalog(settings.catalog, settings)
     served = choose("SWIFT_WORKER_MODELS", settings.worker_models, list(catalog.models))
 use_checked_transport()
-app = make_celery(settings, queues=[queue(model) for model in served for queue in (unet_queue, assist_queue)])
+app = make_celery(settings, queues=[queue(model) for model in served for queue in (unet_queue, follow_queue)])
 app.conf.worker_concurrency = 1
 device = threading.Lock()  # one job at a time, whatever the command line says: weights are patched
 
@@ -103,15 +104,6 @@ def _send_attach(message: AttachControlNet) -> None:
         log.warning("no attachment sent; the net's workers make ready at the first step")
 
 
-def _send_follow(message: FollowBranch, model: str) -> None:
-    queue = assist_queue(model)
-    try:
-        if not redis.llen(queue):  # one request at a time: nobody is idle while one still lies there
-            app.send_task(ASSIST, args=[message.model_dump()], queue=queue, expires=OFFER_EVERY_S)
-    except (OperationalError, RedisError):
-        log.warning("no assistance asked for; the job is drawn by one worker")
-
-
 redis, residuals = control_redis(settings), residual_servers(settings)
 images = ImageBucket(settings, redis)
 memory = DeviceMemory(settings.model_memory_bytes)
@@ -132,7 +124,7 @@ worker = UNetWorker(
     steps=StepQueue(residuals[0], settings),
     transport=Transport(residuals, settings),
     send_attach=_send_attach,
-    send_follow=_send_follow,
+    send_follow=lambda message, model: send_follow(app, redis, message, model),
     residual=residuals[0],
     busy=BusyShare(),
     watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),
@@ -219,7 +211,7 @@ def _queues(name: str) -> list[str]:
     """What the worker consumes from: models that it cannot load are left to others."""
     failed = worker.models.failed()
     models = [model for model in served if model not in failed]
-    kinds = (unet_queue, assist_queue, lambda model: worker_queue(model, name))
+    kinds = (unet_queue, follow_queue, lambda model: worker_queue(model, name))
     return [queue(model) for model in models for queue in kinds]
 
 
@@ -241,10 +233,10 @@ def generate(self: Any, payload: dict[str, Any]) -> str:
             raise
 
 
-# A killed assistant is not missed: its half is computed.
-@app.task(name=ASSIST, bind=True, base=CheckedTask, takes=FollowBranch, acks_late=False, throws=(SwiftError,))
-def assist_job(self: Any, payload: dict[str, Any]) -> str:
-    """Predict one half of another worker's job."""
+# Not acknowledged late: a killed follower is replaced by its leader.
+@app.task(name=FOLLOW, bind=True, base=CheckedTask, takes=FollowBranch, acks_late=False, throws=(SwiftError,))
+def follow_branch(self: Any, payload: dict[str, Any]) -> str:
+    """Predict one CFG branch of another worker's job."""
     message = FollowBranch.model_validate(payload)
     with _device_for(message.job_id):
         return follow(worker, message, str(self.request.hostname))

@@ -6,6 +6,9 @@ from contextlib import contextmanager
 
 from shared.jobs.spec import Span
 
+#: Shorter waits are not worth a bar in the timeline.
+MIN_WAIT_SHOWN_S = 0.0005
+
 
 class Timeline:
     """Collects the spans of one attempt."""
@@ -24,6 +27,11 @@ class Timeline:
             yield
         finally:
             self.add(name, start, time.time())
+
+    def add_wait(self, name: str, start_s: float, end_s: float) -> None:
+        """Add a wait, unless it is too short to be shown."""
+        if end_s - start_s > MIN_WAIT_SHOWN_S:
+            self.add(name, start_s, end_s)
 
     def add(
         self,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared.jobs.store import JobStore
-from shared.messaging.messages import AttachControlNet, FollowBranch
+from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from workers.families.base_model import BaseModel
@@ -17,6 +17,8 @@ from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
+from workers.unet.cfg_parallel.messages import FollowBranch
+from workers.unet.cfg_parallel.timings import CFGTimings
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -45,5 +47,6 @@ class UNetWorker:
     send_follow: SendFollow
     residual: "Redis"
     busy: BusyShare
+    cfg_timings: CFGTimings = field(default_factory=CFGTimings)
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(0.0))  # not started: it ends nothing
     sessions: dict[str, list[str]] = field(default_factory=dict)  # model: jobs of other workers it follows

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.services import Services
 from shared import keys
-from shared.messaging.celery_app import assist_queue
+from shared.messaging.celery_app import follow_queue
 from shared.registry.lora_inventory import LoraInventory, publish_disk_cache, publish_inventory
 from shared.registry.workers import live_workers, publish_heartbeat
 from tests.api.services import heartbeat
@@ -19,13 +19,13 @@ def test_the_fleet_lists_live_workers_queues_and_job_counts(client: FlaskClient,
     publish_heartbeat(services.control, heartbeat("dead", "unet", "emoji-sd", []), 0.001)
     ids = [client.post("/v1/jobs", json={"prompt": "a cat"}).json["id"] for _ in range(3)]
     client.post(f"/v1/jobs/{ids[0]}/cancel")
-    services.control.rpush(assist_queue("emoji-sd"), "a message")
+    services.control.rpush(follow_queue("emoji-sd"), "a message")
     fleet = client.get("/v1/fleet").json
-    services.control.delete(assist_queue("emoji-sd"))
+    services.control.delete(follow_queue("emoji-sd"))
     assert [worker["name"] for worker in fleet["workers"]] == ["unet-1"]
     assert fleet["queues"] == {
         "unet.emoji-sd": 3,
-        "assist.emoji-sd": 1,
+        "follow.emoji-sd": 1,
         "controlnet.edge": 0,
         "controlnet.colour": 0,
     }

@@ -1,9 +1,10 @@
-"""Latent parallelism (the paper, section 4.3): the two halves of classifier-free guidance on two workers.
+"""CFG parallelism: the two branches of classifier-free guidance on two workers.
 
-The conditional half runs here, the unconditional one on an assistant, whenever there is one. When it
-fails a step, the half is computed here, from the same step on. A split step differs from a whole one
-in the last bits of the floats, because the batch size changes their sums; which steps were split is on
-the receipt, and a replay splits the same ones, on one worker.
+The SwiftDiffusion paper calls it latent parallelism (section 4.3). The conditional branch runs here, the
+unconditional one on the follower while there is one; when it fails a step, that branch is computed here, from
+the same step on. A split step differs from a whole batch in the last bits of the floats, because the batch
+size changes their sums: the receipt says which steps were split, and a replay splits the same ones on one
+worker.
 """
 
 from collections.abc import Collection, Sequence
@@ -74,7 +75,7 @@ class CFGBranches:
         cond = self._predictor(CFGBranch.COND).predict(cond_x, step, total, t)
         uncond = self._leader.take(cond) if has_follower else None
         if uncond is None:
-            metrics.HALVES.labels("here").inc()
+            metrics.CFG_BRANCHES.labels("leader").inc()
             uncond = self._predictor(CFGBranch.UNCOND).predict(uncond_x, step, total, t)
         return torch.cat([uncond, cond])
 

@@ -1,5 +1,6 @@
-"""When a job is split over two UNet workers: latent parallelism as a policy."""
+"""Decides when a job's two CFG branches run on two UNet workers, and when a follower leaves again."""
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -8,30 +9,31 @@ from shared.messaging.celery_app import unet_queue
 from shared.registry.availability import Availability
 from shared.registry.workers import live_workers
 from workers.families.guidance import is_guided
+from workers.unet.cfg_parallel.messages import FollowBranch
+from workers.unet.worker import UNetWorker
 
 if TYPE_CHECKING:
     from redis import Redis
 
 
 def may_split(spec: JobSpec) -> bool:
-    """Whether a job's guidance halves may run on two workers at all.
+    """Whether a job's CFG branches may run on two workers at all.
 
-    Only a guided job has two halves, and an exact one is computed as diffusers does: in one batch.
-    ControlNets that
-    guess or whose rows depend on each other need the whole.
+    Only a guided job has two branches, and an exact one is computed as diffusers does: in one batch.
+    In guess mode, and where a ControlNet's rows depend on each other, the ControlNets need the whole batch.
     """
-    is_whole = spec.is_exact or spec.guess_mode or spec.mixes_rows
-    return is_guided(spec.guidance_scale) and not is_whole and spec.latent_parallelism != "off"
+    needs_whole_batch = spec.is_exact or spec.guess_mode or spec.mixes_rows
+    return is_guided(spec.guidance_scale) and not needs_whole_batch and spec.latent_parallelism != "off"
 
 
-def should_split(spec: JobSpec, *, waiting: int, others: int) -> bool:
+def should_split(spec: JobSpec, *, waiting: int, idle: int) -> bool:
     """Whether a second worker shall help right now.
 
-    ``waiting`` jobs that one of the two could draw have no worker; ``others`` are idle UNet workers beside
-    this one. While jobs wait, every worker draws one of its own: two halves of one job on two devices take
-    no fewer device-seconds than the whole on one. A job that says ``on`` wants its latency all the same.
+    ``waiting`` jobs, which one of the two could run, have no worker; ``idle`` UNet workers could follow.
+    While jobs wait, every worker runs one of its own: two branches of one job on two devices take no fewer
+    device-seconds than the whole batch on one. A job that says ``on`` wants its latency all the same.
     """
-    if not may_split(spec) or others == 0:
+    if not may_split(spec) or idle == 0:
         return False
     return spec.latent_parallelism == "on" or waiting == 0
 
@@ -45,3 +47,30 @@ def idle_workers(redis: "Redis", model: str, name: str) -> int:
     """UNet workers for ``model`` that wait for work right now, beside the one called ``name``."""
     serving = {beat.name for beat in live_workers(redis) if beat.kind == "unet" and model in beat.serves}
     return len(serving & set(Availability(redis).free_workers()) - {name})
+
+
+class Preempted(Exception):
+    """This worker shall not follow (any more); the message says why."""
+
+
+class Preemption:
+    """Whether a follower is still wanted, also in the middle of a step that waits for ControlNets."""
+
+    def __init__(self, worker: UNetWorker, spec: JobSpec, message: FollowBranch) -> None:
+        self._worker, self._spec, self._message = worker, spec, message
+        self._checked_at = 0.0
+
+    def check(self) -> None:
+        """Check, at most every `CFGTimings.check_every_s`; raises `Preempted`."""
+        if time.monotonic() - self._checked_at >= self._worker.cfg_timings.check_every_s:
+            self.check_now()
+
+    def check_now(self) -> None:
+        """Raise `Preempted` if the attempt is over or a job that this worker could run waits."""
+        self._checked_at = time.monotonic()
+        jobs = self._worker.jobs
+        if not jobs.is_held(self._message.job_id, self._message.attempt):
+            raise Preempted("attempt over")
+        waiting = waiting_jobs(jobs.redis, self._worker.serves)
+        if not should_split(self._spec, waiting=waiting, idle=1):
+            raise Preempted("another job waits")

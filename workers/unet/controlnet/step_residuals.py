@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 
 #: One wait for residuals; after it somebody looks whether their workers live, and whether the job does.
 SLICE_S = 0.5
-#: Shorter waits are not worth a bar in the timeline.
-WAIT_SHOWN_S = 0.0005
 #: Errors that another try may mend, by code.
 ASK_AGAIN = {error.code: error for error in (InputsMissing, ResidualLost, ResidualServersFull)}
 #: A ticket is in no queue and in no hands for the moment between two commands of its worker.
@@ -71,9 +69,7 @@ class StepResiduals:
         start = time.time()
         while (total := self._joined(index)) is None:
             self._receive(index)
-        end = time.time()
-        if end - start > WAIT_SHOWN_S:
-            self._context.timeline.add("wait", start, end)
+        self._context.timeline.add_wait("wait", start, time.time())
         self._got.pop(index)
         return total.to(self._x.device, self._x.dtype)
 

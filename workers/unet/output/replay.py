@@ -63,7 +63,7 @@ class Replay:
         ]
         told += _differences("drawn", was, written)
         if was.assistant and written.assistant:
-            told += _differences("the assistant's halves drawn", was.assistant, written.assistant)
+            told += _differences("the follower's branches computed", was.assistant, written.assistant)
         return told
 
 

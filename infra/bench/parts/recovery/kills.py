@@ -29,7 +29,7 @@ from infra.bench.workloads.models import open_workload
 from infra.local.demo import CONTROL
 from infra.local.timeline import plot_timeline
 from shared.settings import Settings
-from workers.unet.cfg_parallel.leader import PATIENCE
+from workers.unet.cfg_parallel.timings import CFGTimings
 from workers.unet.controlnet.step_residuals import SLICE_S
 
 WORKLOAD, CONTROLNET = "mid", "mid-net1"
@@ -170,6 +170,6 @@ def _bounds(samples: Mapping[str, Sequence[float]], steps: int) -> dict[str, Bou
         "lost_s_controlnet_max": Bound("at_most", SETTINGS.residual_wait_s),
         "stood_s_controlnet_max": Bound("at_most", noticed_s),
         "lost_s_residual_redis_max": Bound("at_most", SETTINGS.residual_wait_s),
-        "lost_s_assistant_max": Bound("at_most", half_s * (PATIENCE + steps - steps // 2)),
+        "lost_s_assistant_max": Bound("at_most", half_s * (CFGTimings.wait_factor + steps - steps // 2)),
         "lost_s_unet_max": Bound("at_most", SETTINGS.lease_s + SETTINGS.heartbeat_s + job_s),
     }

@@ -71,10 +71,11 @@ def test_answers_are_lost_when_the_step_at_hand_still_waited_for_them() -> None:
 
 
 def test_an_assistant_is_lost_when_it_has_helped_before_and_not_after() -> None:
-    before = ("half", 1.0, 1.4, "unet2@host")
+    before = ("uncond branch", 1.0, 1.4, "unet2@host")
     assert lost_its_assistant(job(before, split=(0, 1)), "unet2", 2.2)
     assert not lost_its_assistant(job(before, split=(0, 1)), "unet1", 2.2)
-    assert not lost_its_assistant(job(before, ("half", 6.0, 6.4, "unet2@host"), split=(0, 1)), "unet2", 2.2)
+    after = ("uncond branch", 6.0, 6.4, "unet2@host")
+    assert not lost_its_assistant(job(before, after, split=(0, 1)), "unet2", 2.2)
     assert not lost_its_assistant(job(before, split=(0, 1, 2)), "unet2", 2.2)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from infra.local.environment import inherit
-from shared.messaging.celery_app import assist_queue
+from shared.messaging.celery_app import follow_queue
 from shared.settings import ROOT
 from tests.fleet.conftest import Client, control_image
 from tests.fleet.test_replay import replay
@@ -23,7 +23,7 @@ WANTED: dict[str, Any] = {"num_inference_steps": STEPS, "controlnets": [control_
 def second(fleet: Client) -> Iterator["subprocess.Popen[bytes]"]:
     """Another UNet worker of the fleet, until it is killed, or the tests have ended."""
     # It draws nothing itself: it listens to requests for assistance alone.
-    options = ["-n", "unet2@%h", "--pool=threads", "-E", "-Q", assist_queue("emoji-sd")]
+    options = ["-n", "unet2@%h", "--pool=threads", "-E", "-Q", follow_queue("emoji-sd")]
     command = ["-m", "celery", "-A", "workers.unet.app", "worker", *options]
     with (fleet.stack.home / "logs" / "unet2.log").open("ab") as log:
         process = subprocess.Popen(
@@ -70,7 +70,7 @@ def test_a_second_worker_computes_half_of_a_job_and_its_death_costs_only_time(
 ) -> None:
     # The picture is finished by the worker that draws it, equal to rounding
     assert split["status"] == "succeeded", split["error"]
-    helpers = {span["worker"].split("@")[0] for span in split["timeline"] if span["name"] == "half"}
+    helpers = {span["worker"].split("@")[0] for span in split["timeline"] if span["name"] == "uncond branch"}
     assert helpers == {"unet2"}
     steps = split["receipt"]["split_steps"]
     assert steps == sorted(steps)
@@ -87,7 +87,7 @@ def test_one_worker_draws_the_receipt_of_a_split_picture_as_the_same_file(
     # When its receipt is drawn again, now that the second worker is gone
     replayed = replay(fleet, split)
     # Then both halves come from one worker, and not a byte is another
-    assert "half" not in {span["name"] for span in replayed["timeline"]}
+    assert "uncond branch" not in {span["name"] for span in replayed["timeline"]}
     assert replayed["warnings"] == []
     assert replayed["receipt"] == split["receipt"]
     assert [image["sha256"] for image in replayed["images"]] == [i["sha256"] for i in split["images"]]

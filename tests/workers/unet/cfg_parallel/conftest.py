@@ -1,0 +1,123 @@
+"""Two UNet workers in this process that run the branches of one job."""
+
+import dataclasses
+import io
+import threading
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from redis import Redis
+
+from shared.jobs.receipt import Receipt
+from shared.jobs.spec import JobSpec
+from shared.jobs.store import Job
+from shared.registry.availability import Availability
+from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
+from tests.tiny_models import LAYOUTS
+from tests.workers.conftest import load
+from workers.families.base_model import BaseModel
+from workers.runtime.busy import BusyShare
+from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.unet.cfg_parallel.channel import BranchChannel, branch_channel
+from workers.unet.cfg_parallel.follower import follow
+from workers.unet.cfg_parallel.messages import FollowBranch
+from workers.unet.cfg_parallel.timings import CFGTimings
+from workers.unet.job import execute_job
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+#: No job goes on alone, or offers twice, because the machine was too busy for its follower.
+PATIENT = CFGTimings(first_wait_s=30.0, min_wait_s=30.0, offer_every_s=600.0)
+
+
+@pytest.fixture(scope="module")
+def second_models() -> ModelCache[BaseModel]:
+    """A second device's own weights."""
+    return ModelCache(load, DeviceMemory(1 << 40))
+
+
+@pytest.fixture
+def unet2_is_idle(control: Redis) -> Iterator[None]:
+    heartbeat = Heartbeat(
+        name="unet2@test", kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd", *LAYOUTS],
+        loaded=[], jobs=[], utilization=0.0, started_at=0.0, version="0",
+    )  # fmt: skip
+    publish_heartbeat(control, heartbeat, 60)
+    availability = Availability(control)
+    availability.register_free(heartbeat.name, heartbeat.serves, 60)
+    yield
+    availability.register_busy(heartbeat.name, heartbeat.serves, 60)
+    remove_worker(control, heartbeat.name)
+
+
+class Offer(NamedTuple):
+    """An attempt that nobody runs, and that offers its unconditional branch."""
+
+    job_id: str
+    attempt: str
+    message: FollowBranch
+    channel: BranchChannel
+
+
+class Pair:
+    """Two UNet workers; the second takes whatever the first offers."""
+
+    def __init__(
+        self,
+        make_worker: MakeWorker,
+        second_models: ModelCache[BaseModel],
+        timings: CFGTimings = PATIENT,
+        **changes: object,
+    ) -> None:
+        self.ended: list[str] = []
+        self._threads: list[threading.Thread] = []
+        first = dataclasses.replace(make_worker(**changes), cfg_timings=timings)
+        self.second = dataclasses.replace(first, models=second_models, busy=BusyShare(), sessions={})
+        self.first = dataclasses.replace(first, send_follow=self._start_following)
+
+    def run(self, wanted: JobSpec, replays: Receipt | None = None) -> Job:
+        job_id, _ = self.first.jobs.create(wanted, replays=replays)
+        execute_job(self.first, job_id, "unet1@test")
+        self.join()
+        return self.first.jobs.get(job_id)
+
+    def claim(self, wanted: JobSpec) -> Offer:
+        """Create a job and claim it for the first worker, which does not run it."""
+        job_id, _ = self.first.jobs.create(wanted)
+        attempt = self.first.jobs.claim(job_id, "unet1@test")
+        assert attempt is not None
+        maps = [controlnet.image for controlnet in wanted.controlnets]
+        message = FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, control_maps=maps)
+        return Offer(job_id, attempt.token, message, branch_channel(self.first, job_id, attempt.token))
+
+    def offer(self, wanted: JobSpec) -> Offer:
+        """The same, and the second worker follows it."""
+        offer = self.claim(wanted)
+        self.first.send_follow(offer.message, wanted.model)
+        return offer
+
+    def join(self) -> None:
+        """Wait until the second worker follows no job any more."""
+        for thread in self._threads:
+            thread.join()
+
+    def pixels(self, job: Job) -> NDArray[np.int16]:
+        assert job.status == "succeeded", job.error
+        return np.asarray(Image.open(io.BytesIO(self.first.images.get(job.images[0].key))), dtype=np.int16)
+
+    def _start_following(self, message: FollowBranch, model: str) -> None:
+        thread = threading.Thread(target=self._follow, args=[message])
+        self._threads.append(thread)
+        thread.start()
+
+    def _follow(self, message: FollowBranch) -> None:
+        self.ended.append(follow(self.second, message, "unet2@test"))
+
+
+@pytest.fixture
+def pair(make_worker: MakeWorker, second_models: ModelCache[BaseModel], unet2_is_idle: None) -> Pair:
+    return Pair(make_worker, second_models)

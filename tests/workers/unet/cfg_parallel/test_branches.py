@@ -1,0 +1,201 @@
+"""Images of jobs whose CFG branches run on two workers, against whole batches, through real Redis."""
+
+import dataclasses
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from redis import Redis
+
+from shared.catalog.preprocessors import fill_in
+from shared.jobs.options import LoraLoading
+from shared.jobs.spec import JobSpec
+from shared.jobs.store import Job
+from shared.messaging.celery_app import unet_queue
+from tests.diffusers_peer import mask_image, source_image
+from tests.tiny_models import EMOJI
+from tests.workers.conftest import load
+from tests.workers.unet.cfg_parallel.conftest import MakeWorker, Pair
+from tests.workers.unet.jobs import control as controlnet
+from tests.workers.unet.jobs import pixels, upload
+from tests.workers.unet.latents.test_initial_latents import stored
+from tests.workers.unet.specs import spec
+from workers.families.base_model import BaseModel
+from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.unet.cfg_parallel.channel import BranchChannel, branch_channel
+from workers.unet.cfg_parallel.messages import READY, BranchPrediction, FollowBranch
+from workers.unet.job import execute_job
+from workers.unet.output.receipt import worker_receipt
+
+STEPS = 12
+
+
+def unsplit(wanted: JobSpec) -> JobSpec:
+    return wanted.model_copy(update={"latent_parallelism": "off"})
+
+
+def replay_of(wanted: JobSpec, job: Job) -> JobSpec:
+    """The job's replay: LoRAs patched and steps split as its receipt says."""
+    assert job.receipt is not None
+    steps = {lora.name: lora.step for lora in job.receipt.loras}
+    loading = LoraLoading(mode="replay", steps=steps)
+    return wanted.model_copy(update={"lora_loading": loading, "split_steps": job.receipt.split_steps})
+
+
+def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -> None:
+    canny = {"preprocessor": "canny", "preprocessor_options": fill_in("canny", {})}
+    wanted = spec(controlnets=[controlnet(pair.first, **canny)], num_inference_steps=STEPS)
+    whole = pair.pixels(pair.run(unsplit(wanted)))
+    job = pair.run(wanted)
+    assert job.receipt is not None
+    assert job.receipt.split_steps
+    assert pair.ended == ["released"]
+    assert np.abs(pair.pixels(job) - whole).max() <= 1
+    replayed = pair.run(replay_of(wanted, job))
+    assert np.array_equal(pair.pixels(replayed), pair.pixels(job))
+    # And the ControlNets were attached once, however the rows of a step were requested
+    for generated in (job, replayed):
+        assert [span.name for span in generated.timeline].count("wait for the first of edge") == 1
+    followed = [span for span in job.timeline if span.name == "uncond branch"]
+    assert {span.worker for span in followed} == {"unet2@test"}
+    assert len(followed) <= len(job.receipt.split_steps)
+
+
+def test_the_receipt_names_the_follower_and_its_replay_is_the_same_file(pair: Pair) -> None:
+    wanted = spec(num_inference_steps=STEPS)
+    job = pair.run(wanted)
+    assert job.receipt is not None
+    with pair.second.models.use("emoji-sd") as model:
+        assert job.receipt.assistant == worker_receipt(model)
+    # When one worker computes both branches
+    replayed = pair.run(replay_of(wanted, job), job.receipt)
+    # Then its receipt and its file are the same
+    assert replayed.receipt == job.receipt
+    assert replayed.warnings == []
+    assert replayed.images[0].sha256 == job.images[0].sha256
+
+
+def test_a_replay_warns_of_a_follower_that_computed_with_something_else(pair: Pair) -> None:
+    wanted = spec(num_inference_steps=STEPS)
+    job = pair.run(wanted)
+    assert job.receipt is not None
+    assert job.receipt.assistant is not None
+    threads = job.receipt.assistant.threads
+    other = job.receipt.assistant.model_copy(update={"device": "cuda", "threads": threads + 1})
+    replayed = pair.run(replay_of(wanted, job), job.receipt.model_copy(update={"assistant": other}))
+    assert [warning.split(":")[0] for warning in replayed.warnings] == [
+        "the follower's branches computed with device cpu, the receipt with cuda",
+        f"the follower's branches computed with threads {threads}, the receipt with {threads + 1}",
+    ]
+
+
+def test_a_worker_with_other_weights_of_the_model_does_not_follow(
+    make_worker: MakeWorker, unet2_is_idle: None
+) -> None:
+    def load_other(name: str) -> BaseModel:
+        pipe = load(name).pipe
+        pipe.unet.conv_in.bias.data += 1e-3
+        return BaseModel(name, pipe)
+
+    pair = Pair(make_worker, ModelCache(load_other, DeviceMemory(1 << 40)))
+    with pair.second.models.use("emoji-sd"):
+        pass  # loaded before the offer
+    job = pair.run(spec(num_inference_steps=STEPS))
+    assert job.receipt is not None
+    assert (job.receipt.split_steps, job.receipt.assistant) == ([], None)
+    assert pair.ended == ["released"]
+
+
+@pytest.mark.parametrize("model", ["sdxl", "sdxl-inpaint"])
+def test_each_branch_gets_its_own_sizes_and_the_mask(
+    make_worker: MakeWorker, models: ModelCache[BaseModel], unet2_is_idle: None, model: str
+) -> None:
+    # Given a model that takes sizes, or a mask, a ControlNet, and other sizes for each branch
+    pair = Pair(make_worker, models)
+    options: dict[str, Any] = {"latent_parallelism": "on", "num_inference_steps": 24}
+    options |= {"negative_original_size": (32, 32), "negative_target_size": (64, 64)}
+    if model.endswith("inpaint"):
+        images = stored(pair.first, source_image()), stored(pair.first, mask_image())
+        options |= dict(zip(("image", "mask_image"), images, strict=True)) | {"strength": 1.0}
+    wanted = spec(model=model, controlnets=[controlnet(pair.first, f"{model}-net")], **options)
+    whole = pair.pixels(pair.run(unsplit(wanted)))
+    # When a follower computes one branch
+    job = pair.run(wanted)
+    assert "uncond branch" in {span.name for span in job.timeline}
+    # Then the image differs from the whole batch by rounding, and from its replay on one worker by nothing
+    assert np.abs(pair.pixels(job) - whole).max() <= 1
+    assert np.array_equal(pair.pixels(pair.run(replay_of(wanted, job))), pair.pixels(job))
+
+
+def test_both_workers_patch_a_lora_at_the_same_step(pair: Pair) -> None:
+    lora = upload(pair.first, EMOJI / "loras" / "outline.safetensors")  # it trains the text encoder, too
+    loading = LoraLoading(mode="bounded", max_async_steps=4)
+    wanted = spec(loras=[lora], lora_loading=loading, num_inference_steps=STEPS)
+    job = pair.run(wanted)
+    assert job.receipt is not None
+    # The follower has predicted some steps with the LoRA
+    assert [span.name for span in job.timeline].count("uncond branch") > job.receipt.loras[0].step
+    assert np.array_equal(pair.pixels(pair.run(replay_of(wanted, job))), pair.pixels(job))
+    for worker in (pair.first, pair.second):  # a plain job takes out what is left
+        plain_id, _ = worker.jobs.create(unsplit(spec(num_inference_steps=4)))
+        execute_job(worker, plain_id, "unet1@test")
+    with pair.second.models.use("emoji-sd") as theirs, pair.first.models.use("emoji-sd") as ours:
+        for name, weight in ours.pipe.unet.state_dict().items():
+            assert weight.equal(theirs.pipe.unet.state_dict()[name]), name
+
+
+def test_an_exact_job_is_never_split(pair: Pair) -> None:
+    job = pair.run(spec(lora_loading=LoraLoading(mode="exact"), num_inference_steps=STEPS))
+    assert job.receipt is not None
+    assert job.receipt.split_steps == []
+    assert pair.ended == []
+
+
+@pytest.mark.parametrize("choice", ["auto", "on"])
+def test_while_jobs_wait_only_a_job_that_says_on_is_split(pair: Pair, control: Redis, choice: str) -> None:
+    control.rpush(unet_queue("emoji-sd"), "a message")
+    try:
+        job = pair.run(spec(latent_parallelism=choice, num_inference_steps=STEPS))
+    finally:
+        control.delete(unet_queue("emoji-sd"))
+    assert job.receipt is not None
+    assert bool(job.receipt.split_steps) == (choice == "on")
+
+
+@pytest.mark.parametrize("dies_after", [0, 3])
+def test_the_branch_of_a_follower_that_dies_is_computed_here(
+    make_worker: MakeWorker, unet2_is_idle: None, dies_after: int
+) -> None:
+    served: list[int] = []
+
+    def follow_and_die(message: FollowBranch, model: str) -> None:
+        channel = branch_channel(first, message.job_id, message.attempt)
+        if channel.claim("unet2@test"):
+            threading.Thread(target=answer_some_steps, args=[channel], daemon=True).start()
+
+    def answer_some_steps(channel: BranchChannel) -> None:
+        second = dataclasses.replace(first, models=ModelCache(load, DeviceMemory(1 << 40)))
+        with second.models.use("emoji-sd") as model:
+            channel.respond(BranchPrediction(step=READY, worker="unet2@test", model_sha256=model.sha256))
+            for _ in range(dies_after + 1):
+                taken = channel.next_step(30)
+                assert taken is not None
+                served.append(taken[0].step)
+                if len(served) <= dies_after:
+                    step = taken[0].step
+                    channel.respond(BranchPrediction(step=step, worker="unet2@test", is_missing_lora=True))
+
+    first = dataclasses.replace(make_worker(), send_follow=follow_and_die)
+    wanted = spec(num_inference_steps=30)
+    job_id, _ = first.jobs.create(wanted)
+    execute_job(first, job_id, "unet1@test")
+    job = first.jobs.get(job_id)
+    assert job.status == "succeeded", job.error
+    assert job.receipt is not None
+    assert job.receipt.split_steps == served
+    assert job.receipt.assistant is None  # it has predicted nothing
+    assert len(served) == dies_after + 1
+    replayed_id, _ = first.jobs.create(replay_of(wanted, job))
+    execute_job(first, replayed_id, "unet1@test")
+    assert np.array_equal(pixels(first, first.jobs.get(replayed_id)), pixels(first, job))

@@ -1,0 +1,178 @@
+"""What a follower does besides predicting: prepare, claim, leave."""
+
+import dataclasses
+import queue
+import threading
+from collections.abc import Callable
+
+import pytest
+import torch
+from redis import Redis
+
+from shared import keys
+from shared.messaging.celery_app import unet_queue
+from shared.metrics import LORA_LOOKUPS
+from tests.tiny_models import EMOJI
+from tests.workers.lora.cache.buckets import counted
+from tests.workers.unet.cfg_parallel.conftest import MakeWorker, Pair
+from tests.workers.unet.jobs import control as controlnet
+from tests.workers.unet.jobs import upload
+from tests.workers.unet.specs import spec
+from workers.families.base_model import BaseModel
+from workers.runtime.busy import BusyShare
+from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.watchdog import Watchdog
+from workers.unet.cfg_parallel.follower import follow
+from workers.unet.cfg_parallel.messages import BranchStep
+from workers.unet.cfg_parallel.timings import CFGTimings
+from workers.unet.job import execute_job
+
+STEPS = 12
+
+
+class CountedBusy(BusyShare):
+    """Calls ``then`` when the device begins to work for the ``n``-th time."""
+
+    def __init__(self, n: int, then: Callable[[], object]) -> None:
+        super().__init__()
+        self._left, self._then = n, then
+
+    def __enter__(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._then()
+        super().__enter__()
+
+
+def test_weights_that_a_follower_has_patched_stay_as_after_any_job(pair: Pair) -> None:
+    lora = upload(pair.first, EMOJI / "loras" / "twemoji.safetensors")
+    before = [sum(counted(LORA_LOOKUPS, role=role).values()) for role in ("leader", "follower")]
+    channel = pair.offer(spec(loras=[lora])).channel
+    step = BranchStep(step=0, total=4, t=999.0, loras=[lora.name])
+    prediction = None
+    while prediction is None:  # its LoRA is on its way
+        channel.send_step(step, torch.zeros(1, 4, 8, 8))
+        received = channel.receive(60)
+        assert received is not None
+        prediction = received[1]
+    channel.release()
+    pair.join()
+    assert pair.ended == ["released"]
+    after = [sum(counted(LORA_LOOKUPS, role=role).values()) for role in ("leader", "follower")]
+    assert after == [before[0], before[1] + 1]  # no hit or miss of the job
+    with pair.second.models.use("emoji-sd") as model:
+        assert [scale for _, scale in model.patcher.patched] == [1.0]
+        assert model.patched_with == {(lora.name, lora.etag)}
+
+
+def test_a_follower_that_waits_for_a_controlnet_leaves_when_its_attempt_is_over(
+    make_worker: MakeWorker, second_models: ModelCache[BaseModel], control: Redis
+) -> None:
+    # Given a follower whose ControlNet nobody serves
+    pair = Pair(
+        make_worker, second_models, serve_controlnets=False, residual_wait_s=20.0, controlnet_fallback="fail"
+    )
+    offer = pair.offer(spec(controlnets=[controlnet(pair.first)]))
+    assert offer.channel.receive(60) is not None
+    offer.channel.send_step(BranchStep(step=0, total=4, t=999.0, loras=[]), torch.zeros(1, 4, 8, 8))
+    while not pair.first.residual.llen(keys.controlnet_steps("edge")):
+        pass  # the step is not yet in the queue
+    # When the attempt loses its job
+    control.delete(keys.lease(offer.job_id))
+    pair.join()
+    # Then it does not wait for the ControlNet as long as a living job would
+    assert pair.ended == ["attempt over"]
+
+
+def test_a_follower_leaves_when_a_job_waits_and_the_leader_goes_on_alone(pair: Pair, control: Redis) -> None:
+    # Given a follower that checks after every step, and another job that comes during its third step
+    waiting, preparation, steps = unet_queue("emoji-sd"), 1, 3
+    busy = CountedBusy(preparation + steps, lambda: control.rpush(waiting, "a message"))
+    pair.second = dataclasses.replace(pair.second, busy=busy, cfg_timings=CFGTimings(check_every_s=0.0))
+    try:
+        job = pair.run(spec(num_inference_steps=STEPS))
+    finally:
+        control.delete(waiting)
+    # Then it has answered three and left, and the step that was requested meanwhile was the last to be split
+    assert pair.ended == ["another job waits"]
+    assert job.receipt is not None
+    assert [span.worker for span in job.timeline if span.name == "uncond branch"] == ["unet2@test"] * steps
+    assert len(job.receipt.split_steps) == steps + 1
+    assert pair.pixels(job).any()
+
+
+def test_a_follower_shows_which_job_it_follows_and_that_it_is_busy(pair: Pair) -> None:
+    assert (pair.second.sessions, pair.second.busy.share()) == ({}, 0.0)
+    offer = pair.offer(spec())
+    assert offer.channel.receive(60) is not None
+    # Once it is ready, it has worked, and its session is shown
+    assert pair.second.sessions == {"emoji-sd": [offer.job_id]}
+    assert pair.second.busy.share() > 0
+    offer.channel.release()
+    pair.join()
+    assert pair.second.sessions == {}
+
+
+def test_a_follower_leaves_for_a_job_of_any_model_that_it_serves(pair: Pair, control: Redis) -> None:
+    other = next(model for model in pair.second.serves if model != "emoji-sd")
+    assert pair.offer(spec()).channel.receive(60) is not None
+    try:
+        control.rpush(unet_queue(other), "a message")
+        pair.join()
+    finally:
+        control.delete(unet_queue(other))
+    assert pair.ended == ["another job waits"]
+
+
+def test_a_follower_that_hangs_ends_its_process_and_not_the_job(
+    make_worker: MakeWorker, second_models: ModelCache[BaseModel], unet2_is_idle: None
+) -> None:
+    # Given a follower whose device does not come back from its first step
+    released, reasons = threading.Event(), queue.Queue[str]()
+    pair = Pair(make_worker, second_models, timings=CFGTimings(first_wait_s=30.0))
+    watchdog, preparation = Watchdog(0.0, end=reasons.put), 1
+    pair.second = dataclasses.replace(
+        pair.second,
+        settings=pair.second.settings.model_copy(update={"job_timeout_s": 1}),
+        watchdog=watchdog,
+        busy=CountedBusy(preparation + 1, released.wait),
+    )
+    # When a job is generated with it
+    job_id, _ = pair.first.jobs.create(spec(num_inference_steps=STEPS))
+    execute_job(pair.first, job_id, "unet1@test")
+    # Then the job goes on alone, and the other process would end
+    assert pair.first.jobs.get(job_id).status == "succeeded"
+    watchdog.start()
+    assert f"following job {job_id} did not come back" in reasons.get(timeout=30)
+    released.set()
+    pair.join()
+    watchdog.stop()
+
+
+class Killed(BaseException):
+    """Ends a thread as a kill ends a process: no handler of ours catches it."""
+
+
+def test_a_worker_that_is_killed_while_it_prepares_keeps_no_other_from_following(pair: Pair) -> None:
+    # Given an attempt whose first offer is taken by a worker that dies while it loads the model
+    def die(name: str) -> BaseModel:
+        raise Killed
+
+    offer = pair.claim(spec())
+    dying = dataclasses.replace(pair.first, models=ModelCache(die, DeviceMemory(1 << 40)))
+    with pytest.raises(Killed):
+        follow(dying, offer.message, "unet3@test")
+    # When another worker takes the next offer
+    offer.channel.release()
+    assert follow(pair.second, offer.message, "unet2@test") == "released"
+    # Then it was ready, and a third one had nothing to claim any more
+    ready = offer.channel.receive(0)
+    assert ready is not None
+    assert ready[0].worker == "unet2@test"
+    assert follow(pair.second, offer.message, "unet4@test") == "already followed"
+    assert offer.channel.receive(0) is None
+
+
+def test_one_of_many_workers_that_take_an_offer_follows(pair: Pair) -> None:
+    channel = pair.claim(spec()).channel
+    assert [channel.claim(name) for name in ("unet2", "unet3", "unet4")] == [True, False, False]
