@@ -49,7 +49,7 @@ class Victims:
 
     def assistant(self, job_id: str) -> str | None:
         """The UNet worker that predicts the job's unconditional half."""
-        for key in self._residual.scan_iter(f"swift:half:claim:{job_id}:*"):
+        for key in self._residual.scan_iter(f"swift:cfg:claim:{job_id}:*"):
             return _process(self._residual.get(key))
         return None
 
