@@ -71,7 +71,7 @@ bench-quick: $(INSTALLED) ## the same in under five minutes
 	$(BIN)/python -m infra.bench --quick $(PART)
 
 train: $(INSTALLED) ## train the embedded model anew, into .run/train
-	$(BIN)/python -m infra.emoji.train --out .run/train
+	$(BIN)/python -m infra.emoji.training --out .run/train
 
 clean: ## remove the installation, all state and all caches
 	@$(PYTHON) -m infra.local.home_lock $${SWIFT_HOME:-.run}

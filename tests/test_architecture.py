@@ -25,7 +25,7 @@ LINES_OF_A_FUNCTION = 60
 CONSTRUCTOR_PARAMETERS = 7
 
 #: Folders that hold more modules than that; each entry is to go.
-LARGE_FOLDERS = {"infra/bench", "infra/emoji/train"}
+LARGE_FOLDERS: set[str] = set()
 #: Groups of modules that import each other; each entry is to go.
 KNOWN_CYCLES = [{"shared.jobs.attempt", "shared.jobs.store"}]
 #: Records that bundle what belongs together, so that others can take one parameter.

@@ -183,7 +183,7 @@ def _make_text_encoder(width: int, *, projected: bool = False) -> Any:
 
 
 def _read_tokenizer(**options: str) -> Any:
-    return CLIPTokenizer.from_pretrained(EMOJI / "emoji-sd" / "tokenizer", **options)
+    return CLIPTokenizer.from_pretrained(EMOJI / "model" / "tokenizer", **options)
 
 
 def _make_vae(layout: str) -> Any:

@@ -30,7 +30,7 @@ CATALOGUE = """
 default_model = "emoji-sd"
 
 [models.emoji-sd]
-source = "{emoji}/emoji-sd"
+source = "{emoji}/model"
 num_inference_steps = 6
 guidance_scale = 3.0
 
@@ -41,7 +41,7 @@ source = "tiny"
 source = "tiny-xl"
 
 [controlnets.edge]
-source = "{emoji}/controlnet-edge"
+source = "{emoji}/controlnets/edge"
 model = "emoji-sd"
 
 [controlnets.tiny-net]

@@ -26,13 +26,13 @@ from tests.tiny_models import EMOJI
 @pytest.fixture(scope="module")
 def emoji() -> Any:
     return StableDiffusionPipeline.from_pretrained(
-        EMOJI / "emoji-sd", dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+        EMOJI / "model", dtype=torch.float32, safety_checker=None, requires_safety_checker=False
     )
 
 
 @pytest.fixture(scope="module")
 def edge() -> Any:
-    return ControlNetModel.from_pretrained(EMOJI / "controlnet-edge", dtype=torch.float32)
+    return ControlNetModel.from_pretrained(EMOJI / "controlnets" / "edge", dtype=torch.float32)
 
 
 def spec_of(job: dict[str, Any]) -> JobSpec:

@@ -50,7 +50,7 @@ def controlnets(models: ModelCache[BaseModel]) -> ModelCache[ControlNet]:
 
     def load(name: str) -> ControlNet:
         if name == "edge":
-            return load_controlnet(name, str(EMOJI / "controlnet-edge"), "float32", "cpu")
+            return load_controlnet(name, str(EMOJI / "controlnets" / "edge"), "float32", "cpu")
         with models.use(name.removesuffix("-net")) as model:
             return ControlNet(name, make_controlnet(model.pipe.unet))
 

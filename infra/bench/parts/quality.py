@@ -2,7 +2,7 @@
 
 Each picture is held against its exact twin: the LoRA from step 0, or residuals bit by bit. A LoRA in effect
 from step ``k`` is drawn in mode ``replay``, so a figure for ``k`` is that of a LoRA which arrived just then;
-the default bound is drawn as late as it allows. Likeness is SSIM and PSNR (`infra.emoji.train.evaluate`).
+the default bound is drawn as late as it allows. Likeness is SSIM and PSNR (`infra.emoji.training.evaluate`).
 """
 
 import base64
@@ -14,11 +14,11 @@ import numpy as np
 
 from infra.bench.harness.fleet import Fleet, read_pixels, running_fleet
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
-from infra.emoji.train.data import Floats
-from infra.emoji.train.evaluate.prompts import EDGES, STYLED
-from infra.emoji.train.evaluate.retrieval import background
-from infra.emoji.train.evaluate.scores import psnr_db, ssim
-from infra.emoji.train.subjects import COLOUR_NAMES
+from infra.emoji.training.data.emoji_sets import Floats
+from infra.emoji.training.data.subjects import COLOUR_NAMES
+from infra.emoji.training.evaluate.prompts import EDGES, STYLED
+from infra.emoji.training.evaluate.retrieval import background
+from infra.emoji.training.evaluate.scores import psnr_db, ssim
 from infra.local.demo import EMOJI
 
 LORAS = ("twemoji", "outline")

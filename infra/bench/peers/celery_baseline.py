@@ -75,7 +75,7 @@ def _base() -> Any:
     torch.set_num_threads(1)
     diffusers.utils.logging.disable_progress_bar()
     options = {"safety_checker": None, "requires_safety_checker": False}
-    return StableDiffusionPipeline.from_pretrained(EMOJI / "emoji-sd", dtype=torch.float32, **options)
+    return StableDiffusionPipeline.from_pretrained(EMOJI / "model", dtype=torch.float32, **options)
 
 
 @cache

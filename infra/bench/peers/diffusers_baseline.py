@@ -20,7 +20,7 @@ class Peer:
         torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
         for library in (diffusers, transformers):
             library.utils.logging.disable_progress_bar()
-        source = str(EMOJI / "emoji-sd")
+        source = str(EMOJI / "model")
         self._pipe = StableDiffusionPipeline.from_pretrained(
             source, safety_checker=None, requires_safety_checker=False, dtype=torch.float32
         )

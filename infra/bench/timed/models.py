@@ -24,10 +24,10 @@ _CATALOGUE = """default_model = "{name}"
 source = "{name}"
 
 [models.emoji-sd]
-source = "{emoji}/emoji-sd"
+source = "{emoji}/model"
 
 [controlnets.edge]
-source = "{emoji}/controlnet-edge"
+source = "{emoji}/controlnets/edge"
 model = "emoji-sd"
 """
 
@@ -78,7 +78,7 @@ def _make_pipeline() -> Any:
         norm_num_groups=WIDTH // 2,
         sample_size=SIDE_PX,
     )
-    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "emoji-sd" / "tokenizer", model_max_length=TOKENS)
+    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "model" / "tokenizer", model_max_length=TOKENS)
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,

@@ -127,7 +127,7 @@ def _make_pipeline(recipe: Recipe) -> Any:
         norm_num_groups=min(c, 32),
         sample_size=recipe.side_px,
     )
-    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "emoji-sd" / "tokenizer", model_max_length=TOKENS)
+    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "model" / "tokenizer", model_max_length=TOKENS)
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=recipe.cross_attention_dim,

@@ -39,7 +39,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 def make_pipeline(name: str, dtype: str) -> Any:
     """The pipeline ``sd15`` or ``sdxl``; the tokenizer is the embedded model's."""
-    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "emoji-sd" / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "model" / "tokenizer")
     parts = {
         "unet": _filled(lambda: UNet2DConditionModel(**_UNETS[name]), dtype),
         "vae": _filled(_vae, dtype),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infra.emoji.train.canvas import SIDE_PX, flat, paste, to_image
-from infra.emoji.train.colours import cells, colour_map, recolour
-from infra.emoji.train.data import Floats
-from infra.emoji.train.edges import edge_map, line_drawing
-from infra.emoji.train.evaluate.scores import edge_f1
+from infra.emoji.training.data.canvas import SIDE_PX, flat, paste, to_image
+from infra.emoji.training.data.colour_maps import cells, colour_map, recolour
+from infra.emoji.training.data.edge_maps import edge_map, line_drawing
+from infra.emoji.training.data.emoji_sets import Floats
+from infra.emoji.training.evaluate.scores import edge_f1
 
 CONTROL = Path("infra/emoji/control")
 

@@ -9,20 +9,18 @@ from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionM
 from safetensors.torch import load_file
 from torch import Tensor
 
-from infra.emoji.train.kohya import to_kohya
-from infra.emoji.train.subjects import COLOURS
-from infra.emoji.train.text import TOKENS
+from infra.emoji.training.data.captions import TOKENS
+from infra.emoji.training.data.subjects import COLOURS
+from infra.emoji.training.models.kohya import to_kohya
 
 EMOJI = Path("infra/emoji")
 LORAS = EMOJI / "loras"
-CONTROLNETS = sorted(folder.name for folder in EMOJI.glob("controlnet-*"))
+CONTROLNETS = sorted(folder.name for folder in (EMOJI / "controlnets").iterdir())
 
 
 @pytest.fixture(scope="module")
 def pipe() -> StableDiffusionPipeline:
-    pipe = StableDiffusionPipeline.from_pretrained(
-        EMOJI / "emoji-sd", dtype=torch.float32, safety_checker=None
-    )
+    pipe = StableDiffusionPipeline.from_pretrained(EMOJI / "model", dtype=torch.float32, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -56,10 +54,10 @@ def test_the_model_draws_on_the_background_it_is_told(pipe: StableDiffusionPipel
         assert min(distances, key=distances.__getitem__) == colour
 
 
-@pytest.mark.parametrize("folder", CONTROLNETS)
+@pytest.mark.parametrize("name", CONTROLNETS)
 @torch.no_grad()
-def test_a_controlnet_fits_the_unet_and_its_picture_matters(unet: UNet2DConditionModel, folder: str) -> None:
-    controlnet = ControlNetModel.from_pretrained(EMOJI / folder, dtype=torch.float32)
+def test_a_controlnet_fits_the_unet_and_its_picture_matters(unet: UNet2DConditionModel, name: str) -> None:
+    controlnet = ControlNetModel.from_pretrained(EMOJI / "controlnets" / name, dtype=torch.float32)
     x, text = torch.zeros(1, 4, 16, 16), torch.zeros(1, TOKENS, 128)
 
     def predicted(control: Tensor) -> Tensor:

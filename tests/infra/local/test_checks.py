@@ -135,7 +135,7 @@ def test_a_model_that_can_never_load_stops_the_start_in_one_sentence(
     damage: str, why: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(EMOJI / "emoji-sd", folder)
+    shutil.copytree(EMOJI / "model", folder)
     unet, vae = (folder / part / "diffusion_pytorch_model.safetensors" for part in ("unet", "vae"))
     match damage:
         case "pointer":
@@ -159,22 +159,22 @@ def test_a_model_that_can_never_load_stops_the_start_in_one_sentence(
 
 
 def test_a_controlnet_of_another_family_stops_the_start(tmp_path: Path) -> None:
-    for name in ("emoji-sd", "controlnet-edge"):
-        shutil.copytree(EMOJI / name, tmp_path / name)
-    config = tmp_path / "controlnet-edge" / "config.json"
+    for folder in ("model", "controlnets/edge"):
+        shutil.copytree(EMOJI / folder, tmp_path / folder)
+    config = tmp_path / "controlnets" / "edge" / "config.json"
     told = json.loads(config.read_text())
     config.write_text(json.dumps({**told, "cross_attention_dim": 2048}))
     settings = settings_of(
         tmp_path,
-        '[models.m]\nsource = "emoji-sd"\n[controlnets.n]\nsource = "controlnet-edge"\nmodel = "m"\n',
+        '[models.m]\nsource = "model"\n[controlnets.n]\nsource = "controlnets/edge"\nmodel = "m"\n',
     )
     with pytest.raises(CannotStart, match="'n'"):
         check_models(settings, read_catalog(settings.catalog, settings))
 
 
 def test_what_no_worker_here_serves_does_not_stop_the_start(tmp_path: Path) -> None:
-    shutil.copytree(EMOJI / "emoji-sd", tmp_path / "good")
-    shutil.copytree(EMOJI / "emoji-sd", tmp_path / "bad")
+    shutil.copytree(EMOJI / "model", tmp_path / "good")
+    shutil.copytree(EMOJI / "model", tmp_path / "bad")
     (tmp_path / "bad" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
     tables = '[models.m]\nsource = "good"\n[models.bad]\nsource = "bad"\n'
     settings = settings_of(tmp_path, tables, worker_models=("m",))

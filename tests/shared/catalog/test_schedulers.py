@@ -73,7 +73,7 @@ def test_eta_is_taken_by_those_whose_step_has_it(name: str, made: Any) -> None:
     assert ("eta" in inspect.signature(made.step).parameters) == ("eta" in SCHEDULERS[name].takes)
 
 
-EMOJI = json.loads(Path("infra/emoji/emoji-sd/scheduler/scheduler_config.json").read_text())
+EMOJI = json.loads(Path("infra/emoji/model/scheduler/scheduler_config.json").read_text())
 #: Configs of which something is certain, each with what it says of whom.
 LIMITED: list[tuple[dict[str, Any], str, StepLimits]] = [
     *(

@@ -20,7 +20,7 @@ Fused = Callable[..., dict[str, Tensor]]
 @pytest.fixture(scope="session")
 def pipe() -> StableDiffusionPipeline:
     """The embedded model; nobody changes its weights, or puts them back."""
-    return StableDiffusionPipeline.from_pretrained(EMOJI / "emoji-sd", torch_dtype=torch.float32)
+    return StableDiffusionPipeline.from_pretrained(EMOJI / "model", torch_dtype=torch.float32)
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def fused() -> Fused:
     """The weights diffusers makes: ``fused((path, scale), ...)`` by `load_lora_weights` and `fuse_lora`."""
-    base = StableDiffusionPipeline.from_pretrained(EMOJI / "emoji-sd", torch_dtype=torch.float32)
+    base = StableDiffusionPipeline.from_pretrained(EMOJI / "model", torch_dtype=torch.float32)
 
     def fused(*loras: tuple[Path, float]) -> dict[str, Tensor]:
         copied: dict[str, Any] = {

@@ -24,12 +24,12 @@ CONTROLNET = "diffusion_pytorch_model.safetensors"
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A folder with the embedded model, to be broken."""
-    return Path(shutil.copytree(EMOJI / "emoji-sd", tmp_path / "model"))
+    return Path(shutil.copytree(EMOJI / "model", tmp_path / "model"))
 
 
 @pytest.fixture
 def controlnet(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(EMOJI / "controlnet-edge", tmp_path / "controlnet"))
+    return Path(shutil.copytree(EMOJI / "controlnets" / "edge", tmp_path / "controlnet"))
 
 
 def checkpoint(path: Path, *names: str) -> Path:

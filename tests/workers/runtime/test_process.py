@@ -19,12 +19,12 @@ def test_a_worker_that_cannot_load_its_weights_ends_before_it_takes_a_job(
     kind: str, servers: Settings, tmp_path: Path
 ) -> None:
     # Given a catalog whose folders have their configs, and no weights
-    for name in ("emoji-sd", "controlnet-edge"):
-        shutil.copytree(EMOJI / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors"))
+    for folder in ("model", "controlnets/edge"):
+        shutil.copytree(EMOJI / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.safetensors"))
     catalog = tmp_path / "catalog.toml"
     catalog.write_text(
-        'default_model = "m"\n[models.m]\nsource = "emoji-sd"\n'
-        '[controlnets.n]\nsource = "controlnet-edge"\nmodel = "m"\n'
+        'default_model = "m"\n[models.m]\nsource = "model"\n'
+        '[controlnets.n]\nsource = "controlnets/edge"\nmodel = "m"\n'
     )
     environment = {
         **os.environ,

@@ -9,7 +9,7 @@ from workers.runtime.weights import estimate_bytes
 
 
 def test_what_a_controlnet_will_take_is_known_before_it_is_loaded() -> None:
-    source = str(EMOJI / "controlnet-edge")
+    source = str(EMOJI / "controlnets" / "edge")
     loaded = load_controlnet("edge", source, "float32", "cpu")
     assert 0 <= estimate_bytes(source, "float32") - loaded.weight_bytes < 0.01 * loaded.weight_bytes
     assert estimate_bytes(source, "float16") == estimate_bytes(source, "float32") // 2

@@ -23,7 +23,7 @@ SPREAD = 0.03
 
 def attention_shapes() -> dict[str, tuple[int, int]]:
     """The attention layers of the embedded UNet: rows and columns of each, by name."""
-    unet = UNet2DConditionModel.from_pretrained(EMOJI / "emoji-sd", subfolder="unet")
+    unet = UNet2DConditionModel.from_pretrained(EMOJI / "model", subfolder="unet")
     return {
         name: (layer.out_features, layer.in_features)
         for name, layer in unet.named_modules()

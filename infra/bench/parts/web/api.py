@@ -100,7 +100,7 @@ def _import_rss_mb() -> float:
 def _weights_mb() -> float:
     """The embedded model's weights as a worker holds them: 4 bytes a number, however they are stored."""
     numbers = 0
-    for path in (EMOJI / "emoji-sd").glob("*/*.safetensors"):
+    for path in (EMOJI / "model").glob("*/*.safetensors"):
         with safe_open(path, framework="np") as file:
             numbers += sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
     return 4 * numbers / 1e6

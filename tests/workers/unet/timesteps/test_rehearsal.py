@@ -32,7 +32,7 @@ _SD = {
 }
 CONFIGS: dict[str, dict[str, Any]] = {
     "sd": _SD,
-    "emoji": json.loads((EMOJI / "emoji-sd/scheduler/scheduler_config.json").read_text()),
+    "emoji": json.loads((EMOJI / "model/scheduler/scheduler_config.json").read_text()),
     "zero-snr": {
         **_SD,
         "prediction_type": "v_prediction",

@@ -36,7 +36,7 @@ def test_a_seed_decides_a_lora_that_fits_the_embedded_model(tmp_path: Path) -> N
     assert all(MIN_BYTES <= len(lora) <= 1.05 * MAX_BYTES for lora in (body, other))
     path = tmp_path / "lora.safetensors"
     path.write_bytes(body)
-    unet = UNet2DConditionModel.from_pretrained(EMOJI / "emoji-sd", subfolder="unet", dtype=torch.float32)
+    unet = UNet2DConditionModel.from_pretrained(EMOJI / "model", subfolder="unet", dtype=torch.float32)
     assert read_lora(path, {"unet": unet}).nbytes > MIN_BYTES
 
 
