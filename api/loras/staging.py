@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from shared.errors import NotFound
 from shared.storage.lora_names import STAGED
 from shared.storage.loras import lora_key
-from shared.storage.object_store import Bucket, ObjectStat, translated
-from shared.storage.object_writer import ObjectWriter
+from shared.storage.object_store import Bucket, ObjectStat, Readable, translated
 
 OCTETS = "application/octet-stream"
 #: A signed form is good for this long.
@@ -32,9 +31,9 @@ class Staging:
         lora_key(name)
         return secrets.token_hex(16)
 
-    def writer(self, name: str, upload: str) -> ObjectWriter:
-        """Writes the staged file as its bytes come."""
-        return ObjectWriter(self.bucket, _key(name, upload), content_type=OCTETS)
+    def store(self, name: str, upload: str, body: Readable) -> None:
+        """Store the staged file as its bytes come; nothing is left where ``body.read`` raises."""
+        self.bucket.upload(_key(name, upload), body, content_type=OCTETS)
 
     def form(self, name: str, upload: str, max_bytes: int) -> tuple[str, dict[str, str]]:
         """Where anybody may POST the staged file for `URL_S`, and the form's fields.

@@ -64,6 +64,27 @@ class UploadBody:
         return self._digest.hexdigest()
 
 
+class _CheckedFile:
+    """The whole file: its ``start``, which was read already, then the rest of the body.
+
+    At the end it raises `InvalidLora` unless it had ``file_bytes``.
+    """
+
+    def __init__(self, start: bytes, body: UploadBody, file_bytes: int) -> None:
+        self._start = memoryview(start)
+        self._body = body
+        self._file_bytes = file_bytes
+
+    def read(self, count: int) -> bytes:
+        """``count`` bytes, or fewer at the end."""
+        first, self._start = self._start[:count], self._start[count:]
+        rest = self._body.read(count - len(first))
+        if len(first) + len(rest) < count and self._body.received != self._file_bytes:
+            detail = f"it has {self._body.received} bytes, its header says {self._file_bytes}"
+            raise InvalidLora(f"safetensors file: {detail}")
+        return bytes(first) + rest if first else rest
+
+
 def receive(name: str, body: UploadBody, staging: Staging, budget: Budget) -> ReceivedUpload:
     """Stage the file that ``body`` is; its header is in memory as a whole, within ``budget``.
 
@@ -82,14 +103,7 @@ def receive(name: str, body: UploadBody, staging: Staging, budget: Budget) -> Re
             for _ in body.chunks():
                 pass  # who still sends would not hear the answer
             raise
-        with staging.writer(name, upload) as writer:
-            writer.write(start)
-            for chunk in body.chunks():
-                writer.write(chunk)
-            if body.received != header.file_bytes:
-                detail = f"it has {body.received} bytes, its header says {header.file_bytes}"
-                raise InvalidLora(f"safetensors file: {detail}")
-            writer.commit()
+        staging.store(name, upload, _CheckedFile(start, body, header.file_bytes))
     return ReceivedUpload(staging.find(name, upload), info, body.sha256)
 
 

@@ -6,9 +6,10 @@ from contextlib import closing
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -30,10 +31,21 @@ if TYPE_CHECKING:
     from types_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _CHUNK_BYTES = 1 << 20
+#: An upload holds one part in memory. S3 takes no smaller parts but the last, and 10,000 of them.
+PART_BYTES = 5 << 20
+#: Without threads an upload runs in its caller's, and so do reads of the body: a greenlet's must.
+_UPLOAD = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False)
 #: What befalls a request on its way.
 _AWAY = (ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError, Boto3Error)
 #: What else boto3 raises: of its configuration, and of files and programs that it gets credentials from.
 _UNUSABLE = (BotoCoreError, OSError, ValueError)
+
+
+class Readable(Protocol):
+    """A file that is read from its start to its end."""
+
+    def read(self, count: int, /) -> bytes:
+        """``count`` bytes, fewer at the end."""
 
 
 class ObjectChanged(SwiftError):
@@ -107,6 +119,23 @@ class Bucket:
                 Metadata=dict(metadata or {}),
             )
         return answer["ETag"].strip('"')
+
+    def upload(self, key: str, body: Readable, *, content_type: str) -> None:
+        """Store an object of unknown length as its bytes come; it appears whole or not at all.
+
+        ``body.read(n)`` returns fewer than ``n`` bytes at the end only. What it raises aborts the upload and
+        is raised here. At most one part is in memory.
+        """
+        source: Any = _UploadSource(body)  # boto3 asks for all of IO and calls its read
+        try:
+            with translated(key):
+                self.client.upload_fileobj(
+                    source, self.name, key, ExtraArgs={"ContentType": content_type}, Config=_UPLOAD
+                )
+        except SwiftError:
+            if source.error is not None:
+                raise source.error from None
+            raise
 
     def get(self, key: str) -> bytes:
         """The bytes of an object."""
@@ -194,6 +223,21 @@ class Bucket:
 def _chunks(key: str, body: "StreamingBody") -> Iterator[bytes]:
     with translated(key), closing(body):
         yield from body.iter_chunks(_CHUNK_BYTES)
+
+
+class _UploadSource:
+    """What an upload reads from; remembers the error of a body, which is not S3's."""
+
+    def __init__(self, body: Readable) -> None:
+        self._body = body
+        self.error: Exception | None = None
+
+    def read(self, count: int = -1) -> bytes:
+        try:
+            return self._body.read(count)
+        except Exception as error:
+            self.error = error
+            raise
 
 
 class translated:

@@ -15,8 +15,7 @@ import pytest
 from api.loras.publisher import UPLOADS
 from shared.settings import ROOT, Settings
 from shared.storage.lora_names import STAGED
-from shared.storage.object_store import Bucket
-from shared.storage.object_writer import PART_BYTES
+from shared.storage.object_store import PART_BYTES, Bucket
 from tests.api.gunicorn_server import call, environment, open_stream, serving
 from tests.api.services import safetensors
 
