@@ -1,17 +1,20 @@
-"""Structured logs: one line a record, with fields; nothing a client sends can forge or hide a line.
+"""Structured logs: one line a record, with fields. No input of a client can forge or hide a line.
 
-``log.warning("step failed", extra={"job": …, "step": …})`` adds fields to a record, `log_fields` adds them to
-all records of a block, also to those of libraries. Prompts are never logged.
+``log.warning("step failed", extra={"step": …})`` adds fields to one record. `log_fields` adds them to all
+records of a block, also to those of libraries. Every record of a worker process has ``worker``. Every record
+of a job also has ``job`` and ``attempt``, in all threads that work for it (`inherit_log_fields`). Prompts are
+never logged.
 """
 
 import logging
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
@@ -22,20 +25,35 @@ from shared.settings import Settings
 MAX_CHARS = 16_384
 #: Celery attaches a task's arguments here.
 _CELERY = "data"
-#: What needs no quotes in ``key=value``.
+#: Values that need no quotes in ``key=value``.
 _PLAIN = re.compile(r"[\w@.:/+*,#%-]+", re.ASCII)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _fields: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed
 
 
 @contextmanager
 def log_fields(**fields: Any) -> Iterator[None]:
-    """Within the block every record of this thread has ``fields``."""
+    """Within the block, every record of this thread has ``fields``."""
     token = _fields.set({**_fields.get(), **fields})
     try:
         yield
     finally:
         _fields.reset(token)
+
+
+def inherit_log_fields(function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` for another thread: its records have the fields that this thread has now."""
+    fields = _fields.get()
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with log_fields(**fields):
+            return function(*args, **kwargs)
+
+    return run
 
 
 def configure_logs(settings: Settings, *, level: int = logging.INFO, **fields: Any) -> None:
@@ -51,7 +69,7 @@ def configure_logs(settings: Settings, *, level: int = logging.INFO, **fields: A
 
 
 def escape(text: str) -> str:
-    r"""``text`` with everything unprintable as ``\n``, ``\x1b``, ``\u202e``: it stays on its line."""
+    r"""``text`` with every unprintable character escaped, as ``\n``, ``\x1b`` or ``\u202e``."""
     if text.isprintable() and "\\" not in text:
         return text
     return "".join(
@@ -73,7 +91,7 @@ class JsonLines(JsonFormatter):
     def add_fields(
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
     ) -> None:
-        """Put the fields into their order."""
+        """Add all fields to ``log_data``, in the order of the class's docstring."""
         found: dict[str, Any] = {}
         super().add_fields(found, record, message_dict)
         trace = found.pop("exc_info", None)
@@ -90,10 +108,10 @@ class JsonLines(JsonFormatter):
 
 
 class TextLines(JsonLines):
-    """The same as ``key=value``, quoted where needed, for people who read along."""
+    """The same fields as ``key=value``, quoted where needed, for people."""
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
-        """All fields as one line."""
+        """Join the fields to one line."""
         return " ".join(f"{_name(key)}={_value(value)}" for key, value in log_data.items())
 
 

@@ -4,6 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from shared.logs import inherit_log_fields
+
 log = logging.getLogger(__name__)
 
 #: The pause after a first failure. It doubles with every further one, up to the thread's ``max_backoff_s``.
@@ -34,7 +36,7 @@ class PeriodicThread:
         self._max_backoff_s = max_backoff_s
         self._is_stopping = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=inherit_log_fields(self._run), name=name, daemon=True)
 
     @property
     def is_stopping(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shared.logs import JsonLines, TextLines, configure_logs, log_fields
+from shared.logs import JsonLines, TextLines, configure_logs, inherit_log_fields, log_fields
 from shared.settings import Settings
 
 #: What forges a line, hides one, or turns it around: line ends of every kind, ANSI, C1, bidi, surrogates.
@@ -105,6 +105,20 @@ def test_fields_end_with_their_block_and_belong_to_their_thread(
         other.join()
     logger.error("later")
     assert "0123" not in stream.getvalue()
+
+
+def test_another_thread_inherits_the_fields_of_its_creator(
+    lines: tuple[logging.Logger, io.StringIO],
+) -> None:
+    logger, stream = lines
+    with log_fields(job="0123"):
+        log_error = inherit_log_fields(logger.error)
+    threads = [threading.Thread(target=log_error, args=[f"part {i}"]) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stream.getvalue().count("0123") == 2
 
 
 def test_a_huge_value_is_cut(lines: tuple[logging.Logger, io.StringIO]) -> None:

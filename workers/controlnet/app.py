@@ -10,6 +10,7 @@ from celery.signals import worker_init, worker_shutdown
 
 from shared.catalog.catalog import read_catalog
 from shared.jobs.store import JobStore
+from shared.logs import log_fields
 from shared.messaging.celery_app import ATTACH, controlnet_queue, make_celery
 from shared.messaging.messages import AttachControlNet
 from shared.redis_clients import control_redis, residual_servers
@@ -100,5 +101,7 @@ def _start(sender: Any, **_: object) -> None:
 
 @app.task(name=ATTACH, base=CheckedTask, takes=AttachControlNet)
 def attach(payload: dict[str, Any]) -> None:
-    """Be ready for a job's steps."""
-    server.attach(AttachControlNet.model_validate(payload))
+    """Prepare for the steps of a job."""
+    message = AttachControlNet.model_validate(payload)
+    with log_fields(job=message.job_id, attempt=message.attempt):
+        server.attach(message)

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from shared import metrics
 from shared.errors import ControlNetFailed, SwiftError
+from shared.logs import log_fields
 from shared.messaging.messages import AttachControlNet
 from workers.controlnet_serving.aggregate import ResidualAggregator
 from workers.controlnet_serving.batch_sizer import BatchSizers
@@ -112,7 +113,8 @@ class Server:
                 ticket = self._steps.pop(names)  # one that cannot be read is dropped below
                 work = self._steps.claim(ticket) if ticket is not None else None
                 if work is not None:
-                    self.serve([work, *self.gather(work)])
+                    with log_fields(job=work.request.job_id, attempt=work.request.attempt):
+                        self.serve([work, *self.gather(work)])
                 elif ticket is not None:
                     metrics.CONTROLNET_STEPS.labels(ticket.controlnet, "superseded").inc()
             except Exception:  # nothing that a single request does may end the loop

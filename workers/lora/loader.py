@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 from shared import metrics
 from shared.errors import InvalidLora, LoraUnavailable
 from shared.jobs.spec import LoraRef
+from shared.logs import inherit_log_fields
 from workers.lora.cache.cache import NOTHING, LoraCache, Tier
 from workers.lora.cache.filenames import is_damaged
 from workers.lora.cache.wait_budget import WaitBudget
@@ -70,7 +71,8 @@ class LoraLoad:
         self._closed = threading.Event()
         self._weights: LoraWeights | None = None
         self._error: BaseException | None = None
-        threading.Thread(target=self._run, name=f"lora {ref.name}", daemon=True).start()
+        run = inherit_log_fields(self._run)
+        threading.Thread(target=run, name=f"lora {ref.name}", daemon=True).start()
 
     def ready(self) -> bool:
         """Whether `wait` returns, or raises the load's error, at once."""

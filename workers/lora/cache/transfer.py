@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from shared.errors import InvalidLora, Unavailable
+from shared.logs import inherit_log_fields
 from shared.metrics import LORA_FETCHED_BYTES
 from shared.storage.object_store import ByteRange
 from workers.lora.cache.partial_file import PartialFile
@@ -78,7 +79,8 @@ class Transfer:
     def _fetch(self, missing: Sequence[int]) -> str | None:
         """The sha256 of the whole, hashed while ranges arrive; None if the bytes are damaged."""
         with ThreadPoolExecutor(min(RANGES_AT_ONCE, len(missing)), thread_name_prefix="range") as pool:
-            arriving = {index: pool.submit(self._fetch_range, index) for index in missing}
+            fetch_range = inherit_log_fields(self._fetch_range)
+            arriving = {index: pool.submit(fetch_range, index) for index in missing}
             arriving[missing[0]].result()  # its answer tells the checksums
             return self._hash(arriving)
 
