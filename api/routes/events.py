@@ -19,7 +19,7 @@ from api.server.waiting import abort_on_disconnect
 from api.services import Services
 from shared.errors import BadRequest, ClientDisconnected, NotFound, Unavailable
 from shared.jobs.events import Event, follow, has_more
-from shared.jobs.spec import ENDED
+from shared.jobs.record import ENDED
 
 log = logging.getLogger(__name__)
 

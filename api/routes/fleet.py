@@ -15,7 +15,7 @@ from api.schemas.jobs import answer
 from api.schemas.problems import refusals
 from api.services import Services
 from shared import keys
-from shared.jobs.spec import Status
+from shared.jobs.record import Status
 from shared.messaging.celery_app import controlnet_queue, follow_queue, unet_queue
 from shared.redis_clients import without_retries
 from shared.registry.lora_inventory import LoraInventory, list_disk_caches, read_inventories

@@ -12,8 +12,8 @@ from api.schemas.jobs import ImageList, answer, images_of, map_of
 from api.schemas.problems import refusals
 from api.services import Services
 from shared.errors import Conflict, ImageGone, NotFound
-from shared.jobs.spec import ENDED, ControlNetSpec, StoredImage
-from shared.jobs.store import Job
+from shared.jobs.record import ENDED, Job, StoredImage
+from shared.jobs.spec import ControlNetSpec
 from shared.keys import control_key
 
 CHUNK_BYTES = 256 << 10

@@ -22,14 +22,17 @@ from api.schemas.jobs import (
     unlisted_fields,
 )
 from api.schemas.problems import refusals
+from api.schemas.submission import Submission
 from api.server.threads import directly
 from api.services import Services
-from api.submission.replay import Submission, accept
+from api.submission.match_receipt import match_receipt
+from api.submission.resolve import resolve
 from api.submission.serving import refuse_unloadable, warn_without_workers
+from api.submission.source import errors_within, read_source
+from api.submission.warn import ignore
 from shared import keys
 from shared.errors import InvalidRequest, JobUnreadable
-from shared.jobs.spec import Status
-from shared.jobs.store import Job
+from shared.jobs.record import Job, Status
 from shared.metrics import JOBS_SUBMITTED
 
 log = logging.getLogger(__name__)
@@ -154,10 +157,14 @@ def _submit(services: Services, body: Submission, key: str) -> Response:
     if first is not None:
         return _replayed(services, jobs.get(first))
     warnings: list[str] = []
-    spec, replayed = accept(body, services, warnings.append)
+    source = read_source(body)
+    with errors_within(source.prefix):
+        spec = resolve(source.request, services, warnings.append if source.receipt is None else ignore)
+    if source.receipt is not None:
+        spec = match_receipt(spec, source.receipt, source, services)
     refuse_unloadable(services, spec)
     job_id, is_new = jobs.create(
-        spec, replays=replayed, idempotency_key=key, digest=digest, warnings=warnings
+        spec, replays=source.receipt, idempotency_key=key, digest=digest, warnings=warnings
     )
     if not is_new:  # two at once
         return _replayed(services, jobs.get(job_id))

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from api.links import link
 from shared.catalog.preprocessors import NONE
 from shared.jobs.receipt import Receipt
-from shared.jobs.spec import Failure, JobSpec, Span, Status
-from shared.jobs.store import Job
+from shared.jobs.record import Failure, Job, Span, Status
+from shared.jobs.spec import JobSpec
 from shared.storage.lora_header import Family, LoraInfo
 from shared.storage.loras import ListedLora
 from shared.storage.object_store import ObjectStat
@@ -245,9 +245,9 @@ def _controls_of(job: Job) -> list[ControlNetResponse]:
 def map_of(job: Job, n: int) -> str | None:
     """sha256 of what ControlNet ``n`` of the job was shown, once that is known."""
     if job.receipt is not None:
-        return job.receipt.controlnets[n].map
+        return job.receipt.spec.controlnets[n].control_map
     controlnet = job.spec.controlnets[n]
-    return controlnet.map or (controlnet.image if controlnet.preprocessor == NONE else None)
+    return controlnet.control_map or (controlnet.image if controlnet.preprocessor == NONE else None)
 
 
 def _time(seconds: float) -> datetime:

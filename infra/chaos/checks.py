@@ -15,7 +15,7 @@ from infra.bench.harness.fleet import read_pixels
 from infra.chaos.target import ANSWER_S, Target
 from infra.chaos.traffic import Accepted
 from shared import keys
-from shared.jobs.spec import ENDED
+from shared.jobs.record import ENDED
 
 #: Every job has ended so long after the last fault; what is left over is swept within this.
 ENDED_S, SWEPT_S = 300.0, 180.0

@@ -13,7 +13,7 @@ import requests
 
 from infra.chaos.target import ANSWER_S, Target
 from infra.local.demo import CONTROL, EMOJI
-from shared.jobs.spec import ENDED
+from shared.jobs.record import ENDED
 
 #: A client asks about its job until then, and leaves the rest to the checks at the end.
 WAIT_S = 90.0

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from redis.exceptions import ConnectionError, TimeoutError
 
@@ -12,10 +12,7 @@ from shared import keys
 from shared.errors import AttemptLost, JobCancelled
 from shared.jobs.job_script import JobScript
 from shared.jobs.receipt import Receipt
-from shared.jobs.spec import Failure, Span, Status, StoredImage
-
-if TYPE_CHECKING:
-    from shared.jobs.store import Job
+from shared.jobs.record import Failure, Job, Span, Status, StoredImage
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +23,7 @@ RETRY_S = 1.0
 class Attempt:
     """One run of a job by one worker. Its methods raise `AttemptLost` once another attempt took over."""
 
-    def __init__(self, script: JobScript, job: "Job", token: str, *, patience_s: float = 0) -> None:
+    def __init__(self, script: JobScript, job: Job, token: str, *, patience_s: float = 0) -> None:
         """How the job ends is told as soon as Redis answers again, for ``patience_s`` at most."""
         self.job = job
         self.token = token

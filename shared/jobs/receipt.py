@@ -1,50 +1,43 @@
-"""The receipt: everything that decides the pixels of a job's pictures."""
+"""The receipt: everything that decides the pixels of a job's images. This is format 3."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from shared.jobs.lora_scales import Scale
-from shared.jobs.options import MAX_CONTROLNETS, MAX_LORAS, JobOptions, LoraLoading
-from shared.jobs.spec import ControlNetSpec
+from shared.jobs.options import MAX_CONTROLNETS, MAX_LORAS, LoraName
+from shared.jobs.spec import JobSpec
 from shared.message_base import (
-    MAX_STEPS,
     STORED,
-    GuidanceScale,
-    ImageCount,
     JsonObject,
-    Prompt,
-    Seed,
     Sha256,
     ShortText,
-    SidePx,
     Step,
-    StepCount,
     StrictMessage,
     Versions,
 )
 
-#: Goes up when an older fleet would draw something else from a receipt than it says.
-FORMAT = 2
+#: Goes up when an older fleet would generate something else from a receipt than it says.
+FORMAT = 3
 
 
-class ControlNetReceipt(ControlNetSpec):
-    """A ControlNet as it was used: ``sha256`` is of its weights."""
+class ControlNetReceipt(StrictMessage):
+    """A ControlNet as it was used; ``sha256`` is of its weights, empty if it computed no step."""
 
+    name: ShortText
     sha256: Sha256
-    # most jobs whose steps it computed in one pass; above 1 the last bits may differ
-    batch: int = Field(1, ge=1, le=1 << 16)
+    batch: int = Field(
+        1, ge=1, le=1 << 16, description="most jobs in one forward pass; above 1 the last bits may differ"
+    )
 
 
 class LoraReceipt(StrictMessage):
-    """A LoRA as it was used; ``step`` is the first step that saw it."""
+    """A LoRA as it was used; ``sha256`` is of its file, ``step`` the first step that it took effect in."""
 
-    name: ShortText
-    etag: ShortText
+    name: LoraName
     sha256: Sha256
-    scale: Scale
     step: Step
 
 
@@ -61,71 +54,63 @@ class WorkerReceipt(StrictMessage):
     versions: Versions
 
 
-class Receipt(JobOptions):
-    """Everything that decides the pixels of a job's pictures.
+class Receipt(StrictMessage):
+    """Everything that decides the pixels of a job's images.
 
-    What it shares with the job's spec has the same name there: so it is written, and so it is replayed.
+    ``spec`` is the job as it was run: its size, control maps and split steps are filled in.
     """
 
-    version: int = Field(1, ge=1, le=FORMAT, description="of this format; the first had no digest")
-    model: ShortText
+    version: int = Field(FORMAT, ge=1, le=FORMAT, description="of the format")
+    spec: JobSpec
     model_sha256: Sha256
-    switches: JsonObject = Field({})  # of how it was loaded: attention slicing, tiling of the VAE
-    negative_prompt: Prompt | None  # no default: digests leave out defaults
-    width: SidePx
-    height: SidePx
-    num_inference_steps: StepCount
-    guidance_scale: GuidanceScale
-    scheduler: ShortText
+    switches: JsonObject = Field({}, description="how the model was loaded: attention slicing, VAE tiling")
     scheduler_config: JsonObject
-    seed: Seed
-    num_images: ImageCount  # picture i of the batch uses seed + i, unless there are seeds
-    controlnets: list[ControlNetReceipt] = Field(max_length=MAX_CONTROLNETS)
-    loras: list[LoraReceipt] = Field(max_length=MAX_LORAS)
-    lora_loading: LoraLoading
-    image: Sha256 | None = None  # sha256 of what was drawn over, and of where
-    mask_image: Sha256 | None = None
-    # steps whose guidance halves were predicted apart
-    split_steps: list[Step] = Field([], max_length=2 * MAX_STEPS)
-    assistant: WorkerReceipt | None = Field(
-        None, description="the second worker that predicted halves; the rest is of the worker that drew"
+    controlnets: list[ControlNetReceipt] = Field(max_length=MAX_CONTROLNETS, description="as in `spec`")
+    loras: list[LoraReceipt] = Field(max_length=MAX_LORAS, description="as in `spec`")
+    worker: WorkerReceipt
+    cfg_follower: WorkerReceipt | None = Field(
+        None, description="the second worker, if one predicted the unconditional branch of some steps"
     )
-    device: ShortText
-    threads: Threads
-    dtype: ShortText
-    versions: Versions
     digest: Sha256 = Field("", description="sha256 over the rest: finds accidental edits, signs nothing")
 
     @model_validator(mode="before")
     @classmethod
-    def _is_of_a_known_format(cls, told: Any, info: ValidationInfo) -> Any:
+    def _is_of_a_known_format(cls, value: Any, info: ValidationInfo) -> Any:
         """Before the fields: a newer receipt may have others. One that is stored is read all the same."""
-        if info.context is STORED:
-            return told
-        version = told.get("version", 1) if isinstance(told, dict) else 1
-        if isinstance(version, int) and version > FORMAT:
+        version = value.get("version") if isinstance(value, dict) else None
+        if info.context is not STORED and isinstance(version, int) and version > FORMAT:
             raise ValueError(f"a receipt of format {version}; this fleet reads formats up to {FORMAT}")
-        return told
+        return value
+
+    @model_validator(mode="after")
+    def _names_what_its_job_uses(self) -> Self:
+        for field in ("controlnets", "loras"):
+            names = [[one.name for one in getattr(part, field)] for part in (self, self.spec)]
+            if names[0] != names[1]:
+                raise ValueError(f"its {field} are not those of its spec")
+        return self
 
     def sealed(self) -> Self:
         """The same receipt with its digest."""
-        return self.model_copy(update={"digest": self._digest()})
+        return self.model_copy(update={"digest": digest_of(self)})
 
     def is_edited(self) -> bool:
         """Whether a field was changed since the receipt was sealed."""
-        return (self.version > 1 or self.digest != "") and self.digest != self._digest()
-
-    def _digest(self) -> str:
-        # Defaults are left out, so that a field which is added later changes no digest.
-        told = self.model_dump(mode="json", exclude={"digest"}, exclude_defaults=True)
-        text = json.dumps(_plain(told), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return self.digest != digest_of(self)
 
 
-def _plain(value: Any) -> Any:
+def digest_of(receipt: StrictMessage) -> str:
+    """sha256 over a receipt's fields, except for ``digest`` itself."""
+    # Defaults are left out, so that a field which is added later changes no digest.
+    fields = receipt.model_dump(mode="json", exclude={"digest"}, exclude_defaults=True)
+    text = json.dumps(_canonical(fields), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
     """JSON as every language writes it again: some do not tell 3.0 from 3."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, Mapping):
+        return {key: _canonical(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [_canonical(inner) for inner in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,61 +1,81 @@
 """An accepted job: every default filled in, every name resolved."""
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field
 
-from shared.jobs.options import ControlNetOptions, JobOptions, LoraLoading, LoraOptions
-from shared.message_base import GuidanceScale, ImageCount, Message, Seed, Sha256, ShortText, Step, StepCount
-
-Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+from shared.jobs.options import (
+    MAX_CONTROLNETS,
+    MAX_LORAS,
+    ControlNetOptions,
+    JobOptions,
+    LoraLoading,
+    LoraOptions,
+)
+from shared.message_base import (
+    MAX_STEPS,
+    GuidanceScale,
+    ImageCount,
+    Seed,
+    Sha256,
+    ShortText,
+    SidePx,
+    Step,
+    StepCount,
+)
 
 
 class ControlNetSpec(ControlNetOptions):
-    """A ControlNet of an accepted job; image and map are in the image bucket, named by their sha256."""
+    """A ControlNet of an accepted job; its images are in the image bucket, named by their sha256."""
 
     image: Sha256
-    map: Sha256 | None = None  # what the ControlNet is shown; None: what the preprocessor makes of the image
+    control_map: Sha256 | None = Field(None, description="the preprocessor's output, once it is known")
 
 
 class LoraRef(LoraOptions):
     """A LoRA of an accepted job: exactly this version of this object."""
 
     etag: ShortText
-    size_bytes: int
-    key: str | None = None  # of the object; None: the name with its suffix
-    max_async_steps: int | None = None  # the file's own bound, from its object's metadata
+    size_bytes: int = Field(ge=0, le=1 << 60)
+    key: ShortText | None = None  # of the object; None: the name with its suffix
+    max_async_steps: int | None = Field(
+        None, ge=0, le=999_999, description="the file's own bound, from its object's metadata"
+    )
 
 
 class JobSpec(JobOptions):
     """An accepted job: every default filled in, every name resolved."""
 
     model: ShortText
-    width: int | None  # None: the model's own size
-    height: int | None
+    width: SidePx | None  # None: the model's own size
+    height: SidePx | None
     num_inference_steps: StepCount
     guidance_scale: GuidanceScale
     scheduler: ShortText
     seed: Seed  # of the first image
     num_images: ImageCount
-    controlnets: list[ControlNetSpec]
-    loras: list[LoraRef]
+    controlnets: list[ControlNetSpec] = Field(max_length=MAX_CONTROLNETS)
+    loras: list[LoraRef] = Field(max_length=MAX_LORAS)
     lora_loading: LoraLoading
     image: Sha256 | None = None  # the image to start from and its mask, named as control images are
     mask_image: Sha256 | None = None
-    split_steps: list[Step] = Field([])  # mode replay: the steps whose CFG branches were predicted apart
+    split_steps: list[Step] = Field(
+        [],
+        max_length=2 * MAX_STEPS,
+        description="on a receipt, and in its replay: the steps whose CFG branches were predicted apart",
+    )
 
     @property
     def image_seeds(self) -> list[int]:
         """The seed of each picture."""
         return self.seeds or [self.seed + i for i in range(self.num_images)]
 
-    def with_maps(self, maps: Sequence[str | None]) -> Self:
-        """The same job; what each of its ControlNets is shown is known."""
+    def with_control_maps(self, control_maps: Sequence[str | None]) -> Self:
+        """The same job with the control map of each of its ControlNets."""
         controlnets = [
-            controlnet.model_copy(update={"map": shown})
-            for controlnet, shown in zip(self.controlnets, maps, strict=True)
+            controlnet.model_copy(update={"control_map": control_map})
+            for controlnet, control_map in zip(self.controlnets, control_maps, strict=True)
         ]
         return self.model_copy(update={"controlnets": controlnets})
 
@@ -71,30 +91,3 @@ class JobSpec(JobOptions):
     def mixes_rows(self) -> bool:
         """Whether a net's result for a row depends on the other rows: a union attends across them."""
         return any(controlnet.control_mode is not None for controlnet in self.controlnets)
-
-
-class StoredImage(Message):
-    """One finished picture; the PNG is in the image bucket under ``key``."""
-
-    key: str
-    seed: int
-    width: int
-    height: int
-    sha256: str
-
-
-class Span(Message):
-    """A stretch of a job's time, in seconds since the epoch; ``worker`` is who spent it."""
-
-    name: str
-    start_s: float
-    end_s: float
-    worker: str
-    counts: dict[str, int] = Field({})  # what was moved in it, by what it counts
-
-
-class Failure(Message):
-    """Why a job failed: a code to match on and a sentence to read."""
-
-    code: str
-    detail: str

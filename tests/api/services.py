@@ -10,12 +10,16 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
+from api.schemas.submission import ReplayRequest, Submission
 from api.services import Services
+from api.submission.match_receipt import match_receipt
+from api.submission.resolve import resolve
+from api.submission.source import errors_within, read_source
 from shared.catalog.preprocessors import NONE
 from shared.jobs.attempt import Attempt
-from shared.jobs.options import LoraLoading
-from shared.jobs.receipt import ControlNetReceipt, Receipt
-from shared.jobs.spec import JobSpec, Span, StoredImage
+from shared.jobs.receipt import ControlNetReceipt, Receipt, WorkerReceipt
+from shared.jobs.record import Span, StoredImage
+from shared.jobs.spec import JobSpec
 from shared.registry.workers import Heartbeat, publish_heartbeat
 
 OCTETS = "application/octet-stream"
@@ -67,34 +71,22 @@ MAP = "2" * 64
 
 
 def receipt_of(spec: JobSpec) -> Receipt:
+    """The receipt of a job without LoRAs, as a worker writes it."""
+    maps = [
+        controlnet.control_map or MAP if controlnet.preprocessor != NONE else controlnet.image
+        for controlnet in spec.controlnets
+    ]
+    size = {"width": spec.width or 64, "height": spec.height or 64}
     return Receipt(
-        model=spec.model,
+        spec=spec.with_control_maps(maps).model_copy(update=size),
         model_sha256="0" * 64,
-        prompt=spec.prompt,
-        negative_prompt=spec.negative_prompt,
-        width=64,
-        height=64,
-        num_inference_steps=spec.num_inference_steps,
-        guidance_scale=spec.guidance_scale,
-        scheduler=spec.scheduler,
         scheduler_config={},
-        seed=spec.seed,
-        num_images=spec.num_images,
         controlnets=[
-            ControlNetReceipt(
-                **dict(controlnet)
-                | {"map": controlnet.map or MAP if controlnet.preprocessor != NONE else controlnet.image},
-                sha256="1" * 64,
-            )
-            for controlnet in spec.controlnets
+            ControlNetReceipt(name=controlnet.name, sha256="1" * 64) for controlnet in spec.controlnets
         ],
         loras=[],
-        lora_loading=LoraLoading(),
-        device="cpu",
-        threads=1,
-        dtype="float32",
-        versions={},
-    )
+        worker=WorkerReceipt(device="cpu", threads=1, dtype="float32", versions={}),
+    ).sealed()
 
 
 def succeed(attempt: Attempt, pictures: list[StoredImage]) -> None:
@@ -137,3 +129,11 @@ def announce_workers(services: Services) -> None:
     publish_heartbeat(
         services.control, controlnets.model_copy(update={"serves": list(services.catalog.controlnets)}), 60
     )
+
+
+def replay(receipt: Receipt, services: Services) -> JobSpec:
+    """The job that a receipt is replayed as."""
+    source = read_source(Submission(ReplayRequest(receipt=receipt)))
+    with errors_within(source.prefix):
+        spec = resolve(source.request, services)
+    return match_receipt(spec, receipt, source, services)

@@ -40,7 +40,7 @@ def second(fleet: Client) -> Iterator["subprocess.Popen[bytes]"]:
             assert process.poll() is None, fleet.stack.log("unet2")
             time.sleep(0.1)
         # Its model is loaded once it has helped.
-        while not fleet.draw(**WANTED, latent_parallelism="on")["receipt"]["split_steps"]:
+        while not fleet.draw(**WANTED, latent_parallelism="on")["receipt"]["spec"]["split_steps"]:
             assert time.monotonic() < deadline, fleet.stack.log("unet2")
         yield process
     finally:
@@ -72,7 +72,7 @@ def test_a_second_worker_computes_half_of_a_job_and_its_death_costs_only_time(
     assert split["status"] == "succeeded", split["error"]
     helpers = {span["worker"].split("@")[0] for span in split["timeline"] if span["name"] == "uncond branch"}
     assert helpers == {"unet2"}
-    steps = split["receipt"]["split_steps"]
+    steps = split["receipt"]["spec"]["split_steps"]
     assert steps == sorted(steps)
     assert 0 < len(steps) <= STEPS
     whole = fleet.draw(**WANTED, latent_parallelism="off")
@@ -82,8 +82,8 @@ def test_a_second_worker_computes_half_of_a_job_and_its_death_costs_only_time(
 def test_one_worker_draws_the_receipt_of_a_split_picture_as_the_same_file(
     fleet: Client, split: dict[str, Any]
 ) -> None:
-    own = {name: split["receipt"][name] for name in ("device", "threads", "dtype", "versions")}
-    assert split["receipt"]["assistant"] == own
+    own = split["receipt"]["worker"]
+    assert split["receipt"]["cfg_follower"] == own
     # When its receipt is drawn again, now that the second worker is gone
     replayed = replay(fleet, split)
     # Then both halves come from one worker, and not a byte is another

@@ -15,7 +15,7 @@ from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
 from api.services import Services
-from shared.jobs.spec import StoredImage
+from shared.jobs.record import StoredImage
 from shared.keys import control_key
 from tests.api.services import OCTETS, edge, lora, succeed
 

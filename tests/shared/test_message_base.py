@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from api.schemas.job_request import JobRequest
-from api.submission.replay import Submission
+from api.schemas.submission import Submission
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.jobs.options import OptionValue, check_option_value
 from shared.jobs.receipt import Receipt

@@ -7,7 +7,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from shared import keys
-from shared.jobs.spec import Failure
+from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
 from shared.settings import Settings
 from tests.shared.jobs.records import spec

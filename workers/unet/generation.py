@@ -85,9 +85,9 @@ class Generation:
             size=model.size(spec.width, spec.height),
             controlnet_hashes=branches.controlnet_hashes,
             controlnet_batches=branches.controlnet_batches,
-            maps=self._predictors.control_maps,
+            control_maps=self._predictors.control_maps,
             split_steps=branches.split_steps,
-            assistant=replay.assistant(branches.follower, worker_receipt(model)),
+            cfg_follower=replay.cfg_follower(branches.follower, worker_receipt(model)),
             loras=self._loras.receipts(),
             lora_loading=replay.lora_loading(spec),
         )

@@ -18,7 +18,7 @@ from shared.errors import (
 )
 from shared.jobs.attempt import Attempt
 from shared.jobs.receipt import Receipt
-from shared.jobs.spec import Failure, StoredImage
+from shared.jobs.record import Failure, StoredImage
 from shared.keys import image_key
 from shared.logs import log_fields
 from workers.unet.attempt_context import AttemptContext
@@ -127,7 +127,7 @@ def _store(
 ) -> list[StoredImage]:
     pictures = []
     for i, image in enumerate(images):
-        png = encode_png(image, attempt.job.spec, receipt, i)
+        png = encode_png(image, receipt, i)
         key = image_key(attempt.job.id, attempt.token, i)
         worker.images.put(key, png, content_type="image/png")
         pictures.append(

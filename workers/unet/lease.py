@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled, SwiftError
 from shared.jobs.attempt import Attempt
-from shared.jobs.spec import Failure
+from shared.jobs.record import Failure
 from shared.periodic_thread import PeriodicThread
 from shared.settings import Settings
 

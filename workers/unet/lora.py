@@ -125,9 +125,7 @@ class JobLoras:
         return [
             LoraReceipt(
                 name=ref.name,
-                etag=ref.etag,
                 sha256=self._weights[ref.name].sha256,
-                scale=ref.scale,
                 step=self._since[ref.name],
             )
             for ref in self._refs

@@ -5,7 +5,7 @@ from typing import Any
 from celery.exceptions import Ignore
 
 from shared.errors import NotFound, SwiftError
-from shared.jobs.spec import Failure
+from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
 
 

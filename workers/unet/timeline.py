@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from shared.jobs.spec import Span
+from shared.jobs.record import Span
 
 #: Shorter waits are not worth a bar in the timeline.
 MIN_WAIT_SHOWN_S = 0.0005

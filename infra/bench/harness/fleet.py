@@ -20,7 +20,7 @@ from infra.bench.harness.ports import free_ports, free_s3_port
 from infra.bench.harness.report import FOLDER, CheckFailed
 from infra.local.checks import only_stack_in
 from infra.local.stack import Stack, running_stack
-from shared.jobs.spec import ENDED
+from shared.jobs.record import ENDED
 from shared.settings import Settings
 
 #: One answer of the API while everything is busy; one job from submission to its end.

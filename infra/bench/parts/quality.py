@@ -106,7 +106,7 @@ def _measure_codecs(fleet: Fleet, count: int, samples: dict[str, list[float]]) -
             raise CheckFailed(f"{example.prompt}: the same exact job drew two different pictures")
         for codec in CODECS:
             job = fleet.draw(body | {"residual_precision": codec})[1]
-            if job["receipt"]["residual_precision"] != codec:
+            if job["receipt"]["spec"]["residual_precision"] != codec:
                 raise CheckFailed(f"job {job['id']}: its receipt does not tell of {codec}")
             _compare(_pictures(fleet, job), exact, f"codec_{codec}", samples)
 

@@ -5,7 +5,7 @@ from flask.testing import FlaskClient
 
 from api.services import Services
 from shared.jobs.attempt import Attempt
-from shared.jobs.spec import StoredImage
+from shared.jobs.record import StoredImage
 from shared.keys import control_key
 from tests.api.services import MAP, edge, picture, succeed
 

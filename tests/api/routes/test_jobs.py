@@ -13,7 +13,7 @@ from api.services import Services
 from shared import keys
 from shared.errors import AttemptLost
 from shared.jobs.events import follow
-from shared.jobs.spec import StoredImage
+from shared.jobs.record import StoredImage
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import GENERATE, make_celery
 from shared.messaging.messages import GenerateJob
@@ -116,7 +116,7 @@ def test_a_finished_job_tells_pictures_receipt_and_timeline(client: FlaskClient,
     assert job["timeline"] == [
         {"name": "denoise", "start_s": 0.5, "end_s": 1.25, "worker": "unet-1", "counts": {"evictions": 2}}
     ]
-    assert job["receipt"]["seed"] == 7
+    assert job["receipt"]["spec"]["seed"] == 7
     assert job["finished_at"] >= job["started_at"]
 
 

@@ -22,7 +22,7 @@ from redis import Redis
 from shared import keys
 from shared.errors import AttemptLost, JobCancelled, NotFound
 from shared.jobs.attempt import Attempt
-from shared.jobs.spec import ENDED, Failure
+from shared.jobs.record import ENDED, Failure
 from shared.jobs.store import JobStore
 from shared.settings import Settings
 from tests.api.services import receipt_of

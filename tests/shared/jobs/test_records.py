@@ -10,7 +10,8 @@ from redis.exceptions import ResponseError
 
 from shared import keys
 from shared.errors import AttemptLost, JobUnreadable
-from shared.jobs.store import RECORD_VERSION, JobStore
+from shared.jobs.record import RECORD_VERSION
+from shared.jobs.store import JobStore
 from shared.settings import Settings
 from tests.shared.jobs.records import DAMAGES, UNREADABLE, damage, spec
 

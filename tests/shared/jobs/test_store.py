@@ -7,7 +7,8 @@ from shared import keys
 from shared.errors import AttemptLost, Conflict, JobCancelled, NotFound
 from shared.jobs.events import follow
 from shared.jobs.options import LoraLoading
-from shared.jobs.spec import Failure, JobSpec
+from shared.jobs.record import Failure
+from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
 from shared.settings import Settings
 

@@ -14,7 +14,7 @@ from celery.signals import worker_init
 from shared import keys
 from shared.errors import InvalidLora, JobCancelled, SwiftError, Unavailable
 from shared.jobs.attempt import Attempt
-from shared.jobs.spec import Failure
+from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import (
     GENERATE,

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from shared.jobs.record import Job
 from shared.jobs.spec import ControlNetSpec, JobSpec, LoraRef
-from shared.jobs.store import Job
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from shared.errors import ControlNetFailed, InvalidLora, InvalidRequest, LoraGone, ResidualTimeout, SwiftError
 from shared.jobs.events import follow
 from shared.jobs.options import LoraLoading
+from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
-from shared.jobs.store import Job
 from shared.keys import watched
 from shared.storage.object_store import Bucket
 from tests.diffusers_peer import draw_with_diffusers
@@ -155,9 +155,9 @@ def test_the_png_carries_request_and_receipt(make_worker: MakeWorker) -> None:
     texts = Image.open(io.BytesIO(png)).info
     assert job.receipt is not None
     # The request as a replay would make it: it names the maps that the ControlNets were shown.
-    maps = [controlnet.map for controlnet in job.receipt.controlnets]
+    maps = [controlnet.control_map for controlnet in job.receipt.spec.controlnets]
     controlnets = [
-        controlnet.model_copy(update={"map": map})
+        controlnet.model_copy(update={"control_map": map})
         for controlnet, map in zip(job.spec.controlnets, maps, strict=True)
     ]
     assert JobSpec.model_validate_json(texts["request"]) == job.spec.model_copy(

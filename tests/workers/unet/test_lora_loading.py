@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from shared.errors import DeadlineExceeded, LoraGone, LoraUnavailable
 from shared.jobs.events import follow
 from shared.jobs.options import LoraLoading
+from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec, LoraRef
-from shared.jobs.store import Job
 from shared.metrics import LORA_EFFECTIVE_STEP, LORA_LOOKUPS
 from shared.settings import Settings
 from shared.storage.object_store import Bucket

@@ -9,7 +9,7 @@ import torch
 
 from shared.errors import ControlNetFailed
 from shared.jobs.options import LoraLoading
-from shared.jobs.store import Job
+from shared.jobs.record import Job
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from tests.workers.unet.test_job import by_diffusers, control, pixels, run, upload

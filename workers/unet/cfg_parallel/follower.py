@@ -22,7 +22,7 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
     """
     if not worker.jobs.is_held(message.job_id, message.attempt):
         return "attempt over"
-    spec = worker.jobs.get(message.job_id).spec.with_maps(message.control_maps)
+    spec = worker.jobs.get(message.job_id).spec.with_control_maps(message.control_maps)
     channel = branch_channel(worker, message.job_id, message.attempt)
     preemption = Preemption(worker, spec, message)
     try:

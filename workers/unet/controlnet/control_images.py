@@ -31,7 +31,7 @@ def read_control_images(
     found = []
     for controlnet in spec.controlnets:
         name, png = _stored(controlnet, images)
-        if controlnet.map is None and controlnet.preprocessor != NONE:
+        if controlnet.control_map is None and controlnet.preprocessor != NONE:
             with timeline.span(controlnet.preprocessor):
                 png = _preprocessed(controlnet, png, size)
             name = sha256(png)
@@ -42,7 +42,7 @@ def read_control_images(
 
 def _stored(controlnet: ControlNetSpec, images: Bucket) -> tuple[str, bytes]:
     """A map that is known already, so that a replay sees the same bytes, else the source."""
-    name = controlnet.map or controlnet.image
+    name = controlnet.control_map or controlnet.image
     return name, images.get(control_key(name))
 
 

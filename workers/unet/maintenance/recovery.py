@@ -12,8 +12,9 @@ from shared import keys
 from shared.catalog.catalog import Catalog
 from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import CatalogGone, JobUnreadable, SwiftError
+from shared.jobs.record import RECORD_VERSION, Failure, Job
 from shared.jobs.spec import JobSpec
-from shared.jobs.store import RECORD_VERSION, Job, JobStore, failure_of
+from shared.jobs.store import JobStore
 from shared.messaging.celery_app import send_job, unet_queue
 from shared.registry.workers import live_workers
 
@@ -128,7 +129,7 @@ def _fail_in_time(jobs: JobStore, job_id: str, why: SwiftError, grace_s: float) 
     since = jobs.redis.zscore(keys.UNRUNNABLE, job_id)
     if since is not None and now - since >= grace_s:
         log.error("job failed: nothing can run it", extra={"job": job_id, "code": why.code})
-        jobs.fail(job_id, failure_of(why))
+        jobs.fail(job_id, Failure.of(why))
 
 
 def _without_message(jobs: JobStore, catalog: Catalog) -> set[str]:

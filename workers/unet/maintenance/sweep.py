@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from shared import keys
 from shared.errors import SwiftError
-from shared.jobs.spec import ENDED, Status
+from shared.jobs.record import ENDED, Status
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import GENERATE
 from shared.periodic_thread import PeriodicThread

@@ -11,7 +11,6 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from shared.jobs.receipt import Receipt
-from shared.jobs.spec import JobSpec
 from workers.families.base_model import BaseModel
 
 
@@ -38,15 +37,13 @@ def _unscale(latents: Tensor, config: Any) -> Tensor:
     return latents * std / float(config.scaling_factor) + mean
 
 
-def encode_png(image: Image.Image, spec: JobSpec, receipt: Receipt, index: int) -> bytes:
-    """The PNG of picture ``index``, with request, receipt and index in its text chunks.
+def encode_png(image: Image.Image, receipt: Receipt, index: int) -> bytes:
+    """The PNG of image ``index`` of a job, with request, receipt and index in its text chunks.
 
-    The request is told with what the receipt knows of it: a replay then gives the same file.
+    The request is the receipt's spec, not the job's own: the replay of a receipt then gives the same file.
     """
-    known = {name: getattr(receipt, name) for name in ("width", "height", "lora_loading", "split_steps")}
-    told = spec.with_maps([controlnet.map for controlnet in receipt.controlnets]).model_copy(update=known)
     info = PngInfo()
-    info.add_itxt("request", told.model_dump_json())
+    info.add_itxt("request", receipt.spec.model_dump_json())
     info.add_itxt("receipt", receipt.model_dump_json())
     info.add_itxt("picture", str(index))
     file = io.BytesIO()

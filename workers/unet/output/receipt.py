@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from shared.jobs.options import LoraLoading
-from shared.jobs.receipt import FORMAT, ControlNetReceipt, LoraReceipt, Receipt, WorkerReceipt
+from shared.jobs.receipt import ControlNetReceipt, LoraReceipt, Receipt, WorkerReceipt
 from shared.jobs.spec import JobSpec
 from workers.families.base_model import BaseModel
 
@@ -32,38 +32,29 @@ def write_receipt(
     size: tuple[int, int],
     controlnet_hashes: Mapping[int, str],
     controlnet_batches: Mapping[int, int],
-    maps: Sequence[str],
+    control_maps: Sequence[str],
     loras: list[LoraReceipt],
     lora_loading: LoraLoading,
     split_steps: list[int],
-    assistant: WorkerReceipt | None,
+    cfg_follower: WorkerReceipt | None,
 ) -> Receipt:
-    """The receipt of a finished job; hashes, batches and maps are by the net's position in the job.
-
-    What spec and receipt call by the same name is taken over, so that a field that is new to both is
-    on the receipt.
-    """
-    told = {name: value for name, value in spec if name in Receipt.model_fields}
-    controlnets = [
-        ControlNetReceipt(
-            **dict(controlnet) | {"map": maps[position]},
-            sha256=controlnet_hashes.get(position, ""),
-            batch=controlnet_batches.get(position, 1),
-        )
-        for position, controlnet in enumerate(spec.controlnets)
-    ]
-    known: dict[str, Any] = {
-        "version": FORMAT,
-        "model_sha256": model.sha256,
-        "switches": model.switches,
-        "width": size[0],
-        "height": size[1],
-        "scheduler_config": scheduler_config,
-        "controlnets": controlnets,
-        "loras": loras,
-        "lora_loading": lora_loading,
-        "split_steps": split_steps,
-        "assistant": assistant,
-        **dict(worker_receipt(model)),
-    }
-    return Receipt.model_validate(told | known).sealed()
+    """The receipt of a finished job; hashes, batches and maps are by the ControlNet's position in it."""
+    width, height = size
+    known = {"width": width, "height": height, "lora_loading": lora_loading, "split_steps": split_steps}
+    return Receipt(
+        spec=spec.with_control_maps(control_maps).model_copy(update=known),
+        model_sha256=model.sha256,
+        switches=model.switches,
+        scheduler_config=scheduler_config,
+        controlnets=[
+            ControlNetReceipt(
+                name=controlnet.name,
+                sha256=controlnet_hashes.get(position, ""),
+                batch=controlnet_batches.get(position, 1),
+            )
+            for position, controlnet in enumerate(spec.controlnets)
+        ],
+        loras=loras,
+        worker=worker_receipt(model),
+        cfg_follower=cfg_follower,
+    ).sealed()

@@ -25,12 +25,12 @@ class Replay:
         was = self._receipt
         if was is None:
             return
-        _compare(f"the weights of model {was.model!r}", was.model_sha256, sha256)
+        _compare(f"the weights of model {was.spec.model!r}", was.model_sha256, sha256)
         # A key that only one of them has comes with another version of diffusers, which is told anyway.
         for name in sorted(was.scheduler_config.keys() & scheduler_config.keys()):
             if not name.startswith("_"):  # versions and paths
                 old, new = (_json(config[name]) for config in (was.scheduler_config, scheduler_config))
-                _compare(f"{name} of scheduler {was.scheduler!r}", old, new)
+                _compare(f"{name} of scheduler {was.spec.scheduler!r}", old, new)
 
     def check_controlnet(self, name: str, sha256: str) -> None:
         """Before a net's first residual is used; raises `ReceiptMismatch`."""
@@ -42,13 +42,13 @@ class Replay:
 
     def lora_loading(self, spec: JobSpec) -> LoraLoading:
         """What the receipt says of it: a replay's receipt is the one it replays."""
-        return self._receipt.lora_loading if self._receipt else spec.lora_loading
+        return self._receipt.spec.lora_loading if self._receipt else spec.lora_loading
 
-    def assistant(self, helped: WorkerReceipt | None, here: WorkerReceipt) -> WorkerReceipt | None:
-        """Who predicted halves beside this worker; a replay predicts its receipt's assistant's ``here``."""
+    def cfg_follower(self, used: WorkerReceipt | None, here: WorkerReceipt) -> WorkerReceipt | None:
+        """The worker that predicted unconditional branches: ``used``, or in a replay this one, ``here``."""
         if self._receipt is None:
-            return helped
-        return here if self._receipt.assistant else None
+            return used
+        return here if self._receipt.cfg_follower else None
 
     def warnings(self, written: Receipt) -> list[str]:
         """Where ``written`` was drawn otherwise, which may show in the last bits."""
@@ -61,9 +61,9 @@ class Replay:
             " this job alone: the last bits may differ"
             for name in shared
         ]
-        told += _differences("drawn", was, written)
-        if was.assistant and written.assistant:
-            told += _differences("the follower's branches computed", was.assistant, written.assistant)
+        told += _differences("generated", was.worker, written.worker)
+        if was.cfg_follower and written.cfg_follower:
+            told += _differences("the follower's branches computed", was.cfg_follower, written.cfg_follower)
         return told
 
 
@@ -77,7 +77,7 @@ def _compare(what: str, was: str, now: str) -> None:
         raise ReceiptMismatch(what, was=was, now=now)
 
 
-def _differences(what: str, was: Receipt | WorkerReceipt, is_now: Receipt | WorkerReceipt) -> list[str]:
+def _differences(what: str, was: WorkerReceipt, is_now: WorkerReceipt) -> list[str]:
     then, now = ({"device": r.device, "threads": r.threads, **r.versions} for r in (was, is_now))
     return [
         f"{what} with {name} {now.get(name, 'unknown')}, the receipt with {then.get(name, 'unknown')}:"

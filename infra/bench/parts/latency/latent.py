@@ -112,7 +112,7 @@ def _pairs(fleet: Fleet, count: int, steps: int) -> Iterator[tuple[dict[str, Any
         whole, split = (_draw(fleet, steps, seed, choice) for choice in ("off", "on"))
         if seed == 100:
             continue  # the warm-up
-        if split["receipt"]["split_steps"] != list(range(steps)):
+        if split["receipt"]["spec"]["split_steps"] != list(range(steps)):
             print(f"  not counted: steps {split['receipt']['split_steps']} were split", flush=True)
             continue
         yield whole, split
@@ -125,7 +125,7 @@ def _pairs(fleet: Fleet, count: int, steps: int) -> Iterator[tuple[dict[str, Any
 def _draw(fleet: Fleet, steps: int, seed: int, choice: str) -> dict[str, Any]:
     body = {"prompt": "a penguin", "seed": seed, "num_inference_steps": steps, "latent_parallelism": choice}
     _, job = fleet.draw(body, poll_s=LEISURE_S)
-    if choice == "off" and job["receipt"]["split_steps"]:
+    if choice == "off" and job["receipt"]["spec"]["split_steps"]:
         raise CheckFailed(f"job {job['id']} was split, and should not have been")
     return job
 

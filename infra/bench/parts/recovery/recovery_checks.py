@@ -36,7 +36,7 @@ def lost_its_answers(job: Mapping[str, Any], victim: str, at_s: float) -> bool:
 def lost_its_assistant(job: Mapping[str, Any], victim: str, at_s: float) -> bool:
     """Whether the victim predicted halves, and none after the kill."""
     halves = [span for span in job["timeline"] if span["name"] == "uncond branch"]
-    split, total = job["receipt"]["split_steps"], job["progress"]["total"]
+    split, total = job["receipt"]["spec"]["split_steps"], job["progress"]["total"]
     return 0 < len(split) < total and all(_is_of(half, victim) and half["end_s"] < at_s for half in halves)
 
 

@@ -21,8 +21,9 @@ from infra.bench.parts.soak.loras import Shelf
 from infra.bench.parts.soak.messages import DONE, PREFETCH, QUEUE, STOP, SURVIVOR, Order, Report, Soaked
 from shared.errors import LoraGone
 from shared.jobs.options import LoraLoading
+from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
-from shared.jobs.store import Job, JobStore
+from shared.jobs.store import JobStore
 from shared.redis_clients import control_redis
 from shared.settings import Settings, read_settings
 from shared.storage.object_store import Bucket
@@ -157,7 +158,10 @@ class Soak:
         """The right bytes of every LoRA, and the same picture as every other job with these LoRAs."""
         assert job.receipt is not None
         loras = job.receipt.loras
-        self.told.stale += sum(lora.sha256 != self.shelf.sha256[lora.etag] for lora in loras)
+        etags = [ref.etag for ref in job.receipt.spec.loras]
+        self.told.stale += sum(
+            lora.sha256 != self.shelf.sha256[etag] for lora, etag in zip(loras, etags, strict=True)
+        )
         self.told.late_steps.append(max((lora.step for lora in loras), default=0))
         for span in job.timeline:
             words = span.name.split(" from ")

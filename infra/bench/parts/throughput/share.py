@@ -152,7 +152,7 @@ class Bench:
         """One job alone, its halves split over two devices."""
         seconds, job = self._fleet.draw(self._body(column, "on"))
         self._check(job, column)
-        split = len(job["receipt"]["split_steps"])
+        split = len(job["receipt"]["spec"]["split_steps"])
         if split < self._steps:
             raise CheckFailed(f"{column.name}: {split} of {self._steps} steps were split")
         print(f"  {column.name}: {seconds:.2f} s", flush=True)

@@ -13,8 +13,8 @@ from PIL import Image
 from redis import Redis
 
 from shared.jobs.receipt import Receipt
+from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
-from shared.jobs.store import Job
 from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from tests.tiny_models import LAYOUTS

@@ -10,8 +10,8 @@ from redis import Redis
 
 from shared.catalog.preprocessors import fill_in
 from shared.jobs.options import LoraLoading
+from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
-from shared.jobs.store import Job
 from shared.messaging.celery_app import unet_queue
 from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import EMOJI
@@ -40,7 +40,7 @@ def replay_of(wanted: JobSpec, job: Job) -> JobSpec:
     assert job.receipt is not None
     steps = {lora.name: lora.step for lora in job.receipt.loras}
     loading = LoraLoading(mode="replay", steps=steps)
-    return wanted.model_copy(update={"lora_loading": loading, "split_steps": job.receipt.split_steps})
+    return wanted.model_copy(update={"lora_loading": loading, "split_steps": job.receipt.spec.split_steps})
 
 
 def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -> None:
@@ -49,7 +49,7 @@ def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -
     whole = pair.pixels(pair.run(unsplit(wanted)))
     job = pair.run(wanted)
     assert job.receipt is not None
-    assert job.receipt.split_steps
+    assert job.receipt.spec.split_steps
     assert pair.ended == ["released"]
     assert np.abs(pair.pixels(job) - whole).max() <= 1
     replayed = pair.run(replay_of(wanted, job))
@@ -59,7 +59,7 @@ def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -
         assert [span.name for span in generated.timeline].count("wait for the first of edge") == 1
     followed = [span for span in job.timeline if span.name == "uncond branch"]
     assert {span.worker for span in followed} == {"unet2@test"}
-    assert len(followed) <= len(job.receipt.split_steps)
+    assert len(followed) <= len(job.receipt.spec.split_steps)
 
 
 def test_the_receipt_names_the_follower_and_its_replay_is_the_same_file(pair: Pair) -> None:
@@ -67,7 +67,7 @@ def test_the_receipt_names_the_follower_and_its_replay_is_the_same_file(pair: Pa
     job = pair.run(wanted)
     assert job.receipt is not None
     with pair.second.models.use("emoji-sd") as model:
-        assert job.receipt.assistant == worker_receipt(model)
+        assert job.receipt.cfg_follower == worker_receipt(model)
     # When one worker computes both branches
     replayed = pair.run(replay_of(wanted, job), job.receipt)
     # Then its receipt and its file are the same
@@ -80,10 +80,10 @@ def test_a_replay_warns_of_a_follower_that_computed_with_something_else(pair: Pa
     wanted = spec(num_inference_steps=STEPS)
     job = pair.run(wanted)
     assert job.receipt is not None
-    assert job.receipt.assistant is not None
-    threads = job.receipt.assistant.threads
-    other = job.receipt.assistant.model_copy(update={"device": "cuda", "threads": threads + 1})
-    replayed = pair.run(replay_of(wanted, job), job.receipt.model_copy(update={"assistant": other}))
+    assert job.receipt.cfg_follower is not None
+    threads = job.receipt.cfg_follower.threads
+    other = job.receipt.cfg_follower.model_copy(update={"device": "cuda", "threads": threads + 1})
+    replayed = pair.run(replay_of(wanted, job), job.receipt.model_copy(update={"cfg_follower": other}))
     assert [warning.split(":")[0] for warning in replayed.warnings] == [
         "the follower's branches computed with device cpu, the receipt with cuda",
         f"the follower's branches computed with threads {threads}, the receipt with {threads + 1}",
@@ -103,7 +103,7 @@ def test_a_worker_with_other_weights_of_the_model_does_not_follow(
         pass  # loaded before the offer
     job = pair.run(spec(num_inference_steps=STEPS))
     assert job.receipt is not None
-    assert (job.receipt.split_steps, job.receipt.assistant) == ([], None)
+    assert (job.receipt.spec.split_steps, job.receipt.cfg_follower) == ([], None)
     assert pair.ended == ["released"]
 
 
@@ -148,7 +148,7 @@ def test_both_workers_patch_a_lora_at_the_same_step(pair: Pair) -> None:
 def test_an_exact_job_is_never_split(pair: Pair) -> None:
     job = pair.run(spec(lora_loading=LoraLoading(mode="exact"), num_inference_steps=STEPS))
     assert job.receipt is not None
-    assert job.receipt.split_steps == []
+    assert job.receipt.spec.split_steps == []
     assert pair.ended == []
 
 
@@ -160,7 +160,7 @@ def test_while_jobs_wait_only_a_job_that_says_on_is_split(pair: Pair, control: R
     finally:
         control.delete(unet_queue("emoji-sd"))
     assert job.receipt is not None
-    assert bool(job.receipt.split_steps) == (choice == "on")
+    assert bool(job.receipt.spec.split_steps) == (choice == "on")
 
 
 @pytest.mark.parametrize("dies_after", [0, 3])
@@ -193,8 +193,8 @@ def test_the_branch_of_a_follower_that_dies_is_computed_here(
     job = first.jobs.get(job_id)
     assert job.status == "succeeded", job.error
     assert job.receipt is not None
-    assert job.receipt.split_steps == served
-    assert job.receipt.assistant is None  # it has predicted nothing
+    assert job.receipt.spec.split_steps == served
+    assert job.receipt.cfg_follower is None  # it has predicted nothing
     assert len(served) == dies_after + 1
     replayed_id, _ = first.jobs.create(replay_of(wanted, job))
     execute_job(first, replayed_id, "unet1@test")

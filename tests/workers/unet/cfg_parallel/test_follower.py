@@ -97,7 +97,7 @@ def test_a_follower_leaves_when_a_job_waits_and_the_leader_goes_on_alone(pair: P
     assert pair.ended == ["another job waits"]
     assert job.receipt is not None
     assert [span.worker for span in job.timeline if span.name == "uncond branch"] == ["unet2@test"] * steps
-    assert len(job.receipt.split_steps) == steps + 1
+    assert len(job.receipt.spec.split_steps) == steps + 1
     assert pair.pixels(job).any()
 
 

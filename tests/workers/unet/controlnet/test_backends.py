@@ -49,7 +49,7 @@ def test_a_picture_drawn_with_loss_says_so_and_is_drawn_again_bit_by_bit(
     lossy = pixels(worker, job)
     # Then the receipt says so, the picture is near, and a replay takes the same loss, over the other rung too
     assert job.receipt is not None
-    assert job.receipt.residual_precision == precision
+    assert job.receipt.spec.residual_precision == precision
     assert 0 < np.abs(lossy - exact).mean() < 4
     replay = spec(**asked, residual_precision=precision, lora_loading=LoraLoading(mode="replay", steps={}))
     for setting in ("auto", "off"):

@@ -94,14 +94,14 @@ def test_a_controlnet_is_shown_the_map_at_the_pictures_size_and_its_replay_the_s
     controlnet = control(worker, image=image, preprocessor="canny", preprocessor_options=options)
     job = run(worker, spec(controlnets=[controlnet]))
     assert job.receipt is not None
-    [used] = job.receipt.controlnets
+    [used] = job.receipt.spec.controlnets
     assert (used.image, used.preprocessor, used.preprocessor_options) == (image, "canny", options)
-    assert used.map is not None
-    stored = worker.images.get(control_key(used.map))
-    assert hashlib.sha256(stored).hexdigest() == used.map
+    assert used.control_map is not None
+    stored = worker.images.get(control_key(used.control_map))
+    assert hashlib.sha256(stored).hexdigest() == used.control_map
     assert Image.open(io.BytesIO(stored)).size == (64, 64)
     # The ControlNet has seen exactly that: as a control image of its own, it gives the same pixels
-    shown = run(worker, spec(controlnets=[control(worker, image=used.map)]))
+    shown = run(worker, spec(controlnets=[control(worker, image=used.control_map)]))
     assert np.array_equal(pixels(worker, shown), pixels(worker, job))
     # And a replay does not ask OpenCV again
     replayed = again(worker, job)

@@ -70,7 +70,7 @@ def test_image_and_mask_are_on_the_receipt(make_worker: MakeWorker) -> None:
     worker = make_worker()
     job = run(worker, over(worker, mask_image=stored(worker, mask_image())))
     assert job.receipt is not None
-    told = (job.receipt.image, job.receipt.mask_image, job.receipt.strength)
+    told = (job.receipt.spec.image, job.receipt.spec.mask_image, job.receipt.spec.strength)
     assert told == (job.spec.image, job.spec.mask_image, 0.5)
     assert any(span.name == "encode image" for span in job.timeline)
 

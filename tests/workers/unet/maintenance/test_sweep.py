@@ -13,7 +13,7 @@ from redis import Redis
 from shared import keys
 from shared.errors import AttemptLost, Unavailable
 from shared.jobs.attempt import Attempt
-from shared.jobs.spec import Failure, StoredImage
+from shared.jobs.record import Failure, StoredImage
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery, send_job, worker_queue
 from shared.settings import Settings

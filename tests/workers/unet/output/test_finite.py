@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from shared.errors import NonFiniteImage, NonFiniteLatents, NonFiniteWeights, SwiftError
 from shared.jobs.options import LoraLoading
+from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
-from shared.jobs.store import Job
 from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec

@@ -10,8 +10,8 @@ import pytest
 from shared.errors import ReceiptMismatch
 from shared.jobs.options import LoraLoading
 from shared.jobs.receipt import Receipt
+from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
-from shared.jobs.store import Job
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.proxy import proxied
@@ -32,14 +32,15 @@ def run(worker: UNetWorker, wanted: JobSpec, replays: Receipt | None = None) -> 
     return worker.jobs.get(job_id)
 
 
-def again(worker: UNetWorker, job: Job, **changes: Any) -> Job:
+def again(unet_worker: UNetWorker, job: Job, **changes: Any) -> Job:
     """Draw the job's receipt again, changed by ``changes``."""
     assert job.receipt is not None
     steps = {lora.name: lora.step for lora in job.receipt.loras}
     loading = LoraLoading(mode="replay", steps=steps)
-    wanted = job.spec.with_maps([controlnet.map for controlnet in job.receipt.controlnets])
+    maps = [controlnet.control_map for controlnet in job.receipt.spec.controlnets]
+    wanted = job.spec.with_control_maps(maps)
     wanted = wanted.model_copy(update={"lora_loading": loading})
-    return run(worker, wanted, job.receipt.model_copy(update=changes))
+    return run(unet_worker, wanted, job.receipt.model_copy(update=changes))
 
 
 def png(worker: UNetWorker, job: Job, index: int = 0) -> bytes:
@@ -83,7 +84,7 @@ def test_a_bounded_picture_whose_lora_came_late_is_drawn_again_as_the_same_file(
     # Then it is the same file, and its receipt still says how the picture came about
     assert png(worker, replayed) == png(worker, job)
     assert replayed.receipt is not None
-    assert replayed.receipt.lora_loading == bounded
+    assert replayed.receipt.spec.lora_loading == bounded
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,9 @@ def test_lora_bytes_decide_not_their_etag(make_worker: MakeWorker, tmp_path: Pat
     job = run(worker, spec(loras=[lora]))
     assert job.receipt is not None
     [used] = job.receipt.loras
-    assert png(worker, again(worker, job, loras=[used.model_copy(update={"etag": "other"})]))
+    [ref] = job.receipt.spec.loras
+    other = job.receipt.spec.model_copy(update={"loras": [ref.model_copy(update={"etag": "other"})]})
+    assert png(worker, again(worker, job, spec=other))
     with pytest.raises(ReceiptMismatch, match=f"LoRA '{lora.name}' changed.*{'0' * 64}.*{used.sha256}"):
         again(worker, job, loras=[used.model_copy(update={"sha256": "0" * 64})])
 
@@ -130,12 +133,13 @@ def test_other_versions_draw_and_warn(make_worker: MakeWorker) -> None:
     worker = make_worker()
     job = run(worker, spec())
     assert job.receipt is not None
-    versions = {**job.receipt.versions, "torch": "1.0.0"}
-    replayed = again(worker, job, versions=versions, threads=4)
+    here = job.receipt.worker
+    other = here.model_copy(update={"versions": {**here.versions, "torch": "1.0.0"}, "threads": 4})
+    replayed = again(worker, job, worker=other)
     assert replayed.status == "succeeded"
     assert [warning.split(":")[0] for warning in replayed.warnings] == [
-        f"drawn with threads {job.receipt.threads}, the receipt with 4",
-        f"drawn with torch {job.receipt.versions['torch']}, the receipt with 1.0.0",
+        f"generated with threads {here.threads}, the receipt with 4",
+        f"generated with torch {here.versions['torch']}, the receipt with 1.0.0",
     ]
 
 

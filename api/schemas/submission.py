@@ -1,0 +1,40 @@
+"""What ``POST /v1/jobs`` takes: a request, or the receipt of images that are to be generated again."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import Discriminator, RootModel, Tag
+
+from api.schemas.job_request import JobRequest
+from shared.errors import InvalidRequest
+from shared.jobs.flat_receipt import FlatReceipt, is_flat
+from shared.jobs.receipt import Receipt
+from shared.message_base import StrictMessage
+
+
+def _format(value: Any) -> str:
+    """A tag in angle brackets is left out of the fields that problems name."""
+    return "<flat>" if isinstance(value, FlatReceipt) or is_flat(value) else "<receipt>"
+
+
+AnyReceipt = Annotated[
+    Annotated[Receipt, Tag("<receipt>")] | Annotated[FlatReceipt, Tag("<flat>")], Discriminator(_format)
+]
+
+
+class ReplayRequest(StrictMessage):
+    """A receipt, which decides everything: no other field may be given with it."""
+
+    receipt: AnyReceipt
+
+
+class Submission(RootModel[JobRequest | ReplayRequest]):
+    """A request for a job, or a receipt to replay."""
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Validate as the one of the two that it is, so that errors point at its fields alone."""
+        if not isinstance(obj, dict) or "receipt" not in obj:
+            return cls(JobRequest.model_validate(obj, **options))
+        for name in obj.keys() - {"receipt"}:
+            raise InvalidRequest("a receipt decides everything: leave other fields out", field=name[:100])
+        return cls(ReplayRequest.model_validate(obj, **options))

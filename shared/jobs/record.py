@@ -1,0 +1,113 @@
+"""A job as it stands: its record is one Redis hash, which `lua/job.lua` and the job store write."""
+
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from shared.errors import JobUnreadable, NotFound, SwiftError
+from shared.jobs.receipt import Receipt
+from shared.jobs.record_upgrade import upgrade
+from shared.jobs.spec import JobSpec
+from shared.message_base import Message, first_reason, read_stored
+
+#: Goes up when an older worker would generate something else from a record than it says.
+#: Records of earlier versions are converted when they are read: `shared.jobs.record_upgrade`.
+RECORD_VERSION = 2
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+#: Seconds since the epoch, as far as years have four digits.
+Time = Annotated[float, Field(ge=0, lt=253_402_300_800)]
+
+
+class StoredImage(Message):
+    """One finished image; the PNG is in the image bucket under ``key``."""
+
+    key: str
+    seed: int
+    width: int
+    height: int
+    sha256: str
+
+
+class Span(Message):
+    """A part of a job's time, in seconds since the epoch; ``worker`` is who spent it."""
+
+    name: str
+    start_s: float
+    end_s: float
+    worker: str
+    counts: dict[str, int] = Field({})  # what was moved in it, by what it counts
+
+
+class Failure(Message):
+    """Why a job failed: a code to match on and a sentence to read."""
+
+    code: str
+    detail: str
+
+    @classmethod
+    def of(cls, error: SwiftError) -> Self:
+        """What a job's record says of an error that ended it."""
+        return cls(code=error.code, detail=str(error) or repr(error))
+
+
+class Job(BaseModel):
+    """A job as it stands; times are seconds since the epoch."""
+
+    id: str
+    version: int = 1  # of the stored record; a newer one is shown as far as it is understood
+    status: Status
+    spec: JobSpec
+    created_at: Time
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    step: int = 0
+    total: int = 0
+    attempts: int = 0
+    infrastructure_losses: int = 0  # attempts that a server or a stopped worker has cost
+    worker: str | None = None
+    images: list[StoredImage] = []
+    receipt: Receipt | None = None
+    timeline: list[Span] = []
+    error: Failure | None = None
+    replays: Receipt | None = None  # the receipt whose images are generated again
+    warnings: list[str] = []  # what differs from what a client may expect
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.receipt is not None and len(self.receipt.controlnets) != len(self.spec.controlnets):
+            raise ValueError("its receipt has other ControlNets than its spec")
+        return self
+
+
+#: Fields of every record.
+REQUIRED = frozenset({"version", *(name for name, field in Job.model_fields.items() if field.is_required())})
+#: Those that are JSON.
+_JSON = ("spec", "images", "receipt", "timeline", "error", "replays", "warnings")
+
+
+def parse_record(job_id: str, fields: dict[str, str] | Exception) -> Job:
+    """The job of a record as Redis answers it; raises `NotFound`, `JobUnreadable`, and Redis' own errors."""
+    if not isinstance(fields, dict):
+        raise record_error(job_id, fields)
+    if not fields:
+        raise NotFound(f"there is no job {job_id!r}")
+    values: dict[str, Any] = {name: fields[name] for name in Job.model_fields if name in fields}
+    values["id"] = job_id
+    try:
+        values |= {name: json.loads(values[name]) for name in _JSON if name in values}
+        return read_stored(Job, upgrade(values))
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(job_id, error) from None
+
+
+def record_error(job_id: str, error: Exception) -> Exception:
+    """A key of another type is this job's damage; all else, as a full disk, is Redis' own error."""
+    return _unreadable(job_id, error) if str(error).startswith("WRONGTYPE") else error
+
+
+def _unreadable(job_id: str, error: Exception) -> JobUnreadable:
+    reason = first_reason(error)
+    return JobUnreadable(f"the record of job {job_id!r} cannot be read: {reason}; it can be deleted")
