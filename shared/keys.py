@@ -89,12 +89,16 @@ def worker_metrics(name: str) -> str:
     return f"swift:metrics:{name}"
 
 
-# --- the residual Redis; what only workers see is named in workers/transport -----------------------
+# --- the residual Redis; what only workers use is named in workers/transport/keys.py ------------------
+
+#: Begins every key of the transport. The number is the version of its messages: workers of two versions
+#: share no key, so neither reads what the other wrote.
+TRANSPORT = "swift:transport:2"
 
 
 def controlnet_steps(controlnet: str) -> str:
-    """List: tickets of steps that wait for a net."""
-    return f"swift:steps:{controlnet}"
+    """List: steps that wait for a ControlNet."""
+    return f"{TRANSPORT}:steps:{controlnet}"
 
 
 # --- objects in the image bucket -----------------------------------------------------------------

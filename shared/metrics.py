@@ -56,8 +56,10 @@ CONTROLNET_BATCH_JOBS = Histogram(
 RESIDUAL_BYTES = Counter("swift_residual_bytes_total", "Bytes of residuals sent", ["controlnet"])
 RESIDUALS = Counter("swift_residuals_total", "Residuals sent, by transport backend", ["backend"])
 RESIDUALS_LOST = Counter("swift_residuals_lost_total", "Residuals announced and not found")
-SHARED_MEMORY_FULL = Counter(
-    "swift_shared_memory_full_total", "Residuals that went over Redis for want of shared memory"
+BACKEND_FULL = Counter(
+    "swift_residual_backend_full_total",
+    "Residuals that a transport backend had no space for: the next one carried them",
+    ["backend"],
 )
 CFG_BRANCHES = Counter(
     "swift_cfg_branches_total", "Unconditional branches of split steps by the worker's role", ["role"]

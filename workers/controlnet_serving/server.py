@@ -130,10 +130,10 @@ class Server:
         room, alone_s = company.room(request.rows), company.seconds(request.rows)
         if not room or alone_s is None:
             return []
-        tickets = self._steps.company(controlnet, request, room) if work.waiting else []
+        tickets = self._steps.collect_batch(controlnet, request, room) if work.queue_length else []
         if not tickets and len(self.sessions.by_controlnet().get(controlnet, ())) > 1:
             self._stop.wait(WAIT_SHARE * alone_s)
-            tickets = self._steps.company(controlnet, request, room)
+            tickets = self._steps.collect_batch(controlnet, request, room)
         return [claimed for ticket in tickets if (claimed := self._steps.claim(ticket)) is not None]
 
     def serve(self, works: list[ClaimedStep]) -> None:
@@ -184,16 +184,16 @@ class Server:
 
     def _wanted(self, works: Sequence[ClaimedStep]) -> list[ClaimedStep]:
         """Those whose jobs have not moved on since they were claimed."""
-        if time.time() - min(work.at for work in works) < CURRENT_STEP_CACHE_S:
+        if time.time() - min(work.claimed_at for work in works) < CURRENT_STEP_CACHE_S:
             return list(works)
         flags = self._current([work.request for work in works])
         metrics.CONTROLNET_STEPS.labels(works[0].part.controlnet, "superseded").inc(flags.count(False))
         return [work for work, is_wanted in zip(works, flags, strict=True) if is_wanted]
 
     def _current(self, requests: Sequence[StepRequest]) -> list[bool]:
-        """See `StepQueue.current`; without an answer nobody's work is thrown away."""
+        """See `StepQueue.are_current`; without an answer nobody's work is thrown away."""
         try:
-            return self._steps.current(requests)
+            return self._steps.are_current(requests)
         except RedisError:
             return [True] * len(requests)
 

@@ -1,23 +1,48 @@
-"""Names of the keys at the residual servers, beside the queues that `shared.keys` names."""
+"""Names of the keys at the residual servers; `shared.keys.controlnet_steps` names the queues.
 
+All of them begin with `shared.keys.TRANSPORT`, which holds the version of the transport's messages, so
+workers of two versions neither read nor serve each other's steps.
+"""
+
+from shared.keys import TRANSPORT
 from workers.transport.protocol import StepRequest
 
 
 def step_token_key(job_id: str) -> str:
-    """String: the turn the job is at."""
-    return f"swift:turn:{job_id}"
+    """String: the step token of the job's current step request."""
+    return f"{TRANSPORT}:step_token:{job_id}"
+
+
+def request_key(job_id: str) -> str:
+    """String: the current step request and its latents, as a frame."""
+    return f"{TRANSPORT}:request:{job_id}"
+
+
+def claims_key(job_id: str) -> str:
+    """Hash: which claimant computes which part of the current step, by the ControlNet's position."""
+    return f"{TRANSPORT}:claims:{job_id}"
+
+
+def lease_key(claimant: str) -> str:
+    """String: exists while this claimant renews its lease. Ends in the claimant's name."""
+    return f"{TRANSPORT}:lease:{claimant}"
+
+
+def served_key(controlnet: str) -> str:
+    """String: exists while some worker has lately taken from this ControlNet's queue."""
+    return f"{TRANSPORT}:served:{controlnet}"
 
 
 def input_key(key: str) -> str:
     """String: a tensor that stays the same over the steps, by the hash of its content."""
-    return f"swift:input:{key}"
+    return f"{TRANSPORT}:input:{key}"
 
 
 def responses_key(request: StepRequest) -> str:
-    """List: what comes back of a step."""
-    return f"swift:residuals:{request.job_id}:{request.attempt}:{request.step}"
+    """List: the responses to a step, as frames."""
+    return f"{TRANSPORT}:responses:{request.job_id}:{request.attempt}:{request.step}"
 
 
-def payload_key(request: StepRequest, index: int, once: str) -> str:
-    """Strings, one a chunk: the bytes of one residual, of the answer with the random token ``once``."""
-    return f"swift:body:{request.job_id}:{request.step}:{index}:{once}"
+def payload_key(request: StepRequest, index: int, nonce: str) -> str:
+    """Strings, one a chunk: the payload of one residual, sent once under the random ``nonce``."""
+    return f"{TRANSPORT}:payload:{request.job_id}:{request.step}:{index}:{nonce}"

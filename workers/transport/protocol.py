@@ -1,4 +1,10 @@
-"""What UNet and ControlNet workers say to each other about a step, beside the tensors."""
+"""The messages of UNet and ControlNet workers about a step. The tensors travel beside them.
+
+Whoever changes a message so that the version before could not read it raises the number in
+`shared.keys.TRANSPORT`: workers of both versions may run at once while a fleet is upgraded.
+"""
+
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -20,43 +26,40 @@ class StepPart(Message):
 
 
 class StepRequest(Message):
-    """Please compute one step. Any worker that holds a part's ControlNet can answer that part.
-
-    ``retry`` counts up when a step is asked for again: older requests are then void.
-    """
+    """Asks for the residuals of one step. Any worker that holds a part's ControlNet can serve that part."""
 
     job_id: str
     attempt: str
-    ordinal: int  # of the attempt: a later one's turn is never taken back
+    ordinal: int  # of the attempt: an older attempt cannot replace the request of a newer one
     step: int
-    retry: int
+    retry: int  # counts the repetitions of the request: older ones are then superseded
     t: float  # the scheduler's timestep
     inputs: dict[str, str]  # name ("embeddings", …): key at the residual server
     guess: bool = False  # the job's guess_mode
     parts: list[StepPart]  # every ControlNet of the step, in the order in which they are summed
     rows: int  # of the model input
-    batch_key: str  # steps of one ControlNet and one key may be computed in one pass; empty: alone
+    batch_key: str  # steps of one ControlNet with one key may share a forward pass; empty: none may
     residual_precision: Precision = "exact"
-    shared_memory: str = ""  # token of the memory that the asking worker shares with others of its host
+    reachable_by: dict[str, str]  # transport backends that reach the asking worker: what each announces
 
     @property
     def session(self) -> str:
-        """The job, also where one of its halves asks for itself: ``JOB.HALF``."""
+        """The job, also where one branch of it asks by itself: its id is ``JOB.BRANCH``."""
         return self.job_id.partition(".")[0]
 
     @property
     def step_token(self) -> str:
-        """The address of this very request among all requests of the job."""
+        """Identifies this very request among all requests of the job."""
         return f"{self.step_prefix}{self.retry}"
 
     @property
     def step_prefix(self) -> str:
-        """How the turns of this step begin, however often it is asked for."""
+        """What the step tokens of this step begin with, whichever retry it is."""
         return f"{self.ordinal}:{self.attempt}:{self.step}:"
 
 
 class QueuedStep(Message):
-    """A part of a step, as it waits in its net's queue."""
+    """A part of a step as it waits in its ControlNet's queue; the request itself is stored once."""
 
     job_id: str
     step_token: str
@@ -66,43 +69,30 @@ class QueuedStep(Message):
     batch_key: str
 
 
-class RedisChunks(Message):
-    """A body's place: keys at residual servers, its chunks on ``servers`` in turn."""
-
-    key: str
-    servers: list[int]
-
-
-class SharedMemoryBlock(Message):
-    """A body's place: a segment of shared memory, in its ``generation``-th use."""
-
-    segment: str
-    generation: int
-
-
 class Payload(Message):
-    """What a residual is, and where its bytes lie; without a place they follow the head."""
+    """What a residual is, and how to get its bytes."""
 
     dtype: str
-    shape: list[int]
+    shape: list[Annotated[int, Field(ge=0)]]
     precision: Precision = "exact"
-    place: RedisChunks | SharedMemoryBlock | None = None
+    backend: str  # name of the transport backend that holds the bytes
+    location: dict[str, Any]  # where; only that backend reads it
 
 
 class StepResponse(Message):
-    """Head of one residual, or of an error in its place.
+    """Header of one residual, or of an error in its place.
 
     Times are seconds since the epoch: when the worker began the step, and when it had this residual.
     """
 
     index: int
     positions: list[int]  # of the ControlNets whose residuals it sums, in this order
-    retry: int  # of the request it answers
+    retry: int  # of the request that it answers
     start_s: float
     end_s: float
     worker: str
-    batch: int = 1  # jobs that were computed in one pass
-    hashes: dict[int, str] = Field(default_factory=dict)  # position: of the weights that made it
-    body: Payload | None = None  # the transport's part
+    batch: int = 1  # jobs that were computed in one forward pass
+    hashes: dict[int, str] = Field(default_factory=dict)  # position: sha256 of the ControlNet's weights
+    payload: Payload | None = None  # set by the transport
     error: str | None = None  # code of the error
     detail: str = ""

@@ -1,194 +1,154 @@
-"""The UNet worker's end of a residual's way: wait for heads, fetch the bytes, clear away."""
+"""The UNet worker's end: wait for headers, get the payloads, discard what nobody reads."""
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
-import torch
 from pydantic import ValidationError
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from torch import Tensor
 
 from shared import metrics
 from shared.errors import ResidualLost
-from shared.settings import Settings
-from workers.transport.backends.chunked_redis import ChunkedRedis
-from workers.transport.backends.receive_buffers import BufferPool
-from workers.transport.backends.shared_memory_reader import SharedMemoryReader
-from workers.transport.codecs import coded_bytes, decode
+from workers.transport.backends.selection import BackendSet
+from workers.transport.codecs import decode
 from workers.transport.keys import responses_key
-from workers.transport.protocol import Payload, RedisChunks, SharedMemoryBlock, StepRequest, StepResponse
-from workers.transport.redis_client.pool import PRIMARY, ConnectionPool, ConnectionSet
+from workers.transport.protocol import StepRequest, StepResponse
+from workers.transport.redis_client.pool import PRIMARY, ConnectionPool
 from workers.transport.redis_client.resp import Command
-from workers.transport.wire import InvalidFrame, dtype_of, tensor_from, unpack_bytes
+from workers.transport.wire import InvalidFrame, dtype_of, unpack_bytes
 
 log = logging.getLogger(__name__)
 
-#: Heads that are taken at once.
+#: Responses that are taken from the list at once.
 MAX_RESPONSES = 64
-#: A home server that is silent for so much longer than it was asked to wait is gone.
+#: The primary server is taken for dead if it is silent for so much longer than it was asked to wait.
 READ_TIMEOUT_S = 2.0
-#: Between two tries to reach a server that is gone.
+#: Between two tries to reach a server that is down.
 RETRY_S = 0.1
 
 
 class ReceivedResponse(NamedTuple):
-    """An answer that has come; its bytes follow here, or are elsewhere."""
+    """A header that was taken from the list, and the bytes that follow it."""
 
-    answer: StepResponse
-    inline: memoryview
+    response: StepResponse
+    attached: memoryview
 
 
 class ResidualReceiver:
-    """Takes residuals; safe to use from several threads, one for each step of a net."""
+    """Receives residuals; safe to use from several threads, one for each job."""
 
-    def __init__(
-        self, servers: ConnectionPool, mappings: SharedMemoryReader | None, settings: Settings
-    ) -> None:
+    def __init__(self, servers: ConnectionPool, backends: BackendSet) -> None:
         self._servers = servers
-        self._chunked = ChunkedRedis(servers, settings.residual_ttl_s)
-        self._reader = mappings
-        self._buffers = BufferPool()
+        self._backends = backends
         self._lock = threading.Lock()
-        #: By job, and by answers key: what was taken from the list and not yet opened.
+        #: By job, and by the key of the step's list: what was taken from the list and not opened yet.
         self._unopened: dict[str, dict[str, deque[ReceivedResponse]]] = {}
 
-    def forget(self, job_id: str) -> None:
-        """The job needs no more residuals."""
-        with self._lock:
-            old = self._unopened.pop(job_id, {})
-        if old:
-            try:
-                with self._servers.links() as links:
-                    links[PRIMARY].send([_take_all(key) for key in old])
-                    self._clear(links, old, links[PRIMARY].settle(READ_TIMEOUT_S))
-            except RedisError as error:
-                log.warning("residuals of a job that is over stay until they expire: %s", error)
-
     def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[StepResponse, Tensor | None]]:
-        """See `Transport.receive`: whatever is there at once, and at most one body from keys."""
+        """See `Transport.receive`: all that has arrived, but at most one payload of a blocking backend."""
         key = responses_key(request)
         with self._lock:
             steps = self._unopened.setdefault(request.job_id, {})
             unopened = steps.setdefault(key, deque())
-            old = {other: steps.pop(other) for other in list(steps) if other != key}
-        if old or not unopened:
-            unopened.extend(self._wait(key, timeout_s, old))
+            old_steps = {other: steps.pop(other) for other in list(steps) if other != key}
+        if old_steps or not unopened:
+            unopened.extend(self._wait(key, timeout_s, old_steps))
+            self._discard(response for old in old_steps.values() for response in old)
         received: list[tuple[StepResponse, Tensor | None]] = []
         while unopened:
-            letter = unopened.popleft()
+            response, attached = unopened.popleft()
             try:
-                received.append(self._open(letter))
-            except InvalidFrame as error:
-                _report(error)
-            if _is_striped(letter.answer):
-                break  # the others may come while the decoder uses this one
+                received.append(self._open(response, attached))
+            except (InvalidFrame, ValueError) as error:
+                _report_malformed(error)
+            if response.payload is not None and self._backends.is_blocking(response.payload):
+                break  # the others may travel while the decoder uses this one
         return received
 
-    def _wait(
-        self, key: str, timeout_s: float, old: Mapping[str, Sequence[ReceivedResponse]]
-    ) -> list[ReceivedResponse]:
-        """Wait for answers, and clear away what ``old`` steps of the job left."""
+    def forget(self, job_id: str) -> None:
+        """See `Transport.forget`."""
+        with self._lock:
+            old_steps = self._unopened.pop(job_id, {})
+        if not old_steps:
+            return
+        self._discard(response for old in old_steps.values() for response in old)
+        try:
+            with self._servers.connections() as connections:
+                connections[PRIMARY].send([_take_all(key) for key in old_steps])
+                lists = connections[PRIMARY].read_pending(READ_TIMEOUT_S)
+        except RedisError as error:
+            log.warning("residuals of a job that has ended stay until they expire: %s", error)
+            return
+        self._discard(response for frames in lists for response in _parse(frames or ()))
+
+    def _wait(self, key: str, timeout_s: float, old_keys: Iterable[str]) -> list[ReceivedResponse]:
+        """Wait for responses in the list ``key``; discard those that lie in the lists of ``old_keys``."""
         deadline = time.monotonic() + timeout_s
+        old = [_take_all(old_key) for old_key in old_keys]
         while True:
             left_s = max(deadline - time.monotonic(), 0.01)
             where = (b"1", key.encode(), b"LEFT", b"COUNT", b"%d" % MAX_RESPONSES)
             wait = (b"BLMPOP", b"%.3f" % left_s, *where)
             try:
-                with self._servers.links() as links:
-                    home = links[PRIMARY]
-                    home.send([*(_take_all(other) for other in old), wait])
-                    left_over = [home.read(READ_TIMEOUT_S) for _ in old]
-                    answer = home.read(left_s + READ_TIMEOUT_S)
-                    self._clear(links, old, left_over)
-                return _read_all(answer[1]) if answer else []
+                with self._servers.connections() as connections:
+                    primary = connections[PRIMARY]
+                    primary.send([*old, wait])
+                    left_over = [primary.read(READ_TIMEOUT_S) for _ in old]
+                    reply = primary.read(left_s + READ_TIMEOUT_S)
             except (ConnectionError, TimeoutError):
                 if time.monotonic() >= deadline:
                     return []  # as if nothing had come: the step will be asked for again
                 time.sleep(RETRY_S)
+                continue
+            self._discard(response for frames in left_over for response in _parse(frames or ()))
+            return _parse(reply[1]) if reply else []
 
-    def _open(self, letter: ReceivedResponse) -> tuple[StepResponse, Tensor | None]:
-        answer, body = letter.answer, letter.answer.body
-        if body is None:
-            return answer, None
-        dtype = dtype_of(body.dtype)
-        size_bytes = coded_bytes(dtype, body.shape, body.precision)
-        memory = self._memory(letter, body, size_bytes)
-        if memory is None:
+    def _open(self, response: StepResponse, attached: memoryview) -> tuple[StepResponse, Tensor | None]:
+        """A response with its residual; if that was lost, with an error in its place.
+
+        Raises `InvalidFrame` or `ValueError` for what no worker of this version wrote.
+        """
+        payload = response.payload
+        if payload is None:
+            return response, None
+        coded = self._backends.get(payload, attached)
+        if coded is None:
             metrics.RESIDUALS_LOST.inc()
-            detail = f"residual {answer.index} is not where it was laid down (any more)"
-            return answer.model_copy(update={"error": ResidualLost.code, "detail": detail}), None
-        coded = tensor_from(memory, torch.uint8, [size_bytes])
-        return answer, decode(coded, dtype, body.shape, body.precision)
+            detail = (
+                f"residual {response.index} is not where backend {payload.backend!r} stored it (any more)"
+            )
+            return response.model_copy(update={"error": ResidualLost.code, "detail": detail}), None
+        return response, decode(coded, dtype_of(payload.dtype), payload.shape, payload.precision)
 
-    def _memory(self, letter: ReceivedResponse, body: Payload, size_bytes: int) -> memoryview | None:
-        match body.place:
-            case None:
-                return memoryview(bytearray(letter.inline))
-            case SharedMemoryBlock():
-                return self._reader.open(body.place, size_bytes) if self._reader else None
-            case RedisChunks():
-                memory = self._buffers.lend(size_bytes)
-                return memory if self._fetch(body.place, memory) else None
-
-    def _fetch(self, place: RedisChunks, memory: memoryview) -> bool:
-        for _ in range(2):  # a kept connection may have died of a restart long ago
-            try:
-                with self._servers.links() as links:
-                    return self._chunked.fetch(links, place.key, place.servers, memory)
-            except RedisError as error:
-                log.warning("a residual could not be fetched: %s", error)
-        return False
-
-    def _clear(
-        self,
-        links: ConnectionSet,
-        old: Mapping[str, Sequence[ReceivedResponse]],
-        left_over: Sequence[list[bytes] | None],
-    ) -> None:
-        """Remove the bodies of answers that nobody reads any more."""
-        for letter in [letter for letters in old.values() for letter in letters]:
-            self._discard(links, letter)
-        for letter in [letter for values in left_over for letter in _read_all(values or ())]:
-            self._discard(links, letter)
-
-    def _discard(self, links: ConnectionSet, letter: ReceivedResponse) -> None:
-        body = letter.answer.body
-        if body is None or body.place is None:
-            return
-        try:
-            size_bytes = coded_bytes(dtype_of(body.dtype), body.shape, body.precision)
-        except InvalidFrame as error:
-            _report(error)
-            return
-        if isinstance(body.place, RedisChunks):
-            self._chunked.drop(links, body.place.key, body.place.servers, size_bytes)
-        elif self._reader is not None:
-            self._reader.open(body.place, size_bytes)  # and drop it: that releases it
+    def _discard(self, received: Iterable[ReceivedResponse]) -> None:
+        """Free the payloads of responses that nobody reads any more."""
+        for response, _ in received:
+            if response.payload is not None:
+                try:
+                    self._backends.discard(response.payload)
+                except (InvalidFrame, ValueError) as error:
+                    _report_malformed(error)
 
 
 def _take_all(key: str) -> Command:
     return (b"LPOP", key.encode(), b"%d" % MAX_RESPONSES)
 
 
-def _read_all(values: Iterable[bytes]) -> list[ReceivedResponse]:
-    """Those that are answers: what else lies in the list, nobody here has sent."""
-    letters = []
-    for value in values:
+def _parse(frames: Iterable[bytes]) -> list[ReceivedResponse]:
+    """The frames that are responses; others are reported, and hide none."""
+    received = []
+    for frame in frames:
         try:
-            head, inline = unpack_bytes(value)
-            letters.append(ReceivedResponse(StepResponse.model_validate(head), inline))
+            header, attached = unpack_bytes(frame)
+            received.append(ReceivedResponse(StepResponse.model_validate(header), attached))
         except (InvalidFrame, ValidationError) as error:
-            _report(error)
-    return letters
+            _report_malformed(error)
+    return received
 
 
-def _report(error: Exception) -> None:
+def _report_malformed(error: Exception) -> None:
     log.error("malformed residual dropped", extra={"error": f"{type(error).__name__}: {error}"})
-
-
-def _is_striped(answer: StepResponse) -> bool:
-    return answer.body is not None and isinstance(answer.body.place, RedisChunks)

@@ -1,10 +1,21 @@
-"""The queues of steps: one per ControlNet, from which every worker that holds the ControlNet takes,
-oldest first.
+"""The queues of steps: one per ControlNet, from which every worker that holds it takes, oldest first.
 
-A job has one turn at a time, so first come, first served is a round over all jobs. What waits is a
-small ticket for each ControlNet; the step and its latents lie beside the queues once. A ticket is worth
-something only after an atomic claim, so a part of a step has one worker, and everybody can see whether
-that worker still lives. Every key expires.
+A job has one current request, so first come, first served serves all jobs in turn. A queue holds a small
+entry for each part of a step; the request and its latents are stored once. An entry is worth nothing
+without an atomic claim, so each part has one worker, and everybody can see whether that worker lives. Every
+key expires.
+
+A part of the current request is in one of these states (`lua/locate.lua`); the UNet worker looks while it
+waits:
+
+| state     | meaning                                                        | the UNet worker         |
+|-----------|----------------------------------------------------------------|-------------------------|
+| queued    | in its queue, from which some worker has lately taken a step   | waits                   |
+| unserved  | in its queue, from which no worker has lately taken a step     | waits, then computes it |
+| claimed   | a worker computes it and renews its lease                      | waits, within a bound   |
+| abandoned | a worker has claimed it, and its lease has run out: it is dead | sends the request again |
+| lost      | in no queue and not claimed: taken from the queue a moment ago | looks again, then sends |
+| gone      | the server knows no request of the job: it was restarted       | sends the request again |
 """
 
 import secrets
@@ -14,32 +25,32 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from shared import keys
+from shared.keys import controlnet_steps
 from shared.lua_script import read_lua
 from shared.settings import Settings
-from workers.transport.keys import step_token_key
+from workers.transport.keys import claims_key, lease_key, request_key, served_key, step_token_key
 from workers.transport.protocol import QueuedStep, StepPart, StepRequest
 from workers.transport.wire import pack, unpack
 
 if TYPE_CHECKING:
     from redis import Redis
 
-#: One blocking read of a serving loop; between two it can notice that it shall stop.
+#: One blocking read of a serving loop; between two it can notice that it is to stop.
 POLL_S = 1.0
-#: How far into a queue a pass looks for company.
+#: How many entries of a queue are looked at for steps that can share a forward pass.
 DEPTH = 64
-#: Where a part of a step is: `lua/locate.lua`.
+#: Where a part of a step is: see the table above.
 StepState = Literal["queued", "unserved", "claimed", "abandoned", "lost", "gone"]
 
 
 class ClaimedStep(NamedTuple):
-    """A part of a step in this worker's hands."""
+    """A part of a step that this worker has claimed."""
 
     request: StepRequest
     part: StepPart
     x: Tensor  # the scaled model input, (b, c, h/f, w/f)
-    waiting: int  # tickets in the net's queue at that moment
-    at: float  # that moment, in seconds since the epoch
+    queue_length: int  # of the ControlNet's queue when it was claimed
+    claimed_at: float  # seconds since the epoch
 
 
 class StepQueue:
@@ -50,75 +61,81 @@ class StepQueue:
         self._ttl_s = settings.residual_ttl_s
         self.lease_s = settings.controlnet_lease_s
         self.wait_s = settings.residual_wait_s
-        self._turn_script, self._claim_script, self._look_script, self._gather_script = (
+        self._step_token_script, self._claim_script, self._locate_script, self._collect_script = (
             redis.register_script(read_lua("workers.transport", name))
             for name in ("step_token", "claim", "locate", "collect_batch")
         )
         self._lease_ms, self._served_ms = int(1000 * self.lease_s), int(1000 * settings.residual_wait_s)
-        self._next = 0
-        self.claimant = secrets.token_hex(8)  # as a claimant: a worker that starts again is another one
+        self._first = 0
+        self.claimant = secrets.token_hex(8)  # a worker that is started again is another claimant
 
     # --- the UNet worker's end -------------------------------------------------------------------
 
     def send(self, request: StepRequest, x: Tensor) -> None:
         """Ask for a step; ``x`` is the scaled model input, ``(b, c, h/f, w/f)``.
 
-        It becomes the job's current turn, older ones are void.
+        The request becomes the job's current one: older ones are superseded.
         """
         pipe = self._redis.pipeline(transaction=False)
         frame = pack(request.model_dump(), x)
-        take: Any = ["take", request.ordinal, request.step_token, self._ttl_s, frame]
-        self._turn_script(keys=_job_keys(request.job_id), args=take, client=pipe)
+        args: Any = ["set", request.ordinal, request.step_token, self._ttl_s, frame]
+        self._step_token_script(keys=_job_keys(request.job_id), args=args, client=pipe)
         for part in request.parts:
-            pipe.rpush(keys.controlnet_steps(part.controlnet), _ticket(request, part).model_dump_json())
-            pipe.expire(keys.controlnet_steps(part.controlnet), self._ttl_s)
+            queue = controlnet_steps(part.controlnet)
+            pipe.rpush(queue, _queued(request, part).model_dump_json())
+            pipe.expire(queue, self._ttl_s)
         pipe.execute()
 
     def locate(self, request: StepRequest, part: StepPart) -> StepState:
         """Where a part of the step is now."""
-        ticket = _ticket(request, part)
+        queued = _queued(request, part).model_dump_json()
         step_token, _, claims = _job_keys(request.job_id)
-        place: Any = self._look_script(
-            keys=[step_token, claims, keys.controlnet_steps(part.controlnet), _served(part.controlnet)],
-            args=[request.step_token, part.position, ticket.model_dump_json(), _lease("")],
+        state: Any = self._locate_script(
+            keys=[step_token, claims, controlnet_steps(part.controlnet), served_key(part.controlnet)],
+            args=[request.step_token, part.position, queued, lease_key("")],
         )
-        found: StepState = place.decode()
+        found: StepState = state.decode()
         return found
 
     def cancel(self, job_id: str, ordinal: int) -> None:
-        """The attempt needs no more steps: what is still in the queues for it is void."""
-        self._turn_script(keys=_job_keys(job_id), args=["drop", ordinal])
+        """The attempt needs no more steps: what is still queued for it is not computed."""
+        self._step_token_script(keys=_job_keys(job_id), args=["remove", ordinal])
 
     # --- the ControlNet worker's end -----------------------------------------------------------
 
     def pop(self, controlnets: Sequence[str]) -> QueuedStep | None:
-        """The oldest ticket of one of ``controlnets``, each first in its turn; ``None`` after a short
-        wait."""
-        self._next = (self._next + 1) % len(controlnets)
-        turned = [
-            *controlnets[self._next :],
-            *controlnets[: self._next],
-        ]  # BLPOP prefers the first that has something
-        answer: Any = self._redis.blpop(
-            [keys.controlnet_steps(controlnet) for controlnet in turned], timeout=POLL_S
-        )
-        return None if answer is None else QueuedStep.model_validate_json(answer[1])
+        """Take the oldest entry of one of these ControlNets' queues; ``None`` after a short wait.
 
-    def company(self, controlnet: str, request: StepRequest, rows: int) -> list[QueuedStep]:
-        """Take tickets of ``controlnet`` that stack with ``request`` out of turn, ``rows`` rows of
-        them at most."""
-        args: list[str | int] = [request.batch_key, rows, DEPTH, request.job_id]
-        found: Any = self._gather_script(keys=[keys.controlnet_steps(controlnet)], args=args)
+        Raises `ValueError` for an entry that cannot be read; it has left the queue.
+        """
+        self._first = (self._first + 1) % len(controlnets)
+        # BLPOP prefers the first queue that holds something, so each ControlNet is the first one in turn.
+        in_turn = [*controlnets[self._first :], *controlnets[: self._first]]
+        reply: Any = self._redis.blpop([controlnet_steps(name) for name in in_turn], timeout=POLL_S)
+        return None if reply is None else QueuedStep.model_validate_json(reply[1])
+
+    def collect_batch(self, controlnet: str, request: StepRequest, extra_rows: int) -> list[QueuedStep]:
+        """Take entries of other jobs that can share a forward pass with ``request``, oldest first.
+
+        They have ``extra_rows`` rows at most, and have left the queue unclaimed.
+        """
+        args: list[str | int] = [request.batch_key, extra_rows, DEPTH, request.job_id]
+        found: Any = self._collect_script(keys=[controlnet_steps(controlnet)], args=args)
         return [QueuedStep.model_validate_json(text) for text in found]
 
-    def claim(self, ticket: QueuedStep) -> ClaimedStep | None:
-        """Take what a ticket stands for; ``None`` if the job has moved on or another worker has it."""
-        at, signs = time.time(), (_lease(self.claimant), _served(ticket.controlnet))
+    def claim(self, queued: QueuedStep) -> ClaimedStep | None:
+        """Claim what an entry stands for; ``None`` if the job is past it or another worker has claimed it."""
+        now = time.time()
         claimed: Any = self._claim_script(
-            keys=[*_job_keys(ticket.job_id), *signs, keys.controlnet_steps(ticket.controlnet)],
+            keys=[
+                *_job_keys(queued.job_id),
+                lease_key(self.claimant),
+                served_key(queued.controlnet),
+                controlnet_steps(queued.controlnet),
+            ],
             args=[
-                ticket.step_token,
-                ticket.position,
+                queued.step_token,
+                queued.position,
                 self.claimant,
                 self._ttl_s,
                 self._lease_ms,
@@ -127,36 +144,35 @@ class StepQueue:
         )
         if claimed is None:
             return None
-        frame, waiting = claimed
-        head, x = unpack(frame)
-        assert x is not None, "a step carries its latents"
-        request = StepRequest.model_validate(head)
-        part = next(part for part in request.parts if part.position == ticket.position)
-        return ClaimedStep(request, part, x, waiting, at)
+        frame, queue_length = claimed
+        header, x = unpack(frame)
+        assert x is not None, "a step request carries its latents"
+        request = StepRequest.model_validate(header)
+        part = next(part for part in request.parts if part.position == queued.position)
+        return ClaimedStep(request, part, x, queue_length, now)
 
     def claim_part(self, request: StepRequest, part: StepPart) -> ClaimedStep | None:
-        """Take another part of a step at hand, out of turn."""
-        return self.claim(_ticket(request, part))
+        """Claim another part of a step; its entry stays in its queue and is worth nothing."""
+        return self.claim(_queued(request, part))
 
     def renew(self, controlnets: Sequence[str]) -> None:
-        """Say that this worker lives: its claims hold for another lease, and steps for ``controlnets``
-        may wait."""
+        """Renew this worker's lease on all it has claimed, and the sign that ``controlnets`` are served."""
         pipe = self._redis.pipeline(transaction=False)
-        pipe.set(_lease(self.claimant), 1, px=self._lease_ms)
+        pipe.set(lease_key(self.claimant), 1, px=self._lease_ms)
         for controlnet in controlnets:
-            pipe.set(_served(controlnet), 1, px=self._served_ms)
+            pipe.set(served_key(controlnet), 1, px=self._served_ms)
         pipe.execute()
 
-    def current(self, requests: Sequence[StepRequest]) -> list[bool]:
-        """For each, whether its job is still at this step: also what an older request brings is taken."""
-        turns: Any = self._redis.mget([_job_keys(request.job_id)[0] for request in requests])
+    def are_current(self, requests: Sequence[StepRequest]) -> list[bool]:
+        """For each request, whether its job is still at this step, whichever retry is the current one."""
+        step_tokens: Any = self._redis.mget([step_token_key(request.job_id) for request in requests])
         return [
             step_token is not None and step_token.startswith(request.step_prefix.encode())
-            for step_token, request in zip(turns, requests, strict=True)
+            for step_token, request in zip(step_tokens, requests, strict=True)
         ]
 
 
-def _ticket(request: StepRequest, part: StepPart) -> QueuedStep:
+def _queued(request: StepRequest, part: StepPart) -> QueuedStep:
     return QueuedStep(
         job_id=request.job_id,
         step_token=request.step_token,
@@ -168,13 +184,5 @@ def _ticket(request: StepRequest, part: StepPart) -> QueuedStep:
 
 
 def _job_keys(job_id: str) -> list[str]:
-    """A string, its current turn; a string, the step and its latents; a hash, who computes which part."""
-    return [step_token_key(job_id), f"swift:step:{job_id}", f"swift:claims:{job_id}"]
-
-
-def _lease(worker: str) -> str:
-    return f"swift:lease:{worker}"
-
-
-def _served(controlnet: str) -> str:
-    return f"swift:served:{controlnet}"
+    """The keys that belong to one request: they are replaced together."""
+    return [step_token_key(job_id), request_key(job_id), claims_key(job_id)]

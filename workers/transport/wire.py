@@ -1,9 +1,9 @@
-"""How a tensor looks on the wire: a JSON head that says what it is, then its raw bytes. No pickle.
+"""How a tensor is written as bytes: a JSON header that describes it, then its raw bytes. No pickle.
 
-``magic (4) | head length (uint32, little-endian) | head (JSON) | tensor bytes (C order)``
+``magic (4) | header length (uint32, little-endian) | header (JSON) | tensor bytes (C order)``
 
-A picture's tensor whose channels lie last in memory (a VAE's, of an image) arrives as one: a convolution
-sums in another order over it.
+A tensor of images in channels-last memory format (a VAE's output, or a control image) keeps that format: a
+convolution over it sums in another order.
 """
 
 import json
@@ -33,68 +33,60 @@ class InvalidFrame(SwiftError):
     code = "bad_frame"
 
 
-def pack(head: dict[str, Any], tensor: Tensor | None = None) -> bytes:
-    """One value: ``head`` and, if given, a tensor of any shape."""
+def pack(header: dict[str, Any], tensor: Tensor | None = None) -> bytes:
+    """One frame: ``header`` and, if given, a tensor of any shape."""
     if tensor is None:
-        return pack_bytes(head)
+        return pack_bytes(header)
     tensor = tensor.detach().to("cpu")
-    if _has_channels_last(tensor):
-        head, tensor = {**head, "channels_last": True}, tensor.permute(0, 2, 3, 1)
+    if _is_channels_last(tensor):
+        header, tensor = {**header, "channels_last": True}, tensor.permute(0, 2, 3, 1)
     flat = tensor.contiguous()
-    return pack_bytes({**head, "dtype": name_of(flat.dtype), "shape": list(flat.shape)}, bytes_of(flat))
+    return pack_bytes({**header, "dtype": name_of(flat.dtype), "shape": list(flat.shape)}, bytes_of(flat))
 
 
-def pack_bytes(head: dict[str, Any], data: bytes | memoryview = b"") -> bytes:
-    """One value: ``head``, and bytes that it explains."""
-    text = json.dumps(head, separators=(",", ":")).encode()
+def pack_bytes(header: dict[str, Any], data: bytes | memoryview = b"") -> bytes:
+    """One frame: ``header``, and bytes that it describes."""
+    text = json.dumps(header, separators=(",", ":")).encode()
     return b"".join((_PREFIX.pack(MAGIC, len(text)), text, data))
 
 
-def unpack(value: bytes) -> tuple[dict[str, Any], Tensor | None]:
-    """The head, and the tensor if there is one; raises `InvalidFrame`."""
-    head, data = unpack_bytes(value)
-    if "dtype" not in head:
-        return head, None
+def unpack(frame: bytes) -> tuple[dict[str, Any], Tensor | None]:
+    """The header, and the tensor if there is one; raises `InvalidFrame`."""
+    header, data = unpack_bytes(frame)
+    if "dtype" not in header:
+        return header, None
     try:
-        dtype, shape = dtype_of(head.pop("dtype")), head.pop("shape")
+        dtype, shape = dtype_of(header.pop("dtype")), header.pop("shape")
         tensor = tensor_from(memoryview(bytearray(data)), dtype, shape)
-        return head, tensor.permute(0, 3, 1, 2) if head.pop("channels_last", False) else tensor
+        return header, tensor.permute(0, 3, 1, 2) if header.pop("channels_last", False) else tensor
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InvalidFrame(f"a value that is no frame: {error}") from error
+        raise InvalidFrame(f"not a frame: {error}") from error
 
 
-def _has_channels_last(tensor: Tensor) -> bool:
-    return (
-        tensor.dim() == 4
-        and not tensor.is_contiguous()
-        and tensor.is_contiguous(memory_format=torch.channels_last)
-    )
-
-
-def unpack_bytes(value: bytes) -> tuple[dict[str, Any], memoryview]:
-    """The head, and what follows it; raises `InvalidFrame`."""
+def unpack_bytes(frame: bytes) -> tuple[dict[str, Any], memoryview]:
+    """The header, and the bytes that follow it; raises `InvalidFrame`."""
     try:
-        magic, length = _PREFIX.unpack_from(value)
+        magic, length = _PREFIX.unpack_from(frame)
         start = _PREFIX.size + length
-        if magic != MAGIC or start > len(value):
-            raise InvalidFrame("a value that does not begin like a frame, or is cut")
-        head = json.loads(value[_PREFIX.size : start])
+        if magic != MAGIC or start > len(frame):
+            raise InvalidFrame("not a frame: it begins differently, or is cut off")
+        header = json.loads(frame[_PREFIX.size : start])
     except (struct.error, ValueError) as error:
-        raise InvalidFrame(f"a value that is no frame: {error}") from error
-    if not isinstance(head, dict):
-        raise InvalidFrame("a head that is no object")
-    return head, memoryview(value)[start:]
+        raise InvalidFrame(f"not a frame: {error}") from error
+    if not isinstance(header, dict):
+        raise InvalidFrame("not a frame: its header is not an object")
+    return header, memoryview(frame)[start:]
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """How a dtype is called in heads."""
+    """The name of a dtype in headers; raises `KeyError` for one that is never sent."""
     return _NAMES[dtype]
 
 
 def dtype_of(name: str) -> torch.dtype:
     """The dtype of that name; raises `InvalidFrame`."""
     if name not in _DTYPES:
-        raise InvalidFrame(f"no tensor here is of {name!r}")
+        raise InvalidFrame(f"no tensor of dtype {name!r} is ever sent")
     return _DTYPES[name]
 
 
@@ -110,9 +102,17 @@ def bytes_of(tensor: Tensor) -> memoryview:
 
 
 def tensor_from(memory: memoryview, dtype: torch.dtype, shape: list[int]) -> Tensor:
-    """A tensor whose elements are these bytes, not a copy; it keeps the view. Raises `InvalidFrame`."""
+    """A tensor over these bytes, not a copy; it keeps the view alive. Raises `InvalidFrame`."""
     if len(memory) != size_bytes(dtype, shape):
-        raise InvalidFrame(f"{len(memory)} bytes are no {dtype} of shape {shape}")
+        raise InvalidFrame(f"{len(memory)} bytes cannot be a {dtype} of shape {shape}")
     if not len(memory):
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(memory, dtype=dtype).view(shape)
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    return (
+        tensor.dim() == 4
+        and not tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )

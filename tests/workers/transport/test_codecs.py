@@ -1,4 +1,4 @@
-"""What a codec loses, bounded, whatever the residual."""
+"""What a codec loses is bounded, whatever the residual."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from shared.jobs.options import Precision
-from tests.workers.transport.ends import Ends, noise
+from tests.workers.transport.transport_ends import TransportEnds, noise
 from workers.transport.codecs import as_sent, coded_bytes, encode
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -19,7 +19,7 @@ def residual(dtype: torch.dtype, shape: list[int], seed: int, size: float) -> Te
 
 
 @given(st.sampled_from(DTYPES), SHAPES, st.integers(0, 99), st.sampled_from([1e-6, 1.0, 1e3]))
-def test_int8_is_off_by_half_a_step_of_its_channel(
+def test_int8_is_off_by_at_most_half_a_step_of_its_channel(
     dtype: torch.dtype, shape: list[int], seed: int, size: float
 ) -> None:
     sent = residual(dtype, shape, seed, size)
@@ -37,22 +37,22 @@ def test_float16_rounds_once(dtype: torch.dtype, shape: list[int], seed: int) ->
 
 
 @given(st.sampled_from(DTYPES), SHAPES, st.sampled_from(["exact", "float16", "int8"]))
-def test_the_size_of_a_coded_residual_is_known_before(
+def test_the_size_of_a_coded_residual_is_known_in_advance(
     dtype: torch.dtype, shape: list[int], precision: Precision
 ) -> None:
     assert encode(residual(dtype, shape, 1, 1.0), precision).nbytes == coded_bytes(dtype, shape, precision)
 
 
-def test_float16_saturates_where_it_ends() -> None:
+def test_float16_saturates_at_its_largest_number() -> None:
     sent = torch.tensor([[1e9, -1e9]])
     assert as_sent(sent, "float16").tolist() == [[65504.0, -65504.0]]
 
 
-def test_a_channel_of_zeros_stays_one() -> None:
+def test_a_channel_of_zeros_stays_zero() -> None:
     assert torch.equal(as_sent(torch.zeros(2, 3, 4, 4), "int8"), torch.zeros(2, 3, 4, 4))
 
 
-def test_what_is_no_number_is_not_hidden() -> None:
+def test_a_nan_stays_a_nan() -> None:
     sent = torch.zeros(1, 2, 2, 2)
     sent[0, 1, 0, 0] = torch.nan
     assert as_sent(sent, "int8").isnan().flatten(1).any(1).tolist() == [True]
@@ -61,10 +61,10 @@ def test_what_is_no_number_is_not_hidden() -> None:
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 @pytest.mark.parametrize("shape", [(2, 4, 8, 8), (2, 64, 99, 99)])
-def test_a_coded_residual_arrives_with_that_loss_and_no_other(
-    ends: Ends, shape: tuple[int, ...], precision: Precision
+def test_a_coded_residual_arrives_with_the_loss_of_its_codec_and_no_other(
+    ends: TransportEnds, shape: tuple[int, ...], precision: Precision
 ) -> None:
     sent = noise(*shape)
-    received = ends.hand_over(ends.ask(residual_precision=precision), sent)
+    received = ends.transfer(ends.send_step(residual_precision=precision), sent)
     assert torch.equal(received, as_sent(sent, precision))
     assert not torch.equal(received, sent)

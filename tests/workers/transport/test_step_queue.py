@@ -5,6 +5,7 @@ from redis import Redis
 
 from shared.settings import Settings
 from tests.workers.unet.controlnet_jobs import Line, ask, make_controlnets, make_line, spec
+from workers.transport.keys import lease_key
 from workers.transport.step_queue import ClaimedStep, StepQueue
 
 
@@ -101,7 +102,7 @@ def test_everybody_sees_where_a_step_is(line: Line) -> None:
     assert line.steps.locate(request, part) == "claimed"
     waiting = ask(make_controlnets(line, spec("edge")))._request
     assert line.steps.locate(waiting, *waiting.parts) == "queued"
-    line.redis.delete(f"swift:lease:{short.claimant}")
+    line.redis.delete(lease_key(short.claimant))
     assert line.steps.locate(request, part) == "abandoned"
     line.redis.flushall()
     assert line.steps.locate(request, part) == "gone"

@@ -1,4 +1,4 @@
-"""Residuals from end to end: the same bits on every rung, memory that is used again only when it is free."""
+"""Residuals from end to end: every backend keeps every bit, and memory is reused only when it is free."""
 
 from collections.abc import Iterator
 
@@ -8,150 +8,163 @@ from redis import Redis
 from torch import Tensor
 
 from shared.errors import ResidualLost
+from shared.keys import TRANSPORT
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
-from tests.workers.transport.ends import Ends, Rung, answer, noise
+from tests.workers.transport.transport_ends import BackendName, TransportEnds, make_response, noise
 from workers.transport.backends.host_memory import find_host_memory
 from workers.transport.keys import responses_key
 from workers.transport.protocol import StepResponse
 from workers.transport.wire import pack_bytes
 
-#: Inline, one chunk, several chunks and a piece.
+#: Inline, one chunk, several chunks and a part of one.
 SHAPES = [(2, 4, 8, 8), (2, 64, 32, 32), (2, 64, 99, 99)]
+PAYLOADS, RESPONSES = f"{TRANSPORT}:payload:*", f"{TRANSPORT}:responses:*"
+
+
+def left_over(residual: Redis) -> list[bytes]:
+    """Keys of payloads and of responses."""
+    return [*residual.scan_iter(PAYLOADS), *residual.scan_iter(RESPONSES)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_residual_arrives_bit_by_bit(ends: Ends, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_a_residual_arrives_bit_by_bit(
+    ends: TransportEnds, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
     sent = noise(*shape, dtype=dtype)
-    received = ends.hand_over(ends.ask(), sent)
+    received = ends.transfer(ends.send_step(), sent)
     assert (received.dtype, received.shape) == (sent.dtype, sent.shape)
     assert torch.equal(received, sent)
 
 
-def test_a_residual_of_strided_memory_arrives_whole(ends: Ends) -> None:
+def test_a_residual_of_strided_memory_arrives_whole(ends: TransportEnds) -> None:
     sent = noise(64, 2, 32, 32).transpose(0, 1)[:, ::2]
-    assert torch.equal(ends.hand_over(ends.ask(), sent), sent)
+    assert torch.equal(ends.transfer(ends.send_step(), sent), sent)
 
 
-def test_memory_in_use_is_never_written_again(ends: Ends) -> None:
-    # Given a residual that is still looked at, through a view of a view
-    asked = ends.ask()
-    kept = ends.hand_over(asked, noise(2, 64, 32, 32, seed=1))[1:, 3:]
+def test_memory_in_use_is_never_written_again(ends: TransportEnds) -> None:
+    # Given a residual that is still used, through a view of a view
+    request = ends.send_step()
+    kept = ends.transfer(request, noise(2, 64, 32, 32, seed=1))[1:, 3:]
     # When others of the same size follow
     for seed in range(2, 6):
-        ends.hand_over(asked, noise(2, 64, 32, 32, seed=seed))
-    # Then it is what it was
+        ends.transfer(request, noise(2, 64, 32, 32, seed=seed))
+    # Then it has not changed
     assert torch.equal(kept, noise(2, 64, 32, 32, seed=1)[1:, 3:])
 
 
-def test_memory_is_used_again_once_its_tensor_is_gone(ends: Ends) -> None:
-    asked = ends.ask()
-    places = {ends.hand_over(asked, noise(2, 64, 32, 32, seed=seed)).data_ptr() for seed in range(4)}
-    assert len(places) == 1
+def test_memory_is_reused_once_its_tensor_is_gone(ends: TransportEnds) -> None:
+    request = ends.send_step()
+    addresses = {ends.transfer(request, noise(2, 64, 32, 32, seed=seed)).data_ptr() for seed in range(4)}
+    assert len(addresses) == 1
 
 
-def test_residuals_come_in_the_order_in_which_they_were_sent(ends: Ends) -> None:
-    asked = ends.ask()
+def test_residuals_arrive_in_the_order_in_which_they_were_sent(ends: TransportEnds) -> None:
+    request = ends.send_step()
     for index in (-1, 1, 0):
-        ends.controlnet.respond(asked, [(answer(index), noise(2, 64, 32, 32, seed=9 + index))])
+        ends.controlnet.respond(request, [(make_response(index), noise(2, 64, 32, 32, seed=9 + index))])
     received = []
     while len(received) < 3:
-        received += ends.unet.receive(asked, 5.0)
-    assert [head.index for head, _ in received] == [-1, 1, 0]
-    for head, tensor in received:
+        received += ends.unet.receive(request, 5.0)
+    assert [response.index for response, _ in received] == [-1, 1, 0]
+    for response, tensor in received:
         assert tensor is not None
-        assert torch.equal(tensor, noise(2, 64, 32, 32, seed=9 + head.index))
+        assert torch.equal(tensor, noise(2, 64, 32, 32, seed=9 + response.index))
 
 
-def test_heads_wait_for_each_other_unless_there_is_something_to_fetch(
-    ends: Ends, residual: Redis, rung: Rung
+def test_headers_are_published_together_unless_their_payloads_must_be_fetched(
+    ends: TransportEnds, residual: Redis, backend: BackendName
 ) -> None:
-    asked = ends.ask()
-    # Those in shared memory go when there are enough of them, and the last in any case
-    posted = [1, 2, 3, 4] if rung == "redis" else [0, 0, 3, 3]
+    request = ends.send_step()
+    # Those in shared memory are published when there are enough of them, and the last in any case
+    published = [1, 2, 3, 4] if backend == "redis" else [0, 0, 3, 3]
 
     def are_there(count: int) -> bool:
-        return eventually(lambda: residual.llen(responses_key(asked)) == count)
+        return eventually(lambda: residual.llen(responses_key(request)) == count)
 
-    def answers() -> Iterator[tuple[StepResponse, Tensor]]:
+    def responses() -> Iterator[tuple[StepResponse, Tensor]]:
         for index, side in enumerate((32, 32, 128, 32)):
-            yield answer(index), noise(2, 64, side, side, seed=index)
-            # What was posted is not acknowledged yet; what was not can never be there.
-            assert are_there(posted[index])
+            yield make_response(index), noise(2, 64, side, side, seed=index)
+            # What was published is not acknowledged yet; what was not can never be there.
+            assert are_there(published[index])
 
-    ends.controlnet.respond(asked, answers())
+    ends.controlnet.respond(request, responses())
     assert are_there(4)
 
 
-def test_nothing_is_sent_to_a_job_that_is_past_the_step(ends: Ends, residual: Redis) -> None:
-    asked = ends.ask()
-    later = ends.ask(job_id=asked.job_id, step=1)
-    # When its worker comes too late, twice
+def test_nothing_is_sent_to_a_job_that_is_past_the_step(ends: TransportEnds, residual: Redis) -> None:
+    request = ends.send_step()
+    later = ends.send_step(job_id=request.job_id, step=1)
+    # When its worker responds too late, twice
     for index in range(2):
-        ends.controlnet.respond(asked, [(answer(index), noise(2, 64, 32, 32))])
-    # Then its answers are nowhere, and their memory is free for the next
-    ends.hand_over(later, noise(2, 64, 32, 32))
-    assert list(residual.scan_iter("swift:body:*")) + list(residual.scan_iter("swift:residuals:*")) == []
+        ends.controlnet.respond(request, [(make_response(index), noise(2, 64, 32, 32))])
+    # Then its responses are nowhere, and their memory is free for the next
+    ends.transfer(later, noise(2, 64, 32, 32))
+    assert left_over(residual) == []
 
 
-def test_a_step_that_was_asked_for_again_still_takes_what_comes_late(ends: Ends) -> None:
-    asked = ends.ask()
-    ends.ask(job_id=asked.job_id, retry=1)
-    assert torch.equal(ends.hand_over(asked, noise(2, 64, 32, 32)), noise(2, 64, 32, 32))
+def test_a_retried_step_still_takes_responses_to_the_request_before(ends: TransportEnds) -> None:
+    request = ends.send_step()
+    ends.send_step(job_id=request.job_id, retry=1)
+    assert torch.equal(ends.transfer(request, noise(2, 64, 32, 32)), noise(2, 64, 32, 32))
 
 
-def test_what_a_step_left_over_is_cleared_away_by_the_next(ends: Ends, residual: Redis) -> None:
-    # Given two residuals of which one was taken
-    asked = ends.ask()
+def test_what_a_step_left_over_is_discarded_by_the_next(ends: TransportEnds, residual: Redis) -> None:
+    # Given two residuals of which one was received
+    request = ends.send_step()
     for index in range(2):
-        ends.controlnet.respond(asked, [(answer(index), noise(2, 64, 32, 32, seed=index))])
-    ends.unet.receive(asked, 5.0)
+        ends.controlnet.respond(request, [(make_response(index), noise(2, 64, 32, 32, seed=index))])
+    ends.unet.receive(request, 5.0)
     # When the job goes on
-    later = ends.ask(job_id=asked.job_id, step=1)
-    ends.hand_over(later, noise(2, 64, 32, 32))
+    later = ends.send_step(job_id=request.job_id, step=1)
+    ends.transfer(later, noise(2, 64, 32, 32))
     # Then nothing of it is left
-    assert list(residual.scan_iter("swift:body:*")) + list(residual.scan_iter("swift:residuals:*")) == []
+    assert left_over(residual) == []
 
 
-def test_what_a_job_left_over_is_cleared_away_at_its_end(ends: Ends, residual: Redis) -> None:
-    asked = ends.ask()
+def test_what_a_job_left_over_is_discarded_at_its_end(ends: TransportEnds, residual: Redis) -> None:
+    request = ends.send_step()
     for index in range(3):
-        ends.controlnet.respond(asked, [(answer(index), noise(2, 64, 32, 32, seed=index))])
-    ends.unet.receive(asked, 5.0)
-    ends.unet.forget(asked.job_id)
-    assert list(residual.scan_iter("swift:body:*")) + list(residual.scan_iter("swift:residuals:*")) == []
+        ends.controlnet.respond(request, [(make_response(index), noise(2, 64, 32, 32, seed=index))])
+    ends.unet.receive(request, 5.0)
+    ends.unet.forget(request.job_id)
+    assert left_over(residual) == []
 
 
-def test_a_body_that_is_gone_is_told_in_its_place(ends: Ends, residual: Redis, rung: Rung) -> None:
-    asked = ends.ask()
-    ends.controlnet.respond(asked, [(answer(3), noise(2, 64, 32, 32))])
-    # The server ran full, or the writer died and was swept up.
-    residual.delete(*residual.scan_iter("swift:body:*")) if rung == "redis" else ends.controlnet.close()
-    ((head, tensor),) = ends.unet.receive(asked, 5.0)
+def test_an_error_comes_in_place_of_a_payload_that_is_gone(
+    ends: TransportEnds, residual: Redis, backend: BackendName
+) -> None:
+    request = ends.send_step()
+    ends.controlnet.respond(request, [(make_response(3), noise(2, 64, 32, 32))])
+    # The server ran full, or the writer died and its folder was removed.
+    residual.delete(*residual.scan_iter(PAYLOADS)) if backend == "redis" else ends.controlnet.close()
+    ((response, tensor),) = ends.unet.receive(request, 5.0)
     assert tensor is None
-    assert (head.index, head.error) == (3, ResidualLost.code)
+    assert (response.index, response.error) == (3, ResidualLost.code)
 
 
 def test_workers_that_share_no_memory_use_redis(residual: Redis, servers: Settings) -> None:
-    ends = Ends([residual], servers)
-    asked = ends.ask().model_copy(update={"shared_memory": "another host's"})
-    ends.controlnet.respond(asked, [(answer(), noise(2, 64, 32, 32))])
-    assert list(residual.scan_iter("swift:body:*"))
+    ends = TransportEnds([residual], servers)
+    elsewhere = ends.unet.announce() | {"shared_memory": "another host's"}
+    request = ends.send_step(reachable_by=elsewhere)
+    ends.controlnet.respond(request, [(make_response(), noise(2, 64, 32, 32))])
+    assert list(residual.scan_iter(PAYLOADS))
     ends.close()
 
 
-def test_a_worker_without_shared_memory_says_so(residual: Redis, servers: Settings) -> None:
+def test_a_worker_announces_shared_memory_only_if_it_has_some(residual: Redis, servers: Settings) -> None:
     host = find_host_memory()
     assert host is not None
-    assert Ends([residual], servers).ask().shared_memory == host.token
-    assert Ends([residual], servers.model_copy(update={"shared_memory": "off"})).ask().shared_memory == ""
+    assert TransportEnds([residual], servers).unet.announce()["shared_memory"] == host.token
+    without = servers.model_copy(update={"shared_memory": "off"})
+    assert "shared_memory" not in TransportEnds([residual], without).unet.announce()
 
 
-def sent(**changes: object) -> bytes:
-    """An answer as it lies in the list, with ``changes`` of its body."""
-    body = {"dtype": "float32", "shape": [1], **changes}
-    return pack_bytes({**answer(1).model_dump(), "body": body}, bytes(4))
+def frame(**changes: object) -> bytes:
+    """A response as it lies in the list, with ``changes`` of its payload."""
+    payload = {"dtype": "float32", "shape": [1], "backend": "inline", "location": {}, **changes}
+    return pack_bytes({**make_response(1).model_dump(), "payload": payload}, bytes(4))
 
 
 @pytest.mark.parametrize(
@@ -161,18 +174,28 @@ def sent(**changes: object) -> bytes:
         b"garbage",
         b"SDT1\xff\xff\xff\xff{}",
         pack_bytes({}),
-        pack_bytes({**answer().model_dump(), "positions": "all"}),
-        sent(dtype="pickle"),
-        sent(shape=[2]),
-        sent(shape=[-1]),
+        pack_bytes({**make_response().model_dump(), "positions": "all"}),
+        frame(dtype="pickle"),
+        frame(shape=[2]),
+        frame(shape=[-1]),
+        frame(backend="redis", location={"key": 3}),
+        frame(location="here"),
     ],
 )
-def test_what_is_no_answer_is_dropped_and_hides_none(ends: Ends, residual: Redis, garbage: bytes) -> None:
-    asked = ends.ask()
-    residual.rpush(responses_key(asked), garbage)
-    tensor = noise(2, 4, 8, 8)
-    assert torch.equal(ends.hand_over(asked, tensor), tensor)
-    # And it stands in the way of no later step
-    residual.rpush(responses_key(asked), garbage)
-    later = ends.ask(job_id=asked.job_id, step=1)
-    assert torch.equal(ends.hand_over(later, tensor), tensor)
+def test_a_malformed_response_is_dropped_and_hides_no_other(
+    ends: TransportEnds, residual: Redis, garbage: bytes
+) -> None:
+    request = ends.send_step()
+    residual.rpush(responses_key(request), garbage)
+    sent = noise(2, 4, 8, 8)
+    ends.controlnet.respond(request, [(make_response(), sent)])
+    received = []
+    while not received:
+        received = ends.unet.receive(request, 5.0)
+    [(_, tensor)] = received
+    assert tensor is not None
+    assert torch.equal(tensor, sent)
+    # And it is in the way of no later step
+    residual.rpush(responses_key(request), garbage)
+    later = ends.send_step(job_id=request.job_id, step=1)
+    assert torch.equal(ends.transfer(later, sent), sent)

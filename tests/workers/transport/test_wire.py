@@ -12,27 +12,27 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int8]
 def test_a_tensor_comes_back_bit_by_bit(dtype: torch.dtype, shape: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     tensor = (torch.randn(shape, generator=generator) * 50).to(dtype)
-    head, back = unpack(pack({"step": 3}, tensor))
-    assert head == {"step": 3}
+    header, back = unpack(pack({"step": 3}, tensor))
+    assert header == {"step": 3}
     assert back is not None
     assert (back.dtype, back.shape) == (tensor.dtype, tensor.shape)
     assert torch.equal(back, tensor)
 
 
-def test_a_view_that_is_not_contiguous_is_sent_whole() -> None:
+def test_a_view_that_is_not_contiguous_arrives_whole() -> None:
     view = torch.arange(24.0).reshape(2, 3, 4).permute(2, 0, 1)[::2]
     back = unpack(pack({}, view))[1]
     assert back is not None
     assert torch.equal(back, view)
 
 
-def test_channels_that_lie_last_in_memory_arrive_so() -> None:
-    pictures = torch.arange(96.0).reshape(2, 3, 4, 4).to(memory_format=torch.channels_last)
-    head, back = unpack(pack({"step": 3}, pictures))
-    assert head == {"step": 3}
+def test_the_channels_last_memory_format_is_kept() -> None:
+    images = torch.arange(96.0).reshape(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    header, back = unpack(pack({"step": 3}, images))
+    assert header == {"step": 3}
     assert back is not None
-    assert torch.equal(back, pictures)
-    assert back.stride() == pictures.stride()
+    assert torch.equal(back, images)
+    assert back.stride() == images.stride()
 
 
 def test_a_frame_may_carry_no_tensor() -> None:
@@ -43,13 +43,13 @@ def test_a_frame_may_carry_no_tensor() -> None:
     "value",
     [b"", b"short", b"SDT1\xff\xff\xff\xff{}", b"XXXX\x02\x00\x00\x00{}", b"SDT1\x02\x00\x00\x00[]"],
 )
-def test_rubbish_is_no_frame(value: bytes) -> None:
+def test_bytes_that_are_no_frame_are_refused(value: bytes) -> None:
     with pytest.raises(InvalidFrame):
         unpack(value)
 
 
 @given(st.integers(0, 200))
-def test_a_cut_frame_is_refused(length: int) -> None:
+def test_a_frame_that_is_cut_off_is_refused(length: int) -> None:
     frame = pack({"a": 1}, torch.ones(50))
     with pytest.raises(InvalidFrame):
         unpack(frame[: min(length, len(frame) - 1)])

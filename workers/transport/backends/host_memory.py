@@ -1,9 +1,9 @@
-"""Memory that the workers of one host and one user share: a folder of its own under ``/dev/shm``.
+"""Memory that the workers of one host and one user share: a folder of theirs under ``/dev/shm``.
 
-A random token in the folder says whether two workers see the same memory: containers that share
-``/dev/shm`` agree on it, others do not. Every writer has a folder in it, which lasts as long as the
-lock on it, that is as long as its process, however that ends; any worker sweeps up what is left.
-Readers map what stands there, so a folder that another user could have written to is not used.
+A random token in the folder tells whether two workers see the same memory: containers that share
+``/dev/shm`` read the same token, others do not. Every writer has a folder inside, which is locked for as
+long as its process lives, however that ends; any worker removes the folders that are not locked any more.
+Readers map what lies there, so a folder to which another user could have written is not used.
 """
 
 import fcntl
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 SHARED = Path("/dev/shm")
 LOCK = "lock"
-#: A folder that is being made is not swept within this.
+#: A folder that is being created is not removed within this.
 YOUNG_S = 60.0
 
 
 class HostMemory:
-    """The folder, and who sees it."""
+    """The folder that all workers of this host and user share."""
 
     def __init__(self, folder: Path) -> None:
         """Raises `OSError` where there is no such memory, and `UntrustedDirectory`."""
@@ -35,17 +35,17 @@ class HostMemory:
         self.folder = trusted_directory(folder, is_private=True)
         self.token = _token(folder)
 
-    def claim(self) -> "WriterFolder":
+    def make_writer_folder(self) -> "WriterFolder":
         """A folder for one writer."""
         return WriterFolder(self.folder)
 
     def sweep(self) -> int:
-        """Remove the folders of writers that are gone; returns how many there were."""
+        """Remove the folders of writers whose processes have ended; returns how many there were."""
         return sum(_sweep(path) for path in self.folder.iterdir() if path.is_dir())
 
 
 class WriterFolder:
-    """A writer's folder, locked as long as this object or its process lives."""
+    """A writer's folder, locked for as long as this object or its process lives."""
 
     def __init__(self, parent: Path) -> None:
         self.name = secrets.token_hex(8)
@@ -53,11 +53,11 @@ class WriterFolder:
         unfinished.mkdir(mode=0o700)
         self._lock = os.open(unfinished / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.folder = unfinished.rename(parent / self.name)
+        self.path = unfinished.rename(parent / self.name)
 
-    def release(self) -> None:
+    def remove(self) -> None:
         """Remove the folder; memory that is still mapped somewhere stays valid there."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
 
@@ -73,7 +73,7 @@ def find_host_memory(parent: Path = SHARED) -> HostMemory | None:
 
 
 def _token(folder: Path) -> str:
-    """The folder's token; the first who comes makes it."""
+    """The folder's token, created by whichever worker is first."""
     path, draft = folder / "token", folder / f"token-{secrets.token_hex(8)}"
     if not path.exists():
         draft.write_text(secrets.token_hex(16))
@@ -91,7 +91,7 @@ def _sweep(path: Path) -> bool:
             shutil.rmtree(path)
             return True
         lock = os.open(path / LOCK, os.O_RDWR)
-    except OSError:  # another sweeper was faster
+    except OSError:  # another worker has removed it meanwhile
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

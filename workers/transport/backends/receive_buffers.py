@@ -1,8 +1,8 @@
-"""Kept memory for residuals on their way in. Fresh pages are slow, so buffers are used again.
+"""Buffers into which payloads are received. They are used again, because fresh pages are slow.
 
-The tensor is the lease: a buffer is lent as a view, the view lives as long as a tensor over it, and
-when the last of them is gone, and not before, the buffer may be lent again. Nobody has to give
-anything back, and nothing that is in use is ever overwritten.
+A tensor over a buffer is its lease: a buffer is lent as a view, which lives as long as any tensor over it.
+When the last of them is gone, and not before, the buffer may be lent again. So nobody has to give anything
+back, and nothing in use is ever overwritten.
 """
 
 import mmap
@@ -12,7 +12,7 @@ from collections import deque
 
 #: Idle memory that is kept for the next step.
 KEPT_BYTES = 512 << 20
-#: Sizes are rounded up to this, so that nearly equal residuals share buffers.
+#: Sizes are rounded up to this, so that nearly equal payloads share buffers.
 GRAIN_BYTES = 64 << 10
 
 
@@ -23,27 +23,27 @@ class BufferPool:
         self._kept_bytes = kept_bytes
         self._lock = threading.Lock()
         self._idle: list[mmap.mmap] = []
-        # Views end wherever the last tensor is dropped, also under the lock: this needs none.
+        # A view may end anywhere, also in a thread that holds the lock: appending here needs no lock.
         self._returned: deque[mmap.mmap] = deque()
 
     def lend(self, size_bytes: int) -> memoryview:
         """Memory of this size, until nothing refers to the view any more."""
-        room = max(-(-size_bytes // GRAIN_BYTES), 1) * GRAIN_BYTES
-        buffer = self._take(room)
+        buffer_bytes = max(-(-size_bytes // GRAIN_BYTES), 1) * GRAIN_BYTES
+        buffer = self._take(buffer_bytes)
         view = memoryview(buffer)[:size_bytes]
         weakref.finalize(view, self._returned.append, buffer).atexit = False
         return view
 
-    def _take(self, room: int) -> mmap.mmap:
+    def _take(self, buffer_bytes: int) -> mmap.mmap:
         with self._lock:
             while self._returned:
                 self._idle.append(self._returned.popleft())
             for i in reversed(range(len(self._idle))):
-                if len(self._idle[i]) == room:
+                if len(self._idle[i]) == buffer_bytes:
                     return self._idle.pop(i)
             kept = sum(map(len, self._idle))
             while self._idle and kept > self._kept_bytes:
                 kept -= len(self._idle.pop(0))
-        fresh = mmap.mmap(-1, room)
+        fresh = mmap.mmap(-1, buffer_bytes)
         fresh.madvise(mmap.MADV_HUGEPAGE)
         return fresh

@@ -1,53 +1,70 @@
-"""The shared-memory rung as the outbox sees it: a pool that is made when it is first needed, if it may be."""
+"""Payloads in memory that both workers map: for workers of one host and one user. No server is involved."""
 
 import threading
 
+import torch
 from torch import Tensor
 
-from shared import metrics
-from shared.settings import Settings
+from workers.transport.backends.base import Location, StoredPayload, TransportBackend
 from workers.transport.backends.host_memory import HostMemory
-from workers.transport.backends.shared_memory_pool import SharedMemoryPool
-from workers.transport.protocol import SharedMemoryBlock, StepRequest
+from workers.transport.backends.shared_memory_pool import SharedMemoryBlock, SharedMemoryPool
+from workers.transport.backends.shared_memory_reader import SharedMemoryReader
+from workers.transport.protocol import StepRequest
+from workers.transport.wire import tensor_from
 
 
-class SharedMemoryWriter:
-    """Blocks of shared memory; safe to use from several threads."""
+class SharedMemoryBackend(TransportBackend):
+    """This process's own segments, created at the first `put`, and its views of other processes' segments."""
 
-    def __init__(self, host: HostMemory | None, settings: Settings) -> None:
+    name = "shared_memory"
+
+    def __init__(self, host: HostMemory, limit_bytes: int, lease_s: float) -> None:
+        """``limit_bytes``: size of the pool; ``lease_s``: an unread payload is given up after this long."""
         self._host = host
-        self._limit_bytes, self._lease_s = settings.shared_memory_bytes, settings.residual_ttl_s
+        self._limit_bytes, self._lease_s = limit_bytes, lease_s
+        self._reader = SharedMemoryReader(host.folder)
         self._lock = threading.Lock()
-        self._segments: SharedMemoryPool | None = None
+        self._pool: SharedMemoryPool | None = None
 
-    def write(self, request: StepRequest, coded: Tensor) -> SharedMemoryBlock | None:
-        """Into shared memory, if the asking worker sees ours and there is room."""
-        if self._host is None or request.shared_memory != self._host.token:
-            return None
-        with self._lock:
-            if self._segments is None:
-                self._segments = SharedMemoryPool(self._host, self._limit_bytes, self._lease_s)
-            segments = self._segments
-        block = segments.write(coded)
-        if block is None:
-            metrics.SHARED_MEMORY_FULL.inc()
-        return block
+    def announce(self) -> str:
+        """The token of the memory that this worker sees."""
+        return self._host.token
 
-    def take_back(self, block: SharedMemoryBlock) -> None:
-        """Release a block that nobody will read."""
-        with self._lock:
-            if self._segments is not None:
-                self._segments.take_back(block)
+    def can_reach(self, peer: str) -> bool:
+        """Whether the other worker sees the same memory: containers of one host may not."""
+        return peer == self._host.token
 
-    def reclaim(self) -> None:
-        """Let go of memory that no reader has released within the lease."""
+    def put(self, request: StepRequest, index: int, payload: Tensor) -> StoredPayload | None:
+        """A copy in a segment of the pool; ``None`` while the pool is full."""
         with self._lock:
-            if self._segments is not None:
-                self._segments.reclaim()
+            if self._pool is None:
+                self._pool = SharedMemoryPool(self._host, self._limit_bytes, self._lease_s)
+            pool = self._pool
+        block = pool.write(payload)
+        return None if block is None else StoredPayload(block.model_dump())
 
-    def shut(self) -> None:
-        """Give everything back."""
+    def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | None:
+        """A view of the segment, not a copy; the segment is released with the last tensor over it."""
+        view = self._reader.open(SharedMemoryBlock.model_validate(location), size_bytes)
+        return None if view is None else tensor_from(view, torch.uint8, [size_bytes])
+
+    def discard(self, location: Location, size_bytes: int) -> None:
+        """Release the segment in its reader's place."""
+        block = SharedMemoryBlock.model_validate(location)
+        if self._pool is None or not self._pool.release(block):
+            self._reader.open(block, size_bytes)  # its view is dropped at once, which releases the segment
+
+    def sweep(self) -> None:
+        """Remove segments of dead writers, forget those mapped here, and give up what no reader released."""
+        self._host.sweep()
+        self._reader.drop_gone()
         with self._lock:
-            if self._segments is not None:
-                self._segments.close()
-                self._segments = None
+            if self._pool is not None:
+                self._pool.reclaim()
+
+    def close(self) -> None:
+        """Remove this process's segments."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.close()
+                self._pool = None

@@ -1,6 +1,6 @@
-"""The shared-memory rung, reader's side: segments mapped once, residuals handed out as views of them.
+"""The reader's side of shared memory: segments are mapped once, payloads handed out as views of them.
 
-The view is the lease: when the last tensor over it is gone, the segment is released for its writer.
+A view is the lease of its segment: when the last tensor over it is gone, the segment is released.
 """
 
 import mmap
@@ -11,15 +11,20 @@ import threading
 import weakref
 from pathlib import Path
 
-from workers.transport.backends.shared_memory_pool import DATA, GENERATION, MAGIC, RELEASED
-from workers.transport.protocol import SharedMemoryBlock
+from workers.transport.backends.shared_memory_pool import (
+    DATA,
+    GENERATION,
+    MAGIC,
+    RELEASED,
+    SharedMemoryBlock,
+)
 
 _NAME = re.compile(r"[0-9a-f]{16}/[0-9]+")
 _WORD = struct.Struct("<Q")
 
 
 class SharedMemoryReader:
-    """Segments of all writers of this host that this worker has read; safe to use from several threads."""
+    """The segments of this host's writers that this worker has read; safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -27,9 +32,9 @@ class SharedMemoryReader:
         self._mapped: dict[str, mmap.mmap] = {}
 
     def open(self, block: SharedMemoryBlock, size_bytes: int) -> memoryview | None:
-        """The bytes of a residual, released when nothing refers to the view any more.
+        """The payload, released when nothing refers to the view any more.
 
-        ``None`` if its writer has given the block up, or is gone and swept away.
+        ``None`` if its writer has given the block up, or is dead and its folder was removed.
         """
         with self._lock:
             memory = self._mapped.get(block.segment) or self._map(block.segment)

@@ -1,7 +1,8 @@
--- Take a part of a step: only of a job's current step_token, and only if nobody else has it.
--- KEYS: step_token, step, claims, lease of the worker, sign that the ControlNet is served, queue of the ControlNet
--- ARGV: step_token, position of the ControlNet, worker, ttl in s, lease in ms, how long the sign stands in ms
--- Returns the step and how many tickets wait behind it, or nothing.
+-- Claim a part of a step: only of the job's current request, and only if nobody else has claimed it.
+-- KEYS: step token, request, claims, lease of the claimant, served sign of the ControlNet, its queue
+-- ARGV: step token of the queued step, position of the ControlNet, claimant, ttl in s, lease in ms,
+--       ms for which the served sign stands
+-- Returns the request and how many steps wait in the queue, or nothing.
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
 if redis.call('HSETNX', KEYS[3], ARGV[2], ARGV[3]) == 0 then return false end

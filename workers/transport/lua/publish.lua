@@ -1,5 +1,6 @@
--- Answers to a step, unless the job is at another step by now: then nobody would take them.
--- KEYS: step_token, answers   ARGV: how the step's turns begin, ttl in s, answers
+-- Publish responses to a step, unless the job is past it: then nobody would read them.
+-- KEYS: step token, responses   ARGV: prefix of the step's tokens, ttl in s, responses
+-- Returns 1 if they were published, else 0.
 
 local current = redis.call('GET', KEYS[1])
 if not current or string.sub(current, 1, #ARGV[1]) ~= ARGV[1] then return 0 end

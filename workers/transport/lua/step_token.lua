@@ -1,11 +1,14 @@
--- Whose step_token it is: only requests of a job's current step_token are computed.
--- KEYS: step_token, step, claims   ARGV: verb, ordinal of the attempt, then take: step_token, ttl in s, step; drop: nothing
--- A step_token is ordinal:attempt:step:send; a worker that lost its job cannot take it from its successor.
+-- Set or remove a job's current step request: only parts of the current request are computed.
+-- KEYS: step token, request, claims
+-- ARGV: 'set', ordinal of the attempt, step token, ttl in s, request
+--   or: 'remove', ordinal of the attempt
+-- A step token is ORDINAL:ATTEMPT:STEP:RETRY. An attempt that has lost its job changes nothing of its successor's.
+-- Returns 1, or 0 if a later attempt has the job.
 
 local current = redis.call('GET', KEYS[1])
 if current and tonumber(string.match(current, '^%d+')) > tonumber(ARGV[2]) then return 0 end
 redis.call('DEL', unpack(KEYS))
-if ARGV[1] == 'take' then
+if ARGV[1] == 'set' then
   redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[4])
   redis.call('SET', KEYS[2], ARGV[5], 'EX', ARGV[4])
 end

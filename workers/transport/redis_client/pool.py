@@ -1,4 +1,4 @@
-"""Connections to the residual servers: one to each, taken together, kept for the next who needs them."""
+"""Connections to the residual servers: one to each, taken together, kept for the next use."""
 
 import logging
 import time
@@ -18,31 +18,30 @@ log = logging.getLogger(__name__)
 
 #: A server that failed is left alone for so long, where others can do its work.
 DOWN_S = 2.0
-CONNECT_S = 5.0
-#: The first of the list: requests, turns, inputs and answers are there. The others hold only bodies.
+#: The first server of the list: it holds requests, step tokens, inputs and headers. The others hold only
+#: chunks.
 PRIMARY = 0
 
 
 class ConnectionSet:
-    """Connections of one taker, opened when they are first needed."""
+    """One user's connections, by server, opened when they are first needed."""
 
     def __init__(self, servers: "ConnectionPool", kept: dict[int, Connection]) -> None:
         self._servers = servers
         self._kept = kept
 
     def __getitem__(self, server: int) -> Connection:
-        link = self._kept.get(server)
-        if link is None or not link.is_open:
-            link = self._kept[server] = self._servers.connect(server)
-        return link
+        connection = self._kept.get(server)
+        if connection is None or not connection.is_open:
+            connection = self._kept[server] = self._servers.connect(server)
+        return connection
 
 
 class ConnectionPool:
     """The residual servers, in the order of the setting: both ends number them alike."""
 
-    def __init__(self, clients: Sequence["Redis"], scripts: Sequence[bytes] = ()) -> None:
+    def __init__(self, clients: Sequence["Redis"]) -> None:
         self._pools = [client.connection_pool for client in clients]
-        self._scripts = scripts
         self._idle: deque[dict[int, Connection]] = deque()
         self._down_until = [0.0] * len(self._pools)
 
@@ -50,7 +49,7 @@ class ConnectionPool:
         return len(self._pools)
 
     @contextmanager
-    def links(self) -> Iterator[ConnectionSet]:
+    def connections(self) -> Iterator[ConnectionSet]:
         """Connections for one thread; after an error they are not used again."""
         try:
             kept = self._idle.pop()
@@ -59,22 +58,19 @@ class ConnectionPool:
         try:
             yield ConnectionSet(self, kept)
         except BaseException:
-            for link in kept.values():
-                link.close()
+            for connection in kept.values():
+                connection.close()
             raise
         self._idle.append(kept)
 
     def connect(self, server: int) -> Connection:
-        """A new connection, on which the scripts are known; raises `redis.ConnectionError`."""
-        with self.noting(server):
-            link = Connection(self._pools[server])
-        link.send([(b"SCRIPT", b"LOAD", script) for script in self._scripts])
-        link.settle(CONNECT_S)
-        return link
+        """A new connection; raises `redis.ConnectionError`."""
+        with self.noting_failures(server):
+            return Connection(self._pools[server])
 
     @contextmanager
-    def noting(self, server: int) -> Iterator[None]:
-        """Remember if this server does not answer: for a while bodies go elsewhere."""
+    def noting_failures(self, server: int) -> Iterator[None]:
+        """Remember if this server does not answer: for a while chunks go elsewhere."""
         try:
             yield
         except (ConnectionError, TimeoutError) as error:
@@ -82,7 +78,7 @@ class ConnectionPool:
             self._down_until[server] = time.monotonic() + DOWN_S
             raise
 
-    def up(self) -> list[int]:
+    def available(self) -> list[int]:
         """The servers that have not failed a moment ago; all, if every one has."""
         now = time.monotonic()
         return [i for i, until in enumerate(self._down_until) if until <= now] or list(range(len(self)))

@@ -1,7 +1,7 @@
-"""A Redis connection for large values: sent from where they lie, received where they shall lie.
+"""A Redis connection for large values, which are sent from their own memory and received into given memory.
 
-redis-py joins a value with its command and gathers replies in fresh memory, which costs more than the
-network. Here a command goes out as a vector of pieces, and a bulk reply comes into memory that is given.
+redis-py joins a value with its command and collects replies in fresh memory, which costs more than the
+network. Here a command is sent as a vector of pieces, and a bulk reply is received into memory of the caller.
 Everything around it is redis-py's: the address, the handshake (AUTH, SELECT, TLS), the errors.
 RESP2: https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
@@ -17,60 +17,61 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, InvalidResponse, OutOfMemoryError, ResponseError, TimeoutError
 from redis.retry import Retry
 
-#: Words of a command; tensors come as memoryviews of bytes.
+#: The words of a command; tensors are passed as memoryviews of bytes.
 Command = Sequence[bytes | memoryview]
 #: The kernel takes at most this many pieces at once (IOV_MAX).
-PIECES = 512
-#: Read ahead for heads of replies; what belongs to a large value is copied once more, hence small.
+MAX_PIECES = 512
+#: Read ahead for the first lines of replies. Small, because what belongs to a large value is copied once
+#: more.
 AHEAD_BYTES = 16 << 10
-#: The server takes more of a command within this.
+#: The server accepts more of a command within this.
 SEND_S = 10.0
 
 
 class Connection:
-    """One connection; not safe for two threads at once. After an error other than Redis' own it is closed."""
+    """One connection, for one thread at a time. After an error other than Redis' own it is closed."""
 
     def __init__(self, pool: redis.ConnectionPool) -> None:
-        once = Retry(NoBackoff(), 0)  # who calls has patience, or none
-        self._made: Any = pool.connection_class(**{**pool.connection_kwargs, "retry": once})
-        self._made.connect()
-        self._socket: socket.socket = self._made._sock
+        once = Retry(NoBackoff(), 0)  # the caller decides about retries
+        self._opened: Any = pool.connection_class(**{**pool.connection_kwargs, "retry": once})
+        self._opened.connect()
+        self._socket: socket.socket = self._opened._sock  # redis-py offers no public way to it
         self._ahead = bytearray(AHEAD_BYTES)
         self._start = self._end = 0
-        self._owed = 0
+        self._pending = 0
 
     @property
-    def owed(self) -> int:
-        """Replies to commands that were sent and not yet read."""
-        return self._owed
+    def pending(self) -> int:
+        """Replies to commands that were sent, and that were not read yet."""
+        return self._pending
 
     @property
     def is_open(self) -> bool:
         """Whether it can still be used."""
-        return self._made._sock is not None
+        return self._opened._sock is not None
 
     def is_alive(self) -> bool:
-        """Whether it can be used and, while no reply is owed, whether the server has not hung up.
+        """Whether it can be used and, while no reply is pending, whether the server has not hung up.
 
-        Over TLS only the next use tells the latter: its own traffic looks the same from here.
+        Over TLS only the next use tells the latter: TLS' own traffic looks the same from here.
         """
-        if self.is_open and not self._owed and not isinstance(self._socket, ssl.SSLSocket):
-            unasked = select.poll()
-            unasked.register(self._socket, select.POLLIN)
-            if unasked.poll(0):
+        if self.is_open and not self._pending and not isinstance(self._socket, ssl.SSLSocket):
+            poller = select.poll()
+            poller.register(self._socket, select.POLLIN)
+            if poller.poll(0):  # nothing was asked, so this is the end of the connection
                 self.close()
         return self.is_open
 
     def close(self) -> None:
         """Hang up."""
-        self._made.disconnect()
+        self._opened.disconnect()
 
     def send(self, commands: Sequence[Command]) -> None:
-        """Send commands; each owes one reply."""
+        """Send commands; each has one reply to read."""
         pieces: list[bytes | memoryview] = []
         for command in commands:
             pieces += _pieces(command)
-        self._owed += len(commands)
+        self._pending += len(commands)
         try:
             self._socket.settimeout(SEND_S)
             self._send(pieces)
@@ -78,8 +79,8 @@ class Connection:
             raise self._broken(error) from error
 
     def read(self, timeout_s: float) -> Any:
-        """The next reply: a number, bytes, a list, ``None``; raises what redis-py would."""
-        self._owed -= 1
+        """The next reply: a number, bytes, a list or ``None``; raises what redis-py would."""
+        self._pending -= 1
         try:
             self._socket.settimeout(timeout_s)
             return self._value()
@@ -88,14 +89,14 @@ class Connection:
 
     def read_into(self, memory: memoryview, timeout_s: float) -> bool:
         """Receive a bulk reply of exactly this size; ``False`` if there is no such value."""
-        self._owed -= 1
+        self._pending -= 1
         try:
             self._socket.settimeout(timeout_s)
-            kind, length = self._head()
+            kind, length = self._first_line()
             if kind == b"$" and length == b"-1":
                 return False
             if kind == b"-":
-                raise _refusal(length)
+                raise _error_reply(length)
             if kind != b"$" or int(length) != len(memory):
                 self.close()
                 raise InvalidResponse(f"{kind + length!r} where {len(memory)} bytes were expected")
@@ -105,26 +106,26 @@ class Connection:
         except OSError as error:
             raise self._broken(error) from error
 
-    def settle(self, timeout_s: float) -> list[Any]:
-        """Read every reply that is owed; raises the first error among them."""
-        replies, refused = [], None
-        while self._owed:
+    def read_pending(self, timeout_s: float) -> list[Any]:
+        """Read every pending reply; raises the first error among them."""
+        replies, first_error = [], None
+        while self._pending:
             try:
                 replies.append(self.read(timeout_s))
             except ResponseError as error:
-                refused = refused or error
-        if refused is not None:
-            raise refused
+                first_error = first_error or error
+        if first_error is not None:
+            raise first_error
         return replies
 
     def _send(self, pieces: list[bytes | memoryview]) -> None:
-        if isinstance(self._socket, ssl.SSLSocket):  # knows no sendmsg
+        if isinstance(self._socket, ssl.SSLSocket):  # has no sendmsg
             for piece in pieces:
                 self._socket.sendall(piece)
             return
         first = 0
         while first < len(pieces):
-            sent = self._socket.sendmsg(pieces[first : first + PIECES])
+            sent = self._socket.sendmsg(pieces[first : first + MAX_PIECES])
             while first < len(pieces) and sent >= len(pieces[first]):
                 sent -= len(pieces[first])
                 first += 1
@@ -132,14 +133,14 @@ class Connection:
                 pieces[first] = memoryview(pieces[first])[sent:]
 
     def _value(self) -> Any:
-        kind, rest = self._head()
+        kind, rest = self._first_line()
         match kind:
             case b"+":
                 return rest
             case b":":
                 return int(rest)
             case b"-":
-                raise _refusal(rest)
+                raise _error_reply(rest)
             case b"$":
                 if rest == b"-1":
                     return None
@@ -150,10 +151,10 @@ class Connection:
             case b"*":
                 return None if rest == b"-1" else [self._value() for _ in range(int(rest))]
         self.close()
-        raise InvalidResponse(f"{kind + rest!r} is no RESP2")
+        raise InvalidResponse(f"{kind + rest!r} is not RESP2")
 
-    def _head(self) -> tuple[bytes, bytes]:
-        """The first line of a reply, its kind apart."""
+    def _first_line(self) -> tuple[bytes, bytes]:
+        """The first line of a reply, split after its kind."""
         while True:
             at = self._ahead.find(b"\r\n", self._start, self._end)
             if at >= 0:
@@ -196,7 +197,7 @@ class Connection:
 
 
 def _pieces(command: Command) -> list[bytes | memoryview]:
-    """A command in RESP; large words stay where they are."""
+    """A command in RESP; memoryviews are not copied."""
     pieces: list[bytes | memoryview] = []
     text = b"*%d\r\n" % len(command)
     for word in command:
@@ -209,6 +210,6 @@ def _pieces(command: Command) -> list[bytes | memoryview]:
     return [*pieces, text]
 
 
-def _refusal(text: bytes) -> ResponseError:
+def _error_reply(text: bytes) -> ResponseError:
     kind = OutOfMemoryError if text.startswith(b"OOM") else ResponseError
     return kind(text.decode())

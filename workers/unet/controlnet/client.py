@@ -95,7 +95,7 @@ class ControlNetClient:
             rows=x.shape[0],
             batch_key="" if self._is_alone else _batch_key({"x": x, **session.inputs}),
             residual_precision=context.spec.residual_precision,
-            shared_memory=context.worker.transport.shared_memory,
+            reachable_by=context.worker.transport.announce(),
         )
         return StepResiduals(session, request, x)
 

@@ -13,6 +13,7 @@ from infra.bench.harness.report import CheckFailed
 from infra.local.supervisor import HEALTHY_S
 from shared import keys
 from shared.registry.workers import live_workers
+from workers.transport.keys import claims_key
 
 RESIDUAL_REDIS = "residual-redis"
 #: A worker that was killed is back, its model loaded, within this.
@@ -41,7 +42,7 @@ class Victims:
 
     def controlnet_worker(self, job_id: str) -> str | None:
         """The ControlNet worker that computes the job's step at hand: the one that does not wait for work."""
-        if not self._residual.exists(f"swift:claims:{job_id}"):
+        if not self._residual.exists(claims_key(job_id)):
             return None
         pids = {name: pid for name, pid in self._stack.pids().items() if name.startswith("controlnet")}
         busy = [name for name, pid in pids.items() if not is_waiting(self._residual, pid)]

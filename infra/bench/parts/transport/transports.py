@@ -101,7 +101,7 @@ class Ours:
             parts=[],
             rows=2,
             batch_key="",
-            shared_memory=self._transport.shared_memory,
+            reachable_by=self._transport.announce(),
         )
 
 

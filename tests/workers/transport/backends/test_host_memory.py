@@ -1,4 +1,4 @@
-"""Which shared memory is used: only a folder that nobody else can have written to."""
+"""Shared memory is used only in a folder to which no other user can have written."""
 
 import os
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def test_a_folder_that_another_user_could_have_prepared_is_not_used(
     assert "residuals go through Redis" in caplog.text
 
 
-def test_a_new_folder_is_closed_to_everybody_else(tmp_path: Path) -> None:
+def test_a_new_folder_is_closed_to_other_users(tmp_path: Path) -> None:
     memory = find_host_memory(tmp_path)
     assert memory is not None
     assert memory.folder.stat().st_mode & 0o777 == 0o700
@@ -46,8 +46,6 @@ def test_a_new_folder_is_closed_to_everybody_else(tmp_path: Path) -> None:
     assert again.token == memory.token
 
 
-def test_where_the_system_has_no_shared_memory_there_is_none(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_system_without_shared_memory_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert find_host_memory(tmp_path / "shm") is None
     assert caplog.text == ""

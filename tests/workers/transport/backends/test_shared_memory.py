@@ -1,4 +1,4 @@
-"""Shared memory: blocks, leases, and what is left when a process dies."""
+"""Shared memory: segments, leases, and what is left when a process dies."""
 
 import os
 import signal
@@ -13,31 +13,30 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.workers.transport.ends import noise
+from tests.workers.transport.transport_ends import noise
 from workers.transport.backends import host_memory as host_memory
 from workers.transport.backends.host_memory import HostMemory
-from workers.transport.backends.shared_memory_pool import SharedMemoryPool
+from workers.transport.backends.shared_memory_pool import SharedMemoryBlock, SharedMemoryPool
 from workers.transport.backends.shared_memory_reader import SharedMemoryReader
-from workers.transport.protocol import SharedMemoryBlock
 
 LIMIT_BYTES = 1 << 20
 LEASE_S = 60.0
-#: A writer that says where its block is, and lives until it is killed.
+#: A writer that prints where its block is, and lives until it is killed.
 WRITER = """
 import sys, torch
 from pathlib import Path
 from workers.transport.backends.host_memory import HostMemory
 from workers.transport.backends.shared_memory_pool import SharedMemoryPool
-segments = SharedMemoryPool(HostMemory(Path(sys.argv[1])), 1 << 20, 60.0)
-print(segments.write(torch.arange(40000.0)).model_dump_json(), flush=True)
+pool = SharedMemoryPool(HostMemory(Path(sys.argv[1])), 1 << 20, 60.0)
+print(pool.write(torch.arange(40000.0)).model_dump_json(), flush=True)
 sys.stdin.read()
 """
-#: A reader that holds what it reads, and lives until it is killed.
+#: A reader that holds what it has read, and lives until it is killed.
 READER = """
 import sys
 from pathlib import Path
 from workers.transport.backends.shared_memory_reader import SharedMemoryReader
-from workers.transport.protocol import SharedMemoryBlock
+from workers.transport.backends.shared_memory_pool import SharedMemoryBlock
 view = SharedMemoryReader(Path(sys.argv[1])).open(SharedMemoryBlock.model_validate_json(sys.argv[2]), 160000)
 print(len(view), flush=True)
 sys.stdin.read()
@@ -73,85 +72,85 @@ def first_line(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline()
 
 
-def test_a_block_that_is_not_released_within_the_lease_is_given_back_to_the_system(host: HostMemory) -> None:
-    # Given a reader that still looks at its block when the lease has run out
-    segments, mappings = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0), SharedMemoryReader(host.folder)
+def test_memory_that_is_not_released_within_the_lease_is_freed(host: HostMemory) -> None:
+    # Given a reader that still uses its block when the lease has run out
+    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0), SharedMemoryReader(host.folder)
     sent = noise(2, 8, 32, 32)
-    block = segments.write(sent)
+    block = pool.write(sent)
     assert block is not None
-    view = mappings.open(block, sent.nbytes)
+    view = reader.open(block, sent.nbytes)
     assert view is not None
     # When the writer reclaims it and goes on
-    segments.reclaim()
+    pool.reclaim()
     assert segment_files(host) == []
-    segments.write(noise(2, 8, 32, 32, seed=1))
-    # Then the reader's is what it was, and nobody else can open it
+    pool.write(noise(2, 8, 32, 32, seed=1))
+    # Then the reader's bytes have not changed, and nobody else can open them
     assert torch.equal(torch.frombuffer(view, dtype=torch.float32), sent.flatten())
     assert SharedMemoryReader(host.folder).open(block, sent.nbytes) is None
 
 
-def test_a_reader_forgets_memory_that_its_writer_gave_up(host: HostMemory) -> None:
-    segments, mappings = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0), SharedMemoryReader(host.folder)
-    block = segments.write(noise(2, 8, 32, 32))
+def test_a_reader_forgets_segments_that_their_writer_has_removed(host: HostMemory) -> None:
+    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0), SharedMemoryReader(host.folder)
+    block = pool.write(noise(2, 8, 32, 32))
     assert block is not None
-    mappings.open(block, 8)
-    segments.close()
-    mappings.drop_gone()
-    assert mappings.open(block, 8) is None
+    reader.open(block, 8)
+    pool.close()
+    reader.drop_gone()
+    assert reader.open(block, 8) is None
 
 
-def test_a_full_pool_gives_room_of_other_sizes_before_it_refuses(host: HostMemory) -> None:
-    segments, mappings = SharedMemoryPool(host, 1 << 20, LEASE_S), SharedMemoryReader(host.folder)
+def test_a_full_pool_removes_released_segments_of_other_sizes_before_it_refuses(host: HostMemory) -> None:
+    pool, reader = SharedMemoryPool(host, 1 << 20, LEASE_S), SharedMemoryReader(host.folder)
     half, quarter = torch.zeros(1 << 19, dtype=torch.int8), torch.zeros(1 << 18, dtype=torch.int8)
-    first = segments.write(half)
-    second = segments.write(half)
+    first = pool.write(half)
+    second = pool.write(half)
     assert first is not None
     assert second is not None
-    assert segments.write(quarter) is None  # both are with their readers
-    mappings.open(first, 8)  # and dropped: released
-    assert segments.write(quarter) is not None
-    assert segments.write(half) is None
+    assert pool.write(quarter) is None  # both are unread
+    reader.open(first, 8)  # and dropped: released
+    assert pool.write(quarter) is not None
+    assert pool.write(half) is None
 
 
 def test_a_block_of_an_earlier_use_cannot_be_opened(host: HostMemory) -> None:
-    segments, mappings = SharedMemoryPool(host, LIMIT_BYTES, LEASE_S), SharedMemoryReader(host.folder)
-    old = segments.write(noise(8, 8))
+    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, LEASE_S), SharedMemoryReader(host.folder)
+    old = pool.write(noise(8, 8))
     assert old is not None
-    mappings.open(old, 256)
-    new = segments.write(noise(8, 8))
+    reader.open(old, 256)
+    new = pool.write(noise(8, 8))
     assert new is not None
     assert (new.segment, new.generation) == (old.segment, old.generation + 1)
-    assert mappings.open(old, 256) is None
+    assert reader.open(old, 256) is None
 
 
 @pytest.mark.parametrize("name", ["../token", "/etc/passwd", "0123456789abcdef/../../token", ""])
-def test_a_name_that_leads_elsewhere_is_not_opened(host: HostMemory, name: str) -> None:
+def test_a_location_outside_the_folder_is_not_opened(host: HostMemory, name: str) -> None:
     assert SharedMemoryReader(host.folder).open(SharedMemoryBlock(segment=name, generation=1), 8) is None
 
 
-def test_memory_of_a_killed_writer_is_swept_up_and_stays_valid_for_its_reader(host: HostMemory) -> None:
+def test_memory_of_a_killed_writer_is_removed_and_stays_valid_for_its_reader(host: HostMemory) -> None:
     # Given a reader that holds a block of another process
     writer = run(WRITER, str(host.folder))
     block = SharedMemoryBlock.model_validate_json(first_line(writer))
     view = SharedMemoryReader(host.folder).open(block, 160_000)
     assert view is not None
-    # When that is killed; a sweep before takes nothing from it
+    # When the writer is killed (before, a sweep removes nothing)
     assert host.sweep() == 0
     kill(writer)
     assert host.sweep() == 1
-    # Then no file is left, and the reader's bytes are what they were
+    # Then no file is left, and the reader's bytes have not changed
     assert segment_files(host) == []
     assert torch.equal(torch.frombuffer(view, dtype=torch.float32), torch.arange(40_000.0))
 
 
-def test_memory_of_a_killed_reader_is_free_after_the_lease(host: HostMemory) -> None:
-    segments = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0)
-    block = segments.write(torch.arange(40_000.0))
+def test_memory_of_a_killed_reader_is_freed_after_the_lease(host: HostMemory) -> None:
+    pool = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0)
+    block = pool.write(torch.arange(40_000.0))
     assert block is not None
     reader = run(READER, str(host.folder), block.model_dump_json())
     assert first_line(reader) == "160000\n"
     kill(reader)
-    segments.reclaim()
+    pool.reclaim()
     assert segment_files(host) == []
 
 
@@ -162,34 +161,34 @@ def test_a_writer_that_ends_leaves_nothing(host: HostMemory) -> None:
     assert segment_files(host) == []
 
 
-def test_workers_that_start_at_once_agree_on_the_token(tmp_path: Path) -> None:
+def test_workers_that_start_at_once_read_the_same_token(tmp_path: Path) -> None:
     assert len({HostMemory(tmp_path / "shared").token for _ in range(3)}) == 1
 
 
 class Pool(RuleBasedStateMachine):
-    """Whatever the order of writes, reads and releases: no block that is out is written again."""
+    """Whatever the order of writes, reads and releases: no unreleased block is written again."""
 
     def __init__(self) -> None:
         super().__init__()
         self.host = HostMemory(Path(f"/dev/shm/swiftdiffusion-pool-{os.getpid()}"))
-        self.segments = SharedMemoryPool(self.host, 512 << 10, LEASE_S)
-        self.mappings = SharedMemoryReader(self.host.folder)
-        self.out: list[tuple[SharedMemoryBlock, int, int]] = []  # sent, not opened: number, size
+        self.pool = SharedMemoryPool(self.host, 512 << 10, LEASE_S)
+        self.reader = SharedMemoryReader(self.host.folder)
+        self.unread: list[tuple[SharedMemoryBlock, int, int]] = []  # written and not opened: number, size
         self.held: list[tuple[torch.Tensor, int]] = []
         self.number = 0
 
     @rule(size=st.sampled_from([1000, 70_000, 140_000]))
     def write(self, size: int) -> None:
         self.number += 1
-        block = self.segments.write(torch.full((size,), self.number % 100, dtype=torch.int8))
+        block = self.pool.write(torch.full((size,), self.number % 100, dtype=torch.int8))
         if block is not None:
-            self.out.append((block, self.number % 100, size))
+            self.unread.append((block, self.number % 100, size))
 
     @rule(which=st.integers(0, 9))
     def open(self, which: int) -> None:
-        if self.out:
-            block, number, size = self.out.pop(which % len(self.out))
-            view = self.mappings.open(block, size)
+        if self.unread:
+            block, number, size = self.unread.pop(which % len(self.unread))
+            view = self.reader.open(block, size)
             assert view is not None
             self.held.append((torch.frombuffer(view, dtype=torch.int8), number))
 
@@ -199,9 +198,9 @@ class Pool(RuleBasedStateMachine):
             self.held.pop(which % len(self.held))
 
     @rule(which=st.integers(0, 9))
-    def take_back(self, which: int) -> None:
-        if self.out:
-            self.segments.take_back(self.out.pop(which % len(self.out))[0])
+    def release_unread(self, which: int) -> None:
+        if self.unread:
+            self.pool.release(self.unread.pop(which % len(self.unread))[0])
 
     @invariant()
     def what_is_held_is_what_was_sent(self) -> None:
@@ -214,7 +213,7 @@ class Pool(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.held.clear()
-        self.segments.close()
+        self.pool.close()
         (self.host.folder / "token").unlink()
         self.host.folder.rmdir()
 

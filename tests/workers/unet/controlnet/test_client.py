@@ -278,7 +278,7 @@ def test_jobs_of_two_controlnets_on_two_workers_never_wait_for_each_other_and_le
         assert all(clients.map(draw, range(24)))
     for server in servers:
         server.stop()
-    left = [key for key in line.redis.scan_iter("*") if b"job" in key and b"residuals" not in key]
+    left = [key for key in line.redis.scan_iter("*") if b"job" in key and b"responses" not in key]
     assert left == []
 
 

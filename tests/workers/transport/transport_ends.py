@@ -1,4 +1,4 @@
-"""Steps to send and to answer, and the two ends that do it."""
+"""Steps to send and to respond to, and the two ends that do it."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,33 +9,39 @@ from redis import Redis
 from torch import Tensor
 
 from shared.settings import Settings
+from workers.transport.backends.base import TransportBackend
 from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 
-Rung = Literal["redis", "shared_memory"]
+BackendName = Literal["redis", "shared_memory"]
 X = torch.zeros(2, 4, 8, 8)
 _JOBS = itertools.count()
 
 
-class Ends:
-    """A UNet worker's transport and a ControlNet worker's."""
+class TransportEnds:
+    """The transport of a UNet worker and that of a ControlNet worker."""
 
-    def __init__(self, clients: Sequence[Redis], settings: Settings) -> None:
+    def __init__(
+        self,
+        clients: Sequence[Redis],
+        settings: Settings,
+        backends: Sequence[TransportBackend] | None = None,
+    ) -> None:
         self.steps = StepQueue(clients[0], settings)
-        self.unet = Transport(clients, settings)
-        self.controlnet = Transport(clients, settings)
+        self.unet = Transport(clients, settings, backends=backends)
+        self.controlnet = Transport(clients, settings, backends=backends)
 
-    def ask(self, **changes: Any) -> StepRequest:
-        """Send a step."""
-        asked = request(shared_memory=self.unet.shared_memory, **changes)
-        self.steps.send(asked, X)
-        return asked
+    def send_step(self, **changes: Any) -> StepRequest:
+        """Send the request of a step."""
+        sent = make_request(**{"reachable_by": self.unet.announce(), **changes})
+        self.steps.send(sent, X)
+        return sent
 
-    def hand_over(self, asked: StepRequest, tensor: Tensor, index: int = 0) -> Tensor:
+    def transfer(self, request: StepRequest, residual: Tensor, index: int = 0) -> Tensor:
         """One residual, from one end to the other."""
-        assert self.controlnet.respond(asked, [(answer(index), tensor)]) > 0
-        (received,) = self.unet.receive(asked, 5.0)
+        assert self.controlnet.respond(request, [(make_response(index), residual)]) > 0
+        (received,) = self.unet.receive(request, 5.0)
         assert received[0].index == index
         assert received[1] is not None, received[0].detail
         return received[1]
@@ -46,7 +52,7 @@ class Ends:
         self.controlnet.close()
 
 
-def request(**changes: Any) -> StepRequest:
+def make_request(**changes: Any) -> StepRequest:
     """A step of a new job."""
     values = {
         "job_id": f"job{next(_JOBS)}",
@@ -59,12 +65,13 @@ def request(**changes: Any) -> StepRequest:
         "parts": [],
         "rows": 2,
         "batch_key": "",
+        "reachable_by": {},
     }
     return StepRequest.model_validate(values | changes)
 
 
-def answer(index: int = 0) -> StepResponse:
-    """The head of a residual."""
+def make_response(index: int = 0) -> StepResponse:
+    """The header of a residual."""
     return StepResponse(
         index=index, positions=[0], retry=0, start_s=0.0, end_s=0.0, worker="controlnet1@test"
     )

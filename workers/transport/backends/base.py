@@ -1,0 +1,83 @@
+"""What a transport backend is: one way in which residuals travel between two workers.
+
+A backend has both ends: a ControlNet worker puts, a UNet worker gets, and one process may do both. To add a
+backend, implement `TransportBackend` in a file of its own and add it to `selection.build_backends`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from workers.transport.protocol import StepRequest
+
+#: Where a backend has stored a payload: JSON that only this backend writes and reads.
+Location = dict[str, Any]
+
+
+class StoredPayload(NamedTuple):
+    """A payload that `TransportBackend.put` has stored."""
+
+    location: Location
+    attached: bytes | memoryview = b""  # follows the header in its frame
+    wait: Callable[[], None] | None = None  # returns once all bytes are there; ``None``: they are
+
+
+class StepSuperseded(Exception):
+    """The job is past this step, so nobody would read the residual."""
+
+
+class TransportBackend(ABC):
+    """One way in which residuals travel. Every method may be called from several threads at once.
+
+    A payload is a residual as the codec left it (`workers.transport.codecs`), of any shape, on whatever
+    device the worker computed it. What `get` returns are the same bytes: backends never change a bit.
+    """
+
+    #: Names the backend in requests, headers and metrics.
+    name: ClassVar[str]
+    #: Larger payloads are left to the backends after this one.
+    max_bytes: float = float("inf")
+    #: Whether `put` and `get` last as long as the bytes travel, or wait for space. Then the headers before
+    #: are published first, its own at once, and a reader takes one such payload at a time.
+    is_blocking: ClassVar[bool] = False
+
+    def announce(self) -> str:
+        """What a request of this worker tells `can_reach` of the worker that answers; asked at every step."""
+        return ""
+
+    def can_reach(self, peer: str) -> bool:
+        """Whether a worker that announces ``peer`` can get what is put here."""
+        return True
+
+    @abstractmethod
+    def put(self, request: StepRequest, index: int, payload: Tensor) -> StoredPayload | None:
+        """Store the payload of residual ``index``; ``None`` if there is no space: the next backend takes it.
+
+        ``payload`` may be changed after this has returned and `StoredPayload.wait`, if given, too: a copy on
+        a side stream may still run until then, and keeps the tensor alive. The header is published after
+        that. Raises `StepSuperseded`; `ResidualServersFull`, which the reader is told; whatever else it
+        raises loses this residual alone, which is asked for again.
+        """
+
+    @abstractmethod
+    def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | None:
+        """A payload as ``uint8``, ``(size_bytes,)``, on any device; ``None`` if it is not there (any more).
+
+        The current stream may use the tensor at once. While any tensor refers to its memory, the backend
+        writes nothing else there; afterwards the memory is free, without a call. Raises `ValueError` or
+        `InvalidFrame` for what no worker of this version wrote.
+        """
+
+    @abstractmethod
+    def discard(self, location: Location, size_bytes: int) -> None:
+        """Free a payload that nobody will get: both ends may say so. What cannot be freed now must expire."""
+
+    @abstractmethod
+    def sweep(self) -> None:
+        """Free what dead readers and writers have left; called every few seconds."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything at the end of the process. Whatever readers still refer to stays valid."""

@@ -1,0 +1,80 @@
+"""Which transport backends there are, and which of them carries a residual."""
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from shared.settings import Settings
+from workers.transport.backends.base import TransportBackend
+from workers.transport.backends.host_memory import find_host_memory
+from workers.transport.backends.inline import InlineBackend
+from workers.transport.backends.redis import RedisBackend
+from workers.transport.backends.shared_memory import SharedMemoryBackend
+from workers.transport.codecs import coded_bytes
+from workers.transport.protocol import Payload, StepRequest
+from workers.transport.redis_client.pool import ConnectionPool
+from workers.transport.wire import dtype_of
+
+
+def build_backends(servers: ConnectionPool, settings: Settings) -> list[TransportBackend]:
+    """Every backend that this worker can use, the preferred first."""
+    backends: list[TransportBackend] = [InlineBackend()]
+    host = find_host_memory() if settings.shared_memory == "auto" else None
+    if host is not None:
+        backends.append(SharedMemoryBackend(host, settings.shared_memory_bytes, settings.residual_ttl_s))
+    return [*backends, RedisBackend(servers, settings)]
+
+
+class BackendSet:
+    """The backends of one process: chosen for what is sent, found by name for what is received."""
+
+    def __init__(self, backends: Sequence[TransportBackend]) -> None:
+        """``backends``: the preferred first."""
+        self._backends = list(backends)
+        self._by_name = {backend.name: backend for backend in backends}
+
+    def announce(self) -> dict[str, str]:
+        """What a step request says of the ways to reach this worker, by the backend's name."""
+        return {backend.name: backend.announce() for backend in self._backends}
+
+    def choose(self, request: StepRequest, size_bytes: int) -> Iterator[TransportBackend]:
+        """The backends that may carry a payload of ``size_bytes`` to the worker that asks, preferred first.
+
+        A backend qualifies if the payload is not too large for it, the asking worker has announced a backend
+        of that name, and this worker's one can reach it. Of these the first that has space carries the
+        payload: whether it has, only its `put` can tell.
+        """
+        for backend in self._backends:
+            peer = request.reachable_by.get(backend.name)
+            if peer is not None and size_bytes <= backend.max_bytes and backend.can_reach(peer):
+                yield backend
+
+    def get(self, payload: Payload, attached: memoryview) -> Tensor | None:
+        """The bytes of a payload, as `TransportBackend.get`; ``None`` also for a backend not used here."""
+        backend = self._by_name.get(payload.backend)
+        return backend.get(payload.location, payload_bytes(payload), attached) if backend else None
+
+    def discard(self, payload: Payload) -> None:
+        """Free a payload that nobody will get."""
+        if backend := self._by_name.get(payload.backend):
+            backend.discard(payload.location, payload_bytes(payload))
+
+    def is_blocking(self, payload: Payload) -> bool:
+        """Whether to get it takes as long as its bytes travel."""
+        backend = self._by_name.get(payload.backend)
+        return backend is not None and backend.is_blocking
+
+    def sweep(self) -> None:
+        """Free what dead readers and writers have left."""
+        for backend in self._backends:
+            backend.sweep()
+
+    def close(self) -> None:
+        """Free everything at the end of the process."""
+        for backend in self._backends:
+            backend.close()
+
+
+def payload_bytes(payload: Payload) -> int:
+    """The size of a payload, which is never taken from a location; raises `InvalidFrame`."""
+    return coded_bytes(dtype_of(payload.dtype), payload.shape, payload.precision)
