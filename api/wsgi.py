@@ -3,6 +3,7 @@
 import logging
 
 import redis
+from gunicorn.arbiter import Arbiter
 
 from api.app import create_app
 from api.routes.health import publish_metrics
@@ -11,7 +12,7 @@ from shared.catalog.catalog import read_catalog
 from shared.logs import configure_logs
 from shared.periodic_thread import PeriodicThread
 from shared.settings import read_settings
-from shared.startup import GUNICORN_APP_LOAD_ERROR, exit_with_reason
+from shared.startup import exit_with_reason
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def _probe_durability(services: Services) -> None:
         log.warning("the control Redis does not answer yet", extra={"error": type(error).__name__})
 
 
-with exit_with_reason(GUNICORN_APP_LOAD_ERROR):
+with exit_with_reason(Arbiter.APP_LOAD_ERROR):  # gunicorn then stops: it would restart on other codes
     settings = read_settings()
     services = connect(settings, read_catalog(settings.catalog, settings))
     _probe_durability(services)

@@ -1,4 +1,4 @@
-"""How a process ends that cannot start."""
+"""How a process that cannot start ends: with one sentence in place of a traceback."""
 
 import sys
 from collections.abc import Iterator
@@ -6,13 +6,10 @@ from contextlib import contextmanager
 
 from shared.errors import SwiftError
 
-#: gunicorn's own code for an app that cannot be loaded: it stops, where for others it would try again.
-GUNICORN_APP_LOAD_ERROR = 4
-
 
 @contextmanager
 def exit_with_reason(exit_code: int = 1) -> Iterator[None]:
-    """End the process with one sentence, and no traceback, where settings or catalog are wrong."""
+    """On one of our own errors (wrong settings, a wrong catalog), print it and exit with ``exit_code``."""
     try:
         yield
     except SwiftError as error:

@@ -11,6 +11,7 @@ import ssl
 from typing import Any
 
 import gevent
+from gunicorn.arbiter import Arbiter
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -19,7 +20,7 @@ from api.server.connections import Connections, TooManyConnections
 from api.server.disconnects import Disconnects
 from api.server.memory import give_back_buffers
 from shared.settings import read_settings
-from shared.startup import GUNICORN_APP_LOAD_ERROR, exit_with_reason
+from shared.startup import exit_with_reason
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class ApiWorker(GeventWorker):
 
     def init_process(self) -> None:
         """As gunicorn's, with what the settings say."""
-        with exit_with_reason(GUNICORN_APP_LOAD_ERROR):
+        with exit_with_reason(Arbiter.APP_LOAD_ERROR):
             self.settings = settings = read_settings()
         self.worker_connections = settings.api_connections + REFUSED_AT_ONCE
         self.connections = Connections(settings.api_connections, settings.api_connections_per_client)

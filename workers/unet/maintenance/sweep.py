@@ -23,8 +23,8 @@ from shared.periodic_thread import PeriodicThread
 from shared.registry.workers import live_workers
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
-from shared.storage.upload_leftovers import LEFTOVER_AGE, remove_leftovers
 from workers.unet.maintenance.recovery import HELD_S, UNACKED, UNACKED_INDEX, job_of, unacked_since
+from workers.unet.maintenance.upload_leftovers import LEFTOVER_AGE, remove_leftovers
 
 log = logging.getLogger(__name__)
 

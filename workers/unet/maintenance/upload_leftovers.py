@@ -1,16 +1,16 @@
-"""Removes what uploads have left in the LoRA bucket that never ended."""
+"""Removes what uploads that never completed have left in the LoRA bucket."""
 
 from datetime import datetime, timedelta
 
 from shared.storage.lora_names import STAGED
 from shared.storage.object_store import Bucket, translated
 
-#: A URL for an upload is good for an hour; what is older than this is nobody's.
+#: Upload URLs are valid for an hour: whatever is older than this will never be completed.
 LEFTOVER_AGE = timedelta(days=1)
 
 
 def remove_leftovers(bucket: Bucket, before: datetime) -> tuple[int, int]:
-    """Remove staged files and unfinished multipart uploads of ``before``; returns how many of each."""
+    """Remove staged files and multipart uploads older than ``before``; returns how many of each."""
     old = [blob.key for blob in bucket.list(STAGED) if blob.modified < before]
     for key in old:
         bucket.delete(key)
