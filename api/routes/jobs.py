@@ -27,9 +27,9 @@ from api.server.threads import directly
 from api.services import Services
 from api.submission.match_receipt import match_receipt
 from api.submission.resolve import resolve
-from api.submission.serving import refuse_unloadable, warn_without_workers
 from api.submission.source import errors_within, read_source
 from api.submission.warn import ignore
+from api.submission.worker_checks import refuse_unloadable, warn_without_workers
 from shared import keys
 from shared.errors import InvalidRequest, JobUnreadable
 from shared.jobs.record import Job, Status

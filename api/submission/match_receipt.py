@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from api.services import Services
-from api.submission.control_images import read_stored_image
+from api.submission.images.decode import read_stored_image
 from api.submission.source import Source
 from shared.errors import ImageGone, InvalidRequest, ReceiptMismatch, StoredImageMissing
 from shared.jobs.receipt import Receipt

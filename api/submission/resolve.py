@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from api.schemas.job_request import ControlNetRequest, JobRequest
 from api.services import Services
-from api.submission.control_images import store_control_image, take_control_image
-from api.submission.controlnets import resolve_controlnets
-from api.submission.families import check_family
-from api.submission.input_images import resolve_strength, take_input_images
+from api.submission.checks.controlnets import resolve_controlnets
+from api.submission.checks.family import check_family
+from api.submission.checks.known_names import known_name, listed
+from api.submission.checks.seeds import resolve_seeds
+from api.submission.checks.steps import OVERRIDES, check_number, resolve_steps
+from api.submission.images.decode import store_control_image, take_control_image
+from api.submission.images.input_images import resolve_strength, take_input_images
 from api.submission.lora_refs import find_ref
-from api.submission.names import known_name, listed
-from api.submission.seeds import resolve_seeds
-from api.submission.steps import OVERRIDES, check_number, resolve_steps
 from api.submission.warn import Warn, ignore
 from shared.catalog.catalog import ModelEntry
 from shared.catalog.schedulers import SCHEDULERS

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.submission.control_images import read_control_image
-from api.submission.image_metadata import strip_metadata
+from api.submission.images.decode import read_control_image
+from api.submission.images.metadata import strip_metadata
 from shared.errors import InvalidImage
 from tests.api.services import base64_of, picture
-from tests.api.submission.test_control_images import segment, with_chunk
+from tests.api.submission.images.test_decode import segment, with_chunk
 
 # Pillow warns of odd palettes; they make no image unusable.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from api.services import Services
-from api.submission.control_images import read_control_image, store_control_image, take_control_image
-from api.submission.image_metadata import MAX_PARTS
+from api.submission.images.decode import read_control_image, store_control_image, take_control_image
+from api.submission.images.metadata import MAX_PARTS
 from shared.errors import InvalidImage
 from shared.keys import control_key
 from tests.api.services import announce_workers, base64_of, edge, picture

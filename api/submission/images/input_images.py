@@ -8,7 +8,7 @@ from PIL import Image
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
-from api.submission.control_images import store_control_image, take_control_image
+from api.submission.images.decode import store_control_image, take_control_image
 from api.submission.warn import Warn
 from shared.errors import InvalidImage, InvalidRequest
 from shared.settings import Settings

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
-from api.submission.names import listed
+from api.submission.checks.known_names import listed
 from shared.errors import InvalidRequest
 from shared.families.base import FamilyFacts
 from shared.families.registry import families

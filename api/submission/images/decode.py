@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from PIL import Image, ImageMath, UnidentifiedImageError
 
 from api.server.threads import Offload, directly
-from api.submission.image_metadata import strip_metadata
+from api.submission.images.metadata import strip_metadata
 from api.submission.warn import Warn, ignore
 from shared.errors import InvalidImage, NotFound, StoredImageMissing
 from shared.keys import control_key

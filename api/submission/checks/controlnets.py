@@ -2,7 +2,7 @@
 
 from api.schemas.job_request import ControlNetRequest, JobRequest
 from api.services import Services
-from api.submission.names import known_name
+from api.submission.checks.known_names import known_name
 from shared.errors import InvalidRequest
 from shared.families.base import ControlNetTraits
 
