@@ -11,17 +11,17 @@ FOLDERS_OF_THEIR_OWN = {"fleet", "fuzz", "parity"}
 #: Files whose subject is several modules, a process or the repository itself.
 SEVERAL_MODULES = {
     "tests/api/middleware/test_malformed.py",
+    "tests/api/submission/test_replay.py",
     "tests/api/test_full_disk.py",
     "tests/api/test_proxies.py",
     "tests/infra/bench/test_main.py",
     "tests/infra/cli/test_main.py",
     "tests/infra/docs/test_docs.py",
-    "tests/infra/emoji/training/data/test_captions.py",
     "tests/infra/emoji/test_control_pictures.py",
-    "tests/infra/emoji/training/stages/test_loop.py",
     "tests/infra/emoji/test_weights.py",
     "tests/shared/jobs/test_job_machine.py",
     "tests/shared/jobs/test_records.py",
+    "tests/shared/storage/test_upload.py",
     "tests/shared/test_outages.py",
     "tests/shared/test_redis_tls.py",
     "tests/test_architecture.py",
@@ -39,10 +39,11 @@ SEVERAL_MODULES = {
     "tests/workers/lora/test_sdxl.py",
     "tests/workers/runtime/test_celery_worker.py",
     "tests/workers/transport/test_servers.py",
-    "tests/workers/unet/cfg_parallel/test_cfg_parallel.py",
     "tests/workers/unet/controlnet/test_backends.py",
     "tests/workers/unet/controlnet/test_losses.py",
+    "tests/workers/unet/test_job_logs.py",
     "tests/workers/unet/test_lora_loading.py",
+    "tests/workers/unet/test_old_versions.py",
     "tests/workers/unet/test_patched_between_jobs.py",
 }
 #: Files that still replace a name by its path in a string; each entry is to go.
@@ -51,14 +52,12 @@ REPLACED_BY_STRING = {
     "tests/infra/cli/test_generate.py",
     "tests/shared/storage/test_lora_header.py",
     "tests/shared/test_outages.py",
-    "tests/workers/unet/cfg_parallel/test_cfg_parallel.py",
 }
 #: Names that are still longer; each entry is to go.
 LONG_NAMES = {
     "test_a_first_controlnet_that_pools_is_refused_without_guess_mode_which_diffusers_would_turn_on",
     "test_guidance_is_rescaled_beside_controlnets_too_though_diffusers_has_it_without_them_alone",
     "test_jobs_of_two_controlnets_on_two_workers_never_wait_for_each_other_and_leave_nothing",
-    "test_the_receipt_names_what_the_assistant_computed_with_and_its_replay_is_the_same_file",
 }
 
 
