@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from infra.local.servers import HOST, redis_command, weed_command, weed_environment
 from shared.catalog.catalog import read_catalog
+from shared.registry.workers import WorkerKind
 from shared.setting_checks.addresses import join_port, known_host, parse_redis_url
 from shared.settings import Settings
 
@@ -20,14 +21,14 @@ ALLOCATOR = {"MALLOC_ARENA_MAX": "2"}
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One process of the stack. A server outlives the others; a worker reports itself to the fleet."""
+    """One process of the stack; a server is stopped after all others."""
 
     name: str
     command: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)  # beside the stack's own
-    port: int | None = None  # of a server that its clients need from their start
+    port: int | None = None  # of a server that must accept connections before its clients start
     is_server: bool = False
-    is_worker: bool = False
+    worker: WorkerKind | None = None  # of a process that reports itself to the fleet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +81,16 @@ def plan(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
     threads = str(settings.threads_per_worker)
     cores = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **ALLOCATOR}
     controlnets = settings.controlnet_workers if read_catalog(settings.catalog, settings).controlnets else 0
-    counts = (("unet", settings.unet_workers, 1), ("controlnet", controlnets, 2))
+    counts: list[tuple[WorkerKind, int, int]] = [  # kind, processes, jobs at a time
+        ("unet", settings.unet_workers, 1),
+        ("controlnet", controlnets, 2),
+    ]
     workers = [
         Process(
             name=f"{kind}{i}",
             command=_worker(f"{kind}{i}", f"workers.{kind}.app", concurrency),
             environment=cores,
-            is_worker=True,
+            worker=kind,
         )
         for kind, count, concurrency in counts
         for i in range(1, count + 1)

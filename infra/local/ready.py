@@ -1,8 +1,8 @@
-"""When the stack is ready: every process runs, the API reaches its servers, each worker reports itself."""
+"""When the stack is ready: every process runs, the API reaches its servers, each worker takes work."""
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import requests
@@ -11,65 +11,102 @@ from infra.local.plan import Process
 from shared.settings import Settings
 
 POLL_S = 0.2
-#: How a process that ends is reported in its log.
-RESTART = re.compile(r"ended unasked with status .*; starts again in [\d.]+ s(: .+)?$")
+#: How the supervisor logs a process that ended.
+RESTART = re.compile(r"ended unexpectedly with status .*; restarts in [\d.]+ s(: .+)?$")
 #: A process that has ended so often before the stack was ready does not become ready.
 GIVE_UP_AFTER = 3
-#: One question to a server that may still be starting.
+#: Timeout of a request to a server that may still be starting.
 ASK_S = 5.0
+#: The checks of ``/readyz`` that speak of workers: each worker of the stack is asked about by itself.
+WORKER_CHECKS = frozenset({"unet_workers", "controlnet_workers"})
+
+#: What is not ready: the reason, by process.
+Missing = Mapping[str, str]
 
 
-def await_ready(settings: Settings, processes: Sequence[Process], timeout_s: float) -> Mapping[str, str]:
-    """Wait until nothing is missing; returns what is after ``timeout_s``, or once a process keeps ending."""
+def await_ready(
+    settings: Settings,
+    processes: Sequence[Process],
+    timeout_s: float,
+    on_poll: Callable[[Missing], None] = lambda _: None,
+) -> Missing:
+    """Wait until nothing is missing; returns what is after ``timeout_s``, or once a process keeps ending.
+
+    ``on_poll`` is called with what is missing at each poll.
+    """
     deadline = time.monotonic() + timeout_s
     while missing := find_missing(settings, processes):
+        on_poll(missing)
         restarts = {name: read_restarts(settings.home, name) for name in missing}
         ended = {name: lines[-1] for name, lines in restarts.items() if lines}
         is_hopeless = any(len(lines) >= GIVE_UP_AFTER for lines in restarts.values())
         if is_hopeless or time.monotonic() > deadline:
             return {**missing, **ended}
         time.sleep(POLL_S)
+    on_poll({})
     return {}
 
 
-def find_missing(settings: Settings, processes: Sequence[Process]) -> Mapping[str, str]:
-    """What is not ready now, by process: the reason."""
+def find_missing(settings: Settings, processes: Sequence[Process]) -> Missing:
+    """What is not ready now."""
     pids = read_pids(settings.home)
+    unknown = {process.name: "not known yet" for process in processes if process.worker}
     absent = {process.name: "it does not run" for process in processes if process.name not in pids}
     if absent:
-        return absent
-    asked = "api"
+        return unknown | absent
+    missing: dict[str, str] = {}
     try:
-        _get(f"{settings.api_url}/readyz")
+        if why := _find_broken_servers(settings):
+            missing["api"] = why
         fleet = _get(f"{settings.api_url}/v1/fleet").json()
-        asked = "flower"
-        _get(f"{settings.flower_url}/healthcheck")
-    except requests.HTTPError as error:
-        return {asked: f"{error.response.url} answers {error.response.status_code}"}
     except requests.RequestException as error:
-        return {asked: f"it does not answer: {type(error).__name__}"}
+        return unknown | {"api": _explain(error)}
     reasons = {worker["pid"]: worker["unavailable_reasons"] for worker in fleet["workers"]}
-    workers = [process.name for process in processes if process.is_worker]
-    told = {name: reasons.get(pids[name], ["it has not reported itself"]) for name in workers}
-    return {name: "; ".join(why) for name, why in told.items() if why}
+    for process in processes:
+        if process.worker and (why := reasons.get(pids[process.name], ["it has not reported itself"])):
+            missing[process.name] = "; ".join(why)
+    try:
+        _get(f"{settings.flower_url}/healthcheck")
+    except requests.RequestException as error:
+        missing["flower"] = _explain(error)
+    return missing
+
+
+def _find_broken_servers(settings: Settings) -> str:
+    """What ``/readyz`` says of servers that the API does not reach; empty if it reaches all."""
+    url = f"{settings.api_url}/readyz"
+    answer = requests.get(url, timeout=ASK_S)
+    if answer.ok:
+        return ""
+    if answer.status_code != 503 or "json" not in answer.headers.get("Content-Type", ""):
+        return f"{url} answers {answer.status_code}"
+    checks = answer.json().get("checks") or {}
+    broken = {name: told for name, told in checks.items() if told != "ok" and name not in WORKER_CHECKS}
+    return "; ".join(f"{name}: {told}" for name, told in broken.items())
+
+
+def _explain(error: requests.RequestException) -> str:
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"{error.response.url} answers {error.response.status_code}"
+    return f"it does not answer: {type(error).__name__}"
 
 
 def read_restarts(home: Path, name: str) -> list[str]:
-    """How often a process has ended since the start of the stack: why, each time, with what it said last."""
+    """Each end of a process since the stack started: the supervisor's line and the last output before it."""
     try:
         lines = (home / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
-    told = []
+    restarts = []
     for i, line in enumerate(lines):
         if ended := RESTART.search(line):
-            said = next((before for before in reversed(lines[:i]) if before.strip()), "")
-            told.append(line if ended[1] else f"{line}: {said}")
-    return told
+            output = next((before for before in reversed(lines[:i]) if before.strip()), "")
+            restarts.append(line if ended[1] else f"{line}: {output}")
+    return restarts
 
 
 def await_flower(settings: Settings, login: tuple[str, str], workers: int, timeout_s: float) -> None:
-    """Wait until Flower has inspected as many workers, so that whoever opens it sees them; not for long."""
+    """Wait until Flower has inspected as many workers, so that its first page shows them; not for long."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
@@ -82,7 +119,7 @@ def await_flower(settings: Settings, login: tuple[str, str], workers: int, timeo
 
 
 def read_pids(home: Path) -> dict[str, int]:
-    """The pid of every process that runs, by name: as the supervisor started them."""
+    """The pid of every running process by name, as the supervisor wrote it."""
     pids = {}
     for file in sorted((home / "pids").glob("*.pid")):
         try:

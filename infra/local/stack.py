@@ -14,7 +14,7 @@ from infra.local.checks import CannotStart
 from infra.local.environment import inherit, read_env_file, variables_of
 from infra.local.home_lock import find_holder
 from infra.local.ready import read_pids
-from infra.local.supervisor import STOP_S
+from infra.local.supervision.supervisor import STOP_S
 from infra.local.up import READY_S
 from shared.errors import SwiftError
 from shared.settings import ROOT, Settings
@@ -116,8 +116,8 @@ def start(
     home.mkdir(parents=True, exist_ok=True)
     options = ["--quiet", f"--ready-within={ready_s}"]
     options += [] if owner is None else [f"--owner={owner}"]
-    # Only the banner and what stops it go here: it stays small.
-    with (home / SAID).open("wb") as output:
+    # Only the addresses, Flower's login and what stops the stack are written there: it stays small.
+    with os.fdopen(os.open(home / SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "infra.local", "up", *options],
             cwd=ROOT,

@@ -24,19 +24,21 @@ from infra.local.environment import (
     variables_of,
     write_env_file,
 )
-from infra.local.log_files import Terminal, open_logs, set_aside
 from infra.local.plan import Process, find_embedded, folders, plan, resolve
 from infra.local.ready import await_flower, await_ready
-from infra.local.supervisor import OWN_LOG, Supervisor
+from infra.local.start_display import StartDisplay, describe_stack
+from infra.local.supervision.log_files import open_logs, rotate_logs
+from infra.local.supervision.supervisor import OWN_LOG, Supervisor
+from infra.local.supervision.terminal import Terminal
 from shared.catalog.catalog import read_catalog
 from shared.settings import Settings
 from workers.runtime.trusted_directory import trusted_directory
 
 #: How long the stack may take until it is ready, unless it is asked for otherwise.
 READY_S = 120.0
-#: Between two looks at the owner of a stack, and between two tries to say that it is ready.
+#: Seconds between two polls of the owner, and between two tries to write the file ``ready``.
 OWNER_POLL_S = 1.0
-#: Flower may take so long to hear of all workers.
+#: How long to wait for Flower to have inspected all workers.
 FLOWER_S = 10.0
 
 
@@ -58,17 +60,17 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
         check_ports(settings)
         check_programs(processes)
         with _written(settings.home):
-            _forget_last_run(settings)
+            _clear_last_run(settings)
             urls = {"API_URL": settings.api_url, "FLOWER_URL": settings.flower_url}
             write_env_file(settings.home / "env", {**urls, **login, **environment})
         limits = {"max_bytes": settings.log_bytes, "files": settings.log_files}
         names = [OWN_LOG, *(process.name for process in processes)]
         logs = open_logs(settings.home / "logs", names, **limits)
         terminal = Terminal(None if quiet else sys.stdout)
-        terminal.show(f"Starting the fleet; its logs are in {settings.home / 'logs'}")
+        terminal.show(f"Starting the fleet. Logs: {settings.home / 'logs'}")
         supervisor = Supervisor(processes, settings.home, environment, logs, terminal, [lock])
-        watch = _Watch(settings, processes, supervisor, ready_s, owner)
-        watch.flower_login = (login["FLOWER_USER"], login["FLOWER_PASSWORD"])
+        flower_login = (login["FLOWER_USER"], login["FLOWER_PASSWORD"])
+        watch = _Watch(settings, processes, supervisor, terminal, flower_login, ready_s, owner)
         threading.Thread(target=watch.run, name="watch", daemon=True).start()
         signal_number = supervisor.run()
         with suppress(OSError):
@@ -77,41 +79,51 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
 
 
 class _Watch:
-    """Says when the stack is ready, and stops it when it does not get so far or its owner is gone."""
+    """Announces that the stack is ready; stops it if it does not get ready, or if its owner is gone."""
 
     def __init__(
         self,
         settings: Settings,
         processes: list[Process],
         supervisor: Supervisor,
+        terminal: Terminal,
+        flower_login: tuple[str, str],
         ready_s: float,
         owner: int | None,
     ) -> None:
         self._settings = settings
         self._processes = processes
         self._supervisor = supervisor
+        self._display = StartDisplay(terminal, processes)
+        self._flower_login = flower_login
         self._ready_s = ready_s
         self._owner = owner
-        self.flower_login = ("", "")
         self.is_ready = False
 
     def run(self) -> None:
         """Watch until the process ends."""
-        missing = await_ready(self._settings, self._processes, self._ready_s)
+        missing = await_ready(self._settings, self._processes, self._ready_s, self._display.update)
+        self._display.end()
         if missing:
             print(_explain(missing, self._settings.home, self._ready_s), file=sys.stderr, flush=True)
             self._supervisor.stop()
             return
-        workers = sum(process.is_worker for process in self._processes)
-        await_flower(self._settings, self.flower_login, workers, FLOWER_S)
+        workers = sum(process.worker is not None for process in self._processes)
+        await_flower(self._settings, self._flower_login, workers, FLOWER_S)
         self.is_ready = True
-        with suppress(OSError):
-            print(_describe(self._settings), flush=True)
+        self._announce()
         is_written = False
         while self._owner is None or is_alive(self._owner):
             is_written = is_written or _write(self._settings.home / "ready", str(os.getpid()))
             time.sleep(OWNER_POLL_S)
         self._supervisor.stop()
+
+    def _announce(self) -> None:
+        """Show addresses, also where logs are not shown: they are what a stack in the background returns."""
+        terminal = Terminal(sys.stdout)
+        terminal.show("\nThe fleet is ready. `make down` or Ctrl-C stops it.\n")
+        terminal.show_table(describe_stack(self._settings, self._flower_login))
+        terminal.flush()
 
 
 def is_alive(pid: int) -> bool:
@@ -148,14 +160,14 @@ def _written(home: Path) -> Iterator[None]:
         raise CannotStart(f"SWIFT_HOME={home} cannot be written: {error.strerror}") from None
 
 
-def _forget_last_run(settings: Settings) -> None:
-    set_aside(settings.home / "logs", settings.log_files)
+def _clear_last_run(settings: Settings) -> None:
+    rotate_logs(settings.home / "logs", settings.log_files)
     for file in (settings.home / "ready", *(settings.home / "pids").iterdir()):
         file.unlink(missing_ok=True)
 
 
 def _write(path: Path, text: str) -> bool:
-    """Have the file appear whole; returns whether the disk took it."""
+    """Write the file in one step; returns whether it was written."""
     try:
         new = path.with_suffix(".new")
         new.write_text(text)
@@ -169,15 +181,3 @@ def _explain(missing: Mapping[str, str], home: Path, waited_s: float) -> str:
     lines = [f"  {name}: {why} (log: {home / 'logs' / name}.log)" for name, why in missing.items()]
     advice = "A slow start, such as a download, gets more time with --ready-within SECONDS."
     return "\n".join([f"The stack is not ready after {waited_s:g} s:", *lines, advice])
-
-
-def _describe(settings: Settings) -> str:
-    return f"""
-The fleet is ready. `make down` stops it, and so does Ctrl-C where it runs in the foreground.
-
-  API          {settings.api_url}   (try it: {settings.api_url}/docs)
-  Flower       {settings.flower_url}   (login: FLOWER_USER, FLOWER_PASSWORD)
-  S3           {settings.s3_endpoint_url}   (LoRAs: bucket {settings.lora_bucket})
-  credentials  {settings.home / "env"}
-  logs         {settings.home / "logs"}
-"""

@@ -22,7 +22,7 @@ def test_the_default_stack_is_complete(tmp_path: Path) -> None:
 
 def test_there_are_as_many_workers_as_the_settings_say(tmp_path: Path) -> None:
     found = processes(Settings(home=tmp_path, unet_workers=3, controlnet_workers=2))
-    workers = [name for name, process in found.items() if process.is_worker]
+    workers = [name for name, process in found.items() if process.worker]
     assert workers == ["unet1", "unet2", "unet3", "controlnet1", "controlnet2"]
 
 

@@ -9,7 +9,7 @@ from infra.local.ready import await_ready, read_restarts
 from shared.settings import Settings
 
 SAID = "this worker cannot start: ModelFailed: model 'm' cannot be loaded: cut off"
-PROCESS = Process(name="unet1", command=[], is_worker=True)
+PROCESS = Process(name="unet1", command=[], worker="unet")
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def write_log(home: Path, ends: int, said_after: str = "") -> None:
-    lines = [f"{SAID}\nended unasked with status 1; starts again in 1 s{said_after}\n" for _ in range(ends)]
+    lines = [f"{SAID}\nended unexpectedly with status 1; restarts in 1 s{said_after}\n" for _ in range(ends)]
     (home / "logs" / "unet1.log").write_text("".join(lines))
 
 

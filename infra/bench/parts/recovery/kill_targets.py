@@ -10,7 +10,7 @@ from redis import Redis, RedisError
 
 from infra.bench.harness.fleet import Fleet
 from infra.bench.harness.report import CheckFailed
-from infra.local.supervisor import HEALTHY_S
+from infra.local.supervision.supervised_process import HEALTHY_S
 from shared import keys
 from shared.registry.workers import live_workers
 from workers.transport.keys import claims_key

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from infra.local.home_lock import hold
-from infra.local.log_files import Terminal, open_logs
 from infra.local.plan import Process
-from infra.local.supervisor import OWN_LOG, Supervisor
+from infra.local.supervision.log_files import open_logs
+from infra.local.supervision.supervisor import OWN_LOG, Supervisor
+from infra.local.supervision.terminal import Terminal
 
 #: Says when it was asked to stop.
 PROGRAM = """

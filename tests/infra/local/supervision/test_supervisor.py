@@ -12,12 +12,13 @@ import pytest
 
 from infra.local.home_lock import find_holder
 from infra.local.ready import read_pids
-from infra.local.supervisor import LONGEST_PAUSE_S, LONGEST_SERVER_PAUSE_S, POLL_S
+from infra.local.supervision.supervised_process import LONGEST_PAUSE_S, LONGEST_SERVER_PAUSE_S
+from infra.local.supervision.supervisor import POLL_S
 from shared.redis_clients import RETRIED_S
 from shared.settings import ROOT
 from tests.infra.local.waiting import eventually
 
-SCRIPT = ROOT / "tests" / "infra" / "local" / "small_fleet.py"
+SCRIPT = ROOT / "tests" / "infra" / "local" / "supervision" / "small_fleet.py"
 SLEEPER = "import time; print('runs', flush=True); time.sleep(600)"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEPER!r}, sys.argv[1]])"
 
@@ -115,7 +116,7 @@ def test_a_killed_process_comes_back_and_the_other_stays(tmp_path: Path, start: 
         )
     )
     assert after["server"] == before["server"]
-    assert "client ended unasked with status -9; starts again in 0.25 s" in log_of(tmp_path, "client")
+    assert "client ended unexpectedly with status -9; restarts in 0.25 s" in log_of(tmp_path, "client")
     assert fleet.poll() is None
 
 
@@ -134,7 +135,7 @@ def test_a_process_that_cannot_run_is_tried_less_and_less_often_and_the_terminal
     terminal = tmp_path / "terminal"
     eventually(lambda: "in 1 s" in terminal.read_text())
     assert terminal.read_text().splitlines()[:3] == [
-        f"client ended unasked with status 1; starts again in {s} s: there is no such device"
+        f"client ended unexpectedly with status 1; restarts in {s} s: there is no such device"
         for s in ("0.25", "0.5", "1")
     ]
 
