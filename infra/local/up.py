@@ -121,7 +121,7 @@ class _Watch:
     def _announce(self) -> None:
         """Show addresses, also where logs are not shown: they are what a stack in the background returns."""
         terminal = Terminal(sys.stdout)
-        terminal.show("\nThe fleet is ready. `make down` or Ctrl-C stops it.\n")
+        terminal.show("The fleet is ready. `make down` or Ctrl-C stops it.")
         terminal.show_table(describe_stack(self._settings, self._flower_login))
         terminal.flush()
 
