@@ -58,7 +58,7 @@ OTHER = OtherFacts(
         ({"addition_embed_type": "image"}, None),
         ({"cross_attention_dim": [768]}, SD1),
     ],
-    ids=str,
+    ids=["sd1", "toy width", "sd2", "sdxl", "image variations", "width a block"],
 )
 def test_a_unets_family_is_read_from_its_config(config: dict[str, Any], facts: FamilyFacts | None) -> None:
     assert family_of({"unet": config, "vae": {}}) is facts
