@@ -15,6 +15,10 @@ PREFIX = "SWIFT_"
 #: Settings of earlier versions, and what an operator turns instead.
 _SUCCESSORS = {
     "SWIFT_API_THREADS": "SWIFT_API_CONNECTIONS",  # a connection no longer takes a thread
+    "SWIFT_WORKER_NETS": "SWIFT_WORKER_CONTROLNETS",
+    "SWIFT_NET_FALLBACK": "SWIFT_CONTROLNET_FALLBACK",
+    "SWIFT_NET_LEASE_S": "SWIFT_CONTROLNET_LEASE_S",
+    "SWIFT_NET_BATCH_DELAY": "SWIFT_CONTROLNET_BATCH_DELAY",
 }
 #: Of these nothing is quoted: of a Redis URL that is written wrongly any part may be the password.
 _SECRET = ("redis_url", "residual_redis_url")

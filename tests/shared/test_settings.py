@@ -192,9 +192,20 @@ def test_an_ipv6_address_stands_in_brackets_in_urls() -> None:
     assert read_settings({"SWIFT_API_HOST": "::1", "SWIFT_API_PORT": "81"}).api_url == "http://[::1]:81"
 
 
-def test_a_setting_of_an_earlier_version_names_its_successor() -> None:
-    with pytest.raises(InvalidSetting, match="successor is SWIFT_API_CONNECTIONS"):
-        read_settings({"SWIFT_API_THREADS": "32"})
+@pytest.mark.parametrize(
+    ("name", "successor"),
+    [
+        ("SWIFT_API_THREADS", "SWIFT_API_CONNECTIONS"),
+        ("SWIFT_WORKER_NETS", "SWIFT_WORKER_CONTROLNETS"),
+        ("SWIFT_NET_FALLBACK", "SWIFT_CONTROLNET_FALLBACK"),
+        ("SWIFT_NET_LEASE_S", "SWIFT_CONTROLNET_LEASE_S"),
+        ("SWIFT_NET_BATCH_DELAY", "SWIFT_CONTROLNET_BATCH_DELAY"),
+    ],
+)
+def test_a_setting_of_an_earlier_version_names_its_successor(name: str, successor: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"{name} is no setting any more; its successor is {successor}$"):
+        read_settings({name: "1"})
+    assert successor.removeprefix(PREFIX).lower() in Settings.model_fields
 
 
 @pytest.mark.parametrize(
