@@ -12,7 +12,8 @@ from shared.catalog.preprocessors import NONE
 from shared.jobs.receipt import Receipt
 from shared.jobs.record import Failure, Job, Span, Status
 from shared.jobs.spec import JobSpec
-from shared.storage.lora_header import Family, LoraInfo
+from shared.storage.lora_base_model import Family
+from shared.storage.lora_header import LoraInfo
 from shared.storage.loras import ListedLora
 from shared.storage.object_store import ObjectStat
 

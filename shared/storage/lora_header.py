@@ -1,58 +1,32 @@
-"""What the header of a LoRA file tells: rank, trained parts, the family of the base it was trained for."""
+"""What the header of a LoRA file tells: rank, trained parts, the base model it was trained for."""
 
 import re
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping
 
 from shared.errors import InvalidLora
 from shared.message_base import Message
+from shared.storage.lora_base_model import FAMILIES, Family, cross_attention_dim, family_of, in_slices
 from shared.storage.safetensors_header import LENGTH_BYTES, MAX_HEADER_BYTES, TensorInfo
 
-#: Families of bases by the width of their cross-attention.
-Family = Literal["sd1", "sd2", "sdxl"]
-FAMILIES: Mapping[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-
-#: What factors and differences may be stored as; 8 bits without scales of their own are floating point, too.
-FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
+#: Types of factors and differences; 8-bit types without scales of their own are floating point, too.
+FLOAT_DTYPES = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
 #: An alpha may be an integer: trainers write what they were given.
-_INTEGERS = {"I64", "I32", "I16", "I8", "U8"}
+_INTEGER_DTYPES = {"I64", "I32", "I16", "I8", "U8"}
 #: Embeddings that OneTrainer puts into the file of a LoRA: they are no part of it.
 _EMBEDDING, _EMBEDDING_END = "bundle_emb.", ".string_to_param.*"
-#: The first factor of a low-rank change, whose rows are its rank, in every format of the field.
+#: The first factor of a low-rank product, whose rows are its rank, in every format of the field.
 _FIRST_FACTOR = re.compile(r"(lora_A|lora_down|lora\.down|hada_w1_b|hada_w2_b|lokr_w1_b|lokr_w2_b)\b")
-#: Marks of a LoRA, of LyCORIS' LoHa and LoKr, and of their variants without a first factor.
-_MARK = re.compile(r"lora_|lora\.|hada_|lokr_|lycoris_|\.diff(_b)?$|\.[wb]_norm$")
-#: Projections of cross-attention from the text's embeddings: ``attn2.to_k``, kohya's ``attn2_to_k``.
-_FROM_TEXT = re.compile(r"attn2[._](?:processor\.)?to_[kv]")
-_TEXT_FACTOR = re.compile(r"(lora_A|lora_down|lora\.down|hada_w1_b)\b")
-_LOKR = re.compile(r"lokr_w1(_b)?$")
-#: How files begin the names of what is in a text encoder; ComfyUI's ``clip_l`` is SD's and SDXL's first one,
-#: ``clip_h`` is SD 2's. Only SDXL has a second one.
+#: Keys of a LoRA, of LyCORIS' LoHa and LoKr, and of their variants without a first factor.
+_LORA_KEY = re.compile(r"lora_|lora\.|hada_|lokr_|lycoris_|\.diff(_b)?$|\.[wb]_norm$")
+#: How keys of text encoders begin; ComfyUI's ``clip_l`` is SD 1's and SDXL's first one, ``clip_h`` is SD 2's.
+#: Only SDXL has a second one.
 _SECOND_ENCODER = ("text_encoder_2.", "lora_te2_", "text_encoders.clip_g.")
 _FIRST_ENCODER = ("text_encoder", "text_model.", "lora_te")
-#: How trainers call the families: ``modelspec.architecture`` and ``ss_base_model_version``.
-_WORDS = ("modelspec.architecture", "ss_base_model_version")
-_ARCHITECTURES: tuple[tuple[str, Family], ...] = (
-    ("stable-diffusion-xl", "sdxl"),
-    ("sdxl", "sdxl"),
-    ("stable-diffusion-v2", "sd2"),
-    ("sd_v2", "sd2"),
-    ("sd_2", "sd2"),
-    ("sd2", "sd2"),
-    ("stable-diffusion-v1", "sd1"),
-    ("sd_v1", "sd1"),
-    ("sd_1", "sd1"),
-    ("sd1", "sd1"),
-)
 #: What `torch.save` writes: a zip archive, or before that a bare pickle. Read as the length of a header both
-#: are too long for one; what is not is no pickle, though it may begin with the same two bytes.
-_TORCH = (b"PK\x03\x04", b"\x80\x02")
-#: Enough to see the pattern of what does not fit.
+#: exceed its limit; a real header may begin with the same two bytes, but not exceed it.
+_TORCH_MAGIC = (b"PK\x03\x04", b"\x80\x02")
+#: Errors name so many keys: enough to see what they have in common.
 NAMED_KEYS = 5
-#: After so many keys other threads and gevent's greenlets run.
-_KEYS_AT_ONCE = 128
 
 
 class LoraInfo(Message):
@@ -60,31 +34,31 @@ class LoraInfo(Message):
 
     tensors: int
     rank: int  # the largest of its modules; 0 if it has no factors
-    parts: list[str]  # of the base, that it trains
-    cross_attention_dim: int | None = None  # of the base it was trained for, where it trains that
+    parts: list[str]  # of the base model, that it trains
+    cross_attention_dim: int | None = None  # of the base model it was trained for, where it trains that
     family: Family | None = None  # None: the header does not tell
-    embeddings: tuple[str, ...] = ()  # names of the first few that are in the file and do not count
+    embeddings: tuple[str, ...] = ()  # names of the first few that are in the file and are not applied
 
 
 def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> LoraInfo:
     """Read a header in diffusers', PEFT's, kohya's or LyCORIS' names; raises `InvalidLora` for no LoRA."""
     embeddings, factors = split_embeddings(tensors)
-    if not any(_MARK.search(key) for key in _in_turns(factors)):
+    if not any(_LORA_KEY.search(key) for key in in_slices(factors)):
         raise InvalidLora("the file has no LoRA: none of its tensors is a factor such as lora_A or lora_down")
     refuse_keys(
         "hold no floating point numbers",
         (f"{key} ({info.dtype})" for key, info in factors.items() if not _is_real(key, info.dtype)),
     )
-    first = [key for key in _in_turns(factors) if _FIRST_FACTOR.search(key)]
+    first = [key for key in in_slices(factors) if _FIRST_FACTOR.search(key)]
     ranks = (factors[key].shape[0] for key in first if factors[key].shape)
-    width = _cross_attention_dim(factors)
+    width = cross_attention_dim(factors)
     parts = {_part_of(key) for key in factors}
     return LoraInfo(
         tensors=len(tensors),
         rank=max(ranks, default=0),
         parts=sorted(parts),
         cross_attention_dim=width,
-        family=FAMILIES.get(width) if width else _family_of(parts, metadata),
+        family=family_of(width, parts, metadata),
         embeddings=tuple(embeddings),
     )
 
@@ -92,7 +66,7 @@ def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str])
 def split_embeddings(
     tensors: Mapping[str, TensorInfo],
 ) -> tuple[list[str], dict[str, TensorInfo]]:
-    """The names of the first few embeddings that a file carries, and all its other tensors."""
+    """The names of the first few embeddings in a file, and all its other tensors."""
     names: dict[str, None] = {}
     others = {}
     for key, info in tensors.items():
@@ -106,14 +80,14 @@ def split_embeddings(
 
 def refuse_keys(why: str, keys: Iterable[str]) -> None:
     """Raise `InvalidLora` that names the first few of ``keys``, if there are any."""
-    bad = sorted(keys)
-    if bad:
-        more = f" and {len(bad) - NAMED_KEYS} more" if len(bad) > NAMED_KEYS else ""
-        raise InvalidLora(f"keys that {why}: {', '.join(bad[:NAMED_KEYS])}{more}")
+    refused = sorted(keys)
+    if refused:
+        more = f" and {len(refused) - NAMED_KEYS} more" if len(refused) > NAMED_KEYS else ""
+        raise InvalidLora(f"keys that {why}: {', '.join(refused[:NAMED_KEYS])}{more}")
 
 
 def incompatibility(info: LoraInfo, width: int) -> str | None:
-    """Why a LoRA cannot fit a base whose cross-attention has ``width``; None if it may."""
+    """Why a LoRA cannot fit a base model whose cross-attention has ``width``; None if it may."""
     if info.cross_attention_dim is not None:
         if info.cross_attention_dim == width:
             return None
@@ -127,9 +101,9 @@ def incompatibility(info: LoraInfo, width: int) -> str | None:
 
 
 def refuse_pickle(start: bytes) -> None:
-    """Raise `InvalidLora` for what `torch.save` wrote: unpickling runs whatever code it holds."""
+    """Raise `InvalidLora` for a file of `torch.save`: unpickling runs whatever code it holds."""
     is_length = int.from_bytes(start[:LENGTH_BYTES], "little") <= MAX_HEADER_BYTES
-    if start.startswith(_TORCH) and not is_length:
+    if start.startswith(_TORCH_MAGIC) and not is_length:
         raise InvalidLora("the file is a PyTorch pickle, which may run code; convert it to safetensors")
 
 
@@ -140,13 +114,6 @@ def _embedding_name(rest: str) -> str:
     return rest.rpartition(".")[0] or rest
 
 
-def _in_turns(keys: Iterable[str]) -> Iterator[str]:
-    for count, key in enumerate(keys):
-        if count % _KEYS_AT_ONCE == 0:
-            time.sleep(0)
-        yield key
-
-
 def _part_of(key: str) -> str:
     if key.startswith(_SECOND_ENCODER):
         return "text_encoder_2"
@@ -154,40 +121,4 @@ def _part_of(key: str) -> str:
 
 
 def _is_real(key: str, dtype: str) -> bool:
-    return dtype in FLOATS or (key.endswith(".alpha") and dtype in _INTEGERS)
-
-
-def _cross_attention_dim(tensors: Mapping[str, TensorInfo]) -> int | None:
-    """The width that most projections from the text take in."""
-    widths = Counter(width for width in _text_widths(tensors) if width).most_common(1)
-    return widths[0][0] if widths else None
-
-
-def _text_widths(tensors: Mapping[str, TensorInfo]) -> Iterator[int]:
-    for key in _in_turns(tensors):
-        info = tensors[key]
-        if len(info.shape) < 2 or not _FROM_TEXT.search(key):
-            continue
-        if _TEXT_FACTOR.search(key):
-            yield info.shape[1]
-        elif match := _LOKR.search(key):
-            # W = w1 ⊗ w2, each whole or in two factors: the widths multiply.
-            stem = key[: match.start()]
-            other = tensors.get(f"{stem}lokr_w2") or tensors.get(f"{stem}lokr_w2_b")
-            if other is not None and len(other.shape) > 1:
-                yield info.shape[1] * other.shape[1]
-
-
-def _family_of(parts: set[str], metadata: Mapping[str, str]) -> Family | None:
-    """The family where no shape tells it: as the trainer says, else SDXL where there is a second encoder.
-
-    ``lora_te1_`` is no sign of a second one: some trainers number the only one.
-    """
-    for key in _WORDS:
-        word = metadata.get(key, "").lower()
-        for start, family in _ARCHITECTURES:
-            if word.startswith(start):
-                return family
-    if metadata.get("ss_v2") == "True":
-        return "sd2"
-    return "sdxl" if "text_encoder_2" in parts else None
+    return dtype in FLOAT_DTYPES or (key.endswith(".alpha") and dtype in _INTEGER_DTYPES)

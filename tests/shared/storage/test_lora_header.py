@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import pytest
@@ -163,10 +164,10 @@ def test_the_work_is_linear_in_the_number_of_tensors() -> None:
 
 
 def test_other_threads_run_while_many_tensors_are_inspected(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns: list[float] = []
-    monkeypatch.setattr("shared.storage.lora_header.time.sleep", turns.append)
+    sleeps: list[float] = []
+    monkeypatch.setattr(time, "sleep", sleeps.append)
     inspect({f"{PEFT}.{i}.lora_A.weight": [4, 768] for i in range(2000)})
-    assert len(turns) > 2000 // 128
+    assert len(sleeps) > 2000 // 128
 
 
 def test_a_file_without_any_factor_is_no_lora() -> None:

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidLora
+from shared.storage.bounded_json import MAX_NAME_BYTES
 from shared.storage.safetensors_header import (
     LENGTH_BYTES,
     MAX_HEADER_BYTES,
     MAX_METADATA_ENTRIES,
     MAX_METADATA_VALUE_BYTES,
-    MAX_NAME_BYTES,
     MAX_TENSORS,
     header_bytes,
     parse_header,
