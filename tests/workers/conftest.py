@@ -34,7 +34,7 @@ SERVED = ("edge", *(f"{layout}-net" for layout in LAYOUTS))
 
 def load(name: str) -> BaseModel:
     if name == "emoji-sd":
-        return load_model(name, str(EMOJI / name), "float32", "cpu")
+        return load_model(name, str(EMOJI / "model"), "float32", "cpu")
     return BaseModel(name, make_pipeline(name))
 
 
