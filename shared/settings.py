@@ -118,7 +118,9 @@ class Settings(BaseModel):
     residual_redis_bytes: Bytes = Field(1 << 30, description="memory limit of the embedded residual Redis")
 
     unet_workers: Processes = Field(1, description="UNet worker processes of the local stack")
-    controlnet_workers: Processes = Field(1, description="ControlNet worker processes of the local stack")
+    controlnet_workers: Processes = Field(
+        1, description="ControlNet worker processes of the local stack; 0: /readyz does not wait for one"
+    )
     worker_models: Names = Field(
         (),
         description="models this UNet worker serves, comma separated; empty: the whole catalog",

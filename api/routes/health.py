@@ -21,12 +21,15 @@ from api.services import Services
 from shared.errors import SwiftError, Unavailable
 from shared.metrics import FleetCollector, publish
 from shared.redis_clients import without_retries
-from shared.registry.workers import live_workers
+from shared.registry.workers import WorkerKind, live_workers
 from shared.storage.object_store import Bucket
 
 if TYPE_CHECKING:
     from redis import Redis
 
+ROLES: dict[WorkerKind, str] = {"unet": "UNet", "controlnet": "ControlNet"}
+#: Of the entries without a worker, as many are named in a check.
+NAMED_ENTRIES = 5
 #: A process's numbers outlive this many missed publications.
 GRACE_BEATS = 4
 METRICS = {
@@ -43,7 +46,7 @@ class Health(BaseModel):
 
 
 class Readiness(Health):
-    """Jobs are accepted; ``status`` is ``degraded`` where some of them must wait, or workers are not well."""
+    """Servers and workers are there; ``status`` is ``degraded`` where some jobs must wait for a worker."""
 
     without_workers: WithoutWorkers = WithoutWorkers()
     worker_errors: dict[str, list[str]] = Field({}, description="by live worker: what is wrong with it")
@@ -68,16 +71,17 @@ def health_api(services: Services) -> APIBlueprint:
     def healthz() -> Response:
         return answer(Health())
 
-    @api.get(
-        "/readyz", summary="Everything jobs need is reachable", responses={200: Readiness, **refusals(503)}
-    )
+    @api.get("/readyz", summary="Servers and workers are there", responses={200: Readiness, **refusals(503)})
     def readyz() -> Response:
         with ThreadPoolExecutor(len(checks)) as pool:
-            told = dict(zip(checks, pool.map(_try, checks.values()), strict=True))
-        broken = [name for name, outcome in told.items() if outcome != "ok"]
+            results = dict(zip(checks, pool.map(_try, checks.values()), strict=True))
+        if results["control_redis"] == "ok":
+            fleet = FleetStatus(live_workers(control))
+            results |= _check_workers(services, fleet)
+        broken = [name for name, result in results.items() if result != "ok"]
         if broken:
-            return problem(503, Unavailable.code, f"not ready: {', '.join(broken)}", checks=told)
-        return answer(_describe(services, FleetStatus(live_workers(control)), told))
+            return problem(503, Unavailable.code, f"not ready: {', '.join(broken)}", checks=results)
+        return answer(_describe(services, fleet, results))
 
     @api.get("/metrics", summary="Prometheus metrics", responses={200: METRICS, **refusals(503)})
     def metrics() -> Response:
@@ -87,6 +91,30 @@ def health_api(services: Services) -> APIBlueprint:
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
     return api
+
+
+def _check_workers(services: Services, fleet: FleetStatus) -> dict[str, str]:
+    """Whether there is a worker of each role that this fleet is to have; else what has none, and why.
+
+    A role is there when it serves something: which entries of the catalog still lack a worker does not stop
+    the others' jobs. ControlNet workers may be left out by design: UNet workers compute ControlNets then.
+    """
+    settings, catalog = services.settings, services.catalog
+    results = {"unet_workers": _check_role(fleet, "unet", "model", list(catalog.models))}
+    if settings.controlnet_workers > 0 or settings.controlnet_fallback == "fail":
+        names = list(catalog.controlnets)
+        results["controlnet_workers"] = _check_role(fleet, "controlnet", "ControlNet", names)
+    return results
+
+
+def _check_role(fleet: FleetStatus, kind: WorkerKind, what: str, names: list[str]) -> str:
+    missing = fleet.without_workers(kind, names)
+    if len(missing) < len(names) or not names:
+        return "ok"
+    named = ", ".join([*missing[:NAMED_ENTRIES], *(["…"] if len(missing) > NAMED_ENTRIES else [])])
+    errors = FleetStatus(worker for worker in fleet.workers if worker.kind == kind).worker_errors()
+    reasons = [f"{worker}: {error}" for worker, found in errors.items() for error in found]
+    return "; ".join([f"no {ROLES[kind]} worker takes work yet for {what} {named}", *reasons])
 
 
 def _describe(services: Services, fleet: FleetStatus, checks: dict[str, str]) -> Readiness:

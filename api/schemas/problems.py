@@ -62,7 +62,9 @@ class Problem(BaseModel):
     code: str = Field(examples=["invalid_request"])
     field: str | None = Field(None, description="the field at fault, as a dotted path")
     errors: list[FieldError] | None = Field(None, description="all fields at fault")
-    checks: dict[str, str] | None = Field(None, description="/readyz: each server, 'ok' or what is wrong")
+    checks: dict[str, str] | None = Field(
+        None, description="/readyz: each server and role of workers, 'ok' or what is missing"
+    )
 
 
 def problem(

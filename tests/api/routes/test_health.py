@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -7,6 +8,8 @@ from api.app import create_app
 from api.services import Services
 from shared import keys
 from shared.metrics import publish
+from shared.registry.workers import publish_heartbeat
+from tests.api.services import announce_workers, heartbeat
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -17,15 +20,39 @@ def test_a_living_process_is_healthy_whatever_else_is_down(services: Services) -
     assert client.get("/healthz").json["status"] == "ok"
 
 
-def test_it_is_ready_when_all_servers_answer(client: FlaskClient) -> None:
+def test_it_is_ready_when_all_servers_answer_and_workers_are_there(
+    client: FlaskClient, services: Services
+) -> None:
+    announce_workers(services)
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert answer.json["checks"] == dict.fromkeys(
-        ["control_redis", "residual_redis", "lora_bucket", "image_bucket"], "ok"
-    )
+    servers = ["control_redis", "residual_redis", "lora_bucket", "image_bucket"]
+    assert answer.json["checks"] == dict.fromkeys([*servers, "unet_workers", "controlnet_workers"], "ok")
+
+
+def test_it_is_not_ready_without_workers_and_names_what_has_none(client: FlaskClient) -> None:
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+    assert answer.json["detail"] == "not ready: unet_workers, controlnet_workers"
+    checks = answer.json["checks"]
+    assert checks["unet_workers"] == "no UNet worker takes work yet for model emoji-sd"
+    assert checks["controlnet_workers"] == "no ControlNet worker takes work yet for ControlNet edge, colour"
+
+
+@pytest.mark.parametrize(
+    ("workers", "fallback", "status"), [(0, "local", 200), (1, "local", 503), (0, "fail", 503)]
+)
+def test_a_fleet_without_controlnet_workers_by_design_is_ready(
+    workers: int, fallback: str, status: int, services: Services
+) -> None:
+    publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 60)
+    changes = {"controlnet_workers": workers, "controlnet_fallback": fallback}
+    app = create_app(replace(services, settings=services.settings.model_copy(update=changes)))
+    assert app.test_client().get("/readyz").status_code == status
 
 
 def test_it_is_not_ready_without_a_redis(services: Services) -> None:
+    announce_workers(services)
     away = type(services.control).from_url(NOWHERE)
     answer = create_app(replace(services, residuals=[away])).test_client().get("/readyz")
     assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
@@ -36,18 +63,21 @@ def test_it_is_not_ready_without_a_redis(services: Services) -> None:
 
 
 def test_it_is_not_ready_without_one_of_several_residual_servers(services: Services) -> None:
+    announce_workers(services)
     residuals = [*services.residuals, type(services.control).from_url(NOWHERE)]
     answer = create_app(replace(services, residuals=residuals)).test_client().get("/readyz")
     assert answer.json["detail"] == "not ready: residual_redis_2"
 
 
 def test_it_is_not_ready_when_one_redis_plays_both_roles(services: Services) -> None:
+    announce_workers(services)
     answer = create_app(replace(services, residuals=[services.control])).test_client().get("/readyz")
     assert answer.status_code == 503
     assert "control Redis" in answer.json["checks"]["residual_redis"]
 
 
 def test_it_is_not_ready_without_s3(services: Services) -> None:
+    announce_workers(services)
     settings = services.settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"})
     answer = create_app(replace(services, settings=settings)).test_client().get("/readyz")
     assert answer.status_code == 503

@@ -54,7 +54,7 @@ def test_a_worker_that_takes_no_jobs_of_the_model_does_not_serve_it(
     report(services, unet(), **changes)
     (warning,) = submit(client)
     assert "emoji-sd" in warning
-    assert client.get("/readyz").json["without_workers"]["models"] == ["emoji-sd"]
+    assert "emoji-sd" in client.get("/readyz").json["checks"]["unet_workers"]
     assert client.get("/v1/models").json["models"][0]["workers"] == []
 
 
@@ -78,11 +78,9 @@ def test_an_operator_sees_what_nobody_serves(client: FlaskClient, services: Serv
     # Then everything that shows the fleet says so, and jobs are still accepted
     wanted = {"models": ["emoji-sd"], "controlnets": ["colour"]}
     ready = client.get("/readyz")
-    assert (ready.status_code, ready.json["status"], ready.json["without_workers"]) == (
-        200,
-        "degraded",
-        wanted,
-    )
+    assert ready.status_code == 503
+    assert ready.json["checks"]["unet_workers"] == "no UNet worker takes work yet for model emoji-sd"
+    assert ready.json["checks"]["controlnet_workers"] == "ok"
     assert client.get("/v1/fleet").json["without_workers"] == wanted
     text = client.get("/metrics").text
     assert 'swift_jobs_without_workers{model="emoji-sd",' in text
@@ -107,9 +105,15 @@ def test_what_a_worker_could_not_load_is_shown_with_the_reason(
     assert (list(model["load_errors"]), model["workers"]) == (["unet-1"], ["unet-2"])
     edge_controlnet = client.get("/v1/controlnets").json["controlnets"][0]
     assert "a pointer" in edge_controlnet["load_errors"]["controlnet-1"]
+    # The only ControlNet worker serves nothing, so the fleet is not ready; with another one it is
+    checks = client.get("/readyz").json["checks"]
+    assert checks["unet_workers"] == "ok"
+    assert "controlnet-1: ControlNet 'edge' cannot be loaded: a pointer" in checks["controlnet_workers"]
+    report(services, controlnet("controlnet-2"), serves=["colour"])
     ready = client.get("/readyz").json
+    assert ready["status"] == "degraded"
     assert "cut off" in ready["worker_errors"]["unet-1"][0]
-    assert ready["without_workers"]["controlnets"] == ["edge", "colour"]
+    assert ready["without_workers"]["controlnets"] == ["edge"]
     workers = {worker["name"]: worker for worker in client.get("/v1/fleet").json["workers"]}
     assert "cut off" in workers["unet-1"]["load_errors"]["emoji-sd"]
     assert 'swift_workers_with_load_error{kind="model",name="emoji-sd"' in client.get("/metrics").text
