@@ -24,6 +24,9 @@ from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.busy import BusyShare
 from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.transport.backends.base import TransportBackend
+from workers.transport.backends.selection import build_backends
+from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 from workers.unet.worker import UNetWorker
@@ -79,7 +82,10 @@ def make_worker(
     residual: Redis,
     tmp_path: Path,
 ) -> Iterator[Callable[..., UNetWorker]]:
-    """Builds a worker; ``serve_controlnets=False`` leaves it without a ControlNet worker."""
+    """Builds a worker; ``serve_controlnets=False`` leaves it without a ControlNet worker.
+
+    ``preferred_backends`` are tried before the transport's own; other keywords are settings.
+    """
     residual.flushall()
     with worker_maker(servers, models, controlnets, SERVED, tmp_path) as make:
         yield make
@@ -98,9 +104,16 @@ def worker_maker(
     started: list[Server] = []
     residual = residual_redis(servers)
 
-    def make(*, serve_controlnets: bool = True, **changes: object) -> UNetWorker:
+    def make(
+        *,
+        serve_controlnets: bool = True,
+        preferred_backends: Sequence[TransportBackend] = (),
+        **changes: object,
+    ) -> UNetWorker:
         settings = servers.model_copy(update=changes)
-        steps, transport = StepQueue(residual, settings), Transport([residual], settings)
+        backends = [*preferred_backends, *build_backends(ConnectionPool([residual]), settings)]
+        steps = StepQueue(residual, settings)
+        transport = Transport([residual], settings, backends=backends)
         server = Server(
             list(served),
             controlnets,
