@@ -1,7 +1,6 @@
 """Which backend carries a residual: the first that fits it, reaches the reader and has space."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
@@ -69,18 +68,18 @@ def test_the_settings_decide_which_backends_there_are(residual: Redis, servers: 
 def test_a_job_with_two_controlnets_is_served_over_a_plugged_in_backend(
     precision: str, make_worker: Callable[..., UNetWorker]
 ) -> None:
-    # Given the image that the built-in backends carry the residuals of
-    own = make_worker()
-    asked: dict[str, Any] = {
-        "controlnets": [control(own, conditioning_scale=0.5), control(own, conditioning_scale=0.3)],
-        "num_inference_steps": 3,
-        "residual_precision": precision,
-    }
-    expected = pixels(own, run(own, spec(**asked)))
-    # When a worker prefers a backend that it has never heard of
+    # Given the image of a worker that computes the ControlNets itself
+    alone = make_worker(serve_controlnets=False, residual_wait_s=0.2)
+    wanted = spec(
+        controlnets=[control(alone, conditioning_scale=0.5), control(alone, conditioning_scale=0.3)],
+        num_inference_steps=3,
+        residual_precision=precision,
+    )
+    expected = pixels(alone, run(alone, wanted))
+    # When a ControlNet worker serves them over a backend that only this test knows
     backend = InMemoryBackend()
     worker, before = make_worker(preferred_backends=[backend]), sent_by()
-    image = pixels(worker, run(worker, spec(**asked)))
+    image = pixels(worker, run(worker, wanted))
     # Then every residual goes through it, and the image is the same
     assert np.array_equal(image, expected)
     assert since(before) == {"in_memory": backend.received + backend.discarded}
@@ -92,14 +91,14 @@ def test_a_job_with_two_controlnets_is_served_over_a_plugged_in_backend(
 def test_the_next_backend_carries_what_a_full_one_has_no_space_for(
     make_worker: Callable[..., UNetWorker],
 ) -> None:
-    own = make_worker()
-    asked: dict[str, Any] = {"controlnets": [control(own), control(own)], "num_inference_steps": 2}
-    expected = pixels(own, run(own, spec(**asked)))
+    alone = make_worker(serve_controlnets=False, residual_wait_s=0.2)
+    wanted = spec(controlnets=[control(alone), control(alone)], num_inference_steps=2)
+    expected = pixels(alone, run(alone, wanted))
     backend = InMemoryBackend(capacity=2)
     worker, before = make_worker(preferred_backends=[backend]), sent_by()
-    image = pixels(worker, run(worker, spec(**asked)))
+    image = pixels(worker, run(worker, wanted))
     assert np.array_equal(image, expected)
-    assert since(before).keys() >= {"in_memory", "shared_memory"}
+    assert since(before).keys() == {"in_memory", "inline", "shared_memory"}
     assert backend.received > 0
 
 
