@@ -30,7 +30,7 @@ SEED ?= 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## install, start the fleet, draw one picture, stop
+demo: $(INSTALLED) ## install, start the fleet, generate one image, stop
 	@$(BIN)/python -m infra.local demo
 
 up: $(INSTALLED) ## run the fleet until Ctrl-C or make down; DETACH=1: in the background
@@ -54,13 +54,13 @@ fuzz: $(INSTALLED) ## the fuzzers at length (EXAMPLES=N inputs for each property
 chaos: $(INSTALLED) ## kill, stop, starve and fill a fleet under load for MINUTES=5, then check it
 	$(BIN)/python -m infra.chaos --minutes $(MINUTES) --seed $(SEED)
 
-lint: $(INSTALLED) ## style, types, floors
+lint: $(INSTALLED) ## style, types, layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(INSTALLED) ## put code into shape
+format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -70,7 +70,7 @@ bench: $(INSTALLED) ## measure everything; PART=name for one part
 bench-quick: $(INSTALLED) ## the same in under five minutes
 	$(BIN)/python -m infra.bench --quick $(PART)
 
-train: $(INSTALLED) ## train the embedded model anew, into .run/train
+train: $(INSTALLED) ## train the embedded model again, into .run/train
 	$(BIN)/python -m infra.emoji.training --out .run/train
 
 clean: ## remove the installation, all state and all caches
@@ -79,7 +79,7 @@ clean: ## remove the installation, all state and all caches
 	rm -rf .venv .run demo.png build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-lock: ## write infra/requirements.lock anew, after a change of pyproject.toml or infra/constraints.txt
+lock: ## write infra/requirements.lock again, after a change of pyproject.toml or infra/constraints.txt
 	$(PYTHON) infra/lock.py
 
 $(INSTALLED): pyproject.toml infra/constraints.txt infra/requirements.lock
