@@ -1,27 +1,25 @@
-"""Names of every key in the control Redis and of our objects in S3, in one place so that none collide."""
+"""Names of all keys in the control Redis and of objects in S3, in one place so that none collide."""
 
 import re
 
 JOBS = "swift:jobs"  # sorted set: job ids by creation time
-UNSENT = "swift:jobs:unsent"  # sorted set: accepted, but not yet seen in a queue
-RECOVERY = "swift:recovery"  # string with expiry: somebody has just compared queues and jobs
+UNSENT = "swift:jobs:unsent"  # sorted set: ids of accepted jobs whose message is not sent yet
+RECOVERY = "swift:recovery"  # string with expiry: a worker has just compared queues and jobs
 UNRUNNABLE = "swift:jobs:unserved"  # sorted set: queued jobs that no worker can run, by when first seen
-LEAVING = "swift:leaving"  # sorted set: workers that were stopped on purpose, by when
+LEAVING = "swift:leaving"  # sorted set: workers that were stopped by SIGTERM, by when
 SERVER = "swift:server"  # hash: run id of the control Redis, when it was last seen, since when it answers
 IMAGES = "swift:images"  # sorted set: ids of ended or deleted jobs by the time to delete their images
 CONTROL_IMAGES = "swift:control_images"  # sorted set: hashes of control images by their last use
-CONTROL_IMAGES_DELETED = "swift:control_images:deleted"  # sorted set: those that are being deleted now
-SWEEP = "swift:sweep"  # string with expiry: some worker sweeps right now
-SWEEP_CURSORS = "swift:sweep:cursors"  # hash: where the next sweep goes on
+CONTROL_IMAGES_DELETED = "swift:control_images:deleted"  # sorted set: hashes of those being deleted now
+SWEEP = "swift:sweep"  # string with expiry: a worker sweeps right now
+SWEEP_CURSORS = "swift:sweep:cursors"  # hash: where the next sweep continues
 MESSAGES_SEEN = "swift:messages"  # sorted set: unacknowledged messages by when they were first seen
 BINDINGS_SEEN = "swift:bindings"  # sorted set: bindings of broadcast queues by when they were first seen
 WORKERS = "swift:workers"  # sorted set: worker names by last heartbeat
 FREE_WORKERS = "swift:availability"  # sorted set: free UNet workers by when their registration expires
 PUBLISHERS = "swift:metrics"  # sorted set: processes that publish metrics, by when those expire
 RESERVED_QUEUES = "swift:reservations"  # sorted set: workers' queues with a reserved job, by when reserved
-
-
-UPLOADS_SWEPT = "swift:uploads:swept"  # string with expiry: leftovers of uploads were looked for
+UPLOADS_SWEPT = "swift:uploads:swept"  # string with expiry: leftovers of uploads were just removed
 
 
 def job(job_id: str) -> str:
@@ -35,7 +33,7 @@ def by_status(status: str) -> str:
 
 
 def events(job_id: str) -> str:
-    """Stream: what happens to a job."""
+    """Stream: the events of a job."""
     return f"swift:job:{job_id}:events"
 
 
@@ -45,22 +43,22 @@ def lease(job_id: str) -> str:
 
 
 def watched(job_id: str) -> str:
-    """String with expiry: somebody follows the job's events and would like previews."""
+    """String with expiry: a client follows the job's events, so that previews are worth making."""
     return f"swift:job:{job_id}:watched"
 
 
 def idempotency(key: str) -> str:
-    """Hash: the job and the request that an Idempotency-Key stands for."""
+    """Hash: the id and the hash of the request that an Idempotency-Key belongs to."""
     return f"swift:idempotency:{key}"
 
 
 def inspection(bucket: str, etag: str, size_bytes: int) -> str:
-    """String with expiry: what the header of a LoRA file tells. The number counts changes of what is read."""
+    """String with expiry: facts read from a LoRA file's header. The number is the version of their format."""
     return f"swift:lora:2:{bucket}:{etag}:{size_bytes}"
 
 
 def upload(name: str, upload_id: str) -> str:
-    """String with expiry: the ETag of the LoRA that an upload has become."""
+    """String with expiry: the ETag of the LoRA that was published from an upload."""
     return f"swift:upload:{name}:{upload_id}"
 
 
@@ -104,7 +102,7 @@ def controlnet_steps(controlnet: str) -> str:
 # --- objects in the image bucket -----------------------------------------------------------------
 
 
-#: Every control image's key begins with this, every image's with the other.
+#: What keys of control images and of generated images begin with.
 CONTROL_PREFIX, IMAGE_PREFIX = "control/", "pictures/"
 
 
@@ -114,7 +112,7 @@ def images_prefix(job_id: str) -> str:
 
 
 def image_key(job_id: str, attempt: str, n: int) -> str:
-    """PNG: image ``n`` of a job. The attempt is in the key: one that lost its lease overwrites nothing."""
+    """PNG: image ``n`` of a job. The key has the attempt: one that lost its lease overwrites nothing."""
     return f"{images_prefix(job_id)}{attempt}-{n}.png"
 
 
@@ -124,6 +122,6 @@ def control_key(sha256: str) -> str:
 
 
 def control_name(key: str) -> str | None:
-    """The sha256 of a control image, by its key; ``None`` for other objects."""
+    """The sha256 in the key of a control image; ``None`` for other keys."""
     found = re.fullmatch(rf"{CONTROL_PREFIX}([0-9a-f]{{64}})\.png", key)
     return found[1] if found else None

@@ -1,4 +1,4 @@
-"""How processes reach the two Redis servers: deadlines on every wait, patience with a restart."""
+"""Clients of the two Redis roles, with a deadline on every wait and retries while a server restarts."""
 
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 #: Retries of one command, and the pauses before them: doubled from the first to the longest.
 RETRIES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 14, 0.02, 1.0
-#: How long a command waits for a server at least: about ten seconds.
+#: The sum of all pauses: a command waits for a server at least so long, about ten seconds.
 RETRIED_S = sum(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**i) for i in range(1, RETRIES + 1))
 
 
 def control_redis(settings: Settings, *, max_connections: int | None = None) -> "Redis":
-    """The control Redis: text in, text out. ``None`` connections at once are redis-py's default, 100.
+    """A client of the control Redis that decodes answers to text.
 
-    Bytes that are no text are replaced, and read as garbage.
+    ``max_connections`` is redis-py's default, 100, if ``None``. Bytes that are not UTF-8 are replaced.
     """
     return _connect(
         settings.redis_url,
@@ -34,25 +34,25 @@ def control_redis(settings: Settings, *, max_connections: int | None = None) -> 
 
 
 def residual_servers(settings: Settings) -> list["Redis"]:
-    """Every residual Redis: bytes. The first is home to all but the large residuals."""
-    # RESP2: what workers.transport.redis_client.resp speaks on these servers' connections.
+    """Clients of all residual servers, without decoding. The first holds everything but large residuals."""
+    # RESP2, because workers.transport.redis_client.resp speaks it on connections to these servers.
     return [
         _connect(url, settings, decode_responses=False, protocol=2) for url in settings.residual_redis_url
     ]
 
 
 def residual_redis(settings: Settings) -> "Redis":
-    """The first residual Redis."""
+    """A client of the first residual server."""
     return residual_servers(settings)[0]
 
 
 def make_retry() -> Retry:
-    """Patience with a server that restarts."""
+    """Retries while a server restarts."""
     return Retry(ExponentialBackoff(cap=LONGEST_PAUSE_S, base=FIRST_PAUSE_S), RETRIES)
 
 
 def without_retries(client: "Redis") -> "Redis":
-    """The same server without patience: health checks want the truth now."""
+    """A client of the same server that fails at once: health checks need the current state."""
     pool = client.connection_pool
     options = {**pool.connection_kwargs, "retry": Retry(ExponentialBackoff(), 0)}
     options.update(socket_timeout=2, socket_connect_timeout=1)
@@ -62,10 +62,10 @@ def without_retries(client: "Redis") -> "Redis":
 
 
 def tls_options(url: str, settings: Settings) -> dict[str, Any]:
-    """How TLS connections to a Redis server are made, as redis-py and Celery's ``broker_use_ssl`` take it.
+    """TLS options for a Redis server, as redis-py and Celery's ``broker_use_ssl`` take them.
 
     Empty for a server without TLS. The server's certificate and name are checked unless the URL says
-    otherwise; its ``ssl_*`` go before the settings.
+    otherwise; ``ssl_*`` in the URL take precedence over the settings.
     """
     address = parse_redis_url(url)
     if address.scheme != "rediss":
@@ -83,13 +83,13 @@ def tls_options(url: str, settings: Settings) -> dict[str, Any]:
 
 def _connect(url: str, settings: Settings, **options: Any) -> "Redis":
     address = parse_redis_url(url)
-    if address.host:  # a socket takes no such option
+    if address.host:  # a Unix socket has no such option
         options["socket_keepalive"] = True
     return redis.Redis.from_url(
-        address.url,  # without options of its own: those would go before these
+        address.url,  # without its options: they would override these
         **tls_options(url, settings),
         **options,
-        socket_timeout=30,  # longer than any blocking read asks for
+        socket_timeout=30,  # longer than any blocking read
         socket_connect_timeout=2,
         health_check_interval=15,
         retry=make_retry(),

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a setting or a catalog entry, as a clause in plain English."""
+"""Turns what pydantic reports about a setting or a catalog entry into a clause in plain English."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-#: Of a value that is quoted in a message.
+#: A value that is quoted in a message is cut after so many characters.
 SHOWN_CHARACTERS = 80
 _TYPES = {
     "int_parsing": "must be a whole number",
@@ -36,7 +36,7 @@ _TYPES = {
 
 
 def explain(details: "ErrorDetails") -> str:
-    """Say what is wrong with one value, such that "it" may stand before."""
+    """What is wrong with a value, as a clause that goes after the value's name."""
     said = _TYPES.get(details["type"])
     clause = said.format_map(details.get("ctx", {})) if said else details["msg"]
     if details["type"] == "literal_error":

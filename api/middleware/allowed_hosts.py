@@ -1,4 +1,4 @@
-"""Which host names a server of ours answers to: a page of any site may come by a name that leads here."""
+"""Host names that a server answers to. Others are refused, to prevent DNS rebinding."""
 
 import ipaddress
 import re
@@ -11,7 +11,7 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.-]+))(?::[0-9]{0,5})?", re.ASCII)
 
 
 class AllowedHosts:
-    """Loopback names, ``own`` if it is a single address, and what an operator lists."""
+    """The allowed names: loopback, ``own`` if it is a single address, and those that an operator lists."""
 
     def __init__(self, listed: Iterable[str], *, own: str) -> None:
         patterns = {pattern.lower().removeprefix("*") or "*" for pattern in listed}
@@ -24,11 +24,11 @@ class AllowedHosts:
             self._names.add(_name(own))
 
     def answers_to(self, host: str) -> bool:
-        """Whether ``host``, with or without a port, is a name of this server."""
+        """Whether ``host``, with or without a port, is allowed."""
         return (self._any and _name(host) != "") or self.lists(host)
 
     def lists(self, host: str) -> bool:
-        """Whether ``host`` is one of the names; ``*`` names nobody."""
+        """Whether ``host`` is allowed by name; ``*`` does not count."""
         name = _name(host)
         if not name or name in self._names or name.endswith(".localhost"):
             return bool(name)
@@ -40,7 +40,7 @@ class AllowedHosts:
 
 
 def _name(host: str) -> str:
-    """A host without its port, as it is compared; empty if it is none."""
+    """A host without its port, normalized for comparison; empty if it is not a host."""
     parts = _HOST.fullmatch(host.lower() if host.count(":") < 2 or host.startswith("[") else f"[{host}]")
     return (parts[1] or parts[2].removesuffix(".")) if parts else ""
 
@@ -48,7 +48,7 @@ def _name(host: str) -> str:
 def _listed_name(text: str) -> str:
     name = _name(text)
     if not name:
-        raise InvalidSetting(f"SWIFT_ALLOWED_HOSTS: {text!r} is no host (names in other scripts as xn--…)")
+        raise InvalidSetting(f"SWIFT_ALLOWED_HOSTS: {text!r} is not a host (other scripts as xn--…)")
     return name
 
 
@@ -56,4 +56,4 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise InvalidSetting(f"SWIFT_ALLOWED_HOSTS: {text!r} is no network") from None
+        raise InvalidSetting(f"SWIFT_ALLOWED_HOSTS: {text!r} is not a network") from None

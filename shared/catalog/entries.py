@@ -1,4 +1,4 @@
-"""What a catalog says: base models and ControlNets, as pydantic models that are strict about types."""
+"""Entries of the catalog, base models and ControlNets, as pydantic models with strict types."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.families.registry import names
 
-#: A source that starts with this is a hub id; everything else is a path that must exist.
+#: A source that starts with this is a Hugging Face hub id; any other is a path that must exist.
 HUB = "hub:"
 SINGLE_FILE = ".safetensors"
 #: Names become queue names, URLs and metric labels.
@@ -41,7 +41,7 @@ class Entry(BaseModel):
 
 
 class LoadOptions(Entry):
-    """How a base model is loaded; names and meanings are diffusers'."""
+    """How a base model is loaded; names and meanings as in diffusers."""
 
     variant: str | None = None  # of the files in a folder, "fp16"
     config: str | None = None  # of a single file: a diffusers folder with the configs, in place of the hub's
@@ -51,7 +51,7 @@ class LoadOptions(Entry):
 
     @property
     def switches(self) -> dict[str, Any]:
-        """Those that are on and change how pixels are computed, if only in the last bits."""
+        """Options that are on and change pixels, if only in the last bits."""
         dumped = self.model_dump(include={"attention_slicing", "vae_slicing", "vae_tiling"})
         return {name: value for name, value in dumped.items() if value}
 
@@ -69,7 +69,7 @@ class ModelEntry(LoadOptions):
 
 
 class ControlNetEntry(Entry):
-    """One ControlNet and the base models that it guides: some by name, and all known ones of a family."""
+    """A ControlNet and the base models that it fits: by name, or all models of a family."""
 
     source: str
     #: ``model`` in TOML: a name or a list of names. `read_catalog` adds those of the family.
@@ -80,17 +80,17 @@ class ControlNetEntry(Entry):
 
 
 class Catalog(Entry):
-    """Everything that may be named in a job, apart from LoRAs: those are the bucket's."""
+    """Everything a job may name except LoRAs, which are files in a bucket."""
 
     default_model: str
     models: dict[Name, ModelEntry] = Field(min_length=1)
     controlnets: dict[Name, ControlNetEntry] = {}
 
     def controlnets_of(self, model: str) -> list[str]:
-        """The ControlNets that guide ``model``."""
+        """Names of the ControlNets that fit ``model``."""
         return [name for name, controlnet in self.controlnets.items() if model in controlnet.models]
 
 
 def locate(catalog: Path, source: str) -> Path:
-    """The path a source names, relative to the catalog's folder; ``~`` is the user's home folder."""
+    """The path that a source names, relative to the catalog's folder; ``~`` is the user's home."""
     return (catalog.parent / Path(source).expanduser()).resolve()

@@ -1,7 +1,7 @@
-"""Preprocessors: what makes a net's map of a picture, by the field's names, and their options.
+"""Preprocessors and their options: each turns an image into a control image.
 
-Those that need no model. Names and defaults are those of sd-webui-controlnet and controlnet_aux; options
-of OpenCV's own functions have OpenCV's names. `workers.unet.controlnet.preprocessors` computes them.
+Only those that need no model. Names and defaults are those of sd-webui-controlnet and controlnet_aux; options
+of OpenCV's functions have OpenCV's names. `workers.unet.controlnet.preprocessors` computes them.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ NONE = "none"
 
 
 class NoPreprocessor(StrictMessage):
-    """The ControlNet is shown the control image itself."""
+    """The image itself is the control image."""
 
 
 class Canny(StrictMessage):
@@ -33,26 +33,26 @@ class Canny(StrictMessage):
 
 
 class LineartStandard(StrictMessage):
-    """Dark lines of a light picture as white on black, by how much darker they are than around them."""
+    """Dark lines of a light image as white on black, by how much darker they are than their surroundings."""
 
     gaussian_sigma: Finite = Field(6.0, gt=0, le=64)
     intensity_threshold: int = Field(8, ge=0, le=255)
 
 
 class ScribbleXdog(StrictMessage):
-    """Strokes as white on black: a thresholded difference of Gaussians."""
+    """Strokes as white on black, by a thresholded difference of Gaussians."""
 
     threshold: int = Field(32, ge=1, le=255)
 
 
 class TileResample(StrictMessage):
-    """The picture with its details averaged away."""
+    """The image without fine details: scaled down and up again."""
 
     down_sampling_rate: Finite = Field(2.0, ge=1, le=16)
 
 
 class BlurGaussian(StrictMessage):
-    """The picture, blurred."""
+    """The image, blurred by a Gaussian."""
 
     sigma: Finite = Field(9.0, gt=0, le=64)
 
@@ -80,7 +80,7 @@ PREPROCESSORS: dict[str, type[StrictMessage]] = {
 
 
 def check_name(name: str) -> str:
-    """The name; raises `ValueError` that says what is available."""
+    """Return the name; raises `ValueError`, which lists what is available, if it is unknown."""
     if name not in PREPROCESSORS:
         hint, known = did_you_mean(name, PREPROCESSORS), ", ".join(PREPROCESSORS)
         raise ValueError(
@@ -90,7 +90,7 @@ def check_name(name: str) -> str:
 
 
 def fill_in(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a known preprocessor with its defaults; raises `ValueError` that names the option."""
+    """The options of a known preprocessor, with defaults added; raises `ValueError` that names the option."""
     kind = PREPROCESSORS[name]
     try:
         return kind.model_validate(options).model_dump()

@@ -1,24 +1,24 @@
-"""Schedulers by their field names: which diffusers class each is, with which options, and what it takes.
+"""Schedulers by name: the diffusers class of each, its options, and the fields of a job that it supports.
 
 Names are those of diffusers' own table (docs/api/schedulers/overview), with its noise schedules as
-suffixes. Tests hold all of this against diffusers itself. Left out: classes made for other models
+suffixes. Tests compare all of this with diffusers itself. Left out are classes made for other models
 (EDM's preconditioning, flow matching, IPNDM's own timesteps), the parallel variants of DDIM and DDPM,
-which draw the same, and ``DPMSolverSDE``: its noise comes from ``torchsde`` (no release since 2023) and
-not from the pipeline's generators, so a seed does not decide the picture.
+which give the same images, and ``DPMSolverSDE``: its noise comes from ``torchsde`` (no release since 2023)
+and not from the pipeline's generators, so that a seed does not determine the image.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-#: The most steps of any scheduler.
+#: The largest number of steps of any scheduler.
 MAX_STEPS = 1000
 _TIMESTEPS = frozenset({"timesteps"})
 
 
 class SchedulerClass(NamedTuple):
-    """A class of ``diffusers`` and what overrides the model's own scheduler config.
+    """A class of ``diffusers`` and the options that override the model's scheduler config.
 
-    ``takes`` names the fields of a job that not every scheduler knows: ``timesteps`` and ``sigmas`` in
+    ``takes`` lists the fields of a job that only some schedulers support: ``timesteps`` and ``sigmas`` in
     place of a number of steps, and ``eta``.
     """
 
@@ -48,20 +48,20 @@ _PLAIN = {
     "tcd": SchedulerClass("TCDScheduler", {}, frozenset({"timesteps", "eta"})),
     "unipc": SchedulerClass("UniPCMultistepScheduler", {}),
 }
-#: Whole timesteps are their currency: more of the beta schedule's would fall together at its ends.
+#: They compute with integer timesteps: with many steps, the first ones of a beta schedule are equal.
 _MULTISTEP = ("deis", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde", "sa_solver", "unipc")
-#: Those that can lay their steps by another noise schedule.
+#: Schedulers that can place their steps by another noise schedule.
 _SCHEDULED = (*_MULTISTEP, "dpm2", "dpm2_a", "euler", "heun", "lms")
 
 
 def _scheduled(name: str, **options: Any) -> SchedulerClass:
-    """A noise schedule decides the timesteps: nobody else can."""
+    """A noise schedule determines the timesteps, so that a job cannot."""
     plain = _PLAIN[name]
     return plain._replace(options=plain.options | options, takes=plain.takes - _TIMESTEPS)
 
 
 def _linspace(name: str) -> dict[str, Any]:
-    """What diffusers' table adds to these schedules; the singlestep solver knows nothing else."""
+    """The option that diffusers' table adds to these schedules; the single-step solver has no other."""
     return {} if name == "dpmpp_sde" else {"timestep_spacing": "linspace"}
 
 
@@ -77,8 +77,8 @@ SCHEDULERS: dict[str, SchedulerClass] = dict(
     sorted({**_PLAIN, **_KARRAS, **_EXPONENTIAL, **_BETA, **_LU}.items())
 )
 
-#: By the noise that a model was trained with: the most steps that a multistep scheduler can lay by the beta
-#: schedule before its first two fall together. Floats decide it, to the last bit: it is measured.
+#: By the noise that a model was trained with: the largest number of steps for which the first two timesteps
+#: of a multistep scheduler's beta schedule differ. It depends on rounding to the last bit, so it is measured.
 _BETA_STEPS: dict[tuple[str, ...], int] = {
     ("scaled_linear", "0.00085", "0.012", "1000"): 31,  # Stable Diffusion
     ("scaled_linear", "0.00085", "0.02", "1000"): 23,  # the embedded model
@@ -86,17 +86,18 @@ _BETA_STEPS: dict[tuple[str, ...], int] = {
 
 
 class StepLimits(NamedTuple):
-    """How many steps a scheduler can make of its own."""
+    """How many steps a scheduler supports when it chooses the timesteps."""
 
     min_steps: int = 1
     max_steps: int = MAX_STEPS
 
 
 def step_limits(scheduler: str, config: Mapping[str, Any] | None, *, has_image: bool = False) -> StepLimits:
-    """What is certain without torch of ``num_inference_steps`` on a model's scheduler ``config``.
+    """The limits of ``num_inference_steps`` that are certain without torch, for a scheduler ``config``.
 
-    ``None``: not known, and nothing is certain. Within these limits the worker decides, before the first
-    step (`workers.unet.timesteps.rehearsal`). A job with an image says itself where the steps begin.
+    ``None`` is an unknown config, of which nothing is certain. Within these limits the worker decides, before
+    the first step (`workers.unet.timesteps.rehearsal`). ``has_image``: of a job that starts from an image, whose
+    ``strength`` determines the first timestep.
     """
     if config is None:
         return StepLimits()
@@ -104,7 +105,7 @@ def step_limits(scheduler: str, config: Mapping[str, Any] | None, *, has_image: 
     if kind in ("LCMScheduler", "TCDScheduler"):
         return StepLimits(max_steps=min(_count(config, "original_inference_steps", 50), trained))
     if kind == "PNDMScheduler" and not config.get("skip_prk_steps", False):
-        return StepLimits(min_steps=4)  # a Runge-Kutta start takes so many
+        return StepLimits(min_steps=4)  # its Runge-Kutta start needs so many
     if kind in ("DDIMScheduler", "DDPMScheduler"):
         return StepLimits(max_steps=min(trained, MAX_STEPS))
     base, _, noise = scheduler.rpartition("_")
@@ -116,6 +117,6 @@ def step_limits(scheduler: str, config: Mapping[str, Any] | None, *, has_image: 
 
 
 def _count(config: Mapping[str, Any], name: str, default: int) -> int:
-    """A number of the config; whatever else stands there, the worker says what is wrong with it."""
+    """A number of the config; the default if it is invalid, which the worker reports."""
     value = config.get(name, default)
     return value if isinstance(value, int) and value > 0 else default
