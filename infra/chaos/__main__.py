@@ -1,6 +1,6 @@
-"""``python -m infra.chaos [--minutes M] [--seed N]``: random faults on a real fleet under load, then checks.
+"""``python -m infra.chaos [--minutes M] [--seed N]``: random faults in a real fleet under load, then checks.
 
-The exit code is 1 if a job was lost, ended twice or became another image, or if anything was left over.
+The exit code is 1 if a job was lost, ended twice or gave another image, or if anything was left over.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from types import FrameType
 from infra.bench.harness.machine import describe_machine
 from infra.bench.harness.ports import free_ports, free_s3_port
 from infra.chaos.checks import check, check_processes
-from infra.chaos.faults import FAULTS, Excused, possible_faults
+from infra.chaos.faults import FAULTS, ExcusedJobs, possible_faults
 from infra.chaos.report import Run, render
 from infra.chaos.target import Target, own_disk
 from infra.chaos.traffic import Traffic, upload_loras
@@ -29,31 +29,31 @@ from shared.settings import ROOT, Settings
 FOLDER = ROOT / ".run" / "chaos"
 DISK_BYTES = 3 << 30
 CLIENTS = 6
-#: Between two faults, once the fleet is whole again.
+#: Pause after the fleet has recovered from a fault, before the next one.
 PAUSE_S = (1.0, 4.0)
-#: A fleet that is not whole after this meets the next fault all the same.
-WHOLE_S = 60.0
+#: After this, the next fault happens even if the fleet has not recovered.
+RECOVERY_TIMEOUT_S = 60.0
 
 
 class CannotRun(SwiftError):
-    """Nothing that was asked for can be done on this machine."""
+    """None of the requested faults can be injected on this machine."""
 
     code = "cannot_run"
 
 
 def main() -> int:
-    """Do what the command line asks for; returns the exit code."""
+    """Run as the command line says; returns the exit code."""
     options = _parser().parse_args()
-    signal.signal(signal.SIGTERM, _leave)  # so that the stack is stopped then, too
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)  # so that SIGTERM stops the stack, too
     home = FOLDER / "stack"
     try:
         with own_disk(home, DISK_BYTES) as has_own_disk:
             if not has_own_disk:
-                shutil.rmtree(home)  # no job of an earlier run
+                shutil.rmtree(home)  # removes jobs of an earlier run
             with _fleet(home, has_own_disk) as target:
                 run = _run(target, options.minutes * 60, options.seed, options.only)
             run.verdict.violations += check_processes(str(home))
-            _keep_logs(home)
+            _copy_logs(home)
     except SwiftError as error:
         print(error, file=sys.stderr)
         return 1
@@ -64,10 +64,10 @@ def main() -> int:
 
 
 def _run(target: Target, seconds: float, seed: int, only: list[str] | None) -> Run:
-    chance, excused = Random(seed), Excused()
+    rng, excused = Random(seed), ExcusedJobs()
     weights = {name: weight for name, weight in possible_faults(target).items() if not only or name in only}
     if not weights:
-        raise CannotRun(f"none of the faults can be done here: {', '.join(only or [])} needs root")
+        raise CannotRun(f"none of these faults can be injected here without root: {', '.join(only or [])}")
     upload_loras(target)
     traffic = Traffic(target, CLIENTS, seed)
     run = Run(seconds, seed, str(describe_machine()["processor"]), traffic.log)
@@ -76,14 +76,14 @@ def _run(target: Target, seconds: float, seed: int, only: list[str] | None) -> R
     began = time.monotonic()
     try:
         while (at_s := time.monotonic() - began) < seconds:
-            time.sleep(chance.uniform(*PAUSE_S))
-            name = chance.choices(list(weights), list(weights.values()))[0]
-            detail = FAULTS[name][0](target, chance, excused)
-            whole_s = _wait_until_whole(target)
-            run.recovered_s[name].append(whole_s)
+            time.sleep(rng.uniform(*PAUSE_S))
+            name = rng.choices(list(weights), list(weights.values()))[0]
+            detail = FAULTS[name][0](target, rng, excused)
+            recovery_s = _wait_until_healthy(target)
+            run.recovered_s[name].append(recovery_s)
             minutes, rest = divmod(int(at_s), 60)
-            what = f"[{minutes:02}:{rest:02}] {name}: {detail}; whole after {whole_s:.1f} s"
-            print(f"{what}; {len(traffic.log.accepted)} jobs accepted", flush=True)
+            line = f"[{minutes:02}:{rest:02}] {name}: {detail}; recovered after {recovery_s:.1f} s"
+            print(f"{line}; {len(traffic.log.accepted)} jobs accepted", flush=True)
     finally:
         traffic.stop()
     print("No more faults: waiting for every job to end, then checking …", flush=True)
@@ -91,9 +91,9 @@ def _run(target: Target, seconds: float, seed: int, only: list[str] | None) -> R
     return run
 
 
-def _wait_until_whole(target: Target) -> float:
+def _wait_until_healthy(target: Target) -> float:
     began = time.monotonic()
-    while not target.is_whole() and time.monotonic() - began < WHOLE_S:
+    while not target.is_healthy() and time.monotonic() - began < RECOVERY_TIMEOUT_S:
         time.sleep(0.2)
     return time.monotonic() - began
 
@@ -111,7 +111,7 @@ def _fleet(home: Path, has_own_disk: bool) -> Iterator[Target]:
         unet_workers=2,
         controlnet_workers=2,
         lease_s=5,
-        max_attempts=20,  # with a kill every few seconds the same job may meet several
+        max_attempts=20,  # with a kill every few seconds, one job may be hit several times
     )
     detach(settings)
     try:
@@ -120,7 +120,7 @@ def _fleet(home: Path, has_own_disk: bool) -> Iterator[Target]:
         stop(home)
 
 
-def _keep_logs(home: Path) -> None:
+def _copy_logs(home: Path) -> None:
     shutil.rmtree(FOLDER / "logs", ignore_errors=True)
     shutil.copytree(home / "logs", FOLDER / "logs")
 
@@ -129,11 +129,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.chaos")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", action="append", choices=list(FAULTS), help="this fault (repeatable)")
+    parser.add_argument(
+        "--only", action="append", choices=list(FAULTS), help="inject only this fault (repeatable)"
+    )
     return parser
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> None:
+def _exit_on_sigterm(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(128 + signal.SIGTERM)
 
 

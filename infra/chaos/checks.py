@@ -1,4 +1,4 @@
-"""What must hold when the faults have ended: every job ended once, equal images, nothing left over."""
+"""Checks after the last fault: jobs ended once, equal requests gave equal images, nothing is left over."""
 
 import hashlib
 import time
@@ -17,37 +17,37 @@ from infra.chaos.traffic import Accepted
 from shared import keys
 from shared.jobs.record import ENDED
 
-#: Every job has ended so long after the last fault; what is left over is swept within this.
+#: Limits after the last fault: until every job has ended, and until all leftovers are removed.
 ENDED_S, SWEPT_S = 300.0, 180.0
-#: A process that ends takes a moment.
+#: Limit for processes to end.
 STOPPED_S = 10.0
 POLL_S = 0.5
 
 
 @dataclass
 class Verdict:
-    """What was checked, and what did not hold."""
+    """Numbers of what was checked, and the violations."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     images: int = 0
     groups: int = 0
-    lost_with_the_file: int = 0
+    lost_with_append_only_file: int = 0
     violations: list[str] = field(default_factory=list)
 
 
 def check(target: Target, accepted: Sequence[Accepted], excused: Collection[str]) -> Verdict:
-    """Look at every accepted job, then at what the fleet has left. ``excused`` jobs may be gone."""
+    """Check every accepted job, then leftovers. ``excused`` jobs may be missing."""
     verdict = Verdict()
-    if not _until(target.is_whole, ENDED_S):
-        verdict.violations.append(f"the fleet is not whole {ENDED_S:.0f} s after the last fault")
+    if not _wait_until(target.is_healthy, ENDED_S):
+        verdict.violations.append(f"the fleet is not healthy {ENDED_S:.0f} s after the last fault")
     jobs = _ended_jobs(target, accepted)
     pixels: dict[tuple[int, int], set[str]] = defaultdict(set)
     for one in accepted:
         job = jobs.get(one.job_id)
-        for violation in judge_job(one, job, _count_done(target, one.job_id), one.job_id in excused):
+        for violation in judge_job(one, job, _count_done_events(target, one.job_id), one.job_id in excused):
             verdict.violations.append(violation)
         if job is None:
-            verdict.lost_with_the_file += one.job_id in excused
+            verdict.lost_with_append_only_file += one.job_id in excused
             continue
         verdict.statuses[job["status"]] += 1
         for n, image in enumerate(job["images"]):
@@ -65,30 +65,30 @@ def check(target: Target, accepted: Sequence[Accepted], excused: Collection[str]
         for (recipe, n), kinds in pixels.items()
         if len(kinds) > 1
     ]
-    verdict.violations += _left_over(target, [one.job_id for one in accepted], excused)
+    verdict.violations += _find_leftovers(target, [one.job_id for one in accepted], excused)
     return verdict
 
 
 def judge_job(one: Accepted, job: dict[str, Any] | None, done_events: int, is_excused: bool) -> Iterator[str]:
-    """What is wrong with an accepted job as it stands at the end; ``job`` is None when it is not found."""
+    """What is wrong with an accepted job at the end; ``job`` is None if it was not found."""
     if job is None:
         if not is_excused:
-            yield f"job {one.job_id} was accepted and is gone"
+            yield f"job {one.job_id} was accepted and is missing"
         return
     if job["status"] not in ENDED:
         yield f"job {one.job_id} is still {job['status']}"
     elif job["status"] == "failed":
         yield f"job {one.job_id} failed: {job['error']}"
     elif job["status"] == "cancelled" and not one.is_cancelled:
-        yield f"job {one.job_id} was cancelled by nobody"
+        yield f"job {one.job_id} was cancelled although no client asked"
     if job["status"] in ENDED and done_events != 1 and not is_excused:
         yield f"job {one.job_id} has {done_events} done events"
 
 
 def check_processes(home: str) -> list[str]:
-    """Violations: processes that belong to a stack in ``home``, a moment after it has stopped."""
-    _until(lambda: not _processes(home), STOPPED_S)
-    return [f"process {pid} is left: {command[:120]}" for pid, command in _processes(home)]
+    """Violations: processes of the stack in ``home`` that still run after it has stopped."""
+    _wait_until(lambda: not _processes(home), STOPPED_S)
+    return [f"process {pid} still runs: {command[:120]}" for pid, command in _processes(home)]
 
 
 def _processes(home: str) -> list[tuple[int, str]]:
@@ -103,7 +103,7 @@ def _processes(home: str) -> list[tuple[int, str]]:
 
 
 def _ended_jobs(target: Target, accepted: Sequence[Accepted]) -> dict[str, dict[str, Any] | None]:
-    """Every job once all have ended, or as they stand after `ENDED_S`."""
+    """Every job when all have ended, or after `ENDED_S`."""
     jobs: dict[str, dict[str, Any] | None] = {}
     deadline = time.monotonic() + ENDED_S
     for one in accepted:
@@ -117,7 +117,7 @@ def _ended_jobs(target: Target, accepted: Sequence[Accepted]) -> dict[str, dict[
 
 
 def read_job(api_url: str, job_id: str) -> dict[str, Any] | None:
-    """A job as the API tells it, None if it knows none; without an answer its status says so."""
+    """A job as the API returns it; None if unknown. Without an answer, its status is ``unknown: ERROR``."""
     try:
         answer = requests.get(f"{api_url}/v1/jobs/{job_id}", timeout=ANSWER_S)
         if answer.status_code == 404:
@@ -129,24 +129,24 @@ def read_job(api_url: str, job_id: str) -> dict[str, Any] | None:
     return job
 
 
-def _count_done(target: Target, job_id: str) -> int:
+def _count_done_events(target: Target, job_id: str) -> int:
     entries: Any = target.control.xrange(keys.events(job_id))
     return sum(fields["type"] == "done" for _, fields in entries)
 
 
-def _left_over(target: Target, job_ids: Sequence[str], excused: Collection[str]) -> list[str]:
-    """What nobody needs any more and nobody has removed."""
+def _find_leftovers(target: Target, job_ids: Sequence[str], excused: Collection[str]) -> list[str]:
+    """What is no longer needed and was not removed."""
     left: dict[str, str] = {}
 
     def is_clean() -> bool:
         left.clear()
-        left.update({name: what for name, find in LEFT_OVER.items() if (what := find(target))})
+        left.update({name: what for name, find in LEFTOVERS.items() if (what := find(target))})
         return not left
 
-    _until(is_clean, SWEPT_S)
+    _wait_until(is_clean, SWEPT_S)
     unknown = set(_all_ids(target)) - set(job_ids) - set(excused)
     if unknown:
-        left["jobs"] = f"{len(unknown)} that no client was given: {sorted(unknown)[:3]}"
+        left["jobs"] = f"{len(unknown)} that no client submitted: {sorted(unknown)[:3]}"
     return [f"left over: {name}: {what}" for name, what in left.items()]
 
 
@@ -165,7 +165,7 @@ def _unsent(target: Target) -> str:
 
 
 def _messages(target: Target) -> str:
-    """Messages that wait, and such as a dead worker took with it."""
+    """Waiting messages, and unacknowledged ones of dead workers."""
     redis = target.control
     queues = [key for key in redis.scan_iter("unet.*") if redis.type(key) == "list"]
     waiting = [f"{redis.llen(queue)} in {queue}" for queue in queues]
@@ -174,7 +174,7 @@ def _messages(target: Target) -> str:
 
 
 def _bindings(target: Target) -> str:
-    """Event bindings that the sweep has not noted: those it has are removed an hour after their consumers."""
+    """Event bindings unknown to the sweep: known ones are removed an hour after their consumers."""
     members: Any = target.control.smembers("_kombu.binding.celeryev")
     bound = {f"celeryev {member}" for member in members}
     noted: Any = target.control.zrange(keys.BINDINGS_SEEN, 0, -1)
@@ -183,7 +183,7 @@ def _bindings(target: Target) -> str:
 
 
 def _orphaned_images(target: Target) -> str:
-    """Image objects of attempts that were lost."""
+    """Image objects of lost attempts."""
     wanted: set[str] = set()
     for job_id in _all_ids(target):
         job = read_job(target.stack.api_url, job_id)
@@ -194,7 +194,7 @@ def _orphaned_images(target: Target) -> str:
     return f"{len(orphans)} image objects without a job: {orphans[:3]}" if orphans else ""
 
 
-LEFT_OVER: dict[str, Callable[[Target], str]] = {
+LEFTOVERS: dict[str, Callable[[Target], str]] = {
     "leases": _leases,
     "unsent jobs": _unsent,
     "messages": _messages,
@@ -203,7 +203,7 @@ LEFT_OVER: dict[str, Callable[[Target], str]] = {
 }
 
 
-def _until(is_true: Callable[[], bool], within_s: float) -> bool:
+def _wait_until(is_true: Callable[[], bool], within_s: float) -> bool:
     deadline = time.monotonic() + within_s
     while not is_true():
         if time.monotonic() > deadline:

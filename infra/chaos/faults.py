@@ -1,4 +1,4 @@
-"""What is done to a running fleet. Each fault is undone before its function returns."""
+"""Faults in a running fleet. Each function injects one and undoes it before it returns."""
 
 import re
 import signal
@@ -12,33 +12,33 @@ import psutil  # type: ignore[import-untyped]
 from infra.chaos.target import Target, filled
 from infra.local.home_lock import find_holder
 
-#: How long a process is stopped, a disk full or the control Redis away: shorter and longer than a lease.
+#: How long a process is stopped, a disk full or the control Redis down: shorter and longer than a lease.
 STOP_S, FULL_DISK_S, OUTAGE_S = (1.0, 12.0), (4.0, 10.0), (6.0, 20.0)
-#: How much of the append-only file is cut.
+#: How much is cut off the end of the append-only file.
 CUT_BYTES = (1_000, 150_000)
-#: Job ids as they stand in the append-only file.
+#: Job ids in keys in the append-only file.
 _JOB_ID = re.compile(rb"swift:job:([0-9a-f]{16})")
 
 
-class Excused:
-    """Jobs that a cut append-only file may have lost, or set back to an earlier state."""
+class ExcusedJobs:
+    """Ids of jobs that a truncated append-only file may have lost or reset to an earlier state."""
 
     def __init__(self) -> None:
         self.job_ids: set[str] = set()
 
 
-Fault = Callable[[Target, Random, Excused], str]
+Fault = Callable[[Target, Random, ExcusedJobs], str]
 
 
-def kill(target: Target, chance: Random, _: Excused) -> str:
-    """kill -9 of one process and what it has started."""
-    name = chance.choice(target.process_names)
-    _kill(target.family(name))
+def kill(target: Target, rng: Random, _: ExcusedJobs) -> str:
+    """Kill one process and its children with SIGKILL."""
+    name = rng.choice(target.process_names)
+    _kill(target.process_tree(name))
     return name
 
 
-def kill_everything(target: Target, _: Random, __: Excused) -> str:
-    """kill -9 of the supervisor, with which every process dies; then the stack is started again."""
+def kill_everything(target: Target, _: Random, __: ExcusedJobs) -> str:
+    """Kill the supervisor with SIGKILL, which ends every process; then start the stack again."""
     _send(target.supervisor, signal.SIGKILL)
     while find_holder(target.stack.home) is not None:
         time.sleep(0.05)
@@ -46,42 +46,42 @@ def kill_everything(target: Target, _: Random, __: Excused) -> str:
     return "started again"
 
 
-def stop(target: Target, chance: Random, _: Excused) -> str:
-    """SIGSTOP for a while, then SIGCONT: a process that is neither dead nor alive."""
-    name, seconds = chance.choice(target.process_names), chance.uniform(*STOP_S)
-    family = target.family(name)
-    for process in family:
+def stop(target: Target, rng: Random, _: ExcusedJobs) -> str:
+    """Stop a process with SIGSTOP for a while, then continue it: it neither runs nor is dead."""
+    name, seconds = rng.choice(target.process_names), rng.uniform(*STOP_S)
+    processes = target.process_tree(name)
+    for process in processes:
         _send(process, signal.SIGSTOP)
     time.sleep(seconds)
-    for process in family:
+    for process in processes:
         _send(process, signal.SIGCONT)
     return f"{name}, {seconds:.0f} s"
 
 
-def fill_disk(target: Target, chance: Random, _: Excused) -> str:
-    """No space left under SWIFT_HOME: logs, pid files, S3 and the append-only file."""
-    seconds = chance.uniform(*FULL_DISK_S)
+def fill_disk(target: Target, rng: Random, _: ExcusedJobs) -> str:
+    """Leave no space under SWIFT_HOME, for logs, pid files, S3 and the append-only file."""
+    seconds = rng.uniform(*FULL_DISK_S)
     with filled(target.stack.home) as taken:
         time.sleep(seconds)
     return f"{seconds:.0f} s, {taken >> 20} MiB taken"
 
 
-def control_outage(target: Target, chance: Random, _: Excused) -> str:
-    """The control Redis is dead, and nobody starts it again for a while."""
-    seconds = chance.uniform(*OUTAGE_S)
+def control_outage(target: Target, rng: Random, _: ExcusedJobs) -> str:
+    """Kill the control Redis, and keep it down for a while."""
+    seconds = rng.uniform(*OUTAGE_S)
     with _kept_down(target, "redis"):
         time.sleep(seconds)
     return f"{seconds:.0f} s"
 
 
-def cut_append_only_file(target: Target, chance: Random, excused: Excused) -> str:
-    """The control Redis is dead, and the end of its append-only file is lost."""
+def cut_append_only_file(target: Target, rng: Random, excused: ExcusedJobs) -> str:
+    """Kill the control Redis, and truncate its append-only file before it starts again."""
     with _kept_down(target, "redis"):
         path = target.append_only_file()
         if path is None:
             return "no file"
         size = path.stat().st_size
-        cut = min(chance.randint(*CUT_BYTES), size)
+        cut = min(rng.randint(*CUT_BYTES), size)
         with path.open("r+b") as file:
             file.seek(size - cut)
             excused.job_ids |= {found.decode() for found in _JOB_ID.findall(file.read())}
@@ -89,7 +89,7 @@ def cut_append_only_file(target: Target, chance: Random, excused: Excused) -> st
     return f"{cut} bytes"
 
 
-#: Every fault, how often it is drawn, and whether it needs a disk of its own.
+#: Every fault, with its relative frequency.
 FAULTS: dict[str, tuple[Fault, int]] = {
     "kill -9": (kill, 8),
     "SIGSTOP": (stop, 4),
@@ -101,7 +101,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
 
 
 def possible_faults(target: Target) -> dict[str, int]:
-    """The faults that can be done here, and how often each is drawn."""
+    """The faults that can be injected here, with their relative frequencies."""
     return {
         name: weight for name, (_, weight) in FAULTS.items() if name != "disk full" or target.has_own_disk
     }
@@ -109,26 +109,26 @@ def possible_faults(target: Target) -> dict[str, int]:
 
 @contextmanager
 def _kept_down(target: Target, name: str) -> Iterator[None]:
-    """kill -9 of a process while the supervisor is stopped, so that it stays away."""
+    """Kill a process, and keep it down by stopping the supervisor."""
     supervisor = target.supervisor
     _send(supervisor, signal.SIGSTOP)
-    _kill(target.family(name))
+    _kill(target.process_tree(name))
     try:
         yield
     finally:
         _send(supervisor, signal.SIGCONT)
 
 
-def _kill(family: Sequence[psutil.Process]) -> None:
-    """kill -9; returns when all are dead."""
-    for process in family:
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    """Kill with SIGKILL; returns when all are dead."""
+    for process in processes:
         _send(process, signal.SIGKILL)
-    for process in family:
+    for process in processes:
         _wait_until_dead(process)
 
 
 def _wait_until_dead(process: psutil.Process) -> None:
-    """A killed child of a stopped parent stays a zombie: its files are closed all the same."""
+    """Wait until a process is dead: a zombie, with its files closed, if its parent is stopped."""
     while psutil.pid_exists(process.pid):
         try:
             if process.status() == psutil.STATUS_ZOMBIE:

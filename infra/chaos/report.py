@@ -1,4 +1,4 @@
-"""The table of a chaos run."""
+"""The report of a chaos run, as Markdown."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -10,25 +10,25 @@ from infra.chaos.traffic import Log
 
 @dataclass
 class Run:
-    """What was done in a run, and what came of it."""
+    """The options of a run and its results."""
 
     seconds: float
     seed: int
     machine: str
     log: Log
     verdict: Verdict = field(default_factory=Verdict)
-    #: By fault: seconds from its end until every process, server and worker was back.
+    #: By fault: seconds from its end until the fleet was healthy.
     recovered_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     skipped: list[str] = field(default_factory=list)
 
     @property
     def violations(self) -> list[str]:
-        """Everything that must not happen and did."""
+        """Everything that happened and must not."""
         return [*self.log.violations, *self.verdict.violations]
 
 
 def render(run: Run) -> str:
-    """Markdown."""
+    """The report as Markdown."""
     rows = [
         f"| {name} | {len(times)} | {median(times):.1f} | {max(times):.1f} |"
         for name, times in sorted(run.recovered_s.items())
@@ -43,10 +43,10 @@ def render(run: Run) -> str:
         *rows,
         "",
         f"- {len(log.accepted)} jobs accepted; at the end {statuses}, "
-        f"{verdict.lost_with_the_file} lost with the end of the append-only file.",
+        f"{verdict.lost_with_append_only_file} lost with the end of the append-only file.",
         f"- {verdict.images} images in {verdict.groups} groups of equal requests.",
         f"- Answers: {', '.join(f'{count} × {answer}' for answer, count in log.answers.most_common())}.",
-        *[f"- Not done: {name} (needs root, to mount a disk)." for name in run.skipped],
+        *[f"- Not injected: {name} (needs root, to mount a disk)." for name in run.skipped],
         "",
         f"**{len(run.violations)} violations.**" if run.violations else "**No violation.**",
         *[f"- {violation}" for violation in run.violations[:50]],

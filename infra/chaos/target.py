@@ -1,4 +1,4 @@
-"""The fleet under test: its processes, its servers as an outsider sees them, its disk."""
+"""The fleet under test: its processes, clients of its servers, its disk."""
 
 import os
 import subprocess
@@ -18,13 +18,13 @@ from infra.local.home_lock import find_holder
 from infra.local.stack import Stack, detach
 from shared.settings import Settings
 
-#: One answer of the API. A process that is stopped must not stop us.
+#: Timeout of a request: a stopped process must not block the clients.
 ANSWER_S = 10.0
 
 
 @dataclass(frozen=True)
 class Target:
-    """A running stack, and whether its home is a disk of its own that may be filled."""
+    """A running stack. ``has_own_disk``: its home is a file system of its own, which may be filled."""
 
     stack: Stack
     settings: Settings
@@ -32,12 +32,12 @@ class Target:
 
     @cached_property
     def control(self) -> "Redis":
-        """The control Redis, asked directly: nothing but checks go this way."""
+        """A client of the control Redis, for checks only."""
         return Redis.from_url(self.stack.env["SWIFT_REDIS_URL"], decode_responses=True, socket_timeout=30)
 
     @cached_property
     def s3(self) -> Any:
-        """The S3 server, with the stack's own credentials."""
+        """A client of the S3 server, with the stack's credentials."""
         env = self.stack.env
         return boto3.client(
             "s3",
@@ -47,8 +47,8 @@ class Target:
             aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
         )
 
-    def family(self, name: str) -> list[psutil.Process]:
-        """A process of the stack and everything it has started, itself first; none while it is away."""
+    def process_tree(self, name: str) -> list[psutil.Process]:
+        """A process of the stack, then its descendants; none while it does not run."""
         try:
             process = psutil.Process(self.stack.pids()[name])
             return [process, *process.children(recursive=True)]
@@ -57,17 +57,17 @@ class Target:
 
     @property
     def supervisor(self) -> psutil.Process:
-        """The process that starts the others, and starts them again when they end."""
+        """The process that starts and restarts the others."""
         pid = find_holder(self.stack.home)
         assert pid, "the stack runs"
         return psutil.Process(pid)
 
     def start_again(self) -> None:
-        """Start the stack, of which nothing runs any more, as it was."""
+        """Start the stack again after all its processes have ended."""
         detach(self.settings)
 
-    def is_whole(self) -> bool:
-        """Whether every process runs, every server answers and every worker reports itself."""
+    def is_healthy(self) -> bool:
+        """Whether every process runs, every server answers and every worker sends heartbeats."""
         pids = self.stack.pids()
         try:
             ready = requests.get(f"{self.stack.api_url}/readyz", timeout=ANSWER_S)
@@ -81,7 +81,7 @@ class Target:
 
     @cached_property
     def process_names(self) -> list[str]:
-        """Every process of the stack, as it was when all ran."""
+        """The names of all processes of the stack, read while all run."""
         return sorted(self.stack.pids())
 
     def append_only_file(self) -> Path | None:
@@ -91,7 +91,7 @@ class Target:
 
 
 def _is_running(pid: int) -> bool:
-    """Whether the process lives: one that was killed is a zombie until its parent has noticed."""
+    """Whether the process is alive: a killed one is a zombie until its parent has waited for it."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -116,7 +116,7 @@ def own_disk(folder: Path, size_bytes: int) -> Iterator[bool]:
 
 @contextmanager
 def filled(folder: Path) -> Iterator[int]:
-    """Take all the space that the file system of ``folder`` has left; yields how many bytes that was."""
+    """Fill the file system of ``folder`` within the block; yields how many bytes were free."""
     ballast = folder / "ballast"
     with ballast.open("wb") as file:
         taken = 0
@@ -124,7 +124,7 @@ def filled(folder: Path) -> Iterator[int]:
             try:
                 os.posix_fallocate(file.fileno(), taken, free)
                 taken += free
-            except OSError:  # somebody else has taken some of it meanwhile
+            except OSError:  # another process has taken some of it meanwhile
                 if free < 1 << 20:
                     break
                 with suppress(OSError):

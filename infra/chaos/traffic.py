@@ -1,4 +1,4 @@
-"""Clients that submit jobs all the time, as clients should: with an Idempotency-Key, again until accepted."""
+"""Clients that submit jobs without a pause: with an Idempotency-Key, and again until they are accepted."""
 
 import base64
 import secrets
@@ -15,18 +15,18 @@ from infra.chaos.target import ANSWER_S, Target
 from infra.local.demo import CONTROL, EMOJI
 from shared.jobs.record import ENDED
 
-#: A client asks about its job until then, and leaves the rest to the checks at the end.
+#: A client waits for its job no longer; the checks at the end wait for the others.
 WAIT_S = 90.0
 POLL_S = 0.3
-#: Of all jobs, so many are cancelled after a moment.
+#: Fraction of jobs that are cancelled after a moment.
 CANCELLED = 0.06
 LORAS = ("twemoji", "outline")
-#: An outage, as the API tells it; anything else of 500 and above is a fault.
-AWAY = (503,)
+#: Statuses with which the API reports an outage; any other of 500 and above is a violation.
+OUTAGE_STATUSES = (503,)
 
 
 def recipes() -> list[dict[str, Any]]:
-    """Requests whose images depend on nothing else: equal requests must give equal pixels."""
+    """Requests that determine their images: equal requests must give equal pixels."""
     control = {"name": "edge", "image": base64.b64encode(CONTROL.read_bytes()).decode()}
     lora = {"name": LORAS[0], "scale": 0.8}
     exact = {"lora_loading": {"mode": "exact"}, "num_inference_steps": 12, "seed": 11}
@@ -43,7 +43,7 @@ def recipes() -> list[dict[str, Any]]:
 
 @dataclass
 class Accepted:
-    """A job for which a client got a 202."""
+    """A job that was answered with 202."""
 
     job_id: str
     recipe: int
@@ -52,7 +52,7 @@ class Accepted:
 
 @dataclass
 class Log:
-    """What the clients saw; written by many threads, a list's append is atomic."""
+    """What the clients saw. Written by many threads: appending to a list is atomic."""
 
     accepted: list[Accepted] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
@@ -60,7 +60,7 @@ class Log:
 
 
 class Traffic:
-    """``clients`` threads; each waits for its job before it submits the next."""
+    """Runs ``clients`` threads; each waits for its job before it submits the next."""
 
     def __init__(self, target: Target, clients: int, seed: int) -> None:
         self._url = target.stack.api_url
@@ -73,31 +73,31 @@ class Traffic:
         ]
 
     def start(self) -> None:
-        """Begin."""
+        """Start the clients."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Submit no more; returns when every client has its last answer."""
+        """Stop submitting; returns when every client has its last answer."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
-    def _run(self, chance: Random) -> None:
+    def _run(self, rng: Random) -> None:
         while not self._stop.is_set():
-            recipe = chance.randrange(len(self._recipes))
+            recipe = rng.randrange(len(self._recipes))
             job_id = self._submit(recipe)
             if job_id is None:
                 continue
             accepted = Accepted(job_id, recipe)
             self.log.accepted.append(accepted)
-            if chance.random() < CANCELLED:
-                self._stop.wait(chance.uniform(0, 1))
+            if rng.random() < CANCELLED:
+                self._stop.wait(rng.uniform(0, 1))
                 accepted.is_cancelled = self._ask("POST", f"/v1/jobs/{job_id}/cancel") is not None
             self._follow(job_id)
 
     def _submit(self, recipe: int) -> str | None:
-        """The id of the job, once it is accepted; a repeat with the same key can never be a second job."""
+        """Submit until accepted; returns the id of the job. Repeats with the same key make no second job."""
         key = secrets.token_hex(8)
         while True:
             answer = self._ask(
@@ -105,9 +105,9 @@ class Traffic:
             )
             if answer is not None and answer.status_code == 202:
                 return str(answer.json()["id"])
-            if answer is not None and answer.status_code not in AWAY:
+            if answer is not None and answer.status_code not in OUTAGE_STATUSES:
                 if answer.status_code < 500:
-                    self._object_to("POST /v1/jobs", answer)
+                    self._add_violation("POST /v1/jobs", answer)
                 return None
             time.sleep(POLL_S)
 
@@ -116,22 +116,22 @@ class Traffic:
         while time.monotonic() < deadline and not self._stop.is_set():
             answer = self._ask("GET", f"/v1/jobs/{job_id}")
             if answer is not None and (not answer.ok or answer.json()["status"] in ENDED):
-                return  # one that is gone is judged at the end
+                return  # missing jobs are checked at the end
             time.sleep(POLL_S)
 
     def _ask(self, method: str, path: str, **options: Any) -> requests.Response | None:
-        """An answer, or None if none came."""
+        """The answer; None if none came."""
         try:
             answer = requests.request(method, self._url + path, timeout=ANSWER_S, **options)
         except requests.RequestException as error:
             self.log.answers[type(error).__name__] += 1
             return None
         self.log.answers[str(answer.status_code)] += 1
-        if answer.status_code >= 500 and answer.status_code not in AWAY:
-            self._object_to(f"{method} {path}", answer)
+        if answer.status_code >= 500 and answer.status_code not in OUTAGE_STATUSES:
+            self._add_violation(f"{method} {path}", answer)
         return answer
 
-    def _object_to(self, what: str, answer: requests.Response) -> None:
+    def _add_violation(self, what: str, answer: requests.Response) -> None:
         self.log.violations.append(f"{what} was answered {answer.status_code}: {answer.text[:200]}")
 
 

@@ -1,4 +1,4 @@
-"""Jobs go to free workers, each to one; a worker that dies with a promise loses no job."""
+"""Jobs go to free workers, each to one; a worker that dies with a reserved job loses none."""
 
 import signal
 import subprocess
@@ -53,22 +53,22 @@ def test_jobs_are_spread_over_free_workers(
 ) -> None:
     wait_until_free(control, 2)
     options = {"num_inference_steps": 60, "latent_parallelism": "off"}
-    drawn = [fleet.wait(job) for job in [fleet.submit(seed=seed, **options) for seed in range(2)]]
-    by = [next(span["worker"] for span in job["timeline"] if span["name"] == "encoder") for job in drawn]
+    jobs = [fleet.wait(job) for job in [fleet.submit(seed=seed, **options) for seed in range(2)]]
+    by = [next(span["worker"] for span in job["timeline"] if span["name"] == "encoder") for job in jobs]
     assert {name.split("@")[0] for name in by} == {"unet1", "unet2"}
 
 
-def test_a_job_whose_promised_worker_is_killed_is_drawn_by_another(
+def test_a_job_reserved_for_a_worker_that_is_killed_runs_on_another(
     fleet: Client, control: Redis, second: "subprocess.Popen[bytes]"
 ) -> None:
-    # Given two free workers, of which one stands still before it is promised a job
+    # Given two free workers, one of which is stopped before a job is reserved for it
     names = wait_until_free(control, 2)
     [name] = [name for name in names if name.startswith("unet2@")]
     second.send_signal(signal.SIGSTOP)
     jobs = [fleet.submit(seed=seed) for seed in range(2)]
-    # When it is killed, with the message in its own queue or already on its way to it
+    # When it is killed, while the message is in its queue or already received
     second.kill()
-    # Then the other one draws both
+    # Then the other one runs both
     ended = [fleet.wait(job) for job in jobs]
     assert [job["status"] for job in ended] == ["succeeded"] * 2
     workers = {span["worker"].split("@")[0] for job in ended for span in job["timeline"]}

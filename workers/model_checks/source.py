@@ -1,7 +1,8 @@
-"""Checks what a catalog entry names, by file names, JSON and headers alone: no weights are read.
+"""Checks the files that a catalog entry names, by file names, JSON and headers only: no weights are read.
 
-What a library would load in silence (a tokenizer without its files) or refuse with its own words (a file
-without a VAE) is refused here in one sentence that names the part. Hub ids are checked when they are loaded.
+Libraries load some incomplete models silently (a tokenizer without its files) and refuse others with an
+obscure error (a file without a VAE). Here both are refused in one sentence that names the part. Hub ids are
+checked when they are loaded.
 """
 
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from shared.families.registry import controlnet_classes, family_of_file, family_
 from workers.model_checks.tokenizer import check_tokenizer
 from workers.model_checks.weight_files import Unloadable, has_files, read_header, read_json, weight_files
 
-#: File names of weights, up to the first dot, in parts that transformers loads and in all others.
+#: File names of weights up to the first dot: in most parts, and in parts that transformers loads.
 _STEM, _ENCODER_STEM = "diffusion_pytorch_model", "model"
-#: What else a single file may hold: what it is called, and words of which one is in a weight's name.
+#: Other contents of a single file, and substrings of which one occurs in a name of their weights.
 _CONTROLNET, _LORA = "a ControlNet", "a LoRA (those belong in the LoRA bucket)"
 _BASE_MODEL = "a base model"
 _OTHERS = {
@@ -32,7 +33,7 @@ _OTHERS = {
 
 
 def check_model_entry(name: str, entry: ModelEntry, catalog: Path) -> None:
-    """Check a base model of the catalog at the path ``catalog``; raises `ModelFailed`, in one sentence."""
+    """Check an entry of the catalog file at ``catalog``; raises `ModelFailed` in one sentence."""
     if not entry.source.startswith(HUB):
         config = None if entry.config is None else str(locate(catalog, entry.config))
         options = entry.model_copy(update={"config": config})
@@ -40,13 +41,13 @@ def check_model_entry(name: str, entry: ModelEntry, catalog: Path) -> None:
 
 
 def check_controlnet_entry(name: str, entry: ControlNetEntry, catalog: Path) -> None:
-    """Check a ControlNet of the catalog at the path ``catalog``; raises `ModelFailed`, in one sentence."""
+    """Check an entry of the catalog file at ``catalog``; raises `ModelFailed` in one sentence."""
     if not entry.source.startswith(HUB):
         check_controlnet_source(name, locate(catalog, entry.source), entry.variant)
 
 
 def check_model_source(name: str, path: Path, options: LoadOptions | None = None) -> None:
-    """Check the folder or single file of a base model; raises `ModelFailed`, in one sentence."""
+    """Check the folder or single file of a base model; raises `ModelFailed` in one sentence."""
     options = options or LoadOptions()
     with _named(f"model {name!r} ({path})"):
         if path.is_dir():
@@ -56,7 +57,7 @@ def check_model_source(name: str, path: Path, options: LoadOptions | None = None
 
 
 def check_controlnet_source(name: str, path: Path, variant: str | None = None) -> None:
-    """Check the folder or single file of a ControlNet; raises `ModelFailed`, in one sentence."""
+    """Check the folder or single file of a ControlNet; raises `ModelFailed` in one sentence."""
     with _named(f"ControlNet {name!r} ({path})"):
         if not path.is_dir():
             names = _read_names(path)
@@ -65,7 +66,7 @@ def check_controlnet_source(name: str, path: Path, variant: str | None = None) -
             return
         if (path / "model_index.json").is_file():
             raise Unloadable("it is a base model, not a ControlNet")
-        _refuse_loras(path)
+        _refuse_if_lora(path)
         classes = controlnet_classes()
         kind = read_json(path, "config.json").get("_class_name", classes[0])
         if kind not in classes:
@@ -76,7 +77,7 @@ def check_controlnet_source(name: str, path: Path, variant: str | None = None) -
 
 @contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Every way in which reading fails becomes one sentence about ``what``."""
+    """Turn any error of the block into one sentence about ``what``."""
     try:
         yield
     except Unloadable as error:
@@ -86,7 +87,7 @@ def _named(what: str) -> Iterator[None]:
 
 
 def _check_folder(path: Path, variant: str | None) -> None:
-    _refuse_other_folders(path)
+    _refuse_if_not_a_pipeline(path)
     facts = _family(read_json(path, "model_index.json"))
     _check_configs(path, facts)
     read_json(path, "scheduler/scheduler_config.json")
@@ -99,7 +100,7 @@ def _check_folder(path: Path, variant: str | None) -> None:
 
 
 def _family(index: dict[str, Any]) -> FamilyFacts:
-    """The family of a model with this ``model_index.json``, which says nothing against loading it."""
+    """The family of a model with this ``model_index.json``; raises `Unloadable` if it is not served."""
     name = str(index.get("_class_name"))
     facts = family_of_pipeline(name)
     if facts is None:
@@ -116,17 +117,17 @@ def _check_configs(folder: Path, facts: FamilyFacts) -> None:
             check_tokenizer(folder, facts.tokenizers[part], config)
 
 
-def _refuse_other_folders(path: Path) -> None:
+def _refuse_if_not_a_pipeline(path: Path) -> None:
     if (path / "model_index.json").is_file():
         return
-    _refuse_loras(path)
+    _refuse_if_lora(path)
     if (path / "config.json").is_file():
         kind = str(read_json(path, "config.json").get("_class_name", "single part"))
         raise Unloadable(f"it is a {kind}, not a base model: it has no model_index.json")
     raise Unloadable("it is not a diffusers folder: it has no model_index.json")
 
 
-def _refuse_loras(path: Path) -> None:
+def _refuse_if_lora(path: Path) -> None:
     if any((path / name).is_file() for name in ("pytorch_lora_weights.safetensors", "adapter_config.json")):
         raise Unloadable(f"it is {_LORA}")
 

@@ -1,6 +1,6 @@
-"""Checks a tokenizer's files against the text encoder that reads its tokens.
+"""Checks a tokenizer's files against the text encoder that it belongs to.
 
-A CLIP tokenizer without its files still loads: every prompt then becomes the same few tokens.
+A CLIP tokenizer without its files loads without an error, and then maps every prompt to the same few tokens.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from workers.model_checks.weight_files import Unloadable, read_json
 
-#: Rows of an embedding that may stand for no token: some are padded to a multiple of 64 or 128.
+#: Most rows of an embedding that may belong to no token: some are padded to a multiple of 64 or 128.
 _PADDING = 127
 _END_OF_WORD = "</w>"
 
@@ -22,7 +22,7 @@ def check_tokenizer(folder: Path, part: str, encoder: Mapping[str, Any]) -> None
     added: dict[str, int] = {}
     if (folder / part / "tokenizer.json").is_file():
         whole = read_json(folder, f"{part}/tokenizer.json")
-        vocabulary, merges, added = parts_of(part, whole)
+        vocabulary, merges, added = parse_tokenizer_json(part, whole)
     else:
         vocabulary = read_json(folder, f"{part}/vocab.json")
         merges = _read_merges(folder, f"{part}/merges.txt")
@@ -31,7 +31,7 @@ def check_tokenizer(folder: Path, part: str, encoder: Mapping[str, Any]) -> None
     check_vocabulary(part, vocabulary, merges, added, encoder)
 
 
-def parts_of(
+def parse_tokenizer_json(
     part: str, whole: Mapping[str, Any]
 ) -> tuple[dict[str, int], list[tuple[str, ...]], dict[str, int]]:
     """Vocabulary, merges and added tokens of a ``tokenizer.json``; raises `Unloadable`."""
@@ -42,7 +42,7 @@ def parts_of(
         merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model.get("merges", [])]
         added = {token["content"]: token["id"] for token in whole.get("added_tokens", [])}
     except (KeyError, TypeError):
-        raise Unloadable(f"{part}: tokenizer.json has another form than a tokenizer's") from None
+        raise Unloadable(f"{part}: tokenizer.json is malformed") from None
     return model["vocab"], merges, added
 
 
@@ -53,13 +53,13 @@ def check_vocabulary(
     added: Mapping[str, int],
     encoder: Mapping[str, Any],
 ) -> None:
-    """Raise `Unloadable` unless the text encoder has a row for every token and every token can come about.
+    """Raise `Unloadable` unless the text encoder has a row for every token, and merges produce every token.
 
-    ``encoder`` is its config. A token of several letters comes about by merging two shorter ones.
+    ``encoder`` is the text encoder's config. A token of several characters is produced by merging two others.
     """
     numbers, rows = [*vocabulary.values(), *added.values()], encoder.get("vocab_size")
     if not all(type(number) is int for number in numbers):
-        raise Unloadable(f"{part} has tokens whose ids are no whole numbers")
+        raise Unloadable(f"{part} has tokens whose ids are not integers")
     ids = set(numbers)
     if not isinstance(rows, int):
         raise Unloadable(f"the text encoder of {part} has no vocab_size in its config")
@@ -89,10 +89,10 @@ def _read_merges(folder: Path, name: str) -> list[tuple[str, ...]]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError:
-        raise Unloadable(f"{name} is no text") from None
+        raise Unloadable(f"{name} is not UTF-8 text") from None
     return [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
 
 
 def check_backend(part: str, backend: str, encoder: Mapping[str, Any]) -> None:
-    """The same for a tokenizer that is loaded; ``backend`` is its JSON, as ``tokenizer.json`` holds it."""
-    check_vocabulary(part, *parts_of(part, json.loads(backend)), encoder)
+    """Check a loaded tokenizer; ``backend`` is its JSON, in the form of ``tokenizer.json``."""
+    check_vocabulary(part, *parse_tokenizer_json(part, json.loads(backend)), encoder)

@@ -1,4 +1,4 @@
-"""The files of a model's folder: which hold the weights of a part, and whether each is what it should be."""
+"""Finds the weight files of a part in a model's folder, and checks their headers."""
 
 import json
 from pathlib import Path
@@ -8,17 +8,17 @@ from shared.errors import InvalidLora
 from shared.storage.safetensors_header import LENGTH_BYTES, Header, header_bytes, parse_header
 
 _SUFFIX = ".safetensors"
-#: How files begin that are often found in place of one with weights.
-_IMPOSTORS = {
+#: First bytes of other files that are often found in place of weights.
+_OTHER_FORMATS = {
     b"version https://git-lfs": "is a git-lfs pointer, not the file it stands for: run `git lfs pull`",
     b"PK\x03\x04": "is a pickled checkpoint with another suffix; only safetensors are read",
     b"\x80\x02": "is a pickled checkpoint with another suffix; only safetensors are read",
-    b"<": "is a web page, not weights: it was downloaded from the wrong address",
+    b"<": "is a web page, not weights: it was downloaded from a wrong address",
 }
 
 
 class Unloadable(Exception):
-    """Why something cannot be loaded, as the end of a sentence."""
+    """Why a model cannot be loaded, as the end of a sentence."""
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -29,21 +29,21 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
-        raise Unloadable(f"{name} is no JSON") from None
+        raise Unloadable(f"{name} is not valid JSON") from None
     if not isinstance(value, dict):
-        raise Unloadable(f"{name} is no JSON object")
+        raise Unloadable(f"{name} is not a JSON object")
     return value
 
 
 def has_files(part: Path, stem: str, variant: str | None) -> bool:
-    """Whether a part has weights of its own in this variant."""
+    """Whether a part has weights in this variant."""
     return bool(_files(part, stem, variant))
 
 
 def weight_files(part: Path, stem: str, variant: str | None) -> list[Path]:
-    """The files that a part is loaded from: those of the variant, or the plain ones where it has none.
+    """The files that a part is loaded from: those of the variant, or else those without a variant.
 
-    Raises `Unloadable` if there are none, naming what there is in their place.
+    Raises `Unloadable` if there are none, naming what was found instead.
     """
     files = _files(part, stem, variant) or _files(part, stem, None)
     if files:
@@ -63,7 +63,7 @@ def weight_files(part: Path, stem: str, variant: str | None) -> list[Path]:
 
 
 def _files(part: Path, stem: str, variant: str | None) -> list[Path]:
-    """One file, or the shards that an index names."""
+    """A single file, or the shards that an index names."""
     whole = part / (f"{stem}.{variant}{_SUFFIX}" if variant else f"{stem}{_SUFFIX}")
     if whole.is_file() or whole.is_symlink():
         return [whole]
@@ -77,23 +77,23 @@ def _files(part: Path, stem: str, variant: str | None) -> list[Path]:
         return []
     shards = read_json(part, index).get("weight_map")
     if not isinstance(shards, dict) or not shards or not all(isinstance(n, str) for n in shards.values()):
-        raise Unloadable(f"{part.name}/{index} names no files")
+        raise Unloadable(f"{part.name}/{index} lists no files")
     return [part / name for name in sorted(set(shards.values()))]
 
 
 def read_header(folder: Path, file: Path) -> Header:
-    """The header of a safetensors file below ``folder``; raises `Unloadable` unless the file is whole."""
+    """The header of a safetensors file below ``folder``; raises `Unloadable` unless the file is complete."""
     name = file.relative_to(folder)
     if not file.exists():
         raise Unloadable(f"{name} is missing")
     if not file.is_file():
-        raise Unloadable(f"{name} is no file")
+        raise Unloadable(f"{name} is not a file")
     size = file.stat().st_size
     if not size:
         raise Unloadable(f"{name} is empty")
     with file.open("rb") as opened:
         start = opened.read(32)
-        for begins, what in _IMPOSTORS.items():
+        for begins, what in _OTHER_FORMATS.items():
             if start.startswith(begins) and not _is_header(start, size):
                 raise Unloadable(f"{name} {what}")
         try:
@@ -102,15 +102,15 @@ def read_header(folder: Path, file: Path) -> Header:
         except InvalidLora as error:
             raise Unloadable(f"{name}: {error}") from None
     if header.file_bytes != size:
-        kept = "cut short" if size < header.file_bytes else "longer than its header says"
-        raise Unloadable(f"{name} is {kept}: it has {size} bytes, should have {header.file_bytes}")
+        what = "cut short" if size < header.file_bytes else "longer than its header says"
+        raise Unloadable(f"{name} is {what}: it has {size} bytes, should have {header.file_bytes}")
     if not header.tensors:
         raise Unloadable(f"{name} holds no weights")
     return header
 
 
 def _is_header(start: bytes, size: int) -> bool:
-    """Whether a file that begins like something else is a safetensors file all the same."""
+    """Whether a file that begins like another format is a safetensors file."""
     return (
         start[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{"
         and int.from_bytes(start[:LENGTH_BYTES], "little") < size

@@ -5,7 +5,7 @@ import pytest
 from infra.chaos.target import filled, own_disk
 
 
-def test_a_full_disk_takes_no_byte_more_and_is_free_again_at_the_end(tmp_path: Path) -> None:
+def test_a_filled_disk_takes_no_byte_and_is_freed_at_the_end(tmp_path: Path) -> None:
     with own_disk(tmp_path / "disk", 4 << 20) as is_mounted:
         if not is_mounted:
             pytest.skip("mounting a disk needs root")

@@ -29,14 +29,14 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_catalogue_names_models_and_their_controlnets(tmp_path: Path) -> None:
+def test_a_catalog_names_models_and_their_controlnets(tmp_path: Path) -> None:
     catalog = read_catalog(write(tmp_path, GOOD))
     assert list(catalog.models) == ["a"]
     assert catalog.controlnets_of("a") == ["edge"]
     assert catalog.models["a"].num_inference_steps == 30
 
 
-def test_the_embedded_catalogue_is_sound() -> None:
+def test_the_embedded_catalog_is_valid() -> None:
     assert read_catalog(Settings().catalog).default_model == "emoji-sd"
 
 
@@ -74,7 +74,7 @@ def test_a_hub_id_needs_no_folder(tmp_path: Path) -> None:
         ('default_model = "a"', 'default_model = "a"\ndefault_model = "a"', 2, "overwrite"),
     ],
 )
-def test_a_mistake_stops_the_start_and_names_its_line(
+def test_an_error_stops_the_start_and_names_its_line(
     tmp_path: Path, old: str, new: str, line: int, why: str
 ) -> None:
     text = GOOD[: len(GOOD) - len(old)] + new if GOOD.endswith(old) else GOOD.replace(old, new, 1)
@@ -214,7 +214,7 @@ MODEL, CONTROLNET = 'source = "model"', 'source = "net"'
         ('model = "a"', f"model = {'[' * 5000}", "nested too deeply"),
     ],
 )
-def test_every_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+def test_every_catalog_error_is_one_sentence(tmp_path: Path, old: str, new: str, sentence: str) -> None:
     path = written(tmp_path, old, new)
     with pytest.raises(InvalidSetting) as caught:
         read_catalog(path, Settings())
@@ -236,7 +236,7 @@ def test_every_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, sente
         (b"x" * (1 << 20) + b"x", "it is larger than 1048576 bytes, so it is not a catalog"),
     ],
 )
-def test_a_file_that_is_no_catalog_is_named(tmp_path: Path, data: bytes, why: str) -> None:
+def test_a_file_that_is_not_a_catalog_is_refused_by_its_name(tmp_path: Path, data: bytes, why: str) -> None:
     path = tmp_path / "c.toml"
     path.write_bytes(data)
     with pytest.raises(InvalidSetting, match=re.escape(why)) as caught:
@@ -244,7 +244,7 @@ def test_a_file_that_is_no_catalog_is_named(tmp_path: Path, data: bytes, why: st
     assert str(path) in str(caught.value)
 
 
-def test_a_folder_is_no_catalog(tmp_path: Path) -> None:
+def test_a_folder_is_refused_as_a_catalog(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="Is a directory"):
         read_catalog(tmp_path)
 
@@ -267,7 +267,7 @@ def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> Non
         ('default_model = "a"\n[models.a]\n"width" = 9\nsource = "model"\n', 3),
     ],
 )
-def test_a_line_is_found_however_it_is_written(tmp_path: Path, text: str, line: int) -> None:
+def test_the_line_is_found_in_every_notation_of_toml(tmp_path: Path, text: str, line: int) -> None:
     with pytest.raises(InvalidSetting, match=f"line {line}: models.a.width: 9 must be a multiple of 8"):
         read_catalog(write(tmp_path, text))
 
@@ -307,7 +307,7 @@ def write_many(folder: Path, controlnet: str, **shapes: dict[str, object]) -> Pa
         ('family = "sd1"\nmodel = "two"', ("two", "one")),
     ],
 )
-def test_a_controlnet_guides_a_model_several_or_a_family(
+def test_a_controlnet_fits_one_model_several_or_a_family(
     tmp_path: Path, controlnet: str, models: tuple[str, ...]
 ) -> None:
     toy = SD1 | {"block_out_channels": [8, 16]}
@@ -316,7 +316,7 @@ def test_a_controlnet_guides_a_model_several_or_a_family(
     assert [name for name in catalog.models if catalog.controlnets_of(name)] == sorted(models)
 
 
-def test_models_of_two_dtypes_leave_open_in_which_their_controlnet_computes(tmp_path: Path) -> None:
+def test_a_controlnet_for_models_of_two_dtypes_must_name_its_own(tmp_path: Path) -> None:
     path = write_many(tmp_path, 'family = "sd1"', one=SD1, half=SD1)
     with pytest.raises(InvalidSetting, match="are of float16 and float32: give it a dtype of its own"):
         read_catalog(path)
@@ -324,6 +324,6 @@ def test_models_of_two_dtypes_leave_open_in_which_their_controlnet_computes(tmp_
     assert read_catalog(path).controlnets["edge"].models == ("one", "half")
 
 
-def test_a_missing_catalogue_is_named(tmp_path: Path) -> None:
+def test_a_missing_catalog_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match=r"nowhere\.toml"):
         read_catalog(tmp_path / "nowhere.toml")

@@ -51,14 +51,14 @@ def walk(scheduler: Any, steps: int) -> torch.Tensor:
     return x
 
 
-def test_every_option_is_one_of_the_class(name: str) -> None:
+def test_every_option_exists_in_the_diffusers_class(name: str) -> None:
     assert set(SCHEDULERS[name].options) <= parameters(name)
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("timesteps", [999, 700, 400, 100]), ("sigmas", [10.0, 5.0, 1.0, 0.0])]
 )
-def test_steps_are_placed_by_those_schedulers_that_take_it_and_by_no_other(
+def test_only_schedulers_that_take_timesteps_accept_them(
     name: str, made: Any, field: str, value: list[float]
 ) -> None:
     if field in SCHEDULERS[name].takes:
@@ -69,7 +69,7 @@ def test_steps_are_placed_by_those_schedulers_that_take_it_and_by_no_other(
             made.set_timesteps(**{field: value})
 
 
-def test_eta_is_taken_by_those_whose_step_has_it(name: str, made: Any) -> None:
+def test_schedulers_take_eta_if_their_step_has_it(name: str, made: Any) -> None:
     assert ("eta" in inspect.signature(made.step).parameters) == ("eta" in SCHEDULERS[name].takes)
 
 
@@ -95,9 +95,7 @@ CONFIG_KEYS = ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
 
 
 @pytest.mark.parametrize(("config", "limited", "limits"), LIMITED)
-def test_the_limits_of_a_config_are_those_of_diffusers(
-    config: dict[str, Any], limited: str, limits: StepLimits
-) -> None:
+def test_step_limits_are_those_of_diffusers(config: dict[str, Any], limited: str, limits: StepLimits) -> None:
     config = {"num_train_timesteps": 1000, **config}
     assert step_limits(limited, config) == limits
 
@@ -112,7 +110,7 @@ def test_the_limits_of_a_config_are_those_of_diffusers(
             walked(steps)
 
 
-def test_pndm_makes_as_few_steps_as_one_where_it_skips_its_start() -> None:
+def test_pndm_that_skips_its_start_supports_a_single_step() -> None:
     assert step_limits("pndm", CONFIG) == StepLimits()
     for steps in (1, 2, 3):
         assert walk(make("pndm"), steps).isfinite().all()
@@ -131,11 +129,11 @@ def test_pndm_makes_as_few_steps_as_one_where_it_skips_its_start() -> None:
         CONFIG | {"num_train_timesteps": "many", "beta_start": [1]},
     ],
 )
-def test_where_nothing_is_certain_nothing_is_said(config: dict[str, Any] | None) -> None:
+def test_an_unknown_config_has_no_step_limits(config: dict[str, Any] | None) -> None:
     assert step_limits("dpmpp_2m_beta", config) == StepLimits()
 
 
-def test_an_image_says_itself_where_the_steps_begin() -> None:
+def test_a_job_with_an_image_has_no_limit_from_the_beta_schedule() -> None:
     config = CONFIG | {"num_train_timesteps": 1000}
     assert step_limits("dpmpp_2m_beta", config, has_image=True) == StepLimits()
     assert step_limits("lcm", config, has_image=True).max_steps == 50

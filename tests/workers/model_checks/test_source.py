@@ -81,7 +81,7 @@ def test_a_hub_id_is_not_checked_here() -> None:
     ],
 )
 @pytest.mark.parametrize("file", [UNET, ENCODER])
-def test_a_file_that_is_not_what_its_name_says_is_named(
+def test_a_weight_file_with_other_content_is_refused_by_its_name(
     model: Path, file: str, content: bytes, told: str
 ) -> None:
     (model / file).write_bytes(content)
@@ -90,7 +90,7 @@ def test_a_file_that_is_not_what_its_name_says_is_named(
 
 
 @pytest.mark.parametrize("file", [UNET, ENCODER, "vae/diffusion_pytorch_model.safetensors"])
-def test_a_file_that_is_cut_short_is_named(model: Path, file: str) -> None:
+def test_a_truncated_weight_file_is_refused_by_its_name(model: Path, file: str) -> None:
     whole = (model / file).read_bytes()
     for kept in (len(whole) - 1, len(whole) // 2, 100):
         (model / file).write_bytes(whole[:kept])
@@ -109,18 +109,18 @@ def test_a_file_that_is_cut_short_is_named(model: Path, file: str) -> None:
     ],
 )
 @pytest.mark.parametrize("text", ["", "{", "[]"])
-def test_a_config_that_is_no_json_object_is_named(model: Path, name: str, text: str) -> None:
+def test_a_config_that_is_not_a_json_object_is_refused_by_its_name(model: Path, name: str, text: str) -> None:
     (model / name).write_text(text)
     assert name in refusal(check_model_source, model)
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
-def test_a_part_that_is_not_there_is_named(model: Path, part: str) -> None:
+def test_a_missing_part_is_refused_by_its_name(model: Path, part: str) -> None:
     shutil.rmtree(model / part)
     assert part in refusal(check_model_source, model)
 
 
-def test_weights_that_are_only_there_in_another_form_are_named(model: Path) -> None:
+def test_weights_in_another_variant_or_format_only_are_refused_by_name(model: Path) -> None:
     (model / UNET).rename(model / "unet/diffusion_pytorch_model.fp16.safetensors")
     told = refusal(check_model_source, model)
     assert "unet" in told
@@ -132,11 +132,11 @@ def test_weights_that_are_only_there_in_another_form_are_named(model: Path) -> N
     assert "unet has only pickled weights" in refusal(check_model_source, model)
 
 
-def test_a_variant_that_no_part_has_is_named(model: Path) -> None:
+def test_a_variant_that_no_part_has_is_refused_by_its_name(model: Path) -> None:
     assert "'bf16'" in refusal(check_model_source, model, LoadOptions(variant="bf16"))
 
 
-def test_shards_are_checked_one_by_one(model: Path) -> None:
+def test_every_shard_is_checked(model: Path) -> None:
     shard = "diffusion_pytorch_model-00001-of-00002.safetensors"
     (model / UNET).rename(model / "unet" / shard)
     index = {"weight_map": {"a": shard, "b": shard.replace("00001", "00002")}}
@@ -146,13 +146,13 @@ def test_shards_are_checked_one_by_one(model: Path) -> None:
     check_model_source("m", model)
 
 
-def test_a_link_that_leads_nowhere_is_named(model: Path) -> None:
+def test_a_dangling_link_is_refused_by_its_name(model: Path) -> None:
     (model / UNET).unlink()
     (model / UNET).symlink_to(model / "gone")
     assert f"{UNET} is missing" in refusal(check_model_source, model)
 
 
-def test_what_the_system_says_becomes_a_sentence_too(tmp_path: Path) -> None:
+def test_an_os_error_becomes_a_sentence(tmp_path: Path) -> None:
     for check in (check_model_source, check_controlnet_source):
         assert "File name too long" in refusal(check, tmp_path / ("x" * 300))
 
@@ -209,7 +209,7 @@ def _cut_merges_of_the_whole(model: Path) -> None:
         _cut_merges_of_the_whole,
     ],
 )
-def test_a_tokenizer_that_does_not_fit_its_text_encoder_is_named(
+def test_a_tokenizer_that_does_not_fit_its_text_encoder_is_refused_by_name(
     model: Path, spoil: Callable[[Path], None]
 ) -> None:
     spoil(model)
@@ -228,20 +228,20 @@ def test_a_tokenizer_that_does_not_fit_its_text_encoder_is_named(
     ],
     ids=str,
 )
-def test_a_tokenizer_of_another_form_is_named(model: Path, changes: dict[str, Any]) -> None:
+def test_a_malformed_tokenizer_is_refused_by_its_name(model: Path, changes: dict[str, Any]) -> None:
     path = model / "tokenizer/tokenizer.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     assert "tokenizer" in refusal(check_model_source, model)
 
 
 @pytest.mark.parametrize("shard", [[1], 1, None], ids=str)
-def test_an_index_of_another_form_is_named(model: Path, shard: object) -> None:
+def test_a_malformed_index_of_shards_is_refused_by_its_name(model: Path, shard: object) -> None:
     (model / UNET).unlink()
     (model / f"{UNET}.index.json").write_text(json.dumps({"weight_map": {"a": "x", "b": shard}}))
-    assert "index.json names no files" in refusal(check_model_source, model)
+    assert "index.json lists no files" in refusal(check_model_source, model)
 
 
-def test_a_tokenizer_in_files_of_either_kind_passes(model: Path) -> None:
+def test_a_tokenizer_in_either_file_format_passes(model: Path) -> None:
     _from_vocabulary(model)
     check_model_source("m", model)
     (model / "tokenizer/added_tokens.json").write_text('{"<cat>": 1815}')
@@ -280,13 +280,13 @@ SD1 = ("model.diffusion_model.a", "first_stage_model.a", "cond_stage_model.a")
         ((*SD1[:2], "conditioner.embedders.0.model.a"), "refiners are not served"),
     ],
 )
-def test_a_single_file_that_is_no_whole_base_model_is_refused_by_what_it_is(
+def test_a_single_file_that_is_not_a_complete_base_model_is_refused(
     tmp_path: Path, names: tuple[str, ...], told: str
 ) -> None:
     assert told in refusal(check_model_source, checkpoint(tmp_path / "m.safetensors", *names))
 
 
-def test_a_single_file_passes_with_configs_of_its_own_family_alone(model: Path, tmp_path: Path) -> None:
+def test_a_single_file_passes_only_with_configs_of_its_family(model: Path, tmp_path: Path) -> None:
     options = LoadOptions(config=str(model))
     check_model_source("m", checkpoint(tmp_path / "m.safetensors", *SD1), options)
     sdxl = checkpoint(
@@ -305,7 +305,7 @@ def test_a_file_of_another_format_is_refused(tmp_path: Path, name: str) -> None:
         assert "pickled files are not read" in refusal(check, tmp_path / name)
 
 
-def test_what_stands_in_the_wrong_place_is_refused_by_what_it_is(
+def test_a_source_of_another_kind_is_refused_by_what_it_is(
     model: Path, controlnet: Path, tmp_path: Path
 ) -> None:
     assert "it is a ControlNetModel, not a base model" in refusal(check_model_source, controlnet)
@@ -322,7 +322,7 @@ def test_what_stands_in_the_wrong_place_is_refused_by_what_it_is(
     )
 
 
-def test_a_controlnet_is_checked_as_a_model_is(controlnet: Path, tmp_path: Path) -> None:
+def test_the_files_of_a_controlnet_are_checked(controlnet: Path, tmp_path: Path) -> None:
     check_controlnet_source("m", controlnet)
     check_controlnet_source(
         "m", checkpoint(tmp_path / "n.safetensors", "control_model.input_hint_block.0.weight")
