@@ -44,7 +44,7 @@ def check(target: Target, accepted: Sequence[Accepted], excused: Collection[str]
     pixels: dict[tuple[int, int], set[str]] = defaultdict(set)
     for one in accepted:
         job = jobs.get(one.job_id)
-        for violation in judge_job(one, job, _count_done_events(target, one.job_id), one.job_id in excused):
+        for violation in check_job(one, job, _count_done_events(target, one.job_id), one.job_id in excused):
             verdict.violations.append(violation)
         if job is None:
             verdict.lost_with_append_only_file += one.job_id in excused
@@ -69,7 +69,7 @@ def check(target: Target, accepted: Sequence[Accepted], excused: Collection[str]
     return verdict
 
 
-def judge_job(one: Accepted, job: dict[str, Any] | None, done_events: int, is_excused: bool) -> Iterator[str]:
+def check_job(one: Accepted, job: dict[str, Any] | None, done_events: int, is_excused: bool) -> Iterator[str]:
     """What is wrong with an accepted job at the end; ``job`` is None if it was not found."""
     if job is None:
         if not is_excused:
