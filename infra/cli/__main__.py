@@ -1,4 +1,4 @@
-"""``swiftdiffusion``: what people do with a fleet from a shell.
+"""``swiftdiffusion``: use a fleet from a shell.
 
 Exit codes: 0 equal or done, 1 different or failed, 2 the command line or a setting is wrong.
 """
@@ -9,23 +9,26 @@ from importlib import import_module
 from typing import cast
 
 import click
+from click.shell_completion import CompletionItem
 from click_didyoumean import DYMGroup
 
+from infra.cli.completion import PROGRAM
 from shared.errors import InvalidSetting, SwiftError
 from shared.settings import read_settings
 
-#: Each is a module of this package whose ``command`` it is, and what it does in a line.
+#: What each command does in a line; ``infra.cli.NAME.command`` is the command itself.
 COMMANDS = {
     "generate": "generate images from a prompt",
     "verify": "generate an image again from its receipt, and say whether it is the same",
     "receipt": "print the receipt that an image carries",
-    "cache": "look after the LoRA files of this host",
+    "cache": "list, check and remove the LoRA files of this host",
+    "completion": "print the completion script of a shell",
 }
 INSTALL = "pip install -c infra/constraints.txt -e '.[cli]'"
 
 
 class Commands(DYMGroup):
-    """Loads only the command that is asked for: none needs what another needs."""
+    """The top-level group; it imports only the command that is asked for, with what that one needs."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Every command, the most used first."""
@@ -37,6 +40,12 @@ class Commands(DYMGroup):
             return None
         return cast(click.Command, import_module(f"infra.cli.{name}").command)
 
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options that begin so, without loading the commands."""
+        options = click.Command.shell_complete(self, context, incomplete)
+        commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items()]
+        return [*(item for item in commands if item.value.startswith(incomplete)), *options]
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without loading them."""
         with formatter.section("Commands"):
@@ -47,14 +56,14 @@ class Commands(DYMGroup):
 @click.version_option(package_name="swiftdiffusion")
 @click.pass_context
 def swiftdiffusion(context: click.Context) -> None:
-    """Generate images on a fleet, check them, look after a host."""
+    """Generate images on a fleet, check them, manage a host's LoRA files."""
     context.obj = read_settings()
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; returns the exit code."""
     try:
-        return int(swiftdiffusion.main(words, prog_name="swiftdiffusion", standalone_mode=False) or 0)
+        return int(swiftdiffusion.main(words, prog_name=PROGRAM, standalone_mode=False) or 0)
     except click.UsageError as error:
         error.show()
         return 2

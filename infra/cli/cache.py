@@ -1,4 +1,4 @@
-"""``swiftdiffusion cache ls|rm|verify``: the LoRA files of this host, while its workers go on working."""
+"""``swiftdiffusion cache ls|rm|verify``: the LoRA files of this host; its workers may run meanwhile."""
 
 import json
 import time
@@ -9,18 +9,19 @@ from typing import Literal
 
 import click
 
+from infra.cli.tables import print_table
 from shared.settings import Settings
 from workers.lora.cache.cache import FOLDER
 from workers.lora.cache.directory import PART, CacheDirectory, Entry
 from workers.lora.cache.filenames import is_damaged, parse
 
 State = Literal["idle", "pinned", "arriving", "interrupted"]
-HEAD = ("NAME", "ETAG", "BYTES", "LAST USE", "STATE")
+COLUMNS = ("NAME", "ETAG", "BYTES", "LAST USE", "STATE")
 
 
 @dataclass(frozen=True)
-class Line:
-    """A file of the cache, as it is listed."""
+class CachedFile:
+    """One file of the cache in the list."""
 
     name: str
     etag: str
@@ -33,7 +34,7 @@ class Line:
 
 @click.group()
 def command() -> None:
-    """Look after the LoRA files of this host, while its workers go on working."""
+    """List, check and remove the LoRA files of this host; its workers may run meanwhile."""
 
 
 @command.command()
@@ -42,12 +43,11 @@ def command() -> None:
 def ls(settings: Settings, as_json: bool) -> None:
     """List files, the least recently used first: that one is evicted next."""
     folder, entries = _open(settings)
-    lines = [_line(folder, entry) for entry in entries]
+    lines = [_describe(folder, entry) for entry in entries]
     if as_json:
         click.echo(json.dumps([asdict(line) for line in lines], indent=2))
         return
-    rows = [(line.name, line.etag, f"{line.bytes}", line.last_use, line.state) for line in lines]
-    _print_table([HEAD, *rows])
+    print_table(COLUMNS, [(line.name, line.etag, line.bytes, line.last_use, line.state) for line in lines])
     used = sum(entry.size_bytes for entry in entries)
     click.echo(f"{len(lines)} files, {used} of {folder.capacity_bytes} bytes, in {folder.root}")
 
@@ -59,7 +59,7 @@ def ls(settings: Settings, as_json: bool) -> None:
 def rm(settings: Settings, names: Sequence[str], is_all: bool) -> int:
     """Remove every cached version of LoRAs, unless it is in use right now."""
     if bool(names) == is_all:
-        raise click.UsageError("name LoRAs, or say --all")
+        raise click.UsageError("name LoRAs, or give --all")
     folder, entries = _open(settings)
     chosen = [entry.path for entry in entries if is_all or _name(entry.path) in names]
     unknown = sorted(set(names) - {_name(path) for path in chosen})
@@ -87,13 +87,13 @@ def _open(settings: Settings) -> tuple[CacheDirectory, list[Entry]]:
     return folder, sorted(folder.entries(), key=lambda entry: entry.used_ns) if folder.root.exists() else []
 
 
-def _line(folder: CacheDirectory, entry: Entry) -> Line:
-    said, is_held = parse(entry.path), folder.is_pinned(entry.path)
+def _describe(folder: CacheDirectory, entry: Entry) -> CachedFile:
+    parsed, is_held = parse(entry.path), folder.is_pinned(entry.path)
     held, loose = ("arriving", "interrupted") if entry.path.suffix == PART else ("pinned", "idle")
-    return Line(
+    return CachedFile(
         name=_name(entry.path),
-        etag=said.etag if said else "",
-        sha256=said.sha256 if said else None,
+        etag=parsed.etag if parsed else "",
+        sha256=parsed.sha256 if parsed else None,
         bytes=entry.size_bytes,
         last_use=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.used_ns / 1e9)),
         state=held if is_held else loose,  # type: ignore[arg-type]
@@ -102,22 +102,16 @@ def _line(folder: CacheDirectory, entry: Entry) -> Line:
 
 
 def _name(path: Path) -> str:
-    """The LoRA's name, or the file's where that says none."""
-    said = parse(path)
-    return said.lora if said else path.name
+    """The LoRA's name, or the file's if it is not one of the cache."""
+    parsed = parse(path)
+    return parsed.lora if parsed else path.name
 
 
 def _is_damaged(path: Path) -> bool:
     try:
         return is_damaged(path)
     except FileNotFoundError:
-        return False  # it has just given way to another
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return False  # it has just been evicted
 
 
 def _complain(what: str, names: Iterable[str]) -> int:

@@ -11,6 +11,7 @@ from rich.console import Console
 from infra.cli.client import encode_image
 from infra.cli.options import INPUT_FILE, OutputFile, api_option, connected
 from infra.cli.progress import run_with_progress
+from shared.catalog.schedulers import SCHEDULERS
 from shared.settings import Settings
 
 
@@ -74,7 +75,13 @@ PREPROCESSOR = Pair(click.STRING, "NAME=PREPROCESSOR")
 @click.option("--height", type=int, help="Pixels; else the model's own height.")
 @click.option("--num-inference-steps", "--steps", type=int, help="Denoising steps; else the model's default.")
 @click.option("--guidance-scale", type=float, help="Classifier-free guidance; else the model's default.")
-@click.option("--scheduler", help="For example ddim, euler_a or dpmpp_2m_karras; else the model's default.")
+@click.option(
+    "--scheduler",
+    shell_complete=lambda context, parameter, incomplete: [
+        name for name in SCHEDULERS if name.startswith(incomplete)
+    ],
+    help="For example ddim, euler_a or dpmpp_2m_karras; else the model's default.",
+)
 @click.option("--seed", type=int, help="Of the first image; else a random one.")
 @click.option("-n", "--num-images", type=int, help="How many images.")
 @click.option(

@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoraCache:
     return cache
 
 
-def test_ls_tells_what_is_there_and_what_goes_next(
+def test_ls_lists_the_files_and_which_is_evicted_next(
     cache: LoraCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with cache.open(ref_to("anime", TEN)):  # used just now, and in use
@@ -69,7 +69,7 @@ def test_rm_wants_names_or_all(
     words: list[str], cache: LoraCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["cache", "rm", *words]) == 2
-    assert "name LoRAs, or say --all" in capsys.readouterr().err
+    assert "name LoRAs, or give --all" in capsys.readouterr().err
     assert len(cache.folder.entries()) == 3
 
 
