@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from shared.catalog.catalog import Catalog
+from shared.catalog.entries import Catalog
 from shared.messaging.celery_app import unet_queue
 from shared.metrics import CATALOG_WITHOUT_WORKERS, JOBS_WITHOUT_WORKERS, LOAD_ERRORS
 from shared.registry.workers import Heartbeat, WorkerKind, live_workers

@@ -13,7 +13,7 @@ from api.dispatch import Dispatcher
 from api.fleet_status import LiveWorkersCache
 from api.loras.header_cache import LoraHeaderCache
 from api.server.threads import Offload, find_offload
-from shared.catalog.catalog import Catalog
+from shared.catalog.entries import Catalog
 from shared.catalog.model_families import ModelFamilies
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from api.schemas.jobs import answer
 from api.schemas.problems import refusals
 from api.services import Services
-from shared.catalog.catalog import LoadOptions, ModelEntry
+from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, step_limits
 from shared.families.base import ModelSignature

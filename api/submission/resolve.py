@@ -13,7 +13,7 @@ from api.submission.images.decode import store_control_image, take_control_image
 from api.submission.images.input_images import resolve_strength, take_input_images
 from api.submission.lora_refs import find_ref
 from api.submission.warn import Warn, ignore
-from shared.catalog.catalog import ModelEntry
+from shared.catalog.entries import ModelEntry
 from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import InvalidRequest
 from shared.jobs.options import ControlNetOptions, JobOptions, LoraLoading, fields_of

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from infra.local.home_lock import hold
 from infra.local.plan import Process, find_embedded
 from infra.local.servers import HOST
-from shared.catalog.catalog import Catalog
+from shared.catalog.entries import Catalog
 from shared.catalog.model_families import ModelFamilies
 from shared.errors import ModelFailed, SwiftError
 from shared.settings import Settings

@@ -1,35 +1,26 @@
-"""The catalog: which base models and ControlNets the fleet serves, read from one TOML file."""
+"""Reads and checks the catalog: the TOML file of the base models and ControlNets that the fleet serves."""
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from shared.catalog.entries import HUB as HUB
-from shared.catalog.entries import SINGLE_FILE as SINGLE_FILE
-from shared.catalog.entries import Catalog as Catalog
-from shared.catalog.entries import ControlNetEntry as ControlNetEntry
-from shared.catalog.entries import LoadOptions as LoadOptions
-from shared.catalog.entries import ModelEntry as ModelEntry
-from shared.catalog.entries import locate as locate
+from shared.catalog.entries import SINGLE_FILE, Catalog, locate
 from shared.catalog.error_messages import CatalogErrors, file_error, why_no_source
 from shared.catalog.model_families import ModelFamilies
 from shared.catalog.scheduler_aliases import canonical_name
 from shared.catalog.schedulers import SCHEDULERS, step_limits
+from shared.settings import Settings
 from shared.validation_messages import did_you_mean, nearest, quoted
-
-if TYPE_CHECKING:
-    from shared.settings import Settings
 
 #: Larger than any catalog: a device or weights file named by mistake is not read to its end.
 _MAX_BYTES = 1 << 20
 
 
-def read_catalog(path: Path, settings: "Settings | None" = None) -> Catalog:
-    """Read and check a catalog, also against the fleet's limits where ``settings`` are given.
+def read_catalog(path: Path, settings: Settings | None = None) -> Catalog:
+    """Read a catalog and check it, with ``settings`` also against the limits that they set.
 
-    Raises `InvalidSetting`, one sentence with file, line and key.
+    Raises `InvalidSetting` with one sentence that names file, line and key.
     """
     text = _read(path)
     errors = CatalogErrors(path, text)
@@ -120,7 +111,7 @@ def _check_source(
         raise errors.at(keys, why)
 
 
-def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, settings: "Settings | None") -> None:
+def _check_defaults(path: Path, catalog: Catalog, errors: CatalogErrors, settings: Settings | None) -> None:
     """Check each model's defaults against the limits that hold for a job."""
     families = ModelFamilies(path, catalog)
     for name, model in catalog.models.items():

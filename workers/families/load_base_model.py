@@ -16,7 +16,7 @@ from diffusers import (
 )
 from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
 
-from shared.catalog.catalog import SINGLE_FILE, LoadOptions, ModelEntry
+from shared.catalog.entries import SINGLE_FILE, LoadOptions, ModelEntry
 from shared.errors import ModelFailed
 from shared.families.registry import family_of_pipeline
 from shared.families.unet import SDXL

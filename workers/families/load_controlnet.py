@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 
-from shared.catalog.catalog import HUB, SINGLE_FILE, Catalog
+from shared.catalog.entries import HUB, SINGLE_FILE, Catalog
 from shared.catalog.model_families import ModelFamilies
 from shared.errors import CatalogGone, ModelFailed
 from shared.families.base import incompatibility

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from shared.catalog.catalog import HUB, locate
+from shared.catalog.entries import HUB, locate
 
 
 def find_source(catalog: Path, source: str) -> str:

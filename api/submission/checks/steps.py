@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.schemas.job_request import JobRequest
-from shared.catalog.catalog import ModelEntry
+from shared.catalog.entries import ModelEntry
 from shared.catalog.schedulers import SCHEDULERS, step_limits
 from shared.errors import InvalidRequest
 

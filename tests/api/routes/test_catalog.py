@@ -4,7 +4,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.services import Services
-from shared.catalog.catalog import Catalog, ModelEntry
+from shared.catalog.entries import Catalog, ModelEntry
 from shared.catalog.schedulers import SCHEDULERS
 from shared.registry.workers import publish_heartbeat
 from tests.api.services import heartbeat

@@ -8,7 +8,7 @@ from api.app import create_app
 from api.schemas.job_request import JobRequest
 from api.services import Services
 from api.submission.resolve import resolve
-from shared.catalog.catalog import Catalog, ControlNetEntry, ModelEntry
+from shared.catalog.entries import Catalog, ControlNetEntry, ModelEntry
 from shared.errors import InvalidRequest
 from shared.jobs.spec import LoraRef
 from shared.message_base import MAX_SEED

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.catalog.catalog import locate, read_catalog
+from shared.catalog.catalog import read_catalog
+from shared.catalog.entries import locate
 from shared.errors import InvalidSetting
 from shared.settings import Settings
 

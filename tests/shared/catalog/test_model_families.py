@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.catalog.catalog import Catalog
+from shared.catalog.entries import Catalog
 from shared.catalog.model_families import ModelFamilies
 
 SDXL = {

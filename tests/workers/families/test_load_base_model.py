@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from shared.catalog.catalog import LoadOptions, ModelEntry
+from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.errors import ModelFailed
 from tests.checkpoints import save_checkpoint
 from tests.tiny_models import make_pipeline

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from shared.catalog.catalog import Catalog, read_catalog
+from shared.catalog.catalog import read_catalog
+from shared.catalog.entries import Catalog
 from shared.errors import ModelFailed
 from shared.settings import Settings
 from tests.tiny_models import make_controlnet, make_pipeline, make_union

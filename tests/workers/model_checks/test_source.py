@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.catalog.catalog import LoadOptions, read_catalog
+from shared.catalog.catalog import read_catalog
+from shared.catalog.entries import LoadOptions
 from shared.errors import ModelFailed
 from workers.model_checks.source import (
     check_controlnet_entry,

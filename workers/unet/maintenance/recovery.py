@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery
 
 from shared import keys
-from shared.catalog.catalog import Catalog
+from shared.catalog.entries import Catalog
 from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import CatalogGone, JobUnreadable, SwiftError
 from shared.jobs.record import RECORD_VERSION, Failure, Job

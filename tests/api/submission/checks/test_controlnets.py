@@ -10,7 +10,7 @@ import pytest
 from api.schemas.job_request import JobRequest
 from api.services import Services
 from api.submission.resolve import resolve
-from shared.catalog.catalog import Catalog
+from shared.catalog.entries import Catalog
 from shared.errors import InvalidRequest
 from tests.api.services import base64_of, edge, picture
 

@@ -7,7 +7,8 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from infra.bench.workloads.models import RECIPES, Recipe, Workload, open_workload
-from shared.catalog.catalog import locate, read_catalog
+from shared.catalog.catalog import read_catalog
+from shared.catalog.entries import locate
 from workers.families.load_base_model import load_model
 from workers.families.load_controlnet import load_controlnet
 from workers.lora.formats.parser import read_lora

@@ -7,7 +7,7 @@ from celery import Celery
 from redis import Redis
 
 from shared import keys
-from shared.catalog.catalog import Catalog, ModelEntry
+from shared.catalog.entries import Catalog, ModelEntry
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery, send_job, unet_queue
 from shared.registry.workers import publish_heartbeat
