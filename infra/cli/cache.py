@@ -11,8 +11,8 @@ import click
 
 from infra.cli.tables import print_table
 from shared.settings import Settings
-from workers.lora.cache.cache import FOLDER
-from workers.lora.cache.directory import PART, CacheDirectory, Entry
+from workers.lora.cache.cache import CACHE_FOLDER
+from workers.lora.cache.directory import PARTIAL_SUFFIX, CacheDirectory, CacheEntry
 from workers.lora.cache.filenames import is_damaged, parse
 
 State = Literal["idle", "pinned", "arriving", "interrupted"]
@@ -74,22 +74,22 @@ def rm(settings: Settings, names: Sequence[str], is_all: bool) -> int:
 def verify(settings: Settings, remove: bool) -> int:
     """Read every file and compare its bytes with its sha256."""
     folder, entries = _open(settings)
-    whole = [entry.path for entry in entries if entry.path.suffix != PART]
+    whole = [entry.path for entry in entries if entry.path.suffix != PARTIAL_SUFFIX]
     damaged = [path for path in whole if _is_damaged(path)]
     click.echo(f"{len(whole)} files read, {len(damaged)} damaged")
     in_use = [path for path in damaged if remove and not folder.remove_idle(path)]
     return _complain("in use, not removed", map(_name, in_use)) or _complain("damaged", map(_name, damaged))
 
 
-def _open(settings: Settings) -> tuple[CacheDirectory, list[Entry]]:
+def _open(settings: Settings) -> tuple[CacheDirectory, list[CacheEntry]]:
     """The cache of this host, and its files by last use."""
-    folder = CacheDirectory(settings.home / FOLDER, settings.lora_cache_bytes)
+    folder = CacheDirectory(settings.home / CACHE_FOLDER, settings.lora_cache_bytes)
     return folder, sorted(folder.entries(), key=lambda entry: entry.used_ns) if folder.root.exists() else []
 
 
-def _describe(folder: CacheDirectory, entry: Entry) -> CachedFile:
+def _describe(folder: CacheDirectory, entry: CacheEntry) -> CachedFile:
     parsed, is_held = parse(entry.path), folder.is_pinned(entry.path)
-    held, loose = ("arriving", "interrupted") if entry.path.suffix == PART else ("pinned", "idle")
+    held, loose = ("arriving", "interrupted") if entry.path.suffix == PARTIAL_SUFFIX else ("pinned", "idle")
     return CachedFile(
         name=_name(entry.path),
         etag=parsed.etag if parsed else "",

@@ -14,14 +14,14 @@ from workers.lora.formats.matrices import tensors_of
 from workers.lora.weight_delta import WeightDelta
 
 #: A part of the model and a parameter in it.
-Place = tuple[str, str]
+ParameterKey = tuple[str, str]
 #: A change that adds less cannot take a weight out of float16 (65504), unless it was nearly out before.
 _HARMLESS = 1000.0
 
 
 def find_non_finite(
-    weights: Mapping[Place, Tensor], terms: Mapping[Place, Sequence[tuple[WeightDelta, float]]]
-) -> list[Place]:
+    weights: Mapping[ParameterKey, Tensor], terms: Mapping[ParameterKey, Sequence[tuple[WeightDelta, float]]]
+) -> list[ParameterKey]:
     """Which of the ``weights`` are not finite any more after ``terms``; one wait for the device, or two."""
     if not terms:
         return []

@@ -1,4 +1,4 @@
-"""One LoRA of a job on its way from S3 to memory, while the job is already being drawn."""
+"""Loads one LoRA of a job in the background: from S3 or the caches, until it can be patched."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ from shared import metrics
 from shared.errors import InvalidLora, LoraUnavailable
 from shared.jobs.spec import LoraRef
 from shared.logs import inherit_log_fields
-from workers.lora.cache.cache import NOTHING, LoraCache, Tier
+from workers.lora.cache.cache import NO_COUNTS, LoraCache, Tier
 from workers.lora.cache.filenames import is_damaged
 from workers.lora.cache.wait_budget import WaitBudget
 from workers.lora.formats.parser import LoraWeights
@@ -24,28 +24,28 @@ log = logging.getLogger(__name__)
 Role = Literal["leader", "follower"]
 
 
-class ReadLora(Protocol):
-    """Parses a file, as `workers.lora.formats.parser.read_lora` does for one model."""
+class LoraParser(Protocol):
+    """Parses a file for one model: `workers.lora.formats.parser.read_lora` with its models given."""
 
     def __call__(
         self, path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]
     ) -> LoraWeights:
-        """``check`` raises when nobody waits any more; ``reserve`` is called with the bytes it will take."""
+        """``check`` raises when the load was closed; ``reserve`` is called with the bytes it will take."""
 
 
 class LoadSpan(NamedTuple):
-    """A stretch of the load, in seconds since the epoch."""
+    """One part of a load, for the job's timeline; times in seconds since the epoch."""
 
     name: str
     start_s: float
     end_s: float
-    counts: Mapping[str, int] = NOTHING
+    counts: Mapping[str, int] = NO_COUNTS
 
 
 class LoraLoad:
-    """Fetches and parses in a thread of its own, from construction until `close`.
+    """Fetches, parses and prepares a LoRA in a thread of its own, from construction until `close`.
 
-    It goes on trying for as long as the job wants it: the loop decides how long that is.
+    It goes on trying until `close`; how long a job waits for it is up to the denoising loop.
     """
 
     def __init__(
@@ -56,39 +56,39 @@ class LoraLoad:
         *,
         model: str,
         role: Role,
-        read: ReadLora,
-        keep: Callable[[LoraWeights], None],
+        read: LoraParser,
+        prepare: Callable[[LoraWeights], None],
     ) -> None:
-        """``read`` parses a file; ``keep`` makes the model ready for its patch, so that the loop need not."""
+        """``read`` parses a file; ``prepare`` does ahead, in this thread, what is slow in a first patch."""
         self.spans: list[LoadSpan] = []
         self._ref, self._cache, self._memory = ref, cache, memory
         self._tier: Tier = "memory"
         self._key = f"{model}@{cache.version(ref)}"
-        self._read, self._keep = read, keep
+        self._read, self._prepare = read, prepare
         self._role = role
         self._wait_budget = WaitBudget(ref.name)
-        self._settled = threading.Event()
+        self._done = threading.Event()
         self._closed = threading.Event()
         self._weights: LoraWeights | None = None
         self._error: BaseException | None = None
         run = inherit_log_fields(self._run)
         threading.Thread(target=run, name=f"lora {ref.name}", daemon=True).start()
 
-    def ready(self) -> bool:
-        """Whether `wait` returns, or raises the load's error, at once."""
-        return self._settled.is_set()
+    def is_done(self) -> bool:
+        """Whether the load has ended: `wait` returns the weights, or raises the load's error, at once."""
+        return self._done.is_set()
 
-    def failed(self) -> bool:
-        """Whether it has ended without weights."""
+    def has_failed(self) -> bool:
+        """Whether the load has ended with an error."""
         return self._error is not None
 
-    def settle(self, timeout_s: float) -> bool:
-        """Wait until the load has ended, well or badly; returns whether it has."""
-        return self._settled.wait(timeout_s)
+    def wait_until_done(self, timeout_s: float) -> bool:
+        """Wait until the load has ended, with or without an error; returns whether it has."""
+        return self._done.wait(timeout_s)
 
     def wait(self, timeout_s: float) -> LoraWeights:
         """The parsed file; raises what the load raised, or `LoraUnavailable` when it still runs."""
-        if not self.settle(timeout_s):
+        if not self.wait_until_done(timeout_s):
             raise LoraUnavailable(
                 f"LoRA {self._ref.name!r} did not arrive in time: {self._wait_budget.waiting_for}"
             )
@@ -98,36 +98,36 @@ class LoraLoad:
         return self._weights
 
     def close(self) -> None:
-        """The job needs it no more: what has not arrived is not waited for, what has may be dropped."""
-        self._wait_budget.end()
+        """End the load: a fetch is given up, and a LoRA in memory is no longer pinned."""
+        self._wait_budget.cancel()
         self._closed.set()
 
     def _run(self) -> None:
         start = time.time()
         try:
-            with self._memory.use(self._key, self._make) as pinned:
+            with self._memory.use(self._key, self._fetch_and_parse) as pinned:
                 self._weights = pinned.value
                 if self._tier == "memory":
-                    self._found("memory", start)
-                counts = {"memory_evictions": pinned.evictions} if pinned.evictions else NOTHING
-                with self._span("keep", counts):
-                    self._keep(pinned.value)
+                    self._record_tier("memory", start)
+                counts = {"memory_evictions": pinned.evictions} if pinned.evictions else NO_COUNTS
+                with self._span("prepare", counts):
+                    self._prepare(pinned.value)
                 metrics.LORA_LOOKUPS.labels(self._tier, self._role).inc()
-                self._settled.set()
+                self._done.set()
                 self._closed.wait()
         except BaseException as error:  # raised again by `wait`, in the job's own thread
             self._error = error
             metrics.LORA_LOOKUPS.labels("failed", self._role).inc()
             log.info("lora load failed lora=%s error=%r", self._ref.name, error)
         finally:
-            self._settled.set()
+            self._done.set()
 
-    def _make(self) -> LoraWeights:
-        """Fetch and parse; once more if the file turns out to be damaged on the disk."""
+    def _fetch_and_parse(self) -> LoraWeights:
+        """Fetch and parse the file; fetch it once more if it is damaged on the disk."""
         for _ in range(2):
             start = time.time()
             with self._cache.open(self._ref, self._wait_budget) as cached:
-                self._found(cached.tier, start, cached.counts)
+                self._record_tier(cached.tier, start, cached.counts)
                 try:
                     with self._span("parse"), metrics.LORA_PARSE_S.time():
                         weights = self._read(
@@ -145,12 +145,12 @@ class LoraLoad:
     def _reserve(self, size_bytes: int) -> None:
         self._memory.reserve(self._key, size_bytes)
 
-    def _found(self, tier: Tier, start_s: float, counts: Mapping[str, int] = NOTHING) -> None:
+    def _record_tier(self, tier: Tier, start_s: float, counts: Mapping[str, int] = NO_COUNTS) -> None:
         self._tier = tier
         self.spans.append(LoadSpan(f"lora {self._ref.name} from {tier}", start_s, time.time(), counts))
 
     @contextmanager
-    def _span(self, what: str, counts: Mapping[str, int] = NOTHING) -> Iterator[None]:
+    def _span(self, what: str, counts: Mapping[str, int] = NO_COUNTS) -> Iterator[None]:
         start = time.time()
         try:
             yield

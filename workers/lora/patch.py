@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from shared.errors import NonFiniteWeights
 from shared.jobs.lora_scales import Scale
-from workers.lora.finite import Place, find_non_finite
-from workers.lora.formats.matrices import Scratch
+from workers.lora.finite import ParameterKey, find_non_finite
+from workers.lora.formats.matrices import ScratchBuffers
 from workers.lora.formats.parser import LoraWeights
 from workers.lora.scales import scale_at
 from workers.lora.weight_delta import WeightDelta, write
@@ -36,13 +36,13 @@ class Patcher:
             for name, parameter in model.named_parameters()
         }
         self._device = next(iter(self._parameters.values())).device
-        self._pristine: dict[Place, Tensor] = {}  # made before first touch, then kept
+        self._pristine: dict[ParameterKey, Tensor] = {}  # made before first touch, then kept
         self._copying = threading.Lock()
-        self._exchanged: set[Place] = set()
-        self._held: dict[Place, Held | None] = {}  # the others hold the base's; None: undefined
+        self._exchanged: set[ParameterKey] = set()
+        self._held: dict[ParameterKey, Held | None] = {}  # the others hold the base's; None: undefined
         self._patched: tuple[tuple[str, Scale], ...] | None = ()  # None: a patch was interrupted
         self._here: WeakKeyDictionary[LoraWeights, LoraWeights] = WeakKeyDictionary()
-        self._scratch = Scratch()
+        self._scratch = ScratchBuffers()
 
     @property
     def patched(self) -> tuple[tuple[str, Scale], ...]:
@@ -56,7 +56,7 @@ class Patcher:
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def keep(self, lora: LoraWeights) -> None:
+    def prepare(self, lora: LoraWeights) -> None:
         """Do ahead what is slow in a first patch: copy the pristine weights, move the factors to the device.
 
         For the thread that parsed the file; the model may be drawing, or patched with other LoRAs.
@@ -105,7 +105,7 @@ class Patcher:
         """Make the weights the base's own, to the bit; whatever was interrupted before."""
         self.apply([])
 
-    def _kept(self, place: Place) -> Tensor:
+    def _kept(self, place: ParameterKey) -> Tensor:
         """The pristine weight; what has no copy yet has never been patched."""
         with self._copying:
             if place not in self._pristine:
@@ -115,7 +115,7 @@ class Patcher:
                 self._pristine[place] = copy
             return self._pristine[place]
 
-    def _exchange(self, place: Place) -> Tensor:
+    def _exchange(self, place: ParameterKey) -> Tensor:
         """The pristine weight. On a CPU that is what was loaded: the parameter gets the copy instead.
 
         What was loaded may be a view of the file. The first write to each of its pages would cost a fault,
@@ -130,9 +130,9 @@ class Patcher:
 
     def _terms(
         self, loras: Sequence[tuple[LoraWeights, Scale]]
-    ) -> dict[Place, tuple[Held, list[tuple[WeightDelta, float]]]]:
+    ) -> dict[ParameterKey, tuple[Held, list[tuple[WeightDelta, float]]]]:
         """For each touched place what it shall hold, and the changes with their scales that make it so."""
-        found: dict[Place, list[tuple[str, WeightDelta, float]]] = defaultdict(list)
+        found: dict[ParameterKey, list[tuple[str, WeightDelta, float]]] = defaultdict(list)
         for lora, scale in loras:
             scale_of = scale_at(scale, self._parts)
             for part, changes in lora.parts.items():

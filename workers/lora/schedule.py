@@ -14,11 +14,11 @@ class LoraSchedule:
         self._mode = loading.mode
         self._bounds = {ref.name: _bound(loading, ref, total_steps) for ref in refs}
 
-    def bound(self, name: str) -> int:
+    def deadline_step(self, name: str) -> int:
         """The step before which a LoRA takes effect at the latest."""
         return self._bounds[name]
 
-    def due(self, step: int, ready: Set[str]) -> set[str]:
+    def loras_to_patch(self, step: int, ready: Set[str]) -> set[str]:
         """Which LoRAs take effect before ``step``, when ``ready`` of them have arrived."""
         return {
             name
@@ -36,7 +36,7 @@ def _bound(loading: LoraLoading, ref: LoraRef, total_steps: int) -> int:
         return 0
     if loading.mode == "bounded":
         bounds = (loading.max_async_steps, ref.max_async_steps, total_steps // 5)  # the job has the last word
-        late = next(bound for bound in bounds if bound is not None)
+        late = next(deadline_step for deadline_step in bounds if deadline_step is not None)
         return min(late, total_steps - 1)  # a LoRA that no step sees would be a silent loss
     step = (loading.steps or {}).get(ref.name)
     if step is None or step >= total_steps:

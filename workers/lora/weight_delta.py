@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Size, Tensor
 
-from workers.lora.formats.formats import describe
-from workers.lora.formats.matrices import Matrix, Scratch
+from workers.lora.formats.formats import build_matrix
+from workers.lora.formats.matrices import Matrix, ScratchBuffers
 
 #: Numbers of a panel: products stay in a core's cache until they are written. A GPU wants few, large calls.
 _CORE_PANEL, _GPU_PANEL = 1 << 18, 1 << 24
@@ -33,7 +33,7 @@ class WeightDelta:
 
     def delta(self) -> Matrix:
         """The matrix, in float32: for the moment in which the weight is written."""
-        described = describe(self.tensors, self.shape)
+        described = build_matrix(self.tensors, self.shape)
         assert described is not None  # it was when the file was parsed
         return described.delta
 
@@ -60,7 +60,7 @@ class WeightDelta:
 Terms = Sequence[tuple[WeightDelta, float]]
 
 
-def write(weight: Tensor, pristine: Tensor, terms: Terms, scratch: Scratch) -> None:
+def write(weight: Tensor, pristine: Tensor, terms: Terms, scratch: ScratchBuffers) -> None:
     """Make ``weight`` the ``pristine`` one with ``terms``.
 
     Panel by panel, so that both are passed over once; summed in float32, rounded once to the weight's dtype.
@@ -85,7 +85,7 @@ def write(weight: Tensor, pristine: Tensor, terms: Terms, scratch: Scratch) -> N
 
 
 def _dora_factor(
-    change: WeightDelta, delta: Matrix, scale: float, pristine: Tensor, scratch: Scratch
+    change: WeightDelta, delta: Matrix, scale: float, pristine: Tensor, scratch: ScratchBuffers
 ) -> Tensor | None:
     """What each row, ``(out, 1)``, or each column, ``(1, columns)``, is multiplied by."""
     if change.magnitude is None:

@@ -36,7 +36,7 @@ from shared.storage.object_store import Bucket
 from workers.families.base_model import BaseModel
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
-from workers.lora.cache.cache import FOLDER, LoraCache
+from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
 from workers.model_checks.source import check_model_entry
 from workers.runtime.broker import CheckedTask, use_checked_transport
@@ -113,7 +113,7 @@ worker = UNetWorker(
     serves=served,
     images=images,
     loras=LoraCache(
-        settings.home / FOLDER,
+        settings.home / CACHE_FOLDER,
         settings.lora_cache_bytes,
         Bucket(settings, settings.lora_bucket, attempts=1),  # the cache has a patience of its own
         settings.lora_wait_s,

@@ -45,7 +45,7 @@ class JobLoras:
                 model=model.name,
                 role=context.role,
                 read=read,
-                keep=model.patcher.keep,
+                prepare=model.patcher.prepare,
             )
             for ref in spec.loras
         }
@@ -63,10 +63,10 @@ class JobLoras:
             self._await_what_is_patched()
         waiting = [name for name in self._loads if name not in self._since]
         for name in waiting:
-            if self._schedule.must_wait(step, name) or self._loads[name].failed():
+            if self._schedule.must_wait(step, name) or self._loads[name].has_failed():
                 self._wait_for(name)
-        ready = {name for name in waiting if self._loads[name].ready()}
-        due = self._schedule.due(step, ready) & set(waiting)
+        ready = {name for name in waiting if self._loads[name].is_done()}
+        due = self._schedule.loras_to_patch(step, ready) & set(waiting)
         if not due and step > 0:
             return False
         for name in due:
@@ -82,7 +82,7 @@ class JobLoras:
         """What is in the weights is most likely in memory too: do not take it out for a moment's wait."""
         for ref in self._refs:
             if (ref.name, ref.etag) in self._model.patched_with:
-                self._loads[ref.name].settle(SLICE_S)
+                self._loads[ref.name].wait_until_done(SLICE_S)
 
     def _patch(self, due: set[str]) -> None:
         used = [ref for ref in self._refs if ref.name in self._since]
@@ -109,7 +109,7 @@ class JobLoras:
 
     def are_here(self, names: Sequence[str]) -> bool:
         """Whether `follow` would not have to wait."""
-        return all(self._loads[name].ready() for name in names)
+        return all(self._loads[name].is_done() for name in names)
 
     def follow(self, names: Sequence[str]) -> bool:
         """Patch exactly ``names``, as another worker has; returns whether a text encoder changed."""
@@ -158,14 +158,14 @@ class JobLoras:
         load = self._loads[name]
         with self._shown(name):
             deadline = time.monotonic() + self._context.worker.settings.lora_wait_s
-            while not load.ready() and time.monotonic() < deadline:
+            while not load.is_done() and time.monotonic() < deadline:
                 self._context.check()
-                load.settle(SLICE_S)
+                load.wait_until_done(SLICE_S)
         load.wait(timeout_s=0)
 
     @contextmanager
     def _shown(self, name: str) -> Iterator[None]:
-        if self._loads[name].ready():
+        if self._loads[name].is_done():
             yield
             return
         start = time.time()

@@ -70,7 +70,7 @@ def _until(function: Callable[..., Any], seconds: float, is_batched: bool) -> Ca
 
 
 def _slow_patches() -> None:
-    apply, keep = Patcher.apply, Patcher.keep
+    apply, prepare = Patcher.apply, Patcher.prepare
 
     def apply_slowly(self: Patcher, loras: Any) -> bool:
         is_changed = apply(self, loras)
@@ -78,8 +78,8 @@ def _slow_patches() -> None:
             time.sleep(LORA_PATCH_S)
         return is_changed
 
-    def keep_slowly(self: Patcher, lora: Any) -> None:
-        keep(self, lora)  # the last thing a load does in the background
+    def prepare_slowly(self: Patcher, lora: Any) -> None:
+        prepare(self, lora)  # the last thing a load does in the background
         time.sleep(LORA_LOAD_S)
 
-    Patcher.apply, Patcher.keep = apply_slowly, keep_slowly  # type: ignore[method-assign]
+    Patcher.apply, Patcher.prepare = apply_slowly, prepare_slowly  # type: ignore[method-assign]

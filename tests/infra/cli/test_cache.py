@@ -7,7 +7,7 @@ import pytest
 
 from infra.cli.__main__ import main
 from tests.workers.lora.cache.buckets import MemoryBucket, ref_to
-from workers.lora.cache.cache import FOLDER, LoraCache
+from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
 from workers.lora.cache.wait_budget import WaitBudget
 
 TEN = b"0123456789"
@@ -20,7 +20,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoraCache:
     monkeypatch.setenv("SWIFT_HOME", str(tmp_path))
     monkeypatch.setenv("SWIFT_LORA_CACHE_BYTES", "1000")
     bucket = MemoryBucket()
-    cache = LoraCache(tmp_path / FOLDER, 1000, bucket, 0, range_bytes=10)
+    cache = LoraCache(tmp_path / CACHE_FOLDER, 1000, bucket, 0, range_bytes=10)
     for name in NAMES:
         with cache.open(bucket.put(name, TEN)):
             pass
@@ -48,12 +48,12 @@ def test_ls_lists_the_files_and_which_is_evicted_next(
     assert {line["etag"] for line in told} == {"1"}
     assert table[0].split() == ["NAME", "ETAG", "BYTES", "LAST", "USE", "STATE"]
     assert sorted(line.split()[0] for line in table[1:4]) == ["anime", "late", "paper"]
-    assert table[4] == f"3 files, 72 of 1000 bytes, in {cache.folder.root}"
+    assert table[4] == f"3 files, 72 of 1000 bytes, in {cache.directory.root}"
 
 
 def test_rm_removes_what_is_named_and_idle(cache: LoraCache, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "rm", "paper"]) == 0
-    assert sorted(entry.path.name[:5] for entry in cache.folder.entries()) == ["anime", "late@"]
+    assert sorted(entry.path.name[:5] for entry in cache.directory.entries()) == ["anime", "late@"]
     with cache.open(ref_to("anime", TEN)):
         assert main(["cache", "rm", "--all"]) == 1
         assert "in use, not removed: anime" in capsys.readouterr().err
@@ -70,7 +70,7 @@ def test_rm_wants_names_or_all(
 ) -> None:
     assert main(["cache", "rm", *words]) == 2
     assert "name LoRAs, or give --all" in capsys.readouterr().err
-    assert len(cache.folder.entries()) == 3
+    assert len(cache.directory.entries()) == 3
 
 
 def test_verify_finds_damage_and_removes_it_when_told_to(
@@ -78,7 +78,7 @@ def test_verify_finds_damage_and_removes_it_when_told_to(
 ) -> None:
     assert main(["cache", "verify"]) == 0
     assert "2 files read, 0 damaged" in capsys.readouterr().out
-    path = cache.folder.find(cache.version(ref_to("paper", TEN)))
+    path = cache.directory.find(cache.version(ref_to("paper", TEN)))
     assert path is not None
     path.write_bytes(TEN[::-1])
     assert main(["cache", "verify"]) == 1

@@ -16,7 +16,7 @@ from shared.metrics import LORA_LOOKUPS
 from tests.workers.lora.cache.buckets import MemoryBucket, counted, ref_to
 from workers.lora.cache.cache import LoraCache
 from workers.lora.formats.parser import LoraWeights
-from workers.lora.loader import LoraLoad, ReadLora
+from workers.lora.loader import LoraLoad, LoraParser
 from workers.lora.memory import LoraMemory
 from workers.lora.weight_delta import WeightDelta
 
@@ -62,9 +62,11 @@ def load(cache: LoraCache) -> Iterator[Callable[..., LoraLoad]]:
     with ExitStack() as loads:
         memory = LoraMemory(0)
 
-        def load(name: str, read: ReadLora = as_name, **changes: Any) -> LoraLoad:
+        def load(name: str, read: LoraParser = as_name, **changes: Any) -> LoraLoad:
             tiers: dict[str, Any] = {"cache": cache, "memory": memory} | changes
-            load = LoraLoad(ref_to(name, BODY), **tiers, model="tiny", role="leader", read=read, keep=nothing)
+            load = LoraLoad(
+                ref_to(name, BODY), **tiers, model="tiny", role="leader", read=read, prepare=nothing
+            )
             loads.callback(load.close)
             return load
 
@@ -76,24 +78,24 @@ def test_it_loads_in_the_background_and_tells_when_it_is_ready(load: Load, bucke
     start = time.time()
     anime = load("anime")
     bucket.half_done.wait()
-    assert not anime.ready()
-    assert not anime.settle(0)
+    assert not anime.is_done()
+    assert not anime.wait_until_done(0)
     with pytest.raises(LoraUnavailable, match="'anime' did not arrive in time: it is being fetched"):
         anime.wait(0)
     bucket.gate.set()
     assert anime.wait(10).sha256 == SHA256
-    assert anime.ready()
+    assert anime.is_done()
     names, starts, ends, _ = zip(*anime.spans, strict=True)
-    assert names == ("lora anime from s3", "lora anime parse", "lora anime keep")
+    assert names == ("lora anime from s3", "lora anime parse", "lora anime prepare")
     times = [time for pair in zip(starts, ends, strict=True) for time in pair]
     assert [start, *times] == sorted([start, *times])
 
 
 def test_its_errors_come_out_of_wait_and_not_out_of_ready(load: Load) -> None:
     gone, broken = load("nowhere"), load("anime", refuse)
-    assert gone.settle(10)
-    assert gone.ready()
-    assert gone.failed()
+    assert gone.wait_until_done(10)
+    assert gone.is_done()
+    assert gone.has_failed()
     with pytest.raises(LoraGone):
         gone.wait(0)
     with pytest.raises(InvalidLora):
@@ -117,7 +119,7 @@ def test_each_load_tells_the_nearest_place_that_had_the_lora(load: Load) -> None
         anime.close()
         found.append(anime.spans[0].name)
     assert found == [f"lora anime from {tier}" for tier in ("s3", "disk", "memory")]
-    assert [span.name for span in anime.spans] == ["lora anime from memory", "lora anime keep"]
+    assert [span.name for span in anime.spans] == ["lora anime from memory", "lora anime prepare"]
     for tier in ("s3", "disk", "memory"):
         assert counted(LORA_LOOKUPS, role="leader")[tier] == before.get(tier, 0) + 1
 
@@ -144,7 +146,7 @@ def test_a_load_tells_the_loras_that_gave_way_in_memory(load: Load, bucket: Memo
     for name in ("anime", "paper", "paper"):
         loading = load(name, memory=memory)
         loading.wait(10)
-        told.append([span.counts for span in loading.spans if span.name == f"lora {name} keep"])
+        told.append([span.counts for span in loading.spans if span.name == f"lora {name} prepare"])
         loading.close()
         for thread in threading.enumerate():
             if thread.name == f"lora {name}":
@@ -156,20 +158,20 @@ def test_a_load_outlasts_any_outage_until_it_is_closed(load: Load, bucket: Memor
     bucket.away = 1_000_000
     anime = load("anime")
     while bucket.away == 1_000_000:
-        anime.settle(0.01)
+        anime.wait_until_done(0.01)
     anime.close()
-    assert anime.settle(10)
+    assert anime.wait_until_done(10)
     with pytest.raises(LoraUnavailable, match="'anime' did not arrive in time: S3 does not answer"):
         anime.wait(0)
 
 
 @pytest.mark.parametrize("read", [as_name, refuse_damage])
 def test_a_file_damaged_on_the_disk_is_fetched_again(
-    read: ReadLora, load: Load, cache: LoraCache, bucket: MemoryBucket
+    read: LoraParser, load: Load, cache: LoraCache, bucket: MemoryBucket
 ) -> None:
     # Given a cached file in which a bit has turned
     load("anime").wait(10)
-    [entry] = cache.folder.entries()
+    [entry] = cache.directory.entries()
     entry.path.write_bytes(BODY[:-1] + b"?")
     # When it is read, whether that goes well or not
     again = load("anime", read)

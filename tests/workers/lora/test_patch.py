@@ -180,7 +180,7 @@ def test_pristine_weights_are_copied_ahead_while_another_lora_is_in_the_model(
     outline, twemoji = read("outline"), read("twemoji")
     try:
         with ThreadPoolExecutor() as pool:
-            copying = pool.submit(patcher.keep, outline)
+            copying = pool.submit(patcher.prepare, outline)
             patcher.apply([(twemoji, 1.0)])
             copying.result()
         patcher.apply([(outline, 1.0)])

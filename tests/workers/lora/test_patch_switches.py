@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny_models import make_unet
-from workers.lora.formats.matrices import Matrix, Scratch
+from workers.lora.formats.matrices import Matrix, ScratchBuffers
 from workers.lora.formats.parser import LoraWeights
 from workers.lora.patch import Patcher
 from workers.lora.weight_delta import WeightDelta
@@ -28,7 +28,7 @@ LAYERS = [
 class BrokenDelta:
     """Fails once it has written to some rows."""
 
-    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: Scratch) -> None:
+    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: ScratchBuffers) -> None:
         total[:1] += 1.0
         raise OSError("no memory")
 
@@ -118,7 +118,7 @@ def test_a_patch_asks_nothing_of_a_device_but_what_every_device_has() -> None:
     unet = make_unet().to("meta")
     patcher = Patcher({"unet": unet})
     for lora in whole:
-        patcher.keep(lora)
+        patcher.prepare(lora)
     # Then every kind of change is moved there and written there
     assert patcher.apply([(lora, 0.5) for lora in whole])
     assert patcher.apply([])

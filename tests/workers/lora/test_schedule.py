@@ -15,35 +15,35 @@ BOTH = {"anime", "paper"}
 
 def test_exact_waits_for_every_lora_before_the_first_step() -> None:
     schedule = LoraSchedule(LoraLoading(mode="exact"), REFS, 25)
-    assert schedule.due(0, set()) == BOTH
+    assert schedule.loras_to_patch(0, set()) == BOTH
     assert schedule.must_wait(0, "anime")
 
 
 def test_bounded_takes_what_has_arrived_and_waits_after_a_fifth_of_the_steps() -> None:
     schedule = LoraSchedule(LoraLoading(), REFS, 25)
-    assert schedule.bound("anime") == 5
-    assert schedule.due(0, set()) == set()
-    assert schedule.due(2, {"paper"}) == {"paper"}
+    assert schedule.deadline_step("anime") == 5
+    assert schedule.loras_to_patch(0, set()) == set()
+    assert schedule.loras_to_patch(2, {"paper"}) == {"paper"}
     assert not schedule.must_wait(4, "anime")
     assert schedule.must_wait(5, "anime")
-    assert schedule.due(5, set()) == BOTH
+    assert schedule.loras_to_patch(5, set()) == BOTH
 
 
 def test_a_loras_own_bound_holds_unless_the_job_has_another() -> None:
     structural = REFS[0].model_copy(update={"max_async_steps": 0})
     refs = [structural, REFS[1]]
     own = LoraSchedule(LoraLoading(), refs, 25)
-    assert (own.bound("anime"), own.bound("paper")) == (0, 5)
+    assert (own.deadline_step("anime"), own.deadline_step("paper")) == (0, 5)
     jobs = LoraSchedule(LoraLoading(max_async_steps=2), refs, 25)
-    assert (jobs.bound("anime"), jobs.bound("paper")) == (2, 2)
+    assert (jobs.deadline_step("anime"), jobs.deadline_step("paper")) == (2, 2)
 
 
 def test_replay_patches_at_its_step_and_not_when_the_file_is_ready() -> None:
     loading = LoraLoading(mode="replay", steps={"anime": 3, "paper": 0})
     schedule = LoraSchedule(loading, REFS, 25)
-    assert schedule.due(0, BOTH) == {"paper"}
-    assert schedule.due(2, BOTH) == {"paper"}
-    assert schedule.due(3, set()) == BOTH
+    assert schedule.loras_to_patch(0, BOTH) == {"paper"}
+    assert schedule.loras_to_patch(2, BOTH) == {"paper"}
+    assert schedule.loras_to_patch(3, set()) == BOTH
     assert schedule.must_wait(3, "anime")
 
 
@@ -59,7 +59,9 @@ def test_every_lora_takes_effect_within_its_bound_and_within_the_job(
 ) -> None:
     schedule = LoraSchedule(LoraLoading(max_async_steps=late), REFS[:1], total)
     took_effect = next(
-        step for step in range(total) if schedule.due(step, {"anime"} if step >= arrival else set())
+        step
+        for step in range(total)
+        if schedule.loras_to_patch(step, {"anime"} if step >= arrival else set())
     )
-    assert took_effect == min(arrival, schedule.bound("anime"))
-    assert schedule.bound("anime") <= (total // 5 if late is None else late)
+    assert took_effect == min(arrival, schedule.deadline_step("anime"))
+    assert schedule.deadline_step("anime") <= (total // 5 if late is None else late)

@@ -17,20 +17,20 @@ from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound, Swif
 from shared.jobs.spec import LoraRef
 from shared.storage.loras import lora_key, version_of
 from shared.storage.object_store import ObjectChanged
-from workers.lora.cache.directory import DISK_FULL, WHOLE, CacheDirectory
+from workers.lora.cache.directory import COMPLETE_SUFFIX, DISK_FULL, CacheDirectory
 from workers.lora.cache.filenames import sha256_of
 from workers.lora.cache.partial_file import PartialFile
-from workers.lora.cache.transfer import RANGE_BYTES, Source, Transfer
+from workers.lora.cache.transfer import RANGE_BYTES, LoraSource, Transfer
 from workers.lora.cache.wait_budget import WaitBudget
 
 log = logging.getLogger(__name__)
 
 #: The cache of a host, under ``SWIFT_HOME``.
-FOLDER = "loras"
+CACHE_FOLDER = "loras"
 #: Where a LoRA of a job was found.
 Tier = Literal["memory", "disk", "s3"]
 #: What a LoRA costs that is here already.
-NOTHING: Mapping[str, int] = MappingProxyType({})
+NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
 class CachedLora(NamedTuple):
@@ -39,7 +39,7 @@ class CachedLora(NamedTuple):
     path: Path
     sha256: str
     tier: Tier
-    counts: Mapping[str, int] = NOTHING  # what its fetch has moved, where it was this one's
+    counts: Mapping[str, int] = NO_COUNTS  # what its fetch has moved, where it was this one's
 
 
 class LoraCache:
@@ -49,12 +49,12 @@ class LoraCache:
         self,
         root: Path,
         capacity_bytes: int,
-        source: Source,
+        source: LoraSource,
         wait_s: float,
         *,
         range_bytes: int = RANGE_BYTES,
     ) -> None:
-        self.folder = CacheDirectory(root, capacity_bytes)
+        self.directory = CacheDirectory(root, capacity_bytes)
         self._source = source
         self._wait_s = wait_s
         self._range_bytes = range_bytes
@@ -65,7 +65,7 @@ class LoraCache:
 
     def versions(self) -> dict[str, str]:
         """What lies in the folder, whole, and the sha256 of each."""
-        paths = [entry.path for entry in self.folder.entries() if entry.path.suffix == WHOLE]
+        paths = [entry.path for entry in self.directory.entries() if entry.path.suffix == COMPLETE_SUFFIX]
         return {path.name.rpartition("@")[0]: sha256_of(path) for path in paths}
 
     @contextmanager
@@ -94,26 +94,26 @@ class LoraCache:
     def discard(self, cached: CachedLora) -> None:
         """Remove a damaged file, unless somebody else reads it."""
         log.warning("cached lora is damaged file=%s", cached.path.name)
-        self.folder.remove_idle(cached.path)
+        self.directory.remove_idle(cached.path)
 
     def trim(self) -> None:
         """Keep the bound from now on, also where the cache was filled under a larger one."""
-        _count_evictions(self.folder.trim())
+        _count_evictions(self.directory.trim())
 
     def used_bytes(self) -> int:
         """Bytes in the folder, of finished files and of those on their way."""
-        return self.folder.used_bytes()
+        return self.directory.used_bytes()
 
     def check(self) -> None:
         """Assert what holds at any moment; for tests."""
-        self.folder.check()
+        self.directory.check()
 
     def _pin(self, ref: LoraRef, wait_budget: WaitBudget) -> tuple[int, CachedLora]:
         """A file descriptor that pins the file until it is closed; fetches the file if need be."""
         stem = self.version(ref)
         tier: Tier = "disk"
         while True:
-            path = self.folder.find(stem)
+            path = self.directory.find(stem)
             if path is None:
                 tier = "s3"
                 fetched = self._fetch(ref, stem, wait_budget)
@@ -129,23 +129,23 @@ class LoraCache:
 
     def _pin_whole(self, ref: LoraRef, path: Path) -> int | None:
         """Pin a file; None if that must wait, or if it was cut short and has therefore been removed."""
-        pin = self.folder.pin(path)
+        pin = self.directory.pin(path)
         if pin is not None and os.fstat(pin).st_size != ref.size_bytes:
             log.warning("cached lora has a wrong size file=%s", path.name)
             os.close(pin)
-            self.folder.remove_idle(path)
+            self.directory.remove_idle(path)
             return None
         return pin
 
     def _fetch(self, ref: LoraRef, stem: str, wait_budget: WaitBudget) -> tuple[int, CachedLora] | None:
         """Fetch the file and pin it; None if another thread or process is at it, or was faster."""
         needed_bytes = PartialFile.total_bytes(ref.size_bytes, self._range_bytes)
-        if not 0 < needed_bytes <= self.folder.capacity_bytes:
+        if not 0 < needed_bytes <= self.directory.capacity_bytes:
             raise InvalidLora(
                 f"LoRA {ref.name!r} has {ref.size_bytes} bytes and needs {needed_bytes} to be fetched;"
-                f" this worker's cache takes 1 to {self.folder.capacity_bytes}"
+                f" this worker's cache takes 1 to {self.directory.capacity_bytes}"
             )
-        claim = self.folder.claim(stem)
+        claim = self.directory.claim(stem)
         if claim is None:
             return None
         part = None
@@ -155,12 +155,12 @@ class LoraCache:
             transfer = Transfer(self._source, ref.key or lora_key(ref.name), ref.etag, part, wait_budget)
             sha256 = self._download(ref, transfer)
             part.finish()
-            path = self.folder.publish(claim, stem, sha256)
+            path = self.directory.publish(claim, stem, sha256)
         except BaseException as error:
             if isinstance(error, LoraUnavailable) and part is not None and part.is_begun:
-                self.folder.leave(claim)
+                self.directory.release(claim)
             else:
-                self.folder.give_up(claim, stem)
+                self.directory.abandon(claim, stem)
             raise
         counts = {"fetched_bytes": transfer.fetched_bytes, "disk_evictions": evictions}
         return claim, CachedLora(path, sha256, "s3", counts)
@@ -170,7 +170,7 @@ class LoraCache:
         while True:
             waiting_for = "the cache is full of files in use"
             try:
-                removed = self.folder.reserve(claim, needed_bytes)
+                removed = self.directory.reserve(claim, needed_bytes)
             except OSError as error:
                 if error.errno not in DISK_FULL:
                     raise LoraUnavailable(f"LoRA {ref.name!r}: no place on the disk: {error}") from error
@@ -196,6 +196,6 @@ class LoraCache:
 
 def _count_evictions(removed: Sequence[Path]) -> int:
     """How many LoRAs were among the removed files; what dead processes left is none."""
-    evictions = sum(path.suffix == WHOLE for path in removed)
+    evictions = sum(path.suffix == COMPLETE_SUFFIX for path in removed)
     metrics.LORA_EVICTIONS.labels("disk").inc(evictions)
     return evictions

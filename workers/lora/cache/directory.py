@@ -16,13 +16,13 @@ from typing import NamedTuple
 from workers.lora.cache import locks
 from workers.runtime.trusted_directory import trusted_directory
 
-WHOLE = ".safetensors"
-PART = ".part"
+COMPLETE_SUFFIX = ".safetensors"
+PARTIAL_SUFFIX = ".part"
 #: What a disk says that could take the file if there were less on it.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Entry(NamedTuple):
+class CacheEntry(NamedTuple):
     """A file as it lies in the folder."""
 
     path: Path
@@ -39,7 +39,9 @@ class CacheDirectory:
 
     def find(self, stem: str) -> Path | None:
         """The whole file of that stem."""
-        return next((entry.path for entry in self.entries(f"{stem}@") if entry.path.suffix == WHOLE), None)
+        return next(
+            (entry.path for entry in self.entries(f"{stem}@") if entry.path.suffix == COMPLETE_SUFFIX), None
+        )
 
     def pin(self, path: Path) -> int | None:
         """A file descriptor that keeps the file from removal until it is closed; None if that must wait."""
@@ -52,16 +54,16 @@ class CacheDirectory:
         """The right to write a file: its locked ``.part``. None if somebody has it, or has written."""
         fd = locks.try_lock(self._part(stem), create=True)
         if fd is not None and self.find(stem):
-            self.give_up(fd, stem)
+            self.abandon(fd, stem)
             return None
         return fd
 
-    def give_up(self, fd: int, stem: str) -> None:
+    def abandon(self, fd: int, stem: str) -> None:
         """Drop a claim and what was written under it."""
         self._part(stem).unlink(missing_ok=True)
         os.close(fd)
 
-    def leave(self, fd: int) -> None:
+    def release(self, fd: int) -> None:
         """Let go of a claim, and leave what has been written to whoever claims it next."""
         os.close(fd)
 
@@ -88,7 +90,7 @@ class CacheDirectory:
 
         Removals wait outside, so that nobody comes between.
         """
-        path = self.root / f"{stem}@{sha256}{WHOLE}"
+        path = self.root / f"{stem}@{sha256}{COMPLETE_SUFFIX}"
         os.fsync(fd)
         with locks.holding(self._guard):
             self._part(stem).replace(path)
@@ -130,18 +132,18 @@ class CacheDirectory:
         with locks.holding(self._guard):
             return self._used_bytes()
 
-    def entries(self, prefix: str = "") -> list[Entry]:
+    def entries(self, prefix: str = "") -> list[CacheEntry]:
         """Every file that counts, finished or not, whose name begins so."""
         trusted_directory(self.root, setting="SWIFT_HOME")  # an operator may have removed it
         entries = []
         with os.scandir(self.root) as files:
             for file in files:
-                if file.name.startswith(prefix) and file.name.endswith((WHOLE, PART)):
+                if file.name.startswith(prefix) and file.name.endswith((COMPLETE_SUFFIX, PARTIAL_SUFFIX)):
                     try:
                         stat = file.stat()
                     except FileNotFoundError:
                         continue
-                    entries.append(Entry(self.root / file.name, stat.st_size, stat.st_mtime_ns))
+                    entries.append(CacheEntry(self.root / file.name, stat.st_size, stat.st_mtime_ns))
         return entries
 
     def check(self) -> None:
@@ -149,7 +151,9 @@ class CacheDirectory:
         used = self.used_bytes()
         assert used <= self.capacity_bytes, f"{used} bytes in a cache of {self.capacity_bytes}"
         strangers = [
-            path for path in self.root.iterdir() if path != self._guard and path.suffix not in (WHOLE, PART)
+            path
+            for path in self.root.iterdir()
+            if path != self._guard and path.suffix not in (COMPLETE_SUFFIX, PARTIAL_SUFFIX)
         ]
         assert not strangers, f"not the cache's own: {strangers}"
 
@@ -159,7 +163,7 @@ class CacheDirectory:
         return self.root / "lock"
 
     def _part(self, stem: str) -> Path:
-        return self.root / (stem + PART)
+        return self.root / (stem + PARTIAL_SUFFIX)
 
     def _used_bytes(self) -> int:
         return sum(entry.size_bytes for entry in self.entries())
@@ -170,7 +174,7 @@ class CacheDirectory:
         with ExitStack() as taken:
             # Dead processes' parts first, then by last use.
             for path, size_bytes, _ in sorted(
-                self.entries(), key=lambda e: (e.path.suffix != PART, e.used_ns)
+                self.entries(), key=lambda e: (e.path.suffix != PARTIAL_SUFFIX, e.used_ns)
             ):
                 if surplus_bytes <= 0:
                     break

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from workers.lora.cache.directory import WHOLE
+from workers.lora.cache.directory import COMPLETE_SUFFIX
 
 
 class FileName(NamedTuple):
@@ -19,7 +19,7 @@ class FileName(NamedTuple):
 def parse(path: Path) -> FileName | None:
     """What a file's name says; None for a file of another making."""
     words = path.name.removesuffix(path.suffix).split("@")
-    if len(words) != (4 if path.suffix == WHOLE else 3):
+    if len(words) != (4 if path.suffix == COMPLETE_SUFFIX else 3):
         return None
     lora, bucket, etag, *sha256 = words
     return FileName(lora, bucket, etag, sha256[0] if sha256 else None)
@@ -27,7 +27,7 @@ def parse(path: Path) -> FileName | None:
 
 def sha256_of(path: Path) -> str:
     """What a whole file's bytes hashed to when they arrived."""
-    return path.name.removesuffix(WHOLE).rpartition("@")[2]
+    return path.name.removesuffix(COMPLETE_SUFFIX).rpartition("@")[2]
 
 
 def is_damaged(path: Path) -> bool:

@@ -17,7 +17,7 @@ from shared.logs import inherit_log_fields
 from shared.metrics import LORA_FETCHED_BYTES
 from shared.storage.object_store import ByteRange
 from workers.lora.cache.partial_file import PartialFile
-from workers.lora.cache.wait_budget import FIRST_PAUSE_S, LAST_PAUSE_S, WaitBudget
+from workers.lora.cache.wait_budget import FIRST_PAUSE_S, MAX_PAUSE_S, WaitBudget
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ RANGE_BYTES = 8 << 20
 RANGES_AT_ONCE = 4
 
 
-class Source(Protocol):
+class LoraSource(Protocol):
     """What this needs of a `shared.storage.object_store.Bucket`."""
 
     @property
@@ -37,7 +37,7 @@ class Source(Protocol):
         """As `shared.storage.object_store.Bucket.read_range`."""
 
 
-class TransferResult(NamedTuple):
+class Checksums(NamedTuple):
     """What the bytes hash to, as the uploader and S3 say it."""
 
     sha256: str | None
@@ -48,14 +48,14 @@ class Transfer:
     """One object on its way into one `PartialFile`; used once."""
 
     def __init__(
-        self, source: Source, key: str, etag: str, part: PartialFile, wait_budget: WaitBudget
+        self, source: LoraSource, key: str, etag: str, part: PartialFile, wait_budget: WaitBudget
     ) -> None:
         self._source, self._key, self._etag = source, key, etag
         self._part = part
         self._wait_budget = wait_budget
         self.fetched_bytes = 0  # over all ranges, also those that came twice
         self._counting = threading.Lock()
-        self._told = TransferResult(None, None)
+        self._told = Checksums(None, None)
         self._broken = threading.Event()  # one range cannot arrive: the others need not
 
     def run(self) -> str:
@@ -127,7 +127,7 @@ class Transfer:
                 waiting_for = str(error)
                 log.warning("lora download interrupted key=%s error=%s", self._key, error)
             if at < stop:
-                pause_s = FIRST_PAUSE_S if at > began else min(2 * pause_s, LAST_PAUSE_S)
+                pause_s = FIRST_PAUSE_S if at > began else min(2 * pause_s, MAX_PAUSE_S)
                 self._wait_budget.pause(waiting_for, pause_s)
         return True
 
@@ -142,5 +142,5 @@ class Transfer:
         if answer.object_bytes != size_bytes:
             raise Unavailable(f"S3 has {answer.object_bytes} bytes of {self._key!r} instead of {size_bytes}")
         sha256 = answer.metadata.get("sha256", "").lower()
-        self._told = TransferResult(sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else None, answer.md5)
+        self._told = Checksums(sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else None, answer.md5)
         return answer.chunks

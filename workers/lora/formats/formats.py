@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Size, Tensor
 
-from workers.lora.formats.matrices import Full, Hadamard, Kronecker, LowRank, Matrix
+from workers.lora.formats.matrices import FullMatrix, Hadamard, Kronecker, LowRank, Matrix
 
 #: Tensors that are not part of the matrix itself.
-BESIDE = {"alpha", "magnitude", "dora_scale", "b_bias", "diff_b"}
+EXTRA_ROLES = {"alpha", "magnitude", "dora_scale", "b_bias", "diff_b"}
 _KINDS = (
     {"a", "b"},
     {"a", "b", "mid"},
@@ -28,23 +28,23 @@ _KINDS = (
 )
 
 
-class Described(NamedTuple):
+class RankedMatrix(NamedTuple):
     """A matrix and its rank, by which an alpha is divided; None where it counts as it is."""
 
     delta: Matrix
     rank: int | None
 
 
-def is_whole(roles: Set[str]) -> bool:
+def is_complete(roles: Set[str]) -> bool:
     """Whether a module's tensors make one kind of LoRA, or train nothing but its bias."""
-    core = roles - BESIDE
+    core = roles - EXTRA_ROLES
     if not core:
         return roles == {"diff_b"}
     twice = {"magnitude", "dora_scale"} <= roles or {"b_bias", "diff_b"} <= roles
     return core in _KINDS and ("b_bias" not in roles or "b" in core) and not twice
 
 
-def describe(tensors: Mapping[str, Tensor], shape: Size) -> Described | None:
+def build_matrix(tensors: Mapping[str, Tensor], shape: Size) -> RankedMatrix | None:
     """The matrix for a weight of ``shape``, in float32; None if the tensors do not fit it, or each other.
 
     On torch's device ``meta`` nothing is computed: what fits there fits everywhere.
@@ -53,7 +53,7 @@ def describe(tensors: Mapping[str, Tensor], shape: Size) -> Described | None:
     return None if described is None or described.rank == 0 else described
 
 
-def norms(role: str, tensor: Tensor, shape: Size) -> Tensor | None:
+def dora_norms(role: str, tensor: Tensor, shape: Size) -> Tensor | None:
     """DoRA's norms, a column ``(out, 1)`` for rows or a row ``(1, in)`` for input channels; None if neither.
 
     PEFT's ``magnitude`` is always of rows; of LyCORIS' ``dora_scale`` the shape tells.
@@ -66,21 +66,21 @@ def norms(role: str, tensor: Tensor, shape: Size) -> Tensor | None:
     return numbers.reshape(-1, 1) if [size for size in tensor.shape if size != 1] == [shape[0]] else None
 
 
-def _describe(t: Mapping[str, Tensor], shape: Size) -> Described | None:
+def _describe(t: Mapping[str, Tensor], shape: Size) -> RankedMatrix | None:
     if "diff" in t:
         fits = _core(t["diff"].shape) == _core(shape)
-        return Described(Full(_rows(t["diff"])), None) if fits else None
+        return RankedMatrix(FullMatrix(_rows(t["diff"])), None) if fits else None
     if len(shape) < 2:
         return None  # of a norm or a bias
     if "a" in t:
         pair = _low_rank(t["a"], t["b"], t.get("mid"), shape)
-        return pair and Described(LowRank(*pair), len(pair[0]))
+        return pair and RankedMatrix(LowRank(*pair), len(pair[0]))
     if "hada_w1_a" in t:
         one = _factored(t["hada_w1_a"], t["hada_w1_b"], t.get("hada_t1"))
         other = _factored(t["hada_w2_a"], t["hada_w2_b"], t.get("hada_t2"))
         if one is None or other is None or not _fits(one, shape) or not _fits(other, shape):
             return None
-        return Described(Hadamard(*one, *other), len(one[0]))
+        return RankedMatrix(Hadamard(*one, *other), len(one[0]))
     return _kronecker(t, shape)
 
 
@@ -95,7 +95,7 @@ def _low_rank(a: Tensor, b: Tensor, mid: Tensor | None, shape: Size) -> tuple[Te
     return _tucker(mid, _rows(a), _rows(b)) if mid.shape == (rank, rank, *shape[2:]) else None
 
 
-def _kronecker(t: Mapping[str, Tensor], shape: Size) -> Described | None:
+def _kronecker(t: Mapping[str, Tensor], shape: Size) -> RankedMatrix | None:
     rank = None
     factors = []
     for name in ("lokr_w2", "lokr_w1"):
@@ -113,7 +113,7 @@ def _kronecker(t: Mapping[str, Tensor], shape: Size) -> Described | None:
     w2 = _rows(w2)
     columns = shape.numel() // shape[0]
     fits = len(w1) * len(w2) == shape[0] and w1.shape[1] * w2.shape[1] == columns
-    return Described(Kronecker(w1, w2), rank) if fits and shape[1] % w1.shape[1] == 0 else None
+    return RankedMatrix(Kronecker(w1, w2), rank) if fits and shape[1] % w1.shape[1] == 0 else None
 
 
 def _factored(outer: Tensor, inner: Tensor, core: Tensor | None) -> tuple[Tensor, Tensor] | None:

@@ -20,7 +20,7 @@ from diffusers.utils.state_dict_utils import (
 from torch import nn
 
 from workers.lora.formats.original_names import original_names
-from workers.lora.formats.refusals import blame_file
+from workers.lora.formats.refusals import parse_errors_as_invalid
 
 #: The end of a key says what the tensor is; what stands before it is the module, in any style.
 _FACTOR = re.compile(r"[._]lora(_linear_layer)?[._](A|down|B|up|mid)(\.\w+)?\.(weight|bias)$")
@@ -87,7 +87,7 @@ def find_modules(
         if stem in own:
             yield stem, own[stem]
             continue
-        with blame_file(keys.values()):
+        with parse_errors_as_invalid(keys.values()):
             match = _PEFT.fullmatch(_peft_name(keys.get("a", f"{stem}.lora_A.weight")))
         if match:
             yield stem, Module(*match.groups())

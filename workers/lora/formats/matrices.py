@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-class Scratch:
+class ScratchBuffers:
     """Panels that are kept: fresh pages cost more than the arithmetic."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Scratch:
 class Matrix(Protocol):
     """A matrix that is added to a weight."""
 
-    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: Scratch) -> None:
+    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: ScratchBuffers) -> None:
         """Add ``factor`` times its ``rows`` to ``total``, which holds as many rows."""
 
 
@@ -39,7 +39,7 @@ class LowRank:
     a: Tensor  # (r, columns)
     b: Tensor  # (out, r)
 
-    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: Scratch) -> None:
+    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: ScratchBuffers) -> None:
         total.addmm_(self.b[rows], self.a, alpha=factor)
 
 
@@ -52,7 +52,7 @@ class Hadamard:
     a2: Tensor
     b2: Tensor
 
-    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: Scratch) -> None:
+    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: ScratchBuffers) -> None:
         one = torch.mm(self.b1[rows], self.a1, out=scratch.panel(total, 1))
         other = torch.mm(self.b2[rows], self.a2, out=scratch.panel(total, 2))
         total.addcmul_(one, other, value=factor)
@@ -65,7 +65,7 @@ class Kronecker:
     w1: Tensor  # (o1, i1)
     w2: Tensor  # (o2, i2 · kh · kw), with o1 · o2 = out and i1 · i2 = in
 
-    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: Scratch) -> None:
+    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: ScratchBuffers) -> None:
         row = torch.arange(rows.start, rows.start + len(total), device=total.device)
         left, right = self.w1[row // len(self.w2)], self.w2[row % len(self.w2)]
         blocks = total.view(len(total), left.shape[1], right.shape[1])
@@ -73,12 +73,12 @@ class Kronecker:
 
 
 @dataclass(frozen=True)
-class Full:
+class FullMatrix:
     """A difference stored as it is."""
 
     matrix: Tensor  # (out, columns)
 
-    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: Scratch) -> None:
+    def add_to(self, total: Tensor, rows: slice, factor: float, scratch: ScratchBuffers) -> None:
         total.add_(self.matrix[rows], alpha=factor)
 
 

@@ -14,9 +14,9 @@ from shared.errors import InvalidLora
 from shared.storage.lora_header import inspect_lora, refuse_keys, split_embeddings
 from shared.storage.safetensors_header import read_header
 from workers.lora.formats.alphas import AdapterConfig, peft_configs
-from workers.lora.formats.formats import BESIDE, describe, is_whole, norms
+from workers.lora.formats.formats import EXTRA_ROLES, build_matrix, dora_norms, is_complete
 from workers.lora.formats.key_mapping import Module, find_modules, group_keys
-from workers.lora.formats.refusals import blame_file
+from workers.lora.formats.refusals import parse_errors_as_invalid
 from workers.lora.formats.tensor_file import hash_file, open_tensors, refuse_non_finite
 from workers.lora.weight_delta import WeightDelta
 
@@ -64,7 +64,7 @@ def read_lora(
     the file can be used, but for embeddings.
     """
     sha256 = hash_file(path, check)
-    with blame_file():
+    with parse_errors_as_invalid():
         header = read_header(path)
         info = inspect_lora(header.tensors, header.metadata)
         _, stored = split_embeddings(header.tensors)
@@ -78,7 +78,7 @@ def read_lora(
             for module, target, keys in places:
                 check()
                 read = {role: tensors(key) for role, key in keys.items()}
-                with blame_file(keys.values()):
+                with parse_errors_as_invalid(keys.values()):
                     parts[module.part] |= _changes(module, target, keys, read, configs[module.part])
     return LoraWeights(sha256, parts, info.embeddings)
 
@@ -90,7 +90,7 @@ def _group(keys: Iterable[str]) -> dict[str, dict[str, str]]:
     refuse_keys("are no part of a LoRA for this model", set(keys) - _keys(groups.values()))
     refuse_keys(
         "lack their other half, or do not go together",
-        _keys(roles for roles in groups.values() if not is_whole(roles.keys())),
+        _keys(roles for roles in groups.values() if not is_complete(roles.keys())),
     )
     return groups
 
@@ -142,11 +142,11 @@ def _changes(
     bias = getattr(target, "bias", None)
     changes = {}
     scaling = 1.0
-    core = {role: tensor for role, tensor in read.items() if role not in BESIDE}
+    core = {role: tensor for role, tensor in read.items() if role not in EXTRA_ROLES}
     if "alpha" in read and read["alpha"].numel() != 1:
         _refuse_shapes({keys["alpha"]: read["alpha"]}, "an alpha is one number")
     if core:
-        described = describe({role: tensor.to("meta") for role, tensor in core.items()}, shape)
+        described = build_matrix({role: tensor.to("meta") for role, tensor in core.items()}, shape)
         if described is None:
             _refuse_shapes(
                 {keys[role]: tensor for role, tensor in core.items()}, f"its module {tuple(shape)}"
@@ -176,7 +176,7 @@ def _magnitude(shape: torch.Size, keys: Mapping[str, str], read: Mapping[str, Te
     """The norms that DoRA has trained, if it has."""
     for role in ("magnitude", "dora_scale"):
         if role in read:
-            found = norms(role, read[role], shape)
+            found = dora_norms(role, read[role], shape)
             if found is None:
                 _refuse_shapes({keys[role]: read[role]}, f"DoRA norms rows or inputs of {tuple(shape)}")
             return found

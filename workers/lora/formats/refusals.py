@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def blame_file(keys: Iterable[str] = ()) -> Iterator[None]:
+def parse_errors_as_invalid(keys: Iterable[str] = ()) -> Iterator[None]:
     """Whatever a file makes our libraries raise is `InvalidLora`, with the keys of the module it was at.
 
     What no file can cause stays what it is: our own errors, those of the disk, and a lack of memory.

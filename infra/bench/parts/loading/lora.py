@@ -92,12 +92,12 @@ class Ours:
         self.unet = UNet2DConditionModel.from_pretrained(workload.model, subfolder="unet")
         self.patcher = Patcher({"unet": self.unet})
         read = _timed(lambda: self._read(workload))
-        keep = _timed(lambda: self.patcher.keep(self.b))
+        prepare = _timed(lambda: self.patcher.prepare(self.b))
         first = _timed(lambda: self.patcher.apply([(self.a, 1.0)]))
         self.parameters = {name: self.unet.get_parameter(name).detach() for name in self.b.parts["unet"]}
         self.touched_bytes = sum(weight.nbytes for weight in self.parameters.values())
         # Beside the loop: read and keep, a LoRA at a time. In it, once in a worker's life: the first patch.
-        self.made_ready = {"read_s": read.s / 2, "keep_s": keep.s, "first_patch_s": first.s}
+        self.made_ready = {"read_s": read.s / 2, "prepare_s": prepare.s, "first_patch_s": first.s}
         self._loaded = UNet2DConditionModel.from_pretrained(workload.model, subfolder="unet")
 
     def replace(self) -> Taken:

@@ -17,7 +17,7 @@ from infra.local.servers import (
     weed_environment,
 )
 from shared.settings import Settings
-from workers.lora.cache.directory import PART, CacheDirectory
+from workers.lora.cache.directory import PARTIAL_SUFFIX, CacheDirectory
 
 READY_S = 60.0
 #: Between two looks at the cache.
@@ -104,5 +104,5 @@ class CacheWatch:
         while not self._closed.wait(LOOK_S):
             self.most_bytes = max(self.most_bytes, self._folder.used_bytes())
             self.looks += 1
-            if any(entry.path.suffix == PART for entry in self._folder.entries()):
+            if any(entry.path.suffix == PARTIAL_SUFFIX for entry in self._folder.entries()):
                 self._arriving.set()

@@ -27,7 +27,7 @@ from shared.jobs.store import JobStore
 from shared.redis_clients import control_redis
 from shared.settings import Settings, read_settings
 from shared.storage.object_store import Bucket
-from workers.lora.cache.cache import FOLDER
+from workers.lora.cache.cache import CACHE_FOLDER
 from workers.lora.cache.directory import CacheDirectory
 
 PROMPT, SEED, STEPS, LATE_STEPS = "a penguin on a teal background", 7, 4, 2
@@ -205,7 +205,7 @@ class Soak:
 def soak(order: Order, settings: Settings) -> Soaked:
     """Start everything, run, stop everything."""
     redis = control_redis(settings)
-    folder = CacheDirectory(settings.home / FOLDER, settings.lora_cache_bytes)
+    folder = CacheDirectory(settings.home / CACHE_FOLDER, settings.lora_cache_bytes)
     with ExitStack() as stack:
         stack.enter_context(running_servers(settings, order.access_key, order.secret_key))
         shelf = Shelf(Bucket(settings, settings.lora_bucket), order.loras)

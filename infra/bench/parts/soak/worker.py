@@ -16,7 +16,7 @@ from shared.errors import SwiftError
 from shared.jobs.spec import LoraRef
 from shared.storage.object_store import Bucket
 from workers.families.base_model import BaseModel
-from workers.lora.cache.cache import FOLDER, LoraCache
+from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
 from workers.runtime.process import prepare_process
 from workers.runtime.weights import weights_sha256
 from workers.unet import app
@@ -33,7 +33,7 @@ def main(name: str) -> None:
     prepare_process(app.settings, name)
     bucket = Bucket(app.settings, app.settings.lora_bucket, attempts=1)
     cache = LoraCache(
-        app.settings.home / FOLDER,
+        app.settings.home / CACHE_FOLDER,
         app.settings.lora_cache_bytes,
         bucket,
         app.settings.lora_wait_s,

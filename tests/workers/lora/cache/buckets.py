@@ -65,9 +65,9 @@ class MemoryBucket:
 class FolderBucket:
     """Objects are the files of a folder. It logs each download, and waits for a named pipe half way."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self.name = "loras"
-        self._folder = folder
+        self._folder = directory
 
     def read_range(self, key: str, *, etag: str, start: int, stop: int) -> ByteRange:
         body = (self._folder / key).read_bytes()

@@ -71,7 +71,7 @@ def _die_before(calls: int) -> None:
 def _look(cache: LoraCache) -> None:
     """The bound holds, and what looks whole is whole."""
     cache.check()
-    for entry in cache.folder.entries():
+    for entry in cache.directory.entries():
         said = parse(entry.path)
         assert said is not None
         if said.sha256 is not None:

@@ -55,7 +55,7 @@ def test_no_file_of_the_cache_can_be_executed(
 ) -> None:
     cache = make_cache(100)
     read(cache, bucket.put("anime", TEN))
-    modes = [path.stat().st_mode for path in cache.folder.root.iterdir()]
+    modes = [path.stat().st_mode for path in cache.directory.root.iterdir()]
     assert len(modes) == 2  # the LoRA and the guard
     assert not any(mode & 0o111 for mode in modes)
 
@@ -106,12 +106,12 @@ def test_a_bound_that_was_lowered_holds_from_the_start_for_all_that_is_idle(
         after = make_cache(20)
         after.trim()
         # Then the one in use and the last used remain
-        names = sorted(entry.path.name[0] for entry in after.folder.entries())
+        names = sorted(entry.path.name[0] for entry in after.directory.entries())
         assert names == ["b", "d"]
         assert counted(LORA_EVICTIONS)["disk"] == evicted + 2
         # And with room for none, the one in use
         make_cache(1).trim()
-        assert [entry.path for entry in after.folder.entries()] == [pinned.path]
+        assert [entry.path for entry in after.directory.entries()] == [pinned.path]
 
 
 def test_nothing_is_evicted_for_a_file_that_will_not_fit_anyway(

@@ -53,7 +53,7 @@ def test_on_a_full_disk_idle_files_give_way_as_at_the_bound(
     (disk / "other").write_bytes(bytes(12 << 10))
     for name in ("a", "b", "c", "a", "d"):
         assert read(cache, refs[name]) == BODY
-    names = sorted(entry.path.name[0] for entry in cache.folder.entries())
+    names = sorted(entry.path.name[0] for entry in cache.directory.entries())
     assert names == ["a", "c", "d"]  # b was the least recently used
 
 

@@ -33,12 +33,12 @@ class CacheMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
+        self.directory = Path(tempfile.mkdtemp())
         self.bucket = MemoryBucket()
         self.bodies = {name: os.urandom(size) for name, size in SIZES.items()}
         self.refs = {name: self.bucket.put(name, body) for name, body in self.bodies.items()}
         self.caches = [
-            LoraCache(self.folder, CAPACITY_BYTES, self.bucket, 0, range_bytes=RANGE_BYTES)
+            LoraCache(self.directory, CAPACITY_BYTES, self.bucket, 0, range_bytes=RANGE_BYTES)
             for _ in ("one process", "another")
         ]
         self.cached: dict[str, int] = {}
@@ -49,7 +49,7 @@ class CacheMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for _, pin in self.pins:
             pin.close()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.directory)
 
     @rule(name=names, who=st.integers(0, 1))
     def open(self, name: str, who: int) -> None:
@@ -91,17 +91,17 @@ class CacheMachine(RuleBasedStateMachine):
         """A process is killed while it fetches; some ranges have arrived."""
         if name in self.cached or not self._make_room(NEEDS[name]):
             return
-        folder, ref = self.caches[who].folder, self.refs[name]
-        claim = folder.claim(self.caches[who].version(ref))
+        directory, ref = self.caches[who].directory, self.refs[name]
+        claim = directory.claim(self.caches[who].version(ref))
         assert claim is not None
-        assert folder.reserve(claim, NEEDS[name]) is not None
+        assert directory.reserve(claim, NEEDS[name]) is not None
         part = PartialFile(claim, SIZES[name], RANGE_BYTES)
         arrived = data.draw(st.sets(st.sampled_from(range(len(part.ranges)))))
         for index in arrived:
             start, stop = part.ranges[index]
             part.write(start, self.bodies[name][start:stop])
             part.mark(index)
-        folder.leave(claim)
+        directory.release(claim)
         self.left = (name, [index for index in range(len(part.ranges)) if index not in arrived])
 
     @invariant()

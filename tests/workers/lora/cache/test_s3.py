@@ -131,7 +131,7 @@ def test_what_a_killed_process_had_fetched_is_not_fetched_again(
     with subprocess.Popen([*words, ref.model_dump_json()], env=environ, stderr=subprocess.PIPE) as process:
         try:
             line.wait_until_held()
-            part = cache.folder.root / f"{cache.version(ref)}.part"
+            part = cache.directory.root / f"{cache.version(ref)}.part"
             while len(missing_of(part)) > RANGES - 2:
                 assert process.poll() is None, process.communicate()[1].decode()
         finally:

@@ -188,21 +188,21 @@ def tell(bucket: MemoryBucket, told_by: str) -> None:
 
 def missing_ranges(cache: LoraCache, ref: LoraRef) -> list[tuple[int, int]]:
     """What the part of a file does not have: with six answers for four at once, some ranges did arrive."""
-    claim = cache.folder.claim(cache.version(ref))
+    claim = cache.directory.claim(cache.version(ref))
     assert claim is not None
     part = PartialFile(claim, len(BODY), 10)
     missing = [tuple(part.ranges[index]) for index in part.missing()]
-    cache.folder.leave(claim)
+    cache.directory.release(claim)
     return missing
 
 
 def leave_part(cache: LoraCache, ref: LoraRef, body: bytes) -> None:
     """What a process leaves that is killed when every range has been marked."""
-    claim = cache.folder.claim(cache.version(ref))
+    claim = cache.directory.claim(cache.version(ref))
     assert claim is not None
-    assert cache.folder.reserve(claim, ROOM) is not None
+    assert cache.directory.reserve(claim, ROOM) is not None
     part = PartialFile(claim, len(body), 10)
     part.write(0, body)
     for index in range(len(part.ranges)):
         part.mark(index)
-    cache.folder.leave(claim)
+    cache.directory.release(claim)
