@@ -188,7 +188,7 @@ def test_a_lora_in_memory_needs_neither_s3_nor_the_disk(far: MakeWorker, line: P
     wanted = spec(loras=[upload(worker, OUTLINE)], lora_loading=EXACT)
     first = run(worker, wanted)
     line.is_down = True
-    for entry in worker.loras.folder.entries():
+    for entry in worker.loras.directory.entries():
         entry.path.unlink()
     before = counted(LORA_LOOKUPS, role="leader")
     again = run(worker, wanted)
