@@ -1,4 +1,4 @@
-"""What leaves a worker that computed one or several ControlNets of a job: sums, where diffusers sums, too."""
+"""Sums the residuals of ControlNets that one worker computed for one job, where diffusers sums them, too."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -11,76 +11,76 @@ from workers.transport.protocol import StepRequest
 from workers.transport.step_queue import ClaimedStep
 
 
-class ResidualShare(NamedTuple):
-    """One residual of one job, on its way: of a ControlNet, or of several in the order in which they
-    are summed."""
+class AggregatedResidual(NamedTuple):
+    """One residual of one job: of one ControlNet, or summed over several in the order of the job."""
 
-    works: list[ClaimedStep]
+    steps: list[ClaimedStep]  # the parts that it sums
     residual: Tensor
-    batch: int  # jobs that were computed in one pass
-    hashes: dict[int, str]  # position: of the net's weights
+    batch: int  # jobs that were computed in one forward pass
+    hashes: dict[int, str]  # position: sha256 of the ControlNet's weights
 
 
 class ResidualAggregator:
-    """Passes whose results are handed over together, deepest first."""
+    """Forward passes whose residuals are handed over together, each ControlNet's in the same order."""
 
-    def __init__(self, passes: Sequence[BatchedForward]) -> None:
-        self._passes = list(passes)
-        if any(one.controlnet.order() != passes[0].controlnet.order() for one in passes):
-            raise ControlNetFailed("nets of one job differ in their layout")
+    def __init__(self, forwards: Sequence[BatchedForward]) -> None:
+        self._forwards = list(forwards)
+        if any(forward.controlnet.order() != forwards[0].controlnet.order() for forward in forwards):
+            raise ControlNetFailed("the ControlNets of one job have residuals of different layouts")
 
     @property
     def is_shared(self) -> bool:
-        """Whether somebody would wait for work that another may not want any more."""
-        return len(self._passes) > 1 or self._passes[0].batch > 1
+        """Whether a job waits here for the computation of another part, which may not be needed any more."""
+        return len(self._forwards) > 1 or self._forwards[0].batch > 1
 
-    def keep(self, current: Callable[[Sequence[StepRequest]], list[bool]]) -> None:
-        """Forget jobs that have moved on; ``current`` says of each request whether it is waited for."""
-        for one in self._passes:
-            if one.works:
-                one.keep(current([work.request for work in one.works]))
+    def drop_superseded(self, are_current: Callable[[Sequence[StepRequest]], list[bool]]) -> None:
+        """Drop the steps of jobs that are past them, as ``are_current`` says."""
+        for forward in self._forwards:
+            if forward.steps:
+                forward.keep(are_current([step.request for step in forward.steps]))
 
     def order(self) -> list[int]:
         """The indices of the residuals, deepest first."""
-        return self._passes[0].controlnet.order()
+        return self._forwards[0].controlnet.order()
 
-    def residuals(self, index: int) -> Iterator[ResidualShare]:
+    def residuals(self, index: int) -> Iterator[AggregatedResidual]:
         """Residual ``index`` of every job."""
-        made: dict[str, list[ResidualShare]] = {}
-        for one in self._passes:
-            for work, residual in one.residual(index):
-                share = ResidualShare(
-                    [work], residual, one.batch, {work.part.position: one.controlnet.sha256}
-                )
-                made.setdefault(f"{work.request.job_id} {work.request.step_token}", []).append(share)
-        for shares in made.values():
-            yield from _summed(shares)
+        by_step: dict[str, list[AggregatedResidual]] = {}
+        for forward in self._forwards:
+            for step, residual in forward.residual(index):
+                hashes = {step.part.position: forward.controlnet.sha256}
+                single = AggregatedResidual([step], residual, forward.batch, hashes)
+                key = f"{step.request.job_id} {step.request.step_token}"
+                by_step.setdefault(key, []).append(single)
+        for singles in by_step.values():
+            yield from _summed(singles)
 
 
-def _summed(shares: Sequence[ResidualShare]) -> Iterator[ResidualShare]:
-    """Sum the first ControlNets of a job, ``(r0 + r1) + r2``, as far as they are here; the others stay alone.
+def _summed(singles: Sequence[AggregatedResidual]) -> Iterator[AggregatedResidual]:
+    """Sum the first ControlNets of a job, ``(r0 + r1) + r2``, as far as they are here; others stay single.
 
-    With a loss on the way all stay alone: which ControlNets are here must not change the picture.
+    With a lossy codec all stay single: the image must not depend on which ControlNets one worker computed.
     """
-    if shares[0].works[0].request.residual_precision != "exact":
-        yield from shares
+    request = singles[0].steps[0].request
+    if request.residual_precision != "exact":
+        yield from singles
         return
-    by_position = {share.works[0].part.position: share for share in shares}
-    total: ResidualShare | None = None
-    for part in shares[0].works[0].request.parts:
-        share = by_position.pop(part.position, None)
-        if share is None:
+    by_position = {single.steps[0].part.position: single for single in singles}
+    total: AggregatedResidual | None = None
+    for part in request.parts:
+        single = by_position.pop(part.position, None)
+        if single is None:
             break
-        total = share if total is None else _plus(total, share)
+        total = single if total is None else _plus(total, single)
     if total is not None:
         yield total
     yield from by_position.values()
 
 
-def _plus(total: ResidualShare, share: ResidualShare) -> ResidualShare:
-    return ResidualShare(
-        [*total.works, *share.works],
-        total.residual + share.residual,
-        max(total.batch, share.batch),
-        total.hashes | share.hashes,
+def _plus(total: AggregatedResidual, single: AggregatedResidual) -> AggregatedResidual:
+    return AggregatedResidual(
+        [*total.steps, *single.steps],
+        total.residual + single.residual,
+        max(total.batch, single.batch),
+        total.hashes | single.hashes,
     )

@@ -1,4 +1,4 @@
-"""Says that the worker lives while it computes, so that a dead one is noticed within a lease."""
+"""Renews a worker's lease while it computes, so that only dead workers lose what they have claimed."""
 
 import logging
 import threading
@@ -14,15 +14,18 @@ log = logging.getLogger(__name__)
 
 
 class LeaseRenewer:
-    """``with pulse:`` keeps the worker's claims while any such block runs, in any thread, and none hangs."""
+    """``with lease_renewer:`` keeps the lease while any such block runs, in any thread, and no step hangs."""
 
     def __init__(
-        self, steps: StepQueue, controlnets: Callable[[], Sequence[str]], hangs: Callable[[], object] = list
+        self,
+        steps: StepQueue,
+        controlnets: Callable[[], Sequence[str]],
+        overdue: Callable[[], Sequence[str]] = list,
     ) -> None:
-        """``controlnets`` are those served right now; ``hangs`` tells whether a step is past its deadline."""
+        """``controlnets``: those that are served now; ``overdue``: steps that are past their deadline."""
         self._steps = steps
         self._controlnets = controlnets
-        self._hangs = hangs
+        self._overdue = overdue
         self._blocks = 0
         self._lock = threading.Lock()
         self._thread = PeriodicThread("lease renewal", steps.lease_s / 3, self._renew)
@@ -46,8 +49,8 @@ class LeaseRenewer:
             self._blocks -= 1
 
     def _renew(self) -> None:
-        if self._blocks and not self._hangs():
+        if self._blocks and not self._overdue():
             try:
                 self._steps.renew(self._controlnets())
             except RedisError:
-                log.warning("residual Redis does not answer; the step at hand may be sent again")
+                log.warning("residual Redis does not answer; the claimed step may be sent again")

@@ -1,4 +1,4 @@
-"""Sends residuals from a thread of its own: the device computes the next while one travels."""
+"""Sends responses in a thread of its own: the device computes the next residual while one is sent."""
 
 import logging
 import queue
@@ -16,84 +16,83 @@ from workers.transport.transport import Transport
 
 log = logging.getLogger(__name__)
 
-#: Residuals that may wait to be sent, about four steps: then computing waits for sending.
-WAITING = 64
-#: Of them, as many as a step has are looked at together.
-TOGETHER = 16
+#: Responses that may wait to be sent, about four steps: with more, computing waits for sending.
+MAX_QUEUED = 64
+#: How many of them are looked at together: as many as a step has.
+MAX_TOGETHER = 16
 
 
 class QueuedResponse(NamedTuple):
+    """A response that waits to be sent."""
+
     request: StepRequest
-    answer: StepResponse
+    response: StepResponse
     residual: Tensor | None
     controlnet: str
 
     @property
-    def address(self) -> tuple[str, str, str]:
-        """What goes to one address may go together."""
+    def destination(self) -> tuple[str, str, str]:
+        """Responses with the same destination are sent together."""
         return self.request.job_id, self.request.step_token, self.controlnet
 
 
 class ResponseSender:
-    """Sends what goes to one address in the order in which it was told."""
+    """Sends the responses of one destination in the order in which they were queued."""
 
-    def __init__(self, transport: Transport, pulse: LeaseRenewer) -> None:
+    def __init__(self, transport: Transport, lease: LeaseRenewer) -> None:
         self._transport = transport
-        self._pulse = pulse
-        self._letters: queue.Queue[QueuedResponse | None] = queue.Queue(WAITING)
+        self._lease = lease
+        self._queue: queue.Queue[QueuedResponse | None] = queue.Queue(MAX_QUEUED)
         self._thread = threading.Thread()
 
     def start(self) -> None:
-        """Begin to send, also after `stop`."""
-        self._thread = threading.Thread(target=self._run, name="send", daemon=True)
+        """Start sending, also after `stop`."""
+        self._thread = threading.Thread(target=self._run, name="response sender", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Send what waits, and end."""
-        self._letters.put(None)
+        """Send what is queued, and stop."""
+        self._queue.put(None)
         self._thread.join()
 
     def send(
-        self, request: StepRequest, answer: StepResponse, residual: Tensor | None, controlnet: str
+        self, request: StepRequest, response: StepResponse, residual: Tensor | None, controlnet: str
     ) -> None:
-        """Send soon; nobody may change ``residual`` any more. Waits while too much is waiting."""
-        self._letters.put(QueuedResponse(request, answer, residual, controlnet))
+        """Queue a response; ``residual`` must not be changed any more. Waits while the queue is full."""
+        self._queue.put(QueuedResponse(request, response, residual, controlnet))
 
     def _run(self) -> None:
-        last = False
-        while not last:
-            letters = self._waiting()
-            last = letters[-1] is None
-            by_address: dict[tuple[str, str, str], deque[QueuedResponse]] = {}
-            while letters:
-                if (letter := letters.popleft()) is not None:
-                    by_address.setdefault(letter.address, deque()).append(letter)
-            for group in by_address.values():
+        is_last = False
+        while not is_last:
+            queued = self._take_queued()
+            is_last = queued[-1] is None
+            by_destination: dict[tuple[str, str, str], deque[QueuedResponse]] = {}
+            while queued:
+                if (one := queued.popleft()) is not None:
+                    by_destination.setdefault(one.destination, deque()).append(one)
+            for group in by_destination.values():
                 self._send(group)
 
-    def _waiting(self) -> deque[QueuedResponse | None]:
-        """What has come while the last ones travelled, at least one; ``None`` is the last of all."""
-        letters = deque([self._letters.get()])
-        while letters[-1] is not None and len(letters) < TOGETHER and not self._letters.empty():
-            letters.append(self._letters.get())
-        return letters
+    def _take_queued(self) -> deque[QueuedResponse | None]:
+        """What was queued while the last ones were sent, at least one; ``None`` comes last of all."""
+        taken = deque([self._queue.get()])
+        while taken[-1] is not None and len(taken) < MAX_TOGETHER and not self._queue.empty():
+            taken.append(self._queue.get())
+        return taken
 
-    def _send(self, letters: deque[QueuedResponse]) -> None:
-        request, controlnet = letters[0].request, letters[0].controlnet
+    def _send(self, group: deque[QueuedResponse]) -> None:
+        request, controlnet = group[0].request, group[0].controlnet
         try:
-            with self._pulse:  # the step is not done while it travels
-                sent = self._transport.respond(request, _emptied(letters))
-            metrics.RESIDUAL_BYTES.labels(controlnet).inc(sent)
-        except Exception:  # whoever waits for them asks again
-            log.exception("residuals not sent", extra=_about(request, controlnet))
+            with self._lease:  # the step is not finished while its residuals are sent
+                sent_bytes = self._transport.respond(request, _consume(group))
+            metrics.RESIDUAL_BYTES.labels(controlnet).inc(sent_bytes)
+        except Exception:  # the job that waits for them asks again
+            fields = {"job": request.job_id, "attempt": request.attempt, "step": request.step}
+            log.exception("residuals not sent", extra={**fields, "controlnet": controlnet})
 
 
-def _emptied(letters: deque[QueuedResponse]) -> Iterator[tuple[StepResponse, Tensor | None]]:
-    """What is sent is let go of at once."""
-    while letters:
-        letter = letters.popleft()
-        yield letter.answer, letter.residual
-
-
-def _about(request: StepRequest, controlnet: str) -> dict[str, object]:
-    return {"job": request.job_id, "attempt": request.attempt, "step": request.step, "controlnet": controlnet}
+def _consume(group: deque[QueuedResponse]) -> Iterator[tuple[StepResponse, Tensor | None]]:
+    """The responses; no reference to one that was sent is kept, so that its memory is free."""
+    while group:
+        queued = group.popleft()
+        yield queued.response, queued.residual

@@ -1,11 +1,10 @@
-"""The serving loop: take a step of any job, compute, hand the residuals over one by one.
+"""Serves steps of ControlNets: take one, collect what can share its forward pass, compute, hand over.
 
-Nobody computes for an attempt that is superseded, or for a job that is past the step. The claim sees to
-it; if `CURRENT_STEP_CACHE_S` pass before a trunk can begin (a ControlNet is loaded, the device is
-taken), the job is looked
-at again, and once more before the first residual, if others share the pass. A step alone is not: what
-comes after its trunk is cheap, and a look would delay every first residual. A trunk that has begun is not
-interrupted: so much, of one step of each ControlNet, may be computed in vain.
+Nobody computes for an attempt that is superseded, or for a job that is past the step: a claim checks that.
+If more than `CURRENT_STEP_CACHE_S` pass until the forward pass can begin (a ControlNet is loaded, the
+device is busy), the server asks again, and once more before the first residual if jobs share the pass. For
+a job alone it does not: little is left to compute by then, and asking would delay every first residual. A
+forward pass that has begun is not interrupted: at most one step of each ControlNet is computed in vain.
 """
 
 import logging
@@ -18,12 +17,11 @@ from redis.exceptions import RedisError
 
 from shared import metrics
 from shared.errors import ControlNetFailed, SwiftError
-from shared.logs import log_fields
 from shared.messaging.messages import AttachControlNet
 from workers.controlnet_serving.aggregate import ResidualAggregator
-from workers.controlnet_serving.batch_sizer import BatchSizers
+from workers.controlnet_serving.batch_collector import BatchCollector
 from workers.controlnet_serving.forward import BatchedForward
-from workers.controlnet_serving.inputs import Inputs
+from workers.controlnet_serving.input_cache import InputCache
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import ResponseSender
 from workers.controlnet_serving.sessions import Sessions
@@ -31,20 +29,20 @@ from workers.families.unet_controlnet import ControlNet
 from workers.runtime.busy import BusyShare
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
-from workers.transport.protocol import MID, StepRequest, StepResponse
+from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.step_queue import POLL_S, ClaimedStep, StepQueue
 from workers.transport.transport import Transport
 
 log = logging.getLogger(__name__)
 
-#: Where other jobs use a ControlNet, a step waits this share of its time for theirs.
-WAIT_SHARE = 0.03
-#: A look at a job's turn takes a fraction of a millisecond; what it tells is believed for so long.
+#: That a step is current is believed for so long: to ask takes a fraction of a millisecond.
 CURRENT_STEP_CACHE_S = 0.02
+#: Pause after an unexpected error.
+ERROR_PAUSE_S = 0.2
 
 
 class Server:
-    """One device that computes ControlNet steps, in the order they come, whoever asks."""
+    """One device that computes steps of ControlNets in the order in which they were sent, for every job."""
 
     def __init__(
         self,
@@ -55,198 +53,193 @@ class Server:
         batch_delay: float,
         watchdog: Watchdog | None = None,
     ) -> None:
-        """``batch_delay``: the share by which a step may take longer for other jobs' sake."""
-        self._names = list(names)
-        self._watchdog = watchdog or Watchdog(0.0)  # not started, it ends nothing
-        self.busy = BusyShare()
+        """``batch_delay``: the share by which a step may take longer so that other jobs' steps join it."""
+        self.controlnets = controlnets
+        self.steps = steps
         self.sessions = Sessions()
-        self._controlnets = controlnets
-        self._steps = steps
-        self._worker = ""
-        self._companies = BatchSizers(batch_delay)
-        self._inputs = Inputs(transport)
+        self.inputs = InputCache(transport)
+        self.busy = BusyShare()
+        self._names = list(names)
+        self._watchdog = watchdog or Watchdog(0.0)  # one that is not started ends nothing
+        self._lease = LeaseRenewer(steps, lambda: self.names, self._watchdog.overdue)
+        self.sender = ResponseSender(transport, self._lease)
+        self._collector = BatchCollector(steps, self.sessions, batch_delay)
         self._device = threading.Lock()
-        self._pulse = LeaseRenewer(steps, lambda: self.names, self._watchdog.overdue)
-        self.sender = ResponseSender(transport, self._pulse)
+        self._worker = ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="serve", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="controlnet server", daemon=True)
 
     @property
     def names(self) -> list[str]:
-        """The ControlNets that are served right now: those that could be loaded, or were not tried yet."""
-        failed = self._controlnets.failed()
+        """The ControlNets that are served now: those that could be loaded, or were not tried yet."""
+        failed = self.controlnets.failed()
         return [name for name in self._names if name not in failed]
 
     def start(self, worker: str) -> None:
-        """Serve in a thread of its own, under the name ``worker``."""
+        """Serve in a thread of its own; responses name ``worker``."""
         self._worker = worker
-        self._pulse.start()
+        self._lease.start()
         self.sender.start()
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the step at hand and take no more."""
+        """Finish the step that is being served and take no more."""
         self._stop.set()
         self._thread.join()
         self.sender.stop()
-        self._pulse.stop()
+        self._lease.stop()
 
     def attach(self, message: AttachControlNet) -> None:
-        """Be ready before the first step: the ControlNet loaded, the control image embedded."""
+        """Prepare for a job's first step: load the ControlNet and embed the control image."""
         self.sessions.note(message.job_id, message.controlnet)
-        self._inputs.fetch(message.image)  # before the device is taken: others compute meanwhile
+        self.inputs.fetch(message.image)  # before the device is taken: others compute meanwhile
         with (
             self._limit(message.controlnet),
-            self._controlnets.use(message.controlnet) as controlnet,
+            self.controlnets.use(message.controlnet) as controlnet,
             self._device,
             self.busy,
         ):
-            self._inputs.embedded(controlnet, message.image, message.batch)
+            self.inputs.embedded(controlnet, message.image, message.batch)
+
+    # --- how a step is served, from top to bottom ----------------------------------------------------
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                names = self.names
-                if not names:
+                if names := self.names:
+                    self.serve_next(names)
+                else:
                     self._stop.wait(POLL_S)
-                    continue
-                ticket = self._steps.pop(names)  # one that cannot be read is dropped below
-                work = self._steps.claim(ticket) if ticket is not None else None
-                if work is not None:
-                    with log_fields(job=work.request.job_id, attempt=work.request.attempt):
-                        self.serve([work, *self.gather(work)])
-                elif ticket is not None:
-                    metrics.CONTROLNET_STEPS.labels(ticket.controlnet, "superseded").inc()
-            except Exception:  # nothing that a single request does may end the loop
+            except Exception:  # a single step must not end the loop
                 log.exception("a step was dropped")
-                self._stop.wait(0.2)
+                self._stop.wait(ERROR_PAUSE_S)
 
-    def gather(self, work: ClaimedStep) -> list[ClaimedStep]:
-        """Steps of other jobs to compute in one pass with ``work``, if that pays."""
-        request, controlnet = work.request, work.part.controlnet
-        if not request.batch_key:
-            return []
-        company = self._companies.of(controlnet, request.batch_key)
-        room, alone_s = company.room(request.rows), company.seconds(request.rows)
-        if not room or alone_s is None:
-            return []
-        tickets = self._steps.collect_batch(controlnet, request, room) if work.queue_length else []
-        if not tickets and len(self.sessions.by_controlnet().get(controlnet, ())) > 1:
-            self._stop.wait(WAIT_SHARE * alone_s)
-            tickets = self._steps.collect_batch(controlnet, request, room)
-        return [claimed for ticket in tickets if (claimed := self._steps.claim(ticket)) is not None]
+    def serve_next(self, names: Sequence[str]) -> int:
+        """Serve the oldest queued step, and others with it; returns how many jobs shared its forward pass.
 
-    def serve(self, works: list[ClaimedStep]) -> None:
-        """Answer steps of one ControlNet: their residuals, or the error in their place."""
-        held = list(works)
-        with self._pulse:
+        0 if nothing came within `POLL_S`, or if what came is not to be computed any more.
+        """
+        step = self._take(names)
+        if step is None:
+            return 0
+        batch = [step, *self._collector.collect(step)]
+        self.serve(batch)
+        return len(batch)
+
+    def _take(self, names: Sequence[str]) -> ClaimedStep | None:
+        queued = self.steps.pop(names)
+        if queued is None:
+            return None
+        claimed = self.steps.claim(queued)
+        if claimed is None:
+            metrics.CONTROLNET_STEPS.labels(queued.controlnet, "superseded").inc()
+        return claimed
+
+    def serve(self, batch: Sequence[ClaimedStep]) -> None:
+        """Respond to steps of one ControlNet with their residuals, or with an error in their place."""
+        claimed = list(batch)
+        with self._lease:
             try:
-                with self._limit(works[0].part.controlnet):
-                    self._compute(held)
+                with self._limit(batch[0].part.controlnet):
+                    self._compute(claimed)
             except Exception as error:
-                if len(held) == 1:
-                    self._refuse(held[0], error)
+                if len(claimed) == 1:
+                    self._respond_with_error(claimed[0], error)
                     return
-                for work in held:  # one by one, so that a bad step is nobody else's
-                    self.serve([work])
+                for step in claimed:  # each by itself, so that one that fails takes no other with it
+                    self.serve([step])
 
-    def _limit(self, controlnet: str) -> AbstractContextManager[None]:
-        """Nobody waits longer for a step than this; what takes longer hangs."""
-        return self._watchdog.limit(f"a step of ControlNet {controlnet!r}", self._steps.wait_s)
-
-    def _compute(self, held: list[ClaimedStep]) -> None:
-        """``held`` grows by what is claimed on the way."""
-        start, together = time.time(), len(held)
-        for work in held:
-            self.sessions.note(work.request.session, work.part.controlnet)
-        with ExitStack() as stack:
-            passes = [self._pass(stack, held)]
-            for other in self._claim_others(stack, held):
-                held.append(other)
-                passes.append(self._pass(stack, [other]))
+    def _compute(self, claimed: list[ClaimedStep]) -> None:
+        """Compute a batch and hand its residuals over; ``claimed`` grows by what is claimed meanwhile."""
+        start, batch = time.time(), list(claimed)
+        for step in batch:
+            self.sessions.note(step.request.session, step.part.controlnet)
+        with ExitStack() as in_use:
+            forwards = [self._forward(in_use, batch)]
+            for other in self._claim_other_controlnets(in_use, batch):
+                claimed.append(other)
+                forwards.append(self._forward(in_use, [other]))
             with self._device, self.busy:
-                self._hand_over(ResidualAggregator(passes), start)
-        if len(passes) == 1 and len(passes[0].works) == together:
-            rows = sum(work.request.rows for work in held)
-            self._companies.of(held[0].part.controlnet, held[0].request.batch_key).note(
-                rows, time.time() - start
-            )
-        metrics.CONTROLNET_BATCH_JOBS.labels(held[0].part.controlnet).observe(together)
-        for one in passes:
-            for _ in one.works:
-                metrics.CONTROLNET_STEPS.labels(one.controlnet.name, "served").inc()
-                metrics.CONTROLNET_STEP_S.labels(one.controlnet.name).observe(time.time() - start)
+                self._hand_over(ResidualAggregator(forwards), start)
+        if len(forwards) == 1 and len(forwards[0].steps) == len(batch):
+            self._collector.record(batch, time.time() - start)
+        metrics.CONTROLNET_BATCH_JOBS.labels(batch[0].part.controlnet).observe(len(batch))
+        for forward in forwards:
+            for _ in forward.steps:
+                metrics.CONTROLNET_STEPS.labels(forward.controlnet.name, "served").inc()
+                metrics.CONTROLNET_STEP_S.labels(forward.controlnet.name).observe(time.time() - start)
 
-    def _pass(self, stack: ExitStack, works: Sequence[ClaimedStep]) -> BatchedForward:
-        controlnet = stack.enter_context(self._controlnets.use(works[0].part.controlnet))
+    def _forward(self, in_use: ExitStack, steps: Sequence[ClaimedStep]) -> BatchedForward:
+        controlnet = in_use.enter_context(self.controlnets.use(steps[0].part.controlnet))
         with self._device, self.busy:
-            return BatchedForward(controlnet, self._wanted(works), self._inputs)
+            return BatchedForward(controlnet, self._drop_superseded(steps), self.inputs)
 
-    def _wanted(self, works: Sequence[ClaimedStep]) -> list[ClaimedStep]:
-        """Those whose jobs have not moved on since they were claimed."""
-        if time.time() - min(work.claimed_at for work in works) < CURRENT_STEP_CACHE_S:
-            return list(works)
-        flags = self._current([work.request for work in works])
-        metrics.CONTROLNET_STEPS.labels(works[0].part.controlnet, "superseded").inc(flags.count(False))
-        return [work for work, is_wanted in zip(works, flags, strict=True) if is_wanted]
+    def _claim_other_controlnets(self, in_use: ExitStack, steps: Sequence[ClaimedStep]) -> list[ClaimedStep]:
+        """Claim further ControlNets of these jobs that no other worker was free to take.
 
-    def _current(self, requests: Sequence[StepRequest]) -> list[bool]:
-        """See `StepQueue.are_current`; without an answer nobody's work is thrown away."""
-        try:
-            return self._steps.are_current(requests)
-        except RedisError:
-            return [True] * len(requests)
-
-    def _claim_others(self, stack: ExitStack, held: Sequence[ClaimedStep]) -> list[ClaimedStep]:
-        """Further ControlNets of the jobs at hand that no other worker was free to take.
-
-        They are claimed from the first ControlNet on, so that sums begin where diffusers' begin. A
-        ControlNet that is
-        not loaded is left to others: loading it would delay what is at hand.
+        They are claimed from the job's first ControlNet on, so that sums begin where diffusers' begin. One
+        that is not loaded is left to other workers: loading it would delay the steps at hand.
         """
         found = []
-        for work in held:
-            request, part = work.request, work.part
-            for other in request.parts:
-                if other.position == part.position:
+        for step in steps:
+            for part in step.request.parts:
+                if part.position == step.part.position:
                     continue
-                controlnet = stack.enter_context(self._controlnets.use_loaded(other.controlnet))
-                claimed = self._steps.claim_part(request, other) if controlnet is not None else None
+                controlnet = in_use.enter_context(self.controlnets.use_loaded(part.controlnet))
+                claimed = self.steps.claim_part(step.request, part) if controlnet is not None else None
                 if claimed is None:
                     break
                 found.append(claimed)
         return found
 
-    def _hand_over(self, joint: ResidualAggregator, start: float) -> None:
-        if joint.is_shared:
-            joint.keep(self._current)
-        for index in joint.order():
-            for share in joint.residuals(index):
-                first = share.works[0]
-                answer = self._answer(share.works, index, start)
-                answer = answer.model_copy(update={"batch": share.batch, "hashes": share.hashes})
-                self.sender.send(first.request, answer, share.residual, first.part.controlnet)
+    def _hand_over(self, aggregator: ResidualAggregator, start: float) -> None:
+        if aggregator.is_shared:
+            aggregator.drop_superseded(self._are_current)
+        for index in aggregator.order():
+            for aggregated in aggregator.residuals(index):
+                first = aggregated.steps[0]
+                response = self._response(aggregated.steps, index, start).model_copy(
+                    update={"batch": aggregated.batch, "hashes": aggregated.hashes}
+                )
+                self.sender.send(first.request, response, aggregated.residual, first.part.controlnet)
 
-    def _refuse(self, work: ClaimedStep, error: Exception) -> None:
-        request, controlnet = work.request, work.part.controlnet
-        about = {
-            "job": request.job_id,
-            "attempt": request.attempt,
-            "step": request.step,
-            "controlnet": controlnet,
-        }
-        log.warning("step failed", extra={**about, "error": repr(error)})
-        metrics.CONTROLNET_STEPS.labels(work.part.controlnet, "failed").inc()
+    # --- its parts -----------------------------------------------------------------------------------
+
+    def _limit(self, controlnet: str) -> AbstractContextManager[None]:
+        """No job waits longer for a step than this, so a step that takes longer hangs."""
+        return self._watchdog.limit(f"a step of ControlNet {controlnet!r}", self.steps.wait_s)
+
+    def _drop_superseded(self, steps: Sequence[ClaimedStep]) -> list[ClaimedStep]:
+        """The steps whose jobs are not past them."""
+        if time.time() - min(step.claimed_at for step in steps) < CURRENT_STEP_CACHE_S:
+            return list(steps)
+        flags = self._are_current([step.request for step in steps])
+        metrics.CONTROLNET_STEPS.labels(steps[0].part.controlnet, "superseded").inc(flags.count(False))
+        return [step for step, is_current in zip(steps, flags, strict=True) if is_current]
+
+    def _are_current(self, requests: Sequence[StepRequest]) -> list[bool]:
+        """As `StepQueue.are_current`; while Redis does not answer, all are taken for current."""
+        try:
+            return self.steps.are_current(requests)
+        except RedisError:
+            return [True] * len(requests)
+
+    def _respond_with_error(self, step: ClaimedStep, error: Exception) -> None:
+        request, controlnet = step.request, step.part.controlnet
+        fields = {"job": request.job_id, "attempt": request.attempt, "step": request.step}
+        log.warning("step failed", extra={**fields, "controlnet": controlnet, "error": repr(error)})
+        metrics.CONTROLNET_STEPS.labels(controlnet, "failed").inc()
         code = error.code if isinstance(error, SwiftError) else ControlNetFailed.code
-        answer = self._answer([work], MID, time.time())
-        refusal = answer.model_copy(update={"error": code, "detail": f"{type(error).__name__}: {error}"})
-        self.sender.send(work.request, refusal, None, work.part.controlnet)
+        response = self._response([step], 0, time.time()).model_copy(
+            update={"error": code, "detail": f"{type(error).__name__}: {error}"}
+        )
+        self.sender.send(request, response, None, controlnet)
 
-    def _answer(self, works: Sequence[ClaimedStep], index: int, start: float) -> StepResponse:
+    def _response(self, steps: Sequence[ClaimedStep], index: int, start: float) -> StepResponse:
         return StepResponse(
             index=index,
-            positions=[work.part.position for work in works],
-            retry=works[0].request.retry,
+            positions=[step.part.position for step in steps],
+            retry=steps[0].request.retry,
             start_s=start,
             end_s=time.time(),
             worker=self._worker,

@@ -1,4 +1,4 @@
-"""The sender: in order, together where that can be, and nobody's trouble is another's."""
+"""The sender keeps the order, sends together what it can, and isolates failures."""
 
 from collections.abc import Iterator
 
@@ -20,21 +20,21 @@ def ends(residual: Redis, servers: Settings) -> Iterator[TransportEnds]:
     ends.close()
 
 
-def test_what_waits_is_sent_in_order_and_what_cannot_be_sent_costs_nobody_else(ends: TransportEnds) -> None:
-    # Given residuals of two jobs by turns, as of a pass that they share, and one of a type that never travels
-    asked = [ends.send_step(), ends.send_step()]
+def test_responses_are_sent_in_order_and_one_that_fails_stops_no_other(ends: TransportEnds) -> None:
+    # Given residuals of two jobs by turns, as of a shared forward pass, and one of a dtype that is never sent
+    requests = [ends.send_step(), ends.send_step()]
     sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []))
     for index in (-1, 1, 0):
-        for job in asked:
-            sender.send(job, make_response(index), noise(2, 64, 32, 32), "edge")
+        for request in requests:
+            sender.send(request, make_response(index), noise(2, 64, 32, 32), "edge")
         if index == 1:
-            sender.send(asked[0], make_response(7), torch.zeros(2, 64, 32, 32, dtype=torch.int64), "edge")
+            sender.send(requests[0], make_response(7), torch.zeros(2, 64, 32, 32, dtype=torch.int64), "edge")
     # When they are sent
     sender.start()
     sender.stop()
     # Then all others have arrived, in order
-    for job in asked:
+    for request in requests:
         received = []
         while len(received) < 3:
-            received += ends.unet.receive(job, 5.0)
+            received += ends.unet.receive(request, 5.0)
         assert [response.index for response, _ in received] == [-1, 1, 0]

@@ -92,7 +92,7 @@ def test_no_controlnet_of_a_worker_waits_behind_another_for_ever(line: Line) -> 
 def test_everybody_sees_where_a_step_is(line: Line) -> None:
     short = make_line(line.redis, line.settings.model_copy(update={"controlnet_lease_s": 60})).steps
     step = ask(make_controlnets(line, spec("edge")))
-    request = step._request
+    request = step.request
     [part] = request.parts
     assert line.steps.locate(request, part) == "unserved"
     ticket = short.pop(["edge"])
@@ -100,7 +100,7 @@ def test_everybody_sees_where_a_step_is(line: Line) -> None:
     assert line.steps.locate(request, part) == "lost"
     assert short.claim(ticket) is not None
     assert line.steps.locate(request, part) == "claimed"
-    waiting = ask(make_controlnets(line, spec("edge")))._request
+    waiting = ask(make_controlnets(line, spec("edge"))).request
     assert line.steps.locate(waiting, *waiting.parts) == "queued"
     line.redis.delete(lease_key(short.claimant))
     assert line.steps.locate(request, part) == "abandoned"

@@ -69,10 +69,10 @@ def make_server(line: Line, *names: str, controlnets: ModelCache[ControlNet] | N
     return Server(names, controlnets, own.steps, own.transport, line.settings.controlnet_batch_delay)
 
 
-def compute(server: Server, works: list[ClaimedStep]) -> None:
-    """Have a worker that was not started compute these and send what comes of them."""
+def compute(server: Server, batch: list[ClaimedStep]) -> None:
+    """Have a server that was not started compute these steps and send their residuals."""
     server.sender.start()
-    server.serve(works)
+    server.serve(batch)
     server.sender.stop()
 
 

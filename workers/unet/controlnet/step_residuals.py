@@ -46,6 +46,11 @@ class StepResiduals:
         self._sent_at = time.monotonic()
         self._send()
 
+    @property
+    def request(self) -> StepRequest:
+        """The request as it was sent last."""
+        return self._request
+
     def mid(self) -> Tensor:
         """The sum of the nets' mid residuals."""
         return self._sum(MID)

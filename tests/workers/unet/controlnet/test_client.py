@@ -108,9 +108,9 @@ def test_a_server_that_has_started_anew_is_seen_at_the_first_look(line: Line) ->
     step = ask(make_controlnets(line, spec("edge")))
     line.redis.flushall()
     step._look(MID)
-    assert step._request.retry == 1
-    [part] = step._request.parts
-    assert line.steps.locate(step._request, part) == "unserved"  # it is in the queue again
+    assert step.request.retry == 1
+    [part] = step.request.parts
+    assert line.steps.locate(step.request, part) == "unserved"  # it is in the queue again
 
 
 def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:
@@ -162,7 +162,7 @@ def test_an_answer_for_a_controlnet_that_was_not_asked_is_dropped(
     controlnets = make_controlnets(line, spec("edge"))
     step = ask(controlnets)
     stray = StepResponse(index=MID, positions=positions, retry=0, start_s=0, end_s=0, worker="", error="none")
-    line.redis.lpush(responses_key(step._request), pack_bytes(stray.model_dump()))
+    line.redis.lpush(responses_key(step.request), pack_bytes(stray.model_dump()))
     assert torch.equal(step.mid(), by_diffusers(1.0)[1])
 
 
@@ -170,7 +170,7 @@ def test_a_step_of_a_busy_controlnet_waits_its_turn(line: Line) -> None:
     # Given a worker that lives and is busy with another job's step for longer than a step may wait
     server = make_server(line, "edge")
     controlnets = make_controlnets(line, spec("edge"), residual_wait_s=0.1, residual_sends=1)
-    server._steps.renew(["edge"])
+    server.steps.renew(["edge"])
     step = ask(controlnets)
     threading.Timer(0.8, lambda: server.start("controlnet1@test")).start()
     # Then the step is not given up
@@ -186,9 +186,9 @@ def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
     # Given a worker that has already taken the next step
     step = ask(controlnets, 1)
     server = make_server(line, "edge")
-    ticket = [server._steps.pop(["edge"]) for _ in range(2)][-1]
+    ticket = [server.steps.pop(["edge"]) for _ in range(2)][-1]
     assert ticket is not None
-    claimed = server._steps.claim(ticket)
+    claimed = server.steps.claim(ticket)
     assert claimed is not None
     server.start("controlnet1@test")
     threading.Timer(0.1, lambda: server.serve([claimed])).start()

@@ -1,4 +1,4 @@
-"""Inputs that stay the same over a job's steps: fetched once, embedded once, kept while they are used."""
+"""Inputs that stay the same over a job's steps: fetched once, prepared once, cached while they are used."""
 
 import threading
 from collections.abc import Callable, Hashable, Mapping
@@ -16,8 +16,8 @@ Tensors = Mapping[str, Tensor]
 CAPACITY_BYTES = 512 << 20
 
 
-class Inputs:
-    """A cache of tensors by key, bounded in bytes, least recently used out first."""
+class InputCache:
+    """Tensors by key, bounded in bytes, least recently used out first; safe to use from several threads."""
 
     def __init__(self, transport: Transport, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self._transport = transport
@@ -25,7 +25,7 @@ class Inputs:
         self._lock = threading.Lock()
 
     def prepared(self, controlnet: ControlNet, request: StepRequest) -> Tensors:
-        """What the job's prompt became, as ``controlnet`` takes it at every step; raises `InputsMissing`."""
+        """The job's prompt as `ControlNet.prepare` returns it; raises `InputsMissing`."""
         key = controlnet.name, controlnet.sha256, *sorted(request.inputs.items())
 
         def prepare() -> Tensors:
@@ -34,23 +34,23 @@ class Inputs:
         return self._get(key, prepare)
 
     def embedded(self, controlnet: ControlNet, image: str, rows: int) -> Tensor:
-        """The control image ``image`` as ``controlnet`` adds it at every step; raises `InputsMissing`."""
+        """The control image ``image`` as `ControlNet.embed` returns it; raises `InputsMissing`."""
         key = controlnet.name, controlnet.sha256, image, rows
         return self._get(key, lambda: {"": controlnet.embed(self.fetch(image), rows)})[""]
 
     def fetch(self, key: str) -> Tensor:
-        """A tensor of the residual server; raises `InputsMissing`."""
+        """A tensor from the residual server; raises `InputsMissing`."""
         return self._get(key, lambda: {"": self._transport.get_input(key)})[""]
 
-    def _get(self, key: Hashable, make: Callable[[], Tensors]) -> Tensors:
+    def _get(self, key: Hashable, compute: Callable[[], Tensors]) -> Tensors:
         with self._lock:
             cached = self._cached.get(key)
         if cached is not None:
             return cached
-        made = make()  # outside the lock: a fetch must not stop others; twice is only slower
+        computed = compute()  # without the lock, so that no other waits; computed twice is only slower
         with self._lock, suppress(ValueError):  # larger than the whole cache
-            self._cached[key] = made
-        return made
+            self._cached[key] = computed
+        return computed
 
 
 def _bytes(tensors: Tensors) -> int:

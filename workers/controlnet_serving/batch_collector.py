@@ -1,0 +1,42 @@
+"""Collects steps of several jobs into one batch, where measured times say that it pays."""
+
+import time
+from collections.abc import Sequence
+
+from workers.controlnet_serving.batch_sizer import BatchSizers
+from workers.controlnet_serving.sessions import Sessions
+from workers.transport.step_queue import ClaimedStep, StepQueue
+
+#: Where other jobs use the ControlNet, a step waits this share of its own time for theirs.
+WAIT_SHARE = 0.03
+
+
+class BatchCollector:
+    """Takes steps out of turn that can share the forward pass of a step that was taken."""
+
+    def __init__(self, steps: StepQueue, sessions: Sessions, delay_share: float) -> None:
+        """``delay_share``: the share by which a step may take longer so that others join it."""
+        self._steps = steps
+        self._sessions = sessions
+        self._sizers = BatchSizers(delay_share)
+
+    def collect(self, step: ClaimedStep) -> list[ClaimedStep]:
+        """Steps of other jobs to compute in one forward pass with ``step``; they are claimed."""
+        request, controlnet = step.request, step.part.controlnet
+        if not request.batch_key:
+            return []
+        sizer = self._sizers.of(controlnet, request.batch_key)
+        extra_rows, alone_s = sizer.extra_rows(request.rows), sizer.seconds(request.rows)
+        if not extra_rows or alone_s is None:
+            return []
+        queued = self._steps.collect_batch(controlnet, request, extra_rows) if step.queue_length else []
+        if not queued and len(self._sessions.by_controlnet().get(controlnet, ())) > 1:
+            time.sleep(WAIT_SHARE * alone_s)
+            queued = self._steps.collect_batch(controlnet, request, extra_rows)
+        return [claimed for one in queued if (claimed := self._steps.claim(one)) is not None]
+
+    def record(self, batch: Sequence[ClaimedStep], seconds: float) -> None:
+        """Remember how long the forward pass of this batch took."""
+        first = batch[0]
+        rows = sum(step.request.rows for step in batch)
+        self._sizers.of(first.part.controlnet, first.request.batch_key).record(rows, seconds)
