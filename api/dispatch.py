@@ -20,7 +20,7 @@ from shared import keys
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import send_job
-from shared.messaging.messages import Prefetch
+from shared.messaging.messages import PrefetchHint
 from shared.metrics import DISPATCHED_LORAS, JOBS_DISPATCHED
 from shared.registry.availability import Availability
 from shared.registry.lora_inventory import LoraInventory, LoraTier, read_disk_caches, read_inventories
@@ -90,7 +90,7 @@ class Dispatcher:
             if worker.kind == "unet" and spec.model in worker.serves
         ]
         if spec.loras and workers:
-            hint = Prefetch(loras=spec.loras)
+            hint = PrefetchHint(loras=spec.loras)
             self._redis.publish(keys.prefetch(random.choice(workers)), hint.model_dump_json())
 
 

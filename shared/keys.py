@@ -78,7 +78,7 @@ def lora_disk_cache(host: str) -> str:
 
 
 def prefetch(worker: str) -> str:
-    """Channel: LoRAs of an accepted job that this worker will probably run."""
+    """Channel: prefetch hints for a UNet worker."""
     return f"swift:prefetch:{worker}"
 
 

@@ -6,8 +6,8 @@ from shared.jobs.spec import LoraRef
 from shared.message_base import Message
 
 
-class Prefetch(Message):
-    """Channel `shared.keys.prefetch`: a job that waits will want these LoRAs."""
+class PrefetchHint(Message):
+    """On channel `shared.keys.prefetch`: a waiting job needs these LoRAs."""
 
     loras: list[LoraRef]
 

@@ -1,4 +1,4 @@
-"""Log lines as a reader, or a program, sees them."""
+"""Log lines as people and programs read them."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def lines(request: pytest.FixtureRequest) -> tuple[logging.Logger, io.StringIO]:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(request.param({"worker": "unet1@test"}))
-    # Registered nowhere: pytest would capture its records, and cannot report lone surrogates.
+    # Not in the hierarchy: pytest would capture its records, and it cannot report lone surrogates.
     logger = logging.Logger("tests.lines")
     logger.addHandler(handler)
     return logger, stream
@@ -59,7 +59,7 @@ def log_bytes(logger: logging.Logger) -> None:
 
 
 @pytest.mark.parametrize("act", [log_message, log_field, log_field_name, log_traceback, log_bytes])
-def test_nothing_in_a_record_leaves_its_line_or_reaches_the_terminal(
+def test_no_content_of_a_record_leaves_its_line_or_reaches_the_terminal(
     act: Callable[[logging.Logger], None], lines: tuple[logging.Logger, io.StringIO]
 ) -> None:
     logger, stream = lines
@@ -70,15 +70,15 @@ def test_nothing_in_a_record_leaves_its_line_or_reaches_the_terminal(
     assert "worker" in text
 
 
-def test_a_value_cannot_pass_for_another_field(lines: tuple[logging.Logger, io.StringIO]) -> None:
+def test_a_value_cannot_forge_another_field(lines: tuple[logging.Logger, io.StringIO]) -> None:
     logger, stream = lines
     with log_fields(job="0123", attempt="4567"):
         logger.warning('x" job=feed', extra={"step": 3, "tensor": 'y" job=feed'})
     text = stream.getvalue()
-    told = json.loads(text) if text.startswith("{") else dict(split_text(text))
-    assert (told["job"], told["attempt"], str(told["step"])) == ("0123", "4567", "3")
-    assert told["level"] == "warning"
-    assert told["logger"] == "tests.lines"
+    fields = json.loads(text) if text.startswith("{") else dict(split_text(text))
+    assert (fields["job"], fields["attempt"], str(fields["step"])) == ("0123", "4567", "3")
+    assert fields["level"] == "warning"
+    assert fields["logger"] == "tests.lines"
 
 
 def split_text(text: str) -> list[tuple[str, str]]:
@@ -95,7 +95,7 @@ def split_text(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def test_fields_end_with_their_block_and_belong_to_their_thread(
+def test_fields_end_with_their_block_and_apply_to_one_thread(
     lines: tuple[logging.Logger, io.StringIO],
 ) -> None:
     logger, stream = lines
@@ -127,7 +127,7 @@ def test_a_huge_value_is_cut(lines: tuple[logging.Logger, io.StringIO]) -> None:
     assert len(stream.getvalue()) < 20_000
 
 
-def test_celerys_records_name_their_task_and_not_its_arguments(
+def test_records_of_celery_name_the_task_and_not_its_arguments(
     lines: tuple[logging.Logger, io.StringIO],
 ) -> None:
     logger, stream = lines
@@ -139,7 +139,7 @@ def test_celerys_records_name_their_task_and_not_its_arguments(
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_an_exception_that_nobody_catches_is_a_line_too(log_format: str) -> None:
+def test_an_uncaught_exception_is_logged_as_one_line(log_format: str) -> None:
     code = (
         "import threading\n"
         "from shared.logs import configure_logs\nfrom shared.settings import Settings\n"
@@ -155,13 +155,13 @@ def test_an_exception_that_nobody_catches_is_a_line_too(log_format: str) -> None
     assert all("ValueError" in line and line.isprintable() for line in said)
 
 
-def test_the_setting_is_one_of_two() -> None:
+def test_the_log_format_is_text_or_json() -> None:
     assert Settings().log_format == "text"
     with pytest.raises(ValueError, match="log_format"):
         Settings(log_format="xml")  # type: ignore[arg-type]
 
 
-def test_configured_twice_a_record_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+def test_configuring_logs_twice_writes_each_record_once(capfd: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     before, level, hooks = root.handlers, root.level, (sys.excepthook, threading.excepthook)
     try:

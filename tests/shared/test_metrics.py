@@ -7,11 +7,11 @@ from redis import Redis
 from shared import keys, metrics
 from shared.metrics import FleetCollector
 
-STRANGERS = 50_000
+OTHER_KEYS = 50_000
 
 
 def processes(control: Redis) -> set[str]:
-    """Whose numbers a scrape shows."""
+    """The processes whose metrics a scrape returns."""
     samples = [sample for metric in FleetCollector(control).collect() for sample in metric.samples]
     return {sample.labels["process"] for sample in samples}
 
@@ -19,26 +19,26 @@ def processes(control: Redis) -> set[str]:
 def calls(control: Redis) -> dict[str, int]:
     """How often the server has run each command."""
     stats: Any = control.info("commandstats")
-    return {name.removeprefix("cmdstat_"): told["calls"] for name, told in stats.items()}
+    return {name.removeprefix("cmdstat_"): counters["calls"] for name, counters in stats.items()}
 
 
-def test_a_scrape_reads_only_the_published_keys_however_many_others_there_are(control: Redis) -> None:
-    # Given two processes among many keys of others
+def test_a_scrape_reads_only_published_keys_however_many_others_exist(control: Redis) -> None:
+    # Given two publishing processes among many other keys
     control.flushdb()
-    control.mset({f"stranger:{i}": "" for i in range(STRANGERS)})
+    control.mset({f"other:{i}": "" for i in range(OTHER_KEYS)})
     for name in ("api@one", "unet1@two"):
         metrics.publish(control, name, 60)
     control.config_resetstat()
-    # When they are asked for
+    # When metrics are scraped
     assert processes(control) == {"api@one", "unet1@two"}
-    # Then the server has seen one look at the names and one at their numbers
+    # Then the server has read the index once and the metrics once
     seen = calls(control)
     assert seen["zrange"] == seen["mget"] == 1
     assert not {"scan", "keys"} & set(seen)
     control.flushdb()
 
 
-def test_a_process_that_has_ended_is_dropped_from_the_names_when_another_publishes(control: Redis) -> None:
+def test_an_ended_process_leaves_the_index_when_another_publishes(control: Redis) -> None:
     control.flushdb()
     metrics.publish(control, "ended", 60)
     control.zadd(keys.PUBLISHERS, {"ended": 1})  # as if its time were over
@@ -48,6 +48,6 @@ def test_a_process_that_has_ended_is_dropped_from_the_names_when_another_publish
     assert control.zrange(keys.PUBLISHERS, 0, -1) == ["alive"]
 
 
-def test_nothing_is_published_when_nobody_does(control: Redis) -> None:
+def test_a_scrape_without_publishers_is_empty(control: Redis) -> None:
     control.flushdb()
     assert list(FleetCollector(control).collect()) == []

@@ -1,4 +1,4 @@
-"""What an outage of the control Redis costs a job: no attempt that counts as its fault."""
+"""Outages of the control Redis cost a job no attempt that counts against its limit."""
 
 import time
 
@@ -24,14 +24,14 @@ def jobs(control: Redis, servers: Settings) -> JobStore:
 
 
 def restart(control: Redis) -> None:
-    """As if another server had loaded the data, after all leases ran out."""
+    """As if another server had loaded the data after all leases expired."""
     control.hset(keys.SERVER, "run_id", "0" * 40)
     for key in control.scan_iter(keys.lease("*")):
         control.delete(key)
 
 
 def stand_still(control: Redis, seconds: float) -> None:
-    """As if nobody had reached the server for so long."""
+    """As if no client had reached the server for so long."""
     control.hincrbyfloat(keys.SERVER, "seen", -seconds)
     for key in control.scan_iter(keys.lease("*")):
         control.delete(key)
@@ -44,10 +44,10 @@ def pass_a_lease(control: Redis) -> None:
 
 
 @pytest.mark.parametrize("outage", [restart, lambda control: stand_still(control, 30)])
-def test_a_worker_that_still_computes_keeps_its_attempt_through_outages(
+def test_a_running_worker_keeps_its_attempt_through_outages(
     outage: object, jobs: JobStore, control: Redis
 ) -> None:
-    # Given a job that runs, and a fleet that looks after it
+    # Given a running job, and a fleet that recovers jobs
     job_id, _ = jobs.create(spec())
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
@@ -64,7 +64,7 @@ def test_a_worker_that_still_computes_keeps_its_attempt_through_outages(
     assert jobs.get(job_id).attempts == 1
 
 
-def test_a_worker_that_died_in_an_outage_costs_no_attempt_that_counts(jobs: JobStore, control: Redis) -> None:
+def test_a_worker_that_died_in_an_outage_costs_no_counted_attempt(jobs: JobStore, control: Redis) -> None:
     job_id, _ = jobs.create(spec())
     for losses in range(1, 4):
         assert jobs.claim(job_id, "w") is not None
@@ -86,14 +86,14 @@ def test_a_worker_that_dies_while_redis_answers_costs_an_attempt(jobs: JobStore,
     assert jobs.get(job_id).infrastructure_losses == 0
 
 
-def test_a_worker_that_was_stopped_on_purpose_costs_none(jobs: JobStore, control: Redis) -> None:
+def test_a_worker_stopped_by_sigterm_costs_no_counted_attempt(jobs: JobStore, control: Redis) -> None:
     stopped, _ = jobs.create(spec())
     assert jobs.claim(stopped, "w") is not None
     jobs.leaves("w")
     control.delete(keys.lease(stopped))
     assert jobs.orphans() == [stopped]
     assert jobs.get(stopped).infrastructure_losses == 1
-    # But its successor of the same name is another worker
+    # But a later worker of the same name is another one
     crashed, _ = jobs.create(spec())
     assert jobs.claim(crashed, "w") is not None
     control.delete(keys.lease(crashed))
@@ -101,7 +101,7 @@ def test_a_worker_that_was_stopped_on_purpose_costs_none(jobs: JobStore, control
     assert jobs.get(crashed).infrastructure_losses == 0
 
 
-def test_losses_of_servers_have_a_bound_of_their_own(jobs: JobStore) -> None:
+def test_attempts_lost_to_outages_have_a_limit_of_their_own(jobs: JobStore) -> None:
     job_id, _ = jobs.create(spec())
     for _ in range(4):
         attempt = jobs.claim(job_id, "w")
@@ -112,7 +112,7 @@ def test_losses_of_servers_have_a_bound_of_their_own(jobs: JobStore) -> None:
     assert (job.status, job.error) == ("failed", AWAY)
 
 
-def test_faults_are_counted_whatever_servers_have_cost(jobs: JobStore) -> None:
+def test_faults_count_however_many_attempts_outages_have_cost(jobs: JobStore) -> None:
     job_id, _ = jobs.create(spec())
     for is_infrastructure in (True, False, True, False):
         attempt = jobs.claim(job_id, "w")
@@ -123,7 +123,7 @@ def test_faults_are_counted_whatever_servers_have_cost(jobs: JobStore) -> None:
 
 
 @pytest.mark.parametrize("lost", ["the request", "the answer"])
-def test_an_ended_job_is_told_as_soon_as_redis_answers_again(
+def test_an_ended_job_is_recorded_as_soon_as_redis_answers_again(
     lost: str, jobs: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, _ = jobs.create(spec())
@@ -146,7 +146,7 @@ def test_an_ended_job_is_told_as_soon_as_redis_answers_again(
     assert jobs.get(job_id).error == AWAY
 
 
-def test_no_time_of_a_job_is_of_a_callers_clock(
+def test_all_times_of_a_job_are_those_of_redis(
     jobs: JobStore, control: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two processes an hour apart, neither's clock counts."""

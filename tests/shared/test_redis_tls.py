@@ -31,10 +31,10 @@ QUEUE = "unet.a"
 
 
 class Certificates(NamedTuple):
-    """PEM files: an authority, one that signed nothing here, and certificates of the first, keys included."""
+    """PEM files: an authority, another one, and certificates that the first has signed, with their keys."""
 
     ca: Path
-    stranger: Path
+    other_authority: Path
     server: Path  # of 127.0.0.1
     elsewhere: Path  # of another host
     client: Path
@@ -47,7 +47,7 @@ class Server(NamedTuple):
     received: list[bytes]  # what clients have sent, decrypted
 
     def settings(self, query: str = "", **variables: object) -> Settings:
-        """As an operator would name it, as both servers in turn."""
+        """Settings in which this server has both roles."""
         url = f"rediss://:{PASSWORD}@127.0.0.1:{self.port}/0{query}"
         given = {name: str(value) for name, value in variables.items()}
         control = read_settings({"SWIFT_REDIS_URL": url, **given})
@@ -64,7 +64,7 @@ def ask_residual(settings: Settings) -> None:
 
 
 def ask_raw(settings: Settings) -> None:
-    """The transport's own connections."""
+    """The connections of the residual transport."""
     link = Connection(residual_servers(settings)[0].connection_pool)
     link.send([(b"PING",)])
     assert link.read(5) == b"PONG"
@@ -72,7 +72,7 @@ def ask_raw(settings: Settings) -> None:
 
 
 def ask_celery(settings: Settings) -> None:
-    """Workers and event receivers read so, and the API writes so."""
+    """kombu's connections, in workers, event receivers and the API."""
     app = make_celery(settings)
     for connect in (app.connection_for_read, app.connection_for_write):
         with connect() as connection:
@@ -81,7 +81,7 @@ def ask_celery(settings: Settings) -> None:
 
 
 def ask_flower(settings: Settings) -> None:
-    """Flower's page of the broker has a client of its own."""
+    """Flower's page of the broker uses its own client."""
     app = make_celery(settings)
     broker = Broker(app.connection().as_uri(include_password=True), broker_use_ssl=app.conf.broker_use_ssl)
     assert asyncio.run(broker.queues([QUEUE])) == [{"name": QUEUE, "messages": 0}]
@@ -94,7 +94,7 @@ every_client = pytest.mark.parametrize("ask", CLIENTS)
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     folder = tmp_path_factory.mktemp("certificates")
-    for name in ("ca", "stranger"):
+    for name in ("ca", "other_authority"):
         _openssl(folder, name, f"/CN={name}")
     for name, host in (("server", "IP:127.0.0.1"), ("elsewhere", "DNS:elsewhere.test"), ("client", "DNS:me")):
         _openssl(
@@ -180,7 +180,7 @@ def _pump(source: socket.socket, sink: socket.socket, received: list[bytes] | No
 
 
 @every_client
-def test_a_server_of_a_known_authority_is_served_its_password(
+def test_a_server_of_a_known_authority_gets_the_password(
     ask: Callable[[Settings], None], serve: Serve, certificates: Certificates
 ) -> None:
     server = serve()
@@ -190,11 +190,11 @@ def test_a_server_of_a_known_authority_is_served_its_password(
 
 @every_client
 @pytest.mark.parametrize("authority", ["none", "another", "of another host"])
-def test_a_server_that_cannot_prove_itself_is_not_sent_a_byte(
+def test_a_server_that_fails_the_check_is_sent_no_byte(
     ask: Callable[[Settings], None], authority: str, serve: Serve, certificates: Certificates
 ) -> None:
     server = serve(certificates.elsewhere if authority == "of another host" else certificates.server)
-    known = {"another": certificates.stranger, "of another host": certificates.ca}.get(authority)
+    known = {"another": certificates.other_authority, "of another host": certificates.ca}.get(authority)
     settings = server.settings(**{} if known is None else {"SWIFT_REDIS_CA_FILE": known})
     with pytest.raises((ConnectionError, OperationalError), match="certificate verify failed"):
         ask(settings)
@@ -203,7 +203,7 @@ def test_a_server_that_cannot_prove_itself_is_not_sent_a_byte(
 
 @every_client
 @pytest.mark.parametrize("spelling", ["none", "CERT_NONE"])
-def test_who_says_so_in_either_spelling_connects_without_a_check(
+def test_either_spelling_of_no_check_connects_without_one(
     ask: Callable[[Settings], None], spelling: str, serve: Serve
 ) -> None:
     ask(serve().settings(f"?ssl_cert_reqs={spelling}"))
@@ -211,7 +211,9 @@ def test_who_says_so_in_either_spelling_connects_without_a_check(
 
 @every_client
 @pytest.mark.parametrize("spelling", ["required", "CERT_REQUIRED", "optional", "CERT_OPTIONAL"])
-def test_every_other_spelling_checks(ask: Callable[[Settings], None], spelling: str, serve: Serve) -> None:
+def test_every_other_spelling_is_checked(
+    ask: Callable[[Settings], None], spelling: str, serve: Serve
+) -> None:
     server = serve()
     with pytest.raises((ConnectionError, OperationalError), match="certificate verify failed"):
         ask(server.settings(f"?ssl_cert_reqs={spelling}"))
@@ -219,7 +221,7 @@ def test_every_other_spelling_checks(ask: Callable[[Settings], None], spelling: 
 
 
 @every_client
-def test_a_server_that_asks_its_clients_for_a_certificate_gets_it(
+def test_a_server_that_requires_a_client_certificate_gets_it(
     ask: Callable[[Settings], None], serve: Serve, certificates: Certificates
 ) -> None:
     server = serve(asks_clients=True)
@@ -227,15 +229,15 @@ def test_a_server_that_asks_its_clients_for_a_certificate_gets_it(
 
 
 @every_client
-def test_an_authority_in_the_url_goes_before_the_setting(
+def test_an_authority_in_the_url_overrides_the_setting(
     ask: Callable[[Settings], None], serve: Serve, certificates: Certificates
 ) -> None:
     server = serve()
-    ask(server.settings(f"?ssl_ca_certs={certificates.ca}", SWIFT_REDIS_CA_FILE=certificates.stranger))
+    ask(server.settings(f"?ssl_ca_certs={certificates.ca}", SWIFT_REDIS_CA_FILE=certificates.other_authority))
 
 
 @pytest.mark.parametrize("ask", [ask_control, ask_residual, ask_raw, ask_celery])
-def test_a_unix_socket_is_reached_by_every_client(ask: Callable[[Settings], None], tmp_path: Path) -> None:
+def test_every_client_reaches_a_unix_socket(ask: Callable[[Settings], None], tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--requirepass", PASSWORD]
     url = f"unix://:{PASSWORD}@{path}?db=3"

@@ -1,7 +1,7 @@
 """Whether a worker consumes what it should: anyone who reaches the broker can tell it to stop.
 
 Celery's remote control (Flower's buttons) cancels consumers, adds others, limits rates and disables events.
-A worker that finds itself changed says so with its next heartbeat, takes no promised jobs meanwhile, and
+A worker that finds itself changed says so with its next heartbeat, is registered as busy meanwhile, and
 sets itself right.
 """
 

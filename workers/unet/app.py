@@ -158,7 +158,7 @@ def _start(sender: Any, **_: object) -> None:
     name = worker_name(sender)
     for model in served:
         app.amqp.queues.select_add(default_exchange_queue(worker_queue(model, name)))
-    prefetch.listen(redis, worker.loras, name)
+    prefetch.follow_hints(redis, worker.loras, name)
     worker.watchdog.start()
     availability.start(name, consumption.is_able)
     started_at = time.time()

@@ -1,4 +1,4 @@
-"""Which hosts are answered, and which pages of other origins may change something."""
+"""Which Host headers are allowed, and which origins may change something."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def client_of(services: Services, *allowed: str, **changes: object) -> FlaskClie
         "a.localhost",
     ],
 )
-def test_loopback_names_are_answered(client: FlaskClient, host: str) -> None:
+def test_loopback_names_are_allowed(client: FlaskClient, host: str) -> None:
     assert client.get("/healthz", headers={"Host": host}).status_code == 200
 
 
@@ -72,7 +72,7 @@ def test_other_hosts_are_refused_naming_the_setting(client: FlaskClient, host: s
         ("*", "whatever.example"),
     ],
 )
-def test_an_operator_lists_more(services: Services, allowed: str, host: str) -> None:
+def test_hosts_that_an_operator_lists_are_allowed(services: Services, allowed: str, host: str) -> None:
     client = client_of(services, allowed)
     assert client.get("/healthz", headers={"Host": host}).status_code == 200
     if allowed != "*":
@@ -80,7 +80,7 @@ def test_an_operator_lists_more(services: Services, allowed: str, host: str) -> 
         assert client.get("/healthz", headers={"Host": "evilexample.com"}).status_code == 421
 
 
-def test_the_address_that_the_api_listens_on_is_its_name(services: Services) -> None:
+def test_the_address_that_the_api_listens_on_is_allowed(services: Services) -> None:
     client = client_of(services, api_host="10.1.2.3")
     assert client.get("/healthz", headers={"Host": "10.1.2.3:8080"}).status_code == 200
     everywhere = client_of(services, api_host="0.0.0.0")
@@ -88,7 +88,7 @@ def test_the_address_that_the_api_listens_on_is_its_name(services: Services) -> 
 
 
 @pytest.mark.parametrize("listed", ["10.0.0.0/99", "http://example.com", "two words", "é.example"])
-def test_what_is_no_host_stops_the_start(listed: str, services: Services) -> None:
+def test_a_malformed_host_in_the_setting_stops_the_start(listed: str, services: Services) -> None:
     with pytest.raises(InvalidSetting, match=f"SWIFT_ALLOWED_HOSTS: {listed!r}"):
         client_of(services, "example.com", listed)
 
@@ -105,7 +105,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_pages_of_other_origins_change_nothing(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_pages_of_other_origins_may_not_change_anything(client: FlaskClient, headers: dict[str, str]) -> None:
     for method, path in (
         ("POST", "/v1/jobs"),
         ("DELETE", "/v1/jobs/x"),
@@ -121,7 +121,9 @@ def test_pages_of_other_origins_change_nothing(client: FlaskClient, headers: dic
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_they_may_ask_and_are_not_told_by_the_browser(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_reads_from_other_origins_are_answered_without_cors(
+    client: FlaskClient, headers: dict[str, str]
+) -> None:
     answer = client.get("/v1/jobs", headers=headers)
     assert answer.status_code == 200
     assert "Access-Control-Allow-Origin" not in answer.headers
@@ -138,7 +140,7 @@ def test_they_may_ask_and_are_not_told_by_the_browser(client: FlaskClient, heade
         (("console.example.com",), "localhost", "https://console.example.com"),
     ],
 )
-def test_our_own_pages_and_those_of_listed_hosts_do(
+def test_pages_of_the_api_and_of_listed_hosts_may_change_things(
     services: Services, allowed: tuple[str, ...], host: str, origin: str
 ) -> None:
     headers = {"Host": host, "Origin": origin, "Sec-Fetch-Site": "cross-site"}
@@ -146,7 +148,7 @@ def test_our_own_pages_and_those_of_listed_hosts_do(
     assert answer.status_code == 202
 
 
-def test_to_answer_to_every_host_does_not_let_every_page_in(services: Services) -> None:
+def test_allowing_every_host_does_not_allow_every_origin(services: Services) -> None:
     headers = {"Host": "api.example.com", "Origin": "https://evil.example"}
     answer = client_of(services, "*").post("/v1/jobs", headers=headers, json={"prompt": "a cat"})
     assert answer.status_code == 403

@@ -10,7 +10,7 @@ from shared.registry.workers import publish_heartbeat
 from tests.api.services import heartbeat
 
 
-def test_a_model_is_told_with_its_defaults_and_who_serves_it(client: FlaskClient, services: Services) -> None:
+def test_a_model_is_listed_with_its_defaults_and_workers(client: FlaskClient, services: Services) -> None:
     publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", ["emoji-sd"]), 10)
     publish_heartbeat(services.control, heartbeat("unet-2", "unet", "emoji-sd", []), 10)
     publish_heartbeat(services.control, heartbeat("unet-3", "unet", "another", []), 10)
@@ -27,11 +27,11 @@ def test_a_model_is_told_with_its_defaults_and_who_serves_it(client: FlaskClient
     assert model["loaded"] == ["unet-1"]
 
 
-def test_schedulers_are_told_with_what_they_take(client: FlaskClient) -> None:
-    told = {one["name"]: one for one in client.get("/v1/models").json["schedulers"]}
-    assert list(told) == list(SCHEDULERS)
-    assert told["euler"]["takes"] == ["sigmas", "timesteps"]
-    assert told["dpmpp_2m_karras"] == {
+def test_schedulers_are_listed_with_the_fields_they_take(client: FlaskClient) -> None:
+    schedulers = {one["name"]: one for one in client.get("/v1/models").json["schedulers"]}
+    assert list(schedulers) == list(SCHEDULERS)
+    assert schedulers["euler"]["takes"] == ["sigmas", "timesteps"]
+    assert schedulers["dpmpp_2m_karras"] == {
         "name": "dpmpp_2m_karras",
         "diffusers_class": "DPMSolverMultistepScheduler",
         "options": {"use_karras_sigmas": True},
@@ -41,9 +41,7 @@ def test_schedulers_are_told_with_what_they_take(client: FlaskClient) -> None:
     }
 
 
-def test_a_controlnet_is_told_with_its_model_and_who_serves_it(
-    client: FlaskClient, services: Services
-) -> None:
+def test_a_controlnet_is_listed_with_its_models_and_workers(client: FlaskClient, services: Services) -> None:
     publish_heartbeat(services.control, heartbeat("net-1", "controlnet", "edge", ["edge"]), 10)
     publish_heartbeat(services.control, heartbeat("unet-1", "unet", "edge", []), 10)
     assert client.get("/v1/controlnets").json["controlnets"] == [
@@ -67,25 +65,25 @@ def test_a_controlnet_is_told_with_its_model_and_who_serves_it(
 
 
 def test_preprocessors_are_listed_with_their_options(client: FlaskClient) -> None:
-    listed = {told["name"]: told["options"] for told in client.get("/v1/controlnets").json["preprocessors"]}
+    listed = {one["name"]: one["options"] for one in client.get("/v1/controlnets").json["preprocessors"]}
     assert list(listed)[:2] == ["none", "canny"]
     assert listed["none"] == {}
     assert listed["canny"]["low_threshold"]["default"] == 100
     assert listed["blur_gaussian"]["sigma"]["maximum"] == 64
 
 
-def test_a_size_of_the_catalog_counts_and_an_unknown_one_is_null(services: Services) -> None:
+def test_the_catalog_sets_a_models_size_and_an_unknown_size_is_null(services: Services) -> None:
     models = {
         "a": services.catalog.models["emoji-sd"].model_copy(update={"width": 96}),
         "b": ModelEntry(source="hub:x/b"),
     }
     catalog = Catalog(default_model="a", models=models)
-    told = create_app(replace(services, catalog=catalog)).test_client().get("/v1/models").json["models"]
-    assert [(model["width"], model["height"]) for model in told] == [(96, 64), (None, None)]
+    models = create_app(replace(services, catalog=catalog)).test_client().get("/v1/models").json["models"]
+    assert [(model["width"], model["height"]) for model in models] == [(96, 64), (None, None)]
 
 
-def test_every_preprocessor_says_what_it_makes(client: FlaskClient) -> None:
-    told = client.get("/v1/controlnets").json["preprocessors"]
-    descriptions = {one["name"]: one["description"] for one in told}
+def test_every_preprocessor_has_a_description(client: FlaskClient) -> None:
+    preprocessors = client.get("/v1/controlnets").json["preprocessors"]
+    descriptions = {one["name"]: one["description"] for one in preprocessors}
     assert "inverted" in descriptions["invert"]
     assert len(set(descriptions.values())) == len(descriptions)

@@ -37,13 +37,13 @@ def test_the_fleet_lists_the_loras_that_workers_and_hosts_hold(
     client: FlaskClient, services: Services
 ) -> None:
     publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 10)
-    told = LoraInventory(
+    inventory = LoraInventory(
         worker="unet-1", host="here", serves=["emoji-sd"], loaded=[], patched=[], memory=["emoji-sd@x"]
     )
-    publish_inventory(services.control, told, 10)
+    publish_inventory(services.control, inventory, 10)
     publish_disk_cache(services.control, "here", ["y", "x"], 10)
     fleet = client.get("/v1/fleet").json
-    assert fleet["lora_inventory"] == [told.model_dump()]
+    assert fleet["lora_inventory"] == [inventory.model_dump()]
     assert fleet["lora_disk_cache"] == {"here": ["x", "y"]}
 
 

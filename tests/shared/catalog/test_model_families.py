@@ -39,7 +39,7 @@ def test_a_controlnet_of_its_models_family_fits(tmp_path: Path, config: dict[str
 
 
 @pytest.mark.parametrize(
-    ("controlnet", "told"),
+    ("controlnet", "expected"),
     [
         (SDXL, "SDXL, cross-attention width 2048"),
         (SD1 | {"cross_attention_dim": 1024}, "cross-attention width 1024"),
@@ -47,11 +47,11 @@ def test_a_controlnet_of_its_models_family_fits(tmp_path: Path, config: dict[str
     ],
 )
 def test_a_controlnet_of_another_family_or_width_is_refused_naming_both(
-    tmp_path: Path, controlnet: dict[str, Any], told: str
+    tmp_path: Path, controlnet: dict[str, Any], expected: str
 ) -> None:
     why = families(tmp_path, SD1, controlnet).incompatibility("controlnet", "model")
     assert why is not None
-    for word in ("'controlnet'", "'model'", told, "cross-attention width 768"):
+    for word in ("'controlnet'", "'model'", expected, "cross-attention width 768"):
         assert word in why
 
 

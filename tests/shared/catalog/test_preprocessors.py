@@ -26,7 +26,7 @@ def test_an_unknown_preprocessor_is_refused_with_the_available_ones(name: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "told"),
+    ("name", "options", "expected"),
     [
         ("canny", {"threshold": 3}, "canny has no option 'threshold'; it has: low_threshold, high_threshold"),
         ("canny", {"low_threshold": 300}, "low_threshold: .*less than or equal to 255"),
@@ -36,7 +36,7 @@ def test_an_unknown_preprocessor_is_refused_with_the_available_ones(name: str) -
         ("none", {"low_threshold": 1}, "none has no option 'low_threshold'"),
     ],
 )
-def test_a_wrong_option_is_refused_by_its_name(name: str, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told) as refused:
+def test_a_wrong_option_is_refused_by_its_name(name: str, options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected) as refused:
         asked(preprocessor=name, preprocessor_options=options)
     assert [error["loc"] for error in refused.value.errors()] == [("preprocessor_options",)]

@@ -38,7 +38,7 @@ def register(availability: Availability, *workers: str) -> None:
         assert availability.register_free(worker, [MODEL], SOON)
 
 
-def test_a_free_worker_is_promised_once(availability: Availability) -> None:
+def test_a_free_worker_is_reserved_for_one_job_only(availability: Availability) -> None:
     register(availability, "unet1@a", "unet2@a")
     assert availability.free_workers() == ["unet1@a", "unet2@a"]
     assert availability.reserve(MODEL, ["unet2@a", "unet1@a"]) == "unet2@a"
@@ -55,12 +55,12 @@ def test_concurrent_reservations_never_share_a_worker(availability: Availability
     assert sorted(worker for worker in reserved if worker) == workers
 
 
-def test_a_worker_that_is_not_heard_of_is_not_promised(availability: Availability) -> None:
+def test_a_worker_whose_registration_expired_is_not_reserved(availability: Availability) -> None:
     availability.register_free("unet1@a", [MODEL], 0)
     assert availability.reserve(MODEL, ["unet1@a", "unet2@a"]) is None
 
 
-def test_nobody_is_promised_to_a_new_job_while_older_ones_wait(
+def test_no_worker_is_reserved_while_older_jobs_wait(
     availability: Availability, celery: Celery, control: Redis
 ) -> None:
     register(availability, "unet1@a")
@@ -71,7 +71,7 @@ def test_nobody_is_promised_to_a_new_job_while_older_ones_wait(
     assert availability.free_workers() == ["unet1@a"]
 
 
-def test_a_promised_job_lies_in_the_workers_own_queue(
+def test_a_job_with_a_reservation_waits_in_the_queue_of_its_worker(
     availability: Availability, celery: Celery, control: Redis
 ) -> None:
     register(availability, "unet1@a")
@@ -82,7 +82,7 @@ def test_a_promised_job_lies_in_the_workers_own_queue(
     assert not list(control.scan_iter("_kombu*unet1*"))  # no binding stays when the worker is gone
 
 
-def test_what_a_worker_was_promised_is_for_all_as_soon_as_it_is_busy(
+def test_reserved_jobs_go_to_the_common_queue_when_their_worker_is_busy(
     availability: Availability, celery: Celery, control: Redis
 ) -> None:
     register(availability, "unet1@a")
@@ -110,7 +110,7 @@ def test_a_job_sent_after_its_worker_got_busy_goes_to_the_common_queue(
     assert in_queue(control, worker_queue(MODEL, worker)) == []
 
 
-def test_what_a_dead_worker_was_promised_is_for_all_after_a_while(
+def test_jobs_reserved_for_a_dead_worker_are_released_after_a_while(
     availability: Availability, celery: Celery, control: Redis
 ) -> None:
     register(availability, "unet1@a")

@@ -47,12 +47,12 @@ def checkpoint(path: Path, *names: str) -> Path:
 def refusal(check: Callable[..., None], path: Path, *options: Any) -> str:
     with pytest.raises(ModelFailed) as caught:
         check("m", path, *options)
-    told = str(caught.value)
-    assert "'m'" in told
-    assert str(path) in told
-    assert "cannot be loaded: " in told
-    assert "\n" not in told
-    return told.partition("cannot be loaded: ")[2]
+    message = str(caught.value)
+    assert "'m'" in message
+    assert str(path) in message
+    assert "cannot be loaded: " in message
+    assert "\n" not in message
+    return message.partition("cannot be loaded: ")[2]
 
 
 def test_every_source_of_the_embedded_catalog_passes() -> None:
@@ -71,7 +71,7 @@ def test_a_hub_id_is_not_checked_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git-lfs pointer"),
@@ -83,10 +83,10 @@ def test_a_hub_id_is_not_checked_here() -> None:
 )
 @pytest.mark.parametrize("file", [UNET, ENCODER])
 def test_a_weight_file_with_other_content_is_refused_by_its_name(
-    model: Path, file: str, content: bytes, told: str
+    model: Path, file: str, content: bytes, message: str
 ) -> None:
     (model / file).write_bytes(content)
-    assert told in refusal(check_model_source, model)
+    assert message in refusal(check_model_source, model)
     assert file in refusal(check_model_source, model)
 
 
@@ -123,9 +123,9 @@ def test_a_missing_part_is_refused_by_its_name(model: Path, part: str) -> None:
 
 def test_weights_in_another_variant_or_format_only_are_refused_by_name(model: Path) -> None:
     (model / UNET).rename(model / "unet/diffusion_pytorch_model.fp16.safetensors")
-    told = refusal(check_model_source, model)
-    assert "unet" in told
-    assert "fp16" in told
+    message = refusal(check_model_source, model)
+    assert "unet" in message
+    assert "fp16" in message
     check_model_source("m", model, LoadOptions(variant="fp16"))
     (model / "unet/diffusion_pytorch_model.fp16.safetensors").rename(
         model / "unet/diffusion_pytorch_model.bin"
@@ -265,7 +265,7 @@ SD1 = ("model.diffusion_model.a", "first_stage_model.a", "cond_stage_model.a")
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (SD1[:1] + SD1[2:], "no VAE"),
         (SD1[:2], "no text encoder"),
@@ -282,9 +282,9 @@ SD1 = ("model.diffusion_model.a", "first_stage_model.a", "cond_stage_model.a")
     ],
 )
 def test_a_single_file_that_is_not_a_complete_base_model_is_refused(
-    tmp_path: Path, names: tuple[str, ...], told: str
+    tmp_path: Path, names: tuple[str, ...], message: str
 ) -> None:
-    assert told in refusal(check_model_source, checkpoint(tmp_path / "m.safetensors", *names))
+    assert message in refusal(check_model_source, checkpoint(tmp_path / "m.safetensors", *names))
 
 
 def test_a_single_file_passes_only_with_configs_of_its_family(model: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hears of jobs that wait, and fetches their LoRAs before any worker has picked them up."""
+"""Follows prefetch hints: fetches LoRAs of waiting jobs into the disk cache before a worker takes a job."""
 
 import logging
 import threading
@@ -9,28 +9,28 @@ from pydantic import ValidationError
 
 from shared import keys
 from shared.message_base import read_stored_json
-from shared.messaging.messages import Prefetch
+from shared.messaging.messages import PrefetchHint
 from shared.periodic_thread import PeriodicThread
 from workers.lora.cache.cache import LoraCache
 
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Fetches at once, and hints that may wait: more would fill the cache before the jobs come.
+#: Concurrent fetches, and fetches that may wait: more would evict LoRAs before their jobs run.
 FETCHES, WAITING = 4, 32
-#: The longest pause between two tries to subscribe while Redis is away.
+#: The longest pause between attempts to subscribe while Redis is down.
 MAX_BACKOFF_S = 5.0
 
 log = logging.getLogger(__name__)
 
 
-def listen(redis: "Redis", cache: LoraCache, worker: str) -> None:
-    """Start the thread that follows the hints for ``worker``; one that is missed only costs time."""
+def follow_hints(redis: "Redis", cache: LoraCache, worker: str) -> None:
+    """Start the thread that follows the hints for ``worker``. A lost hint only costs time."""
     pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="prefetch")
     waiting = threading.Semaphore(WAITING)
 
     def follow() -> None:
-        """Fetch what is hinted at until the connection breaks; the next call subscribes again."""
+        """Fetch the LoRAs of hints until the connection breaks; the next call subscribes again."""
         with redis.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
             pubsub.subscribe(keys.prefetch(worker))
             while True:
@@ -43,7 +43,7 @@ def listen(redis: "Redis", cache: LoraCache, worker: str) -> None:
 
 def _fetch(pool: ThreadPoolExecutor, waiting: threading.Semaphore, cache: LoraCache, data: str) -> None:
     try:
-        hint = read_stored_json(Prefetch, data)
+        hint = read_stored_json(PrefetchHint, data)
     except ValidationError:
         log.warning("malformed hint dropped")
         return

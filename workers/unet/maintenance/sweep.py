@@ -177,10 +177,10 @@ class Sweeper:
     def drop_queues(self) -> None:
         """Drop the own queues of workers that are gone; recovery sends the jobs in them to all."""
         names = {beat.name for beat in live_workers(self._redis)}
-        promised = set(map(str, self._redis.zrange(keys.RESERVED_QUEUES, 0, -1)))
+        reserved = set(map(str, self._redis.zrange(keys.RESERVED_QUEUES, 0, -1)))
         for key in self._next_keys("unet.*@*"):
             match = _OWN_QUEUE.fullmatch(key)
-            if match and match[1] not in names and key not in promised:
+            if match and match[1] not in names and key not in reserved:
                 self._redis.delete(key)
 
     def _sweep_in_turn(self) -> None:

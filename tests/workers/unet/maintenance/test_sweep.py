@@ -271,10 +271,10 @@ def test_own_queues_of_dead_workers_go_and_those_of_living_ones_stay(
     sweeper: Sweeper, celery: Celery, control: Redis
 ) -> None:
     send_job(celery, "0" * 16, "m", "dead@test")
-    send_job(celery, "1" * 16, "m", "promised@test")
-    control.zadd(keys.RESERVED_QUEUES, {worker_queue("m", "promised@test"): 1})
+    send_job(celery, "1" * 16, "m", "reserved@test")
+    control.zadd(keys.RESERVED_QUEUES, {worker_queue("m", "reserved@test"): 1})
     sweeper.sweep()
-    assert list(control.scan_iter("unet.m@*")) == [worker_queue("m", "promised@test")]
+    assert list(control.scan_iter("unet.m@*")) == [worker_queue("m", "reserved@test")]
 
 
 def test_leftovers_of_uploads_are_deleted_once_they_are_nobodys(
