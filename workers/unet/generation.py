@@ -130,7 +130,7 @@ class Generation:
 
         def report() -> None:
             metrics.STEP_S.labels(self._spec.model).observe(took_s)
-            self._lease.progress(i + 1, self._total, lambda: self._model.preview(latents))
+            self._lease.report_progress(i + 1, self._total, lambda: self._model.preview(latents))
 
         self._context.deferred.add(report)
         if i + 1 == self._total:

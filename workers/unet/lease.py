@@ -1,8 +1,7 @@
-"""Keeps an attempt alive while the loop computes: renews the lease, tells progress, hears of a cancel.
+"""Keeps an attempt's lease while the loop computes: renews it, reports progress, learns of a cancel.
 
-It does so until the deadline and half a grace have passed: then the loop hangs, and the job is failed here.
-
-The loop never waits for Redis: it hands its news to this thread and looks at what came back.
+The loop never waits for Redis: it hands its progress to a thread and checks what that has learned. Once the
+deadline and half the grace period have passed, a step hangs, and the thread fails the job itself.
 """
 
 import logging
@@ -10,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -21,25 +21,33 @@ from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Makes a rough picture (base64 PNG) of how far the job is; only called when somebody looks.
+#: Makes a rough image of the job so far (base64 PNG); only called while somebody follows its events.
 Preview = Callable[[], str]
 
-#: A cancel is heard of this soon, also by a job that draws no steps: one that waits for a LoRA.
-LOOK_S = 1.0
+#: A cancel is noticed this soon, also by a job that computes no steps because it waits for a LoRA.
+MAX_INTERVAL_S = 1.0
+
+
+class Progress(NamedTuple):
+    """How far the loop is, not yet reported."""
+
+    step: int
+    total: int
+    preview: Preview
 
 
 class Lease:
-    """``with Lease(…) as watch:`` holds the lease for as long as the block runs."""
+    """``with Lease(…) as lease:`` holds the lease while the block runs."""
 
     def __init__(self, attempt: Attempt, settings: Settings) -> None:
         self._attempt = attempt
-        self._deadline = time.monotonic() + settings.job_timeout_s
         self._timeout_s = settings.job_timeout_s
-        self._given_up_at = self._deadline + settings.stuck_grace_s / 2
-        self._order: SwiftError | None = None
-        self._news: tuple[int, int, Preview] | None = None
+        self._deadline = time.monotonic() + self._timeout_s
+        self._hangs_after = self._deadline + settings.stuck_grace_s / 2
+        self._stop_reason: SwiftError | None = None
+        self._progress: Progress | None = None
         self._lock = threading.Lock()
-        self._thread = PeriodicThread("lease", min(settings.lease_s / 3, LOOK_S), self._renew)
+        self._thread = PeriodicThread("lease", min(settings.lease_s / 3, MAX_INTERVAL_S), self._renew)
 
     def __enter__(self) -> "Lease":
         self._thread.start()
@@ -52,52 +60,51 @@ class Lease:
 
     def check(self) -> None:
         """Raise what shall stop the job: `JobCancelled`, `AttemptLost` or `DeadlineExceeded`."""
-        if self._order is not None:
-            raise self._order
+        if self._stop_reason is not None:
+            raise self._stop_reason
         if time.monotonic() > self._deadline:
-            raise self._too_late()
+            raise self._deadline_exceeded()
 
-    def progress(self, step: int, total: int, preview: Preview) -> None:
-        """Tell how far the job is; returns at once, a newer message replaces one not yet told."""
+    def report_progress(self, step: int, total: int, preview: Preview) -> None:
+        """Report how far the job is; returns at once, and replaces what has not been reported yet."""
         with self._lock:
-            self._news = (step, total, preview)
+            self._progress = Progress(step, total, preview)
         self._thread.wake()
 
     def _renew(self) -> None:
         with self._lock:
-            news, self._news = self._news, None
+            progress, self._progress = self._progress, None
         try:
-            if time.monotonic() > self._given_up_at:
-                self._give_up()
+            if time.monotonic() > self._hangs_after:
+                self._fail_hanging_job()
                 self._thread.stop()
+            elif progress is None:
+                self._attempt.advance()
             else:
-                self._tell(news)
-        except (JobCancelled, AttemptLost) as order:
-            self._order = order
+                self._publish(progress)
+        except (JobCancelled, AttemptLost) as reason:
+            self._stop_reason = reason
             self._thread.stop()
         except RedisError:
-            log.warning("control Redis does not answer; the lease may run out")
+            log.warning("lease not renewed, it may expire: the control Redis does not answer")
 
-    def _give_up(self) -> None:
-        """The loop does not look at its deadline any more: end the job in its place, and renew no lease."""
-        self._order = AttemptLost("the job was failed at its deadline while a step hung")
-        error = self._too_late()
+    def _publish(self, progress: Progress) -> None:
+        self._attempt.advance(progress.step, progress.total)
+        if not self._attempt.watched():
+            return
+        try:
+            image = progress.preview()
+        except Exception:  # a failed preview must not cost the job
+            log.exception("no preview")
+        else:
+            self._attempt.preview(image, progress.step)
+
+    def _fail_hanging_job(self) -> None:
+        """End the job in place of the loop, which does not check its deadline any more."""
+        self._stop_reason = AttemptLost("the job was failed at its deadline while a step hung")
+        error = self._deadline_exceeded()
         log.error("job failed: a step hangs", extra={"job": self._attempt.job.id, "error": str(error)})
         self._attempt.end("failed", Failure(code=error.code, detail=f"{error}: a step hung"), [])
 
-    def _too_late(self) -> DeadlineExceeded:
+    def _deadline_exceeded(self) -> DeadlineExceeded:
         return DeadlineExceeded(f"the job ran longer than {self._timeout_s:.0f} s")
-
-    def _tell(self, news: tuple[int, int, Preview] | None) -> None:
-        if news is None:
-            self._attempt.advance()
-            return
-        step, total, preview = news
-        self._attempt.advance(step, total)
-        if self._attempt.watched():
-            try:
-                picture = preview()
-            except Exception:  # a picture on the way is never worth the job
-                log.exception("no preview")
-                return
-            self._attempt.preview(picture, step)

@@ -1,6 +1,5 @@
-"""A job's LoRAs, seen from the loop: patched at a step boundary, as the job's loading mode says."""
+"""A job's LoRAs as the loop uses them: patched at step boundaries, as the job's loading mode says."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,22 +8,18 @@ from pathlib import Path
 from shared import metrics
 from shared.errors import NonFiniteWeights
 from shared.jobs.receipt import LoraReceipt
-from workers.families.base_model import BaseModel
 from workers.lora.formats.parser import LoraWeights, read_lora
 from workers.lora.loader import LoraLoad
 from workers.lora.scales import scale_at
 from workers.lora.schedule import LoraSchedule
-from workers.runtime.model_cache import ModelCache
 from workers.unet.attempt_context import AttemptContext
 
-log = logging.getLogger(__name__)
-
-#: One wait for a LoRA; between two the job may be cancelled.
-SLICE_S = 0.5
+#: One wait for a LoRA; between two the attempt is checked for a cancel.
+WAIT_S = 0.5
 
 
 class JobLoras:
-    """All LoRAs of one attempt; `before_step` is called at every step boundary."""
+    """All LoRAs of one attempt, loading since construction; the leader calls `before_step` at every step."""
 
     def __init__(self, context: AttemptContext, total_steps: int) -> None:
         spec, model, worker = context.spec, context.model, context.worker
@@ -33,7 +28,7 @@ class JobLoras:
             return read_lora(path, model.lora_parts, check=check, reserve=reserve)
 
         for ref in spec.loras:
-            scale_at(ref.scale, model.lora_parts)  # one that does not fit fails the job before its first step
+            scale_at(ref.scale, model.lora_parts)  # a misfit fails the job before its first step
         self._context = context
         self._refs = spec.loras
         self._schedule = LoraSchedule(spec.lora_loading, spec.loras, total_steps)
@@ -52,16 +47,16 @@ class JobLoras:
         self._model = model
         self._timeline = context.timeline
         self._weights: dict[str, LoraWeights] = {}
-        self._since: dict[str, int] = {}  # name: first step that sees it
+        self._effective_step: dict[str, int] = {}  # name: first step with it
 
     def before_step(self, step: int) -> bool:
-        """Patch what is due; returns whether a text encoder changed: encode the prompt again.
+        """Patch what is due; returns whether a text encoder changed, so that the prompt is encoded again.
 
-        The first step also takes out what the last job has left in the weights and this one does not want.
+        The first step also removes patches that an earlier job has left and this one does not use.
         """
         if step == 0:
-            self._await_what_is_patched()
-        waiting = [name for name in self._loads if name not in self._since]
+            self._wait_for_patched()
+        waiting = [name for name in self._loads if name not in self._effective_step]
         for name in waiting:
             if self._schedule.must_wait(step, name) or self._loads[name].has_failed():
                 self._wait_for(name)
@@ -72,67 +67,67 @@ class JobLoras:
         for name in due:
             self._weights[name] = self._loads[name].wait(timeout_s=0)
             self._context.replay.check_lora(name, self._weights[name].sha256)
-            self._since[name] = step
+            self._effective_step[name] = step
         self._patch(due)
-        if due and len(self._since) == len(self._refs):
+        if due and len(self._effective_step) == len(self._refs):
             metrics.LORA_EFFECTIVE_STEP.observe(step)
-        return self._train_text(due)
+        return self._change_text_encoder(due)
 
-    def _await_what_is_patched(self) -> None:
-        """What is in the weights is most likely in memory too: do not take it out for a moment's wait."""
+    def _wait_for_patched(self) -> None:
+        """Wait for LoRAs that an earlier job has left patched: most likely they are in memory, too."""
         for ref in self._refs:
             if (ref.name, ref.etag) in self._model.patched_with:
-                self._loads[ref.name].wait_until_done(SLICE_S)
+                self._loads[ref.name].wait_until_done(WAIT_S)
 
     def _patch(self, due: set[str]) -> None:
-        used = [ref for ref in self._refs if ref.name in self._since]
+        used = [ref for ref in self._refs if ref.name in self._effective_step]
         start = time.time()
         try:
             changed = self._model.patcher.apply([(self._weights[ref.name], ref.scale) for ref in used])
         except NonFiniteWeights as error:
-            raise NonFiniteWeights(self._blame(error), weights=error.weights) from None
+            raise NonFiniteWeights(self._name_loras(error), weights=error.weights) from None
         self._model.patched_with = {(ref.name, ref.etag) for ref in used}
         if changed:
             self._timeline.add(f"patch {', '.join(sorted(due))}" if due else "unpatch", start, time.time())
             metrics.LORA_PATCH_S.observe(time.time() - start)
 
-    def _blame(self, error: NonFiniteWeights) -> str:
-        """The error in a sentence that names the LoRAs which write those weights."""
+    def _name_loras(self, error: NonFiniteWeights) -> str:
+        """The error's message, with the names of the LoRAs that write those weights."""
         part, name = error.weights[0]
-        at_fault = [lora for lora in self._since if name in self._weights[lora].parts.get(part, ())]
-        return f"with LoRA {' and '.join(map(repr, at_fault))} {error}"
+        writing = [lora for lora in self._effective_step if name in self._weights[lora].parts.get(part, ())]
+        return f"with LoRA {' and '.join(map(repr, writing))} {error}"
 
     @property
     def in_effect(self) -> list[str]:
-        """Names of the LoRAs that the weights hold, in the order of the job."""
-        return [ref.name for ref in self._refs if ref.name in self._since]
+        """Names of the LoRAs that are patched, in the order of the job."""
+        return [ref.name for ref in self._refs if ref.name in self._effective_step]
 
-    def are_here(self, names: Sequence[str]) -> bool:
-        """Whether `follow` would not have to wait."""
+    def have_arrived(self, names: Sequence[str]) -> bool:
+        """Whether `patch_exactly` would not have to wait."""
         return all(self._loads[name].is_done() for name in names)
 
-    def follow(self, names: Sequence[str]) -> bool:
-        """Patch exactly ``names``, as another worker has; returns whether a text encoder changed."""
+    def patch_exactly(self, names: Sequence[str]) -> bool:
+        """Patch ``names`` alone, as the leader has; returns whether a text encoder changed."""
         new = set(names) - set(self.in_effect)
         for name in new:
             self._weights[name] = self._loads[name].wait(timeout_s=0)
-            self._since[name] = 0
+            self._effective_step[name] = 0
         self._patch(new)
-        return self._train_text(new)
+        return self._change_text_encoder(new)
 
     def receipts(self) -> list[LoraReceipt]:
-        """Each LoRA as it was used."""
+        """The receipt of each LoRA, in the order of the job."""
         return [
             LoraReceipt(
                 name=ref.name,
                 sha256=self._weights[ref.name].sha256,
-                step=self._since[ref.name],
+                step=self._effective_step[ref.name],
             )
             for ref in self._refs
         ]
 
     def warnings(self) -> list[str]:
-        """What is in the files of the LoRAs and does not count."""
+        """What the LoRAs' files hold that is not applied."""
         return [
             f"LoRA {name!r}: the embeddings in its file ({', '.join(weights.embeddings)}) are not applied"
             for name, weights in self._weights.items()
@@ -140,14 +135,14 @@ class JobLoras:
         ]
 
     def close(self) -> None:
-        """Let go of the LoRAs, and put what happened in the background onto the timeline."""
+        """Release the LoRAs, and add the spans of their loads to the timeline."""
         for load in self._loads.values():
             load.close()
             for name, start_s, end_s, counts in load.spans:
                 self._timeline.add(name, start_s, end_s, counts=counts)
 
-    def _train_text(self, names: set[str]) -> bool:
-        """Whether one of them changes more than the UNet."""
+    def _change_text_encoder(self, names: set[str]) -> bool:
+        """Whether one of ``names`` changes more than the UNet."""
         return any(part != "unet" for name in names for part in self._weights[name].parts)
 
     def _wait_for(self, name: str) -> None:
@@ -156,15 +151,15 @@ class JobLoras:
         The load itself goes on trying for as long as the job runs: steps without it do not count as waiting.
         """
         load = self._loads[name]
-        with self._shown(name):
+        with self._measured_wait(name):
             deadline = time.monotonic() + self._context.worker.settings.lora_wait_s
             while not load.is_done() and time.monotonic() < deadline:
                 self._context.check()
-                load.wait_until_done(SLICE_S)
+                load.wait_until_done(WAIT_S)
         load.wait(timeout_s=0)
 
     @contextmanager
-    def _shown(self, name: str) -> Iterator[None]:
+    def _measured_wait(self, name: str) -> Iterator[None]:
         if self._loads[name].is_done():
             yield
             return
@@ -174,18 +169,3 @@ class JobLoras:
         finally:
             self._timeline.add(f"wait for {name}", start, time.time())
             metrics.LORA_WAIT_S.observe(time.time() - start)
-
-
-@contextmanager
-def restore_weights_on_error(models: ModelCache[BaseModel], model: BaseModel) -> Iterator[None]:
-    """What a job has patched may stay, for the next one knows it; after an error nothing is left to trust."""
-    try:
-        yield
-    except BaseException:
-        model.patched_with = set()
-        try:
-            model.patcher.restore()
-        except Exception:
-            log.exception("weights cannot be restored: the model is loaded anew", extra={"model": model.name})
-            models.discard(model.name)
-        raise

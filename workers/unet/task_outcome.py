@@ -1,5 +1,7 @@
-"""How a job's end appears as the end of its task: in Flower a task succeeds only if its job did."""
+"""How a job's end becomes the end of its Celery task: in Flower a task succeeds only if its job did."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery.exceptions import Ignore
@@ -7,6 +9,10 @@ from celery.exceptions import Ignore
 from shared.errors import NotFound, SwiftError
 from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
+from workers.unet.attempt_outcome import is_retryable
+
+#: The longest pause before a task is tried again.
+MAX_COUNTDOWN_S = 60
 
 
 class JobFailed(SwiftError):
@@ -16,8 +22,8 @@ class JobFailed(SwiftError):
         super().__init__(f"{failure.code}: {failure.detail}" if failure else "the job failed")
 
 
-def conclude(task: Any, jobs: JobStore, job_id: str, status: str) -> str:
-    """End ``task``, a bound Celery task, as its job has ended; ``status`` is what this attempt came to.
+def end_task(task: Any, jobs: JobStore, job_id: str, status: str) -> str:
+    """End ``task``, a bound Celery task, as its job has ended; ``status`` is how this attempt ended.
 
     Raises `JobFailed` for a failed job. Raises Celery's `Ignore` for a cancelled one, whose task is revoked,
     and for one that another worker holds, which also reports its end.
@@ -36,3 +42,23 @@ def conclude(task: Any, jobs: JobStore, job_id: str, status: str) -> str:
     if job.status == "succeeded":
         return "succeeded by another attempt"
     raise Ignore("another attempt holds the job, or a later message brings it")
+
+
+@contextmanager
+def retried_later(task: Any) -> Iterator[None]:
+    """Send the task's message again if the block raises an error that another attempt may not meet.
+
+    Each pause is longer than the one before, as a server that is away needs its time.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_retryable(error):
+            raise
+        countdown = min(4**task.request.retries, MAX_COUNTDOWN_S)
+        raise task.retry(exc=error, countdown=countdown, queue=_shared_queue(task.request)) from error
+
+
+def _shared_queue(request: Any) -> str:
+    """The queue of all workers of the model, also for a message that came by this worker's own queue."""
+    return str(request.delivery_info["routing_key"]).partition("@")[0]

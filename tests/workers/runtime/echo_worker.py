@@ -30,7 +30,7 @@ from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.consumption import Consumption
 from workers.runtime.process_logs import take_over_logs
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
-from workers.unet.task_outcome import conclude
+from workers.unet.task_outcome import end_task
 
 DONE, STATE, PROBLEMS = "test:done", "test:state", "test:problems"
 NAME = "echo@test"
@@ -56,8 +56,8 @@ def echo(self: Any, payload: dict[str, Any]) -> str | None:
     if not redis.exists(keys.job(job_id)):
         return None
     attempt = jobs.claim(job_id, NAME)
-    status = _run(self, attempt) if attempt is not None else "not mine"
-    return conclude(self, jobs, job_id, status)
+    status = _run(self, attempt) if attempt is not None else "not claimed"
+    return end_task(self, jobs, job_id, status)
 
 
 def _run(task: Any, attempt: Attempt) -> str:

@@ -314,7 +314,7 @@ def test_a_message_that_comes_twice_draws_once(make_worker: MakeWorker) -> None:
     worker = make_worker()
     job_id, _ = worker.jobs.create(spec())
     assert execute_job(worker, job_id, "unet1@test") == "succeeded"
-    assert execute_job(worker, job_id, "unet2@test") == "not mine"
+    assert execute_job(worker, job_id, "unet2@test") == "not claimed"
     assert worker.jobs.get(job_id).attempts == 1
 
 

@@ -41,28 +41,28 @@ def test_a_preview_that_fails_does_not_cost_the_lease(
     def broken() -> str:
         raise MemoryError("no room for a preview")
 
-    with Lease(attempt, servers) as watch:
-        watch.progress(1, 6, broken)
+    with Lease(attempt, servers) as lease:
+        lease.report_progress(1, 6, broken)
         wait_until(lambda: jobs.get(attempt.job.id).step == 1)
-        watch.progress(2, 6, lambda: "cGljdHVyZQ==")
+        lease.report_progress(2, 6, lambda: "cGljdHVyZQ==")
         wait_until(lambda: jobs.get(attempt.job.id).step == 2)
-        watch.check()
+        lease.check()
 
 
 def test_a_cancel_is_heard_between_two_steps(attempt: Attempt, jobs: JobStore, servers: Settings) -> None:
-    def is_cancelled(watch: Lease) -> bool:
+    def is_cancelled(lease: Lease) -> bool:
         try:
-            watch.check()
+            lease.check()
         except JobCancelled:
             return True
         return False
 
-    with Lease(attempt, servers.model_copy(update={"lease_s": 0.3})) as watch:
-        watch.check()
+    with Lease(attempt, servers.model_copy(update={"lease_s": 0.3})) as lease:
+        lease.check()
         jobs.cancel(attempt.job.id)
-        wait_until(lambda: is_cancelled(watch))
+        wait_until(lambda: is_cancelled(lease))
         with pytest.raises(JobCancelled):
-            watch.check()
+            lease.check()
 
 
 def test_a_job_whose_step_hangs_is_failed_at_its_deadline_and_its_lease_ends(
@@ -70,7 +70,7 @@ def test_a_job_whose_step_hangs_is_failed_at_its_deadline_and_its_lease_ends(
 ) -> None:
     # Given a loop that does not come back after its deadline
     settings = servers.model_copy(update={"job_timeout_s": 0.1, "stuck_grace_s": 0.2, "lease_s": 0.3})
-    with Lease(attempt, settings) as watch:
+    with Lease(attempt, settings) as lease:
         wait_until(lambda: jobs.get(attempt.job.id).status == "failed")
         # Then others see why, nobody holds the job, and what the loop still does is void
         error = jobs.get(attempt.job.id).error
@@ -78,21 +78,21 @@ def test_a_job_whose_step_hangs_is_failed_at_its_deadline_and_its_lease_ends(
         assert (error.code, "step hung" in error.detail) == ("deadline_exceeded", True)
         assert not jobs.is_held(attempt.job.id, attempt.token)
         with pytest.raises(AttemptLost):
-            watch.check()
+            lease.check()
 
 
 def test_a_job_past_its_deadline_is_left_to_its_loop_for_a_moment(
     attempt: Attempt, jobs: JobStore, servers: Settings
 ) -> None:
     settings = servers.model_copy(update={"job_timeout_s": 0.001, "stuck_grace_s": 600, "lease_s": 0.1})
-    with Lease(attempt, settings) as watch:
-        wait_until(lambda: raises_deadline(watch))
+    with Lease(attempt, settings) as lease:
+        wait_until(lambda: raises_deadline(lease))
         assert jobs.get(attempt.job.id).status == "running"
 
 
-def raises_deadline(watch: Lease) -> bool:
+def raises_deadline(lease: Lease) -> bool:
     try:
-        watch.check()
+        lease.check()
     except DeadlineExceeded:
         return True
     return False

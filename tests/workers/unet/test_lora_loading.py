@@ -124,7 +124,7 @@ def test_a_lora_that_never_arrives_fails_its_job_by_name_and_draws_nothing(
         with pytest.raises(LoraUnavailable):
             execute_job(worker, job_id, "unet1@test")
         assert worker.jobs.get(job_id).status == "queued"
-    assert execute_job(worker, job_id, "unet1@test") == "not mine"
+    assert execute_job(worker, job_id, "unet1@test") == "not claimed"
     job = worker.jobs.get(job_id)
     assert (job.status, job.images) == ("failed", [])
     assert job.error is not None

@@ -10,7 +10,7 @@ from workers.unet.cfg_parallel.channel import BranchChannel, Released, branch_ch
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.cfg_parallel.policy import Preempted, Preemption
 from workers.unet.cfg_parallel.uncond_branch import UncondBranch
-from workers.unet.lora import restore_weights_on_error
+from workers.unet.restore_weights import restore_weights_on_error
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
 

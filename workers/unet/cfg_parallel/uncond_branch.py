@@ -23,7 +23,7 @@ class UncondBranch:
         self._loras = JobLoras(context, context.spec.num_inference_steps)
         try:
             self._predictor = NoisePredictorFactory(context).make(CFGBranch.UNCOND)
-            self._loras.follow([])  # takes out what an earlier job has left in the weights
+            self._loras.patch_exactly([])  # removes patches that an earlier job has left
             self._encode_prompt()
         except BaseException:
             self._loras.close()
@@ -44,9 +44,9 @@ class UncondBranch:
         """One step's prediction, ``(n, c, h/f, w/f)``; none while a LoRA of the step is on its way."""
         start = time.time()
         response = BranchPrediction(step=step.step, worker=self._name, start_s=start)
-        if not self._loras.are_here(step.loras):
+        if not self._loras.have_arrived(step.loras):
             return response.model_copy(update={"is_missing_lora": True}), None
-        if self._loras.follow(step.loras):
+        if self._loras.patch_exactly(step.loras):
             self._encode_prompt()
         unet = self._context.model.pipe.unet
         x = x.to(unet.device, unet.dtype)

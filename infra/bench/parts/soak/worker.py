@@ -42,7 +42,7 @@ def main(name: str) -> None:
     worker = dataclasses.replace(app.worker, loras=cache)
     threading.Thread(target=_prefetch, args=[cache], name="prefetch", daemon=True).start()
     drawn = 0
-    with worker.models.use(app.served[0]) as model:
+    with worker.models.use(app.serves[0]) as model:
         while True:
             job_id = _next(QUEUE)
             drawn += 1
@@ -57,7 +57,7 @@ def main(name: str) -> None:
                 memory_tier_bytes=worker.lora_memory.used_bytes(),
                 weights_equal=_is_pristine(model) if is_checked else None,
             )
-            app.redis.rpush(DONE, report.model_dump_json())
+            app.worker.jobs.redis.rpush(DONE, report.model_dump_json())
             if job_id == STOP:
                 return
 
@@ -75,7 +75,7 @@ def _prefetch(cache: LoraCache) -> None:
 
 def _next(queue: str) -> str:
     while True:
-        taken: list[str] | None = app.redis.blpop([queue], timeout=10)  # type: ignore[assignment]
+        taken: list[str] | None = app.worker.jobs.redis.blpop([queue], timeout=10)  # type: ignore[assignment]
         if taken:
             return taken[1]
 

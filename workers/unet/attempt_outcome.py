@@ -1,0 +1,115 @@
+"""How an attempt ends: decides between cancelled, lost, given back and failed, stores and reports it."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+
+from shared import metrics
+from shared.errors import (
+    AttemptLost,
+    JobCancelled,
+    LoraUnavailable,
+    S3Unavailable,
+    SwiftError,
+    Unavailable,
+)
+from shared.jobs.attempt import Attempt
+from shared.jobs.record import Failure
+from workers.unet.output.stored_images import delete_images
+from workers.unet.timeline import Timeline
+from workers.unet.worker import UNetWorker
+
+log = logging.getLogger(__name__)
+
+#: Outcomes whose error is raised, so that Flower shows it.
+ERRORS = ("given back", "failed")
+#: Redis answers, and takes no writes right now.
+_REDIS_REFUSES_WRITES = (OutOfMemoryError, ReadOnlyError)
+
+
+@dataclass
+class Outcome:
+    """The outcome of an attempt, as metrics and logs name it."""
+
+    status: str = ""
+
+
+@contextmanager
+def report_outcome(attempt: Attempt) -> Iterator[Outcome]:
+    """Count the attempt and log how it ended, by the status that the block sets; never with its prompt."""
+    job, start = attempt.job, time.monotonic()
+    model, queued_s = job.spec.model, round((job.started_at or job.created_at) - job.created_at, 3)
+    log.info("job started", extra={"model": model, "ordinal": job.attempts, "since_accepted_s": queued_s})
+    outcome, reason = Outcome(), {}
+    try:
+        yield outcome
+    except Exception as error:
+        outcome.status = "given back" if is_retryable(error) else "failed"
+        reason = _failure_of(error).model_dump()
+        raise
+    finally:
+        status, took_s = outcome.status or "lost", time.monotonic() - start
+        metrics.ATTEMPTS_ENDED.labels(model, status).inc()
+        metrics.ATTEMPT_S.labels(model).observe(took_s)
+        level = logging.INFO if status in ("succeeded", "cancelled") else logging.WARNING
+        log.log(level, f"job {status}", extra={"model": model, "took_s": round(took_s, 3), **reason})
+
+
+def end_after_error(worker: UNetWorker, attempt: Attempt, timeline: Timeline, error: Exception) -> str:
+    """Store how an attempt ends that raised ``error``; returns its outcome.
+
+    ``lost`` if another attempt, or nobody, holds the job by now: then nothing of this one may stay.
+    """
+    try:
+        if isinstance(error, JobCancelled):
+            attempt.end("cancelled", None, timeline.spans)
+            return "cancelled"
+        if isinstance(error, AttemptLost):
+            delete_images(worker, attempt)
+            return "lost"
+        if is_retryable(error):
+            _give_back(worker, attempt, error)
+            return "given back"
+        attempt.end("failed", _failure_of(error), timeline.spans)
+        return "failed"
+    except AttemptLost:
+        return "lost"
+
+
+def is_retryable(error: Exception) -> bool:
+    """Whether another attempt at the job may succeed: our errors say it, and servers come back."""
+    return isinstance(error, RedisError) or (isinstance(error, SwiftError) and error.retryable)
+
+
+def _give_back(worker: UNetWorker, attempt: Attempt, error: Exception) -> None:
+    """Put the job back into the queue; it fails if this was its last attempt."""
+    try:
+        attempt.give_back(_failure_of(error), is_infrastructure=_is_infrastructure(worker, error))
+    except (AttemptLost, RedisError):
+        log.warning("could not give the job back: recovery does once its lease has expired")
+
+
+def _failure_of(error: Exception) -> Failure:
+    code = SwiftError.code
+    if isinstance(error, SwiftError):
+        code = error.code
+    elif isinstance(error, RedisError):
+        code = Unavailable.code
+    return Failure(code=code, detail=str(error) or repr(error))
+
+
+def _is_infrastructure(worker: UNetWorker, error: Exception) -> bool:
+    """Whether a server was away, which does not count as an attempt at the job."""
+    if isinstance(error, RedisError):
+        return not isinstance(error, ResponseError) or isinstance(error, _REDIS_REFUSES_WRITES)
+    if isinstance(error, LoraUnavailable):
+        try:
+            worker.images.ready()
+        except Unavailable:
+            return True
+        return False
+    return isinstance(error, S3Unavailable)

@@ -1,0 +1,66 @@
+"""Builds a UNet worker from its settings and catalog: the one place that chooses its collaborators."""
+
+from celery import Celery
+
+from shared.catalog.entries import Catalog
+from shared.jobs.store import JobStore
+from shared.redis_clients import control_redis, residual_servers
+from shared.settings import Settings
+from shared.storage.image_bucket import ImageBucket
+from shared.storage.object_store import Bucket
+from workers.families.base_model import BaseModel
+from workers.families.load_base_model import load_entry
+from workers.families.load_controlnet import controlnet_cache
+from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
+from workers.lora.memory import LoraMemory
+from workers.runtime.busy import BusyShare
+from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.watchdog import Watchdog
+from workers.runtime.weights import estimate_bytes, find_source
+from workers.transport.step_queue import StepQueue
+from workers.transport.transport import Transport
+from workers.unet.cfg_parallel.task import send_follow
+from workers.unet.controlnet.attach import send_attach
+from workers.unet.worker import UNetWorker
+
+
+def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery: Celery) -> UNetWorker:
+    """A worker for the models ``serves`` of the catalog; it sends its messages by ``celery``.
+
+    No model is loaded and no thread started yet.
+    """
+    redis, residuals = control_redis(settings), residual_servers(settings)
+    memory = DeviceMemory(settings.model_memory_bytes)
+    return UNetWorker(
+        settings=settings,
+        jobs=JobStore(redis, settings),
+        serves=serves,
+        images=ImageBucket(settings, redis),
+        loras=LoraCache(
+            settings.home / CACHE_FOLDER,
+            settings.lora_cache_bytes,
+            Bucket(settings, settings.lora_bucket, attempts=1),  # the cache retries by itself
+            settings.lora_wait_s,
+        ),
+        lora_memory=LoraMemory(settings.lora_memory_bytes),
+        models=_model_cache(settings, catalog, memory),
+        controlnets=controlnet_cache(catalog, settings, memory),
+        steps=StepQueue(residuals[0], settings),
+        transport=Transport(residuals, settings),
+        send_attach=lambda message: send_attach(celery, message),
+        send_follow=lambda message, model: send_follow(celery, redis, message, model),
+        residual=residuals[0],
+        busy=BusyShare(),
+        watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),
+    )
+
+
+def _model_cache(settings: Settings, catalog: Catalog, memory: DeviceMemory) -> ModelCache[BaseModel]:
+    def load(name: str) -> BaseModel:
+        return load_entry(name, catalog.models[name], settings.catalog, settings.device)
+
+    def estimate(name: str) -> int:
+        entry = catalog.models[name]
+        return estimate_bytes(find_source(settings.catalog, entry.source), entry.dtype)
+
+    return ModelCache(load, memory, estimate)

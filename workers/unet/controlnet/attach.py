@@ -1,0 +1,24 @@
+"""Sends the Celery task ``controlnet.attach``, which prepares ControlNet workers for a job."""
+
+import logging
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from shared.messaging.celery_app import ATTACH, controlnet_queue
+from shared.messaging.messages import AttachControlNet
+
+log = logging.getLogger(__name__)
+
+#: A message that nobody has taken by then is of no use any more.
+EXPIRES_S = 60
+
+
+def send_attach(celery: Celery, message: AttachControlNet) -> None:
+    """Ask a worker of the ControlNet to prepare; without it, the first step does what is missing."""
+    queue = controlnet_queue(message.controlnet)
+    try:
+        celery.send_task(ATTACH, args=[message.model_dump()], queue=queue, expires=EXPIRES_S)
+    except (OperationalError, RedisError):
+        log.warning("no attachment sent; ControlNet workers prepare at the first step")

@@ -1,0 +1,143 @@
+"""Starts and stops what a UNet worker runs beside its jobs: heartbeat, recovery, sweep, prefetch."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery
+from redis.exceptions import RedisError
+
+from shared.catalog.entries import Catalog
+from shared.messaging.celery_app import default_exchange_queue, follow_queue, unet_queue, worker_queue
+from shared.metrics import LORA_CACHE_BYTES
+from shared.registry.workers import Heartbeat
+from shared.storage.image_bucket import ImageBucket
+from shared.storage.object_store import Bucket
+from workers.model_checks.source import check_model_entry
+from workers.runtime.consumption import Consumption
+from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread, describe_worker
+from workers.runtime.process import check_device, load_any, prepare_process, start_or_exit, worker_name
+from workers.unet.maintenance import prefetch
+from workers.unet.maintenance.availability import AvailabilityReporter
+from workers.unet.maintenance.recovery import recover
+from workers.unet.maintenance.sweep import Sweeper
+from workers.unet.worker import UNetWorker
+
+log = logging.getLogger(__name__)
+
+
+class WorkerLifecycle:
+    """One UNet worker as a Celery process; its methods are connected to Celery's signals."""
+
+    def __init__(self, celery: Celery, worker: UNetWorker, catalog: Catalog) -> None:
+        self._celery, self._worker, self._catalog = celery, worker, catalog
+        self._settings = worker.settings
+        self._name = ""
+        self._started_at = 0.0
+        self._device = threading.Lock()
+        self._stops: list[Any] = []
+        self._availability = AvailabilityReporter(
+            worker.jobs.redis,
+            serves=worker.serves,
+            ttl_s=self._settings.heartbeat_s * GRACE_BEATS,
+            models=worker.models,
+            cache=worker.loras,
+            memory=worker.lora_memory,
+        )
+
+    @contextmanager
+    def device_for(self, job_id: str) -> Iterator[None]:
+        """Within the block this worker computes ``job_id`` and no other, whatever Celery's concurrency is.
+
+        LoRAs are patched into weights that all jobs share.
+        """
+        with self._device, self._availability.busy_with(job_id):
+            yield
+
+    def start(self, sender: Any, **_: object) -> None:
+        """Celery's ``worker_init``: load a model, then begin to take jobs and to say so."""
+        self._name, self._started_at = worker_name(sender), time.time()
+        prepare_process(self._settings, self._name, sender.loglevel)
+        with start_or_exit():
+            self._load_first_model()
+        self._declare_queues()
+        self._start_threads(Consumption(sender, self._queues))
+
+    def leave(self, **_: object) -> None:
+        """Celery's ``worker_shutting_down``: take no more jobs, so that others get them at once."""
+        self._availability.stop()
+        try:
+            self._worker.jobs.leaves(self._name)
+        except RedisError:
+            log.warning("could not report that this worker is stopped on purpose")
+
+    def stop(self, **_: object) -> None:
+        """Celery's ``worker_shutdown``: end the threads."""
+        for stop in self._stops:
+            stop()
+
+    def _load_first_model(self) -> None:
+        settings, worker, catalog = self._settings, self._worker, self._catalog
+        check_device(settings.device)
+        worker.loras.trim()
+        load_any(
+            worker.models,
+            sorted(worker.serves, key=lambda model: model != catalog.default_model),
+            check=lambda model: check_model_entry(model, catalog.models[model], settings.catalog),
+        )
+
+    def _declare_queues(self) -> None:
+        for model in self._worker.serves:
+            queue = default_exchange_queue(worker_queue(model, self._name))
+            self._celery.amqp.queues.select_add(queue)
+
+    def _queues(self) -> list[str]:
+        """What the worker consumes from: models that it cannot load are left to others."""
+        failed = self._worker.models.failed()
+        models = [model for model in self._worker.serves if model not in failed]
+        kinds = (unet_queue, follow_queue, lambda model: worker_queue(model, self._name))
+        return [queue(model) for model in models for queue in kinds]
+
+    def _start_threads(self, consumption: Consumption) -> None:
+        worker, settings = self._worker, self._settings
+        redis = worker.jobs.redis
+        LORA_CACHE_BYTES.labels("disk").set_function(worker.loras.used_bytes)
+        LORA_CACHE_BYTES.labels("memory").set_function(worker.lora_memory.used_bytes)
+        prefetch.follow_hints(redis, worker.loras, self._name)
+        worker.watchdog.start()
+        self._availability.start(self._name, consumption.is_able)
+        heartbeat = HeartbeatThread(
+            redis,
+            self._name,
+            settings.heartbeat_s,
+            lambda: self._report(consumption),
+            chores=[
+                self._availability.report,
+                lambda: recover(self._celery, worker.jobs, self._catalog, settings.catalog_grace_s),
+                worker.transport.sweep,
+                consumption.check,
+            ],
+        )
+        heartbeat.start()
+        sweeper = Sweeper(worker.jobs, ImageBucket(settings, redis), Bucket(settings, settings.lora_bucket))
+        sweeper.start()
+        self._stops = [worker.watchdog.stop, heartbeat.stop, sweeper.stop]
+
+    def _report(self, consumption: Consumption) -> Heartbeat:
+        worker = self._worker
+        return describe_worker(
+            self._settings,
+            name=self._name,
+            kind="unet",
+            serves=worker.serves,
+            loaded=worker.models.names(),
+            jobs=self._availability.jobs(),
+            attached_jobs=dict(worker.sessions),
+            load_errors=worker.models.failed(),
+            unavailable_reasons=[*worker.watchdog.problems(), *consumption.problems()],
+            utilization=worker.busy.share(),
+            started_at=self._started_at,
+        )

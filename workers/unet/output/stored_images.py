@@ -1,0 +1,44 @@
+"""The images of an attempt in the image bucket."""
+
+import logging
+
+from PIL import Image
+
+from shared.errors import SwiftError
+from shared.jobs.attempt import Attempt
+from shared.jobs.receipt import Receipt
+from shared.jobs.record import StoredImage
+from shared.keys import image_key
+from workers.unet.attempt_context import AttemptContext
+from workers.unet.output.images import encode_png, sha256
+from workers.unet.worker import UNetWorker
+
+log = logging.getLogger(__name__)
+
+
+def store_images(context: AttemptContext, images: list[Image.Image], receipt: Receipt) -> list[StoredImage]:
+    """Store each image as a PNG that carries its request and receipt; returns where they are."""
+    stored = []
+    for i, image in enumerate(images):
+        png = encode_png(image, receipt, i)
+        key = image_key(context.job_id, context.attempt, i)
+        context.worker.images.put(key, png, content_type="image/png")
+        stored.append(
+            StoredImage(
+                key=key,
+                seed=context.spec.image_seeds[i],
+                width=image.width,
+                height=image.height,
+                sha256=sha256(png),
+            )
+        )
+    return stored
+
+
+def delete_images(worker: UNetWorker, attempt: Attempt) -> None:
+    """Delete what a lost attempt has stored; if this fails, the sweep deletes it."""
+    try:
+        for i in range(attempt.job.spec.num_images):
+            worker.images.delete(image_key(attempt.job.id, attempt.token, i))
+    except SwiftError as error:
+        log.warning("images of a lost attempt are left to the sweep", extra={"error": str(error)})
