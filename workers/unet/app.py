@@ -13,12 +13,12 @@ from shared.startup import exit_with_reason
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.process import choose
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
-from workers.unet.build import build_worker
 from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.job import execute_job
-from workers.unet.lifecycle import WorkerLifecycle
-from workers.unet.task_outcome import end_task, retried_later
+from workers.unet.process.build import build_worker
+from workers.unet.process.lifecycle import WorkerLifecycle
+from workers.unet.process.task_outcome import end_task, retried_later
 
 with exit_with_reason():
     settings = read_settings()

@@ -30,7 +30,7 @@ from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.consumption import Consumption
 from workers.runtime.process_logs import take_over_logs
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
-from workers.unet.task_outcome import end_task
+from workers.unet.process.task_outcome import end_task
 
 DONE, STATE, PROBLEMS = "test:done", "test:state", "test:problems"
 NAME = "echo@test"
