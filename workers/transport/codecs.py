@@ -1,4 +1,4 @@
-"""What a job may give up of its residuals' precision, so that fewer bytes travel.
+"""Codecs: a job may ask for less precision of its residuals, so that fewer bytes are sent.
 
 ``exact`` is the tensor's own bytes. ``float16`` rounds, and saturates at float16's largest number.
 ``int8`` is symmetric per row and channel: the largest magnitude becomes 127.
@@ -15,7 +15,7 @@ _LEVELS = 127
 
 
 def encode(tensor: Tensor, precision: Precision) -> Tensor:
-    """What travels of a residual ``(b, c, ...)``: itself, or fewer bytes, on the same device."""
+    """The payload of a residual ``(b, c, ...)``, on the same device: the residual itself, or fewer bytes."""
     if precision == "exact" or (precision == "float16" and tensor.dtype.itemsize <= 2):
         return tensor
     if precision == "float16":
@@ -27,7 +27,7 @@ def encode(tensor: Tensor, precision: Precision) -> Tensor:
 
 
 def decode(coded: Tensor, dtype: torch.dtype, shape: list[int], precision: Precision) -> Tensor:
-    """The residual again, of its own dtype and shape, from the bytes that `encode` made of it."""
+    """The residual of this dtype and shape from its payload: ``coded`` is ``uint8``, ``(n,)``."""
     if precision == "exact" or (precision == "float16" and dtype.itemsize <= 2):
         return coded.view(dtype).view(shape)
     if precision == "float16":
@@ -39,12 +39,12 @@ def decode(coded: Tensor, dtype: torch.dtype, shape: list[int], precision: Preci
 
 
 def as_sent(tensor: Tensor, precision: Precision) -> Tensor:
-    """The residual as it would arrive."""
+    """The residual as it would be received: sent and received, it has the same bits."""
     return decode(encode(tensor, precision).flatten(), tensor.dtype, list(tensor.shape), precision)
 
 
 def coded_bytes(dtype: torch.dtype, shape: list[int], precision: Precision) -> int:
-    """How many bytes `encode` makes of such a residual."""
+    """The size of the payload of such a residual."""
     if precision == "int8":
         return size_bytes(torch.int8, shape) + 4 * _row_count(shape)
     smaller = precision == "float16" and dtype.itemsize > 2

@@ -1,4 +1,4 @@
-"""The queues of steps, over a real residual Redis: who may take what, and what can be seen of it."""
+"""The queues of steps, over a real residual Redis: who may claim what, and where a step is."""
 
 import pytest
 from redis import Redis
@@ -16,9 +16,9 @@ def line(residual: Redis, servers: Settings) -> Line:
 
 
 def take(steps: StepQueue, *controlnets: str) -> ClaimedStep | None:
-    ticket = steps.pop(controlnets)
-    assert ticket is not None
-    return steps.claim(ticket)
+    queued = steps.pop(controlnets)
+    assert queued is not None
+    return steps.claim(queued)
 
 
 def test_steps_of_a_finished_job_are_not_computed(line: Line) -> None:
@@ -28,7 +28,7 @@ def test_steps_of_a_finished_job_are_not_computed(line: Line) -> None:
     assert take(line.steps, "edge") is None
 
 
-def test_an_attempt_that_lost_its_job_cannot_take_the_turn_from_its_successor(line: Line) -> None:
+def test_an_attempt_that_lost_its_job_cannot_replace_the_request_of_its_successor(line: Line) -> None:
     # Given a second attempt that asks for a step
     second = make_controlnets(line, spec("edge"), job_id="job", ordinal=2)
     ask(second)
@@ -43,7 +43,7 @@ def test_an_attempt_that_lost_its_job_cannot_take_the_turn_from_its_successor(li
     assert take(line.steps, "edge") is None
 
 
-def test_a_later_step_voids_an_older_request(line: Line) -> None:
+def test_a_later_step_supersedes_an_older_request(line: Line) -> None:
     controlnets = make_controlnets(line, spec("edge"))
     ask(controlnets, 0)
     ask(controlnets, 1, t=481.0)
@@ -64,7 +64,7 @@ def test_a_part_of_a_step_has_one_worker(line: Line) -> None:
     assert take(line.steps, "depth") is None
 
 
-def test_jobs_take_turns_whatever_their_size(line: Line) -> None:
+def test_jobs_are_served_in_turn_whatever_their_size(line: Line) -> None:
     # Given a large job and two small ones that wait, and a large one that asks again at once
     large, small, late = (
         make_controlnets(line, spec("edge"), job_id=name) for name in ("large", "small", "late")
@@ -78,27 +78,27 @@ def test_jobs_take_turns_whatever_their_size(line: Line) -> None:
         order.append(claimed.request.job_id)
         if claimed.request.job_id == "large":
             ask(large, claimed.request.step + 1)
-    # Then everybody who waited comes before its second step
+    # Then every job that waited is served before its second step
     assert order == ["large", "small", "late", "large"]
 
 
-def test_no_controlnet_of_a_worker_waits_behind_another_for_ever(line: Line) -> None:
+def test_a_busy_queue_does_not_keep_a_worker_from_its_other_queues(line: Line) -> None:
     for name in ("edge", "edge", "edge", "depth"):
         ask(make_controlnets(line, spec(name)))
     taken = [take(line.steps, "edge", "depth") for _ in range(3)]
     assert "depth" in [claimed.part.controlnet for claimed in taken if claimed]
 
 
-def test_everybody_sees_where_a_step_is(line: Line) -> None:
+def test_the_state_of_a_step_can_be_read_at_any_time(line: Line) -> None:
     short = make_line(line.redis, line.settings.model_copy(update={"controlnet_lease_s": 60})).steps
     step = ask(make_controlnets(line, spec("edge")))
     request = step.request
     [part] = request.parts
     assert line.steps.locate(request, part) == "unserved"
-    ticket = short.pop(["edge"])
-    assert ticket is not None
+    queued = short.pop(["edge"])
+    assert queued is not None
     assert line.steps.locate(request, part) == "lost"
-    assert short.claim(ticket) is not None
+    assert short.claim(queued) is not None
     assert line.steps.locate(request, part) == "claimed"
     waiting = ask(make_controlnets(line, spec("edge"))).request
     assert line.steps.locate(waiting, *waiting.parts) == "queued"

@@ -13,9 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.workers.transport.transport_ends import noise
+from tests.workers.transport.transport_ends import make_request, noise
 from workers.transport.backends import host_memory as host_memory
 from workers.transport.backends.host_memory import HostMemory
+from workers.transport.backends.shared_memory import SharedMemoryBackend
 from workers.transport.backends.shared_memory_pool import SharedMemoryBlock, SharedMemoryPool
 from workers.transport.backends.shared_memory_reader import SharedMemoryReader
 
@@ -121,6 +122,34 @@ def test_a_block_of_an_earlier_use_cannot_be_opened(host: HostMemory) -> None:
     assert new is not None
     assert (new.segment, new.generation) == (old.segment, old.generation + 1)
     assert reader.open(old, 256) is None
+
+
+def test_to_release_a_block_of_an_earlier_use_frees_nothing(host: HostMemory) -> None:
+    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, LEASE_S), SharedMemoryReader(host.folder)
+    old = pool.write(noise(8, 8))
+    assert old is not None
+    reader.open(old, 256)
+    new = pool.write(noise(8, 8))
+    assert new is not None
+    assert pool.release(old)
+    other = pool.write(noise(8, 8))
+    assert other is not None
+    assert other.segment != new.segment
+
+
+@pytest.mark.parametrize("end", ["writer", "reader"])
+def test_a_payload_that_nobody_reads_can_be_discarded_by_both_ends(host: HostMemory, end: str) -> None:
+    # Given a writer with space for one payload
+    ends = {name: SharedMemoryBackend(host, 64 << 10, LEASE_S) for name in ("writer", "reader")}
+    request, payload = make_request(), noise(2, 64, 8, 8)
+    stored = ends["writer"].put(request, 0, payload)
+    assert stored is not None
+    assert ends["writer"].put(request, 1, payload) is None
+    # When either end discards it
+    ends[end].discard(stored.location, payload.nbytes)
+    # Then there is space for the next
+    assert ends["writer"].put(request, 1, payload) is not None
+    ends["writer"].close()
 
 
 @pytest.mark.parametrize("name", ["../token", "/etc/passwd", "0123456789abcdef/../../token", ""])
