@@ -41,11 +41,6 @@ def residual_servers(settings: Settings) -> list["Redis"]:
     ]
 
 
-def residual_redis(settings: Settings) -> "Redis":
-    """A client of the first residual server."""
-    return residual_servers(settings)[0]
-
-
 def make_retry() -> Retry:
     """Retries while a server restarts."""
     return Retry(ExponentialBackoff(cap=LONGEST_PAUSE_S, base=FIRST_PAUSE_S), RETRIES)

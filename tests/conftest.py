@@ -18,7 +18,7 @@ from infra.local.servers import (
     weed_command,
     weed_environment,
 )
-from shared.redis_clients import control_redis, residual_redis
+from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
 
 # One thread, as a worker of the default settings: more would compete with the real workers, and
@@ -74,7 +74,7 @@ def control(servers: Settings) -> Redis:
 @pytest.fixture
 def residual(servers: Settings) -> Redis:
     """The residual Redis."""
-    return residual_redis(servers)
+    return residual_servers(servers)[0]
 
 
 def started(
