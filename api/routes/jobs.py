@@ -25,15 +25,10 @@ from api.schemas.problems import refusals
 from api.schemas.submission import Submission
 from api.server.threads import directly
 from api.services import Services
-from api.submission.match_receipt import match_receipt
-from api.submission.resolve import resolve
-from api.submission.source import errors_within, read_source
-from api.submission.warn import ignore
-from api.submission.worker_checks import refuse_unloadable, warn_without_workers
+from api.submission.submit import SubmittedJob, submit
 from shared import keys
 from shared.errors import InvalidRequest, JobUnreadable
 from shared.jobs.record import Job, Status
-from shared.metrics import JOBS_SUBMITTED
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +97,13 @@ def jobs_api(services: Services) -> APIBlueprint:
 
         With the `receipt` of a picture and no other field, its pictures are drawn again, bit by bit.
         """
-        return _submit(services, body, header.idempotency_key or "")
+        job = submit(
+            body,
+            services,
+            idempotency_key=header.idempotency_key or "",
+            body_sha256=_body_sha256(services),
+        )
+        return _accepted(job)
 
     @api.get(
         "/v1/jobs",
@@ -142,38 +143,23 @@ def jobs_api(services: Services) -> APIBlueprint:
 
 
 def _check_json() -> None:
-    """flask-openapi takes whatever it cannot read for an empty body: tell what is wrong before."""
+    """flask-openapi takes whatever it cannot read for an empty body: say what is wrong before it does."""
     if not isinstance(request.get_json(), dict):
         raise InvalidRequest("the body must be a JSON object", field="")
 
 
-def _submit(services: Services, body: Submission, key: str) -> Response:
-    """Store the job and queue it, once for each idempotency ``key``."""
-    jobs = services.jobs
+def _body_sha256(services: Services) -> str:
     data = request.get_data()
     run = services.offload if len(data) > OFFLOAD_BYTES else directly
-    digest = run(lambda: hashlib.sha256(data).hexdigest())
-    first = jobs.repeated(key, digest) if key else None
-    if first is not None:
-        return _replayed(services, jobs.get(first))
-    warnings: list[str] = []
-    source = read_source(body)
-    with errors_within(source.prefix):
-        spec = resolve(source.request, services, warnings.append if source.receipt is None else ignore)
-    if source.receipt is not None:
-        spec = match_receipt(spec, source.receipt, source, services)
-    refuse_unloadable(services, spec)
-    job_id, is_new = jobs.create(
-        spec, replays=source.receipt, idempotency_key=key, digest=digest, warnings=warnings
-    )
-    if not is_new:  # two at once
-        return _replayed(services, jobs.get(job_id))
-    JOBS_SUBMITTED.labels(spec.model).inc()
-    services.dispatcher.dispatch(job_id, spec)
-    log.info("job accepted", extra={"job": job_id, "model": spec.model, "images": spec.num_images})
-    # Who serves it is not stored: it may change any moment.
-    accepted = AcceptedResponse.of(job_id, "queued", spec, [*warnings, *warn_without_workers(services, spec)])
-    return answer(accepted, 202, {"Location": accepted.links.self})
+    return run(lambda: hashlib.sha256(data).hexdigest())
+
+
+def _accepted(job: SubmittedJob) -> Response:
+    accepted = AcceptedResponse.of(job.id, job.status, job.spec, job.warnings)
+    headers = {"Location": accepted.links.self}
+    if job.is_repeated:
+        headers["Idempotency-Replayed"] = "true"
+    return answer(accepted, 202, headers)
 
 
 def _cancel(services: Services, job_id: str) -> Response:
@@ -182,12 +168,6 @@ def _cancel(services: Services, job_id: str) -> Response:
         return answer(_answer(services, services.jobs.get(job_id)), status)
     except JobUnreadable:
         return Response(status=204)
-
-
-def _replayed(services: Services, job: Job) -> Response:
-    unserved = warn_without_workers(services, job.spec) if job.status == "queued" else []
-    accepted = AcceptedResponse.of(job.id, job.status, job.spec, [*job.warnings, *unserved])
-    return answer(accepted, 202, {"Location": accepted.links.self, "Idempotency-Replayed": "true"})
 
 
 def _page(services: Services, query: JobQuery) -> JobPage:

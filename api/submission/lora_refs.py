@@ -4,7 +4,7 @@ from itertools import islice
 
 from api.schemas.job_request import LoraRequest
 from api.services import Services
-from shared.errors import InvalidLora, InvalidRequest, NotFound
+from shared.errors import InvalidLora, InvalidRequest, NotFound, ReceiptMismatch
 from shared.jobs.spec import LoraRef
 from shared.storage.lora_header import LoraInfo, incompatibility
 from shared.storage.loras import list_loras, lora_key, own_bound
@@ -14,8 +14,14 @@ from shared.storage.object_store import ObjectStat
 NAMED_LORAS = 36
 
 
-def find_ref(lora: LoraRequest, model: str, services: Services, *, field: str) -> LoraRef:
-    """The LoRA as it is now, for a job of ``model``; raises `InvalidRequest` for ``field``."""
+def find_ref(
+    lora: LoraRequest, model: str, services: Services, *, field: str, wanted_sha256: str | None = None
+) -> LoraRef:
+    """The LoRA as it is now, for a job of ``model``; raises `InvalidRequest` for ``field``.
+
+    Raises `ReceiptMismatch` if an upload has noted another sha256 than ``wanted_sha256`` in the metadata of
+    the object; the bytes of other files the worker compares.
+    """
     try:
         blob, info = services.inspections.find(lora.name)
         _check(lora.name, blob, info, model, services)
@@ -24,6 +30,9 @@ def find_ref(lora: LoraRequest, model: str, services: Services, *, field: str) -
         raise InvalidRequest(str(error), field=field) from None
     except NotFound as error:
         raise InvalidRequest(f"{error}; known are {_known(services)}", field=field) from None
+    noted = blob.metadata.get("sha256")
+    if None not in (noted, wanted_sha256) and noted != wanted_sha256:
+        raise ReceiptMismatch(f"the bytes of LoRA {lora.name!r}", was=str(wanted_sha256), now=str(noted))
     return LoraRef(
         name=lora.name,
         etag=blob.etag,

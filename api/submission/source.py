@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from api.schemas.job_request import JobRequest
 from api.schemas.problems import field_of, sentence
 from api.schemas.submission import ReplayRequest, Submission
-from api.submission.images.decode import STORED
+from api.submission.images.reader import STORED
 from shared.errors import ImageGone, InvalidRequest, ReceiptEdited, StoredImageMissing
 from shared.jobs.flat_receipt import FlatReceipt
 from shared.jobs.options import ControlNetOptions, JobOptions, LoraOptions, fields_of

@@ -10,11 +10,13 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
+from api.schemas.job_request import JobRequest
 from api.schemas.submission import ReplayRequest, Submission
 from api.services import Services
-from api.submission.match_receipt import match_receipt
-from api.submission.resolve import resolve
-from api.submission.source import errors_within, read_source
+from api.submission.resolve import ResolvedJob
+from api.submission.source import Source, read_source
+from api.submission.store import store_images
+from api.submission.submit import prepare
 from shared.catalog.preprocessors import NONE
 from shared.jobs.attempt import Attempt
 from shared.jobs.receipt import ControlNetReceipt, Receipt, WorkerReceipt
@@ -131,9 +133,17 @@ def announce_workers(services: Services) -> None:
     )
 
 
+def resolved(request: JobRequest, services: Services) -> JobSpec:
+    """The job that a request describes; its images are stored."""
+    return _stored(prepare(Source(request), services), services)
+
+
 def replay(receipt: Receipt, services: Services) -> JobSpec:
     """The job that a receipt is replayed as."""
     source = read_source(Submission(ReplayRequest(receipt=receipt)))
-    with errors_within(source.prefix):
-        spec = resolve(source.request, services)
-    return match_receipt(spec, receipt, source, services)
+    return _stored(prepare(source, services), services)
+
+
+def _stored(job: ResolvedJob, services: Services) -> JobSpec:
+    store_images(job.images, services.images)
+    return job.spec

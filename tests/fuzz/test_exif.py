@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.submission.images.decode import read_control_image
+from api.submission.images.decode import decode_image
 from api.submission.images.metadata import strip_metadata
 from shared.errors import InvalidImage
 from tests.api.services import base64_of, picture
@@ -62,7 +62,7 @@ def with_metadata(format: str, kind: int, body: bytes) -> bytes:
 
 
 def read(data: bytes) -> bytes:
-    return read_control_image(base64_of(data), max_px=1 << 20, field="image")
+    return decode_image(base64_of(data), max_px=1 << 20, field="image").png
 
 
 @given(format=st.sampled_from(list(PLAIN)), kind=st.integers(0, 6), body=METADATA)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from api.schemas.job_request import JobRequest
 from api.services import Services, connect
-from api.submission.resolve import resolve
 from shared.catalog.catalog import read_catalog
 from shared.jobs.spec import JobSpec
 from shared.settings import Settings
+from tests.api.services import resolved
 from tests.diffusers_peer import draw_with_diffusers
 from tests.parity.axes import CONTROLNET_OPTIONS, CONTROLNETS, FAMILIES, LORAS
 from tests.parity.matrix import Row
@@ -53,7 +53,7 @@ class World:
 
     def accept(self, row: Row) -> JobSpec:
         """The job, as the web accepts it; raises what the request is refused with."""
-        return resolve(JobRequest.model_validate(row.body), self.services)
+        return resolved(JobRequest.model_validate(row.body), self.services)
 
     def ours(self, spec: JobSpec) -> Drawn:
         """What a worker draws; raises what it refuses the job with."""

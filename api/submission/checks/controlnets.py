@@ -7,12 +7,11 @@ from shared.errors import InvalidRequest
 from shared.families.base import ControlNetTraits
 
 
-def resolve_controlnets(request: JobRequest, services: Services, model: str) -> bool:
+def check_controlnets(request: JobRequest, services: Services, model: str) -> bool:
     """Check the request's ControlNets; returns the job's ``guess_mode``. Raises `InvalidRequest`.
 
-    As in diffusers, a first ControlNet that pools puts the whole job into it. What is not known of a
-    ControlNet here,
-    its worker checks.
+    As in diffusers, a first ControlNet with global pooling puts the whole job into guess mode. A ControlNet
+    whose traits are not known here is checked by its worker.
     """
     guess_mode = request.guess_mode
     for i, controlnet in enumerate(request.controlnets):

@@ -1,35 +1,25 @@
-"""Images of requests: base64 of a PNG, JPEG or WebP in, a content-addressed RGB PNG in the image bucket out.
-
-An image that is in the bucket already may be named instead, as ``sha256:`` and the hash of its PNG.
-"""
+"""Decodes an image of a request: base64 of a PNG, JPEG or WebP in, the PNG of its RGB pixels out."""
 
 import base64
 import binascii
-import hashlib
 import re
 import struct
-import threading
 import zlib
 from io import BytesIO
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from PIL import Image, ImageMath, UnidentifiedImageError
 
-from api.server.threads import Offload, directly
 from api.submission.images.metadata import strip_metadata
-from api.submission.warn import Warn, ignore
-from shared.errors import InvalidImage, NotFound, StoredImageMissing
-from shared.keys import control_key
-from shared.storage.object_store import Bucket
+from shared.errors import InvalidImage
 
 FORMATS = ["PNG", "JPEG", "WEBP"]
-#: How a stored image is named; no base64 has a colon.
-STORED = "sha256:"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FILE_NAME = re.compile(r"[^\n]{1,1000}\.(png|jpe?g|webp|gif|bmp|tiff?|avif|heic)", re.IGNORECASE)
 _URL_SAFE = str.maketrans("-_", "+/")
-#: How EXIF's orientations are undone; 1 is upright.
-_TURNS = {
+#: Undoes EXIF's orientations; 1 is upright.
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,10 +28,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-#: A large picture takes hundreds of megabytes while it is decoded: few at a time.
-_DECODERS = threading.BoundedSemaphore(2)
-#: What Pillow raises on bytes that are no (whole) picture.
-_BROKEN = (
+#: What Pillow raises on bytes that are no (whole) image.
+BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
@@ -56,72 +44,37 @@ _BROKEN = (
 )
 
 
-def take_control_image(
-    images: Bucket, text: str, *, max_px: int, field: str, warn: Warn = ignore, offload: Offload = directly
-) -> bytes:
-    """The picture that ``text`` holds, or that it names in the bucket, as PNG; see `read_control_image`."""
-    name = text[: len(STORED) + 80].strip().lower()
-    if name.startswith(STORED):
-        return read_stored_image(images, name.removeprefix(STORED), max_px=max_px, field=field)
-    with _DECODERS:
-        return offload(lambda: read_control_image(text, max_px=max_px, field=field, warn=warn))
+class DecodedImage(NamedTuple):
+    """An image as PNG: upright, RGB, without metadata."""
+
+    png: bytes
+    is_transparent: bool  # in the file that was sent; the PNG has the colours under its transparency
 
 
-def read_control_image(text: str, *, max_px: int, field: str, warn: Warn = ignore) -> bytes:
-    """The picture in ``text`` (base64, or a data: URL of it) as PNG; raises `InvalidImage` for ``field``.
+def decode_image(text: str, *, max_px: int, field: str) -> DecodedImage:
+    """The image in ``text``, base64 or a data: URL of it; raises `InvalidImage` for ``field``.
 
     Upright and in RGB as diffusers' ``load_image`` makes it, apart from greys of 16 bit, which are scaled to
-    8 and not cut off. Metadata is ignored; ``warn`` is called when transparency is.
+    8 and not cut off.
     """
     data = _decode_base64(text, field)
     try:
         stripped = strip_metadata(data)
         if stripped.frames > 1:
             raise _animated(field)
-        with Image.open(BytesIO(stripped.data), formats=FORMATS) as picture:
-            _check(picture, max_px, field)
-            picture.load()
-            if _is_transparent(picture):
-                warn(
-                    f"{field}: the image is partly transparent: its transparency is ignored, and the colours"
-                    " under it are used"
-                )
-            return _encode_png(_upright_rgb(picture, stripped.orientation))
+        with Image.open(BytesIO(stripped.data), formats=FORMATS) as image:
+            check_header(image, max_px, field)
+            image.load()
+            is_transparent = _is_transparent(image)
+            return DecodedImage(_encode_png(_upright_rgb(image, stripped.orientation)), is_transparent)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InvalidImage(f"the image has more than {max_px} pixels", field=field) from None
     except UnidentifiedImageError:
         raise InvalidImage("the image is no PNG, JPEG or WebP", field=field) from None
     except InvalidImage:
         raise
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InvalidImage(f"the image is broken or truncated: {error}", field=field) from None
-
-
-def read_stored_image(images: Bucket, sha256: str, *, max_px: int, field: str) -> bytes:
-    """A picture of the bucket as PNG; raises `InvalidImage` for ``field`` if it is not what it was."""
-    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise InvalidImage(f"{sha256!r} is no sha256: 64 hexadecimal digits", field=field)
-    try:
-        png = images.get(control_key(sha256))
-    except NotFound:
-        raise StoredImageMissing(f"no image {STORED}{sha256} is stored (any more)", field=field) from None
-    if hashlib.sha256(png).hexdigest() != sha256:
-        raise InvalidImage(f"the stored image {STORED}{sha256} is damaged", field=field)
-    try:
-        with Image.open(BytesIO(png), formats=["PNG"]) as picture:
-            _check(picture, max_px, field)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, *_BROKEN):
-        raise InvalidImage(f"the stored image {STORED}{sha256} is no image of a job", field=field) from None
-    return png
-
-
-def store_control_image(images: Bucket, png: bytes) -> str:
-    """Put a control image into the bucket unless it is there; returns its sha256."""
-    sha256 = hashlib.sha256(png).hexdigest()
-    key = control_key(sha256)
-    if not images.exists(key):
-        images.put(key, png, content_type="image/png")
-    return sha256
 
 
 def _decode_base64(text: str, field: str) -> bytes:
@@ -147,47 +100,47 @@ def _decode_base64(text: str, field: str) -> bytes:
     return data
 
 
-def _check(picture: Image.Image, max_px: int, field: str) -> None:
-    """Only the header has been read so far: nothing large is decoded before this."""
-    width, height = picture.size
+def check_header(image: Image.Image, max_px: int, field: str) -> None:
+    """Check the size in an image's header, before anything large is decoded."""
+    width, height = image.size
     if width * height > max_px:
         raise InvalidImage(f"the image has {width} x {height} pixels, more than {max_px}", field=field)
-    if getattr(picture, "is_animated", False):
+    if getattr(image, "is_animated", False):
         raise _animated(field)
 
 
 def _animated(field: str) -> InvalidImage:
-    return InvalidImage("the image is animated: only still pictures are taken", field=field)
+    return InvalidImage("the image is animated: only still images are accepted", field=field)
 
 
-def _is_transparent(picture: Image.Image) -> bool:
+def _is_transparent(image: Image.Image) -> bool:
     """Whether a pixel is not fully opaque."""
-    if not picture.has_transparency_data:
+    if not image.has_transparency_data:
         return False
-    if _is_16_bit(picture):  # one grey is transparent
-        grey = picture.info["transparency"]
-        equal = ImageMath.lambda_eval(lambda args: args["image"] == grey, image=picture.convert("I"))
+    if _is_16_bit(image):  # one grey is transparent
+        grey = image.info["transparency"]
+        equal = ImageMath.lambda_eval(lambda args: args["image"] == grey, image=image.convert("I"))
         return bool(equal.getextrema() != (0, 0))
-    alpha = picture.convert("RGBA").getchannel("A")
+    alpha = image.convert("RGBA").getchannel("A")
     return bool(alpha.getextrema() != (255, 255))
 
 
-def _upright_rgb(picture: Image.Image, orientation: int) -> Image.Image:
-    if _is_16_bit(picture):
-        picture = picture.point(lambda grey: grey * (1 / 257) + 0.5).convert("L")
-    picture.info.pop("transparency", None)  # Pillow would complain of a palette's, which is ignored here
-    rgb = picture.convert("RGB")
-    return rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
+def _upright_rgb(image: Image.Image, orientation: int) -> Image.Image:
+    if _is_16_bit(image):
+        image = image.point(lambda grey: grey * (1 / 257) + 0.5).convert("L")
+    image.info.pop("transparency", None)  # Pillow would complain of a palette's, which is ignored here
+    rgb = image.convert("RGB")
+    return rgb.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else rgb
 
 
-def _is_16_bit(picture: Image.Image) -> bool:
+def _is_16_bit(image: Image.Image) -> bool:
     """Of greys alone: Pillow reads colours of 16 bit as 8 bit."""
-    return picture.mode.startswith("I")
+    return image.mode.startswith("I")
 
 
-def _encode_png(picture: Image.Image) -> bytes:
+def _encode_png(image: Image.Image) -> bytes:
     """Pixels alone: equal ones are the same file."""
-    picture.info.clear()
+    image.info.clear()
     png = BytesIO()
-    picture.save(png, "PNG", compress_level=1)
+    image.save(png, "PNG", compress_level=1)
     return png.getvalue()

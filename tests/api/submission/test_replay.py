@@ -10,13 +10,12 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.schemas.job_request import JobRequest
 from api.services import Services
-from api.submission.resolve import resolve
 from shared.catalog.preprocessors import fill_in
 from shared.jobs.receipt import FORMAT, ControlNetReceipt, LoraReceipt, Receipt, WorkerReceipt
 from shared.jobs.spec import JobSpec
 from shared.keys import control_key
 from shared.storage.loras import lora_key
-from tests.api.services import edge, lora, picture
+from tests.api.services import edge, lora, picture, resolved
 
 REQUEST: dict[str, Any] = {
     "prompt": "a café",
@@ -44,7 +43,7 @@ def drawn(services: Services, **changes: Any) -> Receipt:
     """The receipt of a job with a ControlNet and a LoRA, as a worker writes it, with changes of its spec."""
     sha256 = put_lora(services, lora(), noted=True)
     asked = REQUEST | {"controlnets": [edge(guidance_end=0.5)], "loras": [{"name": "paper", "scale": 0.7}]}
-    spec = resolve(JobRequest.model_validate(asked), services)
+    spec = resolved(JobRequest.model_validate(asked), services)
     spec = JobSpec.model_validate(dict(spec) | {"split_steps": [1, 2]} | changes)
     return Receipt(
         spec=spec,

@@ -7,12 +7,11 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.schemas.job_request import JobRequest
 from api.services import Services
-from api.submission.resolve import resolve
 from shared.catalog.entries import Catalog, ControlNetEntry, ModelEntry
 from shared.errors import InvalidRequest
 from shared.jobs.spec import LoraRef
 from shared.message_base import MAX_SEED
-from tests.api.services import edge, lora, safetensors
+from tests.api.services import edge, lora, resolved, safetensors
 
 
 def refusal(client: FlaskClient, **request: Any) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def refusal(client: FlaskClient, **request: Any) -> dict[str, Any]:
 
 
 def test_a_prompt_alone_gets_the_models_own_defaults(services: Services) -> None:
-    spec = resolve(JobRequest(prompt="a cat"), services)
+    spec = resolved(JobRequest(prompt="a cat"), services)
     model = services.catalog.models["emoji-sd"]
     assert (spec.model, spec.scheduler) == ("emoji-sd", model.scheduler)
     assert (spec.num_inference_steps, spec.guidance_scale) == (
@@ -39,12 +38,12 @@ def test_a_prompt_alone_gets_the_models_own_defaults(services: Services) -> None
 
 def test_the_catalogues_size_is_the_default_when_it_has_one(services: Services) -> None:
     catalog = Catalog(default_model="m", models={"m": ModelEntry(source="hub:x/y", width=768, height=512)})
-    spec = resolve(JobRequest(prompt="a cat", width=256), replace(services, catalog=catalog))
+    spec = resolved(JobRequest(prompt="a cat", width=256), replace(services, catalog=catalog))
     assert (spec.width, spec.height) == (256, 512)
 
 
 def test_zero_guidance_is_kept(services: Services) -> None:
-    assert resolve(JobRequest(prompt="a cat", guidance_scale=0), services).guidance_scale == 0
+    assert resolved(JobRequest(prompt="a cat", guidance_scale=0), services).guidance_scale == 0
 
 
 def test_an_unknown_field_is_refused_by_its_name(client: FlaskClient) -> None:
@@ -211,7 +210,7 @@ def test_the_embedded_loras_fit_their_model(client: FlaskClient, services: Servi
 def test_a_lora_is_resolved_to_the_version_that_is_there_now(services: Services) -> None:
     etag = services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
     request = JobRequest.model_validate({"prompt": "a cat", "loras": [{"name": "anime", "scale": 0.5}]})
-    (ref,) = resolve(request, services).loras
+    (ref,) = resolved(request, services).loras
     assert (ref.name, ref.etag, ref.size_bytes, ref.scale) == ("anime", etag, len(lora()), 0.5)
 
 
@@ -219,7 +218,7 @@ def test_scales_of_parts_and_blocks_reach_the_job_as_they_were_asked(services: S
     services.loras.put("anime.safetensors", lora(), content_type="application/octet-stream")
     scale = {"unet": {"up": {"block_1": [0.2, 0.4]}}, "text_encoder": 0.5}
     request = JobRequest.model_validate({"prompt": "a cat", "loras": [{"name": "anime", "scale": scale}]})
-    (ref,) = resolve(request, services).loras
+    (ref,) = resolved(request, services).loras
     assert ref.model_dump(mode="json", exclude_defaults=True)["scale"] == scale
     assert LoraRef.model_validate_json(ref.model_dump_json()) == ref
 
@@ -272,9 +271,9 @@ def test_a_limit_of_the_operator_is_told(client: FlaskClient) -> None:
 
 
 def test_the_last_pictures_seed_must_be_one_too(services: Services) -> None:
-    assert resolve(JobRequest(prompt="a cat", seed=MAX_SEED), services).seed == MAX_SEED
+    assert resolved(JobRequest(prompt="a cat", seed=MAX_SEED), services).seed == MAX_SEED
     with pytest.raises(InvalidRequest, match="seed"):
-        resolve(JobRequest(prompt="a cat", seed=MAX_SEED, num_images=2), services)
+        resolved(JobRequest(prompt="a cat", seed=MAX_SEED, num_images=2), services)
 
 
 def test_a_loss_is_refused_where_the_job_shall_be_exact(client: FlaskClient) -> None:

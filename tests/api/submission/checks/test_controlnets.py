@@ -9,10 +9,9 @@ import pytest
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
-from api.submission.resolve import resolve
 from shared.catalog.entries import Catalog
 from shared.errors import InvalidRequest
-from tests.api.services import base64_of, edge, picture
+from tests.api.services import base64_of, edge, picture, resolved
 
 SD1: dict[str, Any] = {"cross_attention_dim": 768, "block_out_channels": [320, 640]}
 CONTROLNETS: dict[str, dict[str, Any]] = {
@@ -70,7 +69,7 @@ def test_what_a_controlnet_or_family_cannot_do_is_refused(
     own: Services, controlnets: list[dict[str, Any]], fields: dict[str, Any], field: str, words: list[str]
 ) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        resolve(request(*controlnets, **fields), own)
+        resolved(request(*controlnets, **fields), own)
     assert refused.value.field == field
     for word in words:
         assert word in str(refused.value)
@@ -82,19 +81,19 @@ def test_what_a_controlnet_or_family_cannot_do_is_refused(
 def test_a_first_controlnet_that_pools_has_the_job_guess_as_in_diffusers(
     own: Services, names: list[str], guesses: bool
 ) -> None:
-    assert resolve(request(*({"name": name} for name in names)), own).guess_mode == guesses
+    assert resolved(request(*({"name": name} for name in names)), own).guess_mode == guesses
 
 
 @pytest.mark.parametrize("fields", [{}, {"image": base64_of(picture())}])
 def test_a_model_that_was_trained_to_inpaint_needs_a_mask(own: Services, fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match=r"'inpaint'.*an image and a mask_image") as refused:
-        resolve(request(model="inpaint", **fields), own)
+        resolved(request(model="inpaint", **fields), own)
     assert refused.value.field == "mask_image"
     both = {"image": base64_of(picture()), "mask_image": base64_of(picture())}
-    assert resolve(request(model="inpaint", **both), own).mask_image
+    assert resolved(request(model="inpaint", **both), own).mask_image
 
 
 def test_a_unions_kind_of_control_is_kept(own: Services) -> None:
-    spec = resolve(request({"name": "union", "control_mode": 2}), own)
+    spec = resolved(request({"name": "union", "control_mode": 2}), own)
     assert spec.controlnets[0].control_mode == 2
     assert spec.mixes_rows

@@ -5,19 +5,19 @@ from flask.testing import FlaskClient
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
-from api.submission.resolve import resolve
+from tests.api.services import resolved
 from tests.api.submission.test_resolve import refusal
 
 
 def test_timesteps_say_how_many_steps_there_are(services: Services) -> None:
     request = JobRequest(prompt="a cat", scheduler="ddpm", timesteps=[999, 500, 20])
-    spec = resolve(request, services)
+    spec = resolved(request, services)
     assert (spec.num_inference_steps, spec.timesteps) == (3, [999, 500, 20])
 
 
 def test_the_last_sigma_is_no_step(services: Services) -> None:
     request = JobRequest(prompt="a cat", scheduler="euler", sigmas=[14.6, 3.0, 0.0])
-    assert resolve(request, services).num_inference_steps == 2
+    assert resolved(request, services).num_inference_steps == 2
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_two_ways_of_placing_steps_are_one_too_many(client: FlaskClient) -> None
 def test_steps_that_depend_on_more_than_the_models_config_are_left_to_the_worker(services: Services) -> None:
     for scheduler, steps in (("dpmpp_2m_beta", 23), ("euler_beta", 25), ("pndm", 4), ("lcm", 50)):
         request = JobRequest(prompt="a cat", scheduler=scheduler, num_inference_steps=steps)
-        assert resolve(request, services).num_inference_steps == steps
+        assert resolved(request, services).num_inference_steps == steps

@@ -7,10 +7,10 @@ from PIL import Image
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
-from api.submission.resolve import resolve
 from shared.errors import ImageGone
 from shared.keys import control_key
 from tests.api.services import base64_of, edge, picture, receipt_of, replay
+from tests.api.services import resolved as resolved_request
 from tests.api.submission.test_resolve import refusal
 
 
@@ -19,7 +19,7 @@ def source(size: tuple[int, int] = (64, 64)) -> str:
 
 
 def resolved(services: Services, **fields: Any) -> Any:
-    return resolve(JobRequest(prompt="a cat", **fields), services)
+    return resolved_request(JobRequest(prompt="a cat", **fields), services)
 
 
 def test_an_image_is_stored_by_its_content_and_gives_the_picture_its_size(services: Services) -> None:

@@ -1,0 +1,22 @@
+"""How much of an input image a job generates anew."""
+
+from api.schemas.job_request import JobRequest
+from shared.errors import InvalidRequest
+
+#: Unless the request says: with an image, and with a mask besides.
+STRENGTH, STRENGTH_IN_MASK = 0.8, 1.0
+
+
+def check_strength(request: JobRequest, num_inference_steps: int) -> float | None:
+    """The job's strength; raises `InvalidRequest` without an image, and if no step would be left to run."""
+    if request.image is None:
+        for field in ("mask_image", "strength"):
+            if getattr(request, field) is not None:
+                raise InvalidRequest(f"{field} needs an image", field=field)
+        return None
+    default = STRENGTH if request.mask_image is None else STRENGTH_IN_MASK
+    strength = default if request.strength is None else request.strength
+    if int(num_inference_steps * strength) < 1:
+        detail = f"strength {strength} of {num_inference_steps} steps leaves none to run"
+        raise InvalidRequest(detail, field="strength")
+    return strength

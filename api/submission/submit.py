@@ -1,0 +1,70 @@
+"""How a submission becomes a job: validate, resolve, store, dispatch, in that order and nowhere else."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from api.schemas.submission import Submission
+from api.services import Services
+from api.submission.match_receipt import match_receipt
+from api.submission.resolve import ResolvedJob, resolve
+from api.submission.source import Source, errors_within, read_source
+from api.submission.store import store
+from api.submission.validate import validate
+from api.submission.worker_checks import refuse_unloadable, warn_without_workers
+from shared.jobs.record import Status
+from shared.jobs.spec import JobSpec
+from shared.metrics import JOBS_SUBMITTED
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SubmittedJob:
+    """A job that was accepted, now or, for a repeated idempotency key, before."""
+
+    id: str
+    status: Status
+    spec: JobSpec
+    warnings: Sequence[str]
+    is_repeated: bool = False
+
+
+def submit(
+    submission: Submission, services: Services, *, idempotency_key: str, body_sha256: str
+) -> SubmittedJob:
+    """Accept a job, once for each idempotency key; raises a `SwiftError` that explains a refusal."""
+    # Asked before anything is resolved: what the first request named may be gone by now.
+    first = services.jobs.repeated(idempotency_key, body_sha256) if idempotency_key else None
+    if first is not None:
+        return _repeated(first, services)
+    source = read_source(submission)
+    job = prepare(source, services)
+    refuse_unloadable(services, job.spec)
+    job_id, is_new = store(
+        job, source.receipt, services, idempotency_key=idempotency_key, body_sha256=body_sha256
+    )
+    if not is_new:  # two requests at once
+        return _repeated(job_id, services)
+    JOBS_SUBMITTED.labels(job.spec.model).inc()
+    services.dispatcher.dispatch(job_id, job.spec)
+    log.info("job accepted", extra={"job": job_id, "model": job.spec.model, "images": job.spec.num_images})
+    # Warnings about workers are not stored: which workers there are changes at any moment.
+    return SubmittedJob(
+        job_id, "queued", job.spec, [*job.warnings, *warn_without_workers(services, job.spec)]
+    )
+
+
+def prepare(source: Source, services: Services) -> ResolvedJob:
+    """The job that a request describes, all of it checked; nothing is stored yet."""
+    with errors_within(source.prefix):
+        job = resolve(validate(source.request, services), source, services)
+    if source.receipt is not None:
+        match_receipt(job.spec, source.receipt, source.prefix)
+    return job
+
+
+def _repeated(job_id: str, services: Services) -> SubmittedJob:
+    job = services.jobs.get(job_id)
+    warnings = warn_without_workers(services, job.spec) if job.status == "queued" else []
+    return SubmittedJob(job.id, job.status, job.spec, [*job.warnings, *warnings], is_repeated=True)
