@@ -10,17 +10,17 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as Redirect
 
 from api import openapi
-from api.links import link
-from api.middleware import compression, hosts, request_body, request_metrics
+from api.middleware import compression, errors, hosts, request_body, request_metrics
 from api.middleware.access_log import AccessLog
 from api.middleware.strict_json import StrictJson
+from api.public_urls import public_url
 from api.routes.events import events_api
 from api.routes.fleet import fleet_api
 from api.routes.health import health_api
 from api.routes.images import images_api
 from api.routes.jobs import jobs_api
 from api.routes.loras import loras_api
-from api.schemas import problems
+from api.schemas.problems import Problem
 from api.services import Services
 
 
@@ -31,8 +31,8 @@ def create_app(services: Services) -> OpenAPI:
         info=openapi.INFO,
         doc_prefix="/docs",
         validation_error_status="default",
-        validation_error_model=problems.Problem,
-        validation_error_callback=problems.explain_validation,
+        validation_error_model=Problem,
+        validation_error_callback=errors.explain_validation,
     )
     app.openapi_version = openapi.VERSION
     app.request_class = ExplainedRequest
@@ -42,7 +42,7 @@ def create_app(services: Services) -> OpenAPI:
     compression.register(app, services.offload)
     hosts.register(app, settings)
     request_body.register(app, settings)
-    problems.register(app)
+    errors.register(app)
     for room in (jobs_api, images_api, events_api, loras_api, fleet_api, health_api):
         app.register_api(room(services))
 
@@ -51,14 +51,14 @@ def create_app(services: Services) -> OpenAPI:
         return app.json.dumps(app.api_doc | {"servers": [{"url": prefix or "/"}]})
 
     def document() -> Response:
-        return Response(document_at(link("")), mimetype="application/json")
+        return Response(document_at(public_url("")), mimetype="application/json")
 
     app.add_url_rule("/openapi.json", "document", document)
     app.view_functions["openapi.doc_url"] = document  # what /docs reads
 
     @app.route("/docs")
     def docs() -> Redirect:
-        return redirect(link("/docs/swagger"))
+        return redirect(public_url("/docs/swagger"))
 
     proxies = settings.trusted_proxies
     if proxies:

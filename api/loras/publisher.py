@@ -6,10 +6,11 @@ from contextlib import contextmanager
 
 from flask import Response
 
+from api.json_response import json_response
 from api.loras.staging import Staging
 from api.loras.upload_validation import ReceivedUpload
 from api.middleware.request_body import Budget
-from api.schemas.jobs import LoraDetail, answer
+from api.schemas.loras import LoraDetail
 from api.services import Services
 from shared import keys
 from shared.errors import Conflict, NotFound, Unavailable
@@ -63,7 +64,7 @@ class LoraPublisher:
         services.inspections.note(blob, received.info)
         if upload:
             services.control.set(keys.upload(name, upload), blob.etag, ex=COMPLETED_S)
-        return answer(LoraDetail.of(name, blob, received.info, bound), 201 if is_new else 200)
+        return json_response(LoraDetail.of(name, blob, received.info, bound), 201 if is_new else 200)
 
     def completed(self, name: str, upload: str) -> LoraDetail | None:
         """The LoRA that an upload has become; raises `Conflict` if it was replaced or deleted since."""

@@ -4,9 +4,17 @@ from typing import Any
 
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, Field
 
-from api.schemas.jobs import answer
+from api.json_response import json_response
+from api.schemas.catalog import (
+    ControlNetCatalogResponse,
+    ControlNetList,
+    ModelList,
+    ModelResponse,
+    PreprocessorResponse,
+    SchedulerResponse,
+    StepLimitsResponse,
+)
 from api.schemas.problems import refusals
 from api.services import Services
 from shared.catalog.entries import LoadOptions, ModelEntry
@@ -14,58 +22,6 @@ from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, step_limits
 from shared.families.base import ModelSignature
 from shared.registry.workers import Heartbeat, live_workers
-
-
-class StepLimitsResponse(BaseModel):
-    """How many steps a scheduler supports when a job has no input image."""
-
-    min_steps: int
-    max_steps: int
-
-
-class ModelResponse(BaseModel):
-    """A base model, its defaults, and its live workers."""
-
-    name: str
-    default: bool
-    dtype: str
-    scheduler: str
-    num_inference_steps: int
-    guidance_scale: float
-    signature: str | None = Field(
-        description="family and sizes, which must equal those of its ControlNets; null: not loaded yet"
-    )
-    width: int | None = Field(description="of images whose job sets none; null: not known until it is loaded")
-    height: int | None
-    schedulers: list[str]
-    step_limits: dict[str, StepLimitsResponse] = Field(
-        description="by scheduler, where this model's scheduler config is stricter than `schedulers`"
-    )
-    controlnets: list[str]
-    workers: list[str] = Field(description="live UNet workers that take its jobs")
-    loaded: list[str] = Field(description="those of them that hold its weights")
-    load_errors: dict[str, str] = Field(description="those of them that could not load it, and why")
-
-
-class SchedulerResponse(BaseModel):
-    """A scheduler: a diffusers class with the model's scheduler config."""
-
-    name: str
-    diffusers_class: str
-    options: dict[str, Any] = Field(description="values that override the model's scheduler config")
-    takes: list[str] = Field(
-        description="fields of a job that only some support: `timesteps`, `sigmas`, `eta`"
-    )
-    min_steps: int = Field(description="for any model; `step_limits` of a model may be stricter")
-    max_steps: int
-
-
-class ModelList(BaseModel):
-    """The base models of the catalog, and the schedulers, which work with all of them."""
-
-    models: list[ModelResponse]
-    schedulers: list[SchedulerResponse]
-
 
 #: Limits that hold for every model.
 ANY = StepLimits()
@@ -80,32 +36,6 @@ SCHEDULER_RESPONSES = [
     )
     for name, kind in SCHEDULERS.items()
 ]
-
-
-class ControlNetCatalogResponse(BaseModel):
-    """A ControlNet, the base models that it fits, and its live workers."""
-
-    name: str
-    model: str = Field(description="the first of `models`")
-    models: list[str] = Field(description="base models that it fits")
-    workers: list[str] = Field(description="live ControlNet workers that serve it")
-    loaded: list[str] = Field(description="those of them that hold its weights")
-    load_errors: dict[str, str] = Field(description="those of them that could not load it, and why")
-
-
-class PreprocessorResponse(BaseModel):
-    """A preprocessor: it turns an image into a control image."""
-
-    name: str
-    description: str
-    options: dict[str, Any] = Field(description="the JSON schema of each option, by its name")
-
-
-class ControlNetList(BaseModel):
-    """The ControlNets of the catalog, and the preprocessors, which work with all of them."""
-
-    controlnets: list[ControlNetCatalogResponse]
-    preprocessors: list[PreprocessorResponse]
 
 
 def add_catalog(api: APIBlueprint, services: Services) -> None:
@@ -131,7 +61,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
             )
             for name, entry in catalog.models.items()
         ]
-        return answer(ModelList(models=models, schedulers=SCHEDULER_RESPONSES))
+        return json_response(ModelList(models=models, schedulers=SCHEDULER_RESPONSES))
 
     @api.get("/v1/controlnets", summary="List ControlNets", responses={200: ControlNetList, **refusals(503)})
     def list_controlnets() -> Response:
@@ -147,7 +77,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
             )
             for name, entry in catalog.controlnets.items()
         ]
-        return answer(ControlNetList(controlnets=controlnets, preprocessors=_preprocessors()))
+        return json_response(ControlNetList(controlnets=controlnets, preprocessors=_preprocessors()))
 
 
 def _preprocessors() -> list[PreprocessorResponse]:

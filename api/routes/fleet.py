@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 
 from api.fleet_status import FleetStatus, WithoutWorkers
+from api.json_response import json_response
 from api.openapi import operation_id
 from api.routes.catalog import add_catalog
-from api.schemas.jobs import answer
 from api.schemas.problems import refusals
 from api.services import Services
 from shared import keys
@@ -60,7 +60,7 @@ def fleet_api(services: Services) -> APIBlueprint:
         counts = pipe.execute()
         workers = live_workers(control)
         inventory = read_inventories(control, [worker.name for worker in workers if worker.kind == "unet"])
-        return answer(
+        return json_response(
             FleetResponse(
                 workers=workers,
                 lora_inventory=inventory,

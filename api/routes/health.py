@@ -14,8 +14,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
 from api.fleet_status import FleetStatus, WithoutWorkers, update_metrics
+from api.json_response import json_response
 from api.openapi import operation_id
-from api.schemas.jobs import answer
 from api.schemas.problems import problem, refusals
 from api.services import Services
 from shared.errors import SwiftError, Unavailable
@@ -69,7 +69,7 @@ def health_api(services: Services) -> APIBlueprint:
 
     @api.get("/healthz", summary="The process is alive", responses={200: Health, **refusals()})
     def healthz() -> Response:
-        return answer(Health())
+        return json_response(Health())
 
     @api.get("/readyz", summary="Servers and workers are there", responses={200: Readiness, **refusals(503)})
     def readyz() -> Response:
@@ -81,7 +81,7 @@ def health_api(services: Services) -> APIBlueprint:
         broken = [name for name, result in results.items() if result != "ok"]
         if broken:
             return problem(503, Unavailable.code, f"not ready: {', '.join(broken)}", checks=results)
-        return answer(_describe(services, fleet, results))
+        return json_response(_describe(services, fleet, results))
 
     @api.get("/metrics", summary="Prometheus metrics", responses={200: METRICS, **refusals(503)})
     def metrics() -> Response:

@@ -5,10 +5,11 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, Field
 
+from api.json_response import json_response
 from api.openapi import operation_id
 from api.routes.conditional import is_known
 from api.routes.jobs import JobPath
-from api.schemas.jobs import ImageList, answer, images_of, map_of
+from api.schemas.jobs import ImageList, images_of, map_of
 from api.schemas.problems import refusals
 from api.services import Services
 from shared.errors import Conflict, ImageGone, NotFound
@@ -42,7 +43,7 @@ def images_api(services: Services) -> APIBlueprint:
     )
     def list_images(path: JobPath) -> Response:
         """Empty until the job has succeeded."""
-        return answer(ImageList(images=images_of(services.jobs.get(path.id))))
+        return json_response(ImageList(images=images_of(services.jobs.get(path.id))))
 
     @api.get(
         "/v1/jobs/<id>/images/<int:n>",

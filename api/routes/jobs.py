@@ -1,7 +1,6 @@
 """Jobs over REST: submit, look, list, cancel, delete."""
 
 import hashlib
-import logging
 from typing import Annotated, Any
 
 from flask import Response, request
@@ -9,28 +8,18 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, BeforeValidator, Field
 
+from api.json_response import json_response
 from api.openapi import Headers, Query, operation_id
-from api.schemas.jobs import (
-    SUMMARY,
-    AcceptedResponse,
-    JobField,
-    JobPage,
-    JobResponse,
-    JobSummary,
-    answer,
-    stored_fields,
-    unlisted_fields,
-)
+from api.schemas.job_list import SUMMARY, JobField, JobPage, JobSummary, stored_fields, unlisted_fields
+from api.schemas.jobs import AcceptedResponse, JobResponse
 from api.schemas.problems import refusals
 from api.schemas.submission import Submission
 from api.server.threads import directly
 from api.services import Services
-from api.submission.submit import SubmittedJob, submit
+from api.submission.submit import submit
 from shared import keys
 from shared.errors import InvalidRequest, JobUnreadable
 from shared.jobs.record import Job, Status
-
-log = logging.getLogger(__name__)
 
 #: Hashing more than this takes longer than other clients should wait.
 OFFLOAD_BYTES = 1 << 20
@@ -97,13 +86,7 @@ def jobs_api(services: Services) -> APIBlueprint:
 
         With the `receipt` of a picture and no other field, its pictures are drawn again, bit by bit.
         """
-        job = submit(
-            body,
-            services,
-            idempotency_key=header.idempotency_key or "",
-            body_sha256=_body_sha256(services),
-        )
-        return _accepted(job)
+        return _submit(body, header.idempotency_key or "", services)
 
     @api.get(
         "/v1/jobs",
@@ -112,11 +95,11 @@ def jobs_api(services: Services) -> APIBlueprint:
     )
     def list_jobs(query: JobQuery) -> Response:
         """Summaries of jobs: `fields` or the job itself tells the rest."""
-        return answer(_page(services, query), exclude=unlisted_fields(query.fields))
+        return json_response(_page(services, query), exclude=unlisted_fields(query.fields))
 
     @api.get("/v1/jobs/<id>", summary="Look at a job", responses={200: JobResponse, **refusals(404, 503)})
     def read_job(path: JobPath) -> Response:
-        return answer(_answer(services, jobs.get(path.id)))
+        return json_response(_answer(services, jobs.get(path.id)))
 
     @api.post(
         "/v1/jobs/<id>/cancel",
@@ -148,24 +131,22 @@ def _check_json() -> None:
         raise InvalidRequest("the body must be a JSON object", field="")
 
 
-def _body_sha256(services: Services) -> str:
+def _submit(body: Submission, idempotency_key: str, services: Services) -> Response:
     data = request.get_data()
     run = services.offload if len(data) > OFFLOAD_BYTES else directly
-    return run(lambda: hashlib.sha256(data).hexdigest())
-
-
-def _accepted(job: SubmittedJob) -> Response:
+    body_sha256 = run(lambda: hashlib.sha256(data).hexdigest())
+    job = submit(body, services, idempotency_key=idempotency_key, body_sha256=body_sha256)
     accepted = AcceptedResponse.of(job.id, job.status, job.spec, job.warnings)
     headers = {"Location": accepted.links.self}
     if job.is_repeated:
         headers["Idempotency-Replayed"] = "true"
-    return answer(accepted, 202, headers)
+    return json_response(accepted, 202, headers)
 
 
 def _cancel(services: Services, job_id: str) -> Response:
     status = 202 if services.jobs.cancel(job_id) == "cancelling" else 200
     try:
-        return answer(_answer(services, services.jobs.get(job_id)), status)
+        return json_response(_answer(services, services.jobs.get(job_id)), status)
     except JobUnreadable:
         return Response(status=204)
 

@@ -7,12 +7,12 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, Field
 
-from api.links import link
+from api.json_response import json_response
 from api.loras.publisher import LoraPublisher
 from api.loras.staging import URL_S
 from api.loras.upload_validation import inspect_staged
-from api.schemas.jobs import LoraDetail, answer
-from api.schemas.lora_paths import LoraPath, UploadQuery
+from api.public_urls import public_url
+from api.schemas.loras import LoraDetail, LoraPath, UploadQuery
 from api.schemas.problems import refusals
 
 
@@ -59,9 +59,9 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
             fields=fields,
             max_bytes=max_bytes,
             expires_at=datetime.now(UTC) + timedelta(seconds=URL_S),
-            complete=link(f"/v1/loras/{quote(path.name)}/complete?upload={upload}"),
+            complete=public_url(f"/v1/loras/{quote(path.name)}/complete?upload={upload}"),
         )
-        return answer(begun, 201)
+        return json_response(begun, 201)
 
     @api.post(
         "/v1/loras/<name>/complete",
@@ -75,7 +75,7 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
         """
         done = publisher.completed(path.name, query.upload)
         if done is not None:
-            return answer(done)
+            return json_response(done)
         with publisher.slot():
             received = inspect_staged(path.name, query.upload, staging, max_bytes)
             return publisher.publish(path.name, received, query.max_async_steps, upload=query.upload)

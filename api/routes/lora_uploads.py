@@ -7,8 +7,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from api.loras.publisher import LoraPublisher
 from api.loras.staging import OCTETS
 from api.loras.upload_validation import UploadBody, receive
-from api.schemas.jobs import LoraDetail
-from api.schemas.lora_paths import LoraPath, UploadQuery
+from api.schemas.loras import LoraDetail, LoraPath, UploadQuery
 from api.schemas.problems import refusals
 from shared.storage.loras import lora_key
 

@@ -7,14 +7,14 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import Field
 
+from api.json_response import json_response
 from api.loras.header_cache import InspectedHeader
 from api.loras.publisher import LoraPublisher
 from api.openapi import Query, operation_id
 from api.routes.conditional import is_known
 from api.routes.lora_direct_uploads import add_direct_uploads
 from api.routes.lora_uploads import add_uploads
-from api.schemas.jobs import LoraDetail, LoraPage, LoraResponse, answer
-from api.schemas.lora_paths import LoraPath
+from api.schemas.loras import LoraDetail, LoraPage, LoraPath, LoraResponse
 from api.schemas.problems import refusals
 from api.services import Services
 from shared.errors import InvalidLora
@@ -49,7 +49,7 @@ def loras_api(services: Services) -> APIBlueprint:
         found = list(islice(list_loras(bucket, after=query.cursor), query.limit + 1))
         page = found[: query.limit]
         cursor = page[-1].blob.key if len(found) > len(page) else None
-        return answer(LoraPage(loras=[LoraResponse.listed(lora) for lora in page], next_cursor=cursor))
+        return json_response(LoraPage(loras=[LoraResponse.listed(lora) for lora in page], next_cursor=cursor))
 
     @api.get(
         "/v1/loras/<name>",
@@ -59,7 +59,8 @@ def loras_api(services: Services) -> APIBlueprint:
     def read_lora(path: LoraPath) -> Response:
         """Rank and parts are read from the file's header; a file that is no LoRA says so in `problem`."""
         blob, found = services.inspections.look(path.name)
-        response = Response(status=304) if is_known(blob.etag) else answer(_detail(path.name, blob, found))
+        is_unchanged = is_known(blob.etag)
+        response = Response(status=304) if is_unchanged else json_response(_detail(path.name, blob, found))
         response.set_etag(blob.etag, weak=True)  # this answer tells of the object, it is not the object
         return response
 

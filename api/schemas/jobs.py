@@ -1,36 +1,19 @@
-"""What REST answers about jobs and LoRAs: the models behind its JSON, and behind the OpenAPI document."""
+"""What REST answers about one job: the models behind its JSON, and behind the OpenAPI document."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
-from flask import Response
 from pydantic import BaseModel, Field
 
-from api.links import link
+from api.public_urls import public_url
 from shared.catalog.preprocessors import NONE
 from shared.jobs.receipt import Receipt
 from shared.jobs.record import Failure, Job, Span, Status
 from shared.jobs.spec import JobSpec
-from shared.storage.lora_base_model import Family
-from shared.storage.lora_header import LoraInfo
-from shared.storage.loras import ListedLora
-from shared.storage.object_store import ObjectStat
 
-
-def answer(
-    body: BaseModel,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-    *,
-    exclude: Mapping[str, Any] | None = None,
-) -> Response:
-    """A model as a JSON response; ``exclude`` is pydantic's."""
-    text = body.model_dump_json(exclude=dict(exclude) if exclude else None)
-    return Response(text, status, headers, mimetype="application/json")
-
-
-# --- jobs ----------------------------------------------------------------------------------------
+#: Characters of a prompt in a list.
+PROMPT_CHARS = 100
 
 
 class Links(BaseModel):
@@ -43,7 +26,7 @@ class Links(BaseModel):
     @classmethod
     def of(cls, job_id: str) -> Self:
         """The links of a job."""
-        home = link(f"/v1/jobs/{job_id}")
+        home = public_url(f"/v1/jobs/{job_id}")
         return cls(self=home, events=f"{home}/events", images=f"{home}/images")
 
 
@@ -137,90 +120,15 @@ class JobResponse(BaseModel):
 
     @classmethod
     def of(cls, job: Job, queue_position: int | None) -> Self:
-        """The answer for a stored job."""
-        return cls(**{name: _VALUES[name](job, queue_position) for name in cls.model_fields})
-
-
-#: Characters of a prompt in a list.
-PROMPT_CHARS = 100
-#: What a list may tell of a job; the first ones are told unless `fields` names others.
-JobField = Literal[
-    "id",
-    "status",
-    "created_at",
-    "started_at",
-    "finished_at",
-    "queue_position",
-    "progress",
-    "model",
-    "prompt",
-    "images",
-    "error",
-    "links",
-    "warnings",
-    "controlnets",
-    "receipt",
-    "timeline",
-    "request",
-]
-SUMMARY: tuple[JobField, ...] = get_args(JobField)[:12]
-#: What the job store holds of a field of a list, where it is not called the same.
-_STORED: dict[str, tuple[str, ...]] = {
-    "progress": ("step", "total"),
-    "controlnets": ("receipt",),
-}
-
-
-class JobSummary(BaseModel):
-    """A job of a list: the fields that the query names, `id` and `status` always."""
-
-    id: str
-    status: Status
-    created_at: datetime | None = None
-    started_at: datetime | None = Field(None, description="of the last attempt")
-    finished_at: datetime | None = None
-    queue_position: int | None = Field(None, description="null unless queued")
-    progress: Progress | None = None
-    model: str | None = None
-    prompt: str | None = Field(None, description=f"its first {PROMPT_CHARS} characters")
-    images: list[ImageResponse] | None = None
-    error: Failure | None = None
-    links: Links | None = None
-    warnings: list[str] | None = Field(None, description="only if `fields` names it, as what follows")
-    controlnets: list[ControlNetResponse] | None = None
-    receipt: Receipt | None = None
-    timeline: list[SpanResponse] | None = None
-    request: JobSpec | None = None
-
-    @classmethod
-    def of(cls, job: Job, queue_position: int | None, fields: Collection[JobField]) -> Self:
-        """What ``fields`` name of a stored job; others stay ``None``."""
-        named = {"id", "status", *fields}
-        return cls(**{name: value(job, queue_position) for name, value in _VALUES.items() if name in named})
-
-
-class JobPage(BaseModel):
-    """Jobs, newest first; ``next_cursor`` asks for the page after this one."""
-
-    jobs: list[JobSummary]
-    next_cursor: str | None
-
-
-def unlisted_fields(fields: Collection[JobField]) -> Mapping[str, Any]:
-    """What is left out of a `JobPage` when its jobs tell ``fields``, as pydantic's ``exclude``."""
-    return {"jobs": {"__all__": JobSummary.model_fields.keys() - {"id", "status", *fields}}}
-
-
-def stored_fields(fields: Collection[JobField]) -> set[str]:
-    """The fields of `shared.jobs.store.Job` that these fields of a list are made of."""
-    return {stored for name in fields for stored in _STORED.get(name, (name,)) if stored in Job.model_fields}
+        """The response for a stored job."""
+        return cls(**{name: FIELD_VALUES[name](job, queue_position) for name in cls.model_fields})
 
 
 def images_of(job: Job) -> list[ImageResponse]:
     """The pictures of a job, by their URLs."""
     return [
         ImageResponse(
-            url=link(f"/v1/jobs/{job.id}/images/{n}"),
+            url=public_url(f"/v1/jobs/{job.id}/images/{n}"),
             seed=picture.seed,
             width=picture.width,
             height=picture.height,
@@ -231,7 +139,7 @@ def images_of(job: Job) -> list[ImageResponse]:
 
 
 def _controls_of(job: Job) -> list[ControlNetResponse]:
-    home = link(f"/v1/jobs/{job.id}/controlnets")
+    home = public_url(f"/v1/jobs/{job.id}/controlnets")
     return [
         ControlNetResponse(
             name=controlnet.name,
@@ -265,8 +173,8 @@ def _since(start: float, span: Span) -> SpanResponse:
     )
 
 
-#: Each field that is told of a job, from the stored job and its position in the queue.
-_VALUES: dict[str, Callable[[Job, int | None], Any]] = {
+#: The value of each field of a response, from the stored job and its position in the queue.
+FIELD_VALUES: dict[str, Callable[[Job, int | None], Any]] = {
     "id": lambda job, _: job.id,
     "status": lambda job, _: job.status,
     "created_at": lambda job, _: _time(job.created_at),
@@ -285,65 +193,3 @@ _VALUES: dict[str, Callable[[Job, int | None], Any]] = {
     "timeline": lambda job, _: [_since(job.created_at, span) for span in job.timeline],
     "request": lambda job, _: job.spec,
 }
-
-
-# --- LoRAs ---------------------------------------------------------------------------------------
-
-
-class LoraResponse(BaseModel):
-    """A LoRA of the bucket."""
-
-    name: str
-    size_bytes: int
-    etag: str
-    modified: datetime
-    problem: str | None = Field(None, description="why this object cannot be used as a LoRA")
-
-    @classmethod
-    def listed(cls, lora: ListedLora) -> "LoraResponse":
-        """The answer for an object of the bucket."""
-        name, blob, problem = lora
-        return LoraResponse(
-            name=name, size_bytes=blob.size_bytes, etag=blob.etag, modified=blob.modified, problem=problem
-        )
-
-
-class LoraPage(BaseModel):
-    """LoRAs by name; ``next_cursor`` asks for the page after this one."""
-
-    loras: list[LoraResponse]
-    next_cursor: str | None
-
-
-class LoraDetail(LoraResponse):
-    """A LoRA and what its header tells."""
-
-    tensors: int | None = None
-    rank: int | None = Field(None, description="the largest of its modules")
-    parts: list[str] = Field([], examples=[["unet"]])
-    family: Family | None = Field(None, description="of the base it was trained for, where that is told")
-    cross_attention_dim: int | None = None
-    embeddings: list[str] = Field([], description="in its file, and not applied", examples=[["style"]])
-    max_async_steps: int | None = Field(None, description="its own bound, for every job that names none")
-    sha256: str | None = Field(None, description="of its bytes; known of files that came through the API")
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        blob: ObjectStat,
-        info: LoraInfo | None = None,
-        bound: int | None = None,
-        problem: str | None = None,
-    ) -> Self:
-        """The answer for an object and what is known of it."""
-        return cls(
-            name=name,
-            size_bytes=blob.size_bytes,
-            etag=blob.etag,
-            modified=blob.modified,
-            max_async_steps=bound,
-            sha256=blob.metadata.get("sha256"),
-            problem=problem,
-            **(info.model_dump() if info else {}),
-        )

@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
-from api.submission.images.input_images import InputImages, read_input_images
+from api.submission.images.input_images import read_input_images
 from api.submission.images.reader import ImageReader
 from api.submission.lora_refs import find_ref
 from api.submission.source import Source
 from api.submission.validate import ValidRequest
-from shared.jobs.options import ControlNetOptions, JobOptions, LoraLoading, fields_of
+from shared.jobs.options import ControlNetOptions, fields_of
 from shared.jobs.receipt import Receipt
 from shared.jobs.spec import ControlNetSpec, JobSpec, LoraRef
-
-NO_IMAGES = InputImages(image=None, mask_image=None, width=None, height=None)
 
 
 @dataclass(frozen=True)
@@ -32,33 +31,18 @@ def resolve(valid: ValidRequest, source: Source, services: Services) -> Resolved
     Raises `InvalidRequest` for the field at fault, and `ReceiptMismatch` for a LoRA that is known to differ
     from the one of the receipt.
     """
-    request, receipt = valid.request, source.receipt
-    loras = _find_loras(request, receipt, valid.model, services)
+    request, draft = valid
+    receipt = source.receipt
+    loras = _find_loras(request, receipt, draft.model, services)
     reader = ImageReader(services)
-    inputs = read_input_images(request, reader, services.settings) if request.image else NO_IMAGES
-    spec = JobSpec(
-        **fields_of(JobOptions, request)
-        | {
-            "strength": valid.strength,
-            "guess_mode": valid.guess_mode,
-            "latent_parallelism": (receipt.spec if receipt else request).latent_parallelism,
-        },
-        model=valid.model,
-        width=valid.width or inputs.width,
-        height=valid.height or inputs.height,
-        num_inference_steps=valid.num_inference_steps,
-        guidance_scale=valid.guidance_scale,
-        scheduler=valid.scheduler,
-        seed=valid.seed,
-        num_images=valid.num_images,
-        controlnets=_read_controlnets(request, source, reader),
-        loras=loras,
-        lora_loading=LoraLoading(**fields_of(LoraLoading, request.lora_loading)),
-        image=inputs.image,
-        mask_image=inputs.mask_image,
-        split_steps=receipt.spec.split_steps if receipt else [],
-    )
-    return ResolvedJob(spec, reader.pngs, reader.warnings)
+    known: dict[str, Any] = {}
+    if request.image is not None:
+        known |= read_input_images(request, reader, services.settings)._asdict()
+    if receipt is not None:  # no request has these in this meaning
+        known["latent_parallelism"] = receipt.spec.latent_parallelism
+        known["split_steps"] = receipt.spec.split_steps
+    known |= {"controlnets": _read_controlnets(request, source, reader), "loras": loras}
+    return ResolvedJob(draft.model_copy(update=known), reader.pngs, reader.warnings)
 
 
 def _find_loras(

@@ -1,6 +1,6 @@
 """First stage: every check that needs no server. What the request leaves open gets its default."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
@@ -13,23 +13,15 @@ from api.submission.checks.size import check_size
 from api.submission.checks.steps import check_steps
 from api.submission.checks.strength import check_strength
 from shared.catalog.schedulers import SCHEDULERS
+from shared.jobs.options import JobOptions, LoraLoading, fields_of
+from shared.jobs.spec import JobSpec
 
 
-@dataclass(frozen=True, kw_only=True)
-class ValidRequest:
-    """A request that this fleet can serve as far as it is known without asking a server."""
+class ValidRequest(NamedTuple):
+    """A request, and its job as far as it is known without asking a server: without LoRAs and images."""
 
     request: JobRequest
-    model: str
-    scheduler: str
-    num_inference_steps: int
-    guidance_scale: float
-    width: int | None  # None: the input image's, or the model's own
-    height: int | None
-    strength: float | None
-    seed: int
-    num_images: int
-    guess_mode: bool
+    draft: JobSpec
 
 
 def validate(request: JobRequest, services: Services) -> ValidRequest:
@@ -48,17 +40,19 @@ def validate(request: JobRequest, services: Services) -> ValidRequest:
     check_family(request, services, name)
     guess_mode = check_controlnets(request, services, name)
     check_loras(request, steps)
-    has_image = request.image is not None
-    return ValidRequest(
-        request=request,
+    default_width, default_height = (model.width, model.height) if request.image is None else (None, None)
+    draft = JobSpec(
+        **fields_of(JobOptions, request) | {"strength": strength, "guess_mode": guess_mode},
         model=name,
-        scheduler=scheduler,
+        width=request.width or default_width,
+        height=request.height or default_height,
         num_inference_steps=steps,
         guidance_scale=model.guidance_scale if request.guidance_scale is None else request.guidance_scale,
-        width=request.width or (None if has_image else model.width),
-        height=request.height or (None if has_image else model.height),
-        strength=strength,
+        scheduler=scheduler,
         seed=seed,
         num_images=num_images,
-        guess_mode=guess_mode,
+        controlnets=[],
+        loras=[],
+        lora_loading=LoraLoading(**fields_of(LoraLoading, request.lora_loading)),
     )
+    return ValidRequest(request, draft)

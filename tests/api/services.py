@@ -19,7 +19,7 @@ from api.submission.store import store_images
 from api.submission.submit import prepare
 from shared.catalog.preprocessors import NONE
 from shared.jobs.attempt import Attempt
-from shared.jobs.receipt import ControlNetReceipt, Receipt, WorkerReceipt
+from shared.jobs.receipt import ControlNetReceipt, LoraReceipt, Receipt, WorkerReceipt
 from shared.jobs.record import Span, StoredImage
 from shared.jobs.spec import JobSpec
 from shared.registry.workers import Heartbeat, publish_heartbeat
@@ -73,7 +73,7 @@ MAP = "2" * 64
 
 
 def receipt_of(spec: JobSpec) -> Receipt:
-    """The receipt of a job without LoRAs, as a worker writes it."""
+    """The receipt of a job, as a worker writes it."""
     maps = [
         controlnet.control_map or MAP if controlnet.preprocessor != NONE else controlnet.image
         for controlnet in spec.controlnets
@@ -86,7 +86,7 @@ def receipt_of(spec: JobSpec) -> Receipt:
         controlnets=[
             ControlNetReceipt(name=controlnet.name, sha256="1" * 64) for controlnet in spec.controlnets
         ],
-        loras=[],
+        loras=[LoraReceipt(name=ref.name, sha256="2" * 64, step=0) for ref in spec.loras],
         worker=WorkerReceipt(device="cpu", threads=1, dtype="float32", versions={}),
     ).sealed()
 

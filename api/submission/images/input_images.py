@@ -14,10 +14,10 @@ GRID_PX = 8
 class InputImages(NamedTuple):
     """sha256 of image and mask, and the size of the image that is generated."""
 
-    image: str | None
+    image: str
     mask_image: str | None
-    width: int | None
-    height: int | None
+    width: int
+    height: int
 
 
 def read_input_images(request: JobRequest, reader: ImageReader, settings: Settings) -> InputImages:

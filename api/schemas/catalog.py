@@ -1,0 +1,82 @@
+"""What REST answers about the catalog: models, schedulers, ControlNets and preprocessors."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class StepLimitsResponse(BaseModel):
+    """How many steps a scheduler supports when a job has no input image."""
+
+    min_steps: int
+    max_steps: int
+
+
+class ModelResponse(BaseModel):
+    """A base model, its defaults, and its live workers."""
+
+    name: str
+    default: bool
+    dtype: str
+    scheduler: str
+    num_inference_steps: int
+    guidance_scale: float
+    signature: str | None = Field(
+        description="family and sizes, which must equal those of its ControlNets; null: not loaded yet"
+    )
+    width: int | None = Field(description="of images whose job sets none; null: not known until it is loaded")
+    height: int | None
+    schedulers: list[str]
+    step_limits: dict[str, StepLimitsResponse] = Field(
+        description="by scheduler, where this model's scheduler config is stricter than `schedulers`"
+    )
+    controlnets: list[str]
+    workers: list[str] = Field(description="live UNet workers that take its jobs")
+    loaded: list[str] = Field(description="those of them that hold its weights")
+    load_errors: dict[str, str] = Field(description="those of them that could not load it, and why")
+
+
+class SchedulerResponse(BaseModel):
+    """A scheduler: a diffusers class with the model's scheduler config."""
+
+    name: str
+    diffusers_class: str
+    options: dict[str, Any] = Field(description="values that override the model's scheduler config")
+    takes: list[str] = Field(
+        description="fields of a job that only some support: `timesteps`, `sigmas`, `eta`"
+    )
+    min_steps: int = Field(description="for any model; `step_limits` of a model may be stricter")
+    max_steps: int
+
+
+class ModelList(BaseModel):
+    """The base models of the catalog, and the schedulers, which work with all of them."""
+
+    models: list[ModelResponse]
+    schedulers: list[SchedulerResponse]
+
+
+class ControlNetCatalogResponse(BaseModel):
+    """A ControlNet, the base models that it fits, and its live workers."""
+
+    name: str
+    model: str = Field(description="the first of `models`")
+    models: list[str] = Field(description="base models that it fits")
+    workers: list[str] = Field(description="live ControlNet workers that serve it")
+    loaded: list[str] = Field(description="those of them that hold its weights")
+    load_errors: dict[str, str] = Field(description="those of them that could not load it, and why")
+
+
+class PreprocessorResponse(BaseModel):
+    """A preprocessor: it turns an image into a control image."""
+
+    name: str
+    description: str
+    options: dict[str, Any] = Field(description="the JSON schema of each option, by its name")
+
+
+class ControlNetList(BaseModel):
+    """The ControlNets of the catalog, and the preprocessors, which work with all of them."""
+
+    controlnets: list[ControlNetCatalogResponse]
+    preprocessors: list[PreprocessorResponse]

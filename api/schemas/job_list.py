@@ -1,0 +1,91 @@
+"""Lists of jobs: which fields a client may ask for, and the pages that have them."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, Field
+
+from api.schemas.jobs import (
+    FIELD_VALUES,
+    PROMPT_CHARS,
+    ControlNetResponse,
+    ImageResponse,
+    Links,
+    Progress,
+    SpanResponse,
+)
+from shared.jobs.receipt import Receipt
+from shared.jobs.record import Failure, Job, Status
+from shared.jobs.spec import JobSpec
+
+#: What a list may tell of a job; the first ones are told unless `fields` names others.
+JobField = Literal[
+    "id",
+    "status",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "queue_position",
+    "progress",
+    "model",
+    "prompt",
+    "images",
+    "error",
+    "links",
+    "warnings",
+    "controlnets",
+    "receipt",
+    "timeline",
+    "request",
+]
+SUMMARY: tuple[JobField, ...] = get_args(JobField)[:12]
+#: What the job store holds of a field of a list, where it is not called the same.
+_STORED: dict[str, tuple[str, ...]] = {
+    "progress": ("step", "total"),
+    "controlnets": ("receipt",),
+}
+
+
+class JobSummary(BaseModel):
+    """A job of a list: the fields that the query names, `id` and `status` always."""
+
+    id: str
+    status: Status
+    created_at: datetime | None = None
+    started_at: datetime | None = Field(None, description="of the last attempt")
+    finished_at: datetime | None = None
+    queue_position: int | None = Field(None, description="null unless queued")
+    progress: Progress | None = None
+    model: str | None = None
+    prompt: str | None = Field(None, description=f"its first {PROMPT_CHARS} characters")
+    images: list[ImageResponse] | None = None
+    error: Failure | None = None
+    links: Links | None = None
+    warnings: list[str] | None = Field(None, description="only if `fields` names it, as what follows")
+    controlnets: list[ControlNetResponse] | None = None
+    receipt: Receipt | None = None
+    timeline: list[SpanResponse] | None = None
+    request: JobSpec | None = None
+
+    @classmethod
+    def of(cls, job: Job, queue_position: int | None, fields: Collection[JobField]) -> Self:
+        """What ``fields`` name of a stored job; others stay ``None``."""
+        return cls(**{name: FIELD_VALUES[name](job, queue_position) for name in {"id", "status", *fields}})
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first; ``next_cursor`` asks for the page after this one."""
+
+    jobs: list[JobSummary]
+    next_cursor: str | None
+
+
+def unlisted_fields(fields: Collection[JobField]) -> Mapping[str, Any]:
+    """What is left out of a `JobPage` when its jobs tell ``fields``, as pydantic's ``exclude``."""
+    return {"jobs": {"__all__": JobSummary.model_fields.keys() - {"id", "status", *fields}}}
+
+
+def stored_fields(fields: Collection[JobField]) -> set[str]:
+    """The fields of `shared.jobs.store.Job` that these fields of a list are made of."""
+    return {stored for name in fields for stored in _STORED.get(name, (name,)) if stored in Job.model_fields}

@@ -1,0 +1,86 @@
+"""What the routes of LoRAs take in path and query, and what they answer."""
+
+from datetime import datetime
+from typing import Self
+
+from pydantic import BaseModel, Field
+
+from api.openapi import Query
+from shared.jobs.options import LoraName
+from shared.storage.lora_base_model import Family
+from shared.storage.lora_header import LoraInfo
+from shared.storage.loras import ListedLora
+from shared.storage.object_store import ObjectStat
+
+
+class LoraPath(BaseModel):
+    """Which LoRA."""
+
+    name: LoraName
+
+
+class UploadQuery(Query):
+    """What a file cannot tell of itself."""
+
+    max_async_steps: int | None = Field(
+        None, ge=0, le=999_999, description="steps a job may at most run without it; unset: as the job says"
+    )
+
+
+class LoraResponse(BaseModel):
+    """A LoRA of the bucket."""
+
+    name: str
+    size_bytes: int
+    etag: str
+    modified: datetime
+    problem: str | None = Field(None, description="why this object cannot be used as a LoRA")
+
+    @classmethod
+    def listed(cls, lora: ListedLora) -> "LoraResponse":
+        """The answer for an object of the bucket."""
+        name, blob, problem = lora
+        return LoraResponse(
+            name=name, size_bytes=blob.size_bytes, etag=blob.etag, modified=blob.modified, problem=problem
+        )
+
+
+class LoraPage(BaseModel):
+    """LoRAs by name; ``next_cursor`` asks for the page after this one."""
+
+    loras: list[LoraResponse]
+    next_cursor: str | None
+
+
+class LoraDetail(LoraResponse):
+    """A LoRA and what its header tells."""
+
+    tensors: int | None = None
+    rank: int | None = Field(None, description="the largest of its modules")
+    parts: list[str] = Field([], examples=[["unet"]])
+    family: Family | None = Field(None, description="of the base it was trained for, where that is told")
+    cross_attention_dim: int | None = None
+    embeddings: list[str] = Field([], description="in its file, and not applied", examples=[["style"]])
+    max_async_steps: int | None = Field(None, description="its own bound, for every job that names none")
+    sha256: str | None = Field(None, description="of its bytes; known of files that came through the API")
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        blob: ObjectStat,
+        info: LoraInfo | None = None,
+        bound: int | None = None,
+        problem: str | None = None,
+    ) -> Self:
+        """The answer for an object and what is known of it."""
+        return cls(
+            name=name,
+            size_bytes=blob.size_bytes,
+            etag=blob.etag,
+            modified=blob.modified,
+            max_async_steps=bound,
+            sha256=blob.metadata.get("sha256"),
+            problem=problem,
+            **(info.model_dump() if info else {}),
+        )
