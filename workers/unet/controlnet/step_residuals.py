@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import Counter
 
 from redis.exceptions import RedisError
 from torch import Tensor
@@ -17,57 +16,48 @@ from shared.errors import (
     SwiftError,
 )
 from workers.transport.protocol import MID, StepPart, StepRequest, StepResponse
-from workers.transport.step_queue import StepState
+from workers.unet.controlnet.part_monitor import Decision, PartMonitor
 from workers.unet.controlnet.session import ControlNetSession
 
 log = logging.getLogger(__name__)
 
-#: One wait for residuals; after it somebody looks whether their workers live, and whether the job does.
-SLICE_S = 0.5
-#: Errors that another try may mend, by code.
-ASK_AGAIN = {error.code: error for error in (InputsMissing, ResidualLost, ResidualServersFull)}
-#: A ticket is in no queue and in no hands for the moment between two commands of its worker.
-LOOKS = 2
+#: One wait for residuals; between two the job is checked for a cancel, and silent parts for their workers.
+WAIT_S = 0.5
+#: Errors that another request may not meet, by code.
+RETRYABLE = {error.code: error for error in (InputsMissing, ResidualLost, ResidualServersFull)}
 
 
 class StepResiduals:
-    """What the decoder asks for: see `workers.families.unet_forward.Residuals`."""
+    """What the decoder takes in one step: see `workers.families.unet_forward.Residuals`."""
 
     def __init__(self, session: ControlNetSession, request: StepRequest, x: Tensor) -> None:
         self._session = session
         self._context = session.context
         self._worker = session.context.worker
-        self._request = request
+        self.request = request  # the latest: a step may be requested again
         self._x = x
-        self._got: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the ControlNets it sums
-        self._spans: dict[tuple[int, ...], list[StepResponse]] = {}
-        self._claimed_at: dict[int, float] = {}  # position: when the part was first seen in a worker's hands
-        self._missed: Counter[int] = Counter()  # position: looks in a row that found the part nowhere
-        self._sent_at = time.monotonic()
+        self._received: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the positions it sums
+        self._responses: dict[tuple[int, ...], list[StepResponse]] = {}
+        self._monitor = PartMonitor(session)
         self._send()
 
-    @property
-    def request(self) -> StepRequest:
-        """The request as it was sent last."""
-        return self._request
-
     def mid(self) -> Tensor:
-        """The sum of the nets' mid residuals."""
+        """The sum of the ControlNets' mid residuals."""
         return self._sum(MID)
 
     def down(self, index: int) -> Tensor:
-        """The sum of the nets' residuals of skip ``index``, counted from the shallowest."""
+        """The sum of the ControlNets' residuals of skip ``index``, counted from the shallowest."""
         return self._sum(index)
 
     def finish(self) -> None:
-        """Note when each ControlNet worked."""
-        by_position = {part.position: part.controlnet for part in self._request.parts}
-        for positions, answers in self._spans.items():
+        """Add the times at which each ControlNet computed to the timeline."""
+        names = {part.position: part.controlnet for part in self.request.parts}
+        for positions, responses in self._responses.items():
             self._context.timeline.add(
-                "controlnet " + " + ".join(by_position[position] for position in positions),
-                min(answer.start_s for answer in answers),
-                max(answer.end_s for answer in answers),
-                answers[-1].worker,
+                "controlnet " + " + ".join(names[position] for position in positions),
+                min(response.start_s for response in responses),
+                max(response.end_s for response in responses),
+                responses[-1].worker,
             )
 
     def _sum(self, index: int) -> Tensor:
@@ -75,130 +65,111 @@ class StepResiduals:
         while (total := self._joined(index)) is None:
             self._receive(index)
         self._context.timeline.add_wait("wait", start, time.time())
-        self._got.pop(index)
+        self._received.pop(index)
         return total.to(self._x.device, self._x.dtype)
 
     def _joined(self, index: int) -> Tensor | None:
-        """``(r0 + r1) + r2`` from single residuals and from sums that begin with the first net."""
-        got = self._got.get(index, {})
-        waiting = [part.position for part in self._request.parts]
+        """``(r0 + r1) + r2``, from single residuals and from sums that begin with the first ControlNet."""
+        received = self._received.get(index, {})
+        waiting = [part.position for part in self.request.parts]
         total: Tensor | None = None
         while waiting:
-            fitting = [key for key in got if key == tuple(waiting[: len(key)])]
+            fitting = [key for key in received if key == tuple(waiting[: len(key)])]
             if not fitting:
                 return None
             longest = max(fitting, key=len)
-            total = got[longest] if total is None else total + got[longest]
+            total = received[longest] if total is None else total + received[longest]
             waiting = waiting[len(longest) :]
         return total
 
     def _receive(self, index: int) -> None:
+        """Wait once for residuals; if none come, see after those of ``index``."""
         self._context.check()
         start = time.monotonic()
-        left = self._worker.settings.residual_wait_s - (start - self._sent_at)
-        is_hopeless = self._session.unserved.issuperset(part.position for part in self._missing(index))
-        answers = self._wait(0.0 if is_hopeless else min(left, SLICE_S) if left > 0 else SLICE_S)
-        for answer, residual in answers:
-            if not self._is_mine(answer):
-                log.error("malformed residual dropped", extra={"positions": answer.positions})
+        responses = self._wait(self._timeout_s(index))
+        for response, residual in responses:
+            if not self._is_expected(response):
+                log.error("malformed residual dropped", extra={"positions": response.positions})
             elif residual is not None:
-                self._take(answer, residual)
-            elif answer.retry == self._request.retry:  # else it is of a request that was sent again
-                self._refused(answer)
+                self._take(response, residual)
+            elif response.retry == self.request.retry:  # else it answers an earlier request for this step
+                self._handle_error(response)
         metrics.RESIDUAL_WAIT_S.observe(time.monotonic() - start)
-        if not answers:
-            self._look(index)
+        if not responses:
+            self._check_missing(index)
 
-    def _is_mine(self, answer: StepResponse) -> bool:
-        asked = {part.position for part in self._request.parts}
-        return bool(answer.positions) and asked.issuperset(answer.positions)
+    def _timeout_s(self, index: int) -> float:
+        """How long to wait now: not at all for ControlNets that nobody serves."""
+        if self._session.unserved.issuperset(part.position for part in self._missing(index)):
+            return 0.0
+        left_s = self._monitor.left_s
+        return min(left_s, WAIT_S) if left_s > 0 else WAIT_S
 
     def _wait(self, timeout_s: float) -> list[tuple[StepResponse, Tensor | None]]:
         try:
-            return self._worker.transport.receive(self._request, timeout_s)
+            return self._worker.transport.receive(self.request, timeout_s)
         except RedisError:
             return []  # as if nothing had come
 
-    def _take(self, answer: StepResponse, residual: Tensor) -> None:
-        positions = tuple(answer.positions)
-        self._got.setdefault(answer.index, {}).setdefault(positions, residual)
-        self._spans.setdefault(positions, []).append(answer)
-        self._session.record(answer)
+    def _is_expected(self, response: StepResponse) -> bool:
+        requested = {part.position for part in self.request.parts}
+        return bool(response.positions) and requested.issuperset(response.positions)
+
+    def _take(self, response: StepResponse, residual: Tensor) -> None:
+        positions = tuple(response.positions)
+        self._received.setdefault(response.index, {}).setdefault(positions, residual)
+        self._responses.setdefault(positions, []).append(response)
+        self._session.record(response)
 
     def _missing(self, index: int) -> list[StepPart]:
-        came = {position for positions in self._got.get(index, {}) for position in positions}
-        return [part for part in self._request.parts if part.position not in came]
+        came = {position for positions in self._received.get(index, {}) for position in positions}
+        return [part for part in self.request.parts if part.position not in came]
 
-    def _look(self, index: int) -> None:
-        """Nothing came: is everybody still at work?"""
-        now, wait_s = time.monotonic(), self._worker.settings.residual_wait_s
+    def _check_missing(self, index: int) -> None:
+        """Nothing came: request the step again or give parts up where nobody works on them."""
         for part in self._missing(index):
-            place, position = self._place(part), part.position
-            self._missed[position] = self._missed[position] + 1 if place == "lost" else 0
-            if place in ("claimed", "queued"):
-                self._session.unserved.discard(position)
-            is_hopeless = now - self._sent_at > wait_s or position in self._session.unserved
-            if place == "unserved" and is_hopeless:
-                self._give_up(part, self._timeout(part))
-            elif self._is_astray(position, place):
-                self._send_again(part, self._timeout(part))
+            decision = self._monitor.decide(self.request, part)
+            if decision is Decision.GIVE_UP:
+                self._give_up(part, self._timeout_of(part))
+            elif decision is Decision.REQUEST_AGAIN:
+                self._request_again(part, self._timeout_of(part))
                 return
 
-    def _is_astray(self, position: int, place: StepState) -> bool:
-        """Whether nobody will ever answer this part."""
-        is_missed = self._missed[position] >= LOOKS
-        return place in ("abandoned", "gone") or is_missed or self._is_stuck(position, place)
+    def _timeout_of(self, part: StepPart) -> ResidualTimeout:
+        return ResidualTimeout(part.controlnet, self.request.step, self._monitor.waited_s)
 
-    def _is_stuck(self, position: int, place: StepState) -> bool:
-        """Whether a living worker has had this part for too long."""
-        if place != "claimed":
-            return False
-        now = time.monotonic()
-        return now - self._claimed_at.setdefault(position, now) > self._worker.settings.residual_wait_s
-
-    def _place(self, part: StepPart) -> StepState:
-        try:
-            return self._worker.steps.locate(self._request, part)
-        except RedisError:
-            return "lost"
-
-    def _give_up(self, part: StepPart, why: SwiftError) -> None:
-        """Nobody takes this part: it is computed here, or the attempt ends."""
-        computed = self._session.compute_locally(self._request, part, self._x)
-        if not computed:
-            raise why
-        for answer, residual in computed:
-            self._take(answer, residual)
-
-    def _timeout(self, part: StepPart) -> ResidualTimeout:
-        return ResidualTimeout(part.controlnet, self._request.step, time.monotonic() - self._sent_at)
-
-    def _refused(self, answer: StepResponse) -> None:
-        part = next(part for part in self._request.parts if part.position == answer.positions[0])
-        if answer.error in ASK_AGAIN:
-            self._send_again(part, ASK_AGAIN[answer.error](answer.detail))
+    def _handle_error(self, response: StepResponse) -> None:
+        part = next(part for part in self.request.parts if part.position == response.positions[0])
+        if response.error in RETRYABLE:
+            self._request_again(part, RETRYABLE[response.error](response.detail))
             return
-        step = self._request.step
+        step = self.request.step
         raise ControlNetFailed(
-            f"ControlNet {part.controlnet!r} failed at step {step} on {answer.worker}: {answer.detail}"
+            f"ControlNet {part.controlnet!r} failed at step {step} on {response.worker}: {response.detail}"
         )
 
-    def _send_again(self, part: StepPart, why: SwiftError) -> None:
-        """Ask for the whole step anew, for ``part``'s sake; what has come stays: it is the same bits."""
-        retry = self._request.retry + 1
+    def _give_up(self, part: StepPart, error: SwiftError) -> None:
+        """Compute the part here if that is wanted, else end the attempt with ``error``."""
+        computed = self._session.compute_locally(self.request, part, self._x)
+        if not computed:
+            raise error
+        for response, residual in computed:
+            self._take(response, residual)
+
+    def _request_again(self, part: StepPart, error: SwiftError) -> None:
+        """Request the whole step again because of ``part``; what has come stays, as it has the same bits."""
+        retry = self.request.retry + 1
         if retry >= self._worker.settings.residual_sends:
-            self._give_up(part, why)
+            self._give_up(part, error)
             return
-        self._request = self._request.model_copy(update={"retry": retry})
-        self._missed.clear()
-        self._claimed_at.clear()
-        self._sent_at = time.monotonic()
+        self.request = self.request.model_copy(update={"retry": retry})
+        self._monitor.restart()
         self._send()
 
     def _send(self) -> None:
         try:
-            if self._request.retry:
+            if self.request.retry:
                 self._session.publish_again()
-            self._worker.steps.send(self._request, self._x)
+            self._worker.steps.send(self.request, self._x)
         except RedisError as error:
-            log.warning("step not sent, it will be missed: %s", error)
+            log.warning("step not sent, it will be requested again: %s", error)

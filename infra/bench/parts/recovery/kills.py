@@ -30,7 +30,7 @@ from infra.local.demo import CONTROL
 from infra.local.timeline import plot_timeline
 from shared.settings import Settings
 from workers.unet.cfg_parallel.timings import CFGTimings
-from workers.unet.controlnet.step_residuals import SLICE_S
+from workers.unet.controlnet.step_residuals import WAIT_S
 
 WORKLOAD, CONTROLNET = "mid", "mid-net1"
 UNETS, CONTROLNETS = 2, 2
@@ -165,7 +165,7 @@ def _bounds(samples: Mapping[str, Sequence[float]], steps: int) -> dict[str, Bou
     another, which draws the job from the beginning.
     """
     half_s, job_s = max(samples["step_s_assistant"]), max(samples["undisturbed_s_unet"])
-    noticed_s = SETTINGS.controlnet_lease_s + SLICE_S + max(samples["step_s_controlnet"])
+    noticed_s = SETTINGS.controlnet_lease_s + WAIT_S + max(samples["step_s_controlnet"])
     return {
         "lost_s_controlnet_max": Bound("at_most", SETTINGS.residual_wait_s),
         "stood_s_controlnet_max": Bound("at_most", noticed_s),

@@ -30,6 +30,7 @@ from workers.transport.protocol import MID, StepResponse
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 from workers.transport.wire import pack_bytes
+from workers.unet.controlnet.part_monitor import Decision, PartMonitor
 
 
 @pytest.fixture
@@ -104,13 +105,14 @@ def test_a_step_that_the_server_lost_is_sent_again(line: Line) -> None:
     server.stop()
 
 
-def test_a_server_that_has_started_anew_is_seen_at_the_first_look(line: Line) -> None:
-    step = ask(make_controlnets(line, spec("edge")))
-    line.redis.flushall()
-    step._look(MID)
-    assert step.request.retry == 1
+def test_a_residual_server_that_has_lost_a_step_is_noticed_at_the_first_check(line: Line) -> None:
+    controlnets = make_controlnets(line, spec("edge"))
+    step = ask(controlnets)
     [part] = step.request.parts
-    assert line.steps.locate(step.request, part) == "unserved"  # it is in the queue again
+    monitor = PartMonitor(controlnets.session)
+    assert monitor.decide(step.request, part) is Decision.WAIT
+    line.redis.flushall()
+    assert monitor.decide(step.request, part) is Decision.REQUEST_AGAIN
 
 
 def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:
