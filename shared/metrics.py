@@ -55,7 +55,7 @@ CONTROLNET_BATCH_JOBS = Histogram(
 )
 RESIDUAL_BYTES = Counter("swift_residual_bytes_total", "Bytes of residuals sent", ["controlnet"])
 RESIDUALS = Counter("swift_residuals_total", "Residuals sent, by transport backend", ["backend"])
-RESIDUALS_LOST = Counter("swift_residuals_lost_total", "Residuals announced and not found")
+RESIDUALS_LOST = Counter("swift_residuals_lost_total", "Residuals that were announced and not found")
 BACKEND_FULL = Counter(
     "swift_residual_backend_full_total",
     "Residuals that a transport backend had no space for: the next one carried them",
@@ -69,7 +69,7 @@ CFG_FOLLOWERS_LOST = Counter(
 )
 LORA_LOOKUPS = Counter(
     "swift_lora_lookups_total",
-    "LoRAs of jobs, by the nearest place that had them; a job's follower looks for itself",
+    "LoRAs of jobs, by the tier that had them; followers look up their own",
     ["tier", "role"],
 )
 LORA_PREFETCHES = Counter("swift_lora_prefetches_total", "LoRAs requested by prefetch hints", ["result"])

@@ -11,7 +11,7 @@ from redis import Redis
 
 from shared.jobs.store import JobStore
 from shared.messaging.messages import AttachControlNet
-from shared.redis_clients import control_redis, residual_redis
+from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI, LAYOUTS, make_controlnet, make_pipeline
@@ -102,7 +102,7 @@ def worker_maker(
     """What `make_worker` builds with: workers for ``models``, beside servers of the ControlNets
     ``served``."""
     started: list[Server] = []
-    residual = residual_redis(servers)
+    residual = residual_servers(servers)[0]
 
     def make(
         *,

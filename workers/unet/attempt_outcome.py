@@ -1,4 +1,4 @@
-"""How an attempt ends: decides between cancelled, lost, given back and failed, stores and reports it."""
+"""How an attempt ends: decides between cancelled, lost, requeued and failed, stores and reports it."""
 
 import logging
 import time
@@ -26,7 +26,7 @@ from workers.unet.worker import UNetWorker
 log = logging.getLogger(__name__)
 
 #: Outcomes whose error is raised, so that Flower shows it.
-ERRORS = ("given back", "failed")
+ERRORS = ("requeued", "failed")
 #: Redis answers, and takes no writes right now.
 _REDIS_REFUSES_WRITES = (OutOfMemoryError, ReadOnlyError)
 
@@ -48,7 +48,7 @@ def report_outcome(attempt: Attempt) -> Iterator[Outcome]:
     try:
         yield outcome
     except Exception as error:
-        outcome.status = "given back" if is_retryable(error) else "failed"
+        outcome.status = "requeued" if is_retryable(error) else "failed"
         reason = _failure_of(error).model_dump()
         raise
     finally:
@@ -73,7 +73,7 @@ def end_after_error(worker: UNetWorker, attempt: Attempt, timeline: Timeline, er
             return "lost"
         if is_retryable(error):
             _give_back(worker, attempt, error)
-            return "given back"
+            return "requeued"
         attempt.end("failed", _failure_of(error), timeline.spans)
         return "failed"
     except AttemptLost:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from shared.jobs.spec import JobSpec
+from shared.logs import log_fields
 from workers.families.base_model import BaseModel
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.cfg_parallel.channel import BranchChannel, Released, branch_channel
@@ -30,6 +31,7 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
         if channel.is_claimed():
             return "already followed"
         with ExitStack() as stack:
+            stack.enter_context(log_fields(job=message.job_id, attempt=message.attempt))
             limit_s = worker.settings.job_timeout_s  # of the job that it follows
             stack.enter_context(worker.watchdog.limit(f"following job {message.job_id}", limit_s))
             stack.enter_context(_shown_session(worker, spec.model, message.job_id))

@@ -11,7 +11,7 @@ from redis import Redis
 
 from infra.bench.harness.ports import free_ports
 from shared.errors import ControlNetFailed, JobCancelled, ResidualTimeout
-from shared.redis_clients import residual_redis, without_retries
+from shared.redis_clients import residual_servers, without_retries
 from shared.settings import Settings
 from tests.workers.unet.controlnet_jobs import (
     Line,
@@ -203,7 +203,7 @@ def test_a_job_outlives_its_residual_server(line: Line) -> None:
     controlnets, _, worker = make_job(line, spec("edge"), local=True, residual_wait_s=0.2)
     [port] = free_ports(1)
     url = {"residual_redis_url": (f"redis://127.0.0.1:{port}/0",)}
-    gone = without_retries(residual_redis(line.settings.model_copy(update=url)))
+    gone = without_retries(residual_servers(line.settings.model_copy(update=url))[0])
     worker.steps, worker.transport = StepQueue(gone, line.settings), Transport([gone], line.settings)
     assert torch.equal(ask(controlnets).mid(), by_diffusers(1.0)[1])
 
