@@ -45,17 +45,19 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # --- State, catalog, logs ---
+
     home: LocalPath = Field(Path(".run"), description="state folder: caches, logs, embedded servers' data")
     catalog: LocalPath = Field(
-        ROOT / "infra" / "catalog.toml", description="TOML file that names models and nets"
+        ROOT / "infra" / "catalog.toml", description="TOML file that names models and ControlNets"
     )
-
     log_format: Literal["text", "json"] = Field(
         "text", description="log lines of API and workers: `text` (key=value) or `json`, one line a record"
     )
-
     log_bytes: Bytes = Field(16 << 20, description="size at which a log file of the local stack is rotated")
     log_files: Count = Field(4, description="log files kept of each process, the current one included")
+
+    # --- Servers ---
 
     redis_url: RedisUrl = Field("redis://127.0.0.1:6390/0", description="control Redis: queues and jobs")
     residual_redis_url: RedisUrls = Field(
@@ -84,26 +86,13 @@ class Settings(BaseModel):
         None, description="address of the S3 server in upload URLs; unset: as the fleet itself reaches it"
     )
     lora_bucket: BucketName = Field("loras", description="bucket that is the LoRA catalog")
-    image_bucket: BucketName = Field("images", description="bucket for pictures and control images")
+    image_bucket: BucketName = Field("images", description="bucket for images and control images")
 
-    api_host: Host = Field("127.0.0.1", description="address the API listens on")
-    api_port: Port = Field(8080, description="port of the API")
-    api_processes: Processes = Field(1, description="gunicorn processes of the API")
-    api_connections: Count = Field(
-        4000, description="connections open at once per API process; further ones are answered 503"
-    )
-    api_connections_per_client: int = Field(
-        1000,
-        ge=0,
-        le=1_000_000,
-        description="of these, connections from one address; further ones are answered 429. "
-        "0: no bound, for an API that is reached through a proxy",
-    )
-    api_event_streams: Count = Field(
-        500, description="event streams open at once per API process; further ones are answered 503"
-    )
-    api_body_bytes: Bytes = Field(
-        256 << 20, description="JSON bodies an API process holds in memory at once; beyond it 503"
+    # --- The local stack ---
+
+    unet_workers: Processes = Field(1, description="UNet worker processes of the local stack")
+    controlnet_workers: Processes = Field(
+        1, description="ControlNet worker processes of the local stack; 0: /readyz does not wait for one"
     )
     flower_host: Host = Field(
         "127.0.0.1", description="address Flower listens on, with the login of `.run/env`"
@@ -117,10 +106,66 @@ class Settings(BaseModel):
     residual_redis_port: Port = Field(6391, description="port of the embedded residual Redis")
     residual_redis_bytes: Bytes = Field(1 << 30, description="memory limit of the embedded residual Redis")
 
-    unet_workers: Processes = Field(1, description="UNet worker processes of the local stack")
-    controlnet_workers: Processes = Field(
-        1, description="ControlNet worker processes of the local stack; 0: /readyz does not wait for one"
+    # --- The API ---
+
+    api_host: Host = Field("127.0.0.1", description="address the API listens on")
+    api_port: Port = Field(8080, description="port of the API")
+    api_processes: Processes = Field(1, description="gunicorn processes of the API")
+    api_connections: Count = Field(
+        4000, description="connections open at once per API process; further ones are answered 503"
     )
+    api_connections_per_client: int = Field(
+        1000,
+        ge=0,
+        le=1_000_000,
+        description="of these, connections from one address; further ones are answered 429. "
+        "0: no limit, for an API that is reached through a proxy",
+    )
+    api_event_streams: Count = Field(
+        500, description="event streams open at once per API process; further ones are answered 503"
+    )
+    api_body_bytes: Bytes = Field(
+        256 << 20, description="JSON bodies an API process holds in memory at once; beyond it 503"
+    )
+    header_timeout_s: Seconds = Field(
+        10,
+        description="a connection is closed if the header of its next request is not complete within this "
+        "time",
+    )
+    body_timeout_s: Seconds = Field(
+        30,
+        description="a request is answered 408 if its body arrives more slowly than "
+        "`SWIFT_CLIENT_MIN_BYTES_PER_S` over this time",
+    )
+    response_timeout_s: Seconds = Field(
+        30,
+        description="a connection is closed if its client reads a response more slowly than that over "
+        "this time",
+    )
+    client_min_bytes_per_s: Count = Field(
+        4096, description="slowest client that is served, sending or receiving"
+    )
+    allowed_hosts: Names = Field(
+        (),
+        description="hosts the API and Flower answer to, besides loopback names and their own: names, "
+        "`.example.com` (with subdomains), networks as `10.0.0.0/8`, `*`",
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=16, description="proxies in front of the API whose `X-Forwarded-*` headers count"
+    )
+    access_log: bool = Field(True, description="log a line for every request")
+
+    # --- Limits of a request ---
+
+    max_body_bytes: int = Field(32 << 20, ge=1, le=1 << 31, description="largest JSON body of a job")
+    max_side_px: Count = Field(2048, description="largest width and height of a generated image")
+    max_steps: Count = Field(200, description="largest num_inference_steps")
+    max_images: Count = Field(8, description="largest num_images")
+    max_control_px: int = Field(16 << 20, ge=1, le=1 << 30, description="largest control image, in pixels")
+    max_lora_bytes: Bytes = Field(2 << 30, description="largest LoRA file that is accepted, at most 5 GiB")
+
+    # --- Workers ---
+
     worker_models: Names = Field(
         (),
         description="models this UNet worker serves, comma separated; empty: the whole catalog",
@@ -132,8 +177,16 @@ class Settings(BaseModel):
     device: Device = Field("cpu", description="torch device of this worker")
     threads_per_worker: Processes = Field(1, description="CPU threads torch uses in a worker")
     model_memory_bytes: Bytes = Field(
-        16 << 30, description="weights a worker keeps loaded; the least recently used go first"
+        16 << 30, description="weights a worker keeps loaded; the least recently used are unloaded first"
     )
+    heartbeat_s: Seconds = Field(2, description="how often a worker reports itself")
+    placement: bool = Field(
+        True,
+        description="send a job to the free UNet worker that can start it soonest, by the LoRAs it holds; "
+        "else to any",
+    )
+
+    # --- Jobs: retention, attempts, leases ---
 
     job_timeout_s: Seconds = Field(600, description="a running job is failed after this long")
     job_ttl_s: WholeSeconds = Field(604_800, description="finished jobs and their events are kept this long")
@@ -151,21 +204,27 @@ class Settings(BaseModel):
     catalog_grace_s: Seconds = Field(
         300, description="a queued job whose model, ControlNet or scheduler no catalog names is failed then"
     )
-    lease_s: Seconds = Field(15, description="a worker that is silent this long has lost its job")
+    lease_s: Seconds = Field(
+        15, description="a worker that does not renew its lease for this long has lost its job"
+    )
     max_attempts: Count = Field(3, description="attempts at a job before it is failed")
     max_infrastructure_losses: Count = Field(
         30, description="attempts that Redis, S3 or a stopped worker may cost a job besides those"
     )
     stuck_grace_s: Seconds = Field(
         30,
-        description="what is this long past its deadline hangs: its job is failed, its worker process ended",
+        description="a job this long past its deadline counts as hung: it is failed, and its worker "
+        "process is ended",
     )
-    heartbeat_s: Seconds = Field(2, description="how often a worker reports itself")
-    residual_wait_s: Seconds = Field(
+
+    # --- ControlNets and the residual transport ---
+
+    residual_timeout_s: Seconds = Field(
         30,
-        description="a step that no ControlNet worker takes or answers for so long is sent again or given up",
+        description="a step that no ControlNet worker takes or answers within this time is sent again or "
+        "given up",
     )
-    residual_sends: Count = Field(
+    residual_attempts: Count = Field(
         3, description="how often one step is sent before its ControlNet is given up"
     )
     controlnet_fallback: Literal["local", "fail"] = Field(
@@ -173,67 +232,43 @@ class Settings(BaseModel):
         description="what happens then: `local` computes it in the UNet worker, `fail` ends the attempt",
     )
     controlnet_lease_s: Seconds = Field(
-        2, description="a ControlNet worker that is silent this long has lost the step it computes"
+        2, description="a ControlNet worker that does not renew its lease for this long has lost its step"
     )
     controlnet_batch_delay: float = Field(
         0.25,
         ge=0,
         le=1000,
         allow_inf_nan=False,
-        description="a step may take this share longer for other jobs' sake; 0: one job at a time",
+        description="a step may take this share longer so that steps of other jobs are batched with it; "
+        "0: no batching",
     )
     residual_ttl_s: WholeSeconds = Field(120, description="expiry of residuals and step requests")
     shared_memory: Literal["auto", "off"] = Field(
-        "auto", description="`auto`: residuals between workers of one host stay in its memory; `off`"
+        "auto",
+        description="`auto`: residuals between workers of one host travel in shared memory; `off`: "
+        "through Redis",
     )
     shared_memory_bytes: Bytes = Field(
-        1 << 30, description="shared memory a ControlNet worker keeps; beyond it residuals take Redis"
+        1 << 30,
+        description="shared memory of a ControlNet worker; when it is full, residuals travel through Redis",
     )
-    input_ttl_s: WholeSeconds = Field(900, description="expiry of embeddings and control images for the nets")
+    input_ttl_s: WholeSeconds = Field(
+        900, description="expiry of the inputs of ControlNets: embeddings and control images"
+    )
 
-    placement: bool = Field(
-        True, description="send a job to the free UNet worker that holds its LoRAs nearest; else to any"
-    )
-    prefetch: bool = Field(True, description="fetch the LoRAs of jobs that wait, before a worker is free")
-    lora_cache_bytes: Bytes = Field(10 << 30, description="bound of a host's LoRA disk cache")
+    # --- LoRAs ---
+
+    prefetch: bool = Field(True, description="fetch the LoRAs of waiting jobs before a worker is free")
+    lora_cache_bytes: Bytes = Field(10 << 30, description="limit of a host's LoRA disk cache")
     lora_memory_bytes: int = Field(
         2 << 30,
         ge=0,
         le=MAX_BYTES,
-        description="bound of the parsed LoRAs that a UNet worker keeps in memory",
+        description="limit of the parsed LoRAs that a UNet worker keeps in memory",
     )
-    lora_wait_s: Seconds = Field(60, description="wait for a LoRA at its bound before the attempt ends")
-    max_lora_bytes: Bytes = Field(2 << 30, description="largest LoRA file that is accepted, at most 5 GiB")
-
-    head_wait_s: Seconds = Field(
-        10,
-        description="a connection is closed unless the whole head of its next request comes within this time",
+    lora_wait_s: Seconds = Field(
+        60, description="how long a step waits for a LoRA that must take effect in it before the attempt ends"
     )
-    body_wait_s: Seconds = Field(
-        30,
-        description="a request is answered 408 if, while its body is awaited for so long, less comes than "
-        "`SWIFT_CLIENT_MIN_BYTES_PER_S` asks for",
-    )
-    answer_wait_s: Seconds = Field(
-        30, description="a connection is closed if, in so long, its client takes less of an answer than that"
-    )
-    client_min_bytes_per_s: Count = Field(
-        4096, description="slowest client that is served, in both directions"
-    )
-    allowed_hosts: Names = Field(
-        (),
-        description="hosts the API and Flower answer to, besides loopback names and their own: names, "
-        "`.example.com` (with subdomains), networks as `10.0.0.0/8`, `*`",
-    )
-    trusted_proxies: int = Field(
-        0, ge=0, le=16, description="proxies in front of the API whose `X-Forwarded-*` headers count"
-    )
-    access_log: bool = Field(True, description="log a line for every request")
-    max_body_bytes: int = Field(32 << 20, ge=1, le=1 << 31, description="largest JSON body of a job")
-    max_side_px: Count = Field(2048, description="largest width and height of a picture")
-    max_steps: Count = Field(200, description="largest num_inference_steps")
-    max_images: Count = Field(8, description="largest num_images")
-    max_control_px: int = Field(16 << 20, ge=1, le=1 << 30, description="largest control image, in pixels")
 
     @property
     def api_url(self) -> str:
@@ -249,8 +284,8 @@ class Settings(BaseModel):
     def _agree(self) -> "Settings":
         if self.api_event_streams >= self.api_connections:
             raise ValueError("SWIFT_API_EVENT_STREAMS must be less than SWIFT_API_CONNECTIONS")
-        if self.residual_wait_s >= self.residual_ttl_s:
-            raise ValueError("SWIFT_RESIDUAL_WAIT_S must be less than SWIFT_RESIDUAL_TTL_S")
+        if self.residual_timeout_s >= self.residual_ttl_s:
+            raise ValueError("SWIFT_RESIDUAL_TIMEOUT_S must be less than SWIFT_RESIDUAL_TTL_S")
         self._check_redis()
         if self.lora_bucket == self.image_bucket:
             raise ValueError("SWIFT_LORA_BUCKET and SWIFT_IMAGE_BUCKET must name two buckets")

@@ -33,7 +33,7 @@ def register(app: Flask, settings: Settings) -> None:
     @app.before_request
     def before_request() -> None:
         environ = request.environ
-        pace = Pace(settings.body_wait_s, settings.client_min_bytes_per_s)
+        pace = Pace(settings.body_timeout_s, settings.client_min_bytes_per_s)
         environ["wsgi.input"] = Body(environ["wsgi.input"], environ.get("gunicorn.socket"), pace)
         coding = request.headers.get("Content-Encoding", "identity").strip().lower()
         if not request.is_json:
@@ -101,7 +101,7 @@ class Body:
                     return self._body.read(count)
             return self._body.read(count)
         except TimeoutError:
-            raise RequestTimeout("the body comes too slowly (SWIFT_BODY_WAIT_S)") from None
+            raise RequestTimeout("the body comes too slowly (SWIFT_BODY_TIMEOUT_S)") from None
         except LimitRequestHeaders as error:
             raise RequestHeaderFieldsTooLarge(f"the body's trailers: {error}") from None
         except (ParseException, EOFError) as error:

@@ -61,7 +61,7 @@ class ApiWorker(GeventWorker):
 
     def timeout_ctx(self) -> gevent.Timeout:
         """The deadline of a whole head, from the connection's opening or from the answer before."""
-        return gevent.Timeout(self.settings.head_wait_s, False)
+        return gevent.Timeout(self.settings.header_timeout_s, False)
 
     def notify(self) -> None:
         """Called once a second."""
@@ -71,12 +71,12 @@ class ApiWorker(GeventWorker):
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection, from a greenlet of its own."""
         settings = self.settings
-        sending = Pace(settings.answer_wait_s, settings.client_min_bytes_per_s)
+        sending = Pace(settings.response_timeout_s, settings.client_min_bytes_per_s)
         sock = ClientSocket(client, sending=sending, abort=self.disconnects.abort_on_disconnect)
         try:
             with self.connections.admit(addr[0] if isinstance(addr, tuple) else ""):
                 if isinstance(client, ssl.SSLSocket):
-                    with gevent.Timeout(settings.head_wait_s, TimeoutError):
+                    with gevent.Timeout(settings.header_timeout_s, TimeoutError):
                         client.do_handshake()
                 super().handle(listener, sock, addr)
         except TooManyConnections as error:
@@ -104,7 +104,7 @@ class ApiWorker(GeventWorker):
         """
         left = self.settings.max_lora_bytes  # no body may have more
         try:
-            with sock.receiving(Pace(self.settings.body_wait_s, self.settings.client_min_bytes_per_s)):
+            with sock.receiving(Pace(self.settings.body_timeout_s, self.settings.client_min_bytes_per_s)):
                 while left > 0 and not req.body.failed:
                     data = req.body.read(READ_BYTES)
                     if not data:

@@ -12,13 +12,18 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PREFIX = "SWIFT_"
-#: Settings of earlier versions, and what an operator turns instead.
-_SUCCESSORS = {
+#: Settings of earlier versions, and what an operator sets instead.
+SUCCESSORS = {
     "SWIFT_API_THREADS": "SWIFT_API_CONNECTIONS",  # a connection no longer takes a thread
     "SWIFT_WORKER_NETS": "SWIFT_WORKER_CONTROLNETS",
     "SWIFT_NET_FALLBACK": "SWIFT_CONTROLNET_FALLBACK",
     "SWIFT_NET_LEASE_S": "SWIFT_CONTROLNET_LEASE_S",
     "SWIFT_NET_BATCH_DELAY": "SWIFT_CONTROLNET_BATCH_DELAY",
+    "SWIFT_RESIDUAL_SENDS": "SWIFT_RESIDUAL_ATTEMPTS",
+    "SWIFT_RESIDUAL_WAIT_S": "SWIFT_RESIDUAL_TIMEOUT_S",
+    "SWIFT_HEAD_WAIT_S": "SWIFT_HEADER_TIMEOUT_S",
+    "SWIFT_BODY_WAIT_S": "SWIFT_BODY_TIMEOUT_S",
+    "SWIFT_ANSWER_WAIT_S": "SWIFT_RESPONSE_TIMEOUT_S",
 }
 #: Of these nothing is quoted: of a Redis URL that is written wrongly any part may be the password.
 _SECRET = ("redis_url", "residual_redis_url")
@@ -37,8 +42,8 @@ _UNITS: Mapping[str, Mapping[str, float]] = {
 
 def unknown(variable: str, fields: Collection[str]) -> InvalidSetting:
     """No setting has this name; ``fields`` are those of `Settings`."""
-    if variable in _SUCCESSORS:
-        return InvalidSetting(f"{variable} is no setting any more; its successor is {_SUCCESSORS[variable]}")
+    if variable in SUCCESSORS:
+        return InvalidSetting(f"{variable} is no setting any more; its successor is {SUCCESSORS[variable]}")
     near = nearest(variable.upper().removeprefix(PREFIX), fields)
     why = f"; did you mean {PREFIX}{near.upper()}?" if near else "; infra/docs/operations.md lists them"
     if _SERVICE_LINK.search(variable):

@@ -43,7 +43,7 @@ def server(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
 @pytest.fixture(scope="module")
 def impatient(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
     """Another, which waits for bodies for two seconds."""
-    with serving({**environ, "SWIFT_BODY_WAIT_S": "2"}) as found:
+    with serving({**environ, "SWIFT_BODY_TIMEOUT_S": "2"}) as found:
         yield found
 
 

@@ -160,8 +160,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         s3_port=free_s3_port(),
         controlnet_workers=2,
         lease_s=3,
-        residual_wait_s=3,
-        residual_sends=20,
+        residual_timeout_s=3,
+        residual_attempts=20,
         heartbeat_s=0.5,
     )
     with running_stack(settings) as stack:

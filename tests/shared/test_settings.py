@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InvalidSetting
+from shared.setting_checks.errors import SUCCESSORS
 from shared.settings import PREFIX, Settings, read_settings
 
 
@@ -192,16 +193,7 @@ def test_an_ipv6_address_stands_in_brackets_in_urls() -> None:
     assert read_settings({"SWIFT_API_HOST": "::1", "SWIFT_API_PORT": "81"}).api_url == "http://[::1]:81"
 
 
-@pytest.mark.parametrize(
-    ("name", "successor"),
-    [
-        ("SWIFT_API_THREADS", "SWIFT_API_CONNECTIONS"),
-        ("SWIFT_WORKER_NETS", "SWIFT_WORKER_CONTROLNETS"),
-        ("SWIFT_NET_FALLBACK", "SWIFT_CONTROLNET_FALLBACK"),
-        ("SWIFT_NET_LEASE_S", "SWIFT_CONTROLNET_LEASE_S"),
-        ("SWIFT_NET_BATCH_DELAY", "SWIFT_CONTROLNET_BATCH_DELAY"),
-    ],
-)
+@pytest.mark.parametrize(("name", "successor"), SUCCESSORS.items())
 def test_a_setting_of_an_earlier_version_names_its_successor(name: str, successor: str) -> None:
     with pytest.raises(InvalidSetting, match=f"{name} is no setting any more; its successor is {successor}$"):
         read_settings({name: "1"})
@@ -212,7 +204,7 @@ def test_a_setting_of_an_earlier_version_names_its_successor(name: str, successo
     ("changes", "named"),
     [
         ({"SWIFT_API_CONNECTIONS": "400"}, "SWIFT_API_EVENT_STREAMS"),
-        ({"SWIFT_RESIDUAL_WAIT_S": "500"}, "SWIFT_RESIDUAL_TTL_S"),
+        ({"SWIFT_RESIDUAL_TIMEOUT_S": "500"}, "SWIFT_RESIDUAL_TTL_S"),
         ({"SWIFT_RESIDUAL_REDIS_URL": f"redis://a/0,{Settings().redis_url}"}, "SWIFT_REDIS_URL"),
         ({"SWIFT_RESIDUAL_REDIS_URL": "redis://a/0, redis://a/0"}, "names a server twice"),
         ({"SWIFT_MAX_LORA_BYTES": str((5 << 30) + 1)}, "SWIFT_MAX_LORA_BYTES may be at most 5368709120: S3"),

@@ -60,12 +60,12 @@ class StepQueue:
         self._redis = redis
         self._ttl_s = settings.residual_ttl_s
         self.lease_s = settings.controlnet_lease_s
-        self.wait_s = settings.residual_wait_s
+        self.wait_s = settings.residual_timeout_s
         self._step_token_script, self._claim_script, self._locate_script, self._collect_script = (
             redis.register_script(read_lua("workers.transport", name))
             for name in ("step_token", "claim", "locate", "collect_batch")
         )
-        self._lease_ms, self._served_ms = int(1000 * self.lease_s), int(1000 * settings.residual_wait_s)
+        self._lease_ms, self._served_ms = int(1000 * self.lease_s), int(1000 * settings.residual_timeout_s)
         self._first = 0
         self.claimant = secrets.token_hex(8)  # a worker that is started again is another claimant
 

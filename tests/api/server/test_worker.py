@@ -24,8 +24,8 @@ PER_CLIENT = STREAMS + SLOW + 10
 def port(servers: Settings) -> Iterator[int]:
     """Of an API that waits a second for whatever a client delays."""
     changes = {
-        "SWIFT_HEAD_WAIT_S": "1",
-        "SWIFT_BODY_WAIT_S": "1",
+        "SWIFT_HEADER_TIMEOUT_S": "1",
+        "SWIFT_BODY_TIMEOUT_S": "1",
         "SWIFT_API_CONNECTIONS_PER_CLIENT": str(PER_CLIENT),
         "SWIFT_API_EVENT_STREAMS": str(STREAMS),
     }
@@ -37,8 +37,8 @@ def port(servers: Settings) -> Iterator[int]:
 def patient(servers: Settings) -> Iterator[int]:
     """Of one that waits longer than a test takes."""
     changes = {
-        "SWIFT_HEAD_WAIT_S": "200",
-        "SWIFT_BODY_WAIT_S": "200",
+        "SWIFT_HEADER_TIMEOUT_S": "200",
+        "SWIFT_BODY_TIMEOUT_S": "200",
         "SWIFT_API_CONNECTIONS_PER_CLIENT": str(PER_CLIENT),
         "SWIFT_API_EVENT_STREAMS": str(STREAMS),
     }

@@ -284,14 +284,14 @@ class Hanging(ControlNet):
 def test_a_device_that_hangs_ends_the_worker_and_frees_its_steps(where: str, line: Line) -> None:
     # Given a worker whose device does not return from a step, or from an attachment
     line = make_line(
-        line.redis, line.settings.model_copy(update={"residual_wait_s": 0.2, "controlnet_lease_s": 0.3})
+        line.redis, line.settings.model_copy(update={"residual_timeout_s": 0.2, "controlnet_lease_s": 0.3})
     )
     controlnet, reasons = Hanging("edge"), queue.Queue[str]()
     watchdog = Watchdog(0.0, end=reasons.put)
     own = make_line(line.redis, line.settings)
     controlnets = ModelCache(lambda name: controlnet, DeviceMemory(1 << 30))
     server = Server(["edge"], controlnets, own.steps, own.transport, 0.0, watchdog)
-    controlnets_of_job = make_controlnets(line, spec("edge"), residual_sends=9)
+    controlnets_of_job = make_controlnets(line, spec("edge"), residual_attempts=9)
     watchdog.start()
     if where == "attachment":
         attach = AttachControlNet(

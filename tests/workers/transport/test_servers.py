@@ -138,7 +138,7 @@ def test_a_writer_waits_until_the_reader_has_freed_space(
 def test_an_error_comes_in_place_of_a_residual_if_a_server_stays_full(
     servers: Settings, start: Start
 ) -> None:
-    ends = make_ends(servers, start("--maxmemory", "10mb"), residual_wait_s=0.1)
+    ends = make_ends(servers, start("--maxmemory", "10mb"), residual_timeout_s=0.1)
     request = ends.send_step()
     assert ends.controlnet.respond(request, [(make_response(), noise(*LARGE))]) == 0
     [(response, _)] = ends.unet.receive(request, 5.0)

@@ -122,7 +122,7 @@ def make_job(
 
     ``local``: compute here what nobody serves; ``changes``: settings.
     """
-    settings = {"residual_wait_s": 5.0, "residual_sends": 2, **changes}
+    settings = {"residual_timeout_s": 5.0, "residual_attempts": 2, **changes}
     settings["controlnet_fallback"] = "local" if local else "fail"
     worker = FakeWorker(
         settings=line.settings.model_copy(update=settings),

@@ -260,7 +260,7 @@ def test_a_job_that_runs_too_long_is_failed(make_worker: MakeWorker) -> None:
 def test_without_a_controlnet_worker_the_controlnet_is_computed_here_to_the_same_picture(
     make_worker: MakeWorker,
 ) -> None:
-    alone = make_worker(serve_controlnets=False, residual_wait_s=0.05)
+    alone = make_worker(serve_controlnets=False, residual_timeout_s=0.05)
     wanted = spec(num_inference_steps=3, controlnets=[control(alone)])
     here = run(alone, wanted)
     worker = make_worker()
@@ -274,7 +274,7 @@ def test_without_a_controlnet_worker_the_job_goes_back_into_the_queue_if_that_is
     make_worker: MakeWorker,
 ) -> None:
     worker = make_worker(
-        serve_controlnets=False, residual_wait_s=0.05, residual_sends=1, controlnet_fallback="fail"
+        serve_controlnets=False, residual_timeout_s=0.05, residual_attempts=1, controlnet_fallback="fail"
     )
     job_id, _ = worker.jobs.create(spec(controlnets=[control(worker)]))
     with pytest.raises(ResidualTimeout):

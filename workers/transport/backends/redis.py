@@ -44,7 +44,7 @@ class RedisBackend(TransportBackend):
     def __init__(self, servers: ConnectionPool, settings: Settings) -> None:
         self._servers = servers
         self._chunks = ChunkedRedis(servers, settings.residual_ttl_s)
-        self._backpressure = Backpressure(servers, settings.residual_wait_s)
+        self._backpressure = Backpressure(servers, settings.residual_timeout_s)
         self._retry = make_retry()
         self._buffers = BufferPool()
         self._current = ("", "", 0.0)  # job and step that the last look found current, and when that was

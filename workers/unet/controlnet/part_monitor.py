@@ -29,7 +29,7 @@ class PartMonitor:
     def __init__(self, session: ControlNetSession) -> None:
         self._session = session
         self._steps = session.context.worker.steps
-        self._wait_s = session.context.worker.settings.residual_wait_s
+        self._wait_s = session.context.worker.settings.residual_timeout_s
         self._misses: Counter[int] = Counter()  # position: checks in a row that found the part nowhere
         self._claimed_at: dict[int, float] = {}  # position: when the part was first seen claimed
         self._sent_at = time.monotonic()

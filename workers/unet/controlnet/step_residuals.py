@@ -159,7 +159,7 @@ class StepResiduals:
     def _request_again(self, part: StepPart, error: SwiftError) -> None:
         """Request the whole step again because of ``part``; what has come stays, as it has the same bits."""
         retry = self.request.retry + 1
-        if retry >= self._worker.settings.residual_sends:
+        if retry >= self._worker.settings.residual_attempts:
             self._give_up(part, error)
             return
         self.request = self.request.model_copy(update={"retry": retry})

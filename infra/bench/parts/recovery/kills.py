@@ -152,7 +152,7 @@ def _figures(samples: Mapping[str, Sequence[float]], steps: int) -> dict[str, fl
         for key in ("stood_s", "whole_s", "undisturbed_s", "step_s"):
             figures[f"{key}_{name}"] = median(samples[f"{key}_{name}"])
     figures["assistant_max_abs_diff"] = max(samples["max_abs_diff_assistant"])
-    settings = ("residual_wait_s", "controlnet_lease_s", "lease_s", "heartbeat_s")
+    settings = ("residual_timeout_s", "controlnet_lease_s", "lease_s", "heartbeat_s")
     return figures | {name: getattr(SETTINGS, name) for name in settings} | {"steps": float(steps)}
 
 
@@ -167,9 +167,9 @@ def _bounds(samples: Mapping[str, Sequence[float]], steps: int) -> dict[str, Bou
     half_s, job_s = max(samples["step_s_assistant"]), max(samples["undisturbed_s_unet"])
     noticed_s = SETTINGS.controlnet_lease_s + WAIT_S + max(samples["step_s_controlnet"])
     return {
-        "lost_s_controlnet_max": Bound("at_most", SETTINGS.residual_wait_s),
+        "lost_s_controlnet_max": Bound("at_most", SETTINGS.residual_timeout_s),
         "stood_s_controlnet_max": Bound("at_most", noticed_s),
-        "lost_s_residual_redis_max": Bound("at_most", SETTINGS.residual_wait_s),
+        "lost_s_residual_redis_max": Bound("at_most", SETTINGS.residual_timeout_s),
         "lost_s_assistant_max": Bound("at_most", half_s * (CFGTimings.wait_factor + steps - steps // 2)),
         "lost_s_unet_max": Bound("at_most", SETTINGS.lease_s + SETTINGS.heartbeat_s + job_s),
     }

@@ -69,7 +69,7 @@ def test_a_job_with_two_controlnets_is_served_over_a_plugged_in_backend(
     precision: str, make_worker: Callable[..., UNetWorker]
 ) -> None:
     # Given the image of a worker that computes the ControlNets itself
-    alone = make_worker(serve_controlnets=False, residual_wait_s=0.2)
+    alone = make_worker(serve_controlnets=False, residual_timeout_s=0.2)
     wanted = spec(
         controlnets=[control(alone, conditioning_scale=0.5), control(alone, conditioning_scale=0.3)],
         num_inference_steps=3,
@@ -91,7 +91,7 @@ def test_a_job_with_two_controlnets_is_served_over_a_plugged_in_backend(
 def test_the_next_backend_carries_what_a_full_one_has_no_space_for(
     make_worker: Callable[..., UNetWorker],
 ) -> None:
-    alone = make_worker(serve_controlnets=False, residual_wait_s=0.2)
+    alone = make_worker(serve_controlnets=False, residual_timeout_s=0.2)
     wanted = spec(controlnets=[control(alone), control(alone)], num_inference_steps=2)
     expected = pixels(alone, run(alone, wanted))
     backend = InMemoryBackend(capacity=2)

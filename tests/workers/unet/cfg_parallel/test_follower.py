@@ -70,7 +70,11 @@ def test_a_follower_that_waits_for_a_controlnet_leaves_when_its_attempt_is_over(
 ) -> None:
     # Given a follower whose ControlNet nobody serves
     pair = Pair(
-        make_worker, second_models, serve_controlnets=False, residual_wait_s=20.0, controlnet_fallback="fail"
+        make_worker,
+        second_models,
+        serve_controlnets=False,
+        residual_timeout_s=20.0,
+        controlnet_fallback="fail",
     )
     offer = pair.offer(spec(controlnets=[controlnet(pair.first)]))
     assert offer.channel.receive(60) is not None

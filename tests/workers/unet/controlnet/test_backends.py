@@ -60,5 +60,5 @@ def test_a_controlnet_computed_here_loses_what_it_would_lose_on_the_way(make_wor
     served = make_worker()
     wanted = spec(controlnets=[control(served)], num_inference_steps=2, residual_precision="int8")
     theirs = pixels(served, run(served, wanted))
-    alone = make_worker(serve_controlnets=False, residual_wait_s=0.2, controlnet_fallback="local")
+    alone = make_worker(serve_controlnets=False, residual_timeout_s=0.2, controlnet_fallback="local")
     assert np.array_equal(pixels(alone, run(alone, wanted)), theirs)

@@ -117,7 +117,7 @@ def test_a_residual_server_that_has_lost_a_step_is_noticed_at_the_first_check(li
 
 def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:
     short = make_line(line.redis, line.settings.model_copy(update={"controlnet_lease_s": 0.2}))
-    controlnets = make_controlnets(short, spec("edge"), residual_wait_s=60.0)
+    controlnets = make_controlnets(short, spec("edge"), residual_timeout_s=60.0)
     step = ask(controlnets)
     ticket = short.steps.pop(["edge"])
     assert ticket is not None
@@ -129,7 +129,7 @@ def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:
 
 
 def test_without_any_worker_the_attempt_ends_with_a_reason(line: Line) -> None:
-    step = ask(make_controlnets(line, spec("nobody"), residual_wait_s=0.05), 3)
+    step = ask(make_controlnets(line, spec("nobody"), residual_timeout_s=0.05), 3)
     with pytest.raises(ResidualTimeout, match=r"'nobody'.*step 3"):
         step.mid()
 
@@ -139,7 +139,7 @@ def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
 ) -> None:
     # Given a job of three ControlNets, of which a living worker serves the middle one
     specs = [spec(name, conditioning_scale=0.7) for name in ("edge", "depth", "colour")]
-    controlnets, context, _ = make_job(line, *specs, local=True, residual_wait_s=0.2)
+    controlnets, context, _ = make_job(line, *specs, local=True, residual_timeout_s=0.2)
     server = make_server(line, "depth")
     server.start("controlnet1@test")
     down, mid = by_diffusers(0.7, 0.7, 0.7)
@@ -171,7 +171,7 @@ def test_an_answer_for_a_controlnet_that_was_not_asked_is_dropped(
 def test_a_step_of_a_busy_controlnet_waits_its_turn(line: Line) -> None:
     # Given a worker that lives and is busy with another job's step for longer than a step may wait
     server = make_server(line, "edge")
-    controlnets = make_controlnets(line, spec("edge"), residual_wait_s=0.1, residual_sends=1)
+    controlnets = make_controlnets(line, spec("edge"), residual_timeout_s=0.1, residual_attempts=1)
     server.steps.renew(["edge"])
     step = ask(controlnets)
     threading.Timer(0.8, lambda: server.start("controlnet1@test")).start()
@@ -181,10 +181,10 @@ def test_a_step_of_a_busy_controlnet_waits_its_turn(line: Line) -> None:
 
 
 def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
-    controlnets, _, worker = make_job(line, spec("edge"), local=True, residual_wait_s=0.2)
+    controlnets, _, worker = make_job(line, spec("edge"), local=True, residual_timeout_s=0.2)
     ask(controlnets).mid()
     assert controlnets.session.unserved == {0}
-    worker.settings = worker.settings.model_copy(update={"residual_wait_s": 60.0})
+    worker.settings = worker.settings.model_copy(update={"residual_timeout_s": 60.0})
     # Given a worker that has already taken the next step
     step = ask(controlnets, 1)
     server = make_server(line, "edge")
@@ -200,7 +200,7 @@ def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
 
 
 def test_a_job_outlives_its_residual_server(line: Line) -> None:
-    controlnets, _, worker = make_job(line, spec("edge"), local=True, residual_wait_s=0.2)
+    controlnets, _, worker = make_job(line, spec("edge"), local=True, residual_timeout_s=0.2)
     [port] = free_ports(1)
     url = {"residual_redis_url": (f"redis://127.0.0.1:{port}/0",)}
     gone = without_retries(residual_servers(line.settings.model_copy(update=url))[0])
@@ -222,11 +222,11 @@ def test_a_first_controlnet_that_pools_is_refused_without_guess_mode_which_diffu
 ) -> None:
     # Given ControlNets of which the web could not know that they pool
     with nullcontext() if local else serving(line, "edge", "pooled"):
-        first = make_controlnets(line, spec("pooled"), spec("edge"), local=local, residual_wait_s=0.2)
+        first = make_controlnets(line, spec("pooled"), spec("edge"), local=local, residual_timeout_s=0.2)
         with pytest.raises(ControlNetFailed, match=r"'pooled' .*guess_mode"):
             ask(first).mid()
         # Then a later one that pools does no more than that
-        second = make_controlnets(line, spec("edge"), spec("pooled"), local=local, residual_wait_s=0.2)
+        second = make_controlnets(line, spec("edge"), spec("pooled"), local=local, residual_timeout_s=0.2)
         expected = by_diffusers(1.0, 1.0, models=("edge", "pooled"))[1]
         assert torch.equal(ask(second).mid(), expected)
 
@@ -271,7 +271,7 @@ def test_jobs_of_two_controlnets_on_two_workers_never_wait_for_each_other_and_le
 
     def draw(i: int) -> bool:
         names = ("edge", "depth") if i % 2 else ("depth", "edge")
-        controlnets = make_controlnets(line, *map(spec, names), residual_wait_s=60.0)
+        controlnets = make_controlnets(line, *map(spec, names), residual_timeout_s=60.0)
         equal = [torch.equal(ask(controlnets, step, 2).mid(), mids[names]) for step in range(2)]
         controlnets.close()
         return all(equal)
