@@ -11,7 +11,7 @@ comma := ,
 export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY)$(comma),)127.0.0.1,localhost
 export no_proxy := $(NO_PROXY)
 
-# One process per core, a file's tests together: they share what they have started.
+# One process per core; the tests of a file share what they have started, so they run in one process.
 SPREAD := --numprocesses=auto --dist=loadfile
 
 # Of the parity matrix: each EVERY-th row.
@@ -42,8 +42,8 @@ down: $(INSTALLED) ## stop the fleet of make up
 test: $(INSTALLED) ## every test: real Redis, real S3, real workers
 	$(BIN)/pytest $(SPREAD)
 
-test-unit: $(INSTALLED) ## every test but those of the whole fleet
-	$(BIN)/pytest $(SPREAD) --ignore=tests/fleet
+test-unit: $(INSTALLED) ## tests that need no server: in a minute
+	$(BIN)/pytest $(SPREAD) --unit
 
 parity: $(INSTALLED) ## the whole parity matrix (hours; EVERY=10: a tenth); its table: .run/parity.md
 	$(BIN)/pytest tests/parity --parity=full --every=$(EVERY) --numprocesses=auto
@@ -64,7 +64,7 @@ format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(INSTALLED) ## measure everything; PART=name for one part
+bench: $(INSTALLED) ## run all benchmarks; PART=name for one
 	$(BIN)/python -m infra.bench $(PART)
 
 bench-quick: $(INSTALLED) ## the same in under five minutes

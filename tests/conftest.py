@@ -20,12 +20,29 @@ from infra.local.servers import (
 )
 from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
+from tests.tiers import SERVER_FIXTURES, is_integration
 
 # One thread, as a worker of the default settings: more would compete with the real workers, and
 # change the order of float sums. Read by OpenMP when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 READY_S = 60.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--unit", action="store_true", help="only tests that need no server and take no time")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files of the other tier are not even imported. None: ask the next plugin."""
+    return True if config.getoption("--unit") and is_integration(collection_path) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--unit"):
+        needs = {item: not SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in items}
+        config.hook.pytest_deselected(items=[item for item in items if needs[item]])
+        items[:] = [item for item in items if not needs[item]]
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 from tests.source_tree import TESTS, nodes
+from tests.tiers import INTEGRATION
 
 TEST_NAME_LENGTH = 86
 #: Folders that are laid out by what they need to run, not by module.
@@ -102,3 +103,7 @@ def test_nothing_is_replaced_by_a_path_in_a_string() -> None:
         and str(path) not in REPLACED_BY_STRING
     ]
     assert replaced == []
+
+
+def test_every_test_that_the_quick_tier_leaves_out_exists() -> None:
+    assert [path for path in INTEGRATION if not path.exists()] == []

@@ -1,0 +1,52 @@
+"""What the quick tier leaves out: ``make test-unit`` runs tests that need no server and take no time.
+
+Left out are tests that use the embedded servers, start other processes, or compute with whole models.
+"""
+
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+#: A test with one of these fixtures, its own or another fixture's, needs running servers.
+SERVER_FIXTURES = frozenset({"servers"})
+#: Folders and files that need servers throughout, start processes or compute with whole models.
+INTEGRATION = frozenset(
+    TESTS / path
+    for path in (
+        "fleet",
+        "fuzz",
+        "infra/bench/parts",
+        "infra/bench/workloads",
+        "infra/emoji/test_weights.py",
+        "infra/local/supervision/test_supervisor.py",
+        "infra/local/test_home_lock.py",
+        "infra/local/test_servers.py",
+        "infra/test_flower.py",
+        "parity",
+        "shared/storage/test_safetensors_header.py",
+        "test_architecture.py",
+        "test_entry_points.py",
+        "test_packaging.py",
+        "workers/families/test_load_base_model.py",
+        "workers/families/test_load_controlnet.py",
+        "workers/families/test_unet_forward.py",
+        "workers/lora/cache/test_processes.py",
+        "workers/lora/formats/test_mutated_files.py",
+        "workers/lora/formats/test_peft_kinds.py",
+        "workers/lora/test_patch.py",
+        "workers/lora/test_patch_switches.py",
+        "workers/lora/test_scales.py",
+        "workers/lora/test_sdxl.py",
+        "workers/runtime/test_celery_worker.py",
+        "workers/runtime/test_process.py",
+        "workers/runtime/test_watchdog.py",
+        "workers/transport/backends/test_shared_memory.py",
+        "workers/transport/test_servers.py",
+        "workers/unet/cfg_parallel",
+        "workers/unet/timesteps/test_rehearsal.py",
+    )
+)
+
+
+def is_integration(path: Path) -> bool:
+    """Whether a test file or folder belongs to `INTEGRATION`."""
+    return path in INTEGRATION or any(parent in INTEGRATION for parent in path.parents)
