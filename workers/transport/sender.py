@@ -45,6 +45,7 @@ class ResidualSender:
         if residual is None:
             batch.add(response)
             return 0
+        dtype = name_of(residual.dtype)
         # The codec runs here, before any backend and on the residual's own device: all backends are exact,
         # and a worker that computes a ControlNet itself gets the same bits by applying the codec alone.
         coded = encode(residual.detach(), request.residual_precision)
@@ -57,7 +58,7 @@ class ResidualSender:
             return 0
         metrics.RESIDUALS.labels(backend.name).inc()
         payload = Payload(
-            dtype=name_of(residual.dtype),
+            dtype=dtype,
             shape=list(residual.shape),
             precision=request.residual_precision,
             backend=backend.name,

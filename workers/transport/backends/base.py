@@ -39,8 +39,8 @@ class TransportBackend(ABC):
     name: ClassVar[str]
     #: Larger payloads are left to the backends after this one.
     max_bytes: float = float("inf")
-    #: Whether `put` and `get` last as long as the bytes travel, or wait for space. Then the headers before
-    #: are published first, its own at once, and a reader takes one such payload at a time.
+    #: Whether `put` and `get` take as long as the transfer, or wait for space. If so, earlier headers are
+    #: published before `put`, its own right after it, and a reader gets one such payload at a time.
     is_blocking: ClassVar[bool] = False
 
     def announce(self) -> str:
@@ -53,12 +53,12 @@ class TransportBackend(ABC):
 
     @abstractmethod
     def put(self, request: StepRequest, index: int, payload: Tensor) -> StoredPayload | None:
-        """Store the payload of residual ``index``; ``None`` if there is no space: the next backend takes it.
+        """Store the payload of residual ``index``; ``None`` if there is no space now.
 
-        ``payload`` may be changed after this has returned and `StoredPayload.wait`, if given, too: a copy on
-        a side stream may still run until then, and keeps the tensor alive. The header is published after
-        that. Raises `StepSuperseded`; `ResidualServersFull`, which the reader is told; whatever else it
-        raises loses this residual alone, which is asked for again.
+        Then the next backend carries it. A copy may still run on a side stream when this returns: it keeps
+        the tensor alive, and `StoredPayload.wait` returns when it has ended. The header is published after
+        that. Raises `StepSuperseded`, or `ResidualServersFull`, which is sent to the reader in the residual's
+        place. Any other exception loses this residual alone: its reader asks for the step again.
         """
 
     @abstractmethod
@@ -72,7 +72,7 @@ class TransportBackend(ABC):
 
     @abstractmethod
     def discard(self, location: Location, size_bytes: int) -> None:
-        """Free a payload that nobody will get: both ends may say so. What cannot be freed now must expire."""
+        """Free a payload that nobody will get, at either end. What cannot be freed now must expire."""
 
     @abstractmethod
     def sweep(self) -> None:
