@@ -16,9 +16,9 @@ def match_receipt(spec: JobSpec, receipt: Receipt, prefix: str) -> None:
     A receipt says some things twice, as seeds and their number; both must say the same. What a receipt cannot
     say of models, ControlNets and files, the workers check.
     """
-    for name in JobSpec.model_fields.keys() - _RESOLVED_ANEW:
+    for name in JobSpec.model_fields:
         stated, found = getattr(receipt.spec, name), getattr(spec, name)
-        if stated != found:
+        if stated != found and name not in _RESOLVED_ANEW:
             detail = f"{name} is {stated!r} here, and the other fields of the receipt make it {found!r}"
             raise InvalidRequest(detail, field=f"{prefix}.{name}")
     last = 2 * spec.num_inference_steps  # some schedulers have two timesteps for each step

@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from infra.cli.__main__ import main
+from tests.samples.old_versions import FOLDER, old_receipt
 
 RECEIPT = {"model": "emoji-sd", "seed": 7}
 
@@ -77,3 +78,11 @@ def test_a_file_without_a_receipt_is_refused_by_its_name(
 def test_a_file_that_cannot_be_read_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["receipt", "/proc/self/mem"]) == 1  # a file, of which even root cannot read the beginning
     assert "/proc/self/mem is no PNG, or a broken one: [Errno 5]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_receipt_of_an_image_of_version_0_1_is_printed(
+    version: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["receipt", str(FOLDER / f"format_{version}.png")]) == 0
+    assert json.loads(capsys.readouterr().out) == old_receipt(version)
