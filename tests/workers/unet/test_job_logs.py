@@ -59,7 +59,8 @@ def test_every_record_of_a_job_has_job_attempt_and_worker(
         assert execute_job(worker, job_id, NAME) == "succeeded"
     # Then the main thread and the one that downloads have logged, with the same fields
     records = read_log()
-    assert {record["logger"] for record in records} >= {"workers.unet.job", "workers.lora.cache.transfer"}
+    loggers = {record["logger"] for record in records}
+    assert loggers >= {"workers.unet.attempt_outcome", "workers.lora.cache.transfer"}
     assert {(record["job"], record["worker"]) for record in records} == {(job_id, NAME)}
     [attempt] = {record["attempt"] for record in records}
     assert attempt
