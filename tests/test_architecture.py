@@ -128,7 +128,7 @@ def test_no_key_space_is_scanned() -> None:
     ]
     scripts = [path for package in PACKAGES for path in Path(package).rglob("*.lua")]
     guilty += [str(path) for path in scripts if re.search(r"call\('(SCAN|KEYS)'", path.read_text(), re.I)]
-    assert guilty == ["workers/unet/maintenance/sweep.py: scan"]
+    assert guilty == ["workers/unet/maintenance/sweep_cursors.py: scan"]
 
 
 def test_nothing_is_pickled() -> None:

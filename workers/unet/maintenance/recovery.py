@@ -1,10 +1,11 @@
-"""Brings jobs back that no living worker holds: a chore of every UNet worker, safe to run in many."""
+"""Sends jobs again whose message or worker was lost; every UNet worker does so with each heartbeat.
 
-import json
+It is safe to run in many workers at once: only one attempt can claim a job.
+"""
+
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from celery import Celery
 
@@ -17,24 +18,21 @@ from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import send_job, unet_queue
 from shared.registry.workers import live_workers
+from workers.unet.maintenance.unacked import HELD_S, UNACKED, job_of, unacked_since
 
 log = logging.getLogger(__name__)
 
-#: Where kombu keeps messages that a worker took and has not acknowledged, and when it took them.
-UNACKED, UNACKED_INDEX = "unacked", "unacked_index"
 #: A younger job may be between two places right now.
 SETTLED_S = 5.0
-#: Longer than this, what a worker took and did not start went down with it.
-HELD_S = 70.0
 #: The queues are read at most this often, by one worker of the fleet.
 READ_EVERY_S = 5
-#: The oldest jobs that wait are looked at, so many at a time: what nothing can run gets old.
+#: So many of the oldest queued jobs are checked for whether anybody can run them.
 OLDEST = 200
 
 
 @dataclass(frozen=True)
 class ServedModels:
-    """Names that some worker of the fleet can run: this one's catalog, and what live workers report."""
+    """Models and ControlNets that the fleet can run: this worker's catalog, and what live workers report."""
 
     models: frozenset[str]
     controlnets: frozenset[str]
@@ -51,7 +49,7 @@ class ServedModels:
         )
 
     def missing(self, spec: JobSpec) -> CatalogGone | None:
-        """The first name of a job that nobody can run."""
+        """The first model, ControlNet or scheduler of a job that nobody can run."""
         if spec.model not in self.models:
             return CatalogGone("model", spec.model)
         for controlnet in spec.controlnets:
@@ -60,26 +58,29 @@ class ServedModels:
         return None if spec.scheduler in SCHEDULERS else CatalogGone("scheduler", spec.scheduler)
 
 
-def recover(celery: Celery, jobs: JobStore, catalog: Catalog, grace_s: float) -> None:
-    """Send a message for every queued job that has none; twice is harmless, only one can claim it.
+def recover(
+    celery: Celery, jobs: JobStore, catalog: Catalog, grace_s: float, *, settled_s: float = SETTLED_S
+) -> None:
+    """Send a message for every queued job that has none; a second message does no harm.
 
-    A job that no worker could run for ``grace_s`` is failed instead.
+    A job that no worker could run for ``grace_s`` is failed instead. Younger jobs than ``settled_s`` are left
+    alone.
     """
     lost = set(jobs.orphans())
-    looked_at: set[str] = set()
+    checked: set[str] = set()
     if jobs.redis.set(keys.RECOVERY, 1, nx=True, ex=READ_EVERY_S):
-        lost |= _without_message(jobs, catalog)
-        looked_at = set(map(str, jobs.redis.zrange(keys.by_status("queued"), 0, OLDEST - 1)))
-    if not lost | looked_at:
+        lost |= _without_message(jobs, catalog, settled_s)
+        checked = set(map(str, jobs.redis.zrange(keys.by_status("queued"), 0, OLDEST - 1)))
+    if not lost | checked:
         return
     served = ServedModels.by(catalog, jobs)
-    for job_id, record in jobs.read(lost | looked_at).items():
+    for job_id, record in jobs.read(lost | checked).items():
         if record is None:
             jobs.heal([job_id])  # it expired in the queue
             continue
-        why = _why_not(record, served)
-        if why is not None:
-            _fail_in_time(jobs, job_id, why, grace_s)
+        reason = _unrunnable_reason(record, served)
+        if reason is not None:
+            _fail_after_grace(jobs, job_id, reason, grace_s)
             continue
         jobs.redis.zrem(keys.UNRUNNABLE, job_id)
         if job_id in lost and isinstance(record, Job):
@@ -88,33 +89,8 @@ def recover(celery: Celery, jobs: JobStore, catalog: Catalog, grace_s: float) ->
             jobs.sent(job_id)
 
 
-def unacked_since(jobs: JobStore) -> Mapping[str, float]:
-    """When each unacknowledged message was first seen, by Redis' clock: kombu notes its worker's own."""
-    redis, now = jobs.redis, jobs.now()
-    tags = {str(tag) for tag in (*redis.zrange(UNACKED_INDEX, 0, -1), *redis.hkeys(UNACKED))}
-    seen: list[tuple[str, float]] = redis.zrange(keys.MESSAGES_SEEN, 0, -1, withscores=True)  # type: ignore[assignment]
-    settled = [tag for tag, _ in seen if tag not in tags]
-    if settled:
-        redis.zrem(keys.MESSAGES_SEEN, *settled)
-    new = dict.fromkeys(tags - {tag for tag, _ in seen}, now)
-    if new:
-        redis.zadd(keys.MESSAGES_SEEN, new, nx=True)
-    return {**{tag: at for tag, at in seen if tag in tags}, **new}
-
-
-def job_of(message: Any) -> str | None:
-    """The job that a message is for: its task's id; ``None`` for what is no message."""
-    try:
-        found = json.loads(message) if isinstance(message, str) else message
-        found = found[0] if isinstance(found, list) else found  # unacknowledged: with exchange and key
-        job_id = found["headers"]["id"]
-    except (ValueError, TypeError, LookupError, RecursionError):
-        return None
-    return job_id if isinstance(job_id, str) else None
-
-
-def _why_not(record: Job | JobUnreadable, served: ServedModels) -> SwiftError | None:
-    """Why no worker that this one knows of can run a job."""
+def _unrunnable_reason(record: Job | JobUnreadable, served: ServedModels) -> SwiftError | None:
+    """Why no known worker can run a job; ``None`` if one can."""
     if isinstance(record, JobUnreadable):
         return record
     if record.version > RECORD_VERSION:
@@ -122,29 +98,28 @@ def _why_not(record: Job | JobUnreadable, served: ServedModels) -> SwiftError | 
     return served.missing(record.spec)
 
 
-def _fail_in_time(jobs: JobStore, job_id: str, why: SwiftError, grace_s: float) -> None:
-    """Fail a job that nothing can run, once that has been so for ``grace_s``: a worker that can says so."""
+def _fail_after_grace(jobs: JobStore, job_id: str, reason: SwiftError, grace_s: float) -> None:
+    """Fail a job once no worker could run it for ``grace_s``: one that can may just be restarting."""
     now = jobs.now()
     jobs.redis.zadd(keys.UNRUNNABLE, {job_id: now}, nx=True)
     since = jobs.redis.zscore(keys.UNRUNNABLE, job_id)
     if since is not None and now - since >= grace_s:
-        log.error("job failed: nothing can run it", extra={"job": job_id, "code": why.code})
-        jobs.fail(job_id, Failure.of(why))
+        log.error("job failed: nothing can run it", extra={"job": job_id, "code": reason.code})
+        jobs.fail(job_id, Failure.of(reason))
 
 
-def _without_message(jobs: JobStore, catalog: Catalog) -> set[str]:
-    """Queued jobs whose message went down with a worker.
+def _without_message(jobs: JobStore, catalog: Catalog, settled_s: float) -> set[str]:
+    """Queued jobs whose message was lost with a worker.
 
-    kombu pops a message before it notes it as unacknowledged: a kill in between loses it. And what a
-    dead worker held is given back only after the visibility timeout, which is hours.
+    kombu pops a message before it records it as unacknowledged: a kill in between loses it. And what a dead
+    worker held is given back only after the visibility timeout, which is hours.
     """
     redis, now = jobs.redis, jobs.now()
     since = unacked_since(jobs)
-    settled = set(map(str, redis.zrangebyscore(keys.by_status("queued"), 0, now - SETTLED_S)))
+    settled = set(map(str, redis.zrangebyscore(keys.by_status("queued"), 0, now - settled_s)))
     if not settled:
         return set()
     waiting = settled - _queued(jobs, catalog.models)
-    # A living worker starts what it takes at once, or holds it for a retry of at most a minute.
     held = [tag for tag, seen_at in since.items() if now - seen_at < HELD_S]
     waiting -= set(map(job_of, redis.hmget(UNACKED, held))) if held else set()
     if not waiting:
@@ -156,5 +131,5 @@ def _without_message(jobs: JobStore, catalog: Catalog) -> set[str]:
 
 
 def _queued(jobs: JobStore, models: Iterable[str]) -> set[str | None]:
-    """Jobs whose message is in the common queue of one of ``models``."""
+    """Jobs whose message is in the shared queue of one of ``models``."""
     return {job_of(text) for model in models for text in jobs.redis.lrange(unet_queue(model), 0, -1)}

@@ -15,8 +15,8 @@ from shared.settings import Settings
 from tests.api.services import heartbeat
 from tests.shared.jobs.records import damage
 from tests.workers.unet.specs import spec
-from workers.unet.maintenance import recovery
-from workers.unet.maintenance.recovery import HELD_S, UNACKED, UNACKED_INDEX, recover
+from workers.unet.maintenance.recovery import recover
+from workers.unet.maintenance.unacked import HELD_S, UNACKED, UNACKED_INDEX
 
 CATALOG = Catalog(default_model="emoji-sd", models={"emoji-sd": ModelEntry(source="hub:x/y")})
 GRACE_S = 300.0
@@ -30,9 +30,8 @@ CONTROLNET = {
 
 
 @pytest.fixture
-def jobs(control: Redis, servers: Settings, monkeypatch: pytest.MonkeyPatch) -> JobStore:
+def jobs(control: Redis, servers: Settings) -> JobStore:
     control.flushall()
-    monkeypatch.setattr(recovery, "SETTLED_S", 0.0)
     return JobStore(control, servers)
 
 
@@ -43,7 +42,7 @@ def celery(servers: Settings) -> Celery:
 
 def look(celery: Celery, jobs: JobStore) -> None:
     jobs.redis.delete(keys.RECOVERY)  # as if some seconds had passed
-    recover(celery, jobs, CATALOG, GRACE_S)
+    recover(celery, jobs, CATALOG, GRACE_S, settled_s=0.0)
 
 
 def in_queue(control: Redis) -> list[str]:

@@ -23,9 +23,9 @@ from shared.storage.object_store import Bucket
 from tests.api.services import receipt_of
 from tests.shared.jobs.records import damage
 from tests.workers.unet.specs import spec
-from workers.unet.maintenance import sweep
-from workers.unet.maintenance.recovery import HELD_S, UNACKED, UNACKED_INDEX
-from workers.unet.maintenance.sweep import BINDING_S, Sweeper
+from workers.unet.maintenance.broker_cleanup import BINDING_S
+from workers.unet.maintenance.sweep import Sweeper
+from workers.unet.maintenance.unacked import HELD_S, UNACKED, UNACKED_INDEX
 
 WHY = Failure(code="x", detail="y")
 
@@ -163,19 +163,22 @@ def test_a_control_image_is_kept_while_it_is_used(
 
 
 def test_a_control_image_that_is_being_deleted_is_not_given_to_a_new_job(
-    images: ImageBucket, control: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    control: Redis, settings: Settings
 ) -> None:
+    refused: list[str] = []
+
+    class UsedWhileDeleted(ImageBucket):
+        """Tries to use each image while it is being deleted."""
+
+        def delete(self, key: str) -> None:
+            with pytest.raises(Unavailable) as error:
+                self.exists(key)
+            refused.append(str(error.value))
+
+    images = UsedWhileDeleted(settings, control)
     key = keys.control_key("a" * 64)
     images.put(key, b"png", content_type="image/png")
     pass_time(control, keys.CONTROL_IMAGES, settings.control_image_ttl_s)
-    refused = []
-
-    def delete(of: Any, key: str) -> None:
-        with pytest.raises(Unavailable) as error:
-            images.exists(key)
-        refused.append(str(error.value))
-
-    monkeypatch.setattr(ImageBucket, "delete", delete)
     assert images.delete_unused(10) == 1
     assert len(refused) == 1
     # And once it is gone, it may be stored again
@@ -278,8 +281,11 @@ def test_own_queues_of_dead_workers_go_and_those_of_living_ones_stay(
 
 
 def test_leftovers_of_uploads_are_deleted_once_they_are_nobodys(
-    sweeper: Sweeper, loras: Bucket, control: Redis, monkeypatch: pytest.MonkeyPatch
+    jobs: JobStore, images: ImageBucket, loras: Bucket, control: Redis
 ) -> None:
+    young = Sweeper(jobs, images, loras)
+    old = Sweeper(jobs, images, loras, leftover_age=timedelta(days=-1))
+
     def left() -> list[str]:
         uploads = loras.client.list_multipart_uploads(Bucket=loras.name, Prefix=STAGED).get("Uploads", [])
         return [blob.key for blob in loras.list(STAGED)] + [one["Key"] for one in uploads]
@@ -288,13 +294,12 @@ def test_leftovers_of_uploads_are_deleted_once_they_are_nobodys(
     loras.put("swept.safetensors", b"a LoRA", content_type="application/octet-stream")
     loras.client.create_multipart_upload(Bucket=loras.name, Key=f"{STAGED}x")
     # Given that they are young, and then that a day has passed
-    sweeper.delete_upload_leftovers()
+    young.delete_upload_leftovers()
     assert len(left()) == 2
-    monkeypatch.setattr(sweep, "LEFTOVER_AGE", timedelta(days=-1))
-    sweeper.delete_upload_leftovers()  # within the hour nobody looks again
+    old.delete_upload_leftovers()  # not again within the hour
     assert len(left()) == 2
     control.delete(keys.UPLOADS_SWEPT)
-    sweeper.delete_upload_leftovers()
+    old.delete_upload_leftovers()
     assert left() == []
     assert loras.exists("swept.safetensors")
     loras.delete("swept.safetensors")
