@@ -17,7 +17,7 @@ from shared.catalog.schedulers import SCHEDULERS
 from shared.jobs.options import FamilyOptions
 from shared.jobs.spec import JobSpec
 from tests.tiny_models import EMOJI
-from workers.families.prompts import named_for_diffusers
+from workers.families.unet.stable_diffusion import named_for_diffusers
 
 #: The control image of every request here.
 CONTROL = EMOJI / "control" / "2_penguin.png"

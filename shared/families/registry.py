@@ -73,3 +73,8 @@ def denoisers() -> tuple[str, ...]:
 def controlnet_classes() -> tuple[str, ...]:
     """The classes that ControlNets are saved as."""
     return tuple(dict.fromkeys(kind for facts in families() for kind in facts.controlnet_classes))
+
+
+def lora_parts() -> frozenset[str]:
+    """The parts of models that LoRAs may train."""
+    return frozenset(part for facts in families() for part in facts.lora_parts)

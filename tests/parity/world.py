@@ -25,10 +25,10 @@ from tests.parity.axes import CONTROLNET_OPTIONS, CONTROLNETS, FAMILIES, LORAS
 from tests.parity.matrix import Row
 from tests.tiny_models import make_controlnet, make_lora, make_pipeline, make_union
 from tests.workers.conftest import worker_maker
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
-from workers.families.unet_controlnet import ControlNet
+from workers.families.unet.controlnet import UNetControlNet
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
@@ -49,7 +49,7 @@ class World:
     folder: Path
     services: Services
     worker: UNetWorker
-    controlnets: ModelCache[ControlNet]
+    controlnets: ModelCache[UNetControlNet]
 
     def accept(self, row: Row) -> JobSpec:
         """The job, as the web accepts it; raises what the request is refused with."""

@@ -16,10 +16,12 @@ from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI, LAYOUTS, make_controlnet, make_pipeline
 from workers.controlnet_serving.server import Server
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
+from workers.families.base_controlnet import ControlNet
 from workers.families.load_base_model import load_model
 from workers.families.load_controlnet import load_controlnet
-from workers.families.unet_controlnet import ControlNet
+from workers.families.unet.controlnet import UNetControlNet
+from workers.families.unet.loading import unet_model
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.busy import BusyShare
@@ -38,7 +40,7 @@ SERVED = ("edge", *(f"{layout}-net" for layout in LAYOUTS))
 def load(name: str) -> BaseModel:
     if name == "emoji-sd":
         return load_model(name, str(EMOJI / "model"), "float32", "cpu")
-    return BaseModel(name, make_pipeline(name))
+    return unet_model(name, make_pipeline(name))
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +57,7 @@ def controlnets(models: ModelCache[BaseModel]) -> ModelCache[ControlNet]:
         if name == "edge":
             return load_controlnet(name, str(EMOJI / "controlnets" / "edge"), "float32", "cpu")
         with models.use(name.removesuffix("-net")) as model:
-            return ControlNet(name, make_controlnet(model.pipe.unet))
+            return UNetControlNet(name, make_controlnet(model.pipe.unet))
 
     return ModelCache(load, DeviceMemory(1 << 40))
 

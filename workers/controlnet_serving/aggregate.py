@@ -25,7 +25,7 @@ class ResidualAggregator:
 
     def __init__(self, forwards: Sequence[BatchedForward]) -> None:
         self._forwards = list(forwards)
-        if any(forward.controlnet.order() != forwards[0].controlnet.order() for forward in forwards):
+        if any(forward.controlnet.order != forwards[0].controlnet.order for forward in forwards):
             raise ControlNetFailed("the ControlNets of one job have residuals of different layouts")
 
     @property
@@ -39,12 +39,13 @@ class ResidualAggregator:
             if forward.steps:
                 forward.keep(are_current([step.request for step in forward.steps]))
 
-    def order(self) -> list[int]:
-        """The indices of the residuals, deepest first."""
-        return self._forwards[0].controlnet.order()
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The indices of the residuals, in the order in which the base models need them."""
+        return self._forwards[0].controlnet.order
 
     def residuals(self, index: int) -> Iterator[AggregatedResidual]:
-        """Residual ``index`` of every job."""
+        """Residual ``index`` of every job; called for each of `order`, in that order."""
         by_step: dict[str, list[AggregatedResidual]] = {}
         for forward in self._forwards:
             for step, residual in forward.residual(index):

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from workers.controlnet_serving.input_cache import InputCache
-from workers.families.unet_controlnet import ControlNet
+from workers.families.base_controlnet import ControlNet, ControlNetForward
 from workers.transport.step_queue import ClaimedStep
 
 
 class BatchedForward:
-    """The features are computed at construction, the residuals one by one, for jobs that still need them.
+    """It begins at construction; residuals are computed one by one, for jobs that still need them.
 
     Timesteps, prompts, images and scales are each job's own. Rows of different jobs share the calls of
     convolutions and attention and nothing else; but a larger batch may change the order of float sums, so a
@@ -25,11 +25,11 @@ class BatchedForward:
         if not steps:
             return  # every job is past its step
         for step in steps:
-            controlnet.check(step.part, step.request.guess)
+            controlnet.check(step.part.position, guess_mode=step.request.guess)
         prepared = [inputs.prepared(controlnet, step.request) for step in steps]
         images = [inputs.embedded(controlnet, step.part.image, step.request.rows) for step in steps]
         times = [torch.full((step.request.rows,), step.request.t) for step in steps]
-        self._features = controlnet.trunk(
+        self._forward: ControlNetForward = controlnet.forward(
             _concatenate([step.x for step in steps]),
             _concatenate(times),
             {name: _concatenate([own[name] for own in prepared]) for name in prepared[0]},
@@ -42,19 +42,20 @@ class BatchedForward:
         if all(flags):
             return
         rows = [flag for step, flag in zip(self.steps, flags, strict=True) for _ in range(step.request.rows)]
-        self._features = [tensor[torch.tensor(rows, device=tensor.device)] for tensor in self._features]
+        self._forward.keep(torch.tensor(rows))
         self.steps = [step for step, flag in zip(self.steps, flags, strict=True) if flag]
 
     def residual(self, index: int) -> Iterator[tuple[ClaimedStep, Tensor]]:
-        """Residual ``index`` of each step, scaled by its job's conditioning scale."""
+        """Residual ``index`` of each step, scaled as its job wants it; the next of `ControlNet.order`."""
         if not self.steps:
             return
-        residual = self.controlnet.residual(self._features, index)
+        computed, residual = next(self._forward)
+        assert computed == index, "residuals are asked for in the ControlNet's order"
         first = 0
         for step in self.steps:
             own = residual[first : first + step.request.rows]
             first += step.request.rows
-            yield step, self.controlnet.weigh(own, index, step.part.scale, step.request.guess)
+            yield step, self.controlnet.scale(own, index, step.part.scale, guess_mode=step.request.guess)
 
 
 def _concatenate(tensors: Sequence[Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from cachetools import LRUCache
 from torch import Tensor
 
-from workers.families.unet_controlnet import ControlNet
+from workers.families.base_controlnet import ControlNet
 from workers.transport.protocol import StepRequest
 from workers.transport.transport import Transport
 

@@ -25,7 +25,7 @@ from workers.controlnet_serving.input_cache import InputCache
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import ResponseSender
 from workers.controlnet_serving.sessions import Sessions
-from workers.families.unet_controlnet import ControlNet
+from workers.families.base_controlnet import ControlNet
 from workers.runtime.busy import BusyShare
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
@@ -195,7 +195,7 @@ class Server:
     def _hand_over(self, aggregator: ResidualAggregator, start: float) -> None:
         if aggregator.is_shared:
             aggregator.drop_superseded(self._are_current)
-        for index in aggregator.order():
+        for index in aggregator.order:
             for aggregated in aggregator.residuals(index):
                 first = aggregated.steps[0]
                 response = self._response(aggregated.steps, index, start).model_copy(

@@ -1,24 +1,24 @@
-"""The ControlNets of the catalog, loaded on demand: by the workers that serve them, and where none does."""
+"""Loads the ControlNets of the catalog on demand: in workers that serve them, and where none does."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
+from diffusers.configuration_utils import ConfigMixin
 
 from shared.catalog.entries import HUB, SINGLE_FILE, Catalog
 from shared.catalog.model_families import ModelFamilies
 from shared.errors import CatalogGone, ModelFailed
 from shared.families.base import incompatibility
-from shared.families.registry import family_of, family_of_controlnet
+from shared.families.registry import denoisers, family_of, family_of_controlnet
 from shared.settings import Settings
-from workers.families.projection_cache import cache_projections
-from workers.families.unet_controlnet import ControlNet
-from workers.families.unet_controlnet_union import ControlNetUnion
+from workers.families.base_controlnet import ControlNet, ControlNetSource
+from workers.families.registry import family
 from workers.model_checks.source import check_controlnet_entry, check_controlnet_source
 from workers.model_checks.weight_files import Unloadable
 from workers.runtime.model_cache import DeviceMemory, ModelCache
-from workers.runtime.weights import estimate_bytes, find_non_finite, find_source, split_revision
+from workers.runtime.weights import estimate_bytes, find_source, split_revision
 
 
 def controlnet_cache(catalog: Catalog, settings: Settings, memory: DeviceMemory) -> ModelCache[ControlNet]:
@@ -32,16 +32,18 @@ def controlnet_cache(catalog: Catalog, settings: Settings, memory: DeviceMemory)
         return find_source(settings.catalog, entry.source), dtype
 
     def load(name: str) -> ControlNet:
-        controlnet = load_controlnet(name, *source(name), settings.device, catalog.controlnets[name].variant)
-        for base in catalog.controlnets[name].models:
-            _check_fit(controlnet, base, catalog.models[base].source, settings)
+        entry = catalog.controlnets[name]
+        base = find_source(settings.catalog, catalog.models[entry.models[0]].source)
+        controlnet = load_controlnet(name, *source(name), settings.device, entry.variant, base)
+        for model in entry.models:
+            _check_fit(controlnet, model, catalog.models[model].source, settings)
         return controlnet
 
     return ModelCache(load, memory, lambda name: estimate_bytes(*source(name)))
 
 
 def check_controlnet(catalog: Catalog, settings: Settings, name: str) -> None:
-    """Raise `ModelFailed` if a net's files say that it cannot be loaded or does not fit its models.
+    """Raise `ModelFailed` if a ControlNet's files say that it cannot be loaded or does not fit its models.
 
     Nothing is loaded.
     """
@@ -55,42 +57,42 @@ def check_controlnet(catalog: Catalog, settings: Settings, name: str) -> None:
 
 @torch.inference_mode(False)  # a job may be the first to need it, in the middle of its loop
 def load_controlnet(
-    name: str, source: str, dtype: str, device: str, variant: str | None = None
+    name: str, source: str, dtype: str, device: str, variant: str | None = None, base: str | None = None
 ) -> ControlNet:
-    """Load a ControlNet from a diffusers folder, a single file or a hub id; raises `ModelFailed`."""
+    """Load a ControlNet from a diffusers folder, a single file or a hub id; raises `ModelFailed`.
+
+    ``base`` is where its first base model lies, for families that need layers of it.
+    """
     hub_id, revision = split_revision(source)
     if Path(source).exists() or (not revision and Path(source).is_absolute()):
         check_controlnet_source(name, Path(source), variant)
+    wanted = ControlNetSource(
+        name=name,
+        path=hub_id,
+        dtype=getattr(torch, dtype),
+        device=device,
+        variant=variant,
+        revision=revision,
+        base=base,
+    )
     try:
-        kind, load = _find_kind(hub_id, revision)
-        of_folder = {} if source.endswith(SINGLE_FILE) else {"variant": variant, "use_safetensors": True}
-        model = load(hub_id, dtype=getattr(torch, dtype), **revision, **of_folder)
-        _check_whole(model)
-        model.to(device)
-    except NotImplementedError:  # diffusers moves weights that were not in the single file
-        why = "it lacks some of its weights"
-        raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {why}") from None
+        is_file = source.endswith(SINGLE_FILE)
+        facts = family_of_controlnet({} if is_file else _Config.load_config(hub_id, **revision))
+        if facts is None:
+            raise Unloadable("it is of no family that is served")
+        return family(facts.name).load_controlnet(wanted)
+    except ModelFailed:
+        raise
+    except Unloadable as error:
+        raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from None
     except Exception as error:  # a config can make a library raise anything
         raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
-    cache_projections(model)
-    return kind(name, model.eval().requires_grad_(False))
 
 
-def _find_kind(source: str, revision: dict[str, str]) -> tuple[type[ControlNet], Any]:
-    """What serves the ControlNet, and what loads it; a single file holds an ordinary one."""
-    if source.endswith(SINGLE_FILE):
-        return ControlNet, ControlNetModel.from_single_file
-    if ControlNetModel.load_config(source, **revision).get("_class_name") == "ControlNetUnionModel":
-        return ControlNetUnion, ControlNetUnionModel.from_pretrained
-    return ControlNet, ControlNetModel.from_pretrained
+class _Config(ConfigMixin):
+    """Reads the config of any model, from a folder or the hub."""
 
-
-def _check_whole(model: Any) -> None:
-    # What was not in the file is still on the device that has no memory.
-    if lacking := sorted(name for name, tensor in model.state_dict().items() if tensor.is_meta):
-        raise Unloadable(f"it lacks {len(lacking)} of its weights, such as {lacking[0]}")
-    if weight := find_non_finite({"controlnet": model}):
-        raise Unloadable(f"{weight} holds a NaN or an infinity")
+    config_name = "config.json"
 
 
 def _check_fit(controlnet: ControlNet, base: str, source: str, settings: Settings) -> None:
@@ -98,16 +100,21 @@ def _check_fit(controlnet: ControlNet, base: str, source: str, settings: Setting
     if source.endswith(SINGLE_FILE):
         return
     path, revision = split_revision(find_source(settings.catalog, source))
-    try:
-        config = UNet2DConditionModel.load_config(path, subfolder="unet", **revision)
-    except OSError as error:
-        if source.startswith(HUB):
-            return  # not reachable from here: a step that does not fit is refused by the UNet's worker
-        raise ModelFailed(f"model {base!r} ({path}) has no UNet: {error}") from error
-    facts, own = family_of({"unet": config}), family_of_controlnet(controlnet.model.config)
+    configs: dict[str, Mapping[str, Any]] = {}
+    for part in denoisers():
+        try:
+            configs[part] = _Config.load_config(path, subfolder=part, **revision)
+        except OSError:
+            continue
+    if not configs and not source.startswith(HUB):
+        raise ModelFailed(f"model {base!r} ({path}) has none of {', '.join(denoisers())}")
+    facts, own = family_of(configs), family_of_controlnet(controlnet.model.config)
     if facts is None or own is None:
-        return
-    signature, base_signature = own.signature(controlnet.model.config), facts.signature(config)
+        return  # not reachable from here: a step that does not fit is refused by the base model's worker
+    signature, base_signature = (
+        own.signature(controlnet.model.config),
+        facts.signature(configs[facts.denoiser]),
+    )
     why = incompatibility(controlnet.name, signature, base, base_signature)
     if why is not None:
         raise ModelFailed(why)

@@ -11,9 +11,6 @@ from pydantic import Field
 from shared.jobs.options import Precision
 from shared.message_base import Message
 
-#: The index of the mid residual; down residuals are counted from the shallowest, 0.
-MID = -1
-
 
 class StepPart(Message):
     """What one ControlNet is asked for in a step."""
@@ -85,7 +82,7 @@ class StepResponse(Message):
     Times are seconds since the epoch: when the worker began the step, and when it had this residual.
     """
 
-    index: int
+    index: int  # of the residual, by the model family's numbers; of an error 0
     positions: list[int]  # of the ControlNets whose residuals it sums, in this order
     retry: int  # of the request that it answers
     start_s: float

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shared.jobs.spec import JobSpec
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.lora.loader import Role
 from workers.unet.deferred import Deferred
 from workers.unet.output.replay import NO_REPLAY, Replay

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.families.guidance import doubled, guide
+from workers.families.guidance import Guidance
 from workers.unet.timesteps.schedule import Schedule
 
 #: Predicts from the scaled model input ``x`` at step ``i``, timestep ``t``; both halves if guided.
@@ -38,19 +38,18 @@ def denoise(
     schedule: Schedule,
     start: InitialLatents,
     *,
-    guidance_scale: float,
-    guidance_rescale: float,
+    guidance: Guidance,
     step_options: dict[str, Any],
     before_step: BeforeStep,
     after_step: AfterStep,
 ) -> Tensor:
     """Walk latents, ``(n, c, h/f, w/f)``, from their start to the picture along the schedule's timesteps."""
-    scheduler, latents = schedule.scheduler, start.latents
+    latents = start.latents
     for i, t in enumerate(schedule.timesteps):
         before_step(i)
-        x = scheduler.scale_model_input(doubled(latents, guidance_scale), t)
-        noise = guide(predict(start.model_input(x), i, t), guidance_scale, guidance_rescale)
-        latents = scheduler.step(noise, t, latents, **step_options, return_dict=False)[0]
+        x = schedule.scaled(guidance.expand(latents), t)
+        noise = guidance.combine(predict(start.model_input(x), i, t))
+        latents = schedule.scheduler.step(noise, t, latents, **step_options, return_dict=False)[0]
         latents = start.after_step(i, latents)
         after_step(i, latents)
     return latents

@@ -10,8 +10,6 @@ from torch import Generator, Tensor
 
 from shared import metrics
 from shared.jobs.receipt import Receipt
-from workers.families.long_prompt import cut_off
-from workers.families.prompts import encode_prompt
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.cfg_parallel.branches import CFGBranches
 from workers.unet.cfg_parallel.leader import Leader
@@ -44,8 +42,11 @@ class Generation:
         model, spec = context.model, context.spec
         self._context, self._lease = context, lease
         self._model, self._spec, self._timeline = model, spec, context.timeline
-        check_steps(spec, model.pipe.scheduler.config)
-        self._schedule = make_schedule(Steps.of(spec), model.pipe.scheduler.config, str(model.pipe.device))
+        self._size = model.size(spec.width, spec.height)
+        options = model.timestep_options(spec)
+        check_steps(spec, model.scheduler_config, options)
+        steps = Steps.of(spec, options)
+        self._schedule = make_schedule(steps, model.scheduler_config, str(model.device))
         self._total = len(self._schedule.timesteps)
         self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())
         context.replay.check_model(model.sha256, self._scheduler_config)
@@ -59,7 +60,8 @@ class Generation:
         with ExitStack() as stack:
             stack.callback(self._loras.close)
             leader = stack.enter_context(Leader(self._context, lambda: self._predictors.control_maps))
-            branches = CFGBranches(self._predictors, leader, self._spec.split_steps)
+            guidance = self._model.guidance(self._spec)
+            branches = CFGBranches(self._predictors, leader, guidance, self._spec.split_steps)
             stack.callback(branches.close)
             with self._timeline.span("attach"):
                 branches.attach()
@@ -67,10 +69,10 @@ class Generation:
         self._context.check()
         self._finite.check_latents(latents)
         with self._timeline.span("vae"):
-            images = decode_latents(self._model, latents, self._finite.check_pixels)
+            images = decode_latents(self._model, latents, self._size, self._finite.check_pixels)
         receipt = self._write_receipt(branches)
         warnings = [
-            *cut_off(self._model, self._spec),
+            *self._model.prompt_warnings(self._spec),
             *self._loras.warnings(),
             *self._context.replay.warnings(receipt),
         ]
@@ -82,7 +84,7 @@ class Generation:
             spec,
             model,
             scheduler_config=self._scheduler_config,
-            size=model.size(spec.width, spec.height),
+            size=self._size,
             controlnet_hashes=branches.controlnet_hashes,
             controlnet_batches=branches.controlnet_batches,
             control_maps=self._predictors.control_maps,
@@ -100,7 +102,7 @@ class Generation:
             self._context.check()
             if self._loras.before_step(i) or i == 0:
                 with self._timeline.span("prompt"):
-                    conditioning = encode_prompt(self._model, spec)
+                    conditioning = self._model.encode_prompt(spec)
                     self._finite.note_prompt(conditioning)
                     branches.use(conditioning)
 
@@ -110,8 +112,7 @@ class Generation:
             lambda x, i, t: branches.predict(x, i, self._total, t, self._loras.in_effect),
             self._schedule,
             start,
-            guidance_scale=self._model.guidance_scale(spec),
-            guidance_rescale=spec.guidance_rescale,
+            guidance=self._model.guidance(spec),
             step_options=step_options(self._schedule.scheduler, generators, spec.eta),
             before_step=before_step,
             after_step=self._after_step,
@@ -130,7 +131,8 @@ class Generation:
 
         def report() -> None:
             metrics.STEP_S.labels(self._spec.model).observe(took_s)
-            self._lease.report_progress(i + 1, self._total, lambda: self._model.preview(latents))
+            preview = self._model.latents.preview
+            self._lease.report_progress(i + 1, self._total, lambda: preview(latents, self._size))
 
         self._context.deferred.add(report)
         if i + 1 == self._total:

@@ -25,7 +25,7 @@ class JobLoras:
         spec, model, worker = context.spec, context.model, context.worker
 
         def read(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
-            return read_lora(path, model.lora_parts, check=check, reserve=reserve)
+            return read_lora(path, model.lora_targets, check=check, reserve=reserve)
 
         for ref in spec.loras:
             scale_at(ref.scale, model.lora_parts)  # a misfit fails the job before its first step

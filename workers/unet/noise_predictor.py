@@ -4,31 +4,30 @@ from functools import cached_property
 
 from torch import Tensor
 
-from workers.families.conditioning import Conditioning
-from workers.families.guidance import is_guided
-from workers.families.unet_forward import forward_decoder, forward_encoder
+from workers.families.base import Conditioning, Residuals, finish
+from workers.families.guidance import CFGBranch
 from workers.unet.attempt_context import AttemptContext
-from workers.unet.cfg_parallel.branch import CFGBranch
 from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.control_images import ControlImage, read_control_images
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
-from workers.unet.controlnet.guess_mode import padded
+from workers.unet.controlnet.guess_mode import zero_padded
+from workers.unet.controlnet.step_residuals import StepResiduals
 
 
 class NoisePredictor:
     """Predicts the noise of one CFG branch, or of the whole batch."""
 
-    def __init__(self, context: AttemptContext, controlnets: ControlNetClient, guided: slice) -> None:
-        """``guided``: the rows that ControlNets guide; the others get none of their residuals."""
-        pipe = context.model.pipe
-        self._unet = pipe.unet
-        self._channels = pipe.vae.config.latent_channels
+    def __init__(self, context: AttemptContext, controlnets: ControlNetClient, branch: CFGBranch) -> None:
+        self._model = context.model
+        self._guidance = context.model.guidance(context.spec)
         self._controlnets = controlnets
         self._timeline = context.timeline
         self._deferred = context.deferred
-        self._guided = guided
+        self._branch = branch
+        guess_mode = context.spec.guess_mode
+        self._controlnet_branch = context.model.controlnet_branch(branch, guess_mode=guess_mode)
         self._conditioning: Conditioning | None = None
-        self._is_published = False
+        self._controlnet_conditioning: Conditioning | None = None  # until it is published
 
     @property
     def controlnet_hashes(self) -> dict[int, str]:
@@ -41,35 +40,55 @@ class NoisePredictor:
         return self._controlnets.batches
 
     def use(self, conditioning: Conditioning) -> None:
-        """What these rows attend to from the next step on; published with the next ControlNet request."""
-        self._conditioning = conditioning
-        self._is_published = False
+        """What the whole batch is conditioned on from the next step on.
+
+        It is published with the next ControlNet request.
+        """
+        self._conditioning = self._part(conditioning, self._branch)
+        self._controlnet_conditioning = self._part(conditioning, self._controlnet_branch)
 
     def predict(self, x: Tensor, step: int, total: int, t: Tensor) -> Tensor:
-        """The prediction for the model input ``x``, ``(b, c, h/f, w/f)``, at timestep ``t``.
+        """The prediction for the model input ``x`` of this branch, ``(b, …)``, at timestep ``t``.
 
-        The ControlNets compute while the encoder runs; the decoder takes residuals as it needs them.
+        The ControlNets compute while the base model does, which takes each residual when it needs it.
         """
         assert self._conditioning is not None, "the prompt is encoded before the first step"
-        if not self._is_published:
-            self._controlnets.publish_inputs(self._conditioning.rows(self._guided).controlnet_inputs)
-            self._is_published = True
-        # ControlNets see no mask that an inpainting UNet may see beside the latents.
-        latents = x if x.shape[1] == self._channels else x[:, : self._channels].contiguous()
-        asked = latents[self._guided]
-        residuals = self._controlnets.request_step(asked, step, total, t.item())
+        if self._controlnet_conditioning is not None:
+            self._controlnets.publish_inputs(self._controlnet_conditioning.controlnet_inputs)
+            self._controlnet_conditioning = None
+        residuals = self._controlnets.request_step(self._controlnet_rows(x), step, total, t.item())
         self._deferred.run()
-        with self._timeline.span("encoder"):
-            encoded = forward_encoder(self._unet, x, t, self._conditioning)
-        with self._timeline.span("decoder"):
-            noise = forward_decoder(self._unet, encoded, residuals and padded(residuals, len(x) - len(asked)))
+        before, after = self._model.stages
+        forward = self._model.staged_forward(x, t, self._conditioning)
+        with self._timeline.span(before):
+            index = next(forward)
+        with self._timeline.span(after):
+            prediction = finish(forward, index, self._residuals(residuals))
         if residuals is not None:
             self._deferred.add(residuals.finish)
-        return noise
+        return prediction
 
     def close(self) -> None:
         """No further step: what is still queued for these rows is void."""
         self._controlnets.close()
+
+    def _part(self, conditioning: Conditioning, branch: CFGBranch) -> Conditioning:
+        return conditioning.branch(branch) if self._guidance.is_guided else conditioning
+
+    def _controlnet_rows(self, x: Tensor) -> Tensor:
+        """What ControlNets are given of a model input."""
+        latents = self._model.controlnet_latents(x)
+        if self._branch is not CFGBranch.BOTH:
+            return latents
+        return latents[self._guidance.rows(self._controlnet_branch, len(latents))]
+
+    def _residuals(self, residuals: StepResiduals | None) -> Residuals | None:
+        """As the base model adds them to all of its rows."""
+        if residuals is None:
+            return None
+        is_half = self._branch is CFGBranch.BOTH and self._controlnet_branch is CFGBranch.COND
+        is_padded = is_half and self._guidance.is_guided and self._model.facts.guidance_batches == "one_batch"
+        return zero_padded(residuals.get, self._guidance) if is_padded else residuals.get
 
 
 class NoisePredictorFactory:
@@ -92,12 +111,12 @@ class NoisePredictorFactory:
         if is_both and images:
             self._first_residual.start()
         controlnets.publish_images(images)
-        is_double = is_both and is_guided(context.model.guidance_scale(spec))
         if is_both:
-            controlnets.attach(spec.num_images * (2 if is_double and not spec.guess_mode else 1))
-        # In guess mode ControlNets guide the conditional rows alone.
-        guided = slice(spec.num_images, None) if is_double and spec.guess_mode else slice(None)
-        return NoisePredictor(context, controlnets, guided)
+            model = context.model
+            asked = model.controlnet_branch(branch, guess_mode=spec.guess_mode)
+            is_double = asked is CFGBranch.BOTH and model.guidance(spec).is_guided
+            controlnets.attach(spec.num_images * (2 if is_double else 1))
+        return NoisePredictor(context, controlnets, branch)
 
     @property
     def control_maps(self) -> list[str]:

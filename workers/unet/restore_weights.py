@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.runtime.model_cache import ModelCache
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from shared.jobs.store import JobStore
 from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
-from workers.families.base_model import BaseModel
-from workers.families.unet_controlnet import ControlNet
+from workers.families.base import BaseModel
+from workers.families.base_controlnet import ControlNet
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.busy import BusyShare

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from infra.bench.harness.processes import CONTROLNET_CORE, pin_this_process
 from infra.local.environment import inherit
-from workers.families.conditioning import Conditioning
+from workers.families.base import finish
 from workers.families.load_controlnet import load_controlnet
-from workers.families.projection_cache import cache_projections
-from workers.families.unet_forward import forward_decoder, forward_encoder
-from workers.transport.protocol import MID
+from workers.families.unet.conditioning import UNetConditioning
+from workers.families.unet.forward import staged_forward
+from workers.families.unet.projection_cache import cache_projections
 
 TOKENS = 77
 #: A ControlNet up to its first residual, or a whole UNet.
@@ -85,18 +85,23 @@ def load_unet(model: Path) -> Any:
     return unet
 
 
-def make_inputs(config: Any, side_px: int, rows: int) -> tuple[Tensor, Tensor, Conditioning]:
+def make_inputs(config: Any, side_px: int, rows: int) -> tuple[Tensor, Tensor, UNetConditioning]:
     """Model input, timestep and prompt of a step; numbers from a fixed seed."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(rows, 4, side_px // 8, side_px // 8, generator=generator)
     embeddings = torch.randn(rows, TOKENS, config.cross_attention_dim, generator=generator)
-    return x, torch.tensor(501), Conditioning(embeddings)
+    return x, torch.tensor(501), UNetConditioning(embeddings)
 
 
 def unet_step(unet: Any, side_px: int, rows: int) -> Callable[[], object]:
     """What computes one step of a UNet."""
     x, t, conditioning = make_inputs(unet.config, side_px, rows)
-    return lambda: forward_decoder(unet, forward_encoder(unet, x, t, conditioning), None)
+
+    def step() -> Tensor:
+        forward = staged_forward(unet, x, t, conditioning)
+        return finish(forward, next(forward), None)
+
+    return step
 
 
 def serve(kind: str, folder: Path, side_px: int, rows: int) -> None:
@@ -136,7 +141,7 @@ def _controlnet(folder: Path, side_px: int, rows: int) -> Callable[[], object]:
     x, t, conditioning = make_inputs(controlnet.model.config, side_px, rows)
     prepared = controlnet.prepare(conditioning.controlnet_inputs)
     image = controlnet.embed(torch.rand(1, 3, side_px, side_px), rows)
-    return lambda: controlnet.residual(controlnet.trunk(x, t, prepared, image), MID)
+    return lambda: next(controlnet.forward(x, t, prepared, image))
 
 
 if __name__ == "__main__":

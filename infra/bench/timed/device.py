@@ -17,9 +17,9 @@ from diffusers.models.unets.unet_2d_blocks import CrossAttnUpBlock2D
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from workers.families.unet_controlnet import ControlNet
+from workers.families.unet import forward
+from workers.families.unet.controlnet import UNetControlNet
 from workers.lora.patch import Patcher
-from workers.unet import noise_predictor
 
 #: One step of the UNet and of a ControlNet, both halves of guidance in one batch, in seconds.
 UNET_S, CONTROLNET_S = 0.0535, 0.0276
@@ -33,7 +33,7 @@ TEXT_S, VAE_S, EMBED_S, LORA_LOAD_S, LORA_PATCH_S = 0.02, 0.165, 0.0007, 1.0, 0.
 
 def be_unet_device() -> None:
     """From now on this process's UNet, VAE, text encoder and LoRA patches take their time."""
-    _slow(noise_predictor, "encode", ENCODER_SHARE * UNET_S)
+    _slow(forward, "forward_encoder", ENCODER_SHARE * UNET_S)
     _slow(CrossAttnUpBlock2D, "forward", UNET_S - ENCODER_SHARE * UNET_S)
     _slow(Decoder, "forward", VAE_S, is_batched=False)
     _slow(CLIPTextModel, "forward", TEXT_S, is_batched=False)
@@ -42,7 +42,7 @@ def be_unet_device() -> None:
 
 def be_controlnet_device() -> None:
     """From now on this process's ControlNets take their time."""
-    _slow(ControlNet, "trunk", CONTROLNET_S)
+    _slow(UNetControlNet, "features", CONTROLNET_S)
     _slow(ControlNetConditioningEmbedding, "forward", EMBED_S)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
 from tests.workers.unet.controlnet_jobs import (
+    MID,
     MODELS,
     Line,
     X,
@@ -24,10 +25,10 @@ from tests.workers.unet.controlnet_jobs import (
     spec,
 )
 from workers.controlnet_serving.server import Server
-from workers.families.unet_controlnet import ControlNet
+from workers.families.unet.controlnet import UNetControlNet
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.runtime.watchdog import Watchdog
-from workers.transport.protocol import MID, StepResponse
+from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import ClaimedStep
 from workers.unet.controlnet.step_residuals import StepResiduals
 
@@ -64,10 +65,10 @@ def test_residuals_of_one_worker_are_summed_before_they_are_sent(
     responses = line.transport.receive(step.request, 1.0)
     down, mid = by_diffusers(0.7, 0.7, 0.7)
     assert [response.positions for response, _ in responses] == [[0, 1, 2]] * (len(down) + 1)
-    assert [response.index for response, _ in responses] == [-1, *reversed(range(len(down)))]
+    assert [response.index for response, _ in responses] == [MID, *reversed(range(len(down)))]
     for response, residual in responses:
         assert residual is not None
-        assert torch.equal(residual, mid if response.index == -1 else down[response.index])
+        assert torch.equal(residual, mid if response.index == MID else down[response.index])
         assert set(response.hashes) == {0, 1, 2}
 
 
@@ -214,16 +215,16 @@ def test_a_step_that_fails_in_a_batch_fails_alone(line: Line) -> None:
     assert (response.error, residual) == ("inputs_missing", None)
 
 
-class Counting(ControlNet):
+class Counting(UNetControlNet):
     """Counts its forward passes."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, MODELS[name])
         self.forwards = 0
 
-    def trunk(self, *args: Any) -> list[Tensor]:
+    def features(self, *args: Any) -> list[Tensor]:
         self.forwards += 1
-        return super().trunk(*args)
+        return super().features(*args)
 
 
 def long_ago(step: ClaimedStep) -> ClaimedStep:
@@ -264,16 +265,16 @@ def test_a_job_that_is_past_its_step_gets_no_residuals_of_a_shared_pass(line: Li
     assert len(received) == len(down) + 1
 
 
-class Hanging(ControlNet):
+class Hanging(UNetControlNet):
     """A ControlNet whose device hangs until ``released``."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, MODELS[name])
         self.released = threading.Event()
 
-    def trunk(self, *args: Any) -> list[Tensor]:
+    def features(self, *args: Any) -> list[Tensor]:
         self.released.wait()
-        return super().trunk(*args)
+        return super().features(*args)
 
     def embed(self, *args: Any) -> Tensor:
         self.released.wait()
@@ -309,7 +310,7 @@ def test_a_device_that_hangs_ends_the_worker_and_frees_its_steps(where: str, lin
     # And another worker computes what this one had claimed
     other = make_server(line, "edge")
     other.start("controlnet2@test")
-    assert torch.equal(step.mid(), by_diffusers(1.0)[1])
+    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     controlnet.released.set()
     other.stop()
     server.stop()

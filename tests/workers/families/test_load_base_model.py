@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.errors import ModelFailed
+from shared.families.unet import SD1, SDXL
 from tests.checkpoints import save_checkpoint
 from tests.tiny_models import make_pipeline
 from workers.families.load_base_model import load_entry, load_model
@@ -41,9 +42,9 @@ def test_a_folder_a_single_file_and_a_variant_hold_the_same_weights(folder: Path
 
 
 def test_a_model_is_of_the_family_that_its_own_files_say(folder: Path) -> None:
-    assert not load(folder / "sd1").is_sdxl
+    assert load(folder / "sd1").facts is SD1
     model = load(folder / "sdxl")
-    assert model.is_sdxl
+    assert model.facts is SDXL
     assert set(model.text_encoders) == {"text_encoder", "text_encoder_2"}
 
 

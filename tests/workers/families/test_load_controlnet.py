@@ -13,8 +13,8 @@ from shared.errors import ModelFailed
 from shared.settings import Settings
 from tests.tiny_models import make_controlnet, make_pipeline, make_union
 from workers.families.load_controlnet import check_controlnet, controlnet_cache, load_controlnet
-from workers.families.unet_controlnet import ControlNet
-from workers.families.unet_controlnet_union import ControlNetUnion
+from workers.families.unet.controlnet import UNetControlNet
+from workers.families.unet.controlnet_union import UNetControlNetUnion
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 
 CATALOGUE = """
@@ -54,17 +54,17 @@ def catalog(settings: Settings) -> Catalog:
 def test_a_controlnet_that_a_job_needs_in_the_middle_of_its_loop_computes(
     settings: Settings, catalog: Catalog
 ) -> None:
-    def trunk(controlnets: ModelCache[ControlNet]) -> list[Tensor]:
+    def residuals(controlnets: ModelCache[UNetControlNet]) -> list[Tensor]:
         with controlnets.use("good") as controlnet:
             prepared = controlnet.prepare(
                 {"embeddings": torch.ones(1, 77, controlnet.model.config.cross_attention_dim)}
             )
             x, image = torch.ones(1, 4, 16, 16), controlnet.embed(torch.ones(1, 3, 64, 64), 1)
-            return controlnet.trunk(x, torch.tensor(1), prepared, image)
+            return [residual for _, residual in controlnet.forward(x, torch.tensor(1), prepared, image)]
 
-    expected = trunk(controlnet_cache(catalog, settings, DeviceMemory(1 << 40)))
+    expected = residuals(controlnet_cache(catalog, settings, DeviceMemory(1 << 40)))
     with torch.inference_mode():
-        made = trunk(controlnet_cache(catalog, settings, DeviceMemory(1 << 40)))
+        made = residuals(controlnet_cache(catalog, settings, DeviceMemory(1 << 40)))
     assert all(torch.equal(ours, its) for ours, its in zip(made, expected, strict=True))
 
 
@@ -82,8 +82,8 @@ def test_a_controlnet_that_does_not_fit_is_not_loaded_either(settings: Settings,
     with pytest.raises(ModelFailed, match="'wrong'"), controlnets.use("wrong"):
         pass
     with controlnets.use("good") as good, controlnets.use("union") as union:
-        assert not isinstance(good, ControlNetUnion)
-        assert isinstance(union, ControlNetUnion)
+        assert not isinstance(good, UNetControlNetUnion)
+        assert isinstance(union, UNetControlNetUnion)
 
 
 def test_a_controlnet_of_several_models_is_loaded_once_and_must_fit_each(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shared.errors import NonFiniteWeights
 from tests.workers.lora.conftest import parts, weights_of
+from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.finite import find_non_finite
 from workers.lora.formats.parser import LoraWeights, read_lora
 from workers.lora.patch import Patcher
@@ -33,7 +34,7 @@ def test_a_lora_that_overflows_is_refused_and_leaves_nothing(
 ) -> None:
     patcher = Patcher(parts(pipe))
     base = {name: weight.clone() for name, weight in weights_of(parts(pipe)).items()}
-    lora = read_lora(write(spoiled(tensors, role, factor)), parts(pipe))
+    lora = read_lora(write(spoiled(tensors, role, factor)), UNetLoraTargets(parts(pipe)))
     try:
         with pytest.raises(NonFiniteWeights, match=r"unet\.") as caught:
             patcher.apply([(lora, 1e6)])

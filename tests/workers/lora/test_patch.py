@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.workers.lora.conftest import Fused, parts, weights_of
+from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.matrices import LowRank
 from workers.lora.formats.parser import LoraWeights, read_lora
 from workers.lora.patch import Patcher
@@ -36,7 +37,7 @@ def weights(pipe: StableDiffusionPipeline) -> Callable[[], dict[str, Tensor]]:
 
 @pytest.fixture
 def read(pipe: StableDiffusionPipeline, lora_file: Callable[[str], Path]) -> Callable[[str], LoraWeights]:
-    return lambda name: read_lora(lora_file(name), parts(pipe))
+    return lambda name: read_lora(lora_file(name), UNetLoraTargets(parts(pipe)))
 
 
 def furthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
@@ -73,7 +74,7 @@ def test_a_file_of_another_precision_is_patched_as_diffusers_fuses_it(
 ) -> None:
     trained = load_file(lora_file("outline.kohya"))  # its factors are float16, its alphas float32
     path = write({key: tensor.to(dtype) for key, tensor in trained.items()})
-    patcher.apply([(read_lora(path, parts(pipe)), 0.7)])
+    patcher.apply([(read_lora(path, UNetLoraTargets(parts(pipe))), 0.7)])
     assert furthest(weights(), fused((path, 0.7))) < 1e-6
 
 
@@ -107,7 +108,7 @@ def test_pefts_configuration_in_the_header_counts_as_in_diffusers(
     }
     header = json.dumps({f"unet.{option}": value for option, value in config.items()})
     path = write(tensors, {"format": "pt", "lora_adapter_metadata": header})
-    patcher.apply([(read_lora(path, parts(pipe)), 0.5)])
+    patcher.apply([(read_lora(path, UNetLoraTargets(parts(pipe))), 0.5)])
     assert furthest(weights(), fused((path, 0.5))) < 1e-6
     assert furthest(weights(), fused((lora_file("twemoji"), 0.5))) > 0.01
 

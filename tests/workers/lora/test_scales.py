@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from shared.errors import InvalidRequest
 from shared.jobs.lora_scales import Scale
 from tests.workers.lora.conftest import Fused, parts, weights_of
+from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
@@ -35,9 +36,14 @@ def test_scales_weigh_what_they_weigh_in_diffusers(
     pipe: StableDiffusionPipeline, fused: Fused, lora_file: Callable[[str], Path], asked: dict[str, Any]
 ) -> None:
     patcher = Patcher(parts(pipe))
-    plain = (read_lora(lora_file("twemoji"), parts(pipe)), 0.4)
+    plain = (read_lora(lora_file("twemoji"), UNetLoraTargets(parts(pipe))), 0.4)
     try:
-        patcher.apply([(read_lora(lora_file("outline"), parts(pipe)), SCALE.validate_python(asked)), plain])
+        patcher.apply(
+            [
+                (read_lora(lora_file("outline"), UNetLoraTargets(parts(pipe))), SCALE.validate_python(asked)),
+                plain,
+            ]
+        )
         ours = weights_of(parts(pipe))
     finally:
         patcher.restore()
@@ -49,7 +55,7 @@ def test_a_change_of_one_parts_scale_writes_that_part_alone(
     pipe: StableDiffusionPipeline, lora_file: Callable[[str], Path]
 ) -> None:
     patcher = Patcher(parts(pipe))
-    outline = read_lora(lora_file("outline"), parts(pipe))
+    outline = read_lora(lora_file("outline"), UNetLoraTargets(parts(pipe)))
     try:
         patcher.apply([(outline, SCALE.validate_python({"text_encoder": 0.5}))])
         # Given a UNet whose weights somebody else has changed, and must not find written again
@@ -79,7 +85,9 @@ def test_scales_for_what_the_model_does_not_have_are_refused(
 ) -> None:
     patcher = Patcher(parts(pipe))
     with pytest.raises(InvalidRequest, match=why):
-        patcher.apply([(read_lora(lora_file("outline"), parts(pipe)), SCALE.validate_python(asked))])
+        patcher.apply(
+            [(read_lora(lora_file("outline"), UNetLoraTargets(parts(pipe))), SCALE.validate_python(asked))]
+        )
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torch import nn
 from shared.jobs.lora_scales import PartScales
 from tests.checkpoints import unet_name
 from tests.tiny_models import LAYOUTS, make_pipeline
+from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
@@ -52,7 +53,7 @@ def test_both_text_encoders_are_patched_each_by_its_scale(write: Callable[..., P
         key_a, key_b = STYLES[style](part, name)
         tensors |= {key_a: a.view(2, *weight.shape[1:]), key_b: b.view(len(weight), 2, *weight.shape[2:])}
         expected[part] = weight + scales[part] * (b @ a).view(weight.shape)
-    lora = read_lora(write(tensors), parts)
+    lora = read_lora(write(tensors), UNetLoraTargets(parts))
     assert {part: list(changes) for part, changes in lora.parts.items()} == {
         part: [f"{place}.weight"] for part, place in places.items()
     }
@@ -90,6 +91,6 @@ def test_the_flat_name_of_every_module_of_a_real_unet_is_known(
             tensors[f"{stem}.lora_up.weight"] = torch.zeros(shape[0], 1, dtype=torch.float16)
             alphas[f"{name}.weight"] = float(len(alphas))
             tensors[f"{stem}.alpha"] = torch.tensor(alphas[f"{name}.weight"])
-    found = read_lora(write(tensors), {"unet": unet}).parts["unet"]
+    found = read_lora(write(tensors), UNetLoraTargets({"unet": unet})).parts["unet"]
     assert {name: change.scaling for name, change in found.items()} == alphas
     assert len(alphas) == 794

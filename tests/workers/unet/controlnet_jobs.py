@@ -17,13 +17,13 @@ from shared.settings import Settings
 from tests.tiny_models import make_controlnet, make_unet
 from tests.workers.unet.specs import spec as job_spec
 from workers.controlnet_serving.server import Server
-from workers.families.base_model import BaseModel
-from workers.families.unet_controlnet import ControlNet
+from workers.families.base import BaseModel
+from workers.families.guidance import CFGBranch
+from workers.families.unet.controlnet import UNetControlNet
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.transport.step_queue import ClaimedStep, StepQueue
 from workers.transport.transport import Transport
 from workers.unet.attempt_context import AttemptContext
-from workers.unet.cfg_parallel.branch import CFGBranch
 from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.step_residuals import StepResiduals
@@ -36,6 +36,8 @@ MODELS = {
     "depth": make_controlnet(UNET, 2),
     "colour": make_controlnet(UNET, 3),
 }
+#: The number of the mid block's residual.
+MID = len(MODELS["edge"].controlnet_down_blocks)
 MODELS["pooled"] = make_controlnet(UNET, 4, global_pool_conditions=True)
 JOBS = itertools.count()
 EMBEDDINGS = torch.randn(2, 32, 128, generator=torch.Generator().manual_seed(8))
@@ -51,15 +53,15 @@ class Line(NamedTuple):
     transport: Transport
 
 
-def load_controlnets() -> ModelCache[ControlNet]:
-    return ModelCache(lambda name: ControlNet(name, MODELS[name]), DeviceMemory(1 << 30))
+def load_controlnets() -> ModelCache[UNetControlNet]:
+    return ModelCache(lambda name: UNetControlNet(name, MODELS[name]), DeviceMemory(1 << 30))
 
 
 def make_line(redis: Redis, settings: Settings) -> Line:
     return Line(redis, settings, StepQueue(redis, settings), Transport([redis], settings))
 
 
-def make_server(line: Line, *names: str, controlnets: ModelCache[ControlNet] | None = None) -> Server:
+def make_server(line: Line, *names: str, controlnets: ModelCache[UNetControlNet] | None = None) -> Server:
     """A ControlNet worker that holds the ControlNets ``names``; it is another claimant than ``line``."""
     controlnets = controlnets or load_controlnets()
     for name in names:
@@ -95,7 +97,7 @@ class FakeWorker:
     settings: Settings
     steps: StepQueue
     transport: Transport
-    controlnets: ModelCache[ControlNet]
+    controlnets: ModelCache[UNetControlNet]
 
 
 class ControlNetJob(NamedTuple):

@@ -28,7 +28,7 @@ from tests.tiny_models import EMOJI
 from tests.workers.conftest import load
 from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.lora.patch import Patcher
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.unet.job import execute_job

@@ -13,7 +13,7 @@ from shared.jobs.record import Job
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from tests.workers.unet.test_job import by_diffusers, control, pixels, run, upload
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.runtime.model_cache import ModelCache
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from shared.errors import InvalidLora
+from shared.families.registry import lora_parts
 
 _METADATA = "lora_adapter_metadata"
 #: The configuration of an adapter that names every module of SDXL has about 100 kB.
@@ -76,7 +77,7 @@ def peft_configs(header: Mapping[str, str]) -> Mapping[str, AdapterConfig]:
     options: dict[str, dict[str, Any]] = {}
     for key, value in flat.items():
         part, dot, option = key.partition(".")
-        if dot and part in ("unet", "text_encoder", "text_encoder_2"):
+        if dot and part in lora_parts():
             options.setdefault(part, dict(common))[option] = value
     default = _read_config(common)
     return defaultdict(lambda: default, {part: _read_config(chosen) for part, chosen in options.items()})

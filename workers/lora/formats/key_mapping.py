@@ -1,26 +1,11 @@
-"""What a LoRA file calls its tensors: which module each belongs to.
+"""What a LoRA file calls its tensors: which module of the file each belongs to, and what it is to it.
 
-Names with underscores for dots, and ComfyUI's, are looked up among the model's own. The others are PEFT's and
-diffusers', and are converted by diffusers. It looks at one key of a file and takes the others to be of the
-same style; a file of mixed styles then loads in part, without an error. Here every key is converted as the
-style it has itself.
+Which module of the model that is, the model's family says (`workers.lora.targets`).
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
-
-import torch
-from diffusers.utils.state_dict_utils import (
-    StateDictType,
-    convert_state_dict_to_peft,
-    convert_unet_state_dict_to_peft,
-)
-from torch import nn
-
-from workers.lora.formats.original_names import original_names
-from workers.lora.formats.refusals import parse_errors_as_invalid
+from collections.abc import Iterable
 
 #: The end of a key says what the tensor is; what stands before it is the module, in any style.
 _FACTOR = re.compile(r"[._]lora(_linear_layer)?[._](A|down|B|up|mid)(\.\w+)?\.(weight|bias)$")
@@ -31,33 +16,6 @@ _LYCORIS = re.compile(
 _SIDES = {"A": "a", "down": "a", "B": "b", "up": "b", "mid": "mid"}
 #: LyCORIS' differences of a norm are stored as any others.
 _NORMS = {"w_norm": "diff", "b_norm": "diff_b"}
-#: What stands before names with underscores for dots, and the part it means: kohya's, whose ``te2`` is SDXL's
-#: second text encoder, and the one that LyCORIS itself writes.
-_FLAT = {
-    "lora_unet_": "unet",
-    "lora_te_": "text_encoder",
-    "lora_te1_": "text_encoder",
-    "lora_te2_": "text_encoder_2",
-    "lycoris_": "unet",
-}
-#: ComfyUI's text encoders: SD 1's, which is SDXL's first one, SD 2's, and SDXL's second one.
-_COMFY = {
-    "text_encoders.clip_l.transformer.": "text_encoder",
-    "text_encoders.clip_h.transformer.": "text_encoder",
-    "text_encoders.clip_g.transformer.": "text_encoder_2",
-}
-_PEFT = re.compile(r"(unet|text_encoder|text_encoder_2)\.(.+)\.lora_A\.weight")
-#: PEFT writes the adapter's name into a state dict that was not saved by PEFT itself.
-_ADAPTER = re.compile(r"\.(lora_[AB])\.\w+\.weight$")
-_OLD_TEXT = re.compile(r"\.to_(q|k|v|out)_lora\.")
-_CLIP = re.compile(r"text_model\.|text_projection\b|.*\.(self_attn|mlp)\.")
-
-
-class Module(NamedTuple):
-    """A module of a part of the model, as diffusers and transformers name it."""
-
-    part: str
-    name: str
 
 
 def group_keys(keys: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -75,24 +33,6 @@ def group_keys(keys: Iterable[str]) -> dict[str, dict[str, str]]:
     return groups
 
 
-def find_modules(
-    groups: Mapping[str, Mapping[str, str]], models: Mapping[str, nn.Module]
-) -> Iterator[tuple[str, Module]]:
-    """Which module each group belongs to; those that diffusers takes for none are left out.
-
-    ``models`` are the parts, by name; one is ``unet``.
-    """
-    own = dict(_own_names(models))
-    for stem, keys in groups.items():
-        if stem in own:
-            yield stem, own[stem]
-            continue
-        with parse_errors_as_invalid(keys.values()):
-            match = _PEFT.fullmatch(_peft_name(keys.get("a", f"{stem}.lora_A.weight")))
-        if match:
-            yield stem, Module(*match.groups())
-
-
 def _role(key: str) -> tuple[str, str] | None:
     """The module as the file names it, and what the tensor is to it."""
     if match := _FACTOR.search(key):
@@ -104,45 +44,3 @@ def _role(key: str) -> tuple[str, str] | None:
     else:
         return None
     return key[: match.start()], role
-
-
-def _own_names(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Module]]:
-    """The modules of the models by all their names but PEFT's and diffusers'."""
-    for part, model in models.items():
-        flat = [prefix for prefix, meant in _FLAT.items() if meant == part]
-        for name, _ in model.named_modules():
-            for spelling in _spellings(part, name):
-                yield from ((prefix + spelling.replace(".", "_"), Module(part, name)) for prefix in flat)
-                yield from (
-                    (prefix + spelling, Module(part, name))
-                    for prefix, meant in _COMFY.items()
-                    if meant == part
-                )
-    for theirs, ours in original_names(models["unet"]):
-        module = Module("unet", ours)
-        yield f"diffusion_model.{theirs}", module
-        yield from ((f"{prefix}{theirs.replace('.', '_')}", module) for prefix in ("lora_unet_", "lycoris_"))
-
-
-def _spellings(part: str, name: str) -> tuple[str, ...]:
-    """transformers 5 dropped the level ``text_model`` of text encoders, which files name."""
-    bare = name.removeprefix("text_model.")
-    return (name,) if part == "unet" else (bare, f"text_model.{bare}")
-
-
-def _peft_name(name: str) -> str:
-    name = _ADAPTER.sub(r".\1.weight", name.removeprefix("base_model.model."))
-    if not name.startswith(("unet.", "text_encoder.", "text_encoder_2.")):
-        name = ("text_encoder." if _CLIP.match(name) else "unet.") + name
-    style = None
-    if not name.startswith("unet."):
-        if _OLD_TEXT.search(name):
-            style = StateDictType.DIFFUSERS_OLD
-        elif "lora_linear_layer" in name:
-            style = StateDictType.DIFFUSERS
-    one = {name: torch.empty(0)}
-    if style is None:
-        converted = convert_unet_state_dict_to_peft(one)
-    else:
-        converted = convert_state_dict_to_peft(one, original_type=style)
-    return str(next(iter(converted)))

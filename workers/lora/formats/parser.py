@@ -15,15 +15,26 @@ from shared.storage.lora_header import inspect_lora, refuse_keys, split_embeddin
 from shared.storage.safetensors_header import read_header
 from workers.lora.formats.alphas import AdapterConfig, peft_configs
 from workers.lora.formats.formats import EXTRA_ROLES, build_matrix, dora_norms, is_complete
-from workers.lora.formats.key_mapping import Module, find_modules, group_keys
+from workers.lora.formats.key_mapping import group_keys
 from workers.lora.formats.refusals import parse_errors_as_invalid
 from workers.lora.formats.tensor_file import hash_file, open_tensors, refuse_non_finite
+from workers.lora.targets import LoraTarget, LoraTargets
 from workers.lora.weight_delta import WeightDelta
 
 #: The modules that files train: those with a weight, and maybe a bias, that is added to.
 _TRAINED = nn.Linear | nn.Conv2d | nn.LayerNorm | nn.GroupNorm | nn.Embedding
 #: Of a bias.
 _BIAS_ROLES = ("b_bias", "diff_b")
+#: Roles that can be divided, and whether their rows are those of the weight.
+_ROWS = {
+    "a": False,
+    "alpha": False,
+    "b": True,
+    "b_bias": True,
+    "diff": True,
+    "diff_b": True,
+    "magnitude": True,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +63,12 @@ class LoraWeights:
 
 def read_lora(
     path: Path,
-    models: Mapping[str, nn.Module],
+    targets: LoraTargets,
     *,
     check: Callable[[], None] = lambda: None,
     reserve: Callable[[int], None] = lambda size_bytes: None,
 ) -> LoraWeights:
-    """Parse a safetensors file for a model's parts, by name; one is ``unet``.
+    """Parse a safetensors file for a model, of which ``targets`` finds the modules.
 
     ``check`` is called again and again, and raises when nobody wants the LoRA any more. ``reserve`` is called
     with the bytes that the LoRA will take, before it takes them. Raises `InvalidLora` unless every tensor in
@@ -69,17 +80,18 @@ def read_lora(
         info = inspect_lora(header.tensors, header.metadata)
         _, stored = split_embeddings(header.tensors)
         groups = _group(stored)
-        places = list(_places(groups, models, check))
+        places = list(_places(groups, targets, check))
         reserve(sum(tensor.size_bytes for tensor in stored.values()))
         with open_tensors(path) as (tensors, metadata):
             refuse_non_finite(stored, tensors, check)
             configs = peft_configs(metadata)
             parts: dict[str, dict[str, WeightDelta]] = defaultdict(dict)
-            for module, target, keys in places:
+            for target, module, keys in places:
                 check()
                 read = {role: tensors(key) for role, key in keys.items()}
                 with parse_errors_as_invalid(keys.values()):
-                    parts[module.part] |= _changes(module, target, keys, read, configs[module.part])
+                    own = _rows_of(target, keys, read)
+                    parts[target.part] |= _changes(target, module, keys, own, configs[target.part])
     return LoraWeights(sha256, parts, info.embeddings)
 
 
@@ -96,50 +108,60 @@ def _group(keys: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def _places(
-    groups: Mapping[str, Mapping[str, str]], models: Mapping[str, nn.Module], check: Callable[[], None]
-) -> Iterable[tuple[Module, nn.Module, Mapping[str, str]]]:
-    """For each group its module's name and the module; each must be there, and no two the same."""
-    found = {}
-    for stem, module in find_modules(groups, models):
+    groups: Mapping[str, Mapping[str, str]], targets: LoraTargets, check: Callable[[], None]
+) -> Iterable[tuple[LoraTarget, nn.Module, Mapping[str, str]]]:
+    """For each group its targets and their modules; each must be there, and no two the same."""
+    found: dict[str, list[tuple[LoraTarget, nn.Module] | None]] = defaultdict(list)
+    for stem, target in targets.find(groups):
         check()
-        found[stem] = _find(models.get(module.part), module)
+        found[stem].append(_find(targets.parts.get(target.part), target))
     refuse_keys(
         "match no module of this model",
-        _keys(roles for stem, roles in groups.items() if found.get(stem) is None),
+        _keys(roles for stem, roles in groups.items() if None in found.get(stem, [None])),
     )
-    taken: dict[Module, Mapping[str, str]] = {}
-    for stem, place in found.items():
-        assert place is not None
-        module, target = place
-        if module in taken:
-            refuse_keys(f"all name {module.part}.{module.name}", _keys([taken[module], groups[stem]]))
-        taken[module] = groups[stem]
-        yield module, target, groups[stem]
+    taken: dict[tuple[str, str], Mapping[str, str]] = {}
+    for stem, places in found.items():
+        for place in places:
+            assert place is not None
+            target, module = place
+            known = taken.setdefault((target.part, target.name), groups[stem])
+            if known is not groups[stem]:
+                refuse_keys(f"all name {target.part}.{target.name}", _keys([known, groups[stem]]))
+            yield target, module, groups[stem]
 
 
-def _find(model: nn.Module | None, module: Module) -> tuple[Module, nn.Module] | None:
+def _find(model: nn.Module | None, target: LoraTarget) -> tuple[LoraTarget, nn.Module] | None:
     """transformers 5 dropped the level ``text_model`` that older files still name, and the reverse."""
-    name = module.name
+    name = target.name
     for spelling in (name, name.removeprefix("text_model."), f"text_model.{name}"):
         try:
-            target = model.get_submodule(spelling) if model is not None else None
+            module = model.get_submodule(spelling) if model is not None else None
         except AttributeError:
             continue
-        if isinstance(target, _TRAINED) and target.weight is not None:
-            return module._replace(name=spelling), target
+        if isinstance(module, _TRAINED) and module.weight is not None:
+            return target._replace(name=spelling), module
     return None
 
 
+def _rows_of(target: LoraTarget, keys: Mapping[str, str], read: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a group as far as they are about ``target``: some rows of what they change."""
+    if target.rows is None:
+        return dict(read)
+    unknown = read.keys() - _ROWS.keys()
+    refuse_keys("train several modules as one, in a form that cannot be divided", (keys[r] for r in unknown))
+    return {role: tensor[target.rows] if _ROWS[role] else tensor for role, tensor in read.items()}
+
+
 def _changes(
-    module: Module,
-    target: nn.Module,
+    target: LoraTarget,
+    module: nn.Module,
     keys: Mapping[str, str],
     read: Mapping[str, Tensor],
     config: AdapterConfig,
 ) -> dict[str, WeightDelta]:
     """What is done to a module's weight and bias by the tensors that were ``read``, by their roles."""
-    shape = target.get_parameter("weight").shape
-    bias = getattr(target, "bias", None)
+    shape = module.get_parameter("weight").shape
+    bias = getattr(module, "bias", None)
     changes = {}
     scaling = 1.0
     core = {role: tensor for role, tensor in read.items() if role not in EXTRA_ROLES}
@@ -152,18 +174,18 @@ def _changes(
                 {keys[role]: tensor for role, tensor in core.items()}, f"its module {tuple(shape)}"
             )
         if described.rank is not None:
-            scaling = config.scaling(keys.get("alpha", module.name), described.rank, read.get("alpha"))
-        changes[f"{module.name}.weight"] = WeightDelta(
+            scaling = config.scaling(keys.get("alpha", target.name), described.rank, read.get("alpha"))
+        changes[f"{target.name}.weight"] = WeightDelta(
             _owned(core), shape, scaling, _magnitude(shape, keys, read)
         )
     for role in _BIAS_ROLES:
         if role in read:
             trained = read[role]
             if bias is None or trained.shape != bias.shape:
-                expected = f"the bias of {module.name} another, or there is none"
+                expected = f"the bias of {target.name} another, or there is none"
                 _refuse_shapes({keys[role]: trained}, expected)
             factor = scaling if role == "b_bias" else 1.0
-            changes[f"{module.name}.bias"] = WeightDelta(_owned({"diff": trained}), bias.shape, factor)
+            changes[f"{target.name}.bias"] = WeightDelta(_owned({"diff": trained}), bias.shape, factor)
     return changes
 
 

@@ -9,13 +9,12 @@ worker.
 
 from collections.abc import Collection, Sequence
 
-import torch
 from torch import Tensor
 
 from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
-from workers.families.conditioning import Conditioning
-from workers.unet.cfg_parallel.branch import CFGBranch
+from workers.families.base import Conditioning
+from workers.families.guidance import CFGBranch, Guidance
 from workers.unet.cfg_parallel.leader import Leader
 from workers.unet.noise_predictor import NoisePredictor, NoisePredictorFactory
 
@@ -24,9 +23,14 @@ class CFGBranches:
     """Predicts the noise of a job's steps, each as a whole batch or branch by branch."""
 
     def __init__(
-        self, predictors: NoisePredictorFactory, leader: Leader, replayed_steps: Collection[int]
+        self,
+        predictors: NoisePredictorFactory,
+        leader: Leader,
+        guidance: Guidance,
+        replayed_steps: Collection[int],
     ) -> None:
         """``replayed_steps`` are split even without a follower."""
+        self._guidance = guidance
         self._factory = predictors
         self._leader = leader
         self._replayed = frozenset(replayed_steps)
@@ -60,8 +64,8 @@ class CFGBranches:
     def use(self, conditioning: Conditioning) -> None:
         """What all rows attend to from the next step on, the unconditional ones first."""
         self._conditioning = conditioning
-        for branch, predictor in self._predictors.items():
-            predictor.use(branch.rows_of(conditioning))
+        for predictor in self._predictors.values():
+            predictor.use(conditioning)
 
     def predict(self, x: Tensor, step: int, total: int, t: Tensor, loras: Sequence[str]) -> Tensor:
         """The prediction for the model input ``x``, ``(b, c, h/f, w/f)``; ``loras`` are in effect."""
@@ -69,7 +73,7 @@ class CFGBranches:
         if not has_follower and step not in self._replayed:
             return self._predictors[CFGBranch.BOTH].predict(x, step, total, t)
         self.split_steps.append(step)
-        uncond_x, cond_x = (part.contiguous() for part in x.chunk(2))
+        uncond_x, cond_x = (self._rows(x, branch) for branch in (CFGBranch.UNCOND, CFGBranch.COND))
         if has_follower:
             self._leader.request(step, total, t.item(), uncond_x, loras)
         cond = self._predictor(CFGBranch.COND).predict(cond_x, step, total, t)
@@ -77,16 +81,19 @@ class CFGBranches:
         if uncond is None:
             metrics.CFG_BRANCHES.labels("leader").inc()
             uncond = self._predictor(CFGBranch.UNCOND).predict(uncond_x, step, total, t)
-        return torch.cat([uncond, cond])
+        return self._guidance.join(uncond=uncond, cond=cond)
 
     def close(self) -> None:
         """No further step."""
         for predictor in self._predictors.values():
             predictor.close()
 
+    def _rows(self, x: Tensor, branch: CFGBranch) -> Tensor:
+        return x[self._guidance.rows(branch, len(x))].contiguous()
+
     def _predictor(self, branch: CFGBranch) -> NoisePredictor:
         if branch not in self._predictors:
             assert self._conditioning is not None, "the prompt is encoded before the first step"
             self._predictors[branch] = self._factory.make(branch)
-            self._predictors[branch].use(branch.rows_of(self._conditioning))
+            self._predictors[branch].use(self._conditioning)
         return self._predictors[branch]

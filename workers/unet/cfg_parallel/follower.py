@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from shared.jobs.spec import JobSpec
 from shared.logs import log_fields
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.cfg_parallel.channel import BranchChannel, Released, branch_channel
 from workers.unet.cfg_parallel.messages import FollowBranch

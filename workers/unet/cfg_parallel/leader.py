@@ -11,7 +11,6 @@ from torch import Tensor
 from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
 from shared.periodic_thread import PeriodicThread
-from workers.families.guidance import is_guided
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.cfg_parallel.channel import branch_channel
 from workers.unet.cfg_parallel.messages import READY, BranchPrediction, BranchStep, FollowBranch
@@ -47,7 +46,7 @@ class Leader:
 
     def __enter__(self) -> "Leader":
         context = self._context
-        if is_guided(context.model.guidance_scale(context.spec)) and may_split(context.spec):
+        if may_split(context.spec, context.model):
             self._offering.start()
         return self
 

@@ -8,7 +8,7 @@ from shared.jobs.spec import JobSpec
 from shared.messaging.celery_app import unet_queue
 from shared.registry.availability import Availability
 from shared.registry.workers import live_workers
-from workers.families.guidance import is_guided
+from workers.families.base import BaseModel
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.worker import UNetWorker
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
-def may_split(spec: JobSpec) -> bool:
+def may_split(spec: JobSpec, model: BaseModel) -> bool:
     """Whether a job's CFG branches may run on two workers at all.
 
-    Only a guided job has two branches, and an exact one is computed as diffusers does: in one batch.
-    In guess mode, and where a ControlNet's rows depend on each other, the ControlNets need the whole batch.
+    Only a guided job has two branches. An exact one is computed as diffusers does: where that is one batch,
+    it is not split. In guess mode, and where a ControlNet's rows depend on each other, the ControlNets need
+    the whole batch.
     """
-    needs_whole_batch = spec.is_exact or spec.guess_mode or spec.mixes_rows
-    return is_guided(spec.guidance_scale) and not needs_whole_batch and spec.latent_parallelism != "off"
+    is_one_batch = spec.is_exact and model.facts.guidance_batches == "one_batch"
+    needs_whole_batch = is_one_batch or spec.guess_mode or spec.mixes_rows
+    return model.guidance(spec).is_guided and not needs_whole_batch and spec.latent_parallelism != "off"
 
 
 def should_split(spec: JobSpec, *, waiting: int, idle: int) -> bool:
-    """Whether a second worker shall help right now.
+    """Whether a second worker shall help right now with a job that may be split.
 
     ``waiting`` jobs, which one of the two could run, have no worker; ``idle`` UNet workers could follow.
     While jobs wait, every worker runs one of its own: two branches of one job on two devices take no fewer
     device-seconds than the whole batch on one. A job that says ``on`` wants its latency all the same.
     """
-    if not may_split(spec) or idle == 0:
-        return False
-    return spec.latent_parallelism == "on" or waiting == 0
+    return idle > 0 and (spec.latent_parallelism == "on" or waiting == 0)
 
 
 def waiting_jobs(redis: "Redis", models: Sequence[str]) -> int:

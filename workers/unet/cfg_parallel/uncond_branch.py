@@ -5,9 +5,8 @@ import time
 import torch
 from torch import Tensor
 
-from workers.families.prompts import encode_prompt
+from workers.families.guidance import CFGBranch
 from workers.unet.attempt_context import AttemptContext
-from workers.unet.cfg_parallel.branch import CFGBranch
 from workers.unet.cfg_parallel.messages import READY, BranchPrediction, BranchStep
 from workers.unet.lora import JobLoras
 from workers.unet.noise_predictor import NoisePredictorFactory
@@ -41,15 +40,15 @@ class UncondBranch:
         return BranchPrediction(step=READY, worker=self._name, is_leaving=True)
 
     def predict(self, step: BranchStep, x: Tensor) -> tuple[BranchPrediction, Tensor | None]:
-        """One step's prediction, ``(n, c, h/f, w/f)``; none while a LoRA of the step is on its way."""
+        """One step's prediction, ``(n, …)``; none while a LoRA of the step is on its way."""
         start = time.time()
         response = BranchPrediction(step=step.step, worker=self._name, start_s=start)
         if not self._loras.have_arrived(step.loras):
             return response.model_copy(update={"is_missing_lora": True}), None
         if self._loras.patch_exactly(step.loras):
             self._encode_prompt()
-        unet = self._context.model.pipe.unet
-        x = x.to(unet.device, unet.dtype)
+        model = self._context.model
+        x = x.to(model.device, model.latents.dtype)
         t = torch.tensor(step.t, device=x.device)
         with torch.inference_mode():
             prediction = self._predictor.predict(x, step.step, step.total, t)
@@ -64,5 +63,4 @@ class UncondBranch:
         self._loras.close()
 
     def _encode_prompt(self) -> None:
-        conditioning = encode_prompt(self._context.model, self._context.spec)
-        self._predictor.use(CFGBranch.UNCOND.rows_of(conditioning))
+        self._predictor.use(self._context.model.encode_prompt(self._context.spec))

@@ -7,9 +7,9 @@ from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared.messaging.messages import AttachControlNet
+from workers.families.guidance import CFGBranch
 from workers.transport.protocol import StepPart, StepRequest
 from workers.unet.attempt_context import AttemptContext
-from workers.unet.cfg_parallel.branch import CFGBranch
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.session import ControlNetSession
 from workers.unet.controlnet.step_residuals import StepResiduals

@@ -1,9 +1,8 @@
 """What a job's ControlNets are shown: control images as they are stored, or the maps made of them."""
 
 import io
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -11,7 +10,7 @@ from shared.catalog.preprocessors import NONE
 from shared.jobs.spec import ControlNetSpec, JobSpec
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.unet.output.images import sha256
 from workers.unet.timeline import Timeline
 
@@ -20,7 +19,7 @@ class ControlImage(NamedTuple):
     """A map, by the hash of its PNG in the image bucket, and as a ControlNet takes it."""
 
     sha256: str
-    pixels: Tensor  # (1, 3, h, w) in 0..1
+    pixels: Tensor  # (1, 3, h, w)
 
 
 def read_control_images(
@@ -36,7 +35,8 @@ def read_control_images(
                 png = _preprocessed(controlnet, png, size)
             name = sha256(png)
             images.put(control_key(name), png, content_type="image/png")
-        found.append(ControlImage(name, _pixels(png, model, size)))
+        with Image.open(io.BytesIO(png)) as image:
+            found.append(ControlImage(name, model.read_control_image(image, size)))
     return found
 
 
@@ -55,11 +55,3 @@ def _preprocessed(controlnet: ControlNetSpec, png: bytes, size: tuple[int, int])
     with Image.open(io.BytesIO(png)) as picture:
         resized = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     return compute_control_map(resized, controlnet.preprocessor, controlnet.preprocessor_options)
-
-
-def _pixels(png: bytes, model: BaseModel, size: tuple[int, int]) -> Tensor:
-    """As diffusers takes it, resized as diffusers does."""
-    width, height = size
-    processor: Any = model.control_images
-    pixels: Tensor = processor.preprocess(Image.open(io.BytesIO(png)), height=height, width=width)
-    return pixels.to(torch.float32)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from shared import metrics
-from workers.families.unet_controlnet import ControlNet
+from workers.families.base_controlnet import ControlNet
 from workers.runtime.model_cache import ModelCache
 from workers.transport.protocol import StepPart, StepRequest, StepResponse
 
@@ -20,7 +20,7 @@ class LocalControlNets:
         self._worker = worker
         #: By position: the embedded control image; and what the ControlNet made of the prompt, and of which.
         self._images: dict[int, Tensor] = {}
-        self._prepared: dict[int, tuple[Mapping[str, Tensor], dict[str, Tensor]]] = {}
+        self._prepared: dict[int, tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = {}
 
     def compute(
         self, request: StepRequest, part: StepPart, x: Tensor, inputs: Mapping[str, Tensor], image: Tensor
@@ -28,7 +28,7 @@ class LocalControlNets:
         """All residuals of one part of a step, as a ControlNet worker would send them; see `ControlNet`."""
         start = time.time()
         with self._controlnets.use(part.controlnet) as controlnet:
-            controlnet.check(part, request.guess)
+            controlnet.check(part.position, guess_mode=request.guess)
             if part.position not in self._images:
                 self._images[part.position] = controlnet.embed(image, x.shape[0])
             of, prepared = self._prepared.get(part.position, (None, {}))
@@ -36,10 +36,10 @@ class LocalControlNets:
                 prepared = controlnet.prepare(inputs)
                 self._prepared[part.position] = inputs, prepared
             embedded = self._images[part.position]
-            trunk = controlnet.trunk(x, torch.tensor(request.t), prepared, embedded, part.control_mode)
+            forward = controlnet.forward(x, torch.tensor(request.t), prepared, embedded, part.control_mode)
             residuals = [
-                (index, controlnet.weigh(controlnet.residual(trunk, index), index, part.scale, request.guess))
-                for index in controlnet.order()
+                (index, controlnet.scale(residual, index, part.scale, guess_mode=request.guess))
+                for index, residual in forward
             ]
         metrics.CONTROLNET_STEPS.labels(part.controlnet, "local").inc()
         answer = StepResponse(

@@ -15,7 +15,7 @@ from shared.errors import (
     ResidualTimeout,
     SwiftError,
 )
-from workers.transport.protocol import MID, StepPart, StepRequest, StepResponse
+from workers.transport.protocol import StepPart, StepRequest, StepResponse
 from workers.unet.controlnet.part_monitor import Decision, PartMonitor
 from workers.unet.controlnet.session import ControlNetSession
 
@@ -28,7 +28,7 @@ RETRYABLE = {error.code: error for error in (InputsMissing, ResidualLost, Residu
 
 
 class StepResiduals:
-    """What the decoder takes in one step: see `workers.families.unet_forward.Residuals`."""
+    """The residuals of one step: `get` is asked for each when the base model needs it."""
 
     def __init__(self, session: ControlNetSession, request: StepRequest, x: Tensor) -> None:
         self._session = session
@@ -41,13 +41,17 @@ class StepResiduals:
         self._monitor = PartMonitor(session)
         self._send()
 
-    def mid(self) -> Tensor:
-        """The sum of the ControlNets' mid residuals."""
-        return self._sum(MID)
+    def get(self, index: int) -> Tensor:
+        """The sum of the ControlNets' residuals ``index``, on the device and in the type of the latents.
 
-    def down(self, index: int) -> Tensor:
-        """The sum of the ControlNets' residuals of skip ``index``, counted from the shallowest."""
-        return self._sum(index)
+        May wait. Called once for each index; raises what ends the attempt.
+        """
+        start = time.time()
+        while (total := self._joined(index)) is None:
+            self._receive(index)
+        self._context.timeline.add_wait("wait", start, time.time())
+        self._received.pop(index)
+        return total.to(self._x.device, self._x.dtype)
 
     def finish(self) -> None:
         """Add the times at which each ControlNet computed to the timeline."""
@@ -59,14 +63,6 @@ class StepResiduals:
                 max(response.end_s for response in responses),
                 responses[-1].worker,
             )
-
-    def _sum(self, index: int) -> Tensor:
-        start = time.time()
-        while (total := self._joined(index)) is None:
-            self._receive(index)
-        self._context.timeline.add_wait("wait", start, time.time())
-        self._received.pop(index)
-        return total.to(self._x.device, self._x.dtype)
 
     def _joined(self, index: int) -> Tensor | None:
         """``(r0 + r1) + r2``, from single residuals and from sums that begin with the first ControlNet."""

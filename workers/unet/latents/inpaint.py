@@ -3,11 +3,9 @@
 import torch
 from torch import Generator, Tensor
 
-from shared.families.unet import SD1
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel, EncodedImage
 from workers.unet.denoise import InitialLatents
 from workers.unet.latents.input_images import InputImages
-from workers.unet.latents.noise import EncodedImage, sample_noise
 from workers.unet.timesteps.schedule import Schedule
 
 
@@ -55,22 +53,21 @@ def start_inpainting(
     assert mask is not None, "without a mask it is image-to-image"
     n, (height, width) = len(generators), source.pixels.shape[-2:]
 
-    def draw(encoded: EncodedImage) -> Tensor:
-        return encoded.draw(generators[0]).repeat(n, 1, 1, 1)
+    def sample(encoded: EncodedImage) -> Tensor:
+        return torch.cat([encoded.sample(generators[0])] * n)
 
     def first_latents(image: Tensor | None) -> tuple[Tensor, Tensor]:
-        noise = sample_noise(model, generators, (width, height))
+        noise = model.latents.sample_noise(generators, (width, height))
         if image is None or strength == 1:
-            return noise, noise * schedule.scheduler.init_noise_sigma
+            return noise, schedule.initial(noise)
         return noise, schedule.noised(image, noise, 0)
 
-    size = (height // model.pipe.vae_scale_factor, width // model.pipe.vae_scale_factor)
-    small = torch.nn.functional.interpolate(mask, size=size).to(model.pipe.unet.dtype).repeat(n, 1, 1, 1)
-    if SD1.is_inpainting(model.pipe.unet.config):
-        _, latents = first_latents(None if strength == 1 else draw(EncodedImage(model, source.pixels)))
-        return MaskChannels(latents, small, draw(EncodedImage(model, source.pixels * (mask < 0.5))))
-    encoded = EncodedImage(model, source.pixels)
-    image = draw(encoded)
+    encode, small = model.latents.encode, model.latents.shrink_mask(mask, n)
+    if model.is_inpainting:
+        _, latents = first_latents(None if strength == 1 else sample(encode(source.pixels)))
+        return MaskChannels(latents, small, sample(encode(source.pixels * (mask < 0.5))))
+    encoded = encode(source.pixels)
+    image = sample(encoded)
     noise, latents = first_latents(image)
-    draw(encoded)  # diffusers draws the masked image here too, though nothing looks at it
+    sample(encoded)  # diffusers samples the masked image here too, though nothing uses it
     return RestoreKnown(latents, schedule, small, image, noise)

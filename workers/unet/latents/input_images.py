@@ -3,15 +3,13 @@
 import io
 from dataclasses import dataclass
 
-import torch
-from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
 
 from shared.jobs.spec import JobSpec
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 
 
 @dataclass(frozen=True)
@@ -26,14 +24,12 @@ def read_input_images(images: Bucket, model: BaseModel, spec: JobSpec) -> InputI
     """Image and mask from the bucket ``images``, resized as diffusers does; ``None``: text alone."""
     if spec.image is None:
         return None
-    width, height = model.size(spec.width, spec.height)
+    size = model.size(spec.width, spec.height)
 
-    def read(sha256: str, processor: VaeImageProcessor) -> Tensor:
-        picture = Image.open(io.BytesIO(images.get(control_key(sha256))))
-        pixels: Tensor = processor.preprocess(picture, height=height, width=width)
-        return pixels.to(model.pipe.device, torch.float32)
+    def read(sha256: str) -> Image.Image:
+        return Image.open(io.BytesIO(images.get(control_key(sha256))))
 
     return InputImages(
-        read(spec.image, model.pipe.image_processor),
-        None if spec.mask_image is None else read(spec.mask_image, model.masks),
+        model.read_image(read(spec.image), size),
+        None if spec.mask_image is None else model.read_mask(read(spec.mask_image), size),
     )

@@ -17,7 +17,7 @@ from shared.registry.lora_inventory import (
     remove_inventory,
     renew_disk_cache,
 )
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.model_cache import ModelCache

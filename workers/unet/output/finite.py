@@ -8,8 +8,7 @@ from torch import Tensor
 
 from shared.errors import NonFiniteImage, NonFiniteLatents, NonFiniteWeights
 from shared.jobs.spec import JobSpec
-from workers.families.base_model import BaseModel
-from workers.families.conditioning import Conditioning
+from workers.families.base import BaseModel, Conditioning
 from workers.runtime.weights import find_non_finite, is_finite
 
 
@@ -27,7 +26,7 @@ class FiniteRecord:
 
     def note_prompt(self, conditioning: Conditioning) -> None:
         """The same for everything that the prompt became."""
-        for name, tensor in conditioning.controlnet_inputs.items():
+        for name, tensor in conditioning.tensors.items():
             self.note(f"in the {name} of the prompt, which the text encoders compute", tensor)
 
     def check_latents(self, latents: Tensor) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from PIL import Image
@@ -11,30 +10,20 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from shared.jobs.receipt import Receipt
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 
 
 @torch.inference_mode()
 def decode_latents(
-    model: BaseModel, latents: Tensor, check: Callable[[Tensor], None] = lambda pixels: None
+    model: BaseModel,
+    latents: Tensor,
+    size: tuple[int, int],
+    check: Callable[[Tensor], None] = lambda pixels: None,
 ) -> list[Image.Image]:
-    """Decode ``(n, c, h/f, w/f)`` as the diffusers pipeline does; ``check`` is given the pixels as floats."""
-    vae = model.pipe.vae
-    pixels = vae.decode(_unscale(latents.to(vae.dtype), vae.config), return_dict=False)[0]
+    """Decode latents ``(n, …)`` to images of ``size``; ``check`` is given the pixels as floats."""
+    pixels = model.latents.decode(latents, size)
     check(pixels)
-    images: list[Image.Image] = model.pipe.image_processor.postprocess(
-        pixels, output_type="pil", do_denormalize=[True] * len(latents)
-    )
-    return images
-
-
-def _unscale(latents: Tensor, config: Any) -> Tensor:
-    """From the UNet's range to the VAE's; some of SDXL's relatives shift each channel as well."""
-    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-    if mean is None or std is None:
-        return latents / float(config.scaling_factor)
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1).to(latents) for values in (mean, std))
-    return latents * std / float(config.scaling_factor) + mean
+    return model.to_images(pixels)
 
 
 def encode_png(image: Image.Image, receipt: Receipt, index: int) -> bytes:

@@ -9,7 +9,7 @@ import torch
 from shared.jobs.options import LoraLoading
 from shared.jobs.receipt import ControlNetReceipt, LoraReceipt, Receipt, WorkerReceipt
 from shared.jobs.spec import JobSpec
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 
 LIBRARIES = ("swiftdiffusion", "torch", "diffusers", "transformers", "peft")
 
@@ -17,9 +17,9 @@ LIBRARIES = ("swiftdiffusion", "torch", "diffusers", "transformers", "peft")
 def worker_receipt(model: BaseModel) -> WorkerReceipt:
     """What this worker computes with."""
     return WorkerReceipt(
-        device=model.pipe.device.type,
+        device=model.device.type,
         threads=torch.get_num_threads(),
-        dtype=str(model.pipe.unet.dtype).removeprefix("torch."),
+        dtype=str(model.dtype).removeprefix("torch."),
         versions={library: version(library) for library in LIBRARIES},
     )
 

@@ -8,7 +8,7 @@ from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache

@@ -6,6 +6,7 @@ step, or divide by zero. Whatever diffusers walks to the end with finite values 
 """
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from shared.errors import InvalidRequest
 from shared.jobs.spec import JobSpec
+from workers.families.guidance import NO_GUIDANCE
 from workers.unet.denoise import InitialLatents, denoise
 from workers.unet.latents.inpaint import RestoreKnown
 from workers.unet.latents.noise import step_options
@@ -23,9 +25,12 @@ _FEW = 5
 _TOGETHER = "some of its timesteps fall together, or lie outside of the model's"
 
 
-def check_steps(spec: JobSpec, config: Any) -> None:
-    """Raise `InvalidRequest` if the scheduler of the job cannot walk its steps on this scheduler config."""
-    steps, text = Steps.of(spec), json.dumps(dict(config), sort_keys=True, default=list)
+def check_steps(spec: JobSpec, config: Any, options: Mapping[str, Any] | None = None) -> None:
+    """Raise `InvalidRequest` if the scheduler of the job cannot walk its steps on this scheduler config.
+
+    ``options`` are the model's (`BaseModel.timestep_options`).
+    """
+    steps, text = Steps.of(spec, options), json.dumps(dict(config), sort_keys=True, default=list)
     why = why_not(steps, text)
     if why is None:
         return
@@ -73,7 +78,7 @@ def _run_steps(steps: Steps, schedule: Schedule) -> torch.Tensor:
     """The loop of a job, with a model that halves what it is given and latents of one number."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 1, 1, 1, generator=generator)
-    start = InitialLatents(noise * schedule.scheduler.init_noise_sigma)
+    start = InitialLatents(schedule.initial(noise))
     if steps.strength is not None:
         start = InitialLatents(schedule.noised(noise / 2, noise, 0))
     if steps.is_masked:
@@ -82,8 +87,7 @@ def _run_steps(steps: Steps, schedule: Schedule) -> torch.Tensor:
         lambda x, i, t: x / 2,
         schedule,
         start,
-        guidance_scale=1.0,
-        guidance_rescale=0.0,
+        guidance=NO_GUIDANCE,
         step_options=step_options(schedule.scheduler, [generator], steps.eta),
         before_step=lambda step: None,
         after_step=lambda step, latents: None,

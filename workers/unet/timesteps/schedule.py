@@ -1,5 +1,7 @@
 """Makes the scheduler of a job: a diffusers class on the model's own scheduler config."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,9 +21,22 @@ class Schedule:
     scheduler: Any
     timesteps: Tensor  # (steps,)
 
+    def initial(self, noise: Tensor) -> Tensor:
+        """Noise as the first step expects it; flow matching takes it as it is."""
+        return noise * getattr(self.scheduler, "init_noise_sigma", 1.0)
+
+    def scaled(self, x: Tensor, t: Tensor) -> Tensor:
+        """Latents as the model takes them at timestep ``t``; flow matching does not scale them."""
+        if not hasattr(self.scheduler, "scale_model_input"):
+            return x
+        return torch.as_tensor(self.scheduler.scale_model_input(x, t))
+
     def noised(self, latents: Tensor, noise: Tensor, step: int) -> Tensor:
         """``latents`` as noisy as ``step`` expects them; all of the same shape."""
-        return torch.as_tensor(self.scheduler.add_noise(latents, noise, self.timesteps[step : step + 1]))
+        t = self.timesteps[step : step + 1]
+        if hasattr(self.scheduler, "scale_noise"):  # of flow matching
+            return torch.as_tensor(self.scheduler.scale_noise(latents, t, noise))
+        return torch.as_tensor(self.scheduler.add_noise(latents, noise, t))
 
 
 class Steps(NamedTuple):
@@ -34,11 +49,14 @@ class Steps(NamedTuple):
     strength: float | None = None  # of an image
     is_masked: bool = False
     eta: float = 0.0
+    #: Arguments of ``set_timesteps`` that the model brings along (`BaseModel.timestep_options`), as JSON.
+    options: str = "{}"
 
     @classmethod
-    def of(cls, spec: JobSpec) -> "Steps":
-        """Those of an accepted job."""
+    def of(cls, spec: JobSpec, options: Mapping[str, Any] | None = None) -> "Steps":
+        """Those of an accepted job, on a model with these ``options``."""
         return cls(
+            options=json.dumps(dict(options or {}), sort_keys=True),
             scheduler=spec.scheduler,
             num_inference_steps=spec.num_inference_steps,
             timesteps=None if spec.timesteps is None else tuple(spec.timesteps),
@@ -65,7 +83,9 @@ def make_schedule(steps: Steps, config: Any, device: str) -> Schedule:
     scheduler = getattr(diffusers, kind.name).from_config(config, **kind.options)
     value = getattr(steps, steps.field)
     placed = list(value) if isinstance(value, tuple) else value
-    scheduler.set_timesteps(**{steps.field: placed}, device=device)
+    options = json.loads(steps.options)
+    own = {} if "sigmas" in options else {steps.field: placed}
+    scheduler.set_timesteps(**own, **options, device=device)
     if steps.strength is None:
         return Schedule(scheduler, scheduler.timesteps)
     return Schedule(scheduler, _last_part(scheduler, steps, steps.strength))

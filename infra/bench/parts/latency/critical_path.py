@@ -16,7 +16,8 @@ import torch
 from infra.bench.harness.background_load import Beside, load_unet, make_inputs, running_beside
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
 from infra.bench.workloads.models import Workload
-from workers.families.unet_forward import forward_decoder, forward_encoder
+from workers.families.base import finish
+from workers.families.unet.forward import forward_decoder, forward_encoder
 
 ROWS = 2
 
@@ -56,7 +57,8 @@ class Critical:
         decoders = []
         for _ in range(rounds):
             start = time.perf_counter()
-            forward_decoder(self._unet, encoded, None)
+            decoder = forward_decoder(self._unet, encoded)
+            finish(decoder, next(decoder), None)
             decoders.append(time.perf_counter() - start)
         pin_this_process(CONTROLNET_CORE)
         return Parts(median(encoders), controlnet_s, median(decoders))

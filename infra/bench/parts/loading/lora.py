@@ -13,6 +13,7 @@ from torch import Tensor
 
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.workloads.models import Workload, open_workload
+from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
@@ -115,7 +116,7 @@ class Ours:
         return all(torch.equal(one, other) for one, other in pairs)
 
     def _read(self, workload: Workload) -> None:
-        self.a, self.b = (read_lora(path, {"unet": self.unet}) for path in workload.loras)
+        self.a, self.b = (read_lora(path, UNetLoraTargets({"unet": self.unet})) for path in workload.loras)
 
 
 class Peer:

@@ -73,7 +73,7 @@ def _load(name: str, folder: Path) -> None:
         "load_s": time.monotonic() - start,
         "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
         "weights_gb": model.weight_bytes / 1e9,
-        "parameters_m": sum(weight.numel() for weight in model.pipe.unet.parameters()) / 1e6,
+        "parameters_m": sum(weight.numel() for weight in model.parts["unet"].parameters()) / 1e6,
     }
     print(json.dumps(loaded))
 

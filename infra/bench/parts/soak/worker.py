@@ -15,7 +15,7 @@ from infra.bench.parts.soak.messages import DONE, PREFETCH, QUEUE, STOP, Report
 from shared.errors import SwiftError
 from shared.jobs.spec import LoraRef
 from shared.storage.object_store import Bucket
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
 from workers.runtime.process import prepare_process
 from workers.runtime.weights import weights_sha256
@@ -65,7 +65,7 @@ def main(name: str) -> None:
 def _is_pristine(model: BaseModel) -> bool:
     """Take the last job's LoRAs out, and compare every weight with those that were loaded."""
     model.patcher.restore()
-    return weights_sha256({"vae": model.pipe.vae, **model.lora_parts}) == model.sha256
+    return weights_sha256(model.parts) == model.sha256
 
 
 def _prefetch(cache: LoraCache) -> None:

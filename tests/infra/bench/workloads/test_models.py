@@ -11,6 +11,7 @@ from shared.catalog.catalog import read_catalog
 from shared.catalog.entries import locate
 from workers.families.load_base_model import load_model
 from workers.families.load_controlnet import load_controlnet
+from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 
 TOY = Recipe((32, 32, 64, 64), 64, 64, ("toy-net1", "toy-net2"), vae_channels=8, text_layers=1)
@@ -53,7 +54,7 @@ def test_its_catalogue_names_what_the_fleet_can_load(toy: Workload) -> None:
 
 def test_its_loras_fit_its_model(toy: Workload) -> None:
     unet = UNet2DConditionModel.from_pretrained(toy.model, subfolder="unet")
-    one, other = (read_lora(path, {"unet": unet}) for path in toy.loras)
+    one, other = (read_lora(path, UNetLoraTargets({"unet": unet})) for path in toy.loras)
     assert len(one.parts["unet"]) == len(other.parts["unet"]) == 236
     assert one.sha256 != other.sha256
 

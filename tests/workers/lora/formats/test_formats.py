@@ -16,6 +16,7 @@ from torch import nn
 
 from shared.errors import InvalidLora
 from tests.tiny_models import make_unet
+from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
@@ -78,7 +79,10 @@ def test_a_patched_layer_computes_what_lycoris_does(
         plain, theirs = target(x), module(x)
         stored = {k: v for k, v in module.custom_state_dict().items() if v is not None}
         stem = f"lora_unet_{name.replace('.', '_')}"
-        lora = read_lora(write({f"{stem}.{key}": tensor for key, tensor in stored.items()}), {"unet": unet})
+        lora = read_lora(
+            write({f"{stem}.{key}": tensor for key, tensor in stored.items()}),
+            UNetLoraTargets({"unet": unet}),
+        )
         patcher = Patcher({"unet": unet})
         patcher.apply([(lora, 1.0)])
         ours = target(x)
@@ -114,7 +118,10 @@ def test_a_trained_norm_computes_what_lycoris_does(
         stored = {key: value for key, value in module.state_dict().items() if key in roles}
         assert stored.keys() == set(roles)
         stem = f"lora_unet_{name.replace('.', '_')}"
-        lora = read_lora(write({f"{stem}.{key}": tensor for key, tensor in stored.items()}), {"unet": unet})
+        lora = read_lora(
+            write({f"{stem}.{key}": tensor for key, tensor in stored.items()}),
+            UNetLoraTargets({"unet": unet}),
+        )
         patcher = Patcher({"unet": unet})
         patcher.apply([(lora, 1.0)])
         assert (target(x) - theirs).abs().max() < 1e-5 * theirs.abs().max()
@@ -131,7 +138,10 @@ def test_a_norm_takes_only_differences(
 ) -> None:
     stem = f"lora_unet_{NORMS['group norm'].replace('.', '_')}"
     with pytest.raises(InvalidLora, match=stem):
-        read_lora(write({f"{stem}.{role}": torch.ones(size) for role, size in roles.items()}), {"unet": base})
+        read_lora(
+            write({f"{stem}.{role}": torch.ones(size) for role, size in roles.items()}),
+            UNetLoraTargets({"unet": base}),
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,7 +161,7 @@ def test_tensors_that_do_not_fit_are_named_with_their_shapes(
         }
         file = write({f"{stem}.{key}": value for key, value in (stored | {wrong: damage[change]}).items()})
         with pytest.raises(InvalidLora, match=f"{stem}.{wrong}'? has the shape"):
-            read_lora(file, {"unet": base})
+            read_lora(file, UNetLoraTargets({"unet": base}))
 
 
 FLOATS = [
@@ -178,7 +188,7 @@ def test_a_parsed_file_takes_as_many_bytes_as_in_the_file_and_counts_as_its_numb
     small = {f"{stem}.{key}": value.to(dtype) for key, value in stored.items() if value is not None}
     reserved: list[int] = []
     file = write(small)
-    lora = read_lora(file, {"unet": unet}, reserve=reserved.append)
+    lora = read_lora(file, UNetLoraTargets({"unet": unet}), reserve=reserved.append)
     data_bytes = sum(value.nbytes for value in small.values())
     [change] = lora.parts["unet"].values()
     assert reserved == [data_bytes]
@@ -188,7 +198,9 @@ def test_a_parsed_file_takes_as_many_bytes_as_in_the_file_and_counts_as_its_numb
     patcher, weight = Patcher({"unet": unet}), unet.get_parameter(f"{name}.weight")
     patcher.apply([(lora, 0.7)])
     patched = weight.clone()
-    wide = read_lora(write({key: value.float() for key, value in small.items()}), {"unet": unet})
+    wide = read_lora(
+        write({key: value.float() for key, value in small.items()}), UNetLoraTargets({"unet": unet})
+    )
     patcher.apply([(wide, 0.7)])
     assert torch.equal(weight, patched)
 
@@ -202,4 +214,7 @@ def test_quantised_files_are_refused_by_name(
     stem = f"lora_unet_{LAYERS['1x1'].replace('.', '_')}"
     tensors = {f"{stem}.lora_down.weight": torch.ones(4, 64), f"{stem}.lora_up.weight": torch.ones(64, 4)}
     with pytest.raises(InvalidLora, match=rf"no floating point numbers: {stem}\.lora_up\.weight \("):
-        read_lora(write(tensors | {f"{stem}.lora_up.weight": torch.ones(64, 4).to(dtype)}), {"unet": base})
+        read_lora(
+            write(tensors | {f"{stem}.lora_up.weight": torch.ones(64, 4).to(dtype)}),
+            UNetLoraTargets({"unet": base}),
+        )

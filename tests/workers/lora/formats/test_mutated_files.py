@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from shared.errors import InvalidLora, LoraUnavailable, NonFiniteWeights
 from tests.tiny_models import make_pipeline
-from workers.lora.formats import key_mapping, parser
+from workers.families.unet import lora_targets
+from workers.families.unet.lora_targets import UNetLoraTargets
+from workers.lora.formats import parser
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
@@ -132,7 +134,7 @@ def test_a_mutated_file_is_parsed_or_refused(
     metadata = {"lora_adapter_metadata": data.draw(METADATA)} if data.draw(st.booleans()) else None
     file = write(mutated(sound[kind], data), metadata)
     try:
-        lora = read_lora(file, models)
+        lora = read_lora(file, UNetLoraTargets(models))
     except InvalidLora as error:
         refusal = str(error)
         assert refusal
@@ -154,7 +156,7 @@ def test_a_mutated_file_is_parsed_or_refused(
 def test_the_sound_file_of_each_kind_is_parsed(
     models: dict[str, nn.Module], write: Callable[..., Path], kind: str
 ) -> None:
-    assert read_lora(write(kinds(models)[kind]), models).parts["unet"]
+    assert read_lora(write(kinds(models)[kind]), UNetLoraTargets(models)).parts["unet"]
 
 
 @pytest.mark.parametrize("rank", ["lora_down.weight", "lora_up.weight"])
@@ -166,7 +168,7 @@ def test_a_module_of_rank_zero_is_refused_by_its_key(
     key = next(key for key in tensors if key.endswith(rank))
     empty = tensors[key][:0] if rank.startswith("lora_down") else tensors[key][:, :0]
     with pytest.raises(InvalidLora, match=key):
-        read_lora(write(tensors | {key: empty}), models)
+        read_lora(write(tensors | {key: empty}), UNetLoraTargets(models))
 
 
 @pytest.mark.parametrize(
@@ -185,10 +187,10 @@ def test_whatever_a_file_makes_a_library_raise_is_invalid_and_names_the_keys(
     def fail(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(parser if where == "describe" else key_mapping, where, fail)
+    monkeypatch.setattr(parser if where == "describe" else lora_targets, where, fail)
     tensors = kinds(models)["linear peft"]
     with caplog.at_level(logging.ERROR), pytest.raises(InvalidLora, match=sorted(tensors)[0]) as refused:
-        read_lora(write(tensors), models)
+        read_lora(write(tensors), UNetLoraTargets(models))
     assert str(refused.value).isprintable()
     assert refused.value.__cause__ is error
     assert "cannot be parsed" in caplog.text
@@ -216,7 +218,7 @@ def test_what_no_file_can_cause_is_not_blamed_on_it(
 
     monkeypatch.setattr(parser, "describe", fail)
     with pytest.raises(type(error)) as raised:
-        read_lora(write(kinds(models)["linear peft"]), models)
+        read_lora(write(kinds(models)["linear peft"]), UNetLoraTargets(models))
     assert raised.value is error
 
 
@@ -230,7 +232,7 @@ def test_a_parse_looks_whether_it_is_still_wanted_at_every_tensor(
         nonlocal looks
         looks += 1
 
-    read_lora(file, models, check=count)
+    read_lora(file, UNetLoraTargets(models), check=count)
     assert looks >= 6  # it has six tensors
     for last in range(looks):
         left = iter(range(last))
@@ -240,11 +242,11 @@ def test_a_parse_looks_whether_it_is_still_wanted_at_every_tensor(
                 raise LoraUnavailable("the job was cancelled")
 
         with pytest.raises(LoraUnavailable):
-            read_lora(file, models, check=check)
+            read_lora(file, UNetLoraTargets(models), check=check)
 
 
 def test_a_file_that_is_no_longer_there_is_an_error_of_the_disk(
     models: dict[str, nn.Module], tmp_path: Path
 ) -> None:
     with pytest.raises(FileNotFoundError):
-        read_lora(tmp_path / "gone.safetensors", models)
+        read_lora(tmp_path / "gone.safetensors", UNetLoraTargets(models))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from shared.errors import InvalidLora
 from tests.workers.lora.conftest import parts
+from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.matrices import LowRank
 from workers.lora.formats.parser import LoraWeights, read_lora
 from workers.lora.weight_delta import WeightDelta
@@ -94,7 +95,7 @@ def read(pipe: StableDiffusionPipeline, write: Callable[..., Path]) -> Callable[
     """Writes tensors to a file and reads them for the embedded model."""
 
     def read(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> LoraWeights:
-        return read_lora(write(tensors, metadata), parts(pipe))
+        return read_lora(write(tensors, metadata), UNetLoraTargets(parts(pipe)))
 
     return read
 
@@ -129,7 +130,11 @@ def test_kohya_names_of_every_module_of_a_real_unet_are_known(
             shape = module.weight.shape
             tensors[f"lora_unet_{flat(name)}.lora_down.weight"] = torch.zeros(1, *shape[1:])
             tensors[f"lora_unet_{flat(name)}.lora_up.weight"] = torch.zeros(shape[0], 1)
-    assert len(read_lora(write(tensors), {"unet": unet}).parts["unet"]) == len(tensors) / 2 == 282
+    assert (
+        len(read_lora(write(tensors), UNetLoraTargets({"unet": unet})).parts["unet"])
+        == len(tensors) / 2
+        == 282
+    )
 
 
 def test_one_by_one_convolutions_may_be_stored_as_matrices(
@@ -146,7 +151,7 @@ def test_the_tensors_outlive_their_file(
 ) -> None:
     # float32 tensors are not converted, and would stay views of the mapped file
     path = write({key: tensor.float() for key, tensor in tensors.items()})
-    weights = read_lora(path, parts(pipe))
+    weights = read_lora(path, UNetLoraTargets(parts(pipe)))
     path.write_bytes(b"\0" * path.stat().st_size)
     key = "text_encoder.encoder.layers.0.self_attn.k_proj"
     delta = changes(weights)[f"{key}.weight"].delta()
@@ -272,7 +277,7 @@ def test_a_text_encoder_that_is_not_there_cannot_be_trained(
     pipe: StableDiffusionPipeline, write: Callable[..., Path], tensors: dict[str, Tensor]
 ) -> None:
     with pytest.raises(InvalidLora, match="match no module of this model: text_encoder"):
-        read_lora(write(tensors), {"unet": pipe.unet})
+        read_lora(write(tensors), UNetLoraTargets({"unet": pipe.unet}))
 
 
 @pytest.mark.parametrize("side", "AB")
@@ -300,7 +305,7 @@ def test_what_is_no_safetensors_file_is_refused(
     path = tmp_path / "lora.safetensors"
     path.write_bytes(body)
     with pytest.raises(InvalidLora):
-        read_lora(path, parts(pipe))
+        read_lora(path, UNetLoraTargets(parts(pipe)))
 
 
 FRAGMENTS = [
@@ -337,5 +342,5 @@ def test_the_hash_is_that_of_the_file(
     pipe: StableDiffusionPipeline, lora_file: Callable[[str], Path]
 ) -> None:
     path = lora_file("twemoji")
-    weights = read_lora(path, parts(pipe))
+    weights = read_lora(path, UNetLoraTargets(parts(pipe)))
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

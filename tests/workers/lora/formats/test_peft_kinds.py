@@ -12,6 +12,7 @@ from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 
 from tests.workers.lora.conftest import Fused, parts, weights_of
+from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
@@ -64,7 +65,7 @@ def test_a_patched_model_is_the_one_diffusers_fuses(
     patcher = Patcher(parts(pipe))
     base = weights_of(parts(pipe))
     try:
-        patcher.apply([(read_lora(path, parts(pipe)), scale) for path, scale in loras])
+        patcher.apply([(read_lora(path, UNetLoraTargets(parts(pipe))), scale) for path, scale in loras])
         ours, theirs = weights_of(parts(pipe)), fused(*loras)
     finally:
         patcher.restore()

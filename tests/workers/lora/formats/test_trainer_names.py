@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from shared.errors import InvalidLora
 from tests.checkpoints import unet_name
 from tests.tiny_models import LAYOUTS, make_pipeline
-from workers.lora.formats.original_names import original_names
+from workers.families.unet.lora_targets import UNetLoraTargets
+from workers.families.unet.original_names import original_names
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
 
@@ -86,7 +87,7 @@ def test_every_module_of_a_real_unet_is_known_by_its_original_name(
             tensors[f"{stem}.lora_up.weight"] = torch.zeros(shape[0], 1, dtype=torch.float16)
             alphas[f"{name}.weight"] = float(len(alphas))
             tensors[f"{stem}.alpha"] = torch.tensor(alphas[f"{name}.weight"])
-    found = read_lora(write(tensors), {"unet": unet}).parts["unet"]
+    found = read_lora(write(tensors), UNetLoraTargets({"unet": unet})).parts["unet"]
     assert {name: change.scaling for name, change in found.items()} == alphas
 
 
@@ -96,11 +97,11 @@ def test_the_upsampler_of_a_block_without_attention_comes_second(write: Callable
     stem = "lora_unet_output_blocks_2_1_conv"
     tensors = {f"{stem}.lora_down.weight": torch.ones(4, 1280, 3, 3)}
     tensors[f"{stem}.lora_up.weight"] = torch.ones(1280, 4, 1, 1)
-    found = read_lora(write(tensors), {"unet": unet})
+    found = read_lora(write(tensors), UNetLoraTargets({"unet": unet}))
     assert list(found.parts["unet"]) == ["up_blocks.0.upsamplers.0.conv.weight"]
     wrong = {key.replace("_2_1_conv", "_2_2_conv"): tensor for key, tensor in tensors.items()}
     with pytest.raises(InvalidLora, match="match no module"):
-        read_lora(write(wrong), {"unet": unet})
+        read_lora(write(wrong), UNetLoraTargets({"unet": unet}))
 
 
 def factors(stem: str, weight: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -135,7 +136,7 @@ def test_a_file_that_trains_a_text_encoder_alone_is_applied_to_it(
     weight = models[part].get_parameter(f"{place}.weight")
     torch.manual_seed(0)
     tensors, expected = factors(prefix + TEXT_MODULE.replace(".", dot), weight.detach().clone())
-    lora = read_lora(write(tensors), models)
+    lora = read_lora(write(tensors), UNetLoraTargets(models))
     assert {part: list(changes) for part, changes in lora.parts.items()} == {part: [f"{place}.weight"]}
     Patcher(models).apply([(lora, 1.0)])
     assert torch.allclose(models[part].get_parameter(f"{place}.weight"), expected, atol=1e-5)
@@ -162,7 +163,7 @@ def test_comfyuis_extracted_differences_reach_norms_biases_and_embeddings(write:
         tensors[key] = torch.randn(weight.shape)
         expected[part, name] = weight + 0.5 * tensors[key]
     patcher = Patcher(models)
-    patcher.apply([(read_lora(write(tensors), models), 0.5)])
+    patcher.apply([(read_lora(write(tensors), UNetLoraTargets(models)), 0.5)])
     for (part, name), weight in expected.items():
         assert torch.allclose(models[part].get_parameter(name), weight, atol=1e-6), name
     patcher.restore()
@@ -173,12 +174,12 @@ def test_the_embeddings_of_onetrainers_bundle_are_left_out_and_named(write: Call
     weight = pipe.unet.mid_block.attentions[0].proj_in.weight
     stem = "lora_unet_mid_block_attentions_0_proj_in"
     tensors, _ = factors(stem, weight.detach().flatten(1))
-    plain = read_lora(write(tensors), {"unet": pipe.unet})
+    plain = read_lora(write(tensors), UNetLoraTargets({"unet": pipe.unet}))
     bundle = {
         "bundle_emb.my style.clip_l": torch.randn(2, 128),
         "bundle_emb.x.string_to_param.*": torch.ones(1),
     }
-    found = read_lora(write(tensors | bundle), {"unet": pipe.unet})
+    found = read_lora(write(tensors | bundle), UNetLoraTargets({"unet": pipe.unet}))
     assert found.embeddings == ("my style", "x")
     assert plain.embeddings == ()
     name = "mid_block.attentions.0.proj_in.weight"
@@ -205,5 +206,5 @@ def test_what_is_no_sum_with_a_weight_is_refused_by_name(write: Callable[..., Pa
     stem = "lora_unet_mid_block_attentions_0_proj_in"
     tensors, _ = factors(stem, pipe.unet.mid_block.attentions[0].proj_in.weight.detach().flatten(1))
     with pytest.raises(InvalidLora) as refused:
-        read_lora(write(tensors | {key: torch.ones(4, 4)}), {"unet": pipe.unet})
+        read_lora(write(tensors | {key: torch.ones(4, 4)}), UNetLoraTargets({"unet": pipe.unet}))
     assert key in str(refused.value)

@@ -19,7 +19,7 @@ from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from tests.tiny_models import LAYOUTS
 from tests.workers.conftest import load
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.runtime.busy import BusyShare
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.unet.cfg_parallel.channel import BranchChannel, branch_channel

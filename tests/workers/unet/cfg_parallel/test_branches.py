@@ -21,7 +21,8 @@ from tests.workers.unet.jobs import control as controlnet
 from tests.workers.unet.jobs import pixels, upload
 from tests.workers.unet.latents.test_initial_latents import stored
 from tests.workers.unet.specs import spec
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
+from workers.families.unet.loading import unet_model
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.unet.cfg_parallel.channel import BranchChannel, branch_channel
 from workers.unet.cfg_parallel.messages import READY, BranchPrediction, FollowBranch
@@ -96,7 +97,7 @@ def test_a_worker_with_other_weights_of_the_model_does_not_follow(
     def load_other(name: str) -> BaseModel:
         pipe = load(name).pipe
         pipe.unet.conv_in.bias.data += 1e-3
-        return BaseModel(name, pipe)
+        return unet_model(name, pipe)
 
     pair = Pair(make_worker, ModelCache(load_other, DeviceMemory(1 << 40)))
     with pair.second.models.use("emoji-sd"):

@@ -18,7 +18,7 @@ from tests.workers.unet.cfg_parallel.conftest import MakeWorker, Pair
 from tests.workers.unet.jobs import control as controlnet
 from tests.workers.unet.jobs import upload
 from tests.workers.unet.specs import spec
-from workers.families.base_model import BaseModel
+from workers.families.base import BaseModel
 from workers.runtime.busy import BusyShare
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.runtime.watchdog import Watchdog

@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -5,12 +7,48 @@ import pytest
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import ControlNetSpec
 from tests.workers.unet.specs import spec
-from workers.unet.cfg_parallel.policy import should_split
+from workers.families.base import BaseModel
+from workers.runtime.model_cache import ModelCache
+from workers.unet.cfg_parallel.policy import may_split, should_split
 
 #: Its transformer attends across the rows of a batch.
 UNION = ControlNetSpec(
     name="union", image="", conditioning_scale=1, guidance_start=0, guidance_end=1, control_mode=0
 )
+
+
+@pytest.fixture(params=["one_batch", "two_forwards"])
+def model(request: pytest.FixtureRequest, models: ModelCache[BaseModel]) -> BaseModel:
+    """A model of a family that computes guidance in this way."""
+    with models.use("sd1") as one_batch:
+        model = copy.copy(one_batch)
+    model.facts = dataclasses.replace(model.facts, guidance_batches=request.param)
+    return model
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"latent_parallelism": "off"},
+        {"guidance_scale": 1.0},
+        {"guess_mode": True},
+        {"controlnets": [UNION], "latent_parallelism": "on"},
+    ],
+    ids=str,
+)
+def test_a_job_without_two_branches_of_their_own_may_not_be_split(
+    model: BaseModel, changes: dict[str, Any]
+) -> None:
+    assert may_split(spec(), model)
+    assert not may_split(spec(**changes), model)
+
+
+@pytest.mark.parametrize("loading", [LoraLoading(mode="exact"), LoraLoading(mode="replay", steps={})])
+def test_an_exact_job_may_be_split_where_diffusers_runs_two_forwards(
+    model: BaseModel, loading: LoraLoading
+) -> None:
+    is_exact = model.facts.guidance_batches == "two_forwards"
+    assert may_split(spec(lora_loading=loading), model) == is_exact
 
 
 @pytest.mark.parametrize(
@@ -20,16 +58,11 @@ UNION = ControlNetSpec(
         ({}, 0, 0, False),
         ({}, 1, 1, False),
         ({"latent_parallelism": "on"}, 1, 1, True),
-        ({"latent_parallelism": "off"}, 0, 1, False),
-        ({"guidance_scale": 1.0}, 0, 1, False),
-        ({"lora_loading": LoraLoading(mode="exact")}, 0, 1, False),
-        ({"lora_loading": LoraLoading(mode="replay", steps={})}, 0, 1, False),
-        ({"guess_mode": True}, 0, 1, False),
-        ({"controlnets": [UNION], "latent_parallelism": "on"}, 0, 1, False),
+        ({"latent_parallelism": "on"}, 1, 0, False),
     ],
     ids=str,
 )
-def test_a_guided_job_is_split_while_workers_are_idle_and_no_job_waits(
+def test_a_job_is_split_while_workers_are_idle_and_no_job_waits(
     changes: dict[str, Any], waiting: int, idle: int, split: bool
 ) -> None:
     assert should_split(spec(**changes), waiting=waiting, idle=idle) == split

@@ -14,6 +14,7 @@ from shared.errors import ControlNetFailed, JobCancelled, ResidualTimeout
 from shared.redis_clients import residual_servers, without_retries
 from shared.settings import Settings
 from tests.workers.unet.controlnet_jobs import (
+    MID,
     Line,
     X,
     ask,
@@ -26,7 +27,7 @@ from tests.workers.unet.controlnet_jobs import (
 )
 from workers.controlnet_serving.server import Server
 from workers.transport.keys import responses_key
-from workers.transport.protocol import MID, StepResponse
+from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import Transport
 from workers.transport.wire import pack_bytes
@@ -65,9 +66,9 @@ def test_residuals_are_summed_as_diffusers_sums_them_over_both_ways(
     )
     step = ask(controlnets)
     down, mid = by_diffusers(*scales)
-    assert torch.equal(step.mid(), mid)
+    assert torch.equal(step.get(MID), mid)
     for index in reversed(range(len(down))):
-        assert torch.equal(step.down(index), down[index])
+        assert torch.equal(step.get(index), down[index])
     step.finish()
     assert "controlnet1@test" in {span.worker for span in context.timeline.spans}
     assert set(controlnets.hashes) == set(range(len(scales)))
@@ -82,14 +83,14 @@ def test_a_controlnet_is_asked_only_between_its_start_and_end(line: Line) -> Non
 def test_the_time_to_the_first_residual_is_on_the_timeline(server: Server, line: Line) -> None:
     controlnets, context, _ = make_job(line, spec("edge"))
     for i in range(2):
-        ask(controlnets, i).mid()
+        ask(controlnets, i).get(MID)
     assert [span.name for span in context.timeline.spans].count("wait for the first of edge") == 1
 
 
 def test_inputs_that_the_server_lost_are_laid_down_again(server: Server, line: Line) -> None:
     controlnets = make_controlnets(line, spec("edge"))
     line.redis.flushall()
-    assert torch.equal(ask(controlnets).mid(), by_diffusers(1.0)[1])
+    assert torch.equal(ask(controlnets).get(MID), by_diffusers(1.0)[1])
 
 
 def test_a_step_that_the_server_lost_is_sent_again(line: Line) -> None:
@@ -101,7 +102,7 @@ def test_a_step_that_the_server_lost_is_sent_again(line: Line) -> None:
     server = make_server(line, "edge")
     server.start("controlnet1@test")
     # Then the step is computed all the same
-    assert torch.equal(step.mid(), by_diffusers(1.0)[1])
+    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     server.stop()
 
 
@@ -124,14 +125,14 @@ def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:
     assert short.steps.claim(ticket) is not None  # a worker took it, and is not heard of again
     other = make_server(short, "edge")
     other.start("controlnet2@test")
-    assert torch.equal(step.mid(), by_diffusers(1.0)[1])
+    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     other.stop()
 
 
 def test_without_any_worker_the_attempt_ends_with_a_reason(line: Line) -> None:
     step = ask(make_controlnets(line, spec("nobody"), residual_timeout_s=0.05), 3)
     with pytest.raises(ResidualTimeout, match=r"'nobody'.*step 3"):
-        step.mid()
+        step.get(MID)
 
 
 def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
@@ -145,8 +146,8 @@ def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
     down, mid = by_diffusers(0.7, 0.7, 0.7)
     for i in range(2):  # the second time without waiting
         step = ask(controlnets, i)
-        assert torch.equal(step.mid(), mid)
-        assert [torch.equal(step.down(j), down[j]) for j in reversed(range(len(down)))] == [True] * len(down)
+        assert torch.equal(step.get(MID), mid)
+        assert [torch.equal(step.get(j), down[j]) for j in reversed(range(len(down)))] == [True] * len(down)
         step.finish()
     server.stop()
     workers = {span.name: span.worker for span in context.timeline.spans}
@@ -165,7 +166,7 @@ def test_an_answer_for_a_controlnet_that_was_not_asked_is_dropped(
     step = ask(controlnets)
     stray = StepResponse(index=MID, positions=positions, retry=0, start_s=0, end_s=0, worker="", error="none")
     line.redis.lpush(responses_key(step.request), pack_bytes(stray.model_dump()))
-    assert torch.equal(step.mid(), by_diffusers(1.0)[1])
+    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
 
 
 def test_a_step_of_a_busy_controlnet_waits_its_turn(line: Line) -> None:
@@ -176,13 +177,13 @@ def test_a_step_of_a_busy_controlnet_waits_its_turn(line: Line) -> None:
     step = ask(controlnets)
     threading.Timer(0.8, lambda: server.start("controlnet1@test")).start()
     # Then the step is not given up
-    assert torch.equal(step.mid(), by_diffusers(1.0)[1])
+    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     server.stop()
 
 
 def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
     controlnets, _, worker = make_job(line, spec("edge"), local=True, residual_timeout_s=0.2)
-    ask(controlnets).mid()
+    ask(controlnets).get(MID)
     assert controlnets.session.unserved == {0}
     worker.settings = worker.settings.model_copy(update={"residual_timeout_s": 60.0})
     # Given a worker that has already taken the next step
@@ -194,7 +195,7 @@ def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
     assert claimed is not None
     server.start("controlnet1@test")
     threading.Timer(0.1, lambda: server.serve([claimed])).start()
-    assert torch.equal(step.mid(), by_diffusers(1.0)[1])
+    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     server.stop()
     assert controlnets.session.unserved == set()
 
@@ -205,15 +206,15 @@ def test_a_job_outlives_its_residual_server(line: Line) -> None:
     url = {"residual_redis_url": (f"redis://127.0.0.1:{port}/0",)}
     gone = without_retries(residual_servers(line.settings.model_copy(update=url))[0])
     worker.steps, worker.transport = StepQueue(gone, line.settings), Transport([gone], line.settings)
-    assert torch.equal(ask(controlnets).mid(), by_diffusers(1.0)[1])
+    assert torch.equal(ask(controlnets).get(MID), by_diffusers(1.0)[1])
 
 
 def test_a_step_that_cannot_be_computed_fails_with_the_workers_reason(server: Server, line: Line) -> None:
     controlnets = make_controlnets(line, spec("edge"))
     with pytest.raises(ControlNetFailed, match=r"controlnet1@test.*channels"):
-        ask(controlnets, x=X[:, :3]).mid()
+        ask(controlnets, x=X[:, :3]).get(MID)
     # And the worker goes on with the next.
-    assert torch.equal(ask(controlnets, 1).mid(), by_diffusers(1.0)[1])
+    assert torch.equal(ask(controlnets, 1).get(MID), by_diffusers(1.0)[1])
 
 
 @pytest.mark.parametrize("local", [False, True])
@@ -224,11 +225,11 @@ def test_a_first_controlnet_that_pools_is_refused_without_guess_mode_which_diffu
     with nullcontext() if local else serving(line, "edge", "pooled"):
         first = make_controlnets(line, spec("pooled"), spec("edge"), local=local, residual_timeout_s=0.2)
         with pytest.raises(ControlNetFailed, match=r"'pooled' .*guess_mode"):
-            ask(first).mid()
+            ask(first).get(MID)
         # Then a later one that pools does no more than that
         second = make_controlnets(line, spec("edge"), spec("pooled"), local=local, residual_timeout_s=0.2)
         expected = by_diffusers(1.0, 1.0, models=("edge", "pooled"))[1]
-        assert torch.equal(ask(second).mid(), expected)
+        assert torch.equal(ask(second).get(MID), expected)
 
 
 def test_a_cancelled_job_does_not_wait_for_its_residuals(line: Line) -> None:
@@ -237,7 +238,7 @@ def test_a_cancelled_job_does_not_wait_for_its_residuals(line: Line) -> None:
 
     controlnets = make_controlnets(line, spec("nobody"), check=cancelled)
     with pytest.raises(JobCancelled):
-        ask(controlnets).mid()
+        ask(controlnets).get(MID)
 
 
 def test_steps_of_many_jobs_are_served_at_once(server: Server, line: Line) -> None:
@@ -247,7 +248,7 @@ def test_steps_of_many_jobs_are_served_at_once(server: Server, line: Line) -> No
     def work() -> None:
         controlnets = make_controlnets(line, spec("edge"))
         for i in range(3):
-            equal.append(torch.equal(ask(controlnets, i).mid(), mid))
+            equal.append(torch.equal(ask(controlnets, i).get(MID), mid))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -272,7 +273,7 @@ def test_jobs_of_two_controlnets_on_two_workers_never_wait_for_each_other_and_le
     def draw(i: int) -> bool:
         names = ("edge", "depth") if i % 2 else ("depth", "edge")
         controlnets = make_controlnets(line, *map(spec, names), residual_timeout_s=60.0)
-        equal = [torch.equal(ask(controlnets, step, 2).mid(), mids[names]) for step in range(2)]
+        equal = [torch.equal(ask(controlnets, step, 2).get(MID), mids[names]) for step in range(2)]
         controlnets.close()
         return all(equal)
 
@@ -285,7 +286,7 @@ def test_jobs_of_two_controlnets_on_two_workers_never_wait_for_each_other_and_le
 
 
 def test_every_key_of_a_step_expires(server: Server, line: Line) -> None:
-    ask(make_controlnets(line, spec("edge"))).mid()
+    ask(make_controlnets(line, spec("edge"))).get(MID)
     left = list(line.redis.scan_iter("*"))
     assert left
     assert [key for key in left if line.redis.pttl(key) < 0 and line.redis.exists(key)] == []

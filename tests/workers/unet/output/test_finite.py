@@ -17,9 +17,9 @@ from shared.jobs.spec import JobSpec
 from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
-from workers.families.base_model import BaseModel
-from workers.families.preview import Previewer
-from workers.families.unet_controlnet import ControlNet
+from workers.families.base import BaseModel
+from workers.families.unet.controlnet import UNetControlNet
+from workers.families.vae_preview import Previewer
 from workers.runtime.model_cache import ModelCache
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
@@ -125,7 +125,7 @@ def test_finite_weights_that_overflow_are_told_with_the_step(
 
 
 def test_a_controlnet_that_overflows_fails_its_job_by_name(
-    make_worker: MakeWorker, controlnets: ModelCache[ControlNet]
+    make_worker: MakeWorker, controlnets: ModelCache[UNetControlNet]
 ) -> None:
     worker = make_worker()
     with (

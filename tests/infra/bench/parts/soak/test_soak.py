@@ -13,6 +13,7 @@ from infra.bench.parts.soak.messages import SURVIVOR, Soaked
 from infra.bench.parts.soak.soak import judge_soak
 from shared.settings import Settings
 from tests.tiny_models import EMOJI
+from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 
 
@@ -37,7 +38,7 @@ def test_a_seed_decides_a_lora_that_fits_the_embedded_model(tmp_path: Path) -> N
     path = tmp_path / "lora.safetensors"
     path.write_bytes(body)
     unet = UNet2DConditionModel.from_pretrained(EMOJI / "model", subfolder="unet", dtype=torch.float32)
-    assert read_lora(path, {"unet": unet}).nbytes > MIN_BYTES
+    assert read_lora(path, UNetLoraTargets({"unet": unet})).nbytes > MIN_BYTES
 
 
 def test_a_fault_makes_a_run_count_for_nothing() -> None:

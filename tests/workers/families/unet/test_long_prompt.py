@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from shared.families.unet import SDXL
 from tests.workers.unet.specs import spec
 from tests.workers.unet.test_job import run
-from workers.families.base_model import BaseModel
-from workers.families.long_prompt import cut_off
-from workers.families.prompts import encode_prompt
+from workers.families.base import BaseModel
 from workers.runtime.model_cache import ModelCache
 from workers.unet.worker import UNetWorker
 
@@ -36,8 +35,8 @@ def test_a_text_of_one_chunk_is_encoded_as_diffusers_does(
     model: BaseModel, negative: str | None, clip_skip: int | None
 ) -> None:
     wanted = spec(prompt="a red cat", negative_prompt=negative, clip_skip=clip_skip, num_images=2)
-    whole = encode_prompt(model, wanted)
-    chunked = encode_prompt(model, wanted.model_copy(update={"long_prompt": "chunk"}))
+    whole = model.encode_prompt(wanted)
+    chunked = model.encode_prompt(wanted.model_copy(update={"long_prompt": "chunk"}))
     assert torch.equal(chunked.embeddings, whole.embeddings)
     for name, tensor in whole.added.items():
         assert torch.equal(chunked.added[name], tensor)
@@ -45,31 +44,31 @@ def test_a_text_of_one_chunk_is_encoded_as_diffusers_does(
 
 def test_every_chunk_is_encoded_by_itself_and_the_shorter_text_is_filled_up(model: BaseModel) -> None:
     wanted = spec(prompt=text(0, 70), negative_prompt="a dog", long_prompt="chunk")
-    chunked = encode_prompt(model, wanted)
+    chunked = model.encode_prompt(wanted)
     assert chunked.embeddings.shape[1] == 3 * (ROOM + 2)
     pieces = [(text(0, 30), "a dog"), (text(30, 60), ""), (text(60, 70), "")]
     for i, (prompt, negative) in enumerate(pieces):
-        alone = encode_prompt(model, spec(prompt=prompt, negative_prompt=negative))
+        alone = model.encode_prompt(spec(prompt=prompt, negative_prompt=negative))
         window = slice(i * (ROOM + 2), (i + 1) * (ROOM + 2))
         assert torch.equal(chunked.embeddings[:, window], alone.embeddings)
-        if i == 0 and model.is_sdxl:
+        if i == 0 and model.facts is SDXL:
             assert torch.equal(chunked.added["text_embeds"], alone.added["text_embeds"])
 
 
 def test_a_long_negative_prompt_fills_up_the_prompt(model: BaseModel) -> None:
     wanted = spec(prompt="a cat", negative_prompt=text(0, 31), long_prompt="chunk")
-    chunked = encode_prompt(model, wanted)
-    alone = encode_prompt(model, spec(prompt="", negative_prompt=text(30, 31)))
+    chunked = model.encode_prompt(wanted)
+    alone = model.encode_prompt(spec(prompt="", negative_prompt=text(30, 31)))
     assert torch.equal(chunked.embeddings[:, ROOM + 2 :], alone.embeddings)
 
 
 def test_what_is_cut_off_is_told_by_its_field(model: BaseModel) -> None:
-    assert cut_off(model, spec(prompt=text(0, 30))) == []
-    (told,) = cut_off(model, spec(prompt=text(0, 32), negative_prompt="a dog"))
+    assert model.prompt_warnings(spec(prompt=text(0, 30))) == []
+    (told,) = model.prompt_warnings(spec(prompt=text(0, 32), negative_prompt="a dog"))
     assert told.startswith(f"prompt has 32 tokens, the text encoder sees {ROOM}; ignored: 'red cat")
-    (told,) = cut_off(model, spec(negative_prompt=text(0, 31)))
+    (told,) = model.prompt_warnings(spec(negative_prompt=text(0, 31)))
     assert told.startswith("negative_prompt has 31 tokens")
-    assert cut_off(model, spec(prompt=text(0, 32), long_prompt="chunk")) == []
+    assert model.prompt_warnings(spec(prompt=text(0, 32), long_prompt="chunk")) == []
 
 
 def test_a_job_tells_what_of_its_prompt_was_cut_off(make_worker: Callable[..., UNetWorker]) -> None:

@@ -1,8 +1,8 @@
-"""A ControlNet-Union: one ControlNet for many kinds of control image, told by the job's ``control_mode``.
+"""A ControlNet-Union: one ControlNet for many kinds of control image; the job's ``control_mode`` says which.
 
 The calls are those of ``diffusers.ControlNetUnionModel.forward`` (0.42) for one control image. Its
 transformer attends across the rows of a batch (``nn.MultiheadAttention`` that takes the first dimension for
-the sequence): so diffusers computes it, and so must we, which is why its steps are neither split nor stacked.
+the sequence): so diffusers computes it, and so must we, which is why its steps are neither split nor batched.
 """
 
 from typing import Any
@@ -11,30 +11,30 @@ import torch
 from torch import Tensor
 
 from shared.errors import ControlNetFailed
-from workers.families.unet_controlnet import ControlNet
+from workers.families.unet.controlnet import UNetControlNet
 
 
-class ControlNetUnion(ControlNet):
+class UNetControlNetUnion(UNetControlNet):
     """Several kinds of control in one ControlNet; its ``embed`` is the ordinary one."""
 
     def _time(self, t: Tensor, rows: int, mode: int | None) -> Tensor:
         kinds = torch.zeros(self.model.config.num_control_type)
         kinds[self._known(mode)] = 1
         repeated = kinds.to(self.model.device, self.model.dtype).repeat(rows, 1)
-        told = self.model.control_type_proj(repeated.flatten()).reshape(rows, -1).to(self.model.dtype)
-        time: Tensor = self._embed_time(t, rows) + self.model.control_add_embedding(told)
+        projected = self.model.control_type_proj(repeated.flatten()).reshape(rows, -1).to(self.model.dtype)
+        time: Tensor = self._embed_time(t, rows) + self.model.control_add_embedding(projected)
         return time
 
-    def _enter(self, x: Tensor, image: Tensor, mode: int | None) -> Tensor:
-        """Add the control image to the latents, weighed by what the transformer sees in both."""
+    def _enter(self, x: Tensor, control: Tensor, mode: int | None) -> Tensor:
+        """Add the control image to the latents, weighted by what a transformer makes of both."""
         controlnet: Any = self.model
         x = controlnet.conv_in(x)
-        task = torch.mean(image, dim=(2, 3)) + controlnet.task_embedding[self._known(mode)]
+        task = torch.mean(control, dim=(2, 3)) + controlnet.task_embedding[self._known(mode)]
         seen = torch.cat([task.unsqueeze(1), torch.mean(x, dim=(2, 3)).unsqueeze(1)], dim=1)
         for layer in controlnet.transformer_layes:
             seen = layer(seen)
         alpha = controlnet.spatial_ch_projs(seen[:, 0]).unsqueeze(-1).unsqueeze(-1)
-        entered: Tensor = x + (x * 0.0 + (image + alpha))  # diffusers' sum, term by term
+        entered: Tensor = x + (x * 0.0 + (control + alpha))  # diffusers' sum, term by term
         return entered
 
     def _known(self, mode: int | None) -> int:

@@ -1,33 +1,23 @@
-"""The seam: a UNet cut between encoder and decoder, so that ControlNets can run beside the encoder.
+"""A UNet's forward that asks for each residual when it needs it, so that ControlNets run beside the encoder.
 
-`forward_encoder` and `forward_decoder` together are ``diffusers.UNet2DConditionModel.forward`` (0.42),
-call by call, so
-the result is bit-equal. The difference: residuals are asked for one by one, when the decoder needs
-them, deepest first.
+The calls are those of ``diffusers.UNet2DConditionModel.forward`` (0.42), in its order, so the result is
+bit-equal. The difference: residuals are added one by one, deepest first, instead of all at once.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from shared.errors import ControlNetFailed
-from workers.families.conditioning import Conditioning
-
-
-class Residuals(Protocol):
-    """What the ControlNets add; each call may wait for its tensor."""
-
-    def mid(self) -> Tensor:
-        """Added to the output of the mid block."""
-
-    def down(self, index: int) -> Tensor:
-        """Added to the skip connection ``index``, counted from the shallowest."""
+from workers.families.base import StagedForward
+from workers.families.unet.conditioning import UNetConditioning
 
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """What crosses the seam."""
+    """What the decoder is given."""
 
     x: Tensor  # (b, c, h/f/2^k, w/f/2^k), the mid block's output
     skips: tuple[Tensor, ...]  # shallowest first
@@ -35,7 +25,13 @@ class EncoderOutput:
     embeddings: Tensor  # (b, tokens, d)
 
 
-def forward_encoder(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning) -> EncoderOutput:
+def staged_forward(unet: Any, x: Tensor, t: Tensor, conditioning: UNetConditioning) -> StagedForward:
+    """Predict from the model input ``x``, ``(b, c, h/f, w/f)``; the residuals are numbered as
+    `shared.families.unet.UNetFacts.control_plan` says."""
+    return (yield from forward_decoder(unet, forward_encoder(unet, x, t, conditioning)))
+
+
+def forward_encoder(unet: Any, x: Tensor, t: Tensor, conditioning: UNetConditioning) -> EncoderOutput:
     """Run the down blocks and the mid block on the model input ``x``, ``(b, c, h/f, w/f)``."""
     if unet.config.center_input_sample:
         x = 2 * x - 1.0
@@ -55,22 +51,18 @@ def forward_encoder(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning)
     return EncoderOutput(x, skips, time, embeddings)
 
 
-def forward_decoder(unet: Any, encoded: EncoderOutput, residuals: Residuals | None) -> Tensor:
+def forward_decoder(unet: Any, encoded: EncoderOutput) -> Generator[int, Tensor | None, Tensor]:
     """Run the up blocks; returns the prediction, of the shape of the model input."""
-    x, skips = encoded.x, list(encoded.skips)
-    if residuals is not None:
-        x = _plus(x, residuals.mid())
+    skips = list(encoded.skips)
+    x = _plus(encoded.x, (yield len(skips)))
     # Sizes that no power of two divides are passed on, as the forward does.
     factor = 2**unet.num_upsamplers
     uneven = any(size % factor for size in skips[0].shape[-2:])
     for block in unet.up_blocks:
-        count = len(block.resnets)
-        own, skips = skips[-count:], skips[:-count]
-        if residuals is not None:
-            # The block takes its skips from the end: ask for the deepest first.
-            first = len(skips)
-            added = {i: residuals.down(i) for i in reversed(range(first, first + count))}
-            own = [_plus(skip, added[first + i]) for i, skip in enumerate(own)]
+        own: list[Tensor] = []
+        for _ in block.resnets:  # the block takes its skips from the end, so the deepest comes first
+            skip = skips.pop()
+            own.insert(0, _plus(skip, (yield len(skips))))
         inputs: dict[str, Any] = {
             "hidden_states": x,
             "temb": encoded.time,
@@ -86,7 +78,7 @@ def forward_decoder(unet: Any, encoded: EncoderOutput, residuals: Residuals | No
     return prediction
 
 
-def _condition(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
+def _condition(unet: Any, x: Tensor, t: Tensor, conditioning: UNetConditioning) -> tuple[Tensor, Tensor]:
     """The time embedding with all that is added to it, ``(b, d)``, and what is attended to."""
     states: dict[str, Any] = {
         "encoder_hidden_states": conditioning.embeddings,
@@ -101,11 +93,11 @@ def _condition(unet: Any, x: Tensor, t: Tensor, conditioning: Conditioning) -> t
     return time, unet.process_encoder_hidden_states(**states)
 
 
-def _plus(x: Tensor, residual: Tensor) -> Tensor:
-    if residual.shape not in (
-        x.shape,
-        (*x.shape[:2], 1, 1),
-    ):  # a ControlNet that pools gives one value a channel
+def _plus(x: Tensor, residual: Tensor | None) -> Tensor:
+    if residual is None:
+        return x
+    # A ControlNet that pools gives one value a channel.
+    if residual.shape not in (x.shape, (*x.shape[:2], 1, 1)):
         shapes = f"{tuple(residual.shape)} do not fit the UNet's {tuple(x.shape)}"
         raise ControlNetFailed(
             f"residuals of shape {shapes}: the ControlNet was made for another model or size"

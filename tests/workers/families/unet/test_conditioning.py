@@ -1,15 +1,16 @@
 import torch
 
-from workers.families.conditioning import Conditioning
+from workers.families.guidance import CFGBranch
+from workers.families.unet.conditioning import UNetConditioning
 
 
 def test_a_half_holds_its_rows_of_everything() -> None:
-    whole = Conditioning(
+    whole = UNetConditioning(
         torch.arange(4.0).reshape(4, 1, 1),
         {"text_embeds": torch.arange(4.0).reshape(4, 1), "time_ids": torch.ones(4, 6)},
         guidance=torch.arange(4.0).reshape(4, 1),
     )
-    half = whole.rows(slice(2, None))
+    half = whole.branch(CFGBranch.COND)
     assert half.embeddings.flatten().tolist() == [2, 3]
     assert half.added["text_embeds"].flatten().tolist() == [2, 3]
     assert half.guidance is not None

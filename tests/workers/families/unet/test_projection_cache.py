@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from workers.families.projection_cache import REMEMBERED, cache_projections
+from workers.families.unet.projection_cache import REMEMBERED, cache_projections
 
 X, T = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(7)
 TOKENS, WIDTH = 5, 16

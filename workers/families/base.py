@@ -1,0 +1,281 @@
+"""The protocol of model families: what the denoising loop, LoRA, receipts and previews know of a base model.
+
+A family adds one file here that implements `BaseModel`, `LatentSpace`, `Conditioning` and `Family`, one for
+its ControlNets (`workers.families.base_controlnet`), its facts in `shared.families`, and an entry in both
+registries. Everywhere else a model is only what stands in this file.
+
+In shapes, ``n`` is the number of images of a job and ``b`` the rows of one forward: ``2n`` when guidance is
+computed as one batch, else ``n``. "Latents" are whatever `LatentSpace.sample_noise` returns: ``(n, c, h/f,
+w/f)`` of a UNet, packed tokens ``(n, h*w/f², c)`` of others.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from shared.catalog.entries import LoadOptions
+from shared.families.base import FamilyFacts
+from shared.jobs.spec import JobSpec
+from workers.families.base_controlnet import ControlNet, ControlNetSource
+from workers.families.guidance import CFGBranch, Guidance
+from workers.lora.patch import Patcher
+from workers.lora.targets import LoraTargets
+from workers.runtime.weights import weight_bytes, weights_sha256
+
+#: A forward of a base model that asks for residuals when it needs them. It yields the index of the residual
+#: that it needs next and is sent that residual, or None where no ControlNet guides the step; it returns the
+#: prediction, of the shape of the latents. It yields at least once. An index is yielded once, in the order of
+#: `FamilyFacts.control_plan`; who needs a residual in several places keeps it.
+StagedForward = Generator[int, Tensor | None, Tensor]
+#: Gives the residual of an index; may wait for it.
+Residuals = Callable[[int], Tensor]
+
+
+def finish(forward: StagedForward, index: int, residuals: Residuals | None) -> Tensor:
+    """Run a forward that has yielded ``index`` to its end; returns the prediction."""
+    try:
+        while True:
+            index = forward.send(None if residuals is None else residuals(index))
+    except StopIteration as end:
+        prediction: Tensor = end.value
+        return prediction
+
+
+class Conditioning(Protocol):
+    """What a base model is given beside latents and timestep, for all rows of a step."""
+
+    @property
+    def controlnet_inputs(self) -> Mapping[str, Tensor]:
+        """What ControlNets are given of it, by name (``StepRequest.inputs``); rows first."""
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Everything that the prompt became, by name, to be searched for NaN and infinity."""
+
+    def branch(self, branch: CFGBranch) -> "Conditioning":
+        """The part of a guided batch's conditioning that belongs to ``branch``.
+
+        The same object at every call: ControlNet inputs and cached projections are known by identity.
+        """
+
+
+class EncodedImage(Protocol):
+    """What the VAE makes of an image: a distribution, from which latents are sampled."""
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Latents of one image, ``(1, …)``, in the denoiser's range."""
+
+    def sample_centred(self, generator: torch.Generator) -> Tensor:
+        """The same as image-to-image starts from, where a pipeline shifts each channel for that alone."""
+
+
+class LatentSpace(ABC):
+    """The latents of one model: noise, images as latents, and latents as images."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Of the latents that the loop keeps: not always the weights' (float32 beside bfloat16)."""
+
+    @abstractmethod
+    def sample_noise(self, generators: Sequence[torch.Generator], size: tuple[int, int]) -> Tensor:
+        """``(n, …)`` of the standard normal, a CPU generator an image; ``size`` is (width, height) in px."""
+
+    @abstractmethod
+    def encode(self, pixels: Tensor) -> EncodedImage:
+        """``pixels``: ``(1, 3, h, w)`` in -1..1."""
+
+    @abstractmethod
+    def shrink_mask(self, mask: Tensor, count: int) -> Tensor:
+        """A mask ``(1, 1, h, w)`` for ``count`` rows of latents, such that it multiplies them."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
+        """Pixels ``(n, 3, h, w)``, about -1..1, as the family's pipeline decodes them."""
+
+    @abstractmethod
+    def preview(self, latents: Tensor, size: tuple[int, int]) -> str:
+        """Base64 PNG of a rough image of the first row, within a few milliseconds; latents may hold NaN."""
+
+
+class BaseModel(ABC):
+    """One loaded base model. Between jobs its weights stay as the last job has patched them."""
+
+    #: What the timeline calls the forward before and after the first residual is needed.
+    stages = ("encoder", "decoder")
+    #: Its latents.
+    latents: LatentSpace
+
+    def __init__(
+        self,
+        name: str,
+        facts: FamilyFacts,
+        parts: Mapping[str, nn.Module],
+        switches: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``parts``: every module with weights, by the names in `FamilyFacts.parts`.
+
+        ``switches``: loading options that change how pixels are computed, for the receipt.
+        """
+        self.name = name
+        self.facts = facts
+        self.parts = dict(parts)
+        self.switches = dict(switches or {})
+        self.sha256 = weights_sha256(self.parts)
+        self._own_bytes = weight_bytes(self.parts.values())
+        self.lora_parts = {part: parts[part] for part in facts.lora_parts if part in parts}
+        self.patcher = Patcher(self.lora_parts)
+        self.patched_with: set[tuple[str, str]] = set()  # names and ETags of the LoRAs in the weights
+
+    # --- what it is --------------------------------------------------------------------------------
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights and of their pristine copies."""
+        return self._own_bytes + self.patcher.pristine_bytes
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the denoiser computes."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """The denoiser's type of numbers."""
+
+    @property
+    @abstractmethod
+    def scheduler_config(self) -> Mapping[str, Any]:
+        """The scheduler config that came with the model."""
+
+    @property
+    def is_inpainting(self) -> bool:
+        """Whether the denoiser takes a mask and a masked image beside the latents."""
+        return False
+
+    @abstractmethod
+    def size(self, width: int | None, height: int | None) -> tuple[int, int]:
+        """Width and height of an image, in pixels; unset is the model's own."""
+
+    # --- what a job is made of ---------------------------------------------------------------------
+
+    @abstractmethod
+    def encode_prompt(self, spec: JobSpec) -> Conditioning:
+        """The job's texts and sizes, for all rows of a step; once for a prompt and its LoRAs.
+
+        Raises `InvalidRequest` for fields that the model cannot follow.
+        """
+
+    def prompt_warnings(self, spec: JobSpec) -> list[str]:
+        """Sentences for the client about texts that do not count as they stand."""
+        return []
+
+    @abstractmethod
+    def guidance(self, spec: JobSpec) -> Guidance:
+        """How the job is guided; not at all where guidance is distilled into the weights."""
+
+    def check_images(self, spec: JobSpec) -> None:  # noqa: B027 - most models start from any
+        """Raise `InvalidRequest` if the model cannot start from the images that the job has, or lacks."""
+
+    def timestep_options(self, spec: JobSpec) -> Mapping[str, Any]:
+        """Arguments of ``set_timesteps`` in place of those that the job gives; JSON values.
+
+        Flow matching shifts sigmas by the size of the image (``mu``) and brings sigmas of its own.
+        """
+        return {}
+
+    @abstractmethod
+    def read_image(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
+        """An image to start from, ``(1, 3, h, w)`` in -1..1, float32, resized as diffusers does."""
+
+    @abstractmethod
+    def read_mask(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
+        """A mask, ``(1, 1, h, w)``: 1 where something is generated, 0 where the image stays."""
+
+    @abstractmethod
+    def read_control_image(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
+        """A control image as pixels, ``(1, 3, h, w)``, float32, in the range that ControlNets are shown."""
+
+    def control_input(self, pixels: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """What ControlNets take of a control image: its pixels, or latents of the VAE.
+
+        Called for each ControlNet in the job's order, before any noise is sampled: some pipelines sample
+        control latents from the images' own ``generators``. Must be contiguous before it enters a VAE.
+        """
+        return pixels
+
+    # --- a step ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def staged_forward(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> StagedForward:
+        """Predict from the model input ``x``, ``(b, …)``, at timestep ``t``, a scalar.
+
+        Bit-equal to the forward of diffusers, with residuals and without. ``conditioning`` is of the same
+        rows. Of a family with ``two_forwards`` both run in here, and share the residuals.
+        """
+
+    def controlnet_latents(self, x: Tensor) -> Tensor:
+        """What ControlNets are given of a model input: not the mask that it may hold."""
+        return x
+
+    def controlnet_branch(self, branch: CFGBranch, *, guess_mode: bool) -> CFGBranch:
+        """Whose rows ControlNets are given when ``branch`` is predicted.
+
+        In guess mode the conditional ones of a whole batch; the others' residuals are then zeros. Always the
+        conditional ones where guidance is two forwards: both take the same residuals.
+        """
+        if self.facts.guidance_batches == "two_forwards":
+            return CFGBranch.COND
+        return CFGBranch.COND if guess_mode and branch is CFGBranch.BOTH else branch
+
+    # --- its end -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def to_images(self, pixels: Tensor) -> list[Image.Image]:
+        """Decoded pixels ``(n, 3, h, w)`` as images, rounded as diffusers does."""
+
+    # --- LoRA --------------------------------------------------------------------------------------
+
+    @property
+    def text_parts(self) -> frozenset[str]:
+        """Of `FamilyFacts.lora_parts`, those after whose patch the prompt must be encoded again."""
+        return frozenset(self.facts.tokenizers)
+
+    @property
+    @abstractmethod
+    def lora_targets(self) -> LoraTargets:
+        """Finds the modules that a LoRA file trains, by whatever names trainers give them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """A base model that is to be loaded."""
+
+    name: str
+    path: str  # a diffusers folder or a single file, on this machine
+    dtype: torch.dtype
+    device: str
+    options: LoadOptions
+
+
+class Family(Protocol):
+    """Loads the models and ControlNets of one family."""
+
+    @property
+    def facts(self) -> FamilyFacts:
+        """What the web knows of it, too."""
+
+    def load_model(self, source: ModelSource) -> BaseModel:
+        """Load a base model, its weights whole and finite, on its device.
+
+        Raises `Unloadable`, or whatever a library raises, which is told as the model's failure.
+        """
+
+    def load_controlnet(self, source: ControlNetSource) -> ControlNet:
+        """Load a ControlNet; raises as `load_model` does."""

@@ -1,0 +1,85 @@
+"""The protocol of ControlNets: what the serving loop, and the UNet worker in its place, know of one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workers.runtime.weights import weight_bytes, weights_sha256
+
+
+class ControlNetForward(ABC, Iterator[tuple[int, Tensor]]):
+    """A forward pass under way: iterating computes the residuals one by one, as `ControlNet.order` says.
+
+    Each is ``(b, …)`` and not scaled yet. Whatever must run before the first one ran at construction.
+    """
+
+    @abstractmethod
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some rows only; ``rows`` is a mask, ``(b,)`` of bool. For jobs that have moved on."""
+
+
+class ControlNet(ABC):
+    """One loaded ControlNet. Its forward has the bits of diffusers', in an order of its own."""
+
+    def __init__(self, name: str, model: nn.Module) -> None:
+        self.name = name
+        self.model: Any = model
+        self.sha256 = weights_sha256({"controlnet": model})
+        self.weight_bytes = weight_bytes([model])
+
+    @property
+    @abstractmethod
+    def order(self) -> tuple[int, ...]:
+        """The residuals that its base models read, in the order in which they need them.
+
+        The numbers are the family's own (`FamilyFacts.control_plan`); what no base model reads is left out.
+        """
+
+    def check(self, position: int, *, guess_mode: bool) -> None:  # noqa: B027 - most serve any job
+        """Raise `ControlNetFailed` where diffusers would compute a job otherwise than it was accepted.
+
+        ``position`` is that of the ControlNet in the job.
+        """
+
+    @abstractmethod
+    def embed(self, control: Tensor, batch: int) -> Tensor:
+        """What `BaseModel.control_input` gave, as the forward adds it to ``batch`` rows: ``(batch, …)``.
+
+        Computed once a job and number of rows, and cached by the hash of ``control``.
+        """
+
+    @abstractmethod
+    def prepare(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """`Conditioning.controlnet_inputs` as the forward takes them; rows first. Once a prompt."""
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor, t: Tensor, prepared: Mapping[str, Tensor], control: Tensor, mode: int | None = None
+    ) -> ControlNetForward:
+        """Begin a forward pass.
+
+        ``x`` is what `BaseModel.controlnet_latents` gave, ``(b, …)``; ``t`` a scalar or ``(b,)``;
+        ``prepared`` and ``control`` come from `prepare` and `embed`; ``mode`` is the job's ``control_mode``.
+        Rows may be of several jobs, if no row's result depends on another's. Raises `ControlNetFailed`.
+        """
+
+    @abstractmethod
+    def scale(self, residual: Tensor, index: int, scale: float, *, guess_mode: bool) -> Tensor:
+        """The residual ``index`` of one job's rows as its base model adds it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlNetSource:
+    """A ControlNet that is to be loaded."""
+
+    name: str
+    path: str  # a diffusers folder or a single file on this machine, or a hub id
+    dtype: torch.dtype
+    device: str
+    variant: str | None = None
+    revision: Mapping[str, str] = field(default_factory=dict)  # of a hub id, as diffusers takes it
+    base: str | None = None  # where its first base model lies: some ControlNets need layers of it

@@ -1,0 +1,26 @@
+"""Which module loads the models of each family; `shared.families.registry` has their facts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shared.families.unet import SD1, SD2, SDXL
+from workers.families.base import Family
+from workers.families.unet.loading import UNetFamily
+
+BUILT_IN: tuple[Family, ...] = tuple(UNetFamily(facts) for facts in (SD1, SD2, SDXL))
+_families: dict[str, Family] = {family.facts.name: family for family in BUILT_IN}
+
+
+def family(name: str) -> Family:
+    """The family of that name; there is one for each of the facts."""
+    return _families[name]
+
+
+@contextmanager
+def registered(new: Family) -> Iterator[None]:
+    """Within the block there is one more family; its facts are registered beside it."""
+    _families[new.facts.name] = new
+    try:
+        yield
+    finally:
+        del _families[new.facts.name]

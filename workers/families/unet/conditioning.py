@@ -1,0 +1,41 @@
+"""What a UNet and its ControlNets are given beside the latents: one row for each row of a step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from workers.families.guidance import CFGBranch
+
+
+@dataclass(frozen=True)
+class UNetConditioning:
+    """Every tensor has the step's rows; when guided, the unconditional ones come first."""
+
+    embeddings: Tensor  # (b, tokens, d)
+    added: Mapping[str, Tensor] = field(default_factory=dict)  # SDXL: text_embeds (b, d), time_ids (b, 6)
+    guidance: Tensor | None = None  # (b, time_cond_proj_dim), of UNets that have guidance distilled in
+
+    @property
+    def controlnet_inputs(self) -> dict[str, Tensor]:
+        """What a ControlNet is given of it, by the names of `StepRequest.inputs`."""
+        return {"embeddings": self.embeddings, **self.added}
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that the prompt became, by name."""
+        return self.controlnet_inputs
+
+    def branch(self, branch: CFGBranch) -> "UNetConditioning":
+        """Half of the rows, or all of them."""
+        middle = len(self.embeddings) // 2
+        if branch is CFGBranch.BOTH:
+            return self
+        return self._rows(slice(0, middle) if branch is CFGBranch.UNCOND else slice(middle, None))
+
+    def _rows(self, which: slice) -> "UNetConditioning":
+        return UNetConditioning(
+            self.embeddings[which],
+            {name: tensor[which] for name, tensor in self.added.items()},
+            None if self.guidance is None else self.guidance[which],
+        )

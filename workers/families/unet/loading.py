@@ -1,0 +1,220 @@
+"""Loads base models and ControlNets of the UNet families with diffusers, and refuses what is not whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    ControlNetUnionModel,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
+
+from shared.catalog.entries import SINGLE_FILE, LoadOptions
+from shared.families.registry import family_of_pipeline
+from shared.families.unet import SDXL, UNetFacts
+from workers.families.base import ModelSource
+from workers.families.base_controlnet import ControlNetSource
+from workers.families.unet.controlnet import UNetControlNet
+from workers.families.unet.controlnet_union import UNetControlNetUnion
+from workers.families.unet.model import UNetModel
+from workers.families.unet.projection_cache import cache_projections
+from workers.families.unet.sdxl import SDXLModel
+from workers.families.unet.stable_diffusion import StableDiffusionModel
+from workers.model_checks.tokenizer import check_backend
+from workers.model_checks.weight_files import Unloadable, has_files
+from workers.runtime.weights import find_non_finite
+
+#: Parts and switches of each pipeline that no image here needs.
+_UNUSED: dict[Any, dict[str, Any]] = {
+    StableDiffusionPipeline: {
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    },
+    StableDiffusionXLPipeline: {"add_watermarker": False},
+}
+
+
+@dataclass(frozen=True)
+class UNetFamily:
+    """See `workers.families.base.Family`; the families of UNets differ in their facts alone."""
+
+    facts: UNetFacts
+
+    def load_model(self, source: ModelSource) -> UNetModel:
+        """See `Family`."""
+        pipe = _load_pipeline(source.path, source.dtype, source.options)
+        _check(pipe)
+        pipe.to(source.device)
+        is_xl = isinstance(pipe, StableDiffusionXLPipeline)
+        if is_xl and source.dtype == torch.float16 and pipe.vae.config.force_upcast:
+            pipe.vae.to(torch.float32)  # it overflows in float16; diffusers does this for each image
+        for part in _modules(pipe).values():
+            part.eval().requires_grad_(False)
+        cache_projections(pipe.unet)
+        _switch_on(pipe, source.options)
+        return unet_model(source.name, pipe, source.options.switches)
+
+    def load_controlnet(self, source: ControlNetSource) -> UNetControlNet:
+        """See `Family`."""
+        kind, load = _find_kind(source)
+        of_folder = {"variant": source.variant, "use_safetensors": True}
+        options = {} if source.path.endswith(SINGLE_FILE) else of_folder
+        try:
+            model = load(source.path, dtype=source.dtype, **source.revision, **options)
+        except NotImplementedError:  # diffusers moves weights that were not in the single file
+            raise Unloadable("it lacks some of its weights") from None
+        if lacking := _lacking(model):
+            raise Unloadable(f"it lacks {len(lacking)} of its weights, such as {lacking[0]}")
+        if weight := find_non_finite({"controlnet": model}):
+            raise Unloadable(f"{weight} holds a NaN or an infinity")
+        model.to(source.device)
+        cache_projections(model)
+        return kind(source.name, model.eval().requires_grad_(False))
+
+
+def unet_model(name: str, pipe: Any, switches: Mapping[str, Any] | None = None) -> UNetModel:
+    """The base model around a pipeline of diffusers."""
+    kind = SDXLModel if isinstance(pipe, StableDiffusionXLPipeline) else StableDiffusionModel
+    return kind(name, pipe, switches)
+
+
+def _find_kind(source: ControlNetSource) -> tuple[type[UNetControlNet], Any]:
+    """What serves the ControlNet, and what loads it; a single file holds an ordinary one."""
+    if source.path.endswith(SINGLE_FILE):
+        return UNetControlNet, ControlNetModel.from_single_file
+    config = ControlNetModel.load_config(source.path, **source.revision)
+    if config.get("_class_name") == ControlNetUnionModel.__name__:
+        return UNetControlNetUnion, ControlNetUnionModel.from_pretrained
+    return UNetControlNet, ControlNetModel.from_pretrained
+
+
+def _switch_on(pipe: Any, options: LoadOptions) -> None:
+    if options.attention_slicing is not None:
+        pipe.enable_attention_slicing(options.attention_slicing)
+    if options.vae_slicing:
+        pipe.vae.enable_slicing()
+    if options.vae_tiling:
+        pipe.vae.enable_tiling()
+
+
+def _load_pipeline(path: str, dtype: torch.dtype, options: LoadOptions) -> Any:
+    if path.endswith(SINGLE_FILE):
+        kind = _read_kind(options.config) if options.config else _kind_of_file(path)
+        own = {"config": options.config, "local_files_only": True} if options.config else {}
+        try:
+            return kind.from_single_file(path, dtype=dtype, **own, **_UNUSED[kind])
+        except NotImplementedError:  # diffusers moves weights that were not in the file
+            raise Unloadable(f"{_cut_part(path, own)} lacks some of its weights") from None
+    kind = _read_kind(path)
+    encoders = _load_text_encoders(path, dtype, options)
+    weights = {"dtype": dtype, "variant": options.variant, "use_safetensors": True}
+    try:
+        return kind.from_pretrained(path, **weights, **encoders, **_UNUSED[kind])
+    except Exception as error:
+        raise Unloadable(f"{_broken_part(path, weights)}{error}") from error
+
+
+def _broken_part(path: str, weights: Mapping[str, Any]) -> str:
+    """The part of a folder that its library cannot load, as a prefix; empty if each can be loaded alone."""
+    for part, (library, kind) in _read_index(path).items():
+        if library not in ("diffusers", "transformers") or part.startswith("text_encoder"):
+            continue  # text encoders have been loaded before
+        options = weights if part in ("unet", "vae") else {}
+        try:
+            getattr(import_module(library), kind).from_pretrained(path, subfolder=part, **options)
+        except Exception:
+            return f"{part}: "
+    return ""
+
+
+def _cut_part(path: str, own: dict[str, Any]) -> str:
+    """The part of a single file that is not whole."""
+    for part, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
+        try:
+            kind.from_single_file(path, subfolder=part, **own)
+        except NotImplementedError:
+            return part
+    return "text_encoder"
+
+
+def _load_text_encoders(path: str, dtype: torch.dtype, options: LoadOptions) -> dict[str, Any]:
+    """The text encoders of a folder: transformers makes up weights that are missing, and only logs it."""
+    encoders = {}
+    for part, (library, kind) in _read_index(path).items():
+        if not part.startswith("text_encoder"):
+            continue
+        if library != "transformers":
+            raise Unloadable(f"its {part} is a {library}.{kind}: that is not served")
+        own = has_files(Path(path, part), "model", options.variant)
+        encoders[part], loading = getattr(transformers, kind).from_pretrained(
+            path,
+            subfolder=part,
+            dtype=dtype,
+            variant=options.variant if own else None,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by their names
+            output_loading_info=True,
+        )
+        if lacking := sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])}):
+            raise Unloadable(_lacks(part, lacking))
+    return encoders
+
+
+def _lacks(part: str, names: list[str]) -> str:
+    return f"{part} lacks {len(names)} of its weights, such as {names[0]}"
+
+
+def _lacking(module: Any) -> list[str]:
+    """Weights that were not in the file: they are still on the device that has no memory."""
+    return sorted(name for name, tensor in module.state_dict().items() if tensor.is_meta)
+
+
+def _read_index(path: str) -> dict[str, list[str]]:
+    """Library and class of each part that is there."""
+    index: dict[str, Any] = DiffusionPipeline.load_config(path)
+    return {part: list(kind) for part, kind in index.items() if isinstance(kind, list | tuple) and kind[0]}
+
+
+def _read_kind(path: str) -> Any:
+    """The pipeline of a folder."""
+    facts = family_of_pipeline(str(DiffusionPipeline.load_config(path).get("_class_name")))
+    return StableDiffusionXLPipeline if facts is SDXL else StableDiffusionPipeline
+
+
+def _kind_of_file(path: str) -> Any:
+    """The pipeline of a checkpoint, by its weights, as diffusers tells them apart."""
+    kind = str(infer_diffusers_model_type(load_single_file_checkpoint(path)))
+    return StableDiffusionXLPipeline if kind.startswith("xl") else StableDiffusionPipeline
+
+
+def _check(pipe: Any) -> None:
+    """Refuse what has the parts of a family and works in another way, and what is not whole."""
+    unet = pipe.unet.config
+    known = {StableDiffusionPipeline: None, StableDiffusionXLPipeline: "text_time"}[type(pipe)]
+    if unet.addition_embed_type != known or unet.class_embed_type or unet.encoder_hid_dim_type:
+        raise Unloadable("it has a UNet that takes inputs its family does not have")
+    for part, module in _modules(pipe).items():
+        if lacking := _lacking(module):
+            raise Unloadable(_lacks(part, lacking))
+    if weight := find_non_finite(_modules(pipe)):
+        raise Unloadable(f"{weight} holds a NaN or an infinity")
+    for part, tokenizer in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
+        if encoder := getattr(pipe, part, None):
+            backend = getattr(pipe, tokenizer).backend_tokenizer.to_str()
+            check_backend(tokenizer, backend, encoder.config.to_dict())
+
+
+def _modules(pipe: Any) -> dict[str, Any]:
+    parts = ("unet", "vae", "text_encoder", "text_encoder_2")
+    return {part: module for part in parts if (module := getattr(pipe, part, None)) is not None}

@@ -1,0 +1,198 @@
+"""The UNet families: what Stable Diffusion 1.x, 2.x and SDXL, their LCM and turbo variants have in common.
+
+Their members differ in how texts become conditioning: `workers.families.unet.stable_diffusion`,
+`workers.families.unet.sdxl`. Everything else that sets models apart stands in their configs.
+"""
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image
+from torch import Tensor
+
+from shared.errors import InvalidRequest
+from shared.families.registry import family_of
+from shared.families.unet import SD1
+from shared.jobs.spec import JobSpec
+from workers.families.base import BaseModel, StagedForward
+from workers.families.guidance import ClassifierFreeGuidance
+from workers.families.unet.conditioning import UNetConditioning
+from workers.families.unet.forward import staged_forward
+from workers.families.unet.long_prompt import Text, chunked, cut_off
+from workers.families.unet.lora_targets import UNetLoraTargets
+from workers.families.vae_latents import VaeLatents
+
+
+class UNetModel(BaseModel):
+    """A pipeline of diffusers, of which the worker uses the parts."""
+
+    def __init__(self, name: str, pipe: Any, switches: Mapping[str, Any] | None = None) -> None:
+        """``switches`` of diffusers that are on in ``pipe``, for the receipt."""
+        encoders = {part: getattr(pipe, part, None) for part in ("text_encoder", "text_encoder_2")}
+        self.text_encoders = {part: encoder for part, encoder in encoders.items() if encoder is not None}
+        facts = family_of({"unet": pipe.unet.config}) or SD1
+        super().__init__(name, facts, {"unet": pipe.unet, "vae": pipe.vae, **self.text_encoders}, switches)
+        self.pipe = pipe
+        self.unet = pipe.unet
+        factor = pipe.vae_scale_factor
+        self.latents = VaeLatents(pipe.vae, pipe.unet, factor)
+        # Control images keep their range 0..1, as in StableDiffusionControlNetPipeline.
+        self._control_images = VaeImageProcessor(
+            vae_scale_factor=factor, do_convert_rgb=True, do_normalize=False
+        )
+        self._masks = VaeImageProcessor(
+            vae_scale_factor=factor, do_normalize=False, do_binarize=True, do_convert_grayscale=True
+        )
+
+    # --- what the members differ in ----------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def skippable_layers(self) -> int:
+        """The highest ``clip_skip``."""
+
+    @abstractmethod
+    def positive_texts(self, spec: JobSpec) -> list[Text]:
+        """The prompt, as each text encoder reads it."""
+
+    @abstractmethod
+    def negative_texts(self, spec: JobSpec) -> list[Text]:
+        """The negative prompt, as each text encoder reads it; none where zeros stand in its place."""
+
+    @abstractmethod
+    def encode_window(
+        self, encoder: Any, ids: Tensor, length: int, clip_skip: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `workers.families.unet.long_prompt.EncodeWindow`; the layer is the one that diffusers takes."""
+
+    @abstractmethod
+    def _encode(self, spec: JobSpec, given: Mapping[str, Tensor], *, is_guided: bool) -> UNetConditioning:
+        """The texts of the job as diffusers' ``encode_prompt`` does it; ``given`` stands for texts."""
+
+    # --- see `BaseModel` ---------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """See `BaseModel`."""
+        device: torch.device = self.pipe.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """See `BaseModel`."""
+        dtype: torch.dtype = self.unet.dtype
+        return dtype
+
+    @property
+    def scheduler_config(self) -> Mapping[str, Any]:
+        """See `BaseModel`."""
+        config: Mapping[str, Any] = self.pipe.scheduler.config
+        return config
+
+    @property
+    def is_inpainting(self) -> bool:
+        """See `BaseModel`."""
+        return self.facts.is_inpainting(self.unet.config)
+
+    @property
+    def lora_targets(self) -> UNetLoraTargets:
+        """See `BaseModel`."""
+        return UNetLoraTargets(self.lora_parts)
+
+    def size(self, width: int | None, height: int | None) -> tuple[int, int]:
+        """See `BaseModel`."""
+        own = self.unet.config.sample_size
+        own_h, own_w = (own, own) if isinstance(own, int) else own
+        factor = self.pipe.vae_scale_factor
+        return width or own_w * factor, height or own_h * factor
+
+    def guidance(self, spec: JobSpec) -> ClassifierFreeGuidance:
+        """See `BaseModel`."""
+        is_distilled = self.unet.config.time_cond_proj_dim is not None
+        return ClassifierFreeGuidance(1.0 if is_distilled else spec.guidance_scale, spec.guidance_rescale)
+
+    def check_images(self, spec: JobSpec) -> None:
+        """See `BaseModel`."""
+        channels = self.unet.config.in_channels
+        if self.is_inpainting:
+            if spec.image is None or spec.mask_image is None:
+                detail = f"model {self.name!r} was trained to inpaint: it needs an image and a mask_image"
+                raise InvalidRequest(detail, field="mask_image")
+        elif channels != self.pipe.vae.config.latent_channels:
+            detail = f"the UNet of model {self.name!r} takes {channels} channels: that mode is not served"
+            raise InvalidRequest(detail, field="model")
+
+    def read_image(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
+        """See `BaseModel`."""
+        return _read(self.pipe.image_processor, image, size).to(self.device)
+
+    def read_mask(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
+        """See `BaseModel`."""
+        return _read(self._masks, image, size).to(self.device)
+
+    def read_control_image(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
+        """See `BaseModel`; in 0..1."""
+        return _read(self._control_images, image, size)
+
+    def to_images(self, pixels: Tensor) -> list[Image.Image]:
+        """See `BaseModel`."""
+        images: list[Image.Image] = self.pipe.image_processor.postprocess(
+            pixels, output_type="pil", do_denormalize=[True] * len(pixels)
+        )
+        return images
+
+    @torch.inference_mode()
+    def encode_prompt(self, spec: JobSpec) -> UNetConditioning:
+        """See `BaseModel`."""
+        if spec.clip_skip is not None and spec.clip_skip > self.skippable_layers:
+            most = self.skippable_layers
+            detail = f"clip_skip is {spec.clip_skip}, model {self.name!r} has {most} layers to skip"
+            raise InvalidRequest(detail, field="clip_skip")
+        is_guided = self.guidance(spec).is_guided
+        given = self._encode_chunks(spec, is_guided=is_guided) if spec.long_prompt == "chunk" else {}
+        conditioning = self._encode(spec, given, is_guided=is_guided)
+        return dataclasses.replace(conditioning, guidance=self._embed_guidance(spec))
+
+    def prompt_warnings(self, spec: JobSpec) -> list[str]:
+        """See `BaseModel`."""
+        if spec.long_prompt == "chunk":
+            return []
+        return cut_off([*self.positive_texts(spec), *self.negative_texts(spec)])
+
+    def staged_forward(self, x: Tensor, t: Tensor, conditioning: Any) -> StagedForward:
+        """See `BaseModel`; ``conditioning`` is a `UNetConditioning`."""
+        return staged_forward(self.unet, x, t, conditioning)
+
+    def controlnet_latents(self, x: Tensor) -> Tensor:
+        """See `BaseModel`."""
+        channels = self.pipe.vae.config.latent_channels
+        return x if x.shape[1] == channels else x[:, :channels].contiguous()
+
+    def _encode_chunks(self, spec: JobSpec, *, is_guided: bool) -> dict[str, Tensor]:
+        def encode(encoder: Any, ids: Tensor, length: int) -> tuple[Tensor, Tensor | None]:
+            return self.encode_window(encoder, ids, length, spec.clip_skip)
+
+        def encode_negative(encoder: Any, ids: Tensor, length: int) -> tuple[Tensor, Tensor | None]:
+            return self.encode_window(encoder, ids, length, None)  # diffusers skips no layers of it
+
+        negative = self.negative_texts(spec) if is_guided else []
+        return chunked(self.positive_texts(spec), negative, encode, encode_negative)
+
+    def _embed_guidance(self, spec: JobSpec) -> Tensor | None:
+        """The scale as an input, of UNets that have guidance distilled in: ``(n, time_cond_proj_dim)``."""
+        width = self.unet.config.time_cond_proj_dim
+        if width is None:
+            return None
+        scales = torch.tensor(spec.guidance_scale - 1).repeat(spec.num_images)
+        embedded: Tensor = self.pipe.get_guidance_scale_embedding(scales, embedding_dim=width)
+        return embedded.to(self.device, self.dtype)
+
+
+def _read(processor: Any, image: Image.Image, size: tuple[int, int]) -> Tensor:
+    width, height = size
+    pixels: Tensor = processor.preprocess(image, height=height, width=width)
+    return pixels.to(torch.float32)

@@ -1,0 +1,95 @@
+"""The latent space of a VAE with 2-D latents, ``(n, c, h/f, w/f)``: Stable Diffusion's and SDXL's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Generator, Tensor
+
+from workers.families.base import LatentSpace
+from workers.families.vae_preview import Previewer
+
+
+class VaeLatents(LatentSpace):
+    """See `LatentSpace`."""
+
+    def __init__(self, vae: Any, denoiser: Any, factor: int) -> None:
+        """``factor``: pixels of a side of the image for one of the latents."""
+        self._vae, self._denoiser, self._factor = vae, denoiser, factor
+        self._previewer = Previewer(vae)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the denoiser."""
+        dtype: torch.dtype = self._denoiser.dtype
+        return dtype
+
+    def sample_noise(self, generators: Sequence[Generator], size: tuple[int, int]) -> Tensor:
+        """See `LatentSpace`."""
+        shape = (
+            len(generators),
+            self._vae.config.latent_channels,
+            size[1] // self._factor,
+            size[0] // self._factor,
+        )
+        device = self._denoiser.device
+        noise = randn_tensor(shape, generator=list(generators), device=device, dtype=self.dtype)
+        return torch.as_tensor(noise)
+
+    def encode(self, pixels: Tensor) -> "EncodedByVae":
+        """See `LatentSpace`."""
+        return EncodedByVae(self._vae, pixels, self.dtype)
+
+    def shrink_mask(self, mask: Tensor, count: int) -> Tensor:
+        """``(count, 1, h/f, w/f)``."""
+        size = (mask.shape[-2] // self._factor, mask.shape[-1] // self._factor)
+        small = torch.nn.functional.interpolate(mask, size=size)
+        return small.to(self.dtype).repeat(count, 1, 1, 1)
+
+    def decode(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
+        """See `LatentSpace`."""
+        vae = self._vae
+        pixels = vae.decode(_unscale(latents.to(vae.dtype), vae.config), return_dict=False)[0]
+        return torch.as_tensor(pixels)
+
+    def preview(self, latents: Tensor, size: tuple[int, int]) -> str:
+        """See `LatentSpace`; one pixel for each of the latents'."""
+        return self._previewer(latents)
+
+
+class EncodedByVae:
+    """An image as a distribution of latents."""
+
+    def __init__(self, vae: Any, pixels: Tensor, dtype: torch.dtype) -> None:
+        """``pixels``: ``(1, 3, h, w)`` in -1..1; ``dtype``: of the latents."""
+        self._config = vae.config
+        self._dtype = dtype
+        # Rounded as the UNet's latents are, also for a VAE that is kept in more precision: diffusers does.
+        self._encoded = vae.encode(pixels.to(vae.device, dtype).to(vae.dtype))
+
+    def sample(self, generator: Generator) -> Tensor:
+        """``(1, c, h/f, w/f)`` in the UNet's range."""
+        return self._sample(generator) * float(self._config.scaling_factor)
+
+    def sample_centred(self, generator: Generator) -> Tensor:
+        """The same; some of SDXL's relatives shift each channel as well, where diffusers minds it."""
+        mean, std = (getattr(self._config, name, None) for name in ("latents_mean", "latents_std"))
+        if mean is None or std is None:
+            return self.sample(generator)
+        sample = self._sample(generator)
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1).to(sample) for values in (mean, std))
+        return (sample - mean) * float(self._config.scaling_factor) / std
+
+    def _sample(self, generator: Generator) -> Tensor:
+        return torch.as_tensor(retrieve_latents(self._encoded, generator=generator)).to(self._dtype)
+
+
+def _unscale(latents: Tensor, config: Any) -> Tensor:
+    """From the UNet's range to the VAE's; some of SDXL's relatives shift each channel as well."""
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is None or std is None:
+        return latents / float(config.scaling_factor)
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1).to(latents) for values in (mean, std))
+    return latents * std / float(config.scaling_factor) + mean
