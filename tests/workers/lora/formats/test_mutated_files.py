@@ -175,7 +175,7 @@ def test_a_module_of_rank_zero_is_refused_by_its_key(
     "error",
     [ValueError("a\n\x1b[31mb"), RuntimeError("mat1 and mat2"), AssertionError(), AttributeError("x")],
 )
-@pytest.mark.parametrize("where", ["describe", "_peft_name"])
+@pytest.mark.parametrize("where", ["build_matrix", "_peft_name"])
 def test_whatever_a_file_makes_a_library_raise_is_invalid_and_names_the_keys(
     models: dict[str, nn.Module],
     write: Callable[..., Path],
@@ -187,7 +187,7 @@ def test_whatever_a_file_makes_a_library_raise_is_invalid_and_names_the_keys(
     def fail(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(parser if where == "describe" else lora_targets, where, fail)
+    monkeypatch.setattr(parser if where == "build_matrix" else lora_targets, where, fail)
     tensors = kinds(models)["linear peft"]
     with caplog.at_level(logging.ERROR), pytest.raises(InvalidLora, match=sorted(tensors)[0]) as refused:
         read_lora(write(tensors), UNetLoraTargets(models))
@@ -216,7 +216,7 @@ def test_what_no_file_can_cause_is_not_blamed_on_it(
     def fail(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(parser, "describe", fail)
+    monkeypatch.setattr(parser, "build_matrix", fail)
     with pytest.raises(type(error)) as raised:
         read_lora(write(kinds(models)["linear peft"]), UNetLoraTargets(models))
     assert raised.value is error
