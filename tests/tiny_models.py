@@ -117,7 +117,7 @@ def make_union(unet: Any, seed: int = 1) -> Any:
 
 
 def make_pipeline(layout: str = "sd1", **scheduling: Any) -> Any:
-    """A whole pipeline around a random UNet; latents are a quarter of the picture.
+    """A whole pipeline around a random UNet; latents are a quarter of the image.
 
     ``scheduling`` is what its scheduler's config says beyond the usual.
     """

@@ -26,7 +26,7 @@ ENDED = ("succeeded", "failed", "cancelled")
 ANSWER_S = 30.0
 JOB_S = 120.0
 
-CATALOGUE = """
+CATALOG = """
 default_model = "emoji-sd"
 
 [models.emoji-sd]
@@ -44,12 +44,12 @@ source = "tiny-xl"
 source = "{emoji}/controlnets/edge"
 model = "emoji-sd"
 
-[controlnets.tiny-net]
-source = "tiny-net"
+[controlnets.tiny-controlnet]
+source = "tiny-controlnet"
 model = "tiny"
 
-[controlnets.xl-net]
-source = "xl-net"
+[controlnets.xl-controlnet]
+source = "xl-controlnet"
 model = "tiny-xl"
 
 [controlnets.xl-union]
@@ -95,7 +95,7 @@ class Client:
             time.sleep(0.05)
         return job
 
-    def draw(self, **changes: Any) -> dict[str, Any]:
+    def generate(self, **changes: Any) -> dict[str, Any]:
         job = self.wait(self.submit(**changes))
         assert job["status"] == "succeeded", job["error"]
         return job
@@ -142,13 +142,13 @@ def control_image(name: str = "edge", **changes: Any) -> dict[str, Any]:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     home = tmp_path_factory.mktemp("fleet")
     make_pipeline().save_pretrained(home / "tiny")
-    make_controlnet(make_pipeline().unet).save_pretrained(home / "tiny-net")
+    make_controlnet(make_pipeline().unet).save_pretrained(home / "tiny-controlnet")
     large = make_pipeline("sdxl")
     large.save_pretrained(home / "tiny-xl")
-    make_controlnet(large.unet).save_pretrained(home / "xl-net")
+    make_controlnet(large.unet).save_pretrained(home / "xl-controlnet")
     make_union(large.unet).save_pretrained(home / "xl-union")
     catalog = home / "catalog.toml"
-    catalog.write_text(CATALOGUE.format(emoji=EMOJI.resolve()))
+    catalog.write_text(CATALOG.format(emoji=EMOJI.resolve()))
     api, flower, redis, residual_redis = free_ports(4)
     settings = Settings(
         home=home / "run",

@@ -22,7 +22,7 @@ WANTED: dict[str, Any] = {"num_inference_steps": STEPS, "controlnets": [control_
 @pytest.fixture(scope="module")
 def second(fleet: Client) -> Iterator["subprocess.Popen[bytes]"]:
     """Another UNet worker of the fleet, until it is killed, or the tests have ended."""
-    # It draws nothing itself: it listens to requests for assistance alone.
+    # It generates no jobs itself: it takes offers to follow alone.
     options = ["-n", "unet2@%h", "--pool=threads", "-E", "-Q", follow_queue("emoji-sd")]
     command = ["-m", "celery", "-A", "workers.unet.app", "worker", *options]
     with (fleet.stack.home / "logs" / "unet2.log").open("ab") as log:
@@ -40,7 +40,7 @@ def second(fleet: Client) -> Iterator["subprocess.Popen[bytes]"]:
             assert process.poll() is None, fleet.stack.log("unet2")
             time.sleep(0.1)
         # Its model is loaded once it has helped.
-        while not fleet.draw(**WANTED, latent_parallelism="on")["receipt"]["spec"]["split_steps"]:
+        while not fleet.generate(**WANTED, latent_parallelism="on")["receipt"]["spec"]["split_steps"]:
             assert time.monotonic() < deadline, fleet.stack.log("unet2")
         yield process
     finally:
@@ -68,25 +68,25 @@ def split(fleet: Client, second: "subprocess.Popen[bytes]") -> dict[str, Any]:
 def test_a_second_worker_computes_half_of_a_job_and_its_death_costs_only_time(
     fleet: Client, split: dict[str, Any]
 ) -> None:
-    # The picture is finished by the worker that draws it, equal to rounding
+    # The image is finished by the worker that generates it, equal to rounding
     assert split["status"] == "succeeded", split["error"]
     helpers = {span["worker"].split("@")[0] for span in split["timeline"] if span["name"] == "uncond branch"}
     assert helpers == {"unet2"}
     steps = split["receipt"]["spec"]["split_steps"]
     assert steps == sorted(steps)
     assert 0 < len(steps) <= STEPS
-    whole = fleet.draw(**WANTED, latent_parallelism="off")
+    whole = fleet.generate(**WANTED, latent_parallelism="off")
     assert np.abs(fleet.pixels(split) - fleet.pixels(whole)).max() <= 1
 
 
-def test_one_worker_draws_the_receipt_of_a_split_picture_as_the_same_file(
+def test_one_worker_generates_the_receipt_of_a_split_image_as_the_same_file(
     fleet: Client, split: dict[str, Any]
 ) -> None:
     own = split["receipt"]["worker"]
     assert split["receipt"]["cfg_follower"] == own
-    # When its receipt is drawn again, now that the second worker is gone
+    # When its receipt is generated again, now that the second worker is gone
     replayed = replay(fleet, split)
-    # Then both halves come from one worker, and not a byte is another
+    # Then both branches come from one worker, and not a byte is another
     assert "uncond branch" not in {span["name"] for span in replayed["timeline"]}
     assert replayed["warnings"] == []
     assert replayed["receipt"] == split["receipt"]

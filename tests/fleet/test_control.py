@@ -16,7 +16,7 @@ def test_a_running_job_stops_within_a_step_and_its_device_is_free(fleet: Client)
     job = fleet.wait(job_id)
     assert job["status"] == "cancelled"
     assert job["progress"]["step"] < 200
-    assert fleet.draw()["status"] == "succeeded"
+    assert fleet.generate()["status"] == "succeeded"
 
 
 def test_a_queued_job_is_cancelled_at_once(fleet: Client) -> None:
@@ -35,7 +35,7 @@ def test_a_queued_job_is_cancelled_at_once(fleet: Client) -> None:
         ({"scheduler": "fast"}, 422, "scheduler", "ddim"),
         ({"loras": [{"name": "nobody"}]}, 422, "loras.0.name", "nobody"),
         ({"controlnets": [control_image("depth")]}, 422, "controlnets.0.name", "edge"),
-        ({"controlnets": [control_image("tiny-net")]}, 422, "controlnets.0.name", "tiny"),
+        ({"controlnets": [control_image("tiny-controlnet")]}, 422, "controlnets.0.name", "tiny"),
         ({"controlnets": [{"name": "edge", "image": "AAAA"}]}, 422, "controlnets.0.image", "image"),
         ({"width": 65}, 422, "width", "8"),
         ({"num_inference_steps": 5_000}, 422, "num_inference_steps", "200"),
@@ -55,7 +55,7 @@ def test_bad_input_is_a_problem_that_names_its_field(
     assert told in answer.text
 
 
-def test_a_repeated_idempotency_key_draws_once(fleet: Client) -> None:
+def test_a_repeated_idempotency_key_generates_once(fleet: Client) -> None:
     first = fleet.post({"prompt": "a cat"}, **{"Idempotency-Key": "once"}).json()
     again = fleet.post({"prompt": "a cat"}, **{"Idempotency-Key": "once"}).json()
     assert first["id"] == again["id"]
@@ -68,7 +68,7 @@ def test_the_fleet_view_knows_both_kinds_of_worker(fleet: Client) -> None:
 
 
 def test_metrics_of_every_process_are_on_one_page(fleet: Client) -> None:
-    fleet.draw(controlnets=[control_image()])
+    fleet.generate(controlnets=[control_image()])
     deadline = time.monotonic() + 20
     wanted = (
         "swift_controlnet_steps_total{",
@@ -83,7 +83,7 @@ def test_metrics_of_every_process_are_on_one_page(fleet: Client) -> None:
 
 
 def test_flower_knows_the_workers_and_the_tasks(fleet: Client) -> None:
-    fleet.draw(controlnets=[control_image()])
+    fleet.generate(controlnets=[control_image()])
     flower = fleet.stack.flower_url
     login = (fleet.stack.env["FLOWER_USER"], fleet.stack.env["FLOWER_PASSWORD"])
     workers = requests.get(f"{flower}/api/workers", auth=login, timeout=30).json()

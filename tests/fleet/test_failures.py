@@ -1,4 +1,4 @@
-"""Kills and restarts at the worst moment: an accepted job is never lost, and its picture is the same."""
+"""Kills and restarts at the worst moment: an accepted job is never lost, and its image is the same."""
 
 import os
 import signal
@@ -45,8 +45,8 @@ def is_alive(fleet: Client) -> bool:
         return False  # the API is away itself, or says that its Redis is
 
 
-@pytest.mark.parametrize("victim", ["unet1", "controlnet1", "residual-redis", "redis", "s3", "api"])
-def test_a_kill_in_the_middle_of_a_job_changes_nothing_but_time(fleet: Client, victim: str) -> None:
+@pytest.mark.parametrize("target", ["unet1", "controlnet1", "residual-redis", "redis", "s3", "api"])
+def test_a_kill_in_the_middle_of_a_job_changes_nothing_but_time(fleet: Client, target: str) -> None:
     fleet.put_lora("steady", (EMOJI / "loras" / "twemoji.safetensors").read_bytes())
     wanted = {
         "num_inference_steps": STEPS,
@@ -54,23 +54,23 @@ def test_a_kill_in_the_middle_of_a_job_changes_nothing_but_time(fleet: Client, v
         "loras": [{"name": "steady"}],
         "lora_loading": {"mode": "exact"},
     }
-    undisturbed = fleet.draw(**wanted)
+    undisturbed = fleet.generate(**wanted)
     job_id = fleet.submit(**wanted)
     next(event for event in fleet.events(job_id) if event[1] == "progress" and event[2]["step"] >= 5)
-    kill(fleet, victim)
+    kill(fleet, target)
     wait_until_alive(fleet)
     job = fleet.wait(job_id)
     assert job["status"] == "succeeded", job["error"]
     assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
 
 
-def test_a_job_whose_controlnets_nobody_serves_any_more_is_the_same_picture(fleet: Client) -> None:
+def test_a_job_whose_controlnets_nobody_serves_any_more_is_the_same_image(fleet: Client) -> None:
     wanted = {
         "num_inference_steps": STEPS,
         "controlnets": [control_image()],
         "lora_loading": {"mode": "exact"},
     }
-    undisturbed = fleet.draw(**wanted)
+    undisturbed = fleet.generate(**wanted)
     job_id = fleet.submit(**wanted)
     next(event for event in fleet.events(job_id) if event[1] == "progress" and event[2]["step"] >= 5)
     pids = [pid for name, pid in fleet.stack.pids().items() if name.startswith("controlnet")]
@@ -88,16 +88,16 @@ def test_a_job_whose_controlnets_nobody_serves_any_more_is_the_same_picture(flee
 
 
 def test_jobs_of_two_controlnets_from_many_clients_never_wait_for_each_other(fleet: Client) -> None:
-    both = [control_image("tiny-net"), control_image("tiny-net", conditioning_scale=0.3)]
+    both = [control_image("tiny-controlnet"), control_image("tiny-controlnet", conditioning_scale=0.3)]
     wanted = {"model": "tiny", "num_inference_steps": 4, "controlnets": both}
-    expected = fleet.pixels(fleet.draw(**wanted, lora_loading={"mode": "exact"}))
+    expected = fleet.pixels(fleet.generate(**wanted, lora_loading={"mode": "exact"}))
     with ThreadPoolExecutor(8) as clients:
-        jobs = list(clients.map(lambda _: fleet.draw(**wanted), range(24)))
+        jobs = list(clients.map(lambda _: fleet.generate(**wanted), range(24)))
     assert max(int(np.abs(fleet.pixels(job) - expected).max()) for job in jobs) <= 1
 
 
-def test_a_job_accepted_while_every_worker_is_dead_is_drawn(fleet: Client) -> None:
-    before = fleet.pixels(fleet.draw())
+def test_a_job_accepted_while_every_worker_is_dead_is_generated(fleet: Client) -> None:
+    before = fleet.pixels(fleet.generate())
     kill(fleet, "unet1")
     kill(fleet, "controlnet1")
     job = fleet.wait(fleet.submit())

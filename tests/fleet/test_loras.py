@@ -18,14 +18,14 @@ def test_a_file_put_with_plain_boto3_shows_up_and_works(fleet: Client) -> None:
     shown = fleet.get("/v1/loras/fresh").json()
     assert (shown["name"], shown["size_bytes"], shown["rank"]) == ("fresh", TWEMOJI.stat().st_size, 8)
     assert "fresh" in [lora["name"] for lora in fleet.get("/v1/loras").json()["loras"]]
-    job = fleet.draw(loras=[{"name": "fresh"}])
-    assert not np.array_equal(fleet.pixels(job), fleet.pixels(fleet.draw()))
+    job = fleet.generate(loras=[{"name": "fresh"}])
+    assert not np.array_equal(fleet.pixels(job), fleet.pixels(fleet.generate()))
 
 
 def test_a_cold_lora_takes_effect_within_its_bound(fleet: Client) -> None:
     fleet.put_lora("cold", TWEMOJI.read_bytes() + b"")
     bound = {"mode": "bounded", "max_async_steps": 2}
-    job = fleet.draw(loras=[{"name": "cold"}], lora_loading=bound, num_inference_steps=10)
+    job = fleet.generate(loras=[{"name": "cold"}], lora_loading=bound, num_inference_steps=10)
     [used] = job["receipt"]["loras"]
     assert used["step"] <= 2
     names = [span["name"] for span in job["timeline"]]
@@ -36,7 +36,7 @@ def test_a_cold_lora_takes_effect_within_its_bound(fleet: Client) -> None:
 def test_timeline_and_metrics_tell_where_a_lora_was_found(fleet: Client) -> None:
     fleet.put_lora("found", TWEMOJI.read_bytes())
     for tiers in ({"s3", "disk"}, {"memory"}):  # a prefetch may have been faster than the job
-        job = fleet.draw(loras=[{"name": "found"}], lora_loading={"mode": "exact"})
+        job = fleet.generate(loras=[{"name": "found"}], lora_loading={"mode": "exact"})
         names = {span["name"] for span in job["timeline"]}
         assert {f"lora found from {tier}" for tier in tiers} & names
     # A worker tells its numbers every two seconds.
@@ -46,30 +46,30 @@ def test_timeline_and_metrics_tell_where_a_lora_was_found(fleet: Client) -> None
         assert f"swift_{metric}" in told
 
 
-def test_a_bounded_picture_is_drawn_again_by_replay(fleet: Client, loras: dict[str, Path]) -> None:
+def test_a_bounded_image_is_generated_again_by_replay(fleet: Client, loras: dict[str, Path]) -> None:
     chosen = [{"name": "twemoji", "scale": 0.8}, {"name": "outline", "scale": 0.6}]
-    bounded = fleet.draw(loras=chosen, controlnets=[control_image()])
+    bounded = fleet.generate(loras=chosen, controlnets=[control_image()])
     steps = {lora["name"]: lora["step"] for lora in bounded["receipt"]["loras"]}
-    replayed = fleet.draw(
+    replayed = fleet.generate(
         loras=chosen, controlnets=[control_image()], lora_loading={"mode": "replay", "steps": steps}
     )
     assert np.array_equal(fleet.pixels(bounded), fleet.pixels(replayed))
 
 
 def test_no_lora_reaches_the_next_job(fleet: Client, loras: dict[str, Path]) -> None:
-    before = fleet.pixels(fleet.draw())
+    before = fleet.pixels(fleet.generate())
     for changes in (
         {"loras": [{"name": "twemoji"}]},
         {"loras": [{"name": "outline"}], "lora_loading": {"mode": "exact"}},
         {"loras": [{"name": "outline.kohya"}, {"name": "twemoji"}], "num_images": 2},
     ):
-        fleet.draw(**changes)
-        assert np.array_equal(fleet.pixels(fleet.draw()), before)
+        fleet.generate(**changes)
+        assert np.array_equal(fleet.pixels(fleet.generate()), before)
     cancelled = fleet.submit(loras=[{"name": "outline"}], num_inference_steps=200)
     next(event for event in fleet.events(cancelled) if event[1] == "progress" and event[2]["step"] > 1)
     fleet.cancel(cancelled)
     assert fleet.wait(cancelled)["status"] == "cancelled"
-    assert np.array_equal(fleet.pixels(fleet.draw()), before)
+    assert np.array_equal(fleet.pixels(fleet.generate()), before)
 
 
 def test_a_lora_that_fits_no_module_fails_its_job_naming_the_keys(fleet: Client) -> None:

@@ -1,4 +1,4 @@
-"""A receipt reproduces its picture: over REST, and with the console script."""
+"""A receipt reproduces its image: over REST, and with the console script."""
 
 import hashlib
 import io
@@ -40,16 +40,16 @@ def verify(fleet: Client, path: Path) -> int:
     return main(["verify", str(path), "--api", fleet.stack.api_url])
 
 
-def test_a_bounded_picture_is_drawn_again_from_its_receipt(fleet: Client) -> None:
-    # Given a picture whose LoRA was on its way while the first steps were drawn
-    job = fleet.draw(
+def test_a_bounded_image_is_generated_again_from_its_receipt(fleet: Client) -> None:
+    # Given an image whose LoRA was on its way while the first steps were generated
+    job = fleet.generate(
         loras=[{"name": put_unseen_lora(fleet), "scale": 0.8}],
         controlnets=[control_image()],
         num_inference_steps=10,
         num_images=2,
         lora_loading={"mode": "bounded", "max_async_steps": 5},
     )
-    # When its receipt is drawn again, and that picture's once more
+    # When its receipt is generated again, and that image's once more
     replayed = replay(fleet, job)
     twice = replay(fleet, replayed)
     # Then all are the same, to the last byte of the file
@@ -61,7 +61,7 @@ def test_a_bounded_picture_is_drawn_again_from_its_receipt(fleet: Client) -> Non
 
 
 def test_the_map_of_a_preprocessor_is_served_and_replayed(fleet: Client) -> None:
-    job = fleet.draw(controlnets=[control_image(preprocessor="canny")])
+    job = fleet.generate(controlnets=[control_image(preprocessor="canny")])
     [controlnet] = job["controlnets"]
     shown = Image.open(io.BytesIO(fleet.get(controlnet["map_url"]).content))
     assert shown.size == (64, 64)
@@ -72,10 +72,10 @@ def test_the_map_of_a_preprocessor_is_served_and_replayed(fleet: Client) -> None
     assert "canny" not in [span["name"] for span in replayed["timeline"]]
 
 
-def test_verify_finds_every_picture_of_a_batch_equal(
+def test_verify_finds_every_image_of_a_batch_equal(
     fleet: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = fleet.draw(num_images=2, scheduler="euler_a")
+    job = fleet.generate(num_images=2, scheduler="euler_a")
     path = tmp_path / "second.png"
     path.write_bytes(png(fleet, job, 1))
     assert verify(fleet, path) == 0
@@ -85,17 +85,17 @@ def test_verify_finds_every_picture_of_a_batch_equal(
 def test_verify_tells_pixels_from_the_file_around_them(
     fleet: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "picture.png"
-    resave(png(fleet, fleet.draw()), path, red=None)
+    path = tmp_path / "image.png"
+    resave(png(fleet, fleet.generate()), path, red=None)
     assert verify(fleet, path) == 0
     assert "the file around them is not" in capsys.readouterr().out
 
 
-def test_verify_says_how_far_a_changed_picture_is(
+def test_verify_says_how_far_a_changed_image_is(
     fleet: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "picture.png"
-    resave(png(fleet, fleet.draw()), path, red=5)
+    path = tmp_path / "image.png"
+    resave(png(fleet, fleet.generate()), path, red=5)
     assert verify(fleet, path) == 1
     assert "Different: 0.02% of 64 x 64 pixels, by at most 5 of 255, PSNR 75.0 dB" in capsys.readouterr().out
 
@@ -104,8 +104,8 @@ def test_verify_names_a_lora_whose_bytes_changed(
     fleet: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = put_unseen_lora(fleet)
-    job = fleet.draw(loras=[{"name": name}])
-    path = tmp_path / "picture.png"
+    job = fleet.generate(loras=[{"name": name}])
+    path = tmp_path / "image.png"
     path.write_bytes(png(fleet, job))
     other = (EMOJI / "loras" / "twemoji.safetensors").read_bytes()
     fleet.put_lora(name, other)
@@ -114,14 +114,14 @@ def test_verify_names_a_lora_whose_bytes_changed(
     was = job["receipt"]["loras"][0]["sha256"]
     for word in ("receipt_mismatch", name, was, hashlib.sha256(other).hexdigest()):
         assert word in said
-    # And once the bytes are back, under whatever ETag, the picture is equal
+    # And once the bytes are back, under whatever ETag, the image is equal
     fleet.put_lora(name, (EMOJI / "loras" / "outline.safetensors").read_bytes())
     assert verify(fleet, path) == 0
 
 
 def test_the_console_script_says_when_no_fleet_answers(tmp_path: Path, fleet: Client) -> None:
-    path = tmp_path / "picture.png"
-    path.write_bytes(png(fleet, fleet.draw()))
+    path = tmp_path / "image.png"
+    path.write_bytes(png(fleet, fleet.generate()))
     script = Path(sys.executable).parent / "swiftdiffusion"
     words = [str(script), "verify", str(path), "--api", "http://127.0.0.1:9"]
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -130,7 +130,7 @@ def test_the_console_script_says_when_no_fleet_answers(tmp_path: Path, fleet: Cl
 
 
 def resave(data: bytes, path: Path, *, red: int | None) -> None:
-    """Save a picture anew, with its texts; ``red`` moves one pixel so far."""
+    """Save an image again, with its texts; ``red`` moves one pixel so far."""
     image = Image.open(io.BytesIO(data))
     assert isinstance(image, PngImageFile)
     info = PngInfo()

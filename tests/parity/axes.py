@@ -83,7 +83,7 @@ MODES: dict[str, dict[str, Any]] = {
     "negative": {"negative_prompt": "a car"},
     "empty-negative": {"negative_prompt": ""},  # to SDXL not the same as none
     "unguided": {"guidance_scale": 1.0},
-    "pictures": {"num_images": 3},
+    "batch": {"num_images": 3},
     "uneven": {"width": 72, "height": 56},
     "long": {"prompt": "a red cat on a blue background " * 10},
     "one-chunk": {"long_prompt": "chunk", "negative_prompt": "a car"},
@@ -100,7 +100,7 @@ MODES: dict[str, dict[str, Any]] = {
     "sizes": _SIZES,
     "image": {**_IMAGE, "mask_image": None, "strength": 0.6},
     "image-whole": {**_IMAGE, "mask_image": None, "strength": 1.0, "scheduler": "heun"},
-    "image-pictures": {**_IMAGE, "mask_image": None, "num_images": 2, "scheduler": "euler_a"},
+    "image-batch": {**_IMAGE, "mask_image": None, "num_images": 2, "scheduler": "euler_a"},
     "image-sizes": {**_IMAGE, **_SIZES, "mask_image": None, "strength": 0.6},
     "image-timesteps": {
         **_IMAGE,
@@ -112,7 +112,7 @@ MODES: dict[str, dict[str, Any]] = {
     },
     "mask": {**_MASKED, "strength": 0.6},
     "mask-whole": {**_MASKED, "strength": 1.0, "scheduler": "dpm2"},
-    "mask-pictures": {**_MASKED, "strength": 0.7, "num_images": 2, "scheduler": "ddpm", "width": 72},
+    "mask-batch": {**_MASKED, "strength": 0.7, "num_images": 2, "scheduler": "ddpm", "width": 72},
 }
 
 

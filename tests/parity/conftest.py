@@ -1,4 +1,4 @@
-"""``pytest tests/parity --parity=full`` draws the whole matrix, else a sample; both write a table.
+"""``pytest tests/parity --parity=full`` generates the whole matrix, else a sample; both write a table.
 
 ``--every=N`` takes each N-th row of it, for a machine that has not got the hours.
 """

@@ -1,4 +1,4 @@
-"""Rows of the parity matrix, what is expected of each, and which of them a short run draws."""
+"""Rows of the parity matrix, what is expected of each, and which of them a short run generates."""
 
 import itertools
 import random

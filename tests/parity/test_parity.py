@@ -1,4 +1,4 @@
-"""Every row of the matrix: what the worker draws, held against diffusers' own pipeline."""
+"""Every row of the matrix: what the worker generates, compared with diffusers' own pipeline."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tests.parity.world import World
 
 
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config`")
-def test_a_row_is_what_diffusers_draws(
+def test_a_row_is_what_diffusers_generates(
     row: Row, world: World, record_property: Callable[[str, object], None]
 ) -> None:
     verdict = expected(row)
@@ -43,16 +43,16 @@ def test_a_row_is_what_diffusers_draws(
         ("loras", [loras for loras in LORAS if loras != "none"]),
     ],
 )
-def test_every_name_on_an_axis_changes_the_picture(axis: str, names: list[str], world: World) -> None:
+def test_every_name_on_an_axis_changes_the_image(axis: str, names: list[str], world: World) -> None:
     """Else a row that is equal would say nothing about it."""
     plain = Row("sdxl", "plain", "none", "none", "euler")
 
-    def drawn(row: Row) -> list[bytes]:
-        return [picture.tobytes() for picture in world.ours(world.accept(row)).pixels]
+    def generated(row: Row) -> list[bytes]:
+        return [image.tobytes() for image in world.ours(world.accept(row)).pixels]
 
-    unchanged = drawn(plain)
+    unchanged = generated(plain)
     for name in names:
         row = replace(plain, **{axis: name})
-        assert drawn(replace(row, scheduler=MODES[row.mode].get("scheduler", row.scheduler))) != unchanged, (
-            name
-        )
+        assert (
+            generated(replace(row, scheduler=MODES[row.mode].get("scheduler", row.scheduler))) != unchanged
+        ), name

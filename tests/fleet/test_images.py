@@ -1,4 +1,4 @@
-"""A job in, a picture out, over HTTP; held against diffusers' own pipelines."""
+"""A job in, an image out, over HTTP; compared with diffusers' own pipelines."""
 
 import base64
 import io
@@ -36,15 +36,15 @@ def edge() -> Any:
 
 
 def spec_of(job: dict[str, Any]) -> JobSpec:
-    """The request as the fleet understood it, with the size it drew."""
+    """The request as the fleet understood it, with the size it used."""
     size = {side: job["images"][0][side] for side in ("width", "height")}
     return JobSpec.model_validate({**job["request"], **size})
 
 
-def test_a_job_with_a_controlnet_is_diffusers_own_picture(fleet: Client, emoji: Any, edge: Any) -> None:
-    job = fleet.draw(controlnets=[control_image()])
+def test_a_job_with_a_controlnet_is_diffusers_own_image(fleet: Client, emoji: Any, edge: Any) -> None:
+    job = fleet.generate(controlnets=[control_image()])
     assert np.array_equal(fleet.pixels(job), draw_with_diffusers(emoji, [edge], spec_of(job))[0])
-    plain = fleet.draw()
+    plain = fleet.generate()
     assert np.array_equal(fleet.pixels(plain), draw_with_diffusers(emoji, [], spec_of(plain))[0])
     assert not np.array_equal(fleet.pixels(plain), fleet.pixels(job))
 
@@ -53,19 +53,21 @@ def test_a_job_with_a_controlnet_is_diffusers_own_picture(fleet: Client, emoji: 
 def test_a_job_with_a_controlnet_and_an_exact_lora_is_diffusers_own_to_rounding(
     name: str, fleet: Client, loras: dict[str, Path], emoji: Any, edge: Any
 ) -> None:
-    job = fleet.draw(controlnets=[control_image()], loras=[{"name": name}], lora_loading={"mode": "exact"})
+    job = fleet.generate(
+        controlnets=[control_image()], loras=[{"name": name}], lora_loading={"mode": "exact"}
+    )
     theirs = draw_with_diffusers(emoji, [edge], spec_of(job), [(loras[name], 1.0)])[0]
     assert np.abs(fleet.pixels(job) - theirs).max() <= 1
 
 
-def test_a_tiny_random_model_with_two_controlnets_is_diffusers_own_picture(fleet: Client) -> None:
+def test_a_tiny_random_model_with_two_controlnets_is_diffusers_own_image(fleet: Client) -> None:
     # Loaded as the workers load them: sums depend on how weights lie in memory, too.
     home = fleet.stack.home.parent
     options = {"safety_checker": None, "requires_safety_checker": False}
     pipe = StableDiffusionPipeline.from_pretrained(home / "tiny", dtype=torch.float32, **options)
-    controlnet = ControlNetModel.from_pretrained(home / "tiny-net", dtype=torch.float32)
-    both = [control_image("tiny-net"), control_image("tiny-net", conditioning_scale=0.3)]
-    job = fleet.draw(model="tiny", num_inference_steps=4, controlnets=both)
+    controlnet = ControlNetModel.from_pretrained(home / "tiny-controlnet", dtype=torch.float32)
+    both = [control_image("tiny-controlnet"), control_image("tiny-controlnet", conditioning_scale=0.3)]
+    job = fleet.generate(model="tiny", num_inference_steps=4, controlnets=both)
     theirs = draw_with_diffusers(pipe, [controlnet, controlnet], spec_of(job))[0]
     assert np.array_equal(fleet.pixels(job), theirs)
 
@@ -77,15 +79,15 @@ def test_a_tiny_random_model_with_two_controlnets_is_diffusers_own_picture(fleet
         (ControlNetUnionModel, [{"control_mode": 1, "conditioning_scale": 0.7}]),
     ],
 )
-def test_an_sdxl_job_with_its_controlnets_is_diffusers_own_picture(
+def test_an_sdxl_job_with_its_controlnets_is_diffusers_own_image(
     kind: Any, controlnets: list[dict[str, Any]], fleet: Client
 ) -> None:
-    home, name = fleet.stack.home.parent, "xl-union" if kind is ControlNetUnionModel else "xl-net"
+    home, name = fleet.stack.home.parent, "xl-union" if kind is ControlNetUnionModel else "xl-controlnet"
     pipe = StableDiffusionXLPipeline.from_pretrained(
         home / "tiny-xl", dtype=torch.float32, add_watermarker=False
     )
     controlnet = kind.from_pretrained(home / name, dtype=torch.float32)
-    job = fleet.draw(
+    job = fleet.generate(
         model="tiny-xl",
         num_inference_steps=4,
         original_size=[128, 96],
@@ -96,9 +98,9 @@ def test_an_sdxl_job_with_its_controlnets_is_diffusers_own_picture(
     assert np.array_equal(fleet.pixels(job), theirs)
 
 
-def test_a_masked_image_is_drawn_over_as_diffusers_does(fleet: Client, emoji: Any, edge: Any) -> None:
+def test_a_masked_image_is_repainted_as_diffusers_does(fleet: Client, emoji: Any, edge: Any) -> None:
     source = {"image": base64_png(source_image()), "mask_image": base64_png(mask_image()), "strength": 0.7}
-    job = fleet.draw(controlnets=[control_image()], scheduler="ddpm", **source)
+    job = fleet.generate(controlnets=[control_image()], scheduler="ddpm", **source)
     assert job["progress"] == {"step": 4, "total": 4}  # of 6
     assert np.array_equal(fleet.pixels(job), draw_with_diffusers(emoji, [edge], spec_of(job))[0])
     again = fleet.wait(fleet.post({"receipt": job["receipt"]}).json()["id"])
@@ -111,14 +113,14 @@ def base64_png(image: Image.Image) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def test_several_pictures_have_their_own_seeds(fleet: Client) -> None:
-    job = fleet.draw(num_images=2, seed=100)
+def test_several_images_have_their_own_seeds(fleet: Client) -> None:
+    job = fleet.generate(num_images=2, seed=100)
     assert [image["seed"] for image in job["images"]] == [100, 101]
     assert not np.array_equal(fleet.pixels(job, 0), fleet.pixels(job, 1))
 
 
 def test_the_png_carries_its_receipt(fleet: Client) -> None:
-    job = fleet.draw()
+    job = fleet.generate()
     png = fleet.get(job["images"][0]["url"]).content
     assert json.loads(Image.open(io.BytesIO(png)).info["receipt"]) == job["receipt"]
 
@@ -136,7 +138,7 @@ def test_progress_is_told_as_it_happens_and_can_be_resumed(fleet: Client) -> Non
 
 
 def test_encoder_and_controlnet_overlap_and_the_timeline_says_who_worked(fleet: Client) -> None:
-    job = fleet.draw(controlnets=[control_image()])
+    job = fleet.generate(controlnets=[control_image()])
     by_name: dict[str, set[str]] = {}
     for span in job["timeline"]:
         by_name.setdefault(span["name"], set()).add(span["worker"].split("@")[0])
