@@ -41,7 +41,6 @@ SEVERAL_MODULES = {
     "tests/workers/runtime/test_celery_worker.py",
     "tests/workers/transport/test_servers.py",
     "tests/workers/unet/controlnet/test_backends.py",
-    "tests/workers/unet/controlnet/test_losses.py",
     "tests/workers/unet/test_job_logs.py",
     "tests/workers/unet/test_lora_loading.py",
     "tests/workers/unet/test_old_versions.py",
