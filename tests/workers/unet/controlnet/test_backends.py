@@ -1,4 +1,4 @@
-"""Pictures over every rung of the residual transport, and with what a codec leaves of the residuals."""
+"""Images are the same over every transport backend, and differ by a codec's loss alone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,37 +17,37 @@ MakeWorker = Callable[..., UNetWorker]
 pytestmark = pytest.mark.usefixtures("pristine")
 
 
-def gone_by(rung: str) -> float:
-    return REGISTRY.get_sample_value("swift_residuals_total", {"backend": rung}) or 0.0
+def sent_by(backend: str) -> float:
+    return REGISTRY.get_sample_value("swift_residuals_total", {"backend": backend}) or 0.0
 
 
-@pytest.mark.parametrize(("setting", "rung"), [("auto", "shared_memory"), ("off", "redis")])
+@pytest.mark.parametrize(("setting", "backend"), [("auto", "shared_memory"), ("off", "redis")])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_picture_is_diffusers_own_over_every_rung(
-    count: int, setting: str, rung: str, make_worker: MakeWorker, models: Any, controlnets: Any
+def test_an_image_is_diffusers_own_over_every_backend(
+    count: int, setting: str, backend: str, make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:
     worker = make_worker(shared_memory=setting)
     wanted = spec(controlnets=[control(worker, conditioning_scale=0.5)] * count, num_inference_steps=3)
-    before = gone_by(rung)
+    before = sent_by(backend)
     ours = pixels(worker, run(worker, wanted))
-    assert gone_by(rung) > before
+    assert sent_by(backend) > before
     with models.use("emoji-sd") as model, controlnets.use("edge") as controlnet:
         theirs = draw_with_diffusers(model.pipe, [controlnet.model] * count, wanted, None)[0]
     assert np.array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
-def test_a_picture_drawn_with_loss_says_so_and_is_drawn_again_bit_by_bit(
+def test_an_image_with_lossy_residuals_names_the_codec_and_is_replayed_bit_by_bit(
     precision: str, make_worker: MakeWorker
 ) -> None:
     # Given two ControlNets, so that sums could differ by which worker computes them
     worker = make_worker()
     asked = {"controlnets": [control(worker, conditioning_scale=0.5)] * 2, "num_inference_steps": 4}
     exact = pixels(worker, run(worker, spec(**asked)))
-    # When their residuals travel with loss
+    # When their residuals are sent with loss
     job = run(worker, spec(**asked, residual_precision=precision))
     lossy = pixels(worker, job)
-    # Then the receipt says so, the picture is near, and a replay takes the same loss, over the other rung too
+    # Then the receipt names the codec, the image is close, and a replay has the same loss over any backend
     assert job.receipt is not None
     assert job.receipt.spec.residual_precision == precision
     assert 0 < np.abs(lossy - exact).mean() < 4
@@ -56,7 +56,7 @@ def test_a_picture_drawn_with_loss_says_so_and_is_drawn_again_bit_by_bit(
         assert np.array_equal(pixels(worker, run(make_worker(shared_memory=setting), replay)), lossy)
 
 
-def test_a_controlnet_computed_here_loses_what_it_would_lose_on_the_way(make_worker: MakeWorker) -> None:
+def test_a_locally_computed_controlnet_has_the_loss_of_the_codec_too(make_worker: MakeWorker) -> None:
     served = make_worker()
     wanted = spec(controlnets=[control(served)], num_inference_steps=2, residual_precision="int8")
     theirs = pixels(served, run(served, wanted))
