@@ -44,6 +44,8 @@ LIBRARY_PRIVATES = {
 }
 #: Public, in spite of the underscore: documented methods of the standard library.
 DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace"}
+#: Modules of ``shared`` that only one side uses.
+ONE_SIDED = {"shared.jobs.events": "read by the web only; the job script, which writes events, is beside it"}
 
 
 def test_the_floors_hold() -> None:
@@ -54,6 +56,23 @@ def test_the_floors_hold() -> None:
 
 def test_no_modules_import_each_other_in_a_cycle() -> None:
     assert cycles(module_imports(SOURCES)) == []
+
+
+def test_web_and_workers_both_use_every_module_of_shared() -> None:
+    imports = module_imports(SOURCES)
+
+    def reached_from(package: str) -> set[str]:
+        reached: set[str] = set()
+        waiting = [module for module in imports if module.split(".")[0] == package]
+        while waiting:
+            new = imports[waiting.pop()] - reached
+            reached |= new
+            waiting += new
+        return reached
+
+    shared = {module for module in imports if module.startswith("shared.")}
+    modules = {module for module in shared if not module.endswith("__init__")}
+    assert modules - (reached_from("api") & reached_from("workers")) == set(ONE_SIDED)
 
 
 def test_init_files_are_empty() -> None:
