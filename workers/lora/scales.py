@@ -1,19 +1,21 @@
-"""Which scale a LoRA has at each parameter of a model: diffusers' own rules for parts and blocks."""
+"""The scale of a LoRA at each parameter of a model."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from diffusers.loaders.unet_loader_utils import _maybe_expand_lora_scales
 from torch import nn
 
 from shared.errors import InvalidRequest
-from shared.jobs.lora_scales import PartScales, Scale, UNetScale
+from shared.jobs.lora_scales import PartScales, Scale
 
-#: The scale at a parameter of a part of the model.
+#: The scale at a parameter of a part of the model, by part and name.
 ScaleAt = Callable[[str, str], float]
+#: The scale at a parameter of one part, by name.
+ScaleOfParameter = Callable[[str], float]
+#: A family's resolution of scales by block: for each part with such scales, the scale of its parameters.
+LayerScales = Callable[[PartScales, Mapping[str, nn.Module]], Mapping[str, ScaleOfParameter]]
 
 
-def scale_at(scale: Scale, parts: Mapping[str, nn.Module]) -> ScaleAt:
+def scale_at(scale: Scale, parts: Mapping[str, nn.Module], layer_scales: LayerScales) -> ScaleAt:
     """Resolve ``scale`` for a model; raises `InvalidRequest` for parts and blocks that it does not have."""
     if not isinstance(scale, PartScales):
         number = float(scale)
@@ -21,44 +23,16 @@ def scale_at(scale: Scale, parts: Mapping[str, nn.Module]) -> ScaleAt:
     given = scale.model_dump(exclude_none=True)
     unknown = given.keys() - parts.keys()
     if unknown:
-        raise _refusal(f"the model has no {', '.join(sorted(unknown))}; its parts are {', '.join(parts)}")
-    layers = _layers(scale.unet, parts["unet"]) if isinstance(scale.unet, UNetScale) else None
+        raise scale_error(f"the model has no {', '.join(sorted(unknown))}; its parts are {', '.join(parts)}")
+    by_layer = layer_scales(scale, parts)
 
     def at(part: str, name: str) -> float:
-        if part == "unet" and layers is not None:
-            return _by_layer(layers, name)
-        return float(given.get(part, 1.0))
+        scale_of = by_layer.get(part)
+        return float(given.get(part, 1.0)) if scale_of is None else scale_of(name)
 
     return at
 
 
-def _layers(scale: UNetScale, unet: Any) -> dict[str, float]:
-    """diffusers' expansion: a scale for each stack of transformers, by its module's name."""
-    for side in ("down", "up"):
-        blocks = getattr(unet, f"{side}_blocks")
-        known = [f"block_{i}" for i, block in enumerate(blocks) if hasattr(block, "attentions")]
-        chosen = getattr(scale, side)
-        unknown = sorted(set(chosen) - set(known)) if isinstance(chosen, dict) else []
-        if unknown:
-            raise _refusal(f"{side} has no {', '.join(unknown)} with attention, only {', '.join(known)}")
-    try:
-        (layers,) = _maybe_expand_lora_scales(unet, [scale.model_dump()])
-    except ValueError as error:
-        raise _refusal(str(error)) from None
-    return dict(layers)
-
-
-def _by_layer(layers: Mapping[str, float], name: str) -> float:
-    """As diffusers' ``set_weights_and_activate_adapters``: other layers of a block go with its transformers.
-
-    What belongs to no block, on which diffusers fails, counts as 1.
-    """
-    for layer, scale in layers.items():
-        if layer in name:
-            return scale
-    steps = name.split(".")
-    return layers.get(f"{steps[0]}.{steps[1]}.attentions.{steps[3]}", 1.0) if len(steps) > 3 else 1.0
-
-
-def _refusal(why: str) -> InvalidRequest:
+def scale_error(why: str) -> InvalidRequest:
+    """The error of a scale that does not fit the model."""
     return InvalidRequest(f"scale of a LoRA: {why}", field="loras")

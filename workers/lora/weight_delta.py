@@ -1,4 +1,4 @@
-"""What one LoRA file does to one weight, and how a weight is written with several of them."""
+"""What one LoRA file adds to one weight, and how a weight is written with several such deltas."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,16 +9,16 @@ from torch import Size, Tensor
 from workers.lora.formats.formats import build_matrix
 from workers.lora.formats.matrices import Matrix, ScratchBuffers
 
-#: Numbers of a panel: products stay in a core's cache until they are written. A GPU wants few, large calls.
-_CORE_PANEL, _GPU_PANEL = 1 << 18, 1 << 24
+#: Numbers of a panel of rows: on a CPU products stay in a core's cache; a GPU wants few, large calls.
+_CPU_PANEL, _GPU_PANEL = 1 << 18, 1 << 24
 
 
 @dataclass(frozen=True)
 class WeightDelta:
-    """Adds ``scaling`` times a matrix; DoRA then gives the rows, or the columns, the norm ``magnitude``.
+    """``scaling`` times a matrix, added to a weight; DoRA then scales rows, or columns, to ``magnitude``.
 
-    DoRA as PEFT merges it: ``magnitude / |W0 + s * scaling * delta|`` times all that was summed so far.
-    What describes the matrix is kept as the file stores it: parsed, it takes as many bytes as in the file.
+    DoRA as PEFT merges it: ``magnitude / |W0 + s * scaling * matrix|`` times all that was summed so far.
+    The factors stay as the file stores them: parsed, they take as many bytes as in the file.
     """
 
     tensors: Mapping[str, Tensor]  # by the roles of `workers.lora.formats.formats`
@@ -31,11 +31,11 @@ class WeightDelta:
         """Memory of all tensors."""
         return sum(tensor.nbytes for tensor in self._tensors())
 
-    def delta(self) -> Matrix:
-        """The matrix, in float32: for the moment in which the weight is written."""
-        described = build_matrix(self.tensors, self.shape)
-        assert described is not None  # it was when the file was parsed
-        return described.delta
+    def matrix(self) -> Matrix:
+        """The matrix, in float32: built only while the weight is written."""
+        ranked = build_matrix(self.tensors, self.shape)
+        assert ranked is not None  # it was when the file was parsed
+        return ranked.matrix
 
     def to(self, device: torch.device) -> "WeightDelta":
         """The same on another device; from pinned memory, so that CUDA fetches it while it computes."""
@@ -56,51 +56,51 @@ class WeightDelta:
             yield self.magnitude
 
 
-#: Changes to one weight with their scales, in the order in which they are made.
+#: Deltas of one weight with their scales, in the order in which they are added.
 Terms = Sequence[tuple[WeightDelta, float]]
 
 
 def write(weight: Tensor, pristine: Tensor, terms: Terms, scratch: ScratchBuffers) -> None:
-    """Make ``weight`` the ``pristine`` one with ``terms``.
+    """Make ``weight`` the ``pristine`` one plus ``terms``.
 
-    Panel by panel, so that both are passed over once; summed in float32, rounded once to the weight's dtype.
+    Panel by panel, so that both are read once; summed in float32, rounded once to the weight's dtype.
     """
     in_place = weight.dtype == torch.float32 and weight.is_contiguous()
-    deltas = [change.delta() for change, _ in terms]
+    matrices = [delta.matrix() for delta, _ in terms]
     factors = [
-        _dora_factor(change, delta, scale, pristine, scratch)
-        for (change, scale), delta in zip(terms, deltas, strict=True)
+        _dora_factor(delta, matrix, scale, pristine, scratch)
+        for (delta, scale), matrix in zip(terms, matrices, strict=True)
     ]
     for rows in _panels(weight):
         target = weight[rows]
         total = target if in_place else scratch.panel(target, 0)
         total.copy_(pristine[rows])
-        matrix = total.view(len(total), -1)
-        for (change, scale), delta, factor in zip(terms, deltas, factors, strict=True):
-            delta.add_to(matrix, rows, scale * change.scaling, scratch)
+        panel = total.view(len(total), -1)
+        for (delta, scale), matrix, factor in zip(terms, matrices, factors, strict=True):
+            matrix.add_to(panel, rows, scale * delta.scaling, scratch)
             if factor is not None:
-                matrix.mul_(factor[rows] if len(factor) == len(weight) else factor)
+                panel.mul_(factor[rows] if len(factor) == len(weight) else factor)
         if not in_place:
             target.copy_(total)
 
 
 def _dora_factor(
-    change: WeightDelta, delta: Matrix, scale: float, pristine: Tensor, scratch: ScratchBuffers
+    delta: WeightDelta, matrix: Matrix, scale: float, pristine: Tensor, scratch: ScratchBuffers
 ) -> Tensor | None:
-    """What each row, ``(out, 1)``, or each column, ``(1, columns)``, is multiplied by."""
-    if change.magnitude is None:
+    """The DoRA factor of each row, ``(out, 1)``, or of each column, ``(1, columns)``; None without DoRA."""
+    if delta.magnitude is None:
         return None
-    magnitude = change.magnitude.float()
+    magnitude = delta.magnitude.float()
     squares = torch.zeros_like(magnitude)
     for rows in _panels(pristine):
         total = scratch.panel(pristine[rows], 0).copy_(pristine[rows])
-        matrix = total.view(len(total), -1)
-        delta.add_to(matrix, rows, scale * change.scaling, scratch)
-        matrix.square_()
+        panel = total.view(len(total), -1)
+        matrix.add_to(panel, rows, scale * delta.scaling, scratch)
+        panel.square_()
         if len(squares) == len(pristine):
-            squares[rows] = matrix.sum(1, keepdim=True)
-        else:  # the columns of an input channel, one for each place in the kernel, have one norm
-            squares += matrix.view(len(matrix), squares.shape[1], -1).sum((0, 2)).unsqueeze(0)
+            squares[rows] = panel.sum(1, keepdim=True)
+        else:  # one norm for all columns of an input channel: its positions in the kernel
+            squares += panel.view(len(panel), squares.shape[1], -1).sum((0, 2)).unsqueeze(0)
     factor = magnitude / squares.sqrt()
     columns = pristine[0].numel()
     return factor if len(factor) == len(pristine) else factor.repeat_interleave(columns // factor.shape[1], 1)
@@ -108,7 +108,7 @@ def _dora_factor(
 
 def _panels(weight: Tensor) -> Iterator[slice]:
     """The rows of a weight, a panel at a time."""
-    panel = _CORE_PANEL if weight.device.type == "cpu" else _GPU_PANEL
+    panel = _CPU_PANEL if weight.device.type == "cpu" else _GPU_PANEL
     height = max(1, panel * len(weight) // weight.numel())
     for start in range(0, len(weight), height):
         yield slice(start, start + height)

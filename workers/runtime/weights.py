@@ -1,4 +1,4 @@
-"""Weights on disk and in memory: where a source lies, what it hashes to, its size, whether it is finite."""
+"""Weights on disk and in memory: where their source is, their size, their hash."""
 
 import hashlib
 import math
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import nn
 
 from shared.catalog.entries import HUB, locate
 
@@ -55,23 +55,6 @@ def weight_bytes(modules: Iterable[nn.Module]) -> int:
         for module in modules
         for tensor in (*module.parameters(), *module.buffers())
     )
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether every number is: minimum and maximum keep a NaN, and cost a tenth of a hash."""
-    if not tensor.is_floating_point() or not tensor.numel():
-        return True
-    low, high = tensor.aminmax()
-    return bool(torch.isfinite(low) & torch.isfinite(high))
-
-
-def find_non_finite(modules: dict[str, nn.Module]) -> str | None:
-    """The name of the first weight that holds a NaN or an infinity, its part in front."""
-    for part, module in modules.items():
-        for name, tensor in module.state_dict().items():
-            if not is_finite(tensor):
-                return f"{part}.{name}"
-    return None
 
 
 def weights_sha256(modules: dict[str, nn.Module]) -> str:

@@ -10,7 +10,6 @@ from shared.errors import NonFiniteWeights
 from shared.jobs.receipt import LoraReceipt
 from workers.lora.formats.parser import LoraWeights, read_lora
 from workers.lora.loader import LoraLoad
-from workers.lora.scales import scale_at
 from workers.lora.schedule import LoraSchedule
 from workers.unet.attempt_context import AttemptContext
 
@@ -28,7 +27,7 @@ class JobLoras:
             return read_lora(path, model.lora_targets, check=check, reserve=reserve)
 
         for ref in spec.loras:
-            scale_at(ref.scale, model.lora_parts)  # a misfit fails the job before its first step
+            model.patcher.check_scale(ref.scale)  # a misfit fails the job before its first step
         self._context = context
         self._refs = spec.loras
         self._schedule = LoraSchedule(spec.lora_loading, spec.loras, total_steps)

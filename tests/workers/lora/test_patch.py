@@ -220,7 +220,7 @@ def test_half_precision_is_rounded_once(
         for lora, scale in ((outline, 0.7), (twemoji, 1.1)):
             change = lora.parts["unet"].get(name)
             if change is not None:
-                delta = cast(LowRank, change.delta())
+                delta = cast(LowRank, change.matrix())
                 exact += scale * change.scaling * (delta.b @ delta.a).view(exact.shape)
         eps = torch.finfo(dtype).eps
         assert torch.allclose(weight.float(), exact, rtol=0.51 * eps, atol=1e-7), name

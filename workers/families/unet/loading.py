@@ -32,7 +32,7 @@ from workers.families.unet.sdxl import SDXLModel
 from workers.families.unet.stable_diffusion import StableDiffusionModel
 from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files
-from workers.runtime.weights import find_non_finite
+from workers.runtime.finite import find_non_finite
 
 #: Parts and switches of each pipeline that no image here needs.
 _UNUSED: dict[Any, dict[str, Any]] = {

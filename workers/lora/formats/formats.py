@@ -31,7 +31,7 @@ _KINDS = (
 class RankedMatrix(NamedTuple):
     """A matrix and its rank, by which an alpha is divided; None where it counts as it is."""
 
-    delta: Matrix
+    matrix: Matrix
     rank: int | None
 
 

@@ -1,4 +1,4 @@
-"""Reads a LoRA file into changes of a model's weights, or says which keys do not fit and why."""
+"""Parses a LoRA file into deltas of a model's weights, or says which keys do not fit and why."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -21,9 +21,9 @@ from workers.lora.formats.tensor_file import hash_file, open_tensors, refuse_non
 from workers.lora.targets import LoraTarget, LoraTargets
 from workers.lora.weight_delta import WeightDelta
 
-#: The modules that files train: those with a weight, and maybe a bias, that is added to.
-_TRAINED = nn.Linear | nn.Conv2d | nn.LayerNorm | nn.GroupNorm | nn.Embedding
-#: Of a bias.
+#: Modules that files train: those with a weight, and maybe a bias.
+_TRAINABLE = nn.Linear | nn.Conv2d | nn.LayerNorm | nn.GroupNorm | nn.Embedding
+#: Roles of tensors that are added to a bias.
 _BIAS_ROLES = ("b_bias", "diff_b")
 #: Roles that can be divided, and whether their rows are those of the weight.
 _ROWS = {
@@ -39,24 +39,24 @@ _ROWS = {
 
 @dataclass(frozen=True, eq=False)
 class LoraWeights:
-    """A parsed file: for each part of the model, its parameters by name and what is done to them."""
+    """A parsed file: for each part of the model, the deltas of its parameters by name."""
 
     sha256: str
     parts: Mapping[str, Mapping[str, WeightDelta]]
-    embeddings: tuple[str, ...] = ()  # names of those that came in the file and are not applied
+    embeddings: tuple[str, ...] = ()  # names of those in the file, which are not applied
 
     @cached_property
     def nbytes(self) -> int:
         """Memory of all tensors."""
-        return sum(change.nbytes for changes in self.parts.values() for change in changes.values())
+        return sum(delta.nbytes for deltas in self.parts.values() for delta in deltas.values())
 
     def to(self, device: torch.device) -> "LoraWeights":
         """The same on another device."""
         if device.type == "cpu":
             return self  # as it was read
         moved = {
-            part: {name: change.to(device) for name, change in changes.items()}
-            for part, changes in self.parts.items()
+            part: {name: delta.to(device) for name, delta in deltas.items()}
+            for part, deltas in self.parts.items()
         }
         return LoraWeights(self.sha256, moved, self.embeddings)
 
@@ -70,7 +70,7 @@ def read_lora(
 ) -> LoraWeights:
     """Parse a safetensors file for a model, of which ``targets`` finds the modules.
 
-    ``check`` is called again and again, and raises when nobody wants the LoRA any more. ``reserve`` is called
+    ``check`` is called often, and raises when nobody wants the LoRA any more. ``reserve`` is called
     with the bytes that the LoRA will take, before it takes them. Raises `InvalidLora` unless every tensor in
     the file can be used, but for embeddings.
     """
@@ -80,23 +80,23 @@ def read_lora(
         info = inspect_lora(header.tensors, header.metadata)
         _, stored = split_embeddings(header.tensors)
         groups = _group(stored)
-        places = list(_places(groups, targets, check))
+        matches = list(_match_modules(groups, targets, check))
         reserve(sum(tensor.size_bytes for tensor in stored.values()))
         with open_tensors(path) as (tensors, metadata):
             refuse_non_finite(stored, tensors, check)
             configs = peft_configs(metadata)
             parts: dict[str, dict[str, WeightDelta]] = defaultdict(dict)
-            for target, module, keys in places:
+            for target, module, keys in matches:
                 check()
                 read = {role: tensors(key) for role, key in keys.items()}
                 with parse_errors_as_invalid(keys.values()):
                     own = _rows_of(target, keys, read)
-                    parts[target.part] |= _changes(target, module, keys, own, configs[target.part])
+                    parts[target.part] |= _deltas(target, module, keys, own, configs[target.part])
     return LoraWeights(sha256, parts, info.embeddings)
 
 
 def _group(keys: Iterable[str]) -> dict[str, dict[str, str]]:
-    """For each module, as the file names it, the keys of its tensors by their roles; all keys have one."""
+    """The keys of each module by their roles; refuses keys without a role and incomplete modules."""
     keys = sorted(keys)
     groups = group_keys(keys)
     refuse_keys("are no part of a LoRA for this model", set(keys) - _keys(groups.values()))
@@ -107,7 +107,7 @@ def _group(keys: Iterable[str]) -> dict[str, dict[str, str]]:
     return groups
 
 
-def _places(
+def _match_modules(
     groups: Mapping[str, Mapping[str, str]], targets: LoraTargets, check: Callable[[], None]
 ) -> Iterable[tuple[LoraTarget, nn.Module, Mapping[str, str]]]:
     """For each group its targets and their modules; each must be there, and no two the same."""
@@ -138,7 +138,7 @@ def _find(model: nn.Module | None, target: LoraTarget) -> tuple[LoraTarget, nn.M
             module = model.get_submodule(spelling) if model is not None else None
         except AttributeError:
             continue
-        if isinstance(module, _TRAINED) and module.weight is not None:
+        if isinstance(module, _TRAINABLE) and module.weight is not None:
             return target._replace(name=spelling), module
     return None
 
@@ -152,7 +152,7 @@ def _rows_of(target: LoraTarget, keys: Mapping[str, str], read: Mapping[str, Ten
     return {role: tensor[target.rows] if _ROWS[role] else tensor for role, tensor in read.items()}
 
 
-def _changes(
+def _deltas(
     target: LoraTarget,
     module: nn.Module,
     keys: Mapping[str, str],
@@ -162,20 +162,20 @@ def _changes(
     """What is done to a module's weight and bias by the tensors that were ``read``, by their roles."""
     shape = module.get_parameter("weight").shape
     bias = getattr(module, "bias", None)
-    changes = {}
+    deltas = {}
     scaling = 1.0
     core = {role: tensor for role, tensor in read.items() if role not in EXTRA_ROLES}
     if "alpha" in read and read["alpha"].numel() != 1:
         _refuse_shapes({keys["alpha"]: read["alpha"]}, "an alpha is one number")
     if core:
-        described = build_matrix({role: tensor.to("meta") for role, tensor in core.items()}, shape)
-        if described is None:
+        ranked = build_matrix({role: tensor.to("meta") for role, tensor in core.items()}, shape)
+        if ranked is None:
             _refuse_shapes(
                 {keys[role]: tensor for role, tensor in core.items()}, f"its module {tuple(shape)}"
             )
-        if described.rank is not None:
-            scaling = config.scaling(keys.get("alpha", target.name), described.rank, read.get("alpha"))
-        changes[f"{target.name}.weight"] = WeightDelta(
+        if ranked.rank is not None:
+            scaling = config.scaling(keys.get("alpha", target.name), ranked.rank, read.get("alpha"))
+        deltas[f"{target.name}.weight"] = WeightDelta(
             _owned(core), shape, scaling, _magnitude(shape, keys, read)
         )
     for role in _BIAS_ROLES:
@@ -185,8 +185,8 @@ def _changes(
                 expected = f"the bias of {target.name} another, or there is none"
                 _refuse_shapes({keys[role]: trained}, expected)
             factor = scaling if role == "b_bias" else 1.0
-            changes[f"{target.name}.bias"] = WeightDelta(_owned({"diff": trained}), bias.shape, factor)
-    return changes
+            deltas[f"{target.name}.bias"] = WeightDelta(_owned({"diff": trained}), bias.shape, factor)
+    return deltas
 
 
 def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -195,7 +195,7 @@ def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _magnitude(shape: torch.Size, keys: Mapping[str, str], read: Mapping[str, Tensor]) -> Tensor | None:
-    """The norms that DoRA has trained, if it has."""
+    """The norms that DoRA trains; None without DoRA."""
     for role in ("magnitude", "dora_scale"):
         if role in read:
             found = dora_norms(role, read[role], shape)

@@ -3,13 +3,12 @@
 What is noted along the way stays on the device and is read once, at the end, so that no step waits for it.
 """
 
-import torch
 from torch import Tensor
 
 from shared.errors import NonFiniteImage, NonFiniteLatents, NonFiniteWeights
 from shared.jobs.spec import JobSpec
 from workers.families.base import BaseModel, Conditioning
-from workers.runtime.weights import find_non_finite, is_finite
+from workers.runtime.finite import are_finite, extremes, find_non_finite, is_finite
 
 
 class FiniteRecord:
@@ -22,7 +21,7 @@ class FiniteRecord:
 
     def note(self, what: str, tensor: Tensor) -> None:
         """Remember the extremes of a tensor under words that end a sentence."""
-        self._noted.append((what, torch.stack(tensor.aminmax()).float()))
+        self._noted.append((what, extremes(tensor)))
 
     def note_prompt(self, conditioning: Conditioning) -> None:
         """The same for everything that the prompt became."""
@@ -36,7 +35,7 @@ class FiniteRecord:
         who = f"model {self._model.name!r} in {_dtype(latents)}"
         if weight := find_non_finite(self._model.lora_parts):
             raise NonFiniteWeights(f"{who}: {weight} holds NaN or infinity{self._in_effect()}")
-        finite = torch.isfinite(torch.stack([extremes for _, extremes in self._noted])).all(1).tolist()
+        finite = are_finite([noted for _, noted in self._noted])
         first = next(
             (what for (what, _), is_fine in zip(self._noted, finite, strict=True) if not is_fine), ""
         )

@@ -154,7 +154,7 @@ def test_the_tensors_outlive_their_file(
     weights = read_lora(path, UNetLoraTargets(parts(pipe)))
     path.write_bytes(b"\0" * path.stat().st_size)
     key = "text_encoder.encoder.layers.0.self_attn.k_proj"
-    delta = changes(weights)[f"{key}.weight"].delta()
+    delta = changes(weights)[f"{key}.weight"].matrix()
     assert torch.equal(cast(LowRank, delta).a, tensors[f"{key}.lora_A.weight"].float())
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from shared.errors import NonFiniteWeights
 from tests.workers.lora.conftest import parts, weights_of
 from workers.families.unet.lora_targets import UNetLoraTargets
-from workers.lora.finite import find_non_finite
 from workers.lora.formats.parser import LoraWeights, read_lora
+from workers.lora.overflow import find_overflows
 from workers.lora.patch import Patcher
 from workers.lora.weight_delta import WeightDelta
 
@@ -92,7 +92,7 @@ def low_rank(a: Tensor, b: Tensor, **more: Tensor) -> WeightDelta:
 def test_every_kind_of_change_is_looked_at_where_it_may_overflow(change: WeightDelta) -> None:
     broken, whole = torch.tensor([[1.0, float("nan")]]), torch.tensor([[1.0, 2.0]])
     terms = {("unet", "a"): [(change, 1.0)], ("unet", "b"): [(change, 1.0)]}
-    assert find_non_finite({("unet", "a"): broken, ("unet", "b"): whole}, terms) == [("unet", "a")]
+    assert find_overflows({("unet", "a"): broken, ("unet", "b"): whole}, terms) == [("unet", "a")]
 
 
 def test_weights_that_a_usual_change_cannot_spoil_are_not_read_again() -> None:
@@ -101,4 +101,4 @@ def test_weights_that_a_usual_change_cannot_spoil_are_not_read_again() -> None:
             raise AssertionError(place)
 
     usual = low_rank(torch.randn(16, 64) * 0.05, torch.randn(64, 16) * 0.05)
-    assert find_non_finite(Unread(), {("unet", "a"): [(usual, 1.0), (usual, -2.0)]}) == []
+    assert find_overflows(Unread(), {("unet", "a"): [(usual, 1.0), (usual, -2.0)]}) == []
