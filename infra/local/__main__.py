@@ -34,7 +34,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.local")
     commands = parser.add_subparsers(dest="what", required=True)
-    commands.add_parser("demo", help="start the fleet, draw one picture, stop it")
+    commands.add_parser("demo", help="start the fleet, generate one image, stop it")
     up_parser = commands.add_parser("up", help="run the fleet until Ctrl-C or down")
     up_parser.add_argument("--ready-within", type=float, default=READY_S, metavar="SECONDS")
     up_parser.add_argument("--quiet", action="store_true", help="logs go to their files only")

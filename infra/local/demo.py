@@ -1,4 +1,4 @@
-"""``make demo``: start the fleet, draw one picture with a ControlNet and a LoRA, show where it went, stop.
+"""``make demo``: start the fleet, generate one image with a ControlNet and a LoRA, show where it went, stop.
 
 It is a client like any other: boto3 for the LoRA, REST and server-sent events for the job.
 """
@@ -87,8 +87,8 @@ def _keep(stack: Stack, job: dict[str, Any]) -> dict[str, Path]:
     folder.mkdir(exist_ok=True)
     picture = Client(stack.api_url).fetch(job["images"][0]["url"])
     paths = {
-        f"picture, {ENLARGE} times enlarged": ROOT / "demo.png",
-        "picture as drawn, receipt inside": folder / "picture.png",
+        f"image, {ENLARGE} times enlarged": ROOT / "demo.png",
+        "image as generated, receipt inside": folder / "picture.png",
         "timeline": folder / "timeline.png",
         "job": folder / "job.json",
     }

@@ -67,6 +67,13 @@ def test_the_fleet_view_knows_both_kinds_of_worker(fleet: Client) -> None:
     assert {worker["kind"] for worker in workers} == {"unet", "controlnet"}
 
 
+def test_a_whole_fleet_is_ready_with_every_server_and_role(fleet: Client) -> None:
+    ready = fleet.get("/readyz")
+    assert ready.status_code == 200, ready.text
+    servers = ["control_redis", "residual_redis", "lora_bucket", "image_bucket"]
+    assert ready.json()["checks"] == dict.fromkeys([*servers, "unet_workers", "controlnet_workers"], "ok")
+
+
 def test_metrics_of_every_process_are_on_one_page(fleet: Client) -> None:
     fleet.generate(controlnets=[control_image()])
     deadline = time.monotonic() + 20

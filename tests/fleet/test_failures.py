@@ -1,4 +1,4 @@
-"""Kills and restarts at the worst moment: an accepted job is never lost, and its image is the same."""
+"""Kills and restarts in the middle of jobs: no accepted job is lost, and its image is the same."""
 
 import os
 import signal
@@ -11,15 +11,16 @@ import pytest
 import requests
 
 from tests.fleet.conftest import Client, control_image
+from tests.infra.local.waiting import eventually
 from tests.tiny_models import EMOJI
 
 STEPS = 40
 
 
 def kill(fleet: Client, name: str) -> None:
-    """kill -9 of one process of the stack; its keeper starts it again.
+    """Send SIGKILL to one process of the stack; the supervisor restarts it.
 
-    Returns when what it had started is gone, too: gunicorn's worker would still answer for a moment.
+    Returns when its children are gone, too: gunicorn's worker would still answer for a moment.
     """
     process = psutil.Process(fleet.stack.pids()[name])
     family = [process, *process.children(recursive=True)]
@@ -28,21 +29,21 @@ def kill(fleet: Client, name: str) -> None:
     assert not left
 
 
-def wait_until_alive(fleet: Client) -> None:
+def wait_until_ready(fleet: Client) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if is_alive(fleet):
+        if is_ready(fleet):
             return
         time.sleep(0.1)
     pytest.fail("the fleet did not come back")
 
 
-def is_alive(fleet: Client) -> bool:
+def is_ready(fleet: Client) -> bool:
     try:
         kinds = {worker["kind"] for worker in fleet.get("/v1/fleet").json()["workers"]}
         return fleet.get("/readyz").status_code == 200 and kinds == {"unet", "controlnet"}
     except (requests.RequestException, KeyError):
-        return False  # the API is away itself, or says that its Redis is
+        return False  # the API or its Redis is down
 
 
 @pytest.mark.parametrize("target", ["unet1", "controlnet1", "residual-redis", "redis", "s3", "api"])
@@ -58,13 +59,13 @@ def test_a_kill_in_the_middle_of_a_job_changes_nothing_but_time(fleet: Client, t
     job_id = fleet.submit(**wanted)
     next(event for event in fleet.events(job_id) if event[1] == "progress" and event[2]["step"] >= 5)
     kill(fleet, target)
-    wait_until_alive(fleet)
+    wait_until_ready(fleet)
     job = fleet.wait(job_id)
     assert job["status"] == "succeeded", job["error"]
     assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
 
 
-def test_a_job_whose_controlnets_nobody_serves_any_more_is_the_same_image(fleet: Client) -> None:
+def test_a_job_whose_controlnet_workers_stop_generates_the_same_image(fleet: Client) -> None:
     wanted = {
         "num_inference_steps": STEPS,
         "controlnets": [control_image()],
@@ -75,7 +76,7 @@ def test_a_job_whose_controlnets_nobody_serves_any_more_is_the_same_image(fleet:
     next(event for event in fleet.events(job_id) if event[1] == "progress" and event[2]["step"] >= 5)
     pids = [pid for name, pid in fleet.stack.pids().items() if name.startswith("controlnet")]
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)  # dead to the fleet, and nobody starts them again
+        os.kill(pid, signal.SIGSTOP)  # they answer no more, and the supervisor does not restart them
     try:
         job = fleet.wait(job_id)
     finally:
@@ -98,7 +99,13 @@ def test_jobs_of_two_controlnets_from_many_clients_never_wait_for_each_other(fle
 
 def test_a_job_accepted_while_every_worker_is_dead_is_generated(fleet: Client) -> None:
     before = fleet.pixels(fleet.generate())
-    kill(fleet, "unet1")
-    kill(fleet, "controlnet1")
-    job = fleet.wait(fleet.submit())
-    assert np.array_equal(fleet.pixels(job), before)
+    for name in ("unet1", "controlnet1", "controlnet2"):
+        kill(fleet, name)
+    job_id = fleet.submit()
+    # Then the fleet is not ready, it says which workers are missing, and the job waits for them
+    eventually(lambda: fleet.get("/readyz").status_code == 503)
+    checks = fleet.get("/readyz").json()["checks"]
+    assert "no UNet worker" in checks["unet_workers"]
+    assert "no ControlNet worker" in checks["controlnet_workers"]
+    wait_until_ready(fleet)
+    assert np.array_equal(fleet.pixels(fleet.wait(job_id)), before)

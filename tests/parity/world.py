@@ -1,4 +1,4 @@
-"""Everything a row is drawn with: the web's half, the worker's half, and the same models for diffusers."""
+"""What a row runs on: the web, a worker, and the same models for diffusers."""
 
 import io
 import json
@@ -36,7 +36,7 @@ from workers.unet.worker import UNetWorker
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pictures, ``(h, w, 3)`` each, and what the VAE was given, ``(n, c, h/f, w/f)``."""
+    """Images, ``(h, w, 3)`` each, and what the VAE was given, ``(n, c, h/f, w/f)``."""
 
     pixels: list[NDArray[np.int16]]
     latents: list[Tensor]
@@ -44,7 +44,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class World:
-    """Models on disk, a catalog that names them, the web that accepts jobs, a worker that draws them."""
+    """Models on disk, a catalog that names them, the web that accepts jobs, a worker that runs them."""
 
     folder: Path
     services: Services
@@ -56,7 +56,7 @@ class World:
         return resolved(JobRequest.model_validate(row.body), self.services)
 
     def ours(self, spec: JobSpec) -> Drawn:
-        """What a worker draws; raises what it refuses the job with."""
+        """What a worker generates; raises what it refuses the job with."""
         with self.worker.models.use(spec.model) as model, _heard(model) as latents:
             job_id, _ = self.worker.jobs.create(spec)
             execute_job(self.worker, job_id, "unet1@test")
@@ -64,7 +64,7 @@ class World:
         return Drawn([np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs], latents)
 
     def theirs(self, spec: JobSpec) -> Drawn:
-        """What diffusers draws with the very same models."""
+        """What diffusers generates with the very same models."""
         loras = [(self.folder / f"{lora.name}.safetensors", lora.scale) for lora in spec.loras]
         with ExitStack() as stack:
             model = stack.enter_context(self.worker.models.use(spec.model))

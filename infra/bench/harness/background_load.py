@@ -31,7 +31,7 @@ TOKENS = 77
 Kind = Literal["controlnet", "unet"]
 
 
-class Beside:
+class BackgroundLoad:
     """The process, seen from here."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
@@ -54,8 +54,8 @@ class Beside:
 
 
 @contextmanager
-def running_beside(kind: Kind, folder: Path, side_px: int, rows: int) -> Iterator[Beside]:
-    """A process that has loaded a model, on the net's core; it ends with the block."""
+def running_background_load(kind: Kind, folder: Path, side_px: int, rows: int) -> Iterator[BackgroundLoad]:
+    """A process that has loaded a model, on the ControlNet's core; it ends with the block."""
     words = [
         sys.executable,
         "-m",
@@ -72,7 +72,7 @@ def running_beside(kind: Kind, folder: Path, side_px: int, rows: int) -> Iterato
         try:
             assert process.stdout is not None
             process.stdout.readline()  # it is loaded
-            yield Beside(process)
+            yield BackgroundLoad(process)
         finally:
             assert process.stdin is not None
             process.stdin.close()

@@ -25,10 +25,10 @@ from shared.settings import Settings
 
 #: One answer of the API while everything is busy; one job from submission to its end.
 ANSWER_S, JOB_S = 60.0, 300.0
-#: Between two questions about a job; what `Fleet.draw` measures is late by up to this.
+#: Between two questions about a job; what `Fleet.generate` measures is late by up to this.
 POLL_S = 0.005
 #: The same where a late answer costs nothing.
-LEISURE_S = 0.2
+RELAXED_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,19 @@ class Fleet:
         found: dict[str, Any] = json.loads(self.ask("GET", f"/v1/jobs/{job_id}"))
         return found
 
-    def draw(
+    def generate(
         self,
         body: Mapping[str, Any],
         *,
         quiet_s: float = 0,
         poll_s: float = POLL_S,
-        see: Callable[[dict[str, Any]], None] | None = None,
+        on_poll: Callable[[dict[str, Any]], None] | None = None,
     ) -> tuple[float, dict[str, Any]]:
         """Seconds from submission until the API says that the job has ended, and the job.
 
-        It is asked every ``poll_s``, first after ``quiet_s``: questions take CPU from what the job needs.
-        Whoever reads times from the job's timeline asks at `LEISURE_S`. Following its events would be
-        prompter, but a job that is followed draws previews. ``see`` is shown every answer but the last.
+        The job is polled every ``poll_s``, first after ``quiet_s``: polls take CPU from the job. Where times
+        come from the job's timeline, `RELAXED_POLL_S` is enough. Its events would arrive sooner, but a job
+        whose events are followed renders previews. ``on_poll`` gets every response but the last.
         Raises `CheckFailed` unless the job succeeded.
         """
         began = time.perf_counter()
@@ -83,8 +83,8 @@ class Fleet:
                 took_s = time.perf_counter() - began
                 if job["status"] in ENDED or took_s > JOB_S:
                     break
-                if see is not None:
-                    see(job)
+                if on_poll is not None:
+                    on_poll(job)
                 time.sleep(poll_s)
         if job["status"] != "succeeded":
             raise CheckFailed(f"job {job['id']} is {job['status']} after {took_s:.0f} s: {job['error']}")
@@ -107,7 +107,7 @@ class Fleet:
         s3.put_object(Bucket=env["SWIFT_LORA_BUCKET"], Key=f"{name}.safetensors", Body=data)
 
     def pixels(self, job: Mapping[str, Any]) -> NDArray[np.uint8]:
-        """The first picture of a job, ``(h, w, 3)``."""
+        """The first image of a job, ``(h, w, 3)``."""
         return read_pixels(self.ask("GET", job["images"][0]["url"]))
 
     def wait_for_status(self, job_id: str, status: str) -> None:

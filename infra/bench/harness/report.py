@@ -73,7 +73,7 @@ def write_result(result: Result, folder: Path = FOLDER) -> None:
     """Write ``PART.json`` and ``PART.md``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{result.part}.json").write_text(result.model_dump_json(indent=1, exclude_none=True) + "\n")
-    (folder / f"{result.part}.md").write_text(f"{_told(result)}\n\n{table([result])}")
+    (folder / f"{result.part}.md").write_text(f"{_describe(result)}\n\n{table([result])}")
 
 
 def read_results(folder: Path = FOLDER) -> list[Result]:
@@ -83,7 +83,7 @@ def read_results(folder: Path = FOLDER) -> list[Result]:
 
 def report(results: Sequence[Result]) -> str:
     """All results: where each comes from, then one table."""
-    return "\n".join(_told(result) for result in results) + f"\n\n{table(results)}"
+    return "\n".join(_describe(result) for result in results) + f"\n\n{table(results)}"
 
 
 def table(results: Sequence[Result]) -> str:
@@ -110,7 +110,7 @@ def _verdict(target: Target | None) -> str:
     return "" if target is None else "met" if target.met else "**missed**"
 
 
-def _told(result: Result) -> str:
+def _describe(result: Result) -> str:
     machine = ", ".join(f"{name} {value}" for name, value in result.machine.items())
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     return f"`{result.part}` ({result.form}), commit {result.commit}; {machine}; {versions}"

@@ -1,8 +1,9 @@
-"""Part ``quality``: what bounded LoRA loading and lossy residuals do to pictures, through the whole fleet.
+"""Part ``quality``: what bounded LoRA loading and lossy residuals do to images, through the whole fleet.
 
-Each picture is held against its exact twin: the LoRA from step 0, or residuals bit by bit. A LoRA in effect
-from step ``k`` is drawn in mode ``replay``, so a figure for ``k`` is that of a LoRA which arrived just then;
-the default bound is drawn as late as it allows. Likeness is SSIM and PSNR (`infra.emoji.training.evaluate`).
+Each image is compared with its exact counterpart: the LoRA from step 0, or unchanged residuals. A job whose
+LoRA takes effect at step ``k`` runs in mode ``replay``, so a figure for ``k`` is that of a LoRA that arrived
+then; the default bound is measured at its last step. The measures are SSIM and PSNR
+(`infra.emoji.training.evaluate`).
 """
 
 import base64
@@ -33,7 +34,7 @@ SEED = 70
 
 
 def measure(quick: bool) -> Measured:
-    """Draw twins and compare them."""
+    """Generate pairs of images and compare them."""
     late, prompts, images = (LATE_QUICK, STYLED[:2], 1) if quick else (LATE, STYLED, 2)
     samples: dict[str, list[float]] = {}
     with running_fleet() as fleet:
@@ -74,13 +75,13 @@ def _measure_lora(
 ) -> None:
     print(f"  {lora}: in effect from steps 0, {', '.join(map(str, late))}", flush=True)
     for i, prompt in enumerate(prompts):
-        drawn = {k: _draw_late(fleet, lora, k, prompt, SEED + images * i, images) for k in (0, *late)}
+        generated = {k: _draw_late(fleet, lora, k, prompt, SEED + images * i, images) for k in (0, *late)}
         colour = next(n for n, name in enumerate(COLOUR_NAMES) if f"a {name} background" in prompt)
-        for k, pictures in drawn.items():
+        for k, pictures in generated.items():
             right = [float(background(picture) == colour) for picture in pictures]
             samples.setdefault(f"right_background_k{k}_{lora}", []).extend(right)
             if k:
-                _compare(pictures, drawn[0], f"k{k}_{lora}", samples)
+                _compare(pictures, generated[0], f"k{k}_{lora}", samples)
 
 
 def _draw_late(fleet: Fleet, lora: str, k: int, prompt: str, seed: int, images: int) -> list[Floats]:
@@ -89,7 +90,7 @@ def _draw_late(fleet: Fleet, lora: str, k: int, prompt: str, seed: int, images: 
         "loras": [{"name": lora}],
         "lora_loading": {"mode": "replay", "steps": {lora: k}},
     }
-    job = fleet.draw(body)[1]
+    job = fleet.generate(body)[1]
     if [used["step"] for used in job["receipt"]["loras"]] != [k]:
         raise CheckFailed(f"job {job['id']}: the LoRA took effect elsewhere than at step {k}")
     return _pictures(fleet, job)
@@ -101,13 +102,13 @@ def _measure_codecs(fleet: Fleet, count: int, samples: dict[str, list[float]]) -
         control = next((EMOJI / "control").glob(f"{i}_*.png"))
         controlnet = {"name": "edge", "image": base64.b64encode(control.read_bytes()).decode()}
         body = _body(example.prompt, SEED + i) | {"controlnets": [controlnet]}
-        exact, again = (_pictures(fleet, fleet.draw(body)[1]) for _ in range(2))
+        exact, again = (_pictures(fleet, fleet.generate(body)[1]) for _ in range(2))
         if not np.array_equal(exact[0], again[0]):
-            raise CheckFailed(f"{example.prompt}: the same exact job drew two different pictures")
+            raise CheckFailed(f"{example.prompt}: the same exact job generated two different images")
         for codec in CODECS:
-            job = fleet.draw(body | {"residual_precision": codec})[1]
+            job = fleet.generate(body | {"residual_precision": codec})[1]
             if job["receipt"]["spec"]["residual_precision"] != codec:
-                raise CheckFailed(f"job {job['id']}: its receipt does not tell of {codec}")
+                raise CheckFailed(f"job {job['id']}: its receipt does not show of {codec}")
             _compare(_pictures(fleet, job), exact, f"codec_{codec}", samples)
 
 

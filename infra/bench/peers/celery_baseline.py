@@ -19,7 +19,7 @@ from celery import Celery
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
 from PIL import Image
 
-from infra.bench.peers.celery_fleet import DRAW, QUEUE, RESULTS
+from infra.bench.peers.celery_fleet import GENERATE, QUEUE, RESULTS
 from infra.bench.workloads.trace_jobs import KNOWN_CONTROLNETS
 from infra.local.demo import CONTROL, EMOJI
 from shared.settings import read_settings
@@ -33,9 +33,9 @@ app.conf.update(
 )
 
 
-@app.task(name=DRAW)
-def draw(job: dict[str, Any]) -> None:
-    """Draw one request and store its picture."""
+@app.task(name=GENERATE)
+def generate(job: dict[str, Any]) -> None:
+    """Generate one request and store its image."""
     loras, images = Bucket(settings, settings.lora_bucket), Bucket(settings, settings.image_bucket)
     pipe = _pipeline([name for name, _ in job["controlnets"]])
     names = [name for name, _ in job["loras"]]
@@ -66,8 +66,8 @@ def draw(job: dict[str, Any]) -> None:
     image.save(png, "PNG")
     key = f"naive/{job['seed']}.png"
     images.put(key, png.getvalue(), content_type="image/png")
-    told = {"seed": job["seed"], "key": key, "ended_at": time.time()}
-    redis.Redis.from_url(settings.redis_url).rpush(RESULTS, json.dumps(told))
+    outcome = {"seed": job["seed"], "key": key, "ended_at": time.time()}
+    redis.Redis.from_url(settings.redis_url).rpush(RESULTS, json.dumps(outcome))
 
 
 @cache

@@ -18,7 +18,7 @@ from infra.local.environment import inherit, variables_of
 from infra.local.servers import redis_command, running_process, wait_for_redis
 from shared.settings import ROOT, Settings
 
-DRAW = "naive.draw"
+GENERATE = "naive.draw"
 QUEUE = "naive"
 #: List: what came of each job, as JSON.
 RESULTS = "naive:results"
@@ -26,20 +26,20 @@ READY_S, JOB_S = 60.0, 300.0
 
 
 class Ended(NamedTuple):
-    """A drawn job: when its picture was stored, after the job's arrival, and where."""
+    """A generated job: when its image was stored, after the job's arrival, and where."""
 
     after_s: float
     key: str
 
 
-class NaiveFleet:
+class BaselineFleet:
     """Running workers; jobs go straight into their queue."""
 
-    def __init__(self, settings: Settings, drawing: Mapping[str, float], pids: Sequence[int]) -> None:
+    def __init__(self, settings: Settings, generation: Mapping[str, float], pids: Sequence[int]) -> None:
         self._pids = list(pids)
         self._celery = Celery("naive", broker=settings.redis_url)
         self._redis = redis.Redis.from_url(settings.redis_url, socket_timeout=2 * JOB_S)
-        self._drawing = dict(drawing)
+        self._drawing = dict(generation)
 
     def cpu_s(self) -> float:
         """CPU seconds of all workers so far."""
@@ -57,28 +57,28 @@ class NaiveFleet:
                 "controlnets": job.controlnets,
                 "loras": job.loras,
             }
-            self._celery.send_task(DRAW, args=[message | self._drawing], queue=QUEUE)
-        outcome: dict[int, Ended] = {}
-        while len(outcome) < len(stream):
+            self._celery.send_task(GENERATE, args=[message | self._drawing], queue=QUEUE)
+        ended: dict[int, Ended] = {}
+        while len(ended) < len(stream):
             answer: Any = self._redis.blpop([RESULTS], timeout=JOB_S)
             if not answer:
-                raise CheckFailed(f"the naive fleet ended {len(outcome)} of {len(stream)} jobs")
-            told = json.loads(answer[1])
-            seed = told["seed"]
-            outcome[seed] = Ended(told["ended_at"] - arrived[seed], told["key"])
-        return outcome
+                raise CheckFailed(f"the baseline fleet ended {len(ended)} of {len(stream)} jobs")
+            outcome = json.loads(answer[1])
+            seed = outcome["seed"]
+            ended[seed] = Ended(outcome["ended_at"] - arrived[seed], outcome["key"])
+        return ended
 
 
 @contextmanager
-def running_naive_fleet(
-    settings: Settings, environment: Mapping[str, str], *, workers: int, drawing: Mapping[str, float]
-) -> Iterator[NaiveFleet]:
-    """``workers`` processes of one thread each; ``drawing`` is the same for all jobs."""
+def running_baseline_fleet(
+    settings: Settings, environment: Mapping[str, str], *, workers: int, generation: Mapping[str, float]
+) -> Iterator[BaselineFleet]:
+    """``workers`` processes of one thread each; ``generation`` is the same for all jobs."""
     home = settings.home
     home.mkdir(parents=True, exist_ok=True)
     [port] = free_ports(1)
     settings = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0"})
-    env = inherit({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **environment, **_told(settings)})
+    env = inherit({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **environment, **_describe(settings)})
     with ExitStack() as running:
         running.enter_context(
             running_process(
@@ -92,9 +92,9 @@ def running_naive_fleet(
             command = [sys.executable, "-m", "celery", "-A", "infra.bench.peers.celery_baseline", *options]
             worker = running_process(command, cwd=ROOT, env=env, log=home / f"naive{i}.log")
             pids.append(running.enter_context(worker).pid)
-        yield NaiveFleet(settings, drawing, pids)
+        yield BaselineFleet(settings, generation, pids)
 
 
-def _told(settings: Settings) -> dict[str, str]:
+def _describe(settings: Settings) -> dict[str, str]:
     named = {"home", "redis_url", "s3_endpoint_url", "lora_bucket", "image_bucket"}
     return variables_of(Settings.model_validate({name: getattr(settings, name) for name in named}))

@@ -17,14 +17,14 @@ from infra.local.demo import CONTROL
 from shared.catalog.schedulers import SCHEDULERS
 
 
-class PeerDrawn(NamedTuple):
-    """A picture and the seconds from the request to it, LoRA included."""
+class PeerImage(NamedTuple):
+    """An image and the seconds from the request to it, LoRA included."""
 
     seconds: float
     pixels: NDArray[np.uint8]
 
 
-class AddonPeer:
+class DiffusersAddons:
     """One workload's pipelines, everything loaded but the LoRA, which comes with its request."""
 
     def __init__(self, workload: Workload, steps: int) -> None:
@@ -49,11 +49,11 @@ class AddonPeer:
         self._steps = steps
         self._side_px = workload.side_px  # else that of the control image
 
-    def draw(self, config: str, seed: int, *, fuse: bool = False) -> PeerDrawn:
-        """Draw ``config``; what it loaded is unloaded again, outside of the time.
+    def generate(self, config: str, seed: int, *, fuse: bool = False) -> PeerImage:
+        """Generate ``config``; what it loaded is unloaded again, outside of the time.
 
         The LoRA stays beside the weights, as `load_lora_weights` leaves it; ``fuse`` writes it into them.
-        What was fused never leaves them as they were: no later picture can be held against ours.
+        What was fused never leaves them as they were: no later image can be held against ours.
         """
         pipe: Any = self._guided if "1c" in config else self._plain
         options: dict[str, Any] = {"image": self._control} if "1c" in config else {}
@@ -74,4 +74,4 @@ class AddonPeer:
         took_s = time.perf_counter() - start
         if "1l" in config:
             pipe.unload_lora_weights()
-        return PeerDrawn(took_s, np.asarray(image))
+        return PeerImage(took_s, np.asarray(image))

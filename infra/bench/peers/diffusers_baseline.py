@@ -13,7 +13,7 @@ from infra.local.demo import EMOJI
 from shared.catalog.schedulers import SCHEDULERS
 
 
-class Peer:
+class DiffusersBaseline:
     """The embedded model in this process, on one thread."""
 
     def __init__(self, scheduler: str) -> None:
@@ -29,7 +29,7 @@ class Peer:
         self._pipe.scheduler = made
         self._pipe.set_progress_bar_config(disable=True)
 
-    def draw(self, *, prompt: str, seed: int, steps: int, guidance_scale: float) -> tuple[float, bytes]:
+    def generate(self, *, prompt: str, seed: int, steps: int, guidance_scale: float) -> tuple[float, bytes]:
         """Seconds from prompt to PNG, and the PNG."""
         began = time.perf_counter()
         image: Image.Image = self._pipe(

@@ -1,7 +1,7 @@
 """Devices that sleep: this process's forwards take as long as SDXL's at 1024² on an H800.
 
 Everything else is real: processes, queues, S3, the residual transport. What is slept is the paper's serial
-diffusers (2.88 s a picture of 50 steps, 1.38 s more with a ControlNet, medians of its artifact's logs)
+diffusers (2.88 s an image of 50 steps, 1.38 s more with a ControlNet, medians of its artifact's logs)
 divided among the parts as they were measured on a CPU; tensors are tiny, so the transport carries
 kilobytes where SDXL has 107 MB.
 """
@@ -21,17 +21,17 @@ from workers.families.unet import forward
 from workers.families.unet.controlnet import UNetControlNet
 from workers.lora.patch import Patcher
 
-#: One step of the UNet and of a ControlNet, both halves of guidance in one batch, in seconds.
+#: One step of the UNet and of a ControlNet, both CFG branches in one batch, in seconds.
 UNET_S, CONTROLNET_S = 0.0535, 0.0276
 #: The encoder with the mid block takes this share of the UNet.
 ENCODER_SHARE = 0.42
 #: Latent parallelism is 1.36 times as fast on an H800: one half takes this share of both.
 HALF_SHARE = 1 / 1.36
-#: The rest of a picture; a LoRA of 341 MiB on its way into memory (hidden) and into the weights (not).
+#: The rest of an image; a LoRA of 341 MiB on its way into memory (hidden) and into the weights (not).
 TEXT_S, VAE_S, EMBED_S, LORA_LOAD_S, LORA_PATCH_S = 0.02, 0.165, 0.0007, 1.0, 0.09
 
 
-def be_unet_device() -> None:
+def simulate_unet_device() -> None:
     """From now on this process's UNet, VAE, text encoder and LoRA patches take their time."""
     _slow(forward, "forward_encoder", ENCODER_SHARE * UNET_S)
     _slow(CrossAttnUpBlock2D, "forward", UNET_S - ENCODER_SHARE * UNET_S)
@@ -40,7 +40,7 @@ def be_unet_device() -> None:
     _slow_patches()
 
 
-def be_controlnet_device() -> None:
+def simulate_controlnet_device() -> None:
     """From now on this process's ControlNets take their time."""
     _slow(UNetControlNet, "features", CONTROLNET_S)
     _slow(ControlNetConditioningEmbedding, "forward", EMBED_S)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from infra.bench.harness.fleet import LEISURE_S, Fleet, running_fleet
+from infra.bench.harness.fleet import RELAXED_POLL_S, Fleet, running_fleet
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin
 from infra.bench.harness.report import FOLDER, CheckFailed
 from infra.bench.workloads.models import Workload
@@ -28,18 +28,18 @@ PROMPT, GUIDANCE = "a penguin on a teal background", 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class FinishedJob:
     """A finished job; seconds."""
 
-    job_s: float  # from acceptance to the stored picture
-    loop_s: float  # from the first step to the picture's decoding
+    job_s: float  # from acceptance to the stored image
+    loop_s: float  # from the first step to the image's decoding
     unpatch_s: float  # of it: taking out what an earlier job has left in the weights
     job: dict[str, Any]
     pixels: NDArray[np.uint8]
 
 
 class Addons:
-    """Draws one workload's jobs in a running fleet."""
+    """Generates one workload's jobs in a running fleet."""
 
     def __init__(self, fleet: Fleet, workload: Workload, steps: int) -> None:
         self._fleet = fleet
@@ -47,21 +47,21 @@ class Addons:
         self._steps = steps
         self._control = base64.b64encode(CONTROL.read_bytes()).decode()
 
-    def draw(self, config: str, seed: int, **changes: Any) -> Drawn:
+    def generate(self, config: str, seed: int, **changes: Any) -> FinishedJob:
         """One job of ``config``, for example ``1c1l``; raises `CheckFailed` if the ControlNet did not
         work."""
         lora = f"cold-{config}-{seed}-{time.time_ns()}" if "1l" in config else None
         if lora is not None:
             self._upload(lora, seed)
         body = self.request(config, seed, lora) | changes
-        _, job = self._fleet.draw(body, poll_s=LEISURE_S)
+        _, job = self._fleet.generate(body, poll_s=RELAXED_POLL_S)
         spans = job["timeline"]
         start = min(span["start_s"] for span in spans)
         if "1c" in config and {span["name"] for span in spans}.isdisjoint(
             {f"controlnet {self._workload.controlnets[0]}"}
         ):
             raise CheckFailed(f"job {job['id']}: the ControlNet did not work")
-        return Drawn(
+        return FinishedJob(
             job_s=max(span["end_s"] for span in spans) - start,
             loop_s=loop_s(job),
             unpatch_s=sum(span["end_s"] - span["start_s"] for span in spans if span["name"] == "unpatch"),
@@ -103,7 +103,7 @@ def running_addons(workload: Workload, steps: int) -> Iterator[Addons]:
         for name, pid in fleet.stack.pids().items():
             pin(pid, UNET_CORE if name == "unet1" else CONTROLNET_CORE)
         addons = Addons(fleet, workload, steps)
-        addons.draw("1c1l", 0, num_inference_steps=1)  # everything has been used once
+        addons.generate("1c1l", 0, num_inference_steps=1)  # everything has been used once
         yield addons
 
 

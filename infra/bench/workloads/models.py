@@ -111,7 +111,7 @@ def _make(name: str, recipe: Recipe, folder: Path) -> None:
 
 
 def _make_pipeline(recipe: Recipe) -> Any:
-    """Weights are torch's initial ones: predictions stay finite, and so do pictures."""
+    """Weights are torch's initial ones: predictions stay finite, and so do images."""
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=recipe.side_px // 8,

@@ -41,7 +41,7 @@ class TraceJob(NamedTuple):
 def make_stream(count: int, per_s: float, first: int = 0) -> list[TraceJob]:
     """The same ``count`` jobs at every call, ``per_s`` a second on average, both services mixed.
 
-    ``first`` is the seed of the first picture: another one makes another stream.
+    ``first`` is the seed of the first image: another one makes another stream.
     """
     rng, now_s, jobs = random.Random(20 + first), 0.0, []
     weights = [1 / rank**ZIPF for rank in range(1, LORA_COUNT + 1)]

@@ -21,7 +21,7 @@ def photograph() -> bytes:
 
 
 def bomb() -> bytes:
-    """A picture whose header promises more pixels than anyone decodes."""
+    """An image whose header promises more pixels than anyone decodes."""
     head = struct.pack(">II5B", 60_000, 60_000, 8, 2, 0, 0, 0)
     crc = zlib.crc32(b"IHDR" + head)
     data = generated(receipt="{}", request="{}")

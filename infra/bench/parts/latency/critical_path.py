@@ -1,8 +1,8 @@
-"""The critical path of a step with one ControlNet, from its parts, while both cores are as busy as in
-the run.
+"""The critical path of a step with one ControlNet, from its parts, measured while both cores are busy.
 
-The encoder and the net's trunk run at the same time, each on its core; then the decoder runs, beside the
-zero convolutions that are left. A step can be no shorter than the longer of the first two plus the third.
+The UNet's encoder and the ControlNet's blocks run at the same time, each on its core; then the decoder runs,
+in parallel with the remaining zero convolutions. A step is at least as long as the longer of the first two
+plus the third.
 """
 
 import time
@@ -13,7 +13,12 @@ from typing import NamedTuple
 
 import torch
 
-from infra.bench.harness.background_load import Beside, load_unet, make_inputs, running_beside
+from infra.bench.harness.background_load import (
+    BackgroundLoad,
+    load_unet,
+    make_inputs,
+    running_background_load,
+)
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
 from infra.bench.workloads.models import Workload
 from workers.families.base import finish
@@ -38,7 +43,7 @@ class Parts(NamedTuple):
 class Critical:
     """The UNet in this process, and a ControlNet in another."""
 
-    def __init__(self, workload: Workload, controlnet: Beside) -> None:
+    def __init__(self, workload: Workload, controlnet: BackgroundLoad) -> None:
         self._unet = load_unet(workload.model)
         self._controlnet = controlnet
         self._x, self._t, self._conditioning = make_inputs(self._unet.config, workload.side_px, ROWS)
@@ -67,7 +72,7 @@ class Critical:
 @contextmanager
 def measured_parts(workload: Workload) -> Iterator[Critical]:
     """The parts, ready to be measured."""
-    with running_beside(
+    with running_background_load(
         "controlnet", workload.controlnet(workload.controlnets[0]), workload.side_px, ROWS
     ) as controlnet:
         yield Critical(workload, controlnet)

@@ -1,4 +1,4 @@
-"""Part ``latent``: the halves of guidance on two UNet devices, against both on one."""
+"""Part ``latent``: the two CFG branches on two UNet devices, against both on one."""
 
 import time
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from infra.bench.harness.background_load import Beside, load_unet, running_beside, unet_step
-from infra.bench.harness.fleet import LEISURE_S, Fleet, running_fleet
+from infra.bench.harness.background_load import BackgroundLoad, load_unet, running_background_load, unet_step
+from infra.bench.harness.fleet import RELAXED_POLL_S, Fleet, running_fleet
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin, pin_this_process
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.workloads.addon_jobs import loop_s
@@ -24,9 +24,9 @@ STEP_ROUNDS = 3
 
 
 def measure(quick: bool) -> Measured:
-    """The same pictures on one worker and on two, by turns, each worker on a core of its own.
+    """The same images on one worker and on two, by turns, each worker on a core of its own.
 
-    Times are those of the denoising loop, from the start of the first step to the picture's decoding. The
+    Times are those of the denoising loop, from the start of the first step to the image's decoding. The
     limit is the UNet's own: all rows alone, against half of them while the other core computes as many.
     """
     pairs, steps = (2, 4) if quick else (5, 10)
@@ -39,7 +39,7 @@ def measure(quick: bool) -> Measured:
     distances = []
     with (
         running_fleet(catalog=workload.catalog, unet_workers=DEVICES) as fleet,
-        running_beside("unet", workload.model, workload.side_px, 1) as other,
+        running_background_load("unet", workload.model, workload.side_px, 1) as other,
     ):
         for core in range(DEVICES):
             pin(fleet.stack.pids()[f"unet{core + 1}"], core)
@@ -50,8 +50,8 @@ def measure(quick: bool) -> Measured:
             samples["bound"].append(limit.measure(other))
             samples["share"].append(samples["speedup"][-1] / samples["bound"][-1])
             distances.append(_distance(fleet, whole, split))
-            told = f"{samples['speedup'][-1]:.2f} times as fast, {samples['bound'][-1]:.2f} possible"
-            print(f"  pair {i + 1} of {pairs}: {told}", flush=True)
+            outcome = f"{samples['speedup'][-1]:.2f} times as fast, {samples['bound'][-1]:.2f} possible"
+            print(f"  pair {i + 1} of {pairs}: {outcome}", flush=True)
     figures = {
         "latent_speedup_mid": median(samples["speedup"]),
         "latent_speedup_mid_min": min(samples["speedup"]),
@@ -72,7 +72,7 @@ class Limit:
         unet = load_unet(workload.model)
         self._steps = {rows: unet_step(unet, workload.side_px, rows) for rows in (1, 2)}
 
-    def measure(self, other: Beside) -> float:
+    def measure(self, other: BackgroundLoad) -> float:
         """Two rows alone, over one row while ``other`` computes one, too."""
         pin_this_process(UNET_CORE)
         whole_s = self._step_s(2)
@@ -107,7 +107,7 @@ def plot(result: Result, left: Any, right: Any) -> None:
 
 
 def _pairs(fleet: Fleet, count: int, steps: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Jobs whole and split. An assistant that came late or left makes a pair that does not count."""
+    """Jobs whole and split. An follower that came late or left makes a pair that does not count."""
     for seed in range(100, 100 + 1 + 2 * count):
         whole, split = (_draw(fleet, steps, seed, choice) for choice in ("off", "on"))
         if seed == 100:
@@ -124,13 +124,13 @@ def _pairs(fleet: Fleet, count: int, steps: int) -> Iterator[tuple[dict[str, Any
 
 def _draw(fleet: Fleet, steps: int, seed: int, choice: str) -> dict[str, Any]:
     body = {"prompt": "a penguin", "seed": seed, "num_inference_steps": steps, "latent_parallelism": choice}
-    _, job = fleet.draw(body, poll_s=LEISURE_S)
+    _, job = fleet.generate(body, poll_s=RELAXED_POLL_S)
     if choice == "off" and job["receipt"]["spec"]["split_steps"]:
         raise CheckFailed(f"job {job['id']} was split, and should not have been")
     return job
 
 
 def _distance(fleet: Fleet, one: dict[str, Any], other: dict[str, Any]) -> float:
-    """The largest difference of two pictures' pixels, of 255."""
+    """The largest difference of two images' pixels, of 255."""
     first, second = (fleet.pixels(job).astype(np.int16) for job in (one, other))
     return float(np.abs(first - second).max())

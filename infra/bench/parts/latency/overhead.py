@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infra.bench.harness.fleet import LEISURE_S, Fleet, read_pixels, running_fleet
+from infra.bench.harness.fleet import RELAXED_POLL_S, Fleet, read_pixels, running_fleet
 from infra.bench.harness.processes import cpu_s, pin, pin_this_process
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.harness.samples import percentile
 from infra.bench.parts.latency.step_overlap import Step, read_steps
-from infra.bench.peers.diffusers_baseline import Peer
+from infra.bench.peers.diffusers_baseline import DiffusersBaseline
 from infra.local.demo import CONTROL
 
 BOUNDS = {"overhead_ms_p50": Bound("at_most", 30)}
@@ -27,7 +27,7 @@ PROMPT, STEPS, GUIDANCE, SCHEDULER = "a penguin on a teal background", 25, 3.0, 
 
 
 class Pair(NamedTuple):
-    """The same picture drawn twice, in milliseconds. CPU time is what a busy machine disturbs least."""
+    """The same image generated twice, in milliseconds. CPU time is what a busy machine disturbs least."""
 
     process_ms: float
     process_cpu_ms: float
@@ -38,17 +38,17 @@ class Pair(NamedTuple):
 
 
 def measure(quick: bool) -> Measured:
-    """Draw the same pictures in turn; the worker waits while this process draws, and the reverse."""
+    """Generate the same images in turn; the worker waits while this process generates, and the reverse."""
     pairs, controlnet_jobs = (9, 3) if quick else (100, 10)
-    peer = Peer(SCHEDULER)
+    peer = DiffusersBaseline(SCHEDULER)
     with running_fleet() as fleet:
         _pin(fleet)
-        drawn = _alternate(fleet, peer, pairs)
+        generated = _alternate(fleet, peer, pairs)
         steps = _draw_beside_a_controlnet(fleet, controlnet_jobs)
-    samples = {name: [float(getattr(pair, name)) for pair in drawn] for name in Pair._fields}
-    samples["overhead_ms"] = [pair.fleet_ms - pair.process_ms for pair in drawn]
-    samples["overhead_share"] = [pair.fleet_ms / pair.process_ms - 1 for pair in drawn]
-    samples["overhead_cpu_ms"] = [pair.worker_cpu_ms - pair.process_cpu_ms for pair in drawn]
+    samples = {name: [float(getattr(pair, name)) for pair in generated] for name in Pair._fields}
+    samples["overhead_ms"] = [pair.fleet_ms - pair.process_ms for pair in generated]
+    samples["overhead_share"] = [pair.fleet_ms / pair.process_ms - 1 for pair in generated]
+    samples["overhead_cpu_ms"] = [pair.worker_cpu_ms - pair.process_cpu_ms for pair in generated]
     samples["overlap_share"] = [step.overlap_ms / step.step_ms for step in steps]
     figures = {
         "overhead_ms_p50": percentile(samples["overhead_ms"], 50),
@@ -67,10 +67,10 @@ def measure(quick: bool) -> Measured:
 
 
 def plot(result: Result, left: Any, right: Any) -> None:
-    """The same picture both ways, pair by pair."""
+    """The same image both ways, pair by pair."""
     for name, label in (("process_ms", "in one process"), ("fleet_ms", "in the fleet")):
         left.plot(result.samples[name], ".-", label=label)
-    left.set(xlabel="pair", ylabel="ms", title="the same picture")
+    left.set(xlabel="pair", ylabel="ms", title="the same image")
     left.set_ylim(bottom=0)
     left.legend()
     right.ecdf(result.samples["overhead_ms"])
@@ -87,31 +87,31 @@ def _pin(fleet: Fleet) -> None:
         pin(pid, UNET_CORE if name == "unet1" else OTHER_CORE)
 
 
-def _alternate(fleet: Fleet, peer: Peer, pairs: int) -> list[Pair]:
-    """Draw in this process and in the fleet by turns; raises `CheckFailed` if pixels differ."""
-    drawn = []
+def _alternate(fleet: Fleet, peer: DiffusersBaseline, pairs: int) -> list[Pair]:
+    """Generate in this process and in the fleet by turns; raises `CheckFailed` if pixels differ."""
+    generated = []
     for i in range(-WARM_UPS, pairs):
         pair = _draw_both(fleet, peer, seed=1000 + i)
         if i >= 0:
-            drawn.append(pair)
-            told = f"{pair.process_ms:.0f} ms in one process, {pair.fleet_ms:.0f} ms in the fleet"
-            print(f"  pair {i + 1} of {pairs}: {told}", flush=True)
-    return drawn
+            generated.append(pair)
+            outcome = f"{pair.process_ms:.0f} ms in one process, {pair.fleet_ms:.0f} ms in the fleet"
+            print(f"  pair {i + 1} of {pairs}: {outcome}", flush=True)
+    return generated
 
 
-def _draw_both(fleet: Fleet, peer: Peer, seed: int) -> Pair:
+def _draw_both(fleet: Fleet, peer: DiffusersBaseline, seed: int) -> Pair:
     worker = fleet.stack.pids()["unet1"]
     gc.collect()
     pin_this_process(UNET_CORE)
     process_cpu_s = time.process_time()
-    process_s, png = peer.draw(prompt=PROMPT, seed=seed, steps=STEPS, guidance_scale=GUIDANCE)
+    process_s, png = peer.generate(prompt=PROMPT, seed=seed, steps=STEPS, guidance_scale=GUIDANCE)
     process_cpu_s = time.process_time() - process_cpu_s
     pin_this_process(OTHER_CORE)
     worker_cpu_s = cpu_s(worker)
-    fleet_s, job = fleet.draw(_request(seed), quiet_s=QUIET_SHARE * process_s)
+    fleet_s, job = fleet.generate(_request(seed), quiet_s=QUIET_SHARE * process_s)
     worker_cpu_s = cpu_s(worker) - worker_cpu_s
     if not np.array_equal(fleet.pixels(job), read_pixels(png)):
-        raise CheckFailed(f"seed {seed}: the fleet's picture is not the pipeline's")
+        raise CheckFailed(f"seed {seed}: the fleet's image is not the pipeline's")
     spent_s = {span["name"]: span["end_s"] - span["start_s"] for span in job["timeline"]}
     seconds = (process_s, process_cpu_s, fleet_s, worker_cpu_s, spent_s["queued"], spent_s["store"])
     return Pair(*(1e3 * value for value in seconds))
@@ -124,7 +124,7 @@ def _draw_beside_a_controlnet(fleet: Fleet, jobs: int) -> list[Step]:
     steps = []
     for i in range(-1, jobs):
         request = {**_request(2000 + i), "controlnets": [{"name": "edge", "image": image}]}
-        _, job = fleet.draw(request, poll_s=LEISURE_S)
+        _, job = fleet.generate(request, poll_s=RELAXED_POLL_S)
         try:
             found = read_steps(job["timeline"])
         except ValueError as error:

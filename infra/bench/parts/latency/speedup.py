@@ -9,7 +9,7 @@ import torch
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.parts.latency.critical_path import Critical, measured_parts
-from infra.bench.peers.diffusers_addons import AddonPeer
+from infra.bench.peers.diffusers_addons import DiffusersAddons
 from infra.bench.workloads.addon_jobs import Addons, running_addons
 from infra.bench.workloads.models import open_workload
 
@@ -28,7 +28,7 @@ def measure(quick: bool) -> Measured:
     bounds: dict[str, Bound] = {}
     for name, (pairs, steps) in (QUICK if quick else FULL).items():
         workload = open_workload(name)
-        peer = AddonPeer(workload, steps)
+        peer = DiffusersAddons(workload, steps)
         with running_addons(workload, steps) as addons, measured_parts(workload) as critical:
             found = _alternate(addons, peer, critical, pairs, steps, warm_ups=0 if quick else 1)
         for key, values in found.items():
@@ -60,7 +60,7 @@ def plot(result: Result, left: Any, right: Any) -> None:
 
 
 def _alternate(
-    addons: Addons, peer: AddonPeer, critical: Critical, pairs: int, steps: int, *, warm_ups: int
+    addons: Addons, peer: DiffusersAddons, critical: Critical, pairs: int, steps: int, *, warm_ups: int
 ) -> dict[str, list[float]]:
     samples: dict[str, list[float]] = {}
     for i in range(-warm_ups, pairs):
@@ -70,23 +70,25 @@ def _alternate(
         for key, value in found.items():
             samples.setdefault(key, []).append(value)
         share, ratio = found["bound_share"], found["vs_diffusers_equal_cores"]
-        told = f"{share:.3f} of the bound, {ratio:.2f} times diffusers on as many cores"
-        print(f"  round {i + 1} of {pairs}: {told}", flush=True)
+        outcome = f"{share:.3f} of the bound, {ratio:.2f} times diffusers on as many cores"
+        print(f"  round {i + 1} of {pairs}: {outcome}", flush=True)
     return samples
 
 
-def _round(addons: Addons, peer: AddonPeer, critical: Critical, seed: int, steps: int) -> dict[str, float]:
+def _round(
+    addons: Addons, peer: DiffusersAddons, critical: Critical, seed: int, steps: int
+) -> dict[str, float]:
     torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
     parts = critical.measure(PART_ROUNDS)
-    guided = addons.draw("1c0l", seed)
-    full = addons.draw("1c1l", seed)
+    guided = addons.generate("1c0l", seed)
+    full = addons.generate("1c1l", seed)
     pin_this_process(UNET_CORE)
-    one = peer.draw("1c1l", seed)
-    if not np.array_equal(peer.draw("1c0l", seed).pixels, guided.pixels):
-        raise CheckFailed(f"1c0l, seed {seed}: the fleet's picture is not diffusers'")
+    one = peer.generate("1c1l", seed)
+    if not np.array_equal(peer.generate("1c0l", seed).pixels, guided.pixels):
+        raise CheckFailed(f"1c0l, seed {seed}: the fleet's image is not diffusers'")
     pin_this_process(UNET_CORE, CONTROLNET_CORE)
     torch.set_num_threads(DEVICES)
-    two = peer.draw("1c1l", seed)
+    two = peer.generate("1c1l", seed)
     pin_this_process(CONTROLNET_CORE)
     return {
         "encoder_s": parts.encoder_s,

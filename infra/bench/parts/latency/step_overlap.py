@@ -14,7 +14,7 @@ class Step(NamedTuple):
 
 
 def read_steps(timeline: Sequence[Mapping[str, Any]]) -> list[Step]:
-    """Every step but the last, whose end the timeline does not tell: a step ends as the next one begins.
+    """Every step but the last, whose end the timeline does not show: a step ends as the next one begins.
 
     Raises `ValueError` unless the ControlNet worked at every step.
     """

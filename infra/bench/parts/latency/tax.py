@@ -9,8 +9,8 @@ import torch
 
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
-from infra.bench.peers.diffusers_addons import AddonPeer
-from infra.bench.workloads.addon_jobs import CONFIGS, Addons, Drawn, running_addons
+from infra.bench.peers.diffusers_addons import DiffusersAddons
+from infra.bench.workloads.addon_jobs import CONFIGS, Addons, FinishedJob, running_addons
 from infra.bench.workloads.models import open_workload
 
 #: Katz on an H800: 1.8 %, 7.6 %, 9.4 %; diffusers 48 %, 109 %, 149 %.
@@ -22,14 +22,14 @@ OURS, THEIRS = "fleet, two devices", "diffusers, one device"
 
 
 def measure(quick: bool) -> Measured:
-    """Draw every configuration in turn, each time the fleet first and then diffusers on the UNet's core."""
+    """Run every configuration in turn, each time the fleet first and then diffusers on the UNet's core."""
     torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
     figures: dict[str, float] = {}
     samples: dict[str, list[float]] = {}
     bounds: dict[str, Bound] = {}
     for name, (pairs, steps) in (QUICK if quick else FULL).items():
         workload = open_workload(name)
-        peer = AddonPeer(workload, steps)
+        peer = DiffusersAddons(workload, steps)
         with running_addons(workload, steps) as addons:
             found = _alternate(addons, peer, pairs, steps, warm_ups=0 if quick else 1)
         for config, target in TARGETS.items():
@@ -48,7 +48,7 @@ def measure(quick: bool) -> Measured:
 def plot(result: Result, left: Any, right: Any) -> None:
     """Latencies of each configuration, and what they add."""
     _bars(left, result, {OURS: "fleet_s_", THEIRS: "diffusers_s_"})
-    left.set(ylabel="s", title="a picture")
+    left.set(ylabel="s", title="an image")
     _bars(right, result, {OURS: "tax_", THEIRS: "diffusers_tax_"})
     right.set(ylabel="share", title="added to 0C/0L")
 
@@ -63,9 +63,9 @@ def _bars(axes: Any, result: Result, kinds: Mapping[str, str]) -> None:
 
 
 def _alternate(
-    addons: Addons, peer: AddonPeer, pairs: int, steps: int, *, warm_ups: int
+    addons: Addons, peer: DiffusersAddons, pairs: int, steps: int, *, warm_ups: int
 ) -> dict[str, list[float]]:
-    """Seconds of every job, by owner and configuration; raises `CheckFailed` if pictures differ."""
+    """Seconds of every job, by owner and configuration; raises `CheckFailed` if images differ."""
     samples: dict[str, list[float]] = {}
 
     def note(key: str, seconds: float) -> None:
@@ -73,15 +73,15 @@ def _alternate(
 
     for i in range(-warm_ups, pairs):
         for config in CONFIGS:
-            ours = addons.draw(config, 1000 + i)
+            ours = addons.generate(config, 1000 + i)
             _check_late(ours, steps)
             # A LoRA leaves the weights when the next job wants it out: that is paid there, and told here.
-            left = addons.draw("0c0l", 1, num_inference_steps=1).unpatch_s if "1l" in config else 0.0
+            left = addons.generate("0c0l", 1, num_inference_steps=1).unpatch_s if "1l" in config else 0.0
             pin_this_process(UNET_CORE)
-            theirs = peer.draw(config, 1000 + i)
+            theirs = peer.generate(config, 1000 + i)
             pin_this_process(CONTROLNET_CORE)
             if "0l" in config and not np.array_equal(ours.pixels, theirs.pixels):
-                raise CheckFailed(f"{config}, seed {1000 + i}: the fleet's picture is not diffusers'")
+                raise CheckFailed(f"{config}, seed {1000 + i}: the fleet's image is not diffusers'")
             if i < 0:
                 continue
             note(f"fleet_s_{config}", ours.job_s)
@@ -89,25 +89,25 @@ def _alternate(
             if left:
                 note(f"unpatch_s_{config}", left)
         if i >= 0:
-            told = ", ".join(f"{c} {samples[f'fleet_s_{c}'][-1]:.2f} s" for c in CONFIGS)
-            print(f"  round {i + 1} of {pairs}: {told}", flush=True)
+            outcome = ", ".join(f"{c} {samples[f'fleet_s_{c}'][-1]:.2f} s" for c in CONFIGS)
+            print(f"  round {i + 1} of {pairs}: {outcome}", flush=True)
     _check_exact(addons, peer)
     return samples
 
 
-def _check_late(drawn: Drawn, steps: int) -> None:
-    for lora in drawn.job["receipt"]["loras"]:
+def _check_late(generated: FinishedJob, steps: int) -> None:
+    for lora in generated.job["receipt"]["loras"]:
         if lora["step"] > max(1, steps // 5):
             raise CheckFailed(f"LoRA {lora['name']} took effect at step {lora['step']} of {steps}")
 
 
-def _check_exact(addons: Addons, peer: AddonPeer) -> None:
-    """With its LoRA from the first step on, the fleet's picture is diffusers' to the weights' rounding."""
-    ours = addons.draw("1c1l", 7, lora_loading={"mode": "exact"})
-    theirs = peer.draw("1c1l", 7, fuse=True)
+def _check_exact(addons: Addons, peer: DiffusersAddons) -> None:
+    """With its LoRA from the first step on, the fleet's image is diffusers' to the weights' rounding."""
+    ours = addons.generate("1c1l", 7, lora_loading={"mode": "exact"})
+    theirs = peer.generate("1c1l", 7, fuse=True)
     distance = int(np.abs(ours.pixels.astype(np.int16) - theirs.pixels).max())
     if distance > 1:
-        raise CheckFailed(f"1c1l exact: {distance} of 255 from diffusers' picture")
+        raise CheckFailed(f"1c1l exact: {distance} of 255 from diffusers' image")
 
 
 def _taxes(samples: Mapping[str, Sequence[float]], owner: str, config: str) -> list[float]:

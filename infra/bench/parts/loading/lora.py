@@ -37,14 +37,14 @@ def measure(quick: bool) -> Measured:
     """
     workload = open_workload(WORKLOAD)
     with _one_thread():
-        ours, peer = Ours(workload), Peer(workload)
+        ours, peer = Ours(workload), DiffusersBaseline(workload)
         samples: dict[str, list[float]] = defaultdict(list)
         for i in range(1 if quick else 5):
-            told = measure_pair(ours, peer)
-            for name, value in told.items():
+            outcome = measure_pair(ours, peer)
+            for name, value in outcome.items():
                 samples[name].append(value)
-            copies = f"{told['over_memcpy_s']:.2f} memory copies a pass"
-            print(f"  pair {i + 1}: {told['speedup_s']:.1f} times as fast, {copies}", flush=True)
+            copies = f"{outcome['over_memcpy_s']:.2f} memory copies a pass"
+            print(f"  pair {i + 1}: {outcome['speedup_s']:.1f} times as fast, {copies}", flush=True)
         side = {} if quick else {"side_branch_step_s": peer.side_branch_step_s()}
     figures = {
         "switch_speedup_sd15": median(samples["speedup_s"]),
@@ -119,7 +119,7 @@ class Ours:
         self.a, self.b = (read_lora(path, UNetLoraTargets({"unet": self.unet})) for path in workload.loras)
 
 
-class Peer:
+class DiffusersBaseline:
     """diffusers' pipeline, used as its documentation says."""
 
     def __init__(self, workload: Workload) -> None:
@@ -170,7 +170,7 @@ class Peer:
         return median(_timed(step).s for _ in range(3)) - plain
 
 
-def measure_pair(ours: Ours, peer: Peer) -> dict[str, float]:
+def measure_pair(ours: Ours, peer: DiffusersBaseline) -> dict[str, float]:
     """Both switches; raises `CheckFailed` unless they make the same weights and ours leave nothing.
 
     Ours are over so soon that a neighbour's burst can cover one: they and the copy are done `REPEATS` times.
@@ -189,14 +189,14 @@ def measure_pair(ours: Ours, peer: Peer) -> dict[str, float]:
     taken["peer_unfuse"], taken["peer_unload"] = [peer.unfuse()], [peer.unload()]
     if not ours.is_pristine():
         raise CheckFailed("a restored weight is not the one that was loaded")
-    told = {"max_abs_diff": difference, "peer_left_behind": peer.furthest(ours.parameters)}
+    outcome = {"max_abs_diff": difference, "peer_left_behind": peer.furthest(ours.parameters)}
     for clock in Taken._fields:
         times = {name: median(getattr(one, clock) for one in several) for name, several in taken.items()}
         switch, theirs = times["replace"] + times["restore"], sum(times[f"peer_{act}"] for act in PEER_ACTS)
-        told |= {f"{name}_{clock}": value for name, value in times.items()}
-        told[f"speedup_{clock}"] = theirs / switch
-        told[f"over_memcpy_{clock}"] = switch / (2 * times["memcpy"])  # two passes over the weights
-    return told
+        outcome |= {f"{name}_{clock}": value for name, value in times.items()}
+        outcome[f"speedup_{clock}"] = theirs / switch
+        outcome[f"over_memcpy_{clock}"] = switch / (2 * times["memcpy"])  # two passes over the weights
+    return outcome
 
 
 def _memcpy(size_bytes: int) -> Taken:

@@ -1,4 +1,4 @@
-"""Part ``start``: what it takes to load a model of real size: memory and time, from nothing to ready.
+"""Part ``start``: what it takes to load a model of real size: memory and time, from scratch to ready.
 
 Models have random weights in the real architectures, made in a folder that is removed afterwards. Each
 load is a process of its own, as a worker's start is.

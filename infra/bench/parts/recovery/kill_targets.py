@@ -25,12 +25,12 @@ POLL_S = 0.1
 class Kill:
     """A SIGKILL."""
 
-    victim: str  # as the stack calls the process
+    target: str  # as the stack calls the process
     pid: int
     at: float  # seconds since the epoch
 
 
-class Victims:
+class KillTargets:
     """The processes of a fleet, by what they do for a job at this moment."""
 
     def __init__(self, fleet: Fleet) -> None:
@@ -48,7 +48,7 @@ class Victims:
         busy = [name for name, pid in pids.items() if not is_waiting(self._residual, pid)]
         return busy[0] if len(busy) == 1 else None
 
-    def assistant(self, job_id: str) -> str | None:
+    def follower(self, job_id: str) -> str | None:
         """The UNet worker that predicts the job's unconditional half."""
         for key in self._residual.scan_iter(f"swift:cfg:claim:{job_id}:*"):
             return _process(self._residual.get(key))
@@ -58,41 +58,41 @@ class Victims:
         """The server, at a moment when a step is in its hands."""
         return RESIDUAL_REDIS if self.controlnet_worker(job_id) else None
 
-    def drawer(self, job_id: str) -> str | None:
-        """The UNet worker that draws the job."""
+    def unet_worker(self, job_id: str) -> str | None:
+        """The UNet worker that generates the job."""
         return _process(self._control.hget(keys.job(job_id), "worker"))
 
     # --- what is done to them ---------------------------------------------------------------------
 
-    def kill(self, victim: str) -> Kill:
-        """SIGKILL; its keeper starts it again."""
-        pid = self._stack.pids()[victim]
+    def kill(self, target: str) -> Kill:
+        """SIGKILL; the supervisor restarts it."""
+        pid = self._stack.pids()[target]
         os.kill(pid, signal.SIGKILL)
-        return Kill(victim, pid, time.time())
+        return Kill(target, pid, time.time())
 
     def whole_after(self, kill: Kill) -> float:
-        """Wait until the victim is back; seconds from the kill until then.
+        """Wait until the target is back; seconds from the kill until then.
 
         A worker is back when it reports itself with its weights loaded, a server when it is started.
         """
         deadline = time.monotonic() + BACK_S
         while (back_at := self._back_at(kill)) is None:
             if time.monotonic() > deadline:
-                raise CheckFailed(f"{kill.victim} is not back {BACK_S:.0f} s after it was killed")
+                raise CheckFailed(f"{kill.target} is not back {BACK_S:.0f} s after it was killed")
             time.sleep(POLL_S)
         return back_at - kill.at
 
     def rest(self) -> None:
-        """Wait until every process has run so long that its keeper starts it again without delay."""
+        """Wait until every process has run so long that the supervisor restarts it without delay."""
         while time.time() - max(map(self._started_at, self._stack.pids())) < HEALTHY_S:
             time.sleep(POLL_S)
 
     def _back_at(self, kill: Kill) -> float | None:
-        if self._stack.pids().get(kill.victim, kill.pid) == kill.pid:
+        if self._stack.pids().get(kill.target, kill.pid) == kill.pid:
             return None
-        if kill.victim == RESIDUAL_REDIS:
-            return self._started_at(kill.victim) if _answers(self._residual) else None
-        pid = self._stack.pids()[kill.victim]
+        if kill.target == RESIDUAL_REDIS:
+            return self._started_at(kill.target) if _answers(self._residual) else None
+        pid = self._stack.pids()[kill.target]
         return next((beat.started_at for beat in live_workers(self._control) if beat.pid == pid), None)
 
     def _started_at(self, name: str) -> float:

@@ -83,7 +83,7 @@ class CacheWatch:
 
     def __init__(self, folder: CacheDirectory) -> None:
         self.most_bytes = 0
-        self.looks = 0
+        self.polls = 0
         self._folder = folder
         self._arriving = threading.Event()
         self._closed = threading.Event()
@@ -103,6 +103,6 @@ class CacheWatch:
     def _run(self) -> None:
         while not self._closed.wait(LOOK_S):
             self.most_bytes = max(self.most_bytes, self._folder.used_bytes())
-            self.looks += 1
+            self.polls += 1
             if any(entry.path.suffix == PARTIAL_SUFFIX for entry in self._folder.entries()):
                 self._arriving.set()

@@ -17,7 +17,7 @@ from shared.storage.object_store import Bucket
 
 OCTETS = "application/octet-stream"
 MIN_BYTES, MAX_BYTES = 200_000, 1_000_000
-#: Strong enough to be seen in every picture, weak enough that it stays a picture.
+#: Strong enough to be seen in every image, weak enough that it stays an image.
 SPREAD = 0.03
 
 

@@ -32,14 +32,14 @@ class Order(BaseModel):
     secret_key: str
 
 
-class Soaked(BaseModel):
+class SoakResult(BaseModel):
     """What came of it; the lists have a value for every report of a worker, in the order they came."""
 
     ended: Counter[str] = Counter()  # jobs, by how
     tiers: Counter[str] = Counter()  # their LoRAs, by where they were found
     stale: int = 0  # LoRAs that were not the bytes the job was accepted with
-    unlike: int = 0  # pictures that differ from others of the same LoRAs at the same steps
-    alike: int = 0  # pictures that were compared and equal
+    unlike: int = 0  # images that differ from others of the same LoRAs at the same steps
+    alike: int = 0  # images that were compared and equal
     late_steps: list[int] = []
     weights_compared: int = 0
     weights_changed: int = 0

@@ -11,7 +11,7 @@ from typing import Any
 
 from infra.bench.harness.ports import free_ports, free_s3_port
 from infra.bench.harness.report import FOLDER, Bound, CheckFailed, Measured, Result
-from infra.bench.parts.soak.messages import SURVIVOR, Order, Soaked
+from infra.bench.parts.soak.messages import SURVIVOR, Order, SoakResult
 from infra.local.environment import inherit, make_credentials, variables_of
 from infra.local.plan import ALLOCATOR
 from shared.settings import Settings
@@ -58,44 +58,44 @@ def measure(quick: bool) -> Measured:
         max_attempts=20,
     )
     environment = inherit({**variables_of(settings), **keys, **ALLOCATOR, "OMP_NUM_THREADS": "1"})
-    told = _run(order, environment)
-    return judge_soak(told, settings)
+    outcome = _run(order, environment)
+    return judge_soak(outcome, settings)
 
 
-def judge_soak(told: Soaked, settings: Settings) -> Measured:
+def judge_soak(outcome: SoakResult, settings: Settings) -> Measured:
     """The figures of a run; raises `CheckFailed` if anything happened that may not."""
-    if told.faults:
-        raise CheckFailed(f"{len(told.faults)} faults: {'; '.join(told.faults[:5])}")
-    survivor = [rss for rss, name in zip(told.rss_mb, told.worker, strict=True) if name == SURVIVOR]
-    lookups = sum(told.tiers.values())
+    if outcome.faults:
+        raise CheckFailed(f"{len(outcome.faults)} faults: {'; '.join(outcome.faults[:5])}")
+    survivor = [rss for rss, name in zip(outcome.rss_mb, outcome.worker, strict=True) if name == SURVIVOR]
+    lookups = sum(outcome.tiers.values())
     figures: dict[str, float] = {
-        "jobs": sum(told.ended.values()),
-        "jobs_drawn": told.ended["succeeded"],
-        "jobs_whose_lora_was_overwritten": told.ended["lora_gone"],
-        "attempts_repeated": told.repeated,
-        "kills": told.kills,
-        "kills_while_fetching": told.kills_while_fetching,
-        "overwrites": told.overwrites,
-        "stale_loras": told.stale,
-        "weights_compared": told.weights_compared,
-        "weights_changed": told.weights_changed,
-        "pictures_alike": told.alike,
-        "pictures_unlike": told.unlike,
-        "loras_mb": told.loras_bytes / 1e6,
-        "cache_capacity_mb": told.cache_capacity_bytes / 1e6,
-        "cache_looks": told.cache_looks,
-        "cache_fill_most": told.cache_most_bytes / told.cache_capacity_bytes,
-        "memory_tier_fill_most": told.memory_most_bytes / settings.lora_memory_bytes,
+        "jobs": sum(outcome.ended.values()),
+        "jobs_drawn": outcome.ended["succeeded"],
+        "jobs_whose_lora_was_overwritten": outcome.ended["lora_gone"],
+        "attempts_repeated": outcome.repeated,
+        "kills": outcome.kills,
+        "kills_while_fetching": outcome.kills_while_fetching,
+        "overwrites": outcome.overwrites,
+        "stale_loras": outcome.stale,
+        "weights_compared": outcome.weights_compared,
+        "weights_changed": outcome.weights_changed,
+        "pictures_alike": outcome.alike,
+        "pictures_unlike": outcome.unlike,
+        "loras_mb": outcome.loras_bytes / 1e6,
+        "cache_capacity_mb": outcome.cache_capacity_bytes / 1e6,
+        "cache_looks": outcome.cache_looks,
+        "cache_fill_most": outcome.cache_most_bytes / outcome.cache_capacity_bytes,
+        "memory_tier_fill_most": outcome.memory_most_bytes / settings.lora_memory_bytes,
         "survivor_rss_mb": survivor[-1],
         "survivor_rss_growth_mb": _growth(survivor),
-        "late_steps_mean": sum(told.late_steps) / max(1, len(told.late_steps)),
-        **{f"share_from_{tier}": told.tiers[tier] / max(1, lookups) for tier in ("memory", "disk", "s3")},
+        "late_steps_mean": sum(outcome.late_steps) / max(1, len(outcome.late_steps)),
+        **{f"share_from_{tier}": outcome.tiers[tier] / max(1, lookups) for tier in ("memory", "disk", "s3")},
     }
-    samples: dict[str, list[float]] = {"cache_bytes": [float(count) for count in told.cache_bytes]}
-    for name in sorted(set(told.worker)):
-        places = [i for i, worker in enumerate(told.worker) if worker == name]
+    samples: dict[str, list[float]] = {"cache_bytes": [float(count) for count in outcome.cache_bytes]}
+    for name in sorted(set(outcome.worker)):
+        places = [i for i, worker in enumerate(outcome.worker) if worker == name]
         samples[f"report {name}"] = [float(i) for i in places]
-        samples[f"rss_mb {name}"] = [told.rss_mb[i] for i in places]
+        samples[f"rss_mb {name}"] = [outcome.rss_mb[i] for i in places]
     return Measured(figures, samples, BOUNDS)
 
 
@@ -106,7 +106,7 @@ def plot(result: Result, left: Any, right: Any) -> None:
         places = result.samples[f"report {name}"]
         style = "-" if name == SURVIVOR else "."
         left.plot(places, result.samples[f"rss_mb {name}"], style, label=name, markersize=2)
-    left.set(xlabel="jobs", ylabel="MB", title="memory of each worker; victims are killed and begin anew")
+    left.set(xlabel="jobs", ylabel="MB", title="memory of each worker; targets are killed and begin anew")
     left.set_ylim(bottom=0)
     left.legend()
     right.plot([count / 1e6 for count in result.samples["cache_bytes"]], label="files in the cache")
@@ -116,7 +116,7 @@ def plot(result: Result, left: Any, right: Any) -> None:
     right.legend()
 
 
-def _run(order: Order, environment: dict[str, str]) -> Soaked:
+def _run(order: Order, environment: dict[str, str]) -> SoakResult:
     """In a process of its own, which has the servers' credentials and ends what it has started."""
     words = [sys.executable, "-m", "infra.bench.parts.soak.run"]
     with subprocess.Popen(
@@ -130,7 +130,7 @@ def _run(order: Order, environment: dict[str, str]) -> Soaked:
             raise
     if process.returncode:
         raise CheckFailed(f"the soak ended with {process.returncode}")
-    return Soaked.model_validate_json(answer)
+    return SoakResult.model_validate_json(answer)
 
 
 def _growth(rss_mb: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""Part ``soak_controlnets``: two-net jobs from eight clients on two ControlNet workers: no deadlock,
+"""Part ``soak_controlnets``: eight clients, jobs of two ControlNets, two ControlNet workers: no deadlock,
 no leak."""
 
 import base64
@@ -20,9 +20,9 @@ from infra.local.demo import CONTROL
 
 CLIENTS, UNETS, CONTROLNETS = 8, 4, 2
 STEPS = 4
-#: Every UNet worker draws a job of its own: that is what puts the ControlNets to the test.
+#: Every UNet worker generates a job of its own: that is what puts the ControlNets to the test.
 ALONE = {"latent_parallelism": "off"}
-#: A job that is not drawn within this waits for something that never comes.
+#: A job that is not generated within this waits for something that never comes.
 STUCK_S = 120.0
 EVERY_S = 1.0
 #: Shared memory of this user's workers: `workers.transport.backends.host_memory`.
@@ -37,7 +37,7 @@ BOUNDS = {
 
 
 def measure(quick: bool) -> Measured:
-    """Draw until the time is over; raises `CheckFailed` if a job fails, hangs or is another picture."""
+    """Generate until the time is over; raises `CheckFailed` if a job fails, hangs or is another image."""
     seconds = 20.0 if quick else 300.0
     with running_fleet(unet_workers=UNETS, controlnet_workers=CONTROLNETS) as fleet:
         body = _body()
@@ -87,16 +87,14 @@ def _clients(
     def client() -> None:
         while time.monotonic() < deadline and not wrong:
             try:
-                took_s, job = fleet.draw(body)
+                took_s, job = fleet.generate(body)
             except CheckFailed as error:
                 wrong.append(str(error))
                 return
             done.append(took_s)
             distance = int(np.abs(fleet.pixels(job).astype(np.int16) - expected).max())
             if distance > 1 or took_s > STUCK_S:
-                wrong.append(
-                    f"job {job['id']}: {distance} of 255 from the first picture, after {took_s:.0f} s"
-                )
+                wrong.append(f"job {job['id']}: {distance} of 255 from the first image, after {took_s:.0f} s")
 
     threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
     for thread in threads:
@@ -140,4 +138,4 @@ def _body() -> dict[str, Any]:
 
 
 def _draw(fleet: Fleet, body: dict[str, Any]) -> "np.typing.NDArray[np.uint8]":
-    return fleet.pixels(fleet.draw(body)[1])
+    return fleet.pixels(fleet.generate(body)[1])

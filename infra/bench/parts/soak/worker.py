@@ -29,7 +29,7 @@ JOBS_PER_CHECK = 10
 
 
 def main(name: str) -> None:
-    """Draw what comes."""
+    """Generate what comes."""
     prepare_process(app.settings, name)
     bucket = Bucket(app.settings, app.settings.lora_bucket, attempts=1)
     cache = LoraCache(
@@ -41,15 +41,15 @@ def main(name: str) -> None:
     )
     worker = dataclasses.replace(app.worker, loras=cache)
     threading.Thread(target=_prefetch, args=[cache], name="prefetch", daemon=True).start()
-    drawn = 0
+    generated = 0
     with worker.models.use(app.serves[0]) as model:
         while True:
             job_id = _next(QUEUE)
-            drawn += 1
+            generated += 1
             if job_id != STOP:
                 with suppress(SwiftError):  # the job says it itself
                     execute_job(worker, job_id, name)
-            is_checked = job_id == STOP or drawn % JOBS_PER_CHECK == 0
+            is_checked = job_id == STOP or generated % JOBS_PER_CHECK == 0
             report = Report(
                 worker=name,
                 job_id=job_id,

@@ -1,6 +1,6 @@
 """Part ``share``: the paper's table on devices that sleep, and what it leaves out: device-seconds.
 
-Latency is measured on as many devices as the paper had, pictures per device-second with two UNet devices
+Latency is measured on as many devices as the paper had, images per device-second with two UNet devices
 that share one device per ControlNet, while jobs wait and nobody splits them: a ControlNet takes half
 as long as a
 UNet, so two keep it busy. Beside each stands what these devices could do at most. Without LoRAs that is
@@ -27,7 +27,7 @@ from infra.local.demo import CONTROL
 
 
 class Column(NamedTuple):
-    """A column of the paper's table: seconds a picture on H800, medians of its artifact's logs."""
+    """A column of the paper's table: seconds an image on H800, medians of its artifact's logs."""
 
     controlnets: int
     loras: int
@@ -88,7 +88,7 @@ BOUNDS = {
 
 
 def plot(result: Result, left: Any, right: Any) -> None:
-    """Latency and pictures per device-second of every column, beside the paper's."""
+    """Latency and images per device-second of every column, beside the paper's."""
     columns = [c for c in COLUMNS if f"timed_latency_{c.name}" in result.figures]
     names = [column.name for column in columns]
     ours = [result.figures[f"timed_latency_{name}"] for name in names]
@@ -109,7 +109,7 @@ def plot(result: Result, left: Any, right: Any) -> None:
     limits = [result.figures[f"timed_limit_images_per_device_s_{name}"] for name in names]
     right.plot([place + 0.2 for place in places], limits, "k_", label="if no device ever waited")
     right.set_xticks(list(places), names)
-    right.set(ylabel="pictures / device-second", title="throughput")
+    right.set(ylabel="images / device-second", title="throughput")
     right.legend()
 
 
@@ -122,7 +122,7 @@ def _throughputs(bench: "Bench", columns: Sequence[Column]) -> dict[str, float]:
 
 
 def _sweep(bench: "Bench", fleet: Fleet) -> dict[str, float]:
-    """One device of a ControlNet, shared by more and more UNet devices, which draw one job each."""
+    """One device of a ControlNet, shared by more and more UNet devices, which generate one job each."""
     one_controlnet, figures = COLUMNS[2], dict[str, float]()
     with devices(fleet, unets=MOST_UNETS - UNETS):
         bench.images_per_device_s(one_controlnet, MOST_UNETS, waves=1)  # the new device's first
@@ -133,14 +133,14 @@ def _sweep(bench: "Bench", fleet: Fleet) -> dict[str, float]:
 
 
 def _limit(column: Column, steps: int) -> float:
-    """Pictures per device-second, if the devices that have most to do never waited."""
+    """Images per device-second, if the devices that have most to do never waited."""
     unet_s = TEXT_S + steps * UNET_S + column.loras * LORA_PATCH_S + VAE_S
     rate = min(UNETS / unet_s, 1 / (steps * CONTROLNET_S) if column.controlnets else math.inf)
     return rate / (UNETS + column.controlnets)
 
 
 class Bench:
-    """Draws jobs of the table's columns, every LoRA cold."""
+    """Generates jobs of the table's columns, every LoRA cold."""
 
     def __init__(self, fleet: Fleet, steps: int) -> None:
         self._fleet = fleet
@@ -149,8 +149,8 @@ class Bench:
         self._image = base64.b64encode(CONTROL.read_bytes()).decode()
 
     def latency_s(self, column: Column) -> float:
-        """One job alone, its halves split over two devices."""
-        seconds, job = self._fleet.draw(self._body(column, "on"))
+        """One job alone, its CFG branches split over two devices."""
+        seconds, job = self._fleet.generate(self._body(column, "on"))
         self._check(job, column)
         split = len(job["receipt"]["spec"]["split_steps"])
         if split < self._steps:
@@ -169,7 +169,7 @@ class Bench:
             _time(job, "started_at") for job in jobs
         )
         rate = len(jobs) / span_s / (unets + column.controlnets)
-        print(f"  {column.name}, {unets} UNet devices: {rate:.3f} pictures per device-second", flush=True)
+        print(f"  {column.name}, {unets} UNet devices: {rate:.3f} images per device-second", flush=True)
         return rate
 
     def _body(self, column: Column, latent: str) -> dict[str, Any]:

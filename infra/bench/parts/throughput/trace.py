@@ -1,10 +1,10 @@
 """Part ``trace``: a stream with the production trace's mix, against the fleet that people build today.
 
 Both fleets have two cores and the same S3, behind a line on which a LoRA takes about as long, beside a
-picture, as hundreds of megabytes do in production. Jobs arrive faster than either fleet draws: what counts
-is pictures a second, and latency with its queueing. Beside a picture of `STEPS` steps with two
+image, as hundreds of megabytes do in production. Jobs arrive faster than either fleet generates: what counts
+is images a second, and latency with its queueing. Beside an image of `STEPS` steps with two
 ControlNets, two
-LoRAs cost diffusers about what they cost it in the paper (1.3 times the picture). With more steps they cost
+LoRAs cost diffusers about what they cost it in the paper (1.3 times the image). With more steps they cost
 less, and the ratio tends to one: ``images_per_s_vs_naive_25_steps`` says how far.
 """
 
@@ -27,7 +27,7 @@ from infra.bench.harness.report import FOLDER, Bound, CheckFailed, Measured, Res
 from infra.bench.harness.s3 import Storage, running_s3
 from infra.bench.harness.samples import percentile
 from infra.bench.harness.throttled_proxy import slow_line
-from infra.bench.peers.celery_fleet import running_naive_fleet
+from infra.bench.peers.celery_fleet import running_baseline_fleet
 from infra.bench.workloads.trace_jobs import TraceJob, make_stream, write_loras
 from infra.local.demo import CONTROL
 from shared.settings import Settings
@@ -46,9 +46,9 @@ VARIANTS: Mapping[str, Mapping[str, bool]] = {
     "no_prefetch": {"prefetch": False},
     "neither": {"placement": False, "prefetch": False},
 }
-#: Of what this fleet can draw, how much arrives in the second stream, in which workers are often free.
+#: Load of the second stream, as a share of what this fleet can generate: workers are often free.
 LIGHT_LOAD, LIGHT_FIRST = 0.6, 1000
-#: Jobs of the stream that are drawn again in mode ``exact``, and held against the naive fleet's pictures.
+#: Jobs of the stream that run again in mode ``exact``, and are compared with the baseline fleet's images.
 COMPARED = 2
 WARM_UP = [TraceJob(0.0, "a warm up", -1 - i, [("edge", 1.0), ("colour", 1.0)], []) for i in range(4)]
 
@@ -64,7 +64,7 @@ class Replayed(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where both fleets find LoRAs and leave pictures."""
+    """Where both fleets find LoRAs and leave images."""
 
     home: Path
     storage: Storage
@@ -81,13 +81,13 @@ def measure(quick: bool) -> Measured:
     with _storage() as place:
         naive, pictures = _replay_naive(stream, STEPS, place)
         [ours] = _replay_ours([stream], STEPS, place, {}, pictures)
-        figures = _compared("", ours, naive) | _told("both", ours)
+        figures = _compared("", ours, naive) | _describe("both", ours)
         samples = {"naive_s": naive.latencies_s, "both_s": ours.latencies_s}
         if not quick:
             light = make_stream(2 * count // 3, LIGHT_LOAD * ours.images_per_s, LIGHT_FIRST)
             for name, changes in VARIANTS.items():
                 busy, calm = _replay_ours([stream, light], STEPS, place, changes, {})
-                figures |= _told(f"busy_{name}", busy) | _told(f"light_{name}", calm)
+                figures |= _describe(f"busy_{name}", busy) | _describe(f"light_{name}", calm)
                 samples |= {f"busy_{name}_s": busy.latencies_s, f"light_{name}_s": calm.latencies_s}
             few = stream[: count // 4]
             others, _ = _replay_naive(few, OWN_STEPS, place)
@@ -98,14 +98,14 @@ def measure(quick: bool) -> Measured:
 
 def plot(result: Result, left: Any, right: Any) -> None:
     """Latencies of both fleets, and of this one without placement or prefetch under a lighter load."""
-    for name, label in (("naive_s", "naive fleet"), ("both_s", "this fleet")):
+    for name, label in (("naive_s", "baseline fleet"), ("both_s", "this fleet")):
         left.ecdf(result.samples[name], label=label)
-    left.set(xlabel="s from arrival to picture", ylabel="share of jobs", title="the same stream, two cores")
+    left.set(xlabel="s from arrival to image", ylabel="share of jobs", title="the same stream, two cores")
     left.legend()
     for name in VARIANTS:
         if f"light_{name}_s" in result.samples:
             right.ecdf(result.samples[f"light_{name}_s"], label=name.replace("_", " "))
-    right.set(xlabel="s from arrival to picture", ylabel="share of jobs", title="a lighter stream")
+    right.set(xlabel="s from arrival to image", ylabel="share of jobs", title="a lighter stream")
     if right.get_legend_handles_labels()[0]:
         right.legend()
 
@@ -125,11 +125,13 @@ def _storage() -> Iterator["Place"]:
 def _replay_naive(
     stream: Sequence[TraceJob], steps: int, place: Place
 ) -> tuple[Replayed, Mapping[int, bytes]]:
-    """What came of the stream, and the pictures that are compared."""
-    print(f"  {len(stream)} jobs of {steps} steps on the naive fleet", flush=True)
+    """What came of the stream, and the images that are compared."""
+    print(f"  {len(stream)} jobs of {steps} steps on the baseline fleet", flush=True)
     settings = Settings(home=place.home / f"naive{steps}", s3_endpoint_url=place.url)
-    drawing = {"steps": steps, "guidance_scale": GUIDANCE}
-    with running_naive_fleet(settings, place.storage.environment, workers=WORKERS, drawing=drawing) as fleet:
+    generation = {"steps": steps, "guidance_scale": GUIDANCE}
+    with running_baseline_fleet(
+        settings, place.storage.environment, workers=WORKERS, generation=generation
+    ) as fleet:
         fleet.replay(WARM_UP)
         began, spent_s = time.perf_counter(), fleet.cpu_s()
         outcome = fleet.replay(stream)
@@ -148,10 +150,10 @@ def _replay_ours(
 ) -> list[Replayed]:
     """What came of each stream, one after the other on a fresh fleet.
 
-    Raises `CheckFailed` unless ``pictures`` are drawn again to rounding.
+    Raises `CheckFailed` unless ``images`` are generated again to rounding.
     """
-    told = f"{' and '.join(str(len(stream)) for stream in streams)} jobs of {steps} steps on this fleet"
-    print(f"  {told} {dict(changes) or ''}", flush=True)
+    outcome = f"{' and '.join(str(len(stream)) for stream in streams)} jobs of {steps} steps on this fleet"
+    print(f"  {outcome} {dict(changes) or ''}", flush=True)
     workers = {"unet_workers": WORKERS, "controlnet_workers": WORKERS}
     with running_fleet(place.storage.environment, s3_endpoint_url=place.url, **workers, **changes) as fleet:
         _replay(fleet, WARM_UP, steps)
@@ -187,7 +189,7 @@ def _workers_cpu_s(fleet: Fleet) -> float:
 
 
 def _latency_s(job: Mapping[str, Any]) -> float:
-    """From submission to the stored picture; the timeline's seconds count from the submission."""
+    """From submission to the stored image; the timeline's seconds count from the submission."""
     return max(float(span["end_s"]) for span in job["timeline"])
 
 
@@ -202,12 +204,12 @@ def _body(job: TraceJob, steps: int, **more: Any) -> dict[str, Any]:
 
 
 def _compare(fleet: Fleet, job: TraceJob, steps: int, theirs: bytes) -> None:
-    """Raise `CheckFailed` unless the job in mode ``exact`` is the naive fleet's picture to rounding."""
-    _, drawn = fleet.draw(_body(job, steps, lora_loading={"mode": "exact"}))
+    """Raise `CheckFailed` unless the job in mode ``exact`` is the baseline fleet's image to rounding."""
+    _, generated = fleet.generate(_body(job, steps, lora_loading={"mode": "exact"}))
     other = np.asarray(Image.open(io.BytesIO(theirs)).convert("RGB"), dtype=np.int16)
-    distance = int(np.abs(fleet.pixels(drawn).astype(np.int16) - other).max())
+    distance = int(np.abs(fleet.pixels(generated).astype(np.int16) - other).max())
     if distance > 1:
-        raise CheckFailed(f"job {job.seed}: a pixel differs by {distance} of 255 from the naive fleet's")
+        raise CheckFailed(f"job {job.seed}: a pixel differs by {distance} of 255 from the baseline fleet's")
 
 
 def _compared(suffix: str, ours: Replayed, naive: Replayed) -> dict[str, float]:
@@ -223,7 +225,7 @@ def _compared(suffix: str, ours: Replayed, naive: Replayed) -> dict[str, float]:
     }
 
 
-def _told(name: str, replayed: Replayed) -> dict[str, float]:
+def _describe(name: str, replayed: Replayed) -> dict[str, float]:
     tiers = replayed.tiers
     return {
         f"images_per_s_{name}": replayed.images_per_s,

@@ -9,22 +9,22 @@ import time
 
 import torch
 
-from infra.bench.parts.transport.transports import STEPS, Addresses, Raw, make_residuals, make_ways
+from infra.bench.parts.transport.transports import STEPS, Addresses, Raw, make_residuals, make_transports
 
 
 def produce() -> None:
     """Do what the input says until it ends."""
     torch.set_num_threads(1)
-    ways = make_ways(Addresses.model_validate_json(sys.stdin.readline()))
-    raw = ways["raw"]
+    transports = make_transports(Addresses.model_validate_json(sys.stdin.readline()))
+    raw = transports["raw"]
     assert isinstance(raw, Raw)
     raw.connect()
     residuals = {step: make_residuals(step) for step in STEPS}
     print("ready", flush=True)
     for line in sys.stdin:
-        way, step, number = line.split()
+        transport, step, number = line.split()
         began = time.monotonic()
-        ways[way].send(int(number), residuals[step])
+        transports[transport].send(int(number), residuals[step])
         print(began, flush=True)
 
 

@@ -1,9 +1,9 @@
-"""Part ``transport``: one step's residuals from process to process, on each rung and beside its limit.
+"""Part ``transport``: one step's residuals from process to process, over each backend, and against its limit.
 
-The limit of the Redis rung is ``raw``: the same bytes over the same hops (producer, server, consumer; TCP on
-loopback), passed on as they come, without a protocol, between kept buffers. The limit of shared memory is
-``memcpy``: the same tensors copied once, in one process, into kept memory. The clock runs from the first
-tensor's hand-over until the consumer holds the last.
+The limit of the Redis backend is ``raw``: the same bytes over the same hops (producer, server, consumer; TCP
+on loopback), without a protocol, between preallocated buffers. The limit of shared memory is ``memcpy``: the
+same tensors copied once, in one process, into preallocated memory. Time runs from when the first
+tensor is handed over until the consumer holds the last.
 """
 
 import subprocess
@@ -20,7 +20,14 @@ import torch
 
 from infra.bench.harness.ports import free_ports
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
-from infra.bench.parts.transport.transports import STEPS, Addresses, Raw, Way, make_residuals, make_ways
+from infra.bench.parts.transport.transports import (
+    STEPS,
+    Addresses,
+    MeasuredTransport,
+    Raw,
+    make_residuals,
+    make_transports,
+)
 from infra.local.servers import redis_command, wait_for_redis
 
 BOUNDS = {
@@ -47,25 +54,25 @@ READY_S = 30.0
 class Consumer:
     """This process's end of every way."""
 
-    def __init__(self, producer: "subprocess.Popen[str]", ways: dict[str, Way]) -> None:
+    def __init__(self, producer: "subprocess.Popen[str]", transports: dict[str, MeasuredTransport]) -> None:
         self._producer = producer
-        self._ways = ways
+        self._ways = transports
         self._residuals = {step: make_residuals(step) for step in STEPS}
         self._kept = {step: [torch.zeros_like(t) for t in own] for step, own in self._residuals.items()}
         self._number = 0
 
-    def measure(self, way: str, step: str) -> float:
+    def measure(self, transport: str, step: str) -> float:
         """Seconds; raises `CheckFailed` unless every bit arrived."""
-        if way == "memcpy":
+        if transport == "memcpy":
             return self._copy(step)
         self._number += 1
-        self._ways[way].ask(self._number)
-        self._tell(f"{way} {step} {self._number}")
-        received = self._ways[way].receive(self._number, STEPS[step])
+        self._ways[transport].ask(self._number)
+        self._tell(f"{transport} {step} {self._number}")
+        received = self._ways[transport].receive(self._number, STEPS[step])
         ended = time.monotonic()
         began = float(self._hear())
         if not all(map(torch.equal, received, self._residuals[step])):
-            raise CheckFailed(f"{way}: what arrived is not what was sent")
+            raise CheckFailed(f"{transport}: what arrived is not what was sent")
         return ended - began
 
     def _copy(self, step: str) -> float:
@@ -92,32 +99,32 @@ def measure(quick: bool) -> Measured:
     with _running_consumer() as consumer:
         for i in range(-WARM_UPS, pairs):
             for step in STEPS:
-                for way in ("memcpy", "shm", "raw", "redis", "redispy"):
-                    seconds = consumer.measure(way, step)
+                for transport in ("memcpy", "shm", "raw", "redis", "redispy"):
+                    seconds = consumer.measure(transport, step)
                     if i >= 0:
-                        times.setdefault((way, step), []).append(seconds)
+                        times.setdefault((transport, step), []).append(seconds)
     figures: dict[str, float] = {}
     samples: dict[str, list[float]] = {}
-    for way, limit, step in RATIOS:
-        name = f"{way}_over_{limit}_{step}"
-        pairs_of_times = zip(times[way, step], times[limit, step], strict=True)
+    for transport, limit, step in RATIOS:
+        name = f"{transport}_over_{limit}_{step}"
+        pairs_of_times = zip(times[transport, step], times[limit, step], strict=True)
         samples[name] = [theirs / ours for ours, theirs in pairs_of_times]
         figures[name] = median(samples[name])
         figures |= {f"{name}_min": min(samples[name]), f"{name}_max": max(samples[name])}
-    for (way, step), seconds_each in times.items():
-        samples[f"{way}_ms_{step}"] = [1e3 * seconds for seconds in seconds_each]
-        figures[f"{way}_ms_{step}"] = 1e3 * median(seconds_each)
-        figures[f"{way}_mb_per_s_{step}"] = _megabytes(step) / median(seconds_each)
+    for (transport, step), seconds_each in times.items():
+        samples[f"{transport}_ms_{step}"] = [1e3 * seconds for seconds in seconds_each]
+        figures[f"{transport}_ms_{step}"] = 1e3 * median(seconds_each)
+        figures[f"{transport}_mb_per_s_{step}"] = _megabytes(step) / median(seconds_each)
     return Measured(figures, samples, BOUNDS)
 
 
 def plot(result: Result, left: Any, right: Any) -> None:
-    """Throughput of every way, and how far each rung is from its limit."""
-    ways = ("memcpy", "shm", "raw", "redis", "redispy")
+    """Throughput of every way, and how far each backend is from its limit."""
+    transports = ("memcpy", "shm", "raw", "redis", "redispy")
     for shift, step in ((-0.2, "27mb"), (0.2, "107mb")):
-        heights = [result.figures[f"{way}_mb_per_s_{step}"] for way in ways]
-        left.bar([i + shift for i in range(len(ways))], heights, 0.4, label=step)
-    left.set_xticks(range(len(ways)), ways)
+        heights = [result.figures[f"{transport}_mb_per_s_{step}"] for transport in transports]
+        left.bar([i + shift for i in range(len(transports))], heights, 0.4, label=step)
+    left.set_xticks(range(len(transports)), transports)
     left.set(yscale="log", ylabel="MB/s", title="one step's residuals")
     left.legend()
     names = list(result.targets)
@@ -143,11 +150,11 @@ def _running_consumer() -> Iterator[Consumer]:
         relay = stack.enter_context(_started(_python("relay", str(relay_port))))
         _wait_for(relay)
         producer = stack.enter_context(_started(_python("producer")))
-        ways = make_ways(addresses)
-        consumer = Consumer(producer, ways)
+        transports = make_transports(addresses)
+        consumer = Consumer(producer, transports)
         consumer._tell(addresses.model_dump_json())
         _wait_for(producer)
-        raw = ways["raw"]
+        raw = transports["raw"]
         assert isinstance(raw, Raw)
         raw.connect()
         yield consumer

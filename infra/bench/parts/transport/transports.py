@@ -45,11 +45,11 @@ class Addresses(BaseModel):
     relay_port: int
 
 
-class Way(Protocol):
+class MeasuredTransport(Protocol):
     """Both ends; each process uses one of them."""
 
     def ask(self, step: int) -> None:
-        """Before the clock runs: what the UNet worker has said already."""
+        """Before the clock runs: what the UNet worker has sent already."""
 
     def send(self, step: int, tensors: Sequence[Tensor]) -> None:
         """The ControlNet worker's end."""
@@ -166,7 +166,7 @@ def make_residuals(step: str) -> list[Tensor]:
     return [torch.randn(shape, generator=generator).to(torch.float16) for shape in STEPS[step]]
 
 
-def make_ways(addresses: Addresses) -> dict[str, Way]:
+def make_transports(addresses: Addresses) -> dict[str, MeasuredTransport]:
     """All ways that lead from one process into another."""
     return {
         "shm": Ours(addresses, shared_memory=True),

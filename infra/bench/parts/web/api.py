@@ -1,4 +1,4 @@
-"""Part ``api``: what the web bears while workers draw, and what the fleet takes while it rests."""
+"""Part ``api``: what the web bears while workers generate, and what the fleet takes while it rests."""
 
 import base64
 import json
@@ -74,11 +74,11 @@ def plot(result: Result, left: Any, right: Any) -> None:
 
 
 def _measure_sizes(fleet: Fleet) -> dict[str, float]:
-    """The UNet worker's memory before a model is loaded and after one picture, held against its libraries."""
-    print("  worker memory before and after a picture", flush=True)
+    """The UNet worker's memory before a model is loaded and after one image, held against its libraries."""
+    print("  worker memory before and after an image", flush=True)
     worker = fleet.stack.pids()["unet1"]
     before = rss_mb(worker)
-    fleet.draw({"prompt": "a penguin on a teal background", "seed": 7})
+    fleet.generate({"prompt": "a penguin on a teal background", "seed": 7})
     after, imported, weights = rss_mb(worker), _import_rss_mb(), _weights_mb()
     return {
         "worker_rss_mb": after,
@@ -134,7 +134,7 @@ def _measure_load(fleet: Fleet, load_s: float) -> tuple[dict[str, float], dict[s
     print(f"  {len(queued)} submitted; status reads for {load_s:.0f} s", flush=True)
     read, read_cpu_s = _put_load_on(fleet, "read", seconds=load_s, ids=queued[:1000])
     if fleet.job(jobs[-1])["status"] in ("succeeded", "failed"):
-        raise CheckFailed("the workers had nothing left to draw while the API was measured")
+        raise CheckFailed("the workers had nothing left to generate while the API was measured")
     _cancel(fleet, [*queued, *reversed(jobs)])
     submissions, reads = len(submitted.latencies_ms), len(read.latencies_ms)
     figures = {

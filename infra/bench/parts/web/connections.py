@@ -50,7 +50,7 @@ WORDS: dict[Server, list[str]] = {
 }
 READY_S = 60.0
 #: A question to ``/healthz`` that is not answered by then counts as this.
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 PROBE_S = 0.02
 MANY = 200
 BOUNDS = {
@@ -237,7 +237,7 @@ def _probe(address: Address, seconds: float) -> list[float]:
     while time.perf_counter() < over:
         began = time.perf_counter()
         status = _ask(address, "GET", "/healthz")
-        took_s = time.perf_counter() - began if status == 200 else PATIENCE_S
+        took_s = time.perf_counter() - began if status == 200 else TIMEOUT_S
         answers.append(1e3 * took_s)
         time.sleep(PROBE_S)
     return answers
@@ -250,7 +250,7 @@ def _upload(address: Address, number: int) -> int:
 
 def _ask(address: Address, method: str, path: str, body: bytes | None = None) -> int:
     """The status of an answer; 0 if none comes in time."""
-    with closing(http.client.HTTPConnection(*address, timeout=PATIENCE_S)) as link:
+    with closing(http.client.HTTPConnection(*address, timeout=TIMEOUT_S)) as link:
         try:
             link.request(method, path, body)
             return link.getresponse().status

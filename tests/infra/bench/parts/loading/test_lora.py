@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from infra.bench.parts.loading.lora import Ours, Peer, measure_pair
+from infra.bench.parts.loading.lora import DiffusersBaseline, Ours, measure_pair
 from infra.bench.workloads.models import Recipe, open_workload
 
 TOY = Recipe((32, 32, 64, 64), 64, 64, (), vae_channels=8, text_layers=1)
@@ -12,7 +12,7 @@ TOY = Recipe((32, 32, 64, 64), 64, 64, (), vae_channels=8, text_layers=1)
 
 def test_a_pair_makes_the_same_weights_twice_and_leaves_nothing(tmp_path: Path) -> None:
     workload = open_workload("toy", TOY, tmp_path)
-    ours, peer = Ours(workload), Peer(workload)
+    ours, peer = Ours(workload), DiffusersBaseline(workload)
     told = measure_pair(ours, peer)
     assert told["max_abs_diff"] < 1e-6
     assert all(told[f"peer_{act}_s"] > 0 for act in ("load", "fuse", "unfuse", "unload"))

@@ -11,10 +11,10 @@ from infra.bench.harness.report import judge
 from infra.bench.parts.recovery.kill_targets import is_waiting
 from infra.bench.parts.recovery.kills import KINDS, _bounds, _figures
 from infra.bench.parts.recovery.recovery_checks import (
-    lost_its_answers,
-    lost_its_assistant,
     lost_its_controlnet,
-    lost_its_drawer,
+    lost_its_follower,
+    lost_its_residuals,
+    lost_its_unet_worker,
     step_s,
     stood_s,
 )
@@ -34,7 +34,7 @@ def job(*spans: tuple[str, float, float, str], split: tuple[int, ...] = ()) -> d
     ]
     return {
         "timeline": timeline,
-        "receipt": {"split_steps": list(split)},
+        "receipt": {"spec": {"split_steps": list(split)}},
         "progress": {"step": 3, "total": 3},
     }
 
@@ -57,7 +57,7 @@ def test_a_job_that_began_anew_stood_still_until_then() -> None:
     assert stood_s(job(), -4.0, usual_s=1.0) == 4.5
 
 
-def test_a_controlnet_is_lost_when_another_worker_finishes_the_step_at_hand() -> None:
+def test_a_controlnet_is_lost_when_another_worker_finishes_the_current_step() -> None:
     two = controlnets("controlnet1", "controlnet2", "controlnet2")
     assert lost_its_controlnet(job(*two), "controlnet1", 2.2)
     assert not lost_its_controlnet(job(*two), "controlnet2", 2.2)
@@ -65,23 +65,25 @@ def test_a_controlnet_is_lost_when_another_worker_finishes_the_step_at_hand() ->
     assert not lost_its_controlnet(job(*done), "controlnet1", 2.2)
 
 
-def test_answers_are_lost_when_the_step_at_hand_still_waited_for_them() -> None:
-    assert lost_its_answers(job(*controlnets("a", "b", "a")), "residual-redis", 2.2)
-    assert not lost_its_answers(job(*controlnets("a", "b", "a", ends=(1.5, 2.1, 6.5))), "residual-redis", 2.2)
+def test_residuals_are_lost_when_the_current_step_still_waited_for_them() -> None:
+    assert lost_its_residuals(job(*controlnets("a", "b", "a")), "residual-redis", 2.2)
+    assert not lost_its_residuals(
+        job(*controlnets("a", "b", "a", ends=(1.5, 2.1, 6.5))), "residual-redis", 2.2
+    )
 
 
-def test_an_assistant_is_lost_when_it_has_helped_before_and_not_after() -> None:
+def test_a_follower_is_lost_when_it_predicted_before_the_kill_and_not_after() -> None:
     before = ("uncond branch", 1.0, 1.4, "unet2@host")
-    assert lost_its_assistant(job(before, split=(0, 1)), "unet2", 2.2)
-    assert not lost_its_assistant(job(before, split=(0, 1)), "unet1", 2.2)
+    assert lost_its_follower(job(before, split=(0, 1)), "unet2", 2.2)
+    assert not lost_its_follower(job(before, split=(0, 1)), "unet1", 2.2)
     after = ("uncond branch", 6.0, 6.4, "unet2@host")
-    assert not lost_its_assistant(job(before, after, split=(0, 1)), "unet2", 2.2)
-    assert not lost_its_assistant(job(before, split=(0, 1, 2)), "unet2", 2.2)
+    assert not lost_its_follower(job(before, after, split=(0, 1)), "unet2", 2.2)
+    assert not lost_its_follower(job(before, split=(0, 1, 2)), "unet2", 2.2)
 
 
-def test_a_drawer_is_lost_when_the_job_is_begun_after_the_kill() -> None:
-    assert lost_its_drawer(job(), "unet1", 0.2)
-    assert not lost_its_drawer(job(), "unet1", 0.7)
+def test_a_unet_worker_is_lost_when_the_job_starts_again_after_the_kill() -> None:
+    assert lost_its_unet_worker(job(), "unet1", 0.2)
+    assert not lost_its_unet_worker(job(), "unet1", 0.7)
 
 
 WAITING = """
@@ -93,9 +95,7 @@ sys.stdin.read()
 """
 
 
-def test_a_process_that_waits_for_work_is_told_from_one_that_computes(
-    residual: Redis, servers: Settings
-) -> None:
+def test_a_waiting_process_is_distinguished_from_a_computing_one(residual: Redis, servers: Settings) -> None:
     command = [sys.executable, "-c", WAITING, servers.residual_redis_url[0]]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         eventually(lambda: is_waiting(residual, process.pid), timeout_s=30)
@@ -107,7 +107,7 @@ def test_a_process_that_waits_for_work_is_told_from_one_that_computes(
 
 
 @pytest.mark.parametrize(("lost_s", "met"), [(3.0, True), (31.0, False)])
-def test_one_kill_that_costs_more_than_was_promised_misses_the_target(lost_s: float, met: bool) -> None:
+def test_one_kill_that_costs_more_than_its_bound_misses_the_target(lost_s: float, met: bool) -> None:
     keys = ("lost_s", "stood_s", "whole_s", "undisturbed_s", "step_s", "max_abs_diff")
     samples = {f"{key}_{name}": [1.0, 1.0, 1.0] for key in keys for name in KINDS}
     samples["lost_s_controlnet"] = [1.0, lost_s, 2.0]

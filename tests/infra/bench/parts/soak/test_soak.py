@@ -9,7 +9,7 @@ from diffusers import UNet2DConditionModel
 
 from infra.bench.harness.report import CheckFailed
 from infra.bench.parts.soak.loras import MAX_BYTES, MIN_BYTES, attention_shapes, make_lora
-from infra.bench.parts.soak.messages import SURVIVOR, Soaked
+from infra.bench.parts.soak.messages import SURVIVOR, SoakResult
 from infra.bench.parts.soak.soak import judge_soak
 from shared.settings import Settings
 from tests.tiny_models import EMOJI
@@ -17,7 +17,7 @@ from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 
 
-def soaked(**changes: object) -> Soaked:
+def soaked(**changes: object) -> SoakResult:
     rss_mb = [*range(500, 520), *[520.0] * 20]
     told = {
         "ended": Counter(succeeded=39, lora_gone=1),
@@ -27,7 +27,7 @@ def soaked(**changes: object) -> Soaked:
         "rss_mb": rss_mb,
         "worker": [SURVIVOR] * 40,
     }
-    return Soaked.model_validate(told | changes)
+    return SoakResult.model_validate(told | changes)
 
 
 def test_a_seed_decides_a_lora_that_fits_the_embedded_model(tmp_path: Path) -> None:
