@@ -1,21 +1,20 @@
-"""What can wait until the next request has left: the ControlNets begin before the last step is written
-down."""
+"""Work that a step leaves for later: it runs while ControlNet workers compute the next step."""
 
 from collections.abc import Callable
 
 
 class Deferred:
-    """Chores of the step that is over, done while the next one is computed elsewhere."""
+    """Functions to call once the next step's request has been sent, in their order."""
 
     def __init__(self) -> None:
-        self._chores: list[Callable[[], None]] = []
+        self._functions: list[Callable[[], None]] = []
 
-    def add(self, chore: Callable[[], None]) -> None:
-        """Do this after the next request has left."""
-        self._chores.append(chore)
+    def add(self, function: Callable[[], None]) -> None:
+        """Call ``function`` at the next `run`."""
+        self._functions.append(function)
 
     def run(self) -> None:
-        """The request has left, or none will."""
-        chores, self._chores = self._chores, []
-        for chore in chores:
-            chore()
+        """Call what was added since the last run; called after each request, and after the last step."""
+        functions, self._functions = self._functions, []
+        for function in functions:
+            function()

@@ -1,4 +1,4 @@
-"""Where a job's time went: spans by name, in seconds since the epoch."""
+"""The timeline of a job: named spans, in seconds since the epoch."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ class Timeline:
     """Collects the spans of one attempt."""
 
     def __init__(self, worker: str, *, behind_s: float = 0.0) -> None:
-        """``behind_s`` is what this machine's clock lacks to the one that the job's times are of."""
+        """``behind_s``: how far this machine's clock is behind the one of Redis, whose times a job has."""
         self.spans: list[Span] = []
         self.worker = worker
         self.behind_s = behind_s

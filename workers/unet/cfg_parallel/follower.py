@@ -17,7 +17,7 @@ from workers.unet.worker import UNetWorker
 
 
 def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
-    """Follow one attempt under the worker's ``name`` until it is released or preempted; returns why it ended.
+    """Follow one attempt under the worker's ``name`` until it is released or preempted; returns the reason.
 
     The claim comes last: a worker that is killed while it prepares keeps no other from following.
     """
@@ -46,8 +46,8 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
                 return "already followed"
             stack.callback(branch.close_controlnets)
             return _serve_steps(context, channel, branch)
-    except Preempted as why:
-        return str(why)
+    except Preempted as reason:
+        return str(reason)
 
 
 def _make_context(

@@ -23,7 +23,7 @@ ControlMaps = Callable[[], list[str]]
 
 
 class Leader:
-    """The worker that runs the job: ``with Leader(…) as leader:`` looks for a follower meanwhile.
+    """The worker that runs the job: ``with Leader(…) as leader:`` offers a branch meanwhile.
 
     Most of the time there is none. Whatever goes wrong with one costs time, never the job: the caller
     computes the branch itself.
@@ -126,9 +126,11 @@ class Leader:
             log.warning("no response from the follower: the residual server does not answer")
             return None
 
-    def _lose_follower(self, why: str) -> None:
+    def _lose_follower(self, reason: str) -> None:
         """Go on alone for the rest of the job: what the follower still sends belongs to earlier steps."""
-        log.info("follower lost", extra={"follower": self._follower and self._follower.worker, "why": why})
+        log.info(
+            "follower lost", extra={"follower": self._follower and self._follower.worker, "reason": reason}
+        )
         metrics.CFG_FOLLOWERS_LOST.inc()
         self._follower, self._was_offered = None, False
         self._release()

@@ -44,17 +44,17 @@ def waiting_jobs(redis: "Redis", models: Sequence[str]) -> int:
 
 
 def idle_workers(redis: "Redis", model: str, name: str) -> int:
-    """UNet workers for ``model`` that wait for work right now, beside the one called ``name``."""
+    """UNet workers for ``model`` that wait for work right now, other than the one called ``name``."""
     serving = {beat.name for beat in live_workers(redis) if beat.kind == "unet" and model in beat.serves}
     return len(serving & set(Availability(redis).free_workers()) - {name})
 
 
 class Preempted(Exception):
-    """This worker shall not follow (any more); the message says why."""
+    """The worker stops following; the message is the reason."""
 
 
 class Preemption:
-    """Whether a follower is still wanted, also in the middle of a step that waits for ControlNets."""
+    """Checks whether a follower has to leave, also in the middle of a step that waits for ControlNets."""
 
     def __init__(self, worker: UNetWorker, spec: JobSpec, message: FollowBranch) -> None:
         self._worker, self._spec, self._message = worker, spec, message

@@ -61,7 +61,7 @@ class ControlNetClient:
             )
 
     def publish_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        """Store what the ControlNets take from the next step on beside their images, by name."""
+        """Store what the ControlNets take from the next step on in addition to their images, by name."""
         if self._specs:
             self.session.publish_inputs(inputs)
 

@@ -1,4 +1,4 @@
-"""What a job's ControlNets are shown: control images as they are stored, or the maps made of them."""
+"""The images that a job's ControlNets take: as they were submitted, or a preprocessor's control map."""
 
 import io
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from workers.unet.timeline import Timeline
 
 
 class ControlImage(NamedTuple):
-    """A map, by the hash of its PNG in the image bucket, and as a ControlNet takes it."""
+    """A control image: the hash of its PNG in the image bucket, and its pixels as a ControlNet takes them."""
 
     sha256: str
     pixels: Tensor  # (1, 3, h, w)
@@ -25,14 +25,14 @@ class ControlImage(NamedTuple):
 def read_control_images(
     spec: JobSpec, model: BaseModel, images: Bucket, timeline: Timeline
 ) -> list[ControlImage]:
-    """What each ControlNet of the job is shown; a map that was made here is stored beside its source."""
+    """The control image of each ControlNet; a control map that is computed here is stored for replays."""
     size = model.size(spec.width, spec.height)
     found = []
     for controlnet in spec.controlnets:
-        name, png = _stored(controlnet, images)
+        name, png = _read(controlnet, images)
         if controlnet.control_map is None and controlnet.preprocessor != NONE:
             with timeline.span(controlnet.preprocessor):
-                png = _preprocessed(controlnet, png, size)
+                png = _preprocess(controlnet, png, size)
             name = sha256(png)
             images.put(control_key(name), png, content_type="image/png")
         with Image.open(io.BytesIO(png)) as image:
@@ -40,18 +40,17 @@ def read_control_images(
     return found
 
 
-def _stored(controlnet: ControlNetSpec, images: Bucket) -> tuple[str, bytes]:
-    """A map that is known already, so that a replay sees the same bytes, else the source."""
+def _read(controlnet: ControlNetSpec, images: Bucket) -> tuple[str, bytes]:
+    """The control map if it is known already, as in a replay, else the submitted image."""
     name = controlnet.control_map or controlnet.image
     return name, images.get(control_key(name))
 
 
-def _preprocessed(controlnet: ControlNetSpec, png: bytes, size: tuple[int, int]) -> bytes:
-    """Resized first: an edge is one pixel of the finished picture wide, whatever the source's size."""
-    from workers.unet.controlnet.preprocessors import (
-        compute_control_map,  # with OpenCV, which other jobs need not load
-    )
+def _preprocess(controlnet: ControlNetSpec, png: bytes, size: tuple[int, int]) -> bytes:
+    """The control map of an image, as PNG; resized first, so that an edge is one pixel wide at any size."""
+    # Imported here, as it loads OpenCV, which other jobs do not need.
+    from workers.unet.controlnet.preprocessors import compute_control_map
 
-    with Image.open(io.BytesIO(png)) as picture:
-        resized = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    with Image.open(io.BytesIO(png)) as image:
+        resized = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     return compute_control_map(resized, controlnet.preprocessor, controlnet.preprocessor_options)

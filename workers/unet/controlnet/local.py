@@ -1,4 +1,4 @@
-"""Nets that nobody serves, computed here: slower, and the same bits."""
+"""Computes ControlNets that no worker serves on the UNet worker itself: slower, with the same bits."""
 
 import time
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ class LocalControlNets:
     def __init__(self, controlnets: ModelCache[ControlNet], worker: str) -> None:
         self._controlnets = controlnets
         self._worker = worker
-        #: By position: the embedded control image; and what the ControlNet made of the prompt, and of which.
-        self._images: dict[int, Tensor] = {}
+        self._images: dict[int, Tensor] = {}  # position: the embedded control image
+        #: Position: the inputs, and what the ControlNet has prepared from them.
         self._prepared: dict[int, tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = {}
 
     def compute(
@@ -31,8 +31,8 @@ class LocalControlNets:
             controlnet.check(part.position, guess_mode=request.guess)
             if part.position not in self._images:
                 self._images[part.position] = controlnet.embed(image, x.shape[0])
-            of, prepared = self._prepared.get(part.position, (None, {}))
-            if of is not inputs:
+            prepared_from, prepared = self._prepared.get(part.position, (None, {}))
+            if prepared_from is not inputs:
                 prepared = controlnet.prepare(inputs)
                 self._prepared[part.position] = inputs, prepared
             embedded = self._images[part.position]
@@ -42,7 +42,7 @@ class LocalControlNets:
                 for index, residual in forward
             ]
         metrics.CONTROLNET_STEPS.labels(part.controlnet, "local").inc()
-        answer = StepResponse(
+        response = StepResponse(
             index=0,
             positions=[part.position],
             retry=0,
@@ -51,4 +51,4 @@ class LocalControlNets:
             worker=self._worker,
             hashes={part.position: controlnet.sha256},
         )
-        return [(answer.model_copy(update={"index": index}), residual) for index, residual in residuals]
+        return [(response.model_copy(update={"index": index}), residual) for index, residual in residuals]

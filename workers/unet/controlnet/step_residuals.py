@@ -145,7 +145,7 @@ class StepResiduals:
         )
 
     def _give_up(self, part: StepPart, error: SwiftError) -> None:
-        """Compute the part here if that is wanted, else end the attempt with ``error``."""
+        """Compute the part here if settings allow it, else end the attempt with ``error``."""
         computed = self._session.compute_locally(self.request, part, self._x)
         if not computed:
             raise error

@@ -70,7 +70,7 @@ class ImageCleanup:
 
 
 def _is_kept(key: str, attempt: str, exists: Any, record: Any) -> bool:
-    """Whether an image may be its job's: it is in the record, or the attempt that made it holds the job."""
+    """Whether an image may be its job's: it is in the record, or its attempt holds the job."""
     if not exists:
         return False
     if isinstance(record, Exception) or record[0] is None:

@@ -1,7 +1,7 @@
 """Deletes what expired, deleted and lost jobs leave in Redis and S3: every UNet worker's background task.
 
 One worker of the fleet at a time sweeps, a bounded part each time. That is to save work: two sweeps at once
-do no harm, and each deletion is safe beside live workers.
+do no harm, and each deletion is safe while workers run.
 """
 
 import logging

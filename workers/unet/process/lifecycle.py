@@ -1,4 +1,4 @@
-"""Starts and stops what a UNet worker runs beside its jobs: heartbeat, recovery, sweep, prefetch."""
+"""Starts and stops what a UNet worker runs in addition to its jobs: heartbeat, recovery, sweep, prefetch."""
 
 import logging
 import threading
