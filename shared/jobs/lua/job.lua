@@ -1,7 +1,7 @@
 -- The state machine of a job. Every change of state goes through here, so it is atomic.
 --
 -- KEYS: job hash, event stream, lease, jobs by time, unsent jobs, images to delete by time, server watch,
---       unserved jobs, workers that were stopped; create: idempotency key
+--       jobs that no worker can run, workers that were stopped; create: idempotency key
 -- ARGV: verb, job id, ttl s, image ttl s, lease ms, longest silence s, then the verb's own
 -- (The sets by status are named from the one by time: this needs one server, not a cluster.)
 --
@@ -13,7 +13,7 @@
 -- A record may be garbage: written by a newer version, by hand, or lost in part with the end of a log.
 -- No verb raises an error for what it finds in one.
 
-local job, events, lease, all, unsent, images, server, unserved, leaving = unpack(KEYS)
+local job, events, lease, all, unsent, images, server, unrunnable, leaving = unpack(KEYS)
 local verb, id, ttl, image_ttl, lease_ms, silence = unpack(ARGV, 1, 6)
 local arg = {unpack(ARGV, 7)}
 local time = redis.call('TIME')
@@ -70,7 +70,7 @@ end
 
 local function forget()
   for _, status in ipairs(STATUSES) do redis.call('ZREM', all .. ':' .. status, id) end
-  for _, set in ipairs({all, unsent, unserved}) do redis.call('ZREM', set, id) end
+  for _, set in ipairs({all, unsent, unrunnable}) do redis.call('ZREM', set, id) end
 end
 
 local function move(status)
@@ -83,7 +83,7 @@ local function finish(status)
   redis.call('HSET', job, 'finished_at', now)
   redis.call('DEL', lease)
   redis.call('ZREM', unsent, id)
-  redis.call('ZREM', unserved, id)
+  redis.call('ZREM', unrunnable, id)
   move(status)
   emit_status('done', status)
   expire()
@@ -223,7 +223,7 @@ if verb == 'claim' then
   if status ~= 'queued' then return status or 'unreadable' end
   if (tonumber(field('version')) or 1) > tonumber(version) then return 'newer' end
   redis.call('ZREM', unsent, id)
-  redis.call('ZREM', unserved, id)
+  redis.call('ZREM', unrunnable, id)
   local losses = count('infrastructure_losses')
   if count('attempts') - losses >= tonumber(max) or losses >= tonumber(max_losses) then
     redis.call('HSET', job, 'error', field('last_error') or failure)
