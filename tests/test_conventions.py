@@ -14,6 +14,7 @@ SEVERAL_MODULES = {
     "tests/api/middleware/test_malformed.py",
     "tests/api/submission/test_replay.py",
     "tests/api/test_full_disk.py",
+    "tests/api/test_old_versions.py",
     "tests/api/test_proxies.py",
     "tests/infra/bench/test_main.py",
     "tests/infra/cli/test_main.py",

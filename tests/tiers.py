@@ -28,7 +28,7 @@ INTEGRATION = frozenset(
         "test_packaging.py",
         "workers/families/test_load_base_model.py",
         "workers/families/test_load_controlnet.py",
-        "workers/families/test_unet_forward.py",
+        "workers/families/unet/test_forward.py",
         "workers/lora/cache/test_processes.py",
         "workers/lora/formats/test_mutated_files.py",
         "workers/lora/formats/test_peft_kinds.py",
