@@ -17,7 +17,7 @@ class SwiftError(Exception):
 
 
 class InvalidSetting(SwiftError):
-    """An environment variable or the catalog says something that cannot be."""
+    """An environment variable or the catalog has an invalid value."""
 
     code = "invalid_setting"
 
@@ -44,13 +44,13 @@ class StoredImageMissing(InvalidImage):
 
 
 class ReceiptEdited(InvalidRequest):
-    """A receipt whose fields are no longer those that its digest was taken over."""
+    """A receipt whose fields do not match its digest."""
 
     code = "receipt_edited"
 
 
 class ReceiptMismatch(SwiftError):
-    """A model, ControlNet or LoRA is no longer what the receipt was drawn with."""
+    """A model, ControlNet or LoRA has changed since the receipt was written."""
 
     code = "receipt_mismatch"
     status = 409
@@ -88,7 +88,7 @@ class Misdirected(SwiftError):
 
 
 class NotFound(SwiftError):
-    """There is no such job, picture or LoRA."""
+    """There is no such job, image or LoRA."""
 
     code = "not_found"
     status = 404
@@ -129,7 +129,7 @@ class RequestTimeout(SwiftError):
 
 
 class Conflict(SwiftError):
-    """The thing is not in a state that allows this."""
+    """The resource is not in a state that allows this."""
 
     code = "conflict"
     status = 409
@@ -197,7 +197,7 @@ class ResidualLost(SwiftError):
 
 
 class ResidualServersFull(SwiftError):
-    """The residual servers have no room, and readers made none in time."""
+    """The residual servers are full, and no reader freed memory in time."""
 
     code = "residuals_full"
     status = 503

@@ -1,4 +1,4 @@
-"""What an operator may turn: ``SWIFT_*`` environment variables, read once, units in the names.
+"""Settings: ``SWIFT_*`` environment variables, read once, with units in their names.
 
 The description of each field is its line in the table of `infra/docs/operations.md`.
 """

@@ -1,4 +1,4 @@
-"""What the headers of the bucket's files tell, read once a version: an ETag's bytes never change."""
+"""Caches the headers of LoRA files, one entry for each version: the bytes of an ETag never change."""
 
 import threading
 from typing import TYPE_CHECKING
@@ -15,31 +15,31 @@ from shared.storage.object_store import Bucket, ObjectChanged, ObjectStat
 if TYPE_CHECKING:
     from redis import Redis
 
-#: How long an inspection is kept after its last use.
+#: How long an entry is kept after its last use.
 KEPT_S = 86_400
-#: A file that is replaced again and again while it is looked at is given up.
+#: How often a file that is replaced while it is read is read again.
 TRIES = 3
-#: So many different files are inspected at once by one process.
+#: Different files that one process reads at the same time.
 AT_ONCE = 8
 
 
 class InspectedHeader(BaseModel):
-    """What came of reading a header: what it tells, or why the file is no LoRA."""
+    """The result of reading a header: its contents, or why the file is not a LoRA."""
 
     info: LoraInfo | None = None
     problem: str = ""
 
-    def told(self) -> LoraInfo:
-        """What the header tells; raises `InvalidLora` with the reason why it is no LoRA's."""
+    def checked(self) -> LoraInfo:
+        """The contents of the header; raises `InvalidLora` with the reason why it is not a LoRA's."""
         if self.info is None:
             raise InvalidLora(self.problem)
         return self.info
 
 
 class LoraHeaderCache:
-    """Reads headers by range and keeps what they tell in Redis, for every API process.
+    """Reads headers by range and keeps their contents in Redis, for every API process.
 
-    A version is read once, also where many ask at the same time, and also if it is no LoRA.
+    A version is read once, also when many requests need it at the same time, and also if it is not a LoRA.
     """
 
     def __init__(self, redis: "Redis", bucket: Bucket) -> None:
@@ -50,7 +50,7 @@ class LoraHeaderCache:
     def find(self, name: str) -> tuple[ObjectStat, LoraInfo]:
         """The LoRA as it is now, whoever put it there; raises `InvalidLora`, and as `look` does."""
         blob, found = self.look(name)
-        return blob, found.told()
+        return blob, found.checked()
 
     def look(self, name: str) -> tuple[ObjectStat, InspectedHeader]:
         """The object as it is now, LoRA or not; raises `NotFound`, and `ObjectChanged` as long as it does."""
@@ -61,10 +61,10 @@ class LoraHeaderCache:
             except ObjectChanged:
                 if not left:
                     raise
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     def note(self, blob: ObjectStat, info: LoraInfo) -> None:
-        """Keep what is known of a version already."""
+        """Store what is already known of a version."""
         self._keep(blob, InspectedHeader(info=info))
 
     def _inspect(self, blob: ObjectStat) -> InspectedHeader:

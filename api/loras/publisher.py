@@ -18,18 +18,18 @@ from shared.storage.loras import BOUND, lora_key, own_bound
 from shared.storage.object_store import Bucket
 from shared.storage.safetensors_header import MAX_HEADER_BYTES
 
-#: Files taken in at once by one process: each holds up to two parts of 5 MiB in memory.
+#: Uploads that one process receives at once: each holds up to two parts of 5 MiB in memory.
 UPLOADS = 32
-#: Headers of them in memory at once: a handful of the largest, and those of all others.
+#: Limit of their headers in memory: a few of the largest, and those of all others.
 HEADERS_BYTES = 4 * MAX_HEADER_BYTES
-#: A repeat of a completion is answered for this long.
+#: How long the completion of an upload may be repeated.
 COMPLETED_S = 86_400
-#: S3 answers a copy when it is done, and some copy slowly.
+#: S3 responds to a copy when it is done, and some servers copy slowly.
 COPY_S = 300
 
 
 class LoraPublisher:
-    """Takes files in, a bounded number at once, and lets them appear as LoRAs."""
+    """Publishes staged files as LoRAs, and limits how many are received at once."""
 
     def __init__(self, services: Services) -> None:
         settings = services.settings
@@ -46,9 +46,9 @@ class LoraPublisher:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """A place among the files that are taken in; raises `Unavailable` if there is none."""
+        """One of the uploads that are received at once; raises `Unavailable` if there are too many."""
         if not self._slots.acquire(blocking=False):
-            raise Unavailable(f"{UPLOADS} LoRAs are being taken in right now")
+            raise Unavailable(f"{UPLOADS} LoRAs are being received right now")
         try:
             yield
         finally:
@@ -57,7 +57,7 @@ class LoraPublisher:
     def publish(
         self, name: str, received: ReceivedUpload, bound: int | None, *, upload: str = ""
     ) -> Response:
-        """Let the staged file appear; ``upload`` is remembered as complete."""
+        """Publish the staged file; ``upload`` is remembered as complete."""
         services = self._services
         is_new = not services.loras.exists(lora_key(name))
         blob = self.staging.publish(name, received.staged, _metadata(received, bound))
@@ -77,11 +77,11 @@ class LoraPublisher:
             blob = None
         if blob is None or blob.etag != etag:
             raise Conflict(f"upload {upload!r} is complete, and LoRA {name!r} was replaced or deleted since")
-        return LoraDetail.of(name, blob, found.told(), own_bound(blob))
+        return LoraDetail.of(name, blob, found.checked(), own_bound(blob))
 
 
 def _metadata(received: ReceivedUpload, bound: int | None) -> dict[str, str]:
-    """The object's metadata: for people and other tools, and the bound for every job."""
+    """The object's metadata: for people and other tools, and the limit of late steps for every job."""
     info = received.info
     metadata = {
         "sha256": received.sha256,

@@ -1,4 +1,4 @@
-"""Files on their way into the catalog: each under a key of its own, no LoRA's, until it is checked.
+"""Staged uploads: each file has a key of its own, which is not a LoRA's, until it is checked.
 
 The last act is one copy inside S3, which puts content and metadata in place together: of two uploads
 of one name, one wins whole. What an upload leaves behind when it dies,
@@ -15,7 +15,7 @@ from shared.storage.loras import lora_key
 from shared.storage.object_store import Bucket, ObjectStat, Readable, translated
 
 OCTETS = "application/octet-stream"
-#: A signed form is good for this long.
+#: How long a signed form is valid.
 URL_S = 3600
 
 
@@ -60,9 +60,9 @@ class Staging:
             raise NotFound(f"nothing was uploaded as {upload!r} for LoRA {name!r}") from None
 
     def publish(self, name: str, staged: ObjectStat, metadata: Mapping[str, str]) -> ObjectStat:
-        """Let exactly this version of a staged file appear as the LoRA ``name``, and drop it here.
+        """Publish exactly this version of a staged file as the LoRA ``name``, and remove it here.
 
-        Raises `BlobChanged` when somebody has uploaded another one there meanwhile.
+        Raises `ObjectChanged` if another file was uploaded there meanwhile.
         """
         bucket, key = self.bucket, lora_key(name)
         with translated(staged.key):

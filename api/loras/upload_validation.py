@@ -1,4 +1,4 @@
-"""Takes in a LoRA file as it comes: its header is checked before S3 sees a byte, the rest counted, hashed."""
+"""Receives a LoRA file: checks its header before anything is sent to S3, counts and hashes the rest."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class ReceivedUpload(NamedTuple):
-    """A staged file, what its header tells, and the hash of its bytes."""
+    """A staged file, the contents of its header, and the hash of its bytes."""
 
     staged: ObjectStat
     info: LoraInfo
@@ -101,7 +101,7 @@ def receive(name: str, body: UploadBody, staging: Staging, budget: Budget) -> Re
             info = inspect_lora(header.tensors, header.metadata)
         except InvalidLora:
             for _ in body.chunks():
-                pass  # who still sends would not hear the answer
+                pass  # a client that still sends would not read the response
             raise
         staging.store(name, upload, _CheckedFile(start, body, header.file_bytes))
     return ReceivedUpload(staging.find(name, upload), info, body.sha256)
@@ -127,7 +127,7 @@ def inspect_staged(name: str, upload: str, staging: Staging, limit: int) -> Rece
 
 
 def _read_header(body: UploadBody, first: bytes, length: int) -> tuple[bytes, Header]:
-    """The bytes up to the end of the header, whose own bytes are ``length``, and what it says."""
+    """The bytes up to the end of the header, whose own bytes are ``length``, and its contents."""
     text = body.read(length)
     if len(text) < length:
         raise InvalidLora("not a safetensors file: it ends inside its header")

@@ -1,4 +1,4 @@
-"""A log line for every request, once its answer has been sent or has failed."""
+"""Logs a line for every request, once its response has been sent or has failed."""
 
 import logging
 import time
@@ -7,9 +7,9 @@ from typing import Any
 
 log = logging.getLogger("api.access")
 
-#: Where `requests` leaves the route of a request.
+#: Key of the route in the WSGI environment; `request_metrics` sets it.
 ROUTE = "swift.route"
-#: What nginx says of a client that has hung up before its answer.
+#: nginx's status for a client that has disconnected before the response.
 CLIENT_GONE = 499
 #: Longer paths are cut: no route of ours has them.
 PATH_CHARS = 200
@@ -18,7 +18,7 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class AccessLog:
-    """WSGI middleware. Queries are left out, they may hold what is nobody's business; so are all headers."""
+    """WSGI middleware. Queries and headers are not logged: they may hold private data."""
 
     def __init__(self, app: Wsgi) -> None:
         self._app = app
@@ -39,7 +39,7 @@ class AccessLog:
 
 
 class _Answer:
-    """The body on its way; its end is the end of the request."""
+    """The body of a response; the request ends when it does."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self._environ = environ

@@ -1,4 +1,4 @@
-"""Answers in gzip for clients that take it."""
+"""Compresses responses for clients that accept gzip."""
 
 import gzip
 
@@ -6,9 +6,9 @@ from flask import Flask, Response, request
 
 from api.server.threads import Offload, directly
 
-#: Smaller answers fit into a packet anyway.
+#: Smaller responses fit into one packet anyway.
 MIN_BYTES = 1024
-#: Compressing more than this takes longer than other clients should wait.
+#: More bytes than this are compressed in a thread, so that other clients need not wait.
 OFFLOAD_BYTES = 256 << 10
 LEVEL = 5
 #: Images are compressed already, and of a stream of events each must leave at once.
@@ -16,7 +16,7 @@ MIMETYPES = ("application/json", "application/problem+json", "text/html", "text/
 
 
 def register(app: Flask, offload: Offload) -> None:
-    """Have ``app`` compress what is worth it."""
+    """Compress large responses of ``app``."""
 
     @app.after_request
     def after_request(response: Response) -> Response:

@@ -1,4 +1,4 @@
-"""Answers every error with a problem document: ours, HTTP's, Redis' and those that are bugs."""
+"""Turns every exception of a request into a problem document."""
 
 import logging
 import re
@@ -14,16 +14,16 @@ from shared.errors import InvalidRequest, SwiftError, Unavailable
 
 log = logging.getLogger(__name__)
 
-#: Fields at fault that one answer names, and characters of each: a request may have a million.
+#: Fields at fault that one response names, and characters of each: a request may have a million.
 NAMED_ERRORS, NAMED_CHARS = 50, 500
-#: Redis is away, or cannot take writes right now.
+#: Redis does not answer, or accepts no writes right now.
 _REDIS_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, redis.ReadOnlyError)
-#: A Redis that takes no writes for now, its disk full or its replicas away, says so; alone or in a pipeline.
+#: The errors of a Redis whose disk is full or whose replicas are away, alone or in a pipeline.
 _REFUSES_WRITES = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS)\b")
 
 
 def register(app: Flask) -> None:
-    """Have ``app`` explain every error as a problem."""
+    """Register the handlers of all errors."""
     app.register_error_handler(SwiftError, _explain_ours)
     app.register_error_handler(HTTPException, _explain_http)
     for away in _REDIS_AWAY:
@@ -33,7 +33,7 @@ def register(app: Flask) -> None:
 
 
 def explain_validation(error: ValidationError) -> Response:
-    """pydantic's errors, each with its field; what was sent is not repeated."""
+    """The problem of a body that does not validate; values that were sent are not repeated."""
     errors = [
         FieldError(field=field_of(one["loc"])[:NAMED_CHARS], detail=sentence(one["type"], one["msg"]))
         for one in error.errors(include_url=False, include_input=False, include_context=False)
@@ -65,12 +65,12 @@ def _explain_http(error: HTTPException) -> Response | HTTPException:
 
 
 def _explain_redis(error: redis.RedisError) -> Response:
-    log.warning("redis away route=%s error=%s", request.path, type(error).__name__)
+    log.warning("redis does not answer route=%s error=%s", request.path, type(error).__name__)
     return _explain_ours(Unavailable("Redis does not answer right now"))
 
 
 def _explain_redis_refusal(error: redis.ResponseError) -> Response:
-    """A full disk of the control Redis passes by; whatever else it refuses is a bug of ours."""
+    """A full disk is temporary; any other error that Redis replies with is a bug here."""
     if _REFUSES_WRITES.search(str(error)):
         return _explain_redis(error)
     return _explain_bug(error)
@@ -78,4 +78,4 @@ def _explain_redis_refusal(error: redis.ResponseError) -> Response:
 
 def _explain_bug(error: Exception) -> Response:
     log.error("unexpected error method=%s route=%s", request.method, request.path, exc_info=error)
-    return problem(500, SwiftError.code, "an unexpected error; the API's log tells more")
+    return problem(500, SwiftError.code, "an unexpected error; see the log of the API")

@@ -1,4 +1,4 @@
-"""Which names the API answers to, and which web pages may change something.
+"""Refuses other host names, and changes that web pages of other origins ask for.
 
 A page of any site can send requests to this machine from its visitor's browser: by a name of its own that
 leads here (DNS rebinding), then ``Host`` is that name; or across origins, then ``Origin`` is the page's.
@@ -20,7 +20,7 @@ _HINT = "SWIFT_ALLOWED_HOSTS lists more"
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Have ``app`` refuse other hosts (421), and changes asked for by pages of other origins (403)."""
+    """Refuse other hosts (421), and changes that pages of other origins ask for (403)."""
     allowed = AllowedHosts(settings.allowed_hosts, own=settings.api_host)
 
     @app.before_request
@@ -48,5 +48,5 @@ def _check_origin(allowed: AllowedHosts) -> None:
 
 
 def _strip_port(host: str) -> str:
-    """Without a port that goes without saying."""
+    """Without the default port of its scheme."""
     return host.lower().removesuffix(":80").removesuffix(":443")

@@ -1,4 +1,4 @@
-"""Bodies of requests as they come: not too slowly, not too many at once, well-formed, decoded."""
+"""Reads request bodies: within a minimum speed and a memory budget, well-formed and decoded."""
 
 import threading
 import zlib
@@ -22,7 +22,7 @@ _PIECE_BYTES = 1 << 20
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Have ``app`` read bodies so.
+    """Read the bodies of requests to ``app`` this way.
 
     Reading raises `RequestTimeout` for a client slower than ``client_min_bytes_per_s``, `BadRequest` for
     broken framing or compression; of JSON also `TooLarge` beyond ``max_body_bytes``, and `Unavailable` while
@@ -48,7 +48,7 @@ def register(app: Flask, settings: Settings) -> None:
             environ["wsgi.input_terminated"] = True
             environ.pop("CONTENT_LENGTH", None)  # it is that of the compressed body
         elif coding != "identity":
-            raise CodingRefused(f"Content-Encoding {coding!r} is not taken: gzip is, or none")
+            raise CodingRefused(f"Content-Encoding {coding!r} is not accepted: gzip is, or none")
         g.held = environ["wsgi.input"] = Held(environ["wsgi.input"], settings.max_body_bytes, budget)
 
     @app.teardown_request
@@ -58,7 +58,7 @@ def register(app: Flask, settings: Settings) -> None:
 
 
 class Budget:
-    """Bytes that may be in memory at once, over all requests of the process; ``what`` they are is named."""
+    """Limits the bytes that all requests of the process hold in memory; ``what`` names them in errors."""
 
     def __init__(self, limit: int, what: str = "large bodies") -> None:
         self._lock = threading.Lock()
@@ -82,19 +82,19 @@ class Budget:
             self._left -= count
 
     def give_back(self, count: int) -> None:
-        """Return what was taken."""
+        """Return bytes to the budget."""
         with self._lock:
             self._left += count
 
 
 class Body:
-    """The body as the server hands it over, with its errors as ours."""
+    """The body as the server gives it, with its errors translated to ours."""
 
     def __init__(self, body: IO[bytes], sock: Any, pace: Pace) -> None:
         self._body, self._sock, self._pace = body, sock, pace
 
     def read(self, count: int = -1) -> bytes:
-        """As of a file."""
+        """Like a file's."""
         try:
             if hasattr(self._sock, "receiving"):
                 with self._sock.receiving(self._pace):
@@ -111,14 +111,14 @@ class Body:
 
 
 class Held:
-    """A body that will be in memory as a whole: bounded by ``limit``, and with all others by ``budget``."""
+    """A body that is read into memory as a whole: limited by ``limit``, and all of them by ``budget``."""
 
     def __init__(self, body: Any, limit: int, budget: Budget) -> None:
         self._body, self._limit, self._budget = body, limit, budget
         self._taken = 0
 
     def read(self, count: int = -1) -> bytes:
-        """As of a file."""
+        """Like a file's."""
         if count < 0:
             return b"".join(iter(lambda: self.read(_PIECE_BYTES), b""))
         data: bytes = self._body.read(count)
@@ -142,7 +142,7 @@ class Gunzip:
         self._decoder = zlib.decompressobj(_GZIP)
 
     def read(self, count: int) -> bytes:
-        """As of a file; raises `BadRequest` if this is no gzip, or not the whole of it."""
+        """Like a file's; raises `BadRequest` if this is no gzip, or not the whole of it."""
         data = b""
         try:
             while not data and not self._decoder.eof:
@@ -158,10 +158,10 @@ class Gunzip:
 
 
 class CodingRefused(UnsupportedMediaType):
-    """A Content-Encoding that is not taken; the answer says which is."""
+    """A Content-Encoding that is not accepted; the response says which are."""
 
     def get_headers(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
-        """With the codings that are taken."""
+        """With the codings that are accepted."""
         return [*super().get_headers(*args, **kwargs), ("Accept-Encoding", "gzip")]
 
 

@@ -11,7 +11,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
 
 def register(app: Flask) -> None:
-    """Have ``app`` measure its requests."""
+    """Measure the requests of ``app``."""
 
     @app.before_request
     def before_request() -> None:

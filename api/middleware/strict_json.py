@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 and every other program understand it: what is ambiguous or can do harm is refused."""
+"""Strict JSON (RFC 8259): refuses what programs read differently, and what takes too long to parse."""
 
 import json
 import math
@@ -34,7 +34,7 @@ def loads(data: bytes | str) -> Any:
 
 
 class StrictJson(DefaultJSONProvider):
-    """How Flask reads the bodies of requests."""
+    """Flask's JSON provider."""
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         """See `loads`."""

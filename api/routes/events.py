@@ -23,7 +23,7 @@ from shared.jobs.record import ENDED
 
 log = logging.getLogger(__name__)
 
-#: How a client that lost the stream waits before it comes back.
+#: How long a client that lost the stream waits before it reconnects.
 RECONNECT_MS = 1000
 STREAM = {
     "description": "Events `status`, `progress`, `preview`, and a closing `done`; their data is JSON",
@@ -42,7 +42,7 @@ class EventHeaders(Headers):
 
 
 def events_api(services: Services) -> APIBlueprint:
-    """The route of events. Each open stream holds a connection to Redis: they are counted."""
+    """The route of events. Open streams are limited: each holds a connection to Redis."""
     tag = Tag(name="jobs")
     api = APIBlueprint("events", __name__, abp_tags=[tag], operation_id_callback=operation_id)
     slots = threading.BoundedSemaphore(services.settings.api_event_streams)
@@ -56,11 +56,11 @@ def events_api(services: Services) -> APIBlueprint:
         """Everything from the start, or from after Last-Event-ID; 204 when nothing more will come."""
         after = header.last_event_id or "0"
         if not _ID.fullmatch(after):
-            raise BadRequest(f"Last-Event-ID {after!r} is no event's id")
+            raise BadRequest(f"Last-Event-ID {after!r} is not the id of an event")
         if _is_over(services, path.id, after):
-            return Response(status=204)  # tells an EventSource to stop reconnecting
+            return Response(status=204)  # an EventSource stops reconnecting then
         if not slots.acquire(blocking=False):
-            raise Unavailable("all event streams of this process are taken")
+            raise Unavailable("all event streams of this process are in use")
         body = _stream(services, path.id, after, request.environ)
         response = Response(body, mimetype="text/event-stream")
         response.call_on_close(slots.release)
@@ -91,7 +91,7 @@ def _stream(services: Services, job_id: str, after: str, environ: Mapping[str, A
     except ClientDisconnected:
         log.debug("event stream left job=%s", job_id)
     except (redis.RedisError, NotFound) as error:
-        # The head is sent: end the stream, the client resumes after the last event it has seen.
+        # The header is sent: end the stream; the client resumes after the last event it has received.
         log.warning("event stream ended job=%s error=%s", job_id, type(error).__name__)
 
 

@@ -1,4 +1,4 @@
-"""Pictures over REST, straight from the image bucket: finished ones, control images and their maps."""
+"""Images of jobs, streamed from the image bucket: generated images, control images and control maps."""
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
@@ -21,24 +21,24 @@ CHUNK_BYTES = 256 << 10
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 #: The same bytes by two names: client generators know binary answers by the second one.
 TYPES = ("image/png", "application/octet-stream")
-PNG = {"description": "The picture, a PNG by either type", "content": dict.fromkeys(TYPES, _BINARY)}
+PNG = {"description": "The image, a PNG by either type", "content": dict.fromkeys(TYPES, _BINARY)}
 
 
 class ImagePath(BaseModel):
-    """Which picture of which job."""
+    """Which image of which job."""
 
     id: str
     n: int = Field(ge=0)
 
 
 def images_api(services: Services) -> APIBlueprint:
-    """The routes of pictures."""
-    tag = Tag(name="pictures", description="What jobs have drawn")
-    api = APIBlueprint("pictures", __name__, abp_tags=[tag], operation_id_callback=operation_id)
+    """The routes of images."""
+    tag = Tag(name="images", description="Images that jobs have generated, and those that guided them")
+    api = APIBlueprint("images", __name__, abp_tags=[tag], operation_id_callback=operation_id)
 
     @api.get(
         "/v1/jobs/<id>/images",
-        summary="List a job's pictures",
+        summary="List the images of a job",
         responses={200: ImageList, **refusals(404, 503)},
     )
     def list_images(path: JobPath) -> Response:
@@ -47,21 +47,21 @@ def images_api(services: Services) -> APIBlueprint:
 
     @api.get(
         "/v1/jobs/<id>/images/<int:n>",
-        summary="Fetch a picture",
+        summary="Get an image",
         responses={200: PNG, 304: None, **refusals(404, 409, 410, 503)},
     )
     def read_image(path: ImagePath) -> Response:
         """The PNG; the request and the receipt are in its text chunks."""
-        picture = _picture(services.jobs.get(path.id), path.n)
-        return _send(services, picture.key, picture.sha256, f"{path.id}-{path.n}.png")
+        image = _image(services.jobs.get(path.id), path.n)
+        return _send(services, image.key, image.sha256, f"{path.id}-{path.n}.png")
 
     @api.get(
         "/v1/jobs/<id>/controlnets/<int:n>/image",
-        summary="Fetch a control image",
+        summary="Get a control image",
         responses={200: PNG, 304: None, **refusals(404, 410, 503)},
     )
     def read_control_image(path: ImagePath) -> Response:
-        """As it came with ControlNet `n` of the job."""
+        """The control image of ControlNet `n` of the job, as it was stored."""
         controlnet = _controlnet(services.jobs.get(path.id), path.n)
         return _send(
             services, control_key(controlnet.image), controlnet.image, f"{path.id}-control-{path.n}.png"
@@ -69,15 +69,15 @@ def images_api(services: Services) -> APIBlueprint:
 
     @api.get(
         "/v1/jobs/<id>/controlnets/<int:n>/map",
-        summary="Fetch the map of a control image",
+        summary="Get a control map",
         responses={200: PNG, 304: None, **refusals(404, 409, 410, 503)},
     )
     def read_map(path: ImagePath) -> Response:
-        """What ControlNet `n` of the job was shown: without a preprocessor, the control image itself."""
+        """The input of ControlNet `n` of the job: a preprocessor's output, or the control image itself."""
         job = services.jobs.get(path.id)
         controlnet, sha256 = _controlnet(job, path.n), map_of(job, path.n)
         if sha256 is None:
-            raise Conflict(f"job {job.id} is {job.status}: {controlnet.preprocessor} has not made the map")
+            raise Conflict(f"job {job.id} is {job.status}: {controlnet.preprocessor} has computed no map yet")
         return _send(services, control_key(sha256), sha256, f"{path.id}-map-{path.n}.png")
 
     return api
@@ -105,11 +105,11 @@ def _send(services: Services, key: str, sha256: str, name: str) -> Response:
     return response
 
 
-def _picture(job: Job, n: int) -> StoredImage:
+def _image(job: Job, n: int) -> StoredImage:
     if job.status not in ENDED:
-        raise Conflict(f"job {job.id} is {job.status}: its pictures come when it has succeeded")
+        raise Conflict(f"job {job.id} is {job.status}: it has images once it has succeeded")
     if n >= len(job.images):
-        raise NotFound(f"job {job.id} is {job.status} and has {len(job.images)} pictures, counted from 0")
+        raise NotFound(f"job {job.id} is {job.status} and has {len(job.images)} images, counted from 0")
     return job.images[n]
 
 

@@ -1,4 +1,4 @@
-"""Jobs over REST: submit, look, list, cancel, delete."""
+"""`/v1/jobs`: submit, read, list, cancel and delete jobs."""
 
 import hashlib
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ OFFLOAD_BYTES = 1 << 20
 
 
 class JobPath(BaseModel):
-    """Which job."""
+    """Path of a job."""
 
     id: str
 
@@ -51,7 +51,7 @@ def _split(values: Any) -> Any:
 
 
 class JobQuery(Query):
-    """Which jobs, how many, and what of each."""
+    """Which jobs a list has, and which fields of each."""
 
     status: Status | None = None
     limit: int = Field(50, ge=1, le=200)
@@ -59,7 +59,7 @@ class JobQuery(Query):
     fields: Annotated[list[JobField], BeforeValidator(_split)] = Field(
         list(SUMMARY),
         max_length=len(SUMMARY) * 2,
-        description="what is told of each job, separated by commas; default: a summary, without receipt,"
+        description="fields of each job, separated by commas; default: a summary, without receipt,"
         " timeline and request",
     )
 
@@ -84,7 +84,7 @@ def jobs_api(services: Services) -> APIBlueprint:
         """Answered once the job is stored, and on disk if the control Redis can say so: from then on no
         restart of anything loses it.
 
-        With the `receipt` of a picture and no other field, its pictures are drawn again, bit by bit.
+        With the `receipt` of a job and no other field, its images are generated again, bit by bit.
         """
         return _submit(body, header.idempotency_key or "", services)
 
@@ -94,10 +94,10 @@ def jobs_api(services: Services) -> APIBlueprint:
         responses={200: JobPage, **refusals(422, 503)},
     )
     def list_jobs(query: JobQuery) -> Response:
-        """Summaries of jobs: `fields` or the job itself tells the rest."""
+        """Summaries of jobs; `fields` asks for more, and the job itself has all."""
         return json_response(_page(services, query), exclude=unlisted_fields(query.fields))
 
-    @api.get("/v1/jobs/<id>", summary="Look at a job", responses={200: JobResponse, **refusals(404, 503)})
+    @api.get("/v1/jobs/<id>", summary="Read a job", responses={200: JobResponse, **refusals(404, 503)})
     def read_job(path: JobPath) -> Response:
         return json_response(_answer(services, jobs.get(path.id)))
 
@@ -107,17 +107,17 @@ def jobs_api(services: Services) -> APIBlueprint:
         responses={200: JobResponse, 202: JobResponse, 204: None, **refusals(404, 503)},
     )
     def cancel_job(path: JobPath) -> Response:
-        """202: it is running and stops within one step. 200: it has ended, by this or before.
+        """202: the job is running and stops within one step. 200: it has ended, now or before.
 
-        Its images stay, and it may be repeated. 204: cancelled, and its record cannot be read.
+        Its images stay, and the call may be repeated. 204: cancelled, but its record cannot be read.
         """
         return _cancel(services, path.id)
 
     @api.delete("/v1/jobs/<id>", summary="Delete a job", responses={204: None, **refusals(404, 503)})
     def delete_job(path: JobPath) -> Response:
-        """Cancels it if it lives, then removes its record, events and images; a repeat answers 404.
+        """Cancels a job that has not ended, then removes its record, events and images; a repeat is a 404.
 
-        Control images stay for replays of other receipts until nobody has used them for a time.
+        Control images stay for replays until they have been unused for `SWIFT_CONTROL_IMAGE_TTL_S`.
         """
         jobs.delete(path.id)
         return Response(status=204)
@@ -126,7 +126,7 @@ def jobs_api(services: Services) -> APIBlueprint:
 
 
 def _check_json() -> None:
-    """flask-openapi takes whatever it cannot read for an empty body: say what is wrong before it does."""
+    """Check the body first: flask-openapi treats whatever it cannot read as an empty body."""
     if not isinstance(request.get_json(), dict):
         raise InvalidRequest("the body must be a JSON object", field="")
 
@@ -152,7 +152,7 @@ def _cancel(services: Services, job_id: str) -> Response:
 
 
 def _page(services: Services, query: JobQuery) -> JobPage:
-    """A page of a list; what is not asked for stays ``None``."""
+    """A page of a list; fields that the query does not name stay ``None``."""
     page, cursor = services.jobs.page(
         status=query.status, limit=query.limit, cursor=query.cursor, fields=stored_fields(query.fields)
     )
@@ -166,7 +166,7 @@ def _answer(services: Services, job: Job) -> JobResponse:
 
 
 def _queue_positions(services: Services, jobs: list[Job]) -> dict[str, int]:
-    """The positions of those that are queued, counted from 1."""
+    """Positions in the queue, counted from 1, of those jobs that are queued."""
     pipe = services.control.pipeline(transaction=False)
     queued = [job.id for job in jobs if job.status == "queued"]
     for job_id in queued:

@@ -1,4 +1,4 @@
-"""LoRAs that clients send straight to S3 by a signed form, and then have taken into the catalog."""
+"""LoRAs that clients upload straight to S3 by a signed form, and then complete."""
 
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
@@ -17,9 +17,9 @@ from api.schemas.problems import refusals
 
 
 class CompleteQuery(UploadQuery):
-    """Which upload has ended."""
+    """Which upload is complete."""
 
-    upload: str = Field(description="`upload` of the answer that gave the URL")
+    upload: str = Field(description="`upload` of the response that had the URL")
 
 
 class UploadResponse(BaseModel):
@@ -34,7 +34,7 @@ class UploadResponse(BaseModel):
     fields: dict[str, str]
     max_bytes: int = Field(description="S3 refuses a larger file")
     expires_at: datetime
-    complete: str = Field(description="POST here once the file is there; until then it is no LoRA")
+    complete: str = Field(description="POST here once the file is there; until then it is not a LoRA")
 
 
 def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: int) -> None:
@@ -65,13 +65,13 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
 
     @api.post(
         "/v1/loras/<name>/complete",
-        summary="Take a file that was uploaded to S3 into the catalog",
+        summary="Publish a file that was uploaded to S3",
         responses={200: LoraDetail, 201: LoraDetail, **refusals(404, 409, 413, 422, 503)},
     )
     def complete_upload(path: LoraPath, query: CompleteQuery) -> Response:
-        """The file is inspected; one that is refused is removed, and the answer says why.
+        """The file is inspected; one that is refused is removed, and the response says why.
 
-        Asked again, it answers as before, unless the LoRA has been replaced since.
+        A repeat has the same response, unless the LoRA has been replaced since.
         """
         done = publisher.completed(path.name, query.upload)
         if done is not None:

@@ -1,4 +1,4 @@
-"""The LoRA catalog over REST. It is the bucket: what any S3 client puts there appears here."""
+"""`/v1/loras`: the LoRA catalog, which is the bucket: what any S3 client puts there appears here."""
 
 from itertools import islice
 
@@ -23,7 +23,7 @@ from shared.storage.object_store import ObjectStat
 
 
 class LoraQuery(Query):
-    """How many LoRAs, and from where on."""
+    """Which page of the list."""
 
     limit: int = Field(200, ge=1, le=1000)
     cursor: str = Field(
@@ -45,7 +45,7 @@ def loras_api(services: Services) -> APIBlueprint:
 
     @api.get("/v1/loras", summary="List LoRAs", responses={200: LoraPage, **refusals(422, 503)})
     def list_bucket(query: LoraQuery) -> Response:
-        """Every object of the bucket; one that cannot be used says why in `problem`."""
+        """Every object of the bucket; `problem` says why one cannot be used."""
         found = list(islice(list_loras(bucket, after=query.cursor), query.limit + 1))
         page = found[: query.limit]
         cursor = page[-1].blob.key if len(found) > len(page) else None
@@ -53,15 +53,15 @@ def loras_api(services: Services) -> APIBlueprint:
 
     @api.get(
         "/v1/loras/<name>",
-        summary="Look at a LoRA",
+        summary="Read a LoRA",
         responses={200: LoraDetail, 304: None, **refusals(404, 409, 422, 503)},
     )
     def read_lora(path: LoraPath) -> Response:
-        """Rank and parts are read from the file's header; a file that is no LoRA says so in `problem`."""
+        """Rank and parts are read from the file's header; `problem` says why a file is not a LoRA."""
         blob, found = services.inspections.look(path.name)
         is_unchanged = is_known(blob.etag)
         response = Response(status=304) if is_unchanged else json_response(_detail(path.name, blob, found))
-        response.set_etag(blob.etag, weak=True)  # this answer tells of the object, it is not the object
+        response.set_etag(blob.etag, weak=True)  # weak: it is the object's, not the response's
         return response
 
     @api.delete("/v1/loras/<name>", summary="Delete a LoRA", responses={204: None, **refusals(404, 422, 503)})
@@ -74,6 +74,6 @@ def loras_api(services: Services) -> APIBlueprint:
 
 def _detail(name: str, blob: ObjectStat, found: InspectedHeader) -> LoraDetail:
     try:
-        return LoraDetail.of(name, blob, found.told(), own_bound(blob))
+        return LoraDetail.of(name, blob, found.checked(), own_bound(blob))
     except InvalidLora as error:
         return LoraDetail.of(name, blob, problem=str(error))

@@ -1,4 +1,4 @@
-"""What other programs call the fields of a request: diffusers' names are taken, others are explained."""
+"""Names that other programs give to fields of a request: diffusers' are accepted, others get a suggestion."""
 
 
 def _all(own: str, *names: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from shared.jobs.receipt import Receipt
 from shared.jobs.record import Failure, Job, Status
 from shared.jobs.spec import JobSpec
 
-#: What a list may tell of a job; the first ones are told unless `fields` names others.
+#: Fields of a job in a list; the first twelve are the default.
 JobField = Literal[
     "id",
     "status",
@@ -40,7 +40,7 @@ JobField = Literal[
     "request",
 ]
 SUMMARY: tuple[JobField, ...] = get_args(JobField)[:12]
-#: What the job store holds of a field of a list, where it is not called the same.
+#: Fields of the job store that a field of a list is made of, where the names differ.
 _STORED: dict[str, tuple[str, ...]] = {
     "progress": ("step", "total"),
     "controlnets": ("receipt",),
@@ -48,7 +48,7 @@ _STORED: dict[str, tuple[str, ...]] = {
 
 
 class JobSummary(BaseModel):
-    """A job of a list: the fields that the query names, `id` and `status` always."""
+    """A job of a list: the fields that the query names, and always `id` and `status`."""
 
     id: str
     status: Status
@@ -62,7 +62,7 @@ class JobSummary(BaseModel):
     images: list[ImageResponse] | None = None
     error: Failure | None = None
     links: Links | None = None
-    warnings: list[str] | None = Field(None, description="only if `fields` names it, as what follows")
+    warnings: list[str] | None = Field(None, description="only if `fields` names it, like the fields below")
     controlnets: list[ControlNetResponse] | None = None
     receipt: Receipt | None = None
     timeline: list[SpanResponse] | None = None
@@ -70,7 +70,7 @@ class JobSummary(BaseModel):
 
     @classmethod
     def of(cls, job: Job, queue_position: int | None, fields: Collection[JobField]) -> Self:
-        """What ``fields`` name of a stored job; others stay ``None``."""
+        """The named fields of a stored job; others stay ``None``."""
         return cls(**{name: FIELD_VALUES[name](job, queue_position) for name in {"id", "status", *fields}})
 
 
@@ -82,10 +82,10 @@ class JobPage(BaseModel):
 
 
 def unlisted_fields(fields: Collection[JobField]) -> Mapping[str, Any]:
-    """What is left out of a `JobPage` when its jobs tell ``fields``, as pydantic's ``exclude``."""
+    """Fields that a `JobPage` leaves out when the query names ``fields``, as pydantic's ``exclude``."""
     return {"jobs": {"__all__": JobSummary.model_fields.keys() - {"id", "status", *fields}}}
 
 
 def stored_fields(fields: Collection[JobField]) -> set[str]:
-    """The fields of `shared.jobs.store.Job` that these fields of a list are made of."""
+    """The fields of `shared.jobs.record.Job` that these fields of a list are made of."""
     return {stored for name in fields for stored in _STORED.get(name, (name,)) if stored in Job.model_fields}

@@ -1,4 +1,4 @@
-"""What REST answers about one job: the models behind its JSON, and behind the OpenAPI document."""
+"""Responses about one job."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ PROMPT_CHARS = 100
 
 
 class Links(BaseModel):
-    """Where to look next."""
+    """URLs of a job."""
 
     self: str
     events: str
@@ -35,14 +35,14 @@ class AcceptedResponse(BaseModel):
 
     id: str
     status: Status
-    seed: int = Field(description="of the first picture")
-    seeds: list[int] = Field(description="of each picture")
+    seed: int = Field(description="of the first image")
+    seeds: list[int] = Field(description="of each image")
     links: Links
-    warnings: list[str] = Field(description="what will be generated otherwise than one may expect")
+    warnings: list[str] = Field(description="what differs from what a client may expect")
 
     @classmethod
     def of(cls, job_id: str, status: Status, spec: JobSpec, warnings: Sequence[str]) -> Self:
-        """The answer to a submission."""
+        """The response to a submission."""
         return cls(
             id=job_id,
             status=status,
@@ -61,7 +61,7 @@ class Progress(BaseModel):
 
 
 class ImageResponse(BaseModel):
-    """One finished picture."""
+    """One generated image."""
 
     url: str
     seed: int
@@ -71,35 +71,35 @@ class ImageResponse(BaseModel):
 
 
 class ControlNetResponse(BaseModel):
-    """A ControlNet of the job: the image that came with it, and the map that it was shown."""
+    """A ControlNet of the job, with its control image and control map."""
 
     name: str
     preprocessor: str
     image_url: str
-    map_url: str | None = Field(description="null until a preprocessor has made it")
+    map_url: str | None = Field(description="null until a preprocessor has computed it")
 
 
 class ImageList(BaseModel):
-    """The pictures of a job; none until it has succeeded."""
+    """The images of a job; none until it has succeeded."""
 
     images: list[ImageResponse]
 
 
 class SpanResponse(BaseModel):
-    """A stretch of the job's time, in seconds since ``created_at``."""
+    """A part of the job's time, in seconds since ``created_at``."""
 
     name: str
     start_s: float
     end_s: float
     worker: str
     counts: dict[str, int] = Field(
-        description="what a LoRA's load has moved: bytes from S3, other LoRAs out of cache and memory",
+        description="of a LoRA's load: bytes fetched from S3, LoRAs evicted from cache and memory",
         examples=[{"fetched_bytes": 3_224_408, "disk_evictions": 1}],
     )
 
 
 class JobResponse(BaseModel):
-    """A job as it stands."""
+    """A job and its present state."""
 
     id: str
     status: Status
@@ -115,8 +115,8 @@ class JobResponse(BaseModel):
     receipt: Receipt | None
     timeline: list[SpanResponse]
     error: Failure | None
-    warnings: list[str] = Field(description="what was drawn otherwise than one may expect")
-    request: JobSpec = Field(description="what was asked for, with every default filled in")
+    warnings: list[str] = Field(description="what differs from what a client may expect")
+    request: JobSpec = Field(description="the job as it was accepted, with every default filled in")
 
     @classmethod
     def of(cls, job: Job, queue_position: int | None) -> Self:
@@ -125,16 +125,16 @@ class JobResponse(BaseModel):
 
 
 def images_of(job: Job) -> list[ImageResponse]:
-    """The pictures of a job, by their URLs."""
+    """The images of a job, by their URLs."""
     return [
         ImageResponse(
             url=public_url(f"/v1/jobs/{job.id}/images/{n}"),
-            seed=picture.seed,
-            width=picture.width,
-            height=picture.height,
-            sha256=picture.sha256,
+            seed=image.seed,
+            width=image.width,
+            height=image.height,
+            sha256=image.sha256,
         )
-        for n, picture in enumerate(job.images)
+        for n, image in enumerate(job.images)
     ]
 
 
@@ -152,7 +152,7 @@ def _controls_of(job: Job) -> list[ControlNetResponse]:
 
 
 def map_of(job: Job, n: int) -> str | None:
-    """sha256 of what ControlNet ``n`` of the job was shown, once that is known."""
+    """sha256 of the control map of ControlNet ``n`` of the job, once it is known."""
     if job.receipt is not None:
         return job.receipt.spec.controlnets[n].control_map
     controlnet = job.spec.controlnets[n]

@@ -1,4 +1,4 @@
-"""What the routes of LoRAs take in path and query, and what they answer."""
+"""Paths, queries and responses of the routes of LoRAs."""
 
 from datetime import datetime
 from typing import Self
@@ -14,13 +14,13 @@ from shared.storage.object_store import ObjectStat
 
 
 class LoraPath(BaseModel):
-    """Which LoRA."""
+    """Path of a LoRA."""
 
     name: LoraName
 
 
 class UploadQuery(Query):
-    """What a file cannot tell of itself."""
+    """What a client may say about a file that it uploads."""
 
     max_async_steps: int | None = Field(
         None, ge=0, le=999_999, description="steps a job may at most run without it; unset: as the job says"
@@ -38,7 +38,7 @@ class LoraResponse(BaseModel):
 
     @classmethod
     def listed(cls, lora: ListedLora) -> "LoraResponse":
-        """The answer for an object of the bucket."""
+        """The response for an object of the bucket."""
         name, blob, problem = lora
         return LoraResponse(
             name=name, size_bytes=blob.size_bytes, etag=blob.etag, modified=blob.modified, problem=problem
@@ -53,15 +53,15 @@ class LoraPage(BaseModel):
 
 
 class LoraDetail(LoraResponse):
-    """A LoRA and what its header tells."""
+    """A LoRA and the contents of its header."""
 
     tensors: int | None = None
     rank: int | None = Field(None, description="the largest of its modules")
     parts: list[str] = Field([], examples=[["unet"]])
-    family: Family | None = Field(None, description="of the base it was trained for, where that is told")
+    family: Family | None = Field(None, description="of the base model it was trained for, if known")
     cross_attention_dim: int | None = None
-    embeddings: list[str] = Field([], description="in its file, and not applied", examples=[["style"]])
-    max_async_steps: int | None = Field(None, description="its own bound, for every job that names none")
+    embeddings: list[str] = Field([], description="in its file, but not applied", examples=[["style"]])
+    max_async_steps: int | None = Field(None, description="its own limit, for every job that names none")
     sha256: str | None = Field(None, description="of its bytes; known of files that came through the API")
 
     @classmethod
@@ -73,7 +73,7 @@ class LoraDetail(LoraResponse):
         bound: int | None = None,
         problem: str | None = None,
     ) -> Self:
-        """The answer for an object and what is known of it."""
+        """The response for an object and what is known of it."""
         return cls(
             name=name,
             size_bytes=blob.size_bytes,

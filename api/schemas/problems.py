@@ -1,4 +1,4 @@
-"""Every error as an RFC 9457 problem document: what went wrong, in which field, and whether to try again."""
+"""RFC 9457 problem documents: what went wrong, in which field, and whether to try again."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 from shared.errors import Unavailable
 
 MIMETYPE = "application/problem+json"
-#: Suggested wait before a request that met a restart is tried again.
+#: How long clients should wait before they repeat a request that was answered 429 or 503.
 RETRY_AFTER_S = 2
-#: What may answer any operation: see `hosts` and `bodies`.
+#: Statuses of any operation: `api.middleware.hosts` and `api.middleware.request_body` refuse with them.
 ANY_OPERATION = (400, 403, 415, 421)
-#: What pydantic says with the names of our classes and functions, in JSON's words.
+#: In place of pydantic's messages that name Python's types.
 _SENTENCES = {
     "model_type": "must be a JSON object",
     "model_attributes_type": "must be a JSON object",
@@ -22,7 +22,7 @@ _SENTENCES = {
     "list_type": "must be a list",
     "tuple_type": "must be a list",
 }
-#: Kinds of values that `shared.jobs.lora_scales` tells apart.
+#: Tags of the kinds of values that `shared.jobs.lora_scales` distinguishes.
 _KINDS = {"<number>": "a number", "<list>": "a list", "<table>": "a JSON object"}
 _CODES = {
     415: "unsupported_media_type",
@@ -81,7 +81,7 @@ def problem(
 
 
 def raw_problem(status: int, detail: str) -> bytes:
-    """A problem document as a whole HTTP response, for what the application never gets to see."""
+    """A problem document as a whole HTTP response, for requests that never reach the application."""
     answer = problem(status, code_of(status), detail)
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "Connection: close"]
     head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in answer.headers)])
@@ -89,7 +89,7 @@ def raw_problem(status: int, detail: str) -> bytes:
 
 
 def code_of(status: int) -> str:
-    """What clients match on, where only the status says what is wrong."""
+    """The ``code`` of a problem of which only the status is known."""
     return _CODES.get(status, HTTPStatus(status).name.lower().replace("request_entity_", ""))
 
 

@@ -52,8 +52,8 @@ class RequestFields(StrictMessage):
         schema = handler(core)
         fields = handler.resolve_ref_schema(schema).get("properties", {})
         for alias, name in cls.aliases.items():
-            told = [fields[name].get("description"), f"also: {alias}"]
-            fields[name]["description"] = "; ".join(filter(None, told))
+            parts = [fields[name].get("description"), f"also: {alias}"]
+            fields[name]["description"] = "; ".join(filter(None, parts))
         return schema
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A client's connection, on which neither reading a body nor sending an answer can take for ever."""
+"""A client's connection that is closed when its client reads or sends too slowly."""
 
 import errno
 import socket
@@ -12,7 +12,7 @@ from gunicorn.util import close_graceful
 
 T = TypeVar("T")
 
-#: How long a closed connection is still read from, so that the client gets its answer and not a reset.
+#: How long a closed connection is still read from, so that the client gets the response and not a reset.
 LINGER_S = 1.0
 
 
@@ -85,7 +85,7 @@ class ClientSocket:
         self._has_read = True
         if self._receiving is None:
             return bytes(self._sock.recv(size, flags))
-        gevent.sleep(0)  # who sends without a pause leaves others their turn
+        gevent.sleep(0)  # lets other greenlets run when a client sends without a pause
         return self._receiving.move(self._sock, lambda: bytes(self._sock.recv(size, flags)), len)
 
     def send(self, data: Any, flags: int = 0) -> int:
@@ -102,11 +102,11 @@ class ClientSocket:
             left = left[self.send(left, flags) :]
 
     def close(self) -> None:
-        """Say that no more comes, and let the client read what has been sent."""
+        """Shut down sending, and let the client read what has been sent."""
         close_graceful(self._sock, timeout=LINGER_S)
 
     def has_hung_up(self) -> bool:
-        """Whether the client has closed its side, or is gone. Only Linux can tell; False elsewhere."""
+        """Whether the client has closed its side, or is gone. Known on Linux only; False elsewhere."""
         try:
             state = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         except (AttributeError, OSError):  # no TCP_INFO here, a unix socket, or closed by ourselves

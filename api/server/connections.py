@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class TooManyConnections(Exception):
-    """One more than the bound; ``of_client`` says whether it is the bound of one address."""
+    """One connection beyond the limit; ``of_client`` says whether it is the limit of one address."""
 
     def __init__(self, limit: int, *, of_client: bool) -> None:
         super().__init__(f"more than {limit} connections")
@@ -14,7 +14,7 @@ class TooManyConnections(Exception):
 
 
 class Connections:
-    """Counts open connections; ``per_client`` 0 means no bound for one address."""
+    """Counts open connections; ``per_client`` 0 means no limit for one address."""
 
     def __init__(self, limit: int, per_client: int) -> None:
         self._limit, self._per_client = limit, per_client

@@ -1,4 +1,4 @@
-"""Ends what waits on behalf of a client that has hung up."""
+"""Ends calls that wait on behalf of a client that has hung up."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from shared.errors import ClientDisconnected
 
 
 class Disconnects:
-    """The calls of a process that wait; `check` is called about once a second."""
+    """The waiting calls of a process; `check` is called about once a second."""
 
     def __init__(self) -> None:
         self._waiting: dict[ClientSocket, Any] = {}
@@ -26,7 +26,7 @@ class Disconnects:
             self._waiting.pop(client, None)
 
     def check(self) -> None:
-        """Look at every client that is waited for."""
+        """Check every client whose call waits."""
         for client in [client for client in self._waiting if client.has_hung_up()]:
             gevent.get_hub().loop.run_callback(self._interrupt, client)
 

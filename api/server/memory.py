@@ -1,11 +1,11 @@
-"""What the C library does with memory that was freed."""
+"""Tunes how the C library returns freed memory to the system."""
 
 import contextlib
 import ctypes
 
 #: From glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
-#: So much that is free at the end of the heap is given back.
+#: Free bytes at the end of the heap beyond which they are returned.
 TRIM_BYTES = 1 << 20
 
 

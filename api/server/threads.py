@@ -1,4 +1,4 @@
-"""Real threads for work that would keep a process from serving its other clients."""
+"""Runs CPU-heavy work in real threads, so that a process goes on serving other clients."""
 
 import sys
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def directly(work: Callable[[], T]) -> T:
 
 
 def find_offload() -> Offload:
-    """How this process's server wants it: where a connection is a greenlet, by gevent's thread pool."""
+    """What fits this process's server: gevent's thread pool where connections are greenlets."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
         return directly

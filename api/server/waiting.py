@@ -1,4 +1,4 @@
-"""For calls that wait: end the wait when nobody is there any more to hear the answer."""
+"""Ends a call that waits when its client has disconnected."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext

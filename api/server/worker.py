@@ -24,13 +24,13 @@ from shared.startup import exit_with_reason
 
 log = logging.getLogger(__name__)
 
-#: Connections beyond the bound that are answered so at once.
+#: Connections beyond the limit that are answered 503 at the same time.
 REFUSED_AT_ONCE = 64
-#: Files a process has open besides connections of clients, and of Redis for streams: S3, libraries.
+#: Open files of a process apart from connections of clients and of event streams: S3, libraries.
 OTHER_FILES = 512
-#: Of a body that nobody wants, read at once.
+#: Read at once from a body that is to be discarded.
 READ_BYTES = 1 << 20
-#: What gunicorn's parser refuses, where 400 does not say it best.
+#: Errors of gunicorn's parser that have a better status than 400.
 _STATUS: dict[type[Exception], int] = {
     errors.LimitRequestLine: 414,
     errors.LimitRequestHeaders: 431,
@@ -41,18 +41,18 @@ _STATUS: dict[type[Exception], int] = {
 
 
 class ApiWorker(GeventWorker):
-    """Bounds connections, heads, bodies and answers; explains its own refusals as problems."""
+    """Limits connections, and the time of headers, bodies and responses; refuses with problem documents."""
 
     def init_process(self) -> None:
-        """As gunicorn's, with what the settings say."""
+        """As gunicorn's, with our settings."""
         with exit_with_reason(Arbiter.APP_LOAD_ERROR):
             self.settings = settings = read_settings()
         self.worker_connections = settings.api_connections + REFUSED_AT_ONCE
         self.connections = Connections(settings.api_connections, settings.api_connections_per_client)
         self.disconnects = Disconnects()
         if not self.cfg.keepalive:
-            self.cfg.set("keepalive", 1)  # 0 would leave heads without a deadline
-        # Which proxies are believed is SWIFT_TRUSTED_PROXIES' business alone.
+            self.cfg.set("keepalive", 1)  # 0 would leave headers without a deadline
+        # SWIFT_TRUSTED_PROXIES alone decides which proxies are trusted.
         self.cfg.set("forwarded_allow_ips", "")
         self.cfg.set("forwarder_headers", "")
         give_back_buffers()
@@ -60,7 +60,7 @@ class ApiWorker(GeventWorker):
         super().init_process()
 
     def timeout_ctx(self) -> gevent.Timeout:
-        """The deadline of a whole head, from the connection's opening or from the answer before."""
+        """The deadline of a request's header, counted from the connection's opening or the last response."""
         return gevent.Timeout(self.settings.header_timeout_s, False)
 
     def notify(self) -> None:
@@ -115,14 +115,14 @@ class ApiWorker(GeventWorker):
         return False
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer a request that never reached the application, or that failed outside of it."""
+        """Refuse a request that never reached the application, or that failed outside of it."""
         is_ours = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))
         if isinstance(exc, errors.ParseException) and not is_ours:
             status = next((code for kind, code in _STATUS.items() if isinstance(exc, kind)), 400)
             self._answer(client, addr, status, f"the request is not well-formed HTTP: {exc}")
         else:
             log.error("request failed outside of the application", exc_info=exc)
-            self._answer(client, addr, 500, "an unexpected error; the API's log tells more")
+            self._answer(client, addr, 500, "an unexpected error; see the log of the API")
 
     def _refuse_connection(self, client: ClientSocket, addr: Any, error: TooManyConnections) -> None:
         if error.of_client:
@@ -144,7 +144,7 @@ class ApiWorker(GeventWorker):
 
 
 def _allow_open_files(needed: int) -> None:
-    """Raise this process's own limit; where the system's is lower, say so."""
+    """Raise this process's limit of open files; log a warning if the system's is lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return

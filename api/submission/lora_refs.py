@@ -1,4 +1,4 @@
-"""From the LoRAs that a client names to exactly these versions of these objects, or the reason why not."""
+"""Finds the object version of each LoRA that a request names."""
 
 from itertools import islice
 

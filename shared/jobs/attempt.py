@@ -16,27 +16,27 @@ from shared.jobs.record import Failure, Job, Span, Status, StoredImage
 
 log = logging.getLogger(__name__)
 
-#: Between two tries to reach Redis, each of which is patient itself.
-RETRY_S = 1.0
+#: Pause between two attempts to reach Redis; the client retries within each.
+PAUSE_S = 1.0
 
 
 class Attempt:
     """One run of a job by one worker. Its methods raise `AttemptLost` once another attempt took over."""
 
-    def __init__(self, script: JobScript, job: Job, token: str, *, patience_s: float = 0) -> None:
-        """How the job ends is told as soon as Redis answers again, for ``patience_s`` at most."""
+    def __init__(self, script: JobScript, job: Job, token: str, *, retry_s: float = 0) -> None:
+        """``retry_s``: how long the end of the job is written again while Redis does not answer."""
         self.job = job
         self.token = token
         self._script = script
-        self._patience_s = patience_s
+        self._retry_s = retry_s
 
     def advance(self, step: int | None = None, total: int | None = None) -> None:
-        """Renew the lease and, given ``step`` of ``total``, tell the progress.
+        """Renew the lease and, given ``step`` of ``total``, report the progress.
 
         Raises `JobCancelled` when somebody cancelled the job meanwhile.
         """
-        told = (step, total) if total is not None else ("", "")
-        if self._write("advance", *told) == "cancel":
+        progress = (step, total) if total is not None else ("", "")
+        if self._write("advance", *progress) == "cancel":
             raise JobCancelled("the job was cancelled")
 
     def watched(self) -> bool:
@@ -44,13 +44,13 @@ class Attempt:
         return bool(self._script.redis.exists(keys.watched(self.job.id)))
 
     def preview(self, png_base64: str, step: int) -> None:
-        """Show a rough picture of how far the job is."""
+        """Publish a preview image of the job's latents."""
         self._write("preview", json.dumps({"step": step, "png": png_base64}))
 
     def succeed(
         self, images: list[StoredImage], receipt: Receipt, timeline: list[Span], warnings: Sequence[str] = ()
     ) -> None:
-        """End the job with its pictures; may be called again. Raises `JobCancelled` if that came first."""
+        """End the job with its images; may be called again. Raises `JobCancelled` if that came first."""
         fields = {
             "images": json.dumps([image.model_dump() for image in images]),
             "receipt": receipt.model_dump_json(),
@@ -64,7 +64,7 @@ class Attempt:
     def end(
         self, status: Literal["failed", "cancelled"], error: Failure | None, timeline: list[Span]
     ) -> None:
-        """End the job without pictures."""
+        """End the job without images."""
         fields = {"timeline": json.dumps([span.model_dump() for span in timeline])}
         if error is not None:
             fields["error"] = error.model_dump_json()
@@ -79,7 +79,7 @@ class Attempt:
 
     def _finish(self, status: Status, fields: Mapping[str, Any]) -> str:
         """Losing the images of a job to a restart of Redis would cost all of its steps."""
-        deadline = time.monotonic() + self._patience_s
+        deadline = time.monotonic() + self._retry_s
         while True:
             try:
                 return self._write("finish", status, fields=fields)
@@ -87,7 +87,7 @@ class Attempt:
                 if time.monotonic() > deadline:
                     raise
                 log.warning("job not ended yet: Redis does not answer", extra={"error": type(error).__name__})
-                time.sleep(RETRY_S)
+                time.sleep(PAUSE_S)
 
     def _write(self, verb: str, *args: Any, fields: Mapping[str, Any] | None = None) -> str:
         answer: str = self._script(verb, self.job.id, self.token, *args, fields=fields)

@@ -6,7 +6,7 @@ import re
 
 from shared.errors import InvalidRequest
 
-#: Seconds since the epoch as Redis tells them, and the id of a job.
+#: Seconds since the epoch as Redis returns them, and the id of a job.
 _PLACE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?):([0-9a-f]{16})")
 
 

@@ -70,7 +70,7 @@ class JobReader:
         """A page, newest first, from after ``cursor``, and the next cursor; only the last page is not full.
 
         Only ``fields`` of the jobs are read, and what every job has; others keep their defaults. Records
-        that cannot be read are left out; those that have expired are taken off the lists. Raises
+        that cannot be read are left out; those that have expired are removed from the lists. Raises
         `InvalidRequest` for what is no cursor.
         """
         after = None if cursor is None else read_cursor(cursor)

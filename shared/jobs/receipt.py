@@ -108,7 +108,7 @@ def digest_of(receipt: StrictMessage) -> str:
 
 
 def _canonical(value: Any) -> Any:
-    """JSON as every language writes it again: some do not tell 3.0 from 3."""
+    """JSON as every language writes it again: some write 3.0 as 3."""
     if isinstance(value, Mapping):
         return {key: _canonical(inner) for key, inner in value.items()}
     if isinstance(value, list):

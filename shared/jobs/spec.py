@@ -68,7 +68,7 @@ class JobSpec(JobOptions):
 
     @property
     def image_seeds(self) -> list[int]:
-        """The seed of each picture."""
+        """The seed of each image."""
         return self.seeds or [self.seed + i for i in range(self.num_images)]
 
     def with_control_maps(self, control_maps: Sequence[str | None]) -> Self:
@@ -83,11 +83,11 @@ class JobSpec(JobOptions):
     def is_exact(self) -> bool:
         """Whether the job is computed as diffusers does: alone and in one batch.
 
-        A replay also repeats the loss of ``residual_precision``, where the picture had one.
+        A replay also repeats the loss of ``residual_precision``, if the first job had one.
         """
         return self.lora_loading.mode != "bounded"
 
     @property
     def mixes_rows(self) -> bool:
-        """Whether a net's result for a row depends on the other rows: a union attends across them."""
+        """Whether a ControlNet's result for a row depends on other rows, as a ControlNet-Union's does."""
         return any(controlnet.control_mode is not None for controlnet in self.controlnets)

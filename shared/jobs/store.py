@@ -89,7 +89,7 @@ class JobStore(JobReader):
     def cancel(self, job_id: str) -> str:
         """Cancel: a queued job at once, a running one at its next step; an ended one stays as it is.
 
-        A job whose record cannot be read is taken off every list: no worker takes it any more.
+        A job whose record cannot be read is removed from every list, so that no worker claims it.
         """
         check_id(job_id)
         answer: str = self.script("cancel", job_id)
@@ -123,7 +123,7 @@ class JobStore(JobReader):
         if answer != "claimed":
             return None
         try:
-            return Attempt(self.script, self.get(job_id), token, patience_s=self._settings.job_timeout_s)
+            return Attempt(self.script, self.get(job_id), token, retry_s=self._settings.job_timeout_s)
         except JobUnreadable as error:
             log.error("job failed: its record cannot be read", extra={"job": job_id})
             ended = {"error": Failure.of(error).model_dump_json()}
@@ -167,7 +167,7 @@ class JobStore(JobReader):
         self.script("fail", job_id, failure.model_dump_json())
 
     def _try(self, verb: str, job_id: str) -> str:
-        """One job among many: what is wrong with it keeps no other from its turn."""
+        """Run a verb for one of many jobs: an error in its record must not stop the others."""
         try:
             return str(self.script(verb, job_id))
         except ResponseError as error:

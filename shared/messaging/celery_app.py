@@ -14,7 +14,7 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Draws one job: `shared.messaging.messages.GenerateJob`.
+#: Runs one job: `shared.messaging.messages.GenerateJob`.
 GENERATE = "unet.generate"
 #: Computes one CFG branch of another worker's job: `workers.unet.cfg_parallel.messages.FollowBranch`.
 FOLLOW = "unet.follow"
@@ -76,7 +76,7 @@ def make_celery(settings: Settings, queues: Sequence[str] = ()) -> Celery:
         task_acks_late=True,  # a killed worker gives its job back
         task_reject_on_worker_lost=True,
         worker_pool="threads",  # CUDA does not survive a fork
-        worker_prefetch_multiplier=1,  # a device holds one job; hoarding starves its neighbours
+        worker_prefetch_multiplier=1,  # a device runs one job; prefetched ones would wait behind it
         worker_disable_prefetch=True,
         worker_send_task_events=True,  # Flower shows what runs
         task_send_sent_event=True,

@@ -13,7 +13,7 @@ class PrefetchHint(Message):
 
 
 class GenerateJob(Message):
-    """Draw a job. What to draw is in the job store: a message may arrive twice, the job is one."""
+    """Generate the images of a job. The job is in the job store: its message may arrive twice."""
 
     job_id: str = Field(pattern=r"^[0-9a-f]{16}$")  # it becomes part of keys
 

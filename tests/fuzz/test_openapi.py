@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from api.services import Services
 from shared.jobs.record import StoredImage
 from shared.keys import control_key
-from tests.api.services import OCTETS, edge, lora, succeed
+from tests.api.services import OCTETS, announce_workers, edge, lora, succeed
 
 #: A stream of events is text in OpenAPI 3.1; schemathesis expects the schema of an event, as 3.2 has it.
 CHECKS = [not_a_server_error, content_type_conformance]
@@ -28,6 +28,7 @@ EXAMPLES = max(3, hypothesis.settings.default.max_examples // 40)
 
 def names_of(client: FlaskClient, services: Services) -> dict[str, str | int]:
     """What is there to be looked at, by the name of the path's parameter: a finished job and a LoRA."""
+    announce_workers(services)  # else the fleet is not ready
     services.loras.put("paper.safetensors", lora(), content_type=OCTETS)
     request = {"prompt": "a cat", "seed": 7, "controlnets": [edge()], "loras": [{"name": "paper"}]}
     job_id = str(client.post("/v1/jobs", json=request).json["id"])

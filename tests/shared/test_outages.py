@@ -130,7 +130,7 @@ def test_an_ended_job_is_recorded_as_soon_as_redis_answers_again(
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     script, tries = attempt._script, 0
-    monkeypatch.setattr("shared.jobs.attempt.RETRY_S", 0)
+    monkeypatch.setattr("shared.jobs.attempt.PAUSE_S", 0)
 
     def away(*args: object, **options: object) -> object:
         nonlocal tries

@@ -1,4 +1,4 @@
-"""Names that a request may say, and how the others are refused."""
+"""Checks names of a request against those that are known."""
 
 from collections.abc import Iterable
 

@@ -22,7 +22,7 @@ def check_steps(
 ) -> int:
     """``num_inference_steps`` of the job, at most ``limit``; raises `InvalidRequest`.
 
-    ``scheduler_config`` is the model's. What depends on more than its words, the worker checks.
+    ``scheduler_config`` is the model's. The worker checks what depends on the computed timesteps.
     """
     _check_accepted(request, scheduler)
     override = next((field for field in OVERRIDES if getattr(request, field) is not None), None)

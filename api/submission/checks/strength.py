@@ -3,7 +3,7 @@
 from api.schemas.job_request import JobRequest
 from shared.errors import InvalidRequest
 
-#: Unless the request says: with an image, and with a mask besides.
+#: Defaults: with an image alone, and with a mask.
 STRENGTH, STRENGTH_IN_MASK = 0.8, 1.0
 
 

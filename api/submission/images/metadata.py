@@ -1,7 +1,7 @@
 """Image files without their metadata: what decides pixels is kept, and how the image is to be turned.
 
 Metadata is what other programs wrote into the file: workflows of megabytes, EXIF with broken tags, colour
-profiles that are none. None of it makes an image unusable, so it is taken out before the file is decoded.
+profiles that are none. None of it makes an image unusable, so it is removed before the file is decoded.
 """
 
 import re
@@ -145,7 +145,7 @@ def _limited(parts: Iterable[Part]) -> Iterator[Part]:
 
 
 def _orientation(exif: bytes, xmp: bytes) -> int:
-    """Of EXIF if it tells one, else of XMP, else 1; whatever cannot be read tells none."""
+    """EXIF's orientation if it has one, else XMP's, else 1; what cannot be read has none."""
     try:
         value = _exif_orientation(exif)
     except (struct.error, IndexError):
