@@ -16,20 +16,20 @@ from contextlib import AbstractContextManager, ExitStack
 from redis.exceptions import RedisError
 
 from shared import metrics
-from shared.errors import ControlNetFailed, SwiftError
 from shared.messaging.messages import AttachControlNet
 from workers.controlnet_serving.aggregate import ResidualAggregator
 from workers.controlnet_serving.batch_collector import BatchCollector
 from workers.controlnet_serving.forward import BatchedForward
 from workers.controlnet_serving.input_cache import InputCache
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
+from workers.controlnet_serving.responses import error_response, residual_response
 from workers.controlnet_serving.sender import ResponseSender
 from workers.controlnet_serving.sessions import Sessions
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.busy import BusyShare
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
-from workers.transport.protocol import StepRequest, StepResponse
+from workers.transport.protocol import StepRequest
 from workers.transport.step_queue import POLL_S, ClaimedStep, StepQueue
 from workers.transport.transport import Transport
 
@@ -161,13 +161,7 @@ class Server:
                 forwards.append(self._forward(in_use, [other]))
             with self._device, self.busy:
                 self._hand_over(ResidualAggregator(forwards), start)
-        if len(forwards) == 1 and len(forwards[0].steps) == len(batch):
-            self._collector.record(batch, time.time() - start)
-        metrics.CONTROLNET_BATCH_JOBS.labels(batch[0].part.controlnet).observe(len(batch))
-        for forward in forwards:
-            for _ in forward.steps:
-                metrics.CONTROLNET_STEPS.labels(forward.controlnet.name, "served").inc()
-                metrics.CONTROLNET_STEP_S.labels(forward.controlnet.name).observe(time.time() - start)
+        self._record(batch, forwards, time.time() - start)
 
     def _forward(self, in_use: ExitStack, steps: Sequence[ClaimedStep]) -> BatchedForward:
         controlnet = in_use.enter_context(self.controlnets.use(steps[0].part.controlnet))
@@ -198,9 +192,7 @@ class Server:
         for index in aggregator.order:
             for aggregated in aggregator.residuals(index):
                 first = aggregated.steps[0]
-                response = self._response(aggregated.steps, index, start).model_copy(
-                    update={"batch": aggregated.batch, "hashes": aggregated.hashes}
-                )
+                response = residual_response(aggregated, index, start, self._worker)
                 self.sender.send(first.request, response, aggregated.residual, first.part.controlnet)
 
     # --- its parts -----------------------------------------------------------------------------------
@@ -224,23 +216,20 @@ class Server:
         except RedisError:
             return [True] * len(requests)
 
+    def _record(
+        self, batch: Sequence[ClaimedStep], forwards: Sequence[BatchedForward], seconds: float
+    ) -> None:
+        if len(forwards) == 1 and len(forwards[0].steps) == len(batch):  # else it says nothing of this batch
+            self._collector.record(batch, seconds)
+        metrics.CONTROLNET_BATCH_JOBS.labels(batch[0].part.controlnet).observe(len(batch))
+        for forward in forwards:
+            for _ in forward.steps:
+                metrics.CONTROLNET_STEPS.labels(forward.controlnet.name, "served").inc()
+                metrics.CONTROLNET_STEP_S.labels(forward.controlnet.name).observe(seconds)
+
     def _respond_with_error(self, step: ClaimedStep, error: Exception) -> None:
         request, controlnet = step.request, step.part.controlnet
         fields = {"job": request.job_id, "attempt": request.attempt, "step": request.step}
         log.warning("step failed", extra={**fields, "controlnet": controlnet, "error": repr(error)})
         metrics.CONTROLNET_STEPS.labels(controlnet, "failed").inc()
-        code = error.code if isinstance(error, SwiftError) else ControlNetFailed.code
-        response = self._response([step], 0, time.time()).model_copy(
-            update={"error": code, "detail": f"{type(error).__name__}: {error}"}
-        )
-        self.sender.send(request, response, None, controlnet)
-
-    def _response(self, steps: Sequence[ClaimedStep], index: int, start: float) -> StepResponse:
-        return StepResponse(
-            index=index,
-            positions=[step.part.position for step in steps],
-            retry=steps[0].request.retry,
-            start_s=start,
-            end_s=time.time(),
-            worker=self._worker,
-        )
+        self.sender.send(request, error_response(step, error, self._worker), None, controlnet)
