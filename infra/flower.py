@@ -28,7 +28,7 @@ from shared.messaging.celery_app import controlnet_queue, make_celery, unet_queu
 from shared.settings import Settings, read_settings
 from shared.startup import exit_with_reason
 
-#: Between two looks for workers that have not been inspected.
+#: Seconds between two polls for workers that have not been inspected.
 INSPECT_MS = 1000
 
 
@@ -58,7 +58,7 @@ class FleetFlower(Flower):
 
 
 def main() -> None:
-    """Run Flower as the settings and the ``FLOWER_*`` variables say."""
+    """Run Flower with the settings and the ``FLOWER_*`` variables."""
     with exit_with_reason():
         settings = read_settings()
         configure_logs(settings)

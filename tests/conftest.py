@@ -57,7 +57,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         redis_port=control,
         residual_redis_port=residual,
         s3_port=s3,
-        durable_submit="off",  # what it costs and holds, tests/shared/jobs/test_durability.py says
+        durable_submit="off",  # its cost and its effect are tested in tests/shared/jobs/test_durability.py
     )
     buckets = [settings.lora_bucket, settings.image_bucket]
     weed_env = weed_environment("test-access", "test-secret-key")

@@ -19,7 +19,7 @@ from shared.settings import read_settings
 #: What each command does in a line; ``infra.cli.NAME.command`` is the command itself.
 COMMANDS = {
     "generate": "generate images from a prompt",
-    "verify": "generate an image again from its receipt, and say whether it is the same",
+    "verify": "generate an image again from its receipt and compare the two",
     "receipt": "print the receipt that an image carries",
     "cache": "list, check and remove the LoRA files of this host",
     "completion": "print the completion script of a shell",

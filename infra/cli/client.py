@@ -42,7 +42,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """A job that succeeded: what the API says of it, and its PNG files in order."""
+    """A job that succeeded: its record in the API, and its PNG files in order."""
 
     job: dict[str, Any]
     images: list[bytes]
@@ -119,7 +119,7 @@ class Client:
         return self._json(self._call("POST", "/v1/jobs", json=dict(request), headers=headers))
 
     def cancel(self, job_id: str) -> None:
-        """Cancel a job; one that has ended stays as it is."""
+        """Cancel a job; one that has ended is left as it is."""
         self._call("POST", f"/v1/jobs/{job_id}/cancel")
 
     def read(self, path: str) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class Client:
             except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
                 reason = _reason(error)
                 if attempt == 0 and "refused" in reason:
-                    break  # nobody listens there: say so at once
+                    break  # no server listens there: fail at once
                 continue
             except requests.exceptions.InvalidJSONError as error:
                 raise ApiError(f"the request is no JSON: {error}", code="invalid_request") from None

@@ -59,12 +59,12 @@ def read_image(path: Path) -> GeneratedImage:
 
 def _json(texts: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(texts.get(name, ""))
+        document = json.loads(texts.get(name, ""))
     except (ValueError, RecursionError) as error:
         raise NoReceipt(f"{path}: its {name} is no JSON: {error}") from None
-    if not isinstance(told, dict):
+    if not isinstance(document, dict):
         raise NoReceipt(f"{path}: its {name} is no JSON object")
-    return told
+    return document
 
 
 def _index(text: str, path: Path) -> int:

@@ -1,4 +1,4 @@
-"""``swiftdiffusion verify IMAGE.png``: generate an image's receipt again, and say whether it is the same."""
+"""``swiftdiffusion verify IMAGE.png``: generate an image again from its receipt and compare the two."""
 
 import io
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from shared.settings import Settings
 @click.option("-o", "--out", type=OutputFile(), metavar="FILE", help="Keep the image as it is generated now.")
 @click.pass_obj
 def command(settings: Settings, image: Path, api: str | None, out: Path | None) -> int:
-    """Generate an image again from its receipt, and say whether it is the same.
+    """Generate an image again from its receipt and compare the two.
 
     The exit code is 0 if the pixels are equal, 1 if they differ or the job failed.
     """
@@ -40,7 +40,7 @@ def command(settings: Settings, image: Path, api: str | None, out: Path | None) 
 def _link(job: Mapping[str, Any], original: GeneratedImage, path: Path) -> str:
     images = job["images"]
     if original.index >= len(images):
-        raise NoReceipt(f"{path} says that it is image {original.index}, its receipt is of {len(images)}")
+        raise NoReceipt(f"{path} claims to be image {original.index}, but its receipt is of {len(images)}")
     return str(images[original.index]["url"])
 
 

@@ -1,4 +1,4 @@
-"""What can be known to fail before anything is started, each said in one sentence."""
+"""Checks before anything is started; what would fail is reported in one sentence."""
 
 import ctypes
 import shutil
@@ -85,7 +85,7 @@ def check_programs(processes: Sequence[Process]) -> None:
 
 
 def check_models(settings: Settings, catalog: Catalog) -> None:
-    """Raise `CannotStart`, in one sentence, if files say that workers cannot load what they serve."""
+    """Raise `CannotStart`, in one sentence, if files show that workers cannot load what they serve."""
     families = ModelFamilies(settings.catalog, catalog)
     try:
         for name in settings.worker_models or catalog.models:

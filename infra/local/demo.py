@@ -1,4 +1,4 @@
-"""``make demo``: start the fleet, generate one image with a ControlNet and a LoRA, show where it went, stop.
+"""``make demo``: start the fleet, generate one image with a ControlNet and a LoRA, show its timeline, stop.
 
 It is a client like any other: boto3 for the LoRA, REST and server-sent events for the job.
 """
@@ -35,7 +35,7 @@ REQUEST: dict[str, Any] = {
     "height": 64,
     "loras": [{"name": LORA.stem, "scale": 0.6}],
 }
-#: 64 pixels are a stamp: ``demo.png`` is enlarged for the eye, its original is kept.
+#: ``demo.png`` is enlarged, because 64 pixels are small; the original is kept.
 ENLARGE = 8
 
 
@@ -68,7 +68,7 @@ def upload_lora(env: Mapping[str, str], path: Path) -> None:
         "s3",
         endpoint_url=env["SWIFT_S3_ENDPOINT_URL"],
         region_name="us-east-1",
-        aws_access_key_id=env.get("AWS_ACCESS_KEY_ID"),  # None: boto3 looks where it always does
+        aws_access_key_id=env.get("AWS_ACCESS_KEY_ID"),  # None: boto3 looks in its usual places
         aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY"),
     )
     client.upload_file(str(path), env["SWIFT_LORA_BUCKET"], path.name)
@@ -88,16 +88,16 @@ def _keep(stack: Stack, job: dict[str, Any]) -> dict[str, Path]:
     picture = Client(stack.api_url).fetch(job["images"][0]["url"])
     paths = {
         f"image, {ENLARGE} times enlarged": ROOT / "demo.png",
-        "image as generated, receipt inside": folder / "picture.png",
+        "image as generated, receipt inside": folder / "image.png",
         "timeline": folder / "timeline.png",
         "job": folder / "job.json",
     }
-    enlarged, original, timeline, told = paths.values()
+    enlarged, original, timeline, record = paths.values()
     original.write_bytes(picture)
     with Image.open(BytesIO(picture)) as image:
         size = (image.width * ENLARGE, image.height * ENLARGE)
         image.resize(size, Image.Resampling.NEAREST).save(enlarged)
-    told.write_text(json.dumps(job, indent=2) + "\n")
+    record.write_text(json.dumps(job, indent=2) + "\n")
     plot_timeline(job, timeline)
     return paths
 

@@ -34,8 +34,8 @@ def inherit(variables: Mapping[str, str]) -> dict[str, str]:
 
 def variables_of(settings: Settings) -> dict[str, str]:
     """Every setting that was given, as the variable that gives it; its paths hold in any folder."""
-    told = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
-    return {PREFIX + name.upper(): _text(value) for name, value in told.items() if value is not None}
+    given = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
+    return {PREFIX + name.upper(): _text(value) for name, value in given.items() if value is not None}
 
 
 def make_credentials(known: Mapping[str, str]) -> dict[str, str]:

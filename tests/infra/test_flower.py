@@ -1,4 +1,4 @@
-"""Flower as the fleet runs it, asked over HTTP: who may use it, and what it knows without being asked."""
+"""Flower as the fleet runs it, over HTTP: who may use it, and what it knows without a request."""
 
 import subprocess
 import sys
@@ -125,7 +125,7 @@ app.worker_main(["worker", "--pool=threads", "--concurrency=1", "-E", "-n", "lat
 
 
 def test_without_a_login_it_does_not_start(servers: Settings) -> None:
-    said = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-m", "infra.flower"],
         cwd=ROOT,
         env=inherit({**variables_of(servers), "FLOWER_UNAUTHENTICATED_API": "true"}),
@@ -133,5 +133,5 @@ def test_without_a_login_it_does_not_start(servers: Settings) -> None:
         text=True,
         timeout=60,
     )
-    assert said.returncode == 1
-    assert "FLOWER_BASIC_AUTH=user:password is needed" in said.stderr
+    assert ended.returncode == 1
+    assert "FLOWER_BASIC_AUTH=user:password is needed" in ended.stderr

@@ -1,6 +1,6 @@
 """What an operator sees of a stack: warnings and errors of its processes, and what it is waiting for.
 
-All output goes through one thread, so that a terminal that does not scroll, or is gone, blocks nobody.
+All output goes through one thread: a terminal that does not scroll, or is closed, blocks no other thread.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A server that answers as it is told: what a client meets, without a fleet."""
+"""A server that gives scripted answers: what a client meets, without a fleet."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ class ScriptedApi:
 @contextmanager
 def scripted_api(answers: Answers) -> Iterator[ScriptedApi]:
     """Serve ``answers``; a path ends with ``after ID`` where the request has a ``Last-Event-ID``."""
-    left = {path: list(told) for path, told in answers.items()}
+    left = {path: list(script) for path, script in answers.items()}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -33,8 +33,8 @@ def scripted_api(answers: Answers) -> Iterator[ScriptedApi]:
             if "Idempotency-Key" in self.headers:
                 api.keys.append(self.headers["Idempotency-Key"])
             last = self.headers.get("Last-Event-ID")
-            told = left[f"{self.path} after {last}" if last else self.path]
-            status, answer = told.pop(0) if len(told) > 1 else told[0]
+            script = left[f"{self.path} after {last}" if last else self.path]
+            status, answer = script.pop(0) if len(script) > 1 else script[0]
             self.send_response(status)
             self.end_headers()
             self.wfile.write(answer)
@@ -55,11 +55,11 @@ def scripted_api(answers: Answers) -> Iterator[ScriptedApi]:
             thread.join()
 
 
-def events(*told: tuple[str, dict[str, Any]]) -> bytes:
+def events(*script: tuple[str, dict[str, Any]]) -> bytes:
     """A stream of server-sent events."""
     return b"".join(
         f"id: {n}-0\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()
-        for n, (kind, data) in enumerate(told, 1)
+        for n, (kind, data) in enumerate(script, 1)
     )
 
 

@@ -39,13 +39,13 @@ def test_ls_lists_the_files_and_which_is_evicted_next(
 ) -> None:
     with cache.open(ref_to("anime", TEN)):  # used just now, and in use
         assert main(["cache", "ls", "--json"]) == 0
-        told = json.loads(capsys.readouterr().out)
+        files = json.loads(capsys.readouterr().out)
         assert main(["cache", "ls"]) == 0
     table = capsys.readouterr().out.splitlines()
-    states = {line["name"]: (line["state"], line["bytes"]) for line in told}
+    states = {line["name"]: (line["state"], line["bytes"]) for line in files}
     assert states == {"paper": ("idle", 10), "late": ("interrupted", 52), "anime": ("pinned", 10)}
-    assert [line["name"] for line in told if line["name"] in NAMES] == ["paper", "anime"]
-    assert {line["etag"] for line in told} == {"1"}
+    assert [line["name"] for line in files if line["name"] in NAMES] == ["paper", "anime"]
+    assert {line["etag"] for line in files} == {"1"}
     assert table[0].split() == ["NAME", "ETAG", "BYTES", "LAST", "USE", "STATE"]
     assert sorted(line.split()[0] for line in table[1:4]) == ["anime", "late", "paper"]
     assert table[4] == f"3 files, 72 of 1000 bytes, in {cache.directory.root}"

@@ -45,7 +45,7 @@ def test_the_receipt_of_an_image_is_printed(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "reason"),
     [
         (b"", "no PNG"),
         (b"GIF89a", "no PNG"),
@@ -64,15 +64,15 @@ def test_the_receipt_of_an_image_is_printed(tmp_path: Path, capsys: pytest.Captu
     ],
 )
 def test_a_file_without_a_receipt_is_refused_by_its_name(
-    data: bytes, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: bytes, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "other.png"
     path.write_bytes(data)
     assert main(["receipt", str(path)]) == 1
-    said = capsys.readouterr().err
-    assert "other.png" in said
-    assert "BytesIO" not in said
-    assert told in said
+    error = capsys.readouterr().err
+    assert "other.png" in error
+    assert "BytesIO" not in error
+    assert reason in error
 
 
 def test_a_file_that_cannot_be_read_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What stops a start before it has begun, and whether it says so."""
+"""What stops a start before any process runs, and the sentence that names it."""
 
 import json
 import shutil
@@ -162,8 +162,8 @@ def test_a_controlnet_of_another_family_stops_the_start(tmp_path: Path) -> None:
     for folder in ("model", "controlnets/edge"):
         shutil.copytree(EMOJI / folder, tmp_path / folder)
     config = tmp_path / "controlnets" / "edge" / "config.json"
-    told = json.loads(config.read_text())
-    config.write_text(json.dumps({**told, "cross_attention_dim": 2048}))
+    known = json.loads(config.read_text())
+    config.write_text(json.dumps({**known, "cross_attention_dim": 2048}))
     settings = settings_of(
         tmp_path,
         '[models.m]\nsource = "model"\n[controlnets.n]\nsource = "controlnets/edge"\nmodel = "m"\n',

@@ -26,10 +26,10 @@ def test_an_env_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_shell_sources_an_env_file_to_the_same_values(tmp_path: Path) -> None:
     write_env_file(tmp_path / "env", AWKWARD)
     script = f"set -a; . {tmp_path / 'env'}; exec env"
-    said = subprocess.run(
+    shell = subprocess.run(
         ["sh", "-c", script], capture_output=True, text=True, check=True, env={"PATH": "/bin:/usr/bin"}
     )
-    assert set(said.stdout.splitlines()) >= {f"{name}={value}" for name, value in AWKWARD.items()}
+    assert set(shell.stdout.splitlines()) >= {f"{name}={value}" for name, value in AWKWARD.items()}
 
 
 def test_only_its_owner_reads_an_env_file(tmp_path: Path) -> None:

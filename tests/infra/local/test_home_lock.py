@@ -25,10 +25,10 @@ def test_make_clean_removes_nothing_while_a_fleet_runs(tmp_path: Path) -> None:
     home = tmp_path / ".run"
     home.mkdir()
     with hold(home):
-        said = make_clean(tmp_path)
+        ended = make_clean(tmp_path)
     # Then it refuses in one sentence, until the fleet has stopped
-    assert said.returncode != 0
-    assert "a fleet is running in .run: stop it first, with `make down` or Ctrl-C" in said.stderr
+    assert ended.returncode != 0
+    assert "a fleet is running in .run: stop it first, with `make down` or Ctrl-C" in ended.stderr
     assert home.exists()
     assert make_clean(tmp_path).returncode == 0
     assert not home.exists()

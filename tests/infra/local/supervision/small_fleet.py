@@ -1,4 +1,4 @@
-"""Runs one server and one client until it is asked to stop: what `test_supervisor.py` looks at.
+"""Runs one server and one client until it is asked to stop: what `test_supervisor.py` tests.
 
 python small_fleet.py HOME [SERVER] [CLIENT]: Python programs, by default such as run until asked to stop.
 """
