@@ -14,7 +14,7 @@ from api.schemas.loras import LoraDetail
 from api.services import Services
 from shared import keys
 from shared.errors import Conflict, NotFound, Unavailable
-from shared.storage.loras import BOUND, lora_key, own_bound
+from shared.storage.loras import MAX_ASYNC_STEPS, lora_key, own_max_async_steps
 from shared.storage.object_store import Bucket
 from shared.storage.safetensors_header import MAX_HEADER_BYTES
 
@@ -77,7 +77,7 @@ class LoraPublisher:
             blob = None
         if blob is None or blob.etag != etag:
             raise Conflict(f"upload {upload!r} is complete, and LoRA {name!r} was replaced or deleted since")
-        return LoraDetail.of(name, blob, found.checked(), own_bound(blob))
+        return LoraDetail.of(name, blob, found.checked(), own_max_async_steps(blob))
 
 
 def _metadata(received: ReceivedUpload, bound: int | None) -> dict[str, str]:
@@ -89,4 +89,4 @@ def _metadata(received: ReceivedUpload, bound: int | None) -> dict[str, str]:
         "parts": ",".join(info.parts),
         "family": info.family or "unknown",
     }
-    return metadata if bound is None else metadata | {BOUND: str(bound)}
+    return metadata if bound is None else metadata | {MAX_ASYNC_STEPS: str(bound)}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from shared.errors import NotFound
 from shared.storage.lora_names import STAGED
 from shared.storage.loras import lora_key
-from shared.storage.object_store import Bucket, ObjectStat, Readable, translated
+from shared.storage.object_store import Bucket, ObjectStat, Readable, translate_errors
 
 OCTETS = "application/octet-stream"
 #: How long a signed form is valid.
@@ -42,7 +42,7 @@ class Staging:
         """
         kind = {"Content-Type": OCTETS}
         key = _key(name, upload)
-        with translated(key):
+        with translate_errors(key):
             made = self._public.client.generate_presigned_post(
                 self._public.name,
                 key,
@@ -65,7 +65,7 @@ class Staging:
         Raises `ObjectChanged` if another file was uploaded there meanwhile.
         """
         bucket, key = self.bucket, lora_key(name)
-        with translated(staged.key):
+        with translate_errors(staged.key):
             answer = bucket.client.copy_object(
                 Bucket=bucket.name,
                 Key=key,

@@ -18,7 +18,7 @@ from api.schemas.loras import LoraDetail, LoraPage, LoraPath, LoraResponse
 from api.schemas.problems import refusals
 from api.services import Services
 from shared.errors import InvalidLora
-from shared.storage.loras import find_lora, list_loras, own_bound
+from shared.storage.loras import find_lora, list_loras, own_max_async_steps
 from shared.storage.object_store import ObjectStat
 
 
@@ -48,7 +48,7 @@ def loras_api(services: Services) -> APIBlueprint:
         """Every object of the bucket; `problem` says why one cannot be used."""
         found = list(islice(list_loras(bucket, after=query.cursor), query.limit + 1))
         page = found[: query.limit]
-        cursor = page[-1].blob.key if len(found) > len(page) else None
+        cursor = page[-1].stat.key if len(found) > len(page) else None
         return json_response(LoraPage(loras=[LoraResponse.listed(lora) for lora in page], next_cursor=cursor))
 
     @api.get(
@@ -74,6 +74,6 @@ def loras_api(services: Services) -> APIBlueprint:
 
 def _detail(name: str, blob: ObjectStat, found: InspectedHeader) -> LoraDetail:
     try:
-        return LoraDetail.of(name, blob, found.checked(), own_bound(blob))
+        return LoraDetail.of(name, blob, found.checked(), own_max_async_steps(blob))
     except InvalidLora as error:
         return LoraDetail.of(name, blob, problem=str(error))

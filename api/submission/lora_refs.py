@@ -7,7 +7,7 @@ from api.services import Services
 from shared.errors import InvalidLora, InvalidRequest, NotFound, ReceiptMismatch
 from shared.jobs.spec import LoraRef
 from shared.storage.lora_header import LoraInfo, incompatibility
-from shared.storage.loras import list_loras, lora_key, own_bound
+from shared.storage.loras import list_loras, lora_key, own_max_async_steps
 from shared.storage.object_store import ObjectStat
 
 #: So many known LoRAs are named when an unknown one was asked for.
@@ -25,7 +25,7 @@ def find_ref(
     try:
         blob, info = services.inspections.find(lora.name)
         _check(lora.name, blob, info, model, services)
-        bound = own_bound(blob)
+        bound = own_max_async_steps(blob)
     except (InvalidRequest, InvalidLora) as error:
         raise InvalidRequest(str(error), field=field) from None
     except NotFound as error:

@@ -11,20 +11,20 @@ from shared.storage.lora_names import PARTS, STAGED, SUFFIX, name_of_key, why_no
 from shared.storage.object_store import Bucket, ObjectStat
 from shared.storage.safetensors_header import LENGTH_BYTES, header_bytes, parse_header
 
-#: Object metadata (``x-amz-meta-…``): the steps that a job may at most run without this LoRA.
-BOUND = "max-async-steps"
+#: Object metadata (``x-amz-meta-…``): a job may run at most so many steps without this LoRA.
+MAX_ASYNC_STEPS = "max-async-steps"
 
 
 class ListedLora(NamedTuple):
     """An object of the bucket: a LoRA by its name, or by its key with the reason why it is none."""
 
     name: str
-    blob: ObjectStat
+    stat: ObjectStat
     problem: str | None = None
 
 
 def lora_key(name: str) -> str:
-    """The object of a new LoRA; raises `InvalidRequest` for a name that cannot be one."""
+    """The key of a new LoRA's object; raises `InvalidRequest` for a name that cannot be one."""
     problem = why_no_name(name)
     if problem is not None:
         raise InvalidRequest(f"{name!r} is no LoRA name: {problem}", field="name")
@@ -32,11 +32,11 @@ def lora_key(name: str) -> str:
 
 
 def version_of(bucket: str, name: str, etag: str) -> str:
-    """What names exactly these bytes, safe as a file name, and short."""
-    place = hashlib.sha256(bucket.encode()).hexdigest()[:8]
+    """An identifier of exactly these bytes, short and safe as a file name."""
+    bucket_hash = hashlib.sha256(bucket.encode()).hexdigest()[:8]
     if not re.fullmatch(r"[\w.-]{1,38}", etag, re.ASCII):  # as long as S3's own, and safe in a file name
         etag = hashlib.sha256(etag.encode()).hexdigest()[:38]
-    return f"{lora_key(name).removesuffix(SUFFIX)}@{place}@{etag}"
+    return f"{lora_key(name).removesuffix(SUFFIX)}@{bucket_hash}@{etag}"
 
 
 def find_lora(bucket: Bucket, name: str) -> ObjectStat:
@@ -44,46 +44,48 @@ def find_lora(bucket: Bucket, name: str) -> ObjectStat:
     try:
         return bucket.head(lora_key(name))
     except NotFound:
-        for blob in bucket.list(f"{name}."):
-            if name_of_key(blob.key) == (name, None):
-                return bucket.head(blob.key)
+        for stat in bucket.list(f"{name}."):
+            if name_of_key(stat.key) == (name, None):
+                return bucket.head(stat.key)
         raise NotFound(f"there is no LoRA {name!r}") from None
 
 
-def own_bound(blob: ObjectStat) -> int | None:
+def own_max_async_steps(stat: ObjectStat) -> int | None:
     """The file's own ``max_async_steps``; raises `InvalidLora` for metadata that is no whole number."""
-    told = blob.metadata.get(BOUND)
-    if told is None or re.fullmatch(r"[0-9]{1,6}", told):
-        return None if told is None else int(told)
-    raise InvalidLora(f"the metadata {BOUND} of object {blob.key!r} is {told!r}, not a number of steps")
+    value = stat.metadata.get(MAX_ASYNC_STEPS)
+    if value is None or re.fullmatch(r"[0-9]{1,6}", value):
+        return None if value is None else int(value)
+    raise InvalidLora(
+        f"the metadata {MAX_ASYNC_STEPS} of object {stat.key!r} is {value!r}, not a number of steps"
+    )
 
 
 def list_loras(bucket: Bucket, *, after: str = "") -> Iterator[ListedLora]:
-    """Every object of the bucket behind the key ``after``, by key; one that is no LoRA has a ``problem``."""
-    for blob in bucket.list(after=after):
-        if blob.key.startswith((STAGED, PARTS)):
+    """Every object of the bucket after the key ``after``, by key; one that is no LoRA has a ``problem``."""
+    for stat in bucket.list(after=after):
+        if stat.key.startswith((STAGED, PARTS)):
             continue
-        name, problem = name_of_key(blob.key)
-        if problem is None and blob.key != lora_key(name) and bucket.exists(lora_key(name)):
-            name, problem = blob.key, f"{lora_key(name)!r} is the LoRA of that name"
-        yield ListedLora(name, blob, problem)
+        name, problem = name_of_key(stat.key)
+        if problem is None and stat.key != lora_key(name) and bucket.exists(lora_key(name)):
+            name, problem = stat.key, f"{lora_key(name)!r} is the LoRA of that name"
+        yield ListedLora(name, stat, problem)
 
 
-def read_lora_info(bucket: Bucket, blob: ObjectStat) -> LoraInfo:
+def read_lora_info(bucket: Bucket, stat: ObjectStat) -> LoraInfo:
     """Inspect exactly this version of an object, by its header alone.
 
-    Raises `InvalidLora`, and `BlobChanged` when the object was replaced meanwhile.
+    Raises `InvalidLora`, and `ObjectChanged` when the object was replaced meanwhile.
     """
-    first = _start(bucket, blob, min(blob.size_bytes, 64 << 10))
+    first = _read_start(bucket, stat, min(stat.size_bytes, 64 << 10))
     refuse_pickle(first)
-    stop = LENGTH_BYTES + header_bytes(first, blob.size_bytes)
+    stop = LENGTH_BYTES + header_bytes(first, stat.size_bytes)
     if len(first) < stop:
-        first = _start(bucket, blob, stop)
-    header = parse_header(first[LENGTH_BYTES:stop], blob.size_bytes)
+        first = _read_start(bucket, stat, stop)
+    header = parse_header(first[LENGTH_BYTES:stop], stat.size_bytes)
     return inspect_lora(header.tensors, header.metadata)
 
 
-def _start(bucket: Bucket, blob: ObjectStat, count: int) -> bytes:
+def _read_start(bucket: Bucket, stat: ObjectStat, count: int) -> bytes:
     if count == 0:
         return b""
-    return b"".join(bucket.read_range(blob.key, etag=blob.etag, start=0, stop=count).chunks)
+    return b"".join(bucket.read_range(stat.key, etag=stat.etag, start=0, stop=count).chunks)

@@ -1,4 +1,4 @@
-"""Objects in S3: LoRA files, control images, pictures."""
+"""Objects in S3: LoRA files, control images, generated images."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ from botocore.exceptions import (
 
 from shared.errors import NotFound, S3Unavailable, SwiftError, Unavailable
 from shared.settings import Settings
-from shared.storage.object_heads import ObjectHeads, metadata_of
+from shared.storage.head_requests import HeadRequests, metadata_of
 from shared.storage.s3_client import make_s3_client
 
 if TYPE_CHECKING:
@@ -35,10 +35,16 @@ _CHUNK_BYTES = 1 << 20
 PART_BYTES = 5 << 20
 #: Without threads an upload runs in its caller's, and so do reads of the body: a greenlet's must.
 _UPLOAD = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False)
-#: What befalls a request on its way.
-_AWAY = (ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError, Boto3Error)
-#: What else boto3 raises: of its configuration, and of files and programs that it gets credentials from.
-_UNUSABLE = (BotoCoreError, OSError, ValueError)
+#: Errors of a request on its way.
+_CONNECTION_ERRORS = (
+    ConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    FlexibleChecksumError,
+    Boto3Error,
+)
+#: Errors of boto3's configuration, and of the files and programs that it gets credentials from.
+_CONFIGURATION_ERRORS = (BotoCoreError, OSError, ValueError)
 
 
 class Readable(Protocol):
@@ -51,12 +57,12 @@ class Readable(Protocol):
 class ObjectChanged(SwiftError):
     """The object is no longer the version that was asked for."""
 
-    code = "blob_changed"
+    code = "object_changed"
     status = 409
 
 
 class ObjectStat(NamedTuple):
-    """What the bucket knows about an object, without its bytes."""
+    """The metadata of an object."""
 
     key: str
     etag: str
@@ -66,7 +72,7 @@ class ObjectStat(NamedTuple):
 
 
 class ByteRange(NamedTuple):
-    """A stretch of an object's bytes as they come, and what the answer tells of the whole object."""
+    """A range of an object's bytes as they arrive, and what the response says of the whole object."""
 
     chunks: Iterator[bytes]
     object_bytes: int
@@ -75,10 +81,10 @@ class ByteRange(NamedTuple):
 
 
 class Bucket:
-    """One bucket. Raises `NotFound`, `ObjectChanged`, and `Unavailable` when S3 does not answer.
+    """One bucket. Raises `NotFound`, `ObjectChanged`, and `Unavailable` when S3 does not response.
 
-    ``attempts`` at a request: health checks want the truth now, everybody else a restart bridged.
-    ``read_timeout_s`` is a wait for an answer, or for more of it.
+    ``attempts`` of a request bridge a restart of the server; a health check makes one. ``read_timeout_s``
+    limits the wait for a response, or for more of it.
     """
 
     def __init__(
@@ -91,15 +97,15 @@ class Bucket:
 
     @cached_property
     def client(self) -> "S3Client":
-        """A thread-safe client, made on first use; one that finds no credentials is not kept."""
-        with translated(self.name):
+        """A thread-safe client, created on first use; the next use tries again if it finds no credentials."""
+        with translate_errors(self.name):
             return make_s3_client(
                 self._settings, attempts=self._attempts, read_timeout_s=self._read_timeout_s
             )
 
     @cached_property
-    def _heads(self) -> ObjectHeads:
-        return ObjectHeads(self.client)
+    def _head_requests(self) -> HeadRequests:
+        return HeadRequests(self.client)
 
     def put(
         self,
@@ -110,15 +116,15 @@ class Bucket:
         metadata: Mapping[str, str] | None = None,
     ) -> str:
         """Store an object whole; returns its ETag."""
-        with translated(key):
-            answer = self.client.put_object(
+        with translate_errors(key):
+            response = self.client.put_object(
                 Bucket=self.name,
                 Key=key,
                 Body=body,
                 ContentType=content_type,
                 Metadata=dict(metadata or {}),
             )
-        return answer["ETag"].strip('"')
+        return response["ETag"].strip('"')
 
     def upload(self, key: str, body: Readable, *, content_type: str) -> None:
         """Store an object of unknown length as its bytes come; it appears whole or not at all.
@@ -126,9 +132,9 @@ class Bucket:
         ``body.read(n)`` returns fewer than ``n`` bytes at the end only. What it raises aborts the upload and
         is raised here. At most one part is in memory.
         """
-        source: Any = _UploadSource(body)  # boto3 asks for all of IO and calls its read
+        source: Any = _UploadSource(body)  # typed as IO, of which boto3 calls read only
         try:
-            with translated(key):
+            with translate_errors(key):
                 self.client.upload_fileobj(
                     source, self.name, key, ExtraArgs={"ContentType": content_type}, Config=_UPLOAD
                 )
@@ -139,39 +145,42 @@ class Bucket:
 
     def get(self, key: str) -> bytes:
         """The bytes of an object."""
-        with translated(key):
+        with translate_errors(key):
             return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
 
     def open(self, key: str) -> tuple[int, "StreamingBody"]:
-        """The length of an object and its bytes as they come; the caller closes them."""
-        with translated(key):
-            answer = self.client.get_object(Bucket=self.name, Key=key)
-        return answer["ContentLength"], answer["Body"]
+        """The length of an object and its bytes as they arrive; the caller closes the stream."""
+        with translate_errors(key):
+            response = self.client.get_object(Bucket=self.name, Key=key)
+        return response["ContentLength"], response["Body"]
 
     def read_range(self, key: str, *, etag: str, start: int, stop: int) -> ByteRange:
         """Bytes ``start`` to ``stop`` of exactly the version ``etag``; `ObjectChanged` when it is another.
 
-        The chunks, too, raise `Unavailable`, when the connection breaks.
+        The chunks raise `Unavailable`, too, when the connection breaks.
         """
-        with translated(key):
-            answer = self.client.get_object(
+        with translate_errors(key):
+            response = self.client.get_object(
                 Bucket=self.name, Key=key, IfMatch=f'"{etag}"', Range=f"bytes={start}-{stop - 1}"
             )
-        told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.get("ContentRange", ""))
-        if told is None or (int(told[1]), int(told[2])) != (start, stop - 1):
-            answer["Body"].close()
-            raise Unavailable(f"S3 answers another range of {key!r} than bytes {start} to {stop - 1}")
+        content_range = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.get("ContentRange", ""))
+        if content_range is None or (int(content_range[1]), int(content_range[2])) != (start, stop - 1):
+            response["Body"].close()
+            raise Unavailable(f"S3 sent another range of {key!r} than bytes {start} to {stop - 1}")
         return ByteRange(
-            _chunks(key, answer["Body"]), int(told[3]), answer["Metadata"], self._md5(etag, answer)
+            _chunks(key, response["Body"]),
+            int(content_range[3]),
+            response["Metadata"],
+            self._md5(etag, response),
         )
 
     def head(self, key: str) -> ObjectStat:
-        """What is known about an object."""
-        with translated(key):
-            headers = self._heads.ask(self.name, key)
+        """The metadata of an object."""
+        with translate_errors(key):
+            headers = self._head_requests.headers(self.name, key)
             if headers is None:
-                answer = self.client.head_object(Bucket=self.name, Key=key)
-                headers = answer["ResponseMetadata"]["HTTPHeaders"]
+                response = self.client.head_object(Bucket=self.name, Key=key)
+                headers = response["ResponseMetadata"]["HTTPHeaders"]
         return ObjectStat(
             key,
             headers["etag"].strip('"'),
@@ -189,8 +198,8 @@ class Bucket:
         return True
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectStat]:
-        """Every object under ``prefix`` behind the key ``after``, by key; without metadata."""
-        with translated(prefix):
+        """Every object under ``prefix`` after the key ``after``, by key; their user metadata is left out."""
+        with translate_errors(prefix):
             for page in self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.name, Prefix=prefix, StartAfter=after
             ):
@@ -200,12 +209,12 @@ class Bucket:
 
     def delete(self, key: str) -> None:
         """Remove an object; removing none is fine."""
-        with translated(key):
+        with translate_errors(key):
             self.client.delete_object(Bucket=self.name, Key=key)
 
     def ready(self) -> None:
-        """Return if the bucket answers; make it if the server has none."""
-        with translated(self.name):
+        """Return if the bucket can be reached; create it if the server does not have it."""
+        with translate_errors(self.name):
             try:
                 self.client.head_bucket(Bucket=self.name)
             except ClientError as error:
@@ -213,15 +222,15 @@ class Bucket:
                     raise
                 self.client.create_bucket(Bucket=self.name)
 
-    def _md5(self, etag: str, answer: "GetObjectOutputTypeDef") -> str | None:
-        """An ETag of one part is the MD5, unless S3 encrypts with keys of its users or has no such ETags."""
-        is_keyed = "SSECustomerAlgorithm" in answer or "SSEKMSKeyId" in answer
+    def _md5(self, etag: str, response: "GetObjectOutputTypeDef") -> str | None:
+        """The MD5 if the ETag is one: of one part, not encrypted with a user's key, not in S3 Express."""
+        is_keyed = "SSECustomerAlgorithm" in response or "SSEKMSKeyId" in response
         is_md5 = re.fullmatch(r"[0-9a-f]{32}", etag) and not is_keyed and not self.name.endswith("--x-s3")
         return etag if is_md5 else None
 
 
 def _chunks(key: str, body: "StreamingBody") -> Iterator[bytes]:
-    with translated(key), closing(body):
+    with translate_errors(key), closing(body):
         yield from body.iter_chunks(_CHUNK_BYTES)
 
 
@@ -240,8 +249,8 @@ class _UploadSource:
             raise
 
 
-class translated:
-    """Turns botocore's errors into ours; ``key`` is named in them."""
+class translate_errors:
+    """``with translate_errors(key):`` turns boto3's errors into ours, which name ``key``."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -260,8 +269,8 @@ class translated:
             raise S3Unavailable(f"S3 refused {self.key!r}: {code}") from error
         if isinstance(error, NoCredentialsError):
             raise S3Unavailable("S3 credentials are missing: boto3 finds none") from error
-        if isinstance(error, _AWAY):
-            raise S3Unavailable(f"S3 does not answer: {type(error).__name__}") from error
-        if isinstance(error, _UNUSABLE):
-            why = "S3 cannot be asked with boto3's present configuration and credentials"
+        if isinstance(error, _CONNECTION_ERRORS):
+            raise S3Unavailable(f"S3 does not response: {type(error).__name__}") from error
+        if isinstance(error, _CONFIGURATION_ERRORS):
+            why = "S3 cannot be reached with boto3's configuration and credentials"
             raise S3Unavailable(f"{why}: {type(error).__name__}") from error

@@ -118,7 +118,7 @@ class Restless(Bucket):
 
 
 @pytest.mark.parametrize(
-    ("turns", "status", "told"), [(TRIES - 1, 200, ("rank", 5)), (TRIES, 409, ("code", "blob_changed"))]
+    ("turns", "status", "told"), [(TRIES - 1, 200, ("rank", 5)), (TRIES, 409, ("code", "object_changed"))]
 )
 def test_a_lora_that_is_replaced_while_it_is_looked_at_is_looked_at_again(
     services: Services, turns: int, status: int, told: tuple[str, object]

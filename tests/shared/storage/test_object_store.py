@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import NotFound, Unavailable
 from shared.settings import Settings
-from shared.storage.object_heads import ObjectHeads
+from shared.storage.head_requests import HeadRequests
 from shared.storage.object_store import Bucket, ObjectChanged
 
 BODY = os.urandom(3 << 20)
@@ -70,7 +70,7 @@ def test_the_short_way_to_ask_tells_what_boto3_tells(
     etag = bucket.put("asked", BODY, content_type=OCTETS, metadata={"max-async-steps": "3"})
     short = bucket.head("asked")
     assert (short.etag, short.size_bytes, short.metadata) == (etag, len(BODY), {"max-async-steps": "3"})
-    monkeypatch.setattr(ObjectHeads, "ask", lambda *_: None)
+    monkeypatch.setattr(HeadRequests, "headers", lambda *_: None)
     assert Bucket(servers, bucket.name).head("asked") == short
 
 

@@ -1,6 +1,6 @@
-"""A host's LoRA files: fetched from S3 once, kept within a bound, never removed while being read.
+"""A host's LoRA files: fetched from S3 once, bounded in bytes, pinned while they are read.
 
-A file's name says which version of which object it is, so a cached file is served without asking S3.
+A file's name says which version of which object it is, so a cached file is used without a request to S3.
 """
 
 import logging
@@ -25,25 +25,25 @@ from workers.lora.cache.wait_budget import WaitBudget
 
 log = logging.getLogger(__name__)
 
-#: The cache of a host, under ``SWIFT_HOME``.
+#: The folder of a host's cache, under ``SWIFT_HOME``.
 CACHE_FOLDER = "loras"
 #: Where a LoRA of a job was found.
 Tier = Literal["memory", "disk", "s3"]
-#: What a LoRA costs that is here already.
+#: The counts of a LoRA that is cached already.
 NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
 class CachedLora(NamedTuple):
-    """A pinned file: the sha256 its bytes had when they arrived, and where it was when it was asked for."""
+    """A pinned file, the sha256 that its bytes had when they arrived, and where it was found."""
 
     path: Path
     sha256: str
     tier: Tier
-    counts: Mapping[str, int] = NO_COUNTS  # what its fetch has moved, where it was this one's
+    counts: Mapping[str, int] = NO_COUNTS  # of its fetch, where this call made it
 
 
 class LoraCache:
-    """One folder, shared by every `LoraCache` of the host that is given it."""
+    """The cache in one folder, which all processes of a host share."""
 
     def __init__(
         self,
@@ -60,20 +60,20 @@ class LoraCache:
         self._range_bytes = range_bytes
 
     def version(self, ref: LoraRef) -> str:
-        """What names exactly these bytes, in file names and elsewhere."""
+        """An identifier of exactly these bytes, in file names and elsewhere."""
         return version_of(self._source.name, ref.name, ref.etag)
 
     def versions(self) -> dict[str, str]:
-        """What lies in the folder, whole, and the sha256 of each."""
+        """The versions of all complete files, and the sha256 of each."""
         paths = [entry.path for entry in self.directory.entries() if entry.path.suffix == COMPLETE_SUFFIX]
         return {path.name.rpartition("@")[0]: sha256_of(path) for path in paths}
 
     @contextmanager
     def open(self, ref: LoraRef, wait_budget: WaitBudget | None = None) -> Iterator[CachedLora]:
-        """Wait for the whole file and pin it: a file being read outlives any eviction.
+        """Wait for the complete file and pin it: a file that is being read is never evicted.
 
         Raises `LoraGone`, `InvalidLora` (it can never fit, or is damaged in S3), and `LoraUnavailable` when
-        the patience ends.
+        the wait budget is spent.
         """
         pin, cached = self._pin(ref, wait_budget or WaitBudget(ref.name, self._wait_s))
         try:
@@ -82,7 +82,7 @@ class LoraCache:
             os.close(pin)
 
     def prefetch(self, ref: LoraRef) -> None:
-        """Have the file here when a job asks for it. A failure is counted: the job will meet it itself."""
+        """Fetch a file before a job needs it. A failure is only counted: the job will report it."""
         try:
             with self.open(ref) as cached:
                 result = "present" if cached.tier == "disk" else "fetched"
@@ -92,16 +92,16 @@ class LoraCache:
         metrics.LORA_PREFETCHES.labels(result).inc()
 
     def discard(self, cached: CachedLora) -> None:
-        """Remove a damaged file, unless somebody else reads it."""
+        """Remove a damaged file, unless another thread or process reads it."""
         log.warning("cached lora is damaged file=%s", cached.path.name)
         self.directory.remove_idle(cached.path)
 
     def trim(self) -> None:
-        """Keep the bound from now on, also where the cache was filled under a larger one."""
+        """Evict files until the cache fits its capacity, which may have been lowered."""
         _count_evictions(self.directory.trim())
 
     def used_bytes(self) -> int:
-        """Bytes in the folder, of finished files and of those on their way."""
+        """Bytes of all files, complete or partial."""
         return self.directory.used_bytes()
 
     def check(self) -> None:
@@ -120,15 +120,15 @@ class LoraCache:
                 if fetched is not None:
                     return fetched
             else:
-                pin = self._pin_whole(ref, path)
+                pin = self._pin_complete(ref, path)
                 if pin is not None:
                     return pin, CachedLora(path, sha256_of(path), tier)
                 if not path.exists():
                     continue
-            wait_budget.pause("another thread or process is at it")
+            wait_budget.pause("another thread or process fetches it")
 
-    def _pin_whole(self, ref: LoraRef, path: Path) -> int | None:
-        """Pin a file; None if that must wait, or if it was cut short and has therefore been removed."""
+    def _pin_complete(self, ref: LoraRef, path: Path) -> int | None:
+        """Pin a file; None if it is locked, or has a wrong size and has therefore been removed."""
         pin = self.directory.pin(path)
         if pin is not None and os.fstat(pin).st_size != ref.size_bytes:
             log.warning("cached lora has a wrong size file=%s", path.name)
@@ -138,7 +138,7 @@ class LoraCache:
         return pin
 
     def _fetch(self, ref: LoraRef, stem: str, wait_budget: WaitBudget) -> tuple[int, CachedLora] | None:
-        """Fetch the file and pin it; None if another thread or process is at it, or was faster."""
+        """Fetch the file and pin it; None if another thread or process does, or has done so."""
         needed_bytes = PartialFile.total_bytes(ref.size_bytes, self._range_bytes)
         if not 0 < needed_bytes <= self.directory.capacity_bytes:
             raise InvalidLora(
@@ -148,16 +148,16 @@ class LoraCache:
         claim = self.directory.claim(stem)
         if claim is None:
             return None
-        part = None
+        partial = None
         try:
             evictions = self._reserve(ref, claim, needed_bytes, wait_budget)
-            part = PartialFile(claim, ref.size_bytes, self._range_bytes)
-            transfer = Transfer(self._source, ref.key or lora_key(ref.name), ref.etag, part, wait_budget)
+            partial = PartialFile(claim, ref.size_bytes, self._range_bytes)
+            transfer = Transfer(self._source, ref.key or lora_key(ref.name), ref.etag, partial, wait_budget)
             sha256 = self._download(ref, transfer)
-            part.finish()
+            partial.finish()
             path = self.directory.publish(claim, stem, sha256)
         except BaseException as error:
-            if isinstance(error, LoraUnavailable) and part is not None and part.is_begun:
+            if isinstance(error, LoraUnavailable) and partial is not None and partial.has_begun:
                 self.directory.release(claim)
             else:
                 self.directory.abandon(claim, stem)
@@ -166,19 +166,19 @@ class LoraCache:
         return claim, CachedLora(path, sha256, "s3", counts)
 
     def _reserve(self, ref: LoraRef, claim: int, needed_bytes: int, wait_budget: WaitBudget) -> int:
-        """Room for the file; returns how many others gave way to it."""
+        """Reserve space for the file; returns how many LoRAs were evicted for it."""
         while True:
             waiting_for = "the cache is full of files in use"
             try:
-                removed = self.directory.reserve(claim, needed_bytes)
+                evicted = self.directory.reserve(claim, needed_bytes)
             except OSError as error:
                 if error.errno not in DISK_FULL:
-                    raise LoraUnavailable(f"LoRA {ref.name!r}: no place on the disk: {error}") from error
-                removed, waiting_for = None, "the disk is full"
-            if removed is not None:
+                    raise LoraUnavailable(f"LoRA {ref.name!r}: no space on the disk: {error}") from error
+                evicted, waiting_for = None, "the disk is full"
+            if evicted is not None:
                 break
             wait_budget.pause(waiting_for)
-        return _count_evictions(removed)
+        return _count_evictions(evicted)
 
     def _download(self, ref: LoraRef, transfer: Transfer) -> str:
         """Fetch exactly the version the job was accepted with; returns its sha256."""
@@ -194,8 +194,8 @@ class LoraCache:
         return sha256
 
 
-def _count_evictions(removed: Sequence[Path]) -> int:
-    """How many LoRAs were among the removed files; what dead processes left is none."""
-    evictions = sum(path.suffix == COMPLETE_SUFFIX for path in removed)
+def _count_evictions(evicted: Sequence[Path]) -> int:
+    """How many of the removed files were LoRAs; partial files of dead processes are not counted."""
+    evictions = sum(path.suffix == COMPLETE_SUFFIX for path in evicted)
     metrics.LORA_EVICTIONS.labels("disk").inc(evictions)
     return evictions

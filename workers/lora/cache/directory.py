@@ -1,9 +1,9 @@
-"""A bounded folder of whole files, shared by every process of a host that opens it.
+"""A folder of files that is bounded in bytes and shared by all processes of a host.
 
-The folder is the whole truth: a file's name says what it is (``STEM@SHA256.safetensors``), its size counts
-against the bound, its modification time is its last use, a shared lock on it is a pin. A file that is
-being written is a ``STEM.part``, locked by who writes it, and as large as it will be from before its first
-byte on; a ``.part`` that nobody locks is a dead process's: it may be taken over, and it may go.
+All state is in the folder. A complete file is named ``STEM@SHA256.safetensors``; its modification time is its
+last use, and a shared lock on it is a pin. A partial file is named ``STEM.part``; its writer holds an
+exclusive lock on it, and it has its final size before its first byte is written. An unlocked partial file was
+left by a dead process: another writer may continue it, and it may be evicted.
 """
 
 import errno
@@ -18,12 +18,12 @@ from workers.runtime.trusted_directory import trusted_directory
 
 COMPLETE_SUFFIX = ".safetensors"
 PARTIAL_SUFFIX = ".part"
-#: What a disk says that could take the file if there were less on it.
+#: Errors of a full disk: the file would fit if others were removed.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CacheEntry(NamedTuple):
-    """A file as it lies in the folder."""
+    """A file of the folder, complete or partial."""
 
     path: Path
     size_bytes: int
@@ -31,76 +31,76 @@ class CacheEntry(NamedTuple):
 
 
 class CacheDirectory:
-    """Knows bytes, pins and turns; what the files are and whence they come is its user's business."""
+    """Bytes, pins and evictions of the folder; what the files contain is up to its user."""
 
     def __init__(self, root: Path, capacity_bytes: int) -> None:
         self.root = root
         self.capacity_bytes = capacity_bytes
 
     def find(self, stem: str) -> Path | None:
-        """The whole file of that stem."""
+        """The complete file of that stem."""
         return next(
             (entry.path for entry in self.entries(f"{stem}@") if entry.path.suffix == COMPLETE_SUFFIX), None
         )
 
     def pin(self, path: Path) -> int | None:
-        """A file descriptor that keeps the file from removal until it is closed; None if that must wait."""
+        """A file descriptor that pins the file until it is closed; None if the file is locked or gone."""
         fd = locks.try_lock(path, shared=True)
         if fd is not None:
             touch(fd)
         return fd
 
     def claim(self, stem: str) -> int | None:
-        """The right to write a file: its locked ``.part``. None if somebody has it, or has written."""
-        fd = locks.try_lock(self._part(stem), create=True)
+        """Lock the partial file in order to write it; None if it is locked, or already complete."""
+        fd = locks.try_lock(self._partial(stem), create=True)
         if fd is not None and self.find(stem):
             self.abandon(fd, stem)
             return None
         return fd
 
     def abandon(self, fd: int, stem: str) -> None:
-        """Drop a claim and what was written under it."""
-        self._part(stem).unlink(missing_ok=True)
+        """Remove a claimed partial file, and end the claim."""
+        self._partial(stem).unlink(missing_ok=True)
         os.close(fd)
 
     def release(self, fd: int) -> None:
-        """Let go of a claim, and leave what has been written to whoever claims it next."""
+        """End a claim; the next writer continues the partial file."""
         os.close(fd)
 
     def reserve(self, fd: int, size_bytes: int) -> list[Path] | None:
-        """Make the claimed ``.part`` as large as the file will be; returns what was removed for it.
+        """Give the claimed partial file its final size; returns the files that were evicted for it.
 
-        A part of that size, which a dead process left, is kept as it is. None, and nothing removed, if
-        there is no room. Raises `OSError` when the disk takes less than the bound, even without idle files.
+        One that has that size already, left by a dead process, is not changed. Returns None, with nothing
+        evicted, if pinned files leave no space. Raises `OSError` when the disk is full without idle files.
         """
-        with locks.holding(self._guard):
+        with locks.holding(self._lock_file):
             if os.fstat(fd).st_size == size_bytes:
                 return []
             os.ftruncate(fd, 0)
-            removed = self._make_room(self._used_bytes() + size_bytes - self.capacity_bytes)
-            while removed is not None and not _is_allocated(fd, size_bytes):
-                more = self._make_room(1)
+            evicted = self._evict(self._used_bytes() + size_bytes - self.capacity_bytes)
+            while evicted is not None and not _is_allocated(fd, size_bytes):
+                more = self._evict(1)
                 if not more:
                     raise OSError(errno.ENOSPC, "the disk is full")
-                removed += more
-            return removed
+                evicted += more
+            return evicted
 
     def publish(self, fd: int, stem: str, sha256: str) -> Path:
-        """Let the finished ``.part`` appear as a whole file; the claim becomes a pin.
+        """Rename the finished partial file to a complete one; the claim becomes a pin.
 
-        Removals wait outside, so that nobody comes between.
+        Evictions wait for the lock, so that none happens in between.
         """
         path = self.root / f"{stem}@{sha256}{COMPLETE_SUFFIX}"
         os.fsync(fd)
-        with locks.holding(self._guard):
-            self._part(stem).replace(path)
+        with locks.holding(self._lock_file):
+            self._partial(stem).replace(path)
             locks.share(fd)
             touch(fd)
         return path
 
     def remove_idle(self, path: Path) -> bool:
-        """Remove a file unless it is pinned; returns whether it is gone."""
-        with locks.holding(self._guard):
+        """Remove a file unless it is pinned; returns whether it is removed."""
+        with locks.holding(self._lock_file):
             fd = locks.try_lock(path)
             if fd is not None:
                 path.unlink()
@@ -108,32 +108,32 @@ class CacheDirectory:
         return not path.exists()
 
     def trim(self) -> list[Path]:
-        """Remove idle files while there are more bytes than the bound, which may have been lowered.
+        """Evict idle files while there are more bytes than the capacity, which may have been lowered.
 
-        Returns what was removed; more than the bound remains only where it is in use.
+        Returns what was evicted; more than the capacity remains only where it is pinned.
         """
-        removed: list[Path] = []
+        evicted: list[Path] = []
         trusted_directory(self.root, setting="SWIFT_HOME")
-        with locks.holding(self._guard):
-            while self._used_bytes() > self.capacity_bytes and (more := self._make_room(1)):
-                removed += more
-        return removed
+        with locks.holding(self._lock_file):
+            while self._used_bytes() > self.capacity_bytes and (more := self._evict(1)):
+                evicted += more
+        return evicted
 
     def is_pinned(self, path: Path) -> bool:
-        """Whether somebody reads or writes the file right now."""
+        """Whether a thread or process reads or writes the file right now."""
         fd = locks.try_lock(path)
         if fd is not None:
             os.close(fd)
         return fd is None and path.exists()
 
     def used_bytes(self) -> int:
-        """Bytes of all files, finished or not; exact while others come and go."""
+        """Bytes of all files, complete or partial; exact while others are written and removed."""
         trusted_directory(self.root, setting="SWIFT_HOME")
-        with locks.holding(self._guard):
+        with locks.holding(self._lock_file):
             return self._used_bytes()
 
     def entries(self, prefix: str = "") -> list[CacheEntry]:
-        """Every file that counts, finished or not, whose name begins so."""
+        """Every file, complete or partial, whose name begins with ``prefix``."""
         trusted_directory(self.root, setting="SWIFT_HOME")  # an operator may have removed it
         entries = []
         with os.scandir(self.root) as files:
@@ -150,29 +150,32 @@ class CacheDirectory:
         """Assert what holds at any moment; for tests."""
         used = self.used_bytes()
         assert used <= self.capacity_bytes, f"{used} bytes in a cache of {self.capacity_bytes}"
-        strangers = [
+        foreign = [
             path
             for path in self.root.iterdir()
-            if path != self._guard and path.suffix not in (COMPLETE_SUFFIX, PARTIAL_SUFFIX)
+            if path != self._lock_file and path.suffix not in (COMPLETE_SUFFIX, PARTIAL_SUFFIX)
         ]
-        assert not strangers, f"not the cache's own: {strangers}"
+        assert not foreign, f"files that are not the cache's: {foreign}"
 
     @property
-    def _guard(self) -> Path:
-        """Held while room is counted or made, and while files appear."""
+    def _lock_file(self) -> Path:
+        """The lock file, held while bytes are counted, files evicted and files renamed."""
         return self.root / "lock"
 
-    def _part(self, stem: str) -> Path:
+    def _partial(self, stem: str) -> Path:
         return self.root / (stem + PARTIAL_SUFFIX)
 
     def _used_bytes(self) -> int:
         return sum(entry.size_bytes for entry in self.entries())
 
-    def _make_room(self, surplus_bytes: int) -> list[Path] | None:
-        """Remove the least recently used idle files, that many bytes of them; none if they are too few."""
-        victims: list[Path] = []
-        with ExitStack() as taken:
-            # Dead processes' parts first, then by last use.
+    def _evict(self, surplus_bytes: int) -> list[Path] | None:
+        """Evict the least recently used idle files, that many bytes of them.
+
+        Returns None, with nothing evicted, if all idle files have less.
+        """
+        evicted: list[Path] = []
+        with ExitStack() as locked:
+            # Partial files of dead processes first, then by last use.
             for path, size_bytes, _ in sorted(
                 self.entries(), key=lambda e: (e.path.suffix != PARTIAL_SUFFIX, e.used_ns)
             ):
@@ -180,18 +183,18 @@ class CacheDirectory:
                     break
                 fd = locks.try_lock(path)
                 if fd is not None:
-                    taken.callback(os.close, fd)
-                    victims.append(path)
+                    locked.callback(os.close, fd)
+                    evicted.append(path)
                     surplus_bytes -= size_bytes
             if surplus_bytes > 0:
                 return None
-            for path in victims:
+            for path in evicted:
                 path.unlink(missing_ok=True)
-        return victims
+        return evicted
 
 
 def _is_allocated(fd: int, size_bytes: int) -> bool:
-    """Take the disk space; False, and none taken, if the disk is full."""
+    """Allocate the disk space; returns False, with nothing allocated, if the disk is full."""
     try:
         os.posix_fallocate(fd, 0, size_bytes)
     except OSError as error:
@@ -203,5 +206,5 @@ def _is_allocated(fd: int, size_bytes: int) -> bool:
 
 
 def touch(fd: int) -> None:
-    """Mark as just used; the file system's own clock is too coarse to order two uses."""
+    """Set the time of last use to now; the file system's own clock is too coarse to order two uses."""
     os.utime(fd, ns=(time.time_ns(),) * 2)

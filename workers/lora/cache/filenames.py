@@ -1,4 +1,4 @@
-"""What a cached file's name says: ``LORA@BUCKET@ETAG@SHA256.safetensors``. Nothing lies beside the file."""
+"""Names of cached files: ``LORA@BUCKET@ETAG@SHA256.safetensors``. There are no other records of a file."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from workers.lora.cache.directory import COMPLETE_SUFFIX
 
 
 class FileName(NamedTuple):
-    """Which version of which object, and what its bytes hashed to when they arrived; None while they do."""
+    """Which version of which object, and the sha256 of its bytes; None while they arrive."""
 
     lora: str
     bucket: str  # its hash, shortened
@@ -17,7 +17,7 @@ class FileName(NamedTuple):
 
 
 def parse(path: Path) -> FileName | None:
-    """What a file's name says; None for a file of another making."""
+    """The parts of a file's name; None for a file that is not the cache's."""
     words = path.name.removesuffix(path.suffix).split("@")
     if len(words) != (4 if path.suffix == COMPLETE_SUFFIX else 3):
         return None
@@ -26,11 +26,11 @@ def parse(path: Path) -> FileName | None:
 
 
 def sha256_of(path: Path) -> str:
-    """What a whole file's bytes hashed to when they arrived."""
+    """The sha256 that a complete file's bytes had when they arrived."""
     return path.name.removesuffix(COMPLETE_SUFFIX).rpartition("@")[2]
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether a whole file's bytes are no longer what they were when they arrived."""
+    """Whether a complete file's bytes have changed since they arrived."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() != sha256_of(path)

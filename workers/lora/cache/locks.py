@@ -1,7 +1,7 @@
-"""File locks that threads and processes of one host share, and that die with their holder.
+"""File locks between threads and processes of one host; they are released when their holder dies.
 
-``flock`` belongs to an open file, not to a process: two threads that open a path exclude each other
-too. A locked file may meanwhile have been removed or replaced at its path; whoever locks it checks.
+``flock`` belongs to an open file, not to a process: two threads that open a path exclude each other,
+too. A file may be removed or replaced at its path before it is locked; `try_lock` checks that.
 """
 
 import fcntl
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: Of new files, less the umask: to read and write, not to execute.
+#: Mode of new files, less the umask.
 _MODE = 0o666
 
 
 @contextmanager
 def holding(path: Path) -> Iterator[None]:
-    """Hold ``path``, which nobody ever removes, exclusively; meant for moments."""
+    """Hold an exclusive lock on ``path``, which is never removed; meant for short blocks."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, _MODE)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -26,7 +26,7 @@ def holding(path: Path) -> Iterator[None]:
 
 
 def try_lock(path: Path, *, shared: bool = False, create: bool = False) -> int | None:
-    """Open and lock ``path`` without waiting; None if it is missing or somebody else's.
+    """Open and lock ``path`` without waiting; None if it is missing or locked.
 
     The lock lasts until the returned file descriptor is closed.
     """
