@@ -123,5 +123,5 @@ TOKEN = "[default]\nrole_arn = arn:aws:iam::1:role/x\nweb_identity_token_file = 
 )
 def test_a_broken_configuration_is_503_as_well(lines: str, chain: Path) -> None:
     chain.write_text(lines)
-    with pytest.raises(S3Unavailable, match="S3 cannot be reached with boto3's present configuration"):
+    with pytest.raises(S3Unavailable, match="S3 cannot be reached with boto3's configuration"):
         Bucket(Settings(), "loras").head("x")

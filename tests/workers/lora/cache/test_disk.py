@@ -81,7 +81,7 @@ def test_a_disk_that_refuses_for_another_reason_is_told_at_once(
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(BODY) - 1, hard))
     try:
         with (
-            pytest.raises(LoraUnavailable, match=r"'a': no place on the disk: .*File too large"),
+            pytest.raises(LoraUnavailable, match=r"'a': no space on the disk: .*File too large"),
             cache.open(refs["a"]),
         ):
             pass
