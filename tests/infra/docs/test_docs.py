@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.catalog.entries import Catalog
+from shared.setting_checks.errors import SUCCESSORS
 from shared.settings import PREFIX, ROOT, Settings
 
 DOCS = ROOT / "infra" / "docs"
@@ -74,6 +75,12 @@ def test_the_table_of_settings_is_what_the_code_says() -> None:
     }
     assert len(rows) == len(in_docs), "a setting has two rows"
     assert in_docs == in_code
+
+
+def test_the_changelog_names_every_renamed_setting() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    names = [*SUCCESSORS, *SUCCESSORS.values()]
+    assert [name for name in names if f"`{name}`" not in changelog] == []
 
 
 def shown(default: object) -> str:
