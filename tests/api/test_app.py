@@ -158,7 +158,7 @@ def test_the_documentation_is_browsable_without_the_internet(client: FlaskClient
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/loras", "/v1/loras/anime", "/healthz"])
-def test_what_a_path_allows_is_told_without_a_body(client: FlaskClient, path: str) -> None:
+def test_the_methods_of_a_path_are_listed_without_a_body(client: FlaskClient, path: str) -> None:
     answer = client.open(path, method="OPTIONS")
     assert answer.status_code == 200
     assert "GET" in answer.headers["Allow"]

@@ -32,7 +32,7 @@ def redis_of_its_own(tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
     server.wait()
 
 
-def test_jobs_are_refused_for_now_and_taken_again_once_there_is_space(
+def test_jobs_are_refused_on_a_full_disk_and_accepted_once_there_is_space(
     services: Services, servers: Settings, redis_of_its_own: tuple[str, psutil.Process]
 ) -> None:
     url, server = redis_of_its_own

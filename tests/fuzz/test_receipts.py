@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from api.services import Services
 from shared.jobs.receipt import Receipt
-from tests.api.submission.test_replay import drawn
+from tests.api.submission.test_replay import receipt_for
 from tests.fuzz.values import JSON, change
 
 
 @pytest.fixture
 def receipt(services: Services) -> dict[str, Any]:
-    told: dict[str, Any] = drawn(services).model_dump(mode="json")
+    told: dict[str, Any] = receipt_for(services).model_dump(mode="json")
     return told
 
 

@@ -47,7 +47,7 @@ def test_any_environment_gives_settings_or_one_sentence(environ: dict[str, str])
 
 
 @given(st.lists(PIECES, max_size=10).map("".join), st.booleans())
-def test_any_redis_url_is_refused_or_taken_by_every_client(url: str, is_residual: bool) -> None:
+def test_any_redis_url_is_refused_or_accepted_by_every_client(url: str, is_residual: bool) -> None:
     environ = {"SWIFT_RESIDUAL_REDIS_URL" if is_residual else "SWIFT_REDIS_URL": url}
     if not refusal(environ):
         settings = read_settings(environ)

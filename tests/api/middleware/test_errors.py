@@ -49,7 +49,7 @@ def test_malformed_json_is_a_bad_request(client: FlaskClient, body: bytes) -> No
         ({"receipt": "x.png"}, "receipt: must be a JSON object"),
     ],
 )
-def test_a_value_of_another_kind_is_told_in_the_words_of_json(
+def test_a_value_of_another_type_is_explained_in_terms_of_json(
     asked: dict[str, Any], detail: str, client: FlaskClient
 ) -> None:
     body = asked if "receipt" in asked else {"prompt": "a cat", **asked}
@@ -111,7 +111,9 @@ def test_without_s3_a_control_image_is_refused_and_may_be_tried_again(services: 
     assert client.get("/v1/jobs").json["jobs"] == []
 
 
-def test_a_bug_tells_nothing_of_our_insides(services: Services, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_response_to_a_bug_reveals_no_internals(
+    services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken(JobStore):
         def get(self, job_id: str) -> None:  # type: ignore[override]
             raise RuntimeError("the inside")

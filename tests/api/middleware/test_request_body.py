@@ -93,7 +93,7 @@ def test_a_small_body_that_decodes_to_a_large_one_is_refused(services: Services)
     assert (answer.status_code, answer.json["code"]) == (413, "too_large")
 
 
-def test_a_body_of_exactly_the_limit_is_taken(services: Services) -> None:
+def test_a_body_of_exactly_the_limit_is_accepted(services: Services) -> None:
     job = json.dumps({"prompt": "a cat"}).encode().ljust(1000)
     assert (
         limited(services, max_body_bytes=1000).post("/v1/jobs", data=job, content_type=JSON).status_code

@@ -38,7 +38,7 @@ def blocks(answer: TestResponse) -> Iterator[dict[str, str]]:
                 yield fields
 
 
-def test_a_stream_tells_the_whole_story_and_closes(
+def test_a_stream_has_all_events_of_a_job_and_closes(
     client: FlaskClient, services: Services, job_id: str
 ) -> None:
     finish(services, job_id)
@@ -73,7 +73,7 @@ def test_a_stream_resumes_after_the_last_event_that_was_seen(
     assert list(blocks(client.get(f"/v1/jobs/{job_id}/events", headers=headers))) == all_events[3:]
 
 
-def test_a_client_that_has_seen_the_end_is_told_to_stop(
+def test_a_client_that_has_seen_the_last_event_gets_204(
     client: FlaskClient, services: Services, job_id: str
 ) -> None:
     finish(services, job_id)

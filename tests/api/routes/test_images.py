@@ -25,7 +25,7 @@ def finish(services: Services, attempt: Attempt, png: bytes) -> str:
     return sha256
 
 
-def test_a_picture_is_the_png_that_was_drawn(
+def test_an_image_is_the_png_that_was_stored(
     client: FlaskClient, services: Services, attempt: Attempt
 ) -> None:
     png = picture((600, 600))
@@ -48,7 +48,7 @@ def test_a_picture_is_the_png_that_was_drawn(
         ("text/html", "image/png"),
     ],
 )
-def test_a_picture_is_sent_by_the_type_that_its_client_reads(
+def test_an_image_is_sent_as_the_type_that_the_client_accepts(
     accept: str | None, content_type: str, client: FlaskClient, services: Services, attempt: Attempt
 ) -> None:
     finish(services, attempt, picture())
@@ -58,7 +58,7 @@ def test_a_picture_is_sent_by_the_type_that_its_client_reads(
     assert "Accept" in answer.headers["Vary"]
 
 
-def test_a_picture_that_the_client_has_is_not_sent_again(
+def test_an_image_that_the_client_has_is_not_sent_again(
     client: FlaskClient, services: Services, attempt: Attempt
 ) -> None:
     sha256 = finish(services, attempt, picture())
@@ -68,7 +68,7 @@ def test_a_picture_that_the_client_has_is_not_sent_again(
     assert client.get(url, headers={"If-None-Match": '"another"'}).status_code == 200
 
 
-def test_the_pictures_of_a_job_are_listed_once_it_succeeded(
+def test_the_images_of_a_job_are_listed_once_it_succeeded(
     client: FlaskClient, services: Services, attempt: Attempt
 ) -> None:
     url = f"/v1/jobs/{attempt.job.id}/images"
@@ -77,14 +77,14 @@ def test_the_pictures_of_a_job_are_listed_once_it_succeeded(
     assert [image["url"] for image in client.get(url).json["images"]] == [f"{url}/0"]
 
 
-def test_a_picture_that_is_not_drawn_yet_is_a_conflict(client: FlaskClient, attempt: Attempt) -> None:
+def test_an_image_of_a_job_that_has_not_ended_is_a_conflict(client: FlaskClient, attempt: Attempt) -> None:
     answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0")
     assert (answer.status_code, answer.json["code"]) == (409, "conflict")
     assert "running" in answer.json["detail"]
 
 
 @pytest.mark.parametrize("n", ["1", "-1", "x"])
-def test_a_picture_out_of_range_is_not_found(
+def test_an_image_out_of_range_is_not_found(
     client: FlaskClient, services: Services, attempt: Attempt, n: str
 ) -> None:
     finish(services, attempt, picture())
@@ -92,12 +92,12 @@ def test_a_picture_out_of_range_is_not_found(
     assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
 
 
-def test_a_failed_job_has_no_pictures(client: FlaskClient, attempt: Attempt) -> None:
+def test_a_failed_job_has_no_images(client: FlaskClient, attempt: Attempt) -> None:
     attempt.end("failed", None, [])
     assert client.get(f"/v1/jobs/{attempt.job.id}/images/0").status_code == 404
 
 
-def test_a_controlnet_tells_its_image_and_the_map_it_was_shown(
+def test_control_image_and_control_map_of_a_controlnet_have_urls(
     client: FlaskClient, services: Services
 ) -> None:
     controlnets = [edge(), edge(preprocessor="canny")]

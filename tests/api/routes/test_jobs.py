@@ -78,7 +78,7 @@ def test_without_redis_a_job_is_refused_and_may_be_tried_again(services: Service
     assert answer.json["code"] == "unavailable"
 
 
-def test_a_queued_job_is_told_with_its_whole_request(client: FlaskClient) -> None:
+def test_a_queued_job_has_its_whole_request(client: FlaskClient) -> None:
     before = time.time()
     job = client.get(f"/v1/jobs/{submit(client, seed=7, width=64, controlnets=[edge()])}").json
     assert set(job) == {
@@ -93,7 +93,7 @@ def test_a_queued_job_is_told_with_its_whole_request(client: FlaskClient) -> Non
     assert len(job["request"]["controlnets"][0]["image"]) == 64
 
 
-def test_a_running_job_tells_its_progress(client: FlaskClient, services: Services) -> None:
+def test_a_running_job_has_its_progress(client: FlaskClient, services: Services) -> None:
     job_id = submit(client)
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
@@ -104,7 +104,7 @@ def test_a_running_job_tells_its_progress(client: FlaskClient, services: Service
     assert job["queue_position"] is None
 
 
-def test_a_finished_job_tells_pictures_receipt_and_timeline(client: FlaskClient, services: Services) -> None:
+def test_a_finished_job_has_images_receipt_and_timeline(client: FlaskClient, services: Services) -> None:
     job_id = submit(client, seed=7)
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
@@ -167,7 +167,7 @@ def test_a_list_holds_summaries_of_jobs(client: FlaskClient, services: Services)
     assert len(page.data) < 1000
 
 
-def test_a_list_tells_the_fields_that_are_asked_for(client: FlaskClient, services: Services) -> None:
+def test_a_list_has_the_fields_that_the_query_names(client: FlaskClient, services: Services) -> None:
     job_id = submit(client, seed=7, controlnets=[edge()])
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
@@ -217,7 +217,9 @@ def test_what_is_no_cursor_is_refused_in_one_sentence(client: FlaskClient, curso
     assert answer.json["detail"] == "it is not the next_cursor of a page"
 
 
-def test_the_last_page_is_told_and_every_other_page_is_full(client: FlaskClient, services: Services) -> None:
+def test_the_last_page_has_no_cursor_and_every_other_page_is_full(
+    client: FlaskClient, services: Services
+) -> None:
     # Given six jobs, of which two have expired and one changes its status between two pages
     ids = [submit(client) for _ in range(6)]
     for gone in (ids[1], ids[4]):
@@ -249,7 +251,7 @@ def test_cancelling_a_queued_job_ends_it_at_once(client: FlaskClient) -> None:
     assert (answer.status_code, answer.json["status"]) == (200, "cancelled")
 
 
-def test_cancelling_a_running_job_tells_its_worker(client: FlaskClient, services: Services) -> None:
+def test_cancelling_a_running_job_reaches_its_worker(client: FlaskClient, services: Services) -> None:
     job_id = submit(client)
     services.jobs.claim(job_id, "unet-1")
     answer = cancel(client, job_id)
@@ -326,7 +328,7 @@ def test_a_repeated_idempotency_key_returns_the_first_job(client: FlaskClient, s
     request = {"json": {"prompt": "a cat"}, "headers": {"Idempotency-Key": "order 7"}}
     first, again = client.post("/v1/jobs", **request), client.post("/v1/jobs", **request)
     assert (first.status_code, again.status_code) == (202, 202)
-    assert again.json == first.json  # the drawn seed too
+    assert again.json == first.json  # the random seed too
     assert "Idempotency-Replayed" not in first.headers
     assert again.headers["Idempotency-Replayed"] == "true"
     assert again.headers["Location"] == first.headers["Location"]
@@ -366,7 +368,7 @@ def test_prompts_are_not_logged(client: FlaskClient, caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize("how", UNREADABLE)
-def test_a_damaged_record_is_told_by_a_code_and_hides_no_other_job(
+def test_a_damaged_record_has_an_error_code_and_hides_no_other_job(
     how: str, client: FlaskClient, services: Services
 ) -> None:
     bad, good = submit(client), submit(client)

@@ -177,7 +177,7 @@ def test_a_file_over_the_limit_is_refused(services: Services) -> None:
     assert (answer.status_code, answer.json["code"]) == (413, "too_large")
 
 
-def test_a_file_of_untold_length_over_the_limit_is_refused(services: Services) -> None:
+def test_a_chunked_file_over_the_limit_is_refused(services: Services) -> None:
     answer = tight(services).put(
         "/v1/loras/anime",
         input_stream=BytesIO(lora(rank=32)),

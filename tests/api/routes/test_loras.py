@@ -66,7 +66,7 @@ def test_a_file_is_inspected_once_a_version(client: FlaskClient, services: Servi
     assert client.get("/v1/loras/paper").json["rank"] == 8
 
 
-def test_a_lora_tells_what_it_was_trained_for(client: FlaskClient, services: Services) -> None:
+def test_a_lora_has_the_family_it_was_trained_for(client: FlaskClient, services: Services) -> None:
     key = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
     data = safetensors({f"{key}.lora_down.weight": [4, 2048], f"{key}.lora_up.weight": [640, 4]})
     services.loras.put("paper.safetensors", data, content_type=OCTETS)
@@ -95,7 +95,7 @@ def test_a_file_that_many_ask_for_at_once_is_inspected_once(services: Services, 
     assert len({inspection.problem for _, inspection in found}) == 1
 
 
-def test_embeddings_in_a_file_are_told(client: FlaskClient, services: Services) -> None:
+def test_embeddings_in_a_file_are_listed(client: FlaskClient, services: Services) -> None:
     key = "lora_te1_text_model_encoder_layers_0_mlp_fc1"
     tensors = {f"{key}.lora_down.weight": [4, 128], f"{key}.lora_up.weight": [64, 4]}
     data = safetensors(tensors | {"bundle_emb.style.clip_l": [2, 128]})
@@ -120,7 +120,7 @@ class Restless(Bucket):
 @pytest.mark.parametrize(
     ("turns", "status", "told"), [(TRIES - 1, 200, ("rank", 5)), (TRIES, 409, ("code", "object_changed"))]
 )
-def test_a_lora_that_is_replaced_while_it_is_looked_at_is_looked_at_again(
+def test_a_lora_that_is_replaced_while_it_is_read_is_read_again(
     services: Services, turns: int, status: int, told: tuple[str, object]
 ) -> None:
     services.loras.put("anime.safetensors", lora(), content_type=OCTETS)

@@ -84,7 +84,7 @@ def test_a_field_by_two_names_is_refused(given: list[str]) -> None:
 
 
 @pytest.mark.parametrize("model", [JobRequest, ControlNetRequest])
-def test_each_alias_is_told_in_the_description_of_its_field(model: type[RequestFields]) -> None:
+def test_the_description_of_a_field_names_its_aliases(model: type[RequestFields]) -> None:
     assert model.aliases
     described = model.model_json_schema()["properties"]
     for alias, field in model.aliases.items():

@@ -118,7 +118,7 @@ def test_a_head_must_come_whole_and_in_time(port: int, sent: bytes) -> None:
         assert client.recv(100) == b""
 
 
-def test_a_head_cannot_be_drawn_out_byte_by_byte(port: int) -> None:
+def test_a_header_sent_byte_by_byte_times_out(port: int) -> None:
     # A byte may come after the end.
     with connect(port, b"GET /healthz HTTP/1.1\r\nX-Slow: ") as client, suppress(ConnectionError):
         assert drip(client, b"x") == b""
@@ -138,7 +138,7 @@ def test_an_idle_connection_is_closed(port: int) -> None:
         (b"PUT /v1/loras/slow HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", b"0"),
     ],
 )
-def test_a_body_cannot_be_drawn_out_byte_by_byte(port: int, head: bytes, byte: bytes) -> None:
+def test_a_body_sent_byte_by_byte_times_out(port: int, head: bytes, byte: bytes) -> None:
     with connect(port, head + b"Host: localhost\r\n\r\n") as client:
         status, told = problem(drip(client, byte))
     assert (status, told["code"]) == (408, "request_timeout")

@@ -1,4 +1,4 @@
-"""Receipts over REST: what is drawn again, and what is refused because it cannot be."""
+"""Receipts over REST: what is replayed, and what is refused because it cannot be."""
 
 import hashlib
 from dataclasses import replace
@@ -39,7 +39,7 @@ def put_lora(services: Services, data: bytes, *, noted: bool) -> str:
     return sha256
 
 
-def drawn(services: Services, **changes: Any) -> Receipt:
+def receipt_for(services: Services, **changes: Any) -> Receipt:
     """The receipt of a job with a ControlNet and a LoRA, as a worker writes it, with changes of its spec."""
     sha256 = put_lora(services, lora(), noted=True)
     asked = REQUEST | {"controlnets": [edge(guidance_end=0.5)], "loras": [{"name": "paper", "scale": 0.7}]}
@@ -69,7 +69,7 @@ def post(client: FlaskClient, receipt: Receipt, **beside: Any) -> Any:
 
 
 def test_a_receipt_becomes_the_job_it_was_written_for(client: FlaskClient, services: Services) -> None:
-    receipt = drawn(services)
+    receipt = receipt_for(services)
     answer = post(client, receipt)
     assert answer.status_code == 202, answer.text
     job = services.jobs.get(answer.json["id"])
@@ -95,28 +95,28 @@ def test_a_receipt_becomes_the_job_it_was_written_for(client: FlaskClient, servi
 def test_the_options_of_a_call_are_replayed(
     changes: dict[str, Any], client: FlaskClient, services: Services
 ) -> None:
-    receipt = drawn(services, loras=[], **changes)
+    receipt = receipt_for(services, loras=[], **changes)
     answer = post(client, receipt)
     assert answer.status_code == 202, answer.text
     spec = services.jobs.get(answer.json["id"]).spec
     assert {name: getattr(spec, name) for name in changes} == changes
 
 
-def test_nothing_may_stand_beside_a_receipt(client: FlaskClient, services: Services) -> None:
-    answer = post(client, drawn(services), seed=8)
+def test_no_other_field_may_be_sent_with_a_receipt(client: FlaskClient, services: Services) -> None:
+    answer = post(client, receipt_for(services), seed=8)
     assert (answer.status_code, answer.json["field"]) == (422, "seed")
     assert "leave other fields out" in answer.json["detail"]
 
 
 def test_an_edited_receipt_is_refused_as_such(client: FlaskClient, services: Services) -> None:
-    receipt = drawn(services)
+    receipt = receipt_for(services)
     other = receipt.spec.model_copy(update={"seed": 8})
     answer = post(client, receipt.model_copy(update={"spec": other}))
     assert (answer.status_code, answer.json["code"]) == (422, "receipt_edited")
 
 
 def test_a_receipt_of_a_newer_format_is_refused_naming_both(client: FlaskClient, services: Services) -> None:
-    answer = post(client, drawn(services).model_copy(update={"version": FORMAT + 1}))
+    answer = post(client, receipt_for(services).model_copy(update={"version": FORMAT + 1}))
     assert (answer.status_code, answer.json["field"]) == (422, "receipt")
     assert f"format {FORMAT + 1}" in answer.json["detail"]
     assert f"up to {FORMAT}" in answer.json["detail"]
@@ -130,10 +130,10 @@ def test_a_receipt_of_a_newer_format_is_refused_naming_both(client: FlaskClient,
         ({"num_inference_steps": 999}, "receipt.spec.num_inference_steps", "the limit is"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_by_its_place_in_the_receipt(
+def test_what_the_fleet_cannot_serve_is_refused_by_its_place_in_the_receipt(
     changes: dict[str, Any], field: str, told: str, client: FlaskClient, services: Services
 ) -> None:
-    answer = post(client, drawn(services, **changes))
+    answer = post(client, receipt_for(services, **changes))
     assert (answer.status_code, answer.json["field"]) == (422, field)
     assert told in answer.json["detail"]
 
@@ -169,7 +169,7 @@ def test_what_cannot_be_drawn_is_refused_by_its_place_in_the_receipt(
 def test_what_is_out_of_bounds_is_refused_by_its_place_in_the_receipt(
     changes: dict[str, Any], field: str, told: str, client: FlaskClient, services: Services
 ) -> None:
-    receipt = drawn(services).model_dump(mode="json")
+    receipt = receipt_for(services).model_dump(mode="json")
     own = {name: value for name, value in changes.items() if name in Receipt.model_fields}
     in_worker = {name: value for name, value in changes.items() if name == "versions"}
     in_spec = {name: value for name, value in changes.items() if name not in {**own, **in_worker}}
@@ -202,7 +202,7 @@ def test_what_is_out_of_bounds_is_refused_by_its_place_in_the_receipt(
 def test_a_receipt_that_contradicts_itself_is_refused_at_the_field(
     changes: dict[str, Any], field: str, client: FlaskClient, services: Services
 ) -> None:
-    answer = post(client, drawn(services, loras=[], **changes))
+    answer = post(client, receipt_for(services, loras=[], **changes))
     assert (answer.status_code, answer.json["field"]) == (422, f"receipt.spec.{field}")
     assert services.jobs.page() == ([], None)
 
@@ -223,19 +223,19 @@ def test_a_receipt_that_contradicts_itself_is_refused_at_the_field(
 def test_the_operators_limits_hold_for_a_receipt_too(
     changes: dict[str, Any], field: str, client: FlaskClient, services: Services
 ) -> None:
-    answer = post(client, drawn(services, loras=[], **changes))
+    answer = post(client, receipt_for(services, loras=[], **changes))
     assert (answer.status_code, answer.json["field"]) == (422, f"receipt.spec.{field}")
 
 
 def test_a_controlnet_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:
-    receipt = drawn(services)
+    receipt = receipt_for(services)
     answer = post(client, with_controlnet(receipt, name="depth"))
     assert (answer.status_code, answer.json["field"]) == (422, "receipt.spec.controlnets.0.name")
     assert "depth" in answer.json["detail"]
 
 
 def test_a_map_is_replayed_as_it_was_made(client: FlaskClient, services: Services) -> None:
-    receipt = drawn(services)
+    receipt = receipt_for(services)
     edges = picture()
     sha256 = hashlib.sha256(edges).hexdigest()
     canny = {"preprocessor": "canny", "preprocessor_options": fill_in("canny", {}), "control_map": sha256}
@@ -253,7 +253,7 @@ def test_a_map_is_replayed_as_it_was_made(client: FlaskClient, services: Service
 def test_an_image_that_is_too_large_for_a_request_is_too_large_for_a_receipt(
     place: str, services: Services
 ) -> None:
-    receipt = drawn(services)
+    receipt = receipt_for(services)
     large = picture((80, 80))
     sha256 = hashlib.sha256(large).hexdigest()
     services.images.put(control_key(sha256), large, content_type="image/png")
@@ -264,7 +264,7 @@ def test_an_image_that_is_too_large_for_a_request_is_too_large_for_a_receipt(
 
 
 def test_a_control_image_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:
-    receipt = drawn(services)
+    receipt = receipt_for(services)
     image = receipt.spec.controlnets[0].image
     services.images.delete(control_key(image))
     answer = post(client, receipt)
@@ -275,13 +275,13 @@ def test_a_control_image_that_is_gone_is_named(client: FlaskClient, services: Se
 
 @pytest.mark.parametrize("image", ["../pictures/x", "", "0" * 63])
 def test_what_is_no_hash_names_no_image(image: str, client: FlaskClient, services: Services) -> None:
-    receipt = drawn(services)
+    receipt = receipt_for(services)
     answer = post(client, with_controlnet(receipt, image=image))
     assert (answer.status_code, answer.json["code"]) == (422, "invalid_image")
 
 
 def test_a_lora_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:
-    receipt = drawn(services)
+    receipt = receipt_for(services)
     services.loras.delete(lora_key("paper"))
     answer = post(client, receipt)
     assert (answer.status_code, answer.json["field"]) == (422, "receipt.spec.loras.0.name")
@@ -289,7 +289,7 @@ def test_a_lora_that_is_gone_is_named(client: FlaskClient, services: Services) -
 
 
 def test_a_lora_with_other_bytes_is_named_from_what_to_what(client: FlaskClient, services: Services) -> None:
-    receipt = drawn(services)
+    receipt = receipt_for(services)
     now = put_lora(services, lora(rank=8), noted=True)
     answer = post(client, receipt)
     assert (answer.status_code, answer.json["code"]) == (409, "receipt_mismatch")
@@ -298,7 +298,7 @@ def test_a_lora_with_other_bytes_is_named_from_what_to_what(client: FlaskClient,
 
 
 def test_a_lora_that_was_uploaded_again_is_the_same(client: FlaskClient, services: Services) -> None:
-    receipt = drawn(services)
+    receipt = receipt_for(services)
     put_lora(services, lora(), noted=False)  # as plain S3 clients do: the worker compares the bytes
     before = [ref.model_copy(update={"etag": "other"}) for ref in receipt.spec.loras]
     spec = receipt.spec.model_copy(update={"loras": before})
@@ -306,23 +306,23 @@ def test_a_lora_that_was_uploaded_again_is_the_same(client: FlaskClient, service
 
 
 def test_a_stored_control_image_can_be_asked_for_by_its_hash(client: FlaskClient, services: Services) -> None:
-    image = drawn(services).spec.controlnets[0].image
+    image = receipt_for(services).spec.controlnets[0].image
     answer = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge(image=f"sha256:{image}")]})
     assert answer.status_code == 202
     assert services.jobs.get(answer.json["id"]).spec.controlnets[0].image == image
 
 
 def test_a_stored_control_image_that_is_damaged_is_not_used(client: FlaskClient, services: Services) -> None:
-    image = drawn(services).spec.controlnets[0].image
+    image = receipt_for(services).spec.controlnets[0].image
     services.images.put(control_key(image), b"other", content_type="image/png")
     answer = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge(image=f"sha256:{image}")]})
     assert (answer.status_code, answer.json["field"]) == (422, "controlnets.0.image")
     assert "damaged" in answer.json["detail"]
 
 
-def test_what_a_request_could_not_say_is_told_as_of_a_request(
+def test_a_receipt_of_an_invalid_request_is_explained_as_the_request_would_be(
     client: FlaskClient, services: Services
 ) -> None:
-    answer = post(client, with_controlnet(drawn(services), guidance_start=0.9))
+    answer = post(client, with_controlnet(receipt_for(services), guidance_start=0.9))
     assert (answer.status_code, answer.json["field"]) == (422, "receipt.spec.controlnets.0")
     assert answer.json["detail"] == "guidance_start must be less than guidance_end"

@@ -85,7 +85,7 @@ def test_an_unknown_scheduler_is_refused_with_the_known_ones(client: FlaskClient
     ],
     ids=str,
 )
-def test_a_near_miss_of_a_name_is_told(client: FlaskClient, fields: dict[str, Any], told: str) -> None:
+def test_a_misspelt_name_gets_a_suggestion(client: FlaskClient, fields: dict[str, Any], told: str) -> None:
     assert told in refusal(client, **fields)["detail"]
 
 
@@ -264,13 +264,13 @@ def test_a_value_out_of_bounds_is_refused_by_its_field(client: FlaskClient, fiel
     assert field in problem["detail"]
 
 
-def test_a_limit_of_the_operator_is_told(client: FlaskClient) -> None:
+def test_the_error_names_the_operators_limit(client: FlaskClient) -> None:
     assert (
         refusal(client, num_inference_steps=1000)["detail"] == "num_inference_steps is 1000, the limit is 200"
     )
 
 
-def test_the_last_pictures_seed_must_be_one_too(services: Services) -> None:
+def test_the_seed_of_the_last_image_must_be_in_range_too(services: Services) -> None:
     assert resolved(JobRequest(prompt="a cat", seed=MAX_SEED), services).seed == MAX_SEED
     with pytest.raises(InvalidRequest, match="seed"):
         resolved(JobRequest(prompt="a cat", seed=MAX_SEED, num_images=2), services)

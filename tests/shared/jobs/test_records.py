@@ -75,7 +75,7 @@ def test_one_damaged_record_hides_no_other_job(how: str, jobs: JobStore, control
 
 @pytest.mark.parametrize("how", UNREADABLE)
 @pytest.mark.parametrize("state", ["queued", "running"])
-def test_a_damaged_job_is_told_as_such_and_can_be_cancelled_and_deleted(
+def test_a_damaged_job_is_reported_and_can_be_cancelled_and_deleted(
     how: str, state: str, jobs: JobStore, control: Redis
 ) -> None:
     job_id, _ = jobs.create(spec())

@@ -197,7 +197,7 @@ def test_each_orientation_is_undone_as_pillow_does(value: int) -> None:
     assert pixels(read(data)).tobytes() == ImageOps.exif_transpose(pixels(data)).convert("RGB").tobytes()
 
 
-def test_the_orientation_of_xmp_counts_where_exif_tells_none() -> None:
+def test_the_orientation_of_xmp_counts_where_exif_has_none() -> None:
     xmp = b'http://ns.adobe.com/xap/1.0/\0<rdf:Description tiff:Orientation="6"/>'
     plain = picture((40, 24), "JPEG")
     assert pixels(read(plain[:2] + segment(0xE1, xmp) + plain[2:])).size == (24, 40)
@@ -268,7 +268,7 @@ def test_a_palette_with_degrees_of_transparency_is_read_like_one_without() -> No
     assert read(data) == read(saved(image))
 
 
-def test_a_job_is_answered_and_told_with_the_warnings_of_its_images(
+def test_warnings_of_images_are_in_the_response_and_in_the_job(
     client: FlaskClient, services: Services
 ) -> None:
     announce_workers(services)
@@ -332,12 +332,12 @@ def test_base64_rubbish_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"hello, world", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(100)])
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
+def test_what_is_not_an_image_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidImage):
         read(data)
 
 
-def test_a_picture_of_another_format_is_refused() -> None:
+def test_an_image_of_another_format_is_refused() -> None:
     with pytest.raises(InvalidImage, match="no PNG, JPEG or WebP"):
         read(picture(format="BMP"))
 

@@ -22,7 +22,7 @@ def resolved(services: Services, **fields: Any) -> Any:
     return resolved_request(JobRequest(prompt="a cat", **fields), services)
 
 
-def test_an_image_is_stored_by_its_content_and_gives_the_picture_its_size(services: Services) -> None:
+def test_an_input_image_is_stored_by_its_content_and_gives_the_job_its_size(services: Services) -> None:
     spec = resolved(services, image=source((72, 50)))
     assert (spec.width, spec.height) == (72, 48)  # on the grid, as diffusers cuts it
     assert spec.image is not None
@@ -84,7 +84,7 @@ def test_what_is_no_image_is_refused_by_its_field(client: FlaskClient, field: st
     assert (problem["code"], problem["field"]) == ("invalid_image", field)
 
 
-def test_an_image_too_small_or_too_large_for_a_picture_is_refused(client: FlaskClient) -> None:
+def test_an_input_image_that_is_too_small_or_too_large_is_refused(client: FlaskClient) -> None:
     assert "smaller than 8 pixels" in refusal(client, image=source((64, 7)))["detail"]
     assert "the limit of a side is 2048" in refusal(client, image=source((2056, 16)))["detail"]
 

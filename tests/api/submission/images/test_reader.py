@@ -38,7 +38,7 @@ def test_what_is_no_image_but_names_one_is_explained(text: str, told: str, servi
         ImageReader(services).read(text, field="image")
 
 
-def test_equal_pictures_are_stored_once(services: Services) -> None:
+def test_equal_images_are_stored_once(services: Services) -> None:
     reader = ImageReader(services)
     first, again = (
         reader.read(base64_of(picture()), field=field).sha256 for field in ("image", "mask_image")
