@@ -54,7 +54,9 @@ def start_inpainting(
     n, (height, width) = len(generators), source.pixels.shape[-2:]
 
     def sample(encoded: EncodedImage) -> Tensor:
-        return torch.cat([encoded.sample(generators[0])] * n)
+        latents = encoded.sample(generators[0])
+        # Not torch.cat: the layout of its result in memory is the sample's, which changes last bits.
+        return latents.repeat(n, *[1] * (latents.dim() - 1))
 
     def first_latents(image: Tensor | None) -> tuple[Tensor, Tensor]:
         noise = model.latents.sample_noise(generators, (width, height))
