@@ -55,11 +55,7 @@ REPLACED_BY_STRING = {
     "tests/shared/test_outages.py",
 }
 #: Names that are still longer; each entry is to go.
-LONG_NAMES = {
-    "test_a_first_controlnet_that_pools_is_refused_without_guess_mode_which_diffusers_would_turn_on",
-    "test_guidance_is_rescaled_beside_controlnets_too_though_diffusers_has_it_without_them_alone",
-    "test_jobs_of_two_controlnets_on_two_workers_never_wait_for_each_other_and_leave_nothing",
-}
+LONG_NAMES: set[str] = set()
 
 
 def test_a_test_lies_where_its_module_lies() -> None:

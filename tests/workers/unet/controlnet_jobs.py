@@ -1,5 +1,4 @@
-"""Two tiny ControlNets, jobs that ask for them, and what diffusers makes of the same: for tests of
-both ends."""
+"""Tiny ControlNets, jobs that use them, and diffusers' residuals of the same: for tests of both ends."""
 
 import itertools
 from collections.abc import Callable
@@ -45,7 +44,7 @@ X = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(9))
 
 
 class Line(NamedTuple):
-    """One end of the line to the residual Redis."""
+    """One end of the residual transport."""
 
     redis: Redis
     settings: Settings
@@ -62,7 +61,7 @@ def make_line(redis: Redis, settings: Settings) -> Line:
 
 
 def make_server(line: Line, *names: str, controlnets: ModelCache[UNetControlNet] | None = None) -> Server:
-    """A ControlNet worker that holds the ControlNets ``names``; it is another claimant than ``line``."""
+    """A ControlNet worker that holds the ControlNets ``names``, a claimant other than ``line``."""
     controlnets = controlnets or load_controlnets()
     for name in names:
         with controlnets.use(name):

@@ -1,4 +1,4 @@
-"""Jobs drawn by a worker of the test's own process."""
+"""Jobs executed by a worker in the test's own process."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Accepted jobs to draw: small, and the same everywhere."""
+"""Specs of accepted jobs: small, and the same everywhere."""
 
 from typing import Any
 

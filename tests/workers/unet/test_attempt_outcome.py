@@ -1,4 +1,4 @@
-"""What an attempt leaves when a server goes away, when it loses its job, or when its clock is wrong."""
+"""How an attempt ends when a server is away, when it loses its job, or when its clock is wrong."""
 
 import dataclasses
 import time
@@ -71,7 +71,7 @@ def _end(worker: UNetWorker, job_id: str) -> None:
         raise AttemptLost("as its worker reports")
 
 
-def test_spans_are_of_the_clock_that_the_jobs_times_are_of(
+def test_spans_are_by_the_clock_of_the_jobs_other_times(
     make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = time.time

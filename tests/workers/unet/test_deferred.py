@@ -1,11 +1,11 @@
 from workers.unet.deferred import Deferred
 
 
-def test_chores_are_done_once_in_their_order_and_may_leave_new_ones() -> None:
-    told: list[int] = []
-    afterwards = Deferred()
+def test_deferred_functions_are_called_once_in_their_order() -> None:
+    called: list[int] = []
+    deferred = Deferred()
     for i in range(2):
-        afterwards.add(lambda i=i: told.append(i))  # type: ignore[misc]
-    afterwards.run()
-    afterwards.run()
-    assert told == [0, 1]
+        deferred.add(lambda i=i: called.append(i))  # type: ignore[misc]
+    deferred.run()
+    deferred.run()
+    assert called == [0, 1]

@@ -1,4 +1,4 @@
-"""The job's story against diffusers' own pipelines, through real Redis and S3."""
+"""Jobs from claim to stored image against diffusers' own pipelines, through real Redis and S3."""
 
 import dataclasses
 import hashlib
@@ -53,7 +53,7 @@ def by_diffusers(
         return draw_with_diffusers(model.pipe, loaded, wanted, loras)
 
 
-def test_the_embedded_model_with_two_controlnets_draws_what_diffusers_draws(
+def test_the_embedded_model_with_two_controlnets_equals_diffusers(
     make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:
     # Tiny random models in every combination: tests/parity.
@@ -65,14 +65,14 @@ def test_the_embedded_model_with_two_controlnets_draws_what_diffusers_draws(
         assert np.array_equal(pixels(worker, job, i), theirs)
 
 
-def test_guidance_is_rescaled_beside_controlnets_too_though_diffusers_has_it_without_them_alone(
+def test_guidance_is_rescaled_with_controlnets_too(
     make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:
     worker = make_worker()
     # Given a ControlNet that adds nothing
     wanted = spec(guidance_rescale=0.7, controlnets=[control(worker, conditioning_scale=0.0)])
     ours = pixels(worker, run(worker, wanted))
-    # Then the picture is diffusers' own without ControlNets
+    # Then the image is diffusers' own without ControlNets
     alone = wanted.model_copy(update={"controlnets": []})
     assert np.array_equal(ours, by_diffusers(models, controlnets, alone)[0])
     plain = alone.model_copy(update={"guidance_rescale": 0.0})
@@ -81,7 +81,7 @@ def test_guidance_is_rescaled_beside_controlnets_too_though_diffusers_has_it_wit
 
 @pytest.mark.parametrize("name", ["twemoji", "outline", "outline.kohya"])
 @pytest.mark.parametrize("with_controlnet", [False, True])
-def test_an_exact_lora_is_the_fused_one_to_rounding(
+def test_an_exact_lora_equals_diffusers_fused_one_to_rounding(
     name: str, with_controlnet: bool, make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:
     worker = make_worker()
@@ -111,7 +111,7 @@ def test_two_loras_in_one_job_are_summed(make_worker: MakeWorker, models: Any, c
     assert np.abs(ours - theirs).max() <= 1
 
 
-def test_a_bounded_picture_is_drawn_again_by_replay(make_worker: MakeWorker) -> None:
+def test_a_replay_of_a_bounded_job_gives_the_same_image(make_worker: MakeWorker) -> None:
     worker = make_worker()
     refs = [upload(worker, EMOJI / "loras" / f"{name}.safetensors") for name in ("twemoji", "outline")]
     # Given a bounded job: one LoRA is held back until the bound
@@ -119,14 +119,14 @@ def test_a_bounded_picture_is_drawn_again_by_replay(make_worker: MakeWorker) -> 
     assert bounded.receipt is not None
     steps = {lora.name: lora.step for lora in bounded.receipt.loras}
     assert all(step <= 3 for step in steps.values())
-    # When it is drawn again by the steps on its receipt, by a worker with an empty cache
+    # When a worker with an empty cache replays it, by the steps of its receipt
     again = run(make_worker(), spec(loras=refs, lora_loading=LoraLoading(mode="replay", steps=steps)))
     assert np.array_equal(pixels(worker, bounded), pixels(worker, again))
     assert again.receipt is not None
     assert {lora.name: lora.step for lora in again.receipt.loras} == steps
 
 
-def test_replay_patches_at_each_step_it_is_told(make_worker: MakeWorker) -> None:
+def test_a_replay_patches_at_the_steps_of_its_receipt(make_worker: MakeWorker) -> None:
     worker = make_worker()
     ref = upload(worker, EMOJI / "loras" / "outline.safetensors")
 
@@ -211,7 +211,7 @@ def test_a_lora_that_fits_no_module_fails_its_job_and_no_other(
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_lora_that_went_away_after_submit_fails_the_job_by_name(
+def test_a_lora_that_was_deleted_after_submit_fails_the_job_by_name(
     replaced: bool, make_worker: MakeWorker
 ) -> None:
     worker = make_worker()
@@ -257,7 +257,7 @@ def test_a_job_that_runs_too_long_is_failed(make_worker: MakeWorker) -> None:
     assert (job.status, job.error and job.error.code) == ("failed", "deadline_exceeded")
 
 
-def test_without_a_controlnet_worker_the_controlnet_is_computed_here_to_the_same_picture(
+def test_without_a_controlnet_worker_the_image_is_computed_here_and_the_same(
     make_worker: MakeWorker,
 ) -> None:
     alone = make_worker(serve_controlnets=False, residual_timeout_s=0.05)
@@ -270,7 +270,7 @@ def test_without_a_controlnet_worker_the_controlnet_is_computed_here_to_the_same
     assert {span.worker for span in here.timeline if span.name == "controlnet edge"} == {"unet1@test"}
 
 
-def test_without_a_controlnet_worker_the_job_goes_back_into_the_queue_if_that_is_wanted(
+def test_without_a_controlnet_worker_the_job_is_queued_again_if_configured(
     make_worker: MakeWorker,
 ) -> None:
     worker = make_worker(
@@ -295,7 +295,7 @@ def test_a_controlnet_that_cannot_compute_fails_the_job_with_its_reason(make_wor
     assert job.error.code == "controlnet_failed"
 
 
-def test_previews_are_drawn_only_for_who_looks(make_worker: MakeWorker) -> None:
+def test_previews_are_made_only_while_somebody_follows_the_events(make_worker: MakeWorker) -> None:
     worker = make_worker()
 
     def previews(*, looking: bool) -> int:
@@ -310,7 +310,7 @@ def test_previews_are_drawn_only_for_who_looks(make_worker: MakeWorker) -> None:
     assert previews(looking=True) >= 1
 
 
-def test_a_message_that_comes_twice_draws_once(make_worker: MakeWorker) -> None:
+def test_a_message_that_comes_twice_is_executed_once(make_worker: MakeWorker) -> None:
     worker = make_worker()
     job_id, _ = worker.jobs.create(spec())
     assert execute_job(worker, job_id, "unet1@test") == "succeeded"

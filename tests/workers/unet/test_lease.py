@@ -30,10 +30,10 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         if is_so():
             return
         pause.wait(0.02)
-    pytest.fail("it never became so")
+    pytest.fail("it did not happen in time")
 
 
-def test_a_preview_that_fails_does_not_cost_the_lease(
+def test_a_preview_that_fails_does_not_end_the_lease(
     attempt: Attempt, jobs: JobStore, servers: Settings
 ) -> None:
     jobs.redis.set(f"swift:job:{attempt.job.id}:watched", 1)
@@ -49,7 +49,7 @@ def test_a_preview_that_fails_does_not_cost_the_lease(
         lease.check()
 
 
-def test_a_cancel_is_heard_between_two_steps(attempt: Attempt, jobs: JobStore, servers: Settings) -> None:
+def test_a_cancel_is_noticed_between_two_steps(attempt: Attempt, jobs: JobStore, servers: Settings) -> None:
     def is_cancelled(lease: Lease) -> bool:
         try:
             lease.check()

@@ -1,4 +1,4 @@
-"""What a job leaves in the weights serves the next one that wants it, and reaches no other."""
+"""Patches that a job leaves in the weights serve the next job that uses them, and reach no other."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -39,7 +39,7 @@ def writes(job: Job) -> list[str]:
 
 
 @pytest.mark.parametrize("loading", [EXACT, LoraLoading()], ids=["exact", "bounded"])
-def test_a_job_that_wants_what_is_patched_already_pays_nothing(
+def test_a_job_that_uses_what_is_patched_already_writes_no_weights(
     make_worker: MakeWorker, loading: LoraLoading
 ) -> None:
     worker = make_worker()
@@ -53,7 +53,7 @@ def test_a_job_that_wants_what_is_patched_already_pays_nothing(
     assert np.array_equal(pixels(worker, again), pixels(worker, first))
 
 
-def test_a_plain_job_takes_out_what_was_left_and_is_diffusers_own_result(
+def test_a_job_without_loras_removes_earlier_patches_and_equals_diffusers(
     make_worker: MakeWorker, models: Any, controlnets: Any
 ) -> None:
     worker = make_worker()
@@ -63,7 +63,7 @@ def test_a_plain_job_takes_out_what_was_left_and_is_diffusers_own_result(
     assert np.array_equal(pixels(worker, plain), by_diffusers(models, controlnets, spec())[0])
 
 
-def test_another_lora_replaces_what_was_left_in_one_pass(make_worker: MakeWorker) -> None:
+def test_another_lora_replaces_an_earlier_patch_in_one_pass(make_worker: MakeWorker) -> None:
     worker = make_worker()
     wanted = spec(loras=[upload(worker, TWEMOJI, 0.8)], lora_loading=EXACT)
     alone = run(worker, wanted)
@@ -73,7 +73,7 @@ def test_another_lora_replaces_what_was_left_in_one_pass(make_worker: MakeWorker
     assert np.array_equal(pixels(worker, after), pixels(worker, alone))
 
 
-def test_after_a_failed_job_nothing_is_left(make_worker: MakeWorker, emoji: BaseModel) -> None:
+def test_after_a_failed_job_no_patch_is_left(make_worker: MakeWorker, emoji: BaseModel) -> None:
     base = [weight.clone() for weight in emoji.pipe.unet.parameters()]
     worker = make_worker()
     ref = upload(worker, OUTLINE)

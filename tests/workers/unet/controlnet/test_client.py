@@ -1,4 +1,4 @@
-"""A job's ControlNets, seen from the UNet worker, over a real residual Redis and a real server thread."""
+"""A job's ControlNets as the UNet worker uses them, over a real residual Redis and a real server thread."""
 
 import threading
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def serving(line: Line, *names: str) -> Iterator[Server]:
 
 @pytest.mark.parametrize("shared_memory", ["auto", "off"])
 @pytest.mark.parametrize("scales", [(0.8,), (0.8, 0.5), (0.8, 0.5, 0.3)])
-def test_residuals_are_summed_as_diffusers_sums_them_over_both_ways(
+def test_residuals_are_summed_as_diffusers_sums_them_over_both_backends(
     scales: tuple[float, ...], shared_memory: str, server: Server, line: Line
 ) -> None:
     names = ("edge", "depth", "colour")[: len(scales)]
@@ -74,7 +74,7 @@ def test_residuals_are_summed_as_diffusers_sums_them_over_both_ways(
     assert set(controlnets.hashes) == set(range(len(scales)))
 
 
-def test_a_controlnet_is_asked_only_between_its_start_and_end(line: Line) -> None:
+def test_a_controlnet_is_requested_only_between_its_start_and_end(line: Line) -> None:
     controlnets = make_controlnets(line, spec("edge", guidance_start=0.25, guidance_end=0.75))
     asked = [controlnets.request_step(X, i, 4, 501.0) is not None for i in range(4)]
     assert asked == [False, True, True, False]
@@ -87,7 +87,7 @@ def test_the_time_to_the_first_residual_is_on_the_timeline(server: Server, line:
     assert [span.name for span in context.timeline.spans].count("wait for the first of edge") == 1
 
 
-def test_inputs_that_the_server_lost_are_laid_down_again(server: Server, line: Line) -> None:
+def test_inputs_that_the_server_lost_are_published_again(server: Server, line: Line) -> None:
     controlnets = make_controlnets(line, spec("edge"))
     line.redis.flushall()
     assert torch.equal(ask(controlnets).get(MID), by_diffusers(1.0)[1])
@@ -122,7 +122,7 @@ def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:
     step = ask(controlnets)
     ticket = short.steps.pop(["edge"])
     assert ticket is not None
-    assert short.steps.claim(ticket) is not None  # a worker took it, and is not heard of again
+    assert short.steps.claim(ticket) is not None  # a worker claimed it and died
     other = make_server(short, "edge")
     other.start("controlnet2@test")
     assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
@@ -159,7 +159,7 @@ def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
 
 
 @pytest.mark.parametrize("positions", [[], [7], [0, 7]])
-def test_an_answer_for_a_controlnet_that_was_not_asked_is_dropped(
+def test_a_response_of_a_controlnet_that_was_not_requested_is_dropped(
     positions: list[int], server: Server, line: Line
 ) -> None:
     controlnets = make_controlnets(line, spec("edge"))
@@ -169,14 +169,14 @@ def test_an_answer_for_a_controlnet_that_was_not_asked_is_dropped(
     assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
 
 
-def test_a_step_of_a_busy_controlnet_waits_its_turn(line: Line) -> None:
+def test_a_step_of_a_busy_controlnet_waits_in_the_queue(line: Line) -> None:
     # Given a worker that lives and is busy with another job's step for longer than a step may wait
     server = make_server(line, "edge")
     controlnets = make_controlnets(line, spec("edge"), residual_timeout_s=0.1, residual_attempts=1)
     server.steps.renew(["edge"])
     step = ask(controlnets)
     threading.Timer(0.8, lambda: server.start("controlnet1@test")).start()
-    # Then the step is not given up
+    # Then the step is still computed
     assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     server.stop()
 
@@ -218,9 +218,7 @@ def test_a_step_that_cannot_be_computed_fails_with_the_workers_reason(server: Se
 
 
 @pytest.mark.parametrize("local", [False, True])
-def test_a_first_controlnet_that_pools_is_refused_without_guess_mode_which_diffusers_would_turn_on(
-    local: bool, line: Line
-) -> None:
+def test_a_first_controlnet_with_global_pooling_needs_guess_mode(local: bool, line: Line) -> None:
     # Given ControlNets of which the web could not know that they pool
     with nullcontext() if local else serving(line, "edge", "pooled"):
         first = make_controlnets(line, spec("pooled"), spec("edge"), local=local, residual_timeout_s=0.2)
@@ -259,7 +257,7 @@ def test_steps_of_many_jobs_are_served_at_once(server: Server, line: Line) -> No
     assert len(server.sessions.jobs()) >= 4
 
 
-def test_jobs_of_two_controlnets_on_two_workers_never_wait_for_each_other_and_leave_nothing(
+def test_jobs_of_two_controlnets_on_two_workers_never_deadlock(
     line: Line,
 ) -> None:
     # Given eight clients whose jobs want the same two ControlNets, in one order or in the other
@@ -270,7 +268,7 @@ def test_jobs_of_two_controlnets_on_two_workers_never_wait_for_each_other_and_le
         names: by_diffusers(1.0, 1.0, models=names)[1] for names in (("edge", "depth"), ("depth", "edge"))
     }
 
-    def draw(i: int) -> bool:
+    def run(i: int) -> bool:
         names = ("edge", "depth") if i % 2 else ("depth", "edge")
         controlnets = make_controlnets(line, *map(spec, names), residual_timeout_s=60.0)
         equal = [torch.equal(ask(controlnets, step, 2).get(MID), mids[names]) for step in range(2)]
@@ -278,7 +276,7 @@ def test_jobs_of_two_controlnets_on_two_workers_never_wait_for_each_other_and_le
         return all(equal)
 
     with ThreadPoolExecutor(8) as clients:
-        assert all(clients.map(draw, range(24)))
+        assert all(clients.map(run, range(24)))
     for server in servers:
         server.stop()
     left = [key for key in line.redis.scan_iter("*") if b"job" in key and b"responses" not in key]

@@ -1,4 +1,4 @@
-"""Maps of pictures, and that ControlNets are shown them."""
+"""Control maps, alone and in jobs."""
 
 import hashlib
 import io
@@ -18,57 +18,58 @@ from tests.workers.unet.specs import spec
 from workers.unet.controlnet.preprocessors import compute_control_map
 
 
-def a_drawing() -> Image.Image:
+def a_square() -> Image.Image:
     """A black square's outline on white, 2 pixels wide, one side of it red."""
-    picture = np.full((32, 48, 3), 255, np.uint8)
-    picture[8:24, 8:10] = picture[8:10, 8:24] = picture[22:24, 8:24] = 0
-    picture[8:24, 22:24] = (255, 0, 0)
-    return Image.fromarray(picture)
+    image = np.full((32, 48, 3), 255, np.uint8)
+    image[8:24, 8:10] = image[8:10, 8:24] = image[22:24, 8:24] = 0
+    image[8:24, 22:24] = (255, 0, 0)
+    return Image.fromarray(image)
 
 
-def map_of(picture: Image.Image, name: str, **options: float) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(compute_control_map(picture, name, fill_in(name, options)))))
-
-
-@pytest.mark.parametrize("name", sorted(PREPROCESSORS.keys() - {NONE}))
-def test_a_map_has_the_size_of_its_picture_and_is_not_the_picture(name: str) -> None:
-    made = map_of(a_drawing(), name)
-    assert (made.dtype, made.shape) == (np.uint8, (32, 48, 3))
-    assert not np.array_equal(made, np.asarray(a_drawing()))
+def map_of(image: Image.Image, name: str, **options: float) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(compute_control_map(image, name, fill_in(name, options)))))
 
 
 @pytest.mark.parametrize("name", sorted(PREPROCESSORS.keys() - {NONE}))
-def test_an_even_picture_has_no_lines(name: str) -> None:
+def test_a_control_map_has_the_size_of_its_image_and_other_pixels(name: str) -> None:
+    control_map = map_of(a_square(), name)
+    assert (control_map.dtype, control_map.shape) == (np.uint8, (32, 48, 3))
+    assert not np.array_equal(control_map, np.asarray(a_square()))
+
+
+@pytest.mark.parametrize("name", sorted(PREPROCESSORS.keys() - {NONE}))
+def test_a_uniform_image_has_no_lines(name: str) -> None:
     grey = Image.new("RGB", (16, 16), (128, 128, 128))
-    made = map_of(grey, name)
+    control_map = map_of(grey, name)
     expected = {"tile_resample": 128, "blur_gaussian": 128, "invert": 127, "threshold": 255}.get(name, 0)
-    assert (made == expected).all()
+    assert (control_map == expected).all()
 
 
 def test_canny_is_opencvs_and_its_thresholds_matter() -> None:
     with Image.open(EMOJI / "pictures" / "samples.png") as sheet:
-        picture = sheet.convert("RGB").crop((0, 0, 256, 256))
+        image = sheet.convert("RGB").crop((0, 0, 256, 256))
     counts = []
     for low, high in ((20, 60), (100, 200), (250, 255)):
-        made = map_of(picture, "canny", low_threshold=low, high_threshold=high)
-        assert np.array_equal(made[..., 0], cv2.Canny(np.asarray(picture), low, high))
-        assert set(np.unique(made)) <= {0, 255}
-        counts.append(int((made[..., 0] > 0).sum()))
+        control_map = map_of(image, "canny", low_threshold=low, high_threshold=high)
+        assert np.array_equal(control_map[..., 0], cv2.Canny(np.asarray(image), low, high))
+        assert set(np.unique(control_map)) <= {0, 255}
+        counts.append(int((control_map[..., 0] > 0).sum()))
     assert counts == sorted(counts, reverse=True)
     assert counts[0] > counts[2] > 0
 
 
 @pytest.mark.parametrize("name", ["lineart_standard", "scribble_xdog", "invert"])
-def test_dark_lines_become_light(name: str) -> None:
-    made = map_of(a_drawing(), name)
-    assert made[16, 8].min() > 100  # on the line
-    assert made[2, 40].max() < 30  # on the paper
+def test_preprocessors_turn_dark_lines_light(name: str) -> None:
+    control_map = map_of(a_square(), name)
+    assert control_map[16, 8].min() > 100  # on the line
+    assert control_map[2, 40].max() < 30  # on the paper
 
 
 def test_a_higher_threshold_leaves_less_white() -> None:
-    whites = [(map_of(a_drawing(), "threshold", threshold=t) == 255).sum() for t in (0, 254, 255)]
+    whites = [(map_of(a_square(), "threshold", threshold=t) == 255).sum() for t in (0, 254, 255)]
     assert whites[0] == whites[1] > whites[2] == 0
-    assert not map_of(a_drawing(), "threshold")[16, 22].any()  # red is dark: its darkest channel counts
+    # Red is dark: its darkest channel counts
+    assert not map_of(a_square(), "threshold")[16, 22].any()
 
 
 def test_more_blur_and_less_resolution_leave_less_detail() -> None:
@@ -76,12 +77,12 @@ def test_more_blur_and_less_resolution_leave_less_detail() -> None:
         ("blur_gaussian", "sigma", 1, 8),
         ("tile_resample", "down_sampling_rate", 2, 8),
     ):
-        details = [map_of(a_drawing(), name, **{option: value}).std() for value in (small, large)]
-        assert np.asarray(a_drawing()).std() > details[0] > details[1]
-    assert np.array_equal(map_of(a_drawing(), "tile_resample", down_sampling_rate=1), np.asarray(a_drawing()))
+        details = [map_of(a_square(), name, **{option: value}).std() for value in (small, large)]
+        assert np.asarray(a_square()).std() > details[0] > details[1]
+    assert np.array_equal(map_of(a_square(), "tile_resample", down_sampling_rate=1), np.asarray(a_square()))
 
 
-def test_a_controlnet_is_shown_the_map_at_the_pictures_size_and_its_replay_the_same(
+def test_a_controlnet_and_its_replay_take_the_map_at_the_images_size(
     make_worker: MakeWorker,
 ) -> None:
     worker = make_worker()

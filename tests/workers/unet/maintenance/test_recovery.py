@@ -40,7 +40,7 @@ def celery(servers: Settings) -> Celery:
     return make_celery(servers)
 
 
-def look(celery: Celery, jobs: JobStore) -> None:
+def recover_now(celery: Celery, jobs: JobStore) -> None:
     jobs.redis.delete(keys.RECOVERY)  # as if some seconds had passed
     recover(celery, jobs, CATALOG, GRACE_S, settled_s=0.0)
 
@@ -56,34 +56,34 @@ def accept(jobs: JobStore) -> str:
     return job_id
 
 
-def test_a_message_that_went_down_with_its_worker_is_sent_again(
+def test_a_message_that_was_lost_with_its_worker_is_sent_again(
     jobs: JobStore, celery: Celery, control: Redis
 ) -> None:
     # Given two accepted jobs, of which one message was popped by a worker that died
     kept, lost = accept(jobs), accept(jobs)
-    look(celery, jobs)
+    recover_now(celery, jobs)
     assert sorted(in_queue(control)) == sorted([kept, lost])
     control.ltrim(unet_queue("emoji-sd"), 0, 0)
     [still] = in_queue(control)
-    # When a worker looks, then the other is sent again, once
-    look(celery, jobs)
-    look(celery, jobs)
+    # When a worker recovers, then the other is sent again, once
+    recover_now(celery, jobs)
+    recover_now(celery, jobs)
     assert sorted(in_queue(control)) == sorted([kept, lost])
     assert still in (kept, lost)
 
 
 def test_a_message_that_a_worker_holds_is_not_lost(jobs: JobStore, celery: Celery, control: Redis) -> None:
     job_id = accept(jobs)
-    look(celery, jobs)
+    recover_now(celery, jobs)
     message = control.lpop(unet_queue("emoji-sd"))
     assert isinstance(message, str)
     control.hset(UNACKED, "tag", json.dumps([json.loads(message), "exchange", "key"]))
     control.zadd(UNACKED_INDEX, {"tag": time.time() - 3600})  # by the clock of that worker
-    look(celery, jobs)
+    recover_now(celery, jobs)
     assert in_queue(control) == []
     # But not for ever: a worker that holds it without starting it has died
     control.zincrby(keys.MESSAGES_SEEN, -HELD_S - 1, "tag")
-    look(celery, jobs)
+    recover_now(celery, jobs)
     assert in_queue(control) == [job_id]
     assert jobs.get(job_id).status == "queued"
 
@@ -91,10 +91,10 @@ def test_a_message_that_a_worker_holds_is_not_lost(jobs: JobStore, celery: Celer
 def test_a_job_whose_worker_died_is_queued_again(jobs: JobStore, celery: Celery, control: Redis) -> None:
     job_id = accept(jobs)
     assert jobs.claim(job_id, "unet1@test") is not None
-    look(celery, jobs)
+    recover_now(celery, jobs)
     assert in_queue(control) == []
     control.delete(keys.lease(job_id))
-    look(celery, jobs)
+    recover_now(celery, jobs)
     assert in_queue(control) == [job_id]
     assert jobs.get(job_id).status == "queued"
 
@@ -103,7 +103,7 @@ def test_a_job_that_expired_in_the_queue_is_forgotten(jobs: JobStore, celery: Ce
     job_id, _ = jobs.create(spec())
     control.zadd(keys.UNSENT, {job_id: 0})
     control.delete(keys.job(job_id))
-    look(celery, jobs)
+    recover_now(celery, jobs)
     assert in_queue(control) == []
     assert control.zscore(keys.UNSENT, job_id) is None
 
@@ -133,10 +133,10 @@ def test_a_job_whose_names_left_every_catalog_is_failed_and_not_sent_again(
     before = control.llen(queue)
     # A new catalog is being rolled out, perhaps: the job is given time
     for _ in range(3):
-        look(celery, jobs)
+        recover_now(celery, jobs)
     assert (jobs.get(job_id).status, control.llen(queue)) == ("queued", before)
     age(control, job_id, GRACE_S)
-    look(celery, jobs)
+    recover_now(celery, jobs)
     job = jobs.get(job_id)
     assert (job.status, job.error and job.error.code) == ("failed", code)
     assert control.llen(queue) == before
@@ -146,15 +146,15 @@ def test_a_job_that_another_live_worker_serves_is_not_failed(
     jobs: JobStore, celery: Celery, control: Redis
 ) -> None:
     job_id, _ = jobs.create(spec(model="elsewhere"))
-    look(celery, jobs)
+    recover_now(celery, jobs)
     age(control, job_id, GRACE_S)
     publish_heartbeat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
-    look(celery, jobs)
+    recover_now(celery, jobs)
     assert jobs.get(job_id).status == "queued"
     assert control.zscore(keys.UNRUNNABLE, job_id) is None
     # And its time begins anew when that worker is gone
     control.delete(keys.worker("unet2@test"))
-    look(celery, jobs)
+    recover_now(celery, jobs)
     assert jobs.get(job_id).status == "queued"
 
 
@@ -165,7 +165,7 @@ def test_a_message_in_the_queue_of_a_model_that_others_serve_is_not_sent_twice(
     job_id, _ = jobs.create(spec(model="elsewhere"))
     send_job(celery, job_id, "elsewhere")
     jobs.sent(job_id)
-    look(celery, jobs)
+    recover_now(celery, jobs)
     assert control.llen(unet_queue("elsewhere")) == 1
 
 
@@ -179,7 +179,7 @@ def test_garbage_among_the_messages_keeps_no_job_waiting(
     control.zadd(UNACKED_INDEX, {"tag": 1})
     control.set(keys.worker("bad@test"), garbage)
     control.zadd(keys.WORKERS, {"bad@test": 1})
-    look(celery, jobs)
+    recover_now(celery, jobs)
     messages: Any = control.lrange(unet_queue("emoji-sd"), 0, -1)
     assert [text for text in messages if job_id in text]
 
@@ -190,10 +190,10 @@ def test_a_damaged_job_is_failed_and_keeps_no_other_waiting(
 ) -> None:
     bad, good = accept(jobs), accept(jobs)
     damage(control, bad, how)
-    look(celery, jobs)
+    recover_now(celery, jobs)
     assert in_queue(control) == [good]
     age(control, bad, GRACE_S)
-    look(celery, jobs)
+    recover_now(celery, jobs)
     assert control.zscore(keys.by_status("queued"), bad) is None
     if how == "spec is x":
         assert json.loads(str(control.hget(keys.job(bad), "error")))["code"] == "job_unreadable"

@@ -87,7 +87,7 @@ def pass_time(control: Redis, key: str, seconds: float) -> None:
         control.zincrby(key, -seconds, str(member))
 
 
-def test_images_of_lost_attempts_go_and_those_of_jobs_stay(
+def test_images_of_lost_attempts_are_deleted_and_those_of_jobs_are_kept(
     jobs: JobStore, images: ImageBucket, sweeper: Sweeper, control: Redis
 ) -> None:
     # Given a job that a second worker ended, one that runs in its second attempt, and one that is whole
@@ -115,7 +115,7 @@ def test_images_of_lost_attempts_go_and_those_of_jobs_stay(
 
 
 @pytest.mark.parametrize("state", ["running", "succeeded"])
-def test_images_of_a_deleted_job_go_also_what_its_worker_still_writes(
+def test_images_of_a_deleted_job_are_deleted_even_if_written_later(
     state: str, jobs: JobStore, images: ImageBucket, sweeper: Sweeper
 ) -> None:
     attempt = run(jobs)
@@ -125,14 +125,14 @@ def test_images_of_a_deleted_job_go_also_what_its_worker_still_writes(
     jobs.delete(attempt.job.id)
     sweeper.sweep()
     assert stored(images) == set()
-    store(images, attempt)  # it has not heard of it yet
+    store(images, attempt)  # it does not know yet
     with pytest.raises(AttemptLost):
         succeed(attempt, key)
     sweeper.sweep()
     assert stored(images) == set()
 
 
-def test_images_are_kept_for_their_time_and_then_go_while_the_job_stays(
+def test_images_are_deleted_after_their_ttl_and_the_job_is_kept(
     jobs: JobStore, images: ImageBucket, sweeper: Sweeper, control: Redis
 ) -> None:
     attempt = run(jobs)
@@ -185,7 +185,9 @@ def test_a_control_image_that_is_being_deleted_is_not_given_to_a_new_job(
     images.put(key, b"png", content_type="image/png")
 
 
-def test_lists_and_records_agree_again(jobs: JobStore, sweeper: Sweeper, control: Redis) -> None:
+def test_lists_of_jobs_and_their_records_agree_after_a_sweep(
+    jobs: JobStore, sweeper: Sweeper, control: Redis
+) -> None:
     # Given a job that no list knows, one on the wrong list, and three of which only traces are left
     unlisted, misplaced = jobs.create(spec())[0], jobs.create(spec())[0]
     control.delete(keys.JOBS, keys.by_status("queued"), keys.UNSENT)
@@ -207,7 +209,7 @@ def unacked(control: Redis, tag: str, job_id: str, task: str = "unet.generate") 
     control.zadd(UNACKED_INDEX, {tag: 1})
 
 
-def test_messages_that_dead_workers_took_go_once_their_job_has_ended(
+def test_messages_of_dead_workers_are_deleted_once_their_job_has_ended(
     jobs: JobStore, sweeper: Sweeper, control: Redis
 ) -> None:
     ended, running = run(jobs), run(jobs)
@@ -237,19 +239,19 @@ def bindings(control: Redis, exchange: str) -> set[str]:
     return set(map(str, control.smembers(f"_kombu.binding.{exchange}")))
 
 
-def test_bindings_of_dead_consumers_go_and_the_living_still_hear(
+def test_bindings_of_dead_consumers_are_deleted_and_live_ones_still_receive(
     sweeper: Sweeper, celery: Celery, control: Redis
 ) -> None:
     # Given one that listens to events, and bindings of others that died
-    heard: list[str] = []
+    received: list[str] = []
     with celery.connection() as connection:
         receiver = celery.events.Receiver(connection)
 
-        def hear(event: dict[str, Any]) -> None:
-            heard.append(event["type"])
+        def receive(event: dict[str, Any]) -> None:
+            received.append(event["type"])
             receiver.should_stop = True
 
-        receiver.handlers = {"*": hear}
+        receiver.handlers = {"*": receive}
         listener = threading.Thread(target=receiver.capture, kwargs={"wakeup": False}, daemon=True)
         listener.start()
         deadline = time.monotonic() + 30
@@ -267,10 +269,10 @@ def test_bindings_of_dead_consumers_go_and_the_living_still_hear(
         with celery.connection() as sends:
             celery.events.Dispatcher(sends).send("worker-heartbeat")
         listener.join(timeout=30)
-    assert heard == ["worker-heartbeat"]
+    assert received == ["worker-heartbeat"]
 
 
-def test_own_queues_of_dead_workers_go_and_those_of_living_ones_stay(
+def test_queues_of_dead_workers_are_deleted_and_those_of_live_ones_kept(
     sweeper: Sweeper, celery: Celery, control: Redis
 ) -> None:
     send_job(celery, "0" * 16, "m", "dead@test")
@@ -280,7 +282,7 @@ def test_own_queues_of_dead_workers_go_and_those_of_living_ones_stay(
     assert list(control.scan_iter("unet.m@*")) == [worker_queue("m", "reserved@test")]
 
 
-def test_leftovers_of_uploads_are_deleted_once_they_are_nobodys(
+def test_leftovers_of_uploads_are_deleted_when_they_are_old(
     jobs: JobStore, images: ImageBucket, loras: Bucket, control: Redis
 ) -> None:
     young = Sweeper(jobs, images, loras)

@@ -18,7 +18,7 @@ from tests.proxy import proxied
 from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, upload
 from tests.workers.unet.specs import spec
-from tests.workers.unet.test_lora_loading import drawing, wait_for_step
+from tests.workers.unet.test_lora_loading import running_job, wait_for_step
 from workers.lora.cache.cache import LoraCache
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
@@ -73,7 +73,7 @@ def test_a_bounded_picture_whose_lora_came_late_is_drawn_again_as_the_same_file(
         bucket = Bucket(settings, settings.lora_bucket, attempts=1)
         far = dataclasses.replace(worker, loras=LoraCache(tmp_path / "far", 10_000_000, bucket, 60))
         line.is_down = True
-        with drawing(far, wanted) as job_id:
+        with running_job(far, wanted) as job_id:
             wait_for_step(far, job_id, 2)
             line.is_down = False
     job = worker.jobs.get(job_id)
