@@ -39,7 +39,7 @@ class Services:
     jobs: JobStore
     celery: Celery
     loras: Bucket
-    inspections: LoraHeaderCache
+    lora_headers: LoraHeaderCache
     live_workers: LiveWorkersCache
     images: Bucket
     control: "Redis"
@@ -69,7 +69,7 @@ def connect(settings: Settings, catalog: Catalog) -> Services:
         jobs=JobStore(control, settings),
         celery=make_celery(settings),
         loras=loras,
-        inspections=LoraHeaderCache(control, loras),
+        lora_headers=LoraHeaderCache(control, loras),
         live_workers=LiveWorkersCache(control),
         images=ImageBucket(settings, control),
         control=control,

@@ -3,20 +3,22 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
-from flask import Response
-
-from api.json_response import json_response
+from api.loras.header_cache import LoraHeaderCache
 from api.loras.staging import Staging
 from api.loras.upload_validation import ReceivedUpload
 from api.middleware.request_body import Budget
 from api.schemas.loras import LoraDetail
-from api.services import Services
 from shared import keys
 from shared.errors import Conflict, NotFound, Unavailable
+from shared.settings import Settings
 from shared.storage.loras import MAX_ASYNC_STEPS, lora_key, own_max_async_steps
 from shared.storage.object_store import Bucket
 from shared.storage.safetensors_header import MAX_HEADER_BYTES
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 #: Uploads that one process receives at once: each holds up to two parts of 5 MiB in memory.
 UPLOADS = 32
@@ -28,11 +30,19 @@ COMPLETED_S = 86_400
 COPY_S = 300
 
 
+class PublishedLora(NamedTuple):
+    """A LoRA that has just appeared in the catalog; ``is_new``: it replaced none."""
+
+    detail: LoraDetail
+    is_new: bool
+
+
 class LoraPublisher:
     """Publishes staged files as LoRAs, and limits how many are received at once."""
 
-    def __init__(self, services: Services) -> None:
-        settings = services.settings
+    def __init__(
+        self, settings: Settings, loras: Bucket, lora_headers: LoraHeaderCache, control: "Redis"
+    ) -> None:
         public = settings.model_copy(
             update={"s3_endpoint_url": settings.s3_public_url or settings.s3_endpoint_url}
         )
@@ -40,7 +50,7 @@ class LoraPublisher:
             Bucket(settings, settings.lora_bucket, read_timeout_s=COPY_S),
             Bucket(public, settings.lora_bucket),
         )
-        self._services = services
+        self._loras, self._lora_headers, self._control = loras, lora_headers, control
         self.headers = Budget(HEADERS_BYTES, "large headers of LoRAs")
         self._slots = threading.BoundedSemaphore(UPLOADS)
 
@@ -56,23 +66,22 @@ class LoraPublisher:
 
     def publish(
         self, name: str, received: ReceivedUpload, bound: int | None, *, upload: str = ""
-    ) -> Response:
+    ) -> PublishedLora:
         """Publish the staged file; ``upload`` is remembered as complete."""
-        services = self._services
-        is_new = not services.loras.exists(lora_key(name))
+        is_new = not self._loras.exists(lora_key(name))
         blob = self.staging.publish(name, received.staged, _metadata(received, bound))
-        services.inspections.note(blob, received.info)
+        self._lora_headers.note(blob, received.info)
         if upload:
-            services.control.set(keys.upload(name, upload), blob.etag, ex=COMPLETED_S)
-        return json_response(LoraDetail.of(name, blob, received.info, bound), 201 if is_new else 200)
+            self._control.set(keys.upload(name, upload), blob.etag, ex=COMPLETED_S)
+        return PublishedLora(LoraDetail.of(name, blob, received.info, bound), is_new)
 
     def completed(self, name: str, upload: str) -> LoraDetail | None:
         """The LoRA that an upload has become; raises `Conflict` if it was replaced or deleted since."""
-        etag = self._services.control.get(keys.upload(name, upload))
+        etag = self._control.get(keys.upload(name, upload))
         if etag is None:
             return None
         try:
-            blob, found = self._services.inspections.look(name)
+            blob, found = self._lora_headers.look(name)
         except NotFound:
             blob = None
         if blob is None or blob.etag != etag:

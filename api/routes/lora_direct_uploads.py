@@ -78,4 +78,5 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
             return json_response(done)
         with publisher.slot():
             received = inspect_staged(path.name, query.upload, staging, max_bytes)
-            return publisher.publish(path.name, received, query.max_async_steps, upload=query.upload)
+            lora = publisher.publish(path.name, received, query.max_async_steps, upload=query.upload)
+        return json_response(lora.detail, 201 if lora.is_new else 200)

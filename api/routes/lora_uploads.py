@@ -4,6 +4,7 @@ from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
 from werkzeug.exceptions import UnsupportedMediaType
 
+from api.json_response import json_response
 from api.loras.publisher import LoraPublisher
 from api.loras.staging import OCTETS
 from api.loras.upload_validation import UploadBody, receive
@@ -32,4 +33,5 @@ def add_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: int) -> 
         body = UploadBody(request.stream, length=request.content_length, limit=max_bytes)
         with publisher.slot():
             received = receive(path.name, body, publisher.staging, publisher.headers)
-            return publisher.publish(path.name, received, query.max_async_steps)
+            lora = publisher.publish(path.name, received, query.max_async_steps)
+        return json_response(lora.detail, 201 if lora.is_new else 200)

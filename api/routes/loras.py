@@ -39,7 +39,7 @@ def loras_api(services: Services) -> APIBlueprint:
     tag = Tag(name="loras", description="The LoRA catalog: the bucket")
     api = APIBlueprint("loras", __name__, abp_tags=[tag], operation_id_callback=operation_id)
     bucket = services.loras
-    publisher, max_bytes = LoraPublisher(services), services.settings.max_lora_bytes
+    publisher, max_bytes = _publisher(services), services.settings.max_lora_bytes
     add_uploads(api, publisher, max_bytes)
     add_direct_uploads(api, publisher, max_bytes)
 
@@ -58,7 +58,7 @@ def loras_api(services: Services) -> APIBlueprint:
     )
     def read_lora(path: LoraPath) -> Response:
         """Rank and parts are read from the file's header; `problem` says why a file is not a LoRA."""
-        blob, found = services.inspections.look(path.name)
+        blob, found = services.lora_headers.look(path.name)
         is_unchanged = is_known(blob.etag)
         response = Response(status=304) if is_unchanged else json_response(_detail(path.name, blob, found))
         response.set_etag(blob.etag, weak=True)  # weak: it is the object's, not the response's
@@ -77,3 +77,7 @@ def _detail(name: str, blob: ObjectStat, found: InspectedHeader) -> LoraDetail:
         return LoraDetail.of(name, blob, found.checked(), own_max_async_steps(blob))
     except InvalidLora as error:
         return LoraDetail.of(name, blob, problem=str(error))
+
+
+def _publisher(services: Services) -> LoraPublisher:
+    return LoraPublisher(services.settings, services.loras, services.lora_headers, services.control)

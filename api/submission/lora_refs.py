@@ -23,7 +23,7 @@ def find_ref(
     the object; the bytes of other files the worker compares.
     """
     try:
-        blob, info = services.inspections.find(lora.name)
+        blob, info = services.lora_headers.find(lora.name)
         _check(lora.name, blob, info, model, services)
         bound = own_max_async_steps(blob)
     except (InvalidRequest, InvalidLora) as error:

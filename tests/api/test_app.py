@@ -84,7 +84,7 @@ def test_without_redis_every_operation_answers_as_its_description_says(
 ) -> None:
     control = without_retries(redis.Redis.from_url("redis://127.0.0.1:1"))
     jobs, inspections = JobStore(control, services.settings), LoraHeaderCache(control, services.loras)
-    client = create_app(replace(services, control=control, jobs=jobs, inspections=inspections)).test_client()
+    client = create_app(replace(services, control=control, jobs=jobs, lora_headers=inspections)).test_client()
     services.loras.put("anime.safetensors", lora(), content_type=OCTETS)
     statuses = {}
     for method, path, operation in sorted(operations(document), key=lambda one: one[0], reverse=True):

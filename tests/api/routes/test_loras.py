@@ -126,7 +126,7 @@ def test_a_lora_that_is_replaced_while_it_is_read_is_read_again(
     services.loras.put("anime.safetensors", lora(), content_type=OCTETS)
     bucket = Restless(services.settings, services.settings.lora_bucket)
     bucket.turns = turns
-    restless = replace(services, loras=bucket, inspections=LoraHeaderCache(services.control, bucket))
+    restless = replace(services, loras=bucket, lora_headers=LoraHeaderCache(services.control, bucket))
     answer = create_app(restless).test_client().get("/v1/loras/anime")
     assert answer.status_code == status
     assert told in answer.json.items()
