@@ -1,4 +1,4 @@
-"""When a job's LoRAs take effect: bounded asynchronous loading (the paper, section 4.2), as arithmetic."""
+"""Decides before which step each LoRA of a job is patched: bounded asynchronous loading (the paper, 4.2)."""
 
 from collections.abc import Sequence, Set
 
@@ -8,36 +8,36 @@ from shared.jobs.spec import LoraRef
 
 
 class LoraSchedule:
-    """A LoRA that takes effect at step ``i`` is in the weights before step ``i`` calls the UNet."""
+    """The deadline step of each LoRA: it is in the weights before that step calls the base model."""
 
     def __init__(self, loading: LoraLoading, refs: Sequence[LoraRef], total_steps: int) -> None:
         self._mode = loading.mode
-        self._bounds = {ref.name: _bound(loading, ref, total_steps) for ref in refs}
+        self._deadline_steps = {ref.name: _deadline_step(loading, ref, total_steps) for ref in refs}
 
     def deadline_step(self, name: str) -> int:
-        """The step before which a LoRA takes effect at the latest."""
-        return self._bounds[name]
+        """The step before which a LoRA is patched at the latest."""
+        return self._deadline_steps[name]
 
     def loras_to_patch(self, step: int, ready: Set[str]) -> set[str]:
-        """Which LoRAs take effect before ``step``, when ``ready`` of them have arrived."""
+        """Which LoRAs are patched before ``step`` if those in ``ready`` are loaded."""
         return {
             name
-            for name in self._bounds
+            for name in self._deadline_steps
             if self.must_wait(step, name) or (self._mode == "bounded" and name in ready)
         }
 
     def must_wait(self, step: int, name: str) -> bool:
         """Whether ``step`` may not run without the LoRA."""
-        return step >= self._bounds[name]
+        return step >= self._deadline_steps[name]
 
 
-def _bound(loading: LoraLoading, ref: LoraRef, total_steps: int) -> int:
+def _deadline_step(loading: LoraLoading, ref: LoraRef, total_steps: int) -> int:
     if loading.mode == "exact":
         return 0
     if loading.mode == "bounded":
-        bounds = (loading.max_async_steps, ref.max_async_steps, total_steps // 5)  # the job has the last word
-        late = next(deadline_step for deadline_step in bounds if deadline_step is not None)
-        return min(late, total_steps - 1)  # a LoRA that no step sees would be a silent loss
+        limits = (loading.max_async_steps, ref.max_async_steps, total_steps // 5)  # the job's own limit first
+        max_steps = next(limit for limit in limits if limit is not None)
+        return min(max_steps, total_steps - 1)  # at least one step uses it
     step = (loading.steps or {}).get(ref.name)
     if step is None or step >= total_steps:
         raise InvalidRequest(

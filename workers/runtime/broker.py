@@ -1,7 +1,7 @@
-"""What a worker takes from Redis: whatever else lies in a queue is dropped with a log line.
+"""Checks every message that a worker takes from Redis; malformed ones are dropped with a log record.
 
 kombu and Celery trust what they find: text that is no JSON, or a message without its headers, ends the
-worker, or takes its only slot for ever. Here every message is checked before anything is done with it.
+worker, or occupies its only slot for ever.
 """
 
 import base64
@@ -93,7 +93,7 @@ class QoS(_redis.QoS):
         except LOST:
             raise
         except Exception as error:
-            _tell(error, "unacked")
+            _log_dropped(error, "unacked")
             self._remove_from_indices(tag).execute()
 
 
@@ -108,7 +108,7 @@ class Channel(_redis.Channel):
         except _NOT_OURS:
             raise
         except Exception as error:
-            _tell(error, "a queue of this worker")
+            _log_dropped(error, "a queue of this worker")
             return True
 
     def _receive_one(self, c: Any) -> Any:
@@ -117,7 +117,7 @@ class Channel(_redis.Channel):
         except _NOT_OURS:
             raise
         except Exception as error:
-            _tell(error, "a channel of this worker")
+            _log_dropped(error, "a channel of this worker")
             raise Empty from None
 
 
@@ -135,7 +135,7 @@ class Transport(_redis.Transport):
         except LOST:
             raise
         except Exception as error:
-            _tell(error, str(queue))
+            _log_dropped(error, str(queue))
             self._forget(message)
 
     def _forget(self, message: Any) -> None:
@@ -177,7 +177,7 @@ def _has_tag(message: Any) -> bool:
     return True
 
 
-def _tell(error: Exception, where: str) -> None:
+def _log_dropped(error: Exception, where: str) -> None:
     why = str(error)
     if isinstance(error, ValidationError):  # without the values: they are not ours to show
         why = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())

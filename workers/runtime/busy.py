@@ -9,13 +9,13 @@ WINDOW_S = 60.0
 
 
 class BusyShare:
-    """Counts time spent inside; one entrant at a time is the normal case, more count once."""
+    """Measures the time spent inside ``with busy:``; overlapping blocks count once."""
 
     def __init__(self) -> None:
         self._spans: deque[tuple[float, float]] = deque()
         self._since = 0.0
         self._inside = 0
-        self._born = time.monotonic()
+        self._created_at = time.monotonic()
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
@@ -36,7 +36,7 @@ class BusyShare:
     def share(self) -> float:
         """0 to 1, over the last minute or since the start."""
         now = time.monotonic()
-        begin = max(self._born, now - WINDOW_S)
+        begin = max(self._created_at, now - WINDOW_S)
         with self._lock:
             self._forget(begin)
             spans = [*self._spans, (self._since, now)] if self._inside else list(self._spans)

@@ -1,8 +1,8 @@
-"""Whether a worker consumes what it should: anyone who reaches the broker can tell it to stop.
+"""Checks and restores what a worker consumes: anyone who reaches the broker can tell it to stop.
 
 Celery's remote control (Flower's buttons) cancels consumers, adds others, limits rates and disables events.
-A worker that finds itself changed says so with its next heartbeat, is registered as busy meanwhile, and
-sets itself right.
+A worker that was changed reports it with its next heartbeat, is registered as busy meanwhile, and restores
+its configuration.
 """
 
 import logging
@@ -21,7 +21,7 @@ SILENT_S = 10.0
 
 
 class Consumption:
-    """Looks after the Celery worker ``controller``, in its own event loop: no other thread may touch it."""
+    """Checks the Celery worker ``controller``, in its event loop: no other thread may touch it."""
 
     def __init__(self, controller: Any, wanted: Callable[[], Iterable[str]]) -> None:
         """``wanted``: names of the queues that it should consume from right now."""
@@ -32,11 +32,11 @@ class Consumption:
         }
         self._problems: list[str] = ["it does not consume yet"]
         self._before: set[str] = set()
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def problems(self) -> list[str]:
-        """What was wrong at the last look; empty if the worker takes jobs."""
-        silent_s = time.monotonic() - self._looked_at
+        """What was wrong at the last check; empty if the worker takes jobs."""
+        silent_s = time.monotonic() - self._checked_at
         if silent_s > SILENT_S:
             return [
                 f"its event loop has not answered for {silent_s:.0f} s: it waits for the broker, or hangs"
@@ -48,12 +48,12 @@ class Consumption:
         return not self.problems()
 
     def check(self) -> None:
-        """The last chore of a heartbeat: look, and set right what is wrong; the next beat reports it."""
+        """The last chore of a heartbeat: restore what was changed; the next heartbeat reports it."""
         consumer = getattr(self._controller, "consumer", None)
         if consumer is not None:
-            consumer.call_soon(self._look, consumer)
+            consumer.call_soon(self._check_now, consumer)
 
-    def _look(self, consumer: Any) -> None:
+    def _check_now(self, consumer: Any) -> None:
         if consumer.blueprint.state != _RUN or consumer.task_consumer is None:
             self._problems = ["it does not consume: it starts or stops"]
         else:
@@ -63,9 +63,10 @@ class Consumption:
                 self._problems.append("its pool has stopped")
         for problem in self._problems:
             log.warning(
-                "this worker was changed from outside and sets itself right", extra={"found": problem}
+                "this worker was changed from outside and restores its configuration",
+                extra={"found": problem},
             )
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def _check_queues(self, consumer: Any) -> list[str]:
         wanted = set(self._wanted())

@@ -1,4 +1,4 @@
-"""What every worker process does first: threads, logging, its name, what it serves."""
+"""What every worker process does first: sets threads and logging, checks what it serves."""
 
 import logging
 import sys
@@ -30,7 +30,7 @@ def prepare_process(settings: Settings, name: str, level: int = logging.INFO) ->
 
 @contextmanager
 def start_or_exit() -> Iterator[None]:
-    """A worker that cannot start ends and says why: Celery would log it away and take jobs."""
+    """End the process with the reason if the block raises: Celery would log the error and take jobs."""
     try:
         yield
     except Exception as error:
@@ -49,8 +49,8 @@ def check_device(device: str) -> None:
         raise InvalidSetting(f"SWIFT_DEVICE={device}: torch {torch.__version__} sees no Metal device here")
 
 
-def load_any(residents: ModelCache[Any], names: Sequence[str], *, check: Callable[[str], None]) -> None:
-    """Load the first of ``names`` that can be, so that one is warm before the first job.
+def load_any(models: ModelCache[Any], names: Sequence[str], *, check: Callable[[str], None]) -> None:
+    """Load the first of ``names`` that can be loaded, so that one is warm before the first job.
 
     ``check`` raises `ModelFailed` for what its files say cannot be loaded: those are marked as failed before.
     Raises `ModelFailed` if nothing is left to serve.
@@ -60,10 +60,10 @@ def load_any(residents: ModelCache[Any], names: Sequence[str], *, check: Callabl
         try:
             check(name)
         except ModelFailed as error:
-            residents.mark_failed(name, str(error))
+            models.mark_failed(name, str(error))
     for name in names:
         try:
-            with residents.use(name):
+            with models.use(name):
                 return
         except ModelFailed as error:
             errors.append(error)

@@ -1,4 +1,4 @@
-"""How a Celery worker logs: all of it by `shared.logs`, nothing by Celery's own set-up."""
+"""Has a Celery worker log through `shared.logs` in place of Celery's own set-up."""
 
 import logging
 

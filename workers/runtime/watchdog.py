@@ -1,4 +1,4 @@
-"""Ends the process when something in it does not come back in time: a device that hangs cannot be stopped.
+"""Ends the process when something in it does not end in time: a device that hangs cannot be stopped.
 
 The supervisor starts the worker again. What it had taken goes to others: leases end with the deadline.
 """
@@ -42,7 +42,7 @@ def end_process(why: str) -> None:
 
 
 class Watchdog:
-    """``with watchdog.limit(what, s):`` ends the process if the block runs longer than that and a grace."""
+    """``with watchdog.limit(what, s):`` ends the process if the block runs longer than ``s`` and a grace."""
 
     def __init__(
         self,
@@ -82,11 +82,11 @@ class Watchdog:
                 del self._watched[key]
 
     def problems(self) -> list[str]:
-        """What should have come back by now, as the heartbeat tells it."""
+        """What should have ended by now, in sentences for the heartbeat."""
         return [f"{what} is past its deadline" for what in self.overdue()]
 
     def overdue(self) -> list[str]:
-        """What should have come back by now: no claim is renewed for it."""
+        """What should have ended by now: no claim is renewed for it."""
         now = time.monotonic()
         with self._lock:
             return [watched.what for watched in self._watched.values() if now > watched.deadline]

@@ -73,7 +73,7 @@ def load(cache: LoraCache) -> Iterator[Callable[..., LoraLoad]]:
         yield load
 
 
-def test_it_loads_in_the_background_and_tells_when_it_is_ready(load: Load, bucket: MemoryBucket) -> None:
+def test_a_lora_loads_in_the_background_and_says_when_it_is_done(load: Load, bucket: MemoryBucket) -> None:
     bucket.gate.clear()
     start = time.time()
     anime = load("anime")
@@ -91,7 +91,7 @@ def test_it_loads_in_the_background_and_tells_when_it_is_ready(load: Load, bucke
     assert [start, *times] == sorted([start, *times])
 
 
-def test_its_errors_come_out_of_wait_and_not_out_of_ready(load: Load) -> None:
+def test_the_error_of_a_load_is_raised_by_wait_only(load: Load) -> None:
     gone, broken = load("nowhere"), load("anime", refuse)
     assert gone.wait_until_done(10)
     assert gone.is_done()

@@ -30,7 +30,7 @@ def weights(name: str) -> LoraWeights:
     return LoraWeights(name, {"unet": {"mid.weight": change}})
 
 
-def test_what_is_kept_is_not_made_again() -> None:
+def test_a_cached_lora_is_not_loaded_again() -> None:
     memory, made = LoraMemory(100), []
 
     def make() -> LoraWeights:
@@ -45,7 +45,7 @@ def test_what_is_kept_is_not_made_again() -> None:
     assert memory.used_bytes() == 60
 
 
-def test_threads_that_want_the_same_make_it_once() -> None:
+def test_threads_that_want_the_same_lora_load_it_once() -> None:
     memory, gate = LoraMemory(100), threading.Event()
     made: list[str] = []
 
@@ -65,7 +65,7 @@ def test_threads_that_want_the_same_make_it_once() -> None:
     assert made == ["b"]
 
 
-def test_a_failure_is_not_remembered() -> None:
+def test_a_failed_load_is_not_cached() -> None:
     memory = LoraMemory(100)
 
     def refuse() -> LoraWeights:
@@ -77,7 +77,7 @@ def test_a_failure_is_not_remembered() -> None:
         assert used.value.sha256 == "b"
 
 
-def test_what_is_in_use_stays_and_idle_ones_give_way() -> None:
+def test_pinned_loras_stay_and_idle_ones_are_evicted() -> None:
     memory, before = LoraMemory(100), counted(LORA_EVICTIONS).get("memory", 0)
     with memory.use("c", lambda: weights("c")):
         for name in ("d", "e", "b"):
@@ -87,7 +87,7 @@ def test_what_is_in_use_stays_and_idle_ones_give_way() -> None:
     assert counted(LORA_EVICTIONS)["memory"] == before + 2
 
 
-def test_others_give_way_before_a_lora_takes_its_memory() -> None:
+def test_others_are_evicted_before_a_lora_takes_its_memory() -> None:
     memory, before = LoraMemory(100), counted(LORA_EVICTIONS).get("memory", 0)
     for name in ("b", "c"):
         with memory.use(name, lambda name=name: weights(name)):  # type: ignore[misc]
@@ -106,7 +106,7 @@ def test_others_give_way_before_a_lora_takes_its_memory() -> None:
     assert counted(LORA_EVICTIONS)["memory"] == before + 1
 
 
-def test_what_was_reserved_for_a_lora_that_fails_is_free_again() -> None:
+def test_the_reservation_of_a_failed_load_is_released() -> None:
     memory = LoraMemory(100)
 
     def fail() -> LoraWeights:
@@ -118,7 +118,7 @@ def test_what_was_reserved_for_a_lora_that_fails_is_free_again() -> None:
     assert memory.used_bytes() == 0
 
 
-def test_two_loras_that_are_made_at_once_do_not_count_on_the_same_bytes() -> None:
+def test_two_concurrent_loads_do_not_reserve_the_same_bytes() -> None:
     memory, seen = LoraMemory(100), []
 
     def make(name: str) -> LoraWeights:

@@ -29,7 +29,7 @@ def test_bounded_takes_what_has_arrived_and_waits_after_a_fifth_of_the_steps() -
     assert schedule.loras_to_patch(5, set()) == BOTH
 
 
-def test_a_loras_own_bound_holds_unless_the_job_has_another() -> None:
+def test_a_loras_own_max_async_steps_hold_unless_the_job_has_others() -> None:
     structural = REFS[0].model_copy(update={"max_async_steps": 0})
     refs = [structural, REFS[1]]
     own = LoraSchedule(LoraLoading(), refs, 25)

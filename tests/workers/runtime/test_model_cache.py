@@ -43,7 +43,7 @@ def make() -> Callable[[int], tuple[ModelCache[Thing], Loader]]:
 Make = Callable[[int], tuple[ModelCache[Thing], Loader]]
 
 
-def test_what_was_used_least_recently_goes_first(make: Make) -> None:
+def test_the_least_recently_used_model_is_evicted_first(make: Make) -> None:
     models, _ = make(20)
     for name in ("a", "b", "a", "c"):
         with models.use(name):
@@ -51,7 +51,7 @@ def test_what_was_used_least_recently_goes_first(make: Make) -> None:
     assert models.names() == ["a", "c"]
 
 
-def test_room_is_made_before_anything_is_loaded(make: Make) -> None:
+def test_models_are_evicted_before_another_is_loaded(make: Make) -> None:
     models, loader = make(20)
     for name in ("a", "b", "c", "a"):
         with models.use(name):
@@ -59,7 +59,7 @@ def test_room_is_made_before_anything_is_loaded(make: Make) -> None:
     assert loader.beside == [0, 10, 10, 10]
 
 
-def test_who_needs_room_waits_for_what_is_in_use(make: Make) -> None:
+def test_a_load_waits_for_the_memory_of_models_in_use(make: Make) -> None:
     models, loader = make(10)
     with models.use("a") as held:
         waiting = threading.Thread(target=lambda: models.use("b").__enter__())
@@ -70,20 +70,20 @@ def test_who_needs_room_waits_for_what_is_in_use(make: Make) -> None:
     assert (loader.beside, held.name) == ([0, 0], "a")
 
 
-def test_nobody_waits_for_room_for_ever(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_for_memory_is_bounded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_cache, "MEMORY_WAIT_S", 0.01)
     models, _ = make(10)
     with models.use("a"), pytest.raises(Unavailable, match="'b'"), models.use("b"):
         pass
 
 
-def test_what_can_never_fit_is_refused_with_both_sizes(make: Make) -> None:
+def test_a_model_that_can_never_fit_is_refused_with_both_sizes(make: Make) -> None:
     models, _ = make(9)
     with pytest.raises(ModelFailed, match=r"'a' takes 10 bytes.*MODEL_MEMORY_BYTES is 9"), models.use("a"):
         pass
 
 
-def test_two_kinds_of_things_share_one_memory() -> None:
+def test_two_caches_share_one_memory() -> None:
     memory = DeviceMemory(20)
     models, controlnets = ModelCache(Thing, memory, ten), ModelCache(Thing, memory, ten)
     with models.use("a"), controlnets.use("a"):
@@ -92,7 +92,7 @@ def test_two_kinds_of_things_share_one_memory() -> None:
         assert (models.names(), controlnets.names()) == ([], ["a", "b"])
 
 
-def test_what_has_grown_while_in_use_makes_others_go(make: Make) -> None:
+def test_a_model_that_grew_while_in_use_evicts_others(make: Make) -> None:
     models, _ = make(20)
     with models.use("a"):
         pass
@@ -101,7 +101,7 @@ def test_what_has_grown_while_in_use_makes_others_go(make: Make) -> None:
     assert models.names() == ["b"]
 
 
-def test_only_what_is_loaded_is_used_by_those_who_would_not_wait(make: Make) -> None:
+def test_use_loaded_loads_nothing(make: Make) -> None:
     models, loader = make(20)
     with models.use_loaded("a") as nothing:
         assert nothing is None
@@ -110,7 +110,7 @@ def test_only_what_is_loaded_is_used_by_those_who_would_not_wait(make: Make) -> 
     assert loader.beside == [0]
 
 
-def test_a_load_that_fails_leaves_nothing_behind() -> None:
+def test_a_failed_load_caches_nothing() -> None:
     def load(name: str) -> Thing:
         raise OSError(name)
 
@@ -120,7 +120,7 @@ def test_a_load_that_fails_leaves_nothing_behind() -> None:
     assert models.names() == []
 
 
-def test_what_is_discarded_is_loaded_anew(make: Make) -> None:
+def test_a_discarded_model_is_loaded_anew(make: Make) -> None:
     models, _ = make(10)
     with models.use("a") as first:
         models.discard("a")
@@ -128,7 +128,7 @@ def test_what_is_discarded_is_loaded_anew(make: Make) -> None:
         assert second is not first
 
 
-def test_what_could_not_be_loaded_is_not_tried_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_model_is_not_tried_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[str] = []
 
     def load(name: str) -> Thing:
@@ -165,7 +165,7 @@ def test_the_pause_before_another_try_grows(monkeypatch: pytest.MonkeyPatch) -> 
         assert models.failed() == {}
 
 
-def test_what_is_marked_as_failed_is_not_loaded(make: Make) -> None:
+def test_a_model_marked_as_failed_is_not_loaded(make: Make) -> None:
     models, loader = make(100)
     models.mark_failed("a", "it is a LoRA")
     with pytest.raises(ModelFailed, match="it is a LoRA"), models.use("a"):

@@ -52,7 +52,7 @@ def test_a_process_in_which_no_thread_can_run_ends() -> None:
     assert "Timeout" in ended.stderr
 
 
-def test_what_is_past_its_deadline_is_told_before_the_process_ends() -> None:
+def test_an_overrun_is_reported_before_the_process_ends() -> None:
     ends: list[str] = []
     watchdog = Watchdog(600, end=ends.append)
     with watchdog.limit("job 0123", -1), watchdog.limit("job 4567", 600):
@@ -61,7 +61,7 @@ def test_what_is_past_its_deadline_is_told_before_the_process_ends() -> None:
     assert (watchdog.problems(), ends) == ([], [])
 
 
-def test_what_came_back_in_time_ends_nothing() -> None:
+def test_a_block_that_ends_in_time_ends_nothing() -> None:
     ends: list[str] = []
     watchdog = Watchdog(0, end=ends.append)
     with pytest.raises(KeyError), watchdog.limit("job 0123", -1):

@@ -1,4 +1,4 @@
-"""How strongly a LoRA's products count: the alpha of each module, from wherever a file keeps it."""
+"""The scaling of each module of a LoRA: its alpha, from wherever a file has it, divided by its rank."""
 
 import json
 import math
@@ -25,7 +25,7 @@ _END = re.compile(r"[\w.]+")
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """PEFT's configuration of one part of a model, as far as it decides how strongly modules count."""
+    """PEFT's configuration of one part of a model, as far as it decides the scaling of modules."""
 
     alpha: Any = None  # None: the rank
     rank_stabilised: bool = False
@@ -47,7 +47,7 @@ class AdapterConfig:
             raise InvalidLora(f"the alpha of {name} is no finite number")
         scaling = alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
         if abs(scaling) > MAX_SCALING:
-            raise InvalidLora(f"the alpha of {name} is {alpha:g} at rank {rank}: out of all proportion")
+            raise InvalidLora(f"the alpha of {name} is {alpha:g} at rank {rank}: not plausible")
         return scaling
 
     def _alpha_of(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The kinds of LoRA: which tensors make one, and the matrix they describe.
+"""The formats of LoRA: which tensors make up one, and the matrix they describe.
 
 LoRA and LoCon as in PEFT (Hu et al. 2021); LoHa, LoKr and what they call Tucker's decomposition as in
 LyCORIS (Yeh et al. 2023), of whose formulas these are the matrix form.
@@ -12,9 +12,9 @@ from torch import Size, Tensor
 
 from workers.lora.formats.matrices import FullMatrix, Hadamard, Kronecker, LowRank, Matrix
 
-#: Tensors that are not part of the matrix itself.
+#: Roles of tensors that are not part of the matrix itself.
 EXTRA_ROLES = {"alpha", "magnitude", "dora_scale", "b_bias", "diff_b"}
-_KINDS = (
+_FORMATS = (
     {"a", "b"},
     {"a", "b", "mid"},
     {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"},
@@ -29,19 +29,19 @@ _KINDS = (
 
 
 class RankedMatrix(NamedTuple):
-    """A matrix and its rank, by which an alpha is divided; None where it counts as it is."""
+    """A matrix and its rank, by which an alpha is divided; None for a matrix that has no alpha."""
 
     matrix: Matrix
     rank: int | None
 
 
 def is_complete(roles: Set[str]) -> bool:
-    """Whether a module's tensors make one kind of LoRA, or train nothing but its bias."""
+    """Whether a module's tensors make up one format, or train nothing but its bias."""
     core = roles - EXTRA_ROLES
     if not core:
         return roles == {"diff_b"}
     twice = {"magnitude", "dora_scale"} <= roles or {"b_bias", "diff_b"} <= roles
-    return core in _KINDS and ("b_bias" not in roles or "b" in core) and not twice
+    return core in _FORMATS and ("b_bias" not in roles or "b" in core) and not twice
 
 
 def build_matrix(tensors: Mapping[str, Tensor], shape: Size) -> RankedMatrix | None:

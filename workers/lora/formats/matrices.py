@@ -1,4 +1,4 @@
-"""The matrices that LoRA files describe, kept small: rows of them are computed when they are added.
+"""The matrices that LoRA files describe, kept as factors: their rows are computed when they are added.
 
 A weight is a matrix here: (out, in · kh · kw) for a convolution, (out, 1) for a bias. All in float32.
 """
@@ -12,21 +12,21 @@ from torch import Tensor
 
 
 class ScratchBuffers:
-    """Panels that are kept: fresh pages cost more than the arithmetic."""
+    """Buffers that are used again: page faults of new ones cost more than the arithmetic."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, Tensor] = {}
+        self._buffers: dict[int, Tensor] = {}
 
     def panel(self, like: Tensor, number: int) -> Tensor:
-        """An undefined float32 tensor on ``like``'s device, of its shape; the same memory every time."""
-        kept = self._kept.get(number)
-        if kept is None or kept.numel() < like.numel() or kept.device != like.device:
-            kept = self._kept[number] = torch.empty(like.numel(), device=like.device)
-        return kept[: like.numel()].view(like.shape)
+        """An uninitialized float32 tensor of ``like``'s shape and device; buffer ``number`` every time."""
+        buffer = self._buffers.get(number)
+        if buffer is None or buffer.numel() < like.numel() or buffer.device != like.device:
+            buffer = self._buffers[number] = torch.empty(like.numel(), device=like.device)
+        return buffer[: like.numel()].view(like.shape)
 
 
 class Matrix(Protocol):
-    """A matrix that is added to a weight."""
+    """A matrix that can be added to a weight."""
 
     def add_to(self, total: Tensor, rows: slice, factor: float, scratch: ScratchBuffers) -> None:
         """Add ``factor`` times its ``rows`` to ``total``, which holds as many rows."""
@@ -45,7 +45,7 @@ class LowRank:
 
 @dataclass(frozen=True)
 class Hadamard:
-    """LoHa: the product, number by number, of two low-rank matrices."""
+    """LoHa: the elementwise product of two low-rank matrices."""
 
     a1: Tensor  # (r, columns)
     b1: Tensor  # (out, r)
@@ -60,7 +60,7 @@ class Hadamard:
 
 @dataclass(frozen=True)
 class Kronecker:
-    """LoKr: every number of ``w1`` times all of ``w2``."""
+    """LoKr: the Kronecker product of ``w1`` and ``w2``."""
 
     w1: Tensor  # (o1, i1)
     w2: Tensor  # (o2, i2 · kh · kw), with o1 · o2 = out and i1 · i2 = in
@@ -83,5 +83,5 @@ class FullMatrix:
 
 
 def tensors_of(delta: Matrix) -> Iterator[Tensor]:
-    """All matrices it consists of."""
+    """All tensors that a matrix consists of."""
     yield from vars(delta).values()

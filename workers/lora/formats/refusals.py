@@ -1,4 +1,4 @@
-"""Who is to blame when a LoRA cannot be parsed: its file, or something that has nothing to do with it."""
+"""Decides whether an error while a LoRA is parsed is the file's fault."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def parse_errors_as_invalid(keys: Iterable[str] = ()) -> Iterator[None]:
-    """Whatever a file makes our libraries raise is `InvalidLora`, with the keys of the module it was at.
+    """Raise what a file makes libraries raise as `InvalidLora`, with the keys of the module concerned.
 
-    What no file can cause stays what it is: our own errors, those of the disk, and a lack of memory.
+    Our own errors, those of the disk and a lack of memory pass: no file causes them.
     """
     try:
         yield
@@ -30,5 +30,5 @@ def parse_errors_as_invalid(keys: Iterable[str] = ()) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch has no class for what its allocator of a CPU raises."""
+    """torch's CPU allocator raises a plain `RuntimeError`."""
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

@@ -1,4 +1,4 @@
-"""A safetensors file as a worker opens it: its hash, its tensors as views, and whether they hold numbers."""
+"""Opens a safetensors file: its hash, its tensors as views of the file, and whether they are finite."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ from shared.errors import InvalidLora
 from shared.storage.lora_header import refuse_keys
 
 _HASHED_BYTES = 1 << 20
-#: So many numbers are looked at for NaN at once.
+#: So many numbers are checked for NaN at once.
 _PIECE = 1 << 20
 
 
@@ -29,7 +29,7 @@ def hash_file(path: Path, check: Callable[[], None]) -> str:
 
 @contextmanager
 def open_tensors(path: Path) -> Iterator[tuple[Callable[[str], Tensor], Mapping[str, str]]]:
-    """What finds a tensor, as a view of the file, and the metadata."""
+    """A function that returns a tensor by its key, as a view of the file, and the metadata."""
     try:
         with safe_open(path, framework="pt") as file:
             yield file.get_tensor, file.metadata() or {}

@@ -57,7 +57,7 @@ def test_on_a_full_disk_idle_files_give_way_as_at_the_bound(
     assert names == ["a", "c", "d"]  # b was the least recently used
 
 
-def test_a_disk_full_of_other_things_is_waited_for_and_told(
+def test_a_disk_full_of_other_files_is_waited_for_and_named(
     disk: Path, bucket: MemoryBucket, refs: dict[str, LoraRef]
 ) -> None:
     cache = LoraCache(disk / "loras", 1 << 20, bucket, 0)
@@ -73,7 +73,7 @@ def test_a_disk_full_of_other_things_is_waited_for_and_told(
     assert bucket.downloads == ["a.safetensors", "b.safetensors"]
 
 
-def test_a_disk_that_refuses_for_another_reason_is_told_at_once(
+def test_another_error_of_the_disk_is_raised_at_once(
     tmp_path: Path, bucket: MemoryBucket, refs: dict[str, LoraRef]
 ) -> None:
     cache = LoraCache(tmp_path, 1 << 20, bucket, 60)

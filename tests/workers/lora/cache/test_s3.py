@@ -91,7 +91,7 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(
         assert reader.result() == BODY
 
 
-def test_a_server_that_stays_down_is_told_with_its_error(
+def test_the_error_of_a_server_that_stays_down_is_named(
     cache: LoraCache, line: Proxy, direct: Bucket
 ) -> None:
     ref = upload(direct)
