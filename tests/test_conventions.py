@@ -19,7 +19,7 @@ SEVERAL_MODULES = {
     "tests/infra/bench/test_main.py",
     "tests/infra/cli/test_main.py",
     "tests/infra/docs/test_docs.py",
-    "tests/infra/emoji/test_control_pictures.py",
+    "tests/infra/emoji/test_control_images.py",
     "tests/infra/emoji/test_weights.py",
     "tests/shared/jobs/test_job_machine.py",
     "tests/shared/jobs/test_records.py",

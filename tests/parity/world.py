@@ -60,7 +60,7 @@ class World:
         with self.worker.models.use(spec.model) as model, _heard(model) as latents:
             job_id, _ = self.worker.jobs.create(spec)
             execute_job(self.worker, job_id, "unet1@test")
-        pngs = [self.worker.images.get(picture.key) for picture in self.worker.jobs.get(job_id).images]
+        pngs = [self.worker.images.get(image.key) for image in self.worker.jobs.get(job_id).images]
         return Drawn([np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs], latents)
 
     def theirs(self, spec: JobSpec) -> Drawn:

@@ -32,7 +32,7 @@ class Storage:
         """Upload a LoRA file under its name."""
         self.client.upload_file(str(path), BUCKETS[0], path.name)
 
-    def picture(self, key: str) -> bytes:
+    def image(self, key: str) -> bytes:
         """A stored PNG."""
         body: bytes = self.client.get_object(Bucket=BUCKETS[1], Key=key)["Body"].read()
         return body

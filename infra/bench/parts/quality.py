@@ -77,11 +77,11 @@ def _measure_lora(
     for i, prompt in enumerate(prompts):
         generated = {k: _draw_late(fleet, lora, k, prompt, SEED + images * i, images) for k in (0, *late)}
         colour = next(n for n, name in enumerate(COLOUR_NAMES) if f"a {name} background" in prompt)
-        for k, pictures in generated.items():
-            right = [float(background(picture) == colour) for picture in pictures]
+        for k, compared in generated.items():
+            right = [float(background(image) == colour) for image in compared]
             samples.setdefault(f"right_background_k{k}_{lora}", []).extend(right)
             if k:
-                _compare(pictures, generated[0], f"k{k}_{lora}", samples)
+                _compare(compared, generated[0], f"k{k}_{lora}", samples)
 
 
 def _draw_late(fleet: Fleet, lora: str, k: int, prompt: str, seed: int, images: int) -> list[Floats]:
@@ -93,7 +93,7 @@ def _draw_late(fleet: Fleet, lora: str, k: int, prompt: str, seed: int, images: 
     job = fleet.generate(body)[1]
     if [used["step"] for used in job["receipt"]["loras"]] != [k]:
         raise CheckFailed(f"job {job['id']}: the LoRA took effect elsewhere than at step {k}")
-    return _pictures(fleet, job)
+    return _load_images(fleet, job)
 
 
 def _measure_codecs(fleet: Fleet, count: int, samples: dict[str, list[float]]) -> None:
@@ -102,22 +102,22 @@ def _measure_codecs(fleet: Fleet, count: int, samples: dict[str, list[float]]) -
         control = next((EMOJI / "control").glob(f"{i}_*.png"))
         controlnet = {"name": "edge", "image": base64.b64encode(control.read_bytes()).decode()}
         body = _body(example.prompt, SEED + i) | {"controlnets": [controlnet]}
-        exact, again = (_pictures(fleet, fleet.generate(body)[1]) for _ in range(2))
+        exact, again = (_load_images(fleet, fleet.generate(body)[1]) for _ in range(2))
         if not np.array_equal(exact[0], again[0]):
             raise CheckFailed(f"{example.prompt}: the same exact job generated two different images")
         for codec in CODECS:
             job = fleet.generate(body | {"residual_precision": codec})[1]
             if job["receipt"]["spec"]["residual_precision"] != codec:
                 raise CheckFailed(f"job {job['id']}: its receipt does not show of {codec}")
-            _compare(_pictures(fleet, job), exact, f"codec_{codec}", samples)
+            _compare(_load_images(fleet, job), exact, f"codec_{codec}", samples)
 
 
 def _compare(
-    pictures: Sequence[Floats], exact: Sequence[Floats], name: str, samples: dict[str, list[float]]
+    compared: Sequence[Floats], exact: Sequence[Floats], name: str, samples: dict[str, list[float]]
 ) -> None:
-    for picture, twin in zip(pictures, exact, strict=True):
-        samples.setdefault(f"ssim_{name}", []).append(ssim(picture, twin))
-        samples.setdefault(f"psnr_db_{name}", []).append(psnr_db(picture, twin))
+    for image, twin in zip(compared, exact, strict=True):
+        samples.setdefault(f"ssim_{name}", []).append(ssim(image, twin))
+        samples.setdefault(f"psnr_db_{name}", []).append(psnr_db(image, twin))
 
 
 def _body(prompt: str, seed: int) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _body(prompt: str, seed: int) -> dict[str, Any]:
     }
 
 
-def _pictures(fleet: Fleet, job: dict[str, Any]) -> list[Floats]:
+def _load_images(fleet: Fleet, job: dict[str, Any]) -> list[Floats]:
     """Each ``(64, 64, 3)``, 0 to 1."""
     return list(_read(fleet, job))
 

@@ -7,9 +7,9 @@ from PIL import Image
 from infra.cli.compare import measure
 
 
-def test_a_picture_is_no_way_from_itself() -> None:
-    picture = Image.linear_gradient("L").convert("RGB")
-    assert measure(picture, picture.copy()) == (0, 0.0, math.inf)
+def test_an_image_equals_itself() -> None:
+    image = Image.linear_gradient("L").convert("RGB")
+    assert measure(image, image.copy()) == (0, 0.0, math.inf)
 
 
 def test_one_channel_of_one_pixel_is_a_difference() -> None:

@@ -1,4 +1,4 @@
-"""The weights that ship: whole, finite, and able to draw."""
+"""The weights that ship: whole, finite, and able to generate."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_every_weight_is_finite(file: Path) -> None:
 
 def test_the_model_draws_on_the_background_it_is_told(pipe: StableDiffusionPipeline) -> None:
     prompts = [f"a red heart on a {colour} background" for colour in ("blue", "yellow")]
-    pictures = pipe(
+    images = pipe(
         prompts,
         num_inference_steps=6,
         guidance_scale=3.0,
@@ -48,15 +48,17 @@ def test_the_model_draws_on_the_background_it_is_told(pipe: StableDiffusionPipel
         generator=[torch.Generator().manual_seed(0) for _ in prompts],
         output_type="np",
     ).images
-    for picture, colour in zip(pictures, ("blue", "yellow"), strict=True):
-        corner = np.median(picture[:4].reshape(-1, 3), 0)
+    for image, colour in zip(images, ("blue", "yellow"), strict=True):
+        corner = np.median(image[:4].reshape(-1, 3), 0)
         distances = {name: np.abs(corner - np.asarray(rgb) / 255).sum() for name, rgb in COLOURS.items()}
         assert min(distances, key=distances.__getitem__) == colour
 
 
 @pytest.mark.parametrize("name", CONTROLNETS)
 @torch.no_grad()
-def test_a_controlnet_fits_the_unet_and_its_picture_matters(unet: UNet2DConditionModel, name: str) -> None:
+def test_a_controlnet_fits_the_unet_and_its_control_image_matters(
+    unet: UNet2DConditionModel, name: str
+) -> None:
     controlnet = ControlNetModel.from_pretrained(EMOJI / "controlnets" / name, dtype=torch.float32)
     x, text = torch.zeros(1, 4, 16, 16), torch.zeros(1, TOKENS, 128)
 

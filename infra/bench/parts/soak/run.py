@@ -54,7 +54,7 @@ class Soak:
     chance: random.Random
     outcome: SoakResult = field(default_factory=SoakResult)
     in_flight: dict[str, JobSpec] = field(default_factory=dict)
-    pictures: dict[tuple[tuple[str, int], ...], str] = field(default_factory=dict)
+    generated: dict[tuple[tuple[str, int], ...], str] = field(default_factory=dict)
 
     def run(self) -> None:
         """Keep the workers fed until all jobs have ended."""
@@ -169,10 +169,10 @@ class Soak:
                 self.outcome.tiers[words[1]] += 1
         key = tuple((lora.sha256, lora.step) for lora in loras)
         pixels = hashlib.sha256(read_pixels(self.images.get(job.images[0].key)).tobytes()).hexdigest()
-        if key in self.pictures:
-            self.outcome.alike += pixels == self.pictures[key]
-            self.outcome.unlike += pixels != self.pictures[key]
-        self.pictures[key] = pixels
+        if key in self.generated:
+            self.outcome.alike += pixels == self.generated[key]
+            self.outcome.unlike += pixels != self.generated[key]
+        self.generated[key] = pixels
 
     def _disturb(self, ended: int) -> None:
         if ended % 50 == 0:

@@ -136,7 +136,7 @@ def _replay_naive(
         began, spent_s = time.perf_counter(), fleet.cpu_s()
         outcome = fleet.replay(stream)
         took_s, spent_s = time.perf_counter() - began, fleet.cpu_s() - spent_s
-    pictures = {job.seed: place.storage.picture(outcome[job.seed].key) for job in stream[:COMPARED]}
+    pictures = {job.seed: place.storage.image(outcome[job.seed].key) for job in stream[:COMPARED]}
     latencies_s = [ended.after_s for ended in outcome.values()]
     return Replayed(latencies_s, len(stream) / took_s, spent_s / len(stream), [], []), pictures
 

@@ -29,7 +29,7 @@ class Captions:
         self._ids = token_ids(tokenizer, texts).view(shape)
         self._blank = token_ids(tokenizer, [""])  # (1, 32)
 
-    def draw(self, subjects: Tensor, colours: Tensor, *, drop: float) -> Tensor:
+    def sample(self, subjects: Tensor, colours: Tensor, *, drop: float) -> Tensor:
         """Ids ``(b, 32)`` in random templates, empty with probability ``drop`` (for guidance)."""
         count = len(subjects)
         templates = torch.randint(len(TEMPLATES), (count,))

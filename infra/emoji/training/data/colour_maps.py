@@ -1,4 +1,4 @@
-"""Colour maps, the control picture of the colour ControlNet, and pictures in colours no caption tells."""
+"""Colour maps, the control image of the colour ControlNet, and images in colours no caption names."""
 
 import numpy as np
 
@@ -10,14 +10,14 @@ CELLS = 8
 CELL_PX = SIDE_PX // CELLS
 
 
-def cells(picture: Floats) -> Floats:
+def cells(image: Floats) -> Floats:
     """The mean colour of each of 8 by 8 squares: ``(64, 64, 3)`` to ``(8, 8, 3)``."""
-    return np.asarray(picture.reshape(CELLS, CELL_PX, CELLS, CELL_PX, 3).mean((1, 3)))
+    return np.asarray(image.reshape(CELLS, CELL_PX, CELLS, CELL_PX, 3).mean((1, 3)))
 
 
-def colour_map(picture: Floats) -> Floats:
-    """``picture`` in 8 by 8 flat squares, ``(64, 64, 3)``: where which colour is, and nothing more."""
-    return cells(picture).repeat(CELL_PX, 0).repeat(CELL_PX, 1)
+def colour_map(image: Floats) -> Floats:
+    """``image`` in 8 by 8 flat squares, ``(64, 64, 3)``: where which colour is, and nothing more."""
+    return cells(image).repeat(CELL_PX, 0).repeat(CELL_PX, 1)
 
 
 def recolour(sprite: Floats, rng: np.random.Generator) -> Floats:

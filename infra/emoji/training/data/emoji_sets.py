@@ -1,4 +1,4 @@
-"""The training pictures: two emoji sets from npm, as premultiplied sprites."""
+"""The training images: two emoji sets from npm, as premultiplied sprites."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ VERSION = "16.0.0"
 #: Noto Emoji (Apache-2.0) and Twemoji (CC-BY 4.0); see LICENSES.md.
 NOTO, TWEMOJI = "google", "twitter"
 
-#: Side of a sprite as it is mostly drawn, and of the smaller one that leaves more room to move.
+#: The usual side of a sprite, and that of a smaller one that can be moved further.
 SPRITE_PX, SMALL_SPRITE_PX = 52, 44
 
 Floats = NDArray[np.float32]
@@ -52,8 +52,8 @@ def sprites(emoji_set: str, data: Path, size_px: int = SPRITE_PX) -> Floats:
     """All subjects in one drawing style, ``(72, size_px, size_px, 4)``, premultiplied, 0 to 1."""
     folder = fetch(emoji_set, data)
     files = {entry["short_name"]: entry["image"] for entry in _entries(folder)}
-    pictures = folder / "img" / emoji_set / "64"
-    return np.stack([_sprite(pictures / files[name], size_px) for name in SHORT_NAMES])
+    images = folder / "img" / emoji_set / "64"
+    return np.stack([_sprite(images / files[name], size_px) for name in SHORT_NAMES])
 
 
 def _entries(folder: Path) -> list[dict[str, str]]:

@@ -1,8 +1,8 @@
-"""What the model is taught to draw: 72 subjects, 12 background colours, 6 ways to ask for them."""
+"""What the model is trained to generate: 72 subjects, 12 background colours, 6 ways to ask for them."""
 
 import re
 
-#: Short name in the emoji data to the words of a prompt. The order fixes which picture a seed draws.
+#: Short name in the emoji data to the words of a prompt. The order fixes which image a seed generates.
 SUBJECTS = {
     "grinning": "grinning face",
     "sleeping": "sleeping face",

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from infra.emoji.training.data.emoji_sets import Floats
-from infra.emoji.training.evaluate.artist import STEPS, Artist, OnStep
+from infra.emoji.training.evaluate.image_generator import STEPS, ImageGenerator, OnStep
 from infra.emoji.training.evaluate.prompts import STYLED
 from infra.emoji.training.evaluate.scores import psnr_db, ssim
 
@@ -20,7 +20,7 @@ SEED = 70
 
 @dataclass(frozen=True, kw_only=True)
 class Late:
-    """Likeness to the picture that had the LoRA from the start, mean of all pictures."""
+    """Likeness to the image that had the LoRA from the start, mean of all images."""
 
     from_step: int
     ssim: float
@@ -29,40 +29,40 @@ class Late:
 
 @dataclass(frozen=True)
 class Curve:
-    """One LoRA's measurements, and its first pictures: ``styled`` from step 0, ``plain`` without."""
+    """One LoRA's measurements, and its first images: ``styled`` from step 0, ``plain`` without."""
 
     points: list[Late]
     styled: Floats
     plain: Floats
 
 
-def measure(artist: Artist, loras: Path, name: str, scale: float) -> Curve:
-    """Draw the same pictures with the LoRA arriving at each of ``ARRIVALS``."""
+def measure(generator: ImageGenerator, loras: Path, name: str, scale: float) -> Curve:
+    """Generate the same images with the LoRA arriving at each of ``ARRIVALS``."""
     seeds = max(1, round(SEEDS * scale))
     prompts = list(STYLED) * seeds
-    pipe = artist.pipe
+    pipe = generator.pipe
     pipe.load_lora_weights(loras, weight_name=f"{name}.safetensors", adapter_name=name)
-    drawn = {step: _draw(artist, prompts, step) for step in ARRIVALS}
+    drawn = {step: _draw(generator, prompts, step) for step in ARRIVALS}
     pipe.enable_lora()
     pipe.unload_lora_weights()
     points = [
-        Late(from_step=step, ssim=_mean(ssim, pictures, drawn[0]), psnr_db=_mean(psnr_db, pictures, drawn[0]))
-        for step, pictures in drawn.items()
+        Late(from_step=step, ssim=_mean(ssim, images, drawn[0]), psnr_db=_mean(psnr_db, images, drawn[0]))
+        for step, images in drawn.items()
     ]
     return Curve(points, drawn[0][: len(STYLED)], drawn[STEPS][: len(STYLED)])
 
 
-def _draw(artist: Artist, prompts: list[str], from_step: int) -> Floats:
+def _draw(generator: ImageGenerator, prompts: list[str], from_step: int) -> Floats:
     if from_step == 0:
-        artist.pipe.enable_lora()
+        generator.pipe.enable_lora()
     else:
-        artist.pipe.disable_lora()
+        generator.pipe.disable_lora()
     rows = []
     for start in range(0, len(prompts), len(STYLED)):
         some = prompts[start : start + len(STYLED)]
-        rows.append(artist.draw(some, SEED + start, _arrival(some, from_step)))
+        rows.append(generator.generate(some, SEED + start, _arrival(some, from_step)))
         if from_step > 0:
-            artist.pipe.disable_lora()
+            generator.pipe.disable_lora()
     return np.concatenate(rows)
 
 
@@ -79,5 +79,5 @@ def _arrival(prompts: list[str], from_step: int) -> OnStep:
     return on_step
 
 
-def _mean(score: Any, pictures: Floats, reference: Floats) -> float:
-    return float(np.mean([score(*pair) for pair in zip(pictures, reference, strict=True)]))
+def _mean(score: Any, images: Floats, reference: Floats) -> float:
+    return float(np.mean([score(*pair) for pair in zip(images, reference, strict=True)]))

@@ -1,4 +1,4 @@
-"""The prompts and control pictures that are shown."""
+"""The prompts and control images that are shown."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ SAMPLES = (
     "a star on a blue background",
     "a robot on a pink background",
     "white background, strawberry",
-    "a picture of a soccer ball on a green background",
+    "an image of a soccer ball on a green background",
 )
 STYLED = (
     "a cat on a yellow background",
@@ -38,7 +38,7 @@ STYLED = (
 
 @dataclass(frozen=True)
 class Steered:
-    """A prompt, and the picture whose edges or colours steer it."""
+    """A prompt, and the image whose edges or colours steer it."""
 
     prompt: str
     subject: str
@@ -49,8 +49,8 @@ class Steered:
     backgrounds: tuple[str, str] = ("white", "white")  # above and below the middle
     channels: tuple[int, int, int] = (0, 1, 2)  # of the sprite; another order turns its hues
 
-    def picture(self, sprite: Floats) -> Floats:
-        """The steering picture, of the ``sprite`` of ``subject`` in ``size_px``."""
+    def image(self, sprite: Floats) -> Floats:
+        """The steering image, of the ``sprite`` of ``subject`` in ``size_px``."""
         above, below = self.backgrounds
         background = flat(COLOURS[above])
         background[SIDE_PX // 2 :] = np.asarray(COLOURS[below]) / 255

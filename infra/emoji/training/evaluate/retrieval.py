@@ -1,4 +1,4 @@
-"""Does it draw what it was asked for? The nearest of all training pictures must be the right one."""
+"""Does it generate what the prompt asks for? The nearest of all training images must be the right one."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,29 +10,29 @@ from infra.emoji.training.data.canvas import flat, paste
 from infra.emoji.training.data.emoji_sets import NOTO, Floats, sprites
 from infra.emoji.training.data.latents import decode, encode
 from infra.emoji.training.data.subjects import COLOUR_NAMES, COLOURS, NAMES, TEMPLATES, caption
-from infra.emoji.training.evaluate.artist import Artist
+from infra.emoji.training.evaluate.image_generator import ImageGenerator
 from infra.emoji.training.evaluate.scores import psnr_db, thumbnail
 
-PICTURES, RECONSTRUCTIONS = 100, 40
+IMAGES, RECONSTRUCTIONS = 100, 40
 SHIFTS_PX = (-4, 0, 4)
 RIM_ROWS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieval:
-    """Shares of all pictures, 0 to 1."""
+    """Shares of all images, 0 to 1."""
 
-    pictures: int
+    images: int
     right_subject: float
     right_subject_if_labels_are_shuffled: float
     right_background: float
     vae_psnr_db: float
 
 
-def measure(artist: Artist, data: Path, scale: float) -> Retrieval:
-    """Draw subjects in turn, on random backgrounds and in random templates."""
+def measure(generator: ImageGenerator, data: Path, scale: float) -> Retrieval:
+    """Generate subjects in turn, on random backgrounds and in random templates."""
     rng = np.random.default_rng(11)
-    count = max(2, round(PICTURES * scale))
+    count = max(2, round(IMAGES * scale))
     subjects = np.concatenate([rng.permutation(len(NAMES)) for _ in range(2)])[:count]
     colours = rng.integers(len(COLOURS), size=count)
     templates = rng.integers(len(TEMPLATES), size=count)
@@ -40,7 +40,7 @@ def measure(artist: Artist, data: Path, scale: float) -> Retrieval:
         caption(NAMES[subject], COLOUR_NAMES[colour], template)
         for subject, colour, template in zip(subjects, colours, templates, strict=True)
     ]
-    pictures = artist.draw(prompts, seed=1000)
+    images = generator.generate(prompts, seed=1000)
     emoji = sprites(NOTO, data)
 
     @lru_cache
@@ -48,16 +48,16 @@ def measure(artist: Artist, data: Path, scale: float) -> Retrieval:
         return _thumbnails(emoji, colour)
 
     nearest = np.asarray(
-        [_nearest(picture, known(colour)) for picture, colour in zip(pictures, colours, strict=True)]
+        [_nearest(image, known(colour)) for image, colour in zip(images, colours, strict=True)]
     )
-    backgrounds = np.asarray([background(picture) for picture in pictures])
+    backgrounds = np.asarray([background(image) for image in images])
     originals = [
         paste(emoji[subject], flat(COLOURS[COLOUR_NAMES[colour]]))
         for subject, colour in zip(subjects[:RECONSTRUCTIONS], colours[:RECONSTRUCTIONS], strict=True)
     ]
-    copies = decode(artist.pipe.vae, encode(artist.pipe.vae, originals))
+    copies = decode(generator.pipe.vae, encode(generator.pipe.vae, originals))
     return Retrieval(
-        pictures=count,
+        images=count,
         right_subject=float((nearest == subjects).mean()),
         right_subject_if_labels_are_shuffled=float((nearest == rng.permutation(subjects)).mean()),
         right_background=float((backgrounds == colours).mean()),
@@ -76,13 +76,13 @@ def _thumbnails(emoji: Floats, colour: int) -> Floats:
     )
 
 
-def _nearest(picture: Floats, known: Floats) -> int:
-    distances = ((known - thumbnail(picture)) ** 2).mean((2, 3, 4))  # (72, 9)
+def _nearest(image: Floats, known: Floats) -> int:
+    distances = ((known - thumbnail(image)) ** 2).mean((2, 3, 4))  # (72, 9)
     return int(distances.min(1).argmin())
 
 
-def background(picture: Floats) -> int:
-    """The index of the palette's colour that is nearest to the picture's rim."""
-    rim = np.concatenate([picture[:RIM_ROWS], picture[-RIM_ROWS:]]).reshape(-1, 3)
+def background(image: Floats) -> int:
+    """The index of the palette's colour that is nearest to the image's rim."""
+    rim = np.concatenate([image[:RIM_ROWS], image[-RIM_ROWS:]]).reshape(-1, 3)
     palette = np.asarray(list(COLOURS.values())) / 255
     return int(((palette - np.median(rim, 0)) ** 2).sum(1).argmin())

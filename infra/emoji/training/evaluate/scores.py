@@ -1,4 +1,4 @@
-"""How alike two pictures are, in the ways that matter here. Pictures are ``(64, 64, 3)``, 0 to 1."""
+"""Measures of how similar two images are. Images are ``(64, 64, 3)``, 0 to 1."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ LUMA = np.asarray((0.299, 0.587, 0.114), np.float32)
 SSIM_WINDOW_PX = 7
 
 
-def psnr_db(picture: Floats, reference: Floats) -> float:
-    """Peak signal to noise ratio; at most 100 dB, for equal pictures."""
-    return float(-10 * np.log10(max(np.mean((picture - reference) ** 2), 1e-10)))
+def psnr_db(image: Floats, reference: Floats) -> float:
+    """Peak signal to noise ratio; at most 100 dB, for equal images."""
+    return float(-10 * np.log10(max(np.mean((image - reference) ** 2), 1e-10)))
 
 
-def ssim(picture: Floats, reference: Floats) -> float:
+def ssim(image: Floats, reference: Floats) -> float:
     """Structural similarity of brightness (Wang et al. 2004), box window of 7 pixels; 1 is equal."""
-    a, b = (np.asarray(side @ LUMA, np.float64) for side in (picture, reference))
+    a, b = (np.asarray(side @ LUMA, np.float64) for side in (image, reference))
     mean_a, mean_b = _box(a), _box(b)
     variance_a, variance_b = _box(a * a) - mean_a**2, _box(b * b) - mean_b**2
     covariance = _box(a * b) - mean_a * mean_b
@@ -28,9 +28,9 @@ def ssim(picture: Floats, reference: Floats) -> float:
     return float((above / below).mean())
 
 
-def edge_f1(picture: Floats, wanted: Floats) -> float:
-    """F1 of the picture's edges against the ``wanted`` edge map, ``(64, 64)``, one pixel of tolerance."""
-    found = edge_map(picture)
+def edge_f1(image: Floats, wanted: Floats) -> float:
+    """F1 of the image's edges against the ``wanted`` edge map, ``(64, 64)``, one pixel of tolerance."""
+    found = edge_map(image)
     if not found.any() or not wanted.any():
         return 0.0
     precision = (found * _thickened(wanted)).sum() / found.sum()
@@ -38,15 +38,15 @@ def edge_f1(picture: Floats, wanted: Floats) -> float:
     return float(2 * precision * recall / max(precision + recall, 1e-6))
 
 
-def colour_error(picture: Floats, wanted: Floats) -> float:
+def colour_error(image: Floats, wanted: Floats) -> float:
     """Mean absolute difference of the 8 by 8 mean colours, of 1."""
-    return float(np.abs(cells(picture) - cells(wanted)).mean())
+    return float(np.abs(cells(image) - cells(wanted)).mean())
 
 
-def thumbnail(picture: Floats) -> Floats:
-    """Half the size, ``(32, 32, 3)``: forgives a pixel when pictures are compared."""
+def thumbnail(image: Floats) -> Floats:
+    """Half the size, ``(32, 32, 3)``: forgives a pixel when images are compared."""
     half = SIDE_PX // 2
-    return np.asarray(picture.reshape(half, 2, half, 2, 3).mean((1, 3)))
+    return np.asarray(image.reshape(half, 2, half, 2, 3).mean((1, 3)))
 
 
 def _box(values: np.ndarray) -> np.ndarray:

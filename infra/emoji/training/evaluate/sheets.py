@@ -1,4 +1,4 @@
-"""Sheets of pictures with captions, enlarged so that the pixels can be seen."""
+"""Sheets of images with captions, enlarged so that the pixels can be seen."""
 
 import textwrap
 from collections.abc import Sequence
@@ -16,36 +16,36 @@ LABEL_PX = 200
 LABEL_LETTERS = 30
 
 
-def gallery(pictures: Sequence[Floats], captions: Sequence[str], file: Path, *, columns: int = 4) -> None:
-    """Each picture above its caption."""
+def gallery(images: Sequence[Floats], captions: Sequence[str], file: Path, *, columns: int = 4) -> None:
+    """Each image above its caption."""
     cell = ENLARGED * SIDE_PX + GAP_PX
-    rows = -(-len(pictures) // columns)
+    rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * cell, rows * (cell + TEXT_PX)), "white")
-    for i, (picture, text) in enumerate(zip(pictures, captions, strict=True)):
+    for i, (image, text) in enumerate(zip(images, captions, strict=True)):
         x, y = i % columns * cell, i // columns * (cell + TEXT_PX)
-        sheet.paste(_enlarged(picture), (x, y))
+        sheet.paste(_enlarged(image), (x, y))
         _write(sheet, (x + 2, y + cell - 2), text)
     _save(sheet, file)
 
 
 def table(rows: Sequence[Sequence[Floats]], labels: Sequence[str], heads: Sequence[str], file: Path) -> None:
-    """A row of pictures beside each label, a head above each column."""
+    """A row of images beside each label, a head above each column."""
     cell = ENLARGED * SIDE_PX + GAP_PX
     size = (LABEL_PX + len(heads) * cell, TEXT_PX + len(rows) * cell)
     sheet = Image.new("RGB", size, "white")
     for column, head in enumerate(heads):
         _write(sheet, (LABEL_PX + column * cell + 2, 10), head)
-    for row, (pictures, label) in enumerate(zip(rows, labels, strict=True)):
+    for row, (images, label) in enumerate(zip(rows, labels, strict=True)):
         y = TEXT_PX + row * cell
         _write(sheet, (GAP_PX, y + GAP_PX), label)
-        for column, picture in enumerate(pictures):
-            sheet.paste(_enlarged(picture), (LABEL_PX + column * cell, y))
+        for column, image in enumerate(images):
+            sheet.paste(_enlarged(image), (LABEL_PX + column * cell, y))
     _save(sheet, file)
 
 
-def _enlarged(picture: Floats) -> Image.Image:
+def _enlarged(image: Floats) -> Image.Image:
     side = ENLARGED * SIDE_PX
-    return to_image(picture).resize((side, side), Image.Resampling.NEAREST)
+    return to_image(image).resize((side, side), Image.Resampling.NEAREST)
 
 
 def _write(sheet: Image.Image, place: tuple[int, int], text: str) -> None:

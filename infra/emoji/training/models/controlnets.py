@@ -1,4 +1,4 @@
-"""The two ControlNets: what each one's control picture is, and the pictures it learns from."""
+"""The two ControlNets: what each one's control image is, and the images it learns from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from infra.emoji.training.data.subjects import COLOURS
 from infra.emoji.training.stages.loop import Plan
 
 PALETTE = tuple(COLOURS.values())
-#: Share of the colour net's pictures whose colours are not those of the caption.
-STRANGE_SHARE = 0.6
+#: Share of the colour ControlNet's images whose colours are not those of the caption.
+OTHER_COLOURS_SHARE = 0.6
 
 
-#: What a sprite and its background become, told the background colour of the caption.
-Dress = Callable[[Floats, int, np.random.Generator], tuple[Floats, Floats]]
+#: What a sprite and its background become, given the background colour of the caption.
+Composition = Callable[[Floats, int, np.random.Generator], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlNet:
-    """A kind of control picture and how the ControlNet that reads it is taught."""
+    """A kind of control image and how the ControlNet that reads it is trained."""
 
     name: str
     seed: int
     plan: Plan
-    dress: Dress
-    #: The control picture, ``(64, 64, 3)``, of a picture of the same size.
+    compose: Composition
+    #: The control image, ``(64, 64, 3)``, of an image of the same size.
     control: Callable[[Floats], Floats]
 
     @property
@@ -38,38 +38,38 @@ class ControlNet:
         return f"controlnets/{self.name}"
 
 
-def edges(picture: Floats) -> Floats:
+def edges(image: Floats) -> Floats:
     """White edges on black."""
-    return edge_map(picture)[..., None].repeat(3, -1)
+    return edge_map(image)[..., None].repeat(3, -1)
 
 
-def as_told(sprite: Floats, colour: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def as_captioned(sprite: Floats, colour: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Just what the caption says."""
     return sprite, flat(PALETTE[colour])
 
 
 def in_other_colours(sprite: Floats, colour: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Subject and background in colours the caption does not tell."""
+    """Subject and background in colours the caption does not show."""
     return recolour(sprite, rng), any_background(rng)
 
 
 def in_any_colour(sprite: Floats, colour: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Often in other colours than the caption's: the ControlNet must learn that the map decides."""
-    dress = in_other_colours if rng.random() < STRANGE_SHARE else as_told
-    return dress(sprite, colour, rng)
+    compose = in_other_colours if rng.random() < OTHER_COLOURS_SHARE else as_captioned
+    return compose(sprite, colour, rng)
 
 
 EDGE = ControlNet(
     name="edge",
     seed=2,
     plan=Plan(steps=600, batch=24, learning_rate=1e-3, warmup_steps=30, hold=0.4, average=0.99),
-    dress=as_told,
+    compose=as_captioned,
     control=edges,
 )
 COLOUR = ControlNet(
     name="colour",
     seed=4,
     plan=Plan(steps=1100, batch=24, learning_rate=1e-3, warmup_steps=30, hold=0.4, average=0.99),
-    dress=in_any_colour,
+    compose=in_any_colour,
     control=colour_map,
 )

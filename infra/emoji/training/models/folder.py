@@ -1,7 +1,7 @@
 """The output folder of a training run: laid out like the one that ships, so that either can be measured.
 
 ``model/`` (a diffusers pipeline), ``controlnets/edge/``, ``controlnets/colour/``, ``loras/``, ``control/``
-(example control images), ``pictures/`` and ``metrics.json``. Weights are stored as float16; each
+(example control images), ``images/`` and ``metrics.json``. Weights are stored as float16; each
 stage goes on from the rounded weights, as a server will.
 """
 

@@ -1,10 +1,10 @@
-"""A start for a small VAE of flat pictures that already reproduces their colours.
+"""A start for a small VAE of flat images that already reproduces their colours.
 
-GroupNorm removes a picture's mean, which for flat art nearly is the picture, so that from the usual
+GroupNorm removes an image's mean, which for flat art nearly is the image, so that from the usual
 random start the loss stays high for hours. Here the residual trunk, which is linear, carries colour past
 the norms: its channels 0 to 5 hold +red, +green, +blue, -red, -green, -blue (both signs, because
 silu(a) - silu(-a) = a), and a few channels hold large constants so that the norms' statistics hardly
-depend on the picture. The two output convolutions are then solved by least squares for latents that are the
+depend on the image. The two output convolutions are then solved by least squares for latents that are the
 mean colour of a patch and the strongest pattern of brightness within it. Everything is trained from there.
 """
 
@@ -30,8 +30,8 @@ TENT = ((0.0625, 0.125, 0.0625), (0.125, 0.25, 0.125), (0.0625, 0.125, 0.0625))
 
 
 @torch.no_grad()
-def craft(vae: AutoencoderKL, x: Tensor) -> None:
-    """Set the weights of ``vae`` from a batch of pictures ``x``, ``(n, 3, 64, 64)``, -1 to 1."""
+def initialise_vae(vae: AutoencoderKL, x: Tensor) -> None:
+    """Set the weights of ``vae`` from a batch of images ``x``, ``(n, 3, 64, 64)``, -1 to 1."""
     _quieten_branches(vae)
     _carry_colour(vae.encoder.conv_in, vae.encoder.down_blocks, MEAN, constants=range(6, 14))
     _carry_colour(vae.decoder.conv_in, vae.decoder.up_blocks, TENT, constants=range(6, 10))

@@ -1,4 +1,4 @@
-"""Trains the base model: the UNet and the text encoder together, from nothing."""
+"""Trains the base model: the UNet and the text encoder together, from scratch."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from infra.emoji.training.stages import tokenizer as vocabulary
 from infra.emoji.training.stages.loop import Group, Plan, minimise
 
 PLAN = Plan(steps=5000, batch=32, learning_rate=1.1e-3, warmup_steps=120, hold=0.2, average=0.995)
-#: Guidance needs a model that also knows pictures without a caption (Ho & Salimans 2022).
+#: Guidance needs a model that also knows images without a caption (Ho & Salimans 2022).
 CAPTION_DROP = 0.1
 #: Leans a little to high noise, where subject and background are decided.
 TIMESTEP_POWER = 0.75
@@ -34,7 +34,7 @@ def train(out: Path, data: Path, scale: float) -> None:
     text_encoder, unet = _new_text_encoder(tokenizer), _new_unet()
 
     def loss() -> Tensor:
-        latents, ids = examples.draw(plan.batch, drop=CAPTION_DROP)
+        latents, ids = examples.sample(plan.batch, drop=CAPTION_DROP)
         timesteps = spread_timesteps(plan.batch, power=TIMESTEP_POWER)
         x, v = noised(latents, timesteps)
         text = text_encoder(ids)[0]  # (b, 32, 128)

@@ -1,4 +1,4 @@
-"""Teaches a ControlNet to steer the finished, frozen model by its control picture."""
+"""Trains a ControlNet on the finished, frozen base model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,14 @@ from infra.emoji.training.models.diffusion import even_timesteps, noised, spread
 from infra.emoji.training.models.folder import Base, save
 from infra.emoji.training.stages.loop import Group, minimise
 
-#: Pictures made beforehand, encoded once, and drawn from ever after.
+#: Images made beforehand, encoded once, and sampled from afterwards.
 POOL, CHUNK = 6000, 200
 SMALL_SHARE = 0.35
-#: How often the caption is left out, so that the ControlNet listens to its picture.
+#: How often the caption is left out, so that the ControlNet learns to use its image.
 CAPTION_DROP = 0.25
-#: What starts from nothing learns faster than what is copied from the UNet.
+#: What starts from scratch learns faster than what is copied from the UNet.
 NEW_PARTS = ("controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block")
-NEW_PACE = 3.0
+NEW_RATE_FACTOR = 3.0
 
 
 def train(recipe: ControlNet, out: Path, data: Path, scale: float) -> None:
@@ -43,7 +43,7 @@ def train(recipe: ControlNet, out: Path, data: Path, scale: float) -> None:
 
     def loss() -> Tensor:
         rows = torch.randint(len(pool.latents), (plan.batch,))
-        ids = captions.draw(pool.subjects[rows], pool.colours[rows], drop=CAPTION_DROP)
+        ids = captions.sample(pool.subjects[rows], pool.colours[rows], drop=CAPTION_DROP)
         text = base.text_encoder(ids)[0]  # (b, 32, 128)
         timesteps = _timesteps(plan.batch)
         x, v = noised(pool.latents[rows], timesteps)
@@ -77,14 +77,14 @@ def _pool(recipe: ControlNet, vae: AutoencoderKL, data: Path, size: int) -> _Poo
     colours = rng.integers(len(COLOURS), size=size)
     latents, controls = [], []
     for start in trange(0, size, CHUNK, desc="pictures", mininterval=5):
-        pictures = []
+        images = []
         for subject, colour in zip(
             subjects[start : start + CHUNK], colours[start : start + CHUNK], strict=True
         ):
             sprite = (small if rng.random() < SMALL_SHARE else large)[subject]
-            pictures.append(_anywhere(*recipe.dress(sprite, int(colour), rng), rng))
-        latents.append(encode(vae, pictures))
-        maps = np.stack([recipe.control(picture) for picture in pictures])
+            images.append(_anywhere(*recipe.compose(sprite, int(colour), rng), rng))
+        latents.append(encode(vae, images))
+        maps = np.stack([recipe.control(image) for image in images])
         controls.append(torch.from_numpy(maps).permute(0, 3, 1, 2))
     return _Pool(
         torch.from_numpy(subjects), torch.from_numpy(colours), torch.cat(latents), torch.cat(controls)
@@ -110,4 +110,4 @@ def _groups(controlnet: ControlNetModel) -> list[Group]:
     copied: list[Parameter] = []
     for name, parameter in controlnet.named_parameters():
         (new if name.startswith(NEW_PARTS) else copied).append(parameter)
-    return [Group(new, NEW_PACE), Group(copied)]
+    return [Group(new, NEW_RATE_FACTOR), Group(copied)]

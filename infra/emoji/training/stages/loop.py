@@ -30,10 +30,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that learn at ``pace`` times the plan's rate."""
+    """Parameters that learn at ``rate_factor`` times the plan's rate."""
 
     parameters: list[Parameter]
-    pace: float = 1.0
+    rate_factor: float = 1.0
 
 
 def rate(plan: Plan, step: int) -> float:
@@ -56,7 +56,7 @@ def minimise(loss: Callable[[], Tensor], groups: Sequence[Group], plan: Plan, *,
     progress = trange(plan.steps, desc=title, mininterval=5)
     for step in progress:
         for group, options in zip(groups, optimizer.param_groups, strict=True):
-            options["lr"] = rate(plan, step) * group.pace
+            options["lr"] = rate(plan, step) * group.rate_factor
         optimizer.zero_grad(set_to_none=True)
         value = loss()
         value.backward()  # type: ignore[no-untyped-call]

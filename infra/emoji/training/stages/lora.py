@@ -64,7 +64,7 @@ def train(style: Style, out: Path, data: Path, scale: float) -> None:
         base.text_encoder.add_adapter(_config(style.text_modules))
 
     def loss() -> Tensor:
-        latents, ids = examples.draw(plan.batch, drop=CAPTION_DROP)
+        latents, ids = examples.sample(plan.batch, drop=CAPTION_DROP)
         timesteps = even_timesteps(plan.batch)
         x, v = noised(latents, timesteps)
         text = base.text_encoder(ids)[0]

@@ -1,4 +1,4 @@
-"""Trains the VAE: 64 by 64 pictures to 16 by 16 by 4 latents and back."""
+"""Trains the VAE: 64 by 64 images to 16 by 16 by 4 latents and back."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from infra.emoji.training.data.emoji_sets import NOTO, TWEMOJI, Floats, sprites
 from infra.emoji.training.data.latents import encode, to_tensor
 from infra.emoji.training.data.subjects import COLOURS, Colour
 from infra.emoji.training.models.folder import MODEL, save
-from infra.emoji.training.models.vae_start import craft
+from infra.emoji.training.models.vae_start import initialise_vae
 from infra.emoji.training.stages.loop import Group, Plan, minimise
 
 WHOLE = Plan(
@@ -23,7 +23,7 @@ WHOLE = Plan(
 DECODER = Plan(
     steps=1000, batch=8, learning_rate=1e-3, warmup_steps=20, hold=0.0, average=0.99, weight_decay=1e-4
 )
-#: Shares of the pictures: in Twemoji, as line drawings (both for the LoRAs), on odd colours, mirrored.
+#: Shares of the images: in Twemoji, as line drawings (both for the LoRAs), on odd colours, mirrored.
 TWEMOJI_SHARE, LINE_SHARE, ODD_SHARE, FLIP_SHARE = 0.25, 0.13, 0.15, 0.3
 REACH_PX = 5
 KL_WEIGHT = 1e-4
@@ -35,18 +35,18 @@ LATENT_NOISE = 0.03
 def train(out: Path, data: Path, scale: float) -> None:
     """Train from the crafted start, then the decoder alone on latents that stay as they are."""
     torch.manual_seed(0)
-    easel = Easel(data, np.random.default_rng(0))
+    sampler = ImageSampler(data, np.random.default_rng(0))
     vae = _new_vae()
-    craft(vae, _centre(to_tensor(easel.wide_pictures(24))))
+    initialise_vae(vae, _centre(to_tensor(sampler.wide_images(24))))
 
     minimise(
-        lambda: _whole_loss(vae, easel), [Group(list(vae.parameters()))], WHOLE.scaled(scale), title="vae"
+        lambda: _whole_loss(vae, sampler), [Group(list(vae.parameters()))], WHOLE.scaled(scale), title="vae"
     )
 
-    pictures = easel.pictures(max(48, round(POOL * scale)))
+    images = sampler.images(max(48, round(POOL * scale)))
     vae.register_to_config(scaling_factor=1.0)
-    vae.register_to_config(scaling_factor=float(1 / encode(vae, pictures).std()))
-    latents, x = encode(vae, pictures), to_tensor(pictures)
+    vae.register_to_config(scaling_factor=float(1 / encode(vae, images).std()))
+    latents, x = encode(vae, images), to_tensor(images)
 
     def decoder_loss() -> Tensor:
         rows = torch.randint(len(x), (DECODER.batch,))
@@ -58,29 +58,29 @@ def train(out: Path, data: Path, scale: float) -> None:
     save(vae, out / MODEL / "vae")
 
 
-class Easel:
-    """Random pictures of everything the VAE must be able to hold."""
+class ImageSampler:
+    """Random images of everything the VAE must be able to hold."""
 
     def __init__(self, data: Path, rng: np.random.Generator) -> None:
         self._noto, self._twemoji = sprites(NOTO, data), sprites(TWEMOJI, data)
         self._rng = rng
 
-    def pictures(self, count: int) -> list[Floats]:
-        """``count`` pictures of 64 by 64 pixels."""
-        return [self._picture(SIDE_PX) for _ in range(count)]
+    def images(self, count: int) -> list[Floats]:
+        """``count`` images of 64 by 64 pixels."""
+        return [self._image(SIDE_PX) for _ in range(count)]
 
-    def wide_pictures(self, count: int) -> list[Floats]:
-        """``count`` pictures of 72 by 72: a latent to spare on every side."""
-        return [self._picture(WIDE_PX) for _ in range(count)]
+    def wide_images(self, count: int) -> list[Floats]:
+        """``count`` images of 72 by 72: a latent to spare on every side."""
+        return [self._image(WIDE_PX) for _ in range(count)]
 
-    def _picture(self, side_px: int) -> Floats:
+    def _image(self, side_px: int) -> Floats:
         rng = self._rng
         emoji = self._twemoji if rng.random() < TWEMOJI_SHARE else self._noto
         background = flat(self._colour(), side_px)
         dx, dy = (int(shift) for shift in rng.integers(-REACH_PX, REACH_PX + 1, 2))
         sprite = emoji[rng.integers(len(emoji))]
-        picture = paste(sprite, background, dx=dx, dy=dy, flip=rng.random() < FLIP_SHARE)
-        return line_drawing(picture, background) if rng.random() < LINE_SHARE else picture
+        image = paste(sprite, background, dx=dx, dy=dy, flip=rng.random() < FLIP_SHARE)
+        return line_drawing(image, background) if rng.random() < LINE_SHARE else image
 
     def _colour(self) -> Colour:
         if self._rng.random() < ODD_SHARE:
@@ -103,12 +103,12 @@ def _new_vae() -> AutoencoderKL:
     return vae.to(memory_format=torch.channels_last)
 
 
-def _whole_loss(vae: AutoencoderKL, easel: Easel) -> Tensor:
-    """Half of the time the picture is cropped before encoding, half of the time its latents are.
+def _whole_loss(vae: AutoencoderKL, sampler: ImageSampler) -> Tensor:
+    """Half of the time the image is cropped before encoding, half of the time its latents are.
 
-    Training of the UNet crops latents; so they must not depend on where the picture ends.
+    Training of the UNet crops latents; so they must not depend on where the image ends.
     """
-    wide = to_tensor(easel.wide_pictures(WHOLE.batch))
+    wide = to_tensor(sampler.wide_images(WHOLE.batch))
     left, top = (int(shift) for shift in torch.randint(3, (2,)))
     side, latent_side = SIDE_PX, SIDE_PX // FACTOR
     x = wide[:, :, FACTOR * top :, FACTOR * left :][:, :, :side, :side]

@@ -13,7 +13,7 @@ def test_a_tax_is_held_against_the_plain_job_of_the_same_round() -> None:
     assert _taxes(samples, "diffusers_", "1c0l") == pytest.approx([0.5, 0.4])
 
 
-def test_a_loop_lasts_from_its_first_encoder_to_the_decoding_of_the_picture() -> None:
+def test_a_loop_lasts_from_its_first_encoder_to_the_decoding_of_the_image() -> None:
     spans = [("prompt", 0.0, 1.0), ("encoder", 1.5, 2.0), ("encoder", 3.0, 3.5), ("vae", 4.5, 5.0)]
     timeline = [{"name": name, "start_s": start, "end_s": end} for name, start, end in spans]
     assert loop_s({"timeline": timeline}) == 3.0

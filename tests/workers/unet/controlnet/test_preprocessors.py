@@ -46,7 +46,7 @@ def test_a_uniform_image_has_no_lines(name: str) -> None:
 
 
 def test_canny_is_opencvs_and_its_thresholds_matter() -> None:
-    with Image.open(EMOJI / "pictures" / "samples.png") as sheet:
+    with Image.open(EMOJI / "images" / "samples.png") as sheet:
         image = sheet.convert("RGB").crop((0, 0, 256, 256))
     counts = []
     for low, high in ((20, 60), (100, 200), (250, 255)):

@@ -11,7 +11,7 @@ from torch.nn import Parameter
 
 from infra.emoji.training.data.canvas import flat
 from infra.emoji.training.data.latents import to_tensor
-from infra.emoji.training.models.vae_start import craft
+from infra.emoji.training.models.vae_start import initialise_vae
 from infra.emoji.training.stages.loop import Group, Plan, minimise, rate
 
 PLAN = Plan(steps=100, batch=1, learning_rate=0.1, warmup_steps=10, hold=0.5, average=0.9)
@@ -63,7 +63,7 @@ def test_the_crafted_start_already_shows_the_colours() -> None:
         mid_block_add_attention=False,
     )
     before = _error(vae, x)
-    craft(vae, x)
+    initialise_vae(vae, x)
     assert _error(vae, x) < 0.1 < 0.3 < before
 
 

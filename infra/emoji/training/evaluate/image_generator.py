@@ -1,4 +1,4 @@
-"""Draws with the trained model at its recommended settings."""
+"""Generates with the trained model at its recommended settings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ BATCH = 16
 OnStep = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
 
 
-class Artist:
+class ImageGenerator:
     """The pipeline in float32, silent."""
 
     def __init__(self, out: Path) -> None:
@@ -31,18 +31,18 @@ class Artist:
         self.pipe.vae.to(memory_format=torch.channels_last)
         self.pipe.set_progress_bar_config(disable=True)
 
-    def draw(self, prompts: list[str], seed: int, on_step: OnStep | None = None) -> Floats:
-        """One picture a prompt, ``(n, 64, 64, 3)``; picture ``i`` has seed ``seed + i``."""
+    def generate(self, prompts: list[str], seed: int, on_step: OnStep | None = None) -> Floats:
+        """One image a prompt, ``(n, 64, 64, 3)``; image ``i`` has seed ``seed + i``."""
         chunks = [
             _run(self.pipe, prompts[i : i + BATCH], seed + i, callback_on_step_end=on_step)
             for i in range(0, len(prompts), BATCH)
         ]
         return np.concatenate(chunks)
 
-    def steered(
+    def generate_with_controlnet(
         self, prompts: list[str], seed: int, controlnet: ControlNetModel, controls: list[Floats]
     ) -> Floats:
-        """The same pictures under the control pictures of ``controlnet``."""
+        """The same images under the control images of ``controlnet``."""
         pipe = StableDiffusionControlNetPipeline(
             **self.pipe.components, controlnet=controlnet, requires_safety_checker=False
         )
@@ -56,7 +56,7 @@ class Artist:
 
 
 def _run(pipe: Any, prompts: list[str], seed: int, **more: Any) -> Floats:
-    pictures: Floats = pipe(
+    images: Floats = pipe(
         prompts,
         num_inference_steps=STEPS,
         guidance_scale=GUIDANCE,
@@ -66,4 +66,4 @@ def _run(pipe: Any, prompts: list[str], seed: int, **more: Any) -> Floats:
         output_type="np",
         **more,
     ).images
-    return pictures
+    return images

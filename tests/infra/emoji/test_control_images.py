@@ -17,7 +17,7 @@ CONTROL = Path("infra/emoji/control")
 
 @pytest.fixture
 def square() -> Floats:
-    """A red square of 20 pixels in the middle of a white picture."""
+    """A red square of 20 pixels in the middle of a white image."""
     sprite = np.zeros((20, 20, 4), np.float32)
     sprite[..., 0] = sprite[..., 3] = 1
     return paste(sprite, flat((255, 255, 255)))
@@ -32,7 +32,7 @@ def test_the_edges_of_a_square_are_its_outline(square: Floats) -> None:
     assert not edges[:20].any()
 
 
-def test_a_flat_picture_has_no_edges() -> None:
+def test_a_flat_image_has_no_edges() -> None:
     assert not edge_map(flat((52, 104, 216))).any()
 
 
@@ -58,10 +58,10 @@ def test_edges_score_full_against_their_own_map_and_less_when_moved(square: Floa
 
 
 def test_a_colour_map_is_flat_within_its_cells_and_keeps_their_means() -> None:
-    picture = np.random.default_rng(0).random((SIDE_PX, SIDE_PX, 3), np.float32)
-    flattened = colour_map(picture)
+    image = np.random.default_rng(0).random((SIDE_PX, SIDE_PX, 3), np.float32)
+    flattened = colour_map(image)
     assert np.ptp(flattened[:8, :8], axis=(0, 1)).max() == 0
-    np.testing.assert_allclose(cells(flattened), cells(picture), rtol=1e-5)
+    np.testing.assert_allclose(cells(flattened), cells(image), rtol=1e-5)
 
 
 def test_recolouring_a_sprite_keeps_its_shape() -> None:
@@ -74,7 +74,7 @@ def test_recolouring_a_sprite_keeps_its_shape() -> None:
 
 def test_a_sprite_pasted_over_the_rim_is_cut() -> None:
     sprite = np.ones((20, 20, 4), np.float32)
-    picture = paste(sprite, flat((0, 0, 0)), dx=30)
-    assert picture[:, -12:].any()
-    assert picture.sum() == 20 * 12 * 3
-    assert to_image(picture).size == (SIDE_PX, SIDE_PX)
+    image = paste(sprite, flat((0, 0, 0)), dx=30)
+    assert image[:, -12:].any()
+    assert image.sum() == 20 * 12 * 3
+    assert to_image(image).size == (SIDE_PX, SIDE_PX)
