@@ -23,10 +23,9 @@ ControlMaps = Callable[[], list[str]]
 
 
 class Leader:
-    """The worker that runs the job: ``with Leader(…) as leader:`` offers a branch meanwhile.
+    """Looks for a follower while ``with Leader(…) as leader:`` runs; most of the time no worker is idle.
 
-    Most of the time there is none. Whatever goes wrong with one costs time, never the job: the caller
-    computes the branch itself.
+    Whatever goes wrong with a follower costs time, never the job: the caller computes the branch itself.
     """
 
     def __init__(self, context: AttemptContext, control_maps: ControlMaps) -> None:
