@@ -35,7 +35,7 @@ def submit(
 ) -> SubmittedJob:
     """Accept a job, once for each idempotency key; raises a `SwiftError` that explains a refusal."""
     # Asked before anything is resolved: what the first request named may be gone by now.
-    first = services.jobs.repeated(idempotency_key, body_sha256) if idempotency_key else None
+    first = services.jobs.find_repeated(idempotency_key, body_sha256) if idempotency_key else None
     if first is not None:
         return _repeated(first, services)
     source = read_source(submission)

@@ -78,7 +78,7 @@ class Attempt:
         self._write("give_back", error.model_dump_json(), int(is_infrastructure))
 
     def _finish(self, status: Status, fields: Mapping[str, Any]) -> str:
-        """Losing the images of a job to a restart of Redis would cost all of its steps."""
+        """Retry while Redis restarts: otherwise all steps of the job would be lost."""
         deadline = time.monotonic() + self._retry_s
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Where the next page of jobs begins: after a time of creation and an id, which no change of a job moves."""
+"""Cursors of pages of jobs: a time of creation and an id, neither of which ever changes."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Whether the control Redis has written a job to its disk before the job is answered."""
+"""Waits until the control Redis has written a job to disk, before the submission is answered."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A disk that does not take a write within this time is as good as away.
+#: A disk that does not complete a write within this time counts as unavailable.
 FSYNC_WAIT_MS = 5000
 
 

@@ -1,4 +1,4 @@
-"""What happens to a job, as a Redis stream; `lua/job.lua` writes it, the web follows it."""
+"""Events of a job, as a Redis stream that `lua/job.lua` writes and the web follows."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -8,9 +8,9 @@ from shared import keys
 if TYPE_CHECKING:
     from redis import Redis
 
-#: How long a follower's interest in previews lasts between two reads.
+#: How long previews are published after a follower's last read.
 WATCH_S = 30
-#: One blocking read; between two the follower may say that it is still there.
+#: Length of one blocking read; between two the connection of the follower is checked.
 BLOCK_S = 10
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-#: A fleet whose processes all were silent for so many heartbeats could not reach the server.
+#: If no process has called for so many heartbeats, none could reach the server.
 SILENT_BEATS = 3
 
 

@@ -43,7 +43,7 @@ class JobStore(JobReader):
         digest: str = "",
         warnings: Sequence[str] = (),
     ) -> tuple[str, bool]:
-        """Store an accepted job, on disk where that can be; returns its id and whether it is new.
+        """Store an accepted job, on disk if the server supports it; returns its id and whether it is new.
 
         A repeated ``idempotency_key`` returns the first job, and raises `Conflict` when the request's
         ``digest`` differs. Raises `Unavailable`, and stores nothing, when the disk does not take it.
@@ -66,8 +66,8 @@ class JobStore(JobReader):
             raise Conflict("this Idempotency-Key was used for another request")
         return first, first == job_id
 
-    def repeated(self, idempotency_key: str, digest: str) -> str | None:
-        """The job that an earlier ``create`` made for this key; raises `Conflict` as that does.
+    def find_repeated(self, idempotency_key: str, digest: str) -> str | None:
+        """The job that an earlier `create` stored for this key; raises `Conflict` as that does.
 
         Asked before a request is resolved: what it named then may be gone by now.
         """
@@ -79,7 +79,7 @@ class JobStore(JobReader):
         return str(first)
 
     def sent(self, job_id: str) -> None:
-        """The job's message is in its queue."""
+        """Note that the job's message is in its queue."""
         self.redis.zrem(keys.UNSENT, job_id)
 
     def is_held(self, job_id: str, attempt: str) -> bool:
@@ -98,7 +98,7 @@ class JobStore(JobReader):
         return answer
 
     def delete(self, job_id: str) -> None:
-        """Cancel a job that lives, then remove it; its images are deleted by the next sweep of a worker.
+        """Cancel a job that has not ended, then remove it; a worker's next sweep deletes its images.
 
         The worker that may still run it can write nothing more. Raises `NotFound`.
         """
@@ -109,7 +109,7 @@ class JobStore(JobReader):
     # --- a worker ------------------------------------------------------------------------------------
 
     def claim(self, job_id: str, worker: str) -> Attempt | None:
-        """Try to take the job; ``None`` when it has ended or another worker holds it."""
+        """Try to claim the job; ``None`` if it has ended or another worker holds it."""
         token = secrets.token_hex(8)
         tries, losses = self._settings.max_attempts, self._settings.max_infrastructure_losses
         failure = Failure(
@@ -130,19 +130,19 @@ class JobStore(JobReader):
             self.script("finish", job_id, token, "failed", fields=ended)
             return None
 
-    def leaves(self, worker: str) -> None:
-        """Note that a worker is stopped on purpose: no job is at fault that loses its attempt by that."""
+    def note_stopping(self, worker: str) -> None:
+        """Note that a worker is stopped on purpose: attempts lost by that do not count."""
         self.script("leave", "", worker)
 
     # --- recovery --------------------------------------------------------------------------------
 
     def now(self) -> float:
-        """Seconds since the epoch by the clock that all times of jobs are of: Redis' own."""
+        """Seconds since the epoch by Redis' clock, which all times of jobs are taken from."""
         seconds, microseconds = self.redis.time()
         return float(seconds) + float(microseconds) / 1e6
 
     def observe(self) -> None:
-        """Note that the control Redis answers. After a break no lease is called lost until it can be renewed.
+        """Note that the control Redis answers. After an outage no lease is lost until it can be renewed.
 
         Called every few seconds, by as many processes as there are.
         """

@@ -89,7 +89,7 @@ def test_a_worker_that_dies_while_redis_answers_costs_an_attempt(jobs: JobStore,
 def test_a_worker_stopped_by_sigterm_costs_no_counted_attempt(jobs: JobStore, control: Redis) -> None:
     stopped, _ = jobs.create(spec())
     assert jobs.claim(stopped, "w") is not None
-    jobs.leaves("w")
+    jobs.note_stopping("w")
     control.delete(keys.lease(stopped))
     assert jobs.orphans() == [stopped]
     assert jobs.get(stopped).infrastructure_losses == 1

@@ -5,12 +5,12 @@
 -- ARGV: verb, job id, ttl s, image ttl s, lease ms, longest silence s, then the verb's own
 -- (The sets by status are named from the one by time: this needs one server, not a cluster.)
 --
--- All times are this server's TIME: callers' clocks may be hours apart.
+-- All times are this server's TIME: the clocks of callers may differ by hours.
 --
 --   queued -> running -> succeeded | failed | cancelled
 --   queued -> cancelled | failed       running -> queued (another attempt)       any -> deleted
 --
--- A record may be garbage: written by a newer version, by hand, or lost in part with the end of a log.
+-- A record may be malformed: written by a newer version or by hand, or lost in part with the end of a log.
 -- No verb raises an error for what it finds in one.
 
 local job, events, lease, all, unsent, images, server, unrunnable, leaving = unpack(KEYS)
@@ -22,7 +22,7 @@ local now = string.format('%d.%06d', time[1], time[2])
 local STATUSES = {'queued', 'running', 'succeeded', 'failed', 'cancelled'}
 local IS_STATUS = {queued = true, running = true, succeeded = true, failed = true, cancelled = true}
 local IS_ENDED = {succeeded = true, failed = true, cancelled = true}
--- Followers of a deleted job's events have this long to read that it is over.
+-- How long the last events of a deleted job can still be read.
 local LAST_EVENTS_S = 10
 -- A worker whose job ended without it may still be writing an image.
 local LATE_IMAGES_S = 60
@@ -109,8 +109,8 @@ local function queue_again(is_infrastructure)
   return 'queued'
 end
 
--- Since when this server has answered without a break: it was started anew, or nobody reached it for
--- longer than callers are silent. Leases that were not renewed since then say nothing about their workers.
+-- Since when this server has answered without an outage: it was restarted, or no caller reached it for longer
+-- than callers are ever silent. A lease that was not renewed since then says nothing about its worker.
 local function answering_since()
   local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   local known, seen, since = unpack(redis.call('HMGET', server, 'run_id', 'seen', 'since'))
@@ -158,7 +158,7 @@ end
 local status = field('status')
 
 if verb == 'heal' then
-  -- What a lost write, a hand or an expiry has left inconsistent. Returns whether the record is there.
+  -- Repairs what a lost write, an edit by hand or an expiry has left inconsistent. Returns whether the record exists.
   if kind == 'hash' and IS_STATUS[status] then
     index(status)
     if status ~= 'queued' then redis.call('ZREM', unsent, id) end
@@ -256,14 +256,14 @@ if verb == 'reap' then
 end
 
 if verb == 'fail' then
-  -- ARGV: failure. A queued job that nobody can run; one that a worker holds is its worker's to end.
+  -- ARGV: failure. Ends a queued job that no worker can run; a running one is ended by its worker.
   if status == 'running' or IS_ENDED[status] then return status end
   redis.call('HSET', job, 'error', arg[1])
   finish('failed')
   return 'failed'
 end
 
--- The rest is for the attempt that holds the job, and for no other (fencing).
+-- The verbs below are for the attempt that holds the job only (fencing).
 local token = arg[1]
 if verb == 'finish' and status == arg[2] and holder == token then return 'finished' end  -- asked again
 if status ~= 'running' or holder ~= token then return 'lost' end

@@ -70,7 +70,7 @@ class WorkerLifecycle:
         """Celery's ``worker_shutting_down``: take no more jobs, so that others get them at once."""
         self._availability.stop()
         try:
-            self._worker.jobs.leaves(self._name)
+            self._worker.jobs.note_stopping(self._name)
         except RedisError:
             log.warning("could not report that this worker is stopped on purpose")
 
