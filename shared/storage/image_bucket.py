@@ -1,7 +1,7 @@
-"""The image bucket: images, which end with their job, and control images, which are kept while they are used.
+"""The image bucket: images, which are deleted with their job, and control images, which outlive it.
 
 A control image is named by its content and may be of many jobs, and of receipts that are kept elsewhere:
-its time begins anew whenever somebody stores or reads it. Redis knows when that was.
+its time to live begins anew whenever it is stored or read. Redis records when that was.
 """
 
 from typing import IO, TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from redis import Redis
 
-#: Whoever deletes control images has ended, well or badly, within this time.
+#: A deletion of control images has succeeded or failed within this time.
 DELETING_S = 600
 
 
@@ -48,24 +48,24 @@ class ImageBucket(Bucket):
         return super().get(key)
 
     def open(self, key: str) -> "tuple[int, StreamingBody]":
-        """The length of an object and its bytes as they come; the caller closes them."""
+        """The length of an object and its bytes as they arrive; the caller closes the stream."""
         self._use(key)
         return super().open(key)
 
     def head(self, key: str) -> ObjectStat:
-        """What is known about an object; `exists` asks this."""
+        """The metadata of an object; `exists` calls this."""
         self._use(key)
         return super().head(key)
 
     def note(self, names: list[str]) -> None:
-        """Begin the time of control images of which nobody has noted a use."""
+        """Begin the time to live of control images without a recorded use."""
         if names:
             self._call("note", *names)
 
     def delete_unused(self, limit: int) -> int:
-        """Delete control images that nobody has used for their time, ``limit`` at most; returns how many.
+        """Delete control images whose time to live is over, ``limit`` at most; returns how many.
 
-        Between the decision and the deletion nobody can begin to use one.
+        Between the decision and the deletion none can come into use.
         """
         names: list[str] = self._call("take", self._ttl_s, limit, DELETING_S)
         for name in names:

@@ -3,9 +3,9 @@
 import unicodedata
 
 SUFFIX = ".safetensors"
-#: Keys under these belong to uploads that have not ended: the fleet's own, and SeaweedFS' of several parts.
+#: Prefixes of keys of unfinished uploads: the fleet's own, and SeaweedFS' of several parts.
 STAGED, PARTS = "uploads/", ".uploads/"
-#: With what the LoRA cache puts behind it, a longer name would be too long for a file system.
+#: With the suffix of the LoRA cache a longer name would be too long for a file system.
 MAX_NAME_BYTES = 128
 _PUNCTUATION = frozenset(" .,_-+()[]")
 #: Names are arguments of commands, and of files.
@@ -14,12 +14,12 @@ _RULE = "a name has letters, digits, spaces and . , _ - + ( ) [ ], and no space,
 
 
 def cut_suffix(name: str) -> str:
-    """``name`` as people mean it who give the file's name: ``style.safetensors`` is ``style``."""
+    """The name without the suffix of a file: ``style.safetensors`` is ``style``."""
     return name[: -len(SUFFIX)] if name.lower().endswith(SUFFIX) else name
 
 
 def why_no_name(name: str) -> str | None:
-    """Why ``name`` cannot be a LoRA's, in a sentence; None if it can."""
+    """Why ``name`` cannot be a LoRA's name, in a sentence; None if it can."""
     if not name:
         return "the name is empty"
     if len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES:

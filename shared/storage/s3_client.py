@@ -1,4 +1,4 @@
-"""Makes S3 clients: what settings do not say is boto3's own business (environment, profiles, roles)."""
+"""Creates S3 clients: what the settings leave open comes from boto3's environment, profiles and roles."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,15 +14,15 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-#: What servers that know no regions expect.
+#: What servers without regions expect.
 DEFAULT_REGION = "us-east-1"
-#: An endpoint that nobody has configured.
+#: The end of an endpoint that nobody has configured.
 _AWS = ".amazonaws.com"
 
 
 @cache
 def _loader(data_path: str | None) -> Loader:
-    """What boto3 knows of S3's API, 13 MB of it: read once a process."""
+    """boto3's description of S3's API, 13 MB: read once a process."""
     return create_loader(data_path)
 
 
