@@ -160,6 +160,40 @@ def test_nothing_is_pickled() -> None:
     assert guilty == []
 
 
+def test_only_families_know_what_a_model_is_made_of() -> None:
+    # Everything else asks `BaseModel` and `FamilyFacts`, so that a new family is new files.
+    families = ("shared/families/", "workers/families/")
+    others = [path for path in SOURCES if path.parts[0] != "infra" and not str(path).startswith(families)]
+    names = {"pipe", "is_sdxl", "unet"}  # `model.pipe.unet`
+    reads = [
+        f"{path}:{node.lineno}: {ast.unparse(node)}"
+        for path, node in nodes(others)
+        if isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node) != "scale.unet"
+    ]
+    kinds = ("UNet", "ControlNet", "MultiControlNet", "Autoencoder", "StableDiffusion", "DiffusionPipeline")
+    classes = [
+        f"{path}:{node.lineno}: {alias.name}"
+        for path, node in nodes(others)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diffusers")
+        for alias in node.names
+        if alias.name.startswith(kinds)
+    ]
+    assert reads + classes == []
+
+
+def test_families_import_no_role_of_a_worker() -> None:
+    roles = ("workers.unet", "workers.controlnet", "workers.controlnet_serving")
+    imports = module_imports(SOURCES)
+    guilty = [
+        f"{module}: {imported}"
+        for module in imports
+        if module.startswith("workers.families.")
+        for imported in imports[module]
+        if imported.startswith(tuple(f"{role}." for role in roles))
+    ]
+    assert guilty == []
+
+
 @pytest.mark.parametrize(
     "module", ["api.wsgi", "shared.jobs.store", "shared.storage.object_store", "shared.messaging.celery_app"]
 )

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Generator
 
 from shared.jobs.spec import JobSpec
 from workers.families.base import BaseModel
 from workers.lora.loader import Role
 from workers.unet.deferred import Deferred
+from workers.unet.latents.noise import make_generators
 from workers.unet.output.replay import NO_REPLAY, Replay
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
@@ -27,3 +31,8 @@ class AttemptContext:
     check: Callable[[], None]  # raises what shall stop the attempt
     replay: Replay = NO_REPLAY
     deferred: Deferred = field(default_factory=Deferred)
+
+    @cached_property
+    def generators(self) -> list[Generator]:
+        """One an image. Whatever samples from them does so in the order of the family's pipeline."""
+        return make_generators(self.spec)

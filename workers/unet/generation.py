@@ -16,7 +16,7 @@ from workers.unet.cfg_parallel.leader import Leader
 from workers.unet.denoise import InitialLatents, denoise
 from workers.unet.latents.initial_latents import make_initial_latents
 from workers.unet.latents.input_images import read_input_images
-from workers.unet.latents.noise import make_generators, step_options
+from workers.unet.latents.noise import step_options
 from workers.unet.lease import Lease
 from workers.unet.lora import JobLoras
 from workers.unet.noise_predictor import NoisePredictorFactory
@@ -95,7 +95,7 @@ class Generation:
         )
 
     def _denoise(self, branches: CFGBranches) -> Tensor:
-        spec, generators = self._spec, make_generators(self._spec)
+        spec, generators = self._spec, self._context.generators
 
         def before_step(i: int) -> None:
             self._step_began = time.time()

@@ -142,7 +142,7 @@ class JobLoras:
 
     def _change_text_encoder(self, names: set[str]) -> bool:
         """Whether one of ``names`` changes more than the UNet."""
-        return any(part != "unet" for name in names for part in self._weights[name].parts)
+        return any(not self._model.text_parts.isdisjoint(self._weights[name].parts) for name in names)
 
     def _wait_for(self, name: str) -> None:
         """Wait for a LoRA; raises its load's error, or `LoraUnavailable` once ``lora_wait_s`` have passed.

@@ -106,7 +106,7 @@ class NoisePredictorFactory:
         """
         context, spec = self._context, self._context.spec
         controlnets = ControlNetClient(context, branch, self._first_residual)
-        images = [image.pixels for image in self._images]
+        images = [image.control for image in self._images]
         is_both = branch is CFGBranch.BOTH
         if is_both and images:
             self._first_residual.start()
@@ -126,4 +126,5 @@ class NoisePredictorFactory:
     @cached_property
     def _images(self) -> list[ControlImage]:
         context = self._context
-        return read_control_images(context.spec, context.model, context.worker.images, context.timeline)
+        images, generators = context.worker.images, context.generators
+        return read_control_images(context.spec, context.model, images, generators, context.timeline)

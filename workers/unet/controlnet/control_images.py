@@ -1,10 +1,11 @@
 """The images that a job's ControlNets take: as they were submitted, or a preprocessor's control map."""
 
 import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image
-from torch import Tensor
+from torch import Generator, Tensor
 
 from shared.catalog.preprocessors import NONE
 from shared.jobs.spec import ControlNetSpec, JobSpec
@@ -19,11 +20,11 @@ class ControlImage(NamedTuple):
     """A control image: the hash of its PNG in the image bucket, and its pixels as a ControlNet takes them."""
 
     sha256: str
-    pixels: Tensor  # (1, 3, h, w)
+    control: Tensor  # see `BaseModel.control_input`
 
 
 def read_control_images(
-    spec: JobSpec, model: BaseModel, images: Bucket, timeline: Timeline
+    spec: JobSpec, model: BaseModel, images: Bucket, generators: Sequence[Generator], timeline: Timeline
 ) -> list[ControlImage]:
     """The control image of each ControlNet; a control map that is computed here is stored for replays."""
     size = model.size(spec.width, spec.height)
@@ -36,7 +37,8 @@ def read_control_images(
             name = sha256(png)
             images.put(control_key(name), png, content_type="image/png")
         with Image.open(io.BytesIO(png)) as image:
-            found.append(ControlImage(name, model.read_control_image(image, size)))
+            pixels = model.read_control_image(image, size)
+        found.append(ControlImage(name, model.control_input(pixels, generators)))
     return found
 
 
