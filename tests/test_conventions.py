@@ -47,15 +47,6 @@ SEVERAL_MODULES = {
     "tests/workers/unet/test_old_versions.py",
     "tests/workers/unet/test_patched_between_jobs.py",
 }
-#: Files that still replace a name by its path in a string; each entry is to go.
-REPLACED_BY_STRING = {
-    "tests/api/routes/test_lora_uploads.py",
-    "tests/infra/cli/test_generate.py",
-    "tests/shared/storage/test_lora_header.py",
-    "tests/shared/test_outages.py",
-}
-#: Names that are still longer; each entry is to go.
-LONG_NAMES: set[str] = set()
 
 
 def test_a_test_lies_where_its_module_lies() -> None:
@@ -82,7 +73,6 @@ def test_names_of_tests_fit_on_a_line() -> None:
         if isinstance(node, ast.FunctionDef)
         and node.name.startswith("test_")
         and len(node.name) > TEST_NAME_LENGTH
-        and node.name not in LONG_NAMES
     ]
     assert long_names == []
 
@@ -96,7 +86,6 @@ def test_nothing_is_replaced_by_a_path_in_a_string() -> None:
         and node.func.attr in ("setattr", "delattr", "patch")
         and node.args
         and isinstance(node.args[0], ast.Constant)
-        and str(path) not in REPLACED_BY_STRING
     ]
     assert replaced == []
 

@@ -7,6 +7,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from shared import keys
+from shared.jobs import attempt as attempt_module
 from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
 from shared.settings import Settings
@@ -130,7 +131,7 @@ def test_an_ended_job_is_recorded_as_soon_as_redis_answers_again(
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     script, tries = attempt._script, 0
-    monkeypatch.setattr("shared.jobs.attempt.PAUSE_S", 0)
+    monkeypatch.setattr(attempt_module, "PAUSE_S", 0)
 
     def away(*args: object, **options: object) -> object:
         nonlocal tries

@@ -10,6 +10,7 @@ import requests
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from api.loras import publisher
 from api.services import Services
 from shared.storage.lora_names import STAGED
 from shared.storage.safetensors_header import MAX_HEADER_BYTES
@@ -356,7 +357,7 @@ def test_headers_in_memory_are_bounded_over_all_uploads(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     length = int.from_bytes(lora()[:8], "little")
-    monkeypatch.setattr("api.loras.publisher.HEADERS_BYTES", length)
+    monkeypatch.setattr(publisher, "HEADERS_BYTES", length)
     client = create_app(services).test_client()
     longer = with_header({"__metadata__": {"note": "x" * length}, "a.lora_A.weight": TENSOR}, b"ab")
     answer = client.put("/v1/loras/long", data=longer, content_type=OCTETS)

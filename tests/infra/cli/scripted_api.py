@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,8 +22,13 @@ class ScriptedApi:
 
 
 @contextmanager
-def scripted_api(answers: Answers) -> Iterator[ScriptedApi]:
-    """Serve ``answers``; a path ends with ``after ID`` where the request has a ``Last-Event-ID``."""
+def scripted_api(
+    answers: Answers, before: Callable[[str], object] = lambda path: None
+) -> Iterator[ScriptedApi]:
+    """Serve ``answers``; a path ends with ``after ID`` where the request has a ``Last-Event-ID``.
+
+    ``before`` is called with the path of each request that has come, before it is answered.
+    """
     left = {path: list(script) for path, script in answers.items()}
 
     class Handler(BaseHTTPRequestHandler):
@@ -32,6 +37,7 @@ def scripted_api(answers: Answers) -> Iterator[ScriptedApi]:
             api.requests.append((self.command, self.path, json.loads(body) if body else None))
             if "Idempotency-Key" in self.headers:
                 api.keys.append(self.headers["Idempotency-Key"])
+            before(self.path)
             last = self.headers.get("Last-Event-ID")
             script = left[f"{self.path} after {last}" if last else self.path]
             status, answer = script.pop(0) if len(script) > 1 else script[0]

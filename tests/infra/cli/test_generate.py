@@ -76,12 +76,14 @@ def test_a_file_that_cannot_be_written_is_named_with_the_reason(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_who_ends_the_command_interrupts_it(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    def end(client: object, request: object, console: object) -> None:
-        os.kill(os.getpid(), number)
+def test_a_signal_interrupts_the_command_and_cancels_the_job(number: signal.Signals) -> None:
+    def end(path: str) -> None:
+        if path.endswith("/events"):
+            os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("infra.cli.generate.run_with_progress", end)
-    assert main(["generate", "a cat", "--api", "http://127.0.0.1:9"]) == 130
+    with scripted_api(job_answers(), before=end) as api:
+        assert main(["generate", "a cat", "--api", api.url]) == 130
+    assert ("POST", "/v1/jobs/ab12/cancel", None) in api.requests
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
