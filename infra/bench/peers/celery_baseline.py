@@ -27,7 +27,7 @@ from shared.storage.loras import lora_key
 from shared.storage.object_store import Bucket
 
 settings = read_settings()
-app = Celery("naive", broker=settings.redis_url)
+app = Celery("baseline", broker=settings.redis_url)
 app.conf.update(
     task_default_queue=QUEUE, task_ignore_result=True, worker_prefetch_multiplier=1, task_acks_late=True
 )
@@ -64,7 +64,7 @@ def generate(job: dict[str, Any]) -> None:
             pipe.unload_lora_weights()
     png = io.BytesIO()
     image.save(png, "PNG")
-    key = f"naive/{job['seed']}.png"
+    key = f"baseline/{job['seed']}.png"
     images.put(key, png.getvalue(), content_type="image/png")
     outcome = {"seed": job["seed"], "key": key, "ended_at": time.time()}
     redis.Redis.from_url(settings.redis_url).rpush(RESULTS, json.dumps(outcome))
@@ -98,7 +98,7 @@ def _pipeline(controlnets: list[str]) -> Any:
 
 def _fetched(loras: Bucket, name: str) -> Path:
     """The file on this host, fetched once."""
-    path = settings.home / "naive" / lora_key(name)
+    path = settings.home / "baseline" / lora_key(name)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(f".{time.time_ns()}")

@@ -18,10 +18,10 @@ from infra.local.environment import inherit, variables_of
 from infra.local.servers import redis_command, running_process, wait_for_redis
 from shared.settings import ROOT, Settings
 
-GENERATE = "naive.draw"
-QUEUE = "naive"
+GENERATE = "baseline.generate"
+QUEUE = "baseline"
 #: List: what came of each job, as JSON.
-RESULTS = "naive:results"
+RESULTS = "baseline:results"
 READY_S, JOB_S = 60.0, 300.0
 
 
@@ -37,7 +37,7 @@ class BaselineFleet:
 
     def __init__(self, settings: Settings, generation: Mapping[str, float], pids: Sequence[int]) -> None:
         self._pids = list(pids)
-        self._celery = Celery("naive", broker=settings.redis_url)
+        self._celery = Celery("baseline", broker=settings.redis_url)
         self._redis = redis.Redis.from_url(settings.redis_url, socket_timeout=2 * JOB_S)
         self._drawing = dict(generation)
 
@@ -88,9 +88,16 @@ def running_baseline_fleet(
         wait_for_redis(settings.redis_url, READY_S)
         pids = []
         for i in range(workers):
-            options = ["worker", "-n", f"naive{i}@%h", "--pool=solo", "--without-mingle", "--without-gossip"]
+            options = [
+                "worker",
+                "-n",
+                f"baseline{i}@%h",
+                "--pool=solo",
+                "--without-mingle",
+                "--without-gossip",
+            ]
             command = [sys.executable, "-m", "celery", "-A", "infra.bench.peers.celery_baseline", *options]
-            worker = running_process(command, cwd=ROOT, env=env, log=home / f"naive{i}.log")
+            worker = running_process(command, cwd=ROOT, env=env, log=home / f"baseline{i}.log")
             pids.append(running.enter_context(worker).pid)
         yield BaselineFleet(settings, generation, pids)
 

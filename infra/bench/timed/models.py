@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from infra.local.demo import EMOJI
 
-NAME, CONTROLNETS = "timed", ("timed-net1", "timed-net2", "timed-net3")
+NAME, CONTROLNETS = "timed", ("timed-controlnet1", "timed-controlnet2", "timed-controlnet3")
 SIDE_PX, WIDTH, TOKENS = 16, 8, 77
 _CATALOGUE = """default_model = "{name}"
 

@@ -26,7 +26,7 @@ from infra.local.demo import EMOJI
 
 MODELS = FOLDER / "models"
 #: Raise it when anything below changes what is made: what an older recipe made is no longer used.
-VERSION = 1
+VERSION = 2
 #: SD 1.x's: what its text encoder pads prompts to.
 TOKENS = 77
 LORA_RANK = 16
@@ -52,9 +52,9 @@ class Recipe:
 
 RECIPES = {
     # 110.8 M parameters
-    "mid": Recipe((128, 256, 448, 448), 256, 256, ("mid-net1", "mid-net2", "mid-net3")),
+    "mid": Recipe((128, 256, 448, 448), 256, 256, ("mid-controlnet1", "mid-controlnet2", "mid-controlnet3")),
     # 859.5 M parameters: SD 1.5's own UNet
-    "sd15": Recipe((320, 640, 1280, 1280), 768, 128, ("sd15-net",)),
+    "sd15": Recipe((320, 640, 1280, 1280), 768, 128, ("sd15-controlnet",)),
 }
 
 

@@ -15,7 +15,7 @@ from infra.bench.workloads.models import open_workload
 
 DEVICES = 2
 FULL = {"mid": (5, 4), "sd15": (5, 2)}
-QUICK = {"mid": (1, 2)}  # its first round counts: a short run looks at the work, not at its times
+QUICK = {"mid": (1, 2)}  # its first round counts: a short run checks the work, not its times
 #: Repetitions of each part of a step in a round.
 PART_ROUNDS = 3
 

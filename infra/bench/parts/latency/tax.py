@@ -17,7 +17,7 @@ from infra.bench.workloads.models import open_workload
 TARGETS = {"1c0l": 0.05, "0c1l": 0.03, "1c1l": 0.07}
 #: Pairs and steps of each workload, in the full form.
 FULL = {"mid": (5, 20), "sd15": (5, 2)}
-QUICK = {"mid": (1, 2)}  # its first round counts: a short run looks at the work, not at its times
+QUICK = {"mid": (1, 2)}  # its first round counts: a short run checks the work, not its times
 OURS, THEIRS = "fleet, two devices", "diffusers, one device"
 
 

@@ -32,7 +32,7 @@ from shared.settings import Settings
 from workers.unet.cfg_parallel.timings import CFGTimings
 from workers.unet.controlnet.step_residuals import WAIT_S
 
-WORKLOAD, CONTROLNET = "mid", "mid-net1"
+WORKLOAD, CONTROLNET = "mid", "mid-controlnet1"
 UNETS, CONTROLNETS = 2, 2
 #: What an operator has who turned nothing.
 SETTINGS = Settings()

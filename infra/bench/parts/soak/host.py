@@ -20,7 +20,7 @@ from shared.settings import Settings
 from workers.lora.cache.directory import PARTIAL_SUFFIX, CacheDirectory
 
 READY_S = 60.0
-#: Between two looks at the cache.
+#: Seconds between two polls of the cache.
 LOOK_S = 0.005
 
 

@@ -213,7 +213,7 @@ def soak(order: Order, settings: Settings) -> SoakResult:
         shelf = Shelf(Bucket(settings, settings.lora_bucket), order.loras)
         for index in range(order.loras):
             shelf.put(index)
-        names = [SURVIVOR, *(f"victim{i}" for i in range(1, order.workers))]
+        names = [SURVIVOR, *(f"target{i}" for i in range(1, order.workers))]
         crew = Crew(settings, names)
         stack.callback(crew.wait, STOP_S)
         watch = CacheWatch(folder)

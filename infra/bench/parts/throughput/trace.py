@@ -79,10 +79,10 @@ def measure(quick: bool) -> Measured:
     count = 10 if quick else 24
     stream = make_stream(count, ARRIVALS_PER_S)
     with _storage() as place:
-        naive, pictures = _replay_naive(stream, STEPS, place)
-        [ours] = _replay_ours([stream], STEPS, place, {}, pictures)
-        figures = _compared("", ours, naive) | _describe("both", ours)
-        samples = {"naive_s": naive.latencies_s, "both_s": ours.latencies_s}
+        baseline, images = _replay_baseline(stream, STEPS, place)
+        [ours] = _replay_ours([stream], STEPS, place, {}, images)
+        figures = _compared("", ours, baseline) | _describe("both", ours)
+        samples = {"naive_s": baseline.latencies_s, "both_s": ours.latencies_s}
         if not quick:
             light = make_stream(2 * count // 3, LIGHT_LOAD * ours.images_per_s, LIGHT_FIRST)
             for name, changes in VARIANTS.items():
@@ -90,7 +90,7 @@ def measure(quick: bool) -> Measured:
                 figures |= _describe(f"busy_{name}", busy) | _describe(f"light_{name}", calm)
                 samples |= {f"busy_{name}_s": busy.latencies_s, f"light_{name}_s": calm.latencies_s}
             few = stream[: count // 4]
-            others, _ = _replay_naive(few, OWN_STEPS, place)
+            others, _ = _replay_baseline(few, OWN_STEPS, place)
             [longer] = _replay_ours([few], OWN_STEPS, place, {}, {})
             figures |= _compared(f"_{OWN_STEPS}_steps", longer, others)
     return Measured(figures, samples, BOUNDS)
@@ -122,12 +122,12 @@ def _storage() -> Iterator["Place"]:
             yield Place(home, storage, f"http://127.0.0.1:{port}")
 
 
-def _replay_naive(
+def _replay_baseline(
     stream: Sequence[TraceJob], steps: int, place: Place
 ) -> tuple[Replayed, Mapping[int, bytes]]:
     """What came of the stream, and the images that are compared."""
     print(f"  {len(stream)} jobs of {steps} steps on the baseline fleet", flush=True)
-    settings = Settings(home=place.home / f"naive{steps}", s3_endpoint_url=place.url)
+    settings = Settings(home=place.home / f"baseline{steps}", s3_endpoint_url=place.url)
     generation = {"steps": steps, "guidance_scale": GUIDANCE}
     with running_baseline_fleet(
         settings, place.storage.environment, workers=WORKERS, generation=generation
@@ -136,9 +136,9 @@ def _replay_naive(
         began, spent_s = time.perf_counter(), fleet.cpu_s()
         outcome = fleet.replay(stream)
         took_s, spent_s = time.perf_counter() - began, fleet.cpu_s() - spent_s
-    pictures = {job.seed: place.storage.image(outcome[job.seed].key) for job in stream[:COMPARED]}
+    images = {job.seed: place.storage.image(outcome[job.seed].key) for job in stream[:COMPARED]}
     latencies_s = [ended.after_s for ended in outcome.values()]
-    return Replayed(latencies_s, len(stream) / took_s, spent_s / len(stream), [], []), pictures
+    return Replayed(latencies_s, len(stream) / took_s, spent_s / len(stream), [], []), images
 
 
 def _replay_ours(
@@ -146,7 +146,7 @@ def _replay_ours(
     steps: int,
     place: Place,
     changes: Mapping[str, bool],
-    pictures: Mapping[int, bytes],
+    images: Mapping[int, bytes],
 ) -> list[Replayed]:
     """What came of each stream, one after the other on a fresh fleet.
 
@@ -159,8 +159,8 @@ def _replay_ours(
         _replay(fleet, WARM_UP, steps)
         replayed = [_replay(fleet, stream, steps) for stream in streams]
         for job in streams[0]:
-            if job.seed in pictures:
-                _compare(fleet, job, steps, pictures[job.seed])
+            if job.seed in images:
+                _compare(fleet, job, steps, images[job.seed])
     return replayed
 
 
@@ -212,16 +212,16 @@ def _compare(fleet: Fleet, job: TraceJob, steps: int, theirs: bytes) -> None:
         raise CheckFailed(f"job {job.seed}: a pixel differs by {distance} of 255 from the baseline fleet's")
 
 
-def _compared(suffix: str, ours: Replayed, naive: Replayed) -> dict[str, float]:
+def _compared(suffix: str, ours: Replayed, baseline: Replayed) -> dict[str, float]:
     def ratio(percent: float) -> float:
-        return percentile(ours.latencies_s, percent) / percentile(naive.latencies_s, percent)
+        return percentile(ours.latencies_s, percent) / percentile(baseline.latencies_s, percent)
 
     return {
-        f"images_per_s_vs_naive{suffix}": ours.images_per_s / naive.images_per_s,
+        f"images_per_s_vs_naive{suffix}": ours.images_per_s / baseline.images_per_s,
         f"p50_vs_naive{suffix}": ratio(50),
         f"p99_vs_naive{suffix}": ratio(99),
-        f"cpu_s_per_image_vs_naive{suffix}": ours.cpu_s_per_image / naive.cpu_s_per_image,
-        f"naive_images_per_s{suffix}": naive.images_per_s,
+        f"cpu_s_per_image_vs_naive{suffix}": ours.cpu_s_per_image / baseline.cpu_s_per_image,
+        f"naive_images_per_s{suffix}": baseline.images_per_s,
     }
 
 

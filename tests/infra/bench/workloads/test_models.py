@@ -14,7 +14,7 @@ from workers.families.load_controlnet import load_controlnet
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 
-TOY = Recipe((32, 32, 64, 64), 64, 64, ("toy-net1", "toy-net2"), vae_channels=8, text_layers=1)
+TOY = Recipe((32, 32, 64, 64), 64, 64, ("toy-controlnet1", "toy-controlnet2"), vae_channels=8, text_layers=1)
 
 
 @pytest.fixture(scope="module")
