@@ -9,7 +9,7 @@ from api.json_response import json_response
 from api.openapi import operation_id
 from api.routes.conditional import is_known
 from api.routes.jobs import JobPath
-from api.schemas.jobs import ImageList, images_of, map_of
+from api.schemas.job_responses import ImageList, images_of, map_of
 from api.schemas.problems import refusals
 from api.services import Services
 from shared.errors import Conflict, ImageGone, NotFound

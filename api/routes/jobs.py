@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from api.json_response import json_response
 from api.openapi import Headers, Query, operation_id
 from api.schemas.job_list import SUMMARY, JobField, JobPage, JobSummary, stored_fields, unlisted_fields
-from api.schemas.jobs import AcceptedResponse, JobResponse
+from api.schemas.job_responses import AcceptedResponse, JobResponse
 from api.schemas.problems import refusals
 from api.schemas.submission import Submission
 from api.server.threads import directly

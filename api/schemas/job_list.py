@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, Field
 
-from api.schemas.jobs import (
+from api.schemas.job_responses import (
     FIELD_VALUES,
     PROMPT_CHARS,
     ControlNetResponse,

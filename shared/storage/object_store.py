@@ -81,7 +81,7 @@ class ByteRange(NamedTuple):
 
 
 class Bucket:
-    """One bucket. Raises `NotFound`, `ObjectChanged`, and `Unavailable` when S3 does not response.
+    """One bucket. Raises `NotFound`, `ObjectChanged`, and `Unavailable` when S3 does not answer.
 
     ``attempts`` of a request bridge a restart of the server; a health check makes one. ``read_timeout_s``
     limits the wait for a response, or for more of it.
@@ -270,7 +270,7 @@ class translate_errors:
         if isinstance(error, NoCredentialsError):
             raise S3Unavailable("S3 credentials are missing: boto3 finds none") from error
         if isinstance(error, _CONNECTION_ERRORS):
-            raise S3Unavailable(f"S3 does not response: {type(error).__name__}") from error
+            raise S3Unavailable(f"S3 does not answer: {type(error).__name__}") from error
         if isinstance(error, _CONFIGURATION_ERRORS):
             why = "S3 cannot be reached with boto3's configuration and credentials"
             raise S3Unavailable(f"{why}: {type(error).__name__}") from error
