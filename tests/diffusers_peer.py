@@ -1,4 +1,4 @@
-"""The same request as a user of diffusers writes it: what `exact` pictures are held against."""
+"""The same request as a user of diffusers writes it: what `exact` images are compared with."""
 
 import copy
 import inspect
@@ -21,19 +21,19 @@ from workers.families.unet.stable_diffusion import named_for_diffusers
 
 #: The control image of every request here.
 CONTROL = EMOJI / "control" / "2_penguin.png"
-#: The image that is drawn over, of every request that has one.
+#: The input image of every request that has one.
 SOURCE = EMOJI / "control" / "colour_fish.png"
-#: Where it is drawn over, if the request has a mask: left, top, right, bottom as shares of the sides.
+#: Where it is repainted, if the request has a mask: left, top, right, bottom as shares of the sides.
 MASKED = (0.2, 0.3, 0.7, 0.9)
 
 
-def draw_with_diffusers(
+def generate_with_diffusers(
     pipe: Any,
     controlnets: Sequence[Any],
     wanted: JobSpec,
     loras: Sequence[tuple[Path, float]] | None = None,
 ) -> list[NDArray[np.int16]]:
-    """Pixels of every picture, ``(h, w, 3)``; ``loras`` are files and scales, loaded and fused."""
+    """Pixels of every image, ``(h, w, 3)``; ``loras`` are files and scales, loaded and fused."""
     torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
     peer = _assemble(pipe, controlnets, wanted)
     if loras:
@@ -49,13 +49,13 @@ def draw_with_diffusers(
 
 
 def source_image(size: tuple[int, int] | None = None) -> Image.Image:
-    """What is drawn over; pipelines that take no size are given it in theirs."""
+    """The input image; pipelines that take no size are given it in theirs."""
     image = Image.open(SOURCE).convert("RGB")
     return image.resize(size, Image.Resampling.LANCZOS) if size else image
 
 
 def mask_image() -> Image.Image:
-    """White where it is drawn over."""
+    """White where it is repainted."""
     width, height = source_image().size
     sides = (width, height, width, height)
     left, top, right, bottom = (int(share * side) for share, side in zip(MASKED, sides, strict=True))
@@ -69,7 +69,7 @@ def _assemble(pipe: Any, controlnets: Sequence[Any], wanted: JobSpec) -> Any:
     kind = SCHEDULERS[wanted.scheduler]
     scheduler = getattr(diffusers, kind.name).from_config(pipe.scheduler.config, **kind.options)
     parts = dict(pipe.components)
-    if pipe.vae.dtype != pipe.unet.dtype:  # a worker keeps it upcast; diffusers casts it for each picture
+    if pipe.vae.dtype != pipe.unet.dtype:  # a worker keeps it upcast; diffusers casts it for each image
         parts["vae"] = copy.deepcopy(pipe.vae).to(pipe.unet.dtype)
     is_union = wanted.mixes_rows
     if controlnets:
@@ -118,7 +118,7 @@ def _options(wanted: JobSpec) -> dict[str, Any]:
 
 
 def _image_options(wanted: JobSpec) -> dict[str, Any]:
-    """What is drawn over is the image; if there is none, the control images are."""
+    """The input is the image; if there is none, the control images are."""
     options: dict[str, Any] = {}
     if wanted.controlnets:
         options = {

@@ -85,7 +85,7 @@ def _keep(stack: Stack, job: dict[str, Any]) -> dict[str, Path]:
     """Write what the job left behind; returns the paths by what they are."""
     folder = stack.home / "demo"
     folder.mkdir(exist_ok=True)
-    picture = Client(stack.api_url).fetch(job["images"][0]["url"])
+    image_bytes = Client(stack.api_url).fetch(job["images"][0]["url"])
     paths = {
         f"image, {ENLARGE} times enlarged": ROOT / "demo.png",
         "image as generated, receipt inside": folder / "image.png",
@@ -93,8 +93,8 @@ def _keep(stack: Stack, job: dict[str, Any]) -> dict[str, Path]:
         "job": folder / "job.json",
     }
     enlarged, original, timeline, record = paths.values()
-    original.write_bytes(picture)
-    with Image.open(BytesIO(picture)) as image:
+    original.write_bytes(image_bytes)
+    with Image.open(BytesIO(image_bytes)) as image:
         size = (image.width * ENLARGE, image.height * ENLARGE)
         image.resize(size, Image.Resampling.NEAREST).save(enlarged)
     record.write_text(json.dumps(job, indent=2) + "\n")

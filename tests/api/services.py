@@ -1,4 +1,4 @@
-"""What tests of the web send: pictures, LoRA files, the end of a job, and a worker's heartbeat."""
+"""What tests of the web send: images, LoRA files, the end of a job, and a worker's heartbeat."""
 
 import base64
 import json
@@ -27,8 +27,8 @@ from shared.registry.workers import Heartbeat, publish_heartbeat
 OCTETS = "application/octet-stream"
 
 
-def picture(size: tuple[int, int] = (64, 64), format: str = "PNG", **options: Any) -> bytes:
-    """A still picture whose pixels differ."""
+def image_file(size: tuple[int, int] = (64, 64), format: str = "PNG", **options: Any) -> bytes:
+    """A still image whose pixels differ."""
     gradient = Image.linear_gradient("L").resize(size)
     file = BytesIO()
     Image.merge("RGB", [gradient, gradient.rotate(90), gradient]).save(file, format, **options)
@@ -41,7 +41,7 @@ def base64_of(data: bytes) -> str:
 
 def edge(image: str | None = None, **more: Any) -> dict[str, Any]:
     """A ControlNet of the embedded catalog, as a request names it."""
-    return {"name": "edge", "image": image or base64_of(picture()), **more}
+    return {"name": "edge", "image": image or base64_of(image_file()), **more}
 
 
 def safetensors(tensors: dict[str, list[int]]) -> bytes:
@@ -91,13 +91,13 @@ def receipt_of(spec: JobSpec) -> Receipt:
     ).sealed()
 
 
-def succeed(attempt: Attempt, pictures: list[StoredImage]) -> None:
+def succeed(attempt: Attempt, images: list[StoredImage]) -> None:
     """End a job as a worker does."""
     start = attempt.job.created_at
     span = Span(
         name="denoise", start_s=start + 0.5, end_s=start + 1.25, worker="unet-1", counts={"evictions": 2}
     )
-    attempt.succeed(pictures, receipt_of(attempt.job.spec), [span])
+    attempt.succeed(images, receipt_of(attempt.job.spec), [span])
 
 
 def heartbeat(

@@ -41,7 +41,7 @@ def server(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
 
 
 @pytest.fixture(scope="module")
-def impatient(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+def strict_api(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
     """Another, which waits for bodies for two seconds."""
     with serving({**environ, "SWIFT_BODY_TIMEOUT_S": "2"}) as found:
         yield found
@@ -104,14 +104,14 @@ def test_an_upload_that_breaks_off_is_not_stored(server: tuple[int, int]) -> Non
 
 
 def test_uploads_that_stall_are_ended_and_leave_neither_slot_nor_parts(
-    impatient: tuple[int, int], servers: Settings
+    strict_api: tuple[int, int], servers: Settings
 ) -> None:
     # Given clients in every slot that stop in the middle, one after the first part is in S3
     data = safetensors({"unet.x.lora_A.weight": [3, 1 << 20]})
     head = (
         f"PUT /v1/loras/stalled HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n".encode()
     )
-    clients = [socket.create_connection(("127.0.0.1", impatient[0]), timeout=30) for _ in range(UPLOADS)]
+    clients = [socket.create_connection(("127.0.0.1", strict_api[0]), timeout=30) for _ in range(UPLOADS)]
     for client, sent in zip(clients, [2 * PART_BYTES, 1000, 4] + [0] * (UPLOADS - 3), strict=True):
         client.sendall(head + data[:sent])
     # Then they are told so
@@ -122,7 +122,7 @@ def test_uploads_that_stall_are_ended_and_leave_neither_slot_nor_parts(
         client.close()
     # And others take their place
     for name in ("one", "two", "three", "four"):
-        assert call(impatient[0], "PUT", f"/v1/loras/{name}", data)[0].status == 201
+        assert call(strict_api[0], "PUT", f"/v1/loras/{name}", data)[0].status == 201
     bucket = Bucket(servers, servers.lora_bucket)
     assert not bucket.exists("stalled.safetensors")
     staged = f"{STAGED}stalled.safetensors/"
@@ -130,8 +130,8 @@ def test_uploads_that_stall_are_ended_and_leave_neither_slot_nor_parts(
     assert "Uploads" not in bucket.client.list_multipart_uploads(Bucket=bucket.name, Prefix=staged)
 
 
-def test_a_job_that_stalls_is_ended_too(impatient: tuple[int, int]) -> None:
-    with socket.create_connection(("127.0.0.1", impatient[0]), timeout=30) as client:
+def test_a_job_that_stalls_is_ended_too(strict_api: tuple[int, int]) -> None:
+    with socket.create_connection(("127.0.0.1", strict_api[0]), timeout=30) as client:
         head = "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n"
         head += "Content-Type: application/json\r\n\r\n"
         client.sendall(head.encode() + b'{"prompt": ')

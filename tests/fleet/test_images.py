@@ -18,7 +18,7 @@ from diffusers import (
 from PIL import Image
 
 from shared.jobs.spec import JobSpec
-from tests.diffusers_peer import draw_with_diffusers, mask_image, source_image
+from tests.diffusers_peer import generate_with_diffusers, mask_image, source_image
 from tests.fleet.conftest import Client, control_image
 from tests.tiny_models import EMOJI
 
@@ -43,9 +43,9 @@ def spec_of(job: dict[str, Any]) -> JobSpec:
 
 def test_a_job_with_a_controlnet_is_diffusers_own_image(fleet: Client, emoji: Any, edge: Any) -> None:
     job = fleet.generate(controlnets=[control_image()])
-    assert np.array_equal(fleet.pixels(job), draw_with_diffusers(emoji, [edge], spec_of(job))[0])
+    assert np.array_equal(fleet.pixels(job), generate_with_diffusers(emoji, [edge], spec_of(job))[0])
     plain = fleet.generate()
-    assert np.array_equal(fleet.pixels(plain), draw_with_diffusers(emoji, [], spec_of(plain))[0])
+    assert np.array_equal(fleet.pixels(plain), generate_with_diffusers(emoji, [], spec_of(plain))[0])
     assert not np.array_equal(fleet.pixels(plain), fleet.pixels(job))
 
 
@@ -56,7 +56,7 @@ def test_a_job_with_a_controlnet_and_an_exact_lora_is_diffusers_own_to_rounding(
     job = fleet.generate(
         controlnets=[control_image()], loras=[{"name": name}], lora_loading={"mode": "exact"}
     )
-    theirs = draw_with_diffusers(emoji, [edge], spec_of(job), [(loras[name], 1.0)])[0]
+    theirs = generate_with_diffusers(emoji, [edge], spec_of(job), [(loras[name], 1.0)])[0]
     assert np.abs(fleet.pixels(job) - theirs).max() <= 1
 
 
@@ -68,7 +68,7 @@ def test_a_tiny_random_model_with_two_controlnets_is_diffusers_own_image(fleet: 
     controlnet = ControlNetModel.from_pretrained(home / "tiny-controlnet", dtype=torch.float32)
     both = [control_image("tiny-controlnet"), control_image("tiny-controlnet", conditioning_scale=0.3)]
     job = fleet.generate(model="tiny", num_inference_steps=4, controlnets=both)
-    theirs = draw_with_diffusers(pipe, [controlnet, controlnet], spec_of(job))[0]
+    theirs = generate_with_diffusers(pipe, [controlnet, controlnet], spec_of(job))[0]
     assert np.array_equal(fleet.pixels(job), theirs)
 
 
@@ -94,7 +94,7 @@ def test_an_sdxl_job_with_its_controlnets_is_diffusers_own_image(
         controlnets=[control_image(name, **changes) for changes in controlnets],
         lora_loading={"mode": "exact"},
     )
-    theirs = draw_with_diffusers(pipe, [controlnet] * len(controlnets), spec_of(job))[0]
+    theirs = generate_with_diffusers(pipe, [controlnet] * len(controlnets), spec_of(job))[0]
     assert np.array_equal(fleet.pixels(job), theirs)
 
 
@@ -102,7 +102,7 @@ def test_a_masked_image_is_repainted_as_diffusers_does(fleet: Client, emoji: Any
     source = {"image": base64_png(source_image()), "mask_image": base64_png(mask_image()), "strength": 0.7}
     job = fleet.generate(controlnets=[control_image()], scheduler="ddpm", **source)
     assert job["progress"] == {"step": 4, "total": 4}  # of 6
-    assert np.array_equal(fleet.pixels(job), draw_with_diffusers(emoji, [edge], spec_of(job))[0])
+    assert np.array_equal(fleet.pixels(job), generate_with_diffusers(emoji, [edge], spec_of(job))[0])
     again = fleet.wait(fleet.post({"receipt": job["receipt"]}).json()["id"])
     assert np.array_equal(fleet.pixels(again), fleet.pixels(job))
 

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from api.submission.images.decode import decode_image
 from api.submission.images.metadata import strip_metadata
 from shared.errors import InvalidImage
-from tests.api.services import base64_of, picture
+from tests.api.services import base64_of, image_file
 from tests.api.submission.images.test_decode import segment, with_chunk
 
 # Pillow warns of odd palettes; they make no image unusable.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
 
 PLAIN = {
-    "PNG": picture((16, 16)),
-    "JPEG": picture((16, 16), "JPEG"),
-    "WEBP": picture((16, 16), "WEBP", lossless=True),
+    "PNG": image_file((16, 16)),
+    "JPEG": image_file((16, 16), "JPEG"),
+    "WEBP": image_file((16, 16), "WEBP", lossless=True),
 }
-PROGRESSIVE = picture((16, 16), "JPEG", progressive=True, quality=50)
+PROGRESSIVE = image_file((16, 16), "JPEG", progressive=True, quality=50)
 #: Of a directory's entries: tag, type, count, value.
 ENTRY = st.tuples(
     st.sampled_from([0x0112, 0x0132, 0x8769, 0x8825]) | st.integers(0, 65535),
@@ -76,7 +76,7 @@ def test_metadata_never_refuses_an_image(format: str, kind: int, body: bytes) ->
 
 
 @given(
-    data=st.sampled_from([*PLAIN.values(), PROGRESSIVE, picture((16, 16), "PNG", optimize=True)]),
+    data=st.sampled_from([*PLAIN.values(), PROGRESSIVE, image_file((16, 16), "PNG", optimize=True)]),
     damage=st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=8), st.integers(0, 8)), max_size=6),
 )
 def test_a_damaged_file_is_read_or_refused(data: bytes, damage: list[tuple[int, bytes, int]]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from tests.api.services import base64_of, edge, picture
+from tests.api.services import base64_of, edge, image_file
 from tests.fuzz.values import JSON, change
 
 REQUEST: dict[str, Any] = {
@@ -25,7 +25,7 @@ REQUEST: dict[str, Any] = {
     "timesteps": None,
     "sigmas": None,
     "strength": 0.5,
-    "image": base64_of(picture((16, 16))),
+    "image": base64_of(image_file((16, 16))),
     "controlnets": [edge(preprocessor="canny", preprocessor_options={"low_threshold": 50})],
     "loras": [{"name": "paper", "scale": {"unet": {"up": {"block_1": [0.5, 1.0]}}, "text_encoder": 0.5}}],
     "lora_loading": {"mode": "bounded", "max_async_steps": 2},

@@ -120,12 +120,12 @@ def _controlnet(**changes: Any) -> dict[str, Any]:
     return {"name": "controlnet", "image": _CONTROL, **changes}
 
 
-#: What a net's config says beyond its family's, by name. A union is a class of its own.
+#: What a ControlNet's config says beyond its family's, by name. A union is a class of its own.
 CONTROLNET_OPTIONS: dict[str, dict[str, Any]] = {
     "pooled": {"global_pool_conditions": True},
     "bgr": {"controlnet_conditioning_channel_order": "bgr"},
 }
-#: Fields of a job that go with its nets.
+#: Fields of a job that go with its ControlNets.
 CONTROLNET_FIELDS: dict[str, dict[str, Any]] = {"guess": {"guess_mode": True}}
 #: ControlNets of a job. Names are completed to those of the family: ``FAMILY-NAME``.
 CONTROLNETS: dict[str, list[dict[str, Any]]] = {

@@ -171,10 +171,10 @@ def _meetings(row: Row) -> frozenset[tuple[str, ...]]:
     is_sdxl, has_controlnets = family.layout.startswith("sdxl"), row.controlnets != "none"
     return frozenset(
         {
-            ("family", row.family, f"nets={has_controlnets}"),
+            ("family", row.family, f"controlnets={has_controlnets}"),
             ("controlnets", row.controlnets, f"sdxl={is_sdxl}"),
             ("mode", row.mode, f"sdxl={is_sdxl}"),
-            ("mode", row.mode, f"nets={has_controlnets}"),
+            ("mode", row.mode, f"controlnets={has_controlnets}"),
             ("scheduler", row.scheduler),
         }
     )

@@ -20,7 +20,7 @@ from shared.catalog.catalog import read_catalog
 from shared.jobs.spec import JobSpec
 from shared.settings import Settings
 from tests.api.services import resolved
-from tests.diffusers_peer import draw_with_diffusers
+from tests.diffusers_peer import generate_with_diffusers
 from tests.parity.axes import CONTROLNET_OPTIONS, CONTROLNETS, FAMILIES, LORAS
 from tests.parity.matrix import Row
 from tests.tiny_models import make_controlnet, make_lora, make_pipeline, make_union
@@ -35,7 +35,7 @@ from workers.unet.worker import UNetWorker
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Generated:
     """Images, ``(h, w, 3)`` each, and what the VAE was given, ``(n, c, h/f, w/f)``."""
 
     pixels: list[NDArray[np.int16]]
@@ -55,15 +55,15 @@ class World:
         """The job, as the web accepts it; raises what the request is refused with."""
         return resolved(JobRequest.model_validate(row.body), self.services)
 
-    def ours(self, spec: JobSpec) -> Drawn:
+    def ours(self, spec: JobSpec) -> Generated:
         """What a worker generates; raises what it refuses the job with."""
         with self.worker.models.use(spec.model) as model, _heard(model) as latents:
             job_id, _ = self.worker.jobs.create(spec)
             execute_job(self.worker, job_id, "unet1@test")
         pngs = [self.worker.images.get(image.key) for image in self.worker.jobs.get(job_id).images]
-        return Drawn([np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs], latents)
+        return Generated([np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs], latents)
 
-    def theirs(self, spec: JobSpec) -> Drawn:
+    def theirs(self, spec: JobSpec) -> Generated:
         """What diffusers generates with the very same models."""
         loras = [(self.folder / f"{lora.name}.safetensors", lora.scale) for lora in spec.loras]
         with ExitStack() as stack:
@@ -76,7 +76,7 @@ class World:
             latents = stack.enter_context(_heard(model))
             width, height = model.size(spec.width, spec.height)
             sized = spec.model_copy(update={"width": width, "height": height})
-            return Drawn(draw_with_diffusers(model.pipe, controlnets, sized, loras), latents)
+            return Generated(generate_with_diffusers(model.pipe, controlnets, sized, loras), latents)
 
     def without_shift(self, spec: JobSpec, latents: Tensor) -> Tensor:
         """What the VAE would be given if its config did not shift each channel."""

@@ -87,8 +87,8 @@ def _start(sender: Any, **_: object) -> None:
             started_at=started_at,
         )
 
-    chores = [transport.sweep, consumption.check]
-    reporter = HeartbeatThread(redis, name, settings.heartbeat_s, report, chores)
+    tasks = [transport.sweep, consumption.check]
+    reporter = HeartbeatThread(redis, name, settings.heartbeat_s, report, tasks)
     reporter.start()
 
     @worker_shutdown.connect(weak=False)

@@ -1,4 +1,4 @@
-"""Rough pictures while a job runs: a linear map from latents to RGB, fitted once per model.
+"""Rough images while a job runs: a linear map from latents to RGB, fitted once per model.
 
 A VAE decode per step would cost more than it shows. Near enough, each latent pixel has a colour:
 decode a few patches of even latents, and solve for the map by least squares.
@@ -24,7 +24,7 @@ class Previewer:
 
     @torch.inference_mode()
     def __call__(self, latents: Tensor) -> str:
-        """Base64 PNG of the first picture, one pixel per latent pixel; ``latents`` ``(n, c, h, w)``."""
+        """Base64 PNG of the first image, one pixel per latent pixel; ``latents`` ``(n, c, h, w)``."""
         if self._map is None:
             self._map = self._fit()
         first = latents[0].float().cpu()

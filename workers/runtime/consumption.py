@@ -48,7 +48,7 @@ class Consumption:
         return not self.problems()
 
     def check(self) -> None:
-        """The last chore of a heartbeat: restore what was changed; the next heartbeat reports it."""
+        """The last task of a heartbeat: restore what was changed; the next heartbeat reports it."""
         consumer = getattr(self._controller, "consumer", None)
         if consumer is not None:
             consumer.call_soon(self._check_now, consumer)

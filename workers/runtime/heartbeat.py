@@ -1,4 +1,4 @@
-"""A worker's heartbeat: publishes its report and its metrics to Redis, and runs small chores."""
+"""A worker's heartbeat: publishes its report and its metrics to Redis, and runs small tasks."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ GRACE_BEATS = 4
 
 
 class HeartbeatThread:
-    """Every ``interval_s`` seconds: publishes the report and the metrics, then runs the chores."""
+    """Every ``interval_s`` seconds: publishes the report and the metrics, then runs the tasks."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class HeartbeatThread:
         name: str,
         interval_s: float,
         report: Callable[[], Heartbeat],
-        chores: Sequence[Callable[[], object]] = (),
+        tasks: Sequence[Callable[[], object]] = (),
     ) -> None:
         self._redis = redis
         self._name = name
         self._ttl_s = interval_s * GRACE_BEATS
         self._report = report
-        self._chores = chores
+        self._tasks = tasks
         self._thread = PeriodicThread("heartbeat", interval_s, self._beat, call_at_start=True)
 
     def start(self) -> None:
@@ -58,7 +58,7 @@ class HeartbeatThread:
         parts: list[Callable[[], object]] = [
             lambda: workers.publish_heartbeat(self._redis, self._report(), self._ttl_s),
             lambda: metrics.publish(self._redis, self._name, self._ttl_s),
-            *self._chores,
+            *self._tasks,
         ]
         for part in parts:
             if self._thread.is_stopping:

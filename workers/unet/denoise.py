@@ -9,7 +9,7 @@ from torch import Tensor
 from workers.families.guidance import Guidance
 from workers.unet.timesteps.schedule import Schedule
 
-#: Predicts from the scaled model input ``x`` at step ``i``, timestep ``t``; both halves if guided.
+#: Predicts from the scaled model input ``x`` at step ``i``, timestep ``t``; both CFG branches if guided.
 Predict = Callable[[Tensor, int, Tensor], Tensor]
 #: Told before a step is computed; raises to stop the job.
 BeforeStep = Callable[[int], None]
@@ -43,7 +43,7 @@ def denoise(
     before_step: BeforeStep,
     after_step: AfterStep,
 ) -> Tensor:
-    """Walk latents, ``(n, c, h/f, w/f)``, from their start to the picture along the schedule's timesteps."""
+    """Denoise latents, ``(n, c, h/f, w/f)``, along the schedule's timesteps."""
     latents = start.latents
     for i, t in enumerate(schedule.timesteps):
         before_step(i)

@@ -18,7 +18,7 @@ from infra.local.demo import EMOJI
 
 NAME, CONTROLNETS = "timed", ("timed-controlnet1", "timed-controlnet2", "timed-controlnet3")
 SIDE_PX, WIDTH, TOKENS = 16, 8, 77
-_CATALOGUE = """default_model = "{name}"
+_CATALOG = """default_model = "{name}"
 
 [models.{name}]
 source = "{name}"
@@ -37,7 +37,7 @@ def make_timed(folder: Path) -> Path:
     catalog."""
     pipe = _make_pipeline()
     pipe.save_pretrained(folder / NAME)
-    text = _CATALOGUE.format(name=NAME, emoji=EMOJI.resolve())
+    text = _CATALOG.format(name=NAME, emoji=EMOJI.resolve())
     for controlnet in CONTROLNETS:
         model = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(WIDTH, WIDTH))
         model.save_pretrained(folder / controlnet)

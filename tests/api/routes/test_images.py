@@ -7,7 +7,7 @@ from api.services import Services
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import StoredImage
 from shared.keys import control_key
-from tests.api.services import MAP, edge, picture, succeed
+from tests.api.services import MAP, edge, image_file, succeed
 
 
 @pytest.fixture
@@ -19,16 +19,16 @@ def attempt(client: FlaskClient, services: Services) -> Attempt:
 
 
 def finish(services: Services, attempt: Attempt, png: bytes) -> str:
-    services.images.put("pictures/x.png", png, content_type="image/png")
+    services.images.put("images/x.png", png, content_type="image/png")
     sha256 = hashlib.sha256(png).hexdigest()
-    succeed(attempt, [StoredImage(key="pictures/x.png", seed=7, width=64, height=64, sha256=sha256)])
+    succeed(attempt, [StoredImage(key="images/x.png", seed=7, width=64, height=64, sha256=sha256)])
     return sha256
 
 
 def test_an_image_is_the_png_that_was_stored(
     client: FlaskClient, services: Services, attempt: Attempt
 ) -> None:
-    png = picture((600, 600))
+    png = image_file((600, 600))
     sha256 = finish(services, attempt, png)
     answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0")
     assert (answer.status_code, answer.content_type) == (200, "image/png")
@@ -51,17 +51,17 @@ def test_an_image_is_the_png_that_was_stored(
 def test_an_image_is_sent_as_the_type_that_the_client_accepts(
     accept: str | None, content_type: str, client: FlaskClient, services: Services, attempt: Attempt
 ) -> None:
-    finish(services, attempt, picture())
+    finish(services, attempt, image_file())
     headers = {} if accept is None else {"Accept": accept}
     answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0", headers=headers)
-    assert (answer.content_type, answer.data) == (content_type, picture())
+    assert (answer.content_type, answer.data) == (content_type, image_file())
     assert "Accept" in answer.headers["Vary"]
 
 
 def test_an_image_that_the_client_has_is_not_sent_again(
     client: FlaskClient, services: Services, attempt: Attempt
 ) -> None:
-    sha256 = finish(services, attempt, picture())
+    sha256 = finish(services, attempt, image_file())
     url = f"/v1/jobs/{attempt.job.id}/images/0"
     answer = client.get(url, headers={"If-None-Match": f'"{sha256}"'})
     assert (answer.status_code, answer.data) == (304, b"")
@@ -73,7 +73,7 @@ def test_the_images_of_a_job_are_listed_once_it_succeeded(
 ) -> None:
     url = f"/v1/jobs/{attempt.job.id}/images"
     assert client.get(url).json == {"images": []}
-    finish(services, attempt, picture())
+    finish(services, attempt, image_file())
     assert [image["url"] for image in client.get(url).json["images"]] == [f"{url}/0"]
 
 
@@ -87,7 +87,7 @@ def test_an_image_of_a_job_that_has_not_ended_is_a_conflict(client: FlaskClient,
 def test_an_image_out_of_range_is_not_found(
     client: FlaskClient, services: Services, attempt: Attempt, n: str
 ) -> None:
-    finish(services, attempt, picture())
+    finish(services, attempt, image_file())
     answer = client.get(f"/v1/jobs/{attempt.job.id}/images/{n}")
     assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
 
@@ -115,7 +115,7 @@ def test_control_image_and_control_map_of_a_controlnet_have_urls(
     attempt = services.jobs.claim(url.split("/")[-1], "unet-1")
     assert attempt is not None
     services.images.put(control_key(MAP), b"edges", content_type="image/png")
-    finish(services, attempt, picture())
+    finish(services, attempt, image_file())
     assert client.get(client.get(url).json["controlnets"][1]["map_url"]).data == b"edges"
 
 
@@ -128,8 +128,8 @@ def test_a_controlnet_out_of_range_is_not_found(what: str, client: FlaskClient) 
 def test_an_image_whose_time_is_over_is_gone_and_its_job_stays(
     client: FlaskClient, services: Services, attempt: Attempt
 ) -> None:
-    finish(services, attempt, picture())
-    services.images.delete("pictures/x.png")
+    finish(services, attempt, image_file())
+    services.images.delete("images/x.png")
     answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0")
     assert (answer.status_code, answer.json["code"]) == (410, "image_gone")
     assert client.get(f"/v1/jobs/{attempt.job.id}").json["status"] == "succeeded"

@@ -108,7 +108,7 @@ def test_a_finished_job_has_images_receipt_and_timeline(client: FlaskClient, ser
     job_id = submit(client, seed=7)
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
-    succeed(attempt, [StoredImage(key="pictures/x.png", seed=7, width=64, height=48, sha256="ab")])
+    succeed(attempt, [StoredImage(key="images/x.png", seed=7, width=64, height=48, sha256="ab")])
     job = client.get(f"/v1/jobs/{job_id}").json
     url = f"/v1/jobs/{job_id}/images/0"
     assert job["status"] == "succeeded"
@@ -150,7 +150,7 @@ def test_a_list_holds_summaries_of_jobs(client: FlaskClient, services: Services)
     job_id = submit(client, prompt="a cat " * 100, seed=7, controlnets=[edge()])
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
-    succeed(attempt, [StoredImage(key="pictures/x.png", seed=7, width=64, height=48, sha256="a" * 64)])
+    succeed(attempt, [StoredImage(key="images/x.png", seed=7, width=64, height=48, sha256="a" * 64)])
     page = client.get("/v1/jobs")
     [summary] = page.json["jobs"]
     whole = client.get(f"/v1/jobs/{job_id}").json
@@ -265,7 +265,7 @@ def test_cancelling_an_ended_job_changes_nothing_and_keeps_its_images(
     job_id = submit(client)
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
-    succeed(attempt, [StoredImage(key="pictures/x.png", seed=7, width=64, height=48, sha256="ab")])
+    succeed(attempt, [StoredImage(key="images/x.png", seed=7, width=64, height=48, sha256="ab")])
     before = client.get(f"/v1/jobs/{job_id}").json
     for _ in range(2):
         answer = cancel(client, job_id)

@@ -34,7 +34,7 @@ def port(servers: Settings) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def patient(servers: Settings) -> Iterator[int]:
+def tolerant_api(servers: Settings) -> Iterator[int]:
     """Of one that waits longer than a test takes."""
     changes = {
         "SWIFT_HEADER_TIMEOUT_S": "200",
@@ -71,30 +71,30 @@ def drip(client: socket.socket, byte: bytes) -> bytes:
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 
-def test_hundreds_of_streams_and_slow_clients_leave_one_process_to_the_others(patient: int) -> None:
-    job_id = submit(patient)
+def test_hundreds_of_streams_and_slow_clients_leave_one_process_to_the_others(tolerant_api: int) -> None:
+    job_id = submit(tolerant_api)
     with ExitStack() as held:
         # Given as many event streams as there may be, and as many half-sent heads and bodies
         streams = []
         for _ in range(STREAMS):
-            client, told = open_stream(patient, job_id)
+            client, told = open_stream(tolerant_api, job_id)
             held.callback(client.close)
             assert told.startswith(b"HTTP/1.1 200")
             streams.append(client)
         body = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         for i in range(SLOW):
             half = b"GET /healthz HTT" if i % 2 else body + b"Content-Length: 100\r\n\r\n{"
-            held.callback(connect(patient, half).close)
+            held.callback(connect(tolerant_api, half).close)
         # Then others are served
-        assert call(patient, "GET", "/healthz")[0].status == 200
-        assert submit(patient)
+        assert call(tolerant_api, "GET", "/healthz")[0].status == 200
+        assert submit(tolerant_api)
         # And a stream beyond the bound is refused for now
-        late, told = open_stream(patient, job_id)
+        late, told = open_stream(tolerant_api, job_id)
         late.close()
         assert told.startswith(b"HTTP/1.1 503")
         assert b"Retry-After" in told
         # And every stream gets what happens
-        call(patient, "POST", f"/v1/jobs/{job_id}/cancel")
+        call(tolerant_api, "POST", f"/v1/jobs/{job_id}/cancel")
         for client in streams:
             told = b""
             while b"event: done" not in told:
@@ -103,11 +103,11 @@ def test_hundreds_of_streams_and_slow_clients_leave_one_process_to_the_others(pa
                 told += piece
 
 
-def test_connections_of_one_address_are_bounded(patient: int) -> None:
+def test_connections_of_one_address_are_bounded(tolerant_api: int) -> None:
     with ExitStack() as held:
         for _ in range(PER_CLIENT):
-            held.callback(connect(patient).close)
-        status, told = problem(exchange(patient, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+            held.callback(connect(tolerant_api).close)
+        status, told = problem(exchange(tolerant_api, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))
         assert (status, told["code"]) == (429, "too_many_requests")
         assert "SWIFT_API_CONNECTIONS_PER_CLIENT" in told["detail"]
 

@@ -15,7 +15,7 @@ from shared.jobs.receipt import FORMAT, ControlNetReceipt, LoraReceipt, Receipt,
 from shared.jobs.spec import JobSpec
 from shared.keys import control_key
 from shared.storage.loras import lora_key
-from tests.api.services import edge, lora, picture, resolved
+from tests.api.services import edge, image_file, lora, resolved
 
 REQUEST: dict[str, Any] = {
     "prompt": "a café",
@@ -236,7 +236,7 @@ def test_a_controlnet_that_is_gone_is_named(client: FlaskClient, services: Servi
 
 def test_a_map_is_replayed_as_it_was_made(client: FlaskClient, services: Services) -> None:
     receipt = receipt_for(services)
-    edges = picture()
+    edges = image_file()
     sha256 = hashlib.sha256(edges).hexdigest()
     canny = {"preprocessor": "canny", "preprocessor_options": fill_in("canny", {}), "control_map": sha256}
     receipt = with_controlnet(receipt, **canny)
@@ -254,7 +254,7 @@ def test_an_image_that_is_too_large_for_a_request_is_too_large_for_a_receipt(
     place: str, services: Services
 ) -> None:
     receipt = receipt_for(services)
-    large = picture((80, 80))
+    large = image_file((80, 80))
     sha256 = hashlib.sha256(large).hexdigest()
     services.images.put(control_key(sha256), large, content_type="image/png")
     tight = replace(services, settings=services.settings.model_copy(update={"max_control_px": 6399}))

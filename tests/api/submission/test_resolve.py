@@ -36,7 +36,7 @@ def test_a_prompt_alone_gets_the_models_own_defaults(services: Services) -> None
     assert 0 <= spec.seed < 2**32
 
 
-def test_the_catalogues_size_is_the_default_when_it_has_one(services: Services) -> None:
+def test_the_catalogs_size_is_the_default_when_it_has_one(services: Services) -> None:
     catalog = Catalog(default_model="m", models={"m": ModelEntry(source="hub:x/y", width=768, height=512)})
     spec = resolved(JobRequest(prompt="a cat", width=256), replace(services, catalog=catalog))
     assert (spec.width, spec.height) == (256, 512)

@@ -37,7 +37,7 @@ def test_every_weight_is_finite(file: Path) -> None:
         assert value.dtype == torch.float16 or key.endswith(".alpha"), key
 
 
-def test_the_model_draws_on_the_background_it_is_told(pipe: StableDiffusionPipeline) -> None:
+def test_the_model_generates_the_background_of_the_prompt(pipe: StableDiffusionPipeline) -> None:
     prompts = [f"a red heart on a {colour} background" for colour in ("blue", "yellow")]
     images = pipe(
         prompts,

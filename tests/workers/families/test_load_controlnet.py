@@ -17,7 +17,7 @@ from workers.families.unet.controlnet import UNetControlNet
 from workers.families.unet.controlnet_union import UNetControlNetUnion
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 
-CATALOGUE = """
+CATALOG = """
 default_model = "sd1"
 [models.sd1]
 source = "sd1"
@@ -42,7 +42,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         make_pipeline(layout).save_pretrained(folder / layout)
     make_controlnet(make_pipeline("sd1").unet).save_pretrained(folder / "good")
     make_union(make_pipeline("sdxl").unet).save_pretrained(folder / "union")
-    (folder / "catalog.toml").write_text(CATALOGUE)
+    (folder / "catalog.toml").write_text(CATALOG)
     return Settings(catalog=folder / "catalog.toml")
 
 

@@ -20,7 +20,7 @@ def fail() -> list[str]:
 def test_a_failing_part_of_the_heartbeat_stops_no_other_part(
     servers: Settings, control: Redis, jobs: Callable[[], list[str]]
 ) -> None:
-    # Given chores around one that fails, and a report that may
+    # Given tasks around one that fails, and a report that may
     control.flushdb()
     before, after = threading.Event(), threading.Event()
 
@@ -39,9 +39,9 @@ def test_a_failing_part_of_the_heartbeat_stops_no_other_part(
             started_at=0.0,
         )
 
-    chores = [before.set, fail, after.set]
-    reporter = HeartbeatThread(control, "unet1@test", servers.heartbeat_s, report, chores)
-    # When it beats, then the other chores run, and so does the report if it can be built
+    tasks = [before.set, fail, after.set]
+    reporter = HeartbeatThread(control, "unet1@test", servers.heartbeat_s, report, tasks)
+    # When it beats, then the other tasks run, and so does the report if it can be built
     reporter.start()
     try:
         assert before.wait(30)

@@ -40,7 +40,7 @@ def test_a_worker_that_cannot_load_its_weights_ends_before_it_takes_a_job(
     assert "this worker cannot start: ModelFailed" in ended.stderr
 
 
-def test_a_worker_serves_the_whole_catalogue_unless_it_is_told_a_part() -> None:
+def test_a_worker_serves_the_whole_catalog_unless_it_is_told_a_part() -> None:
     assert choose("SWIFT_WORKER_CONTROLNETS", (), ["a", "b"]) == ["a", "b"]
     assert choose("SWIFT_WORKER_CONTROLNETS", ("b",), ["a", "b"]) == ["b"]
 

@@ -23,7 +23,7 @@ from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
 from shared.keys import watched
 from shared.storage.object_store import Bucket
-from tests.diffusers_peer import draw_with_diffusers
+from tests.diffusers_peer import generate_with_diffusers
 from tests.tiny_models import EMOJI
 from tests.workers.conftest import load
 from tests.workers.unet.jobs import control, pixels, run, upload
@@ -50,7 +50,7 @@ def by_diffusers(
             loaded.append(held.model)
     with models.use(wanted.model) as model:
         model.patcher.restore()
-        return draw_with_diffusers(model.pipe, loaded, wanted, loras)
+        return generate_with_diffusers(model.pipe, loaded, wanted, loras)
 
 
 def test_the_embedded_model_with_two_controlnets_equals_diffusers(

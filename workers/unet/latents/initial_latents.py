@@ -19,7 +19,7 @@ def make_initial_latents(
     generators: list[Generator],
     source: InputImages | None,
 ) -> InitialLatents:
-    """Draws on ``generators`` as the diffusers pipeline of the mode does; raises `InvalidRequest`."""
+    """Uses ``generators`` as the diffusers pipeline of the mode does; raises `InvalidRequest`."""
     model.check_images(spec)
     if source is None:
         noise = model.latents.sample_noise(generators, model.size(spec.width, spec.height))
@@ -33,7 +33,7 @@ def make_initial_latents(
 def _noised_image(
     model: BaseModel, schedule: Schedule, generators: list[Generator], pixels: Tensor
 ) -> Tensor:
-    """A draw of the image for each picture, ``(n, c, h/f, w/f)``, as noisy as the first step expects."""
+    """The input image sampled once an image, ``(n, c, h/f, w/f)``, as noisy as the first step expects."""
     encoded = model.latents.encode(pixels)
     latents = torch.cat([encoded.sample_centred(generator) for generator in generators])
     height, width = pixels.shape[-2:]

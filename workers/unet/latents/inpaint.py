@@ -1,4 +1,4 @@
-"""Inpainting, as StableDiffusion[XL]InpaintPipeline does it: a mask says what of an image is drawn anew."""
+"""Inpainting, as StableDiffusion[XL]InpaintPipeline does it: a mask says what of an image is repainted."""
 
 import torch
 from torch import Generator, Tensor
@@ -17,7 +17,7 @@ class RestoreKnown(InitialLatents):
     ) -> None:
         super().__init__(latents)
         self._schedule = schedule
-        self._mask = mask  # (n, 1, h/f, w/f), 1 where something is drawn
+        self._mask = mask  # (n, 1, h/f, w/f), 1 where it is repainted
         self._image = image  # (n, c, h/f, w/f)
         self._noise = noise
 
@@ -38,7 +38,7 @@ class MaskChannels(InitialLatents):
         self._beside = torch.cat([mask, masked_image], dim=1)  # (n, 1 + c, h/f, w/f)
 
     def model_input(self, x: Tensor) -> Tensor:
-        """See `InitialLatents`; both guidance halves see the same."""
+        """See `InitialLatents`; both CFG branches see the same."""
         return torch.cat([x, self._beside.repeat(len(x) // len(self._beside), 1, 1, 1)], dim=1)
 
 
@@ -47,7 +47,7 @@ def start_inpainting(
 ) -> InitialLatents:
     """At ``strength`` 1 from noise alone, else from the noised image.
 
-    All pictures share one draw of the image, from the first generator.
+    All images share one sample of the input image, from the first generator.
     """
     mask = source.mask
     assert mask is not None, "without a mask it is image-to-image"

@@ -14,10 +14,10 @@ from workers.families.base import BaseModel
 
 @dataclass(frozen=True)
 class InputImages:
-    """What is drawn over."""
+    """The input image and its mask, as tensors."""
 
     pixels: Tensor  # (1, 3, h, w), -1..1
-    mask: Tensor | None  # (1, 1, h, w), 1 where something is to be drawn, 0 where the image stays
+    mask: Tensor | None  # (1, 1, h, w), 1 where the image is repainted, 0 where it is kept
 
 
 def read_input_images(images: Bucket, model: BaseModel, spec: JobSpec) -> InputImages | None:

@@ -10,7 +10,7 @@ from shared.jobs.spec import JobSpec
 
 
 def make_generators(spec: JobSpec) -> list[Generator]:
-    """One generator a picture."""
+    """One generator for each image."""
     return [torch.Generator().manual_seed(seed) for seed in spec.image_seeds]
 
 

@@ -1,4 +1,4 @@
-"""A job that draws a receipt again: what must be as it was, and what is told when something is not."""
+"""A job that replays a receipt: what must be equal, and the warnings where something is not."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from shared.jobs.spec import JobSpec
 
 
 class Replay:
-    """Holds an attempt against the receipt that it draws again; a job of its own is held against nothing."""
+    """Compares an attempt with the receipt that it replays; without a receipt it compares nothing."""
 
     def __init__(self, receipt: Receipt | None) -> None:
         self._receipt = receipt
@@ -21,7 +21,7 @@ class Replay:
         self._loras = {lora.name: lora.sha256 for lora in receipt.loras} if receipt else {}
 
     def check_model(self, sha256: str, scheduler_config: Mapping[str, Any]) -> None:
-        """Before anything is drawn; raises `ReceiptMismatch`."""
+        """Called before anything is generated; raises `ReceiptMismatch`."""
         was = self._receipt
         if was is None:
             return
@@ -33,7 +33,7 @@ class Replay:
                 _compare(f"{name} of scheduler {was.spec.scheduler!r}", old, new)
 
     def check_controlnet(self, name: str, sha256: str) -> None:
-        """Before a net's first residual is used; raises `ReceiptMismatch`."""
+        """Called before a ControlNet's first residual is used; raises `ReceiptMismatch`."""
         _compare(f"the weights of ControlNet {name!r}", self._controlnets.get(name, ""), sha256)
 
     def check_lora(self, name: str, sha256: str) -> None:
@@ -51,7 +51,7 @@ class Replay:
         return here if self._receipt.cfg_follower else None
 
     def warnings(self, written: Receipt) -> list[str]:
-        """Where ``written`` was drawn otherwise, which may show in the last bits."""
+        """Where ``written`` was generated otherwise, which may show in the last bits."""
         was = self._receipt
         if was is None:
             return []

@@ -114,7 +114,7 @@ class WorkerLifecycle:
             self._name,
             settings.heartbeat_s,
             lambda: self._report(consumption),
-            chores=[
+            tasks=[
                 self._availability.report,
                 lambda: recover(self._celery, worker.jobs, self._catalog, settings.catalog_grace_s),
                 worker.transport.sweep,

@@ -75,7 +75,7 @@ def why_not(steps: Steps, config: str) -> str | None:
 
 
 def _run_steps(steps: Steps, schedule: Schedule) -> torch.Tensor:
-    """The loop of a job, with a model that halves what it is given and latents of one number."""
+    """The loop of a job, with a model that divides its input by two and latents of one number."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 1, 1, 1, generator=generator)
     start = InitialLatents(schedule.initial(noise))

@@ -42,17 +42,21 @@ def measure(generator: ImageGenerator, loras: Path, name: str, scale: float) -> 
     prompts = list(STYLED) * seeds
     pipe = generator.pipe
     pipe.load_lora_weights(loras, weight_name=f"{name}.safetensors", adapter_name=name)
-    drawn = {step: _draw(generator, prompts, step) for step in ARRIVALS}
+    generated = {step: _generate(generator, prompts, step) for step in ARRIVALS}
     pipe.enable_lora()
     pipe.unload_lora_weights()
     points = [
-        Late(from_step=step, ssim=_mean(ssim, images, drawn[0]), psnr_db=_mean(psnr_db, images, drawn[0]))
-        for step, images in drawn.items()
+        Late(
+            from_step=step,
+            ssim=_mean(ssim, images, generated[0]),
+            psnr_db=_mean(psnr_db, images, generated[0]),
+        )
+        for step, images in generated.items()
     ]
-    return Curve(points, drawn[0][: len(STYLED)], drawn[STEPS][: len(STYLED)])
+    return Curve(points, generated[0][: len(STYLED)], generated[STEPS][: len(STYLED)])
 
 
-def _draw(generator: ImageGenerator, prompts: list[str], from_step: int) -> Floats:
+def _generate(generator: ImageGenerator, prompts: list[str], from_step: int) -> Floats:
     if from_step == 0:
         generator.pipe.enable_lora()
     else:

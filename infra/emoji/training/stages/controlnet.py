@@ -76,7 +76,7 @@ def _pool(recipe: ControlNet, vae: AutoencoderKL, data: Path, size: int) -> _Poo
     subjects = rng.integers(len(NAMES), size=size)
     colours = rng.integers(len(COLOURS), size=size)
     latents, controls = [], []
-    for start in trange(0, size, CHUNK, desc="pictures", mininterval=5):
+    for start in trange(0, size, CHUNK, desc="images", mininterval=5):
         images = []
         for subject, colour in zip(
             subjects[start : start + CHUNK], colours[start : start + CHUNK], strict=True

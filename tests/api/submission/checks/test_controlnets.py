@@ -11,7 +11,7 @@ from api.schemas.job_request import JobRequest
 from api.services import Services
 from shared.catalog.entries import Catalog
 from shared.errors import InvalidRequest
-from tests.api.services import base64_of, edge, picture, resolved
+from tests.api.services import base64_of, edge, image_file, resolved
 
 SD1: dict[str, Any] = {"cross_attention_dim": 768, "block_out_channels": [320, 640]}
 CONTROLNETS: dict[str, dict[str, Any]] = {
@@ -84,12 +84,12 @@ def test_a_first_controlnet_that_pools_has_the_job_guess_as_in_diffusers(
     assert resolved(request(*({"name": name} for name in names)), own).guess_mode == guesses
 
 
-@pytest.mark.parametrize("fields", [{}, {"image": base64_of(picture())}])
+@pytest.mark.parametrize("fields", [{}, {"image": base64_of(image_file())}])
 def test_a_model_that_was_trained_to_inpaint_needs_a_mask(own: Services, fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match=r"'inpaint'.*an image and a mask_image") as refused:
         resolved(request(model="inpaint", **fields), own)
     assert refused.value.field == "mask_image"
-    both = {"image": base64_of(picture()), "mask_image": base64_of(picture())}
+    both = {"image": base64_of(image_file()), "mask_image": base64_of(image_file())}
     assert resolved(request(model="inpaint", **both), own).mask_image
 
 

@@ -16,7 +16,7 @@ from api.services import Services
 from api.submission.images.decode import decode_image
 from api.submission.images.metadata import MAX_PARTS
 from shared.errors import InvalidImage
-from tests.api.services import announce_workers, base64_of, edge, picture
+from tests.api.services import announce_workers, base64_of, edge, image_file
 
 
 def read(data: bytes | str, max_px: int = 1 << 20) -> bytes:
@@ -73,13 +73,13 @@ def is_transparent(data: bytes) -> bool:
 
 
 def test_a_png_keeps_its_pixels() -> None:
-    data = picture((40, 24))
+    data = image_file((40, 24))
     assert pixels(read(data)).tobytes() == pixels(data).tobytes()
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
 def test_each_accepted_format_becomes_an_rgb_png(format: str) -> None:
-    image = pixels(read(picture((40, 24), format)))
+    image = pixels(read(image_file((40, 24), format)))
     assert (image.format, image.mode, image.size) == ("PNG", "RGB", (40, 24))
 
 
@@ -130,7 +130,7 @@ def test_a_jpeg_of_four_inks_is_the_colour_it_looks_like() -> None:
 
 def metadata() -> dict[str, bytes]:
     """Images that a part of their metadata makes unusual, and no pixel."""
-    plain, photograph = picture((40, 24)), picture((40, 24), "JPEG")
+    plain, photograph = image_file((40, 24)), image_file((40, 24), "JPEG")
     date = struct.pack("<2sHIHHHIfI", b"II", 42, 8, 1, 0x0132, 11, 1, 1.0, 0)  # DateTime as a FLOAT
     text = b"workflow\0" + b"{}" * (1 << 20)
     return {
@@ -156,7 +156,7 @@ def metadata() -> dict[str, bytes]:
         "sizes that are none": with_chunk(plain, b"pHYs", b"\xff"),
         "bytes behind the end": plain + bytes(1000),
         "bytes behind the end of a JPEG": photograph + bytes(1000),
-        "bytes behind the end of a WebP": picture((40, 24), "WEBP", lossless=True) + bytes(1001),
+        "bytes behind the end of a WebP": image_file((40, 24), "WEBP", lossless=True) + bytes(1001),
     }
 
 
@@ -164,7 +164,7 @@ def metadata() -> dict[str, bytes]:
 def test_metadata_makes_no_image_unusable(name: str) -> None:
     data = metadata()[name]
     format = {b"\x89": "PNG", b"\xff": "JPEG", b"R": "WEBP"}[data[:1]]
-    plain = picture((40, 24), format, **({"lossless": True} if format == "WEBP" else {}))
+    plain = image_file((40, 24), format, **({"lossless": True} if format == "WEBP" else {}))
     assert read(data) == read(plain)
 
 
@@ -179,11 +179,11 @@ EXIF = {
 @pytest.mark.parametrize("order", EXIF)
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
 def test_an_image_is_turned_though_other_tags_are_broken(format: str, order: str) -> None:
-    plain = picture((40, 24), format)
+    plain = image_file((40, 24), format)
     data = {
         "PNG": lambda: with_chunk(plain, b"eXIf", EXIF[order]),
         "JPEG": lambda: plain[:2] + segment(0xE1, b"Exif\0\0" + EXIF[order]) + plain[2:],
-        "WEBP": lambda: picture((40, 24), "WEBP", exif=b"Exif\0\0" + EXIF[order]),
+        "WEBP": lambda: image_file((40, 24), "WEBP", exif=b"Exif\0\0" + EXIF[order]),
     }[format]()
     assert pixels(read(data)).size == (24, 40)
     assert pixels(read(data)).tobytes() == pixels(read(plain)).transpose(Image.Transpose.ROTATE_270).tobytes()
@@ -193,21 +193,21 @@ def test_an_image_is_turned_though_other_tags_are_broken(format: str, order: str
 def test_each_orientation_is_undone_as_pillow_does(value: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = value
-    data = picture((40, 24), "JPEG", exif=exif)
+    data = image_file((40, 24), "JPEG", exif=exif)
     assert pixels(read(data)).tobytes() == ImageOps.exif_transpose(pixels(data)).convert("RGB").tobytes()
 
 
 def test_the_orientation_of_xmp_counts_where_exif_has_none() -> None:
     xmp = b'http://ns.adobe.com/xap/1.0/\0<rdf:Description tiff:Orientation="6"/>'
-    plain = picture((40, 24), "JPEG")
+    plain = image_file((40, 24), "JPEG")
     assert pixels(read(plain[:2] + segment(0xE1, xmp) + plain[2:])).size == (24, 40)
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        with_chunk(picture(), *[b"tEXt", b""] * MAX_PARTS),
-        picture(format="JPEG")[:2] + segment(0xFE, b"") * (MAX_PARTS + 1),
+        with_chunk(image_file(), *[b"tEXt", b""] * MAX_PARTS),
+        image_file(format="JPEG")[:2] + segment(0xFE, b"") * (MAX_PARTS + 1),
         b"RIFF\xff\xff\xff\0WEBP" + b"ABCD\0\0\0\0" * (MAX_PARTS + 1),
     ],
     ids=["PNG", "JPEG", "WEBP"],
@@ -218,20 +218,20 @@ def test_a_file_of_parts_without_end_is_refused(data: bytes) -> None:
 
 
 def test_any_number_of_fill_bytes_may_stand_before_a_marker() -> None:
-    plain = picture(format="JPEG")
+    plain = image_file(format="JPEG")
     fill = b"\xff" * MAX_PARTS
     scan = plain.index(b"\xff\xda")
     assert read(plain[:2] + fill + plain[2:scan] + fill + plain[scan:]) == read(plain)
 
 
 def test_a_profile_is_not_kept() -> None:
-    data = picture((8, 8), icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    assert read(data) == read(picture((8, 8)))
+    data = image_file((8, 8), icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    assert read(data) == read(image_file((8, 8)))
 
 
 def test_an_animated_png_of_one_frame_is_a_still_image() -> None:
-    data = with_chunk(picture(), b"acTL", struct.pack(">II", 1, 0))
-    assert read(data) == read(picture())
+    data = with_chunk(image_file(), b"acTL", struct.pack(">II", 1, 0))
+    assert read(data) == read(image_file())
 
 
 def clear(mode: str, *, whole: bool) -> Image.Image:
@@ -287,7 +287,7 @@ def test_warnings_of_images_are_in_the_response_and_in_the_job(
 def test_a_photograph_is_turned_as_its_exif_says() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated by 90 degrees
-    assert pixels(read(picture((40, 24), "JPEG", exif=exif))).size == (24, 40)
+    assert pixels(read(image_file((40, 24), "JPEG", exif=exif))).size == (24, 40)
 
 
 def test_the_further_renditions_of_a_photograph_are_no_animation() -> None:
@@ -297,11 +297,11 @@ def test_the_further_renditions_of_a_photograph_are_no_animation() -> None:
 
 
 def test_a_data_url_is_accepted() -> None:
-    assert read("data:image/png;base64," + base64_of(picture())) == read(picture())
+    assert read("data:image/png;base64," + base64_of(image_file())) == read(image_file())
 
 
 def test_wrapped_base64_is_accepted() -> None:
-    assert read(base64.encodebytes(picture()).decode()) == read(picture())
+    assert read(base64.encodebytes(image_file()).decode()) == read(image_file())
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_wrapped_base64_is_accepted() -> None:
 )
 def test_base64_is_read_as_other_programs_write_it(write: Callable[[str], str]) -> None:
     for size in ((8, 8), (9, 8), (10, 8)):  # one of each padding
-        assert read(write(base64_of(picture(size)))) == read(picture(size))
+        assert read(write(base64_of(image_file(size)))) == read(image_file(size))
 
 
 @pytest.mark.parametrize("text", ["%%%", "aGVsbG8", "data:image/png,abc", "data:;base64", "", "höhe"])
@@ -339,13 +339,13 @@ def test_what_is_not_an_image_is_refused(data: bytes) -> None:
 
 def test_an_image_of_another_format_is_refused() -> None:
     with pytest.raises(InvalidImage, match="no PNG, JPEG or WebP"):
-        read(picture(format="BMP"))
+        read(image_file(format="BMP"))
 
 
 def test_the_limit_of_pixels_holds_to_the_pixel() -> None:
-    assert read(picture((10, 10)), max_px=100)
+    assert read(image_file((10, 10)), max_px=100)
     with pytest.raises(InvalidImage, match="10 x 10 pixels, more than 99"):
-        read(picture((10, 10)), max_px=99)
+        read(image_file((10, 10)), max_px=99)
 
 
 @pytest.mark.parametrize("side", [4_000, 10_000, 60_000])
@@ -363,7 +363,7 @@ def test_an_animation_is_refused(format: str) -> None:
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_a_truncated_file_is_refused(format: str, share: float) -> None:
-    data = picture((256, 256), format)
+    data = image_file((256, 256), format)
     with pytest.raises(InvalidImage):
         read(data[: int(len(data) * share)])
 
@@ -378,7 +378,7 @@ def test_a_truncated_file_is_refused(format: str, share: float) -> None:
 def test_damaged_files_are_read_or_refused_and_nothing_else(
     format: str, damage: list[tuple[int, bytes]]
 ) -> None:
-    data = bytearray(picture((32, 32), format))
+    data = bytearray(image_file((32, 32), format))
     for place, rubbish in damage:
         start = place % len(data)
         data[start : start + len(rubbish)] = rubbish

@@ -9,13 +9,13 @@ from api.schemas.job_request import JobRequest
 from api.services import Services
 from shared.errors import ImageGone
 from shared.keys import control_key
-from tests.api.services import base64_of, edge, picture, receipt_of, replay
+from tests.api.services import base64_of, edge, image_file, receipt_of, replay
 from tests.api.services import resolved as resolved_request
 from tests.api.submission.test_resolve import refusal
 
 
 def source(size: tuple[int, int] = (64, 64)) -> str:
-    return base64_of(picture(size))
+    return base64_of(image_file(size))
 
 
 def resolved(services: Services, **fields: Any) -> Any:

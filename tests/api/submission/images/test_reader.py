@@ -7,12 +7,12 @@ from api.submission.images.reader import ImageReader
 from api.submission.store import store_images
 from shared.errors import InvalidImage
 from shared.keys import control_key
-from tests.api.services import base64_of, picture
+from tests.api.services import base64_of, image_file
 
 
 def test_a_stored_image_is_named_in_either_case(services: Services) -> None:
     reader = ImageReader(services)
-    sha256 = reader.read(base64_of(picture()), field="image").sha256
+    sha256 = reader.read(base64_of(image_file()), field="image").sha256
     store_images(reader.pngs, services.images)
     for name in (f"sha256:{sha256}", f"SHA256:{sha256.upper()}", f" sha256:{sha256}\n"):
         again = ImageReader(services)
@@ -41,7 +41,7 @@ def test_what_is_no_image_but_names_one_is_explained(text: str, told: str, servi
 def test_equal_images_are_stored_once(services: Services) -> None:
     reader = ImageReader(services)
     first, again = (
-        reader.read(base64_of(picture()), field=field).sha256 for field in ("image", "mask_image")
+        reader.read(base64_of(image_file()), field=field).sha256 for field in ("image", "mask_image")
     )
     assert first == again
     for _ in range(2):

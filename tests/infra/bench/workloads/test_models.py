@@ -40,7 +40,7 @@ def test_what_is_there_is_not_made_again(toy: Workload) -> None:
     assert again.catalog.stat().st_mtime_ns == made
 
 
-def test_its_catalogue_names_what_the_fleet_can_load(toy: Workload) -> None:
+def test_its_catalog_names_what_the_fleet_can_load(toy: Workload) -> None:
     catalog = read_catalog(toy.catalog)
     assert locate(toy.catalog, catalog.models[toy.name].source) == toy.model
     assert catalog.controlnets_of("toy") == list(toy.controlnets)

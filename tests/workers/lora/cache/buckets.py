@@ -50,9 +50,9 @@ class MemoryBucket:
         if self.lies:
             self.lies -= 1
             piece = piece[::-1]
-        return ByteRange(self._halves(piece), len(body), self.metadata, self.md5)
+        return ByteRange(self._two_parts(piece), len(body), self.metadata, self.md5)
 
-    def _halves(self, body: bytes) -> Iterator[bytes]:
+    def _two_parts(self, body: bytes) -> Iterator[bytes]:
         yield body[: len(body) // 2]
         self.half_done.set()
         self.gate.wait()
@@ -73,9 +73,9 @@ class FolderBucket:
         body = (self._folder / key).read_bytes()
         with (self._folder / "log").open("a") as log:
             log.write(f"{key}\n")
-        return ByteRange(self._halves(body[start:stop]), len(body), {}, None)
+        return ByteRange(self._two_parts(body[start:stop]), len(body), {}, None)
 
-    def _halves(self, body: bytes) -> Iterator[bytes]:
+    def _two_parts(self, body: bytes) -> Iterator[bytes]:
         yield body[: len(body) // 2]
         print("half", flush=True)
         with (self._folder / "gate").open("rb", buffering=0) as gate:

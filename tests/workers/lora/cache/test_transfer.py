@@ -17,7 +17,7 @@ from workers.lora.cache.wait_budget import WaitBudget
 BODY = os.urandom(95)
 RANGES = [(start, min(start + 10, 95)) for start in range(0, 95, 10)]
 ROOM = PartialFile.total_bytes(95, 10)
-NOW = 0.0  # seconds of patience
+NOW = 0.0  # seconds to wait
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
 #: No job goes on alone, or offers twice, because the machine was too busy for its follower.
-PATIENT = CFGTimings(first_wait_s=30.0, min_wait_s=30.0, offer_every_s=600.0)
+LONG_WAITS = CFGTimings(first_wait_s=30.0, min_wait_s=30.0, offer_every_s=600.0)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ class Pair:
         self,
         make_worker: MakeWorker,
         second_models: ModelCache[BaseModel],
-        timings: CFGTimings = PATIENT,
+        timings: CFGTimings = LONG_WAITS,
         **changes: object,
     ) -> None:
         self.ended: list[str] = []

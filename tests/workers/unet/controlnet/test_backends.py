@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from shared.jobs.options import LoraLoading
-from tests.diffusers_peer import draw_with_diffusers
+from tests.diffusers_peer import generate_with_diffusers
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.specs import spec
 from workers.unet.worker import UNetWorker
@@ -32,7 +32,7 @@ def test_an_image_is_diffusers_own_over_every_backend(
     ours = pixels(worker, run(worker, wanted))
     assert sent_by(backend) > before
     with models.use("emoji-sd") as model, controlnets.use("edge") as controlnet:
-        theirs = draw_with_diffusers(model.pipe, [controlnet.model] * count, wanted, None)[0]
+        theirs = generate_with_diffusers(model.pipe, [controlnet.model] * count, wanted, None)[0]
     assert np.array_equal(ours, theirs)
 
 

@@ -1,4 +1,4 @@
-"""A receipt drawn again: the same file, or the sentence that says what has changed."""
+"""A receipt replayed: the same file, or the sentence that says what has changed."""
 
 import dataclasses
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def png(worker: UNetWorker, job: Job, index: int = 0) -> bytes:
     return worker.images.get(job.images[index].key)
 
 
-def test_a_picture_whose_loras_came_late_is_drawn_again_as_the_same_file(make_worker: MakeWorker) -> None:
+def test_an_image_whose_loras_came_late_is_replayed_as_the_same_file(make_worker: MakeWorker) -> None:
     worker = make_worker()
     loras = [upload(worker, EMOJI / "loras" / f"{name}.safetensors") for name in ("outline", "twemoji")]
     late = LoraLoading(mode="replay", steps={loras[0].name: 3, loras[1].name: 1})
@@ -60,7 +60,7 @@ def test_a_picture_whose_loras_came_late_is_drawn_again_as_the_same_file(make_wo
     assert replayed.warnings == []
 
 
-def test_a_bounded_picture_whose_lora_came_late_is_drawn_again_as_the_same_file(
+def test_a_bounded_image_whose_lora_came_late_is_replayed_as_the_same_file(
     make_worker: MakeWorker, servers: Settings, tmp_path: Path
 ) -> None:
     # Given a LoRA that no cache holds, behind a line that is down for the first two steps
@@ -79,9 +79,9 @@ def test_a_bounded_picture_whose_lora_came_late_is_drawn_again_as_the_same_file(
     job = worker.jobs.get(job_id)
     assert job.receipt is not None
     assert job.receipt.loras[0].step >= 2
-    # When a worker whose line is good draws the receipt again
+    # When a worker whose line is good replays the receipt
     replayed = again(worker, job)
-    # Then it is the same file, and its receipt still says how the picture came about
+    # Then it is the same file, and its receipt still says how the image came about
     assert png(worker, replayed) == png(worker, job)
     assert replayed.receipt is not None
     assert replayed.receipt.spec.lora_loading == bounded
@@ -95,7 +95,7 @@ def test_a_bounded_picture_whose_lora_came_late_is_drawn_again_as_the_same_file(
     ],
     ids=["model", "scheduler"],
 )
-def test_a_changed_model_is_told_before_anything_is_drawn(
+def test_a_changed_model_is_refused_before_anything_is_generated(
     changes: dict[str, Any], told: str, make_worker: MakeWorker
 ) -> None:
     worker = make_worker()
