@@ -32,17 +32,17 @@ Kind = Literal["controlnet", "unet"]
 
 
 class BackgroundLoad:
-    """The process, seen from here."""
+    """The other process, as its parent controls it."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def go(self) -> None:
-        """Compute from now on."""
+        """Start computing."""
         self._tell("go")
 
     def stop(self) -> float:
-        """Compute no more; returns the median of the seconds that each time took."""
+        """Stop computing; returns the median seconds of one computation."""
         self._tell("stop")
         assert self._process.stdout is not None
         return float(self._process.stdout.readline())
@@ -105,7 +105,7 @@ def unet_step(unet: Any, side_px: int, rows: int) -> Callable[[], object]:
 
 
 def serve(kind: str, folder: Path, side_px: int, rows: int) -> None:
-    """The process' side."""
+    """Run in the other process."""
     torch.set_num_threads(1)
     pin_this_process(CONTROLNET_CORE)
     compute = (

@@ -1,4 +1,4 @@
-"""A whole stack on ports of its own, used as people use it: over HTTP."""
+"""A whole stack on free ports, used over HTTP."""
 
 import http.client
 import io
@@ -121,7 +121,8 @@ class Fleet:
 
 @contextmanager
 def running_fleet(environment: Mapping[str, str] | None = None, /, **changes: object) -> Iterator[Fleet]:
-    """A fresh stack: one UNet worker and one ControlNet worker, unless ``changes`` of settings say more.
+    """A fresh stack: one UNet worker and one ControlNet worker, unless
+    ``changes`` of the settings give other numbers.
 
     ``environment`` holds further variables for its processes.
     """

@@ -1,4 +1,4 @@
-"""Free ports for a stack that must not meet another one."""
+"""Free ports, so that several stacks run side by side."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ def free_ports(count: int) -> list[int]:
 
 def free_s3_port() -> int:
     """The first of the ports the embedded S3 server takes, all of them free."""
-    # Processes that start together look in different places: neighbours never pick ports that overlap.
+    # Processes that start together search in different ranges, so that they do not pick ports that overlap.
     start = FIRST + os.getpid() % 1_000 * S3_PORTS
     wanted = [range(port, port + S3_PORTS) for port in range(start, LAST, S3_PORTS)]
     return next(ports[0] for ports in wanted if all(_is_free(p + d) for p in ports for d in (0, GRPC_OFFSET)))

@@ -14,7 +14,7 @@ HEAD = "| part | figure | value | target | |\n|---|---|--:|--:|---|\n"
 
 
 class CheckFailed(SwiftError):
-    """The work that was measured was not the work that was meant: its times count for nothing."""
+    """The measured work was not the intended work, so its times do not count."""
 
     code = "check_failed"
 
@@ -37,7 +37,7 @@ class Target(BaseModel):
 
 
 class Measured(NamedTuple):
-    """What a part hands back: figures by name, the raw samples behind them, what they must reach."""
+    """The result of a part: figures by name, the raw samples behind them, and the bounds they must reach."""
 
     figures: Mapping[str, float]
     samples: Mapping[str, Sequence[float]]

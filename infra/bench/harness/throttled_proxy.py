@@ -1,4 +1,4 @@
-"""A line of limited speed to a server: on one machine, files of one megabyte would arrive at once."""
+"""A proxy of limited bandwidth before a server: on one machine, files of a megabyte would arrive at once."""
 
 import socket
 import threading
@@ -11,7 +11,7 @@ CHUNK_BYTES = 1 << 14
 
 @contextmanager
 def slow_line(port: int, bytes_per_s: float) -> Iterator[int]:
-    """A port of this machine that leads to ``port``; each connection carries so many bytes a second back."""
+    """A port that forwards to ``port``; each connection returns at most so many bytes a second."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     threading.Thread(target=_accept, args=[listener, port, bytes_per_s], daemon=True).start()
     try:

@@ -20,13 +20,13 @@ from shared.settings import ROOT, Settings
 
 GENERATE = "baseline.generate"
 QUEUE = "baseline"
-#: List: what came of each job, as JSON.
+#: Redis list: the result of each job, as JSON.
 RESULTS = "baseline:results"
 READY_S, JOB_S = 60.0, 300.0
 
 
 class Ended(NamedTuple):
-    """A generated job: when its image was stored, after the job's arrival, and where."""
+    """A finished job: seconds from its arrival to its stored image, and the image's key."""
 
     after_s: float
     key: str

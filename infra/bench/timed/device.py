@@ -25,14 +25,14 @@ from workers.lora.patch import Patcher
 UNET_S, CONTROLNET_S = 0.0535, 0.0276
 #: The encoder with the mid block takes this share of the UNet.
 ENCODER_SHARE = 0.42
-#: Latent parallelism is 1.36 times as fast on an H800: one half takes this share of both.
+#: Latent parallelism is 1.36 times as fast on an H800: one CFG branch takes this share of both.
 HALF_SHARE = 1 / 1.36
 #: The rest of an image; a LoRA of 341 MiB on its way into memory (hidden) and into the weights (not).
 TEXT_S, VAE_S, EMBED_S, LORA_LOAD_S, LORA_PATCH_S = 0.02, 0.165, 0.0007, 1.0, 0.09
 
 
 def simulate_unet_device() -> None:
-    """From now on this process's UNet, VAE, text encoder and LoRA patches take their time."""
+    """Make this process's UNet, VAE, text encoder and LoRA patches as slow as the device's."""
     _slow(forward, "forward_encoder", ENCODER_SHARE * UNET_S)
     _slow(CrossAttnUpBlock2D, "forward", UNET_S - ENCODER_SHARE * UNET_S)
     _slow(Decoder, "forward", VAE_S, is_batched=False)
@@ -41,7 +41,7 @@ def simulate_unet_device() -> None:
 
 
 def simulate_controlnet_device() -> None:
-    """From now on this process's ControlNets take their time."""
+    """Make this process's ControlNets as slow as the device's."""
     _slow(UNetControlNet, "features", CONTROLNET_S)
     _slow(ControlNetConditioningEmbedding, "forward", EMBED_S)
 
@@ -52,7 +52,7 @@ def step_s(seconds: float, rows: int) -> float:
 
 
 def _slow(place: Any, name: str, seconds: float, *, is_batched: bool = True) -> None:
-    """``place``'s function ``name`` takes so long, with what it really computes."""
+    """Make function ``name`` of ``place`` take ``seconds``, its own computation included."""
     setattr(place, name, _until(getattr(place, name), seconds, is_batched))
 
 

@@ -1,4 +1,4 @@
-"""Timed devices beside a running stack: worker processes of our own, known to its Redis."""
+"""Worker processes on timed devices, which join a running stack through its Redis."""
 
 import subprocess
 import sys

@@ -31,9 +31,9 @@ from workers.lora.cache.cache import CACHE_FOLDER
 from workers.lora.cache.directory import CacheDirectory
 
 PROMPT, SEED, STEPS, LATE_STEPS = "a penguin on a teal background", 7, 4, 2
-#: Of the jobs: without a LoRA, with two, in mode exact, told of in advance.
-PLAIN, TWO, EXACT, FORETOLD = 0.08, 0.3, 0.4, 0.3
-#: A worker that has begun to fetch is killed then, not at just any moment.
+#: Of the jobs: without a LoRA, with two, in mode exact, announced in advance.
+PLAIN, TWO, EXACT, PREFETCHED = 0.08, 0.3, 0.4, 0.3
+#: How long to wait for a worker that has begun to fetch, so that the kill interrupts a download.
 ARRIVAL_S = 1.0
 SILENCE_S = 120.0
 #: Workers that have been told to stop end at once.
@@ -106,7 +106,7 @@ class Soak:
         self.jobs.sent(job_id)
         self.in_flight[job_id] = spec
         for ref in refs.values():
-            if self.chance.random() < FORETOLD:
+            if self.chance.random() < PREFETCHED:
                 self.jobs.redis.rpush(PREFETCH, ref.model_dump_json())
         self.jobs.redis.rpush(QUEUE, job_id)
 

@@ -1,10 +1,9 @@
 """Part ``share``: the paper's table on devices that sleep, and what it leaves out: device-seconds.
 
-Latency is measured on as many devices as the paper had, images per device-second with two UNet devices
-that share one device per ControlNet, while jobs wait and nobody splits them: a ControlNet takes half
-as long as a
-UNet, so two keep it busy. Beside each stands what these devices could do at most. Without LoRAs that is
-what diffusers does: it keeps its one device busy all the time.
+Latency is measured on as many devices as the paper had; images per device-second with two UNet devices that
+share one device per ControlNet, while jobs wait and none is split. A ControlNet takes half as long as a UNet,
+so two UNets keep it busy. Next to each figure is the most that these devices could do. Without LoRAs that is
+what diffusers reaches: it keeps its one device busy all the time.
 """
 
 import base64
