@@ -53,7 +53,7 @@ class Services:
         """Sends accepted jobs to workers."""
         return Dispatcher(self.settings, self.jobs, self.celery, self.live_workers)
 
-    @property
+    @cached_property
     def families(self) -> ModelFamilies:
         """What is known of the catalog's models and ControlNets without loading them."""
         return ModelFamilies(self.settings.catalog, self.catalog)

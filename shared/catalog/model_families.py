@@ -20,6 +20,7 @@ class ModelFamilies:
     def __init__(self, path: Path, catalog: Catalog) -> None:
         self._path = path
         self._catalog = catalog
+        self._configs: dict[tuple[str, str], dict[str, Any] | None] = {}  # source and file name: its JSON
 
     def facts(self, model: str) -> FamilyFacts | None:
         """The facts of a base model's family."""
@@ -84,7 +85,11 @@ class ModelFamilies:
         return self._read(entry.config or entry.source, name)
 
     def _read(self, source: str, name: str) -> dict[str, Any] | None:
-        return None if source.startswith(HUB) else _read(locate(self._path, source) / name)
+        if source.startswith(HUB):
+            return None
+        if (source, name) not in self._configs:
+            self._configs[source, name] = _read(locate(self._path, source) / name)
+        return self._configs[source, name]
 
 
 @cache
