@@ -82,7 +82,7 @@ class UNetFacts(FamilyFacts):
         channels = controlnet.get("block_out_channels", (320, 640, 1280, 1280))
         layers = controlnet.get("layers_per_block", 2)
         counts = [layers] * len(channels) if isinstance(layers, int) else list(layers)
-        skips = 1 + sum(counts) + len(channels) - 1  # the first layer's, the blocks', and what halves sizes
+        skips = 1 + sum(counts) + len(channels) - 1  # the first layer's, the blocks', and the downsamplers'
         return ControlPlan(tuple(range(skips, -1, -1)))
 
     def is_inpainting(self, config: Config) -> bool:

@@ -274,7 +274,7 @@ class Family(Protocol):
     def load_model(self, source: ModelSource) -> BaseModel:
         """Load a base model, its weights whole and finite, on its device.
 
-        Raises `Unloadable`, or whatever a library raises, which is told as the model's failure.
+        Raises `Unloadable`, or whatever a library raises, which is reported as the model's failure.
         """
 
     def load_controlnet(self, source: ControlNetSource) -> ControlNet:

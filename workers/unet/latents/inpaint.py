@@ -9,7 +9,7 @@ from workers.unet.latents.input_images import InputImages
 from workers.unet.timesteps.schedule import Schedule
 
 
-class RestoreKnown(InitialLatents):
+class MaskBlending(InitialLatents):
     """For a UNet that knows nothing of masks: what is kept is put back after each step."""
 
     def __init__(
@@ -30,7 +30,7 @@ class RestoreKnown(InitialLatents):
         return (1 - self._mask) * kept + self._mask * latents
 
 
-class MaskChannels(InitialLatents):
+class MaskConditioning(InitialLatents):
     """For a UNet of more channels, trained to see the mask and what it leaves of the image."""
 
     def __init__(self, latents: Tensor, mask: Tensor, masked_image: Tensor) -> None:
@@ -67,9 +67,9 @@ def start_inpainting(
     encode, small = model.latents.encode, model.latents.shrink_mask(mask, n)
     if model.is_inpainting:
         _, latents = first_latents(None if strength == 1 else sample(encode(source.pixels)))
-        return MaskChannels(latents, small, sample(encode(source.pixels * (mask < 0.5))))
+        return MaskConditioning(latents, small, sample(encode(source.pixels * (mask < 0.5))))
     encoded = encode(source.pixels)
     image = sample(encoded)
     noise, latents = first_latents(image)
     sample(encoded)  # diffusers samples the masked image here too, though nothing uses it
-    return RestoreKnown(latents, schedule, small, image, noise)
+    return MaskBlending(latents, schedule, small, image, noise)

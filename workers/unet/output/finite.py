@@ -51,8 +51,8 @@ class FiniteRecord:
     def _in_effect(self) -> str:
         """What was added to the model for this job, as it may be at fault."""
         added = [("LoRA", self._spec.loras), ("ControlNet", self._spec.controlnets)]
-        told = [f"{kind} {one.name!r}" for kind, ones in added for one in ones]  # type: ignore[attr-defined]
-        return f"; with {', '.join(told)}" if told else ""
+        names = [f"{kind} {one.name!r}" for kind, ones in added for one in ones]  # type: ignore[attr-defined]
+        return f"; with {', '.join(names)}" if names else ""
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -26,7 +26,7 @@ class Replay:
         if was is None:
             return
         _compare(f"the weights of model {was.spec.model!r}", was.model_sha256, sha256)
-        # A key that only one of them has comes with another version of diffusers, which is told anyway.
+        # A key that only one of them has comes with another version of diffusers, which is reported anyway.
         for name in sorted(was.scheduler_config.keys() & scheduler_config.keys()):
             if not name.startswith("_"):  # versions and paths
                 old, new = (_json(config[name]) for config in (was.scheduler_config, scheduler_config))
@@ -56,15 +56,17 @@ class Replay:
         if was is None:
             return []
         shared = [controlnet.name for controlnet in was.controlnets if controlnet.batch > 1]
-        told = [
+        differences = [
             f"ControlNet {name!r} computed steps of several jobs in one pass for the receipt, and those of"
             " this job alone: the last bits may differ"
             for name in shared
         ]
-        told += _differences("generated", was.worker, written.worker)
+        differences += _differences("generated", was.worker, written.worker)
         if was.cfg_follower and written.cfg_follower:
-            told += _differences("the follower's branches computed", was.cfg_follower, written.cfg_follower)
-        return told
+            differences += _differences(
+                "the follower's branches computed", was.cfg_follower, written.cfg_follower
+            )
+        return differences
 
 
 #: For those who help with a job: one that is replayed is never split over two workers.

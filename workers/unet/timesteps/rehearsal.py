@@ -1,8 +1,8 @@
-"""Walks a job's timesteps once with tiny latents: what diffusers cannot walk fails before the first step.
+"""Runs a job's timesteps once with tiny latents: what diffusers cannot run fails before the first step.
 
 Whether a scheduler can make a number of steps depends on the model's scheduler config in ways that only the
 scheduler itself knows: two timesteps that fall together let some classes run past their end in the last
-step, or divide by zero. Whatever diffusers walks to the end with finite values is accepted.
+step, or divide by zero. Whatever diffusers runs to the end with finite values is accepted.
 """
 
 import json
@@ -16,7 +16,7 @@ from shared.errors import InvalidRequest
 from shared.jobs.spec import JobSpec
 from workers.families.guidance import NO_GUIDANCE
 from workers.unet.denoise import InitialLatents, denoise
-from workers.unet.latents.inpaint import RestoreKnown
+from workers.unet.latents.inpaint import MaskBlending
 from workers.unet.latents.noise import step_options
 from workers.unet.timesteps.schedule import Schedule, Steps, make_schedule
 
@@ -26,7 +26,7 @@ _TOGETHER = "some of its timesteps fall together, or lie outside of the model's"
 
 
 def check_steps(spec: JobSpec, config: Any, options: Mapping[str, Any] | None = None) -> None:
-    """Raise `InvalidRequest` if the scheduler of the job cannot walk its steps on this scheduler config.
+    """Raise `InvalidRequest` if the scheduler of the job cannot run its steps on this scheduler config.
 
     ``options`` are the model's (`BaseModel.timestep_options`).
     """
@@ -59,7 +59,7 @@ def _hint(steps: Steps, config: str) -> str:
 @lru_cache(maxsize=4096)
 @torch.inference_mode()
 def why_not(steps: Steps, config: str) -> str | None:
-    """Why diffusers does not walk ``steps`` to their end with finite values; ``config`` is JSON.
+    """Why diffusers does not run ``steps`` to their end with finite values; ``config`` is JSON.
 
     Raises `InvalidRequest` where ``strength`` leaves no step.
     """
@@ -82,7 +82,7 @@ def _run_steps(steps: Steps, schedule: Schedule) -> torch.Tensor:
     if steps.strength is not None:
         start = InitialLatents(schedule.noised(noise / 2, noise, 0))
     if steps.is_masked:
-        start = RestoreKnown(start.latents, schedule, torch.ones_like(noise), noise / 2, noise)
+        start = MaskBlending(start.latents, schedule, torch.ones_like(noise), noise / 2, noise)
     return denoise(
         lambda x, i, t: x / 2,
         schedule,

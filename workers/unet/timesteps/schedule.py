@@ -16,7 +16,7 @@ from shared.jobs.spec import JobSpec
 
 @dataclass(frozen=True)
 class Schedule:
-    """A scheduler of diffusers, and the timesteps that the job walks: twice the steps for some."""
+    """A scheduler of diffusers, and the timesteps that the job denoises at: twice the steps for some."""
 
     scheduler: Any
     timesteps: Tensor  # (steps,)
