@@ -48,7 +48,7 @@ DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace"}
 ONE_SIDED = {"shared.jobs.events": "read by the web only; the job script, which writes events, is beside it"}
 
 
-def test_the_floors_hold() -> None:
+def test_layers_and_independent_packages_hold() -> None:
     # In a process of its own: it disables the loggers of the one it runs in.
     program = Path(sys.executable).with_name("lint-imports")
     assert subprocess.run([program, "--no-cache"], check=False).returncode == 0

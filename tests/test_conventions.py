@@ -30,6 +30,7 @@ SEVERAL_MODULES = {
     "tests/test_conventions.py",
     "tests/test_entry_points.py",
     "tests/test_packaging.py",
+    "tests/test_wording.py",
     "tests/workers/lora/cache/test_disk.py",
     "tests/workers/lora/cache/test_model.py",
     "tests/workers/lora/cache/test_processes.py",

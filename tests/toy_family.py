@@ -65,7 +65,7 @@ TOY = ToyFacts(
 )
 
 
-class ToyNet(nn.Module):
+class ToyNetwork(nn.Module):
     """One linear layer."""
 
     def __init__(self) -> None:
@@ -149,9 +149,9 @@ class ToyModel(BaseModel):
     dtype = torch.float32
     scheduler_config = SCHEDULER
 
-    def __init__(self, name: str, net: ToyNet) -> None:
-        super().__init__(name, TOY, {"transformer": net})
-        self.net = net
+    def __init__(self, name: str, network: ToyNetwork) -> None:
+        super().__init__(name, TOY, {"transformer": network})
+        self.network = network
         self.latents = ToyLatents()
 
     @property
@@ -185,7 +185,7 @@ class ToyModel(BaseModel):
     def staged_forward(self, x: Tensor, t: Tensor, conditioning: Any) -> StagedForward:
         hidden = x + conditioning.vectors.unsqueeze(1) + t / 1000
         residual = yield 0
-        return self.net.linear(hidden if residual is None else hidden + residual)
+        return self.network.linear(hidden if residual is None else hidden + residual)
 
 
 class ToyControlNet(ControlNet):
@@ -264,8 +264,8 @@ def write_toys(folder: Path) -> Path:
 
 def generate_directly(folder: Path, spec: JobSpec, control: Image.Image | None, *, lora: bool) -> Any:
     """The pixels of a job, computed here in a few lines; ``(h, w, 3)``."""
-    net, controlnet = _load(folder / "model/transformer").linear, _load(folder / "controlnet").linear
-    weight = net.weight.clone()
+    network, controlnet = _load(folder / "model/transformer").linear, _load(folder / "controlnet").linear
+    weight = network.weight.clone()
     if lora:
         factors = load_file(folder / "lora.safetensors")
         weight += factors["transformer.linear.lora_B.weight"] @ factors["transformer.linear.lora_A.weight"]
@@ -296,8 +296,8 @@ def as_images(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(one.permute(1, 2, 0).numpy()) for one in scaled]
 
 
-def _load(folder: Path) -> ToyNet:
-    net = ToyNet()
-    net.load_state_dict(load_file(folder / _WEIGHTS))
-    net.config = json.loads((folder / "config.json").read_text())
-    return net.eval().requires_grad_(False)
+def _load(folder: Path) -> ToyNetwork:
+    network = ToyNetwork()
+    network.load_state_dict(load_file(folder / _WEIGHTS))
+    network.config = json.loads((folder / "config.json").read_text())
+    return network.eval().requires_grad_(False)

@@ -65,7 +65,7 @@ def test_generate_submits_follows_and_fetches(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in paths] == [b"PNG 0", b"PNG 1"]
 
 
-@pytest.mark.parametrize("prefix", ["", "/pictures"])
+@pytest.mark.parametrize("prefix", ["", "/images-api"])
 def test_links_count_from_the_host_and_paths_from_the_prefix_of_a_proxy(prefix: str) -> None:
     with scripted_api({f"{prefix}/v1/models": [(200, b"{}")]}) as api:
         client = Client(f"{api.url}{prefix}/")

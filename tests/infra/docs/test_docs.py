@@ -58,6 +58,15 @@ def test_every_file_and_test_that_is_named_exists(document: Path) -> None:
         assert not test or f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
 
 
+def test_the_layout_in_the_readme_names_files_that_exist() -> None:
+    readme = (ROOT / "README.md").read_text()
+    layout = readme[readme.index("## Layout") : readme.index("## Read on")]
+    for folders, names in re.findall(r"^\| (`.*?`) \| (.*) \|$", layout, re.MULTILINE):
+        places = re.findall(r"`([\w/]+/)`", folders)
+        for name in re.findall(r"`([\w/]+(?:/|\.py|\.lua))`", names):
+            assert any((ROOT / place / name).exists() for place in places), f"{folders}: {name}"
+
+
 def named_files(text: str) -> Iterator[tuple[str, str]]:
     """File and test of each ``tests/x.py::test_y``; a bare ``::test_z`` is of the file before it."""
     file = ""

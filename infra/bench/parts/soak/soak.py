@@ -19,7 +19,7 @@ from shared.settings import Settings
 BOUNDS = {
     "stale_loras": Bound("at_most", 0),
     "weights_changed": Bound("at_most", 0),
-    "pictures_unlike": Bound("at_most", 0),
+    "images_different": Bound("at_most", 0),
     "cache_fill_most": Bound("at_most", 1),
     "memory_tier_fill_most": Bound("at_most", 1),
     "survivor_rss_growth_mb": Bound("at_most", 10),
@@ -70,7 +70,7 @@ def judge_soak(outcome: SoakResult, settings: Settings) -> Measured:
     lookups = sum(outcome.tiers.values())
     figures: dict[str, float] = {
         "jobs": sum(outcome.ended.values()),
-        "jobs_drawn": outcome.ended["succeeded"],
+        "jobs_succeeded": outcome.ended["succeeded"],
         "jobs_whose_lora_was_overwritten": outcome.ended["lora_gone"],
         "attempts_repeated": outcome.repeated,
         "kills": outcome.kills,
@@ -79,8 +79,8 @@ def judge_soak(outcome: SoakResult, settings: Settings) -> Measured:
         "stale_loras": outcome.stale,
         "weights_compared": outcome.weights_compared,
         "weights_changed": outcome.weights_changed,
-        "pictures_alike": outcome.alike,
-        "pictures_unlike": outcome.unlike,
+        "images_equal": outcome.alike,
+        "images_different": outcome.unlike,
         "loras_mb": outcome.loras_bytes / 1e6,
         "cache_capacity_mb": outcome.cache_capacity_bytes / 1e6,
         "cache_looks": outcome.cache_looks,

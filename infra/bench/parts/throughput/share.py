@@ -65,7 +65,7 @@ def measure(quick: bool) -> Measured:
             devices(fleet, unets=UNETS, controlnets=CONTROLNETS),
         ):
             bench = Bench(fleet, steps)
-            figures = {"timed_steps_per_picture": float(steps), **_throughputs(bench, columns)}
+            figures = {"timed_steps_per_image": float(steps), **_throughputs(bench, columns)}
             figures |= _sweep(bench, fleet)
             with devices(fleet, controlnets=CONTROLNETS):
                 latencies = {
@@ -95,7 +95,7 @@ def plot(result: Result, left: Any, right: Any) -> None:
     bars = (
         (-0.27, [column.diffusers_s for column in columns], "diffusers, 1 device (paper)"),
         (0.0, [column.katz_s for column in columns], "Katz (paper)"),
-        (0.27, ours, f"measured, {result.figures['timed_steps_per_picture']:.0f} steps"),
+        (0.27, ours, f"measured, {result.figures['timed_steps_per_image']:.0f} steps"),
     )
     for shift, values, label in bars:
         left.bar([place + shift for place in places], values, 0.27, label=label)

@@ -77,7 +77,7 @@ def test_a_plot_is_a_readable_png(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_every_part_measures_and_draws(name: str) -> None:
+def test_every_part_measures_and_plots(name: str) -> None:
     part = import_module(f"infra.bench.parts.{PARTS[name]}")
     assert callable(part.measure)
     assert callable(part.plot)

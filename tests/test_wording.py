@@ -1,0 +1,99 @@
+"""Words that the code once used for things that have a name: each is banned, with the word to use."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+#: What is searched for, and what a reader of diffusers, vLLM, Celery or dramatiq expects in its place.
+BANNED = {
+    r"compan(y|ies)": "batch",
+    r"postm[ae]n|mail": "response, envelope",
+    r"seats?": "availability",
+    r"halves": "CFG branches",
+    r"victims?": "target, evicted",
+    r"patien(ce|t)|impatient": "deadline, timeout, wait budget",
+    r"obstacles?": "what is waited for",
+    r"pulse": "lease renewal",
+    r"paint(s|ed|er)?": "generate",
+    r"(laid|lay|lays) down": "store",
+    r"rungs?|ladder": "backend",
+    r"the house": "architecture",
+    r"catalogues?": "catalog",
+    r"pictures?": "image",
+    r"drawn|drew|draws": "generate",
+    r"assist(s|ant|ants|ance)?": "follower, follow",
+    r"chores?": "task",
+    r"foretells?": "estimate",
+    r"outbox|inbox": "sender, receiver",
+    r"seam": "encoder and decoder",
+    r"floors?": "layer",
+    r"(?<![-.\"'=/{`])nets?(?![-\"'.`])": "ControlNet",
+    r"trunks?": "ControlNet blocks, features",
+    r"stripes?": "chunk",
+    r"holdings": "LoRA inventory",
+    r"promised?": "reserve",
+}
+#: Lines that hold one of these texts are left out: other meanings, and names that version 0.1 wrote.
+ALLOWED = {
+    "infra/chaos/checks.py": ['"pictures/"'],  # the prefix of images in S3
+    "infra/cli/image_file.py": ['"picture"'],  # a text chunk of the PNG files
+    "infra/emoji/LICENSES.md": ["The pictures were resized"],
+    "infra/emoji/README.md": ["a picture of a"],  # a prompt of the training data
+    "infra/emoji/training/data/subjects.py": ["a picture of a"],
+    "infra/emoji/training/models/vae_start.py": ["residual trunk"],
+    "infra/emoji/training/stages/tokenizer.py": ["emoji picture photo"],
+    "infra/bench/parts/recovery/kill_targets.py": ["net_connections"],  # psutil's
+    "shared/families/unet.py": ["what halves sizes"],
+    "shared/jobs/flat_receipt.py": ["assistant"],  # a field of receipts of formats 1 and 2
+    "shared/keys.py": ['"pictures/"'],
+    "shared/setting_checks/errors.py": ["SWIFT_NET_", "SWIFT_WORKER_NETS"],
+    "tests/api/submission/test_replay.py": ["../pictures/x"],
+    "tests/api/test_old_versions.py": ["swift:holdings"],
+    "tests/infra/cli/test_main.py": ["paint"],  # a command that does not exist
+    "tests/infra/cli/test_receipt.py": ["picture="],
+    "tests/shared/catalog/test_catalog.py": ["line 6: nets:"],
+    "tests/shared/jobs/test_record_upgrade.py": ["assistant"],
+    "tests/workers/families/unet/test_forward.py": ["the UNet halves"],
+    "tests/workers/unet/maintenance/test_sweep.py": ["pictures/of-somebody-else"],
+    "workers/unet/output/images.py": ['"picture"'],
+}
+SUFFIXES = {".py", ".lua", ".md", ".toml", ".svg", ".yaml"}
+#: Decisions, the changelog and this list quote old words.
+EXEMPT = ("infra/adr/", "CHANGELOG.md", "tests/test_wording.py")
+
+
+def searched_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout
+    paths = [Path(line) for line in listed.splitlines() if not line.startswith(EXEMPT)]
+    return [path for path in paths if path.suffix in SUFFIXES or path.name == "Makefile"]
+
+
+def words_of(line: str) -> str:
+    """A line in lower case, names cut into words: ``imageDraw`` and ``image_draw`` are two words."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", line)
+    return re.sub(r"\bcontrol net", "controlnet", parted.lower())
+
+
+@pytest.mark.parametrize("pattern", BANNED)
+def test_a_banned_word_is_not_used(pattern: str) -> None:
+    banned = re.compile(rf"\b({pattern})\b")
+    found = [
+        f"{path}:{number}: {match[0]!r} in {line.strip()!r}; say {BANNED[pattern]}"
+        for path in searched_files()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if not any(text in line for text in ALLOWED.get(str(path), ()))
+        for match in banned.finditer(words_of(line))
+    ]
+    assert found == [], "\n".join(found)
+
+
+def test_every_exception_is_needed() -> None:
+    unused = [
+        f"{path}: {text}"
+        for path, texts in ALLOWED.items()
+        for text in texts
+        if not Path(path).exists() or text not in Path(path).read_text()
+    ]
+    assert unused == []
