@@ -4,7 +4,7 @@ import gzip
 
 from flask import Flask, Response, request
 
-from api.server.threads import Offload, directly
+from api.server.threads import Offload, run_inline
 
 #: Smaller responses fit into one packet anyway.
 MIN_BYTES = 1024
@@ -27,7 +27,7 @@ def register(app: Flask, offload: Offload) -> None:
             return response
         data = response.get_data()
         if len(data) >= MIN_BYTES:
-            work = offload if len(data) >= OFFLOAD_BYTES else directly
+            work = offload if len(data) >= OFFLOAD_BYTES else run_inline
             response.set_data(work(lambda: gzip.compress(data, LEVEL, mtime=0)))
             response.headers["Content-Encoding"] = "gzip"
         return response

@@ -11,7 +11,7 @@ from gunicorn.http.errors import LimitRequestHeaders, ParseException
 from werkzeug.exceptions import RequestHeaderFieldsTooLarge, UnsupportedMediaType
 from werkzeug.wsgi import get_content_length, get_input_stream
 
-from api.server.client_socket import Pace
+from api.server.client_socket import MinTransferRate
 from shared.errors import BadRequest, RequestTimeout, TooLarge, Unavailable
 from shared.settings import Settings
 
@@ -33,8 +33,8 @@ def register(app: Flask, settings: Settings) -> None:
     @app.before_request
     def before_request() -> None:
         environ = request.environ
-        pace = Pace(settings.body_timeout_s, settings.client_min_bytes_per_s)
-        environ["wsgi.input"] = Body(environ["wsgi.input"], environ.get("gunicorn.socket"), pace)
+        pace = MinTransferRate(settings.body_timeout_s, settings.client_min_bytes_per_s)
+        environ["wsgi.input"] = TimedBody(environ["wsgi.input"], environ.get("gunicorn.socket"), pace)
         coding = request.headers.get("Content-Encoding", "identity").strip().lower()
         if not request.is_json:
             if coding != "identity":
@@ -44,12 +44,12 @@ def register(app: Flask, settings: Settings) -> None:
         if length is not None and length > settings.max_body_bytes:
             raise _too_large(settings.max_body_bytes)
         if coding in ("gzip", "x-gzip"):
-            environ["wsgi.input"] = Gunzip(get_input_stream(environ))
+            environ["wsgi.input"] = GunzipReader(get_input_stream(environ))
             environ["wsgi.input_terminated"] = True
             environ.pop("CONTENT_LENGTH", None)  # it is that of the compressed body
         elif coding != "identity":
             raise CodingRefused(f"Content-Encoding {coding!r} is not accepted: gzip is, or none")
-        g.held = environ["wsgi.input"] = Held(environ["wsgi.input"], settings.max_body_bytes, budget)
+        g.held = environ["wsgi.input"] = BufferedBody(environ["wsgi.input"], settings.max_body_bytes, budget)
 
     @app.teardown_request
     def teardown_request(_: BaseException | None) -> None:
@@ -87,10 +87,10 @@ class Budget:
             self._left += count
 
 
-class Body:
+class TimedBody:
     """The body as the server gives it, with its errors translated to ours."""
 
-    def __init__(self, body: IO[bytes], sock: Any, pace: Pace) -> None:
+    def __init__(self, body: IO[bytes], sock: Any, pace: MinTransferRate) -> None:
         self._body, self._sock, self._pace = body, sock, pace
 
     def read(self, count: int = -1) -> bytes:
@@ -110,7 +110,7 @@ class Body:
             raise BadRequest(f"the body breaks off: {error}") from None
 
 
-class Held:
+class BufferedBody:
     """A body that is read into memory as a whole: limited by ``limit``, and all of them by ``budget``."""
 
     def __init__(self, body: Any, limit: int, budget: Budget) -> None:
@@ -134,7 +134,7 @@ class Held:
         self._taken = 0
 
 
-class Gunzip:
+class GunzipReader:
     """The bytes of a gzip member, decoded only as far as they are read: a small body may hold gigabytes."""
 
     def __init__(self, body: IO[bytes]) -> None:

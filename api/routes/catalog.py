@@ -15,7 +15,7 @@ from api.schemas.catalog import (
     SchedulerResponse,
     StepLimitsResponse,
 )
-from api.schemas.problems import refusals
+from api.schemas.problems import error_responses
 from api.services import Services
 from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.catalog.preprocessors import PREPROCESSORS
@@ -42,7 +42,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
     """Add the routes of the catalog to ``api``."""
     catalog, control = services.catalog, services.control
 
-    @api.get("/v1/models", summary="List base models", responses={200: ModelList, **refusals(503)})
+    @api.get("/v1/models", summary="List base models", responses={200: ModelList, **error_responses(503)})
     def list_models() -> Response:
         workers = [worker for worker in live_workers(control) if worker.kind == "unet"]
         models = [
@@ -50,7 +50,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 name=name,
                 default=name == catalog.default_model,
                 **entry.model_dump(exclude={"source", "width", "height", *LoadOptions.model_fields}),
-                **_size(entry, services.families.own_size(name)),
+                **_size(entry, services.families.default_size(name)),
                 signature=_or_none(services.families.signature(name)),
                 schedulers=list(SCHEDULERS),
                 step_limits=_limits(services.families.scheduler_config(name)),
@@ -63,7 +63,9 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
         ]
         return json_response(ModelList(models=models, schedulers=SCHEDULER_RESPONSES))
 
-    @api.get("/v1/controlnets", summary="List ControlNets", responses={200: ControlNetList, **refusals(503)})
+    @api.get(
+        "/v1/controlnets", summary="List ControlNets", responses={200: ControlNetList, **error_responses(503)}
+    )
     def list_controlnets() -> Response:
         workers = [worker for worker in live_workers(control) if worker.kind == "controlnet"]
         controlnets = [

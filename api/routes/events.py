@@ -14,11 +14,11 @@ from pydantic import Field
 
 from api.openapi import Headers, operation_id
 from api.routes.jobs import JobPath
-from api.schemas.problems import refusals
+from api.schemas.problems import error_responses
 from api.server.waiting import abort_on_disconnect
 from api.services import Services
 from shared.errors import BadRequest, ClientDisconnected, NotFound, Unavailable
-from shared.jobs.events import Event, follow, has_more
+from shared.jobs.events import Event, has_more, stream_events
 from shared.jobs.record import ENDED
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def events_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs/<id>/events",
         summary="Follow a job",
-        responses={200: STREAM, 204: None, **refusals(400, 404, 503)},
+        responses={200: STREAM, 204: None, **error_responses(400, 404, 503)},
     )
     def follow_job(path: JobPath, header: EventHeaders) -> Response:
         """Everything from the start, or from after Last-Event-ID; 204 when nothing more will come."""
@@ -78,7 +78,7 @@ def _is_over(services: Services, job_id: str, after: str) -> bool:
 
 def _stream(services: Services, job_id: str, after: str, environ: Mapping[str, Any]) -> Iterator[str]:
     yield f"retry: {RECONNECT_MS}\n\n"
-    events = follow(services.streams, job_id, after)
+    events = stream_events(services.streams, job_id, after)
     try:
         while (event := _next(events, environ)) is not _END:
             if event is not None:

@@ -12,7 +12,7 @@ from api.fleet_status import FleetStatus, WithoutWorkers
 from api.json_response import json_response
 from api.openapi import operation_id
 from api.routes.catalog import add_catalog
-from api.schemas.problems import refusals
+from api.schemas.problems import error_responses
 from api.services import Services
 from shared import keys
 from shared.jobs.record import Status
@@ -47,7 +47,9 @@ def fleet_api(services: Services) -> APIBlueprint:
     catalog, control = services.catalog, services.control
     add_catalog(api, services)
 
-    @api.get("/v1/fleet", summary="Read the fleet's state", responses={200: FleetResponse, **refusals(503)})
+    @api.get(
+        "/v1/fleet", summary="Read the fleet's state", responses={200: FleetResponse, **error_responses(503)}
+    )
     def read_fleet() -> Response:
         queues = [queue(name) for name in catalog.models for queue in (unet_queue, follow_queue)]
         queues += [controlnet_queue(name) for name in catalog.controlnets]

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from api.fleet_status import FleetStatus, WithoutWorkers, update_metrics
 from api.json_response import json_response
 from api.openapi import operation_id
-from api.schemas.problems import problem, refusals
+from api.schemas.problems import error_responses, problem
 from api.services import Services
 from shared.errors import SwiftError, Unavailable
 from shared.metrics import FleetCollector, publish
@@ -67,11 +67,13 @@ def health_api(services: Services) -> APIBlueprint:
         "image_bucket": images.ready,
     }
 
-    @api.get("/healthz", summary="The process is alive", responses={200: Health, **refusals()})
+    @api.get("/healthz", summary="The process is alive", responses={200: Health, **error_responses()})
     def healthz() -> Response:
         return json_response(Health())
 
-    @api.get("/readyz", summary="Servers and workers are there", responses={200: Readiness, **refusals(503)})
+    @api.get(
+        "/readyz", summary="Servers and workers are there", responses={200: Readiness, **error_responses(503)}
+    )
     def readyz() -> Response:
         with ThreadPoolExecutor(len(checks)) as pool:
             results = dict(zip(checks, pool.map(_try, checks.values()), strict=True))
@@ -83,7 +85,7 @@ def health_api(services: Services) -> APIBlueprint:
             return problem(503, Unavailable.code, f"not ready: {', '.join(broken)}", checks=results)
         return json_response(_describe(services, fleet, results))
 
-    @api.get("/metrics", summary="Prometheus metrics", responses={200: METRICS, **refusals(503)})
+    @api.get("/metrics", summary="Prometheus metrics", responses={200: METRICS, **error_responses(503)})
     def metrics() -> Response:
         publish_metrics(services)
         registry = CollectorRegistry()

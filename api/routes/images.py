@@ -10,7 +10,7 @@ from api.openapi import operation_id
 from api.routes.conditional import is_known
 from api.routes.jobs import JobPath
 from api.schemas.job_responses import ImageList, images_of, map_of
-from api.schemas.problems import refusals
+from api.schemas.problems import error_responses
 from api.services import Services
 from shared.errors import Conflict, ImageGone, NotFound
 from shared.jobs.record import ENDED, Job, StoredImage
@@ -39,7 +39,7 @@ def images_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs/<id>/images",
         summary="List the images of a job",
-        responses={200: ImageList, **refusals(404, 503)},
+        responses={200: ImageList, **error_responses(404, 503)},
     )
     def list_images(path: JobPath) -> Response:
         """Empty until the job has succeeded."""
@@ -48,7 +48,7 @@ def images_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs/<id>/images/<int:n>",
         summary="Get an image",
-        responses={200: PNG, 304: None, **refusals(404, 409, 410, 503)},
+        responses={200: PNG, 304: None, **error_responses(404, 409, 410, 503)},
     )
     def read_image(path: ImagePath) -> Response:
         """The PNG; the request and the receipt are in its text chunks."""
@@ -58,7 +58,7 @@ def images_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs/<id>/controlnets/<int:n>/image",
         summary="Get a control image",
-        responses={200: PNG, 304: None, **refusals(404, 410, 503)},
+        responses={200: PNG, 304: None, **error_responses(404, 410, 503)},
     )
     def read_control_image(path: ImagePath) -> Response:
         """The control image of ControlNet `n` of the job, as it was stored."""
@@ -70,7 +70,7 @@ def images_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs/<id>/controlnets/<int:n>/map",
         summary="Get a control map",
-        responses={200: PNG, 304: None, **refusals(404, 409, 410, 503)},
+        responses={200: PNG, 304: None, **error_responses(404, 409, 410, 503)},
     )
     def read_map(path: ImagePath) -> Response:
         """The input of ControlNet `n` of the job: a preprocessor's output, or the control image itself."""

@@ -12,9 +12,9 @@ from api.json_response import json_response
 from api.openapi import Headers, Query, operation_id
 from api.schemas.job_list import SUMMARY, JobField, JobPage, JobSummary, stored_fields, unlisted_fields
 from api.schemas.job_responses import AcceptedResponse, JobResponse
-from api.schemas.problems import refusals
+from api.schemas.problems import error_responses
 from api.schemas.submission import Submission
-from api.server.threads import directly
+from api.server.threads import run_inline
 from api.services import Services
 from api.submission.submit import submit
 from shared import keys
@@ -78,7 +78,7 @@ def jobs_api(services: Services) -> APIBlueprint:
     @api.post(
         "/v1/jobs",
         summary="Submit a job",
-        responses={202: AcceptedResponse, **refusals(400, 408, 409, 410, 413, 415, 422, 503)},
+        responses={202: AcceptedResponse, **error_responses(400, 408, 409, 410, 413, 415, 422, 503)},
     )
     def submit_job(body: Submission, header: SubmitHeaders) -> Response:
         """Answered once the job is stored, and on disk if the control Redis can say so: from then on no
@@ -91,20 +91,20 @@ def jobs_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs",
         summary="List jobs, newest first",
-        responses={200: JobPage, **refusals(422, 503)},
+        responses={200: JobPage, **error_responses(422, 503)},
     )
     def list_jobs(query: JobQuery) -> Response:
         """Summaries of jobs; `fields` asks for more, and the job itself has all."""
         return json_response(_page(services, query), exclude=unlisted_fields(query.fields))
 
-    @api.get("/v1/jobs/<id>", summary="Read a job", responses={200: JobResponse, **refusals(404, 503)})
+    @api.get("/v1/jobs/<id>", summary="Read a job", responses={200: JobResponse, **error_responses(404, 503)})
     def read_job(path: JobPath) -> Response:
         return json_response(_answer(services, jobs.get(path.id)))
 
     @api.post(
         "/v1/jobs/<id>/cancel",
         summary="Cancel a job",
-        responses={200: JobResponse, 202: JobResponse, 204: None, **refusals(404, 503)},
+        responses={200: JobResponse, 202: JobResponse, 204: None, **error_responses(404, 503)},
     )
     def cancel_job(path: JobPath) -> Response:
         """202: the job is running and stops within one step. 200: it has ended, now or before.
@@ -113,7 +113,7 @@ def jobs_api(services: Services) -> APIBlueprint:
         """
         return _cancel(services, path.id)
 
-    @api.delete("/v1/jobs/<id>", summary="Delete a job", responses={204: None, **refusals(404, 503)})
+    @api.delete("/v1/jobs/<id>", summary="Delete a job", responses={204: None, **error_responses(404, 503)})
     def delete_job(path: JobPath) -> Response:
         """Cancels a job that has not ended, then removes its record, events and images; a repeat is a 404.
 
@@ -133,7 +133,7 @@ def _check_json() -> None:
 
 def _submit(body: Submission, idempotency_key: str, services: Services) -> Response:
     data = request.get_data()
-    run = services.offload if len(data) > OFFLOAD_BYTES else directly
+    run = services.offload if len(data) > OFFLOAD_BYTES else run_inline
     body_sha256 = run(lambda: hashlib.sha256(data).hexdigest())
     job = submit(body, services, idempotency_key=idempotency_key, body_sha256=body_sha256)
     accepted = AcceptedResponse.of(job.id, job.status, job.spec, job.warnings)

@@ -13,7 +13,7 @@ from api.loras.staging import URL_S
 from api.loras.upload_validation import inspect_staged
 from api.public_urls import public_url
 from api.schemas.loras import LoraDetail, LoraPath, UploadQuery
-from api.schemas.problems import refusals
+from api.schemas.problems import error_responses
 
 
 class CompleteQuery(UploadQuery):
@@ -44,7 +44,7 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
     @api.post(
         "/v1/loras/<name>/upload",
         summary="Get a URL to upload a LoRA straight to S3",
-        responses={201: UploadResponse, **refusals(422, 503)},
+        responses={201: UploadResponse, **error_responses(422, 503)},
     )
     def begin_upload(path: LoraPath) -> Response:
         """The URL takes a form with the whole file, without a detour through the API.
@@ -66,7 +66,7 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
     @api.post(
         "/v1/loras/<name>/complete",
         summary="Publish a file that was uploaded to S3",
-        responses={200: LoraDetail, 201: LoraDetail, **refusals(404, 409, 413, 422, 503)},
+        responses={200: LoraDetail, 201: LoraDetail, **error_responses(404, 409, 413, 422, 503)},
     )
     def complete_upload(path: LoraPath, query: CompleteQuery) -> Response:
         """The file is inspected; one that is refused is removed, and the response says why.

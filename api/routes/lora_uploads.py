@@ -9,7 +9,7 @@ from api.loras.publisher import LoraPublisher
 from api.loras.staging import OCTETS
 from api.loras.upload_validation import UploadBody, receive
 from api.schemas.loras import LoraDetail, LoraPath, UploadQuery
-from api.schemas.problems import refusals
+from api.schemas.problems import error_responses
 from shared.storage.loras import lora_key
 
 BODY = {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
@@ -22,7 +22,7 @@ def add_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: int) -> 
         "/v1/loras/<name>",
         summary="Upload or replace a LoRA",
         request_body=BODY,
-        responses={200: LoraDetail, 201: LoraDetail, **refusals(400, 408, 413, 415, 422, 503)},
+        responses={200: LoraDetail, 201: LoraDetail, **error_responses(400, 408, 413, 415, 422, 503)},
     )
     def upload_lora(path: LoraPath, query: UploadQuery) -> Response:
         """201: new. 200: replaced; jobs that were accepted with the old file fail with `lora_gone`."""

@@ -15,7 +15,7 @@ from api.routes.conditional import is_known
 from api.routes.lora_direct_uploads import add_direct_uploads
 from api.routes.lora_uploads import add_uploads
 from api.schemas.loras import LoraDetail, LoraPage, LoraPath, LoraResponse
-from api.schemas.problems import refusals
+from api.schemas.problems import error_responses
 from api.services import Services
 from shared.errors import InvalidLora
 from shared.storage.loras import find_lora, list_loras, own_max_async_steps
@@ -43,7 +43,7 @@ def loras_api(services: Services) -> APIBlueprint:
     add_uploads(api, publisher, max_bytes)
     add_direct_uploads(api, publisher, max_bytes)
 
-    @api.get("/v1/loras", summary="List LoRAs", responses={200: LoraPage, **refusals(422, 503)})
+    @api.get("/v1/loras", summary="List LoRAs", responses={200: LoraPage, **error_responses(422, 503)})
     def list_bucket(query: LoraQuery) -> Response:
         """Every object of the bucket; `problem` says why one cannot be used."""
         found = list(islice(list_loras(bucket, after=query.cursor), query.limit + 1))
@@ -54,7 +54,7 @@ def loras_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/loras/<name>",
         summary="Read a LoRA",
-        responses={200: LoraDetail, 304: None, **refusals(404, 409, 422, 503)},
+        responses={200: LoraDetail, 304: None, **error_responses(404, 409, 422, 503)},
     )
     def read_lora(path: LoraPath) -> Response:
         """Rank and parts are read from the file's header; `problem` says why a file is not a LoRA."""
@@ -64,7 +64,9 @@ def loras_api(services: Services) -> APIBlueprint:
         response.set_etag(blob.etag, weak=True)  # weak: it is the object's, not the response's
         return response
 
-    @api.delete("/v1/loras/<name>", summary="Delete a LoRA", responses={204: None, **refusals(404, 422, 503)})
+    @api.delete(
+        "/v1/loras/<name>", summary="Delete a LoRA", responses={204: None, **error_responses(404, 422, 503)}
+    )
     def delete_lora(path: LoraPath) -> Response:
         bucket.delete(find_lora(bucket, path.name).key)
         return Response(status=204)

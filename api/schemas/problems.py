@@ -93,7 +93,7 @@ def code_of(status: int) -> str:
     return _CODES.get(status, HTTPStatus(status).name.lower().replace("request_entity_", ""))
 
 
-def refusals(*statuses: int) -> dict[int | str, Any]:
+def error_responses(*statuses: int) -> dict[int | str, Any]:
     """The problem responses of an operation, for the OpenAPI document."""
     content = {MIMETYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     known: dict[int | str, Any] = {

@@ -16,7 +16,7 @@ T = TypeVar("T")
 LINGER_S = 1.0
 
 
-class Pace:
+class MinTransferRate:
     """A rule for a transfer: in ``wait_s`` seconds of waiting, at least that times ``min_bytes_per_s`` bytes.
 
     Only time in which the client is waited for counts: what we do between two pieces is not its fault.
@@ -44,17 +44,21 @@ class Pace:
 
 
 class ClientSocket:
-    """gunicorn's side of a connection: a socket of gevent whose transfers keep a `Pace`.
+    """gunicorn's side of a connection: a socket of gevent whose transfers keep a `MinTransferRate`.
 
     The head of a request has a deadline of its own, which the server sets: see `ApiWorker.timeout_ctx`.
     """
 
     def __init__(
-        self, sock: Any, *, sending: Pace, abort: Callable[["ClientSocket"], AbstractContextManager[None]]
+        self,
+        sock: Any,
+        *,
+        sending: MinTransferRate,
+        abort: Callable[["ClientSocket"], AbstractContextManager[None]],
     ) -> None:
         self._sock = sock
         self._sending = sending
-        self._receiving: Pace | None = None
+        self._receiving: MinTransferRate | None = None
         self._abort = abort
         self._has_read = False
 
@@ -72,7 +76,7 @@ class ClientSocket:
         return self._abort(self)
 
     @contextmanager
-    def receiving(self, pace: Pace) -> Iterator[None]:
+    def receiving(self, pace: MinTransferRate) -> Iterator[None]:
         """Within the block whatever is read keeps ``pace``, or `TimeoutError` is raised."""
         self._receiving = pace
         try:

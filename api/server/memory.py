@@ -9,7 +9,7 @@ _M_TRIM_THRESHOLD = -1
 TRIM_BYTES = 1 << 20
 
 
-def give_back_buffers() -> None:
+def set_malloc_trim_threshold() -> None:
     """Have glibc give large buffers back to the system once they are freed.
 
     Without being asked it learns from the first of them to keep the next ones, up to 32 MB each: a few

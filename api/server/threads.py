@@ -16,7 +16,7 @@ class Offload(Protocol):
     def __call__(self, work: Callable[[], T]) -> T: ...
 
 
-def directly(work: Callable[[], T]) -> T:
+def run_inline(work: Callable[[], T]) -> T:
     """In the caller's own thread: right for tests, and for servers with a thread for every request."""
     return work()
 
@@ -25,7 +25,7 @@ def find_offload() -> Offload:
     """What fits this process's server: gevent's thread pool where connections are greenlets."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
-        return directly
+        return run_inline
     from gevent import get_hub
 
     def offload(work: Callable[[], T]) -> T:

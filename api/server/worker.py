@@ -15,10 +15,10 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
 
-from api.server.client_socket import ClientSocket, Pace
+from api.server.client_socket import ClientSocket, MinTransferRate
 from api.server.connections import Connections, TooManyConnections
 from api.server.disconnects import Disconnects
-from api.server.memory import give_back_buffers
+from api.server.memory import set_malloc_trim_threshold
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
 
@@ -55,7 +55,7 @@ class ApiWorker(GeventWorker):
         # SWIFT_TRUSTED_PROXIES alone decides which proxies are trusted.
         self.cfg.set("forwarded_allow_ips", "")
         self.cfg.set("forwarder_headers", "")
-        give_back_buffers()
+        set_malloc_trim_threshold()
         _allow_open_files(self.worker_connections + settings.api_event_streams + OTHER_FILES)
         super().init_process()
 
@@ -71,7 +71,7 @@ class ApiWorker(GeventWorker):
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection, from a greenlet of its own."""
         settings = self.settings
-        sending = Pace(settings.response_timeout_s, settings.client_min_bytes_per_s)
+        sending = MinTransferRate(settings.response_timeout_s, settings.client_min_bytes_per_s)
         sock = ClientSocket(client, sending=sending, abort=self.disconnects.abort_on_disconnect)
         try:
             with self.connections.admit(addr[0] if isinstance(addr, tuple) else ""):
@@ -104,7 +104,9 @@ class ApiWorker(GeventWorker):
         """
         left = self.settings.max_lora_bytes  # no body may have more
         try:
-            with sock.receiving(Pace(self.settings.body_timeout_s, self.settings.client_min_bytes_per_s)):
+            with sock.receiving(
+                MinTransferRate(self.settings.body_timeout_s, self.settings.client_min_bytes_per_s)
+            ):
                 while left > 0 and not req.body.failed:
                     data = req.body.read(READ_BYTES)
                     if not data:

@@ -12,7 +12,7 @@ from api.schemas.problems import field_of, sentence
 from api.schemas.submission import ReplayRequest, Submission
 from api.submission.images.reader import STORED
 from shared.errors import ImageGone, InvalidRequest, ReceiptEdited, StoredImageMissing
-from shared.jobs.flat_receipt import FlatReceipt
+from shared.jobs.flat_receipt import LegacyReceipt
 from shared.jobs.options import ControlNetOptions, JobOptions, LoraOptions, fields_of
 from shared.jobs.receipt import Receipt
 from shared.jobs.spec import JobSpec
@@ -41,8 +41,8 @@ def read_source(submission: Submission) -> Source:
     if body.receipt.is_edited():
         detail = "the receipt was edited after it was written: its fields and its digest disagree"
         raise ReceiptEdited(detail, field="receipt.digest")
-    prefix = "receipt" if isinstance(body.receipt, FlatReceipt) else "receipt.spec"
-    receipt = body.receipt.upgraded() if isinstance(body.receipt, FlatReceipt) else body.receipt
+    prefix = "receipt" if isinstance(body.receipt, LegacyReceipt) else "receipt.spec"
+    receipt = body.receipt.upgraded() if isinstance(body.receipt, LegacyReceipt) else body.receipt
     with errors_within(prefix):
         return Source(JobRequest.model_validate(_request_of(receipt)), receipt, prefix)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from shared.catalog.entries import SINGLE_FILE, Catalog, locate
-from shared.catalog.error_messages import CatalogErrors, file_error, why_no_source
+from shared.catalog.error_messages import CatalogErrors, file_error, source_error
 from shared.catalog.model_families import ModelFamilies
 from shared.catalog.scheduler_aliases import canonical_name
 from shared.catalog.schedulers import SCHEDULERS, step_limits
@@ -102,7 +102,7 @@ def _check_source(
     path: Path, source: str, config: str, errors: CatalogErrors, keys: tuple[str, str, str]
 ) -> None:
     try:
-        why = why_no_source(source, locate(path, source), config)
+        why = source_error(source, locate(path, source), config)
     except RuntimeError:
         why = f"{quoted(source)} begins with the home folder of a user that does not exist"
     except (OSError, ValueError) as error:  # too long, not permitted, a NUL in it

@@ -65,7 +65,7 @@ def file_error(path: Path, why: str) -> InvalidSetting:
     return InvalidSetting(printable(f"catalog {path}{joint}{why}"))
 
 
-def why_no_source(source: str, path: Path, config: str) -> str | None:
+def source_error(source: str, path: Path, config: str) -> str | None:
     """Why ``source`` names no model, judged by file names alone; ``None`` if it may.
 
     ``path`` is the path that it stands for, ``config`` a file that every such diffusers folder has.

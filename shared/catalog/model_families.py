@@ -40,13 +40,13 @@ class ModelFamilies:
         """The scheduler config that a base model comes with."""
         return self._of_model(model, "scheduler/scheduler_config.json")
 
-    def own_size(self, model: str) -> tuple[int, int] | None:
+    def default_size(self, model: str) -> tuple[int, int] | None:
         """Width and height in pixels of a model's images unless a job asks for others, as in diffusers."""
         facts = self.facts(model)
         if facts is None:
             return None
         found = {part: self._of_model(model, f"{part}/config.json") for part in facts.parts}
-        return facts.own_size({part: config for part, config in found.items() if config is not None})
+        return facts.default_size({part: config for part, config in found.items() if config is not None})
 
     def controlnet(self, name: str) -> ControlNetTraits | None:
         """What there is to know of a ControlNet."""

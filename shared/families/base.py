@@ -84,7 +84,7 @@ class FamilyFacts(ABC):
     def is_family_of_file(self, names: Sequence[str]) -> bool:
         """Whether a single file with weights of these names is, or was once, a base model of this family."""
 
-    def file_problem(self, names: Sequence[str]) -> str | None:
+    def checkpoint_error(self, names: Sequence[str]) -> str | None:
         """Why such a file cannot be loaded, as the end of a sentence; None: nothing speaks against it."""
         return None
 
@@ -108,7 +108,7 @@ class FamilyFacts(ABC):
         """Whether the denoiser was trained to take a mask and a masked image beside the latents."""
         return False
 
-    def own_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
+    def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
         """Width and height in pixels of images that no job gives a size; ``configs`` are those of the parts
         that are there, by part. None: that cannot be said before the model is loaded."""
         return None

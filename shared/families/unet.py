@@ -44,7 +44,7 @@ class UNetFacts(FamilyFacts):
         )
         return is_unet and _begins(names, _SDXL_ENCODERS) == (self.addition_embed_type is not None)
 
-    def file_problem(self, names: Sequence[str]) -> str | None:
+    def checkpoint_error(self, names: Sequence[str]) -> str | None:
         """See `FamilyFacts`."""
         lacking = [part for part, prefixes in _FILE_PARTS.items() if not _begins(names, prefixes)]
         if lacking:
@@ -90,7 +90,7 @@ class UNetFacts(FamilyFacts):
         taken, given = config.get("in_channels", 4), config.get("out_channels", 4)
         return isinstance(given, int) and bool(taken == 2 * given + 1)
 
-    def own_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
+    def default_size(self, configs: Mapping[str, Config]) -> tuple[int, int] | None:
         """See `FamilyFacts`."""
         size = configs.get(self.denoiser, {}).get("sample_size")
         blocks = configs.get("vae", {}).get("block_out_channels")

@@ -22,7 +22,7 @@ class Event(NamedTuple):
     data: str
 
 
-def follow(redis: "Redis", job_id: str, after: str = "0") -> Iterator[Event | None]:
+def stream_events(redis: "Redis", job_id: str, after: str = "0") -> Iterator[Event | None]:
     """Every event of a job after the id ``after``, to the closing ``done``.
 
     Yields ``None`` after ``BLOCK_S`` seconds without one. Ends early when the stream has expired. An id

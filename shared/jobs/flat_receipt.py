@@ -58,7 +58,7 @@ class FlatLora(StrictMessage):
     step: Step
 
 
-class FlatReceipt(JobOptions):
+class LegacyReceipt(JobOptions):
     """A receipt of format 1, which had no digest, or 2."""
 
     version: int = Field(1, ge=1, le=2)

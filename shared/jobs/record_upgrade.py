@@ -5,7 +5,7 @@ Version 1, of 0.1.0, called a ControlNet's ``control_map`` ``map``, and its rece
 
 from typing import Any
 
-from shared.jobs.flat_receipt import FlatReceipt, is_flat
+from shared.jobs.flat_receipt import LegacyReceipt, is_flat
 from shared.message_base import read_stored
 
 
@@ -15,7 +15,9 @@ def upgrade(record: dict[str, Any]) -> dict[str, Any]:
     if str(record.get("version", "1")) == "1" and isinstance(spec, dict):
         record = record | {"spec": _upgrade_spec(spec)}
     receipts = {name: record[name] for name in ("receipt", "replays") if is_flat(record.get(name))}
-    return record | {name: read_stored(FlatReceipt, receipt).upgraded() for name, receipt in receipts.items()}
+    return record | {
+        name: read_stored(LegacyReceipt, receipt).upgraded() for name, receipt in receipts.items()
+    }
 
 
 def _upgrade_spec(spec: dict[str, Any]) -> dict[str, Any]:

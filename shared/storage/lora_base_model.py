@@ -58,7 +58,7 @@ def family_of(width: int | None, parts: set[str], metadata: Mapping[str, str]) -
     return "sdxl" if "text_encoder_2" in parts else None
 
 
-def in_slices(keys: Iterable[str]) -> Iterator[str]:
+def iterate_cooperatively(keys: Iterable[str]) -> Iterator[str]:
     """The keys; other threads and greenlets run after every `_KEYS_PER_SLICE` of them."""
     for count, key in enumerate(keys):
         if count % _KEYS_PER_SLICE == 0:
@@ -67,7 +67,7 @@ def in_slices(keys: Iterable[str]) -> Iterator[str]:
 
 
 def _text_widths(tensors: Mapping[str, TensorInfo]) -> Iterator[int]:
-    for key in in_slices(tensors):
+    for key in iterate_cooperatively(tensors):
         info = tensors[key]
         if len(info.shape) < 2 or not _FROM_TEXT.search(key):
             continue

@@ -5,7 +5,13 @@ from collections.abc import Iterable, Mapping
 
 from shared.errors import InvalidLora
 from shared.message_base import Message
-from shared.storage.lora_base_model import FAMILIES, Family, cross_attention_dim, family_of, in_slices
+from shared.storage.lora_base_model import (
+    FAMILIES,
+    Family,
+    cross_attention_dim,
+    family_of,
+    iterate_cooperatively,
+)
 from shared.storage.safetensors_header import LENGTH_BYTES, MAX_HEADER_BYTES, TensorInfo
 
 #: Types of factors and differences; 8-bit types without scales of their own are floating point, too.
@@ -43,13 +49,13 @@ class LoraInfo(Message):
 def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> LoraInfo:
     """Read a header in diffusers', PEFT's, kohya's or LyCORIS' names; raises `InvalidLora` for no LoRA."""
     embeddings, factors = split_embeddings(tensors)
-    if not any(_LORA_KEY.search(key) for key in in_slices(factors)):
+    if not any(_LORA_KEY.search(key) for key in iterate_cooperatively(factors)):
         raise InvalidLora("the file has no LoRA: none of its tensors is a factor such as lora_A or lora_down")
     refuse_keys(
         "hold no floating point numbers",
         (f"{key} ({info.dtype})" for key, info in factors.items() if not _is_real(key, info.dtype)),
     )
-    first = [key for key in in_slices(factors) if _FIRST_FACTOR.search(key)]
+    first = [key for key in iterate_cooperatively(factors) if _FIRST_FACTOR.search(key)]
     ranks = (factors[key].shape[0] for key in first if factors[key].shape)
     width = cross_attention_dim(factors)
     parts = {_part_of(key) for key in factors}

@@ -18,7 +18,7 @@ def cut_suffix(name: str) -> str:
     return name[: -len(SUFFIX)] if name.lower().endswith(SUFFIX) else name
 
 
-def why_no_name(name: str) -> str | None:
+def lora_name_error(name: str) -> str | None:
     """Why ``name`` cannot be a LoRA's name, in a sentence; None if it can."""
     if not name:
         return "the name is empty"
@@ -43,7 +43,7 @@ def name_of_key(key: str) -> tuple[str, str | None]:
         return key, f"its key does not end with {SUFFIX}"
     if "/" in key:
         return key, "its key has a folder: LoRAs lie at the top of the bucket"
-    problem = why_no_name(name)
+    problem = lora_name_error(name)
     return (name, None) if problem is None else (key, problem)
 
 

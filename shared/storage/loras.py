@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from shared.errors import InvalidLora, InvalidRequest, NotFound
 from shared.storage.lora_header import LoraInfo, inspect_lora, refuse_pickle
-from shared.storage.lora_names import PARTS, STAGED, SUFFIX, name_of_key, why_no_name
+from shared.storage.lora_names import PARTS, STAGED, SUFFIX, lora_name_error, name_of_key
 from shared.storage.object_store import Bucket, ObjectStat
 from shared.storage.safetensors_header import LENGTH_BYTES, header_bytes, parse_header
 
@@ -25,7 +25,7 @@ class ListedLora(NamedTuple):
 
 def lora_key(name: str) -> str:
     """The key of a new LoRA's object; raises `InvalidRequest` for a name that cannot be one."""
-    problem = why_no_name(name)
+    problem = lora_name_error(name)
     if problem is not None:
         raise InvalidRequest(f"{name!r} is no LoRA name: {problem}", field="name")
     return name + SUFFIX

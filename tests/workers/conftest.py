@@ -30,7 +30,7 @@ from workers.transport.backends.base import TransportBackend
 from workers.transport.backends.selection import build_backends
 from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.step_queue import StepQueue
-from workers.transport.transport import Transport
+from workers.transport.transport import ResidualTransport
 from workers.unet.worker import UNetWorker
 
 COUNTER = itertools.count()
@@ -115,7 +115,7 @@ def worker_maker(
         settings = servers.model_copy(update=changes)
         backends = [*preferred_backends, *build_backends(ConnectionPool([residual]), settings)]
         steps = StepQueue(residual, settings)
-        transport = Transport([residual], settings, backends=backends)
+        transport = ResidualTransport([residual], settings, backends=backends)
         server = Server(
             list(served),
             controlnets,

@@ -20,26 +20,26 @@ from shared.startup import exit_with_reason
 from workers.controlnet_serving.server import Server
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
 from workers.runtime.broker import CheckedTask, use_checked_transport
-from workers.runtime.consumption import Consumption
+from workers.runtime.consumption import ConsumerCheck
 from workers.runtime.heartbeat import HeartbeatThread, describe_worker
 from workers.runtime.model_cache import DeviceMemory
 from workers.runtime.process import (
     check_device,
-    choose,
     load_any,
     prepare_process,
+    select_served,
     start_or_exit,
     worker_name,
 )
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.watchdog import Watchdog
 from workers.transport.step_queue import StepQueue
-from workers.transport.transport import Transport
+from workers.transport.transport import ResidualTransport
 
 with exit_with_reason():
     settings = read_settings()
     catalog = read_catalog(settings.catalog, settings)
-    served = choose("SWIFT_WORKER_CONTROLNETS", settings.worker_controlnets, list(catalog.controlnets))
+    served = select_served("SWIFT_WORKER_CONTROLNETS", settings.worker_controlnets, list(catalog.controlnets))
 use_checked_transport()
 app = make_celery(settings, queues=[controlnet_queue(controlnet) for controlnet in served])
 
@@ -47,7 +47,7 @@ app = make_celery(settings, queues=[controlnet_queue(controlnet) for controlnet 
 memory = DeviceMemory(settings.model_memory_bytes)
 controlnets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
-transport = Transport(residuals, settings)
+transport = ResidualTransport(residuals, settings)
 watchdog = Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since)
 server = Server(
     served,
@@ -68,7 +68,7 @@ def _start(sender: Any, **_: object) -> None:
         check_device(settings.device)
         load_any(controlnets, served, check=lambda name: check_controlnet(catalog, settings, name))
     watchdog.start()
-    consumption = Consumption(sender, lambda: [controlnet_queue(controlnet) for controlnet in server.names])
+    consumption = ConsumerCheck(sender, lambda: [controlnet_queue(controlnet) for controlnet in server.names])
     server.start(worker_name(sender))
     name, started_at = worker_name(sender), time.time()
 

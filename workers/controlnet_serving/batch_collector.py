@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from workers.controlnet_serving.batch_sizer import BatchSizers
-from workers.controlnet_serving.sessions import Sessions
+from workers.controlnet_serving.sessions import RecentJobs
 from workers.transport.step_queue import ClaimedStep, StepQueue
 
 #: Where other jobs use the ControlNet, a step waits this share of its own time for theirs.
@@ -14,7 +14,7 @@ WAIT_SHARE = 0.03
 class BatchCollector:
     """Takes steps out of turn that can share the forward pass of a step that was taken."""
 
-    def __init__(self, steps: StepQueue, sessions: Sessions, delay_share: float) -> None:
+    def __init__(self, steps: StepQueue, sessions: RecentJobs, delay_share: float) -> None:
         """``delay_share``: the share by which a step may take longer so that others join it."""
         self._steps = steps
         self._sessions = sessions

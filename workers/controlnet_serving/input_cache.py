@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workers.families.base_controlnet import ControlNet
 from workers.transport.protocol import StepRequest
-from workers.transport.transport import Transport
+from workers.transport.transport import ResidualTransport
 
 Tensors = Mapping[str, Tensor]
 #: A worker serves a few jobs at a time; each has two or three inputs of up to some ten megabytes.
@@ -19,7 +19,7 @@ CAPACITY_BYTES = 512 << 20
 class InputCache:
     """Tensors by key, bounded in bytes, least recently used out first; safe to use from several threads."""
 
-    def __init__(self, transport: Transport, capacity_bytes: int = CAPACITY_BYTES) -> None:
+    def __init__(self, transport: ResidualTransport, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self._transport = transport
         self._cached: LRUCache[Hashable, Tensors] = LRUCache(capacity_bytes, getsizeof=_bytes)
         self._lock = threading.Lock()

@@ -12,7 +12,7 @@ from torch import Tensor
 from shared import metrics
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.transport.protocol import StepRequest, StepResponse
-from workers.transport.transport import Transport
+from workers.transport.transport import ResidualTransport
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class QueuedResponse(NamedTuple):
 class ResponseSender:
     """Sends the responses of one destination in the order in which they were queued."""
 
-    def __init__(self, transport: Transport, lease: LeaseRenewer) -> None:
+    def __init__(self, transport: ResidualTransport, lease: LeaseRenewer) -> None:
         self._transport = transport
         self._lease = lease
         self._queue: queue.Queue[QueuedResponse | None] = queue.Queue(MAX_QUEUED)

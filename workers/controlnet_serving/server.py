@@ -24,14 +24,14 @@ from workers.controlnet_serving.input_cache import InputCache
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.responses import error_response, residual_response
 from workers.controlnet_serving.sender import ResponseSender
-from workers.controlnet_serving.sessions import Sessions
+from workers.controlnet_serving.sessions import RecentJobs
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.busy import BusyShare
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.transport.protocol import StepRequest
 from workers.transport.step_queue import POLL_S, ClaimedStep, StepQueue
-from workers.transport.transport import Transport
+from workers.transport.transport import ResidualTransport
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +49,14 @@ class Server:
         names: Sequence[str],
         controlnets: ModelCache[ControlNet],
         steps: StepQueue,
-        transport: Transport,
+        transport: ResidualTransport,
         batch_delay: float,
         watchdog: Watchdog | None = None,
     ) -> None:
         """``batch_delay``: the share by which a step may take longer so that other jobs' steps join it."""
         self.controlnets = controlnets
         self.steps = steps
-        self.sessions = Sessions()
+        self.sessions = RecentJobs()
         self.inputs = InputCache(transport)
         self.busy = BusyShare()
         self._names = list(names)
@@ -180,7 +180,7 @@ class Server:
                 if part.position == step.part.position:
                     continue
                 controlnet = in_use.enter_context(self.controlnets.use_loaded(part.controlnet))
-                claimed = self.steps.claim_part(step.request, part) if controlnet is not None else None
+                claimed = self.steps.claim_call(step.request, part) if controlnet is not None else None
                 if claimed is None:
                     break
                 found.append(claimed)

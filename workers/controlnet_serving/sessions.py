@@ -7,7 +7,7 @@ import time
 SESSION_S = 5.0
 
 
-class Sessions:
+class RecentJobs:
     """Jobs by ControlNet; safe to use from several threads."""
 
     def __init__(self) -> None:

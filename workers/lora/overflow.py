@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workers.lora.formats.matrices import tensors_of
 from workers.lora.weight_delta import WeightDelta
-from workers.runtime.finite import are_finite, extremes
+from workers.runtime.finite import are_finite, min_max
 
 #: A part of the model and a parameter in it.
 ParameterKey = tuple[str, str]
@@ -31,7 +31,7 @@ def find_overflows(
     if bounds.is_meta:
         return []  # a device without numbers
     doubtful = [key for key, bound in zip(terms, bounds.tolist(), strict=True) if not bound < _HARMLESS]
-    finite = are_finite([extremes(weights[key]) for key in doubtful])
+    finite = are_finite([min_max(weights[key]) for key in doubtful])
     return [key for key, is_finite in zip(doubtful, finite, strict=True) if not is_finite]
 
 

@@ -137,7 +137,7 @@ def _check_single_file(path: Path, config: str | None) -> None:
     facts = family_of_file(names)
     if facts is None:
         raise Unloadable(f"it is {_kind_of(names)}, not a base model that is served")
-    if why := facts.file_problem(names):
+    if why := facts.checkpoint_error(names):
         raise Unloadable(why)
     if config is not None:
         described = _family(read_json(Path(config), "model_index.json"))

@@ -20,7 +20,7 @@ _RUN: Any = bootsteps.RUN  # type: ignore[attr-defined] # typed only in part
 SILENT_S = 10.0
 
 
-class Consumption:
+class ConsumerCheck:
     """Checks the Celery worker ``controller``, in its event loop: no other thread may touch it."""
 
     def __init__(self, controller: Any, wanted: Callable[[], Iterable[str]]) -> None:
@@ -43,7 +43,7 @@ class Consumption:
             ]
         return list(self._problems)
 
-    def is_able(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether it may be offered jobs."""
         return not self.problems()
 

@@ -14,14 +14,14 @@ def is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
-def extremes(tensor: Tensor) -> Tensor:
+def min_max(tensor: Tensor) -> Tensor:
     """The smallest and the largest number, ``(2,)`` in float32, left on the tensor's device."""
     return torch.stack(tensor.aminmax()).float()
 
 
-def are_finite(extremes: Sequence[Tensor]) -> list[bool]:
-    """Of which tensors all numbers are finite, by their `extremes`; waits for the device once."""
-    return torch.isfinite(torch.stack(list(extremes))).all(1).tolist() if extremes else []
+def are_finite(min_max: Sequence[Tensor]) -> list[bool]:
+    """Of which tensors all numbers are finite, by their `min_max`; waits for the device once."""
+    return torch.isfinite(torch.stack(list(min_max))).all(1).tolist() if min_max else []
 
 
 def find_non_finite(modules: Mapping[str, nn.Module]) -> str | None:

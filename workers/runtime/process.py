@@ -14,14 +14,14 @@ from shared.errors import InvalidSetting, ModelFailed
 from shared.logs import escape
 from shared.settings import Settings
 from workers.runtime.model_cache import ModelCache
-from workers.runtime.process_exit import skip_last_collection
-from workers.runtime.process_logs import take_over_logs
+from workers.runtime.process_exit import skip_final_gc
+from workers.runtime.process_logs import configure_celery_logging
 
 
 def prepare_process(settings: Settings, name: str, level: int = logging.INFO) -> None:
     """Set torch's threads, quiet the libraries, log as the worker ``name`` from ``level`` on; end quickly."""
-    take_over_logs(settings, name, level)
-    skip_last_collection()
+    configure_celery_logging(settings, name, level)
+    skip_final_gc()
     torch.set_num_threads(settings.threads_per_worker)
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
@@ -75,7 +75,7 @@ def worker_name(sender: Any) -> str:
     return str(getattr(sender, "hostname", sender))
 
 
-def choose(variable: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+def select_served(variable: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
     """The part of the catalog that this worker serves; raises `InvalidSetting`."""
     if not known:
         raise InvalidSetting(f"{variable}: the catalog names nothing that this worker could serve")

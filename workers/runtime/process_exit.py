@@ -4,7 +4,7 @@ import atexit
 import gc
 
 
-def skip_last_collection() -> None:
+def skip_final_gc() -> None:
     """Have the interpreter end without its last collection of garbage.
 
     It visits every object that torch and its libraries have created, for seconds, to free memory that

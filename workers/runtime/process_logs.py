@@ -8,7 +8,7 @@ from shared.logs import configure_logs
 from shared.settings import Settings
 
 
-def take_over_logs(settings: Settings, name: str, level: int = logging.INFO) -> None:
+def configure_celery_logging(settings: Settings, name: str, level: int = logging.INFO) -> None:
     """Log as the worker ``name``, from ``level`` on."""
     configure_logs(settings, level=level, worker=name)
     setup_logging.connect(_keep)

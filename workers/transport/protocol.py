@@ -12,7 +12,7 @@ from shared.jobs.options import Precision
 from shared.message_base import Message
 
 
-class StepPart(Message):
+class ControlNetCall(Message):
     """What one ControlNet is asked for in a step."""
 
     position: int  # of the ControlNet in the job: the same ControlNet may be there twice
@@ -33,7 +33,7 @@ class StepRequest(Message):
     t: float  # the scheduler's timestep
     inputs: dict[str, str]  # name ("embeddings", …): key at the residual server
     guess: bool = False  # the job's guess_mode
-    parts: list[StepPart]  # every ControlNet of the step, in the order in which they are summed
+    parts: list[ControlNetCall]  # every ControlNet of the step, in the order in which they are summed
     rows: int  # of the model input
     batch_key: str  # steps of one ControlNet with one key may share a forward pass; empty: none may
     residual_precision: Precision = "exact"

@@ -29,7 +29,7 @@ from shared.keys import controlnet_steps
 from shared.lua_script import read_lua
 from shared.settings import Settings
 from workers.transport.keys import claims_key, lease_key, request_key, served_key, step_token_key
-from workers.transport.protocol import QueuedStep, StepPart, StepRequest
+from workers.transport.protocol import ControlNetCall, QueuedStep, StepRequest
 from workers.transport.wire import pack, unpack
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ClaimedStep(NamedTuple):
     """A part of a step that this worker has claimed."""
 
     request: StepRequest
-    part: StepPart
+    part: ControlNetCall
     x: Tensor  # the scaled model input, (b, c, h/f, w/f)
     queue_length: int  # of the ControlNet's queue when it was claimed
     claimed_at: float  # seconds since the epoch
@@ -86,7 +86,7 @@ class StepQueue:
             pipe.expire(queue, self._ttl_s)
         pipe.execute()
 
-    def locate(self, request: StepRequest, part: StepPart) -> StepState:
+    def locate(self, request: StepRequest, part: ControlNetCall) -> StepState:
         """Where a part of the step is now."""
         queued = _queued(request, part).model_dump_json()
         step_token, _, claims = _job_keys(request.job_id)
@@ -151,7 +151,7 @@ class StepQueue:
         part = next(part for part in request.parts if part.position == queued.position)
         return ClaimedStep(request, part, x, queue_length, now)
 
-    def claim_part(self, request: StepRequest, part: StepPart) -> ClaimedStep | None:
+    def claim_call(self, request: StepRequest, part: ControlNetCall) -> ClaimedStep | None:
         """Claim another part of a step; its entry stays in its queue and is worth nothing."""
         return self.claim(_queued(request, part))
 
@@ -172,7 +172,7 @@ class StepQueue:
         ]
 
 
-def _queued(request: StepRequest, part: StepPart) -> QueuedStep:
+def _queued(request: StepRequest, part: ControlNetCall) -> QueuedStep:
     return QueuedStep(
         job_id=request.job_id,
         step_token=request.step_token,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
-class Transport:
+class ResidualTransport:
     """Both ends of the transport; safe to use from several threads."""
 
     def __init__(

@@ -11,7 +11,7 @@ from shared.messaging.messages import GenerateJob
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
 from workers.runtime.broker import CheckedTask, use_checked_transport
-from workers.runtime.process import choose
+from workers.runtime.process import select_served
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.messages import FollowBranch
@@ -23,7 +23,7 @@ from workers.unet.process.task_outcome import end_task, retried_later
 with exit_with_reason():
     settings = read_settings()
     catalog = read_catalog(settings.catalog, settings)
-    serves = choose("SWIFT_WORKER_MODELS", settings.worker_models, list(catalog.models))
+    serves = select_served("SWIFT_WORKER_MODELS", settings.worker_models, list(catalog.models))
 use_checked_transport()
 app = make_celery(settings, queues=[queue(model) for model in serves for queue in (unet_queue, follow_queue)])
 app.conf.worker_concurrency = 1

@@ -9,7 +9,7 @@ from torch import Generator
 from shared.jobs.spec import JobSpec
 from workers.families.base import BaseModel
 from workers.lora.loader import Role
-from workers.unet.deferred import Deferred
+from workers.unet.deferred import DeferredCalls
 from workers.unet.latents.noise import make_generators
 from workers.unet.output.replay import NO_REPLAY, Replay
 from workers.unet.timeline import Timeline
@@ -30,7 +30,7 @@ class AttemptContext:
     timeline: Timeline
     check: Callable[[], None]  # raises what shall stop the attempt
     replay: Replay = NO_REPLAY
-    deferred: Deferred = field(default_factory=Deferred)
+    deferred: DeferredCalls = field(default_factory=DeferredCalls)
 
     @cached_property
     def generators(self) -> list[Generator]:

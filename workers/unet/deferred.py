@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-class Deferred:
+class DeferredCalls:
     """Functions to call once the next step's request has been sent, in their order."""
 
     def __init__(self) -> None:

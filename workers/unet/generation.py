@@ -20,11 +20,11 @@ from workers.unet.latents.noise import step_options
 from workers.unet.lease import Lease
 from workers.unet.lora import JobLoras
 from workers.unet.noise_predictor import NoisePredictorFactory
-from workers.unet.output.finite import FiniteRecord
+from workers.unet.output.finite import NonFiniteTracker
 from workers.unet.output.images import decode_latents
 from workers.unet.output.receipt import worker_receipt, write_receipt
 from workers.unet.timesteps.rehearsal import check_steps
-from workers.unet.timesteps.schedule import Steps, make_schedule
+from workers.unet.timesteps.schedule import TimestepSpec, make_schedule
 
 
 class GenerationResult(NamedTuple):
@@ -45,12 +45,12 @@ class Generation:
         self._size = model.size(spec.width, spec.height)
         options = model.timestep_options(spec)
         check_steps(spec, model.scheduler_config, options)
-        steps = Steps.of(spec, options)
+        steps = TimestepSpec.of(spec, options)
         self._schedule = make_schedule(steps, model.scheduler_config, str(model.device))
         self._total = len(self._schedule.timesteps)
         self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())
         context.replay.check_model(model.sha256, self._scheduler_config)
-        self._finite = FiniteRecord(model, spec)
+        self._finite = NonFiniteTracker(model, spec)
         self._predictors = NoisePredictorFactory(context)
         self._loras = JobLoras(context, self._total)
         self._step_began = 0.0

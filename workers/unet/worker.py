@@ -16,7 +16,7 @@ from workers.runtime.busy import BusyShare
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.transport.step_queue import StepQueue
-from workers.transport.transport import Transport
+from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.cfg_parallel.timings import CFGTimings
 
@@ -42,7 +42,7 @@ class UNetWorker:
     models: ModelCache[BaseModel]
     controlnets: ModelCache[ControlNet]  # for steps that no ControlNet worker takes
     steps: StepQueue
-    transport: Transport
+    transport: ResidualTransport
     send_attach: SendAttach
     send_follow: SendFollow
     residual: "Redis"

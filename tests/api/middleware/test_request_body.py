@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.middleware.request_body import Budget, Held
+from api.middleware.request_body import Budget, BufferedBody
 from api.services import Services
 from shared.errors import TooLarge, Unavailable
 
@@ -118,7 +118,7 @@ def test_a_body_counts_until_it_is_released() -> None:
             return bytes(count)
 
     budget = Budget(100)
-    first, second = Held(Endless(), 80, budget), Held(Endless(), 80, budget)
+    first, second = BufferedBody(Endless(), 80, budget), BufferedBody(Endless(), 80, budget)
     first.read(70)
     with pytest.raises(Unavailable):
         second.read(40)

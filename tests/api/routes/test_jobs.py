@@ -12,7 +12,7 @@ from api.app import create_app
 from api.services import Services
 from shared import keys
 from shared.errors import AttemptLost
-from shared.jobs.events import follow
+from shared.jobs.events import stream_events
 from shared.jobs.record import StoredImage
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import GENERATE, make_celery
@@ -306,7 +306,7 @@ def test_a_deleted_job_is_gone_with_all_that_belongs_to_it(
 def test_a_follower_of_a_deleted_job_reads_that_it_is_over(client: FlaskClient, services: Services) -> None:
     job_id = submit(client)
     services.jobs.delete(job_id)
-    events = [event for event in follow(services.control, job_id) if event]
+    events = [event for event in stream_events(services.control, job_id) if event]
     assert [event.kind for event in events] == ["status", "status", "done"]
 
 

@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from api.server.client_socket import ClientSocket, Pace
+from api.server.client_socket import ClientSocket, MinTransferRate
 
 #: Short enough for a test; every wait below ends because of what is tested.
 WAIT_S = 0.5
@@ -18,7 +18,7 @@ WAIT_S = 0.5
 def pair() -> Iterator[tuple[ClientSocket, Any]]:
     """The server's side of a connection, and the client's."""
     ours, theirs = socket.socketpair()
-    client = ClientSocket(ours, sending=Pace(WAIT_S, 1000), abort=lambda _: nullcontext())
+    client = ClientSocket(ours, sending=MinTransferRate(WAIT_S, 1000), abort=lambda _: nullcontext())
     yield client, theirs
     theirs.close()
     client.close()
@@ -33,7 +33,7 @@ def test_a_client_that_drips_its_body_is_given_up(pair: tuple[ClientSocket, Any]
             gevent.sleep(WAIT_S / 10)
 
     dripping = gevent.spawn(drip)
-    with pytest.raises(TimeoutError), ours.receiving(Pace(WAIT_S, 1000)):
+    with pytest.raises(TimeoutError), ours.receiving(MinTransferRate(WAIT_S, 1000)):
         all(iter(lambda: ours.recv(1024), b""))
     dripping.kill()
 
@@ -48,14 +48,14 @@ def test_a_client_that_sends_fast_enough_may_take_as_long_as_it_needs(pair: tupl
         theirs.shutdown(socket.SHUT_WR)
 
     gevent.spawn(send)
-    with ours.receiving(Pace(WAIT_S, 1000)):
+    with ours.receiving(MinTransferRate(WAIT_S, 1000)):
         assert sum(map(len, iter(lambda: ours.recv(1024), b""))) == 15_000
 
 
 def test_the_client_is_not_charged_for_our_own_pauses(pair: tuple[ClientSocket, Any]) -> None:
     ours, theirs = pair
     theirs.send(b"ab")
-    pace = Pace(WAIT_S, 1000)
+    pace = MinTransferRate(WAIT_S, 1000)
     with ours.receiving(pace):
         assert ours.recv(1) == b"a"
         gevent.sleep(2 * WAIT_S)
@@ -90,6 +90,6 @@ def test_of_requests_that_came_at_once_each_lets_others_go_first(pair: tuple[Cli
 
     theirs.send(b"three requests")
     ours.recv(1024)
-    other = ClientSocket(theirs, sending=Pace(WAIT_S, 1000), abort=lambda _: nullcontext())
+    other = ClientSocket(theirs, sending=MinTransferRate(WAIT_S, 1000), abort=lambda _: nullcontext())
     gevent.joinall([gevent.spawn(serve, "a", ours, 3), gevent.spawn(serve, "b", other, 2)])
     assert order == ["a", "b", "a", "b", "a"] or order == ["a", "a", "b", "a", "b"]

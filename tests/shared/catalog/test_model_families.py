@@ -80,7 +80,7 @@ def test_a_config_of_another_form_raises_nothing(tmp_path: Path, config: dict[st
     known = families(tmp_path, SD1 | config, SD1 | config)
     (tmp_path / "base/vae").mkdir()
     (tmp_path / "base/vae/config.json").write_text('{"block_out_channels": [1, 2, 3, 4]}')
-    assert known.own_size("model") is None
+    assert known.default_size("model") is None
     assert known.is_inpainting("model") is False
     assert known.incompatibility("controlnet", "model") is None
 

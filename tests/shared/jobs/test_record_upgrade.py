@@ -9,7 +9,7 @@ from redis import Redis
 
 from shared import keys
 from shared.errors import JobUnreadable
-from shared.jobs.flat_receipt import FlatReceipt
+from shared.jobs.flat_receipt import LegacyReceipt
 from shared.jobs.receipt import FORMAT
 from shared.jobs.record import RECORD_VERSION
 from shared.jobs.store import JobStore
@@ -67,7 +67,7 @@ def test_a_finished_job_of_the_old_version_is_read_with_its_receipt(jobs: JobSto
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_receipt_of_an_old_format_loses_nothing_when_it_is_upgraded(version: int) -> None:
     was = old_receipt(version)
-    flat = FlatReceipt.model_validate(was)
+    flat = LegacyReceipt.model_validate(was)
     assert (flat.version, flat.is_edited()) == (version, False)
     receipt = flat.upgraded()
     for name in was.keys() & receipt.spec.model_dump().keys() - {"controlnets", "loras"}:
@@ -90,12 +90,12 @@ def test_a_receipt_of_an_old_format_loses_nothing_when_it_is_upgraded(version: i
     ids=str,
 )
 def test_an_edited_receipt_of_the_second_format_is_found(edit: dict[str, Any]) -> None:
-    assert FlatReceipt.model_validate(old_receipt(2) | edit).is_edited()
+    assert LegacyReceipt.model_validate(old_receipt(2) | edit).is_edited()
 
 
 def test_a_receipt_of_the_present_format_is_no_flat_one() -> None:
     with pytest.raises(ValidationError):
-        FlatReceipt.model_validate(old_receipt(2) | {"version": FORMAT})
+        LegacyReceipt.model_validate(old_receipt(2) | {"version": FORMAT})
 
 
 def test_an_old_record_that_cannot_be_converted_is_reported_and_ends_with_the_reason(

@@ -5,7 +5,7 @@ from redis import Redis
 
 from shared import keys
 from shared.errors import AttemptLost, Conflict, JobCancelled, NotFound
-from shared.jobs.events import follow
+from shared.jobs.events import stream_events
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Failure
 from shared.jobs.spec import JobSpec
@@ -71,9 +71,9 @@ def test_progress_and_every_change_of_state_are_events(jobs: JobStore, control: 
     assert attempt is not None
     attempt.advance(1, 4)
     attempt.end("failed", Failure(code="x", detail="y"), [])
-    events = [event for event in follow(control, job_id) if event]
+    events = [event for event in stream_events(control, job_id) if event]
     assert [event.kind for event in events] == ["status", "status", "progress", "status", "done"]
-    again = [event for event in follow(control, job_id, after=events[2].id) if event]
+    again = [event for event in stream_events(control, job_id, after=events[2].id) if event]
     assert again == events[3:]
 
 

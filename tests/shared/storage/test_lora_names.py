@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.storage.lora_names import MAX_NAME_BYTES, SUFFIX, cut_suffix, name_of_key, why_no_name
+from shared.storage.lora_names import MAX_NAME_BYTES, SUFFIX, cut_suffix, lora_name_error, name_of_key
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from shared.storage.lora_names import MAX_NAME_BYTES, SUFFIX, cut_suffix, name_o
     ],
 )
 def test_names_of_real_files_are_names(name: str) -> None:
-    assert why_no_name(name) is None
+    assert lora_name_error(name) is None
     assert name_of_key(name + SUFFIX) == (name, None)
 
 
@@ -49,7 +49,7 @@ def test_names_of_real_files_are_names(name: str) -> None:
     ],
 )
 def test_what_cannot_be_a_name_says_why(name: str, reason: str) -> None:
-    problem = why_no_name(name)
+    problem = lora_name_error(name)
     assert problem is not None
     assert reason in problem
 
@@ -78,7 +78,7 @@ def test_the_name_of_a_file_means_its_lora() -> None:
 
 @given(st.text(max_size=140))
 def test_every_name_is_one_key_that_a_file_system_takes(name: str) -> None:
-    if why_no_name(name) is None:
+    if lora_name_error(name) is None:
         assert name_of_key(name + SUFFIX) == (name, None)
         assert len(name.encode()) <= MAX_NAME_BYTES
         assert not set(name) & set("/\\@\0\n\r")

@@ -16,7 +16,7 @@ from PIL import Image
 from redis import Redis
 
 from shared.catalog.catalog import read_catalog
-from shared.jobs.events import follow as events
+from shared.jobs.events import stream_events as events
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
 from shared.keys import watched

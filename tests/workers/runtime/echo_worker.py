@@ -27,8 +27,8 @@ from shared.messaging.messages import GenerateJob
 from shared.redis_clients import control_redis
 from shared.settings import read_settings
 from workers.runtime.broker import CheckedTask, use_checked_transport
-from workers.runtime.consumption import Consumption
-from workers.runtime.process_logs import take_over_logs
+from workers.runtime.consumption import ConsumerCheck
+from workers.runtime.process_logs import configure_celery_logging
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.unet.process.task_outcome import end_task
 
@@ -81,9 +81,9 @@ def _run(task: Any, attempt: Attempt) -> str:
 
 @worker_init.connect
 def _start(sender: Any, **_: object) -> None:
-    take_over_logs(settings, sender.hostname)
+    configure_celery_logging(settings, sender.hostname)
     app.amqp.queues.select_add(default_exchange_queue(QUEUES[1]))
-    consumption = Consumption(sender, lambda: QUEUES)
+    consumption = ConsumerCheck(sender, lambda: QUEUES)
 
     def beat() -> None:
         while True:

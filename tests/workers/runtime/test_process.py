@@ -9,7 +9,7 @@ import pytest
 from shared.errors import InvalidSetting
 from shared.settings import Settings
 from tests.tiny_models import EMOJI
-from workers.runtime.process import choose
+from workers.runtime.process import select_served
 
 MISSING = "/dev/null/nothing"
 
@@ -41,12 +41,12 @@ def test_a_worker_that_cannot_load_its_weights_ends_before_it_takes_a_job(
 
 
 def test_a_worker_serves_the_whole_catalog_unless_it_is_told_a_part() -> None:
-    assert choose("SWIFT_WORKER_CONTROLNETS", (), ["a", "b"]) == ["a", "b"]
-    assert choose("SWIFT_WORKER_CONTROLNETS", ("b",), ["a", "b"]) == ["b"]
+    assert select_served("SWIFT_WORKER_CONTROLNETS", (), ["a", "b"]) == ["a", "b"]
+    assert select_served("SWIFT_WORKER_CONTROLNETS", ("b",), ["a", "b"]) == ["b"]
 
 
 def test_a_worker_is_not_told_to_serve_what_nobody_knows() -> None:
     with pytest.raises(InvalidSetting, match="SWIFT_WORKER_CONTROLNETS: c not in the catalog; it has a, b"):
-        choose("SWIFT_WORKER_CONTROLNETS", ("c",), ["a", "b"])
+        select_served("SWIFT_WORKER_CONTROLNETS", ("c",), ["a", "b"])
     with pytest.raises(InvalidSetting, match="names nothing"):
-        choose("SWIFT_WORKER_CONTROLNETS", (), [])
+        select_served("SWIFT_WORKER_CONTROLNETS", (), [])

@@ -59,8 +59,8 @@ def test_a_part_of_a_step_has_one_worker(line: Line) -> None:
     mine = take(line.steps, "edge")
     assert mine is not None
     edge, depth = mine.request.parts
-    assert other.claim_part(mine.request, edge) is None
-    assert other.claim_part(mine.request, depth) is not None
+    assert other.claim_call(mine.request, edge) is None
+    assert other.claim_call(mine.request, depth) is not None
     assert take(line.steps, "depth") is None
 
 

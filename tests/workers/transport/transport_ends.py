@@ -12,7 +12,7 @@ from shared.settings import Settings
 from workers.transport.backends.base import TransportBackend
 from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.step_queue import StepQueue
-from workers.transport.transport import Transport
+from workers.transport.transport import ResidualTransport
 
 BackendName = Literal["redis", "shared_memory"]
 X = torch.zeros(2, 4, 8, 8)
@@ -29,8 +29,8 @@ class TransportEnds:
         backends: Sequence[TransportBackend] | None = None,
     ) -> None:
         self.steps = StepQueue(clients[0], settings)
-        self.unet = Transport(clients, settings, backends=backends)
-        self.controlnet = Transport(clients, settings, backends=backends)
+        self.unet = ResidualTransport(clients, settings, backends=backends)
+        self.controlnet = ResidualTransport(clients, settings, backends=backends)
 
     def send_step(self, **changes: Any) -> StepRequest:
         """Send the request of a step."""

@@ -21,7 +21,7 @@ from workers.families.guidance import CFGBranch
 from workers.families.unet.controlnet import UNetControlNet
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.transport.step_queue import ClaimedStep, StepQueue
-from workers.transport.transport import Transport
+from workers.transport.transport import ResidualTransport
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
@@ -49,7 +49,7 @@ class Line(NamedTuple):
     redis: Redis
     settings: Settings
     steps: StepQueue
-    transport: Transport
+    transport: ResidualTransport
 
 
 def load_controlnets() -> ModelCache[UNetControlNet]:
@@ -57,7 +57,7 @@ def load_controlnets() -> ModelCache[UNetControlNet]:
 
 
 def make_line(redis: Redis, settings: Settings) -> Line:
-    return Line(redis, settings, StepQueue(redis, settings), Transport([redis], settings))
+    return Line(redis, settings, StepQueue(redis, settings), ResidualTransport([redis], settings))
 
 
 def make_server(line: Line, *names: str, controlnets: ModelCache[UNetControlNet] | None = None) -> Server:
@@ -95,7 +95,7 @@ class FakeWorker:
 
     settings: Settings
     steps: StepQueue
-    transport: Transport
+    transport: ResidualTransport
     controlnets: ModelCache[UNetControlNet]
 
 

@@ -1,9 +1,9 @@
-from workers.unet.deferred import Deferred
+from workers.unet.deferred import DeferredCalls
 
 
 def test_deferred_functions_are_called_once_in_their_order() -> None:
     called: list[int] = []
-    deferred = Deferred()
+    deferred = DeferredCalls()
     for i in range(2):
         deferred.add(lambda i=i: called.append(i))  # type: ignore[misc]
     deferred.run()

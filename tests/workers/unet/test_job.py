@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from shared.errors import ControlNetFailed, InvalidLora, InvalidRequest, LoraGone, ResidualTimeout, SwiftError
-from shared.jobs.events import follow
+from shared.jobs.events import stream_events
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
@@ -238,7 +238,7 @@ def test_a_cancel_stops_a_running_job_within_its_lora(make_worker: MakeWorker) -
     )
     runner = threading.Thread(target=execute_job, args=[worker, job_id, "unet1@test"])
     runner.start()
-    for event in follow(worker.jobs.redis, job_id):
+    for event in stream_events(worker.jobs.redis, job_id):
         if event and event.kind == "progress":
             worker.jobs.cancel(job_id)
             break
@@ -303,7 +303,7 @@ def test_previews_are_made_only_while_somebody_follows_the_events(make_worker: M
         if looking:
             worker.jobs.redis.set(watched(job_id), 1, ex=60)
         execute_job(worker, job_id, "unet1@test")
-        events = [event for event in follow(worker.jobs.redis, job_id) if event]
+        events = [event for event in stream_events(worker.jobs.redis, job_id) if event]
         return sum(event.kind == "preview" for event in events)
 
     assert previews(looking=False) == 0

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from shared.errors import DeadlineExceeded, LoraGone, LoraUnavailable
-from shared.jobs.events import follow
+from shared.jobs.events import stream_events
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec, LoraRef
@@ -70,7 +70,7 @@ def running_job(worker: UNetWorker, wanted: JobSpec) -> Iterator[str]:
 
 
 def wait_for_step(worker: UNetWorker, job_id: str, step: int) -> None:
-    for event in follow(worker.jobs.redis, job_id):
+    for event in stream_events(worker.jobs.redis, job_id):
         if event and event.kind == "progress" and json.loads(event.data)["step"] >= step:
             return
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from redis import Redis
 
-from shared.jobs.flat_receipt import FlatReceipt
+from shared.jobs.flat_receipt import LegacyReceipt
 from shared.jobs.options import LoraLoading
 from shared.keys import control_key
 from shared.messaging.messages import GenerateJob
@@ -63,7 +63,7 @@ def test_a_waiting_replay_is_executed_and_gives_the_same_pixels(
 
 
 def test_the_receipt_of_the_first_format_gives_the_same_pixels(worker: UNetWorker) -> None:
-    receipt = FlatReceipt.model_validate(old_receipt(1)).upgraded()
+    receipt = LegacyReceipt.model_validate(old_receipt(1)).upgraded()
     bucket = Bucket(worker.settings, worker.settings.lora_bucket)
     stat = bucket.head("twemoji.safetensors")
     [ref] = receipt.spec.loras

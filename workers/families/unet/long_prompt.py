@@ -44,7 +44,7 @@ class Text(NamedTuple):
 EncodeWindow = Callable[[Any, Tensor, int], tuple[Tensor, Tensor | None]]
 
 
-def cut_off(texts: Iterable[Text]) -> list[str]:
+def truncation_warnings(texts: Iterable[Text]) -> list[str]:
     """A sentence for each text of which the text encoder does not see the end."""
     warnings = []
     for text in {text.field: text for text in texts}.values():
@@ -58,7 +58,7 @@ def cut_off(texts: Iterable[Text]) -> list[str]:
     return warnings
 
 
-def chunked(
+def encode_in_chunks(
     positive: Sequence[Text],
     negative: Sequence[Text],
     encode: EncodeWindow,

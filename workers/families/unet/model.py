@@ -22,7 +22,7 @@ from workers.families.base import BaseModel, StagedForward
 from workers.families.guidance import ClassifierFreeGuidance
 from workers.families.unet.conditioning import UNetConditioning
 from workers.families.unet.forward import staged_forward
-from workers.families.unet.long_prompt import Text, chunked, cut_off
+from workers.families.unet.long_prompt import Text, encode_in_chunks, truncation_warnings
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.families.vae_latents import VaeLatents
 
@@ -161,7 +161,7 @@ class UNetModel(BaseModel):
         """See `BaseModel`."""
         if spec.long_prompt == "chunk":
             return []
-        return cut_off([*self.positive_texts(spec), *self.negative_texts(spec)])
+        return truncation_warnings([*self.positive_texts(spec), *self.negative_texts(spec)])
 
     def staged_forward(self, x: Tensor, t: Tensor, conditioning: Any) -> StagedForward:
         """See `BaseModel`; ``conditioning`` is a `UNetConditioning`."""
@@ -180,7 +180,7 @@ class UNetModel(BaseModel):
             return self.encode_window(encoder, ids, length, None)  # diffusers skips no layers of it
 
         negative = self.negative_texts(spec) if is_guided else []
-        return chunked(self.positive_texts(spec), negative, encode, encode_negative)
+        return encode_in_chunks(self.positive_texts(spec), negative, encode, encode_negative)
 
     def _embed_guidance(self, spec: JobSpec) -> Tensor | None:
         """The scale as an input, of UNets that have guidance distilled in: ``(n, time_cond_proj_dim)``."""

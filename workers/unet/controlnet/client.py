@@ -8,7 +8,7 @@ from torch import Tensor
 
 from shared.messaging.messages import AttachControlNet
 from workers.families.guidance import CFGBranch
-from workers.transport.protocol import StepPart, StepRequest
+from workers.transport.protocol import ControlNetCall, StepRequest
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.session import ControlNetSession
@@ -69,7 +69,7 @@ class ControlNetClient:
         """Send step ``step`` of ``total`` to every ControlNet that guides it; ``None`` if none does."""
         context, session = self._context, self.session
         parts = [
-            StepPart(
+            ControlNetCall(
                 position=position,
                 controlnet=spec.name,
                 scale=spec.conditioning_scale,

@@ -9,7 +9,7 @@ from torch import Tensor
 from shared import metrics
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.model_cache import ModelCache
-from workers.transport.protocol import StepPart, StepRequest, StepResponse
+from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 
 
 class LocalControlNets:
@@ -23,7 +23,12 @@ class LocalControlNets:
         self._prepared: dict[int, tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = {}
 
     def compute(
-        self, request: StepRequest, part: StepPart, x: Tensor, inputs: Mapping[str, Tensor], image: Tensor
+        self,
+        request: StepRequest,
+        part: ControlNetCall,
+        x: Tensor,
+        inputs: Mapping[str, Tensor],
+        image: Tensor,
     ) -> list[tuple[StepResponse, Tensor]]:
         """All residuals of one part of a step, as a ControlNet worker would send them; see `ControlNet`."""
         start = time.time()

@@ -6,7 +6,7 @@ from enum import Enum
 
 from redis.exceptions import RedisError
 
-from workers.transport.protocol import StepPart, StepRequest
+from workers.transport.protocol import ControlNetCall, StepRequest
 from workers.transport.step_queue import StepState
 from workers.unet.controlnet.session import ControlNetSession
 
@@ -23,7 +23,7 @@ class Decision(Enum):
     GIVE_UP = "give up"
 
 
-class PartMonitor:
+class CallMonitor:
     """Watches the parts of one step; `restart` begins anew with each request."""
 
     def __init__(self, session: ControlNetSession) -> None:
@@ -50,7 +50,7 @@ class PartMonitor:
         self._claimed_at.clear()
         self._sent_at = time.monotonic()
 
-    def decide(self, request: StepRequest, part: StepPart) -> Decision:
+    def decide(self, request: StepRequest, part: ControlNetCall) -> Decision:
         """What to do about a part that has no answer yet, by where it is now."""
         state, position, unserved = self._locate(request, part), part.position, self._session.unserved
         self._misses[position] = self._misses[position] + 1 if state == "lost" else 0
@@ -63,7 +63,7 @@ class PartMonitor:
             return Decision.REQUEST_AGAIN
         return Decision.WAIT
 
-    def _locate(self, request: StepRequest, part: StepPart) -> StepState:
+    def _locate(self, request: StepRequest, part: ControlNetCall) -> StepState:
         try:
             return self._steps.locate(request, part)
         except RedisError:

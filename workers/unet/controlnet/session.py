@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from workers.transport.codecs import as_sent
-from workers.transport.protocol import StepPart, StepRequest, StepResponse
+from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.local import LocalControlNets
@@ -48,7 +48,7 @@ class ControlNetSession:
             self.context.worker.transport.put_input(tensor)
 
     def compute_locally(
-        self, request: StepRequest, part: StepPart, x: Tensor
+        self, request: StepRequest, part: ControlNetCall, x: Tensor
     ) -> list[tuple[StepResponse, Tensor]]:
         """What a ControlNet worker would respond; empty if ``controlnet_fallback`` is not ``local``."""
         if self._local is None:

@@ -15,8 +15,8 @@ from shared.errors import (
     ResidualTimeout,
     SwiftError,
 )
-from workers.transport.protocol import StepPart, StepRequest, StepResponse
-from workers.unet.controlnet.part_monitor import Decision, PartMonitor
+from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
+from workers.unet.controlnet.part_monitor import CallMonitor, Decision
 from workers.unet.controlnet.session import ControlNetSession
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class StepResiduals:
         self._x = x
         self._received: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the positions it sums
         self._responses: dict[tuple[int, ...], list[StepResponse]] = {}
-        self._monitor = PartMonitor(session)
+        self._monitor = CallMonitor(session)
         self._send()
 
     def get(self, index: int) -> Tensor:
@@ -117,7 +117,7 @@ class StepResiduals:
         self._responses.setdefault(positions, []).append(response)
         self._session.record(response)
 
-    def _missing(self, index: int) -> list[StepPart]:
+    def _missing(self, index: int) -> list[ControlNetCall]:
         came = {position for positions in self._received.get(index, {}) for position in positions}
         return [part for part in self.request.parts if part.position not in came]
 
@@ -131,7 +131,7 @@ class StepResiduals:
                 self._request_again(part, self._timeout_of(part))
                 return
 
-    def _timeout_of(self, part: StepPart) -> ResidualTimeout:
+    def _timeout_of(self, part: ControlNetCall) -> ResidualTimeout:
         return ResidualTimeout(part.controlnet, self.request.step, self._monitor.waited_s)
 
     def _handle_error(self, response: StepResponse) -> None:
@@ -144,7 +144,7 @@ class StepResiduals:
             f"ControlNet {part.controlnet!r} failed at step {step} on {response.worker}: {response.detail}"
         )
 
-    def _give_up(self, part: StepPart, error: SwiftError) -> None:
+    def _give_up(self, part: ControlNetCall, error: SwiftError) -> None:
         """Compute the part here if settings allow it, else end the attempt with ``error``."""
         computed = self._session.compute_locally(self.request, part, self._x)
         if not computed:
@@ -152,7 +152,7 @@ class StepResiduals:
         for response, residual in computed:
             self._take(response, residual)
 
-    def _request_again(self, part: StepPart, error: SwiftError) -> None:
+    def _request_again(self, part: ControlNetCall, error: SwiftError) -> None:
         """Request the whole step again because of ``part``; what has come stays, as it has the same bits."""
         retry = self.request.retry + 1
         if retry >= self._worker.settings.residual_attempts:

@@ -24,7 +24,7 @@ MAX_BACKOFF_S = 5.0
 log = logging.getLogger(__name__)
 
 
-def follow_hints(redis: "Redis", cache: LoraCache, worker: str) -> None:
+def subscribe_to_hints(redis: "Redis", cache: LoraCache, worker: str) -> None:
     """Start the thread that follows the hints for ``worker``. A lost hint only costs time."""
     pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="prefetch")
     waiting = threading.Semaphore(WAITING)

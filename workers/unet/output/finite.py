@@ -8,10 +8,10 @@ from torch import Tensor
 from shared.errors import NonFiniteImage, NonFiniteLatents, NonFiniteWeights
 from shared.jobs.spec import JobSpec
 from workers.families.base import BaseModel, Conditioning
-from workers.runtime.finite import are_finite, extremes, find_non_finite, is_finite
+from workers.runtime.finite import are_finite, find_non_finite, is_finite, min_max
 
 
-class FiniteRecord:
+class NonFiniteTracker:
     """The smallest and the largest number of everything that one job computed, in order."""
 
     def __init__(self, model: BaseModel, spec: JobSpec) -> None:
@@ -21,7 +21,7 @@ class FiniteRecord:
 
     def note(self, what: str, tensor: Tensor) -> None:
         """Remember the extremes of a tensor under words that end a sentence."""
-        self._noted.append((what, extremes(tensor)))
+        self._noted.append((what, min_max(tensor)))
 
     def note_prompt(self, conditioning: Conditioning) -> None:
         """The same for everything that the prompt became."""

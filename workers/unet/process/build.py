@@ -18,7 +18,7 @@ from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.runtime.weights import estimate_bytes, find_source
 from workers.transport.step_queue import StepQueue
-from workers.transport.transport import Transport
+from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.task import send_follow
 from workers.unet.controlnet.attach import send_attach
 from workers.unet.worker import UNetWorker
@@ -46,7 +46,7 @@ def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery
         models=_model_cache(settings, catalog, memory),
         controlnets=controlnet_cache(catalog, settings, memory),
         steps=StepQueue(residuals[0], settings),
-        transport=Transport(residuals, settings),
+        transport=ResidualTransport(residuals, settings),
         send_attach=lambda message: send_attach(celery, message),
         send_follow=lambda message, model: send_follow(celery, redis, message, model),
         residual=residuals[0],

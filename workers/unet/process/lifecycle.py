@@ -17,7 +17,7 @@ from shared.registry.workers import Heartbeat
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
 from workers.model_checks.source import check_model_entry
-from workers.runtime.consumption import Consumption
+from workers.runtime.consumption import ConsumerCheck
 from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread, describe_worker
 from workers.runtime.process import check_device, load_any, prepare_process, start_or_exit, worker_name
 from workers.unet.maintenance import prefetch
@@ -64,7 +64,7 @@ class WorkerLifecycle:
         with start_or_exit():
             self._load_first_model()
         self._declare_queues()
-        self._start_threads(Consumption(sender, self._queues))
+        self._start_threads(ConsumerCheck(sender, self._queues))
 
     def leave(self, **_: object) -> None:
         """Celery's ``worker_shutting_down``: take no more jobs, so that others get them at once."""
@@ -101,14 +101,14 @@ class WorkerLifecycle:
         kinds = (unet_queue, follow_queue, lambda model: worker_queue(model, self._name))
         return [queue(model) for model in models for queue in kinds]
 
-    def _start_threads(self, consumption: Consumption) -> None:
+    def _start_threads(self, consumption: ConsumerCheck) -> None:
         worker, settings = self._worker, self._settings
         redis = worker.jobs.redis
         LORA_CACHE_BYTES.labels("disk").set_function(worker.loras.used_bytes)
         LORA_CACHE_BYTES.labels("memory").set_function(worker.lora_memory.used_bytes)
-        prefetch.follow_hints(redis, worker.loras, self._name)
+        prefetch.subscribe_to_hints(redis, worker.loras, self._name)
         worker.watchdog.start()
-        self._availability.start(self._name, consumption.is_able)
+        self._availability.start(self._name, consumption.is_healthy)
         heartbeat = HeartbeatThread(
             redis,
             self._name,
@@ -126,7 +126,7 @@ class WorkerLifecycle:
         sweeper.start()
         self._stops = [worker.watchdog.stop, heartbeat.stop, sweeper.stop]
 
-    def _report(self, consumption: Consumption) -> Heartbeat:
+    def _report(self, consumption: ConsumerCheck) -> Heartbeat:
         worker = self._worker
         return describe_worker(
             self._settings,

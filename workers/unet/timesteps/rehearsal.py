@@ -18,7 +18,7 @@ from workers.families.guidance import NO_GUIDANCE
 from workers.unet.denoise import InitialLatents, denoise
 from workers.unet.latents.inpaint import MaskBlending
 from workers.unet.latents.noise import step_options
-from workers.unet.timesteps.schedule import Schedule, Steps, make_schedule
+from workers.unet.timesteps.schedule import Schedule, TimestepSpec, make_schedule
 
 #: A scheduler that works with a config at all can make this many.
 _FEW = 5
@@ -30,26 +30,26 @@ def check_steps(spec: JobSpec, config: Any, options: Mapping[str, Any] | None = 
 
     ``options`` are the model's (`BaseModel.timestep_options`).
     """
-    steps, text = Steps.of(spec, options), json.dumps(dict(config), sort_keys=True, default=list)
-    why = why_not(steps, text)
+    steps, text = TimestepSpec.of(spec, options), json.dumps(dict(config), sort_keys=True, default=list)
+    why = find_schedule_error(steps, text)
     if why is None:
         return
     who, field = (
         f"scheduler {spec.scheduler!r} with the scheduler config of model {spec.model!r}",
         steps.field,
     )
-    if why_not(Steps(spec.scheduler, _FEW), text) is not None:
+    if find_schedule_error(TimestepSpec(spec.scheduler, _FEW), text) is not None:
         raise InvalidRequest(f"scheduler: {who} does not work: {why}", field="scheduler")
     hint = _hint(steps, text) if field == "num_inference_steps" else ""
     raise InvalidRequest(f"{field}: {who} cannot walk {getattr(spec, field)}: {why}{hint}", field=field)
 
 
-def _hint(steps: Steps, config: str) -> str:
+def _hint(steps: TimestepSpec, config: str) -> str:
     """A number of steps below that works, found by halving."""
     works, fails = _FEW, steps.num_inference_steps
     while fails - works > 1:
         middle = (works + fails) // 2
-        if why_not(steps._replace(num_inference_steps=middle), config) is None:
+        if find_schedule_error(steps._replace(num_inference_steps=middle), config) is None:
             works = middle
         else:
             fails = middle
@@ -58,7 +58,7 @@ def _hint(steps: Steps, config: str) -> str:
 
 @lru_cache(maxsize=4096)
 @torch.inference_mode()
-def why_not(steps: Steps, config: str) -> str | None:
+def find_schedule_error(steps: TimestepSpec, config: str) -> str | None:
     """Why diffusers does not run ``steps`` to their end with finite values; ``config`` is JSON.
 
     Raises `InvalidRequest` where ``strength`` leaves no step.
@@ -74,7 +74,7 @@ def why_not(steps: Steps, config: str) -> str | None:
     )
 
 
-def _run_steps(steps: Steps, schedule: Schedule) -> torch.Tensor:
+def _run_steps(steps: TimestepSpec, schedule: Schedule) -> torch.Tensor:
     """The loop of a job, with a model that divides its input by two and latents of one number."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 1, 1, 1, generator=generator)

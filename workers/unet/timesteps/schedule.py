@@ -39,7 +39,7 @@ class Schedule:
         return torch.as_tensor(self.scheduler.add_noise(latents, noise, t))
 
 
-class Steps(NamedTuple):
+class TimestepSpec(NamedTuple):
     """What of a job decides its timesteps."""
 
     scheduler: str
@@ -53,7 +53,7 @@ class Steps(NamedTuple):
     options: str = "{}"
 
     @classmethod
-    def of(cls, spec: JobSpec, options: Mapping[str, Any] | None = None) -> "Steps":
+    def of(cls, spec: JobSpec, options: Mapping[str, Any] | None = None) -> "TimestepSpec":
         """Those of an accepted job, on a model with these ``options``."""
         return cls(
             options=json.dumps(dict(options or {}), sort_keys=True),
@@ -72,7 +72,7 @@ class Steps(NamedTuple):
         return next((name for name in ("timesteps", "sigmas") if getattr(self, name)), "num_inference_steps")
 
 
-def make_schedule(steps: Steps, config: Any, device: str) -> Schedule:
+def make_schedule(steps: TimestepSpec, config: Any, device: str) -> Schedule:
     """A fresh scheduler, as ``CLASS.from_config(config, **options)`` makes it, its timesteps set.
 
     Raises whatever diffusers does: `workers.unet.timesteps.rehearsal.check_steps` asks first.
@@ -91,7 +91,7 @@ def make_schedule(steps: Steps, config: Any, device: str) -> Schedule:
     return Schedule(scheduler, _last_part(scheduler, steps, steps.strength))
 
 
-def _last_part(scheduler: Any, steps: Steps, strength: float) -> Tensor:
+def _last_part(scheduler: Any, steps: TimestepSpec, strength: float) -> Tensor:
     """The timesteps that ``strength`` leaves, counted as ``get_timesteps`` of diffusers' pipelines does."""
     is_counted = steps.field == "num_inference_steps"
     count = steps.num_inference_steps if is_counted else len(scheduler.timesteps)

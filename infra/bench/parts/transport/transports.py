@@ -17,7 +17,7 @@ from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import ResponseSender
 from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.step_queue import StepQueue
-from workers.transport.transport import Transport
+from workers.transport.transport import ResidualTransport
 from workers.transport.wire import bytes_of
 
 #: Shapes of one step's residuals, batch 2, in the order in which they leave: mid, then deepest first.
@@ -66,7 +66,7 @@ class Ours:
             residual_redis_url=(addresses.redis_url,), shared_memory="auto" if shared_memory else "off"
         )
         clients = residual_servers(settings)
-        self._steps, self._transport = StepQueue(clients[0], settings), Transport(clients, settings)
+        self._steps, self._transport = StepQueue(clients[0], settings), ResidualTransport(clients, settings)
         self._sender = ResponseSender(self._transport, LeaseRenewer(self._steps, list))
         self._sender.start()
 

@@ -29,9 +29,9 @@ from workers.controlnet_serving.server import Server
 from workers.transport.keys import responses_key
 from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import StepQueue
-from workers.transport.transport import Transport
+from workers.transport.transport import ResidualTransport
 from workers.transport.wire import pack_bytes
-from workers.unet.controlnet.part_monitor import Decision, PartMonitor
+from workers.unet.controlnet.part_monitor import CallMonitor, Decision
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_residual_server_that_has_lost_a_step_is_noticed_at_the_first_check(li
     controlnets = make_controlnets(line, spec("edge"))
     step = ask(controlnets)
     [part] = step.request.parts
-    monitor = PartMonitor(controlnets.session)
+    monitor = CallMonitor(controlnets.session)
     assert monitor.decide(step.request, part) is Decision.WAIT
     line.redis.flushall()
     assert monitor.decide(step.request, part) is Decision.REQUEST_AGAIN
@@ -205,7 +205,7 @@ def test_a_job_outlives_its_residual_server(line: Line) -> None:
     [port] = free_ports(1)
     url = {"residual_redis_url": (f"redis://127.0.0.1:{port}/0",)}
     gone = without_retries(residual_servers(line.settings.model_copy(update=url))[0])
-    worker.steps, worker.transport = StepQueue(gone, line.settings), Transport([gone], line.settings)
+    worker.steps, worker.transport = StepQueue(gone, line.settings), ResidualTransport([gone], line.settings)
     assert torch.equal(ask(controlnets).get(MID), by_diffusers(1.0)[1])
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import InvalidRequest
-from shared.jobs.events import follow
+from shared.jobs.events import stream_events
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
 from shared.keys import control_key
@@ -42,7 +42,7 @@ def test_progress_counts_the_steps_that_run(scheduler: str, steps: int, make_wor
     job = run(worker, over(worker, scheduler=scheduler, num_inference_steps=8))
     assert job.status == "succeeded", job.error
     assert (job.step, job.total) == (steps, steps)
-    events = [event for event in follow(worker.jobs.redis, job.id) if event]
+    events = [event for event in stream_events(worker.jobs.redis, job.id) if event]
     told = [json.loads(event.data) for event in events if event.kind == "progress"]
     assert told[-1] == {"step": steps, "total": steps}
 

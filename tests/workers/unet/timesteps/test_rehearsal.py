@@ -15,8 +15,8 @@ from shared.errors import InvalidRequest
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from workers.unet.job import execute_job
-from workers.unet.timesteps.rehearsal import check_steps, why_not
-from workers.unet.timesteps.schedule import Steps
+from workers.unet.timesteps.rehearsal import check_steps, find_schedule_error
+from workers.unet.timesteps.schedule import TimestepSpec
 from workers.unet.worker import UNetWorker
 
 _SD = {
@@ -46,7 +46,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def is_walked(steps: Steps, config: dict[str, Any]) -> bool:
+def is_walked(steps: TimestepSpec, config: dict[str, Any]) -> bool:
     """Whether diffusers walks to the end with finite values, as one of its pipelines calls it."""
     kind = SCHEDULERS[steps.scheduler]
     try:
@@ -63,19 +63,19 @@ def is_walked(steps: Steps, config: dict[str, Any]) -> bool:
     return bool(x.isfinite().all())
 
 
-def _sample() -> list[tuple[str, Steps]]:
+def _sample() -> list[tuple[str, TimestepSpec]]:
     """Some schedulers with some configs at random numbers, and both sides of limits that are known."""
     choice = random.Random(5)
     cells = [(config, scheduler) for config in CONFIGS for scheduler in SCHEDULERS if "dpm2" not in scheduler]
     rows = [
-        (config, Steps(scheduler, choice.choice([1, 2, 3, 5, 9, 10, 11, 19, 21, 24, 32])))
+        (config, TimestepSpec(scheduler, choice.choice([1, 2, 3, 5, 9, 10, 11, 19, 21, 24, 32])))
         for config, scheduler in choice.sample(cells, 70)
         if not scheduler.startswith("lms")  # as slow as dpm2, and without a limit
     ]
     for config, scheduler in (("sd", "unipc_beta"), ("emoji", "dpmpp_sde_beta"), ("emoji", "pndm")):
         least, most = step_limits(scheduler, CONFIGS[config])
         rows += [
-            (config, Steps(scheduler, steps))
+            (config, TimestepSpec(scheduler, steps))
             for steps in (least - 1, least, most, most + 1)
             if 0 < steps < 100
         ]
@@ -86,7 +86,7 @@ def test_the_verdict_on_every_scheduler_is_that_of_diffusers() -> None:
     differing = [
         (name, steps)
         for name, steps in _sample()
-        if (why_not(steps, json.dumps(CONFIGS[name])) is None) != is_walked(steps, CONFIGS[name])
+        if (find_schedule_error(steps, json.dumps(CONFIGS[name])) is None) != is_walked(steps, CONFIGS[name])
     ]
     assert differing == []
 
