@@ -6,7 +6,7 @@ from pydantic import Discriminator, RootModel, Tag
 
 from api.schemas.job_request import JobRequest
 from shared.errors import InvalidRequest
-from shared.jobs.flat_receipt import LegacyReceipt, is_flat
+from shared.jobs.legacy_receipt import LegacyReceipt, is_flat
 from shared.jobs.receipt import Receipt
 from shared.message_base import StrictMessage
 

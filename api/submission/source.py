@@ -12,7 +12,7 @@ from api.schemas.problems import field_of, sentence
 from api.schemas.submission import ReplayRequest, Submission
 from api.submission.images.reader import STORED
 from shared.errors import ImageGone, InvalidRequest, ReceiptEdited, StoredImageMissing
-from shared.jobs.flat_receipt import LegacyReceipt
+from shared.jobs.legacy_receipt import LegacyReceipt
 from shared.jobs.options import ControlNetOptions, JobOptions, LoraOptions, fields_of
 from shared.jobs.receipt import Receipt
 from shared.jobs.spec import JobSpec

@@ -96,7 +96,7 @@ def step_limits(scheduler: str, config: Mapping[str, Any] | None, *, has_image: 
     """The limits of ``num_inference_steps`` that are certain without torch, for a scheduler ``config``.
 
     ``None`` is an unknown config, of which nothing is certain. Within these limits the worker decides, before
-    the first step (`workers.unet.timesteps.rehearsal`). ``has_image``: for a job that starts from an image;
+    the first step (`workers.unet.timesteps.dry_run`). ``has_image``: for a job that starts from an image;
     its ``strength`` determines the first timestep.
     """
     if config is None:

@@ -5,7 +5,7 @@ Version 1, of 0.1.0, called a ControlNet's ``control_map`` ``map``, and its rece
 
 from typing import Any
 
-from shared.jobs.flat_receipt import LegacyReceipt, is_flat
+from shared.jobs.legacy_receipt import LegacyReceipt, is_flat
 from shared.message_base import read_stored
 
 

@@ -20,7 +20,7 @@ from shared.startup import exit_with_reason
 from workers.controlnet_serving.server import Server
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
 from workers.runtime.broker import CheckedTask, use_checked_transport
-from workers.runtime.consumption import ConsumerCheck
+from workers.runtime.consumer_check import ConsumerCheck
 from workers.runtime.heartbeat import HeartbeatThread, describe_worker
 from workers.runtime.model_cache import DeviceMemory
 from workers.runtime.process import (

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from workers.controlnet_serving.batch_sizer import BatchSizers
-from workers.controlnet_serving.sessions import RecentJobs
+from workers.controlnet_serving.recent_jobs import RecentJobs
 from workers.transport.step_queue import ClaimedStep, StepQueue
 
 #: Where other jobs use the ControlNet, a step waits this share of its own time for theirs.

@@ -22,9 +22,9 @@ from workers.controlnet_serving.batch_collector import BatchCollector
 from workers.controlnet_serving.forward import BatchedForward
 from workers.controlnet_serving.input_cache import InputCache
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
+from workers.controlnet_serving.recent_jobs import RecentJobs
 from workers.controlnet_serving.responses import error_response, residual_response
 from workers.controlnet_serving.sender import ResponseSender
-from workers.controlnet_serving.sessions import RecentJobs
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.busy import BusyShare
 from workers.runtime.model_cache import ModelCache

@@ -23,7 +23,7 @@ from workers.unet.noise_predictor import NoisePredictorFactory
 from workers.unet.output.finite import NonFiniteTracker
 from workers.unet.output.images import decode_latents
 from workers.unet.output.receipt import worker_receipt, write_receipt
-from workers.unet.timesteps.rehearsal import check_steps
+from workers.unet.timesteps.dry_run import check_steps
 from workers.unet.timesteps.schedule import TimestepSpec, make_schedule
 
 

@@ -9,7 +9,7 @@ from redis import Redis
 
 from shared import keys
 from shared.errors import JobUnreadable
-from shared.jobs.flat_receipt import LegacyReceipt
+from shared.jobs.legacy_receipt import LegacyReceipt
 from shared.jobs.receipt import FORMAT
 from shared.jobs.record import RECORD_VERSION
 from shared.jobs.store import JobStore

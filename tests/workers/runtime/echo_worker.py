@@ -27,7 +27,7 @@ from shared.messaging.messages import GenerateJob
 from shared.redis_clients import control_redis
 from shared.settings import read_settings
 from workers.runtime.broker import CheckedTask, use_checked_transport
-from workers.runtime.consumption import ConsumerCheck
+from workers.runtime.consumer_check import ConsumerCheck
 from workers.runtime.process_logs import configure_celery_logging
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.unet.process.task_outcome import end_task

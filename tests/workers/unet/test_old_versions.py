@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from redis import Redis
 
-from shared.jobs.flat_receipt import LegacyReceipt
+from shared.jobs.legacy_receipt import LegacyReceipt
 from shared.jobs.options import LoraLoading
 from shared.keys import control_key
 from shared.messaging.messages import GenerateJob

@@ -19,7 +19,7 @@ from diffusers.utils.state_dict_utils import (
 from torch import nn
 
 from workers.families.unet.original_names import original_names
-from workers.lora.formats.refusals import parse_errors_as_invalid
+from workers.lora.formats.parse_errors import parse_errors_as_invalid
 from workers.lora.targets import LoraTarget
 
 #: What stands before names with underscores for dots, and the part it means: kohya's, whose ``te2`` is SDXL's

@@ -16,7 +16,7 @@ from shared.storage.safetensors_header import read_header
 from workers.lora.formats.alphas import AdapterConfig, peft_configs
 from workers.lora.formats.formats import EXTRA_ROLES, build_matrix, dora_norms, is_complete
 from workers.lora.formats.key_mapping import group_keys
-from workers.lora.formats.refusals import parse_errors_as_invalid
+from workers.lora.formats.parse_errors import parse_errors_as_invalid
 from workers.lora.formats.tensor_file import hash_file, open_tensors, refuse_non_finite
 from workers.lora.targets import LoraTarget, LoraTargets
 from workers.lora.weight_delta import WeightDelta

@@ -16,7 +16,7 @@ from shared.errors import (
     SwiftError,
 )
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
-from workers.unet.controlnet.part_monitor import CallMonitor, Decision
+from workers.unet.controlnet.call_monitor import CallMonitor, Decision
 from workers.unet.controlnet.session import ControlNetSession
 
 log = logging.getLogger(__name__)

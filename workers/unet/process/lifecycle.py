@@ -17,7 +17,7 @@ from shared.registry.workers import Heartbeat
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
 from workers.model_checks.source import check_model_entry
-from workers.runtime.consumption import ConsumerCheck
+from workers.runtime.consumer_check import ConsumerCheck
 from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread, describe_worker
 from workers.runtime.process import check_device, load_any, prepare_process, start_or_exit, worker_name
 from workers.unet.maintenance import prefetch

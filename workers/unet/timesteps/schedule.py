@@ -75,7 +75,7 @@ class TimestepSpec(NamedTuple):
 def make_schedule(steps: TimestepSpec, config: Any, device: str) -> Schedule:
     """A fresh scheduler, as ``CLASS.from_config(config, **options)`` makes it, its timesteps set.
 
-    Raises whatever diffusers does: `workers.unet.timesteps.rehearsal.check_steps` asks first.
+    Raises whatever diffusers does: `workers.unet.timesteps.dry_run.check_steps` asks first.
     """
     kind = SCHEDULERS.get(steps.scheduler)
     if kind is None:

@@ -31,7 +31,7 @@ from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.transport.wire import pack_bytes
-from workers.unet.controlnet.part_monitor import CallMonitor, Decision
+from workers.unet.controlnet.call_monitor import CallMonitor, Decision
 
 
 @pytest.fixture

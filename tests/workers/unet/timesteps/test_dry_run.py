@@ -15,7 +15,7 @@ from shared.errors import InvalidRequest
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from workers.unet.job import execute_job
-from workers.unet.timesteps.rehearsal import check_steps, find_schedule_error
+from workers.unet.timesteps.dry_run import check_steps, find_schedule_error
 from workers.unet.timesteps.schedule import TimestepSpec
 from workers.unet.worker import UNetWorker
 
