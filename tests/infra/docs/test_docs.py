@@ -107,6 +107,13 @@ def test_every_metric_that_is_named_exists(document: Path) -> None:
     assert [name for name in METRIC.findall(document.read_text()) if f'"{name}"' not in code] == []
 
 
+@pytest.mark.parametrize("document", PRESENT, ids=lambda path: path.name)
+def test_every_module_that_is_run_exists(document: Path) -> None:
+    for module in re.findall(r"python -m (infra[\w.]*\w)", document.read_text()):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
 @each_document
 def test_every_catalog_that_is_shown_is_valid(document: Path) -> None:
     for kind, text in CODE_BLOCK.findall(document.read_text()):
