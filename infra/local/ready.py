@@ -11,9 +11,12 @@ from infra.local.plan import Process
 from shared.settings import Settings
 
 POLL_S = 0.2
-#: How the supervisor logs a process that ended.
-RESTART = re.compile(r"ended unexpectedly with status .*; restarts in [\d.]+ s(: .+)?$")
-#: A process that has ended so often before the stack was ready does not become ready.
+#: How the supervisor logs a process that ended, or that could not be started.
+RESTART = re.compile(
+    r"(?:(?P<ended>ended unexpectedly with status )|cannot be started: ).*"
+    r"; restarts in [\d.]+ s(?P<output>: .+)?$"
+)
+#: A process that has been restarted so often before the stack was ready does not become ready.
 GIVE_UP_AFTER = 3
 #: Timeout of a request to a server that may still be starting.
 ASK_S = 5.0
@@ -30,7 +33,8 @@ def await_ready(
     timeout_s: float,
     on_poll: Callable[[Missing], None] = lambda _: None,
 ) -> Missing:
-    """Wait until nothing is missing; returns what is after ``timeout_s``, or once a process keeps ending.
+    """Wait until nothing is missing; returns what is after ``timeout_s``, or once a process was restarted
+    `GIVE_UP_AFTER` times.
 
     ``on_poll`` is called with what is missing at each poll.
     """
@@ -92,16 +96,19 @@ def _explain(error: requests.RequestException) -> str:
 
 
 def read_restarts(home: Path, name: str) -> list[str]:
-    """Each end of a process since the stack started: the supervisor's line and the last output before it."""
+    """Each restart of a process since the stack started: the supervisor's line, and the last output of a
+    process that ended.
+    """
     try:
         lines = (home / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
     restarts = []
     for i, line in enumerate(lines):
-        if ended := RESTART.search(line):
+        if restart := RESTART.search(line):
             output = next((before for before in reversed(lines[:i]) if before.strip()), "")
-            restarts.append(line if ended[1] else f"{line}: {output}")
+            is_whole = restart["output"] or not restart["ended"]
+            restarts.append(line if is_whole else f"{line}: {output}")
     return restarts
 
 

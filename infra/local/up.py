@@ -25,7 +25,7 @@ from infra.local.environment import (
     write_env_file,
 )
 from infra.local.plan import Process, find_embedded, folders, plan, resolve
-from infra.local.ready import await_flower, await_ready
+from infra.local.ready import GIVE_UP_AFTER, await_flower, await_ready
 from infra.local.start_display import StartDisplay, describe_stack
 from infra.local.supervision.log_files import open_logs, rotate_logs
 from infra.local.supervision.supervisor import OWN_LOG, Supervisor
@@ -102,10 +102,13 @@ class _Watch:
 
     def run(self) -> None:
         """Watch until the process ends."""
+        began = time.monotonic()
         missing = await_ready(self._settings, self._processes, self._ready_s, self._display.update)
+        waited_s = time.monotonic() - began
         self._display.end()
         if missing:
-            print(_explain(missing, self._settings.home, self._ready_s), file=sys.stderr, flush=True)
+            explanation = explain_missing(missing, self._settings.home, waited_s, self._ready_s)
+            print(explanation, file=sys.stderr, flush=True)
             self._supervisor.stop()
             return
         workers = sum(process.worker is not None for process in self._processes)
@@ -135,6 +138,16 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def explain_missing(missing: Mapping[str, str], home: Path, waited_s: float, ready_s: float) -> str:
+    """Why the stack was given up: after ``ready_s``, or earlier because a process was restarted too often."""
+    lines = [f"  {name}: {why} (log: {home / 'logs' / name}.log)" for name, why in missing.items()]
+    if waited_s < ready_s:
+        what = f"a process was restarted {GIVE_UP_AFTER} times before the stack was ready"
+        return "\n".join([f"The stack was given up after {waited_s:.0f} s, because {what}:", *lines])
+    advice = "A slow start, such as a download, gets more time with --ready-within SECONDS."
+    return "\n".join([f"The stack is not ready after {ready_s:g} s:", *lines, advice])
 
 
 def _make_environment(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
@@ -175,9 +188,3 @@ def _write(path: Path, text: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _explain(missing: Mapping[str, str], home: Path, waited_s: float) -> str:
-    lines = [f"  {name}: {why} (log: {home / 'logs' / name}.log)" for name, why in missing.items()]
-    advice = "A slow start, such as a download, gets more time with --ready-within SECONDS."
-    return "\n".join([f"The stack is not ready after {waited_s:g} s:", *lines, advice])

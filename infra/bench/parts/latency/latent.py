@@ -107,13 +107,14 @@ def plot(result: Result, left: Any, right: Any) -> None:
 
 
 def _pairs(fleet: Fleet, count: int, steps: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Jobs whole and split. An follower that came late or left makes a pair that does not count."""
+    """Jobs whole and split. A pair whose follower came late or left does not count."""
     for seed in range(100, 100 + 1 + 2 * count):
         whole, split = (_draw(fleet, steps, seed, choice) for choice in ("off", "on"))
         if seed == 100:
             continue  # the warm-up
-        if split["receipt"]["spec"]["split_steps"] != list(range(steps)):
-            print(f"  not counted: steps {split['receipt']['split_steps']} were split", flush=True)
+        split_steps = split["receipt"]["spec"]["split_steps"]
+        if split_steps != list(range(steps)):
+            print(f"  not counted: steps {split_steps} were split", flush=True)
             continue
         yield whole, split
         count -= 1
