@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from torch import Tensor
 
@@ -27,11 +28,16 @@ class UNetConditioning:
         return self.controlnet_inputs
 
     def branch(self, branch: CFGBranch) -> "UNetConditioning":
-        """Half of the rows, or all of them."""
+        """Half of the rows, or all of them; the same object at every call."""
+        return self if branch is CFGBranch.BOTH else self._halves[branch]
+
+    @cached_property
+    def _halves(self) -> dict[CFGBranch, "UNetConditioning"]:
         middle = len(self.embeddings) // 2
-        if branch is CFGBranch.BOTH:
-            return self
-        return self._rows(slice(0, middle) if branch is CFGBranch.UNCOND else slice(middle, None))
+        return {
+            CFGBranch.UNCOND: self._rows(slice(0, middle)),
+            CFGBranch.COND: self._rows(slice(middle, None)),
+        }
 
     def _rows(self, which: slice) -> "UNetConditioning":
         return UNetConditioning(

@@ -34,6 +34,7 @@ class UNetModel(BaseModel):
         """``switches`` of diffusers that are on in ``pipe``, for the receipt."""
         encoders = {part: getattr(pipe, part, None) for part in ("text_encoder", "text_encoder_2")}
         self.text_encoders = {part: encoder for part, encoder in encoders.items() if encoder is not None}
+        # The class of the pipeline does not tell SD 2 from SD 1: the config of its UNet does.
         facts = family_of({"unet": pipe.unet.config}) or SD1
         super().__init__(name, facts, {"unet": pipe.unet, "vae": pipe.vae, **self.text_encoders}, switches)
         self.pipe = pipe

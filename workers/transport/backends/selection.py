@@ -13,7 +13,7 @@ from workers.transport.backends.shared_memory import SharedMemoryBackend
 from workers.transport.codecs import coded_bytes
 from workers.transport.protocol import Payload, StepRequest
 from workers.transport.redis_client.pool import ConnectionPool
-from workers.transport.wire import dtype_of
+from workers.transport.wire import InvalidFrame, dtype_of
 
 
 def build_backends(servers: ConnectionPool, settings: Settings) -> list[TransportBackend]:
@@ -77,4 +77,6 @@ class BackendSet:
 
 def payload_bytes(payload: Payload) -> int:
     """The size of a payload, which is never taken from a location; raises `InvalidFrame`."""
+    if payload.precision == "int8" and (len(payload.shape) < 2 or 0 in payload.shape[:2]):
+        raise InvalidFrame(f"an int8 payload has rows and channels, not the shape {payload.shape}")
     return coded_bytes(dtype_of(payload.dtype), payload.shape, payload.precision)

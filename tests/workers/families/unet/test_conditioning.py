@@ -20,3 +20,8 @@ def test_a_half_holds_its_rows_of_everything() -> None:
         "text_embeds": 2,
         "time_ids": 2,
     }
+
+
+def test_a_branch_is_the_same_object_at_every_call() -> None:
+    whole = UNetConditioning(torch.zeros(2, 3, 4))
+    assert all(whole.branch(branch) is whole.branch(branch) for branch in CFGBranch)

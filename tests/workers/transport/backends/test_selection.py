@@ -16,7 +16,9 @@ from tests.workers.unet.specs import spec
 from workers.transport.backends.base import TransportBackend
 from workers.transport.backends.inline import INLINE_BYTES, InlineBackend
 from workers.transport.backends.selection import BackendSet, build_backends
+from workers.transport.protocol import Payload
 from workers.transport.redis_client.pool import ConnectionPool
+from workers.transport.wire import InvalidFrame
 from workers.unet.worker import UNetWorker
 
 EVERYWHERE = {"inline": "", "in_memory": "here"}
@@ -52,6 +54,16 @@ def test_a_backend_is_chosen_by_size_and_by_what_the_reader_announces(
     backends = BackendSet([InlineBackend(), InMemoryBackend()])
     request = make_request(reachable_by=reachable_by)
     assert [backend.name for backend in backends.choose(request, size_bytes)] == chosen
+
+
+@pytest.mark.parametrize("shape", [[], [4], [0, 4, 2], [2, 0, 2]])
+def test_an_int8_payload_without_rows_or_channels_is_an_invalid_frame(shape: list[int]) -> None:
+    backends = BackendSet([InMemoryBackend()])
+    payload = Payload(dtype="float32", shape=shape, precision="int8", backend="in_memory", location={})
+    with pytest.raises(InvalidFrame, match="rows and channels"):
+        backends.get(payload, memoryview(b""))
+    with pytest.raises(InvalidFrame, match="rows and channels"):
+        backends.discard(payload)
 
 
 def test_the_settings_decide_which_backends_there_are(residual: Redis, servers: Settings) -> None:
