@@ -45,8 +45,7 @@ ALLOWED = {
     "infra/emoji/training/models/vae_start.py": ["residual trunk"],
     "infra/emoji/training/stages/tokenizer.py": ["emoji picture photo"],
     "infra/bench/parts/recovery/kill_targets.py": ["net_connections"],  # psutil's
-    "shared/families/unet.py": ["what halves sizes"],
-    "shared/jobs/flat_receipt.py": ["assistant"],  # a field of receipts of formats 1 and 2
+    "shared/jobs/legacy_receipt.py": ["assistant"],  # a field of receipts of formats 1 and 2
     "shared/keys.py": ['"pictures/"'],
     "shared/setting_checks/errors.py": ["SWIFT_NET_", "SWIFT_WORKER_NETS"],
     "tests/api/submission/test_replay.py": ["../pictures/x"],

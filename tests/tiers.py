@@ -42,7 +42,7 @@ INTEGRATION = frozenset(
         "workers/transport/backends/test_shared_memory.py",
         "workers/transport/test_servers.py",
         "workers/unet/cfg_parallel",
-        "workers/unet/timesteps/test_rehearsal.py",
+        "workers/unet/timesteps/test_dry_run.py",
     )
 )
 
