@@ -22,7 +22,7 @@ def _publish_metrics(services: Services) -> None:
         publish_metrics(services)
         services.jobs.observe()
     except redis.RedisError as error:
-        log.warning("metrics not published error=%s", type(error).__name__)
+        log.warning("metrics not published", extra={"error": type(error).__name__})
 
 
 def _probe_durability(services: Services) -> None:

@@ -3,10 +3,12 @@
 import ast
 from pathlib import Path
 
-from tests.source_tree import TESTS, nodes
+from tests.source_tree import SOURCES, TESTS, nodes
 from tests.tiers import INTEGRATION
 
 TEST_NAME_LENGTH = 86
+#: Methods of a logger that take a text first.
+LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 #: Folders that are laid out by what they need to run, not by module.
 FOLDERS_OF_THEIR_OWN = {"fleet", "fuzz", "parity"}
 #: Files whose subject is several modules, a process or the repository itself.
@@ -93,3 +95,22 @@ def test_nothing_is_replaced_by_a_path_in_a_string() -> None:
 
 def test_every_test_that_the_quick_tier_leaves_out_exists() -> None:
     assert [path for path in INTEGRATION if not path.exists()] == []
+
+
+def test_the_text_of_a_log_record_is_constant() -> None:
+    """What varies is a field in ``extra``: records of one event are found by their text."""
+    guilty = [
+        f"{path}:{node.lineno}"
+        for path, node in nodes([path for path in SOURCES if path.parts[0] in ("api", "shared")])
+        if isinstance(node, ast.Call) and logs_a_varying_text(node)
+    ]
+    assert guilty == []
+
+
+def logs_a_varying_text(call: ast.Call) -> bool:
+    """Whether a call of ``log.info`` and its like has anything but one string literal before its keywords."""
+    function = call.func
+    if not isinstance(function, ast.Attribute) or function.attr not in LOG_METHODS:
+        return False
+    is_logger = ast.unparse(function.value) == "log" or "getLogger" in ast.unparse(function.value)
+    return is_logger and not (len(call.args) == 1 and isinstance(call.args[0], ast.Constant))

@@ -46,7 +46,8 @@ def explain_validation(error: ValidationError) -> Response:
 
 def _explain_ours(error: SwiftError) -> Response:
     if error.status >= 500:
-        log.warning("request failed route=%s code=%s detail=%s", request.path, error.code, error)
+        fields = {"path": request.path, "code": error.code, "detail": str(error)}
+        log.warning("request failed", extra=fields)
     field = getattr(error, "field", None)
     errors = None if field is None else [FieldError(field=field, detail=str(error))]
     return problem(error.status, error.code, str(error), field=field, errors=errors)
@@ -65,7 +66,7 @@ def _explain_http(error: HTTPException) -> Response | HTTPException:
 
 
 def _explain_redis(error: redis.RedisError) -> Response:
-    log.warning("redis does not answer route=%s error=%s", request.path, type(error).__name__)
+    log.warning("Redis does not answer", extra={"path": request.path, "error": type(error).__name__})
     return _explain_ours(Unavailable("Redis does not answer right now"))
 
 
@@ -77,5 +78,6 @@ def _explain_redis_refusal(error: redis.ResponseError) -> Response:
 
 
 def _explain_bug(error: Exception) -> Response:
-    log.error("unexpected error method=%s route=%s", request.method, request.path, exc_info=error)
+    fields = {"method": request.method, "path": request.path}
+    log.error("unexpected error", extra=fields, exc_info=error)
     return problem(500, SwiftError.code, "an unexpected error; see the log of the API")

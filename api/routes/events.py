@@ -89,10 +89,10 @@ def _stream(services: Services, job_id: str, after: str, environ: Mapping[str, A
             else:
                 yield ": still here\n\n"
     except ClientDisconnected:
-        log.debug("event stream left job=%s", job_id)
+        log.debug("event stream left", extra={"job": job_id})
     except (redis.RedisError, NotFound) as error:
         # The header is sent: end the stream; the client resumes after the last event it has received.
-        log.warning("event stream ended job=%s error=%s", job_id, type(error).__name__)
+        log.warning("event stream ended", extra={"job": job_id, "error": type(error).__name__})
 
 
 def _next(events: Iterator[Event | None], environ: Mapping[str, Any]) -> Event | None:

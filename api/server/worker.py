@@ -82,7 +82,7 @@ class ApiWorker(GeventWorker):
         except TooManyConnections as error:
             self._refuse_connection(sock, addr, error)
         except OSError as error:
-            log.debug("connection ended error=%r", error)
+            log.debug("connection ended", extra={"error": repr(error)})
             sock.close()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
@@ -113,7 +113,7 @@ class ApiWorker(GeventWorker):
                         return True
                     left -= len(data)
         except (OSError, EOFError, errors.ParseException) as error:
-            log.debug("rest of a body not read error=%r", error)
+            log.debug("rest of a body not read", extra={"error": repr(error)})
         return False
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
@@ -142,7 +142,7 @@ class ApiWorker(GeventWorker):
         try:
             client.sendall(raw_problem(status, detail))
         except OSError as error:
-            log.debug("refusal not sent error=%r", error)
+            log.debug("refusal not sent", extra={"error": repr(error)})
 
 
 def _allow_open_files(needed: int) -> None:
@@ -153,4 +153,5 @@ def _allow_open_files(needed: int) -> None:
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < needed:
-        log.warning("SWIFT_API_CONNECTIONS needs %d open files, the system allows %d", needed, allowed)
+        fields = {"needed": needed, "allowed": allowed}
+        log.warning("the system allows fewer open files than SWIFT_API_CONNECTIONS needs", extra=fields)

@@ -60,4 +60,7 @@ class Durability:
         if self._mode == "on":
             raise InvalidSetting(f"SWIFT_DURABLE_SUBMIT=on: the control Redis cannot: {error}") from None
         self._is_on = False
-        log.warning("accepted jobs may be lost with the control Redis: it has no WAITAOF reason=%s", error)
+        log.warning(
+            "accepted jobs may be lost with the control Redis: it has no WAITAOF",
+            extra={"error": str(error)},
+        )

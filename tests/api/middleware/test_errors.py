@@ -123,3 +123,5 @@ def test_the_response_to_a_bug_reveals_no_internals(
     assert (answer.status_code, answer.content_type) == (500, "application/problem+json")
     assert "inside" not in answer.text
     assert "the inside" in caplog.text
+    (record,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert (record.message, record.__dict__["path"]) == ("unexpected error", "/v1/jobs/x")
