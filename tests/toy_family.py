@@ -1,7 +1,7 @@
 """A model family of one linear layer, with a ControlNet and a LoRA of one: all that a new family has to say.
 
 It differs from UNets wherever families may: latents are tokens, the conditional rows come first, guidance
-begins above scale 0, its LoRA part is called ``toy``, and the forward asks for one residual.
+begins above scale 0, its LoRA part is called ``transformer``, and the forward asks for one residual.
 """
 
 import base64

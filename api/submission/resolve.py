@@ -37,7 +37,8 @@ def resolve(valid: ValidRequest, source: Source, services: Services) -> Resolved
     reader = ImageReader(services)
     known: dict[str, Any] = {}
     if request.image is not None:
-        known |= read_input_images(request, reader, services.settings)._asdict()
+        multiple = services.families.size_multiple(draft.model)
+        known |= read_input_images(request, reader, services.settings, size_multiple=multiple)._asdict()
     if receipt is not None:  # no request has these in this meaning
         known["latent_parallelism"] = receipt.spec.latent_parallelism
         known["split_steps"] = receipt.spec.split_steps

@@ -48,6 +48,10 @@ class ModelFamilies:
         found = {part: self._of_model(model, f"{part}/config.json") for part in facts.parts}
         return facts.default_size({part: config for part, config in found.items() if config is not None})
 
+    def size_multiple(self, model: str) -> int:
+        """The sides of a model's images must be divisible by this, in pixels."""
+        return (self.facts(model) or FamilyFacts).size_multiple
+
     def controlnet(self, name: str) -> ControlNetTraits | None:
         """What there is to know of a ControlNet."""
         config = self._read(self._catalog.controlnets[name].source, "config.json")

@@ -1,7 +1,7 @@
 """What web and workers must know of a model family without loading a model: facts, and questions to configs.
 
 A family is a kind of base model with its ControlNets and LoRAs. Its facts are one subclass of `FamilyFacts`,
-in one file of this package; its torch side is one file of `workers.families`. Both are entered in their
+in one file of this package; its torch side is a folder of `workers.families`. Both are entered in their
 registry (`shared.families.registry`, `workers.families.registry`), and nothing else changes.
 
 A ``config`` is what a diffusers folder says in JSON: written by anybody, so a value of another type than

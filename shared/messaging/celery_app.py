@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GENERATE = "unet.generate"
 #: Computes one CFG branch of another worker's job: `workers.unet.cfg_parallel.messages.FollowBranch`.
 FOLLOW = "unet.follow"
-#: Makes a ControlNet worker ready for a job: `shared.messaging.messages.Attach`.
+#: Makes a ControlNet worker ready for a job: `shared.messaging.messages.AttachControlNet`.
 ATTACH = "controlnet.attach"
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from shared.errors import InvalidLora
+from shared.families.registry import lora_parts
 from shared.message_base import Message
 from shared.storage.lora_base_model import (
     FAMILIES,
@@ -58,7 +59,8 @@ def inspect_lora(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str])
     first = [key for key in iterate_cooperatively(factors) if _FIRST_FACTOR.search(key)]
     ranks = (factors[key].shape[0] for key in first if factors[key].shape)
     width = cross_attention_dim(factors)
-    parts = {_part_of(key) for key in factors}
+    known = lora_parts()
+    parts = {_part_of(key, known) for key in factors}
     return LoraInfo(
         tensors=len(tensors),
         rank=max(ranks, default=0),
@@ -120,9 +122,13 @@ def _embedding_name(rest: str) -> str:
     return rest.rpartition(".")[0] or rest
 
 
-def _part_of(key: str) -> str:
+def _part_of(key: str, known: frozenset[str]) -> str:
+    """The part that a key names, by its format's prefix or as one of the ``known`` parts of all families."""
     if key.startswith(_SECOND_ENCODER):
         return "text_encoder_2"
+    first = key.partition(".")[0]
+    if first in known:
+        return first
     return "text_encoder" if key.startswith(_FIRST_ENCODER) else "unet"
 
 

@@ -14,7 +14,7 @@ from shared.jobs.lora_scales import PartScales
 def check_family(request: JobRequest, services: Services, model: str) -> None:
     """Raise `InvalidRequest` for what the model's family does not have.
 
-    Of a model whose family is not known here, the worker checks it.
+    If the family of a model is not known here, the worker checks the job.
     """
     facts = services.families.facts(model)
     if facts is None:
@@ -24,6 +24,10 @@ def check_family(request: JobRequest, services: Services, model: str) -> None:
         first = next(iter(takers))
         detail = f"only {takers[first]} takes {listed(takers)}; model {model!r} is"
         raise InvalidRequest(f"{detail} {services.families.signature(model)}", field=first)
+    for side, value in (("width", request.width), ("height", request.height)):
+        if value is not None and value % facts.size_multiple:
+            detail = f"{side} is {value}; of {facts.label} it must be a multiple of {facts.size_multiple}"
+            raise InvalidRequest(detail, field=side)
     if services.families.is_inpainting(model) and request.mask_image is None:
         detail = f"model {model!r} was trained to inpaint: it needs an image and a mask_image"
         raise InvalidRequest(detail, field="mask_image")

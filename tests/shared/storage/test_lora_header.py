@@ -1,9 +1,12 @@
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shared.errors import InvalidLora
+from shared.families.registry import registered
+from shared.families.unet import SD1
 from shared.storage.lora_header import LoraInfo, incompatibility, inspect_lora, refuse_pickle
 from shared.storage.safetensors_header import MAX_HEADER_BYTES, TensorInfo, header_bytes
 
@@ -114,6 +117,12 @@ def test_comfyuis_names_tell_their_parts() -> None:
         }
     )
     assert info.parts == ["text_encoder", "text_encoder_2", "unet"]
+
+
+def test_a_part_that_only_another_family_has_is_called_by_its_name() -> None:
+    key = "transformer.blocks.0.attn.to_k.lora_A.weight"
+    with registered(replace(SD1, name="other", denoiser="transformer", lora_parts=("transformer",))):
+        assert inspect({key: [4, 768], f"{PEFT}.lora_A.weight": [4, 768]}).parts == ["transformer", "unet"]
 
 
 def test_embeddings_in_the_file_are_named_and_do_not_count() -> None:
