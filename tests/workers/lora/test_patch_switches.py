@@ -36,7 +36,7 @@ class BrokenDelta:
 class Broken(WeightDelta):
     """A change that can be begun and not be finished."""
 
-    def delta(self) -> Matrix:
+    def matrix(self) -> Matrix:
         return BrokenDelta()
 
 
