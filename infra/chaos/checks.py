@@ -16,6 +16,8 @@ from infra.chaos.target import ANSWER_S, Target
 from infra.chaos.traffic import Accepted
 from shared import keys
 from shared.jobs.record import ENDED
+from workers.unet.maintenance.broker_cleanup import BINDING, EVENTS
+from workers.unet.maintenance.unacked import UNACKED
 
 #: Limits after the last fault: until every job has ended, and until all leftovers are removed.
 ENDED_S, SWEPT_S = 300.0, 180.0
@@ -156,7 +158,7 @@ def _all_ids(target: Target) -> list[str]:
 
 
 def _leases(target: Target) -> str:
-    return ", ".join(target.control.scan_iter("swift:job:*:lease"))
+    return ", ".join(target.control.scan_iter(keys.lease("*")))
 
 
 def _unsent(target: Target) -> str:
@@ -169,14 +171,14 @@ def _messages(target: Target) -> str:
     redis = target.control
     queues = [key for key in redis.scan_iter("unet.*") if redis.type(key) == "list"]
     waiting = [f"{redis.llen(queue)} in {queue}" for queue in queues]
-    count = redis.hlen("unacked")
+    count = redis.hlen(UNACKED)
     return ", ".join([*waiting, *([f"{count} unacked"] if count else [])])
 
 
 def _bindings(target: Target) -> str:
     """Event bindings unknown to the sweep: known ones are removed an hour after their consumers."""
-    members: Any = target.control.smembers("_kombu.binding.celeryev")
-    bound = {f"celeryev {member}" for member in members}
+    members: Any = target.control.smembers(f"{BINDING}{EVENTS}")
+    bound = {f"{EVENTS} {member}" for member in members}
     noted: Any = target.control.zrange(keys.BINDINGS_SEEN, 0, -1)
     left = bound - set(noted)
     return f"{len(left)} event bindings" if left else ""
@@ -190,7 +192,9 @@ def _orphaned_images(target: Target) -> str:
         wanted |= {job_id} if job is not None and job["images"] else set()
     pages = target.s3.get_paginator("list_objects_v2").paginate(Bucket=target.stack.env["SWIFT_IMAGE_BUCKET"])
     found = [item["Key"] for page in pages for item in page.get("Contents", [])]
-    orphans = [key for key in found if key.startswith("pictures/") and not any(j in key for j in wanted)]
+    orphans = [
+        key for key in found if key.startswith(keys.IMAGE_PREFIX) and not any(j in key for j in wanted)
+    ]
     return f"{len(orphans)} image objects without a job: {orphans[:3]}" if orphans else ""
 
 

@@ -28,6 +28,7 @@ class Process:
     environment: Mapping[str, str] = field(default_factory=dict)  # in addition to the stack's own
     port: int | None = None  # of a server that must accept connections before its clients start
     is_server: bool = False
+    shows_plain_output: bool = False  # lines that are no log records are shown, too, such as a traceback
     worker: WorkerKind | None = None  # of a process that reports itself to the fleet
 
 
@@ -151,6 +152,7 @@ def _flower(settings: Settings, credentials: Mapping[str, str]) -> Process:
     return Process(
         name="flower",
         command=_python("infra.flower"),
+        shows_plain_output=True,
         environment={"FLOWER_BASIC_AUTH": login},  # not on the command line, where everybody reads it
     )
 

@@ -152,7 +152,7 @@ class SupervisedProcess:
         self._line = rest
         if newline:
             self._log.write(lines + newline)
-            self._terminal.show_output(self.process.name, lines)
+            self._terminal.show_output(self.process, lines)
             self._last = last_line(lines) or self._last
 
 

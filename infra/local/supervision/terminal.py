@@ -13,10 +13,18 @@ from rich.console import Console, RenderableType
 from rich.status import Status
 from rich.text import Text
 
+from infra.local.plan import Process
 from shared.logs import escape
 
 #: Records of at least this level are shown: of `shared.logs`, in either format.
 _SHOWN = re.compile(rb'\blevel=(?:warning|error|critical)\b|"level": "(?:warning|error|critical)"')
+#: What each embedded server logs at these levels. Valkey marks a warning with ``#``, and its orderly end,
+#: too; SeaweedFS begins a line with the first letter of the level.
+_SHOWN_OF_SERVERS = re.compile(
+    rb"^\d+:[A-Z] \d+ \w+ \d{4} [\d:.]+ # (?!\w+ is now ready to exit)|^[WEF]\d{4} \d\d:"
+)
+#: A record of `shared.logs` of any level, in either format.
+_RECORD = re.compile(rb'\blevel=\w+|"level": "\w+"')
 #: Output that waits for a terminal that does not scroll; further output is in the log files only.
 QUEUE_LENGTH = 1000
 #: Wide enough for every path: a terminal wraps long lines, rich would cut them.
@@ -38,11 +46,11 @@ class Terminal:
         if output is not None:
             threading.Thread(target=self._show, args=(output,), name="terminal", daemon=True).start()
 
-    def show_output(self, name: str, lines: bytes) -> None:
+    def show_output(self, process: Process, lines: bytes) -> None:
         """Show the warnings and errors among a process's lines of output."""
         for line in lines.splitlines():
-            if _SHOWN.search(line):
-                self.show(f"{name}: {line.decode(errors='replace')}")
+            if _is_shown(process, line):
+                self.show(f"{process.name}: {line.decode(errors='replace')}")
 
     def show(self, line: str) -> None:
         """Show one line."""
@@ -80,6 +88,14 @@ class Terminal:
                 pass
             finally:
                 self._queue.task_done()
+
+
+def _is_shown(process: Process, line: bytes) -> bool:
+    if process.is_server:
+        return _SHOWN_OF_SERVERS.search(line) is not None
+    if process.shows_plain_output and not _RECORD.search(line):
+        return bool(line.strip())
+    return _SHOWN.search(line) is not None
 
 
 def _update(status: Status | None, text: str, console: Console) -> Status | None:

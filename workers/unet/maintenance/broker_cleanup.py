@@ -21,7 +21,7 @@ HINT_S = 120.0
 BINDING_S = 3600.0
 #: Where kombu binds the queues of events, of control messages and of their replies.
 BINDING, PERMANENT = "_kombu.binding.", "_kombu.binding_permanent."
-BROADCASTS, REPLIES = ("celeryev", "celery.pidbox"), "reply.celery.pidbox"
+EVENTS, CONTROL, REPLIES = "celeryev", "celery.pidbox", "reply.celery.pidbox"
 
 _WORKER_QUEUE = re.compile(r"unet\.[^@]+@(.+)")
 
@@ -59,7 +59,7 @@ class BrokerCleanup:
         """
         now = self._jobs.now()
         found: dict[str, tuple[str, str]] = {}
-        for exchange in (*BROADCASTS, REPLIES):
+        for exchange in (EVENTS, CONTROL, REPLIES):
             for member in map(str, self._redis.smembers(BINDING + exchange)):
                 found[f"{exchange} {member}"] = exchange, member
         noted: list[Any] = self._redis.zrange(keys.BINDINGS_SEEN, 0, -1, withscores=True)
