@@ -102,7 +102,8 @@ def controlnet_steps(controlnet: str) -> str:
 # --- objects in the image bucket -----------------------------------------------------------------
 
 
-#: What keys of control images and of generated images begin with.
+#: What keys of control images and of generated images begin with. The second stays as version 0.1 wrote it:
+#: buckets hold images under it, which jobs name and which the sweep must find.
 CONTROL_PREFIX, IMAGE_PREFIX = "control/", "pictures/"
 
 

@@ -53,7 +53,7 @@ def read_image(path: Path) -> GeneratedImage:
         image=image,
         request=_json(texts, "request", path),
         receipt=_json(texts, "receipt", path),
-        index=_index(texts.get("picture", "0"), path),
+        index=_index(texts.get("index", texts.get("picture", "0")), path),  # "picture": version 0.1,
     )
 
 

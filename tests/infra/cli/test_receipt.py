@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from infra.cli.__main__ import main
+from infra.cli.image_file import read_image
 from tests.samples.old_versions import FOLDER, old_receipt
 
 RECEIPT = {"model": "emoji-sd", "seed": 7}
@@ -39,7 +40,7 @@ def generated(**texts: str) -> bytes:
 
 def test_the_receipt_of_an_image_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "apple.png"
-    path.write_bytes(generated(request="{}", receipt=json.dumps(RECEIPT), picture="0"))
+    path.write_bytes(generated(request="{}", receipt=json.dumps(RECEIPT), index="0"))
     assert main(["receipt", str(path)]) == 0
     assert json.loads(capsys.readouterr().out) == RECEIPT
 
@@ -56,7 +57,7 @@ def test_the_receipt_of_an_image_is_printed(tmp_path: Path, capsys: pytest.Captu
         (generated(receipt="{", request="{}"), "its receipt is no JSON"),
         (generated(receipt="[]", request="{}"), "its receipt is no JSON object"),
         (generated(receipt="[" * 100_000, request="{}"), "its receipt is no JSON"),
-        (generated(receipt="{}", request="{}", picture="9" * 5000), "its index within the job"),
+        (generated(receipt="{}", request="{}", index="9" * 5000), "its index within the job"),
     ],
     ids=[
         *["empty", "another format", "photograph", "bomb", "cut off"],
@@ -78,6 +79,13 @@ def test_a_file_without_a_receipt_is_refused_by_its_name(
 def test_a_file_that_cannot_be_read_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["receipt", "/proc/self/mem"]) == 1  # a file, of which even root cannot read the beginning
     assert "/proc/self/mem is no PNG, or a broken one: [Errno 5]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("chunk", ["index", "picture"])
+def test_the_index_is_read_from_both_names_of_its_text_chunk(chunk: str, tmp_path: Path) -> None:
+    path = tmp_path / "third.png"
+    path.write_bytes(generated(request="{}", receipt="{}", **{chunk: "2"}))
+    assert read_image(path).index == 2
 
 
 @pytest.mark.parametrize("version", [1, 2])

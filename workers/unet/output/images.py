@@ -34,7 +34,7 @@ def encode_png(image: Image.Image, receipt: Receipt, index: int) -> bytes:
     info = PngInfo()
     info.add_itxt("request", receipt.spec.model_dump_json())
     info.add_itxt("receipt", receipt.model_dump_json())
-    info.add_itxt("picture", str(index))
+    info.add_itxt("index", str(index))
     file = io.BytesIO()
     image.save(file, format="PNG", pnginfo=info)
     return file.getvalue()
