@@ -27,8 +27,7 @@ class Staging:
         self._public = public
 
     def begin(self, name: str) -> str:
-        """The id of a new upload for a LoRA; raises `InvalidRequest` for a name that cannot be one."""
-        lora_key(name)
+        """The id of a new upload."""
         return secrets.token_hex(16)
 
     def store(self, name: str, upload: str, body: Readable) -> None:

@@ -10,7 +10,6 @@ from api.loras.staging import OCTETS
 from api.loras.upload_validation import UploadBody, receive
 from api.schemas.loras import LoraDetail, LoraPath, UploadQuery
 from api.schemas.problems import error_responses
-from shared.storage.loras import lora_key
 
 BODY = {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
 
@@ -26,7 +25,6 @@ def add_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: int) -> 
     )
     def upload_lora(path: LoraPath, query: UploadQuery) -> Response:
         """201: new. 200: replaced; jobs that were accepted with the old file fail with `lora_gone`."""
-        lora_key(path.name)
         if request.mimetype not in (OCTETS, ""):
             raise UnsupportedMediaType(f"the body must be a safetensors file, sent as {OCTETS}")
         request.max_content_length = max_bytes

@@ -13,6 +13,7 @@ from api.schemas.foreign_names import (
     LORA_MEANT,
     OF_EACH_CONTROLNET,
 )
+from api.schemas.lora_name import LoraName
 from api.schemas.request_fields import RequestFields, field_error
 from shared.catalog.preprocessors import check_name, fill_in
 from shared.catalog.scheduler_aliases import canonical_name
@@ -25,6 +26,7 @@ from shared.jobs.options import (
     LoraOptions,
 )
 from shared.message_base import GuidanceScale, ImageCount, Seed, ShortText, SidePx, StepCount
+from shared.storage.lora_names import cut_suffix
 
 #: Characters of an image in base64, whatever the limit of bodies.
 MAX_IMAGE_CHARS = 256 << 20
@@ -66,9 +68,16 @@ class LoraRequest(RequestFields, LoraOptions):
 
     meant = LORA_MEANT
 
+    name: LoraName
+
 
 class LoraLoadingRequest(RequestFields, LoraLoading):
     """When LoRAs take effect: `exact` before the first step, `bounded` on arrival, `replay` at set steps."""
+
+    @field_validator("steps")
+    @classmethod
+    def _by_lora_names(cls, steps: dict[str, int] | None) -> dict[str, int] | None:
+        return None if steps is None else {cut_suffix(name): step for name, step in steps.items()}
 
 
 class JobRequest(RequestFields, JobOptions):

@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import BaseModel, Field
 
 from api.openapi import Query
-from shared.jobs.options import LoraName
+from api.schemas.lora_name import LoraName
 from shared.storage.lora_base_model import Family
 from shared.storage.lora_header import LoraInfo
 from shared.storage.loras import ListedLora

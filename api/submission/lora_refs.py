@@ -26,7 +26,7 @@ def find_ref(
         blob, info = services.lora_headers.find(lora.name)
         _check(lora.name, blob, info, model, services)
         bound = own_max_async_steps(blob)
-    except (InvalidRequest, InvalidLora) as error:
+    except InvalidLora as error:
         raise InvalidRequest(str(error), field=field) from None
     except NotFound as error:
         raise InvalidRequest(f"{error}; known are {_known(services)}", field=field) from None

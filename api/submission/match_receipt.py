@@ -21,6 +21,10 @@ def match_receipt(spec: JobSpec, receipt: Receipt, prefix: str) -> None:
         if stated != found and name not in _RESOLVED_ANEW:
             detail = f"{name} is {stated!r} here, and the other fields of the receipt make it {found!r}"
             raise InvalidRequest(detail, field=f"{prefix}.{name}")
+    for i, (lora, ref) in enumerate(zip(receipt.spec.loras, spec.loras, strict=True)):
+        if lora.name != ref.name:  # a worker looks the bytes of a LoRA up by its name
+            detail = f"a receipt names this LoRA {ref.name!r}, without the suffix of its file"
+            raise InvalidRequest(detail, field=f"{prefix}.loras.{i}.name")
     last = 2 * spec.num_inference_steps  # some schedulers have two timesteps for each step
     steps = spec.split_steps
     if any(after <= before for before, after in pairwise(steps)) or any(step >= last for step in steps):

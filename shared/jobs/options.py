@@ -19,7 +19,6 @@ from shared.message_base import (
     Step,
     StrictMessage,
 )
-from shared.storage.lora_names import cut_suffix
 
 #: ControlNets and LoRAs of one job.
 MAX_CONTROLNETS, MAX_LORAS = 8, 16
@@ -32,8 +31,6 @@ MAX_SIGMA = 1e6
 Precision = Literal["exact", "float16", "int8"]
 #: Whether the two branches of classifier-free guidance may run on two workers.
 LatentParallelism = Literal["auto", "off", "on"]
-#: A LoRA's name; the name of its file means the same.
-LoraName = Annotated[ShortText, AfterValidator(cut_suffix)]
 _Px = Annotated[int, Field(ge=0, le=MAX_SIDE_PX)]
 #: (height, width) in pixels, as diffusers counts them. JSON has lists, not tuples.
 Size = Annotated[tuple[_Px, _Px], Strict(False)]
@@ -69,7 +66,7 @@ class ControlNetOptions(StrictMessage):
 class LoraOptions(StrictMessage):
     """One LoRA of a job, by its name in the bucket, and its strength."""
 
-    name: LoraName
+    name: ShortText
     scale: Scale = Field(
         1.0,
         description="a number, or scales of the model's parts and the UNet's blocks, as in diffusers'"
@@ -86,7 +83,7 @@ class LoraLoading(StrictMessage):
 
     mode: Literal["exact", "bounded", "replay"] = "bounded"
     max_async_steps: Step | None = Field(None, description="default: a fifth of the job's steps")
-    steps: dict[LoraName, Step] | None = Field(
+    steps: dict[ShortText, Step] | None = Field(
         None,
         max_length=MAX_LORAS,
         description="mode replay: the step at which each LoRA takes effect, from a receipt",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from shared.jobs.options import MAX_CONTROLNETS, MAX_LORAS, LoraName
+from shared.jobs.options import MAX_CONTROLNETS, MAX_LORAS
 from shared.jobs.spec import JobSpec
 from shared.message_base import (
     STORED,
@@ -36,7 +36,7 @@ class ControlNetReceipt(StrictMessage):
 class LoraReceipt(StrictMessage):
     """A LoRA as it was used; ``sha256`` is of its file, ``step`` the first step that it took effect in."""
 
-    name: LoraName
+    name: ShortText
     sha256: Sha256
     step: Step
 

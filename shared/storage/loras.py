@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from shared.errors import InvalidLora, InvalidRequest, NotFound
+from shared.errors import InvalidLora, NotFound
 from shared.storage.lora_header import LoraInfo, inspect_lora, refuse_pickle
-from shared.storage.lora_names import PARTS, STAGED, SUFFIX, lora_name_error, name_of_key
+from shared.storage.lora_names import PARTS, STAGED, SUFFIX, name_of_key
 from shared.storage.object_store import Bucket, ObjectStat
 from shared.storage.safetensors_header import LENGTH_BYTES, header_bytes, parse_header
 
@@ -24,10 +24,7 @@ class ListedLora(NamedTuple):
 
 
 def lora_key(name: str) -> str:
-    """The key of a new LoRA's object; raises `InvalidRequest` for a name that cannot be one."""
-    problem = lora_name_error(name)
-    if problem is not None:
-        raise InvalidRequest(f"{name!r} is no LoRA name: {problem}", field="name")
+    """The key of a new LoRA's object."""
     return name + SUFFIX
 
 
@@ -36,7 +33,7 @@ def version_of(bucket: str, name: str, etag: str) -> str:
     bucket_hash = hashlib.sha256(bucket.encode()).hexdigest()[:8]
     if not re.fullmatch(r"[\w.-]{1,38}", etag, re.ASCII):  # as long as S3's own, and safe in a file name
         etag = hashlib.sha256(etag.encode()).hexdigest()[:38]
-    return f"{lora_key(name).removesuffix(SUFFIX)}@{bucket_hash}@{etag}"
+    return f"{name}@{bucket_hash}@{etag}"
 
 
 def find_lora(bucket: Bucket, name: str) -> ObjectStat:

@@ -187,3 +187,10 @@ def test_pages_go_on_behind_the_last_key(client: FlaskClient, services: Services
         names += [one["name"] for one in page["loras"]]
         cursor = page["next_cursor"]
     assert names == ["a", "b@.safetensors", "c d", "猫"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_every_operation_refuses_a_name_that_cannot_be_one(client: FlaskClient, method: str) -> None:
+    answer = client.open("/v1/loras/a@b", method=method)
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_request")
+    assert (answer.json["field"], "is no LoRA name" in answer.json["detail"]) == ("name", True)

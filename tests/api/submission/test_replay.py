@@ -288,6 +288,18 @@ def test_a_lora_that_is_gone_is_named(client: FlaskClient, services: Services) -
     assert "paper" in answer.json["detail"]
 
 
+@pytest.mark.parametrize("name", ["../secrets", "a@b", "paper.safetensors"])
+def test_a_receipt_whose_lora_name_cannot_be_one_is_refused(
+    name: str, client: FlaskClient, services: Services
+) -> None:
+    receipt = receipt_for(services)
+    (ref,), (lora,) = receipt.spec.loras, receipt.loras
+    spec = receipt.spec.model_copy(update={"loras": [ref.model_copy(update={"name": name})]})
+    loras = [lora.model_copy(update={"name": name})]
+    answer = post(client, receipt.model_copy(update={"spec": spec, "loras": loras}).sealed())
+    assert (answer.status_code, answer.json["field"]) == (422, "receipt.spec.loras.0.name")
+
+
 def test_a_lora_with_other_bytes_is_named_from_what_to_what(client: FlaskClient, services: Services) -> None:
     receipt = receipt_for(services)
     now = put_lora(services, lora(rank=8), noted=True)

@@ -165,7 +165,9 @@ def test_an_unknown_lora_among_very_many_names_only_the_first_dozens(
 
 @pytest.mark.parametrize("name", ["../secrets", "", "a/b", "x" * 200])
 def test_a_lora_name_that_cannot_be_one_is_refused(client: FlaskClient, name: str) -> None:
-    assert refusal(client, loras=[{"name": name}])["field"] == "loras.0.name"
+    problem = refusal(client, loras=[{"name": name}])
+    assert problem["field"] == "loras.0.name"
+    assert f"{name!r} is no LoRA name: " in problem["detail"]
 
 
 def test_the_same_lora_twice_is_refused(client: FlaskClient, services: Services) -> None:
