@@ -75,7 +75,7 @@ def _measure_lora(
 ) -> None:
     print(f"  {lora}: in effect from steps 0, {', '.join(map(str, late))}", flush=True)
     for i, prompt in enumerate(prompts):
-        generated = {k: _draw_late(fleet, lora, k, prompt, SEED + images * i, images) for k in (0, *late)}
+        generated = {k: _generate_late(fleet, lora, k, prompt, SEED + images * i, images) for k in (0, *late)}
         colour = next(n for n, name in enumerate(COLOUR_NAMES) if f"a {name} background" in prompt)
         for k, compared in generated.items():
             right = [float(background(image) == colour) for image in compared]
@@ -84,7 +84,7 @@ def _measure_lora(
                 _compare(compared, generated[0], f"k{k}_{lora}", samples)
 
 
-def _draw_late(fleet: Fleet, lora: str, k: int, prompt: str, seed: int, images: int) -> list[Floats]:
+def _generate_late(fleet: Fleet, lora: str, k: int, prompt: str, seed: int, images: int) -> list[Floats]:
     body = _body(prompt, seed) | {
         "num_images": images,
         "loras": [{"name": lora}],

@@ -26,7 +26,7 @@ UNET_S, CONTROLNET_S = 0.0535, 0.0276
 #: The encoder with the mid block takes this share of the UNet.
 ENCODER_SHARE = 0.42
 #: Latent parallelism is 1.36 times as fast on an H800: one CFG branch takes this share of both.
-HALF_SHARE = 1 / 1.36
+ONE_BRANCH_SHARE = 1 / 1.36
 #: The rest of an image; a LoRA of 341 MiB on its way into memory (hidden) and into the weights (not).
 TEXT_S, VAE_S, EMBED_S, LORA_LOAD_S, LORA_PATCH_S = 0.02, 0.165, 0.0007, 1.0, 0.09
 
@@ -48,7 +48,7 @@ def simulate_controlnet_device() -> None:
 
 def step_s(seconds: float, rows: int) -> float:
     """What ``rows`` of a batch take when two take ``seconds``: more of them fill the device as two do."""
-    return seconds * (HALF_SHARE if rows == 1 else rows / 2)
+    return seconds * (ONE_BRANCH_SHARE if rows == 1 else rows / 2)
 
 
 def _slow(place: Any, name: str, seconds: float, *, is_batched: bool = True) -> None:

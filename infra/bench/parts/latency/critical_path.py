@@ -40,7 +40,7 @@ class Parts(NamedTuple):
         return max(self.encoder_s, self.controlnet_s) + self.decoder_s
 
 
-class Critical:
+class CriticalPath:
     """The UNet in this process, and a ControlNet in another."""
 
     def __init__(self, workload: Workload, controlnet: BackgroundLoad) -> None:
@@ -70,9 +70,9 @@ class Critical:
 
 
 @contextmanager
-def measured_parts(workload: Workload) -> Iterator[Critical]:
+def measured_parts(workload: Workload) -> Iterator[CriticalPath]:
     """The parts, ready to be measured."""
     with running_background_load(
         "controlnet", workload.controlnet(workload.controlnets[0]), workload.side_px, ROWS
     ) as controlnet:
-        yield Critical(workload, controlnet)
+        yield CriticalPath(workload, controlnet)

@@ -32,7 +32,7 @@ def measure(quick: bool) -> Measured:
     pairs, steps = (2, 4) if quick else (5, 10)
     workload = open_workload(WORKLOAD)
     torch.set_num_threads(1)
-    limit = Limit(workload)
+    limit = SplitLimit(workload)
     samples: dict[str, list[float]] = {
         name: [] for name in ("whole_s", "split_s", "speedup", "bound", "share")
     }
@@ -65,7 +65,7 @@ def measure(quick: bool) -> Measured:
     return Measured(figures, samples | {"max_abs_diff": distances}, BOUNDS)
 
 
-class Limit:
+class SplitLimit:
     """What two devices can gain at most: batches of one row are dearer, and two cores share one memory."""
 
     def __init__(self, workload: Workload) -> None:
@@ -109,7 +109,7 @@ def plot(result: Result, left: Any, right: Any) -> None:
 def _pairs(fleet: Fleet, count: int, steps: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Jobs whole and split. A pair whose follower came late or left does not count."""
     for seed in range(100, 100 + 1 + 2 * count):
-        whole, split = (_draw(fleet, steps, seed, choice) for choice in ("off", "on"))
+        whole, split = (_generate(fleet, steps, seed, choice) for choice in ("off", "on"))
         if seed == 100:
             continue  # the warm-up
         split_steps = split["receipt"]["spec"]["split_steps"]
@@ -123,7 +123,7 @@ def _pairs(fleet: Fleet, count: int, steps: int) -> Iterator[tuple[dict[str, Any
     raise CheckFailed("too many jobs were not split from the first step to the last")
 
 
-def _draw(fleet: Fleet, steps: int, seed: int, choice: str) -> dict[str, Any]:
+def _generate(fleet: Fleet, steps: int, seed: int, choice: str) -> dict[str, Any]:
     body = {"prompt": "a penguin", "seed": seed, "num_inference_steps": steps, "latent_parallelism": choice}
     _, job = fleet.generate(body, poll_s=RELAXED_POLL_S)
     if choice == "off" and job["receipt"]["spec"]["split_steps"]:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from infra.bench.baselines.diffusers_baseline import DiffusersBaseline
 from infra.bench.harness.fleet import RELAXED_POLL_S, Fleet, read_pixels, running_fleet
 from infra.bench.harness.processes import cpu_s, pin, pin_this_process
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.harness.samples import percentile
 from infra.bench.parts.latency.step_overlap import Step, read_steps
-from infra.bench.peers.diffusers_baseline import DiffusersBaseline
 from infra.local.demo import CONTROL
 
 BOUNDS = {"overhead_ms_p50": Bound("at_most", 30)}
@@ -40,11 +40,11 @@ class Pair(NamedTuple):
 def measure(quick: bool) -> Measured:
     """Generate the same images in turn; the worker waits while this process generates, and the reverse."""
     pairs, controlnet_jobs = (9, 3) if quick else (100, 10)
-    peer = DiffusersBaseline(SCHEDULER)
+    baseline = DiffusersBaseline(SCHEDULER)
     with running_fleet() as fleet:
         _pin(fleet)
-        generated = _alternate(fleet, peer, pairs)
-        steps = _draw_beside_a_controlnet(fleet, controlnet_jobs)
+        generated = _alternate(fleet, baseline, pairs)
+        steps = _measure_controlnet_steps(fleet, controlnet_jobs)
     samples = {name: [float(getattr(pair, name)) for pair in generated] for name in Pair._fields}
     samples["overhead_ms"] = [pair.fleet_ms - pair.process_ms for pair in generated]
     samples["overhead_share"] = [pair.fleet_ms / pair.process_ms - 1 for pair in generated]
@@ -87,11 +87,11 @@ def _pin(fleet: Fleet) -> None:
         pin(pid, UNET_CORE if name == "unet1" else OTHER_CORE)
 
 
-def _alternate(fleet: Fleet, peer: DiffusersBaseline, pairs: int) -> list[Pair]:
+def _alternate(fleet: Fleet, baseline: DiffusersBaseline, pairs: int) -> list[Pair]:
     """Generate in this process and in the fleet by turns; raises `CheckFailed` if pixels differ."""
     generated = []
     for i in range(-WARM_UPS, pairs):
-        pair = _draw_both(fleet, peer, seed=1000 + i)
+        pair = _generate_both(fleet, baseline, seed=1000 + i)
         if i >= 0:
             generated.append(pair)
             outcome = f"{pair.process_ms:.0f} ms in one process, {pair.fleet_ms:.0f} ms in the fleet"
@@ -99,12 +99,12 @@ def _alternate(fleet: Fleet, peer: DiffusersBaseline, pairs: int) -> list[Pair]:
     return generated
 
 
-def _draw_both(fleet: Fleet, peer: DiffusersBaseline, seed: int) -> Pair:
+def _generate_both(fleet: Fleet, baseline: DiffusersBaseline, seed: int) -> Pair:
     worker = fleet.stack.pids()["unet1"]
     gc.collect()
     pin_this_process(UNET_CORE)
     process_cpu_s = time.process_time()
-    process_s, png = peer.generate(prompt=PROMPT, seed=seed, steps=STEPS, guidance_scale=GUIDANCE)
+    process_s, png = baseline.generate(prompt=PROMPT, seed=seed, steps=STEPS, guidance_scale=GUIDANCE)
     process_cpu_s = time.process_time() - process_cpu_s
     pin_this_process(OTHER_CORE)
     worker_cpu_s = cpu_s(worker)
@@ -117,7 +117,7 @@ def _draw_both(fleet: Fleet, peer: DiffusersBaseline, seed: int) -> Pair:
     return Pair(*(1e3 * value for value in seconds))
 
 
-def _draw_beside_a_controlnet(fleet: Fleet, jobs: int) -> list[Step]:
+def _measure_controlnet_steps(fleet: Fleet, jobs: int) -> list[Step]:
     """The steps of jobs with one ControlNet, after a warm-up; raises `CheckFailed` if it missed one."""
     print(f"  {jobs} jobs with one ControlNet", flush=True)
     image = base64.b64encode(CONTROL.read_bytes()).decode()

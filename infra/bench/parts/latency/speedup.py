@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from infra.bench.baselines.diffusers_addons import DiffusersAddons
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
-from infra.bench.parts.latency.critical_path import Critical, measured_parts
-from infra.bench.peers.diffusers_addons import DiffusersAddons
+from infra.bench.parts.latency.critical_path import CriticalPath, measured_parts
 from infra.bench.workloads.addon_jobs import Addons, running_addons
 from infra.bench.workloads.models import open_workload
 
@@ -28,9 +28,9 @@ def measure(quick: bool) -> Measured:
     bounds: dict[str, Bound] = {}
     for name, (pairs, steps) in (QUICK if quick else FULL).items():
         workload = open_workload(name)
-        peer = DiffusersAddons(workload, steps)
+        baseline = DiffusersAddons(workload, steps)
         with running_addons(workload, steps) as addons, measured_parts(workload) as critical:
-            found = _alternate(addons, peer, critical, pairs, steps, warm_ups=0 if quick else 1)
+            found = _alternate(addons, baseline, critical, pairs, steps, warm_ups=0 if quick else 1)
         for key, values in found.items():
             figures[f"{key}_{name}"] = median(values)
             samples[f"{key}_{name}"] = values
@@ -60,11 +60,17 @@ def plot(result: Result, left: Any, right: Any) -> None:
 
 
 def _alternate(
-    addons: Addons, peer: DiffusersAddons, critical: Critical, pairs: int, steps: int, *, warm_ups: int
+    addons: Addons,
+    baseline: DiffusersAddons,
+    critical: CriticalPath,
+    pairs: int,
+    steps: int,
+    *,
+    warm_ups: int,
 ) -> dict[str, list[float]]:
     samples: dict[str, list[float]] = {}
     for i in range(-warm_ups, pairs):
-        found = _round(addons, peer, critical, 2000 + i, steps)
+        found = _round(addons, baseline, critical, 2000 + i, steps)
         if i < 0:
             continue
         for key, value in found.items():
@@ -76,19 +82,19 @@ def _alternate(
 
 
 def _round(
-    addons: Addons, peer: DiffusersAddons, critical: Critical, seed: int, steps: int
+    addons: Addons, baseline: DiffusersAddons, critical: CriticalPath, seed: int, steps: int
 ) -> dict[str, float]:
     torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
     parts = critical.measure(PART_ROUNDS)
     guided = addons.generate("1c0l", seed)
     full = addons.generate("1c1l", seed)
     pin_this_process(UNET_CORE)
-    one = peer.generate("1c1l", seed)
-    if not np.array_equal(peer.generate("1c0l", seed).pixels, guided.pixels):
+    one = baseline.generate("1c1l", seed)
+    if not np.array_equal(baseline.generate("1c0l", seed).pixels, guided.pixels):
         raise CheckFailed(f"1c0l, seed {seed}: the fleet's image is not diffusers'")
     pin_this_process(UNET_CORE, CONTROLNET_CORE)
     torch.set_num_threads(DEVICES)
-    two = peer.generate("1c1l", seed)
+    two = baseline.generate("1c1l", seed)
     pin_this_process(CONTROLNET_CORE)
     return {
         "encoder_s": parts.encoder_s,

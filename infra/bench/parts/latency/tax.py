@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from infra.bench.baselines.diffusers_addons import DiffusersAddons
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
-from infra.bench.peers.diffusers_addons import DiffusersAddons
 from infra.bench.workloads.addon_jobs import CONFIGS, Addons, FinishedJob, running_addons
 from infra.bench.workloads.models import open_workload
 
@@ -29,9 +29,9 @@ def measure(quick: bool) -> Measured:
     bounds: dict[str, Bound] = {}
     for name, (pairs, steps) in (QUICK if quick else FULL).items():
         workload = open_workload(name)
-        peer = DiffusersAddons(workload, steps)
+        baseline = DiffusersAddons(workload, steps)
         with running_addons(workload, steps) as addons:
-            found = _alternate(addons, peer, pairs, steps, warm_ups=0 if quick else 1)
+            found = _alternate(addons, baseline, pairs, steps, warm_ups=0 if quick else 1)
         for config, target in TARGETS.items():
             for owner in ("", "diffusers_"):
                 taxes = _taxes(found, owner, config)
@@ -63,7 +63,7 @@ def _bars(axes: Any, result: Result, kinds: Mapping[str, str]) -> None:
 
 
 def _alternate(
-    addons: Addons, peer: DiffusersAddons, pairs: int, steps: int, *, warm_ups: int
+    addons: Addons, baseline: DiffusersAddons, pairs: int, steps: int, *, warm_ups: int
 ) -> dict[str, list[float]]:
     """Seconds of every job, by owner and configuration; raises `CheckFailed` if images differ."""
     samples: dict[str, list[float]] = {}
@@ -78,7 +78,7 @@ def _alternate(
             # A LoRA leaves the weights when the next job wants it out: that is paid there, and told here.
             left = addons.generate("0c0l", 1, num_inference_steps=1).unpatch_s if "1l" in config else 0.0
             pin_this_process(UNET_CORE)
-            theirs = peer.generate(config, 1000 + i)
+            theirs = baseline.generate(config, 1000 + i)
             pin_this_process(CONTROLNET_CORE)
             if "0l" in config and not np.array_equal(ours.pixels, theirs.pixels):
                 raise CheckFailed(f"{config}, seed {1000 + i}: the fleet's image is not diffusers'")
@@ -91,7 +91,7 @@ def _alternate(
         if i >= 0:
             outcome = ", ".join(f"{c} {samples[f'fleet_s_{c}'][-1]:.2f} s" for c in CONFIGS)
             print(f"  round {i + 1} of {pairs}: {outcome}", flush=True)
-    _check_exact(addons, peer)
+    _check_exact(addons, baseline)
     return samples
 
 
@@ -101,10 +101,10 @@ def _check_late(generated: FinishedJob, steps: int) -> None:
             raise CheckFailed(f"LoRA {lora['name']} took effect at step {lora['step']} of {steps}")
 
 
-def _check_exact(addons: Addons, peer: DiffusersAddons) -> None:
+def _check_exact(addons: Addons, baseline: DiffusersAddons) -> None:
     """With its LoRA from the first step on, the fleet's image is diffusers' to the weights' rounding."""
     ours = addons.generate("1c1l", 7, lora_loading={"mode": "exact"})
-    theirs = peer.generate("1c1l", 7, fuse=True)
+    theirs = baseline.generate("1c1l", 7, fuse=True)
     distance = int(np.abs(ours.pixels.astype(np.int16) - theirs.pixels).max())
     if distance > 1:
         raise CheckFailed(f"1c1l exact: {distance} of 255 from diffusers' image")

@@ -27,7 +27,7 @@ SAME = 1e-6
 #: Copied at a time; the copy of all weights at once would need as much memory again.
 COPY_BYTES = 256 << 20
 REPEATS = 3
-PEER_ACTS = ("load", "fuse", "unfuse", "unload")
+BASELINE_ACTS = ("load", "fuse", "unfuse", "unload")
 
 
 def measure(quick: bool) -> Measured:
@@ -37,15 +37,15 @@ def measure(quick: bool) -> Measured:
     """
     workload = open_workload(WORKLOAD)
     with _one_thread():
-        ours, peer = Ours(workload), DiffusersBaseline(workload)
+        ours, baseline = Ours(workload), DiffusersBaseline(workload)
         samples: dict[str, list[float]] = defaultdict(list)
         for i in range(1 if quick else 5):
-            outcome = measure_pair(ours, peer)
+            outcome = measure_pair(ours, baseline)
             for name, value in outcome.items():
                 samples[name].append(value)
             copies = f"{outcome['over_memcpy_s']:.2f} memory copies a pass"
             print(f"  pair {i + 1}: {outcome['speedup_s']:.1f} times as fast, {copies}", flush=True)
-        side = {} if quick else {"side_branch_step_s": peer.side_branch_step_s()}
+        side = {} if quick else {"side_branch_step_s": baseline.side_branch_step_s()}
     figures = {
         "switch_speedup_sd15": median(samples["speedup_s"]),
         "switch_over_memcpy_sd15": median(samples["over_memcpy_s"]),
@@ -56,9 +56,9 @@ def measure(quick: bool) -> Measured:
         "switch_cpu_speedup_sd15": median(samples["speedup_cpu_s"]),
         "switch_cpu_over_memcpy_sd15": median(samples["over_memcpy_cpu_s"]),
         **{name: median(samples[name]) for name in ("replace_s", "restore_s", "memcpy_s")},
-        "peer_switch_s": sum(median(samples[f"peer_{act}_s"]) for act in PEER_ACTS),
+        "baseline_switch_s": sum(median(samples[f"baseline_{act}_s"]) for act in BASELINE_ACTS),
         "max_abs_diff": max(samples["max_abs_diff"]),
-        "peer_left_behind": max(samples["peer_left_behind"]),
+        "baseline_left_behind": max(samples["baseline_left_behind"]),
         "touched_gb": ours.touched_bytes / 1e9,
         **ours.made_ready,
         **side,
@@ -68,7 +68,9 @@ def measure(quick: bool) -> Measured:
 
 def plot(result: Result, left: Any, right: Any) -> None:
     """What each act takes, and the switches in units of a memory copy."""
-    acts = {f"diffusers: {act}": median(result.samples[f"peer_{act}_s"]) for act in reversed(PEER_ACTS)}
+    acts = {
+        f"diffusers: {act}": median(result.samples[f"baseline_{act}_s"]) for act in reversed(BASELINE_ACTS)
+    }
     acts |= {f"ours: {act}": median(result.samples[f"{act}_s"]) for act in ("restore", "replace")}
     left.barh(list(acts), list(acts.values()))
     left.set(xscale="log", xlabel="s", title=f"LoRA of {result.figures['touched_gb']:.1f} GB of weights")
@@ -170,7 +172,7 @@ class DiffusersBaseline:
         return median(_timed(step).s for _ in range(3)) - plain
 
 
-def measure_pair(ours: Ours, peer: DiffusersBaseline) -> dict[str, float]:
+def measure_pair(ours: Ours, baseline: DiffusersBaseline) -> dict[str, float]:
     """Both switches; raises `CheckFailed` unless they make the same weights and ours leave nothing.
 
     Ours are over so soon that a neighbour's burst can cover one: they and the copy are done `REPEATS` times.
@@ -181,18 +183,21 @@ def measure_pair(ours: Ours, peer: DiffusersBaseline) -> dict[str, float]:
         taken["memcpy"].append(_memcpy(ours.touched_bytes))
         taken["restore"].append(ours.restore())
     ours.replace()
-    taken["peer_load"], taken["peer_fuse"] = [peer.load()], [peer.fuse()]
-    difference = peer.furthest(ours.parameters)
+    taken["baseline_load"], taken["baseline_fuse"] = [baseline.load()], [baseline.fuse()]
+    difference = baseline.furthest(ours.parameters)
     if difference > SAME or ours.is_pristine():
         raise CheckFailed(f"a patched weight is {difference:.1e} from the one that diffusers fuses")
     ours.restore()
-    taken["peer_unfuse"], taken["peer_unload"] = [peer.unfuse()], [peer.unload()]
+    taken["baseline_unfuse"], taken["baseline_unload"] = [baseline.unfuse()], [baseline.unload()]
     if not ours.is_pristine():
         raise CheckFailed("a restored weight is not the one that was loaded")
-    outcome = {"max_abs_diff": difference, "peer_left_behind": peer.furthest(ours.parameters)}
+    outcome = {"max_abs_diff": difference, "baseline_left_behind": baseline.furthest(ours.parameters)}
     for clock in Taken._fields:
         times = {name: median(getattr(one, clock) for one in several) for name, several in taken.items()}
-        switch, theirs = times["replace"] + times["restore"], sum(times[f"peer_{act}"] for act in PEER_ACTS)
+        switch, theirs = (
+            times["replace"] + times["restore"],
+            sum(times[f"baseline_{act}"] for act in BASELINE_ACTS),
+        )
         outcome |= {f"{name}_{clock}": value for name, value in times.items()}
         outcome[f"speedup_{clock}"] = theirs / switch
         outcome[f"over_memcpy_{clock}"] = switch / (2 * times["memcpy"])  # two passes over the weights

@@ -21,7 +21,7 @@ from workers.lora.cache.directory import PARTIAL_SUFFIX, CacheDirectory
 
 READY_S = 60.0
 #: Seconds between two polls of the cache.
-LOOK_S = 0.005
+POLL_S = 0.005
 
 
 @contextmanager
@@ -96,12 +96,12 @@ class CacheWatch:
         return self._arriving.wait(timeout_s)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop the thread."""
         self._closed.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._closed.wait(LOOK_S):
+        while not self._closed.wait(POLL_S):
             self.most_bytes = max(self.most_bytes, self._folder.used_bytes())
             self.polls += 1
             if any(entry.path.suffix == PARTIAL_SUFFIX for entry in self._folder.entries()):

@@ -38,8 +38,8 @@ class SoakResult(BaseModel):
     ended: Counter[str] = Counter()  # jobs, by how
     tiers: Counter[str] = Counter()  # their LoRAs, by where they were found
     stale: int = 0  # LoRAs that were not the bytes the job was accepted with
-    unlike: int = 0  # images that differ from others of the same LoRAs at the same steps
-    alike: int = 0  # images that were compared and equal
+    different_images: int = 0  # images that differ from others of the same LoRAs at the same steps
+    equal_images: int = 0  # images that were compared and equal
     late_steps: list[int] = []
     weights_compared: int = 0
     weights_changed: int = 0
@@ -49,7 +49,7 @@ class SoakResult(BaseModel):
     repeated: int = 0  # attempts beyond the first
     cache_capacity_bytes: int = 0
     cache_most_bytes: int = 0
-    cache_looks: int = 0
+    cache_polls: int = 0
     loras_bytes: int = 0
     memory_most_bytes: int = 0
     cache_bytes: list[int] = []

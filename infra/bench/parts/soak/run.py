@@ -170,8 +170,8 @@ class Soak:
         key = tuple((lora.sha256, lora.step) for lora in loras)
         pixels = hashlib.sha256(read_pixels(self.images.get(job.images[0].key)).tobytes()).hexdigest()
         if key in self.generated:
-            self.outcome.alike += pixels == self.generated[key]
-            self.outcome.unlike += pixels != self.generated[key]
+            self.outcome.equal_images += pixels == self.generated[key]
+            self.outcome.different_images += pixels != self.generated[key]
         self.generated[key] = pixels
 
     def _disturb(self, ended: int) -> None:
@@ -223,7 +223,7 @@ def soak(order: Order, settings: Settings) -> SoakResult:
         run.run()
     outcome = run.outcome
     outcome.cache_capacity_bytes, outcome.loras_bytes = folder.capacity_bytes, shelf.total_bytes
-    outcome.cache_most_bytes, outcome.cache_looks = watch.most_bytes, watch.polls
+    outcome.cache_most_bytes, outcome.cache_polls = watch.most_bytes, watch.polls
     return outcome
 
 

@@ -41,7 +41,7 @@ def measure(quick: bool) -> Measured:
     seconds = 20.0 if quick else 300.0
     with running_fleet(unet_workers=UNETS, controlnet_workers=CONTROLNETS) as fleet:
         body = _body()
-        expected = _draw(fleet, {**body, "lora_loading": {"mode": "exact"}})
+        expected = _generate(fleet, {**body, "lora_loading": {"mode": "exact"}})
         samples: dict[str, list[float]] = {
             "at_s": [],
             "keys": [],
@@ -137,5 +137,5 @@ def _body() -> dict[str, Any]:
     }
 
 
-def _draw(fleet: Fleet, body: dict[str, Any]) -> "np.typing.NDArray[np.uint8]":
+def _generate(fleet: Fleet, body: dict[str, Any]) -> "np.typing.NDArray[np.uint8]":
     return fleet.pixels(fleet.generate(body)[1])

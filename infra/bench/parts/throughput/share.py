@@ -104,7 +104,7 @@ def plot(result: Result, left: Any, right: Any) -> None:
     left.legend()
     mine = [result.figures[f"timed_images_per_device_s_{name}"] for name in names]
     right.bar([place - 0.2 for place in places], [1 / c.diffusers_s for c in columns], 0.4, label="diffusers")
-    right.bar([place + 0.2 for place in places], mine, 0.4, label=f"{UNETS} UNet devices, shared nets")
+    right.bar([place + 0.2 for place in places], mine, 0.4, label=f"{UNETS} UNet devices, shared ControlNets")
     limits = [result.figures[f"timed_limit_images_per_device_s_{name}"] for name in names]
     right.plot([place + 0.2 for place in places], limits, "k_", label="if no device ever waited")
     right.set_xticks(list(places), names)

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from infra.bench.baselines.celery_fleet import running_baseline_fleet
 from infra.bench.harness.fleet import Fleet, running_fleet
 from infra.bench.harness.processes import cpu_s
 from infra.bench.harness.report import FOLDER, Bound, CheckFailed, Measured, Result
 from infra.bench.harness.s3 import Storage, running_s3
 from infra.bench.harness.samples import percentile
 from infra.bench.harness.throttled_proxy import slow_line
-from infra.bench.peers.celery_fleet import running_baseline_fleet
 from infra.bench.workloads.trace_jobs import TraceJob, make_stream, write_loras
 from infra.local.demo import CONTROL
 from shared.settings import Settings

@@ -1,7 +1,7 @@
 """The process that hands residuals over: ``python -m infra.bench.parts.transport.producer``.
 
-The first line of its input says where everything is, each further one what to send: ``WAY STEP NUMBER``.
-It answers each with the moment at which it began.
+The first line of its input says where everything is, each further one what to send: ``TRANSPORT STEP
+NUMBER``. It answers each with the moment at which it began.
 """
 
 import sys

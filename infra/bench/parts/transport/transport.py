@@ -52,11 +52,11 @@ READY_S = 30.0
 
 
 class Consumer:
-    """This process's end of every way."""
+    """This process's end of every transport."""
 
     def __init__(self, producer: "subprocess.Popen[str]", transports: dict[str, MeasuredTransport]) -> None:
         self._producer = producer
-        self._ways = transports
+        self._transports = transports
         self._residuals = {step: make_residuals(step) for step in STEPS}
         self._kept = {step: [torch.zeros_like(t) for t in own] for step, own in self._residuals.items()}
         self._number = 0
@@ -66,9 +66,9 @@ class Consumer:
         if transport == "memcpy":
             return self._copy(step)
         self._number += 1
-        self._ways[transport].ask(self._number)
+        self._transports[transport].ask(self._number)
         self._tell(f"{transport} {step} {self._number}")
-        received = self._ways[transport].receive(self._number, STEPS[step])
+        received = self._transports[transport].receive(self._number, STEPS[step])
         ended = time.monotonic()
         began = float(self._hear())
         if not all(map(torch.equal, received, self._residuals[step])):
@@ -92,7 +92,7 @@ class Consumer:
 
 
 def measure(quick: bool) -> Measured:
-    """All ways by turns, several times."""
+    """All transports by turns, several times."""
     pairs = 9 if quick else 30
     torch.set_num_threads(1)
     times: dict[tuple[str, str], list[float]] = {}
@@ -119,7 +119,7 @@ def measure(quick: bool) -> Measured:
 
 
 def plot(result: Result, left: Any, right: Any) -> None:
-    """Throughput of every way, and how far each backend is from its limit."""
+    """Throughput of every transport, and how far each backend is from its limit."""
     transports = ("memcpy", "shm", "raw", "redis", "redispy")
     for shift, step in ((-0.2, "27mb"), (0.2, "107mb")):
         heights = [result.figures[f"{transport}_mb_per_s_{step}"] for transport in transports]

@@ -1,4 +1,4 @@
-"""Ways of one step's residuals from a ControlNet worker's process into a UNet worker's."""
+"""Transports of one step's residuals from a ControlNet worker's process into a UNet worker's."""
 
 import socket
 from collections.abc import Sequence
@@ -167,7 +167,7 @@ def make_residuals(step: str) -> list[Tensor]:
 
 
 def make_transports(addresses: Addresses) -> dict[str, MeasuredTransport]:
-    """All ways that lead from one process into another."""
+    """All transports from one process into another."""
     return {
         "shm": Ours(addresses, shared_memory=True),
         "redis": Ours(addresses, shared_memory=False),

@@ -2,7 +2,7 @@
 
 Nothing is crippled: model and ControlNets stay loaded, files that were fetched stay on the disk, and LoRAs
 are loaded, fused, unfused and unloaded by diffusers' own calls. Started with
-``celery -A infra.bench.peers.celery_baseline worker``.
+``celery -A infra.bench.baselines.celery_baseline worker``.
 """
 
 import io
@@ -19,7 +19,7 @@ from celery import Celery
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
 from PIL import Image
 
-from infra.bench.peers.celery_fleet import GENERATE, QUEUE, RESULTS
+from infra.bench.baselines.celery_fleet import GENERATE, QUEUE, RESULTS
 from infra.bench.workloads.trace_jobs import KNOWN_CONTROLNETS
 from infra.local.demo import CONTROL, EMOJI
 from shared.settings import read_settings

@@ -39,7 +39,7 @@ class BaselineFleet:
         self._pids = list(pids)
         self._celery = Celery("baseline", broker=settings.redis_url)
         self._redis = redis.Redis.from_url(settings.redis_url, socket_timeout=2 * JOB_S)
-        self._drawing = dict(generation)
+        self._generation = dict(generation)
 
     def cpu_s(self) -> float:
         """CPU seconds of all workers so far."""
@@ -57,7 +57,7 @@ class BaselineFleet:
                 "controlnets": job.controlnets,
                 "loras": job.loras,
             }
-            self._celery.send_task(GENERATE, args=[message | self._drawing], queue=QUEUE)
+            self._celery.send_task(GENERATE, args=[message | self._generation], queue=QUEUE)
         ended: dict[int, Ended] = {}
         while len(ended) < len(stream):
             answer: Any = self._redis.blpop([RESULTS], timeout=JOB_S)
@@ -96,7 +96,14 @@ def running_baseline_fleet(
                 "--without-mingle",
                 "--without-gossip",
             ]
-            command = [sys.executable, "-m", "celery", "-A", "infra.bench.peers.celery_baseline", *options]
+            command = [
+                sys.executable,
+                "-m",
+                "celery",
+                "-A",
+                "infra.bench.baselines.celery_baseline",
+                *options,
+            ]
             worker = running_process(command, cwd=ROOT, env=env, log=home / f"baseline{i}.log")
             pids.append(running.enter_context(worker).pid)
         yield BaselineFleet(settings, generation, pids)
