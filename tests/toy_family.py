@@ -216,7 +216,7 @@ class ToyControlNetForward(ControlNetForward):
     def __next__(self) -> tuple[int, Tensor]:
         return next(self._left), self._linear(self._hidden)
 
-    def keep(self, rows: Tensor) -> None:
+    def select_rows(self, rows: Tensor) -> None:
         self._hidden = self._hidden[rows]
 
 

@@ -15,7 +15,7 @@ from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI, LAYOUTS, make_controlnet, make_pipeline
-from workers.controlnet_serving.server import Server
+from workers.controlnet_serving.server import ControlNetServer
 from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet
 from workers.families.load_base_model import load_model
@@ -103,7 +103,7 @@ def worker_maker(
 ) -> Iterator[Callable[..., UNetWorker]]:
     """What `make_worker` builds with: workers for ``models``, beside servers of the ControlNets
     ``served``."""
-    started: list[Server] = []
+    started: list[ControlNetServer] = []
     residual = residual_servers(servers)[0]
 
     def make(
@@ -116,7 +116,7 @@ def worker_maker(
         backends = [*preferred_backends, *build_backends(ConnectionPool([residual]), settings)]
         steps = StepQueue(residual, settings)
         transport = ResidualTransport([residual], settings, backends=backends)
-        server = Server(
+        server = ControlNetServer(
             list(served),
             controlnets,
             StepQueue(residual, settings),
@@ -148,7 +148,7 @@ def worker_maker(
             steps=steps,
             transport=transport,
             send_attach=attach,
-            send_follow=lambda message, model: None,
+            send_follow=lambda message, model, expires_s: None,
             residual=residual,
             busy=BusyShare(),
         )

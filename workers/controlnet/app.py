@@ -17,7 +17,7 @@ from shared.redis_clients import control_redis, residual_servers
 from shared.registry.workers import Heartbeat
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
-from workers.controlnet_serving.server import Server
+from workers.controlnet_serving.server import ControlNetServer
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.consumer_check import ConsumerCheck
@@ -49,7 +49,7 @@ controlnets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
 transport = ResidualTransport(residuals, settings)
 watchdog = Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since)
-server = Server(
+server = ControlNetServer(
     served,
     controlnets,
     StepQueue(residuals[0], settings),
@@ -79,8 +79,8 @@ def _start(sender: Any, **_: object) -> None:
             kind="controlnet",
             serves=served,
             loaded=controlnets.names(),
-            jobs=server.sessions.jobs(),
-            attached_jobs=server.sessions.by_controlnet(),
+            jobs=server.recent_jobs.jobs(),
+            attached_jobs=server.recent_jobs.by_controlnet(),
             load_errors=controlnets.failed(),
             unavailable_reasons=[*watchdog.problems(), *consumption.problems()],
             utilization=server.busy.share(),

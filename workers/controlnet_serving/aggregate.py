@@ -37,7 +37,7 @@ class ResidualAggregator:
         """Drop the steps of jobs that are past them, as ``are_current`` says."""
         for forward in self._forwards:
             if forward.steps:
-                forward.keep(are_current([step.request for step in forward.steps]))
+                forward.drop_superseded(are_current([step.request for step in forward.steps]))
 
     @property
     def order(self) -> tuple[int, ...]:

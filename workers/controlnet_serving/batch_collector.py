@@ -14,10 +14,10 @@ WAIT_SHARE = 0.03
 class BatchCollector:
     """Takes steps out of turn that can share the forward pass of a step that was taken."""
 
-    def __init__(self, steps: StepQueue, sessions: RecentJobs, delay_share: float) -> None:
+    def __init__(self, steps: StepQueue, recent_jobs: RecentJobs, delay_share: float) -> None:
         """``delay_share``: the share by which a step may take longer so that others join it."""
         self._steps = steps
-        self._sessions = sessions
+        self._recent_jobs = recent_jobs
         self._sizers = BatchSizers(delay_share)
 
     def collect(self, step: ClaimedStep) -> list[ClaimedStep]:
@@ -30,7 +30,7 @@ class BatchCollector:
         if not extra_rows or alone_s is None:
             return []
         queued = self._steps.collect_batch(controlnet, request, extra_rows) if step.queue_length else []
-        if not queued and len(self._sessions.by_controlnet().get(controlnet, ())) > 1:
+        if not queued and len(self._recent_jobs.by_controlnet().get(controlnet, ())) > 1:
             time.sleep(WAIT_SHARE * alone_s)
             queued = self._steps.collect_batch(controlnet, request, extra_rows)
         return [claimed for one in queued if (claimed := self._steps.claim(one)) is not None]

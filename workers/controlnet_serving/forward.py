@@ -25,7 +25,7 @@ class BatchedForward:
         if not steps:
             return  # every job is past its step
         for step in steps:
-            controlnet.check(step.part.position, guess_mode=step.request.guess)
+            controlnet.check(step.part.position, guess_mode=step.request.guess_mode)
         prepared = [inputs.prepared(controlnet, step.request) for step in steps]
         images = [inputs.embedded(controlnet, step.part.image, step.request.rows) for step in steps]
         times = [torch.full((step.request.rows,), step.request.t) for step in steps]
@@ -37,12 +37,12 @@ class BatchedForward:
             steps[0].part.control_mode,  # steps of a union have no batch key
         )
 
-    def keep(self, flags: Sequence[bool]) -> None:
+    def drop_superseded(self, flags: Sequence[bool]) -> None:
         """Drop the steps whose flag is false; one flag for each."""
         if all(flags):
             return
         rows = [flag for step, flag in zip(self.steps, flags, strict=True) for _ in range(step.request.rows)]
-        self._forward.keep(torch.tensor(rows))
+        self._forward.select_rows(torch.tensor(rows))
         self.steps = [step for step, flag in zip(self.steps, flags, strict=True) if flag]
 
     def residual(self, index: int) -> Iterator[tuple[ClaimedStep, Tensor]]:
@@ -55,7 +55,7 @@ class BatchedForward:
         for step in self.steps:
             own = residual[first : first + step.request.rows]
             first += step.request.rows
-            yield step, self.controlnet.scale(own, index, step.part.scale, guess_mode=step.request.guess)
+            yield step, self.controlnet.scale(own, index, step.part.scale, guess_mode=step.request.guess_mode)
 
 
 def _concatenate(tensors: Sequence[Tensor]) -> Tensor:

@@ -41,7 +41,7 @@ CURRENT_STEP_CACHE_S = 0.02
 ERROR_PAUSE_S = 0.2
 
 
-class Server:
+class ControlNetServer:
     """One device that computes steps of ControlNets in the order in which they were sent, for every job."""
 
     def __init__(
@@ -56,14 +56,14 @@ class Server:
         """``batch_delay``: the share by which a step may take longer so that other jobs' steps join it."""
         self.controlnets = controlnets
         self.steps = steps
-        self.sessions = RecentJobs()
+        self.recent_jobs = RecentJobs()
         self.inputs = InputCache(transport)
         self.busy = BusyShare()
         self._names = list(names)
         self._watchdog = watchdog or Watchdog(0.0)  # one that is not started ends nothing
         self._lease = LeaseRenewer(steps, lambda: self.names, self._watchdog.overdue)
         self.sender = ResponseSender(transport, self._lease)
-        self._collector = BatchCollector(steps, self.sessions, batch_delay)
+        self._collector = BatchCollector(steps, self.recent_jobs, batch_delay)
         self._device = threading.Lock()
         self._worker = ""
         self._stop = threading.Event()
@@ -91,7 +91,7 @@ class Server:
 
     def attach(self, message: AttachControlNet) -> None:
         """Prepare for a job's first step: load the ControlNet and embed the control image."""
-        self.sessions.note(message.job_id, message.controlnet)
+        self.recent_jobs.note(message.job_id, message.controlnet)
         self.inputs.fetch(message.image)  # before the device is taken: others compute meanwhile
         with (
             self._limit(message.controlnet),
@@ -153,7 +153,7 @@ class Server:
         """Compute a batch and hand its residuals over; ``claimed`` grows by what is claimed meanwhile."""
         start, batch = time.time(), list(claimed)
         for step in batch:
-            self.sessions.note(step.request.session, step.part.controlnet)
+            self.recent_jobs.note(step.request.root_job_id, step.part.controlnet)
         with ExitStack() as in_use:
             forwards = [self._forward(in_use, batch)]
             for other in self._claim_other_controlnets(in_use, batch):

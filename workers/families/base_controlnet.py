@@ -18,7 +18,7 @@ class ControlNetForward(ABC, Iterator[tuple[int, Tensor]]):
     """
 
     @abstractmethod
-    def keep(self, rows: Tensor) -> None:
+    def select_rows(self, rows: Tensor) -> None:
         """Go on with some rows only; ``rows`` is a mask, ``(b,)`` of bool. For jobs that have moved on."""
 
 

@@ -118,7 +118,7 @@ class LoraLoad:
         except BaseException as error:  # raised again by `wait`, in the job's own thread
             self._error = error
             metrics.LORA_LOOKUPS.labels("failed", self._role).inc()
-            log.info("lora load failed lora=%s error=%r", self._ref.name, error)
+            log.info("LoRA load failed", extra={"lora": self._ref.name, "error": repr(error)})
         finally:
             self._done.set()
 

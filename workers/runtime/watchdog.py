@@ -35,7 +35,7 @@ class _Watched(NamedTuple):
 
 def end_process(why: str) -> None:
     """End at once, without waiting for any thread; what every thread did is on stderr."""
-    log.critical("this process ends: %s", why)
+    log.critical("process ended by the watchdog", extra={"reason": why})
     faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
     logging.shutdown()
     os._exit(STATUS)

@@ -43,6 +43,21 @@ def responses_key(request: StepRequest) -> str:
     return f"{TRANSPORT}:responses:{request.job_id}:{request.attempt}:{request.step}"
 
 
+def cfg_claim_key(job_id: str, attempt: str) -> str:
+    """String: the worker that follows the attempt (CFG parallelism); ``*`` matches any attempt."""
+    return f"{TRANSPORT}:cfg_claim:{job_id}:{attempt}"
+
+
+def cfg_steps_key(job_id: str, attempt: str) -> str:
+    """List: steps whose unconditional branch the follower shall predict, as frames."""
+    return f"{TRANSPORT}:cfg_steps:{job_id}:{attempt}"
+
+
+def cfg_predictions_key(job_id: str, attempt: str) -> str:
+    """List: the follower's responses, as frames."""
+    return f"{TRANSPORT}:cfg_predictions:{job_id}:{attempt}"
+
+
 def payload_key(request: StepRequest, index: int, nonce: str) -> str:
     """Strings, one a chunk: the payload of one residual, sent once under the random ``nonce``."""
     return f"{TRANSPORT}:payload:{request.job_id}:{request.step}:{index}:{nonce}"

@@ -32,7 +32,7 @@ class StepRequest(Message):
     retry: int  # counts the repetitions of the request: older ones are then superseded
     t: float  # the scheduler's timestep
     inputs: dict[str, str]  # name ("embeddings", …): key at the residual server
-    guess: bool = False  # the job's guess_mode
+    guess_mode: bool = False  # the job's guess_mode
     parts: list[ControlNetCall]  # every ControlNet of the step, in the order in which they are summed
     rows: int  # of the model input
     batch_key: str  # steps of one ControlNet with one key may share a forward pass; empty: none may
@@ -40,7 +40,7 @@ class StepRequest(Message):
     reachable_by: dict[str, str]  # transport backends that reach the asking worker: what each announces
 
     @property
-    def session(self) -> str:
+    def root_job_id(self) -> str:
         """The job, also where one branch of it asks by itself: its id is ``JOB.BRANCH``."""
         return self.job_id.partition(".")[0]
 

@@ -81,7 +81,9 @@ class ResidualReceiver:
                 connections[PRIMARY].send([_take_all(key) for key in old_steps])
                 lists = connections[PRIMARY].read_pending(READ_TIMEOUT_S)
         except RedisError as error:
-            log.warning("residuals of a job that has ended stay until they expire: %s", error)
+            log.warning(
+                "residuals of an ended job stay until they expire", extra={"job": job_id, "error": str(error)}
+            )
             return
         self._discard(response for frames in lists for response in _parse(frames or ()))
 

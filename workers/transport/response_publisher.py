@@ -81,7 +81,7 @@ class ResponsePublisher:
             try:
                 is_accepted = bool(connection.read(REPLY_S))
             except ResponseError as error:
-                log.warning("responses were not accepted: %s", error)
+                log.warning("responses not accepted", extra={"error": str(error)})
                 is_accepted = False
             payloads = self._unacknowledged.popleft()
             if not is_accepted:

@@ -5,8 +5,8 @@ entry for each part of a step; the request and its latents are stored once. An e
 without an atomic claim, so each part has one worker, and everybody can see whether that worker lives. Every
 key expires.
 
-A part of the current request is in one of these states (`lua/locate.lua`); the UNet worker looks while it
-waits:
+A part of the current request is in one of these states (`lua/locate.lua`); the UNet worker checks it while
+it waits:
 
 | state     | meaning                                                        | the UNet worker         |
 |-----------|----------------------------------------------------------------|-------------------------|
@@ -14,7 +14,7 @@ waits:
 | unserved  | in its queue, from which no worker has lately taken a step     | waits, then computes it |
 | claimed   | a worker computes it and renews its lease                      | waits, within a bound   |
 | abandoned | a worker has claimed it, and its lease has run out: it is dead | sends the request again |
-| lost      | in no queue and not claimed: taken from the queue a moment ago | looks again, then sends |
+| lost      | in no queue and not claimed: taken from the queue a moment ago | checks again, sends     |
 | gone      | the server knows no request of the job: it was restarted       | sends the request again |
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 #: One blocking read of a serving loop; between two it can notice that it is to stop.
 POLL_S = 1.0
-#: How many entries of a queue are looked at for steps that can share a forward pass.
+#: How many entries of a queue are searched for steps that can share a forward pass.
 DEPTH = 64
 #: Where a part of a step is: see the table above.
 StepState = Literal["queued", "unserved", "claimed", "abandoned", "lost", "gone"]

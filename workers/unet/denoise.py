@@ -11,9 +11,9 @@ from workers.unet.timesteps.schedule import Schedule
 
 #: Predicts from the scaled model input ``x`` at step ``i``, timestep ``t``; both CFG branches if guided.
 Predict = Callable[[Tensor, int, Tensor], Tensor]
-#: Told before a step is computed; raises to stop the job.
+#: Called before each step; raises to stop the job.
 BeforeStep = Callable[[int], None]
-#: Told after a step with the new latents.
+#: Called after each step with the new latents.
 AfterStep = Callable[[int, Tensor], None]
 
 
@@ -24,7 +24,7 @@ class InitialLatents:
         self.latents = latents  # (n, c, h/f, w/f)
 
     def model_input(self, x: Tensor) -> Tensor:
-        """What the UNet is given for the scaled latents ``x``, ``(b, c, h/f, w/f)``."""
+        """The base model's input for the scaled latents ``x``, ``(b, c, h/f, w/f)``."""
         return x
 
     def after_step(self, step: int, latents: Tensor) -> Tensor:

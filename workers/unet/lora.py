@@ -70,7 +70,7 @@ class JobLoras:
         self._patch(due)
         if due and len(self._effective_step) == len(self._refs):
             metrics.LORA_EFFECTIVE_STEP.observe(step)
-        return self._change_text_encoder(due)
+        return self._trains_text_encoder(due)
 
     def _wait_for_patched(self) -> None:
         """Wait for LoRAs that an earlier job has left patched: most likely they are in memory, too."""
@@ -112,7 +112,7 @@ class JobLoras:
             self._weights[name] = self._loads[name].wait(timeout_s=0)
             self._effective_step[name] = 0
         self._patch(new)
-        return self._change_text_encoder(new)
+        return self._trains_text_encoder(new)
 
     def receipts(self) -> list[LoraReceipt]:
         """The receipt of each LoRA, in the order of the job."""
@@ -140,8 +140,8 @@ class JobLoras:
             for name, start_s, end_s, counts in load.spans:
                 self._timeline.add(name, start_s, end_s, counts=counts)
 
-    def _change_text_encoder(self, names: set[str]) -> bool:
-        """Whether one of ``names`` changes more than the UNet."""
+    def _trains_text_encoder(self, names: set[str]) -> bool:
+        """Whether one of these LoRAs trains a text encoder, so that the prompt must be encoded again."""
         return any(not self._model.text_parts.isdisjoint(self._weights[name].parts) for name in names)
 
     def _wait_for(self, name: str) -> None:

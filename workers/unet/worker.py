@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 #: Asks a worker that holds a ControlNet to prepare for a job's steps.
 SendAttach = Callable[[AttachControlNet], None]
-#: Asks an idle UNet worker that serves the model of that name to follow.
-SendFollow = Callable[[FollowBranch, str], None]
+#: Asks an idle UNet worker that serves the model of that name to follow; the offer expires after the seconds.
+SendFollow = Callable[[FollowBranch, str, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,4 +49,6 @@ class UNetWorker:
     busy: BusyShare
     cfg_timings: CFGTimings = field(default_factory=CFGTimings)
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(0.0))  # not started: it ends nothing
-    sessions: dict[str, list[str]] = field(default_factory=dict)  # model: jobs of other workers it follows
+    followed_jobs: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # model: jobs of other workers it follows

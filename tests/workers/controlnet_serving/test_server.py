@@ -24,7 +24,7 @@ from tests.workers.unet.controlnet_jobs import (
     make_server,
     spec,
 )
-from workers.controlnet_serving.server import Server
+from workers.controlnet_serving.server import ControlNetServer
 from workers.families.unet.controlnet import UNetControlNet
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.runtime.watchdog import Watchdog
@@ -40,12 +40,12 @@ def line(residual: Redis, servers: Settings) -> Line:
 
 
 @pytest.fixture
-def server(line: Line) -> Server:
+def server(line: Line) -> ControlNetServer:
     """A server that is not started: tests have it serve step by step."""
     return make_server(line, "edge", "depth", "colour")
 
 
-def take(server: Server, controlnet: str) -> ClaimedStep:
+def take(server: ControlNetServer, controlnet: str) -> ClaimedStep:
     queued = server.steps.pop([controlnet])
     assert queued is not None
     claimed = server.steps.claim(queued)
@@ -55,7 +55,7 @@ def take(server: Server, controlnet: str) -> ClaimedStep:
 
 @pytest.mark.parametrize("first", ["edge", "depth", "colour"])
 def test_residuals_of_one_worker_are_summed_before_they_are_sent(
-    first: str, server: Server, line: Line
+    first: str, server: ControlNetServer, line: Line
 ) -> None:
     names = ("edge", "depth", "colour")
     controlnets = make_controlnets(line, *(spec(name, conditioning_scale=0.7) for name in names))
@@ -72,7 +72,7 @@ def test_residuals_of_one_worker_are_summed_before_they_are_sent(
         assert set(response.hashes) == {0, 1, 2}
 
 
-def test_a_sum_always_begins_with_the_first_controlnet(server: Server, line: Line) -> None:
+def test_a_sum_always_begins_with_the_first_controlnet(server: ControlNetServer, line: Line) -> None:
     # Given a job of three ControlNets of which another worker has taken the first
     controlnets = make_controlnets(line, *(spec(name) for name in ("edge", "depth", "colour")))
     step = ask(controlnets)
@@ -95,16 +95,18 @@ def test_a_controlnet_that_is_not_loaded_is_left_to_other_workers(line: Line) ->
     assert line.steps.locate(step.request, step.request.parts[1]) == "unserved"
 
 
-def test_an_attachment_embeds_the_control_image_before_the_first_step(server: Server, line: Line) -> None:
+def test_an_attachment_embeds_the_control_image_before_the_first_step(
+    server: ControlNetServer, line: Line
+) -> None:
     key = line.transport.put_input(torch.rand(1, 3, 64, 64))
     server.attach(AttachControlNet(job_id="j", attempt="a", controlnet="depth", image=key, batch=2))
     line.redis.flushall()  # an embedded image is not fetched again
     with server.controlnets.use("depth") as controlnet:
         assert server.inputs.embedded(controlnet, key, 2).shape == (2, 32, 16, 16)
-    assert server.sessions.by_controlnet() == {"depth": ["j"]}
+    assert server.recent_jobs.by_controlnet() == {"depth": ["j"]}
 
 
-def test_a_prompt_is_prepared_once_for_all_steps(server: Server, line: Line) -> None:
+def test_a_prompt_is_prepared_once_for_all_steps(server: ControlNetServer, line: Line) -> None:
     ask(make_controlnets(line, spec("edge")))
     request = take(server, "edge").request
     with server.controlnets.use("edge") as controlnet:
@@ -114,13 +116,13 @@ def test_a_prompt_is_prepared_once_for_all_steps(server: Server, line: Line) -> 
         assert server.inputs.prepared(controlnet, later) is first
 
 
-def test_the_branches_of_a_job_are_one_session(server: Server, line: Line) -> None:
+def test_the_branches_of_a_job_are_one_session(server: ControlNetServer, line: Line) -> None:
     for branch in ("cond", "uncond"):
         ask(make_controlnets(line, spec("edge")))
         step = take(server, "edge")
         of_branch = step.request.model_copy(update={"job_id": f"j.{branch}"})
         compute(server, [step._replace(request=of_branch)])
-    assert server.sessions.by_controlnet() == {"edge": ["j"]}
+    assert server.recent_jobs.by_controlnet() == {"edge": ["j"]}
 
 
 def residuals_of(line: Line, step: StepResiduals) -> list[tuple[StepResponse, Tensor]]:
@@ -133,7 +135,7 @@ def with_any_batch(line: Line) -> Line:
     return make_line(line.redis, line.settings.model_copy(update={"controlnet_batch_delay": 1e9}))
 
 
-def serve_once(server: Server, controlnet: str = "edge") -> int:
+def serve_once(server: ControlNetServer, controlnet: str = "edge") -> int:
     """Serve the oldest step; how many jobs were computed together."""
     server.sender.start()
     together = server.serve_next([controlnet])
@@ -242,7 +244,7 @@ def test_a_step_is_not_computed_if_its_job_has_gone_on_since_the_claim(line: Lin
     assert controlnet.forwards == 0
 
 
-def test_a_claimed_step_is_computed_also_if_it_was_sent_again(server: Server, line: Line) -> None:
+def test_a_claimed_step_is_computed_also_if_it_was_sent_again(server: ControlNetServer, line: Line) -> None:
     # Given a step that is sent again because of another ControlNet, while this worker has claimed its part
     step = ask(make_controlnets(line, spec("edge"), spec("depth")))
     claimed = take(server, "edge")
@@ -291,7 +293,7 @@ def test_a_device_that_hangs_ends_the_worker_and_frees_its_steps(where: str, lin
     watchdog = Watchdog(0.0, end=reasons.put)
     own = make_line(line.redis, line.settings)
     controlnets = ModelCache(lambda name: controlnet, DeviceMemory(1 << 30))
-    server = Server(["edge"], controlnets, own.steps, own.transport, 0.0, watchdog)
+    server = ControlNetServer(["edge"], controlnets, own.steps, own.transport, 0.0, watchdog)
     controlnets_of_job = make_controlnets(line, spec("edge"), residual_attempts=9)
     watchdog.start()
     if where == "attachment":

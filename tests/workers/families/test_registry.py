@@ -132,11 +132,11 @@ def test_the_branches_of_a_registered_family_run_on_two_workers(
     publish_heartbeat(control, heartbeat, 60)
     Availability(control).register_free("unet2@test", ["toy"], 60)
 
-    def send_follow(message: FollowBranch, model: str) -> None:
+    def send_follow(message: FollowBranch, model: str, expires_s: float) -> None:
         threading.Thread(target=lambda: ended.put(follow(second, message, "unet2@test"))).start()
 
     timings = CFGTimings(first_wait_s=30.0, min_wait_s=30.0, offer_every_s=600.0)
-    second = dataclasses.replace(worker, busy=BusyShare(), sessions={}, models=make_toy_worker().models)
+    second = dataclasses.replace(worker, busy=BusyShare(), followed_jobs={}, models=make_toy_worker().models)
     first = dataclasses.replace(worker, send_follow=send_follow, cfg_timings=timings)
     wanted = toy_spec(
         controlnets=[control_spec(worker, "toy-edge")] if has_controlnet else [],

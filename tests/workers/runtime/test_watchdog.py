@@ -11,11 +11,13 @@ from workers.runtime.watchdog import STATUS, Watchdog
 
 #: A process whose device never comes back, in a thread as a job's.
 HANGS = """
-import ctypes, logging, sys, threading, time
+import ctypes, sys, threading, time
+from shared.logs import configure_logs
+from shared.settings import read_settings
 from workers.runtime import watchdog as module
 from workers.runtime.watchdog import Watchdog
 module.POLL_S = 0.05
-logging.basicConfig()
+configure_logs(read_settings())
 watchdog = Watchdog(0.1)
 watchdog.start()
 def compute():

@@ -15,7 +15,7 @@ from shared.jobs.spec import ControlNetSpec
 from shared.settings import Settings
 from tests.tiny_models import make_controlnet, make_unet
 from tests.workers.unet.specs import spec as job_spec
-from workers.controlnet_serving.server import Server
+from workers.controlnet_serving.server import ControlNetServer
 from workers.families.base import BaseModel
 from workers.families.guidance import CFGBranch
 from workers.families.unet.controlnet import UNetControlNet
@@ -60,17 +60,21 @@ def make_line(redis: Redis, settings: Settings) -> Line:
     return Line(redis, settings, StepQueue(redis, settings), ResidualTransport([redis], settings))
 
 
-def make_server(line: Line, *names: str, controlnets: ModelCache[UNetControlNet] | None = None) -> Server:
+def make_server(
+    line: Line, *names: str, controlnets: ModelCache[UNetControlNet] | None = None
+) -> ControlNetServer:
     """A ControlNet worker that holds the ControlNets ``names``, a claimant other than ``line``."""
     controlnets = controlnets or load_controlnets()
     for name in names:
         with controlnets.use(name):
             pass
     own = make_line(line.redis, line.settings)
-    return Server(names, controlnets, own.steps, own.transport, line.settings.controlnet_batch_delay)
+    return ControlNetServer(
+        names, controlnets, own.steps, own.transport, line.settings.controlnet_batch_delay
+    )
 
 
-def compute(server: Server, batch: list[ClaimedStep]) -> None:
+def compute(server: ControlNetServer, batch: list[ClaimedStep]) -> None:
     """Have a server that was not started compute these steps and send their residuals."""
     server.sender.start()
     server.serve(batch)

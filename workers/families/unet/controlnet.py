@@ -142,6 +142,6 @@ class UNetControlNetForward(ControlNetForward):
         return index, self._convolutions[index](self._features[index])
 
     @torch.inference_mode()
-    def keep(self, rows: Tensor) -> None:
+    def select_rows(self, rows: Tensor) -> None:
         """See `ControlNetForward`."""
         self._features = [tensor[rows.to(tensor.device)] for tensor in self._features]

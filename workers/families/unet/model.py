@@ -1,4 +1,4 @@
-"""The UNet families: what Stable Diffusion 1.x, 2.x and SDXL, their LCM and turbo variants have in common.
+"""Base models of the UNet families: what Stable Diffusion 1.x, 2.x, SDXL and their variants share.
 
 Their members differ in how texts become conditioning: `workers.families.unet.stable_diffusion`,
 `workers.families.unet.sdxl`. Everything else that sets models apart stands in their configs.

@@ -88,12 +88,12 @@ class LoraCache:
                 result = "present" if cached.tier == "disk" else "fetched"
         except (SwiftError, OSError) as error:
             result = "failed"
-            log.info("lora prefetch failed lora=%s error=%s", ref.name, error)
+            log.info("LoRA prefetch failed", extra={"lora": ref.name, "error": str(error)})
         metrics.LORA_PREFETCHES.labels(result).inc()
 
     def discard(self, cached: CachedLora) -> None:
         """Remove a damaged file, unless another thread or process reads it."""
-        log.warning("cached lora is damaged file=%s", cached.path.name)
+        log.warning("cached LoRA is damaged", extra={"file": cached.path.name})
         self.directory.remove_idle(cached.path)
 
     def trim(self) -> None:
@@ -131,7 +131,7 @@ class LoraCache:
         """Pin a file; None if it is locked, or has a wrong size and has therefore been removed."""
         pin = self.directory.pin(path)
         if pin is not None and os.fstat(pin).st_size != ref.size_bytes:
-            log.warning("cached lora has a wrong size file=%s", path.name)
+            log.warning("cached LoRA has a wrong size", extra={"file": path.name})
             os.close(pin)
             self.directory.remove_idle(path)
             return None

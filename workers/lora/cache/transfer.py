@@ -70,7 +70,7 @@ class Transfer:
             sha256 = self._fetch(self._file.missing() or [0])
             if sha256 is not None:
                 return sha256
-            log.warning("lora arrived damaged key=%s", self._key)
+            log.warning("LoRA arrived damaged", extra={"key": self._key})
             self._file.clear_marks()
         raise InvalidLora(
             f"the bytes of {self._key!r} in S3 do not have the checksum that S3 sends with them"
@@ -125,7 +125,7 @@ class Transfer:
                     self._count(len(chunk))
             except Unavailable as error:
                 waiting_for = str(error)
-                log.warning("lora download interrupted key=%s error=%s", self._key, error)
+                log.warning("LoRA download interrupted", extra={"key": self._key, "error": waiting_for})
             if at < stop:
                 pause_s = FIRST_PAUSE_S if at > start else min(2 * pause_s, MAX_PAUSE_S)
                 self._wait_budget.pause(waiting_for, pause_s)

@@ -66,7 +66,7 @@ def find_host_memory(parent: Path = SHARED) -> HostMemory | None:
     try:
         return HostMemory(parent / f"swiftdiffusion-{os.geteuid()}")
     except UntrustedDirectory as error:
-        log.warning("no shared memory, residuals go through Redis: %s", error)
+        log.warning("no shared memory; residuals go through Redis", extra={"error": str(error)})
         return None
     except OSError:
         return None

@@ -23,7 +23,7 @@ from workers.transport.wire import bytes_of, tensor_from
 log = logging.getLogger(__name__)
 
 #: That a job is still at a step is asked at most this often while its residuals leave one after another.
-CURRENT_STEP_CACHE_S = 0.01
+CURRENT_STEP_POLL_S = 0.01
 #: One reply of the primary server.
 REPLY_S = 10.0
 
@@ -81,7 +81,7 @@ class RedisBackend(TransportBackend):
                     is_whole = self._chunks.take(connections, chunks.key, chunks.servers, memory)
                 return tensor_from(memory, torch.uint8, [size_bytes]) if is_whole else None
             except RedisError as error:
-                log.warning("a residual could not be fetched: %s", error)
+                log.warning("residual not fetched", extra={"error": str(error)})
         return None
 
     def discard(self, location: Location, size_bytes: int) -> None:
@@ -91,7 +91,7 @@ class RedisBackend(TransportBackend):
             with self._servers.connections() as connections:
                 self._chunks.remove(connections, chunks.key, chunks.servers, size_bytes)
         except RedisError as error:
-            log.warning("a residual that nobody reads stays until it expires: %s", error)
+            log.warning("residual not discarded; it stays until it expires", extra={"error": str(error)})
 
     def sweep(self) -> None:
         """Every key expires by itself."""
@@ -103,7 +103,7 @@ class RedisBackend(TransportBackend):
         """Whether the job is still at this step."""
         now = time.monotonic()
         job_id, step, asked_at = self._current
-        if (job_id, step) == (request.job_id, request.step_prefix) and now - asked_at < CURRENT_STEP_CACHE_S:
+        if (job_id, step) == (request.job_id, request.step_prefix) and now - asked_at < CURRENT_STEP_POLL_S:
             return True
         primary = connections[PRIMARY]
         primary.send([(b"GET", step_token_key(request.job_id).encode())])

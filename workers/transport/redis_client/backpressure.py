@@ -14,9 +14,9 @@ from shared.errors import ResidualServersFull
 from workers.transport.redis_client.pool import ConnectionPool, ConnectionSet
 
 #: The share of a server's memory limit that residuals may fill.
-FULL = 0.8
-#: How long a server's answer about its memory is believed, and how long a full server is left alone.
-BELIEVED_S, PAUSE_S = 0.2, 0.02
+MAX_FILL_SHARE = 0.8
+#: How long a server's answer about its memory is reused; the pause before a full server is asked again.
+MEMORY_CACHE_S, PAUSE_S = 0.2, 0.02
 REPLY_S = 10.0
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class Backpressure:
 
     def _known_free(self, connections: ConnectionSet, server: int, share: float) -> float:
         now = time.monotonic()
-        if now - self._asked_at[server] > BELIEVED_S or self._free_bytes[server] < share:
+        if now - self._asked_at[server] > MEMORY_CACHE_S or self._free_bytes[server] < share:
             with self._servers.noting_failures(server):
                 self._free_bytes[server] = _read_free_bytes(connections, server)
             self._asked_at[server] = now
@@ -80,4 +80,4 @@ def _read_free_bytes(connections: ConnectionSet, server: int) -> float:
     lines = connection.read(REPLY_S).split(b"\r\n")
     fields = dict(line.split(b":", 1) for line in lines if b":" in line)
     limit = int(fields[b"maxmemory"])
-    return FULL * limit - int(fields[b"used_memory"]) if limit else float("inf")
+    return MAX_FILL_SHARE * limit - int(fields[b"used_memory"]) if limit else float("inf")

@@ -74,7 +74,7 @@ class ConnectionPool:
         try:
             yield
         except (ConnectionError, TimeoutError) as error:
-            log.warning("residual server %d does not answer: %s", server, error)
+            log.warning("residual server does not answer", extra={"server": server, "error": str(error)})
             self._down_until[server] = time.monotonic() + DOWN_S
             raise
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 from torch import Tensor
 
+from workers.transport.keys import cfg_claim_key, cfg_predictions_key, cfg_steps_key
 from workers.transport.wire import InvalidFrame, pack, unpack
 from workers.unet.cfg_parallel.messages import BranchPrediction, BranchStep
 from workers.unet.worker import UNetWorker
@@ -31,9 +32,9 @@ class BranchChannel:
 
     def __init__(self, redis: "Redis", job_id: str, attempt: str, ttl_s: int) -> None:
         self._redis = redis
-        self._claim = f"swift:cfg:claim:{job_id}:{attempt}"
-        self._steps = f"swift:cfg:steps:{job_id}:{attempt}"
-        self._predictions = f"swift:cfg:predictions:{job_id}:{attempt}"
+        self._claim = cfg_claim_key(job_id, attempt)
+        self._steps = cfg_steps_key(job_id, attempt)
+        self._predictions = cfg_predictions_key(job_id, attempt)
         self._ttl_s = ttl_s
 
     # --- the leader's end --------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
             stack.enter_context(log_fields(job=message.job_id, attempt=message.attempt))
             limit_s = worker.settings.job_timeout_s  # of the job that it follows
             stack.enter_context(worker.watchdog.limit(f"following job {message.job_id}", limit_s))
-            stack.enter_context(_shown_session(worker, spec.model, message.job_id))
+            stack.enter_context(_shown_in_fleet(worker, spec.model, message.job_id))
             with worker.busy:
                 model = stack.enter_context(worker.models.use(spec.model))
                 stack.enter_context(restore_weights_on_error(worker.models, model))
@@ -72,13 +72,13 @@ def _make_context(
 
 
 @contextmanager
-def _shown_session(worker: UNetWorker, model: str, job_id: str) -> Iterator[None]:
+def _shown_in_fleet(worker: UNetWorker, model: str, job_id: str) -> Iterator[None]:
     """Within the block ``/v1/fleet`` shows which job this worker follows."""
-    worker.sessions[model] = [job_id]
+    worker.followed_jobs[model] = [job_id]
     try:
         yield
     finally:
-        worker.sessions.pop(model, None)
+        worker.followed_jobs.pop(model, None)
 
 
 def _serve_steps(context: AttemptContext, channel: BranchChannel, branch: UncondBranch) -> str:

@@ -23,7 +23,7 @@ ControlMaps = Callable[[], list[str]]
 
 
 class Leader:
-    """Looks for a follower while ``with Leader(…) as leader:`` runs; most of the time no worker is idle.
+    """Offers the branch to idle workers while ``with Leader(…) as leader:`` runs; mostly none is idle.
 
     Whatever goes wrong with a follower costs time, never the job: the caller computes the branch itself.
     """
@@ -160,5 +160,5 @@ class Leader:
             ordinal=context.ordinal,
             control_maps=self._control_maps(),
         )
-        context.worker.send_follow(message, model)
+        context.worker.send_follow(message, model, self._timings.offer_every_s)
         return True

@@ -89,7 +89,7 @@ class ControlNetClient:
             step=step,
             retry=0,
             t=t,
-            guess=context.spec.guess_mode,
+            guess_mode=context.spec.guess_mode,
             inputs=session.input_keys,
             parts=parts,
             rows=x.shape[0],
@@ -110,7 +110,7 @@ class ControlNetClient:
 
 
 def _request_id(context: AttemptContext, branch: CFGBranch) -> str:
-    """Each branch requests its steps under an id of its own, ``JOB.BRANCH``; see `StepRequest.session`.
+    """Each branch requests its steps under an id of its own, ``JOB.BRANCH``; see `StepRequest.root_job_id`.
 
     The leader may compute the follower's branch itself while the follower still does.
     """

@@ -33,7 +33,7 @@ class LocalControlNets:
         """All residuals of one part of a step, as a ControlNet worker would send them; see `ControlNet`."""
         start = time.time()
         with self._controlnets.use(part.controlnet) as controlnet:
-            controlnet.check(part.position, guess_mode=request.guess)
+            controlnet.check(part.position, guess_mode=request.guess_mode)
             if part.position not in self._images:
                 self._images[part.position] = controlnet.embed(image, x.shape[0])
             prepared_from, prepared = self._prepared.get(part.position, (None, {}))
@@ -43,7 +43,7 @@ class LocalControlNets:
             embedded = self._images[part.position]
             forward = controlnet.forward(x, torch.tensor(request.t), prepared, embedded, part.control_mode)
             residuals = [
-                (index, controlnet.scale(residual, index, part.scale, guess_mode=request.guess))
+                (index, controlnet.scale(residual, index, part.scale, guess_mode=request.guess_mode))
                 for index, residual in forward
             ]
         metrics.CONTROLNET_STEPS.labels(part.controlnet, "local").inc()

@@ -49,7 +49,7 @@ class StepResiduals:
         start = time.time()
         while (total := self._joined(index)) is None:
             self._receive(index)
-        self._context.timeline.add_wait("wait", start, time.time())
+        self._context.timeline.add_wait("wait for residuals", start, time.time())
         self._received.pop(index)
         return total.to(self._x.device, self._x.dtype)
 
@@ -168,4 +168,4 @@ class StepResiduals:
                 self._session.publish_again()
             self._worker.steps.send(self.request, self._x)
         except RedisError as error:
-            log.warning("step not sent, it will be requested again: %s", error)
+            log.warning("step not sent; it will be requested again", extra={"error": str(error)})

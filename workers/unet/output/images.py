@@ -1,4 +1,4 @@
-"""From latents to PNG files that carry their own request and receipt."""
+"""Decodes latents and encodes PNG files, which carry their own request and receipt."""
 
 import hashlib
 import io

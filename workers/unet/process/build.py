@@ -1,5 +1,7 @@
 """Builds a UNet worker from its settings and catalog: the one place that chooses its collaborators."""
 
+from functools import partial
+
 from celery import Celery
 
 from shared.catalog.entries import Catalog
@@ -19,7 +21,7 @@ from workers.runtime.watchdog import Watchdog
 from workers.runtime.weights import estimate_bytes, find_source
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
-from workers.unet.cfg_parallel.task import send_follow
+from workers.unet.cfg_parallel.offer import send_follow
 from workers.unet.controlnet.attach import send_attach
 from workers.unet.worker import UNetWorker
 
@@ -47,8 +49,8 @@ def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery
         controlnets=controlnet_cache(catalog, settings, memory),
         steps=StepQueue(residuals[0], settings),
         transport=ResidualTransport(residuals, settings),
-        send_attach=lambda message: send_attach(celery, message),
-        send_follow=lambda message, model: send_follow(celery, redis, message, model),
+        send_attach=partial(send_attach, celery),
+        send_follow=partial(send_follow, celery, redis),
         residual=residuals[0],
         busy=BusyShare(),
         watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),

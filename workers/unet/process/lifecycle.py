@@ -135,7 +135,7 @@ class WorkerLifecycle:
             serves=worker.serves,
             loaded=worker.models.names(),
             jobs=self._availability.jobs(),
-            attached_jobs=dict(worker.sessions),
+            attached_jobs=dict(worker.followed_jobs),
             load_errors=worker.models.failed(),
             unavailable_reasons=[*worker.watchdog.problems(), *consumption.problems()],
             utilization=worker.busy.share(),

@@ -22,7 +22,6 @@ from workers.unet.timesteps.schedule import Schedule, TimestepSpec, make_schedul
 
 #: A scheduler that works with a config at all can make this many.
 _FEW = 5
-_TOGETHER = "some of its timesteps fall together, or lie outside of the model's"
 
 
 def check_steps(spec: JobSpec, config: Any, options: Mapping[str, Any] | None = None) -> None:

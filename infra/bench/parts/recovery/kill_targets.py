@@ -13,7 +13,7 @@ from infra.bench.harness.report import CheckFailed
 from infra.local.supervision.supervised_process import HEALTHY_S
 from shared import keys
 from shared.registry.workers import live_workers
-from workers.transport.keys import claims_key
+from workers.transport.keys import cfg_claim_key, claims_key
 
 RESIDUAL_REDIS = "residual-redis"
 #: A worker that was killed is back, its model loaded, within this.
@@ -50,7 +50,7 @@ class KillTargets:
 
     def follower(self, job_id: str) -> str | None:
         """The UNet worker that predicts the job's unconditional half."""
-        for key in self._residual.scan_iter(f"swift:cfg:claim:{job_id}:*"):
+        for key in self._residual.scan_iter(cfg_claim_key(job_id, "*")):
             return _process(self._residual.get(key))
         return None
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from workers.families.unet.projection_cache import REMEMBERED, cache_projections
+from workers.families.unet.projection_cache import CACHED_INPUTS, cache_projections
 
 X, T = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(7)
 TOKENS, WIDTH = 5, 16
@@ -45,7 +45,7 @@ def projections(unet: Any) -> list[Any]:
 
 
 def test_predictions_are_the_models_own_bit_by_bit(unet: Any) -> None:
-    prompts = [prompt(seed) for seed in range(REMEMBERED + 2)]
+    prompts = [prompt(seed) for seed in range(CACHED_INPUTS + 2)]
     plain = [predict(unet, embeddings) for embeddings in prompts]
     cache_projections(unet)
     for _ in range(2):  # the second time from memory, but for those that are too many
@@ -58,12 +58,12 @@ def test_a_prompt_is_projected_once(unet: Any) -> None:
     first, second = prompt(1), prompt(2)
     predict(unet, first)
     predict(unet, second)
-    made = [[one.projection for one in layer.made] for layer in projections(unet)]
+    made = [[one.projection for one in layer.cached] for layer in projections(unet)]
     predict(unet, first)
     predict(unet, second)
     assert made
     for layer, before in zip(projections(unet), made, strict=True):
-        assert all(one.projection is old for one, old in zip(layer.made, before, strict=True))
+        assert all(one.projection is old for one, old in zip(layer.cached, before, strict=True))
 
 
 @pytest.mark.parametrize("way", ["in place", "other memory"])
@@ -90,4 +90,4 @@ def test_what_was_made_of_a_prompt_goes_with_the_next(unet: Any) -> None:
     gc.collect()
     assert gone() is None, "nobody may be kept alive by being remembered"
     predict(unet, prompt(2))
-    assert {len(layer.made) for layer in projections(unet)} == {1}
+    assert {len(layer.cached) for layer in projections(unet)} == {1}

@@ -76,7 +76,7 @@ class Pair:
         self.ended: list[str] = []
         self._threads: list[threading.Thread] = []
         first = dataclasses.replace(make_worker(**changes), cfg_timings=timings)
-        self.second = dataclasses.replace(first, models=second_models, busy=BusyShare(), sessions={})
+        self.second = dataclasses.replace(first, models=second_models, busy=BusyShare(), followed_jobs={})
         self.first = dataclasses.replace(first, send_follow=self._start_following)
 
     def run(self, wanted: JobSpec, replays: Receipt | None = None) -> Job:
@@ -97,7 +97,7 @@ class Pair:
     def offer(self, wanted: JobSpec) -> Offer:
         """The same, and the second worker follows it."""
         offer = self.claim(wanted)
-        self.first.send_follow(offer.message, wanted.model)
+        self.first.send_follow(offer.message, wanted.model, self.first.cfg_timings.offer_every_s)
         return offer
 
     def join(self) -> None:
@@ -109,7 +109,7 @@ class Pair:
         assert job.status == "succeeded", job.error
         return np.asarray(Image.open(io.BytesIO(self.first.images.get(job.images[0].key))), dtype=np.int16)
 
-    def _start_following(self, message: FollowBranch, model: str) -> None:
+    def _start_following(self, message: FollowBranch, model: str, expires_s: float) -> None:
         thread = threading.Thread(target=self._follow, args=[message])
         self._threads.append(thread)
         thread.start()

@@ -4,6 +4,8 @@ import pytest
 import torch
 from redis import Redis
 
+from shared.keys import TRANSPORT
+from workers.transport.keys import cfg_claim_key, cfg_predictions_key, cfg_steps_key
 from workers.transport.wire import pack, pack_bytes
 from workers.unet.cfg_parallel.channel import BranchChannel
 from workers.unet.cfg_parallel.messages import BranchPrediction, BranchStep
@@ -16,9 +18,9 @@ X = torch.arange(4.0)
 @pytest.mark.parametrize("garbage", [b"garbage", pack_bytes({}), pack({**STEP.model_dump(), "step": "x"}, X)])
 def test_malformed_steps_and_predictions_are_dropped(residual: Redis, garbage: bytes) -> None:
     channel = BranchChannel(residual, "0" * 16, "attempt", 60)
-    for name in ("steps", "predictions"):
-        residual.delete(f"swift:cfg:{name}:{'0' * 16}:attempt")
-        residual.rpush(f"swift:cfg:{name}:{'0' * 16}:attempt", garbage)
+    for key in (cfg_steps_key("0" * 16, "attempt"), cfg_predictions_key("0" * 16, "attempt")):
+        residual.delete(key)
+        residual.rpush(key, garbage)
     channel.send_step(STEP, X)
     channel.respond(PREDICTION, X)
     assert (channel.next_step(1), channel.receive(1)) == (None, None)
@@ -26,3 +28,8 @@ def test_malformed_steps_and_predictions_are_dropped(residual: Redis, garbage: b
     assert step is not None
     assert received is not None
     assert (step[0], received[0]) == (STEP, PREDICTION)
+
+
+def test_the_channels_keys_carry_the_version_of_the_transport() -> None:
+    for key in (cfg_claim_key, cfg_steps_key, cfg_predictions_key):
+        assert key("job", "attempt").startswith(f"{TRANSPORT}:cfg_")

@@ -106,15 +106,15 @@ def test_a_follower_leaves_when_a_job_waits_and_the_leader_goes_on_alone(pair: P
 
 
 def test_a_follower_shows_which_job_it_follows_and_that_it_is_busy(pair: Pair) -> None:
-    assert (pair.second.sessions, pair.second.busy.share()) == ({}, 0.0)
+    assert (pair.second.followed_jobs, pair.second.busy.share()) == ({}, 0.0)
     offer = pair.offer(spec())
     assert offer.channel.receive(60) is not None
     # Once it is ready, it has worked, and its session is shown
-    assert pair.second.sessions == {"emoji-sd": [offer.job_id]}
+    assert pair.second.followed_jobs == {"emoji-sd": [offer.job_id]}
     assert pair.second.busy.share() > 0
     offer.channel.release()
     pair.join()
-    assert pair.second.sessions == {}
+    assert pair.second.followed_jobs == {}
 
 
 def test_a_follower_leaves_for_a_job_of_any_model_that_it_serves(pair: Pair, control: Redis) -> None:

@@ -25,7 +25,7 @@ from tests.workers.unet.controlnet_jobs import (
     make_server,
     spec,
 )
-from workers.controlnet_serving.server import Server
+from workers.controlnet_serving.server import ControlNetServer
 from workers.transport.keys import responses_key
 from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import StepQueue
@@ -41,13 +41,13 @@ def line(residual: Redis, servers: Settings) -> Line:
 
 
 @pytest.fixture
-def server(line: Line) -> Iterator[Server]:
+def server(line: Line) -> Iterator[ControlNetServer]:
     with serving(line, "edge", "depth", "colour") as server:
         yield server
 
 
 @contextmanager
-def serving(line: Line, *names: str) -> Iterator[Server]:
+def serving(line: Line, *names: str) -> Iterator[ControlNetServer]:
     server = make_server(line, *names)
     server.start("controlnet1@test")
     yield server
@@ -57,7 +57,7 @@ def serving(line: Line, *names: str) -> Iterator[Server]:
 @pytest.mark.parametrize("shared_memory", ["auto", "off"])
 @pytest.mark.parametrize("scales", [(0.8,), (0.8, 0.5), (0.8, 0.5, 0.3)])
 def test_residuals_are_summed_as_diffusers_sums_them_over_both_backends(
-    scales: tuple[float, ...], shared_memory: str, server: Server, line: Line
+    scales: tuple[float, ...], shared_memory: str, server: ControlNetServer, line: Line
 ) -> None:
     names = ("edge", "depth", "colour")[: len(scales)]
     line = make_line(line.redis, line.settings.model_copy(update={"shared_memory": shared_memory}))
@@ -80,14 +80,14 @@ def test_a_controlnet_is_requested_only_between_its_start_and_end(line: Line) ->
     assert asked == [False, True, True, False]
 
 
-def test_the_time_to_the_first_residual_is_on_the_timeline(server: Server, line: Line) -> None:
+def test_the_time_to_the_first_residual_is_on_the_timeline(server: ControlNetServer, line: Line) -> None:
     controlnets, context, _ = make_job(line, spec("edge"))
     for i in range(2):
         ask(controlnets, i).get(MID)
     assert [span.name for span in context.timeline.spans].count("wait for the first of edge") == 1
 
 
-def test_inputs_that_the_server_lost_are_published_again(server: Server, line: Line) -> None:
+def test_inputs_that_the_server_lost_are_published_again(server: ControlNetServer, line: Line) -> None:
     controlnets = make_controlnets(line, spec("edge"))
     line.redis.flushall()
     assert torch.equal(ask(controlnets).get(MID), by_diffusers(1.0)[1])
@@ -160,7 +160,7 @@ def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
 
 @pytest.mark.parametrize("positions", [[], [7], [0, 7]])
 def test_a_response_of_a_controlnet_that_was_not_requested_is_dropped(
-    positions: list[int], server: Server, line: Line
+    positions: list[int], server: ControlNetServer, line: Line
 ) -> None:
     controlnets = make_controlnets(line, spec("edge"))
     step = ask(controlnets)
@@ -209,7 +209,9 @@ def test_a_job_outlives_its_residual_server(line: Line) -> None:
     assert torch.equal(ask(controlnets).get(MID), by_diffusers(1.0)[1])
 
 
-def test_a_step_that_cannot_be_computed_fails_with_the_workers_reason(server: Server, line: Line) -> None:
+def test_a_step_that_cannot_be_computed_fails_with_the_workers_reason(
+    server: ControlNetServer, line: Line
+) -> None:
     controlnets = make_controlnets(line, spec("edge"))
     with pytest.raises(ControlNetFailed, match=r"controlnet1@test.*channels"):
         ask(controlnets, x=X[:, :3]).get(MID)
@@ -239,7 +241,7 @@ def test_a_cancelled_job_does_not_wait_for_its_residuals(line: Line) -> None:
         ask(controlnets).get(MID)
 
 
-def test_steps_of_many_jobs_are_served_at_once(server: Server, line: Line) -> None:
+def test_steps_of_many_jobs_are_served_at_once(server: ControlNetServer, line: Line) -> None:
     mid = by_diffusers(1.0)[1]
     equal: list[bool] = []
 
@@ -254,7 +256,7 @@ def test_steps_of_many_jobs_are_served_at_once(server: Server, line: Line) -> No
     for thread in threads:
         thread.join(timeout=60)
     assert equal == [True] * 12
-    assert len(server.sessions.jobs()) >= 4
+    assert len(server.recent_jobs.jobs()) >= 4
 
 
 def test_jobs_of_two_controlnets_on_two_workers_never_deadlock(
@@ -283,7 +285,7 @@ def test_jobs_of_two_controlnets_on_two_workers_never_deadlock(
     assert left == []
 
 
-def test_every_key_of_a_step_expires(server: Server, line: Line) -> None:
+def test_every_key_of_a_step_expires(server: ControlNetServer, line: Line) -> None:
     ask(make_controlnets(line, spec("edge"))).get(MID)
     left = list(line.redis.scan_iter("*"))
     assert left
