@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psutil  # type: ignore[import-untyped]
 import requests
 from redis import Redis
 
 from infra.local.home_lock import find_holder
+from infra.local.s3_client import make_s3_client
 from infra.local.stack import Stack, detach
 from shared.settings import Settings
 
@@ -38,14 +38,7 @@ class Target:
     @cached_property
     def s3(self) -> Any:
         """A client of the S3 server, with the stack's credentials."""
-        env = self.stack.env
-        return boto3.client(
-            "s3",
-            endpoint_url=env["SWIFT_S3_ENDPOINT_URL"],
-            region_name="us-east-1",
-            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        )
+        return make_s3_client(self.stack.env)
 
     def process_tree(self, name: str) -> list[psutil.Process]:
         """A process of the stack, then its descendants; none while it does not run."""

@@ -14,13 +14,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import boto3
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from infra.cli.client import ApiError, Client, encode_image
 from infra.cli.progress import run_with_progress
+from infra.local.s3_client import make_s3_client
 from infra.local.stack import Stack, running_stack
 from infra.local.timeline import plot_timeline
 from shared.settings import ROOT, Settings
@@ -64,14 +64,7 @@ def demo(settings: Settings) -> int:
 
 def upload_lora(env: Mapping[str, str], path: Path) -> None:
     """Put a LoRA into the bucket as anybody would: from then on the fleet has it."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=env["SWIFT_S3_ENDPOINT_URL"],
-        region_name="us-east-1",
-        aws_access_key_id=env.get("AWS_ACCESS_KEY_ID"),  # None: boto3 looks in its usual places
-        aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY"),
-    )
-    client.upload_file(str(path), env["SWIFT_LORA_BUCKET"], path.name)
+    make_s3_client(env).upload_file(str(path), env["SWIFT_LORA_BUCKET"], path.name)
 
 
 def _generate(stack: Stack, console: Console) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
 import requests
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infra.bench.harness.ports import free_ports, free_s3_port
+from infra.local.s3_client import make_s3_client
 from infra.local.stack import Stack, running_stack
 from shared.settings import Settings
 from tests.diffusers_peer import CONTROL
@@ -121,13 +121,7 @@ class Client:
 
     @property
     def s3(self) -> Any:
-        return boto3.client(
-            "s3",
-            endpoint_url=self.stack.env["SWIFT_S3_ENDPOINT_URL"],
-            region_name="us-east-1",
-            aws_access_key_id=self.stack.env["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.stack.env["AWS_SECRET_ACCESS_KEY"],
-        )
+        return make_s3_client(self.stack.env)
 
     def put_lora(self, name: str, data: bytes) -> None:
         self.s3.put_object(Bucket=self.stack.env["SWIFT_LORA_BUCKET"], Key=f"{name}.safetensors", Body=data)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,6 +18,7 @@ from PIL import Image
 from infra.bench.harness.ports import free_ports, free_s3_port
 from infra.bench.harness.report import FOLDER, CheckFailed
 from infra.local.checks import only_stack_in
+from infra.local.s3_client import make_s3_client
 from infra.local.stack import Stack, running_stack
 from shared.jobs.record import ENDED
 from shared.settings import Settings
@@ -97,13 +97,7 @@ class Fleet:
     def put_lora(self, name: str, data: bytes) -> None:
         """Put a LoRA into the bucket, with S3's own client."""
         env = self.stack.env
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=env["SWIFT_S3_ENDPOINT_URL"],
-            region_name="us-east-1",
-            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        )
+        s3 = make_s3_client(env)
         s3.put_object(Bucket=env["SWIFT_LORA_BUCKET"], Key=f"{name}.safetensors", Body=data)
 
     def pixels(self, job: Mapping[str, Any]) -> NDArray[np.uint8]:

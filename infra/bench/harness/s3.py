@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.bench.harness.ports import free_s3_port
 from infra.bench.harness.report import CheckFailed
 from infra.local.environment import inherit, make_credentials
+from infra.local.s3_client import make_s3_client
 from infra.local.servers import running_process, weed_command, weed_environment
 
 BUCKETS = ("loras", "images")
@@ -44,14 +43,7 @@ def running_s3(home: Path) -> Iterator[Storage]:
     (home / "data").mkdir(parents=True)
     credentials, port = make_credentials({}), free_s3_port()
     keys = (credentials["AWS_ACCESS_KEY_ID"], credentials["AWS_SECRET_ACCESS_KEY"])
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        region_name="us-east-1",
-        aws_access_key_id=keys[0],
-        aws_secret_access_key=keys[1],
-        config=Config(s3={"addressing_style": "path"}),
-    )
+    client = make_s3_client({"SWIFT_S3_ENDPOINT_URL": f"http://127.0.0.1:{port}", **credentials})
     command = weed_command(port, home / "data", BUCKETS)
     env = inherit(weed_environment(*keys))
     with running_process(command, cwd=home, env=env, log=home / "weed.out"):
