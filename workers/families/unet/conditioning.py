@@ -29,10 +29,10 @@ class UNetConditioning:
 
     def branch(self, branch: CFGBranch) -> "UNetConditioning":
         """Half of the rows, or all of them; the same object at every call."""
-        return self if branch is CFGBranch.BOTH else self._halves[branch]
+        return self if branch is CFGBranch.BOTH else self._by_branch[branch]
 
     @cached_property
-    def _halves(self) -> dict[CFGBranch, "UNetConditioning"]:
+    def _by_branch(self) -> dict[CFGBranch, "UNetConditioning"]:
         middle = len(self.embeddings) // 2
         return {
             CFGBranch.UNCOND: self._rows(slice(0, middle)),
