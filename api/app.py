@@ -43,8 +43,8 @@ def create_app(services: Services) -> OpenAPI:
     hosts.register(app, settings)
     request_body.register(app, settings)
     errors.register(app)
-    for room in (jobs_api, images_api, events_api, loras_api, fleet_api, health_api):
-        app.register_api(room(services))
+    for blueprint in (jobs_api, images_api, events_api, loras_api, fleet_api, health_api):
+        app.register_api(blueprint(services))
 
     @lru_cache(16)
     def document_at(prefix: str) -> str:

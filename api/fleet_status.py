@@ -20,10 +20,11 @@ CACHE_S = 1.0
 
 
 class LiveWorkersCache:
-    """The live workers, read from Redis at most every `CACHE_S`: every submission needs them."""
+    """The live workers, read from Redis at most once in ``cache_s`` seconds: every submission needs them."""
 
-    def __init__(self, redis: "Redis") -> None:
+    def __init__(self, redis: "Redis", *, cache_s: float = CACHE_S) -> None:
         self._redis = redis
+        self._cache_s = cache_s
         self._lock = threading.Lock()
         self._workers: list[Heartbeat] = []
         self._expires_at = -1.0  # time.monotonic()
@@ -31,14 +32,10 @@ class LiveWorkersCache:
     def read(self) -> list[Heartbeat]:
         """The last heartbeat of each live worker."""
         with self._lock:
-            if time.monotonic() > self._expires_at:
+            if time.monotonic() >= self._expires_at:
                 self._workers = live_workers(self._redis)
-                self._expires_at = time.monotonic() + CACHE_S
+                self._expires_at = time.monotonic() + self._cache_s
             return self._workers
-
-    def clear(self) -> None:
-        """Read again at the next call."""
-        self._expires_at = -1.0
 
 
 class WithoutWorkers(BaseModel):

@@ -1,4 +1,4 @@
-"""What the web stands on: the servers and stores it talks to, bundled."""
+"""Clients of the servers and stores that the API uses."""
 
 import os
 import socket
@@ -32,7 +32,7 @@ STREAM_SPARE = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The collaborators of the web; tests pass their own."""
+    """All clients, made once for a process; tests pass their own."""
 
     settings: Settings
     catalog: Catalog

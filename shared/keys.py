@@ -5,6 +5,7 @@ import re
 JOBS = "swift:jobs"  # sorted set: job ids by creation time
 UNSENT = "swift:jobs:unsent"  # sorted set: ids of accepted jobs whose message is not sent yet
 RECOVERY = "swift:recovery"  # string with expiry: a worker has just compared queues and jobs
+# The name of version 0.1, kept: data exists under it.
 UNRUNNABLE = "swift:jobs:unserved"  # sorted set: queued jobs that no worker can run, by when first seen
 LEAVING = "swift:leaving"  # sorted set: workers that were stopped by SIGTERM, by when
 SERVER = "swift:server"  # hash: run id of the control Redis, when it was last seen, since when it answers
@@ -52,7 +53,7 @@ def idempotency(key: str) -> str:
     return f"swift:idempotency:{key}"
 
 
-def inspection(bucket: str, etag: str, size_bytes: int) -> str:
+def lora_header(bucket: str, etag: str, size_bytes: int) -> str:
     """String with expiry: facts read from a LoRA file's header. The number is the version of their format."""
     return f"swift:lora:2:{bucket}:{etag}:{size_bytes}"
 

@@ -13,14 +13,13 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Retries of one command, and the pauses before them: doubled from the first to the longest.
+#: Retries of one command, and the pauses before them: doubled from the first to the longest. Their sum, about
+#: ten seconds, is how long a command waits for a server at least.
 RETRIES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 14, 0.02, 1.0
-#: The sum of all pauses: a command waits for a server at least so long, about ten seconds.
-RETRIED_S = sum(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**i) for i in range(1, RETRIES + 1))
 
 
 def control_redis(settings: Settings, *, max_connections: int | None = None) -> "Redis":
-    """A client of the control Redis that decodes answers to text.
+    """A client of the control Redis that decodes replies to text.
 
     ``max_connections`` is redis-py's default, 100, if ``None``. Bytes that are not UTF-8 are replaced.
     """

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.errors import InvalidSetting
 from shared.setting_checks.addresses import join_port, parse_redis_url
 from shared.setting_checks.aws import check_aws
-from shared.setting_checks.errors import PREFIX as PREFIX
-from shared.setting_checks.errors import explained, unknown
+from shared.setting_checks.errors import PREFIX, explained, unknown
 from shared.setting_checks.files import check_home, check_tls_files
 from shared.setting_checks.types import (
     MAX_BYTES,

@@ -15,8 +15,8 @@ from shared.storage.object_store import Bucket, ObjectChanged, ObjectStat
 if TYPE_CHECKING:
     from redis import Redis
 
-#: How long an entry is kept after its last use.
-KEPT_S = 86_400
+#: How long an entry stays after its last use.
+TTL_S = 86_400
 #: How often a file that is replaced while it is read is read again.
 TRIES = 3
 #: Different files that one process reads at the same time.
@@ -48,47 +48,50 @@ class LoraHeaderCache:
         self._locks = [threading.Lock() for _ in range(AT_ONCE)]
 
     def find(self, name: str) -> tuple[ObjectStat, LoraInfo]:
-        """The LoRA as it is now, whoever put it there; raises `InvalidLora`, and as `look` does."""
-        blob, found = self.look(name)
-        return blob, found.checked()
+        """The LoRA as it is now; raises `InvalidLora` if it is another file, and as `get_or_read` does."""
+        stat, found = self.get_or_read(name)
+        return stat, found.checked()
 
-    def look(self, name: str) -> tuple[ObjectStat, InspectedHeader]:
-        """The object as it is now, LoRA or not; raises `NotFound`, and `ObjectChanged` as long as it does."""
+    def get_or_read(self, name: str) -> tuple[ObjectStat, InspectedHeader]:
+        """The object as it is now, LoRA or not.
+
+        Raises `NotFound`, and `ObjectChanged` if the object was replaced during each of `TRIES` reads.
+        """
         for left in reversed(range(TRIES)):
-            blob = find_lora(self._bucket, name)
+            stat = find_lora(self._bucket, name)
             try:
-                return blob, self._inspect(blob)
+                return stat, self._inspect(stat)
             except ObjectChanged:
                 if not left:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def note(self, blob: ObjectStat, info: LoraInfo) -> None:
+    def store(self, stat: ObjectStat, info: LoraInfo) -> None:
         """Store what is already known of a version."""
-        self._keep(blob, InspectedHeader(info=info))
+        self._store(stat, InspectedHeader(info=info))
 
-    def _inspect(self, blob: ObjectStat) -> InspectedHeader:
-        key = _key(self._bucket, blob)
-        kept = self._find_kept(key)
-        if kept is not None:
-            return kept
+    def _inspect(self, stat: ObjectStat) -> InspectedHeader:
+        key = _key(self._bucket, stat)
+        cached = self._find_cached(key)
+        if cached is not None:
+            return cached
         with self._locks[hash(key) % AT_ONCE]:
-            found = self._find_kept(key)
+            found = self._find_cached(key)
             if found is None:
                 try:
-                    found = InspectedHeader(info=read_lora_info(self._bucket, blob))
+                    found = InspectedHeader(info=read_lora_info(self._bucket, stat))
                 except InvalidLora as error:
                     found = InspectedHeader(problem=str(error))
-                self._keep(blob, found)
+                self._store(stat, found)
         return found
 
-    def _find_kept(self, key: str) -> InspectedHeader | None:
-        kept = self._redis.getex(key, ex=KEPT_S)
-        return next(iter(read_all(InspectedHeader, [str(kept)] if kept else [])), None)
+    def _find_cached(self, key: str) -> InspectedHeader | None:
+        cached = self._redis.getex(key, ex=TTL_S)
+        return next(iter(read_all(InspectedHeader, [str(cached)] if cached else [])), None)
 
-    def _keep(self, blob: ObjectStat, found: InspectedHeader) -> None:
-        self._redis.set(_key(self._bucket, blob), found.model_dump_json(), ex=KEPT_S)
+    def _store(self, stat: ObjectStat, found: InspectedHeader) -> None:
+        self._redis.set(_key(self._bucket, stat), found.model_dump_json(), ex=TTL_S)
 
 
-def _key(bucket: Bucket, blob: ObjectStat) -> str:
-    return keys.inspection(bucket.name, blob.etag, blob.size_bytes)
+def _key(bucket: Bucket, stat: ObjectStat) -> str:
+    return keys.lora_header(bucket.name, stat.etag, stat.size_bytes)

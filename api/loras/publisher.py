@@ -69,11 +69,11 @@ class LoraPublisher:
     ) -> PublishedLora:
         """Publish the staged file; ``upload`` is remembered as complete."""
         is_new = not self._loras.exists(lora_key(name))
-        blob = self.staging.publish(name, received.staged, _metadata(received, bound))
-        self._lora_headers.note(blob, received.info)
+        stat = self.staging.publish(name, received.staged, _metadata(received, bound))
+        self._lora_headers.store(stat, received.info)
         if upload:
-            self._control.set(keys.upload(name, upload), blob.etag, ex=COMPLETED_S)
-        return PublishedLora(LoraDetail.of(name, blob, received.info, bound), is_new)
+            self._control.set(keys.upload(name, upload), stat.etag, ex=COMPLETED_S)
+        return PublishedLora(LoraDetail.of(name, stat, received.info, bound), is_new)
 
     def completed(self, name: str, upload: str) -> LoraDetail | None:
         """The LoRA that an upload has become; raises `Conflict` if it was replaced or deleted since."""
@@ -81,12 +81,12 @@ class LoraPublisher:
         if etag is None:
             return None
         try:
-            blob, found = self._lora_headers.look(name)
+            stat, found = self._lora_headers.get_or_read(name)
         except NotFound:
-            blob = None
-        if blob is None or blob.etag != etag:
+            stat = None
+        if stat is None or stat.etag != etag:
             raise Conflict(f"upload {upload!r} is complete, and LoRA {name!r} was replaced or deleted since")
-        return LoraDetail.of(name, blob, found.checked(), own_max_async_steps(blob))
+        return LoraDetail.of(name, stat, found.checked(), own_max_async_steps(stat))
 
 
 def _metadata(received: ReceivedUpload, bound: int | None) -> dict[str, str]:

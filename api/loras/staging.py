@@ -1,8 +1,7 @@
-"""Staged uploads: each file has a key of its own, which is not a LoRA's, until it is checked.
+"""Staged uploads: until a file is checked, it has a key of its own, under which no LoRA is looked up.
 
-The last act is one copy inside S3, which puts content and metadata in place together: of two uploads
-of one name, one wins whole. What an upload leaves behind when it dies,
-workers remove a day later.
+A checked file is published by one copy inside S3, which writes content and metadata together: of two uploads
+of one name, the later replaces the other whole. Workers remove the leftovers of aborted uploads after a day.
 """
 
 import re
@@ -65,7 +64,7 @@ class Staging:
         """
         bucket, key = self.bucket, lora_key(name)
         with translate_errors(staged.key):
-            answer = bucket.client.copy_object(
+            response = bucket.client.copy_object(
                 Bucket=bucket.name,
                 Key=key,
                 CopySource={"Bucket": bucket.name, "Key": staged.key},
@@ -75,7 +74,7 @@ class Staging:
                 Metadata=dict(metadata),
             )
         bucket.delete(staged.key)
-        made = answer["CopyObjectResult"]
+        made = response["CopyObjectResult"]
         return ObjectStat(key, made["ETag"].strip('"'), staged.size_bytes, made["LastModified"], metadata)
 
     def discard(self, staged: ObjectStat) -> None:

@@ -24,21 +24,21 @@ class AccessLog:
         self._app = app
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        answer = _Answer(environ)
+        response = _Response(environ)
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            answer.status = int(status.split(" ", 1)[0])
+            response.status = int(status.split(" ", 1)[0])
             return start_response(status, headers, *rest)
 
         try:
-            answer.body = self._app(environ, start)
+            response.body = self._app(environ, start)
         except BaseException:
-            answer.close()
+            response.close()
             raise
-        return answer
+        return response
 
 
-class _Answer:
+class _Response:
     """The body of a response; the request ends when it does."""
 
     def __init__(self, environ: dict[str, Any]) -> None:

@@ -58,11 +58,11 @@ def _explain_http(error: HTTPException) -> Response | HTTPException:
     if error.response is not None or given.status_code < 400:
         return error  # a redirect, or a response that is complete already
     status = HTTPStatus(given.status_code)
-    answer = problem(status, code_of(status), error.description or status.phrase)
+    response = problem(status, code_of(status), error.description or status.phrase)
     for name, value in given.headers:
         if name not in ("Content-Type", "Content-Length"):
-            answer.headers[name] = value
-    return answer
+            response.headers[name] = value
+    return response
 
 
 def _explain_redis(error: redis.RedisError) -> Response:

@@ -58,10 +58,10 @@ def loras_api(services: Services) -> APIBlueprint:
     )
     def read_lora(path: LoraPath) -> Response:
         """Rank and parts are read from the file's header; `problem` says why a file is not a LoRA."""
-        blob, found = services.lora_headers.look(path.name)
-        is_unchanged = is_known(blob.etag)
-        response = Response(status=304) if is_unchanged else json_response(_detail(path.name, blob, found))
-        response.set_etag(blob.etag, weak=True)  # weak: it is the object's, not the response's
+        stat, found = services.lora_headers.get_or_read(path.name)
+        is_unchanged = is_known(stat.etag)
+        response = Response(status=304) if is_unchanged else json_response(_detail(path.name, stat, found))
+        response.set_etag(stat.etag, weak=True)  # weak: it is the object's, not the response's
         return response
 
     @api.delete(
@@ -74,11 +74,11 @@ def loras_api(services: Services) -> APIBlueprint:
     return api
 
 
-def _detail(name: str, blob: ObjectStat, found: InspectedHeader) -> LoraDetail:
+def _detail(name: str, stat: ObjectStat, found: InspectedHeader) -> LoraDetail:
     try:
-        return LoraDetail.of(name, blob, found.checked(), own_max_async_steps(blob))
+        return LoraDetail.of(name, stat, found.checked(), own_max_async_steps(stat))
     except InvalidLora as error:
-        return LoraDetail.of(name, blob, problem=str(error))
+        return LoraDetail.of(name, stat, problem=str(error))
 
 
 def _publisher(services: Services) -> LoraPublisher:

@@ -39,9 +39,9 @@ class LoraResponse(BaseModel):
     @classmethod
     def listed(cls, lora: ListedLora) -> "LoraResponse":
         """The response for an object of the bucket."""
-        name, blob, problem = lora
+        name, stat, problem = lora
         return LoraResponse(
-            name=name, size_bytes=blob.size_bytes, etag=blob.etag, modified=blob.modified, problem=problem
+            name=name, size_bytes=stat.size_bytes, etag=stat.etag, modified=stat.modified, problem=problem
         )
 
 
@@ -68,7 +68,7 @@ class LoraDetail(LoraResponse):
     def of(
         cls,
         name: str,
-        blob: ObjectStat,
+        stat: ObjectStat,
         info: LoraInfo | None = None,
         bound: int | None = None,
         problem: str | None = None,
@@ -76,11 +76,11 @@ class LoraDetail(LoraResponse):
         """The response for an object and what is known of it."""
         return cls(
             name=name,
-            size_bytes=blob.size_bytes,
-            etag=blob.etag,
-            modified=blob.modified,
+            size_bytes=stat.size_bytes,
+            etag=stat.etag,
+            modified=stat.modified,
             max_async_steps=bound,
-            sha256=blob.metadata.get("sha256"),
+            sha256=stat.metadata.get("sha256"),
             problem=problem,
             **(info.model_dump() if info else {}),
         )

@@ -82,10 +82,10 @@ def problem(
 
 def raw_problem(status: int, detail: str) -> bytes:
     """A problem document as a whole HTTP response, for requests that never reach the application."""
-    answer = problem(status, code_of(status), detail)
+    response = problem(status, code_of(status), detail)
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "Connection: close"]
-    head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in answer.headers)])
-    return head.encode("latin-1") + b"\r\n\r\n" + answer.get_data()
+    head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in response.headers)])
+    return head.encode("latin-1") + b"\r\n\r\n" + response.get_data()
 
 
 def code_of(status: int) -> str:

@@ -6,18 +6,18 @@ from pydantic import Discriminator, RootModel, Tag
 
 from api.schemas.job_request import JobRequest
 from shared.errors import InvalidRequest
-from shared.jobs.legacy_receipt import LegacyReceipt, is_flat
+from shared.jobs.legacy_receipt import LegacyReceipt, is_legacy
 from shared.jobs.receipt import Receipt
 from shared.message_base import StrictMessage
 
 
 def _format(value: Any) -> str:
     """A tag in angle brackets is left out of the fields that problems name."""
-    return "<flat>" if isinstance(value, LegacyReceipt) or is_flat(value) else "<receipt>"
+    return "<legacy>" if isinstance(value, LegacyReceipt) or is_legacy(value) else "<receipt>"
 
 
 AnyReceipt = Annotated[
-    Annotated[Receipt, Tag("<receipt>")] | Annotated[LegacyReceipt, Tag("<flat>")], Discriminator(_format)
+    Annotated[Receipt, Tag("<receipt>")] | Annotated[LegacyReceipt, Tag("<legacy>")], Discriminator(_format)
 ]
 
 

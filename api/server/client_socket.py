@@ -97,7 +97,7 @@ class ClientSocket:
         try:
             return self._sending.move(self._sock, lambda: int(self._sock.send(data, flags)), int)
         except TimeoutError:
-            raise BrokenPipeError(errno.EPIPE, "the client does not read its answer") from None
+            raise BrokenPipeError(errno.EPIPE, "the client does not read its response") from None
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """As a socket's. Raises `BrokenPipeError` if the client reads too slowly."""

@@ -97,7 +97,7 @@ class ApiWorker(GeventWorker):
             raise StopIteration
 
     def _read_rest(self, req: Any, sock: ClientSocket) -> bool:
-        """Read what the application has not, since a client that still sends would not hear its answer.
+        """Read what the application has not, since a client that still sends would not receive the response.
 
         Returns whether that was all. gunicorn's own way reads it without a pause, and copies what it has
         received with every kilobyte: other clients would wait for seconds.
@@ -121,20 +121,22 @@ class ApiWorker(GeventWorker):
         is_ours = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))
         if isinstance(exc, errors.ParseException) and not is_ours:
             status = next((code for kind, code in _STATUS.items() if isinstance(exc, kind)), 400)
-            self._answer(client, addr, status, f"the request is not well-formed HTTP: {exc}")
+            self._send_problem(client, addr, status, f"the request is not well-formed HTTP: {exc}")
         else:
             log.error("request failed outside of the application", exc_info=exc)
-            self._answer(client, addr, 500, "an unexpected error; see the log of the API")
+            self._send_problem(client, addr, 500, "an unexpected error; see the log of the API")
 
     def _refuse_connection(self, client: ClientSocket, addr: Any, error: TooManyConnections) -> None:
         if error.of_client:
             setting, detail = "PER_CLIENT", f"this address has {error.limit} connections open"
-            self._answer(client, addr, 429, f"{detail} (SWIFT_API_CONNECTIONS_{setting})")
+            self._send_problem(client, addr, 429, f"{detail} (SWIFT_API_CONNECTIONS_{setting})")
         else:
-            self._answer(client, addr, 503, f"{error.limit} connections are open (SWIFT_API_CONNECTIONS)")
+            self._send_problem(
+                client, addr, 503, f"{error.limit} connections are open (SWIFT_API_CONNECTIONS)"
+            )
         client.close()
 
-    def _answer(self, client: Any, addr: Any, status: int, detail: str) -> None:
+    def _send_problem(self, client: Any, addr: Any, status: int, detail: str) -> None:
         from api.schemas.problems import raw_problem  # not above: it loads the rest of the web
 
         peer = addr[0] if isinstance(addr, tuple) else ""

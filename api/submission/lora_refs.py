@@ -19,34 +19,34 @@ def find_ref(
 ) -> LoraRef:
     """The LoRA as it is now, for a job of ``model``; raises `InvalidRequest` for ``field``.
 
-    Raises `ReceiptMismatch` if an upload has noted another sha256 than ``wanted_sha256`` in the metadata of
-    the object; the bytes of other files the worker compares.
+    Raises `ReceiptMismatch` if the object's metadata, written at an upload, has another sha256 than
+    ``wanted_sha256``. An object without that metadata is compared by the worker that loads it.
     """
     try:
-        blob, info = services.lora_headers.find(lora.name)
-        _check(lora.name, blob, info, model, services)
-        bound = own_max_async_steps(blob)
+        stat, info = services.lora_headers.find(lora.name)
+        _check(lora.name, stat, info, model, services)
+        bound = own_max_async_steps(stat)
     except InvalidLora as error:
         raise InvalidRequest(str(error), field=field) from None
     except NotFound as error:
         raise InvalidRequest(f"{error}; known are {_known(services)}", field=field) from None
-    noted = blob.metadata.get("sha256")
+    noted = stat.metadata.get("sha256")
     if None not in (noted, wanted_sha256) and noted != wanted_sha256:
         raise ReceiptMismatch(f"the bytes of LoRA {lora.name!r}", was=str(wanted_sha256), now=str(noted))
     return LoraRef(
         name=lora.name,
-        etag=blob.etag,
-        key=None if blob.key == lora_key(lora.name) else blob.key,
-        size_bytes=blob.size_bytes,
+        etag=stat.etag,
+        key=None if stat.key == lora_key(lora.name) else stat.key,
+        size_bytes=stat.size_bytes,
         scale=lora.scale,
         max_async_steps=bound,
     )
 
 
-def _check(name: str, blob: ObjectStat, info: LoraInfo, model: str, services: Services) -> None:
+def _check(name: str, stat: ObjectStat, info: LoraInfo, model: str, services: Services) -> None:
     limit = services.settings.max_lora_bytes
-    if blob.size_bytes > limit:
-        raise InvalidLora(f"LoRA {name!r} has {blob.size_bytes} bytes, the limit is {limit}")
+    if stat.size_bytes > limit:
+        raise InvalidLora(f"LoRA {name!r} has {stat.size_bytes} bytes, the limit is {limit}")
     signature = services.families.signature(model)
     width = None if signature is None else signature.text_width
     why = None if width is None else incompatibility(info, width)

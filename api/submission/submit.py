@@ -40,7 +40,6 @@ def submit(
         return _repeated(first, services)
     source = read_source(submission)
     job = prepare(source, services)
-    refuse_unloadable(services, job.spec)
     job_id, is_new = store(
         job, source.receipt, services, idempotency_key=idempotency_key, body_sha256=body_sha256
     )
@@ -58,7 +57,10 @@ def submit(
 def prepare(source: Source, services: Services) -> ResolvedJob:
     """The job that a request describes, all of it checked; nothing is stored yet."""
     with errors_within(source.prefix):
-        job = resolve(validate(source.request, services), source, services)
+        valid = validate(source.request, services)
+        # Before S3 and images: this needs no more than names.
+        refuse_unloadable(services, valid.draft.model, valid.request.controlnets)
+        job = resolve(valid, source, services)
     if source.receipt is not None:
         match_receipt(job.spec, source.receipt, source.prefix)
     return job

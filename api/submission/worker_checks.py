@@ -1,16 +1,19 @@
 """Warns of jobs that must wait for a worker, and refuses those that no worker can load."""
 
+from collections.abc import Iterable
+
 from api.fleet_status import FleetStatus
 from api.services import Services
 from shared.errors import ModelFailed
+from shared.jobs.options import ControlNetOptions
 from shared.jobs.spec import JobSpec
 
 
-def refuse_unloadable(services: Services, spec: JobSpec) -> None:
+def refuse_unloadable(services: Services, model: str, controlnets: Iterable[ControlNetOptions]) -> None:
     """Raise `ModelFailed` where all workers that serve a job's model or ControlNet could not load it."""
     status = FleetStatus(services.live_workers.read())
-    failures = [status.load_error("unet", spec.model)]
-    failures += [status.load_error("controlnet", name) for name in _controlnets(spec)]
+    failures = [status.load_error("unet", model)]
+    failures += [status.load_error("controlnet", name) for name in _names(controlnets)]
     for failure in failures:
         if failure is not None:
             raise ModelFailed(failure)
@@ -24,10 +27,10 @@ def warn_without_workers(services: Services, spec: JobSpec) -> list[str]:
         warnings.append(f"no worker serves model {spec.model!r} right now: the job waits until one does")
     is_local = services.settings.controlnet_fallback == "local"
     then = "the UNet worker computes it, which takes longer" if is_local else "the job cannot end without one"
-    for name in status.without_workers("controlnet", _controlnets(spec)):
+    for name in status.without_workers("controlnet", _names(spec.controlnets)):
         warnings.append(f"no worker serves ControlNet {name!r} right now: {then}")
     return warnings
 
 
-def _controlnets(spec: JobSpec) -> list[str]:
-    return sorted({controlnet.name for controlnet in spec.controlnets})
+def _names(controlnets: Iterable[ControlNetOptions]) -> list[str]:
+    return sorted({controlnet.name for controlnet in controlnets})

@@ -10,7 +10,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from shared.settings import PREFIX, Settings
+from shared.setting_checks.errors import PREFIX
+from shared.settings import Settings
 
 #: What Flower takes options from: its host, its login and the like are settings of ours.
 FLOWER = "FLOWER_"

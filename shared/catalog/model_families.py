@@ -1,11 +1,10 @@
 """What can be known of a catalog's models and ControlNets without loading them: from the configs in their
 folders.
 
-Of single files and hub ids nothing is known before they are loaded: questions about them answer ``None``.
+Of single files and hub ids nothing is known before they are loaded: questions about them return ``None``.
 """
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +91,11 @@ class ModelFamilies:
         if source.startswith(HUB):
             return None
         if (source, name) not in self._configs:
-            self._configs[source, name] = _read(locate(self._path, source) / name)
+            self._configs[source, name] = _read_json(locate(self._path, source) / name)
         return self._configs[source, name]
 
 
-@cache
-def _read(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         config = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):

@@ -57,8 +57,8 @@ class Attempt:
             "timeline": json.dumps([span.model_dump() for span in timeline]),
             "warnings": json.dumps(list(warnings)),
         }
-        answer = self._finish("succeeded", fields)
-        if answer == "cancel":
+        reply = self._finish("succeeded", fields)
+        if reply == "cancel":
             raise JobCancelled("the job was cancelled")
 
     def end(
@@ -70,12 +70,12 @@ class Attempt:
             fields["error"] = error.model_dump_json()
         self._finish(status, fields)
 
-    def give_back(self, error: Failure, *, is_infrastructure: bool = False) -> None:
+    def requeue(self, error: Failure, *, is_infrastructure: bool = False) -> None:
         """Put the job back into the state ``queued``; ``error`` is reported if no attempt is left.
 
         A loss of infrastructure (a server is away, the worker is stopped) is counted apart.
         """
-        self._write("give_back", error.model_dump_json(), int(is_infrastructure))
+        self._write("requeue", error.model_dump_json(), int(is_infrastructure))
 
     def _finish(self, status: Status, fields: Mapping[str, Any]) -> str:
         """Retry while Redis restarts: otherwise all steps of the job would be lost."""
@@ -90,7 +90,7 @@ class Attempt:
                 time.sleep(PAUSE_S)
 
     def _write(self, verb: str, *args: Any, fields: Mapping[str, Any] | None = None) -> str:
-        answer: str = self._script(verb, self.job.id, self.token, *args, fields=fields)
-        if answer in ("lost", "gone", "unreadable"):
+        reply: str = self._script(verb, self.job.id, self.token, *args, fields=fields)
+        if reply in ("lost", "gone", "unreadable"):
             raise AttemptLost(f"another attempt took over job {self.job.id}")
-        return answer
+        return reply

@@ -37,23 +37,23 @@ class Durability:
         return self._is_on
 
     def execute(self, pipe: "Pipeline") -> Any:
-        """Run the write in ``pipe`` and wait until it is on disk; returns the answer to the write.
+        """Run the write in ``pipe`` and wait until it is on disk; returns the reply to the write.
 
         Raises `Unavailable` when the disk does not take it in time: nobody knows then whether it will last.
         """
         if not self._is_on:
             return pipe.execute()[0]
         pipe.execute_command("WAITAOF", 1, 0, FSYNC_WAIT_MS)  # type: ignore[no-untyped-call]
-        answer, written = pipe.execute(raise_on_error=False)
-        if isinstance(answer, Exception):
-            raise answer
+        reply, written = pipe.execute(raise_on_error=False)
+        if isinstance(reply, Exception):
+            raise reply
         if isinstance(written, ResponseError):
             self._refuse(written)
         elif isinstance(written, Exception):
             raise written
         elif not written[0]:
             raise Unavailable("the disk of the control Redis does not take the job right now")
-        return answer
+        return reply
 
     def _refuse(self, error: ResponseError) -> None:
         """The server has no append-only file, or does not know the command."""

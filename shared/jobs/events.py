@@ -32,13 +32,13 @@ def stream_events(redis: "Redis", job_id: str, after: str = "0") -> Iterator[Eve
     after = _bounded(redis, stream, after)
     while True:
         redis.set(keys.watched(job_id), 1, ex=WATCH_S)
-        answer: Any = redis.xread({stream: after}, block=BLOCK_S * 1000, count=100)
-        if not answer:
+        reply: Any = redis.xread({stream: after}, block=BLOCK_S * 1000, count=100)
+        if not reply:
             if not redis.exists(stream):
                 return
             yield None
             continue
-        entries = next(iter(answer.values()))[0] if isinstance(answer, dict) else answer[0][1]
+        entries = next(iter(reply.values()))[0] if isinstance(reply, dict) else reply[0][1]
         for after, fields in entries:
             yield Event(after, fields["type"], fields["data"])
             if fields["type"] == "done":

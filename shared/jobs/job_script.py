@@ -39,7 +39,7 @@ class JobScript:
     ) -> Any:
         """Run ``verb`` on a job; ``args``, ``fields`` of its hash and further keys are the verb's own.
 
-        With ``pipe`` the call is added to that pipeline, which also returns the answer.
+        With ``pipe`` the call is added to that pipeline, which also returns the reply.
         """
         names = [
             keys.job(job_id),

@@ -36,7 +36,7 @@ from shared.message_base import (
 # A digest leaves out defaults: a field without a default here must never get one.
 
 
-class FlatControlNet(ControlNetOptions):
+class LegacyControlNet(ControlNetOptions):
     """A ControlNet of a receipt."""
 
     image: Sha256
@@ -48,7 +48,7 @@ class FlatControlNet(ControlNetOptions):
     batch: int = Field(1, ge=1, le=1 << 16)
 
 
-class FlatLora(StrictMessage):
+class LegacyLora(StrictMessage):
     """A LoRA of a receipt."""
 
     name: ShortText
@@ -74,8 +74,8 @@ class LegacyReceipt(JobOptions):
     scheduler_config: JsonObject
     seed: Seed
     num_images: ImageCount
-    controlnets: list[FlatControlNet] = Field(max_length=MAX_CONTROLNETS)
-    loras: list[FlatLora] = Field(max_length=MAX_LORAS)
+    controlnets: list[LegacyControlNet] = Field(max_length=MAX_CONTROLNETS)
+    loras: list[LegacyLora] = Field(max_length=MAX_LORAS)
     lora_loading: LoraLoading
     image: Sha256 | None = None
     mask_image: Sha256 | None = None
@@ -116,7 +116,7 @@ class LegacyReceipt(JobOptions):
                     ControlNetSpec(**fields_of(ControlNetOptions, one), image=one.image, control_map=one.map)
                     for one in self.controlnets
                 ],
-                # A flat receipt does not know how large a file was; a replay finds it by its name.
+                # A legacy receipt does not know how large a file was; a replay finds it by its name.
                 "loras": [
                     LoraRef(name=one.name, etag=one.etag, size_bytes=0, scale=one.scale) for one in self.loras
                 ],
@@ -124,6 +124,6 @@ class LegacyReceipt(JobOptions):
         )
 
 
-def is_flat(value: Any) -> bool:
+def is_legacy(value: Any) -> bool:
     """Whether a receipt, as JSON, is of a format of this module."""
     return isinstance(value, dict) and value.get("version", 1) in (1, 2)

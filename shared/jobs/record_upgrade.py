@@ -5,7 +5,7 @@ Version 1, of 0.1.0, called a ControlNet's ``control_map`` ``map``, and its rece
 
 from typing import Any
 
-from shared.jobs.legacy_receipt import LegacyReceipt, is_flat
+from shared.jobs.legacy_receipt import LegacyReceipt, is_legacy
 from shared.message_base import read_stored
 
 
@@ -14,7 +14,7 @@ def upgrade(record: dict[str, Any]) -> dict[str, Any]:
     spec = record.get("spec")
     if str(record.get("version", "1")) == "1" and isinstance(spec, dict):
         record = record | {"spec": _upgrade_spec(spec)}
-    receipts = {name: record[name] for name in ("receipt", "replays") if is_flat(record.get(name))}
+    receipts = {name: record[name] for name in ("receipt", "replays") if is_legacy(record.get(name))}
     return record | {
         name: read_stored(LegacyReceipt, receipt).upgraded() for name, receipt in receipts.items()
     }

@@ -92,10 +92,10 @@ class JobStore(JobReader):
         A job whose record cannot be read is removed from every list, so that no worker claims it.
         """
         check_id(job_id)
-        answer: str = self.script("cancel", job_id)
-        if answer == "gone":
+        reply: str = self.script("cancel", job_id)
+        if reply == "gone":
             raise NotFound(f"there is no job {job_id!r}")
-        return answer
+        return reply
 
     def delete(self, job_id: str) -> None:
         """Cancel a job that has not ended, then remove it; a worker's next sweep deletes its images.
@@ -117,10 +117,10 @@ class JobStore(JobReader):
             detail=f"{tries} attempts ended without an image (the workers died or lost their lease), "
             f"or {losses} were lost to servers that did not answer",
         )
-        answer = self.script(
+        reply = self.script(
             "claim", job_id, token, worker, RECORD_VERSION, tries, losses, failure.model_dump_json()
         )
-        if answer != "claimed":
+        if reply != "claimed":
             return None
         try:
             return Attempt(self.script, self.get(job_id), token, retry_s=self._settings.job_timeout_s)

@@ -80,7 +80,7 @@ class ImageBucket(Bucket):
             raise Unavailable(f"{key!r} is being deleted right now; store it again")
 
     def _call(self, verb: str, *args: str | int) -> "list[str]":
-        answer: list[str] = self._script(
+        reply: list[str] = self._script(
             keys=[keys.CONTROL_IMAGES, keys.CONTROL_IMAGES_DELETED], args=[verb, *args]
         )
-        return answer
+        return reply

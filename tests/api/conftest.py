@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from flask.testing import FlaskClient
 from flask_openapi.openapi import OpenAPI
 
 from api.app import create_app
+from api.fleet_status import LiveWorkersCache
 from api.services import Services, connect
 from shared.catalog.catalog import read_catalog
 from shared.settings import Settings
@@ -18,7 +20,8 @@ from shared.settings import Settings
 @pytest.fixture(scope="session")
 def connected(servers: Settings) -> Services:
     """Kept for the session: S3 clients take long to make."""
-    return connect(servers, read_catalog(servers.catalog))
+    services = connect(servers, read_catalog(servers.catalog))
+    return replace(services, live_workers=LiveWorkersCache(services.control, cache_s=0))
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +33,9 @@ def app(connected: Services) -> OpenAPI:
 @pytest.fixture
 def services(connected: Services) -> Services:
     connected.control.flushdb()
-    connected.live_workers.clear()
     for bucket in (connected.loras, connected.images):
-        for blob in list(bucket.list()):
-            bucket.delete(blob.key)
+        for stat in list(bucket.list()):
+            bucket.delete(stat.key)
     return connected
 
 

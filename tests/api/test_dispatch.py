@@ -154,7 +154,6 @@ def test_one_worker_is_asked_to_prefetch_the_loras_of_a_waiting_job(services: Se
         utilization=1.0, started_at=0.0, version="0",
     )  # fmt: skip
     publish_heartbeat(services.control, heartbeat, SOON)
-    services.live_workers.clear()
     client = create_app(services).test_client()
     hints: Any = services.control.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     with hints:

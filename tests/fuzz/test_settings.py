@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from shared.errors import InvalidSetting
 from shared.messaging.celery_app import make_celery
 from shared.redis_clients import control_redis, residual_servers
-from shared.settings import PREFIX, Settings, read_settings
+from shared.setting_checks.errors import PREFIX
+from shared.settings import Settings, read_settings
 
 #: What an environment can hold: no NUL, and bytes that are no UTF-8 as surrogates.
 TEXT = st.text(

@@ -107,7 +107,7 @@ def test_attempts_lost_to_outages_have_a_limit_of_their_own(jobs: JobStore) -> N
     for _ in range(4):
         attempt = jobs.claim(job_id, "w")
         assert attempt is not None
-        attempt.give_back(AWAY, is_infrastructure=True)
+        attempt.requeue(AWAY, is_infrastructure=True)
     assert jobs.claim(job_id, "w") is None
     job = jobs.get(job_id)
     assert (job.status, job.error) == ("failed", AWAY)
@@ -118,7 +118,7 @@ def test_faults_count_however_many_attempts_outages_have_cost(jobs: JobStore) ->
     for is_infrastructure in (True, False, True, False):
         attempt = jobs.claim(job_id, "w")
         assert attempt is not None
-        attempt.give_back(AWAY, is_infrastructure=is_infrastructure)
+        attempt.requeue(AWAY, is_infrastructure=is_infrastructure)
     assert jobs.claim(job_id, "w") is None
     assert jobs.get(job_id).infrastructure_losses == 2
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InvalidSetting
-from shared.setting_checks.errors import SUCCESSORS
-from shared.settings import PREFIX, Settings, read_settings
+from shared.setting_checks.errors import PREFIX, SUCCESSORS
+from shared.settings import Settings, read_settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:

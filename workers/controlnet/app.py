@@ -68,7 +68,9 @@ def _start(sender: Any, **_: object) -> None:
         check_device(settings.device)
         load_any(controlnets, served, check=lambda name: check_controlnet(catalog, settings, name))
     watchdog.start()
-    consumption = ConsumerCheck(sender, lambda: [controlnet_queue(controlnet) for controlnet in server.names])
+    consumer_check = ConsumerCheck(
+        sender, lambda: [controlnet_queue(controlnet) for controlnet in server.names]
+    )
     server.start(worker_name(sender))
     name, started_at = worker_name(sender), time.time()
 
@@ -82,12 +84,12 @@ def _start(sender: Any, **_: object) -> None:
             jobs=server.recent_jobs.jobs(),
             attached_jobs=server.recent_jobs.by_controlnet(),
             load_errors=controlnets.failed(),
-            unavailable_reasons=[*watchdog.problems(), *consumption.problems()],
+            unavailable_reasons=[*watchdog.problems(), *consumer_check.problems()],
             utilization=server.busy.share(),
             started_at=started_at,
         )
 
-    tasks = [transport.sweep, consumption.check]
+    tasks = [transport.sweep, consumer_check.check]
     reporter = HeartbeatThread(redis, name, settings.heartbeat_s, report, tasks)
     reporter.start()
 

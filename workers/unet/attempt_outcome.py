@@ -72,7 +72,7 @@ def end_after_error(worker: UNetWorker, attempt: Attempt, timeline: Timeline, er
             delete_images(worker, attempt)
             return "lost"
         if is_retryable(error):
-            _give_back(worker, attempt, error)
+            _requeue(worker, attempt, error)
             return "requeued"
         attempt.end("failed", _failure_of(error), timeline.spans)
         return "failed"
@@ -85,12 +85,12 @@ def is_retryable(error: Exception) -> bool:
     return isinstance(error, RedisError) or (isinstance(error, SwiftError) and error.retryable)
 
 
-def _give_back(worker: UNetWorker, attempt: Attempt, error: Exception) -> None:
+def _requeue(worker: UNetWorker, attempt: Attempt, error: Exception) -> None:
     """Put the job back into the queue; it fails if this was its last attempt."""
     try:
-        attempt.give_back(_failure_of(error), is_infrastructure=_is_infrastructure(worker, error))
+        attempt.requeue(_failure_of(error), is_infrastructure=_is_infrastructure(worker, error))
     except (AttemptLost, RedisError):
-        log.warning("could not give the job back: recovery does once its lease has expired")
+        log.warning("job not requeued: recovery does that once its lease has expired")
 
 
 def _failure_of(error: Exception) -> Failure:

@@ -14,7 +14,7 @@ from shared.jobs.lora_scales import PartScales
 def check_family(request: JobRequest, services: Services, model: str) -> None:
     """Raise `InvalidRequest` for what the model's family does not have.
 
-    If the family of a model is not known here, the worker checks the job.
+    Nothing is checked if the family is not known before the model is loaded: the worker checks then.
     """
     facts = services.families.facts(model)
     if facts is None:

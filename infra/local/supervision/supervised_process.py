@@ -21,7 +21,7 @@ from shared.settings import ROOT
 GRACE_S = 8.0
 #: Pause before a restart: doubled each time, until the process has run for `HEALTHY_S`.
 FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_S = 0.25, 15.0, 30.0
-#: The longest pause of a server: much less than `shared.redis_clients.RETRIED_S`, for which clients retry.
+#: The longest pause of a server: much less than clients retry, see `shared.redis_clients.RETRIES`.
 LONGEST_SERVER_PAUSE_S = 2.0
 #: Output is read, and lines are cut, in pieces of this size.
 PIECE_BYTES = 1 << 16

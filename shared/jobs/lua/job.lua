@@ -96,7 +96,7 @@ end
 
 -- Another attempt may generate it; a job that somebody cancelled meanwhile is over.
 -- A loss of infrastructure is not the job's fault, and is counted apart.
-local function queue_again(is_infrastructure)
+local function requeue(is_infrastructure)
   redis.call('DEL', lease)
   redis.call('HDEL', job, 'attempt', 'worker', 'started_at', 'renewed_at', 'step', 'total')
   if is_infrastructure then redis.call('HSET', job, 'infrastructure_losses', count('infrastructure_losses') + 1) end
@@ -136,7 +136,7 @@ end
 if verb == 'create' then
   -- ARGV: digest of the request, then field value ...
   local digest, idempotency = arg[1], KEYS[10]
-  if kind == 'hash' then return {id, digest} end  -- the caller lost our answer and asks again
+  if kind == 'hash' then return {id, digest} end  -- the caller lost our reply and asks again
   if idempotency then
     local first = redis.call('HGET', idempotency, 'job')
     if first and redis.call('EXISTS', (job:gsub(id, first, 1))) == 1 then
@@ -252,7 +252,7 @@ if verb == 'reap' then
   local renewed = tonumber(field('renewed_at')) or tonumber(now)
   local left = tonumber(redis.call('ZSCORE', leaving, field('worker') or '') or 0)
   local is_infrastructure = renewed < since or left > started
-  return queue_again(is_infrastructure) == 'queued' and 'reaped' or 'cancelled'
+  return requeue(is_infrastructure) == 'queued' and 'reaped' or 'cancelled'
 end
 
 if verb == 'fail' then
@@ -294,10 +294,10 @@ if verb == 'finish' then
   return 'finished'
 end
 
-if verb == 'give_back' then
+if verb == 'requeue' then
   -- ARGV: token, failure, '1' for a loss of infrastructure
   redis.call('HSET', job, 'last_error', arg[2])
-  return queue_again(arg[3] == '1')
+  return requeue(arg[3] == '1')
 end
 
 return redis.error_reply('unknown verb ' .. verb)

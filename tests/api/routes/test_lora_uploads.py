@@ -31,11 +31,11 @@ TENSOR = {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]}
 def test_an_uploaded_lora_is_an_object_of_the_bucket(client: FlaskClient, services: Services) -> None:
     answer = upload(client, "anime", lora(rank=4))
     assert answer.status_code == 201
-    blob = services.loras.head("anime.safetensors")
+    stat = services.loras.head("anime.safetensors")
     assert services.loras.get("anime.safetensors") == lora(rank=4)
-    assert answer.json["etag"] == blob.etag
+    assert answer.json["etag"] == stat.etag
     assert (answer.json["rank"], answer.json["parts"], answer.json["tensors"]) == (4, ["unet"], 2)
-    assert blob.metadata == {
+    assert stat.metadata == {
         "sha256": hashlib.sha256(lora(rank=4)).hexdigest(),
         "rank": "4",
         "parts": "unet",
@@ -210,7 +210,7 @@ def left_behind(services: Services) -> list[str]:
     """Keys of staged files and of uploads that have not ended."""
     client, bucket = services.loras.client, services.loras.name
     uploads = client.list_multipart_uploads(Bucket=bucket, Prefix=STAGED).get("Uploads", [])
-    return [blob.key for blob in services.loras.list(STAGED)] + [one["Key"] for one in uploads]
+    return [stat.key for stat in services.loras.list(STAGED)] + [one["Key"] for one in uploads]
 
 
 def test_no_upload_leaves_a_file_behind(client: FlaskClient, services: Services) -> None:
@@ -277,7 +277,7 @@ def test_s3_itself_refuses_a_file_over_the_limit(services: Services) -> None:
     assert begun["max_bytes"] == 1000
     send(begun, bytes(1000))
     send(begun, bytes(1001), status=400)
-    assert [blob.size_bytes for blob in services.loras.list(STAGED)] == [1000]
+    assert [stat.size_bytes for stat in services.loras.list(STAGED)] == [1000]
 
 
 def test_a_signed_form_is_for_one_key_and_no_other(client: FlaskClient) -> None:

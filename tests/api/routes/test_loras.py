@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.loras.header_cache import KEPT_S, TRIES, LoraHeaderCache
+from api.loras.header_cache import TRIES, TTL_S, LoraHeaderCache
 from api.services import Services
 from shared.storage.object_store import Bucket, ByteRange, ObjectStat
 from tests.api.services import OCTETS, lora, safetensors, upload
@@ -61,7 +61,7 @@ def test_a_file_is_inspected_once_a_version(client: FlaskClient, services: Servi
     assert client.get("/v1/loras/paper").json["rank"] == 4
     kept = list(services.control.scan_iter("swift:lora:*"))
     assert len(kept) == 1
-    assert 0 < services.control.ttl(kept[0]) <= KEPT_S
+    assert 0 < services.control.ttl(kept[0]) <= TTL_S
     services.loras.put("paper.safetensors", lora(rank=8), content_type=OCTETS)
     assert client.get("/v1/loras/paper").json["rank"] == 8
 
@@ -90,7 +90,7 @@ def test_a_file_that_many_ask_for_at_once_is_inspected_once(services: Services, 
     bucket = Counted(services.settings, services.settings.lora_bucket)
     inspections = LoraHeaderCache(services.control, bucket)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(inspections.look, ["anime"] * 24))
+        found = list(pool.map(inspections.get_or_read, ["anime"] * 24))
     assert bucket.reads == 1
     assert len({inspection.problem for _, inspection in found}) == 1
 
@@ -110,11 +110,11 @@ class Restless(Bucket):
     turns = 0
 
     def head(self, key: str) -> ObjectStat:
-        blob = super().head(key)
+        stat = super().head(key)
         if self.turns:
             self.turns -= 1
             self.put(key, lora(rank=5 + self.turns), content_type=OCTETS)
-        return blob
+        return stat
 
 
 @pytest.mark.parametrize(

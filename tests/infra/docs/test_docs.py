@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from shared.catalog.entries import Catalog
-from shared.setting_checks.errors import SUCCESSORS
-from shared.settings import PREFIX, ROOT, Settings
+from shared.setting_checks.errors import PREFIX, SUCCESSORS
+from shared.settings import ROOT, Settings
 
 DOCS = ROOT / "infra" / "docs"
 DOCUMENTS = [

@@ -78,8 +78,8 @@ class Jobs(RuleBasedStateMachine):
         self._write(attempt, lambda: attempt.succeed([], receipt_of(attempt.job.spec), []), "succeeded")
 
     @rule(attempt=consumes(attempts), is_infrastructure=st.booleans())
-    def give_back(self, attempt: Attempt, is_infrastructure: bool) -> None:
-        self._write(attempt, lambda: attempt.give_back(WHY, is_infrastructure=is_infrastructure))
+    def requeue(self, attempt: Attempt, is_infrastructure: bool) -> None:
+        self._write(attempt, lambda: attempt.requeue(WHY, is_infrastructure=is_infrastructure))
         if self.holder.get(attempt.job.id) == attempt.token:
             del self.holder[attempt.job.id]
 

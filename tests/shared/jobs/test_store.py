@@ -104,7 +104,7 @@ def test_a_worker_that_lost_its_lease_can_write_nothing_more(jobs: JobStore, con
     for write in (
         lambda: old.advance(1, 4),
         lambda: old.end("failed", None, []),
-        lambda: old.give_back(WHY),
+        lambda: old.requeue(WHY),
         lambda: old.preview("", 1),
     ):
         with pytest.raises(AttemptLost):
@@ -132,7 +132,7 @@ def test_a_job_that_was_given_back_too_often_fails_with_the_last_reason(jobs: Jo
         attempt = jobs.claim(job_id, "w")
         assert attempt is not None
         attempt.advance(2, 4)
-        attempt.give_back(WHY)
+        attempt.requeue(WHY)
         assert (jobs.get(job_id).status, jobs.get(job_id).step) == ("queued", 0)
     assert jobs.claim(job_id, "w") is None
     assert jobs.get(job_id).error == WHY
@@ -148,7 +148,7 @@ def test_a_cancelled_job_is_over_when_its_worker(how: str, jobs: JobStore, contr
         control.delete(keys.lease(job_id))
         assert job_id not in jobs.orphans()
     else:
-        attempt.give_back(WHY)
+        attempt.requeue(WHY)
     assert jobs.get(job_id).status == "cancelled"
 
 

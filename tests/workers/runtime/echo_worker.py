@@ -72,8 +72,8 @@ def _run(task: Any, attempt: Attempt) -> str:
         error = InvalidLora("no LoRA")
         attempt.end("failed", Failure(code=error.code, detail=str(error)), [])
         raise error
-    if attempt.job.spec.prompt == "give back":
-        attempt.give_back(Failure(code="unavailable", detail="S3 is away"))
+    if attempt.job.spec.prompt == "requeue":
+        attempt.requeue(Failure(code="unavailable", detail="S3 is away"))
         raise task.retry(exc=Unavailable("S3 is away"), countdown=0)
     redis.hset(keys.job(attempt.job.id), "status", "succeeded")
     return "succeeded"
@@ -83,15 +83,15 @@ def _run(task: Any, attempt: Attempt) -> str:
 def _start(sender: Any, **_: object) -> None:
     configure_celery_logging(settings, sender.hostname)
     app.amqp.queues.select_add(default_exchange_queue(QUEUES[1]))
-    consumption = ConsumerCheck(sender, lambda: QUEUES)
+    consumer_check = ConsumerCheck(sender, lambda: QUEUES)
 
     def beat() -> None:
         while True:
-            problems = consumption.problems()
+            problems = consumer_check.problems()
             for problem in problems:
                 redis.rpush(PROBLEMS, problem)
             redis.set(STATE, json.dumps(problems))
-            consumption.check()
+            consumer_check.check()
             threading.Event().wait(0.05)
 
     threading.Thread(target=beat, daemon=True).start()

@@ -286,13 +286,13 @@ Events = Callable[[str], list[str]]
 
 
 @pytest.mark.parametrize(
-    ("prompt", "end"), [("", "task-succeeded"), ("fail", "task-failed"), ("give back", "task-retried")]
+    ("prompt", "end"), [("", "task-succeeded"), ("fail", "task-failed"), ("requeue", "task-retried")]
 )
 def test_a_task_ends_in_flower_as_its_job_did(prompt: str, end: str, worker: Worker, events: Events) -> None:
     job_id = job(worker, prompt)
     worker.send(job_id)
     eventually(lambda: end in events(job_id))
-    if prompt == "give back":  # until its attempts are used up
+    if prompt == "requeue":  # until its attempts are used up
         eventually(lambda: "task-failed" in events(job_id))
         assert worker.jobs.get(job_id).status == "failed"
         assert events(job_id).count("task-retried") == 3

@@ -37,7 +37,7 @@ def storing(worker: UNetWorker, before: Callable[[], None]) -> UNetWorker:
 
 
 def stored(worker: UNetWorker, job_id: str) -> list[str]:
-    return [blob.key for blob in worker.images.list(keys.images_prefix(job_id))]
+    return [stat.key for stat in worker.images.list(keys.images_prefix(job_id))]
 
 
 @pytest.mark.parametrize("error", [S3Unavailable("S3 does not answer"), ConnectionError("away")])

@@ -84,7 +84,7 @@ def recover(
             continue
         jobs.redis.zrem(keys.UNRUNNABLE, job_id)
         if job_id in lost and isinstance(record, Job):
-            log.warning("job queued again", extra={"job": job_id})
+            log.warning("job requeued", extra={"job": job_id})
             send_job(celery, job_id, record.spec.model)
             jobs.sent(job_id)
 

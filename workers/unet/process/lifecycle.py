@@ -101,24 +101,24 @@ class WorkerLifecycle:
         kinds = (unet_queue, follow_queue, lambda model: worker_queue(model, self._name))
         return [queue(model) for model in models for queue in kinds]
 
-    def _start_threads(self, consumption: ConsumerCheck) -> None:
+    def _start_threads(self, consumer_check: ConsumerCheck) -> None:
         worker, settings = self._worker, self._settings
         redis = worker.jobs.redis
         LORA_CACHE_BYTES.labels("disk").set_function(worker.loras.used_bytes)
         LORA_CACHE_BYTES.labels("memory").set_function(worker.lora_memory.used_bytes)
         prefetch.subscribe_to_hints(redis, worker.loras, self._name)
         worker.watchdog.start()
-        self._availability.start(self._name, consumption.is_healthy)
+        self._availability.start(self._name, consumer_check.is_healthy)
         heartbeat = HeartbeatThread(
             redis,
             self._name,
             settings.heartbeat_s,
-            lambda: self._report(consumption),
+            lambda: self._report(consumer_check),
             tasks=[
                 self._availability.report,
                 lambda: recover(self._celery, worker.jobs, self._catalog, settings.catalog_grace_s),
                 worker.transport.sweep,
-                consumption.check,
+                consumer_check.check,
             ],
         )
         heartbeat.start()
@@ -126,7 +126,7 @@ class WorkerLifecycle:
         sweeper.start()
         self._stops = [worker.watchdog.stop, heartbeat.stop, sweeper.stop]
 
-    def _report(self, consumption: ConsumerCheck) -> Heartbeat:
+    def _report(self, consumer_check: ConsumerCheck) -> Heartbeat:
         worker = self._worker
         return describe_worker(
             self._settings,
@@ -137,7 +137,7 @@ class WorkerLifecycle:
             jobs=self._availability.jobs(),
             attached_jobs=dict(worker.followed_jobs),
             load_errors=worker.models.failed(),
-            unavailable_reasons=[*worker.watchdog.problems(), *consumption.problems()],
+            unavailable_reasons=[*worker.watchdog.problems(), *consumer_check.problems()],
             utilization=worker.busy.share(),
             started_at=self._started_at,
         )

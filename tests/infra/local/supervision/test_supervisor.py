@@ -14,7 +14,8 @@ from infra.local.home_lock import find_holder
 from infra.local.ready import read_pids
 from infra.local.supervision.supervised_process import LONGEST_PAUSE_S, LONGEST_SERVER_PAUSE_S
 from infra.local.supervision.supervisor import POLL_S
-from shared.redis_clients import RETRIED_S
+from shared.redis_clients import FIRST_PAUSE_S, RETRIES
+from shared.redis_clients import LONGEST_PAUSE_S as LONGEST_CLIENT_PAUSE_S
 from shared.settings import ROOT
 from tests.infra.local.waiting import eventually
 
@@ -141,7 +142,8 @@ def test_a_process_that_cannot_run_is_tried_less_and_less_often_and_the_terminal
 
 
 def test_a_server_is_back_well_before_its_clients_give_up() -> None:
-    assert 2 * (POLL_S + LONGEST_SERVER_PAUSE_S) < RETRIED_S
+    pauses = [min(LONGEST_CLIENT_PAUSE_S, FIRST_PAUSE_S * 2**i) for i in range(1, RETRIES + 1)]
+    assert sum(pauses) > 2 * (POLL_S + LONGEST_SERVER_PAUSE_S)
     assert LONGEST_SERVER_PAUSE_S < LONGEST_PAUSE_S
 
 

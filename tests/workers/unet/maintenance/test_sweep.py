@@ -45,8 +45,8 @@ def jobs(control: Redis, settings: Settings) -> JobStore:
 def images(control: Redis, settings: Settings) -> ImageBucket:
     bucket = ImageBucket(settings, control)
     bucket.ready()
-    for blob in list(bucket.list()):
-        bucket.delete(blob.key)
+    for stat in list(bucket.list()):
+        bucket.delete(stat.key)
     return bucket
 
 
@@ -78,7 +78,7 @@ def succeed(attempt: Attempt, key: str) -> None:
 
 
 def stored(images: ImageBucket) -> set[str]:
-    return {blob.key for blob in images.list()}
+    return {stat.key for stat in images.list()}
 
 
 def pass_time(control: Redis, key: str, seconds: float) -> None:
@@ -95,7 +95,7 @@ def test_images_of_lost_attempts_are_deleted_and_those_of_jobs_are_kept(
     for ends in (True, False):
         old = run(jobs)
         lost.add(store(images, old))
-        old.give_back(WHY)
+        old.requeue(WHY)
         new = jobs.claim(old.job.id, "w2")
         assert new is not None
         kept.add(store(images, new))
@@ -103,7 +103,7 @@ def test_images_of_lost_attempts_are_deleted_and_those_of_jobs_are_kept(
             succeed(new, *kept)
     waiting = run(jobs)
     lost.add(store(images, waiting))
-    waiting.give_back(WHY)
+    waiting.requeue(WHY)
     unreadable = run(jobs)
     kept.add(store(images, unreadable))
     damage(control, unreadable.job.id, "status is paused")
@@ -290,7 +290,7 @@ def test_leftovers_of_uploads_are_deleted_when_they_are_old(
 
     def left() -> list[str]:
         uploads = loras.client.list_multipart_uploads(Bucket=loras.name, Prefix=STAGED).get("Uploads", [])
-        return [blob.key for blob in loras.list(STAGED)] + [one["Key"] for one in uploads]
+        return [stat.key for stat in loras.list(STAGED)] + [one["Key"] for one in uploads]
 
     loras.put(f"{STAGED}anime.safetensors/1", b"half a file", content_type="application/octet-stream")
     loras.put("swept.safetensors", b"a LoRA", content_type="application/octet-stream")
