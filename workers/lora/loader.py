@@ -63,7 +63,8 @@ class LoraLoad:
         self.spans: list[LoadSpan] = []
         self._ref, self._cache, self._memory = ref, cache, memory
         self._tier: Tier = "memory"
-        self._key = f"{model}@{cache.version(ref)}"
+        self._version = cache.version(ref)
+        self._key = f"{model}@{self._version}"
         self._read, self._prepare = read, prepare
         self._role = role
         self._wait_budget = WaitBudget(ref.name)
@@ -126,7 +127,7 @@ class LoraLoad:
         """Fetch and parse the file; fetch it once more if it is damaged on the disk."""
         for _ in range(2):
             start = time.time()
-            with self._cache.open(self._ref, self._wait_budget) as cached:
+            with self._cache.open(self._ref, self._wait_budget, version=self._version) as cached:
                 self._record_tier(cached.tier, start, cached.counts)
                 try:
                     with self._span("parse"), metrics.LORA_PARSE_S.time():

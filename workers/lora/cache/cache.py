@@ -69,13 +69,19 @@ class LoraCache:
         return {path.name.rpartition("@")[0]: sha256_of(path) for path in paths}
 
     @contextmanager
-    def open(self, ref: LoraRef, wait_budget: WaitBudget | None = None) -> Iterator[CachedLora]:
+    def open(
+        self, ref: LoraRef, wait_budget: WaitBudget | None = None, *, version: str | None = None
+    ) -> Iterator[CachedLora]:
         """Wait for the complete file and pin it: a file that is being read is never evicted.
+
+        ``version`` is the reference's, from a caller that has asked for it already.
 
         Raises `LoraGone`, `InvalidLora` (it can never fit, or is damaged in S3), and `LoraUnavailable` when
         the wait budget is spent.
         """
-        pin, cached = self._pin(ref, wait_budget or WaitBudget(ref.name, self._wait_s))
+        pin, cached = self._pin(
+            ref, version or self.version(ref), wait_budget or WaitBudget(ref.name, self._wait_s)
+        )
         try:
             yield cached
         finally:
@@ -108,9 +114,8 @@ class LoraCache:
         """Assert what holds at any moment; for tests."""
         self.directory.check()
 
-    def _pin(self, ref: LoraRef, wait_budget: WaitBudget) -> tuple[int, CachedLora]:
+    def _pin(self, ref: LoraRef, stem: str, wait_budget: WaitBudget) -> tuple[int, CachedLora]:
         """A file descriptor that pins the file until it is closed; fetches the file if need be."""
-        stem = self.version(ref)
         tier: Tier = "disk"
         while True:
             path = self.directory.find(stem)
