@@ -16,7 +16,6 @@ from workers.unet.cfg_parallel.leader import Leader
 from workers.unet.denoise import InitialLatents, denoise
 from workers.unet.latents.initial_latents import make_initial_latents
 from workers.unet.latents.input_images import read_input_images
-from workers.unet.latents.noise import step_options
 from workers.unet.lease import Lease
 from workers.unet.lora import JobLoras
 from workers.unet.noise_predictor import NoisePredictorFactory
@@ -113,7 +112,7 @@ class Generation:
             self._schedule,
             start,
             guidance=self._model.guidance(spec),
-            step_options=step_options(self._schedule.scheduler, generators, spec.eta),
+            step_options=self._schedule.step_options(generators, spec.eta),
             before_step=before_step,
             after_step=self._after_step,
         )

@@ -17,7 +17,6 @@ from shared.jobs.spec import JobSpec
 from workers.families.guidance import NO_GUIDANCE
 from workers.unet.denoise import InitialLatents, denoise
 from workers.unet.latents.inpaint import MaskBlending
-from workers.unet.latents.noise import step_options
 from workers.unet.timesteps.schedule import Schedule, TimestepSpec, make_schedule
 
 #: A scheduler that works with a config at all can make this many.
@@ -87,7 +86,7 @@ def _run_steps(steps: TimestepSpec, schedule: Schedule) -> torch.Tensor:
         schedule,
         start,
         guidance=NO_GUIDANCE,
-        step_options=step_options(schedule.scheduler, [generator], steps.eta),
+        step_options=schedule.step_options([generator], steps.eta),
         before_step=lambda step: None,
         after_step=lambda step, latents: None,
     )

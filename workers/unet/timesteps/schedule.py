@@ -1,5 +1,6 @@
 """Makes the scheduler of a job: a diffusers class on the model's own scheduler config."""
 
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 
 import diffusers
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import CatalogGone, InvalidRequest
@@ -37,6 +38,16 @@ class Schedule:
         if hasattr(self.scheduler, "scale_noise"):  # of flow matching
             return torch.as_tensor(self.scheduler.scale_noise(latents, t, noise))
         return torch.as_tensor(self.scheduler.add_noise(latents, noise, t))
+
+    def step_options(self, generators: list[Generator], eta: float) -> dict[str, Any]:
+        """What this scheduler's ``step`` takes beyond the usual: its own noise, and how much of it."""
+        known = inspect.signature(self.scheduler.step).parameters
+        options: dict[str, Any] = {}
+        if "eta" in known:
+            options["eta"] = eta
+        if "generator" in known:
+            options["generator"] = generators if len(generators) > 1 else generators[0]
+        return options
 
 
 class TimestepSpec(NamedTuple):
