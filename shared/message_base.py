@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 #: A finite number; JSON's NaN and Infinity are no scales.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -98,19 +98,12 @@ def _own_size(value: Any) -> int:
     return len(value) if isinstance(value, str | dict | list | tuple) else 0
 
 
-def _explain_negative(seed: Any) -> Any:
-    """Elsewhere -1 asks for a random seed."""
-    if isinstance(seed, int) and seed < 0:
-        raise ValueError("a seed is greater than or equal to 0; leave it out for a random seed")
-    return seed
-
-
 #: A name, a version, a device.
 ShortText = Annotated[str, Field(max_length=255)]
 #: sha256 in hexadecimal digits; empty: of something that was not used.
 Sha256 = Annotated[str, Field(max_length=64)]
 Prompt = Annotated[str, Field(max_length=10_000)]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(_explain_negative)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 #: A step of a job: some schedulers walk twice num_inference_steps timesteps.
 Step = Annotated[int, Field(ge=0, le=2 * MAX_STEPS)]
 Fraction = Annotated[Finite, Field(ge=0, le=1)]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
 from api.schemas.foreign_names import (
@@ -25,12 +25,23 @@ from shared.jobs.options import (
     LoraLoading,
     LoraOptions,
 )
-from shared.message_base import GuidanceScale, ImageCount, Seed, ShortText, SidePx, StepCount
+from shared.message_base import MAX_IMAGES, GuidanceScale, ImageCount, Seed, ShortText, SidePx, StepCount
 from shared.storage.lora_names import cut_suffix
 
 #: Characters of an image in base64, whatever the limit of bodies.
 MAX_IMAGE_CHARS = 256 << 20
 ImageText = Annotated[str, Field(max_length=MAX_IMAGE_CHARS)]
+
+
+def _explain_negative(seed: Any) -> Any:
+    """Elsewhere -1 asks for a random seed."""
+    if isinstance(seed, int) and seed < 0:
+        raise ValueError("a seed is greater than or equal to 0; leave it out for a random seed")
+    return seed
+
+
+#: A seed whose error says what to write in place of -1.
+RequestSeed = Annotated[Seed, BeforeValidator(_explain_negative)]
 #: How a request sends an image.
 _IMAGE = (
     "base64 of a PNG, JPEG or WebP (a data: URL is accepted), or `sha256:` and the hash of an image"
@@ -100,7 +111,13 @@ class JobRequest(RequestFields, JobOptions):
     scheduler: ShortText | None = Field(
         None, description="see /v1/models; also by diffusers' class, or as A1111 and ComfyUI write it"
     )
-    seed: Seed | None = Field(None, description="unset: a random one, which the response names")
+    seed: RequestSeed | None = Field(None, description="unset: a random one, which the response names")
+    seeds: list[RequestSeed] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_IMAGES,
+        description="one image for each, in place of seed and num_images",
+    )
     num_images: ImageCount = 1
     image: ImageText | None = Field(
         None, description=f"the image to start from: {_IMAGE}; its size is the default size"
