@@ -58,11 +58,13 @@ class Generation:
         """The finished images; LoRAs are being loaded since construction."""
         with ExitStack() as stack:
             stack.callback(self._loras.close)
-            leader = stack.enter_context(Leader(self._context, lambda: self._predictors.control_maps))
             guidance = self._model.guidance(self._spec)
-            branches = CFGBranches(self._predictors, leader, guidance, self._spec.split_steps)
-            stack.callback(branches.close)
             with self._timeline.span("attach"):
+                # Control inputs may be sampled: they are computed in this thread, before the leader has one.
+                control_maps = self._predictors.control_maps
+                leader = stack.enter_context(Leader(self._context, control_maps))
+                branches = CFGBranches(self._predictors, leader, guidance, self._spec.split_steps)
+                stack.callback(branches.close)
                 branches.attach()
             latents = self._denoise(branches)
         self._context.check()

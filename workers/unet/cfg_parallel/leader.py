@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
 from redis.exceptions import RedisError
@@ -18,9 +18,6 @@ from workers.unet.cfg_parallel.policy import idle_workers, may_split, should_spl
 
 log = logging.getLogger(__name__)
 
-#: The control maps of the job, which are computed when they are first asked for.
-ControlMaps = Callable[[], list[str]]
-
 
 class Leader:
     """Offers the branch to idle workers while ``with Leader(…) as leader:`` runs; mostly none is idle.
@@ -28,7 +25,8 @@ class Leader:
     Whatever goes wrong with a follower costs time, never the job: the caller computes the branch itself.
     """
 
-    def __init__(self, context: AttemptContext, control_maps: ControlMaps) -> None:
+    def __init__(self, context: AttemptContext, control_maps: list[str]) -> None:
+        """``control_maps``: sha256 of the image of each ControlNet, for the follower."""
         self._context = context
         self._control_maps = control_maps
         self._timings = context.worker.cfg_timings
@@ -158,7 +156,7 @@ class Leader:
             job_id=context.job_id,
             attempt=context.attempt,
             ordinal=context.ordinal,
-            control_maps=self._control_maps(),
+            control_maps=self._control_maps,
         )
         context.worker.send_follow(message, model, self._timings.offer_every_s)
         return True

@@ -2,11 +2,13 @@
 
 import dataclasses
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from redis import Redis
+from torch import Generator, Tensor
 
 from shared.catalog.preprocessors import fill_in
 from shared.jobs.options import LoraLoading
@@ -61,6 +63,25 @@ def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -
     followed = [span for span in job.timeline if span.name == "uncond branch"]
     assert {span.worker for span in followed} == {"unet2@test"}
     assert len(followed) <= len(job.receipt.spec.split_steps)
+
+
+def test_control_inputs_are_computed_once_and_in_the_jobs_own_thread(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a model that may sample control inputs from the generators of the noise
+    threads = []
+
+    def control_input(pixels: Tensor, generators: Sequence[Generator]) -> Tensor:
+        threads.append(threading.current_thread())
+        return pixels
+
+    with pair.first.models.use("emoji-sd") as model:
+        monkeypatch.setattr(model, "control_input", control_input)
+    # When a job offers its unconditional branch, with the control maps, from another thread
+    job = pair.run(spec(controlnets=[controlnet(pair.first)], num_inference_steps=STEPS))
+    assert job.receipt is not None
+    assert job.receipt.spec.split_steps
+    assert threads == [threading.current_thread()]
 
 
 def test_the_receipt_names_the_follower_and_its_replay_is_the_same_file(pair: Pair) -> None:
