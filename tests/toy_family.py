@@ -25,9 +25,11 @@ from shared.families import registry as facts_registry
 from shared.families.base import Config, ControlPlan, FamilyFacts, ModelSignature
 from shared.jobs.spec import JobSpec
 from workers.families import registry
-from workers.families.base import BaseModel, LatentSpace, ModelSource, StagedForward
+from workers.families.base import BaseModel, ModelSource
 from workers.families.base_controlnet import ControlNet, ControlNetForward, ControlNetSource
+from workers.families.base_latents import LatentSpace
 from workers.families.guidance import CFGBranch, Guidance
+from workers.families.staged_forward import StagedForward
 from workers.lora.targets import LoraTarget
 
 #: Channels of a token, and pixels of its side.

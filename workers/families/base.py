@@ -2,7 +2,8 @@
 
 A family adds one file here that implements `BaseModel`, `LatentSpace`, `Conditioning` and `Family`, one for
 its ControlNets (`workers.families.base_controlnet`), its facts in `shared.families`, and an entry in both
-registries. Everywhere else a model is only what stands in this file.
+registries. Everywhere else a model is only what stands in this file and in
+`workers.families.base_latents`.
 
 In shapes, ``n`` is the number of images of a job and ``b`` the rows of one forward: ``2n`` when guidance is
 computed as one batch, else ``n``. "Latents" are whatever `LatentSpace.sample_noise` returns: ``(n, c, h/f,
@@ -10,7 +11,7 @@ w/f)`` of a UNet, packed tokens ``(n, h*w/f², c)`` of others.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,28 +23,12 @@ from shared.catalog.entries import LoadOptions
 from shared.families.base import FamilyFacts
 from shared.jobs.spec import JobSpec
 from workers.families.base_controlnet import ControlNet, ControlNetSource
+from workers.families.base_latents import LatentSpace
 from workers.families.guidance import CFGBranch, Guidance
+from workers.families.staged_forward import StagedForward
 from workers.lora.patch import Patcher
 from workers.lora.targets import LoraTargets
 from workers.runtime.weights import weight_bytes, weights_sha256
-
-#: A forward of a base model that asks for residuals when it needs them. It yields the index of the residual
-#: that it needs next and is sent that residual, or None where no ControlNet guides the step; it returns the
-#: prediction, of the shape of the latents. It yields at least once. An index is yielded once, in the order of
-#: `FamilyFacts.control_plan`; who needs a residual in several places keeps it.
-StagedForward = Generator[int, Tensor | None, Tensor]
-#: Gives the residual of an index; may wait for it.
-Residuals = Callable[[int], Tensor]
-
-
-def finish(forward: StagedForward, index: int, residuals: Residuals | None) -> Tensor:
-    """Run a forward that has yielded ``index`` to its end; returns the prediction."""
-    try:
-        while True:
-            index = forward.send(None if residuals is None else residuals(index))
-    except StopIteration as end:
-        prediction: Tensor = end.value
-        return prediction
 
 
 class Conditioning(Protocol):
@@ -62,45 +47,6 @@ class Conditioning(Protocol):
 
         The same object at every call: ControlNet inputs and cached projections are known by identity.
         """
-
-
-class EncodedImage(Protocol):
-    """What the VAE makes of an image: a distribution, from which latents are sampled."""
-
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """Latents of one image, ``(1, …)``, in the denoiser's range."""
-
-    def sample_centred(self, generator: torch.Generator) -> Tensor:
-        """The same as image-to-image starts from, where a pipeline shifts each channel for that alone."""
-
-
-class LatentSpace(ABC):
-    """The latents of one model: noise, images as latents, and latents as images."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """Of the latents that the loop keeps: not always the weights' (float32 beside bfloat16)."""
-
-    @abstractmethod
-    def sample_noise(self, generators: Sequence[torch.Generator], size: tuple[int, int]) -> Tensor:
-        """``(n, …)`` of the standard normal, a CPU generator an image; ``size`` is (width, height) in px."""
-
-    @abstractmethod
-    def encode(self, pixels: Tensor) -> EncodedImage:
-        """``pixels``: ``(1, 3, h, w)`` in -1..1."""
-
-    @abstractmethod
-    def shrink_mask(self, mask: Tensor, count: int) -> Tensor:
-        """A mask ``(1, 1, h, w)`` for ``count`` rows of latents, such that it multiplies them."""
-
-    @abstractmethod
-    def decode(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
-        """Pixels ``(n, 3, h, w)``, about -1..1, as the family's pipeline decodes them."""
-
-    @abstractmethod
-    def preview(self, latents: Tensor, size: tuple[int, int]) -> str:
-        """Base64 PNG of a rough image of the first row, within a few milliseconds; latents may hold NaN."""
 
 
 class BaseModel(ABC):

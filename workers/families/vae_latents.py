@@ -8,7 +8,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img impo
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Generator, Tensor
 
-from workers.families.base import LatentSpace
+from workers.families.base_latents import LatentSpace
 from workers.families.vae_preview import Previewer
 
 

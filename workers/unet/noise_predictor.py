@@ -4,8 +4,9 @@ from functools import cached_property
 
 from torch import Tensor
 
-from workers.families.base import Conditioning, Residuals, finish
+from workers.families.base import Conditioning
 from workers.families.guidance import CFGBranch
+from workers.families.staged_forward import Residuals, run_to_end
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.control_images import ControlImage, read_control_images
@@ -63,7 +64,7 @@ class NoisePredictor:
         with self._timeline.span(before):
             index = next(forward)
         with self._timeline.span(after):
-            prediction = finish(forward, index, self._residuals(residuals))
+            prediction = run_to_end(forward, index, self._residuals(residuals))
         if residuals is not None:
             self._deferred.add(residuals.finish)
         return prediction

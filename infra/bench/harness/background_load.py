@@ -20,8 +20,8 @@ from torch import Tensor
 
 from infra.bench.harness.processes import CONTROLNET_CORE, pin_this_process
 from infra.local.environment import inherit
-from workers.families.base import finish
 from workers.families.load_controlnet import load_controlnet
+from workers.families.staged_forward import run_to_end
 from workers.families.unet.conditioning import UNetConditioning
 from workers.families.unet.forward import staged_forward
 from workers.families.unet.projection_cache import cache_projections
@@ -99,7 +99,7 @@ def unet_step(unet: Any, side_px: int, rows: int) -> Callable[[], object]:
 
     def step() -> Tensor:
         forward = staged_forward(unet, x, t, conditioning)
-        return finish(forward, next(forward), None)
+        return run_to_end(forward, next(forward), None)
 
     return step
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from shared.errors import ControlNetFailed
-from workers.families.base import StagedForward
+from workers.families.staged_forward import StagedForward
 from workers.families.unet.conditioning import UNetConditioning
 
 

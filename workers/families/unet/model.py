@@ -18,8 +18,9 @@ from shared.errors import InvalidRequest
 from shared.families.registry import family_of
 from shared.families.unet import SD1
 from shared.jobs.spec import JobSpec
-from workers.families.base import BaseModel, StagedForward
+from workers.families.base import BaseModel
 from workers.families.guidance import ClassifierFreeGuidance
+from workers.families.staged_forward import StagedForward
 from workers.families.unet.conditioning import UNetConditioning
 from workers.families.unet.forward import staged_forward
 from workers.families.unet.long_prompt import Text, encode_in_chunks, truncation_warnings

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from workers.families.base import Residuals
 from workers.families.guidance import Guidance
+from workers.families.staged_forward import Residuals
 
 
 def zero_padded(residuals: Residuals, guidance: Guidance) -> Residuals:

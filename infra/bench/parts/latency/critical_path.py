@@ -21,7 +21,7 @@ from infra.bench.harness.background_load import (
 )
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
 from infra.bench.workloads.models import Workload
-from workers.families.base import finish
+from workers.families.staged_forward import run_to_end
 from workers.families.unet.forward import forward_decoder, forward_encoder
 
 ROWS = 2
@@ -63,7 +63,7 @@ class CriticalPath:
         for _ in range(rounds):
             start = time.perf_counter()
             decoder = forward_decoder(self._unet, encoded)
-            finish(decoder, next(decoder), None)
+            run_to_end(decoder, next(decoder), None)
             decoders.append(time.perf_counter() - start)
         pin_this_process(CONTROLNET_CORE)
         return Parts(median(encoders), controlnet_s, median(decoders))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tests.tiny_models import LAYOUTS, make_controlnet, make_unet
-from workers.families.base import Residuals, finish
+from workers.families.staged_forward import Residuals, run_to_end
 from workers.families.unet.conditioning import UNetConditioning
 from workers.families.unet.controlnet import UNetControlNet
 from workers.families.unet.forward import forward_decoder, forward_encoder, staged_forward
@@ -30,7 +30,7 @@ def predict(
     unet: Any, x: Tensor, t: Tensor, conditioning: UNetConditioning, residuals: Residuals | None
 ) -> Tensor:
     forward = staged_forward(unet, x, t, conditioning)
-    return finish(forward, next(forward), residuals)
+    return run_to_end(forward, next(forward), residuals)
 
 
 def inputs(unet: Any, size: tuple[int, int]) -> tuple[Tensor, Tensor, UNetConditioning]:
@@ -108,7 +108,7 @@ def test_encoder_and_decoder_can_be_compiled_each_into_one_graph() -> None:
 
     def decode(encoded: Any, given: Given) -> Tensor:
         forward = forward_decoder(unet, encoded)
-        return finish(forward, next(forward), given)
+        return run_to_end(forward, next(forward), given)
 
     with torch.inference_mode():
         encoded = forward_encoder(unet, x, t, conditioning)

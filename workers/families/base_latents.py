@@ -1,0 +1,47 @@
+"""The protocol of a model's latents: noise, images as latents, and latents as images."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class EncodedImage(Protocol):
+    """What the VAE makes of an image: a distribution, from which latents are sampled."""
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Latents of one image, ``(1, …)``, in the denoiser's range."""
+
+    def sample_centred(self, generator: torch.Generator) -> Tensor:
+        """The same as image-to-image starts from, where a pipeline shifts each channel for that alone."""
+
+
+class LatentSpace(ABC):
+    """The latents of one model: noise, images as latents, and latents as images."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Of the latents that the loop keeps: not always the weights' (float32 beside bfloat16)."""
+
+    @abstractmethod
+    def sample_noise(self, generators: Sequence[torch.Generator], size: tuple[int, int]) -> Tensor:
+        """``(n, …)`` of the standard normal, a CPU generator an image; ``size`` is (width, height) in px."""
+
+    @abstractmethod
+    def encode(self, pixels: Tensor) -> EncodedImage:
+        """``pixels``: ``(1, 3, h, w)`` in -1..1."""
+
+    @abstractmethod
+    def shrink_mask(self, mask: Tensor, count: int) -> Tensor:
+        """A mask ``(1, 1, h, w)`` for ``count`` rows of latents, such that it multiplies them."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
+        """Pixels ``(n, 3, h, w)``, about -1..1, as the family's pipeline decodes them."""
+
+    @abstractmethod
+    def preview(self, latents: Tensor, size: tuple[int, int]) -> str:
+        """Base64 PNG of a rough image of the first row, within a few milliseconds; latents may hold NaN."""
