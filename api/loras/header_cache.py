@@ -10,7 +10,8 @@ from shared.errors import InvalidLora
 from shared.message_base import read_all
 from shared.storage.lora_header import LoraInfo
 from shared.storage.loras import find_lora, read_lora_info
-from shared.storage.object_store import Bucket, ObjectChanged, ObjectStat
+from shared.storage.object_store import Bucket, ObjectStat
+from shared.storage.s3_errors import ObjectChanged
 
 if TYPE_CHECKING:
     from redis import Redis

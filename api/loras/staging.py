@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from shared.errors import NotFound
 from shared.storage.lora_names import STAGED
 from shared.storage.loras import lora_key
-from shared.storage.object_store import Bucket, ObjectStat, Readable, translate_errors
+from shared.storage.object_store import Bucket, ObjectStat, Readable
+from shared.storage.s3_errors import translate_errors
 
 OCTETS = "application/octet-stream"
 #: How long a signed form is valid.

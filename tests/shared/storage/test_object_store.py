@@ -8,7 +8,8 @@ import pytest
 from shared.errors import NotFound, Unavailable
 from shared.settings import Settings
 from shared.storage.head_requests import HeadRequests
-from shared.storage.object_store import Bucket, ObjectChanged
+from shared.storage.object_store import Bucket
+from shared.storage.s3_errors import ObjectChanged
 
 BODY = os.urandom(3 << 20)
 OCTETS = "application/octet-stream"

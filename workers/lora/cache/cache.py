@@ -16,7 +16,7 @@ from shared import metrics
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound, SwiftError
 from shared.jobs.spec import LoraRef
 from shared.storage.loras import lora_key, version_of
-from shared.storage.object_store import ObjectChanged
+from shared.storage.s3_errors import ObjectChanged
 from workers.lora.cache.directory import COMPLETE_SUFFIX, DISK_FULL, CacheDirectory
 from workers.lora.cache.filenames import sha256_of
 from workers.lora.cache.partial_file import PartialFile

@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 
 from shared.storage.lora_names import STAGED
-from shared.storage.object_store import Bucket, translate_errors
+from shared.storage.object_store import Bucket
+from shared.storage.s3_errors import translate_errors
 
 #: Upload URLs are valid for an hour: whatever is older than this will never be completed.
 LEFTOVER_AGE = timedelta(days=1)

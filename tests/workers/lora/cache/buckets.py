@@ -9,7 +9,8 @@ from prometheus_client import Counter
 
 from shared.errors import NotFound, Unavailable
 from shared.jobs.spec import LoraRef
-from shared.storage.object_store import ByteRange, ObjectChanged
+from shared.storage.object_store import ByteRange
+from shared.storage.s3_errors import ObjectChanged
 
 
 class MemoryBucket:
