@@ -9,7 +9,7 @@ from shared import keys
 from shared.errors import InvalidLora
 from shared.message_base import read_all
 from shared.storage.lora_header import LoraInfo
-from shared.storage.loras import find_lora, read_lora_info
+from shared.storage.loras import FoundLora, find_lora, read_lora_info
 from shared.storage.object_store import Bucket, ObjectStat
 from shared.storage.s3_errors import ObjectChanged
 
@@ -48,20 +48,20 @@ class LoraHeaderCache:
         self._bucket = bucket
         self._locks = [threading.Lock() for _ in range(AT_ONCE)]
 
-    def find(self, name: str) -> tuple[ObjectStat, LoraInfo]:
+    def find(self, name: str) -> tuple[FoundLora, LoraInfo]:
         """The LoRA as it is now; raises `InvalidLora` if it is another file, and as `get_or_read` does."""
-        stat, found = self.get_or_read(name)
-        return stat, found.checked()
+        lora, header = self.get_or_read(name)
+        return lora, header.checked()
 
-    def get_or_read(self, name: str) -> tuple[ObjectStat, InspectedHeader]:
+    def get_or_read(self, name: str) -> tuple[FoundLora, InspectedHeader]:
         """The object as it is now, LoRA or not.
 
         Raises `NotFound`, and `ObjectChanged` if the object was replaced during each of `TRIES` reads.
         """
         for left in reversed(range(TRIES)):
-            stat = find_lora(self._bucket, name)
+            lora = find_lora(self._bucket, name)
             try:
-                return stat, self._inspect(stat)
+                return lora, self._inspect(lora.stat)
             except ObjectChanged:
                 if not left:
                     raise

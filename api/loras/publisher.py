@@ -81,12 +81,12 @@ class LoraPublisher:
         if etag is None:
             return None
         try:
-            stat, found = self._lora_headers.get_or_read(name)
+            lora, found = self._lora_headers.get_or_read(name)
         except NotFound:
-            stat = None
-        if stat is None or stat.etag != etag:
+            lora = None
+        if lora is None or lora.stat.etag != etag:
             raise Conflict(f"upload {upload!r} is complete, and LoRA {name!r} was replaced or deleted since")
-        return LoraDetail.of(name, stat, found.checked(), own_max_async_steps(stat))
+        return LoraDetail.of(name, lora.stat, found.checked(), own_max_async_steps(lora.stat))
 
 
 def _metadata(received: ReceivedUpload, bound: int | None) -> dict[str, str]:

@@ -58,7 +58,7 @@ def loras_api(services: Services) -> APIBlueprint:
     )
     def read_lora(path: LoraPath) -> Response:
         """Rank and parts are read from the file's header; `problem` says why a file is not a LoRA."""
-        stat, found = services.lora_headers.get_or_read(path.name)
+        (stat, _), found = services.lora_headers.get_or_read(path.name)
         is_unchanged = is_known(stat.etag)
         response = Response(status=304) if is_unchanged else json_response(_detail(path.name, stat, found))
         response.set_etag(stat.etag, weak=True)  # weak: it is the object's, not the response's
@@ -68,7 +68,7 @@ def loras_api(services: Services) -> APIBlueprint:
         "/v1/loras/<name>", summary="Delete a LoRA", responses={204: None, **error_responses(404, 422, 503)}
     )
     def delete_lora(path: LoraPath) -> Response:
-        bucket.delete(find_lora(bucket, path.name).key)
+        bucket.delete(find_lora(bucket, path.name).stat.key)
         return Response(status=204)
 
     return api

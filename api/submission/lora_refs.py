@@ -7,7 +7,7 @@ from api.services import Services
 from shared.errors import InvalidLora, InvalidRequest, NotFound, ReceiptMismatch
 from shared.jobs.spec import LoraRef
 from shared.storage.lora_header import LoraInfo, incompatibility
-from shared.storage.loras import list_loras, lora_key, own_max_async_steps
+from shared.storage.loras import list_loras, own_max_async_steps
 from shared.storage.object_store import ObjectStat
 
 #: So many known LoRAs are named when an unknown one was asked for.
@@ -23,7 +23,7 @@ def find_ref(
     ``wanted_sha256``. An object without that metadata is compared by the worker that loads it.
     """
     try:
-        stat, info = services.lora_headers.find(lora.name)
+        (stat, other_key), info = services.lora_headers.find(lora.name)
         _check(lora.name, stat, info, model, services)
         bound = own_max_async_steps(stat)
     except InvalidLora as error:
@@ -36,7 +36,7 @@ def find_ref(
     return LoraRef(
         name=lora.name,
         etag=stat.etag,
-        key=None if stat.key == lora_key(lora.name) else stat.key,
+        key=other_key,
         size_bytes=stat.size_bytes,
         scale=lora.scale,
         max_async_steps=bound,

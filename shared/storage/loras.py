@@ -23,6 +23,13 @@ class ListedLora(NamedTuple):
     problem: str | None = None
 
 
+class FoundLora(NamedTuple):
+    """The object of a LoRA, and its key where that is not `lora_key` of the name."""
+
+    stat: ObjectStat
+    other_key: str | None = None
+
+
 def lora_key(name: str) -> str:
     """The key of a new LoRA's object."""
     return name + SUFFIX
@@ -36,14 +43,14 @@ def version_of(bucket: str, name: str, etag: str) -> str:
     return f"{name}@{bucket_hash}@{etag}"
 
 
-def find_lora(bucket: Bucket, name: str) -> ObjectStat:
+def find_lora(bucket: Bucket, name: str) -> FoundLora:
     """The object of a LoRA, whatever the case of its suffix; raises `NotFound`."""
     try:
-        return bucket.head(lora_key(name))
+        return FoundLora(bucket.head(lora_key(name)))
     except NotFound:
         for stat in bucket.list(f"{name}."):
             if name_of_key(stat.key) == (name, None):
-                return bucket.head(stat.key)
+                return FoundLora(bucket.head(stat.key), other_key=stat.key)
         raise NotFound(f"there is no LoRA {name!r}") from None
 
 
