@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import atexit, gc
-from workers.runtime.process_exit import skip_last_collection
+from workers.runtime.process_exit import skip_final_gc
 
 class Collected:
     def __init__(self):
@@ -18,7 +18,7 @@ class Collected:
 
 gc.disable()
 if {skips}:
-    skip_last_collection()
+    skip_final_gc()
 atexit.register(lambda: print("ending", flush=True))
 Collected()
 """
