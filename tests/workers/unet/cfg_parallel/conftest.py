@@ -15,6 +15,7 @@ from redis import Redis
 from shared.jobs.receipt import Receipt
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
+from shared.messaging.celery_app import unet_queue
 from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from tests.tiny_models import LAYOUTS
@@ -38,6 +39,12 @@ LONG_WAITS = CFGTimings(first_wait_s=30.0, min_wait_s=30.0, offer_every_s=600.0)
 def second_models() -> ModelCache[BaseModel]:
     """A second device's own weights."""
     return ModelCache(load, DeviceMemory(1 << 40))
+
+
+@pytest.fixture(autouse=True)
+def no_job_waits(control: Redis) -> None:
+    """Messages that other tests have left would call every follower away."""
+    control.delete(*(unet_queue(model) for model in ("emoji-sd", *LAYOUTS)))
 
 
 @pytest.fixture
