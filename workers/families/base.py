@@ -27,6 +27,7 @@ from workers.families.base_latents import LatentSpace
 from workers.families.guidance import CFGBranch, Guidance
 from workers.families.staged_forward import StagedForward
 from workers.lora.patch import Patcher
+from workers.lora.scales import LayerScales, no_layer_scales
 from workers.lora.targets import LoraTargets
 from workers.runtime.weights import weight_bytes, weights_sha256
 
@@ -75,7 +76,7 @@ class BaseModel(ABC):
         self.sha256 = weights_sha256(self.parts)
         self._own_bytes = weight_bytes(self.parts.values())
         self.lora_parts = {part: parts[part] for part in facts.lora_parts if part in parts}
-        self.patcher = Patcher(self.lora_parts)
+        self.patcher = Patcher(self.lora_parts, self.layer_scales)
         self.patched_with: set[tuple[str, str]] = set()  # names and ETags of the LoRAs in the weights
 
     # --- what it is --------------------------------------------------------------------------------
@@ -192,6 +193,11 @@ class BaseModel(ABC):
     def text_parts(self) -> frozenset[str]:
         """Of `FamilyFacts.lora_parts`, those after whose patch the prompt must be encoded again."""
         return frozenset(self.facts.tokenizers)
+
+    @property
+    def layer_scales(self) -> LayerScales:
+        """Resolves a LoRA's scales by block; raises `InvalidRequest` for blocks the model does not have."""
+        return no_layer_scales
 
     @property
     @abstractmethod

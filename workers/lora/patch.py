@@ -18,8 +18,7 @@ from shared.jobs.lora_scales import Scale
 from workers.lora.formats.matrices import ScratchBuffers
 from workers.lora.formats.parser import LoraWeights
 from workers.lora.overflow import ParameterKey, find_overflows
-from workers.lora.scales import LayerScales, scale_at
-from workers.lora.unet_scales import unet_layer_scales
+from workers.lora.scales import LayerScales, no_layer_scales, scale_at
 from workers.lora.weight_delta import WeightDelta, write
 
 #: The LoRAs that a parameter contains beside the base weights: sha256 and scale of each, in order.
@@ -29,7 +28,7 @@ PatchedWith = tuple[tuple[str, float], ...]
 class Patcher:
     """Owns the LoRA state of one model's parts; a patch stays until another replaces it."""
 
-    def __init__(self, parts: Mapping[str, nn.Module], layer_scales: LayerScales = unet_layer_scales) -> None:
+    def __init__(self, parts: Mapping[str, nn.Module], layer_scales: LayerScales = no_layer_scales) -> None:
         """``layer_scales``: how the model's family resolves scales by block."""
         self._parts = parts
         self._layer_scales = layer_scales

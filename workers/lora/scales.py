@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from shared.errors import InvalidRequest
-from shared.jobs.lora_scales import PartScales, Scale
+from shared.jobs.lora_scales import PartScales, Scale, UNetScale
 
 #: The scale at a parameter of a part of the model, by part and name.
 ScaleAt = Callable[[str, str], float]
@@ -31,6 +31,13 @@ def scale_at(scale: Scale, parts: Mapping[str, nn.Module], layer_scales: LayerSc
         return float(given.get(part, 1.0)) if scale_of is None else scale_of(name)
 
     return at
+
+
+def no_layer_scales(scale: PartScales, parts: Mapping[str, nn.Module]) -> dict[str, ScaleOfParameter]:
+    """For families without scales by block; raises `InvalidRequest` where a job gives some."""
+    if isinstance(scale.unet, UNetScale):
+        raise scale_error("the model has no scales by block")
+    return {}
 
 
 def scale_error(why: str) -> InvalidRequest:

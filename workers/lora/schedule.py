@@ -28,7 +28,7 @@ class LoraSchedule:
 
     def must_wait(self, step: int, name: str) -> bool:
         """Whether ``step`` may not run without the LoRA."""
-        return step >= self._deadline_steps[name]
+        return step >= self.deadline_step(name)
 
 
 def _deadline_step(loading: LoraLoading, ref: LoraRef, total_steps: int) -> int:

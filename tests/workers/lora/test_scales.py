@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from shared.errors import InvalidRequest
 from shared.jobs.lora_scales import Scale
 from tests.workers.lora.conftest import Fused, parts, weights_of
+from workers.families.unet.lora_scales import unet_layer_scales
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
@@ -35,7 +36,7 @@ SCALE: TypeAdapter[Any] = TypeAdapter(Scale)
 def test_scales_weigh_what_they_weigh_in_diffusers(
     pipe: StableDiffusionPipeline, fused: Fused, lora_file: Callable[[str], Path], asked: dict[str, Any]
 ) -> None:
-    patcher = Patcher(parts(pipe))
+    patcher = Patcher(parts(pipe), unet_layer_scales)
     plain = (read_lora(lora_file("twemoji"), UNetLoraTargets(parts(pipe))), 0.4)
     try:
         patcher.apply(
@@ -54,7 +55,7 @@ def test_scales_weigh_what_they_weigh_in_diffusers(
 def test_a_change_of_one_parts_scale_writes_that_part_alone(
     pipe: StableDiffusionPipeline, lora_file: Callable[[str], Path]
 ) -> None:
-    patcher = Patcher(parts(pipe))
+    patcher = Patcher(parts(pipe), unet_layer_scales)
     outline = read_lora(lora_file("outline"), UNetLoraTargets(parts(pipe)))
     try:
         patcher.apply([(outline, SCALE.validate_python({"text_encoder": 0.5}))])
@@ -83,7 +84,7 @@ def test_a_change_of_one_parts_scale_writes_that_part_alone(
 def test_scales_for_what_the_model_does_not_have_are_refused(
     pipe: StableDiffusionPipeline, lora_file: Callable[[str], Path], asked: dict[str, Any], why: str
 ) -> None:
-    patcher = Patcher(parts(pipe))
+    patcher = Patcher(parts(pipe), unet_layer_scales)
     with pytest.raises(InvalidRequest, match=why):
         patcher.apply(
             [(read_lora(lora_file("outline"), UNetLoraTargets(parts(pipe))), SCALE.validate_python(asked))]
@@ -98,3 +99,11 @@ def test_scales_for_what_the_model_does_not_have_are_refused(
 def test_what_is_no_scale_is_refused(asked: object) -> None:
     with pytest.raises(ValidationError):
         SCALE.validate_python(asked)
+
+
+def test_scales_by_block_are_refused_for_a_family_that_has_none(
+    pipe: StableDiffusionPipeline, lora_file: Callable[[str], Path]
+) -> None:
+    lora = read_lora(lora_file("outline"), UNetLoraTargets(parts(pipe)))
+    with pytest.raises(InvalidRequest, match="no scales by block"):
+        Patcher(parts(pipe)).apply([(lora, SCALE.validate_python({"unet": {"mid": 0.5}}))])

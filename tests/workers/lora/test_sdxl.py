@@ -11,6 +11,7 @@ from torch import nn
 from shared.jobs.lora_scales import PartScales
 from tests.checkpoints import unet_name
 from tests.tiny_models import LAYOUTS, make_pipeline
+from workers.families.unet.lora_scales import unet_layer_scales
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
 from workers.lora.patch import Patcher
@@ -57,7 +58,7 @@ def test_both_text_encoders_are_patched_each_by_its_scale(write: Callable[..., P
     assert {part: list(changes) for part, changes in lora.parts.items()} == {
         part: [f"{place}.weight"] for part, place in places.items()
     }
-    Patcher(parts).apply([(lora, PartScales.model_validate(scales))])
+    Patcher(parts, unet_layer_scales).apply([(lora, PartScales.model_validate(scales))])
     for part, place in places.items():
         assert torch.allclose(parts[part].get_submodule(place).weight, expected[part], atol=1e-5), part
 

@@ -324,7 +324,7 @@ def test_a_model_that_cannot_be_restored_is_not_used_again(make_worker: MakeWork
     own = ModelCache(load, DeviceMemory(1 << 40))
     worker = dataclasses.replace(worker, models=own)
     with own.use("sd1") as model:
-        model.patcher = BrokenPatcher(model.lora_parts)
+        model.patcher = BrokenPatcher(model.lora_parts, model.layer_scales)
     # When a job fails on it, then the next one finds a model that was loaded anew
     job_id, _ = worker.jobs.create(spec(model="sd1", controlnets=[control(worker, "sd2-net")]))
     with pytest.raises(ControlNetFailed):

@@ -24,8 +24,10 @@ from workers.families.staged_forward import StagedForward
 from workers.families.unet.conditioning import UNetConditioning
 from workers.families.unet.forward import staged_forward
 from workers.families.unet.long_prompt import Text, encode_in_chunks, truncation_warnings
+from workers.families.unet.lora_scales import unet_layer_scales
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.families.vae_latents import VaeLatents
+from workers.lora.scales import LayerScales
 
 
 class UNetModel(BaseModel):
@@ -104,6 +106,11 @@ class UNetModel(BaseModel):
     def lora_targets(self) -> UNetLoraTargets:
         """See `BaseModel`."""
         return UNetLoraTargets(self.lora_parts)
+
+    @property
+    def layer_scales(self) -> LayerScales:
+        """See `BaseModel`."""
+        return unet_layer_scales
 
     def size(self, width: int | None, height: int | None) -> tuple[int, int]:
         """See `BaseModel`."""
