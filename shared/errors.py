@@ -210,6 +210,22 @@ class ControlNetFailed(SwiftError):
     code = "controlnet_failed"
 
 
+class DeviceLost(SwiftError):
+    """A worker's device answers nothing but errors any more: its process ends, and another one starts."""
+
+    code = "device_lost"
+    status = 503
+    retryable = True
+
+
+class DeviceFull(SwiftError):
+    """A device has too little memory for the work, even with nothing else on it."""
+
+    code = "device_full"
+    status = 503
+    retryable = True
+
+
 class ModelFailed(SwiftError):
     """A model or ControlNet of the catalog cannot be loaded."""
 

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -80,6 +81,18 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         wait_for_redis(settings.residual_redis_url[0], READY_S)
         wait_for_s3(settings, READY_S)
         yield settings
+
+
+@pytest.fixture
+def cuda() -> Any:
+    """The first GPU as a `Device`; what uses it is skipped where there is none."""
+    import torch  # not before OMP_NUM_THREADS is set
+
+    from workers.devices.selection import find_device
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    return find_device("cuda")
 
 
 @pytest.fixture

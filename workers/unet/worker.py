@@ -8,6 +8,8 @@ from shared.jobs.store import JobStore
 from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
+from workers.devices.base import Device
+from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet
 from workers.lora.cache.cache import LoraCache
@@ -47,6 +49,7 @@ class UNetWorker:
     send_follow: SendFollow
     residual: "Redis"
     busy: BusyShare
+    device: Device = field(default_factory=lambda: find_device("cpu"))
     cfg_timings: CFGTimings = field(default_factory=CFGTimings)
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(0.0))  # not started: it ends nothing
     followed_jobs: dict[str, list[str]] = field(

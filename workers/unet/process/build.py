@@ -10,6 +10,7 @@ from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
+from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
@@ -53,6 +54,7 @@ def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery
         send_follow=partial(send_follow, celery, redis),
         residual=residuals[0],
         busy=BusyShare(),
+        device=find_device(settings.device),
         watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),
     )
 

@@ -1,0 +1,128 @@
+"""A device that is asynchronous, as a GPU is, and computes on the CPU: for tests of order and of waits.
+
+What is submitted is done when somebody waits for it, or when the test says so. Until then a copy to the host
+holds NaN: code that reads it too early computes nonsense.
+"""
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from workers.devices.base import Clock, Device, Event, HostCopy, MemoryInfo, SideStream
+
+
+class FakeEvent(Event):
+    """Happens at `FakeDevice.finish`, or when somebody waits."""
+
+    def __init__(self, device: "FakeDevice", number: int) -> None:
+        self.number = number
+        self.time_s = time.time()
+        self._device = device
+
+    @property
+    def is_done(self) -> bool:
+        return self.number <= self._device.done
+
+    def wait(self) -> None:
+        if not self.is_done:
+            self._device.log.append(f"wait {self.number}")
+            self._device.finish(self.number)
+
+
+class FakeClock(Clock):
+    def time_s(self, event: Event) -> float:
+        assert isinstance(event, FakeEvent)
+        assert event.is_done, "its time is not known yet"
+        return event.time_s
+
+
+class FakeDevice(Device):
+    """``log`` tells what was asked for, in order; ``done`` is the number of the last event that happened."""
+
+    def __init__(self, torch_device: str = "cpu", memory: MemoryInfo | None = None) -> None:
+        super().__init__(torch.device(torch_device))
+        self.log: list[str] = []
+        self.done = 0
+        self.lost = False
+        self.registered: dict[int, int] = {}
+        self.info = memory
+        self._numbers = itertools.count(1)
+        self._copies: list[tuple[int, Tensor, Tensor]] = []
+        self._stream = "compute"
+
+    def finish(self, number: int | None = None) -> None:
+        """The device has come to event ``number``, or to the end of what was submitted."""
+        if number is None:
+            number = next(self._numbers)
+        self.done = max(self.done, number)
+        for arrived, target, source in [copy for copy in self._copies if copy[0] <= self.done]:
+            target.copy_(source)
+            self._copies = [copy for copy in self._copies if copy[0] != arrived]
+
+    @contextmanager
+    def on_stream(self, name: SideStream) -> Iterator[None]:
+        before, self._stream = self._stream, name
+        try:
+            yield
+        finally:
+            self._stream = before
+
+    def record(self) -> FakeEvent:
+        event = FakeEvent(self, next(self._numbers))
+        self.log.append(f"record {event.number} on {self._stream}")
+        return event
+
+    def follow(self, event: Event) -> None:
+        assert isinstance(event, FakeEvent)
+        self.log.append(f"{self._stream} follows {event.number}")
+
+    def synchronize(self) -> None:
+        if self.lost:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+        self.log.append("synchronize")
+        self.finish()
+
+    def start_clock(self) -> Clock:
+        return FakeClock()
+
+    def to_host(self, tensor: Tensor) -> HostCopy:
+        source = tensor.detach().to("cpu") if tensor.device.type == "cpu" else torch.zeros(tensor.shape)
+        source = source.to(tensor.dtype)
+        target = torch.full_like(source, float("nan")) if source.is_floating_point() else source.clone()
+        event = self.record()
+        self.log.append(f"to host by {event.number}")
+        self._copies.append((event.number, target, source.clone()))
+        return HostCopy(target, event)
+
+    def from_host(self, tensor: Tensor) -> Tensor:
+        self.log.append("from host")
+        return tensor.to(self.torch_device)
+
+    def pinned(self, size_bytes: int) -> Tensor:
+        return torch.empty(size_bytes, dtype=torch.uint8)
+
+    def register(self, address: int, size_bytes: int) -> bool:
+        self.registered[address] = size_bytes
+        return True
+
+    def unregister(self, address: int) -> None:
+        del self.registered[address]
+
+    def memory(self) -> MemoryInfo | None:
+        return self.info
+
+    def release_cached(self) -> None:
+        self.log.append("release cached")
+
+    def collect(self) -> None:
+        pass
+
+    def is_lost(self) -> bool:
+        return self.lost
+
+    def describe(self) -> dict[str, str]:
+        return {"gpu": "fake"}

@@ -1,0 +1,52 @@
+"""On a GPU alone; the order of copies and events is tested with a fake device where they are used."""
+
+import mmap
+
+import torch
+
+from workers.devices.base import Device
+
+
+def test_a_copy_to_the_host_holds_what_was_computed_before_it(cuda: Device) -> None:
+    tensor = torch.randn(1 << 20, device=cuda.torch_device)
+    result = (tensor * 2).sort().values
+    host = cuda.to_host(result).wait()
+    assert host.is_pinned()
+    assert torch.equal(host, result.cpu())
+
+
+def test_what_arrives_from_the_host_has_the_same_bits(cuda: Device) -> None:
+    for source in (torch.randn(3, 5), torch.randn(1 << 22).pin_memory()):
+        moved = cuda.from_host(source)
+        assert moved.device == cuda.torch_device
+        assert torch.equal(moved.cpu(), source)
+    assert cuda.from_host(moved) is moved
+
+
+def test_a_clock_tells_how_long_the_device_computed(cuda: Device) -> None:
+    clock = cuda.start_clock()
+    first = cuda.record()
+    torch.cuda._sleep(100_000_000)
+    last = cuda.record()
+    assert not last.is_done
+    last.wait()
+    assert clock.time_s(last) - clock.time_s(first) > 0.01
+
+
+def test_mapped_memory_is_registered_once_and_an_error_leaves_nothing_behind(cuda: Device) -> None:
+    memory = mmap.mmap(-1, 1 << 20)
+    view = torch.frombuffer(memory, dtype=torch.uint8)
+    assert cuda.register(view.data_ptr(), 1 << 20)
+    assert view.is_pinned()
+    assert not cuda.register(view.data_ptr(), 1 << 20)
+    assert torch.ones(3, device=cuda.torch_device).sum().item() == 3  # the error is not found here
+    cuda.unregister(view.data_ptr())
+    assert not view.is_pinned()
+
+
+def test_memory_and_description_are_the_cards(cuda: Device) -> None:
+    memory = cuda.memory()
+    assert memory is not None
+    assert 0 < memory.free_bytes <= memory.total_bytes
+    assert cuda.describe()["gpu"] == torch.cuda.get_device_name(0)
+    assert not cuda.is_lost()

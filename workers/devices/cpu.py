@@ -1,0 +1,94 @@
+"""A device without streams: the CPU, and whatever torch does not let us run side by side (``mps``)."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from workers.devices.base import Clock, Device, Event, HostCopy, MemoryInfo, SideStream
+
+
+class PastEvent(Event):
+    """It has happened when it is recorded."""
+
+    def __init__(self) -> None:
+        self.time_s = time.time()
+
+    @property
+    def is_done(self) -> bool:
+        """See `Event`."""
+        return True
+
+    def wait(self) -> None:
+        """See `Event`."""
+
+
+class HostClock(Clock):
+    """Events know the time by themselves."""
+
+    def time_s(self, event: Event) -> float:
+        """See `Clock`."""
+        assert isinstance(event, PastEvent), "an event of another device"
+        return event.time_s
+
+
+class CPUDevice(Device):
+    """See `Device`; on a device that is not the CPU, copies are torch's own and wait."""
+
+    @contextmanager
+    def on_stream(self, name: SideStream) -> Iterator[None]:
+        """See `Device`: there is one."""
+        yield
+
+    def record(self) -> Event:
+        """See `Device`."""
+        return PastEvent()
+
+    def follow(self, event: Event) -> None:
+        """See `Device`."""
+
+    def synchronize(self) -> None:
+        """See `Device`."""
+
+    def start_clock(self) -> Clock:
+        """See `Device`."""
+        return HostClock()
+
+    def to_host(self, tensor: Tensor) -> HostCopy:
+        """See `Device`."""
+        return HostCopy(tensor.cpu(), PastEvent())
+
+    def from_host(self, tensor: Tensor) -> Tensor:
+        """See `Device`."""
+        return tensor.to(self.torch_device)
+
+    def pinned(self, size_bytes: int) -> Tensor:
+        """See `Device`."""
+        return torch.empty(size_bytes, dtype=torch.uint8)
+
+    def register(self, address: int, size_bytes: int) -> bool:
+        """See `Device`: nothing to do."""
+        return True
+
+    def unregister(self, address: int) -> None:
+        """See `Device`."""
+
+    def memory(self) -> MemoryInfo | None:
+        """See `Device`."""
+        return None
+
+    def release_cached(self) -> None:
+        """See `Device`."""
+
+    def collect(self) -> None:
+        """See `Device`."""
+
+    def is_lost(self) -> bool:
+        """See `Device`."""
+        return False
+
+    def describe(self) -> dict[str, str]:
+        """See `Device`: processors of one kind compute alike, and others hardly differ."""
+        return {}
