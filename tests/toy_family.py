@@ -181,9 +181,6 @@ class ToyModel(BaseModel):
         pixels = torch.from_numpy(np.asarray(image.convert("RGB").resize(size), dtype=np.float32) / 255)
         return pixels.permute(2, 0, 1).unsqueeze(0).contiguous()
 
-    def to_images(self, pixels: Tensor) -> list[Image.Image]:
-        return as_images(pixels)
-
     def staged_forward(self, x: Tensor, t: Tensor, conditioning: Any) -> StagedForward:
         hidden = x + conditioning.vectors.unsqueeze(1) + t / 1000
         residual = yield 0

@@ -181,12 +181,6 @@ class BaseModel(ABC):
             return CFGBranch.COND
         return CFGBranch.COND if guess_mode and branch is CFGBranch.BOTH else branch
 
-    # --- its end -----------------------------------------------------------------------------------
-
-    @abstractmethod
-    def to_images(self, pixels: Tensor) -> list[Image.Image]:
-        """Decoded pixels ``(n, 3, h, w)`` as images, rounded as diffusers does."""
-
     # --- LoRA --------------------------------------------------------------------------------------
 
     @property

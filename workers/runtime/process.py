@@ -23,6 +23,7 @@ def prepare_process(settings: Settings, name: str, level: int = logging.INFO) ->
     configure_celery_logging(settings, name, level)
     skip_final_gc()
     torch.set_num_threads(settings.threads_per_worker)
+    sys.setswitchinterval(0.0005)  # the loop's thread gets the GIL back soon from one that parses a LoRA
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     diffusers_logging.set_verbosity_error()

@@ -49,7 +49,7 @@ class Generation:
         self._total = len(self._schedule.timesteps)
         self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())
         context.replay.check_model(model.sha256, self._scheduler_config)
-        self._finite = NonFiniteTracker(model, spec)
+        self._finite = NonFiniteTracker(model, spec, context.worker.device)
         self._predictors = NoisePredictorFactory(context)
         self._loras = JobLoras(context, self._total)
         self._step_began = 0.0
@@ -68,9 +68,9 @@ class Generation:
                 branches.attach()
             latents = self._denoise(branches)
         self._context.check()
-        self._finite.check_latents(latents)
         with self._timeline.span("vae"):
-            images = decode_latents(self._model, latents, self._size, self._finite.check_pixels)
+            device = self._context.worker.device
+            images = decode_latents(self._model, latents, self._size, device, self._finite)
         receipt = self._write_receipt(branches)
         warnings = [
             *self._model.prompt_warnings(self._spec),

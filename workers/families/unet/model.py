@@ -147,13 +147,6 @@ class UNetModel(BaseModel):
         """See `BaseModel`; in 0..1."""
         return _read(self._control_images, image, size)
 
-    def to_images(self, pixels: Tensor) -> list[Image.Image]:
-        """See `BaseModel`."""
-        images: list[Image.Image] = self.pipe.image_processor.postprocess(
-            pixels, output_type="pil", do_denormalize=[True] * len(pixels)
-        )
-        return images
-
     @torch.inference_mode()
     def encode_prompt(self, spec: JobSpec) -> UNetConditioning:
         """See `BaseModel`."""

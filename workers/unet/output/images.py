@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from collections.abc import Callable
 
 import torch
 from PIL import Image
@@ -10,20 +9,36 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from shared.jobs.receipt import Receipt
+from workers.devices.base import Device
 from workers.families.base import BaseModel
+from workers.unet.output.finite import NonFiniteTracker
 
 
 @torch.inference_mode()
 def decode_latents(
-    model: BaseModel,
-    latents: Tensor,
-    size: tuple[int, int],
-    check: Callable[[Tensor], None] = lambda pixels: None,
+    model: BaseModel, latents: Tensor, size: tuple[int, int], device: Device, finite: NonFiniteTracker
 ) -> list[Image.Image]:
-    """Decode latents ``(n, …)`` to images of ``size``; ``check`` is given the pixels as floats."""
+    """Decode latents ``(n, …)`` to images of ``size``; raises what ``finite`` finds.
+
+    Everything is submitted to the device before this thread waits for the first result.
+    """
+    latents_check = finite.check_latents(latents)
     pixels = model.latents.decode(latents, size)
-    check(pixels)
-    return model.to_images(pixels)
+    pixels_check = finite.check_pixels(pixels)
+    copy = device.to_host(to_rgb(pixels))
+    latents_check.result()
+    pixels_check.result()
+    return [Image.fromarray(image.numpy()) for image in copy.wait()]
+
+
+def to_rgb(pixels: Tensor) -> Tensor:
+    """Decoded pixels, ``(n, 3, h, w)`` in -1..1, as ``uint8``, ``(n, h, w, 3)``, on their device.
+
+    The bits are those of diffusers' ``VaeImageProcessor.postprocess``, which rounds on the CPU: it rescales
+    in the type of the VAE, and multiplies and rounds in float32, half to even.
+    """
+    unit = (pixels * 0.5 + 0.5).clamp(0, 1)
+    return (unit.permute(0, 2, 3, 1).float() * 255).round().to(torch.uint8).contiguous()
 
 
 def encode_png(image: Image.Image, receipt: Receipt, index: int) -> bytes:
