@@ -5,8 +5,9 @@ holds NaN: code that reads it too early computes nonsense.
 """
 
 import itertools
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -20,7 +21,7 @@ class FakeEvent(Event):
 
     def __init__(self, device: "FakeDevice", number: int) -> None:
         self.number = number
-        self.time_s = time.time()
+        self.time_s: float | None = None
         self._device = device
 
     @property
@@ -36,49 +37,74 @@ class FakeEvent(Event):
 class FakeClock(Clock):
     def time_s(self, event: Event) -> float:
         assert isinstance(event, FakeEvent)
-        assert event.is_done, "its time is not known yet"
+        assert event.time_s is not None, "its time is not known yet"
         return event.time_s
 
 
 class FakeDevice(Device):
-    """``log`` tells what was asked for, in order; ``done`` is the number of the last event that happened."""
+    """``log`` tells what was asked for, in order; ``done`` is the number of the last event that happened.
 
-    def __init__(self, torch_device: str = "cpu", memory: MemoryInfo | None = None) -> None:
+    ``now`` is its clock: an event happens at the time that it shows when the event is finished.
+    """
+
+    def __init__(
+        self,
+        torch_device: str = "cpu",
+        memory: MemoryInfo | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__(torch.device(torch_device))
         self.log: list[str] = []
         self.done = 0
         self.lost = False
         self.registered: dict[int, int] = {}
         self.info = memory
+        self._now = now
         self._numbers = itertools.count(1)
+        self._events: list[FakeEvent] = []
         self._copies: list[tuple[int, Tensor, Tensor]] = []
-        self._stream = "compute"
+        self._local = threading.local()
+        self._lock = threading.RLock()
+
+    @property
+    def stream(self) -> str:
+        """The current stream of this thread."""
+        return getattr(self._local, "stream", "compute")
 
     def finish(self, number: int | None = None) -> None:
         """The device has come to event ``number``, or to the end of what was submitted."""
-        if number is None:
-            number = next(self._numbers)
-        self.done = max(self.done, number)
-        for arrived, target, source in [copy for copy in self._copies if copy[0] <= self.done]:
-            target.copy_(source)
-            self._copies = [copy for copy in self._copies if copy[0] != arrived]
+        with self._lock:
+            if number is None:
+                number = next(self._numbers)
+            self.done = max(self.done, number)
+            for event in [event for event in self._events if event.is_done]:
+                event.time_s = self._now()
+                self._events.remove(event)
+            for copy in [copy for copy in self._copies if copy[0] <= self.done]:
+                copy[1].copy_(copy[2])
+            self._copies = [copy for copy in self._copies if copy[0] > self.done]
 
     @contextmanager
     def on_stream(self, name: SideStream) -> Iterator[None]:
-        before, self._stream = self._stream, name
+        before, self._local.stream = self.stream, name
         try:
             yield
         finally:
-            self._stream = before
+            self._local.stream = before
 
     def record(self) -> FakeEvent:
-        event = FakeEvent(self, next(self._numbers))
-        self.log.append(f"record {event.number} on {self._stream}")
+        with self._lock:
+            event = FakeEvent(self, next(self._numbers))
+            self._events.append(event)
+            self.log.append(f"record {event.number} on {self.stream}")
         return event
 
     def follow(self, event: Event) -> None:
         assert isinstance(event, FakeEvent)
-        self.log.append(f"{self._stream} follows {event.number}")
+        self.log.append(f"{self.stream} follows {event.number}")
+
+    def record_stream(self, tensor: Tensor) -> None:
+        pass
 
     def synchronize(self) -> None:
         if self.lost:
@@ -89,13 +115,18 @@ class FakeDevice(Device):
     def start_clock(self) -> Clock:
         return FakeClock()
 
-    def to_host(self, tensor: Tensor) -> HostCopy:
+    def to_host(self, tensor: Tensor, into: Tensor | None = None) -> HostCopy:
         source = tensor.detach().to("cpu") if tensor.device.type == "cpu" else torch.zeros(tensor.shape)
         source = source.to(tensor.dtype)
-        target = torch.full_like(source, float("nan")) if source.is_floating_point() else source.clone()
+        target = torch.empty_like(source) if into is None else into
+        if target.is_floating_point():
+            target.fill_(float("nan"))
+        else:
+            target.fill_(torch.iinfo(target.dtype).max if target.dtype != torch.bool else 1)
         event = self.record()
         self.log.append(f"to host by {event.number}")
-        self._copies.append((event.number, target, source.clone()))
+        with self._lock:
+            self._copies.append((event.number, target, source.clone()))
         return HostCopy(target, event)
 
     def from_host(self, tensor: Tensor) -> Tensor:

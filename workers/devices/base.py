@@ -68,6 +68,16 @@ class HostCopy:
         """``tensor`` holds the numbers once ``arrived`` has happened."""
         self._tensor, self._arrived = tensor, arrived
 
+    @property
+    def target(self) -> Tensor:
+        """The memory that the tensor is copied to; it holds nothing yet unless `is_done`."""
+        return self._tensor
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has arrived; does not wait."""
+        return self._arrived.is_done
+
     def wait(self) -> Tensor:
         """The tensor in the host's memory."""
         self._arrived.wait()
@@ -79,6 +89,20 @@ class HostCopy:
         So a caller can submit more work for the device before it waits for this.
         """
         return Pending(lambda: function(self.wait()), is_ready=self._arrived.is_done)
+
+
+class DeviceCopy:
+    """A tensor on its way to the device's memory, or computed there, on a side stream."""
+
+    def __init__(self, device: "Device", tensor: Tensor, arrived: Event) -> None:
+        """``tensor`` holds the numbers once ``arrived`` has happened."""
+        self._device, self._tensor, self._arrived = device, tensor, arrived
+
+    def follow(self) -> Tensor:
+        """The tensor, for the current stream, which waits for it; this thread does not."""
+        self._device.follow(self._arrived)
+        self._device.record_stream(self._tensor)
+        return self._tensor
 
 
 class Device(ABC):
@@ -105,6 +129,13 @@ class Device(ABC):
         """Have the current stream wait for an event of another stream; this thread goes on."""
 
     @abstractmethod
+    def record_stream(self, tensor: Tensor) -> None:
+        """Keep the memory of a tensor that another stream has made until the current one has used it.
+
+        Without this it is used again as soon as the tensor is gone, for the other stream's next tensor.
+        """
+
+    @abstractmethod
     def synchronize(self) -> None:
         """Block this thread until the device has done everything that was submitted to it."""
 
@@ -115,10 +146,11 @@ class Device(ABC):
     # --- copies --------------------------------------------------------------------------------------
 
     @abstractmethod
-    def to_host(self, tensor: Tensor) -> HostCopy:
+    def to_host(self, tensor: Tensor, into: Tensor | None = None) -> HostCopy:
         """Copy a tensor into pinned memory, beside what is computed from now on.
 
-        On a CPU that is the tensor itself: it must not be written before the copy was read.
+        ``into``: memory of the host of the same shape, registered where copies shall be fast. Without it a
+        CPU copies nothing: the tensor must not be written before the copy was read.
         """
 
     @abstractmethod
@@ -142,7 +174,7 @@ class Device(ABC):
 
     @abstractmethod
     def unregister(self, address: int) -> None:
-        """Undo `register`; waits until no copy uses the memory."""
+        """Undo `register`; no copy may use the memory any more."""
 
     # --- memory --------------------------------------------------------------------------------------
 

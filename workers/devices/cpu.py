@@ -49,6 +49,9 @@ class CPUDevice(Device):
     def follow(self, event: Event) -> None:
         """See `Device`."""
 
+    def record_stream(self, tensor: Tensor) -> None:
+        """See `Device`: there is one stream."""
+
     def synchronize(self) -> None:
         """See `Device`."""
 
@@ -56,9 +59,9 @@ class CPUDevice(Device):
         """See `Device`."""
         return HostClock()
 
-    def to_host(self, tensor: Tensor) -> HostCopy:
+    def to_host(self, tensor: Tensor, into: Tensor | None = None) -> HostCopy:
         """See `Device`."""
-        return HostCopy(tensor.cpu(), PastEvent())
+        return HostCopy(tensor.cpu() if into is None else into.copy_(tensor), PastEvent())
 
     def from_host(self, tensor: Tensor) -> Tensor:
         """See `Device`."""

@@ -75,6 +75,10 @@ class CUDADevice(Device):
         assert isinstance(event, CUDAEvent), "an event of another device"
         self._current().wait_event(event.event)
 
+    def record_stream(self, tensor: Tensor) -> None:
+        """See `Device`."""
+        tensor.record_stream(self._current())
+
     def synchronize(self) -> None:
         """See `Device`."""
         torch.cuda.synchronize(self.torch_device)
@@ -83,9 +87,9 @@ class CUDADevice(Device):
         """See `Device`."""
         return CUDAClock(self.record())
 
-    def to_host(self, tensor: Tensor) -> HostCopy:
+    def to_host(self, tensor: Tensor, into: Tensor | None = None) -> HostCopy:
         """See `Device`."""
-        host = torch.empty_like(tensor, device="cpu", pin_memory=True)
+        host = torch.empty_like(tensor, device="cpu", pin_memory=True) if into is None else into
         computed = self.record()
         with self.on_stream("out"):
             self.follow(computed)
@@ -115,7 +119,8 @@ class CUDADevice(Device):
     def register(self, address: int, size_bytes: int) -> bool:
         """See `Device`."""
         runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        error = runtime.cudaHostRegister(address, size_bytes, _PORTABLE)
+        with torch.cuda.device(self.torch_device):  # a new thread would open a context on the first GPU
+            error = runtime.cudaHostRegister(address, size_bytes, _PORTABLE)
         if error == runtime.cudaError.success:
             return True
         log.warning("shared memory not registered: copies are slow", extra={"error": str(error)})
@@ -124,9 +129,10 @@ class CUDADevice(Device):
 
     def unregister(self, address: int) -> None:
         """See `Device`."""
-        self.synchronize()
         runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        if runtime.cudaHostUnregister(address) != runtime.cudaError.success:
+        with torch.cuda.device(self.torch_device):
+            error = runtime.cudaHostUnregister(address)
+        if error != runtime.cudaError.success:
             self._clear_error()
 
     def memory(self) -> MemoryInfo | None:
@@ -140,9 +146,10 @@ class CUDADevice(Device):
 
     def collect(self) -> None:
         """See `Device`."""
+        ended = []  # let go of without the lock: that may call whatever waits for the last reference
         with self._lock:
             while self._sources and self._sources[0][0].is_done:
-                self._sources.popleft()
+                ended.append(self._sources.popleft())
 
     def is_lost(self) -> bool:
         """See `Device`."""

@@ -4,7 +4,7 @@ import mmap
 
 import torch
 
-from workers.devices.base import Device
+from workers.devices.base import Device, DeviceCopy
 
 
 def test_a_copy_to_the_host_holds_what_was_computed_before_it(cuda: Device) -> None:
@@ -21,6 +21,34 @@ def test_what_arrives_from_the_host_has_the_same_bits(cuda: Device) -> None:
         assert moved.device == cuda.torch_device
         assert torch.equal(moved.cpu(), source)
     assert cuda.from_host(moved) is moved
+
+
+def test_a_copy_into_registered_memory_is_there_once_it_was_waited_for(cuda: Device) -> None:
+    memory = mmap.mmap(-1, 4 << 20)
+    view = torch.frombuffer(memory, dtype=torch.float32)
+    assert cuda.register(view.data_ptr(), len(memory))
+    for shape in ((1 << 20,), (2, 8, 256, 256)):
+        result = torch.randn(shape, device=cuda.torch_device) * 2
+        with cuda.on_stream("out"):
+            copy = cuda.to_host(result, into=view.view(shape))
+        assert torch.equal(copy.wait(), result.cpu())
+        assert copy.target.data_ptr() == view.data_ptr()
+    cuda.unregister(view.data_ptr())
+
+
+def test_what_a_side_stream_has_made_is_complete_where_it_is_followed(cuda: Device) -> None:
+    # Given tensors that a side stream makes from registered memory, long after this thread has gone on
+    source = torch.randn(1 << 20).pin_memory()
+    for _ in range(20):
+        with cuda.on_stream("in"):
+            torch.cuda._sleep(1_000_000)
+            made = cuda.from_host(source) + 1
+            copy = DeviceCopy(cuda, made, cuda.record())
+        del made
+        # Then the computation finds the numbers, also when memory is used again at once
+        result = copy.follow() * 2
+        del copy
+        assert torch.equal(result.cpu(), (source + 1) * 2)
 
 
 def test_a_clock_tells_how_long_the_device_computed(cuda: Device) -> None:
