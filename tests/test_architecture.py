@@ -27,6 +27,7 @@ CONSTRUCTOR_PARAMETERS = 7
 #: Records that bundle what belongs together, so that others can take one parameter.
 RECORDS = {
     "AttemptContext": "everything one attempt needs",
+    "ControlNetSource": "how a ControlNet is loaded",
     "FamilyFacts": "what web and workers know of a model family",
     "Services": "what every route of the API is built on",
     "Settings": "what an operator sets",

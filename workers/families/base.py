@@ -29,7 +29,8 @@ from workers.families.staged_forward import StagedForward
 from workers.lora.patch import Patcher
 from workers.lora.scales import LayerScales, no_layer_scales
 from workers.lora.targets import LoraTargets
-from workers.runtime.weights import weight_bytes, weights_sha256
+from workers.runtime.weights.hash_cache import HashWeights
+from workers.runtime.weights.loaded import weight_bytes, weights_sha256
 
 
 class Conditioning(Protocol):
@@ -64,16 +65,18 @@ class BaseModel(ABC):
         facts: FamilyFacts,
         parts: Mapping[str, nn.Module],
         switches: Mapping[str, Any] | None = None,
+        sha256: str | None = None,
     ) -> None:
         """``parts``: every module with weights, by the names in `FamilyFacts.parts`.
 
         ``switches``: loading options that change how pixels are computed, for the receipt.
+        ``sha256``: `weights_sha256` of the parts, if it is known.
         """
         self.name = name
         self.facts = facts
         self.parts = dict(parts)
         self.switches = dict(switches or {})
-        self.sha256 = weights_sha256(self.parts)
+        self.sha256 = sha256 or weights_sha256(self.parts)
         self._own_bytes = weight_bytes(self.parts.values())
         self.lora_parts = {part: parts[part] for part in facts.lora_parts if part in parts}
         self.patcher = Patcher(self.lora_parts, self.layer_scales)
@@ -208,6 +211,8 @@ class ModelSource:
     dtype: torch.dtype
     device: str
     options: LoadOptions
+    #: Call it with the parts before they move to the device: then they need not be read from there.
+    hash_weights: HashWeights = weights_sha256
 
 
 class Family(Protocol):

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.runtime.weights import weight_bytes, weights_sha256
+from workers.runtime.weights.hash_cache import HashWeights
+from workers.runtime.weights.loaded import weight_bytes, weights_sha256
 
 
 class ControlNetForward(ABC, Iterator[tuple[int, Tensor]]):
@@ -25,10 +26,11 @@ class ControlNetForward(ABC, Iterator[tuple[int, Tensor]]):
 class ControlNet(ABC):
     """One loaded ControlNet. Its forward has the bits of diffusers', in an order of its own."""
 
-    def __init__(self, name: str, model: nn.Module) -> None:
+    def __init__(self, name: str, model: nn.Module, sha256: str | None = None) -> None:
+        """``sha256``: `hash_controlnet` of the model, if it is known."""
         self.name = name
         self.model: Any = model
-        self.sha256 = weights_sha256({"controlnet": model})
+        self.sha256 = hash_controlnet(model, weights_sha256) if sha256 is None else sha256
         self.weight_bytes = weight_bytes([model])
 
     @property
@@ -83,3 +85,10 @@ class ControlNetSource:
     variant: str | None = None
     revision: Mapping[str, str] = field(default_factory=dict)  # of a hub id, as diffusers takes it
     base: str | None = None  # where its first base model lies: some ControlNets need layers of it
+    #: For `hash_controlnet`, before the model moves to the device.
+    hash_weights: HashWeights = weights_sha256
+
+
+def hash_controlnet(model: nn.Module, hash_weights: HashWeights) -> str:
+    """The hash of a ControlNet, as receipts name it."""
+    return hash_weights({"controlnet": model})

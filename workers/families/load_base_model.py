@@ -13,19 +13,31 @@ from workers.families.base import BaseModel, ModelSource
 from workers.families.registry import family
 from workers.model_checks.source import check_model_source
 from workers.model_checks.weight_files import Unloadable, read_header
-from workers.runtime.weights import find_source, split_revision
+from workers.runtime.weights.hash_cache import HashCache
+from workers.runtime.weights.loaded import weights_sha256
+from workers.runtime.weights.source import find_source, split_revision
 
 
-def load_entry(name: str, entry: ModelEntry, catalog: Path, device: str) -> BaseModel:
-    """Load a model as the catalog at ``catalog`` says; raises `ModelFailed`."""
+def load_entry(
+    name: str, entry: ModelEntry, catalog: Path, device: str, hashes: HashCache | None = None
+) -> BaseModel:
+    """Load a model as the catalog at ``catalog`` says; raises `ModelFailed`.
+
+    Its weights are hashed unless ``hashes`` knows them.
+    """
     config = None if entry.config is None else find_source(catalog, entry.config)
     options = entry.model_copy(update={"config": config})
-    return load_model(name, find_source(catalog, entry.source), entry.dtype, device, options)
+    return load_model(name, find_source(catalog, entry.source), entry.dtype, device, options, hashes)
 
 
 @torch.inference_mode(False)
 def load_model(
-    name: str, source: str, dtype: str, device: str, options: LoadOptions | None = None
+    name: str,
+    source: str,
+    dtype: str,
+    device: str,
+    options: LoadOptions | None = None,
+    hashes: HashCache | None = None,
 ) -> BaseModel:
     """Load a model from a diffusers folder, a single file or a hub id; raises `ModelFailed`.
 
@@ -36,8 +48,14 @@ def load_model(
         source = _local(source, options)
         check_model_source(name, Path(source), options)
         facts = _facts_of(source)
+        given = {"dtype": dtype, **options.model_dump(include=set(LoadOptions.model_fields))}
         wanted = ModelSource(
-            name=name, path=source, dtype=getattr(torch, dtype), device=device, options=options
+            name=name,
+            path=source,
+            dtype=getattr(torch, dtype),
+            device=device,
+            options=options,
+            hash_weights=hashes.for_load(source, **given) if hashes else weights_sha256,
         )
         return family(facts.name).load_model(wanted)
     except ModelFailed:

@@ -18,11 +18,15 @@ from workers.families.registry import family
 from workers.model_checks.source import check_controlnet_entry, check_controlnet_source
 from workers.model_checks.weight_files import Unloadable
 from workers.runtime.model_cache import DeviceMemory, ModelCache
-from workers.runtime.weights import estimate_bytes, find_source, split_revision
+from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache
+from workers.runtime.weights.loaded import weights_sha256
+from workers.runtime.weights.source import estimate_bytes, find_source, split_revision
 
 
 def controlnet_cache(catalog: Catalog, settings: Settings, memory: DeviceMemory) -> ModelCache[ControlNet]:
     """Every ControlNet of the catalog, within ``memory``; one that does not fit its models is not loaded."""
+
+    hashes = HashCache(settings.home / HASH_FOLDER)
 
     def source(name: str) -> tuple[str, str]:
         entry = catalog.controlnets.get(name)
@@ -34,7 +38,7 @@ def controlnet_cache(catalog: Catalog, settings: Settings, memory: DeviceMemory)
     def load(name: str) -> ControlNet:
         entry = catalog.controlnets[name]
         base = find_source(settings.catalog, catalog.models[entry.models[0]].source)
-        controlnet = load_controlnet(name, *source(name), settings.device, entry.variant, base)
+        controlnet = load_controlnet(name, *source(name), settings.device, entry.variant, base, hashes)
         for model in entry.models:
             _check_fit(controlnet, model, catalog.models[model].source, settings)
         return controlnet
@@ -57,11 +61,18 @@ def check_controlnet(catalog: Catalog, settings: Settings, name: str) -> None:
 
 @torch.inference_mode(False)  # a job may be the first to need it, in the middle of its loop
 def load_controlnet(
-    name: str, source: str, dtype: str, device: str, variant: str | None = None, base: str | None = None
+    name: str,
+    source: str,
+    dtype: str,
+    device: str,
+    variant: str | None = None,
+    base: str | None = None,
+    hashes: HashCache | None = None,
 ) -> ControlNet:
     """Load a ControlNet from a diffusers folder, a single file or a hub id; raises `ModelFailed`.
 
-    ``base`` is where its first base model lies, for families that need layers of it.
+    ``base`` is where its first base model lies, for families that need layers of it. Its weights are hashed
+    unless ``hashes`` knows them.
     """
     hub_id, revision = split_revision(source)
     if Path(source).exists() or (not revision and Path(source).is_absolute()):
@@ -74,6 +85,7 @@ def load_controlnet(
         variant=variant,
         revision=revision,
         base=base,
+        hash_weights=hashes.for_load(source, dtype=dtype, variant=variant) if hashes else weights_sha256,
     )
     try:
         is_file = source.endswith(SINGLE_FILE)

@@ -1,6 +1,6 @@
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.errors import ModelFailed
@@ -16,6 +16,8 @@ from shared.families.unet import SD1, SDXL
 from tests.checkpoints import save_checkpoint
 from tests.tiny_models import make_pipeline
 from workers.families.load_base_model import load_entry, load_model
+from workers.runtime.weights.hash_cache import HashCache
+from workers.runtime.weights.loaded import weights_sha256
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,37 @@ def test_switches_are_turned_and_told_for_the_receipt(folder: Path) -> None:
     assert not model.pipe.vae.use_slicing
     kinds = {type(processor).__name__ for processor in model.pipe.unet.attn_processors.values()}
     assert kinds == {"SlicedAttnProcessor"}
+
+
+@pytest.mark.parametrize("name", ["sd1", "sdxl"])
+def test_weights_are_hashed_before_they_move_to_the_device(folder: Path, name: str) -> None:
+    # On "meta" no weight can be read any more
+    on_device = load_model("m", str(folder / name), "float16", "meta")
+    on_host = load_model("m", str(folder / name), "float16", "cpu")
+    assert on_device.device.type == "meta"
+    assert on_device.sha256 == on_host.sha256 == weights_sha256(on_host.parts)
+
+
+@pytest.mark.parametrize("source", ["sd1", "sd1.safetensors", "hub"])
+def test_weights_that_were_hashed_once_are_not_read_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    read: list[str] = []
+
+    def hash_weights(modules: Mapping[str, nn.Module]) -> str:
+        read.append(weights_sha256(modules))
+        return read[-1]
+
+    hashes = HashCache(tmp_path / "hashes", hash_weights)
+    entry = ModelEntry(source=source)
+    if source == "hub":
+        make_hub(folder, tmp_path, monkeypatch)
+        entry = ModelEntry(source="hub:org/name")
+    elif source.endswith(".safetensors"):
+        entry = ModelEntry(source=source, config="sd1")
+    found = {load_entry("m", entry, folder / "catalog.toml", "cpu", hashes).sha256 for _ in range(2)}
+    assert found == {load(folder / "sd1").sha256}
+    assert len(read) == 1
 
 
 def test_a_variant_that_is_not_there_is_named(folder: Path) -> None:
@@ -187,7 +220,21 @@ def test_a_pickle_is_never_read(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_hub_id_may_name_a_revision(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the hub's cache on disk, as it is without a network."""
+    make_hub(folder, tmp_path, monkeypatch)
+    path = tmp_path / "catalog.toml"
+    loaded = {
+        source: load_entry("m", ModelEntry(source=source), path, "cpu").sha256
+        for source in ("hub:org/name", "hub:org/name@main", "hub:org/name@v1", f"hub:org/name@{'b' * 40}")
+    }
+    main, also_main, v1, also_v1 = loaded.values()
+    assert main == also_main == load(folder / "sd1").sha256
+    assert v1 == also_v1 != main
+    with pytest.raises(ModelFailed, match=r"'m' .*gone"):
+        load_entry("m", ModelEntry(source="hub:org/name@gone"), path, "cpu")
+
+
+def make_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's cache on disk, as it is without a network, with two revisions of ``org/name``."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     cache = tmp_path / "models--org--name"
@@ -199,16 +246,6 @@ def test_a_hub_id_may_name_a_revision(folder: Path, tmp_path: Path, monkeypatch:
         )
         (cache / "refs").mkdir(exist_ok=True)
         (cache / "refs" / name).write_text(commit)
-    path = tmp_path / "catalog.toml"
-    loaded = {
-        source: load_entry("m", ModelEntry(source=source), path, "cpu").sha256
-        for source in ("hub:org/name", "hub:org/name@main", "hub:org/name@v1", f"hub:org/name@{'b' * 40}")
-    }
-    main, also_main, v1, also_v1 = loaded.values()
-    assert main == also_main == load(folder / "sd1").sha256
-    assert v1 == also_v1 != main
-    with pytest.raises(ModelFailed, match=r"'m' .*gone"):
-        load_entry("m", ModelEntry(source="hub:org/name@gone"), path, "cpu")
 
 
 @pytest.mark.parametrize("change", [{"block_out_channels": "many"}, {"in_channels": None}])

@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from workers.families.load_controlnet import check_controlnet, controlnet_cache,
 from workers.families.unet.controlnet import UNetControlNet
 from workers.families.unet.controlnet_union import UNetControlNetUnion
 from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.weights.hash_cache import HASH_FOLDER
+from workers.runtime.weights.loaded import weights_sha256
 
 CATALOG = """
 default_model = "sd1"
@@ -43,12 +46,30 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     make_controlnet(make_pipeline("sd1").unet).save_pretrained(folder / "good")
     make_union(make_pipeline("sdxl").unet).save_pretrained(folder / "union")
     (folder / "catalog.toml").write_text(CATALOG)
-    return Settings(catalog=folder / "catalog.toml")
+    return Settings(catalog=folder / "catalog.toml", home=folder / "home")
 
 
 @pytest.fixture
 def catalog(settings: Settings) -> Catalog:
     return read_catalog(settings.catalog)
+
+
+def test_a_controlnets_weights_are_hashed_once_and_before_they_move(
+    settings: Settings, catalog: Catalog
+) -> None:
+    # On "meta" no weight can be read any more
+    source = settings.catalog.parent / "good"
+    on_device = load_controlnet("good", str(source), "float16", "meta")
+    on_host = load_controlnet("good", str(source), "float16", "cpu")
+    assert on_device.sha256 == on_host.sha256
+    # Given a worker that has loaded it, when another finds what that one remembers
+    for _ in range(2):
+        with controlnet_cache(catalog, settings, DeviceMemory(1 << 30)).use("good") as controlnet:
+            assert controlnet.sha256 == weights_sha256({"controlnet": controlnet.model})
+    remembered = [json.loads(file.read_text()) for file in (settings.home / HASH_FOLDER).iterdir()]
+    files = [str(source / name) for name in ("config.json", "diffusion_pytorch_model.safetensors")]
+    assert [sorted(entry["files"]) for entry in remembered] == [files]
+    assert [entry["sha256"] for entry in remembered] == [controlnet.sha256]
 
 
 def test_a_controlnet_that_a_job_needs_in_the_middle_of_its_loop_computes(

@@ -19,10 +19,10 @@ from workers.families.base_controlnet import ControlNet, ControlNetForward
 class UNetControlNet(ControlNet):
     """See `ControlNet`; the residuals are numbered as `shared.families.unet.UNetFacts.control_plan` says."""
 
-    def __init__(self, name: str, model: Any) -> None:
+    def __init__(self, name: str, model: Any, sha256: str | None = None) -> None:
         if model.config.class_embed_type:
             raise ModelFailed(f"ControlNet {name!r} takes class labels: no family that is served has them")
-        super().__init__(name, model)
+        super().__init__(name, model, sha256)
 
     @cached_property
     def order(self) -> tuple[int, ...]:

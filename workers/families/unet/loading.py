@@ -23,7 +23,7 @@ from shared.catalog.entries import SINGLE_FILE, LoadOptions
 from shared.families.registry import family_of_pipeline
 from shared.families.unet import SDXL, UNetFacts
 from workers.families.base import ModelSource
-from workers.families.base_controlnet import ControlNetSource
+from workers.families.base_controlnet import ControlNetSource, hash_controlnet
 from workers.families.unet.controlnet import UNetControlNet
 from workers.families.unet.controlnet_union import UNetControlNetUnion
 from workers.families.unet.model import UNetModel
@@ -55,15 +55,17 @@ class UNetFamily:
         """See `Family`."""
         pipe = _load_pipeline(source.path, source.dtype, source.options)
         _check(pipe)
-        pipe.to(source.device)
         is_xl = isinstance(pipe, StableDiffusionXLPipeline)
         if is_xl and source.dtype == torch.float16 and pipe.vae.config.force_upcast:
             pipe.vae.to(torch.float32)  # it overflows in float16; diffusers does this for each image
-        for part in _modules(pipe).values():
+        parts = _modules(pipe)
+        for part in parts.values():
             part.eval().requires_grad_(False)
+        sha256 = source.hash_weights(parts)  # from the host's memory
+        pipe.to(source.device)
         cache_projections(pipe.unet)
         _switch_on(pipe, source.options)
-        return unet_model(source.name, pipe, source.options.switches)
+        return unet_model(source.name, pipe, source.options.switches, sha256)
 
     def load_controlnet(self, source: ControlNetSource) -> UNetControlNet:
         """See `Family`."""
@@ -78,15 +80,18 @@ class UNetFamily:
             raise Unloadable(f"it lacks {len(lacking)} of its weights, such as {lacking[0]}")
         if weight := find_non_finite({"controlnet": model}):
             raise Unloadable(f"{weight} holds a NaN or an infinity")
+        sha256 = hash_controlnet(model, source.hash_weights)  # from the host's memory
         model.to(source.device)
         cache_projections(model)
-        return kind(source.name, model.eval().requires_grad_(False))
+        return kind(source.name, model.eval().requires_grad_(False), sha256)
 
 
-def unet_model(name: str, pipe: Any, switches: Mapping[str, Any] | None = None) -> UNetModel:
-    """The base model around a pipeline of diffusers."""
+def unet_model(
+    name: str, pipe: Any, switches: Mapping[str, Any] | None = None, sha256: str | None = None
+) -> UNetModel:
+    """The base model around a pipeline of diffusers; its weights are hashed unless ``sha256`` is known."""
     kind = SDXLModel if isinstance(pipe, StableDiffusionXLPipeline) else StableDiffusionModel
-    return kind(name, pipe, switches)
+    return kind(name, pipe, switches, sha256)
 
 
 def _find_kind(source: ControlNetSource) -> tuple[type[UNetControlNet], Any]:

@@ -33,13 +33,16 @@ from workers.lora.scales import LayerScales
 class UNetModel(BaseModel):
     """A pipeline of diffusers, of which the worker uses the parts."""
 
-    def __init__(self, name: str, pipe: Any, switches: Mapping[str, Any] | None = None) -> None:
-        """``switches`` of diffusers that are on in ``pipe``, for the receipt."""
+    def __init__(
+        self, name: str, pipe: Any, switches: Mapping[str, Any] | None = None, sha256: str | None = None
+    ) -> None:
+        """``switches`` of diffusers that are on in ``pipe``, for the receipt; ``sha256`` if it is known."""
         encoders = {part: getattr(pipe, part, None) for part in ("text_encoder", "text_encoder_2")}
         self.text_encoders = {part: encoder for part, encoder in encoders.items() if encoder is not None}
         # The class of the pipeline does not tell SD 2 from SD 1: the config of its UNet does.
         facts = family_of({"unet": pipe.unet.config}) or SD1
-        super().__init__(name, facts, {"unet": pipe.unet, "vae": pipe.vae, **self.text_encoders}, switches)
+        parts = {"unet": pipe.unet, "vae": pipe.vae, **self.text_encoders}
+        super().__init__(name, facts, parts, switches, sha256)
         self.pipe = pipe
         self.unet = pipe.unet
         factor = pipe.vae_scale_factor

@@ -19,7 +19,8 @@ from workers.lora.memory import LoraMemory
 from workers.runtime.busy import BusyShare
 from workers.runtime.model_cache import DeviceMemory, ModelCache
 from workers.runtime.watchdog import Watchdog
-from workers.runtime.weights import estimate_bytes, find_source
+from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache
+from workers.runtime.weights.source import estimate_bytes, find_source
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.offer import send_follow
@@ -60,8 +61,10 @@ def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery
 
 
 def _model_cache(settings: Settings, catalog: Catalog, memory: DeviceMemory) -> ModelCache[BaseModel]:
+    hashes = HashCache(settings.home / HASH_FOLDER)
+
     def load(name: str) -> BaseModel:
-        return load_entry(name, catalog.models[name], settings.catalog, settings.device)
+        return load_entry(name, catalog.models[name], settings.catalog, settings.device, hashes)
 
     def estimate(name: str) -> int:
         entry = catalog.models[name]

@@ -18,7 +18,7 @@ from shared.storage.object_store import Bucket
 from workers.families.base import BaseModel
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
 from workers.runtime.process import prepare_process
-from workers.runtime.weights import weights_sha256
+from workers.runtime.weights.loaded import weights_sha256
 from workers.unet import app
 from workers.unet.job import execute_job
 

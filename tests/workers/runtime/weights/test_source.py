@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 
 from tests.tiny_models import EMOJI
 from workers.families.load_controlnet import load_controlnet
-from workers.runtime.weights import estimate_bytes
+from workers.runtime.weights.source import estimate_bytes
 
 
 def test_what_a_controlnet_will_take_is_known_before_it_is_loaded() -> None:

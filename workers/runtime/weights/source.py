@@ -1,13 +1,11 @@
-"""Weights on disk and in memory: where their source is, their size, their hash."""
+"""Weights on disk: where their source is, its files, and what they will take once they are loaded."""
 
-import hashlib
 import math
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
-from torch import nn
 
 from shared.catalog.entries import HUB, locate
 
@@ -48,21 +46,19 @@ def _count(file: Path) -> int:
         return sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
 
 
-def weight_bytes(modules: Iterable[nn.Module]) -> int:
-    """Bytes of all parameters and buffers."""
-    return sum(
-        tensor.numel() * tensor.element_size()
-        for module in modules
-        for tensor in (*module.parameters(), *module.buffers())
-    )
+def source_files(source: str) -> list[Path]:
+    """The files that decide what is loaded from a result of `find_source`; none if it is not here yet.
 
-
-def weights_sha256(modules: dict[str, nn.Module]) -> str:
-    """Hash of all weights by name, as loaded: the same for every way of storing them."""
-    digest = hashlib.sha256()
-    for part, module in sorted(modules.items()):
-        for name, tensor in sorted(module.state_dict().items()):
-            digest.update(f"{part}.{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            flat = tensor.detach().to("cpu").contiguous().flatten()
-            digest.update(memoryview(flat.view(torch.uint8).numpy()))
-    return digest.hexdigest()
+    Weights and configs, those of a hub id as they lie in the hub's cache.
+    """
+    path = Path(source)
+    if not path.exists() and not path.is_absolute():
+        hub_id, revision = split_revision(source)
+        try:
+            path = Path(snapshot_download(hub_id, revision=revision.get("revision"), local_files_only=True))
+        except (OSError, ValueError):  # not downloaded, or no hub id
+            return []
+    if path.is_file():
+        return [path]
+    patterns = (f"{folder}*.{suffix}" for folder in ("", "*/") for suffix in ("safetensors", "json"))
+    return sorted(file for pattern in patterns for file in path.glob(pattern))

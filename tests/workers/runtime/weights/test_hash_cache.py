@@ -1,0 +1,157 @@
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from workers.runtime.weights.hash_cache import HashCache
+from workers.runtime.weights.loaded import weights_sha256
+
+OPTIONS = {"dtype": "float32", "variant": None}
+
+
+class CountingHash:
+    """Hashes as `weights_sha256` does, and keeps which modules it has read."""
+
+    def __init__(self) -> None:
+        self.read: list[Mapping[str, nn.Module]] = []
+
+    def __call__(self, modules: Mapping[str, nn.Module]) -> str:
+        self.read.append(modules)
+        return weights_sha256(modules)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder with one part, ``unet``, of one layer."""
+    (tmp_path / "model" / "unet").mkdir(parents=True)
+    (tmp_path / "model" / "unet" / "config.json").write_text("{}")
+    write_weights(tmp_path / "model", 1.0)
+    return tmp_path / "model"
+
+
+def write_weights(model: Path, value: float) -> None:
+    save_file({"weight": torch.full((2, 3), value)}, model / "unet" / "model.safetensors")
+
+
+def load(model: Path, dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
+    layer = nn.Linear(3, 2, bias=False)
+    layer.load_state_dict(load_file(model / "unet" / "model.safetensors"))
+    return {"unet": layer.to(dtype)}
+
+
+@pytest.fixture
+def counting() -> CountingHash:
+    return CountingHash()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, counting: CountingHash) -> HashCache:
+    return HashCache(tmp_path / "hashes", counting)
+
+
+def entries(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "hashes").iterdir())
+
+
+def test_the_second_load_reads_no_weight_and_gives_the_same_hash(
+    cache: HashCache, counting: CountingHash, model: Path, tmp_path: Path
+) -> None:
+    modules = load(model)
+    first = cache.for_load(str(model), **OPTIONS)(modules)
+    # When another process loads the same files
+    again = HashCache(tmp_path / "hashes", counting).for_load(str(model), **OPTIONS)(load(model))
+    assert again == first == weights_sha256(modules)
+    assert counting.read == [modules]
+
+
+def test_a_changed_file_is_hashed_again_although_its_time_was_set_back(
+    cache: HashCache, counting: CountingHash, model: Path, tmp_path: Path
+) -> None:
+    file = model / "unet" / "model.safetensors"
+    before, times = cache.for_load(str(model), **OPTIONS)(load(model)), file.stat()
+    write_weights(model, 2.0)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert file.stat().st_size == times.st_size
+    after = cache.for_load(str(model), **OPTIONS)(load(model))
+    assert after == weights_sha256(load(model)) != before
+    assert len(counting.read) == 2
+    assert len(entries(tmp_path)) == 1  # that of the files as they were is dropped
+
+
+def test_a_file_that_changes_during_the_load_is_not_remembered(
+    cache: HashCache, model: Path, tmp_path: Path
+) -> None:
+    hash_weights, modules = cache.for_load(str(model), **OPTIONS), load(model)
+    write_weights(model, 2.0)
+    assert hash_weights(modules) == weights_sha256(modules)
+    assert not (tmp_path / "hashes").exists()
+
+
+@pytest.mark.parametrize("change", ["option", "dtype", "config"])
+def test_whatever_decides_the_tensors_has_a_hash_of_its_own(
+    cache: HashCache, counting: CountingHash, model: Path, change: str
+) -> None:
+    cache.for_load(str(model), **OPTIONS)(load(model))
+    modules = load(model, torch.float16 if change == "dtype" else torch.float32)
+    if change == "config":
+        (model / "unet" / "config.json").write_text('{"changed": true}')
+    options = {**OPTIONS, "variant": "fp16"} if change == "option" else OPTIONS
+    assert cache.for_load(str(model), **options)(modules) == weights_sha256(modules)
+    assert len(counting.read) == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"\xff{", b"[]", b"{}", b'{"format": 1, "sha256": "abc", "files": {}}']
+)
+def test_a_damaged_entry_is_ignored_and_written_anew(
+    cache: HashCache, counting: CountingHash, model: Path, tmp_path: Path, damage: bytes
+) -> None:
+    right = cache.for_load(str(model), **OPTIONS)(load(model))
+    [entry] = entries(tmp_path)
+    whole = entry.read_bytes()
+    entry.write_bytes(damage)
+    assert cache.for_load(str(model), **OPTIONS)(load(model)) == right
+    assert len(counting.read) == 2
+    assert entry.read_bytes() == whole
+
+
+def test_an_entry_of_other_files_is_not_believed(
+    cache: HashCache, counting: CountingHash, model: Path, tmp_path: Path
+) -> None:
+    right = cache.for_load(str(model), **OPTIONS)(load(model))
+    [entry] = entries(tmp_path)
+    foreign = json.loads(entry.read_text())
+    entry.write_text(json.dumps({**foreign, "files": {"/elsewhere": [1, 2, 3, 4, 5]}, "sha256": "0" * 64}))
+    assert cache.for_load(str(model), **OPTIONS)(load(model)) == right
+    assert len(counting.read) == 2
+
+
+def test_entries_of_files_that_are_gone_are_dropped(cache: HashCache, model: Path, tmp_path: Path) -> None:
+    cache.for_load(str(model), **OPTIONS)(load(model))
+    [gone] = entries(tmp_path)
+    moved = model.rename(tmp_path / "moved")
+    cache.for_load(str(moved), **OPTIONS)(load(moved))
+    [kept] = entries(tmp_path)
+    assert kept != gone
+
+
+def test_a_folder_that_takes_no_file_costs_only_the_hash(
+    counting: CountingHash, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    cache = HashCache(tmp_path / "file", counting)
+    for _ in range(2):
+        assert cache.for_load(str(model), **OPTIONS)(load(model)) == weights_sha256(load(model))
+    assert len(counting.read) == 2
+
+
+def test_a_source_that_is_not_here_is_hashed_each_time(cache: HashCache, counting: CountingHash) -> None:
+    modules: dict[str, nn.Module] = {"unet": nn.Linear(3, 2)}
+    for _ in range(2):
+        assert cache.for_load("org/never-downloaded", **OPTIONS)(modules) == weights_sha256(modules)
+    assert len(counting.read) == 2

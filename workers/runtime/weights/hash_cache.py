@@ -1,0 +1,121 @@
+"""Remembers the hash of a model's weights by the files they are read from: hashing SDXL takes ten seconds.
+
+An entry is a file of its own, which appears whole, so workers of one host can share the folder without a
+lock. It holds for the same files with the same times (a change of a file changes its ``ctime``, whatever else
+is set back), loaded with the same options by the same libraries into tensors of the same names, types and
+shapes. Everything else is hashed.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from workers.runtime.weights.loaded import weights_sha256
+from workers.runtime.weights.source import source_files
+
+log = logging.getLogger(__name__)
+
+#: The folder of the cache in ``SWIFT_HOME``.
+HASH_FOLDER = "weight-hashes"
+#: Libraries that decide what stands in the tensors once a file is loaded.
+LIBRARIES = ("diffusers", "safetensors", "swiftdiffusion", "torch", "transformers")
+#: Entries of other versions of this file are dropped.
+FORMAT = 1
+
+#: Gives the hash of loaded modules by their part, as `weights_sha256` does.
+HashWeights: TypeAlias = Callable[[Mapping[str, nn.Module]], str]
+
+
+class HashCache:
+    """Hashes of loaded weights, in a folder that several processes may share."""
+
+    def __init__(self, folder: Path, hash_weights: HashWeights = weights_sha256) -> None:
+        """``hash_weights`` reads all weights; it is called for what the folder does not know."""
+        self._folder = folder
+        self._hash_weights = hash_weights
+
+    def for_load(self, source: str, **options: Any) -> HashWeights:
+        """What a load that begins now calls with its modules, before it moves them to a device.
+
+        ``source`` is a result of `find_source`; ``options``, JSON values, are all that the load is given.
+        """
+        before = _describe_files(source)
+
+        def hash_weights(modules: Mapping[str, nn.Module]) -> str:
+            files = _describe_files(source)
+            if not files or (before and files != before):  # changed meanwhile: what was read is not known
+                return self._hash_weights(modules)
+            path = self._folder / f"{_key(files, options, modules)}.json"
+            known = _read(path)
+            if known and known["files"] == files:
+                return str(known["sha256"])
+            sha256 = self._hash_weights(modules)
+            self._remember(path, {"format": FORMAT, "files": files, "sha256": sha256})
+            return sha256
+
+        return hash_weights
+
+    def _remember(self, path: Path, entry: Mapping[str, Any]) -> None:
+        """Write an entry, and drop those whose files have changed or are gone."""
+        new = path.with_suffix(f".{os.getpid()}.new")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            new.write_text(json.dumps(entry))
+            new.replace(path)
+            for other in self._folder.glob("*.json"):
+                if (known := _read(other)) is None or known["files"] != _describe(known["files"]):
+                    other.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("hash of weights not remembered", extra={"error": str(error.strerror)})
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
+
+
+def _describe_files(source: str) -> dict[str, list[int]]:
+    return _describe(map(str, source_files(source)))
+
+
+def _describe(paths: Iterable[str]) -> dict[str, list[int]]:
+    """What tells that a file is still the same, by path; a file that is gone has nothing."""
+    return {path: _describe_file(path) for path in paths}
+
+
+def _describe_file(path: str) -> list[int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return []
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def _key(files: Mapping[str, Any], options: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> str:
+    """Names an entry by everything that decides the hash, but for the content of the files."""
+    tensors = {
+        f"{part}.{name}": [str(tensor.dtype), *tensor.shape]
+        for part, module in modules.items()
+        for name, tensor in module.state_dict().items()
+    }
+    versions = {library: version(library) for library in LIBRARIES}
+    decisive = [FORMAT, files, options, tensors, versions]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """An entry; ``None`` if there is none, or another than this module writes."""
+    try:
+        entry = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(entry, dict) or entry.get("format") != FORMAT:
+        return None
+    files, sha256 = entry.get("files"), entry.get("sha256")
+    is_hash = isinstance(sha256, str) and len(sha256) == 64 and not set(sha256) - set("0123456789abcdef")
+    return entry if is_hash and isinstance(files, dict) else None
