@@ -24,6 +24,8 @@ from torch import Generator, Tensor, nn
 from shared.families import registry as facts_registry
 from shared.families.base import Config, ControlPlan, FamilyFacts, ModelSignature
 from shared.jobs.spec import JobSpec
+from workers.engines.base import Engine
+from workers.engines.eager import EAGER
 from workers.families import registry
 from workers.families.base import BaseModel, ModelSource
 from workers.families.base_controlnet import ControlNet, ControlNetForward, ControlNetSource
@@ -181,7 +183,9 @@ class ToyModel(BaseModel):
         pixels = torch.from_numpy(np.asarray(image.convert("RGB").resize(size), dtype=np.float32) / 255)
         return pixels.permute(2, 0, 1).unsqueeze(0).contiguous()
 
-    def staged_forward(self, x: Tensor, t: Tensor, conditioning: Any) -> StagedForward:
+    def staged_forward(
+        self, x: Tensor, t: Tensor, conditioning: Any, engine: Engine = EAGER
+    ) -> StagedForward:
         hidden = x + conditioning.vectors.unsqueeze(1) + t / 1000
         residual = yield 0
         return self.network.linear(hidden if residual is None else hidden + residual)
@@ -198,7 +202,13 @@ class ToyControlNet(ControlNet):
         return inputs
 
     def forward(
-        self, x: Tensor, t: Tensor, prepared: Mapping[str, Tensor], control: Tensor, mode: int | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        prepared: Mapping[str, Tensor],
+        control: Tensor,
+        mode: int | None = None,
+        engine: Engine = EAGER,
     ) -> "ToyControlNetForward":
         return ToyControlNetForward(self.model.linear, x + control + prepared["vectors"].unsqueeze(1))
 

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from shared.catalog.entries import LoadOptions
 from shared.families.base import FamilyFacts
 from shared.jobs.spec import JobSpec
+from workers.engines.base import Engine
+from workers.engines.eager import EAGER
 from workers.families.base_controlnet import ControlNet, ControlNetSource
 from workers.families.base_latents import LatentSpace
 from workers.families.guidance import CFGBranch, Guidance
@@ -163,11 +165,14 @@ class BaseModel(ABC):
     # --- a step ------------------------------------------------------------------------------------
 
     @abstractmethod
-    def staged_forward(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> StagedForward:
+    def staged_forward(
+        self, x: Tensor, t: Tensor, conditioning: Conditioning, engine: Engine = EAGER
+    ) -> StagedForward:
         """Predict from the model input ``x``, ``(b, …)``, at timestep ``t``, a scalar.
 
-        Bit-equal to the forward of diffusers, with residuals and without. ``conditioning`` is of the same
-        rows. Of a family with ``two_forwards`` both run in here, and share the residuals.
+        Bit-equal to the forward of diffusers, with residuals and without, as far as ``engine`` is, which runs
+        its stages. ``conditioning`` is of the same rows. Of a family with ``two_forwards`` both run in here,
+        and share the residuals.
         """
 
     def controlnet_latents(self, x: Tensor) -> Tensor:

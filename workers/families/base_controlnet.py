@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workers.engines.base import Engine
+from workers.engines.eager import EAGER
 from workers.runtime.weights.hash_cache import HashWeights
 from workers.runtime.weights.loaded import weight_bytes, weights_sha256
 
@@ -15,7 +17,9 @@ from workers.runtime.weights.loaded import weight_bytes, weights_sha256
 class ControlNetForward(ABC, Iterator[tuple[int, Tensor]]):
     """A forward pass under way: iterating computes the residuals one by one, as `ControlNet.order` says.
 
-    Each is ``(b, …)`` and not scaled yet. Whatever must run before the first one ran at construction.
+    Each is ``(b, …)`` and not scaled yet; an engine may reuse its memory for the next forward of this
+    ControlNet, so whoever keeps it scales or copies it. Whatever must run before the first one ran at
+    construction.
     """
 
     @abstractmethod
@@ -60,7 +64,13 @@ class ControlNet(ABC):
 
     @abstractmethod
     def forward(
-        self, x: Tensor, t: Tensor, prepared: Mapping[str, Tensor], control: Tensor, mode: int | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        prepared: Mapping[str, Tensor],
+        control: Tensor,
+        mode: int | None = None,
+        engine: Engine = EAGER,
     ) -> ControlNetForward:
         """Begin a forward pass.
 

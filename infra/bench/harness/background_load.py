@@ -25,6 +25,7 @@ from workers.families.staged_forward import run_to_end
 from workers.families.unet.conditioning import UNetConditioning
 from workers.families.unet.forward import staged_forward
 from workers.families.unet.projection_cache import cache_projections
+from workers.families.unet.stages import UNetStages
 
 TOKENS = 77
 #: A ControlNet up to its first residual, or a whole UNet.
@@ -96,9 +97,10 @@ def make_inputs(config: Any, side_px: int, rows: int) -> tuple[Tensor, Tensor, U
 def unet_step(unet: Any, side_px: int, rows: int) -> Callable[[], object]:
     """What computes one step of a UNet."""
     x, t, conditioning = make_inputs(unet.config, side_px, rows)
+    stages = UNetStages(unet)
 
     def step() -> Tensor:
-        forward = staged_forward(unet, x, t, conditioning)
+        forward = staged_forward(stages, x, t, conditioning)
         return run_to_end(forward, next(forward), None)
 
     return step

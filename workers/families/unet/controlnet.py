@@ -4,7 +4,8 @@ The calls are those of ``diffusers.ControlNetModel.forward`` in another order, s
 bit-equal: all blocks run first, then the zero convolutions from the mid block up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +14,15 @@ from torch import Tensor
 
 from shared.errors import ControlNetFailed, ModelFailed
 from shared.families.unet import SD1
+from workers.engines.base import Engine, ForwardPass, Tensors
+from workers.engines.eager import EAGER
 from workers.families.base_controlnet import ControlNet, ControlNetForward
+from workers.families.unet.projection_cache import (
+    Projection,
+    find_projections,
+    project,
+    projections_given,
+)
 
 
 class UNetControlNet(ControlNet):
@@ -62,40 +71,54 @@ class UNetControlNet(ControlNet):
         return prepared
 
     def forward(
-        self, x: Tensor, t: Tensor, prepared: Mapping[str, Tensor], control: Tensor, mode: int | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        prepared: Mapping[str, Tensor],
+        control: Tensor,
+        mode: int | None = None,
+        engine: Engine = EAGER,
     ) -> "UNetControlNetForward":
         """See `ControlNet`; all blocks run here, the zero convolutions while it is iterated."""
-        features = self.features(x, t, prepared, control, mode)
-        convolutions = [*self.model.controlnet_down_blocks, self.model.controlnet_mid_block]
-        return UNetControlNetForward(self.order, features, convolutions)
+        run = engine.begin()
+        features = self.features(x, t, prepared, control, mode, run)
+        groups = self.groups if engine.joins_stages else [(index,) for index in self.order]
+        return UNetControlNetForward(self.model, groups, features, run)
 
     @torch.inference_mode()
     def features(
-        self, x: Tensor, t: Tensor, prepared: Mapping[str, Tensor], control: Tensor, mode: int | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        prepared: Mapping[str, Tensor],
+        control: Tensor,
+        mode: int | None,
+        run: ForwardPass,
     ) -> list[Tensor]:
         """What the zero convolutions are given: skips, shallowest first, and the mid block's output.
 
         ``x`` is ``(b, c, h/f, w/f)``; the rest as in `forward`.
         """
-        controlnet = self.model
-        x = x.to(controlnet.device, controlnet.dtype)
-        embeddings = prepared["embeddings"]
-        time = self._time(t, x.shape[0], mode)
-        if "added" in prepared:
-            time = time + prepared["added"]
-        x = self._enter(x, control, mode)
-        skips = [x]
-        for block in controlnet.down_blocks:
-            if getattr(block, "has_cross_attention", False):
-                x, outputs = block(hidden_states=x, temb=time, encoder_hidden_states=embeddings)
-            else:
-                x, outputs = block(hidden_states=x, temb=time)
-            skips.extend(outputs)
-        if getattr(controlnet.mid_block, "has_cross_attention", False):
-            x = controlnet.mid_block(x, time, encoder_hidden_states=embeddings)
-        elif controlnet.mid_block is not None:
-            x = controlnet.mid_block(x, time)
-        return [*skips, x]
+        constants = [control, self._kind(mode), prepared["embeddings"], prepared.get("added")]
+        projections = project(self._projections, prepared["embeddings"])
+        stage = ControlNetBlocks(self, self._projections, mode)
+        return list(run(stage, [x.to(self.model.device, self.model.dtype), t], [*constants, *projections]))
+
+    @cached_property
+    def groups(self) -> list[tuple[int, ...]]:
+        """`order`, cut where a base model of the same layout runs a decoder block in between."""
+        layers, blocks = self.model.config.layers_per_block, len(self.model.config.block_out_channels)
+        counts = [layers] * blocks if isinstance(layers, int) else list(layers)
+        groups, left = [], list(self.order)
+        for place, count in enumerate(reversed(counts)):
+            size = count + 1 + (place == 0)  # the first takes the mid block's residual, too
+            groups.append(tuple(left[:size]))
+            left = left[size:]
+        return groups
+
+    @cached_property
+    def _projections(self) -> tuple[Projection, ...]:
+        return find_projections(*self.model.down_blocks, self.model.mid_block)
 
     @torch.inference_mode()
     def scale(self, residual: Tensor, index: int, scale: float, *, guess_mode: bool) -> Tensor:
@@ -110,38 +133,107 @@ class UNetControlNet(ControlNet):
         scales = torch.logspace(-1, 0, len(self.order), device=residual.device) * scale
         return residual * scales[index]
 
-    def _time(self, t: Tensor, rows: int, mode: int | None) -> Tensor:
-        """The time embedding, ``(b, d)``."""
+    def _kind(self, mode: int | None) -> Tensor | None:
+        """Of a union what says which kind of control image it is given."""
         if mode is not None:
             raise ControlNetFailed(f"ControlNet {self.name!r} is no union: it has no control_mode")
-        return self._embed_time(t, rows)
+        return None
 
-    def _enter(self, x: Tensor, control: Tensor, mode: int | None) -> Tensor:
-        """The first layer, and the control image."""
-        entered: Tensor = self.model.conv_in(x) + control
-        return entered
-
-    def _embed_time(self, t: Tensor, rows: int) -> Tensor:
+    def embed_time(self, t: Tensor, rows: int, kind: Tensor | None) -> Tensor:
+        """The time embedding, ``(b, d)``."""
         controlnet = self.model
         embedded: Tensor = controlnet.time_embedding(
             controlnet.time_proj(t.to(controlnet.device).expand(rows)).to(controlnet.dtype)
         )
         return embedded
 
+    def enter(self, x: Tensor, control: Tensor, mode: int | None) -> Tensor:
+        """The first layer, and the control image."""
+        entered: Tensor = self.model.conv_in(x) + control
+        return entered
+
+
+@dataclass(frozen=True)
+class ControlNetBlocks:
+    """A stage: everything before the zero convolutions.
+
+    Inputs: ``x`` and ``t``. Constants: the embedded control image, a union's kind, the embeddings, what is
+    added to the time embedding, keys and values. Outputs: see `UNetControlNet.features`.
+    """
+
+    controlnet: UNetControlNet
+    projections: tuple[Projection, ...] = field(compare=False)
+    mode: int | None
+
+    def __call__(self, inputs: Tensors, constants: Tensors) -> tuple[Tensor, ...]:
+        """See `Stage`."""
+        (x, t), (control, kind, embeddings, added, *projections) = inputs, constants
+        assert x is not None
+        assert t is not None
+        assert control is not None
+        time = self.controlnet.embed_time(t, x.shape[0], kind)
+        if added is not None:
+            time = time + added
+        with projections_given(self.projections, projections):
+            return self._run_blocks(self.controlnet.enter(x, control, self.mode), time, embeddings)
+
+    def _run_blocks(self, x: Tensor, time: Tensor, embeddings: Tensor | None) -> tuple[Tensor, ...]:
+        controlnet = self.controlnet.model
+        skips = [x]
+        for block in controlnet.down_blocks:
+            if getattr(block, "has_cross_attention", False):
+                x, outputs = block(hidden_states=x, temb=time, encoder_hidden_states=embeddings)
+            else:
+                x, outputs = block(hidden_states=x, temb=time)
+            skips.extend(outputs)
+        if getattr(controlnet.mid_block, "has_cross_attention", False):
+            x = controlnet.mid_block(x, time, encoder_hidden_states=embeddings)
+        elif controlnet.mid_block is not None:
+            x = controlnet.mid_block(x, time)
+        return *skips, x
+
+
+@dataclass(frozen=True)
+class ZeroConvolutions:
+    """A stage: some of a ControlNet's output convolutions. Inputs: their features; outputs: residuals."""
+
+    model: Any
+    indices: tuple[int, ...]
+
+    def __call__(self, inputs: Tensors, constants: Tensors) -> tuple[Tensor, ...]:
+        """See `Stage`."""
+        convolutions = [*self.model.controlnet_down_blocks, self.model.controlnet_mid_block]
+        return tuple(
+            convolutions[index](features) for index, features in zip(self.indices, inputs, strict=True)
+        )
+
 
 class UNetControlNetForward(ControlNetForward):
-    """The zero convolutions that are still to run."""
+    """The zero convolutions that are still to run, group by group."""
 
-    def __init__(self, order: tuple[int, ...], features: list[Tensor], convolutions: list[Any]) -> None:
-        self._indices = iter(order)
-        self._features, self._convolutions = features, convolutions
+    def __init__(
+        self, model: Any, groups: Sequence[tuple[int, ...]], features: list[Tensor], run: ForwardPass
+    ) -> None:
+        self._model, self._features, self._run = model, features, run
+        self._groups = iter(groups)
+        self._computed: Iterator[tuple[int, Tensor]] = iter(())
 
     @torch.inference_mode()
     def __next__(self) -> tuple[int, Tensor]:
-        index = next(self._indices)
-        return index, self._convolutions[index](self._features[index])
+        computed = next(self._computed, None)
+        return self._next_group() if computed is None else computed
 
     @torch.inference_mode()
     def select_rows(self, rows: Tensor) -> None:
-        """See `ControlNetForward`."""
+        """See `ControlNetForward`; before the first residual."""
         self._features = [tensor[rows.to(tensor.device)] for tensor in self._features]
+
+    def _next_group(self) -> tuple[int, Tensor]:
+        try:
+            group = next(self._groups)
+        except StopIteration:
+            self._run.end()
+            raise
+        residuals = self._run(ZeroConvolutions(self._model, group), [self._features[i] for i in group])
+        self._computed = iter(zip(group, residuals, strict=True))
+        return next(self._computed)

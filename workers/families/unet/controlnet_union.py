@@ -17,15 +17,28 @@ from workers.families.unet.controlnet import UNetControlNet
 class UNetControlNetUnion(UNetControlNet):
     """Several kinds of control in one ControlNet; its ``embed`` is the ordinary one."""
 
-    def _time(self, t: Tensor, rows: int, mode: int | None) -> Tensor:
-        kinds = torch.zeros(self.model.config.num_control_type)
-        kinds[self._known(mode)] = 1
-        repeated = kinds.to(self.model.device, self.model.dtype).repeat(rows, 1)
+    def __init__(self, name: str, model: Any) -> None:
+        super().__init__(name, model)
+        self._kinds: dict[int, Tensor] = {}  # as the stages take them
+
+    def _kind(self, mode: int | None) -> Tensor:
+        """One for the kind of ``mode``, zero for all others: ``(kinds,)``, on the device."""
+        known = self._known(mode)
+        if known not in self._kinds:
+            kinds = torch.zeros(self.model.config.num_control_type)
+            kinds[known] = 1
+            self._kinds[known] = kinds.to(self.model.device, self.model.dtype)
+        return self._kinds[known]
+
+    def embed_time(self, t: Tensor, rows: int, kind: Tensor | None) -> Tensor:
+        """See `UNetControlNet`."""
+        assert kind is not None
+        repeated = kind.repeat(rows, 1)
         projected = self.model.control_type_proj(repeated.flatten()).reshape(rows, -1).to(self.model.dtype)
-        time: Tensor = self._embed_time(t, rows) + self.model.control_add_embedding(projected)
+        time: Tensor = super().embed_time(t, rows, None) + self.model.control_add_embedding(projected)
         return time
 
-    def _enter(self, x: Tensor, control: Tensor, mode: int | None) -> Tensor:
+    def enter(self, x: Tensor, control: Tensor, mode: int | None) -> Tensor:
         """Add the control image to the latents, weighted by what a transformer makes of both."""
         controlnet: Any = self.model
         x = controlnet.conv_in(x)

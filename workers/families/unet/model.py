@@ -18,6 +18,8 @@ from shared.errors import InvalidRequest
 from shared.families.registry import family_of
 from shared.families.unet import SD1
 from shared.jobs.spec import JobSpec
+from workers.engines.base import Engine
+from workers.engines.eager import EAGER
 from workers.families.base import BaseModel
 from workers.families.guidance import ClassifierFreeGuidance
 from workers.families.staged_forward import StagedForward
@@ -26,6 +28,7 @@ from workers.families.unet.forward import staged_forward
 from workers.families.unet.long_prompt import Text, encode_in_chunks, truncation_warnings
 from workers.families.unet.lora_scales import unet_layer_scales
 from workers.families.unet.lora_targets import UNetLoraTargets
+from workers.families.unet.stages import UNetStages
 from workers.families.vae_latents import VaeLatents
 from workers.lora.scales import LayerScales
 
@@ -45,6 +48,7 @@ class UNetModel(BaseModel):
         super().__init__(name, facts, parts, switches, sha256)
         self.pipe = pipe
         self.unet = pipe.unet
+        self._stages = UNetStages(pipe.unet)
         factor = pipe.vae_scale_factor
         self.latents = VaeLatents(pipe.vae, pipe.unet, factor)
         # Control images keep their range 0..1, as in StableDiffusionControlNetPipeline.
@@ -168,9 +172,11 @@ class UNetModel(BaseModel):
             return []
         return truncation_warnings([*self.positive_texts(spec), *self.negative_texts(spec)])
 
-    def staged_forward(self, x: Tensor, t: Tensor, conditioning: Any) -> StagedForward:
+    def staged_forward(
+        self, x: Tensor, t: Tensor, conditioning: Any, engine: Engine = EAGER
+    ) -> StagedForward:
         """See `BaseModel`; ``conditioning`` is a `UNetConditioning`."""
-        return staged_forward(self.unet, x, t, conditioning)
+        return staged_forward(self._stages, x, t, conditioning, engine)
 
     def controlnet_latents(self, x: Tensor) -> Tensor:
         """See `BaseModel`."""

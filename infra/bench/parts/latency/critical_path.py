@@ -21,8 +21,10 @@ from infra.bench.harness.background_load import (
 )
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
 from infra.bench.workloads.models import Workload
+from workers.engines.eager import EAGER
 from workers.families.staged_forward import run_to_end
 from workers.families.unet.forward import forward_decoder, forward_encoder
+from workers.families.unet.stages import UNetStages
 
 ROWS = 2
 
@@ -44,9 +46,10 @@ class CriticalPath:
     """The UNet in this process, and a ControlNet in another."""
 
     def __init__(self, workload: Workload, controlnet: BackgroundLoad) -> None:
-        self._unet = load_unet(workload.model)
+        unet = load_unet(workload.model)
+        self._stages = UNetStages(unet)
         self._controlnet = controlnet
-        self._x, self._t, self._conditioning = make_inputs(self._unet.config, workload.side_px, ROWS)
+        self._x, self._t, self._conditioning = make_inputs(unet.config, workload.side_px, ROWS)
 
     @torch.inference_mode()
     def measure(self, rounds: int) -> Parts:
@@ -54,15 +57,16 @@ class CriticalPath:
         pin_this_process(UNET_CORE)
         encoders = []
         self._controlnet.go()
+        run = EAGER.begin()
         for _ in range(rounds):
             start = time.perf_counter()
-            encoded = forward_encoder(self._unet, self._x, self._t, self._conditioning)
+            encoded = forward_encoder(self._stages, self._x, self._t, self._conditioning, run)
             encoders.append(time.perf_counter() - start)
         controlnet_s = self._controlnet.stop()
         decoders = []
         for _ in range(rounds):
             start = time.perf_counter()
-            decoder = forward_decoder(self._unet, encoded)
+            decoder = forward_decoder(self._stages, encoded, self._conditioning, run)
             run_to_end(decoder, next(decoder), None)
             decoders.append(time.perf_counter() - start)
         pin_this_process(CONTROLNET_CORE)

@@ -8,8 +8,9 @@ from tests.tiny_models import LAYOUTS, make_controlnet, make_unet
 from workers.families.staged_forward import Residuals, run_to_end
 from workers.families.unet.conditioning import UNetConditioning
 from workers.families.unet.controlnet import UNetControlNet
-from workers.families.unet.forward import forward_decoder, forward_encoder, staged_forward
+from workers.families.unet.forward import staged_forward
 from workers.families.unet.projection_cache import cache_projections
+from workers.families.unet.stages import UNetStages, UpBlock
 
 SIZES = [(16, 16), (12, 20), (11, 13)]  # the last two are not divisible by what the UNet halves
 
@@ -29,7 +30,7 @@ class Given:
 def predict(
     unet: Any, x: Tensor, t: Tensor, conditioning: UNetConditioning, residuals: Residuals | None
 ) -> Tensor:
-    forward = staged_forward(unet, x, t, conditioning)
+    forward = staged_forward(UNetStages(unet), x, t, conditioning)
     return run_to_end(forward, next(forward), residuals)
 
 
@@ -101,22 +102,23 @@ def test_residuals_are_added_as_diffusers_forward_adds_them(layout: str, size: t
     assert given.asked == [len(down), *reversed(range(len(down)))] == list(served.order)
 
 
-def test_encoder_and_decoder_can_be_compiled_each_into_one_graph() -> None:
+def test_every_stage_can_be_compiled_into_one_graph() -> None:
     unet = make_unet("centred")
     cache_projections(unet)
+    stages = UNetStages(unet)
     x, t, conditioning = inputs(unet, (16, 16))
 
-    def decode(encoded: Any, given: Given) -> Tensor:
-        forward = forward_decoder(unet, encoded)
-        return run_to_end(forward, next(forward), given)
+    def compare(stage: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = stage(*arguments)
+        compiled = torch.compile(stage, backend="eager", fullgraph=True)(*arguments)
+        assert all(torch.equal(a, b) for a, b in zip(compiled, outputs, strict=True))
+        return outputs
 
     with torch.inference_mode():
-        encoded = forward_encoder(unet, x, t, conditioning)
-        levels = dict(enumerate((*encoded.skips, encoded.x)))
-        given = Given({index: torch.full_like(level, 0.1) for index, level in levels.items()})
-        prediction = decode(encoded, given)
-        compiled = torch.compile(forward_encoder, backend="eager", fullgraph=True)(unet, x, t, conditioning)
-        again = torch.compile(decode, backend="eager", fullgraph=True)(encoded, given)
-    assert torch.equal(compiled.x, encoded.x)
-    assert all(torch.equal(a, b) for a, b in zip(compiled.skips, encoded.skips, strict=True))
-    assert torch.equal(again, prediction)
+        x, time, *skips = compare(stages.encoder, [x, t], stages.encoder_constants(conditioning))
+        for parts, constants in zip(stages.up_blocks, stages.decoder_constants(conditioning), strict=True):
+            own = [skips.pop() for _ in parts.block.resnets][::-1]
+            residuals = [torch.full_like(level, 0.1) for level in (x, *own)]
+            given = [x, residuals[0], time, *own, *residuals[1:]]
+            (x,) = compare(UpBlock(parts, None), given, constants)
+        compare(stages.output, [x], [])
