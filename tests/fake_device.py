@@ -8,12 +8,13 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
 
 from workers.devices.base import Clock, Device, Event, HostCopy, MemoryInfo, SideStream
+from workers.devices.non_blocking import NonBlockingCalls
 
 
 class FakeEvent(Event):
@@ -114,6 +115,9 @@ class FakeDevice(Device):
 
     def start_clock(self) -> Clock:
         return FakeClock()
+
+    def non_blocking(self) -> AbstractContextManager[object]:
+        return NonBlockingCalls(self)
 
     def to_host(self, tensor: Tensor, into: Tensor | None = None) -> HostCopy:
         source = tensor.detach().to("cpu") if tensor.device.type == "cpu" else torch.zeros(tensor.shape)

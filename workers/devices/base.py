@@ -143,6 +143,14 @@ class Device(ABC):
     def start_clock(self) -> Clock:
         """A clock for the events from now on; waits for the device once."""
 
+    @abstractmethod
+    def non_blocking(self) -> AbstractContextManager[object]:
+        """Within the block, calls of torch that would wait for the device are replaced: for libraries' code.
+
+        What they copy from the host goes by `from_host`. Results are the same. See
+        `workers.devices.non_blocking`.
+        """
+
     # --- copies --------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -58,6 +58,10 @@ class CPUDevice(Device):
     def start_clock(self) -> Clock:
         """See `Device`."""
         return HostClock()
+
+    def non_blocking(self) -> AbstractContextManager[object]:
+        """See `Device`: nothing is replaced."""
+        return nullcontext()
 
     def to_host(self, tensor: Tensor, into: Tensor | None = None) -> HostCopy:
         """See `Device`."""

@@ -5,13 +5,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from workers.devices.base import Clock, Device, Event, HostCopy, MemoryInfo, SideStream
+from workers.devices.non_blocking import NonBlockingCalls
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,10 @@ class CUDADevice(Device):
     def start_clock(self) -> Clock:
         """See `Device`."""
         return CUDAClock(self.record())
+
+    def non_blocking(self) -> AbstractContextManager[object]:
+        """See `Device`."""
+        return NonBlockingCalls(self)
 
     def to_host(self, tensor: Tensor, into: Tensor | None = None) -> HostCopy:
         """See `Device`."""

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from workers.families.guidance import Guidance
-from workers.unet.timesteps.schedule import Schedule
+from workers.unet.timesteps.schedule import Schedule, Timestep
 
 #: Predicts from the scaled model input ``x`` at step ``i``, timestep ``t``; both CFG branches if guided.
-Predict = Callable[[Tensor, int, Tensor], Tensor]
+Predict = Callable[[Tensor, int, Timestep], Tensor]
 #: Called before each step; raises to stop the job.
 BeforeStep = Callable[[int], None]
 #: Called after each step with the new latents.
@@ -43,13 +43,16 @@ def denoise(
     before_step: BeforeStep,
     after_step: AfterStep,
 ) -> Tensor:
-    """Denoise latents, ``(n, c, h/f, w/f)``, along the schedule's timesteps."""
+    """Denoise latents, ``(n, c, h/f, w/f)``, along the schedule's timesteps.
+
+    Nothing in here waits for the device: only the callbacks may.
+    """
     latents = start.latents
-    for i, t in enumerate(schedule.timesteps):
+    for i in range(len(schedule.timesteps)):
         before_step(i)
-        x = schedule.scaled(guidance.expand(latents), t)
-        noise = guidance.combine(predict(start.model_input(x), i, t))
-        latents = schedule.scheduler.step(noise, t, latents, **step_options, return_dict=False)[0]
+        x = schedule.scaled(guidance.expand(latents), i)
+        noise = guidance.combine(predict(start.model_input(x), i, schedule.timestep(i)))
+        latents = schedule.step(noise, i, latents, step_options)
         latents = start.after_step(i, latents)
         after_step(i, latents)
     return latents

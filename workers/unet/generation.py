@@ -45,7 +45,7 @@ class Generation:
         options = model.timestep_options(spec)
         check_steps(spec, model.scheduler_config, options)
         steps = TimestepSpec.of(spec, options)
-        self._schedule = make_schedule(steps, model.scheduler_config, str(model.device))
+        self._schedule = make_schedule(steps, model.scheduler_config, context.worker.device)
         self._total = len(self._schedule.timesteps)
         self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())
         context.replay.check_model(model.sha256, self._scheduler_config)

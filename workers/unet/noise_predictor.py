@@ -1,9 +1,12 @@
 """Predicts the noise of a step's rows on this device, guided by the job's ControlNets."""
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
+from workers.devices.base import HostCopy, Pending
 from workers.families.base import Conditioning
 from workers.families.guidance import CFGBranch
 from workers.families.staged_forward import Residuals, run_to_end
@@ -13,6 +16,7 @@ from workers.unet.controlnet.control_images import ControlImage, read_control_im
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.guess_mode import zero_padded
 from workers.unet.controlnet.step_residuals import StepResiduals
+from workers.unet.timesteps.schedule import Timestep
 
 
 class NoisePredictor:
@@ -22,6 +26,7 @@ class NoisePredictor:
         self._model = context.model
         self._guidance = context.model.guidance(context.spec)
         self._controlnets = controlnets
+        self._device = context.worker.device
         self._timeline = context.timeline
         self._deferred = context.deferred
         self._branch = branch
@@ -48,21 +53,24 @@ class NoisePredictor:
         self._conditioning = self._part(conditioning, self._branch)
         self._controlnet_conditioning = self._part(conditioning, self._controlnet_branch)
 
-    def predict(self, x: Tensor, step: int, total: int, t: Tensor) -> Tensor:
+    def predict(
+        self, x: Tensor, step: int, total: int, t: Timestep, *, messages: Sequence[Pending[Any]] = ()
+    ) -> Tensor:
         """The prediction for the model input ``x`` of this branch, ``(b, …)``, at timestep ``t``.
 
-        The ControlNets compute while the base model does, which takes each residual when it needs it.
+        The ControlNets compute while the base model does, which takes each residual when it needs it. What
+        they are sent is copied from the device while the encoder is submitted to it. ``messages`` about the
+        same step, which wait for such copies, are finished then, too.
         """
         assert self._conditioning is not None, "the prompt is encoded before the first step"
-        if self._controlnet_conditioning is not None:
-            self._controlnets.publish_inputs(self._controlnet_conditioning.controlnet_inputs)
-            self._controlnet_conditioning = None
-        residuals = self._controlnets.request_step(self._controlnet_rows(x), step, total, t.item())
-        self._deferred.run()
+        request = self._request(x, step, total, t)
         before, after = self._model.stages
-        forward = self._model.staged_forward(x, t, self._conditioning)
+        forward = self._model.staged_forward(x, t.tensor, self._conditioning)
         with self._timeline.span(before):
             index = next(forward)
+        for message in messages:
+            message.result()
+        residuals = request.result() if request else None
         with self._timeline.span(after):
             prediction = run_to_end(forward, index, self._residuals(residuals))
         if residuals is not None:
@@ -72,6 +80,33 @@ class NoisePredictor:
     def close(self) -> None:
         """No further step: what is still queued for these rows is void."""
         self._controlnets.close()
+
+    def _request(self, x: Tensor, step: int, total: int, t: Timestep) -> Pending[StepResiduals] | None:
+        """Ask the ControlNets that guide the step, and run the deferred calls meanwhile."""
+        calls = self._controlnets.calls(step, total)
+        if not calls:
+            self._deferred.run()
+            return None
+        inputs: dict[str, HostCopy] = {}
+        if self._controlnet_conditioning is not None:
+            on_device = self._controlnet_conditioning.controlnet_inputs
+            inputs = {name: self._device.to_host(tensor) for name, tensor in on_device.items()}
+        rows = self._controlnet_rows(x)
+
+        def send(host_rows: Tensor) -> StepResiduals:
+            self._publish(inputs)
+            residuals = self._controlnets.request_step(calls, step, t.value, rows, host_rows)
+            self._deferred.run()
+            return residuals
+
+        return self._device.to_host(rows).then(send)
+
+    def _publish(self, inputs: Mapping[str, HostCopy]) -> None:
+        """Publish the conditioning's inputs if it is new, from their copies."""
+        if self._controlnet_conditioning is not None:
+            copies = {name: copy.wait() for name, copy in inputs.items()}
+            self._controlnets.publish_inputs(self._controlnet_conditioning.controlnet_inputs, copies)
+            self._controlnet_conditioning = None
 
     def _part(self, conditioning: Conditioning, branch: CFGBranch) -> Conditioning:
         return conditioning.branch(branch) if self._guidance.is_guided else conditioning

@@ -16,6 +16,8 @@ from shared.settings import Settings
 from tests.tiny_models import make_controlnet, make_unet
 from tests.workers.unet.specs import spec as job_spec
 from workers.controlnet_serving.server import ControlNetServer
+from workers.devices.base import Device
+from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 from workers.families.guidance import CFGBranch
 from workers.families.unet.controlnet import UNetControlNet
@@ -101,6 +103,7 @@ class FakeWorker:
     steps: StepQueue
     transport: ResidualTransport
     controlnets: ModelCache[UNetControlNet]
+    device: Device
 
 
 class ControlNetJob(NamedTuple):
@@ -134,6 +137,7 @@ def make_job(
         steps=line.steps,
         transport=line.transport,
         controlnets=load_controlnets(),
+        device=find_device("cpu"),
     )
     context = AttemptContext(
         worker=cast("UNetWorker", worker),
@@ -154,7 +158,8 @@ def make_job(
     first.start()
     client = ControlNetClient(context, CFGBranch.BOTH, first)
     client.publish_images([image(i) for i, _ in enumerate(specs)])
-    client.publish_inputs({"embeddings": EMBEDDINGS.repeat(rows // 2, 1, 1)})
+    inputs = {"embeddings": EMBEDDINGS.repeat(rows // 2, 1, 1)}
+    client.publish_inputs(inputs, inputs)
     return ControlNetJob(client, context, worker)
 
 
@@ -166,9 +171,7 @@ def make_controlnets(line: Line, *specs: ControlNetSpec, **options: Any) -> Cont
 def ask(
     controlnets: ControlNetClient, step: int = 0, total: int = 4, x: Tensor = X, t: float = 501.0
 ) -> StepResiduals:
-    asked = controlnets.request_step(x, step, total, t)
-    assert asked is not None
-    return asked
+    return controlnets.request_step(controlnets.calls(step, total), step, t, x, x)
 
 
 def image(seed: int) -> Tensor:

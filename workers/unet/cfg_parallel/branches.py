@@ -17,6 +17,7 @@ from workers.families.base import Conditioning
 from workers.families.guidance import CFGBranch, Guidance
 from workers.unet.cfg_parallel.leader import Leader
 from workers.unet.noise_predictor import NoisePredictor, NoisePredictorFactory
+from workers.unet.timesteps.schedule import Timestep
 
 
 class CFGBranches:
@@ -67,16 +68,15 @@ class CFGBranches:
         for predictor in self._predictors.values():
             predictor.use(conditioning)
 
-    def predict(self, x: Tensor, step: int, total: int, t: Tensor, loras: Sequence[str]) -> Tensor:
+    def predict(self, x: Tensor, step: int, total: int, t: Timestep, loras: Sequence[str]) -> Tensor:
         """The prediction for the model input ``x``, ``(b, c, h/f, w/f)``; ``loras`` are in effect."""
         has_follower = self._leader.has_follower()
         if not has_follower and step not in self._replayed:
             return self._predictors[CFGBranch.BOTH].predict(x, step, total, t)
         self.split_steps.append(step)
         uncond_x, cond_x = (self._rows(x, branch) for branch in (CFGBranch.UNCOND, CFGBranch.COND))
-        if has_follower:
-            self._leader.request(step, total, t.item(), uncond_x, loras)
-        cond = self._predictor(CFGBranch.COND).predict(cond_x, step, total, t)
+        messages = [self._leader.request(step, total, t.value, uncond_x, loras)] if has_follower else []
+        cond = self._predictor(CFGBranch.COND).predict(cond_x, step, total, t, messages=messages)
         uncond = self._leader.take(cond) if has_follower else None
         if uncond is None:
             metrics.CFG_BRANCHES.labels("leader").inc()

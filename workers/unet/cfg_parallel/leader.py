@@ -11,6 +11,7 @@ from torch import Tensor
 from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
 from shared.periodic_thread import PeriodicThread
+from workers.devices.base import Pending
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.cfg_parallel.channel import branch_channel
 from workers.unet.cfg_parallel.messages import READY, BranchPrediction, BranchStep, FollowBranch
@@ -63,14 +64,15 @@ class Leader:
                 self._accept(received[0])
         return self._follower is not None
 
-    def request(self, step: int, total: int, t: float, x: Tensor, loras: Sequence[str]) -> None:
-        """Send the unconditional branch's model input, ``(n, c, h/f, w/f)``, and the LoRAs in effect."""
-        self._requested = BranchStep(step=step, total=total, t=t, loras=list(loras))
+    def request(self, step: int, total: int, t: float, x: Tensor, loras: Sequence[str]) -> Pending[None]:
+        """Send the unconditional branch's model input, ``(n, c, h/f, w/f)``, and the LoRAs in effect.
+
+        It is sent once it is in the host's memory: now, or when the result is asked for.
+        """
+        requested = BranchStep(step=step, total=total, t=t, loras=list(loras))
+        self._requested = requested
         self._requested_at = time.monotonic()
-        try:
-            self._channel.send_step(self._requested, x)
-        except RedisError:
-            self._lose_follower("the residual server does not answer")
+        return self._context.worker.device.to_host(x).then(lambda copy: self._send(requested, copy))
 
     def take(self, like: Tensor) -> Tensor | None:
         """The prediction of the requested step, on the device and in the type of ``like``.
@@ -81,6 +83,7 @@ class Leader:
         if self._follower is None:
             return None
         assert self._requested is not None, "take follows request"
+        self._context.worker.device.record().wait()  # the leader's own branch
         own_s = time.monotonic() - self._requested_at
         start = time.time()
         timeout_s = max((self._timings.wait_factor - 1) * own_s, self._timings.min_wait_s)
@@ -100,7 +103,13 @@ class Leader:
         timeline.add("uncond branch", response.start_s, response.end_s, response.worker)
         metrics.CFG_BRANCHES.labels("follower").inc()
         self.receipt = self._follower.receipt
-        return prediction.to(like.device, like.dtype)
+        return self._context.worker.device.from_host(prediction).to(like.dtype)
+
+    def _send(self, requested: BranchStep, x: Tensor) -> None:
+        try:
+            self._channel.send_step(requested, x)
+        except RedisError:
+            self._lose_follower("the residual server does not answer")
 
     def _accept(self, ready: BranchPrediction) -> None:
         self._follower = ready

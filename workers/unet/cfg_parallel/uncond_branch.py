@@ -11,6 +11,7 @@ from workers.unet.cfg_parallel.messages import READY, BranchPrediction, BranchSt
 from workers.unet.lora import JobLoras
 from workers.unet.noise_predictor import NoisePredictorFactory
 from workers.unet.output.receipt import worker_receipt
+from workers.unet.timesteps.schedule import Timestep
 
 
 class UncondBranch:
@@ -47,12 +48,13 @@ class UncondBranch:
             return response.model_copy(update={"is_missing_lora": True}), None
         if self._loras.patch_exactly(step.loras):
             self._encode_prompt()
-        model = self._context.model
-        x = x.to(model.device, model.latents.dtype)
-        t = torch.tensor(step.t, device=x.device)
+        device, dtype = self._context.worker.device, self._context.model.latents.dtype
+        x = device.from_host(x).to(dtype)
+        t = Timestep(step.t, device.from_host(torch.tensor(step.t)))
         with torch.inference_mode():
             prediction = self._predictor.predict(x, step.step, step.total, t)
-        return response.model_copy(update={"end_s": time.time()}), prediction
+            computed = device.to_host(prediction).wait()
+        return response.model_copy(update={"end_s": time.time()}), computed
 
     def close_controlnets(self) -> None:
         """No further step; only for the follower, as other workers that prepared share its request id."""

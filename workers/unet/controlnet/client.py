@@ -60,15 +60,16 @@ class ControlNetClient:
                 )
             )
 
-    def publish_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        """Store what the ControlNets take from the next step on in addition to their images, by name."""
-        if self._specs:
-            self.session.publish_inputs(inputs)
+    def publish_inputs(self, inputs: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> None:
+        """Store what the ControlNets take from the next step on in addition to their images, by name.
 
-    def request_step(self, x: Tensor, step: int, total: int, t: float) -> StepResiduals | None:
-        """Send step ``step`` of ``total`` to every ControlNet that guides it; ``None`` if none does."""
-        context, session = self._context, self.session
-        parts = [
+        ``copies`` are the same in the host's memory.
+        """
+        self.session.publish_inputs(inputs, copies)
+
+    def calls(self, step: int, total: int) -> list[ControlNetCall]:
+        """What step ``step`` of ``total`` asks of each ControlNet that guides it."""
+        return [
             ControlNetCall(
                 position=position,
                 controlnet=spec.name,
@@ -76,12 +77,19 @@ class ControlNetClient:
                 image=image,
                 control_mode=spec.control_mode,
             )
-            for position, (spec, image) in enumerate(zip(self._specs, session.image_keys, strict=True))
+            for position, (spec, image) in enumerate(zip(self._specs, self.session.image_keys, strict=True))
             # The condition is diffusers' own, floats and all (pipeline_controlnet, "controlnet_keep").
             if not (step / total < spec.guidance_start or (step + 1) / total > spec.guidance_end)
         ]
-        if not parts:
-            return None
+
+    def request_step(
+        self, calls: list[ControlNetCall], step: int, t: float, x: Tensor, copy: Tensor
+    ) -> StepResiduals:
+        """Send step ``step``, at timestep ``t``, to the ControlNets of ``calls``.
+
+        ``x`` is their input on the device, ``(b, …)``, and ``copy`` the same in the host's memory.
+        """
+        context, session = self._context, self.session
         request = StepRequest(
             job_id=self._request_id,
             attempt=context.attempt,
@@ -91,13 +99,13 @@ class ControlNetClient:
             t=t,
             guess_mode=context.spec.guess_mode,
             inputs=session.input_keys,
-            parts=parts,
+            parts=calls,
             rows=x.shape[0],
             batch_key="" if self._is_alone else _batch_key({"x": x, **session.inputs}),
             residual_precision=context.spec.residual_precision,
             reachable_by=context.worker.transport.announce(),
         )
-        return StepResiduals(session, request, x)
+        return StepResiduals(session, request, x, copy)
 
     def close(self) -> None:
         """Void what is still queued for this branch; errors are logged, as the job's own end counts more."""

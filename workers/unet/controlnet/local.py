@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from shared import metrics
+from workers.devices.base import Device
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.model_cache import ModelCache
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
@@ -15,8 +16,9 @@ from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 class LocalControlNets:
     """The ControlNets of one attempt, loaded into this worker's memory when they are first needed."""
 
-    def __init__(self, controlnets: ModelCache[ControlNet], worker: str) -> None:
+    def __init__(self, controlnets: ModelCache[ControlNet], device: Device, worker: str) -> None:
         self._controlnets = controlnets
+        self._device = device
         self._worker = worker
         self._images: dict[int, Tensor] = {}  # position: the embedded control image
         #: Position: the inputs, and what the ControlNet has prepared from them.
@@ -30,18 +32,23 @@ class LocalControlNets:
         inputs: Mapping[str, Tensor],
         image: Tensor,
     ) -> list[tuple[StepResponse, Tensor]]:
-        """All residuals of one part of a step, as a ControlNet worker would send them; see `ControlNet`."""
+        """All residuals of one part of a step, as a ControlNet worker would send them; see `ControlNet`.
+
+        ``x`` and ``inputs`` are on the device, and so are the residuals.
+        """
         start = time.time()
         with self._controlnets.use(part.controlnet) as controlnet:
             controlnet.check(part.position, guess_mode=request.guess_mode)
             if part.position not in self._images:
-                self._images[part.position] = controlnet.embed(image, x.shape[0])
+                embedded = controlnet.embed(self._device.from_host(image), x.shape[0])
+                self._images[part.position] = embedded
             prepared_from, prepared = self._prepared.get(part.position, (None, {}))
             if prepared_from is not inputs:
                 prepared = controlnet.prepare(inputs)
                 self._prepared[part.position] = inputs, prepared
             embedded = self._images[part.position]
-            forward = controlnet.forward(x, torch.tensor(request.t), prepared, embedded, part.control_mode)
+            t = self._device.from_host(torch.tensor(request.t))
+            forward = controlnet.forward(x, t, prepared, embedded, part.control_mode)
             residuals = [
                 (index, controlnet.scale(residual, index, part.scale, guess_mode=request.guess_mode))
                 for index, residual in forward

@@ -21,30 +21,35 @@ class ControlNetSession:
         self.context = context
         self.image_keys: list[str] = []  # of the control images at the residual server
         self.input_keys: dict[str, str] = {}
-        self.inputs: Mapping[str, Tensor] = {}
+        self.inputs: Mapping[str, Tensor] = {}  # on the device
         self.unserved: set[int] = set()  # positions that no worker has taken lately
         self.hashes: dict[int, str] = {}  # position: sha256 of the weights that served it
         self.batches: dict[int, int] = {}  # position: most jobs that were computed in one pass
         self._images: list[Tensor] = []
+        self._input_copies: Mapping[str, Tensor] = {}  # in the host's memory
         self._first_residual = first_residual
         settings, worker = context.worker.settings, context.worker
         is_wanted = settings.controlnet_fallback == "local"
-        self._local = LocalControlNets(worker.controlnets, context.timeline.worker) if is_wanted else None
+        self._local = (
+            LocalControlNets(worker.controlnets, worker.device, context.timeline.worker)
+            if is_wanted
+            else None
+        )
 
     def publish_images(self, images: list[Tensor]) -> None:
         """Store the control images, ``(1, 3, h, w)`` each, at the residual server."""
         self._images = images
         self.image_keys = [self.context.worker.transport.put_input(image) for image in images]
 
-    def publish_inputs(self, inputs: Mapping[str, Tensor]) -> None:
+    def publish_inputs(self, inputs: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> None:
         """Store the other inputs, by name: the ControlNets take these from the next step on."""
-        self.inputs = inputs
+        self.inputs, self._input_copies = inputs, copies
         put = self.context.worker.transport.put_input
-        self.input_keys = {name: put(tensor) for name, tensor in inputs.items()}
+        self.input_keys = {name: put(tensor) for name, tensor in copies.items()}
 
     def publish_again(self) -> None:
         """Store all inputs once more: the residual server may have lost them."""
-        for tensor in (*self.inputs.values(), *self._images):
+        for tensor in (*self._input_copies.values(), *self._images):
             self.context.worker.transport.put_input(tensor)
 
     def compute_locally(

@@ -30,12 +30,13 @@ RETRYABLE = {error.code: error for error in (InputsMissing, ResidualLost, Residu
 class StepResiduals:
     """The residuals of one step: `get` is asked for each when the base model needs it."""
 
-    def __init__(self, session: ControlNetSession, request: StepRequest, x: Tensor) -> None:
+    def __init__(self, session: ControlNetSession, request: StepRequest, x: Tensor, copy: Tensor) -> None:
+        """``x`` is the ControlNets' input on the device, ``copy`` the same in the host's memory."""
         self._session = session
         self._context = session.context
         self._worker = session.context.worker
         self.request = request  # the latest: a step may be requested again
-        self._x = x
+        self._x, self._copy = x, copy
         self._received: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the positions it sums
         self._responses: dict[tuple[int, ...], list[StepResponse]] = {}
         self._monitor = CallMonitor(session)
@@ -51,7 +52,7 @@ class StepResiduals:
             self._receive(index)
         self._context.timeline.add_wait("wait for residuals", start, time.time())
         self._received.pop(index)
-        return total.to(self._x.device, self._x.dtype)
+        return total.to(self._x.dtype)
 
     def finish(self) -> None:
         """Add the times at which each ControlNet computed to the timeline."""
@@ -113,7 +114,8 @@ class StepResiduals:
 
     def _take(self, response: StepResponse, residual: Tensor) -> None:
         positions = tuple(response.positions)
-        self._received.setdefault(response.index, {}).setdefault(positions, residual)
+        on_device = self._worker.device.from_host(residual)  # at once: it is summed there
+        self._received.setdefault(response.index, {}).setdefault(positions, on_device)
         self._responses.setdefault(positions, []).append(response)
         self._session.record(response)
 
@@ -166,6 +168,6 @@ class StepResiduals:
         try:
             if self.request.retry:
                 self._session.publish_again()
-            self._worker.steps.send(self.request, self._x)
+            self._worker.steps.send(self.request, self._copy)
         except RedisError as error:
             log.warning("step not sent; it will be requested again", extra={"error": str(error)})

@@ -14,6 +14,7 @@ import torch
 
 from shared.errors import InvalidRequest
 from shared.jobs.spec import JobSpec
+from workers.devices.selection import find_device
 from workers.families.guidance import NO_GUIDANCE
 from workers.unet.denoise import InitialLatents, denoise
 from workers.unet.latents.inpaint import MaskBlending
@@ -62,7 +63,7 @@ def find_schedule_error(steps: TimestepSpec, config: str) -> str | None:
     Raises `InvalidRequest` where ``strength`` leaves no step.
     """
     try:
-        latents = _run_steps(steps, make_schedule(steps, json.loads(config), "cpu"))
+        latents = _run_steps(steps, make_schedule(steps, json.loads(config), find_device("cpu")))
     except InvalidRequest:
         raise
     except Exception as error:  # diffusers raises what its arithmetic happens to raise

@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import diffusers
@@ -13,31 +14,57 @@ from torch import Generator, Tensor
 from shared.catalog.schedulers import SCHEDULERS
 from shared.errors import CatalogGone, InvalidRequest
 from shared.jobs.spec import JobSpec
+from workers.devices.base import Device
+
+
+class Timestep(NamedTuple):
+    """The timestep of one step, for all but the scheduler."""
+
+    value: float  # as messages carry it
+    tensor: Tensor  # as models take it: a scalar on the device
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A scheduler of diffusers, and the timesteps that the job denoises at: twice the steps for some."""
+    """A scheduler of diffusers, and the timesteps that the job denoises at: twice the steps for some.
+
+    Timesteps and tables of the scheduler are on the CPU: it branches on them, which never waits for the
+    device.
+    """
 
     scheduler: Any
-    timesteps: Tensor  # (steps,)
+    timesteps: Tensor  # (steps,), on the CPU
+    device: Device
+
+    def timestep(self, step: int) -> Timestep:
+        """The timestep of ``step``."""
+        return Timestep(self.timesteps[step].item(), self._on_device[step])
+
+    def step(self, prediction: Tensor, step: int, latents: Tensor, options: dict[str, Any]) -> Tensor:
+        """The latents after ``step``; ``options`` are `step_options`."""
+        with self.device.non_blocking():
+            t = self.timesteps[step]
+            after: Tensor = self.scheduler.step(prediction, t, latents, **options, return_dict=False)[0]
+        return after
 
     def initial(self, noise: Tensor) -> Tensor:
         """Noise as the first step expects it; flow matching takes it as it is."""
         return noise * getattr(self.scheduler, "init_noise_sigma", 1.0)
 
-    def scaled(self, x: Tensor, t: Tensor) -> Tensor:
-        """Latents as the model takes them at timestep ``t``; flow matching does not scale them."""
+    def scaled(self, x: Tensor, step: int) -> Tensor:
+        """Latents as the model takes them at ``step``; flow matching does not scale them."""
         if not hasattr(self.scheduler, "scale_model_input"):
             return x
-        return torch.as_tensor(self.scheduler.scale_model_input(x, t))
+        with self.device.non_blocking():
+            return torch.as_tensor(self.scheduler.scale_model_input(x, self.timesteps[step]))
 
     def noised(self, latents: Tensor, noise: Tensor, step: int) -> Tensor:
         """``latents`` as noisy as ``step`` expects them; all of the same shape."""
         t = self.timesteps[step : step + 1]
-        if hasattr(self.scheduler, "scale_noise"):  # of flow matching
-            return torch.as_tensor(self.scheduler.scale_noise(latents, t, noise))
-        return torch.as_tensor(self.scheduler.add_noise(latents, noise, t))
+        with self.device.non_blocking():
+            if hasattr(self.scheduler, "scale_noise"):  # of flow matching
+                return torch.as_tensor(self.scheduler.scale_noise(latents, t, noise))
+            return torch.as_tensor(self.scheduler.add_noise(latents, noise, t))
 
     def step_options(self, generators: list[Generator], eta: float) -> dict[str, Any]:
         """What this scheduler's ``step`` takes beyond the usual: its own noise, and how much of it."""
@@ -48,6 +75,10 @@ class Schedule:
         if "generator" in known:
             options["generator"] = generators if len(generators) > 1 else generators[0]
         return options
+
+    @cached_property
+    def _on_device(self) -> Tensor:
+        return self.device.from_host(self.timesteps)
 
 
 class TimestepSpec(NamedTuple):
@@ -83,8 +114,10 @@ class TimestepSpec(NamedTuple):
         return next((name for name in ("timesteps", "sigmas") if getattr(self, name)), "num_inference_steps")
 
 
-def make_schedule(steps: TimestepSpec, config: Any, device: str) -> Schedule:
+def make_schedule(steps: TimestepSpec, config: Any, device: Device) -> Schedule:
     """A fresh scheduler, as ``CLASS.from_config(config, **options)`` makes it, its timesteps set.
+
+    ``device`` is that of the latents: some schedulers compute their tables there, and the bits depend on it.
 
     Raises whatever diffusers does: `workers.unet.timesteps.dry_run.check_steps` asks first.
     """
@@ -96,10 +129,23 @@ def make_schedule(steps: TimestepSpec, config: Any, device: str) -> Schedule:
     placed = list(value) if isinstance(value, tuple) else value
     options = json.loads(steps.options)
     own = {} if "sigmas" in options else {steps.field: placed}
-    scheduler.set_timesteps(**own, **options, device=device)
+    scheduler.set_timesteps(**own, **options, device=device.torch_device)
+    scheduler.timesteps = device.to_host(scheduler.timesteps).wait()
+    _keep_scalings(scheduler, device)
     if steps.strength is None:
-        return Schedule(scheduler, scheduler.timesteps)
-    return Schedule(scheduler, _last_part(scheduler, steps, steps.strength))
+        return Schedule(scheduler, scheduler.timesteps, device)
+    return Schedule(scheduler, _last_part(scheduler, steps, steps.strength), device)
+
+
+def _keep_scalings(scheduler: Any, device: Device) -> None:
+    """Have LCM's boundary scalings on the device, as they are with diffusers' timesteps.
+
+    A scalar on the device is rounded to the type of the latents that it multiplies, one of the CPU is not.
+    """
+    name = "get_scalings_for_boundary_condition_discrete"
+    scalings = getattr(scheduler, name, None)
+    if scalings is not None:
+        setattr(scheduler, name, lambda t: tuple(device.from_host(scaling) for scaling in scalings(t)))
 
 
 def _last_part(scheduler: Any, steps: TimestepSpec, strength: float) -> Tensor:
