@@ -5,6 +5,7 @@ transformer attends across the rows of a batch (``nn.MultiheadAttention`` that t
 the sequence): so diffusers computes it, and so must we, which is why its steps are neither split nor batched.
 """
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ from workers.families.unet.controlnet import UNetControlNet
 class UNetControlNetUnion(UNetControlNet):
     """Several kinds of control in one ControlNet; its ``embed`` is the ordinary one."""
 
-    def __init__(self, name: str, model: Any) -> None:
-        super().__init__(name, model)
-        self._kinds: dict[int, Tensor] = {}  # as the stages take them
+    @cached_property
+    def _kinds(self) -> dict[int, Tensor]:
+        return {}
 
     def _kind(self, mode: int | None) -> Tensor:
         """One for the kind of ``mode``, zero for all others: ``(kinds,)``, on the device."""
