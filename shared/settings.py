@@ -6,7 +6,7 @@ The description of each field is its line in the table of `infra/docs/operations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -21,11 +21,13 @@ from shared.setting_checks.types import (
     Bytes,
     Count,
     Device,
+    Devices,
     Host,
     LocalPath,
     Names,
     Port,
     Processes,
+    ProcessesOrNone,
     RedisUrl,
     RedisUrls,
     Region,
@@ -89,9 +91,23 @@ class Settings(BaseModel):
 
     # --- The local stack ---
 
-    unet_workers: Processes = Field(1, description="UNet worker processes of the local stack")
-    controlnet_workers: Processes = Field(
-        1, description="ControlNet worker processes of the local stack; 0: /readyz does not wait for one"
+    unet_devices: Devices = Field(
+        (),
+        description="devices of the local stack's UNet workers, comma separated: a worker process for each, "
+        "two for one that is named twice; unset: `SWIFT_UNET_WORKERS` processes on `SWIFT_DEVICE`",
+    )
+    controlnet_devices: Devices = Field(
+        (),
+        description="the same for its ControlNet workers; unset: `SWIFT_CONTROLNET_WORKERS` processes on "
+        "`SWIFT_DEVICE`",
+    )
+    unet_workers: Processes = Field(
+        1, description="UNet worker processes of the local stack, unless `SWIFT_UNET_DEVICES` names devices"
+    )
+    controlnet_workers: ProcessesOrNone = Field(
+        1,
+        description="ControlNet worker processes of the local stack, unless `SWIFT_CONTROLNET_DEVICES` names "
+        "devices; 0: none, and /readyz does not wait for one",
     )
     flower_host: Host = Field(
         "127.0.0.1", description="address Flower listens on, with the login of `.run/env`"
@@ -173,7 +189,12 @@ class Settings(BaseModel):
         (),
         description="ControlNets this ControlNet worker serves, comma separated; empty: the whole catalog",
     )
-    device: Device = Field("cpu", description="torch device of this worker")
+    device: Device = Field(
+        "cpu", description="torch device of this worker; the other GPUs are hidden from its process"
+    )
+    device_name: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        None, description="what `/v1/fleet` calls that device; unset: as `SWIFT_DEVICE`"
+    )
     threads_per_worker: Processes = Field(1, description="CPU threads torch uses in a worker")
     model_memory_bytes: Bytes = Field(
         16 << 30, description="weights a worker keeps loaded; the least recently used are unloaded first"
@@ -286,6 +307,8 @@ class Settings(BaseModel):
         if self.residual_timeout_s >= self.residual_ttl_s:
             raise ValueError("SWIFT_RESIDUAL_TIMEOUT_S must be less than SWIFT_RESIDUAL_TTL_S")
         self._check_redis()
+        self._check_devices("unet")
+        self._check_devices("controlnet")
         if self.lora_bucket == self.image_bucket:
             raise ValueError("SWIFT_LORA_BUCKET and SWIFT_IMAGE_BUCKET must name two buckets")
         for bucket in (self.lora_bucket, self.image_bucket):
@@ -299,6 +322,15 @@ class Settings(BaseModel):
                 f"SWIFT_MAX_LORA_BYTES may be at most {S3_PUT_BYTES}: S3 takes no more in one PUT or copy"
             )
         return self
+
+    def _check_devices(self, kind: Literal["unet", "controlnet"]) -> None:
+        devices, workers = getattr(self, f"{kind}_devices"), getattr(self, f"{kind}_workers")
+        if devices and f"{kind}_workers" in self.model_fields_set and workers != len(devices):
+            variable = f"{PREFIX}{kind.upper()}"
+            raise ValueError(
+                f"{variable}_WORKERS={workers} contradicts {variable}_DEVICES, which names {len(devices)}: "
+                "set one of them"
+            )
 
     def _check_redis(self) -> None:
         control, *residuals = map(parse_redis_url, (self.redis_url, *self.residual_redis_url))

@@ -1,12 +1,9 @@
 """Checks before anything is started; what would fail is reported in one sentence."""
 
-import ctypes
 import shutil
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -97,27 +94,6 @@ def check_models(settings: Settings, catalog: Catalog) -> None:
                     raise CannotStart(why)
     except ModelFailed as error:
         raise CannotStart(str(error)) from None
-
-
-def check_device(device: str) -> None:
-    """There may be such a device, as far as can be seen without torch; raises `CannotStart`."""
-    kind = device.partition(":")[0]
-    if kind == "cuda" and "+cpu" in version("torch"):
-        raise CannotStart(
-            f"SWIFT_DEVICE={device}: the installed torch {version('torch')} is built without CUDA"
-        )
-    if kind == "cuda" and not _has_cuda_driver():
-        raise CannotStart(f"SWIFT_DEVICE={device}: this machine has no NVIDIA driver (libcuda.so.1)")
-    if kind == "mps" and sys.platform != "darwin":
-        raise CannotStart(f"SWIFT_DEVICE={device}: only macOS has it")
-
-
-def _has_cuda_driver() -> bool:
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def addresses(settings: Settings) -> list[Address]:

@@ -33,6 +33,11 @@ def inherit(variables: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **variables}
 
 
+def visible_gpus() -> str | None:
+    """Which GPUs CUDA shows this process; ``None``: all."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def variables_of(settings: Settings) -> dict[str, str]:
     """Every setting that was given, as the variable that gives it; its paths hold in any folder."""
     given = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from infra.local.devices.assignment import device_environment, worker_devices
 from infra.local.servers import HOST, redis_command, weed_command, weed_environment
 from shared.catalog.catalog import read_catalog
 from shared.registry.workers import WorkerKind
@@ -15,6 +16,8 @@ from shared.settings import Settings
 #: Open event streams are cut when the API stops; everything else has ended long before.
 API_GRACE_S = 2
 
+#: Celery's concurrency of a worker.
+JOBS_AT_A_TIME: Mapping[WorkerKind, int] = {"unet": 1, "controlnet": 2}
 #: glibc gives every short-lived thread a heap of its own, and keeps what LoRAs have left in each of them.
 ALLOCATOR = {"MALLOC_ARENA_MAX": "2"}
 
@@ -30,6 +33,12 @@ class Process:
     is_server: bool = False
     shows_plain_output: bool = False  # lines that are no log records are shown, too, such as a traceback
     worker: WorkerKind | None = None  # of a process that reports itself to the fleet
+    device: str = ""  # of a worker, as the operator calls it
+
+    @property
+    def title(self) -> str:
+        """Its name for people: a worker's says where it computes."""
+        return f"{self.name} ({self.device})" if self.device else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,24 +86,27 @@ def resolve(settings: Settings) -> Settings:
     return settings.model_copy(update={**{name: getattr(settings, name) for name in named}, **found})
 
 
-def plan(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
-    """Every process of the stack, servers first. ``settings`` are resolved."""
+def plan(
+    settings: Settings, credentials: Mapping[str, str], visible_gpus: str | None = None
+) -> list[Process]:
+    """Every process of the stack, servers first. ``settings`` are resolved.
+
+    ``visible_gpus`` is the ``CUDA_VISIBLE_DEVICES`` by which they name devices. Raises `InvalidSetting`.
+    """
     threads = str(settings.threads_per_worker)
     cores = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **ALLOCATOR}
-    controlnets = settings.controlnet_workers if read_catalog(settings.catalog, settings).controlnets else 0
-    counts: list[tuple[WorkerKind, int, int]] = [  # kind, processes, jobs at a time
-        ("unet", settings.unet_workers, 1),
-        ("controlnet", controlnets, 2),
-    ]
+    served = {"unet": True, "controlnet": bool(read_catalog(settings.catalog, settings).controlnets)}
     workers = [
         Process(
             name=f"{kind}{i}",
-            command=_worker(f"{kind}{i}", f"workers.{kind}.app", concurrency),
-            environment=cores,
+            command=_worker(f"{kind}{i}", f"workers.{kind}.app", JOBS_AT_A_TIME[kind]),
+            environment={**cores, **device_environment(device, visible_gpus)},
             worker=kind,
+            device=device,
         )
-        for kind, count, concurrency in counts
-        for i in range(1, count + 1)
+        for kind, devices in worker_devices(settings).items()
+        if served[kind]
+        for i, device in enumerate(devices, 1)
     ]
     return [*_servers(settings, credentials), _api(settings), *workers, _flower(settings, credentials)]
 

@@ -30,7 +30,7 @@ class StartDisplay:
                 self._ready_roles.add(process.worker)
                 took_s = time.monotonic() - self._began
                 role = ROLES[process.worker]
-                self._terminal.show(f"First {role} worker is ready after {took_s:.1f} s: {process.name}")
+                self._terminal.show(f"First {role} worker is ready after {took_s:.1f} s: {process.title}")
         ready = sum(process.name not in missing for process in self._processes)
         waiting = f"{ready} of {len(self._processes)} processes are ready; waiting for {', '.join(missing)}"
         self._terminal.show_waiting(waiting if missing else "")
@@ -41,14 +41,15 @@ class StartDisplay:
         self._terminal.flush()
 
 
-def describe_stack(settings: Settings, login: tuple[str, str]) -> Table:
-    """Where everything is: addresses, logins, files."""
+def describe_stack(settings: Settings, login: tuple[str, str], processes: Sequence[Process]) -> Table:
+    """Where everything is: addresses, logins, files, the devices of workers."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for row in (
         ("API", settings.api_url, ""),
         ("API reference", f"{settings.api_url}/docs", "try it there"),
         ("Flower", settings.flower_url, f"user {login[0]}, password {login[1]}"),
         ("S3 endpoint", str(settings.s3_endpoint_url), f"LoRAs: bucket {settings.lora_bucket}"),
+        ("workers", ", ".join(process.title for process in processes if process.worker), ""),
         ("credentials", str(settings.home / "env"), "for a shell: set -a; . FILE"),
         ("logs", str(settings.home / "logs"), "one file a process"),
     ):

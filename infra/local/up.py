@@ -4,24 +4,25 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from infra.local.checks import (
     INSTALL,
     CannotStart,
-    check_device,
     check_models,
     check_ports,
     check_programs,
     only_stack_in,
 )
+from infra.local.devices.checks import check_devices, describe_unused_gpus
 from infra.local.environment import (
     make_credentials,
     make_login,
     read_env_file,
     variables_of,
+    visible_gpus,
     write_env_file,
 )
 from infra.local.plan import Process, find_embedded, folders, plan, resolve
@@ -49,7 +50,7 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
     """
     settings = resolve(settings)
     check_models(settings, read_catalog(settings.catalog, settings))
-    check_device(settings.device)
+    check_devices(settings)
     with _written(settings.home):
         trusted_directory(settings.home, setting="SWIFT_HOME")
         for folder in folders(settings.home):
@@ -68,6 +69,8 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
         logs = open_logs(settings.home / "logs", names, **limits)
         terminal = Terminal(None if quiet else sys.stdout)
         terminal.show(f"Starting the fleet. Logs: {settings.home / 'logs'}")
+        if (advice := _advise(settings, processes)) is not None:
+            terminal.show(advice)
         supervisor = Supervisor(processes, settings.home, environment, logs, terminal, [lock])
         flower_login = (login["FLOWER_USER"], login["FLOWER_PASSWORD"])
         watch = _Watch(settings, processes, supervisor, terminal, flower_login, ready_s, owner)
@@ -125,7 +128,7 @@ class _Watch:
         """Show addresses, also where logs are not shown: they are what a stack in the background returns."""
         terminal = Terminal(sys.stdout)
         terminal.show("The fleet is ready. `make down` or Ctrl-C stops it.")
-        terminal.show_table(describe_stack(self._settings, self._flower_login))
+        terminal.show_table(describe_stack(self._settings, self._flower_login, self._processes))
         terminal.flush()
 
 
@@ -159,9 +162,14 @@ def _make_environment(settings: Settings) -> tuple[dict[str, str], dict[str, str
 
 def _plan(settings: Settings, environment: Mapping[str, str]) -> list[Process]:
     try:
-        return plan(settings, environment)
+        return plan(settings, environment, visible_gpus())
     except ModuleNotFoundError as error:
         raise CannotStart(f"Python package {error.name} is missing: {INSTALL}") from None
+
+
+def _advise(settings: Settings, processes: Sequence[Process]) -> str | None:
+    has_controlnets = any(process.worker == "controlnet" for process in processes)
+    return describe_unused_gpus(settings, has_controlnets=has_controlnets)
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def _device(name: str) -> str:
 
 
 Device = Annotated[str, AfterValidator(_device)]
+Devices = Annotated[tuple[Device, ...], BeforeValidator(_split)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once)]
 RedisUrl = Annotated[str, AfterValidator(normalise_redis_url)]
 RedisUrls = Annotated[tuple[RedisUrl, ...], BeforeValidator(_split), Field(min_length=1)]
@@ -58,4 +59,5 @@ Seconds = Annotated[float, Field(ge=0.001, le=MAX_SECONDS, allow_inf_nan=False)]
 WholeSeconds = Annotated[int, Field(ge=1, le=MAX_SECONDS)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Processes = Annotated[int, Field(ge=1, le=1024)]
+ProcessesOrNone = Annotated[int, Field(ge=0, le=1024)]
 Bytes = Annotated[int, Field(ge=1, le=MAX_BYTES)]

@@ -19,6 +19,12 @@ def test_variables_are_read_by_name_and_others_are_left_alone() -> None:
     assert settings.worker_controlnets == ("edge", "depth")
 
 
+def test_a_list_of_devices_may_name_one_twice_and_agree_with_the_number_of_workers() -> None:
+    named = {"SWIFT_UNET_DEVICES": "cuda:0, cuda:0", "SWIFT_UNET_WORKERS": "2"}
+    assert read_settings(named).unet_devices == ("cuda:0", "cuda:0")
+    assert read_settings({"SWIFT_CONTROLNET_WORKERS": "0"}).controlnet_workers == 0
+
+
 def test_an_empty_variable_is_as_good_as_none() -> None:
     assert read_settings({"SWIFT_S3_ENDPOINT_URL": ""}).s3_endpoint_url is None
 
@@ -48,6 +54,18 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ({"SWIFT_THREADS_PER_WORKER": "100000"}, "it must be at most 1024"),
         ({"SWIFT_PLACEMENT": "maybe"}, "SWIFT_PLACEMENT='maybe': it must be true or false"),
         ({"SWIFT_CONTROLNET_FALLBACK": "locale"}, "it must be 'local' or 'fail'; did you mean local?"),
+        (
+            {"SWIFT_UNET_DEVICES": "cuda:0,gpu"},
+            "SWIFT_UNET_DEVICES, number 2 of the list='gpu': it must be cpu",
+        ),
+        (
+            {"SWIFT_UNET_DEVICES": "cuda:0,cuda:1", "SWIFT_UNET_WORKERS": "3"},
+            "SWIFT_UNET_WORKERS=3 contradicts SWIFT_UNET_DEVICES, which names 2: set one of them",
+        ),
+        (
+            {"SWIFT_CONTROLNET_DEVICES": "cuda:0", "SWIFT_CONTROLNET_WORKERS": "0"},
+            "SWIFT_CONTROLNET_WORKERS=0 contradicts SWIFT_CONTROLNET_DEVICES, which names 1",
+        ),
         ({"SWIFT_DEVICE": "gpu"}, "it must be cpu, cuda, cuda:N or mps"),
         ({"SWIFT_WORKER_CONTROLNETS": "edge, depth,edge"}, "it must name edge once"),
         ({"SWIFT_HOME": "~nobody-of-that-name/run"}, "the home folder of a user that exists"),

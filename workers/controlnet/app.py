@@ -18,6 +18,7 @@ from shared.registry.workers import Heartbeat
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
 from workers.controlnet_serving.server import ControlNetServer
+from workers.devices.visible import hide_other_gpus
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.consumer_check import ConsumerCheck
@@ -37,7 +38,7 @@ from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 
 with exit_with_reason():
-    settings = read_settings()
+    settings = hide_other_gpus(read_settings())
     catalog = read_catalog(settings.catalog, settings)
     served = select_served("SWIFT_WORKER_CONTROLNETS", settings.worker_controlnets, list(catalog.controlnets))
 use_checked_transport()

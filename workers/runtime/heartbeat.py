@@ -89,7 +89,7 @@ def describe_worker(
         kind=kind,
         host=socket.gethostname(),
         pid=os.getpid(),
-        device=settings.device,
+        device=settings.device_name or settings.device,
         serves=serves,
         loaded=loaded,
         jobs=jobs,

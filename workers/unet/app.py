@@ -10,6 +10,7 @@ from shared.messaging.celery_app import FOLLOW, GENERATE, follow_queue, make_cel
 from shared.messaging.messages import GenerateJob
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
+from workers.devices.visible import hide_other_gpus
 from workers.runtime.broker import CheckedTask, use_checked_transport
 from workers.runtime.process import select_served
 from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
@@ -21,7 +22,7 @@ from workers.unet.process.lifecycle import WorkerLifecycle
 from workers.unet.process.task_outcome import end_task, retried_later
 
 with exit_with_reason():
-    settings = read_settings()
+    settings = hide_other_gpus(read_settings())
     catalog = read_catalog(settings.catalog, settings)
     serves = select_served("SWIFT_WORKER_MODELS", settings.worker_models, list(catalog.models))
 use_checked_transport()

@@ -107,7 +107,7 @@ class SupervisedProcess:
             self._pause_s = FIRST_PAUSE_S
         self._due_at = now + self._pause_s
         output = f": {self._last}" if self._last else ""
-        line = f"{self.process.name} {why}; restarts in {self._pause_s:g} s{output}"
+        line = f"{self.process.title} {why}; restarts in {self._pause_s:g} s{output}"
         longest_s = LONGEST_SERVER_PAUSE_S if self.process.is_server else LONGEST_PAUSE_S
         self._pause_s = min(2 * self._pause_s, longest_s)
         self._log.write(f"{line}\n".encode())

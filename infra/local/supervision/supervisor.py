@@ -96,12 +96,12 @@ class Supervisor:
             except OSError as error:  # no memory, or no process left to have
                 self._report(run.plan_restart(f"cannot be started: {error}"), show=True)
             else:
-                self._report(f"{run.process.name} started")
+                self._report(f"{run.process.title} started")
 
     def _stop(self, run: SupervisedProcess) -> None:
         """Ask clients first, and servers once no client is left."""
         if run.is_running and (status := run.check_ended()) is not None:
-            self._report(f"{run.process.name} stopped with status {status}")
+            self._report(f"{run.process.title} stopped with status {status}")
         clients = [run for run in self._runs if run.is_running and not run.process.is_server]
         if run.is_running and (not run.process.is_server or not clients):
             run.stop()

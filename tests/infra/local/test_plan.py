@@ -28,7 +28,33 @@ def test_there_are_as_many_workers_as_the_settings_say(tmp_path: Path) -> None:
 
 def test_a_worker_uses_as_many_threads_as_the_settings_say(tmp_path: Path) -> None:
     found = processes(Settings(home=tmp_path, threads_per_worker=2))
-    assert found["unet1"].environment == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", **ALLOCATOR}
+    threads = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    assert found["unet1"].environment == {**threads, **ALLOCATOR, "SWIFT_DEVICE": "cpu"}
+
+
+def test_each_named_device_has_a_worker_process_that_sees_it_alone(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path, unet_devices=("cuda:0", "cuda:0", "cpu"), controlnet_devices=("cuda:1",)
+    )
+    found = plan(resolve(settings), CREDENTIALS, "GPU-aa,GPU-bb")
+    workers = {process.title: process.environment for process in found if process.worker}
+    seen = {title: environment.get("CUDA_VISIBLE_DEVICES") for title, environment in workers.items()}
+    assert seen == {
+        "unet1 (cuda:0)": "GPU-aa",
+        "unet2 (cuda:0)": "GPU-aa",
+        "unet3 (cpu)": None,
+        "controlnet1 (cuda:1)": "GPU-bb",
+    }
+    assert [environment["SWIFT_DEVICE"] for environment in workers.values()] == [
+        "cuda:0",
+        "cuda:0",
+        "cpu",
+        "cuda:0",
+    ]
+
+
+def test_a_stack_may_have_no_controlnet_worker(tmp_path: Path) -> None:
+    assert "controlnet1" not in processes(Settings(home=tmp_path, controlnet_workers=0))
 
 
 def test_a_unet_worker_takes_one_job_at_a_time(tmp_path: Path) -> None:

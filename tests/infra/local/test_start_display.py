@@ -9,7 +9,7 @@ from shared.settings import Settings
 
 PROCESSES = [
     Process(name="redis", command=[], is_server=True),
-    Process(name="unet1", command=[], worker="unet"),
+    Process(name="unet1", command=[], worker="unet", device="cuda:0"),
     Process(name="unet2", command=[], worker="unet"),
     Process(name="controlnet1", command=[], worker="controlnet"),
 ]
@@ -24,7 +24,7 @@ def test_the_first_worker_of_each_role_is_announced_once() -> None:
     display.end()
     unet, controlnet = output.getvalue().splitlines()
     assert unet.startswith("First UNet worker is ready after ")
-    assert unet.endswith(" s: unet1")
+    assert unet.endswith(" s: unet1 (cuda:0)")
     assert controlnet.startswith("First ControlNet worker")
 
 
@@ -32,8 +32,14 @@ def test_the_addresses_name_every_server_and_the_login_on_whole_lines() -> None:
     console = Console(file=io.StringIO(), width=1000)
     settings = Settings(s3_endpoint_url="http://127.0.0.1:8333")
     with console.capture() as shown:
-        console.print(describe_stack(settings, ("swift", "secret")))
+        console.print(describe_stack(settings, ("swift", "secret"), PROCESSES))
     lines = [line.split("  ")[0] for line in shown.get().splitlines()]
-    assert lines == ["API", "API reference", "Flower", "S3 endpoint", "credentials", "logs"]
-    for text in (settings.api_url + "/docs", settings.flower_url, "user swift, password secret", "8333"):
+    assert lines == ["API", "API reference", "Flower", "S3 endpoint", "workers", "credentials", "logs"]
+    for text in (
+        settings.api_url + "/docs",
+        settings.flower_url,
+        "user swift, password secret",
+        "8333",
+        "unet1 (cuda:0), unet2",
+    ):
         assert text in shown.get()

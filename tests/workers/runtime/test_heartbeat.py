@@ -12,8 +12,29 @@ from shared.settings import Settings
 from workers.runtime.heartbeat import HeartbeatThread, describe_worker
 
 
+def report_of(settings: Settings, jobs: list[str] | None = None) -> Heartbeat:
+    return describe_worker(
+        settings,
+        name="unet1@test",
+        kind="unet",
+        serves=["tiny"],
+        loaded=[],
+        jobs=jobs or [],
+        attached_jobs={},
+        load_errors={},
+        unavailable_reasons=[],
+        utilization=0.0,
+        started_at=0.0,
+    )
+
+
 def fail() -> list[str]:
     raise RuntimeError("out of order")
+
+
+@pytest.mark.parametrize(("name", "told"), [(None, "cuda:0"), ("cuda:3", "cuda:3")])
+def test_a_report_calls_the_device_what_the_operator_calls_it(name: str | None, told: str) -> None:
+    assert report_of(Settings(device="cuda:0", device_name=name)).device == told
 
 
 @pytest.mark.parametrize("jobs", [list, fail], ids=["in order", "no report"])
@@ -25,19 +46,7 @@ def test_a_failing_part_of_the_heartbeat_stops_no_other_part(
     before, after = threading.Event(), threading.Event()
 
     def report() -> Heartbeat:
-        return describe_worker(
-            servers,
-            name="unet1@test",
-            kind="unet",
-            serves=["tiny"],
-            loaded=[],
-            jobs=jobs(),
-            attached_jobs={},
-            load_errors={},
-            unavailable_reasons=[],
-            utilization=0.0,
-            started_at=0.0,
-        )
+        return report_of(servers, jobs())
 
     tasks = [before.set, fail, after.set]
     reporter = HeartbeatThread(control, "unet1@test", servers.heartbeat_s, report, tasks)

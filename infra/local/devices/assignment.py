@@ -1,0 +1,30 @@
+"""Which device each worker of the stack computes on, and what its process is told about it."""
+
+from collections.abc import Mapping
+
+from shared.registry.workers import WorkerKind
+from shared.setting_checks.errors import PREFIX
+from shared.settings import Settings
+from workers.devices.visible import ONLY, VARIABLE, is_gpu, show_only
+
+
+def worker_devices(settings: Settings) -> Mapping[WorkerKind, tuple[str, ...]]:
+    """The device of each worker process, by kind, as the operator calls it."""
+    return {
+        "unet": settings.unet_devices or (settings.device,) * settings.unet_workers,
+        "controlnet": settings.controlnet_devices or (settings.device,) * settings.controlnet_workers,
+    }
+
+
+def device_environment(device: str, visible: str | None) -> dict[str, str]:
+    """The variables of a worker's process: it sees its own GPU alone, by whatever name.
+
+    ``visible`` is this process' ``CUDA_VISIBLE_DEVICES``.
+    """
+    if not is_gpu(device):
+        return {f"{PREFIX}DEVICE": device}
+    return {
+        f"{PREFIX}DEVICE": ONLY,
+        f"{PREFIX}DEVICE_NAME": device,
+        VARIABLE: show_only(device, visible),
+    }

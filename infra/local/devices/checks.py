@@ -1,0 +1,66 @@
+"""Checks of the devices that settings name, before anything is started; and which GPUs nothing uses."""
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+
+from infra.local.checks import CannotStart
+from infra.local.devices.assignment import worker_devices
+from infra.local.devices.gpu_count import count_for_driver, count_for_torch, load_driver
+from shared.settings import Settings
+from workers.devices.visible import is_gpu
+
+#: With any of these the operator has chosen.
+CHOICES = frozenset({"device", "unet_devices", "controlnet_devices"})
+
+
+def check_devices(settings: Settings, count_gpus: Callable[[], int | None] = count_for_torch) -> None:
+    """Every device that settings name is here; raises `CannotStart` that names the setting."""
+    count: int | None = None
+    for setting, device in _named(settings):
+        check_device(setting, device)
+        if not is_gpu(device):
+            continue
+        count = count_gpus() if count is None else count
+        if count is not None and int(device.partition(":")[2] or 0) >= count:
+            raise CannotStart(f"{setting}: torch {version('torch')} sees {count} CUDA devices here")
+
+
+def check_device(setting: str, device: str) -> None:
+    """There may be such a device, as far as can be seen without torch; raises `CannotStart`."""
+    if is_gpu(device) and is_without_cuda():
+        raise CannotStart(f"{setting}: the installed torch {version('torch')} is built without CUDA")
+    if is_gpu(device) and load_driver() is None:
+        raise CannotStart(f"{setting}: this machine has no NVIDIA driver (libcuda.so.1)")
+    if device == "mps" and sys.platform != "darwin":
+        raise CannotStart(f"{setting}: only macOS has mps")
+
+
+def _named(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Each device that a worker gets, once for each setting that names it, which is told as it was set."""
+    names = {"unet": "SWIFT_UNET_DEVICES", "controlnet": "SWIFT_CONTROLNET_DEVICES"}
+    given = {"unet": settings.unet_devices, "controlnet": settings.controlnet_devices}
+    for kind, devices in worker_devices(settings).items():
+        for device in dict.fromkeys(devices):
+            listed = f"{names[kind]}={','.join(given[kind])}"
+            yield (listed if given[kind] else f"SWIFT_DEVICE={device}"), device
+
+
+def describe_unused_gpus(
+    settings: Settings, *, has_controlnets: bool, count_gpus: Callable[[], int] = count_for_driver
+) -> str | None:
+    """What to set so that the stack uses this machine's GPUs; ``None`` if there are none or it was chosen."""
+    if settings.model_fields_set & CHOICES or not (count := count_gpus()):
+        return None
+    gpus = [f"cuda:{i}" for i in range(count)]
+    advice = f"SWIFT_UNET_DEVICES={','.join(gpus)}"
+    if has_controlnets:  # the last one computes ControlNets, beside a UNet worker where it is the only one
+        advice = f"SWIFT_UNET_DEVICES={','.join(gpus[:-1] or gpus)} SWIFT_CONTROLNET_DEVICES={gpus[-1]}"
+    what = "1 GPU of this machine is" if count == 1 else f"{count} GPUs of this machine are"
+    torch = " and install torch for CUDA" if is_without_cuda() else ""
+    return f"{what} not used: set {advice}{torch} (infra/docs/operations.md, On GPUs)"
+
+
+def is_without_cuda() -> bool:
+    """Whether the installed torch computes on CPUs alone."""
+    return "+cpu" in version("torch")

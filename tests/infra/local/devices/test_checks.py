@@ -1,0 +1,88 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from infra.local.checks import CannotStart
+from infra.local.devices.checks import check_devices, describe_unused_gpus, is_without_cuda
+from infra.local.devices.gpu_count import load_driver
+from shared.settings import Settings
+
+HAS_NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+def never() -> int:
+    raise AssertionError("GPUs were counted")
+
+
+def counted(gpus: int) -> Callable[[], int]:
+    return lambda: gpus
+
+
+def test_on_a_cpu_nobody_counts_gpus() -> None:
+    check_devices(Settings(unet_devices=("cpu", "cpu")), never)
+
+
+@HAS_NO_GPU
+@pytest.mark.parametrize(
+    ("changes", "setting"),
+    [
+        ({"device": "cuda"}, "SWIFT_DEVICE=cuda: "),
+        ({"device": "cuda:1"}, "SWIFT_DEVICE=cuda:1: "),
+        ({"device": "mps"}, "SWIFT_DEVICE=mps: "),
+        ({"unet_devices": ("cpu", "cuda:1")}, "SWIFT_UNET_DEVICES=cpu,cuda:1: "),
+        ({"controlnet_devices": ("cuda:0",)}, "SWIFT_CONTROLNET_DEVICES=cuda:0: "),
+    ],
+)
+def test_a_device_that_is_not_here_stops_the_start(changes: dict[str, Any], setting: str) -> None:
+    with pytest.raises(CannotStart) as caught:
+        check_devices(Settings(**changes))
+    assert str(caught.value).startswith(setting)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gpu_beyond_those_that_torch_sees_is_named_with_its_setting(cuda: Any) -> None:
+    with pytest.raises(CannotStart, match=r"SWIFT_UNET_DEVICES=cuda:0,cuda:2: torch .* sees 2 CUDA devices"):
+        check_devices(Settings(unet_devices=("cuda:0", "cuda:2")), counted(2))
+    check_devices(Settings(unet_devices=("cuda:0",), controlnet_devices=("cuda:0",)))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "has_controlnets", "advice"),
+    [
+        (1, False, "1 GPU of this machine is not used: set SWIFT_UNET_DEVICES=cuda:0"),
+        (
+            1,
+            True,
+            "1 GPU of this machine is not used: "
+            "set SWIFT_UNET_DEVICES=cuda:0 SWIFT_CONTROLNET_DEVICES=cuda:0",
+        ),
+        (
+            3,
+            True,
+            "3 GPUs of this machine are not used: "
+            "set SWIFT_UNET_DEVICES=cuda:0,cuda:1 SWIFT_CONTROLNET_DEVICES=cuda:2",
+        ),
+    ],
+)
+def test_a_start_that_names_no_device_says_how_to_use_the_gpus(
+    gpus: int, has_controlnets: bool, advice: str
+) -> None:
+    said = describe_unused_gpus(Settings(), has_controlnets=has_controlnets, count_gpus=counted(gpus))
+    assert said is not None
+    assert said.startswith(advice)
+    assert ("install torch for CUDA" in said) == is_without_cuda()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"device": "cpu"}, {"unet_devices": ("cuda:0",)}, {"controlnet_devices": ("cpu",)}]
+)
+def test_who_has_named_a_device_is_told_nothing(changes: dict[str, Any]) -> None:
+    settings = Settings(**changes)
+    assert describe_unused_gpus(settings, has_controlnets=True, count_gpus=never) is None
+
+
+@pytest.mark.skipif(load_driver() is not None, reason="there is a driver")
+def test_a_machine_without_a_gpu_is_told_nothing() -> None:
+    assert describe_unused_gpus(Settings(), has_controlnets=True) is None
