@@ -16,6 +16,7 @@ from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI, LAYOUTS, make_controlnet, make_pipeline
 from workers.controlnet_serving.server import ControlNetServer
+from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet
 from workers.families.load_base_model import load_model
@@ -112,8 +113,8 @@ def worker_maker(
         preferred_backends: Sequence[TransportBackend] = (),
         **changes: object,
     ) -> UNetWorker:
-        settings = servers.model_copy(update=changes)
-        backends = [*preferred_backends, *build_backends(ConnectionPool([residual]), settings)]
+        settings, device = servers.model_copy(update=changes), find_device("cpu")
+        backends = [*preferred_backends, *build_backends(ConnectionPool([residual]), settings, device)]
         steps = StepQueue(residual, settings)
         transport = ResidualTransport([residual], settings, backends=backends)
         server = ControlNetServer(

@@ -18,6 +18,7 @@ from shared.registry.workers import Heartbeat
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
 from workers.controlnet_serving.server import ControlNetServer
+from workers.devices.selection import find_device
 from workers.devices.visible import hide_other_gpus
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
 from workers.runtime.broker import CheckedTask, use_checked_transport
@@ -48,7 +49,7 @@ app = make_celery(settings, queues=[controlnet_queue(controlnet) for controlnet 
 memory = DeviceMemory(settings.model_memory_bytes)
 controlnets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
-transport = ResidualTransport(residuals, settings)
+transport = ResidualTransport(residuals, settings, device=find_device(settings.device))
 watchdog = Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since)
 server = ControlNetServer(
     served,

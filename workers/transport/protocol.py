@@ -72,6 +72,7 @@ class Payload(Message):
     dtype: str
     shape: list[Annotated[int, Field(ge=0)]]
     precision: Precision = "exact"
+    channels_last: bool = False  # the memory format
     backend: str  # name of the transport backend that holds the bytes
     location: dict[str, Any]  # where; only that backend reads it
 

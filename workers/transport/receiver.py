@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
-from torch import Tensor
 
 from shared import metrics
 from shared.errors import ResidualLost
+from workers.devices.base import Device, DeviceCopy
 from workers.transport.backends.selection import BackendSet
 from workers.transport.codecs import decode
 from workers.transport.keys import responses_key
-from workers.transport.protocol import StepRequest, StepResponse
+from workers.transport.protocol import Payload, StepRequest, StepResponse
 from workers.transport.redis_client.pool import PRIMARY, ConnectionPool
 from workers.transport.redis_client.resp import Command
 from workers.transport.wire import InvalidFrame, dtype_of, unpack_bytes
@@ -41,15 +41,17 @@ class ReceivedResponse(NamedTuple):
 class ResidualReceiver:
     """Receives residuals; safe to use from several threads, one for each job."""
 
-    def __init__(self, servers: ConnectionPool, backends: BackendSet) -> None:
+    def __init__(self, servers: ConnectionPool, backends: BackendSet, device: Device) -> None:
         self._servers = servers
         self._backends = backends
+        self._device = device
         self._lock = threading.Lock()
         #: By job, and by the key of the step's list: what was taken from the list and not opened yet.
         self._unopened: dict[str, dict[str, deque[ReceivedResponse]]] = {}
 
-    def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[StepResponse, Tensor | None]]:
-        """See `Transport.receive`: all that has arrived, but at most one payload of a blocking backend."""
+    def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[StepResponse, DeviceCopy | None]]:
+        """See `ResidualTransport.receive`: all that has arrived, but one payload of a blocking backend."""
+        self._device.collect()  # what the step before was copied from is free for this one
         key = responses_key(request)
         with self._lock:
             steps = self._unopened.setdefault(request.job_id, {})
@@ -58,7 +60,7 @@ class ResidualReceiver:
         if old_steps or not unopened:
             unopened.extend(self._wait(key, timeout_s, old_steps))
             self._discard(response for old in old_steps.values() for response in old)
-        received: list[tuple[StepResponse, Tensor | None]] = []
+        received: list[tuple[StepResponse, DeviceCopy | None]] = []
         while unopened:
             response, attached = unopened.popleft()
             try:
@@ -109,22 +111,38 @@ class ResidualReceiver:
             self._discard(response for frames in left_over for response in _parse(frames or ()))
             return _parse(reply[1]) if reply else []
 
-    def _open(self, response: StepResponse, attached: memoryview) -> tuple[StepResponse, Tensor | None]:
-        """A response with its residual; if that was lost, with an error in its place.
+    def _open(self, response: StepResponse, attached: memoryview) -> tuple[StepResponse, DeviceCopy | None]:
+        """A response with its residual on its way to the device; if it was lost, with an error in its place.
 
         Raises `InvalidFrame` or `ValueError` for what no worker of this version wrote.
         """
         payload = response.payload
         if payload is None:
             return response, None
-        coded = self._backends.get(payload, attached)
-        if coded is None:
+        residual = self._get(payload, attached)
+        if residual is None:
             metrics.RESIDUALS_LOST.inc()
             detail = (
                 f"residual {response.index} is not where backend {payload.backend!r} stored it (any more)"
             )
             return response.model_copy(update={"error": ResidualLost.code, "detail": detail}), None
-        return response, decode(coded, dtype_of(payload.dtype), payload.shape, payload.precision)
+        return response, residual
+
+    def _get(self, payload: Payload, attached: memoryview) -> DeviceCopy | None:
+        """Bring a residual to the device, beside the computation: that may begin with an earlier one."""
+        device, dtype = self._device, dtype_of(payload.dtype)
+        with device.on_stream("in"):
+            coded = self._backends.get(payload, attached)
+            if coded is None:
+                return None
+            residual = decode(
+                device.from_host(coded),
+                dtype,
+                payload.shape,
+                payload.precision,
+                channels_last=payload.channels_last,
+            )
+            return DeviceCopy(device, residual, device.record())
 
     def _discard(self, received: Iterable[ReceivedResponse]) -> None:
         """Free the payloads of responses that nobody reads any more."""

@@ -14,7 +14,7 @@ from workers.transport.protocol import Payload, StepRequest, StepResponse
 from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.response_batch import ResponseBatch
 from workers.transport.response_publisher import ResponsePublisher
-from workers.transport.wire import name_of
+from workers.transport.wire import is_channels_last, name_of
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class ResidualSender:
             dtype=dtype,
             shape=list(residual.shape),
             precision=request.residual_precision,
+            channels_last=is_channels_last(residual),
             backend=backend.name,
             location=stored.location,
         )

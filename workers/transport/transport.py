@@ -14,6 +14,8 @@ from torch import Tensor
 
 from shared.errors import InputsMissing
 from shared.settings import Settings
+from workers.devices.base import Device, DeviceCopy
+from workers.devices.selection import find_device
 from workers.transport.backends.base import TransportBackend
 from workers.transport.backends.selection import BackendSet, build_backends
 from workers.transport.keys import input_key
@@ -35,17 +37,21 @@ class ResidualTransport:
         clients: Sequence["Redis"],
         settings: Settings,
         *,
+        device: Device | None = None,
         backends: Sequence[TransportBackend] | None = None,
     ) -> None:
         """``clients`` are of the residual servers, in the order of the setting; the first is the primary.
 
-        ``backends``: the preferred first; by default those of `build_backends`.
+        ``device``: where residuals are computed and used, by default the CPU. ``backends``: the preferred
+        first; by default those of `build_backends`.
         """
+        self.device = device or find_device("cpu")
         servers = ConnectionPool(clients)
         self._primary = clients[0]
         self._input_ttl_s = settings.input_ttl_s
-        self._backends = BackendSet(build_backends(servers, settings) if backends is None else backends)
-        self._receiver = ResidualReceiver(servers, self._backends)
+        chosen = build_backends(servers, settings, self.device) if backends is None else backends
+        self._backends = BackendSet(chosen)
+        self._receiver = ResidualReceiver(servers, self._backends, self.device)
         self._sender = ResidualSender(servers, self._backends, settings.residual_ttl_s)
 
     # --- the UNet worker's end -------------------------------------------------------------------
@@ -62,11 +68,12 @@ class ResidualTransport:
             self._primary.set(input_key(key), frame, ex=self._input_ttl_s)
         return key
 
-    def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[StepResponse, Tensor | None]]:
+    def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[StepResponse, DeviceCopy | None]]:
         """The responses to a step that have arrived, at least one; empty after ``timeout_s``.
 
-        A residual is a view of memory that is used again once no tensor refers to it: it is safe to hold, and
-        dropping it early frees its memory early. In place of a residual that was lost comes an error.
+        A residual is on its way to the device. It may be a view of memory that is used again once no tensor
+        refers to it: it is safe to hold, and dropping it early frees its memory early. In place of a residual
+        that was lost comes an error.
         """
         return self._receiver.receive(request, timeout_s)
 
@@ -88,7 +95,8 @@ class ResidualTransport:
     def respond(self, request: StepRequest, responses: Iterable[tuple[StepResponse, Tensor | None]]) -> int:
         """Send residuals, or errors, of one step in this order; returns how many bytes of payload were sent.
 
-        Nothing is sent if the job is known to be past the step. The tensors may be changed afterwards. While
+        A residual is ready for the current stream. Nothing is sent if the job is known to be past the step.
+        The tensors may be changed afterwards. While
         the servers are full this waits, for as long as a step waits for residuals, and then sends the error
         `ResidualServersFull` instead. Headers that need no fetching are published a few megabytes at a time.
         """
@@ -98,6 +106,7 @@ class ResidualTransport:
 
     def sweep(self) -> None:
         """Free what dead writers and readers have left; call it every few seconds."""
+        self.device.collect()
         self._backends.sweep()
 
     def close(self) -> None:

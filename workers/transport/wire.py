@@ -1,9 +1,10 @@
 """How a tensor is written as bytes: a JSON header that describes it, then its raw bytes. No pickle.
 
-``magic (4) | header length (uint32, little-endian) | header (JSON) | tensor bytes (C order)``
+``magic (4) | header length (uint32, little-endian) | header (JSON) | tensor bytes``
 
-A tensor of images in channels-last memory format (a VAE's output, or a control image) keeps that format: a
-convolution over it sums in another order.
+A tensor in channels-last memory format (a VAE's output, a control image, a residual of a model that computes
+in it) keeps that format: a convolution over it sums in another order. Its bytes then lie pixel by pixel, and
+the header says so.
 """
 
 import json
@@ -23,6 +24,7 @@ _DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
     "int8": torch.int8,
+    "uint8": torch.uint8,
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
@@ -38,10 +40,10 @@ def pack(header: dict[str, Any], tensor: Tensor | None = None) -> bytes:
     if tensor is None:
         return pack_bytes(header)
     tensor = tensor.detach().to("cpu")
-    if _is_channels_last(tensor):
-        header, tensor = {**header, "channels_last": True}, tensor.permute(0, 2, 3, 1)
-    flat = tensor.contiguous()
-    return pack_bytes({**header, "dtype": name_of(flat.dtype), "shape": list(flat.shape)}, bytes_of(flat))
+    described = {**header, "dtype": name_of(tensor.dtype), "shape": list(tensor.shape)}
+    if is_channels_last(tensor):
+        described["channels_last"] = True
+    return pack_bytes(described, bytes_of(flat_bytes(tensor)))
 
 
 def pack_bytes(header: dict[str, Any], data: bytes | memoryview = b"") -> bytes:
@@ -57,8 +59,10 @@ def unpack(frame: bytes) -> tuple[dict[str, Any], Tensor | None]:
         return header, None
     try:
         dtype, shape = dtype_of(header.pop("dtype")), header.pop("shape")
-        tensor = tensor_from(memoryview(bytearray(data)), dtype, shape)
-        return header, tensor.permute(0, 3, 1, 2) if header.pop("channels_last", False) else tensor
+        if len(data) != size_bytes(dtype, shape):
+            raise InvalidFrame(f"{len(data)} bytes cannot be a {dtype} of shape {shape}")
+        flat = tensor_over(memoryview(bytearray(data))).view(dtype)
+        return header, shaped(flat, shape, channels_last=header.pop("channels_last", False))
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise InvalidFrame(f"not a frame: {error}") from error
 
@@ -95,22 +99,36 @@ def size_bytes(dtype: torch.dtype, shape: list[int]) -> int:
     return math.prod(shape) * dtype.itemsize
 
 
-def bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous tensor on the CPU."""
-    array: Any = tensor.flatten().view(torch.uint8).numpy()
+def flat_bytes(tensor: Tensor) -> Tensor:
+    """The numbers of a tensor as ``uint8``, ``(n,)``, in the order in which they lie in its memory.
+
+    Not a copy, unless the memory has gaps or is in an order that is not kept.
+    """
+    dense = tensor.permute(0, 2, 3, 1) if is_channels_last(tensor) else tensor.contiguous()
+    return dense.reshape(-1).view(torch.uint8)
+
+
+def shaped(flat: Tensor, shape: list[int], *, channels_last: bool) -> Tensor:
+    """A tensor over the numbers of `flat_bytes`, ``(n,)``; raises `RuntimeError` if they do not fit."""
+    if not channels_last:
+        return flat.view(shape)
+    rows, channels, height, width = shape
+    return flat.view(rows, height, width, channels).permute(0, 3, 1, 2)
+
+
+def bytes_of(flat: Tensor) -> memoryview:
+    """The memory of ``uint8``, ``(n,)`` on the CPU."""
+    array: Any = flat.numpy()
     return memoryview(array)
 
 
-def tensor_from(memory: memoryview, dtype: torch.dtype, shape: list[int]) -> Tensor:
-    """A tensor over these bytes, not a copy; it keeps the view alive. Raises `InvalidFrame`."""
-    if len(memory) != size_bytes(dtype, shape):
-        raise InvalidFrame(f"{len(memory)} bytes cannot be a {dtype} of shape {shape}")
-    if not len(memory):
-        return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(memory, dtype=dtype).view(shape)
+def tensor_over(memory: memoryview) -> Tensor:
+    """``uint8``, ``(n,)``, over these bytes, not a copy; it keeps the view alive."""
+    return torch.frombuffer(memory, dtype=torch.uint8) if len(memory) else torch.empty(0, dtype=torch.uint8)
 
 
-def _is_channels_last(tensor: Tensor) -> bool:
+def is_channels_last(tensor: Tensor) -> bool:
+    """Whether a tensor of images lies in memory pixel by pixel, and not channel by channel."""
     return (
         tensor.dim() == 4
         and not tensor.is_contiguous()

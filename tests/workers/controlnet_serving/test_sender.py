@@ -36,5 +36,5 @@ def test_responses_are_sent_in_order_and_one_that_fails_stops_no_other(ends: Tra
     for request in requests:
         received = []
         while len(received) < 3:
-            received += ends.unet.receive(request, 5.0)
+            received += ends.receive(request)
         assert [response.index for response, _ in received] == [-1, 1, 0]

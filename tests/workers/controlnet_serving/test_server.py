@@ -11,6 +11,7 @@ from torch import Tensor
 
 from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
+from tests.workers.transport.transport_ends import received_by
 from tests.workers.unet.controlnet_jobs import (
     MID,
     MODELS,
@@ -62,7 +63,7 @@ def test_residuals_of_one_worker_are_summed_before_they_are_sent(
     step = ask(controlnets)
     compute(server, [take(server, first)])
     # Then one residual is sent for three ControlNets, with the bits of diffusers' sum
-    responses = line.transport.receive(step.request, 1.0)
+    responses = received_by(line.transport, step.request, 1.0)
     down, mid = by_diffusers(0.7, 0.7, 0.7)
     assert [response.positions for response, _ in responses] == [[0, 1, 2]] * (len(down) + 1)
     assert [response.index for response, _ in responses] == [MID, *reversed(range(len(down)))]
@@ -83,7 +84,7 @@ def test_a_sum_always_begins_with_the_first_controlnet(server: ControlNetServer,
     compute(server, [take(server, "colour")])
     compute(other, [first])
     # Then each is sent alone, so that the sum can be diffusers' own
-    positions = {tuple(response.positions) for response, _ in line.transport.receive(step.request, 1.0)}
+    positions = {tuple(response.positions) for response, _ in received_by(line.transport, step.request, 1.0)}
     assert positions == {(0,), (1,), (2,)}
 
 
@@ -91,7 +92,8 @@ def test_a_controlnet_that_is_not_loaded_is_left_to_other_workers(line: Line) ->
     server = make_server(line, "edge")
     step = ask(make_controlnets(line, spec("edge"), spec("depth")))
     compute(server, [take(server, "edge")])
-    assert {tuple(response.positions) for response, _ in line.transport.receive(step.request, 1.0)} == {(0,)}
+    received = received_by(line.transport, step.request, 1.0)
+    assert {tuple(response.positions) for response, _ in received} == {(0,)}
     assert line.steps.locate(step.request, step.request.parts[1]) == "unserved"
 
 
@@ -126,7 +128,7 @@ def test_the_branches_of_a_job_are_one_session(server: ControlNetServer, line: L
 
 
 def residuals_of(line: Line, step: StepResiduals) -> list[tuple[StepResponse, Tensor]]:
-    received = line.transport.receive(step.request, 1.0)
+    received = received_by(line.transport, step.request, 1.0)
     return [(response, residual) for response, residual in received if residual is not None]
 
 
@@ -213,7 +215,7 @@ def test_a_step_that_fails_in_a_batch_fails_alone(line: Line) -> None:
     bad = ask(lost)
     compute(server, [take(server, "edge"), take(server, "edge")])
     assert {response.batch for response, _ in residuals_of(line, good)} == {1}
-    [(response, residual)] = line.transport.receive(bad.request, 1.0)
+    [(response, residual)] = received_by(line.transport, bad.request, 1.0)
     assert (response.error, residual) == ("inputs_missing", None)
 
 
@@ -260,7 +262,7 @@ def test_a_job_that_is_past_its_step_gets_no_residuals_of_a_shared_pass(line: Li
     batch = [take(server, "edge"), take(server, "edge")]
     gone.close()
     compute(server, batch)
-    assert line.transport.receive(steps[0].request, 0.01) == []
+    assert received_by(line.transport, steps[0].request, 0.01) == []
     down, mid = by_diffusers(1.0)
     received = {response.index: residual for response, residual in residuals_of(line, steps[1])}
     assert torch.allclose(received[MID], mid, atol=1e-5)

@@ -64,7 +64,7 @@ def test_a_large_residual_is_spread_over_all_servers_and_arrives_whole(
     keys = [len(list(Redis.from_url(url).scan_iter(PAYLOADS))) for url in urls]
     assert sum(keys) == -(-sent.nbytes // CHUNK_BYTES)
     assert max(keys) - min(keys) <= 1
-    [(_, received)] = ends.unet.receive(request, 5.0)
+    [(_, received)] = ends.receive(request)
     assert received is not None
     assert torch.equal(received, sent)
     assert not any(list(Redis.from_url(url).scan_iter(PAYLOADS)) for url in urls)
@@ -94,7 +94,7 @@ def test_an_error_comes_in_place_of_chunks_that_a_server_lost(servers: Settings,
     request = ends.send_step()
     ends.controlnet.respond(request, [(make_response(), noise(*LARGE))])
     stop(other)
-    [(response, tensor)] = ends.unet.receive(request, 5.0)
+    [(response, tensor)] = ends.receive(request)
     assert tensor is None
     assert response.error == ResidualLost.code
 
@@ -126,7 +126,7 @@ def test_a_writer_waits_until_the_reader_has_freed_space(
     writer.start()
     received = []
     while len(received) < 4:
-        received += ends.unet.receive(request, 5.0)
+        received += ends.receive(request)
     writer.join()
     # Then all arrive: none was evicted for another
     assert [response.error for response, _ in received] == [None] * 4
@@ -141,7 +141,7 @@ def test_an_error_comes_in_place_of_a_residual_if_a_server_stays_full(
     ends = make_ends(servers, start("--maxmemory", "10mb"), residual_timeout_s=0.1)
     request = ends.send_step()
     assert ends.controlnet.respond(request, [(make_response(), noise(*LARGE))]) == 0
-    [(response, _)] = ends.unet.receive(request, 5.0)
+    [(response, _)] = ends.receive(request)
     assert response.error == ResidualServersFull.code
 
 

@@ -8,11 +8,13 @@ from redis import Redis
 from torch import Tensor
 
 from shared.errors import ResidualLost
+from shared.jobs.options import Precision
 from shared.keys import TRANSPORT
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.workers.transport.transport_ends import BackendName, TransportEnds, make_response, noise
 from workers.transport.backends.host_memory import find_host_memory
+from workers.transport.codecs import as_sent
 from workers.transport.keys import responses_key
 from workers.transport.protocol import StepResponse
 from workers.transport.wire import pack_bytes
@@ -43,6 +45,18 @@ def test_a_residual_of_strided_memory_arrives_whole(ends: TransportEnds) -> None
     assert torch.equal(ends.transfer(ends.send_step(), sent), sent)
 
 
+@pytest.mark.parametrize("precision", ["exact", "float16", "int8"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_residual_keeps_its_memory_format(
+    ends: TransportEnds, shape: tuple[int, ...], precision: Precision
+) -> None:
+    sent = noise(*shape).to(memory_format=torch.channels_last)
+    received = ends.transfer(ends.send_step(residual_precision=precision), sent)
+    assert received.stride() == sent.stride()
+    assert torch.equal(received, as_sent(sent, precision))
+    assert torch.equal(received, as_sent(sent.contiguous(), precision))
+
+
 def test_memory_in_use_is_never_written_again(ends: TransportEnds) -> None:
     # Given a residual that is still used, through a view of a view
     request = ends.send_step()
@@ -66,7 +80,7 @@ def test_residuals_arrive_in_the_order_in_which_they_were_sent(ends: TransportEn
         ends.controlnet.respond(request, [(make_response(index), noise(2, 64, 32, 32, seed=9 + index))])
     received = []
     while len(received) < 3:
-        received += ends.unet.receive(request, 5.0)
+        received += ends.receive(request)
     assert [response.index for response, _ in received] == [-1, 1, 0]
     for response, tensor in received:
         assert tensor is not None
@@ -115,7 +129,7 @@ def test_what_a_step_left_over_is_discarded_by_the_next(ends: TransportEnds, res
     request = ends.send_step()
     for index in range(2):
         ends.controlnet.respond(request, [(make_response(index), noise(2, 64, 32, 32, seed=index))])
-    ends.unet.receive(request, 5.0)
+    ends.receive(request)
     # When the job goes on
     later = ends.send_step(job_id=request.job_id, step=1)
     ends.transfer(later, noise(2, 64, 32, 32))
@@ -127,7 +141,7 @@ def test_what_a_job_left_over_is_discarded_at_its_end(ends: TransportEnds, resid
     request = ends.send_step()
     for index in range(3):
         ends.controlnet.respond(request, [(make_response(index), noise(2, 64, 32, 32, seed=index))])
-    ends.unet.receive(request, 5.0)
+    ends.receive(request)
     ends.unet.forget(request.job_id)
     assert left_over(residual) == []
 
@@ -139,7 +153,7 @@ def test_an_error_comes_in_place_of_a_payload_that_is_gone(
     ends.controlnet.respond(request, [(make_response(3), noise(2, 64, 32, 32))])
     # The server ran full, or the writer died and its folder was removed.
     residual.delete(*residual.scan_iter(PAYLOADS)) if backend == "redis" else ends.controlnet.close()
-    ((response, tensor),) = ends.unet.receive(request, 5.0)
+    ((response, tensor),) = ends.receive(request)
     assert tensor is None
     assert (response.index, response.error) == (3, ResidualLost.code)
 
@@ -191,7 +205,7 @@ def test_a_malformed_response_is_dropped_and_hides_no_other(
     ends.controlnet.respond(request, [(make_response(), sent)])
     received = []
     while not received:
-        received = ends.unet.receive(request, 5.0)
+        received = ends.receive(request)
     [(_, tensor)] = received
     assert tensor is not None
     assert torch.equal(tensor, sent)

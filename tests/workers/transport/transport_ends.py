@@ -9,6 +9,7 @@ from redis import Redis
 from torch import Tensor
 
 from shared.settings import Settings
+from workers.devices.base import Device
 from workers.transport.backends.base import TransportBackend
 from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.step_queue import StepQueue
@@ -27,10 +28,11 @@ class TransportEnds:
         clients: Sequence[Redis],
         settings: Settings,
         backends: Sequence[TransportBackend] | None = None,
+        device: Device | None = None,
     ) -> None:
         self.steps = StepQueue(clients[0], settings)
-        self.unet = ResidualTransport(clients, settings, backends=backends)
-        self.controlnet = ResidualTransport(clients, settings, backends=backends)
+        self.unet = ResidualTransport(clients, settings, device=device, backends=backends)
+        self.controlnet = ResidualTransport(clients, settings, device=device, backends=backends)
 
     def send_step(self, **changes: Any) -> StepRequest:
         """Send the request of a step."""
@@ -41,15 +43,29 @@ class TransportEnds:
     def transfer(self, request: StepRequest, residual: Tensor, index: int = 0) -> Tensor:
         """One residual, from one end to the other."""
         assert self.controlnet.respond(request, [(make_response(index), residual)]) > 0
-        (received,) = self.unet.receive(request, 5.0)
-        assert received[0].index == index
-        assert received[1] is not None, received[0].detail
-        return received[1]
+        [(response, received)] = self.receive(request)
+        assert response.index == index
+        assert received is not None, response.detail
+        return received
+
+    def receive(self, request: StepRequest) -> list[tuple[StepResponse, Tensor | None]]:
+        """What has arrived, at least one response, with its residual as the computation uses it."""
+        return received_by(self.unet, request)
 
     def close(self) -> None:
         """The end of both processes."""
         self.unet.close()
         self.controlnet.close()
+
+
+def received_by(
+    transport: ResidualTransport, request: StepRequest, timeout_s: float = 5.0
+) -> list[tuple[StepResponse, Tensor | None]]:
+    """The responses that have arrived, with residuals as the computation uses them."""
+    return [
+        (response, None if copy is None else copy.follow())
+        for response, copy in transport.receive(request, timeout_s)
+    ]
 
 
 def make_request(**changes: Any) -> StepRequest:

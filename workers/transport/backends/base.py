@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from workers.devices.base import HostCopy
 from workers.transport.protocol import StepRequest
 
 #: Where a backend has stored a payload: JSON that only this backend writes and reads.
@@ -24,6 +25,15 @@ class StoredPayload(NamedTuple):
     wait: Callable[[], None] | None = None  # returns once all bytes are there; ``None``: they are
 
 
+def wait_of(copy: HostCopy) -> Callable[[], None] | None:
+    """`StoredPayload.wait` for a payload that a copy brings to the host."""
+
+    def wait() -> None:
+        copy.wait()
+
+    return None if copy.is_done else wait
+
+
 class StepSuperseded(Exception):
     """The job is past this step, so nobody would read the residual."""
 
@@ -31,8 +41,9 @@ class StepSuperseded(Exception):
 class TransportBackend(ABC):
     """One way in which residuals travel. Every method may be called from several threads at once.
 
-    A payload is a residual as the codec left it (`workers.transport.codecs`), of any shape, on whatever
-    device the worker computed it. What `get` returns are the same bytes: backends never change a bit.
+    A payload is a residual as the codec left it (`workers.transport.codecs`): ``uint8``, ``(n,)``, on
+    whatever device the worker computed it. What `get` returns are the same bytes: backends never change a
+    bit, and know neither shapes nor memory formats.
     """
 
     #: Names the backend in requests, headers and metrics.
@@ -55,19 +66,24 @@ class TransportBackend(ABC):
     def put(self, request: StepRequest, index: int, payload: Tensor) -> StoredPayload | None:
         """Store the payload of residual ``index``; ``None`` if there is no space now.
 
-        Then the next backend carries it. A copy may still run on a side stream when this returns: it keeps
-        the tensor alive, and `StoredPayload.wait` returns when it has ended. The header is published after
-        that. Raises `StepSuperseded`, or `ResidualServersFull`, which is sent to the reader in the residual's
+        Then the next backend carries it. The payload is ready for the current stream. A copy may still run
+        when this returns: `StoredPayload.wait` returns when it has ended, and the header is published after
+        that. Until then the copy must keep the payload's memory, as the caller lets go of the tensor:
+        `Device.to_host` does, others call `Device.record_stream`.
+
+        Raises `StepSuperseded`, or `ResidualServersFull`, which is sent to the reader in the residual's
         place. Any other exception loses this residual alone: its reader asks for the step again.
         """
 
     @abstractmethod
     def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | None:
-        """A payload as ``uint8``, ``(size_bytes,)``, on any device; ``None`` if it is not there (any more).
+        """A payload as ``uint8``, ``(size_bytes,)``; ``None`` if it is not there (any more).
 
-        The current stream may use the tensor at once. While any tensor refers to its memory, the backend
-        writes nothing else there; afterwards the memory is free, without a call. Raises `ValueError` or
-        `InvalidFrame` for what no worker of this version wrote.
+        It is on the host or on the worker's device, and ready for the current stream, which is a side stream
+        (`workers.transport.receiver`). While any tensor refers to its memory, the backend writes nothing else
+        there; afterwards the memory is free, without a call. That is before the device has read it, if it is
+        the device's: a backend that gives tensors on the device must know by an event when it has. Raises
+        `ValueError` or `InvalidFrame` for what no worker of this version wrote.
         """
 
     @abstractmethod

@@ -1,11 +1,11 @@
 """Small payloads: the bytes follow the header in the same frame, so they need no second round trip."""
 
-import torch
 from torch import Tensor
 
-from workers.transport.backends.base import Location, StoredPayload, TransportBackend
+from workers.devices.base import Device
+from workers.transport.backends.base import Location, StoredPayload, TransportBackend, wait_of
 from workers.transport.protocol import StepRequest
-from workers.transport.wire import bytes_of, tensor_from
+from workers.transport.wire import InvalidFrame, bytes_of, tensor_over
 
 #: Beyond this the copies through the frame cost more than another round trip.
 INLINE_BYTES = 32 << 10
@@ -17,13 +17,19 @@ class InlineBackend(TransportBackend):
     name = "inline"
     max_bytes = INLINE_BYTES
 
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
     def put(self, request: StepRequest, index: int, payload: Tensor) -> StoredPayload:
-        """The payload's bytes, to be attached."""
-        return StoredPayload({}, bytes_of(payload.to("cpu").contiguous()))
+        """The payload's bytes, to be attached once they have arrived on the host."""
+        copy = self._device.to_host(payload)
+        return StoredPayload({}, bytes_of(copy.target), wait_of(copy))
 
     def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor:
         """A copy of the attached bytes; raises `InvalidFrame` if they are not ``size_bytes`` bytes."""
-        return tensor_from(memoryview(bytearray(attached)), torch.uint8, [size_bytes])
+        if len(attached) != size_bytes:
+            raise InvalidFrame(f"{len(attached)} bytes are attached instead of {size_bytes}")
+        return tensor_over(memoryview(bytearray(attached)))
 
     def discard(self, location: Location, size_bytes: int) -> None:
         """The bytes went with the frame."""

@@ -4,13 +4,13 @@ import logging
 import secrets
 import time
 
-import torch
 from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared.message_base import Message
 from shared.redis_clients import make_retry
 from shared.settings import Settings
+from workers.devices.base import Device
 from workers.transport.backends.base import Location, StepSuperseded, StoredPayload, TransportBackend
 from workers.transport.backends.chunked_redis import ChunkedRedis
 from workers.transport.backends.receive_buffers import BufferPool
@@ -18,7 +18,7 @@ from workers.transport.keys import payload_key, step_token_key
 from workers.transport.protocol import StepRequest
 from workers.transport.redis_client.backpressure import Backpressure
 from workers.transport.redis_client.pool import PRIMARY, ConnectionPool, ConnectionSet
-from workers.transport.wire import bytes_of, tensor_from
+from workers.transport.wire import bytes_of, tensor_over
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,9 @@ class RedisBackend(TransportBackend):
     name = "redis"
     is_blocking = True
 
-    def __init__(self, servers: ConnectionPool, settings: Settings) -> None:
+    def __init__(self, servers: ConnectionPool, settings: Settings, device: Device) -> None:
         self._servers = servers
+        self._device = device
         self._chunks = ChunkedRedis(servers, settings.residual_ttl_s)
         self._backpressure = Backpressure(servers, settings.residual_timeout_s)
         self._retry = make_retry()
@@ -54,7 +55,7 @@ class RedisBackend(TransportBackend):
 
         Raises `StepSuperseded`, `ResidualServersFull` if there is no space in time, and `RedisError`.
         """
-        memory = bytes_of(payload.to("cpu").contiguous())
+        memory = bytes_of(self._device.to_host(payload).wait())
         key = payload_key(request, index, secrets.token_hex(4))
 
         def store() -> list[int] | None:
@@ -79,7 +80,7 @@ class RedisBackend(TransportBackend):
             try:
                 with self._servers.connections() as connections:
                     is_whole = self._chunks.take(connections, chunks.key, chunks.servers, memory)
-                return tensor_from(memory, torch.uint8, [size_bytes]) if is_whole else None
+                return tensor_over(memory) if is_whole else None
             except RedisError as error:
                 log.warning("residual not fetched", extra={"error": str(error)})
         return None

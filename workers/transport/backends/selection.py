@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from shared.settings import Settings
+from workers.devices.base import Device
 from workers.transport.backends.base import TransportBackend
 from workers.transport.backends.host_memory import find_host_memory
 from workers.transport.backends.inline import InlineBackend
@@ -16,13 +17,14 @@ from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.wire import InvalidFrame, dtype_of
 
 
-def build_backends(servers: ConnectionPool, settings: Settings) -> list[TransportBackend]:
-    """Every backend that this worker can use, the preferred first."""
-    backends: list[TransportBackend] = [InlineBackend()]
+def build_backends(servers: ConnectionPool, settings: Settings, device: Device) -> list[TransportBackend]:
+    """Every backend that a worker which computes on ``device`` can use, the preferred first."""
+    backends: list[TransportBackend] = [InlineBackend(device)]
     host = find_host_memory() if settings.shared_memory == "auto" else None
     if host is not None:
-        backends.append(SharedMemoryBackend(host, settings.shared_memory_bytes, settings.residual_ttl_s))
-    return [*backends, RedisBackend(servers, settings)]
+        limit_bytes, lease_s = settings.shared_memory_bytes, settings.residual_ttl_s
+        backends.append(SharedMemoryBackend(host, limit_bytes, lease_s, device))
+    return [*backends, RedisBackend(servers, settings, device)]
 
 
 class BackendSet:

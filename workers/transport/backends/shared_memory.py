@@ -2,15 +2,15 @@
 
 import threading
 
-import torch
 from torch import Tensor
 
-from workers.transport.backends.base import Location, StoredPayload, TransportBackend
+from workers.devices.base import Device
+from workers.transport.backends.base import Location, StoredPayload, TransportBackend, wait_of
 from workers.transport.backends.host_memory import HostMemory
 from workers.transport.backends.shared_memory_pool import SharedMemoryBlock, SharedMemoryPool
 from workers.transport.backends.shared_memory_reader import SharedMemoryReader
 from workers.transport.protocol import StepRequest
-from workers.transport.wire import tensor_from
+from workers.transport.wire import tensor_over
 
 
 class SharedMemoryBackend(TransportBackend):
@@ -18,11 +18,12 @@ class SharedMemoryBackend(TransportBackend):
 
     name = "shared_memory"
 
-    def __init__(self, host: HostMemory, limit_bytes: int, lease_s: float) -> None:
+    def __init__(self, host: HostMemory, limit_bytes: int, lease_s: float, device: Device) -> None:
         """``limit_bytes``: size of the pool; ``lease_s``: an unread payload is given up after this long."""
         self._host = host
+        self._device = device
         self._limit_bytes, self._lease_s = limit_bytes, lease_s
-        self._reader = SharedMemoryReader(host.folder)
+        self._reader = SharedMemoryReader(host.folder, device)
         self._lock = threading.Lock()
         self._pool: SharedMemoryPool | None = None
 
@@ -35,18 +36,20 @@ class SharedMemoryBackend(TransportBackend):
         return peer == self._host.token
 
     def put(self, request: StepRequest, index: int, payload: Tensor) -> StoredPayload | None:
-        """A copy in a segment of the pool; ``None`` while the pool is full."""
+        """Copy it into a segment of the pool; ``None`` while the pool is full."""
         with self._lock:
             if self._pool is None:
-                self._pool = SharedMemoryPool(self._host, self._limit_bytes, self._lease_s)
+                self._pool = SharedMemoryPool(self._host, self._limit_bytes, self._lease_s, self._device)
             pool = self._pool
-        block = pool.write(payload)
-        return None if block is None else StoredPayload(block.model_dump())
+        written = pool.write(payload)
+        if written is None:
+            return None
+        return StoredPayload(written.block.model_dump(), wait=wait_of(written.copy))
 
     def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | None:
         """A view of the segment, not a copy; the segment is released with the last tensor over it."""
         view = self._reader.open(SharedMemoryBlock.model_validate(location), size_bytes)
-        return None if view is None else tensor_from(view, torch.uint8, [size_bytes])
+        return None if view is None else tensor_over(view)
 
     def discard(self, location: Location, size_bytes: int) -> None:
         """Release the segment in its reader's place."""

@@ -14,13 +14,16 @@ import struct
 import threading
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from shared.message_base import Message
-from workers.transport.backends.host_memory import HostMemory
+from workers.devices.base import Device, HostCopy
+from workers.transport.backends.host_memory import HostMemory, WriterFolder
 
 MAGIC = b"SDSEG001"
 GENERATION, RELEASED = 8, 16
@@ -38,12 +41,21 @@ class SharedMemoryBlock(Message):
     generation: int
 
 
-class SharedMemorySegment:
-    """One mapped file, on the writer's side."""
+class WrittenBlock(NamedTuple):
+    """A block, and the copy that fills it."""
 
-    def __init__(self, path: Path, name: str, capacity_bytes: int) -> None:
+    block: SharedMemoryBlock
+    copy: HostCopy
+
+
+class SharedMemorySegment:
+    """One mapped file, on the writer's side; registered with the device, which copies into it by itself."""
+
+    def __init__(self, path: Path, name: str, capacity_bytes: int, device: Device) -> None:
         """Reserve the memory; raises `OSError` if the system has not so much left."""
         self.path, self.name, self.capacity_bytes = path, name, capacity_bytes
+        self._device = device
+        self._copy: HostCopy | None = None
         self.generation = 0
         self.lent_at = 0.0
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -57,7 +69,8 @@ class SharedMemorySegment:
         finally:
             os.close(file)
         self._memory[: len(MAGIC)] = MAGIC
-        self._bytes = torch.frombuffer(self._memory, dtype=torch.uint8, offset=DATA)
+        self._bytes = torch.frombuffer(self._memory, dtype=torch.uint8)
+        self._is_registered = device.register(self._bytes.data_ptr(), len(self._memory))
 
     def begin(self) -> int:
         """Take the segment for a new generation; returns its number."""
@@ -66,9 +79,19 @@ class SharedMemorySegment:
         _WORD.pack_into(self._memory, GENERATION, self.generation)
         return self.generation
 
-    def fill(self, payload: Tensor) -> None:
-        """Copy ``payload`` in, from whatever device."""
-        self._bytes[: payload.nbytes].view(payload.dtype).view(payload.shape).copy_(payload)
+    def fill(self, payload: Tensor) -> HostCopy:
+        """Copy ``payload`` in, ``uint8``, ``(n,)``, once the current stream has computed it."""
+        self._copy = self._device.to_host(payload, into=self._bytes[DATA : DATA + payload.nbytes])
+        return self._copy
+
+    def close(self) -> None:
+        """Remove the file; whoever has mapped it can still read it."""
+        if self._copy is not None:
+            with suppress(RuntimeError):  # a device that is lost copies nothing any more
+                self._copy.wait()
+        if self._is_registered:
+            self._device.unregister(self._bytes.data_ptr())
+        self.path.unlink(missing_ok=True)
 
     @property
     def is_released(self) -> bool:
@@ -83,17 +106,22 @@ class SharedMemorySegment:
 class SharedMemoryPool:
     """A writer's segments; safe to use from several threads."""
 
-    def __init__(self, host: HostMemory, limit_bytes: int, lease_s: float) -> None:
+    def __init__(self, host: HostMemory, limit_bytes: int, lease_s: float, device: Device) -> None:
         self._folder = host.make_writer_folder()
-        self.close = weakref.finalize(self, self._folder.remove)  # at the latest when the process ends
         self._limit_bytes = limit_bytes
         self._lease_s = lease_s
+        self._device = device
         self._lock = threading.Lock()
         self._segments: list[SharedMemorySegment] = []  # least recently used first
         self._created = 0
+        # At the latest when the process ends.
+        self.close = weakref.finalize(self, _close, self._folder, self._segments)
 
-    def write(self, payload: Tensor) -> SharedMemoryBlock | None:
-        """A copy of ``payload`` in shared memory; ``None`` if there is no space for it."""
+    def write(self, payload: Tensor) -> WrittenBlock | None:
+        """Copy ``payload``, ``uint8``, ``(n,)``, to shared memory; ``None`` if there is no space for it.
+
+        The copy begins once the current stream has computed it, and may still run on return.
+        """
         capacity_bytes = -(-payload.nbytes // GRAIN_BYTES) * GRAIN_BYTES
         with self._lock:
             self._abandon_expired()
@@ -102,8 +130,7 @@ class SharedMemoryPool:
                 return None
             self._segments.append(segment)
             block = SharedMemoryBlock(segment=segment.name, generation=segment.begin())
-        segment.fill(payload)
-        return block
+        return WrittenBlock(block, segment.fill(payload))
 
     def release(self, block: SharedMemoryBlock) -> bool:
         """Release a block that nobody will read; ``False`` if it is not one of this pool's."""
@@ -144,10 +171,18 @@ class SharedMemoryPool:
         self._created += 1
         try:
             name = f"{self._folder.name}/{self._created}"
-            return SharedMemorySegment(self._folder.path / str(self._created), name, capacity_bytes)
+            path = self._folder.path / str(self._created)
+            return SharedMemorySegment(path, name, capacity_bytes, self._device)
         except OSError:  # the system's own limit is lower than ours
             return None
 
     def _remove(self, segment: SharedMemorySegment) -> None:
         self._segments.remove(segment)
-        segment.path.unlink(missing_ok=True)
+        segment.close()
+
+
+def _close(folder: WriterFolder, segments: list[SharedMemorySegment]) -> None:
+    for segment in segments:
+        segment.close()
+    segments.clear()
+    folder.remove()

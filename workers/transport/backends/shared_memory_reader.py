@@ -11,6 +11,9 @@ import threading
 import weakref
 from pathlib import Path
 
+import torch
+
+from workers.devices.base import Device
 from workers.transport.backends.shared_memory_pool import (
     DATA,
     GENERATION,
@@ -23,13 +26,29 @@ _NAME = re.compile(r"[0-9a-f]{16}/[0-9]+")
 _WORD = struct.Struct("<Q")
 
 
+class MappedSegment:
+    """A mapped segment, registered with the device for as long as anything refers to it."""
+
+    def __init__(self, memory: mmap.mmap, device: Device) -> None:
+        self.memory = memory
+        address = torch.frombuffer(memory, dtype=torch.uint8).data_ptr()
+        if device.register(address, len(memory)):
+            # Before the memory is unmapped, which is when the last reference to it is gone: ours.
+            weakref.finalize(self, device.unregister, address).atexit = False
+
+    def release(self, generation: int) -> None:
+        """Tell the writer that the reader of this generation has finished."""
+        _WORD.pack_into(self.memory, RELEASED, generation)
+
+
 class SharedMemoryReader:
     """The segments of this host's writers that this worker has read; safe to use from several threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: Device) -> None:
         self._folder = folder
+        self._device = device
         self._lock = threading.Lock()
-        self._mapped: dict[str, mmap.mmap] = {}
+        self._mapped: dict[str, MappedSegment] = {}
 
     def open(self, block: SharedMemoryBlock, size_bytes: int) -> memoryview | None:
         """The payload, released when nothing refers to the view any more.
@@ -37,22 +56,22 @@ class SharedMemoryReader:
         ``None`` if its writer has given the block up, or is dead and its folder was removed.
         """
         with self._lock:
-            memory = self._mapped.get(block.segment) or self._map(block.segment)
-        if memory is None or DATA + size_bytes > len(memory):
+            mapped = self._mapped.get(block.segment) or self._map(block.segment)
+        if mapped is None or DATA + size_bytes > len(mapped.memory):
             return None
-        if _WORD.unpack_from(memory, GENERATION)[0] != block.generation:
+        if _WORD.unpack_from(mapped.memory, GENERATION)[0] != block.generation:
             return None
-        view = memoryview(memory)[DATA : DATA + size_bytes]
-        weakref.finalize(view, _WORD.pack_into, memory, RELEASED, block.generation).atexit = False
+        view = memoryview(mapped.memory)[DATA : DATA + size_bytes]
+        weakref.finalize(view, mapped.release, block.generation).atexit = False
         return view
 
     def drop_gone(self) -> None:
         """Forget segments whose files are gone; their memory is free when the last tensor over it is."""
         with self._lock:
-            for name in [n for n in self._mapped if not (self._folder / n).exists()]:
-                del self._mapped[name]
+            gone = [self._mapped.pop(n) for n in list(self._mapped) if not (self._folder / n).exists()]
+        del gone  # without the lock: it may undo registrations
 
-    def _map(self, name: str) -> mmap.mmap | None:
+    def _map(self, name: str) -> MappedSegment | None:
         if not _NAME.fullmatch(name):
             return None
         try:
@@ -68,5 +87,5 @@ class SharedMemoryReader:
             os.close(file)
         if memory[: len(MAGIC)] != MAGIC:
             return None
-        self._mapped[name] = memory
-        return memory
+        mapped = self._mapped[name] = MappedSegment(memory, self._device)
+        return mapped

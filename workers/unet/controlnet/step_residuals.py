@@ -15,6 +15,7 @@ from shared.errors import (
     ResidualTimeout,
     SwiftError,
 )
+from workers.devices.base import DeviceCopy
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
 from workers.unet.controlnet.session import ControlNetSession
@@ -37,7 +38,7 @@ class StepResiduals:
         self._worker = session.context.worker
         self.request = request  # the latest: a step may be requested again
         self._x, self._copy = x, copy
-        self._received: dict[int, dict[tuple[int, ...], Tensor]] = {}  # index: by the positions it sums
+        self._received: dict[int, dict[tuple[int, ...], DeviceCopy]] = {}  # index: by the positions it sums
         self._responses: dict[tuple[int, ...], list[StepResponse]] = {}
         self._monitor = CallMonitor(session)
         self._send()
@@ -69,14 +70,16 @@ class StepResiduals:
         """``(r0 + r1) + r2``, from single residuals and from sums that begin with the first ControlNet."""
         received = self._received.get(index, {})
         waiting = [part.position for part in self.request.parts]
-        total: Tensor | None = None
+        found = []
         while waiting:
             fitting = [key for key in received if key == tuple(waiting[: len(key)])]
             if not fitting:
                 return None
-            longest = max(fitting, key=len)
-            total = received[longest] if total is None else total + received[longest]
-            waiting = waiting[len(longest) :]
+            found.append(max(fitting, key=len))
+            waiting = waiting[len(found[-1]) :]
+        total = received[found[0]].follow()
+        for positions in found[1:]:
+            total = total + received[positions].follow()
         return total
 
     def _receive(self, index: int) -> None:
@@ -102,7 +105,7 @@ class StepResiduals:
         left_s = self._monitor.left_s
         return min(left_s, WAIT_S) if left_s > 0 else WAIT_S
 
-    def _wait(self, timeout_s: float) -> list[tuple[StepResponse, Tensor | None]]:
+    def _wait(self, timeout_s: float) -> list[tuple[StepResponse, DeviceCopy | None]]:
         try:
             return self._worker.transport.receive(self.request, timeout_s)
         except RedisError:
@@ -112,10 +115,9 @@ class StepResiduals:
         requested = {part.position for part in self.request.parts}
         return bool(response.positions) and requested.issuperset(response.positions)
 
-    def _take(self, response: StepResponse, residual: Tensor) -> None:
+    def _take(self, response: StepResponse, residual: DeviceCopy) -> None:
         positions = tuple(response.positions)
-        on_device = self._worker.device.from_host(residual)  # at once: it is summed there
-        self._received.setdefault(response.index, {}).setdefault(positions, on_device)
+        self._received.setdefault(response.index, {}).setdefault(positions, residual)
         self._responses.setdefault(positions, []).append(response)
         self._session.record(response)
 
@@ -151,8 +153,9 @@ class StepResiduals:
         computed = self._session.compute_locally(self.request, part, self._x)
         if not computed:
             raise error
+        device = self._worker.device
         for response, residual in computed:
-            self._take(response, residual)
+            self._take(response, DeviceCopy(device, residual, device.record()))
 
     def _request_again(self, part: ControlNetCall, error: SwiftError) -> None:
         """Request the whole step again because of ``part``; what has come stays, as it has the same bits."""

@@ -34,6 +34,7 @@ def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery
     No model is loaded and no thread started yet.
     """
     redis, residuals = control_redis(settings), residual_servers(settings)
+    device = find_device(settings.device)
     memory = DeviceMemory(settings.model_memory_bytes)
     return UNetWorker(
         settings=settings,
@@ -50,12 +51,12 @@ def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery
         models=_model_cache(settings, catalog, memory),
         controlnets=controlnet_cache(catalog, settings, memory),
         steps=StepQueue(residuals[0], settings),
-        transport=ResidualTransport(residuals, settings),
+        transport=ResidualTransport(residuals, settings, device=device),
         send_attach=partial(send_attach, celery),
         send_follow=partial(send_follow, celery, redis),
         residual=residuals[0],
         busy=BusyShare(),
-        device=find_device(settings.device),
+        device=device,
         watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),
     )
 

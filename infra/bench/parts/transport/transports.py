@@ -18,7 +18,7 @@ from workers.controlnet_serving.sender import ResponseSender
 from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
-from workers.transport.wire import bytes_of
+from workers.transport.wire import bytes_of, flat_bytes
 
 #: Shapes of one step's residuals, batch 2, in the order in which they leave: mid, then deepest first.
 Shapes = tuple[tuple[int, int, int, int], ...]
@@ -84,9 +84,9 @@ class Ours:
     def receive(self, step: int, shapes: Shapes) -> list[Tensor]:
         request, received = self._request(step), list[Tensor]()
         while len(received) < len(shapes):
-            for head, tensor in self._transport.receive(request, WAIT_S):
-                assert tensor is not None, head.detail
-                received.append(tensor)
+            for head, residual in self._transport.receive(request, WAIT_S):
+                assert residual is not None, head.detail
+                received.append(residual.follow())
         return received
 
     def _request(self, step: int) -> StepRequest:
@@ -116,7 +116,7 @@ class RedisPy:
 
     def send(self, step: int, tensors: Sequence[Tensor]) -> None:
         for tensor in tensors:
-            data: Any = bytes_of(tensor)
+            data: Any = bytes_of(flat_bytes(tensor))
             self._redis.rpush(f"residuals:{step}", data)
 
     def receive(self, step: int, shapes: Shapes) -> list[Tensor]:
@@ -147,14 +147,14 @@ class Raw:
     def send(self, step: int, tensors: Sequence[Tensor]) -> None:
         assert self._socket is not None
         for tensor in tensors:
-            self._socket.sendall(bytes_of(tensor))
+            self._socket.sendall(bytes_of(flat_bytes(tensor)))
 
     def receive(self, step: int, shapes: Shapes) -> list[Tensor]:
         assert self._socket is not None
         if len(shapes) not in self._kept:
             self._kept[len(shapes)] = [torch.zeros(shape, dtype=torch.float16) for shape in shapes]
         for tensor in self._kept[len(shapes)]:
-            memory = bytes_of(tensor)
+            memory = bytes_of(flat_bytes(tensor))
             while len(memory):
                 memory = memory[self._socket.recv_into(memory) :]
         return self._kept[len(shapes)]

@@ -51,7 +51,7 @@ class InMemoryBackend(TransportBackend):
         with self._lock:
             payload = self.held.pop(location["key"], None)
             self.received += payload is not None
-        return None if payload is None else payload.flatten().view(torch.uint8)
+        return None if payload is None else payload
 
     def discard(self, location: Location, size_bytes: int) -> None:
         with self._lock:
@@ -64,4 +64,4 @@ class InMemoryBackend(TransportBackend):
         self.held.clear()
 
     def _copy(self, key: str, payload: Tensor) -> None:
-        self.held[key] = payload.clone(memory_format=torch.contiguous_format)
+        self.held[key] = payload.clone()

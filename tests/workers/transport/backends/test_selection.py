@@ -13,6 +13,7 @@ from tests.workers.transport.backends.in_memory import InMemoryBackend
 from tests.workers.transport.transport_ends import TransportEnds, make_request, make_response, noise
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.specs import spec
+from workers.devices.selection import find_device
 from workers.transport.backends.base import TransportBackend
 from workers.transport.backends.inline import INLINE_BYTES, InlineBackend
 from workers.transport.backends.selection import BackendSet, build_backends
@@ -21,6 +22,7 @@ from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.wire import InvalidFrame
 from workers.unet.worker import UNetWorker
 
+CPU = find_device("cpu")
 EVERYWHERE = {"inline": "", "in_memory": "here"}
 
 
@@ -51,7 +53,7 @@ def since(before: dict[str, float]) -> dict[str, float]:
 def test_a_backend_is_chosen_by_size_and_by_what_the_reader_announces(
     reachable_by: dict[str, str], size_bytes: int, chosen: list[str]
 ) -> None:
-    backends = BackendSet([InlineBackend(), InMemoryBackend()])
+    backends = BackendSet([InlineBackend(CPU), InMemoryBackend()])
     request = make_request(reachable_by=reachable_by)
     assert [backend.name for backend in backends.choose(request, size_bytes)] == chosen
 
@@ -69,7 +71,7 @@ def test_an_int8_payload_without_rows_or_channels_is_an_invalid_frame(shape: lis
 def test_the_settings_decide_which_backends_there_are(residual: Redis, servers: Settings) -> None:
     def names(shared_memory: str) -> list[str]:
         settings = servers.model_copy(update={"shared_memory": shared_memory})
-        return [backend.name for backend in build_backends(ConnectionPool([residual]), settings)]
+        return [backend.name for backend in build_backends(ConnectionPool([residual]), settings, CPU)]
 
     assert names("auto") == ["inline", "shared_memory", "redis"]
     assert names("off") == ["inline", "redis"]
@@ -123,12 +125,12 @@ def test_a_payload_whose_copy_fails_is_discarded_and_hides_no_other(
     residual: Redis, servers: Settings
 ) -> None:
     backend = InMemoryBackend(fails=True)
-    ends = make_ends(residual, servers, [InlineBackend(), backend])
+    ends = make_ends(residual, servers, [InlineBackend(CPU), backend])
     request = ends.send_step()
     small, large = noise(2, 4, 8, 8), noise(2, 64, 32, 32)
     responses = [(make_response(-1), small), (make_response(1), large), (make_response(0), small)]
     ends.controlnet.respond(request, responses)
-    assert [response.index for response, _ in ends.unet.receive(request, 5.0)] == [-1, 0]
+    assert [response.index for response, _ in ends.receive(request)] == [-1, 0]
     assert (backend.discarded, backend.held) == (1, {})
 
 
@@ -149,16 +151,16 @@ def test_an_error_comes_in_place_of_a_residual_that_no_backend_has_space_for(
     ends = make_ends(residual, servers, [InMemoryBackend(capacity=0)])
     request = ends.send_step()
     assert ends.controlnet.respond(request, [(make_response(), noise(2, 8))]) == 0
-    [(response, tensor)] = ends.unet.receive(request, 5.0)
+    [(response, tensor)] = ends.receive(request)
     assert tensor is None
     assert response.error == ResidualServersFull.code
 
 
 def test_a_payload_of_a_backend_that_the_reader_lacks_is_lost(residual: Redis, servers: Settings) -> None:
-    writer, reader = InMemoryBackend(), InlineBackend()
+    writer, reader = InMemoryBackend(), InlineBackend(CPU)
     request = (ends := make_ends(residual, servers, [writer])).send_step()
     ends.controlnet.respond(request, [(make_response(), noise(2, 8))])
     other = TransportEnds([residual], servers, [reader])
-    [(response, _)] = other.unet.receive(request, 5.0)
+    [(response, _)] = other.receive(request)
     assert response.error == ResidualLost.code
     assert "'in_memory'" in response.detail

@@ -13,32 +13,41 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tests.fake_device import FakeDevice
 from tests.workers.transport.transport_ends import make_request, noise
+from workers.devices.base import Device
+from workers.devices.selection import find_device
 from workers.transport.backends import host_memory as host_memory
 from workers.transport.backends.host_memory import HostMemory
 from workers.transport.backends.shared_memory import SharedMemoryBackend
 from workers.transport.backends.shared_memory_pool import SharedMemoryBlock, SharedMemoryPool
 from workers.transport.backends.shared_memory_reader import SharedMemoryReader
+from workers.transport.wire import flat_bytes
 
+CPU = find_device("cpu")
 LIMIT_BYTES = 1 << 20
 LEASE_S = 60.0
 #: A writer that prints where its block is, and lives until it is killed.
 WRITER = """
 import sys, torch
 from pathlib import Path
+from workers.devices.selection import find_device
 from workers.transport.backends.host_memory import HostMemory
 from workers.transport.backends.shared_memory_pool import SharedMemoryPool
-pool = SharedMemoryPool(HostMemory(Path(sys.argv[1])), 1 << 20, 60.0)
-print(pool.write(torch.arange(40000.0)).model_dump_json(), flush=True)
+device = find_device("cpu")
+pool = SharedMemoryPool(HostMemory(Path(sys.argv[1])), 1 << 20, 60.0, device)
+print(pool.write(torch.arange(40000.0).view(torch.uint8)).block.model_dump_json(), flush=True)
 sys.stdin.read()
 """
 #: A reader that holds what it has read, and lives until it is killed.
 READER = """
 import sys
 from pathlib import Path
+from workers.devices.selection import find_device
 from workers.transport.backends.shared_memory_reader import SharedMemoryReader
 from workers.transport.backends.shared_memory_pool import SharedMemoryBlock
-view = SharedMemoryReader(Path(sys.argv[1])).open(SharedMemoryBlock.model_validate_json(sys.argv[2]), 160000)
+reader = SharedMemoryReader(Path(sys.argv[1]), find_device("cpu"))
+view = reader.open(SharedMemoryBlock.model_validate_json(sys.argv[2]), 160000)
 print(len(view), flush=True)
 sys.stdin.read()
 """
@@ -52,6 +61,11 @@ def host() -> Iterator[HostMemory]:
     for path in sorted(memory.folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     memory.folder.rmdir()
+
+
+def write(pool: SharedMemoryPool, tensor: torch.Tensor) -> SharedMemoryBlock | None:
+    written = pool.write(flat_bytes(tensor))
+    return None if written is None else written.block
 
 
 def segment_files(host: HostMemory) -> list[Path]:
@@ -75,24 +89,24 @@ def first_line(process: "subprocess.Popen[str]") -> str:
 
 def test_memory_that_is_not_released_within_the_lease_is_freed(host: HostMemory) -> None:
     # Given a reader that still uses its block when the lease has run out
-    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0), SharedMemoryReader(host.folder)
+    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, 0.0, CPU), SharedMemoryReader(host.folder, CPU)
     sent = noise(2, 8, 32, 32)
-    block = pool.write(sent)
+    block = write(pool, sent)
     assert block is not None
     view = reader.open(block, sent.nbytes)
     assert view is not None
     # When the writer reclaims it and goes on
     pool.reclaim()
     assert segment_files(host) == []
-    pool.write(noise(2, 8, 32, 32, seed=1))
+    write(pool, noise(2, 8, 32, 32, seed=1))
     # Then the reader's bytes have not changed, and nobody else can open them
     assert torch.equal(torch.frombuffer(view, dtype=torch.float32), sent.flatten())
-    assert SharedMemoryReader(host.folder).open(block, sent.nbytes) is None
+    assert SharedMemoryReader(host.folder, CPU).open(block, sent.nbytes) is None
 
 
 def test_a_reader_forgets_segments_that_their_writer_has_removed(host: HostMemory) -> None:
-    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0), SharedMemoryReader(host.folder)
-    block = pool.write(noise(2, 8, 32, 32))
+    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, 0.0, CPU), SharedMemoryReader(host.folder, CPU)
+    block = write(pool, noise(2, 8, 32, 32))
     assert block is not None
     reader.open(block, 8)
     pool.close()
@@ -101,38 +115,38 @@ def test_a_reader_forgets_segments_that_their_writer_has_removed(host: HostMemor
 
 
 def test_a_full_pool_removes_released_segments_of_other_sizes_before_it_refuses(host: HostMemory) -> None:
-    pool, reader = SharedMemoryPool(host, 1 << 20, LEASE_S), SharedMemoryReader(host.folder)
+    pool, reader = SharedMemoryPool(host, 1 << 20, LEASE_S, CPU), SharedMemoryReader(host.folder, CPU)
     half, quarter = torch.zeros(1 << 19, dtype=torch.int8), torch.zeros(1 << 18, dtype=torch.int8)
-    first = pool.write(half)
-    second = pool.write(half)
+    first = write(pool, half)
+    second = write(pool, half)
     assert first is not None
     assert second is not None
-    assert pool.write(quarter) is None  # both are unread
+    assert write(pool, quarter) is None  # both are unread
     reader.open(first, 8)  # and dropped: released
-    assert pool.write(quarter) is not None
-    assert pool.write(half) is None
+    assert write(pool, quarter) is not None
+    assert write(pool, half) is None
 
 
 def test_a_block_of_an_earlier_use_cannot_be_opened(host: HostMemory) -> None:
-    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, LEASE_S), SharedMemoryReader(host.folder)
-    old = pool.write(noise(8, 8))
+    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, LEASE_S, CPU), SharedMemoryReader(host.folder, CPU)
+    old = write(pool, noise(8, 8))
     assert old is not None
     reader.open(old, 256)
-    new = pool.write(noise(8, 8))
+    new = write(pool, noise(8, 8))
     assert new is not None
     assert (new.segment, new.generation) == (old.segment, old.generation + 1)
     assert reader.open(old, 256) is None
 
 
 def test_to_release_a_block_of_an_earlier_use_frees_nothing(host: HostMemory) -> None:
-    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, LEASE_S), SharedMemoryReader(host.folder)
-    old = pool.write(noise(8, 8))
+    pool, reader = SharedMemoryPool(host, LIMIT_BYTES, LEASE_S, CPU), SharedMemoryReader(host.folder, CPU)
+    old = write(pool, noise(8, 8))
     assert old is not None
     reader.open(old, 256)
-    new = pool.write(noise(8, 8))
+    new = write(pool, noise(8, 8))
     assert new is not None
     assert pool.release(old)
-    other = pool.write(noise(8, 8))
+    other = write(pool, noise(8, 8))
     assert other is not None
     assert other.segment != new.segment
 
@@ -140,8 +154,8 @@ def test_to_release_a_block_of_an_earlier_use_frees_nothing(host: HostMemory) ->
 @pytest.mark.parametrize("end", ["writer", "reader"])
 def test_a_payload_that_nobody_reads_can_be_discarded_by_both_ends(host: HostMemory, end: str) -> None:
     # Given a writer with space for one payload
-    ends = {name: SharedMemoryBackend(host, 64 << 10, LEASE_S) for name in ("writer", "reader")}
-    request, payload = make_request(), noise(2, 64, 8, 8)
+    ends = {name: SharedMemoryBackend(host, 64 << 10, LEASE_S, CPU) for name in ("writer", "reader")}
+    request, payload = make_request(), flat_bytes(noise(2, 64, 8, 8))
     stored = ends["writer"].put(request, 0, payload)
     assert stored is not None
     assert ends["writer"].put(request, 1, payload) is None
@@ -154,14 +168,14 @@ def test_a_payload_that_nobody_reads_can_be_discarded_by_both_ends(host: HostMem
 
 @pytest.mark.parametrize("name", ["../token", "/etc/passwd", "0123456789abcdef/../../token", ""])
 def test_a_location_outside_the_folder_is_not_opened(host: HostMemory, name: str) -> None:
-    assert SharedMemoryReader(host.folder).open(SharedMemoryBlock(segment=name, generation=1), 8) is None
+    assert SharedMemoryReader(host.folder, CPU).open(SharedMemoryBlock(segment=name, generation=1), 8) is None
 
 
 def test_memory_of_a_killed_writer_is_removed_and_stays_valid_for_its_reader(host: HostMemory) -> None:
     # Given a reader that holds a block of another process
     writer = run(WRITER, str(host.folder))
     block = SharedMemoryBlock.model_validate_json(first_line(writer))
-    view = SharedMemoryReader(host.folder).open(block, 160_000)
+    view = SharedMemoryReader(host.folder, CPU).open(block, 160_000)
     assert view is not None
     # When the writer is killed (before, a sweep removes nothing)
     assert host.sweep() == 0
@@ -173,8 +187,8 @@ def test_memory_of_a_killed_writer_is_removed_and_stays_valid_for_its_reader(hos
 
 
 def test_memory_of_a_killed_reader_is_freed_after_the_lease(host: HostMemory) -> None:
-    pool = SharedMemoryPool(host, LIMIT_BYTES, lease_s=0.0)
-    block = pool.write(torch.arange(40_000.0))
+    pool = SharedMemoryPool(host, LIMIT_BYTES, 0.0, CPU)
+    block = write(pool, torch.arange(40_000.0))
     assert block is not None
     reader = run(READER, str(host.folder), block.model_dump_json())
     assert first_line(reader) == "160000\n"
@@ -194,14 +208,87 @@ def test_workers_that_start_at_once_read_the_same_token(tmp_path: Path) -> None:
     assert len({HostMemory(tmp_path / "shared").token for _ in range(3)}) == 1
 
 
+def test_a_payload_is_in_its_segment_once_its_copy_was_waited_for(host: HostMemory) -> None:
+    # Given a device that has not come to the copy yet
+    device = FakeDevice()
+    writer, reader = (SharedMemoryBackend(host, LIMIT_BYTES, LEASE_S, device) for _ in range(2))
+    sent = flat_bytes(noise(2, 64, 8, 8))
+    stored = writer.put(make_request(), 0, sent)
+    assert stored is not None
+    received = reader.get(stored.location, sent.nbytes, memoryview(b""))
+    assert received is not None
+    assert not torch.equal(received, sent)
+    # When it has, as whoever publishes the header has waited for
+    assert stored.wait is not None
+    stored.wait()
+    # Then the reader finds the bytes
+    assert torch.equal(received, sent)
+    del received
+    writer.close()
+
+
+def test_segments_are_registered_while_they_are_mapped(host: HostMemory) -> None:
+    device = FakeDevice()
+    pool, reader = (
+        SharedMemoryPool(host, LIMIT_BYTES, LEASE_S, device),
+        SharedMemoryReader(host.folder, device),
+    )
+    block = write(pool, noise(8, 8))
+    assert block is not None
+    assert len(device.registered) == 1
+    # When a segment is read, it is registered at the other end, too
+    view = reader.open(block, 256)
+    assert len(device.registered) == 2
+    del view
+    # And used again, it is not registered again
+    again = write(pool, noise(8, 8))
+    assert again is not None
+    view = reader.open(again, 256)
+    assert len(device.registered) == 2
+    # When its writer ends, the reader's end stays registered for as long as something refers to it
+    pool.close()
+    reader.drop_gone()
+    assert len(device.registered) == 1
+    del view
+    assert device.registered == {}
+
+
+def test_a_segment_that_is_removed_is_not_registered_any_more(host: HostMemory) -> None:
+    device = FakeDevice()
+    pool = SharedMemoryPool(host, LIMIT_BYTES, 0.0, device)
+    assert write(pool, noise(8, 8)) is not None
+    pool.reclaim()
+    assert device.registered == {}
+
+
+def test_a_gpu_copies_into_segments_and_out_of_them(host: HostMemory, cuda: Device) -> None:
+    writer, reader = (SharedMemoryBackend(host, 64 << 20, LEASE_S, cuda) for _ in range(2))
+    for seed in range(3):
+        sent = flat_bytes(noise(2, 320, 64, 64, seed=seed).to(cuda.torch_device))
+        with cuda.on_stream("out"):
+            stored = writer.put(make_request(), 0, sent)
+        assert stored is not None
+        assert stored.wait is not None
+        stored.wait()
+        view = reader.get(stored.location, sent.nbytes, memoryview(b""))
+        assert view is not None
+        assert view.is_pinned()  # registered, so that nothing is copied by the processor
+        assert torch.equal(cuda.from_host(view), sent)
+        del view
+        cuda.synchronize()
+        cuda.collect()
+    assert len(segment_files(host)) == 1  # it was released each time
+    writer.close()
+
+
 class Pool(RuleBasedStateMachine):
     """Whatever the order of writes, reads and releases: no unreleased block is written again."""
 
     def __init__(self) -> None:
         super().__init__()
         self.host = HostMemory(Path(f"/dev/shm/swiftdiffusion-pool-{os.getpid()}"))
-        self.pool = SharedMemoryPool(self.host, 512 << 10, LEASE_S)
-        self.reader = SharedMemoryReader(self.host.folder)
+        self.pool = SharedMemoryPool(self.host, 512 << 10, LEASE_S, CPU)
+        self.reader = SharedMemoryReader(self.host.folder, CPU)
         self.unread: list[tuple[SharedMemoryBlock, int, int]] = []  # written and not opened: number, size
         self.held: list[tuple[torch.Tensor, int]] = []
         self.number = 0
@@ -209,7 +296,7 @@ class Pool(RuleBasedStateMachine):
     @rule(size=st.sampled_from([1000, 70_000, 140_000]))
     def write(self, size: int) -> None:
         self.number += 1
-        block = self.pool.write(torch.full((size,), self.number % 100, dtype=torch.int8))
+        block = write(self.pool, torch.full((size,), self.number % 100, dtype=torch.int8))
         if block is not None:
             self.unread.append((block, self.number % 100, size))
 
