@@ -29,7 +29,8 @@ from workers.families.base import BaseModel
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
 from workers.families.unet.controlnet import UNetControlNet
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 

@@ -26,7 +26,8 @@ from workers.families.unet.loading import unet_model
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.busy import BusyShare
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.transport.backends.base import TransportBackend
 from workers.transport.backends.selection import build_backends
 from workers.transport.redis_client.pool import ConnectionPool

@@ -21,10 +21,13 @@ from workers.controlnet_serving.server import ControlNetServer
 from workers.devices.selection import find_device
 from workers.devices.visible import hide_other_gpus
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
-from workers.runtime.broker import CheckedTask, use_checked_transport
-from workers.runtime.consumer_check import ConsumerCheck
+from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
+from workers.runtime.celery_worker.consumer_check import ConsumerCheck
+from workers.runtime.celery_worker.control import WorkerControl
+from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke_job
+from workers.runtime.device_loss import STATUS, DeviceLoss
+from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.heartbeat import HeartbeatThread, describe_worker
-from workers.runtime.model_cache import DeviceMemory
 from workers.runtime.process import (
     check_device,
     load_any,
@@ -33,7 +36,6 @@ from workers.runtime.process import (
     start_or_exit,
     worker_name,
 )
-from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.watchdog import Watchdog
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
@@ -46,7 +48,9 @@ use_checked_transport()
 app = make_celery(settings, queues=[controlnet_queue(controlnet) for controlnet in served])
 
 
-memory = DeviceMemory(settings.model_memory_bytes)
+device = find_device(settings.device)
+memory = DeviceMemory(settings.model_memory_bytes, device)
+loss = DeviceLoss(device)
 controlnets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
 transport = ResidualTransport(residuals, settings, device=find_device(settings.device))
@@ -58,6 +62,7 @@ server = ControlNetServer(
     transport,
     settings.controlnet_batch_delay,
     watchdog,
+    loss,
 )
 jobs = JobStore(redis, settings)
 cancel_revoked_jobs(lambda job_id: revoke_job(jobs, job_id))
@@ -66,6 +71,8 @@ cancel_revoked_jobs(lambda job_id: revoke_job(jobs, job_id))
 @worker_init.connect
 def _start(sender: Any, **_: object) -> None:
     prepare_process(settings, worker_name(sender), sender.loglevel)
+    control = WorkerControl(sender)
+    loss.on_loss(lambda: control.stop(STATUS))
     with start_or_exit():
         check_device(settings.device)
         load_any(controlnets, served, check=lambda name: check_controlnet(catalog, settings, name))
@@ -86,7 +93,7 @@ def _start(sender: Any, **_: object) -> None:
             jobs=server.recent_jobs.jobs(),
             attached_jobs=server.recent_jobs.by_controlnet(),
             load_errors=controlnets.failed(),
-            unavailable_reasons=[*watchdog.problems(), *consumer_check.problems()],
+            unavailable_reasons=[*loss.problems(), *watchdog.problems(), *consumer_check.problems()],
             utilization=server.busy.share(),
             started_at=started_at,
         )
@@ -99,8 +106,10 @@ def _start(sender: Any, **_: object) -> None:
     def _end(**_: object) -> None:
         watchdog.stop()
         server.stop()
-        transport.close()
+        if not loss.is_lost:  # it may use the device; others free what a dead worker has left
+            transport.close()
         reporter.stop()
+        loss.exit_if_lost()
 
 
 @app.task(name=ATTACH, base=CheckedTask, takes=AttachControlNet)

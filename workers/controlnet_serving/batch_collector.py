@@ -35,6 +35,12 @@ class BatchCollector:
             queued = self._steps.collect_batch(controlnet, request, extra_rows)
         return [claimed for one in queued if (claimed := self._steps.claim(one)) is not None]
 
+    def note_full(self, batch: Sequence[ClaimedStep]) -> None:
+        """Remember that the device's memory does not suffice for a forward pass of this batch."""
+        first = batch[0]
+        rows = sum(step.request.rows for step in batch)
+        self._sizers.of(first.part.controlnet, first.request.batch_key).note_full(rows)
+
     def record(self, batch: Sequence[ClaimedStep], seconds: float) -> None:
         """Remember how long the forward pass of this batch took."""
         first = batch[0]

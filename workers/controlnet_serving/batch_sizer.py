@@ -5,6 +5,7 @@ passes are timed by their rows, and rows of other jobs are added as long as they
 share at most. A size that is not known yet is tried once.
 """
 
+import math
 import time
 from collections import deque
 from statistics import median
@@ -29,10 +30,15 @@ class BatchSizer:
         """``delay_share``: the share by which a step may take longer; 0: one job at a time."""
         self._delay_share = delay_share
         self._times: dict[int, deque[tuple[float, float]]] = {}  # rows: (when, seconds)
+        self._too_many: dict[int, float] = {}  # rows for which memory did not suffice: when
 
     def record(self, rows: int, seconds: float) -> None:
         """Remember how long a forward pass of ``rows`` rows took."""
         self._times.setdefault(rows, deque(maxlen=REMEMBERED)).append((time.monotonic(), seconds))
+
+    def note_full(self, rows: int) -> None:
+        """Remember that the device's memory does not suffice for a forward pass of ``rows`` rows."""
+        self._too_many[rows] = time.monotonic()
 
     def seconds(self, rows: int) -> float | None:
         """How long a forward pass of so many rows takes; ``None`` if that is not known."""
@@ -47,13 +53,19 @@ class BatchSizer:
         base = self.seconds(rows)
         if base is None:
             return 0  # it is measured alone first
-        limit, most = base * (1 + self._delay_share), rows
-        for more in sorted(known for known in self._times if known > rows):
+        limit, most, ceiling = base * (1 + self._delay_share), rows, self._ceiling()
+        for more in sorted(known for known in self._times if rows < known <= ceiling):
             seconds = self.seconds(more)
             if seconds is not None and seconds > limit:
                 return most - rows
             most = more
-        return min(2 * most, MAX_ROWS) - rows  # nothing was too slow yet: try up to twice as many
+        # Nothing was too slow yet: try up to twice as many.
+        return max(int(min(2 * most, MAX_ROWS, ceiling)) - rows, 0)
+
+    def _ceiling(self) -> float:
+        """The most rows for which memory may suffice; as times do, what is known of it expires."""
+        late = time.monotonic() - EXPIRY_S
+        return min((rows - 1 for rows, at in self._too_many.items() if at > late), default=math.inf)
 
 
 class BatchSizers:

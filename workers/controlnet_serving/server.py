@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, ExitStack
 from redis.exceptions import RedisError
 
 from shared import metrics
+from shared.errors import DeviceFull, DeviceLost
 from shared.messaging.messages import AttachControlNet
 from workers.controlnet_serving.aggregate import ResidualAggregator
 from workers.controlnet_serving.batch_collector import BatchCollector
@@ -27,6 +28,7 @@ from workers.controlnet_serving.responses import error_response, residual_respon
 from workers.controlnet_serving.sender import ResponseSender
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.busy import BusyShare
+from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.transport.protocol import StepRequest
@@ -52,6 +54,7 @@ class ControlNetServer:
         transport: ResidualTransport,
         batch_delay: float,
         watchdog: Watchdog | None = None,
+        device_loss: DeviceLoss | None = None,
     ) -> None:
         """``batch_delay``: the share by which a step may take longer so that other jobs' steps join it."""
         self.controlnets = controlnets
@@ -61,12 +64,14 @@ class ControlNetServer:
         self.busy = BusyShare()
         self._names = list(names)
         self._watchdog = watchdog or Watchdog(0.0)  # one that is not started ends nothing
+        self._device_loss = device_loss or DeviceLoss(controlnets.memory.device)
         self._lease = LeaseRenewer(steps, lambda: self.names, self._watchdog.overdue)
         self.sender = ResponseSender(transport, self._lease)
         self._collector = BatchCollector(steps, self.recent_jobs, batch_delay)
         self._device = threading.Lock()
         self._worker = ""
         self._stop = threading.Event()
+        self._device_loss.on_loss(self._stop.set)
         self._thread = threading.Thread(target=self._run, name="controlnet server", daemon=True)
 
     @property
@@ -92,13 +97,17 @@ class ControlNetServer:
     def attach(self, message: AttachControlNet) -> None:
         """Prepare for a job's first step: load the ControlNet and embed the control image."""
         self.recent_jobs.note(message.job_id, message.controlnet)
+        self._device_loss.check()
         self.inputs.fetch(message.image)  # before the device is taken: others compute meanwhile
         with (
             self._limit(message.controlnet),
+            self._device_loss.translate_errors(),
             self.controlnets.use(message.controlnet) as controlnet,
-            self._device,
-            self.busy,
         ):
+            self.controlnets.memory.retry_when_full(lambda: self._embed(controlnet, message))
+
+    def _embed(self, controlnet: ControlNet, message: AttachControlNet) -> None:
+        with self._device, self.busy:
             self.inputs.embedded(controlnet, message.image, message.batch)
 
     # --- how a step is served, from top to bottom ----------------------------------------------------
@@ -139,15 +148,34 @@ class ControlNetServer:
         """Respond to steps of one ControlNet with their residuals, or with an error in their place."""
         claimed = list(batch)
         with self._lease:
-            try:
-                with self._limit(batch[0].part.controlnet):
-                    self._compute(claimed)
-            except Exception as error:
-                if len(claimed) == 1:
-                    self._respond_with_error(claimed[0], error)
-                    return
-                for step in claimed:  # each by itself, so that one that fails takes no other with it
-                    self.serve([step])
+            error = self._try_to_compute(claimed)
+            if error is None:
+                return
+            is_full = isinstance(error, DeviceFull)
+            if is_full and len(batch) > 1:
+                self._collector.note_full(batch)
+            if isinstance(error, DeviceLost) or (len(claimed) == 1 and not is_full):
+                for step in claimed:
+                    self._respond_with_error(step, error)
+                return
+            for step in claimed:  # each by itself, so that one that fails takes no other with it
+                alone = [step]
+                if (error := self._try_to_compute(alone)) is not None:
+                    for failed in alone:
+                        self._respond_with_error(failed, error)
+
+    def _try_to_compute(self, claimed: list[ClaimedStep]) -> Exception | None:
+        """Compute steps and hand over; an error is returned, so that nothing holds what its frames held."""
+        try:
+            with self._limit(claimed[0].part.controlnet), self._device_loss.translate_errors():
+                self._device_loss.check()
+                self._compute(claimed)
+        except DeviceFull as error:
+            self.controlnets.memory.release(error)
+            return DeviceFull(f"{error}; {self.controlnets.memory.describe()}")
+        except Exception as error:
+            return error.with_traceback(None)
+        return None
 
     def _compute(self, claimed: list[ClaimedStep]) -> None:
         """Compute a batch and hand its residuals over; ``claimed`` grows by what is claimed meanwhile."""

@@ -9,6 +9,8 @@ from shared.catalog.entries import SINGLE_FILE, LoadOptions, ModelEntry
 from shared.errors import ModelFailed
 from shared.families.base import FamilyFacts
 from shared.families.registry import family_of_file, family_of_pipeline
+from workers.devices.errors import device_error
+from workers.devices.selection import find_device
 from workers.families.base import BaseModel, ModelSource
 from workers.families.registry import family
 from workers.model_checks.source import check_model_source
@@ -63,6 +65,8 @@ def load_model(
     except Unloadable as error:
         raise ModelFailed(f"model {name!r} ({source}) cannot be loaded: {error}") from None
     except Exception as error:  # a config can make a library raise anything
+        if (at_fault := device_error(error, find_device(device))) is not None:
+            raise at_fault from error
         raise ModelFailed(
             f"model {name!r} ({source}) cannot be loaded: {error}{_hint(source, options)}"
         ) from error

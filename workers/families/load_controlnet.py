@@ -13,11 +13,14 @@ from shared.errors import CatalogGone, ModelFailed
 from shared.families.base import incompatibility
 from shared.families.registry import denoisers, family_of, family_of_controlnet
 from shared.settings import Settings
+from workers.devices.errors import device_error
+from workers.devices.selection import find_device
 from workers.families.base_controlnet import ControlNet, ControlNetSource
 from workers.families.registry import family
 from workers.model_checks.source import check_controlnet_entry, check_controlnet_source
 from workers.model_checks.weight_files import Unloadable
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache
 from workers.runtime.weights.loaded import weights_sha256
 from workers.runtime.weights.source import estimate_bytes, find_source, split_revision
@@ -98,6 +101,8 @@ def load_controlnet(
     except Unloadable as error:
         raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from None
     except Exception as error:  # a config can make a library raise anything
+        if (at_fault := device_error(error, find_device(device))) is not None:
+            raise at_fault from error
         raise ModelFailed(f"ControlNet {name!r} ({source}) cannot be loaded: {error}") from error
 
 

@@ -5,10 +5,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from shared.errors import ModelFailed, Unavailable
-from workers.runtime.pinned_lru import PinnedLRU
+from workers.runtime.device_memory import DeviceMemory, Sized
 
 log = logging.getLogger(__name__)
 
@@ -16,35 +16,6 @@ log = logging.getLogger(__name__)
 RETRY_S, MAX_RETRY_S = 60.0, 3600.0
 #: A load waits this long for memory that models in use take.
 MEMORY_WAIT_S = 120.0
-
-
-class Sized(Protocol):
-    """Something whose weights take memory."""
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of all its weights."""
-
-
-class DeviceMemory:
-    """A device's memory for weights, shared by the caches of everything that is loaded on it."""
-
-    def __init__(self, capacity_bytes: int) -> None:
-        self.models: PinnedLRU[tuple[object, str], Sized] = PinnedLRU(
-            capacity_bytes, lambda model: model.weight_bytes, overcommits=True
-        )
-        self.loading_since: float | None = None  # when the current load began, as `time.monotonic` says
-        self._loading = threading.Lock()
-
-    @contextmanager
-    def one_load_at_a_time(self) -> Iterator[None]:
-        """Two loads would compete for the same memory; what is loaded is served meanwhile."""
-        with self._loading:
-            self.loading_since = time.monotonic()
-            try:
-                yield
-            finally:
-                self.loading_since = None
 
 
 class _Failure(NamedTuple):
@@ -66,8 +37,8 @@ class ModelCache(Generic[M]):
         estimate_bytes: Callable[[str], int] = lambda name: 0,
     ) -> None:
         """``estimate_bytes`` tells the bytes of a model that is not loaded yet, 0 if nobody knows."""
+        self.memory = memory
         self._load = load
-        self._memory = memory
         self._estimate_bytes = estimate_bytes
         self._failures: dict[str, _Failure] = {}
         self._lock = threading.Lock()
@@ -77,14 +48,15 @@ class ModelCache(Generic[M]):
         """The model, loaded; it stays at least until the context ends.
 
         Raises what ``load`` raises; `ModelFailed` again, at once, until it is time for another try.
+        Raises `DeviceFull` if the device has too little memory for it, also with nothing idle on it.
         """
-        with self._memory.models.use((self, name), lambda: self._try_load(name)) as pinned:
+        with self.memory.models.use((self, name), lambda: self._try_load(name)) as pinned:
             yield cast(M, pinned.value)
 
     @contextmanager
     def use_loaded(self, name: str) -> Iterator[M | None]:
         """The model if it is loaded, else ``None``: for callers that do not want to wait."""
-        with self._memory.models.use_cached((self, name)) as model:
+        with self.memory.models.use_cached((self, name)) as model:
             yield cast(M | None, model)
 
     def failed(self) -> dict[str, str]:
@@ -103,7 +75,7 @@ class ModelCache(Generic[M]):
 
     def discard(self, name: str) -> None:
         """Forget a model: the next use loads it anew."""
-        self._memory.models.discard((self, name))
+        self.memory.models.discard((self, name))
 
     def names(self) -> list[str]:
         """Names of the loaded models."""
@@ -111,16 +83,16 @@ class ModelCache(Generic[M]):
 
     def loaded(self) -> dict[str, M]:
         """The loaded models by name: to inspect them; `use` is for using."""
-        items = self._memory.models.items()
+        items = self.memory.models.items()
         return {name: cast(M, model) for (owner, name), model in items if owner is self}
 
     def _try_load(self, name: str) -> M:
         if (why := self.failed().get(name)) is not None:
             raise ModelFailed(why)
-        with self._memory.one_load_at_a_time():
+        with self.memory.one_load_at_a_time():
             try:
                 self._reserve(name)
-                model = self._load(name)
+                model = self.memory.retry_when_full(lambda: self._load(name))
             except ModelFailed as error:
                 self.mark_failed(name, str(error))
                 raise
@@ -133,10 +105,13 @@ class ModelCache(Generic[M]):
 
         Raises `ModelFailed` for a model that can never fit, `Unavailable` if the wait was too long.
         """
-        models, size_bytes = self._memory.models, self._estimate_bytes(name)
+        models, size_bytes = self.memory.models, self._estimate_bytes(name)
         if size_bytes > models.capacity_bytes:
             raise ModelFailed(
                 f"{name!r} takes {size_bytes} bytes, SWIFT_MODEL_MEMORY_BYTES is {models.capacity_bytes}"
             )
+        if models.reserve((self, name), size_bytes):
+            return
+        self.memory.release_others()
         if not models.reserve((self, name), size_bytes, wait_s=MEMORY_WAIT_S):
             raise Unavailable(f"no memory for {name!r}: all loaded models are in use")

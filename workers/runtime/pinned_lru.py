@@ -45,17 +45,19 @@ class PinnedLRU(Generic[K, V]):
         *,
         overcommits: bool = False,
         on_evict: Callable[[int], None] = lambda count: None,
+        other_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         """``size_of`` is called whenever bytes are counted: values may grow while they are in use.
 
         ``overcommits``: a value that does not fit beside the pinned ones is cached while it is in use, so
         that it is never loaded twice; otherwise only the caller that loaded it uses it. ``on_evict`` is
-        called with the number of evicted values.
+        called with the number of evicted values. ``other_bytes``: what else takes the same memory right now.
         """
         self.capacity_bytes = capacity_bytes
         self._size_of = size_of
         self._overcommits = overcommits
         self._on_evict = on_evict
+        self._other_bytes = other_bytes
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()  # least recently used first
         self._loads: dict[K, _Load] = {}
         self._changed = threading.Condition()
@@ -107,6 +109,17 @@ class PinnedLRU(Generic[K, V]):
             self._entries.pop(key, None)
             self._changed.notify_all()
 
+    def evict_idle(self) -> int:
+        """Evict everything that is not in use; returns how many values that were."""
+        with self._changed:
+            idle = [key for key, entry in self._entries.items() if not entry.pins]
+            for key in idle:
+                del self._entries[key]
+            if idle:
+                self._on_evict(len(idle))
+                self._changed.notify_all()
+            return len(idle)
+
     def keys(self) -> list[K]:
         """The keys of all cached values, the most recently used last."""
         with self._changed:
@@ -118,7 +131,7 @@ class PinnedLRU(Generic[K, V]):
             return [(key, entry.value) for key, entry in self._entries.items()]
 
     def used_bytes(self) -> int:
-        """Bytes of all cached values, and those reserved for values that are being loaded."""
+        """Bytes of all cached values, of what else takes the memory, and those reserved for loads."""
         with self._changed:
             return self._used_bytes()
 
@@ -207,4 +220,5 @@ class PinnedLRU(Generic[K, V]):
 
     def _used_bytes(self) -> int:
         cached_bytes = sum(self._size_of(entry.value) for entry in self._entries.values())
-        return cached_bytes + sum(load.reserved_bytes for load in self._loads.values())
+        reserved_bytes = sum(load.reserved_bytes for load in self._loads.values())
+        return cached_bytes + reserved_bytes + self._other_bytes()

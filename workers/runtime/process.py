@@ -13,9 +13,9 @@ from transformers.utils import logging as transformers_logging
 from shared.errors import InvalidSetting, ModelFailed
 from shared.logs import escape
 from shared.settings import Settings
+from workers.runtime.celery_worker.process_logs import configure_celery_logging
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.process_exit import skip_final_gc
-from workers.runtime.process_logs import configure_celery_logging
 
 
 def prepare_process(settings: Settings, name: str, level: int = logging.INFO) -> None:

@@ -5,8 +5,6 @@ The supervisor starts the worker again. What it had taken goes to others: leases
 
 import faulthandler
 import itertools
-import logging
-import os
 import sys
 import threading
 import time
@@ -15,8 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from shared.periodic_thread import PeriodicThread
-
-log = logging.getLogger(__name__)
+from workers.runtime.process_exit import end_process
 
 #: Between two checks.
 POLL_S = 1.0
@@ -33,14 +30,6 @@ class _Watched(NamedTuple):
     deadline: float
 
 
-def end_process(why: str) -> None:
-    """End at once, without waiting for any thread; what every thread did is on stderr."""
-    log.critical("process ended by the watchdog", extra={"reason": why})
-    faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
-    logging.shutdown()
-    os._exit(STATUS)
-
-
 class Watchdog:
     """``with watchdog.limit(what, s):`` ends the process if the block runs longer than ``s`` and a grace."""
 
@@ -49,12 +38,12 @@ class Watchdog:
         grace_s: float,
         *,
         loading_since: Callable[[], float | None] = lambda: None,
-        end: Callable[[str], None] = end_process,
+        end: Callable[[str], None] | None = None,
     ) -> None:
         """``loading_since``: when the load of a model began (`time.monotonic`): it may take `LOAD_S`."""
         self.grace_s = grace_s
         self._loading_since = loading_since
-        self._end = end
+        self._end = end or (lambda why: end_process(why, STATUS))
         self._watched: dict[int, _Watched] = {}
         self._ids = itertools.count()
         self._lock = threading.Lock()

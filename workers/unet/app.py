@@ -11,9 +11,9 @@ from shared.messaging.messages import GenerateJob
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
 from workers.devices.visible import hide_other_gpus
-from workers.runtime.broker import CheckedTask, use_checked_transport
+from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
+from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.process import select_served
-from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
 from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.job import execute_job
@@ -42,7 +42,7 @@ cancel_revoked_jobs(lambda job_id: revoke_job(worker.jobs, job_id))
 def generate(self: Any, payload: dict[str, Any]) -> str:
     """Run a job."""
     job_id = GenerateJob.model_validate(payload).job_id
-    with lifecycle.device_for(job_id), retried_later(self):
+    with retried_later(self), lifecycle.device_for(job_id):
         status = execute_job(worker, job_id, str(self.request.hostname))
         return end_task(self, worker.jobs, job_id, status)
 

@@ -11,6 +11,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, Respon
 from shared import metrics
 from shared.errors import (
     AttemptLost,
+    DeviceLost,
     JobCancelled,
     LoraUnavailable,
     S3Unavailable,
@@ -88,7 +89,7 @@ def is_retryable(error: Exception) -> bool:
 def _requeue(worker: UNetWorker, attempt: Attempt, error: Exception) -> None:
     """Put the job back into the queue; it fails if this was its last attempt."""
     try:
-        attempt.requeue(_failure_of(error), is_infrastructure=_is_infrastructure(worker, error))
+        attempt.requeue(_failure_of(error), is_infrastructure=_is_infrastructure(worker, attempt, error))
     except (AttemptLost, RedisError):
         log.warning("job not requeued: recovery does that once its lease has expired")
 
@@ -102,8 +103,14 @@ def _failure_of(error: Exception) -> Failure:
     return Failure(code=code, detail=str(error) or repr(error))
 
 
-def _is_infrastructure(worker: UNetWorker, error: Exception) -> bool:
-    """Whether a server was away, which does not count as an attempt at the job."""
+def _is_infrastructure(worker: UNetWorker, attempt: Attempt, error: Exception) -> bool:
+    """Whether a server or a device was lost, which does not count as an attempt at the job.
+
+    A job may be what its devices are lost by, such as one whose indices are out of bounds: after as many
+    losses as a job has attempts they count as its own, so that it cannot go on for ever.
+    """
+    if isinstance(error, DeviceLost):
+        return attempt.job.infrastructure_losses < worker.settings.max_attempts
     if isinstance(error, RedisError):
         return not isinstance(error, ResponseError) or isinstance(error, _REDIS_REFUSES_WRITES)
     if isinstance(error, LoraUnavailable):

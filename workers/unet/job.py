@@ -1,14 +1,15 @@
 """The life of a job on a UNet worker: claim, load the model, generate, store, finish."""
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from shared.jobs.attempt import Attempt
 from shared.logs import log_fields
+from workers.families.base import BaseModel
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.attempt_outcome import ERRORS, end_after_error, report_outcome
-from workers.unet.generation import Generation
+from workers.unet.generation import Generation, GenerationResult
 from workers.unet.lease import Lease
 from workers.unet.output.replay import Replay
 from workers.unet.output.stored_images import store_images
@@ -17,22 +18,26 @@ from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
 
 
-def execute_job(worker: UNetWorker, job_id: str, name: str) -> str:
+def execute_job(
+    worker: UNetWorker, job_id: str, name: str, leave_device: Callable[[], None] = lambda: None
+) -> str:
     """Run one attempt at a job under the worker's ``name``; returns how it ended.
 
-    A retryable error gives the job back to the queue and is raised, so that the caller sends the message
-    again; any other error ends the job as failed and is raised, so that Flower shows it.
+    ``leave_device`` is called when nothing is left to compute: the images are stored while the next job
+    begins. A retryable error gives the job back to the queue and is raised, so that the caller sends the
+    message again; any other error ends the job as failed and is raised, so that Flower shows it.
     """
     attempt = worker.jobs.claim(job_id, name)
     if attempt is None:
         return "not claimed"
     timeline = _start_timeline(attempt, name)
-    with log_fields(job=job_id, attempt=attempt.token), report_outcome(attempt) as outcome, worker.busy:
+    with log_fields(job=job_id, attempt=attempt.token), report_outcome(attempt) as outcome:
         try:
-            with _running(worker, attempt, timeline) as (context, lease):
-                images, receipt, warnings = Generation(context, lease).run()
+            with _held(worker, attempt) as lease:
+                images, receipt, warnings = _generate(worker, attempt, timeline, lease)
+                leave_device()
                 with timeline.span("store"):
-                    stored = store_images(context, images, receipt)
+                    stored = store_images(worker, attempt, images, receipt)
                 lease.check()
             attempt.succeed(stored, receipt, timeline.spans, [*attempt.job.warnings, *warnings])
             outcome.status = "succeeded"
@@ -51,17 +56,29 @@ def _start_timeline(attempt: Attempt, name: str) -> Timeline:
 
 
 @contextmanager
-def _running(
-    worker: UNetWorker, attempt: Attempt, timeline: Timeline
-) -> Iterator[tuple[AttemptContext, Lease]]:
-    """Within the block the lease is held, the model loaded, and a hanging device ends the process."""
+def _held(worker: UNetWorker, attempt: Attempt) -> Iterator[Lease]:
+    """Within the block the lease is held, and a hanging device ends the process."""
+    limit = worker.watchdog.limit(f"job {attempt.job.id}", worker.settings.job_timeout_s)
+    with limit, Lease(attempt, worker.settings) as lease:
+        yield lease
+
+
+def _generate(worker: UNetWorker, attempt: Attempt, timeline: Timeline, lease: Lease) -> GenerationResult:
+    """Load the model and generate the images; a second time if the device's memory did not suffice."""
+    with worker.busy, worker.device_loss.translate_errors():
+        start = time.time()
+        with worker.models.use(attempt.job.spec.model) as model:
+            timeline.add("model", start, time.time())
+            return worker.models.memory.retry_when_full(
+                lambda: _generate_once(worker, model, attempt, timeline, lease)
+            )
+
+
+def _generate_once(
+    worker: UNetWorker, model: BaseModel, attempt: Attempt, timeline: Timeline, lease: Lease
+) -> GenerationResult:
     job = attempt.job
-    with ExitStack() as stack:
-        stack.enter_context(worker.watchdog.limit(f"job {job.id}", worker.settings.job_timeout_s))
-        lease = stack.enter_context(Lease(attempt, worker.settings))
-        with timeline.span("model"):
-            model = stack.enter_context(worker.models.use(job.spec.model))
-        stack.enter_context(restore_weights_on_error(worker.models, model))
+    with restore_weights_on_error(worker, model):
         context = AttemptContext(
             worker=worker,
             model=model,
@@ -74,4 +91,4 @@ def _running(
             check=lease.check,
             replay=Replay(job.replays),
         )
-        yield context, lease
+        return Generation(context, lease).run()

@@ -4,22 +4,32 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from shared.errors import DeviceLost
 from workers.families.base import BaseModel
-from workers.runtime.model_cache import ModelCache
+from workers.unet.worker import UNetWorker
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def restore_weights_on_error(models: ModelCache[BaseModel], model: BaseModel) -> Iterator[None]:
-    """Restore the base weights if the block raises; patches of a job that succeeds stay for the next one."""
+def restore_weights_on_error(worker: UNetWorker, model: BaseModel) -> Iterator[None]:
+    """Restore the base weights if the block raises; patches of a job that succeeds stay for the next one.
+
+    On a lost device nothing is restored: no other job is computed on it. Torch's errors are translated.
+    """
     try:
-        yield
+        with worker.device_loss.translate_errors():
+            yield
+    except DeviceLost:
+        raise
     except BaseException:
         model.patched_with = set()
         try:
-            model.patcher.restore()
+            with worker.device_loss.translate_errors():
+                model.patcher.restore()
+        except DeviceLost:
+            raise
         except Exception:
             log.exception("weights not restored: the model is loaded anew", extra={"model": model.name})
-            models.discard(model.name)
+            worker.models.discard(model.name)
         raise

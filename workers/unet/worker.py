@@ -15,6 +15,7 @@ from workers.families.base_controlnet import ControlNet
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.busy import BusyShare
+from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.transport.step_queue import StepQueue
@@ -51,6 +52,7 @@ class UNetWorker:
     busy: BusyShare
     device: Device = field(default_factory=lambda: find_device("cpu"))
     cfg_timings: CFGTimings = field(default_factory=CFGTimings)
+    device_loss: DeviceLoss = field(default_factory=lambda: DeviceLoss(find_device("cpu")))
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(0.0))  # not started: it ends nothing
     followed_jobs: dict[str, list[str]] = field(
         default_factory=dict

@@ -1,3 +1,6 @@
+import pytest
+
+from workers.controlnet_serving import batch_sizer
 from workers.controlnet_serving.batch_sizer import MAX_ROWS, MAX_SIZERS, BatchSizer, BatchSizers
 
 
@@ -49,3 +52,19 @@ def test_sizers_that_were_not_used_for_long_are_forgotten() -> None:
     assert sizers.of("edge", "usual").seconds(2) == 1.0
     assert sizers.of("edge", "rare").seconds(2) is None
     assert len(sizers) == MAX_SIZERS
+
+
+def test_rows_for_which_memory_did_not_suffice_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(batch_sizer.time, "monotonic", lambda: now[0])
+    sizer = BatchSizer(0.25)
+    for rows in (2, 4, 8):
+        sizer.record(rows, 1.0)
+    sizer.note_full(12)
+    assert sizer.extra_rows(8) == 3
+    sizer.note_full(4)
+    assert (sizer.extra_rows(2), sizer.extra_rows(4)) == (1, 0)
+    # Until what is known of it expires, as times do
+    now[0] += batch_sizer.EXPIRY_S + 1
+    sizer.record(8, 1.0)
+    assert sizer.extra_rows(8) == 8

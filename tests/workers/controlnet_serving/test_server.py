@@ -9,8 +9,11 @@ import torch
 from redis import Redis
 from torch import Tensor
 
+from shared.errors import DeviceLost
 from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
+from tests.fake_device import FakeDevice
+from tests.infra.local.waiting import eventually
 from tests.workers.transport.transport_ends import received_by
 from tests.workers.unet.controlnet_jobs import (
     MID,
@@ -27,7 +30,9 @@ from tests.workers.unet.controlnet_jobs import (
 )
 from workers.controlnet_serving.server import ControlNetServer
 from workers.families.unet.controlnet import UNetControlNet
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_loss import DeviceLoss
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import ClaimedStep
@@ -319,3 +324,107 @@ def test_a_device_that_hangs_ends_the_worker_and_frees_its_steps(where: str, lin
     other.stop()
     server.stop()
     watchdog.stop()
+
+
+class Failing(UNetControlNet):
+    """Fails with ``error`` in forward passes of at least ``rows`` rows, so many times."""
+
+    def __init__(self, error: Exception, rows: int = 1, times: int = 1000) -> None:
+        super().__init__("edge", MODELS["edge"])
+        self.batches: list[int] = []
+        self._error, self._rows, self._times = error, rows, times
+
+    def features(self, x: Tensor, *args: Any) -> list[Tensor]:
+        self.batches.append(len(x))
+        if len(x) >= self._rows and self._times:
+            self._times -= 1
+            raise self._error
+        return super().features(x, *args)
+
+
+def make_failing_server(line: Line, controlnet: UNetControlNet) -> tuple[ControlNetServer, DeviceLoss]:
+    device = FakeDevice()
+    loss = DeviceLoss(device, stop_s=600)
+    controlnets = ModelCache(lambda name: controlnet, DeviceMemory(1 << 30, device))
+    own = make_line(line.redis, line.settings)
+    return ControlNetServer(["edge"], controlnets, own.steps, own.transport, 1e9, None, loss), loss
+
+
+LOST = torch.AcceleratorError("CUDA error: device-side assert triggered")
+FULL = torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_lost_device_is_answered_for_every_job_and_computes_nothing_more(line: Line) -> None:
+    controlnet = Failing(LOST)
+    server, loss = make_failing_server(line, controlnet)
+    steps = [ask(make_controlnets(line, spec("edge"), alone=False)) for _ in range(2)]
+    compute(server, [take(server, "edge"), take(server, "edge")])
+    for step in steps:
+        [(response, residual)] = line.transport.receive(step.request, 1.0)
+        assert (response.error, residual) == ("device_lost", None)
+    assert controlnet.batches == [4]
+    # Then a step that was taken already is answered, too, and not computed
+    late = ask(make_controlnets(line, spec("edge")))
+    compute(server, [take(server, "edge")])
+    assert line.transport.receive(late.request, 1.0)[0][0].error == "device_lost"
+    assert (controlnet.batches, loss.is_lost) == ([4], True)
+
+
+def test_a_server_whose_device_is_lost_ends_and_another_computes_its_steps(line: Line) -> None:
+    server, loss = make_failing_server(line, Failing(LOST))
+    server.start("controlnet1@test")
+    step = ask(make_controlnets(line, spec("edge"), residual_attempts=9))
+    other = make_server(line, "edge")
+    eventually(lambda: loss.is_lost)
+    other.start("controlnet2@test")
+    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
+    with pytest.raises(DeviceLost):
+        server.attach(AttachControlNet(job_id="job", attempt="a", controlnet="edge", image="image", batch=2))
+    other.stop()
+    server.stop()
+
+
+def test_an_attachment_on_a_device_that_is_lost_says_so(line: Line) -> None:
+    class LosesDevice(UNetControlNet):
+        def embed(self, *args: Any) -> Tensor:
+            raise LOST
+
+    server, loss = make_failing_server(line, LosesDevice("edge", MODELS["edge"]))
+    key = line.transport.put_input(torch.rand(1, 3, 64, 64))
+    with pytest.raises(DeviceLost):
+        server.attach(AttachControlNet(job_id="j", attempt="a", controlnet="edge", image=key, batch=2))
+    assert loss.is_lost
+
+
+def test_a_batch_that_does_not_fit_is_computed_one_by_one_and_not_tried_again(line: Line) -> None:
+    controlnet = Failing(FULL, rows=4)
+    server, loss = make_failing_server(line, controlnet)
+    ask(make_controlnets(line, spec("edge"), alone=False))
+    assert serve_once(server) == 1  # measured alone
+    for served, batches in ((2, [2, 4, 2, 2]), (1, [2, 4, 2, 2, 2])):
+        steps = [ask(make_controlnets(line, spec("edge"), alone=False)) for _ in range(2)]
+        assert (serve_once(server), controlnet.batches) == (served, batches)
+    assert {response.batch for step in steps[:1] for response, _ in residuals_of(line, step)} == {1}
+    assert not loss.is_lost
+    server.controlnets.memory.models.check()
+
+
+def test_a_step_that_does_not_fit_is_tried_once_more_with_nothing_idle_on_the_device(line: Line) -> None:
+    server, _ = make_failing_server(line, Failing(FULL, times=1))
+    step = ask(make_controlnets(line, spec("edge")))
+    compute(server, [take(server, "edge")])
+    assert residuals_of(line, step)
+    device = server.controlnets.memory.device
+    assert isinstance(device, FakeDevice)
+    assert "release cached" in device.log
+
+
+def test_a_step_that_never_fits_is_answered_with_what_takes_the_memory(line: Line) -> None:
+    controlnet = Failing(FULL)
+    server, _ = make_failing_server(line, controlnet)
+    step = ask(make_controlnets(line, spec("edge")))
+    compute(server, [take(server, "edge")])
+    [(response, residual)] = line.transport.receive(step.request, 1.0)
+    assert (response.error, residual, controlnet.batches) == ("device_full", None, [2, 2])
+    assert "no model is loaded" in response.detail
+    server.controlnets.memory.models.check()

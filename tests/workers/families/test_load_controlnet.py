@@ -16,7 +16,8 @@ from tests.tiny_models import make_controlnet, make_pipeline, make_union
 from workers.families.load_controlnet import check_controlnet, controlnet_cache, load_controlnet
 from workers.families.unet.controlnet import UNetControlNet
 from workers.families.unet.controlnet_union import UNetControlNetUnion
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.runtime.weights.hash_cache import HASH_FOLDER
 from workers.runtime.weights.loaded import weights_sha256
 

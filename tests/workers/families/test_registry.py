@@ -33,7 +33,8 @@ from workers.families.base import BaseModel
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
 from workers.runtime.busy import BusyShare
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.cfg_parallel.timings import CFGTimings

@@ -6,7 +6,8 @@ import pytest
 
 from shared.errors import ModelFailed, Unavailable
 from workers.runtime import model_cache
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 
 
 @dataclass

@@ -21,7 +21,8 @@ from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 from workers.families.guidance import CFGBranch
 from workers.families.unet.controlnet import UNetControlNet
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.transport.step_queue import ClaimedStep, StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.attempt_context import AttemptContext

@@ -30,7 +30,8 @@ from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.lora.patch import Patcher
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 

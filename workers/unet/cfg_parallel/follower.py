@@ -32,12 +32,14 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
             return "already followed"
         with ExitStack() as stack:
             stack.enter_context(log_fields(job=message.job_id, attempt=message.attempt))
+            stack.enter_context(worker.device_loss.translate_errors())
             limit_s = worker.settings.job_timeout_s  # of the job that it follows
             stack.enter_context(worker.watchdog.limit(f"following job {message.job_id}", limit_s))
             stack.enter_context(_shown_in_fleet(worker, spec.model, message.job_id))
             with worker.busy:
                 model = stack.enter_context(worker.models.use(spec.model))
-                stack.enter_context(restore_weights_on_error(worker.models, model))
+                stack.enter_context(worker.models.memory.release_when_full())
+                stack.enter_context(restore_weights_on_error(worker, model))
                 context = _make_context(worker, model, spec, message, name, preemption)
                 branch = UncondBranch(context)
                 stack.callback(branch.close)

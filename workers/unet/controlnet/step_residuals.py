@@ -9,6 +9,8 @@ from torch import Tensor
 from shared import metrics
 from shared.errors import (
     ControlNetFailed,
+    DeviceFull,
+    DeviceLost,
     InputsMissing,
     ResidualLost,
     ResidualServersFull,
@@ -25,7 +27,8 @@ log = logging.getLogger(__name__)
 #: One wait for residuals; between two the job is checked for a cancel, and silent parts for their workers.
 WAIT_S = 0.5
 #: Errors that another request may not meet, by code.
-RETRYABLE = {error.code: error for error in (InputsMissing, ResidualLost, ResidualServersFull)}
+_ERRORS = (DeviceFull, DeviceLost, InputsMissing, ResidualLost, ResidualServersFull)
+RETRYABLE = {error.code: error for error in _ERRORS}
 
 
 class StepResiduals:

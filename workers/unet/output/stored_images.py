@@ -9,24 +9,25 @@ from shared.jobs.attempt import Attempt
 from shared.jobs.receipt import Receipt
 from shared.jobs.record import StoredImage
 from shared.keys import image_key
-from workers.unet.attempt_context import AttemptContext
 from workers.unet.output.images import encode_png, sha256
 from workers.unet.worker import UNetWorker
 
 log = logging.getLogger(__name__)
 
 
-def store_images(context: AttemptContext, images: list[Image.Image], receipt: Receipt) -> list[StoredImage]:
+def store_images(
+    worker: UNetWorker, attempt: Attempt, images: list[Image.Image], receipt: Receipt
+) -> list[StoredImage]:
     """Store each image as a PNG that carries its request and receipt; returns where they are."""
     stored = []
     for i, image in enumerate(images):
         png = encode_png(image, receipt, i)
-        key = image_key(context.job_id, context.attempt, i)
-        context.worker.images.put(key, png, content_type="image/png")
+        key = image_key(attempt.job.id, attempt.token, i)
+        worker.images.put(key, png, content_type="image/png")
         stored.append(
             StoredImage(
                 key=key,
-                seed=context.spec.image_seeds[i],
+                seed=attempt.job.spec.image_seeds[i],
                 width=image.width,
                 height=image.height,
                 sha256=sha256(png),

@@ -17,7 +17,9 @@ from workers.families.load_controlnet import controlnet_cache
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.busy import BusyShare
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_loss import DeviceLoss
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache
 from workers.runtime.weights.source import estimate_bytes, find_source
@@ -35,7 +37,7 @@ def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery
     """
     redis, residuals = control_redis(settings), residual_servers(settings)
     device = find_device(settings.device)
-    memory = DeviceMemory(settings.model_memory_bytes)
+    memory = DeviceMemory(settings.model_memory_bytes, device)
     return UNetWorker(
         settings=settings,
         jobs=JobStore(redis, settings),
@@ -57,6 +59,7 @@ def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery
         residual=residuals[0],
         busy=BusyShare(),
         device=device,
+        device_loss=DeviceLoss(device),
         watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),
     )
 

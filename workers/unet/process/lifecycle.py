@@ -17,7 +17,9 @@ from shared.registry.workers import Heartbeat
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
 from workers.model_checks.source import check_model_entry
-from workers.runtime.consumer_check import ConsumerCheck
+from workers.runtime import device_loss
+from workers.runtime.celery_worker.consumer_check import ConsumerCheck
+from workers.runtime.celery_worker.control import WorkerControl
 from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread, describe_worker
 from workers.runtime.process import check_device, load_any, prepare_process, start_or_exit, worker_name
 from workers.unet.maintenance import prefetch
@@ -52,15 +54,20 @@ class WorkerLifecycle:
     def device_for(self, job_id: str) -> Iterator[None]:
         """Within the block this worker computes ``job_id`` and no other, whatever Celery's concurrency is.
 
-        LoRAs are patched into weights that all jobs share.
+        LoRAs are patched into weights that all jobs share. Raises `DeviceLost` once the device is lost.
         """
-        with self._device, self._availability.busy_with(job_id):
-            yield
+        with self._device:
+            self._worker.device_loss.check()
+            with self._availability.busy_with(job_id):
+                yield
 
     def start(self, sender: Any, **_: object) -> None:
         """Celery's ``worker_init``: load a model, then begin to take jobs and to say so."""
         self._name, self._started_at = worker_name(sender), time.time()
         prepare_process(self._settings, self._name, sender.loglevel)
+        control = WorkerControl(sender)
+        self._worker.device_loss.on_loss(self._availability.stop)
+        self._worker.device_loss.on_loss(lambda: control.stop(device_loss.STATUS))
         with start_or_exit():
             self._load_first_model()
         self._declare_queues()
@@ -78,6 +85,7 @@ class WorkerLifecycle:
         """Celery's ``worker_shutdown``: end the threads."""
         for stop in self._stops:
             stop()
+        self._worker.device_loss.exit_if_lost()
 
     def _load_first_model(self) -> None:
         settings, worker, catalog = self._settings, self._worker, self._catalog
@@ -137,7 +145,11 @@ class WorkerLifecycle:
             jobs=self._availability.jobs(),
             attached_jobs=dict(worker.followed_jobs),
             load_errors=worker.models.failed(),
-            unavailable_reasons=[*worker.watchdog.problems(), *consumer_check.problems()],
+            unavailable_reasons=[
+                *worker.device_loss.problems(),
+                *worker.watchdog.problems(),
+                *consumer_check.problems(),
+            ],
             utilization=worker.busy.share(),
             started_at=self._started_at,
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.exceptions import Ignore
 
-from shared.errors import NotFound, SwiftError
+from shared.errors import DeviceLost, NotFound, SwiftError
 from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
 from workers.unet.attempt_outcome import is_retryable
@@ -48,14 +48,16 @@ def end_task(task: Any, jobs: JobStore, job_id: str, status: str) -> str:
 def retried_later(task: Any) -> Iterator[None]:
     """Send the task's message again if the block raises an error that another attempt may not meet.
 
-    Each pause is longer than the one before, as a server that is away needs its time.
+    Each pause is longer than the one before, as a server that is away needs its time. After the loss of this
+    worker's device there is none: another one may take the job.
     """
     try:
         yield
     except Exception as error:
         if not is_retryable(error):
             raise
-        countdown = min(4**task.request.retries, MAX_COUNTDOWN_S)
+        is_lost = isinstance(error, DeviceLost)
+        countdown = 0 if is_lost else min(4**task.request.retries, MAX_COUNTDOWN_S)
         raise task.retry(exc=error, countdown=countdown, queue=_shared_queue(task.request)) from error
 
 

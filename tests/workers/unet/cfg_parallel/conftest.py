@@ -22,7 +22,8 @@ from tests.tiny_models import LAYOUTS
 from tests.workers.conftest import load
 from workers.families.base import BaseModel
 from workers.runtime.busy import BusyShare
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.unet.cfg_parallel.channel import BranchChannel, branch_channel
 from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.messages import FollowBranch

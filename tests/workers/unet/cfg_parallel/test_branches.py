@@ -25,7 +25,8 @@ from tests.workers.unet.latents.test_initial_latents import stored
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.families.unet.loading import unet_model
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.unet.cfg_parallel.channel import BranchChannel, branch_channel
 from workers.unet.cfg_parallel.messages import READY, BranchPrediction, FollowBranch
 from workers.unet.job import execute_job

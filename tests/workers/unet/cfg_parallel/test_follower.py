@@ -20,7 +20,8 @@ from tests.workers.unet.jobs import upload
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.runtime.busy import BusyShare
-from workers.runtime.model_cache import DeviceMemory, ModelCache
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.messages import BranchStep

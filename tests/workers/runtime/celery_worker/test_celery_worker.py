@@ -25,6 +25,7 @@ from tests.infra.local.waiting import eventually
 DONE, STATE, PROBLEMS = "test:done", "test:state", "test:problems"
 NAME, QUEUE = "echo@test", unet_queue("m")
 OWN = f"{QUEUE}@{NAME}"
+APP = "tests.workers.runtime.celery_worker.echo_worker"
 FANOUT = "/0.celery.pidbox"
 
 
@@ -38,7 +39,14 @@ class Worker:
             "SWIFT_RESIDUAL_REDIS_URL": settings.residual_redis_url[0],
         }
         options = ["worker", "-n", NAME, "--pool=threads", "-E", "--without-gossip", "--without-mingle"]
-        command = [sys.executable, "-m", "celery", "-A", "tests.workers.runtime.echo_worker", *options]
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            APP,
+            *options,
+        ]
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)

@@ -33,7 +33,9 @@ _NOT_OURS = (Empty, *LOST)
 
 def use_checked_transport() -> None:
     """Have all connections of this process take messages by `Transport`; called before the first is made."""
-    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "workers.runtime.broker:Transport"))
+    TRANSPORT_ALIASES.update(
+        dict.fromkeys(("redis", "rediss"), "workers.runtime.celery_worker.broker:Transport")
+    )
 
 
 class MalformedMessage(Exception):
@@ -164,7 +166,7 @@ class CheckedRequest(_request.Request):
 class CheckedTask(Task[Any, Any]):
     """A task that takes one `Message` as its argument; ``takes`` is its class."""
 
-    Request = "workers.runtime.broker:CheckedRequest"
+    Request = "workers.runtime.celery_worker.broker:CheckedRequest"
     abstract = True
     takes: type[Message]
 

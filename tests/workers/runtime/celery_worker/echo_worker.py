@@ -1,7 +1,7 @@
 """A Celery worker as ours are, with a task that needs no device: what the tests of this folder look at.
 
-``celery -A tests.workers.runtime.echo_worker worker`` names each job it gets in the list `DONE`; its state
-stands in the string `STATE`, as its heartbeat tells it.
+``celery -A tests.workers.runtime.celery_worker.echo_worker worker`` names each job it gets in the list
+`DONE`; its state stands in the string `STATE`, as its heartbeat tells it.
 """
 
 import json
@@ -26,10 +26,10 @@ from shared.messaging.celery_app import (
 from shared.messaging.messages import GenerateJob
 from shared.redis_clients import control_redis
 from shared.settings import read_settings
-from workers.runtime.broker import CheckedTask, use_checked_transport
-from workers.runtime.consumer_check import ConsumerCheck
-from workers.runtime.process_logs import configure_celery_logging
-from workers.runtime.revocation import cancel_revoked_jobs, revoke_job
+from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
+from workers.runtime.celery_worker.consumer_check import ConsumerCheck
+from workers.runtime.celery_worker.process_logs import configure_celery_logging
+from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke_job
 from workers.unet.process.task_outcome import end_task
 
 DONE, STATE, PROBLEMS = "test:done", "test:state", "test:problems"

@@ -1,0 +1,140 @@
+"""A device's memory: the models on it, what else takes it, and what is done when it is full."""
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol, TypeVar
+
+from shared.errors import DeviceFull
+from workers.devices.base import Device
+from workers.devices.errors import device_error
+from workers.devices.selection import find_device
+from workers.runtime.pinned_lru import PinnedLRU
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+
+class Sized(Protocol):
+    """Something whose weights take memory."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all its weights."""
+
+
+class Other(NamedTuple):
+    """What takes the device's memory beside models."""
+
+    used_bytes: Callable[[], int]
+    release: Callable[[], object]
+
+
+class DeviceMemory:
+    """A device's memory for weights, shared by the caches of everything that is loaded on it."""
+
+    def __init__(self, capacity_bytes: int, device: Device | None = None) -> None:
+        """``device``: the CPU by default."""
+        self.device = device or find_device("cpu")
+        self.models: PinnedLRU[tuple[object, str], Sized] = PinnedLRU(
+            capacity_bytes,
+            lambda model: model.weight_bytes,
+            overcommits=True,
+            other_bytes=lambda: sum(other.used_bytes() for other in self._others),
+        )
+        self.loading_since: float | None = None  # when the current load began, as `time.monotonic` says
+        self._loading = threading.Lock()
+        self._others: list[Other] = []
+
+    def count(self, used_bytes: Callable[[], int], release: Callable[[], object]) -> None:
+        """Count something else against the capacity; ``release`` gives its memory up while others need it."""
+        self._others.append(Other(used_bytes, release))
+
+    @contextmanager
+    def one_load_at_a_time(self) -> Iterator[None]:
+        """Two loads would compete for the same memory; what is loaded is served meanwhile."""
+        with self._loading:
+            self.loading_since = time.monotonic()
+            try:
+                yield
+            finally:
+                self.loading_since = None
+
+    def retry_when_full(self, compute: Callable[[], R]) -> R:
+        """Call ``compute``, and once more, with nothing idle on the device, if its memory did not suffice.
+
+        Raises `DeviceFull`, which names what takes the memory, if that did not help.
+        """
+        try:
+            return compute()
+        except Exception as error:
+            if not self._is_full(error):
+                raise
+            self.release(error)
+        # Here the error is gone, and with it the last reference to what its frames held.
+        try:
+            return compute()
+        except Exception as error:
+            full = device_error(error, self.device)
+            if not isinstance(full, DeviceFull):
+                raise
+            self.release(error)
+            raise DeviceFull(f"{full}; {self.describe()}") from error
+
+    @contextmanager
+    def release_when_full(self) -> Iterator[None]:
+        """`release` if the block raises `DeviceFull`, for work that is not tried again."""
+        try:
+            yield
+        except DeviceFull as error:
+            self.release(error)
+            raise
+
+    def release(self, error: BaseException) -> None:
+        """Free the memory that can be freed after ``error``, which says that the device is full.
+
+        That is what the frames of its traceback hold, models that are not in use, and what torch keeps.
+        """
+        clear_frames(error)
+        evicted = self.models.evict_idle()
+        self.release_others()
+        self.device.release_cached()
+        log.warning("device full", extra={"error": str(error), "evicted": evicted, "left": self.describe()})
+
+    def release_others(self) -> None:
+        """Have everything but models give its memory up."""
+        for other in self._others:
+            other.release()
+
+    def describe(self) -> str:
+        """What takes the device's memory, in words that end a sentence."""
+        models = [f"{name!r} with {_gib(model.weight_bytes)}" for (_, name), model in self.models.items()]
+        words = f"loaded are {', '.join(models)}" if models else "no model is loaded"
+        if others := sum(other.used_bytes() for other in self._others):
+            words += f", and {_gib(others)} beside"
+        if (memory := self.device.memory()) is None:
+            return words
+        return f"{words}; of all processes' {_gib(memory.total_bytes)}, {_gib(memory.free_bytes)} are free"
+
+    def _is_full(self, error: Exception) -> bool:
+        return isinstance(device_error(error, self.device), DeviceFull)
+
+
+def clear_frames(error: BaseException) -> None:
+    """Let go of the local variables of every frame that ``error`` and the errors behind it came through."""
+    seen: set[int] = set()
+    errors: list[BaseException | None] = [error]
+    while errors:
+        one = errors.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            errors += [one.__cause__, one.__context__]
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 30):.2f} GiB"
