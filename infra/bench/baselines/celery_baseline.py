@@ -79,9 +79,10 @@ def _base() -> Any:
 
 
 @cache
-def _controlnets() -> dict[str, Any]:
+def load_controlnets() -> dict[str, Any]:
+    """Every ControlNet of the trace, by name."""
     return {
-        name: ControlNetModel.from_pretrained(EMOJI / f"controlnet-{name}", dtype=torch.float32)
+        name: ControlNetModel.from_pretrained(EMOJI / "controlnets" / name, dtype=torch.float32)
         for name in KNOWN_CONTROLNETS
     }
 
@@ -89,7 +90,7 @@ def _controlnets() -> dict[str, Any]:
 def _pipeline(controlnets: list[str]) -> Any:
     pipe = _base()
     if controlnets:
-        held = [_controlnets()[name] for name in controlnets]
+        held = [load_controlnets()[name] for name in controlnets]
         parts = {**pipe.components, "controlnet": held}
         pipe = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)

@@ -43,12 +43,12 @@ def make_pipeline(name: str, dtype: str) -> Any:
     parts = {
         "unet": _filled(lambda: UNet2DConditionModel(**_UNETS[name]), dtype),
         "vae": _filled(_vae, dtype),
-        "text_encoder": _filled(lambda: CLIPTextModel(_text_config("large")), dtype),
+        "text_encoder": _filled(lambda: CLIPTextModel(text_config("large", tokenizer)), dtype),
         "tokenizer": tokenizer,
         "scheduler": DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1),
     }
     if name == "sdxl":
-        second = _filled(lambda: CLIPTextModelWithProjection(_text_config("big")), dtype)
+        second = _filled(lambda: CLIPTextModelWithProjection(text_config("big", tokenizer)), dtype)
         return StableDiffusionXLPipeline(
             **parts, text_encoder_2=second, tokenizer_2=tokenizer, add_watermarker=False
         )
@@ -77,9 +77,14 @@ def _vae() -> Any:
     )
 
 
-def _text_config(size: str) -> Any:
+def text_config(size: str, tokenizer: Any) -> Any:
+    """The config of a text encoder; its vocabulary is the tokenizer's, smaller than the real one."""
     width, inner, heads, layers = _TEXT[size]
     return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
         hidden_size=width,
         intermediate_size=inner,
         num_attention_heads=heads,
