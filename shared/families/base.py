@@ -38,6 +38,8 @@ class ControlNetTraits(NamedTuple):
     signature: ModelSignature
     global_pooling: bool = False  # gives one value for each channel, and only to the conditional rows
     control_types: int = 0  # of a union of ControlNets; 0: an ordinary ControlNet
+    #: What it gives its base models (`ControlPlan.wanted`): diffusers sums what several give.
+    residuals: tuple[int, ...] = ()
 
 
 class ControlPlan(NamedTuple):
@@ -84,6 +86,10 @@ class FamilyFacts(ABC):
     def is_family_of_file(self, names: Sequence[str]) -> bool:
         """Whether a single file with weights of these names is, or was once, a base model of this family."""
 
+    def is_family_of_controlnet_file(self, names: Sequence[str]) -> bool:
+        """Whether a single file with weights of these names is a ControlNet of this family."""
+        return False
+
     def checkpoint_error(self, names: Sequence[str]) -> str | None:
         """Why such a file cannot be loaded, as the end of a sentence; None: nothing speaks against it."""
         return None
@@ -102,7 +108,7 @@ class FamilyFacts(ABC):
 
     def controlnet_traits(self, config: Config) -> ControlNetTraits:
         """What the config of a ControlNet says."""
-        return ControlNetTraits(self.signature(config))
+        return ControlNetTraits(self.signature(config), residuals=self.control_plan(config, None).wanted)
 
     def is_inpainting(self, config: Config) -> bool:
         """Whether the denoiser was trained to take a mask and a masked image beside the latents."""

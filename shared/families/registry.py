@@ -65,6 +65,11 @@ def family_of_file(weights: Sequence[str]) -> FamilyFacts | None:
     return next((facts for facts in families() if facts.is_family_of_file(weights)), None)
 
 
+def family_of_controlnet_file(weights: Sequence[str]) -> FamilyFacts | None:
+    """The family of a ControlNet in a single file, by the names of its weights."""
+    return next((facts for facts in families() if facts.is_family_of_controlnet_file(weights)), None)
+
+
 def denoisers() -> tuple[str, ...]:
     """The folders in which a base model's denoiser may lie."""
     return tuple(dict.fromkeys(facts.denoiser for facts in families()))

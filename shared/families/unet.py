@@ -19,6 +19,10 @@ _FILE_PARTS = {
     "text encoder": ("cond_stage_model.", "conditioner.embedders.", "text_encoders."),
 }
 _SDXL_ENCODERS = ("conditioner.embedders.",)
+#: What the names of a ControlNet's weights have: where the control image enters.
+_CONTROLNET_WORDS = ("controlnet_cond_embedding.", "input_hint_block.")
+#: What only SDXL's have: where pooled text and sizes enter.
+_SDXL_WORDS = ("add_embedding.", "label_emb.")
 #: What the names of Flux's and Stable Diffusion 3's weights have, and a UNet's have not.
 _TRANSFORMERS = ("double_blocks.0.img_attn.", "joint_blocks.")
 _REFINER = "it has one text encoder of SDXL's two: refiners are not served"
@@ -43,6 +47,12 @@ class UNetFacts(FamilyFacts):
             word in name for name in names for word in _TRANSFORMERS
         )
         return is_unet and _begins(names, _SDXL_ENCODERS) == (self.addition_embed_type is not None)
+
+    def is_family_of_controlnet_file(self, names: Sequence[str]) -> bool:
+        """See `FamilyFacts`; the names are diffusers' or the original ones."""
+        is_controlnet = any(word in name for name in names for word in _CONTROLNET_WORDS)
+        is_xl = any(word in name for name in names for word in _SDXL_WORDS)
+        return is_controlnet and is_xl == (self.addition_embed_type is not None)
 
     def checkpoint_error(self, names: Sequence[str]) -> str | None:
         """See `FamilyFacts`."""
@@ -72,6 +82,7 @@ class UNetFacts(FamilyFacts):
             self.signature(config),
             global_pooling=bool(config.get("global_pool_conditions")),
             control_types=config.get("num_control_type", 6) if is_union else 0,
+            residuals=self.control_plan(config, None).wanted,
         )
 
     def control_plan(self, controlnet: Config, base: Config | None) -> ControlPlan:
@@ -81,7 +92,11 @@ class UNetFacts(FamilyFacts):
         """
         channels = controlnet.get("block_out_channels", (320, 640, 1280, 1280))
         layers = controlnet.get("layers_per_block", 2)
-        counts = [layers] * len(channels) if isinstance(layers, int) else list(layers)
+        if not isinstance(channels, list | tuple):
+            return ControlPlan(())  # who loads it says what is wrong
+        counts = list(layers) if isinstance(layers, list | tuple) else [layers] * len(channels)
+        if not all(isinstance(count, int) for count in counts):
+            return ControlPlan(())
         skips = 1 + sum(counts) + len(channels) - 1  # the first layer's, the blocks', and the downsamplers'
         return ControlPlan(tuple(range(skips, -1, -1)))
 

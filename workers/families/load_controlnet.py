@@ -11,14 +11,19 @@ from shared.catalog.entries import HUB, SINGLE_FILE, Catalog
 from shared.catalog.model_families import ModelFamilies
 from shared.errors import CatalogGone, ModelFailed
 from shared.families.base import incompatibility
-from shared.families.registry import denoisers, family_of, family_of_controlnet
+from shared.families.registry import (
+    denoisers,
+    family_of,
+    family_of_controlnet,
+    family_of_controlnet_file,
+)
 from shared.settings import Settings
 from workers.devices.errors import device_error
 from workers.devices.selection import find_device
 from workers.families.base_controlnet import ControlNet, ControlNetSource
 from workers.families.registry import family
 from workers.model_checks.source import check_controlnet_entry, check_controlnet_source
-from workers.model_checks.weight_files import Unloadable
+from workers.model_checks.weight_files import Unloadable, read_header
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache
@@ -91,8 +96,11 @@ def load_controlnet(
         hash_weights=hashes.for_load(source, dtype=dtype, variant=variant) if hashes else weights_sha256,
     )
     try:
-        is_file = source.endswith(SINGLE_FILE)
-        facts = family_of_controlnet({} if is_file else _Config.load_config(hub_id, **revision))
+        if source.endswith(SINGLE_FILE):
+            file = Path(source)
+            facts = family_of_controlnet_file(list(read_header(file.parent, file).tensors))
+        else:
+            facts = family_of_controlnet(_Config.load_config(hub_id, **revision))
         if facts is None:
             raise Unloadable("it is of no family that is served")
         return family(facts.name).load_controlnet(wanted)

@@ -18,6 +18,7 @@ def check_controlnets(request: JobRequest, services: Services, model: str) -> bo
         _check_fit(controlnet, services, model, field=f"controlnets.{i}.name")
         traits = services.families.controlnet(controlnet.name)
         _check_mode(controlnet, traits, field=f"controlnets.{i}.control_mode")
+        _check_sum(request, services, i)
         guess_mode |= i == 0 and traits is not None and traits.global_pooling
     if guess_mode and not request.controlnets:
         raise InvalidRequest("guess_mode is about ControlNets, and the job has none", field="guess_mode")
@@ -36,6 +37,17 @@ def _check_fit(controlnet: ControlNetRequest, services: Services, model: str, *,
     why = services.families.incompatibility(controlnet.name, model)
     if why is not None:
         raise InvalidRequest(why, field=field)
+
+
+def _check_sum(request: JobRequest, services: Services, position: int) -> None:
+    """What several ControlNets of a job give is summed, so they must give the same residuals."""
+    first, name = (request.controlnets[i].name for i in (0, position))
+    ours, theirs = services.families.controlnet(first), services.families.controlnet(name)
+    if ours is None or theirs is None or ours.residuals == theirs.residuals:
+        return
+    counts = f"{len(theirs.residuals)} residuals, {first!r} {len(ours.residuals)}"
+    detail = f"ControlNet {name!r} gives {counts}: one job cannot have both"
+    raise InvalidRequest(detail, field=f"controlnets.{position}.name")
 
 
 def _check_mode(controlnet: ControlNetRequest, traits: ControlNetTraits | None, *, field: str) -> None:

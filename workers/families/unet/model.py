@@ -14,9 +14,8 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
 
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, ModelFailed
 from shared.families.registry import family_of
-from shared.families.unet import SD1
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
@@ -43,7 +42,9 @@ class UNetModel(BaseModel):
         encoders = {part: getattr(pipe, part, None) for part in ("text_encoder", "text_encoder_2")}
         self.text_encoders = {part: encoder for part, encoder in encoders.items() if encoder is not None}
         # The class of the pipeline does not tell SD 2 from SD 1: the config of its UNet does.
-        facts = family_of({"unet": pipe.unet.config}) or SD1
+        facts = family_of({"unet": pipe.unet.config})
+        if facts is None:
+            raise ModelFailed(f"model {name!r} has a UNet of no family that is served")
         parts = {"unet": pipe.unet, "vae": pipe.vae, **self.text_encoders}
         super().__init__(name, facts, parts, switches, sha256)
         self.pipe = pipe

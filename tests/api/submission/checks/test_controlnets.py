@@ -17,6 +17,7 @@ SD1: dict[str, Any] = {"cross_attention_dim": 768, "block_out_channels": [320, 6
 CONTROLNETS: dict[str, dict[str, Any]] = {
     "plain": SD1,
     "wide": SD1 | {"cross_attention_dim": 2048, "addition_embed_type": "text_time"},
+    "deep": SD1 | {"layers_per_block": 3},
     "pooled": SD1 | {"global_pool_conditions": True},
     "union": SD1 | {"_class_name": "ControlNetUnionModel", "num_control_type": 3},
 }
@@ -50,6 +51,12 @@ def request(*controlnets: dict[str, Any], **fields: Any) -> JobRequest:
     ("controlnets", "fields", "field", "words"),
     [
         ([{"name": "wide"}], {}, "controlnets.0.name", ["'wide'", "SDXL", "2048", "'m'", "768"]),
+        (
+            [{"name": "plain"}, {"name": "pooled"}, {"name": "deep"}],
+            {},
+            "controlnets.2.name",
+            ["'deep' gives 9 residuals, 'plain' 7"],
+        ),
         ([{"name": "union"}], {}, "controlnets.0.control_mode", ["'union'", "0 to 2"]),
         ([{"name": "union", "control_mode": 3}], {}, "controlnets.0.control_mode", ["0 to 2"]),
         ([{"name": "plain", "control_mode": 0}], {}, "controlnets.0.control_mode", ["no union"]),
