@@ -28,9 +28,13 @@ class BatchedForward:
             controlnet.check(step.part.position, guess_mode=step.request.guess_mode)
         prepared = [inputs.prepared(controlnet, step.request) for step in steps]
         images = [inputs.embedded(controlnet, step.part.image, step.request.rows) for step in steps]
-        times = [torch.full((step.request.rows,), step.request.t) for step in steps]
+        device = inputs.device
+        # Made on the device: copied there, it would wait for the step before.
+        times = [
+            torch.full((step.request.rows,), step.request.t, device=device.torch_device) for step in steps
+        ]
         self._forward: ControlNetForward = controlnet.forward(
-            _concatenate([step.x for step in steps]),
+            _concatenate([device.from_host(step.x) for step in steps]),
             _concatenate(times),
             {name: _concatenate([own[name] for own in prepared]) for name in prepared[0]},
             _concatenate(images),

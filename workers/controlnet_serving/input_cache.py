@@ -1,4 +1,7 @@
-"""Inputs that stay the same over a job's steps: fetched once, prepared once, cached while they are used."""
+"""Inputs that stay the same over a job's steps: fetched once, prepared once, cached while they are used.
+
+What was fetched is in the host's memory, what was prepared in the device's: each has a limit of its own.
+"""
 
 import threading
 from collections.abc import Callable, Hashable, Mapping
@@ -12,16 +15,26 @@ from workers.transport.protocol import StepRequest
 from workers.transport.transport import ResidualTransport
 
 Tensors = Mapping[str, Tensor]
-#: A worker serves a few jobs at a time; each has two or three inputs of up to some ten megabytes.
-CAPACITY_BYTES = 512 << 20
+#: A worker serves a few jobs at a time. What each brings is fetched again if it was let go of: a prompt of a
+#: megabyte or two, and a control image of three bytes a pixel, or twelve.
+FETCHED_BYTES = 128 << 20
+#: What becomes of them, above all the image: twenty megabytes for two rows of SDXL at 1024².
+PREPARED_BYTES = 384 << 20
 
 
 class InputCache:
     """Tensors by key, bounded in bytes, least recently used out first; safe to use from several threads."""
 
-    def __init__(self, transport: ResidualTransport, capacity_bytes: int = CAPACITY_BYTES) -> None:
+    def __init__(
+        self,
+        transport: ResidualTransport,
+        fetched_bytes: int = FETCHED_BYTES,
+        prepared_bytes: int = PREPARED_BYTES,
+    ) -> None:
         self._transport = transport
-        self._cached: LRUCache[Hashable, Tensors] = LRUCache(capacity_bytes, getsizeof=_bytes)
+        self.device = transport.device
+        self._fetched: LRUCache[Hashable, Tensors] = LRUCache(fetched_bytes, getsizeof=_bytes)
+        self._prepared: LRUCache[Hashable, Tensors] = LRUCache(prepared_bytes, getsizeof=_bytes)
         self._lock = threading.Lock()
 
     def prepared(self, controlnet: ControlNet, request: StepRequest) -> Tensors:
@@ -29,27 +42,32 @@ class InputCache:
         key = controlnet.name, controlnet.sha256, *sorted(request.inputs.items())
 
         def prepare() -> Tensors:
-            return controlnet.prepare({name: self.fetch(key) for name, key in request.inputs.items()})
+            return controlnet.prepare({name: self._moved(key) for name, key in request.inputs.items()})
 
-        return self._get(key, prepare)
+        return self._get(self._prepared, key, prepare)
 
     def embedded(self, controlnet: ControlNet, image: str, rows: int) -> Tensor:
         """The control image ``image`` as `ControlNet.embed` returns it; raises `InputsMissing`."""
         key = controlnet.name, controlnet.sha256, image, rows
-        return self._get(key, lambda: {"": controlnet.embed(self.fetch(image), rows)})[""]
+        return self._get(self._prepared, key, lambda: {"": controlnet.embed(self._moved(image), rows)})[""]
 
     def fetch(self, key: str) -> Tensor:
         """A tensor from the residual server; raises `InputsMissing`."""
-        return self._get(key, lambda: {"": self._transport.get_input(key)})[""]
+        return self._get(self._fetched, key, lambda: {"": self._transport.get_input(key)})[""]
 
-    def _get(self, key: Hashable, compute: Callable[[], Tensors]) -> Tensors:
+    def _moved(self, key: str) -> Tensor:
+        return self.device.from_host(self.fetch(key))
+
+    def _get(
+        self, cache: LRUCache[Hashable, Tensors], key: Hashable, compute: Callable[[], Tensors]
+    ) -> Tensors:
         with self._lock:
-            cached = self._cached.get(key)
+            cached = cache.get(key)
         if cached is not None:
             return cached
         computed = compute()  # without the lock, so that no other waits; computed twice is only slower
         with self._lock, suppress(ValueError):  # larger than the whole cache
-            self._cached[key] = computed
+            cache[key] = computed
         return computed
 
 

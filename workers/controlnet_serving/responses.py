@@ -9,27 +9,26 @@ from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import ClaimedStep
 
 
-def residual_response(
-    aggregated: AggregatedResidual, index: int, start_s: float, worker: str
-) -> StepResponse:
-    """The header of residual ``index``; the step was begun at ``start_s``, in seconds since the epoch."""
-    response = _response(aggregated.steps, index, start_s, worker)
+def residual_response(aggregated: AggregatedResidual, index: int, worker: str) -> StepResponse:
+    """The header of residual ``index``; its times are not known before the device has computed it."""
+    response = _response(aggregated.steps, index, worker)
     return response.model_copy(update={"batch": aggregated.batch, "hashes": aggregated.hashes})
 
 
 def error_response(step: ClaimedStep, error: Exception, worker: str) -> StepResponse:
     """What is sent in place of all residuals of a step that failed."""
     code = error.code if isinstance(error, SwiftError) else ControlNetFailed.code
-    response = _response([step], 0, time.time(), worker)
+    response = _response([step], 0, worker)
     return response.model_copy(update={"error": code, "detail": f"{type(error).__name__}: {error}"})
 
 
-def _response(steps: Sequence[ClaimedStep], index: int, start_s: float, worker: str) -> StepResponse:
+def _response(steps: Sequence[ClaimedStep], index: int, worker: str) -> StepResponse:
+    now = time.time()
     return StepResponse(
         index=index,
         positions=[step.part.position for step in steps],
         retry=steps[0].request.retry,
-        start_s=start_s,
-        end_s=time.time(),
+        start_s=now,
+        end_s=now,
         worker=worker,
     )

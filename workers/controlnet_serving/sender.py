@@ -1,4 +1,8 @@
-"""Sends responses in a thread of its own: the device computes the next residual while one is sent."""
+"""Sends responses in a thread of its own: the device computes the next residual while one is sent.
+
+On a GPU the thread submits codecs and copies to a side stream, which waits for each residual to be computed
+and for nothing else; the thread then waits for the copies.
+"""
 
 import logging
 import queue
@@ -11,6 +15,7 @@ from torch import Tensor
 
 from shared import metrics
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
+from workers.controlnet_serving.step_timer import DeviceSpan
 from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.transport import ResidualTransport
 
@@ -29,6 +34,7 @@ class QueuedResponse(NamedTuple):
     response: StepResponse
     residual: Tensor | None
     controlnet: str
+    computed: DeviceSpan | None  # when the device computes the residual; ``None``: it is there
 
     @property
     def destination(self) -> tuple[str, str, str]:
@@ -41,6 +47,7 @@ class ResponseSender:
 
     def __init__(self, transport: ResidualTransport, lease: LeaseRenewer) -> None:
         self._transport = transport
+        self._device = transport.device
         self._lease = lease
         self._queue: queue.Queue[QueuedResponse | None] = queue.Queue(MAX_QUEUED)
         self._thread = threading.Thread()
@@ -56,10 +63,18 @@ class ResponseSender:
         self._thread.join()
 
     def send(
-        self, request: StepRequest, response: StepResponse, residual: Tensor | None, controlnet: str
+        self,
+        request: StepRequest,
+        response: StepResponse,
+        residual: Tensor | None,
+        controlnet: str,
+        computed: DeviceSpan | None = None,
     ) -> None:
-        """Queue a response; ``residual`` must not be changed any more. Waits while the queue is full."""
-        self._queue.put(QueuedResponse(request, response, residual, controlnet))
+        """Queue a response; ``residual`` must not be changed any more. Waits while the queue is full.
+
+        ``computed``: when the device computes the residual, which becomes the times of the response.
+        """
+        self._queue.put(QueuedResponse(request, response, residual, controlnet, computed))
 
     def _run(self) -> None:
         is_last = False
@@ -82,17 +97,39 @@ class ResponseSender:
 
     def _send(self, group: deque[QueuedResponse]) -> None:
         request, controlnet = group[0].request, group[0].controlnet
+        computed: dict[tuple[int, ...], DeviceSpan] = {}
+
+        def stamp(response: StepResponse) -> StepResponse:
+            span = computed.pop(_key(response), None)
+            if span is None:
+                return response
+            return response.model_copy(update={"start_s": span.start_s, "end_s": span.end_s})
+
         try:
-            with self._lease:  # the step is not finished while its residuals are sent
-                sent_bytes = self._transport.respond(request, _consume(group))
+            # The step is not finished while its residuals are sent.
+            with self._lease, self._device.on_stream("out"):
+                sent_bytes = self._transport.respond(request, self._consume(group, computed), stamp)
             metrics.RESIDUAL_BYTES.labels(controlnet).inc(sent_bytes)
         except Exception:  # the job that waits for them asks again
             fields = {"job": request.job_id, "attempt": request.attempt, "step": request.step}
             log.exception("residuals not sent", extra={**fields, "controlnet": controlnet})
 
+    def _consume(
+        self, group: deque[QueuedResponse], computed: dict[tuple[int, ...], DeviceSpan]
+    ) -> Iterator[tuple[StepResponse, Tensor | None]]:
+        """The responses, each ready for the current stream; ``computed`` grows by when they are computed.
 
-def _consume(group: deque[QueuedResponse]) -> Iterator[tuple[StepResponse, Tensor | None]]:
-    """The responses; no reference to one that was sent is kept, so that its memory is free."""
-    while group:
-        queued = group.popleft()
-        yield queued.response, queued.residual
+        No reference to one that was sent is kept, so that its memory is free.
+        """
+        while group:
+            queued = group.popleft()
+            if queued.computed is not None and queued.residual is not None:
+                computed[_key(queued.response)] = queued.computed
+                self._device.follow(queued.computed.end)
+                self._device.record_stream(queued.residual)
+            yield queued.response, queued.residual
+
+
+def _key(response: StepResponse) -> tuple[int, ...]:
+    """Which of a step's residuals a response is about."""
+    return response.index, *response.positions

@@ -1,5 +1,8 @@
 """Serves steps of ControlNets: take one, collect what can share its forward pass, compute, hand over.
 
+Nothing here waits for the device, but for the step before the last: on a GPU a step is submitted while the
+one before it is computed, and its times become known later (`step_timer`).
+
 Nobody computes for an attempt that is superseded, or for a job that is past the step: a claim checks that.
 If more than `CURRENT_STEP_CACHE_S` pass until the forward pass can begin (a ControlNet is loaded, the
 device is busy), the server asks again, and once more before the first residual if jobs share the pass. For
@@ -26,6 +29,8 @@ from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.recent_jobs import RecentJobs
 from workers.controlnet_serving.responses import error_response, residual_response
 from workers.controlnet_serving.sender import ResponseSender
+from workers.controlnet_serving.step_recorder import StepRecorder
+from workers.controlnet_serving.step_timer import SpanStart, StepTimer
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.busy import BusyShare
 from workers.runtime.device_loss import DeviceLoss
@@ -68,6 +73,8 @@ class ControlNetServer:
         self._lease = LeaseRenewer(steps, lambda: self.names, self._watchdog.overdue)
         self.sender = ResponseSender(transport, self._lease)
         self._collector = BatchCollector(steps, self.recent_jobs, batch_delay)
+        self._timer = StepTimer(transport.device)
+        self._recorder = StepRecorder(self._timer, self._collector, self.busy)
         self._device = threading.Lock()
         self._worker = ""
         self._stop = threading.Event()
@@ -128,6 +135,9 @@ class ControlNetServer:
 
         0 if nothing came within `POLL_S`, or if what came is not to be computed any more.
         """
+        limit = self._watchdog.limit("a step of a ControlNet", self.steps.wait_s)
+        with limit, self._device_loss.translate_errors():
+            self._timer.wait_for_room()
         step = self._take(names)
         if step is None:
             return 0
@@ -179,7 +189,7 @@ class ControlNetServer:
 
     def _compute(self, claimed: list[ClaimedStep]) -> None:
         """Compute a batch and hand its residuals over; ``claimed`` grows by what is claimed meanwhile."""
-        start, batch = time.time(), list(claimed)
+        start, batch = self._timer.start(), list(claimed)
         for step in batch:
             self.recent_jobs.note(step.request.root_job_id, step.part.controlnet)
         with ExitStack() as in_use:
@@ -189,7 +199,8 @@ class ControlNetServer:
                 forwards.append(self._forward(in_use, [other]))
             with self._device, self.busy:
                 self._hand_over(ResidualAggregator(forwards), start)
-        self._record(batch, forwards, time.time() - start)
+                span = self._timer.end(start)
+        self._recorder.submitted(batch, forwards, span)
 
     def _forward(self, in_use: ExitStack, steps: Sequence[ClaimedStep]) -> BatchedForward:
         controlnet = in_use.enter_context(self.controlnets.use(steps[0].part.controlnet))
@@ -214,14 +225,15 @@ class ControlNetServer:
                 found.append(claimed)
         return found
 
-    def _hand_over(self, aggregator: ResidualAggregator, start: float) -> None:
+    def _hand_over(self, aggregator: ResidualAggregator, start: SpanStart) -> None:
         if aggregator.is_shared:
             aggregator.drop_superseded(self._are_current)
         for index in aggregator.order:
             for aggregated in aggregator.residuals(index):
-                first = aggregated.steps[0]
-                response = residual_response(aggregated, index, start, self._worker)
-                self.sender.send(first.request, response, aggregated.residual, first.part.controlnet)
+                first, computed = aggregated.steps[0], self._timer.end(start)
+                response = residual_response(aggregated, index, self._worker)
+                controlnet = first.part.controlnet
+                self.sender.send(first.request, response, aggregated.residual, controlnet, computed)
 
     # --- its parts -----------------------------------------------------------------------------------
 
@@ -243,17 +255,6 @@ class ControlNetServer:
             return self.steps.are_current(requests)
         except RedisError:
             return [True] * len(requests)
-
-    def _record(
-        self, batch: Sequence[ClaimedStep], forwards: Sequence[BatchedForward], seconds: float
-    ) -> None:
-        if len(forwards) == 1 and len(forwards[0].steps) == len(batch):  # else it says nothing of this batch
-            self._collector.record(batch, seconds)
-        metrics.CONTROLNET_BATCH_JOBS.labels(batch[0].part.controlnet).observe(len(batch))
-        for forward in forwards:
-            for _ in forward.steps:
-                metrics.CONTROLNET_STEPS.labels(forward.controlnet.name, "served").inc()
-                metrics.CONTROLNET_STEP_S.labels(forward.controlnet.name).observe(seconds)
 
     def _respond_with_error(self, step: ClaimedStep, error: Exception) -> None:
         request, controlnet = step.request, step.part.controlnet

@@ -1,4 +1,4 @@
-"""How busy a device is: the share of the last minute spent inside ``with busy:``."""
+"""How busy a device is: the share of the last minute spent inside ``with busy:``, or added afterwards."""
 
 import threading
 import time
@@ -9,13 +9,14 @@ WINDOW_S = 60.0
 
 
 class BusyShare:
-    """Measures the time spent inside ``with busy:``; overlapping blocks count once."""
+    """Measures the time spent inside ``with busy:``; what overlaps counts once."""
 
-    def __init__(self) -> None:
+    def __init__(self, created_at: float | None = None) -> None:
+        """``created_at``: since when it measures (`time.monotonic`)."""
         self._spans: deque[tuple[float, float]] = deque()
         self._since = 0.0
         self._inside = 0
-        self._created_at = time.monotonic()
+        self._created_at = time.monotonic() if created_at is None else created_at
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
@@ -33,6 +34,12 @@ class BusyShare:
                 self._spans.append((self._since, time.monotonic()))
                 self._forget(time.monotonic() - WINDOW_S)
 
+    def add(self, start_s: float, end_s: float) -> None:
+        """The device was busy from then to then, in seconds since the epoch, though nobody waited for it."""
+        offset_s = time.monotonic() - time.time()
+        with self._lock:
+            self._spans.append((start_s + offset_s, end_s + offset_s))
+
     def share(self) -> float:
         """0 to 1, over the last minute or since the start."""
         now = time.monotonic()
@@ -40,7 +47,10 @@ class BusyShare:
         with self._lock:
             self._forget(begin)
             spans = [*self._spans, (self._since, now)] if self._inside else list(self._spans)
-        busy = sum(end - max(start, begin) for start, end in spans)
+        busy, until = 0.0, begin
+        for start, end in sorted(spans):
+            busy += max(end - max(start, until), 0.0)
+            until = max(until, end)
         return round(min(busy / max(now - begin, 1e-6), 1.0), 4)
 
     def _forget(self, before: float) -> None:

@@ -12,7 +12,7 @@ from workers.transport.backends.selection import BackendSet
 from workers.transport.codecs import encode
 from workers.transport.protocol import Payload, StepRequest, StepResponse
 from workers.transport.redis_client.pool import ConnectionPool
-from workers.transport.response_batch import ResponseBatch
+from workers.transport.response_batch import ResponseBatch, Stamp
 from workers.transport.response_publisher import ResponsePublisher
 from workers.transport.wire import is_channels_last, name_of
 
@@ -26,10 +26,12 @@ class ResidualSender:
         self._backends = backends
         self._publisher = ResponsePublisher(servers, ttl_s, backends.discard)
 
-    def respond(self, request: StepRequest, responses: Iterable[tuple[StepResponse, Tensor | None]]) -> int:
-        """See `Transport.respond`."""
+    def respond(
+        self, request: StepRequest, responses: Iterable[tuple[StepResponse, Tensor | None]], stamp: Stamp
+    ) -> int:
+        """See `ResidualTransport.respond`."""
         sent_bytes = 0
-        batch = ResponseBatch(self._publisher, request, self._backends.discard)
+        batch = ResponseBatch(self._publisher, request, self._backends.discard, stamp)
         for response, residual in responses:
             try:
                 sent_bytes += self._send(batch, request, response, residual)

@@ -22,6 +22,7 @@ from workers.transport.keys import input_key
 from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.receiver import ResidualReceiver
 from workers.transport.redis_client.pool import ConnectionPool
+from workers.transport.response_batch import Stamp, unchanged
 from workers.transport.sender import ResidualSender
 from workers.transport.wire import pack, unpack
 
@@ -92,15 +93,22 @@ class ResidualTransport:
         assert tensor is not None, "an input is a tensor"
         return tensor
 
-    def respond(self, request: StepRequest, responses: Iterable[tuple[StepResponse, Tensor | None]]) -> int:
+    def respond(
+        self,
+        request: StepRequest,
+        responses: Iterable[tuple[StepResponse, Tensor | None]],
+        stamp: Stamp = unchanged,
+    ) -> int:
         """Send residuals, or errors, of one step in this order; returns how many bytes of payload were sent.
 
-        A residual is ready for the current stream. Nothing is sent if the job is known to be past the step.
-        The tensors may be changed afterwards. While
+        A residual is ready for the current stream. ``stamp`` is called with a response once its residual is
+        computed and stored, and returns what is published: the times are known by then.
+
+        Nothing is sent if the job is known to be past the step. The tensors may be changed afterwards. While
         the servers are full this waits, for as long as a step waits for residuals, and then sends the error
         `ResidualServersFull` instead. Headers that need no fetching are published a few megabytes at a time.
         """
-        return self._sender.respond(request, responses)
+        return self._sender.respond(request, responses, stamp)
 
     # --- both ends -------------------------------------------------------------------------------
 

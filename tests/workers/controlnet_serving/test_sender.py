@@ -1,5 +1,6 @@
 """The sender keeps the order, sends together what it can, and isolates failures."""
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -7,9 +8,12 @@ import torch
 from redis import Redis
 
 from shared.settings import Settings
+from tests.fake_device import FakeDevice
 from tests.workers.transport.transport_ends import TransportEnds, make_response, noise
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import ResponseSender
+from workers.controlnet_serving.step_timer import StepTimer
+from workers.transport.backends.inline import INLINE_BYTES
 
 
 @pytest.fixture
@@ -38,3 +42,43 @@ def test_responses_are_sent_in_order_and_one_that_fails_stops_no_other(ends: Tra
         while len(received) < 3:
             received += ends.receive(request)
         assert [response.index for response, _ in received] == [-1, 1, 0]
+
+
+def test_headers_leave_after_their_copies_which_follow_what_they_copy(
+    residual: Redis, servers: Settings
+) -> None:
+    # Given residuals that a device has not computed yet, one of each way to travel
+    residual.flushall()
+    now = itertools.count(100.0)
+    device = FakeDevice(now=lambda: float(next(now)))
+    ends = TransportEnds([residual], servers.model_copy(update={"shared_memory": "auto"}), device=device)
+    request, timer = ends.send_step(), StepTimer(device)
+    sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []))
+    small, large = noise(1, INLINE_BYTES // 4), noise(2, 64, 64, 64)
+    start = timer.start()
+    for index, tensor in enumerate((small, large)):
+        sender.send(request, make_response(index), tensor, "edge", timer.end(start))
+    submitted = len(device.log)
+    # When they are sent
+    sender.start()
+    sender.stop()
+    # Then each copy follows the event of its residual on a side stream, and is waited for at the end
+    kinds = [entry for entry in device.log[submitted:] if not entry.startswith("record")]
+    assert kinds == [
+        "out follows 2",
+        "to host by 4",
+        "out follows 3",
+        "to host by 5",
+        "wait 4",
+        "wait 5",
+    ]
+    # And what has arrived are the numbers, with the times at which the device computed them
+    received = []
+    while len(received) < 2:
+        received += ends.receive(request)
+    for sent, (response, tensor) in zip((small, large), received, strict=True):
+        assert tensor is not None
+        assert torch.equal(tensor, sent)
+        assert response.start_s == 100.0
+        assert response.end_s > response.start_s
+    ends.close()

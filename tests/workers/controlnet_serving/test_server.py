@@ -1,11 +1,13 @@
 """The ControlNet server: which steps it computes together, and for which jobs."""
 
+import itertools
 import queue
 import threading
 from typing import Any
 
 import pytest
 import torch
+from prometheus_client import REGISTRY
 from redis import Redis
 from torch import Tensor
 
@@ -272,6 +274,34 @@ def test_a_job_that_is_past_its_step_gets_no_residuals_of_a_shared_pass(line: Li
     received = {response.index: residual for response, residual in residuals_of(line, steps[1])}
     assert torch.allclose(received[MID], mid, atol=1e-5)
     assert len(received) == len(down) + 1
+
+
+def test_a_step_is_submitted_while_the_device_computes_the_one_before(line: Line) -> None:
+    # Given a device that has computed nothing yet, and steps of three jobs
+    device = FakeDevice(now=itertools.count(100.0, 3.0).__next__)
+    server = make_server(line, "edge", device=device)
+    labels, name = {"controlnet": "edge"}, "swift_controlnet_step_duration_seconds_sum"
+    before = REGISTRY.get_sample_value(name, labels) or 0.0
+    steps = [ask(make_controlnets(line, spec("edge"))) for _ in range(3)]
+    # When two are served
+    assert [server.serve_next(["edge"]) for _ in range(2)] == [1, 1]
+    # Then both are submitted, nobody has waited for the device, and no time is known
+    assert not [entry for entry in device.log if entry.startswith(("wait", "synchronize"))]
+    assert (REGISTRY.get_sample_value(name, labels) or 0.0) == before
+    # And a third is submitted once the first is computed: its time is that of the work
+    assert server.serve_next(["edge"]) == 1
+    assert len([entry for entry in device.log if entry.startswith("wait")]) == 1
+    assert (REGISTRY.get_sample_value(name, labels) or 0.0) > before
+    # And every job gets its residuals
+    server.sender.start()
+    server.sender.stop()
+    down, mid = by_diffusers(1.0)
+    for step in steps:
+        received = residuals_of(line, step)
+        assert len(received) == len(down) + 1
+        for response, residual in received:
+            assert torch.equal(residual, mid if response.index == MID else down[response.index])
+            assert response.start_s < response.end_s
 
 
 class Hanging(UNetControlNet):

@@ -59,19 +59,23 @@ def load_controlnets() -> ModelCache[UNetControlNet]:
     return ModelCache(lambda name: UNetControlNet(name, MODELS[name]), DeviceMemory(1 << 30))
 
 
-def make_line(redis: Redis, settings: Settings) -> Line:
-    return Line(redis, settings, StepQueue(redis, settings), ResidualTransport([redis], settings))
+def make_line(redis: Redis, settings: Settings, device: Device | None = None) -> Line:
+    transport = ResidualTransport([redis], settings, device=device)
+    return Line(redis, settings, StepQueue(redis, settings), transport)
 
 
 def make_server(
-    line: Line, *names: str, controlnets: ModelCache[UNetControlNet] | None = None
+    line: Line,
+    *names: str,
+    controlnets: ModelCache[UNetControlNet] | None = None,
+    device: Device | None = None,
 ) -> ControlNetServer:
     """A ControlNet worker that holds the ControlNets ``names``, a claimant other than ``line``."""
     controlnets = controlnets or load_controlnets()
     for name in names:
         with controlnets.use(name):
             pass
-    own = make_line(line.redis, line.settings)
+    own = make_line(line.redis, line.settings, device)
     return ControlNetServer(
         names, controlnets, own.steps, own.transport, line.settings.controlnet_batch_delay
     )
