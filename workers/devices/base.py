@@ -114,6 +114,16 @@ class Device(ABC):
     def __init__(self, torch_device: torch.device) -> None:
         self.torch_device = torch_device
 
+    @property
+    def has_own_memory(self) -> bool:
+        """Whether what is on it lies elsewhere than in the host's memory."""
+        return self.torch_device.type != "cpu"
+
+    @property
+    def sums_in_float32(self) -> bool:
+        """Whether products of half-precision matrices are summed in float32, and rounded once."""
+        return True
+
     # --- order ---------------------------------------------------------------------------------------
 
     @abstractmethod

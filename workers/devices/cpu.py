@@ -37,6 +37,11 @@ class HostClock(Clock):
 class CPUDevice(Device):
     """See `Device`; on a device that is not the CPU, copies are torch's own and wait."""
 
+    @property
+    def sums_in_float32(self) -> bool:
+        """See `Device`; nobody says so of ``mps``."""
+        return self.torch_device.type != "mps"
+
     @contextmanager
     def on_stream(self, name: SideStream) -> Iterator[None]:
         """See `Device`: there is one."""

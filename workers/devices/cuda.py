@@ -56,6 +56,9 @@ class CUDADevice(Device):
 
     def __init__(self, torch_device: torch.device) -> None:
         super().__init__(torch_device)
+        # For `sums_in_float32`: cuBLAS may round the sums of parts of a long product to half precision.
+        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         self._streams: dict[str, Any] = {}
         self._lock = threading.Lock()
         #: Host memory that a copy may still read, and when it is read.
@@ -119,7 +122,8 @@ class CUDADevice(Device):
 
     def pinned(self, size_bytes: int) -> Tensor:
         """See `Device`."""
-        return torch.empty(size_bytes, dtype=torch.uint8, pin_memory=True)
+        with torch.cuda.device(self.torch_device):  # a new thread would open a context on the first GPU
+            return torch.empty(size_bytes, dtype=torch.uint8, pin_memory=True)
 
     def register(self, address: int, size_bytes: int) -> bool:
         """See `Device`."""
