@@ -289,6 +289,11 @@ class Settings(BaseModel):
     lora_wait_s: Seconds = Field(
         60, description="how long a step waits for a LoRA that must take effect in it before the attempt ends"
     )
+    pristine: Literal["auto", "device", "host"] = Field(
+        "auto",
+        description="where a GPU worker keeps copies of the weights that LoRAs change: `device`, `host` "
+        "(pinned), or `auto`: on the device while a quarter of its memory stays free",
+    )
 
     @property
     def api_url(self) -> str:

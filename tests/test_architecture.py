@@ -39,6 +39,10 @@ RECORDS = {
 #: Private attributes of libraries that are read for want of a public one.
 LIBRARY_PRIVATES = {
     "_delivered": "kombu: the messages that a channel has not acknowledged",
+    "_foreach_copy_": "torch: many copies in one call",
+    "_foreach_mul_": "torch: many products in one call",
+    "_foreach_norm": "torch: many largest numbers in one call",
+    "_foreach_sub_": "torch: many differences in one call",
     "_get_add_time_ids": "diffusers: SDXL's time ids",
     "_limit_move_to_pool": "Celery: a consumer's answer to a full pool",
     "_sock": "redis-py: the socket of a connection that it has opened",

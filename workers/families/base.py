@@ -88,8 +88,8 @@ class BaseModel(ABC):
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weights and of their pristine copies."""
-        return self._own_bytes + self.patcher.pristine_bytes
+        """Bytes of the weights, and of what LoRAs take beside them where the model computes."""
+        return self._own_bytes + self.patcher.device_bytes
 
     @property
     @abstractmethod

@@ -15,7 +15,7 @@ from shared.logs import inherit_log_fields
 from workers.lora.cache.cache import NO_COUNTS, LoraCache, Tier
 from workers.lora.cache.filenames import is_damaged
 from workers.lora.cache.wait_budget import WaitBudget
-from workers.lora.formats.parser import LoraWeights
+from workers.lora.lora_weights import LoraWeights
 from workers.lora.memory import LoraMemory
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """A worker's parsed LoRAs, cached in memory."""
 
 from shared.metrics import LORA_EVICTIONS
-from workers.lora.formats.parser import LoraWeights
+from workers.lora.lora_weights import LoraWeights
 from workers.runtime.pinned_lru import PinnedLRU
 
 

@@ -6,36 +6,58 @@ inner dimensions.
 """
 
 from collections.abc import Mapping, Sequence
-from math import inf
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
 
+from workers.devices.base import Device, HostCopy
 from workers.lora.formats.matrices import tensors_of
-from workers.lora.weight_delta import WeightDelta
-from workers.runtime.finite import are_finite, min_max
+from workers.lora.weight_delta import ParameterKey, Terms, WeightDelta
 
-#: A part of the model and a parameter in it.
-ParameterKey = tuple[str, str]
 #: A delta that adds less cannot take a weight out of float16 (65504), unless it nearly was before.
-_HARMLESS = 1000.0
+HARMLESS = 1000.0
 
 
-def find_overflows(
-    weights: Mapping[ParameterKey, Tensor], terms: Mapping[ParameterKey, Sequence[tuple[WeightDelta, float]]]
-) -> list[ParameterKey]:
-    """Which ``weights`` are not finite after ``terms`` were added; waits for the device once or twice."""
+class OverflowCheck:
+    """Which of some weights are not finite: known once the device has read them."""
+
+    def __init__(self, keys: Sequence[ParameterKey] = (), peaks: HostCopy | None = None) -> None:
+        """``peaks``: the largest magnitude in each weight, ``(len(keys),)``, NaN if there is one."""
+        self._keys, self._peaks = keys, peaks
+
+    @property
+    def is_known(self) -> bool:
+        """Whether `overflows` does not wait."""
+        return self._peaks is None or self._peaks.is_done
+
+    def overflows(self) -> list[ParameterKey]:
+        """The weights that hold a NaN or an infinity; waits until the device has read them."""
+        if self._peaks is None:
+            return []
+        peaks = self._peaks.wait().tolist()
+        return [key for key, peak in zip(self._keys, peaks, strict=True) if not isfinite(peak)]
+
+
+def check_finite(device: Device, weights: Mapping[ParameterKey, Tensor]) -> OverflowCheck:
+    """Have the device read ``weights``; this thread does not wait."""
+    if not weights or next(iter(weights.values())).is_meta:  # a device without numbers
+        return OverflowCheck()
+    peaks = torch.stack([peak.float() for peak in torch._foreach_norm(list(weights.values()), inf)])
+    return OverflowCheck(list(weights), device.to_host(peaks))
+
+
+def may_overflow(terms: Mapping[ParameterKey, Terms]) -> list[ParameterKey]:
+    """Of which weights ``terms`` may leave some that are not finite; waits for the device once."""
     if not terms:
         return []
     bounds = torch.stack([_bound(deltas) for deltas in terms.values()])
     if bounds.is_meta:
-        return []  # a device without numbers
-    doubtful = [key for key, bound in zip(terms, bounds.tolist(), strict=True) if not bound < _HARMLESS]
-    finite = are_finite([min_max(weights[key]) for key in doubtful])
-    return [key for key, is_finite in zip(doubtful, finite, strict=True) if not is_finite]
+        return []
+    return [key for key, bound in zip(terms, bounds.tolist(), strict=True) if not bound < HARMLESS]
 
 
-def _bound(deltas: Sequence[tuple[WeightDelta, float]]) -> Tensor:
+def _bound(deltas: Terms) -> Tensor:
     """What the deltas add to a number of their weight at most; NaN and infinity stay what they are."""
     return torch.stack([_bound_one(delta, scale) for delta, scale in deltas]).sum()
 

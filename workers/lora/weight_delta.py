@@ -9,6 +9,8 @@ from torch import Size, Tensor
 from workers.lora.formats.formats import build_matrix
 from workers.lora.formats.matrices import Matrix, ScratchBuffers
 
+#: A part of the model and a parameter in it.
+ParameterKey = tuple[str, str]
 #: Numbers of a panel of rows: on a CPU products stay in a core's cache; a GPU wants few, large calls.
 _CPU_PANEL, _GPU_PANEL = 1 << 18, 1 << 24
 
@@ -29,7 +31,7 @@ class WeightDelta:
     @property
     def nbytes(self) -> int:
         """Memory of all tensors."""
-        return sum(tensor.nbytes for tensor in self._tensors())
+        return sum(tensor.nbytes for tensor in self.all_tensors())
 
     def matrix(self) -> Matrix:
         """The matrix, in float32: built only while the weight is written."""
@@ -37,20 +39,16 @@ class WeightDelta:
         assert ranked is not None  # it was when the file was parsed
         return ranked.matrix
 
-    def to(self, device: torch.device) -> "WeightDelta":
-        """The same on another device; from pinned memory, so that CUDA fetches it while it computes."""
-
-        def moved(tensor: Tensor) -> Tensor:
-            is_cuda = device.type == "cuda"
-            return (tensor.pin_memory() if is_cuda else tensor).to(device, non_blocking=is_cuda)
-
+    def replace_tensors(self, tensors: Iterator[Tensor]) -> "WeightDelta":
+        """The same with the next of ``tensors`` in place of its own, in the order of `all_tensors`."""
         return replace(
             self,
-            tensors={role: moved(tensor) for role, tensor in self.tensors.items()},
-            magnitude=None if self.magnitude is None else moved(self.magnitude),
+            tensors={role: next(tensors) for role in self.tensors},
+            magnitude=None if self.magnitude is None else next(tensors),
         )
 
-    def _tensors(self) -> Iterator[Tensor]:
+    def all_tensors(self) -> Iterator[Tensor]:
+        """Its factors, and the magnitude that it may have."""
         yield from self.tensors.values()
         if self.magnitude is not None:
             yield self.magnitude

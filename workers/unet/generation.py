@@ -67,6 +67,7 @@ class Generation:
                 stack.callback(branches.close)
                 branches.attach()
             latents = self._denoise(branches)
+            self._loras.check()
         self._context.check()
         with self._timeline.span("vae"):
             device = self._context.worker.device

@@ -1,17 +1,24 @@
 """A job's LoRAs as the loop uses them: patched at step boundaries, as the job's loading mode says."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from shared import metrics
 from shared.errors import NonFiniteWeights
 from shared.jobs.receipt import LoraReceipt
-from workers.lora.formats.parser import LoraWeights, read_lora
+from shared.jobs.spec import LoraRef
+from workers.lora.formats.parser import read_lora
 from workers.lora.loader import LoraLoad
+from workers.lora.lora_weights import LoraWeights
 from workers.lora.schedule import LoraSchedule
 from workers.unet.attempt_context import AttemptContext
+
+R = TypeVar("R")
 
 #: One wait for a LoRA; between two the attempt is checked for a cancel.
 WAIT_S = 0.5
@@ -24,12 +31,16 @@ class JobLoras:
         spec, model, worker = context.spec, context.model, context.worker
 
         def read(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
-            return read_lora(path, model.lora_targets, check=check, reserve=reserve)
+            allocate = worker.device.pinned
+            return read_lora(path, model.lora_targets, check=check, reserve=reserve, allocate=allocate)
 
         for ref in spec.loras:
             model.patcher.check_scale(ref.scale)  # a misfit fails the job before its first step
         self._context = context
         self._refs = spec.loras
+        self._model = model
+        self._prepared: dict[str, LoraWeights] = {}  # by threads that load them
+        self._preparing = threading.Lock()
         self._schedule = LoraSchedule(spec.lora_loading, spec.loras, total_steps)
         self._loads = {
             ref.name: LoraLoad(
@@ -39,11 +50,10 @@ class JobLoras:
                 model=model.name,
                 role=context.role,
                 read=read,
-                prepare=model.patcher.prepare,
+                prepare=partial(self._prepare, ref),
             )
             for ref in spec.loras
         }
-        self._model = model
         self._timeline = context.timeline
         self._weights: dict[str, LoraWeights] = {}
         self._effective_step: dict[str, int] = {}  # name: first step with it
@@ -53,6 +63,7 @@ class JobLoras:
 
         The first step also removes patches that an earlier job has left and this one does not use.
         """
+        self._check(self._model.patcher.check_known)
         if step == 0:
             self._wait_for_patched()
         waiting = [name for name in self._loads if name not in self._effective_step]
@@ -72,6 +83,17 @@ class JobLoras:
             metrics.LORA_EFFECTIVE_STEP.observe(step)
         return self._trains_text_encoder(due)
 
+    def _prepare(self, ref: LoraRef, weights: LoraWeights) -> None:
+        """Called in the thread that loads a LoRA: the loop has only to write the weights."""
+        self._model.patcher.prepare(weights)
+        with self._preparing:
+            self._prepared[ref.name] = weights
+            prepared = [
+                (self._prepared[one.name], one.scale) for one in self._refs if one.name in self._prepared
+            ]
+        if self._context.spec.lora_loading.mode == "bounded" or len(prepared) == len(self._refs):
+            self._model.patcher.prepare_patch(prepared)
+
     def _wait_for_patched(self) -> None:
         """Wait for LoRAs that an earlier job has left patched: most likely they are in memory, too."""
         for ref in self._refs:
@@ -80,15 +102,24 @@ class JobLoras:
 
     def _patch(self, due: set[str]) -> None:
         used = [ref for ref in self._refs if ref.name in self._effective_step]
+        loras = [(self._weights[ref.name], ref.scale) for ref in used]
         start = time.time()
-        try:
-            changed = self._model.patcher.apply([(self._weights[ref.name], ref.scale) for ref in used])
-        except NonFiniteWeights as error:
-            raise NonFiniteWeights(self._name_loras(error), weights=error.weights) from None
+        changed = self._check(lambda: self._model.patcher.apply(loras))
         self._model.patched_with = {(ref.name, ref.etag) for ref in used}
         if changed:
             self._timeline.add(f"patch {', '.join(sorted(due))}" if due else "unpatch", start, time.time())
             metrics.LORA_PATCH_S.observe(time.time() - start)
+
+    def check(self) -> None:
+        """Raise `NonFiniteWeights` for LoRAs that have spoiled weights; waits until the device has looked."""
+        self._check(self._model.patcher.check_finite)
+
+    def _check(self, patch: Callable[[], R]) -> R:
+        """Call ``patch``; its `NonFiniteWeights` names the job's LoRAs."""
+        try:
+            return patch()
+        except NonFiniteWeights as error:
+            raise NonFiniteWeights(self._name_loras(error), weights=error.weights) from None
 
     def _name_loras(self, error: NonFiniteWeights) -> str:
         """The error's message, with the names of the LoRAs that write those weights."""

@@ -15,8 +15,8 @@ from shared.errors import InvalidLora, LoraGone, LoraUnavailable
 from shared.metrics import LORA_LOOKUPS
 from tests.workers.lora.cache.buckets import MemoryBucket, counted, ref_to
 from workers.lora.cache.cache import LoraCache
-from workers.lora.formats.parser import LoraWeights
 from workers.lora.loader import LoraLoad, LoraParser
+from workers.lora.lora_weights import LoraWeights
 from workers.lora.memory import LoraMemory
 from workers.lora.weight_delta import WeightDelta
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from shared.errors import InvalidLora
 from shared.metrics import LORA_EVICTIONS
 from tests.workers.lora.cache.buckets import counted
-from workers.lora.formats.parser import LoraWeights
+from workers.lora.lora_weights import LoraWeights
 from workers.lora.memory import LoraMemory
 from workers.lora.weight_delta import WeightDelta
 

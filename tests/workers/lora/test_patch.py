@@ -14,18 +14,25 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.workers.lora.conftest import Fused, parts, weights_of
+from tests.workers.lora.patchers import WRITERS, MakePatcher
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.matrices import LowRank
-from workers.lora.formats.parser import LoraWeights, read_lora
+from workers.lora.formats.parser import read_lora
+from workers.lora.lora_weights import LoraWeights
 from workers.lora.patch import Patcher
 from workers.lora.weight_delta import WeightDelta
 
 NAMES = ["twemoji", "outline", "outline.kohya"]
 
 
+@pytest.fixture(params=WRITERS)
+def make_patcher(request: pytest.FixtureRequest) -> MakePatcher:
+    return WRITERS[request.param]
+
+
 @pytest.fixture
-def patcher(pipe: StableDiffusionPipeline) -> Iterator[Patcher]:
-    patcher = Patcher(parts(pipe))
+def patcher(pipe: StableDiffusionPipeline, make_patcher: MakePatcher) -> Iterator[Patcher]:
+    patcher = make_patcher(parts(pipe))
     yield patcher
     patcher.restore()
 
@@ -175,9 +182,10 @@ def test_pristine_weights_are_copied_ahead_while_another_lora_is_in_the_model(
     pipe: StableDiffusionPipeline,
     weights: Callable[[], dict[str, Tensor]],
     read: Callable[[str], LoraWeights],
+    make_patcher: MakePatcher,
 ) -> None:
     base = weights()
-    patcher = Patcher(parts(pipe))
+    patcher = make_patcher(parts(pipe))
     outline, twemoji = read("outline"), read("twemoji")
     try:
         with ThreadPoolExecutor() as pool:
@@ -229,12 +237,15 @@ def test_half_precision_is_rounded_once(
 
 
 def test_weights_in_another_memory_order_are_patched_in_place_too(
-    pipe: StableDiffusionPipeline, patcher: Patcher, read: Callable[[str], LoraWeights]
+    pipe: StableDiffusionPipeline,
+    patcher: Patcher,
+    read: Callable[[str], LoraWeights],
+    make_patcher: MakePatcher,
 ) -> None:
     own = copy.deepcopy(parts(pipe))
     unet: Any = own["unet"].to(memory_format=torch.channels_last)
     outline = read("outline")
-    Patcher(own).apply([(outline, 0.7)])
+    make_patcher(own).apply([(outline, 0.7)])
     patcher.apply([(outline, 0.7)])
     for one, other in zip(unet.parameters(), pipe.unet.parameters(), strict=True):
         assert torch.allclose(one, other, rtol=0, atol=1e-6)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny_models import make_unet
+from tests.workers.lora.patchers import WRITERS
 from workers.lora.formats.matrices import Matrix, ScratchBuffers
-from workers.lora.formats.parser import LoraWeights
+from workers.lora.lora_weights import LoraWeights
 from workers.lora.patch import Patcher
 from workers.lora.weight_delta import WeightDelta
 
@@ -75,8 +76,9 @@ def weights_of(unet: nn.Module) -> dict[str, Tensor]:
     return {name: weight.detach().clone() for name, weight in unet.named_parameters()}
 
 
+@pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_no_switch_leaves_anything_of_the_ones_before(dtype: torch.dtype) -> None:
+def test_no_switch_leaves_anything_of_the_ones_before(writer: str, dtype: torch.dtype) -> None:
     choice = random.Random(7)
     torch.manual_seed(7)
     unet = make_unet().to(dtype)
@@ -84,7 +86,7 @@ def test_no_switch_leaves_anything_of_the_ones_before(dtype: torch.dtype) -> Non
     whole = [random_lora(unet, f"lora{i}", choice) for i in range(8)]
     broken = [random_lora(unet, f"broken{i}", choice, fails=True) for i in range(3)]
     first: dict[str, dict[str, Tensor]] = {}
-    patcher, failures = Patcher({"unet": unet}), 0
+    patcher, failures = WRITERS[writer]({"unet": unet}), 0
     pristine_bytes = rss_bytes = 0
     for i in range(SWITCHES):
         if i == SWITCHES // 2:

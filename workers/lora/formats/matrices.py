@@ -17,6 +17,15 @@ class ScratchBuffers:
     def __init__(self) -> None:
         self._buffers: dict[int, Tensor] = {}
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all buffers."""
+        return sum(buffer.nbytes for buffer in list(self._buffers.values()))
+
+    def release(self) -> None:
+        """Let go of the buffers."""
+        self._buffers = {}
+
     def panel(self, like: Tensor, number: int) -> Tensor:
         """An uninitialized float32 tensor of ``like``'s shape and device; buffer ``number`` every time."""
         buffer = self._buffers.get(number)

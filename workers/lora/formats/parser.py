@@ -2,8 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,11 +11,13 @@ from torch import Tensor, nn
 from shared.errors import InvalidLora
 from shared.storage.lora_header import inspect_lora, refuse_keys, split_embeddings
 from shared.storage.safetensors_header import read_header
+from workers.lora.arena import host_memory
 from workers.lora.formats.alphas import AdapterConfig, peft_configs
 from workers.lora.formats.formats import EXTRA_ROLES, build_matrix, dora_norms, is_complete
 from workers.lora.formats.key_mapping import group_keys
 from workers.lora.formats.parse_errors import parse_errors_as_invalid
 from workers.lora.formats.tensor_file import hash_file, open_tensors, refuse_non_finite
+from workers.lora.lora_weights import LoraWeights
 from workers.lora.targets import LoraTarget, LoraTargets
 from workers.lora.weight_delta import WeightDelta
 
@@ -37,42 +37,19 @@ _ROWS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class LoraWeights:
-    """A parsed file: for each part of the model, the deltas of its parameters by name."""
-
-    sha256: str
-    parts: Mapping[str, Mapping[str, WeightDelta]]
-    embeddings: tuple[str, ...] = ()  # names of those in the file, which are not applied
-
-    @cached_property
-    def nbytes(self) -> int:
-        """Memory of all tensors."""
-        return sum(delta.nbytes for deltas in self.parts.values() for delta in deltas.values())
-
-    def to(self, device: torch.device) -> "LoraWeights":
-        """The same on another device."""
-        if device.type == "cpu":
-            return self  # as it was read
-        moved = {
-            part: {name: delta.to(device) for name, delta in deltas.items()}
-            for part, deltas in self.parts.items()
-        }
-        return LoraWeights(self.sha256, moved, self.embeddings)
-
-
 def read_lora(
     path: Path,
     targets: LoraTargets,
     *,
     check: Callable[[], None] = lambda: None,
     reserve: Callable[[int], None] = lambda size_bytes: None,
+    allocate: Callable[[int], Tensor] = host_memory,
 ) -> LoraWeights:
     """Parse a safetensors file for a model, of which ``targets`` finds the modules.
 
     ``check`` is called often, and raises when nobody wants the LoRA any more. ``reserve`` is called
-    with the bytes that the LoRA will take, before it takes them. Raises `InvalidLora` unless every tensor in
-    the file can be used, but for embeddings.
+    with the bytes that the LoRA will take, before it takes them; ``allocate`` returns so many bytes of
+    memory. Raises `InvalidLora` unless every tensor in the file can be used, but for embeddings.
     """
     sha256 = hash_file(path, check)
     with parse_errors_as_invalid():
@@ -92,7 +69,8 @@ def read_lora(
                 with parse_errors_as_invalid(keys.values()):
                     own = _rows_of(target, keys, read)
                     parts[target.part] |= _deltas(target, module, keys, own, configs[target.part])
-    return LoraWeights(sha256, parts, info.embeddings)
+            # Copies: a tensor of the file is a view of the file, which may be evicted after this.
+            return LoraWeights(sha256, parts, info.embeddings).pack(allocate)
 
 
 def _group(keys: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -175,9 +153,7 @@ def _deltas(
             )
         if ranked.rank is not None:
             scaling = config.scaling(keys.get("alpha", target.name), ranked.rank, read.get("alpha"))
-        deltas[f"{target.name}.weight"] = WeightDelta(
-            _owned(core), shape, scaling, _magnitude(shape, keys, read)
-        )
+        deltas[f"{target.name}.weight"] = WeightDelta(core, shape, scaling, _magnitude(shape, keys, read))
     for role in _BIAS_ROLES:
         if role in read:
             trained = read[role]
@@ -185,13 +161,8 @@ def _deltas(
                 expected = f"the bias of {target.name} another, or there is none"
                 _refuse_shapes({keys[role]: trained}, expected)
             factor = scaling if role == "b_bias" else 1.0
-            deltas[f"{target.name}.bias"] = WeightDelta(_owned({"diff": trained}), bias.shape, factor)
+            deltas[f"{target.name}.bias"] = WeightDelta({"diff": trained}, bias.shape, factor)
     return deltas
-
-
-def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies: a tensor of the file is a view of the file, which may be evicted after this."""
-    return {role: tensor.clone() for role, tensor in tensors.items()}
 
 
 def _magnitude(shape: torch.Size, keys: Mapping[str, str], read: Mapping[str, Tensor]) -> Tensor | None:

@@ -68,7 +68,9 @@ def _model_cache(settings: Settings, catalog: Catalog, memory: DeviceMemory) -> 
     hashes = HashCache(settings.home / HASH_FOLDER)
 
     def load(name: str) -> BaseModel:
-        return load_entry(name, catalog.models[name], settings.catalog, settings.device, hashes)
+        model = load_entry(name, catalog.models[name], settings.catalog, settings.device, hashes)
+        model.patcher.keep_pristine(settings.pristine)
+        return model
 
     def estimate(name: str) -> int:
         entry = catalog.models[name]

@@ -18,7 +18,8 @@ from shared.errors import InvalidLora
 from tests.workers.lora.conftest import parts
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.matrices import LowRank
-from workers.lora.formats.parser import LoraWeights, read_lora
+from workers.lora.formats.parser import read_lora
+from workers.lora.lora_weights import LoraWeights
 from workers.lora.weight_delta import WeightDelta
 
 KOHYA_SIDE = {"A": "lora_down", "B": "lora_up"}
