@@ -74,7 +74,7 @@ def _start(sender: Any, **_: object) -> None:
     control = WorkerControl(sender)
     loss.on_loss(lambda: control.stop(STATUS))
     with start_or_exit():
-        check_device(settings.device)
+        check_device(settings)
         load_any(controlnets, served, check=lambda name: check_controlnet(catalog, settings, name))
     watchdog.start()
     consumer_check = ConsumerCheck(

@@ -40,14 +40,14 @@ def start_or_exit() -> Iterator[None]:
         raise SystemExit(1) from error
 
 
-def check_device(device: str) -> None:
+def check_device(settings: Settings) -> None:
     """Raise `InvalidSetting` where torch does not see the device: loading would fail, again and again."""
-    kind, _, index = device.partition(":")
+    named = f"SWIFT_DEVICE={settings.device_name or settings.device}"
+    kind, _, index = settings.device.partition(":")
     if kind == "cuda" and torch.cuda.device_count() <= int(index or 0):
-        what = f"torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here"
-        raise InvalidSetting(f"SWIFT_DEVICE={device}: {what}")
+        raise InvalidSetting(f"{named}: torch {torch.__version__} sees no such CUDA device here")
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise InvalidSetting(f"SWIFT_DEVICE={device}: torch {torch.__version__} sees no Metal device here")
+        raise InvalidSetting(f"{named}: torch {torch.__version__} sees no Metal device here")
 
 
 def load_any(models: ModelCache[Any], names: Sequence[str], *, check: Callable[[str], None]) -> None:

@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from shared.errors import InvalidSetting
 from shared.settings import Settings
 from tests.tiny_models import EMOJI
-from workers.runtime.process import select_served
+from workers.runtime.process import check_device, select_served
 
 MISSING = "/dev/null/nothing"
 
@@ -38,6 +39,13 @@ def test_a_worker_that_cannot_load_its_weights_ends_before_it_takes_a_job(
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 1
     assert "this worker cannot start: ModelFailed" in ended.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_torch_does_not_see_is_named_as_the_operator_wrote_it() -> None:
+    check_device(Settings(device="cpu"))
+    with pytest.raises(InvalidSetting, match=r"SWIFT_DEVICE=cuda:3: torch .* sees no such CUDA device here"):
+        check_device(Settings(device="cuda:0", device_name="cuda:3"))
 
 
 def test_a_worker_serves_the_whole_catalog_unless_it_is_told_a_part() -> None:

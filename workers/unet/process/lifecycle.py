@@ -89,7 +89,7 @@ class WorkerLifecycle:
 
     def _load_first_model(self) -> None:
         settings, worker, catalog = self._settings, self._worker, self._catalog
-        check_device(settings.device)
+        check_device(settings)
         worker.loras.trim()
         load_any(
             worker.models,
