@@ -55,8 +55,7 @@ class FleetStatus:
 
     def workers_for(self, kind: WorkerKind, name: str) -> list[str]:
         """Names of the workers that take work for a model or ControlNet right now."""
-        ready = (worker for worker in self._serving(kind, name) if not worker.unavailable_reasons)
-        return [worker.name for worker in ready if name not in worker.load_errors]
+        return [worker.name for worker in self.workers if worker.takes_work_for(kind, name)]
 
     def without_workers(self, kind: WorkerKind, names: Iterable[str]) -> list[str]:
         """Those of ``names`` for which no worker takes work."""

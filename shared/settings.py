@@ -251,6 +251,16 @@ class Settings(BaseModel):
         "local",
         description="what happens then: `local` computes it in the UNet worker, `fail` ends the attempt",
     )
+    controlnet_wait_s: Seconds = Field(
+        10,
+        description="with `local`, a step whose ControlNet no worker has lately served is computed after "
+        "this long, and at once where no live worker serves it at all",
+    )
+    controlnet_placement: Literal["auto", "remote"] = Field(
+        "auto",
+        description="`auto`: the UNet worker computes a ControlNet itself while its residuals travel for "
+        "longer than they are computed; `remote`: only what no worker serves",
+    )
     controlnet_lease_s: Seconds = Field(
         2, description="a ControlNet worker that does not renew its lease for this long has lost its step"
     )

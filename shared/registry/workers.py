@@ -56,6 +56,11 @@ class Heartbeat(Message):
     started_at: float = Field(description="seconds since the epoch")
     version: str
 
+    def takes_work_for(self, kind: WorkerKind, name: str) -> bool:
+        """Whether it takes work for a model or ControlNet right now."""
+        is_able = not self.unavailable_reasons and name not in self.load_errors
+        return is_able and self.kind == kind and name in self.serves
+
     @model_validator(mode="before")
     @classmethod
     def _read_previous_names(cls, values: Any) -> Any:

@@ -12,6 +12,7 @@ from redis import Redis
 from shared.jobs.store import JobStore
 from shared.messaging.messages import AttachControlNet
 from shared.redis_clients import control_redis, residual_servers
+from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI, LAYOUTS, make_controlnet, make_pipeline
@@ -106,7 +107,7 @@ def worker_maker(
     """What `make_worker` builds with: workers for ``models``, beside servers of the ControlNets
     ``served``."""
     started: list[ControlNetServer] = []
-    residual = residual_servers(servers)[0]
+    residual, control = residual_servers(servers)[0], control_redis(servers)
 
     def make(
         *,
@@ -133,6 +134,7 @@ def worker_maker(
         if serve_controlnets:
             server.start("controlnet1@test")
             started.append(server)
+            publish_heartbeat(control, _heartbeat(served), ttl_s=3600)
         return UNetWorker(
             settings=settings,
             jobs=JobStore(control_redis(settings), settings),
@@ -158,3 +160,21 @@ def worker_maker(
     yield make
     for server in started:
         server.stop()
+    remove_worker(control, "controlnet1@test")
+
+
+def _heartbeat(served: Sequence[str]) -> Heartbeat:
+    """Says that the server of this process is alive."""
+    return Heartbeat(
+        name="controlnet1@test",
+        kind="controlnet",
+        host="here",
+        pid=1,
+        device="cpu",
+        serves=list(served),
+        loaded=[],
+        jobs=[],
+        utilization=0.0,
+        started_at=0.0,
+        version="0",
+    )

@@ -41,6 +41,7 @@ class ModelCache(Generic[M]):
         self._load = load
         self._estimate_bytes = estimate_bytes
         self._failures: dict[str, _Failure] = {}
+        self._preloading: set[str] = set()
         self._lock = threading.Lock()
 
     @contextmanager
@@ -58,6 +59,23 @@ class ModelCache(Generic[M]):
         """The model if it is loaded, else ``None``: for callers that do not want to wait."""
         with self.memory.models.use_cached((self, name)) as model:
             yield cast(M | None, model)
+
+    def preload(self, name: str) -> bool:
+        """Load a model in a thread of its own; ``False`` if it cannot be, or does not fit beside others.
+
+        It is evicted as any other while nobody uses it.
+        """
+        models = self.memory.models
+        if name in self.failed():
+            return False
+        with self._lock:
+            if name in self._preloading:
+                return True
+            if models.used_bytes() + self._estimate_bytes(name) > models.capacity_bytes:
+                return False
+            self._preloading.add(name)
+        threading.Thread(target=self._preload, args=(name,), name=f"load {name}", daemon=True).start()
+        return True
 
     def failed(self) -> dict[str, str]:
         """Models that could not be loaded and are not tried again yet, and why."""
@@ -85,6 +103,18 @@ class ModelCache(Generic[M]):
         """The loaded models by name: to inspect them; `use` is for using."""
         items = self.memory.models.items()
         return {name: cast(M, model) for (owner, name), model in items if owner is self}
+
+    def _preload(self, name: str) -> None:
+        try:
+            with self.use(name):
+                pass
+        except ModelFailed:
+            log.info("not loaded ahead of its use", extra={"model": name})
+        except Exception as error:  # nobody waits for it: it is not tried again for a while
+            self.mark_failed(name, repr(error))
+        finally:
+            with self._lock:
+                self._preloading.discard(name)
 
     def _try_load(self, name: str) -> M:
         if (why := self.failed().get(name)) is not None:

@@ -20,7 +20,7 @@ it waits:
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torch import Tensor
@@ -71,19 +71,21 @@ class StepQueue:
 
     # --- the UNet worker's end -------------------------------------------------------------------
 
-    def send(self, request: StepRequest, x: Tensor) -> None:
+    def send(self, request: StepRequest, x: Tensor, *, local: Collection[int] = ()) -> None:
         """Ask for a step; ``x`` is the scaled model input, ``(b, c, h/f, w/f)``.
 
-        The request becomes the job's current one: older ones are superseded.
+        The request becomes the job's current one: older ones are superseded. Parts at the positions ``local``
+        are computed by this worker itself: it claims them, so that no other does.
         """
         pipe = self._redis.pipeline(transaction=False)
         frame = pack(request.model_dump(), x)
-        args: Any = ["set", request.ordinal, request.step_token, self._ttl_s, frame]
+        args: Any = ["set", request.ordinal, request.step_token, self._ttl_s, frame, self.claimant, *local]
         self._step_token_script(keys=_job_keys(request.job_id), args=args, client=pipe)
         for part in request.parts:
-            queue = controlnet_steps(part.controlnet)
-            pipe.rpush(queue, _queued(request, part).model_dump_json())
-            pipe.expire(queue, self._ttl_s)
+            if part.position not in local:
+                queue = controlnet_steps(part.controlnet)
+                pipe.rpush(queue, _queued(request, part).model_dump_json())
+                pipe.expire(queue, self._ttl_s)
         pipe.execute()
 
     def locate(self, request: StepRequest, part: ControlNetCall) -> StepState:

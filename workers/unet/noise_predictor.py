@@ -11,6 +11,7 @@ from workers.families.base import Conditioning
 from workers.families.guidance import CFGBranch
 from workers.families.staged_forward import Residuals, run_to_end
 from workers.unet.attempt_context import AttemptContext
+from workers.unet.controlnet.attach import find_unserved
 from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.control_images import ControlImage, read_control_images
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
@@ -147,6 +148,7 @@ class NoisePredictorFactory:
         if is_both and images:
             self._first_residual.start()
         controlnets.publish_images(images)
+        controlnets.note_unserved(self._unserved)
         if is_both:
             model = context.model
             asked = model.controlnet_branch(branch, guess_mode=spec.guess_mode)
@@ -158,6 +160,11 @@ class NoisePredictorFactory:
     def control_maps(self) -> list[str]:
         """By the ControlNet's position in the job: sha256 of the control image it is given."""
         return [image.sha256 for image in self._images]
+
+    @cached_property
+    def _unserved(self) -> set[str]:
+        context = self._context
+        return find_unserved(context.worker.jobs.redis, {one.name for one in context.spec.controlnets})
 
     @cached_property
     def _images(self) -> list[ControlImage]:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from shared.errors import ModelFailed, Unavailable
+from shared.errors import DeviceFull, ModelFailed, Unavailable
+from tests.infra.local.waiting import eventually
 from workers.runtime import model_cache
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
@@ -172,3 +173,26 @@ def test_a_model_marked_as_failed_is_not_loaded(make: Make) -> None:
     with pytest.raises(ModelFailed, match="it is a LoRA"), models.use("a"):
         pass
     assert loader.beside == []
+
+
+def test_a_model_is_loaded_ahead_of_its_use_where_it_fits(make: Make) -> None:
+    models, loader = make(20)
+    assert models.preload("a")
+    assert eventually(models.names) == ["a"]
+    assert models.preload("b")
+    assert eventually(lambda: len(models.names()) == 2)
+    # And evicts nothing
+    assert not models.preload("c")
+    assert models.names() == ["a", "b"]
+    assert loader.beside == [0, 10]
+
+
+@pytest.mark.parametrize("error", [ModelFailed("no such file"), DeviceFull("no memory")])
+def test_a_model_that_cannot_be_loaded_ahead_is_not_tried_at_once_again(error: Exception) -> None:
+    def load(name: str) -> Thing:
+        raise error
+
+    models = ModelCache(load, DeviceMemory(20), ten)
+    assert models.preload("a")
+    assert eventually(models.failed).keys() == {"a"}
+    assert not models.preload("a")

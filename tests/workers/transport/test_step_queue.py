@@ -3,9 +3,10 @@
 import pytest
 from redis import Redis
 
+from shared.keys import controlnet_steps
 from shared.settings import Settings
-from tests.workers.unet.controlnet_jobs import Line, ask, make_controlnets, make_line, spec
-from workers.transport.keys import lease_key
+from tests.workers.unet.controlnet_jobs import Line, X, ask, make_controlnets, make_line, spec
+from workers.transport.keys import claims_key, lease_key
 from workers.transport.step_queue import ClaimedStep, StepQueue
 
 
@@ -62,6 +63,28 @@ def test_a_part_of_a_step_has_one_worker(line: Line) -> None:
     assert other.claim_call(mine.request, edge) is None
     assert other.claim_call(mine.request, depth) is not None
     assert take(line.steps, "depth") is None
+
+
+def test_a_part_that_the_asking_worker_computes_itself_is_neither_queued_nor_claimed(line: Line) -> None:
+    # Given a step of two ControlNets of which the first is computed by the worker that asks
+    other = make_line(line.redis, line.settings).steps
+    request = ask(make_controlnets(line, spec("edge"), spec("depth"))).request
+    line.redis.delete(controlnet_steps("edge"), controlnet_steps("depth"))
+    line.steps.send(request, X, local={0})
+    # Then another worker finds the second, and cannot claim the first beside it
+    claimed = take(other, "edge", "depth")
+    assert claimed is not None
+    assert claimed.part.controlnet == "depth"
+    assert other.claim_call(claimed.request, request.parts[0]) is None
+    assert line.redis.ttl(claims_key(request.job_id)) > 0
+
+
+def test_an_attempt_that_lost_its_job_claims_nothing_of_its_successors_step(line: Line) -> None:
+    first = ask(make_controlnets(line, spec("edge"), job_id="job", ordinal=1)).request
+    ask(make_controlnets(line, spec("edge"), job_id="job", ordinal=2))
+    line.steps.send(first.model_copy(update={"step": 1}), X, local={0})
+    assert line.steps.pop(["edge"]) is not None  # the first one's
+    assert take(line.steps, "edge") is not None
 
 
 def test_jobs_are_served_in_turn_whatever_their_size(line: Line) -> None:

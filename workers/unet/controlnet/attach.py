@@ -1,6 +1,8 @@
 """Sends the Celery task ``controlnet.attach``, which prepares ControlNet workers for a job."""
 
 import logging
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -8,6 +10,10 @@ from redis.exceptions import RedisError
 
 from shared.messaging.celery_app import ATTACH, controlnet_queue
 from shared.messaging.messages import AttachControlNet
+from shared.registry.workers import live_workers
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 log = logging.getLogger(__name__)
 
@@ -22,3 +28,14 @@ def send_attach(celery: Celery, message: AttachControlNet) -> None:
         celery.send_task(ATTACH, args=[message.model_dump()], queue=queue, expires=EXPIRES_S)
     except (OperationalError, RedisError):
         log.warning("no attachment sent; ControlNet workers prepare at the first step")
+
+
+def find_unserved(control: "Redis", controlnets: Collection[str]) -> set[str]:
+    """Those that no live worker serves, by its heartbeat; none while the control Redis does not answer."""
+    if not controlnets:
+        return set()
+    try:
+        workers = live_workers(control)
+    except RedisError:
+        return set()
+    return {name for name in controlnets if not any(w.takes_work_for("controlnet", name) for w in workers)}

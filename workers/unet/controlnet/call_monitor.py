@@ -29,7 +29,11 @@ class CallMonitor:
     def __init__(self, session: ControlNetSession) -> None:
         self._session = session
         self._steps = session.context.worker.steps
-        self._wait_s = session.context.worker.settings.residual_timeout_s
+        settings = session.context.worker.settings
+        self._wait_s = settings.residual_timeout_s
+        self._unserved_wait_s = self._wait_s
+        if settings.controlnet_fallback == "local":
+            self._unserved_wait_s = min(settings.controlnet_wait_s, self._wait_s)
         self._misses: Counter[int] = Counter()  # position: checks in a row that found the part nowhere
         self._claimed_at: dict[int, float] = {}  # position: when the part was first seen claimed
         self._sent_at = time.monotonic()
@@ -42,7 +46,7 @@ class CallMonitor:
     @property
     def left_s(self) -> float:
         """Seconds until a part that nobody takes is given up; negative after that."""
-        return self._wait_s - self.waited_s
+        return self._unserved_wait_s - self.waited_s
 
     def restart(self) -> None:
         """The step has been requested again."""

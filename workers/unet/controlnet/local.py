@@ -1,4 +1,7 @@
-"""Computes ControlNets that no worker serves on the UNet worker itself: slower, with the same bits."""
+"""Computes ControlNets on the UNet worker itself, with the same bits.
+
+Those that no worker serves, and those whose residuals would travel for longer than they are computed.
+"""
 
 import time
 from collections.abc import Mapping
@@ -23,6 +26,15 @@ class LocalControlNets:
         self._images: dict[int, Tensor] = {}  # position: the embedded control image
         #: Position: the inputs, and what the ControlNet has prepared from them.
         self._prepared: dict[int, tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = {}
+
+    def is_loaded(self, controlnet: str) -> bool:
+        """Whether it can be computed here at once."""
+        with self._controlnets.use_loaded(controlnet) as loaded:
+            return loaded is not None
+
+    def preload(self, controlnet: str) -> bool:
+        """Load it in a thread of its own; ``False`` if it does not fit beside what is loaded."""
+        return self._controlnets.preload(controlnet)
 
     def compute(
         self,

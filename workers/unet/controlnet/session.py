@@ -1,7 +1,7 @@
 """What the steps of one attempt share: published inputs, local fallback, and what has served them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
@@ -27,14 +27,16 @@ class ControlNetSession:
         self.batches: dict[int, int] = {}  # position: most jobs that were computed in one pass
         self._images: list[Tensor] = []
         self._input_copies: Mapping[str, Tensor] = {}  # in the host's memory
+        self._logged: set[int] = set()  # positions
         self._first_residual = first_residual
         settings, worker = context.worker.settings, context.worker
-        is_wanted = settings.controlnet_fallback == "local"
+        is_allowed = settings.controlnet_fallback == "local"
         self._local = (
             LocalControlNets(worker.controlnets, worker.device, context.timeline.worker)
-            if is_wanted
+            if is_allowed
             else None
         )
+        self._is_placed = is_allowed and settings.controlnet_placement == "auto"
 
     def publish_images(self, images: list[Tensor]) -> None:
         """Store the control images, ``(1, 3, h, w)`` each, at the residual server."""
@@ -52,26 +54,60 @@ class ControlNetSession:
         for tensor in (*self._input_copies.values(), *self._images):
             self.context.worker.transport.put_input(tensor)
 
-    def compute_locally(
+    def note_unserved(self, controlnets: Collection[str]) -> None:
+        """No living worker serves these ControlNets: compute them here without waiting for one first."""
+        if self._local is not None:
+            specs = enumerate(self.context.spec.controlnets)
+            self.unserved |= {position for position, spec in specs if spec.name in controlnets}
+
+    def local_positions(self, parts: Sequence[ControlNetCall]) -> frozenset[int]:
+        """Those of a step's ControlNets that are computed here, as their residuals would travel too long.
+
+        What is not loaded here yet is loaded meanwhile, if it fits.
+        """
+        if self._local is None or not self._is_placed:
+            return frozenset()
+        placement, found = self.context.worker.placement, []
+        for part in parts:
+            if placement.is_local(part.controlnet):
+                if self._local.is_loaded(part.controlnet):
+                    found.append(part.position)
+                elif not self._local.preload(part.controlnet):
+                    placement.note_unloadable(part.controlnet)
+        return frozenset(found)
+
+    def compute_unserved(
         self, request: StepRequest, part: ControlNetCall, x: Tensor
     ) -> list[tuple[StepResponse, Tensor]]:
         """What a ControlNet worker would respond; empty if ``controlnet_fallback`` is not ``local``."""
         if self._local is None:
             return []
-        if part.position not in self.unserved:  # log it once, not at each of its steps
-            fields = {
-                "job": request.job_id,
-                "attempt": request.attempt,
-                "step": request.step,
-                "controlnet": part.controlnet,
-            }
-            log.warning("ControlNet computed here: no worker serves it", extra=fields)
-        computed = self._local.compute(request, part, x, self.inputs, self._images[part.position])
+        if part.position not in self._logged:  # log it once, not at each of its steps
+            self._logged.add(part.position)
+            fields = {"job": request.job_id, "attempt": request.attempt, "step": request.step}
+            log.warning(
+                "ControlNet computed here: no worker serves it",
+                extra={**fields, "controlnet": part.controlnet},
+            )
+        computed = self.compute_locally(request, part, x)
         self.unserved.add(part.position)
+        return computed
+
+    def compute_locally(
+        self, request: StepRequest, part: ControlNetCall, x: Tensor
+    ) -> list[tuple[StepResponse, Tensor]]:
+        """What a ControlNet worker would respond, computed here."""
+        assert self._local is not None, "asked only where it is allowed"
+        computed = self._local.compute(request, part, x, self.inputs, self._images[part.position])
         # Apply the transport's codec here too, so that a locally computed residual has the same bits as a
         # remote one.
         precision = self.context.spec.residual_precision
         return [(response, as_sent(residual, precision)) for response, residual in computed]
+
+    def record_travel(self, part: ControlNetCall, computed_s: float, travel_s: float) -> None:
+        """Note how long a worker computed a step, and how long its residuals were waited for after that."""
+        if self._is_placed:
+            self.context.worker.placement.record(part.controlnet, computed_s, travel_s)
 
     def record(self, response: StepResponse) -> None:
         """Note what the receipt says about a response, before its residual is used.

@@ -21,6 +21,7 @@ from workers.devices.base import DeviceCopy
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
 from workers.unet.controlnet.session import ControlNetSession
+from workers.unet.controlnet.travel_times import TravelTimes
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,10 @@ class StepResiduals:
         self._x, self._copy = x, copy
         self._received: dict[int, dict[tuple[int, ...], DeviceCopy]] = {}  # index: by the positions it sums
         self._responses: dict[tuple[int, ...], list[StepResponse]] = {}
+        self._travel = TravelTimes()
         self._monitor = CallMonitor(session)
+        self._local = session.local_positions(request.parts)
+        self._is_computed = not self._local
         self._send()
 
     def get(self, index: int) -> Tensor:
@@ -52,22 +56,27 @@ class StepResiduals:
         May wait. Called once for each index; raises what ends the attempt.
         """
         start = time.time()
+        if not self._is_computed:
+            self._compute_local_parts()
         while (total := self._joined(index)) is None:
             self._receive(index)
+        self._travel.waited(index, start)
         self._context.timeline.add_wait("wait for residuals", start, time.time())
         self._received.pop(index)
         return total.to(self._x.dtype)
 
     def finish(self) -> None:
-        """Add the times at which each ControlNet computed to the timeline."""
-        names = {part.position: part.controlnet for part in self.request.parts}
+        """Add the times at which each ControlNet computed to the timeline, and note how long it travelled."""
+        parts = {part.position: part for part in self.request.parts}
         for positions, responses in self._responses.items():
-            self._context.timeline.add(
-                "controlnet " + " + ".join(names[position] for position in positions),
-                min(response.start_s for response in responses),
-                max(response.end_s for response in responses),
-                responses[-1].worker,
-            )
+            start_s = min(response.start_s for response in responses)
+            end_s, worker = max(response.end_s for response in responses), responses[-1].worker
+            name = "controlnet " + " + ".join(parts[position].controlnet for position in positions)
+            self._context.timeline.add(name, start_s, end_s, worker)
+            if worker != self._context.timeline.worker:
+                for position in positions:
+                    travel_s = self._travel.travel_s(positions)
+                    self._session.record_travel(parts[position], end_s - start_s, travel_s)
 
     def _joined(self, index: int) -> Tensor | None:
         """``(r0 + r1) + r2``, from single residuals and from sums that begin with the first ControlNet."""
@@ -122,6 +131,7 @@ class StepResiduals:
         positions = tuple(response.positions)
         self._received.setdefault(response.index, {}).setdefault(positions, residual)
         self._responses.setdefault(positions, []).append(response)
+        self._travel.arrived(response, time.time())
         self._session.record(response)
 
     def _missing(self, index: int) -> list[ControlNetCall]:
@@ -153,9 +163,19 @@ class StepResiduals:
 
     def _give_up(self, part: ControlNetCall, error: SwiftError) -> None:
         """Compute the part here if settings allow it, else end the attempt with ``error``."""
-        computed = self._session.compute_locally(self.request, part, self._x)
+        computed = self._session.compute_unserved(self.request, part, self._x)
         if not computed:
             raise error
+        self._take_computed(computed)
+
+    def _compute_local_parts(self) -> None:
+        """Those that are not asked for; later than the encoder, which is already submitted."""
+        self._is_computed = True
+        for part in self.request.parts:
+            if part.position in self._local:
+                self._take_computed(self._session.compute_locally(self.request, part, self._x))
+
+    def _take_computed(self, computed: list[tuple[StepResponse, Tensor]]) -> None:
         device = self._worker.device
         for response, residual in computed:
             self._take(response, DeviceCopy(device, residual, device.record()))
@@ -171,9 +191,11 @@ class StepResiduals:
         self._send()
 
     def _send(self) -> None:
+        if len(self._local) == len(self.request.parts):
+            return
         try:
             if self.request.retry:
                 self._session.publish_again()
-            self._worker.steps.send(self.request, self._copy)
+            self._worker.steps.send(self.request, self._copy, local=self._local)
         except RedisError as error:
             log.warning("step not sent; it will be requested again", extra={"error": str(error)})
