@@ -13,6 +13,8 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from workers.devices.graphs import GraphPool
+
 R = TypeVar("R")
 
 #: Streams beside that of the computation: tensors that arrive, tensors that leave, and weights.
@@ -193,6 +195,12 @@ class Device(ABC):
     @abstractmethod
     def unregister(self, address: int) -> None:
         """Undo `register`; no copy may use the memory any more."""
+
+    # --- graphs --------------------------------------------------------------------------------------
+
+    def graph_pool(self) -> GraphPool | None:
+        """A new pool of graphs; ``None`` where work cannot be recorded."""
+        return None
 
     # --- memory --------------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from workers.devices.base import Clock, Device, Event, HostCopy, MemoryInfo, SideStream
+from workers.devices.cuda_graphs import CUDAGraphPool
+from workers.devices.graphs import GraphPool
 from workers.devices.non_blocking import NonBlockingCalls
 
 log = logging.getLogger(__name__)
@@ -143,6 +145,10 @@ class CUDADevice(Device):
             error = runtime.cudaHostUnregister(address)
         if error != runtime.cudaError.success:
             self._clear_error()
+
+    def graph_pool(self) -> GraphPool:
+        """See `Device`."""
+        return CUDAGraphPool(self.torch_device)
 
     def memory(self) -> MemoryInfo | None:
         """See `Device`."""
