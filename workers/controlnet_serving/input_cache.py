@@ -11,6 +11,7 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from workers.families.base_controlnet import ControlNet
+from workers.transport.pixels import unpack_pixels
 from workers.transport.protocol import StepRequest
 from workers.transport.transport import ResidualTransport
 
@@ -42,21 +43,24 @@ class InputCache:
         key = controlnet.name, controlnet.sha256, *sorted(request.inputs.items())
 
         def prepare() -> Tensors:
-            return controlnet.prepare({name: self._moved(key) for name, key in request.inputs.items()})
+            move = self.device.from_host
+            return controlnet.prepare({name: move(self.fetch(key)) for name, key in request.inputs.items()})
 
         return self._get(self._prepared, key, prepare)
 
     def embedded(self, controlnet: ControlNet, image: str, rows: int) -> Tensor:
         """The control image ``image`` as `ControlNet.embed` returns it; raises `InputsMissing`."""
         key = controlnet.name, controlnet.sha256, image, rows
-        return self._get(self._prepared, key, lambda: {"": controlnet.embed(self._moved(image), rows)})[""]
+
+        def embed() -> Tensors:
+            packed = self.device.from_host(self.fetch(image))
+            return {"": controlnet.embed(unpack_pixels(packed, self.device), rows)}
+
+        return self._get(self._prepared, key, embed)[""]
 
     def fetch(self, key: str) -> Tensor:
         """A tensor from the residual server; raises `InputsMissing`."""
         return self._get(self._fetched, key, lambda: {"": self._transport.get_input(key)})[""]
-
-    def _moved(self, key: str) -> Tensor:
-        return self.device.from_host(self.fetch(key))
 
     def _get(
         self, cache: LRUCache[Hashable, Tensors], key: Hashable, compute: Callable[[], Tensors]

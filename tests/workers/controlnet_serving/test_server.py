@@ -25,17 +25,20 @@ from tests.workers.unet.controlnet_jobs import (
     ask,
     by_diffusers,
     compute,
+    load_controlnets,
     make_controlnets,
     make_line,
     make_server,
     spec,
 )
+from workers.controlnet_serving.input_cache import InputCache
 from workers.controlnet_serving.server import ControlNetServer
 from workers.families.unet.controlnet import UNetControlNet
 from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
+from workers.transport.pixels import pack_pixels, quotients
 from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import ClaimedStep
 from workers.unet.controlnet.step_residuals import StepResiduals
@@ -113,6 +116,35 @@ def test_an_attachment_embeds_the_control_image_before_the_first_step(
     with server.controlnets.use("depth") as controlnet:
         assert server.inputs.embedded(controlnet, key, 2).shape == (2, 32, 16, 16)
     assert server.recent_jobs.by_controlnet() == {"depth": ["j"]}
+
+
+def test_a_control_image_of_bytes_is_embedded_with_the_bits_of_its_floats(
+    server: ControlNetServer, line: Line
+) -> None:
+    pixels = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(3))
+    floats = quotients()[pixels]
+    keys = [line.transport.put_input(image) for image in (floats, pack_pixels(floats))]
+    with server.controlnets.use("edge") as controlnet:
+        embedded = [server.inputs.embedded(controlnet, key, 2) for key in keys]
+    assert torch.equal(*embedded)
+    assert server.inputs.fetch(keys[1]).nbytes == floats.nbytes // 4
+
+
+def test_inputs_are_bounded_on_the_host_and_on_the_device_by_themselves(line: Line) -> None:
+    # Given a cache with space for two images on the host, and for one on the device
+    image = torch.zeros(1, 3, 64, 64)
+    with load_controlnets().use("edge") as controlnet:
+        embedded_bytes = controlnet.embed(image, 2).nbytes
+        inputs = InputCache(line.transport, 2 * image.nbytes, embedded_bytes)
+        keys = [line.transport.put_input(image + k) for k in range(2)]
+        first = [inputs.embedded(controlnet, key, 2) for key in keys]
+        # When both were embedded and the server has lost them
+        line.redis.flushall()
+        # Then both images are still on the host, and one of what was made of them on the device
+        assert inputs.embedded(controlnet, keys[1], 2) is first[1]
+        again = inputs.embedded(controlnet, keys[0], 2)
+    assert again is not first[0]
+    assert torch.equal(again, first[0])
 
 
 def test_a_prompt_is_prepared_once_for_all_steps(server: ControlNetServer, line: Line) -> None:

@@ -11,6 +11,7 @@ from shared.errors import ResidualLost
 from shared.jobs.options import Precision
 from shared.keys import TRANSPORT
 from shared.settings import Settings
+from tests.fake_device import FakeDevice
 from tests.infra.local.waiting import eventually
 from tests.workers.transport.transport_ends import BackendName, TransportEnds, make_response, noise
 from workers.transport.backends.host_memory import find_host_memory
@@ -213,3 +214,14 @@ def test_a_malformed_response_is_dropped_and_hides_no_other(
     residual.rpush(responses_key(request), garbage)
     later = ends.send_step(job_id=request.job_id, step=1)
     assert torch.equal(ends.transfer(later, sent), sent)
+
+
+def test_what_is_received_over_redis_lies_in_registered_memory(residual: Redis, servers: Settings) -> None:
+    device = FakeDevice()
+    ends = TransportEnds([residual], servers.model_copy(update={"shared_memory": "off"}), device=device)
+    request = ends.send_step()
+    for seed in range(2):  # the same buffer twice
+        received = ends.transfer(request, noise(2, 64, 32, 32, seed=seed))
+        [(address, size_bytes)] = device.registered.items()
+        assert address <= received.data_ptr() < address + size_bytes
+        del received

@@ -47,7 +47,7 @@ class RedisBackend(TransportBackend):
         self._chunks = ChunkedRedis(servers, settings.residual_ttl_s)
         self._backpressure = Backpressure(servers, settings.residual_timeout_s)
         self._retry = make_retry()
-        self._buffers = BufferPool()
+        self._buffers = BufferPool(device)
         self._current = ("", "", 0.0)  # job and step that the last look found current, and when that was
 
     def put(self, request: StepRequest, index: int, payload: Tensor) -> StoredPayload:

@@ -11,9 +11,8 @@ import threading
 import weakref
 from pathlib import Path
 
-import torch
-
 from workers.devices.base import Device
+from workers.transport.backends.registered_memory import RegisteredMemory
 from workers.transport.backends.shared_memory_pool import (
     DATA,
     GENERATION,
@@ -26,21 +25,6 @@ _NAME = re.compile(r"[0-9a-f]{16}/[0-9]+")
 _WORD = struct.Struct("<Q")
 
 
-class MappedSegment:
-    """A mapped segment, registered with the device for as long as anything refers to it."""
-
-    def __init__(self, memory: mmap.mmap, device: Device) -> None:
-        self.memory = memory
-        address = torch.frombuffer(memory, dtype=torch.uint8).data_ptr()
-        if device.register(address, len(memory)):
-            # Before the memory is unmapped, which is when the last reference to it is gone: ours.
-            weakref.finalize(self, device.unregister, address).atexit = False
-
-    def release(self, generation: int) -> None:
-        """Tell the writer that the reader of this generation has finished."""
-        _WORD.pack_into(self.memory, RELEASED, generation)
-
-
 class SharedMemoryReader:
     """The segments of this host's writers that this worker has read; safe to use from several threads."""
 
@@ -48,7 +32,7 @@ class SharedMemoryReader:
         self._folder = folder
         self._device = device
         self._lock = threading.Lock()
-        self._mapped: dict[str, MappedSegment] = {}
+        self._mapped: dict[str, RegisteredMemory] = {}
 
     def open(self, block: SharedMemoryBlock, size_bytes: int) -> memoryview | None:
         """The payload, released when nothing refers to the view any more.
@@ -57,12 +41,12 @@ class SharedMemoryReader:
         """
         with self._lock:
             mapped = self._mapped.get(block.segment) or self._map(block.segment)
-        if mapped is None or DATA + size_bytes > len(mapped.memory):
+        if mapped is None or DATA + size_bytes > len(mapped.mapping):
             return None
-        if _WORD.unpack_from(mapped.memory, GENERATION)[0] != block.generation:
+        if _WORD.unpack_from(mapped.mapping, GENERATION)[0] != block.generation:
             return None
-        view = memoryview(mapped.memory)[DATA : DATA + size_bytes]
-        weakref.finalize(view, mapped.release, block.generation).atexit = False
+        view = memoryview(mapped.mapping)[DATA : DATA + size_bytes]
+        weakref.finalize(view, _release, mapped, block.generation).atexit = False
         return view
 
     def drop_gone(self) -> None:
@@ -71,7 +55,7 @@ class SharedMemoryReader:
             gone = [self._mapped.pop(n) for n in list(self._mapped) if not (self._folder / n).exists()]
         del gone  # without the lock: it may undo registrations
 
-    def _map(self, name: str) -> MappedSegment | None:
+    def _map(self, name: str) -> RegisteredMemory | None:
         if not _NAME.fullmatch(name):
             return None
         try:
@@ -87,5 +71,10 @@ class SharedMemoryReader:
             os.close(file)
         if memory[: len(MAGIC)] != MAGIC:
             return None
-        mapped = self._mapped[name] = MappedSegment(memory, self._device)
+        mapped = self._mapped[name] = RegisteredMemory(memory, self._device)
         return mapped
+
+
+def _release(mapped: RegisteredMemory, generation: int) -> None:
+    """Tell the writer that the reader of this generation has finished."""
+    _WORD.pack_into(mapped.mapping, RELEASED, generation)

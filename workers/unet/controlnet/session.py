@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from torch import Tensor
 
 from workers.transport.codecs import as_sent
+from workers.transport.pixels import pack_pixels
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
@@ -26,6 +27,7 @@ class ControlNetSession:
         self.hashes: dict[int, str] = {}  # position: sha256 of the weights that served it
         self.batches: dict[int, int] = {}  # position: most jobs that were computed in one pass
         self._images: list[Tensor] = []
+        self._packed_images: list[Tensor] = []  # as they are stored
         self._input_copies: Mapping[str, Tensor] = {}  # in the host's memory
         self._logged: set[int] = set()  # positions
         self._first_residual = first_residual
@@ -41,7 +43,8 @@ class ControlNetSession:
     def publish_images(self, images: list[Tensor]) -> None:
         """Store the control images, ``(1, 3, h, w)`` each, at the residual server."""
         self._images = images
-        self.image_keys = [self.context.worker.transport.put_input(image) for image in images]
+        self._packed_images = [pack_pixels(image) for image in images]
+        self.image_keys = [self.context.worker.transport.put_input(image) for image in self._packed_images]
 
     def publish_inputs(self, inputs: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> None:
         """Store the other inputs, by name: the ControlNets take these from the next step on."""
@@ -51,7 +54,7 @@ class ControlNetSession:
 
     def publish_again(self) -> None:
         """Store all inputs once more: the residual server may have lost them."""
-        for tensor in (*self._input_copies.values(), *self._images):
+        for tensor in (*self._input_copies.values(), *self._packed_images):
             self.context.worker.transport.put_input(tensor)
 
     def note_unserved(self, controlnets: Collection[str]) -> None:

@@ -27,6 +27,7 @@ from tests.workers.unet.controlnet_jobs import (
 )
 from workers.controlnet_serving.server import ControlNetServer
 from workers.transport.keys import responses_key
+from workers.transport.pixels import quotients
 from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
@@ -72,6 +73,16 @@ def test_residuals_are_summed_as_diffusers_sums_them_over_both_backends(
     step.finish()
     assert "controlnet1@test" in {span.worker for span in context.timeline.spans}
     assert set(controlnets.hashes) == set(range(len(scales)))
+
+
+def test_a_control_image_of_8_bits_is_stored_as_bytes_also_a_second_time(line: Line) -> None:
+    session = make_controlnets(line, spec("edge"), spec("depth")).session
+    session.publish_images([quotients()[torch.arange(256).view(1, 1, 16, 16)], torch.rand(1, 3, 16, 16)])
+    for _ in range(2):
+        stored = [line.transport.get_input(key).dtype for key in session.image_keys]
+        assert stored == [torch.uint8, torch.float32]
+        line.redis.flushall()
+        session.publish_again()
 
 
 def test_a_controlnet_is_requested_only_between_its_start_and_end(line: Line) -> None:
