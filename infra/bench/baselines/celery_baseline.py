@@ -1,8 +1,8 @@
 """The fleet people build today: a diffusers pipeline inside a plain Celery worker.
 
-Nothing is crippled: model and ControlNets stay loaded, files that were fetched stay on the disk, and LoRAs
-are loaded, fused, unfused and unloaded by diffusers' own calls. Started with
-``celery -A infra.bench.baselines.celery_baseline worker``.
+It serves the default model of the catalog, with its ControlNets. Nothing is crippled: model and ControlNets
+stay loaded, files that were fetched stay on the disk, and LoRAs are loaded, fused, unfused and unloaded by
+diffusers' own calls. Started with ``celery -A infra.bench.baselines.celery_baseline worker``.
 """
 
 import io
@@ -16,17 +16,20 @@ import diffusers
 import redis
 import torch
 from celery import Celery
-from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
+from diffusers import AutoPipelineForText2Image, ControlNetModel, DiffusionPipeline
 from PIL import Image
 
 from infra.bench.baselines.celery_fleet import GENERATE, QUEUE, RESULTS
-from infra.bench.workloads.trace_jobs import KNOWN_CONTROLNETS
-from infra.local.demo import CONTROL, EMOJI
+from infra.local.demo import CONTROL
+from shared.catalog.catalog import read_catalog
+from shared.catalog.entries import locate
 from shared.settings import read_settings
 from shared.storage.loras import lora_key
 from shared.storage.object_store import Bucket
 
 settings = read_settings()
+catalog = read_catalog(settings.catalog, settings)
+entry = catalog.models[catalog.default_model]
 app = Celery("baseline", broker=settings.redis_url)
 app.conf.update(
     task_default_queue=QUEUE, task_ignore_result=True, worker_prefetch_multiplier=1, task_acks_late=True
@@ -45,6 +48,8 @@ def generate(job: dict[str, Any]) -> None:
         pipe.set_adapters(names, [scale for _, scale in job["loras"]])
         pipe.fuse_lora(adapter_names=names)
     options: dict[str, Any] = {}
+    if side_px := job.get("side_px"):
+        options |= {"width": side_px, "height": side_px}
     if job["controlnets"]:
         control = Image.open(CONTROL).convert("RGB")
         options["image"] = [control] * len(job["controlnets"])
@@ -72,29 +77,42 @@ def generate(job: dict[str, Any]) -> None:
 
 @cache
 def _base() -> Any:
-    torch.set_num_threads(1)
+    torch.set_num_threads(settings.threads_per_worker)
     diffusers.utils.logging.disable_progress_bar()
-    options = {"safety_checker": None, "requires_safety_checker": False}
-    return StableDiffusionPipeline.from_pretrained(EMOJI / "model", dtype=torch.float32, **options)
+    options = {"safety_checker": None, "requires_safety_checker": False} if _has_checker() else {}
+    pipe = DiffusionPipeline.from_pretrained(_model(), dtype=_dtype(), **options)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(settings.device)
 
 
 @cache
-def load_controlnets() -> dict[str, Any]:
-    """Every ControlNet of the trace, by name."""
-    return {
-        name: ControlNetModel.from_pretrained(EMOJI / "controlnets" / name, dtype=torch.float32)
-        for name in KNOWN_CONTROLNETS
-    }
+def load_controlnet(name: str) -> Any:
+    """A ControlNet of the catalog, kept loaded."""
+    source = locate(settings.catalog, catalog.controlnets[name].source)
+    return ControlNetModel.from_pretrained(source, dtype=_dtype()).to(settings.device)
 
 
 def _pipeline(controlnets: list[str]) -> Any:
     pipe = _base()
     if controlnets:
-        held = [load_controlnets()[name] for name in controlnets]
-        parts = {**pipe.components, "controlnet": held}
-        pipe = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False)
-    pipe.set_progress_bar_config(disable=True)
+        pipe = AutoPipelineForText2Image.from_pipe(
+            pipe, controlnet=[load_controlnet(name) for name in controlnets]
+        )
+        pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _model() -> Path:
+    return locate(settings.catalog, entry.source)
+
+
+def _has_checker() -> bool:
+    return "safety_checker" in json.loads((_model() / "model_index.json").read_text())
+
+
+def _dtype() -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, entry.dtype)
+    return dtype
 
 
 def _fetched(loras: Bucket, name: str) -> Path:

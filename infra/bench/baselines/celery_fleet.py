@@ -110,5 +110,5 @@ def running_baseline_fleet(
 
 
 def _describe(settings: Settings) -> dict[str, str]:
-    named = {"home", "redis_url", "s3_endpoint_url", "lora_bucket", "image_bucket"}
+    named = {"home", "redis_url", "s3_endpoint_url", "lora_bucket", "image_bucket", "catalog", "device"}
     return variables_of(Settings.model_validate({name: getattr(settings, name) for name in named}))

@@ -20,10 +20,12 @@ class CheckFailed(SwiftError):
 
 
 class Bound(NamedTuple):
-    """What a figure must reach."""
+    """What a figure must reach; beside it what the hardware allows at best, and what others have reached."""
 
     kind: Literal["at_most", "at_least"]
     value: float
+    limit: float | None = None
+    anchor: str | None = None
 
 
 class Target(BaseModel):
@@ -34,6 +36,8 @@ class Target(BaseModel):
     at_most: float | None = None
     at_least: float | None = None
     met: bool
+    limit: float | None = None
+    anchor: str | None = None
 
 
 class Measured(NamedTuple):
@@ -42,6 +46,12 @@ class Measured(NamedTuple):
     figures: Mapping[str, float]
     samples: Mapping[str, Sequence[float]]
     bounds: Mapping[str, Bound]
+    #: What was left out, and why.
+    notes: Sequence[str] = ()
+    #: What counts for nothing: outputs that are not equal, work that was not done.
+    failures: Sequence[str] = ()
+    #: Of a part that computes on another device than the processor: what it is.
+    device: Mapping[str, str | float] = {}
 
 
 class Result(BaseModel):
@@ -57,23 +67,27 @@ class Result(BaseModel):
     figures: dict[str, float]
     samples: dict[str, list[float]]
     targets: dict[str, Target]
+    notes: list[str] = []
 
 
 def judge(figures: Mapping[str, float], bounds: Mapping[str, Bound]) -> dict[str, Target]:
     """Hold each figure against its bound; reaching it exactly is enough."""
-    return {
-        name: Target(at_most=bound.value, met=figures[name] <= bound.value)
-        if bound.kind == "at_most"
-        else Target(at_least=bound.value, met=figures[name] >= bound.value)
-        for name, bound in bounds.items()
-    }
+    return {name: _judge(figures[name], bound) for name, bound in bounds.items()}
+
+
+def _judge(value: float, bound: Bound) -> Target:
+    is_met = value <= bound.value if bound.kind == "at_most" else value >= bound.value
+    return Target.model_validate(
+        {bound.kind: bound.value, "met": is_met, "limit": bound.limit, "anchor": bound.anchor}
+    )
 
 
 def write_result(result: Result, folder: Path = FOLDER) -> None:
     """Write ``PART.json`` and ``PART.md``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{result.part}.json").write_text(result.model_dump_json(indent=1, exclude_none=True) + "\n")
-    (folder / f"{result.part}.md").write_text(f"{_describe(result)}\n\n{table([result])}")
+    notes = "".join(f"\n- {note}" for note in result.notes)
+    (folder / f"{result.part}.md").write_text(f"{_describe(result)}\n\n{table([result])}{notes}\n")
 
 
 def read_results(folder: Path = FOLDER) -> list[Result]:

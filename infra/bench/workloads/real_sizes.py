@@ -16,7 +16,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from infra.local.demo import EMOJI
 
-_UNETS: dict[str, dict[str, Any]] = {
+#: Options of each UNet.
+UNETS: dict[str, dict[str, Any]] = {
     "sd15": {"cross_attention_dim": 768, "attention_head_dim": 8, "sample_size": 64},
     "sdxl": {
         "block_out_channels": (320, 640, 1280),
@@ -32,6 +33,12 @@ _UNETS: dict[str, dict[str, Any]] = {
         "sample_size": 128,
     },
 }
+#: Options of the VAE of all of them.
+VAE: dict[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "latent_channels": 4,
+}
 #: CLIP ViT-L/14 and OpenCLIP ViT-bigG/14: width, feed-forward width, heads, layers.
 _TEXT = {"large": (768, 3072, 12, 12), "big": (1280, 5120, 20, 32)}
 Module = TypeVar("Module", bound=nn.Module)
@@ -41,7 +48,7 @@ def make_pipeline(name: str, dtype: str) -> Any:
     """The pipeline ``sd15`` or ``sdxl``; the tokenizer is the embedded model's."""
     tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "model" / "tokenizer")
     parts = {
-        "unet": _filled(lambda: UNet2DConditionModel(**_UNETS[name]), dtype),
+        "unet": _filled(lambda: UNet2DConditionModel(**UNETS[name]), dtype),
         "vae": _filled(_vae, dtype),
         "text_encoder": _filled(lambda: CLIPTextModel(text_config("large", tokenizer)), dtype),
         "tokenizer": tokenizer,
@@ -69,11 +76,7 @@ def _filled(make: Callable[[], Module], dtype: str) -> Module:
 
 def _vae() -> Any:
     return AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, **VAE
     )
 
 

@@ -38,20 +38,21 @@ class TraceJob(NamedTuple):
     loras: list[tuple[str, float]]
 
 
-def make_stream(count: int, per_s: float, first: int = 0) -> list[TraceJob]:
+def make_stream(count: int, per_s: float, first: int = 0, *, lora_count: int = LORA_COUNT) -> list[TraceJob]:
     """The same ``count`` jobs at every call, ``per_s`` a second on average, both services mixed.
 
-    ``first`` is the seed of the first image: another one makes another stream.
+    ``first`` is the seed of the first image: another one makes another stream. ``lora_count``: of the most
+    popular LoRAs, how many there are.
     """
     rng, now_s, jobs = random.Random(20 + first), 0.0, []
-    weights = [1 / rank**ZIPF for rank in range(1, LORA_COUNT + 1)]
+    weights = [1 / rank**ZIPF for rank in range(1, lora_count + 1)]
     for seed in range(first, first + count):
         service = rng.randrange(2)
         controlnets = rng.choices(range(4), CONTROLNETS[service])[0]
         wanted = rng.choices(range(3), LORAS[service])[0]
         names: list[str] = []
         while len(names) < wanted:
-            [rank] = rng.choices(range(LORA_COUNT), weights)
+            [rank] = rng.choices(range(lora_count), weights)
             if lora_name(rank) not in names:
                 names.append(lora_name(rank))
         now_s += rng.expovariate(per_s)

@@ -1,0 +1,104 @@
+"""E5: a UNet worker and a ControlNet worker as two processes on one GPU, by each transport backend.
+
+Two processes take turns on one GPU, so at best a step takes as long as UNet and ControlNet after each other:
+the sum of a step without ControlNets in the same fleet and of a ControlNet's pass alone. Beside that, one
+step's residuals are handed from process to process without any model.
+"""
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from infra.bench.harness.report import CheckFailed
+from infra.bench.parts.gpu.context import Context
+from infra.bench.parts.gpu.experiments.eager import controlnet_ms
+from infra.bench.parts.gpu.experiments.handover import measure_handover
+from infra.bench.parts.gpu.fleet.files import served_engines
+from infra.bench.parts.gpu.fleet.jobs import FinishedJob, GpuFleet, fleet_of, stop_fleets
+from infra.bench.parts.gpu.models import GUIDED_ROWS
+from infra.bench.parts.gpu.peer import peer
+from shared.settings import Settings
+
+CONTROLNET = "edge"
+#: What switches a backend off, for those this version has: what is left carries residuals.
+WITHOUT: Mapping[str, Mapping[str, str]] = {
+    "cuda_ipc": {},
+    "shared_memory": {"cuda_ipc": "off"},
+    "redis": {"cuda_ipc": "off", "shared_memory": "off"},
+}
+
+
+def run(context: Context) -> None:
+    """See the module."""
+    measure_handover(context, backends())
+    chosen = backends()[:1] if context.quick else backends()[:-1] or backends()
+    for backend in chosen:
+        measure_tax(context, backend)
+    taxes = [context.figures[f"tax_1c_same_gpu_{backend}"] for backend in chosen]
+    context.figure("tax_1c_same_gpu", min(taxes))
+    if "exposed_ms_shared_memory" in context.figures and context.is_gpu:
+        context.figure("exposed_ms_registered", context.figures["exposed_ms_shared_memory"])
+
+
+def backends() -> list[str]:
+    """The backends of this version for payloads of any size, the preferred first."""
+    has_ipc = "cuda_ipc" in Settings.model_fields
+    return [name for name in WITHOUT if has_ipc or name != "cuda_ipc"]
+
+
+def settings_for(backend: str) -> dict[str, Any]:
+    """Settings of a fleet whose residuals travel by ``backend``, and are never computed locally."""
+    wanted = {**WITHOUT[backend], "controlnet_placement": "remote"}
+    return {name: value for name, value in wanted.items() if name in Settings.model_fields}
+
+
+def measure_tax(context: Context, backend: str) -> None:
+    """Images with and without a ControlNet in turn, in a fleet of this backend."""
+    fleet = fleet_of(context, backend, **settings_for(backend))
+    compare(context, fleet, backend, "tax_1c_same_gpu")
+    stop_fleets(context)
+
+
+def compare(context: Context, fleet: GpuFleet, variant: str, name: str) -> None:
+    """Note the tax as ``NAME_VARIANT``: a step with a ControlNet over the sum of both, less one."""
+    engine = _engine()
+    with_controlnet, plain = list[FinishedJob](), list[FinishedJob]()
+    rounds = 2 if context.quick else 4
+    for i in range(-1, rounds):
+        guided = fleet.generate(engine, 400 + i, controlnets=[fleet.controlnet(CONTROLNET)])
+        alone = fleet.generate(engine, 400 + i)
+        if i >= 0:
+            with_controlnet.append(guided)
+            plain.append(alone)
+    _check(context, variant, with_controlnet[-1], seed=400 + rounds - 1)
+    alone_ms = controlnet_ms(context, GUIDED_ROWS)
+    sums = [job.step_ms + alone_ms for job in plain]
+    steps = [job.step_ms for job in with_controlnet]
+    context.median_of(f"step_ms_1c_{variant}", steps, limit=median(sums))
+    context.median_of(f"step_ms_0c_{variant}", [job.step_ms for job in plain])
+    context.figure(f"exposed_ms_{variant}", median(steps) - median(sums))
+    context.median_of(
+        f"{name}_{variant}", [step / whole - 1 for step, whole in zip(steps, sums, strict=True)]
+    )
+    latency = [a.job_s / b.job_s - 1 for a, b in zip(with_controlnet, plain, strict=True)]
+    context.median_of(f"latency_1c_over_0c_{variant}", latency)
+
+
+def _check(context: Context, variant: str, job: FinishedJob, *, seed: int) -> None:
+    """The ControlNet worker has computed it, and the image is diffusers'."""
+    spans = [span for span in job.job["timeline"] if span["name"] == f"controlnet {CONTROLNET}"]
+    elsewhere = {span["worker"].partition("@")[0] for span in spans}
+    if not any(name.startswith("controlnet") for name in elsewhere):
+        raise CheckFailed(f"{variant}: the ControlNet worker did not compute a step: {sorted(elsewhere)}")
+    theirs = peer(context).generate(seed, controlnet=CONTROLNET)
+    is_equal = np.array_equal(job.pixels, theirs.pixels)
+    distance = np.abs(job.pixels.astype(np.int16) - theirs.pixels).max()
+    context.check(is_equal, f"{variant}: the image of 1C is {distance} of 255 from diffusers'")
+    context.figure("diffusers_1c_s", theirs.seconds)
+
+
+def _engine() -> str:
+    engines = served_engines()
+    return "graphs" if "graphs" in engines else "eager"

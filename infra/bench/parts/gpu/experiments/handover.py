@@ -1,0 +1,82 @@
+"""One step's residuals from one process to another on the same device, by each transport backend.
+
+Time runs from when the first residual is handed over until the reader's device holds the last, through the
+real transport: copies, headers, Redis. What a step of as many tiny residuals takes by the same way is the
+messages' share; the rest is the bytes'.
+"""
+
+from statistics import median
+
+from infra.bench.harness.report import CheckFailed
+from infra.bench.parts.gpu.context import Context
+from infra.bench.parts.gpu.handover.ends import Answer
+from infra.bench.parts.gpu.handover.processes import EndProcess, Handover, running_handover
+
+#: Steps before a backend that verifies its peer first carries residuals.
+TRIES, WARM_UPS = 6, 2
+STEP = "107mb"
+
+
+def measure_handover(context: Context, backends: list[str]) -> None:
+    """Note ``d2d_ms_107mb_BACKEND`` and what belongs to it."""
+    with running_handover(context) as handover:
+        for backend in backends:
+            try:
+                _measure(context, handover, backend)
+            except CheckFailed as error:
+                context.fail(f"handover by {backend}: {error}")
+
+
+def _measure(context: Context, handover: Handover, backend: str) -> None:
+    writer, reader = handover.start(backend), handover.start(backend)
+    for end in (writer, reader):
+        end.wait_until_ready()
+    steps = Steps(writer, reader, backend)
+    carried = [steps.hand_over("receive").backends for _ in range(TRIES)]
+    if carried[-1] != (backend,):
+        context.note(f"{backend} did not carry residuals here: {', '.join(carried[-1])} did")
+        return
+    rounds = 4 if context.quick else 12
+    times = {
+        name: [steps.milliseconds(act, is_tiny=is_tiny) for _ in range(WARM_UPS + rounds)][WARM_UPS:]
+        for name, act, is_tiny in (
+            ("whole", "receive", False),
+            ("first", "first", False),
+            ("tiny", "receive", True),
+        )
+    }
+    context.median_of(f"d2d_ms_{STEP}_{backend}", times["whole"])
+    context.median_of(f"d2d_first_ms_{backend}", times["first"])
+    context.median_of(f"d2d_messages_ms_{backend}", times["tiny"])
+    wire_ms = max(0.0, median(times["whole"]) - median(times["tiny"]))
+    limit = 2 * context.figures["copy_ms_107mb"] if "copy_ms_107mb" in context.figures else None
+    context.figure(f"wire_ms_{STEP}_{backend}", wire_ms, limit=limit if backend == "cuda_ipc" else None)
+    writer.stop()
+    reader.stop()
+
+
+class Steps:
+    """Hands over one step after the other; raises `CheckFailed` unless every bit arrives."""
+
+    def __init__(self, writer: EndProcess, reader: EndProcess, backend: str) -> None:
+        self._writer, self._reader, self._backend = writer, reader, backend
+        self._number = 0
+
+    def hand_over(self, act: str, *, is_tiny: bool = False) -> Answer:
+        """One step; ``began_s`` is when the writer began."""
+        self._number += 1
+        self._reader.do("ask", self._number)
+        self._reader.tell(act, self._number, is_tiny=is_tiny)
+        sent = self._writer.do("send", self._number, is_tiny=is_tiny)
+        received = self._reader.hear()
+        for answer in (sent, received):
+            if answer.error is not None:
+                raise CheckFailed(f"{self._backend}: {answer.error}")
+        if not received.is_equal or not received.received:
+            raise CheckFailed(f"{self._backend}: what arrived is not what was sent")
+        return received.model_copy(update={"began_s": sent.began_s})
+
+    def milliseconds(self, act: str, *, is_tiny: bool) -> float:
+        """What one step took."""
+        answer = self.hand_over(act, is_tiny=is_tiny)
+        return 1e3 * (answer.ended_s - answer.began_s)

@@ -1,0 +1,120 @@
+"""E4: images without add-ons through the whole fleet, against diffusers in this process, by turns.
+
+An image counts only if its pixels are diffusers'. Busy share and gap come from a trace of the kernels in the
+worker's own process (CUPTI by torch.profiler): the share of the denoising loop in which any kernel or copy
+runs, and what is left of it for each step.
+"""
+
+import json
+import time
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from infra.bench.parts.gpu.context import Context
+from infra.bench.parts.gpu.experiments.rates import matmul_tflops
+from infra.bench.parts.gpu.fleet.files import served_engines
+from infra.bench.parts.gpu.fleet.jobs import GpuFleet, fleet_of, loop_window_s
+from infra.bench.parts.gpu.fleet.trace_requests import REQUEST, TRACE, busy_share, gaps_ms
+from infra.bench.parts.gpu.flops import unet_tflop
+from infra.bench.parts.gpu.models import GUIDED_ROWS
+from infra.bench.parts.gpu.peer import peer
+
+#: `compile` takes minutes: E2 measures it.
+LATER = "compile"
+POLL_S, TRACE_S = 0.05, 60.0
+
+
+def run(context: Context) -> None:
+    """See the module."""
+    fleet = fleet_of(context)
+    engines = [engine for engine in served_engines() if engine != LATER]
+    if engines == ["eager"]:
+        context.note("E4: this version has no engines but eager")
+    for engine in engines:
+        alternate(context, fleet, engine)
+        branch_step_ms(context, fleet, engine)
+    for engine in reversed(engines):  # graphs first: what a fleet should run with
+        trace_loop(context, fleet, engine)
+    if "fleet_0c0l_s_graphs" in context.figures:
+        ratio = context.figures["fleet_0c0l_s_graphs"] / context.figures["diffusers_eager_s_e4"]
+        context.figure("vs_diffusers_eager_graphs", ratio)
+
+
+def alternate(context: Context, fleet: GpuFleet, engine: str) -> None:
+    """The same images by the fleet and by diffusers in turn, after one of each that does not count."""
+    ours, theirs = list[float](), list[float]()
+    loops, equal = list[float](), list[bool]()
+    rounds = 3 if context.quick else 5
+    for i in range(-1, rounds):
+        generated = fleet.generate(engine, 100 + i)
+        baseline = peer(context).generate(100 + i)
+        if i < 0:
+            continue
+        equal.append(np.array_equal(generated.pixels, baseline.pixels))
+        distance = np.abs(generated.pixels.astype(np.int16) - baseline.pixels).max()
+        ours.append(generated.job_s)
+        theirs.append(baseline.seconds)
+        loops.append(generated.step_ms)
+        print(
+            f"    {engine}: {ours[-1]:.3f} s, diffusers {theirs[-1]:.3f} s, apart by {distance}", flush=True
+        )
+    is_equal = context.check(all(equal), f"engine {engine}: the fleet's image is not diffusers'")
+    prefix = "" if is_equal or engine == LATER else "uncounted_"
+    context.figure(f"equal_to_diffusers_{engine}", float(all(equal)))
+    context.median_of(f"{prefix}fleet_0c0l_s_{engine}", ours, limit=_limit_s(context))
+    context.median_of(f"{prefix}step_ms_{engine}", loops)
+    context.median_of("diffusers_eager_s_e4", theirs)
+    overhead = [1e3 * (job_s - context.size.steps * ms / 1e3) for job_s, ms in zip(ours, loops, strict=True)]
+    context.median_of(f"outside_loop_ms_{engine}", overhead)
+
+
+def branch_step_ms(context: Context, fleet: GpuFleet, engine: str) -> float:
+    """One CFG branch: a job without guidance has one row a step."""
+    steps = [fleet.generate(engine, 200 + i, guidance_scale=1.0).step_ms for i in range(3)][1:]
+    ms = context.median_of(f"cfg_branch_step_ms_{engine}", steps)
+    best = min(ms, context.figures.get("cfg_branch_step_ms", ms))
+    limit = 1e3 * unet_tflop(context.size, 1) / matmul_tflops(context)
+    context.figure("cfg_branch_step_ms", best, limit=limit)
+    return ms
+
+
+def trace_loop(context: Context, fleet: GpuFleet, engine: str) -> None:
+    """Trace one job in the worker."""
+    home, steps = fleet.fleet.stack.home, min(context.size.steps, 20)
+    (home / TRACE).unlink(missing_ok=True)
+    (home / REQUEST).touch()
+    time.sleep(1.0 if context.is_gpu else 0.3)  # the profiler has started
+    generated = fleet.generate(engine, 300, num_inference_steps=steps)
+    (home / REQUEST).unlink()
+    traced = _await_trace(fleet)
+    if traced is None:
+        context.note(f"no trace of engine {engine} after {TRACE_S:.0f} s")
+        return
+    start_ns, end_ns = (1e9 * moment for moment in loop_window_s(generated.job))
+    intervals = [(start, end) for start, end in traced["intervals"]]
+    context.figure(f"kernels_per_step_{engine}", traced["kernels"] / steps)
+    share = context.figure(f"busy_share_{engine}", busy_share(intervals, start_ns, end_ns))
+    gaps = gaps_ms(intervals, start_ns, end_ns)
+    context.figure(f"gap_ms_per_step_{engine}", sum(gaps) / steps)
+    context.figure(f"gap_ms_longest_{engine}", max(gaps, default=0.0))
+    context.figure(f"gap_ms_median_{engine}", median(gaps) if gaps else 0.0)
+    if "busy_share" not in context.figures:
+        context.figure("busy_share", share)
+        context.figure("gap_ms_per_step", sum(gaps) / steps)
+
+
+def _await_trace(fleet: GpuFleet) -> dict[str, Any] | None:
+    path = fleet.fleet.stack.home / TRACE
+    deadline = time.monotonic() + TRACE_S
+    while not path.exists():
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(POLL_S)
+    traced: dict[str, Any] = json.loads(path.read_text())
+    return traced
+
+
+def _limit_s(context: Context) -> float:
+    return context.size.steps * unet_tflop(context.size, GUIDED_ROWS) / matmul_tflops(context)
