@@ -52,6 +52,10 @@ class Heartbeat(Message):
         default_factory=list,
         description="why it takes no work although it is alive; empty: it does",
     )
+    warnings: list[str] = Field(
+        default_factory=list,
+        description="what makes it slower than it could be, in sentences; it takes work all the same",
+    )
     utilization: float = Field(description="share of the last minute in which its device was busy, 0 to 1")
     started_at: float = Field(description="seconds since the epoch")
     version: str

@@ -94,6 +94,7 @@ def _start(sender: Any, **_: object) -> None:
             attached_jobs=server.recent_jobs.by_controlnet(),
             load_errors=controlnets.failed(),
             unavailable_reasons=[*loss.problems(), *watchdog.problems(), *consumer_check.problems()],
+            warnings=transport.warnings(),
             utilization=server.busy.share(),
             started_at=started_at,
         )

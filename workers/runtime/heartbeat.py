@@ -80,6 +80,7 @@ def describe_worker(
     attached_jobs: dict[str, list[str]],
     load_errors: dict[str, str],
     unavailable_reasons: list[str],
+    warnings: list[str],
     utilization: float,
     started_at: float,
 ) -> Heartbeat:
@@ -96,6 +97,7 @@ def describe_worker(
         attached_jobs=attached_jobs,
         load_errors=load_errors,
         unavailable_reasons=unavailable_reasons,
+        warnings=warnings,
         utilization=utilization,
         started_at=started_at,
         version=version("swiftdiffusion"),

@@ -117,6 +117,10 @@ class ResidualTransport:
         self.device.collect()
         self._backends.sweep()
 
+    def warnings(self) -> list[str]:
+        """What makes residuals travel more slowly than they could, in sentences."""
+        return self._backends.warnings()
+
     def close(self) -> None:
         """Free what the backends hold, at the end of the process."""
         self._backends.close()

@@ -47,6 +47,17 @@ def test_the_fleet_lists_the_loras_that_workers_and_hosts_hold(
     assert fleet["lora_disk_cache"] == {"here": ["x", "y"]}
 
 
+def test_a_worker_that_is_slower_than_it_could_be_says_so_and_takes_work(
+    client: FlaskClient, services: Services
+) -> None:
+    slow = heartbeat("controlnet-1", "controlnet", "edge", ["edge"])
+    slow = slow.model_copy(update={"warnings": ["shared memory is too small"]})
+    publish_heartbeat(services.control, slow, 10)
+    [worker] = client.get("/v1/fleet").json["workers"]
+    assert worker["warnings"] == ["shared memory is too small"]
+    assert slow.takes_work_for("controlnet", "edge")
+
+
 def test_the_fleet_lists_attached_jobs_and_queued_steps_of_controlnets(
     client: FlaskClient, services: Services
 ) -> None:

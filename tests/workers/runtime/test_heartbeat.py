@@ -23,6 +23,7 @@ def report_of(settings: Settings, jobs: list[str] | None = None) -> Heartbeat:
         attached_jobs={},
         load_errors={},
         unavailable_reasons=[],
+        warnings=[],
         utilization=0.0,
         started_at=0.0,
     )

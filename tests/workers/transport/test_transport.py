@@ -14,7 +14,9 @@ from shared.settings import Settings
 from tests.fake_device import FakeDevice
 from tests.infra.local.waiting import eventually
 from tests.workers.transport.transport_ends import BackendName, TransportEnds, make_response, noise
+from workers.devices.selection import find_device
 from workers.transport.backends.host_memory import find_host_memory
+from workers.transport.backends.shared_memory import SharedMemoryBackend
 from workers.transport.codecs import as_sent
 from workers.transport.keys import responses_key
 from workers.transport.protocol import StepResponse
@@ -174,6 +176,17 @@ def test_a_worker_announces_shared_memory_only_if_it_has_some(residual: Redis, s
     assert TransportEnds([residual], servers).unet.announce()["shared_memory"] == host.token
     without = servers.model_copy(update={"shared_memory": "off"})
     assert "shared_memory" not in TransportEnds([residual], without).unet.announce()
+
+
+def test_a_worker_shows_what_keeps_a_backend_from_carrying(residual: Redis, servers: Settings) -> None:
+    host = find_host_memory()
+    assert host is not None
+    backend = SharedMemoryBackend(host, 1 << 60, 60.0, find_device("cpu"))
+    ends = TransportEnds([residual], servers, [backend])
+    assert ends.controlnet.warnings() == []
+    backend.put(ends.send_step(), 0, torch.zeros(1, dtype=torch.uint8).expand(1 << 50))
+    assert ends.controlnet.warnings() == backend.warnings() != []
+    ends.close()
 
 
 def frame(**changes: object) -> bytes:

@@ -94,6 +94,10 @@ class TransportBackend(ABC):
     def sweep(self) -> None:
         """Free what dead readers and writers have left; called every few seconds."""
 
+    def warnings(self) -> list[str]:
+        """What keeps it from carrying what it could, in sentences for whoever operates the worker."""
+        return []
+
     @abstractmethod
     def close(self) -> None:
         """Free everything at the end of the process. Whatever readers still refer to stays valid."""

@@ -71,6 +71,10 @@ class BackendSet:
         for backend in self._backends:
             backend.sweep()
 
+    def warnings(self) -> list[str]:
+        """What makes residuals travel more slowly than they could, in sentences."""
+        return [warning for backend in self._backends for warning in backend.warnings()]
+
     def close(self) -> None:
         """Free everything at the end of the process."""
         for backend in self._backends:

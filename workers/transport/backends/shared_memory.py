@@ -65,6 +65,12 @@ class SharedMemoryBackend(TransportBackend):
             if self._pool is not None:
                 self._pool.reclaim()
 
+    def warnings(self) -> list[str]:
+        """That the system has lately had less shared memory than the settings allow."""
+        with self._lock:
+            warning = None if self._pool is None else self._pool.warning()
+        return [] if warning is None else [warning]
+
     def close(self) -> None:
         """Remove this process's segments."""
         with self._lock:

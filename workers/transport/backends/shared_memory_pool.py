@@ -8,6 +8,7 @@ outlives its file), and the memory is free once the last of the two has unmapped
 ``magic (8) | generation (8) | released generation (8) | … | payload, from `DATA` on``
 """
 
+import logging
 import mmap
 import os
 import struct
@@ -25,12 +26,16 @@ from shared.message_base import Message
 from workers.devices.base import Device, HostCopy
 from workers.transport.backends.host_memory import HostMemory, WriterFolder
 
+log = logging.getLogger(__name__)
+
 MAGIC = b"SDSEG001"
 GENERATION, RELEASED = 8, 16
 #: Where the payload begins: on a page of its own.
 DATA = 4096
 #: Sizes are rounded up to this, so that nearly equal payloads share segments.
 GRAIN_BYTES = 64 << 10
+#: A refusal of the system is told to the operator for so long.
+REMEMBERED_S = 600.0
 _WORD = struct.Struct("<Q")
 
 
@@ -46,6 +51,13 @@ class WrittenBlock(NamedTuple):
 
     block: SharedMemoryBlock
     copy: HostCopy
+
+
+class SystemRefusal(NamedTuple):
+    """The system had no memory where the settings allow more."""
+
+    text: str
+    at: float  # `time.monotonic`
 
 
 class SharedMemorySegment:
@@ -114,6 +126,7 @@ class SharedMemoryPool:
         self._lock = threading.Lock()
         self._segments: list[SharedMemorySegment] = []  # least recently used first
         self._created = 0
+        self._refusal: SystemRefusal | None = None  # the last one
         # At the latest when the process ends.
         self.close = weakref.finalize(self, _close, self._folder, self._segments)
 
@@ -141,6 +154,12 @@ class SharedMemoryPool:
                 if (segment.name, segment.generation) == (block.segment, block.generation):
                     segment.release()
         return True
+
+    def warning(self) -> str | None:
+        """That the system has lately refused memory that the settings allow, in a sentence."""
+        refusal = self._refusal
+        is_recent = refusal is not None and time.monotonic() - refusal.at < REMEMBERED_S
+        return refusal.text if refusal is not None and is_recent else None
 
     def reclaim(self) -> None:
         """Give up segments whose readers have been silent for longer than the lease."""
@@ -173,8 +192,22 @@ class SharedMemoryPool:
             name = f"{self._folder.name}/{self._created}"
             path = self._folder.path / str(self._created)
             return SharedMemorySegment(path, name, capacity_bytes, self._device)
-        except OSError:  # the system's own limit is lower than ours
+        except OSError as error:  # the system's own limit is lower than ours
+            self._note_refusal(error)
             return None
+
+    def _note_refusal(self, error: OSError) -> None:
+        folder, mib = self._folder.path.parent.parent, 1 << 20
+        system = os.statvfs(folder)
+        text = (
+            f"{folder} has {system.f_blocks * system.f_frsize // mib} MiB, of which"
+            f" {system.f_bavail * system.f_frsize // mib} are free, and SWIFT_SHARED_MEMORY_BYTES allows"
+            f" {self._limit_bytes // mib}: residuals travel through Redis, which is slower; give it more"
+            " (Docker: --shm-size)"
+        )
+        if self._refusal is None:
+            log.warning("shared memory is too small", extra={"error": str(error), "detail": text})
+        self._refusal = SystemRefusal(text, time.monotonic())
 
     def _remove(self, segment: SharedMemorySegment) -> None:
         self._segments.remove(segment)

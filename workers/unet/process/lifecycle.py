@@ -150,6 +150,7 @@ class WorkerLifecycle:
                 *worker.watchdog.problems(),
                 *consumer_check.problems(),
             ],
+            warnings=worker.transport.warnings(),
             utilization=worker.busy.share(),
             started_at=self._started_at,
         )

@@ -281,6 +281,24 @@ def test_a_gpu_copies_into_segments_and_out_of_them(host: HostMemory, cuda: Devi
     writer.close()
 
 
+def test_memory_that_the_system_refuses_is_told_once_and_shown(
+    host: HostMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given settings that allow more than the system has, and a payload that needs it
+    backend = SharedMemoryBackend(host, 1 << 60, LEASE_S, CPU)
+    payload = torch.zeros(1, dtype=torch.uint8).expand(1 << 50)
+    assert backend.warnings() == []
+    # When it is put twice, then another backend carries it
+    assert [backend.put(make_request(), index, payload) for index in range(2)] == [None, None]
+    # And the operator is told what to do: once in the log, and as long as it happens in the heartbeat
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    [warning] = backend.warnings()
+    assert "/dev/shm has" in warning
+    assert "--shm-size" in warning
+    assert segment_files(host) == []
+    backend.close()
+
+
 class Pool(RuleBasedStateMachine):
     """Whatever the order of writes, reads and releases: no unreleased block is written again."""
 
