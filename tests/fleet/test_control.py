@@ -65,6 +65,7 @@ def test_a_repeated_idempotency_key_generates_once(fleet: Client) -> None:
 def test_the_fleet_view_knows_both_kinds_of_worker(fleet: Client) -> None:
     workers = fleet.get("/v1/fleet").json()["workers"]
     assert {worker["kind"] for worker in workers} == {"unet", "controlnet"}
+    assert {worker["device"] for worker in workers} == {"cpu"}
 
 
 def test_a_whole_fleet_is_ready_with_every_server_and_role(fleet: Client) -> None:

@@ -4,51 +4,25 @@ The API alone, without workers: one process of gunicorn, with 32 threads (class 
 with our worker class, in turn, on the same servers.
 """
 
-import http.client
-import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from functools import partial
+from contextlib import AbstractContextManager
 from operator import truediv
-from pathlib import Path
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from infra.bench.harness.ports import free_ports, free_s3_port
+from infra.bench.harness.api import Address, StartApi, ask, running_api_servers
 from infra.bench.harness.processes import cpu_s
 from infra.bench.harness.report import FOLDER, Bound, CheckFailed, Measured, Result
 from infra.bench.harness.samples import percentile
 from infra.bench.parts.web.load_client import Kind, Load, Order, put_load_on
-from infra.bench.parts.web.slow_clients import (
-    BODY,
-    HEAD,
-    PIPELINE,
-    UPLOAD,
-    Address,
-    event_streams,
-    slow_clients,
-)
+from infra.bench.parts.web.slow_clients import BODY, HEAD, PIPELINE, UPLOAD, event_streams, slow_clients
 from infra.local.demo import LORA
-from infra.local.environment import inherit, make_credentials, variables_of
-from infra.local.plan import ALLOCATOR
-from infra.local.servers import (
-    redis_command,
-    running_process,
-    wait_for_redis,
-    weed_command,
-    weed_environment,
-)
-from shared.settings import ROOT, Settings
 
 Server = Literal["threads", "greenlets"]
-Start = Callable[[Server], AbstractContextManager["Api"]]
-WORDS: dict[Server, list[str]] = {
+OPTIONS: dict[Server, list[str]] = {
     "threads": ["--worker-class", "gthread", "--threads", "32"],
     "greenlets": ["--worker-class", "api.server.worker.ApiWorker"],
 }
-READY_S = 60.0
 #: A question to ``/healthz`` that is not answered by then counts as this.
 TIMEOUT_S = 5.0
 PROBE_S = 0.02
@@ -61,20 +35,17 @@ BOUNDS = {
     "reads_per_core_s_vs_threads": Bound("at_least", 0.9),
 }
 
-#: They answer once the API reaches Redis and S3; there are no workers, so ``/readyz`` never does.
-SERVER_PATHS = ("/v1/fleet", "/v1/loras")
-
 
 def measure(quick: bool) -> Measured:
     """``healthz_ms_p99_ATTACK_SERVER``, requests a second, and each server's ratio; median over the pairs."""
     probe_s, load_s, pairs = (4.0, 3.0, 2) if quick else (8.0, 8.0, 4)
     figures: dict[str, float] = {}
     samples: dict[str, list[float]] = {}
-    with running_apis() as start:
-        for server in WORDS:
-            with start(server) as api:
+    with running_api_servers(FOLDER / "connections") as start:
+        for server in OPTIONS:
+            with start(server, OPTIONS[server]) as api:
                 _attack(api.address, server, probe_s, figures, samples)
-        with start("greenlets") as api:
+        with start("greenlets", OPTIONS["greenlets"]) as api:
             _hold_many(api.address, probe_s, figures, samples)
         _compare(start, load_s, pairs, figures, samples)
     return Measured(figures, samples, BOUNDS)
@@ -91,57 +62,6 @@ def plot(result: Result, left: Any, right: Any) -> None:
     right.boxplot(list(rates.values()), tick_labels=[name.removesuffix("_per_core_s") for name in rates])
     right.tick_params(axis="x", rotation=20)
     right.set(ylabel="a second of CPU", title="requests, one process")
-
-
-class Api(NamedTuple):
-    """A running one: where it is asked, and gunicorn's process."""
-
-    address: Address
-    pid: int
-
-
-@contextmanager
-def running_apis() -> Iterator[Start]:
-    """Redis and S3 for the length of the block; yields what starts an API on them and gives its address."""
-    home = FOLDER / "connections"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    control, residual = free_ports(2)
-    settings = Settings(
-        home=home,
-        redis_url=f"redis://127.0.0.1:{control}/0",
-        residual_redis_url=(f"redis://127.0.0.1:{residual}/0",),
-        s3_port=free_s3_port(),
-    )
-    keys = make_credentials({})
-    weed = weed_environment(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
-    buckets = [settings.lora_bucket, settings.image_bucket]
-    with ExitStack() as running:
-        for name, command in (
-            ("control", redis_command(control, home / "control", persistent=True)),
-            ("residual", redis_command(residual, home / "residual", persistent=False)),
-            ("s3", weed_command(settings.s3_port, home / "s3", buckets)),
-        ):
-            (home / name).mkdir()
-            log = home / f"{name}.log"
-            running.enter_context(running_process(command, cwd=home, env=inherit(weed), log=log))
-        wait_for_redis(settings.redis_url, READY_S)
-        environment = inherit({**variables_of(settings), **keys, **ALLOCATOR})
-        yield partial(_running_api, home, environment)
-
-
-@contextmanager
-def _running_api(home: Path, environment: Mapping[str, str], server: Server) -> Iterator[Api]:
-    (port,) = free_ports(1)
-    words = [sys.executable, "-m", "gunicorn", "api.wsgi:app", "--no-control-socket"]
-    words += ["--graceful-timeout", "1", "--bind", f"127.0.0.1:{port}", *WORDS[server]]
-    with running_process(words, cwd=ROOT, env=environment, log=home / f"{server}.log") as process:
-        deadline = time.monotonic() + READY_S
-        while any(_ask(("127.0.0.1", port), "GET", path) != 200 for path in SERVER_PATHS):
-            if time.monotonic() > deadline:
-                raise CheckFailed("the API is not ready")
-            time.sleep(0.1)
-        yield Api(("127.0.0.1", port), process.pid)
 
 
 def _attack(
@@ -192,12 +112,12 @@ def _hold_many(
 
 
 def _compare(
-    start: Start, seconds: float, pairs: int, figures: dict[str, float], samples: dict[str, list[float]]
+    start: StartApi, seconds: float, pairs: int, figures: dict[str, float], samples: dict[str, list[float]]
 ) -> None:
     """Both servers in turn, again and again: the machine's other work hits them alike."""
     for _ in range(pairs):
-        for server in WORDS:
-            with start(server) as api:
+        for server in OPTIONS:
+            with start(server, OPTIONS[server]) as api:
                 began_s = cpu_s(api.pid)
                 submitted = _load(api.address, "submit", seconds)
                 between_s = cpu_s(api.pid)
@@ -236,7 +156,7 @@ def _probe(address: Address, seconds: float) -> list[float]:
     over = time.perf_counter() + seconds
     while time.perf_counter() < over:
         began = time.perf_counter()
-        status = _ask(address, "GET", "/healthz")
+        status = ask(address, "GET", "/healthz", timeout_s=TIMEOUT_S)
         took_s = time.perf_counter() - began if status == 200 else TIMEOUT_S
         answers.append(1e3 * took_s)
         time.sleep(PROBE_S)
@@ -245,14 +165,4 @@ def _probe(address: Address, seconds: float) -> list[float]:
 
 def _upload(address: Address, number: int) -> int:
     """The status of an upload by a client that is as fast as it can be."""
-    return _ask(address, "PUT", f"/v1/loras/bench-{number}", LORA.read_bytes())
-
-
-def _ask(address: Address, method: str, path: str, body: bytes | None = None) -> int:
-    """The status of an answer; 0 if none comes in time."""
-    with closing(http.client.HTTPConnection(*address, timeout=TIMEOUT_S)) as link:
-        try:
-            link.request(method, path, body)
-            return link.getresponse().status
-        except OSError:
-            return 0
+    return ask(address, "PUT", f"/v1/loras/bench-{number}", LORA.read_bytes(), timeout_s=TIMEOUT_S)

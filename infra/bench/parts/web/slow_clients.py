@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from infra.bench.harness.api import Address
+
 #: Between two bytes of a client that drips.
 DRIP_S = 2.0
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
@@ -17,8 +19,6 @@ BODY = (
 UPLOAD = b"PUT /v1/loras/dripping HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n"
 #: Hundreds of large answers, asked for at once: more than buffers on the way can hold.
 PIPELINE = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300
-
-Address = tuple[str, int]
 
 
 @contextmanager
