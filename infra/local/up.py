@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -69,8 +69,6 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
         logs = open_logs(settings.home / "logs", names, **limits)
         terminal = Terminal(None if quiet else sys.stdout)
         terminal.show(f"Starting the fleet. Logs: {settings.home / 'logs'}")
-        if (advice := _advise(settings, processes)) is not None:
-            terminal.show(advice)
         supervisor = Supervisor(processes, settings.home, environment, logs, terminal, [lock])
         flower_login = (login["FLOWER_USER"], login["FLOWER_PASSWORD"])
         watch = _Watch(settings, processes, supervisor, terminal, flower_login, ready_s, owner)
@@ -129,6 +127,9 @@ class _Watch:
         terminal = Terminal(sys.stdout)
         terminal.show("The fleet is ready. `make down` or Ctrl-C stops it.")
         terminal.show_table(describe_stack(self._settings, self._flower_login, self._processes))
+        has_controlnets = any(process.worker == "controlnet" for process in self._processes)
+        if advice := describe_unused_gpus(self._settings, has_controlnets=has_controlnets):
+            terminal.show(advice)
         terminal.flush()
 
 
@@ -165,11 +166,6 @@ def _plan(settings: Settings, environment: Mapping[str, str]) -> list[Process]:
         return plan(settings, environment, visible_gpus())
     except ModuleNotFoundError as error:
         raise CannotStart(f"Python package {error.name} is missing: {INSTALL}") from None
-
-
-def _advise(settings: Settings, processes: Sequence[Process]) -> str | None:
-    has_controlnets = any(process.worker == "controlnet" for process in processes)
-    return describe_unused_gpus(settings, has_controlnets=has_controlnets)
 
 
 @contextmanager
