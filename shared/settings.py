@@ -196,8 +196,14 @@ class Settings(BaseModel):
         None, description="what `/v1/fleet` calls that device; unset: as `SWIFT_DEVICE`"
     )
     threads_per_worker: Processes = Field(1, description="CPU threads torch uses in a worker")
-    model_memory_bytes: Bytes = Field(
-        16 << 30, description="weights a worker keeps loaded; the least recently used are unloaded first"
+    workers_per_device: Count = Field(
+        1,
+        description="worker processes that share this worker's GPU: each takes its part of the memory",
+    )
+    model_memory_bytes: Bytes | None = Field(
+        None,
+        description="weights a worker keeps loaded; the least recently used are unloaded first. Unset: its "
+        "part of what is free on its GPU at the start, less a reserve; elsewhere 16 GiB",
     )
     heartbeat_s: Seconds = Field(2, description="how often a worker reports itself")
     placement: bool = Field(

@@ -37,6 +37,7 @@ INTEGRATION = frozenset(
         "workers/lora/test_scales.py",
         "workers/lora/test_sdxl.py",
         "workers/runtime/celery_worker/test_celery_worker.py",
+        "workers/runtime/test_device_loss.py",
         "workers/runtime/test_process.py",
         "workers/runtime/test_watchdog.py",
         "workers/transport/backends/test_shared_memory.py",

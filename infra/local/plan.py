@@ -1,6 +1,7 @@
 """What the stack consists of: which servers are its own, and the command of every process."""
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,16 +97,17 @@ def plan(
     threads = str(settings.threads_per_worker)
     cores = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **ALLOCATOR}
     served = {"unet": True, "controlnet": bool(read_catalog(settings.catalog, settings).controlnets)}
+    devices_of = {kind: devices for kind, devices in worker_devices(settings).items() if served[kind]}
+    sharing = Counter(device for devices in devices_of.values() for device in devices)
     workers = [
         Process(
             name=f"{kind}{i}",
             command=_worker(f"{kind}{i}", f"workers.{kind}.app", JOBS_AT_A_TIME[kind]),
-            environment={**cores, **device_environment(device, visible_gpus)},
+            environment={**cores, **device_environment(device, visible_gpus, sharing[device])},
             worker=kind,
             device=device,
         )
-        for kind, devices in worker_devices(settings).items()
-        if served[kind]
+        for kind, devices in devices_of.items()
         for i, device in enumerate(devices, 1)
     ]
     return [*_servers(settings, credentials), _api(settings), *workers, _flower(settings, credentials)]

@@ -36,6 +36,11 @@ class Heartbeat(Message):
     host: str
     pid: int
     device: str
+    gpu: str | None = Field(None, description="what the device is, as its maker calls it; null: no GPU")
+    device_free_bytes: int | None = Field(
+        None, description="free memory of the GPU, of all processes; null: it has none of its own, or is lost"
+    )
+    device_total_bytes: int | None = Field(None, description="memory of the GPU")
     serves: list[str] = Field(description="models or ControlNets that it takes work for")
     loaded: list[str] = Field(description="those of them whose weights are in memory")
     jobs: list[str] = Field(description="jobs that it works on right now")

@@ -28,6 +28,7 @@ from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke
 from workers.runtime.device_loss import STATUS, DeviceLoss
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.heartbeat import HeartbeatThread, describe_worker
+from workers.runtime.memory_budget import HOST_BYTES, budget_bytes
 from workers.runtime.process import (
     check_device,
     load_any,
@@ -49,7 +50,7 @@ app = make_celery(settings, queues=[controlnet_queue(controlnet) for controlnet 
 
 
 device = find_device(settings.device)
-memory = DeviceMemory(settings.model_memory_bytes, device)
+memory = DeviceMemory(HOST_BYTES, device)  # until the device is asked, at the start
 loss = DeviceLoss(device)
 controlnets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
@@ -75,6 +76,7 @@ def _start(sender: Any, **_: object) -> None:
     loss.on_loss(lambda: control.stop(STATUS))
     with start_or_exit():
         check_device(settings)
+        memory.models.capacity_bytes = budget_bytes(settings, device)
         load_any(controlnets, served, check=lambda name: check_controlnet(catalog, settings, name))
     watchdog.start()
     consumer_check = ConsumerCheck(
@@ -86,6 +88,7 @@ def _start(sender: Any, **_: object) -> None:
     def report() -> Heartbeat:
         return describe_worker(
             settings,
+            loss.usable_device,
             name=name,
             kind="controlnet",
             serves=served,

@@ -62,6 +62,15 @@ class InputCache:
         """A tensor from the residual server; raises `InputsMissing`."""
         return self._get(self._fetched, key, lambda: {"": self._transport.get_input(key)})[""]
 
+    def device_bytes(self) -> int:
+        """Bytes of what was prepared, which the device holds."""
+        return int(self._prepared.currsize)
+
+    def release_device(self) -> None:
+        """Let go of what was prepared: it is prepared again when it is needed."""
+        with self._lock:
+            self._prepared.clear()
+
     def _get(
         self, cache: LRUCache[Hashable, Tensors], key: Hashable, compute: Callable[[], Tensors]
     ) -> Tensors:

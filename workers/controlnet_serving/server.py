@@ -66,6 +66,7 @@ class ControlNetServer:
         self.steps = steps
         self.recent_jobs = RecentJobs()
         self.inputs = InputCache(transport)
+        controlnets.memory.count(self.inputs.device_bytes, self.inputs.release_device)
         self.busy = BusyShare()
         self._names = list(names)
         self._watchdog = watchdog or Watchdog(0.0)  # one that is not started ends nothing

@@ -46,6 +46,11 @@ class DeviceLoss:
         """Whether the device is lost."""
         return self._error is not None
 
+    @property
+    def usable_device(self) -> Device | None:
+        """The device, unless it is lost."""
+        return None if self.is_lost else self.device
+
     def problems(self) -> list[str]:
         """The loss, in a sentence for the heartbeat."""
         return [str(self._error)] if self._error is not None else []

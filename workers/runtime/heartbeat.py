@@ -14,6 +14,7 @@ from shared.periodic_thread import PeriodicThread
 from shared.registry import workers
 from shared.registry.workers import Heartbeat, WorkerKind
 from shared.settings import Settings
+from workers.devices.base import Device
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -71,6 +72,7 @@ class HeartbeatThread:
 
 def describe_worker(
     settings: Settings,
+    device: Device | None,
     *,
     name: str,
     kind: WorkerKind,
@@ -84,13 +86,17 @@ def describe_worker(
     utilization: float,
     started_at: float,
 ) -> Heartbeat:
-    """The report of a worker that runs in this process."""
+    """The report of a worker that runs in this process; ``device`` is asked, ``None`` once it is lost."""
+    memory = device.memory() if device is not None else None
     return Heartbeat(
         name=name,
         kind=kind,
         host=socket.gethostname(),
         pid=os.getpid(),
         device=settings.device_name or settings.device,
+        gpu=device.describe().get("gpu") if device is not None else None,
+        device_free_bytes=memory.free_bytes if memory is not None else None,
+        device_total_bytes=memory.total_bytes if memory is not None else None,
         serves=serves,
         loaded=loaded,
         jobs=jobs,

@@ -10,7 +10,7 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from shared.errors import InvalidSetting, ModelFailed
+from shared.errors import DeviceFull, InvalidSetting, ModelFailed, SwiftError
 from shared.logs import escape
 from shared.settings import Settings
 from workers.runtime.celery_worker.process_logs import configure_celery_logging
@@ -54,9 +54,9 @@ def load_any(models: ModelCache[Any], names: Sequence[str], *, check: Callable[[
     """Load the first of ``names`` that can be loaded, so that one is warm before the first job.
 
     ``check`` raises `ModelFailed` for what its files say cannot be loaded: those are marked as failed before.
-    Raises `ModelFailed` if nothing is left to serve.
+    Raises `ModelFailed` if nothing is left to serve, `DeviceFull` if the device has no memory for any.
     """
-    errors: list[ModelFailed] = []
+    errors: list[SwiftError] = []
     for name in names:
         try:
             check(name)
@@ -66,7 +66,7 @@ def load_any(models: ModelCache[Any], names: Sequence[str], *, check: Callable[[
         try:
             with models.use(name):
                 return
-        except ModelFailed as error:
+        except (ModelFailed, DeviceFull) as error:
             errors.append(error)
     raise errors[0]
 

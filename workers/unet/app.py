@@ -1,8 +1,11 @@
-"""The UNet worker's Celery app: ``celery -A workers.unet.app worker --pool=threads --concurrency=1``."""
+"""The UNet worker's Celery app: ``celery -A workers.unet.app worker --pool=threads``.
+
+One job at a time uses the device, whatever ``--concurrency`` says.
+"""
 
 from typing import Any
 
-from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from shared.catalog.catalog import read_catalog
 from shared.errors import SwiftError
@@ -27,10 +30,10 @@ with exit_with_reason():
     serves = select_served("SWIFT_WORKER_MODELS", settings.worker_models, list(catalog.models))
 use_checked_transport()
 app = make_celery(settings, queues=[queue(model) for model in serves for queue in (unet_queue, follow_queue)])
-app.conf.worker_concurrency = 1
 worker = build_worker(settings, catalog, serves, app)
 lifecycle = WorkerLifecycle(app, worker, catalog)
 worker_init.connect(lifecycle.start, weak=False)
+worker_ready.connect(lifecycle.ready, weak=False)
 worker_shutting_down.connect(lifecycle.leave, weak=False)
 worker_shutdown.connect(lifecycle.stop, weak=False)
 cancel_revoked_jobs(lambda job_id: revoke_job(worker.jobs, job_id))
@@ -42,8 +45,8 @@ cancel_revoked_jobs(lambda job_id: revoke_job(worker.jobs, job_id))
 def generate(self: Any, payload: dict[str, Any]) -> str:
     """Run a job."""
     job_id = GenerateJob.model_validate(payload).job_id
-    with retried_later(self), lifecycle.device_for(job_id):
-        status = execute_job(worker, job_id, str(self.request.hostname))
+    with retried_later(self), lifecycle.device_for(job_id) as leave_device:
+        status = execute_job(worker, job_id, str(self.request.hostname), leave_device)
         return end_task(self, worker.jobs, job_id, status)
 
 

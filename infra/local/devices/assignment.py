@@ -16,15 +16,16 @@ def worker_devices(settings: Settings) -> Mapping[WorkerKind, tuple[str, ...]]:
     }
 
 
-def device_environment(device: str, visible: str | None) -> dict[str, str]:
+def device_environment(device: str, visible: str | None, sharing: int = 1) -> dict[str, str]:
     """The variables of a worker's process: it sees its own GPU alone, by whatever name.
 
-    ``visible`` is this process' ``CUDA_VISIBLE_DEVICES``.
+    ``visible`` is this process' ``CUDA_VISIBLE_DEVICES``; ``sharing``: the workers of this device.
     """
     if not is_gpu(device):
         return {f"{PREFIX}DEVICE": device}
     return {
         f"{PREFIX}DEVICE": ONLY,
         f"{PREFIX}DEVICE_NAME": device,
+        f"{PREFIX}WORKERS_PER_DEVICE": str(sharing),
         VARIABLE: show_only(device, visible),
     }

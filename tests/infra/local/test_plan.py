@@ -45,6 +45,8 @@ def test_each_named_device_has_a_worker_process_that_sees_it_alone(tmp_path: Pat
         "unet3 (cpu)": None,
         "controlnet1 (cuda:1)": "GPU-bb",
     }
+    sharing = {title: environment.get("SWIFT_WORKERS_PER_DEVICE") for title, environment in workers.items()}
+    assert list(sharing.values()) == ["2", "2", None, "1"]
     assert [environment["SWIFT_DEVICE"] for environment in workers.values()] == [
         "cuda:0",
         "cuda:0",

@@ -1,11 +1,14 @@
+import subprocess
+import sys
 import threading
+from typing import Any
 
 import pytest
 import torch
 
 from shared.errors import ControlNetFailed, DeviceFull, DeviceLost
 from tests.fake_device import FakeDevice
-from workers.runtime.device_loss import DeviceLoss
+from workers.runtime.device_loss import STATUS, DeviceLoss
 
 
 def make_loss(device: FakeDevice | None = None, stop_s: float = 600.0) -> tuple[DeviceLoss, list[str]]:
@@ -106,3 +109,53 @@ def test_the_tensors_of_the_failed_computation_are_not_freed() -> None:
     except DeviceLost:
         pass
     assert freed == []
+
+
+#: A process whose shutdown hangs after the loss.
+HANGS = """
+import time
+from shared.errors import DeviceLost
+from shared.logs import configure_logs
+from shared.settings import read_settings
+from workers.devices.selection import find_device
+from workers.runtime.device_loss import DeviceLoss
+configure_logs(read_settings())
+loss = DeviceLoss(find_device("cpu"), stop_s=0.2)
+loss.on_loss(lambda: time.sleep(600))
+loss.note(DeviceLost("cpu is lost"))
+"""
+
+
+def test_a_process_whose_shutdown_hangs_ends_with_the_same_status() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == STATUS, ended.stderr
+    assert "it did not stop after cpu is lost" in ended.stderr
+
+
+#: A process that loses a real device, and stops as a worker does.
+LOSES_DEVICE = """
+import torch
+from shared.errors import DeviceLost
+from workers.devices.selection import find_device
+from workers.runtime.device_loss import DeviceLoss
+loss = DeviceLoss(find_device("cuda"))
+activation = torch.zeros(1 << 20, device="cuda")
+try:
+    with loss.translate_errors():
+        activation[torch.tensor([1 << 30], device="cuda")].sum().item()
+except DeviceLost as error:
+    print(error, flush=True)
+assert loss.usable_device is None
+del activation
+loss.exit_if_lost()
+"""
+
+
+def test_a_process_whose_gpu_is_lost_ends_with_the_status_and_nothing_else(cuda: Any) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOSES_DEVICE], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == STATUS, ended.stderr
+    assert "cuda:0 is lost" in ended.stdout

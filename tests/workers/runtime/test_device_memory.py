@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -178,3 +179,33 @@ def _error_of(function: Callable[[], None]) -> Exception:
     except KeyError as error:
         return error
     raise AssertionError
+
+
+def test_work_for_which_a_gpu_is_too_full_fits_once_its_activations_are_freed(cuda: Any) -> None:
+    memory = DeviceMemory(1 << 40, cuda)
+    free_bytes = cuda.memory().free_bytes
+    idle = ModelCache(lambda name: Weights(free_bytes // 2), memory)
+    with idle.use("idle"):
+        pass
+    peaks: list[int] = []
+
+    def compute() -> int:
+        # Two thirds of the memory, of which the idle model takes half
+        activation = torch.zeros(free_bytes // 3, dtype=torch.uint8, device=cuda.torch_device)
+        peaks.append(torch.cuda.memory_allocated())
+        more = torch.zeros(free_bytes // 3, dtype=torch.uint8, device=cuda.torch_device)
+        return len(activation) + len(more)
+
+    assert memory.retry_when_full(compute) == 2 * (free_bytes // 3)
+    assert (len(peaks), idle.names()) == (2, [])
+    assert peaks[1] < peaks[0]
+    memory.models.check()
+    cuda.release_cached()
+
+
+class Weights:
+    """Takes memory of the GPU."""
+
+    def __init__(self, weight_bytes: int) -> None:
+        self.weight_bytes = weight_bytes
+        self.tensor = torch.zeros(weight_bytes, dtype=torch.uint8, device="cuda")

@@ -9,12 +9,16 @@ from redis import Redis
 from shared.registry import workers
 from shared.registry.workers import Heartbeat
 from shared.settings import Settings
+from tests.fake_device import FakeDevice
+from workers.devices.base import Device, MemoryInfo
+from workers.devices.selection import find_device
 from workers.runtime.heartbeat import HeartbeatThread, describe_worker
 
 
-def report_of(settings: Settings, jobs: list[str] | None = None) -> Heartbeat:
+def report_of(settings: Settings, jobs: list[str] | None = None, device: Device | None = None) -> Heartbeat:
     return describe_worker(
         settings,
+        device,
         name="unet1@test",
         kind="unet",
         serves=["tiny"],
@@ -36,6 +40,15 @@ def fail() -> list[str]:
 @pytest.mark.parametrize(("name", "told"), [(None, "cuda:0"), ("cuda:3", "cuda:3")])
 def test_a_report_calls_the_device_what_the_operator_calls_it(name: str | None, told: str) -> None:
     assert report_of(Settings(device="cuda:0", device_name=name)).device == told
+
+
+def test_a_report_says_what_the_device_is_and_how_much_of_its_memory_is_free() -> None:
+    device = FakeDevice(memory=MemoryInfo(1, 80))
+    report = report_of(Settings(), device=device)
+    assert (report.gpu, report.device_free_bytes, report.device_total_bytes) == ("fake", 1, 80)
+    for without in (find_device("cpu"), None):  # or a device that is lost
+        report = report_of(Settings(), device=without)
+        assert (report.gpu, report.device_free_bytes, report.device_total_bytes) == (None, None, None)
 
 
 @pytest.mark.parametrize("jobs", [list, fail], ids=["in order", "no report"])

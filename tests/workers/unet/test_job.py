@@ -30,6 +30,7 @@ from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.lora.patch import Patcher
+from workers.runtime.busy import BusyShare
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.unet.job import execute_job
@@ -339,3 +340,36 @@ class BrokenPatcher(Patcher):
 
     def restore(self) -> None:
         raise OSError("no memory for the weights")
+
+
+class NotedImages(Bucket):
+    """Notes when images are stored."""
+
+    events: list[str]
+
+    def put(self, *args: Any, **options: Any) -> str:
+        self.events.append("store")
+        return super().put(*args, **options)
+
+
+def test_a_job_leaves_the_device_once_before_its_images_are_stored(make_worker: MakeWorker) -> None:
+    worker, events = make_worker(), list[str]()
+    images = NotedImages(worker.settings, worker.settings.image_bucket)
+    images.events = events
+    noted = dataclasses.replace(worker, images=images, busy=BusyUntil(events))
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=1, num_images=2))
+    execute_job(noted, job_id, "unet1@test", lambda: events.append("leave"))
+    # The device is busy for as long as the job has it; the model is not needed any more
+    assert events == ["idle", "leave", "store", "store"]
+
+
+class BusyUntil(BusyShare):
+    """Notes when the device has nothing to do any more."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__()
+        self._events = events
+
+    def __exit__(self, *args: Any) -> None:
+        self._events.append("idle")
+        super().__exit__(*args)

@@ -13,11 +13,15 @@ class WorkerControl:
     def __init__(self, controller: Any) -> None:
         self._controller = controller
 
+    def set_threads(self, count: int) -> None:
+        """Before Celery builds its pool, in ``worker_init``: so many threads, whatever was asked for."""
+        self._controller.concurrency = count
+
     def hold(self, count: int) -> None:
         """Take no message while as many as ``count`` are being worked on; Celery asks before each one.
 
-        Set once the worker has been built: `celery.worker.consumer.tasks` reads this name at every poll, of
-        whatever connection. ``worker_concurrency`` must not be less.
+        Called from ``worker_ready`` on. `celery.worker.consumer.tasks` reads this name at every poll of
+        whatever connection, where ``worker_disable_prefetch`` is set.
         """
         self._controller.max_concurrency = count
         self._wake()

@@ -13,6 +13,9 @@ from workers.devices.base import Device
 from workers.families.base import BaseModel
 from workers.unet.output.finite import NonFiniteTracker
 
+#: zlib's level: an image of 1024 x 1024 takes 46 ms, and 165 ms at the default of 6.
+PNG_LEVEL = 1
+
 
 @torch.inference_mode()
 def decode_latents(
@@ -51,7 +54,7 @@ def encode_png(image: Image.Image, receipt: Receipt, index: int) -> bytes:
     info.add_itxt("receipt", receipt.model_dump_json())
     info.add_itxt("index", str(index))
     file = io.BytesIO()
-    image.save(file, format="PNG", pnginfo=info)
+    image.save(file, format="PNG", pnginfo=info, compress_level=PNG_LEVEL)
     return file.getvalue()
 
 

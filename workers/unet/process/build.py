@@ -19,6 +19,7 @@ from workers.lora.memory import LoraMemory
 from workers.runtime.busy import BusyShare
 from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.memory_budget import HOST_BYTES
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache
@@ -37,7 +38,7 @@ def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery
     """
     redis, residuals = control_redis(settings), residual_servers(settings)
     device = find_device(settings.device)
-    memory = DeviceMemory(settings.model_memory_bytes, device)
+    memory = DeviceMemory(HOST_BYTES, device)  # until the device is asked, at the start
     return UNetWorker(
         settings=settings,
         jobs=JobStore(redis, settings),

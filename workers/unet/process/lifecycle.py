@@ -1,10 +1,8 @@
 """Starts and stops what a UNet worker runs in addition to its jobs: heartbeat, recovery, sweep, prefetch."""
 
 import logging
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from celery import Celery
@@ -21,11 +19,13 @@ from workers.runtime import device_loss
 from workers.runtime.celery_worker.consumer_check import ConsumerCheck
 from workers.runtime.celery_worker.control import WorkerControl
 from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread, describe_worker
+from workers.runtime.memory_budget import budget_bytes
 from workers.runtime.process import check_device, load_any, prepare_process, start_or_exit, worker_name
 from workers.unet.maintenance import prefetch
 from workers.unet.maintenance.availability import AvailabilityReporter
 from workers.unet.maintenance.recovery import recover
 from workers.unet.maintenance.sweep import Sweeper
+from workers.unet.process.device_turns import THREADS, DeviceTurns, LeaveDevice
 from workers.unet.worker import UNetWorker
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ class WorkerLifecycle:
         self._settings = worker.settings
         self._name = ""
         self._started_at = 0.0
-        self._device = threading.Lock()
         self._stops: list[Any] = []
+        self._control: WorkerControl | None = None
         self._availability = AvailabilityReporter(
             worker.jobs.redis,
             serves=worker.serves,
@@ -49,29 +49,32 @@ class WorkerLifecycle:
             cache=worker.loras,
             memory=worker.lora_memory,
         )
+        self._turns = DeviceTurns(self._availability.busy_with, worker.device_loss.check)
 
-    @contextmanager
-    def device_for(self, job_id: str) -> Iterator[None]:
-        """Within the block this worker computes ``job_id`` and no other, whatever Celery's concurrency is.
+    def device_for(self, job_id: str) -> AbstractContextManager[LeaveDevice]:
+        """Within the block this worker computes ``job_id`` and no other, until the job leaves the device.
 
         LoRAs are patched into weights that all jobs share. Raises `DeviceLost` once the device is lost.
         """
-        with self._device:
-            self._worker.device_loss.check()
-            with self._availability.busy_with(job_id):
-                yield
+        return self._turns.take(job_id)
 
     def start(self, sender: Any, **_: object) -> None:
         """Celery's ``worker_init``: load a model, then begin to take jobs and to say so."""
         self._name, self._started_at = worker_name(sender), time.time()
         prepare_process(self._settings, self._name, sender.loglevel)
-        control = WorkerControl(sender)
+        self._control = control = WorkerControl(sender)
+        control.set_threads(THREADS)
         self._worker.device_loss.on_loss(self._availability.stop)
         self._worker.device_loss.on_loss(lambda: control.stop(device_loss.STATUS))
         with start_or_exit():
             self._load_first_model()
         self._declare_queues()
         self._start_threads(ConsumerCheck(sender, self._queues))
+
+    def ready(self, **_: object) -> None:
+        """Celery's ``worker_ready``: from now on messages come."""
+        assert self._control is not None, "worker_init comes first"
+        self._turns.limit_messages(self._control.hold)
 
     def leave(self, **_: object) -> None:
         """Celery's ``worker_shutting_down``: take no more jobs, so that others get them at once."""
@@ -90,6 +93,7 @@ class WorkerLifecycle:
     def _load_first_model(self) -> None:
         settings, worker, catalog = self._settings, self._worker, self._catalog
         check_device(settings)
+        worker.models.memory.models.capacity_bytes = budget_bytes(settings, worker.device)
         worker.loras.trim()
         load_any(
             worker.models,
@@ -138,11 +142,12 @@ class WorkerLifecycle:
         worker = self._worker
         return describe_worker(
             self._settings,
+            worker.device_loss.usable_device,
             name=self._name,
             kind="unet",
             serves=worker.serves,
             loaded=worker.models.names(),
-            jobs=self._availability.jobs(),
+            jobs=sorted({*self._turns.storing(), *self._availability.jobs()}),
             attached_jobs=dict(worker.followed_jobs),
             load_errors=worker.models.failed(),
             unavailable_reasons=[

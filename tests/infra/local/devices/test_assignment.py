@@ -14,6 +14,7 @@ def test_without_a_list_all_workers_are_on_one_device() -> None:
 
 def test_a_worker_is_told_of_its_own_gpu_alone_and_what_the_operator_calls_it() -> None:
     told = {"SWIFT_DEVICE": "cuda:0", "SWIFT_DEVICE_NAME": "cuda:1", "CUDA_VISIBLE_DEVICES": "1"}
+    told["SWIFT_WORKERS_PER_DEVICE"] = "1"
     assert device_environment("cuda:1", None) == told
     assert device_environment("cuda:1", "GPU-aa,GPU-bb") == {**told, "CUDA_VISIBLE_DEVICES": "GPU-bb"}
     assert device_environment("cpu", "0,1") == {"SWIFT_DEVICE": "cpu"}

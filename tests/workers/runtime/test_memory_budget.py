@@ -1,0 +1,39 @@
+from typing import Any
+
+import pytest
+
+from shared.settings import Settings
+from tests.fake_device import FakeDevice
+from workers.devices.base import MemoryInfo
+from workers.runtime.memory_budget import HOST_BYTES, budget_bytes
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "changes", "expected"),
+    [
+        (79, 80, {}, 71),  # the reserve is at most 8 GiB
+        (23, 24, {}, 18.2),
+        (7, 8, {}, 5.4),
+        (79, 80, {"workers_per_device": 2}, 31.5),
+        (23, 24, {"workers_per_device": 2}, 9.1),
+        (30, 80, {}, 22),  # what other processes hold is theirs
+        (1, 24, {}, 1),
+        (79, 80, {"model_memory_bytes": 3 * GIB}, 3),
+    ],
+)
+def test_weights_may_take_what_is_free_on_the_card_less_a_reserve(
+    free: int, total: int, changes: dict[str, Any], expected: float
+) -> None:
+    device = FakeDevice(memory=MemoryInfo(free * GIB, total * GIB))
+    assert budget_bytes(Settings(**changes), device) / GIB == pytest.approx(expected, abs=0.01)
+
+
+def test_on_a_device_without_memory_of_its_own_the_budget_is_fixed() -> None:
+    assert budget_bytes(Settings(), FakeDevice()) == HOST_BYTES
+
+
+def test_a_gpu_has_room_for_weights(cuda: Any) -> None:
+    memory = cuda.memory()
+    assert 0 < budget_bytes(Settings(), cuda) < memory.free_bytes

@@ -1,0 +1,136 @@
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from shared.errors import DeviceLost
+from tests.infra.local.waiting import eventually
+from workers.unet.process.device_turns import DeviceTurns
+
+
+class Worker:
+    """What turns tell it: the jobs it is busy with, and how many messages it may hold."""
+
+    def __init__(self) -> None:
+        self.busy: list[str] = []
+        self.held: list[int] = []
+        self.lost = False
+        self.turns = DeviceTurns(self.busy_with, self.check)
+        self.turns.limit_messages(self.held.append)
+
+    @contextmanager
+    def busy_with(self, job_id: str) -> Iterator[None]:
+        self.busy.append(job_id)
+        try:
+            yield
+        finally:
+            self.busy.remove(job_id)
+
+    def check(self) -> None:
+        if self.lost:
+            raise DeviceLost("it is lost")
+
+
+class Job:
+    """A job in a thread of its own, as far as the test lets it go."""
+
+    def __init__(self, worker: Worker, job_id: str) -> None:
+        self._worker, self._job_id = worker, job_id
+        self.computes, self.has_computed = threading.Event(), threading.Event()
+        self.stores, self.has_stored = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with self._worker.turns.take(self._job_id) as leave:
+            self.computes.set()
+            self.has_computed.wait()
+            leave()
+            self.stores.set()
+            self.has_stored.wait()
+
+    def end(self) -> None:
+        self.has_computed.set()
+        self.has_stored.set()
+        self._thread.join()
+
+
+def test_a_job_computes_while_the_images_of_the_one_before_are_stored() -> None:
+    worker = Worker()
+    first = Job(worker, "first")
+    assert first.computes.wait(30)
+    assert (worker.busy, worker.held) == (["first"], [1])
+    first.has_computed.set()
+    assert first.stores.wait(30)
+    # While it stores, the worker is free, and takes another message
+    assert (worker.busy, worker.held, worker.turns.storing()) == ([], [1, 2], ["first"])
+    second = Job(worker, "second")
+    assert second.computes.wait(30)
+    assert worker.busy == ["second"]
+    first.end()
+    eventually(lambda: worker.held == [1, 2, 1])
+    assert worker.turns.storing() == []
+    second.end()
+    assert (worker.busy, worker.held) == ([], [1, 2, 1, 2, 1])
+
+
+def test_two_jobs_never_compute_at_once() -> None:
+    worker = Worker()
+    first = Job(worker, "first")
+    assert first.computes.wait(30)
+    second = Job(worker, "second")
+    eventually(lambda: worker.busy == ["first", "second"])
+    assert not second.computes.is_set()
+    first.has_computed.set()
+    assert second.computes.wait(30)
+    first.end()
+    second.end()
+
+
+def test_a_job_keeps_the_device_while_two_are_not_stored() -> None:
+    worker = Worker()
+    first = Job(worker, "first")
+    first.has_computed.set()
+    assert first.stores.wait(30)
+    second = Job(worker, "second")
+    second.has_computed.set()
+    assert second.computes.wait(30)
+    third = Job(worker, "third")
+    assert (second.stores.is_set(), third.computes.is_set()) == (False, False)
+    first.end()
+    assert second.stores.wait(30)
+    assert third.computes.wait(30)
+    second.end()
+    third.end()
+
+
+def test_a_job_that_fails_before_it_leaves_gives_the_device_back() -> None:
+    worker = Worker()
+    with pytest.raises(ValueError, match="a bug"), worker.turns.take("first"):
+        raise ValueError("a bug")
+    assert (worker.busy, worker.held) == ([], [1])
+    second = Job(worker, "second")
+    assert second.computes.wait(30)
+    second.end()
+
+
+def test_a_job_that_fails_while_it_stores_makes_room_for_the_next_one() -> None:
+    worker = Worker()
+    with pytest.raises(ValueError, match="S3"):
+        fail_to_store(worker)
+    assert (worker.busy, worker.held, worker.turns.storing()) == ([], [1, 2, 1], [])
+
+
+def fail_to_store(worker: Worker) -> None:
+    with worker.turns.take("first") as leave:
+        leave()
+        raise ValueError("S3")
+
+
+def test_no_job_begins_on_a_lost_device() -> None:
+    worker = Worker()
+    worker.lost = True
+    with pytest.raises(DeviceLost), worker.turns.take("first"):
+        raise AssertionError
+    assert worker.busy == []

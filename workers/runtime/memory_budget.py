@@ -1,0 +1,26 @@
+"""How much memory of a device the weights of one worker may take."""
+
+from shared.settings import Settings
+from workers.devices.base import Device
+
+#: Where the device's memory is the host's.
+HOST_BYTES = 16 << 30
+#: What stays free on a device with memory of its own, for activations and buffers: a share of the whole, of
+#: at least and at most so much. A step of SDXL at 1024 x 1024 and its VAE take some gigabytes.
+RESERVE_SHARE, MIN_RESERVE_BYTES, MAX_RESERVE_BYTES = 0.2, 1 << 30, 8 << 30
+
+
+def budget_bytes(settings: Settings, device: Device) -> int:
+    """The setting, or this process's part of what is free on the device now, less a reserve.
+
+    Called before the first model is loaded: what other processes hold by then is theirs.
+    """
+    if settings.model_memory_bytes is not None:
+        return settings.model_memory_bytes
+    memory = device.memory()
+    if memory is None:
+        return HOST_BYTES
+    part = settings.workers_per_device
+    reserve_bytes = RESERVE_SHARE * memory.total_bytes / part
+    reserve_bytes = min(max(reserve_bytes, MIN_RESERVE_BYTES), MAX_RESERVE_BYTES)
+    return max(int(memory.free_bytes / part - reserve_bytes), MIN_RESERVE_BYTES)
