@@ -14,6 +14,7 @@ from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import ResponseSender
 from workers.controlnet_serving.step_timer import StepTimer
 from workers.transport.backends.inline import INLINE_BYTES
+from workers.transport.response_batch import BATCH_BYTES
 
 
 @pytest.fixture
@@ -81,4 +82,25 @@ def test_headers_leave_after_their_copies_which_follow_what_they_copy(
         assert torch.equal(tensor, sent)
         assert response.start_s == 100.0
         assert response.end_s > response.start_s
+    ends.close()
+
+
+def test_the_device_copies_the_next_payloads_while_headers_wait_for_the_last(
+    residual: Redis, servers: Settings
+) -> None:
+    # Given residuals of which each fills a batch of headers
+    residual.flushall()
+    device = FakeDevice()
+    ends = TransportEnds([residual], servers.model_copy(update={"shared_memory": "auto"}), device=device)
+    request = ends.send_step()
+    sent = [(make_response(index), noise(BATCH_BYTES // 4, seed=index)) for index in range(3)]
+    # When they are sent
+    ends.controlnet.respond(request, sent)
+    # Then a copy is waited for after the next one was submitted
+    order = [entry.split()[0] for entry in device.log if entry.startswith(("to host", "wait"))]
+    assert order == ["to", "to", "wait", "to", "wait", "wait"]
+    received = []
+    while len(received) < 3:
+        received += ends.receive(request)
+    assert [response.index for response, _ in received] == [0, 1, 2]
     ends.close()

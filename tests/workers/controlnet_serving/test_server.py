@@ -1,5 +1,6 @@
 """The ControlNet server: which steps it computes together, and for which jobs."""
 
+import copy
 import itertools
 import queue
 import threading
@@ -12,10 +13,12 @@ from redis import Redis
 from torch import Tensor
 
 from shared.errors import DeviceLost
+from shared.jobs.options import Precision
 from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
 from tests.fake_device import FakeDevice
 from tests.infra.local.waiting import eventually
+from tests.sync_guard import GuardedDevice, SyncGuard
 from tests.workers.transport.transport_ends import received_by
 from tests.workers.unet.controlnet_jobs import (
     MID,
@@ -334,6 +337,33 @@ def test_a_step_is_submitted_while_the_device_computes_the_one_before(line: Line
         for response, residual in received:
             assert torch.equal(residual, mid if response.index == MID else down[response.index])
             assert response.start_s < response.end_s
+
+
+@pytest.mark.parametrize("precision", ["exact", "float16", "int8"])
+def test_nothing_that_a_step_calls_waits_for_the_device(line: Line, precision: Precision) -> None:
+    # Given a ControlNet worker and a UNet worker whose tensors nobody may read or copy but by the device
+    device = GuardedDevice()
+    on_device = UNetControlNet("edge", copy.deepcopy(MODELS["edge"]).to("meta"), "of no weights")
+    controlnets = ModelCache(lambda name: on_device, DeviceMemory(1 << 40))
+    server = make_server(line, "edge", controlnets=controlnets, device=device)
+    reader = make_line(line.redis, line.settings, device).transport
+    for jobs in (1, 2):  # the first prepares the inputs, too
+        steps = [
+            ask(make_controlnets(line, spec("edge"), alone=jobs == 1, precision=precision))
+            for _ in range(jobs)
+        ]
+        step = steps[-1]
+        # When a step is computed, alone or with another job's, and its residuals are sent and received
+        claimed = [take(server, "edge") for _ in range(jobs)]
+        with SyncGuard():
+            server.serve(claimed)
+        server.sender.start()
+        server.sender.stop()
+        with SyncGuard():
+            received = received_by(reader, step.request)
+        # Then nothing waited but for copies that were submitted, and they arrived on the device
+        assert [response.error for response, _ in received] == [None] * len(on_device.order)
+        assert {tensor.device.type for _, tensor in received if tensor is not None} == {"meta"}
 
 
 class Hanging(UNetControlNet):
