@@ -139,8 +139,13 @@ def test_only_the_settings_read_the_environment() -> None:
         if isinstance(node, ast.Attribute)
         and ast.unparse(node) in ("os.environ", "os.getenv")  # a WSGI request has an environ, too
     ]
-    # The local stack hands its own environment on to the processes it starts. CUDA reads its own variable.
-    handed_on = {"infra/local/environment.py", "workers/devices/visible.py"}
+    # The local stack hands its own environment on to the processes it starts. CUDA and torch's compiler read
+    # variables of their own.
+    handed_on = {
+        "infra/local/environment.py",
+        "workers/devices/visible.py",
+        "workers/engines/compiled.py",
+    }
     assert set(readers) <= {"shared/settings.py", *handed_on}
 
 

@@ -14,6 +14,9 @@ SINGLE_FILE = ".safetensors"
 #: Names become queue names, URLs and metric labels.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Dtype = Literal["float32", "float16", "bfloat16"]
+#: How the stages of a forward are run: kernel by kernel, as CUDA graphs of the same kernels, or compiled.
+EngineName = Literal["eager", "graphs", "compile"]
+MemoryFormat = Literal["contiguous", "channels_last"]
 
 
 def _one_or_more(value: Any) -> Any:
@@ -48,6 +51,8 @@ class LoadOptions(Entry):
     attention_slicing: Literal["auto", "max"] | None = None
     vae_slicing: bool = False
     vae_tiling: bool = False
+    memory_format: MemoryFormat = "contiguous"  # of the weights that convolutions have
+    vae_dtype: Dtype | None = None  # None: that of the model; float32 where float16 overflows
 
     @property
     def switches(self) -> dict[str, Any]:
@@ -64,6 +69,7 @@ class ModelEntry(LoadOptions):
     scheduler: str = "ddim"
     num_inference_steps: int = Field(30, ge=1)
     guidance_scale: float = Field(7.5, ge=0, le=100, allow_inf_nan=False)
+    engine: EngineName = "eager"
     width: int | None = Field(None, ge=8, multiple_of=8)
     height: int | None = Field(None, ge=8, multiple_of=8)
 
@@ -77,6 +83,8 @@ class ControlNetEntry(Entry):
     family: Family | None = None
     dtype: Dtype | None = None
     variant: str | None = None
+    engine: EngineName = "eager"
+    memory_format: MemoryFormat = "contiguous"
 
 
 class Catalog(Entry):

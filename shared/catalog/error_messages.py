@@ -33,6 +33,9 @@ _OTHER_NAMES = {
     "base_model": "model",
     "torch_dtype": "dtype",
     "precision": "dtype",
+    "cuda_graphs": "engine",
+    "compile": "engine",
+    "channels_last": "memory_format",
 }
 _OTHER_DTYPES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?", re.ASCII)

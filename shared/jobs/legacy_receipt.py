@@ -103,7 +103,9 @@ class LegacyReceipt(JobOptions):
                 for one in self.controlnets
             ],
             loras=[LoraReceipt(name=one.name, sha256=one.sha256, step=one.step) for one in self.loras],
-            worker=WorkerReceipt(**fields_of(WorkerReceipt, self)),
+            worker=WorkerReceipt(
+                device=self.device, threads=self.threads, dtype=self.dtype, versions=self.versions
+            ),
             cfg_follower=self.assistant,
         ).sealed()
 

@@ -52,6 +52,12 @@ class WorkerReceipt(StrictMessage):
     threads: Threads
     dtype: ShortText
     versions: Versions
+    accelerator: Versions = Field(
+        {}, description="name, compute capability, CUDA, cuDNN and TF32 of a GPU; empty: it was a CPU"
+    )
+    engine: ShortText = Field("eager", description="what ran the base model: eager, graphs or compile")
+    memory_format: ShortText = Field("contiguous", description="of the base model: or channels_last")
+    vae_dtype: ShortText = Field("", description="empty: an older receipt, which does not say it")
 
 
 class Receipt(StrictMessage):

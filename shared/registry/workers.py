@@ -53,6 +53,11 @@ class Heartbeat(Message):
         default_factory=dict,
         description="models or ControlNets that it could not load, and why; it tries again after a while",
     )
+    engines: dict[str, str] = Field(
+        default_factory=dict,
+        description="what runs each loaded model or ControlNet: eager, graphs or compile; with the reason"
+        " where it is not what the catalog says",
+    )
     unavailable_reasons: list[str] = Field(
         default_factory=list,
         description="why it takes no work although it is alive; empty: it does",

@@ -20,6 +20,7 @@ from shared.startup import exit_with_reason
 from workers.controlnet_serving.server import ControlNetServer
 from workers.devices.selection import find_device
 from workers.devices.visible import hide_other_gpus
+from workers.families.engine_memory import describe_engines
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
 from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
 from workers.runtime.celery_worker.consumer_check import ConsumerCheck
@@ -96,6 +97,7 @@ def _start(sender: Any, **_: object) -> None:
             jobs=server.recent_jobs.jobs(),
             attached_jobs=server.recent_jobs.by_controlnet(),
             load_errors=controlnets.failed(),
+            engines=describe_engines(controlnets),
             unavailable_reasons=[*loss.problems(), *watchdog.problems(), *consumer_check.problems()],
             warnings=transport.warnings(),
             utilization=server.busy.share(),

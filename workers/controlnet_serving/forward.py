@@ -39,6 +39,7 @@ class BatchedForward:
             {name: _concatenate([own[name] for own in prepared]) for name in prepared[0]},
             _concatenate(images),
             steps[0].part.control_mode,  # steps of a union have no batch key
+            controlnet.engines.select(eager_bits=any(step.request.eager_bits for step in steps)),
         )
 
     def drop_superseded(self, flags: Sequence[bool]) -> None:

@@ -15,6 +15,7 @@ were captured; one that is older than a graph before it is captured anew.
 """
 
 import logging
+import threading
 import weakref
 from collections import OrderedDict
 
@@ -62,6 +63,8 @@ class GraphEngine(Engine):
         self._seen: OrderedDict[_Key, None] = OrderedDict()  # the latest last
         self._shapes: OrderedDict[_Key, _Shape] = OrderedDict()  # by the first stage; the latest last
         self._captures = 0
+        self._lock = threading.RLock()  # others may ask for memory
+        self._must_release = False
         self._current: weakref.ref[GraphForward] | None = None
 
     @property
@@ -77,28 +80,31 @@ class GraphEngine(Engine):
     @property
     def nbytes(self) -> int:
         """See `Engine`; without what lives only while a graph runs."""
-        return sum(one.nbytes for shape in self._shapes.values() for one in shape.stages.values())
+        return sum(one.nbytes for shape in list(self._shapes.values()) for one in list(shape.stages.values()))
 
     def begin(self) -> ForwardPass:
         """See `Engine`."""
-        current = None if self._current is None else self._current()
-        if self._reason is not None or (current is not None and not current.has_ended):
-            return EagerForward()
-        forward = GraphForward(self)
-        self._current = weakref.ref(forward)
-        return forward
+        with self._lock:
+            if self._reason is not None or self._is_under_way:
+                return EagerForward()
+            if self._must_release:
+                self._release()
+            forward = GraphForward(self)
+            self._current = weakref.ref(forward)
+            return forward
 
     def release(self) -> None:
-        """See `Engine`; what is used again is captured again, at once."""
-        if self._shapes:
-            self._device.synchronize()  # a graph may be running
-            self._shapes.clear()
+        """See `Engine`; after the forward under way. What is used again is captured again, at once."""
+        with self._lock:
+            self._must_release = True
+            if not self._is_under_way:
+                self._release()
 
     def run(
         self, forward: "GraphForward", first: _Key, key: _Key, inputs: Tensors, constants: Tensors
     ) -> _Outputs:
         """Run the stage of ``key`` in a forward that began with the stage ``first``; for `GraphForward`."""
-        with torch.inference_mode():
+        with self._lock, torch.inference_mode():
             shape = self._shapes.get(first)
             captured = None if shape is None else shape.stages.get(key)
             if captured is not None and captured.number > forward.last:
@@ -113,6 +119,17 @@ class GraphEngine(Engine):
                     return captured.outputs
             forward.has_eager_stages = True
             return key[0](inputs, constants)
+
+    @property
+    def _is_under_way(self) -> bool:
+        current = None if self._current is None else self._current()
+        return current is not None and not current.has_ended
+
+    def _release(self) -> None:
+        self._must_release = False
+        if self._shapes:
+            self._device.synchronize()  # a graph may be running
+            self._shapes.clear()
 
     def _was_seen(self, key: _Key) -> bool:
         was_seen = key in self._seen
@@ -154,7 +171,7 @@ class GraphEngine(Engine):
     def _give_up(self, reason: str) -> None:
         self._reason = reason
         log.warning("CUDA graphs given up: eager stages", extra={"model": self._model, "reason": reason})
-        self.release()
+        self._release()
 
 
 class GraphForward(ForwardPass):

@@ -19,11 +19,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from shared.catalog.entries import LoadOptions
+from shared.catalog.entries import LoadOptions, MemoryFormat
 from shared.families.base import FamilyFacts
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
+from workers.engines.selection import Engines
 from workers.families.base_controlnet import ControlNet, ControlNetSource
 from workers.families.base_latents import LatentSpace
 from workers.families.guidance import CFGBranch, Guidance
@@ -58,6 +59,9 @@ class BaseModel(ABC):
 
     #: What the timeline calls the forward before and after the first residual is needed.
     stages = ("encoder", "decoder")
+    #: What runs its stages: set once, when it is loaded.
+    engines = Engines()
+    memory_format: MemoryFormat = "contiguous"
     #: Its latents.
     latents: LatentSpace
 
@@ -100,6 +104,12 @@ class BaseModel(ABC):
     @abstractmethod
     def dtype(self) -> torch.dtype:
         """The denoiser's type of numbers."""
+
+    @property
+    def vae_dtype(self) -> torch.dtype:
+        """The type of numbers that latents are decoded with."""
+        vae = self.parts.get("vae")
+        return self.dtype if vae is None else next(vae.parameters()).dtype
 
     @property
     @abstractmethod

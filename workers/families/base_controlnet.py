@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shared.catalog.entries import MemoryFormat
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
+from workers.engines.selection import Engines
 from workers.runtime.weights.hash_cache import HashWeights
 from workers.runtime.weights.loaded import weight_bytes, weights_sha256
 
@@ -29,6 +31,9 @@ class ControlNetForward(ABC, Iterator[tuple[int, Tensor]]):
 
 class ControlNet(ABC):
     """One loaded ControlNet. Its forward has the bits of diffusers', in an order of its own."""
+
+    #: What runs its stages: set once, when it is loaded.
+    engines = Engines()
 
     def __init__(self, name: str, model: nn.Module, sha256: str | None = None) -> None:
         """``sha256``: `hash_controlnet` of the model, if it is known."""
@@ -94,6 +99,7 @@ class ControlNetSource:
     device: str
     variant: str | None = None
     revision: Mapping[str, str] = field(default_factory=dict)  # of a hub id, as diffusers takes it
+    memory_format: MemoryFormat = "contiguous"
     base: str | None = None  # where its first base model lies: some ControlNets need layers of it
     #: For `hash_controlnet`, before the model moves to the device.
     hash_weights: HashWeights = weights_sha256

@@ -50,7 +50,8 @@ def load_model(
         source = _local(source, options)
         check_model_source(name, Path(source), options)
         facts = _facts_of(source)
-        given = {"dtype": dtype, **options.model_dump(include=set(LoadOptions.model_fields))}
+        decisive = set(LoadOptions.model_fields) - {"memory_format"}
+        given = {"dtype": dtype, **options.model_dump(include=decisive)}
         wanted = ModelSource(
             name=name,
             path=source,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import ConfigMixin
 
-from shared.catalog.entries import HUB, SINGLE_FILE, Catalog
+from shared.catalog.entries import HUB, SINGLE_FILE, Catalog, MemoryFormat
 from shared.catalog.model_families import ModelFamilies
 from shared.errors import CatalogGone, ModelFailed
 from shared.families.base import incompatibility
@@ -20,7 +20,9 @@ from shared.families.registry import (
 from shared.settings import Settings
 from workers.devices.errors import device_error
 from workers.devices.selection import find_device
+from workers.engines.selection import make_engines
 from workers.families.base_controlnet import ControlNet, ControlNetSource
+from workers.families.engine_memory import with_engines
 from workers.families.registry import family
 from workers.model_checks.source import check_controlnet_entry, check_controlnet_source
 from workers.model_checks.weight_files import Unloadable, read_header
@@ -46,12 +48,15 @@ def controlnet_cache(catalog: Catalog, settings: Settings, memory: DeviceMemory)
     def load(name: str) -> ControlNet:
         entry = catalog.controlnets[name]
         base = find_source(settings.catalog, catalog.models[entry.models[0]].source)
-        controlnet = load_controlnet(name, *source(name), settings.device, entry.variant, base, hashes)
+        controlnet = load_controlnet(
+            name, *source(name), settings.device, entry.variant, base, hashes, entry.memory_format
+        )
+        controlnet.engines = make_engines(entry.engine, name, find_device(settings.device), settings.home)
         for model in entry.models:
             _check_fit(controlnet, model, catalog.models[model].source, settings)
         return controlnet
 
-    return ModelCache(load, memory, lambda name: estimate_bytes(*source(name)))
+    return with_engines(ModelCache(load, memory, lambda name: estimate_bytes(*source(name))), memory)
 
 
 def check_controlnet(catalog: Catalog, settings: Settings, name: str) -> None:
@@ -76,6 +81,7 @@ def load_controlnet(
     variant: str | None = None,
     base: str | None = None,
     hashes: HashCache | None = None,
+    memory_format: MemoryFormat = "contiguous",
 ) -> ControlNet:
     """Load a ControlNet from a diffusers folder, a single file or a hub id; raises `ModelFailed`.
 
@@ -93,6 +99,7 @@ def load_controlnet(
         variant=variant,
         revision=revision,
         base=base,
+        memory_format=memory_format,
         hash_weights=hashes.for_load(source, dtype=dtype, variant=variant) if hashes else weights_sha256,
     )
     try:

@@ -37,6 +37,7 @@ class StepRequest(Message):
     rows: int  # of the model input
     batch_key: str  # steps of one ControlNet with one key may share a forward pass; empty: none may
     residual_precision: Precision = "exact"
+    eager_bits: bool = False  # the job needs the bits of eager kernels: no compiled ControlNet
     reachable_by: dict[str, str]  # transport backends that reach the asking worker: what each announces
 
     @property

@@ -7,6 +7,7 @@ from functools import cached_property
 from torch import Generator
 
 from shared.jobs.spec import JobSpec
+from workers.engines.base import Engine
 from workers.families.base import BaseModel
 from workers.lora.loader import Role
 from workers.unet.deferred import DeferredCalls
@@ -31,6 +32,11 @@ class AttemptContext:
     check: Callable[[], None]  # raises what shall stop the attempt
     replay: Replay = NO_REPLAY
     deferred: DeferredCalls = field(default_factory=DeferredCalls)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What runs the base model's stages."""
+        return self.model.engines.select(eager_bits=self.replay.needs_eager_bits(self.spec))
 
     @cached_property
     def generators(self) -> list[Generator]:

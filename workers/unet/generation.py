@@ -85,13 +85,14 @@ class Generation:
         return write_receipt(
             spec,
             model,
+            self._context.engine,
             scheduler_config=self._scheduler_config,
             size=self._size,
             controlnet_hashes=branches.controlnet_hashes,
             controlnet_batches=branches.controlnet_batches,
             control_maps=self._predictors.control_maps,
             split_steps=branches.split_steps,
-            cfg_follower=replay.cfg_follower(branches.follower, worker_receipt(model)),
+            cfg_follower=replay.cfg_follower(branches.follower, worker_receipt(model, self._context.engine)),
             loras=self._loras.receipts(),
             lora_loading=replay.lora_loading(spec),
         )

@@ -28,6 +28,7 @@ class NoisePredictor:
         self._guidance = context.model.guidance(context.spec)
         self._controlnets = controlnets
         self._device = context.worker.device
+        self._engine = context.engine
         self._timeline = context.timeline
         self._deferred = context.deferred
         self._branch = branch
@@ -66,7 +67,7 @@ class NoisePredictor:
         assert self._conditioning is not None, "the prompt is encoded before the first step"
         request = self._request(x, step, total, t)
         before, after = self._model.stages
-        forward = self._model.staged_forward(x, t.tensor, self._conditioning)
+        forward = self._model.staged_forward(x, t.tensor, self._conditioning, self._engine)
         with self._timeline.span(before):
             index = next(forward)
         for message in messages:

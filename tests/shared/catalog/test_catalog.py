@@ -37,6 +37,24 @@ def test_a_catalog_names_models_and_their_controlnets(tmp_path: Path) -> None:
     assert catalog.models["a"].num_inference_steps == 30
 
 
+def test_engine_memory_format_and_vae_dtype_are_each_models_own(tmp_path: Path) -> None:
+    more = 'engine = "graphs"\nmemory_format = "channels_last"\n'
+    model = f'source = "model"\nvae_dtype = "float16"\n{more}'
+    text = GOOD.replace('source = "model"\n', model).replace('source = "net"\n', f'source = "net"\n{more}')
+    catalog = read_catalog(write(tmp_path, text))
+    for entry in (catalog.models["a"], catalog.controlnets["edge"]):
+        assert (entry.engine, entry.memory_format) == ("graphs", "channels_last")
+    assert catalog.models["a"].vae_dtype == "float16"
+    plain = read_catalog(write_again(tmp_path, GOOD)).models["a"]
+    assert (plain.engine, plain.memory_format, plain.vae_dtype) == ("eager", "contiguous", None)
+
+
+def write_again(folder: Path, text: str) -> Path:
+    path = folder / "catalog.toml"
+    path.write_text(text)
+    return path
+
+
 def test_the_embedded_catalog_is_valid() -> None:
     assert read_catalog(Settings().catalog).default_model == "emoji-sd"
 
@@ -165,6 +183,18 @@ MODEL, CONTROLNET = 'source = "model"', 'source = "net"'
         (MODEL, f'{MODEL}\ndtype = "fp16"', "line 5: models.a.dtype: 'fp16' must be"),
         (MODEL, f'{MODEL}\ndtype = "fp16"', "; did you mean float16?"),
         (MODEL, f'{MODEL}\ndtype = "floot16"', "; did you mean float16?"),
+        (MODEL, f'{MODEL}\nvae_dtype = "fp32"', "line 5: models.a.vae_dtype: 'fp32' must be"),
+        (MODEL, f'{MODEL}\nvae_dtype = "fp32"', "; did you mean float32?"),
+        (MODEL, f'{MODEL}\nengine = "graph"', "line 5: models.a.engine: 'graph' must be"),
+        (MODEL, f'{MODEL}\nengine = "graph"', "; did you mean graphs?"),
+        (MODEL, f"{MODEL}\ncuda_graphs = true", "cuda_graphs: is unknown; did you mean engine?"),
+        (MODEL, f"{MODEL}\nmemory_format = true", "line 5: models.a.memory_format: True must be"),
+        ('model = "a"', 'model = "a"\nengine = 1', "line 9: controlnets.edge.engine: 1 must be"),
+        (
+            'model = "a"',
+            'model = "a"\nvae_dtype = "float32"',
+            "line 9: controlnets.edge.vae_dtype: is unknown",
+        ),
         (
             MODEL,
             f'{MODEL}\nscheduler = "eular"',

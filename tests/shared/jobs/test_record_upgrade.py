@@ -58,7 +58,7 @@ def test_a_finished_job_of_the_old_version_is_read_with_its_receipt(jobs: JobSto
     assert [lora.model_dump() for lora in receipt.loras] == [
         {name: lora[name] for name in ("name", "sha256", "step")} for lora in was["loras"]
     ]
-    assert receipt.worker.model_dump() == {
+    assert receipt.worker.model_dump(exclude_defaults=True) == {
         name: was[name] for name in ("device", "threads", "dtype", "versions")
     }
     assert [span.model_dump() for span in job.timeline] == json.loads(record["timeline"])

@@ -56,6 +56,25 @@ def test_only_sdxls_vae_is_kept_in_single_precision_as_diffusers_decodes_with_it
         assert (model.pipe.unet.dtype, model.pipe.vae.dtype) == (torch.float16, kept)
 
 
+@pytest.mark.parametrize("kept", ["float16", "bfloat16", "float32"])
+def test_the_catalog_says_what_the_vae_computes_in(folder: Path, kept: Any) -> None:
+    for name in ("sd1", "sdxl"):
+        options = LoadOptions(vae_dtype=kept)
+        model = load_model("m", str(folder / name), "float16", "cpu", options)
+        assert (model.dtype, model.vae_dtype) == (torch.float16, getattr(torch, kept))
+
+
+def test_weights_of_convolutions_lie_as_the_catalog_says(folder: Path) -> None:
+    plain = load(folder / "sdxl")
+    model = load(folder / "sdxl", memory_format="channels_last")
+    assert (plain.memory_format, model.memory_format) == ("contiguous", "channels_last")
+    for layer in (model.unet.conv_in, model.pipe.vae.encoder.conv_in):
+        assert layer.weight.is_contiguous(memory_format=torch.channels_last)
+        assert not layer.weight.is_contiguous()
+    assert plain.unet.conv_in.weight.is_contiguous()
+    assert model.sha256 == plain.sha256  # the same weights
+
+
 def test_switches_are_turned_and_told_for_the_receipt(folder: Path) -> None:
     model = load(folder / "sd1", attention_slicing="max", vae_tiling=True)
     assert model.switches == {"attention_slicing": "max", "vae_tiling": True}

@@ -25,6 +25,7 @@ def report_of(settings: Settings, jobs: list[str] | None = None, device: Device 
         loaded=[],
         jobs=jobs or [],
         attached_jobs={},
+        engines={},
         load_errors={},
         unavailable_reasons=[],
         warnings=[],

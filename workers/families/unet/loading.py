@@ -44,6 +44,8 @@ _UNUSED: dict[Any, dict[str, Any]] = {
     StableDiffusionXLPipeline: {"add_watermarker": False},
 }
 
+_MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
 
 @dataclass(frozen=True)
 class UNetFamily:
@@ -56,16 +58,23 @@ class UNetFamily:
         pipe = _load_pipeline(source.path, source.dtype, source.options)
         _check(pipe)
         is_xl = isinstance(pipe, StableDiffusionXLPipeline)
-        if is_xl and source.dtype == torch.float16 and pipe.vae.config.force_upcast:
+        options = source.options
+        if options.vae_dtype is not None:
+            pipe.vae.to(getattr(torch, options.vae_dtype))
+        elif is_xl and source.dtype == torch.float16 and pipe.vae.config.force_upcast:
             pipe.vae.to(torch.float32)  # it overflows in float16; diffusers does this for each image
         parts = _modules(pipe)
         for part in parts.values():
             part.eval().requires_grad_(False)
         sha256 = source.hash_weights(parts)  # from the host's memory
         pipe.to(source.device)
+        for part in (pipe.unet, pipe.vae):
+            part.to(memory_format=_MEMORY_FORMATS[options.memory_format])
         cache_projections(pipe.unet)
-        _switch_on(pipe, source.options)
-        return unet_model(source.name, pipe, source.options.switches, sha256)
+        _switch_on(pipe, options)
+        model = unet_model(source.name, pipe, options.switches, sha256)
+        model.memory_format = options.memory_format
+        return model
 
     def load_controlnet(self, source: ControlNetSource) -> UNetControlNet:
         """See `Family`."""
@@ -81,7 +90,7 @@ class UNetFamily:
         if weight := find_non_finite({"controlnet": model}):
             raise Unloadable(f"{weight} holds a NaN or an infinity")
         sha256 = hash_controlnet(model, source.hash_weights)  # from the host's memory
-        model.to(source.device)
+        model.to(source.device, memory_format=_MEMORY_FORMATS[source.memory_format])
         cache_projections(model)
         return kind(source.name, model.eval().requires_grad_(False), sha256)
 

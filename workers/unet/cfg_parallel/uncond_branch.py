@@ -33,7 +33,10 @@ class UncondBranch:
         """The response that says this worker waits for steps, and what it computes them with."""
         model = self._context.model
         return BranchPrediction(
-            step=READY, worker=self._name, model_sha256=model.sha256, receipt=worker_receipt(model)
+            step=READY,
+            worker=self._name,
+            model_sha256=model.sha256,
+            receipt=worker_receipt(model, self._context.engine),
         )
 
     def leaving(self) -> BranchPrediction:

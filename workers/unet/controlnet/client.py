@@ -107,6 +107,7 @@ class ControlNetClient:
             rows=x.shape[0],
             batch_key="" if self._is_alone else _batch_key({"x": x, **session.inputs}),
             residual_precision=context.spec.residual_precision,
+            eager_bits=context.spec.is_exact,
             reachable_by=context.worker.transport.announce(),
         )
         return StepResiduals(session, request, x, copy)

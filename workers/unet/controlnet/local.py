@@ -59,8 +59,9 @@ class LocalControlNets:
                 prepared = controlnet.prepare(inputs)
                 self._prepared[part.position] = inputs, prepared
             embedded = self._images[part.position]
+            engine = controlnet.engines.select(eager_bits=request.eager_bits)
             t = self._device.from_host(torch.tensor(request.t))
-            forward = controlnet.forward(x, t, prepared, embedded, part.control_mode)
+            forward = controlnet.forward(x, t, prepared, embedded, part.control_mode, engine)
             residuals = [
                 (index, controlnet.scale(residual, index, part.scale, guess_mode=request.guess_mode))
                 for index, residual in forward

@@ -9,24 +9,32 @@ import torch
 from shared.jobs.options import LoraLoading
 from shared.jobs.receipt import ControlNetReceipt, LoraReceipt, Receipt, WorkerReceipt
 from shared.jobs.spec import JobSpec
+from workers.devices.selection import find_device
+from workers.engines.base import Engine
+from workers.engines.eager import EAGER
 from workers.families.base import BaseModel
 
 LIBRARIES = ("swiftdiffusion", "torch", "diffusers", "transformers", "peft")
 
 
-def worker_receipt(model: BaseModel) -> WorkerReceipt:
-    """What this worker computes with."""
+def worker_receipt(model: BaseModel, engine: Engine = EAGER) -> WorkerReceipt:
+    """What this worker computes with; ``engine`` runs the model's stages."""
     return WorkerReceipt(
         device=model.device.type,
         threads=torch.get_num_threads(),
         dtype=str(model.dtype).removeprefix("torch."),
         versions={library: version(library) for library in LIBRARIES},
+        accelerator=find_device(model.device).describe(),
+        engine=engine.name,
+        memory_format=model.memory_format,
+        vae_dtype=str(model.vae_dtype).removeprefix("torch."),
     )
 
 
 def write_receipt(
     spec: JobSpec,
     model: BaseModel,
+    engine: Engine,
     *,
     scheduler_config: dict[str, Any],
     size: tuple[int, int],
@@ -55,6 +63,6 @@ def write_receipt(
             for position, controlnet in enumerate(spec.controlnets)
         ],
         loras=loras,
-        worker=worker_receipt(model),
+        worker=worker_receipt(model, engine),
         cfg_follower=cfg_follower,
     ).sealed()

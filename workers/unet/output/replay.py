@@ -40,6 +40,10 @@ class Replay:
         """Before a LoRA is patched; raises `ReceiptMismatch`."""
         _compare(f"the bytes of LoRA {name!r}", self._loras.get(name, ""), sha256)
 
+    def needs_eager_bits(self, spec: JobSpec) -> bool:
+        """Whether the base model must have the bits of eager kernels: in a replay if the first job had."""
+        return spec.is_exact if self._receipt is None else self._receipt.worker.engine != "compile"
+
     def lora_loading(self, spec: JobSpec) -> LoraLoading:
         """What the receipt says of it: a replay's receipt is the one it replays."""
         return self._receipt.spec.lora_loading if self._receipt else spec.lora_loading
@@ -80,13 +84,28 @@ def _compare(what: str, was: str, now: str) -> None:
 
 
 def _differences(what: str, was: WorkerReceipt, is_now: WorkerReceipt) -> list[str]:
-    then, now = ({"device": r.device, "threads": r.threads, **r.versions} for r in (was, is_now))
+    then, now = _computed_with(was), _computed_with(is_now)
+    if not was.vae_dtype:  # an older receipt
+        now.pop("VAE dtype")
     return [
         f"{what} with {name} {now.get(name, 'unknown')}, the receipt with {then.get(name, 'unknown')}:"
         " the last bits may differ"
         for name in then | now
         if then.get(name) != now.get(name)
     ]
+
+
+def _computed_with(worker: WorkerReceipt) -> dict[str, object]:
+    vae = {"VAE dtype": worker.vae_dtype} if worker.vae_dtype else {}
+    return {
+        "device": worker.device,
+        "threads": worker.threads,
+        "engine": worker.engine,
+        "memory format": worker.memory_format,
+        **vae,
+        **worker.accelerator,
+        **worker.versions,
+    }
 
 
 def _json(value: Any) -> str:

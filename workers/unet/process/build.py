@@ -11,7 +11,9 @@ from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
 from workers.devices.selection import find_device
+from workers.engines.selection import make_engines
 from workers.families.base import BaseModel
+from workers.families.engine_memory import with_engines
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
@@ -71,10 +73,11 @@ def _model_cache(settings: Settings, catalog: Catalog, memory: DeviceMemory) -> 
     def load(name: str) -> BaseModel:
         model = load_entry(name, catalog.models[name], settings.catalog, settings.device, hashes)
         model.patcher.keep_pristine(settings.pristine)
+        model.engines = make_engines(catalog.models[name].engine, name, memory.device, settings.home)
         return model
 
     def estimate(name: str) -> int:
         entry = catalog.models[name]
         return estimate_bytes(find_source(settings.catalog, entry.source), entry.dtype)
 
-    return ModelCache(load, memory, estimate)
+    return with_engines(ModelCache(load, memory, estimate), memory)

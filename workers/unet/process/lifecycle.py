@@ -14,6 +14,7 @@ from shared.metrics import LORA_CACHE_BYTES
 from shared.registry.workers import Heartbeat
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
+from workers.families.engine_memory import describe_engines
 from workers.model_checks.source import check_model_entry
 from workers.runtime import device_loss
 from workers.runtime.celery_worker.consumer_check import ConsumerCheck
@@ -150,6 +151,7 @@ class WorkerLifecycle:
             jobs=sorted({*self._turns.storing(), *self._availability.jobs()}),
             attached_jobs=dict(worker.followed_jobs),
             load_errors=worker.models.failed(),
+            engines=describe_engines(worker.models),
             unavailable_reasons=[
                 *worker.device_loss.problems(),
                 *worker.watchdog.problems(),

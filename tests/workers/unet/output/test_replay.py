@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import ReceiptMismatch
 from shared.jobs.options import LoraLoading
-from shared.jobs.receipt import Receipt
+from shared.jobs.receipt import Receipt, WorkerReceipt
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
 from shared.settings import Settings
@@ -21,6 +21,7 @@ from tests.workers.unet.specs import spec
 from tests.workers.unet.test_lora_loading import running_job, wait_for_step
 from workers.lora.cache.cache import LoraCache
 from workers.unet.job import execute_job
+from workers.unet.output.replay import NO_REPLAY, Replay
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
@@ -41,6 +42,17 @@ def again(unet_worker: UNetWorker, job: Job, **changes: Any) -> Job:
     wanted = job.spec.with_control_maps(maps)
     wanted = wanted.model_copy(update={"lora_loading": loading})
     return run(unet_worker, wanted, job.receipt.model_copy(update=changes))
+
+
+def receipt_of(job: JobSpec, engine: str) -> Receipt:
+    return Receipt(
+        spec=job,
+        model_sha256="",
+        scheduler_config={},
+        controlnets=[],
+        loras=[],
+        worker=WorkerReceipt(device="cuda", threads=1, dtype="float16", versions={}, engine=engine),
+    )
 
 
 def png(worker: UNetWorker, job: Job, index: int = 0) -> bytes:
@@ -141,6 +153,45 @@ def test_other_versions_draw_and_warn(make_worker: MakeWorker) -> None:
         f"generated with threads {here.threads}, the receipt with 4",
         f"generated with torch {here.versions['torch']}, the receipt with 1.0.0",
     ]
+
+
+def test_a_receipt_of_another_gpu_or_engine_warns_and_an_older_one_does_not(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job = run(worker, spec())
+    assert job.receipt is not None
+    here = job.receipt.worker
+    assert (here.engine, here.memory_format, here.vae_dtype, here.accelerator) == (
+        "eager",
+        "contiguous",
+        "float32",
+        {},
+    )
+    other = here.model_copy(
+        update={
+            "accelerator": {"gpu": "H100", "cuda": "13.0"},
+            "engine": "graphs",
+            "memory_format": "channels_last",
+            "vae_dtype": "float16",
+        }
+    )
+    assert [warning.split(":")[0] for warning in again(worker, job, worker=other).warnings] == [
+        "generated with engine eager, the receipt with graphs",
+        "generated with memory format contiguous, the receipt with channels_last",
+        "generated with VAE dtype float32, the receipt with float16",
+        "generated with gpu unknown, the receipt with H100",
+        "generated with cuda unknown, the receipt with 13.0",
+    ]
+    old = WorkerReceipt(device=here.device, threads=here.threads, dtype=here.dtype, versions=here.versions)
+    assert again(worker, job, worker=old).warnings == []
+
+
+def test_only_the_replay_of_a_compiled_job_is_compiled() -> None:
+    job = spec(lora_loading=LoraLoading(mode="replay", steps={}))
+    exact, bounded = (spec(lora_loading=LoraLoading(mode=mode)) for mode in ("exact", "bounded"))
+    assert [NO_REPLAY.needs_eager_bits(one) for one in (exact, bounded)] == [True, False]
+    for engine, needs in (("eager", True), ("graphs", True), ("compile", False)):
+        receipt = receipt_of(job, engine)
+        assert Replay(receipt).needs_eager_bits(job) is needs
 
 
 def test_a_controlnet_that_computed_several_jobs_in_one_pass_is_told(make_worker: MakeWorker) -> None:
