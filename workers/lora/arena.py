@@ -13,11 +13,6 @@ PIECE_BYTES = 64 << 20
 ALIGNMENT_BYTES = 256
 
 
-def host_memory(size_bytes: int) -> Tensor:
-    """Memory of the host, ``uint8``, ``(size_bytes,)``, not pinned."""
-    return torch.empty(size_bytes, dtype=torch.uint8)
-
-
 class _Place(NamedTuple):
     """Where a tensor lies, and what it is."""
 

@@ -1,6 +1,6 @@
 """A parsed LoRA file, and its memory."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -35,16 +35,25 @@ class LoraWeights:
         part, name = key
         return self.parts[part][name]
 
+    def copy(self) -> "LoraWeights":
+        """The same, each tensor in memory of its own."""
+        return self._replace([tensor.clone() for tensor in self._tensors()], None)
+
     def pack(self, allocate: Callable[[int], Tensor]) -> "LoraWeights":
         """The same in an arena of its own; ``allocate`` returns so many bytes, as `Device.pinned` does."""
-        tensors = [tensor for _, delta in self.items() for tensor in delta.all_tensors()]
-        return self.move_to(Arena.pack(tensors, allocate))
+        return self.move_to(Arena.pack(self._tensors(), allocate))
 
     def move_to(self, arena: Arena) -> "LoraWeights":
         """The same with the tensors of ``arena``, which has the layout of this one's, or of `pack`'s."""
-        tensors = iter(arena.tensors)
+        return self._replace(arena.tensors, arena)
+
+    def _tensors(self) -> list[Tensor]:
+        return [tensor for _, delta in self.items() for tensor in delta.all_tensors()]
+
+    def _replace(self, tensors: Sequence[Tensor], arena: Arena | None) -> "LoraWeights":
+        new = iter(tensors)
         parts = {
-            part: {name: delta.replace_tensors(tensors) for name, delta in deltas.items()}
+            part: {name: delta.replace_tensors(new) for name, delta in deltas.items()}
             for part, deltas in self.parts.items()
         }
         return replace(self, parts=parts, arena=arena)

@@ -31,7 +31,7 @@ class JobLoras:
         spec, model, worker = context.spec, context.model, context.worker
 
         def read(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
-            allocate = worker.device.pinned
+            allocate = worker.device.pinned if worker.device.has_own_memory else None
             return read_lora(path, model.lora_targets, check=check, reserve=reserve, allocate=allocate)
 
         for ref in spec.loras:

@@ -1,9 +1,13 @@
 """Tensors keep bits, shapes and order of dimensions when they are packed into an arena."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from workers.lora.arena import ALIGNMENT_BYTES, PIECE_BYTES, Arena, host_memory
+from workers.lora.arena import ALIGNMENT_BYTES, PIECE_BYTES, Arena
+
+host_memory = partial(torch.empty, dtype=torch.uint8)
 
 KINDS = [
     torch.randn(3, 5),

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from shared.errors import InvalidLora
 from shared.storage.lora_header import inspect_lora, refuse_keys, split_embeddings
 from shared.storage.safetensors_header import read_header
-from workers.lora.arena import host_memory
 from workers.lora.formats.alphas import AdapterConfig, peft_configs
 from workers.lora.formats.formats import EXTRA_ROLES, build_matrix, dora_norms, is_complete
 from workers.lora.formats.key_mapping import group_keys
@@ -43,13 +42,15 @@ def read_lora(
     *,
     check: Callable[[], None] = lambda: None,
     reserve: Callable[[int], None] = lambda size_bytes: None,
-    allocate: Callable[[int], Tensor] = host_memory,
+    allocate: Callable[[int], Tensor] | None = None,
 ) -> LoraWeights:
     """Parse a safetensors file for a model, of which ``targets`` finds the modules.
 
     ``check`` is called often, and raises when nobody wants the LoRA any more. ``reserve`` is called
-    with the bytes that the LoRA will take, before it takes them; ``allocate`` returns so many bytes of
-    memory. Raises `InvalidLora` unless every tensor in the file can be used, but for embeddings.
+    with the bytes that the LoRA will take, before it takes them. ``allocate`` returns so many bytes of
+    memory from which a device copies; None: each tensor has memory of its own, which the allocator has at
+    hand again when another LoRA is gone. Raises `InvalidLora` unless every tensor in the file can be used,
+    but for embeddings.
     """
     sha256 = hash_file(path, check)
     with parse_errors_as_invalid():
@@ -70,7 +71,8 @@ def read_lora(
                     own = _rows_of(target, keys, read)
                     parts[target.part] |= _deltas(target, module, keys, own, configs[target.part])
             # Copies: a tensor of the file is a view of the file, which may be evicted after this.
-            return LoraWeights(sha256, parts, info.embeddings).pack(allocate)
+            weights = LoraWeights(sha256, parts, info.embeddings)
+            return weights.copy() if allocate is None else weights.pack(allocate)
 
 
 def _group(keys: Iterable[str]) -> dict[str, dict[str, str]]:
