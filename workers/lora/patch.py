@@ -16,12 +16,9 @@ from workers.lora.lora_weights import LoraWeights
 from workers.lora.overflow import OverflowCheck
 from workers.lora.scales import LayerScales, no_layer_scales, scale_at
 from workers.lora.weight_delta import ParameterKey
-from workers.lora.writers.base import WeightWriter
+from workers.lora.writers.base import AddedLoras, PatchedWith, PatchTerms, WeightWriter
 from workers.lora.writers.pristine import PristinePlace
 from workers.lora.writers.selection import choose_writer
-
-#: The LoRAs that a parameter contains beside the base weights: sha256 and scale of each, in order.
-PatchedWith = tuple[tuple[str, float], ...]
 
 
 class Patcher:
@@ -105,9 +102,8 @@ class Patcher:
             return False
         self._patched = None
         terms = self._terms(loras)
-        contents = {key: tuple((lora.sha256, scale) for lora, scale in added) for key, added in terms.items()}
         unwanted = self._contents.keys() - terms.keys()
-        outdated = [key for key in terms if self._contents.get(key) != contents[key]]
+        outdated = [key for key in terms if self._contents.get(key) != terms[key].contents]
         modified = self._contents.keys() & outdated
         self._contents |= dict.fromkeys([*unwanted, *outdated])
         self.writer.restore(unwanted)
@@ -115,7 +111,7 @@ class Patcher:
             del self._contents[key]
         if outdated:
             check = self.writer.write({key: terms[key] for key in outdated}, modified)
-            written = {key: contents[key] for key in outdated}
+            written = {key: terms[key].contents for key in outdated}
             self._contents |= written
             self._checks.append((check, written))
         self._patched = wanted
@@ -154,13 +150,14 @@ class Patcher:
             detail = f"{len(found)} weights are NaN or infinite, such as {part}.{name}"
             raise NonFiniteWeights(detail, weights=found)
 
-    def _terms(
-        self, loras: Sequence[tuple[LoraWeights, Scale]]
-    ) -> dict[ParameterKey, list[tuple[LoraWeights, float]]]:
+    def _terms(self, loras: Sequence[tuple[LoraWeights, Scale]]) -> PatchTerms:
         """For each patched parameter the LoRAs to add, with their scales there."""
         found: dict[ParameterKey, list[tuple[LoraWeights, float]]] = defaultdict(list)
         for lora, scale in loras:
             scale_of = scale_at(scale, self._parts, self._layer_scales)
             for key, _ in lora.items():
                 found[key].append((lora, scale_of(*key)))
-        return found
+        return {
+            key: AddedLoras(added, tuple((lora.sha256, scale) for lora, scale in added))
+            for key, added in found.items()
+        }

@@ -1,15 +1,26 @@
 """What a `Patcher` needs of whoever writes a model's weights: on a CPU or on a device with its own memory."""
 
 from collections.abc import Collection, Mapping, Sequence, Set
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from workers.lora.lora_weights import LoraWeights
 from workers.lora.overflow import OverflowCheck
 from workers.lora.weight_delta import ParameterKey
 from workers.lora.writers.pristine import PristinePlace
 
-#: By parameter: the LoRAs that are added to it, in order, each with its scale there.
-PatchTerms = Mapping[ParameterKey, Sequence[tuple[LoraWeights, float]]]
+#: The LoRAs that a parameter contains beside the base weights: sha256 and scale of each, in order.
+PatchedWith = tuple[tuple[str, float], ...]
+
+
+class AddedLoras(NamedTuple):
+    """The LoRAs that are added to a parameter, in order."""
+
+    loras: Sequence[tuple[LoraWeights, float]]  # each with its scale there
+    contents: PatchedWith  # what the parameter contains then
+
+
+#: What is added to each parameter.
+PatchTerms = Mapping[ParameterKey, AddedLoras]
 
 
 class WeightWriter(Protocol):

@@ -2,22 +2,22 @@
 
 import threading
 import weakref
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Set
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from workers.devices.base import Device, Event
+from workers.lora.arena import Arena
 from workers.lora.formats.matrices import ScratchBuffers
 from workers.lora.lora_weights import LoraWeights
 from workers.lora.overflow import HARMLESS, OverflowCheck, check_finite
 from workers.lora.weight_delta import ParameterKey, write
-from workers.lora.writers.base import PatchTerms
+from workers.lora.writers.base import PatchedWith, PatchTerms
 from workers.lora.writers.device_lora import DeviceLora, move_lora
 from workers.lora.writers.low_rank import (
     PRODUCT_DTYPES,
-    CombinedTerms,
     LowRankProduct,
     LowRankTerm,
     add_product,
@@ -26,16 +26,21 @@ from workers.lora.writers.low_rank import (
 )
 from workers.lora.writers.pristine import PristinePlace, PristineWeights
 
-#: LoRAs that are added to a weight: sha256 and scale of each, in order.
-_Added = tuple[tuple[str, float], ...]
+
+class _Write(NamedTuple):
+    """How a weight is written that nothing but plain LoRAs is added to."""
+
+    contents: PatchedWith
+    product: LowRankProduct
+    is_harmless: bool  # cannot leave a NaN or an infinity
 
 
-class _Ahead(NamedTuple):
-    """Products that `DeviceWriter.prepare_patch` has made, of these LoRAs each."""
+class _Plan(NamedTuple):
+    """How weights are written, and the memory of products that were made for it."""
 
-    added: Mapping[ParameterKey, _Added]
-    combined: CombinedTerms
-    arrived: Event
+    writes: Mapping[ParameterKey, _Write]
+    arena: Arena | None
+    made: Event
 
 
 class DeviceWriter:
@@ -51,7 +56,7 @@ class DeviceWriter:
         self._loaded = device.record()  # the model's weights are there
         self._submitting = threading.Lock()  # the job's thread takes it only for LoRAs that are not prepared
         self._loras: dict[int, DeviceLora] = {}  # by id of a `LoraWeights`, while that lives
-        self._ahead: _Ahead | None = None
+        self._ahead: _Plan | None = None
         self._taking = threading.Lock()
         self._scratch = ScratchBuffers()
 
@@ -64,8 +69,8 @@ class DeviceWriter:
     def device_bytes(self) -> int:
         """See `WeightWriter`."""
         arenas = [lora.arena for lora in list(self._loras.values())]
-        if (ahead := self._ahead) is not None:
-            arenas.append(ahead.combined.arena)
+        if (plan := self._ahead) is not None and plan.arena is not None:
+            arenas.append(plan.arena)
         return self._pristine.device_bytes + sum(arena.nbytes for arena in arenas) + self._scratch.nbytes
 
     def keep_pristine(self, place: PristinePlace) -> None:
@@ -87,15 +92,10 @@ class DeviceWriter:
 
     def prepare_patch(self, terms: PatchTerms) -> None:
         """See `WeightWriter`: makes the products of weights that several LoRAs are added to."""
-        low_rank = self._low_rank(terms)
-        split = {key: added for key, added in low_rank.items() if as_product(added, self._dtype(key)) is None}
-        if not split:
-            return
-        with self._submitting, self._device.on_stream("weights"):
-            combined = combine(split, {key: self._dtype(key) for key in split})
-            ahead = _Ahead({key: _name(terms[key]) for key in split}, combined, self._device.record())
+        with self._device.on_stream("weights"):
+            plan = self._plan(terms)
         with self._taking:
-            self._ahead = ahead
+            self._ahead = plan
 
     def restore(self, keys: Collection[ParameterKey]) -> None:
         """See `WeightWriter`."""
@@ -103,20 +103,21 @@ class DeviceWriter:
 
     def write(self, terms: PatchTerms, modified: Set[ParameterKey]) -> OverflowCheck:
         """See `WeightWriter`: makes the weights the base's own, and adds to them where they are."""
-        for lora in {id(lora): lora for added in terms.values() for lora, _ in added}.values():
+        for lora in {id(lora): lora for added in terms.values() for lora, _ in added.loras}.values():
             self._moved(lora).follow(self._device)
-        low_rank = self._low_rank(terms)
-        products = self._products(terms, low_rank)
+        writes = self._writes(terms)
         self.restore([key for key in terms if key in modified])
+        doubtful = []
         for key, added in terms.items():
-            weight = self._weight(key)
-            if key in products:
-                add_product(weight, products[key])
+            weight, planned = self._parameters[key].detach(), writes.get(key)
+            if planned is not None:
+                add_product(weight, planned.product)
             else:
-                deltas = [(self._moved(lora).weights.delta(key), scale) for lora, scale in added]
+                deltas = [(self._moved(lora).weights.delta(key), scale) for lora, scale in added.loras]
                 write(weight, weight, deltas, self._scratch)
-        harmless = {key for key, added in low_rank.items() if sum(term.bound for term in added) < HARMLESS}
-        return check_finite(self._device, {key: self._weight(key) for key in terms if key not in harmless})
+            if planned is None or not planned.is_harmless:
+                doubtful.append(key)
+        return check_finite(self._device, {key: self._parameters[key].detach() for key in doubtful})
 
     def release_cached(self) -> None:
         """Let go of LoRAs on the device and of buffers; a LoRA in use is moved again by the next `write`."""
@@ -125,62 +126,61 @@ class DeviceWriter:
         self._loras.clear()
         self._scratch.release()
 
+    def _writes(self, terms: PatchTerms) -> Mapping[ParameterKey, _Write]:
+        """How each weight is written: as planned ahead, or now; without those that take other formats."""
+        ahead = self._take_ahead()
+        writes = {
+            key: ahead[key]
+            for key, added in terms.items()
+            if key in ahead and ahead[key].contents == added.contents
+        }
+        missing = {key: added for key, added in terms.items() if key not in writes}
+        return {**writes, **self._plan(missing).writes} if missing else writes
+
+    def _take_ahead(self) -> Mapping[ParameterKey, _Write]:
+        """What was planned ahead, in order for the current stream; it is used once."""
+        with self._taking:
+            plan, self._ahead = self._ahead, None
+        if plan is None:
+            return {}
+        self._device.follow(plan.made)
+        for piece in plan.arena.pieces if plan.arena else ():
+            self._device.record_stream(piece)
+        return plan.writes
+
+    def _plan(self, terms: PatchTerms) -> _Plan:
+        """Launches only, on the current stream."""
+        low_rank = self._low_rank(terms)
+        dtypes = {key: self._parameters[key].dtype for key in low_rank}
+        stored = {key: as_product(added, dtypes[key]) for key, added in low_rank.items()}
+        several = {key: added for key, added in low_rank.items() if stored[key] is None}
+        combined = combine(several, dtypes) if several else None
+        products = {key: product for key, product in stored.items() if product is not None}
+        if combined is not None:
+            products |= combined.products
+        writes = {
+            key: _Write(terms[key].contents, products[key], sum(term.bound for term in added) < HARMLESS)
+            for key, added in low_rank.items()
+        }
+        return _Plan(writes, None if combined is None else combined.arena, self._device.record())
+
+    def _low_rank(self, terms: PatchTerms) -> dict[ParameterKey, list[LowRankTerm]]:
+        """The weights to which nothing but plain products is added."""
+        found = {}
+        for key, added in terms.items():
+            if self._takes_products(self._parameters[key]):
+                low_rank = [self._moved(lora).low_rank(key, scale) for lora, scale in added.loras]
+                if all(low_rank):
+                    found[key] = [term for term in low_rank if term is not None]
+        return found
+
+    def _takes_products(self, weight: Tensor) -> bool:
+        is_rounded_once = weight.dtype == torch.float32 or self._device.sums_in_float32
+        return is_rounded_once and weight.dtype in PRODUCT_DTYPES and weight.is_contiguous()
+
     def _moved(self, lora: LoraWeights) -> DeviceLora:
         moved = self._loras.get(id(lora))
         if moved is None:
             self.prepare(lora)
             moved = self._loras[id(lora)]
         return moved
-
-    def _low_rank(self, terms: PatchTerms) -> dict[ParameterKey, list[LowRankTerm]]:
-        """The weights to which nothing but plain products is added."""
-        found = {}
-        for key, added in terms.items():
-            if self._takes_products(key):
-                low_rank = [self._moved(lora).low_rank(key, scale) for lora, scale in added]
-                if all(low_rank):
-                    found[key] = [term for term in low_rank if term is not None]
-        return found
-
-    def _takes_products(self, key: ParameterKey) -> bool:
-        weight = self._parameters[key]
-        is_summed_exactly = weight.dtype == torch.float32 or self._device.sums_in_float32
-        return weight.is_contiguous() and is_summed_exactly and weight.dtype in PRODUCT_DTYPES
-
-    def _products(
-        self, terms: PatchTerms, low_rank: Mapping[ParameterKey, Sequence[LowRankTerm]]
-    ) -> dict[ParameterKey, LowRankProduct]:
-        """What is added to each weight: as stored, as made ahead, or made now."""
-        ahead = self._take_ahead()
-        products, missing = {}, {}
-        for key, added in low_rank.items():
-            product = as_product(added, self._dtype(key))
-            if product is None and ahead is not None and ahead.added.get(key) == _name(terms[key]):
-                product = ahead.combined.products[key]
-            if product is not None:
-                products[key] = product
-            else:
-                missing[key] = added
-        if missing:
-            products |= combine(missing, {key: self._dtype(key) for key in missing}).products
-        return products
-
-    def _take_ahead(self) -> _Ahead | None:
-        """What was made ahead, in order for the current stream; it is used once."""
-        with self._taking:
-            ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            self._device.follow(ahead.arrived)
-            for piece in ahead.combined.arena.pieces:
-                self._device.record_stream(piece)
-        return ahead
-
-    def _weight(self, key: ParameterKey) -> Tensor:
-        return self._parameters[key].detach()
-
-    def _dtype(self, key: ParameterKey) -> torch.dtype:
-        return self._parameters[key].dtype
-
-
-def _name(added: Sequence[tuple[LoraWeights, float]]) -> _Added:
-    return tuple((lora.sha256, scale) for lora, scale in added)

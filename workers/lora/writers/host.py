@@ -57,7 +57,9 @@ class HostWriter:
 
     def write(self, terms: PatchTerms, modified: Set[ParameterKey]) -> OverflowCheck:
         """See `WeightWriter`."""
-        deltas = {key: [(lora.delta(key), scale) for lora, scale in loras] for key, loras in terms.items()}
+        deltas = {
+            key: [(lora.delta(key), scale) for lora, scale in added.loras] for key, added in terms.items()
+        }
         for key, added in deltas.items():
             pristine = self._swap_for_copy(key)
             write(self._parameters[key].detach(), pristine, added, self._scratch)

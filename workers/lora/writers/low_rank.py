@@ -26,6 +26,8 @@ from workers.lora.weight_delta import ParameterKey
 
 #: Types of weights and factors; others are rare.
 PRODUCT_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+#: The largest alpha: it is a float32 number.
+_MAX_ALPHA = 1e38
 #: So many weights are combined at once: what is computed in float32 on the way is small.
 _GROUP = 64
 
@@ -62,14 +64,15 @@ class CombinedTerms(NamedTuple):
 
 def as_product(terms: Sequence[LowRankTerm], dtype: torch.dtype) -> LowRankProduct | None:
     """The product that ``terms`` are as they stand, if they are one."""
-    if len(terms) != 1 or terms[0].a.dtype != dtype or terms[0].b.dtype != dtype:
+    one = terms[0]
+    if len(terms) > 1 or one.a.dtype != dtype or one.b.dtype != dtype or abs(one.factor) > _MAX_ALPHA:
         return None
-    return LowRankProduct(terms[0].a, terms[0].b, terms[0].factor)
+    return LowRankProduct(one.a, one.b, one.factor)
 
 
 def add_product(weight: Tensor, product: LowRankProduct) -> None:
     """Add a product to a weight, which is contiguous."""
-    weight.view(len(weight), -1).addmm_(product.b, product.a, alpha=product.alpha)
+    weight.flatten(1).addmm_(product.b, product.a, alpha=product.alpha)
 
 
 def combine(
@@ -109,8 +112,9 @@ def _copies(term: LowRankTerm, dtype: torch.dtype) -> int:
 
 
 def _alpha(terms: Sequence[LowRankTerm], dtype: torch.dtype) -> float:
-    """What is taken out of all terms, so that no number in b is larger than 1."""
-    return max(abs(term.factor) * _a_unit(term, dtype) * _unit(term.peak_b) for term in terms) or 1.0
+    """What is taken out of all terms, so that no number in b is much larger than 1."""
+    largest = max(abs(term.factor) * _a_unit(term, dtype) * _unit(term.peak_b) for term in terms)
+    return min(largest, _MAX_ALPHA) or 1.0
 
 
 def _a_unit(term: LowRankTerm, dtype: torch.dtype) -> float:

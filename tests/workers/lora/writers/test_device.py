@@ -143,6 +143,19 @@ def test_the_loop_only_submits_and_waits_for_nothing(
     assert [line for line in fake.log if "wait" in line or "synchronize" in line] == []
 
 
+def test_no_kind_of_lora_makes_the_loop_wait(fake: FakeDevice, make: Callable[[nn.Module], Patcher]) -> None:
+    unet = make_unet().half()
+    choice, patcher = random.Random(3), make(unet)
+    loras = [(random_lora(unet, f"lora{i}", choice), 0.4) for i in range(12)]
+    for one, _ in loras:
+        patcher.prepare(one)
+    fake.log.clear()
+    with NoWaits():
+        patcher.apply(loras)
+        patcher.restore()
+    assert [line for line in fake.log if "wait" in line or "synchronize" in line] == []
+
+
 def test_what_a_side_stream_makes_is_followed_before_it_is_used(
     fake: FakeDevice, make: Callable[[nn.Module], Patcher]
 ) -> None:
@@ -322,6 +335,28 @@ def test_a_gpu_is_patched_and_restored_without_a_wait(
     patcher.restore()
     torch.cuda.set_sync_debug_mode("default")
     assert all(torch.equal(now, then) for now, then in zip(model.parameters(), base, strict=True))
+
+
+def test_no_kind_of_lora_makes_a_gpu_wait(cuda: Device, without_syncs: Callable[[], None]) -> None:
+    on_cpu, on_gpu = (make_unet().half() for _ in range(2))
+    on_gpu.load_state_dict(on_cpu.state_dict())
+    base = {name: weight.clone() for name, weight in on_cpu.state_dict().items()}
+    on_gpu = on_gpu.to(cuda.torch_device)
+    choice = random.Random(3)
+    loras = [(random_lora(on_cpu, f"lora{i}", choice), 0.4) for i in range(12)]
+    Patcher({"unet": on_cpu}).apply(loras)
+    patcher = Patcher({"unet": on_gpu})
+    for one, _ in loras:
+        patcher.prepare(one)
+    without_syncs()
+    patcher.apply(loras)
+    torch.cuda.set_sync_debug_mode("default")
+    for (name, one), other in zip(on_cpu.named_parameters(), on_gpu.parameters(), strict=True):
+        assert torch.allclose(one, other.cpu(), rtol=1.01 * 2**-10, atol=1e-5), name
+    without_syncs()
+    patcher.restore()
+    torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.equal(weight.cpu(), base[name]) for name, weight in on_gpu.state_dict().items())
 
 
 def test_a_gpu_is_written_while_another_thread_prepares(cuda: Device) -> None:
