@@ -13,6 +13,7 @@ from shared.catalog.catalog import read_catalog
 from shared.registry.workers import WorkerKind
 from shared.setting_checks.addresses import join_port, known_host, parse_redis_url
 from shared.settings import Settings
+from workers.devices.visible import gpu_number
 
 #: Open event streams are cut when the API stops; everything else has ended long before.
 API_GRACE_S = 2
@@ -98,12 +99,12 @@ def plan(
     cores = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **ALLOCATOR}
     served = {"unet": True, "controlnet": bool(read_catalog(settings.catalog, settings).controlnets)}
     devices_of = {kind: devices for kind, devices in worker_devices(settings).items() if served[kind]}
-    sharing = Counter(device for devices in devices_of.values() for device in devices)
+    sharing = Counter(gpu_number(device) for devices in devices_of.values() for device in devices)
     workers = [
         Process(
             name=f"{kind}{i}",
             command=_worker(f"{kind}{i}", f"workers.{kind}.app", JOBS_AT_A_TIME[kind]),
-            environment={**cores, **device_environment(device, visible_gpus, sharing[device])},
+            environment={**cores, **device_environment(device, visible_gpus, sharing[gpu_number(device)])},
             worker=kind,
             device=device,
         )

@@ -40,7 +40,7 @@ def show_only(device: str, visible: str | None) -> str:
     ``visible`` is the value by which ``device`` was named, ``None`` where all GPUs are visible. Raises
     `InvalidSetting` if it is not among them.
     """
-    index = int(device.partition(":")[2] or 0)
+    index = gpu_number(device) or 0
     if visible is None:
         return str(index)
     # Of what follows an entry that names no GPU, such as -1, CUDA shows nothing.
@@ -48,6 +48,11 @@ def show_only(device: str, visible: str | None) -> str:
     if index >= len(shown):
         raise InvalidSetting(f"SWIFT_DEVICE={device}: {VARIABLE}={visible!r} shows {len(shown)} GPUs")
     return shown[index]
+
+
+def gpu_number(device: str) -> int | None:
+    """Which GPU a device is; ``None``: it is none. ``cuda`` is the first, as ``cuda:0``."""
+    return int(device.partition(":")[2] or 0) if is_gpu(device) else None
 
 
 def is_gpu(device: str) -> bool:

@@ -8,7 +8,7 @@ from infra.local.checks import CannotStart
 from infra.local.devices.assignment import worker_devices
 from infra.local.devices.gpu_count import count_for_driver, count_for_torch, load_driver
 from shared.settings import Settings
-from workers.devices.visible import is_gpu
+from workers.devices.visible import gpu_number, is_gpu
 
 #: With any of these the operator has chosen.
 CHOICES = frozenset({"device", "unet_devices", "controlnet_devices"})
@@ -19,10 +19,10 @@ def check_devices(settings: Settings, count_gpus: Callable[[], int | None] = cou
     count: int | None = None
     for setting, device in _named(settings):
         check_device(setting, device)
-        if not is_gpu(device):
+        if (number := gpu_number(device)) is None:
             continue
         count = count_gpus() if count is None else count
-        if count is not None and int(device.partition(":")[2] or 0) >= count:
+        if count is not None and number >= count:
             raise CannotStart(f"{setting}: torch {version('torch')} sees {count} CUDA devices here")
 
 

@@ -33,15 +33,13 @@ def test_a_worker_uses_as_many_threads_as_the_settings_say(tmp_path: Path) -> No
 
 
 def test_each_named_device_has_a_worker_process_that_sees_it_alone(tmp_path: Path) -> None:
-    settings = Settings(
-        home=tmp_path, unet_devices=("cuda:0", "cuda:0", "cpu"), controlnet_devices=("cuda:1",)
-    )
+    settings = Settings(home=tmp_path, unet_devices=("cuda:0", "cuda", "cpu"), controlnet_devices=("cuda:1",))
     found = plan(resolve(settings), CREDENTIALS, "GPU-aa,GPU-bb")
     workers = {process.title: process.environment for process in found if process.worker}
     seen = {title: environment.get("CUDA_VISIBLE_DEVICES") for title, environment in workers.items()}
     assert seen == {
         "unet1 (cuda:0)": "GPU-aa",
-        "unet2 (cuda:0)": "GPU-aa",
+        "unet2 (cuda)": "GPU-aa",
         "unet3 (cpu)": None,
         "controlnet1 (cuda:1)": "GPU-bb",
     }
