@@ -79,7 +79,7 @@ class EncodedByVae:
         if mean is None or std is None:
             return self.sample(generator)
         sample = self._sample(generator)
-        mean, std = (torch.tensor(values).view(1, -1, 1, 1).to(sample) for values in (mean, std))
+        mean, std = (_per_channel(values, sample) for values in (mean, std))
         return (sample - mean) * float(self._config.scaling_factor) / std
 
     def _sample(self, generator: Generator) -> Tensor:
@@ -91,5 +91,11 @@ def _unscale(latents: Tensor, config: Any) -> Tensor:
     mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
     if mean is None or std is None:
         return latents / float(config.scaling_factor)
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1).to(latents) for values in (mean, std))
+    mean, std = (_per_channel(values, latents) for values in (mean, std))
     return latents * std / float(config.scaling_factor) + mean
+
+
+def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:
+    """``torch.tensor(values)``, ``(1, c, 1, 1)``, as ``like``: filled on the device, where a copy waits."""
+    channels = [torch.full((1, 1, 1, 1), value, device=like.device) for value in values]
+    return torch.cat(channels, dim=1).to(like.dtype)

@@ -19,6 +19,14 @@ from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 
+def store_image(worker: UNetWorker, image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    digest = hashlib.sha256(file.getvalue()).hexdigest()
+    worker.images.put(control_key(digest), file.getvalue(), content_type="image/png")
+    return digest
+
+
 def control(worker: UNetWorker, name: str = "edge", **changes: Any) -> ControlNetSpec:
     png = (EMOJI / "control" / "2_penguin.png").read_bytes()
     digest = hashlib.sha256(png).hexdigest()

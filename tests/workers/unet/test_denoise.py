@@ -1,0 +1,221 @@
+"""The loop waits for nothing that the device computes: only for what the Device object copies to the host."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from shared.catalog.schedulers import SCHEDULERS
+from shared.jobs.spec import JobSpec
+from tests.diffusers_peer import mask_image, source_image
+from tests.meta_device import META, MetaDevice, NoWaits
+from tests.workers.conftest import load
+from tests.workers.unet.jobs import control, store_image
+from tests.workers.unet.specs import spec
+from workers.devices.base import Device
+from workers.devices.cpu import CPUDevice
+from workers.devices.selection import find_device
+from workers.families.base import BaseModel
+from workers.families.guidance import ClassifierFreeGuidance
+from workers.unet.attempt_context import AttemptContext
+from workers.unet.denoise import InitialLatents, denoise
+from workers.unet.generation import Generation, GenerationResult
+from workers.unet.latents.inpaint import MaskBlending
+from workers.unet.lease import Lease
+from workers.unet.timeline import Timeline
+from workers.unet.timesteps.schedule import Schedule, TimestepSpec, make_schedule
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+#: A scheduler's config, as Stable Diffusion's.
+CONFIG = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+}
+MODES = ("text", "image", "mask")
+IDS = itertools.count()
+
+
+def make_latents(shape: tuple[int, ...], device: Device, dtype: torch.dtype = torch.float32) -> Tensor:
+    return device.from_host(torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype))
+
+
+def run_loop(schedule: Schedule, mode: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A guided job of two images with a model that computes next to nothing."""
+    shape = (2, 4, 8, 8)
+    noise, image = (make_latents(shape, schedule.device, dtype) for _ in range(2))
+    start = InitialLatents(schedule.initial(noise) if mode == "text" else schedule.noised(image, noise, 0))
+    if mode == "mask":
+        mask = make_latents((2, 1, 8, 8), schedule.device, dtype)
+        start = MaskBlending(start.latents, schedule, mask, image, noise)
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    return denoise(
+        lambda x, step, t: torch.tanh(x) + t.tensor.to(x.dtype) / 1000,
+        schedule,
+        start,
+        guidance=ClassifierFreeGuidance(3.0, 0.5),
+        step_options=schedule.step_options(generators, 0.5),
+        before_step=lambda step: None,
+        after_step=lambda step, latents: None,
+    )
+
+
+def schedule_of(scheduler: str, mode: str, device: Device) -> Schedule:
+    strength = None if mode == "text" else 0.7
+    return make_schedule(TimestepSpec(scheduler, 6, strength=strength), CONFIG, device)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_no_scheduler_waits_for_the_device(scheduler: str, mode: str) -> None:
+    device = MetaDevice()
+    schedule = schedule_of(scheduler, mode, device)
+    device.leave_cpu()
+    with NoWaits(device) as guard:
+        assert run_loop(schedule, mode).device == META
+    assert guard.seen > 0
+
+
+@pytest.mark.parametrize("scheduler", ["euler_a", "unipc", "lcm"])
+def test_replaced_calls_of_torch_have_the_same_bits(scheduler: str) -> None:
+    # A device that replaces them and computes on the CPU, and one that does not
+    for mode in MODES:
+        schedules = [schedule_of(scheduler, mode, device) for device in (MetaDevice(), find_device("cpu"))]
+        first, second = (run_loop(schedule, mode) for schedule in schedules)
+        assert torch.equal(first, second)
+
+
+class ProgressSink:
+    """Stands for a `Lease`: nobody is told of progress."""
+
+    def report_progress(self, *progress: object) -> None:
+        pass
+
+
+def make_context(
+    worker: UNetWorker, model: BaseModel, wanted: JobSpec, check: Callable[[], None]
+) -> AttemptContext:
+    return AttemptContext(
+        worker=worker,
+        model=model,
+        spec=wanted,
+        job_id=f"job{next(IDS)}",
+        attempt="attempt",
+        ordinal=1,
+        role="leader",
+        timeline=Timeline("unet1@test"),
+        check=check,
+    )
+
+
+def generate_on_meta(worker: UNetWorker, wanted: JobSpec) -> tuple[NoWaits, GenerationResult]:
+    """Generate with a model that has no numbers; from the second step on nothing may wait."""
+    device = MetaDevice()
+    guard = NoWaits(device, is_on=False)
+    checks = itertools.count()
+
+    def check() -> None:
+        guard.is_on = guard.is_on or next(checks) > 0  # called before each step
+
+    model = load(wanted.model)
+    context = make_context(dataclasses.replace(worker, device=device), model, wanted, check)
+    generation = Generation(context, cast("Lease", ProgressSink()))
+    device.leave_cpu()
+    for part in model.parts.values():
+        part.to(META)
+    with guard:
+        return guard, generation.run()
+
+
+def inputs_of(worker: UNetWorker, mode: str) -> dict[str, Any]:
+    if mode == "text":
+        return {}
+    changes: dict[str, Any] = {"image": store_image(worker, source_image()), "strength": 0.9}
+    if mode == "mask":
+        changes["mask_image"] = store_image(worker, mask_image())
+    return changes
+
+
+JOBS: dict[str, dict[str, Any]] = {
+    "alone": {},
+    "unguided": {"guidance_scale": 1.0},
+    "image": {},
+    "mask": {},
+    "controlnets": {"nets": 2},
+    "controlnets-unguided": {"nets": 1, "guidance_scale": 1.0},
+    "controlnets-guess": {"nets": 1, "guess_mode": True},
+    "controlnets-image": {"nets": 1},
+    "controlnets-mask": {"nets": 1},
+    "controlnets-sdxl": {"nets": 1, "model": "sdxl"},
+    "mask-sdxl": {"model": "sdxl", "guidance_scale": 1.0},
+}
+
+
+def job_of(worker: UNetWorker, name: str) -> JobSpec:
+    """The job ``name``, of two images; its last ControlNet ends early."""
+    changes: dict[str, Any] = {"model": "sd1", "num_images": 2, "num_inference_steps": 4, **JOBS[name]}
+    ends = (0.6, 1.0)[: changes.pop("nets", 0)]
+    nets = [control(worker, f"{changes['model']}-net", guidance_end=end) for end in reversed(ends)]
+    mode = next((mode for mode in MODES if mode in name), "text")
+    return spec(controlnets=nets, **inputs_of(worker, mode), **changes)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_waits_only_for_copies(make_worker: MakeWorker, name: str) -> None:
+    worker = make_worker()
+    guard, generated = generate_on_meta(worker, job_of(worker, name))
+    assert len(generated.images) == 2
+    assert guard.seen > 0
+
+
+@pytest.fixture
+def sync_is_an_error(cuda: Device) -> Iterator[Callable[[], None]]:
+    """A function after whose call torch raises where it waits for the GPU by itself."""
+    yield lambda: torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_on_a_gpu_no_scheduler_waits_and_bits_are_diffusers(
+    scheduler: str, mode: str, cuda: Device, sync_is_an_error: Callable[[], None]
+) -> None:
+    # Given diffusers' own way: timesteps on the device, and copies that wait
+    plain = schedule_of(scheduler, mode, cuda)
+    on_device = plain.timesteps.to(cuda.torch_device)
+    plain.scheduler.timesteps = plain.scheduler.timesteps.to(cuda.torch_device)
+    plain = dataclasses.replace(plain, timesteps=on_device, device=CPUDevice(cuda.torch_device))
+    expected = run_loop(plain, mode, torch.float16)
+    schedule = schedule_of(scheduler, mode, cuda)
+    sync_is_an_error()
+    found = run_loop(schedule, mode, torch.float16)
+    torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_on_a_gpu_a_job_waits_only_for_copies(
+    make_worker: MakeWorker, name: str, cuda: Device, sync_is_an_error: Callable[[], None]
+) -> None:
+    worker = dataclasses.replace(make_worker(), device=cuda)
+    wanted = job_of(worker, name)
+    model = load(wanted.model)
+    for part in model.parts.values():
+        part.to(cuda.torch_device)
+    steps = itertools.count()
+
+    def check() -> None:
+        if next(steps) > 0:  # called before each step
+            sync_is_an_error()
+
+    generation = Generation(make_context(worker, model, wanted, check), cast("Lease", ProgressSink()))
+    assert len(generation.run().images) == 2
