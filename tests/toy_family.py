@@ -133,9 +133,9 @@ class ToyLatents(LatentSpace):
         small = latents.reshape(len(latents), height, width, CHANNELS).permute(0, 3, 1, 2)
         return torch.tanh(small).repeat_interleave(PATCH_PX, 2).repeat_interleave(PATCH_PX, 3)
 
-    def preview(self, latents: Tensor, size: tuple[int, int]) -> str:
+    def preview(self, row: Tensor, size: tuple[int, int]) -> str:
         file = io.BytesIO()
-        as_images(self.decode(latents[:1], size))[0].save(file, format="PNG")
+        as_images(self.decode(row, size))[0].save(file, format="PNG")
         return base64.b64encode(file.getvalue()).decode()
 
 

@@ -42,6 +42,16 @@ class LatentSpace(ABC):
     def decode(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
         """Pixels ``(n, 3, h, w)``, about -1..1, as the family's pipeline decodes them."""
 
+    def prepare_preview(self) -> None:  # noqa: B027 - most need nothing
+        """Get ready for `preview`; called in the thread of the computation, before each job's first step.
+
+        Previews are extras: a failure is logged.
+        """
+
     @abstractmethod
-    def preview(self, latents: Tensor, size: tuple[int, int]) -> str:
-        """Base64 PNG of a rough image of the first row, within a few milliseconds; latents may hold NaN."""
+    def preview(self, row: Tensor, size: tuple[int, int]) -> str:
+        """Base64 PNG of a rough image of one row of latents, ``(1, …)``, within a few milliseconds.
+
+        Called in another thread, so the row is in the host's memory, and the device is not used. It may hold
+        NaN.
+        """

@@ -54,9 +54,13 @@ class VaeLatents(LatentSpace):
         pixels = vae.decode(_unscale(latents.to(vae.dtype), vae.config), return_dict=False)[0]
         return torch.as_tensor(pixels)
 
-    def preview(self, latents: Tensor, size: tuple[int, int]) -> str:
+    def prepare_preview(self) -> None:
+        """See `LatentSpace`: once a model."""
+        self._previewer.fit()
+
+    def preview(self, row: Tensor, size: tuple[int, int]) -> str:
         """See `LatentSpace`; one pixel for each of the latents'."""
-        return self._previewer(latents)
+        return self._previewer.preview(row)
 
 
 class EncodedByVae:

@@ -6,28 +6,39 @@ decode a few patches of even latents, and solve for the map by least squares.
 
 import base64
 import io
+import logging
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+log = logging.getLogger(__name__)
+
 PATCHES, PATCH = 32, 4
 
 
 class Previewer:
-    """Makes previews for one model; fits itself on the first."""
+    """Makes previews for one model."""
 
     def __init__(self, vae: Any) -> None:
         self._vae = vae
-        self._map: Tensor | None = None  # (c + 1, 3), the last row is the offset
+        self._map: Tensor | None = None  # (c + 1, 3), the last row is the offset; on the CPU
 
     @torch.inference_mode()
-    def __call__(self, latents: Tensor) -> str:
-        """Base64 PNG of the first image, one pixel per latent pixel; ``latents`` ``(n, c, h, w)``."""
+    def fit(self) -> None:
+        """Fit the map unless it is there; uses the VAE, and waits for its device."""
         if self._map is None:
-            self._map = self._fit()
-        first = latents[0].float().cpu()
+            try:
+                self._map = self._fit()
+            except RuntimeError:  # of a VAE that cannot decode, or does so to NaN
+                log.exception("this model has no previews")
+
+    def preview(self, row: Tensor) -> str:
+        """Base64 PNG of latents ``(1, c, h, w)``, which are on the CPU: one pixel per latent pixel."""
+        if self._map is None:
+            raise RuntimeError("the map to RGB was not fitted")
+        first = row[0].float()
         flat = first.flatten(1).T  # (h * w, c)
         rgb = torch.cat([flat, torch.ones(len(flat), 1)], dim=1) @ self._map
         rgb = rgb.nan_to_num(0.0)  # of a job that will fail at its end

@@ -10,7 +10,8 @@ from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.families.base import BaseModel
 from workers.lora.loader import Role
-from workers.unet.deferred import DeferredCalls
+from workers.unet.denoising.deferred import DeferredCalls
+from workers.unet.denoising.device_times import DeviceTimes
 from workers.unet.latents.noise import make_generators
 from workers.unet.output.replay import NO_REPLAY, Replay
 from workers.unet.timeline import Timeline
@@ -37,6 +38,11 @@ class AttemptContext:
     def engine(self) -> Engine:
         """What runs the base model's stages."""
         return self.model.engines.select(eager_bits=self.replay.needs_eager_bits(self.spec))
+
+    @cached_property
+    def device_times(self) -> DeviceTimes:
+        """What measures the device's work; first used before the first step, as it waits for the device."""
+        return DeviceTimes(self.worker.device, self.timeline)
 
     @cached_property
     def generators(self) -> list[Generator]:

@@ -1,19 +1,19 @@
 """Generates the images of one attempt: the denoising loop, and what happens at step boundaries."""
 
 import json
-import time
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from PIL import Image
 from torch import Generator, Tensor
 
-from shared import metrics
 from shared.jobs.receipt import Receipt
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.cfg_parallel.branches import CFGBranches
 from workers.unet.cfg_parallel.leader import Leader
-from workers.unet.denoise import InitialLatents, denoise
+from workers.unet.denoising.denoise import InitialLatents, denoise
+from workers.unet.denoising.progress import ProgressReporter
+from workers.unet.denoising.steps_in_flight import StepsInFlight
 from workers.unet.latents.initial_latents import make_initial_latents
 from workers.unet.latents.input_images import read_input_images
 from workers.unet.lease import Lease
@@ -39,7 +39,7 @@ class Generation:
 
     def __init__(self, context: AttemptContext, lease: Lease) -> None:
         model, spec = context.model, context.spec
-        self._context, self._lease = context, lease
+        self._context = context
         self._model, self._spec, self._timeline = model, spec, context.timeline
         self._size = model.size(spec.width, spec.height)
         options = model.timestep_options(spec)
@@ -49,14 +49,18 @@ class Generation:
         self._total = len(self._schedule.timesteps)
         self._scheduler_config = json.loads(self._schedule.scheduler.to_json_string())
         context.replay.check_model(model.sha256, self._scheduler_config)
+        self._times = context.device_times
+        self._in_flight = StepsInFlight(context.worker.device)
         self._finite = NonFiniteTracker(model, spec, context.worker.device)
         self._predictors = NoisePredictorFactory(context)
         self._loras = JobLoras(context, self._total)
-        self._step_began = 0.0
+        self._progress = ProgressReporter(context, lease, self._total)
+        self._step_start = self._times.mark()
 
     def run(self) -> GenerationResult:
         """The finished images; LoRAs are being loaded since construction."""
         with ExitStack() as stack:
+            stack.callback(self._times.report_done)
             stack.callback(self._loras.close)
             guidance = self._model.guidance(self._spec)
             with self._timeline.span("attach"):
@@ -69,9 +73,11 @@ class Generation:
             latents = self._denoise(branches)
             self._loras.check()
         self._context.check()
-        with self._timeline.span("vae"):
+        with self._times.span("vae"):
             device = self._context.worker.device
             images = decode_latents(self._model, latents, self._size, device, self._finite)
+        self._times.report_all()  # all is done: the images are here
+        self._progress.report()
         receipt = self._write_receipt(branches)
         warnings = [
             *self._model.prompt_warnings(self._spec),
@@ -101,14 +107,16 @@ class Generation:
         spec, generators = self._spec, self._context.generators
 
         def before_step(i: int) -> None:
-            self._step_began = time.time()
+            self._in_flight.wait_for_room()
+            self._step_start = self._times.mark()
             self._context.check()
             if self._loras.before_step(i) or i == 0:
-                with self._timeline.span("prompt"):
+                with self._times.span("prompt"):
                     conditioning = self._model.encode_prompt(spec)
                     self._finite.note_prompt(conditioning)
                     branches.use(conditioning)
 
+        self._model.latents.prepare_preview()
         start = self._start(generators)
         self._finite.note("in the latents that the loop begins with", start.latents)
         return denoise(
@@ -124,19 +132,14 @@ class Generation:
     def _start(self, generators: list[Generator]) -> InitialLatents:
         if self._spec.image is None:
             return make_initial_latents(self._model, self._spec, self._schedule, generators, None)
-        with self._timeline.span("encode image"):
+        with self._times.span("encode image"):
             source = read_input_images(self._context.worker.images, self._model, self._spec)
             return make_initial_latents(self._model, self._spec, self._schedule, generators, source)
 
     def _after_step(self, i: int, latents: Tensor) -> None:
-        took_s = time.time() - self._step_began
+        self._progress.after_step(i, self._step_start, latents)
         self._finite.note(f"in step {i + 1} of {self._total}", latents)
-
-        def report() -> None:
-            metrics.STEP_S.labels(self._spec.model).observe(took_s)
-            preview = self._model.latents.preview
-            self._lease.report_progress(i + 1, self._total, lambda: preview(latents, self._size))
-
-        self._context.deferred.add(report)
+        self._in_flight.add()
+        self._context.deferred.add(self._progress.report)
         if i + 1 == self._total:
             self._context.deferred.run()

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 #: Makes a rough image of the job so far (base64 PNG); only called while somebody follows its events.
 Preview = Callable[[], str]
 
+#: Progress is published so often at most, and at the last step: each time takes the loop's thread the GIL.
+PROGRESS_EVERY_S = 0.2
 #: A cancel is noticed this soon, also by a job that computes no steps because it waits for a LoRA.
 MAX_INTERVAL_S = 1.0
 
@@ -34,6 +36,21 @@ class Progress(NamedTuple):
     step: int
     total: int
     preview: Preview
+
+
+class RateLimit:
+    """Allows something once in ``interval_s`` seconds."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._allowed_at = -interval_s
+
+    def allows(self, now_s: float) -> bool:
+        """Whether it may happen now; then it counts as done."""
+        if now_s - self._allowed_at < self._interval_s:
+            return False
+        self._allowed_at = now_s
+        return True
 
 
 class Lease:
@@ -47,6 +64,7 @@ class Lease:
         self._stop_reason: SwiftError | None = None
         self._progress: Progress | None = None
         self._lock = threading.Lock()
+        self._progress_limit = RateLimit(PROGRESS_EVERY_S)
         self._thread = PeriodicThread("lease", min(settings.lease_s / 3, MAX_INTERVAL_S), self._renew)
 
     def __enter__(self) -> "Lease":
@@ -66,10 +84,14 @@ class Lease:
             raise self._deadline_exceeded()
 
     def report_progress(self, step: int, total: int, preview: Preview) -> None:
-        """Report how far the job is; returns at once, and replaces what has not been reported yet."""
+        """Report how far the job is; returns at once, and replaces what has not been published yet.
+
+        What comes too soon is published with the next report, or the next renewal.
+        """
         with self._lock:
             self._progress = Progress(step, total, preview)
-        self._thread.wake()
+        if self._progress_limit.allows(time.monotonic()) or step == total:
+            self._thread.wake()
 
     def _renew(self) -> None:
         with self._lock:

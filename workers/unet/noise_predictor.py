@@ -29,7 +29,7 @@ class NoisePredictor:
         self._controlnets = controlnets
         self._device = context.worker.device
         self._engine = context.engine
-        self._timeline = context.timeline
+        self._times = context.device_times
         self._deferred = context.deferred
         self._branch = branch
         guess_mode = context.spec.guess_mode
@@ -68,12 +68,12 @@ class NoisePredictor:
         request = self._request(x, step, total, t)
         before, after = self._model.stages
         forward = self._model.staged_forward(x, t.tensor, self._conditioning, self._engine)
-        with self._timeline.span(before):
+        with self._times.span(before):
             index = next(forward)
         for message in messages:
             message.result()
         residuals = request.result() if request else None
-        with self._timeline.span(after):
+        with self._times.span(after):
             prediction = run_to_end(forward, index, self._residuals(residuals))
         if residuals is not None:
             self._deferred.add(residuals.finish)

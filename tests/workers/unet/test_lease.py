@@ -9,7 +9,7 @@ from shared.jobs.attempt import Attempt
 from shared.jobs.store import JobStore
 from shared.settings import Settings
 from tests.workers.unet.specs import spec
-from workers.unet.lease import Lease
+from workers.unet.lease import Lease, RateLimit
 
 
 @pytest.fixture
@@ -96,3 +96,12 @@ def raises_deadline(lease: Lease) -> bool:
     except DeadlineExceeded:
         return True
     return False
+
+
+def test_a_rate_limit_allows_one_in_each_interval() -> None:
+    limit = RateLimit(0.25)
+    assert [now_s for now_s in (5.0, 5.125, 5.25, 5.375, 6.0, 6.125) if limit.allows(now_s)] == [
+        5.0,
+        5.25,
+        6.0,
+    ]

@@ -55,13 +55,13 @@ class StepResiduals:
 
         May wait. Called once for each index; raises what ends the attempt.
         """
-        start = time.time()
+        since_s, start = time.time(), self._context.device_times.mark()
         if not self._is_computed:
             self._compute_local_parts()
         while (total := self._joined(index)) is None:
             self._receive(index)
-        self._travel.waited(index, start)
-        self._context.timeline.add_wait("wait for residuals", start, time.time())
+        self._travel.waited(index, since_s)
+        self._context.device_times.add_wait("wait for residuals", start)
         self._received.pop(index)
         return total.to(self._x.dtype)
 

@@ -5,7 +5,7 @@ from torch import Generator, Tensor
 
 from shared.jobs.spec import JobSpec
 from workers.families.base import BaseModel
-from workers.unet.denoise import InitialLatents
+from workers.unet.denoising.denoise import InitialLatents
 from workers.unet.latents.inpaint import start_inpainting
 from workers.unet.latents.input_images import InputImages
 from workers.unet.timesteps.schedule import Schedule

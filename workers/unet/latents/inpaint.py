@@ -5,7 +5,7 @@ from torch import Generator, Tensor
 
 from workers.families.base import BaseModel
 from workers.families.base_latents import EncodedImage
-from workers.unet.denoise import InitialLatents
+from workers.unet.denoising.denoise import InitialLatents
 from workers.unet.latents.input_images import InputImages
 from workers.unet.timesteps.schedule import Schedule
 

@@ -16,7 +16,7 @@ from shared.errors import InvalidRequest
 from shared.jobs.spec import JobSpec
 from workers.devices.selection import find_device
 from workers.families.guidance import NO_GUIDANCE
-from workers.unet.denoise import InitialLatents, denoise
+from workers.unet.denoising.denoise import InitialLatents, denoise
 from workers.unet.latents.inpaint import MaskBlending
 from workers.unet.timesteps.schedule import Schedule, TimestepSpec, make_schedule
 

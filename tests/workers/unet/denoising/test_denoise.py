@@ -12,6 +12,7 @@ from torch import Tensor
 from shared.catalog.schedulers import SCHEDULERS
 from shared.jobs.spec import JobSpec
 from tests.diffusers_peer import mask_image, source_image
+from tests.fake_device import FakeDevice
 from tests.meta_device import META, MetaDevice, NoWaits
 from tests.workers.conftest import load
 from tests.workers.unet.jobs import control, store_image
@@ -21,8 +22,9 @@ from workers.devices.cpu import CPUDevice
 from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 from workers.families.guidance import ClassifierFreeGuidance
+from workers.transport.transport import ResidualTransport
 from workers.unet.attempt_context import AttemptContext
-from workers.unet.denoise import InitialLatents, denoise
+from workers.unet.denoising.denoise import InitialLatents, denoise
 from workers.unet.generation import Generation, GenerationResult
 from workers.unet.latents.inpaint import MaskBlending
 from workers.unet.lease import Lease
@@ -95,10 +97,18 @@ def test_replaced_calls_of_torch_have_the_same_bits(scheduler: str) -> None:
 
 
 class ProgressSink:
-    """Stands for a `Lease`: nobody is told of progress."""
+    """Stands for a `Lease`: remembers which steps it was told of."""
 
-    def report_progress(self, *progress: object) -> None:
-        pass
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def report_progress(self, step: int, total: int, preview: Callable[[], str]) -> None:
+        self.steps.append(step)
+
+
+def on_device(worker: UNetWorker, device: Device) -> UNetWorker:
+    transport = ResidualTransport([worker.residual], worker.settings, device=device)
+    return dataclasses.replace(worker, device=device, transport=transport)
 
 
 def make_context(
@@ -127,7 +137,7 @@ def generate_on_meta(worker: UNetWorker, wanted: JobSpec) -> tuple[NoWaits, Gene
         guard.is_on = guard.is_on or next(checks) > 0  # called before each step
 
     model = load(wanted.model)
-    context = make_context(dataclasses.replace(worker, device=device), model, wanted, check)
+    context = make_context(on_device(worker, device), model, wanted, check)
     generation = Generation(context, cast("Lease", ProgressSink()))
     device.leave_cpu()
     for part in model.parts.values():
@@ -153,6 +163,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "controlnets": {"nets": 2},
     "controlnets-unguided": {"nets": 1, "guidance_scale": 1.0},
     "controlnets-guess": {"nets": 1, "guess_mode": True},
+    "controlnets-split": {"nets": 1, "split_steps": [1, 2]},
     "controlnets-image": {"nets": 1},
     "controlnets-mask": {"nets": 1},
     "controlnets-sdxl": {"nets": 1, "model": "sdxl"},
@@ -206,7 +217,7 @@ def test_on_a_gpu_no_scheduler_waits_and_bits_are_diffusers(
 def test_on_a_gpu_a_job_waits_only_for_copies(
     make_worker: MakeWorker, name: str, cuda: Device, sync_is_an_error: Callable[[], None]
 ) -> None:
-    worker = dataclasses.replace(make_worker(), device=cuda)
+    worker = on_device(make_worker(), cuda)
     wanted = job_of(worker, name)
     model = load(wanted.model)
     for part in model.parts.values():
@@ -219,3 +230,28 @@ def test_on_a_gpu_a_job_waits_only_for_copies(
 
     generation = Generation(make_context(worker, model, wanted, check), cast("Lease", ProgressSink()))
     assert len(generation.run().images) == 2
+
+
+@pytest.mark.parametrize("name", ["alone", "mask", "controlnets", "controlnets-guess"])
+def test_an_asynchronous_device_generates_the_same_images(make_worker: MakeWorker, name: str) -> None:
+    # Given a device on which copies to the host hold NaN until somebody waits for them
+    worker = make_worker()
+    wanted = job_of(worker, name)
+    made = []
+    for device in (find_device("cpu"), FakeDevice()):
+        model = load(wanted.model)
+        context = make_context(on_device(worker, device), model, wanted, lambda: None)
+        made.append(Generation(context, cast("Lease", ProgressSink())).run().images)
+    assert [image.tobytes() for image in made[0]] == [image.tobytes() for image in made[1]]
+
+
+def test_progress_and_times_of_an_asynchronous_device_are_complete(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    wanted = job_of(worker, "alone")
+    sink = ProgressSink()
+    context = make_context(on_device(worker, FakeDevice()), load(wanted.model), wanted, lambda: None)
+    Generation(context, cast("Lease", sink)).run()
+    assert sink.steps[-1] == 4
+    assert sink.steps == sorted(set(sink.steps))
+    names = [span.name for span in context.timeline.spans]
+    assert (names.count("encoder"), names.count("decoder"), names.count("vae")) == (4, 4, 1)

@@ -1,4 +1,4 @@
-from workers.unet.deferred import DeferredCalls
+from workers.unet.denoising.deferred import DeferredCalls
 
 
 def test_deferred_functions_are_called_once_in_their_order() -> None:
