@@ -160,13 +160,13 @@ JOBS: dict[str, dict[str, Any]] = {
     "unguided": {"guidance_scale": 1.0},
     "image": {},
     "mask": {},
-    "controlnets": {"nets": 2},
-    "controlnets-unguided": {"nets": 1, "guidance_scale": 1.0},
-    "controlnets-guess": {"nets": 1, "guess_mode": True},
-    "controlnets-split": {"nets": 1, "split_steps": [1, 2]},
-    "controlnets-image": {"nets": 1},
-    "controlnets-mask": {"nets": 1},
-    "controlnets-sdxl": {"nets": 1, "model": "sdxl"},
+    "controlnets": {"count": 2},
+    "controlnets-unguided": {"count": 1, "guidance_scale": 1.0},
+    "controlnets-guess": {"count": 1, "guess_mode": True},
+    "controlnets-split": {"count": 1, "split_steps": [1, 2]},
+    "controlnets-image": {"count": 1},
+    "controlnets-mask": {"count": 1},
+    "controlnets-sdxl": {"count": 1, "model": "sdxl"},
     "mask-sdxl": {"model": "sdxl", "guidance_scale": 1.0},
 }
 
@@ -174,10 +174,10 @@ JOBS: dict[str, dict[str, Any]] = {
 def job_of(worker: UNetWorker, name: str) -> JobSpec:
     """The job ``name``, of two images; its last ControlNet ends early."""
     changes: dict[str, Any] = {"model": "sd1", "num_images": 2, "num_inference_steps": 4, **JOBS[name]}
-    ends = (0.6, 1.0)[: changes.pop("nets", 0)]
-    nets = [control(worker, f"{changes['model']}-net", guidance_end=end) for end in reversed(ends)]
+    ends = (0.6, 1.0)[: changes.pop("count", 0)]
+    controls = [control(worker, f"{changes['model']}-net", guidance_end=end) for end in reversed(ends)]
     mode = next((mode for mode in MODES if mode in name), "text")
-    return spec(controlnets=nets, **inputs_of(worker, mode), **changes)
+    return spec(controlnets=controls, **inputs_of(worker, mode), **changes)
 
 
 @pytest.mark.parametrize("name", JOBS)
