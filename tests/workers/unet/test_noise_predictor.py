@@ -28,6 +28,7 @@ class LoggedModel:
     """A model that logs when its stages are submitted."""
 
     stages = ("encoder", "decoder")
+    engines = SimpleNamespace(select=lambda eager_bits: None)
 
     def __init__(self, log: list[str]) -> None:
         self._log = log
@@ -42,7 +43,7 @@ class LoggedModel:
         return x
 
     def staged_forward(
-        self, x: Tensor, t: Tensor, conditioning: Any
+        self, x: Tensor, t: Tensor, conditioning: Any, engine: Any
     ) -> Generator[int, Tensor | None, Tensor]:
         self._log.append("encoder")
         residual = yield 0
