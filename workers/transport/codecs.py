@@ -25,7 +25,9 @@ def encode(tensor: Tensor, precision: Precision) -> Tensor:
     if precision == "float16":
         return flat_bytes(tensor.clamp(-_HALF_MAX, _HALF_MAX).to(torch.float16))
     numbers = tensor.float()
-    scales = numbers.reshape(*tensor.shape[:2], -1).abs().amax(2) / _LEVELS  # (b, c)
+    largest = numbers.reshape(*tensor.shape[:2], -1).abs().amax(2)  # (b, c)
+    # By a tensor: dividing by a number, a GPU multiplies by its reciprocal, which rounds otherwise.
+    scales = largest / torch.full_like(largest, _LEVELS)
     spread = _spread(scales, tensor.dim())
     steps = torch.where(spread > 0, numbers / spread, 0).round().clamp(-_LEVELS, _LEVELS).to(torch.int8)
     if is_channels_last(tensor):

@@ -36,6 +36,7 @@ from tests.workers.unet.controlnet_jobs import (
 )
 from workers.controlnet_serving.input_cache import InputCache
 from workers.controlnet_serving.server import ControlNetServer
+from workers.devices.base import Device
 from workers.families.unet.controlnet import UNetControlNet
 from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.device_memory import DeviceMemory
@@ -364,6 +365,48 @@ def test_nothing_that_a_step_calls_waits_for_the_device(line: Line, precision: P
         # Then nothing waited but for copies that were submitted, and they arrived on the device
         assert [response.error for response, _ in received] == [None] * len(on_device.order)
         assert {tensor.device.type for _, tensor in received if tensor is not None} == {"meta"}
+
+
+@pytest.mark.parametrize("shared_memory", ["auto", "off"])
+def test_a_gpu_serves_steps_one_after_another_without_a_wait(
+    shared_memory: str, line: Line, cuda: Device
+) -> None:
+    # Given a ControlNet on the GPU, and what it computes by itself for three steps
+    line = make_line(line.redis, line.settings.model_copy(update={"shared_memory": shared_memory}), cuda)
+    on_gpu = UNetControlNet("edge", copy.deepcopy(MODELS["edge"]).to(cuda.torch_device))
+    server = make_server(
+        line, "edge", controlnets=ModelCache(lambda name: on_gpu, DeviceMemory(1 << 40)), device=cuda
+    )
+    xs = [X * (1 + k) for k in range(3)]
+    controlnets = [make_controlnets(line, spec("edge", conditioning_scale=0.5)) for _ in xs]
+    wanted = []
+    for client, x in zip(controlnets, xs, strict=True):
+        embeddings = line.transport.get_input(client.session.input_keys["embeddings"])
+        prepared = on_gpu.prepare({"embeddings": embeddings})
+        image = line.transport.get_input(client.session.image_keys[0]).to(cuda.torch_device)
+        t = torch.full((len(x),), 501.0, device=cuda.torch_device)
+        forward = on_gpu.forward(x.to(cuda.torch_device), t, prepared, on_gpu.embed(image, len(x)))
+        wanted.append({index: on_gpu.scale(one, index, 0.5, guess_mode=False) for index, one in forward})
+    # When they are served while the sender sends, the later ones with torch's own guard
+    server.sender.start()
+    steps = []
+    for k, (client, x) in enumerate(zip(controlnets, xs, strict=True)):
+        steps.append(ask(client, x=x))
+        torch.cuda.set_sync_debug_mode("error" if k else "default")
+        try:
+            assert server.serve_next(["edge"]) == 1
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    server.sender.stop()
+    # Then every residual arrives on the GPU with the same bits, and with the times of the device
+    for step, expected in zip(steps, wanted, strict=True):
+        received = []
+        while len(received) < len(expected):
+            received += received_by(line.transport, step.request)
+        for response, residual in received:
+            assert residual is not None
+            assert torch.equal(residual, expected[response.index])
+            assert response.start_s < response.end_s
 
 
 class Hanging(UNetControlNet):

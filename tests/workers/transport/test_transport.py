@@ -14,6 +14,7 @@ from shared.settings import Settings
 from tests.fake_device import FakeDevice
 from tests.infra.local.waiting import eventually
 from tests.workers.transport.transport_ends import BackendName, TransportEnds, make_response, noise
+from workers.devices.base import Device
 from workers.devices.selection import find_device
 from workers.transport.backends.host_memory import find_host_memory
 from workers.transport.backends.shared_memory import SharedMemoryBackend
@@ -58,6 +59,31 @@ def test_a_residual_keeps_its_memory_format(
     assert received.stride() == sent.stride()
     assert torch.equal(received, as_sent(sent, precision))
     assert torch.equal(received, as_sent(sent.contiguous(), precision))
+
+
+@pytest.mark.parametrize("precision", ["exact", "float16", "int8"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_residuals_of_a_gpu_arrive_on_the_gpu_with_the_bits_of_a_cpu(
+    residual: Redis,
+    servers: Settings,
+    backend: BackendName,
+    cuda: Device,
+    memory_format: torch.memory_format,
+    precision: Precision,
+) -> None:
+    residual.flushall()
+    shared_memory = "auto" if backend == "shared_memory" else "off"
+    settings = servers.model_copy(update={"shared_memory": shared_memory})
+    ends = TransportEnds([residual], settings, device=cuda)
+    request = ends.send_step(residual_precision=precision)
+    for seed in range(3):  # memory is used again, at both ends and on the device
+        for shape in SHAPES:
+            sent = noise(*shape, seed=seed).to(memory_format=memory_format)
+            received = ends.transfer(request, sent.to(cuda.torch_device))
+            assert received.device == cuda.torch_device
+            assert received.stride() == sent.stride()
+            assert torch.equal(received.cpu(), as_sent(sent, precision))
+    ends.close()
 
 
 def test_memory_in_use_is_never_written_again(ends: TransportEnds) -> None:

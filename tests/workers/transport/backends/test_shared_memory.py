@@ -268,8 +268,8 @@ def test_a_gpu_copies_into_segments_and_out_of_them(host: HostMemory, cuda: Devi
         with cuda.on_stream("out"):
             stored = writer.put(make_request(), 0, sent)
         assert stored is not None
-        assert stored.wait is not None
-        stored.wait()
+        if stored.wait is not None:  # else the copy has ended already
+            stored.wait()
         view = reader.get(stored.location, sent.nbytes, memoryview(b""))
         assert view is not None
         assert view.is_pinned()  # registered, so that nothing is copied by the processor
