@@ -128,7 +128,7 @@ def fleet(servers: Settings, control: Redis, residual: Redis, tmp_path: Path) ->
 
 
 def wanted(fleet: Fleet, *, with_controlnet: bool = False, **changes: Any) -> JobSpec:
-    made = spec(num_inference_steps=20, latent_parallelism="off", **changes)
+    made = spec(**{"num_inference_steps": 20, "latent_parallelism": "off", **changes})
     if not with_controlnet:
         return made
     png = (EMOJI / "control" / "2_penguin.png").read_bytes()
@@ -266,6 +266,23 @@ def test_a_worker_never_takes_a_second_message_while_the_first_computes(fleet: F
     eventually(lambda: fleet.jobs.get(long_job).step > 10, JOB_S)
     assert (fleet.jobs.get(other).status, fleet.unacknowledged()) == ("queued", [long_job])
     assert fleet.wait(other).status == "succeeded"
+
+
+def test_a_worker_that_connects_again_still_takes_one_message_at_a_time(fleet: Fleet) -> None:
+    worker = fleet.start("unet1", UNET)
+    worker.wait_until_ready()
+    long_job = fleet.submit(wanted(fleet, num_images=4, num_inference_steps=150))
+    other = fleet.submit(wanted(fleet))
+    eventually(lambda: fleet.jobs.get(long_job).step > 2, JOB_S)
+    fleet.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # type: ignore[no-untyped-call]
+    eventually(lambda: "Trying to re-establish" in worker.log("unet1"), JOB_S)
+    worker.wait_until_ready()  # it consumes again
+    before = fleet.jobs.get(long_job).step
+    eventually(lambda: fleet.jobs.get(long_job).step > before + 2, JOB_S)
+    assert (fleet.jobs.get(long_job).status, fleet.jobs.get(other).status) == ("running", "queued")
+    fleet.jobs.cancel(long_job)
+    assert fleet.wait(other).status == "succeeded"
+    eventually(lambda: not fleet.unacknowledged(), JOB_S)
 
 
 def test_a_kill_between_image_and_store_loses_no_job(fleet: Fleet) -> None:

@@ -51,7 +51,11 @@ class DeviceMemory:
         self._others: list[Other] = []
 
     def count(self, used_bytes: Callable[[], int], release: Callable[[], object]) -> None:
-        """Count something else against the capacity; ``release`` gives its memory up while others need it."""
+        """Count something else against the capacity.
+
+        ``release`` gives its memory up where others need it; it is called in any thread, also while work
+        runs on the device.
+        """
         self._others.append(Other(used_bytes, release))
 
     @contextmanager

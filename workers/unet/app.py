@@ -45,7 +45,7 @@ cancel_revoked_jobs(lambda job_id: revoke_job(worker.jobs, job_id))
 def generate(self: Any, payload: dict[str, Any]) -> str:
     """Run a job."""
     job_id = GenerateJob.model_validate(payload).job_id
-    with retried_later(self), lifecycle.device_for(job_id) as leave_device:
+    with retried_later(self, worker.jobs, job_id), lifecycle.device_for(job_id) as leave_device:
         status = execute_job(worker, job_id, str(self.request.hostname), leave_device)
         return end_task(self, worker.jobs, job_id, status)
 

@@ -1,10 +1,11 @@
 """How a job's end becomes the end of its Celery task: in Flower a task succeeds only if its job did."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from celery.exceptions import Ignore
+from redis.exceptions import RedisError
 
 from shared.errors import DeviceLost, NotFound, SwiftError
 from shared.jobs.record import Failure
@@ -45,7 +46,7 @@ def end_task(task: Any, jobs: JobStore, job_id: str, status: str) -> str:
 
 
 @contextmanager
-def retried_later(task: Any) -> Iterator[None]:
+def retried_later(task: Any, jobs: JobStore, job_id: str) -> Iterator[None]:
     """Send the task's message again if the block raises an error that another attempt may not meet.
 
     Each pause is longer than the one before, as a server that is away needs its time. After the loss of this
@@ -58,7 +59,11 @@ def retried_later(task: Any) -> Iterator[None]:
             raise
         is_lost = isinstance(error, DeviceLost)
         countdown = 0 if is_lost else min(4**task.request.retries, MAX_COUNTDOWN_S)
-        raise task.retry(exc=error, countdown=countdown, queue=_shared_queue(task.request)) from error
+        queue = _shared_queue(task.request)
+        retry = task.retry(exc=error, countdown=countdown, queue=queue, throw=False)
+        with suppress(RedisError):  # then recovery sends another one, which does no harm
+            jobs.sent(job_id)
+        raise retry from error
 
 
 def _shared_queue(request: Any) -> str:
