@@ -216,6 +216,27 @@ def test_a_device_that_is_full_once_costs_time_only(kind: str, number: int, flee
     assert "device full" in workers[number].log(f"{kind}1")
 
 
+@pytest.mark.parametrize("kind", ["unet", "controlnet"])
+@pytest.mark.parametrize(("fault", "is_lost"), [("assert", True), ("allocate", False)])
+def test_a_real_fault_of_a_gpu_costs_no_job(
+    fault: str, is_lost: bool, kind: str, fleet: Fleet, cuda: Any
+) -> None:
+    apps = {one: f"workers.{one}.app" for one in ("unet", "controlnet")}
+    apps[kind] = f"tests.fleet.faulty_{kind}"
+    workers = {
+        one: fleet.start(f"{one}1", app, device="cuda:0", workers_per_device=2) for one, app in apps.items()
+    }
+    pids = {one: worker.wait_until_ready() for one, worker in workers.items()}
+    guided = wanted(fleet, with_controlnet=True)
+    undisturbed = fleet.pixels(fleet.wait(fleet.submit(guided)))
+    workers[kind].fault.write_text(fault)
+    job = fleet.wait(fleet.submit(guided))
+    assert workers[kind].raised.exists()
+    assert np.abs(fleet.pixels(job) - undisturbed).max() <= 1
+    assert (workers[kind].wait_until_ready(after=pids[kind] if is_lost else 0) != pids[kind]) == is_lost
+    assert (f"status {STATUS}" in workers[kind].log("supervisor")) == is_lost
+
+
 @contextmanager
 def slow_s3(fleet: Fleet) -> Iterator[Proxy]:
     with proxied(fleet.settings.s3_port) as proxy:
