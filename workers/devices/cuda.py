@@ -63,6 +63,7 @@ class CUDADevice(Device):
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         self._streams: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self._has_refused = False  # to register memory
         #: Host memory that a copy may still read, and when it is read.
         self._sources: deque[tuple[CUDAEvent, Tensor]] = deque()
 
@@ -134,7 +135,9 @@ class CUDADevice(Device):
             error = runtime.cudaHostRegister(address, size_bytes, _PORTABLE)
         if error == runtime.cudaError.success:
             return True
-        log.warning("shared memory not registered: copies are slow", extra={"error": str(error)})
+        if not self._has_refused:  # once: the next ones are refused for the same reason
+            log.warning("shared memory not registered: copies are slow", extra={"error": str(error)})
+        self._has_refused = True
         self._clear_error()
         return False
 

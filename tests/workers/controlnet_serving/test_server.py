@@ -18,7 +18,7 @@ from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
 from tests.fake_device import FakeDevice
 from tests.infra.local.waiting import eventually
-from tests.sync_guard import GuardedDevice, SyncGuard
+from tests.meta_device import META, MetaDevice, NoWaits
 from tests.workers.transport.transport_ends import received_by
 from tests.workers.unet.controlnet_jobs import (
     MID,
@@ -343,8 +343,9 @@ def test_a_step_is_submitted_while_the_device_computes_the_one_before(line: Line
 @pytest.mark.parametrize("precision", ["exact", "float16", "int8"])
 def test_nothing_that_a_step_calls_waits_for_the_device(line: Line, precision: Precision) -> None:
     # Given a ControlNet worker and a UNet worker whose tensors nobody may read or copy but by the device
-    device = GuardedDevice()
-    on_device = UNetControlNet("edge", copy.deepcopy(MODELS["edge"]).to("meta"), "of no weights")
+    device = MetaDevice()
+    device.leave_cpu()
+    on_device = UNetControlNet("edge", copy.deepcopy(MODELS["edge"]).to(META), "of no weights")
     controlnets = ModelCache(lambda name: on_device, DeviceMemory(1 << 40))
     server = make_server(line, "edge", controlnets=controlnets, device=device)
     reader = make_line(line.redis, line.settings, device).transport
@@ -356,11 +357,11 @@ def test_nothing_that_a_step_calls_waits_for_the_device(line: Line, precision: P
         step = steps[-1]
         # When a step is computed, alone or with another job's, and its residuals are sent and received
         claimed = [take(server, "edge") for _ in range(jobs)]
-        with SyncGuard():
+        with NoWaits(device):
             server.serve(claimed)
         server.sender.start()
         server.sender.stop()
-        with SyncGuard():
+        with NoWaits(device):
             received = received_by(reader, step.request)
         # Then nothing waited but for copies that were submitted, and they arrived on the device
         assert [response.error for response, _ in received] == [None] * len(on_device.order)
