@@ -95,7 +95,8 @@ def test_flower_knows_the_workers_and_the_tasks(fleet: Client) -> None:
     flower = fleet.stack.flower_url
     login = (fleet.stack.env["FLOWER_USER"], fleet.stack.env["FLOWER_PASSWORD"])
     workers = requests.get(f"{flower}/api/workers", auth=login, timeout=30).json()
-    assert {name.split("@")[0] for name in workers} == {"unet1", "controlnet1", "controlnet2"}
+    known = {name.split("@")[0] for name in workers}  # those that other tests have stopped as well
+    assert {"unet1", "controlnet1", "controlnet2"} <= known
     deadline = time.monotonic() + 20
     done: set[str] = set()
     while done != {"unet.generate", "controlnet.attach"}:
