@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from shared.errors import InvalidRequest
 from shared.jobs.lora_scales import Scale
 from tests.workers.lora.conftest import Fused, parts, weights_of
+from tests.workers.lora.patchers import WRITERS
 from workers.families.unet.lora_scales import unet_layer_scales
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
@@ -20,6 +21,7 @@ from workers.lora.patch import Patcher
 SCALE: TypeAdapter[Any] = TypeAdapter(Scale)
 
 
+@pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize(
     "asked",
     [
@@ -34,9 +36,13 @@ SCALE: TypeAdapter[Any] = TypeAdapter(Scale)
     ids=str,
 )
 def test_scales_weigh_what_they_weigh_in_diffusers(
-    pipe: StableDiffusionPipeline, fused: Fused, lora_file: Callable[[str], Path], asked: dict[str, Any]
+    pipe: StableDiffusionPipeline,
+    fused: Fused,
+    lora_file: Callable[[str], Path],
+    asked: dict[str, Any],
+    writer: str,
 ) -> None:
-    patcher = Patcher(parts(pipe), unet_layer_scales)
+    patcher = WRITERS[writer](parts(pipe), unet_layer_scales)
     plain = (read_lora(lora_file("twemoji"), UNetLoraTargets(parts(pipe))), 0.4)
     try:
         patcher.apply(
@@ -52,10 +58,11 @@ def test_scales_weigh_what_they_weigh_in_diffusers(
     assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-5
 
 
+@pytest.mark.parametrize("writer", WRITERS)
 def test_a_change_of_one_parts_scale_writes_that_part_alone(
-    pipe: StableDiffusionPipeline, lora_file: Callable[[str], Path]
+    pipe: StableDiffusionPipeline, lora_file: Callable[[str], Path], writer: str
 ) -> None:
-    patcher = Patcher(parts(pipe), unet_layer_scales)
+    patcher = WRITERS[writer](parts(pipe), unet_layer_scales)
     outline = read_lora(lora_file("outline"), UNetLoraTargets(parts(pipe)))
     try:
         patcher.apply([(outline, SCALE.validate_python({"text_encoder": 0.5}))])

@@ -11,10 +11,10 @@ from torch import nn
 from shared.jobs.lora_scales import PartScales
 from tests.checkpoints import unet_name
 from tests.tiny_models import LAYOUTS, make_pipeline
+from tests.workers.lora.patchers import WRITERS
 from workers.families.unet.lora_scales import unet_layer_scales
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
-from workers.lora.patch import Patcher
 
 MODULES = {
     "unet": "mid_block.attentions.0.proj_in",
@@ -38,8 +38,11 @@ STYLES: dict[str, Callable[[str, str], tuple[str, str]]] = {
 }
 
 
+@pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("style", STYLES)
-def test_both_text_encoders_are_patched_each_by_its_scale(write: Callable[..., Path], style: str) -> None:
+def test_both_text_encoders_are_patched_each_by_its_scale(
+    write: Callable[..., Path], style: str, writer: str
+) -> None:
     pipe = make_pipeline("sdxl")
     parts = {part: getattr(pipe, part) for part in MODULES}
     tensors, expected = {}, {}
@@ -58,7 +61,7 @@ def test_both_text_encoders_are_patched_each_by_its_scale(write: Callable[..., P
     assert {part: list(changes) for part, changes in lora.parts.items()} == {
         part: [f"{place}.weight"] for part, place in places.items()
     }
-    Patcher(parts, unet_layer_scales).apply([(lora, PartScales.model_validate(scales))])
+    WRITERS[writer](parts, unet_layer_scales).apply([(lora, PartScales.model_validate(scales))])
     for part, place in places.items():
         assert torch.allclose(parts[part].get_submodule(place).weight, expected[part], atol=1e-5), part
 
