@@ -60,13 +60,14 @@ def read_lora(
         groups = _group(stored)
         matches = list(_match_modules(groups, targets, check))
         reserve(sum(tensor.size_bytes for tensor in stored.values()))
-        with open_tensors(path) as (tensors, metadata):
-            refuse_non_finite(stored, tensors, check)
+        with open_tensors(path) as (tensor, metadata):
+            tensors = {key: tensor(key) for key in stored}  # views of the file
+            refuse_non_finite(tensors, check)
             configs = peft_configs(metadata)
             parts: dict[str, dict[str, WeightDelta]] = defaultdict(dict)
             for target, module, keys in matches:
                 check()
-                read = {role: tensors(key) for role, key in keys.items()}
+                read = {role: tensors[key] for role, key in keys.items()}
                 with parse_errors_as_invalid(keys.values()):
                     own = _rows_of(target, keys, read)
                     parts[target.part] |= _deltas(target, module, keys, own, configs[target.part])

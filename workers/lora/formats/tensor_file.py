@@ -1,7 +1,7 @@
 """Opens a safetensors file: its hash, its tensors as views of the file, and whether they are finite."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,13 +37,11 @@ def open_tensors(path: Path) -> Iterator[tuple[Callable[[str], Tensor], Mapping[
         raise InvalidLora(f"not a safetensors file: {error}") from None
 
 
-def refuse_non_finite(
-    keys: Iterable[str], tensors: Callable[[str], Tensor], check: Callable[[], None]
-) -> None:
+def refuse_non_finite(tensors: Mapping[str, Tensor], check: Callable[[], None]) -> None:
     """Raise `InvalidLora` for tensors that hold NaN or infinity."""
     bad = []
-    for key in keys:
-        numbers = tensors(key).flatten()
+    for key, tensor in tensors.items():
+        numbers = tensor.flatten()
         for start in range(0, len(numbers), _PIECE):
             check()
             if not torch.isfinite(numbers[start : start + _PIECE].float()).all():
