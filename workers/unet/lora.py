@@ -103,12 +103,17 @@ class JobLoras:
     def _patch(self, due: set[str]) -> None:
         used = [ref for ref in self._refs if ref.name in self._effective_step]
         loras = [(self._weights[ref.name], ref.scale) for ref in used]
-        start = time.time()
+        start = self._context.device_times.mark()
         changed = self._check(lambda: self._model.patcher.apply(loras))
         self._model.patched_with = {(ref.name, ref.etag) for ref in used}
         if changed:
-            self._timeline.add(f"patch {', '.join(sorted(due))}" if due else "unpatch", start, time.time())
-            metrics.LORA_PATCH_S.observe(time.time() - start)
+            name = f"patch {', '.join(sorted(due))}" if due else "unpatch"
+
+            def report(start_s: float, end_s: float) -> None:
+                self._timeline.add(name, start_s, end_s)
+                metrics.LORA_PATCH_S.observe(end_s - start_s)
+
+            self._context.device_times.measure(start, report)
 
     def check(self) -> None:
         """Raise `NonFiniteWeights` for LoRAs that have spoiled weights; waits until the device has looked."""
