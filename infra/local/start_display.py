@@ -32,7 +32,8 @@ class StartDisplay:
                 role = ROLES[process.worker]
                 self._terminal.show(f"First {role} worker is ready after {took_s:.1f} s: {process.title}")
         ready = sum(process.name not in missing for process in self._processes)
-        waiting = f"{ready} of {len(self._processes)} processes are ready; waiting for {', '.join(missing)}"
+        names = [f"{name} ({why})" if why.startswith("warming up") else name for name, why in missing.items()]
+        waiting = f"{ready} of {len(self._processes)} processes are ready; waiting for {', '.join(names)}"
         self._terminal.show_waiting(waiting if missing else "")
 
     def end(self) -> None:

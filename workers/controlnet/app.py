@@ -4,6 +4,8 @@ Celery carries the attachments; the steps themselves come through the residual t
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery.signals import worker_init, worker_shutdown
@@ -20,6 +22,7 @@ from shared.startup import exit_with_reason
 from workers.controlnet_serving.server import ControlNetServer
 from workers.devices.selection import find_device
 from workers.devices.visible import hide_other_gpus
+from workers.families.controlnet_warm_up import usual_step, warm_up_controlnet
 from workers.families.engine_memory import describe_engines
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
 from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
@@ -38,6 +41,7 @@ from workers.runtime.process import (
     start_or_exit,
     worker_name,
 )
+from workers.runtime.warm_up import ROUNDS, WarmUp, reported
 from workers.runtime.watchdog import Watchdog
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
@@ -79,6 +83,7 @@ def _start(sender: Any, **_: object) -> None:
         check_device(settings)
         memory.models.capacity_bytes = budget_bytes(settings, device)
         load_any(controlnets, served, check=lambda name: check_controlnet(catalog, settings, name))
+    _warm_up(worker_name(sender))
     watchdog.start()
     consumer_check = ConsumerCheck(
         sender, lambda: [controlnet_queue(controlnet) for controlnet in server.names]
@@ -86,24 +91,7 @@ def _start(sender: Any, **_: object) -> None:
     server.start(worker_name(sender))
     name, started_at = worker_name(sender), time.time()
 
-    def report() -> Heartbeat:
-        return describe_worker(
-            settings,
-            loss.usable_device,
-            name=name,
-            kind="controlnet",
-            serves=served,
-            loaded=controlnets.names(),
-            jobs=server.recent_jobs.jobs(),
-            attached_jobs=server.recent_jobs.by_controlnet(),
-            load_errors=controlnets.failed(),
-            engines=describe_engines(controlnets),
-            unavailable_reasons=[*loss.problems(), *watchdog.problems(), *consumer_check.problems()],
-            warnings=transport.warnings(),
-            utilization=server.busy.share(),
-            started_at=started_at,
-        )
-
+    report = partial(_report, name, started_at, consumer_check.problems)
     tasks = [transport.sweep, consumer_check.check]
     reporter = HeartbeatThread(redis, name, settings.heartbeat_s, report, tasks)
     reporter.start()
@@ -116,6 +104,38 @@ def _start(sender: Any, **_: object) -> None:
             transport.close()
         reporter.stop()
         loss.exit_if_lost()
+
+
+def _report(name: str, started_at: float, problems: Callable[[], list[str]]) -> Heartbeat:
+    """``problems``: why it takes no steps now, beside its device's."""
+    return describe_worker(
+        settings,
+        loss.usable_device,
+        name=name,
+        kind="controlnet",
+        serves=served,
+        loaded=controlnets.names(),
+        jobs=server.recent_jobs.jobs(),
+        attached_jobs=server.recent_jobs.by_controlnet(),
+        load_errors=controlnets.failed(),
+        engines=describe_engines(controlnets),
+        unavailable_reasons=[*loss.problems(), *watchdog.problems(), *problems()],
+        warnings=transport.warnings(),
+        utilization=server.busy.share(),
+        started_at=started_at,
+    )
+
+
+def _warm_up(name: str) -> None:
+    """Run what was loaded once; meanwhile the fleet sees a worker that takes no steps."""
+    for controlnet, loaded in controlnets.loaded().items():
+        usual = usual_step(catalog, settings, controlnet)
+        if usual is not None and (loaded.engines.own.name != "eager" or device.memory() is not None):
+            warm_up = WarmUp(controlnet, ROUNDS)
+            with reported(
+                redis, name, settings.heartbeat_s, partial(_report, name, time.time(), warm_up.problems)
+            ):
+                warm_up.run(partial(warm_up_controlnet, loaded, *usual))
 
 
 @app.task(name=ATTACH, base=CheckedTask, takes=AttachControlNet)

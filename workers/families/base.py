@@ -28,7 +28,7 @@ from workers.engines.selection import Engines
 from workers.families.base_controlnet import ControlNet, ControlNetSource
 from workers.families.base_latents import LatentSpace
 from workers.families.guidance import CFGBranch, Guidance
-from workers.families.staged_forward import StagedForward
+from workers.families.staged_forward import Residuals, StagedForward
 from workers.lora.patch import Patcher
 from workers.lora.scales import LayerScales, no_layer_scales
 from workers.lora.targets import LoraTargets
@@ -184,6 +184,13 @@ class BaseModel(ABC):
         its stages. ``conditioning`` is of the same rows. Of a family with ``two_forwards`` both run in here,
         and share the residuals.
         """
+
+    def example_residuals(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Residuals | None:
+        """Residuals of the shapes that the step `staged_forward` describes takes, for a warm-up.
+
+        ``None``: the model does not know them.
+        """
+        return None
 
     def controlnet_latents(self, x: Tensor) -> Tensor:
         """What ControlNets are given of a model input: not the mask that it may hold."""

@@ -84,6 +84,9 @@ class ControlNet(ABC):
         Rows may be of several jobs, if no row's result depends on another's. Raises `ControlNetFailed`.
         """
 
+    def warm_up(self, size: tuple[int, int], rows: int) -> None:  # noqa: B027 - a family may have none
+        """Run a forward as a job of ``rows`` rows does, for images of ``size``, (width, height) in px."""
+
     @abstractmethod
     def scale(self, residual: Tensor, index: int, scale: float, *, guess_mode: bool) -> Tensor:
         """The residual ``index`` of one job's rows as its base model adds it."""

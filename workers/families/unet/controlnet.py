@@ -24,9 +24,15 @@ from workers.families.unet.projection_cache import (
     projections_given,
 )
 
+#: A text encoder's window.
+TOKENS = 77
+
 
 class UNetControlNet(ControlNet):
     """See `ControlNet`; the residuals are numbered as `shared.families.unet.UNetFacts.control_plan` says."""
+
+    #: The ``control_mode`` of a warm-up.
+    warm_up_mode: int | None = None
 
     def __init__(self, name: str, model: Any, sha256: str | None = None) -> None:
         if model.config.class_embed_type:
@@ -119,6 +125,21 @@ class UNetControlNet(ControlNet):
     @cached_property
     def _projections(self) -> tuple[Projection, ...]:
         return find_projections(*self.model.down_blocks, self.model.mid_block)
+
+    @torch.inference_mode()
+    def warm_up(self, size: tuple[int, int], rows: int) -> None:
+        """See `ControlNet`; of zeros, and a prompt of one window."""
+        config, (width, height) = self.model.config, size
+        control = self.embed(torch.zeros(1, config.conditioning_channels, height, width), rows)
+        inputs = {"embeddings": torch.zeros(rows, TOKENS, config.cross_attention_dim)}
+        if config.addition_embed_type == "text_time":
+            ids = 6
+            pooled = config.projection_class_embeddings_input_dim - ids * config.addition_time_embed_dim
+            inputs |= {"text_embeds": torch.zeros(rows, pooled), "time_ids": torch.zeros(rows, ids)}
+        prepared = self.prepare(inputs)
+        x = torch.zeros(rows, config.in_channels, *control.shape[-2:])
+        t = torch.full((rows,), 500.0, device=self.model.device)
+        list(self.forward(x, t, prepared, control, self.warm_up_mode, self.engines.own))
 
     @torch.inference_mode()
     def scale(self, residual: Tensor, index: int, scale: float, *, guess_mode: bool) -> Tensor:

@@ -18,6 +18,8 @@ from workers.families.unet.controlnet import UNetControlNet
 class UNetControlNetUnion(UNetControlNet):
     """Several kinds of control in one ControlNet; its ``embed`` is the ordinary one."""
 
+    warm_up_mode = 0
+
     @cached_property
     def _kinds(self) -> dict[int, Tensor]:
         return {}

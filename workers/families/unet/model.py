@@ -21,9 +21,9 @@ from workers.engines.base import Engine
 from workers.engines.eager import EAGER
 from workers.families.base import BaseModel
 from workers.families.guidance import ClassifierFreeGuidance
-from workers.families.staged_forward import StagedForward
+from workers.families.staged_forward import Residuals, StagedForward
 from workers.families.unet.conditioning import UNetConditioning
-from workers.families.unet.forward import staged_forward
+from workers.families.unet.forward import forward_encoder, staged_forward
 from workers.families.unet.long_prompt import Text, encode_in_chunks, truncation_warnings
 from workers.families.unet.lora_scales import unet_layer_scales
 from workers.families.unet.lora_targets import UNetLoraTargets
@@ -178,6 +178,12 @@ class UNetModel(BaseModel):
     ) -> StagedForward:
         """See `BaseModel`; ``conditioning`` is a `UNetConditioning`."""
         return staged_forward(self._stages, x, t, conditioning, engine)
+
+    def example_residuals(self, x: Tensor, t: Tensor, conditioning: Any) -> Residuals:
+        """See `BaseModel`; zeros."""
+        encoded = forward_encoder(self._stages, x, t, conditioning, EAGER.begin())
+        levels = [*encoded.skips, encoded.x]
+        return lambda index: torch.zeros_like(levels[index])
 
     def controlnet_latents(self, x: Tensor) -> Tensor:
         """See `BaseModel`."""

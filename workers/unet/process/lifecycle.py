@@ -2,7 +2,9 @@
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -22,11 +24,13 @@ from workers.runtime.celery_worker.control import WorkerControl
 from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread, describe_worker
 from workers.runtime.memory_budget import budget_bytes
 from workers.runtime.process import check_device, load_any, prepare_process, start_or_exit, worker_name
+from workers.runtime.warm_up import WarmUp, reported
 from workers.unet.maintenance import prefetch
 from workers.unet.maintenance.availability import AvailabilityReporter
 from workers.unet.maintenance.recovery import recover
 from workers.unet.maintenance.sweep import Sweeper
 from workers.unet.process.device_turns import THREADS, DeviceTurns, LeaveDevice
+from workers.unet.process.warm_up_model import PARTS, needs_warm_up, warm_up_model
 from workers.unet.worker import UNetWorker
 
 log = logging.getLogger(__name__)
@@ -69,6 +73,7 @@ class WorkerLifecycle:
         self._worker.device_loss.on_loss(lambda: control.stop(device_loss.STATUS))
         with start_or_exit():
             self._load_first_model()
+        self._warm_up()
         self._declare_queues()
         self._start_threads(ConsumerCheck(sender, self._queues))
 
@@ -102,6 +107,17 @@ class WorkerLifecycle:
             check=lambda model: check_model_entry(model, catalog.models[model], settings.catalog),
         )
 
+    def _warm_up(self) -> None:
+        """Run what was loaded once; meanwhile the fleet sees a worker that takes no jobs."""
+        worker = self._worker
+        for name, model in worker.models.loaded().items():
+            if needs_warm_up(model, worker.device):
+                warm_up = WarmUp(name, PARTS)
+                compute = partial(warm_up_model, model, self._catalog.models[name], worker.device)
+                report = partial(self._report, warm_up.problems)
+                with reported(worker.jobs.redis, self._name, self._settings.heartbeat_s, report):
+                    warm_up.run(compute)
+
     def _declare_queues(self) -> None:
         for model in self._worker.serves:
             queue = default_exchange_queue(worker_queue(model, self._name))
@@ -126,7 +142,7 @@ class WorkerLifecycle:
             redis,
             self._name,
             settings.heartbeat_s,
-            lambda: self._report(consumer_check),
+            partial(self._report, consumer_check.problems),
             tasks=[
                 self._availability.report,
                 lambda: recover(self._celery, worker.jobs, self._catalog, settings.catalog_grace_s),
@@ -139,7 +155,8 @@ class WorkerLifecycle:
         sweeper.start()
         self._stops = [worker.watchdog.stop, heartbeat.stop, sweeper.stop]
 
-    def _report(self, consumer_check: ConsumerCheck) -> Heartbeat:
+    def _report(self, problems: Callable[[], list[str]]) -> Heartbeat:
+        """``problems``: why it takes no work now, beside its device's and its jobs'."""
         worker = self._worker
         return describe_worker(
             self._settings,
@@ -155,7 +172,7 @@ class WorkerLifecycle:
             unavailable_reasons=[
                 *worker.device_loss.problems(),
                 *worker.watchdog.problems(),
-                *consumer_check.problems(),
+                *problems(),
             ],
             warnings=worker.transport.warnings(),
             utilization=worker.busy.share(),
