@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workers.devices.base import Clock, Device, Event, HostCopy, MemoryInfo, SideStream
-from workers.devices.cuda_graphs import CUDAGraphPool
+from workers.devices.cuda_graphs import CAPTURING, CUDAGraphPool
 from workers.devices.graphs import GraphPool
 from workers.devices.non_blocking import NonBlockingCalls
 
@@ -88,7 +88,8 @@ class CUDADevice(Device):
 
     def synchronize(self) -> None:
         """See `Device`."""
-        torch.cuda.synchronize(self.torch_device)
+        with CAPTURING:
+            torch.cuda.synchronize(self.torch_device)
 
     def start_clock(self) -> Clock:
         """See `Device`."""
@@ -159,7 +160,7 @@ class CUDADevice(Device):
 
     def release_cached(self) -> None:
         """See `Device`."""
-        with torch.cuda.device(self.torch_device):
+        with CAPTURING, torch.cuda.device(self.torch_device):
             torch.cuda.empty_cache()
 
     def collect(self) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from workers.devices.graphs import Captured, Graph, GraphPool
 
-#: torch takes one capture at a time in a process.
-_CAPTURING = threading.Lock()
+#: Held by a capture: torch takes one at a time in a process, and while a stream is captured nobody may wait
+#: for its whole device, or give memory back to it.
+CAPTURING = threading.Lock()
 
 
 class CUDAGraph(Graph):
@@ -38,7 +39,7 @@ class CUDAGraphPool(GraphPool):
     def capture(self, function: Callable[[], tuple[Tensor, ...]]) -> Captured:
         """See `GraphPool`."""
         graph: Any = torch.cuda.CUDAGraph()
-        with _CAPTURING, torch.cuda.device(self._device), _no_garbage_collection():
+        with CAPTURING, torch.cuda.device(self._device), _no_garbage_collection():
             before = torch.cuda.current_stream(self._device)
             try:
                 with torch.cuda.graph(

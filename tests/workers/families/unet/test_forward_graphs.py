@@ -1,5 +1,6 @@
 """UNets and ControlNets as graphs: the bits of eager stages, whatever changes between two steps."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -275,3 +276,29 @@ def test_a_capture_that_fails_on_a_gpu_leaves_it_usable(cuda: Device) -> None:
     assert models.engine.name == "eager"
     assert models.engine.fallback_reason
     assert not cuda.is_lost()
+
+
+def test_a_thread_that_uses_the_gpu_breaks_no_capture(cuda: Device) -> None:
+    models = Models("sdxl", cuda, torch.float16)
+    prompts = {size: Prompt(models, 1, size) for size in ((16, 16), (24, 16), (16, 24), (24, 24))}
+    is_over = threading.Event()
+
+    def use() -> None:  # as LoRAs that are prepared, previews, and models that are loaded do
+        while not is_over.is_set():
+            with cuda.on_stream("weights"):
+                made = torch.ones(1 << 20, device=cuda.torch_device) * 2
+            cuda.record().wait()
+            del made
+            cuda.synchronize()
+            cuda.release_cached()
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    try:
+        for i in range(5):
+            for size, prompt in prompts.items():
+                models.compare(i, size, prompt, guided=True)
+    finally:
+        is_over.set()
+        thread.join()
+    assert (models.engine.name, models.controlnet_engine.name) == ("graphs", "graphs")
