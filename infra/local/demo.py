@@ -22,7 +22,6 @@ from infra.cli.client import ApiError, Client, encode_image
 from infra.cli.progress import run_with_progress
 from infra.local.s3_client import make_s3_client
 from infra.local.stack import Stack, running_stack
-from infra.local.timeline import plot_timeline
 from shared.settings import ROOT, Settings
 
 EMOJI = ROOT / "infra" / "emoji"
@@ -91,6 +90,8 @@ def _keep(stack: Stack, job: dict[str, Any]) -> dict[str, Path]:
         size = (image.width * ENLARGE, image.height * ENLARGE)
         image.resize(size, Image.Resampling.NEAREST).save(enlarged)
     record.write_text(json.dumps(job, indent=2) + "\n")
+    from infra.local.timeline import plot_timeline  # a plotting library that benchmarks do without
+
     plot_timeline(job, timeline)
     return paths
 

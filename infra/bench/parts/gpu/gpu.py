@@ -15,8 +15,8 @@ from infra.bench.parts.gpu.card import SHARED_MEMORY, describe_card, shared_memo
 from infra.bench.parts.gpu.context import Context
 from infra.bench.parts.gpu.runner import choose, run_all
 
-#: Two copies of SDXL with its ControlNets, and what a fleet puts beside them.
-FOLDER_GB = 24.0
+#: SDXL with two ControlNets, and what a fleet puts beside them.
+FOLDER_GB = 20.0
 
 
 def measure(quick: bool) -> Measured:
@@ -31,11 +31,15 @@ def measure_experiments(
     save: Callable[[Measured], object],
     *,
     folder: Path | None = None,
+    device: str | None = None,
 ) -> Measured:
-    """Run experiments; those of an earlier run with the same card and commit are kept beside them."""
+    """Run experiments; those of an earlier run with the same card and commit are kept beside them.
+
+    Tests give another ``folder`` for models and fleets, and the CPU as the ``device``.
+    """
     experiments = choose(only, quick=quick)
     with tempfile.TemporaryDirectory(prefix="swift-gpu-", dir=folder or _spacious()) as home:
-        context = Context(quick=quick, folder=Path(home))
+        context = Context(quick=quick, folder=Path(home), device=device)
         if only:
             _keep_earlier(context, quick=quick)
         with context.open:

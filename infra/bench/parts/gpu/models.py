@@ -64,20 +64,32 @@ class Models:
 
 def make_models(size: Size, device: torch.device) -> Models:
     """Make all weights on the device, in their dtype: a copy of SDXL takes seconds."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(_dtype(size))
+    before, dtype = torch.get_default_dtype(), _dtype(size)
+    torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            pipe = _make_pipeline(size)
-            controlnets = {name: _make_controlnet(pipe.unet, i) for i, name in enumerate(CONTROLNETS, 1)}
+            unet, vae = make_unet(size), _make_vae(size)
+            controlnets = {name: _make_controlnet(unet, i) for i, name in enumerate(CONTROLNETS, 1)}
     finally:
         torch.set_default_dtype(before)
+    texts = {name: encoder.to(device, dtype) for name, encoder in _make_text_encoders(size).items()}
+    tokenizer = _tokenizer()
+    pipe = StableDiffusionXLPipeline(
+        unet=unet,
+        vae=vae,
+        **texts,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        scheduler=_make_scheduler(),
+        add_watermarker=False,
+    )
     pipe.set_progress_bar_config(disable=True)
     return Models(size, device, pipe, controlnets)
 
 
 def make_unet(size: Size) -> Any:
-    """The UNet on the default device, in the default dtype."""
+    """The UNet on the default device, in the default dtype. Weights are torch's initial ones, with which
+    predictions stay finite, and so do images."""
     torch.manual_seed(0)
     return UNet2DConditionModel(**size.models.unet).eval().requires_grad_(False)
 
@@ -100,32 +112,35 @@ def make_lora(unet: nn.Module, rank: int, seed: int) -> dict[str, Tensor]:
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 
 
-def _make_pipeline(size: Size) -> Any:
-    """Weights are torch's initial ones: predictions stay finite, and so do images."""
-    unet = make_unet(size)
+def _make_vae(size: Size) -> Any:
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         **size.models.vae,
     )
-    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "model" / "tokenizer", model_max_length=TOKENS)
-    first, second = (_text_config(width, size, tokenizer) for width in size.models.text_widths)
-    scheduler = EulerDiscreteScheduler(
+    return _quiet(vae)
+
+
+def _make_text_encoders(size: Size) -> dict[str, Any]:
+    torch.manual_seed(0)
+    first, second = (_text_config(width, size, _tokenizer()) for width in size.models.text_widths)
+    return {
+        "text_encoder": _quiet(CLIPTextModel(first)),
+        "text_encoder_2": _quiet(CLIPTextModelWithProjection(second)),
+    }
+
+
+def _tokenizer() -> Any:
+    return CLIPTokenizer.from_pretrained(EMOJI / "model" / "tokenizer", model_max_length=TOKENS)
+
+
+def _make_scheduler() -> Any:
+    return EulerDiscreteScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
         timestep_spacing="leading",
         steps_offset=1,
-    )
-    return StableDiffusionXLPipeline(
-        vae=_quiet(vae),
-        text_encoder=_quiet(CLIPTextModel(first)),
-        text_encoder_2=_quiet(CLIPTextModelWithProjection(second)),
-        tokenizer=tokenizer,
-        tokenizer_2=tokenizer,
-        unet=unet,
-        scheduler=scheduler,
-        add_watermarker=False,
     )
 
 

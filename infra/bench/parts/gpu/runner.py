@@ -41,16 +41,16 @@ class Experiment:
 
 #: In order of worth: what a run that is cut off should have measured first.
 ALL = (
-    Experiment("E0", "rates of the card: matrix products, memory, links", "rates", 40, 20),
-    Experiment("E1", "diffusers as its users run it, and the parts of its step", "eager", 60, 35),
-    Experiment("E3", "CUDA graphs of the UNet", "graphs", 40, 20),
-    Experiment("E4", "0C/0L in the fleet: latency, GPU busy share, gap per step", "plain_jobs", 120, 70),
-    Experiment("E5", "1C on one GPU, and the handover of residuals", "controlnet_jobs", 130, 45),
-    Experiment("E7", "LoRA of rank 64: prepare, patch, restore, cold tax", "lora", 110, 45),
+    Experiment("E0", "rates of the card: matrix products, memory, links", "rates", 40, 15),
+    Experiment("E1", "diffusers as its users run it, and the parts of its step", "eager", 60, 30),
+    Experiment("E3", "CUDA graphs of the UNet", "graphs", 40, 15),
+    Experiment("E4", "0C/0L in the fleet: latency, GPU busy share, gap per step", "plain_jobs", 200, 95),
+    Experiment("E5", "1C on one GPU, and the handover of residuals", "controlnet_jobs", 190, 40),
+    Experiment("E7", "LoRA of rank 64: prepare, patch, restore, cold tax", "lora", 120, 40),
     Experiment("E9", "VAE, PNG, and the gap before the next job", "tail", 60, None),
     Experiment("E6", "1C under MPS", "mps_jobs", 90, None),
     Experiment("E2", "compiled: diffusers, and the fleet's engine", "compiled", 300, None),
-    Experiment("E8", "kill -9 of the process that writes residuals", "kills", 90, None),
+    Experiment("E8", "kill -9 of the process that writes residuals", "kills", 120, None),
     Experiment("E10", "drills: out of memory, device assert", "drills", 120, None),
     Experiment("E11", "production mix, against Celery workers with diffusers", "trace", 240, None),
 )

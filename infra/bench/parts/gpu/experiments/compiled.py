@@ -31,7 +31,7 @@ def run(context: Context) -> None:
             context.note(f"E2: mode {mode} left out: {context.left_s():.0f} s are left")
             continue
         compile_peer(context, mode, max(least_s, context.left_s() - RESERVED_S))
-    if "compile" not in served_engines():
+    if "compile" not in served_engines(context.device):
         context.note("E2: this version has no engine compile")
         return
     fleet = fleet_of(context)

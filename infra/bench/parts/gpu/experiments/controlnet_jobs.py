@@ -16,7 +16,7 @@ from infra.bench.parts.gpu.context import Context
 from infra.bench.parts.gpu.experiments.eager import controlnet_ms
 from infra.bench.parts.gpu.experiments.handover import measure_handover
 from infra.bench.parts.gpu.fleet.files import served_engines
-from infra.bench.parts.gpu.fleet.jobs import FinishedJob, GpuFleet, fleet_of, stop_fleets
+from infra.bench.parts.gpu.fleet.jobs import FinishedJob, GpuFleet, fleet_of
 from infra.bench.parts.gpu.models import GUIDED_ROWS
 from infra.bench.parts.gpu.peer import peer
 from shared.settings import Settings
@@ -25,47 +25,51 @@ CONTROLNET = "edge"
 #: What switches a backend off, for those this version has: what is left carries residuals.
 WITHOUT: Mapping[str, Mapping[str, str]] = {
     "cuda_ipc": {},
-    "shared_memory": {"cuda_ipc": "off"},
-    "redis": {"cuda_ipc": "off", "shared_memory": "off"},
+    "shared_memory": {"gpu_shared": "off"},
+    "redis": {"gpu_shared": "off", "shared_memory": "off"},
 }
 
 
 def run(context: Context) -> None:
     """See the module."""
-    measure_handover(context, backends())
-    chosen = backends()[:1] if context.quick else backends()[:-1] or backends()
+    chosen = backends(context)[:1] if context.quick else backends(context)[:-1]
     for backend in chosen:
         measure_tax(context, backend)
     taxes = [context.figures[f"tax_1c_same_gpu_{backend}"] for backend in chosen]
     context.figure("tax_1c_same_gpu", min(taxes))
     if "exposed_ms_shared_memory" in context.figures and context.is_gpu:
         context.figure("exposed_ms_registered", context.figures["exposed_ms_shared_memory"])
+    measure_handover(context, backends(context))
 
 
-def backends() -> list[str]:
-    """The backends of this version for payloads of any size, the preferred first."""
-    has_ipc = "cuda_ipc" in Settings.model_fields
+def backends(context: Context) -> list[str]:
+    """The backends of this version and device for payloads of any size, the preferred first."""
+    has_ipc = context.is_gpu and "gpu_shared" in Settings.model_fields
     return [name for name in WITHOUT if has_ipc or name != "cuda_ipc"]
 
 
 def settings_for(backend: str) -> dict[str, Any]:
-    """Settings of a fleet whose residuals travel by ``backend``, and are never computed locally."""
-    wanted = {**WITHOUT[backend], "controlnet_placement": "remote"}
-    return {name: value for name, value in wanted.items() if name in Settings.model_fields}
+    """Settings of a fleet whose residuals travel by ``backend``."""
+    return {name: value for name, value in WITHOUT[backend].items() if name in Settings.model_fields}
 
 
 def measure_tax(context: Context, backend: str) -> None:
     """Images with and without a ControlNet in turn, in a fleet of this backend."""
-    fleet = fleet_of(context, backend, **settings_for(backend))
+    is_preferred = backend == backends(context)[0]  # the fleet of the other experiments
+    fleet = fleet_of(context) if is_preferred else fleet_of(context, backend, **settings_for(backend))
     compare(context, fleet, backend, "tax_1c_same_gpu")
-    stop_fleets(context)
 
 
-def compare(context: Context, fleet: GpuFleet, variant: str, name: str) -> None:
-    """Note the tax as ``NAME_VARIANT``: a step with a ControlNet over the sum of both, less one."""
-    engine = _engine()
+def compare(
+    context: Context, fleet: GpuFleet, variant: str, name: str, *, plain_ms: float | None = None
+) -> None:
+    """Note the tax as ``NAME_VARIANT``: a step with a ControlNet over the sum of both, less one.
+
+    ``plain_ms`` is a step without a ControlNet where this fleet's own does not count.
+    """
+    engine = best_engine(context)
     with_controlnet, plain = list[FinishedJob](), list[FinishedJob]()
-    rounds = 2 if context.quick else 4
+    rounds = 2 if context.quick else 3
     for i in range(-1, rounds):
         guided = fleet.generate(engine, 400 + i, controlnets=[fleet.controlnet(CONTROLNET)])
         alone = fleet.generate(engine, 400 + i)
@@ -74,7 +78,7 @@ def compare(context: Context, fleet: GpuFleet, variant: str, name: str) -> None:
             plain.append(alone)
     _check(context, variant, with_controlnet[-1], seed=400 + rounds - 1)
     alone_ms = controlnet_ms(context, GUIDED_ROWS)
-    sums = [job.step_ms + alone_ms for job in plain]
+    sums = [(plain_ms or job.step_ms) + alone_ms for job in plain]
     steps = [job.step_ms for job in with_controlnet]
     context.median_of(f"step_ms_1c_{variant}", steps, limit=median(sums))
     context.median_of(f"step_ms_0c_{variant}", [job.step_ms for job in plain])
@@ -99,6 +103,7 @@ def _check(context: Context, variant: str, job: FinishedJob, *, seed: int) -> No
     context.figure("diffusers_1c_s", theirs.seconds)
 
 
-def _engine() -> str:
-    engines = served_engines()
+def best_engine(context: Context) -> str:
+    """The engine that a fleet should run with where images must not differ."""
+    engines = served_engines(context.device)
     return "graphs" if "graphs" in engines else "eager"

@@ -14,8 +14,8 @@ import torch
 from infra.bench.harness.fleet import RELAXED_POLL_S
 from infra.bench.harness.report import CheckFailed
 from infra.bench.parts.gpu.context import Context
+from infra.bench.parts.gpu.experiments.controlnet_jobs import best_engine
 from infra.bench.parts.gpu.fleet.fault_requests import REQUEST
-from infra.bench.parts.gpu.fleet.files import served_engines
 from infra.bench.parts.gpu.fleet.jobs import FinishedJob, GpuFleet, finished, fleet_of, stop_fleets
 
 UNETS = 2
@@ -29,7 +29,7 @@ def run(context: Context) -> None:
     """See the module."""
     stop_fleets(context)
     fleet = fleet_of(context, "drills", unet_workers=UNETS)
-    engine = "graphs" if "graphs" in served_engines() else "eager"
+    engine = best_engine(context)
     undisturbed = _undisturbed(fleet, engine)
     lose_device(context, fleet, engine, undisturbed)
     if context.is_gpu:
@@ -58,8 +58,8 @@ def lose_device(context: Context, fleet: GpuFleet, engine: str, undisturbed: Fin
 
 def fill_memory(context: Context, fleet: GpuFleet, engine: str, undisturbed: FinishedJob) -> None:
     """The card is full when the job begins, and has its memory back a little later."""
-    free, _ = torch.cuda.mem_get_info(context.device)
     torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(context.device)
     filler = torch.empty(max(0, free - LEFT_BYTES), dtype=torch.uint8, device=context.device)
     began = time.monotonic()
     try:

@@ -9,7 +9,7 @@ from statistics import median
 
 from infra.bench.harness.report import CheckFailed
 from infra.bench.parts.gpu.context import Context
-from infra.bench.parts.gpu.handover.ends import Answer
+from infra.bench.parts.gpu.handover.ends import Act, Answer
 from infra.bench.parts.gpu.handover.processes import EndProcess, Handover, running_handover
 
 #: Steps before a backend that verifies its peer first carries residuals.
@@ -37,13 +37,14 @@ def _measure(context: Context, handover: Handover, backend: str) -> None:
         context.note(f"{backend} did not carry residuals here: {', '.join(carried[-1])} did")
         return
     rounds = 4 if context.quick else 12
+    kinds: dict[str, tuple[Act, bool]] = {
+        "whole": ("receive", False),
+        "first": ("first", False),
+        "tiny": ("receive", True),
+    }
     times = {
         name: [steps.milliseconds(act, is_tiny=is_tiny) for _ in range(WARM_UPS + rounds)][WARM_UPS:]
-        for name, act, is_tiny in (
-            ("whole", "receive", False),
-            ("first", "first", False),
-            ("tiny", "receive", True),
-        )
+        for name, (act, is_tiny) in kinds.items()
     }
     context.median_of(f"d2d_ms_{STEP}_{backend}", times["whole"])
     context.median_of(f"d2d_first_ms_{backend}", times["first"])
@@ -62,7 +63,7 @@ class Steps:
         self._writer, self._reader, self._backend = writer, reader, backend
         self._number = 0
 
-    def hand_over(self, act: str, *, is_tiny: bool = False) -> Answer:
+    def hand_over(self, act: Act, *, is_tiny: bool = False) -> Answer:
         """One step; ``began_s`` is when the writer began."""
         self._number += 1
         self._reader.do("ask", self._number)
@@ -76,7 +77,7 @@ class Steps:
             raise CheckFailed(f"{self._backend}: what arrived is not what was sent")
         return received.model_copy(update={"began_s": sent.began_s})
 
-    def milliseconds(self, act: str, *, is_tiny: bool) -> float:
+    def milliseconds(self, act: Act, *, is_tiny: bool) -> float:
         """What one step took."""
         answer = self.hand_over(act, is_tiny=is_tiny)
         return 1e3 * (answer.ended_s - answer.began_s)

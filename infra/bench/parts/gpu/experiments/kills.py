@@ -16,16 +16,18 @@ from infra.bench.parts.gpu.handover.processes import EndProcess, Handover, runni
 
 KILLS, TOY_KILLS = 20, 2
 #: Steps that a writer has handed over before it is killed: its way has been verified then.
-BEFORE = 2
+BEFORE = 4
 #: Writers that start at once.
-AT_ONCE = 5
+AT_ONCE = 7
+#: How long a reader waits for a step whose writer is gone.
+WAIT_S = 1.5
 MB = 1e6
 
 
 def run(context: Context) -> None:
     """See the module."""
     stop_fleets(context)
-    backend = backends()[0]
+    backend = backends(context)[0]
     with running_handover(context) as handover:
         reader = handover.start(backend)
         reader.wait_until_ready()
@@ -43,7 +45,7 @@ def _kill_all(context: Context, handover: Handover, reader: EndProcess, backend:
             number += 100
             step_s = _hand_over(writer, reader, number)
             reader.do("ask", number + 99)
-            reader.tell("receive", number + 99)
+            reader.tell("receive", number + 99, wait_s=WAIT_S)
             writer.tell("send", number + 99)
             time.sleep(1.2 * step_s * (first + i) / count)  # a moment of the step, not a wait
             writer.kill()

@@ -5,6 +5,8 @@ same file on the same pipeline, is load, fuse, unfuse, unload; its weights are p
 """
 
 import threading
+from collections.abc import Callable
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -12,25 +14,28 @@ from typing import Any
 
 import torch
 
-from infra.bench.parts.gpu.context import Context, require
+from infra.bench.parts.gpu.context import Context, Skipped, require
+from infra.bench.parts.gpu.experiments.controlnet_jobs import best_engine
 from infra.bench.parts.gpu.experiments.eager import diffusers_eager_s
 from infra.bench.parts.gpu.experiments.rates import memory_gb_per_s
-from infra.bench.parts.gpu.fleet.files import lora_file, served_engines
+from infra.bench.parts.gpu.fleet.files import lora_file
 from infra.bench.parts.gpu.fleet.jobs import FinishedJob, GpuFleet, fleet_of
 from infra.bench.parts.gpu.models import GUIDED_ROWS
 from infra.bench.parts.gpu.timing import measure, measure_once
 from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.lora.formats.parser import read_lora
+from workers.lora.lora_weights import LoraWeights
 from workers.lora.patch import Patcher
-
-#: diffusers sums in another order: weights up to about 0.1 in float16, and in float32.
-SAME = {"float16": 2e-4, "float32": 1e-6}
+from workers.lora.writers.pristine import PristinePlace
 
 
 def run(context: Context) -> None:
     """See the module."""
     measure_patches(context)
-    measure_cold(context)
+    try:
+        measure_cold(context)
+    except Skipped as error:
+        context.note(f"E7: jobs with a cold LoRA left out: {error}")
     try:
         measure_diffusers(context)
     except ModuleNotFoundError as error:
@@ -38,34 +43,48 @@ def run(context: Context) -> None:
 
 
 def measure_patches(context: Context) -> None:
-    """Our patcher on diffusers' UNet in this process."""
+    """Our patcher on diffusers' UNet in this process; pristine weights on the device, then on the host."""
     unet = context.models.pipe.unet
     paths = [_write(context, seed) for seed in (1, 2)]
     targets = UNetLoraTargets({"unet": unet})
     context.figure("lora_file_mb", paths[0].stat().st_size / 1e6)
     context.figure("lora_read_ms", measure_once(context.device, lambda: read_lora(paths[0], targets)))
-    one, other = (read_lora(path, targets) for path in paths)
+    loras = [read_lora(path, targets) for path in paths]
+    _patch(context, loras, "device", "")
+    if context.is_gpu:
+        _patch(context, loras, "host", "_host")
+    _beside_parsing(context, paths[1], targets)
+
+
+def _patch(context: Context, loras: list[LoraWeights], place: PristinePlace, suffix: str) -> None:
+    unet, (one, other) = context.models.pipe.unet, loras
     patcher = Patcher({"unet": unet})
+    patcher.keep_pristine(place)
     touched = [unet.get_parameter(name) for name in one.parts["unet"]]
-    before = [weight.detach().clone() for weight in touched[:: max(1, len(touched) // 16)]]
-    touched_bytes = sum(weight.nbytes for weight in touched)
-    context.figure("lora_weights", len(touched))
-    context.figure("lora_prepare_ms", measure_once(context.device, lambda: patcher.prepare(one)))
-    context.figure("lora_prepare_again_ms", measure_once(context.device, lambda: patcher.prepare(other)))
-    context.figure("lora_patch_first_ms", measure_once(context.device, lambda: patcher.apply([(one, 1.0)])))
+    compared = touched[:: max(1, len(touched) // 16)]
+    before = [weight.detach().clone() for weight in compared]
+
+    def took(name: str, act: Callable[[], object]) -> None:
+        context.figure(f"{name}{suffix}", measure_once(context.device, act))
+
+    took("lora_prepare_ms", lambda: patcher.prepare(one))
+    took("lora_prepare_again_ms", lambda: patcher.prepare(other))
+    took("lora_patch_first_ms", lambda: patcher.apply([(one, 1.0)]))
     patches, switches, restores = list[float](), list[float](), list[float]()
-    for _ in range(3 if context.quick else 8):
+    for _ in range(3 if context.quick else 6):
         switches.append(measure_once(context.device, lambda: patcher.apply([(other, 1.0)])))
         restores.append(measure_once(context.device, patcher.restore))
         patches.append(measure_once(context.device, lambda: patcher.apply([(one, 0.8)])))
     patcher.restore()
-    after = [weight.detach() for weight in touched[:: max(1, len(touched) // 16)]]
+    after = [weight.detach() for weight in compared]
     require(all(map(torch.equal, before, after)), "a restored weight is not the one before")
-    rate = 1e6 * memory_gb_per_s(context)
-    context.median_of("lora_patch_ms", patches, limit=(2 * touched_bytes + one.nbytes) / rate)
-    context.median_of("lora_switch_ms", switches, limit=(2 * touched_bytes + one.nbytes) / rate)
-    context.median_of("lora_restore_ms", restores, limit=2 * touched_bytes / rate)
-    _beside_parsing(context, paths[1], targets)
+    size, rate = sum(weight.nbytes for weight in touched), 1e6 * memory_gb_per_s(context)
+    limit = (2 * size + one.nbytes) / rate
+    context.figure(f"lora_device_mb{suffix}", patcher.device_bytes / 1e6)
+    context.median_of(f"lora_patch_ms{suffix}", patches, limit=None if suffix else limit)
+    context.median_of(f"lora_switch_ms{suffix}", switches, limit=None if suffix else limit)
+    context.median_of(f"lora_restore_ms{suffix}", restores, limit=None if suffix else 2 * size / rate)
+    patcher.release_cached()
 
 
 @torch.inference_mode()
@@ -92,7 +111,7 @@ def _beside_parsing(context: Context, path: Path, targets: UNetLoraTargets) -> N
 def measure_cold(context: Context) -> None:
     """Jobs with a LoRA that nobody has seen, and without, in turn; then with one that is in memory."""
     fleet = fleet_of(context)
-    engine = "graphs" if "graphs" in served_engines() else "eager"
+    engine = best_engine(context)
     cold, warm, plain = list[FinishedJob](), list[FinishedJob](), list[FinishedJob]()
     for i in range(-1, 2 if context.quick else 4):
         name = fleet.put_cold_lora(1 + i % 2)
@@ -138,7 +157,8 @@ def blocked_ms(job: dict[str, Any]) -> float:
 
 
 def measure_diffusers(context: Context) -> None:
-    """The same LoRA by diffusers."""
+    """The same LoRA by diffusers, which needs peft for it; raises `ModuleNotFoundError`."""
+    import_module("peft")
     pipe, path = context.models.pipe, _write(context, 1)
     weights = {name: weight.detach().clone() for name, weight in pipe.unet.named_parameters()}
     folder, name = str(path.parent), path.name

@@ -1,7 +1,8 @@
 """E6: the jobs of E5 under MPS, each process with half of the multiprocessors: a stand-in for two devices.
 
-The daemon has folders of its own, so only this fleet uses it, and it ends with the experiment. A fault of
-one client would reach the others: nobody else is one.
+What a step takes without a ControlNet is measured before, with the whole GPU. The daemon has folders of its
+own, so only this fleet uses it, and it ends with the experiment. A fault of one client would reach the
+others: nobody else is one.
 """
 
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from infra.bench.parts.gpu.card import MPS_CONTROL, has_mps
 from infra.bench.parts.gpu.context import Context, Skipped
-from infra.bench.parts.gpu.experiments.controlnet_jobs import backends, compare, settings_for
+from infra.bench.parts.gpu.experiments.controlnet_jobs import backends, best_engine, compare, settings_for
 from infra.bench.parts.gpu.fleet.jobs import fleet_of, stop_fleets
 from infra.local.environment import inherit
 
@@ -25,12 +26,13 @@ def run(context: Context) -> None:
         raise Skipped("MPS needs a GPU")
     if not has_mps():
         raise Skipped(f"there is no {MPS_CONTROL} here")
+    plain = [fleet_of(context).generate(best_engine(context), 450 + i).step_ms for i in range(3)]
     stop_fleets(context)
-    backend = backends()[0]
+    backend = backends(context)[0]
     with running_mps(context.folder / "mps") as environment:
         share = {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(PERCENT)}
         fleet = fleet_of(context, "mps", env={**environment, **share}, **settings_for(backend))
-        compare(context, fleet, "half_each", "tax_1c_mps")
+        compare(context, fleet, "half_each", "tax_1c_mps", plain_ms=min(plain[1:]))
         context.figure("tax_1c_mps", context.figures["tax_1c_mps_half_each"])
         stop_fleets(context)
 

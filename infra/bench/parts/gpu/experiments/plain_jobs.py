@@ -7,16 +7,18 @@ runs, and what is left of it for each step.
 
 import json
 import time
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from infra.bench.parts.gpu.context import Context
+from infra.bench.harness.report import CheckFailed
+from infra.bench.parts.gpu.context import Context, require
 from infra.bench.parts.gpu.experiments.rates import matmul_tflops
 from infra.bench.parts.gpu.fleet.files import served_engines
-from infra.bench.parts.gpu.fleet.jobs import GpuFleet, fleet_of, loop_window_s
-from infra.bench.parts.gpu.fleet.trace_requests import REQUEST, TRACE, busy_share, gaps_ms
+from infra.bench.parts.gpu.fleet.jobs import FinishedJob, GpuFleet, fleet_of, loop_window_s
+from infra.bench.parts.gpu.fleet.trace_requests import REQUEST, STARTED, TRACE, busy_share, gaps_ms
 from infra.bench.parts.gpu.flops import unet_tflop
 from infra.bench.parts.gpu.models import GUIDED_ROWS
 from infra.bench.parts.gpu.peer import peer
@@ -29,14 +31,16 @@ POLL_S, TRACE_S = 0.05, 60.0
 def run(context: Context) -> None:
     """See the module."""
     fleet = fleet_of(context)
-    engines = [engine for engine in served_engines() if engine != LATER]
+    engines = [engine for engine in served_engines(context.device) if engine != LATER]
     if engines == ["eager"]:
         context.note("E4: this version has no engines but eager")
-    for engine in engines:
-        alternate(context, fleet, engine)
-        branch_step_ms(context, fleet, engine)
     for engine in reversed(engines):  # graphs first: what a fleet should run with
-        trace_loop(context, fleet, engine)
+        try:
+            alternate(context, fleet, engine)
+            branch_step_ms(context, fleet, engine)
+            trace_loop(context, fleet, engine)
+        except CheckFailed as error:  # the other engine may work
+            context.fail(f"E4: {error}")
     if "fleet_0c0l_s_graphs" in context.figures:
         ratio = context.figures["fleet_0c0l_s_graphs"] / context.figures["diffusers_eager_s_e4"]
         context.figure("vs_diffusers_eager_graphs", ratio)
@@ -46,9 +50,10 @@ def alternate(context: Context, fleet: GpuFleet, engine: str) -> None:
     """The same images by the fleet and by diffusers in turn, after one of each that does not count."""
     ours, theirs = list[float](), list[float]()
     loops, equal = list[float](), list[bool]()
-    rounds = 3 if context.quick else 5
+    rounds = 2 if context.quick else 4
     for i in range(-1, rounds):
         generated = fleet.generate(engine, 100 + i)
+        _check_engine(context, engine, generated)
         baseline = peer(context).generate(100 + i)
         if i < 0:
             continue
@@ -70,6 +75,13 @@ def alternate(context: Context, fleet: GpuFleet, engine: str) -> None:
     context.median_of(f"outside_loop_ms_{engine}", overhead)
 
 
+def _check_engine(context: Context, engine: str, generated: FinishedJob) -> None:
+    """The receipt says which engine computed it: one that gave up would be measured under another's name."""
+    receipt = generated.job["receipt"]
+    used = receipt.get("engine") or receipt.get("worker", {}).get("engine") or "eager"
+    require(used == engine, f"engine {engine}: the receipt says {used}; see the worker's log")
+
+
 def branch_step_ms(context: Context, fleet: GpuFleet, engine: str) -> float:
     """One CFG branch: a job without guidance has one row a step."""
     steps = [fleet.generate(engine, 200 + i, guidance_scale=1.0).step_ms for i in range(3)][1:]
@@ -83,15 +95,20 @@ def branch_step_ms(context: Context, fleet: GpuFleet, engine: str) -> float:
 def trace_loop(context: Context, fleet: GpuFleet, engine: str) -> None:
     """Trace one job in the worker."""
     home, steps = fleet.fleet.stack.home, min(context.size.steps, 20)
-    (home / TRACE).unlink(missing_ok=True)
+    for name in (STARTED, TRACE):
+        (home / name).unlink(missing_ok=True)
     (home / REQUEST).touch()
-    time.sleep(1.0 if context.is_gpu else 0.3)  # the profiler has started
-    generated = fleet.generate(engine, 300, num_inference_steps=steps)
-    (home / REQUEST).unlink()
-    traced = _await_trace(fleet)
-    if traced is None:
+    try:
+        if not _appears(home / STARTED):
+            context.note(f"no trace of engine {engine}: it has not begun after {TRACE_S:.0f} s")
+            return
+        generated = fleet.generate(engine, 300, num_inference_steps=steps)
+    finally:
+        (home / REQUEST).unlink()
+    if not _appears(home / TRACE):
         context.note(f"no trace of engine {engine} after {TRACE_S:.0f} s")
         return
+    traced: dict[str, Any] = json.loads((home / TRACE).read_text())
     start_ns, end_ns = (1e9 * moment for moment in loop_window_s(generated.job))
     intervals = [(start, end) for start, end in traced["intervals"]]
     context.figure(f"kernels_per_step_{engine}", traced["kernels"] / steps)
@@ -105,15 +122,13 @@ def trace_loop(context: Context, fleet: GpuFleet, engine: str) -> None:
         context.figure("gap_ms_per_step", sum(gaps) / steps)
 
 
-def _await_trace(fleet: GpuFleet) -> dict[str, Any] | None:
-    path = fleet.fleet.stack.home / TRACE
+def _appears(path: Path) -> bool:
     deadline = time.monotonic() + TRACE_S
     while not path.exists():
         if time.monotonic() > deadline:
-            return None
+            return False
         time.sleep(POLL_S)
-    traced: dict[str, Any] = json.loads(path.read_text())
-    return traced
+    return True
 
 
 def _limit_s(context: Context) -> float:

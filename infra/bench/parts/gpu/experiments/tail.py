@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from infra.bench.parts.gpu.context import Context, require
-from infra.bench.parts.gpu.fleet.files import served_engines
+from infra.bench.parts.gpu.experiments.controlnet_jobs import best_engine
 from infra.bench.parts.gpu.fleet.jobs import absolute_s, fleet_of
 from infra.bench.parts.gpu.timing import measure, measure_once
 
@@ -55,7 +55,7 @@ def measure_png(context: Context) -> None:
 def measure_gap(context: Context) -> None:
     """Two jobs in the queue of one worker: from the end of the first's VAE to the second's first work."""
     fleet = fleet_of(context)
-    engine = "graphs" if "graphs" in served_engines() else "eager"
+    engine = best_engine(context)
     fleet.generate(engine, 600)
     gaps = []
     for i in range(PAIRS):

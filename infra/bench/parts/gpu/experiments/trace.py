@@ -12,8 +12,8 @@ from typing import Any
 from infra.bench.baselines.celery_fleet import running_baseline_fleet
 from infra.bench.harness.samples import percentile
 from infra.bench.parts.gpu.context import Context
-from infra.bench.parts.gpu.experiments.controlnet_jobs import backends, settings_for
-from infra.bench.parts.gpu.fleet.files import catalog, lora_file, served_engines
+from infra.bench.parts.gpu.experiments.controlnet_jobs import best_engine
+from infra.bench.parts.gpu.fleet.files import catalog, lora_file
 from infra.bench.parts.gpu.fleet.jobs import GpuFleet, absolute_s, fleet_of, stop_fleets
 from infra.bench.parts.gpu.peer import GUIDANCE
 from infra.bench.workloads.trace_jobs import TraceJob, lora_name, make_stream
@@ -32,8 +32,7 @@ def run(context: Context) -> None:
     count, loras = (JOBS, LORAS) if context.is_gpu else (TOY_JOBS, TOY_LORAS)
     steps = STEPS if context.is_gpu else TOY_STEPS
     stream = make_stream(count, PER_S, lora_count=loras)
-    stop_fleets(context)
-    fleet = fleet_of(context, "trace", **settings_for(backends()[0]))
+    fleet = fleet_of(context)
     for rank in range(loras):
         fleet.fleet.put_lora(lora_name(rank), lora_file(context, 10 + rank))
     ours, took_s = _replay_ours(fleet, stream, steps)
@@ -67,7 +66,7 @@ def _stored_at(job: dict[str, Any]) -> float:
 
 
 def _submit(fleet: GpuFleet, job: TraceJob, steps: int) -> str:
-    engine = "graphs" if "graphs" in served_engines() else "eager"
+    engine = best_engine(fleet.context)
     controlnets = [{**fleet.controlnet(name), "conditioning_scale": scale} for name, scale in job.controlnets]
     loras = [{"name": name, "scale": scale} for name, scale in job.loras]
     body = fleet.body(engine, job.seed, num_inference_steps=steps, controlnets=controlnets, loras=loras)

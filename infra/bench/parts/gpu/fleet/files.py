@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
 
 from infra.bench.parts.gpu.context import Context
@@ -18,9 +19,9 @@ def has_engines() -> bool:
     return "engine" in ModelEntry.model_fields
 
 
-def served_engines() -> tuple[str, ...]:
-    """The engines that this version has."""
-    return ENGINES if has_engines() else ENGINES[:1]
+def served_engines(device: torch.device) -> tuple[str, ...]:
+    """The engines that this version has for a device; a CPU has no graphs, and compiles for minutes."""
+    return ENGINES if has_engines() and device.type == "cuda" else ENGINES[:1]
 
 
 def model_name(engine: str) -> str:
@@ -34,7 +35,7 @@ def catalog(context: Context) -> Path:
     def write() -> Path:
         write_models(context.models, context.folder / "models")
         path = context.folder / "models" / "catalog.toml"
-        path.write_text(describe_catalog(context.models, served_engines()))
+        path.write_text(describe_catalog(context.models, served_engines(context.device)))
         return path
 
     path: Path = context.kept("files of the models", write)
@@ -57,10 +58,12 @@ def describe_catalog(models: Models, engines: Sequence[str]) -> str:
         text += f'scheduler = "euler"\nnum_inference_steps = {size.steps}\nguidance_scale = {GUIDANCE}\n'
         text += f"width = {size.side_px}\nheight = {size.side_px}\n"
         text += f'engine = "{engine}"\n' if has_engines() else ""
+        if engine == "compile" and "memory_format" in ModelEntry.model_fields:
+            text += 'memory_format = "channels_last"\n'
     names = ", ".join(f'"{model_name(engine)}"' for engine in engines)
     for name in models.controlnets:
         text += f'\n[controlnets.{name}]\nsource = "{name}"\nmodel = [{names}]\ndtype = "{size.dtype}"\n'
-        if "engine" in ControlNetEntry.model_fields and "graphs" in engines:
+        if "engine" in ControlNetEntry.model_fields and "graphs" in engines and models.device.type == "cuda":
             text += 'engine = "graphs"\n'
     return text
 

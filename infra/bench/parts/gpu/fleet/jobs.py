@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from infra.bench.harness.fleet import Fleet
 from infra.bench.harness.report import CheckFailed
-from infra.bench.parts.gpu.context import Context
+from infra.bench.parts.gpu.context import Context, Skipped
 from infra.bench.parts.gpu.fleet.files import catalog, lora_file, model_name
 from infra.bench.parts.gpu.fleet.running import running_fleet
+from infra.bench.parts.gpu.fleet.stack import find_missing
 from infra.bench.parts.gpu.peer import PROMPT, control_image
+from shared.settings import Settings
 
 #: Everything that is loaded at the start, and the engines' first passes.
 READY_S = 150.0
@@ -67,6 +69,8 @@ def fleet_of(
     context: Context, variant: str = "plain", /, *, env: dict[str, str] | None = None, **changes: Any
 ) -> GpuFleet:
     """The run's fleet with these settings; one at a time, so that the last one with others is stopped."""
+    if missing := find_missing():
+        raise Skipped(f"a fleet needs {', '.join(missing)}")
     running = context.kept("fleets", dict)
     if variant not in running:
         stop_fleets(context)
@@ -91,9 +95,10 @@ def stop_fleets(context: Context) -> None:
 
 
 def default_settings(context: Context) -> dict[str, Any]:
-    """One UNet worker and one ControlNet worker on the same device."""
+    """One UNet worker and one ControlNet worker on the same device, which computes every ControlNet."""
     memory = {"model_memory_bytes": 40 * GIB, "shared_memory_bytes": 2 * GIB} if context.is_gpu else {}
-    return {"catalog": catalog(context), "device": context.device.type, **memory}
+    remote = {"controlnet_placement": "remote"} if "controlnet_placement" in Settings.model_fields else {}
+    return {"catalog": catalog(context), "device": context.device.type, **memory, **remote}
 
 
 def finished(fleet: Fleet, job: dict[str, Any]) -> FinishedJob:

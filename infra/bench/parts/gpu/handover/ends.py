@@ -27,7 +27,9 @@ from workers.transport.transport import ResidualTransport
 
 #: A step of the same number of residuals, and hardly a byte in them: what messages cost.
 TINY = (2, 8, 4, 4)
-RECEIVE_S = 5.0
+
+
+Act = Literal["ask", "send", "receive", "first", "settle"]
 
 
 class Setup(BaseModel):
@@ -44,9 +46,10 @@ class Setup(BaseModel):
 class Command(BaseModel):
     """What an end does next; ``number`` is the step's."""
 
-    act: Literal["ask", "send", "receive", "first", "settle"]
+    act: Act
     number: int = 0
     is_tiny: bool = False
+    wait_s: float = 5.0
 
 
 class Answer(BaseModel):
@@ -109,7 +112,7 @@ class End:
         request, expected = self._request(command.number), self._residuals[command.is_tiny]
         received: dict[int, Tensor] = {}
         backends, ended_s = list[str](), 0.0
-        deadline = time.monotonic() + RECEIVE_S
+        deadline = time.monotonic() + command.wait_s
         while len(received) < len(expected) and time.monotonic() < deadline:
             for head, residual in self._transport.receive(request, deadline - time.monotonic()):
                 if residual is None or head.payload is None:

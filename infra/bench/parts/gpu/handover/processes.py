@@ -11,7 +11,7 @@ from typing import Any
 from infra.bench.harness.ports import free_ports
 from infra.bench.harness.report import CheckFailed
 from infra.bench.parts.gpu.context import Context
-from infra.bench.parts.gpu.handover.ends import Answer, Command, Setup
+from infra.bench.parts.gpu.handover.ends import Act, Answer, Command, Setup
 from infra.local.environment import inherit
 from infra.local.servers import redis_command, running_process, wait_for_redis
 from shared.settings import ROOT
@@ -41,14 +41,14 @@ class EndProcess:
         """Raises `CheckFailed` with what it said if it does not start."""
         self._read()
 
-    def do(self, act: Any, number: int = 0, *, is_tiny: bool = False) -> Answer:
+    def do(self, act: Act, number: int = 0, **options: Any) -> Answer:
         """Have it do something, and wait for the answer."""
-        self.tell(act, number, is_tiny=is_tiny)
+        self.tell(act, number, **options)
         return self.hear()
 
-    def tell(self, act: Any, number: int = 0, *, is_tiny: bool = False) -> None:
-        """Have it do something; `hear` returns what came of it."""
-        self._write(Command(act=act, number=number, is_tiny=is_tiny).model_dump_json())
+    def tell(self, act: Act, number: int = 0, **options: Any) -> None:
+        """Have it do something, with ``options`` of its `Command`; `hear` returns what came of it."""
+        self._write(Command(act=act, number=number, **options).model_dump_json())
 
     def hear(self) -> Answer:
         """The next answer."""
