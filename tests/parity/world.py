@@ -58,9 +58,11 @@ class World:
 
     def ours(self, spec: JobSpec) -> Generated:
         """What a worker generates; raises what it refuses the job with."""
-        with self.worker.models.use(spec.model) as model, _heard(model) as latents:
-            job_id, _ = self.worker.jobs.create(spec)
-            execute_job(self.worker, job_id, "unet1@test")
+        with self.worker.models.use(spec.model) as model:
+            model.latents.prepare_preview()  # once a model, it decodes too
+            with _heard(model) as latents:
+                job_id, _ = self.worker.jobs.create(spec)
+                execute_job(self.worker, job_id, "unet1@test")
         pngs = [self.worker.images.get(image.key) for image in self.worker.jobs.get(job_id).images]
         return Generated([np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs], latents)
 
