@@ -55,18 +55,20 @@ class StepResiduals:
 
         May wait. Called once for each index; raises what ends the attempt.
         """
-        since_s, start = time.time(), self._context.device_times.mark()
+        times = self._context.device_times
+        start = times.mark()
         if not self._is_computed:
             self._compute_local_parts()
         while (total := self._joined(index)) is None:
             self._receive(index)
-        self._travel.waited(index, since_s)
-        self._context.device_times.add_wait("wait for residuals", start)
+        times.measure(start, lambda since_s, _: self._travel.waited(index, since_s))
+        times.add_wait("wait for residuals", start)
         self._received.pop(index)
         return total.to(self._x.dtype)
 
     def finish(self) -> None:
         """Add the times at which each ControlNet computed to the timeline, and note how long it travelled."""
+        self._context.device_times.report_done()
         parts = {part.position: part for part in self.request.parts}
         for positions, responses in self._responses.items():
             start_s = min(response.start_s for response in responses)

@@ -101,9 +101,11 @@ class ProgressSink:
 
     def __init__(self) -> None:
         self.steps: list[int] = []
+        self.previews: list[Callable[[], str]] = []
 
     def report_progress(self, step: int, total: int, preview: Callable[[], str]) -> None:
         self.steps.append(step)
+        self.previews.append(preview)
 
 
 def on_device(worker: UNetWorker, device: Device) -> UNetWorker:
@@ -248,10 +250,17 @@ def test_an_asynchronous_device_generates_the_same_images(make_worker: MakeWorke
 def test_progress_and_times_of_an_asynchronous_device_are_complete(make_worker: MakeWorker) -> None:
     worker = make_worker()
     wanted = job_of(worker, "alone")
-    sink = ProgressSink()
-    context = make_context(on_device(worker, FakeDevice()), load(wanted.model), wanted, lambda: None)
-    Generation(context, cast("Lease", sink)).run()
-    assert sink.steps[-1] == 4
-    assert sink.steps == sorted(set(sink.steps))
-    names = [span.name for span in context.timeline.spans]
-    assert (names.count("encoder"), names.count("decoder"), names.count("vae")) == (4, 4, 1)
+    sinks = []
+    for device in (find_device("cpu"), FakeDevice()):
+        sinks.append(ProgressSink())
+        context = make_context(on_device(worker, device), load(wanted.model), wanted, lambda: None)
+        Generation(context, cast("Lease", sinks[-1])).run()
+        names = [span.name for span in context.timeline.spans]
+        assert (names.count("encoder"), names.count("decoder"), names.count("vae")) == (4, 4, 1)
+    expected, found = sinks
+    assert expected.steps == [1, 2, 3, 4]
+    # Then no step is reported before it is done, none twice, and the last one at the end
+    assert found.steps[-1] == 4
+    assert found.steps == sorted(set(found.steps))
+    # And a preview shows the latents, which hold NaN until somebody waits for them
+    assert found.previews[-1]() == expected.previews[-1]()
