@@ -63,9 +63,10 @@ class JobLoras:
 
         The first step also removes patches that an earlier job has left and this one does not use.
         """
-        self._check(self._model.patcher.check_known)
         if step == 0:
-            self._wait_for_patched()
+            self._wait_for_patched()  # what an earlier job has spoiled is not this one's
+        else:
+            self._check(self._model.patcher.check_known)
         waiting = [name for name in self._loads if name not in self._effective_step]
         for name in waiting:
             if self._schedule.must_wait(step, name) or self._loads[name].has_failed():
@@ -148,6 +149,7 @@ class JobLoras:
             self._weights[name] = self._loads[name].wait(timeout_s=0)
             self._effective_step[name] = 0
         self._patch(new)
+        self._check(self._model.patcher.check_known)
         return self._trains_text_encoder(new)
 
     def receipts(self) -> list[LoraReceipt]:
