@@ -279,6 +279,16 @@ class Settings(BaseModel):
         "0: no batching",
     )
     residual_ttl_s: WholeSeconds = Field(120, description="expiry of residuals and step requests")
+    gpu_shared: Literal["auto", "off"] = Field(
+        "auto",
+        description="`auto`: residuals between workers on GPUs of one host stay in GPU memory (CUDA IPC), "
+        "where the two have tried it with success; `off`: as between any workers",
+    )
+    gpu_shared_bytes: Bytes = Field(
+        512 << 20,
+        description="GPU memory a worker lends to others for residuals, besides models; when it is full, "
+        "they travel as between any workers",
+    )
     shared_memory: Literal["auto", "off"] = Field(
         "auto",
         description="`auto`: residuals between workers of one host travel in shared memory; `off`: "

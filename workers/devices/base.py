@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from workers.devices.graphs import GraphPool
+from workers.devices.slabs import DeviceSlabs
 
 R = TypeVar("R")
 
@@ -207,6 +208,10 @@ class Device(ABC):
     @abstractmethod
     def memory(self) -> MemoryInfo | None:
         """The device's own memory; ``None`` where it is the host's."""
+
+    def slabs(self) -> DeviceSlabs | None:
+        """Memory that other processes can open, the same object at every call; ``None``: there is none."""
+        return None
 
     @abstractmethod
     def release_cached(self) -> None:

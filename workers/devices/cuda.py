@@ -13,8 +13,10 @@ from torch import Tensor
 
 from workers.devices.base import Clock, Device, Event, HostCopy, MemoryInfo, SideStream
 from workers.devices.cuda_graphs import CAPTURING, CUDAGraphPool
+from workers.devices.cuda_slabs import CUDASlabs
 from workers.devices.graphs import GraphPool
 from workers.devices.non_blocking import NonBlockingCalls
+from workers.devices.slabs import DeviceSlabs, SlabError
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class CUDADevice(Device):
         self._streams: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._has_refused = False  # to register memory
+        self._slabs: CUDASlabs | None = None
         #: Host memory that a copy may still read, and when it is read.
         self._sources: deque[tuple[CUDAEvent, Tensor]] = deque()
 
@@ -157,6 +160,16 @@ class CUDADevice(Device):
     def memory(self) -> MemoryInfo | None:
         """See `Device`."""
         return MemoryInfo(*torch.cuda.mem_get_info(self.torch_device))
+
+    def slabs(self) -> DeviceSlabs | None:
+        """See `Device`."""
+        with self._lock:
+            if self._slabs is None:
+                try:
+                    self._slabs = CUDASlabs(self.torch_device)
+                except SlabError as error:
+                    log.warning("device memory cannot be shared", extra={"error": str(error)})
+            return self._slabs
 
     def release_cached(self) -> None:
         """See `Device`."""

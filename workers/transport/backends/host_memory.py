@@ -1,8 +1,9 @@
 """Memory that the workers of one host and one user share: a folder of theirs under ``/dev/shm``.
 
 A random token in the folder tells whether two workers see the same memory: containers that share
-``/dev/shm`` read the same token, others do not. Every writer has a folder inside, which is locked for as
-long as its process lives, however that ends; any worker removes the folders that are not locked any more.
+``/dev/shm`` read the same token, others do not. Every writer has a folder inside (and every reader that a
+writer must know to live), which is locked for as long as its process lives, however that ends; any worker
+removes the folders that are not locked any more.
 Readers map what lies there, so a folder to which another user could have written is not used.
 """
 
@@ -39,6 +40,17 @@ class HostMemory:
         """A folder for one writer."""
         return WriterFolder(self.folder)
 
+    def is_alive(self, name: str) -> bool:
+        """Whether the process lives to which the folder of that name belongs."""
+        try:
+            owner = FolderOwner(self.folder / name)
+        except OSError:
+            return False
+        try:
+            return owner.is_alive
+        finally:
+            owner.close()
+
     def sweep(self) -> int:
         """Remove the folders of writers whose processes have ended; returns how many there were."""
         return sum(_sweep(path) for path in self.folder.iterdir() if path.is_dir())
@@ -58,6 +70,28 @@ class WriterFolder:
     def remove(self) -> None:
         """Remove the folder; memory that is still mapped somewhere stays valid there."""
         shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+class FolderOwner:
+    """The process to which a folder belongs, as another one sees it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `OSError` if the folder is gone."""
+        self._lock = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still holds the lock; the kernel takes it away however the process ends."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        return False
+
+    def close(self) -> None:
+        """Look no more."""
         os.close(self._lock)
 
 

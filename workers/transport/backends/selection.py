@@ -7,6 +7,7 @@ from torch import Tensor
 from shared.settings import Settings
 from workers.devices.base import Device
 from workers.transport.backends.base import TransportBackend
+from workers.transport.backends.cuda_ipc.backend import CUDAIPCBackend
 from workers.transport.backends.host_memory import find_host_memory
 from workers.transport.backends.inline import InlineBackend
 from workers.transport.backends.redis import RedisBackend
@@ -20,10 +21,13 @@ from workers.transport.wire import InvalidFrame, dtype_of
 def build_backends(servers: ConnectionPool, settings: Settings, device: Device) -> list[TransportBackend]:
     """Every backend that a worker which computes on ``device`` can use, the preferred first."""
     backends: list[TransportBackend] = [InlineBackend(device)]
-    host = find_host_memory() if settings.shared_memory == "auto" else None
-    if host is not None:
-        limit_bytes, lease_s = settings.shared_memory_bytes, settings.residual_ttl_s
-        backends.append(SharedMemoryBackend(host, limit_bytes, lease_s, device))
+    slabs = device.slabs() if settings.gpu_shared == "auto" else None
+    is_shared = settings.shared_memory == "auto"
+    host, lease_s = find_host_memory() if is_shared or slabs else None, settings.residual_ttl_s
+    if host is not None and slabs is not None:
+        backends.append(CUDAIPCBackend(host, slabs, device, settings.gpu_shared_bytes, lease_s))
+    if host is not None and is_shared:
+        backends.append(SharedMemoryBackend(host, settings.shared_memory_bytes, lease_s, device))
     return [*backends, RedisBackend(servers, settings, device)]
 
 

@@ -3,15 +3,13 @@
 A view is the lease of its segment: when the last tensor over it is gone, the segment is released.
 """
 
-import mmap
-import os
-import re
 import struct
 import threading
 import weakref
 from pathlib import Path
 
 from workers.devices.base import Device
+from workers.transport.backends.mapped_file import map_file
 from workers.transport.backends.registered_memory import RegisteredMemory
 from workers.transport.backends.shared_memory_pool import (
     DATA,
@@ -21,7 +19,6 @@ from workers.transport.backends.shared_memory_pool import (
     SharedMemoryBlock,
 )
 
-_NAME = re.compile(r"[0-9a-f]{16}/[0-9]+")
 _WORD = struct.Struct("<Q")
 
 
@@ -56,20 +53,8 @@ class SharedMemoryReader:
         del gone  # without the lock: it may undo registrations
 
     def _map(self, name: str) -> RegisteredMemory | None:
-        if not _NAME.fullmatch(name):
-            return None
-        try:
-            file = os.open(self._folder / name, os.O_RDWR | os.O_NOFOLLOW)
-        except OSError:
-            return None
-        try:
-            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
-            memory = mmap.mmap(file, os.fstat(file).st_size, flags=flags)
-        except (OSError, ValueError):
-            return None
-        finally:
-            os.close(file)
-        if memory[: len(MAGIC)] != MAGIC:
+        memory = map_file(self._folder, name, MAGIC, populate=True)
+        if memory is None:
             return None
         mapped = self._mapped[name] = RegisteredMemory(memory, self._device)
         return mapped

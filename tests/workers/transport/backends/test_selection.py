@@ -1,6 +1,7 @@
 """Which backend carries a residual: the first that fits it, reaches the reader and has space."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ from redis import Redis
 
 from shared.errors import ResidualLost, ResidualServersFull
 from shared.settings import Settings
+from tests.fake_device import FakeDevice
+from tests.workers.transport.backends.host_slabs import HostSlabs
 from tests.workers.transport.backends.in_memory import InMemoryBackend
 from tests.workers.transport.transport_ends import TransportEnds, make_request, make_response, noise
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.specs import spec
 from workers.devices.selection import find_device
+from workers.devices.slabs import DeviceSlabs
 from workers.transport.backends.base import TransportBackend
 from workers.transport.backends.inline import INLINE_BYTES, InlineBackend
 from workers.transport.backends.selection import BackendSet, build_backends
@@ -75,6 +79,35 @@ def test_the_settings_decide_which_backends_there_are(residual: Redis, servers: 
 
     assert names("auto") == ["inline", "shared_memory", "redis"]
     assert names("off") == ["inline", "redis"]
+
+
+class SharingDevice(FakeDevice):
+    """Its memory can be opened by other processes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._slabs = HostSlabs(folder)
+
+    def slabs(self) -> DeviceSlabs:
+        return self._slabs
+
+
+@pytest.mark.parametrize(
+    ("gpu_shared", "shared_memory", "names"),
+    [
+        ("auto", "auto", ["inline", "cuda_ipc", "shared_memory", "redis"]),
+        ("auto", "off", ["inline", "cuda_ipc", "redis"]),
+        ("off", "auto", ["inline", "shared_memory", "redis"]),
+    ],
+)
+def test_a_device_whose_memory_can_be_shared_is_preferred_to_shared_memory(
+    gpu_shared: str, shared_memory: str, names: list[str], residual: Redis, servers: Settings, tmp_path: Path
+) -> None:
+    settings = servers.model_copy(update={"gpu_shared": gpu_shared, "shared_memory": shared_memory})
+    backends = build_backends(ConnectionPool([residual]), settings, SharingDevice(tmp_path))
+    assert [backend.name for backend in backends] == names
+    for backend in backends:
+        backend.close()
 
 
 @pytest.mark.usefixtures("pristine")
