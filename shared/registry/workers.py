@@ -66,6 +66,11 @@ class Heartbeat(Message):
         default_factory=list,
         description="what makes it slower than it could be, in sentences; it takes work all the same",
     )
+    received_residuals: dict[str, dict[str, int]] = Field(
+        default_factory=dict,
+        description="residuals that it received in the last minute, by the worker that sent them and by the"
+        " transport backend that carried them: `inline`, `cuda_ipc`, `shared_memory` or `redis`",
+    )
     utilization: float = Field(description="share of the last minute in which its device was busy, 0 to 1")
     started_at: float = Field(description="seconds since the epoch")
     version: str

@@ -121,6 +121,7 @@ def _report(name: str, started_at: float, problems: Callable[[], list[str]]) -> 
         engines=describe_engines(controlnets),
         unavailable_reasons=[*loss.problems(), *watchdog.problems(), *problems()],
         warnings=transport.warnings(),
+        received_residuals=transport.received_residuals(),
         utilization=server.busy.share(),
         started_at=started_at,
     )

@@ -84,6 +84,7 @@ def describe_worker(
     engines: dict[str, str],
     unavailable_reasons: list[str],
     warnings: list[str],
+    received_residuals: dict[str, dict[str, int]],
     utilization: float,
     started_at: float,
 ) -> Heartbeat:
@@ -106,6 +107,7 @@ def describe_worker(
         engines=engines,
         unavailable_reasons=unavailable_reasons,
         warnings=warnings,
+        received_residuals=received_residuals,
         utilization=utilization,
         started_at=started_at,
         version=version("swiftdiffusion"),

@@ -17,6 +17,7 @@ from workers.transport.backends.selection import BackendSet
 from workers.transport.codecs import decode
 from workers.transport.keys import responses_key
 from workers.transport.protocol import Payload, StepRequest, StepResponse
+from workers.transport.received_counts import ReceivedCounts
 from workers.transport.redis_client.pool import PRIMARY, ConnectionPool
 from workers.transport.redis_client.resp import Command
 from workers.transport.wire import InvalidFrame, dtype_of, unpack_bytes
@@ -45,6 +46,7 @@ class ResidualReceiver:
         self._servers = servers
         self._backends = backends
         self._device = device
+        self.counts = ReceivedCounts()
         self._lock = threading.Lock()
         #: By job, and by the key of the step's list: what was taken from the list and not opened yet.
         self._unopened: dict[str, dict[str, deque[ReceivedResponse]]] = {}
@@ -126,6 +128,7 @@ class ResidualReceiver:
                 f"residual {response.index} is not where backend {payload.backend!r} stored it (any more)"
             )
             return response.model_copy(update={"error": ResidualLost.code, "detail": detail}), None
+        self.counts.add(response.worker, payload.backend)
         return response, residual
 
     def _get(self, payload: Payload, attached: memoryview) -> DeviceCopy | None:

@@ -82,6 +82,10 @@ class ResidualTransport:
         """The attempt needs no more residuals: free what has arrived for it, at once."""
         self._receiver.forget(job_id)
 
+    def received_residuals(self) -> dict[str, dict[str, int]]:
+        """Residuals received in the last minute, by the worker that sent them and the backend."""
+        return self._receiver.counts.last_minute()
+
     # --- the ControlNet worker's end -----------------------------------------------------------
 
     def get_input(self, key: str) -> Tensor:

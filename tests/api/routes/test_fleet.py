@@ -73,6 +73,16 @@ def test_the_fleet_lists_attached_jobs_and_queued_steps_of_controlnets(
     assert fleet["queued_steps"] == {"edge": 2, "colour": 0}
 
 
+def test_the_fleet_shows_which_backend_each_pair_of_workers_uses(
+    client: FlaskClient, services: Services
+) -> None:
+    received = {"controlnet-1": {"cuda_ipc": 240, "inline": 20}, "controlnet-2": {"redis": 9}}
+    own = heartbeat("unet-1", "unet", "emoji-sd", []).model_copy(update={"received_residuals": received})
+    publish_heartbeat(services.control, own, 10)
+    workers = {worker["name"]: worker for worker in client.get("/v1/fleet").json["workers"]}
+    assert workers["unet-1"]["received_residuals"] == received
+
+
 def test_the_fleet_is_shown_while_the_residual_redis_is_down(services: Services) -> None:
     away = type(services.control).from_url("redis://127.0.0.1:1/0")
     client = create_app(replace(services, residuals=[away])).test_client()

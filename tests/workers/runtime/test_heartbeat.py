@@ -29,6 +29,7 @@ def report_of(settings: Settings, jobs: list[str] | None = None, device: Device 
         load_errors={},
         unavailable_reasons=[],
         warnings=[],
+        received_residuals={},
         utilization=0.0,
         started_at=0.0,
     )

@@ -86,6 +86,15 @@ def test_residuals_of_a_gpu_arrive_on_the_gpu_with_the_bits_of_a_cpu(
     ends.close()
 
 
+def test_the_reader_tells_which_backend_has_carried_residuals_of_which_worker(
+    ends: TransportEnds, backend: BackendName
+) -> None:
+    for residual in (noise(2, 4, 8, 8), noise(2, 64, 32, 32), noise(2, 64, 32, 32)):
+        ends.transfer(ends.send_step(), residual)
+    assert ends.unet.received_residuals() == {"controlnet1@test": {"inline": 1, backend: 2}}
+    assert ends.controlnet.received_residuals() == {}
+
+
 def test_memory_in_use_is_never_written_again(ends: TransportEnds) -> None:
     # Given a residual that is still used, through a view of a view
     request = ends.send_step()

@@ -175,6 +175,7 @@ class WorkerLifecycle:
                 *problems(),
             ],
             warnings=worker.transport.warnings(),
+            received_residuals=worker.transport.received_residuals(),
             utilization=worker.busy.share(),
             started_at=self._started_at,
         )
