@@ -49,7 +49,7 @@ ALL = (
     Experiment("E7", "LoRA of rank 64: prepare, patch, restore, cold tax", "lora", 120, 40),
     Experiment("E9", "VAE, PNG, and the gap before the next job", "tail", 60, None),
     Experiment("E6", "1C under MPS", "mps_jobs", 90, None),
-    Experiment("E2", "compiled: diffusers, and the fleet's engine", "compiled", 300, None),
+    Experiment("E2", "compiled: diffusers, and the fleet's engine", "compiled", 380, None),
     Experiment("E8", "kill -9 of the process that writes residuals", "kills", 120, None),
     Experiment("E10", "drills: out of memory, device assert", "drills", 120, None),
     Experiment("E11", "production mix, against Celery workers with diffusers", "trace", 240, None),
