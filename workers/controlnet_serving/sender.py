@@ -16,6 +16,7 @@ from torch import Tensor
 from shared import metrics
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.step_timer import DeviceSpan
+from workers.runtime.device_loss import DeviceLoss
 from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.transport import ResidualTransport
 
@@ -45,8 +46,12 @@ class QueuedResponse(NamedTuple):
 class ResponseSender:
     """Sends the responses of one destination in the order in which they were queued."""
 
-    def __init__(self, transport: ResidualTransport, lease: LeaseRenewer) -> None:
+    def __init__(
+        self, transport: ResidualTransport, lease: LeaseRenewer, device_loss: DeviceLoss | None = None
+    ) -> None:
+        """``device_loss`` is told if the device is lost while it computes or copies what is sent."""
         self._transport = transport
+        self._device_loss = device_loss or DeviceLoss(transport.device)
         self._device = transport.device
         self._lease = lease
         self._queue: queue.Queue[QueuedResponse | None] = queue.Queue(MAX_QUEUED)
@@ -107,7 +112,7 @@ class ResponseSender:
 
         try:
             # The step is not finished while its residuals are sent.
-            with self._lease, self._device.on_stream("out"):
+            with self._device_loss.translate_errors(), self._lease, self._device.on_stream("out"):
                 sent_bytes = self._transport.respond(request, self._consume(group, computed), stamp)
             metrics.RESIDUAL_BYTES.labels(controlnet).inc(sent_bytes)
         except Exception:  # the job that waits for them asks again

@@ -72,7 +72,7 @@ class ControlNetServer:
         self._watchdog = watchdog or Watchdog(0.0)  # one that is not started ends nothing
         self._device_loss = device_loss or DeviceLoss(controlnets.memory.device)
         self._lease = LeaseRenewer(steps, lambda: self.names, self._watchdog.overdue)
-        self.sender = ResponseSender(transport, self._lease)
+        self.sender = ResponseSender(transport, self._lease, self._device_loss)
         self._collector = BatchCollector(steps, self.recent_jobs, batch_delay)
         self._timer = StepTimer(transport.device)
         self._recorder = StepRecorder(self._timer, self._collector, self.busy)

@@ -11,9 +11,10 @@ RESERVE_SHARE, MIN_RESERVE_BYTES, MAX_RESERVE_BYTES = 0.2, 1 << 30, 8 << 30
 
 
 def budget_bytes(settings: Settings, device: Device) -> int:
-    """The setting, or this process's part of what is free on the device now, less a reserve.
+    """The setting, or this process's part of the device, less a reserve, as far as that is free now.
 
-    Called before the first model is loaded: what other processes hold by then is theirs.
+    Called before the first model is loaded. The part does not depend on which of the device's workers have
+    loaded theirs by then.
     """
     if settings.model_memory_bytes is not None:
         return settings.model_memory_bytes
@@ -23,4 +24,5 @@ def budget_bytes(settings: Settings, device: Device) -> int:
     part = settings.workers_per_device
     reserve_bytes = RESERVE_SHARE * memory.total_bytes / part
     reserve_bytes = min(max(reserve_bytes, MIN_RESERVE_BYTES), MAX_RESERVE_BYTES)
-    return max(int(memory.free_bytes / part - reserve_bytes), MIN_RESERVE_BYTES)
+    own_bytes = min(memory.total_bytes / part, memory.free_bytes)
+    return max(int(own_bytes - reserve_bytes), MIN_RESERVE_BYTES)

@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
+
 from workers.transport.protocol import Payload, StepRequest, StepResponse
 from workers.transport.response_publisher import ResponseEnvelope, ResponsePublisher
 
@@ -85,6 +87,8 @@ class ResponseBatch:
             if wait is not None:
                 wait()
             return envelope._replace(response=self._stamp(envelope.response))
+        except torch.AcceleratorError:  # no other copy will end either
+            raise
         except Exception:  # the residual is missed and asked for again; the others are published
             log.exception("payload not stored", extra={"job": self._request.job_id})
             if envelope.response.payload is not None:

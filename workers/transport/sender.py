@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 from shared import metrics
-from shared.errors import ResidualServersFull
+from shared.errors import DeviceLost, ResidualServersFull
 from workers.transport.backends.base import StepSuperseded, StoredPayload, TransportBackend
 from workers.transport.backends.selection import BackendSet
 from workers.transport.codecs import encode
@@ -35,6 +36,8 @@ class ResidualSender:
         for response, residual in responses:
             try:
                 sent_bytes += self._send(batch, request, response, residual)
+            except (torch.AcceleratorError, DeviceLost):  # nor could the others be sent
+                raise
             except Exception:  # it is missed and asked for again; the others are sent all the same
                 log.exception("residual not sent", extra={"job": request.job_id, "step": request.step})
         batch.publish()

@@ -106,7 +106,8 @@ class ResidualTransport:
         """Send residuals, or errors, of one step in this order; returns how many bytes of payload were sent.
 
         A residual is ready for the current stream. ``stamp`` is called with a response once its residual is
-        computed and stored, and returns what is published: the times are known by then.
+        computed and stored, and returns what is published: the times are known by then. Raises
+        `torch.AcceleratorError` or `DeviceLost` once the device is lost.
 
         Nothing is sent if the job is known to be past the step. The tensors may be changed afterwards. While
         the servers are full this waits, for as long as a step waits for residuals, and then sends the error

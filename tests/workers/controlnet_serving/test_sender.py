@@ -13,6 +13,8 @@ from tests.workers.transport.transport_ends import TransportEnds, make_response,
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import ResponseSender
 from workers.controlnet_serving.step_timer import StepTimer
+from workers.devices.base import HostCopy
+from workers.runtime.device_loss import DeviceLoss
 from workers.transport.backends.inline import INLINE_BYTES
 from workers.transport.response_batch import BATCH_BYTES
 
@@ -43,6 +45,28 @@ def test_responses_are_sent_in_order_and_one_that_fails_stops_no_other(ends: Tra
         while len(received) < 3:
             received += ends.receive(request)
         assert [response.index for response, _ in received] == [-1, 1, 0]
+
+
+class FailingCopies(FakeDevice):
+    """It is lost, which is found when something is copied."""
+
+    def to_host(self, tensor: torch.Tensor, into: torch.Tensor | None = None) -> HostCopy:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+
+def test_a_device_that_is_lost_while_residuals_are_copied_ends_the_worker(
+    residual: Redis, servers: Settings
+) -> None:
+    residual.flushall()
+    device = FailingCopies()
+    loss = DeviceLoss(device, end=lambda why: None)
+    ends = TransportEnds([residual], servers.model_copy(update={"shared_memory": "auto"}), device=device)
+    sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []), loss)
+    sender.send(ends.send_step(), make_response(0), noise(2, 64, 64, 64), "edge")
+    sender.start()
+    sender.stop()
+    assert "illegal memory access" in loss.problems()[0]
+    ends.close()
 
 
 def test_headers_leave_after_their_copies_which_follow_what_they_copy(

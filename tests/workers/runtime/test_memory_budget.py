@@ -16,8 +16,9 @@ GIB = 1 << 30
         (79, 80, {}, 71),  # the reserve is at most 8 GiB
         (23, 24, {}, 18.2),
         (7, 8, {}, 5.4),
-        (79, 80, {"workers_per_device": 2}, 31.5),
-        (23, 24, {"workers_per_device": 2}, 9.1),
+        (79, 80, {"workers_per_device": 2}, 32),
+        (23, 24, {"workers_per_device": 2}, 9.6),
+        (46, 80, {"workers_per_device": 2}, 32),  # the other worker has loaded its models
         (30, 80, {}, 22),  # what other processes hold is theirs
         (1, 24, {}, 1),
         (79, 80, {"model_memory_bytes": 3 * GIB}, 3),
