@@ -15,6 +15,7 @@ were captured; one that is older than a graph before it is captured anew.
 """
 
 import logging
+import time
 import threading
 import weakref
 from collections import OrderedDict
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Shapes that stay captured. SDXL's outputs of all stages, 1024², both CFG branches: about 200 MB a shape.
 MAX_SHAPES = 8
+#: After a capture for which there was no memory, nothing is captured for so long.
+PAUSE_S = 300.0
 #: Layouts of stages that are remembered although they were seen only once.
 MAX_SEEN = 256
 
@@ -55,14 +58,18 @@ class GraphEngine(Engine):
     has_eager_bits = True
     joins_stages = True
 
-    def __init__(self, device: Device, model: str, max_shapes: int = MAX_SHAPES) -> None:
-        """``model``: its name, for the log."""
+    def __init__(
+        self, device: Device, model: str, max_shapes: int = MAX_SHAPES, pause_s: float = PAUSE_S
+    ) -> None:
+        """``model``: its name, for the log; ``pause_s``: after a capture for which there was no memory."""
         self._device, self._model, self._max_shapes = device, model, max_shapes
+        self._pause_s = pause_s
         self._pool = device.graph_pool()
         self._reason = None if self._pool is not None else "the device records no graphs"
         self._seen: OrderedDict[_Key, None] = OrderedDict()  # the latest last
         self._shapes: OrderedDict[_Key, _Shape] = OrderedDict()  # by the first stage; the latest last
         self._captures = 0
+        self._paused_until = 0.0
         self._lock = threading.RLock()  # others may ask for memory
         self._must_release = False
         self._current: weakref.ref[GraphForward] | None = None
@@ -70,12 +77,13 @@ class GraphEngine(Engine):
     @property
     def name(self) -> str:  # type: ignore[override]
         """See `Engine`; the one that is in effect."""
-        return "graphs" if self._reason is None else "eager"
+        return "graphs" if self.fallback_reason is None else "eager"
 
     @property
     def fallback_reason(self) -> str | None:
         """See `Engine`."""
-        return self._reason
+        paused = "too little memory for graphs; tried again later" if self._is_paused() else None
+        return self._reason or paused
 
     @property
     def nbytes(self) -> int:
@@ -112,7 +120,8 @@ class GraphEngine(Engine):
                 forward.last = captured.number
                 return captured.run(inputs, constants)
             was_seen = self._was_seen(key)
-            if was_seen and not forward.has_eager_stages and self._reason is None:
+            is_captured_now = was_seen and not (forward.has_eager_stages or self._is_paused())
+            if is_captured_now and self._reason is None:
                 captured = self._try_capture(first, key, inputs, constants)
                 if captured is not None:
                     forward.last = captured.number
@@ -130,6 +139,9 @@ class GraphEngine(Engine):
         if self._shapes:
             self._device.synchronize()  # a graph may be running
             self._shapes.clear()
+
+    def _is_paused(self) -> bool:
+        return time.monotonic() < self._paused_until
 
     def _was_seen(self, key: _Key) -> bool:
         was_seen = key in self._seen
@@ -153,6 +165,11 @@ class GraphEngine(Engine):
             captured.capture(self._pool, key[0], inputs, constants)
         except WrongBits:
             self._give_up(f"a graph of {type(key[0]).__name__} has other bits than eager kernels")
+            return None
+        except torch.OutOfMemoryError:
+            log.warning("no memory for CUDA graphs: eager stages for a while", extra={"model": self._model})
+            self._paused_until = time.monotonic() + self._pause_s
+            self.release()
             return None
         except RuntimeError as error:  # if the device is lost, the next kernel says so
             self._give_up(f"{type(error).__name__}: {error}".partition("\n")[0])

@@ -6,7 +6,8 @@ from workers.devices.base import Device
 #: Where the device's memory is the host's.
 HOST_BYTES = 16 << 30
 #: What stays free on a device with memory of its own, for activations and buffers: a share of the whole, of
-#: at least and at most so much. A step of SDXL at 1024 x 1024 and its VAE take some gigabytes.
+#: at most so much, and of at least so much beside the memory that residuals are shared in. A step of SDXL at
+#: 1024 x 1024 and its VAE take some gigabytes.
 RESERVE_SHARE, MIN_RESERVE_BYTES, MAX_RESERVE_BYTES = 0.2, 1 << 30, 8 << 30
 
 
@@ -23,6 +24,7 @@ def budget_bytes(settings: Settings, device: Device) -> int:
         return HOST_BYTES
     part = settings.workers_per_device
     reserve_bytes = RESERVE_SHARE * memory.total_bytes / part
-    reserve_bytes = min(max(reserve_bytes, MIN_RESERVE_BYTES), MAX_RESERVE_BYTES)
+    shared_bytes = settings.gpu_shared_bytes if settings.gpu_shared == "auto" else 0
+    reserve_bytes = max(min(reserve_bytes, MAX_RESERVE_BYTES), MIN_RESERVE_BYTES + shared_bytes)
     own_bytes = min(memory.total_bytes / part, memory.free_bytes)
     return max(int(own_bytes - reserve_bytes), MIN_RESERVE_BYTES)

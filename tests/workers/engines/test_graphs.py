@@ -230,6 +230,21 @@ def test_a_stage_that_cannot_be_captured_makes_the_engine_eager(chain: Chain) ->
     assert chain.engine.name == "eager"
 
 
+@pytest.mark.parametrize("pause_s", [600.0, 0.0])
+def test_a_capture_without_memory_makes_the_engine_eager_for_a_while(pause_s: float) -> None:
+    chain, scale = Chain(pause_s=pause_s), numbers(9)
+    chain.forward(numbers(0), scale)
+    chain.pool.error = torch.OutOfMemoryError("CUDA out of memory")
+    assert torch.equal(chain.forward(numbers(1), scale), chain.expected(numbers(1), scale))
+    is_paused = pause_s > 0
+    assert (chain.engine.fallback_reason is not None) == is_paused
+    assert chain.engine.name == ("eager" if is_paused else "graphs")
+    chain.pool.error = None
+    for seed in (2, 3):
+        assert torch.equal(chain.forward(numbers(seed), scale), chain.expected(numbers(seed), scale))
+    assert bool(chain.pool.graphs) != is_paused
+
+
 def test_a_nan_is_equal_to_itself(chain: Chain) -> None:
     scale, x = numbers(9), torch.full((2, 3), float("nan"))
     for _ in range(3):

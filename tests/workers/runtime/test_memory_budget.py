@@ -20,6 +20,8 @@ GIB = 1 << 30
         (23, 24, {"workers_per_device": 2}, 9.6),
         (46, 80, {"workers_per_device": 2}, 32),  # the other worker has loaded its models
         (30, 80, {}, 22),  # what other processes hold is theirs
+        (7, 8, {"gpu_shared_bytes": 2 * GIB}, 4),  # the reserve holds the memory that residuals are shared in
+        (7, 8, {"gpu_shared_bytes": 2 * GIB, "gpu_shared": "off"}, 5.4),
         (1, 24, {}, 1),
         (79, 80, {"model_memory_bytes": 3 * GIB}, 3),
     ],
