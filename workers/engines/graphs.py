@@ -15,8 +15,8 @@ were captured; one that is older than a graph before it is captured anew.
 """
 
 import logging
-import time
 import threading
+import time
 import weakref
 from collections import OrderedDict
 
