@@ -49,8 +49,9 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
     Raises `SwiftError` if it cannot start; then nothing has.
     """
     settings = resolve(settings)
-    check_models(settings, read_catalog(settings.catalog, settings))
-    check_devices(settings)
+    catalog = read_catalog(settings.catalog, settings)
+    check_models(settings, catalog)
+    check_devices(settings, has_controlnets=bool(catalog.controlnets))
     with _written(settings.home):
         trusted_directory(settings.home, setting="SWIFT_HOME")
         for folder in folders(settings.home):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Size, Tensor
 
+from workers.devices.selection import find_device
 from workers.lora.formats.formats import build_matrix
 from workers.lora.formats.matrices import Matrix, ScratchBuffers
 
@@ -106,7 +107,7 @@ def _dora_factor(
 
 def _panels(weight: Tensor) -> Iterator[slice]:
     """The rows of a weight, a panel at a time."""
-    panel = _CPU_PANEL if weight.device.type == "cpu" else _GPU_PANEL
+    panel = _GPU_PANEL if find_device(weight.device).has_own_memory else _CPU_PANEL
     height = max(1, panel * len(weight) // weight.numel())
     for start in range(0, len(weight), height):
         yield slice(start, start + height)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from shared.registry.workers import Heartbeat
+from workers.devices.base import Device
 from workers.runtime.heartbeat import HeartbeatThread
 
 if TYPE_CHECKING:
@@ -15,6 +16,13 @@ log = logging.getLogger(__name__)
 
 #: The first round does what libraries do once, the second captures or compiles, the third runs that.
 ROUNDS = 3
+
+
+def is_first_run_slower(engine: str, device: Device) -> bool:
+    """Whether a first run is worth doing before the first job: on a GPU, which loads each kernel when it
+    first runs it, and with an engine that captures or compiles.
+    """
+    return engine != "eager" or device.memory() is not None
 
 
 class WarmUp:

@@ -14,8 +14,15 @@ from workers.devices.visible import gpu_number, is_gpu
 CHOICES = frozenset({"device", "unet_devices", "controlnet_devices"})
 
 
-def check_devices(settings: Settings, count_gpus: Callable[[], int | None] = count_for_torch) -> None:
-    """Every device that settings name is here; raises `CannotStart` that names the setting."""
+def check_devices(
+    settings: Settings, *, has_controlnets: bool, count_gpus: Callable[[], int | None] = count_for_torch
+) -> None:
+    """Every device that settings name is here, and no ControlNet worker is left to a CPU unnoticed.
+
+    Raises `CannotStart` that names the setting.
+    """
+    if has_controlnets:
+        _check_controlnet_devices(settings)
     count: int | None = None
     for setting, device in _named(settings):
         check_device(setting, device)
@@ -34,6 +41,19 @@ def check_device(setting: str, device: str) -> None:
         raise CannotStart(f"{setting}: this machine has no NVIDIA driver (libcuda.so.1)")
     if device == "mps" and sys.platform != "darwin":
         raise CannotStart(f"{setting}: only macOS has mps")
+
+
+def _check_controlnet_devices(settings: Settings) -> None:
+    """With UNet workers on GPUs, where ControlNets are computed was said; raises `CannotStart`."""
+    computing = worker_devices(settings)
+    if settings.controlnet_devices or not computing["controlnet"] or is_gpu(settings.device):
+        return
+    if gpus := [device for device in computing["unet"] if is_gpu(device)]:
+        raise CannotStart(
+            f"SWIFT_UNET_DEVICES={','.join(settings.unet_devices)}: ControlNets would be computed on "
+            f"{settings.device}, and each step would wait for it: set SWIFT_CONTROLNET_DEVICES too, "
+            f"to {gpus[-1]}, another GPU or cpu, or SWIFT_CONTROLNET_WORKERS=0 for no ControlNet worker"
+        )
 
 
 def _named(settings: Settings) -> Iterator[tuple[str, str]]:

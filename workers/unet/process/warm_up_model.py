@@ -8,7 +8,7 @@ from shared.jobs.spec import JobSpec
 from workers.devices.base import Device
 from workers.families.base import BaseModel
 from workers.families.staged_forward import run_to_end
-from workers.runtime.warm_up import ROUNDS, WarmUp
+from workers.runtime.warm_up import ROUNDS, WarmUp, is_first_run_slower
 from workers.unet.latents.noise import make_generators
 from workers.unet.timesteps.schedule import TimestepSpec, make_schedule
 
@@ -17,11 +17,8 @@ PARTS = 2 * ROUNDS + 2
 
 
 def needs_warm_up(model: BaseModel, device: Device) -> bool:
-    """Whether the first job would be slower: on a GPU, which loads each kernel when it first runs it, and
-    with an engine that captures or compiles. Models that inpaint take more than latents: they are left out.
-    """
-    is_eager = model.engines.own.name == "eager"
-    return (not is_eager or device.memory() is not None) and not model.is_inpainting
+    """Whether its first job would be slower. Models that inpaint take more than latents: left out."""
+    return is_first_run_slower(model.engines.own.name, device) and not model.is_inpainting
 
 
 @torch.inference_mode()

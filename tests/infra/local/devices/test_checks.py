@@ -21,7 +21,7 @@ def counted(gpus: int) -> Callable[[], int]:
 
 
 def test_on_a_cpu_nobody_counts_gpus() -> None:
-    check_devices(Settings(unet_devices=("cpu", "cpu")), never)
+    check_devices(Settings(unet_devices=("cpu", "cpu")), has_controlnets=True, count_gpus=never)
 
 
 @HAS_NO_GPU
@@ -37,15 +37,18 @@ def test_on_a_cpu_nobody_counts_gpus() -> None:
 )
 def test_a_device_that_is_not_here_stops_the_start(changes: dict[str, Any], setting: str) -> None:
     with pytest.raises(CannotStart) as caught:
-        check_devices(Settings(**changes))
+        check_devices(Settings(**changes), has_controlnets=False)
     assert str(caught.value).startswith(setting)
     assert "\n" not in str(caught.value)
 
 
 def test_a_gpu_beyond_those_that_torch_sees_is_named_with_its_setting(cuda: Any) -> None:
     with pytest.raises(CannotStart, match=r"SWIFT_UNET_DEVICES=cuda:0,cuda:2: torch .* sees 2 CUDA devices"):
-        check_devices(Settings(unet_devices=("cuda:0", "cuda:2")), counted(2))
-    check_devices(Settings(unet_devices=("cuda:0",), controlnet_devices=("cuda:0",)))
+        check_devices(
+            Settings(unet_devices=("cuda:0", "cuda:2")), has_controlnets=False, count_gpus=counted(2)
+        )
+    here = Settings(unet_devices=("cuda:0",), controlnet_devices=("cuda:0",))
+    check_devices(here, has_controlnets=True)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +89,28 @@ def test_who_has_named_a_device_is_told_nothing(changes: dict[str, Any]) -> None
 @pytest.mark.skipif(load_driver() is not None, reason="there is a driver")
 def test_a_machine_without_a_gpu_is_told_nothing() -> None:
     assert describe_unused_gpus(Settings(), has_controlnets=True) is None
+
+
+def test_unet_workers_on_gpus_do_not_leave_controlnets_to_a_cpu_unnoticed() -> None:
+    with pytest.raises(CannotStart) as caught:
+        check_devices(Settings(unet_devices=("cuda:0", "cuda:1")), has_controlnets=True, count_gpus=never)
+    said = str(caught.value)
+    assert said.startswith("SWIFT_UNET_DEVICES=cuda:0,cuda:1: ControlNets would be computed on cpu")
+    assert "set SWIFT_CONTROLNET_DEVICES too, to cuda:1" in said
+    assert "SWIFT_CONTROLNET_WORKERS=0" in said
+
+
+@HAS_NO_GPU
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"controlnet_devices": ("cpu",)},
+        {"controlnet_devices": ("cuda:0",)},
+        {"controlnet_workers": 0},
+        {"device": "cuda:0"},
+    ],
+)
+def test_who_has_said_where_controlnets_are_computed_is_believed(changes: dict[str, Any]) -> None:
+    # What stops the start then is that this machine has no GPU
+    with pytest.raises(CannotStart, match=r"built without CUDA|no NVIDIA driver|sees 0 CUDA devices"):
+        check_devices(Settings(unet_devices=("cuda:0", "cuda:1"), **changes), has_controlnets=True)
