@@ -12,7 +12,7 @@ from typing import Any
 import requests
 
 from infra.chaos.target import ANSWER_S, Target
-from infra.local.demo import CONTROL, EMOJI
+from infra.emoji_files import CONTROL, EMOJI
 from shared.jobs.record import ENDED
 
 #: A client waits for its job no longer; the checks at the end wait for the others.

@@ -20,13 +20,11 @@ from rich.table import Table
 
 from infra.cli.client import ApiError, Client, encode_image
 from infra.cli.progress import run_with_progress
+from infra.emoji_files import CONTROL, LORA
 from infra.local.s3_client import make_s3_client
 from infra.local.stack import Stack, running_stack
 from shared.settings import ROOT, Settings
 
-EMOJI = ROOT / "infra" / "emoji"
-CONTROL = EMOJI / "control" / "1_red_car.png"
-LORA = EMOJI / "loras" / "twemoji.safetensors"
 REQUEST: dict[str, Any] = {
     "prompt": "a red car on a green background",
     "seed": 7,

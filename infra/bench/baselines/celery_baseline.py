@@ -20,7 +20,7 @@ from diffusers import AutoPipelineForText2Image, ControlNetModel, DiffusionPipel
 from PIL import Image
 
 from infra.bench.baselines.celery_fleet import GENERATE, QUEUE, RESULTS
-from infra.local.demo import CONTROL
+from infra.emoji_files import CONTROL
 from shared.catalog.catalog import read_catalog
 from shared.catalog.entries import locate
 from shared.settings import read_settings

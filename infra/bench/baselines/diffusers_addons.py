@@ -13,7 +13,7 @@ from PIL import Image
 
 from infra.bench.workloads.addon_jobs import GUIDANCE, PROMPT
 from infra.bench.workloads.models import Workload
-from infra.local.demo import CONTROL
+from infra.emoji_files import CONTROL
 from shared.catalog.schedulers import SCHEDULERS
 
 

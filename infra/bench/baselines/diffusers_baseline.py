@@ -9,7 +9,7 @@ import transformers
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from infra.local.demo import EMOJI
+from infra.emoji_files import EMOJI
 from shared.catalog.schedulers import SCHEDULERS
 
 

@@ -20,7 +20,7 @@ from infra.emoji.training.data.subjects import COLOUR_NAMES
 from infra.emoji.training.evaluate.prompts import EDGES, STYLED
 from infra.emoji.training.evaluate.retrieval import background
 from infra.emoji.training.evaluate.scores import psnr_db, ssim
-from infra.local.demo import EMOJI
+from infra.emoji_files import EMOJI
 
 LORAS = ("twemoji", "outline")
 STEPS, GUIDANCE = 25, 3.0

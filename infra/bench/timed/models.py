@@ -14,7 +14,7 @@ from diffusers import (
 from safetensors.torch import save
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from infra.local.demo import EMOJI
+from infra.emoji_files import EMOJI
 
 NAME, CONTROLNETS = "timed", ("timed-controlnet1", "timed-controlnet2", "timed-controlnet3")
 SIDE_PX, WIDTH, TOKENS = 16, 8, 77

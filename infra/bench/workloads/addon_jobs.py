@@ -21,7 +21,7 @@ from infra.bench.harness.fleet import RELAXED_POLL_S, Fleet, running_fleet
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin
 from infra.bench.harness.report import FOLDER, CheckFailed
 from infra.bench.workloads.models import Workload
-from infra.local.demo import CONTROL
+from infra.emoji_files import CONTROL
 
 CONFIGS = ("0c0l", "1c0l", "0c1l", "1c1l")
 PROMPT, GUIDANCE = "a penguin on a teal background", 3.0

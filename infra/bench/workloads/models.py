@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from infra.bench.harness.report import FOLDER
-from infra.local.demo import EMOJI
+from infra.emoji_files import EMOJI
 
 MODELS = FOLDER / "models"
 #: Raise it when anything below changes what is made: what an older recipe made is no longer used.

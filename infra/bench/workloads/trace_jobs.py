@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 
-from infra.local.demo import EMOJI
+from infra.emoji_files import EMOJI
 
 #: Share of requests with 0, 1, 2, 3 ControlNets, and with 0, 1, 2 LoRAs; of services A and B.
 CONTROLNETS = ((0.0, 0.305, 0.695, 0.0), (0.019, 0.251, 0.699, 0.031))

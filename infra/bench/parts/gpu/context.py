@@ -14,6 +14,7 @@ from infra.bench.parts.gpu.card import describe_card
 from infra.bench.parts.gpu.sizes import SDXL, TOY, Size
 from infra.bench.parts.gpu.targets import bounds_of
 from shared.errors import SwiftError
+from workers.devices.selection import find_device
 
 if TYPE_CHECKING:
     from infra.bench.parts.gpu.models import Models
@@ -34,6 +35,7 @@ class Context:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if not self.is_gpu:
             torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
+        find_device(self.device)  # with a worker's flags of torch: peers and fleet compute the same bits
         self.size: Size = SDXL if self.is_gpu else TOY
         self.figures: dict[str, float] = {}
         self.samples: dict[str, list[float]] = {}

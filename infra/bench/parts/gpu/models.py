@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from infra.bench.parts.gpu.sizes import Size
-from infra.local.demo import EMOJI
+from infra.emoji_files import EMOJI
 
 #: Rows of a guided step: both CFG branches.
 GUIDED_ROWS = 2

@@ -1,7 +1,8 @@
 """diffusers in this process, on the same device and with the same weights, as its users call it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from infra.bench.parts.gpu.context import Context
 from infra.bench.parts.gpu.models import Models
 from infra.bench.parts.gpu.timing import synchronize
-from infra.local.demo import CONTROL
+from infra.emoji_files import CONTROL
 
 PROMPT, GUIDANCE = "a penguin on a teal background", 7.0
 
@@ -67,6 +68,21 @@ def peer(context: Context) -> Peer:
     """The run's peer."""
     found: Peer = context.kept("diffusers pipelines", lambda: Peer(context.models))
     return found
+
+
+@contextmanager
+def torch_defaults() -> Iterator[None]:
+    """Reductions in reduced precision, as torch allows them by default: what diffusers' users run with."""
+    matmul: Any = torch.backends.cuda.matmul
+    names = ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction")
+    before = {name: getattr(matmul, name) for name in names}
+    try:
+        for name in names:
+            setattr(matmul, name, True)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(matmul, name, value)
 
 
 def control_image(side_px: int) -> Image.Image:

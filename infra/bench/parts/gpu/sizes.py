@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from infra.bench.workloads.real_sizes import UNETS, VAE
+from infra.bench.workloads.architectures import UNETS, VAE
 
 #: One step's residuals for a batch of two, in the order in which they leave: mid block, then deepest first.
 Shapes = tuple[tuple[int, int, int, int], ...]

@@ -15,7 +15,7 @@ from infra.bench.harness.processes import cpu_s, pin, pin_this_process
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.harness.samples import percentile
 from infra.bench.parts.latency.step_overlap import Step, read_steps
-from infra.local.demo import CONTROL
+from infra.emoji_files import CONTROL
 
 BOUNDS = {"overhead_ms_p50": Bound("at_most", 30)}
 #: The UNet's device, in the fleet and in one process; and everything else.

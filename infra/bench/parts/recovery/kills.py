@@ -26,7 +26,7 @@ from infra.bench.parts.recovery.recovery_checks import (
     stood_s,
 )
 from infra.bench.workloads.models import open_workload
-from infra.local.demo import CONTROL
+from infra.emoji_files import CONTROL
 from infra.local.timeline import plot_timeline
 from shared.settings import Settings
 from workers.unet.cfg_parallel.timings import CFGTimings

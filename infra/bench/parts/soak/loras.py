@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save
 from torch import nn
 
-from infra.local.demo import EMOJI
+from infra.emoji_files import EMOJI
 from shared.jobs.spec import LoraRef
 from shared.storage.loras import lora_key
 from shared.storage.object_store import Bucket

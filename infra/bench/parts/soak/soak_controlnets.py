@@ -16,7 +16,7 @@ from redis import Redis
 from infra.bench.harness.fleet import Fleet, running_fleet
 from infra.bench.harness.processes import family, rss_mb
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
-from infra.local.demo import CONTROL
+from infra.emoji_files import CONTROL
 
 CLIENTS, UNETS, CONTROLNETS = 8, 4, 2
 STEPS = 4

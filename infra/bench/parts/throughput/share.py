@@ -22,7 +22,7 @@ from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.timed.device import CONTROLNET_S, LORA_PATCH_S, TEXT_S, UNET_S, VAE_S
 from infra.bench.timed.fleet import devices
 from infra.bench.timed.models import CONTROLNETS, NAME, make_lora, make_timed
-from infra.local.demo import CONTROL
+from infra.emoji_files import CONTROL
 
 
 class Column(NamedTuple):

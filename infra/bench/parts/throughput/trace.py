@@ -29,7 +29,7 @@ from infra.bench.harness.s3 import Storage, running_s3
 from infra.bench.harness.samples import percentile
 from infra.bench.harness.throttled_proxy import slow_line
 from infra.bench.workloads.trace_jobs import TraceJob, make_stream, write_loras
-from infra.local.demo import CONTROL
+from infra.emoji_files import CONTROL
 from shared.settings import Settings
 
 BOUNDS = {"images_per_s_vs_naive": Bound("at_least", 2), "p99_vs_naive": Bound("at_most", 1)}

@@ -17,7 +17,7 @@ from infra.bench.harness.processes import cpu_by_name, cpu_s, family, rss_mb
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.harness.samples import percentile
 from infra.bench.parts.web.load_client import CONNECTIONS, Kind, Load, Order, put_load_on
-from infra.local.demo import CONTROL, EMOJI, LORA
+from infra.emoji_files import CONTROL, EMOJI, LORA
 from infra.local.environment import inherit
 
 BOUNDS = {

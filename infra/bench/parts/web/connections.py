@@ -16,7 +16,7 @@ from infra.bench.harness.report import FOLDER, Bound, CheckFailed, Measured, Res
 from infra.bench.harness.samples import percentile
 from infra.bench.parts.web.load_client import Kind, Load, Order, put_load_on
 from infra.bench.parts.web.slow_clients import BODY, HEAD, PIPELINE, UPLOAD, event_streams, slow_clients
-from infra.local.demo import LORA
+from infra.emoji_files import LORA
 
 Server = Literal["threads", "greenlets"]
 OPTIONS: dict[Server, list[str]] = {

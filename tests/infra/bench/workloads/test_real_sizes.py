@@ -5,7 +5,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 from infra.bench.workloads.real_sizes import text_config
-from infra.local.demo import EMOJI
+from infra.emoji_files import EMOJI
 from workers.model_checks.tokenizer import check_tokenizer
 
 

@@ -51,6 +51,13 @@ def lose_device(context: Context, fleet: GpuFleet, engine: str, undisturbed: Fin
     is_equal = np.array_equal(job.pixels, undisturbed.pixels)
     context.check(is_equal, "after a lost device the job's image is another")
     context.figure("drill_lost_device_back_s", _await_other_pids(fleet, before) - began)
+    lost = {name for name, pid in _unet_pids(fleet).items() if pid != before[name]}
+    taken_by = {
+        str(span["worker"]).partition("@")[0] for span in job.job["timeline"] if span["name"] == "vae"
+    }
+    context.figure("drill_lost_device_other_took_it", float(not taken_by & lost))
+    if taken_by & lost:
+        context.note(f"E10: no other worker took the job: {', '.join(lost)} did, after it had come back")
     for seed in range(700, 700 + 2 * UNETS):  # both workers serve on
         fleet.generate(engine, seed, num_inference_steps=2)
     context.figure("drill_lost_device", 1.0)

@@ -6,7 +6,7 @@ from infra.bench.parts.gpu.context import Context, require
 from infra.bench.parts.gpu.experiments.rates import matmul_tflops
 from infra.bench.parts.gpu.flops import unet_tflop
 from infra.bench.parts.gpu.models import GUIDED_ROWS
-from infra.bench.parts.gpu.peer import peer
+from infra.bench.parts.gpu.peer import peer, torch_defaults
 from infra.bench.parts.gpu.timing import measure
 
 PEER_ROUNDS = 3
@@ -51,12 +51,13 @@ def controlnet_ms(context: Context, rows: int) -> float:
 
 
 def diffusers_eager_s(context: Context) -> float:
-    """Seconds of an image, prompt to PIL; after one that does not count."""
+    """Seconds of an image, prompt to PIL, with torch's defaults; after one that does not count."""
 
     def images() -> float:
         theirs = peer(context)
-        theirs.generate(0)
-        times = [theirs.generate(1 + i).seconds for i in range(PEER_ROUNDS)]
+        with torch_defaults():
+            theirs.generate(0)
+            times = [theirs.generate(1 + i).seconds for i in range(PEER_ROUNDS)]
         return context.median_of("diffusers_eager_s", times)
 
     return float(context.kept("diffusers, eager", images))

@@ -10,7 +10,7 @@ from statistics import median
 from infra.bench.harness.report import CheckFailed
 from infra.bench.parts.gpu.context import Context
 from infra.bench.parts.gpu.handover.ends import Act, Answer
-from infra.bench.parts.gpu.handover.processes import EndProcess, Handover, running_handover
+from infra.bench.parts.gpu.handover.processes import EndProcess, running_handover
 
 #: Steps before a backend that verifies its peer first carries residuals.
 TRIES, WARM_UPS = 6, 2
@@ -20,19 +20,19 @@ STEP = "107mb"
 def measure_handover(context: Context, backends: list[str]) -> None:
     """Note ``d2d_ms_107mb_BACKEND`` and what belongs to it."""
     with running_handover(context) as handover:
-        for backend in backends:
+        pairs = {name: (handover.start(name), handover.start(name)) for name in backends}  # to load at once
+        for backend, ends in pairs.items():
             try:
-                _measure(context, handover, backend)
+                _measure(context, *ends, backend)
             except CheckFailed as error:
                 context.fail(f"handover by {backend}: {error}")
 
 
-def _measure(context: Context, handover: Handover, backend: str) -> None:
-    writer, reader = handover.start(backend), handover.start(backend)
+def _measure(context: Context, writer: EndProcess, reader: EndProcess, backend: str) -> None:
     for end in (writer, reader):
         end.wait_until_ready()
     steps = Steps(writer, reader, backend)
-    carried = [steps.hand_over("receive").backends for _ in range(TRIES)]
+    carried = [steps.try_out() for _ in range(TRIES)]
     if carried[-1] != (backend,):
         context.note(f"{backend} did not carry residuals here: {', '.join(carried[-1])} did")
         return
@@ -77,7 +77,25 @@ class Steps:
             raise CheckFailed(f"{self._backend}: what arrived is not what was sent")
         return received.model_copy(update={"began_s": sent.began_s})
 
+    def try_out(self) -> tuple[str, ...]:
+        """One step, and what workers do every few seconds; returns the backends that carried it.
+
+        A reader's request tells the writer of it, the writer's sweep makes a probe for it, and the reader's
+        answers that: only then does a backend that verifies its peer carry anything.
+        """
+        carried = self.hand_over("receive").backends
+        settle(self._writer, self._reader)
+        return carried
+
     def milliseconds(self, act: Act, *, is_tiny: bool) -> float:
         """What one step took."""
         answer = self.hand_over(act, is_tiny=is_tiny)
         return 1e3 * (answer.ended_s - answer.began_s)
+
+
+def settle(writer: EndProcess, reader: EndProcess) -> None:
+    """Let the writer sweep, then the reader; raises `CheckFailed`."""
+    for end in (writer, reader):
+        answer = end.do("settle")
+        if answer.error is not None:
+            raise CheckFailed(f"a sweep has failed: {answer.error}")

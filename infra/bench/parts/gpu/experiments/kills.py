@@ -11,6 +11,7 @@ from infra.bench.harness.report import CheckFailed
 from infra.bench.parts.gpu.card import used_gpu_bytes
 from infra.bench.parts.gpu.context import Context
 from infra.bench.parts.gpu.experiments.controlnet_jobs import backends
+from infra.bench.parts.gpu.experiments.handover import settle
 from infra.bench.parts.gpu.fleet.jobs import stop_fleets
 from infra.bench.parts.gpu.handover.processes import EndProcess, Handover, running_handover
 
@@ -43,7 +44,7 @@ def _kill_all(context: Context, handover: Handover, reader: EndProcess, backend:
         for i, writer in enumerate(writers):
             writer.wait_until_ready()
             number += 100
-            step_s = _hand_over(writer, reader, number)
+            step_s = hand_over_before(writer, reader, number, backend)
             reader.do("ask", number + 99)
             reader.tell("receive", number + 99, wait_s=WAIT_S)
             writer.tell("send", number + 99)
@@ -69,12 +70,13 @@ def _kill_all(context: Context, handover: Handover, reader: EndProcess, backend:
     number += 100
     [fresh] = [handover.start(backend)]
     fresh.wait_until_ready()
-    _hand_over(fresh, reader, number)  # the reader serves on
+    hand_over_before(fresh, reader, number, backend)  # the reader serves on
 
 
-def _hand_over(writer: EndProcess, reader: EndProcess, number: int) -> float:
-    """A few steps; returns the seconds of the last. Raises `CheckFailed` unless they arrive."""
-    took_s = 0.0
+def hand_over_before(writer: EndProcess, reader: EndProcess, number: int, backend: str) -> float:
+    """A few steps; returns the seconds of the last. Raises `CheckFailed` unless they arrive, the last of them
+    by this backend."""
+    took_s, carried = 0.0, tuple[str, ...]()
     for step in range(number, number + BEFORE):
         reader.do("ask", step)
         reader.tell("receive", step)
@@ -83,5 +85,8 @@ def _hand_over(writer: EndProcess, reader: EndProcess, number: int) -> float:
         error = sent.error or received.error
         if error is not None or not received.is_equal or not received.received:
             raise CheckFailed(f"a step before the kill did not arrive: {error or 'other bytes'}")
-        took_s = received.ended_s - sent.began_s
+        took_s, carried = received.ended_s - sent.began_s, received.backends
+        settle(writer, reader)
+    if carried != (backend,):
+        raise CheckFailed(f"{', '.join(carried)} carried the residuals, not {backend}: no kill would tell")
     return took_s

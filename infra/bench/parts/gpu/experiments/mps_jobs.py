@@ -32,7 +32,7 @@ def run(context: Context) -> None:
     with running_mps(context.folder / "mps") as environment:
         share = {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(PERCENT)}
         fleet = fleet_of(context, "mps", env={**environment, **share}, **settings_for(backend))
-        compare(context, fleet, "half_each", "tax_1c_mps", plain_ms=min(plain[1:]))
+        compare(context, fleet, "half_each", "tax_1c_mps", carried_by=backend, plain_ms=min(plain[1:]))
         context.figure("tax_1c_mps", context.figures["tax_1c_mps_half_each"])
         stop_fleets(context)
 

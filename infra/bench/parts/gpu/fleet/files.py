@@ -9,19 +9,13 @@ from safetensors.torch import save
 from infra.bench.parts.gpu.context import Context
 from infra.bench.parts.gpu.models import Models, make_lora
 from infra.bench.parts.gpu.peer import GUIDANCE
-from shared.catalog.entries import ControlNetEntry, ModelEntry
 
 ENGINES = ("eager", "graphs", "compile")
 
 
-def has_engines() -> bool:
-    """Whether a catalog can name an engine."""
-    return "engine" in ModelEntry.model_fields
-
-
 def served_engines(device: torch.device) -> tuple[str, ...]:
-    """The engines that this version has for a device; a CPU has no graphs, and compiles for minutes."""
-    return ENGINES if has_engines() and device.type == "cuda" else ENGINES[:1]
+    """The engines for a device; a CPU has no graphs, and compiles for minutes."""
+    return ENGINES if device.type == "cuda" else ENGINES[:1]
 
 
 def model_name(engine: str) -> str:
@@ -57,13 +51,13 @@ def describe_catalog(models: Models, engines: Sequence[str]) -> str:
         text += f'\n[models.{model_name(engine)}]\nsource = "sdxl"\ndtype = "{size.dtype}"\n'
         text += f'scheduler = "euler"\nnum_inference_steps = {size.steps}\nguidance_scale = {GUIDANCE}\n'
         text += f"width = {size.side_px}\nheight = {size.side_px}\n"
-        text += f'engine = "{engine}"\n' if has_engines() else ""
-        if engine == "compile" and "memory_format" in ModelEntry.model_fields:
+        text += f'engine = "{engine}"\n'
+        if engine == "compile":
             text += 'memory_format = "channels_last"\n'
     names = ", ".join(f'"{model_name(engine)}"' for engine in engines)
     for name in models.controlnets:
         text += f'\n[controlnets.{name}]\nsource = "{name}"\nmodel = [{names}]\ndtype = "{size.dtype}"\n'
-        if "engine" in ControlNetEntry.model_fields and "graphs" in engines and models.device.type == "cuda":
+        if "graphs" in engines:
             text += 'engine = "graphs"\n'
     return text
 

@@ -16,7 +16,6 @@ from infra.bench.parts.gpu.fleet.files import catalog, lora_file, model_name
 from infra.bench.parts.gpu.fleet.running import running_fleet
 from infra.bench.parts.gpu.fleet.stack import find_missing
 from infra.bench.parts.gpu.peer import PROMPT, control_image
-from shared.settings import Settings
 
 #: Everything that is loaded at the start, and the engines' first passes.
 READY_S = 150.0
@@ -97,7 +96,7 @@ def stop_fleets(context: Context) -> None:
 def default_settings(context: Context) -> dict[str, Any]:
     """One UNet worker and one ControlNet worker on the same device, which computes every ControlNet."""
     memory = {"model_memory_bytes": 40 * GIB, "shared_memory_bytes": 2 * GIB} if context.is_gpu else {}
-    remote = {"controlnet_placement": "remote"} if "controlnet_placement" in Settings.model_fields else {}
+    remote = {"controlnet_placement": "remote"}
     return {"catalog": catalog(context), "device": context.device.type, **memory, **remote}
 
 

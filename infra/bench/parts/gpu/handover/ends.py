@@ -18,6 +18,7 @@ from shared.redis_clients import residual_servers
 from shared.settings import Settings
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import ResponseSender
+from workers.devices.base import Device
 from workers.devices.selection import find_device
 from workers.transport.backends.selection import build_backends
 from workers.transport.protocol import StepRequest, StepResponse
@@ -66,12 +67,13 @@ class Answer(BaseModel):
 class End:
     """Either end of one backend, with those after it for what it cannot carry."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, device: Device | None = None) -> None:
+        """Tests give a ``device``."""
         settings = Settings(
             residual_redis_url=(setup.redis_url,), shared_memory_bytes=setup.shared_memory_bytes
         )
         clients = residual_servers(settings)
-        self._device = find_device(setup.device)
+        self._device = device or find_device(setup.device)
         every = build_backends(ConnectionPool(clients), settings, self._device)
         names = [backend.name for backend in every]
         if setup.backend not in names:

@@ -1,0 +1,73 @@
+"""Steps between two ends of the transport, with memory of the host in place of a GPU's."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from redis import Redis
+
+from infra.bench.harness.report import CheckFailed
+from infra.bench.parts.gpu.experiments.handover import Steps
+from infra.bench.parts.gpu.experiments.kills import hand_over_before
+from infra.bench.parts.gpu.handover.ends import Act, Answer, Command, End, Setup
+from infra.bench.parts.gpu.handover.processes import EndProcess
+from shared.settings import Settings
+from tests.workers.transport.backends.host_slabs import HostSlabs
+from workers.devices.cpu import CPUDevice
+from workers.devices.slabs import DeviceSlabs
+
+
+class SharingDevice(CPUDevice):
+    """Its memory can be opened by others."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(torch.device("cpu"))
+        self._slabs = HostSlabs(folder)
+
+    def slabs(self) -> DeviceSlabs:
+        return self._slabs
+
+
+class OwnEnd(EndProcess):
+    """An end in this process, which acts when it is heard."""
+
+    def __init__(self, setup: Setup, folder: Path) -> None:
+        self._end = End(setup, SharingDevice(folder))
+        self._told: list[Command] = []
+
+    def tell(self, act: Act, number: int = 0, **options: Any) -> None:
+        self._told.append(Command(act=act, number=number, **options))
+
+    def hear(self) -> Answer:
+        return self._end.do(self._told.pop(0))
+
+
+@pytest.fixture
+def ends(servers: Settings, residual: Redis, tmp_path: Path) -> list[OwnEnd]:
+    """A writer and a reader that prefer ``cuda_ipc``."""
+    residual.flushall()
+    setup = Setup(
+        redis_url=servers.residual_redis_url[0],
+        device="cpu",
+        dtype="float32",
+        shapes=((2, 64, 16, 16), (2, 32, 32, 32)),
+        backend="cuda_ipc",
+        shared_memory_bytes=1 << 24,
+    )
+    return [OwnEnd(setup, tmp_path) for _ in range(2)]
+
+
+def test_cuda_ipc_carries_residuals_once_both_ends_have_swept(ends: list[OwnEnd]) -> None:
+    writer, reader = ends
+    steps = Steps(writer, reader, "cuda_ipc")
+    carried = [steps.try_out() for _ in range(3)]
+    assert carried[0] != ("cuda_ipc",), "the writer has not been verified yet"
+    assert carried[-1] == ("cuda_ipc",)
+
+
+def test_a_writer_is_killed_only_if_its_backend_carries_residuals(ends: list[OwnEnd]) -> None:
+    writer, reader = ends
+    assert hand_over_before(writer, reader, 100, "cuda_ipc") > 0
+    with pytest.raises(CheckFailed, match="cuda_ipc carried the residuals, not redis"):
+        hand_over_before(writer, reader, 200, "redis")
