@@ -1,7 +1,7 @@
 """``python -m infra.bench [--quick] [PART ...]`` and ``python -m infra.bench report``.
 
 ``python -m infra.bench gpu --only E0,E4 --within 460`` runs some experiments of a part that has them, and
-begins none that would not end in time.
+begins none that would not end in time. ``--out FOLDER`` writes results there, too, as soon as they are there.
 
 The exit code is 1 if a part's work was not the work that was meant, never because of its times.
 """
@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, cast
 
@@ -99,11 +100,13 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(name: str, options: argparse.Namespace) -> bool:
     """Measure a part and write what came out; returns whether it counts."""
     form, machine = "quick" if options.quick else "full", describe_machine()
+    folders = [FOLDER] if options.out is None else [FOLDER, options.out]
     print(f"{name} ({form})", flush=True)
 
     def save(measured: Measured) -> Result:
         result = _result(name, form, machine, measured)
-        write_result(result)
+        for folder in folders:
+            write_result(result, folder)
         return result
 
     try:
@@ -116,8 +119,13 @@ def _run(name: str, options: argparse.Namespace) -> bool:
     except SwiftError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return False
+    except ModuleNotFoundError as error:
+        package = (error.name or "a package").partition(".")[0]
+        why = f"{package} is not installed; infra/docs/benchmarks.md says what a part needs"
+        print(f"{name}: {why}", file=sys.stderr)
+        return False
     result = save(measured)
-    _plot(result, part)
+    _plot(result, part, folders)
     print(f"\n{table([result])}", flush=True)
     for note in measured.notes:
         print(note, flush=True)
@@ -142,13 +150,14 @@ def _result(name: str, form: str, machine: dict[str, str | float], measured: Mea
     )
 
 
-def _plot(result: Result, part: Part) -> None:
+def _plot(result: Result, part: Part, folders: Sequence[Path]) -> None:
     try:
         from infra.bench.harness.plots import plot
     except ModuleNotFoundError as error:  # a bare machine may measure, too
         print(f"no plot: {error.name} is not installed", flush=True)
         return
-    plot(result, part.plot, FOLDER / f"{result.part}.png")
+    for folder in folders:
+        plot(result, part.plot, folder / f"{result.part}.png")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -156,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="fewer and shorter samples")
     parser.add_argument("--only", type=_listed, default=[], metavar="E0,E4", help="experiments of a part")
     parser.add_argument("--within", type=float, metavar="SECONDS", help="begin none that ends later")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="results are written there, too")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; or {REPORT}")
     return parser
 

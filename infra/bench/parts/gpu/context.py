@@ -43,6 +43,7 @@ class Context:
         self.notes: list[str] = []
         self.failures: list[str] = []
         self.open = ExitStack()  # what a run keeps open until its end
+        self.experiment = ""  # the one at hand: its notes and failures begin with its name
         self.ends_at = float("inf")  # of the experiment at hand, by the monotonic clock
         self._kept: dict[str, Any] = {}
 
@@ -84,6 +85,7 @@ class Context:
 
     def note(self, sentence: str) -> None:
         """Note what was left out, or how something was measured."""
+        sentence = self._with_experiment(sentence)
         self.notes.append(sentence)
         print(f"    {sentence}", flush=True)
 
@@ -95,8 +97,12 @@ class Context:
 
     def fail(self, what: str) -> None:
         """Note what counts for nothing."""
+        what = self._with_experiment(what)
         self.failures.append(what)
         print(f"    FAILED: {what}", flush=True)
+
+    def _with_experiment(self, sentence: str) -> str:
+        return sentence if sentence.startswith(self.experiment) else f"{self.experiment}: {sentence}"
 
     def needed(self, name: str) -> float:
         """A figure that an earlier experiment measured; raises `Skipped`."""

@@ -4,6 +4,7 @@ Experiments E0 to E11 stand for themselves, can be named (``--only E0,E4``) and 
 Where there is no GPU the same code runs on a toy on the CPU: it shows that it works, its times mean nothing.
 """
 
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from infra.bench.harness.machine import describe_commit
 from infra.bench.harness.report import FOLDER, Measured, Result, read_results
 from infra.bench.parts.gpu.card import SHARED_MEMORY, describe_card, shared_memory_gb
 from infra.bench.parts.gpu.context import Context
+from infra.bench.parts.gpu.fleet.packages import find_missing
 from infra.bench.parts.gpu.runner import choose, run_all
 
 #: SDXL with two ControlNets, and what a fleet puts beside them.
@@ -41,7 +43,9 @@ def measure_experiments(
     with tempfile.TemporaryDirectory(prefix="swift-gpu-", dir=folder or _spacious()) as home:
         context = Context(quick=quick, folder=Path(home), device=device)
         if only:
-            _keep_earlier(context, quick=quick)
+            keep_earlier(context, [experiment.name for experiment in experiments])
+        if missing := find_missing():
+            context.note(f"there is no fleet here: it needs {', '.join(missing)}")
         with context.open:
             run_all(context, experiments, within_s, save)
         return context.measured()
@@ -64,10 +68,14 @@ def plot(result: Result, left: Any, right: Any) -> None:
     right.set(xlabel="figure over target", title="targets: red ones are missed")
 
 
-def _keep_earlier(context: Context, *, quick: bool) -> None:
+def keep_earlier(context: Context, again: Sequence[str], folder: Path = FOLDER) -> None:
+    """Take over what an earlier run with this card, form and commit has measured.
+
+    Its notes and failures are notes now, but for those of the experiments that run ``again``.
+    """
     card, commit = describe_card(context.device)["gpu"], describe_commit()
-    form = "quick" if quick else "full"
-    for result in read_results(FOLDER) if FOLDER.exists() else []:
+    form = "quick" if context.quick else "full"
+    for result in read_results(folder) if folder.exists() else []:
         if (result.part, result.form, result.commit) == ("gpu", form, commit) and (
             result.machine.get("gpu") == card
         ):
@@ -76,6 +84,7 @@ def _keep_earlier(context: Context, *, quick: bool) -> None:
             context.limits.update(
                 {name: target.limit for name, target in result.targets.items() if target.limit is not None}
             )
+            context.notes += [note for note in result.notes if re.split("[ :]", note)[0] not in again]
 
 
 def _spacious() -> Path | None:

@@ -30,7 +30,7 @@ def merge(results: Sequence[Result]) -> Result:
             "figures": {name: value for result in results for name, value in result.figures.items()},
             "samples": {name: values for result in results for name, values in result.samples.items()},
             "targets": {name: target for result in results for name, target in result.targets.items()},
-            "notes": [note for result in results for note in result.notes],
+            "notes": list(dict.fromkeys(note for result in results for note in result.notes)),
         }
     )
 
@@ -46,11 +46,17 @@ def main(paths: Sequence[str], folder: Path = FOLDER) -> None:
     result = merge([Result.model_validate_json(Path(path).read_text()) for path in paths])
     write_result(result, folder)
     (folder / "gpu-targets.md").write_text(describe_targets(result))
-    from infra.bench.harness import plots  # with a plotting library, which a bare machine may lack
-
-    plots.plot(result, plot, folder / "gpu.png")
+    try:
+        from infra.bench.harness import plots
+    except ModuleNotFoundError as error:  # a bare machine may merge, too
+        print(f"no plot: {error.name} is not installed")
+    else:
+        plots.plot(result, plot, folder / "gpu.png")
     print(describe_targets(result))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except CheckFailed as error:
+        sys.exit(str(error))

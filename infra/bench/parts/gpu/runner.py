@@ -87,11 +87,12 @@ def run_all(
         _run_one(context, experiment, min(budget_s, left_s))
         context.samples[f"{experiment.name.lower()}_took_s"] = [time.monotonic() - began]
         print(f"    took {time.monotonic() - began:.1f} s", flush=True)
+        context.experiment = ""
         save(context.measured())
 
 
 def _run_one(context: Context, experiment: Experiment, budget_s: float) -> None:
-    name = experiment.name
+    name = context.experiment = experiment.name
     context.ends_at = time.monotonic() + budget_s
     try:
         with at_most(budget_s):

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 
-from infra.bench.harness.report import CheckFailed
+from infra.bench.harness.report import FOLDER, CheckFailed
 from infra.bench.parts.gpu.context import Context, Skipped
 from infra.bench.parts.gpu.experiments.eager import diffusers_eager_s
 from infra.bench.parts.gpu.experiments.plain_jobs import alternate, branch_step_ms, trace_loop
@@ -20,6 +20,8 @@ from shared.settings import ROOT
 REGIONAL, REGIONAL_S = "regional", 90.0
 #: Seconds of the budget that a process which compiles leaves over.
 END_S = 5.0
+#: What diffusers' forms have compiled, kept from run to run.
+COMPILED = FOLDER / "compiled-diffusers"
 #: Forms that take longer, and how much time must be left for each.
 WHOLE = {"reduce-overhead": 60.0, "max-autotune": 240.0}
 
@@ -64,9 +66,14 @@ def _compare(context: Context) -> None:
 def compile_peer(context: Context, mode: str, timeout_s: float) -> None:
     """Note the latency of diffusers compiled in this mode, and how long compiling took."""
     words = [sys.executable, "-m", "infra.bench.parts.gpu.compiled_peer", mode, context.device.type]
+    cache = COMPILED / mode
+    if cache.exists():
+        context.note(f"E2: diffusers in mode {mode} found what an earlier run had compiled")
+    cache.mkdir(parents=True, exist_ok=True)
+    env = inherit({"TORCHINDUCTOR_CACHE_DIR": str(cache)})
     try:
         answer = subprocess.run(
-            words, cwd=ROOT, env=inherit({}), capture_output=True, text=True, timeout=timeout_s, check=False
+            words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:
         context.note(f"E2: diffusers in mode {mode} given up after {timeout_s:.0f} s")

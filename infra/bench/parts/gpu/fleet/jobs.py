@@ -10,16 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.bench.harness.fleet import Fleet
-from infra.bench.harness.report import CheckFailed
+from infra.bench.harness.report import FOLDER, CheckFailed
 from infra.bench.parts.gpu.context import Context, Skipped
 from infra.bench.parts.gpu.fleet.files import catalog, lora_file, model_name
+from infra.bench.parts.gpu.fleet.packages import find_missing
 from infra.bench.parts.gpu.fleet.running import running_fleet
-from infra.bench.parts.gpu.fleet.stack import find_missing
 from infra.bench.parts.gpu.peer import PROMPT, control_image
 
 #: Everything that is loaded at the start, and the engines' first passes.
 READY_S = 150.0
 GIB = 1 << 30
+#: Kept from run to run.
+COMPILED = FOLDER / "compiled"
 
 
 class FinishedJob(NamedTuple):
@@ -76,7 +78,13 @@ def fleet_of(
         home = context.folder / f"fleet-{variant}-{time.time_ns()}"
         settings = {**default_settings(context), **changes}
         ready_s = min(READY_S, max(10.0, context.left_s()))
-        manager = running_fleet(home, settings, environment=env or {}, ready_s=ready_s)
+        manager = running_fleet(
+            home,
+            settings,
+            environment=env or {},
+            ready_s=ready_s,
+            compiled=COMPILED if context.is_gpu else None,
+        )
         began = time.monotonic()
         running[variant] = (manager, GpuFleet(context, manager.__enter__()))
         context.open.callback(stop_fleets, context)

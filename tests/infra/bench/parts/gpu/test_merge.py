@@ -41,6 +41,11 @@ def test_results_of_other_cards_do_not_belong_together() -> None:
         merge([result({"limit_s": 1.0}), result({"limit_s": 1.0}, gpu="NVIDIA H200")])
 
 
+def test_a_quick_result_does_not_belong_to_a_full_one() -> None:
+    with pytest.raises(CheckFailed, match=r"\(quick\) and of NVIDIA H100 \(full\) do not belong together"):
+        merge([result({"limit_s": 1.0}, form="quick"), result({"limit_s": 1.0})])
+
+
 def test_what_was_merged_is_written_with_its_plot_and_all_targets(tmp_path: Path) -> None:
     file = tmp_path / "one.json"
     file.write_text(result({"lora_patch_ms": 20.0, "diffusers_eager_s": 2.5}).model_dump_json())
