@@ -25,7 +25,7 @@ MINUTES ?= 5
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit fuzz chaos parity lint format bench bench-quick train lock clean
+.PHONY: help demo up down test test-unit test-gpu fuzz chaos parity lint format bench bench-quick train lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test: $(INSTALLED) ## every test: real Redis, real S3, real workers
 
 test-unit: $(INSTALLED) ## tests that need no server: in a minute
 	$(BIN)/pytest $(SPREAD) --unit
+
+test-gpu: $(INSTALLED) ## tests that need an NVIDIA GPU; without one all are skipped
+	$(BIN)/pytest -m gpu -rs
 
 parity: $(INSTALLED) ## the whole parity matrix (hours; EVERY=10: a tenth); its table: .run/parity.md
 	$(BIN)/pytest tests/parity --parity=full --every=$(EVERY) --numprocesses=auto

@@ -39,7 +39,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("--unit") and is_integration(collection_path) else None
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU; set for what uses the fixture `cuda`")
+
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` selects by markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "cuda" in getattr(item, "fixturenames", ()):
+            item.add_marker("gpu")
     if config.getoption("--unit"):
         needs = {item: not SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in items}
         config.hook.pytest_deselected(items=[item for item in items if needs[item]])
