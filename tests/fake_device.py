@@ -8,7 +8,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -156,8 +156,11 @@ class FakeDevice(Device):
     def collect(self) -> None:
         pass
 
-    def is_lost(self) -> bool:
-        return self.lost
+    def is_lost(self, error: Exception | None = None) -> bool:
+        return self.lost or isinstance(error, torch.AcceleratorError)
+
+    def loading(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def describe(self) -> dict[str, str]:
         return {"gpu": "fake"}

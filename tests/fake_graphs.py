@@ -39,8 +39,12 @@ class FakeGraphPool(GraphPool):
 
     def __init__(self) -> None:
         self.graphs: list[FakeGraph] = []
-        self.error: RuntimeError | None = None
+        self.error: Exception | None = None
+        self.renewals = 0
         self.spoil: Callable[[FakeGraph], None] = lambda graph: None
+
+    def renew(self) -> None:
+        self.renewals += 1
 
     def capture(self, function: Callable[[], tuple[Tensor, ...]]) -> Captured:
         if self.error is not None:

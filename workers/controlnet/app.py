@@ -3,6 +3,13 @@
 Celery carries the attachments; the steps themselves come through the residual transport.
 """
 
+from shared.settings import read_settings
+from shared.startup import exit_with_reason
+from workers.devices.visible import hide_other_gpus
+
+with exit_with_reason():
+    settings = hide_other_gpus(read_settings())  # before diffusers is imported, which asks CUDA
+
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +24,8 @@ from shared.messaging.celery_app import ATTACH, controlnet_queue, make_celery
 from shared.messaging.messages import AttachControlNet
 from shared.redis_clients import control_redis, residual_servers
 from shared.registry.workers import Heartbeat
-from shared.settings import read_settings
-from shared.startup import exit_with_reason
 from workers.controlnet_serving.server import ControlNetServer
 from workers.devices.selection import find_device
-from workers.devices.visible import hide_other_gpus
 from workers.families.controlnet_warm_up import usual_step, warm_up_controlnet
 from workers.families.engine_memory import describe_engines
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
@@ -47,7 +51,6 @@ from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 
 with exit_with_reason():
-    settings = hide_other_gpus(read_settings())
     catalog = read_catalog(settings.catalog, settings)
     served = select_served("SWIFT_WORKER_CONTROLNETS", settings.worker_controlnets, list(catalog.controlnets))
 use_checked_transport()

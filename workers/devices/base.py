@@ -67,9 +67,13 @@ class Pending(Generic[R]):
 class HostCopy:
     """A tensor on its way to the host's memory."""
 
-    def __init__(self, tensor: Tensor, arrived: Event) -> None:
-        """``tensor`` holds the numbers once ``arrived`` has happened."""
-        self._tensor, self._arrived = tensor, arrived
+    def __init__(self, tensor: Tensor, arrived: Event, source: Tensor | None = None) -> None:
+        """``tensor`` holds the numbers of ``source`` once ``arrived`` has happened.
+
+        Until somebody has waited for that, the source is kept: while another thread captures a graph, torch
+        does not note which streams use it.
+        """
+        self._tensor, self._arrived, self._source = tensor, arrived, source
 
     @property
     def target(self) -> Tensor:
@@ -84,6 +88,7 @@ class HostCopy:
     def wait(self) -> Tensor:
         """The tensor in the host's memory."""
         self._arrived.wait()
+        self._source = None
         return self._tensor
 
     def then(self, function: Callable[[Tensor], R]) -> Pending[R]:
@@ -203,6 +208,10 @@ class Device(ABC):
         """A new pool of graphs; ``None`` where work cannot be recorded."""
         return None
 
+    @abstractmethod
+    def loading(self) -> AbstractContextManager[object]:
+        """Within the block a library loads a model, and may use the whole device: nothing is captured."""
+
     # --- memory --------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -224,8 +233,8 @@ class Device(ABC):
     # --- what it is ----------------------------------------------------------------------------------
 
     @abstractmethod
-    def is_lost(self) -> bool:
-        """Whether the device answers nothing but errors any more; asked after an unexpected one."""
+    def is_lost(self, error: Exception | None = None) -> bool:
+        """Whether the device answers nothing but errors any more; asked after an unexpected ``error``."""
 
     @abstractmethod
     def describe(self) -> dict[str, str]:

@@ -97,9 +97,13 @@ class CPUDevice(Device):
     def collect(self) -> None:
         """See `Device`."""
 
-    def is_lost(self) -> bool:
+    def is_lost(self, error: Exception | None = None) -> bool:
+        """See `Device`: it cannot be asked, so an error of the accelerator is taken for its loss."""
+        return isinstance(error, torch.AcceleratorError)
+
+    def loading(self) -> AbstractContextManager[object]:
         """See `Device`."""
-        return False
+        return nullcontext()
 
     def describe(self) -> dict[str, str]:
         """See `Device`: processors of one kind compute alike, and others hardly differ."""

@@ -110,7 +110,7 @@ class CUDADevice(Device):
             self.follow(computed)
             host.copy_(tensor, non_blocking=True)
             tensor.record_stream(self._current())
-            return HostCopy(host, self.record())
+            return HostCopy(host, self.record(), tensor)
 
     def from_host(self, tensor: Tensor) -> Tensor:
         """See `Device`."""
@@ -183,7 +183,11 @@ class CUDADevice(Device):
             while self._sources and self._sources[0][0].is_done:
                 ended.append(self._sources.popleft())
 
-    def is_lost(self) -> bool:
+    def loading(self) -> AbstractContextManager[object]:
+        """See `Device`."""
+        return CAPTURING
+
+    def is_lost(self, error: Exception | None = None) -> bool:
         """See `Device`."""
         try:
             self.synchronize()

@@ -3,17 +3,19 @@
 import gc
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from workers.devices.graphs import Captured, Graph, GraphPool
+from workers.devices.graphs import CaptureBusy, Captured, Graph, GraphPool
 
 #: Held by a capture: torch takes one at a time in a process, and while a stream is captured nobody may wait
 #: for its whole device, or give memory back to it.
-CAPTURING = threading.Lock()
+CAPTURING = threading.RLock()
+#: A capture waits this long for it; the load of a model keeps it for seconds.
+BUSY_S = 0.05
 
 
 class CUDAGraph(Graph):
@@ -35,11 +37,25 @@ class CUDAGraphPool(GraphPool):
         self._pool: Any = torch.cuda.graph_pool_handle()
         # Its own: graphs of one pool are to be captured on one stream.
         self._stream: Any = torch.cuda.Stream(torch_device)  # type: ignore[no-untyped-call]
+        self._failed: list[Any] = []
+
+    def renew(self) -> None:
+        """See `GraphPool`: torch takes no pool again whose graphs are gone while anything lies in it, and the
+        workspace of a library, which was allocated within a capture, always does."""
+        self._pool = torch.cuda.graph_pool_handle()
 
     def capture(self, function: Callable[[], tuple[Tensor, ...]]) -> Captured:
         """See `GraphPool`."""
+        if not CAPTURING.acquire(timeout=BUSY_S):
+            raise CaptureBusy
+        try:
+            return self._capture(function)
+        finally:
+            CAPTURING.release()
+
+    def _capture(self, function: Callable[[], tuple[Tensor, ...]]) -> Captured:
         graph: Any = torch.cuda.CUDAGraph()
-        with CAPTURING, torch.cuda.device(self._device), _no_garbage_collection():
+        with torch.cuda.device(self._device), _no_garbage_collection():
             before = torch.cuda.current_stream(self._device)
             try:
                 with torch.cuda.graph(
@@ -50,10 +66,23 @@ class CUDAGraphPool(GraphPool):
                     capture_error_mode="thread_local",
                 ):
                     outputs = function()
+            except BaseException:
+                self._abandon(graph)
+                raise
             finally:
                 # When a capture fails, torch leaves its stream the current one.
                 torch.cuda.set_stream(before)
         return Captured(CUDAGraph(graph), outputs)
+
+    def _abandon(self, graph: Any) -> None:
+        """After a failed capture torch's allocator goes on as if it were under way: end that.
+
+        The allocator of pinned memory keeps pointing to the graph, which therefore has to live.
+        """
+        with suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(self._device.index, self._pool)
+        self._failed.append(graph)
+        self.renew()
 
 
 @contextmanager

@@ -13,7 +13,8 @@ def device_error(error: BaseException, device: Device) -> SwiftError | None:
     """`DeviceLost` or `DeviceFull` in place of an error that a computation raised; ``None`` for any other.
 
     After a failed assertion on the device, or an illegal access, every further call fails alike, whatever it
-    is about. So after an error that nobody raised on purpose the device is asked.
+    is about. So after an error that nobody raised on purpose the device is asked: others, such as too large a
+    grid, concern one call alone.
     """
     if isinstance(error, DeviceFull | DeviceLost):
         return error
@@ -23,6 +24,6 @@ def device_error(error: BaseException, device: Device) -> SwiftError | None:
     is_torch = isinstance(error, RuntimeError)
     if isinstance(error, torch.OutOfMemoryError) or (is_torch and any(words in text for words in _FULL)):
         return DeviceFull(f"{device.torch_device} has too little memory: {text}")
-    if isinstance(error, torch.AcceleratorError) or device.is_lost():
+    if device.is_lost(error):
         return DeviceLost(f"{device.torch_device} is lost: {text}")
     return None

@@ -22,6 +22,10 @@ class Captured(NamedTuple):
     outputs: tuple[Tensor, ...]
 
 
+class CaptureBusy(Exception):
+    """Another thread has the whole device to itself: capture later."""
+
+
 class GraphPool(ABC):
     """Records graphs that share their memory, so that no two of them may run at the same time.
 
@@ -33,5 +37,9 @@ class GraphPool(ABC):
         """Record what ``function`` submits; nothing is computed yet.
 
         Whatever it reads must live, at its place, for as long as the graph. Raises `RuntimeError` if it does
-        what cannot be recorded, such as waiting for the device. Other threads may use the device meanwhile.
+        what cannot be recorded, such as waiting for the device, and `CaptureBusy`. Other threads may use the
+        device meanwhile.
         """
+
+    def renew(self) -> None:  # noqa: B027 - not every pool has to
+        """All of its graphs are gone: the next ones share other memory."""

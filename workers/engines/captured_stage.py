@@ -69,6 +69,7 @@ class CapturedStage:
     def _fill(self, inputs: Tensors, constants: Tensors) -> None:
         targets: list[Tensor] = []
         sources: list[Tensor] = []
+        copied: dict[int, weakref.ref[Tensor]] = {}
         for buffer, given in zip(self._inputs, inputs, strict=True):
             if buffer is not None and given is not None and buffer is not given:
                 targets.append(buffer)
@@ -78,11 +79,13 @@ class CapturedStage:
                 continue
             known = self._sources[i]
             if known is None or known() is not given:
-                self._sources[i] = weakref.ref(given)
+                copied[i] = weakref.ref(given)
                 targets.append(buffer)
                 sources.append(given)
         if targets:
             torch._foreach_copy_(targets, [self._device.from_host(source) for source in sources])
+        for i, source_of in copied.items():
+            self._sources[i] = source_of
 
 
 def layout(tensors: Tensors) -> tuple[object, ...]:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from workers.devices.base import Device
+from workers.devices.graphs import CaptureBusy
 from workers.engines.base import Engine, ForwardPass, Stage, Tensors
 from workers.engines.captured_stage import CapturedStage, WrongBits, layout
 from workers.engines.eager import EagerForward
@@ -139,6 +140,8 @@ class GraphEngine(Engine):
         if self._shapes:
             self._device.synchronize()  # a graph may be running
             self._shapes.clear()
+            if self._pool is not None:
+                self._pool.renew()
 
     def _is_paused(self) -> bool:
         return time.monotonic() < self._paused_until
@@ -165,6 +168,8 @@ class GraphEngine(Engine):
             captured.capture(self._pool, key[0], inputs, constants)
         except WrongBits:
             self._give_up(f"a graph of {type(key[0]).__name__} has other bits than eager kernels")
+            return None
+        except CaptureBusy:
             return None
         except torch.OutOfMemoryError:
             log.warning("no memory for CUDA graphs: eager stages for a while", extra={"model": self._model})

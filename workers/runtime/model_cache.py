@@ -122,13 +122,17 @@ class ModelCache(Generic[M]):
         with self.memory.one_load_at_a_time():
             try:
                 self._reserve(name)
-                model = self.memory.retry_when_full(lambda: self._load(name))
+                model = self.memory.retry_when_full(lambda: self._load_on_device(name))
             except ModelFailed as error:
                 self.mark_failed(name, str(error))
                 raise
         with self._lock:
             self._failures.pop(name, None)
         return model
+
+    def _load_on_device(self, name: str) -> M:
+        with self.memory.device.loading():
+            return self._load(name)
 
     def _reserve(self, name: str) -> None:
         """Evict idle models before this one takes its memory, and wait for those in use.

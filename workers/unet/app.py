@@ -3,6 +3,13 @@
 One job at a time uses the device, whatever ``--concurrency`` says.
 """
 
+from shared.settings import read_settings
+from shared.startup import exit_with_reason
+from workers.devices.visible import hide_other_gpus
+
+with exit_with_reason():
+    settings = hide_other_gpus(read_settings())  # before diffusers is imported, which asks CUDA
+
 from typing import Any
 
 from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
@@ -11,9 +18,6 @@ from shared.catalog.catalog import read_catalog
 from shared.errors import SwiftError
 from shared.messaging.celery_app import FOLLOW, GENERATE, follow_queue, make_celery, unet_queue
 from shared.messaging.messages import GenerateJob
-from shared.settings import read_settings
-from shared.startup import exit_with_reason
-from workers.devices.visible import hide_other_gpus
 from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
 from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.process import select_served
@@ -25,7 +29,6 @@ from workers.unet.process.lifecycle import WorkerLifecycle
 from workers.unet.process.task_outcome import end_task, retried_later
 
 with exit_with_reason():
-    settings = hide_other_gpus(read_settings())
     catalog = read_catalog(settings.catalog, settings)
     serves = select_served("SWIFT_WORKER_MODELS", settings.worker_models, list(catalog.models))
 use_checked_transport()

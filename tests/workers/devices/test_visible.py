@@ -18,13 +18,22 @@ from workers.devices.visible import hide_other_gpus
 settings = hide_other_gpus(Settings(device=sys.argv[1]))
 print(json.dumps([settings.device, settings.device_name, os.environ["CUDA_VISIBLE_DEVICES"]]))
 """
-#: Imports a worker, and prints what was asked of CUDA meanwhile.
+#: Imports a worker, and prints what was asked of CUDA while it could still see all GPUs. On a machine without
+#: a GPU diffusers asks torch.accelerator, which asks CUDA elsewhere.
 IMPORT = """
-import importlib, sys
+import importlib, os, sys
 import torch
 asked = []
-for name in ("is_available", "device_count", "init", "current_device", "get_device_properties", "_lazy_init"):
-    setattr(torch.cuda, name, lambda *_, name=name, **__: asked.append(name))
+def ask(name):
+    if "CUDA_VISIBLE_DEVICES" not in os.environ:
+        asked.append(name)
+    return False
+for module, names in (
+    (torch.cuda, ("is_available", "device_count", "init", "current_device", "get_device_properties")),
+    (torch.accelerator, ("is_available", "current_accelerator", "device_count")),
+):
+    for name in names:
+        setattr(module, name, lambda *_, name=name, **__: ask(name))
 importlib.import_module(sys.argv[1])
 print(asked)
 """
@@ -96,7 +105,8 @@ def test_a_worker_sees_its_own_gpu_alone_and_keeps_the_name_that_was_written() -
 @pytest.mark.parametrize("app", ["workers.unet.app", "workers.controlnet.app"])
 def test_importing_a_worker_asks_cuda_nothing(app: str) -> None:
     """Else CUDA has read its environment before the other GPUs are hidden."""
-    assert run(IMPORT, app).splitlines()[-1] == "[]"
+    assert run(IMPORT, app, SWIFT_DEVICE="cuda:0").splitlines()[-1] == "[]"
+    assert run(IMPORT, "diffusers").splitlines()[-1] != "[]"
 
 
 def test_a_thread_of_a_worker_opens_a_context_on_its_own_gpu_alone(cuda: Any) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests.fake_graphs import FakeGraphPool, GraphDevice
 from workers.devices.cpu import CPUDevice
+from workers.devices.graphs import CaptureBusy
 from workers.engines.base import ForwardPass, Tensors
 from workers.engines.eager import EagerForward
 from workers.engines.graphs import MAX_SEEN, GraphEngine
@@ -243,6 +244,24 @@ def test_a_capture_without_memory_makes_the_engine_eager_for_a_while(pause_s: fl
     for seed in (2, 3):
         assert torch.equal(chain.forward(numbers(seed), scale), chain.expected(numbers(seed), scale))
     assert bool(chain.pool.graphs) != is_paused
+
+
+def test_while_a_model_is_loaded_nothing_is_captured(chain: Chain) -> None:
+    scale = numbers(9)
+    chain.forward(numbers(0), scale)
+    chain.pool.error = CaptureBusy()
+    assert torch.equal(chain.forward(numbers(1), scale), chain.expected(numbers(1), scale))
+    assert chain.engine.name == "graphs"
+    chain.pool.error = None
+    chain.forward(numbers(2), scale)
+    assert chain.pool.graphs
+
+
+def test_after_a_release_graphs_share_other_memory(chain: Chain) -> None:
+    for seed in range(2):
+        chain.forward(numbers(seed), numbers(9))
+    chain.engine.release()
+    assert chain.pool.renewals == 1
 
 
 def test_a_nan_is_equal_to_itself(chain: Chain) -> None:

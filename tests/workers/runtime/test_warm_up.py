@@ -27,12 +27,13 @@ def test_a_worker_that_warms_up_is_alive_and_takes_no_jobs(control: Redis) -> No
             engines={"xl": "graphs"},
             unavailable_reasons=warm_up.problems(),
             warnings=[],
+            received_residuals={},
             utilization=0.0,
             started_at=0.0,
         )
 
     warm_up.note_part()
-    with reported(control, name, 0.01, report):
+    with reported(control, name, 0.5, report):
         found: list[Heartbeat] = []
         while not found:
             found = [worker for worker in live_workers(control) if worker.name == name]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shared.errors import ControlNetFailed, ModelFailed
 from shared.families.unet import SD1
+from workers.devices.selection import find_device
 from workers.engines.base import Engine, ForwardPass, Tensors
 from workers.engines.eager import EAGER
 from workers.families.base_controlnet import ControlNet, ControlNetForward
@@ -247,7 +248,9 @@ class UNetControlNetForward(ControlNetForward):
     @torch.inference_mode()
     def select_rows(self, rows: Tensor) -> None:
         """See `ControlNetForward`; before the first residual."""
-        self._features = [tensor[rows.to(tensor.device)] for tensor in self._features]
+        # As indices: to select by a mask the device would have to be waited for.
+        kept = find_device(self._features[0].device).from_host(rows.nonzero().flatten())
+        self._features = [tensor[kept] for tensor in self._features]
 
     def _next_group(self) -> tuple[int, Tensor]:
         try:

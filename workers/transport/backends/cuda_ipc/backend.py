@@ -69,7 +69,7 @@ class CUDAIPCBackend(TransportBackend):
         except RuntimeError as error:
             self._as_writer.fail(self._reason(error))
             return None
-        return None if written is None else StoredPayload(written.slot.model_dump(), wait=written.copied.wait)
+        return None if written is None else StoredPayload(written.slot.model_dump(), wait=written.wait)
 
     def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | None:
         """A copy, made when this returns."""

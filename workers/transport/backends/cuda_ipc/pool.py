@@ -85,6 +85,11 @@ class WrittenSlot:
 
     slot: DeviceSlot
     copied: Event  # its bytes are there once this has happened
+    payload: Tensor  # kept until then: see `workers.devices.base.HostCopy`
+
+    def wait(self) -> None:
+        """Wait until its bytes are there."""
+        self.copied.wait()
 
 
 class SlotPool:
@@ -115,7 +120,7 @@ class SlotPool:
         try:
             slab.own.memory[slot.offset : slot.offset + size_bytes].copy_(payload, non_blocking=True)
             self._device.record_stream(payload)
-            return WrittenSlot(place, self._device.record())
+            return WrittenSlot(place, self._device.record(), payload)
         except BaseException:
             self.release(place)
             raise
