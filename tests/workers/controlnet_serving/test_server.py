@@ -480,7 +480,7 @@ class Failing(UNetControlNet):
 
 def make_failing_server(line: Line, controlnet: UNetControlNet) -> tuple[ControlNetServer, DeviceLoss]:
     device = FakeDevice()
-    loss = DeviceLoss(device, stop_s=600)
+    loss = DeviceLoss(device, end=lambda why: None)
     controlnets = ModelCache(lambda name: controlnet, DeviceMemory(1 << 30, device))
     own = make_line(line.redis, line.settings)
     return ControlNetServer(["edge"], controlnets, own.steps, own.transport, 1e9, None, loss), loss

@@ -84,7 +84,7 @@ def own_models() -> ModelCache[BaseModel]:
 def make_faulty(worker: UNetWorker, models: ModelCache[BaseModel]) -> Faulty:
     device = models.memory.device
     assert isinstance(device, FakeDevice)
-    loss = DeviceLoss(device, stop_s=600)
+    loss = DeviceLoss(device, end=lambda why: None)
     with models.use("emoji-sd") as model:
         model.patcher.restore()
         device.log.clear()
@@ -197,7 +197,7 @@ def test_a_model_whose_load_loses_or_fills_the_device_is_not_marked_as_failed(
 
     device = FakeDevice()
     models = ModelCache(fail, DeviceMemory(1 << 40, device))
-    loss = DeviceLoss(device, stop_s=600)
+    loss = DeviceLoss(device, end=lambda why: None)
     worker = dataclasses.replace(make_worker(), models=models, device_loss=loss)
     job_id, _ = worker.jobs.create(spec())
     with pytest.raises(DeviceLost if is_lost else DeviceFull):
