@@ -53,7 +53,8 @@ class WorkerReceipt(StrictMessage):
     dtype: ShortText
     versions: Versions
     accelerator: Versions = Field(
-        {}, description="name, compute capability, CUDA, cuDNN and TF32 of a GPU; empty: it was a CPU"
+        {},
+        description="name, compute capability, CUDA, cuDNN, TF32, reduced precision of a GPU; empty: a CPU",
     )
     engine: ShortText = Field("eager", description="what ran the base model: eager, graphs or compile")
     memory_format: ShortText = Field("contiguous", description="of the base model: or channels_last")

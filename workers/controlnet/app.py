@@ -45,7 +45,7 @@ from workers.runtime.process import (
     start_or_exit,
     worker_name,
 )
-from workers.runtime.warm_up import ROUNDS, WarmUp, reported
+from workers.runtime.warm_up import ROUNDS, WarmUp, is_first_run_slower, reported
 from workers.runtime.watchdog import Watchdog
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
@@ -62,7 +62,7 @@ memory = DeviceMemory(HOST_BYTES, device)  # until the device is asked, at the s
 loss = DeviceLoss(device)
 controlnets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
-transport = ResidualTransport(residuals, settings, device=find_device(settings.device))
+transport = ResidualTransport(residuals, settings, device=device)
 watchdog = Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since)
 server = ControlNetServer(
     served,
@@ -134,7 +134,7 @@ def _warm_up(name: str) -> None:
     """Run what was loaded once; meanwhile the fleet sees a worker that takes no steps."""
     for controlnet, loaded in controlnets.loaded().items():
         usual = usual_step(catalog, settings, controlnet)
-        if usual is not None and (loaded.engines.own.name != "eager" or device.memory() is not None):
+        if usual is not None and is_first_run_slower(loaded.engines.own.name, device):
             warm_up = WarmUp(controlnet, ROUNDS)
             with reported(
                 redis, name, settings.heartbeat_s, partial(_report, name, time.time(), warm_up.problems)

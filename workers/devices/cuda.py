@@ -197,13 +197,15 @@ class CUDADevice(Device):
 
     def describe(self) -> dict[str, str]:
         """See `Device`."""
+        matmul = torch.backends.cuda.matmul
         major, minor = torch.cuda.get_device_capability(self.torch_device)
         return {
             "gpu": torch.cuda.get_device_name(self.torch_device),
             "capability": f"{major}.{minor}",
             "cuda": str(torch.version.cuda),
             "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
-            "tf32": "on" if torch.backends.cuda.matmul.allow_tf32 else "off",
+            "tf32": "on" if matmul.allow_tf32 else "off",
+            "reduced_precision_reduction": "on" if matmul.allow_fp16_reduced_precision_reduction else "off",
         }
 
     def _current(self) -> Any:

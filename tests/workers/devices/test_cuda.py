@@ -77,4 +77,5 @@ def test_memory_and_description_are_the_cards(cuda: Device) -> None:
     assert memory is not None
     assert 0 < memory.free_bytes <= memory.total_bytes
     assert cuda.describe()["gpu"] == torch.cuda.get_device_name(0)
+    assert cuda.describe()["reduced_precision_reduction"] == "off"
     assert not cuda.is_lost()
