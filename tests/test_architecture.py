@@ -38,6 +38,8 @@ RECORDS = {
 }
 #: Private attributes of libraries that are read for want of a public one.
 LIBRARY_PRIVATES = {
+    "_C": "torch: what only its C++ part can do",
+    "_cuda_endAllocateToPool": "torch: ends the allocations of a capture that has failed",
     "_delivered": "kombu: the messages that a channel has not acknowledged",
     "_foreach_copy_": "torch: many copies in one call",
     "_foreach_mul_": "torch: many products in one call",
