@@ -13,12 +13,10 @@ import requests
 from PIL import Image, ImageDraw, ImageFont
 
 from infra.cli.client import Client
-from shared.settings import ROOT
+from infra.emoji_files import CONTROL, EMOJI
 
-EMOJI = ROOT / "infra" / "emoji"
 CAT, CAR = "a cat on a white background", "a red car on a green background"
 COLOURS = EMOJI / "control" / "colour_cat.png"
-EDGES = EMOJI / "control" / "1_red_car.png"
 PROMPTS = [
     "a red apple on a blue background",
     CAR,
@@ -57,8 +55,8 @@ def add_ons(client: Client) -> Iterator[tuple[str, bytes]]:
     yield "LoRA\noutline", generate(client, CAT, loras={"outline": 1.0})
     yield "control image:\nmean colours", COLOURS.read_bytes()
     yield "ControlNet\ncolour", generate(client, CAT, controlnets={"colour": COLOURS})
-    yield "control image:\nedges", EDGES.read_bytes()
-    yield "ControlNet\nedge", generate(client, CAR, controlnets={"edge": EDGES})
+    yield "control image:\nedges", CONTROL.read_bytes()
+    yield "ControlNet\nedge", generate(client, CAR, controlnets={"edge": CONTROL})
 
 
 def generate(client: Client, prompt: str, **add_ons: Any) -> bytes:

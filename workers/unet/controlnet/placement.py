@@ -17,8 +17,8 @@ MIN_TRAVEL_S = 0.01
 @dataclass
 class _Record:
     slow_steps: int = 0  # the last ones in a row whose residuals travelled for too long
-    remote_at: float = 0.0  # until then it is computed here
-    here_at: float = 0.0  # until then it is not, as it could not be loaded here
+    local_until: float = 0.0  # until then it is computed here
+    unloadable_until: float = 0.0  # until then it is not: it could not be loaded here
 
 
 class ControlNetPlacement:
@@ -39,15 +39,15 @@ class ControlNetPlacement:
             is_slow = travel_s > max(computed_s, MIN_TRAVEL_S)
             record.slow_steps = record.slow_steps + 1 if is_slow else 0
             if record.slow_steps >= STEPS_IN_A_ROW:
-                record.slow_steps, record.remote_at = 0, self._now() + RETRY_S
+                record.slow_steps, record.local_until = 0, self._now() + RETRY_S
 
     def is_local(self, controlnet: str) -> bool:
         """Whether its next step is better computed here."""
         with self._lock:
             record = self._records[controlnet]
-            return record.here_at <= self._now() < record.remote_at
+            return record.unloadable_until <= self._now() < record.local_until
 
     def note_unloadable(self, controlnet: str) -> None:
         """It has no place here: leave it to its workers for a while."""
         with self._lock:
-            self._records[controlnet].here_at = self._now() + RETRY_S
+            self._records[controlnet].unloadable_until = self._now() + RETRY_S

@@ -238,11 +238,13 @@ def test_a_spoiled_weight_is_found_at_the_next_step(
 def test_a_weight_that_was_written_since_is_not_held_against_the_next_job(
     make: Callable[[nn.Module], Patcher],
 ) -> None:
-    patcher, loras = make(Layer(dtype=torch.float16)), random_loras(1)
+    layer, loras = Layer(dtype=torch.float16), random_loras(1)
+    patcher = make(layer)
     bad = lora("bad", torch.full((1, 40), 6e4).half(), torch.ones(24, 1).half(), (24, 40))
     patcher.apply([(bad, 100.0)])
     patcher.apply(loras)
     patcher.check_finite()
+    assert all(weight.isfinite().all() for weight in layer.parameters())
 
 
 def test_the_memory_of_a_lora_is_counted_and_goes_with_it(make: Callable[[nn.Module], Patcher]) -> None:
