@@ -187,7 +187,8 @@ class Settings(BaseModel):
     )
     worker_controlnets: Names = Field(
         (),
-        description="ControlNets this ControlNet worker serves, comma separated; empty: the whole catalog",
+        description="ControlNets this worker may load and serve, comma separated; empty: the whole catalog, "
+        "for a UNet worker what fits its models; `none`: a UNet worker that loads none",
     )
     device: Device = Field(
         "cpu", description="torch device of this worker; the other GPUs are hidden from its process"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from infra.local.home_lock import hold
 from infra.local.plan import Process, find_embedded
 from infra.local.servers import HOST
-from shared.catalog.entries import Catalog
+from shared.catalog.entries import NO_CONTROLNETS, Catalog
 from shared.catalog.model_families import ModelFamilies
 from shared.errors import ModelFailed, SwiftError
 from shared.settings import Settings
@@ -87,7 +87,8 @@ def check_models(settings: Settings, catalog: Catalog) -> None:
     try:
         for name in settings.worker_models or catalog.models:
             check_model_entry(name, catalog.models[name], settings.catalog)
-        for name in settings.worker_controlnets or catalog.controlnets:
+        named = [name for name in settings.worker_controlnets if name != NO_CONTROLNETS]
+        for name in named or catalog.controlnets:
             check_controlnet_entry(name, catalog.controlnets[name], settings.catalog)
             for base in catalog.controlnets[name].models:
                 if (why := families.incompatibility(name, base)) is not None:

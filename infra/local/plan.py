@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from infra.local.devices.assignment import device_environment, worker_devices
 from infra.local.servers import HOST, redis_command, weed_command, weed_environment
 from shared.catalog.catalog import read_catalog
+from shared.catalog.entries import NO_CONTROLNETS
 from shared.registry.workers import WorkerKind
 from shared.setting_checks.addresses import join_port, known_host, parse_redis_url
 from shared.settings import Settings
@@ -97,6 +98,9 @@ def plan(
     """
     threads = str(settings.threads_per_worker)
     cores = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **ALLOCATOR}
+    # ``none`` makes pure UNet workers: it is not meant for ControlNet workers.
+    is_none = settings.worker_controlnets == (NO_CONTROLNETS,)
+    all_controlnets = {"SWIFT_WORKER_CONTROLNETS": ""} if is_none else {}
     served = {"unet": True, "controlnet": bool(read_catalog(settings.catalog, settings).controlnets)}
     devices_of = {kind: devices for kind, devices in worker_devices(settings).items() if served[kind]}
     sharing = Counter(gpu_number(device) for devices in devices_of.values() for device in devices)
@@ -104,7 +108,11 @@ def plan(
         Process(
             name=f"{kind}{i}",
             command=_worker(f"{kind}{i}", f"workers.{kind}.app", JOBS_AT_A_TIME[kind]),
-            environment={**cores, **device_environment(device, visible_gpus, sharing[gpu_number(device)])},
+            environment={
+                **cores,
+                **(all_controlnets if kind == "controlnet" else {}),
+                **device_environment(device, visible_gpus, sharing[gpu_number(device)]),
+            },
             worker=kind,
             device=device,
         )

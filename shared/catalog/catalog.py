@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from shared.catalog.entries import SINGLE_FILE, Catalog, locate
+from shared.catalog.entries import NO_CONTROLNETS, SINGLE_FILE, Catalog, locate
 from shared.catalog.error_messages import CatalogErrors, file_error, source_error
 from shared.catalog.model_families import ModelFamilies
 from shared.catalog.scheduler_aliases import canonical_name
@@ -73,6 +73,9 @@ def _check_names(catalog: Catalog, errors: CatalogErrors) -> None:
 
     check(catalog.default_model, "default_model")
     for name, controlnet in catalog.controlnets.items():
+        if name == NO_CONTROLNETS:
+            why = f"a ControlNet cannot be called {name}: SWIFT_WORKER_CONTROLNETS={name} means no ControlNet"
+            raise errors.at(("controlnets", name), why)
         keys = ("controlnets", name, "model")
         for model in controlnet.models:
             check(model, *keys)

@@ -14,6 +14,8 @@ SINGLE_FILE = ".safetensors"
 #: Names become queue names, URLs and metric labels.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Dtype = Literal["float32", "float16", "bfloat16"]
+#: In place of the ControlNets of a worker: it loads none. So no ControlNet has this name.
+NO_CONTROLNETS = "none"
 #: How the stages of a forward are run: kernel by kernel, as CUDA graphs of the same kernels, or compiled.
 EngineName = Literal["eager", "graphs", "compile"]
 MemoryFormat = Literal["contiguous", "channels_last"]

@@ -139,6 +139,7 @@ def worker_maker(
             settings=settings,
             jobs=JobStore(control_redis(settings), settings),
             serves=["emoji-sd", *LAYOUTS],
+            served_controlnets=list(served),
             images=Bucket(settings, settings.image_bucket),
             loras=LoraCache(
                 folder / f"loras{next(COUNTER)}",

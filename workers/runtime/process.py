@@ -10,6 +10,7 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from shared.catalog.entries import NO_CONTROLNETS, Catalog
 from shared.errors import DeviceFull, InvalidSetting, ModelFailed, SwiftError
 from shared.logs import escape
 from shared.settings import Settings
@@ -76,8 +77,24 @@ def worker_name(sender: Any) -> str:
     return str(getattr(sender, "hostname", sender))
 
 
+def select_controlnets(wanted: Sequence[str], catalog: Catalog, models: Sequence[str]) -> list[str]:
+    """The ControlNets that a worker of the base ``models`` may load and serve; raises `InvalidSetting`.
+
+    ``wanted`` is the setting: empty for all of the catalog that fit one of the models, ``none`` for none.
+    """
+    known = list(catalog.controlnets)
+    if NO_CONTROLNETS in wanted:
+        if len(wanted) > 1:
+            raise InvalidSetting(f"SWIFT_WORKER_CONTROLNETS: {NO_CONTROLNETS} stands alone")
+        return []
+    selected = select_served("SWIFT_WORKER_CONTROLNETS", wanted, known) if known else []
+    return [name for name in selected if set(models).intersection(catalog.controlnets[name].models)]
+
+
 def select_served(variable: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
     """The part of the catalog that this worker serves; raises `InvalidSetting`."""
+    if NO_CONTROLNETS in wanted and NO_CONTROLNETS not in known:
+        raise InvalidSetting(f"{variable}={NO_CONTROLNETS}: this worker would serve nothing")
     if not known:
         raise InvalidSetting(f"{variable}: the catalog names nothing that this worker could serve")
     unknown = sorted(set(wanted) - set(known))

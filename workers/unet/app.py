@@ -20,7 +20,7 @@ from shared.messaging.celery_app import FOLLOW, GENERATE, follow_queue, make_cel
 from shared.messaging.messages import GenerateJob
 from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
 from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke_job
-from workers.runtime.process import select_served
+from workers.runtime.process import select_controlnets, select_served
 from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.job import execute_job
@@ -31,9 +31,10 @@ from workers.unet.process.task_outcome import end_task, retried_later
 with exit_with_reason():
     catalog = read_catalog(settings.catalog, settings)
     serves = select_served("SWIFT_WORKER_MODELS", settings.worker_models, list(catalog.models))
+    controlnets = select_controlnets(settings.worker_controlnets, catalog, serves)
 use_checked_transport()
 app = make_celery(settings, queues=[queue(model) for model in serves for queue in (unet_queue, follow_queue)])
-worker = build_worker(settings, catalog, serves, app)
+worker = build_worker(settings, catalog, serves, controlnets, app)
 lifecycle = WorkerLifecycle(app, worker, catalog)
 worker_init.connect(lifecycle.start, weak=False)
 worker_ready.connect(lifecycle.ready, weak=False)

@@ -40,11 +40,12 @@ class UNetWorker:
     settings: Settings
     jobs: JobStore
     serves: list[str]  # models whose jobs it takes
+    served_controlnets: list[str]  # those that it may load, for its own jobs and for others' while it is idle
     images: Bucket
     loras: LoraCache
     lora_memory: LoraMemory
     models: ModelCache[BaseModel]
-    controlnets: ModelCache[ControlNet]  # for steps that no ControlNet worker takes
+    controlnets: ModelCache[ControlNet]
     steps: StepQueue
     transport: ResidualTransport
     send_attach: SendAttach

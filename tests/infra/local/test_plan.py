@@ -57,6 +57,12 @@ def test_a_stack_may_have_no_controlnet_worker(tmp_path: Path) -> None:
     assert "controlnet1" not in processes(Settings(home=tmp_path, controlnet_workers=0))
 
 
+def test_none_makes_pure_unet_workers_beside_controlnet_workers_of_the_whole_catalog(tmp_path: Path) -> None:
+    found = processes(Settings(home=tmp_path, worker_controlnets=("none",), controlnet_workers=1))
+    assert found["controlnet1"].environment["SWIFT_WORKER_CONTROLNETS"] == ""
+    assert "SWIFT_WORKER_CONTROLNETS" not in found["unet1"].environment
+
+
 def test_a_unet_worker_takes_one_job_at_a_time(tmp_path: Path) -> None:
     assert "--concurrency=1" in processes(Settings(home=tmp_path))["unet1"].command
 

@@ -89,6 +89,12 @@ def test_a_hub_id_needs_no_folder(tmp_path: Path) -> None:
         ('source = "model"', 'source = "model"\nscheduler = "fast"', 5, "known are ddim"),
         ('source = "model"', 'source = "model"\nwidth = 65', 5, "multiple of 8"),
         ('source = "net"\n', "", 6, "controlnets.edge.source: is missing"),
+        (
+            "[controlnets.edge]",
+            "[controlnets.none]",
+            6,
+            "cannot be called none: SWIFT_WORKER_CONTROLNETS=none",
+        ),
         ("[models.a]", "[models.a]\nsource = 1", 5, "overwrite"),
         ('default_model = "a"', 'default_model = "a"\ndefault_model = "a"', 2, "overwrite"),
     ],

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from shared.catalog.entries import Catalog
 from shared.errors import InvalidSetting
 from shared.settings import Settings
 from tests.tiny_models import EMOJI
-from workers.runtime.process import check_device, select_served
+from workers.runtime.process import check_device, select_controlnets, select_served
 
 MISSING = "/dev/null/nothing"
 
@@ -58,3 +59,43 @@ def test_a_worker_is_not_told_to_serve_what_nobody_knows() -> None:
         select_served("SWIFT_WORKER_CONTROLNETS", ("c",), ["a", "b"])
     with pytest.raises(InvalidSetting, match="names nothing"):
         select_served("SWIFT_WORKER_CONTROLNETS", (), [])
+
+
+CATALOG = Catalog.model_validate(
+    {
+        "default_model": "sd",
+        "models": {"sd": {"source": "sd"}, "xl": {"source": "xl"}},
+        "controlnets": {
+            "edge": {"source": "edge", "model": "sd"},
+            "depth": {"source": "depth", "model": ["sd", "xl"]},
+            "pose": {"source": "pose", "model": "xl"},
+        },
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "models", "selected"),
+    [
+        ((), ["sd"], ["edge", "depth"]),
+        ((), ["sd", "xl"], ["edge", "depth", "pose"]),
+        (("depth", "pose"), ["sd"], ["depth"]),
+        (("none",), ["sd", "xl"], []),
+    ],
+)
+def test_a_unet_worker_may_load_the_controlnets_that_fit_its_models(
+    wanted: tuple[str, ...], models: list[str], selected: list[str]
+) -> None:
+    assert select_controlnets(wanted, CATALOG, models) == selected
+
+
+def test_a_unet_worker_of_a_catalog_without_controlnets_loads_none() -> None:
+    catalog = CATALOG.model_copy(update={"controlnets": {}})
+    assert select_controlnets((), catalog, ["sd"]) == []
+
+
+def test_none_stands_alone_and_is_not_for_controlnet_workers() -> None:
+    with pytest.raises(InvalidSetting, match="SWIFT_WORKER_CONTROLNETS: none stands alone"):
+        select_controlnets(("edge", "none"), CATALOG, ["sd"])
+    with pytest.raises(InvalidSetting, match="none: this worker would serve nothing"):
+        select_served("SWIFT_WORKER_CONTROLNETS", ("none",), ["edge"])

@@ -33,8 +33,12 @@ from workers.unet.controlnet.attach import send_attach
 from workers.unet.worker import UNetWorker
 
 
-def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery: Celery) -> UNetWorker:
-    """A worker for the models ``serves`` of the catalog; it sends its messages by ``celery``.
+def build_worker(
+    settings: Settings, catalog: Catalog, serves: list[str], controlnets: list[str], celery: Celery
+) -> UNetWorker:
+    """A worker for the models ``serves`` of the catalog, which may load ``controlnets``.
+
+    It sends its messages by ``celery``.
 
     No model is loaded and no thread started yet.
     """
@@ -45,6 +49,7 @@ def build_worker(settings: Settings, catalog: Catalog, serves: list[str], celery
         settings=settings,
         jobs=JobStore(redis, settings),
         serves=serves,
+        served_controlnets=controlnets,
         images=ImageBucket(settings, redis),
         loras=LoraCache(
             settings.home / CACHE_FOLDER,
