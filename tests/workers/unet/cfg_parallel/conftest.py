@@ -84,6 +84,8 @@ class Pair:
         self.ended: list[str] = []
         self._threads: list[threading.Thread] = []
         first = dataclasses.replace(make_worker(**changes), cfg_timings=timings)
+        # A worker runs a model in one thread at a time: its tokenizers set padding before each call.
+        assert second_models is not first.models, "two workers run one model"
         self.second = dataclasses.replace(first, models=second_models, busy=BusyShare(), followed_jobs={})
         self.first = dataclasses.replace(first, send_follow=self._start_following)
 

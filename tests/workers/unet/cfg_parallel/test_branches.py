@@ -149,10 +149,11 @@ def test_a_worker_with_other_weights_of_the_model_does_not_follow(
 
 @pytest.mark.parametrize("model", ["sdxl", "sdxl-inpaint"])
 def test_each_branch_gets_its_own_sizes_and_the_mask(
-    make_worker: MakeWorker, models: ModelCache[BaseModel], unet2_is_idle: None, model: str
+    pair: Pair, second_models: ModelCache[BaseModel], model: str
 ) -> None:
     # Given a model that takes sizes, or a mask, a ControlNet, and other sizes for each branch
-    pair = Pair(make_worker, models)
+    with second_models.use(model):
+        pass  # loaded in this thread: its random weights come from torch's own generator
     options: dict[str, Any] = {"latent_parallelism": "on", "num_inference_steps": 24}
     options |= {"negative_original_size": (32, 32), "negative_target_size": (64, 64)}
     if model.endswith("inpaint"):
