@@ -32,6 +32,11 @@ ATTEMPTS_ENDED = Counter("swift_attempts_ended_total", "Attempts, by how they en
 ATTEMPT_S = Histogram(
     "swift_attempt_duration_seconds", "Time from claiming a job to the end", ["model"], buckets=_JOB_S
 )
+ACTIVITY_S = Counter(
+    "swift_worker_activity_seconds_total",
+    "Time of a worker's device by what it did: generate, follow, serve, idle",
+    ["activity"],
+)
 STEP_S = Histogram("swift_step_duration_seconds", "Time of a denoising step", ["model"], buckets=_STEP_S)
 RESIDUAL_WAIT_S = Histogram(
     "swift_residual_wait_seconds", "Time a step waited for residuals", buckets=_STEP_S

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GENERATE = "unet.generate"
 #: Computes one CFG branch of another worker's job: `workers.unet.cfg_parallel.messages.FollowBranch`.
 FOLLOW = "unet.follow"
-#: Makes a ControlNet worker ready for a job: `shared.messaging.messages.AttachControlNet`.
+#: Makes a worker that serves ControlNets ready for a job: `shared.messaging.messages.AttachControlNet`.
 ATTACH = "controlnet.attach"
 
 
@@ -45,6 +45,11 @@ def default_exchange_queue(name: str) -> Queue:
 def controlnet_queue(controlnet: str) -> str:
     """Where the attachments of one ControlNet wait."""
     return f"controlnet.{controlnet}"
+
+
+def attach_queue(worker: str) -> str:
+    """Where the attachments of one UNet worker wait, which serves ControlNets while it has no job."""
+    return f"attach@{worker}"
 
 
 def send_job(celery: Celery, job_id: str, model: str, worker: str | None = None) -> None:

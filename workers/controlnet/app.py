@@ -24,11 +24,13 @@ from shared.messaging.celery_app import ATTACH, controlnet_queue, make_celery
 from shared.messaging.messages import AttachControlNet
 from shared.redis_clients import control_redis, residual_servers
 from shared.registry.workers import Heartbeat
+from workers.controlnet_serving.host import ServerHost
 from workers.controlnet_serving.server import ControlNetServer
 from workers.devices.selection import find_device
 from workers.families.controlnet_warm_up import usual_step, warm_up_controlnet
 from workers.families.engine_memory import describe_engines
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
+from workers.runtime.activity import DeviceActivity
 from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
 from workers.runtime.celery_worker.consumer_check import ConsumerCheck
 from workers.runtime.celery_worker.control import WorkerControl
@@ -64,14 +66,14 @@ controlnets = controlnet_cache(catalog, settings, memory)
 redis, residuals = control_redis(settings), residual_servers(settings)
 transport = ResidualTransport(residuals, settings, device=device)
 watchdog = Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since)
+activity = DeviceActivity()
 server = ControlNetServer(
     served,
     controlnets,
     StepQueue(residuals[0], settings),
     transport,
     settings.controlnet_batch_delay,
-    watchdog,
-    loss,
+    ServerHost(activity=activity, watchdog=watchdog, device_loss=loss),
 )
 jobs = JobStore(redis, settings)
 cancel_revoked_jobs(lambda job_id: revoke_job(jobs, job_id))
@@ -95,7 +97,7 @@ def _start(sender: Any, **_: object) -> None:
     name, started_at = worker_name(sender), time.time()
 
     report = partial(_report, name, started_at, consumer_check.problems)
-    tasks = [transport.sweep, consumer_check.check]
+    tasks = [transport.sweep, consumer_check.check, activity.count]
     reporter = HeartbeatThread(redis, name, settings.heartbeat_s, report, tasks)
     reporter.start()
 
@@ -125,7 +127,7 @@ def _report(name: str, started_at: float, problems: Callable[[], list[str]]) -> 
         unavailable_reasons=[*loss.problems(), *watchdog.problems(), *problems()],
         warnings=transport.warnings(),
         received_residuals=transport.received_residuals(),
-        utilization=server.busy.share(),
+        utilization=activity.utilization(),
         started_at=started_at,
     )
 

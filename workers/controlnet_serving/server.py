@@ -24,7 +24,9 @@ from shared.messaging.messages import AttachControlNet
 from workers.controlnet_serving.aggregate import ResidualAggregator
 from workers.controlnet_serving.batch_collector import BatchCollector
 from workers.controlnet_serving.forward import BatchedForward
+from workers.controlnet_serving.host import ServerHost
 from workers.controlnet_serving.input_cache import InputCache
+from workers.controlnet_serving.intake import StepIntake
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.recent_jobs import RecentJobs
 from workers.controlnet_serving.responses import error_response, residual_response
@@ -32,11 +34,8 @@ from workers.controlnet_serving.sender import ResponseSender
 from workers.controlnet_serving.step_recorder import StepRecorder
 from workers.controlnet_serving.step_timer import SpanStart, StepTimer
 from workers.families.base_controlnet import ControlNet
-from workers.runtime.busy import BusyShare
-from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.model_cache import ModelCache
-from workers.runtime.watchdog import Watchdog
-from workers.transport.protocol import StepRequest
+from workers.transport.protocol import QueuedStep, StepRequest
 from workers.transport.step_queue import POLL_S, ClaimedStep, StepQueue
 from workers.transport.transport import ResidualTransport
 
@@ -58,35 +57,42 @@ class ControlNetServer:
         steps: StepQueue,
         transport: ResidualTransport,
         batch_delay: float,
-        watchdog: Watchdog | None = None,
-        device_loss: DeviceLoss | None = None,
+        host: ServerHost | None = None,
     ) -> None:
-        """``batch_delay``: the share by which a step may take longer so that other jobs' steps join it."""
+        """``batch_delay``: the share by which a step may take longer so that other jobs' steps join it.
+
+        ``host``: by default a process that does nothing else.
+        """
+        host = host or ServerHost()
         self.controlnets = controlnets
         self.steps = steps
         self.recent_jobs = RecentJobs()
         self.inputs = InputCache(transport)
         controlnets.memory.count(self.inputs.device_bytes, self.inputs.release_device)
-        self.busy = BusyShare()
         self._names = list(names)
-        self._watchdog = watchdog or Watchdog(0.0)  # one that is not started ends nothing
-        self._device_loss = device_loss or DeviceLoss(controlnets.memory.device)
+        self._turns, self._loads_for_steps = host.turns, host.loads_for_steps
+        self._watchdog, self._device_loss, self._busy = host.watchdog, host.device_loss, host.activity.serve
         self._lease = LeaseRenewer(steps, lambda: self.names, self._watchdog.overdue)
         self.sender = ResponseSender(transport, self._lease, self._device_loss)
         self._collector = BatchCollector(steps, self.recent_jobs, batch_delay)
         self._timer = StepTimer(transport.device)
-        self._recorder = StepRecorder(self._timer, self._collector, self.busy)
+        self._recorder = StepRecorder(self._timer, self._collector, self._busy)
         self._device = threading.Lock()
         self._worker = ""
         self._stop = threading.Event()
+        self._intake = StepIntake(steps, host.turns, lambda: self.names)
         self._device_loss.on_loss(self._stop.set)
         self._thread = threading.Thread(target=self._run, name="controlnet server", daemon=True)
 
     @property
     def names(self) -> list[str]:
-        """The ControlNets that are served now: those that could be loaded, or were not tried yet."""
+        """The ControlNets that are served now: those that could be loaded, or were not tried yet.
+
+        Where none is loaded for a step: the loaded ones.
+        """
         failed = self.controlnets.failed()
-        return [name for name in self._names if name not in failed]
+        loaded = self._names if self._loads_for_steps else self.controlnets.names()
+        return [name for name in self._names if name in loaded and name not in failed]
 
     def start(self, worker: str) -> None:
         """Serve in a thread of its own; responses name ``worker``."""
@@ -95,15 +101,27 @@ class ControlNetServer:
         self.sender.start()
         self._thread.start()
 
+    def drain(self) -> None:
+        """Take no more steps; returns at once."""
+        self._stop.set()
+        self._intake.close()
+
+    def interrupt(self) -> None:
+        """Have the server look now what it may serve: it may be waiting for a step. Returns at once."""
+        self._intake.interrupt()
+
     def stop(self) -> None:
         """Finish the step that is being served and take no more."""
-        self._stop.set()
+        self.drain()
         self._thread.join()
         self.sender.stop()
         self._lease.stop()
 
     def attach(self, message: AttachControlNet) -> None:
-        """Prepare for a job's first step: load the ControlNet and embed the control image."""
+        """Prepare for a job's first step: load the ControlNet and embed the control image.
+
+        Where steps have to wait for other work, nothing is embedded while that runs.
+        """
         self.recent_jobs.note(message.job_id, message.controlnet)
         self._device_loss.check()
         self.inputs.fetch(message.image)  # before the device is taken: others compute meanwhile
@@ -115,7 +133,12 @@ class ControlNetServer:
             self.controlnets.memory.retry_when_full(lambda: self._embed(controlnet, message))
 
     def _embed(self, controlnet: ControlNet, message: AttachControlNet) -> None:
-        with self._device, self.busy:
+        with self._turns.step() as may_serve:
+            if may_serve:
+                self._embed_now(controlnet, message)
+
+    def _embed_now(self, controlnet: ControlNet, message: AttachControlNet) -> None:
+        with self._device, self._busy:
             self.inputs.embedded(controlnet, message.image, message.batch)
 
     # --- how a step is served, from top to bottom ----------------------------------------------------
@@ -123,6 +146,8 @@ class ControlNetServer:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
+                if not self._turns.wait(POLL_S):
+                    continue
                 if names := self.names:
                     self.serve_next(names)
                 else:
@@ -139,21 +164,17 @@ class ControlNetServer:
         limit = self._watchdog.limit("a step of a ControlNet", self.steps.wait_s)
         with limit, self._device_loss.translate_errors():
             self._timer.wait_for_room()
-        step = self._take(names)
+        with self._intake.next(names) as queued:
+            return 0 if queued is None else self._serve_queued(queued)
+
+    def _serve_queued(self, queued: QueuedStep) -> int:
+        step = self.steps.claim(queued)
         if step is None:
+            metrics.CONTROLNET_STEPS.labels(queued.controlnet, "superseded").inc()
             return 0
         batch = [step, *self._collector.collect(step)]
         self.serve(batch)
         return len(batch)
-
-    def _take(self, names: Sequence[str]) -> ClaimedStep | None:
-        queued = self.steps.pop(names)
-        if queued is None:
-            return None
-        claimed = self.steps.claim(queued)
-        if claimed is None:
-            metrics.CONTROLNET_STEPS.labels(queued.controlnet, "superseded").inc()
-        return claimed
 
     def serve(self, batch: Sequence[ClaimedStep]) -> None:
         """Respond to steps of one ControlNet with their residuals, or with an error in their place."""
@@ -198,14 +219,14 @@ class ControlNetServer:
             for other in self._claim_other_controlnets(in_use, batch):
                 claimed.append(other)
                 forwards.append(self._forward(in_use, [other]))
-            with self._device, self.busy:
+            with self._device, self._busy:
                 self._hand_over(ResidualAggregator(forwards), start)
                 span = self._timer.end(start)
         self._recorder.submitted(batch, forwards, span)
 
     def _forward(self, in_use: ExitStack, steps: Sequence[ClaimedStep]) -> BatchedForward:
         controlnet = in_use.enter_context(self.controlnets.use(steps[0].part.controlnet))
-        with self._device, self.busy:
+        with self._device, self._busy:
             return BatchedForward(controlnet, self._drop_superseded(steps), self.inputs)
 
     def _claim_other_controlnets(self, in_use: ExitStack, steps: Sequence[ClaimedStep]) -> list[ClaimedStep]:

@@ -1,11 +1,14 @@
-"""How busy a device is: the share of the last minute spent inside ``with busy:``, or added afterwards."""
+"""When a device was busy with one activity: inside ``with busy:``, or as added afterwards."""
 
 import threading
 import time
 from collections import deque
 from types import TracebackType
 
+#: So long spans are remembered.
 WINDOW_S = 60.0
+#: Start and end, as `time.monotonic` says.
+Span = tuple[float, float]
 
 
 class BusyShare:
@@ -13,10 +16,10 @@ class BusyShare:
 
     def __init__(self, created_at: float | None = None) -> None:
         """``created_at``: since when it measures (`time.monotonic`)."""
-        self._spans: deque[tuple[float, float]] = deque()
+        self.created_at = time.monotonic() if created_at is None else created_at
+        self._spans: deque[Span] = deque()
         self._since = 0.0
         self._inside = 0
-        self._created_at = time.monotonic() if created_at is None else created_at
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
@@ -31,28 +34,35 @@ class BusyShare:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._spans.append((self._since, time.monotonic()))
-                self._forget(time.monotonic() - WINDOW_S)
+                self._append((self._since, time.monotonic()))
 
     def add(self, start_s: float, end_s: float) -> None:
         """The device was busy from then to then, in seconds since the epoch, though nobody waited for it."""
         offset_s = time.monotonic() - time.time()
         with self._lock:
-            self._spans.append((start_s + offset_s, end_s + offset_s))
+            self._append((start_s + offset_s, end_s + offset_s))
 
-    def share(self) -> float:
-        """0 to 1, over the last minute or since the start."""
-        now = time.monotonic()
-        begin = max(self._created_at, now - WINDOW_S)
+    @property
+    def is_inside(self) -> bool:
+        """Whether a ``with busy:`` runs now."""
+        return self._inside > 0
+
+    def ended_since(self, time_s: float) -> bool:
+        """Whether it is busy, or was after ``time_s`` (`time.monotonic`)."""
         with self._lock:
-            self._forget(begin)
-            spans = [*self._spans, (self._since, now)] if self._inside else list(self._spans)
-        busy, until = 0.0, begin
-        for start, end in sorted(spans):
-            busy += max(end - max(start, until), 0.0)
-            until = max(until, end)
-        return round(min(busy / max(now - begin, 1e-6), 1.0), 4)
+            return self._inside > 0 or bool(self._spans and self._spans[-1][1] > time_s)
 
-    def _forget(self, before: float) -> None:
-        while self._spans and self._spans[0][1] < before:
+    def spans(self) -> list[Span]:
+        """The spans of the last minute, the one that lasts included; they may overlap."""
+        now = time.monotonic()
+        with self._lock:
+            self._forget(now)
+            return [*self._spans, (self._since, now)] if self._inside else list(self._spans)
+
+    def _append(self, span: Span) -> None:
+        self._spans.append(span)
+        self._forget(time.monotonic())
+
+    def _forget(self, now: float) -> None:
+        while self._spans and self._spans[0][1] < now - WINDOW_S:
             self._spans.popleft()

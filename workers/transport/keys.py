@@ -33,6 +33,11 @@ def served_key(controlnet: str) -> str:
     return f"{TRANSPORT}:served:{controlnet}"
 
 
+def wake_key(claimant: str) -> str:
+    """List: something while this claimant is to stop waiting for steps. Ends in the claimant's name."""
+    return f"{TRANSPORT}:wake:{claimant}"
+
+
 def input_key(key: str) -> str:
     """String: a tensor that stays the same over the steps, by the hash of its content."""
     return f"{TRANSPORT}:input:{key}"

@@ -28,7 +28,14 @@ from torch import Tensor
 from shared.keys import controlnet_steps
 from shared.lua_script import read_lua
 from shared.settings import Settings
-from workers.transport.keys import claims_key, lease_key, request_key, served_key, step_token_key
+from workers.transport.keys import (
+    claims_key,
+    lease_key,
+    request_key,
+    served_key,
+    step_token_key,
+    wake_key,
+)
 from workers.transport.protocol import ControlNetCall, QueuedStep, StepRequest
 from workers.transport.wire import pack, unpack
 
@@ -106,15 +113,34 @@ class StepQueue:
     # --- the ControlNet worker's end -----------------------------------------------------------
 
     def pop(self, controlnets: Sequence[str]) -> QueuedStep | None:
-        """Take the oldest entry of one of these ControlNets' queues; ``None`` after a short wait.
+        """Take the oldest entry of one of these ControlNets' queues; ``None`` after a short wait, or `wake`.
 
         Raises `ValueError` for an entry that cannot be read; it has left the queue.
         """
         self._first = (self._first + 1) % len(controlnets)
         # BLPOP prefers the first queue that holds something, so each ControlNet is the first one in turn.
         in_turn = [*controlnets[self._first :], *controlnets[: self._first]]
-        reply: Any = self._redis.blpop([controlnet_steps(name) for name in in_turn], timeout=POLL_S)
-        return None if reply is None else QueuedStep.model_validate_json(reply[1])
+        wake = wake_key(self.claimant)
+        queues = [wake, *(controlnet_steps(name) for name in in_turn)]
+        reply: Any = self._redis.blpop(queues, timeout=POLL_S)
+        if reply is None or reply[0] == wake.encode():
+            return None
+        return QueuedStep.model_validate_json(reply[1])
+
+    def wake(self) -> None:
+        """Have the `pop` that waits return at once, or else the next one."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.rpush(wake_key(self.claimant), 1)
+        pipe.pexpire(wake_key(self.claimant), int(1000 * POLL_S))
+        pipe.execute()
+
+    def give_back(self, queued: QueuedStep) -> None:
+        """Put an entry that was popped and not claimed back to the front of its queue."""
+        queue = controlnet_steps(queued.controlnet)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.lpush(queue, queued.model_dump_json())
+        pipe.expire(queue, self._ttl_s)
+        pipe.execute()
 
     def collect_batch(self, controlnet: str, request: StepRequest, extra_rows: int) -> list[QueuedStep]:
         """Take entries of other jobs that can share a forward pass with ``request``, oldest first.

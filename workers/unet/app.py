@@ -16,8 +16,8 @@ from celery.signals import worker_init, worker_ready, worker_shutdown, worker_sh
 
 from shared.catalog.catalog import read_catalog
 from shared.errors import SwiftError
-from shared.messaging.celery_app import FOLLOW, GENERATE, follow_queue, make_celery, unet_queue
-from shared.messaging.messages import GenerateJob
+from shared.messaging.celery_app import ATTACH, FOLLOW, GENERATE, follow_queue, make_celery, unet_queue
+from shared.messaging.messages import AttachControlNet, GenerateJob
 from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
 from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.process import select_controlnets, select_served
@@ -61,3 +61,10 @@ def follow_branch(self: Any, payload: dict[str, Any]) -> str:
     message = FollowBranch.model_validate(payload)
     with lifecycle.device_for(message.job_id):
         return follow(worker, message, str(self.request.hostname))
+
+
+# Nor is an attachment: whoever serves the first step prepares what is missing.
+@app.task(name=ATTACH, base=CheckedTask, takes=AttachControlNet, acks_late=False)
+def attach(payload: dict[str, Any]) -> None:
+    """Prepare for steps of another worker's job."""
+    lifecycle.attach(AttachControlNet.model_validate(payload))

@@ -65,7 +65,7 @@ def _held(worker: UNetWorker, attempt: Attempt) -> Iterator[Lease]:
 
 def _generate(worker: UNetWorker, attempt: Attempt, timeline: Timeline, lease: Lease) -> GenerationResult:
     """Load the model and generate the images; a second time if the device's memory did not suffice."""
-    with worker.busy, worker.device_loss.translate_errors():
+    with worker.activity.generate, worker.device_loss.translate_errors():
         start = time.time()
         with worker.models.use(attempt.job.spec.model) as model:
             timeline.add("model", start, time.time())

@@ -14,7 +14,7 @@ from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
-from workers.runtime.busy import BusyShare
+from workers.runtime.activity import DeviceActivity
 from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
@@ -51,7 +51,7 @@ class UNetWorker:
     send_attach: SendAttach
     send_follow: SendFollow
     residual: "Redis"
-    busy: BusyShare
+    activity: DeviceActivity
     device: Device = field(default_factory=lambda: find_device("cpu"))
     cfg_timings: CFGTimings = field(default_factory=CFGTimings)
     device_loss: DeviceLoss = field(default_factory=lambda: DeviceLoss(find_device("cpu")))

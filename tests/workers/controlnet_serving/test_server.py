@@ -34,6 +34,7 @@ from tests.workers.unet.controlnet_jobs import (
     make_server,
     spec,
 )
+from workers.controlnet_serving.host import ServerHost
 from workers.controlnet_serving.input_cache import InputCache
 from workers.controlnet_serving.server import ControlNetServer
 from workers.devices.base import Device
@@ -436,7 +437,9 @@ def test_a_device_that_hangs_ends_the_worker_and_frees_its_steps(where: str, lin
     watchdog = Watchdog(0.0, end=reasons.put)
     own = make_line(line.redis, line.settings)
     controlnets = ModelCache(lambda name: controlnet, DeviceMemory(1 << 30))
-    server = ControlNetServer(["edge"], controlnets, own.steps, own.transport, 0.0, watchdog)
+    server = ControlNetServer(
+        ["edge"], controlnets, own.steps, own.transport, 0.0, ServerHost(watchdog=watchdog)
+    )
     controlnets_of_job = make_controlnets(line, spec("edge"), residual_attempts=9)
     watchdog.start()
     if where == "attachment":
@@ -483,7 +486,9 @@ def make_failing_server(line: Line, controlnet: UNetControlNet) -> tuple[Control
     loss = DeviceLoss(device, end=lambda why: None)
     controlnets = ModelCache(lambda name: controlnet, DeviceMemory(1 << 30, device))
     own = make_line(line.redis, line.settings)
-    return ControlNetServer(["edge"], controlnets, own.steps, own.transport, 1e9, None, loss), loss
+    return ControlNetServer(
+        ["edge"], controlnets, own.steps, own.transport, 1e9, ServerHost(device_loss=loss)
+    ), loss
 
 
 LOST = torch.AcceleratorError("CUDA error: device-side assert triggered")

@@ -32,7 +32,7 @@ from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
-from workers.runtime.busy import BusyShare
+from workers.runtime.activity import DeviceActivity
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.unet.cfg_parallel.follower import follow
@@ -137,7 +137,9 @@ def test_the_branches_of_a_registered_family_run_on_two_workers(
         threading.Thread(target=lambda: ended.put(follow(second, message, "unet2@test"))).start()
 
     timings = CFGTimings(first_wait_s=30.0, min_wait_s=30.0, offer_every_s=600.0)
-    second = dataclasses.replace(worker, busy=BusyShare(), followed_jobs={}, models=make_toy_worker().models)
+    second = dataclasses.replace(
+        worker, activity=DeviceActivity(), followed_jobs={}, models=make_toy_worker().models
+    )
     first = dataclasses.replace(worker, send_follow=send_follow, cfg_timings=timings)
     wanted = toy_spec(
         controlnets=[control_spec(worker, "toy-edge")] if has_controlnet else [],

@@ -30,6 +30,7 @@ from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.lora.patch import Patcher
+from workers.runtime.activity import DeviceActivity
 from workers.runtime.busy import BusyShare
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
@@ -356,7 +357,7 @@ def test_a_job_leaves_the_device_once_before_its_images_are_stored(make_worker: 
     worker, events = make_worker(), list[str]()
     images = NotedImages(worker.settings, worker.settings.image_bucket)
     images.events = events
-    noted = dataclasses.replace(worker, images=images, busy=BusyUntil(events))
+    noted = dataclasses.replace(worker, images=images, activity=DeviceActivity(generate=BusyUntil(events)))
     job_id, _ = worker.jobs.create(spec(num_inference_steps=1, num_images=2))
     execute_job(noted, job_id, "unet1@test", lambda: events.append("leave"))
     # The device is busy for as long as the job has it; the model is not needed any more

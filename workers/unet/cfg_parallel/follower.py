@@ -36,7 +36,7 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
             limit_s = worker.settings.job_timeout_s  # of the job that it follows
             stack.enter_context(worker.watchdog.limit(f"following job {message.job_id}", limit_s))
             stack.enter_context(_shown_in_fleet(worker, spec.model, message.job_id))
-            with worker.busy:
+            with worker.activity.follow:
                 model = stack.enter_context(worker.models.use(spec.model))
                 stack.enter_context(worker.models.memory.release_when_full())
                 stack.enter_context(restore_weights_on_error(worker, model))
@@ -92,7 +92,7 @@ def _serve_steps(context: AttemptContext, channel: BranchChannel, branch: Uncond
             taken = channel.next_step(worker.cfg_timings.check_every_s)
             context.check()
             if taken is not None:
-                with worker.busy:
+                with worker.activity.follow:
                     response, prediction = branch.predict(*taken)
                 channel.respond(response, prediction)
     except Released:

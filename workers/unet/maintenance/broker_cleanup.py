@@ -23,7 +23,7 @@ BINDING_S = 3600.0
 BINDING, PERMANENT = "_kombu.binding.", "_kombu.binding_permanent."
 EVENTS, CONTROL, REPLIES = "celeryev", "celery.pidbox", "reply.celery.pidbox"
 
-_WORKER_QUEUE = re.compile(r"unet\.[^@]+@(.+)")
+_WORKER_QUEUE = re.compile(r"(?:unet\.[^@]+|attach)@(.+)")
 
 
 class BrokerCleanup:
@@ -78,7 +78,7 @@ class BrokerCleanup:
         """Delete the queues of single workers that are gone; recovery sends the jobs in them to all."""
         names = {beat.name for beat in live_workers(self._redis)}
         reserved = set(map(str, self._redis.zrange(keys.RESERVED_QUEUES, 0, -1)))
-        for key in self._cursors.next_keys("unet.*@*"):
+        for key in [*self._cursors.next_keys("unet.*@*"), *self._cursors.next_keys("attach@*")]:
             match = _WORKER_QUEUE.fullmatch(key)
             if match and match[1] not in names and key not in reserved:
                 self._redis.delete(key)

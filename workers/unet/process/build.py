@@ -18,7 +18,7 @@ from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
-from workers.runtime.busy import BusyShare
+from workers.runtime.activity import DeviceActivity
 from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.memory_budget import HOST_BYTES
@@ -65,7 +65,7 @@ def build_worker(
         send_attach=partial(send_attach, celery),
         send_follow=partial(send_follow, celery, redis),
         residual=residuals[0],
-        busy=BusyShare(),
+        activity=DeviceActivity(),
         device=device,
         device_loss=DeviceLoss(device),
         watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),

@@ -1,4 +1,7 @@
-"""One job at a time uses the device, while the images of at most one other are being stored."""
+"""Who uses the device: one job at a time, and while none waits, steps of ControlNets for other workers' jobs.
+
+The images of at most one other job are being stored meanwhile.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +15,11 @@ LeaveDevice = Callable[[], None]
 
 
 class DeviceTurns:
-    """Gives the device to one job after the other; safe to use from several threads."""
+    """Gives the device to one job after the other; safe to use from several threads.
+
+    A job that waits comes before any step: it waits for the one under way at most. Following another
+    worker's job counts as a job here.
+    """
 
     def __init__(
         self,
@@ -21,7 +28,10 @@ class DeviceTurns:
     ) -> None:
         """``busy_with``: within it the worker is registered as busy; ``check`` raises if none may begin."""
         self._busy_with, self._check = busy_with, check
-        self._device = threading.Lock()
+        self._changed = threading.Condition()
+        self._pending = 0  # jobs that wait or compute
+        self._is_used = False  # by a job or by a step
+        self._on_job: Callable[[], None] = lambda: None
         self._storing = threading.Lock()
         self._stored: list[str] = []
         self._hold: Callable[[int], None] = lambda count: None
@@ -30,6 +40,28 @@ class DeviceTurns:
         """From now on ``hold`` is told how many messages the worker may hold: one more while a job stores."""
         self._hold = hold
         self._hold(1)
+
+    def on_job(self, interrupt: Callable[[], None]) -> None:
+        """Call ``interrupt`` whenever a job comes: no more steps may be served."""
+        self._on_job = interrupt
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until no job waits or computes, so that steps may be served; returns whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._pending, timeout_s)
+
+    @contextmanager
+    def step(self) -> Iterator[bool]:
+        """A turn for one step: no job begins before the block ends. ``False``: a job waits or computes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or not self._is_used)
+            may_serve = not self._pending
+            self._is_used = self._is_used or may_serve
+        try:
+            yield may_serve
+        finally:
+            if may_serve:
+                self._release()
 
     def storing(self) -> list[str]:
         """The job whose images are being stored, if there is one."""
@@ -42,8 +74,9 @@ class DeviceTurns:
         Leaving waits while another job is being stored, so that no more images than two jobs' are in memory.
         """
         with ExitStack() as storing, ExitStack() as turn:
+            turn.enter_context(self._announced())
             turn.enter_context(self._busy_with(job_id))
-            turn.enter_context(self._device)
+            turn.enter_context(self._one_job())
             self._check()
 
             def leave() -> None:
@@ -51,6 +84,35 @@ class DeviceTurns:
                 turn.close()
 
             yield leave
+
+    @contextmanager
+    def _announced(self) -> Iterator[None]:
+        """Within the block no step gets a turn."""
+        with self._changed:
+            self._pending += 1
+            self._changed.notify_all()
+        self._on_job()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._pending -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def _one_job(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_used)
+            self._is_used = True
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        with self._changed:
+            self._is_used = False
+            self._changed.notify_all()
 
     @contextmanager
     def _one_stores(self, job_id: str) -> Iterator[None]:

@@ -11,7 +11,14 @@ from celery import Celery
 from redis.exceptions import RedisError
 
 from shared.catalog.entries import Catalog
-from shared.messaging.celery_app import default_exchange_queue, follow_queue, unet_queue, worker_queue
+from shared.messaging.celery_app import (
+    attach_queue,
+    default_exchange_queue,
+    follow_queue,
+    unet_queue,
+    worker_queue,
+)
+from shared.messaging.messages import AttachControlNet
 from shared.metrics import LORA_CACHE_BYTES
 from shared.registry.workers import Heartbeat
 from shared.storage.image_bucket import ImageBucket
@@ -30,6 +37,7 @@ from workers.unet.maintenance.availability import AvailabilityReporter
 from workers.unet.maintenance.recovery import recover
 from workers.unet.maintenance.sweep import Sweeper
 from workers.unet.process.device_turns import THREADS, DeviceTurns, LeaveDevice
+from workers.unet.process.serving import IdleServing
 from workers.unet.process.warm_up_model import PARTS, needs_warm_up, warm_up_model
 from workers.unet.worker import UNetWorker
 
@@ -55,6 +63,7 @@ class WorkerLifecycle:
             memory=worker.lora_memory,
         )
         self._turns = DeviceTurns(self._availability.busy_with, worker.device_loss.check)
+        self._serving = IdleServing(worker, self._turns) if worker.served_controlnets else None
 
     def device_for(self, job_id: str) -> AbstractContextManager[LeaveDevice]:
         """Within the block this worker computes ``job_id`` and no other, until the job leaves the device.
@@ -62,6 +71,11 @@ class WorkerLifecycle:
         LoRAs are patched into weights that all jobs share. Raises `DeviceLost` once the device is lost.
         """
         return self._turns.take(job_id)
+
+    def attach(self, message: AttachControlNet) -> None:
+        """Prepare for steps of another worker's job; returns at once."""
+        if self._serving is not None:
+            self._serving.attach(message)
 
     def start(self, sender: Any, **_: object) -> None:
         """Celery's ``worker_init``: load a model, then begin to take jobs and to say so."""
@@ -85,6 +99,8 @@ class WorkerLifecycle:
     def leave(self, **_: object) -> None:
         """Celery's ``worker_shutting_down``: take no more jobs, so that others get them at once."""
         self._availability.stop()
+        if self._serving is not None:
+            self._serving.drain()
         try:
             self._worker.jobs.note_stopping(self._name)
         except RedisError:
@@ -94,6 +110,8 @@ class WorkerLifecycle:
         """Celery's ``worker_shutdown``: end the threads."""
         for stop in self._stops:
             stop()
+        if not self._worker.device_loss.is_lost:  # it may use the device
+            self._worker.transport.close()
         self._worker.device_loss.exit_if_lost()
 
     def _load_first_model(self) -> None:
@@ -122,13 +140,16 @@ class WorkerLifecycle:
         for model in self._worker.serves:
             queue = default_exchange_queue(worker_queue(model, self._name))
             self._celery.amqp.queues.select_add(queue)
+        if self._serving is not None:
+            self._celery.amqp.queues.select_add(default_exchange_queue(attach_queue(self._name)))
 
     def _queues(self) -> list[str]:
         """What the worker consumes from: models that it cannot load are left to others."""
         failed = self._worker.models.failed()
         models = [model for model in self._worker.serves if model not in failed]
         kinds = (unet_queue, follow_queue, lambda model: worker_queue(model, self._name))
-        return [queue(model) for model in models for queue in kinds]
+        attachments = [] if self._serving is None else [attach_queue(self._name)]
+        return [*(queue(model) for model in models for queue in kinds), *attachments]
 
     def _start_threads(self, consumer_check: ConsumerCheck) -> None:
         worker, settings = self._worker, self._settings
@@ -148,12 +169,16 @@ class WorkerLifecycle:
                 lambda: recover(self._celery, worker.jobs, self._catalog, settings.catalog_grace_s),
                 worker.transport.sweep,
                 consumer_check.check,
+                worker.activity.count,
             ],
         )
         heartbeat.start()
         sweeper = Sweeper(worker.jobs, ImageBucket(settings, redis), Bucket(settings, settings.lora_bucket))
         sweeper.start()
         self._stops = [worker.watchdog.stop, heartbeat.stop, sweeper.stop]
+        if self._serving is not None:
+            self._serving.start(self._name)
+            self._stops.insert(1, self._serving.stop)
 
     def _report(self, problems: Callable[[], list[str]]) -> Heartbeat:
         """``problems``: why it takes no work now, beside its device's and its jobs'."""
@@ -176,6 +201,6 @@ class WorkerLifecycle:
             ],
             warnings=worker.transport.warnings(),
             received_residuals=worker.transport.received_residuals(),
-            utilization=worker.busy.share(),
+            utilization=worker.activity.utilization(),
             started_at=self._started_at,
         )

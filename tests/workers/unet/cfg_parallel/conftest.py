@@ -21,7 +21,7 @@ from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from tests.tiny_models import LAYOUTS
 from tests.workers.conftest import load
 from workers.families.base import BaseModel
-from workers.runtime.busy import BusyShare
+from workers.runtime.activity import DeviceActivity
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.unet.cfg_parallel.channel import BranchChannel, branch_channel
@@ -86,7 +86,9 @@ class Pair:
         first = dataclasses.replace(make_worker(**changes), cfg_timings=timings)
         # A worker runs a model in one thread at a time: its tokenizers set padding before each call.
         assert second_models is not first.models, "two workers run one model"
-        self.second = dataclasses.replace(first, models=second_models, busy=BusyShare(), followed_jobs={})
+        self.second = dataclasses.replace(
+            first, models=second_models, activity=DeviceActivity(), followed_jobs={}
+        )
         self.first = dataclasses.replace(first, send_follow=self._start_following)
 
     def run(self, wanted: JobSpec, replays: Receipt | None = None) -> Job:

@@ -19,6 +19,7 @@ from tests.workers.unet.jobs import control as controlnet
 from tests.workers.unet.jobs import upload
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
+from workers.runtime.activity import DeviceActivity
 from workers.runtime.busy import BusyShare
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
@@ -93,7 +94,9 @@ def test_a_follower_leaves_when_a_job_waits_and_the_leader_goes_on_alone(pair: P
     # Given a follower that checks after every step, and another job that comes during its third step
     waiting, preparation, steps = unet_queue("emoji-sd"), 1, 3
     busy = CountedBusy(preparation + steps, lambda: control.rpush(waiting, "a message"))
-    pair.second = dataclasses.replace(pair.second, busy=busy, cfg_timings=CFGTimings(check_every_s=0.0))
+    pair.second = dataclasses.replace(
+        pair.second, activity=DeviceActivity(follow=busy), cfg_timings=CFGTimings(check_every_s=0.0)
+    )
     try:
         job = pair.run(spec(num_inference_steps=STEPS))
     finally:
@@ -107,12 +110,12 @@ def test_a_follower_leaves_when_a_job_waits_and_the_leader_goes_on_alone(pair: P
 
 
 def test_a_follower_shows_which_job_it_follows_and_that_it_is_busy(pair: Pair) -> None:
-    assert (pair.second.followed_jobs, pair.second.busy.share()) == ({}, 0.0)
+    assert (pair.second.followed_jobs, pair.second.activity.utilization()) == ({}, 0.0)
     offer = pair.offer(spec())
     assert offer.channel.receive(60) is not None
     # Once it is ready, it has worked, and its session is shown
     assert pair.second.followed_jobs == {"emoji-sd": [offer.job_id]}
-    assert pair.second.busy.share() > 0
+    assert pair.second.activity.utilization() > 0
     offer.channel.release()
     pair.join()
     assert pair.second.followed_jobs == {}
@@ -140,7 +143,7 @@ def test_a_follower_that_hangs_ends_its_process_and_not_the_job(
         pair.second,
         settings=pair.second.settings.model_copy(update={"job_timeout_s": 1}),
         watchdog=watchdog,
-        busy=CountedBusy(preparation + 1, released.wait),
+        activity=DeviceActivity(follow=CountedBusy(preparation + 1, released.wait)),
     )
     # When a job is generated with it
     job_id, _ = pair.first.jobs.create(spec(num_inference_steps=STEPS))

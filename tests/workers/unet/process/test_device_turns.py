@@ -134,3 +134,53 @@ def test_no_job_begins_on_a_lost_device() -> None:
     with pytest.raises(DeviceLost), worker.turns.take("first"):
         raise AssertionError
     assert worker.busy == []
+
+
+def test_a_step_is_served_while_no_job_waits_and_a_job_waits_for_that_step_alone() -> None:
+    worker, interrupts = Worker(), list[str]()
+    worker.turns.on_job(lambda: interrupts.append("job"))
+    with worker.turns.step() as may_serve:
+        assert may_serve
+        job = Job(worker, "job")
+        eventually(lambda: worker.busy == ["job"])
+        assert (job.computes.is_set(), interrupts) == (False, ["job"])
+        assert not worker.turns.wait(0.0)
+    # Once the step has ended the job computes, and no step is served
+    assert job.computes.wait(30)
+    with worker.turns.step() as may_serve:
+        assert not may_serve
+    # While its images are stored, steps are served again
+    job.has_computed.set()
+    assert job.stores.wait(30)
+    assert worker.turns.wait(30)
+    with worker.turns.step() as may_serve:
+        assert may_serve
+    job.end()
+
+
+def test_steps_wait_for_each_other_and_give_way_to_a_job_that_comes_meanwhile() -> None:
+    worker, allowed = Worker(), list[bool]()
+
+    def serve() -> None:
+        with worker.turns.step() as may_serve:
+            allowed.append(may_serve)
+
+    with worker.turns.step():
+        second = threading.Thread(target=serve)
+        second.start()
+        second.join(0.05)
+        assert (second.is_alive(), allowed) == (True, [])
+        job = Job(worker, "job")
+        second.join(30)
+        assert allowed == [False]
+    assert job.computes.wait(30)
+    job.end()
+
+
+def test_a_step_that_fails_gives_the_device_back() -> None:
+    worker = Worker()
+    with pytest.raises(ValueError, match="a bug"), worker.turns.step():
+        raise ValueError("a bug")
+    job = Job(worker, "job")
+    assert job.computes.wait(30)
+    job.end()

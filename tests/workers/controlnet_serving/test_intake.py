@@ -1,0 +1,187 @@
+"""A ControlNet server that shares its device with jobs: what it takes, and what it gives back."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+from redis import Redis
+
+from shared.keys import controlnet_steps
+from shared.messaging.messages import AttachControlNet
+from shared.settings import Settings
+from tests.infra.local.waiting import eventually
+from tests.workers.unet.controlnet_jobs import (
+    MID,
+    MODELS,
+    Line,
+    ask,
+    by_diffusers,
+    load_controlnets,
+    make_controlnets,
+    make_line,
+    spec,
+)
+from workers.controlnet_serving.host import ServerHost, StepTurns
+from workers.controlnet_serving.server import ControlNetServer
+from workers.families.unet.controlnet import UNetControlNet
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
+from workers.unet.process.device_turns import DeviceTurns
+
+
+@pytest.fixture
+def line(residual: Redis, servers: Settings) -> Line:
+    residual.flushall()
+    return make_line(residual, servers)
+
+
+def make_turns() -> DeviceTurns:
+    return DeviceTurns(lambda job_id: nullcontext(), lambda: None)
+
+
+def make_idle_server(
+    line: Line,
+    turns: StepTurns,
+    *loaded: str,
+    controlnets: ModelCache[UNetControlNet] | None = None,
+) -> ControlNetServer:
+    """The server of a UNet worker that may serve all ControlNets and has loaded some."""
+    controlnets = controlnets or load_controlnets()
+    for name in loaded:
+        with controlnets.use(name):
+            pass
+    own = make_line(line.redis, line.settings)
+    host = ServerHost(turns=turns, loads_for_steps=False)
+    return ControlNetServer(["edge", "depth", "colour"], controlnets, own.steps, own.transport, 0.0, host)
+
+
+class TurnsAfterPop:
+    """Turns that end while a step is being popped: a job comes at that moment."""
+
+    def wait(self, timeout_s: float) -> bool:
+        return True
+
+    @contextmanager
+    def step(self) -> Iterator[bool]:
+        yield False
+
+
+def test_a_step_that_may_not_be_served_any_more_goes_back_to_the_front(line: Line) -> None:
+    first, second = (ask(make_controlnets(line, spec("edge"))).request for _ in range(2))
+    server = make_idle_server(line, TurnsAfterPop(), "edge")
+    assert server.serve_next(["edge"]) == 0
+    # Then both wait as before, nobody has claimed one, and the queue still expires
+    assert line.redis.ttl(controlnet_steps("edge")) > 0
+    assert [line.steps.locate(request, request.parts[0]) for request in (first, second)] == ["unserved"] * 2
+    queued = line.steps.pop(["edge"])
+    assert queued is not None
+    assert queued.job_id == first.job_id
+
+
+def test_only_loaded_controlnets_are_served_and_others_are_left_in_their_queue(line: Line) -> None:
+    server = make_idle_server(line, make_turns(), "edge")
+    assert server.names == ["edge"]
+    step = ask(make_controlnets(line, spec("depth")))
+    server.start("unet2@test")
+    # When another one is loaded, the server serves it, too
+    with server.controlnets.use("depth"):
+        assert torch.equal(step.get(MID), by_diffusers(1.0, models=("depth",))[1])
+    server.stop()
+
+
+def test_an_evicted_controlnet_is_not_loaded_for_a_step(line: Line) -> None:
+    server = make_idle_server(line, make_turns(), "edge")
+    request = ask(make_controlnets(line, spec("edge"))).request
+    server.controlnets.discard("edge")
+    assert server.serve_next(["edge"]) == 0
+    assert line.steps.locate(request, request.parts[0]) == "unserved"
+    assert server.controlnets.names() == []
+
+
+class Held(UNetControlNet):
+    """Computes a step only once it is ``released``."""
+
+    def __init__(self) -> None:
+        super().__init__("edge", MODELS["edge"])
+        self.begun, self.released = queue.Queue[None](), threading.Event()
+
+    def features(self, *args: object) -> list[torch.Tensor]:
+        self.begun.put(None)
+        self.released.wait()
+        return super().features(*args)  # type: ignore[arg-type]
+
+
+def test_a_job_waits_for_the_step_under_way_and_nothing_is_popped_while_it_runs(line: Line) -> None:
+    turns, held = make_turns(), Held()
+    server = make_idle_server(
+        line, turns, "edge", controlnets=ModelCache(lambda name: held, DeviceMemory(1 << 30))
+    )
+    turns.on_job(server.interrupt)
+    server.start("unet2@test")
+    computed, begins, ends = ask(make_controlnets(line, spec("edge"))), threading.Event(), threading.Event()
+
+    def run_job() -> None:
+        with turns.take("job"):
+            begins.set()
+            ends.wait()
+
+    held.begun.get(timeout=30)
+    job = threading.Thread(target=run_job)
+    job.start()
+    assert eventually(lambda: not turns.wait(0.0))
+    waiting = ask(make_controlnets(line, spec("edge")))
+    assert not begins.is_set()
+    # When the step has been computed, the job begins, and the other step stays in its queue
+    held.released.set()
+    assert begins.wait(30)
+    assert torch.equal(computed.get(MID), by_diffusers(1.0)[1])
+    assert line.redis.llen(controlnet_steps("edge")) == 1
+    # When the job has ended, that one is served
+    ends.set()
+    job.join()
+    assert torch.equal(waiting.get(MID), by_diffusers(1.0)[1])
+    server.stop()
+
+
+def test_a_job_that_comes_ends_the_wait_for_a_step(line: Line) -> None:
+    # Given a server that waits for steps
+    turns = make_turns()
+    server = make_idle_server(line, turns, "edge")
+    turns.on_job(server.interrupt)
+    server.start("unet2@test")
+
+    def is_waiting() -> bool:
+        return any("b" in client["flags"] for client in line.redis.client_list())
+
+    assert eventually(is_waiting)
+    # When a job comes, and a step after it
+    with turns.take("job"):
+        assert eventually(lambda: not is_waiting())
+        request = ask(make_controlnets(line, spec("edge"))).request
+        # Then the step is not taken
+        assert line.steps.locate(request, request.parts[0]) == "unserved"
+    server.stop()
+
+
+def test_a_server_that_is_told_to_stop_takes_no_step_that_comes_later(line: Line) -> None:
+    server = make_idle_server(line, make_turns(), "edge")
+    server.start("unet2@test")
+    server.drain()
+    server.stop()
+    request = ask(make_controlnets(line, spec("edge"))).request
+    assert line.steps.locate(request, request.parts[0]) == "unserved"
+
+
+def test_an_attachment_embeds_nothing_while_a_job_computes(line: Line) -> None:
+    turns = make_turns()
+    server = make_idle_server(line, turns, "edge")
+    key = line.transport.put_input(torch.rand(1, 3, 64, 64))
+    message = AttachControlNet(job_id="j", attempt="a", controlnet="edge", image=key, batch=2)
+    with turns.take("job"):
+        server.attach(message)
+        assert server.inputs.device_bytes() == 0
+    server.attach(message)
+    assert server.inputs.device_bytes() > 0

@@ -1,0 +1,78 @@
+"""What a UNet worker does for other workers' jobs while it has none: serves steps of loaded ControlNets."""
+
+import logging
+import queue
+import threading
+
+from shared.messaging.messages import AttachControlNet
+from workers.controlnet_serving.host import ServerHost
+from workers.controlnet_serving.server import ControlNetServer
+from workers.transport.step_queue import StepQueue
+from workers.unet.process.device_turns import DeviceTurns
+from workers.unet.worker import UNetWorker
+
+log = logging.getLogger(__name__)
+
+#: Attachments that may wait: a worker that is behind prepares at the first step, as without them.
+MAX_ATTACHMENTS = 16
+
+
+class IdleServing:
+    """Serves the ControlNets of `UNetWorker.served_controlnets` that are loaded, while no job waits."""
+
+    def __init__(self, worker: UNetWorker, turns: DeviceTurns) -> None:
+        self._controlnets, self._turns = worker.controlnets, turns
+        self._names = list(worker.served_controlnets)
+        # The requests of the worker's own jobs and its claims of others' are those of two claimants.
+        steps = StepQueue(worker.residual, worker.settings)
+        host = ServerHost(
+            turns=turns,
+            loads_for_steps=False,
+            activity=worker.activity,
+            watchdog=worker.watchdog,
+            device_loss=worker.device_loss,
+        )
+        delay = worker.settings.controlnet_batch_delay
+        self._server = ControlNetServer(self._names, worker.controlnets, steps, worker.transport, delay, host)
+        turns.on_job(self._server.interrupt)
+        self._attachments: queue.Queue[AttachControlNet | None] = queue.Queue(MAX_ATTACHMENTS)
+        self._thread = threading.Thread(target=self._prepare, name="controlnet attachments", daemon=True)
+
+    def start(self, name: str) -> None:
+        """Serve from now on, as the worker ``name``."""
+        self._server.start(name)
+        self._thread.start()
+
+    def drain(self) -> None:
+        """Take no more steps; returns at once."""
+        self._server.drain()
+
+    def stop(self) -> None:
+        """Finish the step that is being served, and stop."""
+        self._server.stop()
+
+    def attach(self, message: AttachControlNet) -> None:
+        """Prepare for another worker's job, as far as that delays no job of this one; returns at once."""
+        try:
+            self._attachments.put_nowait(message)
+        except queue.Full:
+            log.info("attachment dropped: others wait", extra={"controlnet": message.controlnet})
+
+    def attached_jobs(self) -> dict[str, list[str]]:
+        """Jobs of other workers that it lately served steps of, by ControlNet."""
+        return self._server.recent_jobs.by_controlnet()
+
+    def _prepare(self) -> None:
+        while (message := self._attachments.get()) is not None:
+            try:
+                self._prepare_for(message)
+            except Exception:  # the first step prepares what is missing, or says what is wrong
+                log.exception("not prepared", extra={"controlnet": message.controlnet})
+
+    def _prepare_for(self, message: AttachControlNet) -> None:
+        if message.controlnet not in self._names or not self._turns.wait(0.0):
+            return
+        if message.controlnet in self._controlnets.names():
+            self._server.attach(message)
+        else:
+            self._controlnets.preload(message.controlnet)
