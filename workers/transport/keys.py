@@ -48,19 +48,19 @@ def responses_key(request: StepRequest) -> str:
     return f"{TRANSPORT}:responses:{request.job_id}:{request.attempt}:{request.step}"
 
 
-def cfg_claim_key(job_id: str, attempt: str) -> str:
-    """String: the worker that follows the attempt (CFG parallelism); ``*`` matches any attempt."""
-    return f"{TRANSPORT}:cfg_claim:{job_id}:{attempt}"
+def cfg_claim_key(job_id: str, attempt: str, channel: str) -> str:
+    """String: the worker that follows the attempt (CFG parallelism); ``*`` matches any name."""
+    return f"{TRANSPORT}:cfg_claim:{job_id}:{attempt}:{channel}"
 
 
-def cfg_steps_key(job_id: str, attempt: str) -> str:
+def cfg_steps_key(job_id: str, attempt: str, channel: str) -> str:
     """List: steps whose unconditional branch the follower shall predict, as frames."""
-    return f"{TRANSPORT}:cfg_steps:{job_id}:{attempt}"
+    return f"{TRANSPORT}:cfg_steps:{job_id}:{attempt}:{channel}"
 
 
-def cfg_predictions_key(job_id: str, attempt: str) -> str:
+def cfg_predictions_key(job_id: str, attempt: str, channel: str) -> str:
     """List: the follower's responses, as frames."""
-    return f"{TRANSPORT}:cfg_predictions:{job_id}:{attempt}"
+    return f"{TRANSPORT}:cfg_predictions:{job_id}:{attempt}:{channel}"
 
 
 def payload_key(request: StepRequest, index: int, nonce: str) -> str:

@@ -29,6 +29,7 @@ class AttemptContext:
     attempt: str  # the attempt's token
     ordinal: int  # 1 for the job's first attempt
     role: Role  # of this worker in the attempt
+    channel: str = ""  # of a follower: the channel to its leader
     timeline: Timeline
     check: Callable[[], None]  # raises what shall stop the attempt
     replay: Replay = NO_REPLAY

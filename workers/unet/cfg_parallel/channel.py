@@ -1,7 +1,8 @@
-"""The channel between leader and follower of an attempt: steps one way, predictions back.
+"""The channel between a leader and one follower of an attempt: steps one way, predictions back.
 
-Two lists at the residual Redis; every key expires, every wait has a deadline. Latents are small (64 kB
-at SD 1.5's 512 x 512), so this is plain redis-py.
+Whoever takes the place of a lost follower has another channel. Two lists at the residual Redis; every key
+expires, every wait has a deadline. Latents are small (64 kB at SD 1.5's 512 x 512), so this is plain
+redis-py.
 """
 
 import logging
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from workers.transport.keys import cfg_claim_key, cfg_predictions_key, cfg_steps_key
 from workers.transport.wire import InvalidFrame, pack, unpack
-from workers.unet.cfg_parallel.messages import BranchPrediction, BranchStep
+from workers.unet.cfg_parallel.messages import BranchPrediction, BranchStep, FollowBranch
 from workers.unet.worker import UNetWorker
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ class Released(Exception):
 
 
 class BranchChannel:
-    """Both ends of one attempt's channel; safe to use from several threads."""
+    """Both ends of one channel; safe to use from several threads."""
 
-    def __init__(self, redis: "Redis", job_id: str, attempt: str, ttl_s: int) -> None:
+    def __init__(self, redis: "Redis", offer: FollowBranch, ttl_s: int) -> None:
         self._redis = redis
-        self._claim = cfg_claim_key(job_id, attempt)
-        self._steps = cfg_steps_key(job_id, attempt)
-        self._predictions = cfg_predictions_key(job_id, attempt)
+        names = offer.job_id, offer.attempt, offer.channel
+        self._claim = cfg_claim_key(*names)
+        self._steps = cfg_steps_key(*names)
+        self._predictions = cfg_predictions_key(*names)
         self._ttl_s = ttl_s
 
     # --- the leader's end --------------------------------------------------------------------------
@@ -91,9 +93,9 @@ class BranchChannel:
         return None if popped is None else popped[1]
 
 
-def branch_channel(worker: UNetWorker, job_id: str, attempt: str) -> BranchChannel:
-    """The channel of an attempt, for either end."""
-    return BranchChannel(worker.residual, job_id, attempt, worker.settings.residual_ttl_s)
+def branch_channel(worker: UNetWorker, offer: FollowBranch) -> BranchChannel:
+    """The channel that an offer names, for either end."""
+    return BranchChannel(worker.residual, offer, worker.settings.residual_ttl_s)
 
 
 def _read(kind: type[_Message], frame: bytes) -> tuple[_Message, Tensor | None] | None:

@@ -23,8 +23,10 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
     """
     if not worker.jobs.is_held(message.job_id, message.attempt):
         return "attempt over"
+    if name in message.excluded:
+        return "excluded"
     spec = worker.jobs.get(message.job_id).spec.with_control_maps(message.control_maps)
-    channel = branch_channel(worker, message.job_id, message.attempt)
+    channel = branch_channel(worker, message)
     preemption = Preemption(worker, spec, message)
     try:
         preemption.check_now()
@@ -68,6 +70,7 @@ def _make_context(
         attempt=message.attempt,
         ordinal=message.ordinal,
         role="follower",
+        channel=message.channel,
         timeline=Timeline(name),  # not stored: the responses carry what the job's timeline shows
         check=preemption.check,
     )
@@ -97,6 +100,6 @@ def _serve_steps(context: AttemptContext, channel: BranchChannel, branch: Uncond
                 channel.respond(response, prediction)
     except Released:
         return "released"
-    except Exception:
-        channel.respond(branch.leaving())
+    except Exception as error:
+        channel.respond(branch.leaving(is_preempted=isinstance(error, Preempted)))
         raise

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
-from shared.periodic_thread import PeriodicThread
 from workers.devices.base import Pending
 from workers.unet.attempt_context import AttemptContext
-from workers.unet.cfg_parallel.channel import branch_channel
-from workers.unet.cfg_parallel.messages import READY, BranchPrediction, BranchStep, FollowBranch
-from workers.unet.cfg_parallel.policy import idle_workers, may_split, should_split, waiting_jobs
+from workers.unet.cfg_parallel.follower_search import FollowerSearch
+from workers.unet.cfg_parallel.messages import BranchPrediction, BranchStep
+from workers.unet.cfg_parallel.policy import may_split
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +22,8 @@ log = logging.getLogger(__name__)
 class Leader:
     """Offers the branch to idle workers while ``with Leader(…) as leader:`` runs; mostly none is idle.
 
-    Whatever goes wrong with a follower costs time, never the job: the caller computes the branch itself.
+    Whatever goes wrong with a follower costs time, never the job: the caller computes the branch itself, and
+    another worker is searched for.
     """
 
     def __init__(self, context: AttemptContext, control_maps: list[str]) -> None:
@@ -31,37 +31,32 @@ class Leader:
         self._context = context
         self._control_maps = control_maps
         self._timings = context.worker.cfg_timings
-        self._channel = branch_channel(context.worker, context.job_id, context.attempt)
-        self._was_offered = False
+        self._may_split = may_split(context.spec, context.model)
+        self._excluded: set[str] = set()  # names of workers that follow this attempt no more
+        self._search = self._new_search()
         self._first_wait_s = self._timings.first_wait_s
         self._follower: BranchPrediction | None = None  # its response when it was ready
-        self.receipt: WorkerReceipt | None = None  # of the follower, once it has predicted a step
+        self.receipt: WorkerReceipt | None = None  # of the followers, once one has predicted a step
         self._requested: BranchStep | None = None
         self._requested_at = 0.0
-        self._offering = PeriodicThread(
-            "offer", self._timings.offer_every_s, self._try_offer, call_at_start=True
-        )
 
     def __enter__(self) -> "Leader":
-        context = self._context
-        if may_split(context.spec, context.model):
-            self._offering.start()
+        if self._may_split:
+            self._search.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._offering.stop(0)
-        if self._was_offered:
-            self._release()
+        self._search.end()
 
     def has_follower(self) -> bool:
         """Whether a worker is ready for the next step; waits for a moment before the first one."""
-        if self._follower is None and self._was_offered and not self._offering.is_stopping:
-            received = self._receive(self._first_wait_s)
+        if self._follower is None and self._search.is_waiting:
+            ready = self._search.wait_for_ready(self._first_wait_s)
             self._first_wait_s = 0.0
-            if received is not None and received[0].step == READY:
-                self._accept(received[0])
+            if ready is not None:
+                self._accept(ready)
         return self._follower is not None
 
     def request(self, step: int, total: int, t: float, x: Tensor, loras: Sequence[str]) -> Pending[None]:
@@ -91,12 +86,11 @@ class Leader:
         timeline = self._context.timeline
         timeline.add_wait("wait for uncond branch", start, time.time())
         if received is None:
-            waited_s = time.monotonic() - self._requested_at
-            self._lose_follower(f"no response {waited_s:.1f} s after the request")
             return None
         response, prediction = received
         if response.is_leaving:
-            self._lose_follower("it was preempted or failed")
+            reason = "it was preempted" if response.is_preempted else "it failed"
+            self._lose_follower(reason, may_return=response.is_preempted)
             return None
         if prediction is None:
             return None
@@ -107,65 +101,48 @@ class Leader:
 
     def _send(self, requested: BranchStep, x: Tensor) -> None:
         try:
-            self._channel.send_step(requested, x)
+            self._search.channel.send_step(requested, x)
         except RedisError:
-            self._lose_follower("the residual server does not answer")
+            self._lose_follower("the residual server does not answer", may_return=True)
 
     def _accept(self, ready: BranchPrediction) -> None:
+        """Take a worker as the follower, unless the receipt could not name it.
+
+        The receipt has one ``cfg_follower``: later followers must compute with what the first one did.
+        """
         self._follower = ready
-        self._offering.stop(0)
         if ready.model_sha256 != self._context.model.sha256:
             self._lose_follower("it has other weights of the model")
+        elif self.receipt is not None and ready.receipt != self.receipt:
+            self._lose_follower("it computes with something else than the follower before it")
 
     def _receive_step(self, step: int, timeout_s: float) -> tuple[BranchPrediction, Tensor | None] | None:
+        """The response to ``step``, or that the follower leaves; ``None`` when the follower is lost."""
         deadline = time.monotonic() + timeout_s
-        while (left_s := deadline - time.monotonic()) > 0:
-            received = self._receive(left_s)
-            if received is not None and (received[0].step == step or received[0].is_leaving):
-                return received
+        try:
+            while (left_s := deadline - time.monotonic()) > 0:
+                received = self._search.channel.receive(left_s)
+                if received is not None and (received[0].step == step or received[0].is_leaving):
+                    return received
+        except RedisError:
+            self._lose_follower("the residual server does not answer", may_return=True)
+        else:
+            waited_s = time.monotonic() - self._requested_at
+            self._lose_follower(f"no response {waited_s:.1f} s after the request")
         return None
 
-    def _receive(self, timeout_s: float) -> tuple[BranchPrediction, Tensor | None] | None:
-        try:
-            return self._channel.receive(timeout_s)
-        except RedisError:
-            log.warning("no response from the follower: the residual server does not answer")
-            return None
-
-    def _lose_follower(self, reason: str) -> None:
-        """Go on alone for the rest of the job: what the follower still sends belongs to earlier steps."""
-        log.info(
-            "follower lost", extra={"follower": self._follower and self._follower.worker, "reason": reason}
-        )
+    def _lose_follower(self, reason: str, *, may_return: bool = False) -> None:
+        """Go on alone, and search for another; the lost one may be it only if it ``may_return``."""
+        assert self._follower is not None, "it was accepted"
+        worker = self._follower.worker
+        log.info("follower lost", extra={"follower": worker, "reason": reason})
         metrics.CFG_FOLLOWERS_LOST.inc()
-        self._follower, self._was_offered = None, False
-        self._release()
+        self._follower = None
+        if not may_return:
+            self._excluded.add(worker)
+        self._search.end()
+        self._search = self._new_search()
+        self._search.start()
 
-    def _release(self) -> None:
-        try:
-            self._channel.release()
-        except RedisError:
-            log.warning("follower not released: it leaves when this attempt's lease is over")
-
-    def _try_offer(self) -> None:
-        try:
-            self._was_offered = self._offer() or self._was_offered
-        except RedisError:
-            log.warning("no follower asked for: Redis does not answer")
-
-    def _offer(self) -> bool:
-        """Ask an idle worker to follow if the policy says so; returns whether it did."""
-        context = self._context
-        model, redis = context.spec.model, context.worker.jobs.redis
-        waiting = waiting_jobs(redis, [model])
-        idle = idle_workers(redis, model, context.timeline.worker)
-        if not should_split(context.spec, waiting=waiting, idle=idle):
-            return False
-        message = FollowBranch(
-            job_id=context.job_id,
-            attempt=context.attempt,
-            ordinal=context.ordinal,
-            control_maps=self._control_maps,
-        )
-        context.worker.send_follow(message, model, self._timings.offer_every_s)
-        return True
+    def _new_search(self) -> FollowerSearch:
+        return FollowerSearch(self._context, self._control_maps, self._excluded)

@@ -1,5 +1,7 @@
 """What leader and follower say to each other: an offer by Celery, then steps and predictions."""
 
+from pydantic import Field
+
 from shared.jobs.receipt import WorkerReceipt
 from shared.message_base import Message
 
@@ -13,7 +15,10 @@ class FollowBranch(Message):
     job_id: str
     attempt: str  # token of the attempt that asks; a later attempt asks for itself
     ordinal: int  # of the attempt
+    channel: str  # random: names the keys of one search for a follower; the next search has others
     control_maps: list[str]  # sha256 of what each ControlNet is given, so that no image is preprocessed twice
+    #: Names of workers that have followed the attempt, and shall not again.
+    excluded: list[str] = Field(default_factory=list)
 
 
 class BranchStep(Message):
@@ -37,5 +42,6 @@ class BranchPrediction(Message):
     end_s: float = 0.0
     is_missing_lora: bool = False  # a LoRA of this step has not arrived yet
     is_leaving: bool = False  # the worker was preempted or failed: it answers no further step
+    is_preempted: bool = False  # of one that leaves: it has not failed, and may follow again later
     model_sha256: str = ""  # when it is ready: of its weights
     receipt: WorkerReceipt | None = None  # when it is ready: what it computes with

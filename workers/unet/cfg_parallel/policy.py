@@ -1,7 +1,7 @@
 """Decides when a job's two CFG branches run on two UNet workers, and when a follower leaves again."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from shared.jobs.spec import JobSpec
@@ -43,10 +43,10 @@ def waiting_jobs(redis: "Redis", models: Sequence[str]) -> int:
     return sum(int(redis.llen(unet_queue(model))) for model in models)
 
 
-def idle_workers(redis: "Redis", model: str, name: str) -> int:
-    """UNet workers for ``model`` that wait for work right now, other than the one called ``name``."""
+def idle_workers(redis: "Redis", model: str, others: Collection[str]) -> int:
+    """UNet workers for ``model`` that wait for work right now and have none of the names ``others``."""
     serving = {beat.name for beat in live_workers(redis) if beat.kind == "unet" and model in beat.serves}
-    return len(serving & set(Availability(redis).free_workers()) - {name})
+    return len(serving & set(Availability(redis).free_workers()) - set(others))
 
 
 class Preempted(Exception):

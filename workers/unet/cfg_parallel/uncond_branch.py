@@ -39,9 +39,9 @@ class UncondBranch:
             receipt=worker_receipt(model, self._context.engine),
         )
 
-    def leaving(self) -> BranchPrediction:
+    def leaving(self, *, is_preempted: bool) -> BranchPrediction:
         """The response that says this worker answers no further step."""
-        return BranchPrediction(step=READY, worker=self._name, is_leaving=True)
+        return BranchPrediction(step=READY, worker=self._name, is_leaving=True, is_preempted=is_preempted)
 
     def predict(self, step: BranchStep, x: Tensor) -> tuple[BranchPrediction, Tensor | None]:
         """One step's prediction, ``(n, …)``; none while a LoRA of the step is on its way."""

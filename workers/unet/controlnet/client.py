@@ -125,10 +125,10 @@ class ControlNetClient:
 def _request_id(context: AttemptContext, branch: CFGBranch) -> str:
     """Each branch requests its steps under an id of its own, ``JOB.BRANCH``; see `StepRequest.root_job_id`.
 
-    The leader may compute the follower's branch itself while the follower still does.
+    The leader, or another follower, may compute a lost follower's branch while that one still does.
     """
     if context.role == "follower":
-        return f"{context.job_id}.follower"
+        return f"{context.job_id}.follower-{context.channel}"
     return context.job_id if branch is CFGBranch.BOTH else f"{context.job_id}.{branch.value}"
 
 

@@ -50,7 +50,7 @@ class KillTargets:
 
     def follower(self, job_id: str) -> str | None:
         """The UNet worker that predicts the job's unconditional half."""
-        for key in self._residual.scan_iter(cfg_claim_key(job_id, "*")):
+        for key in self._residual.scan_iter(cfg_claim_key(job_id, "*", "*")):
             return _process(self._residual.get(key))
         return None
 

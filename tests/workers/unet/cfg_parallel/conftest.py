@@ -4,6 +4,7 @@ import dataclasses
 import io
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -50,16 +51,25 @@ def no_job_waits(control: Redis) -> None:
 
 @pytest.fixture
 def unet2_is_idle(control: Redis) -> Iterator[None]:
-    heartbeat = Heartbeat(
-        name="unet2@test", kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd", *LAYOUTS],
-        loaded=[], jobs=[], utilization=0.0, started_at=0.0, version="0",
-    )  # fmt: skip
-    publish_heartbeat(control, heartbeat, 60)
-    availability = Availability(control)
-    availability.register_free(heartbeat.name, heartbeat.serves, 60)
+    with idle(control, "unet2@test"):
+        yield
+
+
+@contextmanager
+def idle(control: Redis, *names: str) -> Iterator[None]:
+    """Within the block the fleet sees idle UNet workers of these names."""
+    availability, serves = Availability(control), ["emoji-sd", *LAYOUTS]
+    for name in names:
+        heartbeat = Heartbeat(
+            name=name, kind="unet", host="test", pid=1, device="cpu", serves=serves,
+            loaded=[], jobs=[], utilization=0.0, started_at=0.0, version="0",
+        )  # fmt: skip
+        publish_heartbeat(control, heartbeat, 60)
+        availability.register_free(name, serves, 60)
     yield
-    availability.register_busy(heartbeat.name, heartbeat.serves, 60)
-    remove_worker(control, heartbeat.name)
+    for name in names:
+        availability.register_busy(name, serves, 60)
+        remove_worker(control, name)
 
 
 class Offer(NamedTuple):
@@ -103,8 +113,10 @@ class Pair:
         attempt = self.first.jobs.claim(job_id, "unet1@test")
         assert attempt is not None
         maps = [controlnet.image for controlnet in wanted.controlnets]
-        message = FollowBranch(job_id=job_id, attempt=attempt.token, ordinal=1, control_maps=maps)
-        return Offer(job_id, attempt.token, message, branch_channel(self.first, job_id, attempt.token))
+        message = FollowBranch(
+            job_id=job_id, attempt=attempt.token, ordinal=1, channel="0", control_maps=maps
+        )
+        return Offer(job_id, attempt.token, message, branch_channel(self.first, message))
 
     def offer(self, wanted: JobSpec) -> Offer:
         """The same, and the second worker follows it."""

@@ -211,7 +211,7 @@ def test_the_branch_of_a_follower_that_dies_is_computed_here(
     served: list[int] = []
 
     def follow_and_die(message: FollowBranch, model: str, expires_s: float) -> None:
-        channel = branch_channel(first, message.job_id, message.attempt)
+        channel = branch_channel(first, message)
         if channel.claim("unet2@test"):
             threading.Thread(target=answer_some_steps, args=[channel], daemon=True).start()
 

@@ -8,8 +8,9 @@ from shared.keys import TRANSPORT
 from workers.transport.keys import cfg_claim_key, cfg_predictions_key, cfg_steps_key
 from workers.transport.wire import pack, pack_bytes
 from workers.unet.cfg_parallel.channel import BranchChannel
-from workers.unet.cfg_parallel.messages import BranchPrediction, BranchStep
+from workers.unet.cfg_parallel.messages import BranchPrediction, BranchStep, FollowBranch
 
+OFFER = FollowBranch(job_id="0" * 16, attempt="attempt", ordinal=1, channel="channel", control_maps=[])
 STEP = BranchStep(step=3, total=4, t=1.0, loras=[])
 PREDICTION = BranchPrediction(step=3, worker="unet2@test")
 X = torch.arange(4.0)
@@ -17,8 +18,9 @@ X = torch.arange(4.0)
 
 @pytest.mark.parametrize("garbage", [b"garbage", pack_bytes({}), pack({**STEP.model_dump(), "step": "x"}, X)])
 def test_malformed_steps_and_predictions_are_dropped(residual: Redis, garbage: bytes) -> None:
-    channel = BranchChannel(residual, "0" * 16, "attempt", 60)
-    for key in (cfg_steps_key("0" * 16, "attempt"), cfg_predictions_key("0" * 16, "attempt")):
+    channel = BranchChannel(residual, OFFER, 60)
+    for name in (cfg_steps_key, cfg_predictions_key):
+        key = name(OFFER.job_id, OFFER.attempt, OFFER.channel)
         residual.delete(key)
         residual.rpush(key, garbage)
     channel.send_step(STEP, X)
@@ -32,4 +34,16 @@ def test_malformed_steps_and_predictions_are_dropped(residual: Redis, garbage: b
 
 def test_the_channels_keys_carry_the_version_of_the_transport() -> None:
     for key in (cfg_claim_key, cfg_steps_key, cfg_predictions_key):
-        assert key("job", "attempt").startswith(f"{TRANSPORT}:cfg_")
+        assert key("job", "attempt", "channel").startswith(f"{TRANSPORT}:cfg_")
+
+
+def test_what_an_earlier_follower_sends_and_claims_is_in_no_later_channel(residual: Redis) -> None:
+    first, second = (
+        BranchChannel(residual, OFFER.model_copy(update={"channel": name}), 60) for name in ("one", "two")
+    )
+    assert first.claim("unet2@test")
+    first.respond(PREDICTION, X)
+    first.release()
+    assert not second.is_claimed()
+    assert (second.receive(0), second.next_step(0)) == (None, None)
+    assert second.claim("unet3@test")

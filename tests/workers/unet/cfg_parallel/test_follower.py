@@ -184,3 +184,10 @@ def test_a_worker_that_is_killed_while_it_prepares_keeps_no_other_from_following
 def test_one_of_many_workers_that_take_an_offer_follows(pair: Pair) -> None:
     channel = pair.claim(spec()).channel
     assert [channel.claim(name) for name in ("unet2", "unet3", "unet4")] == [True, False, False]
+
+
+def test_a_worker_that_an_offer_excludes_does_not_follow(pair: Pair) -> None:
+    offer = pair.claim(spec())
+    excluding = offer.message.model_copy(update={"excluded": ["unet2@test"]})
+    assert follow(pair.second, excluding, "unet2@test") == "excluded"
+    assert not offer.channel.is_claimed()

@@ -9,7 +9,7 @@ from shared.messaging.celery_app import FOLLOW, follow_queue
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.cfg_parallel.offer import send_follow
 
-MESSAGE = FollowBranch(job_id="0" * 16, attempt="attempt", ordinal=1, control_maps=[])
+MESSAGE = FollowBranch(job_id="0" * 16, attempt="attempt", ordinal=1, channel="0", control_maps=[])
 
 
 class RecordingCelery:

@@ -3,13 +3,15 @@ import dataclasses
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import ControlNetSpec
+from tests.workers.unet.cfg_parallel.conftest import idle
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.runtime.model_cache import ModelCache
-from workers.unet.cfg_parallel.policy import may_split, should_split
+from workers.unet.cfg_parallel.policy import idle_workers, may_split, should_split
 
 #: Its transformer attends across the rows of a batch.
 UNION = ControlNetSpec(
@@ -66,3 +68,9 @@ def test_a_job_is_split_while_workers_are_idle_and_no_job_waits(
     changes: dict[str, Any], waiting: int, idle: int, split: bool
 ) -> None:
     assert should_split(spec(**changes), waiting=waiting, idle=idle) == split
+
+
+def test_workers_that_an_offer_excludes_do_not_count_as_idle(control: Redis) -> None:
+    with idle(control, "unet2@test", "unet3@test"):
+        assert idle_workers(control, "emoji-sd", {"unet1@test"}) == 2
+        assert idle_workers(control, "emoji-sd", {"unet1@test", "unet2@test"}) == 1
