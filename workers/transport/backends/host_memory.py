@@ -1,9 +1,9 @@
 """Memory that the workers of one host and one user share: a folder of theirs under ``/dev/shm``.
 
 A random token in the folder tells whether two workers see the same memory: containers that share
-``/dev/shm`` read the same token, others do not. Every writer has a folder inside (and every reader that a
-writer must know to live), which is locked for as long as its process lives, however that ends; any worker
-removes the folders that are not locked any more.
+``/dev/shm`` read the same token, others do not. Every worker that writes, or that a writer must know to live,
+has a folder inside, which is locked for as long as its process lives, however that ends; any worker removes
+the folders that are not locked any more.
 Readers map what lies there, so a folder to which another user could have written is not used.
 """
 
@@ -36,9 +36,9 @@ class HostMemory:
         self.folder = trusted_directory(folder, is_private=True)
         self.token = _token(folder)
 
-    def make_writer_folder(self) -> "WriterFolder":
-        """A folder for one writer."""
-        return WriterFolder(self.folder)
+    def make_worker_folder(self) -> "WorkerFolder":
+        """A folder that says as long as it is locked that this process lives."""
+        return WorkerFolder(self.folder)
 
     def is_alive(self, name: str) -> bool:
         """Whether the process lives to which the folder of that name belongs."""
@@ -52,12 +52,12 @@ class HostMemory:
             owner.close()
 
     def sweep(self) -> int:
-        """Remove the folders of writers whose processes have ended; returns how many there were."""
+        """Remove the folders of workers whose processes have ended; returns how many there were."""
         return sum(_sweep(path) for path in self.folder.iterdir() if path.is_dir())
 
 
-class WriterFolder:
-    """A writer's folder, locked for as long as this object or its process lives."""
+class WorkerFolder:
+    """A folder of one worker, as a writer, a reader or both, locked for as long as this object or its process lives."""
 
     def __init__(self, parent: Path) -> None:
         self.name = secrets.token_hex(8)
@@ -131,7 +131,7 @@ def _sweep(path: Path) -> bool:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(path, ignore_errors=True)
         return True
-    except BlockingIOError:  # its writer lives
+    except BlockingIOError:  # its worker lives
         return False
     finally:
         os.close(lock)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from shared.message_base import Message
 from workers.devices.base import Device, HostCopy
-from workers.transport.backends.host_memory import HostMemory, WriterFolder
+from workers.transport.backends.host_memory import HostMemory, WorkerFolder
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class SharedMemoryPool:
     """A writer's segments; safe to use from several threads."""
 
     def __init__(self, host: HostMemory, limit_bytes: int, lease_s: float, device: Device) -> None:
-        self._folder = host.make_writer_folder()
+        self._folder = host.make_worker_folder()
         self._limit_bytes = limit_bytes
         self._lease_s = lease_s
         self._device = device
@@ -214,7 +214,7 @@ class SharedMemoryPool:
         segment.close()
 
 
-def _close(folder: WriterFolder, segments: list[SharedMemorySegment]) -> None:
+def _close(folder: WorkerFolder, segments: list[SharedMemorySegment]) -> None:
     for segment in segments:
         segment.close()
     segments.clear()

@@ -54,7 +54,7 @@ def test_a_system_without_shared_memory_is_no_error(tmp_path: Path, caplog: pyte
 def test_folders_of_living_processes_are_told_from_those_of_dead_ones(tmp_path: Path) -> None:
     memory = find_host_memory(tmp_path)
     assert memory is not None
-    folder = memory.make_writer_folder()
+    folder = memory.make_worker_folder()
     assert memory.is_alive(folder.name)
     folder.remove()
     assert not memory.is_alive(folder.name)

@@ -39,7 +39,7 @@ class CUDAIPCBackend(TransportBackend):
     ) -> None:
         """``limit_bytes``: device memory for slots; ``lease_s``: an unread payload is given up then."""
         self._host, self._device = host, device
-        folder = host.make_writer_folder()
+        folder = host.make_worker_folder()
         self._announced = f"{host.token}/{folder.name}"
         self._pool = SlotPool(slabs, device, folder, limit_bytes, lease_s)
         self._as_writer = WriterHandshake(slabs, device, folder)

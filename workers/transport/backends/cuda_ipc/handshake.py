@@ -16,7 +16,7 @@ from torch import Tensor
 from workers.devices.base import Device
 from workers.devices.slabs import DeviceSlabs, OwnSlab, SlabError
 from workers.transport.backends.cuda_ipc.segment import create_segment, open_segment
-from workers.transport.backends.host_memory import WriterFolder
+from workers.transport.backends.host_memory import WorkerFolder
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ PROBE_BYTES = 64 << 10
 class WriterHandshake:
     """The writer's side: makes the probe, and reads the answers."""
 
-    def __init__(self, slabs: DeviceSlabs, device: Device, folder: WriterFolder) -> None:
+    def __init__(self, slabs: DeviceSlabs, device: Device, folder: WorkerFolder) -> None:
         self._slabs, self._device, self._folder = slabs, device, folder
         self._is_wanted = False
         self._probe: OwnSlab | None = None

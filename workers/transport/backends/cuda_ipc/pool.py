@@ -24,7 +24,7 @@ from workers.transport.backends.cuda_ipc.segment import (
     create_segment,
     granules,
 )
-from workers.transport.backends.host_memory import WriterFolder
+from workers.transport.backends.host_memory import WorkerFolder
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class SlotPool:
     """A writer's slabs; safe to use from several threads."""
 
     def __init__(
-        self, slabs: DeviceSlabs, device: Device, folder: WriterFolder, limit_bytes: int, lease_s: float
+        self, slabs: DeviceSlabs, device: Device, folder: WorkerFolder, limit_bytes: int, lease_s: float
     ) -> None:
         """``limit_bytes``: of all slabs; ``lease_s``: an unread payload is given up after this long."""
         self._device_slabs, self._device, self._folder = slabs, device, folder

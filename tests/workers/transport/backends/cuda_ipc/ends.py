@@ -24,7 +24,7 @@ class Ends:
         self, host: HostMemory, *, limit_bytes: int = 8 * GRANULE, lease_s: float = 60.0, device: Device = CPU
     ) -> None:
         self.slabs, self.theirs = HostSlabs(host.folder), HostSlabs(host.folder)
-        self.folder = host.make_writer_folder()
+        self.folder = host.make_worker_folder()
         self.pool = SlotPool(self.slabs, CPU, self.folder, limit_bytes, lease_s)
         self.failures: list[tuple[str, str]] = []
         self.reader = SlabReader(self.theirs, device, host.folder, lambda *why: self.failures.append(why))
