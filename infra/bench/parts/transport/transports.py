@@ -10,12 +10,13 @@ from pydantic import BaseModel
 from redis import Redis
 from torch import Tensor
 
+from infra.bench.harness.residual_messages import request_residuals, residual_response
 from infra.bench.parts.transport.relay import connect
 from shared.redis_clients import residual_servers
 from shared.settings import Settings
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import ResponseSender
-from workers.transport.protocol import StepRequest, StepResponse
+from workers.transport.protocol import StepRequest
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.transport.wire import bytes_of, flat_bytes
@@ -76,10 +77,7 @@ class Ours:
     def send(self, step: int, tensors: Sequence[Tensor]) -> None:
         request = self._request(step)
         for index, tensor in enumerate(tensors):
-            head = StepResponse(
-                index=index, positions=[0], retry=0, start_s=0.0, end_s=0.0, worker="controlnet1"
-            )
-            self._sender.send(request, head, tensor, "controlnet")
+            self._sender.send(request, residual_response(index), tensor, "controlnet")
 
     def receive(self, step: int, shapes: Shapes) -> list[Tensor]:
         request, received = self._request(step), list[Tensor]()
@@ -90,19 +88,7 @@ class Ours:
         return received
 
     def _request(self, step: int) -> StepRequest:
-        return StepRequest(
-            job_id="bench",
-            attempt="first",
-            ordinal=1,
-            step=step,
-            retry=0,
-            t=0.0,
-            inputs={},
-            parts=[],
-            rows=2,
-            batch_key="",
-            reachable_by=self._transport.announce(),
-        )
+        return request_residuals(self._transport, "bench", step)
 
 
 class RedisPy:

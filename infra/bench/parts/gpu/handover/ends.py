@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from infra.bench.harness.residual_messages import request_residuals, residual_response
 from shared.redis_clients import residual_servers
 from shared.settings import Settings
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
@@ -21,7 +22,7 @@ from workers.controlnet_serving.sender import ResponseSender
 from workers.devices.base import Device
 from workers.devices.selection import find_device
 from workers.transport.backends.selection import build_backends
-from workers.transport.protocol import StepRequest, StepResponse
+from workers.transport.protocol import StepRequest
 from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
@@ -103,10 +104,7 @@ class End:
         self._device.synchronize()
         began_s = time.monotonic()
         for index, residual in enumerate(self._residuals[command.is_tiny]):
-            head = StepResponse(
-                index=index, positions=[0], retry=0, start_s=0.0, end_s=0.0, worker="controlnet1"
-            )
-            self._sender.send(request, head, residual, "controlnet")
+            self._sender.send(request, residual_response(index), residual, "controlnet")
         return Answer(began_s=began_s)
 
     def _receive(self, command: Command) -> Answer:
@@ -141,19 +139,7 @@ class End:
         return Answer(error="the device is lost" if self._device.is_lost() else None)
 
     def _request(self, number: int) -> StepRequest:
-        return StepRequest(
-            job_id=f"handover{number}",
-            attempt="first",
-            ordinal=1,
-            step=number,
-            retry=0,
-            t=0.0,
-            inputs={},
-            parts=[],
-            rows=2,
-            batch_key="",
-            reachable_by=self._transport.announce(),
-        )
+        return request_residuals(self._transport, f"handover{number}", number)
 
 
 def make_residuals(setup: Setup, *, is_tiny: bool) -> list[Tensor]:
