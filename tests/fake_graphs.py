@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from workers.devices.cpu import CPUDevice
 from workers.devices.graphs import Captured, Graph, GraphPool
+from workers.devices.streamless import CPUDevice
 
 
 class FakeGraph(Graph):

@@ -5,8 +5,8 @@ from functools import cache
 import torch
 
 from workers.devices.base import Device
-from workers.devices.cpu import CPUDevice
 from workers.devices.cuda import CUDADevice
+from workers.devices.streamless import CPUDevice, MPSDevice
 
 
 def find_device(torch_device: torch.device | str) -> Device:
@@ -17,4 +17,6 @@ def find_device(torch_device: torch.device | str) -> Device:
 
 @cache
 def _device(kind: str, index: int) -> Device:
-    return CUDADevice(torch.device(kind, index)) if kind == "cuda" else CPUDevice(torch.device(kind))
+    if kind == "cuda":
+        return CUDADevice(torch.device(kind, index))
+    return MPSDevice(torch.device(kind)) if kind == "mps" else CPUDevice(torch.device(kind))

@@ -1,4 +1,4 @@
-"""A device without streams: the CPU, and whatever torch does not let us run side by side (``mps``)."""
+"""Devices without side streams: the CPU, and Apple GPUs (``mps``), whose copies are torch's own and wait."""
 
 import time
 from collections.abc import Iterator
@@ -34,13 +34,11 @@ class HostClock(Clock):
         return event.time_s
 
 
-class CPUDevice(Device):
-    """See `Device`; on a device that is not the CPU, copies are torch's own and wait."""
+class StreamlessDevice(Device):
+    """See `Device`; right on every device of torch, as long as a copy to the host waits for what it copies.
 
-    @property
-    def sums_in_float32(self) -> bool:
-        """See `Device`; nobody says so of ``mps``."""
-        return self.torch_device.type != "mps"
+    On an asynchronous device its events, and so all times, are those of submitting work.
+    """
 
     @contextmanager
     def on_stream(self, name: SideStream) -> Iterator[None]:
@@ -58,7 +56,7 @@ class CPUDevice(Device):
         """See `Device`: there is one stream."""
 
     def synchronize(self) -> None:
-        """See `Device`."""
+        """See `Device`; for a device that does its work when it is called."""
 
     def start_clock(self) -> Clock:
         """See `Device`."""
@@ -106,5 +104,26 @@ class CPUDevice(Device):
         return nullcontext()
 
     def describe(self) -> dict[str, str]:
-        """See `Device`: processors of one kind compute alike, and others hardly differ."""
+        """See `Device`: devices of one kind compute alike, and others hardly differ."""
         return {}
+
+
+class CPUDevice(StreamlessDevice):
+    """The CPU: work is done when its call returns."""
+
+
+class MPSDevice(StreamlessDevice):
+    """An Apple GPU, which works on while the host goes on: its events say when work was submitted."""
+
+    @property
+    def sums_in_float32(self) -> bool:
+        """See `Device`; nobody says so of it."""
+        return False
+
+    def synchronize(self) -> None:
+        """See `Device`."""
+        torch.mps.synchronize()
+
+    def release_cached(self) -> None:
+        """See `Device`."""
+        torch.mps.empty_cache()

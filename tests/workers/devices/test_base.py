@@ -2,7 +2,7 @@ import torch
 
 from tests.fake_device import FakeDevice
 from workers.devices.base import DeviceCopy
-from workers.devices.cpu import CPUDevice
+from workers.devices.streamless import CPUDevice
 
 
 def test_a_copy_on_its_way_calls_its_function_only_when_the_result_is_asked_for() -> None:

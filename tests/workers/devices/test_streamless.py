@@ -2,7 +2,7 @@ import time
 
 import torch
 
-from workers.devices.cpu import CPUDevice
+from workers.devices.streamless import CPUDevice
 
 CPU = CPUDevice(torch.device("cpu"))
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tests.fake_graphs import FakeGraphPool, GraphDevice
-from workers.devices.cpu import CPUDevice
 from workers.devices.graphs import CaptureBusy
+from workers.devices.streamless import CPUDevice
 from workers.engines.base import ForwardPass, Tensors
 from workers.engines.eager import EagerForward
 from workers.engines.graphs import MAX_SEEN, GraphEngine

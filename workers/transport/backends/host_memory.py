@@ -57,7 +57,7 @@ class HostMemory:
 
 
 class WorkerFolder:
-    """A folder of one worker, as a writer, a reader or both, locked for as long as this object or its process lives."""
+    """A writer's or a reader's folder, locked for as long as this object or its process lives."""
 
     def __init__(self, parent: Path) -> None:
         self.name = secrets.token_hex(8)

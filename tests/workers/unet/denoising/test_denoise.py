@@ -18,8 +18,8 @@ from tests.workers.conftest import load
 from tests.workers.unet.jobs import control, store_image
 from tests.workers.unet.specs import spec
 from workers.devices.base import Device
-from workers.devices.cpu import CPUDevice
 from workers.devices.selection import find_device
+from workers.devices.streamless import StreamlessDevice
 from workers.families.base import BaseModel
 from workers.families.guidance import ClassifierFreeGuidance
 from workers.transport.transport import ResidualTransport
@@ -206,7 +206,7 @@ def test_on_a_gpu_no_scheduler_waits_and_bits_are_diffusers(
     plain = schedule_of(scheduler, mode, cuda)
     on_device = plain.timesteps.to(cuda.torch_device)
     plain.scheduler.timesteps = plain.scheduler.timesteps.to(cuda.torch_device)
-    plain = dataclasses.replace(plain, timesteps=on_device, device=CPUDevice(cuda.torch_device))
+    plain = dataclasses.replace(plain, timesteps=on_device, device=StreamlessDevice(cuda.torch_device))
     expected = run_loop(plain, mode, torch.float16)
     schedule = schedule_of(scheduler, mode, cuda)
     sync_is_an_error()

@@ -14,8 +14,8 @@ from infra.bench.parts.gpu.handover.ends import Act, Answer, Command, End, Setup
 from infra.bench.parts.gpu.handover.processes import EndProcess
 from shared.settings import Settings
 from tests.workers.transport.backends.host_slabs import HostSlabs
-from workers.devices.cpu import CPUDevice
 from workers.devices.slabs import DeviceSlabs
+from workers.devices.streamless import CPUDevice
 
 
 class SharingDevice(CPUDevice):
