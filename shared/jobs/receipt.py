@@ -31,6 +31,10 @@ class ControlNetReceipt(StrictMessage):
     batch: int = Field(
         1, ge=1, le=1 << 16, description="most jobs in one forward pass; above 1 the last bits may differ"
     )
+    engine: ShortText = Field(
+        "", description="what ran it: eager, graphs or compile; empty: nothing, or unknown"
+    )
+    memory_format: ShortText = Field("", description="of its convolutions: contiguous or channels_last")
 
 
 class LoraReceipt(StrictMessage):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from shared.errors import ControlNetFailed
 from workers.controlnet_serving.forward import BatchedForward
-from workers.transport.protocol import StepRequest
+from workers.transport.protocol import StepRequest, UsedControlNet
 from workers.transport.step_queue import ClaimedStep
 
 
@@ -17,7 +17,7 @@ class AggregatedResidual(NamedTuple):
     steps: list[ClaimedStep]  # the parts that it sums
     residual: Tensor
     batch: int  # jobs that were computed in one forward pass
-    hashes: dict[int, str]  # position: sha256 of the ControlNet's weights
+    used: dict[int, UsedControlNet]  # by position
 
 
 class ResidualAggregator:
@@ -49,8 +49,8 @@ class ResidualAggregator:
         by_step: dict[str, list[AggregatedResidual]] = {}
         for forward in self._forwards:
             for step, residual in forward.residual(index):
-                hashes = {step.part.position: forward.controlnet.sha256}
-                single = AggregatedResidual([step], residual, forward.batch, hashes)
+                used = {step.part.position: forward.used}
+                single = AggregatedResidual([step], residual, forward.batch, used)
                 key = f"{step.request.job_id} {step.request.step_token}"
                 by_step.setdefault(key, []).append(single)
         for singles in by_step.values():
@@ -83,5 +83,5 @@ def _plus(total: AggregatedResidual, single: AggregatedResidual) -> AggregatedRe
         [*total.steps, *single.steps],
         total.residual + single.residual,
         max(total.batch, single.batch),
-        total.hashes | single.hashes,
+        total.used | single.used,
     )

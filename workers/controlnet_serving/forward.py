@@ -33,13 +33,15 @@ class BatchedForward:
         times = [
             torch.full((step.request.rows,), step.request.t, device=device.torch_device) for step in steps
         ]
+        engine = controlnet.engines.select(eager_bits=any(step.request.eager_bits for step in steps))
+        self.used = controlnet.used_with(engine)
         self._forward: ControlNetForward = controlnet.forward(
             _concatenate([device.from_host(step.x) for step in steps]),
             _concatenate(times),
             {name: _concatenate([own[name] for own in prepared]) for name in prepared[0]},
             _concatenate(images),
             steps[0].part.control_mode,  # steps of a union have no batch key
-            controlnet.engines.select(eager_bits=any(step.request.eager_bits for step in steps)),
+            engine,
         )
 
     def drop_superseded(self, flags: Sequence[bool]) -> None:

@@ -12,7 +12,7 @@ from workers.transport.step_queue import ClaimedStep
 def residual_response(aggregated: AggregatedResidual, index: int, worker: str) -> StepResponse:
     """The header of residual ``index``; its times are not known before the device has computed it."""
     response = _response(aggregated.steps, index, worker)
-    return response.model_copy(update={"batch": aggregated.batch, "hashes": aggregated.hashes})
+    return response.model_copy(update={"batch": aggregated.batch, "used": aggregated.used})
 
 
 def error_response(step: ClaimedStep, error: Exception, worker: str) -> StepResponse:

@@ -14,6 +14,7 @@ from workers.engines.eager import EAGER
 from workers.engines.selection import Engines
 from workers.runtime.weights.hash_cache import HashWeights
 from workers.runtime.weights.loaded import weight_bytes, weights_sha256
+from workers.transport.protocol import UsedControlNet
 
 
 class ControlNetForward(ABC, Iterator[tuple[int, Tensor]]):
@@ -34,6 +35,8 @@ class ControlNet(ABC):
 
     #: What runs its stages: set once, when it is loaded.
     engines = Engines()
+    #: Of its convolutions: set once, too.
+    memory_format: MemoryFormat = "contiguous"
 
     def __init__(self, name: str, model: nn.Module, sha256: str | None = None) -> None:
         """``sha256``: `hash_controlnet` of the model, if it is known."""
@@ -41,6 +44,10 @@ class ControlNet(ABC):
         self.model: Any = model
         self.sha256 = hash_controlnet(model, weights_sha256) if sha256 is None else sha256
         self.weight_bytes = weight_bytes([model])
+
+    def used_with(self, engine: Engine) -> UsedControlNet:
+        """What the receipt of a job says of it whose steps ``engine`` has run."""
+        return UsedControlNet(sha256=self.sha256, engine=engine.name, memory_format=self.memory_format)
 
     @property
     @abstractmethod

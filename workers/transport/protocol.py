@@ -78,6 +78,14 @@ class Payload(Message):
     location: dict[str, Any]  # where; only that backend reads it
 
 
+class UsedControlNet(Message):
+    """With what a ControlNet was computed, for the receipt."""
+
+    sha256: str  # of its weights
+    engine: str
+    memory_format: str
+
+
 class StepResponse(Message):
     """Header of one residual, or of an error in its place.
 
@@ -91,7 +99,7 @@ class StepResponse(Message):
     end_s: float
     worker: str
     batch: int = 1  # jobs that were computed in one forward pass
-    hashes: dict[int, str] = Field(default_factory=dict)  # position: sha256 of the ControlNet's weights
+    used: dict[int, UsedControlNet] = Field(default_factory=dict)  # by position
     payload: Payload | None = None  # set by the transport
     error: str | None = None  # code of the error
     detail: str = ""

@@ -94,7 +94,7 @@ class Generation:
             self._context.engine,
             scheduler_config=self._scheduler_config,
             size=self._size,
-            controlnet_hashes=branches.controlnet_hashes,
+            used_controlnets=branches.used_controlnets,
             controlnet_batches=branches.controlnet_batches,
             control_maps=self._predictors.control_maps,
             split_steps=branches.split_steps,

@@ -10,6 +10,7 @@ from workers.devices.base import HostCopy, Pending
 from workers.families.base import Conditioning
 from workers.families.guidance import CFGBranch
 from workers.families.staged_forward import Residuals, run_to_end
+from workers.transport.protocol import UsedControlNet
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.attach import find_unserved
 from workers.unet.controlnet.client import ControlNetClient
@@ -38,9 +39,9 @@ class NoisePredictor:
         self._controlnet_conditioning: Conditioning | None = None  # until it is published
 
     @property
-    def controlnet_hashes(self) -> dict[int, str]:
-        """By the ControlNet's position in the job: sha256 of the weights that have served these rows."""
-        return self._controlnets.hashes
+    def used_controlnets(self) -> dict[int, UsedControlNet]:
+        """By the ControlNet's position in the job: what has served these rows."""
+        return self._controlnets.used
 
     @property
     def controlnet_batches(self) -> dict[int, int]:

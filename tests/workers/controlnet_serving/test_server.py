@@ -85,7 +85,7 @@ def test_residuals_of_one_worker_are_summed_before_they_are_sent(
     for response, residual in responses:
         assert residual is not None
         assert torch.equal(residual, mid if response.index == MID else down[response.index])
-        assert set(response.hashes) == {0, 1, 2}
+        assert set(response.used) == {0, 1, 2}
 
 
 def test_a_sum_always_begins_with_the_first_controlnet(server: ControlNetServer, line: Line) -> None:

@@ -92,7 +92,9 @@ class UNetFamily:
         sha256 = hash_controlnet(model, source.hash_weights)  # from the host's memory
         model.to(source.device, memory_format=_MEMORY_FORMATS[source.memory_format])
         cache_projections(model)
-        return kind(source.name, model.eval().requires_grad_(False), sha256)
+        controlnet = kind(source.name, model.eval().requires_grad_(False), sha256)
+        controlnet.memory_format = source.memory_format
+        return controlnet
 
 
 def unet_model(

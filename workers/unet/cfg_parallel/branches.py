@@ -15,6 +15,7 @@ from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
 from workers.families.base import Conditioning
 from workers.families.guidance import CFGBranch, Guidance
+from workers.transport.protocol import UsedControlNet
 from workers.unet.cfg_parallel.leader import Leader
 from workers.unet.noise_predictor import NoisePredictor, NoisePredictorFactory
 from workers.unet.timesteps.schedule import Timestep
@@ -40,12 +41,12 @@ class CFGBranches:
         self.split_steps: list[int] = []  # whose branches were predicted apart
 
     @property
-    def controlnet_hashes(self) -> dict[int, str]:
-        """By the ControlNet's position in the job: sha256 of the weights that have served this worker."""
+    def used_controlnets(self) -> dict[int, UsedControlNet]:
+        """By the ControlNet's position in the job: what has served this worker."""
         return {
-            position: sha256
+            position: used
             for predictor in self._predictors.values()
-            for position, sha256 in predictor.controlnet_hashes.items()
+            for position, used in predictor.used_controlnets.items()
         }
 
     @property

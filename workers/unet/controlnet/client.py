@@ -8,7 +8,7 @@ from torch import Tensor
 
 from shared.messaging.messages import AttachControlNet
 from workers.families.guidance import CFGBranch
-from workers.transport.protocol import ControlNetCall, StepRequest
+from workers.transport.protocol import ControlNetCall, StepRequest, UsedControlNet
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.session import ControlNetSession
@@ -33,9 +33,9 @@ class ControlNetClient:
         self.session = ControlNetSession(context, first_residual)
 
     @property
-    def hashes(self) -> dict[int, str]:
-        """By the ControlNet's position in the job: sha256 of the weights that have served it."""
-        return self.session.hashes
+    def used(self) -> dict[int, UsedControlNet]:
+        """By the ControlNet's position in the job: what has served it."""
+        return self.session.used
 
     @property
     def batches(self) -> dict[int, int]:

@@ -74,6 +74,6 @@ class LocalControlNets:
             start_s=start,
             end_s=time.time(),
             worker=self._worker,
-            hashes={part.position: controlnet.sha256},
+            used={part.position: controlnet.used_with(engine)},
         )
         return [(response.model_copy(update={"index": index}), residual) for index, residual in residuals]

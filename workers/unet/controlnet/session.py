@@ -7,7 +7,7 @@ from torch import Tensor
 
 from workers.transport.codecs import as_sent
 from workers.transport.pixels import pack_pixels
-from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
+from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse, UsedControlNet
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.local import LocalControlNets
@@ -24,7 +24,7 @@ class ControlNetSession:
         self.input_keys: dict[str, str] = {}
         self.inputs: Mapping[str, Tensor] = {}  # on the device
         self.unserved: set[int] = set()  # positions that no worker has taken lately
-        self.hashes: dict[int, str] = {}  # position: sha256 of the weights that served it
+        self.used: dict[int, UsedControlNet] = {}  # by position
         self.batches: dict[int, int] = {}  # position: most jobs that were computed in one pass
         self._images: list[Tensor] = []
         self._packed_images: list[Tensor] = []  # as they are stored
@@ -118,8 +118,8 @@ class ControlNetSession:
         Raises `ReceiptMismatch` in a replay if the weights are not the receipt's.
         """
         self._first_residual.stop()
-        for position, sha256 in response.hashes.items():
-            self.context.replay.check_controlnet(self.context.spec.controlnets[position].name, sha256)
-            self.hashes[position] = sha256
+        for position, used in response.used.items():
+            self.context.replay.check_controlnet(self.context.spec.controlnets[position].name, used.sha256)
+            self.used[position] = used
         for position in response.positions:
             self.batches[position] = max(self.batches.get(position, 1), response.batch)

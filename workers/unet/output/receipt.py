@@ -13,7 +13,10 @@ from workers.devices.selection import find_device
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
 from workers.families.base import BaseModel
+from workers.transport.protocol import UsedControlNet
 
+#: What is said of a ControlNet that computed no step.
+UNUSED = UsedControlNet(sha256="", engine="", memory_format="")
 LIBRARIES = ("swiftdiffusion", "torch", "diffusers", "transformers", "peft")
 
 
@@ -38,7 +41,7 @@ def write_receipt(
     *,
     scheduler_config: dict[str, Any],
     size: tuple[int, int],
-    controlnet_hashes: Mapping[int, str],
+    used_controlnets: Mapping[int, UsedControlNet],
     controlnet_batches: Mapping[int, int],
     control_maps: Sequence[str],
     loras: list[LoraReceipt],
@@ -46,7 +49,7 @@ def write_receipt(
     split_steps: list[int],
     cfg_follower: WorkerReceipt | None,
 ) -> Receipt:
-    """The receipt of a finished job; hashes, batches and maps are by the ControlNet's position in it."""
+    """The receipt of a finished job; all of its ControlNets is by the ControlNet's position in it."""
     width, height = size
     known = {"width": width, "height": height, "lora_loading": lora_loading, "split_steps": split_steps}
     return Receipt(
@@ -57,8 +60,8 @@ def write_receipt(
         controlnets=[
             ControlNetReceipt(
                 name=controlnet.name,
-                sha256=controlnet_hashes.get(position, ""),
                 batch=controlnet_batches.get(position, 1),
+                **dict(used_controlnets.get(position, UNUSED)),
             )
             for position, controlnet in enumerate(spec.controlnets)
         ],

@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.errors import ReceiptMismatch
 from shared.jobs.options import LoraLoading
-from shared.jobs.receipt import Receipt, WorkerReceipt
+from shared.jobs.receipt import ControlNetReceipt, Receipt, WorkerReceipt
 from shared.jobs.spec import JobSpec
 
 
@@ -65,6 +65,8 @@ class Replay:
             " this job alone: the last bits may differ"
             for name in shared
         ]
+        for then, now in zip(was.controlnets, written.controlnets, strict=True):
+            differences += _controlnet_differences(then, now)
         differences += _differences("generated", was.worker, written.worker)
         if was.cfg_follower and written.cfg_follower:
             differences += _differences(
@@ -92,6 +94,19 @@ def _differences(what: str, was: WorkerReceipt, is_now: WorkerReceipt) -> list[s
         " the last bits may differ"
         for name in then | now
         if then.get(name) != now.get(name)
+    ]
+
+
+def _controlnet_differences(was: ControlNetReceipt, is_now: ControlNetReceipt) -> list[str]:
+    pairs = {
+        "engine": (was.engine, is_now.engine),
+        "memory format": (was.memory_format, is_now.memory_format),
+    }
+    return [
+        f"ControlNet {was.name!r} computed with {name} {now}, the receipt with {then}:"
+        " the last bits may differ"
+        for name, (then, now) in pairs.items()
+        if then and now and then != now  # an older receipt, or no step
     ]
 
 

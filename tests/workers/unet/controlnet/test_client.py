@@ -72,7 +72,7 @@ def test_residuals_are_summed_as_diffusers_sums_them_over_both_backends(
         assert torch.equal(step.get(index), down[index])
     step.finish()
     assert "controlnet1@test" in {span.worker for span in context.timeline.spans}
-    assert set(controlnets.hashes) == set(range(len(scales)))
+    assert set(controlnets.used) == set(range(len(scales)))
 
 
 def test_a_control_image_of_8_bits_is_stored_as_bytes_also_a_second_time(line: Line) -> None:
@@ -163,7 +163,7 @@ def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
     server.stop()
     workers = {span.name: span.worker for span in context.timeline.spans}
     assert workers["controlnet edge"] == workers["controlnet colour"] == "unet1@test"
-    assert set(controlnets.hashes) == {0, 1, 2}
+    assert set(controlnets.used) == {0, 1, 2}
     # And the log names each of them once, not at each step
     said = [record for record in caplog.records if record.message.startswith("ControlNet computed here")]
     assert sorted(record.__dict__["controlnet"] for record in said) == ["colour", "edge"]

@@ -202,3 +202,20 @@ def test_a_controlnet_that_computed_several_jobs_in_one_pass_is_told(make_worker
     replayed = again(worker, job, controlnets=[controlnet.model_copy(update={"batch": 2})])
     [warning] = replayed.warnings
     assert warning.startswith("ControlNet 'edge' computed steps of several jobs in one pass")
+
+
+def test_the_receipt_says_with_what_a_controlnet_was_computed(make_worker: MakeWorker) -> None:
+    for serve in (True, False):  # by a ControlNet worker, and by the UNet worker itself
+        worker = make_worker(serve_controlnets=serve)
+        job = run(worker, spec(controlnets=[control(worker)]))
+        assert job.receipt is not None
+        [controlnet] = job.receipt.controlnets
+        assert (controlnet.engine, controlnet.memory_format) == ("eager", "contiguous")
+    # And a replay that computes it otherwise says so, but not where an older receipt does not know
+    other = controlnet.model_copy(update={"engine": "compile", "memory_format": "channels_last"})
+    assert [warning.split(":")[0] for warning in again(worker, job, controlnets=[other]).warnings] == [
+        "ControlNet 'edge' computed with engine eager, the receipt with compile",
+        "ControlNet 'edge' computed with memory format contiguous, the receipt with channels_last",
+    ]
+    old = controlnet.model_copy(update={"engine": "", "memory_format": ""})
+    assert again(worker, job, controlnets=[old]).warnings == []
