@@ -263,10 +263,10 @@ class Settings(BaseModel):
         description="with `local`, a step whose ControlNet no worker has lately served is computed after "
         "this long, and at once where no live worker serves it at all",
     )
-    controlnet_placement: Literal["auto", "remote"] = Field(
+    local_controlnets: Literal["auto", "unserved"] = Field(
         "auto",
-        description="`auto`: the UNet worker computes a ControlNet itself while its residuals travel for "
-        "longer than they are computed; `remote`: only what no worker serves",
+        description="which ControlNets a UNet worker computes itself: `unserved`: those that no ControlNet "
+        "worker serves; `auto`: also those whose residuals travel for longer than they are computed",
     )
     controlnet_lease_s: Seconds = Field(
         2, description="a ControlNet worker that does not renew its lease for this long has lost its step"

@@ -22,7 +22,7 @@ from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.cfg_parallel.timings import CFGTimings
-from workers.unet.controlnet.placement import ControlNetPlacement
+from workers.unet.controlnet.local_choice import LocalChoice
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -55,7 +55,7 @@ class UNetWorker:
     device: Device = field(default_factory=lambda: find_device("cpu"))
     cfg_timings: CFGTimings = field(default_factory=CFGTimings)
     device_loss: DeviceLoss = field(default_factory=lambda: DeviceLoss(find_device("cpu")))
-    placement: ControlNetPlacement = field(default_factory=ControlNetPlacement)
+    local_choice: LocalChoice = field(default_factory=LocalChoice)
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(0.0))  # not started: it ends nothing
     followed_jobs: dict[str, list[str]] = field(
         default_factory=dict

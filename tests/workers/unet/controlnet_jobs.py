@@ -28,7 +28,7 @@ from workers.transport.transport import ResidualTransport
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
-from workers.unet.controlnet.placement import ControlNetPlacement
+from workers.unet.controlnet.local_choice import LocalChoice
 from workers.unet.controlnet.step_residuals import StepResiduals
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
@@ -110,7 +110,7 @@ class FakeWorker:
     transport: ResidualTransport
     controlnets: ModelCache[UNetControlNet]
     device: Device
-    placement: ControlNetPlacement
+    local_choice: LocalChoice
 
 
 class ControlNetJob(NamedTuple):
@@ -145,7 +145,7 @@ def make_job(
         transport=line.transport,
         controlnets=load_controlnets(),
         device=find_device("cpu"),
-        placement=ControlNetPlacement(),
+        local_choice=LocalChoice(),
     )
     context = AttemptContext(
         worker=cast("UNetWorker", worker),

@@ -38,7 +38,7 @@ class ControlNetSession:
             if is_allowed
             else None
         )
-        self._is_placed = is_allowed and settings.controlnet_placement == "auto"
+        self._may_choose_local = is_allowed and settings.local_controlnets == "auto"
 
     def publish_images(self, images: list[Tensor]) -> None:
         """Store the control images, ``(1, 3, h, w)`` each, at the residual server."""
@@ -68,15 +68,15 @@ class ControlNetSession:
 
         What is not loaded here yet is loaded meanwhile, if it fits.
         """
-        if self._local is None or not self._is_placed:
+        if self._local is None or not self._may_choose_local:
             return frozenset()
-        placement, found = self.context.worker.placement, []
+        choice, found = self.context.worker.local_choice, []
         for part in parts:
-            if placement.is_local(part.controlnet):
+            if choice.is_local(part.controlnet):
                 if self._local.is_loaded(part.controlnet):
                     found.append(part.position)
                 elif not self._local.preload(part.controlnet):
-                    placement.note_unloadable(part.controlnet)
+                    choice.note_unloadable(part.controlnet)
         return frozenset(found)
 
     def compute_unserved(
@@ -109,8 +109,8 @@ class ControlNetSession:
 
     def record_travel(self, part: ControlNetCall, computed_s: float, travel_s: float) -> None:
         """Note how long a worker computed a step, and how long its residuals were waited for after that."""
-        if self._is_placed:
-            self.context.worker.placement.record(part.controlnet, computed_s, travel_s)
+        if self._may_choose_local:
+            self.context.worker.local_choice.record(part.controlnet, computed_s, travel_s)
 
     def record(self, response: StepResponse) -> None:
         """Note what the receipt says about a response, before its residual is used.

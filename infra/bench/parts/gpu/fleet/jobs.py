@@ -104,7 +104,7 @@ def stop_fleets(context: Context) -> None:
 def default_settings(context: Context) -> dict[str, Any]:
     """One UNet worker and one ControlNet worker on the same device, which computes every ControlNet."""
     memory = {"model_memory_bytes": 40 * GIB, "shared_memory_bytes": 2 * GIB} if context.is_gpu else {}
-    remote = {"controlnet_placement": "remote"}
+    remote = {"local_controlnets": "unserved"}
     return {"catalog": catalog(context), "device": context.device.type, **memory, **remote}
 
 

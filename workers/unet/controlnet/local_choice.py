@@ -21,7 +21,7 @@ class _Record:
     unloadable_until: float = 0.0  # until then it is not: it could not be loaded here
 
 
-class ControlNetPlacement:
+class LocalChoice:
     """Decides by ControlNet, over all jobs of this worker; safe to use from several threads."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:

@@ -30,11 +30,11 @@ from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.controlnet.attach import find_unserved
-from workers.unet.controlnet.placement import (
+from workers.unet.controlnet.local_choice import (
     MIN_TRAVEL_S,
     RETRY_S,
     STEPS_IN_A_ROW,
-    ControlNetPlacement,
+    LocalChoice,
 )
 from workers.unet.controlnet.step_residuals import StepResiduals
 from workers.unet.controlnet.travel_times import TravelTimes
@@ -60,52 +60,52 @@ class SlowBackend(InMemoryBackend):
         return super().get(location, size_bytes, attached)
 
 
-def record(placement: ControlNetPlacement, computed_s: float, travel_s: float, steps: int) -> None:
+def record(choice: LocalChoice, computed_s: float, travel_s: float, steps: int) -> None:
     for _ in range(steps):
-        placement.record("edge", computed_s, travel_s)
+        choice.record("edge", computed_s, travel_s)
 
 
 def test_a_controlnet_moves_here_after_some_slow_steps_in_a_row_and_back_after_a_while() -> None:
     clock = Clock()
-    placement = ControlNetPlacement(clock)
-    record(placement, 0.02, 0.03, STEPS_IN_A_ROW - 1)
-    assert not placement.is_local("edge")
-    record(placement, 0.02, 0.03, 1)
-    assert placement.is_local("edge")
-    assert not placement.is_local("depth")
+    choice = LocalChoice(clock)
+    record(choice, 0.02, 0.03, STEPS_IN_A_ROW - 1)
+    assert not choice.is_local("edge")
+    record(choice, 0.02, 0.03, 1)
+    assert choice.is_local("edge")
+    assert not choice.is_local("depth")
     clock.now_s = RETRY_S
-    assert not placement.is_local("edge")
+    assert not choice.is_local("edge")
     # Then it takes as many slow steps again
-    record(placement, 0.02, 0.03, STEPS_IN_A_ROW - 1)
-    assert not placement.is_local("edge")
+    record(choice, 0.02, 0.03, STEPS_IN_A_ROW - 1)
+    assert not choice.is_local("edge")
 
 
 @pytest.mark.parametrize("between", [(0.02, 0.01), (0.04, 0.03)], ids=["fast travel", "slow computation"])
 def test_one_step_that_travels_faster_than_it_is_computed_begins_the_count_anew(
     between: tuple[float, float],
 ) -> None:
-    placement = ControlNetPlacement(Clock())
+    choice = LocalChoice(Clock())
     for _ in range(3):
-        record(placement, 0.02, 0.03, STEPS_IN_A_ROW - 1)
-        record(placement, *between, 1)
-    assert not placement.is_local("edge")
+        record(choice, 0.02, 0.03, STEPS_IN_A_ROW - 1)
+        record(choice, *between, 1)
+    assert not choice.is_local("edge")
 
 
 def test_travel_of_a_few_milliseconds_moves_nothing_however_small_the_controlnet() -> None:
-    placement = ControlNetPlacement(Clock())
-    record(placement, 0.001, MIN_TRAVEL_S, 10 * STEPS_IN_A_ROW)
-    assert not placement.is_local("edge")
+    choice = LocalChoice(Clock())
+    record(choice, 0.001, MIN_TRAVEL_S, 10 * STEPS_IN_A_ROW)
+    assert not choice.is_local("edge")
 
 
 def test_a_controlnet_that_has_no_place_here_is_left_to_its_workers_for_a_while() -> None:
     clock = Clock()
-    placement = ControlNetPlacement(clock)
-    record(placement, 0.02, 0.03, STEPS_IN_A_ROW)
-    placement.note_unloadable("edge")
-    assert not placement.is_local("edge")
+    choice = LocalChoice(clock)
+    record(choice, 0.02, 0.03, STEPS_IN_A_ROW)
+    choice.note_unloadable("edge")
+    assert not choice.is_local("edge")
     clock.now_s = RETRY_S
-    record(placement, 0.02, 0.03, STEPS_IN_A_ROW)
-    assert placement.is_local("edge")
+    record(choice, 0.02, 0.03, STEPS_IN_A_ROW)
+    assert choice.is_local("edge")
 
 
 def response(index: int, end_s: float, *positions: int) -> StepResponse:
@@ -179,7 +179,7 @@ def test_a_controlnet_behind_a_slow_backend_is_computed_here_for_a_while(
     job, context, worker = make_job(
         fleet.line, spec("edge", conditioning_scale=0.7), local=True, residual_timeout_s=60.0
     )
-    worker.placement = ControlNetPlacement(fleet.clock)
+    worker.local_choice = LocalChoice(fleet.clock)
     # Given residuals that travel for longer than they are computed
     fleet.backend.travel_s = 0.2
     for _ in range(STEPS_IN_A_ROW):
@@ -209,21 +209,21 @@ def test_sums_are_diffusers_own_if_one_of_two_controlnets_is_computed_here(
     )
     with worker.controlnets.use(here):
         pass
-    worker.placement = ControlNetPlacement(fleet.clock)
+    worker.local_choice = LocalChoice(fleet.clock)
     for _ in range(STEPS_IN_A_ROW):
-        worker.placement.record(here, 0.0, 1.0)
+        worker.local_choice.record(here, 0.0, 1.0)
     take(ask(job), by_diffusers(1.0, 1.0, 1.0, models=("edge", "depth", "depth")))
     assert set(workers_of(context, here)) == {"unet1@test"}
     others = {span.worker for span in context.timeline.spans if span.name.startswith("controlnet ")}
     assert others == {"unet1@test", "controlnet1@test"}
 
 
-def test_placement_can_be_turned_off(fleet: SlowFleet) -> None:
+def test_only_what_no_worker_serves_is_computed_here_if_the_setting_says_so(fleet: SlowFleet) -> None:
     job, _, worker = make_job(
-        fleet.line, spec("edge"), local=True, controlnet_placement="remote", residual_timeout_s=60.0
+        fleet.line, spec("edge"), local=True, local_controlnets="unserved", residual_timeout_s=60.0
     )
     for _ in range(STEPS_IN_A_ROW):
-        worker.placement.record("edge", 0.0, 1.0)
+        worker.local_choice.record("edge", 0.0, 1.0)
     step = ask(job)
     assert job.session.local_positions(step.request.parts) == frozenset()
     take(step, by_diffusers(1.0))
