@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,12 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from workers.families.unet.projection_cache import (
-    CACHED_INPUTS,
-    cache_projections,
-    find_projections,
-    projections_given,
-)
+from workers.families.unet.projection_cache import CACHED_INPUTS, cache_projections
 
 X, T = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(7)
 TOKENS, WIDTH = 5, 16
@@ -97,22 +91,3 @@ def test_what_was_made_of_a_prompt_goes_with_the_next(unet: Any) -> None:
     assert gone() is None, "nobody may be kept alive by being remembered"
     predict(unet, prompt(2))
     assert {len(layer.cached) for layer in projections(unet)} == {1}
-
-
-def test_layers_refuse_a_second_thread_while_they_are_given_what_to_return(unet: Any) -> None:
-    cache_projections(unet)
-    layers = find_projections(unet)
-
-    def run_too() -> None:
-        with projections_given(layers, [None] * len(layers)):
-            pass
-
-    # Given a thread that runs a stage of the model
-    with (
-        projections_given(layers, [torch.zeros(1)] * len(layers)),
-        ThreadPoolExecutor(1) as other,
-        # When another one begins a stage, then it fails, instead of taking the first one's keys and values
-        pytest.raises(AssertionError, match="another thread"),
-    ):
-        other.submit(run_too).result()
-    run_too()
