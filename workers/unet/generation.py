@@ -71,11 +71,11 @@ class Generation:
                 stack.callback(branches.close)
                 branches.attach()
             latents = self._denoise(branches)
-            self._loras.check()
         self._context.check()
+        loras = self._loras.check()
         with self._times.span("vae"):
             device = self._context.worker.device
-            images = decode_latents(self._model, latents, self._size, device, self._finite)
+            images = decode_latents(self._model, latents, self._size, device, self._finite, first=loras)
         self._times.report_all()  # all is done: the images are here
         self._progress.report()
         receipt = self._write_receipt(branches)

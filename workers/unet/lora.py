@@ -12,6 +12,7 @@ from shared import metrics
 from shared.errors import NonFiniteWeights
 from shared.jobs.receipt import LoraReceipt
 from shared.jobs.spec import LoraRef
+from workers.devices.base import Pending
 from workers.lora.formats.parser import read_lora
 from workers.lora.loader import LoraLoad
 from workers.lora.lora_weights import LoraWeights
@@ -116,9 +117,13 @@ class JobLoras:
 
             self._context.device_times.measure(start, report)
 
-    def check(self) -> None:
-        """Raise `NonFiniteWeights` for LoRAs that have spoiled weights; waits until the device has looked."""
-        self._check(self._model.patcher.check_finite)
+    def check(self) -> Pending[None]:
+        """Raise `NonFiniteWeights` for LoRAs that have spoiled weights, once the device has looked.
+
+        Now if it has done all its work, else when the result is asked for: after more was submitted.
+        """
+        is_done = self._context.worker.device.record().is_done
+        return Pending(lambda: self._check(self._model.patcher.check_finite), is_ready=is_done)
 
     def _check(self, patch: Callable[[], R]) -> R:
         """Call ``patch``; its `NonFiniteWeights` names the job's LoRAs."""

@@ -9,7 +9,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from shared.jobs.receipt import Receipt
-from workers.devices.base import Device
+from workers.devices.base import Device, Pending
 from workers.families.base import BaseModel
 from workers.unet.output.finite import NonFiniteTracker
 
@@ -19,9 +19,15 @@ PNG_LEVEL = 1
 
 @torch.inference_mode()
 def decode_latents(
-    model: BaseModel, latents: Tensor, size: tuple[int, int], device: Device, finite: NonFiniteTracker
+    model: BaseModel,
+    latents: Tensor,
+    size: tuple[int, int],
+    device: Device,
+    finite: NonFiniteTracker,
+    *,
+    first: Pending[None],
 ) -> list[Image.Image]:
-    """Decode latents ``(n, …)`` to images of ``size``; raises what ``finite`` finds.
+    """Decode latents ``(n, …)`` to images of ``size``; raises what ``first`` and then ``finite`` find.
 
     Everything is submitted to the device before this thread waits for the first result.
     """
@@ -29,6 +35,7 @@ def decode_latents(
     pixels = model.latents.decode(latents, size)
     pixels_check = finite.check_pixels(pixels)
     copy = device.to_host(to_rgb(pixels))
+    first.result()
     latents_check.result()
     pixels_check.result()
     return [Image.fromarray(image.numpy()) for image in copy.wait()]

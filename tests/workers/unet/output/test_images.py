@@ -1,4 +1,5 @@
 import io
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,15 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
 
+from shared.errors import NonFiniteWeights
 from shared.jobs.legacy_receipt import LegacyReceipt
 from shared.jobs.receipt import Receipt
+from tests.fake_device import FakeDevice
 from tests.samples.old_versions import old_receipt
-from workers.unet.output.images import encode_png, to_rgb
+from tests.workers.unet.specs import spec
+from workers.devices.base import Pending
+from workers.unet.output.finite import NonFiniteTracker
+from workers.unet.output.images import decode_latents, encode_png, to_rgb
 
 
 def test_a_png_carries_request_receipt_and_index() -> None:
@@ -49,3 +55,33 @@ def test_pixels_are_rounded_as_diffusers_rounds_them(dtype: torch.dtype) -> None
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_gpu_rounds_pixels_as_diffusers_does(dtype: torch.dtype, cuda: Any) -> None:
     assert equals_diffusers(many_pixels(dtype).to(cuda.torch_device))
+
+
+class LoggingLatents:
+    """The VAE of a model; notes when it is submitted."""
+
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+
+    def decode(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
+        self._log.append("vae submitted")
+        return torch.zeros(len(latents), 3, size[1], size[0])
+
+
+def test_everything_is_submitted_before_the_first_check_and_loras_are_blamed_first() -> None:
+    # Given a device that has not come to the end of the last step, whose latents are spoiled
+    device = FakeDevice()
+    model: Any = SimpleNamespace(name="model", latents=LoggingLatents(device.log), lora_parts={})
+    finite = NonFiniteTracker(model, spec(), device)
+
+    def check_loras() -> None:
+        device.log.append("loras checked")
+        raise NonFiniteWeights("with LoRA 'large'")
+
+    # When they are decoded
+    latents = torch.full((1, 4, 8, 8), torch.nan)
+    with pytest.raises(NonFiniteWeights, match="LoRA 'large'"):
+        decode_latents(model, latents, (16, 16), device, finite, first=Pending(check_loras, is_ready=False))
+    # Then the VAE was submitted first, and nothing was waited for before the LoRAs were checked
+    waits = [entry for entry in device.log if entry.startswith(("vae", "loras", "wait"))]
+    assert waits == ["vae submitted", "loras checked"]
