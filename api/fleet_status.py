@@ -43,7 +43,9 @@ class WithoutWorkers(BaseModel):
 
     models: list[str] = Field([], description="their jobs stay queued")
     controlnets: list[str] = Field(
-        [], description="computed by UNet workers, or not at all: SWIFT_CONTROLNET_FALLBACK"
+        [],
+        description="no live worker may load them; UNet workers compute them, or not at all: "
+        "SWIFT_CONTROLNET_FALLBACK",
     )
 
 
@@ -63,17 +65,21 @@ class FleetStatus:
 
     def load_error(self, kind: WorkerKind, name: str) -> str | None:
         """Why no worker can load it; ``None`` if one can, or has not tried, or none serves it."""
-        errors = [worker.load_errors.get(name) for worker in self._serving(kind, name)]
+        errors = [worker.load_errors_of(kind).get(name) for worker in self._serving(kind, name)]
         return None if not errors or None in errors else errors[0]
 
     def count_load_errors(self, kind: WorkerKind, name: str) -> int:
         """How many workers could not load it."""
-        return sum(name in worker.load_errors for worker in self._serving(kind, name))
+        return sum(name in worker.load_errors_of(kind) for worker in self._serving(kind, name))
 
     def worker_errors(self) -> dict[str, list[str]]:
         """By worker: why it takes no work, and what it could not load. Only workers with errors."""
         found = {
-            worker.name: [*worker.unavailable_reasons, *worker.load_errors.values()]
+            worker.name: [
+                *worker.unavailable_reasons,
+                *worker.load_errors.values(),
+                *worker.controlnet_load_errors.values(),
+            ]
             for worker in self.workers
         }
         return {name: errors for name, errors in found.items() if errors}
@@ -86,7 +92,7 @@ class FleetStatus:
         )
 
     def _serving(self, kind: WorkerKind, name: str) -> list[Heartbeat]:
-        return [worker for worker in self.workers if worker.kind == kind and name in worker.serves]
+        return [worker for worker in self.workers if name in worker.served_of(kind)]
 
 
 def update_metrics(redis: "Redis", catalog: Catalog) -> None:

@@ -21,7 +21,7 @@ from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, step_limits
 from shared.families.base import ModelSignature
-from shared.registry.workers import Heartbeat, live_workers
+from shared.registry.workers import Heartbeat, WorkerKind, live_workers
 
 #: Limits that hold for every model.
 ANY = StepLimits()
@@ -44,7 +44,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
 
     @api.get("/v1/models", summary="List base models", responses={200: ModelList, **error_responses(503)})
     def list_models() -> Response:
-        workers = [worker for worker in live_workers(control) if worker.kind == "unet"]
+        workers = live_workers(control)
         models = [
             ModelResponse(
                 name=name,
@@ -55,9 +55,7 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
                 schedulers=list(SCHEDULERS),
                 step_limits=_limits(services.families.scheduler_config(name)),
                 controlnets=catalog.controlnets_of(name),
-                workers=_serving(workers, name),
-                loaded=_holding(workers, name),
-                load_errors=_load_errors(workers, name),
+                **_workers("unet", workers, name),
             )
             for name, entry in catalog.models.items()
         ]
@@ -67,15 +65,13 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
         "/v1/controlnets", summary="List ControlNets", responses={200: ControlNetList, **error_responses(503)}
     )
     def list_controlnets() -> Response:
-        workers = [worker for worker in live_workers(control) if worker.kind == "controlnet"]
+        workers = live_workers(control)
         controlnets = [
             ControlNetCatalogResponse(
                 name=name,
                 model=entry.models[0],
                 models=list(entry.models),
-                workers=_serving(workers, name),
-                loaded=_holding(workers, name),
-                load_errors=_load_errors(workers, name),
+                **_workers("controlnet", workers, name),
             )
             for name, entry in catalog.controlnets.items()
         ]
@@ -107,17 +103,11 @@ def _or_none(signature: ModelSignature | None) -> str | None:
     return None if signature is None else str(signature)
 
 
-def _serving(workers: list[Heartbeat], name: str) -> list[str]:
-    return [
-        worker.name
-        for worker in workers
-        if name in worker.serves and not worker.unavailable_reasons and name not in worker.load_errors
-    ]
-
-
-def _holding(workers: list[Heartbeat], name: str) -> list[str]:
-    return [worker.name for worker in workers if name in worker.loaded]
-
-
-def _load_errors(workers: list[Heartbeat], name: str) -> dict[str, str]:
-    return {worker.name: worker.load_errors[name] for worker in workers if name in worker.load_errors}
+def _workers(kind: WorkerKind, workers: list[Heartbeat], name: str) -> dict[str, Any]:
+    """The fields of a model or ControlNet that tell which live workers serve it."""
+    errors = {worker.name: worker.load_errors_of(kind) for worker in workers}
+    return {
+        "workers": [worker.name for worker in workers if worker.takes_work_for(kind, name)],
+        "loaded": [worker.name for worker in workers if name in worker.loaded_of(kind)],
+        "load_errors": {worker: found[name] for worker, found in errors.items() if name in found},
+    }

@@ -114,7 +114,7 @@ def _check_role(fleet: FleetStatus, kind: WorkerKind, what: str, names: list[str
     if len(missing) < len(names) or not names:
         return "ok"
     named = ", ".join([*missing[:NAMED_ENTRIES], *(["…"] if len(missing) > NAMED_ENTRIES else [])])
-    errors = FleetStatus(worker for worker in fleet.workers if worker.kind == kind).worker_errors()
+    errors = FleetStatus(worker for worker in fleet.workers if worker.served_of(kind)).worker_errors()
     reasons = [f"{worker}: {error}" for worker, found in errors.items() for error in found]
     return "; ".join([f"no {ROLES[kind]} worker takes work yet for {what} {named}", *reasons])
 

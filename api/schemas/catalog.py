@@ -62,7 +62,9 @@ class ControlNetCatalogResponse(BaseModel):
     name: str
     model: str = Field(description="the first of `models`")
     models: list[str] = Field(description="base models that it fits")
-    workers: list[str] = Field(description="live ControlNet workers that serve it")
+    workers: list[str] = Field(
+        description="live workers that serve it: ControlNet workers, and UNet workers that may load it"
+    )
     loaded: list[str] = Field(description="those of them that hold its weights")
     load_errors: dict[str, str] = Field(description="those of them that could not load it, and why")
 

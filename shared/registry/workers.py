@@ -46,6 +46,14 @@ class Heartbeat(Message):
     device_total_bytes: int | None = Field(None, description="memory of the GPU")
     serves: list[str] = Field(description="models or ControlNets that it takes work for")
     loaded: list[str] = Field(description="those of them whose weights are in memory")
+    controlnets: list[str] = Field(
+        default_factory=list,
+        description="of a UNet worker: ControlNets that it may load, for its own jobs and, while it is idle, "
+        "for others'",
+    )
+    loaded_controlnets: list[str] = Field(
+        default_factory=list, description="those of them whose weights are in memory: it serves these now"
+    )
     jobs: list[str] = Field(description="jobs that it works on right now")
     attached_jobs: dict[str, list[str]] = Field(
         default_factory=dict,
@@ -55,6 +63,9 @@ class Heartbeat(Message):
     load_errors: dict[str, str] = Field(
         default_factory=dict,
         description="models or ControlNets that it could not load, and why; it tries again after a while",
+    )
+    controlnet_load_errors: dict[str, str] = Field(
+        default_factory=dict, description="of a UNet worker: the same for its ControlNets"
     )
     engines: dict[str, str] = Field(
         default_factory=dict,
@@ -74,14 +85,42 @@ class Heartbeat(Message):
         description="residuals that it received in the last minute, by the worker that sent them and by the"
         " transport backend that carried them: `inline`, `cuda_ipc`, `shared_memory` or `redis`",
     )
+    activity: Activity | None = Field(
+        None,
+        description="what its device does now: `generate` (a job of its own), `follow` (a branch of another "
+        "worker's job), `serve` (ControlNets of others' jobs) or `idle`; null: its version does not say",
+    )
+    activity_shares: dict[Activity, float] = Field(
+        default_factory=dict, description="share of the last minute that its device spent on each activity"
+    )
+    controlnet_steps: dict[str, dict[str, int]] = Field(
+        default_factory=dict,
+        description="steps of the last minute, by ControlNet and by why it computed them: `served` for "
+        "another worker's job, `requester` for its own, as nobody else had claimed them, `local` for its "
+        "own, as nobody serves them or their residuals would travel for too long",
+    )
     utilization: float = Field(description="share of the last minute in which its device was busy, 0 to 1")
     started_at: float = Field(description="seconds since the epoch")
     version: str
 
     def takes_work_for(self, kind: WorkerKind, name: str) -> bool:
         """Whether it takes work for a model or ControlNet right now."""
-        is_able = not self.unavailable_reasons and name not in self.load_errors
-        return is_able and self.kind == kind and name in self.serves
+        is_able = not self.unavailable_reasons and name not in self.load_errors_of(kind)
+        return is_able and name in self.served_of(kind)
+
+    def served_of(self, kind: WorkerKind) -> list[str]:
+        """The models, or the ControlNets, that it takes work for: a UNet worker serves both."""
+        return self.serves if self.kind == kind else self.controlnets if kind == "controlnet" else []
+
+    def loaded_of(self, kind: WorkerKind) -> list[str]:
+        """The models, or the ControlNets, whose weights it has in memory."""
+        return self.loaded if self.kind == kind else self.loaded_controlnets if kind == "controlnet" else []
+
+    def load_errors_of(self, kind: WorkerKind) -> dict[str, str]:
+        """The models, or the ControlNets, that it could not load, and why."""
+        if self.kind == kind:
+            return self.load_errors
+        return self.controlnet_load_errors if kind == "controlnet" else {}
 
     @model_validator(mode="before")
     @classmethod

@@ -26,7 +26,7 @@ from workers.families.unet.controlnet import UNetControlNet
 from workers.families.unet.loading import unet_model
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
-from workers.runtime.activity import DeviceActivity
+from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.transport.backends.base import TransportBackend

@@ -30,7 +30,7 @@ from workers.devices.selection import find_device
 from workers.families.controlnet_warm_up import usual_step, warm_up_controlnet
 from workers.families.engine_memory import describe_engines
 from workers.families.load_controlnet import check_controlnet, controlnet_cache
-from workers.runtime.activity import DeviceActivity
+from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
 from workers.runtime.celery_worker.consumer_check import ConsumerCheck
 from workers.runtime.celery_worker.control import WorkerControl
@@ -127,7 +127,7 @@ def _report(name: str, started_at: float, problems: Callable[[], list[str]]) -> 
         unavailable_reasons=[*loss.problems(), *watchdog.problems(), *problems()],
         warnings=transport.warnings(),
         received_residuals=transport.received_residuals(),
-        utilization=activity.utilization(),
+        activity=activity,
         started_at=started_at,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from workers.devices.selection import find_device
-from workers.runtime.activity import DeviceActivity
+from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.watchdog import Watchdog
 

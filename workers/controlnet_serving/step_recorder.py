@@ -6,7 +6,7 @@ from shared import metrics
 from workers.controlnet_serving.batch_collector import BatchCollector
 from workers.controlnet_serving.forward import BatchedForward
 from workers.controlnet_serving.step_timer import DeviceSpan, StepTimer
-from workers.runtime.busy import BusyShare
+from workers.runtime.activity.busy import BusyShare
 from workers.transport.step_queue import ClaimedStep
 
 

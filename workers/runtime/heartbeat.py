@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from shared.registry import workers
 from shared.registry.workers import Heartbeat, WorkerKind
 from shared.settings import Settings
 from workers.devices.base import Device
+from workers.runtime.activity.device_activity import DeviceActivity
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -70,6 +72,15 @@ class HeartbeatThread:
                 log.exception("a part of the heartbeat failed; the next beat tries again")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ControlNetReport:
+    """The ControlNets of a UNet worker, as its heartbeat shows them."""
+
+    names: list[str] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
+    load_errors: dict[str, str] = field(default_factory=dict)
+
+
 def describe_worker(
     settings: Settings,
     device: Device | None,
@@ -85,10 +96,15 @@ def describe_worker(
     unavailable_reasons: list[str],
     warnings: list[str],
     received_residuals: dict[str, dict[str, int]],
-    utilization: float,
+    activity: DeviceActivity,
     started_at: float,
+    controlnets: ControlNetReport | None = None,
 ) -> Heartbeat:
-    """The report of a worker that runs in this process; ``device`` is asked, ``None`` once it is lost."""
+    """The report of a worker that runs in this process; ``device`` is asked, ``None`` once it is lost.
+
+    ``controlnets``: those of a UNet worker.
+    """
+    held = controlnets or ControlNetReport()
     memory = device.memory() if device is not None else None
     return Heartbeat(
         name=name,
@@ -108,7 +124,13 @@ def describe_worker(
         unavailable_reasons=unavailable_reasons,
         warnings=warnings,
         received_residuals=received_residuals,
-        utilization=utilization,
+        activity=activity.current(),
+        activity_shares=activity.shares(),
+        utilization=activity.utilization(),
+        controlnets=held.names,
+        loaded_controlnets=held.loaded,
+        controlnet_load_errors=held.load_errors,
+        controlnet_steps=activity.controlnet_steps(),
         started_at=started_at,
         version=version("swiftdiffusion"),
     )

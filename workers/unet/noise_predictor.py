@@ -166,7 +166,8 @@ class NoisePredictorFactory:
     @cached_property
     def _unserved(self) -> set[str]:
         context = self._context
-        return find_unserved(context.worker.jobs.redis, {one.name for one in context.spec.controlnets})
+        names = {one.name for one in context.spec.controlnets}
+        return find_unserved(context.worker.jobs.redis, names, context.timeline.worker)
 
     @cached_property
     def _images(self) -> list[ControlImage]:

@@ -14,7 +14,7 @@ from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
-from workers.runtime.activity import DeviceActivity
+from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog

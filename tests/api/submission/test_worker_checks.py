@@ -88,6 +88,21 @@ def test_an_operator_sees_what_nobody_serves(client: FlaskClient, services: Serv
     assert 'swift_catalog_entry_without_workers{kind="controlnet",name="colour",' in text
 
 
+def test_a_unet_worker_that_may_load_controlnets_serves_them(client: FlaskClient, services: Services) -> None:
+    report(services, unet(), controlnets=["edge", "colour"], loaded_controlnets=["edge"])
+    assert client.get("/readyz").json["status"] == "ok"
+    assert submit(client, controlnets=[edge()]) == []
+    found = {one["name"]: one for one in client.get("/v1/controlnets").json["controlnets"]}
+    assert (found["edge"]["workers"], found["edge"]["loaded"]) == (["unet-1"], ["unet-1"])
+    assert (found["colour"]["workers"], found["colour"]["loaded"]) == (["unet-1"], [])
+    # One that it cannot load is refused as where no ControlNet worker could
+    report(services, unet(), controlnets=["edge"], controlnet_load_errors={"edge": "cut off"})
+    refused = client.post("/v1/jobs", json={**REQUEST, "controlnets": [edge()]})
+    assert (refused.status_code, refused.json["detail"]) == (503, "cut off")
+    checks = client.get("/readyz").json["checks"]
+    assert checks["controlnet_workers"].endswith("edge, colour; unet-1: cut off")
+
+
 def test_a_fleet_that_serves_everything_is_ok(client: FlaskClient, services: Services) -> None:
     announce_workers(services)
     assert client.get("/readyz").json["status"] == "ok"

@@ -12,6 +12,23 @@ HEARTBEAT = Heartbeat(
 )  # fmt: skip
 
 
+#: Fields of a worker that serves ControlNets while it is idle.
+ELASTIC = ("activity", "activity_shares", "controlnets", "loaded_controlnets", "controlnet_load_errors")
+
+
+def test_a_unet_worker_takes_work_for_models_and_for_the_controlnets_that_it_may_load() -> None:
+    changes = {"controlnets": ["m", "edge"], "controlnet_load_errors": {"edge": "cut off"}}
+    elastic = HEARTBEAT.model_copy(update={"unavailable_reasons": [], **changes})
+    assert elastic.takes_work_for("unet", "m")
+    assert elastic.takes_work_for("controlnet", "m")
+    assert not elastic.takes_work_for("controlnet", "edge")
+    # A ControlNet worker serves no model, and a pure UNet worker no ControlNet
+    other = elastic.model_copy(update={"kind": "controlnet"})
+    assert (other.takes_work_for("unet", "m"), other.takes_work_for("controlnet", "m")) == (False, True)
+    pure = elastic.model_copy(update={"controlnets": []})
+    assert not pure.takes_work_for("controlnet", "m")
+
+
 def test_a_heartbeat_is_read_as_it_was_published(control: Redis) -> None:
     control.flushdb()
     publish_heartbeat(control, HEARTBEAT, 60)
@@ -33,7 +50,7 @@ def test_versions_that_run_side_by_side_read_each_others_heartbeats(control: Red
     assert report.items() >= previous.items()
     # And this version reads what the previous one wrote
     common = {name: report[name] for name in report.keys() - previous.keys()}
-    for name in ("jobs", "attached_jobs", "load_errors", "unavailable_reasons", "utilization"):
+    for name in ("jobs", "attached_jobs", "load_errors", "unavailable_reasons", "utilization", *ELASTIC):
         del common[name]
     control.set(keys.worker("unet1@a"), json.dumps(common | previous))
     assert live_workers(control) == [HEARTBEAT]

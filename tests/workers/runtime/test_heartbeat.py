@@ -12,6 +12,7 @@ from shared.settings import Settings
 from tests.fake_device import FakeDevice
 from workers.devices.base import Device, MemoryInfo
 from workers.devices.selection import find_device
+from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.heartbeat import HeartbeatThread, describe_worker
 
 
@@ -30,7 +31,7 @@ def report_of(settings: Settings, jobs: list[str] | None = None, device: Device 
         unavailable_reasons=[],
         warnings=[],
         received_residuals={},
-        utilization=0.0,
+        activity=DeviceActivity(),
         started_at=0.0,
     )
 

@@ -6,6 +6,7 @@ from redis import Redis
 
 from shared.registry.workers import Heartbeat, live_workers
 from shared.settings import Settings
+from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.heartbeat import describe_worker
 from workers.runtime.warm_up import WarmUp, reported
 
@@ -28,7 +29,7 @@ def test_a_worker_that_warms_up_is_alive_and_takes_no_jobs(control: Redis) -> No
             unavailable_reasons=warm_up.problems(),
             warnings=[],
             received_residuals={},
-            utilization=0.0,
+            activity=DeviceActivity(),
             started_at=0.0,
         )
 

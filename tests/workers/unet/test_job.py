@@ -30,8 +30,8 @@ from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.lora.patch import Patcher
-from workers.runtime.activity import DeviceActivity
-from workers.runtime.busy import BusyShare
+from workers.runtime.activity.busy import BusyShare
+from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.unet.job import execute_job

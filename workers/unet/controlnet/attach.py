@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from shared.messaging.celery_app import ATTACH, controlnet_queue
 from shared.messaging.messages import AttachControlNet
-from shared.registry.workers import live_workers
+from shared.registry.workers import Heartbeat, live_workers
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -30,12 +30,21 @@ def send_attach(celery: Celery, message: AttachControlNet) -> None:
         log.warning("no attachment sent; ControlNet workers prepare at the first step")
 
 
-def find_unserved(control: "Redis", controlnets: Collection[str]) -> set[str]:
-    """Those that no live worker serves, by its heartbeat; none while the control Redis does not answer."""
+def find_unserved(control: "Redis", controlnets: Collection[str], name: str) -> set[str]:
+    """Those that no live worker but ``name`` serves, by its heartbeat.
+
+    A ControlNet worker loads them on demand, a UNet worker serves those that it has loaded. None while the
+    control Redis does not answer.
+    """
     if not controlnets:
         return set()
     try:
-        workers = live_workers(control)
+        workers = [worker for worker in live_workers(control) if worker.name != name]
     except RedisError:
         return set()
-    return {name for name in controlnets if not any(w.takes_work_for("controlnet", name) for w in workers)}
+    return {controlnet for controlnet in controlnets if not any(_serves(one, controlnet) for one in workers)}
+
+
+def _serves(worker: Heartbeat, controlnet: str) -> bool:
+    is_ready = worker.kind == "controlnet" or controlnet in worker.loaded_controlnets
+    return is_ready and worker.takes_work_for("controlnet", controlnet)

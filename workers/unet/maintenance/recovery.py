@@ -42,9 +42,9 @@ class ServedModels:
         """Workers' catalogs may differ, as while a new one is rolled out."""
         workers = live_workers(jobs.redis)
         return cls(
-            models=frozenset(catalog.models).union(*(one.serves for one in workers if one.kind == "unet")),
+            models=frozenset(catalog.models).union(*(one.served_of("unet") for one in workers)),
             controlnets=frozenset(catalog.controlnets).union(
-                *(one.serves for one in workers if one.kind == "controlnet")
+                *(one.served_of("controlnet") for one in workers)
             ),
         )
 

@@ -18,7 +18,7 @@ from workers.families.load_base_model import load_entry
 from workers.families.load_controlnet import controlnet_cache
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
-from workers.runtime.activity import DeviceActivity
+from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.memory_budget import HOST_BYTES

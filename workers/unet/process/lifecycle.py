@@ -28,7 +28,7 @@ from workers.model_checks.source import check_model_entry
 from workers.runtime import device_loss
 from workers.runtime.celery_worker.consumer_check import ConsumerCheck
 from workers.runtime.celery_worker.control import WorkerControl
-from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread, describe_worker
+from workers.runtime.heartbeat import GRACE_BEATS, ControlNetReport, HeartbeatThread, describe_worker
 from workers.runtime.memory_budget import budget_bytes
 from workers.runtime.process import check_device, load_any, prepare_process, start_or_exit, worker_name
 from workers.runtime.warm_up import WarmUp, reported
@@ -191,7 +191,7 @@ class WorkerLifecycle:
             serves=worker.serves,
             loaded=worker.models.names(),
             jobs=sorted({*self._turns.storing(), *self._availability.jobs()}),
-            attached_jobs=dict(worker.followed_jobs),
+            attached_jobs=self._attached_jobs(),
             load_errors=worker.models.failed(),
             engines=describe_engines(worker.models),
             unavailable_reasons=[
@@ -201,6 +201,18 @@ class WorkerLifecycle:
             ],
             warnings=worker.transport.warnings(),
             received_residuals=worker.transport.received_residuals(),
-            utilization=worker.activity.utilization(),
+            activity=worker.activity,
             started_at=self._started_at,
+            controlnets=ControlNetReport(
+                names=worker.served_controlnets,
+                loaded=[name for name in worker.controlnets.names() if name in worker.served_controlnets],
+                load_errors=worker.controlnets.failed(),
+            ),
         )
+
+    def _attached_jobs(self) -> dict[str, list[str]]:
+        """Jobs of other workers that it computes a part of, by model or ControlNet."""
+        found = dict(self._worker.followed_jobs)
+        for controlnet, jobs in (self._serving.attached_jobs() if self._serving else {}).items():
+            found[controlnet] = [*found.get(controlnet, []), *jobs]
+        return found

@@ -22,7 +22,7 @@ from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from tests.tiny_models import LAYOUTS
 from tests.workers.conftest import load
 from workers.families.base import BaseModel
-from workers.runtime.activity import DeviceActivity
+from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.unet.cfg_parallel.channel import BranchChannel, branch_channel

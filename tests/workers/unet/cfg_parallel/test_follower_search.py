@@ -17,7 +17,7 @@ from tests.workers.unet.jobs import control as controlnet
 from tests.workers.unet.jobs import pixels, run
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
-from workers.runtime.busy import BusyShare
+from workers.runtime.activity.busy import BusyShare
 from workers.runtime.model_cache import ModelCache
 from workers.unet.cfg_parallel.channel import branch_channel
 from workers.unet.cfg_parallel.follower import follow

@@ -269,12 +269,17 @@ def heartbeat(**changes: Any) -> Heartbeat:
         ({"load_errors": {"rare-edge": "no file"}}, {"nobody", "rare-edge"}),
         ({"unavailable_reasons": ["hung"]}, {"nobody", "rare-edge", "rare-depth"}),
         ({"kind": "unet"}, {"nobody", "rare-edge", "rare-depth"}),
+        (
+            {"kind": "unet", "controlnets": ["rare-edge", "rare-depth"], "loaded_controlnets": ["rare-edge"]},
+            {"nobody", "rare-depth"},
+        ),
+        ({"name": "unet1@test"}, {"nobody", "rare-edge", "rare-depth"}),
     ],
-    ids=["alive", "cannot load one", "unavailable", "of another kind"],
+    ids=["alive", "cannot load one", "unavailable", "pure UNet worker", "has loaded one", "the job's own"],
 )
 def test_heartbeats_tell_which_controlnets_no_live_worker_serves(
     changes: dict[str, Any], unserved: set[str], control: Redis
 ) -> None:
     publish_heartbeat(control, heartbeat(**changes), ttl_s=60)
-    assert find_unserved(control, ["rare-edge", "rare-depth", "nobody"]) == unserved
-    remove_worker(control, "controlnet9@test")
+    assert find_unserved(control, ["rare-edge", "rare-depth", "nobody"], "unet1@test") == unserved
+    remove_worker(control, changes.get("name", "controlnet9@test"))

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from shared import metrics
 from shared.registry.workers import Activity
-from workers.runtime.busy import WINDOW_S, BusyShare, Span
+from workers.runtime.activity.busy import WINDOW_S, BusyShare, Span
+from workers.runtime.activity.controlnet_step_counts import ControlNetStepCounts
 
 #: Times of a device become known a little late: the metric counts what is as old as this.
 METRIC_DELAY_S = 1.0
@@ -33,6 +34,7 @@ class DeviceActivity:
         self.follow = follow or BusyShare()
         self.serve = serve or BusyShare()
         self._counted_until = time.monotonic() if counted_until is None else counted_until
+        self._steps = ControlNetStepCounts()
         self._lock = threading.Lock()
 
     def utilization(self) -> float:
@@ -55,6 +57,10 @@ class DeviceActivity:
         if self.follow.is_inside:
             return "follow"
         return "serve" if self.serve.ended_since(time.monotonic() - SERVES_FOR_S) else "idle"
+
+    def controlnet_steps(self) -> dict[str, dict[str, int]]:
+        """Steps of the last minute by ControlNet, and by who computed them; see `Heartbeat`."""
+        return self._steps.last_minute()
 
     def count(self) -> None:
         """Add what was done since the last call to the metric of this process."""

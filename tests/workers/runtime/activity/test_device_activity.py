@@ -2,8 +2,8 @@ import time
 
 from prometheus_client import REGISTRY
 
-from workers.runtime.activity import DeviceActivity
-from workers.runtime.busy import BusyShare
+from workers.runtime.activity.busy import BusyShare
+from workers.runtime.activity.device_activity import DeviceActivity
 
 
 def activity_since(seconds: float) -> DeviceActivity:
