@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -13,10 +13,11 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from shared import metrics
 from shared.errors import ResidualLost
 from workers.devices.base import Device, DeviceCopy
+from workers.transport.backends.base import Arriving
 from workers.transport.backends.selection import BackendSet
 from workers.transport.codecs import decode
 from workers.transport.keys import responses_key
-from workers.transport.protocol import Payload, StepRequest, StepResponse
+from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.received_counts import ReceivedCounts
 from workers.transport.redis_client.pool import PRIMARY, ConnectionPool
 from workers.transport.redis_client.resp import Command
@@ -37,6 +38,18 @@ class ReceivedResponse(NamedTuple):
 
     response: StepResponse
     attached: memoryview
+
+
+def _nothing_to_confirm() -> bool:
+    return True
+
+
+class _Opened(NamedTuple):
+    """A response whose residual is on its way to the device; ``None``: it has none, or it was lost."""
+
+    response: StepResponse
+    residual: DeviceCopy | None = None
+    confirm: Callable[[], bool] = _nothing_to_confirm
 
 
 class ResidualReceiver:
@@ -62,16 +75,20 @@ class ResidualReceiver:
         if old_steps or not unopened:
             unopened.extend(self._wait(key, timeout_s, old_steps))
             self._discard(response for old in old_steps.values() for response in old)
-        received: list[tuple[StepResponse, DeviceCopy | None]] = []
-        while unopened:
-            response, attached = unopened.popleft()
-            try:
-                received.append(self._open(response, attached))
-            except (InvalidFrame, ValueError) as error:
-                _report_malformed(error)
-            if response.payload is not None and self._backends.is_blocking(response.payload):
-                break  # the others may travel while the decoder uses this one
-        return received
+        opened: list[_Opened] = []
+        try:
+            while unopened:
+                response, attached = unopened.popleft()
+                try:
+                    opened.append(self._open(response, attached))
+                except (InvalidFrame, ValueError) as error:
+                    _report_malformed(error)
+                if response.payload is not None and self._backends.is_blocking(response.payload):
+                    break  # the others may travel while the decoder uses this one
+        finally:
+            # The last first: when it is there the device has made all copies, and none is waited for.
+            is_right = [one.confirm() for one in reversed(opened)][::-1]
+        return [self._received(one, is_ok) for one, is_ok in zip(opened, is_right, strict=True)]
 
     def forget(self, job_id: str) -> None:
         """See `Transport.forget`."""
@@ -113,31 +130,36 @@ class ResidualReceiver:
             self._discard(response for frames in left_over for response in _parse(frames or ()))
             return _parse(reply[1]) if reply else []
 
-    def _open(self, response: StepResponse, attached: memoryview) -> tuple[StepResponse, DeviceCopy | None]:
-        """A response with its residual on its way to the device; if it was lost, with an error in its place.
-
-        Raises `InvalidFrame` or `ValueError` for what no worker of this version wrote.
-        """
-        payload = response.payload
+    def _received(self, opened: "_Opened", is_right: bool) -> tuple[StepResponse, DeviceCopy | None]:
+        """A response with its residual; if that was lost, with an error in its place."""
+        response, payload = opened.response, opened.response.payload
         if payload is None:
             return response, None
-        residual = self._get(payload, attached)
-        if residual is None:
+        if opened.residual is None or not is_right:
             metrics.RESIDUALS_LOST.inc()
             detail = (
                 f"residual {response.index} is not where backend {payload.backend!r} stored it (any more)"
             )
             return response.model_copy(update={"error": ResidualLost.code, "detail": detail}), None
         self.counts.add(response.worker, payload.backend)
-        return response, residual
+        return response, opened.residual
 
-    def _get(self, payload: Payload, attached: memoryview) -> DeviceCopy | None:
-        """Bring a residual to the device, beside the computation: that may begin with an earlier one."""
+    def _open(self, response: StepResponse, attached: memoryview) -> "_Opened":
+        """Bring a residual to the device, beside the computation: that may begin with an earlier one.
+
+        Raises `InvalidFrame` or `ValueError` for what no worker of this version wrote.
+        """
+        payload = response.payload
+        if payload is None:
+            return _Opened(response)
         device, dtype = self._device, dtype_of(payload.dtype)
         with device.on_stream("in"):
             coded = self._backends.get(payload, attached)
             if coded is None:
-                return None
+                return _Opened(response)
+            confirm = _nothing_to_confirm
+            if isinstance(coded, Arriving):
+                coded, confirm = coded
             residual = decode(
                 device.from_host(coded),
                 dtype,
@@ -145,7 +167,7 @@ class ResidualReceiver:
                 payload.precision,
                 channels_last=payload.channels_last,
             )
-            return DeviceCopy(device, residual, device.record())
+            return _Opened(response, DeviceCopy(device, residual, device.record()), confirm)
 
     def _discard(self, received: Iterable[ReceivedResponse]) -> None:
         """Free the payloads of responses that nobody reads any more."""

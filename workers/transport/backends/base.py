@@ -34,6 +34,13 @@ def wait_of(copy: HostCopy) -> Callable[[], None] | None:
     return None if copy.is_done else wait
 
 
+class Arriving(NamedTuple):
+    """A payload whose bytes are being copied; they may be used if `confirm` then says that they are right."""
+
+    payload: Tensor
+    confirm: Callable[[], bool]  # waits for the copy; to be called once, also if the payload is not needed
+
+
 class StepSuperseded(Exception):
     """The job is past this step, so nobody would read the residual."""
 
@@ -76,7 +83,7 @@ class TransportBackend(ABC):
         """
 
     @abstractmethod
-    def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | None:
+    def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | Arriving | None:
         """A payload as ``uint8``, ``(size_bytes,)``; ``None`` if it is not there (any more).
 
         It is on the host or on the worker's device, and ready for the current stream, which is a side stream

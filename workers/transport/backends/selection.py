@@ -6,7 +6,7 @@ from torch import Tensor
 
 from shared.settings import Settings
 from workers.devices.base import Device
-from workers.transport.backends.base import TransportBackend
+from workers.transport.backends.base import Arriving, TransportBackend
 from workers.transport.backends.cuda_ipc.backend import CUDAIPCBackend
 from workers.transport.backends.host_memory import find_host_memory
 from workers.transport.backends.inline import InlineBackend
@@ -55,7 +55,7 @@ class BackendSet:
             if peer is not None and size_bytes <= backend.max_bytes and backend.can_reach(peer):
                 yield backend
 
-    def get(self, payload: Payload, attached: memoryview) -> Tensor | None:
+    def get(self, payload: Payload, attached: memoryview) -> Tensor | Arriving | None:
         """The bytes of a payload, as `TransportBackend.get`; ``None`` also for a backend not used here."""
         backend = self._by_name.get(payload.backend)
         return backend.get(payload.location, payload_bytes(payload), attached) if backend else None

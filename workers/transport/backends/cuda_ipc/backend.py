@@ -1,13 +1,15 @@
 """Payloads that stay on the GPU: the reader copies them out of the writer's memory, by CUDA IPC.
 
 The header of a payload is published when its bytes are there (`StoredPayload.wait`), and the reader waits for
-its own copy: no stream ever waits for another process, so a peer that dies leaves no device waiting. Whatever
-fails, the next backend carries the residuals.
+its own copies, once for all that have arrived: no stream ever waits for another process, so a peer that dies
+leaves no device waiting. Whatever fails, the next backend carries the residuals.
 """
 
 import logging
 import re
 import weakref
+from collections.abc import Callable
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from shared.errors import DeviceLost
 from workers.devices.base import Device
 from workers.devices.errors import device_error
 from workers.devices.slabs import DeviceSlabs, SlabError
-from workers.transport.backends.base import Location, StoredPayload, TransportBackend
+from workers.transport.backends.base import Arriving, Location, StoredPayload, TransportBackend
 from workers.transport.backends.cuda_ipc.handshake import ReaderHandshake, WriterHandshake
 from workers.transport.backends.cuda_ipc.location import DeviceSlot
 from workers.transport.backends.cuda_ipc.pool import SlotPool
@@ -24,6 +26,8 @@ from workers.transport.backends.host_memory import HostMemory
 from workers.transport.protocol import StepRequest
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 #: What a worker announces: the token of its host's shared memory, and its folder there.
 _PEER = re.compile(r"([0-9a-f]{32})/([0-9a-f]{16})")
@@ -71,14 +75,13 @@ class CUDAIPCBackend(TransportBackend):
             return None
         return None if written is None else StoredPayload(written.slot.model_dump(), wait=written.wait)
 
-    def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | None:
-        """A copy, made when this returns."""
+    def get(self, location: Location, size_bytes: int, attached: memoryview) -> Arriving | None:
+        """A copy, which the device begins to make."""
         place = DeviceSlot.model_validate(location)
-        try:
-            return self._reader.read(place, size_bytes)
-        except RuntimeError as error:
-            self._as_reader.refuse(place.segment.partition("/")[0], self._reason(error))
+        copy = self._try(place, lambda: self._reader.copy(place, size_bytes))
+        if copy is None:
             return None
+        return Arriving(copy.payload, lambda: bool(self._try(place, copy.confirm)))
 
     def discard(self, location: Location, size_bytes: int) -> None:
         """Free the slot in its reader's place."""
@@ -99,6 +102,14 @@ class CUDAIPCBackend(TransportBackend):
         self._reader.close()
         self._remove()
         self._pool.close(self._host.is_alive)
+
+    def _try(self, place: DeviceSlot, function: Callable[[], R]) -> R | None:
+        """Call ``function``; an error of the device ends the use of what the payload's writer sends."""
+        try:
+            return function()
+        except RuntimeError as error:
+            self._as_reader.refuse(place.segment.partition("/")[0], self._reason(error))
+            return None
 
     def _reader_of(self, peer: str) -> str | None:
         """The folder of a worker of this host, by what it announces."""

@@ -7,12 +7,12 @@ a writer has given up, or has left behind, is never used. Only then is the slot 
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from torch import Tensor
 
-from workers.devices.base import Device
+from workers.devices.base import Device, Event
 from workers.devices.slabs import DeviceSlabs, Slab, SlabError
 from workers.transport.backends.cuda_ipc.location import DeviceSlot
 from workers.transport.backends.cuda_ipc.segment import Segment, open_segment
@@ -33,6 +33,26 @@ class _OpenedSlab:
         self.writer.close()
 
 
+class SlabCopy:
+    """A copy of a payload that the device is making; its slab stays open until it is confirmed."""
+
+    def __init__(
+        self, payload: Tensor, copied: Event, opened: _OpenedSlab, place: DeviceSlot, use: ExitStack
+    ) -> None:
+        """``payload`` holds the bytes once ``copied`` has happened; ``use`` is closed then."""
+        self.payload = payload
+        self._copied, self._opened, self._place, self._use = copied, opened, place, use
+
+    def confirm(self) -> bool:
+        """Wait for the copy and hand the slot back; whether the copy counts. Called once."""
+        with self._use:
+            self._copied.wait()
+            if not _is_there(self._opened, self._place, self.payload.numel()):
+                return False
+            self._opened.segment.release(self._place.offset, self._place.generation)
+            return True
+
+
 class SlabReader:
     """The slabs of this host's writers that this worker has read; safe to use from several threads."""
 
@@ -45,20 +65,17 @@ class SlabReader:
         self._lock = threading.Lock()
         self._opened: dict[str, _OpenedSlab] = {}
 
-    def read(self, place: DeviceSlot, size_bytes: int) -> Tensor | None:
-        """A copy of the payload, ``uint8``, ``(size_bytes,)``, on the current stream; its slot is free then.
+    def copy(self, place: DeviceSlot, size_bytes: int) -> "SlabCopy | None":
+        """Begin to copy the payload, ``uint8``, ``(size_bytes,)``, on the current stream.
 
-        Waits for the copy. ``None`` if the payload is not there (any more).
+        ``None`` if it is not there (any more).
         """
-        with self._use(place.segment) as opened:
+        with ExitStack() as use:
+            opened = use.enter_context(self._use(place.segment))
             if opened is None or not _is_there(opened, place, size_bytes):
                 return None
-            copy = opened.slab.memory[place.offset : place.offset + size_bytes].clone()
-            self._device.record().wait()
-            if not _is_there(opened, place, size_bytes):
-                return None
-            opened.segment.release(place.offset, place.generation)
-            return copy
+            payload = opened.slab.memory[place.offset : place.offset + size_bytes].clone()
+            return SlabCopy(payload, self._device.record(), opened, place, use.pop_all())
 
     def release(self, place: DeviceSlot, size_bytes: int) -> None:
         """Hand a slot back that nobody will read."""

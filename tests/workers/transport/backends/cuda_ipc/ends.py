@@ -1,6 +1,7 @@
 """A writer and a reader of the backend in one process, over slabs in the host's memory."""
 
 import torch
+from torch import Tensor
 
 from tests.workers.transport.backends.cuda_ipc.peer import payload
 from tests.workers.transport.backends.host_slabs import HostSlabs
@@ -38,8 +39,13 @@ class Ends:
         assert slot is not None
         return slot
 
+    def read(self, slot: DeviceSlot, size_bytes: int = KB) -> Tensor | None:
+        """The payload, if its copy counts."""
+        copy = self.reader.copy(slot, size_bytes)
+        return copy.payload if copy is not None and copy.confirm() else None
+
     def arrives(self, slot: DeviceSlot, seed: int, size_bytes: int = KB) -> bool:
-        received = self.reader.read(slot, size_bytes)
+        received = self.read(slot, size_bytes)
         return received is not None and torch.equal(received, payload(seed, size_bytes))
 
 

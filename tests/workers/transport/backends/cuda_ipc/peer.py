@@ -55,10 +55,11 @@ def get(backend: CUDAIPCBackend, device: Device, location: Any, seed: int, size_
     """What became of a payload."""
     with device.on_stream("in"):
         received = backend.get(location, size_bytes, memoryview(b""))
-        if received is None:
+        if received is None or not received.confirm():
             return "lost"
-        assert received.device == device.torch_device
-        return "same" if torch.equal(received.cpu(), payload(seed, size_bytes)) else "other bytes"
+        copy = received.payload
+        assert copy.device == device.torch_device
+        return "same" if torch.equal(copy.cpu(), payload(seed, size_bytes)) else "other bytes"
 
 
 class Peer:

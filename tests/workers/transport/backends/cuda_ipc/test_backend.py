@@ -75,6 +75,30 @@ def test_residuals_travel_through_it_and_the_next_backend_carries_what_it_has_no
     ends.close()
 
 
+def test_residuals_that_arrive_together_are_waited_for_once(
+    residual: Redis, servers: Settings, host: HostMemory
+) -> None:
+    residual.flushall()
+    device = FakeDevice()
+    backend = make_backend(host, device)
+    backend.can_reach(backend.announce())
+    backend.sweep()
+    ends = TransportEnds([residual], servers, [backend], device)
+    # Given four residuals of a step
+    request, sent = ends.send_step(), [noise(2, 4, 32, 32) for _ in range(4)]
+    ends.controlnet.respond(request, [(make_response(i), tensor) for i, tensor in enumerate(sent)])
+    device.finish()
+    # When they are received, then the last copy is waited for, and the others have been made by then
+    device.log.clear()
+    received = ends.unet.receive(request, 5.0)
+    assert len([entry for entry in device.log if entry.startswith("wait")]) == 1
+    for response, copy in received:
+        assert copy is not None
+        assert torch.equal(copy.follow(), sent[response.index])
+    assert len(received) == 4
+    ends.close()
+
+
 @pytest.fixture
 def make_peer(host: HostMemory, device: Device) -> Iterator[MakePeer]:
     started: list[Peer] = []

@@ -21,7 +21,7 @@ def test_a_slot_is_used_again_once_it_was_read_and_never_found_again(ends: Ends)
     second = ends.sent(2)
     assert second.offset == first.offset
     assert second.generation > first.generation
-    assert ends.reader.read(first, KB) is None
+    assert ends.read(first, KB) is None
     assert ends.arrives(second, 2)
 
 
@@ -67,7 +67,7 @@ def test_a_payload_that_is_not_read_within_the_lease_is_given_up(host: HostMemor
     late = ends.sent(1)
     ends.pool.reclaim(alive)
     assert ends.pool.used_bytes() == 0
-    assert ends.reader.read(late, KB) is None
+    assert ends.read(late, KB) is None
 
 
 def test_slots_of_readers_that_have_ended_are_freed_and_no_others(ends: Ends) -> None:
@@ -75,7 +75,7 @@ def test_slots_of_readers_that_have_ended_are_freed_and_no_others(ends: Ends) ->
     assert kept is not None
     assert lost is not None
     ends.pool.reclaim(lambda reader: reader == "lives")
-    assert ends.reader.read(lost, KB) is None
+    assert ends.read(lost, KB) is None
     assert ends.arrives(kept, 1)
 
 
@@ -137,7 +137,7 @@ class Pool(RuleBasedStateMachine):
             slot, _, size = self.unread.pop(which % len(self.unread))
             if is_writer:
                 self.ends.pool.release(slot)
-                assert self.ends.reader.read(slot, size) is None
+                assert self.ends.read(slot, size) is None
             else:
                 self.ends.reader.release(slot, size)
 
@@ -146,9 +146,9 @@ class Pool(RuleBasedStateMachine):
         """A slot that was read may hold the same bytes still; it never holds another payload's."""
         if self.gone:
             slot, size = self.gone[which % len(self.gone)]
-            before = self.ends.reader.read(slot, size)
+            before = self.ends.read(slot, size)
             self.ends.pool.reclaim(alive)
-            assert self.ends.reader.read(slot, size) is None or before is not None
+            assert self.ends.read(slot, size) is None or before is not None
 
     @rule()
     def reclaim(self) -> None:

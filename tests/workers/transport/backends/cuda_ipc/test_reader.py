@@ -28,13 +28,13 @@ def test_a_slot_that_is_given_to_another_payload_during_the_copy_counts_as_lost(
     ends = Ends(host, lease_s=0.0, device=SlowDevice(lambda: ends.write(2)))
     late = ends.sent(1)
     # Then what it has copied is not used, and the next payload is still there
-    assert ends.reader.read(late, KB) is None
+    assert ends.read(late, KB) is None
     assert ends.pool.used_bytes() > 0
 
 
 def test_a_writer_that_ends_during_the_copy_loses_the_payload(host: HostMemory) -> None:
     ends = Ends(host, device=SlowDevice(lambda: ends.folder.remove()))
-    assert ends.reader.read(ends.sent(1), KB) is None
+    assert ends.read(ends.sent(1), KB) is None
 
 
 def test_slabs_of_a_writer_that_has_ended_are_closed(ends: Ends) -> None:
@@ -45,13 +45,13 @@ def test_slabs_of_a_writer_that_has_ended_are_closed(ends: Ends) -> None:
     ends.folder.remove()
     ends.reader.drop_gone()
     assert ends.theirs.opened == []
-    assert ends.reader.read(slot, KB) is None
+    assert ends.read(slot, KB) is None
 
 
 def test_a_slab_that_cannot_be_opened_is_reported_with_its_writer(ends: Ends) -> None:
     slot = ends.sent(1)
     ends.theirs.refuses = True
-    assert ends.reader.read(slot, KB) is None
+    assert ends.read(slot, KB) is None
     assert ends.failures == [(ends.folder.name, "cudaIpcOpenMemHandle: cudaErrorPeerAccessUnsupported")]
 
 
@@ -76,14 +76,14 @@ def test_a_location_that_no_writer_wrote_is_nothing(ends: Ends, changes: dict[st
     slot = ends.sent(1)
     named = {key: str(value).replace("FOLDER", ends.folder.name) for key, value in changes.items()}
     bad = slot.model_copy(update={**changes, **{key: named[key] for key in named if key == "segment"}})
-    assert ends.reader.read(bad, KB) is None
+    assert ends.read(bad, KB) is None
     ends.reader.release(bad, KB)
     assert ends.arrives(slot, 1)
 
 
 @pytest.mark.parametrize("size_bytes", [0, 8 * GRANULE + 1, 1 << 62])
 def test_a_payload_of_a_size_that_the_slab_cannot_hold_is_nothing(ends: Ends, size_bytes: int) -> None:
-    assert ends.reader.read(ends.sent(1), size_bytes) is None
+    assert ends.read(ends.sent(1), size_bytes) is None
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def spoil(path: Path, at: int, data: bytes) -> None:
 def test_a_segment_that_does_not_describe_a_slab_is_not_opened(ends: Ends, at: int, data: bytes) -> None:
     slot = ends.sent(1)
     spoil(ends.folder.path / "0", at, data)
-    assert ends.reader.read(slot, KB) is None
+    assert ends.read(slot, KB) is None
     assert ends.theirs.opened == []
 
 
@@ -30,4 +30,4 @@ def test_a_segment_that_was_cut_off_is_not_opened(ends: Ends) -> None:
     slot = ends.sent(1)
     with (ends.folder.path / "0").open("r+b") as file:
         file.truncate(segment.WORDS)
-    assert ends.reader.read(slot, KB) is None
+    assert ends.read(slot, KB) is None
