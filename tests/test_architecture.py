@@ -29,11 +29,15 @@ RECORDS = {
     "AttemptContext": "everything one attempt needs",
     "ControlNetSource": "how a ControlNet is loaded",
     "FamilyFacts": "what web and workers know of a model family",
+    "FleetConfig": "a fleet to simulate",
+    "Measurements": "times and sizes that a simulation counts with",
+    "Outcome": "what came of a simulation",
     "Process": "a process of the local stack",
     "Services": "what every route of the API is built on",
     "Settings": "what an operator sets",
     "Soak": "the record of a run of hours",
     "Steered": "one row of a table of measurements",
+    "Traffic": "jobs to simulate",
     "UNetWorker": "what lives as long as a UNet worker's process",
 }
 #: Private attributes of libraries that are read for want of a public one.

@@ -1,7 +1,4 @@
-"""A stream of jobs with the production trace's mix: add-ons per request, and how popular each LoRA is.
-
-The figures are those of the trace in the paper (20 days, more than 500k requests, two services).
-"""
+"""A stream of jobs with the production trace's mix (`addon_mix`), and LoRAs for them."""
 
 import random
 from pathlib import Path
@@ -10,13 +7,9 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 
+from infra.bench.workloads.addon_mix import ZipfChoice, choose_counts, choose_service
 from infra.emoji_files import EMOJI
 
-#: Share of requests with 0, 1, 2, 3 ControlNets, and with 0, 1, 2 LoRAs; of services A and B.
-CONTROLNETS = ((0.0, 0.305, 0.695, 0.0), (0.019, 0.251, 0.699, 0.031))
-LORAS = ((0.002, 0.088, 0.91), (0.072, 0.736, 0.192))
-#: The top 24, 146 and 338 LoRAs take 30, 50 and 60 % of service A's calls: Zipf's law with this exponent.
-ZIPF = 0.72
 LORA_COUNT = 100
 #: The embedded ControlNets; a third one in a request is the first again, weaker.
 KNOWN_CONTROLNETS = ("edge", "colour")
@@ -45,16 +38,10 @@ def make_stream(count: int, per_s: float, first: int = 0, *, lora_count: int = L
     popular LoRAs, how many there are.
     """
     rng, now_s, jobs = random.Random(20 + first), 0.0, []
-    weights = [1 / rank**ZIPF for rank in range(1, lora_count + 1)]
+    popular = ZipfChoice(lora_count)
     for seed in range(first, first + count):
-        service = rng.randrange(2)
-        controlnets = rng.choices(range(4), CONTROLNETS[service])[0]
-        wanted = rng.choices(range(3), LORAS[service])[0]
-        names: list[str] = []
-        while len(names) < wanted:
-            [rank] = rng.choices(range(lora_count), weights)
-            if lora_name(rank) not in names:
-                names.append(lora_name(rank))
+        controlnets, wanted = choose_counts(rng, choose_service(rng))
+        names = [lora_name(rank) for rank in popular.choose(rng, wanted)]
         now_s += rng.expovariate(per_s)
         jobs.append(
             TraceJob(

@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import load_file
 
 from infra.bench.workloads import trace_jobs
-from infra.bench.workloads.trace_jobs import CONTROLNETS, LORA_COUNT, LORAS, make_stream, write_loras
+from infra.bench.workloads.addon_mix import CONTROLNETS, LORAS
+from infra.bench.workloads.trace_jobs import LORA_COUNT, make_stream, write_loras
 from tests.tiny_models import EMOJI
 
 MANY = make_stream(4000, per_s=4.0)
