@@ -89,7 +89,8 @@ def make_worker(
 ) -> Iterator[Callable[..., UNetWorker]]:
     """Builds a worker; ``serve_controlnets=False`` leaves it without a ControlNet worker.
 
-    ``preferred_backends`` are tried before the transport's own; other keywords are settings.
+    With one it holds no ControlNets itself, so that steps go where the test says. ``preferred_backends`` are
+    tried before the transport's own; other keywords are settings.
     """
     residual.flushall()
     with worker_maker(servers, models, controlnets, SERVED, tmp_path) as make:
@@ -132,6 +133,8 @@ def worker_maker(
                 server.attach(message)
 
         if serve_controlnets:
+            while started:  # the new one serves the workers before, too: they share the ControlNets
+                started.pop().stop()
             server.start("controlnet1@test")
             started.append(server)
             publish_heartbeat(control, _heartbeat(served), ttl_s=3600)
@@ -139,7 +142,7 @@ def worker_maker(
             settings=settings,
             jobs=JobStore(control_redis(settings), settings),
             serves=["emoji-sd", *LAYOUTS],
-            served_controlnets=list(served),
+            served_controlnets=[] if serve_controlnets else list(served),
             images=Bucket(settings, settings.image_bucket),
             loras=LoraCache(
                 folder / f"loras{next(COUNTER)}",

@@ -11,11 +11,14 @@ it waits:
 | state     | meaning                                                        | the UNet worker         |
 |-----------|----------------------------------------------------------------|-------------------------|
 | queued    | in its queue, from which some worker has lately taken a step   | waits                   |
-| unserved  | in its queue, from which no worker has lately taken a step     | waits, then computes it |
+| unserved  | in its queue, from which no worker has lately taken a step     | waits, within a bound   |
 | claimed   | a worker computes it and renews its lease                      | waits, within a bound   |
 | abandoned | a worker has claimed it, and its lease has run out: it is dead | sends the request again |
 | lost      | in no queue and not claimed: taken from the queue a moment ago | checks again, sends     |
 | gone      | the server knows no request of the job: it was restarted       | sends the request again |
+
+The UNet worker itself claims what nobody else has, if it has the ControlNet loaded: then it neither waits nor
+needs a lease, as it computes the part at once.
 """
 
 import secrets
@@ -68,9 +71,15 @@ class StepQueue:
         self._ttl_s = settings.residual_ttl_s
         self.lease_s = settings.controlnet_lease_s
         self.wait_s = settings.residual_timeout_s
-        self._step_token_script, self._claim_script, self._locate_script, self._collect_script = (
+        (
+            self._step_token_script,
+            self._claim_script,
+            self._claim_unclaimed_script,
+            self._locate_script,
+            self._collect_script,
+        ) = (
             redis.register_script(read_lua("workers.transport", name))
-            for name in ("step_token", "claim", "locate", "collect_batch")
+            for name in ("step_token", "claim", "claim_unclaimed", "locate", "collect_batch")
         )
         self._lease_ms, self._served_ms = int(1000 * self.lease_s), int(1000 * settings.residual_timeout_s)
         self._first = 0
@@ -94,6 +103,25 @@ class StepQueue:
                 pipe.rpush(queue, _queued(request, part).model_dump_json())
                 pipe.expire(queue, self._ttl_s)
         pipe.execute()
+
+    def find_unclaimed(self, request: StepRequest, parts: Sequence[ControlNetCall]) -> list[ControlNetCall]:
+        """Those of ``parts`` that nobody has claimed yet."""
+        claimants: Any = self._redis.hmget(claims_key(request.job_id), [str(part.position) for part in parts])
+        return [part for part, claimant in zip(parts, claimants, strict=True) if claimant is None]
+
+    def claim_unclaimed(self, request: StepRequest, parts: Sequence[ControlNetCall]) -> list[ControlNetCall]:
+        """Claim those of ``parts`` that nobody has claimed, for the worker that sent ``request``.
+
+        Their entries leave the queues. None are claimed for a request that is superseded; all where the
+        server has lost it, as no other worker can claim them any more.
+        """
+        step_token, _, claims = _job_keys(request.job_id)
+        args: list[str | int] = [request.step_token, self.claimant, self._ttl_s]
+        for part in parts:
+            args += [part.position, _queued(request, part).model_dump_json()]
+        queues = [controlnet_steps(part.controlnet) for part in parts]
+        claimed: Any = self._claim_unclaimed_script(keys=[step_token, claims, *queues], args=args)
+        return [part for part in parts if part.position in claimed]
 
     def locate(self, request: StepRequest, part: ControlNetCall) -> StepState:
         """Where a part of the step is now."""

@@ -87,6 +87,81 @@ def test_an_attempt_that_lost_its_job_claims_nothing_of_its_successors_step(line
     assert take(line.steps, "edge") is not None
 
 
+def test_the_requester_claims_what_nobody_has_claimed_and_it_leaves_its_queue(line: Line) -> None:
+    # Given a step of three ControlNets, of which another worker has claimed the middle one
+    other = make_line(line.redis, line.settings).steps
+    request = ask(make_controlnets(line, spec("edge"), spec("depth"), spec("edge"))).request
+    edge, depth, second_edge = request.parts
+    assert take(other, "depth") is not None
+    # When its requester wants the first two, then all
+    assert line.steps.find_unclaimed(request, request.parts) == [edge, second_edge]
+    assert line.steps.claim_unclaimed(request, [edge, depth]) == [edge]
+    assert line.redis.llen(controlnet_steps("edge")) == 1
+    assert line.steps.claim_unclaimed(request, request.parts) == [second_edge]
+    # Then nothing is left for others
+    assert line.redis.llen(controlnet_steps("edge")) == 0
+    assert [other.claim_call(request, part) for part in request.parts] == [None] * 3
+    assert line.steps.find_unclaimed(request, request.parts) == []
+    assert line.redis.ttl(claims_key(request.job_id)) > 0
+
+
+def test_the_requester_takes_its_own_entry_of_a_queue_that_others_wait_in(line: Line) -> None:
+    requests = [ask(make_controlnets(line, spec("edge"), job_id=name)).request for name in ("a", "b", "c")]
+    assert line.steps.claim_unclaimed(requests[1], requests[1].parts) == requests[1].parts
+    claimed = [take(line.steps, "edge") for _ in range(2)]
+    assert [step.request.job_id for step in claimed if step] == ["a", "c"]
+
+
+def test_an_entry_that_was_taken_and_not_claimed_goes_to_whoever_claims_first(line: Line) -> None:
+    # Given entries of two jobs that a worker has taken: one by itself, one to join a batch
+    other = make_line(line.redis, line.settings).steps
+    first, second = (
+        ask(make_controlnets(line, spec("edge"), job_id=name, alone=False)).request for name in ("a", "b")
+    )
+    taken = other.pop(["edge"])
+    assert taken is not None
+    [joining] = other.collect_batch("edge", first, extra_rows=8)
+    # When the requester of one and the worker claim both
+    assert line.steps.claim_unclaimed(first, first.parts) == first.parts
+    assert other.claim(joining) is not None
+    # Then each has one
+    assert other.claim(taken) is None
+    assert line.steps.claim_unclaimed(second, second.parts) == []
+
+
+def test_a_superseded_request_claims_nothing(line: Line) -> None:
+    step = ask(make_controlnets(line, spec("edge"), job_id="job", ordinal=1))
+    first = step.request
+    for later in (
+        ask(make_controlnets(line, spec("edge"), job_id="job", ordinal=2)).request,  # another attempt
+        first.model_copy(update={"ordinal": 2, "attempt": "attempt", "retry": 1}),  # sent again
+    ):
+        line.steps.send(later, X)
+        assert line.steps.claim_unclaimed(first, first.parts) == []
+        assert line.steps.claim_unclaimed(later, later.parts) == later.parts
+
+
+def test_what_the_server_has_lost_is_the_requesters(line: Line) -> None:
+    # Given a worker that has claimed a part before the server lost everything
+    request = ask(make_controlnets(line, spec("edge"), spec("depth"))).request
+    assert take(line.steps, "edge") is not None
+    line.redis.flushall()
+    # Then no residual of it can come any more
+    assert line.steps.claim_unclaimed(request, request.parts) == request.parts
+    # And nothing is left behind
+    assert line.redis.dbsize() == 0
+
+
+def test_a_part_that_the_requester_computes_is_current_and_never_abandoned(line: Line) -> None:
+    step = ask(make_controlnets(line, spec("edge"), spec("depth")))
+    edge, depth = step.request.parts
+    assert line.steps.claim_unclaimed(step.request, [edge]) == [edge]
+    # A worker that serves the other part goes on, and no lease of the requester is asked for
+    assert line.steps.are_current([step.request]) == [True]
+    assert line.steps.locate(step.request, depth) == "unserved"
+    assert not line.redis.exists(lease_key(line.steps.claimant))
+
+
 def test_jobs_are_served_in_turn_whatever_their_size(line: Line) -> None:
     # Given a large job and two small ones that wait, and a large one that asks again at once
     large, small, late = (

@@ -13,6 +13,7 @@ from torch import Tensor
 from shared.jobs.options import LoraLoading, Precision
 from shared.jobs.spec import ControlNetSpec
 from shared.settings import Settings
+from tests.infra.local.waiting import eventually
 from tests.tiny_models import make_controlnet, make_unet
 from tests.workers.unet.specs import spec as job_spec
 from workers.controlnet_serving.server import ControlNetServer
@@ -108,6 +109,7 @@ class FakeWorker:
     settings: Settings
     steps: StepQueue
     transport: ResidualTransport
+    served_controlnets: list[str]
     controlnets: ModelCache[UNetControlNet]
     device: Device
     local_choice: LocalChoice
@@ -131,6 +133,7 @@ def make_job(
     local: bool = False,
     precision: Precision = "exact",
     check: Callable[[], None] = lambda: None,
+    device: Device | None = None,
     **changes: Any,
 ) -> ControlNetJob:
     """A new job, its inputs published.
@@ -143,8 +146,9 @@ def make_job(
         settings=line.settings.model_copy(update=settings),
         steps=line.steps,
         transport=line.transport,
+        served_controlnets=list(MODELS) if local else [],
         controlnets=load_controlnets(),
-        device=find_device("cpu"),
+        device=device or find_device("cpu"),
         local_choice=LocalChoice(),
     )
     context = AttemptContext(
@@ -180,6 +184,13 @@ def ask(
     controlnets: ControlNetClient, step: int = 0, total: int = 4, x: Tensor = X, t: float = 501.0
 ) -> StepResiduals:
     return controlnets.request_step(controlnets.calls(step, total), step, t, x, x)
+
+
+def ask_served(controlnets: ControlNetClient, line: Line, step: int = 0, total: int = 4) -> StepResiduals:
+    """Ask for a step, and give other workers the time to claim it that they have while an encoder runs."""
+    asked = ask(controlnets, step, total)
+    assert eventually(lambda: not line.steps.find_unclaimed(asked.request, asked.request.parts))
+    return asked
 
 
 def image(seed: int) -> Tensor:

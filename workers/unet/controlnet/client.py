@@ -114,6 +114,7 @@ class ControlNetClient:
 
     def close(self) -> None:
         """Void what is still queued for this branch; errors are logged, as the job's own end counts more."""
+        self.session.close()
         if self._specs:
             try:
                 self._context.worker.steps.cancel(self._request_id, self._context.ordinal)

@@ -1,15 +1,16 @@
 """Computes ControlNets on the UNet worker itself, with the same bits.
 
-Those that no worker serves, and those whose residuals would travel for longer than they are computed.
+Those that it has loaded and nobody else has claimed, and those whose residuals would travel for longer than
+they are computed.
 """
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
 
-from shared import metrics
 from workers.devices.base import Device
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.model_cache import ModelCache
@@ -17,20 +18,32 @@ from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 
 
 class LocalControlNets:
-    """The ControlNets of one attempt, loaded into this worker's memory when they are first needed."""
+    """The ControlNets of one attempt that are loaded here; those it needs stay loaded until it is closed."""
 
     def __init__(self, controlnets: ModelCache[ControlNet], device: Device, worker: str) -> None:
         self._controlnets = controlnets
         self._device = device
         self._worker = worker
+        self._pinned: set[str] = set()
+        self._pins = ExitStack()
         self._images: dict[int, Tensor] = {}  # position: the embedded control image
         #: Position: the inputs, and what the ControlNet has prepared from them.
         self._prepared: dict[int, tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = {}
 
-    def is_loaded(self, controlnet: str) -> bool:
-        """Whether it can be computed here at once."""
-        with self._controlnets.use_loaded(controlnet) as loaded:
-            return loaded is not None
+    def pin(self, controlnet: str) -> bool:
+        """Keep it loaded until `close`; ``False`` if it is not loaded, and so cannot be computed at once."""
+        if controlnet not in self._pinned:
+            with ExitStack() as stack:
+                if stack.enter_context(self._controlnets.use_loaded(controlnet)) is None:
+                    return False
+                self._pins.push(stack.pop_all())
+            self._pinned.add(controlnet)
+        return True
+
+    def close(self) -> None:
+        """The attempt needs them no more: they may be evicted."""
+        self._pinned.clear()
+        self._pins.close()
 
     def preload(self, controlnet: str) -> bool:
         """Load it in a thread of its own; ``False`` if it does not fit beside what is loaded."""
@@ -60,13 +73,13 @@ class LocalControlNets:
                 self._prepared[part.position] = inputs, prepared
             embedded = self._images[part.position]
             engine = controlnet.engines.select(eager_bits=request.eager_bits)
-            t = self._device.from_host(torch.tensor(request.t))
+            # Made on the device: copied there, it would wait for the encoder.
+            t = torch.full((x.shape[0],), request.t, device=self._device.torch_device)
             forward = controlnet.forward(x, t, prepared, embedded, part.control_mode, engine)
             residuals = [
                 (index, controlnet.scale(residual, index, part.scale, guess_mode=request.guess_mode))
                 for index, residual in forward
             ]
-        metrics.CONTROLNET_STEPS.labels(part.controlnet, "local").inc()
         response = StepResponse(
             index=0,
             positions=[part.position],

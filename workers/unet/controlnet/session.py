@@ -73,18 +73,21 @@ class ControlNetSession:
         choice, found = self.context.worker.local_choice, []
         for part in parts:
             if choice.is_local(part.controlnet):
-                if self._local.is_loaded(part.controlnet):
+                if self._local.pin(part.controlnet):
                     found.append(part.position)
                 elif not self._local.preload(part.controlnet):
                     choice.note_unloadable(part.controlnet)
         return frozenset(found)
 
-    def compute_unserved(
-        self, request: StepRequest, part: ControlNetCall, x: Tensor
-    ) -> list[tuple[StepResponse, Tensor]]:
-        """What a ControlNet worker would respond; empty if ``controlnet_fallback`` is not ``local``."""
+    def holds(self, part: ControlNetCall) -> bool:
+        """Whether its ControlNet can be computed here at once; if so, it stays loaded until `close`."""
+        is_allowed = part.controlnet in self.context.worker.served_controlnets
+        return self._local is not None and is_allowed and self._local.pin(part.controlnet)
+
+    def note_computed_unserved(self, request: StepRequest, part: ControlNetCall) -> bool:
+        """Nobody serves a part: whether it is computed here, as ``controlnet_fallback`` says."""
         if self._local is None:
-            return []
+            return False
         if part.position not in self._logged:  # log it once, not at each of its steps
             self._logged.add(part.position)
             fields = {"job": request.job_id, "attempt": request.attempt, "step": request.step}
@@ -92,9 +95,8 @@ class ControlNetSession:
                 "ControlNet computed here: no worker serves it",
                 extra={**fields, "controlnet": part.controlnet},
             )
-        computed = self.compute_locally(request, part, x)
         self.unserved.add(part.position)
-        return computed
+        return True
 
     def compute_locally(
         self, request: StepRequest, part: ControlNetCall, x: Tensor
@@ -106,6 +108,11 @@ class ControlNetSession:
         # remote one.
         precision = self.context.spec.residual_precision
         return [(response, as_sent(residual, precision)) for response, residual in computed]
+
+    def close(self) -> None:
+        """No further step: what was loaded here for this branch may be evicted."""
+        if self._local is not None:
+            self._local.close()
 
     def record_travel(self, part: ControlNetCall, computed_s: float, travel_s: float) -> None:
         """Note how long a worker computed a step, and how long its residuals were waited for after that."""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 
 from redis.exceptions import RedisError
 from torch import Tensor
@@ -20,6 +21,7 @@ from shared.errors import (
 from workers.devices.base import DeviceCopy
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
+from workers.unet.controlnet.requester_claims import RequesterClaims
 from workers.unet.controlnet.session import ControlNetSession
 from workers.unet.controlnet.travel_times import TravelTimes
 
@@ -46,19 +48,23 @@ class StepResiduals:
         self._responses: dict[tuple[int, ...], list[StepResponse]] = {}
         self._travel = TravelTimes()
         self._monitor = CallMonitor(session)
-        self._local = session.local_positions(request.parts)
-        self._is_computed = not self._local
+        self._claims = RequesterClaims(session, request.parts)
+        self._has_claimed = False
         self._send()
 
     def get(self, index: int) -> Tensor:
         """The sum of the ControlNets' residuals ``index``, on the device and in the type of the latents.
 
-        May wait. Called once for each index; raises what ends the attempt.
+        May wait. Called once for each index; raises what ends the attempt. At the first one the encoder has
+        been submitted, and what nobody computes yet is computed here, if its ControlNet is loaded.
         """
         times = self._context.device_times
+        if not self._has_claimed:
+            self._has_claimed = True
+            encoder_end, parts = times.mark(), self.request.parts
+            self._compute_here([part for part in parts if part.position in self._claims.positions], "local")
+            self._compute_here(self._claims.claim(self.request, parts, encoder_end), "requester")
         start = times.mark()
-        if not self._is_computed:
-            self._compute_local_parts()
         while (total := self._joined(index)) is None:
             self._receive(index)
         times.measure(start, lambda since_s, _: self._travel.waited(index, since_s))
@@ -73,12 +79,13 @@ class StepResiduals:
         for positions, responses in self._responses.items():
             start_s = min(response.start_s for response in responses)
             end_s, worker = max(response.end_s for response in responses), responses[-1].worker
+            if worker == self._context.timeline.worker:
+                continue  # `_compute_here` has measured it
             name = "controlnet " + " + ".join(parts[position].controlnet for position in positions)
             self._context.timeline.add(name, start_s, end_s, worker)
-            if worker != self._context.timeline.worker:
-                for position in positions:
-                    travel_s = self._travel.travel_s(positions)
-                    self._session.record_travel(parts[position], end_s - start_s, travel_s)
+            for position in positions:
+                travel_s = self._travel.travel_s(positions)
+                self._session.record_travel(parts[position], end_s - start_s, travel_s)
 
     def _joined(self, index: int) -> Tensor | None:
         """``(r0 + r1) + r2``, from single residuals and from sums that begin with the first ControlNet."""
@@ -165,17 +172,17 @@ class StepResiduals:
 
     def _give_up(self, part: ControlNetCall, error: SwiftError) -> None:
         """Compute the part here if settings allow it, else end the attempt with ``error``."""
-        computed = self._session.compute_unserved(self.request, part, self._x)
-        if not computed:
+        if not self._session.note_computed_unserved(self.request, part):
             raise error
-        self._take_computed(computed)
+        self._compute_here([part], "local")
 
-    def _compute_local_parts(self) -> None:
-        """Those that are not asked for; later than the encoder, which is already submitted."""
-        self._is_computed = True
-        for part in self.request.parts:
-            if part.position in self._local:
-                self._take_computed(self._session.compute_locally(self.request, part, self._x))
+    def _compute_here(self, parts: Sequence[ControlNetCall], result: str) -> None:
+        """Compute parts that are claimed; ``result`` is why, as the metric names it."""
+        for part in parts:
+            with self._context.device_times.span(f"controlnet {part.controlnet}"):
+                computed = self._session.compute_locally(self.request, part, self._x)
+            metrics.CONTROLNET_STEPS.labels(part.controlnet, result).inc()
+            self._take_computed(computed)
 
     def _take_computed(self, computed: list[tuple[StepResponse, Tensor]]) -> None:
         device = self._worker.device
@@ -183,7 +190,14 @@ class StepResiduals:
             self._take(response, DeviceCopy(device, residual, device.record()))
 
     def _request_again(self, part: ControlNetCall, error: SwiftError) -> None:
-        """Request the whole step again because of ``part``; what has come stays, as it has the same bits."""
+        """Nobody computes ``part`` any more: compute it here, or else request the whole step again.
+
+        What has come stays, as it has the same bits.
+        """
+        if self._session.holds(part):
+            self._claims.positions.add(part.position)
+            self._compute_here([part], "requester")
+            return
         retry = self.request.retry + 1
         if retry >= self._worker.settings.residual_attempts:
             self._give_up(part, error)
@@ -193,11 +207,11 @@ class StepResiduals:
         self._send()
 
     def _send(self) -> None:
-        if len(self._local) == len(self.request.parts):
+        if len(self._claims.positions) == len(self.request.parts):
             return
         try:
             if self.request.retry:
                 self._session.publish_again()
-            self._worker.steps.send(self.request, self._copy, local=self._local)
+            self._worker.steps.send(self.request, self._copy, local=self._claims.positions)
         except RedisError as error:
             log.warning("step not sent; it will be requested again", extra={"error": str(error)})

@@ -25,6 +25,8 @@ from tests.workers.unet.jobs import pixels, upload
 from tests.workers.unet.latents.test_initial_latents import stored
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
+from workers.families.base_controlnet import ControlNet
+from workers.families.load_controlnet import load_controlnet
 from workers.families.unet.loading import unet_model
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
@@ -35,6 +37,10 @@ from workers.unet.job import execute_job
 from workers.unet.output.receipt import worker_receipt
 
 STEPS = 12
+
+
+def load_edge(name: str) -> ControlNet:
+    return load_controlnet(name, str(EMOJI / "controlnets" / name), "float32", "cpu")
 
 
 def unsplit(wanted: JobSpec) -> JobSpec:
@@ -66,6 +72,28 @@ def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -
     followed = [span for span in job.timeline if span.name == "uncond branch"]
     assert {span.worker for span in followed} == {"unet2@test"}
     assert len(followed) <= len(job.receipt.spec.split_steps)
+
+
+def test_leader_and_follower_compute_the_controlnets_that_they_hold(
+    make_worker: MakeWorker, second_models: ModelCache[BaseModel], unet2_is_idle: None
+) -> None:
+    # Given two workers that hold the ControlNet, and nobody who serves it
+    pair = Pair(make_worker, second_models, serve_controlnets=False)
+    own = ModelCache(load_edge, DeviceMemory(1 << 40))  # one forward at a time runs through its modules
+    pair.second = dataclasses.replace(pair.second, controlnets=own)
+    for worker in (pair.first, pair.second):
+        with worker.controlnets.use("edge"):
+            pass
+    wanted = spec(controlnets=[controlnet(pair.first)], num_inference_steps=4)
+    job = pair.run(wanted)
+    # Then each computes what its branch asks for, and the image is that of any other split
+    assert job.receipt is not None
+    assert job.receipt.spec.split_steps
+    served = Pair(make_worker, second_models)
+    again = served.run(replay_of(wanted, job))
+    assert np.array_equal(pair.pixels(job), served.pixels(again))
+    assert {span.worker for span in job.timeline if span.name == "controlnet edge"} == {"unet1@test"}
+    assert {span.worker for span in job.timeline if span.name == "uncond branch"} == {"unet2@test"}
 
 
 def test_branches_on_asynchronous_devices_have_the_same_bits(pair: Pair) -> None:

@@ -10,7 +10,6 @@ import torch
 from redis import Redis
 from torch import Tensor
 
-from shared.keys import controlnet_steps
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
@@ -19,6 +18,7 @@ from tests.workers.unet.controlnet_jobs import (
     MID,
     Line,
     ask,
+    ask_served,
     by_diffusers,
     load_controlnets,
     make_job,
@@ -183,20 +183,20 @@ def test_a_controlnet_behind_a_slow_backend_is_computed_here_for_a_while(
     # Given residuals that travel for longer than they are computed
     fleet.backend.travel_s = 0.2
     for _ in range(STEPS_IN_A_ROW):
-        take(ask(job, next(steps), 100), expected)
+        take(ask_served(job, fleet.line, next(steps), 100), expected)
     # When the ControlNet is loaded here, while its worker still serves it
     parts = ask(job, next(steps), 100).request.parts
     assert eventually(lambda: job.session.local_positions(parts) == {0})
     # Then this worker computes it, with the same bits, and nobody else is asked
     before = fleet.backend.received
     for _ in range(2):
-        take(ask(job, next(steps), 100), expected)
+        take(ask_served(job, fleet.line, next(steps), 100), expected)
     assert fleet.backend.received == before
     assert workers_of(context, "edge")[-2:] == ["unet1@test"] * 2
     # And after a while the worker is tried again, and stays if travel has become fast
     fleet.backend.travel_s, fleet.clock.now_s = 0.0, RETRY_S
     for _ in range(STEPS_IN_A_ROW + 1):
-        take(ask(job, next(steps), 100), expected)
+        take(ask_served(job, fleet.line, next(steps), 100), expected)
     assert workers_of(context, "edge")[-STEPS_IN_A_ROW - 1 :] == ["controlnet1@test"] * (STEPS_IN_A_ROW + 1)
 
 
@@ -247,9 +247,7 @@ def test_a_worker_that_starts_during_a_job_of_unserved_controlnets_is_used(fleet
     job, context, _ = make_job(fleet.line, spec("edge"), local=True, residual_timeout_s=60.0)
     job.note_unserved({"edge"})  # as the heartbeats said a moment ago
     for i in range(2):
-        step = ask(job, i)
-        assert eventually(lambda: fleet.line.redis.llen(controlnet_steps("edge")) == 0)
-        take(step, by_diffusers(1.0))
+        take(ask_served(job, fleet.line, i), by_diffusers(1.0))
     assert workers_of(context, "edge")[-1] == "controlnet1@test"
 
 

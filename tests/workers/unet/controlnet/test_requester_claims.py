@@ -1,0 +1,294 @@
+"""The requester computes what it holds and nobody else has claimed: same bits, and nothing is sent."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from prometheus_client import REGISTRY
+from redis import Redis
+from torch import Tensor
+
+from infra.bench.harness.ports import free_ports
+from shared.errors import AttemptLost
+from shared.jobs.options import LoraLoading, Precision
+from shared.keys import controlnet_steps
+from shared.redis_clients import residual_servers, without_retries
+from shared.settings import Settings
+from tests.fake_device import FakeDevice
+from tests.workers.unet.controlnet_jobs import (
+    MID,
+    ControlNetJob,
+    Line,
+    ask,
+    by_diffusers,
+    compute,
+    make_job,
+    make_line,
+    make_server,
+    spec,
+)
+from tests.workers.unet.jobs import control, pixels, run
+from tests.workers.unet.specs import spec as job_spec
+from workers.controlnet_serving.server import ControlNetServer
+from workers.transport.keys import responses_key
+from workers.transport.step_queue import StepQueue
+from workers.transport.transport import ResidualTransport
+from workers.unet.controlnet.step_residuals import StepResiduals
+from workers.unet.worker import UNetWorker
+
+NAMES = ("edge", "depth", "colour")
+SCALES = (0.8, 0.5, 0.3)
+#: Who computes which ControlNet of a job: its requester, or worker a or b.
+SPLITS = [
+    split
+    for count in (1, 2, 3)
+    for split in itertools.product(("requester", "a", "b"), repeat=count)
+    if "b" not in split or "a" in split[: split.index("b")]
+]
+
+
+SERVERS: list[ControlNetServer] = []
+
+
+@pytest.fixture
+def line(residual: Redis, servers: Settings) -> Iterator[Line]:
+    residual.flushall()
+    yield make_line(residual, servers)
+    SERVERS.clear()
+
+
+def make_holder(line: Line, count: int, **options: Any) -> ControlNetJob:
+    """A job of so many ControlNets whose worker has loaded them all."""
+    specs = [spec(name, conditioning_scale=scale) for name, scale in zip(NAMES, SCALES, strict=True)]
+    job = make_job(line, *specs[:count], local=True, residual_timeout_s=60.0, **options)
+    for name in NAMES[:count]:
+        with job.worker.controlnets.use(name):
+            pass
+    return job
+
+
+def serve(line: Line, names: Collection[str]) -> None:
+    """Have another worker compute what waits for these ControlNets, which it holds."""
+    server = make_server(line, *names)
+    SERVERS.append(server)  # what it has sent lies in its memory
+    while waiting := [name for name in names if line.redis.llen(controlnet_steps(name))]:
+        queued = server.steps.pop(waiting)
+        assert queued is not None
+        if (claimed := server.steps.claim(queued)) is not None:
+            compute(server, [claimed])
+
+
+def take(step: StepResiduals, count: int) -> list[Tensor]:
+    """All residuals of a step, in the order of a decoder."""
+    down = len(by_diffusers(*SCALES[:count])[0])
+    found = [step.get(MID), *(step.get(index) for index in reversed(range(down)))]
+    step.finish()
+    return found
+
+
+def expected(count: int) -> list[Tensor]:
+    down, mid = by_diffusers(*SCALES[:count])
+    return [mid, *reversed(down)]
+
+
+def results(name: str, result: str) -> float:
+    labels = {"controlnet": name, "result": result}
+    return REGISTRY.get_sample_value("swift_controlnet_steps_total", labels) or 0.0
+
+
+def compute_split(line: Line, split: tuple[str, ...], **options: Any) -> list[Tensor]:
+    """The residuals of a job whose ControlNets are computed by whom ``split`` names."""
+    job = make_holder(line, len(split), **options)
+    step = ask(job.client)
+    for worker in ("a", "b"):
+        serve(line, [name for name, by in zip(NAMES, split, strict=False) if by == worker])
+    before = [results(name, "requester") for name in NAMES]
+    found = take(step, len(split))
+    own = [results(name, "requester") - old for name, old in zip(NAMES, before, strict=True)]
+    assert own[: len(split)] == [float(by == "requester") for by in split]
+    assert set(job.client.used) == set(range(len(split)))
+    workers = {span.name: span.worker for span in job.context.timeline.spans}
+    for name, by in zip(NAMES, split, strict=False):
+        assert by != "requester" or workers[f"controlnet {name}"] == "unet1@test"
+    job.client.close()
+    assert job.worker.controlnets.memory.models.evict_idle() == len(split)  # none is in use any more
+    return found
+
+
+@pytest.mark.parametrize("split", SPLITS, ids="-".join)
+def test_sums_are_diffusers_own_whoever_claims_which_part(split: tuple[str, ...], line: Line) -> None:
+    found = compute_split(line, split)
+    assert all(map(torch.equal, found, expected(len(split))))
+    # And nothing is left for others to do
+    assert not any(line.redis.llen(controlnet_steps(name)) for name in NAMES)
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_what_the_requester_computes_has_the_loss_of_the_codec(precision: Precision, line: Line) -> None:
+    served = compute_split(line, ("a", "a"), precision=precision)
+    assert not any(map(torch.equal, served, expected(2)))
+    for split in (("requester", "requester"), ("requester", "a"), ("a", "requester")):
+        assert all(map(torch.equal, compute_split(line, split, precision=precision), served))
+
+
+@contextmanager
+def counted_commands(redis: Redis) -> Iterator[Counter[str]]:
+    """The commands that clients, or scripts of theirs, give the server within the block."""
+    counts: Counter[str] = Counter()
+    redis.config_resetstat()
+    yield counts
+    stats: Any = redis.info("commandstats")
+    counts.update({name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()})
+
+
+def test_what_the_requester_computes_costs_one_call_and_is_not_sent(line: Line) -> None:
+    job = make_holder(line, 2)
+    step = ask(job.client)
+    line.steps.claim_unclaimed(step.request, [])  # the server knows the script
+    with counted_commands(line.redis) as counts:
+        take(step, 2)
+    # Then it has claimed both parts in one call, has looked for nothing and received nothing
+    assert (counts["evalsha"], counts["hmget"], counts["blmpop"]) == (1, 0, 0)
+    assert not line.redis.exists(responses_key(step.request))
+
+
+def test_a_requester_that_holds_nothing_asks_for_no_claim(line: Line) -> None:
+    job = make_job(line, spec("edge"), local=True, residual_timeout_s=60.0)
+    step = ask(job.client)
+    serve(line, ["edge"])
+    with counted_commands(line.redis) as counts:
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
+    assert (counts["evalsha"], counts["hmget"]) == (0, 0)
+
+
+def test_a_worker_that_may_not_hold_a_controlnet_leaves_it_to_others(line: Line) -> None:
+    job = make_holder(line, 1)
+    job.worker.served_controlnets = ["depth"]
+    step = ask(job.client)
+    serve(line, ["edge"])
+    before = results("edge", "requester")
+    take(step, 1)
+    assert results("edge", "requester") == before
+
+
+class EncoderDevice(FakeDevice):
+    """Is asynchronous; ``meanwhile`` runs while somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = 0
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def finish(self, number: int | None = None) -> None:
+        self.waits += 1
+        self.meanwhile()
+        super().finish(number)
+
+
+def test_others_have_the_encoders_time_on_the_device_to_claim_a_part(line: Line) -> None:
+    # Given two ControlNets that nobody has claimed when the encoder is submitted
+    device = EncoderDevice()
+    job = make_holder(line, 2, device=device)
+    step = ask(job.client)
+    # When another worker takes one while the device computes the encoder
+    device.meanwhile = lambda: serve(line, ["edge"])
+    before = [results(name, "requester") for name in NAMES[:2]]
+    found = take(step, 2)
+    # Then only the other is computed here
+    assert all(map(torch.equal, found, expected(2)))
+    assert [results(name, "requester") - old for name, old in zip(NAMES, before, strict=False)] == [0, 1]
+
+
+def test_a_requester_waits_for_its_encoder_only_if_a_part_is_unclaimed(line: Line) -> None:
+    for names, waits in ((["edge", "depth"], 0), (["depth"], 1)):
+        device = EncoderDevice()
+        job = make_holder(line, 2, device=device)
+        step = ask(job.client)
+        serve(line, names)
+        with counted_commands(line.redis) as counts:
+            step.get(MID)
+        assert (device.waits, counts["hmget"], counts["evalsha"]) == (waits, 1, waits)
+
+
+def test_a_part_that_another_worker_claims_between_look_and_claim_is_not_computed_twice(line: Line) -> None:
+    device = EncoderDevice()
+    job = make_holder(line, 1, device=device)
+    step = ask(job.client)
+    device.meanwhile = lambda: serve(line, ["edge"])
+    before = results("edge", "requester")
+    assert all(map(torch.equal, take(step, 1), expected(1)))
+    assert results("edge", "requester") == before
+
+
+def test_a_step_that_the_server_loses_before_the_claim_is_computed_at_once(line: Line) -> None:
+    job = make_holder(line, 2)
+    step = ask(job.client)
+    line.redis.flushall()
+    assert all(map(torch.equal, take(step, 2), expected(2)))
+    assert step.request.retry == 0
+
+
+def test_without_its_residual_server_a_requester_computes_what_it_holds(line: Line) -> None:
+    [port] = free_ports(1)
+    url = {"residual_redis_url": (f"redis://127.0.0.1:{port}/0",)}
+    gone = without_retries(residual_servers(line.settings.model_copy(update=url))[0])
+    job = make_holder(line, 2)
+    job.worker.steps = StepQueue(gone, line.settings)
+    job.worker.transport = ResidualTransport([gone], line.settings)
+    assert all(map(torch.equal, take(ask(job.client), 2), expected(2)))
+
+
+def test_a_part_whose_worker_died_is_computed_here_after_its_lease(line: Line) -> None:
+    # Given a worker that claims one of two parts and dies
+    short = make_line(line.redis, line.settings.model_copy(update={"controlnet_lease_s": 0.2}))
+    job = make_holder(short, 2)
+    step = ask(job.client)
+    queued = short.steps.pop(["depth"])
+    assert queued is not None
+    assert make_line(line.redis, short.settings).steps.claim(queued) is not None
+    # Then the requester computes it after its lease, the other part once, and asks nobody again
+    before = [results(name, "requester") for name in NAMES[:2]]
+    assert all(map(torch.equal, take(step, 2), expected(2)))
+    assert [results(name, "requester") - old for name, old in zip(NAMES, before, strict=False)] == [1, 1]
+    assert step.request.retry == 0
+
+
+def test_a_superseded_attempt_claims_nothing_and_ends_by_its_lease(line: Line) -> None:
+    def superseded() -> None:
+        raise AttemptLost("another attempt has the job")
+
+    first = make_holder(line, 1, job_id="job", ordinal=1, check=superseded)
+    step = ask(first.client)
+    ask(make_holder(line, 1, job_id="job", ordinal=2).client)
+    before = results("edge", "requester")
+    with pytest.raises(AttemptLost):
+        step.get(MID)
+    assert results("edge", "requester") == before
+    serve(line, ["edge"])  # the second one's step is still there
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"guess_mode": True}, {"split_steps": [0, 2], "lora_loading": LoraLoading(mode="replay", steps={})}],
+    ids=["whole batch", "guess mode", "branch by branch"],
+)
+def test_an_image_is_the_same_if_its_worker_claims_every_part(
+    options: dict[str, Any], make_worker: Callable[..., UNetWorker]
+) -> None:
+    holder = make_worker(serve_controlnets=False)
+    with holder.controlnets.use("edge"):
+        pass
+    controls = [control(holder, conditioning_scale=scale) for scale in SCALES[:2]]
+    wanted = job_spec(controlnets=controls, num_inference_steps=3, **options)
+    here = run(holder, wanted)
+    worker = make_worker()
+    served = run(worker, wanted)
+    assert np.array_equal(pixels(holder, here), pixels(worker, served))
+    assert here.receipt == served.receipt
+    assert {span.worker for span in here.timeline if span.name == "controlnet edge"} == {"unet1@test"}
+    assert "controlnet1@test" in {span.worker for span in served.timeline}
