@@ -1,4 +1,4 @@
-"""The matrix's outcome as a Markdown table."""
+"""The outcome of the matrix, and of interrupted loops, as Markdown tables."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,6 +12,9 @@ from tests.parity.matrix import Row, Verdict
 #: The property of a test's report that carries its row and verdict.
 PROPERTY = "parity"
 PATH = Path(".run/parity.md")
+#: The same of an interrupted loop.
+CHECKPOINTS = "checkpoints"
+CHECKPOINTS_PATH = Path(".run/checkpoint_parity.md")
 KINDS = ("equal", "bounded", "refused")
 
 
@@ -22,17 +25,21 @@ def outcome(row: Row, verdict: Verdict) -> dict[str, str]:
 
 
 def write_report(reporter: Any) -> None:
-    """Write the table of a run, and print where it lies."""
-    outcomes = [
-        {**dict(report.user_properties)[PROPERTY], "passed": status == "passed"}
-        for status in ("passed", "failed")
-        for report in reporter.stats.get(status, [])
-        if PROPERTY in dict(report.user_properties)
-    ]
-    if outcomes:
-        PATH.parent.mkdir(parents=True, exist_ok=True)
-        PATH.write_text(table(outcomes))
-        reporter.write_line(f"{len(outcomes)} rows of the parity matrix: {PATH}")
+    """Write the tables of a run, and print where they lie."""
+    for name, path, write in (
+        (PROPERTY, PATH, table),
+        (CHECKPOINTS, CHECKPOINTS_PATH, checkpoint_table),
+    ):
+        outcomes = [
+            {**dict(report.user_properties)[name], "passed": status == "passed"}
+            for status in ("passed", "failed")
+            for report in reporter.stats.get(status, [])
+            if name in dict(report.user_properties)
+        ]
+        if outcomes:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(write(outcomes))
+            reporter.write_line(f"{len(outcomes)} rows of {name}: {path}")
 
 
 def table(outcomes: Iterable[dict[str, Any]]) -> str:
@@ -51,4 +58,21 @@ def table(outcomes: Iterable[dict[str, Any]]) -> str:
     failed = [one for one in outcomes if not one["passed"]]
     lines += ["", f"{len(outcomes)} rows, {len(failed)} failed."]
     lines += [f"- {' '.join(str(one[axis]) for axis in Row.__dataclass_fields__)}" for one in failed]
+    return "\n".join(lines) + "\n"
+
+
+def checkpoint_table(outcomes: Iterable[dict[str, Any]]) -> str:
+    """By the scheduler's class: how many loops were interrupted, and what a checkpoint keeps."""
+    by_class: dict[str, list[dict[str, Any]]] = {}
+    for one in outcomes:
+        by_class.setdefault(one["class"], []).append(one)
+    lines = [
+        "| scheduler | loops | interruptions | equal | a checkpoint keeps |",
+        "|---|--:|--:|--:|---|",
+    ]
+    for name, rows in sorted(by_class.items()):
+        interruptions = sum(one["interruptions"] for one in rows)
+        kept = ", ".join(f"`{field}`" for field in sorted({field for one in rows for field in one["kept"]}))
+        equal = sum(one["passed"] for one in rows)
+        lines.append(f"| {name} | {len(rows)} | {interruptions} | {equal} | {kept or 'nothing'} |")
     return "\n".join(lines) + "\n"

@@ -42,13 +42,14 @@ def denoise(
     step_options: dict[str, Any],
     before_step: BeforeStep,
     after_step: AfterStep,
+    first_step: int = 0,
 ) -> Tensor:
-    """Denoise latents, ``(n, c, h/f, w/f)``, along the schedule's timesteps.
+    """Denoise latents, ``(n, c, h/f, w/f)``, along the schedule's timesteps, from ``first_step`` on.
 
     Nothing in here waits for the device: only the callbacks may.
     """
     latents = start.latents
-    for i in range(len(schedule.timesteps)):
+    for i in range(first_step, len(schedule.timesteps)):
         before_step(i)
         x = schedule.scaled(guidance.expand(latents), i)
         noise = guidance.combine(predict(start.model_input(x), i, schedule.timestep(i)))

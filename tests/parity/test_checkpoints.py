@@ -1,0 +1,145 @@
+"""A loop that is interrupted and continued by another process computes the bits of one that is not."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from shared.catalog.schedulers import SCHEDULERS
+from shared.jobs.receipt import WorkerReceipt
+from tests.parity.report import CHECKPOINTS
+from workers.devices.selection import find_device
+from workers.families.guidance import ClassifierFreeGuidance
+from workers.unet.checkpoints.checkpoint import Basis, Checkpoint, CheckpointCopy, StepsSoFar
+from workers.unet.checkpoints.loop_state import LoopState
+from workers.unet.checkpoints.scheduler_state import SchedulerState
+from workers.unet.denoising.denoise import AfterStep, InitialLatents, denoise
+from workers.unet.latents.inpaint import MaskBlending
+from workers.unet.timesteps.schedule import Schedule, Timestep, TimestepSpec, make_schedule
+
+CPU = find_device("cpu")
+#: A scheduler's config, as Stable Diffusion's.
+CONFIG = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+}
+MODES = ("text", "image", "mask")
+STEPS, IMAGES, ETA = 5, 2, 0.5
+BASIS = Basis(
+    worker=WorkerReceipt(device="cpu", threads=1, dtype="float32", versions={}), model_sha256="", request=""
+)
+
+
+@dataclass
+class Loop:
+    """Everything that a process makes of a request before the first step."""
+
+    schedule: Schedule
+    scheduler: SchedulerState
+    generators: list[Generator]
+    start: InitialLatents
+
+    def run(self, after_step: AfterStep = lambda step, x: None, first_step: int = 0) -> Tensor:
+        return denoise(
+            predict,
+            self.schedule,
+            self.start,
+            guidance=ClassifierFreeGuidance(3.0, 0.5),
+            step_options=self.schedule.step_options(self.generators, ETA),
+            before_step=lambda step: None,
+            after_step=after_step,
+            first_step=first_step,
+        )
+
+    def copy_state(self, step: int, latents: Tensor) -> CheckpointCopy:
+        state = LoopState.of(step, latents, self.scheduler, self.generators)
+        return CheckpointCopy(state, BASIS, StepsSoFar(), CPU)
+
+    def run_one_step(self, frame: bytes) -> bytes:
+        """Continue from ``frame``, if there is one, until the next step boundary."""
+        frames: list[bytes] = []
+
+        def interrupt(step: int, x: Tensor) -> None:
+            frames.append(self.copy_state(step + 1, x).pack())
+            raise Interrupted
+
+        with pytest.raises(Interrupted):
+            self.resume(frame, interrupt)
+        return frames[0]
+
+    def resume(self, frame: bytes, after_step: AfterStep = lambda step, x: None) -> Tensor:
+        if not frame:
+            return self.run(after_step)
+        state = Checkpoint(frame).state(CPU)
+        state.restore(self.scheduler, self.generators)
+        self.start.latents = state.latents
+        return self.run(after_step, state.step)
+
+
+@cache
+def make_model() -> torch.nn.Sequential:
+    """As small as a base model can be: whole jobs are in ``tests/workers/unet/checkpoints``."""
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(4, 16, 3, padding=1), torch.nn.SiLU(), torch.nn.Conv2d(16, 4, 3, padding=1)
+    return torch.nn.Sequential(*layers).requires_grad_(False)
+
+
+def predict(x: Tensor, step: int, t: Timestep) -> Tensor:
+    prediction: Tensor = make_model()(x) + t.tensor / 1000
+    return prediction
+
+
+def sample(generators: Sequence[Generator]) -> Tensor:
+    return torch.cat([torch.randn(1, 4, 8, 8, generator=generator) for generator in generators])
+
+
+@cache
+def pristine(scheduler: str, strength: float | None) -> Schedule:
+    """Making one takes diffusers up to a second: each loop gets a copy that was never used."""
+    return make_schedule(TimestepSpec(scheduler, STEPS, strength=strength), CONFIG, CPU)
+
+
+def make_loop(scheduler: str, mode: str) -> Loop:
+    schedule = copy.deepcopy(pristine(scheduler, None if mode == "text" else 0.9))
+    state = SchedulerState(schedule.scheduler)
+    generators = [torch.Generator().manual_seed(seed) for seed in range(IMAGES)]
+    image, noise = sample(generators), sample(generators)
+    start = InitialLatents(schedule.initial(noise) if mode == "text" else schedule.noised(image, noise, 0))
+    if mode == "mask":
+        mask = (sample(generators)[:, :1] > 0).float()
+        start = MaskBlending(start.latents, schedule, mask, image, noise)
+    return Loop(schedule, state, generators, start)
+
+
+class Interrupted(Exception):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_loop_interrupted_after_each_step_equals_an_undisturbed_one(
+    scheduler: str, mode: str, record_property: Callable[[str, object], None]
+) -> None:
+    undisturbed = make_loop(scheduler, mode)
+    copies: list[CheckpointCopy] = []
+    wanted = undisturbed.run(lambda step, x: copies.append(undisturbed.copy_state(step + 1, x)))
+    loop, kept, frame = make_loop(scheduler, mode), set[str](), b""
+    for copied in copies[:-1]:
+        # Given a process that ends after this step, and another one that knows only what it has stored
+        frame = loop.run_one_step(frame)
+        kept |= Checkpoint(frame).state(CPU).scheduler.keys()
+        # Then that is also what is packed after the steps that follow: no scheduler writes to a tensor
+        assert copied.pack() == frame
+        loop = make_loop(scheduler, mode)
+    row = {"mode": mode, "interruptions": len(copies) - 1, "kept": sorted(kept)}
+    record_property(CHECKPOINTS, {"class": type(loop.schedule.scheduler).__name__, **row})
+    assert torch.equal(loop.resume(frame), wanted)
