@@ -23,7 +23,8 @@ from shared.messaging.celery_app import send_job
 from shared.messaging.messages import PrefetchHint
 from shared.metrics import DISPATCHED_LORAS, JOBS_DISPATCHED
 from shared.registry.availability import Availability
-from shared.registry.lora_inventory import LoraInventory, LoraTier, read_disk_caches, read_inventories
+from shared.registry.lora_inventory import LoraInventory, LoraTier, read_disk_caches
+from shared.registry.serving import read_candidates
 from shared.settings import Settings
 from shared.storage.loras import version_of
 
@@ -62,13 +63,13 @@ class Dispatcher:
 
     def _reserve(self, spec: JobSpec) -> str | None:
         """Reserve the best free worker for a job; ``None`` if all are busy, or older jobs wait."""
-        free = read_inventories(self._redis, self._availability.free_workers())
+        free, serving = read_candidates(self._redis, self._availability.free_workers())
         if not free:
             JOBS_DISPATCHED.labels("queue").inc()
             return None
         loras = [version_of(self._settings.lora_bucket, ref.name, ref.etag) for ref in spec.loras]
         disks = read_disk_caches(self._redis, sorted({worker.host for worker in free}), loras)
-        ranked = rank_workers(spec.model, loras, free, disks)
+        ranked = rank_workers(spec.model, loras, free, disks, serving)
         reserved = self._availability.reserve(spec.model, [worker.worker for worker in ranked])
         JOBS_DISPATCHED.labels("queue" if reserved is None else "worker").inc()
         for worker in ranked:
@@ -104,18 +105,23 @@ def find_tier(lora: str, model: str, worker: LoraInventory, disk: AbstractSet[st
 
 
 def rank_workers(
-    model: str, loras: Sequence[str], free: Sequence[LoraInventory], disks: Mapping[str, AbstractSet[str]]
+    model: str,
+    loras: Sequence[str],
+    free: Sequence[LoraInventory],
+    disks: Mapping[str, AbstractSet[str]],
+    serving: AbstractSet[str] = frozenset(),
 ) -> list[LoraInventory]:
     """Those free workers that serve ``model``, best first.
 
     Workers that have loaded the model come first: loading it takes longer than any LoRA. They are ordered by
-    where they have the job's LoRAs, then by how few other LoRAs this job would make them unpatch.
+    where they have the job's LoRAs, then those that are idle come before those that are ``serving`` steps of
+    other jobs; then by how few other LoRAs this job would make them unpatch.
     """
 
-    def sort_key(worker: LoraInventory) -> tuple[bool, int, int, str]:
+    def sort_key(worker: LoraInventory) -> tuple[bool, int, bool, int, str]:
         disk = disks.get(worker.host, set())
         score = sum(SCORES[find_tier(lora, model, worker, disk)] for lora in loras)
         others = set(worker.patched) - {f"{model}@{lora}" for lora in loras}
-        return model not in worker.loaded, -score, len(others), worker.worker
+        return model not in worker.loaded, -score, worker.worker in serving, len(others), worker.worker
 
     return sorted((worker for worker in free if model in worker.serves), key=sort_key)

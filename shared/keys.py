@@ -73,6 +73,11 @@ def lora_inventory(worker: str) -> str:
     return f"swift:lora_inventory:{worker}"
 
 
+def serving(worker: str) -> str:
+    """String with expiry: a UNet worker has just served a step of another worker's job."""
+    return f"swift:serving:{worker}"
+
+
 def lora_disk_cache(host: str) -> str:
     """Set with expiry: the LoRAs in the disk cache of a host."""
     return f"swift:lora_disk_cache:{host}"

@@ -14,6 +14,7 @@ from shared import keys
 from shared.messaging.celery_app import unet_queue, worker_queue
 from shared.registry.availability import Availability
 from shared.registry.lora_inventory import LoraInventory, publish_disk_cache, publish_inventory
+from shared.registry.serving import note_serving
 from shared.registry.workers import Heartbeat, publish_heartbeat
 from shared.storage.loras import version_of
 from tests.api.services import OCTETS, lora
@@ -55,6 +56,24 @@ def test_a_lora_parsed_for_another_model_does_not_count() -> None:
 def test_a_loaded_model_beats_any_lora() -> None:
     unloaded = worker("w1", loaded=[], memory=[f"{MODEL}@x"])
     assert best(["x"], unloaded, worker("w2")) == "w2"
+
+
+def test_of_workers_that_are_equally_near_an_idle_one_is_better() -> None:
+    serving, idle = worker("w1"), worker("w2", patched=[f"{MODEL}@y"])
+    ranked = rank_workers(MODEL, [], [serving, idle], {}, {"w1"})
+    assert [one.worker for one in ranked] == ["w2", "w1"]
+    # One that is nearer comes first although it serves
+    nearer = worker("w3", memory=[f"{MODEL}@x"])
+    assert rank_workers(MODEL, ["x"], [idle, nearer], {}, {"w3"})[0] is nearer
+
+
+def test_a_worker_that_serves_is_reserved_after_an_idle_one(client: FlaskClient, services: Services) -> None:
+    for name in ("unet1@a", "unet2@a"):
+        register(services, worker(name))
+    note_serving(services.control, "unet1@a")
+    jobs = [submit(client) for _ in range(2)]
+    assert waiting(services, worker_queue(MODEL, "unet2@a")) == jobs[:1]
+    assert waiting(services, worker_queue(MODEL, "unet1@a")) == jobs[1:]
 
 
 def test_a_job_without_loras_avoids_workers_with_patched_loras() -> None:

@@ -128,8 +128,8 @@ def worker_maker(
             settings.controlnet_batch_delay,
         )
 
-        def attach(message: AttachControlNet) -> None:
-            if serve_controlnets:
+        def attach(messages: Sequence[AttachControlNet], name: str) -> None:
+            for message in messages if serve_controlnets else ():
                 server.attach(message)
 
         if serve_controlnets:

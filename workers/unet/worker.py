@@ -1,6 +1,6 @@
 """What one UNet worker works with, built once per process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,8 @@ from workers.unet.controlnet.local_choice import LocalChoice
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Asks a worker that holds a ControlNet to prepare for a job's steps.
-SendAttach = Callable[[AttachControlNet], None]
+#: Asks those that may serve the ControlNets of a job to prepare for it; by the name of this worker.
+SendAttach = Callable[[Sequence[AttachControlNet], str], None]
 #: Asks an idle UNet worker that serves the model of that name to follow; the offer expires after the seconds.
 SendFollow = Callable[[FollowBranch, str, float], None]
 

@@ -1,15 +1,17 @@
-"""Sends the Celery task ``controlnet.attach``, which prepares ControlNet workers for a job."""
+"""Sends the Celery task ``controlnet.attach``, which prepares those who may serve a job's ControlNets."""
 
 import logging
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from shared.messaging.celery_app import ATTACH, controlnet_queue
+from shared.messaging.celery_app import ATTACH, attach_queue, controlnet_queue, default_exchange_queue
 from shared.messaging.messages import AttachControlNet
+from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, live_workers
 
 if TYPE_CHECKING:
@@ -21,13 +23,45 @@ log = logging.getLogger(__name__)
 EXPIRES_S = 60
 
 
-def send_attach(celery: Celery, message: AttachControlNet) -> None:
-    """Ask a worker of the ControlNet to prepare; without it, the first step does what is missing."""
-    queue = controlnet_queue(message.controlnet)
+def send_attach(celery: Celery, control: "Redis", messages: Sequence[AttachControlNet], name: str) -> None:
+    """Ask for the steps of a job of the worker ``name``; without it, the first step does what is missing.
+
+    Each message goes to the queue of all ControlNet workers of its ControlNet, if one lives, and to one idle
+    UNet worker.
+    """
     try:
-        celery.send_task(ATTACH, args=[message.model_dump()], queue=queue, expires=EXPIRES_S)
+        workers = [worker for worker in live_workers(control) if worker.name != name]
+        idle = set(Availability(control).free_workers())
+        asked: Counter[str] = Counter()
+        for message in messages:
+            if any(one.kind == "controlnet" and _takes(one, message) for one in workers):
+                _send(celery, message, queue=controlnet_queue(message.controlnet))
+            chosen = choose_idle(message.controlnet, workers, idle, asked)
+            if chosen is not None:
+                asked[chosen] += 1
+                queue: Any = default_exchange_queue(attach_queue(chosen))  # the types want a name
+                _send(celery, message, queue=queue, declare=[])
     except (OperationalError, RedisError):
-        log.warning("no attachment sent; ControlNet workers prepare at the first step")
+        log.warning("no attachment sent; workers prepare at the first step")
+
+
+def choose_idle(
+    controlnet: str, workers: Sequence[Heartbeat], idle: Collection[str], asked: Counter[str]
+) -> str | None:
+    """The idle UNet worker that prepares for a ControlNet: best one that has loaded it; ``None`` if none may.
+
+    ``asked`` counts what each was asked to prepare for the job already: several share it.
+    """
+    able = [
+        worker
+        for worker in workers
+        if worker.kind == "unet" and worker.name in idle and worker.takes_work_for("controlnet", controlnet)
+    ]
+    if not able:
+        return None
+    return min(
+        able, key=lambda one: (controlnet not in one.loaded_controlnets, asked[one.name], one.name)
+    ).name
 
 
 def find_unserved(control: "Redis", controlnets: Collection[str], name: str) -> set[str]:
@@ -48,3 +82,11 @@ def find_unserved(control: "Redis", controlnets: Collection[str], name: str) -> 
 def _serves(worker: Heartbeat, controlnet: str) -> bool:
     is_ready = worker.kind == "controlnet" or controlnet in worker.loaded_controlnets
     return is_ready and worker.takes_work_for("controlnet", controlnet)
+
+
+def _takes(worker: Heartbeat, message: AttachControlNet) -> bool:
+    return worker.takes_work_for("controlnet", message.controlnet)
+
+
+def _send(celery: Celery, message: AttachControlNet, **route: Any) -> None:
+    celery.send_task(ATTACH, args=[message.model_dump()], expires=EXPIRES_S, **route)

@@ -51,18 +51,20 @@ class ControlNetClient:
         self.session.note_unserved(controlnets)
 
     def attach(self, batch: int) -> None:
-        """Have ControlNet workers prepare for steps of ``batch`` rows."""
+        """Have those that may serve prepare for steps of ``batch`` rows."""
         context = self._context
-        for spec, image in zip(self._specs, self.session.image_keys, strict=True):
-            context.worker.send_attach(
-                AttachControlNet(
-                    job_id=self._request_id,
-                    attempt=context.attempt,
-                    controlnet=spec.name,
-                    image=image,
-                    batch=batch,
-                )
+        messages = [
+            AttachControlNet(
+                job_id=self._request_id,
+                attempt=context.attempt,
+                controlnet=spec.name,
+                image=image,
+                batch=batch,
             )
+            for spec, image in zip(self._specs, self.session.image_keys, strict=True)
+        ]
+        if messages:
+            context.worker.send_attach(messages, context.timeline.worker)
 
     def publish_inputs(self, inputs: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> None:
         """Store what the ControlNets take from the next step on in addition to their images, by name.

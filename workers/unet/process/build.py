@@ -62,7 +62,7 @@ def build_worker(
         controlnets=controlnet_cache(catalog, settings, memory),
         steps=StepQueue(residuals[0], settings),
         transport=ResidualTransport(residuals, settings, device=device),
-        send_attach=partial(send_attach, celery),
+        send_attach=partial(send_attach, celery, redis),
         send_follow=partial(send_follow, celery, redis),
         residual=residuals[0],
         activity=DeviceActivity(),

@@ -3,8 +3,11 @@
 import logging
 import queue
 import threading
+import time
 
 from shared.messaging.messages import AttachControlNet
+from shared.periodic_thread import PeriodicThread
+from shared.registry.serving import SERVING_S, note_serving
 from workers.controlnet_serving.host import ServerHost
 from workers.controlnet_serving.server import ControlNetServer
 from workers.transport.step_queue import StepQueue
@@ -15,6 +18,8 @@ log = logging.getLogger(__name__)
 
 #: Attachments that may wait: a worker that is behind prepares at the first step, as without them.
 MAX_ATTACHMENTS = 16
+#: How often dispatch is told that this worker serves.
+SIGN_EVERY_S = SERVING_S / 4
 
 
 class IdleServing:
@@ -35,13 +40,17 @@ class IdleServing:
         delay = worker.settings.controlnet_batch_delay
         self._server = ControlNetServer(self._names, worker.controlnets, steps, worker.transport, delay, host)
         turns.on_job(self._server.interrupt)
+        self._redis, self._activity, self._name = worker.jobs.redis, worker.activity, ""
+        self._sign = PeriodicThread("serving sign", SIGN_EVERY_S, self._note_serving)
         self._attachments: queue.Queue[AttachControlNet | None] = queue.Queue(MAX_ATTACHMENTS)
         self._thread = threading.Thread(target=self._prepare, name="controlnet attachments", daemon=True)
 
     def start(self, name: str) -> None:
         """Serve from now on, as the worker ``name``."""
+        self._name = name
         self._server.start(name)
         self._thread.start()
+        self._sign.start()
 
     def drain(self) -> None:
         """Take no more steps; returns at once."""
@@ -49,6 +58,7 @@ class IdleServing:
 
     def stop(self) -> None:
         """Finish the step that is being served, and stop."""
+        self._sign.stop(SIGN_EVERY_S)
         self._server.stop()
 
     def attach(self, message: AttachControlNet) -> None:
@@ -61,6 +71,11 @@ class IdleServing:
     def attached_jobs(self) -> dict[str, list[str]]:
         """Jobs of other workers that it lately served steps of, by ControlNet."""
         return self._server.recent_jobs.by_controlnet()
+
+    def _note_serving(self) -> None:
+        """Have dispatch prefer other workers that are as near to a job."""
+        if self._activity.serve.ended_since(time.monotonic() - SIGN_EVERY_S):
+            note_serving(self._redis, self._name)
 
     def _prepare(self) -> None:
         while (message := self._attachments.get()) is not None:
