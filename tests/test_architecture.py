@@ -213,9 +213,16 @@ def test_families_import_no_role_of_a_worker() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["api.wsgi", "shared.jobs.store", "shared.storage.object_store", "shared.messaging.celery_app"]
+    "module",
+    [
+        "api.wsgi",
+        "shared.jobs.store",
+        "shared.storage.object_store",
+        "shared.messaging.celery_app",
+        "infra.local.up",
+    ],
 )
-def test_api_and_shared_do_not_load_torch(module: str) -> None:
+def test_api_shared_and_the_local_stack_do_not_load_torch(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'torch', 'numpy', 'diffusers'}} & set(sys.modules)))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "[]"

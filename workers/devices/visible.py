@@ -6,9 +6,8 @@ memory, opens a context of several hundred MB on a card that may be another work
 """
 
 import os
+import sys
 from itertools import takewhile
-
-import torch
 
 from shared.errors import InvalidSetting
 from shared.settings import Settings
@@ -27,8 +26,8 @@ def hide_other_gpus(settings: Settings) -> Settings:
     """
     if not is_gpu(settings.device):
         return settings
-    is_asked = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    assert not is_asked, "too late: CUDA has read its environment"
+    torch = sys.modules.get("torch")  # not imported here: the supervisor of a fleet needs none
+    assert torch is None or not torch.cuda.is_initialized(), "too late: CUDA has read its environment"
     os.environ[VARIABLE] = show_only(settings.device, os.environ.get(VARIABLE))
     name = settings.device_name or settings.device
     return settings.model_copy(update={"device": ONLY, "device_name": name})
