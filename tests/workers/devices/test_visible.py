@@ -18,24 +18,30 @@ from workers.devices.visible import hide_other_gpus
 settings = hide_other_gpus(Settings(device=sys.argv[1]))
 print(json.dumps([settings.device, settings.device_name, os.environ["CUDA_VISIBLE_DEVICES"]]))
 """
-#: Imports a worker, and prints what was asked of CUDA while it could still see all GPUs. On a machine without
-#: a GPU diffusers asks torch.accelerator, which asks CUDA elsewhere.
+#: Imports a module, and prints what was asked of CUDA while this process could still see all GPUs. It ends
+#: at the first question, or at the first import after the other GPUs were hidden: it need not load the rest.
+#: On a machine without a GPU diffusers asks torch.accelerator, which asks CUDA elsewhere.
 IMPORT = """
 import importlib, os, sys
 import torch
-asked = []
+def end(*asked):
+    print(*asked, flush=True)
+    os._exit(0)
 def ask(name):
-    if "CUDA_VISIBLE_DEVICES" not in os.environ:
-        asked.append(name)
-    return False
+    return False if "CUDA_VISIBLE_DEVICES" in os.environ else end("asked", name)
+class AfterHiding:
+    def find_spec(self, *_):
+        if "CUDA_VISIBLE_DEVICES" in os.environ:
+            end("hidden")
 for module, names in (
     (torch.cuda, ("is_available", "device_count", "init", "current_device", "get_device_properties")),
     (torch.accelerator, ("is_available", "current_accelerator", "device_count")),
 ):
     for name in names:
         setattr(module, name, lambda *_, name=name, **__: ask(name))
+sys.meta_path.insert(0, AfterHiding())
 importlib.import_module(sys.argv[1])
-print(asked)
+end("neither")
 """
 #: Computes and pins memory in a new thread, and prints which GPUs this process sees.
 COMPUTE = """
@@ -102,11 +108,13 @@ def test_a_worker_sees_its_own_gpu_alone_and_keeps_the_name_that_was_written() -
     assert json.loads(run(HIDE, "cuda", CUDA_VISIBLE_DEVICES="GPU-aa,GPU-bb")) == ["cuda:0", "cuda", "GPU-aa"]
 
 
-@pytest.mark.parametrize("app", ["workers.unet.app", "workers.controlnet.app"])
-def test_importing_a_worker_asks_cuda_nothing(app: str) -> None:
-    """Else CUDA has read its environment before the other GPUs are hidden."""
-    assert run(IMPORT, app, SWIFT_DEVICE="cuda:0").splitlines()[-1] == "[]"
-    assert run(IMPORT, "diffusers").splitlines()[-1] != "[]"
+@pytest.mark.parametrize(
+    ("module", "first"),
+    [("workers.unet.app", "hidden"), ("workers.controlnet.app", "hidden"), ("diffusers", "asked")],
+)
+def test_a_worker_hides_other_gpus_before_an_import_asks_cuda(module: str, first: str) -> None:
+    """Else CUDA has read its environment before; and diffusers does ask, when it is imported."""
+    assert run(IMPORT, module, SWIFT_DEVICE="cuda:0").split()[0] == first
 
 
 def test_a_thread_of_a_worker_opens_a_context_on_its_own_gpu_alone(cuda: Any) -> None:
