@@ -11,7 +11,8 @@ comma := ,
 export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY)$(comma),)127.0.0.1,localhost
 export no_proxy := $(NO_PROXY)
 
-# One process per core; the tests of a file share what they have started, so they run in one process.
+# One process per core; the tests of a file share what they have started, so they run in one process, and so
+# do all files that use the one fleet (tests/distribution.py).
 SPREAD := --numprocesses=auto --dist=loadfile
 
 # Of the parity matrix: each EVERY-th row.

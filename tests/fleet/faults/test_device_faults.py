@@ -19,7 +19,7 @@ from shared.jobs.spec import JobSpec
 from shared.keys import control_key
 from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
-from tests.fleet.worker_processes import JOB_S, Fleet, Worker
+from tests.fleet.faults.worker_processes import JOB_S, Fleet, Worker
 from tests.infra.local.waiting import eventually
 from tests.proxy import proxied
 from tests.tiny_models import EMOJI

@@ -28,9 +28,9 @@ READY_S, JOB_S = 120.0, 120.0
 ENDED = ("succeeded", "failed", "cancelled")
 #: The app of each worker; the first of a kind is the same one on a device that can be told to fail.
 APPS = {
-    "unet1": "tests.fleet.faulty_unet",
+    "unet1": "tests.fleet.faults.faulty_unet",
     "unet2": "workers.unet.app",
-    "controlnet1": "tests.fleet.faulty_controlnet",
+    "controlnet1": "tests.fleet.faults.faulty_controlnet",
     "controlnet2": "workers.controlnet.app",
 }
 
@@ -46,7 +46,14 @@ class Worker:
         environment = {**variables_of(settings), "OMP_NUM_THREADS": "1", "FAULT_FILE": str(self._fault)}
         self._redis = redis
         self._supervisor = subprocess.Popen(
-            [sys.executable, "-m", "tests.fleet.supervised_worker", str(folder / "stack"), name, APPS[name]],
+            [
+                sys.executable,
+                "-m",
+                "tests.fleet.faults.supervised_worker",
+                str(folder / "stack"),
+                name,
+                APPS[name],
+            ],
             cwd=ROOT,
             env=inherit(environment),
             stdout=subprocess.DEVNULL,
@@ -137,7 +144,7 @@ class Fleet:
         worker.stop()
 
     def end_jobs(self) -> None:
-        """Leave no job to the next test, and no message: those of a killed worker are dropped after a minute."""
+        """Leave no job to the next test, and no message: a killed worker's is dropped only after a minute."""
         self.s3.gate.set()
         for job_id in self._submitted:
             self.jobs.cancel(job_id)

@@ -1,8 +1,0 @@
-"""The real app of UNet workers, on a device that fails once: see `tests.fleet.failing_device`."""
-
-from tests.fleet.failing_device import fail_once
-from workers.unet.app import app
-
-__all__ = ["app"]
-
-fail_once()
