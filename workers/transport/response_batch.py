@@ -3,34 +3,31 @@
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
+from redis.exceptions import RedisError
 
+from shared.errors import ResidualServersFull
+from workers.transport.backends.base import StepSuperseded, StoredPayload
 from workers.transport.protocol import Payload, StepRequest, StepResponse
-from workers.transport.response_publisher import ResponseEnvelope, ResponsePublisher
+from workers.transport.response_publisher import Publication, ResponseEnvelope, ResponsePublisher
 
 log = logging.getLogger(__name__)
 
 #: A batch is published once its payloads hold so many bytes: headers wait for a millisecond or two of
 #: copying.
 BATCH_BYTES = 8 << 20
+#: How often a payload is stored that servers refuse although they have said that they have space for it.
+STORE_TRIES = 5
 #: Completes a response once its payload is complete.
 Stamp = Callable[[StepResponse], StepResponse]
-
-
-class PendingResponse(NamedTuple):
-    """A response whose payload is complete once ``wait`` has returned; ``None``: it is."""
-
-    envelope: ResponseEnvelope
-    wait: Callable[[], None] | None
 
 
 class ResponseBatch:
     """Collects the headers of one request's responses; for one thread.
 
     Where payloads are copied by the device, batches are published one behind: while this thread waits for
-    one, the device has the copies of the next to do.
+    one, the device has the copies of the next to do. So are payloads that other servers acknowledge.
     """
 
     def __init__(
@@ -45,55 +42,105 @@ class ResponseBatch:
         self._request = request
         self._discard = discard
         self._stamp = stamp
-        self._full: deque[list[PendingResponse]] = deque()
-        self._pending: list[PendingResponse] = []
+        self._full: deque[list[ResponseEnvelope]] = deque()
+        self._pending: list[ResponseEnvelope] = []
         self._bytes = 0
+        self._published: list[Publication] = []  # those that the server may refuse
+        self._refused: list[ResponseEnvelope] = []
 
     def add(
-        self,
-        response: StepResponse,
-        *,
-        attached: bytes | memoryview = b"",
-        size_bytes: int = 0,
-        wait: Callable[[], None] | None = None,
+        self, response: StepResponse, stored: StoredPayload | None = None, *, size_bytes: int = 0
     ) -> None:
-        """Add a response whose payload of ``size_bytes`` is complete once ``wait`` has returned."""
-        self._pending.append(PendingResponse(ResponseEnvelope(response, attached), wait))
+        """Add a response whose payload of ``size_bytes`` is complete once ``stored.wait`` has returned."""
+        self._pending.append(ResponseEnvelope(response, stored))
         self._bytes += size_bytes
         if self._bytes >= BATCH_BYTES:
-            self._close_batch()
-            while len(self._full) > 1 or (self._full and _is_complete(self._full[0])):
-                self._publish(self._full.popleft())
+            self.end_message()
 
-    def publish(self) -> None:
-        """Publish what was added, as soon as its payloads are complete."""
-        self._close_batch()
-        while self._full:
-            self._publish(self._full.popleft())
-
-    def _close_batch(self) -> None:
+    def end_message(self) -> None:
+        """What is added next goes into another message; publish what is complete, and all but the last."""
         if self._pending:
             self._full.append(self._pending)
         self._pending, self._bytes = [], 0
+        while len(self._full) > 1 or (self._full and _is_complete(self._full[0])):
+            self._publish(self._full.popleft())
 
-    def _publish(self, batch: list[PendingResponse]) -> None:
+    def publish(self) -> None:
+        """Publish what was added, as soon as its payloads are complete."""
+        self.end_message()
+        while self._full:
+            self._publish(self._full.popleft())
+
+    def finish(self) -> None:
+        """Publish everything, and store once more what servers have refused: others had filled them."""
+        self.publish()
+        for publication in self._published:
+            self._publisher.wait(publication)
+            if publication.is_refused:
+                self._refused += publication.envelopes
+        self._published.clear()
+        for envelope in self._refused:
+            self._store_again(envelope)
+
+    def _publish(self, batch: list[ResponseEnvelope]) -> None:
         complete = [envelope for one in batch if (envelope := self._complete(one)) is not None]
         if complete:
-            self._publisher.publish(self._request, complete)
+            publication = self._publisher.publish(self._request, complete)
+            if publication.stores_payloads:
+                self._published.append(publication)
 
-    def _complete(self, pending: PendingResponse) -> ResponseEnvelope | None:
-        envelope, wait = pending
+    def _complete(self, envelope: ResponseEnvelope) -> ResponseEnvelope | None:
+        stored = envelope.stored
         try:
-            if wait is not None:
-                wait()
+            if stored is not None and stored.wait is not None:
+                stored.wait()
             return envelope._replace(response=self._stamp(envelope.response))
         except torch.AcceleratorError:  # no other copy will end either
             raise
-        except Exception:  # the residual is missed and asked for again; the others are published
-            log.exception("payload not stored", extra={"job": self._request.job_id})
+        except Exception as error:  # the others are published
             if envelope.response.payload is not None:
                 self._discard(envelope.response.payload)
+            if stored is not None and stored.store_again is not None and isinstance(error, RedisError):
+                self._refused.append(envelope)
+            else:  # it is missed and asked for again
+                log.exception("payload not stored", extra={"job": self._request.job_id})
             return None
+
+    def _store_again(self, envelope: ResponseEnvelope) -> None:
+        """Until servers take it; if they stay full, the reader gets an error and asks again at once."""
+        response, stored = self._stamp(envelope.response), envelope.stored
+        try:
+            for _ in range(STORE_TRIES):
+                assert stored is not None
+                assert stored.store_again is not None
+                assert response.payload is not None, "what is refused has a payload"
+                stored = stored.store_again()
+                payload = response.payload.model_copy(update={"location": stored.location})
+                response = response.model_copy(update={"payload": payload})
+                if self._is_accepted(ResponseEnvelope(response, stored)):
+                    return
+            raise ResidualServersFull("the residual servers have refused a residual again and again")
+        except StepSuperseded:
+            return
+        except ResidualServersFull as error:
+            self._publisher.publish(self._request, [ResponseEnvelope(refusal(response, error))])
+
+    def _is_accepted(self, envelope: ResponseEnvelope) -> bool:
+        assert envelope.stored is not None
+        try:
+            if envelope.stored.wait is not None:
+                envelope.stored.wait()
+        except RedisError as error:
+            log.warning("payload not stored", extra={"job": self._request.job_id, "error": str(error)})
+            return False
+        publication = self._publisher.publish(self._request, [envelope])
+        self._publisher.wait(publication)
+        return not publication.is_refused
+
+
+def refusal(response: StepResponse, error: ResidualServersFull) -> StepResponse:
+    """What is sent in the place of a residual for which there is no space."""
+    return response.model_copy(update={"payload": None, "error": error.code, "detail": str(error)})
 
 
 def unchanged(response: StepResponse) -> StepResponse:
@@ -101,5 +148,5 @@ def unchanged(response: StepResponse) -> StepResponse:
     return response
 
 
-def _is_complete(batch: list[PendingResponse]) -> bool:
-    return all(pending.wait is None for pending in batch)
+def _is_complete(batch: list[ResponseEnvelope]) -> bool:
+    return all(stored is None or stored.wait is None for _, stored in batch)

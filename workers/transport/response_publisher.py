@@ -1,7 +1,7 @@
-"""Publishes response headers at the primary residual server, without waiting for acknowledgements.
+"""Publishes response headers at the primary residual server, and stores there what is to lie before them.
 
 A worker that waited for each acknowledgement would give up its core after every residual, and get it back
-when others let it. So acknowledgements are read before the next headers are sent.
+when others let it. So acknowledgements are read as they come; who has to know the last of them waits once.
 """
 
 import hashlib
@@ -9,29 +9,51 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
 from shared.lua_script import read_lua
 from shared.redis_clients import make_retry
+from workers.transport.backends.base import StoredPayload
 from workers.transport.keys import responses_key, step_token_key
 from workers.transport.protocol import Payload, StepRequest, StepResponse
 from workers.transport.redis_client.pool import PRIMARY, ConnectionPool
-from workers.transport.redis_client.resp import Connection
+from workers.transport.redis_client.resp import Command, Connection
 from workers.transport.wire import pack_bytes
 
 log = logging.getLogger(__name__)
 
 #: One reply of the primary server.
 REPLY_S = 10.0
+#: Replies of ``lua/publish.lua``.
+PUBLISHED, SUPERSEDED = 1, 0
 
 
 class ResponseEnvelope(NamedTuple):
-    """A header, ready to be published, and what is attached to it."""
+    """A header, ready to be published, and how its payload was stored; ``None``: it has none."""
 
     response: StepResponse
-    attached: bytes | memoryview = b""
+    stored: StoredPayload | None = None
+
+
+class Publication:
+    """Headers that are published together."""
+
+    def __init__(
+        self, request: StepRequest, envelopes: Sequence[ResponseEnvelope], commands: Sequence[Command]
+    ) -> None:
+        self.request = request
+        self.envelopes = envelopes
+        self.commands = commands  # the last one publishes, the others store what lies before the headers
+        self.is_acknowledged = False
+        #: Whether the server has not stored a payload: nothing was published.
+        self.is_refused = False
+
+    @property
+    def stores_payloads(self) -> bool:
+        """Whether payloads travel in the same message."""
+        return len(self.commands) > 1
 
 
 class ResponsePublisher:
@@ -47,43 +69,108 @@ class ResponsePublisher:
         self._retry = make_retry()
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._unacknowledged: deque[list[Payload]] = deque()  # of each command that was sent
+        self._unacknowledged: deque[Publication] = deque()
+        self._sent = 0  # how many of them were sent over this connection; the others follow
+        self._superseded = ("", "")  # job and step that an acknowledgement has lately told to be over
 
-    def publish(self, request: StepRequest, envelopes: Sequence[ResponseEnvelope]) -> None:
-        """Send responses to one request together; raises `redis.RedisError` if the server stays away."""
-        frames = [pack_bytes(envelope.response.model_dump(), envelope.attached) for envelope in envelopes]
-        payloads = [envelope.response.payload for envelope in envelopes if envelope.response.payload]
-        keys = (step_token_key(request.job_id).encode(), responses_key(request).encode())
-        args = (request.step_prefix.encode(), self._ttl_s, *frames)
-        command = (b"EVALSHA", self._script_sha, b"2", *keys, *args)
+    def publish(self, request: StepRequest, envelopes: Sequence[ResponseEnvelope]) -> Publication:
+        """Send responses to one request together; raises `redis.RedisError` if the server stays away.
 
-        def send() -> None:
-            if self._connection is not None and self._connection.is_open:
-                self._read_acknowledgements(self._connection)
-            # Sent to a server that has hung up, they would be lost without an error, and the step with them.
-            if self._connection is None or not self._connection.is_alive():
-                self._connection = self._connect()
-            self._connection.send([command])
-            self._unacknowledged.append(payloads)
+        A payload that is stored by the same message has that message for itself.
+        """
+        publication = Publication(request, envelopes, self._commands(request, envelopes))
+        with self._lock:
+            self._unacknowledged.append(publication)
+            self._call(self._send)
+        return publication
+
+    def wait(self, publication: Publication) -> None:
+        """Return once a publication is acknowledged; raises `redis.RedisError` if the server stays away."""
+
+        def wait() -> None:
+            self._send()  # again, if the connection has broken
+            while not publication.is_acknowledged:
+                self._read_acknowledgement()
 
         with self._lock:
-            self._retry.call_with_retry(send, lambda error: None)
+            self._call(wait)
+
+    def is_superseded(self, request: StepRequest) -> bool:
+        """Whether an acknowledgement has told that the job is past this step."""
+        return self._superseded == (request.job_id, request.step_prefix)
+
+    def _commands(self, request: StepRequest, envelopes: Sequence[ResponseEnvelope]) -> list[Command]:
+        before: list[Command] = []
+        frames: list[bytes] = []
+        for response, stored in envelopes:
+            before += stored.commands if stored else ()
+            frames.append(pack_bytes(response.model_dump(), stored.attached if stored else b""))
+        keys: list[Any] = [step_token_key(request.job_id).encode(), responses_key(request).encode()]
+        keys += [command[1] for command in before]
+        args = (request.step_prefix.encode(), self._ttl_s, *frames)
+        return [*before, (b"EVALSHA", self._script_sha, b"%d" % len(keys), *keys, *args)]
+
+    def _call(self, function: Callable[[], None]) -> None:
+        try:
+            self._retry.call_with_retry(function, lambda error: None)
+        except BaseException:
+            for publication in self._unacknowledged:  # they hold memory of callers that are told now
+                publication.is_acknowledged = True
+            self._unacknowledged.clear()
+            self._sent = 0
+            raise
+
+    def _send(self) -> None:
+        """Send what was not sent yet; over a new connection also what may have been lost with the old one."""
+        if self._connection is not None and self._connection.is_open:
+            while self._sent and self._connection.has_reply():
+                self._read_acknowledgement()
+        # Sent to a server that has hung up, they would be lost without an error, and the step with them.
+        if self._connection is None or not self._connection.is_alive():
+            self._connection = self._connect()
+        while self._sent < len(self._unacknowledged):
+            self._connection.send(self._unacknowledged[self._sent].commands)
+            self._sent += 1
 
     def _connect(self) -> Connection:
-        self._unacknowledged.clear()  # only their readers know whether those arrived
+        # Of headers alone only their readers know whether they arrived: a second one would miss its payload.
+        sent, unsent = self._split()
+        self._unacknowledged = deque([one for one in sent if one.stores_payloads] + unsent)
+        for one in sent:
+            one.is_acknowledged = not one.stores_payloads
+        self._sent = 0
         connection = self._servers.connect(PRIMARY)
         connection.send([(b"SCRIPT", b"LOAD", self._script)])
         connection.read_pending(REPLY_S)
         return connection
 
-    def _read_acknowledgements(self, connection: Connection) -> None:
-        while self._unacknowledged:
-            try:
-                is_accepted = bool(connection.read(REPLY_S))
-            except ResponseError as error:
-                log.warning("responses not accepted", extra={"error": str(error)})
-                is_accepted = False
-            payloads = self._unacknowledged.popleft()
-            if not is_accepted:
-                for payload in payloads:
-                    self._discard(payload)
+    def _split(self) -> tuple[list[Publication], list[Publication]]:
+        every = list(self._unacknowledged)
+        return every[: self._sent], every[self._sent :]
+
+    def _read_acknowledgement(self) -> None:
+        """The replies to the oldest publication that was sent."""
+        assert self._connection is not None, "something was sent over it"
+        publication = self._unacknowledged[0]
+        replies = [_read(self._connection) for _ in publication.commands]
+        self._unacknowledged.popleft()
+        self._sent -= 1
+        publication.is_acknowledged = True
+        if replies[-1] == PUBLISHED:
+            return
+        if replies[-1] == SUPERSEDED:
+            self._superseded = (publication.request.job_id, publication.request.step_prefix)
+        else:
+            publication.is_refused = publication.stores_payloads
+            log.warning("responses not accepted", extra={"replies": [str(reply) for reply in replies]})
+        for envelope in publication.envelopes:
+            if envelope.response.payload is not None:
+                self._discard(envelope.response.payload)
+
+
+def _read(connection: Connection) -> Any:
+    """A reply, or an error in its place."""
+    try:
+        return connection.read(REPLY_S)
+    except ResponseError as error:
+        return error

@@ -13,7 +13,7 @@ from workers.transport.backends.selection import BackendSet
 from workers.transport.codecs import encode
 from workers.transport.protocol import Payload, StepRequest, StepResponse
 from workers.transport.redis_client.pool import ConnectionPool
-from workers.transport.response_batch import ResponseBatch, Stamp
+from workers.transport.response_batch import ResponseBatch, Stamp, refusal
 from workers.transport.response_publisher import ResponsePublisher
 from workers.transport.wire import is_channels_last, name_of
 
@@ -40,7 +40,7 @@ class ResidualSender:
                 raise
             except Exception:  # it is missed and asked for again; the others are sent all the same
                 log.exception("residual not sent", extra={"job": request.job_id, "step": request.step})
-        batch.publish()
+        batch.finish()
         return sent_bytes
 
     def _send(
@@ -59,7 +59,7 @@ class ResidualSender:
         except StepSuperseded:
             return 0
         except ResidualServersFull as error:  # the reader asks again at once instead of waiting
-            batch.add(response.model_copy(update={"error": error.code, "detail": str(error)}))
+            batch.add(refusal(response, error))
             return 0
         metrics.RESIDUALS.labels(backend.name).inc()
         payload = Payload(
@@ -70,10 +70,9 @@ class ResidualSender:
             backend=backend.name,
             location=stored.location,
         )
-        header = response.model_copy(update={"payload": payload})
-        batch.add(header, attached=stored.attached, size_bytes=coded.nbytes, wait=stored.wait)
+        batch.add(response.model_copy(update={"payload": payload}), stored, size_bytes=coded.nbytes)
         if backend.is_blocking:
-            batch.publish()  # the reader gets this payload while the next one is stored
+            batch.end_message()  # the reader gets this payload while the next one is stored
         return coded.nbytes
 
     def _store(
@@ -82,7 +81,11 @@ class ResidualSender:
         """Store a payload in the first backend that has space; raises what `TransportBackend.put` raises."""
         for backend in self._backends.choose(request, coded.nbytes):
             if backend.is_blocking:
-                batch.publish()  # the headers at hand must not wait for this payload
+                batch.end_message()  # the headers at hand must not wait for this payload
+                if self._publisher.is_superseded(request):
+                    raise StepSuperseded
+            if not backend.has_space(coded.nbytes):
+                batch.publish()  # to read these makes space
             stored = backend.put(request, index, coded)
             if stored is not None:
                 return backend, stored

@@ -5,24 +5,29 @@ backend, implement `TransportBackend` in a file of its own and add it to `select
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
 from workers.devices.base import HostCopy
 from workers.transport.protocol import StepRequest
+from workers.transport.redis_client.resp import Command
 
 #: Where a backend has stored a payload: JSON that only this backend writes and reads.
 Location = dict[str, Any]
 
 
 class StoredPayload(NamedTuple):
-    """A payload that `TransportBackend.put` has stored."""
+    """A payload that `TransportBackend.put` has stored, or that is stored by the message with its header."""
 
     location: Location
     attached: bytes | memoryview = b""  # follows the header in its frame
     wait: Callable[[], None] | None = None  # returns once all bytes are there; ``None``: they are
+    #: ``SET`` commands for the primary residual server, sent ahead of the header in one message.
+    commands: Sequence[Command] = ()
+    #: Stores it once more, elsewhere, after ``wait`` or the server has refused it; raises what `put` raises.
+    store_again: Callable[[], "StoredPayload"] | None = None
 
 
 def wait_of(copy: HostCopy) -> Callable[[], None] | None:
@@ -57,8 +62,8 @@ class TransportBackend(ABC):
     name: ClassVar[str]
     #: Larger payloads are left to the backends after this one.
     max_bytes: float = float("inf")
-    #: Whether `put` and `get` take as long as the transfer, or wait for space. If so, earlier headers are
-    #: published before `put`, its own right after it, and a reader gets one such payload at a time.
+    #: Whether `put` and `get` take as long as the transfer. If so, each payload has a message of its own,
+    #: which is sent as soon as it is stored, and a reader gets one such payload at a time.
     is_blocking: ClassVar[bool] = False
 
     def announce(self) -> str:
@@ -67,6 +72,10 @@ class TransportBackend(ABC):
 
     def can_reach(self, peer: str) -> bool:
         """Whether a worker that announces ``peer`` can get what is put here."""
+        return True
+
+    def has_space(self, size_bytes: int) -> bool:
+        """Whether `put` would not wait for space; before it does, all earlier headers are published."""
         return True
 
     @abstractmethod

@@ -6,9 +6,8 @@ cost more than the copy; and because the chunks of one payload lie on several se
 
 from collections.abc import Iterator, Sequence
 
-from redis.exceptions import ConnectionError, TimeoutError
-
 from workers.transport.redis_client.pool import ConnectionPool, ConnectionSet
+from workers.transport.redis_client.resp import Command
 
 CHUNK_BYTES = 2 << 20
 #: Chunks requested ahead, per server: it sends one while it prepares the next, and holds no more.
@@ -24,24 +23,21 @@ class ChunkedRedis:
         self._servers = servers
         self._ttl_s = b"%d" % ttl_s
 
-    def put(self, connections: ConnectionSet, key: str, memory: memoryview, *, index: int) -> list[int]:
-        """Store the payload of residual ``index``; returns the servers that hold its chunks, in turn.
+    def spread(self, index: int) -> list[int]:
+        """The servers that shall hold the chunks of residual ``index``, in turn.
 
         Payloads begin at different servers, so that those of one chunk are spread, too.
-        A server that fails is passed over, except the last one: then its error is raised.
         """
         available = self._servers.available()
-        servers = [*available[index % len(available) :], *available[: index % len(available)]]
-        while True:
-            try:
-                self._put(connections, key, memory, servers)
-                return servers
-            except (ConnectionError, TimeoutError):
-                available = self._servers.available()
-                some_failed = len(available) < len(self._servers)
-                servers = [server for server in servers if server in available and some_failed]
-                if not servers:
-                    raise
+        return [*available[index % len(available) :], *available[: index % len(available)]]
+
+    def commands(self, key: str, memory: memoryview, servers: Sequence[int]) -> dict[int, list[Command]]:
+        """What stores a payload on ``servers``, by server."""
+        found: dict[int, list[Command]] = {}
+        for i, chunk in enumerate(_chunks(memory)):
+            command = (b"SET", _chunk_key(key, i), chunk, b"EX", self._ttl_s)
+            found.setdefault(servers[i % len(servers)], []).append(command)
+        return found
 
     def take(self, connections: ConnectionSet, key: str, servers: Sequence[int], memory: memoryview) -> bool:
         """Receive a payload into ``memory``; ``False`` if some of it is not there (any more)."""
@@ -61,15 +57,6 @@ class ChunkedRedis:
             connections[servers[i % len(servers)]].send([(b"UNLINK", _chunk_key(key, i))])
         for server in set(servers):
             connections[server].read_pending(CHUNK_S)
-
-    def _put(self, connections: ConnectionSet, key: str, memory: memoryview, servers: Sequence[int]) -> None:
-        for i, chunk in enumerate(_chunks(memory)):
-            server = servers[i % len(servers)]
-            with self._servers.noting_failures(server):
-                connections[server].send([(b"SET", _chunk_key(key, i), chunk, b"EX", self._ttl_s)])
-        for server in servers:
-            with self._servers.noting_failures(server):
-                connections[server].read_pending(CHUNK_S)
 
 
 def _chunks(memory: memoryview) -> Iterator[memoryview]:

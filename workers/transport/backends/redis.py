@@ -2,7 +2,8 @@
 
 import logging
 import secrets
-import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 
 from redis.exceptions import RedisError
 from torch import Tensor
@@ -12,18 +13,17 @@ from shared.redis_clients import make_retry
 from shared.settings import Settings
 from workers.devices.base import Device
 from workers.transport.backends.base import Location, StepSuperseded, StoredPayload, TransportBackend
-from workers.transport.backends.chunked_redis import ChunkedRedis
+from workers.transport.backends.chunked_redis import CHUNK_S, ChunkedRedis
 from workers.transport.backends.receive_buffers import BufferPool
 from workers.transport.keys import payload_key, step_token_key
 from workers.transport.protocol import StepRequest
 from workers.transport.redis_client.backpressure import Backpressure
-from workers.transport.redis_client.pool import PRIMARY, ConnectionPool, ConnectionSet
+from workers.transport.redis_client.pool import PRIMARY, ConnectionPool
+from workers.transport.redis_client.resp import Command
 from workers.transport.wire import bytes_of, tensor_over
 
 log = logging.getLogger(__name__)
 
-#: That a job is still at a step is asked at most this often while its residuals leave one after another.
-CURRENT_STEP_POLL_S = 0.01
 #: One reply of the primary server.
 REPLY_S = 10.0
 
@@ -36,7 +36,12 @@ class RedisChunks(Message):
 
 
 class RedisBackend(TransportBackend):
-    """Payloads in chunks over all residual servers; `put` waits while the servers are full."""
+    """Payloads in chunks over all residual servers; `put` waits while the servers are full.
+
+    It does not wait until they are stored. Chunks for the primary server travel in one message with their
+    header, which the server publishes if it has stored them; the other servers' acknowledgements are read
+    before the header is sent, and after the next payload's chunks are.
+    """
 
     name = "redis"
     is_blocking = True
@@ -48,29 +53,64 @@ class RedisBackend(TransportBackend):
         self._backpressure = Backpressure(servers, settings.residual_timeout_s)
         self._retry = make_retry()
         self._buffers = BufferPool(device)
-        self._current = ("", "", 0.0)  # job and step that the last look found current, and when that was
+
+    def has_space(self, size_bytes: int) -> bool:
+        """See `TransportBackend`; a server that does not answer is `put`'s concern."""
+        try:
+            return self._backpressure.has_space(size_bytes)
+        except RedisError:
+            return True
 
     def put(self, request: StepRequest, index: int, payload: Tensor) -> StoredPayload:
-        """Store the chunks, waiting for space and for servers that restart.
+        """Send the chunks to all servers but the primary, once there is space.
 
-        Raises `StepSuperseded`, `ResidualServersFull` if there is no space in time, and `RedisError`.
+        Waits for servers that restart. Raises `StepSuperseded`, `ResidualServersFull` if there is no space in
+        time, and `RedisError`.
         """
-        memory = bytes_of(self._device.to_host(payload).wait())
-        key = payload_key(request, index, secrets.token_hex(4))
+        return self._put(request, index, bytes_of(self._device.to_host(payload).wait()))
 
-        def store() -> list[int] | None:
-            with self._servers.connections() as connections:
-                return self._backpressure.store_when_accepted(
-                    len(memory),
-                    connections,
-                    is_wanted=lambda: self._is_current(connections, request),
-                    store=lambda: self._chunks.put(connections, key, memory, index=index),
-                )
+    def _put(self, request: StepRequest, index: int, memory: memoryview) -> StoredPayload:
+        def put() -> StoredPayload:
+            is_wanted = self._backpressure.wait_for_space(
+                len(memory), is_wanted=lambda: self._is_current(request)
+            )
+            if not is_wanted:
+                raise StepSuperseded
+            key = payload_key(request, index, secrets.token_hex(4))
+            servers = self._chunks.spread(index)
+            commands = self._chunks.commands(key, memory, servers)
+            with_header = commands.pop(PRIMARY, [])
+            return StoredPayload(
+                RedisChunks(key=key, servers=servers).model_dump(),
+                wait=self._send(commands) if commands else None,
+                commands=with_header,
+                store_again=lambda: self._put_again(request, index, memory),
+            )
 
-        servers = self._retry.call_with_retry(store, lambda error: None)
-        if servers is None:
+        return self._retry.call_with_retry(put, lambda error: None)
+
+    def _put_again(self, request: StepRequest, index: int, memory: memoryview) -> StoredPayload:
+        if not self._is_current(request):
             raise StepSuperseded
-        return StoredPayload(RedisChunks(key=key, servers=servers).model_dump())
+        self._backpressure.note_full()
+        return self._put(request, index, memory)
+
+    def _send(self, commands: Mapping[int, Sequence[Command]]) -> Callable[[], None]:
+        """Send commands to servers; returns what waits for their acknowledgements."""
+        with ExitStack() as stack:
+            connections = stack.enter_context(self._servers.connections())
+            for server in commands:
+                with self._servers.noting_failures(server):
+                    connections[server].send(commands[server])
+            in_use = stack.pop_all()
+
+        def wait() -> None:
+            with in_use:
+                for server in commands:
+                    with self._servers.noting_failures(server):
+                        connections[server].read_pending(CHUNK_S)
+
+        return wait
 
     def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | None:
         """The chunks in a kept buffer; they are removed from the servers."""
@@ -100,16 +140,10 @@ class RedisBackend(TransportBackend):
     def close(self) -> None:
         """Connections end with the process."""
 
-    def _is_current(self, connections: ConnectionSet, request: StepRequest) -> bool:
+    def _is_current(self, request: StepRequest) -> bool:
         """Whether the job is still at this step."""
-        now = time.monotonic()
-        job_id, step, asked_at = self._current
-        if (job_id, step) == (request.job_id, request.step_prefix) and now - asked_at < CURRENT_STEP_POLL_S:
-            return True
-        primary = connections[PRIMARY]
-        primary.send([(b"GET", step_token_key(request.job_id).encode())])
-        step_token = primary.read(REPLY_S)
-        if step_token is None or not step_token.startswith(request.step_prefix.encode()):
-            return False
-        self._current = (request.job_id, request.step_prefix, now)
-        return True
+        with self._servers.connections() as connections:
+            primary = connections[PRIMARY]
+            primary.send([(b"GET", step_token_key(request.job_id).encode())])
+            step_token = primary.read(REPLY_S)
+        return step_token is not None and step_token.startswith(request.step_prefix.encode())

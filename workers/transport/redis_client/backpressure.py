@@ -6,9 +6,6 @@ until readers have taken theirs, and gives up with an error that is worth anothe
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
-
-from redis.exceptions import OutOfMemoryError
 
 from shared.errors import ResidualServersFull
 from workers.transport.redis_client.pool import ConnectionPool, ConnectionSet
@@ -18,7 +15,6 @@ MAX_FILL_SHARE = 0.8
 #: How long a server's answer about its memory is reused; the pause before a full server is asked again.
 MEMORY_CACHE_S, PAUSE_S = 0.2, 0.02
 REPLY_S = 10.0
-T = TypeVar("T")
 
 
 class Backpressure:
@@ -31,43 +27,38 @@ class Backpressure:
         self._asked_at = [float("-inf")] * len(servers)
         self._free_bytes = [0.0] * len(servers)
 
-    def store_when_accepted(
-        self,
-        size_bytes: int,
-        connections: ConnectionSet,
-        *,
-        is_wanted: Callable[[], bool],
-        store: Callable[[], T],
-    ) -> T | None:
-        """Call ``store`` once there is space for so many bytes; ``None`` if they are not wanted any more.
+    def has_space(self, size_bytes: int) -> bool:
+        """Whether the servers take so many bytes now."""
+        servers = self._servers.available()
+        share = size_bytes / len(servers)
+        return all(self._known_free(server, share) >= share for server in servers)
 
-        Raises `ResidualServersFull` if there is no space in time.
+    def wait_for_space(self, size_bytes: int, *, is_wanted: Callable[[], bool]) -> bool:
+        """Wait until there is space for so many bytes, which then counts as used.
+
+        ``False`` if they are not wanted any more: ``is_wanted`` is asked before each further look. Raises
+        `ResidualServersFull` if there is no space in time.
         """
         deadline = time.monotonic() + self._wait_s
-        while is_wanted():
-            if self._has_space(connections, size_bytes):
-                try:
-                    return store()
-                except OutOfMemoryError:  # other writers were faster
-                    self._free_bytes = [0.0] * len(self._free_bytes)
+        while not self.has_space(size_bytes):
             if time.monotonic() > deadline:
                 raise ResidualServersFull(f"the residual servers have no space for {size_bytes} bytes")
             time.sleep(PAUSE_S)
-        return None
-
-    def _has_space(self, connections: ConnectionSet, size_bytes: int) -> bool:
+            if not is_wanted():
+                return False
         servers = self._servers.available()
-        share = size_bytes / len(servers)
-        if any(self._known_free(connections, server, share) < share for server in servers):
-            return False
         for server in servers:
-            self._free_bytes[server] -= share
+            self._free_bytes[server] -= size_bytes / len(servers)
         return True
 
-    def _known_free(self, connections: ConnectionSet, server: int, share: float) -> float:
+    def note_full(self) -> None:
+        """A server has refused a payload: other writers were faster."""
+        self._free_bytes = [0.0] * len(self._free_bytes)
+
+    def _known_free(self, server: int, share: float) -> float:
         now = time.monotonic()
         if now - self._asked_at[server] > MEMORY_CACHE_S or self._free_bytes[server] < share:
-            with self._servers.noting_failures(server):
+            with self._servers.connections() as connections, self._servers.noting_failures(server):
                 self._free_bytes[server] = _read_free_bytes(connections, server)
             self._asked_at[server] = now
         return self._free_bytes[server]

@@ -55,12 +55,18 @@ class Connection:
 
         Over TLS only the next use tells the latter: TLS' own traffic looks the same from here.
         """
-        if self.is_open and not self._pending and not isinstance(self._socket, ssl.SSLSocket):
-            poller = select.poll()
-            poller.register(self._socket, select.POLLIN)
-            if poller.poll(0):  # nothing was asked, so this is the end of the connection
-                self.close()
+        is_tls = isinstance(self._socket, ssl.SSLSocket)
+        if self.is_open and not self._pending and not is_tls and self._is_readable():
+            self.close()  # nothing was asked, so this is the end of the connection
         return self.is_open
+
+    def has_reply(self) -> bool:
+        """Whether some of a pending reply is there, or the end of the connection; does not wait."""
+        if not self._pending:
+            return False
+        if self._start < self._end or self._is_readable():
+            return True
+        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
 
     def close(self) -> None:
         """Hang up."""
@@ -117,6 +123,11 @@ class Connection:
         if first_error is not None:
             raise first_error
         return replies
+
+    def _is_readable(self) -> bool:
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        return bool(poller.poll(0))
 
     def _send(self, pieces: list[bytes | memoryview]) -> None:
         if isinstance(self._socket, ssl.SSLSocket):  # has no sendmsg
