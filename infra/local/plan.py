@@ -8,7 +8,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from infra.local.devices.assignment import device_environment, worker_devices
-from infra.local.servers import HOST, redis_command, weed_command, weed_environment
+from infra.local.servers import (
+    HOST,
+    redis_command,
+    residual_redis_environment,
+    weed_command,
+    weed_environment,
+)
 from shared.catalog.catalog import read_catalog
 from shared.catalog.entries import NO_CONTROLNETS
 from shared.registry.workers import WorkerKind
@@ -136,8 +142,15 @@ def _servers(settings: Settings, credentials: Mapping[str, str]) -> list[Process
             persistent=False,
             max_bytes=settings.residual_redis_bytes,
         )
-        port = settings.residual_redis_port
-        servers.append(Process(name="residual-redis", command=command, port=port, is_server=True))
+        servers.append(
+            Process(
+                name="residual-redis",
+                command=command,
+                environment=residual_redis_environment(),
+                port=settings.residual_redis_port,
+                is_server=True,
+            )
+        )
     if embedded.s3:
         buckets = [settings.lora_bucket, settings.image_bucket]
         command = weed_command(settings.s3_port, home / "s3", buckets)

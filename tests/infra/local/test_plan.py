@@ -6,6 +6,7 @@ import pytest
 
 from infra.local.environment import make_credentials, make_login
 from infra.local.plan import ALLOCATOR, Process, plan, resolve
+from infra.local.servers import residual_redis_environment
 from shared.settings import Settings
 
 CREDENTIALS = {**make_credentials({}), **make_login({})}
@@ -135,3 +136,9 @@ def test_flower_stays_on_loopback_when_the_api_does_not(tmp_path: Path) -> None:
     settings = resolve(Settings(home=tmp_path, api_host="0.0.0.0"))
     assert settings.flower_host == "127.0.0.1"
     assert settings.flower_url == "http://127.0.0.1:5555"
+
+
+def test_the_residual_redis_keeps_memory_and_the_control_redis_does_not(tmp_path: Path) -> None:
+    found = processes(Settings(home=tmp_path))
+    assert found["residual-redis"].environment == residual_redis_environment()
+    assert found["redis"].environment == {}

@@ -9,7 +9,7 @@ tensor is handed over until the consumer holds the last.
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -28,7 +28,8 @@ from infra.bench.parts.transport.transports import (
     make_residuals,
     make_transports,
 )
-from infra.local.servers import redis_command, wait_for_redis
+from infra.local.environment import inherit
+from infra.local.servers import redis_command, residual_redis_environment, wait_for_redis
 
 BOUNDS = {
     "redis_over_raw_27mb": Bound("at_least", 0.8),
@@ -145,7 +146,7 @@ def _running_consumer() -> Iterator[Consumer]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         command = redis_command(redis_port, folder, persistent=False, max_bytes=LIMIT_BYTES)
-        stack.enter_context(_started(command))
+        stack.enter_context(_started(command, residual_redis_environment()))
         wait_for_redis(addresses.redis_url, READY_S)
         relay = stack.enter_context(_started(_python("relay", str(relay_port))))
         _wait_for(relay)
@@ -161,8 +162,10 @@ def _running_consumer() -> Iterator[Consumer]:
 
 
 @contextmanager
-def _started(command: list[str]) -> "Iterator[subprocess.Popen[str]]":
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def _started(command: list[str], environment: Mapping[str, str] = {}) -> "Iterator[subprocess.Popen[str]]":
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=inherit(environment)
+    )
     try:
         yield process
     finally:

@@ -13,7 +13,12 @@ from infra.bench.harness.report import CheckFailed
 from infra.bench.parts.gpu.context import Context
 from infra.bench.parts.gpu.handover.ends import Act, Answer, Command, Setup
 from infra.local.environment import inherit
-from infra.local.servers import redis_command, running_process, wait_for_redis
+from infra.local.servers import (
+    redis_command,
+    residual_redis_environment,
+    running_process,
+    wait_for_redis,
+)
 from shared.settings import ROOT
 
 READY_S, STOP_S = 30.0, 10.0
@@ -115,7 +120,8 @@ def running_handover(context: Context) -> Iterator[Handover]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         command = redis_command(port, folder, persistent=False, max_bytes=RESIDUAL_BYTES)
-        server = running_process(command, cwd=folder, env=inherit({}), log=folder / "redis.log")
+        environment = inherit(residual_redis_environment())
+        server = running_process(command, cwd=folder, env=environment, log=folder / "redis.log")
         stack.enter_context(server)
         url = f"redis://127.0.0.1:{port}/0"
         wait_for_redis(url, READY_S)
