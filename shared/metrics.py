@@ -72,6 +72,11 @@ CFG_BRANCHES = Counter(
 CFG_FOLLOWERS_LOST = Counter(
     "swift_cfg_followers_lost_total", "Followers that failed, left or answered too late"
 )
+EMBEDDING_LOOKUPS = Counter(
+    "swift_embedding_lookups_total",
+    "Prompts, by where their embeddings were found: memory, shared, or none, so that they were computed",
+    ["tier"],
+)
 LORA_LOOKUPS = Counter(
     "swift_lora_lookups_total",
     "LoRAs of jobs, by the tier that had them; followers look up their own",

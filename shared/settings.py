@@ -303,6 +303,21 @@ class Settings(BaseModel):
         900, description="expiry of the inputs of ControlNets: embeddings and control images"
     )
 
+    # --- Embeddings of prompts ---
+
+    embedding_ttl_s: WholeSeconds = Field(
+        3600,
+        description="what text encoders made of a prompt is found by all UNet workers this long after its "
+        "last use",
+    )
+    embedding_bytes: int = Field(
+        64 << 20,
+        ge=0,
+        le=MAX_BYTES,
+        description="limit of these embeddings at the residual Redis, all workers' together; 0: none is "
+        "shared",
+    )
+
     # --- LoRAs ---
 
     prefetch: bool = Field(True, description="fetch the LoRAs of waiting jobs before a worker is free")

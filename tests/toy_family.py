@@ -165,10 +165,17 @@ class ToyModel(BaseModel):
     def size(self, width: int | None, height: int | None) -> tuple[int, int]:
         return width or 64, height or 64
 
-    def encode_prompt(self, spec: JobSpec) -> ToyConditioning:
+    text_encoders_sha256 = ""  # it has none
+
+    def text_inputs(self, spec: JobSpec) -> dict[str, Any]:
         texts = [spec.prompt, spec.negative_prompt or ""] if self.guidance(spec).is_guided else [spec.prompt]
-        vectors = torch.stack([text_vector(text) for text in texts])
-        return ToyConditioning(vectors.repeat_interleave(spec.num_images, 0))
+        return {"texts": texts}
+
+    def encode_texts(self, spec: JobSpec) -> Mapping[str, Tensor]:
+        return {"vectors": torch.stack([text_vector(text) for text in self.text_inputs(spec)["texts"]])}
+
+    def make_conditioning(self, spec: JobSpec, texts: Mapping[str, Tensor]) -> ToyConditioning:
+        return ToyConditioning(texts["vectors"].repeat_interleave(spec.num_images, 0))
 
     def guidance(self, spec: JobSpec) -> ToyGuidance:
         return ToyGuidance(spec.guidance_scale)

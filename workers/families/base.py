@@ -127,12 +127,32 @@ class BaseModel(ABC):
 
     # --- what a job is made of ---------------------------------------------------------------------
 
+    @property
     @abstractmethod
-    def encode_prompt(self, spec: JobSpec) -> Conditioning:
-        """The job's texts and sizes, for all rows of a step; once for a prompt and its LoRAs.
+    def text_encoders_sha256(self) -> str:
+        """The hash of all that `encode_texts` reads of the model: weights as loaded, configs, tokenizers."""
+
+    @abstractmethod
+    def text_inputs(self, spec: JobSpec) -> dict[str, Any]:
+        """All that `encode_texts` reads of a job, as JSON values: jobs of equal ones have equal embeddings.
 
         Raises `InvalidRequest` for fields that the model cannot follow.
         """
+
+    @abstractmethod
+    def encode_texts(self, spec: JobSpec) -> Mapping[str, Tensor]:
+        """What the text encoders make of the job's texts, with the LoRAs in their weights, by name.
+
+        One row for each text, however many images there are. Raises as `text_inputs` does.
+        """
+
+    @abstractmethod
+    def make_conditioning(self, spec: JobSpec, texts: Mapping[str, Tensor]) -> Conditioning:
+        """The job's texts and sizes, for all rows of a step; ``texts`` are of `encode_texts`."""
+
+    def encode_prompt(self, spec: JobSpec) -> Conditioning:
+        """The conditioning of a job, with texts that are encoded now. Raises as `text_inputs` does."""
+        return self.make_conditioning(spec, self.encode_texts(spec))
 
     def prompt_warnings(self, spec: JobSpec) -> list[str]:
         """Sentences for the client about texts that do not count as they stand."""

@@ -5,7 +5,7 @@ never written: no drift, no cross terms, and one set of LoRAs is replaced by ano
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -117,6 +117,16 @@ class Patcher:
         self._patched = wanted
         self.check_known()
         return bool(unwanted or outdated)
+
+    def contents(self, parts: Collection[str]) -> list[tuple[str, str, PatchedWith]] | None:
+        """What LoRAs have added to the weights of ``parts``: part, name, and sha256 and scale of each LoRA.
+
+        ``None`` while weights hold something undefined.
+        """
+        if self._patched is None:
+            return None
+        found = [(*key, with_) for key, with_ in self._contents.items() if key[0] in parts]
+        return sorted((part, name, with_) for part, name, with_ in found if with_ is not None)
 
     def check_known(self) -> None:
         """Raise `NonFiniteWeights` if it is known that a patch has spoiled weights; does not wait."""

@@ -43,6 +43,17 @@ def input_key(key: str) -> str:
     return f"{TRANSPORT}:input:{key}"
 
 
+#: Sorted set: names of the embeddings below, by their expiry in seconds since the epoch.
+EMBEDDING_INDEX = f"{TRANSPORT}:embedding_index"
+#: Hash: bytes of each of them; the field '' has their sum.
+EMBEDDING_SIZES = f"{TRANSPORT}:embedding_sizes"
+
+
+def embedding_key(name: str) -> str:
+    """String: what text encoders made of a prompt, by the hash of everything that decides it, as a frame."""
+    return f"{TRANSPORT}:embedding:{name}"
+
+
 def responses_key(request: StepRequest) -> str:
     """List: the responses to a step, as frames."""
     return f"{TRANSPORT}:responses:{request.job_id}:{request.attempt}:{request.step}"

@@ -8,7 +8,7 @@ from torch import Generator
 
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
-from workers.families.base import BaseModel
+from workers.families.base import BaseModel, Conditioning
 from workers.lora.loader import Role
 from workers.unet.denoising.deferred import DeferredCalls
 from workers.unet.denoising.device_times import DeviceTimes
@@ -39,6 +39,10 @@ class AttemptContext:
     def engine(self) -> Engine:
         """What runs the base model's stages."""
         return self.model.engines.select(eager_bits=self.replay.needs_eager_bits(self.spec))
+
+    def encode_prompt(self) -> Conditioning:
+        """The prompt with the LoRAs that the text encoders contain now."""
+        return self.worker.prompts.encode_prompt(self.model, self.spec, self.worker.device)
 
     @cached_property
     def device_times(self) -> DeviceTimes:

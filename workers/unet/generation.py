@@ -112,7 +112,7 @@ class Generation:
             self._context.check()
             if self._loras.before_step(i) or i == 0:
                 with self._times.span("prompt"):
-                    conditioning = self._model.encode_prompt(spec)
+                    conditioning = self._context.encode_prompt()
                     self._finite.note_prompt(conditioning)
                     branches.use(conditioning)
 

@@ -23,6 +23,7 @@ from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.cfg_parallel.timings import CFGTimings
 from workers.unet.controlnet.local_choice import LocalChoice
+from workers.unet.embeddings.prompt_encoder import PromptEncoder
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -52,6 +53,7 @@ class UNetWorker:
     send_follow: SendFollow
     residual: "Redis"
     activity: DeviceActivity
+    prompts: PromptEncoder = field(default_factory=PromptEncoder)
     device: Device = field(default_factory=lambda: find_device("cpu"))
     cfg_timings: CFGTimings = field(default_factory=CFGTimings)
     device_loss: DeviceLoss = field(default_factory=lambda: DeviceLoss(find_device("cpu")))

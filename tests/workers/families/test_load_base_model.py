@@ -91,6 +91,7 @@ def test_weights_are_hashed_before_they_move_to_the_device(folder: Path, name: s
     on_host = load_model("m", str(folder / name), "float16", "cpu")
     assert on_device.device.type == "meta"
     assert on_device.sha256 == on_host.sha256 == weights_sha256(on_host.parts)
+    assert on_device.text_encoders_sha256 == on_host.text_encoders_sha256
 
 
 @pytest.mark.parametrize("source", ["sd1", "sd1.safetensors", "hub"])
@@ -112,7 +113,7 @@ def test_weights_that_were_hashed_once_are_not_read_again(
         entry = ModelEntry(source=source, config="sd1")
     found = {load_entry("m", entry, folder / "catalog.toml", "cpu", hashes).sha256 for _ in range(2)}
     assert found == {load(folder / "sd1").sha256}
-    assert len(read) == 1
+    assert len(read) == 2  # all weights, and those of the text encoders
 
 
 def test_a_variant_that_is_not_there_is_named(folder: Path) -> None:

@@ -67,12 +67,15 @@ class UNetFamily:
         for part in parts.values():
             part.eval().requires_grad_(False)
         sha256 = source.hash_weights(parts)  # from the host's memory
+        text_sha256 = source.hash_weights(
+            {part: module for part, module in parts.items() if part in self.facts.tokenizers}
+        )
         pipe.to(source.device)
         for part in (pipe.unet, pipe.vae):
             part.to(memory_format=_MEMORY_FORMATS[options.memory_format])
         cache_projections(pipe.unet)
         _switch_on(pipe, options)
-        model = unet_model(source.name, pipe, options.switches, sha256)
+        model = unet_model(source.name, pipe, options.switches, sha256, text_sha256)
         model.memory_format = options.memory_format
         return model
 
@@ -98,11 +101,15 @@ class UNetFamily:
 
 
 def unet_model(
-    name: str, pipe: Any, switches: Mapping[str, Any] | None = None, sha256: str | None = None
+    name: str,
+    pipe: Any,
+    switches: Mapping[str, Any] | None = None,
+    sha256: str | None = None,
+    text_sha256: str | None = None,
 ) -> UNetModel:
-    """The base model around a pipeline of diffusers; its weights are hashed unless ``sha256`` is known."""
+    """The base model around a pipeline of diffusers; its weights are hashed unless their hashes are known."""
     kind = SDXLModel if isinstance(pipe, StableDiffusionXLPipeline) else StableDiffusionModel
-    return kind(name, pipe, switches, sha256)
+    return kind(name, pipe, switches, sha256, text_sha256)
 
 
 def _find_kind(source: ControlNetSource) -> tuple[type[UNetControlNet], Any]:

@@ -5,8 +5,11 @@ Their members differ in how texts become conditioning: `workers.families.unet.st
 """
 
 import dataclasses
+import hashlib
+import json
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,15 +33,24 @@ from workers.families.unet.lora_targets import UNetLoraTargets
 from workers.families.unet.stages import UNetStages
 from workers.families.vae_latents import VaeLatents
 from workers.lora.scales import LayerScales
+from workers.runtime.weights.loaded import weights_sha256
 
 
 class UNetModel(BaseModel):
     """A pipeline of diffusers, of which the worker uses the parts."""
 
     def __init__(
-        self, name: str, pipe: Any, switches: Mapping[str, Any] | None = None, sha256: str | None = None
+        self,
+        name: str,
+        pipe: Any,
+        switches: Mapping[str, Any] | None = None,
+        sha256: str | None = None,
+        text_sha256: str | None = None,
     ) -> None:
-        """``switches`` of diffusers that are on in ``pipe``, for the receipt; ``sha256`` if it is known."""
+        """``switches`` of diffusers that are on in ``pipe``, for the receipt.
+
+        ``sha256``, and ``text_sha256`` of the text encoders' weights alone, if they are known.
+        """
         encoders = {part: getattr(pipe, part, None) for part in ("text_encoder", "text_encoder_2")}
         self.text_encoders = {part: encoder for part, encoder in encoders.items() if encoder is not None}
         # The class of the pipeline does not tell SD 2 from SD 1: the config of its UNet does.
@@ -47,6 +59,7 @@ class UNetModel(BaseModel):
             raise ModelFailed(f"model {name!r} has a UNet of no family that is served")
         parts = {"unet": pipe.unet, "vae": pipe.vae, **self.text_encoders}
         super().__init__(name, facts, parts, switches, sha256)
+        self._text_sha256 = text_sha256 or weights_sha256(self.text_encoders)
         self.pipe = pipe
         self.unet = pipe.unet
         self._stages = UNetStages(pipe.unet)
@@ -82,8 +95,17 @@ class UNetModel(BaseModel):
         """See `workers.families.unet.long_prompt.EncodeWindow`; the layer is the one that diffusers takes."""
 
     @abstractmethod
-    def _encode(self, spec: JobSpec, given: Mapping[str, Tensor], *, is_guided: bool) -> UNetConditioning:
-        """The texts of the job as diffusers' ``encode_prompt`` does it; ``given`` stands for texts."""
+    def _encode(
+        self, spec: JobSpec, given: Mapping[str, Tensor], *, is_guided: bool
+    ) -> Mapping[str, Tensor | None]:
+        """The texts of the job as diffusers' ``encode_prompt`` does it; ``given`` stands for texts.
+
+        ``cond`` and ``uncond``, ``(1, tokens, d)``, and what is pooled; ``None`` where it is not guided.
+        """
+
+    @abstractmethod
+    def _join(self, spec: JobSpec, texts: Mapping[str, Tensor], *, is_guided: bool) -> UNetConditioning:
+        """The rows of a step from ``texts``, which have the rows of the job's images."""
 
     # --- see `BaseModel` ---------------------------------------------------------------------------
 
@@ -155,16 +177,44 @@ class UNetModel(BaseModel):
         """See `BaseModel`; in 0..1."""
         return _read(self._control_images, image, size)
 
-    @torch.inference_mode()
-    def encode_prompt(self, spec: JobSpec) -> UNetConditioning:
+    @cached_property
+    def text_encoders_sha256(self) -> str:
+        """See `BaseModel`."""
+        described: list[Any] = [self._text_sha256, dict(self.pipe.config).get("force_zeros_for_empty_prompt")]
+        for part, encoder in self.text_encoders.items():
+            tokenizer = getattr(self.pipe, self.facts.tokenizers[part])
+            described.append(encoder.config.to_json_string())
+            described.append(tokenizer.backend_tokenizer.to_str())
+            described.append([tokenizer.model_max_length, tokenizer.special_tokens_map])
+        return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
+
+    def text_inputs(self, spec: JobSpec) -> dict[str, Any]:
         """See `BaseModel`."""
         if spec.clip_skip is not None and spec.clip_skip > self.skippable_layers:
             most = self.skippable_layers
             detail = f"clip_skip is {spec.clip_skip}, model {self.name!r} has {most} layers to skip"
             raise InvalidRequest(detail, field="clip_skip")
         is_guided = self.guidance(spec).is_guided
+        negative = {"negative_prompt", "negative_prompt_2"} if is_guided else set()
+        read = {"prompt", "prompt_2", "clip_skip", "long_prompt"} | negative
+        return {"is_guided": is_guided, **spec.model_dump(include=read)}
+
+    @torch.inference_mode()
+    def encode_texts(self, spec: JobSpec) -> dict[str, Tensor]:
+        """See `BaseModel`."""
+        self.text_inputs(spec)  # refuses what the model cannot follow
+        is_guided = self.guidance(spec).is_guided
         given = self._encode_chunks(spec, is_guided=is_guided) if spec.long_prompt == "chunk" else {}
-        conditioning = self._encode(spec, given, is_guided=is_guided)
+        encoded = self._encode(spec, given, is_guided=is_guided)
+        return {name: tensor for name, tensor in encoded.items() if tensor is not None}
+
+    @torch.inference_mode()
+    def make_conditioning(self, spec: JobSpec, texts: Mapping[str, Tensor]) -> UNetConditioning:
+        """See `BaseModel`."""
+        rows = {
+            name: tensor.repeat(spec.num_images, *[1] * (tensor.ndim - 1)) for name, tensor in texts.items()
+        }
+        conditioning = self._join(spec, rows, is_guided=self.guidance(spec).is_guided)
         return dataclasses.replace(conditioning, guidance=self._embed_guidance(spec))
 
     def prompt_warnings(self, spec: JobSpec) -> list[str]:

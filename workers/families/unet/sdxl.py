@@ -51,23 +51,32 @@ class SDXLModel(UNetModel):
             Text(*second, pipe.tokenizer_2, pipe.text_encoder_2),
         ]
 
-    def _encode(self, spec: JobSpec, given: Mapping[str, Tensor], *, is_guided: bool) -> UNetConditioning:
+    def _encode(
+        self, spec: JobSpec, given: Mapping[str, Tensor], *, is_guided: bool
+    ) -> dict[str, Tensor | None]:
         cond, uncond, pooled, uncond_pooled = self.pipe.encode_prompt(
             None if given else spec.prompt,
             spec.prompt_2,
             self.pipe.device,
-            spec.num_images,
+            1,
             is_guided,
             negative_prompt=spec.negative_prompt,
             negative_prompt_2=spec.negative_prompt_2,
             clip_skip=spec.clip_skip,
             **given,
         )
+        if not is_guided:
+            return {"cond": cond, "pooled": pooled}
+        return {"cond": cond, "pooled": pooled, "uncond": uncond, "uncond_pooled": uncond_pooled}
+
+    def _join(self, spec: JobSpec, texts: Mapping[str, Tensor], *, is_guided: bool) -> UNetConditioning:
+        cond, pooled = texts["cond"], texts["pooled"]
         sizes = self._time_ids(spec, is_guided=is_guided, dtype=cond.dtype)
         if not is_guided:
             return UNetConditioning(cond, {"text_embeds": pooled, "time_ids": sizes})
-        texts = torch.cat([uncond_pooled, pooled])
-        return UNetConditioning(torch.cat([uncond, cond]), {"text_embeds": texts, "time_ids": sizes})
+        both_pooled = torch.cat([texts["uncond_pooled"], pooled])
+        both = torch.cat([texts["uncond"], cond])
+        return UNetConditioning(both, {"text_embeds": both_pooled, "time_ids": sizes})
 
     def _time_ids(self, spec: JobSpec, *, is_guided: bool, dtype: torch.dtype) -> Tensor:
         """The sizes, one row of 6 for each row of a step, the unconditional ones first when guided."""

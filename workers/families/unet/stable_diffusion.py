@@ -44,21 +44,30 @@ class StableDiffusionModel(UNetModel):
         norm = getattr(encoder, "text_model", encoder).final_layer_norm
         return norm(states[-(clip_skip + 1)]), None
 
-    def _encode(self, spec: JobSpec, given: Mapping[str, Tensor], *, is_guided: bool) -> UNetConditioning:
+    def text_inputs(self, spec: JobSpec) -> dict[str, Any]:
+        """See `UNetModel`."""
         if fields := spec.family_fields:
             detail = f"model {self.name!r} does not know {', '.join(fields)}: only SDXL does"
             raise InvalidRequest(detail, field=fields[0])
+        return super().text_inputs(spec)
+
+    def _encode(
+        self, spec: JobSpec, given: Mapping[str, Tensor], *, is_guided: bool
+    ) -> dict[str, Tensor | None]:
         with named_for_diffusers(self.pipe.text_encoder):
             cond, uncond = self.pipe.encode_prompt(
                 None if given else spec.prompt,
                 self.pipe.device,
-                spec.num_images,
+                1,
                 is_guided,
                 negative_prompt=spec.negative_prompt,
                 clip_skip=spec.clip_skip,
                 **given,
             )
-        return UNetConditioning(torch.cat([uncond, cond]) if is_guided else cond)
+        return {"cond": cond, "uncond": uncond if is_guided else None}
+
+    def _join(self, spec: JobSpec, texts: Mapping[str, Tensor], *, is_guided: bool) -> UNetConditioning:
+        return UNetConditioning(torch.cat([texts["uncond"], texts["cond"]]) if is_guided else texts["cond"])
 
 
 @contextmanager

@@ -68,4 +68,4 @@ class UncondBranch:
         self._loras.close()
 
     def _encode_prompt(self) -> None:
-        self._predictor.use(self._context.model.encode_prompt(self._context.spec))
+        self._predictor.use(self._context.encode_prompt())

@@ -30,6 +30,8 @@ from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.offer import send_follow
 from workers.unet.controlnet.attach import send_attach
+from workers.unet.embeddings.prompt_encoder import PromptEncoder
+from workers.unet.embeddings.shared_embeddings import SharedEmbeddings
 from workers.unet.worker import UNetWorker
 
 
@@ -66,6 +68,7 @@ def build_worker(
         send_follow=partial(send_follow, celery, redis),
         residual=residuals[0],
         activity=DeviceActivity(),
+        prompts=PromptEncoder(SharedEmbeddings(residuals[0], settings)),
         device=device,
         device_loss=DeviceLoss(device),
         watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),

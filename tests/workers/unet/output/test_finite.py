@@ -121,7 +121,8 @@ def test_finite_weights_that_overflow_are_told_with_the_step(
             spoiled(model.pipe.text_encoder, "final_layer_norm.bias", 3e38),
             spoiled(model.pipe.text_encoder, "final_layer_norm.weight", 3e38),
         ):
-            assert "of the prompt" in failure(worker, spec(num_inference_steps=2), NonFiniteLatents)
+            wanted = spec(num_inference_steps=2, prompt="a prompt that no job had")
+            assert "of the prompt" in failure(worker, wanted, NonFiniteLatents)
 
 
 def test_a_controlnet_that_overflows_fails_its_job_by_name(

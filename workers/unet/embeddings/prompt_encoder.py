@@ -1,0 +1,72 @@
+"""Encodes the prompts of jobs, unless some worker has encoded the same texts with the same weights lately."""
+
+import logging
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from torch import Tensor
+
+from shared import metrics
+from shared.jobs.spec import JobSpec
+from workers.devices.base import Device, HostCopy
+from workers.families.base import BaseModel, Conditioning
+from workers.unet.embeddings.embedding_memory import EmbeddingMemory
+from workers.unet.embeddings.key import embeddings_key
+from workers.unet.embeddings.shared_embeddings import SharedEmbeddings
+
+log = logging.getLogger(__name__)
+
+#: Of the host's memory, for embeddings that this worker has used lately: about 130 prompts of SD 1.
+MEMORY_BYTES = 64 << 20
+
+
+class PromptEncoder:
+    """Finds embeddings in this worker's memory or at the residual server, and stores those it computes.
+
+    Their bits are those that encoding here would give; see `embeddings_key`.
+    """
+
+    def __init__(self, shared: SharedEmbeddings | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
+        """``shared``: where other workers find them; ``None``: nowhere."""
+        self._shared = shared
+        self._memory = EmbeddingMemory(memory_bytes)
+        self._thread = ThreadPoolExecutor(1, "embeddings")
+        self._storing: Future[None] | None = None
+
+    def encode_prompt(self, model: BaseModel, spec: JobSpec, device: Device) -> Conditioning:
+        """See `BaseModel.encode_prompt`; called again when a LoRA has changed a text encoder."""
+        key = embeddings_key(model, spec)
+        found = None if key is None else self._find(key)
+        if found is not None:
+            texts: Mapping[str, Tensor] = {name: device.from_host(tensor) for name, tensor in found.items()}
+        else:
+            texts = model.encode_texts(spec)
+            if key is not None:
+                copies = {name: device.to_host(tensor) for name, tensor in texts.items()}
+                self._storing = self._thread.submit(self._store, key, copies)
+        return model.make_conditioning(spec, texts)
+
+    def wait_until_stored(self) -> None:
+        """Wait until the embeddings that were computed last can be found by others."""
+        if self._storing is not None:
+            self._storing.result()
+
+    def _find(self, key: str) -> Mapping[str, Tensor] | None:
+        found, tier = self._memory.get(key), "memory"
+        if found is None and self._shared is not None:
+            found, tier = self._shared.get(key), "shared"
+            if found is not None:
+                self._memory.put(key, found)
+        metrics.EMBEDDING_LOOKUPS.labels("none" if found is None else tier).inc()
+        return found
+
+    def _store(self, key: str, copies: Mapping[str, HostCopy]) -> None:
+        """In a thread of its own: the loop does not wait for copies, checksums, or a server."""
+        try:
+            texts = {name: copy.wait() for name, copy in copies.items()}
+            if all(bool(tensor.isfinite().all()) for tensor in texts.values()):
+                self._memory.put(key, texts)
+                if self._shared is not None:
+                    self._shared.put(key, texts)
+        except Exception:  # a lost device: the job finds out by itself
+            log.exception("embeddings not stored")
