@@ -41,16 +41,23 @@ class FakeGraphPool(GraphPool):
         self.graphs: list[FakeGraph] = []
         self.error: Exception | None = None
         self.renewals = 0
+        self.reserved = 0
         self.spoil: Callable[[FakeGraph], None] = lambda graph: None
 
     def renew(self) -> None:
         self.renewals += 1
+        self.reserved = 0
+
+    @property
+    def reserved_bytes(self) -> int:
+        return self.reserved
 
     def capture(self, function: Callable[[], tuple[Tensor, ...]]) -> Captured:
         if self.error is not None:
             raise self.error
         with Recording() as recording:
             outputs = function()
+        self.reserved += sum(one.nbytes for one in recording.made)
         poison(recording.made)
         graph = FakeGraph(self, recording, outputs)
         self.graphs.append(graph)

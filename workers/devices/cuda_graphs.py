@@ -38,18 +38,29 @@ class CUDAGraphPool(GraphPool):
         # Its own: graphs of one pool are to be captured on one stream.
         self._stream: Any = torch.cuda.Stream(torch_device)  # type: ignore[no-untyped-call]
         self._failed: list[Any] = []
+        self._reserved_bytes = 0
+
+    @property
+    def reserved_bytes(self) -> int:
+        """See `GraphPool`; with what other threads have reserved during captures, as torch does not tell."""
+        return self._reserved_bytes
 
     def renew(self) -> None:
         """See `GraphPool`: torch takes no pool again whose graphs are gone while anything lies in it, and the
         workspace of a library, which was allocated within a capture, always does."""
         self._pool = torch.cuda.graph_pool_handle()
+        self._reserved_bytes = 0
 
     def capture(self, function: Callable[[], tuple[Tensor, ...]]) -> Captured:
         """See `GraphPool`."""
         if not CAPTURING.acquire(timeout=BUSY_S):
             raise CaptureBusy
         try:
-            return self._capture(function)
+            before = torch.cuda.memory_reserved(self._device)
+            captured = self._capture(function)
+            # Less only where torch has run out of memory meanwhile, and has given some back.
+            self._reserved_bytes += max(torch.cuda.memory_reserved(self._device) - before, 0)
+            return captured
         finally:
             CAPTURING.release()
 

@@ -41,5 +41,10 @@ class GraphPool(ABC):
         device meanwhile.
         """
 
+    @property
+    def reserved_bytes(self) -> int:
+        """Memory of the device that its graphs share, or own as outputs, whether they run or not."""
+        return 0
+
     def renew(self) -> None:  # noqa: B027 - not every pool has to
         """All of its graphs are gone: the next ones share other memory."""

@@ -43,9 +43,14 @@ class CapturedStage:
         self.outputs: tuple[Tensor, ...] = ()
 
     @property
-    def nbytes(self) -> int:
-        """Memory of its buffers and outputs; those that it reads of another stage are counted there, too."""
-        return sum(one.nbytes for one in (*self._inputs, *self._constants, *self.outputs) if one is not None)
+    def buffer_bytes(self) -> int:
+        """Memory of what it reads; outputs of another stage are counted there, too."""
+        return sum(one.nbytes for one in (*self._inputs, *self._constants) if one is not None)
+
+    @property
+    def output_bytes(self) -> int:
+        """Memory of its outputs, which lie in the pool."""
+        return sum(output.nbytes for output in self.outputs)
 
     def capture(self, pool: GraphPool, stage: Stage, inputs: Tensors, constants: Tensors) -> None:
         """Record the stage, and run it once with these inputs.

@@ -88,8 +88,11 @@ class GraphEngine(Engine):
 
     @property
     def nbytes(self) -> int:
-        """See `Engine`; without what lives only while a graph runs."""
-        return sum(one.nbytes for shape in list(self._shapes.values()) for one in list(shape.stages.values()))
+        """See `Engine`; with what the pool keeps for the time while a graph runs."""
+        captured = [one for shape in list(self._shapes.values()) for one in list(shape.stages.values())]
+        reserved = 0 if self._pool is None else self._pool.reserved_bytes
+        in_pool = max(reserved, sum(one.output_bytes for one in captured))
+        return in_pool + sum(one.buffer_bytes for one in captured)
 
     def begin(self) -> ForwardPass:
         """See `Engine`."""
@@ -137,7 +140,7 @@ class GraphEngine(Engine):
 
     def _release(self) -> None:
         self._must_release = False
-        if self._shapes:
+        if self._shapes or (self._pool is not None and self._pool.reserved_bytes):
             self._device.synchronize()  # a graph may be running
             self._shapes.clear()
             if self._pool is not None:

@@ -79,3 +79,16 @@ def test_memory_and_description_are_the_cards(cuda: Device) -> None:
     assert cuda.describe()["gpu"] == torch.cuda.get_device_name(0)
     assert cuda.describe()["reduced_precision_reduction"] == "off"
     assert not cuda.is_lost()
+
+
+def test_a_pool_of_graphs_tells_what_it_has_reserved(cuda: Device) -> None:
+    pool, x = cuda.graph_pool(), torch.ones(1, device=cuda.torch_device)
+    assert pool is not None
+    size_bytes = 64 << 20
+    before = torch.cuda.memory_reserved(cuda.torch_device)
+    captured = pool.capture(lambda: (x.expand(size_bytes // 4).contiguous().sum(),))
+    assert size_bytes <= pool.reserved_bytes <= torch.cuda.memory_reserved(cuda.torch_device) - before
+    captured.graph.replay()
+    assert float(captured.outputs[0]) == size_bytes // 4
+    pool.renew()
+    assert pool.reserved_bytes == 0
