@@ -8,6 +8,7 @@ from pathlib import Path
 import requests
 
 from infra.local.plan import Process
+from shared.registry.workers import WARMING_UP
 from shared.settings import Settings
 
 POLL_S = 0.2
@@ -27,24 +28,49 @@ WORKER_CHECKS = frozenset({"unet_workers", "controlnet_workers"})
 Missing = Mapping[str, str]
 
 
+class Deadline:
+    """When waiting ends: so long after its begin, or after the last progress of a worker that warms up.
+
+    What a worker has reported once is no progress when it says so again, after a restart: it ends.
+    """
+
+    def __init__(self, timeout_s: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._timeout_s, self._now = timeout_s, now
+        self._ends_at = now() + timeout_s
+        self._reported: set[tuple[str, str]] = set()
+
+    def note(self, missing: Missing) -> None:
+        """What is missing now."""
+        reported = {(name, why) for name, why in missing.items() if why.startswith(WARMING_UP)}
+        if reported - self._reported:
+            self._ends_at = self._now() + self._timeout_s
+        self._reported |= reported
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to wait no longer."""
+        return self._now() > self._ends_at
+
+
 def await_ready(
     settings: Settings,
     processes: Sequence[Process],
     timeout_s: float,
     on_poll: Callable[[Missing], None] = lambda _: None,
 ) -> Missing:
-    """Wait until nothing is missing; returns what is after ``timeout_s``, or once a process was restarted
-    `GIVE_UP_AFTER` times.
+    """Wait until nothing is missing; returns what is after ``timeout_s`` without progress, or once a process
+    was restarted `GIVE_UP_AFTER` times.
 
     ``on_poll`` is called with what is missing at each poll.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = Deadline(timeout_s)
     while missing := find_missing(settings, processes):
         on_poll(missing)
+        deadline.note(missing)
         restarts = {name: read_restarts(settings.home, name) for name in missing}
         ended = {name: lines[-1] for name, lines in restarts.items() if lines}
         is_hopeless = any(len(lines) >= GIVE_UP_AFTER for lines in restarts.values())
-        if is_hopeless or time.monotonic() > deadline:
+        if is_hopeless or deadline.is_over:
             return {**missing, **ended}
         time.sleep(POLL_S)
     on_poll({})

@@ -8,7 +8,7 @@ from rich.table import Table
 from infra.local.plan import Process
 from infra.local.ready import Missing
 from infra.local.supervision.terminal import Terminal
-from shared.registry.workers import WorkerKind
+from shared.registry.workers import WARMING_UP, WorkerKind
 from shared.settings import Settings
 
 ROLES: Mapping[WorkerKind, str] = {"unet": "UNet", "controlnet": "ControlNet"}
@@ -32,7 +32,7 @@ class StartDisplay:
                 role = ROLES[process.worker]
                 self._terminal.show(f"First {role} worker is ready after {took_s:.1f} s: {process.title}")
         ready = sum(process.name not in missing for process in self._processes)
-        names = [f"{name} ({why})" if why.startswith("warming up") else name for name, why in missing.items()]
+        names = [f"{name} ({why})" if why.startswith(WARMING_UP) else name for name, why in missing.items()]
         waiting = f"{ready} of {len(self._processes)} processes are ready; waiting for {', '.join(names)}"
         self._terminal.show_waiting(waiting if missing else "")
 

@@ -146,13 +146,13 @@ def is_alive(pid: int) -> bool:
 
 
 def explain_missing(missing: Mapping[str, str], home: Path, waited_s: float, ready_s: float) -> str:
-    """Why the stack was given up: after ``ready_s``, or earlier because a process was restarted too often."""
+    """Why the stack was given up: ``ready_s`` without progress, or a process was restarted too often."""
     lines = [f"  {name}: {why} (log: {home / 'logs' / name}.log)" for name, why in missing.items()]
     if waited_s < ready_s:
         what = f"a process was restarted {GIVE_UP_AFTER} times before the stack was ready"
         return "\n".join([f"The stack was given up after {waited_s:.0f} s, because {what}:", *lines])
     advice = "A slow start, such as a download, gets more time with --ready-within SECONDS."
-    return "\n".join([f"The stack is not ready after {ready_s:g} s:", *lines, advice])
+    return "\n".join([f"The stack is not ready after {waited_s:.0f} s:", *lines, advice])
 
 
 def _make_environment(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:

@@ -16,6 +16,8 @@ WorkerKind = Literal["unet", "controlnet"]
 #: What a worker's device does: a job of its own, the branch of another worker's job, steps of ControlNets for
 #: other workers' jobs, or nothing.
 Activity = Literal["generate", "follow", "serve", "idle"]
+#: How the reason begins why a worker takes no work yet that runs its models once before; progress follows.
+WARMING_UP = "warming up"
 #: After this, names of workers that stopped without removing themselves are dropped from the index.
 _INDEX_TTL_S = 3600
 #: What fields of a heartbeat were called up to 0.1.0. Both names are written and read, because workers and

@@ -137,7 +137,7 @@ def _warm_up(name: str) -> None:
     for controlnet, loaded in controlnets.loaded().items():
         usual = usual_step(catalog, settings, controlnet)
         if usual is not None and is_first_run_slower(loaded.engines.own.name, device):
-            warm_up = WarmUp(controlnet, ROUNDS)
+            warm_up = WarmUp(controlnet, ROUNDS, loaded.engines.own)
             with reported(
                 redis, name, settings.heartbeat_s, partial(_report, name, time.time(), warm_up.problems)
             ):

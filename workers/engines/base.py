@@ -68,6 +68,11 @@ class Engine(ABC):
         return None
 
     @property
+    def prepared_stages(self) -> int:
+        """How many layouts of stages have been captured or compiled, for people who wait for that."""
+        return 0
+
+    @property
     def nbytes(self) -> int:
         """Memory of the device that it holds between forwards."""
         return 0

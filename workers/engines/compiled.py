@@ -54,8 +54,8 @@ class CompileEngine(Engine):
         return self._reason
 
     @property
-    def compiled_count(self) -> int:
-        """Layouts of stages that are compiled."""
+    def prepared_stages(self) -> int:
+        """See `Engine`."""
         return len(self._compiled)
 
     def begin(self) -> ForwardPass:

@@ -87,6 +87,11 @@ class GraphEngine(Engine):
         return self._reason or paused
 
     @property
+    def prepared_stages(self) -> int:
+        """See `Engine`."""
+        return self._captures
+
+    @property
     def nbytes(self) -> int:
         """See `Engine`; with what the pool keeps for the time while a graph runs."""
         captured = [one for shape in list(self._shapes.values()) for one in list(shape.stages.values())]

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from shared.registry.workers import Heartbeat
+from shared.registry.workers import WARMING_UP, Heartbeat
 from workers.devices.base import Device
 from workers.runtime.heartbeat import HeartbeatThread
 
@@ -25,16 +25,27 @@ def is_first_run_slower(engine: str, device: Device) -> bool:
     return engine != "eager" or device.memory() is not None
 
 
+class PreparesStages(Protocol):
+    """An engine (`workers.engines.base.Engine`)."""
+
+    @property
+    def prepared_stages(self) -> int:
+        """How many layouts of stages have been captured or compiled."""
+
+
 class WarmUp:
     """The warm-up of one model: so many equal parts."""
 
-    def __init__(self, name: str, parts: int) -> None:
-        self._name, self._parts = name, parts
+    def __init__(self, name: str, parts: int, engine: PreparesStages | None = None) -> None:
+        """``engine`` runs the model: one part may be minutes of compiling."""
+        self._name, self._parts, self._engine = name, parts, engine
         self._done = 0
 
     def problems(self) -> list[str]:
-        """Why the worker takes no work yet."""
-        return [f"warming up {self._name}: {100 * self._done // self._parts} %"]
+        """Why the worker takes no work yet, with its progress: a reason that goes on changing."""
+        share = f"{WARMING_UP} {self._name}: {100 * self._done // self._parts} %"
+        prepared = 0 if self._engine is None else self._engine.prepared_stages
+        return [f"{share}, stages prepared: {prepared}" if prepared else share]
 
     def note_part(self) -> None:
         """One part is done."""

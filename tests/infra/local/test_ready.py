@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.plan import Process
-from infra.local.ready import await_ready, read_restarts
+from infra.local.ready import Deadline, await_ready, read_restarts
 from infra.local.up import explain_missing
 from shared.settings import Settings
 
@@ -65,3 +65,39 @@ def test_a_process_that_ended_once_is_waited_for(home: Path) -> None:
 
 def test_a_process_that_does_not_run_is_missing(home: Path) -> None:
     assert await_ready(Settings(home=home), [PROCESS], 0.01) == {"unet1": "it does not run"}
+
+
+class Clock:
+    """Shows what it was set to."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_worker_that_warms_up_is_waited_for_as_long_as_it_reports_progress() -> None:
+    clock = Clock()
+    deadline = Deadline(120.0, clock)
+    # Given a worker that compiles for longer than the timeout, and another one
+    for clock.now_s, why in (
+        (100.0, "it has not reported itself"),
+        (110.0, "warming up xl: 12 %"),
+        (220.0, "warming up xl: 12 %, stages prepared: 1"),
+        (330.0, "warming up xl: 12 %, stages prepared: 2"),
+    ):
+        deadline.note({"unet1": why, "unet2": "it has not reported itself"})
+        assert not deadline.is_over
+    # When it reports nothing new for the timeout, then waiting ends
+    for clock.now_s, is_over in ((449.0, False), (451.0, True)):
+        deadline.note({"unet1": "warming up xl: 12 %, stages prepared: 2"})
+        assert deadline.is_over == is_over
+
+
+def test_a_worker_that_begins_again_and_again_is_not_waited_for() -> None:
+    clock = Clock()
+    deadline = Deadline(120.0, clock)
+    for clock.now_s in (0.0, 60.0, 119.0, 121.0):
+        deadline.note({"unet1": "warming up xl: 0 %"})
+    assert deadline.is_over

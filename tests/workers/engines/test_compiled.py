@@ -43,16 +43,16 @@ def test_a_layout_is_compiled_at_its_second_run_and_only_so_many(folder: Path) -
     engine, stage = CompileEngine("model", folder, backend="aot_eager"), Stage()
     for rows in range(1, MAX_LAYOUTS + 3):
         run(engine, stage, rows)
-    assert engine.compiled_count == 0
+    assert engine.prepared_stages == 0
     for rows in range(1, MAX_LAYOUTS + 3):
         for _ in range(2):
             expected = stage([torch.ones(rows, 3)], [SCALE])[0]
             assert torch.allclose(run(engine, stage, rows), expected)
-    assert engine.compiled_count == MAX_LAYOUTS
+    assert engine.prepared_stages == MAX_LAYOUTS
     run(engine, Stage(), 1)
     run(engine, other := Stage(), 1)
     run(engine, other, 1)
-    assert engine.compiled_count == MAX_LAYOUTS + 1  # each stage by itself
+    assert engine.prepared_stages == MAX_LAYOUTS + 1  # each stage by itself
 
 
 def test_weights_that_are_patched_in_place_count(folder: Path) -> None:
@@ -62,7 +62,7 @@ def test_weights_that_are_patched_in_place_count(folder: Path) -> None:
     after = run(engine, stage, 2)
     assert not torch.allclose(after, before)
     assert torch.allclose(after, stage([torch.ones(2, 3)], [SCALE])[0])
-    assert engine.compiled_count == 1
+    assert engine.prepared_stages == 1
 
 
 def test_a_stage_that_cannot_be_compiled_makes_the_engine_eager(
@@ -88,7 +88,7 @@ def test_inductor_compiles_a_stage_into_the_folder(folder: Path) -> None:
     engine, stage = CompileEngine("model", folder), Stage()
     with torch.inference_mode():
         results = [run(engine, stage, 5) for _ in range(3)]
-    assert (engine.name, engine.compiled_count) == ("compile", 1), engine.fallback_reason
+    assert (engine.name, engine.prepared_stages) == ("compile", 1), engine.fallback_reason
     assert torch.allclose(results[2], stage([torch.ones(5, 3)], [SCALE])[0], atol=1e-6)
     assert any(folder.rglob("*.so"))
 

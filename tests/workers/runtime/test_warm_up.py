@@ -1,6 +1,7 @@
 """While a worker warms up, the fleet sees it, and that it takes nothing yet."""
 
 import uuid
+from dataclasses import dataclass
 
 from redis import Redis
 
@@ -42,3 +43,17 @@ def test_a_worker_that_warms_up_is_alive_and_takes_no_jobs(control: Redis) -> No
     assert not found[0].takes_work_for("unet", "xl")
     assert found[0].engines == {"xl": "graphs"}
     assert name not in [worker.name for worker in live_workers(control)]
+
+
+@dataclass
+class CountingEngine:
+    prepared_stages: int = 0
+
+
+def test_what_an_engine_has_prepared_is_progress_within_a_part() -> None:
+    engine = CountingEngine()
+    warm_up = WarmUp("xl", 4, engine)
+    warm_up.note_part()
+    assert warm_up.problems() == ["warming up xl: 25 %"]
+    engine.prepared_stages = 3
+    assert warm_up.problems() == ["warming up xl: 25 %, stages prepared: 3"]

@@ -130,7 +130,7 @@ class WorkerLifecycle:
         worker = self._worker
         for name, model in worker.models.loaded().items():
             if needs_warm_up(model, worker.device):
-                warm_up = WarmUp(name, PARTS)
+                warm_up = WarmUp(name, PARTS, model.engines.own)
                 compute = partial(warm_up_model, model, self._catalog.models[name], worker.device)
                 report = partial(self._report, warm_up.problems)
                 with reported(worker.jobs.redis, self._name, self._settings.heartbeat_s, report):
