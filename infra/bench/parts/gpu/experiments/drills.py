@@ -1,7 +1,8 @@
 """E10: a worker loses its device in the middle of a job, and the card has no memory left for one.
 
 Both through a whole fleet with two UNet workers: the job must end with the image it would have had, the
-worker that lost its device must end and come back, and what follows must work.
+worker that lost its device must end and come back, and what follows must work. Tests run the drill over a
+fleet that answers at once, and `tests/fleet` lose devices of a real one; a full card needs a GPU.
 """
 
 import json

@@ -32,10 +32,11 @@ def run(context: Context) -> None:
     with running_handover(context) as handover:
         reader = handover.start(backend)
         reader.wait_until_ready()
-        _kill_all(context, handover, reader, backend)
+        kill_writers(context, handover, reader, backend)
 
 
-def _kill_all(context: Context, handover: Handover, reader: EndProcess, backend: str) -> None:
+def kill_writers(context: Context, handover: Handover, reader: EndProcess, backend: str) -> None:
+    """Kill writers of ``handover``, each at another moment of a step; ``reader`` says what it got."""
     count = KILLS if context.is_gpu else TOY_KILLS
     whole, partly, wrong, carried, number = 0, 0, 0, set[str](), 0
     used = used_gpu_bytes(context.device) if context.is_gpu else 0

@@ -19,7 +19,7 @@ from infra.bench.parts.gpu.experiments.controlnet_jobs import best_engine
 from infra.bench.parts.gpu.experiments.eager import diffusers_eager_s
 from infra.bench.parts.gpu.experiments.rates import memory_gb_per_s
 from infra.bench.parts.gpu.fleet.files import lora_file
-from infra.bench.parts.gpu.fleet.jobs import FinishedJob, GpuFleet, fleet_of
+from infra.bench.parts.gpu.fleet.jobs import FinishedJob, fleet_of
 from infra.bench.parts.gpu.models import GUIDED_ROWS
 from infra.bench.parts.gpu.timing import measure, measure_once
 from workers.families.unet.lora_targets import UNetLoraTargets
@@ -34,6 +34,7 @@ def run(context: Context) -> None:
     measure_patches(context)
     try:
         measure_cold(context)
+        measure_fetch(context)
     except Skipped as error:
         context.note(f"E7: jobs with a cold LoRA left out: {error}")
     try:
@@ -132,13 +133,13 @@ def measure_cold(context: Context) -> None:
     spans = {span["name"]: span for span in cold[-1].job["timeline"] if span["name"].startswith("lora ")}
     for name, span in spans.items():
         print(f"    {name}: {span['end_s'] - span['start_s']:.3f} s", flush=True)
-    _fetch_s(context, fleet)
 
 
-def _fetch_s(context: Context, fleet: GpuFleet) -> None:
+def measure_fetch(context: Context) -> None:
     """What this S3 server takes to answer: how much of a cold LoRA is its doing."""
     from infra.local.s3_client import make_s3_client
 
+    fleet = fleet_of(context)
     env = fleet.fleet.stack.env
     name = fleet.put_cold_lora(1)
     client: Any = make_s3_client(env)

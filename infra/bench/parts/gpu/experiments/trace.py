@@ -2,7 +2,8 @@
 
 All jobs are there at once: what counts is images per second, and latency with its queueing. Both have the
 same files, the same S3 and the card for themselves. With as many ControlNets as the trace has, the
-fleet's UNet worker and its ControlNet worker share the card.
+fleet's UNet worker and its ControlNet worker share the card. Whole runs need two fleets for minutes: tests
+replay our half over a fleet that answers at once, the other half is tested with `infra.bench.baselines`.
 """
 
 import time
@@ -35,7 +36,7 @@ def run(context: Context) -> None:
     fleet = fleet_of(context)
     for rank in range(loras):
         fleet.fleet.put_lora(lora_name(rank), lora_file(context, 10 + rank))
-    ours, took_s = _replay_ours(fleet, stream, steps)
+    ours, took_s = replay_ours(fleet, stream, steps)
     context.median_of("trace_latency_s", ours)
     rate = context.figure("trace_images_per_s", count / took_s)
     theirs, took_s = _replay_theirs(context, fleet, stream, steps)
@@ -48,7 +49,7 @@ def run(context: Context) -> None:
         context.figure(f"trace_p{percent}_vs_naive", ratio)
 
 
-def _replay_ours(fleet: GpuFleet, stream: Sequence[TraceJob], steps: int) -> tuple[list[float], float]:
+def replay_ours(fleet: GpuFleet, stream: Sequence[TraceJob], steps: int) -> tuple[list[float], float]:
     """Latencies, each from a job's arrival to its stored image, and seconds until the last image."""
     _wait(fleet, [_submit(fleet, job, steps) for job in WARM_UP])
     began, ids = time.time(), list[str]()

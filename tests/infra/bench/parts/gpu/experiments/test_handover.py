@@ -8,10 +8,11 @@ import torch
 from redis import Redis
 
 from infra.bench.harness.report import CheckFailed
+from infra.bench.parts.gpu.context import Context
 from infra.bench.parts.gpu.experiments.handover import Steps
-from infra.bench.parts.gpu.experiments.kills import hand_over_before
+from infra.bench.parts.gpu.experiments.kills import hand_over_before, kill_writers
 from infra.bench.parts.gpu.handover.ends import Act, Answer, Command, End, Setup
-from infra.bench.parts.gpu.handover.processes import EndProcess
+from infra.bench.parts.gpu.handover.processes import EndProcess, Handover
 from shared.settings import Settings
 from tests.workers.transport.backends.host_slabs import HostSlabs
 from workers.devices.slabs import DeviceSlabs
@@ -30,7 +31,7 @@ class SharingDevice(CPUDevice):
 
 
 class OwnEnd(EndProcess):
-    """An end in this process, which acts when it is heard."""
+    """An end in this process, which acts when it is heard, and never after it was killed."""
 
     def __init__(self, setup: Setup, folder: Path) -> None:
         self._end = End(setup, SharingDevice(folder))
@@ -39,13 +40,28 @@ class OwnEnd(EndProcess):
     def tell(self, act: Act, number: int = 0, **options: Any) -> None:
         self._told.append(Command(act=act, number=number, **options))
 
+    def wait_until_ready(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        self._told.clear()
+
     def hear(self) -> Answer:
         return self._end.do(self._told.pop(0))
 
 
+class OwnHandover(Handover):
+    """Starts ends in this process."""
+
+    def __init__(self, setup: Setup, folder: Path) -> None:
+        self._setup, self._own_folder = setup, folder
+
+    def start(self, backend: str) -> OwnEnd:
+        return OwnEnd(self._setup.model_copy(update={"backend": backend}), self._own_folder)
+
+
 @pytest.fixture
-def ends(servers: Settings, residual: Redis, tmp_path: Path) -> list[OwnEnd]:
-    """A writer and a reader that prefer ``cuda_ipc``."""
+def handover(servers: Settings, residual: Redis, tmp_path: Path) -> OwnHandover:
     residual.flushall()
     setup = Setup(
         redis_url=servers.residual_redis_url[0],
@@ -55,7 +71,13 @@ def ends(servers: Settings, residual: Redis, tmp_path: Path) -> list[OwnEnd]:
         backend="cuda_ipc",
         shared_memory_bytes=1 << 24,
     )
-    return [OwnEnd(setup, tmp_path) for _ in range(2)]
+    return OwnHandover(setup, tmp_path)
+
+
+@pytest.fixture
+def ends(handover: OwnHandover) -> list[OwnEnd]:
+    """A writer and a reader that prefer ``cuda_ipc``."""
+    return [handover.start("cuda_ipc") for _ in range(2)]
 
 
 def test_cuda_ipc_carries_residuals_once_both_ends_have_swept(ends: list[OwnEnd]) -> None:
@@ -71,3 +93,15 @@ def test_a_writer_is_killed_only_if_its_backend_carries_residuals(ends: list[Own
     assert hand_over_before(writer, reader, 100, "cuda_ipc") > 0
     with pytest.raises(CheckFailed, match="cuda_ipc carried the residuals, not redis"):
         hand_over_before(writer, reader, 200, "redis")
+
+
+def test_steps_of_killed_writers_are_counted_as_whole_partly_or_lost(
+    handover: OwnHandover, tmp_path: Path
+) -> None:
+    context = Context(quick=True, folder=tmp_path, device="cpu")
+    # Given writers that are killed before they have sent anything of a step
+    kill_writers(context, handover, handover.start("redis"), "redis")
+    # Then no step came, nothing was wrong, and the reader serves another writer
+    names = ("kills", "kills_step_whole", "kills_step_partly", "kills_wrong_data", "kills_sticky_errors")
+    assert [context.figures[name] for name in names] == [2, 0, 0, 0, 0]
+    assert context.failures == []
