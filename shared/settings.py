@@ -101,13 +101,15 @@ class Settings(BaseModel):
         description="the same for its ControlNet workers; unset: `SWIFT_CONTROLNET_WORKERS` processes on "
         "`SWIFT_DEVICE`",
     )
-    unet_workers: Processes = Field(
-        1, description="UNet worker processes of the local stack, unless `SWIFT_UNET_DEVICES` names devices"
+    unet_workers: Processes | None = Field(
+        None,
+        description="UNet worker processes of the local stack, unless `SWIFT_UNET_DEVICES` names devices; "
+        "unset: 2 on a CPU of several cores, which serve ControlNets for each other, else 1",
     )
     controlnet_workers: ProcessesOrNone = Field(
-        1,
+        0,
         description="ControlNet worker processes of the local stack, unless `SWIFT_CONTROLNET_DEVICES` names "
-        "devices; 0: none, and /readyz does not wait for one",
+        "devices; 0: none, UNet workers compute ControlNets, and /readyz waits for no ControlNet worker",
     )
     flower_host: Host = Field(
         "127.0.0.1", description="address Flower listens on, with the login of `.run/env`"

@@ -31,6 +31,7 @@ REQUEST: dict[str, Any] = {
     "width": 64,
     "height": 64,
     "loras": [{"name": LORA.stem, "scale": 0.6}],
+    "latent_parallelism": "off",  # the second worker computes the ControlNet instead
 }
 #: ``demo.png`` is enlarged, because 64 pixels are small; the original is kept.
 ENLARGE = 8
@@ -41,7 +42,7 @@ def demo(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, _leave)  # so that the stack is stopped then, too
     console = Console()
     began = time.monotonic()
-    console.print("Starting the fleet: two Redis, S3, API, UNet worker, ControlNet worker, Flower …")
+    console.print("Starting the fleet: two Redis, S3, API, workers, Flower …")
     try:
         with running_stack(settings) as stack:
             console.print(f"Ready after {time.monotonic() - began:.1f} s at {stack.api_url}")

@@ -128,8 +128,7 @@ class _Watch:
         terminal = Terminal(sys.stdout)
         terminal.show("The fleet is ready. `make down` or Ctrl-C stops it.")
         terminal.show_table(describe_stack(self._settings, self._flower_login, self._processes))
-        has_controlnets = any(process.worker == "controlnet" for process in self._processes)
-        if advice := describe_unused_gpus(self._settings, has_controlnets=has_controlnets):
+        if advice := describe_unused_gpus(self._settings):
             terminal.show(advice)
         terminal.flush()
 

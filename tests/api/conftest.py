@@ -20,7 +20,9 @@ from shared.settings import Settings
 @pytest.fixture(scope="session")
 def connected(servers: Settings) -> Services:
     """Kept for the session: S3 clients take long to make."""
-    services = connect(servers, read_catalog(servers.catalog))
+    # A fleet that is to have ControlNet workers.
+    settings = servers.model_copy(update={"controlnet_workers": 1})
+    services = connect(settings, read_catalog(settings.catalog))
     return replace(services, live_workers=LiveWorkersCache(services.control, cache_s=0))
 
 

@@ -152,6 +152,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         redis_port=redis,
         residual_redis_port=residual_redis,
         s3_port=free_s3_port(),
+        unet_workers=1,
         controlnet_devices=("cpu", "cpu"),
         lease_s=3,
         residual_timeout_s=3,

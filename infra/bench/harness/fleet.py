@@ -115,8 +115,7 @@ class Fleet:
 
 @contextmanager
 def running_fleet(environment: Mapping[str, str] | None = None, /, **changes: object) -> Iterator[Fleet]:
-    """A fresh stack: one UNet worker and one ControlNet worker, unless
-    ``changes`` of the settings give other numbers.
+    """A fresh stack: one UNet worker and one ControlNet worker, unless ``changes`` give other numbers.
 
     ``environment`` holds further variables for its processes.
     """
@@ -133,7 +132,8 @@ def running_fleet(environment: Mapping[str, str] | None = None, /, **changes: ob
         "residual_redis_port": residual_redis,
         "s3_port": free_s3_port(),
     }
-    settings = Settings.model_validate({**places, **changes})
+    roles = {"unet_workers": 1, "controlnet_workers": 1}
+    settings = Settings.model_validate({**places, **roles, **changes})
     with running_stack(settings, env=environment) as stack:
         yield Fleet(stack)
 

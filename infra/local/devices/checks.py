@@ -67,15 +67,13 @@ def _named(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def describe_unused_gpus(
-    settings: Settings, *, has_controlnets: bool, count_gpus: Callable[[], int] = count_for_driver
+    settings: Settings, *, count_gpus: Callable[[], int] = count_for_driver
 ) -> str | None:
     """What to set so that the stack uses this machine's GPUs; ``None`` if there are none or it was chosen."""
     if settings.model_fields_set & CHOICES or not (count := count_gpus()):
         return None
     gpus = [f"cuda:{i}" for i in range(count)]
-    advice = f"SWIFT_UNET_DEVICES={','.join(gpus)}"
-    if has_controlnets:  # the last one computes ControlNets, beside a UNet worker where it is the only one
-        advice = f"SWIFT_UNET_DEVICES={','.join(gpus[:-1] or gpus)} SWIFT_CONTROLNET_DEVICES={gpus[-1]}"
+    advice = f"SWIFT_UNET_DEVICES={','.join(gpus)}"  # an idle one serves ControlNets for the others' jobs
     what = "1 GPU of this machine is" if count == 1 else f"{count} GPUs of this machine are"
     torch = " and install torch for CUDA" if is_without_cuda() else ""
     return f"{what} not used: set {advice}{torch} (infra/docs/operations.md, On GPUs)"

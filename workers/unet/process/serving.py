@@ -5,9 +5,12 @@ import queue
 import threading
 import time
 
+from redis.exceptions import RedisError
+
 from shared.messaging.messages import AttachControlNet
 from shared.periodic_thread import PeriodicThread
 from shared.registry.serving import SERVING_S, note_serving
+from shared.registry.workers import live_workers
 from workers.controlnet_serving.host import ServerHost
 from workers.controlnet_serving.server import ControlNetServer
 from workers.transport.step_queue import StepQueue
@@ -48,6 +51,7 @@ class IdleServing:
     def start(self, name: str) -> None:
         """Serve from now on, as the worker ``name``."""
         self._name = name
+        self._load_first()
         self._server.start(name)
         self._thread.start()
         self._sign.start()
@@ -71,6 +75,16 @@ class IdleServing:
     def attached_jobs(self) -> dict[str, list[str]]:
         """Jobs of other workers that it lately served steps of, by ControlNet."""
         return self._server.recent_jobs.by_controlnet()
+
+    def _load_first(self) -> None:
+        """Load one ControlNet ahead of the first job, unless a ControlNet worker is there for it."""
+        first = self._names[0]
+        try:
+            workers = live_workers(self._redis)
+        except RedisError:
+            return
+        if not any(one.kind == "controlnet" and one.takes_work_for("controlnet", first) for one in workers):
+            self._controlnets.preload(first)
 
     def _note_serving(self) -> None:
         """Have dispatch prefer other workers that are as near to a job."""

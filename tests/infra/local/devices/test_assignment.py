@@ -1,3 +1,5 @@
+import os
+
 from infra.local.devices.assignment import device_environment, worker_devices
 from shared.settings import Settings
 
@@ -10,6 +12,12 @@ def test_a_list_of_devices_stands_for_a_worker_each() -> None:
 def test_without_a_list_all_workers_are_on_one_device() -> None:
     settings = Settings(device="cuda:2", unet_workers=2, controlnet_workers=0, unet_devices=())
     assert worker_devices(settings) == {"unet": ("cuda:2", "cuda:2"), "controlnet": ()}
+
+
+def test_by_default_two_workers_share_a_cpu_of_several_cores_and_one_has_a_gpu() -> None:
+    workers = 2 if len(os.sched_getaffinity(0)) > 1 else 1
+    assert worker_devices(Settings()) == {"unet": ("cpu",) * workers, "controlnet": ()}
+    assert worker_devices(Settings(device="cuda")) == {"unet": ("cuda",), "controlnet": ()}
 
 
 def test_a_worker_is_told_of_its_own_gpu_alone_and_what_the_operator_calls_it() -> None:

@@ -52,27 +52,14 @@ def test_a_gpu_beyond_those_that_torch_sees_is_named_with_its_setting(cuda: Any)
 
 
 @pytest.mark.parametrize(
-    ("gpus", "has_controlnets", "advice"),
+    ("gpus", "advice"),
     [
-        (1, False, "1 GPU of this machine is not used: set SWIFT_UNET_DEVICES=cuda:0"),
-        (
-            1,
-            True,
-            "1 GPU of this machine is not used: "
-            "set SWIFT_UNET_DEVICES=cuda:0 SWIFT_CONTROLNET_DEVICES=cuda:0",
-        ),
-        (
-            3,
-            True,
-            "3 GPUs of this machine are not used: "
-            "set SWIFT_UNET_DEVICES=cuda:0,cuda:1 SWIFT_CONTROLNET_DEVICES=cuda:2",
-        ),
+        (1, "1 GPU of this machine is not used: set SWIFT_UNET_DEVICES=cuda:0"),
+        (3, "3 GPUs of this machine are not used: set SWIFT_UNET_DEVICES=cuda:0,cuda:1,cuda:2"),
     ],
 )
-def test_a_start_that_names_no_device_says_how_to_use_the_gpus(
-    gpus: int, has_controlnets: bool, advice: str
-) -> None:
-    said = describe_unused_gpus(Settings(), has_controlnets=has_controlnets, count_gpus=counted(gpus))
+def test_a_start_that_names_no_device_says_how_to_use_the_gpus(gpus: int, advice: str) -> None:
+    said = describe_unused_gpus(Settings(), count_gpus=counted(gpus))
     assert said is not None
     assert said.startswith(advice)
     assert ("install torch for CUDA" in said) == is_without_cuda()
@@ -83,17 +70,18 @@ def test_a_start_that_names_no_device_says_how_to_use_the_gpus(
 )
 def test_who_has_named_a_device_is_told_nothing(changes: dict[str, Any]) -> None:
     settings = Settings(**changes)
-    assert describe_unused_gpus(settings, has_controlnets=True, count_gpus=never) is None
+    assert describe_unused_gpus(settings, count_gpus=never) is None
 
 
 @pytest.mark.skipif(load_driver() is not None, reason="there is a driver")
 def test_a_machine_without_a_gpu_is_told_nothing() -> None:
-    assert describe_unused_gpus(Settings(), has_controlnets=True) is None
+    assert describe_unused_gpus(Settings()) is None
 
 
 def test_unet_workers_on_gpus_do_not_leave_controlnets_to_a_cpu_unnoticed() -> None:
+    settings = Settings(unet_devices=("cuda:0", "cuda:1"), controlnet_workers=1)
     with pytest.raises(CannotStart) as caught:
-        check_devices(Settings(unet_devices=("cuda:0", "cuda:1")), has_controlnets=True, count_gpus=never)
+        check_devices(settings, has_controlnets=True, count_gpus=never)
     said = str(caught.value)
     assert said.startswith("SWIFT_UNET_DEVICES=cuda:0,cuda:1: ControlNets would be computed on cpu")
     assert "set SWIFT_CONTROLNET_DEVICES too, to cuda:1" in said

@@ -105,7 +105,8 @@ def default_settings(context: Context) -> dict[str, Any]:
     """One UNet worker and one ControlNet worker on the same device, which computes every ControlNet."""
     memory = {"model_memory_bytes": 40 * GIB, "shared_memory_bytes": 2 * GIB} if context.is_gpu else {}
     remote = {"local_controlnets": "unserved"}
-    return {"catalog": catalog(context), "device": context.device.type, **memory, **remote}
+    roles = {"unet_workers": 1, "controlnet_workers": 1}
+    return {"catalog": catalog(context), "device": context.device.type, **roles, **memory, **remote}
 
 
 def finished(fleet: Fleet, job: dict[str, Any]) -> FinishedJob:

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.bench.harness.fleet import Fleet
 from infra.bench.harness.ports import free_ports, free_s3_port
 from infra.bench.harness.report import CheckFailed
+from infra.local.devices.assignment import worker_devices
 from infra.local.environment import inherit, read_env_file, variables_of
 from infra.local.ready import read_pids, read_restarts
 from infra.local.s3_client import make_s3_client
@@ -70,7 +71,7 @@ def running_fleet(
             start_new_session=True,
         )
     try:
-        yield _ready(home, process, settings.unet_workers + settings.controlnet_workers, ready_s)
+        yield _ready(home, process, sum(map(len, worker_devices(settings).values())), ready_s)
     finally:
         process.terminate()
         process.wait(timeout=STOP_S)
