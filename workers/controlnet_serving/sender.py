@@ -15,7 +15,7 @@ from torch import Tensor
 
 from shared import metrics
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
-from workers.controlnet_serving.step_timer import DeviceSpan
+from workers.devices.timer import DeviceSpan
 from workers.runtime.device_loss import DeviceLoss
 from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.transport import ResidualTransport

@@ -1,7 +1,7 @@
 """Serves steps of ControlNets: take one, collect what can share its forward pass, compute, hand over.
 
 Nothing here waits for the device, but for the step before the last: on a GPU a step is submitted while the
-one before it is computed, and its times become known later (`step_timer`).
+one before it is computed, and its times become known later (`workers.devices.timer`).
 
 Nobody computes for an attempt that is superseded, or for a job that is past the step: a claim checks that.
 If more than `CURRENT_STEP_CACHE_S` pass until the forward pass can begin (a ControlNet is loaded, the
@@ -32,7 +32,8 @@ from workers.controlnet_serving.recent_jobs import RecentJobs
 from workers.controlnet_serving.responses import error_response, residual_response
 from workers.controlnet_serving.sender import ResponseSender
 from workers.controlnet_serving.step_recorder import StepRecorder
-from workers.controlnet_serving.step_timer import SpanStart, StepTimer
+from workers.devices.steps_in_flight import StepsInFlight
+from workers.devices.timer import DeviceTimer, SpanStart
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.model_cache import ModelCache
 from workers.transport.protocol import QueuedStep, StepRequest
@@ -75,7 +76,8 @@ class ControlNetServer:
         self._lease = LeaseRenewer(steps, lambda: self.names, self._watchdog.overdue)
         self.sender = ResponseSender(transport, self._lease, self._device_loss)
         self._collector = BatchCollector(steps, self.recent_jobs, batch_delay)
-        self._timer = StepTimer(transport.device)
+        self._timer = DeviceTimer(transport.device)
+        self._in_flight = StepsInFlight(transport.device)
         self._recorder = StepRecorder(self._timer, self._collector, self._busy)
         self._device = threading.Lock()
         self._worker = ""
@@ -163,7 +165,8 @@ class ControlNetServer:
         """
         limit = self._watchdog.limit("a step of a ControlNet", self.steps.wait_s)
         with limit, self._device_loss.translate_errors():
-            self._timer.wait_for_room()
+            self._in_flight.wait_for_room()
+            self._timer.report_done()
         with self._intake.next(names) as queued:
             return 0 if queued is None else self._serve_queued(queued)
 
@@ -222,6 +225,7 @@ class ControlNetServer:
             with self._device, self._busy:
                 self._hand_over(ResidualAggregator(forwards), start)
                 span = self._timer.end(start)
+        self._in_flight.add()
         self._recorder.submitted(batch, forwards, span)
 
     def _forward(self, in_use: ExitStack, steps: Sequence[ClaimedStep]) -> BatchedForward:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from shared import metrics
 from workers.controlnet_serving.batch_collector import BatchCollector
 from workers.controlnet_serving.forward import BatchedForward
-from workers.controlnet_serving.step_timer import DeviceSpan, StepTimer
+from workers.devices.timer import DeviceSpan, DeviceTimer
 from workers.runtime.activity.busy import BusyShare
 from workers.transport.step_queue import ClaimedStep
 
@@ -13,7 +13,7 @@ from workers.transport.step_queue import ClaimedStep
 class StepRecorder:
     """For the thread that computes the steps."""
 
-    def __init__(self, timer: StepTimer, collector: BatchCollector, busy: BusyShare) -> None:
+    def __init__(self, timer: DeviceTimer, collector: BatchCollector, busy: BusyShare) -> None:
         self._timer = timer
         self._collector = collector
         self._busy = busy

@@ -8,12 +8,12 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from shared.jobs.receipt import Receipt
+from workers.devices.steps_in_flight import StepsInFlight
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.cfg_parallel.branches import CFGBranches
 from workers.unet.cfg_parallel.leader import Leader
 from workers.unet.denoising.denoise import InitialLatents, denoise
 from workers.unet.denoising.progress import ProgressReporter
-from workers.unet.denoising.steps_in_flight import StepsInFlight
 from workers.unet.latents.initial_latents import make_initial_latents
 from workers.unet.latents.input_images import read_input_images
 from workers.unet.lease import Lease

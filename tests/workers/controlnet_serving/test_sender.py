@@ -12,8 +12,8 @@ from tests.fake_device import FakeDevice
 from tests.workers.transport.transport_ends import TransportEnds, make_response, noise
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import ResponseSender
-from workers.controlnet_serving.step_timer import StepTimer
 from workers.devices.base import HostCopy
+from workers.devices.timer import DeviceTimer
 from workers.runtime.device_loss import DeviceLoss
 from workers.transport.backends.inline import INLINE_BYTES
 from workers.transport.response_batch import BATCH_BYTES
@@ -77,7 +77,7 @@ def test_headers_leave_after_their_copies_which_follow_what_they_copy(
     now = itertools.count(100.0)
     device = FakeDevice(now=lambda: float(next(now)))
     ends = TransportEnds([residual], servers.model_copy(update={"shared_memory": "auto"}), device=device)
-    request, timer = ends.send_step(), StepTimer(device)
+    request, timer = ends.send_step(), DeviceTimer(device)
     sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []))
     small, large = noise(1, INLINE_BYTES // 4), noise(2, 64, 64, 64)
     start = timer.start()

@@ -61,7 +61,7 @@ class StepResiduals:
         times = self._context.device_times
         if not self._has_claimed:
             self._has_claimed = True
-            encoder_end, parts = times.mark(), self.request.parts
+            encoder_end, parts = times.mark().event, self.request.parts
             self._compute_here([part for part in parts if part.position in self._claims.positions], "local")
             self._compute_here(self._claims.claim(self.request, parts, encoder_end), "requester")
         start = times.mark()

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from shared import metrics
-from workers.devices.base import Event, HostCopy
+from workers.devices.base import HostCopy
+from workers.devices.timer import SpanStart
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.lease import Lease
 
@@ -29,7 +30,7 @@ class ProgressReporter:
         self._size = context.model.size(context.spec.width, context.spec.height)
         self._newest: _DoneStep | None = None  # that was not reported
 
-    def after_step(self, step: int, start: Event, latents: Tensor) -> None:
+    def after_step(self, step: int, start: SpanStart, latents: Tensor) -> None:
         """A step that began at ``start`` has been submitted to the device; these latents come of it."""
         row = self._device.to_host(latents[:1])
         self._times.measure(start, partial(self._note, step, row))

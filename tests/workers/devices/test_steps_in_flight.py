@@ -1,6 +1,6 @@
 from tests.fake_device import FakeDevice
 from workers.devices.selection import find_device
-from workers.unet.denoising.steps_in_flight import StepsInFlight
+from workers.devices.steps_in_flight import StepsInFlight
 
 
 def test_the_loop_is_two_steps_ahead_of_the_device_at_most() -> None:

@@ -1,7 +1,8 @@
-"""Bounds how far the loop runs ahead of the device: by two steps.
+"""Bounds how far a thread runs ahead of the device: by two steps.
 
-Submitting a step takes a fraction of the time that the device needs for it. Without a bound the loop would
-submit all steps at once, and a cancel would come too late.
+Submitting a step takes a fraction of the time that the device needs for it. Without a bound the loop of a job
+would submit all steps at once, and a cancel would come too late; and a ControlNet worker would claim steps
+that another one could begin, and that others could still join.
 """
 
 from collections import deque

@@ -1,7 +1,6 @@
-"""Measures on the device when steps are computed, without waiting for it.
+"""Measures when a device does its work: by events, which are read once they have happened.
 
-On a GPU a step is submitted long before it is computed. So its times are those of events, and are known once
-the device has come to them.
+On a GPU work is submitted long before it is done, and nobody waits for that only to measure it.
 """
 
 import time
@@ -13,9 +12,6 @@ from workers.devices.base import Clock, Device, Event
 
 #: A clock is used for so long: it drifts against the machine's, and its numbers have few digits.
 CLOCK_S = 60.0
-#: Steps that may be submitted and not computed yet: the device is busy while the next one is submitted. With
-#: more, this worker would claim steps that another one could begin, and that others could still join.
-MAX_SUBMITTED = 2
 
 
 class SpanStart(NamedTuple):
@@ -43,17 +39,17 @@ class DeviceSpan(NamedTuple):
         return self.clock.time_s(self.end)
 
 
-class StepTimer:
-    """Times the steps that one thread submits."""
+class DeviceTimer:
+    """Times work that one thread submits."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
         self._clock: Clock | None = None
         self._clock_started_at = 0.0
-        self._submitted: deque[tuple[DeviceSpan, Callable[[DeviceSpan], None]]] = deque()
+        self._spans: deque[tuple[DeviceSpan, Callable[[DeviceSpan], object]]] = deque()  # as they end
 
     def start(self) -> SpanStart:
-        """What is submitted from now on belongs to the step."""
+        """What is submitted from now on belongs to the span."""
         now = time.monotonic()
         if self._clock is None or now - self._clock_started_at > CLOCK_S:
             with self._device.on_stream("in"):  # beside the computation, for which it would wait
@@ -65,23 +61,19 @@ class StepTimer:
         """All that was submitted since then, up to now."""
         return DeviceSpan(start.clock, start.event, self._device.record())
 
-    def when_done(self, step: DeviceSpan, record: Callable[[DeviceSpan], None]) -> None:
-        """Call ``record`` once the device has computed the step: now, or at one of the next calls."""
-        self._submitted.append((step, record))
-        self.poll()
+    def when_done(self, span: DeviceSpan, report: Callable[[DeviceSpan], object]) -> None:
+        """Call ``report`` once the device has come to the end: now, or at one of the next calls."""
+        self._spans.append((span, report))
+        self.report_done()
 
-    def poll(self) -> None:
-        """Record the steps that the device has computed."""
-        while self._submitted and self._submitted[0][0].end.is_done:
-            self._record_first()
+    def report_done(self) -> None:
+        """Report the spans that have ended."""
+        while self._spans and self._spans[0][0].end.is_done:
+            span, report = self._spans.popleft()
+            report(span)
 
-    def wait_for_room(self) -> None:
-        """Wait until another step may be submitted."""
-        self.poll()
-        while len(self._submitted) >= MAX_SUBMITTED:
-            self._submitted[0][0].end.wait()
-            self._record_first()
-
-    def _record_first(self) -> None:
-        step, record = self._submitted.popleft()
-        record(step)
+    def report_all(self) -> None:
+        """Report all spans; waits for the device to end them."""
+        if self._spans:
+            self._spans[-1][0].end.wait()
+        self.report_done()
