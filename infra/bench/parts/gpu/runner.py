@@ -34,9 +34,10 @@ class Experiment:
     budget_s: float
     quick_s: float | None  # its budget in the quick form; None: only if it is named
 
-    def run(self, context: Context) -> None:
-        """Run it; its module is imported now, as it may need a package that is not installed."""
-        import_module(f"{EXPERIMENTS}.{self.module}").run(context)
+    def load(self) -> Callable[[Context], object]:
+        """What runs it; its module is imported now, as it may need a package that is not installed."""
+        run: Callable[[Context], object] = import_module(f"{EXPERIMENTS}.{self.module}").run
+        return run
 
 
 #: In order of worth: what a run that is cut off should have measured first.
@@ -93,10 +94,12 @@ def run_all(
 
 def _run_one(context: Context, experiment: Experiment, budget_s: float) -> None:
     name = context.experiment = experiment.name
-    context.ends_at = time.monotonic() + budget_s
     try:
+        # Not in its time: torch whose import is cut off cannot be imported by the next one either.
+        run = experiment.load()
+        context.ends_at = time.monotonic() + budget_s
         with at_most(budget_s):
-            experiment.run(context)
+            run(context)
     except BudgetSpent:
         context.note(f"{name} cut off after {budget_s:.0f} s")
     except Skipped as error:

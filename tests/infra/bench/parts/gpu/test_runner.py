@@ -20,8 +20,11 @@ class Scripted(Experiment):
 
     act: Callable[[Context], object] = field(default=lambda _: None)
 
-    def run(self, context: Context) -> None:
-        self.act(context)
+    imported: Callable[[], object] = field(default=lambda: None)
+
+    def load(self) -> Callable[[Context], object]:
+        self.imported()
+        return self.act
 
 
 def scripted(name: str, act: Callable[[Context], object], budget_s: float = 30.0) -> Scripted:
@@ -109,3 +112,19 @@ def test_what_was_measured_is_saved_after_each_experiment(context: Context) -> N
 def test_no_experiment_begins_that_would_not_end_in_time(context: Context) -> None:
     run_all(context, [scripted("E4", lambda _: None, budget_s=100)], 20.0, lambda _: None)
     assert context.notes == ["E4 left out: 20 s are left, it takes up to 100"]
+
+
+def test_the_time_of_an_experiment_begins_after_its_import(context: Context) -> None:
+    before, seen = context.ends_at, []
+    experiment = Scripted(
+        "E0",
+        "of a test",
+        "none",
+        30.0,
+        30.0,
+        act=lambda context: seen.append(context.ends_at),
+        imported=lambda: seen.append(context.ends_at),
+    )
+    run_all(context, [experiment], None, lambda _: None)
+    assert seen[0] == before
+    assert seen[1] != before
