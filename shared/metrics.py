@@ -77,6 +77,12 @@ EMBEDDING_LOOKUPS = Counter(
     "Prompts, by where their embeddings were found: memory, shared, or none, so that they were computed",
     ["tier"],
 )
+CHECKPOINTS = Counter(
+    "swift_checkpoints_total", "Checkpoints of running jobs, by what became of them", ["result"]
+)
+JOBS_CONTINUED = Counter(
+    "swift_jobs_continued_total", "Attempts that went on from the checkpoint of another one", ["model"]
+)
 LORA_LOOKUPS = Counter(
     "swift_lora_lookups_total",
     "LoRAs of jobs, by the tier that had them; followers look up their own",

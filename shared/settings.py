@@ -240,6 +240,20 @@ class Settings(BaseModel):
     max_infrastructure_losses: Count = Field(
         30, description="attempts that Redis, S3 or a stopped worker may cost a job besides those"
     )
+    checkpoint_every_s: float = Field(
+        1,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="how often at most a running job's state is stored, from which another worker continues "
+        "it; less often where that would cost over 1 % of its time. 0: never",
+    )
+    checkpoint_bytes: Bytes = Field(
+        64 << 20, description="largest such state of a job; one that is larger begins anew"
+    )
+    checkpoint_ttl_s: WholeSeconds = Field(
+        3600, description="expiry of that state, in the residual Redis, counted from its last change"
+    )
     stuck_grace_s: Seconds = Field(
         30,
         description="a job this long past its deadline counts as hung: it is failed, and its worker "

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from shared.jobs.options import MAX_CONTROLNETS, MAX_LORAS
 from shared.jobs.spec import JobSpec
 from shared.message_base import (
+    MAX_STEPS,
     STORED,
     JsonObject,
     Sha256,
@@ -81,6 +82,12 @@ class Receipt(StrictMessage):
     worker: WorkerReceipt
     cfg_follower: WorkerReceipt | None = Field(
         None, description="the second worker, if one predicted the unconditional branch of some steps"
+    )
+    continued_at: list[Step] = Field(
+        [],
+        max_length=2 * MAX_STEPS,
+        description="steps from which another attempt went on with the state that one before had stored; the"
+        " pixels do not depend on them",
     )
     digest: Sha256 = Field("", description="sha256 over the rest: finds accidental edits, signs nothing")
 

@@ -34,6 +34,7 @@ from workers.transport.backends.selection import build_backends
 from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
+from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
 from workers.unet.embeddings.shared_embeddings import SharedEmbeddings
 from workers.unet.worker import UNetWorker
@@ -160,6 +161,7 @@ def worker_maker(
             send_attach=attach,
             send_follow=lambda message, model, expires_s: None,
             residual=residual,
+            checkpoints=CheckpointStore(residual, settings),
             activity=DeviceActivity(),
             prompts=PromptEncoder(SharedEmbeddings(residual, settings)),
         )

@@ -59,6 +59,16 @@ def responses_key(request: StepRequest) -> str:
     return f"{TRANSPORT}:responses:{request.job_id}:{request.attempt}:{request.step}"
 
 
+def checkpoint_key(job_id: str) -> str:
+    """Hash: the newest checkpoint of a job's denoising loop, and which attempt may write it."""
+    return f"{TRANSPORT}:checkpoint:{job_id}"
+
+
+def job_of_checkpoint(key: str) -> str:
+    """The job of a `checkpoint_key`."""
+    return key.rpartition(":")[2]
+
+
 def cfg_claim_key(job_id: str, attempt: str, channel: str) -> str:
     """String: the worker that follows the attempt (CFG parallelism); ``*`` matches any name."""
     return f"{TRANSPORT}:cfg_claim:{job_id}:{attempt}:{channel}"

@@ -12,6 +12,8 @@ from workers.devices.steps_in_flight import StepsInFlight
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.cfg_parallel.branches import CFGBranches
 from workers.unet.cfg_parallel.leader import Leader
+from workers.unet.checkpoints.attempt_checkpoints import AttemptCheckpoints
+from workers.unet.checkpoints.checkpoint import StepsSoFar
 from workers.unet.denoising.denoise import InitialLatents, denoise
 from workers.unet.denoising.progress import ProgressReporter
 from workers.unet.latents.initial_latents import make_initial_latents
@@ -21,7 +23,7 @@ from workers.unet.lora import JobLoras
 from workers.unet.noise_predictor import NoisePredictorFactory
 from workers.unet.output.finite import NonFiniteTracker
 from workers.unet.output.images import decode_latents
-from workers.unet.output.receipt import worker_receipt, write_receipt
+from workers.unet.output.receipt import controlnet_receipts, worker_receipt, write_receipt
 from workers.unet.timesteps.dry_run import check_steps
 from workers.unet.timesteps.schedule import TimestepSpec, make_schedule
 
@@ -55,6 +57,8 @@ class Generation:
         self._predictors = NoisePredictorFactory(context)
         self._loras = JobLoras(context, self._total)
         self._progress = ProgressReporter(context, lease, self._total)
+        self._checkpoints = AttemptCheckpoints(context, self._schedule, self._scheduler_config)
+        self._so_far = StepsSoFar()  # of earlier attempts
         self._step_start = self._times.mark()
 
     def run(self) -> GenerationResult:
@@ -62,6 +66,7 @@ class Generation:
         with ExitStack() as stack:
             stack.callback(self._times.report_done)
             stack.callback(self._loras.close)
+            stack.callback(self._checkpoints.close)
             guidance = self._model.guidance(self._spec)
             with self._timeline.span("attach"):
                 # Control inputs may be sampled: they are computed in this thread, before the leader has one.
@@ -88,36 +93,44 @@ class Generation:
 
     def _write_receipt(self, branches: CFGBranches) -> Receipt:
         model, spec, replay = self._model, self._spec, self._context.replay
+        so_far = self._steps_so_far(branches)
         return write_receipt(
             spec,
             model,
             self._context.engine,
             scheduler_config=self._scheduler_config,
             size=self._size,
-            used_controlnets=branches.used_controlnets,
-            controlnet_batches=branches.controlnet_batches,
+            controlnets=so_far.controlnets,
             control_maps=self._predictors.control_maps,
             split_steps=branches.split_steps,
             cfg_follower=replay.cfg_follower(branches.follower, worker_receipt(model, self._context.engine)),
             loras=self._loras.receipts(),
             lora_loading=replay.lora_loading(spec),
+            continued_at=replay.continued_at(so_far.continued_at),
         )
 
     def _denoise(self, branches: CFGBranches) -> Tensor:
         spec, generators = self._spec, self._context.generators
+        self._model.latents.prepare_preview()
+        start = self._start(generators)
+        first_step, start.latents, self._so_far = self._checkpoints.take_over(start.latents)
+        self._loras.go_on(self._so_far.loras)
+        branches.go_on(self._so_far.split_steps, self._so_far.cfg_follower)
 
         def before_step(i: int) -> None:
             self._in_flight.wait_for_room()
             self._step_start = self._times.mark()
             self._context.check()
-            if self._loras.before_step(i) or i == 0:
+            if self._loras.before_step(i) or i == first_step:
                 with self._times.span("prompt"):
                     conditioning = self._context.encode_prompt()
                     self._finite.note_prompt(conditioning)
                     branches.use(conditioning)
 
-        self._model.latents.prepare_preview()
-        start = self._start(generators)
+        def after_step(i: int, latents: Tensor) -> None:
+            self._after_step(i, latents)
+            self._checkpoints.after_step(i, latents, lambda: self._steps_so_far(branches))
+
         self._finite.note("in the latents that the loop begins with", start.latents)
         return denoise(
             lambda x, i, t: branches.predict(x, i, self._total, t, self._loras.in_effect),
@@ -126,7 +139,19 @@ class Generation:
             guidance=self._model.guidance(spec),
             step_options=self._schedule.step_options(generators, spec.eta),
             before_step=before_step,
-            after_step=self._after_step,
+            after_step=after_step,
+            first_step=first_step,
+        )
+
+    def _steps_so_far(self, branches: CFGBranches) -> StepsSoFar:
+        """What the receipt will say of the steps until now."""
+        now = controlnet_receipts(self._spec, branches.used_controlnets, branches.controlnet_batches)
+        return StepsSoFar(
+            loras=self._loras.receipts(),
+            controlnets=self._so_far.controlnets_until(now),
+            split_steps=branches.split_steps,
+            cfg_follower=branches.follower,
+            continued_at=self._so_far.continued_at,
         )
 
     def _start(self, generators: list[Generator]) -> InitialLatents:

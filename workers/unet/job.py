@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from shared.jobs.attempt import Attempt
+from shared.jobs.record import ENDED
 from shared.logs import log_fields
 from workers.families.base import BaseModel
 from workers.unet.attempt_context import AttemptContext
@@ -45,6 +46,9 @@ def execute_job(
             outcome.status = end_after_error(worker, attempt, timeline, error)
             if outcome.status in ERRORS:
                 raise
+        finally:
+            if outcome.status in ENDED:
+                worker.checkpoints.end(job_id, attempt.job.attempts)
     return outcome.status
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from shared import metrics
-from shared.errors import NonFiniteWeights
+from shared.errors import NonFiniteWeights, ReceiptMismatch
 from shared.jobs.receipt import LoraReceipt
 from shared.jobs.spec import LoraRef
 from workers.devices.base import Pending
@@ -58,13 +58,21 @@ class JobLoras:
         self._timeline = context.timeline
         self._weights: dict[str, LoraWeights] = {}
         self._effective_step: dict[str, int] = {}  # name: first step with it
+        self._restored: list[LoraReceipt] = []  # in effect since before the first step
+        self._is_first_step = True
+
+    def go_on(self, loras: Sequence[LoraReceipt]) -> None:
+        """The first step is one before which an earlier attempt has patched ``loras``, as is said of them."""
+        self._restored = list(loras)
 
     def before_step(self, step: int) -> bool:
         """Patch what is due; returns whether a text encoder changed, so that the prompt is encoded again.
 
         The first step also removes patches that an earlier job has left and this one does not use.
         """
-        if step == 0:
+        is_first, self._is_first_step = self._is_first_step, False
+        restored = self._load_restored() if is_first else set()
+        if is_first:
             self._wait_for_patched()  # what an earlier job has spoiled is not this one's
         else:
             self._check(self._model.patcher.check_known)
@@ -74,16 +82,27 @@ class JobLoras:
                 self._wait_for(name)
         ready = {name for name in waiting if self._loads[name].is_done()}
         due = self._schedule.loras_to_patch(step, ready) & set(waiting)
-        if not due and step > 0:
+        if not due and not is_first:
             return False
         for name in due:
             self._weights[name] = self._loads[name].wait(timeout_s=0)
             self._context.replay.check_lora(name, self._weights[name].sha256)
             self._effective_step[name] = step
-        self._patch(due)
+        self._patch(due | restored)
         if due and len(self._effective_step) == len(self._refs):
             metrics.LORA_EFFECTIVE_STEP.observe(step)
         return self._trains_text_encoder(due)
+
+    def _load_restored(self) -> set[str]:
+        """Wait for the LoRAs that are in effect already; returns their names."""
+        for lora in self._restored:
+            self._wait_for(lora.name)
+            self._weights[lora.name] = weights = self._loads[lora.name].wait(timeout_s=0)
+            if weights.sha256 != lora.sha256:
+                what = f"the bytes of LoRA {lora.name!r}"
+                raise ReceiptMismatch(what, was=lora.sha256, now=weights.sha256)
+            self._effective_step[lora.name] = lora.step
+        return {lora.name for lora in self._restored}
 
     def _prepare(self, ref: LoraRef, weights: LoraWeights) -> None:
         """Called in the thread that loads a LoRA: the loop has only to write the weights."""
@@ -158,14 +177,10 @@ class JobLoras:
         return self._trains_text_encoder(new)
 
     def receipts(self) -> list[LoraReceipt]:
-        """The receipt of each LoRA, in the order of the job."""
+        """The receipt of each LoRA that is in effect, in the order of the job."""
         return [
-            LoraReceipt(
-                name=ref.name,
-                sha256=self._weights[ref.name].sha256,
-                step=self._effective_step[ref.name],
-            )
-            for ref in self._refs
+            LoraReceipt(name=name, sha256=self._weights[name].sha256, step=self._effective_step[name])
+            for name in self.in_effect
         ]
 
     def warnings(self) -> list[str]:

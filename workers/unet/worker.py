@@ -22,6 +22,7 @@ from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.cfg_parallel.timings import CFGTimings
+from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.controlnet.local_choice import LocalChoice
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
 
@@ -52,6 +53,7 @@ class UNetWorker:
     send_attach: SendAttach
     send_follow: SendFollow
     residual: "Redis"
+    checkpoints: CheckpointStore
     activity: DeviceActivity
     prompts: PromptEncoder = field(default_factory=PromptEncoder)
     device: Device = field(default_factory=lambda: find_device("cpu"))

@@ -59,6 +59,11 @@ class CFGBranches:
         """The second worker, if it has predicted a branch."""
         return self._leader.receipt
 
+    def go_on(self, split_steps: Sequence[int], follower: WorkerReceipt | None) -> None:
+        """An earlier attempt has computed the steps before the first one, some of them with a follower."""
+        self.split_steps = list(split_steps)
+        self._leader.receipt = follower
+
     def attach(self) -> None:
         """Have ControlNet workers prepare, before anything else is done."""
         self._predictors[CFGBranch.BOTH] = self._factory.make(CFGBranch.BOTH)

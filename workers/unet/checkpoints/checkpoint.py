@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from shared.jobs.options import MAX_CONTROLNETS, MAX_LORAS
-from shared.jobs.receipt import LoraReceipt, WorkerReceipt
+from shared.jobs.receipt import ControlNetReceipt, LoraReceipt, WorkerReceipt
 from shared.message_base import MAX_IMAGES, MAX_STEPS, Sha256, Step, StrictMessage, first_reason, read_stored
 from workers.devices.base import Device
 from workers.transport.wire import InvalidFrame, pack_bytes, unpack_bytes
@@ -22,24 +22,25 @@ from workers.unet.checkpoints.tensors import TensorCopies, TensorLayout, unpack_
 FORMAT = 1
 
 
-class ControlNetUse(StrictMessage):
-    """What the receipt says of a ControlNet, by its position in the job."""
-
-    position: int = Field(ge=0, lt=MAX_CONTROLNETS)
-    sha256: Sha256 = ""
-    batch: int = Field(1, ge=1)
-
-
 class StepsSoFar(StrictMessage):
     """What the receipt says of the steps that are done."""
 
-    loras: list[LoraReceipt] = Field(
-        [], max_length=MAX_LORAS, description="those in effect, in the job's order"
+    loras: list[LoraReceipt] = Field([], max_length=MAX_LORAS, description="those in effect")
+    controlnets: list[ControlNetReceipt] = Field(
+        [], max_length=MAX_CONTROLNETS, description="in the job's order; empty: no step is done"
     )
-    controlnets: list[ControlNetUse] = Field([], max_length=MAX_CONTROLNETS)
     split_steps: list[Step] = Field([], max_length=2 * MAX_STEPS)
     cfg_follower: WorkerReceipt | None = None
     continued_at: list[Step] = Field([], max_length=2 * MAX_STEPS)
+
+    def controlnets_until(self, now: Sequence[ControlNetReceipt]) -> list[ControlNetReceipt]:
+        """What they are after further steps, of which ``now`` is known."""
+        if not self.controlnets:
+            return list(now)
+        return [
+            (later if later.sha256 else before).model_copy(update={"batch": max(before.batch, later.batch)})
+            for before, later in zip(self.controlnets, now, strict=True)
+        ]
 
 
 class Basis(StrictMessage):

@@ -18,7 +18,9 @@ from shared.jobs.store import JobStore
 from shared.periodic_thread import PeriodicThread
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
+from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.maintenance.broker_cleanup import BrokerCleanup
+from workers.unet.maintenance.checkpoint_cleanup import CheckpointCleanup
 from workers.unet.maintenance.image_cleanup import ImageCleanup
 from workers.unet.maintenance.sweep_cursors import SweepCursors
 from workers.unet.maintenance.upload_leftovers import LEFTOVER_AGE, remove_leftovers
@@ -39,6 +41,7 @@ class Sweeper:
         jobs: JobStore,
         images: ImageBucket,
         loras: Bucket,
+        checkpoints: CheckpointStore,
         *,
         leftover_age: timedelta = LEFTOVER_AGE,
     ) -> None:
@@ -48,6 +51,7 @@ class Sweeper:
         self._cursors = SweepCursors(jobs.redis)
         self.images = ImageCleanup(jobs, images, self._cursors)
         self.broker = BrokerCleanup(jobs, self._cursors)
+        self.checkpoints = CheckpointCleanup(jobs, checkpoints, self._cursors)
         self._thread = PeriodicThread("sweep", SWEEP_EVERY_S, self._sweep_in_turn)
 
     def start(self) -> None:
@@ -64,6 +68,7 @@ class Sweeper:
             self.images.delete_expired_images,
             self.images.delete_lost_images,
             self.images.delete_unused_control_images,
+            self.checkpoints.delete_checkpoints,
             self.heal_records,
             self.broker.delete_messages,
             self.broker.delete_bindings,

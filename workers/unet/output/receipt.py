@@ -34,6 +34,18 @@ def worker_receipt(model: BaseModel, engine: Engine = EAGER) -> WorkerReceipt:
     )
 
 
+def controlnet_receipts(
+    spec: JobSpec, used: Mapping[int, UsedControlNet], batches: Mapping[int, int]
+) -> list[ControlNetReceipt]:
+    """What the receipt says of a job's ControlNets, in their order; ``used`` and ``batches`` by position."""
+    return [
+        ControlNetReceipt(
+            name=controlnet.name, batch=batches.get(position, 1), **dict(used.get(position, UNUSED))
+        )
+        for position, controlnet in enumerate(spec.controlnets)
+    ]
+
+
 def write_receipt(
     spec: JobSpec,
     model: BaseModel,
@@ -41,15 +53,15 @@ def write_receipt(
     *,
     scheduler_config: dict[str, Any],
     size: tuple[int, int],
-    used_controlnets: Mapping[int, UsedControlNet],
-    controlnet_batches: Mapping[int, int],
+    controlnets: list[ControlNetReceipt],
     control_maps: Sequence[str],
     loras: list[LoraReceipt],
     lora_loading: LoraLoading,
     split_steps: list[int],
     cfg_follower: WorkerReceipt | None,
+    continued_at: list[int],
 ) -> Receipt:
-    """The receipt of a finished job; all of its ControlNets is by the ControlNet's position in it."""
+    """The receipt of a finished job; ``control_maps`` are by the ControlNet's position in it."""
     width, height = size
     known = {"width": width, "height": height, "lora_loading": lora_loading, "split_steps": split_steps}
     return Receipt(
@@ -57,15 +69,9 @@ def write_receipt(
         model_sha256=model.sha256,
         switches=model.switches,
         scheduler_config=scheduler_config,
-        controlnets=[
-            ControlNetReceipt(
-                name=controlnet.name,
-                batch=controlnet_batches.get(position, 1),
-                **dict(used_controlnets.get(position, UNUSED)),
-            )
-            for position, controlnet in enumerate(spec.controlnets)
-        ],
+        controlnets=controlnets,
         loras=loras,
         worker=worker_receipt(model, engine),
         cfg_follower=cfg_follower,
+        continued_at=continued_at,
     ).sealed()

@@ -54,6 +54,10 @@ class Replay:
             return used
         return here if self._receipt.cfg_follower else None
 
+    def continued_at(self, steps: list[int]) -> list[int]:
+        """The steps at which the job was continued: the receipt of a replay is the one it replays."""
+        return self._receipt.continued_at if self._receipt else steps
+
     def warnings(self, written: Receipt) -> list[str]:
         """Where ``written`` was generated otherwise, which may show in the last bits."""
         was = self._receipt

@@ -29,6 +29,7 @@ from workers.runtime.weights.source import estimate_bytes, find_source
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.offer import send_follow
+from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.controlnet.attach import send_attach
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
 from workers.unet.embeddings.shared_embeddings import SharedEmbeddings
@@ -67,6 +68,7 @@ def build_worker(
         send_attach=partial(send_attach, celery, redis),
         send_follow=partial(send_follow, celery, redis),
         residual=residuals[0],
+        checkpoints=CheckpointStore(residuals[0], settings),
         activity=DeviceActivity(),
         prompts=PromptEncoder(SharedEmbeddings(residuals[0], settings)),
         device=device,

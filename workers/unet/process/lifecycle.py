@@ -173,7 +173,8 @@ class WorkerLifecycle:
             ],
         )
         heartbeat.start()
-        sweeper = Sweeper(worker.jobs, ImageBucket(settings, redis), Bucket(settings, settings.lora_bucket))
+        images, loras = ImageBucket(settings, redis), Bucket(settings, settings.lora_bucket)
+        sweeper = Sweeper(worker.jobs, images, loras, worker.checkpoints)
         sweeper.start()
         self._stops = [worker.watchdog.stop, heartbeat.stop, sweeper.stop]
         if self._serving is not None:

@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from shared.jobs.receipt import LoraReceipt, WorkerReceipt
+from shared.jobs.receipt import ControlNetReceipt, LoraReceipt, WorkerReceipt
 from workers.devices.selection import find_device
 from workers.transport.wire import pack_bytes, unpack_bytes
-from workers.unet.checkpoints.checkpoint import Basis, Checkpoint, CheckpointCopy, ControlNetUse, StepsSoFar
+from workers.unet.checkpoints.checkpoint import Basis, Checkpoint, CheckpointCopy, StepsSoFar
 from workers.unet.checkpoints.loop_state import LoopState
 
 CPU = find_device("cpu")
@@ -16,7 +16,7 @@ WORKER = WorkerReceipt(device="cpu", threads=1, dtype="float32", versions={"torc
 BASIS = Basis(worker=WORKER, model_sha256="ab", request="cd")
 SO_FAR = StepsSoFar(
     loras=[LoraReceipt(name="anime", sha256="ef", step=2)],
-    controlnets=[ControlNetUse(position=1, sha256="01", batch=2)],
+    controlnets=[ControlNetReceipt(name="edge", sha256="01", batch=2)],
     split_steps=[1, 2],
     cfg_follower=WORKER,
     continued_at=[1],

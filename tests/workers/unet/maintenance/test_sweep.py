@@ -23,6 +23,7 @@ from shared.storage.object_store import Bucket
 from tests.api.services import receipt_of
 from tests.shared.jobs.records import damage
 from tests.workers.unet.specs import spec
+from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.maintenance.broker_cleanup import BINDING_S
 from workers.unet.maintenance.sweep import Sweeper
 from workers.unet.maintenance.unacked import HELD_S, UNACKED, UNACKED_INDEX
@@ -56,8 +57,14 @@ def loras(settings: Settings) -> Bucket:
 
 
 @pytest.fixture
-def sweeper(jobs: JobStore, images: ImageBucket, loras: Bucket) -> Sweeper:
-    return Sweeper(jobs, images, loras)
+def checkpoints(residual: Redis, settings: Settings) -> CheckpointStore:
+    residual.flushall()
+    return CheckpointStore(residual, settings)
+
+
+@pytest.fixture
+def sweeper(jobs: JobStore, images: ImageBucket, loras: Bucket, checkpoints: CheckpointStore) -> Sweeper:
+    return Sweeper(jobs, images, loras, checkpoints)
 
 
 def run(jobs: JobStore) -> Attempt:
@@ -283,10 +290,10 @@ def test_queues_of_dead_workers_are_deleted_and_those_of_live_ones_kept(
 
 
 def test_leftovers_of_uploads_are_deleted_when_they_are_old(
-    jobs: JobStore, images: ImageBucket, loras: Bucket, control: Redis
+    jobs: JobStore, images: ImageBucket, loras: Bucket, checkpoints: CheckpointStore, control: Redis
 ) -> None:
-    young = Sweeper(jobs, images, loras)
-    old = Sweeper(jobs, images, loras, leftover_age=timedelta(days=-1))
+    young = Sweeper(jobs, images, loras, checkpoints)
+    old = Sweeper(jobs, images, loras, checkpoints, leftover_age=timedelta(days=-1))
 
     def left() -> list[str]:
         uploads = loras.client.list_multipart_uploads(Bucket=loras.name, Prefix=STAGED).get("Uploads", [])
@@ -305,3 +312,14 @@ def test_leftovers_of_uploads_are_deleted_when_they_are_old(
     assert left() == []
     assert loras.exists("swept.safetensors")
     loras.delete("swept.safetensors")
+
+
+def test_checkpoints_of_ended_jobs_are_deleted_and_others_stay(
+    jobs: JobStore, sweeper: Sweeper, checkpoints: CheckpointStore
+) -> None:
+    running, ended = run(jobs), run(jobs)
+    for job_id in (running.job.id, ended.job.id, "0123456789abcdef"):
+        assert checkpoints.put(job_id, 1, b"frame")
+    ended.end("cancelled", None, [])
+    sweeper.sweep()
+    assert checkpoints.jobs(0, 100) == (0, [running.job.id])

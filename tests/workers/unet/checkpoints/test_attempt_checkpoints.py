@@ -1,0 +1,267 @@
+"""Whole jobs that another attempt continues: their bits are those of a job that nothing interrupted."""
+
+import dataclasses
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import pytest
+import torch
+from PIL import ImageChops
+from redis import Redis
+from torch import Tensor
+
+from shared.jobs.options import LoraLoading
+from shared.jobs.spec import JobSpec, LoraRef
+from tests.diffusers_peer import mask_image, source_image
+from tests.tiny_models import make_lora
+from tests.workers.unet.jobs import control, store_image, upload
+from tests.workers.unet.specs import spec
+from workers.families.base import BaseModel
+from workers.transport.keys import checkpoint_key
+from workers.unet.attempt_context import AttemptContext
+from workers.unet.checkpoints.checkpoint import Checkpoint
+from workers.unet.checkpoints.interval import CheckpointCosts
+from workers.unet.checkpoints.store import CheckpointStore
+from workers.unet.generation import Generation, GenerationResult
+from workers.unet.lease import Lease
+from workers.unet.timeline import Timeline
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+STEPS = 5
+IDS = itertools.count()
+
+
+class EveryStep(CheckpointCosts):
+    """A checkpoint after each step, whatever it costs."""
+
+    @property
+    def interval_s(self) -> float:
+        return 0.0
+
+
+class RecordingStore(CheckpointStore):
+    """Knows which checkpoints were stored, and waits for them."""
+
+    def __init__(self, worker: UNetWorker) -> None:
+        super().__init__(worker.residual, worker.settings)
+        self.costs = EveryStep(1.0)
+        self.steps: list[int] = []
+        self._expected = 0
+        self._changed = threading.Condition()
+
+    def expect(self, job_id: str) -> None:
+        super().expect(job_id)
+        self._expected += 1
+
+    def put(self, job_id: str, ordinal: int, frame: bytes) -> bool:
+        assert super().put(job_id, ordinal, frame)
+        with self._changed:
+            self.steps.append(Checkpoint(frame).header.step)
+            self._changed.notify_all()
+        return True
+
+    def take(self, job_id: str, ordinal: int) -> bytes | None:
+        frame = super().take(job_id, ordinal)
+        self._expected -= 1  # that was no checkpoint of this attempt
+        return frame
+
+    def settle(self) -> None:
+        """Wait until everything is stored."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.steps) == self._expected, 30)
+
+
+class Killed(Exception):
+    """The worker's process ends."""
+
+
+class NoLease:
+    """Stands for a `Lease` that nobody asks for."""
+
+    def report_progress(self, step: int, total: int, preview: Callable[[], str]) -> None:
+        pass
+
+
+class Generated(NamedTuple):
+    """What an attempt generated, and the latents that its VAE was given."""
+
+    result: GenerationResult
+    latents: Tensor
+    steps: list[int]  # before which a checkpoint was stored
+
+
+def generate(
+    worker: UNetWorker, wanted: JobSpec, job_id: str, *, ordinal: int = 1, kill_before: int | None = None
+) -> Generated:
+    """One attempt, on weights as they are in a new process; it may be killed before a step."""
+    store = RecordingStore(worker)
+
+    def check() -> None:  # called before each step, and while one waits
+        store.settle()
+        if kill_before is not None and kill_before in store.steps:
+            raise Killed
+
+    with worker.models.use(wanted.model) as model:
+        model.patcher.restore()
+        model.patched_with = set()
+        model.latents.prepare_preview()  # once a model, it decodes too
+        context = AttemptContext(
+            worker=dataclasses.replace(worker, checkpoints=store),
+            model=model,
+            spec=wanted,
+            job_id=job_id,
+            attempt=f"attempt{ordinal}",
+            ordinal=ordinal,
+            role="leader",
+            timeline=Timeline("unet1@test"),
+            check=check,
+        )
+        with heard(model) as latents:
+            result = Generation(context, cast("Lease", NoLease())).run()
+    return Generated(result, latents[0], store.steps)
+
+
+@contextmanager
+def heard(model: BaseModel) -> Iterator[list[Tensor]]:
+    """Collects what the VAE's first layer is given."""
+    found: list[Tensor] = []
+    layer = cast("Any", model).pipe.vae.post_quant_conv
+    hook = layer.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].detach().clone()))
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def job_of(worker: UNetWorker, kind: str, folder: Path) -> JobSpec:
+    changes: dict[str, Any] = {"model": "sd1", "num_inference_steps": STEPS, "num_images": 2}
+    if kind in ("image", "mask", "mask-9-channels"):
+        changes |= {"image": store_image(worker, source_image()), "strength": 0.9}
+    if kind.startswith("mask"):
+        changes |= {"mask_image": store_image(worker, mask_image())}
+    if kind == "mask-9-channels":
+        changes |= {"model": "sd1-inpaint"}
+    if kind == "sdxl":
+        changes |= {"model": "sdxl", "scheduler": "unipc"}
+    if kind == "eta":
+        changes |= {"eta": 0.7, "num_images": 3}
+    if kind == "stochastic":
+        changes |= {"scheduler": "dpmpp_2m_sde"}
+    if kind == "loras":
+        with worker.models.use("sd1") as model:
+            loras = [upload_lora(worker, model, folder, seed) for seed in (1, 2)]
+        steps = {lora.name: step for lora, step in zip(loras, (1, 3), strict=True)}
+        changes |= {"loras": loras, "lora_loading": LoraLoading(mode="replay", steps=steps)}
+    if kind in ("controlnets", "split"):
+        ends = (0.5, 1.0)
+        changes["controlnets"] = [control(worker, "sd1-net", guidance_end=end) for end in ends]
+    if kind == "split":
+        changes["split_steps"] = [1, 2]
+    return spec(**changes)
+
+
+def upload_lora(worker: UNetWorker, model: BaseModel, folder: Path, seed: int) -> LoraRef:
+    path = folder / f"lora{seed}.safetensors"
+    make_lora(cast("Any", model).pipe, path, seed)
+    return upload(worker, path)
+
+
+KINDS = (
+    "text",
+    "image",
+    "mask",
+    "mask-9-channels",
+    "sdxl",
+    "eta",
+    "stochastic",
+    "loras",
+    "controlnets",
+    "split",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_that_is_continued_twice_equals_an_undisturbed_one(
+    make_worker: MakeWorker, tmp_path: Path, kind: str
+) -> None:
+    worker = make_worker()
+    wanted = job_of(worker, kind, tmp_path)
+    undisturbed = generate(worker, wanted, f"job{next(IDS)}")
+    last = undisturbed.steps[-1]
+    # Given two attempts that are killed, one early and one late
+    job_id = f"job{next(IDS)}"
+    for ordinal, step in enumerate((1, last), 1):
+        with pytest.raises(Killed):
+            generate(worker, wanted, job_id, ordinal=ordinal, kill_before=step)
+    # When a third one goes on
+    continued = generate(worker, wanted, job_id, ordinal=3)
+    # Then only the rest is computed, with the same bits
+    assert continued.steps == []
+    assert torch.equal(continued.latents, undisturbed.latents)
+    pairs = zip(continued.result.images, undisturbed.result.images, strict=True)
+    assert not any(ImageChops.difference(*pair).getbbox() for pair in pairs)
+    # And the receipt says where, and is else the same
+    receipt = continued.result.receipt
+    assert receipt.continued_at == [1, last]
+    plain = receipt.model_copy(update={"continued_at": []}).sealed()
+    assert plain == undisturbed.result.receipt
+
+
+def test_another_kind_of_worker_begins_anew(make_worker: MakeWorker, residual: Redis, tmp_path: Path) -> None:
+    worker = make_worker()
+    wanted, job_id = job_of(worker, "text", tmp_path), f"job{next(IDS)}"
+    with pytest.raises(Killed):
+        generate(worker, wanted, job_id, kill_before=2)
+    # Given the same job of another seed: its request differs
+    other = generate(worker, wanted.model_copy(update={"seed": 8}), job_id, ordinal=2)
+    assert other.result.receipt.continued_at == []
+    assert other.steps == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "tensors"])
+def test_a_malformed_checkpoint_is_ignored(
+    make_worker: MakeWorker, residual: Redis, tmp_path: Path, damage: str
+) -> None:
+    worker = make_worker()
+    wanted, job_id = job_of(worker, "text", tmp_path), f"job{next(IDS)}"
+    with pytest.raises(Killed):
+        generate(worker, wanted, job_id, kill_before=2)
+    frame = cast("bytes", residual.hget(checkpoint_key(job_id), "frame"))
+    residual.hset(checkpoint_key(job_id), "frame", b"garbage" if damage == "garbage" else frame[:-1])
+    anew = generate(worker, wanted, job_id, ordinal=2)
+    assert anew.result.receipt.continued_at == []
+    assert anew.steps == [1, 2, 3, 4]
+
+
+def test_an_attempt_that_lost_the_job_stores_nothing(make_worker: MakeWorker) -> None:
+    store = make_worker().checkpoints
+    job_id = f"job{next(IDS)}"
+    assert store.put(job_id, 1, b"old")
+    assert store.take(job_id, 2) == b"old"
+    assert not store.put(job_id, 1, b"late")
+    assert store.put(job_id, 2, b"new")
+    assert store.take(job_id, 1) is None
+    assert store.take(job_id, 2) == b"new"
+
+
+def test_the_checkpoint_of_a_job_that_ended_is_gone_for_good(make_worker: MakeWorker) -> None:
+    store = make_worker().checkpoints
+    job_id = f"job{next(IDS)}"
+    store.expect(job_id)
+    store.put(job_id, 1, b"frame")
+    store.end(job_id, 1)
+    assert store.take(job_id, 2) is None
+    assert not store.put(job_id, 1, b"late")
+
+
+def test_a_job_whose_state_is_too_large_runs_without_checkpoints(
+    make_worker: MakeWorker, tmp_path: Path
+) -> None:
+    worker = make_worker(checkpoint_bytes=1000)
+    job_id = f"job{next(IDS)}"
+    assert generate(worker, job_of(worker, "text", tmp_path), job_id).steps == []
