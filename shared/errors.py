@@ -275,6 +275,14 @@ class JobCancelled(SwiftError):
     status = 409
 
 
+class WorkerStopping(SwiftError):
+    """The worker was told to stop: its job goes to another one."""
+
+    code = "worker_stopping"
+    status = 503
+    retryable = True
+
+
 class AttemptLost(SwiftError):
     """Another attempt holds the job now: this one must write nothing more."""
 

@@ -31,7 +31,7 @@ class Attempt:
         self._retry_s = retry_s
 
     def advance(self, step: int | None = None, total: int | None = None) -> None:
-        """Renew the lease and, given ``step`` of ``total``, report the progress.
+        """Renew the lease and, given ``step`` of ``total``, report the progress, unless it was further.
 
         Raises `JobCancelled` when somebody cancelled the job meanwhile.
         """
@@ -76,6 +76,10 @@ class Attempt:
         A loss of infrastructure (a server is away, the worker is stopped) is counted apart.
         """
         self._write("requeue", error.model_dump_json(), int(is_infrastructure))
+
+    def hand_over(self) -> None:
+        """Put the job back into the state ``queued`` because this worker stops; that costs no attempt."""
+        self._write("hand_over")
 
     def _finish(self, status: Status, fields: Mapping[str, Any]) -> str:
         """Retry while Redis restarts: otherwise all steps of the job would be lost."""

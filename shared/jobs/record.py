@@ -63,10 +63,11 @@ class Job(BaseModel):
     created_at: Time
     started_at: Time | None = None
     finished_at: Time | None = None
-    step: int = 0
+    step: int = 0  # as far as any attempt has come
     total: int = 0
     attempts: int = 0
     infrastructure_losses: int = 0  # attempts that a server or a stopped worker has cost
+    hand_overs: int = 0  # attempts that ended early because their worker was told to stop
     worker: str | None = None
     images: list[StoredImage] = []
     receipt: Receipt | None = None

@@ -17,6 +17,7 @@ from shared.errors import (
     S3Unavailable,
     SwiftError,
     Unavailable,
+    WorkerStopping,
 )
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import Failure
@@ -27,7 +28,7 @@ from workers.unet.worker import UNetWorker
 log = logging.getLogger(__name__)
 
 #: Outcomes whose error is raised, so that Flower shows it.
-ERRORS = ("requeued", "failed")
+ERRORS = ("requeued", "handed_over", "failed")
 #: Redis answers, and takes no writes right now.
 _REDIS_REFUSES_WRITES = (OutOfMemoryError, ReadOnlyError)
 
@@ -49,14 +50,14 @@ def report_outcome(attempt: Attempt) -> Iterator[Outcome]:
     try:
         yield outcome
     except Exception as error:
-        outcome.status = "requeued" if is_retryable(error) else "failed"
+        outcome.status = _status_after(error)
         reason = _failure_of(error).model_dump()
         raise
     finally:
         status, took_s = outcome.status or "lost", time.monotonic() - start
         metrics.ATTEMPTS_ENDED.labels(model, status).inc()
         metrics.ATTEMPT_S.labels(model).observe(took_s)
-        level = logging.INFO if status in ("succeeded", "cancelled") else logging.WARNING
+        level = logging.INFO if status in ("succeeded", "cancelled", "handed_over") else logging.WARNING
         log.log(level, f"job {status}", extra={"model": model, "took_s": round(took_s, 3), **reason})
 
 
@@ -74,7 +75,7 @@ def end_after_error(worker: UNetWorker, attempt: Attempt, timeline: Timeline, er
             return "lost"
         if is_retryable(error):
             _requeue(worker, attempt, error)
-            return "requeued"
+            return _status_after(error)
         attempt.end("failed", _failure_of(error), timeline.spans)
         return "failed"
     except AttemptLost:
@@ -86,9 +87,18 @@ def is_retryable(error: Exception) -> bool:
     return isinstance(error, RedisError) or (isinstance(error, SwiftError) and error.retryable)
 
 
+def _status_after(error: Exception) -> str:
+    if isinstance(error, WorkerStopping):
+        return "handed_over"
+    return "requeued" if is_retryable(error) else "failed"
+
+
 def _requeue(worker: UNetWorker, attempt: Attempt, error: Exception) -> None:
     """Put the job back into the queue; it fails if this was its last attempt."""
     try:
+        if isinstance(error, WorkerStopping):
+            attempt.hand_over()
+            return
         attempt.requeue(_failure_of(error), is_infrastructure=_is_infrastructure(worker, attempt, error))
     except (AttemptLost, RedisError):
         log.warning("job not requeued: recovery does that once its lease has expired")

@@ -1,12 +1,14 @@
 """Generates the images of one attempt: the denoising loop, and what happens at step boundaries."""
 
 import json
+import logging
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from PIL import Image
 from torch import Generator, Tensor
 
+from shared.errors import WorkerStopping
 from shared.jobs.receipt import Receipt
 from workers.devices.steps_in_flight import StepsInFlight
 from workers.unet.attempt_context import AttemptContext
@@ -26,6 +28,11 @@ from workers.unet.output.images import decode_latents
 from workers.unet.output.receipt import controlnet_receipts, worker_receipt, write_receipt
 from workers.unet.timesteps.dry_run import check_steps
 from workers.unet.timesteps.schedule import TimestepSpec, make_schedule
+
+log = logging.getLogger(__name__)
+
+#: So long a stopping worker waits for its last checkpoint; without it, its successor has an earlier one.
+HAND_OVER_S = 1.5
 
 
 class GenerationResult(NamedTuple):
@@ -55,14 +62,18 @@ class Generation:
         self._in_flight = StepsInFlight(context.worker.device)
         self._finite = NonFiniteTracker(model, spec, context.worker.device)
         self._predictors = NoisePredictorFactory(context)
-        self._loras = JobLoras(context, self._total)
+        self._loras = JobLoras(context, self._total, self._check_between_steps)
         self._progress = ProgressReporter(context, lease, self._total)
         self._checkpoints = AttemptCheckpoints(context, self._schedule, self._scheduler_config)
         self._so_far = StepsSoFar()  # of earlier attempts
         self._step_start = self._times.mark()
 
     def run(self) -> GenerationResult:
-        """The finished images; LoRAs are being loaded since construction."""
+        """The finished images; LoRAs are being loaded since construction.
+
+        Raises `WorkerStopping` between two steps once the worker was told to stop.
+        """
+        self._check_between_steps()
         with ExitStack() as stack:
             stack.callback(self._times.report_done)
             stack.callback(self._loras.close)
@@ -120,7 +131,7 @@ class Generation:
         def before_step(i: int) -> None:
             self._in_flight.wait_for_room()
             self._step_start = self._times.mark()
-            self._context.check()
+            self._check_between_steps()
             if self._loras.before_step(i) or i == first_step:
                 with self._times.span("prompt"):
                     conditioning = self._context.encode_prompt()
@@ -160,6 +171,14 @@ class Generation:
         with self._times.span("encode image"):
             source = read_input_images(self._context.worker.images, self._model, self._spec)
             return make_initial_latents(self._model, self._spec, self._schedule, generators, source)
+
+    def _check_between_steps(self) -> None:
+        """Raise what shall stop the attempt; of a worker that stops, its state is stored before."""
+        self._context.check()
+        if self._context.worker.stopping.is_set():
+            is_stored = self._checkpoints.store_now(HAND_OVER_S)
+            log.info("job handed over", extra={"checkpoint": is_stored})
+            raise WorkerStopping("its worker was told to stop")
 
     def _after_step(self, i: int, latents: Tensor) -> None:
         self._progress.after_step(i, self._step_start, latents)

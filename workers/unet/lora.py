@@ -28,7 +28,10 @@ WAIT_S = 0.5
 class JobLoras:
     """All LoRAs of one attempt, loading since construction; the leader calls `before_step` at every step."""
 
-    def __init__(self, context: AttemptContext, total_steps: int) -> None:
+    def __init__(
+        self, context: AttemptContext, total_steps: int, check: Callable[[], None] | None = None
+    ) -> None:
+        """``check`` raises what shall stop the attempt while it waits between two steps."""
         spec, model, worker = context.spec, context.model, context.worker
 
         def read(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
@@ -38,6 +41,7 @@ class JobLoras:
         for ref in spec.loras:
             model.patcher.check_scale(ref.scale)  # a misfit fails the job before its first step
         self._context = context
+        self._check_between_steps = check or context.check
         self._refs = spec.loras
         self._model = model
         self._prepared: dict[str, LoraWeights] = {}  # by threads that load them
@@ -211,7 +215,7 @@ class JobLoras:
         with self._measured_wait(name):
             deadline = time.monotonic() + self._context.worker.settings.lora_wait_s
             while not load.is_done() and time.monotonic() < deadline:
-                self._context.check()
+                self._check_between_steps()
                 load.wait_until_done(WAIT_S)
         load.wait(timeout_s=0)
 

@@ -1,5 +1,6 @@
 """What one UNet worker works with, built once per process."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -60,6 +61,7 @@ class UNetWorker:
     cfg_timings: CFGTimings = field(default_factory=CFGTimings)
     device_loss: DeviceLoss = field(default_factory=lambda: DeviceLoss(find_device("cpu")))
     local_choice: LocalChoice = field(default_factory=LocalChoice)
+    stopping: threading.Event = field(default_factory=threading.Event)  # set once it was told to stop
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(0.0))  # not started: it ends nothing
     followed_jobs: dict[str, list[str]] = field(
         default_factory=dict

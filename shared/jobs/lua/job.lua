@@ -98,7 +98,7 @@ end
 -- A loss of infrastructure is not the job's fault, and is counted apart.
 local function requeue(is_infrastructure)
   redis.call('DEL', lease)
-  redis.call('HDEL', job, 'attempt', 'worker', 'started_at', 'renewed_at', 'step', 'total')
+  redis.call('HDEL', job, 'attempt', 'worker', 'started_at', 'renewed_at')
   if is_infrastructure then redis.call('HSET', job, 'infrastructure_losses', count('infrastructure_losses') + 1) end
   if field('cancel') then
     finish('cancelled')
@@ -225,14 +225,13 @@ if verb == 'claim' then
   redis.call('ZREM', unsent, id)
   redis.call('ZREM', unrunnable, id)
   local losses = count('infrastructure_losses')
-  if count('attempts') - losses >= tonumber(max) or losses >= tonumber(max_losses) then
+  if count('attempts') - losses - count('hand_overs') >= tonumber(max) or losses >= tonumber(max_losses) then
     redis.call('HSET', job, 'error', field('last_error') or failure)
     finish('failed')
     return 'failed'
   end
   redis.call('HSET', job, 'attempts', count('attempts') + 1)
   redis.call('HSET', job, 'attempt', token, 'worker', worker, 'started_at', now, 'renewed_at', now)
-  redis.call('HSET', job, 'step', 0, 'total', 0)
   redis.call('SET', lease, token, 'PX', lease_ms)
   move('running')
   return 'claimed'
@@ -252,6 +251,7 @@ if verb == 'reap' then
   local renewed = tonumber(field('renewed_at')) or tonumber(now)
   local left = tonumber(redis.call('ZSCORE', leaving, field('worker') or '') or 0)
   local is_infrastructure = renewed < since or left > started
+  if not is_infrastructure then redis.call('HSET', job, 'reaped', holder or '') end
   return requeue(is_infrastructure) == 'queued' and 'reaped' or 'cancelled'
 end
 
@@ -266,13 +266,21 @@ end
 -- The verbs below are for the attempt that holds the job only (fencing).
 local token = arg[1]
 if verb == 'finish' and status == arg[2] and holder == token then return 'finished' end  -- asked again
-if status ~= 'running' or holder ~= token then return 'lost' end
+if status ~= 'running' or holder ~= token then
+  if verb == 'advance' and field('reaped') == token then
+    -- It lives, and was only silent for too long: that is not the job's fault.
+    redis.call('HDEL', job, 'reaped')
+    redis.call('HSET', job, 'infrastructure_losses', count('infrastructure_losses') + 1)
+  end
+  return 'lost'
+end
 
 if verb == 'advance' then
   -- ARGV: token, step, total
   redis.call('SET', lease, token, 'PX', lease_ms)
   redis.call('HSET', job, 'renewed_at', now)
-  if arg[3] ~= '' then
+  -- Progress never goes back, also where a further attempt begins anew: clients show it as a bar.
+  if arg[3] ~= '' and tonumber(arg[2]) > count('step') then
     redis.call('HSET', job, 'step', arg[2], 'total', arg[3])
     emit('progress', cjson.encode({step = tonumber(arg[2]), total = tonumber(arg[3])}))
   end
@@ -292,6 +300,12 @@ if verb == 'finish' then
   if arg[3] then redis.call('HSET', job, unpack(arg, 3)) end
   finish(arg[2])
   return 'finished'
+end
+
+if verb == 'hand_over' then
+  -- ARGV: token. The worker was told to stop: the attempt ends early, and counts neither as one nor as a loss.
+  redis.call('HSET', job, 'hand_overs', count('hand_overs') + 1)
+  return requeue(false)
 end
 
 if verb == 'requeue' then

@@ -68,6 +68,8 @@ class Preemption:
     def check_now(self) -> None:
         """Raise `Preempted` if the attempt is over or a job that this worker could run waits."""
         self._checked_at = time.monotonic()
+        if self._worker.stopping.is_set():
+            raise Preempted("this worker stops")
         jobs = self._worker.jobs
         if not jobs.is_held(self._message.job_id, self._message.attempt):
             raise Preempted("attempt over")

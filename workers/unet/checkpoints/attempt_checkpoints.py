@@ -31,6 +31,14 @@ class Beginning(NamedTuple):
     so_far: StepsSoFar  # what the receipt will say of the steps before
 
 
+class _Position(NamedTuple):
+    """Where a loop is between two steps."""
+
+    step: int  # the next one
+    latents: Tensor
+    so_far: Callable[[], StepsSoFar]
+
+
 class AttemptCheckpoints:
     """Used by the loop's thread alone; ``schedule`` is fresh."""
 
@@ -45,6 +53,7 @@ class AttemptCheckpoints:
         self._basis = _basis_of(context, scheduler_config)
         self._writer = CheckpointWriter(self._store, context.job_id, context.ordinal)
         self._newest_s = time.monotonic()
+        self._position: _Position | None = None
 
     def take_over(self, latents: Tensor) -> Beginning:
         """Where this attempt begins; ``latents`` are those of a job's beginning.
@@ -74,34 +83,38 @@ class AttemptCheckpoints:
         return Beginning(state.step, state.latents, so_far)
 
     def after_step(self, step: int, latents: Tensor, so_far: Callable[[], StepsSoFar]) -> None:
-        """Store the state before the next step if it is time; returns at once."""
+        """Store the state after ``step`` if it is time; returns at once."""
+        self._position = _Position(step + 1, latents, so_far)
         is_due = time.monotonic() - self._newest_s >= self._store.costs.interval_s
-        if self._is_on and is_due and step + 1 < self._total and not self._writer.is_busy:
-            self._put(step + 1, latents, so_far)
+        if is_due and step + 1 < self._total and not self._writer.is_busy:
+            self._put(self._position)
 
-    def store_now(
-        self, step: int, latents: Tensor, so_far: Callable[[], StepsSoFar], timeout_s: float
-    ) -> bool:
-        """Store the state before ``step`` and wait for that; returns whether it is stored."""
-        if not self._is_on:
+    def store_now(self, timeout_s: float) -> bool:
+        """Store the state between two steps and wait for that; returns whether a successor finds it.
+
+        Where this attempt has not computed a step yet, that is what it has begun with.
+        """
+        if self._position is None:
             return False
-        self._put(step, latents, so_far)
-        return self._writer.wait_for(step, timeout_s)
+        self._put(self._position)
+        return self._writer.wait_for(self._position.step, timeout_s)
 
     def close(self) -> None:
         """No further step."""
         self._writer.cancel()
 
-    def _put(self, step: int, latents: Tensor, so_far: Callable[[], StepsSoFar]) -> None:
+    def _put(self, position: _Position) -> None:
+        if not self._is_on:
+            return
         context = self._context
         start_s = self._newest_s = time.monotonic()
         try:
-            state = LoopState.of(step, latents, self._scheduler, context.generators)
+            state = LoopState.of(position.step, position.latents, self._scheduler, context.generators)
         except UnsupportedState as error:
             self._is_on = False
             log.warning("no checkpoints of this job: its scheduler's state", extra={"error": str(error)})
             return
-        copy = CheckpointCopy(state, self._basis, so_far(), context.worker.device)
+        copy = CheckpointCopy(state, self._basis, position.so_far(), context.worker.device)
         if not self._store.fits(copy.size_bytes):
             self._is_on = False
             metrics.CHECKPOINTS.labels("too_large").inc()

@@ -7,7 +7,7 @@ from typing import Any
 from celery.exceptions import Ignore
 from redis.exceptions import RedisError
 
-from shared.errors import DeviceLost, NotFound, SwiftError
+from shared.errors import DeviceLost, NotFound, SwiftError, WorkerStopping
 from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
 from workers.unet.attempt_outcome import is_retryable
@@ -49,16 +49,16 @@ def end_task(task: Any, jobs: JobStore, job_id: str, status: str) -> str:
 def retried_later(task: Any, jobs: JobStore, job_id: str) -> Iterator[None]:
     """Send the task's message again if the block raises an error that another attempt may not meet.
 
-    Each pause is longer than the one before, as a server that is away needs its time. After the loss of this
-    worker's device there is none: another one may take the job.
+    Each pause is longer than the one before, as a server that is away needs its time. There is none after
+    the loss of this worker's device, or once it was told to stop: another one may take the job.
     """
     try:
         yield
     except Exception as error:
         if not is_retryable(error):
             raise
-        is_lost = isinstance(error, DeviceLost)
-        countdown = 0 if is_lost else min(4**task.request.retries, MAX_COUNTDOWN_S)
+        is_elsewhere = isinstance(error, DeviceLost | WorkerStopping)
+        countdown = 0 if is_elsewhere else min(4**task.request.retries, MAX_COUNTDOWN_S)
         queue = _shared_queue(task.request)
         retry = task.retry(exc=error, countdown=countdown, queue=queue, throw=False)
         with suppress(RedisError):  # then recovery sends another one, which does no harm
