@@ -19,6 +19,7 @@ from shared.errors import SwiftError
 from shared.messaging.celery_app import ATTACH, FOLLOW, GENERATE, follow_queue, make_celery, unet_queue
 from shared.messaging.messages import AttachControlNet, GenerateJob
 from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
+from workers.runtime.celery_worker.remote_shutdown import leave_on_remote_shutdown
 from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.process import select_controlnets, select_served
 from workers.unet.cfg_parallel.follower import follow
@@ -40,6 +41,7 @@ worker_init.connect(lifecycle.start, weak=False)
 worker_ready.connect(lifecycle.ready, weak=False)
 worker_shutting_down.connect(lifecycle.leave, weak=False)
 worker_shutdown.connect(lifecycle.stop, weak=False)
+leave_on_remote_shutdown(lifecycle.leave)
 cancel_revoked_jobs(lambda job_id: revoke_job(worker.jobs, job_id))
 
 

@@ -83,6 +83,12 @@ class Jobs(RuleBasedStateMachine):
         if self.holder.get(attempt.job.id) == attempt.token:
             del self.holder[attempt.job.id]
 
+    @rule(attempt=consumes(attempts))
+    def hand_over(self, attempt: Attempt) -> None:
+        self._write(attempt, attempt.hand_over)
+        if self.holder.get(attempt.job.id) == attempt.token:
+            del self.holder[attempt.job.id]
+
     @rule(attempt=attempts)
     def lose_lease(self, attempt: Attempt) -> None:
         self.jobs.redis.delete(keys.lease(attempt.job.id))

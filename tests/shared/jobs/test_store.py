@@ -1,3 +1,4 @@
+import json
 import threading
 
 import pytest
@@ -133,7 +134,7 @@ def test_a_job_that_was_given_back_too_often_fails_with_the_last_reason(jobs: Jo
         assert attempt is not None
         attempt.advance(2, 4)
         attempt.requeue(WHY)
-        assert (jobs.get(job_id).status, jobs.get(job_id).step) == ("queued", 0)
+        assert jobs.get(job_id).status == "queued"
     assert jobs.claim(job_id, "w") is None
     assert jobs.get(job_id).error == WHY
 
@@ -193,3 +194,59 @@ def test_a_job_that_is_not_there_is_not_found(jobs: JobStore) -> None:
     with pytest.raises(NotFound):
         jobs.cancel("nothing")
     assert jobs.claim("nothing", "w") is None
+
+
+def test_a_job_that_is_handed_over_loses_no_attempt(jobs: JobStore) -> None:
+    job_id, _ = jobs.create(SPEC)
+    # Given more workers that are told to stop than a job has attempts
+    for ordinal in range(1, 6):
+        attempt = jobs.claim(job_id, "w")
+        assert attempt is not None
+        assert attempt.job.attempts == ordinal
+        attempt.hand_over()
+        with pytest.raises(AttemptLost):
+            attempt.advance(1, 4)
+    # Then the job waits, needs a message, and can be claimed again
+    job = jobs.get(job_id)
+    assert (job.status, job.hand_overs, job.infrastructure_losses) == ("queued", 5, 0)
+    assert jobs.redis.zscore(keys.UNSENT, job_id) is not None
+    assert jobs.claim(job_id, "w") is not None
+
+
+def test_a_job_that_was_cancelled_is_not_handed_over(jobs: JobStore) -> None:
+    job_id, _ = jobs.create(SPEC)
+    attempt = jobs.claim(job_id, "w")
+    assert attempt is not None
+    jobs.cancel(job_id)
+    attempt.hand_over()
+    assert jobs.get(job_id).status == "cancelled"
+
+
+def test_progress_never_goes_back(jobs: JobStore, control: Redis) -> None:
+    job_id, _ = jobs.create(SPEC)
+    first = jobs.claim(job_id, "w")
+    assert first is not None
+    first.advance(3, 4)
+    first.hand_over()
+    assert (jobs.get(job_id).step, jobs.get(job_id).total) == (3, 4)
+    # When an attempt begins anew
+    second = jobs.claim(job_id, "w")
+    assert second is not None
+    for step in (1, 2, 3, 4):
+        second.advance(step, 4)
+    second.end("failed", None, [])
+    events = [event for event in stream_events(control, job_id) if event and event.kind == "progress"]
+    assert [json.loads(event.data)["step"] for event in events] == [3, 4]
+
+
+def test_a_worker_that_was_only_silent_costs_no_attempt_that_counts(jobs: JobStore, control: Redis) -> None:
+    job_id, _ = jobs.create(SPEC)
+    silent = jobs.claim(job_id, "w")
+    assert silent is not None
+    control.delete(keys.lease(job_id))
+    assert job_id in jobs.orphans()
+    # When it is heard of again, and finds out that it has lost its job
+    for _ in range(2):
+        with pytest.raises(AttemptLost):
+            silent.advance(1, 4)
+    assert jobs.get(job_id).infrastructure_losses == 1

@@ -1,15 +1,16 @@
 """How an attempt ends when a server is away, when it loses its job, or when its clock is wrong."""
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.exceptions import ConnectionError
 
 from shared import keys
-from shared.errors import AttemptLost, S3Unavailable
+from shared.errors import AttemptLost, S3Unavailable, WorkerStopping
 from shared.storage.object_store import Bucket
 from tests.workers.unet.jobs import run
 from tests.workers.unet.specs import spec
@@ -80,3 +81,40 @@ def test_spans_are_by_the_clock_of_the_jobs_other_times(
     assert job.finished_at is not None
     for span in job.timeline:
         assert job.created_at - 0.01 <= span.start_s <= span.end_s <= job.finished_at + 1, span.name
+
+
+def test_a_worker_that_stops_hands_its_job_over_and_another_goes_on(make_worker: MakeWorker) -> None:
+    # Given a worker that is told to stop while it computes the third step
+    stopped, steps = make_worker(max_attempts=1), itertools.count(1)
+    job_id, _ = stopped.jobs.create(spec(num_inference_steps=6))
+    with stopped.models.use("emoji-sd") as model:
+        model.latents.prepare_preview()
+        hook = cast("Any", model).pipe.unet.conv_in.register_forward_pre_hook(
+            lambda *_: stopped.stopping.set() if next(steps) == 3 else None
+        )
+        with pytest.raises(WorkerStopping):
+            execute_job(stopped, job_id, "unet1@test")
+        hook.remove()
+    job = stopped.jobs.get(job_id)
+    assert (job.status, job.attempts, job.hand_overs, job.infrastructure_losses) == ("queued", 1, 1, 0)
+    # Then the next one computes what is left of it
+    execute_job(make_worker(max_attempts=1), job_id, "unet2@test")
+    job = stopped.jobs.get(job_id)
+    assert job.status == "succeeded"
+    assert job.receipt is not None
+    assert job.receipt.continued_at == [3]
+
+
+def test_a_worker_that_stops_finishes_a_job_whose_loop_is_over(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=1))
+    assert execute_job(worker, job_id, "unet1@test", worker.stopping.set) == "succeeded"
+
+
+def test_a_worker_that_stops_begins_no_step(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    worker.stopping.set()
+    job_id, _ = worker.jobs.create(spec())
+    with pytest.raises(WorkerStopping):
+        execute_job(worker, job_id, "unet1@test")
+    assert worker.jobs.get(job_id).hand_overs == 1

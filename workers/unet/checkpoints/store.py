@@ -15,7 +15,7 @@ from shared import metrics
 from shared.lua_script import read_lua
 from shared.redis_clients import without_retries
 from shared.settings import Settings
-from workers.transport.keys import checkpoint_key, job_of_checkpoint
+from workers.transport.keys import checkpoint_key
 from workers.unet.checkpoints.interval import CheckpointCosts
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class CheckpointStore:
     """
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
-        self._redis = without_retries(redis)
-        self._script = self._redis.register_script(read_lua("workers.unet.checkpoints", "checkpoint"))
+        self.redis = without_retries(redis)
+        self._script = self.redis.register_script(read_lua("workers.unet.checkpoints", "checkpoint"))
         self._ttl_s = settings.checkpoint_ttl_s
         self._limit_bytes = settings.checkpoint_bytes
         self._is_failing = False
@@ -77,18 +77,10 @@ class CheckpointStore:
             with self._reported():
                 self._call("end", job_id, ordinal, _ENDED_S)
 
-    def jobs(self, cursor: int, count: int) -> tuple[int, list[str]]:
-        """A part of the jobs that have a checkpoint, and the next cursor, as Redis' SCAN gives them."""
-        found: Any
-        with self._reported():
-            cursor, found = self._redis.scan(cursor, match=checkpoint_key("*"), count=count)
-            return cursor, [job_of_checkpoint(bytes(key).decode(errors="replace")) for key in found]
-        return 0, []
-
     def delete(self, job_id: str) -> None:
         """Delete a checkpoint whose job has ended, or is gone."""
         with self._reported():
-            self._redis.delete(checkpoint_key(job_id))
+            self.redis.delete(checkpoint_key(job_id))
 
     def _call(self, verb: str, job_id: str, ordinal: int, ttl_s: float, *args: bytes) -> Any:
         return self._script(keys=[checkpoint_key(job_id)], args=[verb, ordinal, int(1000 * ttl_s), *args])

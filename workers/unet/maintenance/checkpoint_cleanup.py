@@ -5,13 +5,11 @@ import logging
 from shared.errors import JobUnreadable
 from shared.jobs.record import ENDED
 from shared.jobs.store import JobStore
+from workers.transport.keys import checkpoint_key, job_of_checkpoint
 from workers.unet.checkpoints.store import CheckpointStore
-from workers.unet.maintenance.sweep_cursors import KEYS, SweepCursors
+from workers.unet.maintenance.sweep_cursors import SweepCursors
 
 log = logging.getLogger(__name__)
-
-#: Where the sweep remembers how far it has come at the residual server.
-_CURSOR = "checkpoints"
 
 
 class CheckpointCleanup:
@@ -22,8 +20,8 @@ class CheckpointCleanup:
 
     def delete_checkpoints(self) -> None:
         """Delete those of ended jobs; without the sweep they expire."""
-        cursor, found = self._checkpoints.jobs(int(self._cursors.get(_CURSOR) or 0), KEYS)
-        self._cursors.set(_CURSOR, str(cursor))
+        keys = self._cursors.next_keys(checkpoint_key("*"), self._checkpoints.redis)
+        found = list(map(job_of_checkpoint, keys))
         for job_id, job in self._jobs.read(found, {"status"}).items() if found else ():
             if job is None or (not isinstance(job, JobUnreadable) and job.status in ENDED):
                 self._checkpoints.delete(job_id)

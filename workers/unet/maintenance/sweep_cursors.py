@@ -25,11 +25,12 @@ class SweepCursors:
         """Remember where this sweep ended."""
         self._redis.hset(keys.SWEEP_CURSORS, name, cursor)
 
-    def next_keys(self, pattern: str) -> list[str]:
-        """The next keys of Redis that match ``pattern``."""
-        cursor, found = self._redis.scan(int(self.get(pattern) or 0), match=pattern, count=KEYS)
+    def next_keys(self, pattern: str, server: "Redis | None" = None) -> list[str]:
+        """The next keys of Redis, or of another ``server``, that match ``pattern``."""
+        scanned = server or self._redis
+        cursor, found = scanned.scan(int(self.get(pattern) or 0), match=pattern, count=KEYS)
         self.set(pattern, str(cursor))
-        return list(map(str, found))
+        return [key.decode(errors="replace") if isinstance(key, bytes) else str(key) for key in found]
 
     def next_members(self, sorted_set: str) -> list[str]:
         """The next members of a sorted set."""

@@ -11,6 +11,7 @@ from celery import Celery
 from redis.exceptions import RedisError
 
 from shared.catalog.entries import Catalog
+from shared.errors import WorkerStopping
 from shared.messaging.celery_app import (
     attach_queue,
     default_exchange_queue,
@@ -62,13 +63,14 @@ class WorkerLifecycle:
             cache=worker.loras,
             memory=worker.lora_memory,
         )
-        self._turns = DeviceTurns(self._availability.busy_with, worker.device_loss.check)
+        self._turns = DeviceTurns(self._availability.busy_with, self._check_may_begin)
         self._serving = IdleServing(worker, self._turns) if worker.served_controlnets else None
 
     def device_for(self, job_id: str) -> AbstractContextManager[LeaveDevice]:
         """Within the block this worker computes ``job_id`` and no other, until the job leaves the device.
 
-        LoRAs are patched into weights that all jobs share. Raises `DeviceLost` once the device is lost.
+        LoRAs are patched into weights that all jobs share. Raises `DeviceLost` once the device is lost, and
+        `WorkerStopping` once the worker was told to stop.
         """
         return self._turns.take(job_id)
 
@@ -97,7 +99,8 @@ class WorkerLifecycle:
         self._turns.limit_messages(self._control.hold)
 
     def leave(self, **_: object) -> None:
-        """Celery's ``worker_shutting_down``: take no more jobs, so that others get them at once."""
+        """Celery's ``worker_shutting_down``: take no more jobs, and hand over the one that is computed."""
+        self._worker.stopping.set()
         self._availability.stop()
         if self._serving is not None:
             self._serving.drain()
@@ -113,6 +116,11 @@ class WorkerLifecycle:
         if not self._worker.device_loss.is_lost:  # it may use the device
             self._worker.transport.close()
         self._worker.device_loss.exit_if_lost()
+
+    def _check_may_begin(self) -> None:
+        self._worker.device_loss.check()
+        if self._worker.stopping.is_set():
+            raise WorkerStopping("its worker was told to stop")
 
     def _load_first_model(self) -> None:
         settings, worker, catalog = self._settings, self._worker, self._catalog

@@ -6,7 +6,7 @@ from celery.exceptions import Retry
 from redis import Redis
 
 from shared import keys
-from shared.errors import DeviceFull, DeviceLost, InvalidLora
+from shared.errors import DeviceFull, DeviceLost, InvalidLora, WorkerStopping
 from shared.jobs.store import JobStore
 from shared.settings import Settings
 from tests.workers.unet.specs import spec
@@ -39,7 +39,12 @@ def fail(task: Any, jobs: JobStore, job_id: str, error: Exception) -> None:
 
 @pytest.mark.parametrize(
     ("error", "retries", "pause_s"),
-    [(DeviceLost("lost"), 2, 0), (DeviceFull("full"), 0, 1), (DeviceFull("full"), 2, 16)],
+    [
+        (DeviceLost("lost"), 2, 0),
+        (WorkerStopping("stops"), 2, 0),
+        (DeviceFull("full"), 0, 1),
+        (DeviceFull("full"), 2, 16),
+    ],
 )
 def test_a_message_that_is_sent_again_is_sent_once(
     error: Exception, retries: int, pause_s: float, jobs: JobStore
