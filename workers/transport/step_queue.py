@@ -93,16 +93,14 @@ class StepQueue:
         The request becomes the job's current one: older ones are superseded. Parts at the positions ``local``
         are computed by this worker itself: it claims them, so that no other does.
         """
-        pipe = self._redis.pipeline(transaction=False)
+        queued = [part for part in request.parts if part.position not in local]
+        entries = [_queued(request, part).model_dump_json() for part in queued]
         frame = pack(request.model_dump(), x)
-        args: Any = ["set", request.ordinal, request.step_token, self._ttl_s, frame, self.claimant, *local]
-        self._step_token_script(keys=_job_keys(request.job_id), args=args, client=pipe)
-        for part in request.parts:
-            if part.position not in local:
-                queue = controlnet_steps(part.controlnet)
-                pipe.rpush(queue, _queued(request, part).model_dump_json())
-                pipe.expire(queue, self._ttl_s)
-        pipe.execute()
+        args: Any = ["set", request.ordinal, request.step_token, self._ttl_s, frame, *entries]
+        self._step_token_script(
+            keys=[*_job_keys(request.job_id), *(controlnet_steps(part.controlnet) for part in queued)],
+            args=[*args, self.claimant, *local],
+        )
 
     def find_unclaimed(self, request: StepRequest, parts: Sequence[ControlNetCall]) -> list[ControlNetCall]:
         """Those of ``parts`` that nobody has claimed yet."""
@@ -180,7 +178,14 @@ class StepQueue:
         return [QueuedStep.model_validate_json(text) for text in found]
 
     def claim(self, queued: QueuedStep) -> ClaimedStep | None:
-        """Claim what an entry stands for; ``None`` if the job is past it or another worker has claimed it."""
+        """Claim what an entry stands for, which was popped.
+
+        ``None`` if the job is past it or another worker has claimed it.
+        """
+        return self._claim(queued, "")
+
+    def _claim(self, queued: QueuedStep, entry: str) -> ClaimedStep | None:
+        """``entry``: what leaves the queue, if the part is claimed."""
         now = time.time()
         claimed: Any = self._claim_script(
             keys=[
@@ -196,6 +201,7 @@ class StepQueue:
                 self._ttl_s,
                 self._lease_ms,
                 self._served_ms,
+                entry,
             ],
         )
         if claimed is None:
@@ -208,8 +214,9 @@ class StepQueue:
         return ClaimedStep(request, part, x, queue_length, now)
 
     def claim_call(self, request: StepRequest, part: ControlNetCall) -> ClaimedStep | None:
-        """Claim another part of a step; its entry stays in its queue and is worth nothing."""
-        return self.claim(_queued(request, part))
+        """Claim another part of a step; its entry leaves its queue."""
+        queued = _queued(request, part)
+        return self._claim(queued, queued.model_dump_json())
 
     def renew(self, controlnets: Sequence[str]) -> None:
         """Renew this worker's lease on all it has claimed, and the sign that ``controlnets`` are served."""

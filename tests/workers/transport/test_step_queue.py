@@ -41,7 +41,7 @@ def test_an_attempt_that_lost_its_job_cannot_replace_the_request_of_its_successo
     claimed = take(line.steps, "edge")
     assert claimed is not None
     assert claimed.request.ordinal == 2
-    assert take(line.steps, "edge") is None
+    assert line.redis.llen(controlnet_steps("edge")) == 0
 
 
 def test_a_later_step_supersedes_an_older_request(line: Line) -> None:
@@ -62,7 +62,23 @@ def test_a_part_of_a_step_has_one_worker(line: Line) -> None:
     edge, depth = mine.request.parts
     assert other.claim_call(mine.request, edge) is None
     assert other.claim_call(mine.request, depth) is not None
-    assert take(line.steps, "depth") is None
+    # Nobody else takes its entry in vain
+    assert line.redis.llen(controlnet_steps("depth")) == 0
+
+
+def test_asking_for_a_step_and_claiming_it_take_one_round_trip_each(line: Line) -> None:
+    controlnets = make_controlnets(line, spec("edge"), spec("depth"), spec("colour"))
+    ask(controlnets)  # the server knows the scripts now
+    assert take(line.steps, "edge") is not None
+    line.redis.delete(controlnet_steps("depth"))
+    line.redis.config_resetstat()
+    ask(controlnets, 1)
+    mine = take(line.steps, "depth")
+    assert mine is not None
+    stats = line.redis.info("commandstats")
+    sent = {name: stats[f"cmdstat_{name}"]["calls"] for name in ("evalsha", "blpop")}
+    assert sent == {"evalsha": 1 + 1, "blpop": 1}
+    assert "cmdstat_script|exists" not in stats
 
 
 def test_a_part_that_the_asking_worker_computes_itself_is_neither_queued_nor_claimed(line: Line) -> None:
