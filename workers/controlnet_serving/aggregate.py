@@ -34,10 +34,11 @@ class ResidualAggregator:
         return len(self._forwards) > 1 or self._forwards[0].batch > 1
 
     def drop_superseded(self, are_current: Callable[[Sequence[StepRequest]], list[bool]]) -> None:
-        """Drop the steps of jobs that are past them, as ``are_current`` says."""
+        """Drop the steps of jobs that are past them, as ``are_current`` says of all in one call."""
+        requests = {_key(step): step.request for forward in self._forwards for step in forward.steps}
+        flags = dict(zip(requests, are_current(list(requests.values())), strict=True)) if requests else {}
         for forward in self._forwards:
-            if forward.steps:
-                forward.drop_superseded(are_current([step.request for step in forward.steps]))
+            forward.drop_superseded([flags[_key(step)] for step in forward.steps])
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -51,10 +52,14 @@ class ResidualAggregator:
             for step, residual in forward.residual(index):
                 used = {step.part.position: forward.used}
                 single = AggregatedResidual([step], residual, forward.batch, used)
-                key = f"{step.request.job_id} {step.request.step_token}"
-                by_step.setdefault(key, []).append(single)
+                by_step.setdefault(_key(step), []).append(single)
         for singles in by_step.values():
             yield from _summed(singles)
+
+
+def _key(step: ClaimedStep) -> str:
+    """Equal for the parts of one step."""
+    return f"{step.request.job_id} {step.request.step_token}"
 
 
 def _summed(singles: Sequence[AggregatedResidual]) -> Iterator[AggregatedResidual]:
