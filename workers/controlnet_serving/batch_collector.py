@@ -9,6 +9,9 @@ from workers.transport.step_queue import ClaimedStep, StepQueue
 
 #: Where other jobs use the ControlNet, a step waits this share of its own time for theirs.
 WAIT_SHARE = 0.03
+#: A job still uses it if its last step came within so many times what a step takes, or within `MIN_USE_S`:
+#: between two of its steps the base model computes. One that has ended is not waited for.
+USE_STEPS, MIN_USE_S = 10, 0.1
 
 
 class BatchCollector:
@@ -30,7 +33,8 @@ class BatchCollector:
         if not extra_rows or alone_s is None:
             return []
         queued = self._steps.collect_batch(controlnet, request, extra_rows) if step.queue_length else []
-        if not queued and len(self._recent_jobs.by_controlnet().get(controlnet, ())) > 1:
+        used_s = max(USE_STEPS * alone_s, MIN_USE_S)
+        if not queued and self._recent_jobs.count(controlnet, used_s) > 1:
             time.sleep(WAIT_SHARE * alone_s)
             queued = self._steps.collect_batch(controlnet, request, extra_rows)
         return [claimed for one in queued if (claimed := self._steps.claim(one)) is not None]
