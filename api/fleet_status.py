@@ -44,8 +44,7 @@ class WithoutWorkers(BaseModel):
     models: list[str] = Field([], description="their jobs stay queued")
     controlnets: list[str] = Field(
         [],
-        description="no live worker may load them; UNet workers compute them, or not at all: "
-        "SWIFT_CONTROLNET_FALLBACK",
+        description="no live worker may load them: their jobs fail, and are tried again by other workers",
     )
 
 

@@ -49,6 +49,11 @@ FIRST_RESIDUAL_S = Histogram(
 CONTROLNET_STEPS = Counter(
     "swift_controlnet_steps_total", "Steps of ControlNets, by what became of them", ["controlnet", "result"]
 )
+CONTROLNET_LOADS = Counter(
+    "swift_controlnet_loads_total",
+    "ControlNets that UNet workers began to load, by what for: a job that begins, idle, a step that waits",
+    ["controlnet", "reason"],
+)
 CONTROLNET_STEP_S = Histogram(
     "swift_controlnet_step_duration_seconds", "Time of a ControlNet's step", ["controlnet"], buckets=_STEP_S
 )

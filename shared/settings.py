@@ -270,19 +270,11 @@ class Settings(BaseModel):
     residual_attempts: Count = Field(
         3, description="how often one step is sent before its ControlNet is given up"
     )
-    controlnet_fallback: Literal["local", "fail"] = Field(
-        "local",
-        description="what happens then: `local` computes it in the UNet worker, `fail` ends the attempt",
-    )
-    controlnet_wait_s: Seconds = Field(
-        10,
-        description="with `local`, a step whose ControlNet no worker has lately served is computed after "
-        "this long, and at once where no live worker serves it at all",
-    )
     local_controlnets: Literal["auto", "unserved"] = Field(
         "auto",
-        description="which ControlNets a UNet worker computes itself: `unserved`: those that no ControlNet "
-        "worker serves; `auto`: also those whose residuals travel for longer than they are computed",
+        description="which ControlNets a UNet worker computes itself, of those that it may load: `unserved`: "
+        "those that no other worker has begun when it needs them; `auto`: also, without asking, those whose "
+        "residuals travel for longer than they are computed",
     )
     controlnet_lease_s: Seconds = Field(
         2, description="a ControlNet worker that does not renew its lease for this long has lost its step"

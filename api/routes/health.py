@@ -103,8 +103,7 @@ def _check_workers(services: Services, fleet: FleetStatus) -> dict[str, str]:
     """
     settings, catalog = services.settings, services.catalog
     results = {"unet_workers": _check_role(fleet, "unet", "model", list(catalog.models))}
-    has_own = settings.controlnet_workers > 0 or bool(settings.controlnet_devices)
-    if has_own or settings.controlnet_fallback == "fail":
+    if settings.controlnet_workers > 0 or settings.controlnet_devices:
         names = list(catalog.controlnets)
         results["controlnet_workers"] = _check_role(fleet, "controlnet", "ControlNet", names)
     return results

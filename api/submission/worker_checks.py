@@ -25,10 +25,8 @@ def warn_without_workers(services: Services, spec: JobSpec) -> list[str]:
     warnings = []
     if not status.workers_for("unet", spec.model):
         warnings.append(f"no worker serves model {spec.model!r} right now: the job waits until one does")
-    is_local = services.settings.controlnet_fallback == "local"
-    then = "the UNet worker computes it, which takes longer" if is_local else "the job cannot end without one"
     for name in status.without_workers("controlnet", _names(spec.controlnets)):
-        warnings.append(f"no worker serves ControlNet {name!r} right now: {then}")
+        warnings.append(f"no worker may load ControlNet {name!r} right now: the job cannot end without one")
     return warnings
 
 

@@ -53,7 +53,7 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ({"SWIFT_CONTROLNET_BATCH_DELAY": "inf"}, "it must be a finite number"),
         ({"SWIFT_THREADS_PER_WORKER": "100000"}, "it must be at most 1024"),
         ({"SWIFT_PLACEMENT": "maybe"}, "SWIFT_PLACEMENT='maybe': it must be true or false"),
-        ({"SWIFT_CONTROLNET_FALLBACK": "locale"}, "it must be 'local' or 'fail'; did you mean local?"),
+        ({"SWIFT_LOCAL_CONTROLNETS": "atuo"}, "it must be 'auto' or 'unserved'; did you mean auto?"),
         (
             {"SWIFT_UNET_DEVICES": "cuda:0,gpu"},
             "SWIFT_UNET_DEVICES, number 2 of the list='gpu': it must be cpu",

@@ -65,7 +65,7 @@ def controlnets(models: ModelCache[BaseModel]) -> ModelCache[ControlNet]:
         with models.use(name.removesuffix("-net")) as model:
             return UNetControlNet(name, make_controlnet(model.pipe.unet))
 
-    return ModelCache(load, DeviceMemory(1 << 40))
+    return ModelCache(load, DeviceMemory(1 << 40), lambda name: 1)
 
 
 @pytest.fixture

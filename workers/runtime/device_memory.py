@@ -1,6 +1,7 @@
 """A device's memory: the models on it, what else takes it, and what is done when it is full."""
 
 import logging
+import math
 import threading
 import time
 import traceback
@@ -12,6 +13,7 @@ from shared.errors import DeviceFull
 from workers.devices.base import Device
 from workers.devices.errors import device_error
 from workers.devices.selection import find_device
+from workers.runtime.load_times import LoadTimes
 from workers.runtime.pinned_lru import PinnedLRU
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ class DeviceMemory:
             other_bytes=lambda: sum(other.used_bytes() for other in self._others),
         )
         self.loading_since: float | None = None  # when the current load began, as `time.monotonic` says
+        self.load_times = LoadTimes()
+        self._full_at = -math.inf  # when the device was last full, as `time.monotonic` says
         self._loading = threading.Lock()
         self._others: list[Other] = []
 
@@ -103,11 +107,16 @@ class DeviceMemory:
 
         That is what the frames of its traceback hold, models that are not in use, and what torch keeps.
         """
+        self._full_at = time.monotonic()
         clear_frames(error)
         evicted = self.models.evict_idle()
         self.release_others()
         self.device.release_cached()
         log.warning("device full", extra={"error": str(error), "evicted": evicted, "left": self.describe()})
+
+    def was_full(self, within_s: float) -> bool:
+        """Whether work has met a full device in the last ``within_s`` seconds."""
+        return time.monotonic() - self._full_at < within_s
 
     def release_others(self) -> None:
         """Have everything but models give its memory up."""

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Generic, Literal, NamedTuple, TypeVar, cast
 
 from shared.errors import ModelFailed, Unavailable
 from workers.runtime.device_memory import DeviceMemory, Sized
@@ -25,6 +25,8 @@ class _Failure(NamedTuple):
 
 
 M = TypeVar("M", bound=Sized)
+#: Which memory a load may take: see `ModelCache.use`.
+Room = Literal["free", "idle", "wait"]
 
 
 class ModelCache(Generic[M]):
@@ -41,17 +43,20 @@ class ModelCache(Generic[M]):
         self._load = load
         self._estimate_bytes = estimate_bytes
         self._failures: dict[str, _Failure] = {}
-        self._preloading: set[str] = set()
         self._lock = threading.Lock()
 
     @contextmanager
-    def use(self, name: str) -> Iterator[M]:
+    def use(self, name: str, *, room: Room = "wait") -> Iterator[M]:
         """The model, loaded; it stays at least until the context ends.
 
+        ``room`` is the memory that it may take if it is not loaded yet: what is ``free``, also that of
+        ``idle`` models, or also that of models in use, for which the load waits a while.
+
         Raises what ``load`` raises; `ModelFailed` again, at once, until it is time for another try.
-        Raises `DeviceFull` if the device has too little memory for it, also with nothing idle on it.
+        Raises `DeviceFull` if the device has too little memory for it, also with nothing idle on it, and
+        `Unavailable` if it does not get that room.
         """
-        with self.memory.models.use((self, name), lambda: self._try_load(name)) as pinned:
+        with self.memory.models.use((self, name), lambda: self._try_load(name, room)) as pinned:
             yield cast(M, pinned.value)
 
     @contextmanager
@@ -60,22 +65,13 @@ class ModelCache(Generic[M]):
         with self.memory.models.use_cached((self, name)) as model:
             yield cast(M | None, model)
 
-    def preload(self, name: str) -> bool:
-        """Load a model in a thread of its own; ``False`` if it cannot be, or does not fit beside others.
+    def estimated_bytes(self, name: str) -> int:
+        """Bytes of a model that need not be loaded, 0 if nobody knows."""
+        return self._estimate_bytes(name)
 
-        It is evicted as any other while nobody uses it.
-        """
-        models = self.memory.models
-        if name in self.failed():
-            return False
-        with self._lock:
-            if name in self._preloading:
-                return True
-            if models.used_bytes() + self._estimate_bytes(name) > models.capacity_bytes:
-                return False
-            self._preloading.add(name)
-        threading.Thread(target=self._preload, args=(name,), name=f"load {name}", daemon=True).start()
-        return True
+    def expected_load_s(self, name: str) -> float:
+        """Seconds that its next load will take."""
+        return self.memory.load_times.expected_s((self, name), self._estimate_bytes(name))
 
     def failed(self) -> dict[str, str]:
         """Models that could not be loaded and are not tried again yet, and why."""
@@ -104,48 +100,46 @@ class ModelCache(Generic[M]):
         items = self.memory.models.items()
         return {name: cast(M, model) for (owner, name), model in items if owner is self}
 
-    def _preload(self, name: str) -> None:
-        try:
-            with self.use(name):
-                pass
-        except ModelFailed:
-            log.info("not loaded ahead of its use", extra={"model": name})
-        except Exception as error:  # nobody waits for it: it is not tried again for a while
-            self.mark_failed(name, repr(error))
-        finally:
-            with self._lock:
-                self._preloading.discard(name)
-
-    def _try_load(self, name: str) -> M:
+    def _try_load(self, name: str, room: Room) -> M:
         if (why := self.failed().get(name)) is not None:
             raise ModelFailed(why)
         with self.memory.one_load_at_a_time():
             try:
-                self._reserve(name)
-                model = self.memory.retry_when_full(lambda: self._load_on_device(name))
+                self._reserve(name, room)
+                start = time.monotonic()
+                model = self._load_in(name, room)
             except ModelFailed as error:
                 self.mark_failed(name, str(error))
                 raise
+        self.memory.load_times.record((self, name), model.weight_bytes, time.monotonic() - start)
         with self._lock:
             self._failures.pop(name, None)
         return model
+
+    def _load_in(self, name: str, room: Room) -> M:
+        if room == "free":  # if the device is full all the same, nothing is evicted for a second try
+            return self._load_on_device(name)
+        return self.memory.retry_when_full(lambda: self._load_on_device(name))
 
     def _load_on_device(self, name: str) -> M:
         with self.memory.device.loading():
             return self._load(name)
 
-    def _reserve(self, name: str) -> None:
-        """Evict idle models before this one takes its memory, and wait for those in use.
+    def _reserve(self, name: str, room: Room) -> None:
+        """Evict idle models before this one takes its memory, and wait for those in use, as ``room`` allows.
 
-        Raises `ModelFailed` for a model that can never fit, `Unavailable` if the wait was too long.
+        Raises `ModelFailed` for a model that can never fit, `Unavailable` if there is no room.
         """
         models, size_bytes = self.memory.models, self._estimate_bytes(name)
         if size_bytes > models.capacity_bytes:
             raise ModelFailed(
                 f"{name!r} takes {size_bytes} bytes, SWIFT_MODEL_MEMORY_BYTES is {models.capacity_bytes}"
             )
-        if models.reserve((self, name), size_bytes):
+        if models.reserve((self, name), size_bytes, evicts=room != "free"):
             return
-        self.memory.release_others()
-        if not models.reserve((self, name), size_bytes, wait_s=MEMORY_WAIT_S):
-            raise Unavailable(f"no memory for {name!r}: all loaded models are in use")
+        if room != "free":
+            self.memory.release_others()
+            wait_s = MEMORY_WAIT_S if room == "wait" else 0.0
+            if models.reserve((self, name), size_bytes, wait_s=wait_s):
+                return
+        raise Unavailable(f"no memory for {name!r}: all loaded models are in use")

@@ -84,17 +84,21 @@ class PinnedLRU(Generic[K, V]):
             if entry is not None:
                 self._unpin(entry)
 
-    def reserve(self, key: K, size_bytes: int, *, wait_s: float = 0.0) -> bool:
+    def reserve(self, key: K, size_bytes: int, *, evicts: bool = True, wait_s: float = 0.0) -> bool:
         """Called by the load of ``key`` before it takes memory: evict others until ``size_bytes`` fit.
 
-        Waits ``wait_s`` for pinned values; returns False, with nothing evicted, where they leave no space.
+        Waits ``wait_s`` for pinned values; returns False, with nothing evicted, where they leave no space, or
+        where others would have to be evicted and are not to be.
         """
         with self._changed:
             load = self._loads[key]
             load.reserved_bytes = 0
 
             def try_reserve() -> bool:
-                evictions = self._evict(self._used_bytes() + size_bytes - self.capacity_bytes)
+                surplus_bytes = self._used_bytes() + size_bytes - self.capacity_bytes
+                if surplus_bytes > 0 and not evicts:
+                    return False
+                evictions = self._evict(surplus_bytes)
                 if evictions is None:
                     return False
                 load.reserved_bytes = size_bytes

@@ -12,7 +12,7 @@ from workers.families.guidance import CFGBranch
 from workers.families.staged_forward import Residuals, run_to_end
 from workers.transport.protocol import UsedControlNet
 from workers.unet.attempt_context import AttemptContext
-from workers.unet.controlnet.attach import find_unserved
+from workers.unet.controlnet.attach import find_unloaded
 from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.control_images import ControlImage, read_control_images
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
@@ -150,7 +150,8 @@ class NoisePredictorFactory:
         if is_both and images:
             self._first_residual.start()
         controlnets.publish_images(images)
-        controlnets.note_unserved(self._unserved)
+        if is_both or context.role == "follower":
+            self._load_controlnets()
         if is_both:
             model = context.model
             asked = model.controlnet_branch(branch, guess_mode=spec.guess_mode)
@@ -163,11 +164,16 @@ class NoisePredictorFactory:
         """By the ControlNet's position in the job: sha256 of the control image it is given."""
         return [image.sha256 for image in self._images]
 
-    @cached_property
-    def _unserved(self) -> set[str]:
-        context = self._context
-        names = {one.name for one in context.spec.controlnets}
-        return find_unserved(context.worker.jobs.redis, names, context.timeline.worker)
+    def _load_controlnets(self) -> None:
+        """Begin to load what no worker has loaded; the others are loaded here while this worker is idle."""
+        context, residency = self._context, self._context.worker.residency
+        names = list(dict.fromkeys(controlnet.name for controlnet in context.spec.controlnets))
+        for name in names:
+            residency.wanted(name)
+        loaded = context.worker.controlnets.names()
+        missing = [name for name in names if name not in loaded and residency.can_load(name)]
+        for name in find_unloaded(context.worker.jobs.redis, missing, context.timeline.worker):
+            residency.load_for_job(name)
 
     @cached_property
     def _images(self) -> list[ControlImage]:

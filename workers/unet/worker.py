@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from shared.jobs.store import JobStore
@@ -25,6 +26,7 @@ from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.cfg_parallel.timings import CFGTimings
 from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.controlnet.local_choice import LocalChoice
+from workers.unet.controlnet.residency import ControlNetResidency
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
 
 if TYPE_CHECKING:
@@ -66,3 +68,8 @@ class UNetWorker:
     followed_jobs: dict[str, list[str]] = field(
         default_factory=dict
     )  # model: jobs of other workers it follows
+
+    @cached_property
+    def residency(self) -> ControlNetResidency:
+        """Which of `served_controlnets` are loaded, and when."""
+        return ControlNetResidency(self.controlnets, self.served_controlnets)

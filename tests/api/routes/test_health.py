@@ -39,14 +39,13 @@ def test_it_is_not_ready_without_workers_and_names_what_has_none(client: FlaskCl
     assert checks["controlnet_workers"] == "no ControlNet worker takes work yet for ControlNet edge, colour"
 
 
-@pytest.mark.parametrize(
-    ("workers", "fallback", "status"), [(0, "local", 200), (1, "local", 503), (0, "fail", 503)]
-)
+@pytest.mark.parametrize(("workers", "held", "status"), [(0, [], 200), (1, [], 503), (1, ["edge"], 200)])
 def test_a_fleet_without_controlnet_workers_by_design_is_ready(
-    workers: int, fallback: str, status: int, services: Services
+    workers: int, held: list[str], status: int, services: Services
 ) -> None:
-    publish_heartbeat(services.control, heartbeat("unet-1", "unet", "emoji-sd", []), 60)
-    changes = {"controlnet_workers": workers, "controlnet_fallback": fallback}
+    unet = heartbeat("unet-1", "unet", "emoji-sd", []).model_copy(update={"controlnets": held})
+    publish_heartbeat(services.control, unet, 60)
+    changes = {"controlnet_workers": workers}
     app = create_app(replace(services, settings=services.settings.model_copy(update=changes)))
     assert app.test_client().get("/readyz").status_code == status
 

@@ -1,6 +1,5 @@
 """What a client and an operator hear of models and ControlNets that no worker serves, or can load."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,16 +56,16 @@ def test_a_worker_that_takes_no_jobs_of_the_model_does_not_serve_it(
     assert client.get("/v1/models").json["models"][0]["workers"] == []
 
 
-@pytest.mark.parametrize(("fallback", "then"), [("local", "takes longer"), ("fail", "cannot end")])
-def test_the_warning_for_a_controlnet_says_what_happens_without_one(
-    fallback: str, then: str, services: Services
+def test_the_warning_for_a_controlnet_that_no_worker_may_load_says_what_happens(
+    client: FlaskClient, services: Services
 ) -> None:
     report(services, unet())
-    settings = services.settings.model_copy(update={"controlnet_fallback": fallback})
-    client = create_app(replace(services, settings=settings)).test_client()
     (warning,) = submit(client, controlnets=[edge()])
     assert "ControlNet 'edge'" in warning
-    assert then in warning
+    assert "cannot end" in warning
+    # Then a UNet worker that may load it ends the warning
+    report(services, unet(), controlnets=["edge"])
+    assert submit(create_app(services).test_client(), controlnets=[edge()]) == []
 
 
 def test_an_operator_sees_what_nobody_serves(client: FlaskClient, services: Services) -> None:

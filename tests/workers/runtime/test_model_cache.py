@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from shared.errors import DeviceFull, ModelFailed, Unavailable
-from tests.infra.local.waiting import eventually
+from shared.errors import ModelFailed, Unavailable
 from workers.runtime import model_cache
 from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.load_times import BYTES_PER_S, MIN_LOAD_S, UNKNOWN_LOAD_S, LoadTimes
 from workers.runtime.model_cache import ModelCache
 
 
@@ -175,24 +175,36 @@ def test_a_model_marked_as_failed_is_not_loaded(make: Make) -> None:
     assert loader.beside == []
 
 
-def test_a_model_is_loaded_ahead_of_its_use_where_it_fits(make: Make) -> None:
-    models, loader = make(20)
-    assert models.preload("a")
-    assert eventually(models.names) == ["a"]
-    assert models.preload("b")
-    assert eventually(lambda: len(models.names()) == 2)
-    # And evicts nothing
-    assert not models.preload("c")
-    assert models.names() == ["a", "b"]
-    assert loader.beside == [0, 10]
+def test_a_load_takes_no_more_room_than_it_may(make: Make) -> None:
+    models, _ = make(20)
+    with models.use("a"):
+        with models.use("b", room="free"):
+            pass
+        with pytest.raises(Unavailable, match="'c'"), models.use("c", room="free"):
+            pass
+        assert models.names() == ["a", "b"]
+        with models.use("c", room="idle"):
+            assert models.names() == ["a", "c"]
+            with pytest.raises(Unavailable, match="'d'"), models.use("d", room="idle"):
+                pass
 
 
-@pytest.mark.parametrize("error", [ModelFailed("no such file"), DeviceFull("no memory")])
-def test_a_model_that_cannot_be_loaded_ahead_is_not_tried_at_once_again(error: Exception) -> None:
-    def load(name: str) -> Thing:
-        raise error
+def test_loads_are_expected_to_take_as_long_as_the_last_one_or_by_their_bytes() -> None:
+    times = LoadTimes()
+    assert times.expected_s("large", int(10 * BYTES_PER_S)) == pytest.approx(10.0)
+    assert times.expected_s("small", 1) == MIN_LOAD_S
+    assert times.expected_s("unknown", 0) == UNKNOWN_LOAD_S
+    # When one was loaded at half that rate
+    times.record("large", int(10 * BYTES_PER_S), 20.0)
+    assert times.expected_s("large", 0) == 20.0
+    assert times.expected_s("other", int(BYTES_PER_S)) == pytest.approx(2.0)
+    times.record("large", int(10 * BYTES_PER_S), 0.1)
+    assert times.expected_s("large", 0) == 0.1
 
-    models = ModelCache(load, DeviceMemory(20), ten)
-    assert models.preload("a")
-    assert eventually(models.failed).keys() == {"a"}
-    assert not models.preload("a")
+
+def test_a_cache_measures_its_loads(make: Make) -> None:
+    models, _ = make(20)
+    assert models.expected_load_s("a") == MIN_LOAD_S
+    with models.use("a"):
+        pass
+    assert models.expected_load_s("a") < MIN_LOAD_S

@@ -3,10 +3,12 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers import MultiControlNetModel
+from prometheus_client import REGISTRY
 from redis import Redis
 from torch import Tensor
 
@@ -30,6 +32,7 @@ from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.local_choice import LocalChoice
+from workers.unet.controlnet.residency import ControlNetResidency
 from workers.unet.controlnet.step_residuals import StepResiduals
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
@@ -58,7 +61,7 @@ class Line(NamedTuple):
 
 
 def load_controlnets() -> ModelCache[UNetControlNet]:
-    return ModelCache(lambda name: UNetControlNet(name, MODELS[name]), DeviceMemory(1 << 30))
+    return ModelCache(lambda name: UNetControlNet(name, MODELS[name]), DeviceMemory(1 << 30), lambda name: 1)
 
 
 def make_line(redis: Redis, settings: Settings, device: Device | None = None) -> Line:
@@ -114,6 +117,10 @@ class FakeWorker:
     device: Device
     local_choice: LocalChoice
 
+    @cached_property
+    def residency(self) -> ControlNetResidency:
+        return ControlNetResidency(self.controlnets, self.served_controlnets)
+
 
 class ControlNetJob(NamedTuple):
     """A job of ControlNets: what the loop calls, and what it works with."""
@@ -134,20 +141,20 @@ def make_job(
     precision: Precision = "exact",
     check: Callable[[], None] = lambda: None,
     device: Device | None = None,
+    controlnets: ModelCache[UNetControlNet] | None = None,
     **changes: Any,
 ) -> ControlNetJob:
     """A new job, its inputs published.
 
-    ``local``: compute here what nobody serves; ``changes``: settings.
+    ``local``: its worker may load every ControlNet, else none; ``changes``: settings.
     """
     settings = {"residual_timeout_s": 5.0, "residual_attempts": 2, **changes}
-    settings["controlnet_fallback"] = "local" if local else "fail"
     worker = FakeWorker(
         settings=line.settings.model_copy(update=settings),
         steps=line.steps,
         transport=line.transport,
         served_controlnets=list(MODELS) if local else [],
-        controlnets=load_controlnets(),
+        controlnets=controlnets or load_controlnets(),
         device=device or find_device("cpu"),
         local_choice=LocalChoice(),
     )
@@ -191,6 +198,12 @@ def ask_served(controlnets: ControlNetClient, line: Line, step: int = 0, total: 
     asked = ask(controlnets, step, total)
     assert eventually(lambda: not line.steps.find_unclaimed(asked.request, asked.request.parts))
     return asked
+
+
+def results(controlnet: str, result: str) -> float:
+    """How many of its steps this process has computed for that reason."""
+    labels = {"controlnet": controlnet, "result": result}
+    return REGISTRY.get_sample_value("swift_controlnet_steps_total", labels) or 0.0
 
 
 def image(seed: int) -> Tensor:

@@ -263,7 +263,7 @@ def test_a_job_that_runs_too_long_is_failed(make_worker: MakeWorker) -> None:
 def test_without_a_controlnet_worker_the_image_is_computed_here_and_the_same(
     make_worker: MakeWorker,
 ) -> None:
-    alone = make_worker(serve_controlnets=False, residual_timeout_s=0.05)
+    alone = make_worker(serve_controlnets=False)
     wanted = spec(num_inference_steps=3, controlnets=[control(alone)])
     here = run(alone, wanted)
     worker = make_worker()
@@ -276,9 +276,8 @@ def test_without_a_controlnet_worker_the_image_is_computed_here_and_the_same(
 def test_without_a_controlnet_worker_the_job_is_queued_again_if_configured(
     make_worker: MakeWorker,
 ) -> None:
-    worker = make_worker(
-        serve_controlnets=False, residual_timeout_s=0.05, residual_attempts=1, controlnet_fallback="fail"
-    )
+    worker = make_worker(serve_controlnets=False, residual_timeout_s=0.05, residual_attempts=1)
+    worker = dataclasses.replace(worker, served_controlnets=[])
     job_id, _ = worker.jobs.create(spec(controlnets=[control(worker)]))
     with pytest.raises(ResidualTimeout):
         execute_job(worker, job_id, "unet1@test")

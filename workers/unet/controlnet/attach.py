@@ -64,24 +64,23 @@ def choose_idle(
     ).name
 
 
-def find_unserved(control: "Redis", controlnets: Collection[str], name: str) -> set[str]:
-    """Those that no live worker but ``name`` serves, by its heartbeat.
+def find_unloaded(control: "Redis", controlnets: Collection[str], name: str) -> list[str]:
+    """Those that no live worker but ``name`` has loaded and serves, by its heartbeat.
 
-    A ControlNet worker loads them on demand, a UNet worker serves those that it has loaded. None while the
-    control Redis does not answer.
+    None while the control Redis does not answer.
     """
     if not controlnets:
-        return set()
+        return []
     try:
         workers = [worker for worker in live_workers(control) if worker.name != name]
     except RedisError:
-        return set()
-    return {controlnet for controlnet in controlnets if not any(_serves(one, controlnet) for one in workers)}
+        return []
+    return [controlnet for controlnet in controlnets if not any(_holds(one, controlnet) for one in workers)]
 
 
-def _serves(worker: Heartbeat, controlnet: str) -> bool:
-    is_ready = worker.kind == "controlnet" or controlnet in worker.loaded_controlnets
-    return is_ready and worker.takes_work_for("controlnet", controlnet)
+def _holds(worker: Heartbeat, controlnet: str) -> bool:
+    is_loaded = controlnet in worker.loaded_of("controlnet")
+    return is_loaded and worker.takes_work_for("controlnet", controlnet)
 
 
 def _takes(worker: Heartbeat, message: AttachControlNet) -> bool:

@@ -1,7 +1,8 @@
-"""Decides what to do about the parts of a step that nobody has answered yet: wait, request again, give up."""
+"""Decides what to do about the parts of a step that nobody has answered yet, by where they are."""
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from enum import Enum
 
 from redis.exceptions import RedisError
@@ -10,6 +11,10 @@ from workers.transport.protocol import ControlNetCall, StepRequest
 from workers.transport.step_queue import StepState
 from workers.unet.controlnet.session import ControlNetSession
 
+#: One wait for residuals; between two the job is checked for a cancel, and silent parts for their workers.
+WAIT_S = 0.5
+#: The same while a ControlNet is being loaded here: it is used as soon as it is there.
+LOADING_WAIT_S = 0.05
 #: A request is in no queue and not claimed for the moment between two commands of its worker: it is lost if
 #: it is found nowhere so often in a row.
 MAX_MISSES = 2
@@ -19,6 +24,8 @@ class Decision(Enum):
     """What the UNet worker does about a part without an answer."""
 
     WAIT = "wait"
+    CLAIM = "claim it and compute it here"
+    LOAD = "load its ControlNet here"
     REQUEST_AGAIN = "request again"
     GIVE_UP = "give up"
 
@@ -29,24 +36,18 @@ class CallMonitor:
     def __init__(self, session: ControlNetSession) -> None:
         self._session = session
         self._steps = session.context.worker.steps
-        settings = session.context.worker.settings
-        self._wait_s = settings.residual_timeout_s
-        self._unserved_wait_s = self._wait_s
-        if settings.controlnet_fallback == "local":
-            self._unserved_wait_s = min(settings.controlnet_wait_s, self._wait_s)
+        self._residency = session.context.worker.residency
+        self._wait_s = session.context.worker.settings.residual_timeout_s
         self._misses: Counter[int] = Counter()  # position: checks in a row that found the part nowhere
         self._claimed_at: dict[int, float] = {}  # position: when the part was first seen claimed
-        self._sent_at = time.monotonic()
+        self._began_at = self._sent_at = time.monotonic()
+        self._looked_at = self._began_at
+        self._was_loading = False  # a ControlNet that is waited for, during the last wait
 
     @property
     def waited_s(self) -> float:
         """Seconds since the request was sent."""
         return time.monotonic() - self._sent_at
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until a part that nobody takes is given up; negative after that."""
-        return self._unserved_wait_s - self.waited_s
 
     def restart(self) -> None:
         """The step has been requested again."""
@@ -54,18 +55,45 @@ class CallMonitor:
         self._claimed_at.clear()
         self._sent_at = time.monotonic()
 
+    def timeout_s(self, parts: Iterable[ControlNetCall]) -> float:
+        """How long to wait now for residuals of ``parts``."""
+        names = {part.controlnet for part in parts}
+        self._was_loading = any(self._residency.is_loading(name) for name in names)
+        if self._was_loading:
+            return LOADING_WAIT_S
+        waited_s = time.monotonic() - self._began_at
+        due_s = [self._residency.expected_load_s(name) for name in names if self._residency.can_load(name)]
+        left_s = [at - waited_s for at in (*due_s, self._wait_s) if at > waited_s]
+        return min([WAIT_S, *left_s])
+
+    def is_due(self) -> bool:
+        """Whether it is time to look where parts are, after a wait in which nothing came."""
+        now = time.monotonic()
+        if self._was_loading and now - self._looked_at < WAIT_S:
+            return False
+        self._looked_at = now
+        return True
+
     def decide(self, request: StepRequest, part: ControlNetCall) -> Decision:
         """What to do about a part that has no answer yet, by where it is now."""
-        state, position, unserved = self._locate(request, part), part.position, self._session.unserved
+        state, position = self._locate(request, part), part.position
         self._misses[position] = self._misses[position] + 1 if state == "lost" else 0
-        if state in ("claimed", "queued"):
-            unserved.discard(position)
-        if state == "unserved" and (self.left_s < 0 or position in unserved):
-            return Decision.GIVE_UP
         is_lost = state in ("abandoned", "gone") or self._misses[position] >= MAX_MISSES
         if is_lost or self._is_stuck(position, state):
             return Decision.REQUEST_AGAIN
-        return Decision.WAIT
+        return Decision.WAIT if state == "claimed" else self._decide_unclaimed(part, state)
+
+    def _decide_unclaimed(self, part: ControlNetCall, state: StepState) -> Decision:
+        """A load here begins only after the time of a load: a holder that comes at once spares it."""
+        name, residency = part.controlnet, self._residency
+        if self._session.holds(part):
+            return Decision.CLAIM
+        if residency.is_loading(name):
+            return Decision.WAIT
+        if residency.can_load(name):
+            is_due = time.monotonic() - self._began_at >= residency.expected_load_s(name)
+            return Decision.LOAD if is_due else Decision.WAIT
+        return Decision.GIVE_UP if state == "unserved" and self.waited_s > self._wait_s else Decision.WAIT
 
     def _locate(self, request: StepRequest, part: ControlNetCall) -> StepState:
         try:

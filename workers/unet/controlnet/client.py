@@ -1,7 +1,7 @@
 """A job's ControlNets as the UNet worker uses them: attach, request a step, close."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from redis.exceptions import RedisError
 from torch import Tensor
@@ -45,10 +45,6 @@ class ControlNetClient:
     def publish_images(self, images: list[Tensor]) -> None:
         """Store the control images, ``(1, 3, h, w)`` each, where ControlNet workers find them."""
         self.session.publish_images(images)
-
-    def note_unserved(self, controlnets: Collection[str]) -> None:
-        """No live worker serves these: if settings allow it, they are computed here without waiting."""
-        self.session.note_unserved(controlnets)
 
     def attach(self, batch: int) -> None:
         """Have those that may serve prepare for steps of ``batch`` rows."""

@@ -45,10 +45,6 @@ class LocalControlNets:
         self._pinned.clear()
         self._pins.close()
 
-    def preload(self, controlnet: str) -> bool:
-        """Load it in a thread of its own; ``False`` if it does not fit beside what is loaded."""
-        return self._controlnets.preload(controlnet)
-
     def compute(
         self,
         request: StepRequest,

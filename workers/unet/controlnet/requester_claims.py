@@ -1,6 +1,6 @@
 """Claims, for the worker that sent a step's request, the parts that it holds and nobody else computes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from redis.exceptions import RedisError
 
@@ -15,24 +15,36 @@ class RequesterClaims:
     def __init__(self, session: ControlNetSession, parts: Sequence[ControlNetCall]) -> None:
         self._session = session
         self._steps = session.context.worker.steps
+        self._tried: set[int] = set()
         #: Positions that no other worker shall compute: they are claimed when the step is sent.
         self.positions = set(session.local_positions(parts))
 
+    def held(self, parts: Sequence[ControlNetCall]) -> list[ControlNetCall]:
+        """Those of ``parts`` whose ControlNet is loaded here, and that were not tried to claim since."""
+        tried = self._tried | self.positions
+        return [part for part in parts if part.position not in tried and self._session.holds(part)]
+
     def claim(
-        self, request: StepRequest, parts: Collection[ControlNetCall], encoder_end: Event
+        self, request: StepRequest, held: Sequence[ControlNetCall], encoder_end: Event
     ) -> list[ControlNetCall]:
-        """Claim those of ``parts`` that are loaded here and that nobody has claimed.
+        """Claim those of ``held`` that nobody has claimed.
 
         Other workers have the time of the encoder to take them: only if one is unclaimed, this waits for
         ``encoder_end``, which the device has come to already where it is a CPU.
         """
-        held = [part for part in parts if part.position not in self.positions and self._session.holds(part)]
-        claimed = self._claim(request, held, encoder_end) if held else []
-        self.positions |= {part.position for part in claimed}
+        if not held:
+            return []
+        self._tried |= {part.position for part in held}
+        claimed = self._claim(request, held, encoder_end)
+        self.take_over(claimed)
         return claimed
 
+    def take_over(self, parts: Sequence[ControlNetCall]) -> None:
+        """They are computed here, whoever has claimed them."""
+        self.positions |= {part.position for part in parts}
+
     def _claim(
-        self, request: StepRequest, held: list[ControlNetCall], encoder_end: Event
+        self, request: StepRequest, held: Sequence[ControlNetCall], encoder_end: Event
     ) -> list[ControlNetCall]:
         try:
             if not encoder_end.is_done:
@@ -41,4 +53,4 @@ class RequesterClaims:
                 encoder_end.wait()
             return self._steps.claim_unclaimed(request, held)
         except RedisError:
-            return held  # without that server no residuals come
+            return list(held)  # without that server no residuals come

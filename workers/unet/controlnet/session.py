@@ -1,7 +1,6 @@
-"""What the steps of one attempt share: published inputs, local fallback, and what has served them."""
+"""What the steps of one attempt share: published inputs, ControlNets held here, and what has served them."""
 
-import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -12,8 +11,6 @@ from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.local import LocalControlNets
 
-log = logging.getLogger(__name__)
-
 
 class ControlNetSession:
     """The ControlNets of one CFG branch of an attempt, over all of its steps."""
@@ -23,22 +20,15 @@ class ControlNetSession:
         self.image_keys: list[str] = []  # of the control images at the residual server
         self.input_keys: dict[str, str] = {}
         self.inputs: Mapping[str, Tensor] = {}  # on the device
-        self.unserved: set[int] = set()  # positions that no worker has taken lately
         self.used: dict[int, UsedControlNet] = {}  # by position
         self.batches: dict[int, int] = {}  # position: most jobs that were computed in one pass
         self._images: list[Tensor] = []
         self._packed_images: list[Tensor] = []  # as they are stored
         self._input_copies: Mapping[str, Tensor] = {}  # in the host's memory
-        self._logged: set[int] = set()  # positions
         self._first_residual = first_residual
-        settings, worker = context.worker.settings, context.worker
-        is_allowed = settings.controlnet_fallback == "local"
-        self._local = (
-            LocalControlNets(worker.controlnets, worker.device, context.timeline.worker)
-            if is_allowed
-            else None
-        )
-        self._may_choose_local = is_allowed and settings.local_controlnets == "auto"
+        worker = context.worker
+        self._local = LocalControlNets(worker.controlnets, worker.device, context.timeline.worker)
+        self._may_choose_local = worker.settings.local_controlnets == "auto"
 
     def publish_images(self, images: list[Tensor]) -> None:
         """Store the control images, ``(1, 3, h, w)`` each, at the residual server."""
@@ -57,52 +47,31 @@ class ControlNetSession:
         for tensor in (*self._input_copies.values(), *self._packed_images):
             self.context.worker.transport.put_input(tensor)
 
-    def note_unserved(self, controlnets: Collection[str]) -> None:
-        """No living worker serves these ControlNets: compute them here without waiting for one first."""
-        if self._local is not None:
-            specs = enumerate(self.context.spec.controlnets)
-            self.unserved |= {position for position, spec in specs if spec.name in controlnets}
-
     def local_positions(self, parts: Sequence[ControlNetCall]) -> frozenset[int]:
         """Those of a step's ControlNets that are computed here, as their residuals would travel too long.
 
         What is not loaded here yet is loaded meanwhile, if it fits.
         """
-        if self._local is None or not self._may_choose_local:
+        if not self._may_choose_local:
             return frozenset()
         choice, found = self.context.worker.local_choice, []
         for part in parts:
             if choice.is_local(part.controlnet):
-                if self._local.pin(part.controlnet):
+                if self.holds(part):
                     found.append(part.position)
-                elif not self._local.preload(part.controlnet):
+                elif not self.context.worker.residency.load_for_job(part.controlnet):
                     choice.note_unloadable(part.controlnet)
         return frozenset(found)
 
     def holds(self, part: ControlNetCall) -> bool:
         """Whether its ControlNet can be computed here at once; if so, it stays loaded until `close`."""
-        is_allowed = part.controlnet in self.context.worker.served_controlnets
-        return self._local is not None and is_allowed and self._local.pin(part.controlnet)
-
-    def note_computed_unserved(self, request: StepRequest, part: ControlNetCall) -> bool:
-        """Nobody serves a part: whether it is computed here, as ``controlnet_fallback`` says."""
-        if self._local is None:
-            return False
-        if part.position not in self._logged:  # log it once, not at each of its steps
-            self._logged.add(part.position)
-            fields = {"job": request.job_id, "attempt": request.attempt, "step": request.step}
-            log.warning(
-                "ControlNet computed here: no worker serves it",
-                extra={**fields, "controlnet": part.controlnet},
-            )
-        self.unserved.add(part.position)
-        return True
+        name = part.controlnet
+        return self.context.worker.residency.may_hold(name) and self._local.pin(name)
 
     def compute_locally(
         self, request: StepRequest, part: ControlNetCall, x: Tensor
     ) -> list[tuple[StepResponse, Tensor]]:
         """What a ControlNet worker would respond, computed here."""
-        assert self._local is not None, "asked only where it is allowed"
         computed = self._local.compute(request, part, x, self.inputs, self._images[part.position])
         # Apply the transport's codec here too, so that a locally computed residual has the same bits as a
         # remote one.
@@ -111,8 +80,7 @@ class ControlNetSession:
 
     def close(self) -> None:
         """No further step: what was loaded here for this branch may be evicted."""
-        if self._local is not None:
-            self._local.close()
+        self._local.close()
 
     def record_travel(self, part: ControlNetCall, computed_s: float, travel_s: float) -> None:
         """Note how long a worker computed a step, and how long its residuals were waited for after that."""

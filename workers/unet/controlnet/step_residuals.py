@@ -13,12 +13,13 @@ from shared.errors import (
     DeviceFull,
     DeviceLost,
     InputsMissing,
+    ModelFailed,
     ResidualLost,
     ResidualServersFull,
     ResidualTimeout,
     SwiftError,
 )
-from workers.devices.base import DeviceCopy
+from workers.devices.base import DeviceCopy, Event
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
 from workers.unet.controlnet.requester_claims import RequesterClaims
@@ -27,8 +28,6 @@ from workers.unet.controlnet.travel_times import TravelTimes
 
 log = logging.getLogger(__name__)
 
-#: One wait for residuals; between two the job is checked for a cancel, and silent parts for their workers.
-WAIT_S = 0.5
 #: Errors that another request may not meet, by code.
 _ERRORS = (DeviceFull, DeviceLost, InputsMissing, ResidualLost, ResidualServersFull)
 RETRYABLE = {error.code: error for error in _ERRORS}
@@ -49,7 +48,7 @@ class StepResiduals:
         self._travel = TravelTimes()
         self._monitor = CallMonitor(session)
         self._claims = RequesterClaims(session, request.parts)
-        self._has_claimed = False
+        self._encoder_end: Event | None = None  # once the encoder has been submitted
         self._send()
 
     def get(self, index: int) -> Tensor:
@@ -59,11 +58,10 @@ class StepResiduals:
         been submitted, and what nobody computes yet is computed here, if its ControlNet is loaded.
         """
         times = self._context.device_times
-        if not self._has_claimed:
-            self._has_claimed = True
-            encoder_end, parts = times.mark().event, self.request.parts
+        if self._encoder_end is None:
+            self._encoder_end, parts = times.mark().event, self.request.parts
             self._compute_here([part for part in parts if part.position in self._claims.positions], "local")
-            self._compute_here(self._claims.claim(self.request, parts, encoder_end), "requester")
+            self._claim(self._claims.held(parts))
         start = times.mark()
         while (total := self._joined(index)) is None:
             self._receive(index)
@@ -107,7 +105,7 @@ class StepResiduals:
         """Wait once for residuals; if none come, see after those of ``index``."""
         self._context.check()
         start = time.monotonic()
-        responses = self._wait(self._timeout_s(index))
+        responses = self._wait(self._monitor.timeout_s(self._missing(index)))
         for response, residual in responses:
             if not self._is_expected(response):
                 log.error("malformed residual dropped", extra={"positions": response.positions})
@@ -118,13 +116,6 @@ class StepResiduals:
         metrics.RESIDUAL_WAIT_S.observe(time.monotonic() - start)
         if not responses:
             self._check_missing(index)
-
-    def _timeout_s(self, index: int) -> float:
-        """How long to wait now: not at all for ControlNets that nobody serves."""
-        if self._session.unserved.issuperset(part.position for part in self._missing(index)):
-            return 0.0
-        left_s = self._monitor.left_s
-        return min(left_s, WAIT_S) if left_s > 0 else WAIT_S
 
     def _wait(self, timeout_s: float) -> list[tuple[StepResponse, DeviceCopy | None]]:
         try:
@@ -148,33 +139,45 @@ class StepResiduals:
         return [part for part in self.request.parts if part.position not in came]
 
     def _check_missing(self, index: int) -> None:
-        """Nothing came: request the step again or give parts up where nobody works on them."""
-        for part in self._missing(index):
-            decision = self._monitor.decide(self.request, part)
-            if decision is Decision.GIVE_UP:
-                self._give_up(part, self._timeout_of(part))
-            elif decision is Decision.REQUEST_AGAIN:
-                self._request_again(part, self._timeout_of(part))
-                return
+        """Nothing came: look where the missing parts are, and see to those that nobody works on."""
+        missing = self._missing(index)
+        if held := self._claims.held(missing):  # it was loaded meanwhile
+            self._claim(held)
+        elif self._monitor.is_due():
+            decisions = [(part, self._monitor.decide(self.request, part)) for part in missing]
+            self._claim([part for part, decision in decisions if decision is Decision.CLAIM])
+            for part, decision in decisions:
+                if decision is Decision.LOAD or decision is Decision.GIVE_UP:
+                    self._load(part, self._timeout_of(part))
+            lost = [part for part, decision in decisions if decision is Decision.REQUEST_AGAIN]
+            if lost:
+                self._request_again(lost, self._timeout_of(lost[0]))
 
     def _timeout_of(self, part: ControlNetCall) -> ResidualTimeout:
         return ResidualTimeout(part.controlnet, self.request.step, self._monitor.waited_s)
 
     def _handle_error(self, response: StepResponse) -> None:
-        part = next(part for part in self.request.parts if part.position == response.positions[0])
+        parts = [part for part in self.request.parts if part.position in response.positions]
         if response.error in RETRYABLE:
-            self._request_again(part, RETRYABLE[response.error](response.detail))
+            self._request_again(parts, RETRYABLE[response.error](response.detail))
             return
-        step = self.request.step
+        step, name = self.request.step, parts[0].controlnet
         raise ControlNetFailed(
-            f"ControlNet {part.controlnet!r} failed at step {step} on {response.worker}: {response.detail}"
+            f"ControlNet {name!r} failed at step {step} on {response.worker}: {response.detail}"
         )
 
-    def _give_up(self, part: ControlNetCall, error: SwiftError) -> None:
-        """Compute the part here if settings allow it, else end the attempt with ``error``."""
-        if not self._session.note_computed_unserved(self.request, part):
-            raise error
-        self._compute_here([part], "local")
+    def _load(self, part: ControlNetCall, error: SwiftError) -> None:
+        """Load the ControlNet of a part that nobody takes; where that cannot be, end the attempt."""
+        residency, name = self._worker.residency, part.controlnet
+        if residency.load_for_step(name):
+            return
+        why = residency.why_not(name)
+        raise error if why is None else ModelFailed(why)
+
+    def _claim(self, held: Sequence[ControlNetCall]) -> None:
+        """Compute those of ``held`` that nobody else does."""
+        assert self._encoder_end is not None, "parts are claimed once a residual is needed"
+        self._compute_here(self._claims.claim(self.request, held, self._encoder_end), "requester")
 
     def _compute_here(self, parts: Sequence[ControlNetCall], result: str) -> None:
         """Compute parts that are claimed; ``result`` is why, as the metric names it."""
@@ -189,18 +192,20 @@ class StepResiduals:
         for response, residual in computed:
             self._take(response, DeviceCopy(device, residual, device.record()))
 
-    def _request_again(self, part: ControlNetCall, error: SwiftError) -> None:
-        """Nobody computes ``part`` any more: compute it here, or else request the whole step again.
+    def _request_again(self, parts: Sequence[ControlNetCall], error: SwiftError) -> None:
+        """Nobody computes ``parts`` any more: compute them here, or else request the whole step again.
 
         What has come stays, as it has the same bits.
         """
-        if self._session.holds(part):
-            self._claims.positions.add(part.position)
-            self._compute_here([part], "requester")
+        held = [part for part in parts if self._session.holds(part)]
+        self._claims.take_over(held)
+        self._compute_here(held, "requester")
+        others = [part for part in parts if part not in held]
+        if not others:
             return
         retry = self.request.retry + 1
         if retry >= self._worker.settings.residual_attempts:
-            self._give_up(part, error)
+            self._load(others[0], error)
             return
         self.request = self.request.model_copy(update={"retry": retry})
         self._monitor.restart()

@@ -4,6 +4,7 @@ import logging
 import queue
 import threading
 import time
+from contextlib import suppress
 
 from redis.exceptions import RedisError
 
@@ -23,13 +24,15 @@ log = logging.getLogger(__name__)
 MAX_ATTACHMENTS = 16
 #: How often dispatch is told that this worker serves.
 SIGN_EVERY_S = SERVING_S / 4
+#: How often an idle worker looks whether to load a ControlNet that was lately wanted.
+LOAD_EVERY_S = 1.0
 
 
 class IdleServing:
     """Serves the ControlNets of `UNetWorker.served_controlnets` that are loaded, while no job waits."""
 
     def __init__(self, worker: UNetWorker, turns: DeviceTurns) -> None:
-        self._controlnets, self._turns = worker.controlnets, turns
+        self._controlnets, self._residency, self._turns = worker.controlnets, worker.residency, turns
         self._names = list(worker.served_controlnets)
         # The requests of the worker's own jobs and its claims of others' are those of two claimants.
         steps = StepQueue(worker.residual, worker.settings)
@@ -45,7 +48,8 @@ class IdleServing:
         turns.on_job(self._server.interrupt)
         self._redis, self._activity, self._name = worker.jobs.redis, worker.activity, ""
         self._sign = PeriodicThread("serving sign", SIGN_EVERY_S, self._note_serving)
-        self._attachments: queue.Queue[AttachControlNet | None] = queue.Queue(MAX_ATTACHMENTS)
+        self._is_draining = False
+        self._attachments: queue.Queue[AttachControlNet] = queue.Queue(MAX_ATTACHMENTS)
         self._thread = threading.Thread(target=self._prepare, name="controlnet attachments", daemon=True)
 
     def start(self, name: str) -> None:
@@ -57,11 +61,13 @@ class IdleServing:
         self._sign.start()
 
     def drain(self) -> None:
-        """Take no more steps; returns at once."""
+        """Take no more steps, and load nothing more; returns at once."""
+        self._is_draining = True
         self._server.drain()
 
     def stop(self) -> None:
         """Finish the step that is being served, and stop."""
+        self.drain()
         self._sign.stop(SIGN_EVERY_S)
         self._server.stop()
 
@@ -84,7 +90,7 @@ class IdleServing:
         except RedisError:
             return
         if not any(one.kind == "controlnet" and one.takes_work_for("controlnet", first) for one in workers):
-            self._controlnets.preload(first)
+            self._residency.wanted(first)
 
     def _note_serving(self) -> None:
         """Have dispatch prefer other workers that are as near to a job."""
@@ -92,16 +98,18 @@ class IdleServing:
             note_serving(self._redis, self._name)
 
     def _prepare(self) -> None:
-        while (message := self._attachments.get()) is not None:
-            try:
-                self._prepare_for(message)
-            except Exception:  # the first step prepares what is missing, or says what is wrong
-                log.exception("not prepared", extra={"controlnet": message.controlnet})
+        while not self._is_draining:
+            if self._turns.wait(0.0):
+                self._residency.load_next()
+            with suppress(queue.Empty):
+                self._prepare_for(self._attachments.get(timeout=LOAD_EVERY_S))
 
     def _prepare_for(self, message: AttachControlNet) -> None:
         if message.controlnet not in self._names or not self._turns.wait(0.0):
             return
+        self._residency.wanted(message.controlnet)
         if message.controlnet in self._controlnets.names():
-            self._server.attach(message)
-        else:
-            self._controlnets.preload(message.controlnet)
+            try:
+                self._server.attach(message)
+            except Exception:  # the first step prepares what is missing, or says what is wrong
+                log.exception("not prepared", extra={"controlnet": message.controlnet})

@@ -30,7 +30,7 @@ from infra.emoji_files import CONTROL
 from infra.local.timeline import plot_timeline
 from shared.settings import Settings
 from workers.unet.cfg_parallel.timings import CFGTimings
-from workers.unet.controlnet.step_residuals import WAIT_S
+from workers.unet.controlnet.call_monitor import WAIT_S
 
 WORKLOAD, CONTROLNET = "mid", "mid-controlnet1"
 UNETS, CONTROLNETS = 2, 2

@@ -76,8 +76,8 @@ def test_a_follower_that_waits_for_a_controlnet_leaves_when_its_attempt_is_over(
         second_models,
         serve_controlnets=False,
         residual_timeout_s=20.0,
-        controlnet_fallback="fail",
     )
+    pair.second = dataclasses.replace(pair.second, served_controlnets=[])
     offer = pair.offer(spec(controlnets=[controlnet(pair.first)]))
     assert offer.channel.receive(60) is not None
     offer.channel.send_step(BranchStep(step=0, total=4, t=999.0, loras=[]), torch.zeros(1, 4, 8, 8))

@@ -60,5 +60,5 @@ def test_a_locally_computed_controlnet_has_the_loss_of_the_codec_too(make_worker
     served = make_worker()
     wanted = spec(controlnets=[control(served)], num_inference_steps=2, residual_precision="int8")
     theirs = pixels(served, run(served, wanted))
-    alone = make_worker(serve_controlnets=False, residual_timeout_s=0.2, controlnet_fallback="local")
+    alone = make_worker(serve_controlnets=False)
     assert np.array_equal(pixels(alone, run(alone, wanted)), theirs)

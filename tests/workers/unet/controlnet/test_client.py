@@ -13,6 +13,7 @@ from infra.bench.harness.ports import free_ports
 from shared.errors import ControlNetFailed, JobCancelled, ResidualTimeout
 from shared.redis_clients import residual_servers, without_retries
 from shared.settings import Settings
+from tests.infra.local.waiting import eventually
 from tests.workers.unet.controlnet_jobs import (
     MID,
     Line,
@@ -155,6 +156,7 @@ def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
     server = make_server(line, "depth")
     server.start("controlnet1@test")
     down, mid = by_diffusers(0.7, 0.7, 0.7)
+    caplog.set_level("INFO")
     for i in range(2):  # the second time without waiting
         step = ask(controlnets, i)
         assert torch.equal(step.get(MID), mid)
@@ -165,7 +167,7 @@ def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
     assert workers["controlnet edge"] == workers["controlnet colour"] == "unet1@test"
     assert set(controlnets.used) == {0, 1, 2}
     # And the log names each of them once, not at each step
-    said = [record for record in caplog.records if record.message.startswith("ControlNet computed here")]
+    said = [record for record in caplog.records if record.message == "ControlNet is loaded"]
     assert sorted(record.__dict__["controlnet"] for record in said) == ["colour", "edge"]
 
 
@@ -193,22 +195,22 @@ def test_a_step_of_a_busy_controlnet_waits_in_the_queue(line: Line) -> None:
 
 
 def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
-    controlnets, _, worker = make_job(line, spec("edge"), local=True, residual_timeout_s=0.2)
-    ask(controlnets).get(MID)
-    assert controlnets.session.unserved == {0}
-    worker.settings = worker.settings.model_copy(update={"residual_timeout_s": 60.0})
-    # Given a worker that has already taken the next step
+    # Given a step that was computed here, as nobody served it
+    controlnets, context, _ = make_job(line, spec("edge"), local=True, residual_timeout_s=60.0)
+    first = ask(controlnets)
+    first.get(MID)
+    # When a worker has already taken the next step
     step = ask(controlnets, 1)
     server = make_server(line, "edge")
-    ticket = [server.steps.pop(["edge"]) for _ in range(2)][-1]
-    assert ticket is not None
-    claimed = server.steps.claim(ticket)
-    assert claimed is not None
     server.start("controlnet1@test")
-    threading.Timer(0.1, lambda: server.serve([claimed])).start()
+    assert eventually(lambda: not line.steps.find_unclaimed(step.request, step.request.parts))
+    # Then its residuals are used
     assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     server.stop()
-    assert controlnets.session.unserved == set()
+    for asked in (first, step):
+        asked.finish()
+    spans = [span.worker for span in context.timeline.spans if span.name == "controlnet edge"]
+    assert spans == ["unet1@test", "controlnet1@test"]
 
 
 def test_a_job_outlives_its_residual_server(line: Line) -> None:

@@ -10,7 +10,6 @@ import torch
 from redis import Redis
 from torch import Tensor
 
-from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.workers.transport.backends.in_memory import InMemoryBackend
@@ -29,7 +28,6 @@ from workers.transport.backends.base import Location
 from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
-from workers.unet.controlnet.attach import find_unserved
 from workers.unet.controlnet.local_choice import (
     MIN_TRAVEL_S,
     RETRY_S,
@@ -227,57 +225,3 @@ def test_only_what_no_worker_serves_is_computed_here_if_the_setting_says_so(flee
     step = ask(job)
     assert job.session.local_positions(step.request.parts) == frozenset()
     take(step, by_diffusers(1.0))
-
-
-def test_a_controlnet_that_no_live_worker_serves_is_computed_here_without_waiting(
-    residual: Redis, servers: Settings
-) -> None:
-    residual.flushall()
-    settings = servers.model_copy(update={"residual_timeout_s": 60.0, "controlnet_wait_s": 60.0})
-    line = Line(residual, settings, StepQueue(residual, settings), ResidualTransport([residual], settings))
-    job, context, _ = make_job(line, spec("edge"), local=True, residual_timeout_s=60.0)
-    job.note_unserved({"edge"})
-    step = ask(job)
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    step.finish()
-    assert workers_of(context, "edge") == ["unet1@test"]
-
-
-def test_a_worker_that_starts_during_a_job_of_unserved_controlnets_is_used(fleet: SlowFleet) -> None:
-    job, context, _ = make_job(fleet.line, spec("edge"), local=True, residual_timeout_s=60.0)
-    job.note_unserved({"edge"})  # as the heartbeats said a moment ago
-    for i in range(2):
-        take(ask_served(job, fleet.line, i), by_diffusers(1.0))
-    assert workers_of(context, "edge")[-1] == "controlnet1@test"
-
-
-def heartbeat(**changes: Any) -> Heartbeat:
-    values = {
-        "name": "controlnet9@test", "kind": "controlnet", "host": "here", "pid": 1, "device": "cpu",
-        "serves": ["rare-edge", "rare-depth"], "loaded": [], "jobs": [], "utilization": 0.0,
-        "started_at": 0.0, "version": "0",
-    }  # fmt: skip
-    return Heartbeat.model_validate(values | changes)
-
-
-@pytest.mark.parametrize(
-    ("changes", "unserved"),
-    [
-        ({}, {"nobody"}),
-        ({"load_errors": {"rare-edge": "no file"}}, {"nobody", "rare-edge"}),
-        ({"unavailable_reasons": ["hung"]}, {"nobody", "rare-edge", "rare-depth"}),
-        ({"kind": "unet"}, {"nobody", "rare-edge", "rare-depth"}),
-        (
-            {"kind": "unet", "controlnets": ["rare-edge", "rare-depth"], "loaded_controlnets": ["rare-edge"]},
-            {"nobody", "rare-depth"},
-        ),
-        ({"name": "unet1@test"}, {"nobody", "rare-edge", "rare-depth"}),
-    ],
-    ids=["alive", "cannot load one", "unavailable", "pure UNet worker", "has loaded one", "the job's own"],
-)
-def test_heartbeats_tell_which_controlnets_no_live_worker_serves(
-    changes: dict[str, Any], unserved: set[str], control: Redis
-) -> None:
-    publish_heartbeat(control, heartbeat(**changes), ttl_s=60)
-    assert find_unserved(control, ["rare-edge", "rare-depth", "nobody"], "unet1@test") == unserved
-    remove_worker(control, changes.get("name", "controlnet9@test"))

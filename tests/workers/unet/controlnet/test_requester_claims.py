@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from prometheus_client import REGISTRY
 from redis import Redis
 from torch import Tensor
 
@@ -30,6 +29,7 @@ from tests.workers.unet.controlnet_jobs import (
     make_job,
     make_line,
     make_server,
+    results,
     spec,
 )
 from tests.workers.unet.jobs import control, pixels, run
@@ -94,11 +94,6 @@ def take(step: StepResiduals, count: int) -> list[Tensor]:
 def expected(count: int) -> list[Tensor]:
     down, mid = by_diffusers(*SCALES[:count])
     return [mid, *reversed(down)]
-
-
-def results(name: str, result: str) -> float:
-    labels = {"controlnet": name, "result": result}
-    return REGISTRY.get_sample_value("swift_controlnet_steps_total", labels) or 0.0
 
 
 def compute_split(line: Line, split: tuple[str, ...], **options: Any) -> list[Tensor]:

@@ -1,0 +1,87 @@
+"""Loads models ahead of their use, beside other work: in threads, and never twice at once."""
+
+import logging
+import threading
+import time
+from typing import Generic, TypeVar
+
+from shared.errors import DeviceFull, ModelFailed, Unavailable
+from workers.runtime.device_memory import Sized
+from workers.runtime.model_cache import ModelCache
+
+log = logging.getLogger(__name__)
+
+#: A model that had no place is not tried again for so long; nor is anything after the device was full.
+RETRY_S = 60.0
+
+M = TypeVar("M", bound=Sized)
+
+
+class ModelPreloader(Generic[M]):
+    """Loads models of one cache before somebody waits for them; safe to use from several threads."""
+
+    def __init__(self, models: ModelCache[M]) -> None:
+        self._models = models
+        self._loading: set[str] = set()
+        self._no_place_until: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def can_load(self, name: str) -> bool:
+        """Whether a load may succeed: it neither failed lately, nor was there no place for the model."""
+        with self._lock:
+            had_place = self._no_place_until.get(name, 0.0) <= time.monotonic()
+        return had_place and name not in self._models.failed()
+
+    def is_loading(self, name: str) -> bool:
+        """Whether it is being loaded ahead right now."""
+        with self._lock:
+            return name in self._loading
+
+    def fits(self, name: str) -> bool:
+        """Whether a model, as far as its size is known, fits beside what is loaded, with nothing evicted."""
+        memory = self._models.memory
+        size_bytes = memory.models.used_bytes() + self._models.estimated_bytes(name)
+        return size_bytes <= memory.models.capacity_bytes and not memory.was_full(RETRY_S)
+
+    def load(self, name: str, *, evicts: bool = False) -> bool:
+        """Load a model and wait for it; returns whether it is loaded now.
+
+        ``evicts``: models that are not in use make place for it; else only what is free is taken.
+        """
+        if self._begin(name, evicts=evicts):
+            self._finish(name, evicts=evicts)
+        return name in self._models.names()
+
+    def start_load(self, name: str, *, evicts: bool = False) -> bool:
+        """`load` in a thread of its own; ``False`` if it cannot be loaded."""
+        if self._begin(name, evicts=evicts):
+            load = threading.Thread(
+                target=self._finish, args=(name,), kwargs={"evicts": evicts}, name=f"load {name}", daemon=True
+            )
+            load.start()
+        return self.is_loading(name) or name in self._models.names()
+
+    def _begin(self, name: str, *, evicts: bool) -> bool:
+        """Whether the caller shall load it; it is being loaded from now on."""
+        if name in self._models.names() or not self.can_load(name) or not (evicts or self.fits(name)):
+            return False
+        with self._lock:
+            is_first = name not in self._loading
+            self._loading.add(name)
+        return is_first
+
+    def _finish(self, name: str, *, evicts: bool) -> None:
+        try:
+            with self._models.use(name, room="idle" if evicts else "free"):
+                pass
+        except ModelFailed:
+            log.info("not loaded ahead of its use", extra={"model": name})
+        except (DeviceFull, Unavailable) as error:
+            log.info("no place for a model ahead of its use", extra={"model": name, "error": str(error)})
+            with self._lock:
+                self._no_place_until[name] = time.monotonic() + RETRY_S
+        except Exception as error:  # nobody waits for it: it is not tried again for a while
+            self._models.mark_failed(name, repr(error))
+        finally:
+            with self._lock:
+                self._loading.discard(name)
