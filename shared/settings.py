@@ -208,6 +208,12 @@ class Settings(BaseModel):
         description="weights a worker keeps loaded; the least recently used are unloaded first. Unset: its "
         "part of what is free on its GPU at the start, less a reserve; elsewhere 16 GiB",
     )
+    text_encoders: Literal["auto", "apart"] = Field(
+        "auto",
+        description="how a UNet worker keeps text encoders: `auto` with their model, where both fit into its "
+        "memory; `apart` like a model of their own: loaded when a prompt is encoded that nobody has encoded "
+        "lately, and unloaded when others need the memory",
+    )
     heartbeat_s: Seconds = Field(2, description="how often a worker reports itself")
     placement: bool = Field(
         True,

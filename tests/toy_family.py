@@ -32,6 +32,7 @@ from workers.families.base_controlnet import ControlNet, ControlNetForward, Cont
 from workers.families.base_latents import LatentSpace
 from workers.families.guidance import CFGBranch, Guidance
 from workers.families.staged_forward import StagedForward
+from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.lora.targets import LoraTarget
 
 #: Channels of a token, and pixels of its side.
@@ -241,6 +242,9 @@ class ToyFamily:
 
     def load_model(self, source: ModelSource) -> ToyModel:
         return ToyModel(source.name, _load(Path(source.path) / TOY.denoiser))
+
+    def load_text_encoders(self, source: ModelSource) -> TextEncoderWeights:
+        raise NotImplementedError("it has none")
 
     def load_controlnet(self, source: ControlNetSource) -> ToyControlNet:
         return ToyControlNet(source.name, _load(Path(source.path)))

@@ -11,7 +11,8 @@ w/f)`` of a UNet, packed tokens ``(n, h*w/f², c)`` of others.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ from workers.families.base_controlnet import ControlNet, ControlNetSource
 from workers.families.base_latents import LatentSpace
 from workers.families.guidance import CFGBranch, Guidance
 from workers.families.staged_forward import Residuals, StagedForward
+from workers.families.text_encoder_weights import TextEncoderWeights, drop_weights
 from workers.lora.patch import Patcher
 from workers.lora.scales import LayerScales, no_layer_scales
 from workers.lora.targets import LoraTargets
@@ -84,6 +86,9 @@ class BaseModel(ABC):
         self.switches = dict(switches or {})
         self.sha256 = sha256 or weights_sha256(self.parts)
         self._own_bytes = weight_bytes(self.parts.values())
+        #: Of the text encoders, if the model is loaded without their weights; see `with_text_encoders`.
+        self.apart_bytes = 0
+        self._has_text_encoders = True
         self.lora_parts = {part: parts[part] for part in facts.lora_parts if part in parts}
         self.patcher = Patcher(self.lora_parts, self.layer_scales)
         self.patched_with: set[tuple[str, str]] = set()  # names and ETags of the LoRAs in the weights
@@ -125,7 +130,40 @@ class BaseModel(ABC):
     def size(self, width: int | None, height: int | None) -> tuple[int, int]:
         """Width and height of an image, in pixels; unset is the model's own."""
 
+    # --- text encoders that are loaded apart from the model -----------------------------------------
+
+    @property
+    def has_text_encoders(self) -> bool:
+        """Whether texts can be encoded now."""
+        return self._has_text_encoders
+
+    def load_apart(self, apart_bytes: int) -> None:
+        """The text encoders, of so many bytes, have no weights but within `with_text_encoders`."""
+        self.apart_bytes, self._has_text_encoders = apart_bytes, False
+
+    @contextmanager
+    def with_text_encoders(self, weights: TextEncoderWeights) -> Iterator[None]:
+        """Within the block the text encoders have these weights, and nobody else gives them others."""
+        encoders = {part: self.parts[part] for part in self.facts.tokenizers}
+        weights.attach(encoders)
+        self._has_text_encoders = True
+        try:
+            yield
+        finally:
+            self._has_text_encoders = False
+            drop_weights(encoders)
+
+    def renew_patcher(self) -> None:
+        """Forget all that LoRAs have left beside the weights, which are the base's own."""
+        self.patched_with = set()
+        place = self.patcher.pristine_place
+        self.patcher = Patcher(self.lora_parts, self.layer_scales)
+        self.patcher.keep_pristine(place)
+
     # --- what a job is made of ---------------------------------------------------------------------
+
+    #: The hash of the text encoders' weights as they are loaded.
+    text_weights_sha256: str = ""
 
     @property
     @abstractmethod
@@ -253,6 +291,7 @@ class ModelSource:
     dtype: torch.dtype
     device: str
     options: LoadOptions
+    without_text_encoders: bool = False  # their weights are loaded by `Family.load_text_encoders`
     #: Call it with the parts before they move to the device: then they need not be read from there.
     hash_weights: HashWeights = weights_sha256
 
@@ -269,6 +308,9 @@ class Family(Protocol):
 
         Raises `Unloadable`, or whatever a library raises, which is reported as the model's failure.
         """
+
+    def load_text_encoders(self, source: ModelSource) -> TextEncoderWeights:
+        """Load the weights of a base model's text encoders alone, on its device; raises as `load_model`."""
 
     def load_controlnet(self, source: ControlNetSource) -> ControlNet:
         """Load a ControlNet; raises as `load_model` does."""

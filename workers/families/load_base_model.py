@@ -1,6 +1,9 @@
 """Loads the base models of the catalog: which family's code does it is read from their own files."""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from diffusers import DiffusionPipeline
@@ -13,23 +16,52 @@ from workers.devices.errors import device_error
 from workers.devices.selection import find_device
 from workers.families.base import BaseModel, ModelSource
 from workers.families.registry import family
+from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.model_checks.source import check_model_source
 from workers.model_checks.weight_files import Unloadable, read_header
 from workers.runtime.weights.hash_cache import HashCache
 from workers.runtime.weights.loaded import weights_sha256
 from workers.runtime.weights.source import find_source, split_revision
 
+Loaded = TypeVar("Loaded")
+
 
 def load_entry(
-    name: str, entry: ModelEntry, catalog: Path, device: str, hashes: HashCache | None = None
+    name: str,
+    entry: ModelEntry,
+    catalog: Path,
+    device: str,
+    hashes: HashCache | None = None,
+    *,
+    without_text_encoders: bool = False,
 ) -> BaseModel:
     """Load a model as the catalog at ``catalog`` says; raises `ModelFailed`.
 
-    Its weights are hashed unless ``hashes`` knows them.
+    Its weights are hashed unless ``hashes`` knows them. ``without_text_encoders``: see
+    `load_entry_text_encoders`.
     """
+    source, options = _located(entry, catalog)
+    return load_model(
+        name, source, entry.dtype, device, options, hashes, without_text_encoders=without_text_encoders
+    )
+
+
+@torch.inference_mode(False)
+def load_entry_text_encoders(
+    name: str, entry: ModelEntry, catalog: Path, device: str, hashes: HashCache | None = None
+) -> TextEncoderWeights:
+    """Load the weights of a model's text encoders alone; raises as `load_entry`."""
+    source, options = _located(entry, catalog)
+
+    def load(facts: FamilyFacts, wanted: ModelSource) -> TextEncoderWeights:
+        return family(facts.name).load_text_encoders(wanted)
+
+    return _load(name, source, entry.dtype, device, options, hashes, load)
+
+
+def _located(entry: ModelEntry, catalog: Path) -> tuple[str, LoadOptions]:
     config = None if entry.config is None else find_source(catalog, entry.config)
-    options = entry.model_copy(update={"config": config})
-    return load_model(name, find_source(catalog, entry.source), entry.dtype, device, options, hashes)
+    return find_source(catalog, entry.source), entry.model_copy(update={"config": config})
 
 
 @torch.inference_mode(False)
@@ -40,12 +72,30 @@ def load_model(
     device: str,
     options: LoadOptions | None = None,
     hashes: HashCache | None = None,
+    *,
+    without_text_encoders: bool = False,
 ) -> BaseModel:
     """Load a model from a diffusers folder, a single file or a hub id; raises `ModelFailed`.
 
     A hub id may end in ``@`` and a revision. Pickled weights are never read.
     """
-    options = options or LoadOptions()
+
+    def load(facts: FamilyFacts, wanted: ModelSource) -> BaseModel:
+        apart = without_text_encoders and bool(facts.tokenizers)
+        return family(facts.name).load_model(dataclasses.replace(wanted, without_text_encoders=apart))
+
+    return _load(name, source, dtype, device, options or LoadOptions(), hashes, load)
+
+
+def _load(
+    name: str,
+    source: str,
+    dtype: str,
+    device: str,
+    options: LoadOptions,
+    hashes: HashCache | None,
+    load: Callable[[FamilyFacts, ModelSource], Loaded],
+) -> Loaded:
     try:
         source = _local(source, options)
         check_model_source(name, Path(source), options)
@@ -60,7 +110,7 @@ def load_model(
             options=options,
             hash_weights=hashes.for_load(source, **given) if hashes else weights_sha256,
         )
-        return family(facts.name).load_model(wanted)
+        return load(facts, wanted)
     except ModelFailed:
         raise
     except Unloadable as error:

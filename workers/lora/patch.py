@@ -45,6 +45,7 @@ class Patcher:
             for name, parameter in model.named_parameters()
         }
         self.writer = writer or choose_writer(parameters)
+        self.pristine_place: PristinePlace = "auto"
         self._contents: dict[ParameterKey, PatchedWith | None] = {}  # None: undefined; absent: pristine
         self._patched: tuple[tuple[str, Scale], ...] | None = ()  # None: a patch was interrupted
         self._checks: list[tuple[OverflowCheck, Mapping[ParameterKey, PatchedWith]]] = []
@@ -66,6 +67,7 @@ class Patcher:
 
     def keep_pristine(self, place: PristinePlace) -> None:
         """Where pristine copies are kept that are made from now on."""
+        self.pristine_place = place
         self.writer.keep_pristine(place)
 
     def release_cached(self) -> None:

@@ -82,7 +82,7 @@ def _generate_once(
     worker: UNetWorker, model: BaseModel, attempt: Attempt, timeline: Timeline, lease: Lease
 ) -> GenerationResult:
     job = attempt.job
-    with restore_weights_on_error(worker, model):
+    with worker.prompts.held_for_loras(model, job.spec), restore_weights_on_error(worker, model):
         context = AttemptContext(
             worker=worker,
             model=model,

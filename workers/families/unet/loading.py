@@ -24,6 +24,7 @@ from shared.families.registry import family_of_pipeline
 from shared.families.unet import SDXL, UNetFacts
 from workers.families.base import ModelSource
 from workers.families.base_controlnet import ControlNetSource, hash_controlnet
+from workers.families.text_encoder_weights import TextEncoderWeights, drop_weights
 from workers.families.unet.controlnet import UNetControlNet
 from workers.families.unet.controlnet_union import UNetControlNetUnion
 from workers.families.unet.model import UNetModel
@@ -33,6 +34,7 @@ from workers.families.unet.stable_diffusion import StableDiffusionModel
 from workers.model_checks.tokenizer import check_backend
 from workers.model_checks.weight_files import Unloadable, has_files
 from workers.runtime.finite import find_non_finite
+from workers.runtime.weights.loaded import weight_bytes
 
 #: Parts and switches of each pipeline that no image here needs.
 _UNUSED: dict[Any, dict[str, Any]] = {
@@ -67,9 +69,10 @@ class UNetFamily:
         for part in parts.values():
             part.eval().requires_grad_(False)
         sha256 = source.hash_weights(parts)  # from the host's memory
-        text_sha256 = source.hash_weights(
-            {part: module for part, module in parts.items() if part in self.facts.tokenizers}
-        )
+        encoders = {part: module for part, module in parts.items() if part in self.facts.tokenizers}
+        text_sha256, apart_bytes = source.hash_weights(encoders), weight_bytes(encoders.values())
+        if source.without_text_encoders:
+            drop_weights(encoders)
         pipe.to(source.device)
         for part in (pipe.unet, pipe.vae):
             part.to(memory_format=_MEMORY_FORMATS[options.memory_format])
@@ -77,7 +80,23 @@ class UNetFamily:
         _switch_on(pipe, options)
         model = unet_model(source.name, pipe, options.switches, sha256, text_sha256)
         model.memory_format = options.memory_format
+        if source.without_text_encoders:
+            model.load_apart(apart_bytes)
         return model
+
+    def load_text_encoders(self, source: ModelSource) -> TextEncoderWeights:
+        """See `Family`; of a single file all parts are read."""
+        if source.path.endswith(SINGLE_FILE):
+            parts = _modules(_load_pipeline(source.path, source.dtype, source.options))
+        else:
+            parts = _load_text_encoders(source.path, source.dtype, source.options)
+        encoders = {part: parts[part] for part in self.facts.tokenizers if part in parts}
+        if weight := find_non_finite(encoders):
+            raise Unloadable(f"{weight} holds a NaN or an infinity")
+        sha256 = source.hash_weights(encoders)  # from the host's memory
+        for encoder in encoders.values():
+            encoder.to(source.device)
+        return TextEncoderWeights(encoders, sha256)
 
     def load_controlnet(self, source: ControlNetSource) -> UNetControlNet:
         """See `Family`."""

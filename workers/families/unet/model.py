@@ -59,7 +59,7 @@ class UNetModel(BaseModel):
             raise ModelFailed(f"model {name!r} has a UNet of no family that is served")
         parts = {"unet": pipe.unet, "vae": pipe.vae, **self.text_encoders}
         super().__init__(name, facts, parts, switches, sha256)
-        self._text_sha256 = text_sha256 or weights_sha256(self.text_encoders)
+        self.text_weights_sha256 = text_sha256 or weights_sha256(self.text_encoders)
         self.pipe = pipe
         self.unet = pipe.unet
         self._stages = UNetStages(pipe.unet)
@@ -180,7 +180,8 @@ class UNetModel(BaseModel):
     @cached_property
     def text_encoders_sha256(self) -> str:
         """See `BaseModel`."""
-        described: list[Any] = [self._text_sha256, dict(self.pipe.config).get("force_zeros_for_empty_prompt")]
+        zeros = dict(self.pipe.config).get("force_zeros_for_empty_prompt")
+        described: list[Any] = [self.text_weights_sha256, zeros]
         for part, encoder in self.text_encoders.items():
             tokenizer = getattr(self.pipe, self.facts.tokenizers[part])
             described.append(encoder.config.to_json_string())

@@ -23,15 +23,17 @@ def split_revision(source: str) -> tuple[str, dict[str, str]]:
     return hub_id, {"revision": revision}
 
 
-def estimate_bytes(source: str, dtype: str) -> int:
+def estimate_bytes(source: str, dtype: str, *, without: str | None = None) -> int:
     """Bytes of a source's weights once they are loaded as ``dtype``; 0 where that cannot be seen from here.
 
-    Of variants that lie side by side (``.fp16.safetensors``) the plain one counts, as in diffusers.
+    ``without``: parts of a folder whose names begin so do not count. Of variants that lie side by side
+    (``.fp16.safetensors``) the plain one counts, as in diffusers.
     """
     path = Path(source)
     pattern = "*/*.safetensors" if (path / "model_index.json").exists() else "*.safetensors"
     files = [path] if path.is_file() else sorted(path.glob(pattern)) if path.is_dir() else []
-    needed = [file for file in files if file.parent.name != "safety_checker"]
+    unneeded = ("safety_checker", *([without] if without else []))
+    needed = [file for file in files if not file.parent.name.startswith(unneeded)]
     plain = [file for file in needed if "." not in file.stem] or needed
     itemsize = torch.empty(0, dtype=getattr(torch, dtype)).element_size()
     try:

@@ -41,6 +41,7 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
             with worker.activity.follow:
                 model = stack.enter_context(worker.models.use(spec.model))
                 stack.enter_context(worker.models.memory.release_when_full())
+                stack.enter_context(worker.prompts.held_for_loras(model, spec))
                 stack.enter_context(restore_weights_on_error(worker, model))
                 context = _make_context(worker, model, spec, message, name, preemption)
                 branch = UncondBranch(context)

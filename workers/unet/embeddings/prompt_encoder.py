@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from workers.families.base import BaseModel, Conditioning
 from workers.unet.embeddings.embedding_memory import EmbeddingMemory
 from workers.unet.embeddings.key import embeddings_key
 from workers.unet.embeddings.shared_embeddings import SharedEmbeddings
+from workers.unet.embeddings.text_encoders import TextEncoders
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +28,17 @@ class PromptEncoder:
     Their bits are those that encoding here would give; see `embeddings_key`.
     """
 
-    def __init__(self, shared: SharedEmbeddings | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
-        """``shared``: where other workers find them; ``None``: nowhere."""
-        self._shared = shared
+    def __init__(
+        self,
+        shared: SharedEmbeddings | None = None,
+        text_encoders: TextEncoders | None = None,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        """``shared``: where other workers find them; ``None``: nowhere.
+
+        ``text_encoders``: loads those that are apart from their models; ``None``: all models have theirs.
+        """
+        self._shared, self._text_encoders = shared, text_encoders
         self._memory = EmbeddingMemory(memory_bytes)
         self._thread = ThreadPoolExecutor(1, "embeddings")
         self._storing: Future[None] | None = None
@@ -40,11 +50,20 @@ class PromptEncoder:
         if found is not None:
             texts: Mapping[str, Tensor] = {name: device.from_host(tensor) for name, tensor in found.items()}
         else:
-            texts = model.encode_texts(spec)
+            with self.with_text_encoders(model):
+                texts = model.encode_texts(spec)
             if key is not None:
                 copies = {name: device.to_host(tensor) for name, tensor in texts.items()}
                 self._storing = self._thread.submit(self._store, key, copies)
         return model.make_conditioning(spec, texts)
+
+    def held_for_loras(self, model: BaseModel, spec: JobSpec) -> AbstractContextManager[None]:
+        """See `TextEncoders.held_for_loras`: around everything that patches the job's LoRAs."""
+        return self._text_encoders.held_for_loras(model, spec) if self._text_encoders else nullcontext()
+
+    def with_text_encoders(self, model: BaseModel) -> AbstractContextManager[None]:
+        """See `TextEncoders.use`."""
+        return self._text_encoders.use(model) if self._text_encoders else nullcontext()
 
     def wait_until_stored(self) -> None:
         """Wait until the embeddings that were computed last can be found by others."""

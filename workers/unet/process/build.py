@@ -14,8 +14,9 @@ from workers.devices.selection import find_device
 from workers.engines.selection import make_engines
 from workers.families.base import BaseModel
 from workers.families.engine_memory import with_engines
-from workers.families.load_base_model import load_entry
+from workers.families.load_base_model import load_entry, load_entry_text_encoders
 from workers.families.load_controlnet import controlnet_cache
+from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.lora.cache.cache import CACHE_FOLDER, LoraCache
 from workers.lora.memory import LoraMemory
 from workers.runtime.activity.device_activity import DeviceActivity
@@ -33,6 +34,7 @@ from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.controlnet.attach import send_attach
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
 from workers.unet.embeddings.shared_embeddings import SharedEmbeddings
+from workers.unet.embeddings.text_encoders import TextEncoders
 from workers.unet.worker import UNetWorker
 
 
@@ -70,7 +72,9 @@ def build_worker(
         residual=residuals[0],
         checkpoints=CheckpointStore(residuals[0], settings),
         activity=DeviceActivity(),
-        prompts=PromptEncoder(SharedEmbeddings(residuals[0], settings)),
+        prompts=PromptEncoder(
+            SharedEmbeddings(residuals[0], settings), _text_encoders(settings, catalog, memory)
+        ),
         device=device,
         device_loss=DeviceLoss(device),
         watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),
@@ -80,14 +84,41 @@ def build_worker(
 def _model_cache(settings: Settings, catalog: Catalog, memory: DeviceMemory) -> ModelCache[BaseModel]:
     hashes = HashCache(settings.home / HASH_FOLDER)
 
+    def is_apart(name: str) -> bool:
+        return settings.text_encoders == "apart" or whole_bytes(name) > memory.models.capacity_bytes
+
     def load(name: str) -> BaseModel:
-        model = load_entry(name, catalog.models[name], settings.catalog, settings.device, hashes)
+        model = load_entry(
+            name,
+            catalog.models[name],
+            settings.catalog,
+            settings.device,
+            hashes,
+            without_text_encoders=is_apart(name),
+        )
         model.patcher.keep_pristine(settings.pristine)
         model.engines = make_engines(catalog.models[name].engine, name, memory.device, settings.home)
         return model
 
-    def estimate(name: str) -> int:
+    def whole_bytes(name: str) -> int:
         entry = catalog.models[name]
         return estimate_bytes(find_source(settings.catalog, entry.source), entry.dtype)
 
+    def estimate(name: str) -> int:
+        if not is_apart(name):
+            return whole_bytes(name)
+        entry = catalog.models[name]
+        source = find_source(settings.catalog, entry.source)
+        return estimate_bytes(source, entry.dtype, without="text_encoder")
+
     return with_engines(ModelCache(load, memory, estimate), memory)
+
+
+def _text_encoders(settings: Settings, catalog: Catalog, memory: DeviceMemory) -> TextEncoders:
+    hashes = HashCache(settings.home / HASH_FOLDER)
+
+    def load(name: str) -> TextEncoderWeights:
+        entry = catalog.models[name]
+        return load_entry_text_encoders(name, entry, settings.catalog, settings.device, hashes)
+
+    return TextEncoders(memory, load)

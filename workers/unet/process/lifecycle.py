@@ -141,7 +141,10 @@ class WorkerLifecycle:
                 warm_up = WarmUp(name, PARTS, model.engines.own)
                 compute = partial(warm_up_model, model, self._catalog.models[name], worker.device)
                 report = partial(self._report, warm_up.problems)
-                with reported(worker.jobs.redis, self._name, self._settings.heartbeat_s, report):
+                with (
+                    worker.prompts.with_text_encoders(model),
+                    reported(worker.jobs.redis, self._name, self._settings.heartbeat_s, report),
+                ):
                     warm_up.run(compute)
 
     def _declare_queues(self) -> None:

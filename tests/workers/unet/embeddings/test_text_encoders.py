@@ -1,0 +1,145 @@
+"""Models whose text encoders are loaded when a prompt must be encoded, and unloaded for others."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shared.catalog.entries import ModelEntry
+from shared.errors import ModelFailed
+from shared.jobs.options import LoraLoading
+from shared.jobs.spec import JobSpec
+from tests.checkpoints import save_checkpoint
+from tests.tiny_models import EMOJI, make_pipeline
+from tests.workers.unet.jobs import pixels, run, upload
+from tests.workers.unet.specs import spec
+from workers.devices.selection import find_device
+from workers.families.base import BaseModel
+from workers.families.load_base_model import load_entry, load_entry_text_encoders
+from workers.families.text_encoder_weights import TextEncoderWeights
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
+from workers.unet.embeddings.key import embeddings_key
+from workers.unet.embeddings.prompt_encoder import PromptEncoder
+from workers.unet.embeddings.text_encoders import TextEncoders
+from workers.unet.worker import UNetWorker
+
+MakeWorker = Callable[..., UNetWorker]
+CPU = find_device("cpu")
+
+
+class Apart:
+    """A catalog's models without their text encoders, which are loaded apart."""
+
+    def __init__(self, catalog: Path, entries: dict[str, ModelEntry], capacity_bytes: int = 1 << 40) -> None:
+        self.loads: list[str] = []
+        self.memory = DeviceMemory(capacity_bytes)
+        self.entries, self.catalog = entries, catalog
+        self.models: ModelCache[BaseModel] = ModelCache(self._load_model, self.memory)
+        self.text_encoders = TextEncoders(self.memory, self._load_text_encoders)
+
+    def _load_model(self, name: str) -> BaseModel:
+        return load_entry(name, self.entries[name], self.catalog, "cpu", without_text_encoders=True)
+
+    def _load_text_encoders(self, name: str) -> TextEncoderWeights:
+        self.loads.append(name)
+        return load_entry_text_encoders(name, self.entries[name], self.catalog, "cpu")
+
+    def text_encoders_loaded(self) -> list[str]:
+        items = self.memory.models.items()
+        return [name for (owner, name), _ in items if owner is self.text_encoders]
+
+
+@pytest.fixture
+def emoji() -> Apart:
+    return Apart(Path("infra/catalog.toml").resolve(), {"emoji-sd": ModelEntry(source="emoji/model")})
+
+
+@pytest.mark.parametrize("name", ["sd1", "sdxl", "sd1.safetensors"])
+def test_a_model_without_its_text_encoders_encodes_the_same_bits(tmp_path: Path, name: str) -> None:
+    layout = name.removesuffix(".safetensors")
+    pipe = make_pipeline(layout)
+    pipe.save_pretrained(tmp_path / layout)
+    entry = ModelEntry(source=layout)
+    if name != layout:
+        save_checkpoint(pipe, tmp_path / name)
+        entry = ModelEntry(source=name, config=layout)
+    whole = load_entry("m", entry, tmp_path / "catalog.toml", "cpu")
+    apart = Apart(tmp_path / "catalog.toml", {"m": entry})
+    with apart.models.use("m") as model:
+        assert not model.has_text_encoders
+        assert model.weight_bytes + model.apart_bytes == whole.weight_bytes
+        assert (model.sha256, key_of(model)) == (whole.sha256, key_of(whole))
+        encoder = PromptEncoder(text_encoders=apart.text_encoders)
+        found, own = encoder.encode_prompt(model, spec(), CPU), whole.encode_prompt(spec())
+        for part, tensor in own.tensors.items():
+            assert torch.equal(found.tensors[part], tensor)
+        assert not model.has_text_encoders
+        assert apart.memory.models.used_bytes() == whole.weight_bytes
+
+
+def test_a_prompt_that_is_known_needs_no_text_encoders(emoji: Apart) -> None:
+    encoder = PromptEncoder(text_encoders=emoji.text_encoders)
+    with emoji.models.use("emoji-sd") as model:
+        encoder.encode_prompt(model, spec(), CPU)
+        encoder.wait_until_stored()
+        emoji.memory.models.evict_idle()
+        encoder.encode_prompt(model, spec(seed=8), CPU)
+        assert emoji.loads == ["emoji-sd"]
+        encoder.encode_prompt(model, spec(prompt="another"), CPU)
+        assert emoji.loads == ["emoji-sd"] * 2
+
+
+def test_text_encoders_stay_loaded_until_their_memory_is_needed(emoji: Apart) -> None:
+    encoder = PromptEncoder(text_encoders=emoji.text_encoders)
+    with emoji.models.use("emoji-sd") as model:
+        for prompt in ("one", "two"):
+            encoder.encode_prompt(model, spec(prompt=prompt), CPU)
+        assert emoji.text_encoders_loaded() == emoji.loads == ["emoji-sd"]
+        # When there is only memory for the model that is in use
+        emoji.memory.models.capacity_bytes = model.weight_bytes
+        encoder.encode_prompt(model, spec(prompt="three"), CPU)
+        # Then a prompt is encoded all the same, and the text encoders are unloaded
+        assert emoji.text_encoders_loaded() == []
+        emoji.memory.models.check()
+
+
+def test_text_encoders_that_have_changed_are_refused(tmp_path: Path) -> None:
+    pipe = make_pipeline()
+    pipe.save_pretrained(tmp_path / "m")
+    apart = Apart(tmp_path / "catalog.toml", {"m": ModelEntry(source="m")})
+    encoder = PromptEncoder(text_encoders=apart.text_encoders)
+    with apart.models.use("m") as model:
+        pipe.text_encoder.final_layer_norm.bias.data += 1.0
+        pipe.save_pretrained(tmp_path / "m")
+        with pytest.raises(ModelFailed, match="have changed since it was loaded"):
+            encoder.encode_prompt(model, spec(), CPU)
+
+
+@pytest.mark.parametrize("mode", ["exact", "replay"])
+def test_a_lora_that_trains_text_encoders_is_patched_into_those_that_are_apart(
+    make_worker: MakeWorker, emoji: Apart, pristine: None, mode: str
+) -> None:
+    whole = make_worker()
+    worker = dataclasses.replace(
+        whole, models=emoji.models, prompts=PromptEncoder(text_encoders=emoji.text_encoders, memory_bytes=0)
+    )
+    lora = upload(whole, EMOJI / "loras" / "outline.safetensors")
+    steps = {lora.name: 2} if mode == "replay" else {}
+    loading = LoraLoading.model_validate({"mode": mode, "steps": steps} if steps else {"mode": mode})
+    with_lora = spec(loras=[lora], lora_loading=loading, num_inference_steps=4)
+    without = spec(num_inference_steps=4)
+    jobs: list[JobSpec] = [with_lora, without, with_lora, without]
+    wanted = [pixels(whole, run(whole, job)) for job in jobs[:2]]
+    for place, job in enumerate(jobs):
+        assert np.array_equal(pixels(worker, run(worker, job)), wanted[place % 2])
+    with emoji.models.use("emoji-sd") as model:
+        assert model.patcher.patched == ()
+        assert model.patched_with == set()
+
+
+def key_of(model: BaseModel) -> str | None:
+    return embeddings_key(model, spec())
