@@ -4,6 +4,7 @@ import re
 
 JOBS = "swift:jobs"  # sorted set: job ids by creation time
 UNSENT = "swift:jobs:unsent"  # sorted set: ids of accepted jobs whose message is not sent yet
+LEASES_CHECKED = "swift:leases:checked"  # string with expiry: a worker has just looked for expired leases
 RECOVERY = "swift:recovery"  # string with expiry: a worker has just compared queues and jobs
 # The name of version 0.1, kept: data exists under it.
 UNRUNNABLE = "swift:jobs:unserved"  # sorted set: queued jobs that no worker can run, by when first seen

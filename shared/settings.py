@@ -214,7 +214,7 @@ class Settings(BaseModel):
         "memory; `apart` like a model of their own: loaded when a prompt is encoded that nobody has encoded "
         "lately, and unloaded when others need the memory",
     )
-    heartbeat_s: Seconds = Field(2, description="how often a worker reports itself")
+    heartbeat_s: Seconds = Field(1, description="how often a worker reports itself")
     placement: bool = Field(
         True,
         description="send a job to the free UNet worker that can start it soonest, by the LoRAs it holds; "
@@ -240,7 +240,9 @@ class Settings(BaseModel):
         300, description="a queued job whose model, ControlNet or scheduler no catalog names is failed then"
     )
     lease_s: Seconds = Field(
-        15, description="a worker that does not renew its lease for this long has lost its job"
+        4,
+        description="a worker that does not renew its lease for this long has lost its job; it does so four "
+        "times as often, or every second",
     )
     max_attempts: Count = Field(3, description="attempts at a job before it is failed")
     max_infrastructure_losses: Count = Field(

@@ -11,8 +11,14 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-#: If no process has called for so many heartbeats, none could reach the server.
-SILENT_BEATS = 3
+#: If nobody has looked for expired leases for this part of a lease, nobody could reach the server. Less than
+#: what is left of a lease that was renewed in time: none can expire in an outage that is not noticed.
+SILENT_SHARE, LEAST_SILENCE_S = 0.5, 2.0
+
+
+def silence_s(lease_s: float) -> float:
+    """How long nobody is heard of in an outage, with leases of ``lease_s``."""
+    return max(SILENT_SHARE * lease_s, LEAST_SILENCE_S)
 
 
 class JobScript:
@@ -25,7 +31,7 @@ class JobScript:
             settings.job_ttl_s,
             settings.image_ttl_s,
             int(settings.lease_s * 1000),
-            max(settings.lease_s / 3, SILENT_BEATS * settings.heartbeat_s),
+            silence_s(settings.lease_s),
         ]
 
     def __call__(

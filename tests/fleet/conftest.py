@@ -158,6 +158,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         residual_timeout_s=3,
         residual_attempts=20,
         heartbeat_s=0.5,
+        checkpoint_every_s=0.05,
     )
     with running_stack(settings) as stack:
         yield Client(stack)

@@ -63,6 +63,31 @@ def test_a_kill_in_the_middle_of_a_job_changes_nothing_but_time(fleet: Client, t
     job = fleet.wait(job_id)
     assert job["status"] == "succeeded", job["error"]
     assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
+    # A lost UNet worker costs the steps since the last checkpoint
+    assert bool(job["receipt"].get("continued_at")) == (target == "unet1")
+
+
+def test_a_worker_that_is_told_to_stop_hands_its_job_over(fleet: Client) -> None:
+    wanted = {"num_inference_steps": 150, "lora_loading": {"mode": "exact"}}
+    undisturbed = fleet.generate(**wanted)
+    for _ in range(2):
+        job_id = fleet.submit(**wanted)
+        reached = next(
+            event[2]["step"]
+            for event in fleet.events(job_id)
+            if event[1] == "progress" and event[2]["step"] >= 9
+        )
+        # When its worker is told to stop, which the supervisor restarts
+        process = psutil.Process(fleet.stack.pids()["unet1"])
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+        job = fleet.wait(job_id)
+        # Then a worker goes on where it was
+        assert job["status"] == "succeeded", job["error"]
+        assert job["receipt"]["continued_at"][0] >= reached
+        assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
+    steps = [event[2]["step"] for event in fleet.events(job_id) if event[1] == "progress"]
+    assert steps == sorted(set(steps))
 
 
 def test_a_job_whose_controlnet_workers_stop_generates_the_same_image(fleet: Client) -> None:

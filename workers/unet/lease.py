@@ -65,7 +65,7 @@ class Lease:
         self._progress: Progress | None = None
         self._lock = threading.Lock()
         self._progress_limit = RateLimit(PROGRESS_EVERY_S)
-        self._thread = PeriodicThread("lease", min(settings.lease_s / 3, MAX_INTERVAL_S), self._renew)
+        self._thread = PeriodicThread("lease", min(settings.lease_s / 4, MAX_INTERVAL_S), self._renew)
 
     def __enter__(self) -> "Lease":
         self._thread.start()

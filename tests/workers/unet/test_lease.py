@@ -6,10 +6,12 @@ from redis import Redis
 
 from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled
 from shared.jobs.attempt import Attempt
+from shared.jobs.job_script import silence_s
 from shared.jobs.store import JobStore
 from shared.settings import Settings
 from tests.workers.unet.specs import spec
-from workers.unet.lease import Lease, RateLimit
+from workers.unet.lease import MAX_INTERVAL_S, Lease, RateLimit
+from workers.unet.maintenance.recovery import LOOK_EVERY_S
 
 
 @pytest.fixture
@@ -105,3 +107,13 @@ def test_a_rate_limit_allows_one_in_each_interval() -> None:
         5.25,
         6.0,
     ]
+
+
+def test_no_lease_expires_in_an_outage_of_redis_that_is_not_noticed() -> None:
+    """A silence that counts as an outage is shorter than what is left of a lease that is renewed in time."""
+    for lease_s in (3.0, Settings().lease_s, 60.0):
+        renewed_every_s = min(lease_s / 4, MAX_INTERVAL_S)
+        looked_every_s = min(lease_s / 8, LOOK_EVERY_S)
+        assert silence_s(lease_s) < lease_s - renewed_every_s
+        # And whoever looks for expired leases is heard of often enough
+        assert looked_every_s <= silence_s(lease_s) / 4

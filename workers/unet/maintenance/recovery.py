@@ -1,6 +1,7 @@
-"""Sends jobs again whose message or worker was lost; every UNet worker does so with each heartbeat.
+"""Sends jobs again whose message or worker was lost: a thread of every UNet worker.
 
-It is safe to run in many workers at once: only one attempt can claim a job.
+A dead worker is noticed once its lease has expired and somebody has looked: one worker of the fleet does so,
+every half second by default. It is safe to run in many workers at once: only one attempt can claim a job.
 """
 
 import logging
@@ -17,11 +18,15 @@ from shared.jobs.record import RECORD_VERSION, Failure, Job
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import send_job, unet_queue
+from shared.periodic_thread import PeriodicThread
 from shared.registry.workers import live_workers
+from shared.settings import Settings
 from workers.unet.maintenance.unacked import HELD_S, UNACKED, job_of, unacked_since
 
 log = logging.getLogger(__name__)
 
+#: A lost worker is noticed as much later than its lease expires.
+LOOK_EVERY_S = 0.5
 #: A younger job may be between two places right now.
 SETTLED_S = 5.0
 #: The queues are read at most this often, by one worker of the fleet.
@@ -56,6 +61,29 @@ class ServedModels:
             if controlnet.name not in self.controlnets:
                 return CatalogGone("controlnet", controlnet.name)
         return None if spec.scheduler in SCHEDULERS else CatalogGone("scheduler", spec.scheduler)
+
+
+class Recovery:
+    """Looks for lost jobs several times within a lease, unless another worker has just done so."""
+
+    def __init__(self, celery: Celery, jobs: JobStore, catalog: Catalog, settings: Settings) -> None:
+        self._celery, self._jobs, self._catalog = celery, jobs, catalog
+        self._grace_s = settings.catalog_grace_s
+        self._every_s = min(LOOK_EVERY_S, settings.lease_s / 8)
+        self._thread = PeriodicThread("recovery", self._every_s, self.recover_in_turn)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, without waiting for what runs."""
+        self._thread.stop(0)
+
+    def recover_in_turn(self) -> None:
+        """Recover unless another worker has done so within the interval."""
+        if self._jobs.redis.set(keys.LEASES_CHECKED, 1, nx=True, px=max(int(900 * self._every_s), 1)):
+            recover(self._celery, self._jobs, self._catalog, self._grace_s)
 
 
 def recover(

@@ -35,7 +35,7 @@ from workers.runtime.process import check_device, load_any, prepare_process, sta
 from workers.runtime.warm_up import WarmUp, reported
 from workers.unet.maintenance import prefetch
 from workers.unet.maintenance.availability import AvailabilityReporter
-from workers.unet.maintenance.recovery import recover
+from workers.unet.maintenance.recovery import Recovery
 from workers.unet.maintenance.sweep import Sweeper
 from workers.unet.process.device_turns import THREADS, DeviceTurns, LeaveDevice
 from workers.unet.process.serving import IdleServing
@@ -177,17 +177,18 @@ class WorkerLifecycle:
             partial(self._report, consumer_check.problems),
             tasks=[
                 self._availability.report,
-                lambda: recover(self._celery, worker.jobs, self._catalog, settings.catalog_grace_s),
                 worker.transport.sweep,
                 consumer_check.check,
                 worker.activity.count,
             ],
         )
         heartbeat.start()
+        recovery = Recovery(self._celery, worker.jobs, self._catalog, settings)
+        recovery.start()
         images, loras = ImageBucket(settings, redis), Bucket(settings, settings.lora_bucket)
         sweeper = Sweeper(worker.jobs, images, loras, worker.checkpoints)
         sweeper.start()
-        self._stops = [worker.watchdog.stop, heartbeat.stop, sweeper.stop]
+        self._stops = [worker.watchdog.stop, recovery.stop, heartbeat.stop, sweeper.stop]
         if self._serving is not None:
             self._serving.start(self._name)
             self._stops.insert(1, self._serving.stop)

@@ -36,6 +36,8 @@ WORKLOAD, CONTROLNET = "mid", "mid-controlnet1"
 UNETS, CONTROLNETS = 2, 2
 #: What an operator has who turned nothing.
 SETTINGS = Settings()
+#: From the kill of a UNet worker until another one has claimed its job.
+NOTICED_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def _figures(samples: Mapping[str, Sequence[float]], steps: int) -> dict[str, fl
         for key in ("stood_s", "whole_s", "undisturbed_s", "step_s"):
             figures[f"{key}_{name}"] = median(samples[f"{key}_{name}"])
     figures["follower_max_abs_diff"] = max(samples["max_abs_diff_follower"])
-    settings = ("residual_timeout_s", "controlnet_lease_s", "lease_s", "heartbeat_s")
+    settings = ("residual_timeout_s", "controlnet_lease_s", "lease_s", "checkpoint_every_s")
     return figures | {name: getattr(SETTINGS, name) for name in settings} | {"steps": float(steps)}
 
 
@@ -162,14 +164,16 @@ def _bounds(samples: Mapping[str, Sequence[float]], steps: int) -> dict[str, Bou
     A lost step costs one step deadline at most. The loss of a ControlNet worker is noticed sooner: after its
     lease and one poll, the step is computed once more. Without its follower, a job waits for as long as some
     of its own CFG branches take, and computes the rest alone. The loss of a UNet worker is noticed after its
-    lease, by the next heartbeat of another, which runs the job from the beginning.
+    lease, when another looks for such jobs; it goes on from the last checkpoint, and computes again the steps
+    since then, of which one was not done and one was being stored.
     """
-    half_s, job_s = max(samples["step_s_follower"]), max(samples["undisturbed_s_unet"])
+    half_s, own_s = max(samples["step_s_follower"]), max(samples["step_s_unet"])
     noticed_s = SETTINGS.controlnet_lease_s + WAIT_S + max(samples["step_s_controlnet"])
     return {
         "lost_s_controlnet_max": Bound("at_most", SETTINGS.residual_timeout_s),
         "stood_s_controlnet_max": Bound("at_most", noticed_s),
         "lost_s_residual_redis_max": Bound("at_most", SETTINGS.residual_timeout_s),
         "lost_s_follower_max": Bound("at_most", half_s * (CFGTimings.wait_factor + steps - steps // 2)),
-        "lost_s_unet_max": Bound("at_most", SETTINGS.lease_s + SETTINGS.heartbeat_s + job_s),
+        "stood_s_unet_max": Bound("at_most", NOTICED_S),
+        "lost_s_unet_max": Bound("at_most", NOTICED_S + SETTINGS.checkpoint_every_s + 2 * own_s),
     }

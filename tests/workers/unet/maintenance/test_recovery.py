@@ -15,7 +15,7 @@ from shared.settings import Settings
 from tests.api.services import heartbeat
 from tests.shared.jobs.records import damage
 from tests.workers.unet.specs import spec
-from workers.unet.maintenance.recovery import recover
+from workers.unet.maintenance.recovery import Recovery, recover
 from workers.unet.maintenance.unacked import HELD_S, UNACKED, UNACKED_INDEX
 
 CATALOG = Catalog(default_model="emoji-sd", models={"emoji-sd": ModelEntry(source="hub:x/y")})
@@ -197,3 +197,22 @@ def test_a_damaged_job_is_failed_and_keeps_no_other_waiting(
     assert control.zscore(keys.by_status("queued"), bad) is None
     if how == "spec is x":
         assert json.loads(str(control.hget(keys.job(bad), "error")))["code"] == "job_unreadable"
+
+
+def test_expired_leases_are_looked_for_by_one_worker_at_a_time(
+    celery: Celery, jobs: JobStore, control: Redis, servers: Settings
+) -> None:
+    workers = [Recovery(celery, jobs, CATALOG, servers) for _ in range(2)]
+    # Given a job whose worker died just after somebody has looked
+    workers[0].recover_in_turn()
+    job_id, _ = jobs.create(spec())
+    assert jobs.claim(job_id, "unet1@test") is not None
+    control.delete(keys.lease(job_id))
+    control.set(keys.LEASES_CHECKED, 1, px=60_000)
+    # Then another one does not look again at once, and does in the next turn
+    workers[1].recover_in_turn()
+    assert jobs.get(job_id).status == "running"
+    control.delete(keys.LEASES_CHECKED)
+    workers[1].recover_in_turn()
+    assert jobs.get(job_id).status == "queued"
+    assert in_queue(control) == [job_id]
