@@ -3,6 +3,9 @@
 ``python -m infra.bench gpu --only E0,E4 --within 460`` runs some experiments of a part that has them, and
 begins none that would not end in time. ``--out FOLDER`` writes results there, too, as soon as they are there.
 
+``python -m infra.bench simulate --devices 50 --rate 5`` simulates a fleet, and ``python -m infra.bench plan
+--rate 3 --p99 12`` says how many devices that takes. Both measure nothing and have options of their own.
+
 The exit code is 1 if a part's work was not the work that was meant, never because of its times.
 """
 
@@ -53,6 +56,11 @@ WITH_EXPERIMENTS = frozenset({"gpu"})
 #: Left out of a run of all parts: `gpu` needs a card, and is asked for by name.
 BY_NAME_ONLY = frozenset({"gpu"})
 REPORT = "report"
+#: Commands that measure nothing, and their modules.
+COMMANDS = {
+    "simulate": "infra.bench.simulate.commands.simulate",
+    "plan": "infra.bench.simulate.commands.plan",
+}
 
 
 class Part(Protocol):
@@ -76,6 +84,9 @@ class PartWithExperiments(Protocol):
 
 def main(words: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; returns the exit code."""
+    words = sys.argv[1:] if words is None else list(words)
+    if words and words[0] in COMMANDS:
+        return int(import_module(COMMANDS[words[0]]).main(words[1:]))
     parser = _parser()
     options = parser.parse_args(words)
     if options.parts == [REPORT]:

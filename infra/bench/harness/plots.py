@@ -1,5 +1,6 @@
 """A plot per part, from its result alone: two panels, which the part fills."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +19,14 @@ class Draw(Protocol):
 
 def plot(result: Result, draw: Draw, path: Path) -> None:
     """Write a part's plot to a PNG."""
+    title = f"{result.part} ({result.form}), commit {result.commit}"
+    save_plot(lambda left, right: draw(result, left, right), path, title)
+
+
+def save_plot(draw: Callable[[Any, Any], None], path: Path, title: str) -> None:
+    """Write two panels (matplotlib axes) to a PNG."""
     figure = Figure(figsize=(12, 4.5), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    draw(result, *figure.subplots(1, 2))
-    figure.suptitle(f"{result.part} ({result.form}), commit {result.commit}")
+    draw(*figure.subplots(1, 2))
+    figure.suptitle(title)
     figure.savefig(path)
