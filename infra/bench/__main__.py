@@ -42,6 +42,8 @@ PARTS = {
     "speedup": "latency.speedup",
     "latent": "latency.latent",
     "share": "throughput.share",
+    "simulation": "throughput.simulation",
+    "goodput": "throughput.goodput",
     "soak": "soak.soak",
     "soak_controlnets": "soak.soak_controlnets",
     "kills": "recovery.kills",
@@ -59,6 +61,7 @@ REPORT = "report"
 #: Commands that measure nothing, and their modules.
 COMMANDS = {
     "simulate": "infra.bench.simulate.commands.simulate",
+    "variants": "infra.bench.simulate.commands.variants",
     "plan": "infra.bench.simulate.commands.plan",
 }
 

@@ -33,6 +33,7 @@ class Measurements:
     store_s: float  # PNG and S3, while the next job runs
     step_s: float  # what a step costs beside computing
     request_s: float  # what a step costs more if others compute its ControlNets
+    claim_s: float  # what a step costs more if its requester computes them
     follow_s: float  # what a step costs more if another worker computes a CFG branch
     residual_s: float  # from the end of a ControlNet's step to its residuals at the UNet worker
     model_load_bytes_per_s: float

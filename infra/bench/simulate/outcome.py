@@ -22,6 +22,7 @@ class Outcome:
     images_per_s: float  # ended after the warm-up
     activities: Mapping[Activity, float]  # shares of all devices' time
     loras_found: Mapping[str, float]  # shares by where they were found
+    late_steps: float  # of LoRAs that were patched, the mean of the first step with them
     steps_by_others: float  # share of the ControlNets of steps that others than the requester computed
     loads: int  # of base models and ControlNets
     events: int

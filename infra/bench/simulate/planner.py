@@ -72,7 +72,7 @@ def _plan_one(
 def find_fewest(is_enough: Callable[[int], bool], guess: int, most: int) -> int | None:
     """The smallest number from 2 to ``most`` that is enough, if more always is; ``None`` if none is.
 
-    Doubles or halves ``guess`` until the answer lies between two numbers, then halves what is between.
+    Doubles ``guess``, or takes half of it, until the answer lies between two numbers; then bisects.
     """
     high = min(max(guess, 2), most)
     while not is_enough(high):

@@ -99,6 +99,7 @@ def _outcome(
         images_per_s=sum(begin_s <= job.ended_s <= end_s for job in jobs) / max(end_s - begin_s, 1e-9),
         activities={name: sum(one[name] for one in seconds) / total_s for name in ACTIVITIES},
         loras_found={tier: number / max(sum(found.values()), 1) for tier, number in found.items()},
+        late_steps=sum(fleet.loras.late_steps) / max(len(fleet.loras.late_steps), 1),
         steps_by_others=by["other"] / max(by.total(), 1),
         loads=fleet.loads,
         events=fleet.simulation.events,

@@ -1,8 +1,8 @@
 """A real ControlNet worker on a device that sleeps: ``celery -A infra.bench.timed.controlnet_app worker``."""
 
-from infra.bench.timed.device import simulate_controlnet_device
+from infra.bench.timed.device import simulate_device
 from workers.controlnet.app import app
 
 __all__ = ["app"]
 
-simulate_controlnet_device()
+simulate_device()

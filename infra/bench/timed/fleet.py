@@ -3,35 +3,57 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
+from types import MappingProxyType
+from typing import NamedTuple
 
 from infra.bench.harness.fleet import Fleet
 from infra.bench.harness.report import CheckFailed
 from infra.bench.timed.models import NAME
 from infra.local.environment import inherit
+from infra.local.plan import JOBS_AT_A_TIME
+from shared.registry.workers import WorkerKind
 from shared.settings import ROOT
 
 START_S, STOP_S = 180.0, 30.0
 _SERIAL = count(1)
 
 
+class _Device(NamedTuple):
+    name: str
+    kind: WorkerKind
+    variable: str  # the setting that says what it serves
+    serves: str
+
+
 @contextmanager
-def devices(fleet: Fleet, *, unets: int = 0, controlnets: tuple[str, ...] = ()) -> Iterator[None]:
-    """``unets`` UNet workers, and a ControlNet worker for each of ``controlnets``, which may be named
-    twice."""
+def devices(
+    fleet: Fleet,
+    *,
+    unets: int = 0,
+    models: str = NAME,
+    controlnets: tuple[str, ...] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[list[int]]:
+    """``unets`` UNet workers, and a ControlNet worker for each of ``controlnets``: one or several, comma
+    separated.
+
+    ``models``: those that UNet workers serve, comma separated; ``environment``: further settings of all.
+    Yields the processes' ids.
+    """
     wanted = [
-        (f"timed-unet{next(_SERIAL)}", "unet_app", "SWIFT_WORKER_MODELS", NAME, 1) for _ in range(unets)
+        _Device(f"timed-unet{next(_SERIAL)}", "unet", "SWIFT_WORKER_MODELS", models) for _ in range(unets)
     ]
     wanted += [
-        (f"{controlnet}-{next(_SERIAL)}", "controlnet_app", "SWIFT_WORKER_CONTROLNETS", controlnet, 2)
-        for controlnet in controlnets
+        _Device(f"{names.partition(',')[0]}-{next(_SERIAL)}", "controlnet", "SWIFT_WORKER_CONTROLNETS", names)
+        for names in controlnets
     ]
-    processes = [_start(fleet, *one) for one in wanted]
+    processes = [_start(fleet, environment, device) for device in wanted]
     try:
-        _await(fleet, {one[0] for one in wanted}, processes)
-        yield
+        _await(fleet, {device.name for device in wanted}, processes)
+        yield [process.pid for process in processes]
     finally:
         for process in processes:
             process.terminate()
@@ -39,16 +61,17 @@ def devices(fleet: Fleet, *, unets: int = 0, controlnets: tuple[str, ...] = ()) 
             process.wait(timeout=STOP_S)
 
 
-def _start(
-    fleet: Fleet, name: str, module: str, variable: str, serves: str, concurrency: int
-) -> "subprocess.Popen[bytes]":
-    options = ["--pool=threads", f"--concurrency={concurrency}", "-E", "--without-gossip", "--without-mingle"]
-    words = ["-m", "celery", "-A", f"infra.bench.timed.{module}", "worker", "-n", f"{name}@%h", *options]
+def _start(fleet: Fleet, environment: Mapping[str, str], device: _Device) -> "subprocess.Popen[bytes]":
+    name, kind = device.name, device.kind
+    options = [f"--concurrency={JOBS_AT_A_TIME[kind]}", "-E", "--without-gossip", "--without-mingle"]
+    words = ["-m", "celery", "-A", f"infra.bench.timed.{kind}_app", "worker", "-n", f"{name}@%h"]
+    words += ["--pool=threads", *options]
+    served = {device.variable: device.serves, "OMP_NUM_THREADS": "1"}
     with (fleet.stack.home / "logs" / f"{name}.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, *words],
             cwd=ROOT,
-            env=inherit({**fleet.stack.env, variable: serves, "OMP_NUM_THREADS": "1"}),
+            env=inherit({**fleet.stack.env, **environment, **served}),
             stdout=log,
             stderr=subprocess.STDOUT,
         )

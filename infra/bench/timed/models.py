@@ -1,5 +1,7 @@
-"""The model of the timed workload: as small as its architecture allows, for devices that sleep."""
+"""The models of the timed workload: as small as their architecture allows, for devices that sleep."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from infra.emoji_files import EMOJI
 
 NAME, CONTROLNETS = "timed", ("timed-controlnet1", "timed-controlnet2", "timed-controlnet3")
+#: Beside the catalog: how many times as long as an H800 takes its devices sleep, as JSON.
+STRETCH_FILE = "stretch.json"
 SIDE_PX, WIDTH, TOKENS = 16, 8, 77
 _CATALOG = """default_model = "{name}"
-
-[models.{name}]
-source = "{name}"
 
 [models.emoji-sd]
 source = "{emoji}/model"
@@ -32,16 +33,26 @@ model = "emoji-sd"
 """
 
 
-def make_timed(folder: Path) -> Path:
-    """Write the model, its ControlNets and a catalog that also names the embedded model; returns the
-    catalog."""
+def make_timed(
+    folder: Path,
+    models: Sequence[str] = (NAME,),
+    controlnets: Sequence[str] = CONTROLNETS,
+    stretch: float = 1.0,
+) -> Path:
+    """Write base models, ControlNets that fit all of them, and a catalog that also names the embedded model.
+
+    Returns the catalog. Devices sleep ``stretch`` times as long as an H800 takes.
+    """
     pipe = _make_pipeline()
-    pipe.save_pretrained(folder / NAME)
-    text = _CATALOG.format(name=NAME, emoji=EMOJI.resolve())
-    for controlnet in CONTROLNETS:
-        model = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(WIDTH, WIDTH))
-        model.save_pretrained(folder / controlnet)
-        text += f'\n[controlnets.{controlnet}]\nsource = "{controlnet}"\nmodel = "{NAME}"\n'
+    text = _CATALOG.format(name=models[0], emoji=EMOJI.resolve())
+    for model in models:
+        pipe.save_pretrained(folder / model)
+        text += f'\n[models.{model}]\nsource = "{model}"\n'
+    for controlnet in controlnets:
+        weights = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(WIDTH, WIDTH))
+        weights.save_pretrained(folder / controlnet)
+        text += f'\n[controlnets.{controlnet}]\nsource = "{controlnet}"\nmodel = {json.dumps(list(models))}\n'
+    (folder / STRETCH_FILE).write_text(json.dumps(stretch))
     catalog = folder / "catalog.toml"
     catalog.write_text(text)
     return catalog

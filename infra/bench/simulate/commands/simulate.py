@@ -1,6 +1,6 @@
 """``python -m infra.bench simulate --devices 50 --rate 5``: what a fleet would do with so much traffic.
 
-Several rates and policies, separated by commas, are simulated in turn; ``--plot FILE`` draws attainment and
+Several rates and policies, separated by commas, are simulated in turn; ``--plot FILE`` plots attainment and
 throughput over the rate.
 """
 

@@ -72,6 +72,7 @@ class Generation:
             due = [lora for lora in waiting if step >= deadline or loads[lora].is_set]
             if due:
                 waiting = [lora for lora in waiting if lora not in due]
+                self._fleet.loras.late_steps += [step] * len(due)
                 yield from self._patch(worker, job, [loads[lora] for lora in due], due)
             count = min(self._steps_at_a_time, job.steps - step)
             if waiting:

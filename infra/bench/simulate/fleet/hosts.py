@@ -21,11 +21,6 @@ class Host:
             self._simulation.start(self._fetch(lora, size_bytes))
         return self._fetches[lora]
 
-    def prefetch(self, lora: int, size_bytes: float) -> None:
-        """Fetch it ahead of its job unless it is there."""
-        if lora not in self.disk:
-            self.fetch(lora, size_bytes)
-
     def _fetch(self, lora: int, size_bytes: float) -> Process:
         yield self._line.transfer(size_bytes)
         self.disk.add(lora, size_bytes)

@@ -22,6 +22,7 @@ class LoraLoads:
     """Loads LoRAs into workers, and counts where they were found."""
 
     def __init__(self, simulation: Simulation, measured: Measurements) -> None:
+        self.late_steps: list[int] = []  # of each LoRA of a job, the first step with it
         self.found: dict[Tier, int] = {"memory": 0, "disk": 0, "s3": 0}
         self._simulation, self._measured = simulation, measured
 

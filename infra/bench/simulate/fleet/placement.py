@@ -11,7 +11,7 @@ from shared.registry.lora_inventory import LoraInventory
 
 #: The API ranks all free workers. Of more than so many, those are ranked that hold one of the job's LoRAs,
 #: have loaded its model, or have been free for longest: the others would be ranked after them.
-RANKED = 24
+RANKED = 12
 
 
 class Placement:
@@ -40,7 +40,8 @@ class Placement:
         hosts = {worker.host for worker in candidates.values()}
         disks = {host.name: {str(lora) for lora in job.loras if lora in host.disk} for host in hosts}
         inventories = [self._inventory(worker) for worker in candidates.values()]
-        ranked = rank_workers(str(job.model), loras, inventories, disks)
+        serving = {worker.name for worker in candidates.values() if not worker.is_idle}
+        ranked = rank_workers(str(job.model), loras, inventories, disks, serving)
         return candidates[ranked[0].worker] if ranked else None
 
     def _candidates(self, job: SimulatedJob, free: Mapping[Worker, None]) -> dict[str, Worker]:

@@ -43,7 +43,8 @@ class Steps:
                 worker.begin(activity, self._simulation)
             self._fleet.computed["requester" if part.claimed_by is worker else "other"] += count
         decoder_s = share * (1 - measured.encoder_share) * measured.unet_s
-        yield count * (decoder_s + measured.step_s + (measured.request_s if others else 0.0))
+        extra_s = measured.request_s if others else measured.claim_s if parts else 0.0
+        yield count * (decoder_s + measured.step_s + extra_s)
 
     def serve(self, worker: Worker, part: QueuedStep) -> Process:
         """Compute a part that the worker has claimed, and send it."""

@@ -13,6 +13,7 @@ from infra.bench.simulate.fleet.steps import Steps
 from infra.bench.simulate.fleet.worker import Worker
 from infra.bench.simulate.kernel import Event, Process
 from infra.bench.simulate.traffic import SimulatedJob
+from workers.unet.maintenance.prefetch import FETCHES, WAITING
 
 
 class SwiftFleet(Fleet):
@@ -112,10 +113,24 @@ class SwiftFleet(Fleet):
         return (worker for worker in self._idle if worker.is_idle and worker.has_loaded(model))
 
     def _prefetch(self, job: SimulatedJob) -> None:
-        """Ask one worker of the model, chosen at random, as `api.dispatch` does."""
-        host = self.rng.choice(self._serving[job.model]).host
+        """Ask one worker of the model, chosen at random, as `api.dispatch` does.
+
+        It fetches a few at a time and drops hints beyond a number, as `workers.unet.maintenance.prefetch`.
+        """
+        worker = self.rng.choice(self._serving[job.model])
         for lora in job.loras:
-            host.prefetch(lora, self.loras.size_bytes(lora))
+            if len(worker.hinted) + worker.fetches < WAITING:
+                worker.hinted.append(lora)
+                if worker.fetches < FETCHES:
+                    self.simulation.start(self._fetch_hinted(worker))
+
+    def _fetch_hinted(self, worker: Worker) -> Process:
+        worker.fetches += 1
+        while worker.hinted:
+            lora = worker.hinted.popleft()
+            if lora not in worker.host.disk:
+                yield worker.host.fetch(lora, self.loras.size_bytes(lora))
+        worker.fetches -= 1
 
     def _attach(self, worker: Worker, controlnet: int) -> Process:
         """Load a ControlNet that nobody holds; else ask one idle worker to hold it unless one does."""

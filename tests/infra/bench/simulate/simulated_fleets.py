@@ -18,6 +18,7 @@ IDEAL = replace(
     store_s=0.0,
     step_s=0.0,
     request_s=0.0,
+    claim_s=0.0,
     follow_s=0.0,
     residual_s=0.0,
     lora_restore_s=0.0,

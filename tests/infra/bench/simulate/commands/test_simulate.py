@@ -9,7 +9,7 @@ from infra.bench.__main__ import main
 SHORT = ["--minutes", "3", "--warm-up-minutes", "0.5"]
 
 
-def test_simulate_prints_a_row_for_each_policy_and_rate_and_draws_them(
+def test_simulate_prints_a_row_for_each_policy_and_rate_and_plots_them(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     plot = tmp_path / "plot.png"
@@ -50,3 +50,11 @@ def test_what_cannot_be_simulated_is_refused_with_a_reason(
         main(words)
     assert ended.value.code == 2
     assert why in capsys.readouterr().err
+
+
+def test_variants_of_placement_and_prefetch_get_the_same_traffic(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--devices", "3", "--rate", "0.3", "--seeds", "2", "--steps-at-a-time", "5"]
+    assert main(["variants", *words, *SHORT]) == 0
+    printed = capsys.readouterr().out
+    for name in ("both", "no placement", "no prefetch", "neither"):
+        assert f"| {name} |" in printed
