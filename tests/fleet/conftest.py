@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,24 +144,28 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     make_union(large.unet).save_pretrained(home / "xl-union")
     catalog = home / "catalog.toml"
     catalog.write_text(CATALOG.format(emoji=EMOJI.resolve()))
+    with running_client(home / "run", catalog=catalog, unet_workers=1, controlnet_workers=2) as client:
+        yield client
+
+
+@contextmanager
+def running_client(home: Path, **changes: object) -> Iterator[Client]:
+    """A client of a fleet of its own, which lasts for the block; ``changes`` are settings."""
     api, flower, redis, residual_redis = free_ports(4)
-    settings = Settings(
-        home=home / "run",
-        catalog=catalog,
-        api_port=api,
-        flower_port=flower,
-        redis_port=redis,
-        residual_redis_port=residual_redis,
-        s3_port=free_s3_port(),
-        unet_workers=1,
-        controlnet_devices=("cpu", "cpu"),
-        lease_s=3,
-        residual_timeout_s=3,
-        residual_attempts=20,
-        heartbeat_s=0.5,
-        checkpoint_every_s=0.05,
-    )
-    with running_stack(settings) as stack:
+    settings = {
+        "home": home,
+        "api_port": api,
+        "flower_port": flower,
+        "redis_port": redis,
+        "residual_redis_port": residual_redis,
+        "s3_port": free_s3_port(),
+        "lease_s": 3,
+        "residual_timeout_s": 3,
+        "residual_attempts": 20,
+        "heartbeat_s": 0.5,
+        "checkpoint_every_s": 0.05,
+    }
+    with running_stack(Settings.model_validate({**settings, **changes})) as stack:
         yield Client(stack)
 
 

@@ -1,0 +1,148 @@
+"""Two UNet workers and no ControlNet worker: an idle one computes ControlNets for the other's job."""
+
+import os
+import signal
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from diffusers import ControlNetModel, StableDiffusionPipeline
+from numpy.typing import NDArray
+
+from tests.diffusers_peer import generate_with_diffusers
+from tests.fleet.conftest import Client, control_image, running_client
+from tests.fleet.test_images import spec_of
+from tests.infra.local.waiting import eventually
+from tests.tiny_models import EMOJI
+
+#: Long enough for what happens in the middle of it.
+STEPS = 60
+WANTED: dict[str, Any] = {
+    "num_inference_steps": STEPS,
+    "controlnets": [control_image()],
+    "lora_loading": {"mode": "exact"},
+    "latent_parallelism": "off",  # an idle worker serves instead
+}
+SPAN = "controlnet edge"
+
+
+@pytest.fixture(scope="module")
+def elastic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    home = tmp_path_factory.mktemp("elastic")
+    with running_client(home / "run", unet_workers=2, controlnet_workers=0) as client:
+        eventually(lambda: all(has_loaded(client).values()), timeout_s=60)
+        yield client
+
+
+def has_loaded(client: Client) -> dict[str, bool]:
+    """By worker: whether it has loaded the ControlNet."""
+    workers = client.get("/v1/fleet").json()["workers"]
+    return {worker["name"]: "edge" in worker["loaded_controlnets"] for worker in workers}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(elastic: Client) -> NDArray[np.int16]:
+    """The pixels of `WANTED`: diffusers' own, whoever computes."""
+    options = {"safety_checker": None, "requires_safety_checker": False}
+    pipe = StableDiffusionPipeline.from_pretrained(EMOJI / "model", dtype=torch.float32, **options)
+    edge = ControlNetModel.from_pretrained(EMOJI / "controlnets" / "edge", dtype=torch.float32)
+    job = elastic.generate(**WANTED)
+    pixels = elastic.pixels(job)
+    assert np.array_equal(pixels, generate_with_diffusers(pipe, [edge], spec_of(job))[0])
+    return pixels
+
+
+def spans(job: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return [span for span in job["timeline"] if span["name"] == name]
+
+
+def worker_of(job: dict[str, Any]) -> str:
+    """The worker that denoised."""
+    [name] = {span["worker"] for span in spans(job, "encoder")}
+    return str(name)
+
+
+def loop(job: dict[str, Any]) -> tuple[float, float]:
+    """When the denoising loop began and ended, in seconds since the epoch."""
+    found = [*spans(job, "encoder"), *spans(job, "decoder")]
+    created_at = time_of(job)
+    return (
+        created_at + min(span["start_s"] for span in found),
+        created_at + max(span["end_s"] for span in found),
+    )
+
+
+def time_of(job: dict[str, Any]) -> float:
+    """When its timeline begins, in seconds since the epoch."""
+    return datetime.fromisoformat(job["created_at"]).timestamp()
+
+
+def progressed(client: Client, job_id: str) -> None:
+    """Return once some steps of the job are done."""
+    next(event for event in client.events(job_id) if event[1] == "progress" and event[2]["step"] >= 5)
+
+
+def test_an_idle_worker_computes_the_controlnet_of_the_others_job(
+    elastic: Client, undisturbed: NDArray[np.int16]
+) -> None:
+    job_id = elastic.submit(**WANTED)
+    progressed(elastic, job_id)
+    # While it serves, the fleet shows it: what each device does, and for which job
+    workers = eventually(
+        lambda: {
+            worker["activity"]: worker
+            for worker in elastic.get("/v1/fleet").json()["workers"]
+            if worker["activity"] != "serve" or worker["attached_jobs"] == {"edge": [job_id]}
+        }
+    )
+    job = elastic.wait(job_id)
+    assert np.array_equal(elastic.pixels(job), undisturbed)
+    served = [span for span in spans(job, SPAN) if span["worker"] != worker_of(job)]
+    assert len(served) > STEPS // 2
+    if {"generate", "serve"} <= workers.keys():
+        assert workers["serve"]["name"] == served[0]["worker"]
+    shares = workers[next(iter(workers))]["activity_shares"]
+    assert abs(sum(shares.values()) - 1) < 0.01
+
+
+def test_a_worker_that_serves_begins_a_job_at_once_and_each_computes_its_own(
+    elastic: Client, undisturbed: NDArray[np.int16]
+) -> None:
+    # Given a job whose ControlNet the other worker computes
+    first_id = elastic.submit(**WANTED | {"num_inference_steps": 150})
+    progressed(elastic, first_id)
+    # When a second job comes
+    second = elastic.generate(**WANTED)
+    first = elastic.wait(first_id)
+    assert np.array_equal(elastic.pixels(second), undisturbed)
+    # Then the worker that served has taken it
+    server = worker_of(second)
+    assert server != worker_of(first)
+    assert server in {span["worker"] for span in spans(first, SPAN)}
+    # And while both run, each computes its own ControlNet, and nothing is sent
+    begin, end = max(loop(first)[0], loop(second)[0]), min(loop(first)[1], loop(second)[1])
+    assert begin < end
+    for job in (first, second):
+        times = [(time_of(job) + span["start_s"], span["worker"]) for span in spans(job, SPAN)]
+        assert {worker for start_s, worker in times if begin < start_s < end} == {worker_of(job)}
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_job_goes_on_when_the_worker_that_serves_it_goes(
+    signal_number: signal.Signals, elastic: Client, undisturbed: NDArray[np.int16]
+) -> None:
+    eventually(lambda: len(found := has_loaded(elastic)) == 2 and all(found.values()), timeout_s=60)
+    job_id = elastic.submit(**WANTED)
+    progressed(elastic, job_id)
+    own = next(worker for worker in elastic.get("/v1/fleet").json()["workers"] if worker["jobs"] == [job_id])
+    server = "unet2" if own["name"].startswith("unet1@") else "unet1"
+    process = psutil.Process(elastic.stack.pids()[server])
+    os.kill(process.pid, signal_number)
+    job = elastic.wait(job_id)
+    assert np.array_equal(elastic.pixels(job), undisturbed)
+    assert worker_of(job) == own["name"]
+    process.wait(60)
