@@ -8,6 +8,7 @@ from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 
+from api.advice import Advice, advise, read_waiting
 from api.fleet_status import FleetStatus, WithoutWorkers
 from api.json_response import json_response
 from api.openapi import operation_id
@@ -38,6 +39,7 @@ class FleetResponse(BaseModel):
     without_workers: WithoutWorkers = Field(
         description="entries of the catalog for which no live worker takes work"
     )
+    advice: list[Advice] = Field(description="what is short of devices, and which devices were idle")
 
 
 def fleet_api(services: Services) -> APIBlueprint:
@@ -62,15 +64,17 @@ def fleet_api(services: Services) -> APIBlueprint:
         counts = pipe.execute()
         workers = live_workers(control)
         inventory = read_inventories(control, [worker.name for worker in workers if worker.kind == "unet"])
+        queued_steps = _count_queued_steps(services)
         return json_response(
             FleetResponse(
                 workers=workers,
                 lora_inventory=inventory,
                 lora_disk_cache=list_disk_caches(control, sorted({worker.host for worker in inventory})),
                 queues=dict(zip(queues, counts, strict=False)),
-                queued_steps=_count_queued_steps(services),
+                queued_steps=queued_steps,
                 jobs=dict(zip(statuses, counts[len(queues) :], strict=True)),
                 without_workers=FleetStatus(workers).compare(catalog),
+                advice=advise(catalog, workers, read_waiting(services.jobs), queued_steps or {}),
             )
         )
 
