@@ -54,6 +54,7 @@ class AvailabilityReporter:
         self._jobs: list[str] = []
         self._published_disk: set[str] = set()
         self._has_stopped = False
+        self.jobs_wait = False  # when this worker was last registered as free: it takes one of them next
         # Reports are serialized: the heartbeat must not register a worker as free that has just taken a job.
         self._lock = threading.RLock()
 
@@ -108,7 +109,8 @@ class AvailabilityReporter:
         if self._jobs or self._has_stopped or not self._is_ready():
             self._availability.register_busy(self._name, self._serves, self._ttl_s)
         else:
-            self._availability.register_free(self._name, self._serves, self._ttl_s)
+            is_free = self._availability.register_free(self._name, self._serves, self._ttl_s)
+            self.jobs_wait = not is_free
 
     def _publish_loras(self) -> None:
         disk = self._cache.versions()

@@ -4,11 +4,15 @@ The images of at most one other job are being stored meanwhile.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 #: Threads of the worker: one for the job that has the device, one for the job whose images are stored.
 THREADS = 2
+
+#: Where jobs wait in a queue when one ends, the next is here in a moment: for so long no step is served.
+NEXT_JOB_S = 0.25
 
 #: A job calls it when nothing is left to compute.
 LeaveDevice = Callable[[], None]
@@ -25,8 +29,15 @@ class DeviceTurns:
         self,
         busy_with: Callable[[str], AbstractContextManager[None]],
         check: Callable[[], None],
+        *,
+        jobs_wait: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``busy_with``: within it the worker is registered as busy; ``check`` raises if none may begin."""
+        """``busy_with``: within it the worker is registered as busy; ``check`` raises if none may begin.
+
+        ``jobs_wait``: whether jobs waited for a worker when this one was registered as free.
+        """
+        self._jobs_wait = jobs_wait
+        self._steps_from = 0.0  # `time.monotonic`; before that no step gets a turn
         self._busy_with, self._check = busy_with, check
         self._changed = threading.Condition()
         self._pending = 0  # jobs that wait or compute
@@ -48,14 +59,19 @@ class DeviceTurns:
     def wait(self, timeout_s: float) -> bool:
         """Wait until no job waits or computes, so that steps may be served; returns whether that is so."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._pending, timeout_s)
+            if not self._changed.wait_for(lambda: not self._pending, timeout_s):
+                return False
+            held_s = self._steps_from - time.monotonic()
+            if held_s > 0:
+                self._changed.wait_for(lambda: self._pending, min(held_s, timeout_s))
+            return self._may_serve()
 
     @contextmanager
     def step(self) -> Iterator[bool]:
         """A turn for one step: no job begins before the block ends. ``False``: a job waits or computes."""
         with self._changed:
             self._changed.wait_for(lambda: self._pending or not self._is_used)
-            may_serve = not self._pending
+            may_serve = self._may_serve()
             self._is_used = self._is_used or may_serve
         try:
             yield may_serve
@@ -85,6 +101,9 @@ class DeviceTurns:
 
             yield leave
 
+    def _may_serve(self) -> bool:
+        return not self._pending and time.monotonic() >= self._steps_from
+
     @contextmanager
     def _announced(self) -> Iterator[None]:
         """Within the block no step gets a turn."""
@@ -97,6 +116,8 @@ class DeviceTurns:
         finally:
             with self._changed:
                 self._pending -= 1
+                if self._jobs_wait():
+                    self._steps_from = time.monotonic() + NEXT_JOB_S
                 self._changed.notify_all()
 
     @contextmanager

@@ -63,7 +63,11 @@ class WorkerLifecycle:
             cache=worker.loras,
             memory=worker.lora_memory,
         )
-        self._turns = DeviceTurns(self._availability.busy_with, self._check_may_begin)
+        self._turns = DeviceTurns(
+            self._availability.busy_with,
+            self._check_may_begin,
+            jobs_wait=lambda: self._availability.jobs_wait,
+        )
         self._serving = IdleServing(worker, self._turns) if worker.served_controlnets else None
 
     def device_for(self, job_id: str) -> AbstractContextManager[LeaveDevice]:

@@ -16,7 +16,8 @@ class Worker:
         self.busy: list[str] = []
         self.held: list[int] = []
         self.lost = False
-        self.turns = DeviceTurns(self.busy_with, self.check)
+        self.jobs_wait = False
+        self.turns = DeviceTurns(self.busy_with, self.check, jobs_wait=lambda: self.jobs_wait)
         self.turns.limit_messages(self.held.append)
 
     @contextmanager
@@ -184,3 +185,18 @@ def test_a_step_that_fails_gives_the_device_back() -> None:
     job = Job(worker, "job")
     assert job.computes.wait(30)
     job.end()
+
+
+def test_no_step_comes_between_a_job_and_the_next_one_that_waits_in_a_queue() -> None:
+    worker = Worker()
+    worker.jobs_wait = True
+    first = Job(worker, "first")
+    assert first.computes.wait(30)
+    first.end()
+    assert not worker.turns.wait(0.0)
+    with worker.turns.step() as may_serve:
+        assert not may_serve
+    # If none comes, as another worker has taken it, steps are served
+    assert eventually(lambda: worker.turns.wait(1.0))
+    with worker.turns.step() as may_serve:
+        assert may_serve
