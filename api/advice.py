@@ -74,8 +74,13 @@ def advise(
     queued_steps: Mapping[str, int],
 ) -> list[Advice]:
     """What to change, most urgent first: models, ControlNets, idle devices."""
-    short = [*_short_models(waiting), *_short_controlnets(catalog, workers, queued_steps)]
-    return [*short, *_idle_devices(workers, {advice.name for advice in short})]
+    models = list(_short_models(waiting))
+    names = {advice.name for advice in models}
+    # A worker for a model that is short of devices computes its ControlNets, too.
+    others = [name for name, entry in catalog.controlnets.items() if not names.intersection(entry.models)]
+    controlnets = list(_short_controlnets(others, workers, queued_steps))
+    names |= {advice.name for advice in controlnets}
+    return [*models, *controlnets, *_idle_devices(workers, names)]
 
 
 def _short_models(waiting: Mapping[str, Waiting]) -> Iterator[Advice]:
@@ -92,13 +97,13 @@ def _short_models(waiting: Mapping[str, Waiting]) -> Iterator[Advice]:
 
 
 def _short_controlnets(
-    catalog: Catalog, workers: Iterable[Heartbeat], queued_steps: Mapping[str, int]
+    names: Iterable[str], workers: Iterable[Heartbeat], queued_steps: Mapping[str, int]
 ) -> Iterator[Advice]:
     counts: Counter[tuple[str, str]] = Counter()
     for worker in workers:
         for controlnet, results in worker.controlnet_steps.items():
             counts.update({(controlnet, result): count for result, count in results.items()})
-    for controlnet in catalog.controlnets:
+    for controlnet in names:
         served, requester = counts[controlnet, "served"], counts[controlnet, "requester"]
         total = served + requester
         if total < MIN_STEPS or requester < REQUESTER_SHARE * total:

@@ -60,6 +60,12 @@ def test_a_controlnet_whose_steps_are_left_to_the_jobs_own_workers_is_short_of_d
         assert "90% of its steps" in found[0].sentence
 
 
+def test_of_a_saturated_model_only_the_model_is_short_of_devices() -> None:
+    busy = worker(controlnet_steps={"edge": {"requester": 100}})
+    found = advice_for(busy, waiting={"sd": Waiting(7, 42.0)})
+    assert [one.kind for one in found] == ["model_short_of_devices"]
+
+
 def test_an_idle_device_is_named_with_what_it_could_serve() -> None:
     idle = {"activity_shares": {"serve": 0.02, "idle": 0.98}}
     [advice] = advice_for(worker(**idle))
