@@ -19,7 +19,6 @@ class CheckpointWriter:
         self._is_busy = False
         self._stored_step: int | None = None
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
 
     @property
     def is_busy(self) -> bool:
