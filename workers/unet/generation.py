@@ -73,7 +73,7 @@ class Generation:
 
         Raises `WorkerStopping` between two steps once the worker was told to stop.
         """
-        self._check_between_steps()
+        self._hand_over_if_stopping()
         with ExitStack() as stack:
             stack.callback(self._times.report_done)
             stack.callback(self._loras.close)
@@ -173,8 +173,12 @@ class Generation:
             return make_initial_latents(self._model, self._spec, self._schedule, generators, source)
 
     def _check_between_steps(self) -> None:
-        """Raise what shall stop the attempt; of a worker that stops, its state is stored before."""
+        """Raise what shall stop the attempt."""
         self._context.check()
+        self._hand_over_if_stopping()
+
+    def _hand_over_if_stopping(self) -> None:
+        """Raise `WorkerStopping` once the worker was told to stop; the state is stored before."""
         if self._context.worker.stopping.is_set():
             is_stored = self._checkpoints.store_now(HAND_OVER_S)
             log.info("job handed over", extra={"checkpoint": is_stored})

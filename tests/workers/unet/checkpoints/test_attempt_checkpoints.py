@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +17,12 @@ from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec, LoraRef
 from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import make_lora
+from tests.workers.unet.checkpoints.stores import RecordingStore
 from tests.workers.unet.jobs import control, store_image, upload
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.transport.keys import checkpoint_key
 from workers.unet.attempt_context import AttemptContext
-from workers.unet.checkpoints.checkpoint import Checkpoint
-from workers.unet.checkpoints.interval import CheckpointCosts
-from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.generation import Generation, GenerationResult
 from workers.unet.lease import Lease
 from workers.unet.timeline import Timeline
@@ -34,46 +31,6 @@ from workers.unet.worker import UNetWorker
 MakeWorker = Callable[..., UNetWorker]
 STEPS = 5
 IDS = itertools.count()
-
-
-class EveryStep(CheckpointCosts):
-    """A checkpoint after each step, whatever it costs."""
-
-    @property
-    def interval_s(self) -> float:
-        return 0.0
-
-
-class RecordingStore(CheckpointStore):
-    """Knows which checkpoints were stored, and waits for them."""
-
-    def __init__(self, worker: UNetWorker) -> None:
-        super().__init__(worker.residual, worker.settings)
-        self.costs = EveryStep(1.0)
-        self.steps: list[int] = []
-        self._expected = 0
-        self._changed = threading.Condition()
-
-    def expect(self, job_id: str) -> None:
-        super().expect(job_id)
-        self._expected += 1
-
-    def put(self, job_id: str, ordinal: int, frame: bytes) -> bool:
-        assert super().put(job_id, ordinal, frame)
-        with self._changed:
-            self.steps.append(Checkpoint(frame).header.step)
-            self._changed.notify_all()
-        return True
-
-    def take(self, job_id: str, ordinal: int) -> bytes | None:
-        frame = super().take(job_id, ordinal)
-        self._expected -= 1  # that was no checkpoint of this attempt
-        return frame
-
-    def settle(self) -> None:
-        """Wait until everything is stored."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.steps) == self._expected, 30)
 
 
 class Killed(Exception):

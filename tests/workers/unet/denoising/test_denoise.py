@@ -15,6 +15,7 @@ from tests.diffusers_peer import mask_image, source_image
 from tests.fake_device import FakeDevice
 from tests.meta_device import META, MetaDevice, NoWaits
 from tests.workers.conftest import load
+from tests.workers.unet.checkpoints.stores import RecordingStore
 from tests.workers.unet.jobs import control, store_image
 from tests.workers.unet.specs import spec
 from workers.devices.base import Device
@@ -141,6 +142,8 @@ def generate_on_meta(worker: UNetWorker, wanted: JobSpec) -> tuple[NoWaits, Gene
         guard.is_on = guard.is_on or next(checks) > 0  # called before each step
 
     model = load(wanted.model)
+    # With a checkpoint after each step that is not being stored: another thread waits for its copies
+    worker = dataclasses.replace(worker, checkpoints=RecordingStore(worker))
     context = make_context(on_device(worker, device), model, wanted, check)
     generation = Generation(context, cast("Lease", ProgressSink()))
     device.leave_cpu()
