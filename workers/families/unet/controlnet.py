@@ -52,13 +52,27 @@ class UNetControlNet(ControlNet):
             detail = "pools its residuals: a job whose first ControlNet it is needs guess_mode true"
             raise ControlNetFailed(f"ControlNet {self.name!r} {detail}")
 
+    # Of a weight: diffusers' own properties look through all modules, at every call.
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        device: torch.device = self.model.conv_in.weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In what it computes."""
+        dtype: torch.dtype = self.model.conv_in.weight.dtype
+        return dtype
+
     @torch.inference_mode()
     def embed(self, control: Tensor, batch: int) -> Tensor:
         """``(batch, c, h/f, w/f)`` of pixels ``(1, 3, h, w)`` in 0..1.
 
         They are embedded at the batch size of the steps, because another size could change the last bits.
         """
-        rows = control.expand(batch, -1, -1, -1).to(self.model.device, self.model.dtype)
+        rows = control.expand(batch, -1, -1, -1).to(self.device, self.dtype)
         if self.model.config.controlnet_conditioning_channel_order == "bgr":
             rows = torch.flip(rows, dims=[1])
         embedded: Tensor = self.model.controlnet_cond_embedding(rows.contiguous())
@@ -68,13 +82,11 @@ class UNetControlNet(ControlNet):
     def prepare(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``embeddings``, ``(b, tokens, d)``; of SDXL also ``added``, ``(b, d)``: pooled text and sizes."""
         controlnet = self.model
-        prepared = {"embeddings": inputs["embeddings"].to(controlnet.device, controlnet.dtype)}
+        prepared = {"embeddings": inputs["embeddings"].to(self.device, self.dtype)}
         if controlnet.config.addition_embed_type == "text_time":
-            text, ids = (inputs[name].to(controlnet.device) for name in ("text_embeds", "time_ids"))
+            text, ids = (inputs[name].to(self.device) for name in ("text_embeds", "time_ids"))
             sizes = controlnet.add_time_proj(ids.flatten()).reshape(len(text), -1)
-            prepared["added"] = controlnet.add_embedding(
-                torch.cat([text, sizes], dim=-1).to(controlnet.dtype)
-            )
+            prepared["added"] = controlnet.add_embedding(torch.cat([text, sizes], dim=-1).to(self.dtype))
         return prepared
 
     def forward(
@@ -109,7 +121,7 @@ class UNetControlNet(ControlNet):
         constants = [control, self._kind(mode), prepared["embeddings"], prepared.get("added")]
         projections = project(self._projections, prepared["embeddings"])
         stage = ControlNetBlocks(self, self._projections, mode)
-        return list(run(stage, [x.to(self.model.device, self.model.dtype), t], [*constants, *projections]))
+        return list(run(stage, [x.to(self.device, self.dtype), t], [*constants, *projections]))
 
     @cached_property
     def groups(self) -> list[tuple[int, ...]]:
@@ -139,7 +151,7 @@ class UNetControlNet(ControlNet):
             inputs |= {"text_embeds": torch.zeros(rows, pooled), "time_ids": torch.zeros(rows, ids)}
         prepared = self.prepare(inputs)
         x = torch.zeros(rows, config.in_channels, *control.shape[-2:])
-        t = torch.full((rows,), 500.0, device=self.model.device)
+        t = torch.full((rows,), 500.0, device=self.device)
         list(self.forward(x, t, prepared, control, self.warm_up_mode, self.engines.own))
 
     @torch.inference_mode()
@@ -165,7 +177,7 @@ class UNetControlNet(ControlNet):
         """The time embedding, ``(b, d)``."""
         controlnet = self.model
         embedded: Tensor = controlnet.time_embedding(
-            controlnet.time_proj(t.to(controlnet.device).expand(rows)).to(controlnet.dtype)
+            controlnet.time_proj(t.to(self.device).expand(rows)).to(self.dtype)
         )
         return embedded
 

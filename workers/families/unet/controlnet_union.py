@@ -30,14 +30,14 @@ class UNetControlNetUnion(UNetControlNet):
         if known not in self._kinds:
             kinds = torch.zeros(self.model.config.num_control_type)
             kinds[known] = 1
-            self._kinds[known] = kinds.to(self.model.device, self.model.dtype)
+            self._kinds[known] = kinds.to(self.device, self.dtype)
         return self._kinds[known]
 
     def embed_time(self, t: Tensor, rows: int, kind: Tensor | None) -> Tensor:
         """See `UNetControlNet`."""
         assert kind is not None
         repeated = kind.repeat(rows, 1)
-        projected = self.model.control_type_proj(repeated.flatten()).reshape(rows, -1).to(self.model.dtype)
+        projected = self.model.control_type_proj(repeated.flatten()).reshape(rows, -1).to(self.dtype)
         time: Tensor = super().embed_time(t, rows, None) + self.model.control_add_embedding(projected)
         return time
 

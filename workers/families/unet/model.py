@@ -112,13 +112,13 @@ class UNetModel(BaseModel):
     @property
     def device(self) -> torch.device:
         """See `BaseModel`."""
-        device: torch.device = self.pipe.device
+        device: torch.device = self.unet.conv_in.weight.device  # the pipeline's looks through all modules
         return device
 
     @property
     def dtype(self) -> torch.dtype:
         """See `BaseModel`."""
-        dtype: torch.dtype = self.unet.dtype
+        dtype: torch.dtype = self.unet.conv_in.weight.dtype
         return dtype
 
     @property
