@@ -57,13 +57,14 @@ class CallMonitor:
 
     def timeout_s(self, parts: Iterable[ControlNetCall]) -> float:
         """How long to wait now for residuals of ``parts``."""
-        names = {part.controlnet for part in parts}
-        self._was_loading = any(self._residency.is_loading(name) for name in names)
+        residency = self._residency
+        names = {part.controlnet for part in parts if not self._session.holds(part)}
+        self._was_loading = any(residency.is_loading(name) for name in names)
         if self._was_loading:
             return LOADING_WAIT_S
         waited_s = time.monotonic() - self._began_at
-        due_s = [self._residency.expected_load_s(name) for name in names if self._residency.can_load(name)]
-        left_s = [at - waited_s for at in (*due_s, self._wait_s) if at > waited_s]
+        loads_s = [residency.expected_load_s(name) for name in names if residency.can_load(name)]
+        left_s = [at_s - waited_s for at_s in (*loads_s, self._wait_s) if at_s > waited_s]
         return min([WAIT_S, *left_s])
 
     def is_due(self) -> bool:

@@ -16,6 +16,7 @@ class RequesterClaims:
         self._session = session
         self._steps = session.context.worker.steps
         self._tried: set[int] = set()
+        self.others_know = False  # of the request
         #: Positions that no other worker shall compute: they are claimed when the step is sent.
         self.positions = set(session.local_positions(parts))
 
@@ -46,6 +47,8 @@ class RequesterClaims:
     def _claim(
         self, request: StepRequest, held: Sequence[ControlNetCall], encoder_end: Event
     ) -> list[ControlNetCall]:
+        if not self.others_know:
+            return list(held)
         try:
             if not encoder_end.is_done:
                 if not self._steps.find_unclaimed(request, held):

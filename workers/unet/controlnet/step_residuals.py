@@ -147,8 +147,10 @@ class StepResiduals:
             decisions = [(part, self._monitor.decide(self.request, part)) for part in missing]
             self._claim([part for part, decision in decisions if decision is Decision.CLAIM])
             for part, decision in decisions:
-                if decision is Decision.LOAD or decision is Decision.GIVE_UP:
-                    self._load(part, self._timeout_of(part))
+                if decision is Decision.LOAD:
+                    self._worker.residency.load_for_step(part.controlnet)
+                elif decision is Decision.GIVE_UP:
+                    self._give_up(part, self._timeout_of(part))
             lost = [part for part, decision in decisions if decision is Decision.REQUEST_AGAIN]
             if lost:
                 self._request_again(lost, self._timeout_of(lost[0]))
@@ -157,7 +159,10 @@ class StepResiduals:
         return ResidualTimeout(part.controlnet, self.request.step, self._monitor.waited_s)
 
     def _handle_error(self, response: StepResponse) -> None:
-        parts = [part for part in self.request.parts if part.position in response.positions]
+        failed = set(response.positions) - self._claims.positions
+        parts = [part for part in self.request.parts if part.position in failed]
+        if not parts:
+            return  # they have been computed here meanwhile
         if response.error in RETRYABLE:
             self._request_again(parts, RETRYABLE[response.error](response.detail))
             return
@@ -166,8 +171,8 @@ class StepResiduals:
             f"ControlNet {name!r} failed at step {step} on {response.worker}: {response.detail}"
         )
 
-    def _load(self, part: ControlNetCall, error: SwiftError) -> None:
-        """Load the ControlNet of a part that nobody takes; where that cannot be, end the attempt."""
+    def _give_up(self, part: ControlNetCall, error: SwiftError) -> None:
+        """Nobody will compute a part: load its ControlNet or, where that cannot be, end the attempt."""
         residency, name = self._worker.residency, part.controlnet
         if residency.load_for_step(name):
             return
@@ -205,7 +210,7 @@ class StepResiduals:
             return
         retry = self.request.retry + 1
         if retry >= self._worker.settings.residual_attempts:
-            self._load(others[0], error)
+            self._give_up(others[0], error)
             return
         self.request = self.request.model_copy(update={"retry": retry})
         self._monitor.restart()
@@ -218,5 +223,7 @@ class StepResiduals:
             if self.request.retry:
                 self._session.publish_again()
             self._worker.steps.send(self.request, self._copy, local=self._claims.positions)
+            self._claims.others_know = True
         except RedisError as error:
+            self._claims.others_know = False
             log.warning("step not sent; it will be requested again", extra={"error": str(error)})

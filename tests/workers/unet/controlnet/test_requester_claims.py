@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -226,6 +227,42 @@ def test_a_step_that_the_server_loses_before_the_claim_is_computed_at_once(line:
     line.redis.flushall()
     assert all(map(torch.equal, take(step, 2), expected(2)))
     assert step.request.retry == 0
+
+
+def test_jobs_share_the_work_with_servers_and_every_sum_is_diffusers_own(line: Line) -> None:
+    # Given eight jobs of three ControlNets whose workers hold them all, beside two servers
+    servers = [make_server(line, *NAMES) for _ in range(2)]
+    for i, server in enumerate(servers):
+        server.start(f"controlnet{i}@test")
+    sums = expected(3)
+
+    def run_job(_: int) -> bool:
+        job = make_holder(line, 3)
+        steps = [take(ask(job.client, i), 3) for i in range(3)]
+        job.client.close()
+        return all(all(map(torch.equal, found, sums)) for found in steps)
+
+    with ThreadPoolExecutor(8) as clients:
+        assert all(clients.map(run_job, range(16)))
+    for server in servers:
+        server.stop()
+    # And nothing is left to do
+    assert not any(line.redis.llen(controlnet_steps(name)) for name in NAMES)
+
+
+def test_a_step_that_could_not_be_sent_is_computed_at_once(line: Line) -> None:
+    # Given a server that is away while a step is sent, and back when its residuals are needed
+    job = make_holder(line, 2)
+    ask(job.client).get(MID)
+    [port] = free_ports(1)
+    url = {"residual_redis_url": (f"redis://127.0.0.1:{port}/0",)}
+    gone = without_retries(residual_servers(line.settings.model_copy(update=url))[0])
+    job.worker.steps = StepQueue(gone, line.settings)
+    step = ask(job.client, 1)
+    job.worker.steps = line.steps
+    with counted_commands(line.redis) as counts:
+        assert all(map(torch.equal, take(step, 2), expected(2)))
+    assert counts["evalsha"] == 0
 
 
 def test_without_its_residual_server_a_requester_computes_what_it_holds(line: Line) -> None:
