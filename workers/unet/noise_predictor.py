@@ -12,9 +12,9 @@ from workers.families.guidance import CFGBranch
 from workers.families.staged_forward import Residuals, run_to_end
 from workers.transport.protocol import UsedControlNet
 from workers.unet.attempt_context import AttemptContext
+from workers.unet.control_images.control_images import ControlImage, read_control_images
 from workers.unet.controlnet.attach import find_unloaded
 from workers.unet.controlnet.client import ControlNetClient
-from workers.unet.controlnet.control_images import ControlImage, read_control_images
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.guess_mode import zero_padded
 from workers.unet.controlnet.step_residuals import StepResiduals

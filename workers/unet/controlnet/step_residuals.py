@@ -22,6 +22,7 @@ from shared.errors import (
 from workers.devices.base import DeviceCopy, Event
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
+from workers.unet.controlnet.received_residuals import ReceivedResiduals
 from workers.unet.controlnet.requester_claims import RequesterClaims
 from workers.unet.controlnet.session import ControlNetSession
 from workers.unet.controlnet.travel_times import TravelTimes
@@ -43,7 +44,7 @@ class StepResiduals:
         self._worker = session.context.worker
         self.request = request  # the latest: a step may be requested again
         self._x, self._copy = x, copy
-        self._received: dict[int, dict[tuple[int, ...], DeviceCopy]] = {}  # index: by the positions it sums
+        self._received = ReceivedResiduals(request.parts)
         self._responses: dict[tuple[int, ...], list[StepResponse]] = {}
         self._travel = TravelTimes()
         self._monitor = CallMonitor(session)
@@ -63,11 +64,10 @@ class StepResiduals:
             self._compute_here([part for part in parts if part.position in self._claims.positions], "local")
             self._claim(self._claims.held(parts))
         start = times.mark()
-        while (total := self._joined(index)) is None:
+        while (total := self._received.take(index)) is None:
             self._receive(index)
         times.measure(start, lambda since_s, _: self._travel.waited(index, since_s))
         times.add_wait("wait for residuals", start)
-        self._received.pop(index)
         return total.to(self._x.dtype)
 
     def finish(self) -> None:
@@ -85,27 +85,11 @@ class StepResiduals:
                 travel_s = self._travel.travel_s(positions)
                 self._session.record_travel(parts[position], end_s - start_s, travel_s)
 
-    def _joined(self, index: int) -> Tensor | None:
-        """``(r0 + r1) + r2``, from single residuals and from sums that begin with the first ControlNet."""
-        received = self._received.get(index, {})
-        waiting = [part.position for part in self.request.parts]
-        found = []
-        while waiting:
-            fitting = [key for key in received if key == tuple(waiting[: len(key)])]
-            if not fitting:
-                return None
-            found.append(max(fitting, key=len))
-            waiting = waiting[len(found[-1]) :]
-        total = received[found[0]].follow()
-        for positions in found[1:]:
-            total = total + received[positions].follow()
-        return total
-
     def _receive(self, index: int) -> None:
         """Wait once for residuals; if none come, see after those of ``index``."""
         self._context.check()
         start = time.monotonic()
-        responses = self._wait(self._monitor.timeout_s(self._missing(index)))
+        responses = self._wait(self._monitor.timeout_s(self._received.missing(index)))
         for response, residual in responses:
             if not self._is_expected(response):
                 log.error("malformed residual dropped", extra={"positions": response.positions})
@@ -129,18 +113,14 @@ class StepResiduals:
 
     def _take(self, response: StepResponse, residual: DeviceCopy) -> None:
         positions = tuple(response.positions)
-        self._received.setdefault(response.index, {}).setdefault(positions, residual)
+        self._received.add(response.index, positions, residual)
         self._responses.setdefault(positions, []).append(response)
         self._travel.arrived(response, time.time())
         self._session.record(response)
 
-    def _missing(self, index: int) -> list[ControlNetCall]:
-        came = {position for positions in self._received.get(index, {}) for position in positions}
-        return [part for part in self.request.parts if part.position not in came]
-
     def _check_missing(self, index: int) -> None:
         """Nothing came: look where the missing parts are, and see to those that nobody works on."""
-        missing = self._missing(index)
+        missing = self._received.missing(index)
         if held := self._claims.held(missing):  # it was loaded meanwhile
             self._claim(held)
         elif self._monitor.is_due():

@@ -51,7 +51,7 @@ def _read(controlnet: ControlNetSpec, images: Bucket) -> tuple[str, bytes]:
 def _preprocess(controlnet: ControlNetSpec, png: bytes, size: tuple[int, int]) -> bytes:
     """The control map of an image, as PNG; resized first, so that an edge is one pixel wide at any size."""
     # Imported here, as it loads OpenCV, which other jobs do not need.
-    from workers.unet.controlnet.preprocessors import compute_control_map
+    from workers.unet.control_images.preprocessors import compute_control_map
 
     with Image.open(io.BytesIO(png)) as image:
         resized = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)

@@ -15,7 +15,7 @@ from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.output.test_replay import MakeWorker, again, png
 from tests.workers.unet.specs import spec
-from workers.unet.controlnet.preprocessors import compute_control_map
+from workers.unet.control_images.preprocessors import compute_control_map
 
 
 def a_square() -> Image.Image:
