@@ -143,7 +143,7 @@ def test_encoder_and_controlnet_overlap_and_the_timeline_says_who_worked(fleet: 
     for span in job["timeline"]:
         by_name.setdefault(span["name"], set()).add(span["worker"].split("@")[0])
     assert by_name["encoder"] == {"unet1"}
-    assert by_name["controlnet edge"] <= {"controlnet1", "controlnet2"}
+    assert by_name["controlnet edge"] & {"controlnet1", "controlnet2"}  # it may claim a step itself, too
     encoders = [span for span in job["timeline"] if span["name"] == "encoder"]
     controlnets = [span for span in job["timeline"] if span["name"] == "controlnet edge"]
     pairs = zip(encoders, controlnets, strict=True)
