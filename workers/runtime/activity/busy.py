@@ -3,10 +3,13 @@
 import threading
 import time
 from collections import deque
+from itertools import takewhile
 from types import TracebackType
 
 #: So long spans are remembered.
 WINDOW_S = 60.0
+#: Shorter gaps are not noticed: the parts of one step become one span.
+GAP_S = 0.001
 #: Start and end, as `time.monotonic` says.
 Span = tuple[float, float]
 
@@ -52,14 +55,17 @@ class BusyShare:
         with self._lock:
             return self._inside > 0 or bool(self._spans and self._spans[-1][1] > time_s)
 
-    def spans(self) -> list[Span]:
-        """The spans of the last minute, the one that lasts included; they may overlap."""
+    def spans(self, since: float) -> list[Span]:
+        """The spans that ended after ``since``, the one that lasts included; they may overlap."""
         now = time.monotonic()
         with self._lock:
             self._forget(now)
-            return [*self._spans, (self._since, now)] if self._inside else list(self._spans)
+            found = list(takewhile(lambda span: span[1] > since, reversed(self._spans)))
+            return [(self._since, now), *found] if self._inside else found
 
     def _append(self, span: Span) -> None:
+        if self._spans and 0 <= span[0] - self._spans[-1][1] <= GAP_S:
+            span = (self._spans.pop()[0], span[1])
         self._spans.append(span)
         self._forget(time.monotonic())
 

@@ -83,7 +83,7 @@ class DeviceActivity:
         found: dict[Activity, float] = {}
         before = 0.0
         for activity, times in activities:
-            spans += times.spans()
+            spans += times.spans(begin)
             covered = _covered_s(spans, begin, end)
             found[activity], before = covered - before, covered
         found["idle"] = max(end - begin - before, 0.0)

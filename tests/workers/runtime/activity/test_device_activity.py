@@ -59,3 +59,13 @@ def test_every_second_is_counted_for_one_activity() -> None:
     found = {name: counted(name) - before[name] for name in names}
     assert abs(found["serve"] - 3.0) < 0.1
     assert abs(sum(found.values()) - 10.0) < 0.5
+
+
+def test_the_parts_of_a_step_are_one_span() -> None:
+    busy, now = BusyShare(), time.time()
+    for k in range(5):
+        busy.add(now - 10.0 + k, now - 9.0005 + k)
+    assert len(busy.spans(0.0)) == 1
+    busy.add(now - 4.0, now - 3.0)
+    assert len(busy.spans(0.0)) == 2
+    assert len(busy.spans(time.monotonic() - 4.5)) == 1

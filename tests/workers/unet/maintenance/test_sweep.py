@@ -15,7 +15,7 @@ from shared.errors import AttemptLost, Unavailable
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import Failure, StoredImage
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import make_celery, send_job, worker_queue
+from shared.messaging.celery_app import attach_queue, make_celery, send_job, worker_queue
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.lora_names import STAGED
@@ -286,8 +286,10 @@ def test_queues_of_dead_workers_are_deleted_and_those_of_live_ones_kept(
     send_job(celery, "0" * 16, "m", "dead@test")
     send_job(celery, "1" * 16, "m", "reserved@test")
     control.zadd(keys.RESERVED_QUEUES, {worker_queue("m", "reserved@test"): 1})
+    control.rpush(attach_queue("dead@test"), "an attachment")
     sweeper.sweep()
     assert list(control.scan_iter("unet.m@*")) == [worker_queue("m", "reserved@test")]
+    assert not control.exists(attach_queue("dead@test"))
 
 
 def test_leftovers_of_uploads_are_deleted_when_they_are_old(
