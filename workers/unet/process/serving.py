@@ -105,10 +105,9 @@ class IdleServing:
                 self._prepare_for(self._attachments.get(timeout=LOAD_EVERY_S))
 
     def _prepare_for(self, message: AttachControlNet) -> None:
-        if message.controlnet not in self._names or not self._turns.wait(0.0):
-            return
-        self._residency.wanted(message.controlnet)
-        if message.controlnet in self._controlnets.names():
+        self._residency.wanted(message.controlnet)  # it is loaded once no job waits
+        is_served = message.controlnet in self._names and message.controlnet in self._controlnets.names()
+        if is_served and self._turns.wait(0.0):
             try:
                 self._server.attach(message)
             except Exception:  # the first step prepares what is missing, or says what is wrong

@@ -18,6 +18,7 @@ from tests.workers.unet.jobs import pixels, run
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.runtime.activity.busy import BusyShare
+from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.model_cache import ModelCache
 from workers.unet.cfg_parallel.channel import branch_channel
 from workers.unet.cfg_parallel.follower import follow
@@ -61,7 +62,7 @@ class Followers:
             thread.join(WAIT_S)
 
     def _start(self, name: str, busy: BusyShare, offer: FollowBranch) -> None:
-        worker = dataclasses.replace(self._worker, busy=busy, followed_jobs={})
+        worker = dataclasses.replace(self._worker, activity=DeviceActivity(follow=busy), followed_jobs={})
 
         def work() -> None:
             with contextlib.suppress(Killed):

@@ -67,7 +67,7 @@ def test_a_worker_beside_a_controlnet_worker_loads_what_it_is_asked_to_prepare(
         serving.attach(attachment(worker))
         serving.attach(attachment(worker, "unknown"))
         assert worker.controlnets.names() == []
-    serving.attach(attachment(worker))
+    # After it, what was asked for meanwhile is
     assert eventually(lambda: worker.controlnets.names() == ["edge"])
     # Once it is loaded, the control image of a job is embedded ahead, and the job is shown
     serving.attach(attachment(worker))
