@@ -58,6 +58,7 @@ def measure(quick: bool) -> Measured:
         with running_plain_fleet(
             FOLDER / "goodput-plain", catalog, workers=count, memory_bytes=MEMORY_BYTES
         ) as plain:
+            plain.replay(_warm_up(count))
             theirs = curves(lambda jobs: _attained(measured, jobs, plain.replay(jobs)))
         decoy = {"worker_models": ("emoji-sd",), "worker_controlnets": ("none",)}
         memory = {"SWIFT_MODEL_MEMORY_BYTES": str(MEMORY_BYTES)}
@@ -74,6 +75,7 @@ def measure(quick: bool) -> Measured:
                 shares.append(spent_s / (sum(job.steps for job in jobs) * measured.unet_s))
                 return _attained(measured, jobs, replayed.latencies_s)
 
+            stream.replay(_warm_up(count))
             ours = curves(replay)
     figures = {"stretch": stretch, "devices": float(count), "cpu_share_of_steps": max(shares)}
     figures |= compare(ours, theirs, stretch)
@@ -129,6 +131,12 @@ def _jobs(rate: float, cv: float, count: int, steps: int) -> list[SimulatedJob]:
         controlnets=len(CONTROLNETS),
     )
     return list(islice(make_traffic(traffic), count))
+
+
+def _warm_up(devices: int) -> list[SimulatedJob]:
+    """Short jobs, two for each device: every model and ControlNet has been used once."""
+    count = max(2 * devices, len(CONTROLNETS))
+    return [SimulatedJob(0.0, i % len(MODELS), (i % len(CONTROLNETS),), steps=2) for i in range(count)]
 
 
 def _attained(measured: Measurements, jobs: Sequence[SimulatedJob], latencies_s: list[float]) -> Attainment:

@@ -32,6 +32,12 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--lora-cache-gb", type=float, default=10.74, help="of LoRA files, each host's")
     group.add_argument("--s3-gbit", type=float, default=10.0, help="of each host's line")
     group.add_argument("--s3-shared", action="store_true", help="one line for the whole fleet")
+    group.add_argument(
+        "--load-counts-s",
+        type=float,
+        help="take the oldest job, one whose model is not loaded as if it were so many seconds younger; "
+        "default: queues of models in turn, as the fleet does",
+    )
     group.add_argument("--no-placement", action="store_true")
     group.add_argument("--no-prefetch", action="store_true")
     group.add_argument("--no-split", action="store_true", help="both CFG branches always on one device")
@@ -62,6 +68,7 @@ def fleet_of(options: argparse.Namespace, **changes: Any) -> FleetConfig:
         lora_cache_bytes=options.lora_cache_gb * GB,
         s3_bytes_per_s=options.s3_gbit * GIGABIT,
         is_s3_shared=options.s3_shared,
+        load_counts_s=options.load_counts_s,
         placement=not options.no_placement,
         prefetch=not options.no_prefetch,
         split=not options.no_split,

@@ -1,17 +1,19 @@
 """``python -m infra.bench simulate --devices 50 --rate 5``: what a fleet would do with so much traffic.
 
 Several rates and policies, separated by commas, are simulated in turn; ``--plot FILE`` plots attainment and
-throughput over the rate.
+throughput over the rate. ``--goodput`` searches, from the first rate on, the highest one at which 90 % of
+jobs end within k × their latency alone in diffusers.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from infra.bench.simulate.commands.options import add_fleet, add_traffic, fleet_of, traffic_of
 from infra.bench.simulate.config import Policy
+from infra.bench.simulate.goodput import Attainment, goodput, measure_rates
 from infra.bench.simulate.measurements import read_measurements
 from infra.bench.simulate.outcome import FACTORS, Outcome
 from infra.bench.simulate.run import simulate
@@ -24,6 +26,10 @@ HEAD = (
     + "--:|" * (10 + len(FACTORS))
     + "---|"
 )
+
+
+#: Rates that are tried for each factor.
+GOODPUT_TRIES = 8
 
 
 class Point(NamedTuple):
@@ -39,22 +45,48 @@ def main(words: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(words)
     measured = read_measurements(options.measured)
+
+    def run(policy: str, rate: float) -> Outcome:
+        fixed = options.controlnet_devices if policy == "fixed" else 0
+        config = fleet_of(options, policy=policy, devices=options.devices, controlnet_devices=fixed)
+        return simulate(measured, config, traffic_of(options, rate), options.steps_at_a_time)
+
+    try:
+        if options.goodput:
+            _print_goodputs(options, run)
+        else:
+            _print_points(options, run)
+    except ValueError as error:
+        parser.error(str(error))
+    return 0
+
+
+def _print_goodputs(options: argparse.Namespace, run: Callable[[str, float], Outcome]) -> None:
+    print(f"| policy | {' | '.join(f'goodput within {factor:g} ×, jobs/s' for factor in FACTORS)} |")
+    print("|---|" + "--:|" * len(FACTORS))
+    for policy in options.policy:
+
+        def attain(rate: float, policy: str = policy) -> Attainment:
+            outcome = run(policy, rate)
+            return {factor: outcome.attainment(factor) for factor in FACTORS}
+
+        curve: dict[float, Attainment] = {}
+        for factor in FACTORS:
+            curve |= measure_rates(attain, options.rate[0], tries=GOODPUT_TRIES, factor=factor)
+        found = (f"{goodput(dict(sorted(curve.items())), factor):.2g}" for factor in FACTORS)
+        print(f"| {policy} | {' | '.join(found)} |", flush=True)
+
+
+def _print_points(options: argparse.Namespace, run: Callable[[str, float], Outcome]) -> None:
     points: list[Point] = []
     print(HEAD)
     for policy in options.policy:
         for rate in options.rate:
-            fixed = options.controlnet_devices if policy == "fixed" else 0
-            try:
-                config = fleet_of(options, policy=policy, devices=options.devices, controlnet_devices=fixed)
-                outcome = simulate(measured, config, traffic_of(options, rate))
-            except ValueError as error:
-                parser.error(str(error))
-            points.append(Point(policy, rate, outcome))
+            points.append(Point(policy, rate, run(policy, rate)))
             print(_row(points[-1]), flush=True)
     print(_summary(options, points))
     if options.plot is not None:
         _plot(points, options.devices, options.plot)
-    return 0
 
 
 def _row(point: Point) -> str:
@@ -113,6 +145,8 @@ def _parser() -> argparse.ArgumentParser:
         help=", ".join(get_args(Policy)),
     )
     parser.add_argument("--controlnet-devices", type=int, default=1, help="of the devices, with policy fixed")
+    parser.add_argument("--goodput", action="store_true")
+    parser.add_argument("--steps-at-a-time", type=int, help="simulated as one; default: by the size")
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     add_traffic(parser)
     add_fleet(parser)

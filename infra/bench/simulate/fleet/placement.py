@@ -19,7 +19,9 @@ class Placement:
 
     def __init__(self) -> None:
         self._inventories: dict[str, LoraInventory] = {}
-        self._holders: defaultdict[tuple[int, int], set[Worker]] = defaultdict(set)
+        self._holders: defaultdict[tuple[int, int], dict[Worker, None]] = defaultdict(
+            dict
+        )  # in a fixed order
         self._held: dict[str, frozenset[tuple[int, int]]] = {}
 
     def changed(self, worker: Worker) -> None:
@@ -28,9 +30,9 @@ class Placement:
         held = frozenset(worker.loras) | worker.patched
         before = self._held.get(worker.name, frozenset())
         for key in before - held:
-            self._holders[key].discard(worker)
+            self._holders[key].pop(worker, None)
         for key in held - before:
-            self._holders[key].add(worker)
+            self._holders[key][worker] = None
         self._held[worker.name] = held
 
     def choose(self, job: SimulatedJob, free: Mapping[Worker, None]) -> Worker | None:

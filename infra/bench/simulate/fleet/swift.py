@@ -26,7 +26,7 @@ class SwiftFleet(Fleet):
     def start(self, steps_at_a_time: int) -> None:
         """Begin to take jobs; ``steps_at_a_time`` are simulated as one."""
         self.queues = StepQueues(self.simulation)
-        self._jobs = JobQueues(len(self.catalog[0]))
+        self._jobs = JobQueues(len(self.catalog[0]), self.config.load_counts_s)
         self._placement = Placement()
         self._free: OrderedDict[Worker, None] = OrderedDict()  # without a job; the first has been for longest
         self._idle: OrderedDict[Worker, None] = OrderedDict()  # and without anything else to do

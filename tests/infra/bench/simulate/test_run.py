@@ -95,6 +95,14 @@ def test_the_same_seed_gives_the_same_outcome_and_another_one_another(policy: Po
     assert first.latencies_s != other.latencies_s
 
 
+def test_a_large_fleet_is_simulated_the_same_every_time() -> None:
+    config = FleetConfig(devices=100)
+    traffic = Traffic(rate_per_s=12.0, duration_s=60.0, warm_up_s=10.0)
+    first, again = (simulate(MEASURED, config, traffic, 10) for _ in range(2))
+    assert first.latencies_s == again.latencies_s
+    assert first.events == again.events
+
+
 def test_jobs_that_have_not_ended_count_as_late() -> None:
     outcome = simulated("plain", rate_per_s=20.0)
     assert outcome.finished < outcome.submitted
@@ -141,3 +149,13 @@ def test_memory_for_fewer_models_than_there_are_costs_loads() -> None:
 def test_a_memory_that_holds_no_job_is_refused() -> None:
     with pytest.raises(ValueError, match=r"a base model and 3 ControlNets take 16\.6 GB"):
         run([], memory_bytes=16e9)
+
+
+def test_workers_that_take_jobs_of_loaded_models_first_load_less() -> None:
+    jobs = list(make_traffic(Traffic(rate_per_s=0.4, duration_s=600.0, warm_up_s=0.0)))
+    in_turn, loaded_first = (
+        run([replace(job) for job in jobs], MEASURED, devices=2, memory_bytes=20e9, load_counts_s=seconds)
+        for seconds in (None, 20.0)
+    )
+    assert loaded_first.loads < in_turn.loads
+    assert loaded_first.images_per_s >= in_turn.images_per_s

@@ -58,3 +58,11 @@ def test_variants_of_placement_and_prefetch_get_the_same_traffic(capsys: pytest.
     printed = capsys.readouterr().out
     for name in ("both", "no placement", "no prefetch", "neither"):
         assert f"| {name} |" in printed
+
+
+def test_the_goodput_of_each_policy_is_searched(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--devices", "2", "--rate", "0.2", "--policy", "elastic,plain", "--goodput"]
+    assert main(["simulate", *words, "--steps-at-a-time", "10", *SHORT]) == 0
+    head, _, elastic, plain = capsys.readouterr().out.strip().splitlines()
+    assert head.count("goodput within") == 3
+    assert float(elastic.split("|")[3]) > float(plain.split("|")[3])
