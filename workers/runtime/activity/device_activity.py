@@ -11,8 +11,8 @@ from workers.runtime.activity.controlnet_step_counts import ControlNetStepCounts
 
 #: Times of a device become known a little late: the metric counts what is as old as this.
 METRIC_DELAY_S = 1.0
-#: Between two steps a worker that serves is not idle: so long after the last one it still serves.
-SERVES_FOR_S = 1.0
+#: Between two steps a worker that follows or serves is not idle, for so long after the last one.
+STEP_PAUSE_S = 1.0
 
 
 class DeviceActivity:
@@ -54,9 +54,10 @@ class DeviceActivity:
         """What the device does right now."""
         if self.generate.is_inside:
             return "generate"
-        if self.follow.is_inside:
-            return "follow"
-        return "serve" if self.serve.ended_since(time.monotonic() - SERVES_FOR_S) else "idle"
+        since = time.monotonic() - STEP_PAUSE_S
+        if self.serve.is_inside or not self.follow.ended_since(since):
+            return "serve" if self.serve.ended_since(since) else "idle"
+        return "follow"
 
     def controlnet_steps(self) -> dict[str, dict[str, int]]:
         """Steps of the last minute by ControlNet, and by who computed them; see `Heartbeat`."""

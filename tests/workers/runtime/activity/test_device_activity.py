@@ -34,13 +34,16 @@ def test_what_overlaps_counts_for_the_job_then_for_the_branch_then_for_steps() -
     assert abs(activity.utilization() - 0.5) < 0.02
 
 
-def test_a_device_that_served_a_moment_ago_serves_and_its_own_job_comes_first() -> None:
+def test_between_two_steps_a_device_still_serves_or_follows_and_its_own_job_comes_first() -> None:
     activity = DeviceActivity()
     with activity.serve:
         pass
     assert activity.current() == "serve"
     with activity.follow:
-        assert activity.current() == "follow"
+        pass
+    assert activity.current() == "follow"
+    with activity.serve:
+        assert activity.current() == "serve"
         with activity.generate:
             assert activity.current() == "generate"
 
