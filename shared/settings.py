@@ -272,8 +272,7 @@ class Settings(BaseModel):
 
     residual_timeout_s: Seconds = Field(
         30,
-        description="a step that no ControlNet worker takes or answers within this time is sent again or "
-        "given up",
+        description="a step that no worker takes or answers within this time is sent again or given up",
     )
     residual_attempts: Count = Field(
         3, description="how often one step is sent before its ControlNet is given up"
@@ -285,7 +284,7 @@ class Settings(BaseModel):
         "residuals travel for longer than they are computed",
     )
     controlnet_lease_s: Seconds = Field(
-        2, description="a ControlNet worker that does not renew its lease for this long has lost its step"
+        2, description="a worker that serves and does not renew its lease for this long has lost its step"
     )
     controlnet_batch_delay: float = Field(
         0.25,
@@ -313,7 +312,8 @@ class Settings(BaseModel):
     )
     shared_memory_bytes: Bytes = Field(
         1 << 30,
-        description="shared memory of a ControlNet worker; when it is full, residuals travel through Redis",
+        description="shared memory of a worker for what it serves; when it is full, residuals travel through "
+        "Redis",
     )
     input_ttl_s: WholeSeconds = Field(
         900, description="expiry of the inputs of ControlNets: embeddings and control images"
