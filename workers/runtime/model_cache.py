@@ -42,6 +42,7 @@ class ModelCache(Generic[M]):
         self.memory = memory
         self._load = load
         self._estimate_bytes = estimate_bytes
+        self._expected_bytes: dict[str, int] = {}
         self._failures: dict[str, _Failure] = {}
         self._lock = threading.Lock()
 
@@ -70,8 +71,10 @@ class ModelCache(Generic[M]):
         return self._estimate_bytes(name)
 
     def expected_load_s(self, name: str) -> float:
-        """Seconds that its next load will take."""
-        return self.memory.load_times.expected_s((self, name), self._estimate_bytes(name))
+        """Seconds that its next load will take; asked at every step, so its files are looked at once."""
+        if name not in self._expected_bytes:
+            self._expected_bytes[name] = self._estimate_bytes(name)
+        return self.memory.load_times.expected_s((self, name), self._expected_bytes[name])
 
     def failed(self) -> dict[str, str]:
         """Models that could not be loaded and are not tried again yet, and why."""

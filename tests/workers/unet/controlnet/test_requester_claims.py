@@ -1,5 +1,6 @@
 """The requester computes what it holds and nobody else has claimed: same bits, and nothing is sent."""
 
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -324,3 +325,18 @@ def test_an_image_is_the_same_if_its_worker_claims_every_part(
     assert here.receipt == served.receipt
     assert {span.worker for span in here.timeline if span.name == "controlnet edge"} == {"unet1@test"}
     assert "controlnet1@test" in {span.worker for span in served.timeline}
+
+
+def test_an_asynchronous_device_computes_the_same_image_with_its_own_controlnets(
+    make_worker: Callable[..., UNetWorker],
+) -> None:
+    # Given a device on which copies to the host hold NaN until somebody waits for them
+    plain, device = make_worker(serve_controlnets=False), FakeDevice()
+    with plain.controlnets.use("edge"):
+        pass
+    transport = ResidualTransport([plain.residual], plain.settings, device=device)
+    holder = dataclasses.replace(plain, device=device, transport=transport)
+    wanted = job_spec(controlnets=[control(plain), control(plain)], num_inference_steps=3)
+    jobs = [run(worker, wanted) for worker in (plain, holder)]
+    assert np.array_equal(pixels(plain, jobs[0]), pixels(plain, jobs[1]))
+    assert {span.worker for span in jobs[1].timeline if span.name == "controlnet edge"} == {"unet1@test"}
