@@ -79,7 +79,7 @@ CFG_FOLLOWERS_LOST = Counter(
 )
 EMBEDDING_LOOKUPS = Counter(
     "swift_embedding_lookups_total",
-    "Prompts, by where their embeddings were found: memory, shared, or none, so that they were computed",
+    "Prompts, by where their embeddings were found: memory, shared, asked (another worker), or none",
     ["tier"],
 )
 CHECKPOINTS = Counter(

@@ -212,7 +212,7 @@ class Settings(BaseModel):
         "auto",
         description="how a UNet worker keeps text encoders: `auto` with their model, where both fit into its "
         "memory; `apart` like a model of their own: loaded when a prompt is encoded that nobody has encoded "
-        "lately, and unloaded when others need the memory",
+        "lately or encodes now, and unloaded when others need the memory",
     )
     heartbeat_s: Seconds = Field(1, description="how often a worker reports itself")
     placement: bool = Field(

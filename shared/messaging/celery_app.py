@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 GENERATE = "unet.generate"
 #: Computes one CFG branch of another worker's job: `workers.unet.cfg_parallel.messages.FollowBranch`.
 FOLLOW = "unet.follow"
+#: Encodes the prompt of another worker's job: `workers.unet.embeddings.messages.EncodePrompt`.
+ENCODE = "unet.encode"
 #: Makes a worker that serves ControlNets ready for a job: `shared.messaging.messages.AttachControlNet`.
 ATTACH = "controlnet.attach"
 
@@ -30,6 +32,11 @@ def unet_queue(model: str) -> str:
 def follow_queue(model: str) -> str:
     """Where jobs of one base model ask for a follower, a second worker."""
     return f"follow.{model}"
+
+
+def encode_queue(model: str) -> str:
+    """Where workers without the text encoders of one base model ask for embeddings."""
+    return f"encode.{model}"
 
 
 def worker_queue(model: str, worker: str) -> str:

@@ -54,6 +54,11 @@ def embedding_key(name: str) -> str:
     return f"{TRANSPORT}:embedding:{name}"
 
 
+def encoding_responses_key(name: str) -> str:
+    """List: what the worker says that was asked to encode a prompt (`EncodePrompt.responses`)."""
+    return f"{TRANSPORT}:encoding:{name}"
+
+
 def responses_key(request: StepRequest) -> str:
     """List: the responses to a step, as frames."""
     return f"{TRANSPORT}:responses:{request.job_id}:{request.attempt}:{request.step}"

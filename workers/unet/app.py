@@ -16,7 +16,15 @@ from celery.signals import worker_init, worker_ready, worker_shutdown, worker_sh
 
 from shared.catalog.catalog import read_catalog
 from shared.errors import SwiftError
-from shared.messaging.celery_app import ATTACH, FOLLOW, GENERATE, follow_queue, make_celery, unet_queue
+from shared.messaging.celery_app import (
+    ATTACH,
+    ENCODE,
+    FOLLOW,
+    GENERATE,
+    follow_queue,
+    make_celery,
+    unet_queue,
+)
 from shared.messaging.messages import AttachControlNet, GenerateJob
 from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
 from workers.runtime.celery_worker.remote_shutdown import leave_on_remote_shutdown
@@ -24,6 +32,8 @@ from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke
 from workers.runtime.process import select_controlnets, select_served
 from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.messages import FollowBranch
+from workers.unet.embeddings.encode_for_job import encode_for_job
+from workers.unet.embeddings.messages import EncodePrompt
 from workers.unet.job import execute_job
 from workers.unet.process.build import build_worker
 from workers.unet.process.lifecycle import WorkerLifecycle
@@ -63,6 +73,15 @@ def follow_branch(self: Any, payload: dict[str, Any]) -> str:
     message = FollowBranch.model_validate(payload)
     with lifecycle.device_for(message.job_id):
         return follow(worker, message, str(self.request.hostname))
+
+
+# Nor is a request to encode: whoever asked encodes the prompt itself.
+@app.task(name=ENCODE, base=CheckedTask, takes=EncodePrompt, acks_late=False, throws=(SwiftError,))
+def encode(payload: dict[str, Any]) -> str:
+    """Encode the prompt of a job that another worker runs."""
+    message = EncodePrompt.model_validate(payload)
+    with lifecycle.device_for(message.job_id):
+        return encode_for_job(worker, message)
 
 
 # Nor is an attachment: whoever serves the first step prepares what is missing.

@@ -42,7 +42,18 @@ class AttemptContext:
 
     def encode_prompt(self) -> Conditioning:
         """The prompt with the LoRAs that the text encoders contain now."""
-        return self.worker.prompts.encode_prompt(self.model, self.spec, self.worker.device)
+        return self.worker.prompts.encode_prompt(self.model, self.spec, self.worker.device, self._ask_others)
+
+    def _ask_others(self, key: str, wait_s: float) -> bool:
+        requests = self.worker.encoding_requests
+        return requests is not None and requests.ask(
+            self.spec.model,
+            self.timeline.worker,
+            wait_s,
+            job_id=self.job_id,
+            attempt=self.attempt,
+            key=key,
+        )
 
     @cached_property
     def device_times(self) -> DeviceTimes:

@@ -27,6 +27,7 @@ from workers.unet.cfg_parallel.timings import CFGTimings
 from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.controlnet.local_choice import LocalChoice
 from workers.unet.controlnet.residency import ControlNetResidency
+from workers.unet.embeddings.encoding_requests import EncodingRequests
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class UNetWorker:
     checkpoints: CheckpointStore
     activity: DeviceActivity
     prompts: PromptEncoder = field(default_factory=PromptEncoder)
+    encoding_requests: EncodingRequests | None = None  # None: nobody is asked to encode a prompt
     device: Device = field(default_factory=lambda: find_device("cpu"))
     cfg_timings: CFGTimings = field(default_factory=CFGTimings)
     device_loss: DeviceLoss = field(default_factory=lambda: DeviceLoss(find_device("cpu")))

@@ -1,7 +1,7 @@
 """Encodes the prompts of jobs, unless some worker has encoded the same texts with the same weights lately."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 #: Of the host's memory, for embeddings that this worker has used lately: about 130 prompts of SD 1.
 MEMORY_BYTES = 64 << 20
+
+#: Has another worker encode the texts of a key, and waits for so many seconds; whether they are stored.
+AskOthers = Callable[[str, float], bool]
 
 
 class PromptEncoder:
@@ -43,10 +46,15 @@ class PromptEncoder:
         self._thread = ThreadPoolExecutor(1, "embeddings")
         self._storing: Future[None] | None = None
 
-    def encode_prompt(self, model: BaseModel, spec: JobSpec, device: Device) -> Conditioning:
-        """See `BaseModel.encode_prompt`; called again when a LoRA has changed a text encoder."""
+    def encode_prompt(
+        self, model: BaseModel, spec: JobSpec, device: Device, ask: AskOthers | None = None
+    ) -> Conditioning:
+        """See `BaseModel.encode_prompt`; called again when a LoRA has changed a text encoder.
+
+        ``ask`` is called before text encoders are loaded that are apart from their model.
+        """
         key = embeddings_key(model, spec)
-        found = None if key is None else self._find(key)
+        found = None if key is None else self._find(key, model, ask)
         if found is not None:
             texts: Mapping[str, Tensor] = {name: device.from_host(tensor) for name, tensor in found.items()}
         else:
@@ -56,6 +64,11 @@ class PromptEncoder:
                 copies = {name: device.to_host(tensor) for name, tensor in texts.items()}
                 self._storing = self._thread.submit(self._store, key, copies)
         return model.make_conditioning(spec, texts)
+
+    def encodes_for_others(self, model: str) -> bool:
+        """Whether other workers may ask for embeddings of this model's text encoders."""
+        is_apart = self._text_encoders is not None and self._text_encoders.is_apart(model)
+        return self._shared is not None and self._shared.is_available and not is_apart
 
     def held_for_loras(self, model: BaseModel, spec: JobSpec) -> AbstractContextManager[None]:
         """See `TextEncoders.held_for_loras`: around everything that patches the job's LoRAs."""
@@ -70,14 +83,23 @@ class PromptEncoder:
         if self._storing is not None:
             self._storing.result()
 
-    def _find(self, key: str) -> Mapping[str, Tensor] | None:
+    def _find(self, key: str, model: BaseModel, ask: AskOthers | None) -> Mapping[str, Tensor] | None:
         found, tier = self._memory.get(key), "memory"
         if found is None and self._shared is not None:
             found, tier = self._shared.get(key), "shared"
+            if found is None and ask is not None and self._has_asked(ask, key, model):
+                found, tier = self._shared.get(key), "asked"
             if found is not None:
                 self._memory.put(key, found)
         metrics.EMBEDDING_LOOKUPS.labels("none" if found is None else tier).inc()
         return found
+
+    def _has_asked(self, ask: AskOthers, key: str, model: BaseModel) -> bool:
+        """Whether another worker has stored the embeddings, which would take a load here."""
+        if self._text_encoders is None or self._shared is None or not self._shared.is_available:
+            return False
+        load_s = self._text_encoders.expected_load_s(model)
+        return load_s > 0 and ask(key, load_s)
 
     def _store(self, key: str, copies: Mapping[str, HostCopy]) -> None:
         """In a thread of its own: the loop does not wait for copies, checksums, or a server."""

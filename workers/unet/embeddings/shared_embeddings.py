@@ -38,7 +38,7 @@ class SharedEmbeddings:
 
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The tensors, in the host's memory; ``None`` if they are not there."""
-        if not self._is_asked():
+        if not self.is_available:
             return None
         try:
             frame: Any = self._get_script(keys=[embedding_key(key), EMBEDDING_INDEX], args=[key, self._ttl_s])
@@ -51,7 +51,7 @@ class SharedEmbeddings:
 
     def put(self, key: str, texts: Mapping[str, Tensor]) -> None:
         """Store tensors of the host's memory; those that were not used for longest make room."""
-        if not self._is_asked():
+        if not self.is_available:
             return
         try:
             self._put_script(
@@ -61,7 +61,9 @@ class SharedEmbeddings:
         except RedisError as error:
             self._note(error)
 
-    def _is_asked(self) -> bool:
+    @property
+    def is_available(self) -> bool:
+        """Whether anything can be stored and found now."""
         return self._bound_bytes > 0 and time.monotonic() >= self._away_until
 
     def _note(self, error: RedisError) -> None:

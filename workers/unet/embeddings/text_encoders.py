@@ -1,6 +1,7 @@
 """Text encoders that are loaded apart from their models, within the memory that all models share."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ from shared.jobs.spec import JobSpec
 from workers.families.base import BaseModel
 from workers.families.text_encoder_weights import TextEncoderWeights
 from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.load_times import LoadTimes
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +18,15 @@ log = logging.getLogger(__name__)
 class TextEncoders:
     """Weights of text encoders by their model's name; for the thread that has the device."""
 
-    def __init__(self, memory: DeviceMemory, load: Callable[[str], TextEncoderWeights]) -> None:
-        self._memory, self._load = memory, load
+    def __init__(
+        self,
+        memory: DeviceMemory,
+        load: Callable[[str], TextEncoderWeights],
+        is_apart: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        """``is_apart``: whether the model of that name is loaded without its text encoders."""
+        self._memory, self._load, self.is_apart = memory, load, is_apart
+        self._load_times = LoadTimes()
 
     @contextmanager
     def use(self, model: BaseModel) -> Iterator[None]:
@@ -34,6 +43,13 @@ class TextEncoders:
             assert isinstance(weights, TextEncoderWeights)
             with model.with_text_encoders(weights):
                 yield
+
+    def expected_load_s(self, model: BaseModel) -> float:
+        """How long `use` will take to load them: 0 if they are loaded."""
+        loaded = self._memory.models.keys()
+        if model.has_text_encoders or (self, model.name) in loaded:
+            return 0.0
+        return self._load_times.expected_s(model.name, model.apart_bytes)
 
     @contextmanager
     def held_for_loras(self, model: BaseModel, spec: JobSpec) -> Iterator[None]:
@@ -61,7 +77,9 @@ class TextEncoders:
             if not memory.models.reserve((self, model.name), model.apart_bytes):
                 memory.release_others()
                 log.info("text encoders take more than the memory for models", extra={"model": model.name})
+            start = time.monotonic()
             weights = memory.retry_when_full(lambda: self._load_on_device(model.name))
+            self._load_times.record(model.name, model.apart_bytes, time.monotonic() - start)
         if weights.sha256 != model.text_weights_sha256:
             raise ModelFailed(f"the text encoders of model {model.name!r} have changed since it was loaded")
         return weights

@@ -26,15 +26,16 @@ from workers.runtime.memory_budget import HOST_BYTES
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache
-from workers.runtime.weights.source import estimate_bytes, find_source
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.offer import send_follow
 from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.controlnet.attach import send_attach
+from workers.unet.embeddings.encoding_requests import EncodingRequests, send_encode
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
 from workers.unet.embeddings.shared_embeddings import SharedEmbeddings
 from workers.unet.embeddings.text_encoders import TextEncoders
+from workers.unet.process.model_sizes import ModelSizes
 from workers.unet.worker import UNetWorker
 
 
@@ -50,6 +51,7 @@ def build_worker(
     redis, residuals = control_redis(settings), residual_servers(settings)
     device = find_device(settings.device)
     memory = DeviceMemory(HOST_BYTES, device)  # until the device is asked, at the start
+    sizes = ModelSizes(settings, catalog, memory)
     return UNetWorker(
         settings=settings,
         jobs=JobStore(redis, settings),
@@ -63,7 +65,7 @@ def build_worker(
             settings.lora_wait_s,
         ),
         lora_memory=LoraMemory(settings.lora_memory_bytes),
-        models=_model_cache(settings, catalog, memory),
+        models=_model_cache(settings, catalog, memory, sizes),
         controlnets=controlnet_cache(catalog, settings, memory),
         steps=StepQueue(residuals[0], settings),
         transport=ResidualTransport(residuals, settings, device=device),
@@ -73,19 +75,19 @@ def build_worker(
         checkpoints=CheckpointStore(residuals[0], settings),
         activity=DeviceActivity(),
         prompts=PromptEncoder(
-            SharedEmbeddings(residuals[0], settings), _text_encoders(settings, catalog, memory)
+            SharedEmbeddings(residuals[0], settings), _text_encoders(settings, catalog, memory, sizes)
         ),
+        encoding_requests=EncodingRequests(redis, residuals[0], partial(send_encode, celery, redis)),
         device=device,
         device_loss=DeviceLoss(device),
         watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),
     )
 
 
-def _model_cache(settings: Settings, catalog: Catalog, memory: DeviceMemory) -> ModelCache[BaseModel]:
+def _model_cache(
+    settings: Settings, catalog: Catalog, memory: DeviceMemory, sizes: ModelSizes
+) -> ModelCache[BaseModel]:
     hashes = HashCache(settings.home / HASH_FOLDER)
-
-    def is_apart(name: str) -> bool:
-        return settings.text_encoders == "apart" or whole_bytes(name) > memory.models.capacity_bytes
 
     def load(name: str) -> BaseModel:
         model = load_entry(
@@ -94,31 +96,22 @@ def _model_cache(settings: Settings, catalog: Catalog, memory: DeviceMemory) -> 
             settings.catalog,
             settings.device,
             hashes,
-            without_text_encoders=is_apart(name),
+            without_text_encoders=sizes.is_apart(name),
         )
         model.patcher.keep_pristine(settings.pristine)
         model.engines = make_engines(catalog.models[name].engine, name, memory.device, settings.home)
         return model
 
-    def whole_bytes(name: str) -> int:
-        entry = catalog.models[name]
-        return estimate_bytes(find_source(settings.catalog, entry.source), entry.dtype)
-
-    def estimate(name: str) -> int:
-        if not is_apart(name):
-            return whole_bytes(name)
-        entry = catalog.models[name]
-        source = find_source(settings.catalog, entry.source)
-        return estimate_bytes(source, entry.dtype, without="text_encoder")
-
-    return with_engines(ModelCache(load, memory, estimate), memory)
+    return with_engines(ModelCache(load, memory, sizes.estimate_bytes), memory)
 
 
-def _text_encoders(settings: Settings, catalog: Catalog, memory: DeviceMemory) -> TextEncoders:
+def _text_encoders(
+    settings: Settings, catalog: Catalog, memory: DeviceMemory, sizes: ModelSizes
+) -> TextEncoders:
     hashes = HashCache(settings.home / HASH_FOLDER)
 
     def load(name: str) -> TextEncoderWeights:
         entry = catalog.models[name]
         return load_entry_text_encoders(name, entry, settings.catalog, settings.device, hashes)
 
-    return TextEncoders(memory, load)
+    return TextEncoders(memory, load, sizes.is_apart)

@@ -15,6 +15,7 @@ from shared.errors import WorkerStopping
 from shared.messaging.celery_app import (
     attach_queue,
     default_exchange_queue,
+    encode_queue,
     follow_queue,
     unet_queue,
     worker_queue,
@@ -54,6 +55,7 @@ class WorkerLifecycle:
         self._name = ""
         self._started_at = 0.0
         self._stops: list[Any] = []
+        self._encodes: list[str] = []  # models whose prompts it encodes for other workers
         self._control: WorkerControl | None = None
         self._availability = AvailabilityReporter(
             worker.jobs.redis,
@@ -152,9 +154,13 @@ class WorkerLifecycle:
                     warm_up.run(compute)
 
     def _declare_queues(self) -> None:
+        prompts, serves = self._worker.prompts, self._worker.serves
+        self._encodes = [model for model in serves if prompts.encodes_for_others(model)]
         for model in self._worker.serves:
             queue = default_exchange_queue(worker_queue(model, self._name))
             self._celery.amqp.queues.select_add(queue)
+        for model in self._encodes:
+            self._celery.amqp.queues.select_add(default_exchange_queue(encode_queue(model)))
         if self._serving is not None:
             self._celery.amqp.queues.select_add(default_exchange_queue(attach_queue(self._name)))
 
@@ -164,7 +170,8 @@ class WorkerLifecycle:
         models = [model for model in self._worker.serves if model not in failed]
         kinds = (unet_queue, follow_queue, lambda model: worker_queue(model, self._name))
         attachments = [] if self._serving is None else [attach_queue(self._name)]
-        return [*(queue(model) for model in models for queue in kinds), *attachments]
+        encodings = [encode_queue(model) for model in models if model in self._encodes]
+        return [*(queue(model) for model in models for queue in kinds), *encodings, *attachments]
 
     def _start_threads(self, consumer_check: ConsumerCheck) -> None:
         worker, settings = self._worker, self._settings
