@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -13,6 +16,7 @@ from shared.messaging.celery_app import make_celery, send_job, unet_queue
 from shared.registry.workers import publish_heartbeat
 from shared.settings import Settings
 from tests.api.services import heartbeat
+from tests.infra.local.waiting import eventually
 from tests.shared.jobs.records import damage
 from tests.workers.unet.specs import spec
 from workers.unet.maintenance.recovery import Recovery, recover
@@ -216,3 +220,31 @@ def test_expired_leases_are_looked_for_by_one_worker_at_a_time(
     workers[1].recover_in_turn()
     assert jobs.get(job_id).status == "queued"
     assert in_queue(control) == [job_id]
+
+
+def test_the_job_of_a_process_that_is_killed_is_queued_again(
+    celery: Celery, jobs: JobStore, control: Redis, servers: Settings
+) -> None:
+    # Given a process that keeps the lease of its job, with the settings of an operator who turned nothing
+    job_id, _ = jobs.create(spec())
+    jobs.sent(job_id)
+    env = {
+        **os.environ,
+        "SWIFT_REDIS_URL": servers.redis_url,
+        "SWIFT_RESIDUAL_REDIS_URL": "redis://127.0.0.1:1",
+    }
+    command = [sys.executable, "-m", "tests.workers.unet.maintenance.claimant", job_id]
+    recovery = Recovery(celery, jobs, CATALOG, servers)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "claimed\n"
+        recovery.start()
+        try:
+            # When it is killed, then another worker notices
+            process.kill()
+            killed_at = time.monotonic()
+            eventually(lambda: in_queue(control) == [job_id])
+            print(f"noticed after {time.monotonic() - killed_at:.1f} s")
+        finally:
+            recovery.stop()
+    assert jobs.get(job_id).status == "queued"
