@@ -1,7 +1,6 @@
 """Decides what to do about the parts of a step that nobody has answered yet, by where they are."""
 
 import time
-from collections import Counter
 from collections.abc import Iterable
 from enum import Enum
 
@@ -16,8 +15,8 @@ WAIT_S = 0.5
 #: The same while a ControlNet is being loaded here: it is used as soon as it is there.
 LOADING_WAIT_S = 0.05
 #: A request is in no queue and not claimed for the moment between two commands of its worker: it is lost if
-#: it is found nowhere so often in a row.
-MAX_MISSES = 2
+#: it is found nowhere for so long. Less than `WAIT_S`, so that two looks suffice.
+LOST_AFTER_S = 0.4
 
 
 class Decision(Enum):
@@ -38,7 +37,7 @@ class CallMonitor:
         self._steps = session.context.worker.steps
         self._residency = session.context.worker.residency
         self._wait_s = session.context.worker.settings.residual_timeout_s
-        self._misses: Counter[int] = Counter()  # position: checks in a row that found the part nowhere
+        self._lost_since: dict[int, float] = {}  # position: the first of the looks that found it nowhere
         self._claimed_at: dict[int, float] = {}  # position: when the part was first seen claimed
         self._began_at = self._sent_at = time.monotonic()
         self._looked_at = self._began_at
@@ -51,7 +50,7 @@ class CallMonitor:
 
     def restart(self) -> None:
         """The step has been requested again."""
-        self._misses.clear()
+        self._lost_since.clear()
         self._claimed_at.clear()
         self._sent_at = time.monotonic()
 
@@ -78,8 +77,7 @@ class CallMonitor:
     def decide(self, request: StepRequest, part: ControlNetCall) -> Decision:
         """What to do about a part that has no answer yet, by where it is now."""
         state, position = self._locate(request, part), part.position
-        self._misses[position] = self._misses[position] + 1 if state == "lost" else 0
-        is_lost = state in ("abandoned", "gone") or self._misses[position] >= MAX_MISSES
+        is_lost = state in ("abandoned", "gone") or self._is_lost(position, state)
         if is_lost or self._is_stuck(position, state):
             return Decision.REQUEST_AGAIN
         return Decision.WAIT if state == "claimed" else self._decide_unclaimed(part, state)
@@ -101,6 +99,14 @@ class CallMonitor:
             return self._steps.locate(request, part)
         except RedisError:
             return "lost"
+
+    def _is_lost(self, position: int, state: StepState) -> bool:
+        """Whether this part was found nowhere for too long."""
+        if state != "lost":
+            self._lost_since.pop(position, None)
+            return False
+        now = time.monotonic()
+        return now - self._lost_since.setdefault(position, now) > LOST_AFTER_S
 
     def _is_stuck(self, position: int, state: StepState) -> bool:
         """Whether a living worker has held this part for too long."""
