@@ -71,7 +71,9 @@ class ResponsePublisher:
         self._connection: Connection | None = None
         self._unacknowledged: deque[Publication] = deque()
         self._sent = 0  # how many of them were sent over this connection; the others follow
-        self._superseded = ("", "")  # job and step that an acknowledgement has lately told to be over
+        #: Job and request of which an acknowledgement has lately told that they are over. Not the step: a
+        #: server that was restarted knows no request, and the next one is for the same step.
+        self._superseded = ("", "")
 
     def publish(self, request: StepRequest, envelopes: Sequence[ResponseEnvelope]) -> Publication:
         """Send responses to one request together; raises `redis.RedisError` if the server stays away.
@@ -97,7 +99,7 @@ class ResponsePublisher:
 
     def is_superseded(self, request: StepRequest) -> bool:
         """Whether an acknowledgement has told that the job is past this step."""
-        return self._superseded == (request.job_id, request.step_prefix)
+        return self._superseded == (request.job_id, request.step_token)
 
     def _commands(self, request: StepRequest, envelopes: Sequence[ResponseEnvelope]) -> list[Command]:
         before: list[Command] = []
@@ -159,7 +161,7 @@ class ResponsePublisher:
         if replies[-1] == PUBLISHED:
             return
         if replies[-1] == SUPERSEDED:
-            self._superseded = (publication.request.job_id, publication.request.step_prefix)
+            self._superseded = (publication.request.job_id, publication.request.step_token)
         else:
             publication.is_refused = publication.stores_payloads
             log.warning("responses not accepted", extra={"replies": [str(reply) for reply in replies]})

@@ -146,3 +146,16 @@ def test_a_payload_whose_connection_breaks_is_sent_again_and_a_lone_header_is_no
     # Then the payload is there in any case; a second header of one in shared memory would miss it
     assert residual.llen(responses_key(together)) == 3
     assert residual.llen(responses_key(alone)) == 1
+
+
+def test_a_step_that_a_restarted_server_did_not_know_is_answered_when_asked_again(
+    residual: Redis, ends: TransportEnds
+) -> None:
+    # Given a server that has lost the request while it was computed
+    request = ends.send_step()
+    residual.flushall()
+    ends.controlnet.respond(request, [(make_response(), noise(2, 64, 32, 32))])
+    # When the same step is requested again
+    again = ends.send_step(job_id=request.job_id, retry=1)
+    # Then its residuals are sent
+    assert ends.transfer(again, noise(2, 64, 32, 32)).equal(noise(2, 64, 32, 32))
