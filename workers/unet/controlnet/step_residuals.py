@@ -13,7 +13,6 @@ from shared.errors import (
     DeviceFull,
     DeviceLost,
     InputsMissing,
-    ModelFailed,
     ResidualLost,
     ResidualServersFull,
     ResidualTimeout,
@@ -156,8 +155,7 @@ class StepResiduals:
         residency, name = self._worker.residency, part.controlnet
         if residency.load_for_step(name):
             return
-        why = residency.why_not(name)
-        raise error if why is None else ModelFailed(why)
+        raise residency.why_not(name) or error
 
     def _claim(self, held: Sequence[ControlNetCall]) -> None:
         """Compute those of ``held`` that nobody else does."""
