@@ -25,7 +25,7 @@ class LoopState:
     def of(
         cls, step: int, latents: Tensor, scheduler: SchedulerState, generators: Sequence[Generator]
     ) -> "LoopState":
-        """The present state of a loop, whose tensors it shares; raises `UnsupportedState`."""
+        """The present state of a loop, some of whose tensors it shares; raises `UnsupportedState`."""
         states = [generator.get_state() for generator in generators]
         return cls(step, latents, scheduler.changed(), states)
 

@@ -28,10 +28,10 @@ class SchedulerState:
     def changed(self) -> dict[str, Value]:
         """Attributes that were replaced or added, and lists that were written to; raises `UnsupportedState`.
 
-        Tensors are the scheduler's own: schedulers replace them and write to none.
+        Tensors in lists are the scheduler's own: schedulers replace these and write to none.
         """
         return {
-            name: _checked(name, value)
+            name: _kept(_checked(name, value))
             for name, value in vars(self._scheduler).items()
             if self._has_changed(name, value)
         }
@@ -56,6 +56,11 @@ def _is_same(copied: Any, value: Any) -> bool:
     if isinstance(value, list) and isinstance(copied, list):
         return len(copied) == len(value) and all(map(_is_same, copied, value))
     return copied is value
+
+
+def _kept(value: Value) -> Value:
+    """A value that stays while the loop goes on: PNDM's Runge-Kutta steps add to a tensor in place."""
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _checked(name: str, value: Any) -> Value:

@@ -44,3 +44,14 @@ def test_what_cannot_be_stored_is_named(kept: object) -> None:
     vars(scheduler)["noise_sampler"] = kept
     with pytest.raises(UnsupportedState, match="noise_sampler"):
         state.changed()
+
+
+def test_a_tensor_that_a_later_step_adds_to_in_place_stays_as_it_was() -> None:
+    scheduler = Scheduler()
+    state = SchedulerState(scheduler)
+    vars(scheduler)["sum"] = total = torch.ones(2, 3, 2, 2).to(memory_format=torch.channels_last)
+    kept = state.changed()["sum"]
+    total += 1
+    assert isinstance(kept, torch.Tensor)
+    assert torch.equal(kept, torch.ones(2, 3, 2, 2))
+    assert kept.stride() == total.stride()
