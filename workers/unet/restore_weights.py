@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shared.errors import DeviceFull, DeviceLost
+from shared.errors import DeviceFull, DeviceLost, WorkerStopping
 from workers.families.base import BaseModel
 from workers.unet.worker import UNetWorker
 
@@ -15,13 +15,14 @@ log = logging.getLogger(__name__)
 def restore_weights_on_error(worker: UNetWorker, model: BaseModel) -> Iterator[None]:
     """Restore the base weights if the block raises; patches of a job that succeeds stay for the next one.
 
-    On a lost device nothing is restored: no other job is computed on it. On a full one LoRAs give the memory
-    back that they take beside the weights. Torch's errors are translated.
+    On a lost device nothing is restored, nor by a worker that stops: no other job is computed there, and the
+    one at hand shall go to another worker at once. On a full one LoRAs give the memory back that they take
+    beside the weights. Torch's errors are translated.
     """
     try:
         with worker.device_loss.translate_errors():
             yield
-    except DeviceLost:
+    except (DeviceLost, WorkerStopping):
         raise
     except BaseException as error:
         model.patched_with = set()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from shared.errors import ControlNetFailed
+from shared.errors import ControlNetFailed, WorkerStopping
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
 from tests.tiny_models import EMOJI
@@ -83,3 +83,18 @@ def test_after_a_failed_job_no_patch_is_left(make_worker: MakeWorker, emoji: Bas
         execute_job(worker, job_id, "unet1@test")
     assert writes(worker.jobs.get(job_id)) == [f"patch {ref.name}"]
     assert all(torch.equal(*both) for both in zip(emoji.pipe.unet.parameters(), base, strict=True))
+
+
+def test_a_worker_that_stops_loses_no_time_with_restoring_weights(
+    make_worker: MakeWorker, emoji: BaseModel
+) -> None:
+    worker = make_worker()
+    ref = upload(worker, OUTLINE)
+    job_id, _ = worker.jobs.create(spec(loras=[ref], lora_loading=EXACT))
+    hook = emoji.pipe.unet.conv_in.register_forward_pre_hook(lambda *_: worker.stopping.set())
+    try:
+        with pytest.raises(WorkerStopping):
+            execute_job(worker, job_id, "unet1@test")
+    finally:
+        hook.remove()
+    assert [sha256 for sha256, _ in emoji.patcher.patched] != []

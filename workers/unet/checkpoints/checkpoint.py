@@ -87,6 +87,10 @@ class CheckpointCopy:
         """Of the tensors, which are nearly all of it."""
         return self._copies.size_bytes
 
+    def wait(self) -> None:
+        """Wait until all tensors are in the host's memory."""
+        self._copies.wait()
+
     def is_finite(self) -> bool:
         """Whether the latents are; waits for them."""
         return bool(self._copies.wait()[self._latents].isfinite().all())

@@ -16,6 +16,7 @@ class CheckpointWriter:
     def __init__(self, store: CheckpointStore, job_id: str, ordinal: int) -> None:
         self._store, self._job_id, self._ordinal = store, job_id, ordinal
         self._waiting: tuple[CheckpointCopy, float] | None = None
+        self._newest: CheckpointCopy | None = None  # until it is stored
         self._is_busy = False
         self._stored_step: int | None = None
         self._changed = threading.Condition()
@@ -29,12 +30,19 @@ class CheckpointWriter:
         """Store a checkpoint, which took the loop ``loop_s`` to make; returns at once."""
         with self._changed:
             self._waiting = copy, loop_s
+            self._newest = copy
             if not self._is_busy:
                 self._is_busy = True
                 threading.Thread(target=self._run, name="checkpoint", daemon=True).start()
 
     def wait_for(self, step: int, timeout_s: float) -> bool:
-        """Wait until the checkpoint before ``step`` is stored; returns whether it is."""
+        """Wait until the checkpoint before ``step`` is stored; returns whether it is.
+
+        ``timeout_s`` begins once the device has done the steps that were submitted to it.
+        """
+        newest = self._newest
+        if newest is not None:
+            newest.wait()
         with self._changed:
             self._changed.wait_for(lambda: not self._is_busy, timeout_s)
             return self._stored_step == step
@@ -56,6 +64,7 @@ class CheckpointWriter:
         with self._changed:
             taken, self._waiting = self._waiting, None
             if taken is None:
+                self._newest = None
                 self._is_busy = False
                 self._changed.notify_all()
             return taken

@@ -40,9 +40,9 @@ def store(residual: Redis, servers: Settings) -> SlowStore:
     return SlowStore(residual, servers)
 
 
-def copy(step: int, value: float = 0.0) -> CheckpointCopy:
+def copy(step: int, value: float = 0.0, device: FakeDevice | None = None) -> CheckpointCopy:
     state = LoopState(step, torch.full((1, 4), value), {}, [])
-    return CheckpointCopy(state, BASIS, StepsSoFar(), FakeDevice())
+    return CheckpointCopy(state, BASIS, StepsSoFar(), device or FakeDevice())
 
 
 def test_a_newer_checkpoint_replaces_one_that_waits(store: SlowStore) -> None:
@@ -82,3 +82,17 @@ def test_latents_that_are_not_finite_are_not_stored(store: SlowStore) -> None:
     writer.put(copy(2, float("nan")), 0.0)
     assert not writer.wait_for(2, 30)
     assert store.steps == [1]
+
+
+def test_the_time_to_wait_begins_once_the_device_has_done_its_steps(store: SlowStore) -> None:
+    writer, device = CheckpointWriter(store, "job", 1), FakeDevice()
+    # Given a checkpoint that is being stored, and steps that were submitted since
+    writer.put(copy(1), 0.0)
+    assert store.has_begun.wait(30)
+    writer.put(copy(2, device=device), 0.0)
+    submitted = device.record()
+    # When the loop waits for no time at all, then it waits for the copies all the same
+    assert not writer.wait_for(2, 0.0)
+    assert device.done == submitted.number - 1
+    store.may_store.set()
+    assert writer.wait_for(2, 30)
