@@ -37,6 +37,11 @@ local function count(name)
   return tonumber(field(name)) or 0
 end
 
+-- Of an attempt that was silent for too long, until it is heard of; more than one may be.
+local function reaped(token)
+  return 'reaped:' .. token
+end
+
 local function emit(event, data)
   local function add()
     return redis.pcall('XADD', events, 'MAXLEN', '~', 4000, '*', 'type', event, 'data', data)
@@ -251,7 +256,7 @@ if verb == 'reap' then
   local renewed = tonumber(field('renewed_at')) or tonumber(now)
   local left = tonumber(redis.call('ZSCORE', leaving, field('worker') or '') or 0)
   local is_infrastructure = renewed < since or left > started
-  if not is_infrastructure then redis.call('HSET', job, 'reaped', holder or '') end
+  if not is_infrastructure and holder then redis.call('HSET', job, reaped(holder), 1) end
   return requeue(is_infrastructure) == 'queued' and 'reaped' or 'cancelled'
 end
 
@@ -267,9 +272,9 @@ end
 local token = arg[1]
 if verb == 'finish' and status == arg[2] and holder == token then return 'finished' end  -- asked again
 if status ~= 'running' or holder ~= token then
-  if verb == 'advance' and field('reaped') == token then
+  if field(reaped(token)) then
     -- It lives, and was only silent for too long: that is not the job's fault.
-    redis.call('HDEL', job, 'reaped')
+    redis.call('HDEL', job, reaped(token))
     redis.call('HSET', job, 'infrastructure_losses', count('infrastructure_losses') + 1)
   end
   return 'lost'

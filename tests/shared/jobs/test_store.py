@@ -250,3 +250,21 @@ def test_a_worker_that_was_only_silent_costs_no_attempt_that_counts(jobs: JobSto
         with pytest.raises(AttemptLost):
             silent.advance(1, 4)
     assert jobs.get(job_id).infrastructure_losses == 1
+
+
+def test_workers_that_were_silent_at_once_cost_no_attempt_that_counts(jobs: JobStore, control: Redis) -> None:
+    job_id, _ = jobs.create(SPEC)
+    # Given two that lose the job before the first one is heard of
+    silent = []
+    for _ in range(2):
+        attempt = jobs.claim(job_id, "w")
+        assert attempt is not None
+        silent.append(attempt)
+        control.delete(keys.lease(job_id))
+        assert job_id in jobs.orphans()
+    # When each says something, whatever it is
+    for say in (lambda: silent[0].advance(1, 4), silent[1].hand_over):
+        with pytest.raises(AttemptLost):
+            say()
+    job = jobs.get(job_id)
+    assert (job.attempts, job.infrastructure_losses, job.hand_overs) == (2, 2, 0)
