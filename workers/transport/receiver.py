@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -160,13 +161,16 @@ class ResidualReceiver:
             confirm = _nothing_to_confirm
             if isinstance(coded, Arriving):
                 coded, confirm = coded
-            residual = decode(
-                device.from_host(coded),
-                dtype,
-                payload.shape,
-                payload.precision,
-                channels_last=payload.channels_last,
-            )
+            with ExitStack() as unused:
+                unused.callback(confirm)  # it is to be called also for what cannot be decoded
+                residual = decode(
+                    device.from_host(coded),
+                    dtype,
+                    payload.shape,
+                    payload.precision,
+                    channels_last=payload.channels_last,
+                )
+                unused.pop_all()
             return _Opened(response, DeviceCopy(device, residual, device.record()), confirm)
 
     def _discard(self, received: Iterable[ReceivedResponse]) -> None:

@@ -99,6 +99,37 @@ def test_residuals_that_arrive_together_are_waited_for_once(
     ends.close()
 
 
+def test_a_payload_that_cannot_be_used_hands_its_slot_back(
+    residual: Redis, servers: Settings, host: HostMemory
+) -> None:
+    class Full(FakeDevice):
+        is_full = False
+
+        def from_host(self, tensor: torch.Tensor) -> torch.Tensor:
+            if self.is_full:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().from_host(tensor)
+
+    residual.flushall()
+    device = Full()
+    backend = make_backend(host, device, limit_bytes=256 * KB)
+    backend.can_reach(backend.announce())
+    backend.sweep()
+    ends = TransportEnds([residual], servers, [backend], device)
+    large = noise(2, 4, 128, 48)  # of three quarters of the memory
+    # Given a reader without the memory for what has arrived
+    request = ends.send_step()
+    ends.controlnet.respond(request, [(make_response(0), large)])
+    device.finish()
+    device.is_full = True
+    with pytest.raises(torch.OutOfMemoryError):
+        ends.unet.receive(request, 5.0)
+    # Then the next one finds the slot free
+    device.is_full = False
+    assert torch.equal(ends.transfer(ends.send_step(), large), large)
+    ends.close()
+
+
 @pytest.fixture
 def make_peer(host: HostMemory, device: Device) -> Iterator[MakePeer]:
     started: list[Peer] = []
