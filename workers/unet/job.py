@@ -49,6 +49,7 @@ def execute_job(
         finally:
             if outcome.status in ENDED:
                 worker.checkpoints.end(job_id, attempt.job.attempts)
+            worker.checkpoints.forget(job_id)
     return outcome.status
 
 

@@ -77,6 +77,10 @@ class CheckpointStore:
             with self._reported():
                 self._call("end", job_id, ordinal, _ENDED_S)
 
+    def forget(self, job_id: str) -> None:
+        """This worker has the job no more; what there is of it is another attempt's."""
+        self._jobs.discard(job_id)
+
     def delete(self, job_id: str) -> None:
         """Delete a checkpoint whose job has ended, or is gone."""
         with self._reported():

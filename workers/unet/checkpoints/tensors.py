@@ -6,6 +6,7 @@ numbers in memory: the sums of a convolution depend on it, and so the last bits 
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -31,12 +32,16 @@ _DTYPES = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
+#: Of what torch can multiply without an overflow, also where another side is 0.
+Side = Annotated[int, Field(ge=0, le=1 << 40)]
+
+
 class TensorLayout(StrictMessage):
     """One tensor; its bytes are as many as its shape and type say."""
 
     dtype: ShortText
-    shape: list[int] = Field(max_length=8)
-    stride: list[int] = Field(max_length=8)
+    shape: list[Side] = Field(max_length=8)
+    stride: list[Side] = Field(max_length=8)
     is_on_device: bool = Field(description="else it is one that the worker keeps in the host's memory")
 
 

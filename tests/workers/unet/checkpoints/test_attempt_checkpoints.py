@@ -216,6 +216,27 @@ def test_the_checkpoint_of_a_job_that_ended_is_gone_for_good(make_worker: MakeWo
     assert not store.put(job_id, 1, b"late")
 
 
+def test_what_a_worker_has_handed_over_is_not_its_own_to_delete(make_worker: MakeWorker) -> None:
+    store = make_worker().checkpoints
+    job_id = f"job{next(IDS)}"
+    store.expect(job_id)
+    store.put(job_id, 1, b"frame")
+    store.forget(job_id)
+    store.end(job_id, 1)
+    assert store.take(job_id, 2) == b"frame"
+
+
+def test_another_processor_begins_anew(make_worker: MakeWorker, tmp_path: Path) -> None:
+    worker = make_worker()
+    wanted, job_id = job_of(worker, "text", tmp_path), f"job{next(IDS)}"
+    with pytest.raises(Killed):
+        generate(worker, wanted, job_id, kill_before=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
+        anew = generate(worker, wanted, job_id, ordinal=2)
+    assert anew.result.receipt.continued_at == []
+
+
 def test_a_job_whose_state_is_too_large_runs_without_checkpoints(
     make_worker: MakeWorker, tmp_path: Path
 ) -> None:

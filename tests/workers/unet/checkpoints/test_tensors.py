@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from tests.fake_device import FakeDevice
 from workers.devices.selection import find_device
-from workers.unet.checkpoints.tensors import TensorCopies, unpack_tensors
+from workers.unet.checkpoints.tensors import TensorCopies, TensorLayout, unpack_tensors
 
 CPU = find_device("cpu")
 IMAGES = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0))
@@ -79,3 +80,10 @@ def test_a_layout_that_does_not_fit_the_bytes_is_refused(changes: dict[str, obje
     layouts, data = copies.pack()
     with pytest.raises(ValueError, match=r"dtype|lie in memory|bytes"):
         unpack_tensors([layouts[0].model_copy(update=changes)], memoryview(data), CPU)
+
+
+@pytest.mark.parametrize("changes", [{"shape": [0, 1 << 70]}, {"stride": [1 << 70, 1]}])
+def test_a_layout_of_sides_that_torch_cannot_multiply_is_invalid(changes: dict[str, object]) -> None:
+    fields = {"dtype": "float32", "shape": [0, 1], "stride": [1, 1], "is_on_device": False}
+    with pytest.raises(ValidationError):
+        TensorLayout.model_validate(fields | changes)
