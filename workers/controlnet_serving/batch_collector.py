@@ -1,11 +1,17 @@
 """Collects steps of several jobs into one batch, where measured times say that it pays."""
 
+import logging
 import time
 from collections.abc import Sequence
 
+from redis.exceptions import RedisError
+
 from workers.controlnet_serving.batch_sizer import BatchSizers
 from workers.controlnet_serving.recent_jobs import RecentJobs
+from workers.transport.protocol import QueuedStep
 from workers.transport.step_queue import ClaimedStep, StepQueue
+
+log = logging.getLogger(__name__)
 
 #: Where other jobs use the ControlNet, a step waits this share of its own time for theirs.
 WAIT_SHARE = 0.03
@@ -24,10 +30,21 @@ class BatchCollector:
         self._sizers = BatchSizers(delay_share)
 
     def collect(self, step: ClaimedStep) -> list[ClaimedStep]:
-        """Steps of other jobs to compute in one forward pass with ``step``; they are claimed."""
+        """Steps of other jobs to compute in one forward pass with ``step``; they are claimed.
+
+        While Redis does not answer, those that are claimed already: nobody else computes them, nor ``step``.
+        """
+        found: list[ClaimedStep] = []
+        try:
+            for queued in self._take_queued(step) if step.request.batch_key else ():
+                if (claimed := self._steps.claim(queued)) is not None:
+                    found.append(claimed)
+        except RedisError as error:
+            log.warning("no more steps join a batch", extra={"error": str(error)})
+        return found
+
+    def _take_queued(self, step: ClaimedStep) -> list[QueuedStep]:
         request, controlnet = step.request, step.part.controlnet
-        if not request.batch_key:
-            return []
         sizer = self._sizers.of(controlnet, request.batch_key)
         extra_rows, alone_s = sizer.extra_rows(request.rows), sizer.seconds(request.rows)
         if not extra_rows or alone_s is None:
@@ -37,7 +54,7 @@ class BatchCollector:
         if not queued and self._recent_jobs.count(controlnet, used_s) > 1:
             time.sleep(WAIT_SHARE * alone_s)
             queued = self._steps.collect_batch(controlnet, request, extra_rows)
-        return [claimed for one in queued if (claimed := self._steps.claim(one)) is not None]
+        return queued
 
     def note_full(self, batch: Sequence[ClaimedStep]) -> None:
         """Remember that the device's memory does not suffice for a forward pass of this batch."""

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Sequence
 
-from shared.errors import ControlNetFailed, SwiftError
+from redis.exceptions import RedisError
+
+from shared.errors import ControlNetFailed, ResidualLost, SwiftError
 from workers.controlnet_serving.aggregate import AggregatedResidual
 from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import ClaimedStep
@@ -17,9 +19,17 @@ def residual_response(aggregated: AggregatedResidual, index: int, worker: str) -
 
 def error_response(step: ClaimedStep, error: Exception, worker: str) -> StepResponse:
     """What is sent in place of all residuals of a step that failed."""
-    code = error.code if isinstance(error, SwiftError) else ControlNetFailed.code
     response = _response([step], 0, worker)
-    return response.model_copy(update={"error": code, "detail": f"{type(error).__name__}: {error}"})
+    return response.model_copy(
+        update={"error": _code_of(error), "detail": f"{type(error).__name__}: {error}"}
+    )
+
+
+def _code_of(error: Exception) -> str:
+    if isinstance(error, SwiftError):
+        return error.code
+    # A server that was away for a while says nothing of the step: it is asked for again.
+    return ResidualLost.code if isinstance(error, RedisError) else ControlNetFailed.code
 
 
 def _response(steps: Sequence[ClaimedStep], index: int, worker: str) -> StepResponse:

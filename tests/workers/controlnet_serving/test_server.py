@@ -10,6 +10,7 @@ import pytest
 import torch
 from prometheus_client import REGISTRY
 from redis import Redis
+from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared.errors import DeviceLost
@@ -45,7 +46,7 @@ from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.transport.pixels import pack_pixels, quotients
 from workers.transport.protocol import StepResponse
-from workers.transport.step_queue import ClaimedStep
+from workers.transport.step_queue import ClaimedStep, StepQueue
 from workers.unet.controlnet.step_residuals import StepResiduals
 
 #: What scripts call; the other commands are calls of a worker.
@@ -493,6 +494,35 @@ def make_failing_server(line: Line, controlnet: UNetControlNet) -> tuple[Control
     return ControlNetServer(
         ["edge"], controlnets, own.steps, own.transport, 1e9, ServerHost(device_loss=loss)
     ), loss
+
+
+def test_a_step_whose_worker_could_not_reach_redis_is_computed_at_the_next_try(line: Line) -> None:
+    controlnet = Failing(RedisError("the server is loading"), times=1)
+    server, _ = make_failing_server(line, controlnet)
+    step = ask(make_controlnets(line, spec("edge")))
+    server.start("controlnet1@test")
+    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
+    assert controlnet.batches == [2, 2]
+    server.stop()
+
+
+class WithoutBatches(StepQueue):
+    """Redis does not answer when steps of other jobs are looked for."""
+
+    def collect_batch(self, *args: Any) -> Any:
+        """See `StepQueue`."""
+        raise RedisError("no answer")
+
+
+def test_a_claimed_step_is_computed_alone_if_redis_does_not_answer_for_others(line: Line) -> None:
+    own = make_line(line.redis, line.settings)
+    steps = WithoutBatches(line.redis, line.settings)
+    server = ControlNetServer(["edge"], load_controlnets(), steps, own.transport, 1e9)
+    ask(make_controlnets(line, spec("edge"), alone=False))
+    assert serve_once(server) == 1  # measured alone
+    first, _ = (ask(make_controlnets(line, spec("edge"), alone=False)) for _ in range(2))
+    assert serve_once(server) == 1
+    assert residuals_of(line, first)
 
 
 LOST = torch.AcceleratorError("CUDA error: device-side assert triggered")
