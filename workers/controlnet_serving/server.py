@@ -122,7 +122,8 @@ class ControlNetServer:
     def attach(self, message: AttachControlNet) -> None:
         """Prepare for a job's first step: load the ControlNet and embed the control image.
 
-        Where steps have to wait for other work, nothing is embedded while that runs.
+        Where steps have to wait for other work, nothing is embedded while that runs; where no ControlNet is
+        loaded for steps, none is for this.
         """
         self.recent_jobs.note(message.job_id, message.controlnet)
         self._device_loss.check()
@@ -130,9 +131,13 @@ class ControlNetServer:
         with (
             self._limit(message.controlnet),
             self._device_loss.translate_errors(),
-            self.controlnets.use(message.controlnet) as controlnet,
+            self._use(message.controlnet) as controlnet,
         ):
-            self.controlnets.memory.retry_when_full(lambda: self._embed(controlnet, message))
+            if controlnet is not None:
+                self.controlnets.memory.retry_when_full(lambda: self._embed(controlnet, message))
+
+    def _use(self, name: str) -> AbstractContextManager[ControlNet | None]:
+        return self.controlnets.use(name) if self._loads_for_steps else self.controlnets.use_loaded(name)
 
     def _embed(self, controlnet: ControlNet, message: AttachControlNet) -> None:
         with self._turns.step() as may_serve:

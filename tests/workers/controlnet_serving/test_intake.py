@@ -175,6 +175,13 @@ def test_a_server_that_is_told_to_stop_takes_no_step_that_comes_later(line: Line
     assert line.steps.locate(request, request.parts[0]) == "unserved"
 
 
+def test_an_evicted_controlnet_is_not_loaded_for_an_attachment(line: Line) -> None:
+    server = make_idle_server(line, make_turns())
+    key = line.transport.put_input(torch.rand(1, 3, 64, 64))
+    server.attach(AttachControlNet(job_id="j", attempt="a", controlnet="edge", image=key, batch=2))
+    assert (server.controlnets.names(), server.inputs.device_bytes()) == ([], 0)
+
+
 def test_an_attachment_embeds_nothing_while_a_job_computes(line: Line) -> None:
     turns = make_turns()
     server = make_idle_server(line, turns, "edge")
