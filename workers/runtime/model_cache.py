@@ -42,7 +42,7 @@ class ModelCache(Generic[M]):
         self.memory = memory
         self._load = load
         self._estimate_bytes = estimate_bytes
-        self._expected_bytes: dict[str, int] = {}
+        self._known_bytes: dict[str, int] = {}  # what was estimated last, if it was known
         self._failures: dict[str, _Failure] = {}
         self._lock = threading.Lock()
 
@@ -67,14 +67,12 @@ class ModelCache(Generic[M]):
             yield cast(M | None, model)
 
     def estimated_bytes(self, name: str) -> int:
-        """Bytes of a model that need not be loaded, 0 if nobody knows."""
-        return self._estimate_bytes(name)
+        """Bytes of a model that need not be loaded, 0 if nobody knows; its files are read once for them."""
+        return self._known_bytes.get(name) or self._estimate_anew(name)
 
     def expected_load_s(self, name: str) -> float:
-        """Seconds that its next load will take; asked at every step, so its files are looked at once."""
-        if name not in self._expected_bytes:
-            self._expected_bytes[name] = self._estimate_bytes(name)
-        return self.memory.load_times.expected_s((self, name), self._expected_bytes[name])
+        """Seconds that its next load will take; asked at every wait for a ControlNet."""
+        return self.memory.load_times.expected_s((self, name), self.estimated_bytes(name))
 
     def failed(self) -> dict[str, str]:
         """Models that could not be loaded and are not tried again yet, and why."""
@@ -133,7 +131,7 @@ class ModelCache(Generic[M]):
 
         Raises `ModelFailed` for a model that can never fit, `Unavailable` if there is no room.
         """
-        models, size_bytes = self.memory.models, self._estimate_bytes(name)
+        models, size_bytes = self.memory.models, self._estimate_anew(name)
         if size_bytes > models.capacity_bytes:
             raise ModelFailed(
                 f"{name!r} takes {size_bytes} bytes, SWIFT_MODEL_MEMORY_BYTES is {models.capacity_bytes}"
@@ -146,3 +144,9 @@ class ModelCache(Generic[M]):
             if models.reserve((self, name), size_bytes, wait_s=wait_s):
                 return
         raise Unavailable(f"no memory for {name!r}: all loaded models are in use")
+
+    def _estimate_anew(self, name: str) -> int:
+        """Its files may be others than at the last load."""
+        size_bytes = self._estimate_bytes(name)
+        self._known_bytes[name] = size_bytes
+        return size_bytes

@@ -202,6 +202,26 @@ def test_loads_are_expected_to_take_as_long_as_the_last_one_or_by_their_bytes() 
     assert times.expected_s("large", 0) == 0.1
 
 
+def test_the_files_of_a_model_are_looked_at_once_however_often_its_load_is_expected() -> None:
+    sizes, looks = {"a": 0, "b": int(4 * BYTES_PER_S)}, []
+
+    def estimate(name: str) -> int:
+        looks.append(name)
+        return sizes[name]
+
+    models = ModelCache(Thing, DeviceMemory(1 << 40), estimate)
+    assert [models.expected_load_s("b") for _ in range(3)] == [pytest.approx(4.0)] * 3
+    assert looks == ["b"]
+    # One that nobody knew yet is looked at again
+    assert models.expected_load_s("a") == UNKNOWN_LOAD_S
+    sizes["a"] = int(2 * BYTES_PER_S)
+    assert models.expected_load_s("a") == pytest.approx(2.0)
+    # And a load looks anew: the files may be others
+    sizes["b"] = 7
+    with models.use("b"):
+        assert models.estimated_bytes("b") == 7
+
+
 def test_a_cache_measures_its_loads(make: Make) -> None:
     models, _ = make(20)
     assert models.expected_load_s("a") == MIN_LOAD_S

@@ -73,6 +73,24 @@ def test_a_model_that_finds_all_others_in_use_waits_for_no_memory() -> None:
     assert (models.preloader.can_load("c"), models.cache.failed()) == (False, {})
 
 
+def test_a_load_ahead_that_another_load_leaves_no_place_says_nothing_of_one_that_evicts() -> None:
+    models, other_bytes = Models(), [0]
+    memory = models.cache.memory
+    memory.count(lambda: other_bytes[0], lambda: None)
+    with models.cache.use("a"):
+        pass
+    # Given a load ahead that fits, and waits for another load, which takes the place
+    with memory.one_load_at_a_time():
+        assert models.preloader.start_load("b")
+        other_bytes[0] = 5
+    assert eventually(lambda: not models.preloader.is_loading("b"))
+    assert models.cache.names() == ["a"]
+    # Then somebody who waits for it has it loaded in the place of what is idle
+    assert models.preloader.can_load("b")
+    assert models.preloader.load("b", evicts=True)
+    assert models.cache.names() == ["b"]
+
+
 def test_nothing_is_loaded_ahead_after_work_has_met_a_full_device() -> None:
     models = Models()
     models.cache.memory.release(DeviceFull("no memory for a step"))
