@@ -41,7 +41,8 @@ class SharedEmbeddings:
         if not self.is_available:
             return None
         try:
-            frame: Any = self._get_script(keys=[embedding_key(key), EMBEDDING_INDEX], args=[key, self._ttl_s])
+            keys = [embedding_key(key), EMBEDDING_INDEX, EMBEDDING_SIZES]
+            frame: Any = self._get_script(keys=keys, args=[key, self._ttl_s])
             return None if frame is None else unpack_texts(frame)
         except InvalidFrame as error:
             log.error("malformed embeddings ignored", extra={"error": str(error)})

@@ -66,6 +66,9 @@ def test_everything_expires_and_use_renews_it(residual: Redis, servers: Settings
         assert 0 < cast(int, residual.ttl(key)) <= 200
     shared(residual, servers, embedding_ttl_s=500).get("a")
     assert cast(int, residual.ttl(embedding_key("a"))) > 100
+    # An entry that is only read stays counted
+    for key in (EMBEDDING_INDEX, EMBEDDING_SIZES):
+        assert cast(int, residual.ttl(key)) > 500
 
 
 @pytest.mark.parametrize("bound", [0, SIZE - 1])
