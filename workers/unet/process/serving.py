@@ -99,8 +99,11 @@ class IdleServing:
 
     def _prepare(self) -> None:
         while not self._is_draining:
-            if self._turns.wait(0.0):
-                self._residency.load_next()
+            try:
+                if self._turns.wait(0.0):
+                    self._residency.load_next()
+            except Exception:  # attachments are taken all the same
+                log.exception("nothing loaded ahead")
             with suppress(queue.Empty):
                 self._prepare_for(self._attachments.get(timeout=LOAD_EVERY_S))
 

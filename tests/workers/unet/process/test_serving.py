@@ -76,6 +76,26 @@ def test_a_worker_beside_a_controlnet_worker_loads_what_it_is_asked_to_prepare(
     remove_worker(control, "controlnet9@test")
 
 
+def test_a_load_ahead_that_fails_unexpectedly_keeps_no_later_one_from_being_made(worker: UNetWorker) -> None:
+    errors = [PermissionError("the folder of the weights"), PermissionError("still")]
+
+    def estimate(name: str) -> int:
+        if errors:
+            raise errors.pop()
+        return 1
+
+    def load(name: str) -> ControlNet:
+        with worker.controlnets.use(name) as loaded:
+            return loaded
+
+    broken = replace(worker, controlnets=ModelCache(load, DeviceMemory(1 << 40), estimate))
+    serving = IdleServing(broken, make_turns())
+    serving.start("unet2@test")
+    assert eventually(lambda: broken.controlnets.names() == ["edge"])
+    assert not errors
+    serving.stop()
+
+
 def test_an_attachment_never_waits_however_many_there_are(worker: UNetWorker) -> None:
     serving = IdleServing(worker, make_turns())  # not started: nobody takes them
     message = attachment(worker)
