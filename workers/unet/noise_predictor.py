@@ -165,7 +165,7 @@ class NoisePredictorFactory:
         return [image.sha256 for image in self._images]
 
     def _load_controlnets(self) -> None:
-        """Begin to load what no worker has loaded; the others are loaded here while this worker is idle."""
+        """Begin to load what no free worker has loaded; others are loaded while this worker is idle."""
         context, residency = self._context, self._context.worker.residency
         names = list(dict.fromkeys(controlnet.name for controlnet in context.spec.controlnets))
         for name in names:

@@ -65,9 +65,9 @@ def choose_idle(
 
 
 def find_unloaded(control: "Redis", controlnets: Collection[str], name: str) -> list[str]:
-    """Those that no live worker but ``name`` has loaded and serves, by its heartbeat.
+    """Those that no live worker but ``name`` has loaded and serves now, by its heartbeat.
 
-    None while the control Redis does not answer.
+    A UNet worker serves none while it has a job. Empty while the control Redis does not answer.
     """
     if not controlnets:
         return []
@@ -80,7 +80,8 @@ def find_unloaded(control: "Redis", controlnets: Collection[str], name: str) -> 
 
 def _holds(worker: Heartbeat, controlnet: str) -> bool:
     is_loaded = controlnet in worker.loaded_of("controlnet")
-    return is_loaded and worker.takes_work_for("controlnet", controlnet)
+    is_free = worker.kind == "controlnet" or not worker.jobs
+    return is_loaded and is_free and worker.takes_work_for("controlnet", controlnet)
 
 
 def _takes(worker: Heartbeat, message: AttachControlNet) -> bool:

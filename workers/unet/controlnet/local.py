@@ -18,7 +18,7 @@ from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 
 
 class LocalControlNets:
-    """The ControlNets of one attempt that are loaded here; those it needs stay loaded until it is closed."""
+    """The ControlNets of one attempt that are loaded here; those it has pinned stay."""
 
     def __init__(self, controlnets: ModelCache[ControlNet], device: Device, worker: str) -> None:
         self._controlnets = controlnets
@@ -31,7 +31,7 @@ class LocalControlNets:
         self._prepared: dict[int, tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = {}
 
     def pin(self, controlnet: str) -> bool:
-        """Keep it loaded until `close`; ``False`` if it is not loaded, and so cannot be computed at once."""
+        """Keep it loaded until `unpin_all`; ``False`` if it is not, and so cannot be computed at once."""
         if controlnet not in self._pinned:
             with ExitStack() as stack:
                 if stack.enter_context(self._controlnets.use_loaded(controlnet)) is None:
@@ -40,8 +40,8 @@ class LocalControlNets:
             self._pinned.add(controlnet)
         return True
 
-    def close(self) -> None:
-        """The attempt needs them no more: they may be evicted."""
+    def unpin_all(self) -> None:
+        """None of them is needed now: they may be evicted."""
         self._pinned.clear()
         self._pins.close()
 

@@ -64,7 +64,7 @@ class ControlNetSession:
         return frozenset(found)
 
     def holds(self, part: ControlNetCall) -> bool:
-        """Whether its ControlNet can be computed here at once; if so, it stays loaded until `close`."""
+        """Whether its ControlNet can be computed here at once; if so, it stays loaded until `make_room`."""
         name = part.controlnet
         return self.context.worker.residency.may_hold(name) and self._local.pin(name)
 
@@ -78,9 +78,16 @@ class ControlNetSession:
         precision = self.context.spec.residual_precision
         return [(response, as_sent(residual, precision)) for response, residual in computed]
 
+    def make_room(self) -> None:
+        """What was loaded here for this branch may be evicted, until `holds` asks for it again.
+
+        Where not all ControlNets of a job fit into memory at once, each step loads one after another.
+        """
+        self._local.unpin_all()
+
     def close(self) -> None:
         """No further step: what was loaded here for this branch may be evicted."""
-        self._local.close()
+        self._local.unpin_all()
 
     def record_travel(self, part: ControlNetCall, computed_s: float, travel_s: float) -> None:
         """Note how long a worker computed a step, and how long its residuals were waited for after that."""

@@ -13,6 +13,7 @@ from shared.errors import (
     DeviceFull,
     DeviceLost,
     InputsMissing,
+    ModelFailed,
     ResidualLost,
     ResidualServersFull,
     ResidualTimeout,
@@ -127,7 +128,7 @@ class StepResiduals:
             self._claim([part for part, decision in decisions if decision is Decision.CLAIM])
             for part, decision in decisions:
                 if decision is Decision.LOAD:
-                    self._worker.residency.load_for_step(part.controlnet)
+                    self._load(part.controlnet)
                 elif decision is Decision.GIVE_UP:
                     self._give_up(part, self._timeout_of(part))
             lost = [part for part, decision in decisions if decision is Decision.REQUEST_AGAIN]
@@ -152,10 +153,15 @@ class StepResiduals:
 
     def _give_up(self, part: ControlNetCall, error: SwiftError) -> None:
         """Nobody will compute a part: load its ControlNet or, where that cannot be, end the attempt."""
-        residency, name = self._worker.residency, part.controlnet
-        if residency.load_for_step(name):
+        if self._load(part.controlnet):
             return
-        raise residency.why_not(name) or error
+        why = self._worker.residency.why_not(part.controlnet)
+        raise error if why is None else ModelFailed(why)
+
+    def _load(self, controlnet: str) -> bool:
+        """Begin to load; in the place of what this step needs no more, if nothing else makes room."""
+        self._session.make_room()
+        return self._worker.residency.load_for_step(controlnet)
 
     def _claim(self, held: Sequence[ControlNetCall]) -> None:
         """Compute those of ``held`` that nobody else does."""

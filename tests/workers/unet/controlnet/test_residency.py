@@ -163,6 +163,18 @@ def test_a_controlnet_of_a_job_stays_loaded_between_its_steps(line: Line) -> Non
         assert controlnets.names() == ["depth"]
 
 
+def test_a_job_of_more_controlnets_than_fit_loads_one_after_another(line: Line) -> None:
+    controlnets = make_cache(1)
+    job = make_job(
+        line, spec("edge"), spec("depth"), local=True, controlnets=controlnets, residual_timeout_s=60.0
+    )
+    for name in ("edge", "depth"):
+        controlnets.memory.load_times.record((controlnets, name), 1, 0.0)
+    for step in range(2):
+        assert torch.equal(ask(job.client, step).get(MID), by_diffusers(1.0, 1.0)[1])
+    assert len(controlnets.names()) == 1
+
+
 def test_a_controlnet_that_cannot_be_loaded_ends_the_attempt_with_its_reason(line: Line) -> None:
     def load(name: str) -> UNetControlNet:
         raise ModelFailed(f"{name} is cut off")
@@ -225,6 +237,16 @@ def heartbeat(**changes: Any) -> Heartbeat:
             {"kind": "unet", "controlnets": ["rare-edge", "rare-depth"], "loaded_controlnets": ["rare-edge"]},
             {"nobody", "rare-depth"},
         ),
+        (
+            {
+                "kind": "unet",
+                "controlnets": ["rare-edge"],
+                "loaded_controlnets": ["rare-edge"],
+                "jobs": ["j"],
+            },
+            {"nobody", "rare-edge", "rare-depth"},
+        ),
+        ({"jobs": ["j"]}, {"nobody"}),
         ({"name": "unet1@test"}, {"nobody", "rare-edge", "rare-depth"}),
     ],
     ids=[
@@ -234,10 +256,12 @@ def heartbeat(**changes: Any) -> Heartbeat:
         "unavailable",
         "pure UNet worker",
         "UNet worker has loaded one",
+        "UNet worker has loaded one and computes a job of its own",
+        "ControlNet worker serves a job",
         "the job's own",
     ],
 )
-def test_heartbeats_tell_which_controlnets_no_live_worker_has_loaded(
+def test_heartbeats_tell_which_controlnets_no_worker_serves_now(
     changes: dict[str, Any], unloaded: set[str], control: Redis
 ) -> None:
     publish_heartbeat(control, heartbeat(**changes), ttl_s=60)
