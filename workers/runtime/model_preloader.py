@@ -3,11 +3,12 @@
 import logging
 import threading
 import time
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from shared.errors import DeviceFull, ModelFailed, Unavailable
+from shared.errors import DeviceFull, DeviceLost, ModelFailed, SwiftError, Unavailable
+from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.device_memory import Sized
-from workers.runtime.model_cache import ModelCache
+from workers.runtime.model_cache import ModelCache, Room
 
 log = logging.getLogger(__name__)
 
@@ -17,20 +18,35 @@ RETRY_S = 60.0
 M = TypeVar("M", bound=Sized)
 
 
+class _Refusal(NamedTuple):
+    """Why the device could not take a model, and until when nobody tries again."""
+
+    error: SwiftError
+    until: float
+
+
 class ModelPreloader(Generic[M]):
     """Loads models of one cache before somebody waits for them; safe to use from several threads."""
 
-    def __init__(self, models: ModelCache[M]) -> None:
+    def __init__(self, models: ModelCache[M], device_loss: DeviceLoss | None = None) -> None:
+        """``device_loss`` is told if the device is lost while a model is moved to it."""
         self._models = models
+        self._device_loss = device_loss or DeviceLoss(models.memory.device)
         self._loading: set[str] = set()
-        self._no_place_until: dict[str, float] = {}
+        self._refusals: dict[str, _Refusal] = {}
         self._lock = threading.Lock()
 
     def can_load(self, name: str) -> bool:
-        """Whether a load may succeed: it neither failed lately, nor was there no place for the model."""
+        """Whether a load may succeed: the last one did not fail lately."""
+        return self.why_not(name) is None
+
+    def why_not(self, name: str) -> SwiftError | None:
+        """What the last load of a model met, if that was lately; else ``None``."""
+        if (why := self._models.failed().get(name)) is not None:
+            return ModelFailed(why)
         with self._lock:
-            had_place = self._no_place_until.get(name, 0.0) <= time.monotonic()
-        return had_place and name not in self._models.failed()
+            refusal = self._refusals.get(name)
+        return refusal.error if refusal is not None and time.monotonic() < refusal.until else None
 
     def is_loading(self, name: str) -> bool:
         """Whether it is being loaded ahead right now."""
@@ -72,16 +88,17 @@ class ModelPreloader(Generic[M]):
 
     def _finish(self, name: str, *, evicts: bool) -> None:
         try:
-            with self._models.use(name, room="idle" if evicts else "free"):
+            room: Room = "idle" if evicts else "free"
+            with self._device_loss.translate_errors(), self._models.use(name, room=room):
                 pass
         except ModelFailed:
             log.info("not loaded ahead of its use", extra={"model": name})
-        except (DeviceFull, Unavailable) as error:
+        except (DeviceFull, DeviceLost, Unavailable) as error:
             log.info("no place for a model ahead of its use", extra={"model": name, "error": str(error)})
             # Another load may have taken what was free: that says nothing of a load that evicts.
-            if evicts or isinstance(error, DeviceFull):
+            if evicts or not isinstance(error, Unavailable):
                 with self._lock:
-                    self._no_place_until[name] = time.monotonic() + RETRY_S
+                    self._refusals[name] = _Refusal(error.with_traceback(None), time.monotonic() + RETRY_S)
         except Exception as error:  # nobody waits for it: it is not tried again for a while
             self._models.mark_failed(name, repr(error))
         finally:

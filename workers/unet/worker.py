@@ -74,4 +74,4 @@ class UNetWorker:
     @cached_property
     def residency(self) -> ControlNetResidency:
         """Which of `served_controlnets` are loaded, and when."""
-        return ControlNetResidency(self.controlnets, self.served_controlnets)
+        return ControlNetResidency(self.controlnets, self.served_controlnets, self.device_loss)

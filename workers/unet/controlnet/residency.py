@@ -12,7 +12,9 @@ from collections import OrderedDict
 from collections.abc import Collection
 
 from shared import metrics
+from shared.errors import SwiftError
 from workers.families.base_controlnet import ControlNet
+from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.model_preloader import ModelPreloader
 
@@ -27,11 +29,16 @@ MAX_WANTED = 64
 class ControlNetResidency:
     """The ControlNets of one worker's memory; safe to use from several threads."""
 
-    def __init__(self, controlnets: ModelCache[ControlNet], served: Collection[str]) -> None:
+    def __init__(
+        self,
+        controlnets: ModelCache[ControlNet],
+        served: Collection[str],
+        device_loss: DeviceLoss | None = None,
+    ) -> None:
         """``served``: those that the worker may load."""
         self._controlnets = controlnets
         self._served = frozenset(served)
-        self._preloader = ModelPreloader(controlnets)
+        self._preloader = ModelPreloader(controlnets, device_loss)
         self._wanted: OrderedDict[str, float] = OrderedDict()  # when; the latest one last
         self._lock = threading.Lock()
 
@@ -51,9 +58,9 @@ class ControlNetResidency:
         """Seconds that its load will take."""
         return self._controlnets.expected_load_s(name)
 
-    def why_not(self, name: str) -> str | None:
-        """Why it could not be loaded, if that was tried lately."""
-        return self._controlnets.failed().get(name)
+    def why_not(self, name: str) -> SwiftError | None:
+        """What its last load met, if that was lately."""
+        return self._preloader.why_not(name)
 
     def wanted(self, name: str) -> None:
         """A job of this worker needs it, or it is asked to serve it."""

@@ -13,7 +13,6 @@ from shared.errors import (
     DeviceFull,
     DeviceLost,
     InputsMissing,
-    ModelFailed,
     ResidualLost,
     ResidualServersFull,
     ResidualTimeout,
@@ -155,8 +154,7 @@ class StepResiduals:
         """Nobody will compute a part: load its ControlNet or, where that cannot be, end the attempt."""
         if self._load(part.controlnet):
             return
-        why = self._worker.residency.why_not(part.controlnet)
-        raise error if why is None else ModelFailed(why)
+        raise self._worker.residency.why_not(part.controlnet) or error
 
     def _load(self, controlnet: str) -> bool:
         """Begin to load; in the place of what this step needs no more, if nothing else makes room."""
