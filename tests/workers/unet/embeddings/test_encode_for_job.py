@@ -19,7 +19,7 @@ from shared.messaging.celery_app import encode_queue, make_celery
 from shared.metrics import EMBEDDING_LOOKUPS
 from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
-from shared.settings import ROOT
+from shared.settings import ROOT, Settings
 from tests.tiny_models import EMOJI
 from tests.workers.lora.cache.buckets import counted
 from tests.workers.unet.embeddings.test_text_encoders import Apart
@@ -188,9 +188,12 @@ def test_a_helper_refuses_at_once_what_it_cannot_encode(make_worker: MakeWorker,
     assert worker.residual.lrange(encoding_responses_key("responses"), 0, -1) == [b"refused"]
 
 
-def test_a_worker_process_takes_requests_from_its_queue(make_worker: MakeWorker, tmp_path: Path) -> None:
-    # Given a real worker with text encoders, which reads the queue of requests, and nothing else but its own
-    worker = make_worker()
+def test_a_worker_process_takes_requests_from_its_queue(
+    make_worker: MakeWorker, servers: Settings, tmp_path: Path
+) -> None:
+    # Given a real worker with text encoders, and a database without jobs that other tests have left
+    worker = make_worker(redis_url=servers.redis_url.removesuffix("/0") + "/1")
+    worker.jobs.redis.flushdb()
     settings, log = worker.settings, tmp_path / "helper.log"
     environment = {
         **os.environ,
@@ -202,7 +205,6 @@ def test_a_worker_process_takes_requests_from_its_queue(make_worker: MakeWorker,
         "SWIFT_HEARTBEAT_S": "0.2",
     }
     queue = encode_queue("emoji-sd")
-    worker.jobs.redis.delete(queue)
     options = ["-n", "helper@test", "--pool=threads", "-Q", queue]
     command = [sys.executable, "-m", "celery", "-A", "workers.unet.app", "worker", *options]
     with log.open("wb") as output:
