@@ -15,7 +15,7 @@ from random import Random
 from types import FrameType
 
 from infra.bench.harness.machine import describe_machine
-from infra.bench.harness.ports import free_ports, free_s3_port
+from infra.bench.harness.ports import stack_ports
 from infra.chaos.checks import check, check_processes
 from infra.chaos.faults import FAULTS, ExcusedJobs, possible_faults
 from infra.chaos.report import Run, render
@@ -100,18 +100,15 @@ def _wait_until_healthy(target: Target) -> float:
 
 @contextmanager
 def _fleet(home: Path, has_own_disk: bool) -> Iterator[Target]:
-    api, flower, redis, residual_redis = free_ports(4)
-    settings = Settings(
-        home=home,
-        api_port=api,
-        flower_port=flower,
-        redis_port=redis,
-        residual_redis_port=residual_redis,
-        s3_port=free_s3_port(),
-        unet_workers=2,
-        controlnet_workers=2,
-        lease_s=5,
-        max_attempts=20,  # with a kill every few seconds, one job may be hit several times
+    settings = Settings.model_validate(
+        {
+            "home": home,
+            **stack_ports(),
+            "unet_workers": 2,
+            "controlnet_workers": 2,
+            "lease_s": 5,
+            "max_attempts": 20,  # with a kill every few seconds, one job may be hit several times
+        }
     )
     detach(settings)
     try:

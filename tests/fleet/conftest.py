@@ -16,7 +16,7 @@ import requests
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.bench.harness.ports import free_ports, free_s3_port
+from infra.bench.harness.ports import stack_ports
 from infra.local.s3_client import make_s3_client
 from infra.local.stack import Stack, running_stack
 from shared.settings import Settings
@@ -151,14 +151,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 @contextmanager
 def running_client(home: Path, **changes: object) -> Iterator[Client]:
     """A client of a fleet of its own, which lasts for the block; ``changes`` are settings."""
-    api, flower, redis, residual_redis = free_ports(4)
     settings = {
         "home": home,
-        "api_port": api,
-        "flower_port": flower,
-        "redis_port": redis,
-        "residual_redis_port": residual_redis,
-        "s3_port": free_s3_port(),
+        **stack_ports(),
         "lease_s": 3,
         "residual_timeout_s": 3,
         "residual_attempts": 20,

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from shared.catalog.schedulers import SCHEDULERS
 from shared.jobs.receipt import WorkerReceipt
 from tests.parity.report import CHECKPOINTS
+from tests.scheduler_config import SD_SCHEDULER
 from workers.devices.selection import find_device
 from workers.families.guidance import ClassifierFreeGuidance
 from workers.unet.checkpoints.checkpoint import Basis, Checkpoint, CheckpointCopy, StepsSoFar
@@ -23,16 +24,6 @@ from workers.unet.latents.inpaint import MaskBlending
 from workers.unet.timesteps.schedule import Schedule, Timestep, TimestepSpec, make_schedule
 
 CPU = find_device("cpu")
-#: A scheduler's config, as Stable Diffusion's.
-CONFIG = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
-}
 #: "prk": PNDM begins with Runge-Kutta steps, as with models whose config does not say otherwise.
 MODES = ("text", "image", "mask")
 CASES = [*itertools.product(SCHEDULERS, MODES), ("pndm", "prk")]
@@ -109,7 +100,7 @@ def sample(generators: Sequence[Generator]) -> Tensor:
 def pristine(scheduler: str, mode: str) -> Schedule:
     """Making one takes diffusers up to a second: each loop gets a copy that was never used."""
     strength = 0.9 if mode in ("image", "mask") else None
-    config = CONFIG | {"skip_prk_steps": mode != "prk"}
+    config = SD_SCHEDULER | {"skip_prk_steps": mode != "prk"}
     return make_schedule(TimestepSpec(scheduler, STEPS, strength=strength), config, CPU)
 
 

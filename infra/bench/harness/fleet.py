@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.bench.harness.ports import free_ports, free_s3_port
+from infra.bench.harness.ports import stack_ports
 from infra.bench.harness.report import FOLDER, CheckFailed
 from infra.local.checks import only_stack_in
 from infra.local.s3_client import make_s3_client
@@ -123,17 +123,8 @@ def running_fleet(environment: Mapping[str, str] | None = None, /, **changes: ob
     home.mkdir(parents=True, exist_ok=True)
     with only_stack_in(home):
         shutil.rmtree(home)  # no job of an earlier run
-    api, flower, redis, residual_redis = free_ports(4)
-    places = {
-        "home": home,
-        "api_port": api,
-        "flower_port": flower,
-        "redis_port": redis,
-        "residual_redis_port": residual_redis,
-        "s3_port": free_s3_port(),
-    }
     roles = {"unet_workers": 1, "controlnet_workers": 1}
-    settings = Settings.model_validate({**places, **roles, **changes})
+    settings = Settings.model_validate({"home": home, **stack_ports(), **roles, **changes})
     with running_stack(settings, env=environment) as stack:
         yield Fleet(stack)
 

@@ -26,6 +26,18 @@ def free_s3_port() -> int:
     return next(ports[0] for ports in wanted if all(_is_free(p + d) for p in ports for d in (0, GRPC_OFFSET)))
 
 
+def stack_ports() -> dict[str, int]:
+    """Free ports for the servers of a local stack, by the names of their settings."""
+    api, flower, redis, residual_redis = free_ports(4)
+    return {
+        "api_port": api,
+        "flower_port": flower,
+        "redis_port": redis,
+        "residual_redis_port": residual_redis,
+        "s3_port": free_s3_port(),
+    }
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

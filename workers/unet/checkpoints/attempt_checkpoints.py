@@ -91,9 +91,9 @@ class AttemptCheckpoints:
             self._put(self._position)
 
     def store_now(self, timeout_s: float) -> bool:
-        """Store the state between two steps and wait for that; returns whether a successor finds it.
+        """Store the state between two steps and wait for that; returns whether it was stored.
 
-        Where this attempt has not computed a step yet, that is what it has begun with.
+        Nothing is before this attempt's first step: a checkpoint that it has begun with is still there.
         """
         if self._position is None:
             return False

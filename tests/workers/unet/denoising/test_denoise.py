@@ -14,6 +14,7 @@ from shared.jobs.spec import JobSpec
 from tests.diffusers_peer import mask_image, source_image
 from tests.fake_device import FakeDevice
 from tests.meta_device import META, MetaDevice, NoWaits
+from tests.scheduler_config import SD_SCHEDULER
 from tests.workers.conftest import load
 from tests.workers.unet.checkpoints.stores import RecordingStore
 from tests.workers.unet.jobs import control, store_image
@@ -34,16 +35,6 @@ from workers.unet.timesteps.schedule import Schedule, TimestepSpec, make_schedul
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
-#: A scheduler's config, as Stable Diffusion's.
-CONFIG = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
-}
 MODES = ("text", "image", "mask")
 #: Of a bare loop: one with a mask starts from a noised image, as one with an image does, and blends besides.
 LOOPS = ("text", "mask")
@@ -76,7 +67,7 @@ def run_loop(schedule: Schedule, mode: str, dtype: torch.dtype = torch.float32) 
 
 def schedule_of(scheduler: str, mode: str, device: Device) -> Schedule:
     strength = None if mode == "text" else 0.7
-    return make_schedule(TimestepSpec(scheduler, 6, strength=strength), CONFIG, device)
+    return make_schedule(TimestepSpec(scheduler, 6, strength=strength), SD_SCHEDULER, device)
 
 
 @pytest.mark.parametrize("mode", LOOPS)

@@ -12,6 +12,7 @@ import torch
 
 from shared.catalog.schedulers import SCHEDULERS, step_limits
 from shared.errors import InvalidRequest
+from tests.scheduler_config import SD_SCHEDULER
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from workers.unet.job import execute_job
@@ -19,17 +20,7 @@ from workers.unet.timesteps.dry_run import check_steps, find_schedule_error
 from workers.unet.timesteps.schedule import TimestepSpec
 from workers.unet.worker import UNetWorker
 
-_SD = {
-    "_class_name": "PNDMScheduler",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "num_train_timesteps": 1000,
-    "skip_prk_steps": True,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-    "clip_sample": False,
-}
+_SD = SD_SCHEDULER | {"_class_name": "PNDMScheduler", "num_train_timesteps": 1000}
 CONFIGS: dict[str, dict[str, Any]] = {
     "sd": _SD,
     "emoji": json.loads((EMOJI / "model/scheduler/scheduler_config.json").read_text()),

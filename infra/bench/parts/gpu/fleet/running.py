@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.bench.harness.fleet import Fleet
-from infra.bench.harness.ports import free_ports, free_s3_port
+from infra.bench.harness.ports import stack_ports
 from infra.bench.harness.report import CheckFailed
 from infra.local.devices.assignment import worker_devices
 from infra.local.environment import inherit, read_env_file, variables_of
@@ -45,17 +45,7 @@ def running_fleet(
 
     Its workers keep what they compile in the folder ``compiled``.
     """
-    api, redis, residual_redis = free_ports(3)
-    settings = Settings.model_validate(
-        {
-            "home": home,
-            "api_port": api,
-            "redis_port": redis,
-            "residual_redis_port": residual_redis,
-            "s3_port": free_s3_port(),
-            **changes,
-        }
-    )
+    settings = Settings.model_validate({"home": home, **stack_ports(), **changes})
     home.mkdir(parents=True)
     if compiled is not None:
         compiled.mkdir(parents=True, exist_ok=True)
