@@ -15,7 +15,6 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from api.fleet_status import LiveWorkersCache
 from shared import keys
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
@@ -23,6 +22,7 @@ from shared.messaging.celery_app import send_job
 from shared.messaging.messages import PrefetchHint
 from shared.metrics import DISPATCHED_LORAS, JOBS_DISPATCHED
 from shared.registry.availability import Availability
+from shared.registry.live_workers import LiveWorkersCache
 from shared.registry.lora_inventory import LoraInventory, LoraTier, read_disk_caches
 from shared.registry.serving import read_candidates
 from shared.settings import Settings

@@ -1,7 +1,5 @@
 """What the live workers serve, as the web sees it: for warnings, refusals, /readyz and metrics."""
 
-import threading
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -14,28 +12,6 @@ from shared.registry.workers import Heartbeat, WorkerKind, live_workers
 
 if TYPE_CHECKING:
     from redis import Redis
-
-#: How long a list of live workers is used before it is read again.
-CACHE_S = 1.0
-
-
-class LiveWorkersCache:
-    """The live workers, read from Redis at most once in ``cache_s`` seconds: every submission needs them."""
-
-    def __init__(self, redis: "Redis", *, cache_s: float = CACHE_S) -> None:
-        self._redis = redis
-        self._cache_s = cache_s
-        self._lock = threading.Lock()
-        self._workers: list[Heartbeat] = []
-        self._expires_at = -1.0  # time.monotonic()
-
-    def read(self) -> list[Heartbeat]:
-        """The last heartbeat of each live worker."""
-        with self._lock:
-            if time.monotonic() >= self._expires_at:
-                self._workers = live_workers(self._redis)
-                self._expires_at = time.monotonic() + self._cache_s
-            return self._workers
 
 
 class WithoutWorkers(BaseModel):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from celery import Celery
 
 from api.dispatch import Dispatcher
-from api.fleet_status import LiveWorkersCache
 from api.loras.header_cache import LoraHeaderCache
 from api.server.threads import Offload, find_offload
 from shared.catalog.entries import Catalog
@@ -18,6 +17,7 @@ from shared.catalog.model_families import ModelFamilies
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery
 from shared.redis_clients import control_redis, residual_servers
+from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket

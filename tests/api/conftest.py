@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 from flask_openapi.openapi import OpenAPI
 
 from api.app import create_app
-from api.fleet_status import LiveWorkersCache
 from api.services import Services, connect
 from shared.catalog.catalog import read_catalog
+from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
 
 

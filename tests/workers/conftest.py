@@ -12,6 +12,7 @@ from redis import Redis
 from shared.jobs.store import JobStore
 from shared.messaging.messages import AttachControlNet
 from shared.redis_clients import control_redis, residual_servers
+from shared.registry.live_workers import LiveWorkersCache
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
@@ -144,6 +145,7 @@ def worker_maker(
         return UNetWorker(
             settings=settings,
             jobs=JobStore(control_redis(settings), settings),
+            live_workers=LiveWorkersCache(control_redis(settings), cache_s=0),
             serves=["emoji-sd", *LAYOUTS],
             served_controlnets=[] if serve_controlnets else list(served),
             images=Bucket(settings, settings.image_bucket),

@@ -172,7 +172,7 @@ class NoisePredictorFactory:
             residency.wanted(name)
         loaded = context.worker.controlnets.names()
         missing = [name for name in names if name not in loaded and residency.can_load(name)]
-        for name in find_unloaded(context.worker.jobs.redis, missing, context.timeline.worker):
+        for name in find_unloaded(context.worker.live_workers, missing, context.timeline.worker):
             residency.load_for_job(name)
 
     @cached_property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.jobs.store import JobStore
 from shared.messaging.messages import AttachControlNet
+from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from workers.devices.base import Device
@@ -45,6 +46,7 @@ class UNetWorker:
 
     settings: Settings
     jobs: JobStore
+    live_workers: LiveWorkersCache
     serves: list[str]  # models whose jobs it takes
     served_controlnets: list[str]  # those that it may load, for its own jobs and for others' while it is idle
     images: Bucket

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shared.jobs.spec import JobSpec
 from shared.messaging.celery_app import unet_queue
 from shared.registry.availability import Availability
-from shared.registry.workers import live_workers
+from shared.registry.live_workers import LiveWorkersCache
 from workers.families.base import BaseModel
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.worker import UNetWorker
@@ -43,9 +43,9 @@ def waiting_jobs(redis: "Redis", models: Sequence[str]) -> int:
     return sum(int(redis.llen(unet_queue(model))) for model in models)
 
 
-def idle_workers(redis: "Redis", model: str, others: Collection[str]) -> int:
+def idle_workers(redis: "Redis", live_workers: LiveWorkersCache, model: str, others: Collection[str]) -> int:
     """UNet workers for ``model`` that wait for work right now and have none of the names ``others``."""
-    serving = {beat.name for beat in live_workers(redis) if beat.kind == "unet" and model in beat.serves}
+    serving = {beat.name for beat in live_workers.read() if beat.kind == "unet" and model in beat.serves}
     return len(serving & set(Availability(redis).free_workers()) - set(others))
 
 

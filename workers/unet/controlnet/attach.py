@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 from shared.messaging.celery_app import ATTACH, attach_queue, controlnet_queue, default_exchange_queue
 from shared.messaging.messages import AttachControlNet
 from shared.registry.availability import Availability
-from shared.registry.workers import Heartbeat, live_workers
+from shared.registry.live_workers import LiveWorkersCache
+from shared.registry.workers import Heartbeat
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -23,14 +24,20 @@ log = logging.getLogger(__name__)
 EXPIRES_S = 60
 
 
-def send_attach(celery: Celery, control: "Redis", messages: Sequence[AttachControlNet], name: str) -> None:
+def send_attach(
+    celery: Celery,
+    control: "Redis",
+    live_workers: LiveWorkersCache,
+    messages: Sequence[AttachControlNet],
+    name: str,
+) -> None:
     """Ask for the steps of a job of the worker ``name``; without it, the first step does what is missing.
 
     Each message goes to the queue of all ControlNet workers of its ControlNet, if one lives, and to one idle
     UNet worker.
     """
     try:
-        workers = [worker for worker in live_workers(control) if worker.name != name]
+        workers = [worker for worker in live_workers.read() if worker.name != name]
         idle = set(Availability(control).free_workers())
         asked: Counter[str] = Counter()
         for message in messages:
@@ -64,7 +71,7 @@ def choose_idle(
     ).name
 
 
-def find_unloaded(control: "Redis", controlnets: Collection[str], name: str) -> list[str]:
+def find_unloaded(live_workers: LiveWorkersCache, controlnets: Collection[str], name: str) -> list[str]:
     """Those that no live worker but ``name`` has loaded and serves now, by its heartbeat.
 
     A UNet worker serves none while it has a job. Empty while the control Redis does not answer.
@@ -72,7 +79,7 @@ def find_unloaded(control: "Redis", controlnets: Collection[str], name: str) -> 
     if not controlnets:
         return []
     try:
-        workers = [worker for worker in live_workers(control) if worker.name != name]
+        workers = [worker for worker in live_workers.read() if worker.name != name]
     except RedisError:
         return []
     return [controlnet for controlnet in controlnets if not any(_holds(one, controlnet) for one in workers)]

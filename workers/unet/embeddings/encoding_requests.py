@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from shared.messaging.celery_app import ENCODE, default_exchange_queue, encode_queue
 from shared.registry.availability import Availability
-from shared.registry.workers import live_workers
+from shared.registry.live_workers import LiveWorkersCache
 from workers.transport.keys import encoding_responses_key
 from workers.unet.embeddings.messages import STORED, TAKEN, EncodePrompt
 
@@ -41,9 +41,16 @@ def send_encode(celery: Celery, redis: "Redis", message: EncodePrompt, model: st
 class EncodingRequests:
     """One request for each prompt; whatever goes wrong, the prompt is encoded here."""
 
-    def __init__(self, control: "Redis", residual: "Redis", send: SendEncode, take_s: float = TAKE_S) -> None:
+    def __init__(
+        self,
+        control: "Redis",
+        live_workers: LiveWorkersCache,
+        residual: "Redis",
+        send: SendEncode,
+        take_s: float = TAKE_S,
+    ) -> None:
         """``take_s``: how long a request waits to be taken."""
-        self._control, self._residual = control, residual
+        self._control, self._live_workers, self._residual = control, live_workers, residual
         self._send, self._take_s = send, take_s
 
     def ask(self, model: str, worker: str, wait_s: float, *, job_id: str, attempt: str, key: str) -> bool:
@@ -68,7 +75,7 @@ class EncodingRequests:
             return False
 
     def _is_any_idle(self, model: str, worker: str) -> bool:
-        beats = [beat for beat in live_workers(self._control) if beat.kind == "unet"]
+        beats = [beat for beat in self._live_workers.read() if beat.kind == "unet"]
         loaded = {beat.name for beat in beats if model in beat.loaded}
         return bool(loaded & set(Availability(self._control).free_workers()) - {worker})
 

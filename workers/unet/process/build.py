@@ -7,6 +7,7 @@ from celery import Celery
 from shared.catalog.entries import Catalog
 from shared.jobs.store import JobStore
 from shared.redis_clients import control_redis, residual_servers
+from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
@@ -49,12 +50,14 @@ def build_worker(
     No model is loaded and no thread started yet.
     """
     redis, residuals = control_redis(settings), residual_servers(settings)
+    live_workers = LiveWorkersCache(redis)
     device = find_device(settings.device)
     memory = DeviceMemory(HOST_BYTES, device)  # until the device is asked, at the start
     sizes = ModelSizes(settings, catalog, memory)
     return UNetWorker(
         settings=settings,
         jobs=JobStore(redis, settings),
+        live_workers=live_workers,
         serves=serves,
         served_controlnets=controlnets,
         images=ImageBucket(settings, redis),
@@ -69,7 +72,7 @@ def build_worker(
         controlnets=controlnet_cache(catalog, settings, memory),
         steps=StepQueue(residuals[0], settings),
         transport=ResidualTransport(residuals, settings, device=device),
-        send_attach=partial(send_attach, celery, redis),
+        send_attach=partial(send_attach, celery, redis, live_workers),
         send_follow=partial(send_follow, celery, redis),
         residual=residuals[0],
         checkpoints=CheckpointStore(residuals[0], settings),
@@ -77,7 +80,9 @@ def build_worker(
         prompts=PromptEncoder(
             SharedEmbeddings(residuals[0], settings), _text_encoders(settings, catalog, memory, sizes)
         ),
-        encoding_requests=EncodingRequests(redis, residuals[0], partial(send_encode, celery, redis)),
+        encoding_requests=EncodingRequests(
+            redis, live_workers, residuals[0], partial(send_encode, celery, redis)
+        ),
         device=device,
         device_loss=DeviceLoss(device),
         watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),

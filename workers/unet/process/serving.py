@@ -11,7 +11,6 @@ from redis.exceptions import RedisError
 from shared.messaging.messages import AttachControlNet
 from shared.periodic_thread import PeriodicThread
 from shared.registry.serving import SERVING_S, note_serving
-from shared.registry.workers import live_workers
 from workers.controlnet_serving.host import ServerHost
 from workers.controlnet_serving.server import ControlNetServer
 from workers.transport.step_queue import StepQueue
@@ -46,7 +45,8 @@ class IdleServing:
         delay = worker.settings.controlnet_batch_delay
         self._server = ControlNetServer(self._names, worker.controlnets, steps, worker.transport, delay, host)
         turns.on_job(self._server.interrupt)
-        self._redis, self._activity, self._name = worker.jobs.redis, worker.activity, ""
+        self._redis, self._live_workers = worker.jobs.redis, worker.live_workers
+        self._activity, self._name = worker.activity, ""
         self._sign = PeriodicThread("serving sign", SIGN_EVERY_S, self._note_serving)
         self._is_draining = False
         self._attachments: queue.Queue[AttachControlNet] = queue.Queue(MAX_ATTACHMENTS)
@@ -86,7 +86,7 @@ class IdleServing:
         """Load one ControlNet ahead of the first job, unless a ControlNet worker is there for it."""
         first = self._names[0]
         try:
-            workers = live_workers(self._redis)
+            workers = self._live_workers.read()
         except RedisError:
             return
         if not any(one.kind == "controlnet" and one.takes_work_for("controlnet", first) for one in workers):

@@ -7,6 +7,7 @@ from redis import Redis
 
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import ControlNetSpec
+from shared.registry.live_workers import LiveWorkersCache
 from tests.workers.unet.cfg_parallel.conftest import idle
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
@@ -72,5 +73,6 @@ def test_a_job_is_split_while_workers_are_idle_and_no_job_waits(
 
 def test_workers_that_an_offer_excludes_do_not_count_as_idle(control: Redis) -> None:
     with idle(control, "unet2@test", "unet3@test"):
-        assert idle_workers(control, "emoji-sd", {"unet1@test"}) == 2
-        assert idle_workers(control, "emoji-sd", {"unet1@test", "unet2@test"}) == 1
+        workers = LiveWorkersCache(control)
+        assert idle_workers(control, workers, "emoji-sd", {"unet1@test"}) == 2
+        assert idle_workers(control, workers, "emoji-sd", {"unet1@test", "unet2@test"}) == 1

@@ -10,6 +10,7 @@ from redis import Redis
 from shared import keys
 from shared.messaging.celery_app import attach_queue, controlnet_queue, make_celery
 from shared.messaging.messages import AttachControlNet
+from shared.registry.live_workers import LiveWorkersCache
 from shared.registry.workers import Heartbeat, publish_heartbeat
 from shared.settings import Settings
 from workers.unet.controlnet.attach import choose_idle, send_attach
@@ -62,7 +63,7 @@ def test_an_attachment_goes_to_the_controlnet_workers_and_to_one_idle_unet_worke
         AttachControlNet(job_id="j", attempt="a", controlnet=name, image="i", batch=2)
         for name in ("edge", "depth")
     ]
-    send_attach(celery, control, messages, "unet1@a")
+    send_attach(celery, control, LiveWorkersCache(control), messages, "unet1@a")
     queues = [controlnet_queue("edge"), controlnet_queue("depth"), attach_queue("unet2@a")]
     assert [control.llen(queue) for queue in queues] == [1, 0, 2]
     # Nobody else is asked, and not the worker itself

@@ -9,6 +9,7 @@ import torch
 from redis import Redis
 
 from shared.errors import ModelFailed
+from shared.registry.live_workers import LiveWorkersCache
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
@@ -265,5 +266,6 @@ def test_heartbeats_tell_which_controlnets_no_worker_serves_now(
     changes: dict[str, Any], unloaded: set[str], control: Redis
 ) -> None:
     publish_heartbeat(control, heartbeat(**changes), ttl_s=60)
-    assert set(find_unloaded(control, ["rare-edge", "rare-depth", "nobody"], "unet1@test")) == unloaded
+    names = ["rare-edge", "rare-depth", "nobody"]
+    assert set(find_unloaded(LiveWorkersCache(control), names, "unet1@test")) == unloaded
     remove_worker(control, changes.get("name", "controlnet9@test"))

@@ -70,7 +70,9 @@ class Asking:
             worker,
             models=self.apart.models,
             prompts=PromptEncoder(shared, self.apart.text_encoders),
-            encoding_requests=EncodingRequests(worker.jobs.redis, worker.residual, note_and_send, take_s),
+            encoding_requests=EncodingRequests(
+                worker.jobs.redis, worker.live_workers, worker.residual, note_and_send, take_s
+            ),
         )
 
 
