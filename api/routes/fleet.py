@@ -17,7 +17,7 @@ from api.schemas.problems import error_responses
 from api.services import Services
 from shared import keys
 from shared.jobs.record import Status
-from shared.messaging.celery_app import controlnet_queue, follow_queue, unet_queue
+from shared.messaging.celery_app import controlnet_queue, encode_queue, follow_queue, unet_queue
 from shared.redis_clients import without_retries
 from shared.registry.lora_inventory import LoraInventory, list_disk_caches, read_inventories
 from shared.registry.workers import Heartbeat, live_workers
@@ -53,7 +53,8 @@ def fleet_api(services: Services) -> APIBlueprint:
         "/v1/fleet", summary="Read the fleet's state", responses={200: FleetResponse, **error_responses(503)}
     )
     def read_fleet() -> Response:
-        queues = [queue(name) for name in catalog.models for queue in (unet_queue, follow_queue)]
+        kinds = (unet_queue, follow_queue, encode_queue)
+        queues = [queue(name) for name in catalog.models for queue in kinds]
         queues += [controlnet_queue(name) for name in catalog.controlnets]
         statuses: tuple[Status, ...] = get_args(Status)
         pipe = control.pipeline(transaction=False)

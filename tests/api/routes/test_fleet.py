@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.services import Services
 from shared import keys
-from shared.messaging.celery_app import follow_queue
+from shared.messaging.celery_app import encode_queue, follow_queue
 from shared.registry.lora_inventory import LoraInventory, publish_disk_cache, publish_inventory
 from shared.registry.workers import live_workers, publish_heartbeat
 from tests.api.services import heartbeat
@@ -20,12 +20,14 @@ def test_the_fleet_lists_live_workers_queues_and_job_counts(client: FlaskClient,
     ids = [client.post("/v1/jobs", json={"prompt": "a cat"}).json["id"] for _ in range(3)]
     client.post(f"/v1/jobs/{ids[0]}/cancel")
     services.control.rpush(follow_queue("emoji-sd"), "a message")
+    services.control.rpush(encode_queue("emoji-sd"), "a message", "another")
     fleet = client.get("/v1/fleet").json
-    services.control.delete(follow_queue("emoji-sd"))
+    services.control.delete(follow_queue("emoji-sd"), encode_queue("emoji-sd"))
     assert [worker["name"] for worker in fleet["workers"]] == ["unet-1"]
     assert fleet["queues"] == {
         "unet.emoji-sd": 3,
         "follow.emoji-sd": 1,
+        "encode.emoji-sd": 2,
         "controlnet.edge": 0,
         "controlnet.colour": 0,
     }
