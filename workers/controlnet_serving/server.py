@@ -154,6 +154,7 @@ class ControlNetServer:
         while not self._stop.is_set():
             try:
                 if not self._turns.wait(POLL_S):
+                    self._report_done()  # of the steps before the job that has the device
                     continue
                 if names := self.names:
                     self.serve_next(names)
@@ -171,7 +172,7 @@ class ControlNetServer:
         limit = self._watchdog.limit("a step of a ControlNet", self.steps.wait_s)
         with limit, self._device_loss.translate_errors():
             self._in_flight.wait_for_room()
-            self._timer.report_done()
+        self._report_done()
         with self._intake.next(names) as queued:
             return 0 if queued is None else self._serve_queued(queued)
 
@@ -265,6 +266,10 @@ class ControlNetServer:
                 response = residual_response(aggregated, index, self._worker)
                 controlnet = first.part.controlnet
                 self.sender.send(first.request, response, aggregated.residual, controlnet, computed)
+
+    def _report_done(self) -> None:
+        with self._device_loss.translate_errors():
+            self._timer.report_done()
 
     # --- its parts -----------------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ import copy
 import itertools
 import queue
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -40,6 +42,7 @@ from workers.controlnet_serving.input_cache import InputCache
 from workers.controlnet_serving.server import ControlNetServer
 from workers.devices.base import Device
 from workers.families.unet.controlnet import UNetControlNet
+from workers.runtime.activity.device_activity import DeviceActivity
 from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
@@ -316,6 +319,45 @@ def test_a_job_that_is_past_its_step_gets_no_residuals_of_a_shared_pass(line: Li
     received = {response.index: residual for response, residual in residuals_of(line, steps[1])}
     assert torch.allclose(received[MID], mid, atol=1e-5)
     assert len(received) == len(down) + 1
+
+
+class OneJob:
+    """Turns of a worker that has a job while ``is_busy``."""
+
+    def __init__(self) -> None:
+        self.is_busy = False
+        self.free = threading.Event()
+
+    def wait(self, timeout_s: float) -> bool:
+        if self.is_busy:
+            self.free.wait(0.01)
+        return not self.is_busy
+
+    @contextmanager
+    def step(self) -> Iterator[bool]:
+        yield not self.is_busy
+
+
+def test_the_seconds_of_a_step_are_reported_while_a_job_that_came_after_it_computes(line: Line) -> None:
+    # Given a step that was submitted and a job that has the device since
+    device, turns, activity = FakeDevice(), OneJob(), DeviceActivity()
+    controlnets = load_controlnets()
+    with controlnets.use("edge"):
+        pass
+    own = make_line(line.redis, line.settings, device)
+    host = ServerHost(turns=turns, activity=activity)
+    server = ControlNetServer(["edge"], controlnets, own.steps, own.transport, 0.0, host)
+    ask(make_controlnets(line, spec("edge")))
+    assert server.serve_next(["edge"]) == 1
+    turns.is_busy = True
+    submitted_s = activity.serve.spans(0.0)
+    server.start("unet2@test")
+    # When the device has computed it
+    device.finish()
+    # Then its seconds are known, though no step is served any more
+    assert eventually(lambda: activity.serve.spans(0.0) != submitted_s)
+    assert turns.is_busy
+    server.stop()
 
 
 def test_a_step_is_submitted_while_the_device_computes_the_one_before(line: Line) -> None:
