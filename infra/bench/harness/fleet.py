@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -114,12 +115,14 @@ class Fleet:
 
 
 @contextmanager
-def running_fleet(environment: Mapping[str, str] | None = None, /, **changes: object) -> Iterator[Fleet]:
+def running_fleet(
+    environment: Mapping[str, str] | None = None, home: Path = FOLDER / "stack", /, **changes: object
+) -> Iterator[Fleet]:
     """A fresh stack: one UNet worker and one ControlNet worker, unless ``changes`` give other numbers.
 
-    ``environment`` holds further variables for its processes.
+    ``environment`` holds further variables for its processes. Two that run at once need folders of their own,
+    ``home``; what an earlier run has left there is removed.
     """
-    home = FOLDER / "stack"
     home.mkdir(parents=True, exist_ok=True)
     with only_stack_in(home):
         shutil.rmtree(home)  # no job of an earlier run

@@ -1,4 +1,10 @@
-"""Part ``tax``: what a ControlNet and a cold LoRA add to a job's latency, in the fleet and in diffusers."""
+"""Part ``tax``: what a ControlNet and a cold LoRA add to a job's latency, in the fleet and in diffusers.
+
+Two fleets of two devices take turns: two UNet workers, which serve each other while they are idle, and one
+UNet worker with one ControlNet worker. A job with a ControlNet keeps both cores busy, and a busy core slows
+its neighbour, whatever it computes: ``busy_neighbour`` is how much longer a plain job takes beside a
+ControlNet that is computed all the time, and ``tax_busy_…`` what a ControlNet adds to that.
+"""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -8,9 +14,17 @@ import numpy as np
 import torch
 
 from infra.bench.baselines.diffusers_addons import DiffusersAddons
+from infra.bench.harness.background_load import BackgroundLoad, running_background_load
 from infra.bench.harness.processes import CONTROLNET_CORE, UNET_CORE, pin_this_process
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
-from infra.bench.workloads.addon_jobs import CONFIGS, Addons, FinishedJob, running_addons
+from infra.bench.workloads.addon_jobs import (
+    CONFIGS,
+    ELASTIC,
+    FIXED_ROLES,
+    Addons,
+    FinishedJob,
+    running_addons,
+)
 from infra.bench.workloads.models import open_workload
 
 #: Katz on an H800: 1.8 %, 7.6 %, 9.4 %; diffusers 48 %, 109 %, 149 %.
@@ -18,11 +32,14 @@ TARGETS = {"1c0l": 0.05, "0c1l": 0.03, "1c1l": 0.07}
 #: Pairs and steps of each workload, in the full form.
 FULL = {"mid": (5, 20), "sd15": (5, 2)}
 QUICK = {"mid": (1, 2)}  # its first round counts: a short run checks the work, not its times
-OURS, THEIRS = "fleet, two devices", "diffusers, one device"
+OURS, FIXED, THEIRS = "fleet", "UNet and ControlNet worker", "diffusers, one device"
+OWNERS = ("fleet", "fixed", "diffusers")
+#: Rows of a batch with both CFG branches.
+ROWS = 2
 
 
 def measure(quick: bool) -> Measured:
-    """Run every configuration in turn, each time the fleet first and then diffusers on the UNet's core."""
+    """Run every configuration in turn, each time both fleets first and then diffusers on the UNet's core."""
     torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
     figures: dict[str, float] = {}
     samples: dict[str, list[float]] = {}
@@ -30,69 +47,104 @@ def measure(quick: bool) -> Measured:
     for name, (pairs, steps) in (QUICK if quick else FULL).items():
         workload = open_workload(name)
         baseline = DiffusersAddons(workload, steps)
-        with running_addons(workload, steps) as addons:
-            found = _alternate(addons, baseline, pairs, steps, warm_ups=0 if quick else 1)
-        for config, target in TARGETS.items():
-            for owner in ("", "diffusers_"):
-                taxes = _taxes(found, owner, config)
-                figures[f"{owner}tax_{config}_{name}"] = median(taxes)
-                samples[f"{owner}tax_{config}_{name}"] = taxes
-            bounds[f"tax_{config}_{name}"] = Bound("at_most", target)
+        controlnet = workload.controlnet(workload.controlnets[0])
+        with (
+            running_addons(workload, steps, ELASTIC) as elastic,
+            running_addons(workload, steps, FIXED_ROLES) as fixed,
+            running_background_load("controlnet", controlnet, workload.side_px, ROWS) as neighbour,
+        ):
+            rounds = _Rounds({"fleet": elastic, "fixed": fixed}, baseline, neighbour, steps)
+            found = rounds.alternate(pairs, warm_ups=0 if quick else 1)
+        found |= _all_taxes(found)
         for key, values in found.items():
             figures[f"{key}_{name}"] = median(values)
             samples[f"{key}_{name}"] = values
+        bounds |= {f"tax_{config}_{name}": Bound("at_most", target) for config, target in TARGETS.items()}
     figures["devices"] = 2.0
-    return Measured(figures, samples, bounds)
+    return Measured(figures, samples, {} if quick else bounds)
 
 
 def plot(result: Result, left: Any, right: Any) -> None:
     """Latencies of each configuration, and what they add."""
-    _bars(left, result, {OURS: "fleet_s_", THEIRS: "diffusers_s_"})
+    labels = dict(zip(OWNERS, (OURS, FIXED, THEIRS), strict=True))
+    _bars(left, result, {f"{owner}_s_": label for owner, label in labels.items()})
     left.set(ylabel="s", title="an image")
-    _bars(right, result, {OURS: "tax_", THEIRS: "diffusers_tax_"})
+    _bars(right, result, {_tax("fleet"): OURS, _tax("fixed"): FIXED, _tax("diffusers"): THEIRS})
     right.set(ylabel="share", title="added to 0C/0L")
 
 
 def _bars(axes: Any, result: Result, kinds: Mapping[str, str]) -> None:
-    """Figures whose names begin alike, side by side for each kind; ``kinds`` are labels and beginnings."""
-    for shift, (label, beginning) in zip((-0.2, 0.2), kinds.items(), strict=True):
-        found = {k.removeprefix(beginning): v for k, v in result.figures.items() if k.startswith(beginning)}
-        axes.bar([i + shift for i in range(len(found))], list(found.values()), width=0.4, label=label)
+    """Figures of each kind side by side; ``kinds`` are beginnings of their names, and labels."""
+    configs = [f"{c}_{name}" for name in FULL for c in CONFIGS]
+    width = 0.8 / len(kinds)
+    for i, (beginning, label) in enumerate(kinds.items()):
+        found = {c: result.figures[beginning + c] for c in configs if beginning + c in result.figures}
+        places = [place + (i - 1) * width for place in range(len(found))]
+        axes.bar(places, list(found.values()), width=width, label=label)
         axes.set_xticks(range(len(found)), list(found), rotation=45)
     axes.legend()
 
 
-def _alternate(
-    addons: Addons, baseline: DiffusersAddons, pairs: int, steps: int, *, warm_ups: int
-) -> dict[str, list[float]]:
-    """Seconds of every job, by owner and configuration; raises `CheckFailed` if images differ."""
-    samples: dict[str, list[float]] = {}
+class _Rounds:
+    """Generates the same jobs by turns in fleets and in diffusers."""
 
-    def note(key: str, seconds: float) -> None:
-        samples.setdefault(key, []).append(seconds)
+    def __init__(
+        self,
+        fleets: Mapping[str, Addons],
+        baseline: DiffusersAddons,
+        neighbour: BackgroundLoad,
+        steps: int,
+    ) -> None:
+        self._fleets = fleets
+        self._baseline = baseline
+        self._neighbour = neighbour
+        self._steps = steps
+        self._samples: dict[str, list[float]] = {}
 
-    for i in range(-warm_ups, pairs):
-        for config in CONFIGS:
-            ours = addons.generate(config, 1000 + i)
-            _check_late(ours, steps)
-            # A LoRA leaves the weights when the next job wants it out: that is paid there, and told here.
-            left = addons.generate("0c0l", 1, num_inference_steps=1).unpatch_s if "1l" in config else 0.0
-            pin_this_process(UNET_CORE)
-            theirs = baseline.generate(config, 1000 + i)
-            pin_this_process(CONTROLNET_CORE)
-            if "0l" in config and not np.array_equal(ours.pixels, theirs.pixels):
-                raise CheckFailed(f"{config}, seed {1000 + i}: the fleet's image is not diffusers'")
-            if i < 0:
-                continue
-            note(f"fleet_s_{config}", ours.job_s)
-            note(f"diffusers_s_{config}", theirs.seconds)
-            if left:
-                note(f"unpatch_s_{config}", left)
-        if i >= 0:
-            outcome = ", ".join(f"{c} {samples[f'fleet_s_{c}'][-1]:.2f} s" for c in CONFIGS)
-            print(f"  round {i + 1} of {pairs}: {outcome}", flush=True)
-    _check_exact(addons, baseline)
-    return samples
+    def alternate(self, pairs: int, *, warm_ups: int) -> dict[str, list[float]]:
+        """Seconds of every job, by owner and configuration; raises `CheckFailed` if images differ."""
+        for i in range(-warm_ups, pairs):
+            if i == 0:
+                self._samples.clear()
+            for config in CONFIGS:
+                self._generate(config, 1000 + i)
+            self._neighbour.go()
+            self._note("busy_s_0c0l", self._fleets["fixed"].generate("0c0l", 1000 + i).job_s)
+            self._neighbour.stop()
+            if i >= 0:
+                last = {key: values[-1] for key, values in self._samples.items()}
+                outcome = ", ".join(f"{key} {value:.2f}" for key, value in last.items() if "_s_" in key)
+                print(f"  round {i + 1} of {pairs}: {outcome}", flush=True)
+        self._check_exact()
+        return self._samples
+
+    def _generate(self, config: str, seed: int) -> None:
+        """One job of each owner."""
+        pin_this_process(UNET_CORE)
+        theirs = self._baseline.generate(config, seed)
+        pin_this_process(CONTROLNET_CORE)
+        self._note(f"diffusers_s_{config}", theirs.seconds)
+        for owner, addons in self._fleets.items():
+            ours = addons.generate(config, seed)
+            _check_late(ours, self._steps)
+            self._note(f"{owner}_s_{config}", ours.job_s)
+            if "1l" in config:  # it leaves the weights when the next job wants it out: that is paid there
+                left = addons.generate("0c0l", 1, num_inference_steps=1)
+                self._note(f"{owner}_unpatch_s_{config}", left.unpatch_s)
+            elif not np.array_equal(ours.pixels, theirs.pixels):
+                raise CheckFailed(f"{config}, seed {seed}: the image of {owner} is not diffusers'")
+
+    def _note(self, key: str, seconds: float) -> None:
+        self._samples.setdefault(key, []).append(seconds)
+
+    def _check_exact(self) -> None:
+        """With its LoRA from the first step on, a fleet's image is diffusers' to the weights' rounding."""
+        theirs = self._baseline.generate("1c1l", 7, fuse=True)
+        for owner, addons in self._fleets.items():
+            ours = addons.generate("1c1l", 7, lora_loading={"mode": "exact"})
+            distance = int(np.abs(ours.pixels.astype(np.int16) - theirs.pixels).max())
+            if distance > 1:
+                raise CheckFailed(f"1c1l exact: {owner} is {distance} of 255 from diffusers' image")
 
 
 def _check_late(generated: FinishedJob, steps: int) -> None:
@@ -101,19 +153,28 @@ def _check_late(generated: FinishedJob, steps: int) -> None:
             raise CheckFailed(f"LoRA {lora['name']} took effect at step {lora['step']} of {steps}")
 
 
-def _check_exact(addons: Addons, baseline: DiffusersAddons) -> None:
-    """With its LoRA from the first step on, the fleet's image is diffusers' to the weights' rounding."""
-    ours = addons.generate("1c1l", 7, lora_loading={"mode": "exact"})
-    theirs = baseline.generate("1c1l", 7, fuse=True)
-    distance = int(np.abs(ours.pixels.astype(np.int16) - theirs.pixels).max())
-    if distance > 1:
-        raise CheckFailed(f"1c1l exact: {distance} of 255 from diffusers' image")
+def _tax(owner: str) -> str:
+    """How the figures of an owner's taxes begin: the fleet's have no prefix."""
+    return "tax_" if owner == "fleet" else f"{owner}_tax_"
 
 
-def _taxes(samples: Mapping[str, Sequence[float]], owner: str, config: str) -> list[float]:
-    """What ``config`` adds to the plain job of the same round, as a share of it."""
-    key = "diffusers_s" if owner else "fleet_s"
-    return [
-        loaded / plain - 1
-        for loaded, plain in zip(samples[f"{key}_{config}"], samples[f"{key}_0c0l"], strict=True)
-    ]
+def _all_taxes(samples: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """What add-ons add to the plain job of the same round, as a share of it, by owner and configuration."""
+    taxes = {
+        f"{_tax(owner)}{config}": _added(samples[f"{owner}_s_{config}"], samples[f"{owner}_s_0c0l"])
+        for owner in OWNERS
+        for config in TARGETS
+    }
+    busy = [1 + share for share in _added(samples["busy_s_0c0l"], samples["fixed_s_0c0l"])]
+    beside_busy = {
+        f"{_tax(owner)}busy_{config}": [
+            (1 + tax) / factor - 1 for tax, factor in zip(taxes[f"{_tax(owner)}{config}"], busy, strict=True)
+        ]
+        for owner in ("fleet", "fixed")
+        for config in ("1c0l", "1c1l")
+    }
+    return taxes | {"busy_neighbour": busy} | beside_busy
+
+
+def _added(loaded: Sequence[float], plain: Sequence[float]) -> list[float]:
+    return [one / other - 1 for one, other in zip(loaded, plain, strict=True)]

@@ -1,16 +1,8 @@
 import pytest
 
 from infra.bench.parts.latency.critical_path import Parts
-from infra.bench.parts.latency.tax import _taxes
 from infra.bench.parts.soak.soak_controlnets import _growth
 from infra.bench.workloads.addon_jobs import loop_s
-
-
-def test_a_tax_is_held_against_the_plain_job_of_the_same_round() -> None:
-    samples = {"fleet_s_0c0l": [1.0, 2.0], "fleet_s_1c0l": [1.1, 2.1], "diffusers_s_0c0l": [1.0, 1.0]}
-    samples["diffusers_s_1c0l"] = [1.5, 1.4]
-    assert _taxes(samples, "", "1c0l") == pytest.approx([0.1, 0.05])
-    assert _taxes(samples, "diffusers_", "1c0l") == pytest.approx([0.5, 0.4])
 
 
 def test_a_loop_lasts_from_its_first_encoder_to_the_decoding_of_the_image() -> None:
