@@ -50,17 +50,27 @@ class LoraReceipt(StrictMessage):
 Threads = Annotated[int, Field(ge=1, le=1 << 16)]
 
 
-class WorkerReceipt(StrictMessage):
-    """What a worker computed with: another one may sum floats in another order."""
+class Platform(StrictMessage):
+    """What decides the last bits of what a process computes: another one may sum floats in another order."""
 
     device: ShortText
     threads: Threads
-    dtype: ShortText
     versions: Versions
     accelerator: Versions = Field(
         {},
         description="name, compute capability, CUDA, cuDNN, TF32, reduced precision of a GPU; empty: a CPU",
     )
+    processor: ShortText = Field(
+        "",
+        description="architecture and instruction set of the CPU, on which a GPU's noise is sampled, too;"
+        " empty: an older receipt, which does not say it",
+    )
+
+
+class WorkerReceipt(Platform):
+    """What a worker computed a base model with."""
+
+    dtype: ShortText
     engine: ShortText = Field("eager", description="what ran the base model: eager, graphs or compile")
     memory_format: ShortText = Field("contiguous", description="of the base model: or channels_last")
     vae_dtype: ShortText = Field("", description="empty: an older receipt, which does not say it")

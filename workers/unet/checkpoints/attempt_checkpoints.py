@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import platform
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -145,8 +144,6 @@ def _basis_of(context: AttemptContext, scheduler_config: Mapping[str, Any]) -> B
         "spec": context.spec.model_dump(mode="json"),
         "scheduler_config": scheduler_config,
         "switches": model.switches,
-        # Also where a GPU computes: noise is sampled on the CPU.
-        "processor": [platform.machine(), torch.backends.cpu.get_cpu_capability()],
     }
     text = json.dumps(request, sort_keys=True, default=str)
     return Basis(

@@ -48,7 +48,7 @@ class Basis(StrictMessage):
 
     worker: WorkerReceipt
     model_sha256: Sha256
-    request: Sha256 = Field(description="digest of the job, its scheduler config and the processor")
+    request: Sha256 = Field(description="digest of the job, its scheduler config and the model's switches")
 
 
 class CheckpointHeader(StrictMessage):

@@ -2,19 +2,14 @@
 
 import hashlib
 import json
-import platform
-from importlib.metadata import version
-
-import torch
 
 from shared.jobs.spec import JobSpec
+from workers.devices.platform import describe_platform
 from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 
 #: Goes up when other tensors are stored under the same name.
 FORMAT = 1
-#: Their code decides the bits.
-LIBRARIES = ("swiftdiffusion", "torch", "diffusers", "transformers")
 
 
 def embeddings_key(model: BaseModel, spec: JobSpec) -> str | None:
@@ -32,11 +27,6 @@ def embeddings_key(model: BaseModel, spec: JobSpec) -> str | None:
         "loras": loras,
         "dtype": str(model.dtype),
         "texts": model.text_inputs(spec),
-        "device": model.device.type,
-        "accelerator": find_device(model.device).describe(),
-        # Of the same kind of device as a receipt says, and of one instruction set besides.
-        "processor": [platform.machine(), torch.backends.cpu.get_cpu_capability()],
-        "threads": torch.get_num_threads(),
-        "versions": {library: version(library) for library in LIBRARIES},
+        "platform": describe_platform(find_device(model.device)).model_dump(),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -1,14 +1,12 @@
 """Writes the receipt: everything that decided the pixels."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
-
-import torch
 
 from shared.jobs.options import LoraLoading
 from shared.jobs.receipt import ControlNetReceipt, LoraReceipt, Receipt, WorkerReceipt
 from shared.jobs.spec import JobSpec
+from workers.devices.platform import describe_platform
 from workers.devices.selection import find_device
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
@@ -17,17 +15,14 @@ from workers.transport.protocol import UsedControlNet
 
 #: What is said of a ControlNet that computed no step.
 UNUSED = UsedControlNet(sha256="", engine="", memory_format="")
-LIBRARIES = ("swiftdiffusion", "torch", "diffusers", "transformers", "peft")
 
 
 def worker_receipt(model: BaseModel, engine: Engine = EAGER) -> WorkerReceipt:
     """What this worker computes with; ``engine`` runs the model's stages."""
+    platform = describe_platform(find_device(model.device))
     return WorkerReceipt(
-        device=model.device.type,
-        threads=torch.get_num_threads(),
+        **dict(platform),
         dtype=str(model.dtype).removeprefix("torch."),
-        versions={library: version(library) for library in LIBRARIES},
-        accelerator=find_device(model.device).describe(),
         engine=engine.name,
         memory_format=model.memory_format,
         vae_dtype=str(model.vae_dtype).removeprefix("torch."),

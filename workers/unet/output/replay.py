@@ -79,6 +79,9 @@ class Replay:
         return differences
 
 
+#: Of a worker, as `_computed_with` names it: older receipts do not say it.
+_LATER_FIELDS = {"processor", "VAE dtype"}
+
 #: For those who help with a job: one that is replayed is never split over two workers.
 NO_REPLAY = Replay(None)
 
@@ -91,8 +94,8 @@ def _compare(what: str, was: str, now: str) -> None:
 
 def _differences(what: str, was: WorkerReceipt, is_now: WorkerReceipt) -> list[str]:
     then, now = _computed_with(was), _computed_with(is_now)
-    if not was.vae_dtype:  # an older receipt
-        now.pop("VAE dtype")
+    for name in _LATER_FIELDS - then.keys():
+        now.pop(name, None)
     return [
         f"{what} with {name} {now.get(name, 'unknown')}, the receipt with {then.get(name, 'unknown')}:"
         " the last bits may differ"
@@ -115,13 +118,13 @@ def _controlnet_differences(was: ControlNetReceipt, is_now: ControlNetReceipt) -
 
 
 def _computed_with(worker: WorkerReceipt) -> dict[str, object]:
-    vae = {"VAE dtype": worker.vae_dtype} if worker.vae_dtype else {}
+    later = {"processor": worker.processor, "VAE dtype": worker.vae_dtype}
     return {
         "device": worker.device,
         "threads": worker.threads,
         "engine": worker.engine,
         "memory format": worker.memory_format,
-        **vae,
+        **{name: value for name, value in later.items() if value},
         **worker.accelerator,
         **worker.versions,
     }

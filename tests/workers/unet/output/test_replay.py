@@ -155,7 +155,9 @@ def test_other_versions_draw_and_warn(make_worker: MakeWorker) -> None:
     ]
 
 
-def test_a_receipt_of_another_gpu_or_engine_warns_and_an_older_one_does_not(make_worker: MakeWorker) -> None:
+def test_a_receipt_of_another_processor_or_engine_warns_and_an_older_one_does_not(
+    make_worker: MakeWorker,
+) -> None:
     worker = make_worker()
     job = run(worker, spec())
     assert job.receipt is not None
@@ -169,6 +171,7 @@ def test_a_receipt_of_another_gpu_or_engine_warns_and_an_older_one_does_not(make
     other = here.model_copy(
         update={
             "accelerator": {"gpu": "H100", "cuda": "13.0"},
+            "processor": "x86_64 DEFAULT",
             "engine": "graphs",
             "memory_format": "channels_last",
             "vae_dtype": "float16",
@@ -177,6 +180,7 @@ def test_a_receipt_of_another_gpu_or_engine_warns_and_an_older_one_does_not(make
     assert [warning.split(":")[0] for warning in again(worker, job, worker=other).warnings] == [
         "generated with engine eager, the receipt with graphs",
         "generated with memory format contiguous, the receipt with channels_last",
+        f"generated with processor {here.processor}, the receipt with x86_64 DEFAULT",
         "generated with VAE dtype float32, the receipt with float16",
         "generated with gpu unknown, the receipt with H100",
         "generated with cuda unknown, the receipt with 13.0",
