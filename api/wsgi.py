@@ -9,6 +9,7 @@ from api.app import create_app
 from api.routes.health import publish_metrics
 from api.services import Services, connect
 from shared.catalog.catalog import read_catalog
+from shared.jobs.job_script import silence_s
 from shared.logs import configure_logs
 from shared.periodic_thread import PeriodicThread
 from shared.settings import read_settings
@@ -20,9 +21,16 @@ log = logging.getLogger(__name__)
 def _publish_metrics(services: Services) -> None:
     try:
         publish_metrics(services)
-        services.jobs.observe()
     except redis.RedisError as error:
         log.warning("metrics not published", extra={"error": type(error).__name__})
+
+
+def _observe(services: Services) -> None:
+    """Tell an outage of the control Redis from the death of the only worker, which looks for neither then."""
+    try:
+        services.jobs.observe()
+    except redis.RedisError as error:
+        log.warning("the control Redis does not answer", extra={"error": type(error).__name__})
 
 
 def _probe_durability(services: Services) -> None:
@@ -45,3 +53,5 @@ app = create_app(services)
 PeriodicThread(
     "metrics", settings.heartbeat_s, lambda: _publish_metrics(services), call_at_start=True
 ).start()
+# Not with the metrics: an operator may want those more rarely than workers can be silent.
+PeriodicThread("observe", silence_s(settings.lease_s) / 4, lambda: _observe(services)).start()

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 #: Retries of one command, and the pauses before them: doubled from the first to the longest. Their sum, about
 #: ten seconds, is how long a command waits for a server at least.
 RETRIES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 14, 0.02, 1.0
+#: How long a health check waits for a reply.
+CHECK_S = 2.0
+#: A busy server may take longer for a reply than a part of a very short lease.
+LEAST_RENEWAL_S = 0.25
 
 
 def control_redis(settings: Settings, *, max_connections: int | None = None) -> "Redis":
@@ -45,14 +49,24 @@ def make_retry() -> Retry:
     return Retry(ExponentialBackoff(cap=LONGEST_PAUSE_S, base=FIRST_PAUSE_S), RETRIES)
 
 
-def without_retries(client: "Redis") -> "Redis":
+def without_retries(client: "Redis", *, timeout_s: float = CHECK_S) -> "Redis":
     """A client of the same server that fails at once: health checks need the current state."""
-    pool = client.connection_pool
-    options = {**pool.connection_kwargs, "retry": Retry(ExponentialBackoff(), 0)}
-    options.update(socket_timeout=2, socket_connect_timeout=1)
-    return redis.Redis(
-        connection_pool=redis.ConnectionPool(connection_class=pool.connection_class, **options)
-    )
+    timeouts = {"socket_timeout": timeout_s, "socket_connect_timeout": min(timeout_s, 1)}
+    return _with_options(client, retry=Retry(ExponentialBackoff(), 0), **timeouts)
+
+
+def with_timeout(client: "Redis", timeout_s: float) -> "Redis":
+    """A client of the same server that gives up a silent connection sooner, and retries as often."""
+    return _with_options(client, socket_timeout=timeout_s)
+
+
+def renewal_client(client: "Redis", lifetime_s: float) -> "Redis":
+    """A client of the same server for what expires ``lifetime_s`` after it was renewed: leases, heartbeats.
+
+    A connection may be dead without being closed: its host was replaced, or a NAT has forgotten it. It is
+    given up after a quarter of that time, so that the next renewal, over another one, is not too late.
+    """
+    return without_retries(client, timeout_s=max(lifetime_s / 4, LEAST_RENEWAL_S))
 
 
 def tls_options(url: str, settings: Settings) -> dict[str, Any]:
@@ -73,6 +87,14 @@ def tls_options(url: str, settings: Settings) -> dict[str, Any]:
     reqs = CERT_REQS[given.pop("ssl_cert_reqs")]
     checks_name = given.pop("ssl_check_hostname", "true").lower() == "true"
     return {**given, "ssl_cert_reqs": reqs, "ssl_check_hostname": checks_name and reqs != ssl.CERT_NONE}
+
+
+def _with_options(client: "Redis", **options: Any) -> "Redis":
+    pool = client.connection_pool
+    options = {**pool.connection_kwargs, **options}
+    return redis.Redis(
+        connection_pool=redis.ConnectionPool(connection_class=pool.connection_class, **options)
+    )
 
 
 def _connect(url: str, settings: Settings, **options: Any) -> "Redis":

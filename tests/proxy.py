@@ -26,6 +26,8 @@ class Proxy:
         self.gate = threading.Event()  # answers pass while it is open
         self.gate.set()
         self._connections = 0
+        self._silent = 0  # so many of the first connections pass nothing any more
+        self._closed = threading.Event()
         self._passed_bytes = 0
         self._connected = threading.Condition()
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
@@ -45,10 +47,16 @@ class Proxy:
         with self._connected:
             assert self._connected.wait_for(lambda: not self.gate.is_set(), timeout=60)
 
+    def silence(self) -> None:
+        """From now on existing connections pass nothing, and stay open; new ones work: a NAT forgot them."""
+        with self._connected:
+            self._silent = self._connections
+
     def close(self) -> None:
         """Accept no more connections, and let go of those that wait."""
         self._listener.close()
         self.gate.set()
+        self._closed.set()
 
     def _accept(self) -> None:
         while True:
@@ -58,25 +66,28 @@ class Proxy:
                 return  # closed
             with self._connected:
                 self._connections += 1
+                number = self._connections
                 self._connected.notify_all()
             if self.is_down:
                 _reset(client)
                 continue
             server = socket.create_connection(("127.0.0.1", self._target_port))
-            threading.Thread(target=self._ask, args=[client, server], daemon=True).start()
-            threading.Thread(target=self._answer, args=[server, client], daemon=True).start()
+            threading.Thread(target=self._ask, args=[number, client, server], daemon=True).start()
+            threading.Thread(target=self._answer, args=[number, server, client], daemon=True).start()
 
-    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+    def _ask(self, number: int, client: socket.socket, server: socket.socket) -> None:
         for data in _received(client):
+            self._wait_if_silent(number)
             if self.is_down:
                 _reset(client)
                 break
             server.sendall(data)
         _shut(server)
 
-    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+    def _answer(self, number: int, server: socket.socket, client: socket.socket) -> None:
         passed = 0
         for data in _received(server):
+            self._wait_if_silent(number)
             self._hold(len(data))
             if self.cuts and passed + len(data) > self.cut_after_bytes:
                 self.cuts -= 1
@@ -89,6 +100,10 @@ class Proxy:
             passed += len(data)
         _shut(server)
         _shut(client)
+
+    def _wait_if_silent(self, number: int) -> None:
+        if number <= self._silent:
+            self._closed.wait()
 
     def _hold(self, count: int) -> None:
         with self._connected:

@@ -23,11 +23,17 @@ PAUSE_S = 1.0
 class Attempt:
     """One run of a job by one worker. Its methods raise `AttemptLost` once another attempt took over."""
 
-    def __init__(self, script: JobScript, job: Job, token: str, *, retry_s: float = 0) -> None:
-        """``retry_s``: how long the end of the job is written again while Redis does not answer."""
+    def __init__(
+        self, script: JobScript, job: Job, token: str, *, renewals: JobScript, retry_s: float = 0
+    ) -> None:
+        """``renewals`` is not retried, and gives up a connection that is dead before the lease expires.
+
+        ``retry_s``: how long the end of the job is written again while Redis does not answer.
+        """
         self.job = job
         self.token = token
         self._script = script
+        self._renewals = renewals
         self._retry_s = retry_s
 
     def advance(self, step: int | None = None, total: int | None = None) -> None:
@@ -36,16 +42,16 @@ class Attempt:
         Raises `JobCancelled` when somebody cancelled the job meanwhile.
         """
         progress = (step, total) if total is not None else ("", "")
-        if self._write("advance", *progress) == "cancel":
+        if self._run(self._renewals, "advance", *progress) == "cancel":
             raise JobCancelled("the job was cancelled")
 
     def watched(self) -> bool:
         """Whether somebody follows the job's events."""
-        return bool(self._script.redis.exists(keys.watched(self.job.id)))
+        return bool(self._renewals.redis.exists(keys.watched(self.job.id)))
 
     def preview(self, png_base64: str, step: int) -> None:
         """Publish a preview image of the job's latents."""
-        self._write("preview", json.dumps({"step": step, "png": png_base64}))
+        self._run(self._renewals, "preview", json.dumps({"step": step, "png": png_base64}))
 
     def succeed(
         self, images: list[StoredImage], receipt: Receipt, timeline: list[Span], warnings: Sequence[str] = ()
@@ -94,7 +100,10 @@ class Attempt:
                 time.sleep(PAUSE_S)
 
     def _write(self, verb: str, *args: Any, fields: Mapping[str, Any] | None = None) -> str:
-        reply: str = self._script(verb, self.job.id, self.token, *args, fields=fields)
+        return self._run(self._script, verb, *args, fields=fields)
+
+    def _run(self, script: JobScript, verb: str, *args: Any, fields: Mapping[str, Any] | None = None) -> str:
+        reply: str = script(verb, self.job.id, self.token, *args, fields=fields)
         if reply in ("lost", "gone", "unreadable"):
             raise AttemptLost(f"another attempt took over job {self.job.id}")
         return reply

@@ -12,10 +12,12 @@ from shared import keys
 from shared.errors import AttemptsExhausted, Conflict, InvalidSetting, JobUnreadable, NotFound, Unavailable
 from shared.jobs.attempt import Attempt
 from shared.jobs.durability import Durability
+from shared.jobs.job_script import JobScript
 from shared.jobs.reader import JobReader, check_id
 from shared.jobs.receipt import Receipt
 from shared.jobs.record import RECORD_VERSION, Failure
 from shared.jobs.spec import JobSpec
+from shared.redis_clients import renewal_client
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ class JobStore(JobReader):
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         super().__init__(redis, settings)
         self._settings = settings
+        #: For threads that renew what expires, or that must notice soon what has expired.
+        self.renewal_redis = renewal_client(redis, settings.lease_s)
+        self._renewals = JobScript(self.renewal_redis, settings)
         self.durability = Durability(redis, settings)
 
     # --- the web -------------------------------------------------------------------------------
@@ -123,7 +128,13 @@ class JobStore(JobReader):
         if reply != "claimed":
             return None
         try:
-            return Attempt(self.script, self.get(job_id), token, retry_s=self._settings.job_timeout_s)
+            return Attempt(
+                self.script,
+                self.get(job_id),
+                token,
+                renewals=self._renewals,
+                retry_s=self._settings.job_timeout_s,
+            )
         except JobUnreadable as error:
             log.error("job failed: its record cannot be read", extra={"job": job_id})
             ended = {"error": Failure.of(error).model_dump_json()}
@@ -144,9 +155,9 @@ class JobStore(JobReader):
     def observe(self) -> None:
         """Note that the control Redis answers. After an outage no lease is lost until it can be renewed.
 
-        Called every few seconds, by as many processes as there are.
+        Called several times in `job_script.silence_s`, by as many processes as there are.
         """
-        self.script("observe", "")
+        self._renewals("observe", "")
 
     def orphans(self, unsent_after_s: float = 10.0) -> list[str]:
         """Ids of jobs that need a message: their worker's lease ran out, or none was ever sent.

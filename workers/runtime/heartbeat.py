@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from shared import metrics
 from shared.periodic_thread import PeriodicThread
+from shared.redis_clients import renewal_client
 from shared.registry import workers
 from shared.registry.workers import Heartbeat, WorkerKind
 from shared.settings import Settings
@@ -38,9 +39,9 @@ class HeartbeatThread:
         report: Callable[[], Heartbeat],
         tasks: Sequence[Callable[[], object]] = (),
     ) -> None:
-        self._redis = redis
         self._name = name
         self._ttl_s = interval_s * GRACE_BEATS
+        self._redis = renewal_client(redis, self._ttl_s)
         self._report = report
         self._tasks = tasks
         self._thread = PeriodicThread("heartbeat", interval_s, self._beat, call_at_start=True)

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from shared.keys import controlnet_steps
 from shared.lua_script import read_lua
+from shared.redis_clients import renewal_client, with_timeout
 from shared.settings import Settings
 from workers.transport.keys import (
     claims_key,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 #: One blocking read of a serving loop; between two it can notice that it is to stop.
 POLL_S = 1.0
+#: The server is silent for less, also while it serves large residuals: else the connection is dead.
+REPLY_S = POLL_S + 4.0
 #: How many entries of a queue are searched for steps that can share a forward pass.
 DEPTH = 64
 #: Where a part of a step is: see the table above.
@@ -67,7 +70,8 @@ class StepQueue:
     """Both ends of the queues; safe to use from several threads."""
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
-        self._redis = redis
+        self._redis = redis = with_timeout(redis, REPLY_S)
+        self._renewals = renewal_client(redis, settings.controlnet_lease_s)
         self._ttl_s = settings.residual_ttl_s
         self.lease_s = settings.controlnet_lease_s
         self.wait_s = settings.residual_timeout_s
@@ -128,6 +132,7 @@ class StepQueue:
         state: Any = self._locate_script(
             keys=[step_token, claims, controlnet_steps(part.controlnet), served_key(part.controlnet)],
             args=[request.step_token, part.position, queued, lease_key("")],
+            client=self._renewals,  # who waits for a residual must notice soon that it was lost
         )
         found: StepState = state.decode()
         return found
@@ -220,7 +225,7 @@ class StepQueue:
 
     def renew(self, controlnets: Sequence[str]) -> None:
         """Renew this worker's lease on all it has claimed, and the sign that ``controlnets`` are served."""
-        pipe = self._redis.pipeline(transaction=False)
+        pipe = self._renewals.pipeline(transaction=False)
         pipe.set(lease_key(self.claimant), 1, px=self._lease_ms)
         for controlnet in controlnets:
             pipe.set(served_key(controlnet), 1, px=self._served_ms)

@@ -6,10 +6,14 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
+from shared import keys
+from shared.redis_clients import control_redis
 from shared.registry import workers
 from shared.registry.workers import Heartbeat
 from shared.settings import Settings
 from tests.fake_device import FakeDevice
+from tests.infra.local.waiting import eventually
+from tests.proxy import proxied
 from workers.devices.base import Device, MemoryInfo
 from workers.devices.selection import find_device
 from workers.runtime.activity.device_activity import DeviceActivity
@@ -78,3 +82,21 @@ def test_a_failing_part_of_the_heartbeat_stops_no_other_part(
     finally:
         reporter.stop()
     assert workers.live_workers(control) == []
+
+
+def test_a_connection_that_is_dead_without_being_closed_delays_no_heartbeat(
+    servers: Settings, control: Redis
+) -> None:
+    control.flushdb()
+    with proxied(servers.redis_port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        behind = control_redis(servers.model_copy(update={"redis_url": url}))
+        reporter = HeartbeatThread(behind, "unet1@test", 0.25, lambda: report_of(servers))
+        reporter.start()
+        try:
+            eventually(lambda: workers.live_workers(control))
+            proxy.silence()
+            control.delete(keys.worker("unet1@test"))
+            eventually(lambda: workers.live_workers(control))
+        finally:
+            reporter.stop()

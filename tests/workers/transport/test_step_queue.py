@@ -2,10 +2,15 @@
 
 import pytest
 from redis import Redis
+from redis.exceptions import TimeoutError
 
 from shared.keys import controlnet_steps
+from shared.redis_clients import residual_servers
 from shared.settings import Settings
+from tests.infra.local.waiting import eventually
+from tests.proxy import proxied
 from tests.workers.unet.controlnet_jobs import Line, X, ask, make_controlnets, make_line, spec
+from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.transport.keys import claims_key, lease_key
 from workers.transport.step_queue import ClaimedStep, StepQueue
 
@@ -230,3 +235,33 @@ def test_the_keys_of_a_job_do_not_grow_with_its_steps(line: Line) -> None:
         assert take(line.steps, "edge") is not None
         counts.append(line.redis.dbsize())
     assert counts == [counts[0]] * 4
+
+
+def test_a_connection_that_is_dead_without_being_closed_delays_no_renewal_and_no_look(
+    line: Line, servers: Settings
+) -> None:
+    settings = servers.model_copy(update={"controlnet_lease_s": 1.0})
+    with proxied(servers.residual_redis_port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        (redis,) = residual_servers(settings.model_copy(update={"residual_redis_url": (url,)}))
+        far = make_line(redis, settings)
+        renewer = LeaseRenewer(far.steps, lambda: ["edge"])
+        controlnets = make_controlnets(far, spec("edge"))
+        request = ask(controlnets).request
+        with renewer:
+            # Given a worker that has claimed a step
+            claimed = take(far.steps, "edge")
+            assert claimed is not None
+            far.steps.renew(["edge"])
+            # When its connections pass nothing any more
+            proxy.silence()
+            line.redis.delete(lease_key(far.steps.claimant))
+            renewer.start()
+            # Then it renews its lease over another one
+            eventually(lambda: line.redis.exists(lease_key(far.steps.claimant)))
+            renewer.stop()
+        # And who waits for the step learns where it is, at the second look at the latest
+        proxy.silence()
+        with pytest.raises(TimeoutError):
+            far.steps.locate(request, request.parts[0])
+        assert far.steps.locate(request, request.parts[0]) in ("claimed", "abandoned")

@@ -4,11 +4,14 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
+from shared import keys
 from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled
 from shared.jobs.attempt import Attempt
 from shared.jobs.job_script import silence_s
 from shared.jobs.store import JobStore
+from shared.redis_clients import control_redis
 from shared.settings import Settings
+from tests.proxy import proxied
 from tests.workers.unet.specs import spec
 from workers.unet.lease import MAX_INTERVAL_S, Lease, RateLimit
 from workers.unet.maintenance.recovery import LOOK_EVERY_S
@@ -51,20 +54,44 @@ def test_a_preview_that_fails_does_not_end_the_lease(
         lease.check()
 
 
-def test_a_cancel_is_noticed_between_two_steps(attempt: Attempt, jobs: JobStore, servers: Settings) -> None:
-    def is_cancelled(lease: Lease) -> bool:
-        try:
-            lease.check()
-        except JobCancelled:
-            return True
-        return False
+def is_cancelled(lease: Lease) -> bool:
+    try:
+        lease.check()
+    except JobCancelled:
+        return True
+    return False
 
+
+def test_a_cancel_is_noticed_between_two_steps(attempt: Attempt, jobs: JobStore, servers: Settings) -> None:
     with Lease(attempt, servers.model_copy(update={"lease_s": 0.3})) as lease:
         lease.check()
         jobs.cancel(attempt.job.id)
         wait_until(lambda: is_cancelled(lease))
         with pytest.raises(JobCancelled):
             lease.check()
+
+
+def test_a_connection_that_is_dead_without_being_closed_delays_neither_renewal_nor_cancel(
+    jobs: JobStore, servers: Settings
+) -> None:
+    short = servers.model_copy(update={"lease_s": 1.0})
+    job_id = jobs.create(spec())[0]
+    with proxied(servers.redis_port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        behind = JobStore(control_redis(short.model_copy(update={"redis_url": url})), short)
+        far = behind.claim(job_id, "unet2@test")
+        assert far is not None
+        with Lease(far, short) as lease:
+            far.advance()
+            # Given a lease that is renewed over a connection which passes nothing any more
+            proxy.silence()
+            jobs.redis.delete(keys.lease(job_id))
+            # Then it is renewed over another one, long before the client's usual timeout
+            wait_until(lambda: jobs.is_held(job_id, far.token))
+            # And so is a cancel noticed
+            proxy.silence()
+            jobs.cancel(job_id)
+            wait_until(lambda: is_cancelled(lease))
 
 
 def test_a_job_whose_step_hangs_is_failed_at_its_deadline_and_its_lease_ends(

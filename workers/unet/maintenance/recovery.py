@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from celery import Celery
+from redis.exceptions import RedisError
 
 from shared import keys
 from shared.catalog.entries import Catalog
@@ -67,7 +68,8 @@ class Recovery:
     """Looks for lost jobs several times within a lease, unless another worker has just done so."""
 
     def __init__(self, celery: Celery, jobs: JobStore, catalog: Catalog, settings: Settings) -> None:
-        self._celery, self._jobs, self._catalog = celery, jobs, catalog
+        self._celery, self._catalog = celery, catalog
+        self._jobs = JobStore(jobs.renewal_redis, settings)
         self._grace_s = settings.catalog_grace_s
         self._every_s = min(LOOK_EVERY_S, settings.lease_s / 8)
         self._thread = PeriodicThread("recovery", self._every_s, self.recover_in_turn)
@@ -82,8 +84,11 @@ class Recovery:
 
     def recover_in_turn(self) -> None:
         """Recover unless another worker has done so within the interval."""
-        if self._jobs.redis.set(keys.LEASES_CHECKED, 1, nx=True, px=max(int(900 * self._every_s), 1)):
-            recover(self._celery, self._jobs, self._catalog, self._grace_s)
+        try:
+            if self._jobs.redis.set(keys.LEASES_CHECKED, 1, nx=True, px=max(int(900 * self._every_s), 1)):
+                recover(self._celery, self._jobs, self._catalog, self._grace_s)
+        except RedisError as error:
+            log.warning("lost jobs not looked for", extra={"error": str(error)})
 
 
 def recover(

@@ -50,13 +50,14 @@ def build_worker(
     No model is loaded and no thread started yet.
     """
     redis, residuals = control_redis(settings), residual_servers(settings)
-    live_workers = LiveWorkersCache(redis)
+    jobs = JobStore(redis, settings)
+    live_workers = LiveWorkersCache(jobs.renewal_redis)
     device = find_device(settings.device)
     memory = DeviceMemory(HOST_BYTES, device)  # until the device is asked, at the start
     sizes = ModelSizes(settings, catalog, memory)
     return UNetWorker(
         settings=settings,
-        jobs=JobStore(redis, settings),
+        jobs=jobs,
         live_workers=live_workers,
         serves=serves,
         served_controlnets=controlnets,

@@ -58,7 +58,7 @@ class WorkerLifecycle:
         self._encodes: list[str] = []  # models whose prompts it encodes for other workers
         self._control: WorkerControl | None = None
         self._availability = AvailabilityReporter(
-            worker.jobs.redis,
+            worker.jobs.renewal_redis,
             serves=worker.serves,
             ttl_s=self._settings.heartbeat_s * GRACE_BEATS,
             models=worker.models,

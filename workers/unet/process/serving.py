@@ -45,7 +45,7 @@ class IdleServing:
         delay = worker.settings.controlnet_batch_delay
         self._server = ControlNetServer(self._names, worker.controlnets, steps, worker.transport, delay, host)
         turns.on_job(self._server.interrupt)
-        self._redis, self._live_workers = worker.jobs.redis, worker.live_workers
+        self._redis, self._live_workers = worker.jobs.renewal_redis, worker.live_workers
         self._activity, self._name = worker.activity, ""
         self._sign = PeriodicThread("serving sign", SIGN_EVERY_S, self._note_serving)
         self._is_draining = False
