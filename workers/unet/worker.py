@@ -26,7 +26,8 @@ from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.cfg_parallel.timings import CFGTimings
 from workers.unet.checkpoints.store import CheckpointStore
-from workers.unet.controlnet.local_choice import LocalChoice
+from workers.unet.controlnet.claims.local_choice import LocalChoice
+from workers.unet.controlnet.claims.other_workers import OtherWorkers
 from workers.unet.controlnet.residency import ControlNetResidency
 from workers.unet.embeddings.encoding_requests import EncodingRequests
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
@@ -77,3 +78,8 @@ class UNetWorker:
     def residency(self) -> ControlNetResidency:
         """Which of `served_controlnets` are loaded, and when."""
         return ControlNetResidency(self.controlnets, self.served_controlnets, self.device_loss)
+
+    @cached_property
+    def other_workers(self) -> OtherWorkers:
+        """Who else could serve a ControlNet now."""
+        return OtherWorkers(self.jobs.redis)

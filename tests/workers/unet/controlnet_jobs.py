@@ -1,8 +1,8 @@
 """Tiny ControlNets, jobs that use them, and diffusers' residuals of the same: for tests of both ends."""
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
@@ -29,9 +29,9 @@ from workers.runtime.model_cache import ModelCache
 from workers.transport.step_queue import ClaimedStep, StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.attempt_context import AttemptContext
+from workers.unet.controlnet.claims.local_choice import LocalChoice
 from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
-from workers.unet.controlnet.local_choice import LocalChoice
 from workers.unet.controlnet.residency import ControlNetResidency
 from workers.unet.controlnet.step_residuals import StepResiduals
 from workers.unet.timeline import Timeline
@@ -105,6 +105,16 @@ def spec(name: str, **changes: Any) -> ControlNetSpec:
     return ControlNetSpec.model_validate(values | changes)
 
 
+class KnownOthers:
+    """As `OtherWorkers`: the ControlNets that another worker could serve now; ``None``: any."""
+
+    def __init__(self, served: Collection[str] | None = None) -> None:
+        self.served = served
+
+    def may_serve(self, controlnet: str) -> bool:
+        return self.served is None or controlnet in self.served
+
+
 @dataclass
 class FakeWorker:
     """The collaborators of a UNet worker that its ControlNets need."""
@@ -116,6 +126,7 @@ class FakeWorker:
     controlnets: ModelCache[UNetControlNet]
     device: Device
     local_choice: LocalChoice
+    other_workers: KnownOthers = field(default_factory=KnownOthers)
 
     @cached_property
     def residency(self) -> ControlNetResidency:

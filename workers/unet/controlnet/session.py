@@ -48,20 +48,26 @@ class ControlNetSession:
             self.context.worker.transport.put_input(tensor)
 
     def local_positions(self, parts: Sequence[ControlNetCall]) -> frozenset[int]:
-        """Those of a step's ControlNets that are computed here, as their residuals would travel too long.
+        """Those of a step's ControlNets that are computed here, without asking others.
 
-        What is not loaded here yet is loaded meanwhile, if it fits.
+        Nobody else could serve them now, or their residuals would travel for too long: then what is not
+        loaded here yet is loaded meanwhile, if it fits.
         """
-        if not self._may_choose_local:
-            return frozenset()
-        choice, found = self.context.worker.local_choice, []
+        others, found = self.context.worker.other_workers, []
         for part in parts:
-            if choice.is_local(part.controlnet):
-                if self.holds(part):
-                    found.append(part.position)
-                elif not self.context.worker.residency.load_for_job(part.controlnet):
-                    choice.note_unloadable(part.controlnet)
+            is_near = self._may_choose_local and self._is_nearer_here(part)
+            if is_near or (self.holds(part) and not others.may_serve(part.controlnet)):
+                found.append(part.position)
         return frozenset(found)
+
+    def _is_nearer_here(self, part: ControlNetCall) -> bool:
+        choice, name = self.context.worker.local_choice, part.controlnet
+        if not choice.is_local(name):
+            return False
+        is_held = self.holds(part)
+        if not is_held and not self.context.worker.residency.load_for_job(name):
+            choice.note_unloadable(name)
+        return is_held
 
     def holds(self, part: ControlNetCall) -> bool:
         """Whether its ControlNet can be computed here at once; if so, it stays loaded until `make_room`."""

@@ -21,8 +21,8 @@ from shared.errors import (
 from workers.devices.base import DeviceCopy, Event
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
+from workers.unet.controlnet.claims.requester_claims import RequesterClaims
 from workers.unet.controlnet.received_residuals import ReceivedResiduals
-from workers.unet.controlnet.requester_claims import RequesterClaims
 from workers.unet.controlnet.session import ControlNetSession
 from workers.unet.controlnet.travel_times import TravelTimes
 
@@ -127,7 +127,7 @@ class StepResiduals:
             self._claim([part for part, decision in decisions if decision is Decision.CLAIM])
             for part, decision in decisions:
                 if decision is Decision.LOAD:
-                    self._load(part.controlnet)
+                    self._load_next(part.controlnet)
                 elif decision is Decision.GIVE_UP:
                     self._give_up(part, self._timeout_of(part))
             lost = [part for part, decision in decisions if decision is Decision.REQUEST_AGAIN]
@@ -155,6 +155,12 @@ class StepResiduals:
         if self._load(part.controlnet):
             return
         raise self._worker.residency.why_not(part.controlnet) or error
+
+    def _load_next(self, controlnet: str) -> None:
+        """Begin to load once no other of this step is being loaded: that may be evicted once it was used."""
+        residency = self._worker.residency
+        if not any(residency.is_loading(part.controlnet) for part in self.request.parts):
+            self._load(controlnet)
 
     def _load(self, controlnet: str) -> bool:
         """Begin to load; in the place of what this step needs no more, if nothing else makes room."""

@@ -28,7 +28,7 @@ from workers.transport.backends.base import Location
 from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
-from workers.unet.controlnet.local_choice import (
+from workers.unet.controlnet.claims.local_choice import (
     MIN_TRAVEL_S,
     RETRY_S,
     STEPS_IN_A_ROW,

@@ -154,6 +154,33 @@ def test_what_the_requester_computes_costs_one_call_and_is_not_sent(line: Line) 
     assert not line.redis.exists(responses_key(step.request))
 
 
+def test_a_step_costs_no_call_while_no_other_worker_could_serve_it(line: Line) -> None:
+    # Given a job whose worker holds both of its ControlNets
+    job = make_holder(line, 2)
+    take(ask(job.client), 2)  # the server knows the scripts
+    calls = []
+    for served in (None, [], ["edge"]):
+        # When any other worker could serve, none, or one of the two
+        job.worker.other_workers.served = served
+        with counted_commands(line.redis) as counts:
+            assert all(map(torch.equal, take(ask(job.client, 1), 2), expected(2)))
+        calls.append((counts["evalsha"], counts["rpush"]))
+    # Then a step is sent and claimed back, nothing is said at all, or only that one is sent and claimed back
+    assert calls == [(2, 2), (0, 0), (2, 1)]
+
+
+def test_what_only_others_hold_is_sent_though_none_could_serve_it_now(line: Line) -> None:
+    job = make_holder(line, 2)
+    job.worker.other_workers.served = []
+    job.worker.controlnets.discard("depth")
+    job.worker.served_controlnets = ["edge"]
+    step = ask(job.client)
+    serve(line, ["edge", "depth"])
+    before = [results(name, "local") for name in NAMES[:2]]
+    assert all(map(torch.equal, take(step, 2), expected(2)))
+    assert [results(name, "local") - old for name, old in zip(NAMES, before, strict=False)] == [1, 0]
+
+
 def test_a_requester_that_holds_nothing_asks_for_no_claim(line: Line) -> None:
     job = make_job(line, spec("edge"), local=True, residual_timeout_s=60.0)
     step = ask(job.client)
