@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol, TypeVar
 
-from shared.errors import DeviceFull
+from shared.errors import DeviceFull, Unavailable, WorkerStopping
 from workers.devices.base import Device
 from workers.devices.errors import device_error
 from workers.devices.selection import find_device
 from workers.runtime.load_times import LoadTimes
+from workers.runtime.loading.interruption import load_unless_stopping, load_with_checks
 from workers.runtime.pinned_lru import PinnedLRU
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,16 @@ class Other(NamedTuple):
 class DeviceMemory:
     """A device's memory for weights, shared by the caches of everything that is loaded on it."""
 
-    def __init__(self, capacity_bytes: int, device: Device | None = None) -> None:
-        """``device``: the CPU by default."""
+    def __init__(
+        self,
+        capacity_bytes: int,
+        device: Device | None = None,
+        *,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        """``device``: the CPU by default; ``stopping`` is set once the process was told to stop."""
         self.device = device or find_device("cpu")
+        self._stopping = stopping or threading.Event()
         self.models: PinnedLRU[tuple[object, str], Sized] = PinnedLRU(
             capacity_bytes,
             lambda model: model.weight_bytes,
@@ -50,8 +58,11 @@ class DeviceMemory:
         )
         self.loading_since: float | None = None  # when the current load began, as `time.monotonic` says
         self.load_times = LoadTimes()
+        self.has_given_up_load = False  # whose thread goes on, and uses the device until the process ends
         self._full_at = -math.inf  # when the device was last full, as `time.monotonic` says
         self._loading = threading.Lock()
+        self._waiting_loads = 0  # that somebody waits for
+        self._counting = threading.Lock()
         self._others: list[Other] = []
 
     def count(self, used_bytes: Callable[[], int], release: Callable[[], object]) -> None:
@@ -63,14 +74,48 @@ class DeviceMemory:
         self._others.append(Other(used_bytes, release))
 
     @contextmanager
-    def one_load_at_a_time(self) -> Iterator[None]:
-        """Two loads would compete for the same memory; what is loaded is served meanwhile."""
-        with self._loading:
-            self.loading_since = time.monotonic()
+    def one_load_at_a_time(self, *, gives_way: bool = False) -> Iterator[None]:
+        """Two loads would compete for the same memory; what is loaded is served meanwhile.
+
+        One that ``gives_way`` ends soon after another one comes; see `load`.
+        """
+        if gives_way:
+            self._loading.acquire()
+        else:
+            self._count_waiting(1)
+            self._loading.acquire()
+            self._count_waiting(-1)
+        self.loading_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.loading_since = None
+            self._loading.release()
+
+    def load(self, load: Callable[[], R], *, gives_way: bool = False) -> R:
+        """Call ``load`` in `one_load_at_a_time`, while nothing is captured on the device.
+
+        One that ``gives_way`` is given up at its next tensor, with `Unavailable`, if another one waits. Once
+        the process was told to stop any load is given up, with `WorkerStopping`.
+        """
+        with self.device.loading():
+            if gives_way:
+                return load_with_checks(load, self._check_gives_way)
             try:
-                yield
-            finally:
-                self.loading_since = None
+                return load_unless_stopping(load, self._stopping)
+            except WorkerStopping:
+                self.has_given_up_load = True
+                raise
+
+    def _count_waiting(self, change: int) -> None:
+        with self._counting:
+            self._waiting_loads += change
+
+    def _check_gives_way(self) -> None:
+        if self._stopping.is_set():
+            raise WorkerStopping("its worker was told to stop")
+        if self._waiting_loads:
+            raise Unavailable("a load that somebody waits for comes first")
 
     def retry_when_full(self, compute: Callable[[], R]) -> R:
         """Call ``compute``, and once more, with nothing idle on the device, if its memory did not suffice.

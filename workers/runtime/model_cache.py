@@ -38,26 +38,29 @@ class ModelCache(Generic[M]):
         memory: DeviceMemory,
         estimate_bytes: Callable[[str], int] = lambda name: 0,
     ) -> None:
-        """``estimate_bytes`` tells the bytes of a model that is not loaded yet, 0 if nobody knows."""
+        """``estimate_bytes`` tells the bytes of a model by its files here, 0 if they are not (all) here."""
         self.memory = memory
         self._load = load
         self._estimate_bytes = estimate_bytes
-        self._known_bytes: dict[str, int] = {}  # what was estimated last, if it was known
+        self._file_bytes: dict[str, int] = {}  # what was estimated last, if it was known
+        self._loaded_bytes: dict[str, int] = {}  # what the last load took
         self._failures: dict[str, _Failure] = {}
         self._lock = threading.Lock()
 
     @contextmanager
-    def use(self, name: str, *, room: Room = "wait") -> Iterator[M]:
+    def use(self, name: str, *, room: Room = "wait", gives_way: bool = False) -> Iterator[M]:
         """The model, loaded; it stays at least until the context ends.
 
         ``room`` is the memory that it may take if it is not loaded yet: what is ``free``, also that of
-        ``idle`` models, or also that of models in use, for which the load waits a while.
+        ``idle`` models, or also that of models in use, for which the load waits a while. A load that
+        ``gives_way`` is given up, with `Unavailable`, soon after somebody comes who waits for another one.
 
         Raises what ``load`` raises; `ModelFailed` again, at once, until it is time for another try.
         Raises `DeviceFull` if the device has too little memory for it, also with nothing idle on it, and
-        `Unavailable` if it does not get that room.
+        `Unavailable` if it does not get that room, also if that is only known once it is loaded. Raises
+        `WorkerStopping` in place of the load once the process was told to stop.
         """
-        with self.memory.models.use((self, name), lambda: self._try_load(name, room)) as pinned:
+        with self.memory.models.use((self, name), lambda: self._try_load(name, room, gives_way)) as pinned:
             yield cast(M, pinned.value)
 
     @contextmanager
@@ -68,7 +71,11 @@ class ModelCache(Generic[M]):
 
     def estimated_bytes(self, name: str) -> int:
         """Bytes of a model that need not be loaded, 0 if nobody knows; its files are read once for them."""
-        return self._known_bytes.get(name) or self._estimate_anew(name)
+        return self._file_bytes.get(name) or self._loaded_bytes.get(name) or self._estimate_anew(name)
+
+    def is_on_disk(self, name: str) -> bool:
+        """Whether its files are here, so that its load downloads nothing; read once, too."""
+        return bool(self._file_bytes.get(name) or self._estimate_anew(name))
 
     def expected_load_s(self, name: str) -> float:
         """Seconds that its next load will take; asked at every wait for a ControlNet."""
@@ -101,30 +108,35 @@ class ModelCache(Generic[M]):
         items = self.memory.models.items()
         return {name: cast(M, model) for (owner, name), model in items if owner is self}
 
-    def _try_load(self, name: str, room: Room) -> M:
+    def _try_load(self, name: str, room: Room, gives_way: bool) -> M:
         if (why := self.failed().get(name)) is not None:
             raise ModelFailed(why)
-        with self.memory.one_load_at_a_time():
+        with self.memory.one_load_at_a_time(gives_way=gives_way):
             try:
                 self._reserve(name, room)
                 start = time.monotonic()
-                model = self._load_in(name, room)
+                model = self._load_in(name, room, gives_way)
             except ModelFailed as error:
                 self.mark_failed(name, str(error))
                 raise
+            self._loaded_bytes[name] = model.weight_bytes
+            is_known = room != "free" or self._file_bytes[name] > 0
+            if not is_known and not self._reserve_free(name, model.weight_bytes):
+                raise Unavailable(f"no memory for {name!r}, whose size was not known before it was loaded")
         self.memory.load_times.record((self, name), model.weight_bytes, time.monotonic() - start)
         with self._lock:
             self._failures.pop(name, None)
         return model
 
-    def _load_in(self, name: str, room: Room) -> M:
-        if room == "free":  # if the device is full all the same, nothing is evicted for a second try
-            return self._load_on_device(name)
-        return self.memory.retry_when_full(lambda: self._load_on_device(name))
+    def _load_in(self, name: str, room: Room, gives_way: bool) -> M:
+        def load() -> M:
+            return self.memory.load(lambda: self._load(name), gives_way=gives_way)
 
-    def _load_on_device(self, name: str) -> M:
-        with self.memory.device.loading():
-            return self._load(name)
+        # If the device is full where only free memory may be taken, nothing is evicted for a second try.
+        return load() if room == "free" else self.memory.retry_when_full(load)
+
+    def _reserve_free(self, name: str, size_bytes: int) -> bool:
+        return self.memory.models.reserve((self, name), size_bytes, evicts=False)
 
     def _reserve(self, name: str, room: Room) -> None:
         """Evict idle models before this one takes its memory, and wait for those in use, as ``room`` allows.
@@ -136,9 +148,12 @@ class ModelCache(Generic[M]):
             raise ModelFailed(
                 f"{name!r} takes {size_bytes} bytes, SWIFT_MODEL_MEMORY_BYTES is {models.capacity_bytes}"
             )
-        if models.reserve((self, name), size_bytes, evicts=room != "free"):
+        if room == "free":
+            if self._reserve_free(name, size_bytes):
+                return
+        elif models.reserve((self, name), size_bytes):
             return
-        if room != "free":
+        else:
             self.memory.release_others()
             wait_s = MEMORY_WAIT_S if room == "wait" else 0.0
             if models.reserve((self, name), size_bytes, wait_s=wait_s):
@@ -148,5 +163,5 @@ class ModelCache(Generic[M]):
     def _estimate_anew(self, name: str) -> int:
         """Its files may be others than at the last load."""
         size_bytes = self._estimate_bytes(name)
-        self._known_bytes[name] = size_bytes
+        self._file_bytes[name] = size_bytes
         return size_bytes

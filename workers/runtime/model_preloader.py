@@ -5,7 +5,14 @@ import threading
 import time
 from typing import Generic, NamedTuple, TypeVar
 
-from shared.errors import DeviceFull, DeviceLost, ModelFailed, SwiftError, Unavailable
+from shared.errors import (
+    DeviceFull,
+    DeviceLost,
+    ModelFailed,
+    SwiftError,
+    Unavailable,
+    WorkerStopping,
+)
 from workers.runtime.device_loss import DeviceLoss
 from workers.runtime.device_memory import Sized
 from workers.runtime.model_cache import ModelCache, Room
@@ -59,13 +66,14 @@ class ModelPreloader(Generic[M]):
         size_bytes = memory.models.used_bytes() + self._models.estimated_bytes(name)
         return size_bytes <= memory.models.capacity_bytes and not memory.was_full(RETRY_S)
 
-    def load(self, name: str, *, evicts: bool = False) -> bool:
+    def load(self, name: str, *, evicts: bool = False, gives_way: bool = False) -> bool:
         """Load a model and wait for it; returns whether it is loaded now.
 
         ``evicts``: models that are not in use make place for it; else only what is free is taken.
+        ``gives_way``: it is given up soon after somebody comes who waits for another load.
         """
         if self._begin(name, evicts=evicts):
-            self._finish(name, evicts=evicts)
+            self._finish(name, evicts=evicts, gives_way=gives_way)
         return name in self._models.names()
 
     def start_load(self, name: str, *, evicts: bool = False) -> bool:
@@ -86,12 +94,15 @@ class ModelPreloader(Generic[M]):
             self._loading.add(name)
         return is_first
 
-    def _finish(self, name: str, *, evicts: bool) -> None:
+    def _finish(self, name: str, *, evicts: bool, gives_way: bool = False) -> None:
+        room: Room = "idle" if evicts else "free"
         try:
-            room: Room = "idle" if evicts else "free"
-            with self._device_loss.translate_errors(), self._models.use(name, room=room):
+            with (
+                self._device_loss.translate_errors(),
+                self._models.use(name, room=room, gives_way=gives_way),
+            ):
                 pass
-        except ModelFailed:
+        except (ModelFailed, WorkerStopping):
             log.info("not loaded ahead of its use", extra={"model": name})
         except (DeviceFull, DeviceLost, Unavailable) as error:
             log.info("no place for a model ahead of its use", extra={"model": name, "error": str(error)})

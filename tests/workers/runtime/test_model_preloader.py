@@ -1,9 +1,11 @@
 """Models that are loaded before somebody waits for them: where there is place, once, and not in vain."""
 
 import threading
+import time
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 
 from shared.errors import DeviceFull, ModelFailed
 from tests.infra.local.waiting import eventually
@@ -108,3 +110,46 @@ def test_a_model_is_loaded_once_however_many_ask() -> None:
     models.gate.set()
     assert eventually(models.cache.names) == ["a"]
     assert models.loads == ["a"]
+
+
+def test_a_load_ahead_gives_way_to_one_that_somebody_waits_for() -> None:
+    begun = threading.Event()
+
+    def load(name: str) -> Thing:
+        if name == "ahead" and not begun.is_set():
+            begun.set()
+            until = time.monotonic() + 60
+            while time.monotonic() < until:  # tensor by tensor
+                torch.empty(1)
+        return Thing(name)
+
+    cache: ModelCache[Thing] = ModelCache(load, DeviceMemory(20), lambda name: 10)
+    preloader = ModelPreloader(cache)
+    ahead = threading.Thread(target=preloader.load, args=("ahead",), kwargs={"gives_way": True})
+    ahead.start()
+    assert begun.wait(60)
+    # When a job comes whose model is not loaded
+    with cache.use("model"):
+        ahead.join(60)
+        assert cache.names() == ["model"]
+    # Then the load ahead was given up, and may be tried again
+    assert preloader.can_load("ahead")
+    assert preloader.load("ahead", gives_way=True)
+
+
+def test_a_load_ahead_of_unknown_size_evicts_nothing_and_is_not_repeated_in_vain() -> None:
+    loads: list[str] = []
+
+    def load(name: str) -> Thing:
+        loads.append(name)
+        return Thing(name, 15)
+
+    cache: ModelCache[Thing] = ModelCache(load, DeviceMemory(20))
+    preloader = ModelPreloader(cache)
+    assert preloader.load("a")
+    for _ in range(2):
+        assert not preloader.load("b")
+    assert (cache.names(), loads) == (["a"], ["a", "b"])
+    # Whoever waits for it has it in the place of what is idle
+    assert preloader.load("b", evicts=True)
+    assert cache.names() == ["b"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -10,10 +11,13 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from shared import keys
-from shared.errors import AttemptLost, S3Unavailable, WorkerStopping
+from shared.errors import AttemptLost, ModelFailed, S3Unavailable, WorkerStopping
 from shared.storage.object_store import Bucket
 from tests.workers.unet.jobs import run
 from tests.workers.unet.specs import spec
+from workers.families.base import BaseModel
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
@@ -103,6 +107,28 @@ def test_a_worker_that_stops_hands_its_job_over_and_another_goes_on(make_worker:
     assert job.status == "succeeded"
     assert job.receipt is not None
     assert job.receipt.continued_at == [3]
+
+
+def test_a_worker_that_stops_hands_over_a_job_whose_model_is_being_loaded(make_worker: MakeWorker) -> None:
+    stopping, end = threading.Event(), threading.Event()
+
+    def download(name: str) -> BaseModel:
+        stopping.set()
+        assert end.wait(60)
+        raise ModelFailed("its process has ended")
+
+    worker = make_worker(max_attempts=1)
+    models = ModelCache(download, DeviceMemory(1 << 40, stopping=stopping))
+    stopped = dataclasses.replace(worker, models=models, stopping=stopping)
+    job_id, _ = worker.jobs.create(spec())
+    with pytest.raises(WorkerStopping):
+        execute_job(stopped, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert (job.status, job.hand_overs, job.infrastructure_losses) == ("queued", 1, 0)
+    # And the load that goes on is known: the process ends without waiting for it
+    assert models.memory.has_given_up_load
+    assert not models.failed()
+    end.set()
 
 
 def test_a_worker_that_stops_finishes_a_job_whose_loop_is_over(make_worker: MakeWorker) -> None:

@@ -74,10 +74,11 @@ class ControlNetResidency:
     def load_next(self) -> bool:
         """Load one that was lately wanted, the latest first, and wait for it: for a worker that is idle.
 
-        Evicts nothing. ``False`` if there was nothing to load.
+        Evicts and downloads nothing, and is given up soon after a job comes that waits for another load.
+        ``False`` if nothing was loaded.
         """
         for name in self._to_load():
-            if self._preloader.load(name):
+            if self._preloader.load(name, gives_way=True):
                 metrics.CONTROLNET_LOADS.labels(name, "idle").inc()
                 return True
         return False
@@ -95,7 +96,7 @@ class ControlNetResidency:
         with self._lock:
             wanted = [name for name, at in reversed(self._wanted.items()) if at > since]
         loaded = self._controlnets.names()
-        return [name for name in wanted if name not in loaded]
+        return [name for name in wanted if name not in loaded and self._controlnets.is_on_disk(name)]
 
     def _start_load(self, name: str, reason: str, *, evicts: bool) -> bool:
         if not self.may_hold(name) or name in self._controlnets.names():

@@ -78,12 +78,8 @@ class TextEncoders:
                 memory.release_others()
                 log.info("text encoders take more than the memory for models", extra={"model": model.name})
             start = time.monotonic()
-            weights = memory.retry_when_full(lambda: self._load_on_device(model.name))
+            weights = memory.retry_when_full(lambda: memory.load(lambda: self._load(model.name)))
             self._load_times.record(model.name, model.apart_bytes, time.monotonic() - start)
         if weights.sha256 != model.text_weights_sha256:
             raise ModelFailed(f"the text encoders of model {model.name!r} have changed since it was loaded")
         return weights
-
-    def _load_on_device(self, name: str) -> TextEncoderWeights:
-        with self._memory.device.loading():
-            return self._load(name)

@@ -1,5 +1,6 @@
 """Builds a UNet worker from its settings and catalog: the one place that chooses its collaborators."""
 
+import threading
 from functools import partial
 
 from celery import Celery
@@ -52,8 +53,8 @@ def build_worker(
     redis, residuals = control_redis(settings), residual_servers(settings)
     jobs = JobStore(redis, settings)
     live_workers = LiveWorkersCache(jobs.renewal_redis)
-    device = find_device(settings.device)
-    memory = DeviceMemory(HOST_BYTES, device)  # until the device is asked, at the start
+    device, stopping = find_device(settings.device), threading.Event()
+    memory = DeviceMemory(HOST_BYTES, device, stopping=stopping)  # until the device is asked, at the start
     sizes = ModelSizes(settings, catalog, memory)
     return UNetWorker(
         settings=settings,
@@ -86,6 +87,7 @@ def build_worker(
         ),
         device=device,
         device_loss=DeviceLoss(device),
+        stopping=stopping,
         watchdog=Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since),
     )
 

@@ -33,6 +33,7 @@ from workers.runtime.celery_worker.control import WorkerControl
 from workers.runtime.heartbeat import GRACE_BEATS, ControlNetReport, HeartbeatThread, describe_worker
 from workers.runtime.memory_budget import budget_bytes
 from workers.runtime.process import check_device, load_any, prepare_process, start_or_exit, worker_name
+from workers.runtime.process_exit import exit_now
 from workers.runtime.warm_up import WarmUp, reported
 from workers.unet.maintenance import prefetch
 from workers.unet.maintenance.availability import AvailabilityReporter
@@ -122,6 +123,8 @@ class WorkerLifecycle:
         if not self._worker.device_loss.is_lost:  # it may use the device
             self._worker.transport.close()
         self._worker.device_loss.exit_if_lost()
+        if self._worker.models.memory.has_given_up_load:
+            exit_now(0)  # its thread uses the device
 
     def _check_may_begin(self) -> None:
         self._worker.device_loss.check()

@@ -62,6 +62,29 @@ def make_cache(places: int, loads: list[str] | None = None) -> ModelCache[UNetCo
     return ModelCache(load, DeviceMemory(places * SIZE_BYTES), lambda name: SIZE_BYTES)
 
 
+def test_an_idle_worker_downloads_nothing() -> None:
+    sizes, loads = {"edge": 0}, list[str]()
+
+    def load(name: str) -> UNetControlNet:
+        loads.append(name)
+        return UNetControlNet(name, MODELS[name])
+
+    # Given a hub id whose files are not here
+    cache = ModelCache(load, DeviceMemory(SIZE_BYTES), lambda name: sizes[name])
+    residency = ControlNetResidency(cache, ["edge"])
+    residency.wanted("edge")
+    assert not residency.load_next()
+    # A job that begins has it loaded
+    assert residency.load_for_job("edge")
+    assert eventually(cache.names) == ["edge"]
+    cache.discard("edge")
+    # And files that are here are read while the worker is idle
+    assert not residency.load_next()
+    sizes["edge"] = SIZE_BYTES
+    assert residency.load_next()
+    assert loads == ["edge", "edge"]
+
+
 def test_an_idle_worker_loads_what_was_lately_wanted_and_evicts_nothing() -> None:
     loads: list[str] = []
     controlnets = make_cache(2, loads)

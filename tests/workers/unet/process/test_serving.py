@@ -31,7 +31,7 @@ def worker(make_worker: MakeWorker, controlnets: ModelCache[ControlNet]) -> UNet
         with controlnets.use(name) as loaded:
             return loaded
 
-    own = ModelCache(load, DeviceMemory(1 << 40))
+    own = ModelCache(load, DeviceMemory(1 << 40), lambda name: 1)
     return replace(make_worker(serve_controlnets=False), controlnets=own, served_controlnets=["edge"])
 
 
