@@ -33,8 +33,14 @@ from workers.runtime.weights.loaded import weights_sha256
 from workers.runtime.weights.source import estimate_bytes, find_source, split_revision
 
 
-def controlnet_cache(catalog: Catalog, settings: Settings, memory: DeviceMemory) -> ModelCache[ControlNet]:
-    """Every ControlNet of the catalog, within ``memory``; one that does not fit its models is not loaded."""
+def controlnet_cache(
+    catalog: Catalog, settings: Settings, memory: DeviceMemory, *, compiles: bool = True
+) -> ModelCache[ControlNet]:
+    """Every ControlNet of the catalog, within ``memory``; one that does not fit its models is not loaded.
+
+    ``compiles``: else those whose engine is ``compile`` are run by ``graphs``. Compiling takes minutes: too
+    long where ControlNets are loaded beside jobs, and run between and within them.
+    """
 
     hashes = HashCache(settings.home / HASH_FOLDER)
 
@@ -51,7 +57,8 @@ def controlnet_cache(catalog: Catalog, settings: Settings, memory: DeviceMemory)
         controlnet = load_controlnet(
             name, *source(name), settings.device, entry.variant, base, hashes, entry.memory_format
         )
-        controlnet.engines = make_engines(entry.engine, name, find_device(settings.device), settings.home)
+        engine = "graphs" if entry.engine == "compile" and not compiles else entry.engine
+        controlnet.engines = make_engines(engine, name, find_device(settings.device), settings.home)
         for model in entry.models:
             _check_fit(controlnet, model, catalog.models[model].source, settings)
         return controlnet

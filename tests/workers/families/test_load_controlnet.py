@@ -13,6 +13,8 @@ from shared.catalog.entries import Catalog
 from shared.errors import ModelFailed
 from shared.settings import Settings
 from tests.tiny_models import make_controlnet, make_pipeline, make_union
+from workers.engines.compiled import CompileEngine
+from workers.engines.graphs import GraphEngine
 from workers.families.load_controlnet import check_controlnet, controlnet_cache, load_controlnet
 from workers.families.unet.controlnet import UNetControlNet
 from workers.families.unet.controlnet_union import UNetControlNetUnion
@@ -33,6 +35,10 @@ model = "sd1"
 [controlnets.wrong]
 source = "good"
 model = "sdxl"
+[controlnets.compiled]
+source = "good"
+model = "sd1"
+engine = "compile"
 [controlnets.union]
 source = "union"
 model = "sdxl"
@@ -88,6 +94,17 @@ def test_a_controlnet_that_a_job_needs_in_the_middle_of_its_loop_computes(
     with torch.inference_mode():
         made = residuals(controlnet_cache(catalog, settings, DeviceMemory(1 << 40)))
     assert all(torch.equal(ours, its) for ours, its in zip(made, expected, strict=True))
+
+
+def test_a_controlnet_is_compiled_only_where_there_are_no_jobs_that_compiling_would_delay(
+    settings: Settings, catalog: Catalog
+) -> None:
+    kinds = []
+    for compiles in (True, False):
+        memory = DeviceMemory(1 << 40)
+        with controlnet_cache(catalog, settings, memory, compiles=compiles).use("compiled") as controlnet:
+            kinds.append(type(controlnet.engines.own))
+    assert kinds == [CompileEngine, GraphEngine]
 
 
 def test_a_controlnet_of_another_family_stops_its_workers_start_before_anything_is_loaded(
