@@ -47,7 +47,9 @@ from workers.runtime.process import (
     start_or_exit,
     worker_name,
 )
+from workers.runtime.process_exit import EXIT_S, end_within
 from workers.runtime.warm_up import ROUNDS, WarmUp, is_first_run_slower, reported
+from workers.runtime.watchdog import STATUS as WATCHDOG_STATUS
 from workers.runtime.watchdog import Watchdog
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
@@ -103,8 +105,9 @@ def _start(sender: Any, **_: object) -> None:
 
     @worker_shutdown.connect(weak=False)
     def _end(**_: object) -> None:
+        server.stop()  # watched: a step may hang
         watchdog.stop()
-        server.stop()
+        end_within(EXIT_S, WATCHDOG_STATUS)
         if not loss.is_lost:  # it may use the device; others free what a dead worker has left
             transport.close()
         reporter.stop()

@@ -35,8 +35,8 @@ class LeaseRenewer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop renewing."""
-        self._thread.stop()
+        """Stop renewing; a renewal that waits for Redis is not waited for."""
+        self._thread.stop(0)
 
     def __enter__(self) -> None:
         with self._lock:

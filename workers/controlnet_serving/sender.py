@@ -7,6 +7,7 @@ and for nothing else; the thread then waits for the copies.
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -62,10 +63,15 @@ class ResponseSender:
         self._thread = threading.Thread(target=self._run, name="response sender", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Send what is queued, and stop."""
-        self._queue.put(None)
-        self._thread.join()
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Send what is queued, and stop; returns whether that is done, after ``timeout_s`` at most."""
+        begun = time.monotonic()
+        try:
+            self._queue.put(None, timeout=timeout_s)
+        except queue.Full:
+            return False
+        self._thread.join(None if timeout_s is None else max(begun + timeout_s - time.monotonic(), 0.0))
+        return not self._thread.is_alive()
 
     def send(
         self,

@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 
 #: That a step is current is believed for so long: to ask takes a fraction of a millisecond.
 CURRENT_STEP_CACHE_S = 0.02
+#: A step that is being served, and the sending of its residuals, may take so long when the worker stops:
+#: less than supervisors wait. Another worker computes it otherwise.
+STOP_S = 5.0
 #: Pause after an unexpected error.
 ERROR_PAUSE_S = 0.2
 
@@ -113,10 +116,17 @@ class ControlNetServer:
         self._intake.interrupt()
 
     def stop(self) -> None:
-        """Finish the step that is being served and take no more."""
+        """Finish the step that is being served and take no more.
+
+        A device that hangs, or servers that take no residuals, end the process: after `STOP_S`, with the
+        status of the watchdog.
+        """
         self.drain()
-        self._thread.join()
-        self.sender.stop()
+        end = time.monotonic() + STOP_S
+        self._thread.join(STOP_S)
+        has_sent = not self._thread.is_alive() and self.sender.stop(max(end - time.monotonic(), 0.0))
+        if not has_sent:
+            self._watchdog.end(f"a step of a ControlNet did not end {STOP_S:g} s after the worker's own end")
         self._lease.stop()
 
     def attach(self, message: AttachControlNet) -> None:

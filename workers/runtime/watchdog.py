@@ -5,6 +5,7 @@ The supervisor starts the worker again. What it had taken goes to others: leases
 
 import faulthandler
 import itertools
+import logging
 import sys
 import threading
 import time
@@ -14,6 +15,8 @@ from typing import NamedTuple
 
 from shared.periodic_thread import PeriodicThread
 from workers.runtime.process_exit import end_process
+
+log = logging.getLogger(__name__)
 
 #: Between two checks.
 POLL_S = 1.0
@@ -44,6 +47,7 @@ class Watchdog:
         self.grace_s = grace_s
         self._loading_since = loading_since
         self._end = end or (lambda why: end_process(why, STATUS))
+        self._is_started = False
         self._watched: dict[int, _Watched] = {}
         self._ids = itertools.count()
         self._lock = threading.Lock()
@@ -51,6 +55,7 @@ class Watchdog:
 
     def start(self) -> None:
         """Start checking."""
+        self._is_started = True
         self._thread.start()
 
     def stop(self) -> None:
@@ -89,6 +94,13 @@ class Watchdog:
             stuck = [one.what for one in self._watched.values() if now > one.deadline + self.grace_s]
         if stuck:
             self._end(f"{', '.join(stuck)} did not come back: the device hangs")
+
+    def end(self, why: str) -> None:
+        """End the process, as for what hangs; one that was not started ends nothing."""
+        if self._is_started:
+            self._end(why)
+        else:
+            log.error("not ended", extra={"reason": why})
 
     def _poll(self) -> None:
         # The last resort, where no Python thread can run any more: this timer runs in C.

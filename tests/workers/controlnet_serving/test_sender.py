@@ -1,6 +1,7 @@
 """The sender keeps the order, sends together what it can, and isolates failures."""
 
 import itertools
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -45,6 +46,33 @@ def test_responses_are_sent_in_order_and_one_that_fails_stops_no_other(ends: Tra
         while len(received) < 3:
             received += ends.receive(request)
         assert [response.index for response, _ in received] == [-1, 1, 0]
+
+
+class HangingCopies(FakeDevice):
+    """No copy ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end = threading.Event()
+
+    def to_host(self, tensor: torch.Tensor, into: torch.Tensor | None = None) -> HostCopy:
+        self.end.wait()
+        return super().to_host(tensor, into)
+
+
+def test_a_sender_that_stops_waits_for_a_device_that_hangs_no_longer_than_it_shall(
+    residual: Redis, servers: Settings
+) -> None:
+    residual.flushall()
+    device = HangingCopies()
+    ends = TransportEnds([residual], servers.model_copy(update={"shared_memory": "auto"}), device=device)
+    sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []))
+    sender.send(ends.send_step(), make_response(0), noise(2, 64, 64, 64), "edge")
+    sender.start()
+    assert not sender.stop(0.1)
+    device.end.set()
+    assert sender.stop()
+    ends.close()
 
 
 class FailingCopies(FakeDevice):

@@ -37,6 +37,7 @@ from tests.workers.unet.controlnet_jobs import (
     make_server,
     spec,
 )
+from workers.controlnet_serving import server as module
 from workers.controlnet_serving.host import ServerHost
 from workers.controlnet_serving.input_cache import InputCache
 from workers.controlnet_serving.server import ControlNetServer
@@ -358,6 +359,30 @@ def test_the_seconds_of_a_step_are_reported_while_a_job_that_came_after_it_compu
     assert eventually(lambda: activity.serve.spans(0.0) != submitted_s)
     assert turns.is_busy
     server.stop()
+
+
+class Hangs(OneJob):
+    """Turns of a device that never ends what it has begun."""
+
+    def wait(self, timeout_s: float) -> bool:
+        return self.free.wait()
+
+
+def test_a_worker_that_stops_while_its_device_hangs_ends_with_the_watchdog(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STOP_S", 0.2)
+    ends, hangs = list[str](), Hangs()
+    watchdog = Watchdog(600, end=ends.append)
+    host = ServerHost(turns=hangs, watchdog=watchdog)
+    own = make_line(line.redis, line.settings)
+    server = ControlNetServer(["edge"], load_controlnets(), own.steps, own.transport, 0.0, host)
+    watchdog.start()
+    server.start("unet2@test")
+    server.stop()
+    watchdog.stop()
+    assert [end.startswith("a step of a ControlNet did not end") for end in ends] == [True]
+    hangs.free.set()
 
 
 def test_a_step_is_submitted_while_the_device_computes_the_one_before(line: Line) -> None:

@@ -33,8 +33,9 @@ from workers.runtime.celery_worker.control import WorkerControl
 from workers.runtime.heartbeat import GRACE_BEATS, ControlNetReport, HeartbeatThread, describe_worker
 from workers.runtime.memory_budget import budget_bytes
 from workers.runtime.process import check_device, load_any, prepare_process, start_or_exit, worker_name
-from workers.runtime.process_exit import exit_now
+from workers.runtime.process_exit import EXIT_S, end_within, exit_now
 from workers.runtime.warm_up import WarmUp, reported
+from workers.runtime.watchdog import STATUS
 from workers.unet.maintenance import prefetch
 from workers.unet.maintenance.availability import AvailabilityReporter
 from workers.unet.maintenance.recovery import Recovery
@@ -120,6 +121,7 @@ class WorkerLifecycle:
         """Celery's ``worker_shutdown``: end the threads."""
         for stop in self._stops:
             stop()
+        end_within(EXIT_S, STATUS)
         if not self._worker.device_loss.is_lost:  # it may use the device
             self._worker.transport.close()
         self._worker.device_loss.exit_if_lost()
@@ -205,7 +207,7 @@ class WorkerLifecycle:
         self._stops = [worker.watchdog.stop, recovery.stop, heartbeat.stop, sweeper.stop]
         if self._serving is not None:
             self._serving.start(self._name)
-            self._stops.insert(1, self._serving.stop)
+            self._stops.insert(0, self._serving.stop)  # watched: a step may hang
 
     def _report(self, problems: Callable[[], list[str]]) -> Heartbeat:
         """``problems``: why it takes no work now, beside its device's and its jobs'."""
