@@ -27,6 +27,7 @@ class Proxy:
         self.gate.set()
         self._connections = 0
         self._silent = 0  # so many of the first connections pass nothing any more
+        self._clients: list[socket.socket] = []
         self._closed = threading.Event()
         self._passed_bytes = 0
         self._connected = threading.Condition()
@@ -52,6 +53,13 @@ class Proxy:
         with self._connected:
             self._silent = self._connections
 
+    def reset(self) -> None:
+        """Break all connections that there are."""
+        with self._connected:
+            for client in self._clients:
+                _reset(client)
+            self._clients.clear()
+
     def close(self) -> None:
         """Accept no more connections, and let go of those that wait."""
         self._listener.close()
@@ -67,6 +75,7 @@ class Proxy:
             with self._connected:
                 self._connections += 1
                 number = self._connections
+                self._clients.append(client)
                 self._connected.notify_all()
             if self.is_down:
                 _reset(client)

@@ -2,11 +2,16 @@
 
 A worker that waited for each acknowledgement would give up its core after every residual, and get it back
 when others let it. So acknowledgements are read as they come; who has to know the last of them waits once.
+
+A header whose connection broke before it was acknowledged may be lost. It is not sent twice, as a second one
+would miss its payload; the claim on its part of the step is given up, so that a job that misses the residual
+finds the part lost and asks again. A job that has received it never looks.
 """
 
 import hashlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +21,7 @@ from redis.exceptions import ResponseError
 from shared.lua_script import read_lua
 from shared.redis_clients import make_retry
 from workers.transport.backends.base import StoredPayload
-from workers.transport.keys import responses_key, step_token_key
+from workers.transport.keys import claims_key, responses_key, step_token_key
 from workers.transport.protocol import Payload, StepRequest, StepResponse
 from workers.transport.redis_client.pool import PRIMARY, ConnectionPool
 from workers.transport.redis_client.resp import Command, Connection
@@ -26,6 +31,10 @@ log = logging.getLogger(__name__)
 
 #: One reply of the primary server.
 REPLY_S = 10.0
+#: A connection that has not acknowledged what it was sent so long ago is dead, though nobody has closed it.
+SILENT_S = 5.0
+#: So many publications that may be lost are remembered.
+MAX_DOUBTFUL = 1024
 #: Replies of ``lua/publish.lua``.
 PUBLISHED, SUPERSEDED = 1, 0
 
@@ -46,6 +55,7 @@ class Publication:
         self.request = request
         self.envelopes = envelopes
         self.commands = commands  # the last one publishes, the others store what lies before the headers
+        self.sent_at = 0.0  # time.monotonic()
         self.is_acknowledged = False
         #: Whether the server has not stored a payload: nothing was published.
         self.is_refused = False
@@ -59,18 +69,29 @@ class Publication:
 class ResponsePublisher:
     """One connection for all headers; safe to use from several threads."""
 
-    def __init__(self, servers: ConnectionPool, ttl_s: int, discard: Callable[[Payload], None]) -> None:
+    def __init__(
+        self,
+        servers: ConnectionPool,
+        ttl_s: int,
+        discard: Callable[[Payload], None],
+        *,
+        silent_s: float = SILENT_S,
+    ) -> None:
         """``discard`` is called for payloads that nobody will read: their job is past the step."""
         self._servers = servers
         self._ttl_s = b"%d" % ttl_s
         self._discard = discard
+        self._silent_s = silent_s
         self._script = read_lua("workers.transport", "publish").encode()
+        self._unclaim_script = read_lua("workers.transport", "unclaim").encode()
         self._script_sha = hashlib.sha1(self._script).hexdigest().encode()
         self._retry = make_retry()
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._unacknowledged: deque[Publication] = deque()
         self._sent = 0  # how many of them were sent over this connection; the others follow
+        #: Gives up the claims of what may be lost, once there is a connection.
+        self._unclaim_commands: deque[Command] = deque(maxlen=MAX_DOUBTFUL)
         #: Job and request of which an acknowledgement has lately told that they are over. Not the step: a
         #: server that was restarted knows no request, and the next one is for the same step.
         self._superseded = ("", "")
@@ -117,7 +138,7 @@ class ResponsePublisher:
             self._retry.call_with_retry(function, lambda error: None)
         except BaseException:
             for publication in self._unacknowledged:  # they hold memory of callers that are told now
-                publication.is_acknowledged = True
+                self._note_lost(publication)
             self._unacknowledged.clear()
             self._sent = 0
             raise
@@ -127,24 +148,40 @@ class ResponsePublisher:
         if self._connection is not None and self._connection.is_open:
             while self._sent and self._connection.has_reply():
                 self._read_acknowledgement()
+            if self._sent and time.monotonic() - self._unacknowledged[0].sent_at > self._silent_s:
+                self._connection.close()
         # Sent to a server that has hung up, they would be lost without an error, and the step with them.
         if self._connection is None or not self._connection.is_alive():
             self._connection = self._connect()
         while self._sent < len(self._unacknowledged):
-            self._connection.send(self._unacknowledged[self._sent].commands)
+            publication = self._unacknowledged[self._sent]
+            self._connection.send(publication.commands)
+            publication.sent_at = time.monotonic()
             self._sent += 1
 
     def _connect(self) -> Connection:
-        # Of headers alone only their readers know whether they arrived: a second one would miss its payload.
         sent, unsent = self._split()
         self._unacknowledged = deque([one for one in sent if one.stores_payloads] + unsent)
         for one in sent:
-            one.is_acknowledged = not one.stores_payloads
+            if not one.stores_payloads:
+                self._note_lost(one)
         self._sent = 0
         connection = self._servers.connect(PRIMARY)
-        connection.send([(b"SCRIPT", b"LOAD", self._script)])
+        connection.send([(b"SCRIPT", b"LOAD", self._script), *self._unclaim_commands])
         connection.read_pending(REPLY_S)
+        self._unclaim_commands.clear()
         return connection
+
+    def _note_lost(self, publication: Publication) -> None:
+        """Whether it has arrived only its reader knows."""
+        publication.is_acknowledged = True
+        request = publication.request
+        positions = {position for one in publication.envelopes for position in one.response.positions}
+        if not positions:
+            return
+        keys = [step_token_key(request.job_id).encode(), claims_key(request.job_id).encode()]
+        args = [request.step_token.encode(), *(b"%d" % position for position in sorted(positions))]
+        self._unclaim_commands.append((b"EVAL", self._unclaim_script, b"2", *keys, *args))
 
     def _split(self) -> tuple[list[Publication], list[Publication]]:
         every = list(self._unacknowledged)

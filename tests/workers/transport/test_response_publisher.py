@@ -18,12 +18,13 @@ from workers.transport.backends.base import StoredPayload
 from workers.transport.backends.redis import RedisBackend
 from workers.transport.backends.selection import BackendSet
 from workers.transport.keys import responses_key
-from workers.transport.protocol import StepRequest, StepResponse
+from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.transport.redis_client.pool import ConnectionPool
 from workers.transport.response_batch import unchanged
 from workers.transport.response_publisher import ResponseEnvelope, ResponsePublisher
 from workers.transport.sender import ResidualSender
 
+NEVER_S = 3600.0
 KEY = f"{TRANSPORT}:payload:tested:0".encode()
 STORED = StoredPayload({}, commands=[(b"SET", KEY, b"payload", b"EX", b"60")])
 REFUSED = StoredPayload({}, commands=[(b"EXISTS", KEY)])
@@ -146,6 +147,31 @@ def test_a_payload_whose_connection_breaks_is_sent_again_and_a_lone_header_is_no
     # Then the payload is there in any case; a second header of one in shared memory would miss it
     assert residual.llen(responses_key(together)) == 3
     assert residual.llen(responses_key(alone)) == 1
+
+
+@pytest.mark.parametrize("is_reset", [True, False], ids=["a broken connection", "a silent connection"])
+def test_a_job_finds_a_step_lost_whose_header_was_lost_with_its_connection(
+    is_reset: bool, residual: Redis, ends: TransportEnds
+) -> None:
+    part = ControlNetCall(controlnet="edge", position=0, image="", scale=1.0)
+    request, other = ends.send_step(parts=[part]), ends.send_step()
+    queued = ends.steps.pop(["edge"])
+    assert queued is not None
+    assert ends.steps.claim(queued) is not None
+    with behind_proxy(residual) as (behind, proxy):
+        silent_s = NEVER_S if is_reset else 0.0
+        publisher = ResponsePublisher(behind, 60, lambda payload: None, silent_s=silent_s)
+        publisher.wait(publisher.publish(other, [ResponseEnvelope(make_response(), STORED)]))
+        # Given a header that was sent and has never reached the server
+        proxy.silence()
+        publisher.publish(request, [ResponseEnvelope(make_response())])
+        assert ends.steps.locate(request, part) == "claimed"
+        # When its connection is given up
+        if is_reset:
+            proxy.reset()
+        publisher.publish(other, [ResponseEnvelope(make_response(1))])
+        # Then whoever waits for it knows at once that it must ask again
+        assert ends.steps.locate(request, part) == "lost"
 
 
 def test_a_step_that_a_restarted_server_did_not_know_is_answered_when_asked_again(
