@@ -1,8 +1,8 @@
 """Placement and prefetch hints: who gets a job.
 
-A job goes to the free worker that can start it soonest, by what it has loaded. It never waits for a better
-worker: if all are busy, it goes to the queue that all workers of its model share, and one of them is asked to
-prefetch the job's LoRAs.
+A job goes to the free worker that can start it soonest, by what it has loaded. If all are busy, or only busy
+workers have loaded its model, it goes to the queue that all workers of its model share: the others take it
+from there once a load pays (ADR 30). One of them is asked to prefetch the job's LoRAs.
 """
 
 import logging
@@ -23,6 +23,7 @@ from shared.messaging.messages import PrefetchHint
 from shared.metrics import DISPATCHED_LORAS, JOBS_DISPATCHED
 from shared.registry.availability import Availability
 from shared.registry.live_workers import LiveWorkersCache
+from shared.registry.loaded_models import LoadedModels
 from shared.registry.lora_inventory import LoraInventory, LoraTier, read_disk_caches
 from shared.registry.serving import read_candidates
 from shared.settings import Settings
@@ -46,6 +47,7 @@ class Dispatcher:
         self._settings, self._jobs, self._celery = settings, jobs, celery
         self._redis: Redis = jobs.redis
         self._availability = Availability(jobs.redis)
+        self._loaded_models = LoadedModels(jobs.redis)
         self._live_workers = live_workers
 
     def dispatch(self, job_id: str, spec: JobSpec) -> None:
@@ -62,7 +64,7 @@ class Dispatcher:
             log.warning("job not sent yet", extra={"job": job_id, "error": type(error).__name__})
 
     def _reserve(self, spec: JobSpec) -> str | None:
-        """Reserve the best free worker for a job; ``None`` if all are busy, or older jobs wait."""
+        """Reserve the best free worker for a job; ``None`` if it goes to the common queue."""
         free, serving = read_candidates(self._redis, self._availability.free_workers())
         if not free:
             JOBS_DISPATCHED.labels("queue").inc()
@@ -70,6 +72,9 @@ class Dispatcher:
         loras = [version_of(self._settings.lora_bucket, ref.name, ref.etag) for ref in spec.loras]
         disks = read_disk_caches(self._redis, sorted({worker.host for worker in free}), loras)
         ranked = rank_workers(spec.model, loras, free, disks, serving)
+        if self._is_loaded_by_busy_workers(spec.model, ranked):
+            JOBS_DISPATCHED.labels("queue").inc()
+            return None
         reserved = self._availability.reserve(spec.model, [worker.worker for worker in ranked])
         JOBS_DISPATCHED.labels("queue" if reserved is None else "worker").inc()
         for worker in ranked:
@@ -77,6 +82,9 @@ class Dispatcher:
                 for lora in loras:
                     DISPATCHED_LORAS.labels(find_tier(lora, spec.model, worker, disks[worker.host])).inc()
         return reserved
+
+    def _is_loaded_by_busy_workers(self, model: str, free: Sequence[LoraInventory]) -> bool:
+        return not any(model in worker.loaded for worker in free) and self._loaded_models.is_loaded(model)
 
     def _send_prefetch_hint(self, spec: JobSpec) -> None:
         """Ask one worker to fetch the LoRAs of a job that waits.

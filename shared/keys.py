@@ -74,6 +74,11 @@ def lora_inventory(worker: str) -> str:
     return f"swift:lora_inventory:{worker}"
 
 
+def model_holders(model: str) -> str:
+    """Sorted set: UNet workers that have loaded a base model, by when their registration expires."""
+    return f"swift:loaded:{model}"
+
+
 def serving(worker: str) -> str:
     """String with expiry: a UNet worker has just served a step of another worker's job."""
     return f"swift:serving:{worker}"

@@ -13,6 +13,7 @@ from api.services import Services
 from shared import keys
 from shared.messaging.celery_app import unet_queue, worker_queue
 from shared.registry.availability import Availability
+from shared.registry.loaded_models import LoadedModels
 from shared.registry.lora_inventory import LoraInventory, publish_disk_cache, publish_inventory
 from shared.registry.serving import note_serving
 from shared.registry.workers import Heartbeat, publish_heartbeat
@@ -157,6 +158,21 @@ def test_a_new_job_waits_behind_older_ones(client: FlaskClient, services: Servic
     services.control.zadd(keys.FREE_WORKERS, {"unet1@a": 2e9})
     younger = submit(client)
     assert waiting(services, unet_queue(MODEL)) == [older, younger]
+
+
+def test_a_job_whose_model_only_a_busy_worker_has_loaded_goes_to_the_common_queue(
+    client: FlaskClient, services: Services
+) -> None:
+    models = LoadedModels(services.control)
+    models.register("unet1@a", [MODEL], [MODEL], SOON)
+    register(services, worker("unet2@b", loaded=[]))
+    left = submit(client)
+    assert waiting(services, unet_queue(MODEL)) == [left]
+    services.control.delete(unet_queue(MODEL))
+    # When nobody has it loaded any more, then the free worker gets the next one
+    models.register("unet1@a", [MODEL], [], SOON)
+    reserved = submit(client)
+    assert waiting(services, worker_queue(MODEL, "unet2@b")) == [reserved]
 
 
 def test_without_placement_every_job_goes_to_the_common_queue(services: Services) -> None:

@@ -3,6 +3,7 @@
 One job at a time uses the device, whatever ``--concurrency`` says.
 """
 
+from shared.redis_clients import without_retries
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
 from workers.devices.visible import hide_other_gpus
@@ -27,6 +28,7 @@ from shared.messaging.celery_app import (
 )
 from shared.messaging.messages import AttachControlNet, GenerateJob
 from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
+from workers.runtime.celery_worker.job_order import JobOrder
 from workers.runtime.celery_worker.remote_shutdown import leave_on_remote_shutdown
 from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke_job
 from workers.runtime.process import select_controlnets, select_served
@@ -46,7 +48,15 @@ with exit_with_reason():
 use_checked_transport()
 app = make_celery(settings, queues=[queue(model) for model in serves for queue in (unet_queue, follow_queue)])
 worker = build_worker(settings, catalog, serves, controlnets, app)
+job_order = JobOrder(
+    without_retries(worker.jobs.redis),
+    serves,
+    loaded=worker.models.names,
+    expected_load_s=worker.models.expected_load_s,
+)
+app.conf.broker_transport_options["queue_order_strategy"] = job_order
 lifecycle = WorkerLifecycle(app, worker, catalog)
+worker_init.connect(job_order.on_start, weak=False)
 worker_init.connect(lifecycle.start, weak=False)
 worker_ready.connect(lifecycle.ready, weak=False)
 worker_shutting_down.connect(lifecycle.leave, weak=False)

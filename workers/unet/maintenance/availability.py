@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from shared.registry.availability import Availability
+from shared.registry.loaded_models import LoadedModels
 from shared.registry.lora_inventory import (
     LoraInventory,
     publish_disk_cache,
@@ -47,6 +48,7 @@ class AvailabilityReporter:
     ) -> None:
         """Each report lasts ``ttl_s`` seconds."""
         self._redis, self._availability = redis, Availability(redis)
+        self._loaded_models = LoadedModels(redis)
         self._serves, self._ttl_s = list(serves), ttl_s
         self._name, self._host = "", socket.gethostname()
         self._models, self._cache, self._memory = models, cache, memory
@@ -83,6 +85,7 @@ class AvailabilityReporter:
         with self._lock:
             self._publish_loras()
             self._register()
+            self._register_loaded()
         self._availability.release_expired()
 
     def stop(self) -> None:
@@ -92,6 +95,7 @@ class AvailabilityReporter:
             try:
                 self._register()
                 remove_inventory(self._redis, self._name)
+                self._register_loaded()
             except RedisError:
                 log.warning("worker not removed from the registry: its registration expires")
 
@@ -111,6 +115,12 @@ class AvailabilityReporter:
         else:
             is_free = self._availability.register_free(self._name, self._serves, self._ttl_s)
             self.jobs_wait = not is_free
+
+    def _register_loaded(self) -> None:
+        """Others leave jobs of these models to this worker for a while: only if it takes jobs."""
+        takes_jobs = not self._has_stopped and self._is_ready()
+        loaded = self._models.names() if takes_jobs else []
+        self._loaded_models.register(self._name, self._serves, loaded, self._ttl_s)
 
     def _publish_loras(self) -> None:
         disk = self._cache.versions()

@@ -7,6 +7,7 @@ from shared import keys
 from shared.jobs.spec import LoraRef
 from shared.messaging.celery_app import unet_queue, worker_queue
 from shared.registry.availability import Availability
+from shared.registry.loaded_models import LoadedModels
 from shared.registry.lora_inventory import read_disk_caches, read_inventories
 from shared.storage.loras import version_of
 from shared.storage.object_store import Bucket
@@ -53,6 +54,19 @@ def test_a_worker_is_free_again_after_a_failed_job(reporter: AvailabilityReporte
     with pytest.raises(RuntimeError), reporter.busy_with("0123"):
         raise RuntimeError
     assert Availability(control).free_workers() == [NAME]
+
+
+def test_only_a_worker_that_takes_jobs_registers_what_it_has_loaded(
+    reporter: AvailabilityReporter, worker: UNetWorker, control: Redis
+) -> None:
+    models = LoadedModels(control)
+    assert not models.is_loaded(MODEL)
+    with worker.models.use(MODEL), reporter.busy_with("0123"):
+        reporter.report()
+        assert models.is_loaded(MODEL)
+    reporter.stop()
+    reporter.report()  # a late heartbeat
+    assert not models.is_loaded(MODEL)
 
 
 def test_a_worker_that_stops_releases_its_reserved_jobs(

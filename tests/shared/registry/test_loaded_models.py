@@ -1,0 +1,72 @@
+import json
+import time
+
+import pytest
+from redis import Redis
+
+from shared import keys
+from shared.messaging.celery_app import make_celery, send_job, unet_queue
+from shared.registry.loaded_models import LoadedModels, ModelQueue
+from shared.settings import Settings
+
+SOON = 60.0
+MODELS = ["one", "two"]
+
+
+@pytest.fixture
+def models(control: Redis) -> LoadedModels:
+    control.flushall()
+    return LoadedModels(control)
+
+
+def loaded_elsewhere(models: LoadedModels, worker: str = "unet9@z") -> list[str]:
+    return [name for name, queue in models.read_queues(worker, MODELS).items() if queue.is_loaded_elsewhere]
+
+
+def test_what_a_worker_has_loaded_is_loaded_elsewhere_for_all_others(models: LoadedModels) -> None:
+    models.register("unet1@a", MODELS, ["two"], SOON)
+    assert (loaded_elsewhere(models), loaded_elsewhere(models, "unet1@a")) == (["two"], [])
+    models.register("unet2@b", MODELS, ["two", "one"], SOON)
+    assert loaded_elsewhere(models, "unet1@a") == MODELS
+    assert loaded_elsewhere(models, "unet2@b") == ["two"]
+    assert models.is_loaded("one")
+
+
+def test_a_model_that_was_evicted_is_loaded_no_more(models: LoadedModels) -> None:
+    models.register("unet1@a", MODELS, MODELS, SOON)
+    models.register("unet1@a", MODELS, ["two"], SOON)
+    assert loaded_elsewhere(models) == ["two"]
+    models.register("unet1@a", MODELS, [], SOON)
+    assert loaded_elsewhere(models) == []
+    assert not models.is_loaded("two")
+
+
+def test_the_registration_of_a_dead_worker_expires(models: LoadedModels, control: Redis) -> None:
+    models.register("unet1@a", MODELS, MODELS, 0.05)
+    models.register("unet2@a", MODELS, ["one"], SOON)
+    assert 0 < control.pttl(keys.model_holders("two")) <= 50  # type: ignore[operator]
+    while loaded_elsewhere(models) != ["one"]:
+        time.sleep(0.01)
+    assert control.pttl(keys.model_holders("one")) > 10_000  # type: ignore[operator]
+
+
+def test_the_oldest_job_of_a_queue_tells_how_long_it_has_waited(
+    models: LoadedModels, control: Redis, servers: Settings
+) -> None:
+    now = float(control.time()[0])
+    for job_id, age_s in (("a" * 16, 70), ("b" * 16, 5)):
+        control.hset(keys.job(job_id), "created_at", now - age_s)
+        send_job(make_celery(servers), job_id, "one")
+    queues = models.read_queues("unet1@a", MODELS)
+    assert queues["one"].waited_s == pytest.approx(70, abs=2)
+    assert queues["two"] == ModelQueue(None, False)
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xff\x00", "garbage", json.dumps({"headers": {"id": "../x"}}), json.dumps({"id": "c" * 16})]
+)
+def test_what_is_no_job_comes_first_so_that_it_is_dropped(
+    text: str | bytes, models: LoadedModels, control: Redis
+) -> None:
+    control.lpush(unet_queue("one"), text)
+    assert models.read_queues("unet1@a", MODELS)["one"].waited_s == float("inf")
