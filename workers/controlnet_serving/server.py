@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 
+import torch
 from redis.exceptions import RedisError
 
 from shared import metrics
@@ -83,6 +84,7 @@ class ControlNetServer:
         self._in_flight = StepsInFlight(transport.device)
         self._recorder = StepRecorder(self._timer, self._collector, self._busy)
         self._device = threading.Lock()
+        self._one_at_a_time = threading.RLock()  # steps: the thread of a job may serve one, too
         self._worker = ""
         self._stop = threading.Event()
         self._intake = StepIntake(steps, host.turns, lambda: self.names)
@@ -180,11 +182,38 @@ class ControlNetServer:
         0 if nothing came within `POLL_S`, or if what came is not to be computed any more.
         """
         limit = self._watchdog.limit("a step of a ControlNet", self.steps.wait_s)
-        with limit, self._device_loss.translate_errors():
+        with limit, self._device_loss.translate_errors(), self._one_at_a_time:
             self._in_flight.wait_for_room()
         self._report_done()
         with self._intake.next(names) as queued:
-            return 0 if queued is None else self._serve_queued(queued)
+            if queued is None:
+                return 0
+            with self._one_at_a_time:
+                return self._serve_queued(queued)
+
+    def has_overdue(self) -> bool:
+        """Whether a step of a loaded ControlNet waits for workers with a job."""
+        return self.steps.has_overdue(self._loaded())
+
+    @torch.inference_mode(False)  # what is kept of a job's inputs is used by this server's thread, too
+    def serve_overdue(self) -> bool:
+        """Serve a step that waits for workers with a job; whether there was one.
+
+        Called by the thread of a job, which has the device. Nothing is loaded for it.
+        """
+        loaded = [] if self._stop.is_set() else self._loaded()
+        with ExitStack() as in_use, self._one_at_a_time:
+            held = [name for name in loaded if in_use.enter_context(self.controlnets.use_loaded(name))]
+            step = self.steps.claim_overdue(held)
+            if step is None:
+                return False
+            self._in_flight.wait_for_room()
+            self.serve([step])
+            return True
+
+    def _loaded(self) -> list[str]:
+        loaded = self.controlnets.names()
+        return [name for name in self.names if name in loaded]
 
     def _serve_queued(self, queued: QueuedStep) -> int:
         step = self.steps.claim(queued)
@@ -278,7 +307,7 @@ class ControlNetServer:
                 self.sender.send(first.request, response, aggregated.residual, controlnet, computed)
 
     def _report_done(self) -> None:
-        with self._device_loss.translate_errors():
+        with self._device_loss.translate_errors(), self._one_at_a_time:
             self._timer.report_done()
 
     # --- its parts -----------------------------------------------------------------------------------

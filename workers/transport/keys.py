@@ -23,6 +23,11 @@ def claims_key(job_id: str) -> str:
     return f"{TRANSPORT}:claims:{job_id}"
 
 
+def overdue_key(controlnet: str) -> str:
+    """List: steps that wait for a ControlNet and shall be served by workers with a job, too."""
+    return f"{TRANSPORT}:overdue:{controlnet}"
+
+
 def lease_key(claimant: str) -> str:
     """String: exists while this claimant renews its lease. Ends in the claimant's name."""
     return f"{TRANSPORT}:lease:{claimant}"

@@ -35,6 +35,7 @@ from shared.settings import Settings
 from workers.transport.keys import (
     claims_key,
     lease_key,
+    overdue_key,
     request_key,
     served_key,
     step_token_key,
@@ -52,6 +53,10 @@ POLL_S = 1.0
 REPLY_S = POLL_S + 4.0
 #: How many entries of a queue are searched for steps that can share a forward pass.
 DEPTH = 64
+#: A step that no free worker has taken for so long is served by workers with a job, too. A free one takes it
+#: within milliseconds, so this much tells that there is none. Who waits like this asks for one step in this
+#: time, which bounds what it takes from others' jobs, and gets 25 steps within about a minute.
+OVERDUE_S = 2.0
 #: Where a part of a step is: see the table above.
 StepState = Literal["queued", "unserved", "claimed", "abandoned", "lost", "gone"]
 
@@ -137,6 +142,15 @@ class StepQueue:
         found: StepState = state.decode()
         return found
 
+    def mark_overdue(self, request: StepRequest, part: ControlNetCall) -> None:
+        """Have workers with a job serve a part, too: nobody has taken it from its queue for `OVERDUE_S`."""
+        key, entry = overdue_key(part.controlnet), _queued(request, part).model_dump_json()
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.lrem(key, 0, entry)
+        pipe.rpush(key, entry)
+        pipe.pexpire(key, int(2000 * OVERDUE_S))  # the requester marks it again
+        pipe.execute()
+
     def cancel(self, job_id: str, ordinal: int) -> None:
         """The attempt needs no more steps: what is still queued for it is not computed."""
         self._step_token_script(keys=_job_keys(job_id), args=["remove", ordinal])
@@ -172,6 +186,20 @@ class StepQueue:
         pipe.lpush(queue, queued.model_dump_json())
         pipe.expire(queue, self._ttl_s)
         pipe.execute()
+
+    def has_overdue(self, controlnets: Sequence[str]) -> bool:
+        """Whether a step of these ControlNets may be overdue."""
+        return bool(controlnets and self._redis.exists(*map(overdue_key, controlnets)))
+
+    def claim_overdue(self, controlnets: Sequence[str]) -> ClaimedStep | None:
+        """Claim the oldest overdue step of one of these ControlNets that nobody has claimed."""
+        for controlnet in controlnets:
+            while (entry := self._redis.lpop(overdue_key(controlnet))) is not None:
+                assert isinstance(entry, bytes)
+                queued = QueuedStep.model_validate_json(entry)
+                if (claimed := self._claim(queued, entry.decode())) is not None:
+                    return claimed
+        return None
 
     def collect_batch(self, controlnet: str, request: StepRequest, extra_rows: int) -> list[QueuedStep]:
         """Take entries of other jobs that can share a forward pass with ``request``, oldest first.

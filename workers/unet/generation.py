@@ -132,6 +132,7 @@ class Generation:
             self._in_flight.wait_for_room()
             self._step_start = self._times.mark()
             self._check_between_steps()
+            self._context.worker.overdue_steps.serve_one()
             if self._loras.before_step(i) or i == first_step:
                 with self._times.span("prompt"):
                     conditioning = self._context.encode_prompt()

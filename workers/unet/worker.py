@@ -28,6 +28,7 @@ from workers.unet.cfg_parallel.timings import CFGTimings
 from workers.unet.checkpoints.store import CheckpointStore
 from workers.unet.controlnet.claims.local_choice import LocalChoice
 from workers.unet.controlnet.claims.other_workers import OtherWorkers
+from workers.unet.controlnet.claims.overdue_steps import OverdueSteps
 from workers.unet.controlnet.residency import ControlNetResidency
 from workers.unet.embeddings.encoding_requests import EncodingRequests
 from workers.unet.embeddings.prompt_encoder import PromptEncoder
@@ -68,6 +69,7 @@ class UNetWorker:
     cfg_timings: CFGTimings = field(default_factory=CFGTimings)
     device_loss: DeviceLoss = field(default_factory=lambda: DeviceLoss(find_device("cpu")))
     local_choice: LocalChoice = field(default_factory=LocalChoice)
+    overdue_steps: OverdueSteps = field(default_factory=OverdueSteps)
     stopping: threading.Event = field(default_factory=threading.Event)  # set once it was told to stop
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(0.0))  # not started: it ends nothing
     followed_jobs: dict[str, list[str]] = field(

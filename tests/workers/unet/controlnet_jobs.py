@@ -30,6 +30,7 @@ from workers.transport.step_queue import ClaimedStep, StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.claims.local_choice import LocalChoice
+from workers.unet.controlnet.claims.overdue_steps import OverdueSteps
 from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.residency import ControlNetResidency
@@ -127,6 +128,7 @@ class FakeWorker:
     device: Device
     local_choice: LocalChoice
     other_workers: KnownOthers = field(default_factory=KnownOthers)
+    overdue_steps: OverdueSteps = field(default_factory=OverdueSteps)
 
     @cached_property
     def residency(self) -> ControlNetResidency:

@@ -1,13 +1,13 @@
 """Decides what to do about the parts of a step that nobody has answered yet, by where they are."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from redis.exceptions import RedisError
 
 from workers.transport.protocol import ControlNetCall, StepRequest
-from workers.transport.step_queue import StepState
+from workers.transport.step_queue import OVERDUE_S, StepState
 from workers.unet.controlnet.session import ControlNetSession
 
 #: One wait for residuals; between two the job is checked for a cancel, and silent parts for their workers.
@@ -26,33 +26,37 @@ class Decision(Enum):
     CLAIM = "claim it and compute it here"
     LOAD = "load its ControlNet here"
     REQUEST_AGAIN = "request again"
+    MARK_OVERDUE = "have workers with a job serve it, too"
     GIVE_UP = "give up"
 
 
 class CallMonitor:
     """Watches the parts of one step; `restart` begins anew with each request."""
 
-    def __init__(self, session: ControlNetSession) -> None:
+    def __init__(self, session: ControlNetSession, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
         self._session = session
         self._steps = session.context.worker.steps
         self._residency = session.context.worker.residency
         self._wait_s = session.context.worker.settings.residual_timeout_s
         self._lost_since: dict[int, float] = {}  # position: the first of the looks that found it nowhere
         self._claimed_at: dict[int, float] = {}  # position: when the part was first seen claimed
-        self._began_at = self._sent_at = time.monotonic()
+        self._marked_at: dict[int, float] = {}  # position: when it was last said to be overdue
+        self._began_at = self._sent_at = self._now()
         self._looked_at = self._began_at
         self._was_loading = False  # a ControlNet that is waited for, during the last wait
 
     @property
     def waited_s(self) -> float:
         """Seconds since the request was sent."""
-        return time.monotonic() - self._sent_at
+        return self._now() - self._sent_at
 
     def restart(self) -> None:
         """The step has been requested again."""
         self._lost_since.clear()
         self._claimed_at.clear()
-        self._sent_at = time.monotonic()
+        self._marked_at.clear()
+        self._sent_at = self._now()
 
     def timeout_s(self, parts: Iterable[ControlNetCall]) -> float:
         """How long to wait now for residuals of ``parts``."""
@@ -61,14 +65,14 @@ class CallMonitor:
         self._was_loading = any(residency.is_loading(name) for name in names)
         if self._was_loading:
             return LOADING_WAIT_S
-        waited_s = time.monotonic() - self._began_at
+        waited_s = self._now() - self._began_at
         loads_s = [residency.expected_load_s(name) for name in names if residency.can_load(name)]
         left_s = [at_s - waited_s for at_s in (*loads_s, self._wait_s) if at_s > waited_s]
         return min([WAIT_S, *left_s])
 
     def is_due(self) -> bool:
         """Whether it is time to look where parts are, after a wait in which nothing came."""
-        now = time.monotonic()
+        now = self._now()
         if self._was_loading and now - self._looked_at < WAIT_S:
             return False
         self._looked_at = now
@@ -90,9 +94,21 @@ class CallMonitor:
         if residency.is_loading(name):
             return Decision.WAIT
         if residency.can_load(name):
-            is_due = time.monotonic() - self._began_at >= residency.expected_load_s(name)
+            is_due = self._now() - self._began_at >= residency.expected_load_s(name)
             return Decision.LOAD if is_due else Decision.WAIT
-        return Decision.GIVE_UP if state == "unserved" and self.waited_s > self._wait_s else Decision.WAIT
+        if state == "unserved" and self.waited_s > self._wait_s:
+            return Decision.GIVE_UP
+        return Decision.MARK_OVERDUE if self._is_overdue(part) else Decision.WAIT
+
+    def _is_overdue(self, part: ControlNetCall) -> bool:
+        """Whether a part that cannot be computed here waits for workers that all have jobs."""
+        if self._session.context.worker.other_workers.may_serve(part.controlnet):
+            return False
+        now, since = self._now(), self._marked_at.get(part.position, self._sent_at)
+        if now - since < OVERDUE_S:
+            return False
+        self._marked_at[part.position] = now
+        return True
 
     def _locate(self, request: StepRequest, part: ControlNetCall) -> StepState:
         try:
@@ -105,12 +121,12 @@ class CallMonitor:
         if state != "lost":
             self._lost_since.pop(position, None)
             return False
-        now = time.monotonic()
+        now = self._now()
         return now - self._lost_since.setdefault(position, now) > LOST_AFTER_S
 
     def _is_stuck(self, position: int, state: StepState) -> bool:
         """Whether a living worker has held this part for too long."""
         if state != "claimed":
             return False
-        now = time.monotonic()
+        now = self._now()
         return now - self._claimed_at.setdefault(position, now) > self._wait_s

@@ -98,6 +98,7 @@ class StepResiduals:
                 self._handle_error(response)
         metrics.RESIDUAL_WAIT_S.observe(time.monotonic() - start)
         if not responses:
+            self._worker.overdue_steps.serve_one()  # others may wait for this worker, and it for them
             self._check_missing(index)
 
     def _wait(self, timeout_s: float) -> list[tuple[StepResponse, DeviceCopy | None]]:
@@ -128,6 +129,8 @@ class StepResiduals:
             for part, decision in decisions:
                 if decision is Decision.LOAD:
                     self._load_next(part.controlnet)
+                elif decision is Decision.MARK_OVERDUE:
+                    self._mark_overdue(part)
                 elif decision is Decision.GIVE_UP:
                     self._give_up(part, self._timeout_of(part))
             lost = [part for part, decision in decisions if decision is Decision.REQUEST_AGAIN]
@@ -155,6 +158,12 @@ class StepResiduals:
         if self._load(part.controlnet):
             return
         raise self._worker.residency.why_not(part.controlnet) or error
+
+    def _mark_overdue(self, part: ControlNetCall) -> None:
+        try:
+            self._worker.steps.mark_overdue(self.request, part)
+        except RedisError:
+            log.warning("overdue step not marked; it waits in its queue")
 
     def _load_next(self, controlnet: str) -> None:
         """Begin to load once no other of this step is being loaded: that may be evicted once it was used."""

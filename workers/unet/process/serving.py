@@ -25,6 +25,8 @@ MAX_ATTACHMENTS = 16
 SIGN_EVERY_S = SERVING_S / 4
 #: How often an idle worker looks whether to load a ControlNet that was lately wanted.
 LOAD_EVERY_S = 1.0
+#: How often a worker with a job looks whether steps of its ControlNets are overdue.
+LOOK_EVERY_S = 0.5
 
 
 class IdleServing:
@@ -45,6 +47,9 @@ class IdleServing:
         delay = worker.settings.controlnet_batch_delay
         self._server = ControlNetServer(self._names, worker.controlnets, steps, worker.transport, delay, host)
         turns.on_job(self._server.interrupt)
+        self._overdue_steps = worker.overdue_steps
+        self._overdue_steps.connect(self._server.has_overdue, self._server.serve_overdue)
+        self._look = PeriodicThread("overdue steps", LOOK_EVERY_S, self._look_for_overdue)
         self._redis, self._live_workers = worker.jobs.renewal_redis, worker.live_workers
         self._activity, self._name = worker.activity, ""
         self._sign = PeriodicThread("serving sign", SIGN_EVERY_S, self._note_serving)
@@ -59,6 +64,7 @@ class IdleServing:
         self._server.start(name)
         self._thread.start()
         self._sign.start()
+        self._look.start()
 
     def drain(self) -> None:
         """Take no more steps, and load nothing more; returns at once."""
@@ -69,6 +75,7 @@ class IdleServing:
         """Finish the step that is being served, and stop."""
         self.drain()
         self._sign.stop(SIGN_EVERY_S)
+        self._look.stop(LOOK_EVERY_S)
         self._server.stop()
 
     def attach(self, message: AttachControlNet) -> None:
@@ -96,6 +103,10 @@ class IdleServing:
         """Have dispatch prefer other workers that are as near to a job."""
         if self._activity.serve.ended_since(time.monotonic() - SIGN_EVERY_S):
             note_serving(self._redis, self._name)
+
+    def _look_for_overdue(self) -> None:
+        if not self._turns.wait(0.0):  # else they are taken from their queues
+            self._overdue_steps.look()
 
     def _prepare(self) -> None:
         while not self._is_draining:

@@ -1,0 +1,150 @@
+"""Steps that no worker without a job takes: workers with a job serve them, a few."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shared.keys import controlnet_steps
+from shared.settings import Settings
+from tests.infra.local.waiting import eventually
+from tests.workers.unet.controlnet_jobs import (
+    MID,
+    Line,
+    ask,
+    by_diffusers,
+    make_job,
+    make_line,
+    make_server,
+    spec,
+)
+from tests.workers.unet.jobs import control, pixels, run
+from tests.workers.unet.specs import spec as job_spec
+from workers.transport.step_queue import OVERDUE_S
+from workers.unet.controlnet.call_monitor import CallMonitor, Decision
+from workers.unet.controlnet.claims.overdue_steps import OverdueSteps
+from workers.unet.process.device_turns import DeviceTurns
+from workers.unet.process.serving import IdleServing
+from workers.unet.worker import UNetWorker
+
+
+@pytest.fixture
+def line(residual: Redis, servers: Settings) -> Line:
+    residual.flushall()
+    return make_line(residual, servers)
+
+
+def test_one_step_is_served_a_look(line: Line) -> None:
+    found, served = [False, True, True], list[str]()
+    steps = OverdueSteps()
+    steps.connect(lambda: found.pop(0), lambda: served.append("step"))
+    for _ in range(3):
+        steps.look()
+        for _ in range(2):
+            steps.serve_one()
+    assert served == ["step"] * 2
+
+
+def test_a_job_goes_on_if_redis_does_not_answer_for_a_step_of_others() -> None:
+    def serve() -> None:
+        raise RedisError("no answer")
+
+    steps = OverdueSteps()
+    steps.connect(lambda: True, serve)
+    steps.look()
+    steps.serve_one()
+
+
+def test_a_step_is_overdue_only_if_nobody_could_serve_it_or_load_its_controlnet(line: Line) -> None:
+    def decisions(*, local: bool, served: list[str] | None) -> set[Decision]:
+        job = make_job(line, spec("edge"), local=local, residual_timeout_s=60.0)
+        job.worker.other_workers.served = served
+        request = ask(job.client).request
+        now = [0.0]
+        monitor = CallMonitor(job.client.session, now=lambda: now[0])
+        assert monitor.decide(request, request.parts[0]) is not Decision.MARK_OVERDUE
+        now[0] += OVERDUE_S
+        return {monitor.decide(request, request.parts[0]) for _ in range(3)}
+
+    assert decisions(local=False, served=None) == {Decision.WAIT}
+    assert Decision.MARK_OVERDUE not in decisions(local=True, served=[])
+    # What is overdue is marked once in that time
+    assert decisions(local=False, served=[]) == {Decision.MARK_OVERDUE, Decision.WAIT}
+
+
+def test_an_overdue_step_is_served_once_and_leaves_both_lists(line: Line) -> None:
+    job = make_job(line, spec("edge"))
+    step = ask(job.client)
+    [part] = step.request.parts
+    server = make_server(line, "edge")
+    server.sender.start()
+    assert not server.serve_overdue()  # it waits in its queue
+    for _ in range(2):
+        line.steps.mark_overdue(step.request, part)
+    assert server.has_overdue()
+    assert [server.serve_overdue() for _ in range(2)] == [True, False]
+    assert not server.has_overdue()
+    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
+    assert line.redis.llen(controlnet_steps("edge")) == 0
+    # And one that was claimed meanwhile, or whose job is over, is served by nobody
+    late = ask(job.client, 1).request
+    line.steps.mark_overdue(late, part)
+    job.client.close()
+    assert not server.serve_overdue()
+    server.sender.stop()
+
+
+def test_a_server_that_stops_serves_nothing_overdue_nor_what_it_has_not_loaded(line: Line) -> None:
+    step = ask(make_job(line, spec("edge")).client)
+    line.steps.mark_overdue(step.request, step.request.parts[0])
+    assert not make_server(line, "depth").serve_overdue()
+    server = make_server(line, "edge")
+    server.drain()
+    assert not server.serve_overdue()
+    assert line.steps.locate(step.request, step.request.parts[0]) == "unserved"
+
+
+@contextmanager
+def busy(worker: UNetWorker, turns: DeviceTurns) -> Iterator[list[str]]:
+    """A worker that has a job at any time; yields how its jobs have ended so far."""
+    ended, over = list[str](), threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            with turns.take("job"):
+                ended.append(run(worker, job_spec(num_inference_steps=8)).status)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert eventually(lambda: ended)
+    yield ended
+    over.set()
+    thread.join()
+
+
+def test_a_job_whose_worker_may_hold_no_controlnet_ends_though_all_others_have_jobs(
+    make_worker: Callable[..., UNetWorker],
+) -> None:
+    # Given a worker that holds the ControlNet and always has a job, and one that may hold none
+    holder = make_worker(serve_controlnets=False)
+    with holder.controlnets.use("edge"):
+        pass
+    wanted = job_spec(controlnets=[control(holder)], num_inference_steps=3)
+    alone = run(holder, wanted)
+    pure = replace(make_worker(serve_controlnets=False, residual_timeout_s=20.0), served_controlnets=[])
+    turns = DeviceTurns(lambda job_id: nullcontext(), lambda: None, jobs_wait=lambda: True)
+    serving = IdleServing(holder, turns)
+    with busy(holder, turns) as ended:
+        serving.start("unet2@test")
+        job = run(pure, wanted)
+    serving.stop()
+    # Then its steps are served between those of the other's jobs, with the same bits
+    assert np.array_equal(pixels(pure, job), pixels(holder, alone))
+    assert {span.worker for span in job.timeline if span.name == "controlnet edge"} == {"unet2@test"}
+    assert set(ended) == {"succeeded"}
