@@ -116,17 +116,23 @@ class Fleet:
 
 @contextmanager
 def running_fleet(
-    environment: Mapping[str, str] | None = None, home: Path = FOLDER / "stack", /, **changes: object
+    environment: Mapping[str, str] | None = None,
+    home: Path = FOLDER / "stack",
+    /,
+    *,
+    unet_workers: int,
+    controlnet_workers: int,
+    **changes: object,
 ) -> Iterator[Fleet]:
-    """A fresh stack: one UNet worker and one ControlNet worker, unless ``changes`` give other numbers.
+    """A fresh stack of so many workers. UNet workers compute ControlNets, too, unless ``changes`` forbid it.
 
-    ``environment`` holds further variables for its processes. Two that run at once need folders of their own,
-    ``home``; what an earlier run has left there is removed.
+    ``environment`` holds further variables for its processes; ``changes`` are settings. Two that run at once
+    need folders of their own, ``home``; what an earlier run has left there is removed.
     """
     home.mkdir(parents=True, exist_ok=True)
     with only_stack_in(home):
         shutil.rmtree(home)  # no job of an earlier run
-    roles = {"unet_workers": 1, "controlnet_workers": 1}
+    roles = {"unet_workers": unet_workers, "controlnet_workers": controlnet_workers}
     settings = Settings.model_validate({"home": home, **stack_ports(), **roles, **changes})
     with running_stack(settings, env=environment) as stack:
         yield Fleet(stack)

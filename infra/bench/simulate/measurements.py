@@ -50,10 +50,14 @@ class Measurements:
         step_s = self.unet_s + controlnets * self.controlnet_s
         return self.text_s + steps * step_s + self.plain_lora_s[loras] + self.vae_s
 
-    def stretched(self, factor: float) -> "Measurements":
-        """The same on devices that take ``factor`` times as long for everything that they sleep for."""
+    def stretched(self, factor: float, step_factor: float = 1.0) -> "Measurements":
+        """The same on devices that take ``factor`` times as long for everything that they sleep for.
+
+        ``step_factor``: besides, for what they do in a step.
+        """
         slept = ("unet_s", "controlnet_s", "text_s", "vae_s", "lora_prepare_s", "lora_patch_s")
         changed: dict[str, Any] = {name: factor * getattr(self, name) for name in slept}
+        changed |= {name: step_factor * changed[name] for name in ("unet_s", "controlnet_s")}
         changed["plain_lora_s"] = tuple(factor * seconds for seconds in self.plain_lora_s)
         changed["model_load_bytes_per_s"] = self.model_load_bytes_per_s / factor
         return replace(self, **changed)

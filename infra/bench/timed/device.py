@@ -6,16 +6,14 @@ divided among the parts as they were measured on a CPU; tensors are tiny, so the
 kilobytes where SDXL has 107 MB. Models count with SDXL's bytes against ``SWIFT_MODEL_MEMORY_BYTES``, and a
 load takes as long as theirs.
 
-All of it is stretched by the factor beside the catalog (`infra.bench.timed.models`): where few cores carry
+All of it is stretched by the factors beside the catalog (`infra.bench.timed.times`): where few cores carry
 many devices, what their processes compute is to be little compared with what they sleep.
 """
 
 import functools
-import json
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from diffusers.models.autoencoders.vae import Decoder
@@ -24,7 +22,7 @@ from diffusers.models.unets.unet_2d_blocks import CrossAttnUpBlock2D
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from infra.bench.timed.models import STRETCH_FILE
+from infra.bench.timed.times import read_times
 from shared.settings import read_settings
 from workers.families import load_controlnet
 from workers.families.base import BaseModel
@@ -49,21 +47,18 @@ _DEVICE = threading.Lock()
 
 def simulate_device() -> None:
     """Make this process's models, VAE, text encoder and LoRA patches as slow as the device's."""
-    stretch = read_stretch(read_settings().catalog)
+    times = read_times(read_settings().catalog)
+    stretch = times.stretch
+    slow_step = functools.partial(_slow, stretch * times.step_stretch)
+    slow_step(forward, "forward_encoder", ENCODER_SHARE * UNET_S)
+    slow_step(CrossAttnUpBlock2D, "forward", UNET_S - ENCODER_SHARE * UNET_S)
+    slow_step(UNetControlNet, "features", CONTROLNET_S)
     slow = functools.partial(_slow, stretch)
-    slow(forward, "forward_encoder", ENCODER_SHARE * UNET_S)
-    slow(CrossAttnUpBlock2D, "forward", UNET_S - ENCODER_SHARE * UNET_S)
-    slow(UNetControlNet, "features", CONTROLNET_S)
     slow(ControlNetConditioningEmbedding, "forward", EMBED_S)
     slow(Decoder, "forward", VAE_S, is_batched=False)
     slow(CLIPTextModel, "forward", TEXT_S, is_batched=False)
     _slow_patches(stretch)
     _slow_loads(stretch)
-
-
-def read_stretch(catalog: Path) -> float:
-    """How many times as long as an H800 takes the devices of a catalog sleep."""
-    return float(json.loads(catalog.with_name(STRETCH_FILE).read_text()))
 
 
 def step_s(seconds: float, rows: int) -> float:

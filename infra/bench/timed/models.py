@@ -16,11 +16,10 @@ from diffusers import (
 from safetensors.torch import save
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from infra.bench.timed.times import Times, write_times
 from infra.emoji_files import EMOJI
 
 NAME, CONTROLNETS = "timed", ("timed-controlnet1", "timed-controlnet2", "timed-controlnet3")
-#: Beside the catalog: how many times as long as an H800 takes its devices sleep, as JSON.
-STRETCH_FILE = "stretch.json"
 SIDE_PX, WIDTH, TOKENS = 16, 8, 77
 _CATALOG = """default_model = "{name}"
 
@@ -38,10 +37,11 @@ def make_timed(
     models: Sequence[str] = (NAME,),
     controlnets: Sequence[str] = CONTROLNETS,
     stretch: float = 1.0,
+    step_stretch: float = 1.0,
 ) -> Path:
     """Write base models, ControlNets that fit all of them, and a catalog that also names the embedded model.
 
-    Returns the catalog. Devices sleep ``stretch`` times as long as an H800 takes.
+    Returns the catalog. For the factors see `Times`.
     """
     pipe = _make_pipeline()
     text = _CATALOG.format(name=models[0], emoji=EMOJI.resolve())
@@ -52,7 +52,7 @@ def make_timed(
         weights = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(WIDTH, WIDTH))
         weights.save_pretrained(folder / controlnet)
         text += f'\n[controlnets.{controlnet}]\nsource = "{controlnet}"\nmodel = {json.dumps(list(models))}\n'
-    (folder / STRETCH_FILE).write_text(json.dumps(stretch))
+    write_times(folder, Times(stretch, step_stretch))
     catalog = folder / "catalog.toml"
     catalog.write_text(text)
     return catalog

@@ -13,12 +13,13 @@ from celery import Celery
 
 from infra.bench.simulate.fleet.memory import BoundedMemory
 from infra.bench.simulate.measurements import TIMED, read_measurements
-from infra.bench.timed.device import read_stretch
 from infra.bench.timed.plain_fleet import GENERATE, QUEUE, RESULTS
+from infra.bench.timed.times import read_times
 from shared.settings import read_settings
 
 settings = read_settings()
-measured = read_measurements(TIMED).stretched(read_stretch(settings.catalog))
+times = read_times(settings.catalog)
+measured = read_measurements(TIMED).stretched(times.stretch, times.step_stretch)
 memory: BoundedMemory[str] = BoundedMemory(settings.model_memory_bytes or 0)
 results = redis.Redis.from_url(settings.redis_url)
 app = Celery("plain", broker=settings.redis_url)

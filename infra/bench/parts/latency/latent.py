@@ -38,7 +38,7 @@ def measure(quick: bool) -> Measured:
     }
     distances = []
     with (
-        running_fleet(catalog=workload.catalog, unet_workers=DEVICES) as fleet,
+        running_fleet(catalog=workload.catalog, unet_workers=DEVICES, controlnet_workers=0) as fleet,
         running_background_load("unet", workload.model, workload.side_px, 1) as other,
     ):
         for core in range(DEVICES):

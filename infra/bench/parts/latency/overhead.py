@@ -41,7 +41,7 @@ def measure(quick: bool) -> Measured:
     """Generate the same images in turn; the worker waits while this process generates, and the reverse."""
     pairs, controlnet_jobs = (9, 3) if quick else (100, 10)
     baseline = DiffusersBaseline(SCHEDULER)
-    with running_fleet() as fleet:
+    with running_fleet(unet_workers=1, controlnet_workers=1) as fleet:
         _pin(fleet)
         generated = _alternate(fleet, baseline, pairs)
         steps = _measure_controlnet_steps(fleet, controlnet_jobs)

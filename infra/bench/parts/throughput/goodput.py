@@ -63,7 +63,7 @@ def measure(quick: bool) -> Measured:
         decoy = {"worker_models": ("emoji-sd",), "worker_controlnets": ("none",)}
         memory = {"SWIFT_MODEL_MEMORY_BYTES": str(MEMORY_BYTES)}
         with (
-            running_fleet(catalog=catalog, controlnet_workers=0, **decoy) as fleet,
+            running_fleet(catalog=catalog, unet_workers=1, controlnet_workers=0, **decoy) as fleet,
             devices(fleet, unets=count, models=",".join(MODELS), environment=memory) as pids,
         ):
             stream, shares = Stream(fleet, MODELS, CONTROLNETS), list[float]()

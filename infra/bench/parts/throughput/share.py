@@ -1,212 +1,223 @@
 """Part ``share``: the paper's table on devices that sleep, and what it leaves out: device-seconds.
 
-Latency is measured on as many devices as the paper had; images per device-second with two UNet devices that
-share one device per ControlNet, while jobs wait and none is split. A ControlNet takes half as long as a UNet,
-so two UNets keep it busy. Next to each figure is the most that these devices could do. Without LoRAs that is
-what diffusers reaches: it keeps its one device busy all the time.
+Images per device-second while jobs wait, on as many elastic, fixed and plain devices
+(`infra.bench.parts.throughput.saturated`); latency on as many devices as the paper had; and one ControlNet
+device that more and more UNet devices share. An image has fewer steps than the paper's, each as much longer:
+it takes as long, and what the processes compute on a few cores is little beside it.
 """
 
-import base64
-import math
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from datetime import datetime
-from itertools import count
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from infra.bench.harness.fleet import Fleet, running_fleet
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
+from infra.bench.parts.throughput.saturated import (
+    ELASTIC,
+    FIXED,
+    FIXED_CONTROLNETS,
+    FIXED_NAME,
+    MEMORY_BYTES,
+    PLAIN,
+    Sizes,
+    SwiftFleet,
+    measure_saturated,
+    running_saturated_fleets,
+)
+from infra.bench.timed.columns import COLUMNS, Column, ColumnJobs, finished_s, started_s
 from infra.bench.timed.device import CONTROLNET_S, LORA_PATCH_S, TEXT_S, UNET_S, VAE_S
 from infra.bench.timed.fleet import devices
-from infra.bench.timed.models import CONTROLNETS, NAME, make_lora, make_timed
-from infra.emoji_files import CONTROL
+from infra.bench.timed.models import CONTROLNETS, NAME, make_timed
+from infra.bench.timed.times import Times
+
+#: Steps of the paper's images.
+STEPS = 50
+#: UNet devices of one image: one for each CFG branch.
+UNETS = 2
+MOST_UNETS = 3
+#: On a busy machine a second UNet device may come late to a job's first step.
+MOST_NOT_SPLIT = 10
+#: What serial diffusers takes by its parts may differ so much from the paper's seconds.
+PAPER_TOLERANCE = 0.04
 
 
-class Column(NamedTuple):
-    """A column of the paper's table: seconds an image on H800, medians of its artifact's logs."""
+class Form(NamedTuple):
+    """How much is measured."""
 
-    controlnets: int
-    loras: int
-    diffusers_s: float  # one device
-    katz_s: float
-    katz_devices: int
-
-    @property
-    def name(self) -> str:
-        """As the paper says it."""
-        return f"{self.controlnets}c{self.loras}l"
+    sizes: Sizes
+    latencies: Sequence[Column]
+    runs: int  # of each of them
+    has_sweep: bool
 
 
-COLUMNS = (
-    Column(0, 0, 2.88, 1.71, 2),
-    Column(0, 1, 6.03, 1.84, 2),
-    Column(1, 0, 4.26, 1.74, 4),
-    Column(1, 1, 7.17, 1.87, 4),
-    Column(2, 2, 13.14, 1.99, 6),
-    Column(3, 0, 7.09, 1.80, 8),
-    Column(3, 2, 14.44, 2.02, 8),
+FULL = Form(Sizes(Times(1.0, 5.0), STEPS // 5, 4, COLUMNS, 3), COLUMNS, 2, True)
+#: Everything three times as fast.
+QUICK = Form(
+    Sizes(Times(0.3, 5.0), STEPS // 5, 2, (COLUMNS[0], COLUMNS[3], COLUMNS[6]), 1),
+    COLUMNS[:1],
+    1,
+    False,
 )
-QUICK_COLUMNS = (COLUMNS[0], COLUMNS[3], COLUMNS[6])
-STEPS, UNETS, MOST_UNETS, JOBS_PER_UNET = 50, 2, 3, 3
-ENDED_S = 600.0
+#: Times diffusers' images per device-second. Without LoRAs nothing is gained: diffusers is never idle.
+TARGETS = {"0c0l": 0.97, "1c0l": 0.97, "3c0l": 0.97, "0c1l": 1.5, "1c1l": 1.5, "2c2l": 1.9, "3c2l": 1.8}
 
 
 def measure(quick: bool) -> Measured:
-    """The quick form takes three columns and fewer steps, so it has no targets."""
-    steps, runs, columns = (10, 1, QUICK_COLUMNS) if quick else (STEPS, 3, COLUMNS)
-    with tempfile.TemporaryDirectory() as folder:
-        catalog = make_timed(Path(folder))
-        decoys = {"worker_models": ("emoji-sd",), "worker_controlnets": ("edge",)}
-        with (
-            running_fleet(catalog=catalog, **decoys) as fleet,
-            devices(fleet, unets=UNETS, controlnets=CONTROLNETS),
-        ):
-            bench = Bench(fleet, steps)
-            figures = {"timed_steps_per_image": float(steps), **_throughputs(bench, columns)}
-            figures |= _sweep(bench, fleet)
-            with devices(fleet, controlnets=CONTROLNETS):
-                latencies = {
-                    column.name: [bench.latency_s(column) for _ in range(runs)] for column in columns
-                }
-    figures |= {f"timed_limit_images_per_device_s_{c.name}": _limit(c, steps) for c in columns}
-    figures |= {f"timed_latency_{name}": median(values) for name, values in latencies.items()}
-    figures |= {
-        f"timed_latency_over_katz_{c.name}": figures[f"timed_latency_{c.name}"] / c.katz_s for c in columns
+    """The quick form takes three columns once, on two devices of each fleet, so it has no targets."""
+    form = QUICK if quick else FULL
+    sizes = form.sizes
+    figures = {
+        "devices": float(sizes.devices),
+        "stretch": sizes.times.stretch,
+        "step_stretch": sizes.times.step_stretch,
+        "timed_steps_per_image": float(sizes.steps),
     }
-    return Measured(figures, latencies, {} if quick else BOUNDS)
+    with tempfile.TemporaryDirectory() as folder:
+        controlnets = (*CONTROLNETS, *FIXED_CONTROLNETS)
+        catalog = make_timed(Path(folder), (NAME, FIXED_NAME), controlnets, *sizes.times)
+        decoy = {"worker_models": ("emoji-sd",), "worker_controlnets": ("none",)}
+        with running_fleet(catalog=catalog, unet_workers=1, controlnet_workers=0, **decoy) as fleet:
+            with running_saturated_fleets(fleet, catalog, sizes) as fleets:
+                rates = measure_saturated(fleets, sizes)
+                shares = [
+                    share
+                    for each in fleets.values()
+                    if isinstance(each, SwiftFleet)
+                    for share in each.cpu_shares
+                ]
+            figures |= {"cpu_share_of_steps": max(shares)} | compare(rates, sizes)
+            if form.has_sweep:
+                figures |= _sweep(fleet, sizes)
+            latencies, not_split = _latencies(fleet, form)
+    figures |= _against_katz(latencies)
+    samples = {f"{name}_{column}": runs for name, by in rates.items() for column, runs in by.items()}
+    samples |= {**latencies, "cpu_share_of_steps": shares}
+    notes = [f"{not_split} of the jobs alone do not count: not all of their steps were split"]
+    return Measured(figures, samples, {} if quick else BOUNDS, notes if not_split else ())
 
 
-#: Above serial diffusers, which keeps its one device busy all the time.
+def compare(rates: Mapping[str, Mapping[str, Sequence[float]]], sizes: Sizes) -> dict[str, float]:
+    """Medians of the rates and of their rounds' ratios to the plain fleet's.
+
+    Raises `CheckFailed` if the plain fleet does not take the paper's seconds an image.
+    """
+    figures: dict[str, float] = {}
+    for column in sizes.columns:
+        name, plain = column.name, rates[PLAIN][column.name]
+        over_paper = 1 / (median(plain) * column.diffusers_s)
+        if abs(over_paper - 1) > PAPER_TOLERANCE and sizes.times.stretch >= 1:
+            raise CheckFailed(
+                f"{name}: a plain device takes {over_paper:.3f} of the paper's seconds an image"
+            )
+        figures[f"diffusers_s_over_paper_{name}"] = over_paper
+        figures[f"diffusers_images_per_device_s_{name}"] = median(plain)
+        figures[f"timed_limit_images_per_device_s_{name}"] = 1 / least_s(column)
+        for fleet, own, ratio in (
+            (ELASTIC, "timed_images_per_device_s", "saturated_vs_diffusers"),
+            (FIXED, "fixed_images_per_device_s", "fixed_vs_diffusers"),
+        ):
+            figures[f"{own}_{name}"] = median(rates[fleet][name])
+            ratios = [ours / theirs for ours, theirs in zip(rates[fleet][name], plain, strict=True)]
+            figures[f"{ratio}_{name}"] = median(ratios)
+    return figures
+
+
+def least_s(column: Column) -> float:
+    """Seconds of a device that an image takes at least: all its parts, a LoRA's patch, and no wait."""
+    step_s = UNET_S + column.controlnets * CONTROLNET_S
+    return TEXT_S + STEPS * step_s + (LORA_PATCH_S if column.loras else 0.0) + VAE_S
+
+
 BOUNDS = {
-    f"timed_images_per_device_s_{column.name}": Bound("at_least", 1 / column.diffusers_s)
+    f"saturated_vs_diffusers_{column.name}": Bound(
+        "at_least", TARGETS[column.name], limit=round(column.diffusers_s / least_s(column), 3)
+    )
     for column in COLUMNS
-}
+} | {"cpu_share_of_steps": Bound("at_most", 0.05)}
 
 
 def plot(result: Result, left: Any, right: Any) -> None:
     """Latency and images per device-second of every column, beside the paper's."""
     columns = [c for c in COLUMNS if f"timed_latency_{c.name}" in result.figures]
-    names = [column.name for column in columns]
-    ours = [result.figures[f"timed_latency_{name}"] for name in names]
-    places = range(len(names))
-    bars = (
-        (-0.27, [column.diffusers_s for column in columns], "diffusers, 1 device (paper)"),
-        (0.0, [column.katz_s for column in columns], "Katz (paper)"),
-        (0.27, ours, f"measured, {result.figures['timed_steps_per_image']:.0f} steps"),
-    )
-    for shift, values, label in bars:
-        left.bar([place + shift for place in places], values, 0.27, label=label)
-    left.set_xticks(list(places), names)
+    ours = [result.figures[f"timed_latency_{column.name}"] for column in columns]
+    steps = f"measured, {result.figures['timed_steps_per_image']:.0f} steps"
+    seconds = {
+        "diffusers, 1 device (paper)": [column.diffusers_s for column in columns],
+        "Katz (paper)": [column.katz_s for column in columns],
+        steps: ours,
+    }
+    _bars(left, [column.name for column in columns], seconds)
     left.set(ylabel="s", title="latency, on the paper's number of devices")
-    left.legend()
-    mine = [result.figures[f"timed_images_per_device_s_{name}"] for name in names]
-    right.bar([place - 0.2 for place in places], [1 / c.diffusers_s for c in columns], 0.4, label="diffusers")
-    right.bar([place + 0.2 for place in places], mine, 0.4, label=f"{UNETS} UNet devices, shared ControlNets")
+    names = [c.name for c in COLUMNS if f"saturated_vs_diffusers_{c.name}" in result.figures]
+    labels = {
+        "diffusers_images_per_device_s": "Celery and diffusers",
+        "fixed_images_per_device_s": "UNet and ControlNet devices",
+        "timed_images_per_device_s": "elastic devices",
+    }
+    rates = {label: [result.figures[f"{key}_{name}"] for name in names] for key, label in labels.items()}
+    _bars(right, names, rates)
     limits = [result.figures[f"timed_limit_images_per_device_s_{name}"] for name in names]
-    right.plot([place + 0.2 for place in places], limits, "k_", label="if no device ever waited")
-    right.set_xticks(list(places), names)
-    right.set(ylabel="images / device-second", title="throughput")
+    right.plot([place + 0.27 for place in range(len(names))], limits, "k_", label="if no device ever waited")
+    devices_of_each = f"{result.figures['devices']:.0f} devices each"
+    right.set(ylabel="images / device-second", title=f"throughput while jobs wait, {devices_of_each}")
     right.legend()
 
 
-def _throughputs(bench: "Bench", columns: Sequence[Column]) -> dict[str, float]:
-    bench.images_per_device_s(columns[-1], UNETS)  # everything has been used once
-    return {
-        f"timed_images_per_device_s_{column.name}": bench.images_per_device_s(column, UNETS)
-        for column in columns
-    }
+def _bars(axes: Any, names: Sequence[str], values: Mapping[str, Sequence[float]]) -> None:
+    """Three bars for each name, with their labels."""
+    for shift, (label, heights) in zip((-0.27, 0.0, 0.27), values.items(), strict=True):
+        axes.bar([place + shift for place in range(len(names))], heights, 0.27, label=label)
+    axes.set_xticks(range(len(names)), names)
+    axes.legend()
 
 
-def _sweep(bench: "Bench", fleet: Fleet) -> dict[str, float]:
-    """One device of a ControlNet, shared by more and more UNet devices, which generate one job each."""
-    one_controlnet, figures = COLUMNS[2], dict[str, float]()
-    with devices(fleet, unets=MOST_UNETS - UNETS):
-        bench.images_per_device_s(one_controlnet, MOST_UNETS, waves=1)  # the new device's first
-        for unets in range(1, MOST_UNETS + 1):
-            figures[f"share_1net_{unets}unets"] = bench.images_per_device_s(one_controlnet, unets, waves=1)
-    figures["share_gain_1net_3unets"] = figures["share_1net_3unets"] / figures["share_1net_1unets"]
+def _latencies(fleet: Fleet, form: Form) -> tuple[dict[str, list[float]], int]:
+    """Seconds of single jobs, for devices that do not sleep longer; two devices for each ControlNet.
+
+    A job whose second UNet device came late does not count; the number of these comes second.
+    """
+    most = max(column.controlnets for column in form.latencies)
+    memory = {"SWIFT_MODEL_MEMORY_BYTES": str(MEMORY_BYTES)}
+    jobs = ColumnJobs(fleet, form.sizes.steps, NAME, CONTROLNETS)
+    found: dict[str, list[float]] = {}
+    not_split = 0
+    with devices(fleet, unets=UNETS, controlnets=CONTROLNETS[:most] * 2, environment=memory):
+        jobs.at_once(form.latencies[-1], UNETS)  # everything has been used once
+        for column in form.latencies:
+            runs = found[column.name] = []
+            while len(runs) < form.runs:
+                seconds, is_split = jobs.alone(column)
+                if is_split:
+                    runs.append(seconds / form.sizes.times.stretch)
+                    continue
+                not_split += 1
+                if not_split > MOST_NOT_SPLIT:
+                    raise CheckFailed(f"{not_split} jobs were not split from the first step to the last")
+            print(f"  {column.name} alone: {', '.join(f'{seconds:.2f} s' for seconds in runs)}", flush=True)
+    return found, not_split
+
+
+def _against_katz(latencies: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for column in COLUMNS:
+        if column.name in latencies:
+            figures[f"timed_latency_{column.name}"] = median(latencies[column.name])
+            figures[f"timed_latency_over_katz_{column.name}"] = median(latencies[column.name]) / column.katz_s
     return figures
 
 
-def _limit(column: Column, steps: int) -> float:
-    """Images per device-second, if the devices that have most to do never waited."""
-    unet_s = TEXT_S + steps * UNET_S + column.loras * LORA_PATCH_S + VAE_S
-    rate = min(UNETS / unet_s, 1 / (steps * CONTROLNET_S) if column.controlnets else math.inf)
-    return rate / (UNETS + column.controlnets)
-
-
-class Bench:
-    """Generates jobs of the table's columns, every LoRA cold."""
-
-    def __init__(self, fleet: Fleet, steps: int) -> None:
-        self._fleet = fleet
-        self._steps = steps
-        self._serial: Iterator[int] = count()
-        self._image = base64.b64encode(CONTROL.read_bytes()).decode()
-
-    def latency_s(self, column: Column) -> float:
-        """One job alone, its CFG branches split over two devices."""
-        seconds, job = self._fleet.generate(self._body(column, "on"))
-        self._check(job, column)
-        split = len(job["receipt"]["spec"]["split_steps"])
-        if split < self._steps:
-            raise CheckFailed(f"{column.name}: {split} of {self._steps} steps were split")
-        print(f"  {column.name}: {seconds:.2f} s", flush=True)
-        return seconds
-
-    def images_per_device_s(self, column: Column, unets: int, waves: int = JOBS_PER_UNET) -> float:
-        """So many jobs for each of ``unets`` UNet devices at once, each ControlNet on one device."""
-        bodies = [self._body(column, "off") for _ in range(unets * waves)]
-        ids = [self._fleet.submit(body) for body in bodies]
-        jobs = [self._ended(job_id) for job_id in ids]
-        for job in jobs:
-            self._check(job, column)
-        span_s = max(_time(job, "finished_at") for job in jobs) - min(
-            _time(job, "started_at") for job in jobs
-        )
-        rate = len(jobs) / span_s / (unets + column.controlnets)
-        print(f"  {column.name}, {unets} UNet devices: {rate:.3f} images per device-second", flush=True)
-        return rate
-
-    def _body(self, column: Column, latent: str) -> dict[str, Any]:
-        serial = next(self._serial)
-        loras = [f"timed-{serial}-{i}" for i in range(column.loras)]
-        for i, name in enumerate(loras):
-            self._fleet.put_lora(name, make_lora(10 * serial + i))
-        return {
-            "model": NAME,
-            "prompt": "a penguin",
-            "seed": serial,
-            "num_inference_steps": self._steps,
-            "controlnets": [
-                {"name": controlnet, "image": self._image} for controlnet in CONTROLNETS[: column.controlnets]
-            ],
-            "loras": [{"name": name} for name in loras],
-            "latent_parallelism": latent,
-        }
-
-    def _ended(self, job_id: str) -> dict[str, Any]:
-        deadline = time.monotonic() + ENDED_S
-        while (job := self._fleet.job(job_id))["finished_at"] is None:
-            if time.monotonic() > deadline:
-                raise CheckFailed(f"job {job_id} has not ended after {ENDED_S:.0f} s")
-            time.sleep(0.1)
-        return job
-
-    def _check(self, job: dict[str, Any], column: Column) -> None:
-        """Raises `CheckFailed` unless every ControlNet and every LoRA has taken part."""
-        if job["status"] != "succeeded":
-            raise CheckFailed(f"job {job['id']} is {job['status']}: {job['error']}")
-        receipt = job["receipt"]
-        if (
-            not all(controlnet["sha256"] for controlnet in receipt["controlnets"])
-            or len(receipt["loras"]) != column.loras
-        ):
-            raise CheckFailed(f"job {job['id']}: not everything took part: {receipt}")
-
-
-def _time(job: dict[str, Any], name: str) -> float:
-    return datetime.fromisoformat(job[name]).timestamp()
+def _sweep(fleet: Fleet, sizes: Sizes) -> dict[str, float]:
+    """One device of a ControlNet, shared by more and more UNet devices, which generate one job each."""
+    column, figures = COLUMNS[2], dict[str, float]()
+    jobs = ColumnJobs(fleet, sizes.steps, NAME, CONTROLNETS)
+    none = {"SWIFT_WORKER_CONTROLNETS": "none", "SWIFT_MODEL_MEMORY_BYTES": str(MEMORY_BYTES)}
+    with devices(fleet, unets=MOST_UNETS, controlnets=CONTROLNETS[:1], environment=none):
+        jobs.at_once(column, MOST_UNETS)  # everything has been used once
+        for unets in range(1, MOST_UNETS + 1):
+            ended = jobs.at_once(column, unets)
+            span_s = max(map(finished_s, ended)) - min(map(started_s, ended))
+            figures[f"share_1net_{unets}unets"] = unets / span_s / (unets + 1)
+    figures["share_gain_1net_3unets"] = figures["share_1net_3unets"] / figures["share_1net_1unets"]
+    return figures

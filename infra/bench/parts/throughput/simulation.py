@@ -63,7 +63,7 @@ def measure(quick: bool) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         catalog = make_timed(Path(folder), stretch=stretch)
         decoy = {"worker_models": ("emoji-sd",), "worker_controlnets": ("none",)}
-        with running_fleet(catalog=catalog, controlnet_workers=0, **decoy) as fleet:
+        with running_fleet(catalog=catalog, unet_workers=1, controlnet_workers=0, **decoy) as fleet:
             stream = Stream(fleet, (NAME,), CONTROLNETS)
             for case in cases:
                 memory = {"SWIFT_MODEL_MEMORY_BYTES": str(MEMORY_BYTES)}

@@ -16,6 +16,7 @@ from infra.bench.harness.fleet import Fleet, running_fleet
 from infra.bench.harness.processes import cpu_by_name, cpu_s, family, rss_mb
 from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
 from infra.bench.harness.samples import percentile
+from infra.bench.harness.workers import wait_until_loaded
 from infra.bench.parts.web.load_client import CONNECTIONS, Kind, Load, Order, put_load_on
 from infra.emoji_files import CONTROL, EMOJI, LORA
 from infra.local.environment import inherit
@@ -49,7 +50,7 @@ print(psutil.Process().memory_info().rss / 1e6)
 def measure(quick: bool) -> Measured:
     """Start a stack, measure it at rest, then under load. Memory in 10⁶ bytes, CPU in % of one core."""
     load_s, idle_s = (5.0, 10.0) if quick else (20.0, 20.0)
-    with running_fleet() as fleet:
+    with running_fleet(unet_workers=2, controlnet_workers=0) as fleet:  # as `make up` starts it
         sizes = _measure_sizes(fleet)
         print(f"  idle for {idle_s:.0f} s", flush=True)
         idle = _measure_idle(fleet, idle_s)
@@ -79,6 +80,7 @@ def _measure_sizes(fleet: Fleet) -> dict[str, float]:
     worker = fleet.stack.pids()["unet1"]
     before = rss_mb(worker)
     fleet.generate({"prompt": "a penguin on a teal background", "seed": 7})
+    wait_until_loaded(fleet, [worker])
     after, imported, weights = rss_mb(worker), _import_rss_mb(), _weights_mb()
     return {
         "worker_rss_mb": after,
@@ -98,9 +100,10 @@ def _import_rss_mb() -> float:
 
 
 def _weights_mb() -> float:
-    """The embedded model's weights as a worker holds them: 4 bytes a number, however they are stored."""
+    """The embedded model's and ControlNets' weights as a worker holds them: 4 bytes a number, however they
+    are stored."""
     numbers = 0
-    for path in (EMOJI / "model").glob("*/*.safetensors"):
+    for path in (*EMOJI.glob("model/*/*.safetensors"), *EMOJI.glob("controlnets/*/*.safetensors")):
         with safe_open(path, framework="np") as file:
             numbers += sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
     return 4 * numbers / 1e6

@@ -61,3 +61,4 @@ def test_stretched_devices_take_longer_for_what_they_sleep_alone() -> None:
     assert stretched.unet_s == pytest.approx(3 * measured.unet_s)
     assert stretched.alone_s(50, 2, 2) == pytest.approx(3 * measured.alone_s(50, 2, 2))
     assert stretched.step_s == measured.step_s
+    assert measured.stretched(1.0, 5.0).alone_s(10, 2, 2) == pytest.approx(measured.alone_s(50, 2, 2))

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from infra.bench.timed.device import read_stretch
 from infra.bench.timed.models import make_timed
+from infra.bench.timed.times import Times, read_times
 from shared.catalog.catalog import read_catalog
 from shared.settings import Settings
 
@@ -12,4 +12,8 @@ def test_every_controlnet_of_the_timed_catalog_fits_every_timed_model(tmp_path: 
     assert catalog.default_model == "one"
     for model in ("one", "two"):
         assert {"edge-one", "edge-two"} <= set(catalog.controlnets_of(model))
-    assert read_stretch(path) == 2.5
+    assert read_times(path) == Times(2.5)
+
+
+def test_steps_can_be_stretched_besides(tmp_path: Path) -> None:
+    assert read_times(make_timed(tmp_path, stretch=0.5, step_stretch=4.0)) == (0.5, 4.0)
