@@ -77,7 +77,8 @@ def test_a_worker_that_is_told_to_stop_hands_its_job_over(fleet: Client) -> None
             for event in fleet.events(job_id)
             if event[1] == "progress" and event[2]["step"] >= 9
         )
-        # When its worker is told to stop, which the supervisor restarts
+        # When its worker is told to stop, which the supervisor restarts, while another job waits
+        waiting_id = fleet.submit(num_inference_steps=2)
         process = psutil.Process(fleet.stack.pids()["unet1"])
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
@@ -85,6 +86,7 @@ def test_a_worker_that_is_told_to_stop_hands_its_job_over(fleet: Client) -> None
         # Then a worker goes on where it was
         assert job["status"] == "succeeded", job["error"]
         assert job["receipt"]["continued_at"][0] >= reached
+        assert job["started_at"] < fleet.wait(waiting_id)["started_at"]
         assert np.array_equal(fleet.pixels(job), fleet.pixels(undisturbed))
     steps = [event[2]["step"] for event in fleet.events(job_id) if event[1] == "progress"]
     assert steps == sorted(set(steps))

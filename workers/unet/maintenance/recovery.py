@@ -94,7 +94,9 @@ class Recovery:
 def recover(
     celery: Celery, jobs: JobStore, catalog: Catalog, grace_s: float, *, settled_s: float = SETTLED_S
 ) -> None:
-    """Send a message for every queued job that has none; a second message does no harm.
+    """Send a message for every queued job that has none, before those that wait: they were accepted later.
+
+    A second message does no harm.
 
     A job that no worker could run for ``grace_s`` is failed instead. Younger jobs than ``settled_s`` are left
     alone.
@@ -107,7 +109,8 @@ def recover(
     if not lost | checked:
         return
     served = ServedModels.by(catalog, jobs)
-    for job_id, record in jobs.read(lost | checked).items():
+    found = jobs.read(lost | checked)
+    for job_id, record in sorted(found.items(), key=_accepted_at, reverse=True):  # the oldest is first then
         if record is None:
             jobs.heal([job_id])  # it expired in the queue
             continue
@@ -118,8 +121,12 @@ def recover(
         jobs.redis.zrem(keys.UNRUNNABLE, job_id)
         if job_id in lost and isinstance(record, Job):
             log.warning("job requeued", extra={"job": job_id})
-            send_job(celery, job_id, record.spec.model)
+            send_job(celery, job_id, record.spec.model, is_first=True)
             jobs.sent(job_id)
+
+
+def _accepted_at(item: tuple[str, Job | JobUnreadable | None]) -> float:
+    return item[1].created_at if isinstance(item[1], Job) else 0.0
 
 
 def _unrunnable_reason(record: Job | JobUnreadable, served: ServedModels) -> SwiftError | None:

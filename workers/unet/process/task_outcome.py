@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from shared.errors import DeviceLost, NotFound, SwiftError, WorkerStopping
 from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
+from shared.messaging.celery_app import FIRST
 from workers.unet.attempt_outcome import is_retryable
 
 #: The longest pause before a task is tried again.
@@ -50,7 +51,8 @@ def retried_later(task: Any, jobs: JobStore, job_id: str) -> Iterator[None]:
     """Send the task's message again if the block raises an error that another attempt may not meet.
 
     Each pause is longer than the one before, as a server that is away needs its time. There is none after
-    the loss of this worker's device, or once it was told to stop: another one may take the job.
+    the loss of this worker's device, or once it was told to stop: another one may take the job, and does so
+    before those that wait, which were accepted later.
     """
     try:
         yield
@@ -60,7 +62,9 @@ def retried_later(task: Any, jobs: JobStore, job_id: str) -> Iterator[None]:
         is_elsewhere = isinstance(error, DeviceLost | WorkerStopping)
         countdown = 0 if is_elsewhere else min(4**task.request.retries, MAX_COUNTDOWN_S)
         queue = _shared_queue(task.request)
-        retry = task.retry(exc=error, countdown=countdown, queue=queue, throw=False)
+        retry = task.retry(
+            exc=error, countdown=countdown, queue=queue, headers={FIRST: is_elsewhere}, throw=False
+        )
         with suppress(RedisError):  # then recovery sends another one, which does no harm
             jobs.sent(job_id)
         raise retry from error

@@ -44,6 +44,14 @@ def celery(servers: Settings) -> Celery:
     return make_celery(servers)
 
 
+@pytest.fixture
+def worker_celery(servers: Settings) -> Celery:
+    """As a worker's process has it, where messages may be sent to the front."""
+    app = make_celery(servers)
+    app.conf.broker_transport = "workers.runtime.celery_worker.broker:Transport"
+    return app
+
+
 def recover_now(celery: Celery, jobs: JobStore) -> None:
     jobs.redis.delete(keys.RECOVERY)  # as if some seconds had passed
     recover(celery, jobs, CATALOG, GRACE_S, settled_s=0.0)
@@ -74,6 +82,17 @@ def test_a_message_that_was_lost_with_its_worker_is_sent_again(
     recover_now(celery, jobs)
     assert sorted(in_queue(control)) == sorted([kept, lost])
     assert still in (kept, lost)
+
+
+def test_jobs_that_lost_their_worker_come_before_those_that_wait(
+    jobs: JobStore, worker_celery: Celery, control: Redis
+) -> None:
+    lost = [accept(jobs) for _ in range(3)]
+    waiting = accept(jobs)
+    send_job(worker_celery, waiting, "emoji-sd")
+    recover_now(worker_celery, jobs)
+    # Then workers, which take from the right, take the oldest first
+    assert in_queue(control)[::-1] == [*lost, waiting]
 
 
 def test_a_message_that_a_worker_holds_is_not_lost(jobs: JobStore, celery: Celery, control: Redis) -> None:

@@ -8,6 +8,7 @@ from redis import Redis
 from shared import keys
 from shared.errors import DeviceFull, DeviceLost, InvalidLora, WorkerStopping
 from shared.jobs.store import JobStore
+from shared.messaging.celery_app import FIRST
 from shared.settings import Settings
 from tests.workers.unet.specs import spec
 from workers.unet.process.task_outcome import retried_later
@@ -19,11 +20,13 @@ class Task:
     def __init__(self, retries: int) -> None:
         delivery_info = {"routing_key": "unet.emoji-sd@unet1@test"}
         self.request = SimpleNamespace(retries=retries, delivery_info=delivery_info)
-        self.sent: list[tuple[str, float]] = []
+        self.sent: list[tuple[str, float, bool]] = []
 
-    def retry(self, *, exc: Exception, countdown: float, queue: str, throw: bool) -> Retry:
+    def retry(
+        self, *, exc: Exception, countdown: float, queue: str, headers: dict[str, bool], throw: bool
+    ) -> Retry:
         assert not throw
-        self.sent.append((queue, countdown))
+        self.sent.append((queue, countdown, headers[FIRST]))
         return Retry(exc=exc)
 
 
@@ -38,23 +41,23 @@ def fail(task: Any, jobs: JobStore, job_id: str, error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "retries", "pause_s"),
+    ("error", "retries", "pause_s", "is_first"),
     [
-        (DeviceLost("lost"), 2, 0),
-        (WorkerStopping("stops"), 2, 0),
-        (DeviceFull("full"), 0, 1),
-        (DeviceFull("full"), 2, 16),
+        (DeviceLost("lost"), 2, 0, True),
+        (WorkerStopping("stops"), 2, 0, True),
+        (DeviceFull("full"), 0, 1, False),
+        (DeviceFull("full"), 2, 16, False),
     ],
 )
 def test_a_message_that_is_sent_again_is_sent_once(
-    error: Exception, retries: int, pause_s: float, jobs: JobStore
+    error: Exception, retries: int, pause_s: float, is_first: bool, jobs: JobStore
 ) -> None:
     job_id, _ = jobs.create(spec())
     task = Task(retries)
     with pytest.raises(Retry):
         fail(task, jobs, job_id, error)
     # To all workers of the model, and recovery sends no other
-    assert task.sent == [("unet.emoji-sd", pause_s)]
+    assert task.sent == [("unet.emoji-sd", pause_s, is_first)]
     assert jobs.redis.zscore(keys.UNSENT, job_id) is None
 
 
