@@ -98,14 +98,18 @@ class DeviceMemory:
         One that ``gives_way`` is given up at its next tensor, with `Unavailable`, if another one waits. Once
         the process was told to stop any load is given up, with `WorkerStopping`.
         """
-        with self.device.loading():
-            if gives_way:
-                return load_with_checks(load, self._check_gives_way)
-            try:
-                return load_unless_stopping(load, self._stopping)
-            except WorkerStopping:
-                self.has_given_up_load = True
-                raise
+
+        def load_on_device() -> R:
+            with self.device.loading():  # by the thread that loads: it may wait for the device, too
+                return load()
+
+        if gives_way:
+            return load_with_checks(load_on_device, self._check_gives_way)
+        try:
+            return load_unless_stopping(load_on_device, self._stopping)
+        except WorkerStopping:
+            self.has_given_up_load = True
+            raise
 
     def _count_waiting(self, change: int) -> None:
         with self._counting:

@@ -1,4 +1,6 @@
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,3 +211,27 @@ class Weights:
     def __init__(self, weight_bytes: int) -> None:
         self.weight_bytes = weight_bytes
         self.tensor = torch.zeros(weight_bytes, dtype=torch.uint8, device="cuda")
+
+
+class LockedWhileLoading(FakeDevice):
+    """As on CUDA, nobody but a load's own thread waits for the device meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.RLock()
+
+    def loading(self) -> AbstractContextManager[object]:
+        return self.lock
+
+    def synchronize(self) -> None:
+        assert self.lock.acquire(timeout=10)
+        self.lock.release()
+        super().synchronize()
+
+
+@pytest.mark.parametrize("gives_way", [False, True])
+def test_a_load_may_wait_for_the_device(gives_way: bool) -> None:
+    device = LockedWhileLoading()
+    memory = DeviceMemory(20, device)
+    memory.load(device.synchronize, gives_way=gives_way)
+    assert device.log == ["synchronize"]
