@@ -49,7 +49,7 @@ class Heartbeat(Message):
     device_total_bytes: int | None = Field(None, description="memory of the GPU")
     serves: list[str] = Field(description="models or ControlNets that it takes work for")
     loaded: list[str] = Field(description="those of them whose weights are in memory")
-    controlnets: list[str] = Field(
+    served_controlnets: list[str] = Field(
         default_factory=list,
         description="of a UNet worker: ControlNets that it may load, for its own jobs and, while it is idle, "
         "for others'",
@@ -113,7 +113,7 @@ class Heartbeat(Message):
 
     def served_of(self, kind: WorkerKind) -> list[str]:
         """The models, or the ControlNets, that it takes work for: a UNet worker serves both."""
-        return self.serves if self.kind == kind else self.controlnets if kind == "controlnet" else []
+        return self.serves if self.kind == kind else self.served_controlnets if kind == "controlnet" else []
 
     def loaded_of(self, kind: WorkerKind) -> list[str]:
         """The models, or the ControlNets, whose weights it has in memory."""

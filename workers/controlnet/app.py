@@ -93,7 +93,7 @@ def _start(sender: Any, **_: object) -> None:
     _warm_up(worker_name(sender))
     watchdog.start()
     consumer_check = ConsumerCheck(
-        sender, lambda: [controlnet_queue(controlnet) for controlnet in server.names]
+        sender, lambda: [controlnet_queue(controlnet) for controlnet in server.available_controlnets]
     )
     server.start(worker_name(sender))
     name, started_at = worker_name(sender), time.time()

@@ -57,7 +57,7 @@ class ControlNetServer:
 
     def __init__(
         self,
-        names: Sequence[str],
+        served_controlnets: Sequence[str],
         controlnets: ModelCache[ControlNet],
         steps: StepQueue,
         transport: ResidualTransport,
@@ -74,10 +74,10 @@ class ControlNetServer:
         self.recent_jobs = RecentJobs()
         self.inputs = InputCache(transport)
         controlnets.memory.count(self.inputs.device_bytes, self.inputs.release_device)
-        self._names = list(names)
+        self._served_controlnets = list(served_controlnets)
         self._turns, self._loads_for_steps = host.turns, host.loads_for_steps
         self._watchdog, self._device_loss, self._busy = host.watchdog, host.device_loss, host.activity.serve
-        self._lease = LeaseRenewer(steps, lambda: self.names, self._watchdog.overdue)
+        self._lease = LeaseRenewer(steps, lambda: self.available_controlnets, self._watchdog.overdue)
         self.sender = ResponseSender(transport, self._lease, self._device_loss)
         self._collector = BatchCollector(steps, self.recent_jobs, batch_delay)
         self._timer = DeviceTimer(transport.device)
@@ -87,19 +87,19 @@ class ControlNetServer:
         self._one_at_a_time = threading.RLock()  # steps: the thread of a job may serve one, too
         self._worker = ""
         self._stop = threading.Event()
-        self._intake = StepIntake(steps, host.turns, lambda: self.names)
+        self._intake = StepIntake(steps, host.turns, lambda: self.available_controlnets)
         self._device_loss.on_loss(self._stop.set)
         self._thread = threading.Thread(target=self._run, name="controlnet server", daemon=True)
 
     @property
-    def names(self) -> list[str]:
+    def available_controlnets(self) -> list[str]:
         """The ControlNets that are served now: those that could be loaded, or were not tried yet.
 
         Where none is loaded for a step: the loaded ones.
         """
         failed = self.controlnets.failed()
-        loaded = self._names if self._loads_for_steps else self.controlnets.names()
-        return [name for name in self._names if name in loaded and name not in failed]
+        loaded = self._served_controlnets if self._loads_for_steps else self.controlnets.names()
+        return [name for name in self._served_controlnets if name in loaded and name not in failed]
 
     def start(self, worker: str) -> None:
         """Serve in a thread of its own; responses name ``worker``."""
@@ -168,7 +168,7 @@ class ControlNetServer:
                 if not self._turns.wait(POLL_S):
                     self._report_done()  # of the steps before the job that has the device
                     continue
-                if names := self.names:
+                if names := self.available_controlnets:
                     self.serve_next(names)
                 else:
                     self._stop.wait(POLL_S)
@@ -213,7 +213,7 @@ class ControlNetServer:
 
     def _loaded(self) -> list[str]:
         loaded = self.controlnets.names()
-        return [name for name in self.names if name in loaded]
+        return [name for name in self.available_controlnets if name in loaded]
 
     def _serve_queued(self, queued: QueuedStep) -> int:
         step = self.steps.claim(queued)

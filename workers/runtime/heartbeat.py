@@ -77,7 +77,7 @@ class HeartbeatThread:
 class ControlNetReport:
     """The ControlNets of a UNet worker, as its heartbeat shows them."""
 
-    names: list[str] = field(default_factory=list)
+    served: list[str] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
     load_errors: dict[str, str] = field(default_factory=dict)
 
@@ -128,7 +128,7 @@ def describe_worker(
         activity=activity.current(),
         activity_shares=activity.shares(),
         utilization=activity.utilization(),
-        controlnets=held.names,
+        served_controlnets=held.served,
         loaded_controlnets=held.loaded,
         controlnet_load_errors=held.load_errors,
         controlnet_steps=activity.controlnet_steps(),

@@ -43,7 +43,7 @@ def test_it_is_not_ready_without_workers_and_names_what_has_none(client: FlaskCl
 def test_a_fleet_without_controlnet_workers_by_design_is_ready(
     workers: int, held: list[str], status: int, services: Services
 ) -> None:
-    unet = heartbeat("unet-1", "unet", "emoji-sd", []).model_copy(update={"controlnets": held})
+    unet = heartbeat("unet-1", "unet", "emoji-sd", []).model_copy(update={"served_controlnets": held})
     publish_heartbeat(services.control, unet, 60)
     changes = {"controlnet_workers": workers}
     app = create_app(replace(services, settings=services.settings.model_copy(update=changes)))

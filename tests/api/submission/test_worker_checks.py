@@ -64,7 +64,7 @@ def test_the_warning_for_a_controlnet_that_no_worker_may_load_says_what_happens(
     assert "ControlNet 'edge'" in warning
     assert "cannot end" in warning
     # Then a UNet worker that may load it ends the warning
-    report(services, unet(), controlnets=["edge"])
+    report(services, unet(), served_controlnets=["edge"])
     assert submit(create_app(services).test_client(), controlnets=[edge()]) == []
 
 
@@ -88,14 +88,14 @@ def test_an_operator_sees_what_nobody_serves(client: FlaskClient, services: Serv
 
 
 def test_a_unet_worker_that_may_load_controlnets_serves_them(client: FlaskClient, services: Services) -> None:
-    report(services, unet(), controlnets=["edge", "colour"], loaded_controlnets=["edge"])
+    report(services, unet(), served_controlnets=["edge", "colour"], loaded_controlnets=["edge"])
     assert client.get("/readyz").json["status"] == "ok"
     assert submit(client, controlnets=[edge()]) == []
     found = {one["name"]: one for one in client.get("/v1/controlnets").json["controlnets"]}
     assert (found["edge"]["workers"], found["edge"]["loaded"]) == (["unet-1"], ["unet-1"])
     assert (found["colour"]["workers"], found["colour"]["loaded"]) == (["unet-1"], [])
     # One that it cannot load is refused as where no ControlNet worker could
-    report(services, unet(), controlnets=["edge"], controlnet_load_errors={"edge": "cut off"})
+    report(services, unet(), served_controlnets=["edge"], controlnet_load_errors={"edge": "cut off"})
     refused = client.post("/v1/jobs", json={**REQUEST, "controlnets": [edge()]})
     assert (refused.status_code, refused.json["detail"]) == (503, "cut off")
     checks = client.get("/readyz").json["checks"]

@@ -13,11 +13,17 @@ HEARTBEAT = Heartbeat(
 
 
 #: Fields of a worker that serves ControlNets while it is idle.
-ELASTIC = ("activity", "activity_shares", "controlnets", "loaded_controlnets", "controlnet_load_errors")
+ELASTIC = (
+    "activity",
+    "activity_shares",
+    "served_controlnets",
+    "loaded_controlnets",
+    "controlnet_load_errors",
+)
 
 
 def test_a_unet_worker_takes_work_for_models_and_for_the_controlnets_that_it_may_load() -> None:
-    changes = {"controlnets": ["m", "edge"], "controlnet_load_errors": {"edge": "cut off"}}
+    changes = {"served_controlnets": ["m", "edge"], "controlnet_load_errors": {"edge": "cut off"}}
     elastic = HEARTBEAT.model_copy(update={"unavailable_reasons": [], **changes})
     assert elastic.takes_work_for("unet", "m")
     assert elastic.takes_work_for("controlnet", "m")
@@ -25,7 +31,7 @@ def test_a_unet_worker_takes_work_for_models_and_for_the_controlnets_that_it_may
     # A ControlNet worker serves no model, and a pure UNet worker no ControlNet
     other = elastic.model_copy(update={"kind": "controlnet"})
     assert (other.takes_work_for("unet", "m"), other.takes_work_for("controlnet", "m")) == (False, True)
-    pure = elastic.model_copy(update={"controlnets": []})
+    pure = elastic.model_copy(update={"served_controlnets": []})
     assert not pure.takes_work_for("controlnet", "m")
 
 

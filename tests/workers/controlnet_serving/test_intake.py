@@ -83,7 +83,7 @@ def test_a_step_that_may_not_be_served_any_more_goes_back_to_the_front(line: Lin
 
 def test_only_loaded_controlnets_are_served_and_others_are_left_in_their_queue(line: Line) -> None:
     server = make_idle_server(line, make_turns(), "edge")
-    assert server.names == ["edge"]
+    assert server.available_controlnets == ["edge"]
     step = ask(make_controlnets(line, spec("depth")))
     server.start("unet2@test")
     # When another one is loaded, the server serves it, too

@@ -32,12 +32,12 @@ class ControlNetResidency:
     def __init__(
         self,
         controlnets: ModelCache[ControlNet],
-        served: Collection[str],
+        served_controlnets: Collection[str],
         device_loss: DeviceLoss | None = None,
     ) -> None:
-        """``served``: those that the worker may load."""
+        """``served_controlnets``: those that the worker may load."""
         self._controlnets = controlnets
-        self._served = frozenset(served)
+        self._served = frozenset(served_controlnets)
         self._preloader = ModelPreloader(controlnets, device_loss)
         self._wanted: OrderedDict[str, float] = OrderedDict()  # when; the latest one last
         self._lock = threading.Lock()

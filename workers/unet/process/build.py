@@ -42,9 +42,9 @@ from workers.unet.worker import UNetWorker
 
 
 def build_worker(
-    settings: Settings, catalog: Catalog, serves: list[str], controlnets: list[str], celery: Celery
+    settings: Settings, catalog: Catalog, serves: list[str], served_controlnets: list[str], celery: Celery
 ) -> UNetWorker:
-    """A worker for the models ``serves`` of the catalog, which may load ``controlnets``.
+    """A worker for the models ``serves`` of the catalog, which may load ``served_controlnets``.
 
     It sends its messages by ``celery``.
 
@@ -61,7 +61,7 @@ def build_worker(
         jobs=jobs,
         live_workers=live_workers,
         serves=serves,
-        served_controlnets=controlnets,
+        served_controlnets=served_controlnets,
         images=ImageBucket(settings, redis),
         loras=LoraCache(
             settings.home / CACHE_FOLDER,

@@ -233,7 +233,7 @@ class WorkerLifecycle:
             activity=worker.activity,
             started_at=self._started_at,
             controlnets=ControlNetReport(
-                names=worker.served_controlnets,
+                served=worker.served_controlnets,
                 loaded=[name for name in worker.controlnets.names() if name in worker.served_controlnets],
                 load_errors=worker.controlnets.failed(),
             ),

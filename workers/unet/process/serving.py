@@ -34,7 +34,7 @@ class IdleServing:
 
     def __init__(self, worker: UNetWorker, turns: DeviceTurns) -> None:
         self._controlnets, self._residency, self._turns = worker.controlnets, worker.residency, turns
-        self._names = list(worker.served_controlnets)
+        self._served_controlnets = list(worker.served_controlnets)
         # The requests of the worker's own jobs and its claims of others' are those of two claimants.
         steps = StepQueue(worker.residual, worker.settings)
         host = ServerHost(
@@ -45,7 +45,9 @@ class IdleServing:
             device_loss=worker.device_loss,
         )
         delay = worker.settings.controlnet_batch_delay
-        self._server = ControlNetServer(self._names, worker.controlnets, steps, worker.transport, delay, host)
+        self._server = ControlNetServer(
+            self._served_controlnets, worker.controlnets, steps, worker.transport, delay, host
+        )
         turns.on_job(self._server.interrupt)
         self._overdue_steps = worker.overdue_steps
         self._overdue_steps.connect(self._server.has_overdue, self._server.serve_overdue)
@@ -91,7 +93,7 @@ class IdleServing:
 
     def _load_first(self) -> None:
         """Load one ControlNet ahead of the first job, unless a ControlNet worker is there for it."""
-        first = self._names[0]
+        first = self._served_controlnets[0]
         try:
             workers = self._live_workers.read()
         except RedisError:
@@ -120,7 +122,9 @@ class IdleServing:
 
     def _prepare_for(self, message: AttachControlNet) -> None:
         self._residency.wanted(message.controlnet)  # it is loaded once no job waits
-        is_served = message.controlnet in self._names and message.controlnet in self._controlnets.names()
+        is_served = (
+            message.controlnet in self._served_controlnets and message.controlnet in self._controlnets.names()
+        )
         if is_served and self._turns.wait(0.0):
             try:
                 self._server.attach(message)

@@ -19,7 +19,7 @@ from workers.unet.controlnet.attach import choose_idle, send_attach
 def heartbeat(name: str, **changes: Any) -> Heartbeat:
     values = {
         "name": name, "kind": "unet", "host": "here", "pid": 1, "device": "cpu", "serves": ["sd"],
-        "loaded": ["sd"], "controlnets": ["edge", "depth"], "jobs": [], "utilization": 0.0,
+        "loaded": ["sd"], "served_controlnets": ["edge", "depth"], "jobs": [], "utilization": 0.0,
         "started_at": 0.0, "version": "0",
     }  # fmt: skip
     return Heartbeat.model_validate(values | changes)
@@ -32,7 +32,7 @@ def test_an_idle_worker_that_has_loaded_the_controlnet_is_asked_first() -> None:
     assert choose_idle("edge", workers, {"a", "c"}, Counter()) == "a"
     # Nor one that may not load it, or cannot
     unable = [
-        heartbeat("a", controlnets=["depth"]),
+        heartbeat("a", served_controlnets=["depth"]),
         heartbeat("b", controlnet_load_errors={"edge": "cut off"}),
     ]
     assert choose_idle("edge", unable, {"a", "b"}, Counter()) is None
@@ -55,7 +55,7 @@ def test_an_attachment_goes_to_the_controlnet_workers_and_to_one_idle_unet_worke
     for worker in (
         heartbeat("unet1@a"),
         heartbeat("unet2@a"),
-        heartbeat("controlnet1@a", kind="controlnet", serves=["edge"], controlnets=[]),
+        heartbeat("controlnet1@a", kind="controlnet", serves=["edge"], served_controlnets=[]),
     ):
         publish_heartbeat(control, worker, 60)
     control.zadd(keys.FREE_WORKERS, {"unet1@a": 2e9, "unet2@a": 2e9})

@@ -258,13 +258,17 @@ def heartbeat(**changes: Any) -> Heartbeat:
         ({"unavailable_reasons": ["hung"]}, {"nobody", "rare-edge", "rare-depth"}),
         ({"kind": "unet"}, {"nobody", "rare-edge", "rare-depth"}),
         (
-            {"kind": "unet", "controlnets": ["rare-edge", "rare-depth"], "loaded_controlnets": ["rare-edge"]},
+            {
+                "kind": "unet",
+                "served_controlnets": ["rare-edge", "rare-depth"],
+                "loaded_controlnets": ["rare-edge"],
+            },
             {"nobody", "rare-depth"},
         ),
         (
             {
                 "kind": "unet",
-                "controlnets": ["rare-edge"],
+                "served_controlnets": ["rare-edge"],
                 "loaded_controlnets": ["rare-edge"],
                 "jobs": ["j"],
             },

@@ -11,7 +11,7 @@ from redis import Redis
 
 from shared import keys
 from shared.messaging.messages import AttachControlNet
-from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
+from shared.registry.workers import Heartbeat, live_workers, publish_heartbeat, remove_worker
 from tests.infra.local.waiting import eventually
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.device_memory import DeviceMemory
@@ -44,7 +44,11 @@ def attachment(worker: UNetWorker, controlnet: str = "edge") -> AttachControlNet
     return AttachControlNet(job_id="j", attempt="a", controlnet=controlnet, image=key, batch=2)
 
 
-def test_a_worker_that_starts_loads_a_controlnet_that_no_controlnet_worker_has(worker: UNetWorker) -> None:
+def test_a_worker_that_starts_loads_a_controlnet_that_no_controlnet_worker_has(
+    worker: UNetWorker, control: Redis
+) -> None:
+    for other in live_workers(control):  # of other tests
+        remove_worker(control, other.name)
     serving = IdleServing(worker, make_turns())
     serving.start("unet2@test")
     assert eventually(lambda: worker.controlnets.names() == ["edge"])

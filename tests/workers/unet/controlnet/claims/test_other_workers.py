@@ -24,7 +24,7 @@ def registry(control: Redis) -> Iterator[Redis]:
 def beat(redis: Redis, name: str, **changes: Any) -> None:
     values: dict[str, Any] = {
         "name": name, "kind": "unet", "host": "here", "pid": 1, "device": "cpu", "serves": ["model"],
-        "loaded": [], "controlnets": ["edge", "depth"], "loaded_controlnets": ["edge"], "jobs": [],
+        "loaded": [], "served_controlnets": ["edge", "depth"], "loaded_controlnets": ["edge"], "jobs": [],
         "utilization": 0.0, "started_at": 0.0, "version": "0",
     }  # fmt: skip
     publish_heartbeat(redis, Heartbeat.model_validate(values | changes), 60)
