@@ -103,12 +103,17 @@ def worker_metrics(name: str) -> str:
 
 #: Begins every key of the transport. The number is the version of its messages: workers of two versions
 #: share no key, so neither reads what the other wrote.
-TRANSPORT = "swift:transport:4"
+TRANSPORT = "swift:transport:5"
 
 
-def controlnet_steps(controlnet: str) -> str:
-    """List: steps that wait for a ControlNet."""
-    return f"{TRANSPORT}:steps:{controlnet}"
+def controlnet_steps(controlnet: str, platform: str = "") -> str:
+    """List: steps that wait for a ControlNet; with ``platform`` those that only workers of it may compute.
+
+    A platform is named by its digest, which has no colon.
+    """
+    return (
+        f"{TRANSPORT}:exact_steps:{platform}:{controlnet}" if platform else f"{TRANSPORT}:steps:{controlnet}"
+    )
 
 
 # --- objects in the image bucket -----------------------------------------------------------------

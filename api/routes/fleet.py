@@ -1,5 +1,6 @@
 """`/v1/fleet`: live workers and what they hold, queues, and numbers of jobs."""
 
+from collections.abc import Iterable
 from typing import get_args
 
 from flask import Response
@@ -65,7 +66,7 @@ def fleet_api(services: Services) -> APIBlueprint:
         counts = pipe.execute()
         workers = live_workers(control)
         inventory = read_inventories(control, [worker.name for worker in workers if worker.kind == "unet"])
-        queued_steps = _count_queued_steps(services)
+        queued_steps = _count_queued_steps(services, {worker.platform for worker in workers})
         return json_response(
             FleetResponse(
                 workers=workers,
@@ -82,12 +83,17 @@ def fleet_api(services: Services) -> APIBlueprint:
     return api
 
 
-def _count_queued_steps(services: Services) -> dict[str, int] | None:
+def _count_queued_steps(services: Services, platforms: Iterable[str]) -> dict[str, int] | None:
+    """Steps that any worker may compute, and those for each of ``platforms``."""
     controlnets = list(services.catalog.controlnets)
+    queues = [(controlnet, platform) for controlnet in controlnets for platform in {"", *platforms}]
     pipe = without_retries(services.residuals[0]).pipeline(transaction=False)
-    for controlnet in controlnets:
-        pipe.llen(keys.controlnet_steps(controlnet))
+    for controlnet, platform in queues:
+        pipe.llen(keys.controlnet_steps(controlnet, platform))
+    found = dict.fromkeys(controlnets, 0)
     try:
-        return dict(zip(controlnets, pipe.execute(), strict=True))
+        for (controlnet, _), length in zip(queues, pipe.execute(), strict=True):
+            found[controlnet] += length
     except RedisError:
         return None
+    return found

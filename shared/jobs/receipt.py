@@ -24,30 +24,10 @@ from shared.message_base import (
 FORMAT = 3
 
 
-class ControlNetReceipt(StrictMessage):
-    """A ControlNet as it was used; ``sha256`` is of its weights, empty if it computed no step."""
-
-    name: ShortText
-    sha256: Sha256
-    batch: int = Field(
-        1, ge=1, le=1 << 16, description="most jobs in one forward pass; above 1 the last bits may differ"
-    )
-    engine: ShortText = Field(
-        "", description="what ran it: eager, graphs or compile; empty: nothing, or unknown"
-    )
-    memory_format: ShortText = Field("", description="of its convolutions: contiguous or channels_last")
-
-
-class LoraReceipt(StrictMessage):
-    """A LoRA as it was used; ``sha256`` is of its file, ``step`` the first step that it took effect in."""
-
-    name: ShortText
-    sha256: Sha256
-    step: Step
-
-
 #: Of the CPU; the order of float sums depends on it.
 Threads = Annotated[int, Field(ge=1, le=1 << 16)]
+#: A receipt names so many other platforms of a ControlNet, at most.
+MAX_PLATFORMS = 16
 
 
 class Platform(StrictMessage):
@@ -65,6 +45,42 @@ class Platform(StrictMessage):
         description="architecture and instruction set of the CPU, on which a GPU's noise is sampled, too;"
         " empty: an older receipt, which does not say it",
     )
+
+    @property
+    def digest(self) -> str:
+        """Equal where models have the same bits; what a GPU computes does not depend on the processor."""
+        fields = self.model_dump(include=set(Platform.model_fields))
+        if self.accelerator:
+            del fields["processor"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class ControlNetReceipt(StrictMessage):
+    """A ControlNet as it was used; ``sha256`` is of its weights, empty if it computed no step."""
+
+    name: ShortText
+    sha256: Sha256
+    batch: int = Field(
+        1, ge=1, le=1 << 16, description="most jobs in one forward pass; above 1 the last bits may differ"
+    )
+    engine: ShortText = Field(
+        "", description="what ran it: eager, graphs or compile; empty: nothing, or unknown"
+    )
+    memory_format: ShortText = Field("", description="of its convolutions: contiguous or channels_last")
+    other_platforms: list[Platform] = Field(
+        [],
+        max_length=MAX_PLATFORMS,
+        description="where steps of it were computed on another platform than the worker's: the last bits may"
+        " be others in another run",
+    )
+
+
+class LoraReceipt(StrictMessage):
+    """A LoRA as it was used; ``sha256`` is of its file, ``step`` the first step that it took effect in."""
+
+    name: ShortText
+    sha256: Sha256
+    step: Step
 
 
 class WorkerReceipt(Platform):

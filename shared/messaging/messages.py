@@ -26,3 +26,4 @@ class AttachControlNet(Message):
     controlnet: str
     image: str  # key of the preprocessed control image at the residual server
     batch: int  # rows of the step requests that will follow
+    platform: str = ""  # digest of the platform that shall compute them; empty: any may

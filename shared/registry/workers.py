@@ -42,6 +42,11 @@ class Heartbeat(Message):
     host: str
     pid: int
     device: str
+    platform: str = Field(
+        "",
+        description="digest of its kind of device, instruction set, threads and library versions: workers of"
+        " one platform compute the same bits; empty: its device is lost, or its version does not say",
+    )
     gpu: str | None = Field(None, description="what the device is, as its maker calls it; null: no GPU")
     device_free_bytes: int | None = Field(
         None, description="free memory of the GPU, of all processes; null: it has none of its own, or is lost"

@@ -72,7 +72,7 @@ activity = DeviceActivity()
 server = ControlNetServer(
     served,
     controlnets,
-    StepQueue(residuals[0], settings),
+    StepQueue(residuals[0], settings, device),
     transport,
     settings.controlnet_batch_delay,
     ServerHost(activity=activity, watchdog=watchdog, device_loss=loss),

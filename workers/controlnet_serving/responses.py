@@ -6,15 +6,23 @@ from collections.abc import Sequence
 from redis.exceptions import RedisError
 
 from shared.errors import ControlNetFailed, ResidualLost, SwiftError
+from shared.jobs.receipt import Platform
 from workers.controlnet_serving.aggregate import AggregatedResidual
 from workers.transport.protocol import StepResponse
 from workers.transport.step_queue import ClaimedStep
 
 
-def residual_response(aggregated: AggregatedResidual, index: int, worker: str) -> StepResponse:
-    """The header of residual ``index``; its times are not known before the device has computed it."""
-    response = _response(aggregated.steps, index, worker)
-    return response.model_copy(update={"batch": aggregated.batch, "used": aggregated.used})
+def residual_response(
+    aggregated: AggregatedResidual, index: int, worker: str, platform: Platform | None
+) -> StepResponse:
+    """The header of residual ``index``; its times are not known before the device has computed it.
+
+    ``platform``: of this worker, where the asking worker has another one.
+    """
+    response, used = _response(aggregated.steps, index, worker), aggregated.used
+    if platform is not None:
+        used = {position: one.model_copy(update={"platform": platform}) for position, one in used.items()}
+    return response.model_copy(update={"batch": aggregated.batch, "used": used})
 
 
 def error_response(step: ClaimedStep, error: Exception, worker: str) -> StepResponse:

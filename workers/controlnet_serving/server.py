@@ -137,6 +137,8 @@ class ControlNetServer:
         Where steps have to wait for other work, nothing is embedded while that runs; where no ControlNet is
         loaded for steps, none is for this.
         """
+        if not self.steps.may_compute(message.platform):
+            return
         self.recent_jobs.note(message.job_id, message.controlnet)
         self._device_loss.check()
         self.inputs.fetch(message.image)  # before the device is taken: others compute meanwhile
@@ -302,7 +304,9 @@ class ControlNetServer:
         for index in aggregator.order:
             for aggregated in aggregator.residuals(index):
                 first, computed = aggregated.steps[0], self._timer.end(start)
-                response = residual_response(aggregated, index, self._worker)
+                is_alike = first.request.platform == self.steps.platform_digest
+                platform = None if is_alike else self.steps.platform
+                response = residual_response(aggregated, index, self._worker, platform)
                 controlnet = first.part.controlnet
                 self.sender.send(first.request, response, aggregated.residual, controlnet, computed)
 

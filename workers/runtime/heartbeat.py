@@ -17,6 +17,7 @@ from shared.registry import workers
 from shared.registry.workers import Heartbeat, WorkerKind
 from shared.settings import Settings
 from workers.devices.base import Device
+from workers.devices.platform import describe_platform
 from workers.runtime.activity.device_activity import DeviceActivity
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def describe_worker(
         host=socket.gethostname(),
         pid=os.getpid(),
         device=settings.device_name or settings.device,
+        platform=describe_platform(device).digest if device is not None else "",
         gpu=device.describe().get("gpu") if device is not None else None,
         device_free_bytes=memory.free_bytes if memory is not None else None,
         device_total_bytes=memory.total_bytes if memory is not None else None,

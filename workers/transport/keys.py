@@ -23,9 +23,9 @@ def claims_key(job_id: str) -> str:
     return f"{TRANSPORT}:claims:{job_id}"
 
 
-def overdue_key(controlnet: str) -> str:
-    """List: steps that wait for a ControlNet and shall be served by workers with a job, too."""
-    return f"{TRANSPORT}:overdue:{controlnet}"
+def overdue_key(controlnet: str, platform: str) -> str:
+    """List: steps of a queue of `shared.keys.controlnet_steps` that workers with a job shall serve, too."""
+    return f"{TRANSPORT}:overdue:{platform}:{controlnet}"
 
 
 def lease_key(claimant: str) -> str:
@@ -33,9 +33,9 @@ def lease_key(claimant: str) -> str:
     return f"{TRANSPORT}:lease:{claimant}"
 
 
-def served_key(controlnet: str) -> str:
-    """String: exists while some worker has lately taken from this ControlNet's queue."""
-    return f"{TRANSPORT}:served:{controlnet}"
+def served_key(controlnet: str, platform: str) -> str:
+    """String: exists while some worker has lately taken from this queue of `shared.keys.controlnet_steps`."""
+    return f"{TRANSPORT}:served:{platform}:{controlnet}"
 
 
 def wake_key(claimant: str) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from shared.jobs.options import Precision
+from shared.jobs.receipt import Platform
 from shared.message_base import Message
 
 
@@ -20,6 +21,7 @@ class ControlNetCall(Message):
     scale: float  # conditioning_scale
     image: str  # key of the control image at the residual server
     control_mode: int | None = None  # of a union of ControlNets
+    platform: str = ""  # digest of the only platform that may compute it, of an exact job; empty: any may
 
 
 class StepRequest(Message):
@@ -38,6 +40,7 @@ class StepRequest(Message):
     batch_key: str  # steps of one ControlNet with one key may share a forward pass; empty: none may
     residual_precision: Precision = "exact"
     eager_bits: bool = False  # the job needs the bits of eager kernels: no compiled ControlNet
+    platform: str = ""  # digest of the asking worker's platform
     reachable_by: dict[str, str]  # transport backends that reach the asking worker: what each announces
 
     @property
@@ -65,6 +68,7 @@ class QueuedStep(Message):
     position: int
     rows: int
     batch_key: str
+    platform: str = ""  # as in its `ControlNetCall`
 
 
 class Payload(Message):
@@ -84,6 +88,7 @@ class UsedControlNet(Message):
     sha256: str  # of its weights
     engine: str
     memory_format: str
+    platform: Platform | None = None  # where it is another one than the asking worker's
 
 
 class StepResponse(Message):

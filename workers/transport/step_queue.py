@@ -5,6 +5,10 @@ entry for each part of a step; the request and its latents are stored once. An e
 without an atomic claim, so each part has one worker, and everybody can see whether that worker lives. Every
 key expires.
 
+A ControlNet has one queue whose steps any worker may compute, and one of exact jobs for each platform (kind
+of device, instruction set, threads, versions: `shared.jobs.receipt.Platform`), from which only workers of
+that platform take: others never see these steps. A worker takes from both in turn, oldest first in each.
+
 A part of the current request is in one of these states (`lua/locate.lua`); the UNet worker checks it while
 it waits:
 
@@ -24,14 +28,19 @@ needs a lease, as it computes the part at once.
 import secrets
 import time
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torch import Tensor
 
+from shared.jobs.receipt import Platform
 from shared.keys import controlnet_steps
 from shared.lua_script import read_lua
 from shared.redis_clients import renewal_client, with_timeout
 from shared.settings import Settings
+from workers.devices.base import Device
+from workers.devices.platform import describe_platform
+from workers.devices.selection import find_device
 from workers.transport.keys import (
     claims_key,
     lease_key,
@@ -74,9 +83,11 @@ class ClaimedStep(NamedTuple):
 class StepQueue:
     """Both ends of the queues; safe to use from several threads."""
 
-    def __init__(self, redis: "Redis", settings: Settings) -> None:
+    def __init__(self, redis: "Redis", settings: Settings, device: Device | None = None) -> None:
+        """``device``: where this worker computes, by default the CPU."""
         self._redis = redis = with_timeout(redis, REPLY_S)
         self._renewals = renewal_client(redis, settings.controlnet_lease_s)
+        self._device = device or find_device("cpu")
         self._ttl_s = settings.residual_ttl_s
         self.lease_s = settings.controlnet_lease_s
         self.wait_s = settings.residual_timeout_s
@@ -94,6 +105,20 @@ class StepQueue:
         self._first = 0
         self.claimant = secrets.token_hex(8)  # a worker that is started again is another claimant
 
+    @cached_property
+    def platform(self) -> Platform:
+        """Of this process; first asked once it is set up."""
+        return describe_platform(self._device)
+
+    @cached_property
+    def platform_digest(self) -> str:
+        """Names the platform of this process."""
+        return self.platform.digest
+
+    def may_compute(self, platform: str) -> bool:
+        """Whether this worker may compute what is for a platform; empty: for any."""
+        return platform in ("", self.platform_digest)
+
     # --- the UNet worker's end -------------------------------------------------------------------
 
     def send(self, request: StepRequest, x: Tensor, *, local: Collection[int] = ()) -> None:
@@ -107,7 +132,7 @@ class StepQueue:
         frame = pack(request.model_dump(), x)
         args: Any = ["set", request.ordinal, request.step_token, self._ttl_s, frame, *entries]
         self._step_token_script(
-            keys=[*_job_keys(request.job_id), *(controlnet_steps(part.controlnet) for part in queued)],
+            keys=[*_job_keys(request.job_id), *map(_queue_of, queued)],
             args=[*args, self.claimant, *local],
         )
 
@@ -126,7 +151,7 @@ class StepQueue:
         args: list[str | int] = [request.step_token, self.claimant, self._ttl_s]
         for part in parts:
             args += [part.position, _queued(request, part).model_dump_json()]
-        queues = [controlnet_steps(part.controlnet) for part in parts]
+        queues = [_queue_of(part) for part in parts]
         claimed: Any = self._claim_unclaimed_script(keys=[step_token, claims, *queues], args=args)
         return [part for part in parts if part.position in claimed]
 
@@ -135,7 +160,7 @@ class StepQueue:
         queued = _queued(request, part).model_dump_json()
         step_token, _, claims = _job_keys(request.job_id)
         state: Any = self._locate_script(
-            keys=[step_token, claims, controlnet_steps(part.controlnet), served_key(part.controlnet)],
+            keys=[step_token, claims, _queue_of(part), served_key(part.controlnet, part.platform)],
             args=[request.step_token, part.position, queued, lease_key("")],
             client=self._renewals,  # who waits for a residual must notice soon that it was lost
         )
@@ -144,7 +169,7 @@ class StepQueue:
 
     def mark_overdue(self, request: StepRequest, part: ControlNetCall) -> None:
         """Have workers with a job serve a part, too: nobody has taken it from its queue for `OVERDUE_S`."""
-        key, entry = overdue_key(part.controlnet), _queued(request, part).model_dump_json()
+        key, entry = overdue_key(part.controlnet, part.platform), _queued(request, part).model_dump_json()
         pipe = self._redis.pipeline(transaction=False)
         pipe.lrem(key, 0, entry)
         pipe.rpush(key, entry)
@@ -160,14 +185,15 @@ class StepQueue:
     def pop(self, controlnets: Sequence[str]) -> QueuedStep | None:
         """Take the oldest entry of one of these ControlNets' queues; ``None`` after a short wait, or `wake`.
 
-        Raises `ValueError` for an entry that cannot be read; it has left the queue.
+        Those of other platforms are not looked at. Raises `ValueError` for an entry that cannot be read; it
+        has left the queue.
         """
-        self._first = (self._first + 1) % len(controlnets)
-        # BLPOP prefers the first queue that holds something, so each ControlNet is the first one in turn.
-        in_turn = [*controlnets[self._first :], *controlnets[: self._first]]
+        queues = [controlnet_steps(name, own) for name in controlnets for own in ("", self.platform_digest)]
+        self._first = (self._first + 1) % len(queues)
         wake = wake_key(self.claimant)
-        queues = [wake, *(controlnet_steps(name) for name in in_turn)]
-        reply: Any = self._redis.blpop(queues, timeout=POLL_S)
+        # BLPOP prefers the first queue that holds something, so each one is the first in turn.
+        in_turn = [wake, *queues[self._first :], *queues[: self._first]]
+        reply: Any = self._redis.blpop(in_turn, timeout=POLL_S)
         if reply is None or reply[0] == wake.encode():
             return None
         return QueuedStep.model_validate_json(reply[1])
@@ -181,7 +207,7 @@ class StepQueue:
 
     def give_back(self, queued: QueuedStep) -> None:
         """Put an entry that was popped and not claimed back to the front of its queue."""
-        queue = controlnet_steps(queued.controlnet)
+        queue = _queue_of(queued)
         pipe = self._redis.pipeline(transaction=False)
         pipe.lpush(queue, queued.model_dump_json())
         pipe.expire(queue, self._ttl_s)
@@ -189,17 +215,22 @@ class StepQueue:
 
     def has_overdue(self, controlnets: Sequence[str]) -> bool:
         """Whether a step of these ControlNets may be overdue."""
-        return bool(controlnets and self._redis.exists(*map(overdue_key, controlnets)))
+        return bool(controlnets and self._redis.exists(*self._overdue_keys(controlnets)))
 
     def claim_overdue(self, controlnets: Sequence[str]) -> ClaimedStep | None:
         """Claim the oldest overdue step of one of these ControlNets that nobody has claimed."""
-        for controlnet in controlnets:
-            while (entry := self._redis.lpop(overdue_key(controlnet))) is not None:
+        for key in self._overdue_keys(controlnets):
+            while (entry := self._redis.lpop(key)) is not None:
                 assert isinstance(entry, bytes)
                 queued = QueuedStep.model_validate_json(entry)
                 if (claimed := self._claim(queued, entry.decode())) is not None:
                     return claimed
         return None
+
+    def _overdue_keys(self, controlnets: Sequence[str]) -> list[str]:
+        return [
+            overdue_key(name, platform) for name in controlnets for platform in ("", self.platform_digest)
+        ]
 
     def collect_batch(self, controlnet: str, request: StepRequest, extra_rows: int) -> list[QueuedStep]:
         """Take entries of other jobs that can share a forward pass with ``request``, oldest first.
@@ -224,8 +255,8 @@ class StepQueue:
             keys=[
                 *_job_keys(queued.job_id),
                 lease_key(self.claimant),
-                served_key(queued.controlnet),
-                controlnet_steps(queued.controlnet),
+                served_key(queued.controlnet, queued.platform),
+                _queue_of(queued),
             ],
             args=[
                 queued.step_token,
@@ -247,7 +278,9 @@ class StepQueue:
         return ClaimedStep(request, part, x, queue_length, now)
 
     def claim_call(self, request: StepRequest, part: ControlNetCall) -> ClaimedStep | None:
-        """Claim another part of a step; its entry leaves its queue."""
+        """Claim another part of a step; its entry leaves its queue. ``None`` also if this worker may not."""
+        if not self.may_compute(part.platform):
+            return None
         queued = _queued(request, part)
         return self._claim(queued, queued.model_dump_json())
 
@@ -256,7 +289,8 @@ class StepQueue:
         pipe = self._renewals.pipeline(transaction=False)
         pipe.set(lease_key(self.claimant), 1, px=self._lease_ms)
         for controlnet in controlnets:
-            pipe.set(served_key(controlnet), 1, px=self._served_ms)
+            for platform in ("", self.platform_digest):
+                pipe.set(served_key(controlnet, platform), 1, px=self._served_ms)
         pipe.execute()
 
     def are_current(self, requests: Sequence[StepRequest]) -> list[bool]:
@@ -276,7 +310,12 @@ def _queued(request: StepRequest, part: ControlNetCall) -> QueuedStep:
         position=part.position,
         rows=request.rows,
         batch_key=request.batch_key,
+        platform=part.platform,
     )
+
+
+def _queue_of(part: ControlNetCall | QueuedStep) -> str:
+    return controlnet_steps(part.controlnet, part.platform)
 
 
 def _job_keys(job_id: str) -> list[str]:

@@ -10,10 +10,12 @@ from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.families.base import BaseModel, Conditioning
 from workers.lora.loader import Role
+from workers.unet.controlnet.platforms import PlatformChoice
 from workers.unet.denoising.deferred import DeferredCalls
 from workers.unet.denoising.device_times import DeviceTimes
 from workers.unet.latents.noise import make_generators
 from workers.unet.output.replay import NO_REPLAY, Replay
+from workers.unet.output.used_controlnets import UsedControlNets
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
 
@@ -39,6 +41,17 @@ class AttemptContext:
     def engine(self) -> Engine:
         """What runs the base model's stages."""
         return self.model.engines.select(eager_bits=self.replay.needs_eager_bits(self.spec))
+
+    @cached_property
+    def platforms(self) -> PlatformChoice:
+        """Where the ControlNets of an exact job are computed."""
+        worker = self.worker
+        return PlatformChoice(worker.steps.platform_digest, worker.live_workers, self.timeline.worker)
+
+    @cached_property
+    def used_controlnets(self) -> UsedControlNets:
+        """With what the ControlNets were computed until now."""
+        return UsedControlNets(self.spec)
 
     def encode_prompt(self) -> Conditioning:
         """The prompt with the LoRAs that the text encoders contain now."""

@@ -25,7 +25,7 @@ from workers.unet.lora import JobLoras
 from workers.unet.noise_predictor import NoisePredictorFactory
 from workers.unet.output.finite import NonFiniteTracker
 from workers.unet.output.images import decode_latents
-from workers.unet.output.receipt import controlnet_receipts, worker_receipt, write_receipt
+from workers.unet.output.receipt import worker_receipt, write_receipt
 from workers.unet.timesteps.dry_run import check_steps
 from workers.unet.timesteps.schedule import TimestepSpec, make_schedule
 
@@ -98,6 +98,7 @@ class Generation:
         warnings = [
             *self._model.prompt_warnings(self._spec),
             *self._loras.warnings(),
+            *self._context.used_controlnets.warnings(),
             *self._context.replay.warnings(receipt),
         ]
         return GenerationResult(images, receipt, warnings)
@@ -126,6 +127,7 @@ class Generation:
         start = self._start(generators)
         first_step, start.latents, self._so_far = self._checkpoints.take_over(start.latents)
         self._loras.go_on(self._so_far.loras)
+        self._context.used_controlnets.go_on(self._so_far.controlnets)
         branches.go_on(self._so_far.split_steps, self._so_far.cfg_follower)
 
         def before_step(i: int) -> None:
@@ -157,10 +159,9 @@ class Generation:
 
     def _steps_so_far(self, branches: CFGBranches) -> StepsSoFar:
         """What the receipt will say of the steps until now."""
-        now = controlnet_receipts(self._spec, branches.used_controlnets, branches.controlnet_batches)
         return StepsSoFar(
             loras=self._loras.receipts(),
-            controlnets=self._so_far.controlnets_until(now),
+            controlnets=self._context.used_controlnets.receipts,
             split_steps=branches.split_steps,
             cfg_follower=branches.follower,
             continued_at=self._so_far.continued_at,

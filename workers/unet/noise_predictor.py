@@ -10,7 +10,6 @@ from workers.devices.base import HostCopy, Pending
 from workers.families.base import Conditioning
 from workers.families.guidance import CFGBranch
 from workers.families.staged_forward import Residuals, run_to_end
-from workers.transport.protocol import UsedControlNet
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.control_images.control_images import ControlImage, read_control_images
 from workers.unet.controlnet.attach import find_unloaded
@@ -37,16 +36,6 @@ class NoisePredictor:
         self._controlnet_branch = context.model.controlnet_branch(branch, guess_mode=guess_mode)
         self._conditioning: Conditioning | None = None
         self._controlnet_conditioning: Conditioning | None = None  # until it is published
-
-    @property
-    def used_controlnets(self) -> dict[int, UsedControlNet]:
-        """By the ControlNet's position in the job: what has served these rows."""
-        return self._controlnets.used
-
-    @property
-    def controlnet_batches(self) -> dict[int, int]:
-        """By the ControlNet's position in the job: the most jobs that were computed in one pass."""
-        return self._controlnets.batches
 
     def use(self, conditioning: Conditioning) -> None:
         """What the whole batch is conditioned on from the next step on.
@@ -172,7 +161,9 @@ class NoisePredictorFactory:
             residency.wanted(name)
         loaded = context.worker.controlnets.names()
         missing = [name for name in names if name not in loaded and residency.can_load(name)]
-        for name in find_unloaded(context.worker.live_workers, missing, context.timeline.worker):
+        worker = context.worker
+        platform = worker.steps.platform_digest if context.spec.is_exact else ""
+        for name in find_unloaded(worker.live_workers, missing, context.timeline.worker, platform):
             residency.load_for_job(name)
 
     @cached_property

@@ -9,7 +9,6 @@ import pytest
 import torch
 from redis import Redis
 
-from shared.keys import controlnet_steps
 from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
@@ -19,6 +18,7 @@ from tests.workers.unet.controlnet_jobs import (
     Line,
     ask,
     by_diffusers,
+    exact_steps,
     load_controlnets,
     make_controlnets,
     make_line,
@@ -74,7 +74,7 @@ def test_a_step_that_may_not_be_served_any_more_goes_back_to_the_front(line: Lin
     server = make_idle_server(line, TurnsAfterPop(), "edge")
     assert server.serve_next(["edge"]) == 0
     # Then both wait as before, nobody has claimed one, and the queue still expires
-    assert line.redis.ttl(controlnet_steps("edge")) > 0
+    assert line.redis.ttl(exact_steps(line, "edge")) > 0
     assert [line.steps.locate(request, request.parts[0]) for request in (first, second)] == ["unserved"] * 2
     queued = line.steps.pop(["edge"])
     assert queued is not None
@@ -138,7 +138,7 @@ def test_a_job_waits_for_the_step_under_way_and_nothing_is_popped_while_it_runs(
     held.released.set()
     assert begins.wait(30)
     assert torch.equal(computed.get(MID), by_diffusers(1.0)[1])
-    assert line.redis.llen(controlnet_steps("edge")) == 1
+    assert line.redis.llen(exact_steps(line, "edge")) == 1
     # When the job has ended, that one is served
     ends.set()
     job.join()

@@ -9,12 +9,12 @@ from tests.workers.unet.controlnet_jobs import ask, make_controlnets, make_line,
 
 
 def test_every_key_of_the_transport_begins_with_its_version(residual: Redis, servers: Settings) -> None:
-    # Given a queue with a claimed step and one that waits, an input, and residuals of two sizes
+    # Given a claimed step of an exact job and one of another that waits, an input, and residuals of two sizes
     residual.flushall()
     settings = servers.model_copy(update={"shared_memory": "off"})
     line = make_line(residual, settings)
-    for name in ("edge", "depth"):
-        ask(make_controlnets(line, spec(name)))
+    for name, is_exact in (("edge", True), ("depth", True), ("depth", False)):
+        ask(make_controlnets(line, spec(name), alone=is_exact))
     queued = line.steps.pop(["edge"])
     assert queued is not None
     assert line.steps.claim(queued) is not None
@@ -28,6 +28,7 @@ def test_every_key_of_the_transport_begins_with_its_version(residual: Redis, ser
     assert all(name.startswith(f"{TRANSPORT}:") for name in names)
     assert kinds == {
         "claims",
+        "exact_steps",
         "input",
         "lease",
         "payload",

@@ -4,12 +4,11 @@ import pytest
 from redis import Redis
 from redis.exceptions import TimeoutError
 
-from shared.keys import controlnet_steps
 from shared.redis_clients import residual_servers
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.proxy import proxied
-from tests.workers.unet.controlnet_jobs import Line, X, ask, make_controlnets, make_line, spec
+from tests.workers.unet.controlnet_jobs import Line, X, ask, exact_steps, make_controlnets, make_line, spec
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.transport.keys import claims_key, lease_key
 from workers.transport.step_queue import ClaimedStep, StepQueue
@@ -46,7 +45,7 @@ def test_an_attempt_that_lost_its_job_cannot_replace_the_request_of_its_successo
     claimed = take(line.steps, "edge")
     assert claimed is not None
     assert claimed.request.ordinal == 2
-    assert line.redis.llen(controlnet_steps("edge")) == 0
+    assert line.redis.llen(exact_steps(line, "edge")) == 0
 
 
 def test_a_later_step_supersedes_an_older_request(line: Line) -> None:
@@ -68,14 +67,14 @@ def test_a_part_of_a_step_has_one_worker(line: Line) -> None:
     assert other.claim_call(mine.request, edge) is None
     assert other.claim_call(mine.request, depth) is not None
     # Nobody else takes its entry in vain
-    assert line.redis.llen(controlnet_steps("depth")) == 0
+    assert line.redis.llen(exact_steps(line, "depth")) == 0
 
 
 def test_asking_for_a_step_and_claiming_it_take_one_round_trip_each(line: Line) -> None:
     controlnets = make_controlnets(line, spec("edge"), spec("depth"), spec("colour"))
     ask(controlnets)  # the server knows the scripts now
     assert take(line.steps, "edge") is not None
-    line.redis.delete(controlnet_steps("depth"))
+    line.redis.delete(exact_steps(line, "depth"))
     line.redis.config_resetstat()
     ask(controlnets, 1)
     mine = take(line.steps, "depth")
@@ -90,7 +89,7 @@ def test_a_part_that_the_asking_worker_computes_itself_is_neither_queued_nor_cla
     # Given a step of two ControlNets of which the first is computed by the worker that asks
     other = make_line(line.redis, line.settings).steps
     request = ask(make_controlnets(line, spec("edge"), spec("depth"))).request
-    line.redis.delete(controlnet_steps("edge"), controlnet_steps("depth"))
+    line.redis.delete(exact_steps(line, "edge"), exact_steps(line, "depth"))
     line.steps.send(request, X, local={0})
     # Then another worker finds the second, and cannot claim the first beside it
     claimed = take(other, "edge", "depth")
@@ -117,10 +116,10 @@ def test_the_requester_claims_what_nobody_has_claimed_and_it_leaves_its_queue(li
     # When its requester wants the first two, then all
     assert line.steps.find_unclaimed(request, request.parts) == [edge, second_edge]
     assert line.steps.claim_unclaimed(request, [edge, depth]) == [edge]
-    assert line.redis.llen(controlnet_steps("edge")) == 1
+    assert line.redis.llen(exact_steps(line, "edge")) == 1
     assert line.steps.claim_unclaimed(request, request.parts) == [second_edge]
     # Then nothing is left for others
-    assert line.redis.llen(controlnet_steps("edge")) == 0
+    assert line.redis.llen(exact_steps(line, "edge")) == 0
     assert [other.claim_call(request, part) for part in request.parts] == [None] * 3
     assert line.steps.find_unclaimed(request, request.parts) == []
     assert line.redis.ttl(claims_key(request.job_id)) > 0

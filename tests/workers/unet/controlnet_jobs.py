@@ -14,6 +14,9 @@ from torch import Tensor
 
 from shared.jobs.options import LoraLoading, Precision
 from shared.jobs.spec import ControlNetSpec
+from shared.keys import controlnet_steps
+from shared.redis_clients import control_redis
+from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.tiny_models import make_controlnet, make_unet
@@ -59,6 +62,11 @@ class Line(NamedTuple):
     settings: Settings
     steps: StepQueue
     transport: ResidualTransport
+
+
+def exact_steps(line: Line, name: str) -> str:
+    """The queue of a ControlNet's steps of exact jobs, as `make_job` makes by default."""
+    return controlnet_steps(name, line.steps.platform_digest)
 
 
 def load_controlnets() -> ModelCache[UNetControlNet]:
@@ -112,7 +120,7 @@ class KnownOthers:
     def __init__(self, served: Collection[str] | None = None) -> None:
         self.served = served
 
-    def may_serve(self, controlnet: str) -> bool:
+    def may_serve(self, controlnet: str, platform: str = "") -> bool:
         return self.served is None or controlnet in self.served
 
 
@@ -127,6 +135,7 @@ class FakeWorker:
     controlnets: ModelCache[UNetControlNet]
     device: Device
     local_choice: LocalChoice
+    live_workers: LiveWorkersCache
     other_workers: KnownOthers = field(default_factory=KnownOthers)
     overdue_steps: OverdueSteps = field(default_factory=OverdueSteps)
 
@@ -170,6 +179,7 @@ def make_job(
         controlnets=controlnets or load_controlnets(),
         device=device or find_device("cpu"),
         local_choice=LocalChoice(),
+        live_workers=LiveWorkersCache(control_redis(line.settings)),
     )
     context = AttemptContext(
         worker=cast("UNetWorker", worker),

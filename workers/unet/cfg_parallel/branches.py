@@ -15,7 +15,6 @@ from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
 from workers.families.base import Conditioning
 from workers.families.guidance import CFGBranch, Guidance
-from workers.transport.protocol import UsedControlNet
 from workers.unet.cfg_parallel.leader import Leader
 from workers.unet.noise_predictor import NoisePredictor, NoisePredictorFactory
 from workers.unet.timesteps.schedule import Timestep
@@ -39,20 +38,6 @@ class CFGBranches:
         self._predictors: dict[CFGBranch, NoisePredictor] = {}
         self._conditioning: Conditioning | None = None
         self.split_steps: list[int] = []  # whose branches were predicted apart
-
-    @property
-    def used_controlnets(self) -> dict[int, UsedControlNet]:
-        """By the ControlNet's position in the job: what has served this worker."""
-        return {
-            position: used
-            for predictor in self._predictors.values()
-            for position, used in predictor.used_controlnets.items()
-        }
-
-    @property
-    def controlnet_batches(self) -> dict[int, int]:
-        """By the ControlNet's position in the job: the most jobs that were computed in one pass."""
-        return self._predictors[CFGBranch.BOTH].controlnet_batches
 
     @property
     def follower(self) -> WorkerReceipt | None:

@@ -113,8 +113,14 @@ class Leader:
         self._follower = ready
         if ready.model_sha256 != self._context.model.sha256:
             self._lose_follower("it has other weights of the model")
+        elif self._context.spec.is_exact and not self._is_alike(ready):
+            self._lose_follower("an exact job is computed on one platform")
         elif self.receipt is not None and ready.receipt != self.receipt:
             self._lose_follower("it computes with something else than the follower before it")
+
+    def _is_alike(self, ready: BranchPrediction) -> bool:
+        here = self._context.worker.steps.platform_digest
+        return ready.receipt is not None and ready.receipt.digest == here
 
     def _receive_step(self, step: int, timeout_s: float) -> tuple[BranchPrediction, Tensor | None] | None:
         """The response to ``step``, or that the follower leaves; ``None`` when the follower is lost."""

@@ -33,15 +33,6 @@ class StepsSoFar(StrictMessage):
     cfg_follower: WorkerReceipt | None = None
     continued_at: list[Step] = Field([], max_length=2 * MAX_STEPS)
 
-    def controlnets_until(self, now: Sequence[ControlNetReceipt]) -> list[ControlNetReceipt]:
-        """What they are after further steps, of which ``now`` is known."""
-        if not self.controlnets:
-            return list(now)
-        return [
-            (later if later.sha256 else before).model_copy(update={"batch": max(before.batch, later.batch)})
-            for before, later in zip(self.controlnets, now, strict=True)
-        ]
-
 
 class Basis(StrictMessage):
     """What must be equal for another worker to continue with the same bits."""

@@ -34,16 +34,17 @@ def send_attach(
     """Ask for the steps of a job of the worker ``name``; without it, the first step does what is missing.
 
     Each message goes to the queue of all ControlNet workers of its ControlNet, if one lives, and to one idle
-    UNet worker.
+    UNet worker; of the message's platform, if it names one.
     """
     try:
         workers = [worker for worker in live_workers.read() if worker.name != name]
         idle = set(Availability(control).free_workers())
         asked: Counter[str] = Counter()
         for message in messages:
-            if any(one.kind == "controlnet" and _takes(one, message) for one in workers):
+            able = [one for one in workers if message.platform in ("", one.platform)]
+            if any(one.kind == "controlnet" and _takes(one, message) for one in able):
                 _send(celery, message, queue=controlnet_queue(message.controlnet))
-            chosen = choose_idle(message.controlnet, workers, idle, asked)
+            chosen = choose_idle(message.controlnet, able, idle, asked)
             if chosen is not None:
                 asked[chosen] += 1
                 queue: Any = default_exchange_queue(attach_queue(chosen))  # the types want a name
@@ -71,8 +72,12 @@ def choose_idle(
     ).name
 
 
-def find_unloaded(live_workers: LiveWorkersCache, controlnets: Collection[str], name: str) -> list[str]:
+def find_unloaded(
+    live_workers: LiveWorkersCache, controlnets: Collection[str], name: str, platform: str = ""
+) -> list[str]:
     """Those that no live worker but ``name`` has loaded and serves now, by its heartbeat.
+
+    ``platform``: digest of the only one whose workers count; empty: all do.
 
     A UNet worker serves none while it has a job. Empty while the control Redis does not answer.
     """
@@ -82,6 +87,7 @@ def find_unloaded(live_workers: LiveWorkersCache, controlnets: Collection[str], 
         workers = [worker for worker in live_workers.read() if worker.name != name]
     except RedisError:
         return []
+    workers = [worker for worker in workers if platform in ("", worker.platform)]
     return [controlnet for controlnet in controlnets if not any(_holds(one, controlnet) for one in workers)]
 
 

@@ -102,7 +102,7 @@ class CallMonitor:
 
     def _is_overdue(self, part: ControlNetCall) -> bool:
         """Whether a part that cannot be computed here waits for workers that all have jobs."""
-        if self._session.context.worker.other_workers.may_serve(part.controlnet):
+        if self._session.context.worker.other_workers.may_serve(part.controlnet, part.platform):
             return False
         now, since = self._now(), self._marked_at.get(part.position, self._sent_at)
         if now - since < OVERDUE_S:

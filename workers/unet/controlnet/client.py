@@ -34,13 +34,8 @@ class ControlNetClient:
 
     @property
     def used(self) -> dict[int, UsedControlNet]:
-        """By the ControlNet's position in the job: what has served it."""
-        return self.session.used
-
-    @property
-    def batches(self) -> dict[int, int]:
-        """By the ControlNet's position in the job: the most jobs that were computed in one pass."""
-        return self.session.batches
+        """By the ControlNet's position in the job: what has computed it in this attempt, for any branch."""
+        return self._context.used_controlnets.used
 
     def publish_images(self, images: list[Tensor]) -> None:
         """Store the control images, ``(1, 3, h, w)`` each, where ControlNet workers find them."""
@@ -56,6 +51,7 @@ class ControlNetClient:
                 controlnet=spec.name,
                 image=image,
                 batch=batch,
+                platform=self.session.platform_of(spec.name),
             )
             for spec, image in zip(self._specs, self.session.image_keys, strict=True)
         ]
@@ -78,6 +74,7 @@ class ControlNetClient:
                 scale=spec.conditioning_scale,
                 image=image,
                 control_mode=spec.control_mode,
+                platform=self.session.platform_of(spec.name),
             )
             for position, (spec, image) in enumerate(zip(self._specs, self.session.image_keys, strict=True))
             # The condition is diffusers' own, floats and all (pipeline_controlnet, "controlnet_keep").
@@ -106,6 +103,7 @@ class ControlNetClient:
             batch_key="" if self._is_alone else _batch_key({"x": x, **session.inputs}),
             residual_precision=context.spec.residual_precision,
             eager_bits=context.spec.is_exact,
+            platform=context.worker.steps.platform_digest,
             reachable_by=context.worker.transport.announce(),
         )
         return StepResiduals(session, request, x, copy)

@@ -5,24 +5,24 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from workers.devices.base import DeviceCopy
-from workers.transport.protocol import ControlNetCall
 
 
 class ReceivedResiduals:
     """By index, and by the positions of the ControlNets that each sums."""
 
-    def __init__(self, parts: Sequence[ControlNetCall]) -> None:
-        self._parts = parts
+    def __init__(self, positions: Sequence[int]) -> None:
+        """``positions``: of the step's parts, in the order in which they are summed."""
+        self._positions = list(positions)
         self._received: dict[int, dict[tuple[int, ...], DeviceCopy]] = {}
 
     def add(self, index: int, positions: tuple[int, ...], residual: DeviceCopy) -> None:
         """A residual has come; the first one counts, as a later one has the same bits."""
         self._received.setdefault(index, {}).setdefault(positions, residual)
 
-    def missing(self, index: int) -> list[ControlNetCall]:
-        """The parts whose residual ``index`` has not come."""
+    def missing(self, index: int) -> list[int]:
+        """The positions of the parts whose residual ``index`` has not come."""
         came = {position for positions in self._received.get(index, {}) for position in positions}
-        return [part for part in self._parts if part.position not in came]
+        return [position for position in self._positions if position not in came]
 
     def take(self, index: int) -> Tensor | None:
         """``(r0 + r1) + r2``, from single residuals and from sums that begin with the first ControlNet.
@@ -30,7 +30,7 @@ class ReceivedResiduals:
         ``None`` while one is missing; else it is kept no longer.
         """
         received = self._received.get(index, {})
-        waiting = [part.position for part in self._parts]
+        waiting = self._positions
         found = []
         while waiting:
             fitting = [key for key in received if key == tuple(waiting[: len(key)])]

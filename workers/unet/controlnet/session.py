@@ -6,7 +6,7 @@ from torch import Tensor
 
 from workers.transport.codecs import as_sent
 from workers.transport.pixels import pack_pixels
-from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse, UsedControlNet
+from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.local import LocalControlNets
@@ -20,8 +20,6 @@ class ControlNetSession:
         self.image_keys: list[str] = []  # of the control images at the residual server
         self.input_keys: dict[str, str] = {}
         self.inputs: Mapping[str, Tensor] = {}  # on the device
-        self.used: dict[int, UsedControlNet] = {}  # by position
-        self.batches: dict[int, int] = {}  # position: most jobs that were computed in one pass
         self._images: list[Tensor] = []
         self._packed_images: list[Tensor] = []  # as they are stored
         self._input_copies: Mapping[str, Tensor] = {}  # in the host's memory
@@ -47,6 +45,13 @@ class ControlNetSession:
         for tensor in (*self._input_copies.values(), *self._packed_images):
             self.context.worker.transport.put_input(tensor)
 
+    def platform_of(self, controlnet: str) -> str:
+        """Digest of the platform that shall compute it, as the job must be exact; empty: any may."""
+        if not self.context.spec.is_exact:
+            return ""
+        residency = self.context.worker.residency
+        return self.context.platforms.choose(controlnet, is_held=residency.may_hold(controlnet))
+
     def local_positions(self, parts: Sequence[ControlNetCall]) -> frozenset[int]:
         """Those of a step's ControlNets that are computed here, without asking others.
 
@@ -56,7 +61,7 @@ class ControlNetSession:
         others, found = self.context.worker.other_workers, []
         for part in parts:
             is_near = self._may_choose_local and self._is_nearer_here(part)
-            if is_near or (self.holds(part) and not others.may_serve(part.controlnet)):
+            if is_near or (self.holds(part) and not others.may_serve(part.controlnet, part.platform)):
                 found.append(part.position)
         return frozenset(found)
 
@@ -108,6 +113,4 @@ class ControlNetSession:
         self._first_residual.stop()
         for position, used in response.used.items():
             self.context.replay.check_controlnet(self.context.spec.controlnets[position].name, used.sha256)
-            self.used[position] = used
-        for position in response.positions:
-            self.batches[position] = max(self.batches.get(position, 1), response.batch)
+        self.context.used_controlnets.record(response)

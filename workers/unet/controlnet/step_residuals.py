@@ -43,7 +43,7 @@ class StepResiduals:
         self._worker = session.context.worker
         self.request = request  # the latest: a step may be requested again
         self._x, self._copy = x, copy
-        self._received = ReceivedResiduals(request.parts)
+        self._received = ReceivedResiduals([part.position for part in request.parts])
         self._responses: dict[tuple[int, ...], list[StepResponse]] = {}
         self._travel = TravelTimes()
         self._monitor = CallMonitor(session)
@@ -88,7 +88,7 @@ class StepResiduals:
         """Wait once for residuals; if none come, see after those of ``index``."""
         self._context.check()
         start = time.monotonic()
-        responses = self._wait(self._monitor.timeout_s(self._received.missing(index)))
+        responses = self._wait(self._monitor.timeout_s(self._missing(index)))
         for response, residual in responses:
             if not self._is_expected(response):
                 log.error("malformed residual dropped", extra={"positions": response.positions})
@@ -120,7 +120,7 @@ class StepResiduals:
 
     def _check_missing(self, index: int) -> None:
         """Nothing came: look where the missing parts are, and see to those that nobody works on."""
-        missing = self._received.missing(index)
+        missing = self._missing(index)
         if held := self._claims.held(missing):  # it was loaded meanwhile
             self._claim(held)
         elif self._monitor.is_due():
@@ -136,6 +136,10 @@ class StepResiduals:
             lost = [part for part, decision in decisions if decision is Decision.REQUEST_AGAIN]
             if lost:
                 self._request_again(lost, self._timeout_of(lost[0]))
+
+    def _missing(self, index: int) -> list[ControlNetCall]:
+        missing = self._received.missing(index)
+        return [part for part in self.request.parts if part.position in missing]
 
     def _timeout_of(self, part: ControlNetCall) -> ResidualTimeout:
         return ResidualTimeout(part.controlnet, self.request.step, self._monitor.waited_s)
@@ -154,8 +158,11 @@ class StepResiduals:
         )
 
     def _give_up(self, part: ControlNetCall, error: SwiftError) -> None:
-        """Nobody will compute a part: load its ControlNet or, where that cannot be, end the attempt."""
+        """Nobody will compute a part: load its ControlNet, ask another platform, or end the attempt."""
         if self._load(part.controlnet):
+            return
+        if part.platform and self._context.platforms.choose_another(part.controlnet):
+            self._send_again()
             return
         raise self._worker.residency.why_not(part.controlnet) or error
 
@@ -205,11 +212,19 @@ class StepResiduals:
         others = [part for part in parts if part not in held]
         if not others:
             return
-        retry = self.request.retry + 1
-        if retry >= self._worker.settings.residual_attempts:
+        if self.request.retry + 1 >= self._worker.settings.residual_attempts:
             self._give_up(others[0], error)
             return
-        self.request = self.request.model_copy(update={"retry": retry})
+        self._send_again()
+
+    def _send_again(self) -> None:
+        """Ask for the whole step, its parts on the platforms that are chosen by now."""
+        parts = [
+            part.model_copy(update={"platform": self._session.platform_of(part.controlnet)})
+            for part in self.request.parts
+        ]
+        changes = {"retry": self.request.retry + 1, "parts": parts}
+        self.request = self.request.model_copy(update=changes)
         self._monitor.restart()
         self._send()
 

@@ -1,6 +1,6 @@
 """Writes the receipt: everything that decided the pixels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from shared.jobs.options import LoraLoading
@@ -11,10 +11,6 @@ from workers.devices.selection import find_device
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
 from workers.families.base import BaseModel
-from workers.transport.protocol import UsedControlNet
-
-#: What is said of a ControlNet that computed no step.
-UNUSED = UsedControlNet(sha256="", engine="", memory_format="")
 
 
 def worker_receipt(model: BaseModel, engine: Engine = EAGER) -> WorkerReceipt:
@@ -27,18 +23,6 @@ def worker_receipt(model: BaseModel, engine: Engine = EAGER) -> WorkerReceipt:
         memory_format=model.memory_format,
         vae_dtype=str(model.vae_dtype).removeprefix("torch."),
     )
-
-
-def controlnet_receipts(
-    spec: JobSpec, used: Mapping[int, UsedControlNet], batches: Mapping[int, int]
-) -> list[ControlNetReceipt]:
-    """What the receipt says of a job's ControlNets, in their order; ``used`` and ``batches`` by position."""
-    return [
-        ControlNetReceipt(
-            name=controlnet.name, batch=batches.get(position, 1), **dict(used.get(position, UNUSED))
-        )
-        for position, controlnet in enumerate(spec.controlnets)
-    ]
 
 
 def write_receipt(

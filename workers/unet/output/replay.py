@@ -109,12 +109,19 @@ def _controlnet_differences(was: ControlNetReceipt, is_now: ControlNetReceipt) -
         "engine": (was.engine, is_now.engine),
         "memory format": (was.memory_format, is_now.memory_format),
     }
-    return [
+    differences = [
         f"ControlNet {was.name!r} computed with {name} {now}, the receipt with {then}:"
         " the last bits may differ"
         for name, (then, now) in pairs.items()
         if then and now and then != now  # an older receipt, or no step
     ]
+    then, now = ({one.digest for one in receipt.other_platforms} for receipt in (was, is_now))
+    if then != now:
+        differences.append(
+            f"ControlNet {was.name!r} computed on other platforms than for the receipt:"
+            " the last bits may differ"
+        )
+    return differences
 
 
 def _computed_with(worker: WorkerReceipt) -> dict[str, object]:

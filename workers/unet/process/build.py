@@ -72,7 +72,7 @@ def build_worker(
         lora_memory=LoraMemory(settings.lora_memory_bytes),
         models=_model_cache(settings, catalog, memory, sizes),
         controlnets=controlnet_cache(catalog, settings, memory, compiles=False),
-        steps=StepQueue(residuals[0], settings),
+        steps=StepQueue(residuals[0], settings, device),
         transport=ResidualTransport(residuals, settings, device=device),
         send_attach=partial(send_attach, celery, redis, live_workers),
         send_follow=partial(send_follow, celery, redis),

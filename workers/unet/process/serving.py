@@ -36,7 +36,7 @@ class IdleServing:
         self._controlnets, self._residency, self._turns = worker.controlnets, worker.residency, turns
         self._served_controlnets = list(worker.served_controlnets)
         # The requests of the worker's own jobs and its claims of others' are those of two claimants.
-        steps = StepQueue(worker.residual, worker.settings)
+        steps = StepQueue(worker.residual, worker.settings, worker.device)
         host = ServerHost(
             turns=turns,
             loads_for_steps=False,

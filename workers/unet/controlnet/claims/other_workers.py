@@ -30,12 +30,13 @@ class OtherWorkers:
         self._lock = threading.Lock()
         self._is_reading = False
         self._read_at = float("-inf")
-        self._served: frozenset[str] = frozenset()
+        self._served: frozenset[tuple[str, str]] = frozenset()  # ControlNets with their workers' platforms
         self._unet_workers: frozenset[str] = frozenset()
 
-    def may_serve(self, controlnet: str) -> bool:
+    def may_serve(self, controlnet: str, platform: str = "") -> bool:
         """Whether one could take a step of this ControlNet now, or nobody knows.
 
+        ``platform``: digest of the only one that may; empty: any.
         Never waits: what was read more than a second ago is read again in a thread.
         """
         with self._lock:
@@ -43,7 +44,7 @@ class OtherWorkers:
             if age_s >= READ_EVERY_S and not self._is_reading:
                 self._is_reading = True
                 threading.Thread(target=self._read_beside, name="other workers", daemon=True).start()
-            return age_s > KNOWN_S or controlnet in self._served
+            return age_s > KNOWN_S or (controlnet, platform) in self._served
 
     def read(self) -> None:
         """Read the registry; raises `redis.RedisError`.
@@ -55,7 +56,12 @@ class OtherWorkers:
         with self._lock:
             self._read_at = at
             self._unet_workers |= {worker.name for worker in workers if worker.kind == "unet"}
-            self._served = frozenset(name for worker in workers for name in _served_by(worker, free))
+            self._served = frozenset(
+                (name, platform)
+                for worker in workers
+                for name in _served_by(worker, free)
+                for platform in ("", worker.platform)
+            )
 
     def _read_beside(self) -> None:
         try:

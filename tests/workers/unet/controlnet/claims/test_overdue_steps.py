@@ -11,7 +11,6 @@ import torch
 from redis import Redis
 from redis.exceptions import RedisError
 
-from shared.keys import controlnet_steps
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.workers.unet.controlnet_jobs import (
@@ -19,6 +18,7 @@ from tests.workers.unet.controlnet_jobs import (
     Line,
     ask,
     by_diffusers,
+    exact_steps,
     make_job,
     make_line,
     make_server,
@@ -91,7 +91,7 @@ def test_an_overdue_step_is_served_once_and_leaves_both_lists(line: Line) -> Non
     assert [server.serve_overdue() for _ in range(2)] == [True, False]
     assert not server.has_overdue()
     assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    assert line.redis.llen(controlnet_steps("edge")) == 0
+    assert line.redis.llen(exact_steps(line, "edge")) == 0
     # And one that was claimed meanwhile, or whose job is over, is served by nobody
     late = ask(job.client, 1).request
     line.steps.mark_overdue(late, part)

@@ -17,7 +17,6 @@ from torch import Tensor
 from infra.bench.harness.ports import free_ports
 from shared.errors import AttemptLost
 from shared.jobs.options import LoraLoading, Precision
-from shared.keys import controlnet_steps
 from shared.redis_clients import residual_servers, without_retries
 from shared.settings import Settings
 from tests.fake_device import FakeDevice
@@ -28,6 +27,7 @@ from tests.workers.unet.controlnet_jobs import (
     ask,
     by_diffusers,
     compute,
+    exact_steps,
     make_job,
     make_line,
     make_server,
@@ -78,7 +78,7 @@ def serve(line: Line, names: Collection[str]) -> None:
     """Have another worker compute what waits for these ControlNets, which it holds."""
     server = make_server(line, *names)
     SERVERS.append(server)  # what it has sent lies in its memory
-    while waiting := [name for name in names if line.redis.llen(controlnet_steps(name))]:
+    while waiting := [name for name in names if line.redis.llen(exact_steps(line, name))]:
         queued = server.steps.pop(waiting)
         assert queued is not None
         if (claimed := server.steps.claim(queued)) is not None:
@@ -122,7 +122,7 @@ def test_sums_are_diffusers_own_whoever_claims_which_part(split: tuple[str, ...]
     found = compute_split(line, split)
     assert all(map(torch.equal, found, expected(len(split))))
     # And nothing is left for others to do
-    assert not any(line.redis.llen(controlnet_steps(name)) for name in NAMES)
+    assert not any(line.redis.llen(exact_steps(line, name)) for name in NAMES)
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
@@ -275,7 +275,7 @@ def test_jobs_share_the_work_with_servers_and_every_sum_is_diffusers_own(line: L
     for server in servers:
         server.stop()
     # And nothing is left to do
-    assert not any(line.redis.llen(controlnet_steps(name)) for name in NAMES)
+    assert not any(line.redis.llen(exact_steps(line, name)) for name in NAMES)
 
 
 def test_a_step_that_could_not_be_sent_is_computed_at_once(line: Line) -> None:

@@ -1,0 +1,61 @@
+"""With what the ControlNets of one attempt were computed until now, as the receipt will say it."""
+
+from collections.abc import Sequence
+
+from shared.jobs.receipt import MAX_PLATFORMS, ControlNetReceipt
+from shared.jobs.spec import JobSpec
+from workers.transport.protocol import StepResponse, UsedControlNet
+
+
+class UsedControlNets:
+    """All branches of an attempt note here what they used; earlier attempts count, too.
+
+    Only the attempt's thread uses it.
+    """
+
+    def __init__(self, spec: JobSpec) -> None:
+        self._is_exact = spec.is_exact
+        self._receipts = [ControlNetReceipt(name=one.name, sha256="") for one in spec.controlnets]
+        self.used: dict[int, UsedControlNet] = {}  # by position: the latest of this attempt
+
+    @property
+    def receipts(self) -> list[ControlNetReceipt]:
+        """In the job's order."""
+        return list(self._receipts)
+
+    def go_on(self, receipts: Sequence[ControlNetReceipt]) -> None:
+        """An earlier attempt has computed the steps before; none if ``receipts`` is empty."""
+        self._receipts = list(receipts) or self._receipts
+
+    def record(self, response: StepResponse) -> None:
+        """Note what has computed the residuals of a response."""
+        for position in response.positions:
+            receipt = self._receipts[position]
+            if response.batch > receipt.batch:
+                self._receipts[position] = receipt.model_copy(update={"batch": response.batch})
+        for position, used in response.used.items():
+            if used != self.used.get(position):
+                self.used[position] = used
+                self._receipts[position] = _with(self._receipts[position], used)
+
+    def warnings(self) -> list[str]:
+        """What the client of an exact job is told."""
+        return [
+            f"ControlNet {one.name!r} was computed on another platform than the base model, as nobody on that"
+            " one could: another run may differ in the last bits"
+            for one in self._receipts
+            if self._is_exact and one.other_platforms
+        ]
+
+
+def _with(receipt: ControlNetReceipt, used: UsedControlNet) -> ControlNetReceipt:
+    others = receipt.other_platforms
+    if used.platform is not None and used.platform not in others and len(others) < MAX_PLATFORMS:
+        others = [*others, used.platform]
+    changes = {
+        "sha256": used.sha256,
+        "engine": used.engine,
+        "memory_format": used.memory_format,
+        "other_platforms": others,
+    }
+    return receipt.model_copy(update=changes)
