@@ -97,6 +97,11 @@ def test_flower_knows_the_workers_and_the_tasks(fleet: Client) -> None:
     workers = requests.get(f"{flower}/api/workers", auth=login, timeout=30).json()
     known = {name.split("@")[0] for name in workers}  # those that other tests have stopped as well
     assert {"unet1", "controlnet1", "controlnet2"} <= known
+    # And what each device does, as a worker's page shows it
+    answer = requests.get(f"{flower}/api/workers", params={"refresh": "true"}, auth=login, timeout=30).json()
+    stats = next(worker["stats"] for name, worker in answer.items() if name.startswith("unet1@"))
+    assert stats["activity"] in {"generate", "follow", "serve", "idle"}
+    assert 0 < stats["activity_shares"]["generate"] <= 1
     deadline = time.monotonic() + 20
     done: set[str] = set()
     while not {"unet.generate", "controlnet.attach"} <= done:

@@ -35,6 +35,7 @@ from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transp
 from workers.runtime.celery_worker.consumer_check import ConsumerCheck
 from workers.runtime.celery_worker.control import WorkerControl
 from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke_job
+from workers.runtime.celery_worker.stats import add_activity_to_stats
 from workers.runtime.device_loss import STATUS, DeviceLoss
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.heartbeat import HeartbeatThread, describe_worker
@@ -69,6 +70,7 @@ redis, residuals = control_redis(settings), residual_servers(settings)
 transport = ResidualTransport(residuals, settings, device=device)
 watchdog = Watchdog(settings.stuck_grace_s, loading_since=lambda: memory.loading_since)
 activity = DeviceActivity()
+add_activity_to_stats(app, activity)
 server = ControlNetServer(
     served,
     controlnets,

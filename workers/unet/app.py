@@ -31,6 +31,7 @@ from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transp
 from workers.runtime.celery_worker.job_order import JobOrder
 from workers.runtime.celery_worker.remote_shutdown import leave_on_remote_shutdown
 from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke_job
+from workers.runtime.celery_worker.stats import add_activity_to_stats
 from workers.runtime.process import select_controlnets, select_served
 from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.messages import FollowBranch
@@ -62,6 +63,7 @@ worker_ready.connect(lifecycle.ready, weak=False)
 worker_shutting_down.connect(lifecycle.leave, weak=False)
 worker_shutdown.connect(lifecycle.stop, weak=False)
 leave_on_remote_shutdown(lifecycle.leave)
+add_activity_to_stats(app, worker.activity)
 cancel_revoked_jobs(lambda job_id: revoke_job(worker.jobs, job_id))
 
 
