@@ -54,7 +54,7 @@ PARTS = {
     "gpu": "gpu.gpu",
 }
 #: Parts of experiments, which can be run one by one, and whose figures are written after each.
-WITH_EXPERIMENTS = frozenset({"gpu"})
+WITH_EXPERIMENTS = frozenset({"gpu", "goodput"})
 #: Left out of a run of all parts: `gpu` needs a card, and is asked for by name.
 BY_NAME_ONLY = frozenset({"gpu"})
 REPORT = "report"

@@ -16,11 +16,17 @@ def attainment(latencies_s: Sequence[float], alone_s: Sequence[float]) -> Attain
 
 
 def measure_rates(
-    attain: Callable[[float], Attainment], first: float, *, tries: int, factor: float = 2.0
+    attain: Callable[[float], Attainment],
+    first: float,
+    *,
+    tries: int,
+    factor: float = 2.0,
+    stride: float = 2.0,
 ) -> dict[float, Attainment]:
     """Attainment at ``tries`` rates that close in on the goodput at ``factor``, from ``first`` on.
 
-    The rate is doubled or halved until it lies between two, then their geometric mean is tried.
+    The rate is multiplied or divided by ``stride`` until the goodput lies between two, then their geometric
+    mean is tried.
     """
     measured: dict[float, Attainment] = {}
     low, high = 0.0, 0.0  # enough; too much. 0: not found yet
@@ -31,7 +37,7 @@ def measure_rates(
             low = rate
         else:
             high = rate
-        rate = low * 2 if not high else high / 2 if not low else (low * high) ** 0.5
+        rate = low * stride if not high else high / stride if not low else (low * high) ** 0.5
     return dict(sorted(measured.items()))
 
 

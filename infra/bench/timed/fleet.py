@@ -33,7 +33,9 @@ def devices(
         named = f"{name}-{next(_SERIAL)}"
         return Worker(named, kind, f"infra.bench.timed.{kind}_app", {**environment, **serves})
 
-    workers = [device("timed-unet", "unet", {"SWIFT_WORKER_MODELS": models}) for _ in range(unets)]
+    # Unless ``environment`` says otherwise they may hold every ControlNet, whatever the stack's own may.
+    elastic = {"SWIFT_WORKER_CONTROLNETS": "", **environment, "SWIFT_WORKER_MODELS": models}
+    workers = [device("timed-unet", "unet", elastic) for _ in range(unets)]
     workers += [
         device(names.partition(",")[0], "controlnet", {"SWIFT_WORKER_CONTROLNETS": names})
         for names in controlnets

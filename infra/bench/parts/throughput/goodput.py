@@ -1,25 +1,33 @@
 """Part ``goodput``: the highest rate at which 90 % of jobs end within k × their latency alone in diffusers.
 
 Eight timed devices with memory for fewer models than there are: three base models, eight ControlNets, the
-production trace's add-ons and LoRAs; arrivals by Poisson and in bursts. Against plain Celery workers that
-load pipelines on demand into the same memory (`infra.bench.timed.plain_app`), which do nothing but sleep.
-Both get the same jobs. Devices sleep ``stretch`` times as long as H800s take: rates are given for devices
-that do not.
+production trace's add-ons and LoRAs; arrivals by Poisson and in bursts, which can be named (``--only
+cv1,cv8``: coefficients of variation of the gaps) and are written one by one. Against plain Celery workers
+that load pipelines on demand into the same memory (`infra.bench.timed.plain_app`), which do nothing but
+sleep. Both get the same jobs. Rates begin at what the simulation predicts.
+
+This fleet's devices sleep `STRETCH` times as long as H800s, so that its processes on few cores cost little of
+a step; the plain fleet's, whose processes cost nothing, `PLAIN_STRETCH` times. All rates of the result are
+those of devices that sleep as long as H800s take.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from infra.bench.harness.fleet import running_fleet
 from infra.bench.harness.processes import cpu_s
-from infra.bench.harness.report import FOLDER, Bound, Measured, Result
-from infra.bench.simulate.config import Traffic
+from infra.bench.harness.report import FOLDER, Bound, CheckFailed, Measured, Result
+from infra.bench.simulate.config import FleetConfig, Policy, Traffic
 from infra.bench.simulate.goodput import WANTED, Attainment, attainment, goodput, measure_rates
 from infra.bench.simulate.measurements import TIMED, Measurements, read_measurements
 from infra.bench.simulate.outcome import FACTORS
+from infra.bench.simulate.run import replay
 from infra.bench.simulate.traffic import SimulatedJob, make_traffic
 from infra.bench.timed.fleet import devices
 from infra.bench.timed.models import make_timed
@@ -29,60 +37,157 @@ from infra.bench.timed.stream import Stream
 MODELS = ("timed", "timed-b", "timed-c")
 CONTROLNETS = tuple(f"timed-controlnet{i}" for i in range(1, 9))
 MEMORY_BYTES = 24_000_000_000
-DEVICES, STRETCH, STEPS, JOBS, TRIES = 8, 6.0, 25, 80, 5
-QUICK = (2, 2.0, 10, 8, 1)
+STRETCH, PLAIN_STRETCH = 4.0, 0.25
 #: Coefficients of variation of the gaps between arrivals; 1: Poisson.
 CVS = (1.0, 2.0, 4.0, 8.0)
 BURSTY = CVS[-1]
 BOUNDS = {"goodput_vs_naive_k2": Bound("at_least", 3), "burst_vs_naive": Bound("at_least", 8)}
+#: Tries of the simulation, which cost nothing; and how far rates of real tries are apart.
+SIMULATED_TRIES, STRIDE = 12, 1.4
 #: Attainment of a fleet under jobs.
 Attain = Callable[[Sequence[SimulatedJob]], Attainment]
 Curves = dict[float, dict[float, Attainment]]
 
 
+class _Form(NamedTuple):
+    """How much is measured."""
+
+    devices: int
+    steps: int
+    jobs: int
+    tries: int
+    cvs: tuple[float, ...]
+
+
+FULL, QUICK = _Form(8, 25, 64, 3, CVS), _Form(2, 10, 8, 1, CVS[:1])
+
+
+@dataclass(frozen=True)
+class _Fleet:
+    """A running fleet, its devices' factor, and the simulation of it."""
+
+    policy: Policy
+    stretch: float
+    attain: Attain
+
+    def curve(self, form: _Form, cv: float) -> dict[float, Attainment]:
+        """Attainment by rate, in jobs per second of devices that do not sleep longer than H800s take."""
+        measured = read_measurements(TIMED)
+        config = FleetConfig(policy=self.policy, devices=form.devices, memory_bytes=MEMORY_BYTES)
+        prediction = _predict(measured, config, form, cv)
+        print(f"  {self.policy}, cv {cv:g}: the simulation says {prediction:.2f} jobs/s", flush=True)
+        return measure_rates(
+            lambda rate: self.attain(_jobs(rate / self.stretch, cv, form)),
+            prediction,
+            tries=form.tries,
+            stride=STRIDE,
+        )
+
+
 def measure(quick: bool) -> Measured:
     """The quick form tries one rate on two devices, to see that jobs are generated."""
-    count, stretch, steps, jobs, tries = QUICK if quick else (DEVICES, STRETCH, STEPS, JOBS, TRIES)
-    cvs = CVS[:1] if quick else CVS
-    measured = read_measurements(TIMED).stretched(stretch)
-    first = 0.5 * count / measured.alone_s(steps, 2, 1)
+    return measure_experiments(quick, [], None, lambda _: None)
 
-    def curves(attain: Attain) -> Curves:
-        return {
-            cv: measure_rates(lambda rate, cv=cv: attain(_jobs(rate, cv, jobs, steps)), first, tries=tries)  # type: ignore[misc]
-            for cv in cvs
-        }
 
-    with tempfile.TemporaryDirectory() as folder:
-        catalog = make_timed(Path(folder), MODELS, CONTROLNETS, stretch)
-        with running_plain_fleet(
-            FOLDER / "goodput-plain", catalog, workers=count, memory_bytes=MEMORY_BYTES
-        ) as plain:
-            plain.replay(_warm_up(count))
-            theirs = curves(lambda jobs: _attained(measured, jobs, plain.replay(jobs)))
+def measure_experiments(
+    quick: bool, only: Sequence[str], within_s: float | None, save: Callable[[Measured], object]
+) -> Measured:
+    """Measure one kind of arrivals after the other; ``save`` gets everything after each.
+
+    Raises `CheckFailed` for an unknown name in ``only``.
+    """
+    form = QUICK if quick else FULL
+    cvs, shares = _chosen(only, form.cvs), list[float]()
+    ours: Curves = {}
+    theirs: Curves = {}
+    began, took_s = time.monotonic(), 0.0
+    with _running_fleets(form, shares) as (elastic, plain):
+        for cv in cvs:
+            start = time.monotonic()
+            if within_s is not None and start - began + took_s > within_s:
+                print(f"  cv {cv:g} and what follows are left out: no time is left", flush=True)
+                break
+            theirs[cv] = plain.curve(form, cv)
+            ours[cv] = elastic.curve(form, cv)
+            took_s = time.monotonic() - start
+            measured = _measured(form, ours, theirs, shares, {} if quick else BOUNDS)
+            save(measured)
+    return measured
+
+
+def _chosen(only: Sequence[str], cvs: tuple[float, ...]) -> list[float]:
+    by_name = {f"cv{cv:g}": cv for cv in cvs}
+    if unknown := [name for name in only if name not in by_name]:
+        raise CheckFailed(f"no arrivals {', '.join(unknown)}; there are {', '.join(by_name)}")
+    return [by_name[name] for name in only] or list(cvs)
+
+
+@contextmanager
+def _running_fleets(form: _Form, shares: list[float]) -> Iterator[tuple[_Fleet, _Fleet]]:
+    """This fleet and the plain one, warm; ``shares`` gets each replay's CPU seconds per second of steps."""
+    real = read_measurements(TIMED)
+    with ExitStack() as running:
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
+        theirs = make_timed(_made(folder / "plain"), MODELS, CONTROLNETS, PLAIN_STRETCH)
+        plain = running.enter_context(
+            running_plain_fleet(
+                FOLDER / "goodput-plain", theirs, workers=form.devices, memory_bytes=MEMORY_BYTES
+            )
+        )
+        catalog = make_timed(_made(folder / "ours"), MODELS, CONTROLNETS, STRETCH)
         decoy = {"worker_models": ("emoji-sd",), "worker_controlnets": ("none",)}
+        fleet = running.enter_context(
+            running_fleet(catalog=catalog, unet_workers=1, controlnet_workers=0, **decoy)
+        )
         memory = {"SWIFT_MODEL_MEMORY_BYTES": str(MEMORY_BYTES)}
-        with (
-            running_fleet(catalog=catalog, unet_workers=1, controlnet_workers=0, **decoy) as fleet,
-            devices(fleet, unets=count, models=",".join(MODELS), environment=memory) as pids,
-        ):
-            stream, shares = Stream(fleet, MODELS, CONTROLNETS), list[float]()
+        pids = running.enter_context(
+            devices(fleet, unets=form.devices, models=",".join(MODELS), environment=memory)
+        )
+        stream, stretched = Stream(fleet, MODELS, CONTROLNETS), real.stretched(STRETCH)
 
-            def replay(jobs: Sequence[SimulatedJob]) -> Attainment:
-                before_s = sum(map(cpu_s, pids))
-                replayed = stream.replay(jobs)
-                spent_s = sum(map(cpu_s, pids)) - before_s
-                shares.append(spent_s / (sum(job.steps for job in jobs) * measured.unet_s))
-                return _attained(measured, jobs, replayed.latencies_s)
+        def attain_ours(jobs: Sequence[SimulatedJob]) -> Attainment:
+            before_s = sum(map(cpu_s, pids))
+            replayed = stream.replay(jobs)
+            spent_s = sum(map(cpu_s, pids)) - before_s
+            shares.append(spent_s / (sum(job.steps for job in jobs) * stretched.unet_s))
+            return _attained(stretched, jobs, replayed.latencies_s)
 
-            stream.replay(_warm_up(count))
-            ours = curves(replay)
-    figures = {"stretch": stretch, "devices": float(count), "cpu_share_of_steps": max(shares)}
-    figures |= compare(ours, theirs, stretch)
-    return Measured(figures, _samples(ours, theirs), {} if quick else BOUNDS)
+        def attain_theirs(jobs: Sequence[SimulatedJob]) -> Attainment:
+            return _attained(real.stretched(PLAIN_STRETCH), jobs, plain.replay(jobs))
+
+        plain.replay(_warm_up(form.devices))
+        stream.replay(_warm_up(form.devices))
+        yield _Fleet("elastic", STRETCH, attain_ours), _Fleet("plain", PLAIN_STRETCH, attain_theirs)
 
 
-def compare(ours: Curves, theirs: Curves, stretch: float) -> dict[str, float]:
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _predict(measured: Measurements, config: FleetConfig, form: _Form, cv: float) -> float:
+    """The simulated goodput at k = 2; the lowest rate that was tried, if it was enough at none."""
+
+    def attain(rate: float) -> Attainment:
+        jobs = _jobs(rate, cv, form)
+        outcome = replay(measured, config, jobs, models=len(MODELS), controlnets=len(CONTROLNETS))
+        return attainment(outcome.latencies_s, [_alone_s(measured, job) for job in jobs])
+
+    first = 0.5 * form.devices / measured.alone_s(form.steps, 2, 1)
+    curve = measure_rates(attain, first, tries=SIMULATED_TRIES)
+    return goodput(curve, 2.0) or min(curve)
+
+
+def _measured(
+    form: _Form, ours: Curves, theirs: Curves, shares: Sequence[float], bounds: dict[str, Bound]
+) -> Measured:
+    figures = {"stretch": STRETCH, "devices": float(form.devices), "cpu_share_of_steps": max(shares)}
+    figures |= compare(ours, theirs)
+    bounds = {name: bound for name, bound in bounds.items() if name in figures}
+    return Measured(figures, _samples(ours, theirs), bounds)
+
+
+def compare(ours: Curves, theirs: Curves) -> dict[str, float]:
     """Goodputs of both fleets, by factor and coefficient of variation, and their ratios.
 
     Where the plain fleet is good enough at none of its rates, the lowest of them takes the place of its
@@ -94,9 +199,9 @@ def compare(ours: Curves, theirs: Curves, stretch: float) -> dict[str, float]:
         for factor in FACTORS:
             name = f"k{factor:g}_cv{cv:g}".replace(".", "_")
             own, other = goodput(curve, factor), goodput(theirs[cv], factor)
-            figures |= {f"goodput_{name}": own * stretch, f"naive_goodput_{name}": other * stretch}
+            figures |= {f"goodput_{name}": own, f"naive_goodput_{name}": other}
             ratios[factor, cv] = own / (other or min(theirs[cv]))
-    for factor in FACTORS:
+    for factor in FACTORS if 1.0 in ours else ():
         figures[f"goodput_vs_naive_k{factor:g}".replace(".", "_")] = ratios[factor, 1.0]
     if BURSTY in ours:
         figures["burst_vs_naive"] = ratios[2.0, BURSTY]
@@ -105,32 +210,30 @@ def compare(ours: Curves, theirs: Curves, stretch: float) -> dict[str, float]:
 
 def plot(result: Result, left: Any, right: Any) -> None:
     """Attainment within twice the latency alone, over the rate: Poisson on the left, bursts on the right."""
-    bursts = f"cv{BURSTY:g}"
-    for axes, cv in (
-        (left, "poisson"),
-        (right, bursts if f"ours_rates_{bursts}" in result.samples else "poisson"),
-    ):
+    measured = [cv for cv in CVS if f"ours_rates_cv{cv:g}" in result.samples]
+    for axes, cv in ((left, measured[0]), (right, measured[-1])):
         for who, label in (("ours", "this fleet"), ("naive", "Celery and diffusers")):
-            rates = result.samples[f"{who}_rates_{cv}"]
+            rates = result.samples[f"{who}_rates_cv{cv:g}"]
             for factor in FACTORS:
-                shares = result.samples[f"{who}_within_{factor:g}_{cv}"]
+                shares = result.samples[f"{who}_within_{factor:g}_cv{cv:g}"]
                 axes.plot(rates, shares, "o-" if factor == 2 else ".:", label=f"{label}, {factor:g} ×")
         axes.axhline(WANTED, color="gray", linewidth=0.8)
-        axes.set(xlabel="jobs/s, devices stretched", ylabel="share of jobs", title=f"arrivals: {cv}")
+        arrivals = "Poisson" if cv == 1 else f"gaps with a coefficient of variation of {cv:g}"
+        axes.set(xlabel="jobs/s", ylabel="share of jobs in time", title=arrivals)
         axes.legend()
 
 
-def _jobs(rate: float, cv: float, count: int, steps: int) -> list[SimulatedJob]:
+def _jobs(rate: float, cv: float, form: _Form) -> list[SimulatedJob]:
     traffic = Traffic(
         rate_per_s=rate,
         duration_s=1e9,
         warm_up_s=0.0,
         cv=cv,
-        steps=steps,
+        steps=form.steps,
         models=len(MODELS),
         controlnets=len(CONTROLNETS),
     )
-    return list(islice(make_traffic(traffic), count))
+    return list(islice(make_traffic(traffic), form.jobs))
 
 
 def _warm_up(devices: int) -> list[SimulatedJob]:
@@ -140,20 +243,22 @@ def _warm_up(devices: int) -> list[SimulatedJob]:
 
 
 def _attained(measured: Measurements, jobs: Sequence[SimulatedJob], latencies_s: list[float]) -> Attainment:
-    alone_s = [measured.alone_s(job.steps, len(job.controlnets), len(job.loras)) for job in jobs]
-    shares = attainment(latencies_s, alone_s)
+    shares = attainment(latencies_s, [_alone_s(measured, job) for job in jobs])
     print(
         f"  {', '.join(f'{share:.0%} within {factor:g} ×' for factor, share in shares.items())}", flush=True
     )
     return shares
 
 
+def _alone_s(measured: Measurements, job: SimulatedJob) -> float:
+    return measured.alone_s(job.steps, len(job.controlnets), len(job.loras))
+
+
 def _samples(ours: Curves, theirs: Curves) -> dict[str, list[float]]:
     samples: dict[str, list[float]] = {}
     for who, curves in (("ours", ours), ("naive", theirs)):
         for cv, curve in curves.items():
-            name = "poisson" if cv == 1 else f"cv{cv:g}"
-            samples[f"{who}_rates_{name}"] = list(curve)
+            samples[f"{who}_rates_cv{cv:g}"] = list(curve)
             for factor in FACTORS:
-                samples[f"{who}_within_{factor:g}_{name}"] = [shares[factor] for shares in curve.values()]
+                samples[f"{who}_within_{factor:g}_cv{cv:g}"] = [shares[factor] for shares in curve.values()]
     return samples
