@@ -49,6 +49,7 @@ PARTS = {
     "kills": "recovery.kills",
     "transport": "transport.transport",
     "trace": "throughput.trace",
+    "prefetch": "throughput.prefetch",
     "quality": "quality",
     "start": "loading.start",
     "gpu": "gpu.gpu",

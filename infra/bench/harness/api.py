@@ -67,13 +67,14 @@ def running_api_servers(home: Path) -> Iterator[StartApi]:
             running.enter_context(running_process(command, cwd=home, env=inherit(weed), log=log))
         wait_for_redis(settings.redis_url, READY_S)
         environment = inherit({**variables_of(settings), **keys, **ALLOCATOR})
-        yield partial(_running_api, home, environment)
+        yield partial(running_api, home, environment)
 
 
 @contextmanager
-def _running_api(
+def running_api(
     home: Path, environment: Mapping[str, str], name: str, options: Sequence[str]
 ) -> Iterator[Api]:
+    """An API on servers that run already; its log is in ``home``, under ``name``."""
     (port,) = free_ports(1)
     words = [sys.executable, "-m", "gunicorn", "api.wsgi:app", "--no-control-socket"]
     words += ["--graceful-timeout", "1", "--bind", f"127.0.0.1:{port}", *options]

@@ -39,8 +39,8 @@ class Storage:
 
 @contextmanager
 def running_s3(home: Path) -> Iterator[Storage]:
-    """A fresh SeaweedFS with both buckets; its data is under ``home``."""
-    (home / "data").mkdir(parents=True)
+    """A SeaweedFS with both buckets; its data is under ``home``, where it finds an earlier one's."""
+    (home / "data").mkdir(parents=True, exist_ok=True)
     credentials, port = make_credentials({}), free_s3_port()
     keys = (credentials["AWS_ACCESS_KEY_ID"], credentials["AWS_SECRET_ACCESS_KEY"])
     client = make_s3_client({"SWIFT_S3_ENDPOINT_URL": f"http://127.0.0.1:{port}", **credentials})

@@ -37,8 +37,8 @@ UNET_S, CONTROLNET_S = 0.0535, 0.0276
 ENCODER_SHARE = 0.42
 #: Latent parallelism is 1.36 times as fast on an H800: one CFG branch takes this share of both.
 ONE_BRANCH_SHARE = 1 / 1.36
-#: The rest of an image; a LoRA of 341 MiB on its way into memory (hidden) and into the weights (not).
-TEXT_S, VAE_S, EMBED_S, LORA_LOAD_S, LORA_PATCH_S = 0.02, 0.165, 0.0007, 1.0, 0.09
+#: The rest of an image; a LoRA of 341 MiB on its way into the weights.
+TEXT_S, VAE_S, EMBED_S, LORA_PATCH_S = 0.02, 0.165, 0.0007, 0.09
 #: What models count as, and how fast they are loaded (part `start`).
 MODEL_BYTES, CONTROLNET_BYTES, LOAD_BYTES_PER_S = 6_940_000_000, 3_220_000_000, 1.21e9
 #: A device computes one thing at a time, whichever threads ask it to.
@@ -57,7 +57,7 @@ def simulate_device() -> None:
     slow(ControlNetConditioningEmbedding, "forward", EMBED_S)
     slow(Decoder, "forward", VAE_S, is_batched=False)
     slow(CLIPTextModel, "forward", TEXT_S, is_batched=False)
-    _slow_patches(stretch)
+    _slow_patches(stretch, times.lora_load_s)
     _slow_loads(stretch)
 
 
@@ -85,7 +85,7 @@ def _until(function: Callable[..., Any], seconds: float, is_batched: bool) -> Ca
     return sleeping
 
 
-def _slow_patches(stretch: float) -> None:
+def _slow_patches(stretch: float, lora_load_s: float) -> None:
     apply, prepare = Patcher.apply, Patcher.prepare
 
     def apply_slowly(self: Patcher, loras: Any) -> bool:
@@ -96,7 +96,7 @@ def _slow_patches(stretch: float) -> None:
 
     def prepare_slowly(self: Patcher, lora: Any) -> None:
         prepare(self, lora)  # the last thing a load does in the background
-        time.sleep(stretch * LORA_LOAD_S)
+        time.sleep(stretch * lora_load_s)
 
     Patcher.apply, Patcher.prepare = apply_slowly, prepare_slowly  # type: ignore[method-assign]
 

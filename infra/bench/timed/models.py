@@ -16,7 +16,7 @@ from diffusers import (
 from safetensors.torch import save
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from infra.bench.timed.times import Times, write_times
+from infra.bench.timed.times import LORA_LOAD_S, Times, write_times
 from infra.emoji_files import EMOJI
 
 NAME, CONTROLNETS = "timed", ("timed-controlnet1", "timed-controlnet2", "timed-controlnet3")
@@ -38,10 +38,11 @@ def make_timed(
     controlnets: Sequence[str] = CONTROLNETS,
     stretch: float = 1.0,
     step_stretch: float = 1.0,
+    lora_load_s: float = LORA_LOAD_S,
 ) -> Path:
     """Write base models, ControlNets that fit all of them, and a catalog that also names the embedded model.
 
-    Returns the catalog. For the factors see `Times`.
+    Returns the catalog. For the factors and ``lora_load_s`` see `Times`.
     """
     pipe = _make_pipeline()
     text = _CATALOG.format(name=models[0], emoji=EMOJI.resolve())
@@ -52,7 +53,7 @@ def make_timed(
         weights = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(WIDTH, WIDTH))
         weights.save_pretrained(folder / controlnet)
         text += f'\n[controlnets.{controlnet}]\nsource = "{controlnet}"\nmodel = {json.dumps(list(models))}\n'
-    write_times(folder, Times(stretch, step_stretch))
+    write_times(folder, Times(stretch, step_stretch, lora_load_s))
     catalog = folder / "catalog.toml"
     catalog.write_text(text)
     return catalog

@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from infra.bench.harness.fleet import Fleet
@@ -17,16 +17,20 @@ class Replayed(NamedTuple):
     """What came of a stream."""
 
     latencies_s: list[float]  # from submission to the stored image, in the order of the jobs
+    jobs: list[dict[str, Any]]  # what the API says of them
     span_s: float  # from the first submission to the last stored image
 
 
 class Stream:
     """Sends jobs to a running fleet whose catalog holds ``models`` and ``controlnets``, in this order."""
 
-    def __init__(self, fleet: Fleet, models: Sequence[str], controlnets: Sequence[str]) -> None:
+    def __init__(
+        self, fleet: Fleet, models: Sequence[str], controlnets: Sequence[str], *, stored: Iterable[int] = ()
+    ) -> None:
+        """``stored``: LoRAs that are in the bucket already."""
         self._fleet, self._models, self._controlnets = fleet, models, controlnets
         self._image = base64.b64encode(CONTROL.read_bytes()).decode()
-        self._stored: set[int] = set()
+        self._stored = set(stored)
         self._seed = 0
 
     def replay(self, jobs: Sequence[SimulatedJob], **more: Any) -> Replayed:
@@ -35,19 +39,19 @@ class Stream:
         Raises `CheckFailed` unless all succeed.
         """
         for lora in sorted({lora for job in jobs for lora in job.loras} - self._stored):
-            self._fleet.put_lora(_lora_name(lora), make_lora(lora))
+            self._fleet.put_lora(lora_name(lora), make_lora(lora))
             self._stored.add(lora)
         began, ids = time.perf_counter(), []
         for job in jobs:
             time.sleep(max(0.0, began + job.at_s - jobs[0].at_s - time.perf_counter()))
             ids.append((time.perf_counter(), self._fleet.submit(self._body(job) | more)))
-        latencies_s = []
+        ended = []
         for _, job_id in ids:
             self._fleet.wait_for_status(job_id, "succeeded")
-            timeline = self._fleet.job(job_id)["timeline"]
-            latencies_s.append(max(float(span["end_s"]) for span in timeline))
+            ended.append(self._fleet.job(job_id))
+        latencies_s = [max(float(span["end_s"]) for span in job["timeline"]) for job in ended]
         ends = (at + latency_s for (at, _), latency_s in zip(ids, latencies_s, strict=True))
-        return Replayed(latencies_s, max(ends) - began)
+        return Replayed(latencies_s, ended, max(ends) - began)
 
     def _body(self, job: SimulatedJob) -> dict[str, Any]:
         self._seed += 1
@@ -61,9 +65,10 @@ class Stream:
                 {"name": self._controlnets[controlnet], "image": self._image}
                 for controlnet in job.controlnets
             ],
-            "loras": [{"name": _lora_name(lora)} for lora in job.loras],
+            "loras": [{"name": lora_name(lora)} for lora in job.loras],
         }
 
 
-def _lora_name(lora: int) -> str:
+def lora_name(lora: int) -> str:
+    """What the LoRA of that rank is called."""
     return f"timed-lora-{lora}"

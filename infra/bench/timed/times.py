@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 #: Beside the catalog: `Times`, as JSON.
 FILE = "times.json"
+#: A LoRA of 341 MiB on its way into memory, on an H800.
+LORA_LOAD_S = 1.0
 
 
 class Times(NamedTuple):
@@ -14,6 +16,8 @@ class Times(NamedTuple):
     stretch: float = 1.0  # times as long, for everything
     #: Times as long besides, for a step: an image of fewer, longer steps takes as long as on an H800.
     step_stretch: float = 1.0
+    #: Slept for each LoRA on its way into memory, before it is stretched; 0 where files have their real size.
+    lora_load_s: float = LORA_LOAD_S
 
 
 def write_times(folder: Path, times: Times) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from infra.bench.simulate.measurements import H800, TIMED, read_measurements
 from infra.bench.timed import device
+from infra.bench.timed.times import LORA_LOAD_S
 
 
 @pytest.mark.parametrize("path", [H800, TIMED])
@@ -36,7 +37,7 @@ def test_what_timed_devices_sleep_is_what_is_simulated_for_them() -> None:
         "one_branch_share": device.ONE_BRANCH_SHARE,
         "text_s": device.TEXT_S,
         "vae_s": device.VAE_S,
-        "lora_prepare_s": device.LORA_LOAD_S,
+        "lora_prepare_s": LORA_LOAD_S,
         "lora_patch_s": device.LORA_PATCH_S,
     }
     assert {name: getattr(measured, name) for name in slept} == pytest.approx(slept)

@@ -15,5 +15,5 @@ def test_every_controlnet_of_the_timed_catalog_fits_every_timed_model(tmp_path: 
     assert read_times(path) == Times(2.5)
 
 
-def test_steps_can_be_stretched_besides(tmp_path: Path) -> None:
-    assert read_times(make_timed(tmp_path, stretch=0.5, step_stretch=4.0)) == (0.5, 4.0)
+def test_steps_can_be_stretched_besides_and_loads_of_loras_left_out(tmp_path: Path) -> None:
+    assert read_times(make_timed(tmp_path, stretch=0.5, step_stretch=4.0, lora_load_s=0.0)) == (0.5, 4.0, 0.0)

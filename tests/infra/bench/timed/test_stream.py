@@ -42,5 +42,6 @@ def test_simulated_jobs_become_requests_for_the_catalog_s_own_names() -> None:
     assert {body["num_inference_steps"] for body in fleet.bodies} == {9}
     assert first["prompt"] != second["prompt"]  # embeddings of prompts are shared
     assert sorted(fleet.loras) == ["timed-lora-2", "timed-lora-5"]
+    assert [job["timeline"][1]["end_s"] for job in replayed.jobs] == [1.0, 2.0]
     assert replayed.latencies_s == [1.0, 2.0]
     assert 2.0 <= replayed.span_s < 3.0
