@@ -1,12 +1,11 @@
-"""Placement and prefetch hints: who gets a job.
+"""Placement: who gets a job.
 
 A job goes to the free worker that can start it soonest, by what it has loaded. If all are busy, or only busy
 workers have loaded its model, it goes to the queue that all workers of its model share: the others take it
-from there once a load pays (ADR 30). One of them is asked to prefetch the job's LoRAs.
+from there once a load pays (ADR 30).
 """
 
 import logging
-import random
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
@@ -15,14 +14,11 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from shared import keys
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import send_job
-from shared.messaging.messages import PrefetchHint
 from shared.metrics import DISPATCHED_LORAS, JOBS_DISPATCHED
 from shared.registry.availability import Availability
-from shared.registry.live_workers import LiveWorkersCache
 from shared.registry.loaded_models import LoadedModels
 from shared.registry.lora_inventory import LoraInventory, LoraTier, read_disk_caches
 from shared.registry.serving import read_candidates
@@ -41,14 +37,11 @@ SCORES: Mapping[LoraTier, int] = {"patched": 3, "memory": 2, "disk": 1, "none": 
 class Dispatcher:
     """Chooses a worker for each accepted job and sends the job to it."""
 
-    def __init__(
-        self, settings: Settings, jobs: JobStore, celery: Celery, live_workers: LiveWorkersCache
-    ) -> None:
+    def __init__(self, settings: Settings, jobs: JobStore, celery: Celery) -> None:
         self._settings, self._jobs, self._celery = settings, jobs, celery
         self._redis: Redis = jobs.redis
         self._availability = Availability(jobs.redis)
         self._loaded_models = LoadedModels(jobs.redis)
-        self._live_workers = live_workers
 
     def dispatch(self, job_id: str, spec: JobSpec) -> None:
         """Send an accepted job. If that fails, it stays marked as unsent and a worker's recovery sends it."""
@@ -58,8 +51,6 @@ class Dispatcher:
             self._jobs.sent(job_id)
             if worker is not None:
                 self._availability.confirm(spec.model, worker)
-            elif self._settings.prefetch:
-                self._send_prefetch_hint(spec)
         except (OperationalError, RedisError) as error:
             log.warning("job not sent yet", extra={"job": job_id, "error": type(error).__name__})
 
@@ -85,22 +76,6 @@ class Dispatcher:
 
     def _is_loaded_by_busy_workers(self, model: str, free: Sequence[LoraInventory]) -> bool:
         return not any(model in worker.loaded for worker in free) and self._loaded_models.is_loaded(model)
-
-    def _send_prefetch_hint(self, spec: JobSpec) -> None:
-        """Ask one worker to fetch the LoRAs of a job that waits.
-
-        Any worker of the model may take the job, each with the same probability. One chosen at random is
-        therefore on the right host with the highest probability, and each LoRA is fetched once a job, not
-        once a host. A hint that is lost only costs time.
-        """
-        workers = [
-            worker.name
-            for worker in self._live_workers.read()
-            if worker.kind == "unet" and spec.model in worker.serves
-        ]
-        if spec.loras and workers:
-            hint = PrefetchHint(loras=spec.loras)
-            self._redis.publish(keys.prefetch(random.choice(workers)), hint.model_dump_json())
 
 
 def find_tier(lora: str, model: str, worker: LoraInventory, disk: AbstractSet[str]) -> LoraTier:

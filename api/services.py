@@ -51,7 +51,7 @@ class Services:
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """Sends accepted jobs to workers."""
-        return Dispatcher(self.settings, self.jobs, self.celery, self.live_workers)
+        return Dispatcher(self.settings, self.jobs, self.celery)
 
     @cached_property
     def families(self) -> ModelFamilies:

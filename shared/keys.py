@@ -89,11 +89,6 @@ def lora_disk_cache(host: str) -> str:
     return f"swift:lora_disk_cache:{host}"
 
 
-def prefetch(worker: str) -> str:
-    """Channel: prefetch hints for a UNet worker."""
-    return f"swift:prefetch:{worker}"
-
-
 def worker_metrics(name: str) -> str:
     """String with expiry: a process's metrics as Prometheus text."""
     return f"swift:metrics:{name}"

@@ -93,7 +93,6 @@ LORA_LOOKUPS = Counter(
     "LoRAs of jobs, by the tier that had them; followers look up their own",
     ["tier", "role"],
 )
-LORA_PREFETCHES = Counter("swift_lora_prefetches_total", "LoRAs requested by prefetch hints", ["result"])
 LORA_EVICTIONS = Counter("swift_lora_evictions_total", "LoRAs evicted from a cache", ["tier"])
 LORA_CACHE_BYTES = Gauge("swift_lora_cache_bytes", "Bytes in a cache; on disk: of the host", ["tier"])
 LORA_FETCHED_BYTES = Counter("swift_lora_fetched_bytes_total", "Bytes of LoRAs fetched from S3")

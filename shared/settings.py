@@ -336,7 +336,6 @@ class Settings(BaseModel):
 
     # --- LoRAs ---
 
-    prefetch: bool = Field(True, description="fetch the LoRAs of waiting jobs before a worker is free")
     lora_cache_bytes: Bytes = Field(10 << 30, description="limit of a host's LoRA disk cache")
     lora_memory_bytes: int = Field(
         2 << 30,

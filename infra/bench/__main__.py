@@ -49,7 +49,7 @@ PARTS = {
     "kills": "recovery.kills",
     "transport": "transport.transport",
     "trace": "throughput.trace",
-    "prefetch": "throughput.prefetch",
+    "placement": "throughput.placement",
     "quality": "quality",
     "start": "loading.start",
     "gpu": "gpu.gpu",

@@ -2,14 +2,7 @@
 
 from pydantic import Field
 
-from shared.jobs.spec import LoraRef
 from shared.message_base import Message
-
-
-class PrefetchHint(Message):
-    """On channel `shared.keys.prefetch`: a waiting job needs these LoRAs."""
-
-    loras: list[LoraRef]
 
 
 class GenerateJob(Message):

@@ -27,6 +27,10 @@ SUCCESSORS = {
     "SWIFT_BODY_WAIT_S": "SWIFT_BODY_TIMEOUT_S",
     "SWIFT_ANSWER_WAIT_S": "SWIFT_RESPONSE_TIMEOUT_S",
 }
+#: Settings of earlier versions without a successor, and why.
+REMOVED = {
+    "SWIFT_PREFETCH": "LoRAs are fetched once a worker takes their job",
+}
 #: Of these nothing is quoted: of a Redis URL that is written wrongly any part may be the password.
 _SECRET = ("redis_url", "residual_redis_url")
 #: Variables that Kubernetes sets for a Service called swift or swift-…
@@ -46,6 +50,8 @@ def unknown(variable: str, fields: Collection[str]) -> InvalidSetting:
     """No setting has this name; ``fields`` are those of `Settings`."""
     if variable in SUCCESSORS:
         return InvalidSetting(f"{variable} is no setting any more; its successor is {SUCCESSORS[variable]}")
+    if variable in REMOVED:
+        return InvalidSetting(f"{variable} is no setting any more: {REMOVED[variable]}; remove it")
     near = nearest(variable.upper().removeprefix(PREFIX), fields)
     why = f"; did you mean {PREFIX}{near.upper()}?" if near else "; infra/docs/operations.md lists them"
     if _SERVICE_LINK.search(variable):

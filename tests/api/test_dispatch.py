@@ -16,7 +16,6 @@ from shared.registry.availability import Availability
 from shared.registry.loaded_models import LoadedModels
 from shared.registry.lora_inventory import LoraInventory, publish_disk_cache, publish_inventory
 from shared.registry.serving import note_serving
-from shared.registry.workers import Heartbeat, publish_heartbeat
 from shared.storage.loras import version_of
 from tests.api.services import OCTETS, lora
 
@@ -181,19 +180,3 @@ def test_without_placement_every_job_goes_to_the_common_queue(services: Services
     register(services, worker("unet1@a"))
     job = submit(client)
     assert waiting(services, unet_queue(MODEL)) == [job]
-
-
-def test_one_worker_is_asked_to_prefetch_the_loras_of_a_waiting_job(services: Services, version: str) -> None:
-    heartbeat = Heartbeat(
-        name="unet1@a", kind="unet", host="a", pid=1, device="cpu", serves=[MODEL], loaded=[], jobs=[],
-        utilization=1.0, started_at=0.0, version="0",
-    )  # fmt: skip
-    publish_heartbeat(services.control, heartbeat, SOON)
-    client = create_app(services).test_client()
-    hints: Any = services.control.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
-    with hints:
-        hints.subscribe(keys.prefetch("unet1@a"))
-        hints.get_message(timeout=10)
-        submit(client, loras=[{"name": "anime"}])
-        message = hints.get_message(timeout=10)
-    assert [ref["name"] for ref in json.loads(message["data"])["loras"]] == ["anime"]

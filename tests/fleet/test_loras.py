@@ -35,14 +35,14 @@ def test_a_cold_lora_takes_effect_within_its_bound(fleet: Client) -> None:
 
 def test_timeline_and_metrics_tell_where_a_lora_was_found(fleet: Client) -> None:
     fleet.put_lora("found", TWEMOJI.read_bytes())
-    for tiers in ({"s3", "disk"}, {"memory"}):  # a prefetch may have been faster than the job
+    for tier in ("s3", "memory"):
         job = fleet.generate(loras=[{"name": "found"}], lora_loading={"mode": "exact"})
         names = {span["name"] for span in job["timeline"]}
-        assert {f"lora found from {tier}" for tier in tiers} & names
+        assert f"lora found from {tier}" in names
     # A worker tells its numbers every two seconds.
     while 'swift_lora_lookups_total{process="unet1' not in (told := fleet.get("/metrics").text):
         assert fleet.get("/healthz").status_code == 200
-    for metric in ("lora_prefetches_total", "lora_fetched_bytes_total", 'lora_cache_bytes{process="unet1'):
+    for metric in ("lora_fetched_bytes_total", 'lora_cache_bytes{process="unet1'):
         assert f"swift_{metric}" in told
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InvalidSetting
-from shared.setting_checks.errors import PREFIX, SUCCESSORS
+from shared.setting_checks.errors import PREFIX, REMOVED, SUCCESSORS
 from shared.settings import Settings, read_settings
 
 
@@ -174,7 +174,7 @@ def test_what_is_no_redis_url_is_said_and_never_quoted(url: str, why: str, is_re
     [
         ("API_PORT", " 8080\n", 8080),
         ("PLACEMENT", "off", False),
-        ("PREFETCH", "Yes", True),
+        ("ACCESS_LOG", "Yes", True),
         ("WORKER_MODELS", " a, ,b,", ("a", "b")),
         ("S3_ENDPOINT_URL", "https://s3.example.com/", "https://s3.example.com"),
         ("API_HOST", "::1", "::1"),
@@ -216,6 +216,13 @@ def test_a_setting_of_an_earlier_version_names_its_successor(name: str, successo
     with pytest.raises(InvalidSetting, match=f"{name} is no setting any more; its successor is {successor}$"):
         read_settings({name: "1"})
     assert successor.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_a_setting_without_a_successor_stops_the_start_and_says_what_to_do(name: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"{name} is no setting any more: .+; remove it$"):
+        read_settings({name: "false"})
+    assert name.removeprefix(PREFIX).lower() not in Settings.model_fields
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,6 @@ class FleetConfig:
     is_s3_shared: bool = False  # by the whole fleet; else each host has a line of its own
     load_counts_s: float | None = None  # see `JobQueues`; None: queues in turn, as the fleet does
     placement: bool = True
-    prefetch: bool = True
     split: bool = True  # CFG branches on two devices while one is idle
 
     def __post_init__(self) -> None:

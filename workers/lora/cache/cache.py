@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from shared import metrics
-from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound, SwiftError
+from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound
 from shared.jobs.spec import LoraRef
 from shared.storage.loras import lora_key, version_of
 from shared.storage.s3_errors import ObjectChanged
@@ -86,16 +86,6 @@ class LoraCache:
             yield cached
         finally:
             os.close(pin)
-
-    def prefetch(self, ref: LoraRef) -> None:
-        """Fetch a file before a job needs it. A failure is only counted: the job will report it."""
-        try:
-            with self.open(ref) as cached:
-                result = "present" if cached.tier == "disk" else "fetched"
-        except (SwiftError, OSError) as error:
-            result = "failed"
-            log.info("LoRA prefetch failed", extra={"lora": ref.name, "error": str(error)})
-        metrics.LORA_PREFETCHES.labels(result).inc()
 
     def discard(self, cached: CachedLora) -> None:
         """Remove a damaged file, unless another thread or process reads it."""

@@ -1,4 +1,4 @@
-"""Starts and stops what a UNet worker runs in addition to its jobs: heartbeat, recovery, sweep, prefetch."""
+"""Starts and stops what a UNet worker runs in addition to its jobs: heartbeat, recovery, sweep."""
 
 import logging
 import time
@@ -36,7 +36,6 @@ from workers.runtime.process import check_device, load_any, prepare_process, sta
 from workers.runtime.process_exit import EXIT_S, end_within, exit_now
 from workers.runtime.warm_up import WarmUp, reported
 from workers.runtime.watchdog import STATUS
-from workers.unet.maintenance import prefetch
 from workers.unet.maintenance.availability import AvailabilityReporter
 from workers.unet.maintenance.recovery import Recovery
 from workers.unet.maintenance.sweep import Sweeper
@@ -183,7 +182,6 @@ class WorkerLifecycle:
         redis = worker.jobs.redis
         LORA_CACHE_BYTES.labels("disk").set_function(worker.loras.used_bytes)
         LORA_CACHE_BYTES.labels("memory").set_function(worker.lora_memory.used_bytes)
-        prefetch.subscribe_to_hints(redis, worker.loras, self._name)
         worker.watchdog.start()
         self._availability.start(self._name, consumer_check.is_healthy)
         heartbeat = HeartbeatThread(

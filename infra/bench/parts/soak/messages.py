@@ -4,8 +4,8 @@ from collections import Counter
 
 from pydantic import BaseModel
 
-#: Lists of the control Redis; `STOP` on `QUEUE` ends a worker.
-QUEUE, DONE, PREFETCH, STOP = "soak:jobs", "soak:done", "soak:prefetch", "stop"
+#: Lists of the control Redis; `STOP` on `QUEUE` ends a worker; LoRAs on `OPEN` are opened beside its jobs.
+QUEUE, DONE, OPEN, STOP = "soak:jobs", "soak:done", "soak:open", "stop"
 #: Never killed: its memory is watched over the whole run.
 SURVIVOR = "survivor"
 

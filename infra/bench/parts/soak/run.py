@@ -18,7 +18,7 @@ from types import FrameType
 from infra.bench.harness.fleet import read_pixels
 from infra.bench.parts.soak.host import CacheWatch, Crew, running_servers
 from infra.bench.parts.soak.loras import Shelf
-from infra.bench.parts.soak.messages import DONE, PREFETCH, QUEUE, STOP, SURVIVOR, Order, Report, SoakResult
+from infra.bench.parts.soak.messages import DONE, OPEN, QUEUE, STOP, SURVIVOR, Order, Report, SoakResult
 from shared.errors import LoraGone
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
@@ -31,8 +31,8 @@ from workers.lora.cache.cache import CACHE_FOLDER
 from workers.lora.cache.directory import CacheDirectory
 
 PROMPT, SEED, STEPS, LATE_STEPS = "a penguin on a teal background", 7, 4, 2
-#: Of the jobs: without a LoRA, with two, in mode exact, announced in advance.
-PLAIN, TWO, EXACT, PREFETCHED = 0.08, 0.3, 0.4, 0.3
+#: Of the jobs: without a LoRA, with two, in mode exact, opened beside other jobs, too.
+PLAIN, TWO, EXACT, OPENED = 0.08, 0.3, 0.4, 0.3
 #: How long to wait for a worker that has begun to fetch, so that the kill interrupts a download.
 ARRIVAL_S = 1.0
 SILENCE_S = 120.0
@@ -106,8 +106,8 @@ class Soak:
         self.jobs.sent(job_id)
         self.in_flight[job_id] = spec
         for ref in refs.values():
-            if self.chance.random() < PREFETCHED:
-                self.jobs.redis.rpush(PREFETCH, ref.model_dump_json())
+            if self.chance.random() < OPENED:
+                self.jobs.redis.rpush(OPEN, ref.model_dump_json())
         self.jobs.redis.rpush(QUEUE, job_id)
 
     def _hear(self, timeout_s: int) -> Report | None:

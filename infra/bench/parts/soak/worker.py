@@ -11,7 +11,7 @@ import threading
 from contextlib import suppress
 
 from infra.bench.harness.processes import rss_mb
-from infra.bench.parts.soak.messages import DONE, PREFETCH, QUEUE, STOP, Report
+from infra.bench.parts.soak.messages import DONE, OPEN, QUEUE, STOP, Report
 from shared.errors import SwiftError
 from shared.jobs.spec import LoraRef
 from shared.storage.object_store import Bucket
@@ -40,7 +40,7 @@ def main(name: str) -> None:
         range_bytes=RANGE_BYTES,
     )
     worker = dataclasses.replace(app.worker, loras=cache)
-    threading.Thread(target=_prefetch, args=[cache], name="prefetch", daemon=True).start()
+    threading.Thread(target=_open_loras, args=[cache], name="open LoRAs", daemon=True).start()
     generated = 0
     with worker.models.use(app.serves[0]) as model:
         while True:
@@ -68,9 +68,12 @@ def _is_pristine(model: BaseModel) -> bool:
     return weights_sha256(model.parts) == model.sha256
 
 
-def _prefetch(cache: LoraCache) -> None:
+def _open_loras(cache: LoraCache) -> None:
+    """Open files of other jobs beside this worker's own: several threads of a process use the cache."""
     while True:
-        cache.prefetch(LoraRef.model_validate_json(_next(PREFETCH)))
+        ref = LoraRef.model_validate_json(_next(OPEN))
+        with suppress(SwiftError, OSError), cache.open(ref):
+            pass
 
 
 def _next(queue: str) -> str:

@@ -1,4 +1,4 @@
-"""A fleet of timed devices with several APIs before it, which place jobs and ask for prefetches or do not."""
+"""A fleet of timed devices with several APIs before it, which place jobs or do not."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +23,8 @@ from workers.lora.cache.directory import CacheDirectory
 
 #: Settings of the API, by what its variant is called.
 VARIANTS: Mapping[str, Mapping[str, str]] = {
-    "both": {},
+    "placement": {},
     "no_placement": {"SWIFT_PLACEMENT": "false"},
-    "no_prefetch": {"SWIFT_PREFETCH": "false"},
-    "neither": {"SWIFT_PLACEMENT": "false", "SWIFT_PREFETCH": "false"},
 }
 #: A gigabit a second.
 LINE_BYTES_PER_S = 1e9 / 8
@@ -46,12 +44,12 @@ class Run(NamedTuple):
     images_per_s: float
     late_steps: list[float]  # of each LoRA, the first step with it
     tiers: list[str]  # of each LoRA, where its worker found it
-    fetched_bytes: int  # from S3, prefetched or not
+    fetched_bytes: int  # from S3
 
     @property
     def late_step(self) -> float:
         """The mean of `late_steps`."""
-        return mean(self.late_steps)
+        return mean(self.late_steps) if self.late_steps else 0.0
 
 
 class Variants:
@@ -81,7 +79,7 @@ class Variants:
         )
 
     def _empty_cache(self) -> None:
-        """Wait for fetches that no job has waited for, then remove all files that no worker reads."""
+        """Wait for fetches that a job did not wait for, then remove all files that no worker reads."""
         carried_bytes = -1
         while carried_bytes != self._line.carried_bytes:
             carried_bytes = self._line.carried_bytes

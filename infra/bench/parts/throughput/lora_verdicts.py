@@ -1,4 +1,4 @@
-"""What placement and prefetch bring, from the runs of several variants with the same jobs."""
+"""What placement brings, from the runs of several variants with the same jobs."""
 
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -9,8 +9,8 @@ from infra.bench.harness.samples import percentile
 from infra.bench.parts.throughput.lora_variants import LINE_BYTES_PER_S, VARIANTS, Run
 
 TIERS = ("memory", "disk", "s3")
-#: Which variants a verdict divides: with it by without it.
-PAIRS = {"placement": ("both", "no_placement"), "prefetch": ("both", "no_prefetch")}
+#: The variants that a verdict divides.
+WITH_IT, WITHOUT = "placement", "no_placement"
 COMPARED: Mapping[str, Callable[[Run], float]] = {
     "images_per_s": lambda run: run.images_per_s,
     "p50": lambda run: percentile(run.latencies_s, 50),
@@ -56,8 +56,8 @@ def describe(case: Case, runs: Runs) -> dict[str, float]:
     return figures
 
 
-def judge_pairs(case: Case, runs: Runs) -> dict[str, float]:
-    """The ratio of each pair's two variants: median, least and most over the rounds."""
+def judge(case: Case, runs: Runs) -> dict[str, float]:
+    """The ratio of the two variants, with placement by without: median, least and most over the rounds."""
     figures: dict[str, float] = {}
     for name, ratios in _ratios(case, runs).items():
         figures |= {name: median(ratios), f"{name}_min": min(ratios), f"{name}_max": max(ratios)}
@@ -65,13 +65,9 @@ def judge_pairs(case: Case, runs: Runs) -> dict[str, float]:
 
 
 def _ratios(case: Case, runs: Runs) -> dict[str, list[float]]:
+    pairs = list(zip(runs[WITH_IT], runs[WITHOUT], strict=True))
     return {
-        f"ratio_{figure}_{pair}_{case.name}": [
-            read(with_it) / (read(without) or 1.0)
-            for with_it, without in zip(runs[one], runs[other], strict=True)
-        ]
-        for pair, (one, other) in PAIRS.items()
-        if one in runs and other in runs
+        f"ratio_{figure}_{case.name}": [read(one) / (read(other) or 1.0) for one, other in pairs]
         for figure, read in COMPARED.items()
     }
 
@@ -92,24 +88,21 @@ def samples_of(runs: Mapping[Case, Runs]) -> dict[str, list[float]]:
 
 def plot(result: Result, left: Any, right: Any) -> None:
     """The verdicts on images a second with their spread, and latencies while jobs wait."""
-    for shift, (pair, (_, other)) in zip((-0.15, 0.15), PAIRS.items(), strict=True):
-        prefix = f"ratios_images_per_s_{pair}_"
-        cases = [name for name in result.samples if name.startswith(prefix)]
-        for place, name in enumerate(cases):
-            ratios = result.samples[name]
-            x = [place + shift]
-            left.vlines(x, min(ratios), max(ratios), color=f"C{list(PAIRS).index(pair)}")
-            left.plot(x, [median(ratios)], "o", color=f"C{list(PAIRS).index(pair)}")
-        left.plot([], [], label=f"both over {other.replace('_', ' ')}")
-        if shift < 0:
-            left.set_xticks(range(len(cases)), [name.removeprefix(prefix) for name in cases])
+    prefix = "ratios_images_per_s_"
+    cases = [name for name in result.samples if name.startswith(prefix)]
+    for place, name in enumerate(cases):
+        ratios = result.samples[name]
+        left.vlines([place], min(ratios), max(ratios))
+        left.plot([place], [median(ratios)], "o", color="C0")
     left.axhline(1, color="gray", linewidth=0.8)
-    left.set(title="images/s, ratio of a round's two variants", ylabel="least, median, most")
-    left.legend()
+    left.set_xticks(range(len(cases)), [name.removeprefix(prefix) for name in cases])
+    left.set(title="images/s, with placement over without", ylabel="least, median, most of the rounds")
     for variant in VARIANTS:
         name = next(
             name for name in reversed(result.samples) if name.startswith(f"latencies_s_{variant}_busy")
         )
         right.ecdf(result.samples[name], label=variant.replace("_", " "))
-    right.set(xlabel="s from arrival to image", ylabel="share of jobs", title=name.rpartition("_s_")[2])
+    right.set(
+        xlabel="s from arrival to image", ylabel="share of jobs", title=name.rpartition("placement_")[2]
+    )
     right.legend()

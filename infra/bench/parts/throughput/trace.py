@@ -43,8 +43,6 @@ LINE_BYTES_PER_S = 4e6
 VARIANTS: Mapping[str, Mapping[str, bool]] = {
     "both": {},
     "no_placement": {"placement": False},
-    "no_prefetch": {"prefetch": False},
-    "neither": {"placement": False, "prefetch": False},
 }
 #: Load of the second stream, as a share of what this fleet can generate: workers are often free.
 LIGHT_LOAD, LIGHT_FIRST = 0.6, 1000
@@ -74,7 +72,7 @@ class Place(NamedTuple):
 def measure(quick: bool) -> Measured:
     """Replay the stream on both fleets; in full also a lighter one, each variant, and longer jobs.
 
-    Without older jobs that wait, placement has a choice; while they wait, prefetch has the time.
+    Without older jobs that wait, placement has a choice.
     """
     count = 10 if quick else 24
     stream = make_stream(count, ARRIVALS_PER_S)
@@ -97,7 +95,7 @@ def measure(quick: bool) -> Measured:
 
 
 def plot(result: Result, left: Any, right: Any) -> None:
-    """Latencies of both fleets, and of this one without placement or prefetch under a lighter load."""
+    """Latencies of both fleets, and of this one without placement under a lighter load."""
     for name, label in (("naive_s", "baseline fleet"), ("both_s", "this fleet")):
         left.ecdf(result.samples[name], label=label)
     left.set(xlabel="s from arrival to image", ylabel="share of jobs", title="the same stream, two cores")

@@ -39,7 +39,6 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
         "default: queues of models in turn, as the fleet does",
     )
     group.add_argument("--no-placement", action="store_true")
-    group.add_argument("--no-prefetch", action="store_true")
     group.add_argument("--no-split", action="store_true", help="both CFG branches always on one device")
     group.add_argument("--measured", type=Path, default=H800, help="times and sizes, and their sources")
 
@@ -70,7 +69,6 @@ def fleet_of(options: argparse.Namespace, **changes: Any) -> FleetConfig:
         is_s3_shared=options.s3_shared,
         load_counts_s=options.load_counts_s,
         placement=not options.no_placement,
-        prefetch=not options.no_prefetch,
         split=not options.no_split,
         **changes,
     )

@@ -1,7 +1,7 @@
-"""``python -m infra.bench variants --devices 50 --rate 6``: what placement and prefetch bring.
+"""``python -m infra.bench variants --devices 50 --rate 6``: what placement brings.
 
-Each seed's traffic goes through a fleet with both, with each alone and with neither; the table shows medians
-over the seeds with least and most, and how often a variant was ahead of `both` at the same traffic.
+Each seed's traffic goes through a fleet with placement and through one without; the table shows medians over
+the seeds with least and most, and how often a variant was ahead of `placement` at the same traffic.
 """
 
 import argparse
@@ -17,10 +17,8 @@ from infra.bench.simulate.outcome import Outcome
 from infra.bench.simulate.run import simulate
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "both": {},
+    "placement": {},
     "no placement": {"placement": False},
-    "no prefetch": {"prefetch": False},
-    "neither": {"placement": False, "prefetch": False},
 }
 #: What is compared: its name, and how it is read. Less is better but for images.
 FIGURES: Mapping[str, Callable[[Outcome], float]] = {
@@ -53,16 +51,16 @@ def main(words: Sequence[str]) -> int:
 
 
 def table(outcomes: Mapping[str, Sequence[Outcome]]) -> str:
-    """A row for each variant: medians, least and most, and how often its p50 was below that of `both`."""
-    seeds = len(outcomes["both"])
-    lines = ["| variant | " + " | ".join(FIGURES) + f" | p50 below `both`'s, of {seeds} |"]
+    """A row for each variant: medians, least and most, and how often its p50 was below `placement`'s."""
+    seeds = len(outcomes["placement"])
+    lines = ["| variant | " + " | ".join(FIGURES) + f" | p50 below `placement`'s, of {seeds} |"]
     lines.append("|---|" + "--:|" * (len(FIGURES) + 1))
-    both = [outcome.percentile_s(50) for outcome in outcomes["both"]]
+    placed = [outcome.percentile_s(50) for outcome in outcomes["placement"]]
     for name, of_seeds in outcomes.items():
         cells = [_spread([read(outcome) for outcome in of_seeds]) for read in FIGURES.values()]
-        pairs = zip(of_seeds, both, strict=True)
+        pairs = zip(of_seeds, placed, strict=True)
         ahead = sum(outcome.percentile_s(50) < other for outcome, other in pairs)
-        lines.append(f"| {name} | {' | '.join(cells)} | {ahead if name != 'both' else ''} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {ahead if name != 'placement' else ''} |")
     return "\n".join(lines)
 
 

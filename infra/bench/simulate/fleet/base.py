@@ -1,6 +1,5 @@
 """What all simulated fleets have: workers on hosts, jobs that wait, weights in memory."""
 
-import random
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
@@ -37,7 +36,6 @@ class Fleet(ABC):
         self.loads = 0  # of weights
         self.computed: Counter[Literal["requester", "other"]] = Counter()  # ControlNets of steps, by whom
         self.holders: Counter[Weights] = Counter()  # how many workers hold them
-        self.rng = random.Random(config.devices)
         self.catalog = (range(models), range(controlnets))
         self.hosts = self._hosts()
         self.workers = [self._worker(i) for i in range(config.devices)]

@@ -13,7 +13,6 @@ from infra.bench.simulate.fleet.steps import Steps
 from infra.bench.simulate.fleet.worker import Worker
 from infra.bench.simulate.kernel import Event, Process
 from infra.bench.simulate.traffic import SimulatedJob
-from workers.unet.maintenance.prefetch import FETCHES, WAITING
 
 
 class SwiftFleet(Fleet):
@@ -36,9 +35,6 @@ class SwiftFleet(Fleet):
         self._generation = Generation(
             self, self._steps, self._followers, self._attach, changed, steps_at_a_time
         )
-        self._serving = [
-            [worker for worker in self.workers if model in worker.serves] for model in self.catalog[0]
-        ]
         for worker in self.workers:
             if worker.serves:
                 self._free[worker] = None
@@ -59,8 +55,6 @@ class SwiftFleet(Fleet):
         idle = (worker for worker in self._idle if worker.is_idle and job.model in worker.serves)
         if (first := next(idle, None)) is not None:
             first.wake(self.simulation)
-        if self.config.prefetch and job.loras:
-            self._prefetch(job)
 
     def waiting(self) -> int:
         """How many jobs no worker has taken."""
@@ -111,26 +105,6 @@ class SwiftFleet(Fleet):
 
     def _idle_for(self, model: int) -> Iterator[Worker]:
         return (worker for worker in self._idle if worker.is_idle and worker.has_loaded(model))
-
-    def _prefetch(self, job: SimulatedJob) -> None:
-        """Ask one worker of the model, chosen at random, as `api.dispatch` does.
-
-        It fetches a few at a time and drops hints beyond a number, as `workers.unet.maintenance.prefetch`.
-        """
-        worker = self.rng.choice(self._serving[job.model])
-        for lora in job.loras:
-            if len(worker.hinted) + worker.fetches < WAITING:
-                worker.hinted.append(lora)
-                if worker.fetches < FETCHES:
-                    self.simulation.start(self._fetch_hinted(worker))
-
-    def _fetch_hinted(self, worker: Worker) -> Process:
-        worker.fetches += 1
-        while worker.hinted:
-            lora = worker.hinted.popleft()
-            if lora not in worker.host.disk:
-                yield worker.host.fetch(lora, self.loras.size_bytes(lora))
-        worker.fetches -= 1
 
     def _attach(self, worker: Worker, controlnet: int) -> Process:
         """Load a ControlNet that nobody holds; else ask one idle worker to hold it unless one does."""

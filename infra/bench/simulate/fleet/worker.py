@@ -1,6 +1,5 @@
 """A worker with its device: what it does, for how long, and what lies in its memory."""
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -32,8 +31,6 @@ class Worker:
         self.reserved: SimulatedJob | None = None  # a job that was sent to it alone
         self.wanted: set[int] = set()  # ControlNets of its jobs that it has not loaded
         self.loading: set[int] = set()  # those that it loads while it is idle
-        self.hinted: deque[int] = deque()  # LoRAs of waiting jobs that it is to fetch
-        self.fetches = 0  # of such LoRAs, right now
         self.turn = 0  # changes which ControlNet's steps it takes first
         self.woken = Event()
         self.is_idle = False  # and waits for `woken`

@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable
 from shared.jobs.spec import LoraRef
-from shared.metrics import LORA_EVICTIONS, LORA_LOOKUPS, LORA_PREFETCHES
+from shared.metrics import LORA_EVICTIONS
 from tests.workers.lora.cache.buckets import MemoryBucket, counted, ref_to
 from workers.lora.cache.cache import LoraCache
 from workers.lora.cache.wait_budget import WaitBudget
@@ -250,20 +250,6 @@ def test_a_removed_folder_is_made_again(make_cache: Callable[..., LoraCache], bu
         pass
     shutil.rmtree(cached.path.parent)
     assert read(cache, ref) == TEN
-
-
-def test_prefetch_brings_the_file_and_swallows_only_what_the_job_will_meet_itself(
-    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
-) -> None:
-    cache, ref = make_cache(100), bucket.put("anime", TEN)
-    before, lookups = counted(LORA_PREFETCHES), counted(LORA_LOOKUPS, role="leader")
-    for wanted in (ref, ref, ref_to("nowhere", TEN)):
-        cache.prefetch(wanted)
-    for result in ("fetched", "present", "failed"):
-        assert counted(LORA_PREFETCHES)[result] == before.get(result, 0) + 1
-    assert counted(LORA_LOOKUPS, role="leader") == lookups  # no hit or miss of a job
-    assert read(cache, ref) == TEN
-    assert bucket.downloads == ["anime.safetensors", "nowhere.safetensors"]
 
 
 def test_a_crowd_on_a_cache_too_small_for_it_reads_only_whole_files(

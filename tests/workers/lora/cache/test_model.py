@@ -66,11 +66,6 @@ class CacheMachine(RuleBasedStateMachine):
             self.pins.append((name, pin))
             assert sorted(start // RANGE_BYTES for start, _ in self.bucket.asked) == asked
 
-    @rule(name=names, who=st.integers(0, 1))
-    def prefetch(self, name: str, who: int) -> None:
-        self._use(name)
-        self.caches[who].prefetch(self.refs[name])
-
     @precondition(lambda self: self.pins)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:

@@ -14,7 +14,7 @@ from infra.bench.parts.gpu.fleet.jobs import absolute_s, fleet_of
 from infra.bench.parts.gpu.timing import measure, measure_once
 
 #: Spans of a job before the device has anything to do.
-WAITING = ("queued", "model", "lora ", "prefetch", "attach")
+WAITING = ("queued", "model", "lora ", "attach")
 PAIRS = 3
 
 

@@ -52,11 +52,11 @@ def test_what_cannot_be_simulated_is_refused_with_a_reason(
     assert why in capsys.readouterr().err
 
 
-def test_variants_of_placement_and_prefetch_get_the_same_traffic(capsys: pytest.CaptureFixture[str]) -> None:
+def test_variants_with_and_without_placement_get_the_same_traffic(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--devices", "3", "--rate", "0.3", "--seeds", "2", "--steps-at-a-time", "5"]
     assert main(["variants", *words, *SHORT]) == 0
     printed = capsys.readouterr().out
-    for name in ("both", "no placement", "no prefetch", "neither"):
+    for name in ("placement", "no placement"):
         assert f"| {name} |" in printed
 
 

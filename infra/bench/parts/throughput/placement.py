@@ -1,10 +1,10 @@
-"""Part ``prefetch``: what placement and prefetch bring, with LoRAs of real size on a line of 1 Gbit/s.
+"""Part ``placement``: what placement brings, with LoRAs of real size on a line of 1 Gbit/s.
 
 Two and four elastic workers on timed devices; the production trace's add-ons, LoRAs of 100 to 300 MB by
 Zipf's law from a real S3 server, a disk cache that holds a third of their bytes. Every variant is an API of
-its own before the same workers: it is the API that places jobs and asks for prefetches. Rounds alternate the
-variants, with the same jobs for all of a round, and begin with an empty disk cache. A verdict is the ratio of
-two variants in the same round: its median, least and most.
+its own before the same workers: it is the API that places jobs. Rounds alternate the variants, with the same
+jobs for both in a round, and begin with an empty disk cache. A verdict is the ratio of the two in the same
+round: its median, least and most.
 """
 
 import random
@@ -30,7 +30,7 @@ from infra.bench.parts.throughput.lora_variants import (
     check_line,
     running_variants,
 )
-from infra.bench.parts.throughput.lora_verdicts import Case, Runs, describe, judge_pairs, plot, samples_of
+from infra.bench.parts.throughput.lora_verdicts import Case, Runs, describe, judge, plot, samples_of
 from infra.bench.simulate.config import Traffic
 from infra.bench.simulate.measurements import TIMED, read_measurements
 from infra.bench.simulate.traffic import SimulatedJob, make_traffic
@@ -50,15 +50,10 @@ class Load(NamedTuple):
 
     share: float
     jobs_per_worker: int
-    variants: tuple[str, ...]
 
 
-#: Without jobs that wait nobody prefetches: two variants say it all.
-LOADS: Mapping[str, Load] = {
-    "busy": Load(3.0, 4, tuple(VARIANTS)),
-    "light": Load(0.5, 3, ("both", "no_placement")),
-}
-QUICK_LOADS: Mapping[str, Load] = {"busy": Load(3.0, 2, tuple(VARIANTS))}
+LOADS: Mapping[str, Load] = {"busy": Load(3.0, 6), "light": Load(0.5, 4)}
+QUICK_LOADS: Mapping[str, Load] = {"busy": Load(3.0, 2)}
 
 __all__ = ["measure", "plot"]
 
@@ -69,7 +64,7 @@ def measure(quick: bool) -> Measured:
     if not quick:
         counts, loads, rounds, loras = [2, 4], LOADS, ROUNDS, LORAS
     settings: dict[str, object] = {"lora_cache_bytes": CACHE_BYTES, "lora_memory_bytes": LORA_MEMORY_BYTES}
-    settings |= {"worker_models": ("emoji-sd",), "worker_controlnets": ("none",), "controlnet_workers": 0}
+    settings |= {"worker_models": ("emoji-sd",), "worker_controlnets": ("none",)}
     memory = {"SWIFT_MODEL_MEMORY_BYTES": str(MODEL_BYTES)}
     runs: dict[Case, Runs] = {}
     with tempfile.TemporaryDirectory() as folder, running_s3(LORA_HOME) as storage:
@@ -80,7 +75,12 @@ def measure(quick: bool) -> Measured:
             url = f"http://127.0.0.1:{line.port}"
             with (
                 running_fleet(
-                    storage.environment, catalog=catalog, unet_workers=1, s3_endpoint_url=url, **settings
+                    storage.environment,
+                    unet_workers=1,
+                    controlnet_workers=0,
+                    catalog=catalog,
+                    s3_endpoint_url=url,
+                    **settings,
                 ) as fleet,
                 running_variants(fleet, line, tuple(VARIANTS), loras) as variants,
             ):
@@ -90,10 +90,10 @@ def measure(quick: bool) -> Measured:
                         before = cpu_times()
                         for name, load in loads.items():
                             streams = [make_jobs(count, load, loras, seed) for seed in range(rounds)]
-                            runs[Case(count, name)] = replay_rounds(variants, load.variants, streams)
+                            runs[Case(count, name)] = replay_rounds(variants, tuple(VARIANTS), streams)
                         figures[f"cpu_share_{count}"] = _cpu_share(before, cpu_times())
     for case, by_variant in runs.items():
-        figures |= describe(case, by_variant) | judge_pairs(case, by_variant)
+        figures |= describe(case, by_variant) | judge(case, by_variant)
     return Measured(figures, samples_of(runs), {})
 
 
