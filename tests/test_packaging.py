@@ -30,6 +30,12 @@ assert read_lua("workers.transport", "claim")
 print(settings.catalog)
 """
 
+#: Everything at the top of the repository.
+TOP = {
+    *(".ci", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "LICENSE", "Makefile", "README.md"),
+    *("api", "infra", "pyproject.toml", "shared", "tests", "workers"),
+}
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -86,3 +92,9 @@ def test_everything_in_the_lock_has_hashes() -> None:
     assert len(packages) > 100
     without = [package for package in packages if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", package)]
     assert without == []
+
+
+def test_no_file_was_left_at_the_top_of_the_repository() -> None:
+    words = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {path.partition("/")[0] for path in listed.splitlines()} <= TOP

@@ -76,7 +76,11 @@ def test_a_file_that_cannot_be_written_is_named_with_the_reason(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_interrupts_the_command_and_cancels_the_job(number: signal.Signals) -> None:
+def test_a_signal_interrupts_the_command_and_cancels_the_job(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where images would go
+
     def end(path: str) -> None:
         if path.endswith("/events"):
             os.kill(os.getpid(), number)
