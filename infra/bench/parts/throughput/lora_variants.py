@@ -26,6 +26,8 @@ VARIANTS: Mapping[str, Mapping[str, str]] = {
     "placement": {},
     "no_placement": {"SWIFT_PLACEMENT": "false"},
 }
+#: Options of gunicorn, as the local stack has them.
+API = ("--worker-class", "api.server.worker.ApiWorker")
 #: A gigabit a second.
 LINE_BYTES_PER_S = 1e9 / 8
 #: What the line must be able to carry without its limit, as a multiple of that. The client that measures it
@@ -88,14 +90,19 @@ class Variants:
 
 
 @contextmanager
-def running_variants(fleet: Fleet, line: SharedLine, names: Sequence[str], loras: int) -> Iterator[Variants]:
-    """An API for each of ``names`` in `VARIANTS`; ``loras``: so many are in the bucket."""
-    env = dict(fleet.stack.env)
+def running_variants(
+    fleet: Fleet, line: SharedLine, credentials: Mapping[str, str], loras: int
+) -> Iterator[Variants]:
+    """An API for each of `VARIANTS`; ``loras``: so many are in the bucket.
+
+    ``credentials``: variables of S3, which a stack does not write down if the server is not its own.
+    """
+    env = {**fleet.stack.env, **credentials}
     with ExitStack() as running:
         streams = {}
-        for name in names:
-            changed = inherit({**env, **VARIANTS[name]})
-            api = running.enter_context(running_api(fleet.stack.home / "logs", changed, f"api-{name}", []))
+        for name, changes in VARIANTS.items():
+            start = running_api(fleet.stack.home / "logs", inherit({**env, **changes}), f"api-{name}", API)
+            api = running.enter_context(start)
             url = f"http://{api.address[0]}:{api.address[1]}"
             own = Fleet(replace(fleet.stack, env={**env, "API_URL": url}))
             streams[name] = Stream(own, (NAME,), CONTROLNETS, stored=range(loras))

@@ -65,7 +65,6 @@ def measure(quick: bool) -> Measured:
         counts, loads, rounds, loras = [2, 4], LOADS, ROUNDS, LORAS
     settings: dict[str, object] = {"lora_cache_bytes": CACHE_BYTES, "lora_memory_bytes": LORA_MEMORY_BYTES}
     settings |= {"worker_models": ("emoji-sd",), "worker_controlnets": ("none",)}
-    memory = {"SWIFT_MODEL_MEMORY_BYTES": str(MODEL_BYTES)}
     runs: dict[Case, Runs] = {}
     with tempfile.TemporaryDirectory() as folder, running_s3(LORA_HOME) as storage:
         put_large_loras(storage, loras)
@@ -82,10 +81,11 @@ def measure(quick: bool) -> Measured:
                     s3_endpoint_url=url,
                     **settings,
                 ) as fleet,
-                running_variants(fleet, line, tuple(VARIANTS), loras) as variants,
+                running_variants(fleet, line, storage.environment, loras) as variants,
             ):
+                own = {**storage.environment, "SWIFT_MODEL_MEMORY_BYTES": str(MODEL_BYTES)}
                 for count in counts:
-                    with devices(fleet, unets=count, environment=memory):
+                    with devices(fleet, unets=count, environment=own):
                         variants.warm_up(count)
                         before = cpu_times()
                         for name, load in loads.items():
