@@ -6,6 +6,7 @@ from functools import cached_property
 
 from torch import Generator
 
+from shared.errors import WorkerStopping
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
 from workers.families.base import BaseModel, Conditioning
@@ -36,6 +37,11 @@ class AttemptContext:
     check: Callable[[], None]  # raises what shall stop the attempt
     replay: Replay = NO_REPLAY
     deferred: DeferredCalls = field(default_factory=DeferredCalls)
+
+    def check_stopping(self) -> None:
+        """Raise `WorkerStopping` once the leader's worker was told to stop; a follower's `check` does so."""
+        if self.role == "leader" and self.worker.stopping.is_set():
+            raise WorkerStopping("its worker was told to stop")
 
     @cached_property
     def engine(self) -> Engine:

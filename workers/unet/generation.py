@@ -2,7 +2,8 @@
 
 import json
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from PIL import Image
@@ -71,9 +72,10 @@ class Generation:
     def run(self) -> GenerationResult:
         """The finished images; LoRAs are being loaded since construction.
 
-        Raises `WorkerStopping` between two steps once the worker was told to stop.
+        Raises `WorkerStopping` between two steps, or while one waits for residuals, once the worker was told
+        to stop; the state before that step is stored.
         """
-        self._hand_over_if_stopping()
+        self._context.check_stopping()
         with ExitStack() as stack:
             stack.callback(self._times.report_done)
             stack.callback(self._loras.close)
@@ -86,7 +88,8 @@ class Generation:
                 branches = CFGBranches(self._predictors, leader, guidance, self._spec.split_steps)
                 stack.callback(branches.close)
                 branches.attach()
-            latents = self._denoise(branches)
+            with self._handed_over():
+                latents = self._denoise(branches)
         self._context.check()
         loras = self._loras.check()
         with self._times.span("vae"):
@@ -177,14 +180,17 @@ class Generation:
     def _check_between_steps(self) -> None:
         """Raise what shall stop the attempt."""
         self._context.check()
-        self._hand_over_if_stopping()
+        self._context.check_stopping()
 
-    def _hand_over_if_stopping(self) -> None:
-        """Raise `WorkerStopping` once the worker was told to stop; the state is stored before."""
-        if self._context.worker.stopping.is_set():
+    @contextmanager
+    def _handed_over(self) -> Iterator[None]:
+        """Store the state before the step that is not computed because the worker was told to stop."""
+        try:
+            yield
+        except WorkerStopping:
             is_stored = self._checkpoints.store_now(HAND_OVER_S)
             log.info("job handed over", extra={"checkpoint": is_stored})
-            raise WorkerStopping("its worker was told to stop")
+            raise
 
     def _after_step(self, i: int, latents: Tensor) -> None:
         self._progress.after_step(i, self._step_start, latents)

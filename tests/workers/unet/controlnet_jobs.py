@@ -1,6 +1,7 @@
 """Tiny ControlNets, jobs that use them, and diffusers' residuals of the same: for tests of both ends."""
 
 import itertools
+import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -138,6 +139,7 @@ class FakeWorker:
     live_workers: LiveWorkersCache
     other_workers: KnownOthers = field(default_factory=KnownOthers)
     overdue_steps: OverdueSteps = field(default_factory=OverdueSteps)
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     @cached_property
     def residency(self) -> ControlNetResidency:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from redis.exceptions import ConnectionError
 
 from shared import keys
 from shared.errors import AttemptLost, ModelFailed, S3Unavailable, WorkerStopping
 from shared.storage.object_store import Bucket
-from tests.workers.unet.jobs import run
+from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.runtime.device_memory import DeviceMemory
@@ -107,6 +108,30 @@ def test_a_worker_that_stops_hands_its_job_over_and_another_goes_on(make_worker:
     assert job.status == "succeeded"
     assert job.receipt is not None
     assert job.receipt.continued_at == [3]
+
+
+def test_a_worker_that_stops_waits_for_no_residuals_that_do_not_come(make_worker: MakeWorker) -> None:
+    # Given a job whose fourth step is the first with a ControlNet, and a fleet where nobody can compute that
+    alone = dataclasses.replace(make_worker(serve_controlnets=False), served_controlnets=[])
+    wanted = spec(num_inference_steps=6, controlnets=[control(alone, guidance_start=0.5)])
+    job_id, _ = alone.jobs.create(wanted)
+    steps = itertools.count(1)
+    # When its worker is told to stop in that step
+    with alone.models.use("emoji-sd") as model:
+        hook = cast("Any", model).pipe.unet.conv_in.register_forward_pre_hook(
+            lambda *_: alone.stopping.set() if next(steps) == 4 else None
+        )
+        with pytest.raises(WorkerStopping):
+            execute_job(alone, job_id, "unet1@test")
+        hook.remove()
+    # Then the job is handed over with the state before the step
+    assert alone.jobs.get(job_id).hand_overs == 1
+    serving = make_worker()
+    execute_job(serving, job_id, "unet2@test")
+    job = alone.jobs.get(job_id)
+    assert job.receipt is not None
+    assert job.receipt.continued_at == [3]
+    assert np.array_equal(pixels(serving, job), pixels(serving, run(serving, wanted)))
 
 
 def test_a_worker_that_stops_hands_over_a_job_whose_model_is_being_loaded(make_worker: MakeWorker) -> None:

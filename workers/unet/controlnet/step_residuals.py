@@ -120,6 +120,7 @@ class StepResiduals:
 
     def _check_missing(self, index: int) -> None:
         """Nothing came: look where the missing parts are, and see to those that nobody works on."""
+        self._context.check_stopping()
         missing = self._missing(index)
         if held := self._claims.held(missing):  # it was loaded meanwhile
             self._claim(held)
