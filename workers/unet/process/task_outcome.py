@@ -61,6 +61,8 @@ def retried_later(task: Any, jobs: JobStore, job_id: str) -> Iterator[None]:
             raise
         is_elsewhere = isinstance(error, DeviceLost | WorkerStopping)
         countdown = 0 if is_elsewhere else min(4**task.request.retries, MAX_COUNTDOWN_S)
+        if is_elsewhere:
+            task.request.retries -= 1  # Celery counts this one, too: a later pause is not longer for it
         queue = _shared_queue(task.request)
         retry = task.retry(
             exc=error, countdown=countdown, queue=queue, headers={FIRST: is_elsewhere}, throw=False

@@ -21,12 +21,14 @@ class Task:
         delivery_info = {"routing_key": "unet.emoji-sd@unet1@test"}
         self.request = SimpleNamespace(retries=retries, delivery_info=delivery_info)
         self.sent: list[tuple[str, float, bool]] = []
+        self.sent_retries: list[int] = []
 
     def retry(
         self, *, exc: Exception, countdown: float, queue: str, headers: dict[str, bool], throw: bool
     ) -> Retry:
         assert not throw
         self.sent.append((queue, countdown, headers[FIRST]))
+        self.sent_retries.append(self.request.retries + 1)  # as Celery does
         return Retry(exc=exc)
 
 
@@ -41,16 +43,16 @@ def fail(task: Any, jobs: JobStore, job_id: str, error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "retries", "pause_s", "is_first"),
+    ("error", "retries", "pause_s", "is_first", "counted"),
     [
-        (DeviceLost("lost"), 2, 0, True),
-        (WorkerStopping("stops"), 2, 0, True),
-        (DeviceFull("full"), 0, 1, False),
-        (DeviceFull("full"), 2, 16, False),
+        (DeviceLost("lost"), 2, 0, True, 2),
+        (WorkerStopping("stops"), 2, 0, True, 2),
+        (DeviceFull("full"), 0, 1, False, 1),
+        (DeviceFull("full"), 2, 16, False, 3),
     ],
 )
 def test_a_message_that_is_sent_again_is_sent_once(
-    error: Exception, retries: int, pause_s: float, is_first: bool, jobs: JobStore
+    error: Exception, retries: int, pause_s: float, is_first: bool, counted: int, jobs: JobStore
 ) -> None:
     job_id, _ = jobs.create(spec())
     task = Task(retries)
@@ -58,6 +60,7 @@ def test_a_message_that_is_sent_again_is_sent_once(
         fail(task, jobs, job_id, error)
     # To all workers of the model, and recovery sends no other
     assert task.sent == [("unet.emoji-sd", pause_s, is_first)]
+    assert task.sent_retries == [counted]
     assert jobs.redis.zscore(keys.UNSENT, job_id) is None
 
 
