@@ -15,6 +15,7 @@ from tests.fake_device import FakeDevice
 from tests.tiny_models import EMOJI
 from tests.workers.conftest import load
 from tests.workers.unet.cfg_parallel.conftest import Offer, Pair
+from tests.workers.unet.checkpoints.stores import RecordingStore
 from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
@@ -93,7 +94,7 @@ def make_faulty(worker: UNetWorker, models: ModelCache[BaseModel]) -> Faulty:
 
 @pytest.fixture
 def faulty(make_worker: MakeWorker, own_models: ModelCache[BaseModel]) -> Faulty:
-    return make_faulty(make_worker(max_attempts=2), own_models)
+    return make_faulty(make_worker(max_attempts=2, checkpoint_every_s=0), own_models)
 
 
 def test_a_job_whose_device_is_lost_is_given_back_and_counts_no_attempt(faulty: Faulty) -> None:
@@ -169,6 +170,24 @@ def test_a_job_that_does_not_fit_is_generated_once_more_with_the_same_image(faul
     assert worker.models.names() == ["emoji-sd"]
     assert "release cached" in faulty.device.log
     worker.models.memory.models.check()
+
+
+def test_a_job_that_does_not_fit_goes_on_from_its_own_checkpoint(faulty: Faulty) -> None:
+    wanted = spec()
+    undisturbed = pixels(faulty.worker, run(faulty.worker, wanted))
+    store = RecordingStore(faulty.worker)
+    worker = dataclasses.replace(faulty.worker, checkpoints=store)
+    # When its memory does not suffice in the third step
+    model: Any = faulty.model
+    hook = model.pipe.unet.mid_block.register_forward_hook(lambda *_: store.settle())
+    with faulty.failing(FULL) as passes:
+        job = run(worker, wanted)
+    hook.remove()
+    # Then the two before it are not computed again
+    assert np.array_equal(pixels(worker, job), undisturbed)
+    assert (job.attempts, len(passes)) == (1, 1 + wanted.num_inference_steps)
+    assert job.receipt is not None
+    assert job.receipt.continued_at == [2]
 
 
 def test_a_job_that_does_not_fit_twice_is_given_back_and_leaves_the_weights_pristine(

@@ -63,7 +63,8 @@ class AttemptCheckpoints:
         self._newest_s = time.monotonic()
         anew = Beginning(0, latents, StepsSoFar())
         context = self._context
-        if not self._is_on or context.ordinal == 1:
+        # A first attempt continues itself where it is tried once more: its device's memory did not suffice.
+        if not self._is_on or (context.ordinal == 1 and not self._store.is_expected(context.job_id)):
             return anew
         frame = self._store.take(context.job_id, context.ordinal)
         if frame is None:

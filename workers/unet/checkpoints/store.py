@@ -59,7 +59,7 @@ class CheckpointStore:
         return is_stored
 
     def take(self, job_id: str, ordinal: int) -> bytes | None:
-        """What the attempts before ``ordinal`` have stored; from now on they store nothing more."""
+        """What attempts up to ``ordinal`` have stored; from now on those before it store nothing more."""
         self.expect(job_id)
         with self._reported():
             frame: bytes | None = self._call("take", job_id, ordinal, self._ttl_s)
@@ -69,6 +69,10 @@ class CheckpointStore:
     def expect(self, job_id: str) -> None:
         """Something of the job is, or will be, at the server."""
         self._jobs.add(job_id)
+
+    def is_expected(self, job_id: str) -> bool:
+        """Whether this worker has stored, or looked for, a checkpoint of the job since it has it."""
+        return job_id in self._jobs
 
     def end(self, job_id: str, ordinal: int) -> None:
         """Delete what there is of a job that has ended; what is still being stored is refused."""
