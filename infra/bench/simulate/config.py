@@ -27,7 +27,7 @@ class FleetConfig:
     lora_cache_bytes: float = 10 * 1024**3  # on the disk of each host: the setting's default
     s3_bytes_per_s: float = 1.25 * GB
     is_s3_shared: bool = False  # by the whole fleet; else each host has a line of its own
-    load_counts_s: float | None = None  # see `JobQueues`; None: queues in turn, as the fleet does
+    loaded_first: bool = True  # jobs of loaded models come first (ADR 30); else queues are served in turn
     placement: bool = True
     split: bool = True  # CFG branches on two devices while one is idle
 

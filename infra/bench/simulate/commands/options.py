@@ -33,10 +33,9 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--s3-gbit", type=float, default=10.0, help="of each host's line")
     group.add_argument("--s3-shared", action="store_true", help="one line for the whole fleet")
     group.add_argument(
-        "--load-counts-s",
-        type=float,
-        help="take the oldest job, one whose model is not loaded as if it were so many seconds younger; "
-        "default: queues of models in turn, as the fleet does",
+        "--models-in-turn",
+        action="store_true",
+        help="a worker takes jobs of its models in turn, whatever it has loaded",
     )
     group.add_argument("--no-placement", action="store_true")
     group.add_argument("--no-split", action="store_true", help="both CFG branches always on one device")
@@ -67,7 +66,7 @@ def fleet_of(options: argparse.Namespace, **changes: Any) -> FleetConfig:
         lora_cache_bytes=options.lora_cache_gb * GB,
         s3_bytes_per_s=options.s3_gbit * GIGABIT,
         is_s3_shared=options.s3_shared,
-        load_counts_s=options.load_counts_s,
+        loaded_first=not options.models_in_turn,
         placement=not options.no_placement,
         split=not options.no_split,
         **changes,

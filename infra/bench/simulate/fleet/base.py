@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from infra.bench.simulate.config import FleetConfig
@@ -13,9 +13,12 @@ from infra.bench.simulate.fleet.worker import Weights, Worker
 from infra.bench.simulate.kernel import Process, Simulation
 from infra.bench.simulate.measurements import Measurements
 from infra.bench.simulate.traffic import SimulatedJob
+from workers.runtime.celery_worker.job_order import counted_wait_s
 
 #: A device that computes ControlNets holds a base model and as many ControlNets as a job has at most.
 MOST_CONTROLNETS = 3
+#: Times are sums of floats.
+MOMENT_S = 1e-6
 
 
 class Fleet(ABC):
@@ -53,6 +56,11 @@ class Fleet(ABC):
     def size_bytes(self, weights: Weights) -> float:
         """Bytes of a base model or a ControlNet."""
         return self.measured.model_bytes if weights[0] == "model" else self.measured.controlnet_bytes
+
+    @property
+    def model_load_s(self) -> float:
+        """Seconds that a base model takes to load."""
+        return self.measured.model_bytes / self.measured.model_load_bytes_per_s
 
     def load(self, worker: Worker, weights: Weights) -> Process:
         """Load weights that are not in a worker's memory; its device does nothing else."""
@@ -119,24 +127,30 @@ class Fleet(ABC):
 
 
 class JobQueues:
-    """Jobs that no worker has taken, in a queue for each model, as Celery's on Redis.
+    """Jobs that no worker has taken, in a queue for each model, as Celery's on Redis."""
 
-    With ``load_counts_s`` the oldest job is taken first, where a job whose model a worker has not loaded
-    counts as so many seconds younger: what a fleet would gain that knows what its workers have loaded.
-    """
-
-    def __init__(self, models: int, load_counts_s: float | None = None) -> None:
+    def __init__(self, models: int) -> None:
         self._queues: list[deque[SimulatedJob]] = [deque() for _ in range(models)]
-        self._load_counts_s = load_counts_s
 
     def add(self, job: SimulatedJob) -> None:
         """A job waits for a worker of its model."""
         self._queues[job.model].append(job)
 
-    def take(self, worker: Worker) -> SimulatedJob | None:
-        """The oldest job of one of the worker's models; each comes first in turn, as Celery has it."""
-        if self._load_counts_s is not None:
-            return self.take_oldest(worker, self._load_counts_s)
+    def take_loaded_first(
+        self, worker: Worker, now_s: float, load_s: float, holders: Mapping[Weights, int]
+    ) -> SimulatedJob | None:
+        """By the order of a real worker's `job_order`; ``holders``: how many workers have loaded what."""
+
+        def wait_s(model: int) -> float:
+            waited_s = now_s - self._queues[model][0].at_s
+            return waited_s if worker.has_loaded(model) else counted_wait_s(waited_s, load_s)
+
+        waits = {model: wait_s(model) for model in worker.serves if self._queues[model]}
+        taken = [model for model, wait in waits.items() if wait >= -MOMENT_S or not holders["model", model]]
+        return self._queues[max(taken, key=lambda model: waits[model])].popleft() if taken else None
+
+    def take_in_turn(self, worker: Worker) -> SimulatedJob | None:
+        """The oldest job of one of the worker's models; each comes first in turn, as kombu has it."""
         count = len(worker.serves)
         for i in range(count):
             place = (worker.turn + i) % count
@@ -146,14 +160,10 @@ class JobQueues:
                 return queue.popleft()
         return None
 
-    def take_oldest(self, worker: Worker, load_counts_s: float = 0.0) -> SimulatedJob | None:
+    def take_oldest(self, worker: Worker) -> SimulatedJob | None:
         """The oldest job of the worker's models: one queue for all of them."""
         queues = [queue for model in worker.serves if (queue := self._queues[model])]
-
-        def counted_at_s(queue: deque[SimulatedJob]) -> float:
-            return queue[0].at_s + (0.0 if worker.has_loaded(queue[0].model) else load_counts_s)
-
-        return min(queues, key=counted_at_s).popleft() if queues else None
+        return min(queues, key=lambda queue: queue[0].at_s).popleft() if queues else None
 
     def count(self, models: Iterable[int]) -> int:
         """How many jobs of these models wait."""

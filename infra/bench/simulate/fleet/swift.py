@@ -13,6 +13,7 @@ from infra.bench.simulate.fleet.steps import Steps
 from infra.bench.simulate.fleet.worker import Worker
 from infra.bench.simulate.kernel import Event, Process
 from infra.bench.simulate.traffic import SimulatedJob
+from workers.runtime.celery_worker.job_order import LOADS
 
 
 class SwiftFleet(Fleet):
@@ -25,7 +26,7 @@ class SwiftFleet(Fleet):
     def start(self, steps_at_a_time: int) -> None:
         """Begin to take jobs; ``steps_at_a_time`` are simulated as one."""
         self.queues = StepQueues(self.simulation)
-        self._jobs = JobQueues(len(self.catalog[0]), self.config.load_counts_s)
+        self._jobs = JobQueues(len(self.catalog[0]))
         self._placement = Placement()
         self._free: OrderedDict[Worker, None] = OrderedDict()  # without a job; the first has been for longest
         self._idle: OrderedDict[Worker, None] = OrderedDict()  # and without anything else to do
@@ -45,16 +46,35 @@ class SwiftFleet(Fleet):
         worker = None
         if self.config.placement and not self._jobs.count([job.model]):
             worker = self._placement.choose(job, self._free)
-        if worker is not None:
+        if worker is not None and not self._is_left(worker, job.model):
             del self._free[worker]
             worker.reserved = job
             if worker.is_idle:
                 worker.wake(self.simulation)
             return
         self._jobs.add(job)
-        idle = (worker for worker in self._idle if worker.is_idle and job.model in worker.serves)
-        if (first := next(idle, None)) is not None:
+        self._wake_one(job.model)
+        if self.config.loaded_first:
+            self.simulation.start(self._wake_later(job))
+
+    def _is_left(self, worker: Worker, model: int) -> bool:
+        """Whether it leaves a new job to the workers that have loaded its model."""
+        is_elsewhere = self.holders["model", model] and not worker.has_loaded(model)
+        return self.config.loaded_first and bool(is_elsewhere)
+
+    def _wake_one(self, model: int) -> None:
+        """Have an idle worker take a new job."""
+        idle = (worker for worker in self._idle if worker.is_idle and model in worker.serves)
+        if (first := next((one for one in idle if not self._is_left(one, model)), None)) is not None:
             first.wake(self.simulation)
+
+    def _wake_later(self, job: SimulatedJob) -> Process:
+        """Have an idle worker load the job's model, unless one that has loaded it has taken the job."""
+        yield LOADS * self.model_load_s
+        if job.started_s < 0:
+            idle = (worker for worker in self._idle if worker.is_idle and job.model in worker.serves)
+            if (first := next(idle, None)) is not None:
+                first.wake(self.simulation)
 
     def waiting(self) -> int:
         """How many jobs no worker has taken."""
@@ -80,10 +100,16 @@ class SwiftFleet(Fleet):
     def _next_job(self, worker: Worker) -> SimulatedJob | None:
         job, worker.reserved = worker.reserved, None
         if job is None:
-            job = self._jobs.take(worker)
+            job = self._take(worker)
             if job is not None:
                 self._free.pop(worker, None)
         return job
+
+    def _take(self, worker: Worker) -> SimulatedJob | None:
+        if not self.config.loaded_first or len(worker.serves) < 2:
+            return self._jobs.take_in_turn(worker)
+        now_s, load_s = self.simulation.now_s, self.model_load_s
+        return self._jobs.take_loaded_first(worker, now_s, load_s, self.holders)
 
     def _next_part(self, worker: Worker) -> QueuedStep | None:
         return self.queues.take(worker) if self._is_elastic or not worker.serves else None

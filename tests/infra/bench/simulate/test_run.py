@@ -154,8 +154,21 @@ def test_a_memory_that_holds_no_job_is_refused() -> None:
 def test_workers_that_take_jobs_of_loaded_models_first_load_less() -> None:
     jobs = list(make_traffic(Traffic(rate_per_s=0.4, duration_s=600.0, warm_up_s=0.0)))
     in_turn, loaded_first = (
-        run([replace(job) for job in jobs], MEASURED, devices=2, memory_bytes=20e9, load_counts_s=seconds)
-        for seconds in (None, 20.0)
+        run([replace(job) for job in jobs], MEASURED, devices=2, memory_bytes=20e9, loaded_first=is_on)
+        for is_on in (False, True)
     )
-    assert loaded_first.loads < in_turn.loads
-    assert loaded_first.images_per_s >= in_turn.images_per_s
+    assert loaded_first.loads < in_turn.loads / 2
+    assert loaded_first.images_per_s > in_turn.images_per_s
+
+
+def test_an_idle_device_loads_a_model_for_a_job_after_three_loads_but_not_before() -> None:
+    # Given two devices with memory for one base model each, the second of which is idle
+    load_s = IDEAL.model_bytes / IDEAL.model_load_bytes_per_s
+    for steps, is_left in ((50, True), (2000, False)):
+        first = SimulatedJob(at_s=0.0, model=0, steps=steps)
+        second = SimulatedJob(at_s=1.0, model=0)
+        other = SimulatedJob(at_s=0.0, model=1, steps=1)
+        jobs = [first, other, second]
+        run(jobs, devices=2, memory_bytes=17e9, split=False)
+        waited_s = second.started_s - second.at_s
+        assert waited_s == pytest.approx(first.ended_s - 1.0 if is_left else 3 * load_s)

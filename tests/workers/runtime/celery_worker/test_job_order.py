@@ -38,7 +38,7 @@ class Fleet:
     """Queues of two models, of which one is loaded, on real Redis."""
 
     def __init__(self, control: Redis, settings: Settings) -> None:
-        self.redis, self._app = control, make_celery(settings)
+        self.redis, self.app = control, make_celery(settings)
         self._models, self._count = LoadedModels(control), 0
         control.sadd(LOADED, "warm")
         control.set(LOAD_S, 10)
@@ -48,7 +48,7 @@ class Fleet:
         self._count += 1
         job_id = f"{self._count:016x}"
         self.redis.hset(keys.job(job_id), "created_at", float(self.redis.time()[0]) - age_s)  # type: ignore[index]
-        send_job(self._app, job_id, model)
+        send_job(self.app, job_id, model)
         return job_id
 
     def load_elsewhere(self, *models: str) -> None:
@@ -215,3 +215,12 @@ def test_a_job_is_taken_at_once_when_the_worker_that_had_loaded_its_model_is_gon
     fleet.load_elsewhere()
     fleet.redis.rpush(GATE, 1)
     eventually(lambda: done(fleet) == [first, held], 60)
+
+
+def test_flower_can_ask_for_the_configuration_of_a_worker(
+    fleet: Fleet, worker: subprocess.Popen[bytes]
+) -> None:
+    running = fleet.submit("warm", 0)
+    eventually(lambda: done(fleet) == [running], 60)
+    conf = fleet.app.control.inspect(timeout=30, limit=1).conf()
+    assert "JobOrder" in conf[NAME]["broker_transport_options"]["queue_order_strategy"]
