@@ -210,6 +210,14 @@ class ControlNetFailed(SwiftError):
     code = "controlnet_failed"
 
 
+class ControlNetChanged(SwiftError):
+    """Workers hold different weights under one ControlNet's name: one image must not mix them."""
+
+    code = "controlnet_changed"
+    status = 503
+    retryable = True
+
+
 class DeviceLost(SwiftError):
     """A worker's device answers nothing but errors any more: its process ends, and another one starts."""
 

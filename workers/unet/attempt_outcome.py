@@ -11,6 +11,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, Respon
 from shared import metrics
 from shared.errors import (
     AttemptLost,
+    ControlNetChanged,
     DeviceLost,
     JobCancelled,
     LoraUnavailable,
@@ -116,11 +117,15 @@ def _failure_of(error: Exception) -> Failure:
 def _is_infrastructure(worker: UNetWorker, attempt: Attempt, error: Exception) -> bool:
     """Whether a server or a device was lost, which does not count as an attempt at the job.
 
+    Nor does it that the weights of a ControlNet are just being replaced.
+
     A job may be what its devices are lost by, such as one whose indices are out of bounds: after as many
     losses as a job has attempts they count as its own, so that it cannot go on for ever.
     """
     if isinstance(error, DeviceLost):
         return attempt.job.infrastructure_losses < worker.settings.max_attempts
+    if isinstance(error, ControlNetChanged):
+        return True
     if isinstance(error, RedisError):
         return not isinstance(error, ResponseError) or isinstance(error, _REDIS_REFUSES_WRITES)
     if isinstance(error, LoraUnavailable):

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from shared.errors import ControlNetChanged
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import ENDED
 from shared.logs import log_fields
@@ -43,6 +44,8 @@ def execute_job(
             attempt.succeed(stored, receipt, timeline.spans, [*attempt.job.warnings, *warnings])
             outcome.status = "succeeded"
         except Exception as error:
+            if isinstance(error, ControlNetChanged):  # the next attempt would meet it again
+                worker.checkpoints.end(job_id, attempt.job.attempts)
             outcome.status = end_after_error(worker, attempt, timeline, error)
             if outcome.status in ERRORS:
                 raise

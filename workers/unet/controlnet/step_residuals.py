@@ -9,6 +9,7 @@ from torch import Tensor
 
 from shared import metrics
 from shared.errors import (
+    ControlNetChanged,
     ControlNetFailed,
     DeviceFull,
     DeviceLost,
@@ -93,7 +94,7 @@ class StepResiduals:
             if not self._is_expected(response):
                 log.error("malformed residual dropped", extra={"positions": response.positions})
             elif residual is not None:
-                self._take(response, residual)
+                self._take_received(response, residual)
             elif response.retry == self.request.retry:  # else it answers an earlier request for this step
                 self._handle_error(response)
         metrics.RESIDUAL_WAIT_S.observe(time.monotonic() - start)
@@ -112,11 +113,25 @@ class StepResiduals:
         return bool(response.positions) and requested.issuperset(response.positions)
 
     def _take(self, response: StepResponse, residual: DeviceCopy) -> None:
+        self._session.record(response)  # which may refuse it
         positions = tuple(response.positions)
         self._received.add(response.index, positions, residual)
         self._responses.setdefault(positions, []).append(response)
         self._travel.arrived(response, time.time())
-        self._session.record(response)
+
+    def _take_received(self, response: StepResponse, residual: DeviceCopy) -> None:
+        """Take what another worker sent; computed here if its weights are not those of the steps before."""
+        if self._claims.positions.issuperset(response.positions):
+            return  # it has been computed here meanwhile
+        try:
+            self._take(response, residual)
+        except ControlNetChanged as error:
+            parts = [part for part in self.request.parts if part.position in response.positions]
+            if not all(self._session.holds(part) for part in parts):
+                raise
+            log.warning("residual not used", extra={"error": str(error)})
+            self._claims.take_over(parts)
+            self._compute_here(parts, "requester")
 
     def _check_missing(self, index: int) -> None:
         """Nothing came: look where the missing parts are, and see to those that nobody works on."""

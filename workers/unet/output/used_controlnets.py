@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from shared.errors import ControlNetChanged
 from shared.jobs.receipt import MAX_PLATFORMS, ControlNetReceipt
 from shared.jobs.spec import JobSpec
 from workers.transport.protocol import StepResponse, UsedControlNet
@@ -28,7 +29,12 @@ class UsedControlNets:
         self._receipts = list(receipts) or self._receipts
 
     def record(self, response: StepResponse) -> None:
-        """Note what has computed the residuals of a response."""
+        """Note what has computed the residuals of a response, before they are used.
+
+        Raises `ControlNetChanged` if a ControlNet has other weights than in the steps before.
+        """
+        for position, used in response.used.items():
+            self._check(self._receipts[position].name, used.sha256, response.worker)
         for position in response.positions:
             receipt = self._receipts[position]
             if response.batch > receipt.batch:
@@ -37,6 +43,14 @@ class UsedControlNets:
             if used != self.used.get(position):
                 self.used[position] = used
                 self._receipts[position] = _with(self._receipts[position], used)
+
+    def _check(self, name: str, sha256: str, worker: str) -> None:
+        known = {one.sha256 for one in self._receipts if one.name == name and one.sha256}
+        if known and sha256 not in known:
+            raise ControlNetChanged(
+                f"ControlNet {name!r} has other weights on {worker} than in the steps before:"
+                f" they were {min(known)}, they are {sha256} there"
+            )
 
     def warnings(self) -> list[str]:
         """What the client of an exact job is told."""
