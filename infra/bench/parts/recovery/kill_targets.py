@@ -1,4 +1,4 @@
-"""Who does what in a running job, and what has become of those who were killed."""
+"""Who does what in a running job, and what has become of those who were ended."""
 
 import os
 import signal
@@ -10,24 +10,24 @@ from redis import Redis, RedisError
 
 from infra.bench.harness.fleet import Fleet
 from infra.bench.harness.report import CheckFailed
-from infra.local.supervision.supervised_process import HEALTHY_S
 from shared import keys
 from shared.registry.workers import live_workers
 from workers.transport.keys import cfg_claim_key, claims_key
 
 RESIDUAL_REDIS = "residual-redis"
-#: A worker that was killed is back, its model loaded, within this.
+#: A worker that was ended is back, its model loaded, within this.
 BACK_S = 120.0
 POLL_S = 0.1
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A SIGKILL."""
+    """A signal that ended a process."""
 
     target: str  # as the stack calls the process
     pid: int
     at: float  # seconds since the epoch
+    step: int  # how many of its job's steps were reported by then
 
 
 class KillTargets:
@@ -35,18 +35,20 @@ class KillTargets:
 
     def __init__(self, fleet: Fleet) -> None:
         self._stack = fleet.stack
+        self._count = sum(name.startswith("unet") for name in fleet.stack.pids())
         self._control = Redis.from_url(fleet.stack.env["SWIFT_REDIS_URL"], decode_responses=True)
         self._residual = Redis.from_url(fleet.stack.env["SWIFT_RESIDUAL_REDIS_URL"], decode_responses=True)
 
     # --- who it is: ``None`` if nobody can be told apart right now --------------------------------
 
-    def controlnet_worker(self, job_id: str) -> str | None:
-        """The ControlNet worker that computes the job's step at hand: the one that does not wait for work."""
+    def server(self, job_id: str) -> str | None:
+        """The UNet worker that computes a ControlNet for the job's step at hand."""
         if not self._residual.exists(claims_key(job_id)):
             return None
-        pids = {name: pid for name, pid in self._stack.pids().items() if name.startswith("controlnet")}
-        busy = [name for name, pid in pids.items() if not is_waiting(self._residual, pid)]
-        return busy[0] if len(busy) == 1 else None
+        own = self.unet_worker(job_id)
+        others = {name: pid for name, pid in self._stack.pids().items() if name.startswith("unet")}
+        busy = [name for name, pid in others.items() if name != own and not is_waiting(self._residual, pid)]
+        return busy[0] if own and len(busy) == 1 else None
 
     def follower(self, job_id: str) -> str | None:
         """The UNet worker that predicts the job's unconditional half."""
@@ -56,7 +58,7 @@ class KillTargets:
 
     def residual_redis(self, job_id: str) -> str | None:
         """The server, at a moment when a step is in its hands."""
-        return RESIDUAL_REDIS if self.controlnet_worker(job_id) else None
+        return RESIDUAL_REDIS if self.server(job_id) else None
 
     def unet_worker(self, job_id: str) -> str | None:
         """The UNet worker that generates the job."""
@@ -64,11 +66,29 @@ class KillTargets:
 
     # --- what is done to them ---------------------------------------------------------------------
 
-    def kill(self, target: str) -> Kill:
-        """SIGKILL; the supervisor restarts it."""
+    def end(self, target: str, number: signal.Signals, step: int) -> Kill:
+        """Send a process the signal that ends it, when ``step`` were reported; the supervisor restarts it."""
         pid = self._stack.pids()[target]
-        os.kill(pid, signal.SIGKILL)
-        return Kill(target, pid, time.time())
+        kill = Kill(target, pid, time.time(), step)
+        os.kill(pid, number)
+        return kill
+
+    def counted_attempts(self, job_id: str) -> int:
+        """Attempts of a job that count: of those that may not fail it too often."""
+        names = ("attempts", "hand_overs", "infrastructure_losses")
+        attempts, *others = (int(value or 0) for value in self._control.hmget(keys.job(job_id), names))
+        return attempts - sum(others)
+
+    def wait_until_loaded(self, controlnet: str) -> None:
+        """Wait until every worker has loaded the ControlNet, so that no job waits for that."""
+        deadline = time.monotonic() + BACK_S
+        while True:
+            workers = live_workers(self._control)
+            if len(workers) == self._count and all(controlnet in one.loaded_controlnets for one in workers):
+                return
+            if time.monotonic() > deadline:
+                raise CheckFailed(f"not every worker has loaded {controlnet} after {BACK_S:.0f} s")
+            time.sleep(POLL_S)
 
     def whole_after(self, kill: Kill) -> float:
         """Wait until the target is back; seconds from the kill until then.
@@ -81,11 +101,6 @@ class KillTargets:
                 raise CheckFailed(f"{kill.target} is not back {BACK_S:.0f} s after it was killed")
             time.sleep(POLL_S)
         return back_at - kill.at
-
-    def rest(self) -> None:
-        """Wait until every process has run so long that the supervisor restarts it without delay."""
-        while time.time() - max(map(self._started_at, self._stack.pids())) < HEALTHY_S:
-            time.sleep(POLL_S)
 
     def _back_at(self, kill: Kill) -> float | None:
         if self._stack.pids().get(kill.target, kill.pid) == kill.pid:

@@ -33,18 +33,31 @@ def lost_its_residuals(job: Mapping[str, Any], target: str, at_s: float) -> bool
     return bool(_controlnet_at(job, at_s)["end_s"] > at_s)
 
 
-def lost_its_follower(job: Mapping[str, Any], target: str, at_s: float) -> bool:
-    """Whether the target predicted CFG branches, and none after the kill."""
+def follower_was_replaced(job: Mapping[str, Any], target: str, at_s: float) -> bool:
+    """Whether the target predicted CFG branches before the kill, and another worker did after it."""
     branches = [span for span in job["timeline"] if span["name"] == "uncond branch"]
-    split, total = job["receipt"]["spec"]["split_steps"], job["progress"]["total"]
-    return 0 < len(split) < total and all(
-        _is_of(branch, target) and branch["end_s"] < at_s for branch in branches
+    before = [branch for branch in branches if float(branch["end_s"]) < at_s]
+    after = [branch for branch in branches if float(branch["end_s"]) >= at_s]
+    return any(_is_of(branch, target) for branch in before) and any(
+        not _is_of(branch, target) for branch in after
     )
 
 
-def lost_its_unet_worker(job: Mapping[str, Any], target: str, at_s: float) -> bool:
-    """Whether it was started again after the kill, by another worker or by the one in the target's place."""
-    return _claimed_s(job) > at_s
+def began_anew_elsewhere(job: Mapping[str, Any], target: str, at_s: float) -> bool:
+    """Whether it was claimed again after the signal, by another worker than the one in the target's place."""
+    decoders = [span for span in job["timeline"] if span["name"] == "decoder"]
+    return _claimed_s(job) > at_s and not any(_is_of(span, target) for span in decoders)
+
+
+def computed_again(job: Mapping[str, Any], step: int, at_s: float) -> int:
+    """Steps that were computed again, the one at hand among them, after a kill when ``step`` were reported.
+
+    None if the same attempt went on.
+    """
+    if _claimed_s(job) <= at_s:
+        return 0
+    continued_at = job["receipt"].get("continued_at") or [0]
+    return max(step + 1 - int(continued_at[-1]), 0)
 
 
 def _claimed_s(job: Mapping[str, Any]) -> float:
