@@ -21,9 +21,13 @@ EVERY ?= 1
 # Random inputs for each property of the fuzzers.
 EXAMPLES ?= 5000
 
-# Of a chaos run.
+# Of a chaos run; its workers, and FAULTS=kill,sigterm for some of its faults alone. SATURATED=1: jobs always wait.
 MINUTES ?= 5
 SEED ?= 1
+UNETS ?= 2
+CONTROLNETS ?= 2
+FAULTS ?=
+SATURATED ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test test-unit test-gpu fuzz chaos parity lint format bench bench-quick train lock clean
@@ -56,7 +60,8 @@ fuzz: $(INSTALLED) ## the fuzzers at length (EXAMPLES=N inputs for each property
 	$(BIN)/pytest tests/fuzz --fuzz-examples=$(EXAMPLES) --numprocesses=auto --timeout=0
 
 chaos: $(INSTALLED) ## kill, stop, starve and fill a fleet under load for MINUTES=5, then check it
-	$(BIN)/python -m infra.chaos --minutes $(MINUTES) --seed $(SEED)
+	$(BIN)/python -m infra.chaos --minutes $(MINUTES) --seed $(SEED) --unet-workers $(UNETS) \
+		--controlnet-workers $(CONTROLNETS) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SATURATED),--saturated)
 
 lint: $(INSTALLED) ## style, types, layers
 	$(BIN)/ruff check

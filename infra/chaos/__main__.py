@@ -1,6 +1,8 @@
-"""``python -m infra.chaos [--minutes M] [--seed N]``: random faults in a real fleet under load, then checks.
+"""``python -m infra.chaos``: random faults in a real fleet under load, then checks.
 
-The exit code is 1 if a job was lost, ended twice or gave another image, or if anything was left over.
+``--saturated`` keeps jobs waiting all the time, and does not wait for a worker that starts again before it
+ends the next one. The exit code is 1 if a job was lost, ended twice or gave another image, if an interrupted
+job was noticed too late, or if anything grew or was left over.
 """
 
 import argparse
@@ -8,17 +10,21 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import FrameType
 
 from infra.bench.harness.machine import describe_machine
 from infra.bench.harness.ports import stack_ports
-from infra.chaos.checks import check, check_processes
-from infra.chaos.faults import FAULTS, ExcusedJobs, possible_faults
-from infra.chaos.report import Run, render
+from infra.chaos.checks import Check, check_processes
+from infra.chaos.faults import ACCOUNTABLE, FAULTS, Consequences, possible_faults
+from infra.chaos.plot import plot_run
+from infra.chaos.recipes import RECIPES
+from infra.chaos.report import Injected, Run, Setup, render
+from infra.chaos.resources import ResourceLog, grown
 from infra.chaos.target import Target, own_disk
 from infra.chaos.traffic import Traffic, upload_loras
 from infra.local.environment import read_env_file
@@ -29,6 +35,8 @@ from shared.settings import ROOT, Settings
 FOLDER = ROOT / ".run" / "chaos"
 DISK_BYTES = 3 << 30
 CLIENTS = 6
+#: Jobs that wait for a worker in a saturated run.
+QUEUE_LENGTH = 6
 #: Pause after the fleet has recovered from a fault, before the next one.
 PAUSE_S = (1.0, 4.0)
 #: After this, the next fault happens even if the fleet has not recovered.
@@ -50,8 +58,8 @@ def main() -> int:
         with own_disk(home, DISK_BYTES) as has_own_disk:
             if not has_own_disk:
                 shutil.rmtree(home)  # removes jobs of an earlier run
-            with _fleet(home, has_own_disk) as target:
-                run = _run(target, options.minutes * 60, options.seed, options.only)
+            with _fleet(home, has_own_disk, options) as target:
+                run = _run(target, options)
             run.verdict.violations += check_processes(str(home))
             _copy_logs(home)
     except SwiftError as error:
@@ -59,54 +67,86 @@ def main() -> int:
         return 1
     table = render(run)
     (FOLDER / "report.md").write_text(table)
+    plot_run(run, FOLDER / "report.png")
     print(f"\n{table}\nLogs: {FOLDER / 'logs'}; this table: {FOLDER / 'report.md'}")
     return 1 if run.violations else 0
 
 
-def _run(target: Target, seconds: float, seed: int, only: list[str] | None) -> Run:
-    rng, excused = Random(seed), ExcusedJobs()
-    weights = {name: weight for name, weight in possible_faults(target).items() if not only or name in only}
+def _run(target: Target, options: argparse.Namespace) -> Run:
+    consequences = Consequences()
+    possible = possible_faults(target)
+    weights = {name: weight for name, weight in possible.items() if name in options.faults}
     if not weights:
-        raise CannotRun(f"none of these faults can be injected here without root: {', '.join(only or [])}")
+        raise CannotRun(f"none of these faults can be injected here without root: {options.faults}")
     upload_loras(target)
-    traffic = Traffic(target, CLIENTS, seed)
-    run = Run(seconds, seed, str(describe_machine()["processor"]), traffic.log)
-    run.skipped = sorted(FAULTS.keys() - possible_faults(target).keys())
-    traffic.start()
-    began = time.monotonic()
-    try:
-        while (at_s := time.monotonic() - began) < seconds:
-            time.sleep(rng.uniform(*PAUSE_S))
-            name = rng.choices(list(weights), list(weights.values()))[0]
-            detail = FAULTS[name][0](target, rng, excused)
-            recovery_s = _wait_until_healthy(target)
-            run.recovered_s[name].append(recovery_s)
-            minutes, rest = divmod(int(at_s), 60)
-            line = f"[{minutes:02}:{rest:02}] {name}: {detail}; recovered after {recovery_s:.1f} s"
-            print(f"{line}; {len(traffic.log.accepted)} jobs accepted", flush=True)
-    finally:
-        traffic.stop()
-    print("No more faults: waiting for every job to end, then checking …", flush=True)
-    run.verdict = check(target, traffic.log.accepted, excused.job_ids)
+    mode, waiting = ("saturated", QUEUE_LENGTH) if options.saturated else ("mixed", None)
+    traffic = Traffic(target, RECIPES[mode], clients=CLIENTS, seed=options.seed, queue_length=waiting)
+    fleet = f"{options.unet_workers} UNet and {options.controlnet_workers} ControlNet workers, {mode}"
+    machine = str(describe_machine()["processor"])
+    run = Run(Setup(options.minutes * 60, options.seed, fleet, machine), traffic.log)
+    run.skipped = sorted(set(options.faults) - possible.keys())
+    with ResourceLog(target) as resources:
+        before = resources.take()
+        traffic.start()
+        try:
+            _inject(target, options, weights, run, resources, consequences)
+        finally:
+            traffic.stop()
+        print("No more faults: waiting for every job to end, then checking …", flush=True)
+        check = Check(target, traffic.log.accepted, consequences.excused, mode)
+        check.check_jobs()
+        run.verdict = check.verdict
+        check.check_interruptions(consequences.interruptions, is_accountable=set(weights) <= ACCOUNTABLE)
+        check.check_leftovers()
+        after = resources.take()
+    run.samples = resources.samples
+    if before is not None and after is not None:
+        run.verdict.violations += grown(before, after, resources.samples)
     return run
 
 
-def _wait_until_healthy(target: Target) -> float:
+def _inject(
+    target: Target,
+    options: argparse.Namespace,
+    weights: dict[str, int],
+    run: Run,
+    resources: ResourceLog,
+    consequences: Consequences,
+) -> None:
+    rng = Random(options.seed)
+    may_go_on = partial(_has_others, target) if options.saturated else target.is_healthy
+    while (at_s := resources.now_s) < run.setup.seconds:
+        time.sleep(rng.uniform(*PAUSE_S))
+        name = rng.choices(list(weights), list(weights.values()))[0]
+        run.injected.append(Injected(resources.now_s, name))
+        detail = FAULTS[name][0](target, rng, consequences)
+        recovery_s = _wait_until(may_go_on)
+        run.recovered_s[name].append(recovery_s)
+        minutes, rest = divmod(int(at_s), 60)
+        line = f"[{minutes:02}:{rest:02}] {name}: {detail}; recovered after {recovery_s:.1f} s"
+        print(f"{line}; {len(run.log.accepted)} jobs accepted", flush=True)
+
+
+def _has_others(target: Target) -> bool:
+    """Whether one more worker may be ended: another one is there to notice, and to take its job."""
+    return len(target.live_workers("unet")) > 1
+
+
+def _wait_until(is_true: Callable[[], bool]) -> float:
     began = time.monotonic()
-    while not target.is_healthy() and time.monotonic() - began < RECOVERY_TIMEOUT_S:
+    while not is_true() and time.monotonic() - began < RECOVERY_TIMEOUT_S:
         time.sleep(0.2)
     return time.monotonic() - began
 
 
 @contextmanager
-def _fleet(home: Path, has_own_disk: bool) -> Iterator[Target]:
+def _fleet(home: Path, has_own_disk: bool, options: argparse.Namespace) -> Iterator[Target]:
     settings = Settings.model_validate(
         {
             "home": home,
             **stack_ports(),
-            "unet_workers": 2,
-            "controlnet_workers": 2,
-            "lease_s": 5,
+            "unet_workers": options.unet_workers,
+            "controlnet_workers": options.controlnet_workers,
             "max_attempts": 20,  # with a kill every few seconds, one job may be hit several times
         }
     )
@@ -126,10 +166,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.chaos")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--unet-workers", type=int, default=2)
+    parser.add_argument("--controlnet-workers", type=int, default=2)
+    parser.add_argument("--saturated", action="store_true", help="jobs wait for a worker all the time")
     parser.add_argument(
-        "--only", action="append", choices=list(FAULTS), help="inject only this fault (repeatable)"
+        "--faults",
+        type=_faults,
+        default=list(FAULTS),
+        help=f"only these, comma separated, of {', '.join(FAULTS)}",
     )
     return parser
+
+
+def _faults(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in FAULTS]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose from {', '.join(FAULTS)}")
+    return names
 
 
 def _exit_on_sigterm(_signal: int, _frame: FrameType | None) -> None:

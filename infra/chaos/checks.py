@@ -1,74 +1,149 @@
 """Checks after the last fault: jobs ended once, equal requests gave equal images, nothing is left over."""
 
-import hashlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import psutil  # type: ignore[import-untyped]
 import requests
+from numpy.typing import NDArray
 
 from infra.bench.harness.fleet import read_pixels
-from infra.chaos.target import ANSWER_S, Target
+from infra.chaos.diffusers_images import generate_with_diffusers
+from infra.chaos.interruptions import (
+    Interruption,
+    Recovered,
+    check_attempts,
+    late,
+    read_events,
+    recovered,
+)
+from infra.chaos.leftovers import POLL_S, find_leftovers, wait_until
+from infra.chaos.recipes import RECIPES
+from infra.chaos.target import ANSWER_S, Target, read_job
 from infra.chaos.traffic import Accepted
 from shared import keys
 from shared.jobs.record import ENDED
-from workers.unet.maintenance.broker_cleanup import BINDING, EVENTS
-from workers.unet.maintenance.unacked import UNACKED
 
-#: Limits after the last fault: until every job has ended, and until all leftovers are removed.
-ENDED_S, SWEPT_S = 300.0, 180.0
+#: Limit after the last fault until every job has ended.
+ENDED_S = 300.0
+#: A job that is excused, and missing.
+LOST = "lost with the end of the append-only file"
 #: Limit for processes to end.
 STOPPED_S = 10.0
-POLL_S = 0.5
+#: Pixels of an image, ``(h, w, 3)``, by recipe and place.
+Images = dict[tuple[int, int], list[NDArray[np.int16]]]
 
 
 @dataclass
 class Verdict:
     """Numbers of what was checked, and the violations."""
 
-    statuses: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)  # of jobs, or LOST
     images: int = 0
     groups: int = 0
-    lost_with_append_only_file: int = 0
+    peer_groups: int = 0  # of these, compared with diffusers' images
+    recovered: list[Recovered] = field(default_factory=list)
+    continued: int = 0  # jobs that another attempt continued
     violations: list[str] = field(default_factory=list)
 
 
-def check(target: Target, accepted: Sequence[Accepted], excused: Collection[str]) -> Verdict:
-    """Check every accepted job, then leftovers. ``excused`` jobs may be missing."""
-    verdict = Verdict()
-    if not _wait_until(target.is_healthy, ENDED_S):
-        verdict.violations.append(f"the fleet is not healthy {ENDED_S:.0f} s after the last fault")
-    jobs = _ended_jobs(target, accepted)
-    pixels: dict[tuple[int, int], set[str]] = defaultdict(set)
-    for one in accepted:
-        job = jobs.get(one.job_id)
-        for violation in check_job(one, job, _count_done_events(target, one.job_id), one.job_id in excused):
-            verdict.violations.append(violation)
-        if job is None:
-            verdict.lost_with_append_only_file += one.job_id in excused
-            continue
-        verdict.statuses[job["status"]] += 1
+class Check:
+    """Checks the accepted jobs of one run; ``excused`` ones may be missing."""
+
+    def __init__(
+        self, target: Target, accepted: Sequence[Accepted], excused: Collection[str], mode: str
+    ) -> None:
+        self._target, self._accepted, self._excused = target, accepted, excused
+        self._mode, self._recipes = mode, RECIPES[mode]
+        self._jobs: dict[str, dict[str, Any] | None] = {}
+        self.verdict = Verdict()
+
+    def check_jobs(self) -> None:
+        """Wait until every job has ended, then check ends and images."""
+        verdict = self.verdict
+        if not wait_until(self._target.is_healthy, ENDED_S):
+            verdict.violations.append(f"the fleet is not healthy {ENDED_S:.0f} s after the last fault")
+        self._jobs = _ended_jobs(self._target, self._accepted)
+        images: Images = defaultdict(list)
+        for one in self._accepted:
+            job, is_excused = self._jobs[one.job_id], one.job_id in self._excused
+            done = _count_done_events(self._target, one.job_id)
+            verdict.violations += check_job(one, job, done, is_excused)
+            if job is None:
+                verdict.statuses[LOST] += is_excused
+                continue
+            verdict.statuses[job["status"]] += 1
+            verdict.continued += bool((job.get("receipt") or {}).get("continued_at"))
+            self._read_images(one, job, images)
+        verdict.images, verdict.groups = sum(map(len, images.values())), len(images)
+        self._compare(images)
+
+    def check_interruptions(self, interruptions: Sequence[Interruption], *, is_accountable: bool) -> None:
+        """How soon jobs were queued again; where ``is_accountable`` also each job's attempts."""
+        control, verdict = self._target.control, self.verdict
+        events = {one.job_id: read_events(control, one.job_id) for one in self._accepted}
+        verdict.recovered = found = recovered(interruptions, events)
+        if not is_accountable:
+            return
+        verdict.violations += late(found)
+        names = ("attempts", "hand_overs", "infrastructure_losses")
+        for job_id, job in self._jobs.items():
+            values: Any = control.hmget(keys.job(job_id), names)
+            record = {name: int(value or 0) for name, value in zip(names, values, strict=True)}
+            of_job = [one for one in found if one.job_id == job_id]
+            verdict.violations += check_attempts(job_id, record, (job or {}).get("receipt"), of_job)
+
+    def check_leftovers(self) -> None:
+        """What is left over of the jobs."""
+        ids = [one.job_id for one in self._accepted]
+        self.verdict.violations += find_leftovers(self._target, ids, self._excused)
+
+    def _read_images(self, one: Accepted, job: Mapping[str, Any], images: Images) -> None:
         for n, image in enumerate(job["images"]):
             try:
-                answer = requests.get(target.stack.api_url + image["url"], timeout=ANSWER_S)
+                answer = requests.get(self._target.stack.api_url + image["url"], timeout=ANSWER_S)
                 answer.raise_for_status()
             except requests.RequestException as error:
-                verdict.violations.append(f"image {n} of job {one.job_id}: {error}")
+                self.verdict.violations.append(f"image {n} of job {one.job_id}: {error}")
                 continue
-            verdict.images += 1
-            pixels[one.recipe, n].add(hashlib.sha256(read_pixels(answer.content).tobytes()).hexdigest())
-    verdict.groups = len(pixels)
-    verdict.violations += [
-        f"recipe {recipe}, image {n}: {len(kinds)} different images"
-        for (recipe, n), kinds in pixels.items()
-        if len(kinds) > 1
-    ]
-    verdict.violations += _find_leftovers(target, [one.job_id for one in accepted], excused)
-    return verdict
+            images[one.recipe, n].append(read_pixels(answer.content).astype(np.int16))
+
+    def _compare(self, images: Images) -> None:
+        """Equal requests with each other, and with diffusers' images."""
+        requests_of: dict[int, dict[str, Any]] = {}
+        for one in self._accepted:
+            job = self._jobs[one.job_id]
+            if job is not None and job["images"] and self._recipes[one.recipe].distance is not None:
+                size = {side: job["images"][0][side] for side in ("width", "height")}
+                requests_of.setdefault(one.recipe, {**job["request"], **size})
+        folder = self._target.stack.home.parent / "diffusers"
+        peers = generate_with_diffusers(self._mode, requests_of, folder)
+        self.verdict.peer_groups = len(peers)
+        for (place, n), found in sorted(images.items()):
+            recipe = self._recipes[place]
+            what = f"recipe {recipe.name}, image {n}"
+            self.verdict.violations += compare(what, found, found[0], recipe.distance)
+            if (place, n) in peers:
+                peer = peers[place, n]
+                self.verdict.violations += compare(f"{what}, diffusers", found, peer, recipe.peer_distance)
+
+
+def compare(
+    what: str,
+    images: Sequence[NDArray[np.int16]],
+    expected: NDArray[np.int16],
+    distance: float | None,
+) -> Iterator[str]:
+    """A violation if an image is farther than ``distance``, of 255, from ``expected``; None: any may be."""
+    distances = [float(np.abs(image - expected).max()) for image in images]
+    wrong = [found for found in distances if distance is not None and found > distance]
+    if wrong:
+        yield f"{what}: {len(wrong)} of {len(images)} images differ, by up to {max(wrong):.0f} of 255"
 
 
 def check_job(one: Accepted, job: dict[str, Any] | None, done_events: int, is_excused: bool) -> Iterator[str]:
@@ -89,7 +164,7 @@ def check_job(one: Accepted, job: dict[str, Any] | None, done_events: int, is_ex
 
 def check_processes(home: str) -> list[str]:
     """Violations: processes of the stack in ``home`` that still run after it has stopped."""
-    _wait_until(lambda: not _processes(home), STOPPED_S)
+    wait_until(lambda: not _processes(home), STOPPED_S)
     return [f"process {pid} still runs: {command[:120]}" for pid, command in _processes(home)]
 
 
@@ -118,99 +193,6 @@ def _ended_jobs(target: Target, accepted: Sequence[Accepted]) -> dict[str, dict[
     return jobs
 
 
-def read_job(api_url: str, job_id: str) -> dict[str, Any] | None:
-    """A job as the API returns it; None if unknown. Without an answer, its status is ``unknown: ERROR``."""
-    try:
-        answer = requests.get(f"{api_url}/v1/jobs/{job_id}", timeout=ANSWER_S)
-        if answer.status_code == 404:
-            return None
-        answer.raise_for_status()
-        job: dict[str, Any] = answer.json()
-    except requests.RequestException as error:
-        return {"status": f"unknown: {type(error).__name__}", "error": None, "images": []}
-    return job
-
-
 def _count_done_events(target: Target, job_id: str) -> int:
     entries: Any = target.control.xrange(keys.events(job_id))
     return sum(fields["type"] == "done" for _, fields in entries)
-
-
-def _find_leftovers(target: Target, job_ids: Sequence[str], excused: Collection[str]) -> list[str]:
-    """What is no longer needed and was not removed."""
-    left: dict[str, str] = {}
-
-    def is_clean() -> bool:
-        left.clear()
-        left.update({name: what for name, find in LEFTOVERS.items() if (what := find(target))})
-        return not left
-
-    _wait_until(is_clean, SWEPT_S)
-    unknown = set(_all_ids(target)) - set(job_ids) - set(excused)
-    if unknown:
-        left["jobs"] = f"{len(unknown)} that no client submitted: {sorted(unknown)[:3]}"
-    return [f"left over: {name}: {what}" for name, what in left.items()]
-
-
-def _all_ids(target: Target) -> list[str]:
-    ids: Any = target.control.zrange(keys.JOBS, 0, -1)
-    return [str(job_id) for job_id in ids]
-
-
-def _leases(target: Target) -> str:
-    return ", ".join(target.control.scan_iter(keys.lease("*")))
-
-
-def _unsent(target: Target) -> str:
-    unsent: Any = target.control.zrange(keys.UNSENT, 0, -1)
-    return ", ".join(unsent)
-
-
-def _messages(target: Target) -> str:
-    """Waiting messages, and unacknowledged ones of dead workers."""
-    redis = target.control
-    queues = [key for key in redis.scan_iter("unet.*") if redis.type(key) == "list"]
-    waiting = [f"{redis.llen(queue)} in {queue}" for queue in queues]
-    count = redis.hlen(UNACKED)
-    return ", ".join([*waiting, *([f"{count} unacked"] if count else [])])
-
-
-def _bindings(target: Target) -> str:
-    """Event bindings unknown to the sweep: known ones are removed an hour after their consumers."""
-    members: Any = target.control.smembers(f"{BINDING}{EVENTS}")
-    bound = {f"{EVENTS} {member}" for member in members}
-    noted: Any = target.control.zrange(keys.BINDINGS_SEEN, 0, -1)
-    left = bound - set(noted)
-    return f"{len(left)} event bindings" if left else ""
-
-
-def _orphaned_images(target: Target) -> str:
-    """Image objects of lost attempts."""
-    wanted: set[str] = set()
-    for job_id in _all_ids(target):
-        job = read_job(target.stack.api_url, job_id)
-        wanted |= {job_id} if job is not None and job["images"] else set()
-    pages = target.s3.get_paginator("list_objects_v2").paginate(Bucket=target.stack.env["SWIFT_IMAGE_BUCKET"])
-    found = [item["Key"] for page in pages for item in page.get("Contents", [])]
-    orphans = [
-        key for key in found if key.startswith(keys.IMAGE_PREFIX) and not any(j in key for j in wanted)
-    ]
-    return f"{len(orphans)} image objects without a job: {orphans[:3]}" if orphans else ""
-
-
-LEFTOVERS: dict[str, Callable[[Target], str]] = {
-    "leases": _leases,
-    "unsent jobs": _unsent,
-    "messages": _messages,
-    "bindings": _bindings,
-    "images": _orphaned_images,
-}
-
-
-def _wait_until(is_true: Callable[[], bool], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while not is_true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True

@@ -36,6 +36,12 @@ class Target:
         return Redis.from_url(self.stack.env["SWIFT_REDIS_URL"], decode_responses=True, socket_timeout=30)
 
     @cached_property
+    def residual(self) -> "Redis":
+        """A client of the residual Redis, for checks only."""
+        url = self.stack.env["SWIFT_RESIDUAL_REDIS_URL"]
+        return Redis.from_url(url, decode_responses=True, socket_timeout=30)
+
+    @cached_property
     def s3(self) -> Any:
         """A client of the S3 server, with the stack's credentials."""
         return make_s3_client(self.stack.env)
@@ -64,13 +70,29 @@ class Target:
         pids = self.stack.pids()
         try:
             ready = requests.get(f"{self.stack.api_url}/readyz", timeout=ANSWER_S)
+        except requests.RequestException:
+            return False
+        is_running = all(name in pids and _is_running(pids[name]) for name in self.process_names)
+        return is_running and ready.ok and self.live_workers() == self.worker_names
+
+    def live_workers(self, kind: str = "") -> list[str]:
+        """The workers whose processes run and send heartbeats; none without an answer of the API."""
+        pids = self.stack.pids()
+        try:
             fleet = requests.get(f"{self.stack.api_url}/v1/fleet", timeout=ANSWER_S)
             reported = {worker["pid"] for worker in fleet.json()["workers"]}
         except (requests.RequestException, ValueError, KeyError):
-            return False
-        workers = [name for name in self.process_names if name.startswith(("unet", "controlnet"))]
-        is_running = all(name in pids and _is_running(pids[name]) for name in self.process_names)
-        return is_running and ready.ok and all(pids[name] in reported for name in workers)
+            return []
+        return [
+            name
+            for name in self.worker_names
+            if name.startswith(kind) and pids.get(name) in reported and _is_running(pids[name])
+        ]
+
+    @cached_property
+    def worker_names(self) -> list[str]:
+        """The names of all workers."""
+        return [name for name in self.process_names if name.startswith(("unet", "controlnet"))]
 
     @cached_property
     def process_names(self) -> list[str]:
@@ -81,6 +103,19 @@ class Target:
         """The file that the control Redis appends to."""
         files = sorted((self.stack.home / "redis").rglob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
         return files[-1] if files else None
+
+
+def read_job(api_url: str, job_id: str) -> dict[str, Any] | None:
+    """A job as the API returns it; None if unknown. Without an answer, its status is ``unknown: ERROR``."""
+    try:
+        answer = requests.get(f"{api_url}/v1/jobs/{job_id}", timeout=ANSWER_S)
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        job: dict[str, Any] = answer.json()
+    except requests.RequestException as error:
+        return {"status": f"unknown: {type(error).__name__}", "error": None, "images": []}
+    return job
 
 
 def _is_running(pid: int) -> bool:

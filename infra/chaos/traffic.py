@@ -1,44 +1,30 @@
 """Clients that submit jobs without a pause: with an Idempotency-Key, and again until they are accepted."""
 
-import base64
 import secrets
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 import requests
+from redis.exceptions import RedisError
 
+from infra.chaos.recipes import LORAS, Recipe
 from infra.chaos.target import ANSWER_S, Target
-from infra.emoji_files import CONTROL, EMOJI
+from infra.emoji_files import EMOJI
+from shared import keys
 from shared.jobs.record import ENDED
 
 #: A client waits for its job no longer; the checks at the end wait for the others.
 WAIT_S = 90.0
 POLL_S = 0.3
-#: Fraction of jobs that are cancelled after a moment.
-CANCELLED = 0.06
-LORAS = ("twemoji", "outline")
+#: Fraction of jobs that are cancelled, and after how long: waiting, running or ended.
+CANCELLED, CANCEL_S = 0.06, (0.0, 3.0)
 #: Statuses with which the API reports an outage; any other of 500 and above is a violation.
 OUTAGE_STATUSES = (503,)
-
-
-def recipes() -> list[dict[str, Any]]:
-    """Requests that determine their images: equal requests must give equal pixels."""
-    control = {"name": "edge", "image": base64.b64encode(CONTROL.read_bytes()).decode()}
-    lora = {"name": LORAS[0], "scale": 0.8}
-    exact = {"lora_loading": {"mode": "exact"}, "num_inference_steps": 12, "seed": 11}
-    return [
-        {"prompt": "a penguin on a teal background", **exact},
-        {"prompt": "a red car", "controlnets": [control], **exact},
-        {"prompt": "a cat", "loras": [lora], **exact},
-        {"prompt": "a green tree", "controlnets": [control], "loras": [lora], **exact},
-        {"prompt": "a house", "loras": [lora, {"name": LORAS[1], "scale": 0.5}], **exact},
-        {"prompt": "a fish", "num_images": 2, **exact, "num_inference_steps": 30},
-        {"prompt": "a long job", "controlnets": [control], **exact, "num_inference_steps": 100},
-    ]
 
 
 @dataclass
@@ -46,7 +32,7 @@ class Accepted:
     """A job that was answered with 202."""
 
     job_id: str
-    recipe: int
+    recipe: int  # its place among the recipes
     is_cancelled: bool = False
 
 
@@ -60,11 +46,24 @@ class Log:
 
 
 class Traffic:
-    """Runs ``clients`` threads; each waits for its job before it submits the next."""
+    """Runs ``clients`` threads that submit ``recipes`` at random, and again until accepted.
 
-    def __init__(self, target: Target, clients: int, seed: int) -> None:
-        self._url = target.stack.api_url
-        self._recipes = recipes()
+    Each waits for its job before it submits the next; with ``queue_length`` until fewer jobs than that wait
+    for a worker, so that the fleet is saturated.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        recipes: Sequence[Recipe],
+        *,
+        clients: int,
+        seed: int,
+        queue_length: int | None = None,
+    ) -> None:
+        self._target, self._url, self._queue_length = target, target.stack.api_url, queue_length
+        self._requests = [recipe.request() for recipe in recipes]
+        self._weights = [recipe.weight for recipe in recipes]
         self.log = Log()
         self._stop = threading.Event()
         self._threads = [
@@ -85,23 +84,26 @@ class Traffic:
 
     def _run(self, rng: Random) -> None:
         while not self._stop.is_set():
-            recipe = rng.randrange(len(self._recipes))
+            [recipe] = rng.choices(range(len(self._requests)), self._weights)
             job_id = self._submit(recipe)
             if job_id is None:
                 continue
             accepted = Accepted(job_id, recipe)
             self.log.accepted.append(accepted)
             if rng.random() < CANCELLED:
-                self._stop.wait(rng.uniform(0, 1))
+                self._stop.wait(rng.uniform(*CANCEL_S))
                 accepted.is_cancelled = self._ask("POST", f"/v1/jobs/{job_id}/cancel") is not None
-            self._follow(job_id)
+            if self._queue_length is None:
+                self._follow(job_id)
+            else:
+                self._wait_for_space(self._queue_length)
 
     def _submit(self, recipe: int) -> str | None:
         """Submit until accepted; returns the id of the job. Repeats with the same key make no second job."""
         key = secrets.token_hex(8)
         while True:
             answer = self._ask(
-                "POST", "/v1/jobs", json=self._recipes[recipe], headers={"Idempotency-Key": key}
+                "POST", "/v1/jobs", json=self._requests[recipe], headers={"Idempotency-Key": key}
             )
             if answer is not None and answer.status_code == 202:
                 return str(answer.json()["id"])
@@ -118,6 +120,16 @@ class Traffic:
             if answer is not None and (not answer.ok or answer.json()["status"] in ENDED):
                 return  # missing jobs are checked at the end
             time.sleep(POLL_S)
+
+    def _wait_for_space(self, queue_length: int) -> None:
+        """Wait until fewer jobs than ``queue_length`` wait for a worker."""
+        while not self._stop.is_set():
+            try:
+                if self._target.control.zcard(keys.by_status("queued")) < queue_length:
+                    return
+            except RedisError:
+                pass  # it is away, or starts again
+            self._stop.wait(POLL_S)
 
     def _ask(self, method: str, path: str, **options: Any) -> requests.Response | None:
         """The answer; None if none came."""

@@ -1,9 +1,15 @@
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from infra.chaos.checks import Verdict, check_job, read_job
-from infra.chaos.report import Run, render
+from infra.chaos.checks import Verdict, check_job, compare
+from infra.chaos.interruptions import SIGTERM, Recovered
+from infra.chaos.plot import plot_run
+from infra.chaos.report import Injected, Run, Setup, longest_pause_s, render
+from infra.chaos.resources import Process, Sample
+from infra.chaos.target import read_job
 from infra.chaos.traffic import Accepted, Log
 from tests.infra.cli.scripted_api import scripted_api
 
@@ -58,10 +64,39 @@ def test_a_job_lost_with_the_append_only_file_is_excused_but_must_end() -> None:
     assert violations(Accepted("a", 0), {"status": "queued", "error": None}, 0, is_excused=True)
 
 
+def make_run() -> Run:
+    run = Run(Setup(60, 1, "2 UNet workers", "a machine"), Log(accepted=[Accepted("a", 0)]))
+    run.verdict = Verdict(violations=["job a is missing"])
+    run.recovered_s["kill"] += [1.0, 3.0, 2.0]
+    run.injected = [Injected(10.0, "kill")]
+    run.samples = [
+        Sample(10.0 * i, {"queued": 3, "succeeded": ended}, {"files": 9}, [Process("unet1", 1, 500.0)])
+        for i, ended in enumerate((0, 1, 1, 1, 2, 2, 2))
+    ]
+    return run
+
+
 def test_the_report_lists_every_fault_and_every_violation() -> None:
-    run = Run(60, 1, "a machine", Log(accepted=[Accepted("a", 0)]), Verdict(violations=["job a is missing"]))
-    run.recovered_s["kill -9"] += [1.0, 3.0, 2.0]
+    run = make_run()
+    run.verdict.recovered = [Recovered(SIGTERM, "a", 0.25, 0.5, 0, 0.1, 6)]
     table = render(run)
-    assert "| kill -9 | 3 | 2.0 | 3.0 |" in table
+    assert "| kill | 3 | 2.0 | 3.0 |" in table
+    assert "| sigterm | 1 | 0.25 | 0.25 | 2 | 0.50 | 0.50 | 0 |" in table
+    assert "| files | 9 | 9 | 9 | 9 |" in table
     assert "1 violations" in table
     assert "- job a is missing" in table
+
+
+def test_the_longest_time_without_an_ended_job_is_told() -> None:
+    assert longest_pause_s(make_run().samples, 60.0) == 30.0
+
+
+def test_the_plot_is_written(tmp_path: Path) -> None:
+    plot_run(make_run(), tmp_path / "report.png")
+    assert (tmp_path / "report.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("distance", "count"), [(0.0, 1), (2.0, 0), (None, 0)])
+def test_images_may_differ_by_their_recipes_distance(distance: float | None, count: int) -> None:
+    first, other = np.zeros((4, 4, 3), np.int16), np.full((4, 4, 3), 2, np.int16)
+    assert len(list(compare("1C", [first, other], first, distance))) == count
