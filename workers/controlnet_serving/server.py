@@ -284,12 +284,13 @@ class ControlNetServer:
         """Claim further ControlNets of these jobs that no other worker was free to take.
 
         They are claimed from the job's first ControlNet on, so that sums begin where diffusers' begin. One
-        that is not loaded is left to other workers: loading it would delay the steps at hand.
+        that is not loaded is left to other workers: loading it would delay the steps at hand. What the asking
+        worker has loaded, too, stays in its queue: it computes one while this worker computes another.
         """
         found = []
         for step in steps:
             for part in step.request.parts:
-                if part.position == step.part.position:
+                if part.position == step.part.position or part.position in step.request.held:
                     continue
                 controlnet = in_use.enter_context(self.controlnets.use_loaded(part.controlnet))
                 claimed = self.steps.claim_call(step.request, part) if controlnet is not None else None

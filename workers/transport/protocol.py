@@ -36,6 +36,8 @@ class StepRequest(Message):
     inputs: dict[str, str]  # name ("embeddings", …): key at the residual server
     guess_mode: bool = False  # the job's guess_mode
     parts: list[ControlNetCall]  # every ControlNet of the step, in the order in which they are summed
+    #: Positions of the parts whose ControlNets the asking worker has loaded: it computes those that are left.
+    held: list[int] = Field(default_factory=list)
     rows: int  # of the model input
     batch_key: str  # steps of one ControlNet with one key may share a forward pass; empty: none may
     residual_precision: Precision = "exact"

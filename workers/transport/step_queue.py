@@ -141,14 +141,18 @@ class StepQueue:
         claimants: Any = self._redis.hmget(claims_key(request.job_id), [str(part.position) for part in parts])
         return [part for part, claimant in zip(parts, claimants, strict=True) if claimant is None]
 
-    def claim_unclaimed(self, request: StepRequest, parts: Sequence[ControlNetCall]) -> list[ControlNetCall]:
+    def claim_unclaimed(
+        self, request: StepRequest, parts: Sequence[ControlNetCall], *, most: int | None = None
+    ) -> list[ControlNetCall]:
         """Claim those of ``parts`` that nobody has claimed, for the worker that sent ``request``.
 
-        Their entries leave the queues. None are claimed for a request that is superseded; all where the
-        server has lost it, as no other worker can claim them any more.
+        The first ``most`` of them, by default all. Their entries leave the queues. None are claimed for a
+        request that is superseded; all where the server has lost it, as no other worker can claim them any
+        more.
         """
         step_token, _, claims = _job_keys(request.job_id)
-        args: list[str | int] = [request.step_token, self.claimant, self._ttl_s]
+        most = len(parts) if most is None else most
+        args: list[str | int] = [request.step_token, self.claimant, self._ttl_s, most]
         for part in parts:
             args += [part.position, _queued(request, part).model_dump_json()]
         queues = [_queue_of(part) for part in parts]

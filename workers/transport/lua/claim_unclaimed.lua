@@ -1,6 +1,7 @@
 -- Claim, for the worker that asks for a step, those of some of its parts that nobody has claimed.
 -- KEYS: step token, claims, queue of the ControlNet of each part
--- ARGV: step token of the request, claimant, ttl in s, then for each part: its position, the queued step
+-- ARGV: step token of the request, claimant, ttl in s, the most parts to claim, then for each part: its position, the
+--       queued step
 -- Returns the positions that were claimed; their entries have left the queues. They need no lease: nobody but the
 -- claimant waits for them. A server that knows no request of the job has lost it: then all, as nobody can claim them.
 
@@ -8,10 +9,10 @@ local current = redis.call('GET', KEYS[1])
 if current and current ~= ARGV[1] then return {} end
 local claimed = {}
 for i = 3, #KEYS do
-  local position, entry = ARGV[2 * i - 2], ARGV[2 * i - 1]
+  local position, entry = ARGV[2 * i - 1], ARGV[2 * i]
   if not current then
     claimed[#claimed + 1] = tonumber(position)
-  elseif redis.call('HSETNX', KEYS[2], position, ARGV[2]) == 1 then
+  elseif #claimed < tonumber(ARGV[4]) and redis.call('HSETNX', KEYS[2], position, ARGV[2]) == 1 then
     redis.call('LREM', KEYS[i], -1, entry)  -- it is one of the last: it was queued a moment ago
     redis.call('EXPIRE', KEYS[2], ARGV[3])
     claimed[#claimed + 1] = tonumber(position)

@@ -99,6 +99,7 @@ class ControlNetClient:
             guess_mode=context.spec.guess_mode,
             inputs=session.input_keys,
             parts=calls,
+            held=[call.position for call in calls if session.holds(call)],
             rows=x.shape[0],
             batch_key="" if self._is_alone else _batch_key({"x": x, **session.inputs}),
             residual_precision=context.spec.residual_precision,

@@ -49,7 +49,7 @@ class StepResiduals:
         self._travel = TravelTimes()
         self._monitor = CallMonitor(session)
         self._claims = RequesterClaims(session, request.parts)
-        self._encoder_end: Event | None = None  # once the encoder has been submitted
+        self._device_end: Event | None = None  # of what is submitted, once the encoder has been
         self._send()
 
     def get(self, index: int) -> Tensor:
@@ -59,10 +59,10 @@ class StepResiduals:
         been submitted, and what nobody computes yet is computed here, if its ControlNet is loaded.
         """
         times = self._context.device_times
-        if self._encoder_end is None:
-            self._encoder_end, parts = times.mark().event, self.request.parts
+        if self._device_end is None:
+            self._device_end, parts = times.mark().event, self.request.parts
             self._compute_here([part for part in parts if part.position in self._claims.positions], "local")
-            self._claim(self._claims.held(parts))
+            self._claim(parts)
         start = times.mark()
         while (total := self._received.take(index)) is None:
             self._receive(index)
@@ -137,11 +137,13 @@ class StepResiduals:
         """Nothing came: look where the missing parts are, and see to those that nobody works on."""
         self._context.check_stopping()
         missing = self._missing(index)
-        if held := self._claims.held(missing):  # it was loaded meanwhile
-            self._claim(held)
+        if self._claims.held(missing):  # it was loaded meanwhile
+            self._claim(missing)
         elif self._monitor.is_due():
             decisions = [(part, self._monitor.decide(self.request, part)) for part in missing]
-            self._claim([part for part, decision in decisions if decision is Decision.CLAIM])
+            unclaimed = [part for part, decision in decisions if decision is Decision.CLAIM]
+            self._claims.try_again(unclaimed)
+            self._claim(unclaimed)
             for part, decision in decisions:
                 if decision is Decision.LOAD:
                     self._load_next(part.controlnet)
@@ -199,10 +201,11 @@ class StepResiduals:
         self._session.make_room()
         return self._worker.residency.load_for_step(controlnet)
 
-    def _claim(self, held: Sequence[ControlNetCall]) -> None:
-        """Compute those of ``held`` that nobody else does."""
-        assert self._encoder_end is not None, "parts are claimed once a residual is needed"
-        self._compute_here(self._claims.claim(self.request, held, self._encoder_end), "requester")
+    def _claim(self, parts: Sequence[ControlNetCall]) -> None:
+        """Compute those of ``parts`` that nobody else does, one after another: others may take the next."""
+        assert self._device_end is not None, "parts are claimed once a residual is needed"
+        while claimed := self._claims.claim_next(self.request, parts, self._device_end):
+            self._compute_here(claimed, "requester")
 
     def _compute_here(self, parts: Sequence[ControlNetCall], result: str) -> None:
         """Compute parts that are claimed; ``result`` is why, as the metric names it."""
@@ -211,6 +214,7 @@ class StepResiduals:
                 computed = self._session.compute_locally(self.request, part, self._x)
             metrics.CONTROLNET_STEPS.labels(part.controlnet, result).inc()
             self._take_computed(computed)
+        self._device_end = self._worker.device.record()
 
     def _take_computed(self, computed: list[tuple[StepResponse, Tensor]]) -> None:
         device = self._worker.device

@@ -25,35 +25,45 @@ class RequesterClaims:
         tried = self._tried | self.positions
         return [part for part in parts if part.position not in tried and self._session.holds(part)]
 
-    def claim(
-        self, request: StepRequest, held: Sequence[ControlNetCall], encoder_end: Event
+    def claim_next(
+        self, request: StepRequest, parts: Sequence[ControlNetCall], device_end: Event
     ) -> list[ControlNetCall]:
-        """Claim those of ``held`` that nobody has claimed.
+        """Claim one of ``parts`` that is held here and that nobody has claimed; empty if there is none.
 
-        Other workers have the time of the encoder to take them: only if one is unclaimed, this waits for
-        ``encoder_end``, which the device has come to already where it is a CPU.
+        The last one: another worker takes the first first. The others have the time of what was submitted
+        to the device until now: only if a part is unclaimed, this waits for ``device_end``, which the device
+        has come to already where it is a CPU. All are claimed at once where nobody else can claim any.
         """
+        held = self.held(parts)
         if not held:
             return []
-        self._tried |= {part.position for part in held}
-        claimed = self._claim(request, held, encoder_end)
+        claimed = self._claim(request, held[::-1], device_end)
+        if not claimed:
+            self._tried |= {part.position for part in held}
         self.take_over(claimed)
         return claimed
+
+    def try_again(self, parts: Sequence[ControlNetCall]) -> None:
+        """Nobody has claimed them any more: they may be claimed, whether that was tried or not."""
+        self._tried -= {part.position for part in parts}
 
     def take_over(self, parts: Sequence[ControlNetCall]) -> None:
         """They are computed here, whoever has claimed them."""
         self.positions |= {part.position for part in parts}
 
     def _claim(
-        self, request: StepRequest, held: Sequence[ControlNetCall], encoder_end: Event
+        self, request: StepRequest, held: Sequence[ControlNetCall], device_end: Event
     ) -> list[ControlNetCall]:
         if not self.others_know:
             return list(held)
         try:
-            if not encoder_end.is_done:
-                if not self._steps.find_unclaimed(request, held):
+            if not device_end.is_done:
+                unclaimed = self._steps.find_unclaimed(request, held)
+                self._tried |= {part.position for part in held if part not in unclaimed}
+                if not unclaimed:
                     return []
-                encoder_end.wait()
-            return self._steps.claim_unclaimed(request, held)
+                held = unclaimed
+                device_end.wait()
+            return self._steps.claim_unclaimed(request, held, most=1)
         except RedisError:
             return list(held)  # without that server no residuals come

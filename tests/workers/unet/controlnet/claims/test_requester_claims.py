@@ -22,6 +22,7 @@ from shared.settings import Settings
 from tests.fake_device import FakeDevice
 from tests.workers.unet.controlnet_jobs import (
     MID,
+    MODELS,
     ControlNetJob,
     Line,
     ask,
@@ -37,6 +38,9 @@ from tests.workers.unet.controlnet_jobs import (
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.specs import spec as job_spec
 from workers.controlnet_serving.server import ControlNetServer
+from workers.families.unet.controlnet import UNetControlNet
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.transport.keys import responses_key
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
@@ -143,14 +147,14 @@ def counted_commands(redis: Redis) -> Iterator[Counter[str]]:
     counts.update({name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()})
 
 
-def test_what_the_requester_computes_costs_one_call_and_is_not_sent(line: Line) -> None:
+def test_what_the_requester_computes_costs_one_call_each_and_is_not_sent(line: Line) -> None:
     job = make_holder(line, 2)
     step = ask(job.client)
     line.steps.claim_unclaimed(step.request, [])  # the server knows the script
     with counted_commands(line.redis) as counts:
         take(step, 2)
-    # Then it has claimed both parts in one call, has looked for nothing and received nothing
-    assert (counts["evalsha"], counts["hmget"], counts["blmpop"]) == (1, 0, 0)
+    # Then it has claimed both parts, one by one, has looked for nothing and received nothing
+    assert (counts["evalsha"], counts["hmget"], counts["blmpop"]) == (2, 0, 0)
     assert not line.redis.exists(responses_key(step.request))
 
 
@@ -166,7 +170,51 @@ def test_a_step_costs_no_call_while_no_other_worker_could_serve_it(line: Line) -
             assert all(map(torch.equal, take(ask(job.client, 1), 2), expected(2)))
         calls.append((counts["evalsha"], counts["rpush"]))
     # Then a step is sent and claimed back, nothing is said at all, or only that one is sent and claimed back
-    assert calls == [(2, 2), (0, 0), (2, 1)]
+    assert calls == [(3, 2), (0, 0), (2, 1)]
+
+
+class Meanwhile(UNetControlNet):
+    """``meanwhile`` runs while it is computed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, MODELS[name])
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def features(self, *args: Any) -> list[Tensor]:
+        self.meanwhile()
+        return super().features(*args)
+
+
+def test_a_helper_and_the_requester_take_parts_by_turns_each_from_its_own_end(line: Line) -> None:
+    # Given a requester that holds three ControlNets, and a free helper that holds them, too
+    loaded = {name: Meanwhile(name) for name in NAMES}
+    controlnets = ModelCache(lambda name: loaded[name], DeviceMemory(1 << 30), lambda name: 1)
+    job = make_holder(line, 3, controlnets=controlnets)
+    server = make_server(line, *NAMES)
+    server.sender.start()
+    step = ask(job.client)
+    # When the helper computes one while the encoder runs, and another while the requester computes its first
+    assert server.serve_next(NAMES[:1]) == 1
+    loaded["colour"].meanwhile = lambda: server.serve_next(NAMES[1:2])
+    before = [results(name, "requester") for name in NAMES]
+    found = take(step, 3)
+    server.sender.stop()
+    # Then the requester has computed only the last one
+    assert [results(name, "requester") - old for name, old in zip(NAMES, before, strict=True)] == [0, 0, 1]
+    assert all(map(torch.equal, found, expected(3)))
+
+
+def test_a_helper_sums_parts_that_the_requester_does_not_hold_and_only_those(line: Line) -> None:
+    job = make_holder(line, 3)
+    job.worker.served_controlnets = ["colour"]
+    step = ask(job.client)
+    server = make_server(line, *NAMES)
+    server.sender.start()
+    assert server.serve_next(["edge"]) == 1
+    server.sender.stop()
+    # Then the helper has computed the second along with the first, and left the third to the requester
+    assert line.steps.find_unclaimed(step.request, step.request.parts) == step.request.parts[2:]
+    assert all(map(torch.equal, take(step, 3), expected(3)))
 
 
 def test_what_only_others_hold_is_sent_though_none_could_serve_it_now(line: Line) -> None:
