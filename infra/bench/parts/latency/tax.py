@@ -7,6 +7,7 @@ ControlNet that is computed all the time, and ``tax_busy_…`` what a ControlNet
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from statistics import median
 from typing import Any
 
@@ -32,6 +33,8 @@ TARGETS = {"1c0l": 0.05, "0c1l": 0.03, "1c1l": 0.07}
 #: Pairs and steps of each workload, in the full form.
 FULL = {"mid": (5, 20), "sd15": (5, 2)}
 QUICK = {"mid": (1, 2)}  # its first round counts: a short run checks the work, not its times
+#: Workloads of which memory holds two fleets beside diffusers.
+WITH_FIXED_ROLES = frozenset({"mid"})
 OURS, FIXED, THEIRS = "fleet", "UNet and ControlNet worker", "diffusers, one device"
 OWNERS = ("fleet", "fixed", "diffusers")
 #: Rows of a batch with both CFG branches.
@@ -47,13 +50,16 @@ def measure(quick: bool) -> Measured:
     for name, (pairs, steps) in (QUICK if quick else FULL).items():
         workload = open_workload(name)
         baseline = DiffusersAddons(workload, steps)
-        controlnet = workload.controlnet(workload.controlnets[0])
-        with (
-            running_addons(workload, steps, ELASTIC) as elastic,
-            running_addons(workload, steps, FIXED_ROLES) as fixed,
-            running_background_load("controlnet", controlnet, workload.side_px, ROWS) as neighbour,
-        ):
-            rounds = _Rounds({"fleet": elastic, "fixed": fixed}, baseline, neighbour, steps)
+        with ExitStack() as running:
+            fleets = {"fleet": running.enter_context(running_addons(workload, steps, ELASTIC))}
+            neighbour = None
+            if name in WITH_FIXED_ROLES:
+                fleets["fixed"] = running.enter_context(running_addons(workload, steps, FIXED_ROLES))
+                controlnet = workload.controlnet(workload.controlnets[0])
+                neighbour = running.enter_context(
+                    running_background_load("controlnet", controlnet, workload.side_px, ROWS)
+                )
+            rounds = _Rounds(fleets, baseline, neighbour, steps)
             found = rounds.alternate(pairs, warm_ups=0 if quick else 1)
         found |= _all_taxes(found)
         for key, values in found.items():
@@ -92,7 +98,7 @@ class _Rounds:
         self,
         fleets: Mapping[str, Addons],
         baseline: DiffusersAddons,
-        neighbour: BackgroundLoad,
+        neighbour: BackgroundLoad | None,
         steps: int,
     ) -> None:
         self._fleets = fleets
@@ -108,9 +114,10 @@ class _Rounds:
                 self._samples.clear()
             for config in CONFIGS:
                 self._generate(config, 1000 + i)
-            self._neighbour.go()
-            self._note("busy_s_0c0l", self._fleets["fixed"].generate("0c0l", 1000 + i).job_s)
-            self._neighbour.stop()
+            if self._neighbour is not None:  # on the core of the ControlNet worker, which is idle
+                self._neighbour.go()
+                self._note("busy_s_0c0l", self._fleets["fixed"].generate("0c0l", 1000 + i).job_s)
+                self._neighbour.stop()
             if i >= 0:
                 last = {key: values[-1] for key, values in self._samples.items()}
                 outcome = ", ".join(f"{key} {value:.2f}" for key, value in last.items() if "_s_" in key)
@@ -160,11 +167,14 @@ def _tax(owner: str) -> str:
 
 def _all_taxes(samples: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
     """What add-ons add to the plain job of the same round, as a share of it, by owner and configuration."""
+    owners = [owner for owner in OWNERS if f"{owner}_s_0c0l" in samples]
     taxes = {
         f"{_tax(owner)}{config}": _added(samples[f"{owner}_s_{config}"], samples[f"{owner}_s_0c0l"])
-        for owner in OWNERS
+        for owner in owners
         for config in TARGETS
     }
+    if "busy_s_0c0l" not in samples:
+        return taxes
     busy = [1 + share for share in _added(samples["busy_s_0c0l"], samples["fixed_s_0c0l"])]
     beside_busy = {
         f"{_tax(owner)}busy_{config}": [

@@ -21,3 +21,12 @@ def test_beside_a_busy_core_a_tax_is_held_against_a_plain_job_beside_one() -> No
     taxes = _all_taxes(samples)
     assert taxes["busy_neighbour"] == pytest.approx([1.05, 1.1])
     assert taxes["tax_busy_1c0l"] == pytest.approx([1.1 / 1.05 - 1, 0.0])
+
+
+def test_a_workload_without_a_second_fleet_has_the_taxes_of_one() -> None:
+    samples = {
+        name: seconds for name, seconds in _samples().items() if not name.startswith(("fixed", "busy"))
+    }
+    taxes = _all_taxes(samples)
+    assert taxes["tax_1c1l"] == pytest.approx([0.0, 0.0])
+    assert not any("fixed" in name or "busy" in name for name in taxes)
