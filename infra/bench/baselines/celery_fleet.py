@@ -36,17 +36,17 @@ class BaselineFleet:
     """Running workers; jobs go straight into their queue."""
 
     def __init__(self, settings: Settings, generation: Mapping[str, float], pids: Sequence[int]) -> None:
-        self._pids = list(pids)
+        self.pids = list(pids)
         self._celery = Celery("baseline", broker=settings.redis_url)
         self._redis = redis.Redis.from_url(settings.redis_url, socket_timeout=2 * JOB_S)
         self._generation = dict(generation)
 
     def cpu_s(self) -> float:
         """CPU seconds of all workers so far."""
-        return sum(cpu_s(pid) for pid in self._pids)
+        return sum(cpu_s(pid) for pid in self.pids)
 
-    def replay(self, stream: Sequence[TraceJob]) -> dict[int, Ended]:
-        """Send each job at its time, and wait for all; by seed."""
+    def replay(self, stream: Sequence[TraceJob], **more: float) -> dict[int, Ended]:
+        """Send each job at its time, and wait for all; by seed. ``more``: the same for all jobs, too."""
         began, arrived = time.time(), {}
         for job in stream:
             time.sleep(max(0.0, began + job.at_s - time.time()))
@@ -57,7 +57,7 @@ class BaselineFleet:
                 "controlnets": job.controlnets,
                 "loras": job.loras,
             }
-            self._celery.send_task(GENERATE, args=[message | self._generation], queue=QUEUE)
+            self._celery.send_task(GENERATE, args=[message | self._generation | more], queue=QUEUE)
         ended: dict[int, Ended] = {}
         while len(ended) < len(stream):
             answer: Any = self._redis.blpop([RESULTS], timeout=JOB_S)

@@ -1,6 +1,7 @@
 """A stream of jobs with the production trace's mix (`addon_mix`), and LoRAs for them."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,33 @@ def make_stream(count: int, per_s: float, first: int = 0, *, lora_count: int = L
             )
         )
     return jobs
+
+
+def spread(stream: Sequence[TraceJob], per_s: float | None) -> list[TraceJob]:
+    """The same jobs at exactly ``per_s`` a second, their gaps as uneven as before; ``None``: all at once."""
+    factor = 0.0 if per_s is None else len(stream) / (per_s * stream[-1].at_s)
+    return [job._replace(at_s=factor * job.at_s) for job in stream]
+
+
+def cold(stream: Sequence[TraceJob], run: str, folder: Path) -> tuple[list[TraceJob], list[Path]]:
+    """The same jobs with prompts and LoRAs that are new to every cache, and the files of these LoRAs.
+
+    They are made in ``folder`` from those of `write_loras`; as often as two jobs shared one, they still do.
+    """
+    jobs = [
+        job._replace(
+            prompt=f"{job.prompt} {run} {job.seed}",
+            loras=[(f"{name}{run}", scale) for name, scale in job.loras],
+        )
+        for job in stream
+    ]
+    names = sorted({name for job in stream for name, _ in job.loras})
+    paths = []
+    for name in names:
+        paths.append(folder / f"{name}{run}.safetensors")
+        # New bytes, too: some caches go by content.
+        save_file(load_file(folder / f"{name}.safetensors"), paths[-1], metadata={"run": run})
+    return jobs, paths
 
 
 def lora_name(rank: int) -> str:
