@@ -27,7 +27,7 @@ from shared.messaging.celery_app import (
     unet_queue,
 )
 from shared.messaging.messages import AttachControlNet, GenerateJob
-from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
+from workers.runtime.celery_worker.broker import CheckedTask, order_queues, use_checked_transport
 from workers.runtime.celery_worker.job_order import JobOrder
 from workers.runtime.celery_worker.remote_shutdown import leave_on_remote_shutdown
 from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke_job
@@ -55,7 +55,7 @@ job_order = JobOrder(
     loaded=worker.models.names,
     expected_load_s=worker.models.expected_load_s,
 )
-app.conf.broker_transport_options["queue_order_strategy"] = job_order
+order_queues(job_order)
 lifecycle = WorkerLifecycle(app, worker, catalog)
 worker_init.connect(job_order.on_start, weak=False)
 worker_init.connect(lifecycle.start, weak=False)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from shared import keys
-from shared.messaging.celery_app import follow_queue, make_celery, send_job, unet_queue, worker_queue
+from shared.messaging.celery_app import (
+    GENERATE,
+    follow_queue,
+    make_celery,
+    send_job,
+    unet_queue,
+    worker_queue,
+)
 from shared.redis_clients import control_redis, without_retries
 from shared.registry.loaded_models import LoadedModels
 from shared.settings import Settings
@@ -217,10 +224,11 @@ def test_a_job_is_taken_at_once_when_the_worker_that_had_loaded_its_model_is_gon
     eventually(lambda: done(fleet) == [first, held], 60)
 
 
-def test_flower_can_ask_for_the_configuration_of_a_worker(
+def test_flower_can_ask_for_the_configuration_and_the_statistics_of_a_worker(
     fleet: Fleet, worker: subprocess.Popen[bytes]
 ) -> None:
     running = fleet.submit("warm", 0)
     eventually(lambda: done(fleet) == [running], 60)
-    conf = fleet.app.control.inspect(timeout=30, limit=1).conf()
-    assert "JobOrder" in conf[NAME]["broker_transport_options"]["queue_order_strategy"]
+    inspect = fleet.app.control.inspect(timeout=30, limit=1)
+    assert inspect.conf()[NAME]["worker_concurrency"] == 1
+    assert inspect.stats()[NAME]["total"] == {GENERATE: 1}

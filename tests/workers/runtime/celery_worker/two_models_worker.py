@@ -12,7 +12,7 @@ from shared.messaging.celery_app import GENERATE, make_celery, unet_queue
 from shared.messaging.messages import GenerateJob
 from shared.redis_clients import control_redis, without_retries
 from shared.settings import read_settings
-from workers.runtime.celery_worker.broker import CheckedTask, use_checked_transport
+from workers.runtime.celery_worker.broker import CheckedTask, order_queues, use_checked_transport
 from workers.runtime.celery_worker.job_order import JobOrder
 
 DONE, GATE, LOADED, LOAD_S = "test:done", "test:gate", "test:loaded", "test:load_s"
@@ -35,7 +35,7 @@ use_checked_transport()
 app = make_celery(read_settings(), queues=[unet_queue(model) for model in MODELS])
 app.conf.worker_concurrency = 1
 order = JobOrder(without_retries(redis), MODELS, loaded=loaded, expected_load_s=expected_load_s)
-app.conf.broker_transport_options["queue_order_strategy"] = order
+order_queues(order)
 worker_init.connect(order.on_start, weak=False)
 
 
