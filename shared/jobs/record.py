@@ -72,6 +72,7 @@ class Job(BaseModel):
     images: list[StoredImage] = []
     receipt: Receipt | None = None
     timeline: list[Span] = []
+    earlier_attempts: list[Span] = []  # of a job that was lost or handed over: when each began and ended
     error: Failure | None = None
     replays: Receipt | None = None  # the receipt whose images are generated again
     warnings: list[str] = []  # what differs from what a client may expect
@@ -86,7 +87,10 @@ class Job(BaseModel):
 #: Fields of every record.
 REQUIRED = frozenset({"version", *(name for name, field in Job.model_fields.items() if field.is_required())})
 #: Those that are JSON.
-_JSON = ("spec", "images", "receipt", "timeline", "error", "replays", "warnings")
+_JSON = (
+    *("spec", "images", "receipt", "timeline", "earlier_attempts"),
+    *("error", "replays", "warnings"),
+)
 
 
 def parse_record(job_id: str, fields: dict[str, str] | Exception) -> Job:

@@ -59,7 +59,12 @@ def execute_job(
 def _start_timeline(attempt: Attempt, name: str) -> Timeline:
     """The attempt's timeline by Redis' clock, as all of a job's times are: this machine's may be wrong."""
     timeline = Timeline(name, behind_s=(attempt.job.started_at or time.time()) - time.time())
-    timeline.add("queued", attempt.job.created_at - timeline.behind_s, time.time(), "queue")
+    since_s = attempt.job.created_at
+    for earlier in attempt.job.earlier_attempts:
+        timeline.add_known("queued", since_s, earlier.start_s, "queue")
+        timeline.add_known(earlier.name, earlier.start_s, earlier.end_s, earlier.worker)
+        since_s = earlier.end_s
+    timeline.add_known("queued", since_s, time.time() + timeline.behind_s, "queue")
     return timeline
 
 

@@ -42,12 +42,17 @@ class Timeline:
         counts: Mapping[str, int] | None = None,
     ) -> None:
         """Add a span that was measured elsewhere, by this machine's clock."""
-        self.spans.append(
-            Span(
-                name=name,
-                start_s=start_s + self.behind_s,
-                end_s=end_s + self.behind_s,
-                worker=worker or self.worker,
-                counts=dict(counts or {}),
-            )
-        )
+        begin_s, stop_s = start_s + self.behind_s, end_s + self.behind_s
+        self.add_known(name, begin_s, stop_s, worker or self.worker, counts)
+
+    def add_known(
+        self,
+        name: str,
+        start_s: float,
+        end_s: float,
+        worker: str,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        """Add a span by Redis' clock."""
+        span = Span(name=name, start_s=start_s, end_s=end_s, worker=worker, counts=dict(counts or {}))
+        self.spans.append(span)

@@ -24,6 +24,8 @@ local IS_STATUS = {queued = true, running = true, succeeded = true, failed = tru
 local IS_ENDED = {succeeded = true, failed = true, cancelled = true}
 -- How long the last events of a deleted job can still be read.
 local LAST_EVENTS_S = 10
+-- Of a job that was lost more often only the latest attempts are shown in its timeline.
+local MAX_EARLIER_ATTEMPTS = 20
 -- A worker whose job ended without it may still be writing an image.
 local LATE_IMAGES_S = 60
 
@@ -99,9 +101,22 @@ local function finish(status)
   end
 end
 
+-- Keep the time of the attempt that ends now, or of a lost one when it was last heard of, for the timeline.
+local function note_attempt(ended)
+  local known, spans = pcall(cjson.decode, field('earlier_attempts') or '[]')
+  if not known or type(spans) ~= 'table' then spans = {} end
+  local started = tonumber(field('started_at'))
+  if not started then return end
+  local worker = field('worker') or ''
+  spans[#spans + 1] = {name = 'attempt', start_s = started, end_s = tonumber(ended), worker = worker}
+  if #spans > MAX_EARLIER_ATTEMPTS then table.remove(spans, 1) end
+  redis.call('HSET', job, 'earlier_attempts', cjson.encode(spans))
+end
+
 -- Another attempt may generate it; a job that somebody cancelled meanwhile is over.
 -- A loss of infrastructure is not the job's fault, and is counted apart.
-local function requeue(is_infrastructure)
+local function requeue(is_infrastructure, ended)
+  note_attempt(ended or now)
   redis.call('DEL', lease)
   redis.call('HDEL', job, 'attempt', 'worker', 'started_at', 'renewed_at')
   if is_infrastructure then redis.call('HSET', job, 'infrastructure_losses', count('infrastructure_losses') + 1) end
@@ -257,7 +272,7 @@ if verb == 'reap' then
   local left = tonumber(redis.call('ZSCORE', leaving, field('worker') or '') or 0)
   local is_infrastructure = renewed < since or left > started
   if not is_infrastructure and holder then redis.call('HSET', job, reaped(holder), 1) end
-  return requeue(is_infrastructure) == 'queued' and 'reaped' or 'cancelled'
+  return requeue(is_infrastructure, renewed) == 'queued' and 'reaped' or 'cancelled'
 end
 
 if verb == 'fail' then

@@ -213,6 +213,24 @@ def test_a_job_that_is_handed_over_loses_no_attempt(jobs: JobStore) -> None:
     assert jobs.claim(job_id, "w") is not None
 
 
+def test_a_job_remembers_when_its_latest_attempts_began_and_ended(jobs: JobStore, control: Redis) -> None:
+    job_id, _ = jobs.create(SPEC)
+    for ordinal in range(25):
+        attempt = jobs.claim(job_id, f"w{ordinal}")
+        assert attempt is not None
+        attempt.hand_over()
+    spans = jobs.get(job_id).earlier_attempts
+    assert [span.worker for span in spans] == [f"w{ordinal}" for ordinal in range(5, 25)]
+    times = [time for span in spans for time in (span.start_s, span.end_s)]
+    assert times == sorted(times)
+    # And what is malformed is begun anew
+    last = jobs.claim(job_id, "last")
+    assert last is not None
+    control.hset(keys.job(job_id), "earlier_attempts", "{")
+    last.hand_over()
+    assert [span.worker for span in jobs.get(job_id).earlier_attempts] == ["last"]
+
+
 def test_a_job_that_was_cancelled_is_not_handed_over(jobs: JobStore) -> None:
     job_id, _ = jobs.create(SPEC)
     attempt = jobs.claim(job_id, "w")

@@ -108,6 +108,10 @@ def test_a_worker_that_stops_hands_its_job_over_and_another_goes_on(make_worker:
     assert job.status == "succeeded"
     assert job.receipt is not None
     assert job.receipt.continued_at == [3]
+    # And its timeline shows the first attempt, which is no time in a queue
+    first = [(span.name, span.worker) for span in job.timeline[:3]]
+    assert first == [("queued", "queue"), ("attempt", "unet1@test"), ("queued", "queue")]
+    assert all(before.end_s == after.start_s for before, after in itertools.pairwise(job.timeline[:3]))
 
 
 def test_a_worker_that_stops_waits_for_no_residuals_that_do_not_come(make_worker: MakeWorker) -> None:

@@ -61,7 +61,7 @@ def computed_again(job: Mapping[str, Any], step: int, at_s: float) -> int:
 
 
 def _claimed_s(job: Mapping[str, Any]) -> float:
-    return float(next(span["end_s"] for span in job["timeline"] if span["name"] == "queued"))
+    return max(float(span["end_s"]) for span in job["timeline"] if span["name"] == "queued")
 
 
 def _starts(job: Mapping[str, Any]) -> list[float]:
