@@ -1,6 +1,7 @@
 """Real servers for every test that needs them: two Redis and one S3, started once a session."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -40,6 +41,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup, which tests of that signal are not
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU; set for what uses the fixture `cuda`")
 
 

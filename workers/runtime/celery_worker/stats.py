@@ -14,8 +14,8 @@ def add_activity_to_stats(app: Celery, activity: DeviceActivity) -> None:
     """
     untyped: Any = bootsteps
 
-    class ShowActivity(untyped.Step):
-        """Celery asks each of its steps for statistics."""
+    class ShowActivity(untyped.StartStopStep):
+        """Celery asks those of its steps for statistics that it would start and stop."""
 
         def info(self, parent: object) -> dict[str, Any]:
             return {"activity": activity.current(), "activity_shares": activity.shares()}

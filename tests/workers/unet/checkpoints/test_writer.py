@@ -37,7 +37,9 @@ class SlowStore(CheckpointStore):
 @pytest.fixture
 def store(residual: Redis, servers: Settings) -> SlowStore:
     residual.flushall()
-    return SlowStore(residual, servers)
+    store = SlowStore(residual, servers)
+    store.delete("job")  # over a new connection, where another test has ended the one before
+    return store
 
 
 def copy(step: int, value: float = 0.0, device: FakeDevice | None = None) -> CheckpointCopy:
