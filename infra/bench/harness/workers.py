@@ -57,7 +57,7 @@ def wait_until_loaded(fleet: Fleet, pids: Sequence[int]) -> None:
 
 
 def _missing(worker: Mapping[str, Any]) -> set[str]:
-    served = {*worker["serves"], *worker["controlnets"]}
+    served = {*worker["serves"], *worker["served_controlnets"]}
     return served - {*worker["loaded"], *worker["loaded_controlnets"]}
 
 
