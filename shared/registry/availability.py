@@ -49,7 +49,8 @@ class Availability:
     def register_free(self, worker: str, models: Sequence[str], ttl_s: float) -> bool:
         """Register a worker as free for ``ttl_s`` seconds.
 
-        Returns whether it was: not while jobs of its models wait, of which it takes the next.
+        ``models``: those whose jobs it takes at once; it may leave jobs of others to other workers (ADR 30).
+        Returns whether it was: not while jobs of these models wait, of which it takes the next.
         """
         return bool(self._call("register_free", worker, ttl_s, *_worker_queues(models, worker)))
 

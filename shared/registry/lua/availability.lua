@@ -45,8 +45,8 @@ if command == 'register_busy' then
 end
 
 if command == 'register_free' then
-  -- ARGV: worker, lifetime in seconds, the worker's queues. Returns 1 if the worker is registered as free,
-  -- 0 if jobs wait in a common queue: the worker takes one of those next.
+  -- ARGV: worker, lifetime in seconds, its queues of the models whose jobs it takes at once. Returns 1 if the
+  -- worker is registered as free, 0 if jobs wait in a common queue of these: it takes one of them next.
   local worker, ttl_s = ARGV[2], ARGV[3]
   redis.call('DEL', busy_key(worker))
   redis.call('ZREMRANGEBYSCORE', free, 0, now)

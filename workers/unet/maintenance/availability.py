@@ -113,8 +113,16 @@ class AvailabilityReporter:
         if self._jobs or self._has_stopped or not self._is_ready():
             self._availability.register_busy(self._name, self._serves, self._ttl_s)
         else:
-            is_free = self._availability.register_free(self._name, self._serves, self._ttl_s)
+            is_free = self._availability.register_free(self._name, self._taken_at_once(), self._ttl_s)
             self.jobs_wait = not is_free
+
+    def _taken_at_once(self) -> list[str]:
+        """The models whose jobs it leaves to nobody: those loaded, or all while none is.
+
+        If it takes a job of another model all the same, it is busy from then on, as with any job.
+        """
+        loaded = set(self._models.names())
+        return [model for model in self._serves if model in loaded] or self._serves
 
     def _register_loaded(self) -> None:
         """Others leave jobs of these models to this worker for a while: only if it takes jobs."""

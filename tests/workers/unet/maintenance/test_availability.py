@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from redis import Redis
@@ -27,18 +27,26 @@ def worker(make_worker: Callable[..., UNetWorker], control: Redis) -> UNetWorker
 
 
 @pytest.fixture
-def reporter(worker: UNetWorker, control: Redis) -> AvailabilityReporter:
-    reporter = AvailabilityReporter(
-        control,
-        serves=[MODEL],
-        ttl_s=60,
-        models=worker.models,
-        cache=worker.loras,
-        memory=worker.lora_memory,
-    )
-    reporter.start(NAME)
-    reporter.report()
-    return reporter
+def make_reporter(worker: UNetWorker, control: Redis) -> Callable[..., AvailabilityReporter]:
+    def make(serves: Sequence[str]) -> AvailabilityReporter:
+        reporter = AvailabilityReporter(
+            control,
+            serves=serves,
+            ttl_s=60,
+            models=worker.models,
+            cache=worker.loras,
+            memory=worker.lora_memory,
+        )
+        reporter.start(NAME)
+        reporter.report()
+        return reporter
+
+    return make
+
+
+@pytest.fixture
+def reporter(make_reporter: Callable[..., AvailabilityReporter]) -> AvailabilityReporter:
+    return make_reporter([MODEL])
 
 
 def test_a_worker_is_free_while_it_runs_no_job(reporter: AvailabilityReporter, control: Redis) -> None:
@@ -54,6 +62,29 @@ def test_a_worker_is_free_again_after_a_failed_job(reporter: AvailabilityReporte
     with pytest.raises(RuntimeError), reporter.busy_with("0123"):
         raise RuntimeError
     assert Availability(control).free_workers() == [NAME]
+
+
+def test_a_worker_is_free_while_only_jobs_wait_that_it_leaves_to_others(
+    make_reporter: Callable[..., AvailabilityReporter], worker: UNetWorker, control: Redis
+) -> None:
+    reporter, availability = make_reporter([MODEL, "other"]), Availability(control)
+    control.lpush(unet_queue("other"), "job")
+    with worker.models.use(MODEL):  # from now on it is loaded
+        reporter.report()
+    assert (availability.free_workers(), reporter.jobs_wait) == ([NAME], False)
+    # When a job of the loaded model waits, too, then it takes that one next
+    control.lpush(unet_queue(MODEL), "job")
+    reporter.report()
+    assert (availability.free_workers(), reporter.jobs_wait) == ([], True)
+
+
+def test_a_worker_that_has_loaded_nothing_takes_any_job_that_waits(
+    make_reporter: Callable[..., AvailabilityReporter], worker: UNetWorker, control: Redis
+) -> None:
+    worker.models.discard(MODEL)
+    control.lpush(unet_queue("other"), "job")
+    assert make_reporter([MODEL, "other"]).jobs_wait
+    assert Availability(control).free_workers() == []
 
 
 def test_only_a_worker_that_takes_jobs_registers_what_it_has_loaded(
