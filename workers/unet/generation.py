@@ -146,7 +146,7 @@ class Generation:
 
         def after_step(i: int, latents: Tensor) -> None:
             self._after_step(i, latents)
-            self._checkpoints.after_step(i, latents, lambda: self._steps_so_far(branches))
+            self._checkpoints.after_step(i, latents, self._steps_so_far(branches))
 
         self._finite.note("in the latents that the loop begins with", start.latents)
         return denoise(

@@ -64,7 +64,6 @@ class CFGBranches:
         has_follower = self._leader.has_follower()
         if not has_follower and step not in self._replayed:
             return self._predictors[CFGBranch.BOTH].predict(x, step, total, t)
-        self.split_steps.append(step)
         uncond_x, cond_x = (self._rows(x, branch) for branch in (CFGBranch.UNCOND, CFGBranch.COND))
         messages = [self._leader.request(step, total, t.value, uncond_x, loras)] if has_follower else []
         cond = self._predictor(CFGBranch.COND).predict(cond_x, step, total, t, messages=messages)
@@ -72,6 +71,7 @@ class CFGBranches:
         if uncond is None:
             metrics.CFG_BRANCHES.labels("leader").inc()
             uncond = self._predictor(CFGBranch.UNCOND).predict(uncond_x, step, total, t)
+        self.split_steps.append(step)  # not before: the attempt may end while one waits in a step
         return self._guidance.join(uncond=uncond, cond=cond)
 
     def close(self) -> None:

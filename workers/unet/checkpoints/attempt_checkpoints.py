@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -36,7 +36,7 @@ class _Position(NamedTuple):
 
     step: int  # the next one
     latents: Tensor
-    so_far: Callable[[], StepsSoFar]
+    so_far: StepsSoFar  # as it was then: a step that is not finished may have noted something already
 
 
 class AttemptCheckpoints:
@@ -83,7 +83,7 @@ class AttemptCheckpoints:
         so_far = before.model_copy(update={"continued_at": [*before.continued_at, state.step]})
         return Beginning(state.step, state.latents, so_far)
 
-    def after_step(self, step: int, latents: Tensor, so_far: Callable[[], StepsSoFar]) -> None:
+    def after_step(self, step: int, latents: Tensor, so_far: StepsSoFar) -> None:
         """Store the state after ``step`` if it is time; returns at once."""
         self._position = _Position(step + 1, latents, so_far)
         is_due = time.monotonic() - self._newest_s >= self._store.costs.interval_s
@@ -115,7 +115,7 @@ class AttemptCheckpoints:
             self._is_on = False
             log.warning("no checkpoints of this job: its scheduler's state", extra={"error": str(error)})
             return
-        copy = CheckpointCopy(state, self._basis, position.so_far(), context.worker.device)
+        copy = CheckpointCopy(state, self._basis, position.so_far, context.worker.device)
         if not self._store.fits(copy.size_bytes):
             self._is_on = False
             metrics.CHECKPOINTS.labels("too_large").inc()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import ImageChops
 from redis import Redis
 from torch import Tensor
 
+from shared.errors import WorkerStopping
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec, LoraRef
 from tests.diffusers_peer import mask_image, source_image
@@ -20,9 +22,13 @@ from tests.tiny_models import make_lora
 from tests.workers.unet.checkpoints.stores import RecordingStore
 from tests.workers.unet.jobs import control, store_image, upload
 from tests.workers.unet.specs import spec
+from workers.devices.base import DeviceCopy
 from workers.families.base import BaseModel
 from workers.transport.keys import checkpoint_key
+from workers.transport.protocol import StepRequest, StepResponse
+from workers.transport.transport import ResidualTransport
 from workers.unet.attempt_context import AttemptContext
+from workers.unet.checkpoints.checkpoint import Checkpoint
 from workers.unet.generation import Generation, GenerationResult
 from workers.unet.lease import Lease
 from workers.unet.timeline import Timeline
@@ -167,6 +173,47 @@ def test_a_job_that_is_continued_twice_equals_an_undisturbed_one(
     assert receipt.continued_at == [1, last]
     plain = receipt.model_copy(update={"continued_at": []}).sealed()
     assert plain == undisturbed.result.receipt
+
+
+class StoppedInStep(ResidualTransport):
+    """Its worker is told to stop during a step, once that has received a residual."""
+
+    def __init__(self, worker: UNetWorker, step: int) -> None:
+        super().__init__([worker.residual], worker.settings)
+        self._worker, self._step = worker, step
+        self._has_received = False
+
+    def receive(self, request: StepRequest, timeout_s: float) -> list[tuple[StepResponse, DeviceCopy | None]]:
+        if self._has_received:
+            self._worker.stopping.set()
+            return []
+        received = super().receive(request, timeout_s)
+        self._has_received = request.step == self._step and bool(received)
+        return received
+
+
+def test_a_checkpoint_says_nothing_of_a_step_that_was_not_finished(
+    make_worker: MakeWorker, residual: Redis, tmp_path: Path
+) -> None:
+    # Given a job of split steps, and a ControlNet that takes part from step 2 on
+    worker = make_worker()
+    controlnets = [control(worker, "sd1-net", guidance_start=start) for start in (0.0, 0.4)]
+    wanted = job_of(worker, "split", tmp_path).model_copy(update={"controlnets": controlnets})
+    undisturbed = generate(worker, wanted, f"job{next(IDS)}")
+    # When its worker is told to stop in that step
+    job_id, stopped = f"job{next(IDS)}", dataclasses.replace(worker, stopping=threading.Event())
+    with pytest.raises(WorkerStopping):
+        generate(dataclasses.replace(stopped, transport=StoppedInStep(stopped, 2)), wanted, job_id)
+    # Then the checkpoint says what the steps before have used
+    checkpoint = Checkpoint(cast("bytes", residual.hget(checkpoint_key(job_id), "frame")))
+    assert checkpoint.header.step == 2
+    so_far = checkpoint.header.so_far
+    assert so_far.split_steps == [1]
+    assert [bool(one.sha256) for one in so_far.controlnets] == [True, False]
+    # And another worker's receipt is that of a job that nobody disturbed
+    receipt = generate(worker, wanted, job_id, ordinal=2).result.receipt
+    assert receipt.continued_at == [2]
+    assert receipt.model_copy(update={"continued_at": []}).sealed() == undisturbed.result.receipt
 
 
 def test_another_kind_of_worker_begins_anew(make_worker: MakeWorker, residual: Redis, tmp_path: Path) -> None:
