@@ -5,7 +5,7 @@ every half second by default. It is safe to run in many workers at once: only on
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from celery import Celery
@@ -94,9 +94,7 @@ class Recovery:
 def recover(
     celery: Celery, jobs: JobStore, catalog: Catalog, grace_s: float, *, settled_s: float = SETTLED_S
 ) -> None:
-    """Send a message for every queued job that has none, before those that wait: they were accepted later.
-
-    A second message does no harm.
+    """Send a message for every queued job that has none; a second message does no harm.
 
     A job that no worker could run for ``grace_s`` is failed instead. Younger jobs than ``settled_s`` are left
     alone.
@@ -110,7 +108,8 @@ def recover(
         return
     served = ServedModels.by(catalog, jobs)
     found = jobs.read(lost | checked)
-    for job_id, record in sorted(found.items(), key=_accepted_at, reverse=True):  # the oldest is first then
+    unsent: list[Job] = []
+    for job_id, record in sorted(found.items(), key=_accepted_at):
         if record is None:
             jobs.heal([job_id])  # it expired in the queue
             continue
@@ -120,9 +119,26 @@ def recover(
             continue
         jobs.redis.zrem(keys.UNRUNNABLE, job_id)
         if job_id in lost and isinstance(record, Job):
-            log.warning("job requeued", extra={"job": job_id})
-            send_job(celery, job_id, record.spec.model, is_first=True)
-            jobs.sent(job_id)
+            unsent.append(record)
+    _send(celery, jobs, unsent)
+
+
+def _send(celery: Celery, jobs: JobStore, oldest_first: Sequence[Job]) -> None:
+    """Send messages so that workers take older jobs first."""
+    to_end = [job for job in oldest_first if not _is_sent_first(job)]
+    to_front = [job for job in reversed(oldest_first) if _is_sent_first(job)]
+    for job in (*to_end, *to_front):
+        log.warning("job requeued", extra={"job": job.id})
+        send_job(celery, job.id, job.spec.model, is_first=_is_sent_first(job))
+        jobs.sent(job.id)
+
+
+def _is_sent_first(job: Job) -> bool:
+    """Whether a job comes before those that wait: it had begun, and this is at most its first loss.
+
+    A job that was lost more often may be the reason for it, and must not take one worker after another.
+    """
+    return job.attempts > 0 and job.attempts - job.hand_overs <= 1
 
 
 def _accepted_at(item: tuple[str, Job | JobUnreadable | None]) -> float:

@@ -51,21 +51,22 @@ def retried_later(task: Any, jobs: JobStore, job_id: str) -> Iterator[None]:
     """Send the task's message again if the block raises an error that another attempt may not meet.
 
     Each pause is longer than the one before, as a server that is away needs its time. There is none after
-    the loss of this worker's device, or once it was told to stop: another one may take the job, and does so
-    before those that wait, which were accepted later.
+    the loss of this worker's device, or once it was told to stop: another one may take the job. Only a job
+    that was handed over comes before those that wait: one that loses its devices would take them all.
     """
     try:
         yield
     except Exception as error:
         if not is_retryable(error):
             raise
-        is_elsewhere = isinstance(error, DeviceLost | WorkerStopping)
+        is_handed_over = isinstance(error, WorkerStopping)
+        is_elsewhere = is_handed_over or isinstance(error, DeviceLost)
         countdown = 0 if is_elsewhere else min(4**task.request.retries, MAX_COUNTDOWN_S)
         if is_elsewhere:
             task.request.retries -= 1  # Celery counts this one, too: a later pause is not longer for it
         queue = _shared_queue(task.request)
         retry = task.retry(
-            exc=error, countdown=countdown, queue=queue, headers={FIRST: is_elsewhere}, throw=False
+            exc=error, countdown=countdown, queue=queue, headers={FIRST: is_handed_over}, throw=False
         )
         with suppress(RedisError):  # then recovery sends another one, which does no harm
             jobs.sent(job_id)

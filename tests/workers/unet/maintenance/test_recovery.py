@@ -11,6 +11,8 @@ from redis import Redis
 
 from shared import keys
 from shared.catalog.entries import Catalog, ModelEntry
+from shared.jobs.attempt import Attempt
+from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery, send_job, unet_queue
 from shared.registry.workers import publish_heartbeat
@@ -68,6 +70,18 @@ def accept(jobs: JobStore) -> str:
     return job_id
 
 
+def claim(jobs: JobStore, job_id: str) -> Attempt:
+    attempt = jobs.claim(job_id, "unet1@test")
+    assert attempt is not None
+    return attempt
+
+
+def lose(jobs: JobStore, job_id: str) -> None:
+    """As if its worker had died, and its lease had expired."""
+    claim(jobs, job_id)
+    jobs.redis.delete(keys.lease(job_id))
+
+
 def test_a_message_that_was_lost_with_its_worker_is_sent_again(
     jobs: JobStore, celery: Celery, control: Redis
 ) -> None:
@@ -90,9 +104,42 @@ def test_jobs_that_lost_their_worker_come_before_those_that_wait(
     lost = [accept(jobs) for _ in range(3)]
     waiting = accept(jobs)
     send_job(worker_celery, waiting, "emoji-sd")
+    for job_id in lost:
+        lose(jobs, job_id)
     recover_now(worker_celery, jobs)
     # Then workers, which take from the right, take the oldest first
     assert in_queue(control)[::-1] == [*lost, waiting]
+
+
+def test_a_job_that_keeps_losing_its_workers_comes_after_those_that_wait(
+    jobs: JobStore, worker_celery: Celery, control: Redis
+) -> None:
+    killing, broken, moved, waiting = (accept(jobs) for _ in range(4))
+    send_job(worker_celery, waiting, "emoji-sd")
+    # Given a job that has lost a worker already, one that has lost a device, and one that was handed over
+    lose(jobs, killing)
+    jobs.orphans()
+    lost_device = Failure(code="device_lost", detail="lost")
+    claim(jobs, broken).requeue(lost_device, is_infrastructure=True)
+    for _ in range(2):
+        claim(jobs, moved).hand_over()
+    # When each loses its worker
+    for job_id in (killing, broken, moved):
+        lose(jobs, job_id)
+    recover_now(worker_celery, jobs)
+    # Then only the latter is put before others
+    assert in_queue(control)[::-1] == [moved, waiting, killing, broken]
+
+
+def test_jobs_that_no_worker_had_begun_come_after_those_that_wait(
+    jobs: JobStore, worker_celery: Celery, control: Redis
+) -> None:
+    never_sent = [accept(jobs) for _ in range(2)]
+    control.zadd(keys.UNSENT, dict.fromkeys(never_sent, 0))
+    waiting = accept(jobs)
+    send_job(worker_celery, waiting, "emoji-sd")
+    recover_now(worker_celery, jobs)
+    assert in_queue(control)[::-1] == [waiting, *never_sent]
 
 
 def test_a_message_that_a_worker_holds_is_not_lost(jobs: JobStore, celery: Celery, control: Redis) -> None:

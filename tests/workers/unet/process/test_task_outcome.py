@@ -45,7 +45,7 @@ def fail(task: Any, jobs: JobStore, job_id: str, error: Exception) -> None:
 @pytest.mark.parametrize(
     ("error", "retries", "pause_s", "is_first", "counted"),
     [
-        (DeviceLost("lost"), 2, 0, True, 2),
+        (DeviceLost("lost"), 2, 0, False, 2),
         (WorkerStopping("stops"), 2, 0, True, 2),
         (DeviceFull("full"), 0, 1, False, 1),
         (DeviceFull("full"), 2, 16, False, 3),
