@@ -1,23 +1,16 @@
 """The live workers as a process last read them: everybody in it who asks shares one reading a second."""
 
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
-
-from redis.exceptions import RedisError
 
 from shared.registry.workers import Heartbeat, live_workers
 
 if TYPE_CHECKING:
     from redis import Redis
 
-log = logging.getLogger(__name__)
-
 #: How long a list of live workers is used before it is read again.
 CACHE_S = 1.0
-#: An older list says nothing any more: heartbeats expire about as soon.
-MAX_AGE_S = 5.0
 
 
 class _Reading(NamedTuple):
@@ -45,21 +38,5 @@ class LiveWorkersCache:
                 self._last = _Reading(live_workers(self._redis), began_at)
             return self._last.workers
 
-    def latest(self) -> list[Heartbeat] | None:
-        """The same for a thread that must not wait for Redis; ``None`` while nothing new enough is known.
-
-        Returns at once. If it is time, another thread reads what the next calls return.
-        """
-        if self._age_s() >= self._cache_s and not self._lock.locked():
-            threading.Thread(target=self._try_to_read, name="live workers", daemon=True).start()
-        last = self._last
-        return last.workers if time.monotonic() - last.began_at < MAX_AGE_S else None
-
     def _age_s(self) -> float:
         return time.monotonic() - self._last.began_at
-
-    def _try_to_read(self) -> None:
-        try:
-            self.read()
-        except RedisError as error:
-            log.warning("live workers not read", extra={"error": str(error)})

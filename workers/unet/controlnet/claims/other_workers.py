@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 READ_EVERY_S = 1.0
 #: What was read longer ago says nothing: without it everything is sent.
 KNOWN_S = 3 * READ_EVERY_S
+#: So often heartbeats of UNet workers with a job are read, too: which names are those of UNet workers.
+READ_ALL_EVERY_S = 30.0
 
 
 class OtherWorkers:
@@ -29,7 +31,7 @@ class OtherWorkers:
         self._redis, self._now = redis, now
         self._lock = threading.Lock()
         self._is_reading = False
-        self._read_at = float("-inf")
+        self._read_at = self._all_read_at = float("-inf")
         self._served: frozenset[tuple[str, str]] = frozenset()  # ControlNets with their workers' platforms
         self._unet_workers: frozenset[str] = frozenset()
 
@@ -49,13 +51,17 @@ class OtherWorkers:
     def read(self) -> None:
         """Read the registry; raises `redis.RedisError`.
 
-        Heartbeats of UNet workers that are not free are not read: at saturation that are nearly all.
+        Heartbeats of UNet workers that are not free are mostly not read: at saturation that are nearly all.
         """
         at, free = self._now(), set(Availability(self._redis).free_workers())
-        workers = live_workers(self._redis, skipped=self._unet_workers - free)
+        reads_all = at - self._all_read_at >= READ_ALL_EVERY_S
+        skipped = frozenset() if reads_all else self._unet_workers - free
+        workers = live_workers(self._redis, skipped=skipped)
         with self._lock:
             self._read_at = at
-            self._unet_workers |= {worker.name for worker in workers if worker.kind == "unet"}
+            if reads_all:
+                self._all_read_at = at
+            self._unet_workers = skipped | {worker.name for worker in workers if worker.kind == "unet"}
             self._served = frozenset(
                 (name, platform)
                 for worker in workers

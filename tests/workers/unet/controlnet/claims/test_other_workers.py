@@ -11,7 +11,12 @@ from infra.bench.harness.ports import free_ports
 from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, publish_heartbeat
 from tests.infra.local.waiting import eventually
-from workers.unet.controlnet.claims.other_workers import KNOWN_S, READ_EVERY_S, OtherWorkers
+from workers.unet.controlnet.claims.other_workers import (
+    KNOWN_S,
+    READ_ALL_EVERY_S,
+    READ_EVERY_S,
+    OtherWorkers,
+)
 
 
 @pytest.fixture
@@ -63,6 +68,21 @@ def test_a_controlnet_worker_serves_also_what_it_has_not_loaded_but_not_what_it_
     for _ in range(2):
         others.read()
         assert (others.may_serve("edge"), others.may_serve("depth")) == (True, False)
+
+
+def test_a_controlnet_worker_is_found_whose_name_was_that_of_a_unet_worker(registry: Redis) -> None:
+    now = [0.0]
+    others = OtherWorkers(registry, now=lambda: now[0])
+    beat(registry, "worker1@test")
+    others.read()
+    beat(registry, "worker1@test", kind="controlnet", serves=["edge"])
+    now[0] += READ_ALL_EVERY_S
+    others.read()
+    assert others.may_serve("edge")
+    # And from now on it is found in each reading
+    now[0] += READ_EVERY_S
+    others.read()
+    assert others.may_serve("edge")
 
 
 def test_a_worker_that_becomes_free_is_noticed_by_those_that_ask(registry: Redis) -> None:
