@@ -22,13 +22,10 @@ EVERY_S = 1.0
 SETTLED_S = 60.0
 #: What a process may grow by in the second half of its life: a share, and megabytes.
 GROWTH, GROWTH_MB = 0.1, 32.0
-#: Connections, files and processes that a fleet without jobs may have more than at the start.
-SLACK: Mapping[str, int] = {
-    "control connections": 8,
-    "residual connections": 8,
-    "files": 8,
-    "processes": 0,
-}
+#: Files and processes that a fleet without jobs may have more than at the start.
+SLACK: Mapping[str, int] = {"files": 8, "processes": 0}
+#: Connections that it may have more than it ever had in the first half of the run: pools keep theirs.
+CONNECTIONS, MORE_CONNECTIONS = ("control connections", "residual connections"), 8
 
 
 class Process(NamedTuple):
@@ -130,6 +127,10 @@ def grown(before: Sample, after: Sample, samples: Sequence[Sample]) -> Iterator[
         first, last = before.counts[name], after.counts[name]
         if last > first + slack:
             yield f"{name}: {last} after the run, {first} before"
+    for name in CONNECTIONS:
+        most = max((one.counts[name] for one in samples[: len(samples) // 2]), default=before.counts[name])
+        if after.counts[name] > most + MORE_CONNECTIONS:
+            yield f"{name}: {after.counts[name]} after the run, at most {most} in its first half"
     for life in lives(samples):
         if life.is_growing:
             yield (

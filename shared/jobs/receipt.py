@@ -48,10 +48,10 @@ class Platform(StrictMessage):
 
     @property
     def digest(self) -> str:
-        """Equal where models have the same bits; what a GPU computes does not depend on the processor."""
+        """Equal where models have the same bits; what a GPU computes does not depend on the CPU."""
         fields = self.model_dump(include=set(Platform.model_fields))
         if self.accelerator:
-            del fields["processor"]
+            del fields["processor"], fields["threads"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 

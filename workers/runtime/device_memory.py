@@ -77,10 +77,12 @@ class DeviceMemory:
     def one_load_at_a_time(self, *, gives_way: bool = False) -> Iterator[None]:
         """Two loads would compete for the same memory; what is loaded is served meanwhile.
 
-        One that ``gives_way`` ends soon after another one comes; see `load`.
+        One that ``gives_way`` ends soon after another one comes, see `load`, and does not wait for one that
+        was there before: raises `Unavailable`.
         """
         if gives_way:
-            self._loading.acquire()
+            if not self._loading.acquire(blocking=False):
+                raise Unavailable("another load comes first")
         else:
             self._count_waiting(1)
             self._loading.acquire()

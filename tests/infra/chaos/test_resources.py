@@ -24,10 +24,17 @@ def test_a_process_that_was_ended_soon_is_not_judged() -> None:
     assert lives([*samples(1, 100, 900), *samples(1, 100, 900, pid=2)]) == []
 
 
-def test_more_connections_or_processes_than_before_are_named() -> None:
+def test_connections_and_processes_that_were_not_there_before_are_named() -> None:
     before = Sample(0.0, {}, COUNTS)
     after = Sample(300.0, {}, COUNTS | {"control connections": 40, "processes": 10})
     assert [text.partition(":")[0] for text in grown(before, after, [])] == [
-        "control connections",
         "processes",
+        "control connections",
     ]
+
+
+def test_connections_that_a_fleet_had_in_the_first_half_of_a_run_are_no_leak() -> None:
+    before = Sample(0.0, {}, COUNTS)
+    busy = [Sample(float(i), {}, COUNTS | {"control connections": 60}) for i in range(4)]
+    after = Sample(300.0, {}, COUNTS | {"control connections": 66})
+    assert list(grown(before, after, [*busy, after])) == []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from shared.errors import DeviceFull, ModelFailed
+from shared.errors import DeviceFull, ModelFailed, Unavailable
 from tests.infra.local.waiting import eventually
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
@@ -91,6 +91,18 @@ def test_a_load_ahead_that_another_load_leaves_no_place_says_nothing_of_one_that
     assert models.preloader.can_load("b")
     assert models.preloader.load("b", evicts=True)
     assert models.cache.names() == ["b"]
+
+
+def test_a_load_ahead_does_not_wait_for_one_that_was_there_before() -> None:
+    memory = Models().cache.memory
+    with (
+        memory.one_load_at_a_time(),
+        pytest.raises(Unavailable),
+        memory.one_load_at_a_time(gives_way=True),
+    ):
+        pass
+    with memory.one_load_at_a_time(gives_way=True):
+        pass
 
 
 def test_nothing_is_loaded_ahead_after_work_has_met_a_full_device() -> None:

@@ -38,6 +38,8 @@ def load_unless_stopping(load: Callable[[], R], stopping: threading.Event) -> R:
 
     Libraries and downloads cannot be stopped from outside: the thread goes on and ends with the process.
     """
+    if stopping.is_set():
+        raise WorkerStopping("its worker was told to stop")
     results: list[R] = []
     errors: list[BaseException] = []
     is_done = threading.Event()

@@ -120,12 +120,12 @@ class WorkerLifecycle:
         """Celery's ``worker_shutdown``: end the threads."""
         for stop in self._stops:
             stop()
+        if self._worker.models.memory.has_given_up_load:
+            exit_now(0)  # its thread uses the device, which closing would wait for; others free what is left
         end_within(EXIT_S, STATUS)
         if not self._worker.device_loss.is_lost:  # it may use the device
             self._worker.transport.close()
         self._worker.device_loss.exit_if_lost()
-        if self._worker.models.memory.has_given_up_load:
-            exit_now(0)  # its thread uses the device
 
     def _check_may_begin(self) -> None:
         self._worker.device_loss.check()

@@ -80,6 +80,14 @@ def test_a_load_is_left_at_once_when_the_process_shall_stop() -> None:
     end.set()
 
 
+def test_a_process_that_stops_begins_no_load() -> None:
+    stopping, calls = threading.Event(), list[int]()
+    stopping.set()
+    with pytest.raises(WorkerStopping):
+        load_unless_stopping(lambda: calls.append(1), stopping)
+    assert calls == []
+
+
 def test_until_then_its_result_and_its_errors_are_those_of_the_load() -> None:
     stopping = threading.Event()
     assert load_unless_stopping(lambda: "loaded", stopping) == "loaded"
