@@ -204,7 +204,7 @@ class ControlNetServer:
         Called by the thread of a job, which has the device. Nothing is loaded for it.
         """
         loaded = [] if self._stop.is_set() else self._loaded()
-        with ExitStack() as in_use, self._one_at_a_time:
+        with ExitStack() as in_use, self._device_loss.translate_errors(), self._one_at_a_time:
             held = [name for name in loaded if in_use.enter_context(self.controlnets.use_loaded(name))]
             step = self.steps.claim_overdue(held)
             if step is None:

@@ -222,14 +222,26 @@ class StepQueue:
         return bool(controlnets and self._redis.exists(*self._overdue_keys(controlnets)))
 
     def claim_overdue(self, controlnets: Sequence[str]) -> ClaimedStep | None:
-        """Claim the oldest overdue step of one of these ControlNets that nobody has claimed."""
-        for key in self._overdue_keys(controlnets):
-            while (entry := self._redis.lpop(key)) is not None:
-                assert isinstance(entry, bytes)
-                queued = QueuedStep.model_validate_json(entry)
-                if (claimed := self._claim(queued, entry.decode())) is not None:
-                    return claimed
+        """Claim the oldest overdue step of one of these ControlNets that nobody has claimed.
+
+        A job of this worker waits meanwhile: so nothing is tried again while Redis does not answer. Raises
+        `redis.RedisError`, and `ValueError` for an entry that cannot be read; it has left the list.
+        """
+        keys = self._overdue_keys(controlnets)
+        while keys and (popped := self._pop_first(keys)) is not None:
+            queued = QueuedStep.model_validate_json(popped)
+            if (claimed := self._claim(queued, popped.decode(), self._renewals)) is not None:
+                return claimed
         return None
+
+    def _pop_first(self, keys: Sequence[str]) -> bytes | None:
+        """The first element of the first of these lists that holds any."""
+        reply: Any = self._renewals.lmpop(len(keys), *keys, direction="LEFT")
+        if reply is None:
+            return None
+        _, [element] = reply
+        found: bytes = element
+        return found
 
     def _overdue_keys(self, controlnets: Sequence[str]) -> list[str]:
         return [
@@ -252,8 +264,8 @@ class StepQueue:
         """
         return self._claim(queued, "")
 
-    def _claim(self, queued: QueuedStep, entry: str) -> ClaimedStep | None:
-        """``entry``: what leaves the queue, if the part is claimed."""
+    def _claim(self, queued: QueuedStep, entry: str, redis: "Redis | None" = None) -> ClaimedStep | None:
+        """``entry``: what leaves the queue, if the part is claimed; ``redis`` retries by default."""
         now = time.time()
         claimed: Any = self._claim_script(
             keys=[
@@ -271,6 +283,7 @@ class StepQueue:
                 self._served_ms,
                 entry,
             ],
+            client=redis,
         )
         if claimed is None:
             return None

@@ -264,3 +264,34 @@ def test_a_connection_that_is_dead_without_being_closed_delays_no_renewal_and_no
         with pytest.raises(TimeoutError):
             far.steps.locate(request, request.parts[0])
         assert far.steps.locate(request, request.parts[0]) in ("claimed", "abandoned")
+
+
+def test_an_overdue_step_of_any_controlnet_is_claimed_by_two_calls(line: Line) -> None:
+    other = make_line(line.redis, line.settings).steps
+    first, second = (ask(make_controlnets(line, spec("depth"), job_id=name)).request for name in ("a", "b"))
+    for request in (first, second):
+        line.steps.mark_overdue(request, request.parts[0])
+    assert other.claim_overdue(["edge", "colour", "depth"]) is not None  # the server knows the script
+    line.redis.config_resetstat()
+    claimed = other.claim_overdue(["edge", "colour", "depth"])
+    assert claimed is not None
+    assert claimed.request.job_id == "b"
+    stats = line.redis.info("commandstats")
+    calls = {name: stats[f"cmdstat_{name}"]["calls"] for name in ("lmpop", "evalsha")}
+    assert calls == {"lmpop": 1, "evalsha": 1}
+
+
+def test_an_overdue_step_is_asked_for_once_while_redis_is_silent(line: Line, servers: Settings) -> None:
+    settings = servers.model_copy(update={"controlnet_lease_s": 1.0})
+    with proxied(servers.residual_redis_port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        (redis,) = residual_servers(settings.model_copy(update={"residual_redis_url": (url,)}))
+        far = make_line(redis, settings)
+        assert far.steps.claim_overdue(["edge"]) is None
+        proxy.silence()
+        with pytest.raises(TimeoutError):
+            far.steps.claim_overdue(["edge"])
+        # Then the next look finds one, over another connection
+        request = ask(make_controlnets(line, spec("edge"))).request
+        line.steps.mark_overdue(request, request.parts[0])
+        assert far.steps.claim_overdue(["edge"]) is not None

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from redis.exceptions import RedisError
+from shared.errors import DeviceLost, WorkerStopping
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,14 @@ class OverdueSteps:
     def serve_one(self) -> None:
         """Serve one, if the last look has found any: so a job is kept from its device once a look at most.
 
-        The job's loop calls it between two steps, and while it waits for residuals itself.
+        The job's loop calls it between two steps, and while it waits for residuals itself. Whatever another
+        job's step meets is only logged; raises `DeviceLost` and `WorkerStopping`, which end this job, too.
         """
         if self._found.is_set():
             self._found.clear()
             try:
                 self._serve()
-            except RedisError as error:
-                log.warning("no overdue step served", extra={"error": str(error)})
+            except (DeviceLost, WorkerStopping):
+                raise
+            except Exception as error:
+                log.warning("no overdue step served", extra={"error": repr(error)})

@@ -11,6 +11,7 @@ import torch
 from redis import Redis
 from redis.exceptions import RedisError
 
+from shared.errors import DeviceLost, WorkerStopping
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.workers.unet.controlnet_jobs import (
@@ -26,6 +27,7 @@ from tests.workers.unet.controlnet_jobs import (
 )
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.specs import spec as job_spec
+from workers.transport.keys import overdue_key
 from workers.transport.step_queue import OVERDUE_S
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
 from workers.unet.controlnet.claims.overdue_steps import OverdueSteps
@@ -51,14 +53,45 @@ def test_one_step_is_served_a_look(line: Line) -> None:
     assert served == ["step"] * 2
 
 
-def test_a_job_goes_on_if_redis_does_not_answer_for_a_step_of_others() -> None:
+def serve_failing(error: Exception) -> None:
+    """Serve a step of others that meets ``error``."""
+
     def serve() -> None:
-        raise RedisError("no answer")
+        raise error
 
     steps = OverdueSteps()
     steps.connect(lambda: True, serve)
     steps.look()
     steps.serve_one()
+
+
+@pytest.mark.parametrize("error", [RedisError("no answer"), ValueError("no entry"), AssertionError()])
+def test_a_job_goes_on_whatever_a_step_of_others_meets(error: Exception) -> None:
+    serve_failing(error)
+
+
+@pytest.mark.parametrize("error", [DeviceLost("lost"), WorkerStopping("told to stop")])
+def test_what_ends_the_worker_ends_the_job_that_serves_a_step_of_others(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        serve_failing(error)
+
+
+def test_a_job_goes_on_after_an_overdue_step_that_cannot_be_read(line: Line) -> None:
+    job = make_job(line, spec("edge"))
+    step = ask(job.client)
+    line.redis.rpush(overdue_key("edge", ""), "no entry")
+    line.steps.mark_overdue(step.request, step.request.parts[0])
+    server = make_server(line, "edge")
+    server.sender.start()
+    steps = OverdueSteps()
+    steps.connect(server.has_overdue, server.serve_overdue)
+    for _ in range(2):
+        steps.look()
+        steps.serve_one()
+    # Then it has left the list, and the next one is served
+    assert not server.has_overdue()
+    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
+    server.sender.stop()
 
 
 def test_a_step_is_overdue_only_if_nobody_could_serve_it_or_load_its_controlnet(line: Line) -> None:
