@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Others leave jobs to a worker for so long at most after it has last said that it has their model loaded.
+MAX_LOADED_TTL_S = 10.0
+
 
 class AvailabilityReporter:
-    """Registers the worker as busy or free when a job begins or ends, and again with every heartbeat.
+    """Registers whether the worker is busy and what it has loaded, at both ends of a job and with heartbeats.
 
     Failures are logged and the next heartbeat tries again: without Redis a job runs all the same, and
     recovery finds jobs that are reserved for a worker that does not take them.
@@ -106,6 +109,7 @@ class AvailabilityReporter:
                 if not self._jobs:
                     self._publish_loras()
                 self._register()
+                self._register_loaded()
             except (RedisError, OSError):
                 log.warning("availability not reported: the next heartbeat tries again")
 
@@ -128,7 +132,7 @@ class AvailabilityReporter:
         """Others leave jobs of these models to this worker for a while: only if it takes jobs."""
         takes_jobs = not self._has_stopped and self._is_ready()
         loaded = self._models.names() if takes_jobs else []
-        self._loaded_models.register(self._name, self._serves, loaded, self._ttl_s)
+        self._loaded_models.register(self._name, self._serves, loaded, min(self._ttl_s, MAX_LOADED_TTL_S))
 
     def _publish_loras(self) -> None:
         disk = self._cache.versions()

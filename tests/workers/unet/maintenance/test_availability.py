@@ -14,7 +14,7 @@ from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from workers.unet.job import execute_job
-from workers.unet.maintenance.availability import AvailabilityReporter
+from workers.unet.maintenance.availability import MAX_LOADED_TTL_S, AvailabilityReporter
 from workers.unet.worker import UNetWorker
 
 NAME, MODEL = "unet1@test", "emoji-sd"
@@ -97,6 +97,26 @@ def test_only_a_worker_that_takes_jobs_registers_what_it_has_loaded(
     reporter.stop()
     reporter.report()  # a late heartbeat
     assert not models.is_loaded(MODEL)
+
+
+def test_what_is_loaded_is_registered_when_a_job_begins_and_when_it_ends(
+    reporter: AvailabilityReporter, worker: UNetWorker, control: Redis
+) -> None:
+    models = LoadedModels(control)
+    with worker.models.use(MODEL):
+        pass
+    with reporter.busy_with("0123"):
+        assert models.is_loaded(MODEL)
+        worker.models.discard(MODEL)  # another model takes its place
+    assert not models.is_loaded(MODEL)
+
+
+def test_what_is_loaded_is_believed_for_seconds_however_rare_heartbeats_are(
+    reporter: AvailabilityReporter, worker: UNetWorker, control: Redis
+) -> None:
+    with worker.models.use(MODEL):
+        reporter.report()  # for 60 s
+    assert 0 < control.pttl(keys.model_holders(MODEL)) <= MAX_LOADED_TTL_S * 1000
 
 
 def test_a_worker_that_stops_releases_its_reserved_jobs(
