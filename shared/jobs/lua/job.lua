@@ -26,6 +26,8 @@ local IS_ENDED = {succeeded = true, failed = true, cancelled = true}
 local LAST_EVENTS_S = 10
 -- Of a job that was lost more often only the latest attempts are shown in its timeline.
 local MAX_EARLIER_ATTEMPTS = 20
+-- Times are before the year 10000, as in `shared.jobs.record`.
+local MAX_TIME_S = 253402300800
 -- A worker whose job ended without it may still be writing an image.
 local LATE_IMAGES_S = 60
 
@@ -101,16 +103,38 @@ local function finish(status)
   end
 end
 
+-- Not so are nan and inf, which tonumber and cjson read, and no JSON can hold.
+local function is_time(value)
+  return type(value) == 'number' and value >= 0 and value < MAX_TIME_S
+end
+
+-- The well-formed elements of the earlier attempts; what is malformed would make the record unreadable.
+local function earlier_attempts()
+  local is_json, stored = pcall(cjson.decode, field('earlier_attempts') or '[]')
+  local spans = {}
+  for _, span in ipairs(is_json and type(stored) == 'table' and stored or {}) do
+    if type(span) == 'table' and type(span.name) == 'string' and type(span.worker) == 'string'
+        and is_time(span.start_s) and is_time(span.end_s) then
+      spans[#spans + 1] = {name = span.name, start_s = span.start_s, end_s = span.end_s, worker = span.worker}
+    end
+  end
+  return spans
+end
+
 -- Keep the time of the attempt that ends now, or of a lost one when it was last heard of, for the timeline.
 local function note_attempt(ended)
-  local known, spans = pcall(cjson.decode, field('earlier_attempts') or '[]')
-  if not known or type(spans) ~= 'table' then spans = {} end
-  local started = tonumber(field('started_at'))
-  if not started then return end
-  local worker = field('worker') or ''
-  spans[#spans + 1] = {name = 'attempt', start_s = started, end_s = tonumber(ended), worker = worker}
-  if #spans > MAX_EARLIER_ATTEMPTS then table.remove(spans, 1) end
-  redis.call('HSET', job, 'earlier_attempts', cjson.encode(spans))
+  local spans, started, worker = earlier_attempts(), tonumber(field('started_at')), field('worker') or ''
+  ended = tonumber(ended)
+  if is_time(started) then
+    if not is_time(ended) then ended = tonumber(now) end
+    spans[#spans + 1] = {name = 'attempt', start_s = started, end_s = ended, worker = worker}
+  end
+  while #spans > MAX_EARLIER_ATTEMPTS do table.remove(spans, 1) end
+  if #spans == 0 then  -- cjson would write an object
+    redis.call('HDEL', job, 'earlier_attempts')
+  else
+    redis.call('HSET', job, 'earlier_attempts', cjson.encode(spans))
+  end
 end
 
 -- Another attempt may generate it; a job that somebody cancelled meanwhile is over.

@@ -231,6 +231,56 @@ def test_a_job_remembers_when_its_latest_attempts_began_and_ended(jobs: JobStore
     assert [span.worker for span in jobs.get(job_id).earlier_attempts] == ["last"]
 
 
+NOTED = {"name": "attempt", "start_s": 1.0, "end_s": 2.0, "worker": "noted"}
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "-1", "1e300", "many"])
+@pytest.mark.parametrize("field", ["started_at", "renewed_at"])
+@pytest.mark.parametrize("verb", ["hand_over", "reap"])
+def test_an_attempt_whose_times_are_damaged_ends_as_any_other(
+    jobs: JobStore, control: Redis, field: str, value: str, verb: str
+) -> None:
+    job_id, _ = jobs.create(SPEC)
+    attempt = jobs.claim(job_id, "w")
+    assert attempt is not None
+    control.hset(keys.job(job_id), field, value)
+    if verb == "hand_over":
+        attempt.hand_over()
+    else:
+        control.delete(keys.lease(job_id))
+        assert jobs.script("reap", job_id) == "reaped"
+    job = jobs.get(job_id)
+    assert job.status == "queued"
+    # Then its time is shown if it is known when it began, with an end that is a time
+    assert len(job.earlier_attempts) == (0 if field == "started_at" else 1)
+    assert all(0 < span.end_s - job.created_at < 3600 for span in job.earlier_attempts)
+    assert jobs.claim(job_id, "w") is not None
+
+
+@pytest.mark.parametrize(
+    ("stored", "workers"),
+    [
+        ("[1]", ["last"]),
+        ('{"a": 1}', ["last"]),
+        ('[null, "x", [], {}]', ["last"]),
+        (json.dumps([NOTED, 1, {**NOTED, "end_s": "late"}, {**NOTED, "worker": 3}]), ["noted", "last"]),
+        (json.dumps([{**NOTED, "start_s": float("nan")}, {**NOTED, "end_s": float("inf")}]), ["last"]),
+        (json.dumps([{**NOTED, "counts": "many"}]), ["noted", "last"]),
+        (json.dumps([NOTED] * 50), [*["noted"] * 19, "last"]),
+    ],
+)
+def test_malformed_elements_of_earlier_attempts_cost_no_job(
+    jobs: JobStore, control: Redis, stored: str, workers: list[str]
+) -> None:
+    job_id, _ = jobs.create(SPEC)
+    attempt = jobs.claim(job_id, "last")
+    assert attempt is not None
+    control.hset(keys.job(job_id), "earlier_attempts", stored)
+    attempt.hand_over()
+    assert [span.worker for span in jobs.get(job_id).earlier_attempts] == workers
+    assert jobs.claim(job_id, "w") is not None
+
+
 def test_a_job_that_was_cancelled_is_not_handed_over(jobs: JobStore) -> None:
     job_id, _ = jobs.create(SPEC)
     attempt = jobs.claim(job_id, "w")
