@@ -108,6 +108,8 @@ class Lease:
             self._stop_reason = reason
             self._thread.stop()
         except RedisError:
+            with self._lock:
+                self._progress = self._progress or progress  # tried again, unless the loop is further
             log.warning("lease not renewed, it may expire: the control Redis does not answer")
 
     def _publish(self, progress: Progress) -> None:

@@ -3,6 +3,7 @@ from collections.abc import Callable
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError
 
 from shared import keys
 from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled
@@ -52,6 +53,44 @@ def test_a_preview_that_fails_does_not_end_the_lease(
         lease.report_progress(2, 6, lambda: "cGljdHVyZQ==")
         wait_until(lambda: jobs.get(attempt.job.id).step == 2)
         lease.check()
+
+
+class UnansweredOnce(Attempt):
+    """The first progress that it reports does not arrive."""
+
+    def __init__(self, jobs: JobStore, attempt: Attempt) -> None:
+        super().__init__(jobs.script, attempt.job, attempt.token, renewals=jobs.script)
+        self.reported: list[int] = []
+        self.when_lost: Callable[[], None] = lambda: None
+
+    def advance(self, step: int | None = None, total: int | None = None) -> None:
+        if step is not None:
+            self.reported.append(step)
+            if len(self.reported) == 1:
+                self.when_lost()
+                raise ConnectionError("no answer")
+        super().advance(step, total)
+
+
+def test_progress_that_did_not_arrive_is_reported_with_the_next_renewal(
+    attempt: Attempt, jobs: JobStore, servers: Settings
+) -> None:
+    unanswered = UnansweredOnce(jobs, attempt)
+    with Lease(unanswered, servers.model_copy(update={"lease_s": 0.3})) as lease:
+        lease.report_progress(1, 6, lambda: "")
+        wait_until(lambda: jobs.get(attempt.job.id).step == 1)
+    assert unanswered.reported == [1, 1]
+
+
+def test_progress_that_did_not_arrive_gives_way_to_newer(
+    attempt: Attempt, jobs: JobStore, servers: Settings
+) -> None:
+    unanswered = UnansweredOnce(jobs, attempt)
+    with Lease(unanswered, servers.model_copy(update={"lease_s": 0.3})) as lease:
+        unanswered.when_lost = lambda: lease.report_progress(2, 6, lambda: "")
+        lease.report_progress(1, 6, lambda: "")
+        wait_until(lambda: jobs.get(attempt.job.id).step == 2)
+    assert unanswered.reported == [1, 2]
 
 
 def is_cancelled(lease: Lease) -> bool:
