@@ -39,6 +39,7 @@ from workers.unet.controlnet.client import ControlNetClient
 from workers.unet.controlnet.first_residual_timer import FirstResidualTimer
 from workers.unet.controlnet.residency import ControlNetResidency
 from workers.unet.controlnet.step_residuals import StepResiduals
+from workers.unet.output.replay import NO_REPLAY, Replay
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
 
@@ -166,6 +167,7 @@ def make_job(
     check: Callable[[], None] = lambda: None,
     device: Device | None = None,
     controlnets: ModelCache[UNetControlNet] | None = None,
+    replay: Replay = NO_REPLAY,
     **changes: Any,
 ) -> ControlNetJob:
     """A new job, its inputs published.
@@ -197,6 +199,7 @@ def make_job(
         role="leader",
         timeline=Timeline("unet1@test"),
         check=check,
+        replay=replay,
     )
     first = FirstResidualTimer([spec.name for spec in specs], context.timeline)
     first.start()

@@ -66,7 +66,7 @@ class CallMonitor:
         if self._was_loading:
             return LOADING_WAIT_S
         waited_s = self._now() - self._began_at
-        loads_s = [residency.expected_load_s(name) for name in names if residency.can_load(name)]
+        loads_s = [residency.expected_load_s(name) for name in names if self._session.can_load(name)]
         left_s = [at_s - waited_s for at_s in (*loads_s, self._wait_s) if at_s > waited_s]
         return min([WAIT_S, *left_s])
 
@@ -93,7 +93,7 @@ class CallMonitor:
             return Decision.CLAIM
         if residency.is_loading(name):
             return Decision.WAIT
-        if residency.can_load(name):
+        if self._session.can_load(name):
             is_due = self._now() - self._began_at >= residency.expected_load_s(name)
             return Decision.LOAD if is_due else Decision.WAIT
         if state == "unserved" and self.waited_s > self._wait_s:

@@ -77,7 +77,17 @@ class ControlNetSession:
     def holds(self, part: ControlNetCall) -> bool:
         """Whether its ControlNet can be computed here at once; if so, it stays loaded until `make_room`."""
         name = part.controlnet
-        return self.context.worker.residency.may_hold(name) and self._local.pin(name)
+        may_hold = self.context.worker.residency.may_hold(name) and not self.has_other_weights(name)
+        return may_hold and self._local.pin(name)
+
+    def has_other_weights(self, controlnet: str) -> bool:
+        """Whether what is loaded here cannot compute its steps, as those before had other weights."""
+        loaded = self.context.worker.controlnets.loaded().get(controlnet)
+        return loaded is not None and not self.context.used_controlnets.fits(controlnet, loaded.sha256)
+
+    def can_load(self, controlnet: str) -> bool:
+        """Whether a load here may help: this worker may hold it, and nothing says that it would fail."""
+        return self.context.worker.residency.can_load(controlnet) and not self.has_other_weights(controlnet)
 
     def compute_locally(
         self, request: StepRequest, part: ControlNetCall, x: Tensor

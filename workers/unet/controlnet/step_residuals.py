@@ -14,6 +14,7 @@ from shared.errors import (
     DeviceFull,
     DeviceLost,
     InputsMissing,
+    ReceiptMismatch,
     ResidualLost,
     ResidualServersFull,
     ResidualTimeout,
@@ -120,12 +121,12 @@ class StepResiduals:
         self._travel.arrived(response, time.time())
 
     def _take_received(self, response: StepResponse, residual: DeviceCopy) -> None:
-        """Take what another worker sent; computed here if its weights are not those of the steps before."""
+        """Take what another worker sent; computed here if its weights are not the steps' or the receipt's."""
         if self._claims.positions.issuperset(response.positions):
             return  # it has been computed here meanwhile
         try:
             self._take(response, residual)
-        except ControlNetChanged as error:
+        except (ControlNetChanged, ReceiptMismatch) as error:
             parts = [part for part in self.request.parts if part.position in response.positions]
             if not all(self._session.holds(part) for part in parts):
                 raise
@@ -177,6 +178,8 @@ class StepResiduals:
 
     def _give_up(self, part: ControlNetCall, error: SwiftError) -> None:
         """Nobody will compute a part: load its ControlNet, ask another platform, or end the attempt."""
+        if self._session.has_other_weights(part.controlnet):
+            raise ControlNetChanged(f"{error}; this worker has other weights than the steps before")
         if self._load(part.controlnet):
             return
         if part.platform and self._context.platforms.choose_another(part.controlnet):

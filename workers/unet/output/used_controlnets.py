@@ -44,13 +44,20 @@ class UsedControlNets:
                 self.used[position] = used
                 self._receipts[position] = _with(self._receipts[position], used)
 
+    def fits(self, name: str, sha256: str) -> bool:
+        """Whether the steps before were computed with these weights of a ControlNet, or with none yet."""
+        known = self._known(name)
+        return not known or sha256 in known
+
     def _check(self, name: str, sha256: str, worker: str) -> None:
-        known = {one.sha256 for one in self._receipts if one.name == name and one.sha256}
-        if known and sha256 not in known:
+        if not self.fits(name, sha256):
             raise ControlNetChanged(
                 f"ControlNet {name!r} has other weights on {worker} than in the steps before:"
-                f" they were {min(known)}, they are {sha256} there"
+                f" they were {min(self._known(name))}, they are {sha256} there"
             )
+
+    def _known(self, name: str) -> set[str]:
+        return {one.sha256 for one in self._receipts if one.name == name and one.sha256}
 
     def warnings(self) -> list[str]:
         """What the client of an exact job is told."""
