@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from shared.errors import SwiftError
 from shared.messaging.celery_app import unet_queue
-from shared.registry.loaded_models import LoadedModels
+from shared.registry.loaded_models import LoadedModels, ModelQueue
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -28,6 +28,12 @@ def counted_wait_s(waited_s: float, load_s: float) -> float:
     In seconds. Negative: whoever has loaded the model may still take the job sooner than a load would pay.
     """
     return (waited_s - LOADS * load_s) / TIMES
+
+
+def is_left_to_others(queue: ModelQueue, load_s: float) -> bool:
+    """Whether a worker that would load the model in ``load_s`` seconds leaves its oldest job to another."""
+    has_time = queue.waited_s is None or counted_wait_s(queue.waited_s, load_s) < 0
+    return queue.is_loaded_elsewhere and has_time
 
 
 class JobOrder:

@@ -27,7 +27,7 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
         return "excluded"
     spec = worker.jobs.get(message.job_id).spec.with_control_maps(message.control_maps)
     channel = branch_channel(worker, message)
-    preemption = Preemption(worker, spec, message)
+    preemption = Preemption(worker, spec, message, name)
     try:
         preemption.check_now()
         if channel.is_claimed():

@@ -8,7 +8,9 @@ from shared.jobs.spec import JobSpec
 from shared.messaging.celery_app import unet_queue
 from shared.registry.availability import Availability
 from shared.registry.live_workers import LiveWorkersCache
+from shared.registry.loaded_models import LoadedModels
 from workers.families.base import BaseModel
+from workers.runtime.celery_worker.job_order import is_left_to_others
 from workers.unet.cfg_parallel.messages import FollowBranch
 from workers.unet.worker import UNetWorker
 
@@ -56,8 +58,10 @@ class Preempted(Exception):
 class Preemption:
     """Checks whether a follower has to leave, also in the middle of a step that waits for ControlNets."""
 
-    def __init__(self, worker: UNetWorker, spec: JobSpec, message: FollowBranch) -> None:
-        self._worker, self._spec, self._message = worker, spec, message
+    def __init__(self, worker: UNetWorker, spec: JobSpec, message: FollowBranch, name: str) -> None:
+        """``name``: of the follower."""
+        self._worker, self._spec, self._message, self._name = worker, spec, message, name
+        self._loaded_models = LoadedModels(worker.jobs.redis)
         self._checked_at = 0.0
 
     def check(self) -> None:
@@ -66,13 +70,24 @@ class Preemption:
             self.check_now()
 
     def check_now(self) -> None:
-        """Raise `Preempted` if the attempt is over or a job that this worker could run waits."""
+        """Raise `Preempted` if the attempt is over or a job waits that this worker would take now."""
         self._checked_at = time.monotonic()
         if self._worker.stopping.is_set():
             raise Preempted("this worker stops")
         jobs = self._worker.jobs
         if not jobs.is_held(self._message.job_id, self._message.attempt):
             raise Preempted("attempt over")
-        waiting = waiting_jobs(jobs.redis, self._worker.serves)
-        if not should_split(self._spec, waiting=waiting, idle=1):
+        if not should_split(self._spec, waiting=len(self._models_to_take()), idle=1):
             raise Preempted("another job waits")
+
+    def _models_to_take(self) -> list[str]:
+        """Models of waiting jobs, but for those whose jobs it leaves to other workers (ADR 30)."""
+        models = self._worker.models
+        loaded = set(models.names())
+        queues = self._loaded_models.read_queues(self._name, self._worker.serves)
+        return [
+            model
+            for model, queue in queues.items()
+            if queue.waited_s is not None
+            and (model in loaded or not is_left_to_others(queue, models.expected_load_s(model)))
+        ]

@@ -1,6 +1,7 @@
 """What a follower does besides predicting: prepare, claim, leave."""
 
 import dataclasses
+import json
 import queue
 import threading
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from redis import Redis
 from shared import keys
 from shared.messaging.celery_app import unet_queue
 from shared.metrics import LORA_LOOKUPS
+from shared.registry.loaded_models import LoadedModels
 from tests.tiny_models import EMOJI
+from tests.workers.conftest import load
 from tests.workers.lora.cache.buckets import counted
 from tests.workers.unet.cfg_parallel.conftest import MakeWorker, Pair
 from tests.workers.unet.jobs import control as controlnet
@@ -26,6 +29,7 @@ from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.messages import BranchStep
+from workers.unet.cfg_parallel.policy import Preempted, Preemption
 from workers.unet.cfg_parallel.timings import CFGTimings
 from workers.unet.job import execute_job
 
@@ -130,6 +134,26 @@ def test_a_follower_leaves_for_a_job_of_any_model_that_it_serves(pair: Pair, con
     finally:
         control.delete(unet_queue(other))
     assert pair.ended == ["another job waits"]
+
+
+def test_a_follower_stays_while_only_jobs_wait_that_it_leaves_to_others(pair: Pair, control: Redis) -> None:
+    # Given a job that has just come, of a model that only another worker has loaded
+    other = next(model for model in pair.second.serves if model != "emoji-sd")
+    offer, holders = pair.claim(spec()), LoadedModels(control)
+    loads_slowly: ModelCache[BaseModel] = ModelCache(load, DeviceMemory(1 << 60), lambda name: 1 << 50)
+    worker = dataclasses.replace(pair.second, models=loads_slowly)
+    preemption = Preemption(worker, spec(), offer.message, "unet2@test")
+    job_id, _ = pair.first.jobs.create(spec(model=other))
+    try:
+        holders.register("unet3@test", [other], [other], 60)
+        control.rpush(unet_queue(other), json.dumps({"headers": {"id": job_id}}))
+        preemption.check_now()
+        # When that worker evicts the model
+        holders.register("unet3@test", [other], [], 60)
+        with pytest.raises(Preempted, match="another job waits"):
+            preemption.check_now()
+    finally:
+        control.delete(unet_queue(other), keys.model_holders(other))
 
 
 def test_a_follower_that_hangs_ends_its_process_and_not_the_job(
