@@ -10,6 +10,7 @@ All three are alive at once and have work by turns. The first two share their se
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple, Protocol
 
 from infra.bench.harness.fleet import Fleet
@@ -27,7 +28,7 @@ from infra.bench.timed.times import Times
 #: What the fixed fleet serves, so that no worker of another fleet can help it.
 FIXED_NAME, FIXED_CONTROLNETS = "timed-fixed", tuple(f"timed-fixed-controlnet{i}" for i in (1, 2, 3))
 MEMORY_BYTES = 24_000_000_000
-#: Rates are taken from the end of the first wave of jobs to the end of the last one.
+#: Rates are taken from the ends of the first wave of jobs to those of the last one.
 WAVES = 2
 ELASTIC, FIXED, PLAIN = "elastic", "fixed", "plain"
 
@@ -148,9 +149,13 @@ class PlainFleet:
 
 
 def steady_rate(ends_s: Sequence[float], first: int) -> float:
-    """Jobs a second after the ``first`` ones have ended, which began with nothing before them."""
+    """Jobs a second after the ``first`` ones have ended, which began with nothing before them.
+
+    Between the means of the first and of the last ``first`` ends: devices that are done sooner than others
+    have begun their next job, or help the last ones.
+    """
     ordered = sorted(ends_s)
-    return (len(ordered) - first) / (ordered[-1] - ordered[first - 1])
+    return (len(ordered) - first) / (fmean(ordered[-first:]) - fmean(ordered[:first]))
 
 
 def measure_saturated(

@@ -45,7 +45,9 @@ def test_a_plain_fleet_that_is_slower_than_the_paper_s_does_not_count() -> None:
 
 
 def test_a_rate_is_taken_after_the_first_wave() -> None:
-    assert steady_rate([9.0, 5.0, 5.1, 8.9, 5.2, 9.2], first=3) == pytest.approx(3 / 4)
+    assert steady_rate([9.0, 5.0, 5.0, 9.0], first=2) == pytest.approx(2 / 4)
+    # Four devices end a first job at different times, and share what is left of the second ones
+    assert steady_rate([10.0, 11.0, 12.0, 14.0, *[21.75] * 4], first=4) == pytest.approx(0.4)
 
 
 def test_the_full_form_has_every_figure_with_a_target_and_a_plot(tmp_path: Path) -> None:
