@@ -135,9 +135,9 @@ class Generation:
 
         def before_step(i: int) -> None:
             self._in_flight.wait_for_room()
-            self._step_start = self._times.mark()
             self._check_between_steps()
             self._context.worker.overdue_steps.serve_one()
+            self._step_start = self._times.mark()
             if self._loras.before_step(i) or i == first_step:
                 with self._times.span("prompt"):
                     conditioning = self._context.encode_prompt()

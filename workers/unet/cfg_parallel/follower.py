@@ -95,6 +95,7 @@ def _serve_steps(context: AttemptContext, channel: BranchChannel, branch: Uncond
         while True:
             taken = channel.next_step(worker.cfg_timings.check_every_s)
             context.check()
+            worker.overdue_steps.serve_one()
             if taken is not None:
                 with worker.activity.follow:
                     response, prediction = branch.predict(*taken)

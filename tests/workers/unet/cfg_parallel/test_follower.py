@@ -31,6 +31,7 @@ from workers.unet.cfg_parallel.follower import follow
 from workers.unet.cfg_parallel.messages import BranchStep
 from workers.unet.cfg_parallel.policy import Preempted, Preemption
 from workers.unet.cfg_parallel.timings import CFGTimings
+from workers.unet.controlnet.claims.overdue_steps import OverdueSteps
 from workers.unet.job import execute_job
 
 STEPS = 12
@@ -123,6 +124,18 @@ def test_a_follower_shows_which_job_it_follows_and_that_it_is_busy(pair: Pair) -
     offer.channel.release()
     pair.join()
     assert pair.second.followed_jobs == {}
+
+
+def test_a_follower_serves_steps_of_other_jobs_that_are_overdue(pair: Pair) -> None:
+    steps, served = OverdueSteps(), threading.Event()
+    steps.connect(lambda: True, served.set)
+    steps.look()
+    pair.second = dataclasses.replace(pair.second, overdue_steps=steps)
+    offer = pair.offer(spec())
+    assert served.wait(60)
+    offer.channel.release()
+    pair.join()
+    assert pair.ended == ["released"]
 
 
 def test_a_follower_leaves_for_a_job_of_any_model_that_it_serves(pair: Pair, control: Redis) -> None:

@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from prometheus_client import REGISTRY
 from redis import Redis
 from redis.exceptions import RedisError
 
 from shared.errors import DeviceLost, WorkerStopping
 from shared.settings import Settings
+from tests.fake_device import FakeDevice
 from tests.infra.local.waiting import eventually
 from tests.workers.unet.controlnet_jobs import (
     MID,
@@ -181,3 +183,25 @@ def test_a_job_whose_worker_may_hold_no_controlnet_ends_though_all_others_have_j
     assert np.array_equal(pixels(pure, job), pixels(holder, alone))
     assert {span.worker for span in job.timeline if span.name == "controlnet edge"} == {"unet2@test"}
     assert set(ended) == {"succeeded"}
+
+
+def test_the_time_of_a_step_has_no_steps_of_others_in_it(make_worker: Callable[..., UNetWorker]) -> None:
+    # Given a device on which a step of another job takes 1000 s
+    now, steps = [0.0], OverdueSteps()
+    device = FakeDevice(now=lambda: now[0])
+
+    def serve() -> None:
+        device.finish()
+        now[0] += 1000.0
+
+    steps.connect(lambda: True, serve)
+    steps.look()
+    worker = replace(make_worker(serve_controlnets=False), device=device, overdue_steps=steps)
+
+    def reported_s() -> float:
+        return REGISTRY.get_sample_value("swift_step_duration_seconds_sum", {"model": "emoji-sd"}) or 0.0
+
+    before = reported_s()
+    assert run(worker, job_spec(num_inference_steps=2)).status == "succeeded"
+    assert now == [1000.0]
+    assert reported_s() == before
