@@ -85,13 +85,15 @@ class NoisePredictor:
             inputs = {name: self._device.to_host(tensor) for name, tensor in on_device.items()}
         rows = self._controlnet_rows(x)
 
-        def send(host_rows: Tensor) -> StepResiduals:
+        copy = self._device.to_host(rows)
+
+        def send() -> StepResiduals:
             self._publish(inputs)
-            residuals = self._controlnets.request_step(calls, step, t.value, rows, host_rows)
+            residuals = self._controlnets.request_step(calls, step, t.value, rows, copy)
             self._deferred.run()
             return residuals
 
-        return self._device.to_host(rows).then(send)
+        return Pending(send, is_ready=copy.is_done)
 
     def _publish(self, inputs: Mapping[str, HostCopy]) -> None:
         """Publish the conditioning's inputs if it is new, from their copies."""

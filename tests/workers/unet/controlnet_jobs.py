@@ -23,7 +23,7 @@ from tests.infra.local.waiting import eventually
 from tests.tiny_models import make_controlnet, make_unet
 from tests.workers.unet.specs import spec as job_spec
 from workers.controlnet_serving.server import ControlNetServer
-from workers.devices.base import Device
+from workers.devices.base import Device, HostCopy
 from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 from workers.families.guidance import CFGBranch
@@ -216,9 +216,15 @@ def make_controlnets(line: Line, *specs: ControlNetSpec, **options: Any) -> Cont
 
 
 def ask(
-    controlnets: ControlNetClient, step: int = 0, total: int = 4, x: Tensor = X, t: float = 501.0
+    controlnets: ControlNetClient,
+    step: int = 0,
+    total: int = 4,
+    x: Tensor = X,
+    t: float = 501.0,
+    copy: HostCopy | None = None,
 ) -> StepResiduals:
-    return controlnets.request_step(controlnets.calls(step, total), step, t, x, x)
+    copy = find_device("cpu").to_host(x) if copy is None else copy
+    return controlnets.request_step(controlnets.calls(step, total), step, t, x, copy)
 
 
 def ask_served(controlnets: ControlNetClient, line: Line, step: int = 0, total: int = 4) -> StepResiduals:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.fake_device import FakeDevice
 from tests.workers.unet.specs import spec
-from workers.devices.base import Device
+from workers.devices.base import Device, HostCopy
 from workers.devices.selection import find_device
 from workers.families.base import BaseModel
 from workers.families.guidance import NO_GUIDANCE, CFGBranch
@@ -65,9 +65,9 @@ class LoggedControlNets:
         self._log.append("publish")
         self.sent.extend(copies.values())
 
-    def request_step(self, calls: list[str], step: int, t: float, x: Tensor, copy: Tensor) -> Any:
+    def request_step(self, calls: list[str], step: int, t: float, x: Tensor, copy: HostCopy) -> Any:
         self._log.append("send")
-        self.sent.append(copy.clone())
+        self.sent.append(copy.wait().clone())
         return SimpleNamespace(get=lambda index: x, finish=lambda: None)
 
 

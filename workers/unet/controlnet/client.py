@@ -7,6 +7,7 @@ from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared.messaging.messages import AttachControlNet
+from workers.devices.base import HostCopy
 from workers.families.guidance import CFGBranch
 from workers.transport.protocol import ControlNetCall, StepRequest, UsedControlNet
 from workers.unet.attempt_context import AttemptContext
@@ -82,11 +83,12 @@ class ControlNetClient:
         ]
 
     def request_step(
-        self, calls: list[ControlNetCall], step: int, t: float, x: Tensor, copy: Tensor
+        self, calls: list[ControlNetCall], step: int, t: float, x: Tensor, copy: HostCopy
     ) -> StepResiduals:
         """Send step ``step``, at timestep ``t``, to the ControlNets of ``calls``.
 
-        ``x`` is their input on the device, ``(b, …)``, and ``copy`` the same in the host's memory.
+        ``x`` is their input on the device, ``(b, …)``, and ``copy`` the same for the host's memory,
+        which is waited for only if others are asked.
         """
         context, session = self._context, self.session
         request = StepRequest(

@@ -20,7 +20,7 @@ from shared.errors import (
     ResidualTimeout,
     SwiftError,
 )
-from workers.devices.base import DeviceCopy, Event
+from workers.devices.base import DeviceCopy, Event, HostCopy
 from workers.transport.protocol import ControlNetCall, StepRequest, StepResponse
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
 from workers.unet.controlnet.claims.requester_claims import RequesterClaims
@@ -38,8 +38,8 @@ RETRYABLE = {error.code: error for error in _ERRORS}
 class StepResiduals:
     """The residuals of one step: `get` is asked for each when the base model needs it."""
 
-    def __init__(self, session: ControlNetSession, request: StepRequest, x: Tensor, copy: Tensor) -> None:
-        """``x`` is the ControlNets' input on the device, ``copy`` the same in the host's memory."""
+    def __init__(self, session: ControlNetSession, request: StepRequest, x: Tensor, copy: HostCopy) -> None:
+        """``x`` is the ControlNets' input on the device, ``copy`` the same for the host's memory."""
         self._session = session
         self._context = session.context
         self._worker = session.context.worker
@@ -73,6 +73,7 @@ class StepResiduals:
 
     def finish(self) -> None:
         """Add the times at which each ControlNet computed to the timeline, and note how long it travelled."""
+        self._copy.wait()  # it has arrived long ago, also where nothing was sent: its source may go only then
         self._context.device_times.report_done()
         parts = {part.position: part for part in self.request.parts}
         for positions, responses in self._responses.items():
@@ -212,6 +213,8 @@ class StepResiduals:
 
     def _compute_here(self, parts: Sequence[ControlNetCall], result: str) -> None:
         """Compute parts that are claimed; ``result`` is why, as the metric names it."""
+        if not parts:
+            return
         for part in parts:
             with self._context.device_times.span(f"controlnet {part.controlnet}"):
                 computed = self._session.compute_locally(self.request, part, self._x)
@@ -257,7 +260,7 @@ class StepResiduals:
         try:
             if self.request.retry:
                 self._session.publish_again()
-            self._worker.steps.send(self.request, self._copy, local=self._claims.positions)
+            self._worker.steps.send(self.request, self._copy.wait(), local=self._claims.positions)
             self._claims.others_know = True
         except RedisError as error:
             self._claims.others_know = False

@@ -25,6 +25,7 @@ from tests.workers.unet.controlnet_jobs import (
     MODELS,
     ControlNetJob,
     Line,
+    X,
     ask,
     by_diffusers,
     compute,
@@ -285,6 +286,27 @@ def test_a_requester_waits_for_its_encoder_only_if_a_part_is_unclaimed(line: Lin
         with counted_commands(line.redis) as counts:
             step.get(MID)
         assert (device.waits, counts["hmget"], counts["evalsha"]) == (waits, 1, waits)
+
+
+def test_a_requester_waits_for_its_latents_in_the_hosts_memory_only_if_it_sends_them(line: Line) -> None:
+    waits = []
+    for served in (None, []):
+        device = FakeDevice()
+        job = make_holder(line, 2, device=device)
+        job.worker.other_workers.served = served
+        ask(job.client, copy=device.to_host(X))
+        waits.append(sum(entry.startswith("wait") for entry in device.log))
+    assert waits == [1, 0]
+
+
+def test_nothing_is_submitted_for_parts_that_others_compute(line: Line) -> None:
+    device = FakeDevice()
+    job = make_job(line, spec("edge"), device=device)
+    step = ask(job.client)
+    serve(line, ["edge"])
+    step.get(MID)
+    # Only the events at which the encoder ended, and the wait began and ended, twice
+    assert sum(entry.startswith("record") for entry in device.log) == 4
 
 
 def test_a_part_that_another_worker_claims_between_look_and_claim_is_not_computed_twice(line: Line) -> None:
