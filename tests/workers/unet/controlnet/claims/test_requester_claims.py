@@ -283,6 +283,7 @@ def test_a_requester_waits_for_its_encoder_only_if_a_part_is_unclaimed(line: Lin
         job = make_holder(line, 2, device=device)
         step = ask(job.client)
         serve(line, names)
+        line.steps.claim_unclaimed(step.request, [])  # the server knows the script
         with counted_commands(line.redis) as counts:
             step.get(MID)
         assert (device.waits, counts["hmget"], counts["evalsha"]) == (waits, 1, waits)
