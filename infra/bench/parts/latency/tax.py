@@ -3,7 +3,8 @@
 Two fleets of two devices take turns: two UNet workers, which serve each other while they are idle, and one
 UNet worker with one ControlNet worker. A job with a ControlNet keeps both cores busy, and a busy core slows
 its neighbour, whatever it computes: ``busy_neighbour`` is how much longer a plain job takes beside a
-ControlNet that is computed all the time, and ``tax_busy_…`` what a ControlNet adds to that.
+ControlNet that is computed all the time, and ``tax_busy_…`` what a ControlNet adds to that. In a job that
+core is busy for part of a step only: ``tax_busy_…`` is the least that a ControlNet adds, ``tax_…`` the most.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ ROWS = 2
 
 
 def measure(quick: bool) -> Measured:
-    """Run every configuration in turn, each time both fleets first and then diffusers on the UNet's core."""
+    """Run every configuration in turn, each time diffusers on the UNet's core first and then both fleets."""
     torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
     figures: dict[str, float] = {}
     samples: dict[str, list[float]] = {}
