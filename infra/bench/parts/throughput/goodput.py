@@ -4,48 +4,38 @@ Eight timed devices with memory for fewer models than there are: three base mode
 production trace's add-ons and LoRAs; arrivals by Poisson and in bursts, which can be named (``--only
 cv1,cv8``: coefficients of variation of the gaps) and are written one by one. Against plain Celery workers
 that load pipelines on demand into the same memory (`infra.bench.timed.plain_app`), which do nothing but
-sleep. Both get the same jobs. Rates begin at what the simulation predicts.
-
-This fleet's devices sleep `STRETCH` times as long as H800s, so that its processes on few cores cost little of
-a step; the plain fleet's, whose processes cost nothing, `PLAIN_STRETCH` times. All rates of the result are
-those of devices that sleep as long as H800s take.
+sleep; both fleets are in `goodput_fleets` beside this, and get the same jobs. Rates begin at what the
+simulation predicts. All rates of the result are those of devices that sleep as long as H800s take.
 """
 
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from infra.bench.harness.fleet import running_fleet
-from infra.bench.harness.processes import cpu_s
-from infra.bench.harness.report import FOLDER, Bound, CheckFailed, Measured, Result
-from infra.bench.simulate.config import FleetConfig, Policy, Traffic
+from infra.bench.harness.report import Bound, CheckFailed, Measured, Result
+from infra.bench.parts.throughput.goodput_fleets import (
+    CONTROLNETS,
+    MEMORY_BYTES,
+    MODELS,
+    STRETCH,
+    GoodputFleet,
+    alone_s,
+    running_goodput_fleets,
+)
+from infra.bench.simulate.config import FleetConfig, Traffic
 from infra.bench.simulate.goodput import WANTED, Attainment, attainment, goodput, measure_rates
 from infra.bench.simulate.measurements import TIMED, Measurements, read_measurements
 from infra.bench.simulate.outcome import FACTORS
 from infra.bench.simulate.run import replay
 from infra.bench.simulate.traffic import SimulatedJob, make_traffic
-from infra.bench.timed.fleet import devices
-from infra.bench.timed.models import make_timed
-from infra.bench.timed.plain_fleet import running_plain_fleet
-from infra.bench.timed.stream import Stream
 
-MODELS = ("timed", "timed-b", "timed-c")
-CONTROLNETS = tuple(f"timed-controlnet{i}" for i in range(1, 9))
-MEMORY_BYTES = 24_000_000_000
-STRETCH, PLAIN_STRETCH = 4.0, 0.25
 #: Coefficients of variation of the gaps between arrivals; 1: Poisson.
 CVS = (1.0, 2.0, 4.0, 8.0)
 BURSTY = CVS[-1]
 BOUNDS = {"goodput_vs_naive_k2": Bound("at_least", 3), "burst_vs_naive": Bound("at_least", 8)}
 #: Tries of the simulation, which cost nothing; and how far rates of real tries are apart.
 SIMULATED_TRIES, STRIDE = 12, 1.4
-#: Attainment of a fleet under jobs.
-Attain = Callable[[Sequence[SimulatedJob]], Attainment]
 Curves = dict[float, dict[float, Attainment]]
 
 
@@ -60,28 +50,6 @@ class _Form(NamedTuple):
 
 
 FULL, QUICK = _Form(8, 25, 64, 3, CVS), _Form(2, 10, 8, 1, CVS[:1])
-
-
-@dataclass(frozen=True)
-class _Fleet:
-    """A running fleet, its devices' factor, and the simulation of it."""
-
-    policy: Policy
-    stretch: float
-    attain: Attain
-
-    def curve(self, form: _Form, cv: float) -> dict[float, Attainment]:
-        """Attainment by rate, in jobs per second of devices that do not sleep longer than H800s take."""
-        measured = read_measurements(TIMED)
-        config = FleetConfig(policy=self.policy, devices=form.devices, memory_bytes=MEMORY_BYTES)
-        prediction = _predict(measured, config, form, cv)
-        print(f"  {self.policy}, cv {cv:g}: the simulation says {prediction:.2f} jobs/s", flush=True)
-        return measure_rates(
-            lambda rate: self.attain(_jobs(rate / self.stretch, cv, form)),
-            prediction,
-            tries=form.tries,
-            stride=STRIDE,
-        )
 
 
 def measure(quick: bool) -> Measured:
@@ -101,14 +69,14 @@ def measure_experiments(
     ours: Curves = {}
     theirs: Curves = {}
     began, took_s = time.monotonic(), 0.0
-    with _running_fleets(form, shares) as (elastic, plain):
+    with running_goodput_fleets(form.devices, shares) as (elastic, plain):
         for cv in cvs:
             start = time.monotonic()
             if within_s is not None and start - began + took_s > within_s:
                 print(f"  cv {cv:g} and what follows are left out: no time is left", flush=True)
                 break
-            theirs[cv] = plain.curve(form, cv)
-            ours[cv] = elastic.curve(form, cv)
+            theirs[cv] = _curve(plain, form, cv)
+            ours[cv] = _curve(elastic, form, cv)
             took_s = time.monotonic() - start
             measured = _measured(form, ours, theirs, shares, {} if quick else BOUNDS)
             save(measured)
@@ -122,47 +90,18 @@ def _chosen(only: Sequence[str], cvs: tuple[float, ...]) -> list[float]:
     return [by_name[name] for name in only] or list(cvs)
 
 
-@contextmanager
-def _running_fleets(form: _Form, shares: list[float]) -> Iterator[tuple[_Fleet, _Fleet]]:
-    """This fleet and the plain one, warm; ``shares`` gets each replay's CPU seconds per second of steps."""
-    real = read_measurements(TIMED)
-    with ExitStack() as running:
-        folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
-        theirs = make_timed(_made(folder / "plain"), MODELS, CONTROLNETS, PLAIN_STRETCH)
-        plain = running.enter_context(
-            running_plain_fleet(
-                FOLDER / "goodput-plain", theirs, workers=form.devices, memory_bytes=MEMORY_BYTES
-            )
-        )
-        catalog = make_timed(_made(folder / "ours"), MODELS, CONTROLNETS, STRETCH)
-        decoy = {"worker_models": ("emoji-sd",), "worker_controlnets": ("none",)}
-        fleet = running.enter_context(
-            running_fleet(catalog=catalog, unet_workers=1, controlnet_workers=0, **decoy)
-        )
-        memory = {"SWIFT_MODEL_MEMORY_BYTES": str(MEMORY_BYTES)}
-        pids = running.enter_context(
-            devices(fleet, unets=form.devices, models=",".join(MODELS), environment=memory)
-        )
-        stream, stretched = Stream(fleet, MODELS, CONTROLNETS), real.stretched(STRETCH)
-
-        def attain_ours(jobs: Sequence[SimulatedJob]) -> Attainment:
-            before_s = sum(map(cpu_s, pids))
-            replayed = stream.replay(jobs)
-            spent_s = sum(map(cpu_s, pids)) - before_s
-            shares.append(spent_s / (sum(job.steps for job in jobs) * stretched.unet_s))
-            return _attained(stretched, jobs, replayed.latencies_s)
-
-        def attain_theirs(jobs: Sequence[SimulatedJob]) -> Attainment:
-            return _attained(real.stretched(PLAIN_STRETCH), jobs, plain.replay(jobs))
-
-        plain.replay(_warm_up(form.devices))
-        stream.replay(_warm_up(form.devices))
-        yield _Fleet("elastic", STRETCH, attain_ours), _Fleet("plain", PLAIN_STRETCH, attain_theirs)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
+def _curve(fleet: GoodputFleet, form: _Form, cv: float) -> dict[float, Attainment]:
+    """Attainment by rate, in jobs per second of devices that do not sleep longer than H800s take."""
+    measured = read_measurements(TIMED)
+    config = FleetConfig(policy=fleet.policy, devices=form.devices, memory_bytes=MEMORY_BYTES)
+    prediction = _predict(measured, config, form, cv)
+    print(f"  {fleet.policy}, cv {cv:g}: the simulation says {prediction:.2f} jobs/s", flush=True)
+    return measure_rates(
+        lambda rate: fleet.attain(_jobs(rate / fleet.stretch, cv, form)),
+        prediction,
+        tries=form.tries,
+        stride=STRIDE,
+    )
 
 
 def _predict(measured: Measurements, config: FleetConfig, form: _Form, cv: float) -> float:
@@ -171,7 +110,7 @@ def _predict(measured: Measurements, config: FleetConfig, form: _Form, cv: float
     def attain(rate: float) -> Attainment:
         jobs = _jobs(rate, cv, form)
         outcome = replay(measured, config, jobs, models=len(MODELS), controlnets=len(CONTROLNETS))
-        return attainment(outcome.latencies_s, [_alone_s(measured, job) for job in jobs])
+        return attainment(outcome.latencies_s, [alone_s(measured, job) for job in jobs])
 
     first = 0.5 * form.devices / measured.alone_s(form.steps, 2, 1)
     curve = measure_rates(attain, first, tries=SIMULATED_TRIES)
@@ -234,24 +173,6 @@ def _jobs(rate: float, cv: float, form: _Form) -> list[SimulatedJob]:
         controlnets=len(CONTROLNETS),
     )
     return list(islice(make_traffic(traffic), form.jobs))
-
-
-def _warm_up(devices: int) -> list[SimulatedJob]:
-    """Short jobs, two for each device: every model and ControlNet has been used once."""
-    count = max(2 * devices, len(CONTROLNETS))
-    return [SimulatedJob(0.0, i % len(MODELS), (i % len(CONTROLNETS),), steps=2) for i in range(count)]
-
-
-def _attained(measured: Measurements, jobs: Sequence[SimulatedJob], latencies_s: list[float]) -> Attainment:
-    shares = attainment(latencies_s, [_alone_s(measured, job) for job in jobs])
-    print(
-        f"  {', '.join(f'{share:.0%} within {factor:g} ×' for factor, share in shares.items())}", flush=True
-    )
-    return shares
-
-
-def _alone_s(measured: Measurements, job: SimulatedJob) -> float:
-    return measured.alone_s(job.steps, len(job.controlnets), len(job.loras))
 
 
 def _samples(ours: Curves, theirs: Curves) -> dict[str, list[float]]:
