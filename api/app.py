@@ -10,6 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as Redirect
 
 from api import openapi
+from api.auth import authentication
 from api.middleware import compression, errors, hosts, request_body, request_metrics
 from api.middleware.access_log import AccessLog
 from api.middleware.strict_json import StrictJson
@@ -41,6 +42,7 @@ def create_app(services: Services) -> OpenAPI:
     request_metrics.register(app)
     compression.register(app, services.offload)
     hosts.register(app, settings)
+    authentication.register(app)
     request_body.register(app, settings)
     errors.register(app)
     for blueprint in (jobs_api, images_api, events_api, loras_api, fleet_api, health_api):
