@@ -45,13 +45,18 @@ class Platform(StrictMessage):
         description="architecture and instruction set of the CPU, on which a GPU's noise is sampled, too;"
         " empty: an older receipt, which does not say it",
     )
+    cpu_model: ShortText = Field(
+        "",
+        description="maker, model, features and caches of the CPU that computes, by which libraries choose"
+        " kernels and the blocks of sums; empty: a GPU computes, or an older receipt, which does not say it",
+    )
 
     @property
     def digest(self) -> str:
         """Equal where models have the same bits; what a GPU computes does not depend on the CPU."""
         fields = self.model_dump(include=set(Platform.model_fields))
         if self.accelerator:
-            del fields["processor"], fields["threads"]
+            del fields["processor"], fields["threads"], fields["cpu_model"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -44,7 +44,7 @@ class Heartbeat(Message):
     device: str
     platform: str = Field(
         "",
-        description="digest of its kind of device, instruction set, threads and library versions: workers of"
+        description="digest of its kind of device or CPU, threads and library versions: workers of"
         " one platform compute the same bits; empty: its device is lost, or its version does not say",
     )
     gpu: str | None = Field(None, description="what the device is, as its maker calls it; null: no GPU")

@@ -6,7 +6,7 @@ without an atomic claim, so each part has one worker, and everybody can see whet
 key expires.
 
 A ControlNet has one queue whose steps any worker may compute, and one of exact jobs for each platform (kind
-of device, instruction set, threads, versions: `shared.jobs.receipt.Platform`), from which only workers of
+of device or CPU, threads, versions: `shared.jobs.receipt.Platform`), from which only workers of
 that platform take: others never see these steps. A worker takes from both in turn, oldest first in each.
 
 A part of the current request is in one of these states (`lua/locate.lua`); the UNet worker checks it while

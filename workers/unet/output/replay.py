@@ -80,7 +80,7 @@ class Replay:
 
 
 #: Of a worker, as `_computed_with` names it: older receipts do not say it.
-_LATER_FIELDS = {"processor", "VAE dtype"}
+_LATER_FIELDS = {"processor", "CPU model", "VAE dtype"}
 
 #: For those who help with a job: one that is replayed is never split over two workers.
 NO_REPLAY = Replay(None)
@@ -125,7 +125,11 @@ def _controlnet_differences(was: ControlNetReceipt, is_now: ControlNetReceipt) -
 
 
 def _computed_with(worker: WorkerReceipt) -> dict[str, object]:
-    later = {"processor": worker.processor, "VAE dtype": worker.vae_dtype}
+    later = {
+        "processor": worker.processor,
+        "CPU model": worker.cpu_model,
+        "VAE dtype": worker.vae_dtype,
+    }
     return {
         "device": worker.device,
         "threads": worker.threads,

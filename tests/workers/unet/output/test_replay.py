@@ -172,6 +172,7 @@ def test_a_receipt_of_another_processor_or_engine_warns_and_an_older_one_does_no
         update={
             "accelerator": {"gpu": "H100", "cuda": "13.0"},
             "processor": "x86_64 DEFAULT",
+            "cpu_model": "another",
             "engine": "graphs",
             "memory_format": "channels_last",
             "vae_dtype": "float16",
@@ -181,6 +182,7 @@ def test_a_receipt_of_another_processor_or_engine_warns_and_an_older_one_does_no
         "generated with engine eager, the receipt with graphs",
         "generated with memory format contiguous, the receipt with channels_last",
         f"generated with processor {here.processor}, the receipt with x86_64 DEFAULT",
+        f"generated with CPU model {here.cpu_model}, the receipt with another",
         "generated with VAE dtype float32, the receipt with float16",
         "generated with gpu unknown, the receipt with H100",
         "generated with cuda unknown, the receipt with 13.0",
