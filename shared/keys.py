@@ -98,7 +98,7 @@ def worker_metrics(name: str) -> str:
 
 #: Begins every key of the transport. The number is the version of its messages: workers of two versions
 #: share no key, so neither reads what the other wrote.
-TRANSPORT = "swift:transport:5"
+TRANSPORT = "swift:transport:6"
 
 
 def controlnet_steps(controlnet: str, platform: str = "") -> str:

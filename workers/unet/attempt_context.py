@@ -54,6 +54,12 @@ class AttemptContext:
         worker = self.worker
         return PlatformChoice(worker.steps.platform_digest, worker.live_workers, self.timeline.worker)
 
+    def platform_of(self, controlnet: str) -> str:
+        """Digest of the platform that shall compute it, as the job must be exact; empty: any may."""
+        if not self.spec.is_exact:
+            return ""
+        return self.platforms.choose(controlnet, is_held=self.worker.residency.may_hold(controlnet))
+
     @cached_property
     def used_controlnets(self) -> UsedControlNets:
         """With what the ControlNets were computed until now."""

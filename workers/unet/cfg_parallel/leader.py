@@ -12,6 +12,7 @@ from shared import metrics
 from shared.jobs.receipt import WorkerReceipt
 from workers.devices.base import Pending
 from workers.unet.attempt_context import AttemptContext
+from workers.unet.cfg_parallel.controlnet_check import as_used_here, why_refused
 from workers.unet.cfg_parallel.follower_search import FollowerSearch
 from workers.unet.cfg_parallel.messages import BranchPrediction, BranchStep
 from workers.unet.cfg_parallel.policy import may_split
@@ -94,6 +95,11 @@ class Leader:
             return None
         if prediction is None:
             return None
+        used = as_used_here(self._context, response.controlnets, self._follower.receipt)
+        if (refused := why_refused(self._context, used)) is not None:
+            self._lose_follower(refused)
+            return None
+        self._context.used_controlnets.record_follower(used)
         timeline.add("uncond branch", response.start_s, response.end_s, response.worker)
         metrics.CFG_BRANCHES.labels("follower").inc()
         self.receipt = self._follower.receipt

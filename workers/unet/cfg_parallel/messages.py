@@ -4,6 +4,7 @@ from pydantic import Field
 
 from shared.jobs.receipt import WorkerReceipt
 from shared.message_base import Message
+from workers.transport.protocol import UsedControlNet
 
 #: The step of the response that says the follower is ready.
 READY = -1
@@ -43,5 +44,8 @@ class BranchPrediction(Message):
     is_missing_lora: bool = False  # a LoRA of this step has not arrived yet
     is_leaving: bool = False  # the worker was preempted or failed: it answers no further step
     is_preempted: bool = False  # of one that leaves: it has not failed, and may follow again later
+    #: Of a prediction: with what its ControlNets were computed, by position; where a platform is named, it is
+    #: not the worker's own.
+    controlnets: dict[int, list[UsedControlNet]] = Field(default_factory=dict)
     model_sha256: str = ""  # when it is ready: of its weights
     receipt: WorkerReceipt | None = None  # when it is ready: what it computes with

@@ -57,7 +57,8 @@ class UncondBranch:
         with torch.inference_mode():
             prediction = self._predictor.predict(x, step.step, step.total, t)
             computed = device.to_host(prediction).wait()
-        return response.model_copy(update={"end_s": time.time()}), computed
+        used = self._context.used_controlnets.take_since()
+        return response.model_copy(update={"end_s": time.time(), "controlnets": used}), computed
 
     def close_controlnets(self) -> None:
         """No further step; only for the follower, as other workers that prepared share its request id."""

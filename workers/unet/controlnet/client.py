@@ -52,7 +52,7 @@ class ControlNetClient:
                 controlnet=spec.name,
                 image=image,
                 batch=batch,
-                platform=self.session.platform_of(spec.name),
+                platform=context.platform_of(spec.name),
             )
             for spec, image in zip(self._specs, self.session.image_keys, strict=True)
         ]
@@ -75,7 +75,7 @@ class ControlNetClient:
                 scale=spec.conditioning_scale,
                 image=image,
                 control_mode=spec.control_mode,
-                platform=self.session.platform_of(spec.name),
+                platform=self._context.platform_of(spec.name),
             )
             for position, (spec, image) in enumerate(zip(self._specs, self.session.image_keys, strict=True))
             # The condition is diffusers' own, floats and all (pipeline_controlnet, "controlnet_keep").

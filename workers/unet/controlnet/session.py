@@ -45,13 +45,6 @@ class ControlNetSession:
         for tensor in (*self._input_copies.values(), *self._packed_images):
             self.context.worker.transport.put_input(tensor)
 
-    def platform_of(self, controlnet: str) -> str:
-        """Digest of the platform that shall compute it, as the job must be exact; empty: any may."""
-        if not self.context.spec.is_exact:
-            return ""
-        residency = self.context.worker.residency
-        return self.context.platforms.choose(controlnet, is_held=residency.may_hold(controlnet))
-
     def local_positions(self, parts: Sequence[ControlNetCall]) -> frozenset[int]:
         """Those of a step's ControlNets that are computed here, without asking others.
 

@@ -246,7 +246,7 @@ class StepResiduals:
     def _send_again(self) -> None:
         """Ask for the whole step, its parts on the platforms that are chosen by now."""
         parts = [
-            part.model_copy(update={"platform": self._session.platform_of(part.controlnet)})
+            part.model_copy(update={"platform": self._context.platform_of(part.controlnet)})
             for part in self.request.parts
         ]
         changes = {"retry": self.request.retry + 1, "parts": parts}

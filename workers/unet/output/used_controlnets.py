@@ -1,6 +1,6 @@
 """With what the ControlNets of one attempt were computed until now, as the receipt will say it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.errors import ControlNetChanged
 from shared.jobs.receipt import MAX_PLATFORMS, ControlNetReceipt
@@ -18,6 +18,7 @@ class UsedControlNets:
         self._is_exact = spec.is_exact
         self._receipts = [ControlNetReceipt(name=one.name, sha256="") for one in spec.controlnets]
         self.used: dict[int, UsedControlNet] = {}  # by position: the latest of this attempt
+        self._since: dict[int, list[UsedControlNet]] = {}  # by position: what `take_since` has not returned
 
     @property
     def receipts(self) -> list[ControlNetReceipt]:
@@ -40,9 +41,31 @@ class UsedControlNets:
             if response.batch > receipt.batch:
                 self._receipts[position] = receipt.model_copy(update={"batch": response.batch})
         for position, used in response.used.items():
+            if used not in self._since.setdefault(position, []):
+                self._since[position].append(used)
             if used != self.used.get(position):
                 self.used[position] = used
                 self._receipts[position] = _with(self._receipts[position], used)
+
+    def take_since(self) -> dict[int, list[UsedControlNet]]:
+        """By the ControlNet's position: all that was used since the last call."""
+        since, self._since = self._since, {}
+        return since
+
+    def record_follower(self, used: Mapping[int, Sequence[UsedControlNet]]) -> None:
+        """Note what has computed a follower's branch of a step: what of it this attempt has not used itself.
+
+        The caller has checked that it `fits`; platforms are named where they are not this worker's.
+        """
+        for position, all_used in used.items():
+            for one in all_used:
+                receipt = self._receipts[position]
+                with_it = _with(receipt, one)
+                self._receipts[position] = (
+                    receipt.model_copy(update={"other_platforms": with_it.other_platforms})
+                    if receipt.sha256
+                    else with_it
+                )
 
     def fits(self, name: str, sha256: str) -> bool:
         """Whether the steps before were computed with these weights of a ControlNet, or with none yet."""

@@ -27,6 +27,7 @@ from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.families.base_controlnet import ControlNet
 from workers.families.load_controlnet import load_controlnet
+from workers.families.unet.controlnet import UNetControlNet
 from workers.families.unet.loading import unet_model
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
@@ -41,6 +42,13 @@ STEPS = 12
 
 def load_edge(name: str) -> ControlNet:
     return load_controlnet(name, str(EMOJI / "controlnets" / name), "float32", "cpu")
+
+
+def load_changed(name: str) -> ControlNet:
+    """Other weights under that name."""
+    model: Any = load_edge(name).model
+    model.conv_in.bias.data += 1.0
+    return UNetControlNet(name, model)
 
 
 def unsplit(wanted: JobSpec) -> JobSpec:
@@ -94,6 +102,29 @@ def test_leader_and_follower_compute_the_controlnets_that_they_hold(
     assert np.array_equal(pair.pixels(job), served.pixels(again))
     assert {span.worker for span in job.timeline if span.name == "controlnet edge"} == {"unet1@test"}
     assert {span.worker for span in job.timeline if span.name == "uncond branch"} == {"unet2@test"}
+
+
+def test_a_follower_with_other_weights_of_a_controlnet_computes_no_branch_of_the_image(
+    make_worker: MakeWorker, second_models: ModelCache[BaseModel], unet2_is_idle: None
+) -> None:
+    # Given two workers that compute their ControlNets themselves, the second with weights of its own
+    pair = Pair(make_worker, second_models, serve_controlnets=False)
+    pair.second = dataclasses.replace(
+        pair.second, controlnets=ModelCache(load_changed, DeviceMemory(1 << 40))
+    )
+    for worker in (pair.first, pair.second):
+        with worker.controlnets.use("edge") as loaded:
+            sha256 = loaded.sha256 if worker is pair.first else ""
+    wanted = spec(controlnets=[controlnet(pair.first)], num_inference_steps=4)
+    job = pair.run(wanted)
+    # Then it followed, was released, and the image is the first worker's alone
+    assert job.receipt is not None
+    assert (job.receipt.spec.split_steps, pair.ended) == ([0], ["released"])
+    assert "uncond branch" not in {span.name for span in job.timeline}
+    assert job.receipt.cfg_follower is None
+    assert [one.sha256 for one in job.receipt.controlnets] == [sha256]
+    again = pair.run(replay_of(wanted, job), job.receipt)
+    assert again.images[0].sha256 == job.images[0].sha256
 
 
 def test_branches_on_asynchronous_devices_have_the_same_bits(pair: Pair) -> None:

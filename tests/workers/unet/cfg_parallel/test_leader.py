@@ -10,10 +10,13 @@ import pytest
 import torch
 from redis import Redis
 
-from shared.jobs.receipt import WorkerReceipt
+from shared.jobs.receipt import Platform, WorkerReceipt
+from shared.jobs.spec import JobSpec
 from tests.workers.unet.cfg_parallel.conftest import MakeWorker, idle
+from tests.workers.unet.controlnet_jobs import spec as controlnet_spec
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
+from workers.transport.protocol import StepResponse, UsedControlNet
 from workers.unet.attempt_context import AttemptContext
 from workers.unet.cfg_parallel.channel import branch_channel
 from workers.unet.cfg_parallel.leader import Leader
@@ -46,8 +49,10 @@ class Follower:
         assert taken is not None
         return taken[0]
 
-    def predict(self, step: int, value: float) -> None:
-        prediction = BranchPrediction(step=step, worker=self._name)
+    def predict(self, step: int, value: float, *used: UsedControlNet) -> None:
+        """``used``: with what it has computed the job's first ControlNet."""
+        controlnets = {0: list(used)} if used else {}
+        prediction = BranchPrediction(step=step, worker=self._name, controlnets=controlnets)
         self._channel.respond(prediction, torch.full_like(X, value))
 
     def leave(self, *, is_preempted: bool = False) -> None:
@@ -60,29 +65,33 @@ class Follower:
 class Led:
     """The leader of an attempt, and its offers: the test plays the followers."""
 
-    def __init__(self, worker: UNetWorker, model: BaseModel, timings: CFGTimings = TIMINGS) -> None:
+    def __init__(
+        self,
+        worker: UNetWorker,
+        model: BaseModel,
+        timings: CFGTimings = TIMINGS,
+        wanted: JobSpec | None = None,
+    ) -> None:
         self._offers = queue.Queue[FollowBranch]()
         self.worker = dataclasses.replace(
             worker, cfg_timings=timings, send_follow=lambda offer, model, expires_s: self._offers.put(offer)
         )
         self.sha256, self.receipt = model.sha256, worker_receipt(model)
         self._step = -1
-        wanted = spec(latent_parallelism="on")
+        wanted = wanted or spec(latent_parallelism="on")
         job_id, _ = worker.jobs.create(wanted)
-        self.leader = Leader(
-            AttemptContext(
-                worker=self.worker,
-                model=model,
-                spec=wanted,
-                job_id=job_id,
-                attempt="attempt",
-                ordinal=1,
-                role="leader",
-                timeline=Timeline("unet1@test"),
-                check=lambda: None,
-            ),
-            control_maps=[],
+        self.context = AttemptContext(
+            worker=self.worker,
+            model=model,
+            spec=wanted,
+            job_id=job_id,
+            attempt="attempt",
+            ordinal=1,
+            role="leader",
+            timeline=Timeline("unet1@test"),
+            check=lambda: None,
         )
+        self.leader = Leader(self.context, control_maps=[])
 
     def offer(self, after: Follower | None = None) -> FollowBranch:
         """The next offer; ``after`` a follower: of the search for another. Meanwhile steps go by."""
@@ -121,9 +130,9 @@ class Led:
 
 
 @contextmanager
-def led(worker: UNetWorker, timings: CFGTimings = TIMINGS) -> Iterator[Led]:
+def led(worker: UNetWorker, timings: CFGTimings = TIMINGS, wanted: JobSpec | None = None) -> Iterator[Led]:
     with worker.models.use("emoji-sd") as model:
-        job = Led(worker, model, timings)
+        job = Led(worker, model, timings, wanted)
         with job.leader:
             yield job
 
@@ -218,3 +227,61 @@ def test_a_follower_of_another_kind_is_accepted_after_one_that_predicted_nothing
         second.predict(job.request_from(second), 1.0)
         assert job.leader.take(X) is not None
         assert job.leader.receipt == other
+
+
+def used(sha256: str = "1" * 64, platform: Platform | None = None) -> UsedControlNet:
+    return UsedControlNet(sha256=sha256, engine="eager", memory_format="contiguous", platform=platform)
+
+
+def guided_by(*names: str) -> JobSpec:
+    return spec(latent_parallelism="on", controlnets=[controlnet_spec(name) for name in names])
+
+
+def compute_own_branch(job: Led, own: UsedControlNet) -> None:
+    """The leader has computed its branch of a step with its first ControlNet."""
+    job.context.used_controlnets.record(
+        StepResponse(
+            index=0, positions=[0], retry=0, start_s=0.0, end_s=0.0, worker="unet1@test", used={0: own}
+        )
+    )
+
+
+def test_a_prediction_with_other_weights_of_a_controlnet_is_not_used(
+    make_worker: MakeWorker, three_are_idle: None
+) -> None:
+    with led(make_worker(), wanted=guided_by("edge")) as job:
+        # Given workers that predict with other weights than the leader's own branch
+        other: Follower | None = None
+        for name in ("unet2@test", "unet3@test"):
+            other = job.follower(name, after=other)
+            step = job.request_from(other)
+            compute_own_branch(job, used())
+            other.predict(step, 7.0, used("2" * 64))
+            assert job.leader.take(X) is None
+        # Then each is left, and the receipt names neither; a worker with the same weights follows
+        third = job.follower("unet4@test", after=other)
+        assert third.offer.excluded == ["unet2@test", "unet3@test"]
+        assert job.leader.receipt is None
+        third.predict(job.request_from(third), 3.0, used())
+        assert job.leader.take(X) is not None
+        assert [one.sha256 for one in job.context.used_controlnets.receipts] == ["1" * 64]
+
+
+def test_the_receipt_names_the_platforms_on_which_a_follower_had_its_controlnets_computed(
+    make_worker: MakeWorker, three_are_idle: None
+) -> None:
+    with led(make_worker(), wanted=guided_by("edge")) as job:
+        # Given a bounded job, and a follower of another platform
+        receipt = job.receipt.model_copy(update={"threads": 64})
+        follower = Follower(job.worker, job.offer(), "unet2@test")
+        follower.respond_ready(job.sha256, receipt)
+        step = job.request_from(follower)
+        compute_own_branch(job, used())
+        # When its ControlNet was computed on its own, on the leader's, and on a third platform
+        here = job.worker.steps.platform
+        third = here.model_copy(update={"threads": 128})
+        follower.predict(step, 1.0, used(), used(platform=here), used(platform=third))
+        assert job.leader.take(X) is not None
+        # Then the receipt names those that are not the leader's
+        [controlnet] = job.context.used_controlnets.receipts
+        assert [one.threads for one in controlnet.other_platforms] == [64, 128]
