@@ -79,6 +79,14 @@ def model_holders(model: str) -> str:
     return f"swift:loaded:{model}"
 
 
+def controlnet_servers(controlnet: str, platform: str = "") -> str:
+    """Sorted set: workers that would take a step of a ControlNet now, by when their registration expires.
+
+    With ``platform`` those of that one only; a platform is named by its digest, which has no colon.
+    """
+    return f"swift:controlnet_servers:{platform}:{controlnet}"
+
+
 def serving(worker: str) -> str:
     """String with expiry: a UNet worker has just served a step of another worker's job."""
     return f"swift:serving:{worker}"

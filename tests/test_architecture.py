@@ -59,6 +59,7 @@ DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace"}
 #: Modules of ``shared`` that only one side uses.
 ONE_SIDED = {
     "shared.jobs.events": "read by the web only; the job script, which writes events, is beside it",
+    "shared.registry.controlnet_servers": "beside the rest of the registry; the web reads heartbeats",
     "shared.tenants.scopes": "what a key is for is stored with it; only the web asks",
     "shared.tenants.tenant": "jobs do not have a tenant yet",
 }

@@ -1,7 +1,6 @@
 """The worker registry: which workers are alive. Each publishes a heartbeat, which expires unless renewed."""
 
 import json
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -159,9 +158,8 @@ def remove_worker(redis: "Redis", name: str) -> None:
     pipe.execute()
 
 
-def live_workers(redis: "Redis", *, skipped: Collection[str] = ()) -> list[Heartbeat]:
-    """The unexpired heartbeats, by name of the worker, but for those of the workers ``skipped``."""
-    found = map(str, redis.zrange(keys.WORKERS, 0, -1))
-    names: list[str] = sorted(name for name in found if name not in skipped)
+def live_workers(redis: "Redis") -> list[Heartbeat]:
+    """The unexpired heartbeats, by name of the worker."""
+    names: list[str] = sorted(map(str, redis.zrange(keys.WORKERS, 0, -1)))
     reports = redis.mget([keys.worker(name) for name in names]) if names else []
     return read_all(Heartbeat, reports)

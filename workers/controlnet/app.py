@@ -12,10 +12,12 @@ with exit_with_reason():
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from celery.signals import worker_init, worker_shutdown
+from redis.exceptions import RedisError
 
 from shared.catalog.catalog import read_catalog
 from shared.jobs.store import JobStore
@@ -23,6 +25,7 @@ from shared.logs import log_fields
 from shared.messaging.celery_app import ATTACH, controlnet_queue, make_celery
 from shared.messaging.messages import AttachControlNet
 from shared.redis_clients import control_redis, residual_servers
+from shared.registry.controlnet_servers import ServerRegistration
 from shared.registry.workers import Heartbeat
 from workers.controlnet_serving.host import ServerHost
 from workers.controlnet_serving.server import ControlNetServer
@@ -38,7 +41,7 @@ from workers.runtime.celery_worker.revocation import cancel_revoked_jobs, revoke
 from workers.runtime.celery_worker.stats import add_activity_to_stats
 from workers.runtime.device_loss import STATUS, DeviceLoss
 from workers.runtime.device_memory import DeviceMemory
-from workers.runtime.heartbeat import HeartbeatThread, describe_worker
+from workers.runtime.heartbeat import GRACE_BEATS, HeartbeatThread, describe_worker
 from workers.runtime.memory_budget import HOST_BYTES, budget_bytes
 from workers.runtime.process import (
     check_device,
@@ -101,7 +104,13 @@ def _start(sender: Any, **_: object) -> None:
     name, started_at = worker_name(sender), time.time()
 
     report = partial(_report, name, started_at, consumer_check.problems)
-    tasks = [transport.sweep, consumer_check.check, activity.count]
+    registration = ServerRegistration(
+        jobs.renewal_redis,
+        lambda: [] if _problems(consumer_check.problems) else server.available_controlnets,
+        lambda: server.steps.platform_digest,
+        settings.heartbeat_s * GRACE_BEATS,
+    )
+    tasks = [lambda: registration.renew(name), transport.sweep, consumer_check.check, activity.count]
     reporter = HeartbeatThread(redis, name, settings.heartbeat_s, report, tasks)
     reporter.start()
 
@@ -113,6 +122,8 @@ def _start(sender: Any, **_: object) -> None:
         if not loss.is_lost:  # it may use the device; others free what a dead worker has left
             transport.close()
         reporter.stop()
+        with suppress(RedisError):  # then it expires
+            registration.remove(name)
         loss.exit_if_lost()
 
 
@@ -129,12 +140,16 @@ def _report(name: str, started_at: float, problems: Callable[[], list[str]]) -> 
         attached_jobs=server.recent_jobs.by_controlnet(),
         load_errors=controlnets.failed(),
         engines=describe_engines(controlnets),
-        unavailable_reasons=[*loss.problems(), *watchdog.problems(), *problems()],
+        unavailable_reasons=_problems(problems),
         warnings=transport.warnings(),
         received_residuals=transport.received_residuals(),
         activity=activity,
         started_at=started_at,
     )
+
+
+def _problems(problems: Callable[[], list[str]]) -> list[str]:
+    return [*loss.problems(), *watchdog.problems(), *problems()]
 
 
 def _warm_up(name: str) -> None:

@@ -141,6 +141,7 @@ class NoisePredictorFactory:
         if is_both and images:
             self._first_residual.start()
         controlnets.publish_images(images)
+        controlnets.expect_steps()
         if is_both or context.role == "follower":
             self._load_controlnets()
         if is_both:

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, cast
@@ -17,6 +17,7 @@ from shared.jobs.options import LoraLoading, Precision
 from shared.jobs.spec import ControlNetSpec
 from shared.keys import controlnet_steps
 from shared.redis_clients import control_redis
+from shared.registry.controlnet_servers import Served
 from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
@@ -124,6 +125,9 @@ class KnownOthers:
 
     def may_serve(self, controlnet: str, platform: str = "") -> bool:
         return self.served is None or controlnet in self.served
+
+    def expect(self, wanted: Iterable[Served]) -> None:
+        """All is known."""
 
 
 @dataclass

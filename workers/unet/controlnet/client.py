@@ -7,6 +7,7 @@ from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared.messaging.messages import AttachControlNet
+from shared.registry.controlnet_servers import Served
 from workers.devices.base import HostCopy
 from workers.families.guidance import CFGBranch
 from workers.transport.protocol import ControlNetCall, StepRequest, UsedControlNet
@@ -41,6 +42,12 @@ class ControlNetClient:
     def publish_images(self, images: list[Tensor]) -> None:
         """Store the control images, ``(1, 3, h, w)`` each, where ControlNet workers find them."""
         self.session.publish_images(images)
+
+    def expect_steps(self) -> None:
+        """Have it known by the first step who could serve these ControlNets."""
+        wanted = [Served(spec.name, self._context.platform_of(spec.name)) for spec in self._specs]
+        if wanted:
+            self._context.worker.other_workers.expect(wanted)
 
     def attach(self, batch: int) -> None:
         """Have those that may serve prepare for steps of ``batch`` rows."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from shared.registry.availability import Availability
+from shared.registry.controlnet_servers import ServerRegistration
 from shared.registry.loaded_models import LoadedModels
 from shared.registry.lora_inventory import (
     LoraInventory,
@@ -48,13 +49,15 @@ class AvailabilityReporter:
         models: ModelCache[BaseModel],
         cache: LoraCache,
         memory: LoraMemory,
+        serving: ServerRegistration | None = None,
     ) -> None:
-        """Each report lasts ``ttl_s`` seconds."""
+        """Each report lasts ``ttl_s`` seconds. ``serving``: of the ControlNets that it serves while free."""
         self._redis, self._availability = redis, Availability(redis)
         self._loaded_models = LoadedModels(redis)
         self._serves, self._ttl_s = list(serves), ttl_s
         self._name, self._host = "", socket.gethostname()
         self._models, self._cache, self._memory = models, cache, memory
+        self._serving = serving
         self._is_ready: Callable[[], bool] = lambda: True
         self._jobs: list[str] = []
         self._published_disk: set[str] = set()
@@ -114,11 +117,15 @@ class AvailabilityReporter:
                 log.warning("availability not reported: the next heartbeat tries again")
 
     def _register(self) -> None:
+        is_free = False
         if self._jobs or self._has_stopped or not self._is_ready():
             self._availability.register_busy(self._name, self._serves, self._ttl_s)
         else:
             is_free = self._availability.register_free(self._name, self._taken_at_once(), self._ttl_s)
             self.jobs_wait = not is_free
+        if self._serving is not None:
+            report = self._serving.renew if is_free else self._serving.remove
+            report(self._name)
 
     def _taken_at_once(self) -> list[str]:
         """The models whose jobs it leaves to nobody: those loaded, or all while none is.

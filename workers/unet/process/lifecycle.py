@@ -22,6 +22,7 @@ from shared.messaging.celery_app import (
 )
 from shared.messaging.messages import AttachControlNet
 from shared.metrics import LORA_CACHE_BYTES
+from shared.registry.controlnet_servers import ServerRegistration
 from shared.registry.workers import Heartbeat
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
@@ -58,13 +59,17 @@ class WorkerLifecycle:
         self._stops: list[Any] = []
         self._encodes: list[str] = []  # models whose prompts it encodes for other workers
         self._control: WorkerControl | None = None
+        redis, ttl_s = worker.jobs.renewal_redis, self._settings.heartbeat_s * GRACE_BEATS
         self._availability = AvailabilityReporter(
-            worker.jobs.renewal_redis,
+            redis,
             serves=worker.serves,
-            ttl_s=self._settings.heartbeat_s * GRACE_BEATS,
+            ttl_s=ttl_s,
             models=worker.models,
             cache=worker.loras,
             memory=worker.lora_memory,
+            serving=ServerRegistration(
+                redis, self._served_controlnets, lambda: worker.steps.platform_digest, ttl_s
+            ),
         )
         self._turns = DeviceTurns(
             self._availability.busy_with,
@@ -206,6 +211,12 @@ class WorkerLifecycle:
         if self._serving is not None:
             self._serving.start(self._name)
             self._stops.insert(0, self._serving.stop)  # watched: a step may hang
+
+    def _served_controlnets(self) -> list[str]:
+        """The ControlNets whose steps it takes now, if it is free."""
+        if self._serving is None or self._worker.watchdog.problems():
+            return []
+        return self._serving.served_now()
 
     def _report(self, problems: Callable[[], list[str]]) -> Heartbeat:
         """``problems``: why it takes no work now, beside its device's and its jobs'."""

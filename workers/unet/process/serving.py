@@ -87,6 +87,10 @@ class IdleServing:
         except queue.Full:
             log.info("attachment dropped: others wait", extra={"controlnet": message.controlnet})
 
+    def served_now(self) -> list[str]:
+        """The ControlNets whose steps it takes while no job waits."""
+        return [] if self._is_draining else self._server.available_controlnets
+
     def attached_jobs(self) -> dict[str, list[str]]:
         """Jobs of other workers that it lately served steps of, by ControlNet."""
         return self._server.recent_jobs.by_controlnet()

@@ -112,9 +112,8 @@ def test_a_follower_with_other_weights_of_a_controlnet_computes_no_branch_of_the
     pair.second = dataclasses.replace(
         pair.second, controlnets=ModelCache(load_changed, DeviceMemory(1 << 40))
     )
-    for worker in (pair.first, pair.second):
-        with worker.controlnets.use("edge") as loaded:
-            sha256 = loaded.sha256 if worker is pair.first else ""
+    with pair.second.controlnets.use("edge"), pair.first.controlnets.use("edge") as held:
+        sha256 = held.sha256
     wanted = spec(controlnets=[controlnet(pair.first)], num_inference_steps=4)
     job = pair.run(wanted)
     # Then it followed, was released, and the image is the first worker's alone

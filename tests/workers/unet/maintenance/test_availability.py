@@ -7,6 +7,7 @@ from shared import keys
 from shared.jobs.spec import LoraRef
 from shared.messaging.celery_app import unet_queue, worker_queue
 from shared.registry.availability import Availability
+from shared.registry.controlnet_servers import ControlNetServers, Served, ServerRegistration
 from shared.registry.loaded_models import LoadedModels
 from shared.registry.lora_inventory import read_disk_caches, read_inventories
 from shared.storage.loras import version_of
@@ -36,6 +37,7 @@ def make_reporter(worker: UNetWorker, control: Redis) -> Callable[..., Availabil
             models=worker.models,
             cache=worker.loras,
             memory=worker.lora_memory,
+            serving=ServerRegistration(control, lambda: ["edge"], lambda: "here", 60),
         )
         reporter.start(NAME)
         reporter.report()
@@ -56,6 +58,23 @@ def test_a_worker_is_free_while_it_runs_no_job(reporter: AvailabilityReporter, c
         reporter.report()
         assert (availability.free_workers(), reporter.jobs()) == ([], ["0123"])
     assert availability.free_workers() == [NAME]
+
+
+def test_a_worker_serves_controlnets_while_it_is_free(reporter: AvailabilityReporter, control: Redis) -> None:
+    servers, wanted = ControlNetServers(control), [Served("edge"), Served("edge", "here")]
+    assert servers.are_served(wanted) == [True, True]
+    with reporter.busy_with("0123"):
+        assert servers.are_served(wanted) == [False, False]
+    assert servers.are_served(wanted) == [True, True]
+    # Not while a job waits that it takes next, nor once it stops
+    control.lpush(unet_queue(MODEL), "job")
+    reporter.report()
+    assert servers.are_served(wanted) == [False, False]
+    control.delete(unet_queue(MODEL))
+    reporter.report()
+    assert servers.are_served(wanted) == [True, True]
+    reporter.stop()
+    assert servers.are_served(wanted) == [False, False]
 
 
 def test_a_worker_is_free_again_after_a_failed_job(reporter: AvailabilityReporter, control: Redis) -> None:

@@ -1,6 +1,6 @@
 """What a worker with a job knows of those that could serve its ControlNets."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -8,15 +8,16 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from infra.bench.harness.ports import free_ports
-from shared.registry.availability import Availability
-from shared.registry.workers import Heartbeat, publish_heartbeat
+from shared.registry.controlnet_servers import Served, ServerRegistration
 from tests.infra.local.waiting import eventually
-from workers.unet.controlnet.claims.other_workers import (
-    KNOWN_S,
-    READ_ALL_EVERY_S,
-    READ_EVERY_S,
-    OtherWorkers,
-)
+from workers.unet.controlnet.claims.other_workers import ASKED_S, KNOWN_S, READ_EVERY_S, OtherWorkers
+
+EDGE, DEPTH = Served("edge"), Served("depth")
+
+
+def port_of(redis: Redis) -> int:
+    port: int = redis.connection_pool.connection_kwargs["port"]
+    return port
 
 
 @pytest.fixture
@@ -26,73 +27,49 @@ def registry(control: Redis) -> Iterator[Redis]:
     control.flushall()
 
 
-def beat(redis: Redis, name: str, **changes: Any) -> None:
-    values: dict[str, Any] = {
-        "name": name, "kind": "unet", "host": "here", "pid": 1, "device": "cpu", "serves": ["model"],
-        "loaded": [], "served_controlnets": ["edge", "depth"], "loaded_controlnets": ["edge"], "jobs": [],
-        "utilization": 0.0, "started_at": 0.0, "version": "0",
-    }  # fmt: skip
-    publish_heartbeat(redis, Heartbeat.model_validate(values | changes), 60)
+def register(
+    redis: Redis, *controlnets: str, worker: str = "unet2@test", platform: str = "here"
+) -> ServerRegistration:
+    """A worker that serves these now."""
+    registration = ServerRegistration(redis, lambda: controlnets, lambda: platform, 60)
+    registration.renew(worker)
+    return registration
+
+
+def knows(redis: Redis, wanted: Collection[Served] = (EDGE, DEPTH), **options: Any) -> OtherWorkers:
+    """One that has read who could serve these."""
+    others = OtherWorkers(redis, **options)
+    others.read(wanted)
+    return others
 
 
 def test_before_the_registry_was_read_anybody_may_serve(registry: Redis) -> None:
     assert OtherWorkers(registry).may_serve("edge")
 
 
-def test_a_free_unet_worker_may_serve_what_it_has_loaded(registry: Redis) -> None:
-    beat(registry, "unet2@test")
-    Availability(registry).register_free("unet2@test", ["model"], 60)
-    others = OtherWorkers(registry)
-    others.read()
+def test_one_that_has_registered_may_serve_that_on_its_platform(registry: Redis) -> None:
+    register(registry, "edge")
+    others = knows(registry, [EDGE, DEPTH, Served("edge", "here"), Served("edge", "there")])
     assert (others.may_serve("edge"), others.may_serve("depth")) == (True, False)
+    assert (others.may_serve("edge", "here"), others.may_serve("edge", "there")) == (True, False)
 
 
-def test_a_unet_worker_with_a_job_serves_nobody_until_it_is_free(registry: Redis) -> None:
-    beat(registry, "unet2@test")
-    others = OtherWorkers(registry)
-    Availability(registry).register_busy("unet2@test", ["model"], 60)
-    for _ in range(2):  # the second time its heartbeat is not read
-        others.read()
-        assert not others.may_serve("edge")
-    Availability(registry).register_free("unet2@test", ["model"], 60)
-    others.read()
-    assert others.may_serve("edge")
-
-
-def test_a_controlnet_worker_serves_also_what_it_has_not_loaded_but_not_what_it_cannot(
-    registry: Redis,
-) -> None:
-    errors = {"depth": "no such file"}
-    beat(registry, "c1@test", kind="controlnet", serves=["edge", "depth"], controlnets=[], load_errors=errors)
-    others = OtherWorkers(registry)
-    for _ in range(2):
-        others.read()
-        assert (others.may_serve("edge"), others.may_serve("depth")) == (True, False)
-
-
-def test_a_controlnet_worker_is_found_whose_name_was_that_of_a_unet_worker(registry: Redis) -> None:
-    now = [0.0]
-    others = OtherWorkers(registry, now=lambda: now[0])
-    beat(registry, "worker1@test")
-    others.read()
-    beat(registry, "worker1@test", kind="controlnet", serves=["edge"])
-    now[0] += READ_ALL_EVERY_S
-    others.read()
-    assert others.may_serve("edge")
-    # And from now on it is found in each reading
-    now[0] += READ_EVERY_S
+def test_a_worker_with_a_job_serves_nobody_until_it_is_free(registry: Redis) -> None:
+    registration = register(registry, "edge")
+    registration.remove("unet2@test")
+    others = knows(registry)
+    assert not others.may_serve("edge")
+    registration.renew("unet2@test")
     others.read()
     assert others.may_serve("edge")
 
 
 def test_a_worker_that_becomes_free_is_noticed_by_those_that_ask(registry: Redis) -> None:
     now = [0.0]
-    others = OtherWorkers(registry, now=lambda: now[0])
-    others.read()
+    others = knows(registry, now=lambda: now[0])
     assert not others.may_serve("edge")
     # When one becomes free, what was read is believed for a second
-    beat(registry, "unet2@test")
-    Availability(registry).register_free("unet2@test", ["model"], 60)
+    register(registry, "edge")
     now[0] += READ_EVERY_S / 2
     assert not others.may_serve("edge")
     # Then the next question has the registry read again, and does not wait for that
@@ -100,10 +77,17 @@ def test_a_worker_that_becomes_free_is_noticed_by_those_that_ask(registry: Redis
     assert eventually(lambda: others.may_serve("edge"))
 
 
+def test_what_a_job_will_ask_is_known_without_a_question(registry: Redis) -> None:
+    others = knows(registry, [EDGE])
+    # Given a ControlNet that nobody has asked for: until the registry was read, anybody may serve it
+    others.expect([DEPTH])
+    assert eventually(lambda: not others.may_serve("depth"))
+    assert not others.may_serve("edge")
+
+
 def test_what_was_read_long_ago_says_nothing(registry: Redis) -> None:
     now = [0.0]
-    others = OtherWorkers(registry, now=lambda: now[0])
-    others.read()
+    others = knows(registry, now=lambda: now[0])
     assert not others.may_serve("edge")
     now[0] += KNOWN_S + 0.1
     assert others.may_serve("edge")
@@ -116,3 +100,34 @@ def test_without_the_registry_anybody_may_serve() -> None:
     with pytest.raises(RedisError):
         others.read()
     assert others.may_serve("edge")
+
+
+class CountingRedis(Redis):
+    """Keeps what was asked of the server."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.calls: list[tuple[Any, ...]] = []
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        self.calls.append(args)
+        return super().execute_command(*args, **options)
+
+
+def test_a_reading_is_one_call_however_many_workers_there_are(registry: Redis) -> None:
+    now = [0.0]
+    counting = CountingRedis(port=port_of(registry))
+    others = knows(counting, [EDGE], now=lambda: now[0])
+    # Given many workers, and a ControlNet that no job has asked for lately
+    for i in range(50):
+        register(registry, "edge", "depth", worker=f"unet{i}@test")
+    counting.calls.clear()
+    others.read()
+    [(command, _, key_count, *rest)] = counting.calls
+    assert (command, int(key_count), len(rest)) == ("EVALSHA", 1, 2)
+    assert others.may_serve("edge")
+    # Then what nobody asks is not read for ever
+    now[0] += ASKED_S
+    counting.calls.clear()
+    others.read()
+    assert counting.calls == []
