@@ -46,9 +46,15 @@ def waiting_jobs(redis: "Redis", models: Sequence[str]) -> int:
 
 
 def idle_workers(redis: "Redis", live_workers: LiveWorkersCache, model: str, others: Collection[str]) -> int:
-    """UNet workers for ``model`` that wait for work right now and have none of the names ``others``."""
+    """UNet workers for ``model`` that wait for work right now and have none of the names ``others``.
+
+    While none is free, as at saturation, no heartbeat is read.
+    """
+    free = set(Availability(redis).free_workers()) - set(others)
+    if not free:
+        return 0
     serving = {beat.name for beat in live_workers.read() if beat.kind == "unet" and model in beat.serves}
-    return len(serving & set(Availability(redis).free_workers()) - set(others))
+    return len(free & serving)
 
 
 class Preempted(Exception):

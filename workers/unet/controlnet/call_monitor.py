@@ -26,6 +26,7 @@ class Decision(Enum):
     CLAIM = "claim it and compute it here"
     LOAD = "load its ControlNet here"
     REQUEST_AGAIN = "request again"
+    ASK_ANOTHER_PLATFORM = "ask workers of another platform"
     MARK_OVERDUE = "have workers with a job serve it, too"
     GIVE_UP = "give up"
 
@@ -96,9 +97,22 @@ class CallMonitor:
         if self._session.can_load(name):
             is_due = self._now() - self._began_at >= residency.expected_load_s(name)
             return Decision.LOAD if is_due else Decision.WAIT
+        if self._is_misplaced(part):
+            return Decision.ASK_ANOTHER_PLATFORM
         if state == "unserved" and self.waited_s > self._wait_s:
             return Decision.GIVE_UP
         return Decision.MARK_OVERDUE if self._is_overdue(part) else Decision.WAIT
+
+    def _is_misplaced(self, part: ControlNetCall) -> bool:
+        """Whether a part of an exact job waits for a platform on which nobody will compute it.
+
+        Workers that may load its ControlNet have the time of two loads.
+        """
+        if not part.platform:
+            return False
+        late_s = OVERDUE_S + 2 * self._residency.expected_load_s(part.controlnet)
+        platforms, is_late = self._session.context.platforms, self.waited_s > late_s
+        return platforms.is_misplaced(part.controlnet, part.platform, is_late=is_late)
 
     def _is_overdue(self, part: ControlNetCall) -> bool:
         """Whether a part that cannot be computed here waits for workers that all have jobs."""

@@ -153,9 +153,16 @@ class StepResiduals:
                     self._mark_overdue(part)
                 elif decision is Decision.GIVE_UP:
                     self._give_up(part, self._timeout_of(part))
+            moved = [
+                self._context.platforms.choose_another(part.controlnet, part.platform)
+                for part, decision in decisions
+                if decision is Decision.ASK_ANOTHER_PLATFORM
+            ]
             lost = [part for part, decision in decisions if decision is Decision.REQUEST_AGAIN]
             if lost:
                 self._request_again(lost, self._timeout_of(lost[0]))
+            elif any(moved):
+                self._send_again()
 
     def _missing(self, index: int) -> list[ControlNetCall]:
         missing = self._received.missing(index)
@@ -183,7 +190,7 @@ class StepResiduals:
             raise ControlNetChanged(f"{error}; this worker has other weights than the steps before")
         if self._load(part.controlnet):
             return
-        if part.platform and self._context.platforms.choose_another(part.controlnet):
+        if part.platform and self._context.platforms.choose_another(part.controlnet, part.platform):
             self._send_again()
             return
         raise self._worker.residency.why_not(part.controlnet) or error

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.registry.live_workers import LiveWorkersCache
 from shared.registry.workers import Heartbeat, publish_heartbeat
@@ -143,10 +144,21 @@ def test_what_only_another_platform_holds_is_computed_there_with_a_warning(
     assert warning.startswith("ControlNet 'edge' was computed on another platform")
 
 
-def test_a_step_that_nobody_of_its_platform_serves_goes_to_another_one(line: Line, control: Redis) -> None:
+class BoundedLooks:
+    """What a step that waits calls every half second: it shall not wait for `residual_timeout_s`."""
+
+    def __init__(self, most: int = 20) -> None:
+        self._left = most
+
+    def __call__(self) -> None:
+        self._left -= 1
+        assert self._left, "the step still waits"
+
+
+def test_a_step_goes_to_another_platform_once_nobody_of_its_own_lives(line: Line, control: Redis) -> None:
     # Given a ControlNet worker of the job's platform that is alive by its heartbeat and serves nothing
     publish_heartbeat(control, heartbeat(line.steps.platform_digest), 60)
-    job = make_job(line, spec("edge"), residual_timeout_s=2.0)
+    job = make_job(line, spec("edge"), residual_timeout_s=60.0, check=BoundedLooks())
     job.worker.live_workers = LiveWorkersCache(control, cache_s=0.0)
     step = ask(job.client)
     # When it is gone, and one of another platform lives
@@ -157,6 +169,59 @@ def test_a_step_that_nobody_of_its_platform_serves_goes_to_another_one(line: Lin
     # Then the other steps go there at once
     assert ask(job.client, 1).request.parts[0].platform == other.steps.platform_digest
     other.stop()
+
+
+def test_a_step_is_not_left_to_a_worker_of_its_platform_that_loads_nothing(
+    line: Line, control: Redis
+) -> None:
+    # Given a UNet worker of the job's platform that may load the ControlNet, and has no memory for it
+    unable = heartbeat(
+        line.steps.platform_digest, "unet2@a", kind="unet", serves=["model"], loaded=[],
+        served_controlnets=["edge"],
+    )  # fmt: skip
+    publish_heartbeat(control, unable, 60)
+    publish_heartbeat(control, heartbeat(other_digest(line)), 60)
+    job = make_job(line, spec("edge"), residual_timeout_s=60.0, check=BoundedLooks())
+    step, other = ask(job.client), make_other_server(line)
+    assert step.request.parts[0].platform == line.steps.platform_digest
+    other.start("controlnet1@other")
+    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
+    other.stop()
+    assert job.context.used_controlnets.warnings()
+
+
+class FlakyWorkers(LiveWorkersCache):
+    """The live workers; while it is away nobody knows."""
+
+    is_away = False
+
+    def read(self) -> list[Heartbeat]:
+        if self.is_away:
+            raise RedisConnectionError
+        return super().read()
+
+
+def test_a_failed_reading_of_the_registry_decides_nothing(line: Line, control: Redis) -> None:
+    publish_heartbeat(control, heartbeat("b"), 60)
+    workers = FlakyWorkers(control, cache_s=0.0)
+    chosen = PlatformChoice("own", workers, "unet1@a")
+    workers.is_away = True
+    assert chosen.choose("edge", is_held=False) == "own"
+    assert not chosen.is_misplaced("edge", "own", is_late=True)
+    assert not chosen.choose_another("edge", "own")
+    workers.is_away = False
+    assert chosen.is_misplaced("edge", "own", is_late=False)
+    assert chosen.choose("edge", is_held=False) == "b"
+
+
+def test_while_nobody_serves_a_controlnet_each_step_chooses_again(line: Line, control: Redis) -> None:
+    chosen = PlatformChoice("own", LiveWorkersCache(control, cache_s=0.0), "unet1@a")
+    assert chosen.choose("edge", is_held=False) == "own"
+    publish_heartbeat(control, heartbeat("b"), 60)
+    assert chosen.choose("edge", is_held=False) == "b"
+    # And then it stays, as the steps before were computed there
+    publish_heartbeat(control, heartbeat("own", "controlnet2@a"), 60)
+    assert chosen.choose("edge", is_held=False) == "b"
 
 
 def choice(control: Redis, *heartbeats: Heartbeat) -> PlatformChoice:
@@ -179,10 +244,10 @@ def test_the_own_platform_is_chosen_wherever_it_can_compute(control: Redis) -> N
 def test_every_job_chooses_the_same_other_platform_until_nobody_there_computes(control: Redis) -> None:
     chosen = choice(control, *(heartbeat(name, f"controlnet-{name}@a") for name in ("c", "b", "d")))
     assert chosen.choose("edge", is_held=False) == "b"
-    for name in ("c", "d"):
-        assert chosen.choose_another("edge")
+    for before, name in (("b", "c"), ("c", "d")):
+        assert chosen.choose_another("edge", before)
         assert chosen.choose("edge", is_held=False) == name
-    assert not chosen.choose_another("edge")
+    assert not chosen.choose_another("edge", "d")
 
 
 def test_a_gpus_platform_does_not_depend_on_its_hosts_processor(line: Line) -> None:
