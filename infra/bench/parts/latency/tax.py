@@ -1,19 +1,21 @@
 """Part ``tax``: what a ControlNet and a cold LoRA add to a job's latency, in the fleet and in diffusers.
 
-Two fleets of two devices take turns: two UNet workers, which serve each other while they are idle, and one
-UNet worker with one ControlNet worker. A job with a ControlNet keeps both cores busy, and a busy core slows
-its neighbour, whatever it computes: ``busy_neighbour`` is how much longer a plain job takes beside a
-ControlNet that is computed all the time, and ``tax_busy_…`` what a ControlNet adds to that. In a job that
-core is busy for part of a step only: ``tax_busy_…`` is the least that a ControlNet adds, ``tax_…`` the most.
+Each round has the reverse order of the one before. Two fleets of two devices take turns: two UNet workers,
+which serve each other while they are idle, and one UNet worker with one ControlNet worker. A job with a
+ControlNet keeps both cores busy, and a busy core slows its neighbour, whatever it computes:
+``busy_neighbour`` is how much longer a plain job takes beside a ControlNet that is computed all the time, and
+``tax_busy_…`` what a ControlNet adds to that. In a job that core is busy for part of a step only:
+``tax_busy_…`` is the least that a ControlNet adds, ``tax_…`` the most.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from infra.bench.baselines.diffusers_addons import DiffusersAddons
 from infra.bench.harness.background_load import BackgroundLoad, running_background_load
@@ -38,12 +40,13 @@ QUICK = {"mid": (1, 2)}  # its first round counts: a short run checks the work, 
 WITH_FIXED_ROLES = frozenset({"mid"})
 OURS, FIXED, THEIRS = "fleet", "UNet and ControlNet worker", "diffusers, one device"
 OWNERS = ("fleet", "fixed", "diffusers")
+DIFFUSERS = OWNERS[-1]
 #: Rows of a batch with both CFG branches.
 ROWS = 2
 
 
 def measure(quick: bool) -> Measured:
-    """Run every configuration in turn, each time diffusers on the UNet's core first and then both fleets."""
+    """Run every configuration in turn, each time diffusers on the UNet's core, and both fleets."""
     torch.set_num_threads(1)  # as a worker's: the order of float sums depends on it
     figures: dict[str, float] = {}
     samples: dict[str, list[float]] = {}
@@ -101,7 +104,9 @@ class _Rounds:
         baseline: DiffusersAddons,
         neighbour: BackgroundLoad | None,
         steps: int,
+        pin: Callable[[int], object] = pin_this_process,
     ) -> None:
+        self._pin = pin
         self._fleets = fleets
         self._baseline = baseline
         self._neighbour = neighbour
@@ -113,12 +118,14 @@ class _Rounds:
         for i in range(-warm_ups, pairs):
             if i == 0:
                 self._samples.clear()
+            is_reversed, owners = i % 2 == 1, [DIFFUSERS, *self._fleets]
+            if is_reversed:
+                owners.reverse()
+                self._generate_beside_busy(1000 + i)
             for config in CONFIGS:
-                self._generate(config, 1000 + i)
-            if self._neighbour is not None:  # on the core of the ControlNet worker, which is idle
-                self._neighbour.go()
-                self._note("busy_s_0c0l", self._fleets["fixed"].generate("0c0l", 1000 + i).job_s)
-                self._neighbour.stop()
+                self._generate(config, 1000 + i, owners)
+            if not is_reversed:
+                self._generate_beside_busy(1000 + i)
             if i >= 0:
                 last = {key: values[-1] for key, values in self._samples.items()}
                 outcome = ", ".join(f"{key} {value:.2f}" for key, value in last.items() if "_s_" in key)
@@ -126,21 +133,37 @@ class _Rounds:
         self._check_exact()
         return self._samples
 
-    def _generate(self, config: str, seed: int) -> None:
-        """One job of each owner."""
-        pin_this_process(UNET_CORE)
-        theirs = self._baseline.generate(config, seed)
-        pin_this_process(CONTROLNET_CORE)
-        self._note(f"diffusers_s_{config}", theirs.seconds)
-        for owner, addons in self._fleets.items():
-            ours = addons.generate(config, seed)
-            _check_late(ours, self._steps)
-            self._note(f"{owner}_s_{config}", ours.job_s)
-            if "1l" in config:  # it leaves the weights when the next job wants it out: that is paid there
-                left = addons.generate("0c0l", 1, num_inference_steps=1)
-                self._note(f"{owner}_unpatch_s_{config}", left.unpatch_s)
-            elif not np.array_equal(ours.pixels, theirs.pixels):
+    def _generate(self, config: str, seed: int, owners: Sequence[str]) -> None:
+        """One job of each owner, in this order."""
+        make = {owner: self._by_diffusers if owner == DIFFUSERS else self._by_fleet for owner in owners}
+        pixels = {owner: make[owner](owner, config, seed) for owner in owners}
+        for owner in self._fleets if "1l" not in config else ():
+            if not np.array_equal(pixels[owner], pixels[DIFFUSERS]):
                 raise CheckFailed(f"{config}, seed {seed}: the image of {owner} is not diffusers'")
+
+    def _by_diffusers(self, owner: str, config: str, seed: int) -> NDArray[np.uint8]:
+        self._pin(UNET_CORE)
+        theirs = self._baseline.generate(config, seed)
+        self._pin(CONTROLNET_CORE)
+        self._note(f"{owner}_s_{config}", theirs.seconds)
+        return theirs.pixels
+
+    def _by_fleet(self, owner: str, config: str, seed: int) -> NDArray[np.uint8]:
+        addons = self._fleets[owner]
+        ours = addons.generate(config, seed)
+        _check_late(ours, self._steps)
+        self._note(f"{owner}_s_{config}", ours.job_s)
+        if "1l" in config:  # it leaves the weights when the next job wants it out: that is paid there
+            left = addons.generate("0c0l", 1, num_inference_steps=1)
+            self._note(f"{owner}_unpatch_s_{config}", left.unpatch_s)
+        return ours.pixels
+
+    def _generate_beside_busy(self, seed: int) -> None:
+        """A plain job beside a busy core: that of the ControlNet worker, which is idle."""
+        if self._neighbour is not None:
+            self._neighbour.go()
+            self._note("busy_s_0c0l", self._fleets["fixed"].generate("0c0l", seed).job_s)
+            self._neighbour.stop()
 
     def _note(self, key: str, seconds: float) -> None:
         self._samples.setdefault(key, []).append(seconds)

@@ -2,10 +2,11 @@
 
 Elastic devices, fixed roles and plain Celery workers with diffusers (`trace_fleets` beside this) get the same
 jobs, by turns: all at once, which tells what they can do, and at rates from half of what the plain fleet can
-do to more than that. All have the same S3, behind a line on which a LoRA takes about as long, beside an
-image, as hundreds of megabytes do in production; every run's LoRAs are new to everybody. Beside an image of 6
-steps with two ControlNets, two LoRAs cost diffusers about what they cost it in the paper (1.3 times the
-image); beside one of 25 steps little.
+do to more than that. Each round has the reverse order of the one before. Percentiles are of the jobs of all
+rounds: too few for a 99th, so the 95th is given, and the slowest job. All have the same S3, behind a line on
+which a LoRA takes about as long, beside an image, as hundreds of megabytes do in production; every run's
+LoRAs are new to everybody. Beside an image of 6 steps with two ControlNets, two LoRAs cost diffusers about
+what they cost it in the paper (1.3 times the image); beside one of 25 steps little.
 """
 
 import shutil
@@ -45,23 +46,24 @@ class Amount(NamedTuple):
     jobs: int  # of a stream that is there at once
     rounds: int
     loads: Sequence[float]  # rates, as shares of what the plain fleet can do
-    jobs_per_load: int
+    jobs_per_load: int  # in each of the rounds
 
 
 LOADS = (0.5, 0.8, 1.0, 1.2)
-FULL = (Amount(6, 24, 2, LOADS, 20), Amount(25, 14, 2, LOADS, 8))
+#: About 22 minutes. A hundred jobs for each load would take an hour.
+FULL = (Amount(6, 24, 2, LOADS, 20), Amount(25, 14, 2, LOADS, 12))
 QUICK = (Amount(6, 5, 1, LOADS[1:2], 4), Amount(25, 2, 1, (), 0))
 BOUNDS = {
     "images_per_s_vs_naive_6": Bound("at_least", 2),
     "images_per_s_vs_naive_25": Bound("at_least", 1),
-    "p99_vs_naive_6": Bound("at_most", 1),
-    "p99_vs_naive_25": Bound("at_most", 1),
-    "p99_vs_naive_6_load_0_8": Bound("at_most", 1),
-    "p99_vs_naive_25_load_0_8": Bound("at_most", 1),
+    "p95_vs_naive_6": Bound("at_most", 1),
+    "p95_vs_naive_25": Bound("at_most", 1),
+    "p95_vs_naive_6_load_0_8": Bound("at_most", 1),
+    "p95_vs_naive_25_load_0_8": Bound("at_most", 1),
 }
 
-#: What ratios of figures are called that have a unit.
-RATIOS = {"p50_s": "p50", "p99_s": "p99"}
+#: Percentiles of latency, by what they are called.
+PERCENTILES = {"p50": 50, "p95": 95, "slowest": 100}
 #: What came of one stream, by fleet.
 Round = Mapping[str, Replayed]
 
@@ -76,21 +78,24 @@ def measure(quick: bool) -> Measured:
             bench.check_images()
             rounds = [bench.saturated(i) for i in range(amount.rounds)]
             figures |= compare(rounds, f"_{amount.steps}")
-            for name in rounds[0]:
-                late_s = [late_s for each in rounds for late_s in each[name].latencies_s]
-                samples[f"{name}_s_{amount.steps}"] = late_s
+            samples |= {f"{name}_s_{amount.steps}": _latencies_s(rounds, name) for name in rounds[0]}
             capacity = figures[f"naive_images_per_s_{amount.steps}"]
             for i, load in enumerate(amount.loads):
-                outcome = bench.at_rate(load * capacity, i)
+                first = i * amount.rounds
+                at_load = [bench.at_rate(load * capacity, first + j) for j in range(amount.rounds)]
                 key = f"_{amount.steps}_load_{load:g}".replace(".", "_")
-                figures |= compare([outcome], key)
-                samples |= {f"{name}_s{key}": one.latencies_s for name, one in outcome.items()}
+                figures |= compare(at_load, key)
+                samples |= {f"{name}_s{key}": _latencies_s(at_load, name) for name in at_load[0]}
             samples[f"loads_{amount.steps}"] = list(amount.loads)
     return Measured(figures, samples, {} if quick else BOUNDS)
 
 
 def compare(rounds: Sequence[Round], key: str) -> dict[str, float]:
-    """Medians over rounds, of each fleet and of its ratios to the plain fleet's figure of the same round."""
+    """Figures of each fleet, and their ratios to the plain fleet's.
+
+    Rates and CPU seconds are medians over rounds, and so are their ratios, of the same round each;
+    percentiles of latency are those of the jobs of all rounds.
+    """
     figures: dict[str, float] = {}
     values = {name: [_describe(each[name]) for each in rounds] for name in rounds[0]}
     for figure in values[PLAIN][0]:
@@ -100,7 +105,14 @@ def compare(rounds: Sequence[Round], key: str) -> dict[str, float]:
             own = [one[figure] for one in values[name]]
             figures[f"{prefix}{figure}{key}"] = median(own)
             ratios = [ours / theirs for ours, theirs in zip(own, plain, strict=True)]
-            figures[f"{prefix}{RATIOS.get(figure, figure)}_vs_naive{key}"] = median(ratios)
+            figures[f"{prefix}{figure}_vs_naive{key}"] = median(ratios)
+    for figure, percent in PERCENTILES.items():
+        plain_s = percentile(_latencies_s(rounds, PLAIN), percent)
+        figures[f"naive_{figure}_s{key}"] = plain_s
+        for name, (prefix, _) in FLEETS.items():
+            own_s = percentile(_latencies_s(rounds, name), percent)
+            figures[f"{prefix}{figure}_s{key}"] = own_s
+            figures[f"{prefix}{figure}_vs_naive{key}"] = own_s / plain_s
     return figures
 
 
@@ -125,13 +137,13 @@ def plot(result: Result, left: Any, right: Any) -> None:
             right.plot(loads, [result.figures[f"{prefix}p50_s_{key}"] for key in keys], style, **options)
             right.plot(
                 loads,
-                [result.figures[f"{prefix}p99_s_{key}"] for key in keys],
+                [result.figures[f"{prefix}p95_s_{key}"] for key in keys],
                 style,
                 alpha=0.4,
                 color=f"C{number}",
             )
     left.set(xlabel="arrivals", ylabel="images", title="over what the plain fleet can do; ★ all jobs at once")
-    right.set(xlabel="arrivals over what the plain fleet can do", ylabel="s", title="latency: p50; p99 pale")
+    right.set(xlabel="arrivals over what the plain fleet can do", ylabel="s", title="latency: p50; p95 pale")
     if left.get_legend_handles_labels()[0]:
         left.legend()
 
@@ -148,8 +160,9 @@ class Bench:
         return self._round(stream, f"r{number}", number)
 
     def at_rate(self, per_s: float, number: int) -> Round:
-        """Jobs that come at random times."""
-        stream = spread(make_stream(self._amount.jobs_per_load, 1.0), per_s)
+        """Jobs that come at random times; each ``number`` has others, and the order of the fleets changes."""
+        count = self._amount.jobs_per_load
+        stream = spread(make_stream(count, 1.0, first=number * count), per_s)
         return self._round(stream, f"l{number}", number)
 
     def check_images(self) -> None:
@@ -181,12 +194,12 @@ class Bench:
 
 
 def _describe(replayed: Replayed) -> dict[str, float]:
-    return {
-        "images_per_s": replayed.images_per_s,
-        "p50_s": percentile(replayed.latencies_s, 50),
-        "p99_s": percentile(replayed.latencies_s, 99),
-        "cpu_s_per_image": replayed.cpu_s_per_image,
-    }
+    return {"images_per_s": replayed.images_per_s, "cpu_s_per_image": replayed.cpu_s_per_image}
+
+
+def _latencies_s(rounds: Sequence[Round], name: str) -> list[float]:
+    """Of the jobs of all rounds in one fleet."""
+    return [late_s for each in rounds for late_s in each[name].latencies_s]
 
 
 @contextmanager
