@@ -24,6 +24,7 @@ class LeaseRenewer:
     ) -> None:
         """``controlnets``: those that are served now; ``overdue``: steps that are past their deadline."""
         self._steps = steps
+        self.check_every_s = steps.lease_s / 4  # how often a sender looks whether what it has sent was lost
         self._controlnets = controlnets
         self._overdue = overdue
         self._blocks = 0

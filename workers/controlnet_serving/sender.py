@@ -7,11 +7,11 @@ and for nothing else; the thread then waits for the copies.
 import logging
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared import metrics
@@ -23,7 +23,7 @@ from workers.transport.transport import ResidualTransport
 
 log = logging.getLogger(__name__)
 
-#: Responses that may wait to be sent, about four steps: with more, computing waits for sending.
+#: Responses that may wait to be sent before another step is computed, about four steps.
 MAX_QUEUED = 64
 #: How many of them are looked at together: as many as a step has.
 MAX_TOGETHER = 16
@@ -55,7 +55,8 @@ class ResponseSender:
         self._device_loss = device_loss or DeviceLoss(transport.device)
         self._device = transport.device
         self._lease = lease
-        self._queue: queue.Queue[QueuedResponse | None] = queue.Queue(MAX_QUEUED)
+        self._queue: queue.Queue[QueuedResponse | None] = queue.Queue()
+        self._was_taken = threading.Condition()
         self._thread = threading.Thread()
 
     def start(self) -> None:
@@ -65,13 +66,23 @@ class ResponseSender:
 
     def stop(self, timeout_s: float | None = None) -> bool:
         """Send what is queued, and stop; returns whether that is done, after ``timeout_s`` at most."""
-        begun = time.monotonic()
-        try:
-            self._queue.put(None, timeout=timeout_s)
-        except queue.Full:
-            return False
-        self._thread.join(None if timeout_s is None else max(begun + timeout_s - time.monotonic(), 0.0))
+        self._queue.put(None)
+        self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    @property
+    def waits_for_redis(self) -> bool:
+        """Whether it waits for a residual server now, and for no device."""
+        return self._transport.redis_waits.includes(self._thread)
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Wait until another step may be computed: whether fewer than `MAX_QUEUED` responses wait now.
+
+        Called before a step is taken, so that who computes one never waits for sending: a job may wait for
+        the device meanwhile.
+        """
+        with self._was_taken:
+            return self._was_taken.wait_for(lambda: self._queue.qsize() < MAX_QUEUED, timeout_s)
 
     def send(
         self,
@@ -81,7 +92,7 @@ class ResponseSender:
         controlnet: str,
         computed: DeviceSpan | None = None,
     ) -> None:
-        """Queue a response; ``residual`` must not be changed any more. Waits while the queue is full.
+        """Queue a response; ``residual`` must not be changed any more. Never waits; see `wait_for_room`.
 
         ``computed``: when the device computes the residual, which becomes the times of the response.
         """
@@ -101,10 +112,28 @@ class ResponseSender:
 
     def _take_queued(self) -> deque[QueuedResponse | None]:
         """What was queued while the last ones were sent, at least one; ``None`` comes last of all."""
-        taken = deque([self._queue.get()])
+        taken = deque([self._wait_for_queued()])
         while taken[-1] is not None and len(taken) < MAX_TOGETHER and not self._queue.empty():
             taken.append(self._queue.get())
+        with self._was_taken:
+            self._was_taken.notify_all()
         return taken
+
+    def _wait_for_queued(self) -> QueuedResponse | None:
+        """The next one; meanwhile what was sent is seen to, as long as its acknowledgement is missing."""
+        timeout_s: float | None = self._lease.check_every_s
+        while True:
+            try:
+                return self._queue.get(timeout=timeout_s)
+            except queue.Empty:
+                timeout_s = self._lease.check_every_s if self._check_sent() else None
+
+    def _check_sent(self) -> bool:
+        try:
+            return self._transport.check_responses()
+        except RedisError as error:
+            log.warning("residual Redis does not answer", extra={"error": str(error)})
+            return True
 
     def _send(self, group: deque[QueuedResponse]) -> None:
         request, controlnet = group[0].request, group[0].controlnet

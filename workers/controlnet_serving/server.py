@@ -38,7 +38,8 @@ from workers.devices.timer import DeviceTimer, SpanStart
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.model_cache import ModelCache
 from workers.transport.protocol import QueuedStep, StepRequest
-from workers.transport.step_queue import POLL_S, ClaimedStep, StepQueue
+from workers.transport.redis_client.blocking_pop import POLL_S
+from workers.transport.step_queue import ClaimedStep, StepQueue
 from workers.transport.transport import ResidualTransport
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class ControlNetServer:
         self._timer = DeviceTimer(transport.device)
         self._in_flight = StepsInFlight(transport.device)
         self._recorder = StepRecorder(self._timer, self._collector, self._busy)
+        self._redis_waits = steps.redis_waits, transport.redis_waits
         self._device = threading.Lock()
         self._one_at_a_time = threading.RLock()  # steps: the thread of a job may serve one, too
         self._worker = ""
@@ -118,18 +120,26 @@ class ControlNetServer:
         self._intake.interrupt()
 
     def stop(self) -> None:
-        """Finish the step that is being served and take no more.
+        """Finish the step that is being served and take no more; returns after `STOP_S` at most.
 
-        A device that hangs, or servers that take no residuals, end the process: after `STOP_S`, with the
-        status of the watchdog.
+        What waits for Redis then is left to the end of the process: other workers compute the step. A device
+        that hangs ends the process, with the status of the watchdog.
         """
         self.drain()
         end = time.monotonic() + STOP_S
         self._thread.join(STOP_S)
         has_sent = not self._thread.is_alive() and self.sender.stop(max(end - time.monotonic(), 0.0))
-        if not has_sent:
+        if not has_sent and self._waits_for_redis():
+            log.warning("stopped in the middle of a step: the residual Redis does not answer")
+        elif not has_sent:
             self._watchdog.end(f"a step of a ControlNet did not end {STOP_S:g} s after the worker's own end")
         self._lease.stop()
+
+    def _waits_for_redis(self) -> bool:
+        """Whether what still runs waits for Redis; else it waits for the device."""
+        if self._thread.is_alive():
+            return any(waits.includes(self._thread) for waits in self._redis_waits)
+        return self.sender.waits_for_redis
 
     def attach(self, message: AttachControlNet) -> None:
         """Prepare for a job's first step: load the ControlNet and embed the control image.
@@ -181,12 +191,15 @@ class ControlNetServer:
     def serve_next(self, names: Sequence[str]) -> int:
         """Serve the oldest queued step, and others with it; returns how many jobs shared its forward pass.
 
-        0 if nothing came within `POLL_S`, or if what came is not to be computed any more.
+        0 if nothing came within `POLL_S`, or if what came is not to be computed any more. Room for its
+        residuals is waited for before one is taken: then no job waits for the device while they are sent.
         """
         limit = self._watchdog.limit("a step of a ControlNet", self.steps.wait_s)
         with limit, self._device_loss.translate_errors(), self._one_at_a_time:
             self._in_flight.wait_for_room()
         self._report_done()
+        if not self.sender.wait_for_room(POLL_S):
+            return 0
         with self._intake.next(names) as queued:
             if queued is None:
                 return 0
@@ -203,13 +216,15 @@ class ControlNetServer:
 
         Called by the thread of a job, which has the device. Nothing is loaded for it.
         """
-        loaded = [] if self._stop.is_set() else self._loaded()
+        if self._stop.is_set() or not self.sender.wait_for_room(0.0):
+            return False
+        loaded = self._loaded()
         with ExitStack() as in_use, self._device_loss.translate_errors(), self._one_at_a_time:
             held = [name for name in loaded if in_use.enter_context(self.controlnets.use_loaded(name))]
+            self._in_flight.wait_for_room()
             step = self.steps.claim_overdue(held)
             if step is None:
                 return False
-            self._in_flight.wait_for_room()
             self.serve([step])
             return True
 

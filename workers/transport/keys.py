@@ -19,7 +19,11 @@ def request_key(job_id: str) -> str:
 
 
 def claims_key(job_id: str) -> str:
-    """Hash: which claimant computes which part of the current step, by the ControlNet's position."""
+    """Hash: who computes which part of the current step, by the ControlNet's position.
+
+    ``CLAIMANT:CALL``, where the random ``CALL`` names the call that has claimed it; a requester names none
+    for what it computes itself from the beginning.
+    """
     return f"{TRANSPORT}:claims:{job_id}"
 
 
@@ -34,7 +38,10 @@ def lease_key(claimant: str) -> str:
 
 
 def served_key(controlnet: str, platform: str) -> str:
-    """String: exists while some worker has lately taken from this queue of `shared.keys.controlnet_steps`."""
+    """String: exists while some worker has lately taken from this queue of `shared.keys.controlnet_steps`.
+
+    Also while one loads the ControlNet for it.
+    """
     return f"{TRANSPORT}:served:{platform}:{controlnet}"
 
 
@@ -80,7 +87,9 @@ def job_of_checkpoint(key: str) -> str:
 
 
 def cfg_claim_key(job_id: str, attempt: str, channel: str) -> str:
-    """String: the worker that follows the attempt (CFG parallelism); ``*`` matches any name."""
+    """String: the worker that follows the attempt (CFG parallelism) and, behind a space, a random text that
+    names the call which has claimed it. In the arguments ``*`` matches any name.
+    """
     return f"{TRANSPORT}:cfg_claim:{job_id}:{attempt}:{channel}"
 
 

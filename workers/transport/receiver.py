@@ -17,6 +17,7 @@ from workers.devices.base import Device, DeviceCopy
 from workers.transport.backends.base import Arriving
 from workers.transport.backends.selection import BackendSet
 from workers.transport.codecs import decode
+from workers.transport.doubtful_claims import unclaim_command
 from workers.transport.keys import responses_key
 from workers.transport.protocol import StepRequest, StepResponse
 from workers.transport.received_counts import ReceivedCounts
@@ -62,6 +63,8 @@ class ResidualReceiver:
         self._device = device
         self.counts = ReceivedCounts()
         self._lock = threading.Lock()
+        #: By job: the list whose head may have been lost with a connection.
+        self._interrupted: dict[str, str] = {}
         #: By job, and by the key of the step's list: what was taken from the list and not opened yet.
         self._unopened: dict[str, dict[str, deque[ReceivedResponse]]] = {}
 
@@ -74,7 +77,7 @@ class ResidualReceiver:
             unopened = steps.setdefault(key, deque())
             old_steps = {other: steps.pop(other) for other in list(steps) if other != key}
         if old_steps or not unopened:
-            unopened.extend(self._wait(key, timeout_s, old_steps))
+            unopened.extend(self._wait(request, timeout_s, old_steps))
             self._discard(response for old in old_steps.values() for response in old)
         opened: list[_Opened] = []
         try:
@@ -94,6 +97,7 @@ class ResidualReceiver:
     def forget(self, job_id: str) -> None:
         """See `Transport.forget`."""
         with self._lock:
+            self._interrupted.pop(job_id, None)
             old_steps = self._unopened.pop(job_id, {})
         if not old_steps:
             return
@@ -109,25 +113,38 @@ class ResidualReceiver:
             return
         self._discard(response for frames in lists for response in _parse(frames or ()))
 
-    def _wait(self, key: str, timeout_s: float, old_keys: Iterable[str]) -> list[ReceivedResponse]:
-        """Wait for responses in the list ``key``; discard those that lie in the lists of ``old_keys``."""
-        deadline = time.monotonic() + timeout_s
+    def _wait(
+        self, request: StepRequest, timeout_s: float, old_keys: Iterable[str]
+    ) -> list[ReceivedResponse]:
+        """Wait for responses to a step; discard those that lie in the lists of ``old_keys``.
+
+        What the server sent over a connection that broke is in no list any more. So the claims on the step
+        are given up, and who waits for what is missing finds it lost, and asks again.
+        """
+        key, deadline = responses_key(request), time.monotonic() + timeout_s
         old = [_take_all(old_key) for old_key in old_keys]
         while True:
+            is_interrupted = self._interrupted.get(request.job_id) == key
+            positions = [part.position for part in request.parts]
+            before = [unclaim_command(request, positions)] if is_interrupted and positions else []
             left_s = max(deadline - time.monotonic(), 0.01)
             where = (b"1", key.encode(), b"LEFT", b"COUNT", b"%d" % MAX_RESPONSES)
             wait = (b"BLMPOP", b"%.3f" % left_s, *where)
             try:
                 with self._servers.connections() as connections:
                     primary = connections[PRIMARY]
-                    primary.send([*old, wait])
+                    primary.send([*before, *old, wait])
+                    for _ in before:
+                        primary.read(READ_TIMEOUT_S)
                     left_over = [primary.read(READ_TIMEOUT_S) for _ in old]
                     reply = primary.read(left_s + READ_TIMEOUT_S)
             except (ConnectionError, TimeoutError):
+                self._interrupted[request.job_id] = key
                 if time.monotonic() >= deadline:
                     return []  # as if nothing had come: the step will be asked for again
                 time.sleep(RETRY_S)
                 continue
+            self._interrupted.pop(request.job_id, None)
             self._discard(response for frames in left_over for response in _parse(frames or ()))
             return _parse(reply[1]) if reply else []
 

@@ -6,6 +6,9 @@ when others let it. So acknowledgements are read as they come; who has to know t
 A header whose connection broke before it was acknowledged may be lost. It is not sent twice, as a second one
 would miss its payload; the claim on its part of the step is given up, so that a job that misses the residual
 finds the part lost and asks again. A job that has received it never looks.
+
+A connection may be dead without being closed. It is given up within a lease of the claims on steps: then a
+job waits no longer for what was lost with it than for a worker that has died.
 """
 
 import hashlib
@@ -21,18 +24,15 @@ from redis.exceptions import ResponseError
 from shared.lua_script import read_lua
 from shared.redis_clients import make_retry
 from workers.transport.backends.base import StoredPayload
-from workers.transport.keys import claims_key, responses_key, step_token_key
+from workers.transport.doubtful_claims import unclaim_command
+from workers.transport.keys import responses_key, step_token_key
 from workers.transport.protocol import Payload, StepRequest, StepResponse
-from workers.transport.redis_client.pool import PRIMARY, ConnectionPool
+from workers.transport.redis_client.pool import PRIMARY, ConnectionPool, silent_after_s
 from workers.transport.redis_client.resp import Command, Connection
 from workers.transport.wire import pack_bytes
 
 log = logging.getLogger(__name__)
 
-#: One reply of the primary server.
-REPLY_S = 10.0
-#: A connection that has not acknowledged what it was sent so long ago is dead, though nobody has closed it.
-SILENT_S = 5.0
 #: So many publications that may be lost are remembered.
 MAX_DOUBTFUL = 1024
 #: Replies of ``lua/publish.lua``.
@@ -74,16 +74,17 @@ class ResponsePublisher:
         servers: ConnectionPool,
         ttl_s: int,
         discard: Callable[[Payload], None],
-        *,
-        silent_s: float = SILENT_S,
+        lease_s: float,
     ) -> None:
-        """``discard`` is called for payloads that nobody will read: their job is past the step."""
+        """``discard`` is called for payloads that nobody will read: their job is past the step.
+
+        ``lease_s``: of the claims on the steps that are responded to.
+        """
         self._servers = servers
         self._ttl_s = b"%d" % ttl_s
         self._discard = discard
-        self._silent_s = silent_s
+        self._silent_s = silent_after_s(lease_s)
         self._script = read_lua("workers.transport", "publish").encode()
-        self._unclaim_script = read_lua("workers.transport", "unclaim").encode()
         self._script_sha = hashlib.sha1(self._script).hexdigest().encode()
         self._retry = make_retry()
         self._lock = threading.Lock()
@@ -118,6 +119,16 @@ class ResponsePublisher:
         with self._lock:
             self._call(wait)
 
+    def check(self) -> bool:
+        """Read what was acknowledged; give up a silent connection, and the claims of what was lost with it.
+
+        Returns whether there is more to find out. Raises `redis.RedisError` if the server stays away.
+        """
+        with self._lock:
+            if self._unacknowledged or self._unclaim_commands:
+                self._call(self._send)
+            return bool(self._unacknowledged or self._unclaim_commands)
+
     def is_superseded(self, request: StepRequest) -> bool:
         """Whether an acknowledgement has told that the job is past this step."""
         return self._superseded == (request.job_id, request.step_token)
@@ -135,12 +146,15 @@ class ResponsePublisher:
 
     def _call(self, function: Callable[[], None]) -> None:
         try:
-            self._retry.call_with_retry(function, lambda error: None)
+            with self._servers.waits:
+                self._retry.call_with_retry(function, lambda error: None)
         except BaseException:
             for publication in self._unacknowledged:  # they hold memory of callers that are told now
                 self._note_lost(publication)
             self._unacknowledged.clear()
             self._sent = 0
+            if self._connection is not None:
+                self._connection.close()  # its pending replies are nobody's
             raise
 
     def _send(self) -> None:
@@ -155,7 +169,7 @@ class ResponsePublisher:
             self._connection = self._connect()
         while self._sent < len(self._unacknowledged):
             publication = self._unacknowledged[self._sent]
-            self._connection.send(publication.commands)
+            self._connection.send(publication.commands, self._silent_s)
             publication.sent_at = time.monotonic()
             self._sent += 1
 
@@ -167,8 +181,8 @@ class ResponsePublisher:
                 self._note_lost(one)
         self._sent = 0
         connection = self._servers.connect(PRIMARY)
-        connection.send([(b"SCRIPT", b"LOAD", self._script), *self._unclaim_commands])
-        connection.read_pending(REPLY_S)
+        connection.send([(b"SCRIPT", b"LOAD", self._script), *self._unclaim_commands], self._silent_s)
+        connection.read_pending(self._silent_s)
         self._unclaim_commands.clear()
         return connection
 
@@ -179,9 +193,7 @@ class ResponsePublisher:
         positions = {position for one in publication.envelopes for position in one.response.positions}
         if not positions:
             return
-        keys = [step_token_key(request.job_id).encode(), claims_key(request.job_id).encode()]
-        args = [request.step_token.encode(), *(b"%d" % position for position in sorted(positions))]
-        self._unclaim_commands.append((b"EVAL", self._unclaim_script, b"2", *keys, *args))
+        self._unclaim_commands.append(unclaim_command(request, positions))
 
     def _split(self) -> tuple[list[Publication], list[Publication]]:
         every = list(self._unacknowledged)
@@ -191,7 +203,7 @@ class ResponsePublisher:
         """The replies to the oldest publication that was sent."""
         assert self._connection is not None, "something was sent over it"
         publication = self._unacknowledged[0]
-        replies = [_read(self._connection) for _ in publication.commands]
+        replies = [_read(self._connection, self._silent_s) for _ in publication.commands]
         self._unacknowledged.popleft()
         self._sent -= 1
         publication.is_acknowledged = True
@@ -207,9 +219,9 @@ class ResponsePublisher:
                 self._discard(envelope.response.payload)
 
 
-def _read(connection: Connection) -> Any:
+def _read(connection: Connection, timeout_s: float) -> Any:
     """A reply, or an error in its place."""
     try:
-        return connection.read(REPLY_S)
+        return connection.read(timeout_s)
     except ResponseError as error:
         return error

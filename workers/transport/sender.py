@@ -23,9 +23,10 @@ log = logging.getLogger(__name__)
 class ResidualSender:
     """Hands residuals over; safe to use from several threads."""
 
-    def __init__(self, servers: ConnectionPool, backends: BackendSet, ttl_s: int) -> None:
+    def __init__(self, servers: ConnectionPool, backends: BackendSet, ttl_s: int, lease_s: float) -> None:
+        """``lease_s``: of the claims on the steps that are responded to."""
         self._backends = backends
-        self._publisher = ResponsePublisher(servers, ttl_s, backends.discard)
+        self._publisher = ResponsePublisher(servers, ttl_s, backends.discard, lease_s)
 
     def respond(
         self, request: StepRequest, responses: Iterable[tuple[StepResponse, Tensor | None]], stamp: Stamp
@@ -42,6 +43,10 @@ class ResidualSender:
                 log.exception("residual not sent", extra={"job": request.job_id, "step": request.step})
         batch.finish()
         return sent_bytes
+
+    def check(self) -> bool:
+        """See `ResponsePublisher.check`."""
+        return self._publisher.check()
 
     def _send(
         self, batch: ResponseBatch, request: StepRequest, response: StepResponse, residual: Tensor | None

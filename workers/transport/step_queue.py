@@ -15,7 +15,7 @@ it waits:
 | state     | meaning                                                        | the UNet worker         |
 |-----------|----------------------------------------------------------------|-------------------------|
 | queued    | in its queue, from which some worker has lately taken a step   | waits                   |
-| unserved  | in its queue, from which no worker has lately taken a step     | waits, within a bound   |
+| unserved  | the same, and no worker has lately taken one, or loads for it  | waits, within a bound   |
 | claimed   | a worker computes it and renews its lease                      | waits, within a bound   |
 | abandoned | a worker has claimed it, and its lease has run out: it is dead | sends the request again |
 | lost      | in no queue and not claimed: taken from the queue a moment ago | checks again, sends     |
@@ -23,6 +23,10 @@ it waits:
 
 The UNet worker itself claims what nobody else has, if it has the ControlNet loaded: then it neither waits nor
 needs a lease, as it computes the part at once.
+
+A reply may be lost with its connection after the server has done what it was asked. redis-py then asks again:
+requests and claims name their call, so that the repeated one is answered as the first. An entry that is
+popped and never arrives is in no queue and not claimed: ``lost``, and the step is sent again.
 """
 
 import secrets
@@ -31,6 +35,7 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from redis.exceptions import RedisError
 from torch import Tensor
 
 from shared.jobs.receipt import Platform
@@ -41,6 +46,7 @@ from shared.settings import Settings
 from workers.devices.base import Device
 from workers.devices.platform import describe_platform
 from workers.devices.selection import find_device
+from workers.transport.doubtful_claims import DoubtfulClaims
 from workers.transport.keys import (
     claims_key,
     lease_key,
@@ -51,15 +57,13 @@ from workers.transport.keys import (
     wake_key,
 )
 from workers.transport.protocol import ControlNetCall, QueuedStep, StepRequest
+from workers.transport.redis_client.blocking_pop import POLL_S, REPLY_S
+from workers.transport.redis_client.waits import RedisWaits
 from workers.transport.wire import pack, unpack
 
 if TYPE_CHECKING:
     from redis import Redis
 
-#: One blocking read of a serving loop; between two it can notice that it is to stop.
-POLL_S = 1.0
-#: The server is silent for less, also while it serves large residuals: else the connection is dead.
-REPLY_S = POLL_S + 4.0
 #: How many entries of a queue are searched for steps that can share a forward pass.
 DEPTH = 64
 #: A step that no free worker has taken for so long is served by workers with a job, too. A free one takes it
@@ -101,6 +105,8 @@ class StepQueue:
             redis.register_script(read_lua("workers.transport", name))
             for name in ("step_token", "claim", "claim_unclaimed", "locate", "collect_batch")
         )
+        self._doubtful = DoubtfulClaims(redis)
+        self.redis_waits = RedisWaits()  # of the threads that serve
         self._lease_ms, self._served_ms = int(1000 * self.lease_s), int(1000 * settings.residual_timeout_s)
         self._first = 0
         self.claimant = secrets.token_hex(8)  # a worker that is started again is another claimant
@@ -152,7 +158,7 @@ class StepQueue:
         """
         step_token, _, claims = _job_keys(request.job_id)
         most = len(parts) if most is None else most
-        args: list[str | int] = [request.step_token, self.claimant, self._ttl_s, most]
+        args: list[str | int] = [request.step_token, self._new_claim(), self._ttl_s, most]
         for part in parts:
             args += [part.position, _queued(request, part).model_dump_json()]
         queues = [_queue_of(part) for part in parts]
@@ -189,15 +195,17 @@ class StepQueue:
     def pop(self, controlnets: Sequence[str]) -> QueuedStep | None:
         """Take the oldest entry of one of these ControlNets' queues; ``None`` after a short wait, or `wake`.
 
-        Those of other platforms are not looked at. Raises `ValueError` for an entry that cannot be read; it
-        has left the queue.
+        Those of other platforms are not looked at. An entry whose reply is lost with its connection is in no
+        queue and not claimed: its job finds the part ``lost``, and sends the step again. Raises `ValueError`
+        for an entry that cannot be read; it has left the queue.
         """
         queues = [controlnet_steps(name, own) for name in controlnets for own in ("", self.platform_digest)]
         self._first = (self._first + 1) % len(queues)
         wake = wake_key(self.claimant)
         # BLPOP prefers the first queue that holds something, so each one is the first in turn.
         in_turn = [wake, *queues[self._first :], *queues[: self._first]]
-        reply: Any = self._redis.blpop(in_turn, timeout=POLL_S)
+        with self.redis_waits:
+            reply: Any = self._redis.blpop(in_turn, timeout=POLL_S)
         if reply is None or reply[0] == wake.encode():
             return None
         return QueuedStep.model_validate_json(reply[1])
@@ -210,16 +218,44 @@ class StepQueue:
         pipe.execute()
 
     def give_back(self, queued: QueuedStep) -> None:
-        """Put an entry that was popped and not claimed back to the front of its queue."""
+        """Put an entry that was popped and not claimed back to the front of its queue.
+
+        Twice, if a reply is lost: the second one is claimed by nobody.
+        """
         queue = _queue_of(queued)
         pipe = self._redis.pipeline(transaction=False)
         pipe.lpush(queue, queued.model_dump_json())
         pipe.expire(queue, self._ttl_s)
-        pipe.execute()
+        with self.redis_waits:
+            pipe.execute()
 
     def has_overdue(self, controlnets: Sequence[str]) -> bool:
         """Whether a step of these ControlNets may be overdue."""
         return bool(controlnets and self._redis.exists(*self._overdue_keys(controlnets)))
+
+    def find_overdue(self, controlnets: Sequence[str]) -> list[str]:
+        """Those of these ControlNets of which a step may be overdue."""
+        pipe = self._redis.pipeline(transaction=False)
+        for name in controlnets:
+            pipe.exists(*self._overdue_keys([name]))
+        return [name for name, count in zip(controlnets, pipe.execute(), strict=True) if count]
+
+    def begin_load(self, controlnet: str) -> bool:
+        """Say that this worker loads a ControlNet for steps in its queues, so that nobody else does.
+
+        ``False`` if another worker serves them, or loads it, or has lately: see the state ``unserved``.
+        """
+        return any(self._note_load(controlnet, is_new=True))
+
+    def go_on_loading(self, controlnet: str) -> None:
+        """Say that a load still runs; called more often than ``residual_timeout_s``."""
+        self._note_load(controlnet, is_new=False)
+
+    def _note_load(self, controlnet: str, *, is_new: bool) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for platform in ("", self.platform_digest):
+            pipe.set(served_key(controlnet, platform), 1, px=self._served_ms, nx=is_new)
+        return pipe.execute()
 
     def claim_overdue(self, controlnets: Sequence[str]) -> ClaimedStep | None:
         """Claim the oldest overdue step of one of these ControlNets that nobody has claimed.
@@ -235,7 +271,10 @@ class StepQueue:
         return None
 
     def _pop_first(self, keys: Sequence[str]) -> bytes | None:
-        """The first element of the first of these lists that holds any."""
+        """The first element of the first of these lists that holds any.
+
+        One whose reply is lost is still in its queue, and its requester marks it as overdue again.
+        """
         reply: Any = self._renewals.lmpop(len(keys), *keys, direction="LEFT")
         if reply is None:
             return None
@@ -251,10 +290,12 @@ class StepQueue:
     def collect_batch(self, controlnet: str, request: StepRequest, extra_rows: int) -> list[QueuedStep]:
         """Take entries of other jobs that can share a forward pass with ``request``, oldest first.
 
-        They have ``extra_rows`` rows at most, and have left the queue unclaimed.
+        They have ``extra_rows`` rows at most, and have left the queue unclaimed: those whose reply is lost
+        are sent again, as after `pop`.
         """
         args: list[str | int] = [request.batch_key, extra_rows, DEPTH, request.job_id]
-        found: Any = self._collect_script(keys=[controlnet_steps(controlnet)], args=args)
+        with self.redis_waits:
+            found: Any = self._collect_script(keys=[controlnet_steps(controlnet)], args=args)
         return [QueuedStep.model_validate_json(text) for text in found]
 
     def claim(self, queued: QueuedStep) -> ClaimedStep | None:
@@ -265,9 +306,29 @@ class StepQueue:
         return self._claim(queued, "")
 
     def _claim(self, queued: QueuedStep, entry: str, redis: "Redis | None" = None) -> ClaimedStep | None:
-        """``entry``: what leaves the queue, if the part is claimed; ``redis`` retries by default."""
-        now = time.time()
-        claimed: Any = self._claim_script(
+        """``entry``: what leaves the queue, if the part is claimed; ``redis`` retries by default.
+
+        A claim whose call fails in the end is given up before this worker renews its lease again.
+        """
+        now, claim = time.time(), self._new_claim()
+        try:
+            with self.redis_waits:
+                claimed = self._call_claim(queued, claim, entry, redis or self._redis)
+        except RedisError:
+            self._doubtful.add(queued.job_id, queued.position, claim)
+            raise
+        if claimed is None:
+            return None
+        frame, queue_length = claimed
+        header, x = unpack(frame)
+        assert x is not None, "a step request carries its latents"
+        request = StepRequest.model_validate(header)
+        part = next(part for part in request.parts if part.position == queued.position)
+        return ClaimedStep(request, part, x, queue_length, now)
+
+    def _call_claim(self, queued: QueuedStep, claim: str, entry: str, redis: "Redis") -> Any:
+        self._doubtful.give_up(redis)  # each claim renews the lease
+        return self._claim_script(
             keys=[
                 *_job_keys(queued.job_id),
                 lease_key(self.claimant),
@@ -277,7 +338,7 @@ class StepQueue:
             args=[
                 queued.step_token,
                 queued.position,
-                self.claimant,
+                claim,
                 self._ttl_s,
                 self._lease_ms,
                 self._served_ms,
@@ -285,14 +346,10 @@ class StepQueue:
             ],
             client=redis,
         )
-        if claimed is None:
-            return None
-        frame, queue_length = claimed
-        header, x = unpack(frame)
-        assert x is not None, "a step request carries its latents"
-        request = StepRequest.model_validate(header)
-        part = next(part for part in request.parts if part.position == queued.position)
-        return ClaimedStep(request, part, x, queue_length, now)
+
+    def _new_claim(self) -> str:
+        """What a call that claims writes; see `claims_key`."""
+        return f"{self.claimant}:{secrets.token_hex(4)}"
 
     def claim_call(self, request: StepRequest, part: ControlNetCall) -> ClaimedStep | None:
         """Claim another part of a step; its entry leaves its queue. ``None`` also if this worker may not."""
@@ -303,6 +360,7 @@ class StepQueue:
 
     def renew(self, controlnets: Sequence[str]) -> None:
         """Renew this worker's lease on all it has claimed, and the sign that ``controlnets`` are served."""
+        self._doubtful.give_up(self._renewals)
         pipe = self._renewals.pipeline(transaction=False)
         pipe.set(lease_key(self.claimant), 1, px=self._lease_ms)
         for controlnet in controlnets:
@@ -312,7 +370,9 @@ class StepQueue:
 
     def are_current(self, requests: Sequence[StepRequest]) -> list[bool]:
         """For each request, whether its job is still at this step, whichever retry is the current one."""
-        step_tokens: Any = self._redis.mget([step_token_key(request.job_id) for request in requests])
+        keys = [step_token_key(request.job_id) for request in requests]
+        with self.redis_waits:
+            step_tokens: Any = self._redis.mget(keys)
         return [
             step_token is not None and step_token.startswith(request.step_prefix.encode())
             for step_token, request in zip(step_tokens, requests, strict=True)

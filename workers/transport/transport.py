@@ -48,12 +48,14 @@ class ResidualTransport:
         """
         self.device = device or find_device("cpu")
         servers = ConnectionPool(clients)
+        self.redis_waits = servers.waits
         self._primary = clients[0]
         self._input_ttl_s = settings.input_ttl_s
         chosen = build_backends(servers, settings, self.device) if backends is None else backends
         self._backends = BackendSet(chosen)
         self._receiver = ResidualReceiver(servers, self._backends, self.device)
-        self._sender = ResidualSender(servers, self._backends, settings.residual_ttl_s)
+        ttl_s, lease_s = settings.residual_ttl_s, settings.controlnet_lease_s
+        self._sender = ResidualSender(servers, self._backends, ttl_s, lease_s)
 
     # --- the UNet worker's end -------------------------------------------------------------------
 
@@ -90,7 +92,8 @@ class ResidualTransport:
 
     def get_input(self, key: str) -> Tensor:
         """A tensor that `put_input` has stored; raises `InputsMissing`."""
-        value: Any = self._primary.getex(input_key(key), ex=self._input_ttl_s)
+        with self.redis_waits:
+            value: Any = self._primary.getex(input_key(key), ex=self._input_ttl_s)
         if value is None:
             raise InputsMissing(f"the residual server does not hold input {key[:12]} (any more)")
         tensor = unpack(value)[1]
@@ -114,6 +117,14 @@ class ResidualTransport:
         `ResidualServersFull` instead. Headers that need no fetching are published a few megabytes at a time.
         """
         return self._sender.respond(request, responses, stamp)
+
+    def check_responses(self) -> bool:
+        """Find out what was lost with a dead connection, and have who waits for it ask again.
+
+        Called by the thread that responds while it has nothing to send, every quarter of a lease, as long as
+        this returns that there is more to find out. Raises `redis.RedisError` if the server stays away.
+        """
+        return self._sender.check()
 
     # --- both ends -------------------------------------------------------------------------------
 

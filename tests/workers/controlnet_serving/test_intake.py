@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -24,11 +25,14 @@ from tests.workers.unet.controlnet_jobs import (
     make_line,
     spec,
 )
+from workers.controlnet_serving import sender as sender_module
 from workers.controlnet_serving.host import ServerHost, StepTurns
 from workers.controlnet_serving.server import ControlNetServer
 from workers.families.unet.controlnet import UNetControlNet
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
+from workers.transport.step_queue import StepQueue
+from workers.transport.transport import ResidualTransport
 from workers.unet.process.device_turns import DeviceTurns
 
 
@@ -143,6 +147,52 @@ def test_a_job_waits_for_the_step_under_way_and_nothing_is_popped_while_it_runs(
     ends.set()
     job.join()
     assert torch.equal(waiting.get(MID), by_diffusers(1.0)[1])
+    server.stop()
+
+
+class HeldSending(ResidualTransport):
+    """Sends nothing before it is ``released``."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        super().__init__([redis], settings)
+        self.released = threading.Event()
+
+    def respond(self, *args: Any) -> int:
+        """See `ResidualTransport`."""
+        self.released.wait()
+        return super().respond(*args)
+
+
+def test_no_job_waits_for_residuals_that_cannot_be_sent(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender_module, "MAX_QUEUED", 1)
+    # Given a worker that has served steps whose residuals no server takes, and steps that wait
+    turns, controlnets = make_turns(), load_controlnets()
+    with controlnets.use("edge"):
+        pass
+    transport = HeldSending(line.redis, line.settings)
+    steps, host = StepQueue(line.redis, line.settings), ServerHost(turns=turns, loads_for_steps=False)
+    server = ControlNetServer(["edge"], controlnets, steps, transport, 0.0, host)
+    turns.on_job(server.interrupt)
+    server.start("unet2@test")
+    asked = [ask(make_controlnets(line, spec("edge"), residual_timeout_s=60.0)) for _ in range(4)]
+    assert eventually(lambda: line.redis.llen(exact_steps(line, "edge")) < len(asked))
+    begins, ends = threading.Event(), threading.Event()
+
+    def run_job() -> None:
+        with turns.take("job"):
+            begins.set()
+            ends.wait()
+
+    # When a job comes, then it begins at once
+    job = threading.Thread(target=run_job)
+    job.start()
+    assert begins.wait(30)
+    ends.set()
+    job.join()
+    # And all steps are answered once residuals are taken
+    transport.released.set()
+    for step in asked:
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     server.stop()
 
 

@@ -10,6 +10,8 @@ from redis import Redis
 
 from shared.settings import Settings
 from tests.fake_device import FakeDevice
+from tests.infra.local.waiting import eventually
+from tests.proxy import proxied
 from tests.workers.transport.transport_ends import TransportEnds, make_response, noise
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import ResponseSender
@@ -17,7 +19,10 @@ from workers.devices.base import HostCopy
 from workers.devices.timer import DeviceTimer
 from workers.runtime.device_loss import DeviceLoss
 from workers.transport.backends.inline import INLINE_BYTES
+from workers.transport.protocol import ControlNetCall
 from workers.transport.response_batch import BATCH_BYTES
+from workers.transport.step_queue import StepQueue
+from workers.transport.transport import ResidualTransport
 
 
 @pytest.fixture
@@ -94,6 +99,34 @@ def test_a_device_that_is_lost_while_residuals_are_copied_ends_the_worker(
     sender.start()
     sender.stop()
     assert "illegal memory access" in loss.problems()[0]
+    ends.close()
+
+
+def test_a_header_that_is_lost_while_nothing_else_is_sent_is_asked_for_again(
+    residual: Redis, servers: Settings
+) -> None:
+    residual.flushall()
+    ends = TransportEnds([residual], servers.model_copy(update={"controlnet_lease_s": 60.0}))
+    short = servers.model_copy(update={"controlnet_lease_s": 0.4})
+    part = ControlNetCall(controlnet="edge", position=0, image="", scale=1.0)
+    with proxied(servers.residual_redis_port) as proxy:
+        # Given a sender whose connection is dead without being closed
+        far = ResidualTransport([Redis(port=proxy.port, protocol=2)], short)
+        sender = ResponseSender(far, LeaseRenewer(StepQueue(residual, short), []))
+        sender.start()
+        other = ends.send_step()
+        sender.send(other, make_response(), noise(1, 8), "edge")
+        ends.receive(other)
+        proxy.silence()
+        # When it sends a residual of a step that is claimed, whose lease is renewed
+        request = ends.send_step(parts=[part])
+        queued = ends.steps.pop(["edge"])
+        assert queued is not None
+        assert ends.steps.claim(queued) is not None
+        sender.send(request, make_response(), noise(1, 8), "edge")
+        # Then the job learns that it must ask again
+        assert eventually(lambda: ends.steps.locate(request, part) == "lost")
+        sender.stop()
     ends.close()
 
 

@@ -18,10 +18,12 @@ from torch import Tensor
 from shared.errors import DeviceLost
 from shared.jobs.options import Precision
 from shared.messaging.messages import AttachControlNet
+from shared.redis_clients import residual_servers
 from shared.settings import Settings
 from tests.fake_device import FakeDevice
 from tests.infra.local.waiting import eventually
 from tests.meta_device import META, MetaDevice, NoWaits
+from tests.proxy import proxied
 from tests.workers.transport.transport_ends import received_by
 from tests.workers.unet.controlnet_jobs import (
     MID,
@@ -384,6 +386,36 @@ def test_a_worker_that_stops_while_its_device_hangs_ends_with_the_watchdog(
     watchdog.stop()
     assert [end.startswith("a step of a ControlNet did not end") for end in ends] == [True]
     hangs.free.set()
+
+
+@pytest.mark.parametrize("where", ["queue", "residuals"])
+def test_a_worker_that_stops_while_redis_is_silent_is_not_taken_for_one_that_hangs(
+    where: str, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STOP_S", 0.2)
+    ends, controlnets = list[str](), load_controlnets()
+    with controlnets.use("edge"), proxied(line.settings.residual_redis_port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        changes = {"residual_redis_url": (url,), "shared_memory": "off", "controlnet_lease_s": 60.0}
+        settings = line.settings.model_copy(update=changes)
+        far, near = make_line(residual_servers(settings)[0], settings), make_line(line.redis, line.settings)
+        # Given a server that waits for a step, or that sends residuals, over connections that are dead
+        watchdog = Watchdog(600, end=ends.append)
+        steps, host = far.steps if where == "queue" else near.steps, ServerHost(watchdog=watchdog)
+        server = ControlNetServer(["edge"], controlnets, steps, far.transport, 0.0, host)
+        watchdog.start()
+        server.start("unet2@test")
+        ask(make_controlnets(line, spec("edge"), residual_timeout_s=60.0)).get(MID)
+        if where == "queue":
+            assert eventually(lambda: any("b" in client["flags"] for client in line.redis.client_list()))
+        proxy.silence()
+        if where == "residuals":
+            ask(make_controlnets(line, spec("edge")))
+            assert eventually(lambda: server.sender.waits_for_redis)
+        # When it is told to stop, then it does not end as one whose device hangs
+        server.stop()
+        watchdog.stop()
+    assert ends == []
 
 
 def test_a_step_is_submitted_while_the_device_computes_the_one_before(line: Line) -> None:

@@ -53,7 +53,7 @@ def ends(residual: Redis, servers: Settings) -> Iterator[TransportEnds]:
 
 @pytest.fixture
 def publisher(residual: Redis) -> ResponsePublisher:
-    return ResponsePublisher(ConnectionPool([residual]), 60, lambda payload: None)
+    return ResponsePublisher(ConnectionPool([residual]), 60, lambda payload: None, NEVER_S)
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def test_all_residuals_of_a_step_are_stored_before_one_acknowledgement_is_read(
     request = ends.send_step()
     backend = RedisBackend(ConnectionPool([residual]), servers, find_device("cpu"))
     with behind_proxy(residual) as (behind, proxy):
-        sender = ResidualSender(behind, BackendSet([backend]), 60)
+        sender = ResidualSender(behind, BackendSet([backend]), 60, NEVER_S)
         sender.respond(request, [(make_response(), noise(2, 64, 32, 32))], unchanged)
         # Given a server whose answers do not arrive
         proxy.gate.clear()
@@ -115,7 +115,7 @@ def test_a_refused_residual_is_stored_again_and_arrives(
     request, pool = ends.send_step(), ConnectionPool([residual])
     backends = BackendSet([RefusedOnce(pool, servers, find_device("cpu"))])
     sent = [(make_response(index), noise(2, 64, 32, 32, seed=index)) for index in range(3)]
-    ResidualSender(pool, backends, 60).respond(request, sent, unchanged)
+    ResidualSender(pool, backends, 60, NEVER_S).respond(request, sent, unchanged)
     received: list[tuple[StepResponse, Tensor | None]] = []
     while len(received) < 3:
         received += received_by(ends.unet, request)
@@ -130,7 +130,7 @@ def test_a_payload_whose_connection_breaks_is_sent_again_and_a_lone_header_is_no
 ) -> None:
     alone, together = ends.send_step(), ends.send_step()
     with behind_proxy(residual) as (behind, proxy):
-        publisher = ResponsePublisher(behind, 60, lambda payload: None)
+        publisher = ResponsePublisher(behind, 60, lambda payload: None, NEVER_S)
         publisher.wait(publisher.publish(together, [ResponseEnvelope(make_response(), STORED)]))
         # Given headers that arrived, and acknowledgements that did not
         proxy.gate.clear()
@@ -159,19 +159,33 @@ def test_a_job_finds_a_step_lost_whose_header_was_lost_with_its_connection(
     assert queued is not None
     assert ends.steps.claim(queued) is not None
     with behind_proxy(residual) as (behind, proxy):
-        silent_s = NEVER_S if is_reset else 0.0
-        publisher = ResponsePublisher(behind, 60, lambda payload: None, silent_s=silent_s)
+        publisher = ResponsePublisher(behind, 60, lambda payload: None, NEVER_S if is_reset else 0.4)
         publisher.wait(publisher.publish(other, [ResponseEnvelope(make_response(), STORED)]))
         # Given a header that was sent and has never reached the server
         proxy.silence()
         publisher.publish(request, [ResponseEnvelope(make_response())])
         assert ends.steps.locate(request, part) == "claimed"
-        # When its connection is given up
+        # When its connection is given up, by who sends something else or by who looks now and then
         if is_reset:
             proxy.reset()
-        publisher.publish(other, [ResponseEnvelope(make_response(1))])
+            publisher.publish(other, [ResponseEnvelope(make_response(1))])
+        else:
+            assert eventually(lambda: not publisher.check())
         # Then whoever waits for it knows at once that it must ask again
         assert ends.steps.locate(request, part) == "lost"
+
+
+def test_an_acknowledgement_is_waited_for_less_than_a_lease(residual: Redis, ends: TransportEnds) -> None:
+    request = ends.send_step()
+    with behind_proxy(residual) as (behind, proxy):
+        publisher = ResponsePublisher(behind, 60, lambda payload: None, lease_s=0.4)
+        publisher.wait(publisher.publish(request, [ResponseEnvelope(make_response(), STORED)]))
+        # Given a connection that is dead without being closed, and a payload that was sent over it
+        proxy.silence()
+        publication = publisher.publish(request, [ResponseEnvelope(make_response(1), STORED)])
+        # When it is waited for, then it is sent again over another one
+        publisher.wait(publication)
+    assert residual.llen(responses_key(request)) == 2
 
 
 def test_a_step_that_a_restarted_server_did_not_know_is_answered_when_asked_again(

@@ -1,16 +1,19 @@
 """The queues of steps, over a real residual Redis: who may claim what, and where a step is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from redis import Redis
-from redis.exceptions import TimeoutError
+from redis.exceptions import ConnectionError, TimeoutError
 
-from shared.redis_clients import residual_servers
+from shared.redis_clients import residual_servers, without_retries
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
-from tests.proxy import proxied
+from tests.proxy import Proxy, proxied
 from tests.workers.unet.controlnet_jobs import Line, X, ask, exact_steps, make_controlnets, make_line, spec
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
-from workers.transport.keys import claims_key, lease_key
+from workers.transport.keys import claims_key, lease_key, served_key
 from workers.transport.step_queue import ClaimedStep, StepQueue
 
 
@@ -18,6 +21,15 @@ from workers.transport.step_queue import ClaimedStep, StepQueue
 def line(residual: Redis, servers: Settings) -> Line:
     residual.flushall()
     return make_line(residual, servers)
+
+
+@contextmanager
+def far_line(servers: Settings, *, retries: bool = True) -> Iterator[tuple[Line, Proxy]]:
+    """A line whose connections go through a proxy; ``retries``: what breaks is tried again."""
+    with proxied(servers.residual_redis_port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        (redis,) = residual_servers(servers.model_copy(update={"residual_redis_url": (url,)}))
+        yield make_line(redis if retries else without_retries(redis), servers), proxy
 
 
 def take(steps: StepQueue, *controlnets: str) -> ClaimedStep | None:
@@ -90,6 +102,7 @@ def test_a_part_that_the_asking_worker_computes_itself_is_neither_queued_nor_cla
     other = make_line(line.redis, line.settings).steps
     request = ask(make_controlnets(line, spec("edge"), spec("depth"))).request
     line.redis.delete(exact_steps(line, "edge"), exact_steps(line, "depth"))
+    request = request.model_copy(update={"retry": 1})
     line.steps.send(request, X, local={0})
     # Then another worker finds the second, and cannot claim the first beside it
     claimed = take(other, "edge", "depth")
@@ -295,3 +308,110 @@ def test_an_overdue_step_is_asked_for_once_while_redis_is_silent(line: Line, ser
         request = ask(make_controlnets(line, spec("edge"))).request
         line.steps.mark_overdue(request, request.parts[0])
         assert far.steps.claim_overdue(["edge"]) is not None
+
+
+def test_a_claim_whose_reply_is_lost_is_answered_when_it_is_repeated(line: Line, servers: Settings) -> None:
+    other = make_line(line.redis, line.settings).steps
+    with far_line(servers) as (far, proxy):
+        ask(make_controlnets(line, spec("edge")))
+        assert take(far.steps, "edge") is not None  # the server knows the script
+        request = ask(make_controlnets(line, spec("edge"))).request
+        queued = far.steps.pop(["edge"])
+        assert queued is not None
+        # When the connection breaks once the server has made the claim
+        proxy.cuts = 1
+        claimed = far.steps.claim(queued)
+        # Then the second try gets the step
+        assert proxy.cuts == 0
+        assert claimed is not None
+        assert claimed.request == request
+        # And another call does not, whoever makes it
+        assert [steps.claim(queued) for steps in (far.steps, other)] == [None, None]
+        assert other.locate(request, request.parts[0]) == "claimed"
+
+
+def test_a_requester_whose_reply_is_lost_has_what_it_has_claimed(line: Line, servers: Settings) -> None:
+    with far_line(servers) as (far, proxy):
+        request = ask(make_controlnets(line, spec("edge"), spec("depth"), spec("colour"))).request
+        edge, depth, colour = request.parts
+        far.steps.claim_unclaimed(request, [])  # the server knows the script
+        proxy.cuts = 1
+        assert far.steps.claim_unclaimed(request, [colour, depth, edge], most=2) == [colour, depth]
+        assert proxy.cuts == 0
+        assert line.steps.find_unclaimed(request, request.parts) == [edge]
+
+
+def test_a_request_that_is_repeated_for_a_lost_reply_takes_nothing_back(line: Line) -> None:
+    other = make_line(line.redis, line.settings).steps
+    request = ask(make_controlnets(line, spec("edge"), spec("depth"))).request
+    assert take(other, "edge") is not None
+    line.steps.send(request, X)
+    assert line.steps.locate(request, request.parts[0]) == "claimed"
+    assert [line.redis.llen(exact_steps(line, name)) for name in ("edge", "depth")] == [0, 1]
+
+
+@pytest.mark.parametrize("by", ["renewal", "claim"])
+def test_a_claim_whose_call_has_failed_is_not_kept_alive(by: str, line: Line, servers: Settings) -> None:
+    with far_line(servers, retries=False) as (far, proxy):
+        ask(make_controlnets(line, spec("edge")))
+        assert take(far.steps, "edge") is not None  # the server knows the script
+        request = ask(make_controlnets(line, spec("edge"))).request
+        queued = far.steps.pop(["edge"])
+        assert queued is not None
+        # Given a claim that the server has made, and a worker that does not know
+        proxy.cuts = 1
+        with pytest.raises(ConnectionError):
+            far.steps.claim(queued)
+        assert line.steps.locate(request, request.parts[0]) == "claimed"
+        # When the worker renews its lease for what else it has claimed
+        if by == "renewal":
+            far.steps.renew(["edge"])
+        else:
+            ask(make_controlnets(line, spec("edge")))
+            assert take(far.steps, "edge") is not None
+        # Then the requester learns that nobody computes this part
+        assert line.steps.locate(request, request.parts[0]) == "lost"
+
+
+def test_an_entry_that_is_popped_and_never_arrives_is_found_lost(line: Line, servers: Settings) -> None:
+    with far_line(servers) as (far, proxy):
+        far.steps.has_overdue(["edge"])  # there is a connection
+        request = ask(make_controlnets(line, spec("edge"))).request
+        proxy.cuts = 1
+        assert far.steps.pop(["edge"]) is None
+        assert line.steps.locate(request, request.parts[0]) == "lost"
+
+
+def test_an_overdue_entry_that_never_arrives_is_in_its_queue_and_marked_again(
+    line: Line, servers: Settings
+) -> None:
+    with far_line(servers) as (far, proxy):
+        assert far.steps.claim_overdue(["edge"]) is None  # there is a connection
+        request = ask(make_controlnets(line, spec("edge"))).request
+        [part] = request.parts
+        line.steps.mark_overdue(request, part)
+        proxy.cuts = 1
+        with pytest.raises(ConnectionError):
+            far.steps.claim_overdue(["edge"])
+        assert line.steps.locate(request, part) == "unserved"
+        line.steps.mark_overdue(request, part)
+        assert far.steps.claim_overdue(["edge"]) is not None
+
+
+def test_one_worker_loads_a_controlnet_for_overdue_steps_that_nobody_serves(line: Line) -> None:
+    first, second = (make_line(line.redis, line.settings).steps for _ in range(2))
+    request = ask(make_controlnets(line, spec("edge"))).request
+    [part] = request.parts
+    assert first.find_overdue(["depth", "edge"]) == []
+    line.steps.mark_overdue(request, part)
+    assert first.find_overdue(["depth", "edge"]) == ["edge"]
+    assert [steps.begin_load("edge") for steps in (first, second)] == [True, False]
+    # Who waits for the step knows that it will be served, and nobody loads what is served
+    assert line.steps.locate(request, part) == "queued"
+    # When the worker that loads is gone, another one does
+    line.redis.delete(*(served_key("edge", platform) for platform in ("", first.platform_digest)))
+    assert line.steps.locate(request, part) == "unserved"
+    assert second.begin_load("edge")
+    line.redis.delete(served_key("edge", part.platform))
+    second.go_on_loading("edge")
+    assert line.steps.locate(request, part) == "queued"

@@ -9,8 +9,8 @@ from shared.registry.workers import Activity
 from workers.runtime.activity.busy import WINDOW_S, BusyShare, Span
 from workers.runtime.activity.controlnet_step_counts import ControlNetStepCounts
 
-#: The metric counts what is as old as this. The times of a step become known up to
-#: `workers.transport.step_queue.POLL_S` after its end, and what is known later is never counted.
+#: The metric counts what is as old as this. The times of a step become known up to a second after its end
+#: (`workers.transport.redis_client.blocking_pop.POLL_S`), and what is known later is never counted.
 METRIC_DELAY_S = 4.0
 #: Between two steps a worker that follows or serves is not idle, for so long after the last one.
 STEP_PAUSE_S = 1.0

@@ -13,19 +13,16 @@ from shared.redis_clients import make_retry
 from shared.settings import Settings
 from workers.devices.base import Device
 from workers.transport.backends.base import Location, StepSuperseded, StoredPayload, TransportBackend
-from workers.transport.backends.chunked_redis import CHUNK_S, ChunkedRedis
+from workers.transport.backends.chunked_redis import ChunkedRedis
 from workers.transport.backends.receive_buffers import BufferPool
 from workers.transport.keys import payload_key, step_token_key
 from workers.transport.protocol import StepRequest
 from workers.transport.redis_client.backpressure import Backpressure
-from workers.transport.redis_client.pool import PRIMARY, ConnectionPool
+from workers.transport.redis_client.pool import PRIMARY, ConnectionPool, silent_after_s
 from workers.transport.redis_client.resp import Command
 from workers.transport.wire import bytes_of, tensor_over
 
 log = logging.getLogger(__name__)
-
-#: One reply of the primary server.
-REPLY_S = 10.0
 
 
 class RedisChunks(Message):
@@ -50,14 +47,16 @@ class RedisBackend(TransportBackend):
         self._servers = servers
         self._device = device
         self._chunks = ChunkedRedis(servers, settings.residual_ttl_s)
-        self._backpressure = Backpressure(servers, settings.residual_timeout_s)
+        self._reply_s = silent_after_s(settings.controlnet_lease_s)
+        self._backpressure = Backpressure(servers, settings.residual_timeout_s, self._reply_s)
         self._retry = make_retry()
         self._buffers = BufferPool(device)
 
     def has_space(self, size_bytes: int) -> bool:
         """See `TransportBackend`; a server that does not answer is `put`'s concern."""
         try:
-            return self._backpressure.has_space(size_bytes)
+            with self._servers.waits:
+                return self._backpressure.has_space(size_bytes)
         except RedisError:
             return True
 
@@ -87,10 +86,13 @@ class RedisBackend(TransportBackend):
                 store_again=lambda: self._put_again(request, index, memory),
             )
 
-        return self._retry.call_with_retry(put, lambda error: None)
+        with self._servers.waits:
+            return self._retry.call_with_retry(put, lambda error: None)
 
     def _put_again(self, request: StepRequest, index: int, memory: memoryview) -> StoredPayload:
-        if not self._is_current(request):
+        with self._servers.waits:
+            is_wanted = self._is_current(request)
+        if not is_wanted:
             raise StepSuperseded
         self._backpressure.note_full()
         return self._put(request, index, memory)
@@ -101,14 +103,14 @@ class RedisBackend(TransportBackend):
             connections = stack.enter_context(self._servers.connections())
             for server in commands:
                 with self._servers.noting_failures(server):
-                    connections[server].send(commands[server])
+                    connections[server].send(commands[server], self._reply_s)
             in_use = stack.pop_all()
 
         def wait() -> None:
-            with in_use:
+            with in_use, self._servers.waits:
                 for server in commands:
                     with self._servers.noting_failures(server):
-                        connections[server].read_pending(CHUNK_S)
+                        connections[server].read_pending(self._reply_s)
 
         return wait
 
@@ -144,6 +146,6 @@ class RedisBackend(TransportBackend):
         """Whether the job is still at this step."""
         with self._servers.connections() as connections:
             primary = connections[PRIMARY]
-            primary.send([(b"GET", step_token_key(request.job_id).encode())])
-            step_token = primary.read(REPLY_S)
+            primary.send([(b"GET", step_token_key(request.job_id).encode())], self._reply_s)
+            step_token = primary.read(self._reply_s)
         return step_token is not None and step_token.startswith(request.step_prefix.encode())

@@ -5,8 +5,9 @@
 local step_token = redis.call('GET', KEYS[1])
 if not step_token then return 'gone' end
 if step_token ~= ARGV[1] then return 'lost' end
-local claimant = redis.call('HGET', KEYS[2], ARGV[2])
-if claimant then
+local claim = redis.call('HGET', KEYS[2], ARGV[2])
+if claim then
+  local claimant = string.match(claim, '^[^:]+')
   return redis.call('EXISTS', ARGV[4] .. claimant) == 1 and 'claimed' or 'abandoned'
 end
 if not redis.call('LPOS', KEYS[3], ARGV[3]) then return 'lost' end

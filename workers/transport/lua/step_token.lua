@@ -3,11 +3,14 @@
 -- ARGV: 'set', ordinal of the attempt, step token, ttl in s, request, a queued step for each of these queues,
 --       claimant of the asking worker, positions of the parts that it computes itself
 --   or: 'remove', ordinal of the attempt
--- A step token is ORDINAL:ATTEMPT:STEP:RETRY. An attempt that has lost its job changes nothing of its successor's.
+-- A step token is ORDINAL:ATTEMPT:STEP:RETRY, and no two requests have the same one: a second call with it repeats one
+-- whose reply was lost, and changes nothing, as parts of the step may be claimed by now.
+-- An attempt that has lost its job changes nothing of its successor's.
 -- Returns 1, or 0 if a later attempt has the job.
 
 local current = redis.call('GET', KEYS[1])
 if current and tonumber(string.match(current, '^%d+')) > tonumber(ARGV[2]) then return 0 end
+if ARGV[1] == 'set' and current == ARGV[3] then return 1 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 if ARGV[1] == 'set' then
   local token, ttl, request = ARGV[3], ARGV[4], ARGV[5]

@@ -8,21 +8,22 @@ import time
 from collections.abc import Callable
 
 from shared.errors import ResidualServersFull
-from workers.transport.redis_client.pool import ConnectionPool, ConnectionSet
+from workers.transport.redis_client.pool import ConnectionPool
+from workers.transport.redis_client.resp import Connection
 
 #: The share of a server's memory limit that residuals may fill.
 MAX_FILL_SHARE = 0.8
 #: How long a server's answer about its memory is reused; the pause before a full server is asked again.
 MEMORY_CACHE_S, PAUSE_S = 0.2, 0.02
-REPLY_S = 10.0
 
 
 class Backpressure:
     """What this writer knows of the servers' free memory; safe to use from several threads."""
 
-    def __init__(self, servers: ConnectionPool, wait_s: float) -> None:
-        """``wait_s``: how long a writer waits for space."""
+    def __init__(self, servers: ConnectionPool, wait_s: float, reply_s: float) -> None:
+        """``wait_s``: how long a writer waits for space; ``reply_s``: and for a server's answer."""
         self._servers = servers
+        self._reply_s = reply_s
         self._wait_s = wait_s
         self._asked_at = [float("-inf")] * len(servers)
         self._free_bytes = [0.0] * len(servers)
@@ -59,16 +60,15 @@ class Backpressure:
         now = time.monotonic()
         if now - self._asked_at[server] > MEMORY_CACHE_S or self._free_bytes[server] < share:
             with self._servers.connections() as connections, self._servers.noting_failures(server):
-                self._free_bytes[server] = _read_free_bytes(connections, server)
+                self._free_bytes[server] = _read_free_bytes(connections[server], self._reply_s)
             self._asked_at[server] = now
         return self._free_bytes[server]
 
 
-def _read_free_bytes(connections: ConnectionSet, server: int) -> float:
+def _read_free_bytes(connection: Connection, reply_s: float) -> float:
     """Bytes until the server counts as full; infinite without a limit."""
-    connection = connections[server]
-    connection.send([(b"INFO", b"memory")])
-    lines = connection.read(REPLY_S).split(b"\r\n")
+    connection.send([(b"INFO", b"memory")], reply_s)
+    lines = connection.read(reply_s).split(b"\r\n")
     fields = dict(line.split(b":", 1) for line in lines if b":" in line)
     limit = int(fields[b"maxmemory"])
     return MAX_FILL_SHARE * limit - int(fields[b"used_memory"]) if limit else float("inf")

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import ConnectionError, TimeoutError
 
+from shared.redis_clients import LEAST_RENEWAL_S
 from workers.transport.redis_client.resp import Connection
+from workers.transport.redis_client.waits import RedisWaits
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -18,9 +20,20 @@ log = logging.getLogger(__name__)
 
 #: A server that failed is left alone for so long, where others can do its work.
 DOWN_S = 2.0
+#: A connection is dead, though nobody has closed it, when no reply comes for this share of a lease.
+SILENT_SHARE = 0.75
 #: The first server of the list: it holds requests, step tokens, inputs and headers. The others hold only
 #: chunks.
 PRIMARY = 0
+
+
+def silent_after_s(lease_s: float) -> float:
+    """How long who has claimed a step waits for one reply, or for the server to take more of a command.
+
+    Less than a lease: a job waits no longer for what a dead connection has lost than for a dead worker. More
+    than a server takes that serves large residuals: a connection's buffers hold a few megabytes.
+    """
+    return max(SILENT_SHARE * lease_s, LEAST_RENEWAL_S)
 
 
 class ConnectionSet:
@@ -42,6 +55,7 @@ class ConnectionPool:
 
     def __init__(self, clients: Sequence["Redis"]) -> None:
         self._pools = [client.connection_pool for client in clients]
+        self.waits = RedisWaits()  # of the threads that send and fetch
         self._idle: deque[dict[int, Connection]] = deque()
         self._down_until = [0.0] * len(self._pools)
 

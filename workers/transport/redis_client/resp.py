@@ -24,7 +24,7 @@ MAX_PIECES = 512
 #: Read ahead for the first lines of replies. Small, because what belongs to a large value is copied once
 #: more.
 AHEAD_BYTES = 16 << 10
-#: The server accepts more of a command within this.
+#: The server accepts more of a command within this, unless its caller knows better.
 SEND_S = 10.0
 
 
@@ -72,14 +72,14 @@ class Connection:
         """Hang up."""
         self._opened.disconnect()
 
-    def send(self, commands: Sequence[Command]) -> None:
-        """Send commands; each has one reply to read."""
+    def send(self, commands: Sequence[Command], timeout_s: float = SEND_S) -> None:
+        """Send commands; each has one reply to read. The server accepts more of them within ``timeout_s``."""
         pieces: list[bytes | memoryview] = []
         for command in commands:
             pieces += _pieces(command)
         self._pending += len(commands)
         try:
-            self._socket.settimeout(SEND_S)
+            self._socket.settimeout(timeout_s)
             self._send(pieces)
         except OSError as error:
             raise self._broken(error) from error

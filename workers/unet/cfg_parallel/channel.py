@@ -6,12 +6,14 @@ redis-py.
 """
 
 import logging
+import secrets
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 from torch import Tensor
 
 from workers.transport.keys import cfg_claim_key, cfg_predictions_key, cfg_steps_key
+from workers.transport.redis_client.blocking_pop import pop_within
 from workers.transport.wire import InvalidFrame, pack, unpack
 from workers.unet.cfg_parallel.messages import BranchPrediction, BranchStep, FollowBranch
 from workers.unet.worker import UNetWorker
@@ -47,7 +49,7 @@ class BranchChannel:
 
     def receive(self, timeout_s: float) -> tuple[BranchPrediction, Tensor | None] | None:
         """The next response; ``None`` when none has come within ``timeout_s`` (0: do not wait)."""
-        frame = self._pop(self._predictions, timeout_s)
+        frame = pop_within(self._redis, self._predictions, timeout_s)
         return None if frame is None else _read(BranchPrediction, frame)
 
     def release(self) -> None:
@@ -57,8 +59,13 @@ class BranchChannel:
     # --- the follower's end ------------------------------------------------------------------------
 
     def claim(self, worker: str) -> bool:
-        """Become the follower, once ready; one worker may, however many were asked."""
-        return bool(self._redis.set(self._claim, worker, nx=True, ex=self._ttl_s))
+        """Become the follower, once ready; one worker may, however many were asked.
+
+        A claim whose reply was lost, and which is made again, finds itself.
+        """
+        claim = f"{worker} {secrets.token_hex(4)}"
+        before: Any = self._redis.set(self._claim, claim, nx=True, ex=self._ttl_s, get=True)
+        return before is None or before == claim.encode()
 
     def is_claimed(self) -> bool:
         """Whether another worker is the follower already, so that there is no use in preparing."""
@@ -66,7 +73,7 @@ class BranchChannel:
 
     def next_step(self, timeout_s: float) -> tuple[BranchStep, Tensor] | None:
         """The next step; ``None`` after ``timeout_s``. Raises `Released` when no further one comes."""
-        frame = self._pop(self._steps, timeout_s)
+        frame = pop_within(self._redis, self._steps, timeout_s)
         if frame is None:
             return None
         if not frame:
@@ -85,12 +92,6 @@ class BranchChannel:
         pipe.rpush(key, frame)
         pipe.expire(key, self._ttl_s)
         pipe.execute()
-
-    def _pop(self, key: str, timeout_s: float) -> Any:
-        if timeout_s <= 0:
-            return self._redis.lpop(key)
-        popped: Any = self._redis.blpop([key], timeout=timeout_s)
-        return None if popped is None else popped[1]
 
 
 def branch_channel(worker: UNetWorker, offer: FollowBranch) -> BranchChannel:

@@ -88,7 +88,7 @@ class ControlNetResidency:
         return self._start_load(name, "job", evicts=False)
 
     def load_for_step(self, name: str) -> bool:
-        """Begin to load it for a step that waits for it; ``False`` if it cannot be loaded."""
+        """Begin to load it for a step that waits for it, of any worker; ``False`` if it cannot be loaded."""
         return self._start_load(name, "step", evicts=True)
 
     def _to_load(self) -> list[str]:

@@ -14,6 +14,7 @@ from shared.messaging.celery_app import ENCODE, default_exchange_queue, encode_q
 from shared.registry.availability import Availability
 from shared.registry.live_workers import LiveWorkersCache
 from workers.transport.keys import encoding_responses_key
+from workers.transport.redis_client.blocking_pop import pop_within
 from workers.unet.embeddings.messages import STORED, TAKEN, EncodePrompt
 
 if TYPE_CHECKING:
@@ -80,5 +81,4 @@ class EncodingRequests:
         return bool(loaded & set(Availability(self._control).free_workers()) - {worker})
 
     def _receive(self, message: EncodePrompt, timeout_s: float) -> bytes | None:
-        received: Any = self._residual.blpop([encoding_responses_key(message.responses)], timeout=timeout_s)
-        return None if received is None else received[1]
+        return pop_within(self._residual, encoding_responses_key(message.responses), timeout_s)

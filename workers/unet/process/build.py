@@ -7,7 +7,7 @@ from celery import Celery
 
 from shared.catalog.entries import Catalog
 from shared.jobs.store import JobStore
-from shared.redis_clients import control_redis, residual_servers
+from shared.redis_clients import control_redis, residual_servers, with_timeout
 from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
@@ -28,6 +28,7 @@ from workers.runtime.memory_budget import HOST_BYTES
 from workers.runtime.model_cache import ModelCache
 from workers.runtime.watchdog import Watchdog
 from workers.runtime.weights.hash_cache import HASH_FOLDER, HashCache
+from workers.transport.redis_client.blocking_pop import REPLY_S
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.offer import send_follow
@@ -51,6 +52,7 @@ def build_worker(
     No model is loaded and no thread started yet.
     """
     redis, residuals = control_redis(settings), residual_servers(settings)
+    residual = with_timeout(residuals[0], REPLY_S)  # it is waited for at lists
     jobs = JobStore(redis, settings)
     live_workers = LiveWorkersCache(jobs.renewal_redis)
     device, stopping = find_device(settings.device), threading.Event()
@@ -76,14 +78,14 @@ def build_worker(
         transport=ResidualTransport(residuals, settings, device=device),
         send_attach=partial(send_attach, celery, redis, live_workers),
         send_follow=partial(send_follow, celery, redis),
-        residual=residuals[0],
+        residual=residual,
         checkpoints=CheckpointStore(residuals[0], settings),
         activity=DeviceActivity(),
         prompts=PromptEncoder(
             SharedEmbeddings(residuals[0], settings), _text_encoders(settings, catalog, memory, sizes)
         ),
         encoding_requests=EncodingRequests(
-            redis, live_workers, residuals[0], partial(send_encode, celery, redis)
+            redis, live_workers, residual, partial(send_encode, celery, redis)
         ),
         device=device,
         device_loss=DeviceLoss(device),

@@ -25,7 +25,7 @@ MAX_ATTACHMENTS = 16
 SIGN_EVERY_S = SERVING_S / 4
 #: How often an idle worker looks whether to load a ControlNet that was lately wanted.
 LOAD_EVERY_S = 1.0
-#: How often a worker with a job looks whether steps of its ControlNets are overdue.
+#: How often a worker looks whether steps of its ControlNets are overdue.
 LOOK_EVERY_S = 0.5
 
 
@@ -36,7 +36,7 @@ class IdleServing:
         self._controlnets, self._residency, self._turns = worker.controlnets, worker.residency, turns
         self._served_controlnets = list(worker.served_controlnets)
         # The requests of the worker's own jobs and its claims of others' are those of two claimants.
-        steps = StepQueue(worker.residual, worker.settings, worker.device)
+        self._steps = steps = StepQueue(worker.residual, worker.settings, worker.device)
         host = ServerHost(
             turns=turns,
             loads_for_steps=False,
@@ -111,8 +111,23 @@ class IdleServing:
             note_serving(self._redis, self._name)
 
     def _look_for_overdue(self) -> None:
+        self._load_for_overdue()
         if not self._turns.wait(0.0):  # else they are taken from their queues
             self._overdue_steps.look()
+
+    def _load_for_overdue(self) -> None:
+        """Load what no worker has loaded and a step of another's job waits for, beside a job of this one.
+
+        Of all workers that may hold it one loads it, while its sign lasts (`StepQueue.begin_load`). If it is
+        lost or cannot load it, another one does when the sign has expired, or the requester gives up.
+        """
+        loaded = self._controlnets.names()
+        unloaded = [name for name in self._served_controlnets if name not in loaded]
+        for name in self._steps.find_overdue(unloaded) if unloaded and not self._is_draining else ():
+            if self._residency.is_loading(name):
+                self._steps.go_on_loading(name)
+            elif self._residency.can_load(name) and self._steps.begin_load(name):
+                self._residency.load_for_step(name)
 
     def _prepare(self) -> None:
         while not self._is_draining:

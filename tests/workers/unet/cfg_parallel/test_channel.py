@@ -5,6 +5,9 @@ import torch
 from redis import Redis
 
 from shared.keys import TRANSPORT
+from shared.redis_clients import residual_servers
+from shared.settings import Settings
+from tests.proxy import proxied
 from workers.transport.keys import cfg_claim_key, cfg_predictions_key, cfg_steps_key
 from workers.transport.wire import pack, pack_bytes
 from workers.unet.cfg_parallel.channel import BranchChannel
@@ -47,3 +50,19 @@ def test_what_an_earlier_follower_sends_and_claims_is_in_no_later_channel(residu
     assert not second.is_claimed()
     assert (second.receive(0), second.next_step(0)) == (None, None)
     assert second.claim("unet3@test")
+
+
+def test_a_follower_whose_claim_has_lost_its_reply_follows(residual: Redis, servers: Settings) -> None:
+    offer = OFFER.model_copy(update={"channel": "lost reply"})
+    near = BranchChannel(residual, offer, 60)
+    with proxied(servers.residual_redis_port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        [redis] = residual_servers(servers.model_copy(update={"residual_redis_url": (url,)}))
+        channel = BranchChannel(redis, offer, 60)
+        assert not channel.is_claimed()
+        # When the connection breaks once the server has made the claim
+        proxy.cuts = 1
+        assert channel.claim("unet2@test")
+        assert proxy.cuts == 0
+        # Then no other call claims it, of this worker or another
+        assert [near.claim(name) for name in ("unet2@test", "unet3@test")] == [False, False]

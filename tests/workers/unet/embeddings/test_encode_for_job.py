@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from shared.catalog.entries import ModelEntry
 from shared.messaging.celery_app import encode_queue, make_celery
 from shared.metrics import EMBEDDING_LOOKUPS
 from shared.registry.availability import Availability
-from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
+from shared.registry.workers import remove_worker
 from shared.settings import ROOT, Settings
 from tests.tiny_models import EMOJI
 from tests.workers.lora.cache.buckets import counted
+from tests.workers.unet.embeddings.conftest import HELPER
 from tests.workers.unet.embeddings.test_text_encoders import Apart
 from tests.workers.unet.jobs import pixels, run, upload
 from tests.workers.unet.specs import spec
@@ -35,21 +36,6 @@ from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
 Send = Callable[[EncodePrompt], bool]
-HELPER = "unet2@test"
-
-
-@pytest.fixture
-def helper_is_idle(control: Redis) -> Iterator[None]:
-    beat = Heartbeat(
-        name=HELPER, kind="unet", host="test", pid=1, device="cpu", serves=["emoji-sd"],
-        loaded=["emoji-sd"], jobs=[], utilization=0.0, started_at=0.0, version="0",
-    )  # fmt: skip
-    publish_heartbeat(control, beat, 60)
-    availability = Availability(control)
-    availability.register_free(HELPER, beat.serves, 60)
-    yield
-    availability.register_busy(HELPER, beat.serves, 60)
-    remove_worker(control, HELPER)
 
 
 class Asking:

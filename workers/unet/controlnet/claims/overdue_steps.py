@@ -1,7 +1,8 @@
 """Serves, while this worker has a job, steps of other jobs that no worker without a job takes.
 
 Jobs come first. But a requester that may not hold a ControlNet, or has no memory for it, would starve while
-every worker that has it loaded has jobs waiting.
+every worker that has it loaded has jobs waiting. Where none has loaded it, one of those that may hold it
+loads it beside its job (`workers.unet.process.serving`).
 """
 
 import logging

@@ -29,6 +29,10 @@ from tests.workers.unet.controlnet_jobs import (
 )
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.specs import spec as job_spec
+from workers.controlnet_serving import sender
+from workers.families.base_controlnet import ControlNet
+from workers.runtime.device_memory import DeviceMemory
+from workers.runtime.model_cache import ModelCache
 from workers.transport.keys import overdue_key
 from workers.transport.step_queue import OVERDUE_S
 from workers.unet.controlnet.call_monitor import CallMonitor, Decision
@@ -135,6 +139,18 @@ def test_an_overdue_step_is_served_once_and_leaves_both_lists(line: Line) -> Non
     server.sender.stop()
 
 
+def test_a_job_waits_for_no_residuals_of_overdue_steps(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "MAX_QUEUED", 1)
+    server = make_server(line, "edge")  # which sends nothing yet
+    for _ in range(2):
+        request = ask(make_job(line, spec("edge")).client).request
+        line.steps.mark_overdue(request, request.parts[0])
+    assert [server.serve_overdue() for _ in range(2)] == [True, False]
+    server.sender.start()
+    assert eventually(server.serve_overdue)
+    server.sender.stop()
+
+
 def test_a_server_that_stops_serves_nothing_overdue_nor_what_it_has_not_loaded(line: Line) -> None:
     step = ask(make_job(line, spec("edge")).client)
     line.steps.mark_overdue(step.request, step.request.parts[0])
@@ -181,6 +197,32 @@ def test_a_job_whose_worker_may_hold_no_controlnet_ends_though_all_others_have_j
     serving.stop()
     # Then its steps are served between those of the other's jobs, with the same bits
     assert np.array_equal(pixels(pure, job), pixels(holder, alone))
+    assert {span.worker for span in job.timeline if span.name == "controlnet edge"} == {"unet2@test"}
+    assert set(ended) == {"succeeded"}
+
+
+def test_a_job_ends_whose_controlnet_no_worker_has_loaded_and_only_a_busy_one_may_hold(
+    make_worker: Callable[..., UNetWorker], controlnets: ModelCache[ControlNet]
+) -> None:
+    def load(name: str) -> ControlNet:
+        with controlnets.use(name) as loaded:
+            return loaded
+
+    # Given a worker that always has a job and has loaded no ControlNet, and one that may hold none
+    loads: ModelCache[ControlNet] = ModelCache(load, DeviceMemory(1 << 40), lambda name: 1)
+    alone = make_worker(serve_controlnets=False)
+    wanted = job_spec(controlnets=[control(alone)], num_inference_steps=3)
+    busy_one = replace(make_worker(serve_controlnets=False), controlnets=loads, served_controlnets=["edge"])
+    pure = replace(make_worker(serve_controlnets=False, residual_timeout_s=20.0), served_controlnets=[])
+    turns = DeviceTurns(lambda job_id: nullcontext(), lambda: None, jobs_wait=lambda: True)
+    serving = IdleServing(busy_one, turns)
+    with busy(busy_one, turns) as ended:
+        serving.start("unet2@test")
+        job = run(pure, wanted)
+    serving.stop()
+    # Then the busy one loads it beside its jobs, and serves each step between those of its own
+    assert loads.names() == ["edge"]
+    assert np.array_equal(pixels(pure, job), pixels(alone, run(alone, wanted)))
     assert {span.worker for span in job.timeline if span.name == "controlnet edge"} == {"unet2@test"}
     assert set(ended) == {"succeeded"}
 

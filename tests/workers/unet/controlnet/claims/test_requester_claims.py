@@ -43,8 +43,10 @@ from workers.families.unet.controlnet import UNetControlNet
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
 from workers.transport.keys import responses_key
+from workers.transport.protocol import ControlNetCall
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
+from workers.unet.controlnet.claims.requester_claims import LOOK_PAUSES_S
 from workers.unet.controlnet.step_residuals import StepResiduals
 from workers.unet.worker import UNetWorker
 
@@ -164,11 +166,11 @@ def test_a_step_costs_no_call_while_no_other_worker_could_serve_it(line: Line) -
     job = make_holder(line, 2)
     take(ask(job.client), 2)  # the server knows the scripts
     calls = []
-    for served in (None, [], ["edge"]):
+    for number, served in enumerate((None, [], ["edge"]), 1):
         # When any other worker could serve, none, or one of the two
         job.worker.other_workers.served = served
         with counted_commands(line.redis) as counts:
-            assert all(map(torch.equal, take(ask(job.client, 1), 2), expected(2)))
+            assert all(map(torch.equal, take(ask(job.client, number), 2), expected(2)))
         calls.append((counts["evalsha"], counts["rpush"]))
     # Then a step is sent and claimed back, nothing is said at all, or only that one is sent and claimed back
     assert calls == [(3, 2), (0, 0), (2, 1)]
@@ -286,7 +288,35 @@ def test_a_requester_waits_for_its_encoder_only_if_a_part_is_unclaimed(line: Lin
         line.steps.claim_unclaimed(step.request, [])  # the server knows the script
         with counted_commands(line.redis) as counts:
             step.get(MID)
-        assert (device.waits, counts["hmget"], counts["evalsha"]) == (waits, 1, waits)
+        looks = 1 + waits * len(LOOK_PAUSES_S)
+        assert (device.waits, counts["hmget"], counts["evalsha"]) == (waits, looks, waits)
+
+
+class Looks(StepQueue):
+    """``meanwhile`` runs after each look for who has claimed a part."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__(line.redis, line.settings)
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def find_unclaimed(self, *args: Any) -> list[ControlNetCall]:
+        """See `StepQueue`."""
+        found = super().find_unclaimed(*args)
+        self.meanwhile()
+        return found
+
+
+def test_a_requester_does_not_wait_for_its_encoder_once_a_helper_has_claimed(line: Line) -> None:
+    # Given a helper that claims the part a moment after the requester has looked for it
+    device, looks = EncoderDevice(), Looks(line)
+    job = make_holder(line, 1, device=device)
+    job.worker.steps = looks
+    step = ask(job.client)
+    looks.meanwhile = lambda: serve(line, ["edge"])
+    before = results("edge", "requester")
+    # Then the loop goes on while the device computes, and takes what the helper has sent
+    assert torch.equal(step.get(MID), expected(1)[0])
+    assert (device.waits, results("edge", "requester")) == (0, before)
 
 
 def test_a_requester_waits_for_its_latents_in_the_hosts_memory_only_if_it_sends_them(line: Line) -> None:
