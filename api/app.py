@@ -10,11 +10,16 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as Redirect
 
 from api import openapi
-from api.auth import authentication
-from api.middleware import compression, errors, hosts, request_body, request_metrics
+from api.auth import audit, authentication
+from api.auth.rate_limits import RateLimits
+from api.middleware import compression, cors, errors, hosts, request_body, request_metrics
 from api.middleware.access_log import AccessLog
 from api.middleware.strict_json import StrictJson
 from api.public_urls import public_url
+from api.routes.auth.api_keys import api_keys_api
+from api.routes.auth.audit import audit_api
+from api.routes.auth.session import session_api
+from api.routes.auth.tenants import tenants_api
 from api.routes.events import events_api
 from api.routes.fleet import fleet_api
 from api.routes.health import health_api
@@ -24,12 +29,26 @@ from api.routes.loras import loras_api
 from api.schemas.problems import Problem
 from api.services import Services
 
+BLUEPRINTS = (
+    jobs_api,
+    images_api,
+    events_api,
+    loras_api,
+    fleet_api,
+    tenants_api,
+    api_keys_api,
+    session_api,
+    audit_api,
+    health_api,
+)
+
 
 def create_app(services: Services) -> OpenAPI:
     """Every route of the contract over ``services``."""
     app = OpenAPI(
         "api",
         info=openapi.INFO,
+        security_schemes=openapi.SECURITY_SCHEMES,
         doc_prefix="/docs",
         validation_error_status="default",
         validation_error_model=Problem,
@@ -41,16 +60,20 @@ def create_app(services: Services) -> OpenAPI:
     settings = services.settings
     request_metrics.register(app)
     compression.register(app, services.offload)
+    cors.register(app, settings)
     hosts.register(app, settings)
-    authentication.register(app)
+    limits = RateLimits(settings, services.control, services.tenants)
+    authentication.register(app, settings, services.verifier, limits)
+    audit.register(app, services.audit)
     request_body.register(app, settings)
     errors.register(app)
-    for blueprint in (jobs_api, images_api, events_api, loras_api, fleet_api, health_api):
+    for blueprint in BLUEPRINTS:
         app.register_api(blueprint(services))
 
     @lru_cache(16)
     def document_at(prefix: str) -> str:
-        return app.json.dumps(app.api_doc | {"servers": [{"url": prefix or "/"}]})
+        security = {} if settings.auth == "off" else {"security": openapi.SECURITY}
+        return app.json.dumps(app.api_doc | {"servers": [{"url": prefix or "/"}]} | security)
 
     def document() -> Response:
         return Response(document_at(public_url("")), mimetype="application/json")

@@ -14,6 +14,19 @@ INFO = Info(
     version=version("swiftdiffusion"),
     description="Text-to-image with ControlNets and LoRAs as services (SwiftDiffusion, arXiv 2407.02031).",
 )
+#: How a request carries an API key, or a browser its session.
+SECURITY_SCHEMES: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
+    "basic": {"type": "http", "scheme": "basic", "description": "an API key as password, with any user"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "swift_session",
+        "description": "of `POST /v1/session`",
+    },
+}
+#: One of them is enough.
+SECURITY: list[dict[str, list[str]]] = [{name: []} for name in SECURITY_SCHEMES]
 
 
 class Headers(BaseModel):

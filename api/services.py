@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 
+from api.auth.audit import AuditLog
+from api.auth.verifier import KeyVerifier
 from api.dispatch import Dispatcher
 from api.loras.header_cache import LoraHeaderCache
 from api.server.threads import Offload, find_offload
@@ -21,6 +23,9 @@ from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
+from shared.tenants.key_store import KeyStore
+from shared.tenants.sessions import SessionStore
+from shared.tenants.store import TenantStore
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -47,6 +52,27 @@ class Services:
     offload: Offload
     residuals: Sequence["Redis"]
     process: str  # the name under which this process publishes its metrics
+
+    @cached_property
+    def tenants(self) -> TenantStore:
+        """Who owns jobs and LoRAs."""
+        return TenantStore(self.control)
+
+    @cached_property
+    def api_keys(self) -> KeyStore:
+        """What is stored of API keys."""
+        return KeyStore(self.control)
+
+    @cached_property
+    def verifier(self) -> KeyVerifier:
+        """Finds out who a request is from."""
+        sessions = SessionStore(self.control, self.settings.session_ttl_s)
+        return KeyVerifier(self.settings, self.api_keys, sessions)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """What admins have done."""
+        return AuditLog(self.control)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:

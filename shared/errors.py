@@ -73,11 +73,66 @@ class BadRequest(SwiftError):
     status = 400
 
 
+class Unauthorized(SwiftError):
+    """The request does not say who it is from in a way that is known."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class KeyMissing(Unauthorized):
+    """The request has no API key."""
+
+    code = "key_missing"
+
+
+class KeyMalformed(Unauthorized):
+    """What was sent is no API key, or not a whole one."""
+
+    code = "key_malformed"
+
+
+class KeyUnknown(Unauthorized):
+    """There is no such API key."""
+
+    code = "key_unknown"
+
+
+class KeyExpired(Unauthorized):
+    """The API key was right, and its time is over."""
+
+    code = "key_expired"
+
+
+class KeyRevoked(Unauthorized):
+    """The API key was right, and an admin has revoked it."""
+
+    code = "key_revoked"
+
+
+class SessionEnded(Unauthorized):
+    """The session's time is over, or its key's; log in again."""
+
+    code = "session_ended"
+
+
 class Forbidden(SwiftError):
-    """A web page of another origin asks for a change."""
+    """Who asks may not do this, or a web page of another origin asks for a change."""
 
     code = "forbidden"
     status = 403
+
+
+class ScopeMissing(Forbidden):
+    """The API key is right, and not made for this."""
+
+    code = "scope_missing"
+
+
+class CsrfTokenMissing(Forbidden):
+    """A change that a browser's session asks for does not repeat the session's token."""
+
+    code = "csrf_token_missing"
 
 
 class Misdirected(SwiftError):
@@ -140,6 +195,19 @@ class TooLarge(SwiftError):
 
     code = "too_large"
     status = 413
+
+
+class TooManyRequests(SwiftError):
+    """A limit on requests is reached; ``policy`` is its name, ``limit`` the requests of each ``window_s``."""
+
+    code = "too_many_requests"
+    status = 429
+    retryable = True
+
+    def __init__(self, detail: str, *, policy: str, limit: int, window_s: int, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.policy, self.limit, self.window_s = policy, limit, window_s
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(SwiftError):

@@ -23,6 +23,36 @@ PUBLISHERS = "swift:metrics"  # sorted set: processes that publish metrics, by w
 RESERVED_QUEUES = "swift:reservations"  # sorted set: workers' queues with a reserved job, by when reserved
 UPLOADS_SWEPT = "swift:uploads:swept"  # string with expiry: leftovers of uploads were just removed
 
+TENANTS = "swift:tenants"  # sorted set: ids of tenants, in the order of letters
+TENANTS_DELETED = "swift:tenants:deleted"  # set: ids of tenants that were deleted, which are not given again
+AUDIT = "swift:audit"  # stream: what admins have done, bounded
+RATE_LIMITS = "swift:limits"  # begins the keys of requests counted by the package limits
+
+
+def tenant(tenant_id: str) -> str:
+    """Hash: a tenant and its limits."""
+    return f"swift:tenant:{tenant_id}"
+
+
+def tenant_keys(tenant_id: str) -> str:
+    """Sorted set: ids of a tenant's API keys, by creation time."""
+    return f"swift:tenant:{tenant_id}:keys"
+
+
+def tenant_key_uses(tenant_id: str) -> str:
+    """Hash: when each of a tenant's API keys was used last."""
+    return f"swift:tenant:{tenant_id}:key_uses"
+
+
+def api_key(key_id: str) -> str:
+    """Hash: what is stored of an API key."""
+    return f"swift:api_key:{key_id}"
+
+
+def session(token_sha256: str) -> str:
+    """Hash with expiry: a browser's login."""
+    return f"swift:session:{token_sha256}"
+
 
 def job(job_id: str) -> str:
     """Hash: the job."""

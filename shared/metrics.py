@@ -21,6 +21,11 @@ _JOB_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 600)
 
 HTTP_REQUESTS = Counter("swift_http_requests_total", "HTTP requests", ["method", "route", "status"])
 HTTP_REQUEST_S = Histogram("swift_http_request_duration_seconds", "Time to answer a request", ["route"])
+AUTH_FAILURES = Counter(
+    "swift_auth_failures_total",
+    "Requests whose API key or session was refused, by the problem's code",
+    ["code"],
+)
 JOBS_SUBMITTED = Counter("swift_jobs_submitted_total", "Jobs accepted", ["model"])
 JOBS_DISPATCHED = Counter(
     "swift_jobs_dispatched_total", "Jobs by where they were sent: to a reserved worker or the queue", ["to"]

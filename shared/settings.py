@@ -15,8 +15,10 @@ from shared.setting_checks.addresses import join_port, parse_redis_url
 from shared.setting_checks.aws import check_aws
 from shared.setting_checks.errors import PREFIX, explained, unknown
 from shared.setting_checks.files import check_home, check_tls_files
+from shared.setting_checks.secret_files import read_secret_files
 from shared.setting_checks.types import (
     MAX_BYTES,
+    ApiKeyText,
     BucketName,
     Bytes,
     Count,
@@ -24,7 +26,9 @@ from shared.setting_checks.types import (
     Devices,
     Host,
     LocalPath,
+    Login,
     Names,
+    Origins,
     Port,
     Processes,
     ProcessesOrNone,
@@ -115,6 +119,11 @@ class Settings(BaseModel):
         "127.0.0.1", description="address Flower listens on, with the login of `.run/env`"
     )
     flower_port: Port = Field(5555, description="port of Flower")
+    flower_basic_auth: Login | None = Field(
+        None,
+        description="login of Flower, USER:PASSWORD; unset: `make up` makes one. With `SWIFT_AUTH=keys` any "
+        "user with an admin's API key as password may log in, too",
+    )
     s3_port: Port = Field(
         8333,
         description="port of the embedded S3 server; it also takes the next four, and each + 10000",
@@ -171,6 +180,37 @@ class Settings(BaseModel):
         0, ge=0, le=16, description="proxies in front of the API whose `X-Forwarded-*` headers count"
     )
     access_log: bool = Field(True, description="log a line for every request")
+
+    # --- Authentication ---
+
+    auth: Literal["off", "keys"] = Field(
+        "off",
+        description="`keys`: the API asks for API keys; `off`: it does not, and everything belongs to tenant "
+        "`local`. An API that listens on more than loopback addresses does not start unless this is set",
+    )
+    bootstrap_key: ApiKeyText | None = Field(
+        None,
+        description="an API key with all scopes, for the first tenants and keys: it works without being "
+        "stored; `swiftdiffusion keys random` prints one",
+    )
+    api_key: ApiKeyText | None = Field(None, description="the API key that the command line sends")
+    auth_cache_s: Seconds = Field(
+        2, description="how long an API process may not know that a key was revoked or a tenant changed"
+    )
+    wrong_keys_per_min: int = Field(
+        60,
+        ge=0,
+        le=1_000_000,
+        description="wrong API keys that an API process takes from one address in a minute; until it is over "
+        "other keys of that address that were not right lately are answered 429. 0: no limit, for a proxy "
+        "that does not tell its clients' addresses",
+    )
+    session_ttl_s: WholeSeconds = Field(43_200, description="how long a browser's login lasts")
+    cors_origins: Origins = Field(
+        (),
+        description="origins whose pages may use the API from a browser, with an API key, comma separated; "
+        "`*`: any, with `SWIFT_AUTH=keys` alone. Unset: none",
+    )
 
     # --- Limits of a request ---
 
@@ -369,6 +409,8 @@ class Settings(BaseModel):
         if self.residual_timeout_s >= self.residual_ttl_s:
             raise ValueError("SWIFT_RESIDUAL_TIMEOUT_S must be less than SWIFT_RESIDUAL_TTL_S")
         self._check_redis()
+        if "*" in self.cors_origins and self.auth == "off":
+            raise ValueError("SWIFT_CORS_ORIGINS=* without SWIFT_AUTH=keys would open the API to any page")
         self._check_devices("unet")
         self._check_devices("controlnet")
         if self.lora_bucket == self.image_bucket:
@@ -427,6 +469,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     check_aws(environ)
     if not given.get("s3_region"):  # as other AWS SDKs read it; boto3 knows AWS_DEFAULT_REGION and profiles
         given["s3_region"] = environ.get("AWS_REGION", "")
+    given = read_secret_files(given)
     try:
         settings = Settings.model_validate({name: value for name, value in given.items() if value})
     except ValidationError as error:

@@ -60,7 +60,10 @@ DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace"}
 ONE_SIDED = {
     "shared.jobs.events": "read by the web only; the job script, which writes events, is beside it",
     "shared.registry.controlnet_servers": "beside the rest of the registry; the web reads heartbeats",
+    "shared.tenants.key_store": "keys are checked by the web, and by Flower, which is neither side",
     "shared.tenants.scopes": "what a key is for is stored with it; only the web asks",
+    "shared.tenants.sessions": "as keys, which sessions stand for",
+    "shared.tenants.store": "workers do not read tenants yet",
     "shared.tenants.tenant": "jobs do not have a tenant yet",
 }
 

@@ -1,13 +1,82 @@
-"""Finds out who a request is from, before any route runs."""
+"""Finds out who a request is from, and whether it may do what it asks for, before any route runs."""
 
-from flask import Flask, g
+import hmac
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from api.auth.principal import ANYBODY
+from flask import Flask, g, request
+
+from api.auth.credentials import Credentials, read_credentials
+from api.auth.principal import ANYBODY, Principal
+from api.auth.rate_limits import RateLimits
+from api.auth.scopes import needed_for
+from api.auth.verifier import KeyVerifier
+from api.middleware.errors import explain
+from api.middleware.hosts import SAFE
+from shared.errors import CsrfTokenMissing, KeyMissing, ScopeMissing, TooManyRequests
+from shared.settings import Settings
+
+#: Repeats the token of a browser's session: a page of another origin can make a browser send the cookie, and
+#: cannot read this.
+CSRF_HEADER = "X-CSRF-Token"
+
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-def register(app: Flask) -> None:
-    """Set the principal of every request to ``app``: authentication is off, so it is `ANYBODY`."""
+def register(app: Flask, settings: Settings, verifier: KeyVerifier, limits: RateLimits) -> None:
+    """Set the principal of every request to ``app``, or refuse it: 401, 403, 429.
+
+    With authentication off the principal is `ANYBODY`, whatever key is sent: clients send some.
+    """
+    if settings.auth == "off":
+
+        @app.before_request
+        def admit() -> None:
+            g.principal = ANYBODY
+
+        return
 
     @app.before_request
-    def before_request() -> None:
-        g.principal = ANYBODY
+    def authenticate() -> None:
+        needed = needed_for(request.endpoint)
+        if needed is None or request.method == "OPTIONS":
+            return
+        principal = _authenticate(verifier)
+        if needed and not principal.has_any(needed):
+            raise ScopeMissing(f"API key {principal.key_id} lacks scope {' or '.join(sorted(needed))}")
+        limits.count(principal.tenant)
+        g.principal = principal
+
+    app.wsgi_app = WrongKeyGuard(app.wsgi_app, verifier)  # type: ignore[method-assign]
+
+
+class WrongKeyGuard:
+    """WSGI middleware: refuses addresses that have sent too many wrong keys before anything else is done."""
+
+    def __init__(self, app: Wsgi, verifier: KeyVerifier) -> None:
+        self._app, self._verifier = app, verifier
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        credentials = read_credentials(environ)
+        if credentials is not None:
+            try:
+                self._verifier.check_address(environ.get("REMOTE_ADDR", ""), credentials)
+            except TooManyRequests as error:
+                return explain(error)(environ, start_response)
+        return self._app(environ, start_response)
+
+
+def _authenticate(verifier: KeyVerifier) -> Principal:
+    credentials = read_credentials(request.environ)
+    if credentials is None:
+        raise KeyMissing("an API key is needed: Authorization: Bearer KEY")
+    principal = verifier.principal_of(credentials, request.remote_addr or "")
+    if credentials.kind == "session" and request.method not in SAFE:
+        _check_csrf(verifier, credentials)
+    return principal
+
+
+def _check_csrf(verifier: KeyVerifier, credentials: Credentials) -> None:
+    sent = request.headers.get(CSRF_HEADER, "").encode(errors="replace")
+    if not hmac.compare_digest(sent, verifier.session_of(credentials.text).csrf_token.encode()):
+        raise CsrfTokenMissing(f"a session's changes must repeat its csrf_token in the header {CSRF_HEADER}")

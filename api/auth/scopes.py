@@ -15,6 +15,7 @@ ADMIN: Needed = frozenset({"admin"})
 #: What who submits jobs has to read, too.
 JOBS_OR_LORAS: Needed = frozenset({"jobs", "loras"})
 JOBS_OR_FLEET: Needed = frozenset({"jobs", "fleet"})
+ANY_KEY: Needed = frozenset()
 OPEN: Needed = None
 
 NEEDED: Mapping[str, Needed] = {
@@ -27,6 +28,11 @@ NEEDED: Mapping[str, Needed] = {
     "fleet": FLEET,
     "fleet.list_models": JOBS_OR_FLEET,
     "fleet.list_controlnets": JOBS_OR_FLEET,
+    "tenants": ADMIN,
+    "api_keys": ADMIN,
+    "audit": ADMIN,
+    "session": ANY_KEY,
+    "session.log_in": OPEN,
     "health": OPEN,
     "health.metrics": METRICS,
     "document": OPEN,
@@ -40,6 +46,6 @@ NEEDED: Mapping[str, Needed] = {
 def needed_for(endpoint: str | None) -> Needed:
     """What a request to ``endpoint`` needs; one that is not declared is the admins'. ``None``: no route."""
     if endpoint is None:
-        return frozenset()
+        return ANY_KEY
     blueprint = endpoint.rpartition(".")[0]
     return NEEDED[endpoint] if endpoint in NEEDED else NEEDED.get(blueprint, ADMIN)

@@ -10,7 +10,15 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from api.schemas.problems import FieldError, code_of, field_of, problem, sentence
-from shared.errors import InvalidRequest, SwiftError, Unavailable
+from shared.errors import (
+    InvalidRequest,
+    KeyMissing,
+    ScopeMissing,
+    SwiftError,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +32,7 @@ _REFUSES_WRITES = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS)\b")
 
 def register(app: Flask) -> None:
     """Register the handlers of all errors."""
-    app.register_error_handler(SwiftError, _explain_ours)
+    app.register_error_handler(SwiftError, explain)
     app.register_error_handler(HTTPException, _explain_http)
     for away in _REDIS_AWAY:
         app.register_error_handler(away, _explain_redis)
@@ -44,13 +52,36 @@ def explain_validation(error: ValidationError) -> Response:
     return problem(422, InvalidRequest.code, detail, field=first.field, errors=errors)
 
 
-def _explain_ours(error: SwiftError) -> Response:
+def explain(error: SwiftError) -> Response:
+    """The problem that one of our own errors is; below 500 also outside of a request."""
     if error.status >= 500:
         fields = {"path": request.path, "code": error.code, "detail": str(error)}
         log.warning("request failed", extra=fields)
     field = getattr(error, "field", None)
     errors = None if field is None else [FieldError(field=field, detail=str(error))]
-    return problem(error.status, error.code, str(error), field=field, errors=errors)
+    response = problem(error.status, error.code, str(error), field=field, errors=errors)
+    response.headers.update(_headers_of(error))
+    return response
+
+
+def _headers_of(error: SwiftError) -> dict[str, str]:
+    """How to authenticate (RFC 6750), or which limit was met, and when to come back."""
+    if isinstance(error, Unauthorized):
+        challenge = 'Bearer realm="swiftdiffusion"'
+        known = (
+            "" if isinstance(error, KeyMissing) else f', error="invalid_token", error_description="{error}"'
+        )
+        return {"WWW-Authenticate": challenge + known}
+    if isinstance(error, ScopeMissing):
+        return {"WWW-Authenticate": 'Bearer realm="swiftdiffusion", error="insufficient_scope"'}
+    if isinstance(error, TooManyRequests):
+        # draft-ietf-httpapi-ratelimit-headers: q requests in w seconds, r left, t seconds to wait.
+        return {
+            "Retry-After": str(error.retry_after_s),
+            "RateLimit-Policy": f'"{error.policy}";q={error.limit};w={error.window_s}',
+            "RateLimit": f'"{error.policy}";r=0;t={error.retry_after_s}',
+        }
+    return {}
 
 
 def _explain_http(error: HTTPException) -> Response | HTTPException:
@@ -67,7 +98,7 @@ def _explain_http(error: HTTPException) -> Response | HTTPException:
 
 def _explain_redis(error: redis.RedisError) -> Response:
     log.warning("Redis does not answer", extra={"path": request.path, "error": type(error).__name__})
-    return _explain_ours(Unavailable("Redis does not answer right now"))
+    return explain(Unavailable("Redis does not answer right now"))
 
 
 def _explain_redis_refusal(error: redis.ResponseError) -> Response:

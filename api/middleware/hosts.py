@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from flask import Flask, request
 
 from api.middleware.allowed_hosts import AllowedHosts
+from api.middleware.cors import is_listed
 from shared.errors import Forbidden, Misdirected
 from shared.settings import Settings
 
@@ -33,11 +34,13 @@ def register(app: Flask, settings: Settings) -> None:
             if name is not None and not allowed.answers_to(name):
                 raise Misdirected(f"this is not {name!r}: {_HINT}")
         if request.method not in SAFE:
-            _check_origin(allowed)
+            _check_origin(allowed, settings.cors_origins)
 
 
-def _check_origin(allowed: AllowedHosts) -> None:
+def _check_origin(allowed: AllowedHosts, cors_origins: tuple[str, ...]) -> None:
     origin = request.headers.get("Origin")
+    if is_listed(origin, cors_origins):
+        return
     if origin is not None:
         host = urlsplit(origin).netloc if _ORIGIN.fullmatch(origin) else ""
         is_same = bool(host) and _strip_port(host) == _strip_port(request.headers.get("Host", ""))

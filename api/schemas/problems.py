@@ -12,8 +12,8 @@ from shared.errors import Unavailable
 MIMETYPE = "application/problem+json"
 #: How long clients should wait before they repeat a request that was answered 429 or 503.
 RETRY_AFTER_S = 2
-#: Statuses of any operation: `api.middleware.hosts` and `api.middleware.request_body` refuse with them.
-ANY_OPERATION = (400, 403, 415, 421)
+#: Statuses of any operation: `api.middleware` and `api.auth` refuse with them.
+ANY_OPERATION = (400, 401, 403, 415, 421, 429)
 #: In place of pydantic's messages that name Python's types.
 _SENTENCES = {
     "model_type": "must be a JSON object",

@@ -18,6 +18,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from api.server.client_socket import ClientSocket, MinTransferRate
 from api.server.connections import Connections, TooManyConnections
 from api.server.disconnects import Disconnects
+from api.server.exposure import check_exposure
 from api.server.memory import set_malloc_trim_threshold
 from shared.settings import read_settings
 from shared.startup import exit_with_reason
@@ -47,6 +48,8 @@ class ApiWorker(GeventWorker):
         """As gunicorn's, with our settings."""
         with exit_with_reason(Arbiter.APP_LOAD_ERROR):
             self.settings = settings = read_settings()
+            addresses = [listener.getsockname() for listener in self.sockets]
+            check_exposure(settings, [address[0] for address in addresses if isinstance(address, tuple)])
         self.worker_connections = settings.api_connections + REFUSED_AT_ONCE
         self.connections = Connections(settings.api_connections, settings.api_connections_per_client)
         self.disconnects = Disconnects()

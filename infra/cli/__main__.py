@@ -21,6 +21,8 @@ COMMANDS = {
     "generate": "generate images from a prompt",
     "verify": "generate an image again from its receipt and compare the two",
     "receipt": "print the receipt that an image carries",
+    "keys": "make, list, rotate and revoke API keys",
+    "tenants": "create, list, change and delete tenants",
     "cache": "list, check and remove the LoRA files of this host",
     "completion": "print the completion script of a shell",
 }
@@ -56,7 +58,7 @@ class Commands(DYMGroup):
 @click.version_option(package_name="swiftdiffusion")
 @click.pass_context
 def swiftdiffusion(context: click.Context) -> None:
-    """Generate images on a fleet, check them, manage a host's LoRA files."""
+    """Generate images on a fleet, check them, manage who may use it and a host's LoRA files."""
     context.obj = read_settings()
 
 

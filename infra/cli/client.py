@@ -60,10 +60,11 @@ class Result:
 
 
 class Client:
-    """The API at ``url``. Its methods raise `ApiError`."""
+    """The API at ``url``, with an API key if it asks for one. Its methods raise `ApiError`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
         self.url = url.rstrip("/")
+        self._key_header = {"Authorization": f"Bearer {key}"} if key else {}
 
     def generate(
         self,
@@ -149,7 +150,7 @@ class Client:
         raise self._no_answer(reason)
 
     def _stream(self, path: str, after: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        headers = {"Last-Event-ID": after} if after else {}
+        headers = self._key_header | ({"Last-Event-ID": after} if after else {})
         with requests.get(
             self._at(path), headers=headers, stream=True, timeout=(ANSWER_S, EVENT_S)
         ) as answer:
@@ -173,8 +174,14 @@ class Client:
         prefix = urlsplit(self.url).path
         return self.url + (path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path)
 
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Any other call of the API, with a JSON body; returns its JSON, empty if it has none."""
+        answer = self._call(method, path, json=None if body is None else dict(body))
+        return self._json(answer) if answer.content else {}
+
     def _call(self, method: str, path: str, **options: Any) -> requests.Response:
         reason = ""
+        options["headers"] = self._key_header | options.get("headers", {})
         for attempt in range(RETRIES + 1):
             if attempt:
                 time.sleep(RETRY_S)

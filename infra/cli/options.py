@@ -42,7 +42,10 @@ def image_argument(function: Function) -> Function:
 
 def api_option(function: Function) -> Function:
     """Where the fleet is."""
-    text = "Address of the API. Default: the fleet that `make up` has started in this folder."
+    text = (
+        "Address of the API. Default: the fleet that `make up` has started in this folder. "
+        "SWIFT_API_KEY or SWIFT_API_KEY_FILE give the API key."
+    )
     return click.option("--api", metavar="URL", help=text)(function)
 
 
@@ -50,15 +53,19 @@ def api_option(function: Function) -> Function:
 def connected(api: str | None, settings: Settings) -> Iterator[Client]:
     """The client for ``--api``, or for the local fleet; its errors end the command.
 
-    Where settings are silent, the address is the one that the local fleet wrote into its ``env`` file.
+    Where settings are silent, address and API key are those that the local fleet wrote into its ``env`` file;
+    its key is sent nowhere else.
     Who ends the process or closes its terminal interrupts it, as Ctrl-C does: the job is cancelled.
     """
-    url = api or settings.api_url
+    url, key = api or settings.api_url, settings.api_key
     if api is None and not {"api_port", "api_host"} & settings.model_fields_set:
-        url = read_env_file(settings.home / "env").get("API_URL", url)
+        local = read_env_file(settings.home / "env")
+        url = local.get("API_URL", url)
+        if key is None and "SWIFT_API_KEY_FILE" in local:
+            key = Path(local["SWIFT_API_KEY_FILE"]).read_text().strip()
     with _interrupted_by(signal.SIGTERM, signal.SIGHUP):
         try:
-            yield Client(url)
+            yield Client(url, key)
         except ApiError as error:
             raise click.ClickException(str(error)) from None
 

@@ -69,14 +69,14 @@ def _generate(stack: Stack, console: Console) -> dict[str, Any]:
     """Submit the job and show its progress; returns it once it has succeeded. Raises `ApiError`."""
     request = {**REQUEST, "controlnets": [{"name": "edge", "image": encode_image(CONTROL)}]}
     console.print(f"Submitting {request['prompt']!r} with ControlNet edge and LoRA {LORA.stem}")
-    return run_with_progress(Client(stack.api_url), request, console)
+    return run_with_progress(Client(stack.api_url, stack.api_key), request, console)
 
 
 def _keep(stack: Stack, job: dict[str, Any]) -> dict[str, Path]:
     """Write what the job left behind; returns the paths by what they are."""
     folder = stack.home / "demo"
     folder.mkdir(exist_ok=True)
-    image_bytes = Client(stack.api_url).fetch(job["images"][0]["url"])
+    image_bytes = Client(stack.api_url, stack.api_key).fetch(job["images"][0]["url"])
     paths = {
         f"image, {ENLARGE} times enlarged": ROOT / "demo.png",
         "image as generated, receipt inside": folder / "image.png",

@@ -15,6 +15,8 @@ from shared.settings import Settings
 
 #: What Flower takes options from: its host, its login and the like are settings of ours.
 FLOWER = "FLOWER_"
+#: What processes of the stack are told by a file, if at all.
+OWN_SECRETS = frozenset({"SWIFT_BOOTSTRAP_KEY", "SWIFT_API_KEY", "SWIFT_FLOWER_BASIC_AUTH"})
 #: What would override or contradict the embedded S3 server's credentials.
 OTHER_CREDENTIALS = frozenset({"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"})
 
@@ -44,6 +46,16 @@ def variables_of(settings: Settings) -> dict[str, str]:
     return {PREFIX + name.upper(): _text(value) for name, value in given.items() if value is not None}
 
 
+def stack_variables(settings: Settings, key_file: Path | None) -> dict[str, str]:
+    """What every process of a stack is told.
+
+    ``key_file`` holds the API key of a stack that asks for keys: its API knows it, the command line sends it.
+    """
+    given = {name: text for name, text in variables_of(settings).items() if name not in OWN_SECRETS}
+    names = ("SWIFT_BOOTSTRAP_KEY_FILE", "SWIFT_API_KEY_FILE") if key_file is not None else ()
+    return {**given, **{name: str(key_file) for name in names}}
+
+
 def make_credentials(known: Mapping[str, str]) -> dict[str, str]:
     """S3 credentials: those in ``known``, so that a restart keeps them, else random ones."""
     return {
@@ -52,11 +64,14 @@ def make_credentials(known: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def make_login(known: Mapping[str, str]) -> dict[str, str]:
-    """Who may use Flower: as in ``known``, so that a restart keeps it, else a random password."""
+def make_login(known: Mapping[str, str], login: str | None = None) -> dict[str, str]:
+    """Who may use Flower: ``login``, USER:PASSWORD, else as in ``known``, so that a restart keeps it, else a
+    random password.
+    """
+    user, _, password = (login or "").partition(":")
     return {
-        "FLOWER_USER": known.get("FLOWER_USER") or "swift",
-        "FLOWER_PASSWORD": known.get("FLOWER_PASSWORD") or secrets.token_urlsafe(24),
+        "FLOWER_USER": user or known.get("FLOWER_USER") or "swift",
+        "FLOWER_PASSWORD": password or known.get("FLOWER_PASSWORD") or secrets.token_urlsafe(24),
     }
 
 

@@ -88,7 +88,7 @@ def find_missing(settings: Settings, processes: Sequence[Process]) -> Missing:
     try:
         if why := _find_broken_servers(settings):
             missing["api"] = why
-        fleet = _get(f"{settings.api_url}/v1/fleet").json()
+        fleet = _get(f"{settings.api_url}/v1/fleet", key=settings.bootstrap_key).json()
     except requests.RequestException as error:
         return unknown | {"api": _explain(error)}
     reasons = {worker["pid"]: worker["unavailable_reasons"] for worker in fleet["workers"]}
@@ -162,7 +162,8 @@ def read_pids(home: Path) -> dict[str, int]:
     return pids
 
 
-def _get(url: str) -> requests.Response:
-    answer = requests.get(url, timeout=ASK_S)
+def _get(url: str, *, key: str | None = None) -> requests.Response:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    answer = requests.get(url, headers=headers, timeout=ASK_S)
     answer.raise_for_status()
     return answer

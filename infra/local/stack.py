@@ -43,6 +43,12 @@ class Stack:
         return self.env["API_URL"]
 
     @property
+    def api_key(self) -> str | None:
+        """The API key with all scopes; ``None`` if the API asks for none."""
+        file = self.env.get("SWIFT_API_KEY_FILE")
+        return Path(file).read_text().strip() if file else None
+
+    @property
     def flower_url(self) -> str:
         """Where Flower is."""
         return self.env["FLOWER_URL"]

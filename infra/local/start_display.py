@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
+from infra.local.bootstrap_key import FILE as KEY_FILE
 from infra.local.plan import Process
 from infra.local.ready import Missing
 from infra.local.supervision.terminal import Terminal
@@ -45,8 +46,10 @@ class StartDisplay:
 def describe_stack(settings: Settings, login: tuple[str, str], processes: Sequence[Process]) -> Table:
     """Where everything is: addresses, logins, files, the devices of workers."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    keys = f"API key: {settings.home / KEY_FILE}"
+    is_open = "open to whoever reaches it; SWIFT_AUTH=keys asks for API keys"
     for row in (
-        ("API", settings.api_url, ""),
+        ("API", settings.api_url, is_open if settings.auth == "off" else keys),
         ("API reference", f"{settings.api_url}/docs", "try it there"),
         ("Flower", settings.flower_url, f"user {login[0]}, password {login[1]}"),
         ("S3 endpoint", str(settings.s3_endpoint_url), f"LoRAs: bucket {settings.lora_bucket}"),

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from api.server.exposure import check_exposure
+from infra.local.bootstrap_key import BootstrapKey, keep_bootstrap_key
 from infra.local.checks import (
     INSTALL,
     CannotStart,
@@ -21,7 +23,7 @@ from infra.local.environment import (
     make_credentials,
     make_login,
     read_env_file,
-    variables_of,
+    stack_variables,
     visible_gpus,
     write_env_file,
 )
@@ -48,6 +50,7 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
 
     Raises `SwiftError` if it cannot start; then nothing has.
     """
+    check_exposure(settings, [settings.api_host])
     settings = resolve(settings)
     catalog = read_catalog(settings.catalog, settings)
     check_models(settings, catalog)
@@ -57,7 +60,8 @@ def up(settings: Settings, *, ready_s: float = READY_S, quiet: bool = False, own
         for folder in folders(settings.home):
             folder.mkdir(parents=True, exist_ok=True)
     with only_stack_in(settings.home) as lock:
-        environment, login = _make_environment(settings)
+        settings, key = _with_key(settings)
+        environment, login = _make_environment(settings, key)
         processes = _plan(settings, {**environment, **login})
         check_ports(settings)
         check_programs(processes)
@@ -154,11 +158,25 @@ def explain_missing(missing: Mapping[str, str], home: Path, waited_s: float, rea
     return "\n".join([f"The stack is not ready after {waited_s:.0f} s:", *lines, advice])
 
 
-def _make_environment(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
+def _with_key(settings: Settings) -> tuple[Settings, BootstrapKey | None]:
+    """The settings with a bootstrap key, if the API asks for keys; a new one is shown this once."""
+    if settings.auth == "off":
+        return settings, None
+    with _written(settings.home):
+        key = keep_bootstrap_key(settings)
+    if key.is_new:
+        terminal = Terminal(sys.stdout)  # also where logs are not shown
+        terminal.show(f"A new API key with all scopes, shown this once and kept in {key.path}: {key.text}")
+        terminal.flush()
+    return settings.model_copy(update={"bootstrap_key": key.text}), key
+
+
+def _make_environment(settings: Settings, key: BootstrapKey | None) -> tuple[dict[str, str], dict[str, str]]:
     """The variables every process sees, with S3 credentials where the server is our own; Flower's login."""
     known = read_env_file(settings.home / "env")
     credentials = make_credentials(known) if find_embedded(settings).s3 else {}
-    return {**variables_of(settings), **credentials}, make_login(known)
+    variables = stack_variables(settings, key.path if key is not None else None)
+    return {**variables, **credentials}, make_login(known, settings.flower_basic_auth)
 
 
 def _plan(settings: Settings, environment: Mapping[str, str]) -> list[Process]:

@@ -31,8 +31,9 @@ SUCCESSORS = {
 REMOVED = {
     "SWIFT_PREFETCH": "LoRAs are fetched once a worker takes their job",
 }
-#: Of these nothing is quoted: of a Redis URL that is written wrongly any part may be the password.
-_SECRET = ("redis_url", "residual_redis_url")
+#: Each of these may stand in a file instead, which ``SWIFT_NAME_FILE`` names. A Redis URL may hold a
+#: password. Of their values nothing is quoted: of one that is written wrongly any part may be the secret.
+SECRETS = ("redis_url", "residual_redis_url", "bootstrap_key", "api_key", "flower_basic_auth")
 #: Variables that Kubernetes sets for a Service called swift or swift-…
 _SERVICE_LINK = re.compile(r"(_SERVICE_(HOST|PORT(_\w+)?)|_PORT(_[0-9]+_(TCP|UDP)(_\w+)?)?)$")
 _AMOUNT = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?(?:e[0-9]{1,2})?) *([a-z]{0,3})", re.I)
@@ -68,7 +69,7 @@ def explained(details: "ErrorDetails", fields: Collection[str]) -> InvalidSettin
     if details["type"] == "extra_forbidden":
         return unknown(variable, fields)
     where = f"{variable}, number {int(place[0]) + 1} of the list" if place else variable
-    shown = "" if name in _SECRET or "@" in value else f"={quoted(value)}"
+    shown = "" if name in SECRETS or "@" in value else f"={quoted(value)}"
     return InvalidSetting(f"{where}{shown}: it {explain(details)}{_hint(name, value)}")
 
 

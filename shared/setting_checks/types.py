@@ -13,6 +13,7 @@ from shared.setting_checks.addresses import (
     check_s3_url,
     normalise_redis_url,
 )
+from shared.tenants.api_key import check_api_key
 
 #: Longer times overflow somewhere: in Redis' expiry, in the system's clocks.
 MAX_SECONDS = 10 * 365 * 24 * 3600
@@ -43,9 +44,25 @@ def _device(name: str) -> str:
     return name
 
 
+def _origin(text: str) -> str:
+    if text != "*" and not re.fullmatch(r"https?://[a-z0-9.\[\]:_-]+", text.lower()):
+        raise ValueError("must be an origin, for example https://app.example.com, or *")
+    return text.lower()
+
+
+def _login(text: str) -> str:
+    user, _, password = text.partition(":")
+    if not user or not password:
+        raise ValueError("must be USER:PASSWORD")
+    return text
+
+
 Device = Annotated[str, AfterValidator(_device)]
 Devices = Annotated[tuple[Device, ...], BeforeValidator(_split)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once)]
+ApiKeyText = Annotated[str, AfterValidator(check_api_key)]
+Login = Annotated[str, AfterValidator(_login)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_split)]
 RedisUrl = Annotated[str, AfterValidator(normalise_redis_url)]
 RedisUrls = Annotated[tuple[RedisUrl, ...], BeforeValidator(_split), Field(min_length=1)]
 S3Url = Annotated[str, AfterValidator(check_s3_url)]

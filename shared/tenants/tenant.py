@@ -8,11 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 LOCAL = "local"
 Priority = Literal["interactive", "normal", "batch"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
-TenantId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+TENANT_ID = r"[a-z0-9][a-z0-9-]{0,31}"
+TenantId = Annotated[str, StringConstraints(pattern=f"^{TENANT_ID}$")]
 TenantName = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 #: Redis counts and Lua compares as floats: larger integers are not exact.
 MAX_COUNT = 1 << 53
-Limit = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Limit = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
 
 
 class TenantLimits(BaseModel):
@@ -20,7 +21,7 @@ class TenantLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    requests_per_s: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+    requests_per_s: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = Field(
         None, description="requests in any second, over all keys and API processes"
     )
     max_waiting_jobs: Limit | None = Field(None, description="jobs that wait at once")

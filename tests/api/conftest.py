@@ -15,6 +15,7 @@ from api.services import Services, connect
 from shared.catalog.catalog import read_catalog
 from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
+from tests.api.api_keys import BOOTSTRAP_KEY
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +45,25 @@ def services(connected: Services) -> Services:
 @pytest.fixture
 def client(app: OpenAPI, services: Services) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture(scope="session")
+def keyed(connected: Services) -> Services:
+    """The same servers for an API that asks for keys; it looks every key up, and counts no wrong ones."""
+    update = {"auth": "keys", "bootstrap_key": BOOTSTRAP_KEY, "auth_cache_s": 1e-6, "wrong_keys_per_min": 0}
+    return replace(connected, settings=connected.settings.model_copy(update=update))
+
+
+@pytest.fixture(scope="session")
+def keyed_app(keyed: Services) -> OpenAPI:
+    """Kept for the session, as `app`."""
+    return create_app(keyed)
+
+
+@pytest.fixture
+def keyed_client(keyed_app: OpenAPI, services: Services) -> FlaskClient:
+    """A client without a key; `services` has emptied the servers."""
+    return keyed_app.test_client()
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,20 @@ def test_the_document_names_the_whole_contract(document: dict[str, Any]) -> None
         "DELETE /v1/loras/{name}",
         "POST /v1/loras/{name}/upload",
         "POST /v1/loras/{name}/complete",
+        "GET /v1/tenants",
+        "POST /v1/tenants",
+        "GET /v1/tenants/{id}",
+        "PATCH /v1/tenants/{id}",
+        "DELETE /v1/tenants/{id}",
+        "GET /v1/tenants/{id}/keys",
+        "POST /v1/tenants/{id}/keys",
+        "GET /v1/tenants/{id}/keys/{key_id}",
+        "DELETE /v1/tenants/{id}/keys/{key_id}",
+        "POST /v1/tenants/{id}/keys/{key_id}/rotate",
+        "GET /v1/session",
+        "POST /v1/session",
+        "DELETE /v1/session",
+        "GET /v1/audit",
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",
@@ -88,7 +102,7 @@ def test_without_redis_every_operation_answers_as_its_description_says(
     services.loras.put("anime.safetensors", lora(), content_type=OCTETS)
     statuses = {}
     for method, path, operation in sorted(operations(document), key=lambda one: one[0], reverse=True):
-        place = path.format(id="0" * 16, n=0, name="anime")
+        place = path.format(id="0" * 16, n=0, name="anime", key_id="0" * 12)
         body = {"json": {"prompt": "a cat"}} if path == "/v1/jobs" and method == "POST" else {}
         statuses[f"{method} {path}"] = status = client.open(place, method=method, **body).status_code
         assert str(status) in operation["responses"], (method, path)

@@ -9,22 +9,32 @@ import requests
 
 from infra.bench.harness.ports import free_ports
 from infra.local.environment import inherit, variables_of
+from shared.redis_clients import control_redis
 from shared.settings import ROOT, Settings
+from shared.tenants.api_key import ApiKey
+from shared.tenants.key_store import KeyStore, StoredKey
 from tests.infra.local.waiting import eventually
 
 LOGIN = ("swift", "a-password")
 SHUTDOWN = "/api/worker/shutdown/unet1@a"
+ADMINS_KEY = str(ApiKey.random())
 
 
 @pytest.fixture(scope="module")
 def url(servers: Settings) -> Iterator[str]:
+    own = {"SWIFT_ALLOWED_HOSTS": ".example.com,10.0.0.0/8", "FLOWER_BASIC_AUTH": ":".join(LOGIN)}
+    yield from running_flower(servers, own)
+
+
+@pytest.fixture(scope="module")
+def keyed_url(servers: Settings) -> Iterator[str]:
+    """A Flower beside an API that asks for keys, without a login of its own."""
+    yield from running_flower(servers, {"SWIFT_AUTH": "keys", "SWIFT_BOOTSTRAP_KEY": ADMINS_KEY})
+
+
+def running_flower(servers: Settings, own: dict[str, str]) -> Iterator[str]:
     port = free_ports(1)[0]
-    own = {
-        "SWIFT_FLOWER_PORT": str(port),
-        "SWIFT_ALLOWED_HOSTS": ".example.com,10.0.0.0/8",
-        "FLOWER_BASIC_AUTH": ":".join(LOGIN),
-    }
-    environment = inherit({**variables_of(servers), **own})
+    environment = inherit({**variables_of(servers), **own, "SWIFT_FLOWER_PORT": str(port)})
     process = subprocess.Popen([sys.executable, "-m", "infra.flower"], cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}"
     eventually(lambda: answers(url), timeout_s=60)
@@ -46,6 +56,30 @@ def test_nothing_is_shown_or_done_without_the_login(url: str, auth: tuple[str, s
         assert requests.get(url + path, auth=auth, timeout=5).status_code == 401
     for path in (SHUTDOWN, "/api/task/send-task/unet.generate", "/api/worker/queue/cancel-consumer/unet1@a"):
         assert requests.post(url + path, auth=auth, timeout=5).status_code == 401
+
+
+def test_beside_an_api_with_keys_an_admins_key_is_the_login(keyed_url: str, servers: Settings) -> None:
+    made = ApiKey.random()
+    key = StoredKey(id=made.id, tenant="local", scopes=("jobs", "fleet"), sha256=made.sha256, created_at=1.0)
+    KeyStore(control_redis(servers)).add(key)
+    logins = {ADMINS_KEY: 200, str(made): 403, str(ApiKey.random()): 401, "": 401, "password": 401}
+    for path in ("/workers", "/api/workers", "/metrics"):
+        statuses = {
+            key: requests.get(keyed_url + path, auth=("any", key), timeout=5).status_code for key in logins
+        }
+        assert statuses == logins, path
+        assert requests.get(keyed_url + path, timeout=5).status_code == 401
+    refused = requests.get(keyed_url, timeout=5)
+    assert refused.headers["WWW-Authenticate"] == 'Basic realm="flower"'
+    bearer = {"Authorization": f"Bearer {ADMINS_KEY}"}
+    assert requests.get(f"{keyed_url}/api/workers", headers=bearer, timeout=5).status_code == 200
+
+
+def test_a_page_of_another_origin_cannot_use_an_admins_key_either(keyed_url: str) -> None:
+    headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    auth = ("any", ADMINS_KEY)
+    assert requests.post(keyed_url + SHUTDOWN, auth=auth, headers=headers, timeout=5).status_code == 403
+    assert requests.post(keyed_url + SHUTDOWN, auth=auth, timeout=5).status_code == 404
 
 
 @pytest.mark.parametrize(

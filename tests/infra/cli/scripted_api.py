@@ -19,6 +19,7 @@ class ScriptedApi:
     url: str
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
 
 
 @contextmanager
@@ -35,6 +36,7 @@ def scripted_api(
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             api.requests.append((self.command, self.path, json.loads(body) if body else None))
+            api.authorizations.append(self.headers.get("Authorization"))
             if "Idempotency-Key" in self.headers:
                 api.keys.append(self.headers["Idempotency-Key"])
             before(self.path)
@@ -45,7 +47,7 @@ def scripted_api(
             self.end_headers()
             self.wfile.write(answer)
 
-        do_POST = do_GET
+        do_POST = do_PATCH = do_DELETE = do_GET
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""

@@ -1,0 +1,87 @@
+"""What admins have done: a log line of ``api.audit`` for each act, and the last ones in the control Redis."""
+
+import logging
+import re
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import redis
+from flask import Flask, Response, g, request
+from pydantic import BaseModel, Field
+
+from api.auth.principal import Principal
+from api.auth.scopes import ADMIN, needed_for
+from api.middleware.hosts import SAFE
+from shared import keys
+from shared.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+log = logging.getLogger("api.audit")
+
+#: Acts that are kept in Redis; the log lines are kept as long as the logs are.
+KEPT = 10_000
+#: Longer targets are cut: no route of ours has them.
+TARGET_CHARS = 200
+_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+
+
+class AuditEntry(BaseModel):
+    """Something that an admin has done, or was refused."""
+
+    id: str
+    at: float = Field(description="seconds since 1970")
+    tenant: str = Field(description="of the admin")
+    key_id: str | None = Field(description="the admin's API key; null while authentication is off")
+    client: str = Field(description="address that the request came from")
+    operation: str = Field(description="as the OpenAPI document calls it", examples=["create_tenant"])
+    target: str = Field(description="path of what was made or changed")
+    status: int = Field(description="HTTP status of the response")
+
+
+class AuditLog:
+    """Acts in a stream of the control Redis, the last `KEPT` of them."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+
+    def record(self, principal: Principal, **act: Any) -> None:
+        """Log an act and store it; one that Redis does not take is in the log alone."""
+        fields: dict[Any, Any] = {"tenant": principal.tenant, "key_id": principal.key_id or "", **act}
+        log.info("admin act", extra=fields)
+        try:
+            self._redis.xadd(keys.AUDIT, {"at": time.time(), **fields}, maxlen=KEPT, approximate=True)
+        except redis.RedisError as error:
+            log.warning("admin act not stored", extra={"error": type(error).__name__})
+
+    def page(self, *, before: str, limit: int) -> list[AuditEntry]:
+        """At most ``limit`` acts, the last first; those before the act ``before``, unless it is empty."""
+        if before and not _ID.fullmatch(before):
+            raise InvalidRequest("it is not the next_cursor of a page", field="cursor")
+        end = f"({before}" if before else "+"
+        found = cast(
+            list[tuple[str, dict[str, Any]]], self._redis.xrevrange(keys.AUDIT, end, "-", count=limit)
+        )
+        return [
+            AuditEntry.model_validate({**fields, "id": entry_id, "key_id": fields.get("key_id") or None})
+            for entry_id, fields in found
+        ]
+
+
+def register(app: Flask, audit: AuditLog) -> None:
+    """Record every request of an admin to a route of admins that changes something, or was to."""
+
+    @app.after_request
+    def after_request(response: Response) -> Response:
+        principal: Principal | None = g.get("principal")
+        is_act = request.method not in SAFE and request.endpoint and needed_for(request.endpoint) == ADMIN
+        if principal is not None and is_act:
+            audit.record(
+                principal,
+                client=request.remote_addr or "",
+                operation=str(request.endpoint).rpartition(".")[2],
+                target=response.headers.get("Location", request.path)[:TARGET_CHARS],
+                status=response.status_code,
+            )
+        return response

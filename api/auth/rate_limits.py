@@ -1,0 +1,68 @@
+"""Requests per second of each tenant, counted in the control Redis for all API processes together."""
+
+import math
+import time
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from cachetools import TTLCache
+from limits import RateLimitItemPerSecond
+from limits.storage import RedisStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from shared import keys
+from shared.errors import NotFound, TooManyRequests
+from shared.settings import Settings
+from shared.tenants.store import TenantStore
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: Tenants whose limit is kept in memory.
+KEPT = 10_000
+#: No limit of a tenant; ``None`` is one that has none.
+UNKNOWN = 0
+#: Name of the limit in ``RateLimit`` headers.
+POLICY = "requests"
+
+
+class RateLimits:
+    """A sliding window of a second; a tenant without a limit costs no call of Redis."""
+
+    def __init__(self, settings: Settings, control: "Redis", tenants: TenantStore) -> None:
+        storage = RedisStorage(
+            settings.redis_url, connection_pool=control.connection_pool, key_prefix=keys.RATE_LIMITS
+        )
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._tenants = tenants
+        self._lock = Lock()
+        self._limits: TTLCache[str, int | None] = TTLCache(KEPT, settings.auth_cache_s)
+
+    def count(self, tenant: str) -> None:
+        """Count a request of ``tenant``; raises `TooManyRequests`."""
+        limit = self._limit_of(tenant)
+        if limit is None:
+            return
+        item = RateLimitItemPerSecond(limit)
+        if not self._limiter.hit(item, tenant):
+            resets_at = self._limiter.get_window_stats(item, tenant).reset_time
+            raise TooManyRequests(
+                f"tenant {tenant!r} may send {limit} requests a second",
+                policy=POLICY,
+                limit=limit,
+                window_s=1,
+                retry_after_s=max(1, math.ceil(resets_at - time.time())),
+            )
+
+    def _limit_of(self, tenant: str) -> int | None:
+        with self._lock:
+            known = self._limits.get(tenant, UNKNOWN)
+        if known != UNKNOWN:
+            return known
+        try:
+            limit = self._tenants.get(tenant).limits.requests_per_s
+        except NotFound:
+            limit = None  # deleted this moment: its keys are gone, too
+        with self._lock:
+            self._limits[tenant] = limit
+        return limit

@@ -1,0 +1,135 @@
+"""Requests with and without keys: what is let in, and how the others are refused."""
+
+from dataclasses import replace
+
+import pytest
+from flask.testing import FlaskClient
+from flask_openapi.openapi import OpenAPI
+
+from api.app import create_app
+from api.auth.scopes import needed_for
+from api.services import Services
+from shared.tenants.api_key import ApiKey
+from shared.tenants.scopes import SCOPES
+from tests.api.api_keys import BOOTSTRAP_KEY, basic, bearer, make_key
+
+#: A value for each parameter of a path.
+VALUES = {"id": "0" * 16, "n": 0, "name": "anime", "key_id": "0" * 12, "filename": "x"}
+
+
+def calls(app: OpenAPI) -> list[tuple[str, str, str]]:
+    """Method, path and endpoint of every route that needs a key."""
+    adapter = app.url_map.bind("localhost")
+    found = []
+    for rule in app.url_map.iter_rules():
+        if needed_for(rule.endpoint) is not None:
+            path = adapter.build(rule.endpoint, {name: VALUES[name] for name in rule.arguments})
+            found += [(method, path, rule.endpoint) for method in rule.methods - {"OPTIONS"}]
+    assert len(found) > 30
+    return found
+
+
+def test_without_a_key_every_route_that_needs_one_refuses(
+    keyed_app: OpenAPI, keyed_client: FlaskClient
+) -> None:
+    for method, path, _ in calls(keyed_app):
+        answer = keyed_client.open(path, method=method)
+        assert answer.status_code == 401, (method, path)
+        assert answer.content_type == "application/problem+json"
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="swiftdiffusion"'
+        assert method == "HEAD" or answer.json["code"] == "key_missing"
+
+
+def test_a_key_without_the_scope_is_refused_naming_it(keyed_app: OpenAPI, keyed_client: FlaskClient) -> None:
+    made = {scope: make_key(keyed_client, scopes=[scope]) for scope in SCOPES if scope != "admin"}
+    for method, path, endpoint in calls(keyed_app):
+        needed = needed_for(endpoint)
+        for scope, key in made.items():
+            answer = keyed_client.open(path, method=method, headers=bearer(key))
+            if not needed or scope in needed:
+                assert answer.status_code not in (401, 500), (method, path)
+                continue
+            assert answer.status_code == 403, (method, path)
+            assert 'error="insufficient_scope"' in answer.headers["WWW-Authenticate"]
+            if method != "HEAD":
+                assert answer.json["code"] == "scope_missing"
+                assert " or ".join(sorted(needed)) in answer.json["detail"]
+
+
+def test_an_admin_may_do_everything(keyed_app: OpenAPI, keyed_client: FlaskClient) -> None:
+    for method, path, _ in calls(keyed_app):
+        answer = keyed_client.open(path, method=method, headers=bearer())
+        assert answer.status_code not in (401, 403, 500), (method, path)
+
+
+def test_health_documents_and_preflights_need_no_key(keyed_client: FlaskClient) -> None:
+    assert keyed_client.get("/healthz").status_code == 200
+    assert keyed_client.get("/readyz").status_code == 503  # no worker
+    assert keyed_client.get("/openapi.json").status_code == 200
+    assert keyed_client.get("/docs", follow_redirects=True).status_code == 200
+    assert keyed_client.options("/v1/jobs").status_code == 200
+    assert keyed_client.get("/metrics").status_code == 401
+
+
+def test_a_path_that_does_not_exist_is_told_to_those_with_a_key(keyed_client: FlaskClient) -> None:
+    assert keyed_client.get("/v1/nothing").status_code == 401
+    assert keyed_client.get("/v1/nothing", headers=bearer()).status_code == 404
+    assert keyed_client.open("/v1/jobs", method="PATCH", headers=bearer()).status_code == 405
+
+
+def test_a_key_may_be_basics_password(keyed_client: FlaskClient) -> None:
+    for header in (basic("anybody", BOOTSTRAP_KEY), basic(BOOTSTRAP_KEY, "")):
+        assert keyed_client.get("/v1/jobs", headers=header).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        ("password", "key_malformed"),
+        (BOOTSTRAP_KEY[:-1], "key_malformed"),
+        (str(ApiKey.random()), "key_unknown"),
+    ],
+)
+def test_a_wrong_key_has_a_clear_error_that_does_not_repeat_it(
+    keyed_client: FlaskClient, key: str, code: str
+) -> None:
+    answer = keyed_client.get("/v1/jobs", headers=bearer(key))
+    assert (answer.status_code, answer.json["code"]) == (401, code)
+    assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+    assert key not in answer.text + str(answer.headers)
+
+
+def test_the_body_of_a_request_without_a_key_is_not_read(keyed_client: FlaskClient) -> None:
+    answer = keyed_client.post("/v1/jobs", data="{", content_type="application/json")
+    assert answer.status_code == 401
+
+
+def test_too_many_wrong_keys_are_refused_before_anything_else(keyed: Services, services: Services) -> None:
+    settings = keyed.settings.model_copy(update={"wrong_keys_per_min": 3})
+    client = create_app(replace(keyed, settings=settings)).test_client()
+    right = bearer(make_key(client, scopes=["jobs"]))
+    assert client.get("/v1/jobs", headers=right).status_code == 200
+    for _ in range(3):
+        assert client.get("/v1/jobs", headers=bearer("wrong")).status_code == 401
+    answer = client.get("/healthz", headers=bearer("wrong"))
+    assert (answer.status_code, answer.json["code"]) == (429, "too_many_requests")
+    assert answer.headers["RateLimit-Policy"] == '"wrong-keys";q=3;w=60'
+    assert 0 < int(answer.headers["Retry-After"]) <= 60
+    assert client.get("/v1/jobs", headers=right).status_code == 200
+    assert client.get("/healthz").status_code == 200
+    elsewhere = client.get("/v1/jobs", headers=bearer("wrong"), environ_base={"REMOTE_ADDR": "10.0.0.9"})
+    assert elsewhere.status_code == 401
+
+
+def test_with_authentication_off_any_key_is_taken(client: FlaskClient) -> None:
+    for headers in ({}, bearer("sk-anything"), basic("a", "b"), {"Authorization": "nonsense"}):
+        assert client.get("/v1/jobs", headers=headers).status_code == 200
+
+
+def test_the_document_says_how_to_authenticate(client: FlaskClient, keyed_client: FlaskClient) -> None:
+    document = keyed_client.get("/openapi.json").json
+    assert [name for one in document["security"] for name in one] == ["bearer", "basic", "session"]
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["bearer"]["scheme"] == "bearer"
+    assert schemes["session"]["name"] == "swift_session"
+    assert "security" not in client.get("/openapi.json").json
