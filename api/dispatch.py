@@ -60,7 +60,7 @@ class Dispatcher:
         if not free:
             JOBS_DISPATCHED.labels("queue").inc()
             return None
-        loras = [version_of(self._settings.lora_bucket, ref.name, ref.etag) for ref in spec.loras]
+        loras = [version_of(self._settings.lora_bucket, ref.name, ref.etag, ref.key) for ref in spec.loras]
         disks = read_disk_caches(self._redis, sorted({worker.host for worker in free}), loras)
         ranked = rank_workers(spec.model, loras, free, disks, serving)
         if self._is_loaded_by_busy_workers(spec.model, ranked):

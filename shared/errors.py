@@ -208,6 +208,26 @@ class TooManyRequests(SwiftError):
         super().__init__(detail)
         self.policy, self.limit, self.window_s = policy, limit, window_s
         self.retry_after_s = retry_after_s
+        self.remaining = 0
+
+
+class LimitExceeded(TooManyRequests):
+    """A limit of a tenant leaves no room; without ``window_s`` it is not of a span of time."""
+
+    code = "limit_exceeded"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        policy: str,
+        limit: int,
+        remaining: int = 0,
+        window_s: int = 0,
+        retry_after_s: int = 2,
+    ) -> None:
+        super().__init__(detail, policy=policy, limit=limit, window_s=window_s, retry_after_s=retry_after_s)
+        self.remaining = remaining
 
 
 class Unavailable(SwiftError):

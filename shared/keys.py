@@ -2,7 +2,11 @@
 
 import re
 
+#: The tenant that owns everything with authentication off, and every record that names no other.
+LOCAL = "local"
+
 JOBS = "swift:jobs"  # sorted set: job ids by creation time
+JOB_TENANTS = "swift:jobs:tenants"  # hash: the tenant of each job that is not the tenant LOCAL's
 UNSENT = "swift:jobs:unsent"  # sorted set: ids of accepted jobs whose message is not sent yet
 LEASES_CHECKED = "swift:leases:checked"  # string with expiry: a worker has just looked for expired leases
 RECOVERY = "swift:recovery"  # string with expiry: a worker has just compared queues and jobs
@@ -11,8 +15,8 @@ UNRUNNABLE = "swift:jobs:unserved"  # sorted set: queued jobs that no worker can
 LEAVING = "swift:leaving"  # sorted set: workers that were stopped by SIGTERM, by when
 SERVER = "swift:server"  # hash: run id of the control Redis, when it was last seen, since when it answers
 IMAGES = "swift:images"  # sorted set: ids of ended or deleted jobs by the time to delete their images
-CONTROL_IMAGES = "swift:control_images"  # sorted set: hashes of control images by their last use
-CONTROL_IMAGES_DELETED = "swift:control_images:deleted"  # sorted set: hashes of those being deleted now
+CONTROL_IMAGES = "swift:control_images"  # sorted set: control images (`control_name`) by their last use
+CONTROL_IMAGES_DELETED = "swift:control_images:deleted"  # sorted set: those being deleted now
 SWEEP = "swift:sweep"  # string with expiry: a worker sweeps right now
 SWEEP_CURSORS = "swift:sweep:cursors"  # hash: where the next sweep continues
 MESSAGES_SEEN = "swift:messages"  # sorted set: unacknowledged messages by when they were first seen
@@ -64,6 +68,21 @@ def by_status(status: str) -> str:
     return f"swift:jobs:{status}"
 
 
+def jobs_of(tenant: str) -> str:
+    """Sorted set: ids of a tenant's jobs by creation time; with a colon and a status those in one state."""
+    return f"swift:tenant:{tenant}:jobs"
+
+
+def pixel_steps(tenant: str) -> str:
+    """Begins the keys of strings with expiry, which end with a day since the epoch: what its jobs cost."""
+    return f"swift:tenant:{tenant}:pixel_steps:"
+
+
+def lora_uploads(tenant: str) -> str:
+    """String with expiry: a LoRA of the tenant, whose bytes are limited, is being published."""
+    return f"swift:tenant:{tenant}:lora_uploads"
+
+
 def events(job_id: str) -> str:
     """Stream: the events of a job."""
     return f"swift:job:{job_id}:events"
@@ -79,18 +98,22 @@ def watched(job_id: str) -> str:
     return f"swift:job:{job_id}:watched"
 
 
-def idempotency(key: str) -> str:
-    """Hash: the id and the hash of the request that an Idempotency-Key belongs to."""
-    return f"swift:idempotency:{key}"
+def idempotency(key: str, tenant: str = LOCAL) -> str:
+    """Hash: the id and the hash of the request that a tenant's Idempotency-Key belongs to."""
+    owner = "" if tenant == LOCAL else f"tenant:{tenant}:"
+    return f"swift:{owner}idempotency:{key}"
 
 
-def lora_header(bucket: str, etag: str, size_bytes: int) -> str:
-    """String with expiry: facts read from a LoRA file's header. The number is the version of their format."""
-    return f"swift:lora:2:{bucket}:{etag}:{size_bytes}"
+def lora_header(place: str, etag: str, size_bytes: int) -> str:
+    """String with expiry: facts read from a LoRA file's header. The number is the version of their format.
+
+    ``place`` is the bucket and the folder of the file (`shared.storage.loras.place_of`).
+    """
+    return f"swift:lora:2:{place}:{etag}:{size_bytes}"
 
 
 def upload(name: str, upload_id: str) -> str:
-    """String with expiry: the ETag of the LoRA that was published from an upload."""
+    """String with expiry: the ETag of the LoRA that was published from an upload; a name with its folder."""
     return f"swift:upload:{name}:{upload_id}"
 
 
@@ -167,12 +190,21 @@ def image_key(job_id: str, attempt: str, n: int) -> str:
     return f"{images_prefix(job_id)}{attempt}-{n}.png"
 
 
-def control_key(sha256: str) -> str:
-    """PNG: a control image, named by the hash of its bytes."""
-    return f"{CONTROL_PREFIX}{sha256}.png"
+def control_key(sha256: str, tenant: str = LOCAL) -> str:
+    """PNG: a control image of a tenant, named by the hash of its bytes."""
+    owner = "" if tenant == LOCAL else f"{tenant}/"
+    return f"{CONTROL_PREFIX}{owner}{sha256}.png"
 
 
 def control_name(key: str) -> str | None:
-    """The sha256 in the key of a control image; ``None`` for other keys."""
-    found = re.fullmatch(rf"{CONTROL_PREFIX}([0-9a-f]{{64}})\.png", key)
+    """What stands for a control image in `CONTROL_IMAGES`: its key without what begins and ends all.
+
+    ``None`` for other keys.
+    """
+    found = re.fullmatch(rf"{CONTROL_PREFIX}((?:[a-z0-9-]{{1,32}}/)?[0-9a-f]{{64}})\.png", key)
     return found[1] if found else None
+
+
+def control_key_of(name: str) -> str:
+    """The key of the control image that `control_name` gives this name."""
+    return f"{CONTROL_PREFIX}{name}.png"

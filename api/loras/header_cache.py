@@ -7,9 +7,10 @@ from pydantic import BaseModel
 
 from shared import keys
 from shared.errors import InvalidLora
+from shared.keys import LOCAL
 from shared.message_base import read_all
 from shared.storage.lora_header import LoraInfo
-from shared.storage.loras import FoundLora, find_lora, read_lora_info
+from shared.storage.loras import FoundLora, find_lora, place_of, read_lora_info
 from shared.storage.object_store import Bucket, ObjectStat
 from shared.storage.s3_errors import ObjectChanged
 
@@ -48,18 +49,18 @@ class LoraHeaderCache:
         self._bucket = bucket
         self._locks = [threading.Lock() for _ in range(AT_ONCE)]
 
-    def find(self, name: str) -> tuple[FoundLora, LoraInfo]:
+    def find(self, name: str, tenant: str = LOCAL) -> tuple[FoundLora, LoraInfo]:
         """The LoRA as it is now; raises `InvalidLora` if it is another file, and as `get_or_read` does."""
-        lora, header = self.get_or_read(name)
+        lora, header = self.get_or_read(name, tenant)
         return lora, header.checked()
 
-    def get_or_read(self, name: str) -> tuple[FoundLora, InspectedHeader]:
-        """The object as it is now, LoRA or not.
+    def get_or_read(self, name: str, tenant: str = LOCAL) -> tuple[FoundLora, InspectedHeader]:
+        """The object as it is now, LoRA or not, that a tenant sees by this name.
 
         Raises `NotFound`, and `ObjectChanged` if the object was replaced during each of `TRIES` reads.
         """
         for left in reversed(range(TRIES)):
-            lora = find_lora(self._bucket, name)
+            lora = find_lora(self._bucket, name, tenant)
             try:
                 return lora, self._inspect(lora.stat)
             except ObjectChanged:
@@ -95,4 +96,4 @@ class LoraHeaderCache:
 
 
 def _key(bucket: Bucket, stat: ObjectStat) -> str:
-    return keys.lora_header(bucket.name, stat.etag, stat.size_bytes)
+    return keys.lora_header(place_of(bucket.name, stat.key), stat.etag, stat.size_bytes)

@@ -6,13 +6,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from api.loras.header_cache import LoraHeaderCache
+from api.loras.quota import LoraQuota
 from api.loras.staging import Staging
 from api.loras.upload_validation import ReceivedUpload
 from api.middleware.request_body import Budget
 from api.schemas.loras import LoraDetail
 from shared import keys
-from shared.errors import Conflict, NotFound, Unavailable
+from shared.errors import Conflict, LimitExceeded, NotFound, Unavailable
 from shared.settings import Settings
+from shared.storage.lora_names import folder_of
 from shared.storage.loras import MAX_ASYNC_STEPS, lora_key, own_max_async_steps
 from shared.storage.object_store import Bucket
 from shared.storage.safetensors_header import MAX_HEADER_BYTES
@@ -51,6 +53,7 @@ class LoraPublisher:
             Bucket(public, settings.lora_bucket),
         )
         self._loras, self._lora_headers, self._control = loras, lora_headers, control
+        self.quota = LoraQuota(loras, control)
         self.headers = Budget(HEADERS_BYTES, "large headers of LoRAs")
         self._slots = threading.BoundedSemaphore(UPLOADS)
 
@@ -65,28 +68,41 @@ class LoraPublisher:
             self._slots.release()
 
     def publish(
-        self, name: str, received: ReceivedUpload, bound: int | None, *, upload: str = ""
+        self, name: str, tenant: str, received: ReceivedUpload, bound: int | None, *, upload: str = ""
     ) -> PublishedLora:
-        """Publish the staged file; ``upload`` is remembered as complete."""
-        is_new = not self._loras.exists(lora_key(name))
-        stat = self.staging.publish(name, received.staged, _metadata(received, bound))
+        """Publish the staged file as a LoRA of the tenant; ``upload`` is remembered as complete.
+
+        Raises `LimitExceeded`, and then nothing is left of it.
+        """
+        key = lora_key(name, tenant)
+        try:
+            with self.quota.publishing(tenant, key, received.staged.size_bytes):
+                is_new = not self._loras.exists(key)
+                stat = self.staging.publish(key, received.staged, _metadata(received, bound))
+        except LimitExceeded:
+            self.staging.discard(received.staged)
+            raise
         self._lora_headers.store(stat, received.info)
         if upload:
-            self._control.set(keys.upload(name, upload), stat.etag, ex=COMPLETED_S)
+            self._control.set(_upload_key(name, tenant, upload), stat.etag, ex=COMPLETED_S)
         return PublishedLora(LoraDetail.of(name, stat, received.info, bound), is_new)
 
-    def completed(self, name: str, upload: str) -> LoraDetail | None:
+    def completed(self, name: str, tenant: str, upload: str) -> LoraDetail | None:
         """The LoRA that an upload has become; raises `Conflict` if it was replaced or deleted since."""
-        etag = self._control.get(keys.upload(name, upload))
+        etag = self._control.get(_upload_key(name, tenant, upload))
         if etag is None:
             return None
         try:
-            lora, found = self._lora_headers.get_or_read(name)
+            lora, found = self._lora_headers.get_or_read(name, tenant)
         except NotFound:
             lora = None
         if lora is None or lora.stat.etag != etag:
             raise Conflict(f"upload {upload!r} is complete, and LoRA {name!r} was replaced or deleted since")
         return LoraDetail.of(name, lora.stat, found.checked(), own_max_async_steps(lora.stat))
+
+
+def _upload_key(name: str, tenant: str, upload: str) -> str:
+    return keys.upload(folder_of(tenant) + name, upload)
 
 
 def _metadata(received: ReceivedUpload, bound: int | None) -> dict[str, str]:

@@ -9,8 +9,7 @@ import secrets
 from collections.abc import Mapping
 
 from shared.errors import NotFound
-from shared.storage.lora_names import STAGED
-from shared.storage.loras import lora_key
+from shared.storage.lora_names import STAGED, cut_suffix
 from shared.storage.object_store import Bucket, ObjectStat, Readable
 from shared.storage.s3_errors import translate_errors
 
@@ -20,50 +19,53 @@ URL_S = 3600
 
 
 class Staging:
-    """Uploads of one bucket; ``public`` is the same bucket by the address that clients reach it at."""
+    """Uploads of one bucket; ``public`` is the same bucket by the address that clients reach it at.
+
+    ``key`` is always that of the LoRA which the file is to become: whose upload it is, is part of it.
+    """
 
     def __init__(self, bucket: Bucket, public: Bucket) -> None:
         self.bucket = bucket
         self._public = public
 
-    def begin(self, name: str) -> str:
+    def begin(self) -> str:
         """The id of a new upload."""
         return secrets.token_hex(16)
 
-    def store(self, name: str, upload: str, body: Readable) -> None:
+    def store(self, key: str, upload: str, body: Readable) -> None:
         """Store the staged file as its bytes come; nothing is left where ``body.read`` raises."""
-        self.bucket.upload(_key(name, upload), body, content_type=OCTETS)
+        self.bucket.upload(_staged_key(key, upload), body, content_type=OCTETS)
 
-    def form(self, name: str, upload: str, max_bytes: int) -> tuple[str, dict[str, str]]:
+    def form(self, key: str, upload: str, max_bytes: int) -> tuple[str, dict[str, str]]:
         """Where anybody may POST the staged file for `URL_S`, and the form's fields.
 
         The policy that they are signed with has S3 refuse a file of more than ``max_bytes``.
         """
         kind = {"Content-Type": OCTETS}
-        key = _key(name, upload)
-        with translate_errors(key):
+        staged_key = _staged_key(key, upload)
+        with translate_errors(staged_key):
             made = self._public.client.generate_presigned_post(
                 self._public.name,
-                key,
+                staged_key,
                 Fields=dict(kind),
                 Conditions=[["content-length-range", 1, max_bytes], kind],
                 ExpiresIn=URL_S,
             )
         return made["url"], made["fields"]
 
-    def find(self, name: str, upload: str) -> ObjectStat:
+    def find(self, key: str, upload: str) -> ObjectStat:
         """The staged file as it is now; raises `NotFound`."""
         try:
-            return self.bucket.head(_key(name, upload))
+            return self.bucket.head(_staged_key(key, upload))
         except NotFound:
-            raise NotFound(f"nothing was uploaded as {upload!r} for LoRA {name!r}") from None
+            raise _not_staged(key, upload) from None
 
-    def publish(self, name: str, staged: ObjectStat, metadata: Mapping[str, str]) -> ObjectStat:
-        """Publish exactly this version of a staged file as the LoRA ``name``, and remove it here.
+    def publish(self, key: str, staged: ObjectStat, metadata: Mapping[str, str]) -> ObjectStat:
+        """Publish exactly this version of a staged file as the object ``key``, and remove it here.
 
         Raises `ObjectChanged` if another file was uploaded there meanwhile.
         """
-        bucket, key = self.bucket, lora_key(name)
+        bucket = self.bucket
         with translate_errors(staged.key):
             response = bucket.client.copy_object(
                 Bucket=bucket.name,
@@ -83,7 +85,12 @@ class Staging:
         self.bucket.delete(staged.key)
 
 
-def _key(name: str, upload: str) -> str:
+def _staged_key(key: str, upload: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{32}", upload):
-        raise NotFound(f"nothing was uploaded as {upload!r} for LoRA {name!r}")
-    return f"{STAGED}{lora_key(name)}/{upload}"
+        raise _not_staged(key, upload)
+    return f"{STAGED}{key}/{upload}"
+
+
+def _not_staged(key: str, upload: str) -> NotFound:
+    name = cut_suffix(key.rpartition("/")[2])
+    return NotFound(f"nothing was uploaded as {upload!r} for LoRA {name!r}")

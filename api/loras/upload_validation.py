@@ -85,12 +85,12 @@ class _CheckedFile:
         return bytes(first) + rest if first else rest
 
 
-def receive(name: str, body: UploadBody, staging: Staging, budget: Budget) -> ReceivedUpload:
-    """Stage the file that ``body`` is; its header is in memory as a whole, within ``budget``.
+def receive(key: str, body: UploadBody, staging: Staging, budget: Budget) -> ReceivedUpload:
+    """Stage the file that ``body`` is, for the object ``key``; its header is in memory, within ``budget``.
 
     Raises `InvalidLora`, `TooLarge` or `Unavailable`, and then nothing is left.
     """
-    upload = staging.begin(name)
+    upload = staging.begin()
     with ExitStack() as held:
         try:
             first = body.read(LENGTH_BYTES)
@@ -103,13 +103,13 @@ def receive(name: str, body: UploadBody, staging: Staging, budget: Budget) -> Re
             for _ in body.chunks():
                 pass  # a client that still sends would not read the response
             raise
-        staging.store(name, upload, _CheckedFile(start, body, header.file_bytes))
-    return ReceivedUpload(staging.find(name, upload), info, body.sha256)
+        staging.store(key, upload, _CheckedFile(start, body, header.file_bytes))
+    return ReceivedUpload(staging.find(key, upload), info, body.sha256)
 
 
-def inspect_staged(name: str, upload: str, staging: Staging, limit: int) -> ReceivedUpload:
+def inspect_staged(key: str, upload: str, staging: Staging, limit: int) -> ReceivedUpload:
     """Check a file that somebody put at a presigned URL; one that is refused is removed."""
-    staged = staging.find(name, upload)
+    staged = staging.find(key, upload)
     try:
         if staged.size_bytes > limit:
             raise TooLarge(

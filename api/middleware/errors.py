@@ -75,11 +75,12 @@ def _headers_of(error: SwiftError) -> dict[str, str]:
     if isinstance(error, ScopeMissing):
         return {"WWW-Authenticate": 'Bearer realm="swiftdiffusion", error="insufficient_scope"'}
     if isinstance(error, TooManyRequests):
-        # draft-ietf-httpapi-ratelimit-headers: q requests in w seconds, r left, t seconds to wait.
+        # draft-ietf-httpapi-ratelimit-headers: q in w seconds, r left, t seconds to wait.
+        window = f";w={error.window_s}" if error.window_s else ""
         return {
             "Retry-After": str(error.retry_after_s),
-            "RateLimit-Policy": f'"{error.policy}";q={error.limit};w={error.window_s}',
-            "RateLimit": f'"{error.policy}";r=0;t={error.retry_after_s}',
+            "RateLimit-Policy": f'"{error.policy}";q={error.limit}{window}',
+            "RateLimit": f'"{error.policy}";r={error.remaining};t={error.retry_after_s}',
         }
     return {}
 

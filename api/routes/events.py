@@ -12,6 +12,7 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import Field
 
+from api.auth.principal import current_principal
 from api.openapi import Headers, operation_id
 from api.routes.jobs import JobPath
 from api.schemas.problems import error_responses
@@ -57,11 +58,12 @@ def events_api(services: Services) -> APIBlueprint:
         after = header.last_event_id or "0"
         if not _ID.fullmatch(after):
             raise BadRequest(f"Last-Event-ID {after!r} is not the id of an event")
-        if _is_over(services, path.id, after):
+        tenant = current_principal().tenant
+        if _is_over(services, path.id, tenant, after):
             return Response(status=204)  # an EventSource stops reconnecting then
         if not slots.acquire(blocking=False):
             raise Unavailable("all event streams of this process are in use")
-        body = _stream(services, path.id, after, request.environ)
+        body = _stream(services, path.id, tenant, after, request.environ)
         response = Response(body, mimetype="text/event-stream")
         response.call_on_close(slots.release)
         response.headers["Cache-Control"] = "no-store"
@@ -71,12 +73,15 @@ def events_api(services: Services) -> APIBlueprint:
     return api
 
 
-def _is_over(services: Services, job_id: str, after: str) -> bool:
+def _is_over(services: Services, job_id: str, tenant: str, after: str) -> bool:
     """Whether nothing comes after the event ``after``; raises `NotFound`."""
-    return services.jobs.get(job_id).status in ENDED and not has_more(services.streams, job_id, after)
+    job = services.jobs.get(job_id, tenant=tenant)
+    return job.status in ENDED and not has_more(services.streams, job_id, after)
 
 
-def _stream(services: Services, job_id: str, after: str, environ: Mapping[str, Any]) -> Iterator[str]:
+def _stream(
+    services: Services, job_id: str, tenant: str, after: str, environ: Mapping[str, Any]
+) -> Iterator[str]:
     yield f"retry: {RECONNECT_MS}\n\n"
     events = stream_events(services.streams, job_id, after)
     try:
@@ -84,7 +89,7 @@ def _stream(services: Services, job_id: str, after: str, environ: Mapping[str, A
             if event is not None:
                 after = event.id
                 yield f"id: {event.id}\nevent: {event.kind}\ndata: {event.data}\n\n"
-            elif _is_over(services, job_id, after):
+            elif _is_over(services, job_id, tenant, after):
                 return  # without its closing event, which was lost
             else:
                 yield ": still here\n\n"

@@ -10,12 +10,14 @@ from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 
 from api.advice import Advice, advise, read_waiting
+from api.auth.principal import current_principal
 from api.fleet_status import FleetStatus, WithoutWorkers
 from api.json_response import json_response
 from api.openapi import operation_id
 from api.routes.catalog import add_catalog
 from api.schemas.problems import error_responses
 from api.services import Services
+from api.tenant_view import only_own_jobs, only_seen_loras
 from shared import keys
 from shared.jobs.record import Status
 from shared.messaging.celery_app import controlnet_queue, encode_queue, follow_queue, unet_queue
@@ -54,6 +56,7 @@ def fleet_api(services: Services) -> APIBlueprint:
         "/v1/fleet", summary="Read the fleet's state", responses={200: FleetResponse, **error_responses(503)}
     )
     def read_fleet() -> Response:
+        """Jobs and LoRAs of other tenants are named to admins only; numbers are of all tenants."""
         kinds = (unet_queue, follow_queue, encode_queue)
         queues = [queue(name) for name in catalog.models for queue in kinds]
         queues += [controlnet_queue(name) for name in catalog.controlnets]
@@ -66,17 +69,24 @@ def fleet_api(services: Services) -> APIBlueprint:
         counts = pipe.execute()
         workers = live_workers(control)
         inventory = read_inventories(control, [worker.name for worker in workers if worker.kind == "unet"])
+        disk_cache = list_disk_caches(control, sorted({worker.host for worker in inventory}))
         queued_steps = _count_queued_steps(services, {worker.platform for worker in workers})
+        without_workers = FleetStatus(workers).compare(catalog)
+        advice = advise(catalog, workers, read_waiting(services.jobs), queued_steps or {})
+        who = current_principal()
+        if not who.is_admin:
+            workers = only_own_jobs(workers, services.jobs, who.tenant)
+            inventory, disk_cache = only_seen_loras(inventory, disk_cache, services.loras.name, who.tenant)
         return json_response(
             FleetResponse(
                 workers=workers,
                 lora_inventory=inventory,
-                lora_disk_cache=list_disk_caches(control, sorted({worker.host for worker in inventory})),
+                lora_disk_cache=disk_cache,
                 queues=dict(zip(queues, counts, strict=False)),
                 queued_steps=queued_steps,
                 jobs=dict(zip(statuses, counts[len(queues) :], strict=True)),
-                without_workers=FleetStatus(workers).compare(catalog),
-                advice=advise(catalog, workers, read_waiting(services.jobs), queued_steps or {}),
+                without_workers=without_workers,
+                advice=advice,
             )
         )
 

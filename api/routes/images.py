@@ -5,6 +5,7 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, Field
 
+from api.auth.principal import current_principal
 from api.json_response import json_response
 from api.openapi import operation_id
 from api.routes.conditional import is_known
@@ -43,7 +44,7 @@ def images_api(services: Services) -> APIBlueprint:
     )
     def list_images(path: JobPath) -> Response:
         """Empty until the job has succeeded."""
-        return json_response(ImageList(images=images_of(services.jobs.get(path.id))))
+        return json_response(ImageList(images=images_of(_job(services, path.id))))
 
     @api.get(
         "/v1/jobs/<id>/images/<int:n>",
@@ -52,7 +53,7 @@ def images_api(services: Services) -> APIBlueprint:
     )
     def read_image(path: ImagePath) -> Response:
         """The PNG; the request and the receipt are in its text chunks."""
-        image = _image(services.jobs.get(path.id), path.n)
+        image = _image(_job(services, path.id), path.n)
         return _send(services, image.key, image.sha256, f"{path.id}-{path.n}.png")
 
     @api.get(
@@ -62,10 +63,9 @@ def images_api(services: Services) -> APIBlueprint:
     )
     def read_control_image(path: ImagePath) -> Response:
         """The control image of ControlNet `n` of the job, as it was stored."""
-        controlnet = _controlnet(services.jobs.get(path.id), path.n)
-        return _send(
-            services, control_key(controlnet.image), controlnet.image, f"{path.id}-control-{path.n}.png"
-        )
+        job = _job(services, path.id)
+        sha256 = _controlnet(job, path.n).image
+        return _send(services, control_key(sha256, job.tenant), sha256, f"{path.id}-control-{path.n}.png")
 
     @api.get(
         "/v1/jobs/<id>/controlnets/<int:n>/map",
@@ -74,13 +74,17 @@ def images_api(services: Services) -> APIBlueprint:
     )
     def read_map(path: ImagePath) -> Response:
         """The input of ControlNet `n` of the job: a preprocessor's output, or the control image itself."""
-        job = services.jobs.get(path.id)
+        job = _job(services, path.id)
         controlnet, sha256 = _controlnet(job, path.n), map_of(job, path.n)
         if sha256 is None:
             raise Conflict(f"job {job.id} is {job.status}: {controlnet.preprocessor} has computed no map yet")
-        return _send(services, control_key(sha256), sha256, f"{path.id}-map-{path.n}.png")
+        return _send(services, control_key(sha256, job.tenant), sha256, f"{path.id}-map-{path.n}.png")
 
     return api
+
+
+def _job(services: Services, job_id: str) -> Job:
+    return services.jobs.get(job_id, tenant=current_principal().tenant)
 
 
 def _send(services: Services, key: str, sha256: str, name: str) -> Response:

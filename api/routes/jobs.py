@@ -8,6 +8,7 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, BeforeValidator, Field
 
+from api.auth.principal import current_principal
 from api.json_response import json_response
 from api.openapi import Headers, Query, operation_id
 from api.schemas.job_list import SUMMARY, JobField, JobPage, JobSummary, stored_fields, unlisted_fields
@@ -17,7 +18,6 @@ from api.schemas.submission import Submission
 from api.server.threads import run_inline
 from api.services import Services
 from api.submission.submit import submit
-from shared import keys
 from shared.errors import InvalidRequest, JobUnreadable
 from shared.jobs.record import Job, Status
 
@@ -78,7 +78,7 @@ def jobs_api(services: Services) -> APIBlueprint:
     @api.post(
         "/v1/jobs",
         summary="Submit a job",
-        responses={202: AcceptedResponse, **error_responses(400, 408, 409, 410, 413, 415, 422, 503)},
+        responses={202: AcceptedResponse, **error_responses(400, 408, 409, 410, 413, 415, 422, 429, 503)},
     )
     def submit_job(body: Submission, header: SubmitHeaders) -> Response:
         """Answered once the job is stored, and on disk if the control Redis can say so: from then on no
@@ -99,7 +99,7 @@ def jobs_api(services: Services) -> APIBlueprint:
 
     @api.get("/v1/jobs/<id>", summary="Read a job", responses={200: JobResponse, **error_responses(404, 503)})
     def read_job(path: JobPath) -> Response:
-        return json_response(_answer(services, jobs.get(path.id)))
+        return json_response(_answer(services, jobs.get(path.id, tenant=current_principal().tenant)))
 
     @api.post(
         "/v1/jobs/<id>/cancel",
@@ -119,7 +119,7 @@ def jobs_api(services: Services) -> APIBlueprint:
 
         Control images stay for replays until they have been unused for `SWIFT_CONTROL_IMAGE_TTL_S`.
         """
-        jobs.delete(path.id)
+        jobs.delete(path.id, tenant=current_principal().tenant)
         return Response(status=204)
 
     return api
@@ -135,7 +135,8 @@ def _submit(body: Submission, idempotency_key: str, services: Services) -> Respo
     data = request.get_data()
     run = services.offload if len(data) > OFFLOAD_BYTES else run_inline
     body_sha256 = run(lambda: hashlib.sha256(data).hexdigest())
-    job = submit(body, services, idempotency_key=idempotency_key, body_sha256=body_sha256)
+    tenant = current_principal().tenant
+    job = submit(body, services, tenant=tenant, idempotency_key=idempotency_key, body_sha256=body_sha256)
     accepted = AcceptedResponse.of(job.id, job.status, job.spec, job.warnings)
     headers = {"Location": accepted.links.self}
     if job.is_repeated:
@@ -144,9 +145,10 @@ def _submit(body: Submission, idempotency_key: str, services: Services) -> Respo
 
 
 def _cancel(services: Services, job_id: str) -> Response:
-    status = 202 if services.jobs.cancel(job_id) == "cancelling" else 200
+    tenant = current_principal().tenant
+    status = 202 if services.jobs.cancel(job_id, tenant=tenant) == "cancelling" else 200
     try:
-        return json_response(_answer(services, services.jobs.get(job_id)), status)
+        return json_response(_answer(services, services.jobs.get(job_id, tenant=tenant)), status)
     except JobUnreadable:
         return Response(status=204)
 
@@ -154,7 +156,11 @@ def _cancel(services: Services, job_id: str) -> Response:
 def _page(services: Services, query: JobQuery) -> JobPage:
     """A page of a list; fields that the query does not name stay ``None``."""
     page, cursor = services.jobs.page(
-        status=query.status, limit=query.limit, cursor=query.cursor, fields=stored_fields(query.fields)
+        status=query.status,
+        limit=query.limit,
+        cursor=query.cursor,
+        fields=stored_fields(query.fields),
+        tenant=current_principal().tenant,
     )
     positions = _queue_positions(services, page) if "queue_position" in query.fields else {}
     summaries = [JobSummary.of(job, positions.get(job.id), query.fields) for job in page]
@@ -166,10 +172,13 @@ def _answer(services: Services, job: Job) -> JobResponse:
 
 
 def _queue_positions(services: Services, jobs: list[Job]) -> dict[str, int]:
-    """Positions in the queue, counted from 1, of those jobs that are queued."""
-    pipe = services.control.pipeline(transaction=False)
+    """Positions among the queued jobs of their tenant, counted from 1, of those jobs that are queued."""
     queued = [job.id for job in jobs if job.status == "queued"]
+    if not queued:
+        return {}
+    queue = services.jobs.list_of(jobs[0].tenant, "queued")
+    pipe = services.control.pipeline(transaction=False)
     for job_id in queued:
-        pipe.zrank(keys.by_status("queued"), job_id)
-    ranks = dict(zip(queued, pipe.execute(), strict=True)) if queued else {}
+        pipe.zrank(queue, job_id)
+    ranks = dict(zip(queued, pipe.execute(), strict=True))
     return {job_id: rank + 1 for job_id, rank in ranks.items() if rank is not None}

@@ -7,6 +7,7 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, Field
 
+from api.auth.principal import current_principal
 from api.json_response import json_response
 from api.loras.publisher import LoraPublisher
 from api.loras.staging import URL_S
@@ -14,6 +15,7 @@ from api.loras.upload_validation import inspect_staged
 from api.public_urls import public_url
 from api.schemas.loras import LoraDetail, LoraPath, UploadQuery
 from api.schemas.problems import error_responses
+from shared.storage.loras import lora_key
 
 
 class CompleteQuery(UploadQuery):
@@ -44,20 +46,25 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
     @api.post(
         "/v1/loras/<name>/upload",
         summary="Get a URL to upload a LoRA straight to S3",
-        responses={201: UploadResponse, **error_responses(422, 503)},
+        responses={201: UploadResponse, **error_responses(422, 429, 503)},
     )
     def begin_upload(path: LoraPath) -> Response:
         """The URL takes a form with the whole file, without a detour through the API.
 
         `curl -F KEY=VALUE … -F file=@style.safetensors URL`, with every one of `fields` as `KEY=VALUE`.
         """
-        upload = staging.begin(path.name)
-        url, fields = staging.form(path.name, upload, max_bytes)
+        tenant = current_principal().tenant
+        key = lora_key(path.name, tenant)
+        publisher.quota.check(tenant, key, 1)
+        left = publisher.quota.left(tenant, key)
+        limit = max_bytes if left is None else min(left, max_bytes)
+        upload = staging.begin()
+        url, fields = staging.form(key, upload, limit)
         begun = UploadResponse(
             upload=upload,
             url=url,
             fields=fields,
-            max_bytes=max_bytes,
+            max_bytes=limit,
             expires_at=datetime.now(UTC) + timedelta(seconds=URL_S),
             complete=public_url(f"/v1/loras/{quote(path.name)}/complete?upload={upload}"),
         )
@@ -66,17 +73,19 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
     @api.post(
         "/v1/loras/<name>/complete",
         summary="Publish a file that was uploaded to S3",
-        responses={200: LoraDetail, 201: LoraDetail, **error_responses(404, 409, 413, 422, 503)},
+        responses={200: LoraDetail, 201: LoraDetail, **error_responses(404, 409, 413, 422, 429, 503)},
     )
     def complete_upload(path: LoraPath, query: CompleteQuery) -> Response:
         """The file is inspected; one that is refused is removed, and the response says why.
 
         A repeat has the same response, unless the LoRA has been replaced since.
         """
-        done = publisher.completed(path.name, query.upload)
+        tenant = current_principal().tenant
+        done = publisher.completed(path.name, tenant, query.upload)
         if done is not None:
             return json_response(done)
         with publisher.slot():
-            received = inspect_staged(path.name, query.upload, staging, max_bytes)
-            lora = publisher.publish(path.name, received, query.max_async_steps, upload=query.upload)
+            received = inspect_staged(lora_key(path.name, tenant), query.upload, staging, max_bytes)
+            bound = query.max_async_steps
+            lora = publisher.publish(path.name, tenant, received, bound, upload=query.upload)
         return json_response(lora.detail, 201 if lora.is_new else 200)

@@ -7,6 +7,7 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import Field
 
+from api.auth.principal import current_principal
 from api.json_response import json_response
 from api.loras.header_cache import InspectedHeader
 from api.loras.publisher import LoraPublisher
@@ -17,8 +18,9 @@ from api.routes.lora_uploads import add_uploads
 from api.schemas.loras import LoraDetail, LoraPage, LoraPath, LoraResponse
 from api.schemas.problems import error_responses
 from api.services import Services
-from shared.errors import InvalidLora
-from shared.storage.loras import find_lora, list_loras, own_max_async_steps
+from shared.errors import Forbidden, InvalidLora
+from shared.storage.lora_names import folder_of
+from shared.storage.loras import find_lora, find_own, list_loras, own_max_async_steps
 from shared.storage.object_store import ObjectStat
 
 
@@ -45,10 +47,15 @@ def loras_api(services: Services) -> APIBlueprint:
 
     @api.get("/v1/loras", summary="List LoRAs", responses={200: LoraPage, **error_responses(422, 503)})
     def list_bucket(query: LoraQuery) -> Response:
-        """Every object of the bucket; `problem` says why one cannot be used."""
-        found = list(islice(list_loras(bucket, after=query.cursor), query.limit + 1))
+        """Every public object of the bucket, and the tenant's own; `problem` says why one cannot be used.
+
+        A LoRA of its own hides a public one of its name. An admin sees the objects of other tenants, too.
+        """
+        who = current_principal()
+        loras = list_loras(bucket, who.tenant, after=query.cursor, with_foreign=who.is_admin)
+        found = list(islice(loras, query.limit + 1))
         page = found[: query.limit]
-        cursor = page[-1].stat.key if len(found) > len(page) else None
+        cursor = page[-1].stat.key.removeprefix(folder_of(who.tenant)) if len(found) > len(page) else None
         return json_response(LoraPage(loras=[LoraResponse.listed(lora) for lora in page], next_cursor=cursor))
 
     @api.get(
@@ -58,7 +65,7 @@ def loras_api(services: Services) -> APIBlueprint:
     )
     def read_lora(path: LoraPath) -> Response:
         """Rank and parts are read from the file's header; `problem` says why a file is not a LoRA."""
-        (stat, _), found = services.lora_headers.get_or_read(path.name)
+        (stat, _), found = services.lora_headers.get_or_read(path.name, current_principal().tenant)
         is_unchanged = is_known(stat.etag)
         response = Response(status=304) if is_unchanged else json_response(_detail(path.name, stat, found))
         response.set_etag(stat.etag, weak=True)  # weak: it is the object's, not the response's
@@ -68,7 +75,13 @@ def loras_api(services: Services) -> APIBlueprint:
         "/v1/loras/<name>", summary="Delete a LoRA", responses={204: None, **error_responses(404, 422, 503)}
     )
     def delete_lora(path: LoraPath) -> Response:
-        bucket.delete(find_lora(bucket, path.name).stat.key)
+        """A public LoRA, which only the operator's own tenant can delete, is answered 403."""
+        tenant = current_principal().tenant
+        own = find_own(bucket, path.name, tenant)
+        if own is None:
+            find_lora(bucket, path.name, tenant)
+            raise Forbidden(f"LoRA {path.name!r} is public, and not this tenant's to delete")
+        bucket.delete(own.stat.key)
         return Response(status=204)
 
     return api

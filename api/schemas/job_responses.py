@@ -107,7 +107,7 @@ class JobResponse(BaseModel):
     started_at: datetime | None = Field(description="of the last attempt")
     finished_at: datetime | None
     queue_position: int | None = Field(
-        description="queued jobs of all models up to this one, by age; null unless queued"
+        description="queued jobs of the tenant, of all models, up to this one, by age; null unless queued"
     )
     progress: Progress
     images: list[ImageResponse]

@@ -15,21 +15,27 @@ NAMED_LORAS = 36
 
 
 def find_ref(
-    lora: LoraRequest, model: str, services: Services, *, field: str, wanted_sha256: str | None = None
+    lora: LoraRequest,
+    model: str,
+    services: Services,
+    tenant: str,
+    *,
+    field: str,
+    wanted_sha256: str | None = None,
 ) -> LoraRef:
-    """The LoRA as it is now, for a job of ``model``; raises `InvalidRequest` for ``field``.
+    """The LoRA as the tenant sees it now, for a job of ``model``; raises `InvalidRequest` for ``field``.
 
     Raises `ReceiptMismatch` if the object's metadata, written at an upload, has another sha256 than
     ``wanted_sha256``. An object without that metadata is compared by the worker that loads it.
     """
     try:
-        (stat, other_key), info = services.lora_headers.find(lora.name)
+        (stat, other_key), info = services.lora_headers.find(lora.name, tenant)
         _check(lora.name, stat, info, model, services)
         bound = own_max_async_steps(stat)
     except InvalidLora as error:
         raise InvalidRequest(str(error), field=field) from None
     except NotFound as error:
-        raise InvalidRequest(f"{error}; known are {_known(services)}", field=field) from None
+        raise InvalidRequest(f"{error}; known are {_known(services, tenant)}", field=field) from None
     noted = stat.metadata.get("sha256")
     if None not in (noted, wanted_sha256) and noted != wanted_sha256:
         raise ReceiptMismatch(f"the bytes of LoRA {lora.name!r}", was=str(wanted_sha256), now=str(noted))
@@ -54,9 +60,9 @@ def _check(name: str, stat: ObjectStat, info: LoraInfo, model: str, services: Se
         raise InvalidLora(f"LoRA {name!r} {why}: it does not fit {model!r}")
 
 
-def _known(services: Services) -> str:
-    """The first of the bucket's LoRAs."""
-    usable = (lora.name for lora in list_loras(services.loras) if lora.problem is None)
+def _known(services: Services, tenant: str) -> str:
+    """The first of the LoRAs that the tenant sees."""
+    usable = (lora.name for lora in list_loras(services.loras, tenant) if lora.problem is None)
     known = list(islice(usable, NAMED_LORAS + 1))
     more = " and more at /v1/loras" if len(known) > NAMED_LORAS else ""
     return (", ".join(known[:NAMED_LORAS]) or "none") + more

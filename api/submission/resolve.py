@@ -12,8 +12,7 @@ from api.submission.lora_refs import find_ref
 from api.submission.source import Source
 from api.submission.validate import ValidRequest
 from shared.jobs.options import ControlNetOptions, fields_of
-from shared.jobs.receipt import Receipt
-from shared.jobs.spec import ControlNetSpec, JobSpec, LoraRef
+from shared.jobs.spec import ControlNetSpec, JobSpec
 
 
 @dataclass(frozen=True)
@@ -25,16 +24,23 @@ class ResolvedJob:
     warnings: Sequence[str]
 
 
-def resolve(valid: ValidRequest, source: Source, services: Services) -> ResolvedJob:
+def resolve(valid: ValidRequest, source: Source, services: Services, tenant: str) -> ResolvedJob:
     """The job that a valid request describes; S3 is asked for LoRAs first, which is cheaper than images.
 
+    Names mean what the tenant sees.
     Raises `InvalidRequest` for the field at fault, and `ReceiptMismatch` for a LoRA that is known to differ
     from the one of the receipt.
     """
     request, draft = valid
     receipt = source.receipt
-    loras = _find_loras(request, receipt, draft.model, services)
-    reader = ImageReader(services)
+    wanted = {lora.name: lora.sha256 for lora in receipt.loras} if receipt else {}
+    loras = [
+        find_ref(
+            lora, draft.model, services, tenant, field=f"loras.{i}.name", wanted_sha256=wanted.get(lora.name)
+        )
+        for i, lora in enumerate(request.loras)
+    ]
+    reader = ImageReader(services, tenant)
     known: dict[str, Any] = {}
     if request.image is not None:
         multiple = services.families.size_multiple(draft.model)
@@ -44,16 +50,6 @@ def resolve(valid: ValidRequest, source: Source, services: Services) -> Resolved
         known["split_steps"] = receipt.spec.split_steps
     known |= {"controlnets": _read_controlnets(request, source, reader), "loras": loras}
     return ResolvedJob(draft.model_copy(update=known), reader.pngs, reader.warnings)
-
-
-def _find_loras(
-    request: JobRequest, receipt: Receipt | None, model: str, services: Services
-) -> list[LoraRef]:
-    wanted = {lora.name: lora.sha256 for lora in receipt.loras} if receipt else {}
-    return [
-        find_ref(lora, model, services, field=f"loras.{i}.name", wanted_sha256=wanted.get(lora.name))
-        for i, lora in enumerate(request.loras)
-    ]
 
 
 def _read_controlnets(request: JobRequest, source: Source, reader: ImageReader) -> list[ControlNetSpec]:

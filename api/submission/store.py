@@ -5,30 +5,51 @@ from collections.abc import Mapping
 from api.services import Services
 from api.submission.resolve import ResolvedJob
 from shared.jobs.receipt import Receipt
-from shared.keys import control_key
+from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL, control_key
 from shared.storage.object_store import Bucket
+
+#: Of a model whose files do not say their size.
+DEFAULT_SIZE = 512, 512
 
 
 def store(
-    job: ResolvedJob, receipt: Receipt | None, services: Services, *, idempotency_key: str, body_sha256: str
+    job: ResolvedJob,
+    receipt: Receipt | None,
+    services: Services,
+    *,
+    tenant: str,
+    idempotency_key: str,
+    body_sha256: str,
 ) -> tuple[str, bool]:
-    """Store a job; returns its id, and whether it is new: a repeated key stands for the first job.
+    """Store a tenant's job; returns its id, and whether it is new: a repeated key stands for the first job.
 
-    Raises `Conflict` for a key that was used with another body.
+    Raises `Conflict` for a key that was used with another body, and `LimitExceeded`.
     """
-    store_images(job.images, services.images)
+    store_images(job.images, services.images, tenant)
     return services.jobs.create(
         job.spec,
         replays=receipt,
         idempotency_key=idempotency_key,
         digest=body_sha256,
         warnings=job.warnings,
+        tenant=tenant,
+        pixel_steps=pixel_steps(job.spec, services),
     )
 
 
-def store_images(pngs: Mapping[str, bytes], bucket: Bucket) -> None:
-    """Put PNGs into the bucket, each under its sha256, unless they are there."""
+def pixel_steps(spec: JobSpec, services: Services) -> int:
+    """What a job costs of its tenant's budget: width times height times steps times images."""
+    width, height = spec.width, spec.height
+    if width is None or height is None:
+        own = services.families.default_size(spec.model) or DEFAULT_SIZE
+        width, height = width or own[0], height or own[1]
+    return width * height * spec.num_inference_steps * spec.num_images
+
+
+def store_images(pngs: Mapping[str, bytes], bucket: Bucket, tenant: str = LOCAL) -> None:
+    """Put PNGs of a tenant into the bucket, each under its sha256, unless they are there."""
     for sha256, png in pngs.items():
-        key = control_key(sha256)
+        key = control_key(sha256, tenant)
         if not bucket.exists(key):
             bucket.put(key, png, content_type="image/png")

@@ -14,6 +14,7 @@ from api.submission.validate import validate
 from api.submission.worker_checks import refuse_unloadable, warn_without_workers
 from shared.jobs.record import Status
 from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL
 from shared.metrics import JOBS_SUBMITTED
 
 log = logging.getLogger(__name__)
@@ -31,36 +32,46 @@ class SubmittedJob:
 
 
 def submit(
-    submission: Submission, services: Services, *, idempotency_key: str, body_sha256: str
+    submission: Submission, services: Services, *, tenant: str, idempotency_key: str, body_sha256: str
 ) -> SubmittedJob:
-    """Accept a job, once for each idempotency key; raises a `SwiftError` that explains a refusal."""
+    """Accept a tenant's job, once for each of its idempotency keys.
+
+    Raises a `SwiftError` that explains a refusal.
+    """
     # Asked before anything is resolved: what the first request named may be gone by now.
-    first = services.jobs.find_repeated(idempotency_key, body_sha256) if idempotency_key else None
-    if first is not None:
-        return _repeated(first, services)
+    if idempotency_key:
+        first = services.jobs.find_repeated(idempotency_key, body_sha256, tenant)
+        if first is not None:
+            return _repeated(first, services)
     source = read_source(submission)
-    job = prepare(source, services)
+    job = prepare(source, services, tenant)
     job_id, is_new = store(
-        job, source.receipt, services, idempotency_key=idempotency_key, body_sha256=body_sha256
+        job,
+        source.receipt,
+        services,
+        tenant=tenant,
+        idempotency_key=idempotency_key,
+        body_sha256=body_sha256,
     )
     if not is_new:  # two requests at once
         return _repeated(job_id, services)
     JOBS_SUBMITTED.labels(job.spec.model).inc()
     services.dispatcher.dispatch(job_id, job.spec)
-    log.info("job accepted", extra={"job": job_id, "model": job.spec.model, "images": job.spec.num_images})
+    fields = {"job": job_id, "tenant": tenant, "model": job.spec.model, "images": job.spec.num_images}
+    log.info("job accepted", extra=fields)
     # Warnings about workers are not stored: which workers there are changes at any moment.
     return SubmittedJob(
         job_id, "queued", job.spec, [*job.warnings, *warn_without_workers(services, job.spec)]
     )
 
 
-def prepare(source: Source, services: Services) -> ResolvedJob:
-    """The job that a request describes, all of it checked; nothing is stored yet."""
+def prepare(source: Source, services: Services, tenant: str = LOCAL) -> ResolvedJob:
+    """The job that a tenant's request describes, all of it checked; nothing is stored yet."""
     with errors_within(source.prefix):
         valid = validate(source.request, services)
         # Before S3 and images: this needs no more than names.
         refuse_unloadable(services, valid.draft.model, valid.request.controlnets)
-        job = resolve(valid, source, services)
+        job = resolve(valid, source, services, tenant)
     if source.receipt is not None:
         match_receipt(job.spec, source.receipt, source.prefix)
     return job

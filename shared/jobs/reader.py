@@ -11,7 +11,7 @@ from shared import keys
 from shared.errors import JobUnreadable, NotFound
 from shared.jobs.cursors import make_cursor, read_cursor
 from shared.jobs.job_script import JobScript
-from shared.jobs.record import REQUIRED, Job, Status, parse_record, record_error
+from shared.jobs.record import REQUIRED, Job, Status, no_job, parse_record
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,14 +27,59 @@ class JobReader:
         self.redis = redis
         self.script = JobScript(redis, settings)
 
-    def get(self, job_id: str) -> Job:
-        """The job; raises `NotFound` and `JobUnreadable`."""
+    def get(self, job_id: str, *, tenant: str | None = None) -> Job:
+        """The job; raises `NotFound` and `JobUnreadable`.
+
+        ``tenant``: who asks. Another one's job is to it as one that does not exist; ``None`` reads anybody's.
+        """
         check_id(job_id)
         try:
-            fields: dict[str, str] = self.redis.hgetall(keys.job(job_id))  # type: ignore[assignment]
+            fields: Any = self.redis.hgetall(keys.job(job_id))
         except ResponseError as error:
-            raise record_error(job_id, error) from None
+            fields = error
+        if tenant is not None and tenant != self._owner(job_id, fields):
+            raise no_job(job_id)
         return parse_record(job_id, fields)
+
+    def _owner(self, job_id: str, fields: Any) -> str:
+        """Whose a record is, as Redis answers it; what it does not say itself, Redis knows."""
+        if isinstance(fields, dict) and "tenant" in fields:
+            return str(fields["tenant"])
+        return str(self.redis.hget(keys.JOB_TENANTS, job_id) or keys.LOCAL)
+
+    def owned(self, job_ids: Collection[str], tenant: str) -> set[str]:
+        """Those of the jobs that exist and are the tenant's."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hmget(keys.job(job_id), "status", "tenant")
+        records = pipe.execute(raise_on_error=False) if job_ids else []
+        return {
+            job_id
+            for job_id, record in zip(job_ids, records, strict=True)
+            if isinstance(record, list)
+            and record[0] is not None
+            and (keys.LOCAL if record[1] is None else record[1]) == tenant
+        }
+
+    def list_of(self, tenant: str | None, status: Status | None = None) -> str:
+        """The key of the list of a tenant's jobs, by creation time; ``None``: of all jobs.
+
+        That of `keys.LOCAL` is the one of all jobs, which may have others' in it, until the sweep has put
+        every job of an earlier version on its own list.
+        """
+        whose = keys.JOBS if tenant is None or self._is_incomplete(tenant) else keys.jobs_of(tenant)
+        return f"{whose}:{status}" if status else whose
+
+    def _is_incomplete(self, tenant: str) -> bool:
+        """Whether jobs of the tenant lack on its list; those of an earlier version are all `keys.LOCAL`'s."""
+        if tenant != keys.LOCAL:
+            return False
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.zcard(keys.JOBS)
+        pipe.hlen(keys.JOB_TENANTS)
+        pipe.zcard(keys.jobs_of(tenant))
+        everybodys, others, own = pipe.execute()
+        return bool(own < everybodys - others)
 
     def read(
         self, job_ids: Collection[str], fields: Collection[str] = frozenset(Job.model_fields)
@@ -43,7 +88,7 @@ class JobReader:
 
         Of each only ``fields`` are read, as `page` does.
         """
-        names = list(Job.model_fields.keys() & {*REQUIRED, *fields})
+        names = list(Job.model_fields.keys() & {*REQUIRED, "tenant", *fields})
         pipe = self.redis.pipeline(transaction=False)
         for job_id in job_ids:
             pipe.hmget(keys.job(job_id), names)
@@ -66,15 +111,16 @@ class JobReader:
         limit: int = 50,
         cursor: str | None = None,
         fields: Collection[str] = frozenset(Job.model_fields),
+        tenant: str | None = None,
     ) -> tuple[list[Job], str | None]:
         """A page, newest first, from after ``cursor``, and the next cursor; only the last page is not full.
 
-        Only ``fields`` of the jobs are read, and what every job has; others keep their defaults. Records
-        that cannot be read are left out; those that have expired are removed from the lists. Raises
-        `InvalidRequest` for what is no cursor.
+        With ``tenant`` it has that tenant's jobs alone. Only ``fields`` of the jobs are read, and what every
+        job has; others keep their defaults. Records that cannot be read are left out; those that have
+        expired are removed from the lists. Raises `InvalidRequest` for what is no cursor.
         """
         after = None if cursor is None else read_cursor(cursor)
-        index = keys.by_status(status) if status else keys.JOBS
+        index = self.list_of(tenant, status)
         found: list[tuple[float, Job]] = []
         expired: list[str] = []
         for score, job_id, job in self._listed(index, after, limit + 2, fields):
@@ -82,7 +128,7 @@ class JobReader:
                 expired.append(job_id)
             elif isinstance(job, JobUnreadable):
                 log.warning("job left out of a page", extra={"job": job_id, "error": str(job)})
-            elif status in (None, job.status):
+            elif status in (None, job.status) and tenant in (None, job.tenant):
                 found.append((score, job))
             if len(found) > limit:
                 break
@@ -122,7 +168,7 @@ class JobReader:
 def check_id(job_id: str) -> None:
     """An id becomes part of a key: nothing but an id may."""
     if not re.fullmatch(r"[0-9a-f]{16}", job_id):
-        raise NotFound(f"there is no job {job_id!r}")
+        raise no_job(job_id)
 
 
 def _present(names: Iterable[str], values: Iterable[str | None]) -> dict[str, str]:

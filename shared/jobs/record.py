@@ -9,6 +9,7 @@ from shared.errors import JobUnreadable, NotFound, SwiftError
 from shared.jobs.receipt import Receipt
 from shared.jobs.record_upgrade import upgrade
 from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL
 from shared.message_base import Message, first_reason, read_stored
 
 #: Goes up when an older worker would generate something else from a record than it says.
@@ -57,6 +58,7 @@ class Job(BaseModel):
     """A job as it stands; times are seconds since the epoch."""
 
     id: str
+    tenant: str = LOCAL  # whose it is; records of 0.1 do not say it
     version: int = 1  # of the stored record; a newer one is shown as far as it is understood
     status: Status
     spec: JobSpec
@@ -96,9 +98,9 @@ _JSON = (
 def parse_record(job_id: str, fields: dict[str, str] | Exception) -> Job:
     """The job of a record as Redis answers it; raises `NotFound`, `JobUnreadable`, and Redis' own errors."""
     if not isinstance(fields, dict):
-        raise record_error(job_id, fields)
+        raise _record_error(job_id, fields)
     if not fields:
-        raise NotFound(f"there is no job {job_id!r}")
+        raise no_job(job_id)
     values: dict[str, Any] = {name: fields[name] for name in Job.model_fields if name in fields}
     values["id"] = job_id
     try:
@@ -108,7 +110,12 @@ def parse_record(job_id: str, fields: dict[str, str] | Exception) -> Job:
         raise _unreadable(job_id, error) from None
 
 
-def record_error(job_id: str, error: Exception) -> Exception:
+def no_job(job_id: str) -> NotFound:
+    """The same words for a job that does not exist and for another tenant's."""
+    return NotFound(f"there is no job {job_id!r}")
+
+
+def _record_error(job_id: str, error: Exception) -> Exception:
     """A key of another type is this job's damage; all else, as a full disk, is Redis' own error."""
     return _unreadable(job_id, error) if str(error).startswith("WRONGTYPE") else error
 

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING
 from redis.exceptions import ResponseError
 
 from shared import keys
-from shared.errors import AttemptsExhausted, Conflict, InvalidSetting, JobUnreadable, NotFound, Unavailable
+from shared.errors import (
+    AttemptsExhausted,
+    Conflict,
+    InvalidSetting,
+    JobUnreadable,
+    LimitExceeded,
+    Unavailable,
+)
 from shared.jobs.attempt import Attempt
 from shared.jobs.durability import Durability
 from shared.jobs.job_script import JobScript
 from shared.jobs.reader import JobReader, check_id
 from shared.jobs.receipt import Receipt
-from shared.jobs.record import RECORD_VERSION, Failure
+from shared.jobs.record import RECORD_VERSION, Failure, no_job
 from shared.jobs.spec import JobSpec
 from shared.redis_clients import renewal_client
 from shared.settings import Settings
@@ -47,11 +54,15 @@ class JobStore(JobReader):
         idempotency_key: str = "",
         digest: str = "",
         warnings: Sequence[str] = (),
+        tenant: str = keys.LOCAL,
+        pixel_steps: int = 0,
     ) -> tuple[str, bool]:
         """Store an accepted job, on disk if the server supports it; returns its id and whether it is new.
 
-        A repeated ``idempotency_key`` returns the first job, and raises `Conflict` when the request's
-        ``digest`` differs. Raises `Unavailable`, and stores nothing, when the disk does not take it.
+        A repeated ``idempotency_key`` of the tenant returns its first job, and raises `Conflict` when the
+        request's ``digest`` differs. ``pixel_steps`` (pixels times steps) is what the job costs of its
+        tenant's budget. Raises `LimitExceeded` where the tenant's limits leave no room, and `Unavailable`
+        when the disk does not take it; nothing is stored then.
         """
         job_id = secrets.token_hex(8)
         fields = {"id": job_id, "version": RECORD_VERSION, "spec": spec.model_dump_json()}
@@ -59,24 +70,27 @@ class JobStore(JobReader):
             fields["replays"] = replays.model_dump_json()
         if warnings:
             fields["warnings"] = json.dumps(list(warnings))
-        extra = [keys.idempotency(idempotency_key)] if idempotency_key else []
+        extra = [keys.idempotency(idempotency_key, tenant)] if idempotency_key else []
         pipe = self.redis.pipeline(transaction=False)
-        self.script("create", job_id, digest, fields=fields, keys_after=extra, pipe=pipe)
+        args = (digest, tenant, pixel_steps)
+        self.script("create", job_id, *args, fields=fields, keys_after=extra, pipe=pipe)
         try:
-            first, first_digest = self.durability.execute(pipe)
+            first, first_digest, *exceeded = self.durability.execute(pipe)
         except (Unavailable, InvalidSetting):
-            self.delete(job_id)
+            self.script("delete", job_id, "")
             raise
+        if not first:
+            raise _limit_exceeded(first_digest, *exceeded)
         if first != job_id and first_digest != digest:
             raise Conflict("this Idempotency-Key was used for another request")
         return first, first == job_id
 
-    def find_repeated(self, idempotency_key: str, digest: str) -> str | None:
+    def find_repeated(self, idempotency_key: str, digest: str, tenant: str = keys.LOCAL) -> str | None:
         """The job that an earlier `create` stored for this key; raises `Conflict` as that does.
 
         Asked before a request is resolved: what it named then may be gone by now.
         """
-        first, first_digest = self.redis.hmget(keys.idempotency(idempotency_key), ["job", "digest"])
+        first, first_digest = self.redis.hmget(keys.idempotency(idempotency_key, tenant), ["job", "digest"])
         if first is None or not self.redis.exists(keys.job(str(first))):
             return None
         if first_digest != digest:
@@ -91,25 +105,26 @@ class JobStore(JobReader):
         """Whether this attempt still holds the job."""
         return bool(self.redis.get(keys.lease(job_id)) == attempt)
 
-    def cancel(self, job_id: str) -> str:
+    def cancel(self, job_id: str, *, tenant: str | None = None) -> str:
         """Cancel: a queued job at once, a running one at its next step; an ended one stays as it is.
 
-        A job whose record cannot be read is removed from every list, so that no worker claims it.
+        A job whose record cannot be read is removed from every list, so that no worker claims it. Raises
+        `NotFound`, as `get` does for a ``tenant`` that asks for another one's.
         """
         check_id(job_id)
-        reply: str = self.script("cancel", job_id)
+        reply: str = self.script("cancel", job_id, tenant or "")
         if reply == "gone":
-            raise NotFound(f"there is no job {job_id!r}")
+            raise no_job(job_id)
         return reply
 
-    def delete(self, job_id: str) -> None:
+    def delete(self, job_id: str, *, tenant: str | None = None) -> None:
         """Cancel a job that has not ended, then remove it; a worker's next sweep deletes its images.
 
-        The worker that may still run it can write nothing more. Raises `NotFound`.
+        The worker that may still run it can write nothing more. Raises `NotFound` as `cancel` does.
         """
         check_id(job_id)
-        if self.script("delete", job_id) == "gone":
-            raise NotFound(f"there is no job {job_id!r}")
+        if self.script("delete", job_id, tenant or "") == "gone":
+            raise no_job(job_id)
 
     # --- a worker ------------------------------------------------------------------------------------
 
@@ -184,3 +199,17 @@ class JobStore(JobReader):
         except ResponseError as error:
             log.warning("job skipped", extra={"job": job_id, "verb": verb, "error": str(error)})
             return "unreadable"
+
+
+def _limit_exceeded(policy: str, limit: str, remaining: str, retry_after_s: str) -> LimitExceeded:
+    """What the job script replies to a submission for which a tenant's limits leave no room."""
+    if policy == "max_waiting_jobs":
+        return LimitExceeded(f"{limit} jobs of this tenant wait already", policy=policy, limit=int(limit))
+    return LimitExceeded(
+        f"of {limit} pixels times steps a day this tenant has {remaining} left, and the job needs more",
+        policy=policy,
+        limit=int(limit),
+        remaining=int(remaining),
+        window_s=86_400,
+        retry_after_s=int(retry_after_s),
+    )

@@ -1,7 +1,8 @@
 """The image bucket: images, which are deleted with their job, and control images, which outlive it.
 
-A control image is named by its content and may be of many jobs, and of receipts that are kept elsewhere:
-its time to live begins anew whenever it is stored or read. Redis records when that was.
+A control image is named by its tenant and its content and may be of many of the tenant's jobs, and of
+receipts that are kept elsewhere: its time to live begins anew whenever it is stored or read. Redis records
+when that was.
 """
 
 from typing import IO, TYPE_CHECKING
@@ -69,7 +70,7 @@ class ImageBucket(Bucket):
         """
         names: list[str] = self._call("take", self._ttl_s, limit, DELETING_S)
         for name in names:
-            self.delete(keys.control_key(name))
+            self.delete(keys.control_key_of(name))
         if names:
             self._call("deleted", *names)
         return len(names)

@@ -1,16 +1,38 @@
-"""Names of LoRAs, and the keys of their objects: ``NAME.safetensors`` in the LoRA bucket."""
+"""Names of LoRAs, and the keys of their objects in the LoRA bucket.
 
+``NAME.safetensors`` is every tenant's; ``tenants/ID/NAME.safetensors`` is that tenant's alone, which it finds
+before one of the same name that is everybody's.
+"""
+
+import re
 import unicodedata
+
+from shared.keys import LOCAL
 
 SUFFIX = ".safetensors"
 #: Prefixes of keys of unfinished uploads: the fleet's own, and SeaweedFS' of several parts.
 STAGED, PARTS = "uploads/", ".uploads/"
+#: What keys of LoRAs of one tenant alone begin with.
+TENANTS = "tenants/"
+#: Comes after all of these, and before all that follow them.
+BEHIND_TENANTS = "tenants0"
 #: With the suffix of the LoRA cache a longer name would be too long for a file system.
 MAX_NAME_BYTES = 128
 _PUNCTUATION = frozenset(" .,_-+()[]")
 #: Names are arguments of commands, and of files.
 _NO_START = frozenset(" .-")
 _RULE = "a name has letters, digits, spaces and . , _ - + ( ) [ ], and no space, dot or hyphen at its start"
+
+
+def folder_of(tenant: str) -> str:
+    """What the keys of a tenant's LoRAs begin with; those of `LOCAL` are public, at the top of the bucket."""
+    return "" if tenant == LOCAL else f"{TENANTS}{tenant}/"
+
+
+def owner_of(key: str) -> str | None:
+    """The tenant whose alone the object of this key is; ``None``: it is in no tenant's folder."""
+    found = re.match(rf"{TENANTS}([^/]+)/", key)
+    return found[1] if found else None
 
 
 def cut_suffix(name: str) -> str:
@@ -37,7 +59,10 @@ def lora_name_error(name: str) -> str | None:
 
 
 def name_of_key(key: str) -> tuple[str, str | None]:
-    """The LoRA that an object of the bucket is, and None; or its key, and why it is none."""
+    """The LoRA that an object of the bucket is, and None; or its key, and why it is none.
+
+    The key of a tenant's object is given without the tenant's folder.
+    """
     name = cut_suffix(key)
     if name == key:
         return key, f"its key does not end with {SUFFIX}"

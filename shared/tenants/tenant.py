@@ -4,8 +4,10 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from shared import keys
+
 #: Owns everything while authentication is off, and what was there before. Always exists, is not stored.
-LOCAL = "local"
+LOCAL = keys.LOCAL
 Priority = Literal["interactive", "normal", "batch"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 TENANT_ID = r"[a-z0-9][a-z0-9-]{0,31}"

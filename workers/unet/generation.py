@@ -174,7 +174,9 @@ class Generation:
         if self._spec.image is None:
             return make_initial_latents(self._model, self._spec, self._schedule, generators, None)
         with self._times.span("encode image"):
-            source = read_input_images(self._context.worker.images, self._model, self._spec)
+            source = read_input_images(
+                self._context.worker.images, self._model, self._spec, tenant=self._context.tenant
+            )
             return make_initial_latents(self._model, self._spec, self._schedule, generators, source)
 
     def _check_between_steps(self) -> None:

@@ -97,6 +97,7 @@ def _generate_once(
             model=model,
             spec=job.spec,
             job_id=job.id,
+            tenant=job.tenant,
             attempt=attempt.token,
             ordinal=job.attempts,
             role="leader",

@@ -173,4 +173,6 @@ class NoisePredictorFactory:
     def _images(self) -> list[ControlImage]:
         context = self._context
         images, generators = context.worker.images, context.generators
-        return read_control_images(context.spec, context.model, images, generators, context.timeline)
+        return read_control_images(
+            context.spec, context.model, images, generators, context.timeline, tenant=context.tenant
+        )

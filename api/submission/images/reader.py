@@ -11,7 +11,7 @@ from PIL import Image
 from api.services import Services
 from api.submission.images.decode import BROKEN, check_header, decode_image
 from shared.errors import InvalidImage, NotFound, StoredImageMissing
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 
 #: How a request names an image that is stored; no base64 has a colon.
 STORED = "sha256:"
@@ -28,10 +28,10 @@ class ReadImage(NamedTuple):
 
 
 class ImageReader:
-    """Reads images, and collects their PNGs by sha256, and warnings, until the job is stored."""
+    """Reads a tenant's images, and collects their PNGs by sha256, and warnings, until the job is stored."""
 
-    def __init__(self, services: Services) -> None:
-        self._bucket = services.images
+    def __init__(self, services: Services, tenant: str = LOCAL) -> None:
+        self._bucket, self._tenant = services.images, tenant
         self._max_px = services.settings.max_control_px
         self._offload = services.offload
         self.pngs: dict[str, bytes] = {}
@@ -52,11 +52,11 @@ class ImageReader:
         return self._collect(decoded.png)
 
     def read_stored(self, sha256: str, *, field: str) -> ReadImage:
-        """An image of the bucket; raises `InvalidImage` for ``field``, also if it was changed there."""
+        """A stored image of the tenant; raises `InvalidImage` for ``field``, also if it was changed."""
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise InvalidImage(f"{sha256!r} is no sha256: 64 hexadecimal digits", field=field)
         try:
-            png = self._bucket.get(control_key(sha256))
+            png = self._bucket.get(control_key(sha256, self._tenant))
         except NotFound:
             raise StoredImageMissing(f"no image {STORED}{sha256} is stored (any more)", field=field) from None
         if hashlib.sha256(png).hexdigest() != sha256:

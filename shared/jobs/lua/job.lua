@@ -3,7 +3,8 @@
 -- KEYS: job hash, event stream, lease, jobs by time, unsent jobs, images to delete by time, server watch,
 --       jobs that no worker can run, workers that were stopped; create: idempotency key
 -- ARGV: verb, job id, ttl s, image ttl s, lease ms, longest silence s, then the verb's own
--- (The sets by status are named from the one by time: this needs one server, not a cluster.)
+-- (The sets by status, and those of each tenant, are named from the one by time: this needs one server, not a
+-- cluster.)
 --
 -- All times are this server's TIME: the clocks of callers may differ by hours.
 --
@@ -28,6 +29,9 @@ local LAST_EVENTS_S = 10
 local MAX_EARLIER_ATTEMPTS = 20
 -- Times are before the year 10000, as in `shared.jobs.record`.
 local MAX_TIME_S = 253402300800
+local DAY_S = 86400
+-- The tenant of records that name none.
+local LOCAL = 'local'
 -- A worker whose job ended without it may still be writing an image.
 local LATE_IMAGES_S = 60
 
@@ -66,20 +70,61 @@ local function expire()
   redis.call('EXPIRE', events, ttl)
 end
 
+-- Which tenant each job belongs to that is not `local`'s: known also when the record has expired.
+local tenants = all .. ':tenants'
+
+local function owner()
+  return field('tenant') or redis.call('HGET', tenants, id) or LOCAL
+end
+
+-- A key of a tenant, or without ``what`` its own record. nil: what a job's record names cannot be a tenant, and
+-- has no keys.
+local function key_of(tenant, what)
+  if #tenant > 32 or not string.match(tenant, '^[a-z0-9][a-z0-9-]*$') then return nil end
+  return (all:gsub('jobs$', 'tenant:' .. tenant .. (what and ':' .. what or '')))
+end
+
+-- The sets by time that the job is in: that of all jobs, and its tenant's.
+local function lists()
+  return {all, key_of(owner(), 'jobs')}
+end
+
 -- The job is in the sets of its status, and in no other.
 local function index(status)
-  local created = field('created_at')
+  local created, tenant = field('created_at'), owner()
   local score = tonumber(created) and created or now
-  for _, other in ipairs(STATUSES) do
-    if other ~= status then redis.call('ZREM', all .. ':' .. other, id) end
+  for _, list in ipairs(lists()) do
+    for _, other in ipairs(STATUSES) do
+      if other ~= status then redis.call('ZREM', list .. ':' .. other, id) end
+    end
+    redis.call('ZADD', list, score, id)
+    redis.call('ZADD', list .. ':' .. status, score, id)
   end
-  redis.call('ZADD', all, score, id)
-  redis.call('ZADD', all .. ':' .. status, score, id)
+  if tenant ~= LOCAL then redis.call('HSET', tenants, id, tenant) end
 end
 
 local function forget()
-  for _, status in ipairs(STATUSES) do redis.call('ZREM', all .. ':' .. status, id) end
-  for _, set in ipairs({all, unsent, unrunnable}) do redis.call('ZREM', set, id) end
+  for _, list in ipairs(lists()) do
+    redis.call('ZREM', list, id)
+    for _, status in ipairs(STATUSES) do redis.call('ZREM', list .. ':' .. status, id) end
+  end
+  for _, set in ipairs({unsent, unrunnable}) do redis.call('ZREM', set, id) end
+  redis.call('HDEL', tenants, id)
+end
+
+-- What a tenant's jobs of the day of a time cost, in pixels times steps; counted of tenants that have a budget.
+local function budget(tenant, at)
+  return key_of(tenant, 'pixel_steps:' .. string.format('%d', (at - at % DAY_S) / DAY_S))
+end
+
+-- What a job that no worker has begun would have cost is given back to its tenant.
+local function refund()
+  local cost, created = tonumber(field('pixel_steps')), tonumber(field('created_at'))
+  if not cost or not created or count('attempts') > 0 then return end
+  local spent = budget(owner(), created)
+  if spent and redis.call('EXISTS', spent) == 1 then
+    redis.pcall('INCRBY', spent, string.format('%.0f', -cost))
+  end
 end
 
 local function move(status)
@@ -89,6 +134,7 @@ local function move(status)
 end
 
 local function finish(status)
+  refund()
   redis.call('HSET', job, 'finished_at', now)
   redis.call('DEL', lease)
   redis.call('ZREM', unsent, id)
@@ -177,20 +223,48 @@ if verb == 'leave' then
   return 'noted'
 end
 
+-- What of a tenant's limits leaves no room for another job: the limit's name, how high it is, what is left of
+-- it, and in how many seconds there is more ('' unless that is known). nil: there is room. What the job costs is
+-- counted.
+local function exceeded(tenant, cost)
+  local limits = redis.call('HMGET', key_of(tenant), 'max_waiting_jobs', 'pixel_steps_per_day')
+  local max_waiting, max_cost = unpack(limits)
+  if max_waiting and redis.call('ZCARD', key_of(tenant, 'jobs:queued')) >= tonumber(max_waiting) then
+    return {'max_waiting_jobs', max_waiting, '0', ''}
+  end
+  if not max_cost then return nil end
+  local spent = budget(tenant, now)
+  local left = tonumber(max_cost) - (tonumber(redis.call('GET', spent)) or 0)
+  if tonumber(cost) > left then
+    local reset = string.format('%d', math.ceil(DAY_S - now % DAY_S))
+    return {'pixel_steps_per_day', max_cost, string.format('%.0f', math.max(left, 0)), reset}
+  end
+  redis.call('INCRBY', spent, cost)
+  redis.call('EXPIRE', spent, 2 * DAY_S)
+  redis.call('HSET', job, 'pixel_steps', cost)
+  return nil
+end
+
 if verb == 'create' then
-  -- ARGV: digest of the request, then field value ...
-  local digest, idempotency = arg[1], KEYS[10]
+  -- ARGV: digest of the request, tenant, the job's pixels times steps, then field value ...
+  -- Returns the job's id and digest; or an empty id and what `exceeded` returns.
+  local digest, tenant, cost = unpack(arg, 1, 3)
+  local idempotency = KEYS[10]
   if kind == 'hash' then return {id, digest} end  -- the caller lost our reply and asks again
   if idempotency then
     local first = redis.call('HGET', idempotency, 'job')
     if first and redis.call('EXISTS', (job:gsub(id, first, 1))) == 1 then
       return {first, redis.call('HGET', idempotency, 'digest')}
     end
+  end
+  redis.call('DEL', job)
+  local limit = exceeded(tenant, cost)
+  if limit then return {'', unpack(limit)} end
+  if idempotency then
     redis.call('HSET', idempotency, 'job', id, 'digest', digest)
     redis.call('EXPIRE', idempotency, ttl)
   end
-  redis.call('DEL', job)
-  redis.call('HSET', job, 'created_at', now, 'attempts', 0, unpack(arg, 2))
+  redis.call('HSET', job, 'created_at', now, 'attempts', 0, 'tenant', tenant, unpack(arg, 4))
   kind = 'hash'
   redis.call('ZADD', unsent, now, id)
   move('queued')
@@ -220,6 +294,11 @@ if verb == 'heal' then
   return 'gone'
 end
 
+if (verb == 'delete' or verb == 'cancel') and kind ~= 'none' then
+  -- ARGV: the tenant that asks, '' for anybody. A job of another one is to it as one that does not exist.
+  if (arg[1] or '') ~= '' and arg[1] ~= owner() then return 'gone' end
+end
+
 if verb == 'delete' then
   if kind == 'none' then
     forget()
@@ -232,8 +311,9 @@ if verb == 'delete' then
   else
     redis.call('DEL', events)
   end
-  redis.call('DEL', job, lease)
+  if status == 'queued' then refund() end
   forget()
+  redis.call('DEL', job, lease)
   redis.call('ZADD', images, now + (status == 'running' and LATE_IMAGES_S or 0), id)
   return status or 'unreadable'
 end

@@ -115,7 +115,7 @@ def test_the_response_to_a_bug_reveals_no_internals(
     services: Services, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(JobStore):
-        def get(self, job_id: str) -> None:  # type: ignore[override]
+        def get(self, job_id: str, *, tenant: str | None = None) -> None:  # type: ignore[override]
             raise RuntimeError("the inside")
 
     broken = replace(services, jobs=Broken(services.control, services.settings))

@@ -131,6 +131,7 @@ def test_a_submission_whose_answer_was_lost_is_one_job(control: Redis, servers: 
     job_id, _ = jobs.create(spec())
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
-    jobs.script("create", job_id, "", fields={"id": job_id, "spec": spec(prompt="other").model_dump_json()})
+    fields = {"id": job_id, "spec": spec(prompt="other").model_dump_json()}
+    jobs.script("create", job_id, "", keys.LOCAL, 0, fields=fields)
     job = jobs.get(job_id)
     assert (job.status, job.spec.prompt) == ("running", "a cat")

@@ -29,6 +29,7 @@ from tests.api.services import receipt_of
 from tests.shared.jobs.records import spec
 
 WHY = Failure(code="unavailable", detail="away")
+TENANTS = ("local", "acme", "globex")
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
@@ -44,6 +45,7 @@ class Jobs(RuleBasedStateMachine):
         self.jobs.redis.flushdb()
         self.has_restarted, self.may_take_back = False, True
         self.status: dict[str, str] = {}  # how jobs ended, or "" for those that live
+        self.tenant: dict[str, str] = {}
         self.holder: dict[str, str] = {}  # the attempt that may write
 
     @initialize(target=known)
@@ -53,9 +55,10 @@ class Jobs(RuleBasedStateMachine):
     @precondition(lambda self: list(self.status.values()).count("") < 2)  # so that much happens to each
     @rule(target=known)
     def create(self) -> str:
-        job_id, is_new = self.jobs.create(spec())
+        tenant = TENANTS[len(self.status) % len(TENANTS)]
+        job_id, is_new = self.jobs.create(spec(), tenant=tenant)
         assert is_new
-        self.status[job_id] = ""
+        self.status[job_id], self.tenant[job_id] = "", tenant
         return job_id
 
     @rule(target=attempts)
@@ -165,6 +168,14 @@ class Jobs(RuleBasedStateMachine):
                 self.holder.pop(job_id, None)
             kinds = [fields["type"] for _, fields in self.jobs.redis.xrange(keys.events(job_id))]
             assert kinds.count("done") == (job.status in ENDED)
+
+    @invariant()
+    def the_lists_of_tenants_are_those_of_all(self) -> None:
+        for status in ("", *(f":{status}" for status in STATUSES)):
+            ids = self.jobs.redis.zrange(keys.JOBS + status, 0, -1)
+            for tenant in TENANTS:
+                own = self.jobs.redis.zrange(keys.jobs_of(tenant) + status, 0, -1)
+                assert own == [job_id for job_id in ids if self.tenant[job_id] == tenant]
 
     def _write(self, attempt: Attempt, write: Callable[[], None], ends: str = "") -> None:
         """Only the attempt that holds a job may write, and each write of another is refused."""

@@ -61,7 +61,7 @@ class LoraCache:
 
     def version(self, ref: LoraRef) -> str:
         """An identifier of exactly these bytes, in file names and elsewhere."""
-        return version_of(self._source.name, ref.name, ref.etag)
+        return version_of(self._source.name, ref.name, ref.etag, ref.key)
 
     def versions(self) -> dict[str, str]:
         """The versions of all complete files, and the sha256 of each."""

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from shared.catalog.preprocessors import NONE
 from shared.jobs.spec import ControlNetSpec, JobSpec
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 from shared.storage.object_store import Bucket
 from workers.families.base import BaseModel
 from workers.unet.output.images import sha256
@@ -24,28 +24,34 @@ class ControlImage(NamedTuple):
 
 
 def read_control_images(
-    spec: JobSpec, model: BaseModel, images: Bucket, generators: Sequence[Generator], timeline: Timeline
+    spec: JobSpec,
+    model: BaseModel,
+    images: Bucket,
+    generators: Sequence[Generator],
+    timeline: Timeline,
+    *,
+    tenant: str = LOCAL,
 ) -> list[ControlImage]:
-    """The control image of each ControlNet; a control map that is computed here is stored for replays."""
+    """The control image of each ControlNet of a tenant's job; a map computed here is stored for replays."""
     size = model.size(spec.width, spec.height)
     found = []
     for controlnet in spec.controlnets:
-        name, png = _read(controlnet, images)
+        name, png = _read(controlnet, images, tenant)
         if controlnet.control_map is None and controlnet.preprocessor != NONE:
             with timeline.span(controlnet.preprocessor):
                 png = _preprocess(controlnet, png, size)
             name = sha256(png)
-            images.put(control_key(name), png, content_type="image/png")
+            images.put(control_key(name, tenant), png, content_type="image/png")
         with Image.open(io.BytesIO(png)) as image:
             pixels = model.read_control_image(image, size)
         found.append(ControlImage(name, model.control_input(pixels, generators)))
     return found
 
 
-def _read(controlnet: ControlNetSpec, images: Bucket) -> tuple[str, bytes]:
+def _read(controlnet: ControlNetSpec, images: Bucket, tenant: str) -> tuple[str, bytes]:
     """The control map if it is known already, as in a replay, else the submitted image."""
     name = controlnet.control_map or controlnet.image
-    return name, images.get(control_key(name))
+    return name, images.get(control_key(name, tenant))
 
 
 def _preprocess(controlnet: ControlNetSpec, png: bytes, size: tuple[int, int]) -> bytes:

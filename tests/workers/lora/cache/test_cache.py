@@ -50,6 +50,22 @@ def test_a_file_is_fetched_once_and_then_served_without_asking_s3(
     assert first.sha256 == again.sha256 == hashlib.sha256(TEN).hexdigest()
 
 
+def test_two_tenants_files_of_one_name_and_etag_are_two_files(
+    make_cache: Callable[..., LoraCache], bucket: MemoryBucket
+) -> None:
+    # Given a server whose ETags say nothing of contents
+    cache, bodies = make_cache(1000), {"": b"public....", "tenants/a/": b"of tenant a", "tenants/b/": TEN}
+    refs = {}
+    for folder, body in bodies.items():
+        ref = bucket.put(f"{folder}anime", body)
+        refs[folder] = ref.model_copy(update={"name": "anime", "key": f"{folder}anime.safetensors"})
+    for _ in range(2):
+        assert {folder: read(cache, ref) for folder, ref in refs.items()} == bodies
+    assert len(bucket.downloads) == len(cache.versions()) == 3
+    # And the public one is the file that an older version has cached
+    assert cache.version(refs[""]) == cache.version(ref_to("anime", bodies[""]))
+
+
 def test_no_file_of_the_cache_can_be_executed(
     make_cache: Callable[..., LoraCache], bucket: MemoryBucket
 ) -> None:

@@ -16,6 +16,7 @@ from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.output.test_replay import MakeWorker, again, png
 from tests.workers.unet.specs import spec
 from workers.unet.control_images.preprocessors import compute_control_map
+from workers.unet.job import execute_job
 
 
 def a_square() -> Image.Image:
@@ -109,3 +110,19 @@ def test_a_controlnet_and_its_replay_take_the_map_at_the_images_size(
     assert "canny" in [span.name for span in job.timeline]
     assert "canny" not in [span.name for span in replayed.timeline]
     assert png(worker, replayed) == png(worker, job)
+
+
+def test_a_tenants_images_are_read_and_stored_as_its_own(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    controlnet = control(worker, preprocessor="canny", preprocessor_options=fill_in("canny", {}))
+    png = worker.images.get(control_key(controlnet.image))
+    worker.images.delete(control_key(controlnet.image))
+    worker.images.put(control_key(controlnet.image, "acme"), png, content_type="image/png")
+    wanted = spec(controlnets=[controlnet], image=controlnet.image, strength=0.5)
+    job_id, _ = worker.jobs.create(wanted, tenant="acme")
+    assert execute_job(worker, job_id, "unet1@test") == "succeeded"
+    receipt = worker.jobs.get(job_id, tenant="acme").receipt
+    assert receipt is not None
+    control_map = str(receipt.spec.controlnets[0].control_map)
+    assert worker.images.exists(control_key(control_map, "acme"))
+    assert not worker.images.exists(control_key(control_map))

@@ -155,10 +155,11 @@ def test_images_are_deleted_after_their_ttl_and_the_job_is_kept(
     assert control.zcard(keys.IMAGES) == 0
 
 
+@pytest.mark.parametrize("tenant", [keys.LOCAL, "acme"])
 def test_a_control_image_is_kept_while_it_is_used(
-    images: ImageBucket, sweeper: Sweeper, control: Redis, settings: Settings
+    images: ImageBucket, sweeper: Sweeper, control: Redis, settings: Settings, tenant: str
 ) -> None:
-    used, unused, unknown = (keys.control_key(digit * 64) for digit in "abc")
+    used, unused, unknown = (keys.control_key(digit * 64, tenant) for digit in "abc")
     for key in (used, unused):
         images.put(key, b"png", content_type="image/png")
     super(ImageBucket, images).put(unknown, b"png", content_type="image/png")  # by an older version
@@ -184,6 +185,7 @@ def test_a_control_image_that_is_being_deleted_is_not_given_to_a_new_job(
             refused.append(str(error.value))
 
     images = UsedWhileDeleted(settings, control)
+    control.delete(keys.CONTROL_IMAGES)
     key = keys.control_key("a" * 64)
     images.put(key, b"png", content_type="image/png")
     pass_time(control, keys.CONTROL_IMAGES, settings.control_image_ttl_s)

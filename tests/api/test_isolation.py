@@ -1,0 +1,359 @@
+"""No tenant sees or changes what is another's: every route of the app, asked by a foreign tenant."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+from flask.testing import FlaskClient
+from flask_openapi.openapi import OpenAPI
+from werkzeug.test import TestResponse
+
+from api.app import create_app
+from api.services import Services
+from shared import keys
+from shared.jobs.record import StoredImage
+from shared.registry.lora_inventory import LoraInventory, publish_disk_cache, publish_inventory
+from shared.registry.workers import publish_heartbeat
+from shared.storage.loras import lora_key, version_of
+from tests.api.services import (
+    OCTETS,
+    announce_workers,
+    base64_of,
+    edge,
+    heartbeat,
+    image_file,
+    lora,
+    succeed,
+    upload,
+)
+from tests.api.tenants import add_tenant, client_of, with_keys
+
+OWNER, STRANGER = "acme", "globex"
+#: What a route names: something of a tenant, which is a 404 to others; each tenant's own things by the same
+#: names (tested one by one below); what only admins may name; nothing that is anybody's.
+Names = Literal["a tenant's", "its own", "admin", "nothing"]
+#: Every operation of the app: a new one must say here what it names.
+OPERATIONS: dict[str, Names] = {
+    "POST /v1/jobs": "its own",
+    "GET /v1/jobs": "its own",
+    "GET /v1/jobs/<id>": "a tenant's",
+    "POST /v1/jobs/<id>/cancel": "a tenant's",
+    "DELETE /v1/jobs/<id>": "a tenant's",
+    "GET /v1/jobs/<id>/events": "a tenant's",
+    "GET /v1/jobs/<id>/images": "a tenant's",
+    "GET /v1/jobs/<id>/images/<int:n>": "a tenant's",
+    "GET /v1/jobs/<id>/controlnets/<int:n>/image": "a tenant's",
+    "GET /v1/jobs/<id>/controlnets/<int:n>/map": "a tenant's",
+    "GET /v1/loras": "its own",
+    "GET /v1/loras/<name>": "a tenant's",
+    "PUT /v1/loras/<name>": "its own",
+    "DELETE /v1/loras/<name>": "a tenant's",
+    "POST /v1/loras/<name>/upload": "its own",
+    "POST /v1/loras/<name>/complete": "a tenant's",
+    "GET /v1/fleet": "its own",
+    "GET /v1/models": "nothing",
+    "GET /v1/controlnets": "nothing",
+    "GET /v1/tenants": "admin",
+    "POST /v1/tenants": "admin",
+    "GET /v1/tenants/<id>": "admin",
+    "PATCH /v1/tenants/<id>": "admin",
+    "DELETE /v1/tenants/<id>": "admin",
+    "GET /v1/tenants/<id>/keys": "admin",
+    "POST /v1/tenants/<id>/keys": "admin",
+    "GET /v1/tenants/<id>/keys/<key_id>": "admin",
+    "POST /v1/tenants/<id>/keys/<key_id>/rotate": "admin",
+    "DELETE /v1/tenants/<id>/keys/<key_id>": "admin",
+    "GET /v1/audit": "admin",
+    "POST /v1/session": "nothing",
+    "GET /v1/session": "its own",
+    "DELETE /v1/session": "its own",
+    "GET /healthz": "nothing",
+    "GET /readyz": "nothing",
+    "GET /metrics": "nothing",
+}
+#: What the app's framework adds: the document and its pages.
+DOCUMENTS = re.compile(r"/(?:docs|openapi|static|flask_openapi)\b.*")
+
+
+@dataclass(frozen=True)
+class TwoTenants:
+    """The services, a client of each tenant, and what the first one has."""
+
+    services: Services
+    owner: FlaskClient
+    stranger: FlaskClient
+    values: dict[str, Any]  # by the name of a path's parameter
+
+    def ask(self, client: FlaskClient, operation: str) -> TestResponse:
+        """Send the operation for what the first tenant has."""
+        method, rule = operation.split()
+        path = re.sub(r"<(?:int:)?(\w+)>", lambda found: str(self.values[found[1]]), rule)
+        query = {"upload": self.values["upload"]} if path.endswith("/complete") else {}
+        return client.open(path, method=method, query_string=query)
+
+
+@pytest.fixture(scope="module")
+def tenants_app(connected: Services) -> OpenAPI:
+    return create_app(with_keys(connected))
+
+
+@pytest.fixture
+def two(tenants_app: OpenAPI, services: Services) -> TwoTenants:
+    services = with_keys(services)
+    for tenant in (OWNER, STRANGER):
+        add_tenant(services, tenant)
+    owner, stranger = (client_of(tenants_app, services, tenant) for tenant in (OWNER, STRANGER))
+    announce_workers(services)
+    assert upload(owner, "style", lora()).status_code == 201
+    request = {"prompt": "a cat", "seed": 7, "controlnets": [edge()], "loras": [{"name": "style"}]}
+    job_id = owner.post("/v1/jobs", json=request).json["id"]
+    attempt = services.jobs.claim(job_id, "unet-1")
+    assert attempt is not None
+    key = keys.image_key(job_id, attempt.token, 0)
+    services.images.put(key, image_file(), content_type="image/png")
+    succeed(attempt, [StoredImage(key=key, seed=7, width=64, height=64, sha256="a" * 64)])
+    begun = owner.post("/v1/loras/other/upload").json
+    staged = f"uploads/{lora_key('style', OWNER)}/{begun['upload']}"
+    services.loras.put(staged, lora(rank=8), content_type=OCTETS)
+    values = {"id": job_id, "n": 0, "name": "style", "upload": begun["upload"], "key_id": "0" * 12}
+    return TwoTenants(services, owner, stranger, values)
+
+
+def test_every_operation_of_the_app_says_whose_what_it_names_is(tenants_app: OpenAPI) -> None:
+    operations = {
+        f"{method} {rule.rule}"
+        for rule in tenants_app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not DOCUMENTS.fullmatch(rule.rule)
+    }
+    assert operations == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("operation", [name for name, kind in OPERATIONS.items() if kind == "a tenant's"])
+def test_what_is_a_tenants_is_not_found_by_others(two: TwoTenants, operation: str) -> None:
+    refused = two.ask(two.stranger, operation)
+    assert (refused.status_code, refused.json["code"]) == (404, "not_found")
+    assert OWNER not in refused.text
+    assert two.ask(two.owner, operation).status_code in (200, 201, 202, 204)
+
+
+@pytest.mark.parametrize("operation", [name for name, kind in OPERATIONS.items() if kind == "admin"])
+def test_what_only_admins_may_name_is_refused_to_others(two: TwoTenants, operation: str) -> None:
+    for client in (two.owner, two.stranger):
+        refused = two.ask(client, operation)
+        assert (refused.status_code, refused.json["code"]) == (403, "scope_missing")
+
+
+def test_another_tenants_job_is_said_to_be_missing_in_the_same_words(two: TwoTenants) -> None:
+    job_id = two.values["id"]
+    foreign = two.stranger.get(f"/v1/jobs/{job_id}")
+    missing = two.stranger.get(f"/v1/jobs/{'0' * 16}")
+    assert foreign.text.replace(job_id, "0" * 16) == missing.text
+
+
+def test_lists_of_jobs_have_the_tenants_own(two: TwoTenants) -> None:
+    [own] = two.owner.get("/v1/jobs").json["jobs"]
+    assert own["id"] == two.values["id"]
+    for query in ({}, {"status": "succeeded"}):
+        assert two.stranger.get("/v1/jobs", query_string=query).json["jobs"] == []
+
+
+def test_queue_positions_count_the_tenants_own_jobs(two: TwoTenants) -> None:
+    ids = [two.owner.post("/v1/jobs", json={"prompt": "a cat"}).json["id"] for _ in range(2)]
+    other = two.stranger.post("/v1/jobs", json={"prompt": "a dog"}).json["id"]
+    positions = [two.owner.get(f"/v1/jobs/{job_id}").json["queue_position"] for job_id in ids]
+    assert positions == [1, 2]
+    assert two.stranger.get(f"/v1/jobs/{other}").json["queue_position"] == 1
+    listed = two.owner.get("/v1/jobs", query_string={"status": "queued"}).json["jobs"]
+    assert [job["queue_position"] for job in listed] == [2, 1]
+
+
+def test_an_idempotency_key_is_its_tenants(two: TwoTenants) -> None:
+    header = {"Idempotency-Key": "k"}
+    ids = {
+        client.post("/v1/jobs", json={"prompt": prompt}, headers=header).json["id"]
+        for client, prompt in ((two.owner, "a cat"), (two.stranger, "a dog"))
+    }
+    assert len(ids) == 2
+    again = two.owner.post("/v1/jobs", json={"prompt": "a cat"}, headers=header)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.json["id"] in ids
+
+
+def test_an_image_by_its_hash_is_found_by_who_stored_it(two: TwoTenants) -> None:
+    job = two.owner.get(f"/v1/jobs/{two.values['id']}").json
+    named = {"prompt": "a cat", "controlnets": [edge(f"sha256:{job['request']['controlnets'][0]['image']}")]}
+    assert two.owner.post("/v1/jobs", json=named).status_code == 202
+    refused = two.stranger.post("/v1/jobs", json=named)
+    assert (refused.status_code, refused.json["field"]) == (422, "controlnets.0.image")
+    # Given that the stranger has the same image, it may name it
+    own = {"prompt": "a cat", "controlnets": [edge(base64_of(image_file()))]}
+    assert two.stranger.post("/v1/jobs", json=own).status_code == 202
+    assert two.stranger.post("/v1/jobs", json=named).status_code == 202
+
+
+def test_a_receipt_may_name_what_its_tenant_sees(two: TwoTenants) -> None:
+    job = two.owner.get(f"/v1/jobs/{two.values['id']}").json
+    two.services.loras.put(
+        lora_key("style", OWNER), lora(), content_type=OCTETS, metadata={"sha256": "2" * 64}
+    )
+    replay = {"receipt": job["receipt"]}
+    assert two.owner.post("/v1/jobs", json=replay).status_code == 202
+    refused = two.stranger.post("/v1/jobs", json=replay)
+    assert (refused.status_code, refused.json["field"]) == (422, "receipt.spec.loras.0.name")
+    # Given a public LoRA of that name, its image is still another tenant's
+    two.services.loras.put("style.safetensors", lora(), content_type=OCTETS, metadata={"sha256": "2" * 64})
+    refused = two.stranger.post("/v1/jobs", json=replay)
+    assert (refused.status_code, refused.json["field"]) == (410, "receipt.spec.controlnets.0.image")
+
+
+def test_loras_that_are_listed_and_suggested_are_public_or_the_tenants_own(two: TwoTenants) -> None:
+    for name in ("anime", "style"):
+        two.services.loras.put(f"{name}.safetensors", lora(rank=8), content_type=OCTETS)
+    upload(two.stranger, "zebra", lora())
+    lists = [
+        [(one["name"], one["size_bytes"]) for one in client.get("/v1/loras").json["loras"]]
+        for client in (two.owner, two.stranger)
+    ]
+    small, large = len(lora()), len(lora(rank=8))
+    assert lists == [
+        [("anime", large), ("style", small)],
+        [("anime", large), ("style", large), ("zebra", small)],
+    ]
+    unknown = two.stranger.post("/v1/jobs", json={"prompt": "a cat", "loras": [{"name": "x"}]}).json
+    assert "known are anime, style, zebra" in unknown["detail"]
+
+
+def test_pages_of_loras_mix_the_tenants_own_and_public_ones(two: TwoTenants) -> None:
+    for name in ("a", "c", "z"):
+        two.services.loras.put(f"{name}.safetensors", lora(), content_type=OCTETS)
+    names, cursor = [], ""
+    while cursor is not None:
+        page = two.owner.get("/v1/loras", query_string={"limit": 1, "cursor": cursor}).json
+        names += [one["name"] for one in page["loras"]]
+        cursor = page["next_cursor"]
+    assert names == ["a", "c", "style", "z"]
+
+
+@pytest.mark.parametrize("cursor", [f"tenants/{OWNER}/", f"tenants/{OWNER}/a", "uploads/", "tenants"])
+def test_no_cursor_leads_to_another_tenants_loras(two: TwoTenants, cursor: str) -> None:
+    page = two.stranger.get("/v1/loras", query_string={"cursor": cursor}).json
+    assert page == {"loras": [], "next_cursor": None}
+
+
+def test_an_admin_sees_what_is_foreign_as_such(two: TwoTenants, tenants_app: OpenAPI) -> None:
+    admin = client_of(tenants_app, two.services, keys.LOCAL, ("admin", "loras"))
+    [one] = admin.get("/v1/loras").json["loras"]
+    assert (one["name"], one["problem"]) == (lora_key("style", OWNER), f"it is of the tenant {OWNER!r}")
+    assert admin.get("/v1/loras/style").status_code == 404
+
+
+def test_a_public_lora_is_everybodys_to_use_and_nobodys_to_change(two: TwoTenants) -> None:
+    public = two.services.loras.put("anime.safetensors", lora(), content_type=OCTETS)
+    refused = two.stranger.delete("/v1/loras/anime")
+    assert (refused.status_code, refused.json["code"]) == (403, "forbidden")
+    # One's own of the same name hides it, from nobody else
+    assert upload(two.stranger, "anime", lora(rank=8)).status_code == 201
+    assert two.stranger.get("/v1/loras/anime").json["rank"] == 8
+    assert two.owner.get("/v1/loras/anime").json["rank"] == 4
+    assert two.services.loras.head("anime.safetensors").etag == public
+    job = two.stranger.post("/v1/jobs", json={"prompt": "a cat", "loras": [{"name": "anime"}]}).json
+    [ref] = two.services.jobs.get(job["id"]).spec.loras
+    assert (ref.name, ref.key) == ("anime", lora_key("anime", STRANGER))
+    assert two.stranger.delete("/v1/loras/anime").status_code == 204
+    assert two.stranger.get("/v1/loras/anime").json["rank"] == 4
+
+
+def test_an_upload_straight_to_s3_is_completed_by_who_began_it(two: TwoTenants) -> None:
+    path = f"/v1/loras/style/complete?upload={two.values['upload']}"
+    assert two.stranger.post(path).status_code == 404
+    done = two.owner.post(path)
+    assert (done.status_code, done.json["rank"]) == (200, 8)
+    assert two.stranger.post(path).status_code == 404
+    assert two.owner.post(path).json["etag"] == done.json["etag"]
+    form = two.stranger.post("/v1/loras/style/upload").json["fields"]
+    assert form["key"].startswith(f"uploads/tenants/{STRANGER}/style.safetensors/")
+
+
+def test_the_fleet_names_jobs_and_loras_of_others_to_admins_only(
+    two: TwoTenants, tenants_app: OpenAPI
+) -> None:
+    job_id, bucket = two.values["id"], two.services.loras.name
+    ref = two.services.jobs.get(job_id).spec.loras[0]
+    own, public = version_of(bucket, "style", ref.etag, ref.key), version_of(bucket, "anime", "e")
+    report = heartbeat("unet-1", "unet", "emoji-sd", [], {"edge": [job_id]})
+    overdue = f"job {job_id} is past its deadline"
+    report = report.model_copy(update={"jobs": [job_id], "unavailable_reasons": [overdue]})
+    publish_heartbeat(two.services.control, report, 60)
+    held = [f"emoji-sd@{own}", f"emoji-sd@{public}"]
+    inventory = LoraInventory(
+        worker="unet-1", host="here", serves=["emoji-sd"], loaded=[], patched=held, memory=held
+    )
+    publish_inventory(two.services.control, inventory, 60)
+    publish_disk_cache(two.services.control, "here", [own, public], 60)
+
+    def seen(client: FlaskClient) -> tuple[Any, ...]:
+        fleet = client.get("/v1/fleet").json
+        [worker] = [worker for worker in fleet["workers"] if worker["name"] == "unet-1"]
+        [loras] = fleet["lora_inventory"]
+        return (
+            (worker["jobs"], worker["attached_jobs"], worker["unavailable_reasons"]),
+            (loras["patched"], loras["memory"], fleet["lora_disk_cache"]["here"]),
+        )
+
+    everything = (([job_id], {"edge": [job_id]}, [overdue]), (held, held, sorted([own, public])))
+    assert seen(two.owner) == everything
+    assert seen(client_of(tenants_app, two.services, keys.LOCAL, ("admin",))) == everything
+    others = (([], {"edge": []}, ["a job is past its deadline"]), ([held[1]], [held[1]], [public]))
+    assert seen(two.stranger) == others
+    assert seen(client_of(tenants_app, two.services, keys.LOCAL)) == others
+
+
+def test_limits_are_answered_429_with_what_is_left(two: TwoTenants, tenants_app: OpenAPI) -> None:
+    add_tenant(two.services, "small", max_waiting_jobs=2, pixel_steps_per_day=64 * 64 * 4 * 2)
+    client = client_of(tenants_app, two.services, "small")
+    job = {"prompt": "a cat", "width": 64, "height": 64, "num_inference_steps": 4}
+    assert client.post("/v1/jobs", json=job).status_code == 202
+    costly = client.post("/v1/jobs", json=job | {"num_images": 2})
+    assert (costly.status_code, costly.json["code"]) == (429, "limit_exceeded")
+    assert costly.headers["RateLimit-Policy"] == f'"pixel_steps_per_day";q={64 * 64 * 4 * 2};w=86400'
+    assert re.fullmatch(rf'"pixel_steps_per_day";r={64 * 64 * 4};t=\d+', costly.headers["RateLimit"])
+    assert 0 < int(costly.headers["Retry-After"]) <= 86_400
+    assert client.post("/v1/jobs", json=job).status_code == 202
+    full = client.post("/v1/jobs", json=job)
+    assert (full.status_code, full.headers["RateLimit-Policy"]) == (429, '"max_waiting_jobs";q=2')
+    assert int(full.headers["Retry-After"]) > 0
+
+
+def test_the_bytes_of_a_tenants_loras_are_limited(two: TwoTenants, tenants_app: OpenAPI) -> None:
+    size = len(lora())
+    add_tenant(two.services, "small", lora_bytes=2 * size)
+    client = client_of(tenants_app, two.services, "small")
+    assert [upload(client, name, lora()).status_code for name in ("a", "b")] == [201, 201]
+    assert upload(client, "a", lora()).status_code == 200  # in its own place
+    refused = upload(client, "c", lora())
+    assert (refused.status_code, refused.json["code"]) == (429, "limit_exceeded")
+    assert refused.headers["RateLimit-Policy"] == f'"lora_bytes";q={2 * size}'
+    assert client.post("/v1/loras/c/upload").status_code == 429
+    # Given room for a part of it, by both ways
+    client.delete("/v1/loras/b")
+    begun = client.post("/v1/loras/c/upload").json
+    assert begun["max_bytes"] == size
+    staged = f"uploads/{lora_key('c', 'small')}/{begun['upload']}"
+    two.services.loras.put(staged, lora(rank=8), content_type=OCTETS)
+    assert client.post(begun["complete"]).status_code == 429
+    chunked = client.put("/v1/loras/c", data=lora(rank=8), content_type=OCTETS)
+    assert chunked.status_code == 429
+    stored = [stat.key for stat in two.services.loras.list() if "small" in stat.key]
+    assert stored == [lora_key("a", "small")]
+
+
+def test_without_authentication_nothing_is_different(client: FlaskClient, services: Services) -> None:
+    assert upload(client, "anime", lora()).status_code == 201
+    job = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge()]}).json
+    assert [stat.key for stat in services.loras.list()] == ["anime.safetensors"]
+    [image] = services.images.list()
+    assert re.fullmatch(r"control/[0-9a-f]{64}\.png", image.key)
+    assert services.jobs.get(job["id"]).tenant == keys.LOCAL
+    assert services.control.hgetall(keys.JOB_TENANTS) == {}
