@@ -18,7 +18,7 @@ class Principal:
 
     @property
     def is_admin(self) -> bool:
-        """Whether it may see and change what other tenants own."""
+        """Whether it may manage tenants and keys, and see what the fleet does for other tenants."""
         return "admin" in self.scopes
 
     def has_any(self, scopes: frozenset[Scope]) -> bool:

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from infra.chaos.target import Target, read_job
 from shared import keys
+from shared.jobs.record import Status
 from workers.lora.cache.directory import PARTIAL_SUFFIX
 from workers.transport.backends.host_memory import FolderOwner, find_host_memory
 from workers.transport.keys import checkpoint_key
@@ -15,6 +16,7 @@ from workers.unet.maintenance.unacked import UNACKED
 #: Until all leftovers are removed.
 SWEPT_S = 180.0
 POLL_S = 0.5
+STATUSES: tuple[Status, ...] = get_args(Status)
 #: Keys of the control Redis that never expire: sets of ids, each of which is removed by itself, and those of
 #: Celery's broker.
 LASTING = frozenset(
@@ -22,7 +24,9 @@ LASTING = frozenset(
         *(keys.JOBS, keys.UNRUNNABLE, keys.UNSENT, keys.LEAVING, keys.SERVER, keys.IMAGES),
         *(keys.CONTROL_IMAGES, keys.CONTROL_IMAGES_DELETED, keys.SWEEP_CURSORS, keys.MESSAGES_SEEN),
         *(keys.BINDINGS_SEEN, keys.WORKERS, keys.FREE_WORKERS, keys.PUBLISHERS, keys.RESERVED_QUEUES),
-        *(keys.by_status(status) for status in ("queued", "running", "succeeded", "failed", "cancelled")),
+        *(keys.by_status(status) for status in STATUSES),
+        *(f"{keys.jobs_of(keys.LOCAL)}:{status}" for status in STATUSES),
+        *(keys.jobs_of(keys.LOCAL), keys.JOB_TENANTS),
         "unacked_mutex",
     }
 )

@@ -3,6 +3,6 @@
 from typing import Literal, get_args
 
 #: ``jobs``: submit and read jobs. ``loras``: read and change LoRAs. ``fleet``: read what workers do.
-#: ``metrics``: read metrics. ``admin``: everything, also of other tenants.
+#: ``metrics``: read metrics. ``admin``: all of these, tenants and keys.
 Scope = Literal["jobs", "loras", "fleet", "metrics", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
