@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+#: Name of the threads of a connection. They end with it, which may be after the proxy: clients keep some.
+CONNECTION = "proxied connection"
 _BUFFER_BYTES = 1 << 16
 #: Close with a reset, as a machine that crashes does: nothing that is on its way is delivered.
 _RESET = struct.pack("ii", 1, 0)
@@ -62,7 +64,7 @@ class Proxy:
 
     def close(self) -> None:
         """Accept no more connections, and let go of those that wait."""
-        self._listener.close()
+        _shut(self._listener)
         self.gate.set()
         self._closed.set()
 
@@ -81,8 +83,8 @@ class Proxy:
                 _reset(client)
                 continue
             server = socket.create_connection(("127.0.0.1", self._target_port))
-            threading.Thread(target=self._ask, args=[number, client, server], daemon=True).start()
-            threading.Thread(target=self._answer, args=[number, server, client], daemon=True).start()
+            for pass_on, ends in ((self._ask, (client, server)), (self._answer, (server, client))):
+                threading.Thread(target=pass_on, args=[number, *ends], name=CONNECTION, daemon=True).start()
 
     def _ask(self, number: int, client: socket.socket, server: socket.socket) -> None:
         for data in _received(client):
@@ -149,5 +151,5 @@ def _reset(end: socket.socket) -> None:
 
 def _shut(end: socket.socket) -> None:
     with suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)  # wakes the other thread: closing alone does not
+        end.shutdown(socket.SHUT_RDWR)  # wakes a thread that uses it: closing alone does not
     end.close()

@@ -33,6 +33,7 @@ SEVERAL_MODULES = {
     "tests/test_architecture.py",
     "tests/test_conventions.py",
     "tests/test_entry_points.py",
+    "tests/test_left_threads.py",
     "tests/test_packaging.py",
     "tests/test_wording.py",
     "tests/workers/families/unet/test_forward_graphs.py",

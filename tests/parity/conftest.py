@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("row", rows[:: metafunc.config.getoption("--every", 1)], ids=str)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its ControlNet server reads the queues of a Redis that later tests use
 def world(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with make_world(servers, tmp_path_factory.mktemp("parity")) as made:
         yield made

@@ -1,6 +1,7 @@
 """A UNet worker in this process, beside a real ControlNet server thread, real Redis and real S3."""
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from shared.registry.live_workers import LiveWorkersCache
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
+from tests.left_threads import left_threads
 from tests.tiny_models import EMOJI, LAYOUTS, make_controlnet, make_pipeline
 from workers.controlnet_serving.server import ControlNetServer
 from workers.devices.selection import find_device
@@ -48,6 +50,14 @@ def load(name: str) -> BaseModel:
     if name == "emoji-sd":
         return load_model(name, str(EMOJI / "model"), "float32", "cpu")
     return unet_model(name, make_pipeline(name))
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_thread() -> Iterator[None]:
+    """A test that leaves a thread behind fails, not those after it which the thread disturbs."""
+    before = threading.enumerate()
+    yield
+    assert left_threads(before) == []
 
 
 @pytest.fixture(scope="session")
@@ -168,10 +178,12 @@ def worker_maker(
             prompts=PromptEncoder(SharedEmbeddings(residual, settings)),
         )
 
-    yield make
-    for server in started:
-        server.stop()
-    remove_worker(control, "controlnet1@test")
+    try:
+        yield make
+    finally:
+        for server in started:
+            server.stop()
+        remove_worker(control, "controlnet1@test")
 
 
 def _heartbeat(served: Sequence[str]) -> Heartbeat:

@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from shared.settings import Settings
-from tests.workers.unet.controlnet_jobs import ask, make_controlnets, make_line, make_server, spec
+from tests.workers.unet.controlnet_jobs import ask, claim_next, make_controlnets, make_line, make_server, spec
 from workers.controlnet_serving.aggregate import ResidualAggregator
 from workers.controlnet_serving.forward import BatchedForward
 from workers.transport.protocol import StepRequest
@@ -23,10 +23,7 @@ def test_whether_a_step_of_three_controlnets_is_current_is_asked_once(
     ask(make_controlnets(line, *map(spec, names)))
     forwards = []
     for name in names:
-        queued = server.steps.pop([name])
-        assert queued is not None
-        step = server.steps.claim(queued)
-        assert step is not None
+        step = claim_next(server.steps, name)
         with server.controlnets.use(name) as controlnet:
             forwards.append(BatchedForward(controlnet, [step], server.inputs))
     asked: list[StepRequest] = []

@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -13,13 +13,16 @@ from redis import Redis
 from shared.messaging.messages import AttachControlNet
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
+from tests.workers.running import serving
 from tests.workers.unet.controlnet_jobs import (
     MID,
     MODELS,
     Line,
+    WatchedQueue,
     ask,
     by_diffusers,
     exact_steps,
+    load_all,
     load_controlnets,
     make_controlnets,
     make_line,
@@ -51,15 +54,15 @@ def make_idle_server(
     turns: StepTurns,
     *loaded: str,
     controlnets: ModelCache[UNetControlNet] | None = None,
+    steps: StepQueue | None = None,
 ) -> ControlNetServer:
     """The server of a UNet worker that may serve all ControlNets and has loaded some."""
     controlnets = controlnets or load_controlnets()
-    for name in loaded:
-        with controlnets.use(name):
-            pass
+    load_all(controlnets, *loaded)
     own = make_line(line.redis, line.settings)
     host = ServerHost(turns=turns, loads_for_steps=False)
-    return ControlNetServer(["edge", "depth", "colour"], controlnets, own.steps, own.transport, 0.0, host)
+    names = ["edge", "depth", "colour"]
+    return ControlNetServer(names, controlnets, steps or own.steps, own.transport, 0.0, host)
 
 
 class TurnsAfterPop:
@@ -89,11 +92,9 @@ def test_only_loaded_controlnets_are_served_and_others_are_left_in_their_queue(l
     server = make_idle_server(line, make_turns(), "edge")
     assert server.available_controlnets == ["edge"]
     step = ask(make_controlnets(line, spec("depth")))
-    server.start("unet2@test")
     # When another one is loaded, the server serves it, too
-    with server.controlnets.use("depth"):
+    with serving(server, "unet2@test"), server.controlnets.use("depth"):
         assert torch.equal(step.get(MID), by_diffusers(1.0, models=("depth",))[1])
-    server.stop()
 
 
 def test_an_evicted_controlnet_is_not_loaded_for_a_step(line: Line) -> None:
@@ -124,30 +125,33 @@ def test_a_job_waits_for_the_step_under_way_and_nothing_is_popped_while_it_runs(
         line, turns, "edge", controlnets=ModelCache(lambda name: held, DeviceMemory(1 << 30))
     )
     turns.on_job(server.interrupt)
-    server.start("unet2@test")
-    computed, begins, ends = ask(make_controlnets(line, spec("edge"))), threading.Event(), threading.Event()
+    begins, ends = threading.Event(), threading.Event()
 
     def run_job() -> None:
         with turns.take("job"):
             begins.set()
             ends.wait()
 
-    held.begun.get(timeout=30)
-    job = threading.Thread(target=run_job)
-    job.start()
-    assert eventually(lambda: not turns.wait(0.0))
-    waiting = ask(make_controlnets(line, spec("edge")))
-    assert not begins.is_set()
-    # When the step has been computed, the job begins, and the other step stays in its queue
-    held.released.set()
-    assert begins.wait(30)
-    assert torch.equal(computed.get(MID), by_diffusers(1.0)[1])
-    assert line.redis.llen(exact_steps(line, "edge")) == 1
-    # When the job has ended, that one is served
-    ends.set()
+    job = threading.Thread(target=run_job, daemon=True)
+    with ExitStack() as stack:
+        stack.enter_context(serving(server, "unet2@test"))
+        stack.callback(held.released.set)
+        stack.callback(ends.set)
+        computed = ask(make_controlnets(line, spec("edge")))
+        held.begun.get(timeout=30)
+        job.start()
+        assert eventually(lambda: not turns.wait(0.0))
+        waiting = ask(make_controlnets(line, spec("edge")))
+        assert not begins.is_set()
+        # When the step has been computed, the job begins, and the other step stays in its queue
+        held.released.set()
+        assert begins.wait(30)
+        assert torch.equal(computed.get(MID), by_diffusers(1.0)[1])
+        assert line.redis.llen(exact_steps(line, "edge")) == 1
+        # When the job has ended, that one is served
+        ends.set()
+        assert torch.equal(waiting.get(MID), by_diffusers(1.0)[1])
     job.join()
-    assert torch.equal(waiting.get(MID), by_diffusers(1.0)[1])
-    server.stop()
 
 
 class HeldSending(ResidualTransport):
@@ -167,15 +171,11 @@ def test_no_job_waits_for_residuals_that_cannot_be_sent(line: Line, monkeypatch:
     monkeypatch.setattr(sender_module, "MAX_QUEUED", 1)
     # Given a worker that has served steps whose residuals no server takes, and steps that wait
     turns, controlnets = make_turns(), load_controlnets()
-    with controlnets.use("edge"):
-        pass
+    load_all(controlnets, "edge")
     transport = HeldSending(line.redis, line.settings)
     steps, host = StepQueue(line.redis, line.settings), ServerHost(turns=turns, loads_for_steps=False)
     server = ControlNetServer(["edge"], controlnets, steps, transport, 0.0, host)
     turns.on_job(server.interrupt)
-    server.start("unet2@test")
-    asked = [ask(make_controlnets(line, spec("edge"), residual_timeout_s=60.0)) for _ in range(4)]
-    assert eventually(lambda: line.redis.llen(exact_steps(line, "edge")) < len(asked))
     begins, ends = threading.Event(), threading.Event()
 
     def run_job() -> None:
@@ -183,44 +183,43 @@ def test_no_job_waits_for_residuals_that_cannot_be_sent(line: Line, monkeypatch:
             begins.set()
             ends.wait()
 
-    # When a job comes, then it begins at once
-    job = threading.Thread(target=run_job)
-    job.start()
-    assert begins.wait(30)
-    ends.set()
-    job.join()
-    # And all steps are answered once residuals are taken
-    transport.released.set()
-    for step in asked:
-        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    server.stop()
+    job = threading.Thread(target=run_job, daemon=True)
+    with ExitStack() as stack:
+        stack.enter_context(serving(server, "unet2@test"))
+        stack.callback(transport.released.set)
+        stack.callback(ends.set)
+        asked = [ask(make_controlnets(line, spec("edge"), residual_timeout_s=60.0)) for _ in range(4)]
+        assert eventually(lambda: line.redis.llen(exact_steps(line, "edge")) < len(asked))
+        # When a job comes, then it begins at once
+        job.start()
+        assert begins.wait(30)
+        ends.set()
+        job.join()
+        # And all steps are answered once residuals are taken
+        transport.released.set()
+        for step in asked:
+            assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
 
 
 def test_a_job_that_comes_ends_the_wait_for_a_step(line: Line) -> None:
     # Given a server that waits for steps
-    turns = make_turns()
-    server = make_idle_server(line, turns, "edge")
+    turns, steps = make_turns(), WatchedQueue(line.redis, line.settings)
+    server = make_idle_server(line, turns, "edge", steps=steps)
     turns.on_job(server.interrupt)
-    server.start("unet2@test")
-
-    def is_waiting() -> bool:
-        return any("b" in client["flags"] for client in line.redis.client_list())
-
-    assert eventually(is_waiting)
-    # When a job comes, and a step after it
-    with turns.take("job"):
-        assert eventually(lambda: not is_waiting())
-        request = ask(make_controlnets(line, spec("edge"))).request
-        # Then the step is not taken
-        assert line.steps.locate(request, request.parts[0]) == "unserved"
-    server.stop()
+    with serving(server, "unet2@test"):
+        assert eventually(lambda: steps.is_waiting)
+        # When a job comes, and a step after it
+        with turns.take("job"):
+            assert eventually(lambda: not steps.is_waiting)
+            request = ask(make_controlnets(line, spec("edge"))).request
+            # Then the step is not taken, or goes back at once if the server had just begun to wait anew
+            assert eventually(lambda: line.steps.locate(request, request.parts[0]) == "unserved")
 
 
 def test_a_server_that_is_told_to_stop_takes_no_step_that_comes_later(line: Line) -> None:
     server = make_idle_server(line, make_turns(), "edge")
-    server.start("unet2@test")
-    server.drain()
-    server.stop()
+    with serving(server, "unet2@test"):
+        server.drain()
     request = ask(make_controlnets(line, spec("edge"))).request
     assert line.steps.locate(request, request.parts[0]) == "unserved"
 

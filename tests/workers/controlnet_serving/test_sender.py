@@ -12,6 +12,7 @@ from shared.settings import Settings
 from tests.fake_device import FakeDevice
 from tests.infra.local.waiting import eventually
 from tests.proxy import proxied
+from tests.workers.running import running
 from tests.workers.transport.transport_ends import TransportEnds, make_response, noise
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.sender import ResponseSender
@@ -43,8 +44,8 @@ def test_responses_are_sent_in_order_and_one_that_fails_stops_no_other(ends: Tra
         if index == 1:
             sender.send(requests[0], make_response(7), torch.zeros(2, 64, 32, 32, dtype=torch.int64), "edge")
     # When they are sent
-    sender.start()
-    sender.stop()
+    with running(sender):
+        pass
     # Then all others have arrived, in order
     for request in requests:
         received = []
@@ -74,9 +75,9 @@ def test_a_sender_that_stops_waits_for_a_device_that_hangs_no_longer_than_it_sha
     sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []))
     sender.send(ends.send_step(), make_response(0), noise(2, 64, 64, 64), "edge")
     sender.start()
-    assert not sender.stop(0.1)
+    has_stopped = sender.stop(0.1)
     device.end.set()
-    assert sender.stop()
+    assert (has_stopped, sender.stop()) == (False, True)
     ends.close()
 
 
@@ -96,8 +97,8 @@ def test_a_device_that_is_lost_while_residuals_are_copied_ends_the_worker(
     ends = TransportEnds([residual], servers.model_copy(update={"shared_memory": "auto"}), device=device)
     sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []), loss)
     sender.send(ends.send_step(), make_response(0), noise(2, 64, 64, 64), "edge")
-    sender.start()
-    sender.stop()
+    with running(sender):
+        pass
     assert "illegal memory access" in loss.problems()[0]
     ends.close()
 
@@ -113,20 +114,19 @@ def test_a_header_that_is_lost_while_nothing_else_is_sent_is_asked_for_again(
         # Given a sender whose connection is dead without being closed
         far = ResidualTransport([Redis(port=proxy.port, protocol=2)], short)
         sender = ResponseSender(far, LeaseRenewer(StepQueue(residual, short), []))
-        sender.start()
-        other = ends.send_step()
-        sender.send(other, make_response(), noise(1, 8), "edge")
-        ends.receive(other)
-        proxy.silence()
-        # When it sends a residual of a step that is claimed, whose lease is renewed
-        request = ends.send_step(parts=[part])
-        queued = ends.steps.pop(["edge"])
-        assert queued is not None
-        assert ends.steps.claim(queued) is not None
-        sender.send(request, make_response(), noise(1, 8), "edge")
-        # Then the job learns that it must ask again
-        assert eventually(lambda: ends.steps.locate(request, part) == "lost")
-        sender.stop()
+        with running(sender):
+            other = ends.send_step()
+            sender.send(other, make_response(), noise(1, 8), "edge")
+            ends.receive(other)
+            proxy.silence()
+            # When it sends a residual of a step that is claimed, whose lease is renewed
+            request = ends.send_step(parts=[part])
+            queued = ends.steps.pop(["edge"])
+            assert queued is not None
+            assert ends.steps.claim(queued) is not None
+            sender.send(request, make_response(), noise(1, 8), "edge")
+            # Then the job learns that it must ask again
+            assert eventually(lambda: ends.steps.locate(request, part) == "lost")
     ends.close()
 
 
@@ -146,8 +146,8 @@ def test_headers_leave_after_their_copies_which_follow_what_they_copy(
         sender.send(request, make_response(index), tensor, "edge", timer.end(start))
     submitted = len(device.log)
     # When they are sent
-    sender.start()
-    sender.stop()
+    with running(sender):
+        pass
     # Then each copy follows the event of its residual on a side stream, and is waited for at the end
     kinds = [entry for entry in device.log[submitted:] if not entry.startswith("record")]
     assert kinds == [

@@ -5,7 +5,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -24,15 +24,19 @@ from tests.fake_device import FakeDevice
 from tests.infra.local.waiting import eventually
 from tests.meta_device import META, MetaDevice, NoWaits
 from tests.proxy import proxied
+from tests.workers.running import running, serving
 from tests.workers.transport.transport_ends import received_by
 from tests.workers.unet.controlnet_jobs import (
     MID,
     MODELS,
     Line,
+    WatchedQueue,
     X,
     ask,
     by_diffusers,
+    claim_next,
     compute,
+    load_all,
     load_controlnets,
     make_controlnets,
     make_line,
@@ -73,14 +77,6 @@ def server(line: Line) -> ControlNetServer:
     return make_server(line, "edge", "depth", "colour")
 
 
-def take(server: ControlNetServer, controlnet: str) -> ClaimedStep:
-    queued = server.steps.pop([controlnet])
-    assert queued is not None
-    claimed = server.steps.claim(queued)
-    assert claimed is not None
-    return claimed
-
-
 @pytest.mark.parametrize("first", ["edge", "depth", "colour"])
 def test_residuals_of_one_worker_are_summed_before_they_are_sent(
     first: str, server: ControlNetServer, line: Line
@@ -88,7 +84,7 @@ def test_residuals_of_one_worker_are_summed_before_they_are_sent(
     names = ("edge", "depth", "colour")
     controlnets = make_controlnets(line, *(spec(name, conditioning_scale=0.7) for name in names))
     step = ask(controlnets)
-    compute(server, [take(server, first)])
+    compute(server, [claim_next(server.steps, first)])
     # Then one residual is sent for three ControlNets, with the bits of diffusers' sum
     responses = received_by(line.transport, step.request, 1.0)
     down, mid = by_diffusers(0.7, 0.7, 0.7)
@@ -105,10 +101,10 @@ def test_a_sum_always_begins_with_the_first_controlnet(server: ControlNetServer,
     controlnets = make_controlnets(line, *(spec(name) for name in ("edge", "depth", "colour")))
     step = ask(controlnets)
     other = make_server(line, "edge")
-    first = take(other, "edge")
+    first = claim_next(other.steps, "edge")
     # When this worker computes the second and the third
-    compute(server, [take(server, "depth")])
-    compute(server, [take(server, "colour")])
+    compute(server, [claim_next(server.steps, "depth")])
+    compute(server, [claim_next(server.steps, "colour")])
     compute(other, [first])
     # Then each is sent alone, so that the sum can be diffusers' own
     positions = {tuple(response.positions) for response, _ in received_by(line.transport, step.request, 1.0)}
@@ -118,7 +114,7 @@ def test_a_sum_always_begins_with_the_first_controlnet(server: ControlNetServer,
 def test_a_controlnet_that_is_not_loaded_is_left_to_other_workers(line: Line) -> None:
     server = make_server(line, "edge")
     step = ask(make_controlnets(line, spec("edge"), spec("depth")))
-    compute(server, [take(server, "edge")])
+    compute(server, [claim_next(server.steps, "edge")])
     received = received_by(line.transport, step.request, 1.0)
     assert {tuple(response.positions) for response, _ in received} == {(0,)}
     assert line.steps.locate(step.request, step.request.parts[1]) == "unserved"
@@ -166,7 +162,7 @@ def test_inputs_are_bounded_on_the_host_and_on_the_device_by_themselves(line: Li
 
 def test_a_prompt_is_prepared_once_for_all_steps(server: ControlNetServer, line: Line) -> None:
     ask(make_controlnets(line, spec("edge")))
-    request = take(server, "edge").request
+    request = claim_next(server.steps, "edge").request
     with server.controlnets.use("edge") as controlnet:
         first = server.inputs.prepared(controlnet, request)
         line.redis.flushall()  # later steps fetch nothing
@@ -177,7 +173,7 @@ def test_a_prompt_is_prepared_once_for_all_steps(server: ControlNetServer, line:
 def test_the_branches_of_a_job_are_one_session(server: ControlNetServer, line: Line) -> None:
     for branch in ("cond", "uncond"):
         ask(make_controlnets(line, spec("edge")))
-        step = take(server, "edge")
+        step = claim_next(server.steps, "edge")
         of_branch = step.request.model_copy(update={"job_id": f"j.{branch}"})
         compute(server, [step._replace(request=of_branch)])
     assert server.recent_jobs.by_controlnet() == {"edge": ["j"]}
@@ -195,10 +191,8 @@ def with_any_batch(line: Line) -> Line:
 
 def serve_once(server: ControlNetServer, controlnet: str = "edge") -> int:
     """Serve the oldest step; how many jobs were computed together."""
-    server.sender.start()
-    together = server.serve_next([controlnet])
-    server.sender.stop()
-    return together
+    with running(server.sender):
+        return server.serve_next([controlnet])
 
 
 def test_steps_of_different_jobs_share_a_forward_pass_and_keep_their_residuals(line: Line) -> None:
@@ -269,7 +263,7 @@ def test_a_step_that_fails_in_a_batch_fails_alone(line: Line) -> None:
     lost = make_controlnets(line, spec("edge"), alone=False)
     lost.session.input_keys = {"embeddings": "nowhere"}
     bad = ask(lost)
-    compute(server, [take(server, "edge"), take(server, "edge")])
+    compute(server, [claim_next(server.steps, "edge"), claim_next(server.steps, "edge")])
     assert {response.batch for response, _ in residuals_of(line, good)} == {1}
     [(response, residual)] = received_by(line.transport, bad.request, 1.0)
     assert (response.error, residual) == ("inputs_missing", None)
@@ -296,7 +290,7 @@ def test_a_step_is_not_computed_if_its_job_has_gone_on_since_the_claim(line: Lin
     controlnets, controlnet = make_controlnets(line, spec("edge")), Counting("edge")
     server = make_server(line, "edge", controlnets=ModelCache(lambda name: controlnet, DeviceMemory(1 << 30)))
     ask(controlnets)
-    step = take(server, "edge")
+    step = claim_next(server.steps, "edge")
     controlnets.close()
     compute(server, [long_ago(step)])
     assert controlnet.forwards == 0
@@ -305,7 +299,7 @@ def test_a_step_is_not_computed_if_its_job_has_gone_on_since_the_claim(line: Lin
 def test_a_claimed_step_is_computed_also_if_it_was_sent_again(server: ControlNetServer, line: Line) -> None:
     # Given a step that is sent again because of another ControlNet, while this worker has claimed its part
     step = ask(make_controlnets(line, spec("edge"), spec("depth")))
-    claimed = take(server, "edge")
+    claimed = claim_next(server.steps, "edge")
     line.steps.send(step.request.model_copy(update={"retry": 1}), X)
     compute(server, [long_ago(claimed)])
     assert {tuple(response.positions) for response, _ in residuals_of(line, step)} == {(0,)}
@@ -315,7 +309,7 @@ def test_a_job_that_is_past_its_step_gets_no_residuals_of_a_shared_pass(line: Li
     server = make_server(line, "edge")
     gone, kept = (make_controlnets(line, spec("edge"), alone=False) for _ in range(2))
     steps = [ask(controlnets) for controlnets in (gone, kept)]
-    batch = [take(server, "edge"), take(server, "edge")]
+    batch = [claim_next(server.steps, "edge"), claim_next(server.steps, "edge")]
     gone.close()
     compute(server, batch)
     assert received_by(line.transport, steps[0].request, 0.01) == []
@@ -346,8 +340,7 @@ def test_the_seconds_of_a_step_are_reported_while_a_job_that_came_after_it_compu
     # Given a step that was submitted and a job that has the device since
     device, turns, activity = FakeDevice(), OneJob(), DeviceActivity()
     controlnets = load_controlnets()
-    with controlnets.use("edge"):
-        pass
+    load_all(controlnets, "edge")
     own = make_line(line.redis, line.settings, device)
     host = ServerHost(turns=turns, activity=activity)
     server = ControlNetServer(["edge"], controlnets, own.steps, own.transport, 0.0, host)
@@ -355,13 +348,12 @@ def test_the_seconds_of_a_step_are_reported_while_a_job_that_came_after_it_compu
     assert server.serve_next(["edge"]) == 1
     turns.is_busy = True
     submitted_s = activity.serve.spans(0.0)
-    server.start("unet2@test")
-    # When the device has computed it
-    device.finish()
-    # Then its seconds are known, though no step is served any more
-    assert eventually(lambda: activity.serve.spans(0.0) != submitted_s)
-    assert turns.is_busy
-    server.stop()
+    with serving(server, "unet2@test"):
+        # When the device has computed it
+        device.finish()
+        # Then its seconds are known, though no step is served any more
+        assert eventually(lambda: activity.serve.spans(0.0) != submitted_s)
+        assert turns.is_busy
 
 
 class Hangs(OneJob):
@@ -374,48 +366,50 @@ class Hangs(OneJob):
 def test_a_worker_that_stops_while_its_device_hangs_ends_with_the_watchdog(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STOP_S", 0.2)
     ends, hangs = list[str](), Hangs()
     watchdog = Watchdog(600, end=ends.append)
     host = ServerHost(turns=hangs, watchdog=watchdog)
     own = make_line(line.redis, line.settings)
     server = ControlNetServer(["edge"], load_controlnets(), own.steps, own.transport, 0.0, host)
-    watchdog.start()
-    server.start("unet2@test")
-    server.stop()
-    watchdog.stop()
+    with running(watchdog), serving(server, "unet2@test"):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "STOP_S", 0.2)
+            server.stop()
+        hangs.free.set()
     assert [end.startswith("a step of a ControlNet did not end") for end in ends] == [True]
-    hangs.free.set()
 
 
 @pytest.mark.parametrize("where", ["queue", "residuals"])
 def test_a_worker_that_stops_while_redis_is_silent_is_not_taken_for_one_that_hangs(
     where: str, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STOP_S", 0.2)
     ends, controlnets = list[str](), load_controlnets()
-    with controlnets.use("edge"), proxied(line.settings.residual_redis_port) as proxy:
+    with ExitStack() as stack:
+        stack.enter_context(controlnets.use("edge"))
+        proxy = stack.enter_context(proxied(line.settings.residual_redis_port))
         url = f"redis://127.0.0.1:{proxy.port}/0"
         changes = {"residual_redis_url": (url,), "shared_memory": "off", "controlnet_lease_s": 60.0}
         settings = line.settings.model_copy(update=changes)
-        far, near = make_line(residual_servers(settings)[0], settings), make_line(line.redis, line.settings)
+        far = make_line(residual_servers(settings)[0], settings)
+        end = far if where == "queue" else line
         # Given a server that waits for a step, or that sends residuals, over connections that are dead
-        watchdog = Watchdog(600, end=ends.append)
-        steps, host = far.steps if where == "queue" else near.steps, ServerHost(watchdog=watchdog)
+        watchdog = stack.enter_context(running(Watchdog(600, end=ends.append)))
+        steps, host = WatchedQueue(end.redis, end.settings), ServerHost(watchdog=watchdog)
         server = ControlNetServer(["edge"], controlnets, steps, far.transport, 0.0, host)
-        watchdog.start()
-        server.start("unet2@test")
+        stack.enter_context(serving(server, "unet2@test"))
+        stack.callback(proxy.close)  # what waits goes on
         ask(make_controlnets(line, spec("edge"), residual_timeout_s=60.0)).get(MID)
         if where == "queue":
-            assert eventually(lambda: any("b" in client["flags"] for client in line.redis.client_list()))
+            assert eventually(lambda: steps.is_waiting)
         proxy.silence()
         if where == "residuals":
             ask(make_controlnets(line, spec("edge")))
             assert eventually(lambda: server.sender.waits_for_redis)
         # When it is told to stop, then it does not end as one whose device hangs
-        server.stop()
-        watchdog.stop()
-    assert ends == []
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "STOP_S", 0.2)
+            server.stop()
+        assert ends == []
 
 
 def test_a_step_is_submitted_while_the_device_computes_the_one_before(line: Line) -> None:
@@ -435,8 +429,8 @@ def test_a_step_is_submitted_while_the_device_computes_the_one_before(line: Line
     assert len([entry for entry in device.log if entry.startswith("wait")]) == 1
     assert (REGISTRY.get_sample_value(name, labels) or 0.0) > before
     # And every job gets its residuals
-    server.sender.start()
-    server.sender.stop()
+    with running(server.sender):
+        pass
     down, mid = by_diffusers(1.0)
     for step in steps:
         received = residuals_of(line, step)
@@ -462,11 +456,11 @@ def test_nothing_that_a_step_calls_waits_for_the_device(line: Line, precision: P
         ]
         step = steps[-1]
         # When a step is computed, alone or with another job's, and its residuals are sent and received
-        claimed = [take(server, "edge") for _ in range(jobs)]
+        claimed = [claim_next(server.steps, "edge") for _ in range(jobs)]
         with NoWaits(device):
             server.serve(claimed)
-        server.sender.start()
-        server.sender.stop()
+        with running(server.sender):
+            pass
         with NoWaits(device):
             received = received_by(reader, step.request)
         # Then nothing waited but for copies that were submitted, and they arrived on the device
@@ -495,16 +489,15 @@ def test_a_gpu_serves_steps_one_after_another_without_a_wait(
         forward = on_gpu.forward(x.to(cuda.torch_device), t, prepared, on_gpu.embed(image, len(x)))
         wanted.append({index: on_gpu.scale(one, index, 0.5, guess_mode=False) for index, one in forward})
     # When they are served while the sender sends, the later ones with torch's own guard
-    server.sender.start()
     steps = []
-    for k, (client, x) in enumerate(zip(controlnets, xs, strict=True)):
-        steps.append(ask(client, x=x))
-        torch.cuda.set_sync_debug_mode("error" if k else "default")
-        try:
-            assert server.serve_next(["edge"]) == 1
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    server.sender.stop()
+    with running(server.sender):
+        for k, (client, x) in enumerate(zip(controlnets, xs, strict=True)):
+            steps.append(ask(client, x=x))
+            torch.cuda.set_sync_debug_mode("error" if k else "default")
+            try:
+                assert server.serve_next(["edge"]) == 1
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
     # Then every residual arrives on the GPU with the same bits, and with the times of the device
     for step, expected in zip(steps, wanted, strict=True):
         received = []
@@ -546,28 +539,21 @@ def test_a_device_that_hangs_ends_the_worker_and_frees_its_steps(where: str, lin
         ["edge"], controlnets, own.steps, own.transport, 0.0, ServerHost(watchdog=watchdog)
     )
     controlnets_of_job = make_controlnets(line, spec("edge"), residual_attempts=9)
-    watchdog.start()
-    if where == "attachment":
-        attach = AttachControlNet(
-            job_id="job",
-            attempt="a",
-            controlnet="edge",
-            image=controlnets_of_job.session.image_keys[0],
-            batch=2,
-        )
-        threading.Thread(target=server.attach, args=[attach], daemon=True).start()
-    server.start("controlnet1@test")
-    step = ask(controlnets_of_job)
-    # Then the process would end, with this reason
-    assert "a step of ControlNet 'edge' did not come back" in reasons.get(timeout=30)
-    # And another worker computes what this one had claimed
-    other = make_server(line, "edge")
-    other.start("controlnet2@test")
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    controlnet.released.set()
-    other.stop()
-    server.stop()
-    watchdog.stop()
+    attach = AttachControlNet(
+        job_id="job", attempt="a", controlnet="edge", image=controlnets_of_job.session.image_keys[0], batch=2
+    )
+    with ExitStack() as stack:
+        stack.enter_context(running(watchdog))
+        if where == "attachment":
+            threading.Thread(target=server.attach, args=[attach], daemon=True).start()
+        stack.enter_context(serving(server))
+        stack.callback(controlnet.released.set)
+        step = ask(controlnets_of_job)
+        # Then the process would end, with this reason
+        assert "a step of ControlNet 'edge' did not come back" in reasons.get(timeout=30)
+        # And another worker computes what this one had claimed
+        stack.enter_context(serving(make_server(line, "edge"), "controlnet2@test"))
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
 
 
 class Failing(UNetControlNet):
@@ -600,10 +586,9 @@ def test_a_step_whose_worker_could_not_reach_redis_is_computed_at_the_next_try(l
     controlnet = Failing(RedisError("the server is loading"), times=1)
     server, _ = make_failing_server(line, controlnet)
     step = ask(make_controlnets(line, spec("edge")))
-    server.start("controlnet1@test")
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
+    with serving(server):
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     assert controlnet.batches == [2, 2]
-    server.stop()
 
 
 class WithoutBatches(StepQueue):
@@ -633,30 +618,28 @@ def test_a_lost_device_is_answered_for_every_job_and_computes_nothing_more(line:
     controlnet = Failing(LOST)
     server, loss = make_failing_server(line, controlnet)
     steps = [ask(make_controlnets(line, spec("edge"), alone=False)) for _ in range(2)]
-    compute(server, [take(server, "edge"), take(server, "edge")])
+    compute(server, [claim_next(server.steps, "edge"), claim_next(server.steps, "edge")])
     for step in steps:
         [(response, residual)] = line.transport.receive(step.request, 1.0)
         assert (response.error, residual) == ("device_lost", None)
     assert controlnet.batches == [4]
     # Then a step that was taken already is answered, too, and not computed
     late = ask(make_controlnets(line, spec("edge")))
-    compute(server, [take(server, "edge")])
+    compute(server, [claim_next(server.steps, "edge")])
     assert line.transport.receive(late.request, 1.0)[0][0].error == "device_lost"
     assert (controlnet.batches, loss.is_lost) == ([4], True)
 
 
 def test_a_server_whose_device_is_lost_ends_and_another_computes_its_steps(line: Line) -> None:
     server, loss = make_failing_server(line, Failing(LOST))
-    server.start("controlnet1@test")
-    step = ask(make_controlnets(line, spec("edge"), residual_attempts=9))
-    other = make_server(line, "edge")
-    eventually(lambda: loss.is_lost)
-    other.start("controlnet2@test")
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    with pytest.raises(DeviceLost):
-        server.attach(AttachControlNet(job_id="job", attempt="a", controlnet="edge", image="image", batch=2))
-    other.stop()
-    server.stop()
+    attach = AttachControlNet(job_id="job", attempt="a", controlnet="edge", image="image", batch=2)
+    with serving(server):
+        step = ask(make_controlnets(line, spec("edge"), residual_attempts=9))
+        eventually(lambda: loss.is_lost)
+        with serving(make_server(line, "edge"), "controlnet2@test"):
+            assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
+        with pytest.raises(DeviceLost):
+            server.attach(attach)
 
 
 def test_an_attachment_on_a_device_that_is_lost_says_so(line: Line) -> None:
@@ -687,7 +670,7 @@ def test_a_batch_that_does_not_fit_is_computed_one_by_one_and_not_tried_again(li
 def test_a_step_that_does_not_fit_is_tried_once_more_with_nothing_idle_on_the_device(line: Line) -> None:
     server, _ = make_failing_server(line, Failing(FULL, times=1))
     step = ask(make_controlnets(line, spec("edge")))
-    compute(server, [take(server, "edge")])
+    compute(server, [claim_next(server.steps, "edge")])
     assert residuals_of(line, step)
     device = server.controlnets.memory.device
     assert isinstance(device, FakeDevice)
@@ -698,7 +681,7 @@ def test_a_step_that_never_fits_is_answered_with_what_takes_the_memory(line: Lin
     controlnet = Failing(FULL)
     server, _ = make_failing_server(line, controlnet)
     step = ask(make_controlnets(line, spec("edge")))
-    compute(server, [take(server, "edge")])
+    compute(server, [claim_next(server.steps, "edge")])
     [(response, residual)] = line.transport.receive(step.request, 1.0)
     assert (response.error, residual, controlnet.batches) == ("device_full", None, [2, 2])
     assert "no model is loaded" in response.detail
@@ -709,8 +692,6 @@ def test_a_step_that_never_fits_is_answered_with_what_takes_the_memory(line: Lin
 def test_a_step_is_asked_for_claimed_and_answered_in_few_calls(
     count: int, server: ControlNetServer, line: Line
 ) -> None:
-    server.sender.start()
-
     def run_step(controlnets: ControlNetClient, step: int) -> None:
         asked, received = ask(controlnets, step), 0
         assert server.serve_next(CONTROLNETS) == 1
@@ -736,6 +717,6 @@ def test_a_step_is_asked_for_claimed_and_answered_in_few_calls(
         return sent
 
     # The server counts everybody's calls: those of a thread that another test has left may fall into a step
-    counts = [calls_of_step() for _ in range(3)]
-    server.sender.stop()
+    with running(server.sender):
+        counts = [calls_of_step() for _ in range(3)]
     assert {"blpop": 1, "lpop": 1, "config|resetstat": 1} in counts

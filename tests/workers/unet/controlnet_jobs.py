@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, cast
@@ -22,6 +22,7 @@ from shared.registry.live_workers import LiveWorkersCache
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.tiny_models import make_controlnet, make_unet
+from tests.workers.running import running
 from tests.workers.unet.specs import spec as job_spec
 from workers.controlnet_serving.server import ControlNetServer
 from workers.devices.base import Device, HostCopy
@@ -31,6 +32,7 @@ from workers.families.guidance import CFGBranch
 from workers.families.unet.controlnet import UNetControlNet
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
+from workers.transport.protocol import QueuedStep
 from workers.transport.step_queue import ClaimedStep, StepQueue
 from workers.transport.transport import ResidualTransport
 from workers.unet.attempt_context import AttemptContext
@@ -67,9 +69,30 @@ class Line(NamedTuple):
     transport: ResidualTransport
 
 
+class WatchedQueue(StepQueue):
+    """Tells whether its server waits for a step."""
+
+    is_waiting = False
+
+    def pop(self, controlnets: Sequence[str]) -> QueuedStep | None:
+        """See `StepQueue`."""
+        self.is_waiting = True
+        try:
+            return super().pop(controlnets)
+        finally:
+            self.is_waiting = False
+
+
 def exact_steps(line: Line, name: str) -> str:
     """The queue of a ControlNet's steps of exact jobs, as `make_job` makes by default."""
     return controlnet_steps(name, line.steps.platform_digest)
+
+
+def load_all(controlnets: ModelCache[Any], *names: str) -> None:
+    """Load ControlNets, or others of a cache, which nobody uses then."""
+    for name in names:
+        with controlnets.use(name):
+            pass
 
 
 def load_controlnets() -> ModelCache[UNetControlNet]:
@@ -89,20 +112,26 @@ def make_server(
 ) -> ControlNetServer:
     """A ControlNet worker that holds the ControlNets ``names``, a claimant other than ``line``."""
     controlnets = controlnets or load_controlnets()
-    for name in names:
-        with controlnets.use(name):
-            pass
+    load_all(controlnets, *names)
     own = make_line(line.redis, line.settings, device)
     return ControlNetServer(
         names, controlnets, own.steps, own.transport, line.settings.controlnet_batch_delay
     )
 
 
+def claim_next(steps: StepQueue, *controlnets: str) -> ClaimedStep:
+    """Claim the oldest step that waits for one of these ControlNets, as a worker does that holds them."""
+    queued = steps.pop(controlnets)
+    assert queued is not None
+    claimed = steps.claim(queued)
+    assert claimed is not None
+    return claimed
+
+
 def compute(server: ControlNetServer, batch: list[ClaimedStep]) -> None:
     """Have a server that was not started compute these steps and send their residuals."""
-    server.sender.start()
-    server.serve(batch)
-    server.sender.stop()
+    with running(server.sender):
+        server.serve(batch)
 
 
 def spec(name: str, **changes: Any) -> ControlNetSpec:
@@ -212,6 +241,13 @@ def make_job(
     inputs = {"embeddings": EMBEDDINGS.repeat(rows // 2, 1, 1)}
     client.publish_inputs(inputs, inputs)
     return ControlNetJob(client, context, worker)
+
+
+def make_loaded_job(line: Line, *specs: ControlNetSpec, **options: Any) -> ControlNetJob:
+    """A new job whose worker has loaded its ControlNets: see `make_job`."""
+    job = make_job(line, *specs, local=True, **options)
+    load_all(job.worker.controlnets, *(spec.name for spec in specs))
+    return job
 
 
 def make_controlnets(line: Line, *specs: ControlNetSpec, **options: Any) -> ControlNetClient:

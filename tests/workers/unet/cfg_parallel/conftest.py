@@ -4,8 +4,8 @@ import dataclasses
 import io
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from shared.jobs.spec import JobSpec
 from shared.messaging.celery_app import unet_queue
 from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
+from tests.left_threads import END_S
 from tests.tiny_models import LAYOUTS
 from tests.workers.conftest import load
 from workers.families.base import BaseModel
@@ -33,6 +34,7 @@ from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
+MakePair = Callable[..., "Pair"]
 #: No job goes on alone, or offers twice, because the machine was too busy for its follower.
 LONG_WAITS = CFGTimings(first_wait_s=30.0, min_wait_s=30.0, offer_every_s=600.0)
 
@@ -66,10 +68,12 @@ def idle(control: Redis, *names: str) -> Iterator[None]:
         )  # fmt: skip
         publish_heartbeat(control, heartbeat, 60)
         availability.register_free(name, serves, 60)
-    yield
-    for name in names:
-        availability.register_busy(name, serves, 60)
-        remove_worker(control, name)
+    try:
+        yield
+    finally:
+        for name in names:
+            availability.register_busy(name, serves, 60)
+            remove_worker(control, name)
 
 
 class Offer(NamedTuple):
@@ -92,6 +96,7 @@ class Pair:
         **changes: object,
     ) -> None:
         self.ended: list[str] = []
+        self._followed: list[FollowBranch] = []
         self._threads: list[threading.Thread] = []
         first = dataclasses.replace(make_worker(**changes), cfg_timings=timings)
         # A worker runs a model in one thread at a time: its tokenizers set padding before each call.
@@ -129,12 +134,20 @@ class Pair:
         for thread in self._threads:
             thread.join()
 
+    def close(self) -> None:
+        """Have the second worker leave, whatever it does; after a test that has failed it may do anything."""
+        for message in self._followed:
+            branch_channel(self.first, message).release()
+        for thread in self._threads:
+            thread.join(END_S)
+
     def pixels(self, job: Job) -> NDArray[np.int16]:
         assert job.status == "succeeded", job.error
         return np.asarray(Image.open(io.BytesIO(self.first.images.get(job.images[0].key))), dtype=np.int16)
 
     def _start_following(self, message: FollowBranch, model: str, expires_s: float) -> None:
-        thread = threading.Thread(target=self._follow, args=[message])
+        thread = threading.Thread(target=self._follow, args=[message], daemon=True)
+        self._followed.append(message)
         self._threads.append(thread)
         thread.start()
 
@@ -143,5 +156,18 @@ class Pair:
 
 
 @pytest.fixture
-def pair(make_worker: MakeWorker, second_models: ModelCache[BaseModel], unet2_is_idle: None) -> Pair:
-    return Pair(make_worker, second_models)
+def make_pair(make_worker: MakeWorker) -> Iterator[MakePair]:
+    """Builds a `Pair`; its follower leaves when the test ends."""
+    with ExitStack() as stack:
+
+        def make(second_models: ModelCache[BaseModel], *args: Any, **options: Any) -> Pair:
+            pair = Pair(make_worker, second_models, *args, **options)
+            stack.callback(pair.close)
+            return pair
+
+        yield make
+
+
+@pytest.fixture
+def pair(make_pair: MakePair, second_models: ModelCache[BaseModel], unet2_is_idle: None) -> Pair:
+    return make_pair(second_models)

@@ -19,9 +19,9 @@ from tests.diffusers_peer import mask_image, source_image
 from tests.fake_device import FakeDevice
 from tests.tiny_models import EMOJI
 from tests.workers.conftest import load
-from tests.workers.unet.cfg_parallel.conftest import MakeWorker, Pair
+from tests.workers.unet.cfg_parallel.conftest import MakePair, MakeWorker, Pair
 from tests.workers.unet.jobs import control as controlnet
-from tests.workers.unet.jobs import pixels, upload
+from tests.workers.unet.jobs import pixels, run, upload
 from tests.workers.unet.latents.test_initial_latents import stored
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
@@ -34,10 +34,13 @@ from workers.runtime.model_cache import ModelCache
 from workers.transport.transport import ResidualTransport
 from workers.unet.cfg_parallel.channel import BranchChannel, branch_channel
 from workers.unet.cfg_parallel.messages import READY, BranchPrediction, FollowBranch
+from workers.unet.cfg_parallel.timings import CFGTimings
 from workers.unet.job import execute_job
 from workers.unet.output.receipt import worker_receipt
 
 STEPS = 12
+#: No follower is late because the machine is busy; one that has died costs `min_wait_s`.
+WAITS_FOR_FOLLOWER = CFGTimings(first_wait_s=30.0, min_wait_s=5.0, offer_every_s=600.0)
 
 
 def load_edge(name: str) -> ControlNet:
@@ -83,21 +86,21 @@ def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -
 
 
 def test_leader_and_follower_compute_the_controlnets_that_they_hold(
-    make_worker: MakeWorker, second_models: ModelCache[BaseModel], unet2_is_idle: None
+    make_pair: MakePair, second_models: ModelCache[BaseModel], unet2_is_idle: None
 ) -> None:
     # Given two workers that hold the ControlNet, and nobody who serves it
-    pair = Pair(make_worker, second_models, serve_controlnets=False)
+    pair = make_pair(second_models, serve_controlnets=False)
     own = ModelCache(load_edge, DeviceMemory(1 << 40))  # one forward at a time runs through its modules
     pair.second = dataclasses.replace(pair.second, controlnets=own)
     for worker in (pair.first, pair.second):
         with worker.controlnets.use("edge"):
             pass
-    wanted = spec(controlnets=[controlnet(pair.first)], num_inference_steps=4)
+    wanted = spec(controlnets=[controlnet(pair.first)], num_inference_steps=STEPS)
     job = pair.run(wanted)
     # Then each computes what its branch asks for, and the image is that of any other split
     assert job.receipt is not None
     assert job.receipt.spec.split_steps
-    served = Pair(make_worker, second_models)
+    served = make_pair(second_models)
     again = served.run(replay_of(wanted, job))
     assert np.array_equal(pair.pixels(job), served.pixels(again))
     assert {span.worker for span in job.timeline if span.name == "controlnet edge"} == {"unet1@test"}
@@ -105,20 +108,20 @@ def test_leader_and_follower_compute_the_controlnets_that_they_hold(
 
 
 def test_a_follower_with_other_weights_of_a_controlnet_computes_no_branch_of_the_image(
-    make_worker: MakeWorker, second_models: ModelCache[BaseModel], unet2_is_idle: None
+    make_pair: MakePair, second_models: ModelCache[BaseModel], unet2_is_idle: None
 ) -> None:
     # Given two workers that compute their ControlNets themselves, the second with weights of its own
-    pair = Pair(make_worker, second_models, serve_controlnets=False)
+    pair = make_pair(second_models, serve_controlnets=False)
     pair.second = dataclasses.replace(
         pair.second, controlnets=ModelCache(load_changed, DeviceMemory(1 << 40))
     )
     with pair.second.controlnets.use("edge"), pair.first.controlnets.use("edge") as held:
         sha256 = held.sha256
-    wanted = spec(controlnets=[controlnet(pair.first)], num_inference_steps=4)
+    wanted = spec(controlnets=[controlnet(pair.first)], num_inference_steps=STEPS)
     job = pair.run(wanted)
     # Then it followed, was released, and the image is the first worker's alone
     assert job.receipt is not None
-    assert (job.receipt.spec.split_steps, pair.ended) == ([0], ["released"])
+    assert (len(job.receipt.spec.split_steps), pair.ended) == (1, ["released"])
     assert "uncond branch" not in {span.name for span in job.timeline}
     assert job.receipt.cfg_follower is None
     assert [one.sha256 for one in job.receipt.controlnets] == [sha256]
@@ -133,13 +136,12 @@ def test_branches_on_asynchronous_devices_have_the_same_bits(pair: Pair) -> None
         worker, device = getattr(pair, name), FakeDevice()
         transport = ResidualTransport([worker.residual], worker.settings, device=device)
         setattr(pair, name, dataclasses.replace(worker, device=device, transport=transport))
+    # When each computes a branch of a job
     job = pair.run(wanted)
-    assert job.receipt is not None
-    assert job.receipt.spec.split_steps
-    # Then the image is that of a CPU, which splits the same steps
-    pair.first = plain
-    again = pair.run(replay_of(wanted, job))
-    assert np.array_equal(pair.pixels(again), pair.pixels(job))
+    assert "unet2@test" in {span.worker for span in job.timeline if span.name == "uncond branch"}
+    # Then its replay on a device that is not asynchronous has the same bits
+    replayed = run(plain, replay_of(wanted, job))
+    assert np.array_equal(pixels(plain, replayed), pair.pixels(job))
 
 
 def test_control_inputs_are_computed_once_and_in_the_jobs_own_thread(
@@ -190,14 +192,14 @@ def test_a_replay_warns_of_a_follower_that_computed_with_something_else(pair: Pa
 
 
 def test_a_worker_with_other_weights_of_the_model_does_not_follow(
-    make_worker: MakeWorker, unet2_is_idle: None
+    make_pair: MakePair, unet2_is_idle: None
 ) -> None:
     def load_other(name: str) -> BaseModel:
         pipe = load(name).pipe
         pipe.unet.conv_in.bias.data += 1e-3
         return unet_model(name, pipe)
 
-    pair = Pair(make_worker, ModelCache(load_other, DeviceMemory(1 << 40)))
+    pair = make_pair(ModelCache(load_other, DeviceMemory(1 << 40)))
     with pair.second.models.use("emoji-sd"):
         pass  # loaded before the offer
     job = pair.run(spec(num_inference_steps=STEPS))
@@ -286,7 +288,7 @@ def test_the_branch_of_a_follower_that_dies_is_computed_here(
                     step = taken[0].step
                     channel.respond(BranchPrediction(step=step, worker="unet2@test", is_missing_lora=True))
 
-    first = dataclasses.replace(make_worker(), send_follow=follow_and_die)
+    first = dataclasses.replace(make_worker(), send_follow=follow_and_die, cfg_timings=WAITS_FOR_FOLLOWER)
     wanted = spec(num_inference_steps=30)
     job_id, _ = first.jobs.create(wanted)
     execute_job(first, job_id, "unet1@test")

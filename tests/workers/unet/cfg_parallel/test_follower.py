@@ -17,7 +17,8 @@ from shared.registry.loaded_models import LoadedModels
 from tests.tiny_models import EMOJI
 from tests.workers.conftest import load
 from tests.workers.lora.cache.buckets import counted
-from tests.workers.unet.cfg_parallel.conftest import MakeWorker, Pair
+from tests.workers.running import running
+from tests.workers.unet.cfg_parallel.conftest import MakePair, Pair
 from tests.workers.unet.jobs import control as controlnet
 from tests.workers.unet.jobs import upload
 from tests.workers.unet.specs import spec
@@ -73,15 +74,10 @@ def test_weights_that_a_follower_has_patched_stay_as_after_any_job(pair: Pair) -
 
 
 def test_a_follower_that_waits_for_a_controlnet_leaves_when_its_attempt_is_over(
-    make_worker: MakeWorker, second_models: ModelCache[BaseModel], control: Redis
+    make_pair: MakePair, second_models: ModelCache[BaseModel], control: Redis
 ) -> None:
     # Given a follower whose ControlNet nobody serves
-    pair = Pair(
-        make_worker,
-        second_models,
-        serve_controlnets=False,
-        residual_timeout_s=20.0,
-    )
+    pair = make_pair(second_models, serve_controlnets=False, residual_timeout_s=20.0)
     pair.second = dataclasses.replace(pair.second, served_controlnets=[])
     offer = pair.offer(spec(controlnets=[controlnet(pair.first)]))
     assert offer.channel.receive(60) is not None
@@ -170,11 +166,11 @@ def test_a_follower_stays_while_only_jobs_wait_that_it_leaves_to_others(pair: Pa
 
 
 def test_a_follower_that_hangs_ends_its_process_and_not_the_job(
-    make_worker: MakeWorker, second_models: ModelCache[BaseModel], unet2_is_idle: None
+    make_pair: MakePair, second_models: ModelCache[BaseModel], unet2_is_idle: None
 ) -> None:
     # Given a follower whose device does not come back from its first step
     released, reasons = threading.Event(), queue.Queue[str]()
-    pair = Pair(make_worker, second_models, timings=CFGTimings(first_wait_s=30.0))
+    pair = make_pair(second_models, timings=CFGTimings(first_wait_s=30.0))
     watchdog, preparation = Watchdog(0.0, end=reasons.put), 1
     pair.second = dataclasses.replace(
         pair.second,
@@ -182,16 +178,16 @@ def test_a_follower_that_hangs_ends_its_process_and_not_the_job(
         watchdog=watchdog,
         activity=DeviceActivity(follow=CountedBusy(preparation + 1, released.wait)),
     )
-    # When a job is generated with it
-    job_id, _ = pair.first.jobs.create(spec(num_inference_steps=STEPS))
-    execute_job(pair.first, job_id, "unet1@test")
-    # Then the job goes on alone, and the other process would end
-    assert pair.first.jobs.get(job_id).status == "succeeded"
-    watchdog.start()
-    assert f"following job {job_id} did not come back" in reasons.get(timeout=30)
-    released.set()
-    pair.join()
-    watchdog.stop()
+    try:
+        # When a job is generated with it
+        job_id, _ = pair.first.jobs.create(spec(num_inference_steps=STEPS))
+        execute_job(pair.first, job_id, "unet1@test")
+        # Then the job goes on alone, and the other process would end
+        assert pair.first.jobs.get(job_id).status == "succeeded"
+        with running(watchdog):
+            assert f"following job {job_id} did not come back" in reasons.get(timeout=30)
+    finally:
+        released.set()
 
 
 class Killed(BaseException):

@@ -95,7 +95,7 @@ def test_another_idle_worker_takes_the_place_of_a_killed_follower(
             job = run(leader, wanted)
         finally:
             hook.remove()
-    followers.join()
+            followers.join()
     # Then both have predicted steps, of one job
     helpers = [span.worker for span in job.timeline if span.name == "uncond branch"]
     assert helpers == ["unet2@test"] * (DIES_IN_STEP - 1) + ["unet3@test"] * helpers.count("unet3@test")

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 
 import pytest
 import torch
@@ -14,12 +14,14 @@ from shared.errors import ControlNetFailed, JobCancelled, ResidualTimeout
 from shared.redis_clients import residual_servers, without_retries
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
+from tests.workers.running import serving
 from tests.workers.unet.controlnet_jobs import (
     MID,
     Line,
     X,
     ask,
     by_diffusers,
+    claim_next,
     make_controlnets,
     make_job,
     make_line,
@@ -44,16 +46,8 @@ def line(residual: Redis, servers: Settings) -> Line:
 
 @pytest.fixture
 def server(line: Line) -> Iterator[ControlNetServer]:
-    with serving(line, "edge", "depth", "colour") as server:
+    with serving(make_server(line, "edge", "depth", "colour")) as server:
         yield server
-
-
-@contextmanager
-def serving(line: Line, *names: str) -> Iterator[ControlNetServer]:
-    server = make_server(line, *names)
-    server.start("controlnet1@test")
-    yield server
-    server.stop()
 
 
 @pytest.mark.parametrize("shared_memory", ["auto", "off"])
@@ -111,11 +105,9 @@ def test_a_step_that_the_server_lost_is_sent_again(line: Line) -> None:
     step = ask(controlnets)
     # When the residual Redis loses everything, and a worker comes
     line.redis.flushall()
-    server = make_server(line, "edge")
-    server.start("controlnet1@test")
-    # Then the step is computed all the same
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    server.stop()
+    with serving(make_server(line, "edge")):
+        # Then the step is computed all the same
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
 
 
 def test_a_residual_server_that_has_lost_a_step_is_noticed_at_the_first_check(line: Line) -> None:
@@ -130,15 +122,11 @@ def test_a_residual_server_that_has_lost_a_step_is_noticed_at_the_first_check(li
 
 def test_a_worker_that_died_with_the_step_costs_one_lease(line: Line) -> None:
     short = make_line(line.redis, line.settings.model_copy(update={"controlnet_lease_s": 0.2}))
-    controlnets = make_controlnets(short, spec("edge"), residual_timeout_s=60.0)
+    controlnets = make_controlnets(short, spec("edge"), residual_timeout_s=60.0, residual_attempts=9)
     step = ask(controlnets)
-    ticket = short.steps.pop(["edge"])
-    assert ticket is not None
-    assert short.steps.claim(ticket) is not None  # a worker claimed it and died
-    other = make_server(short, "edge")
-    other.start("controlnet2@test")
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    other.stop()
+    claim_next(short.steps, "edge")  # a worker claimed it and died
+    with serving(make_server(short, "edge"), "controlnet2@test"):
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
 
 
 def test_without_any_worker_the_attempt_ends_with_a_reason(line: Line) -> None:
@@ -153,16 +141,14 @@ def test_a_controlnet_that_nobody_serves_is_computed_here_bit_by_bit(
     # Given a job of three ControlNets, of which a living worker serves the middle one
     specs = [spec(name, conditioning_scale=0.7) for name in ("edge", "depth", "colour")]
     controlnets, context, _ = make_job(line, *specs, local=True, residual_timeout_s=0.2)
-    server = make_server(line, "depth")
-    server.start("controlnet1@test")
     down, mid = by_diffusers(0.7, 0.7, 0.7)
     caplog.set_level("INFO")
-    for i in range(2):  # the second time without waiting
-        step = ask(controlnets, i)
-        assert torch.equal(step.get(MID), mid)
-        assert [torch.equal(step.get(j), down[j]) for j in reversed(range(len(down)))] == [True] * len(down)
-        step.finish()
-    server.stop()
+    with serving(make_server(line, "depth")):
+        for i in range(2):  # the second time without waiting
+            step = ask(controlnets, i)
+            assert torch.equal(step.get(MID), mid)
+            assert all(torch.equal(step.get(j), down[j]) for j in reversed(range(len(down))))
+            step.finish()
     workers = {span.name: span.worker for span in context.timeline.spans}
     assert workers["controlnet edge"] == workers["controlnet colour"] == "unet1@test"
     assert set(controlnets.used) == {0, 1, 2}
@@ -188,10 +174,13 @@ def test_a_step_of_a_busy_controlnet_waits_in_the_queue(line: Line) -> None:
     controlnets = make_controlnets(line, spec("edge"), residual_timeout_s=0.1, residual_attempts=1)
     server.steps.renew(["edge"])
     step = ask(controlnets)
-    threading.Timer(0.8, lambda: server.start("controlnet1@test")).start()
-    # Then the step is still computed
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    server.stop()
+    with ThreadPoolExecutor(1) as waiting:
+        residual = waiting.submit(step.get, MID)
+        with pytest.raises(TimeoutError):
+            residual.result(0.8)
+        # Then the step is still computed
+        with serving(server):
+            assert torch.equal(residual.result(), by_diffusers(1.0)[1])
 
 
 def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
@@ -201,12 +190,10 @@ def test_a_worker_that_comes_back_is_used_again(line: Line) -> None:
     first.get(MID)
     # When a worker has already taken the next step
     step = ask(controlnets, 1)
-    server = make_server(line, "edge")
-    server.start("controlnet1@test")
-    assert eventually(lambda: not line.steps.find_unclaimed(step.request, step.request.parts))
-    # Then its residuals are used
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    server.stop()
+    with serving(make_server(line, "edge")):
+        assert eventually(lambda: not line.steps.find_unclaimed(step.request, step.request.parts))
+        # Then its residuals are used
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     for asked in (first, step):
         asked.finish()
     spans = [span.worker for span in context.timeline.spans if span.name == "controlnet edge"]
@@ -235,12 +222,13 @@ def test_a_step_that_cannot_be_computed_fails_with_the_workers_reason(
 @pytest.mark.parametrize("local", [False, True])
 def test_a_first_controlnet_with_global_pooling_needs_guess_mode(local: bool, line: Line) -> None:
     # Given ControlNets of which the web could not know that they pool
-    with nullcontext() if local else serving(line, "edge", "pooled"):
-        first = make_controlnets(line, spec("pooled"), spec("edge"), local=local, residual_timeout_s=0.2)
+    wait = {"residual_timeout_s": 0.2 if local else 60.0}  # nobody serves them, or somebody does
+    with nullcontext() if local else serving(make_server(line, "edge", "pooled")):
+        first = make_controlnets(line, spec("pooled"), spec("edge"), local=local, **wait)
         with pytest.raises(ControlNetFailed, match=r"'pooled' .*guess_mode"):
             ask(first).get(MID)
         # Then a later one that pools does no more than that
-        second = make_controlnets(line, spec("edge"), spec("pooled"), local=local, residual_timeout_s=0.2)
+        second = make_controlnets(line, spec("edge"), spec("pooled"), local=local, **wait)
         expected = by_diffusers(1.0, 1.0, models=("edge", "pooled"))[1]
         assert torch.equal(ask(second).get(MID), expected)
 
@@ -276,9 +264,6 @@ def test_jobs_of_two_controlnets_on_two_workers_never_deadlock(
     line: Line,
 ) -> None:
     # Given eight clients whose jobs want the same two ControlNets, in one order or in the other
-    servers = [make_server(line, "edge", "depth") for _ in range(2)]
-    for i, server in enumerate(servers):
-        server.start(f"controlnet{i}@test")
     mids = {
         names: by_diffusers(1.0, 1.0, models=names)[1] for names in (("edge", "depth"), ("depth", "edge"))
     }
@@ -290,10 +275,11 @@ def test_jobs_of_two_controlnets_on_two_workers_never_deadlock(
         controlnets.close()
         return all(equal)
 
-    with ThreadPoolExecutor(8) as clients:
+    with ExitStack() as stack:
+        for i in range(2):
+            stack.enter_context(serving(make_server(line, "edge", "depth"), f"controlnet{i}@test"))
+        clients = stack.enter_context(ThreadPoolExecutor(8))
         assert all(clients.map(run, range(24)))
-    for server in servers:
-        server.stop()
     left = [key for key in line.redis.scan_iter("*") if b"job" in key and b"responses" not in key]
     assert left == []
 

@@ -11,6 +11,7 @@ from shared.registry.live_workers import LiveWorkersCache
 from shared.registry.workers import Heartbeat, publish_heartbeat
 from shared.settings import Settings
 from tests.fake_device import FakeDevice
+from tests.workers.running import serving
 from tests.workers.unet.controlnet_jobs import (
     MID,
     ControlNetJob,
@@ -18,9 +19,11 @@ from tests.workers.unet.controlnet_jobs import (
     ask,
     by_diffusers,
     exact_steps,
+    load_all,
     load_controlnets,
     make_job,
     make_line,
+    make_loaded_job,
     make_server,
     results,
     spec,
@@ -51,8 +54,7 @@ def line(residual: Redis, control: Redis, servers: Settings) -> Line:
 def make_other_server(line: Line) -> ControlNetServer:
     """A ControlNet worker of another platform that holds ``edge``."""
     controlnets = load_controlnets()
-    with controlnets.use("edge"):
-        pass
+    load_all(controlnets, "edge")
     steps = StepQueue(line.redis, line.settings, OTHER)
     return ControlNetServer(["edge"], controlnets, steps, make_line(line.redis, line.settings).transport, 0.0)
 
@@ -93,14 +95,10 @@ def test_only_workers_of_the_requesters_platform_see_a_step_of_an_exact_job(line
 
 
 def test_a_requester_computes_what_no_worker_of_its_platform_has_taken(line: Line) -> None:
-    job = make_job(line, spec("edge"), local=True)
-    with job.worker.controlnets.use("edge"):
-        pass
-    other = make_other_server(line)
-    other.start("controlnet1@other")
+    job = make_loaded_job(line, spec("edge"))
     before = results("edge", "requester")
-    first_sum(job)
-    other.stop()
+    with serving(make_other_server(line), "controlnet1@other"):
+        first_sum(job)
     assert results("edge", "requester") == before + 1
     [receipt] = job.context.used_controlnets.receipts
     assert receipt.other_platforms == []
@@ -108,10 +106,8 @@ def test_a_requester_computes_what_no_worker_of_its_platform_has_taken(line: Lin
 
 def test_bounded_jobs_are_served_by_every_platform_and_their_receipt_names_it(line: Line) -> None:
     job = make_job(line, spec("edge"), alone=False)
-    other = make_other_server(line)
-    other.start("controlnet1@other")
-    first_sum(job)
-    other.stop()
+    with serving(make_other_server(line), "controlnet1@other") as other:
+        first_sum(job)
     [receipt] = job.context.used_controlnets.receipts
     assert receipt.other_platforms == [other.steps.platform]
     assert job.context.used_controlnets.warnings() == []
@@ -120,10 +116,8 @@ def test_bounded_jobs_are_served_by_every_platform_and_their_receipt_names_it(li
 def test_a_receipt_names_no_platform_that_is_the_base_models(line: Line) -> None:
     for alone in (True, False):
         job = make_job(line, spec("edge"), alone=alone)
-        server = make_server(line, "edge")
-        server.start("controlnet1@here")
-        first_sum(job)
-        server.stop()
+        with serving(make_server(line, "edge"), "controlnet1@here"):
+            first_sum(job)
         [receipt] = job.context.used_controlnets.receipts
         assert receipt.other_platforms == []
 
@@ -134,10 +128,8 @@ def test_what_only_another_platform_holds_is_computed_there_with_a_warning(
     # Given ControlNet workers of one platform, and a UNet worker of another that may hold none
     publish_heartbeat(control, heartbeat(other_digest(line)), 60)
     job = make_job(line, spec("edge"))
-    other = make_other_server(line)
-    other.start("controlnet1@other")
-    first_sum(job)
-    other.stop()
+    with serving(make_other_server(line), "controlnet1@other") as other:
+        first_sum(job)
     [receipt] = job.context.used_controlnets.receipts
     assert receipt.other_platforms == [other.steps.platform]
     [warning] = job.context.used_controlnets.warnings()
@@ -163,12 +155,10 @@ def test_a_step_goes_to_another_platform_once_nobody_of_its_own_lives(line: Line
     step = ask(job.client)
     # When it is gone, and one of another platform lives
     publish_heartbeat(control, heartbeat(other_digest(line)), 60)
-    other = make_other_server(line)
-    other.start("controlnet1@other")
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    # Then the other steps go there at once
-    assert ask(job.client, 1).request.parts[0].platform == other.steps.platform_digest
-    other.stop()
+    with serving(make_other_server(line), "controlnet1@other") as other:
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
+        # Then the other steps go there at once
+        assert ask(job.client, 1).request.parts[0].platform == other.steps.platform_digest
 
 
 def test_a_step_is_not_left_to_a_worker_of_its_platform_that_loads_nothing(
@@ -182,11 +172,10 @@ def test_a_step_is_not_left_to_a_worker_of_its_platform_that_loads_nothing(
     publish_heartbeat(control, unable, 60)
     publish_heartbeat(control, heartbeat(other_digest(line)), 60)
     job = make_job(line, spec("edge"), residual_timeout_s=60.0, check=BoundedLooks())
-    step, other = ask(job.client), make_other_server(line)
+    step = ask(job.client)
     assert step.request.parts[0].platform == line.steps.platform_digest
-    other.start("controlnet1@other")
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    other.stop()
+    with serving(make_other_server(line), "controlnet1@other"):
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     assert job.context.used_controlnets.warnings()
 
 

@@ -14,6 +14,7 @@ from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.tiny_models import EMOJI
+from tests.workers.running import serving
 from tests.workers.unet.controlnet_jobs import (
     MID,
     MODELS,
@@ -21,9 +22,11 @@ from tests.workers.unet.controlnet_jobs import (
     Line,
     ask,
     by_diffusers,
+    claim_next,
     compute,
     make_job,
     make_line,
+    make_loaded_job,
     make_server,
     results,
     spec,
@@ -137,10 +140,8 @@ def test_a_step_waits_for_a_holder_as_long_as_the_load_takes(line: Line) -> None
     monitor = CallMonitor(job.client.session)
     assert monitor.decide(step.request, part) is Decision.WAIT
     # When a holder takes it, its residuals are used, and nothing is loaded
-    server = make_server(line, "edge")
-    server.start("controlnet1@test")
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    server.stop()
+    with serving(make_server(line, "edge")):
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     assert job.worker.controlnets.names() == []
 
 
@@ -159,10 +160,7 @@ def test_a_holder_that_claims_during_the_load_serves_and_the_load_stays(line: Li
     job, step = make_waiting(line, 0.0)
     assert job.worker.residency.load_for_step("edge")
     server = make_server(line, "edge")
-    queued = server.steps.pop(["edge"])
-    assert queued is not None
-    claimed = server.steps.claim(queued)
-    assert claimed is not None
+    claimed = claim_next(server.steps, "edge")
     assert eventually(job.worker.controlnets.names) == ["edge"]
     # Then what is loaded meanwhile computes nothing of this step
     compute(server, [claimed])
@@ -174,9 +172,7 @@ def test_a_holder_that_claims_during_the_load_serves_and_the_load_stays(line: Li
 def test_a_controlnet_of_a_job_stays_loaded_between_its_steps(line: Line) -> None:
     # Given a worker with place for one ControlNet, which a job has used
     controlnets = make_cache(1)
-    with controlnets.use("edge"):
-        pass
-    job = make_job(line, spec("edge"), local=True, controlnets=controlnets)
+    job = make_loaded_job(line, spec("edge"), controlnets=controlnets)
     ask(job.client).get(MID)
     # When another one is wanted for a step, it finds no place before the job is over
     job.worker.residency.load_for_step("depth")
@@ -215,10 +211,8 @@ def test_a_worker_that_serves_after_a_load_has_failed_here_is_used(line: Line) -
     step = ask(job.client)
     monitor = CallMonitor(job.client.session)
     assert monitor.decide(step.request, step.request.parts[0]) is Decision.WAIT
-    server = make_server(line, "edge")
-    server.start("controlnet1@test")
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    server.stop()
+    with serving(make_server(line, "edge")):
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
 
 
 def test_a_job_loads_what_no_worker_has_loaded_beside_its_prompt(

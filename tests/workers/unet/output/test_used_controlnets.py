@@ -9,6 +9,7 @@ from redis import Redis
 from shared.errors import ControlNetChanged, ReceiptMismatch
 from shared.jobs.receipt import ControlNetReceipt, Receipt, WorkerReceipt
 from shared.settings import Settings
+from tests.workers.running import serving
 from tests.workers.unet.controlnet_jobs import (
     MID,
     MODELS,
@@ -16,8 +17,12 @@ from tests.workers.unet.controlnet_jobs import (
     Line,
     ask,
     by_diffusers,
+    claim_next,
+    compute,
+    load_all,
     make_job,
     make_line,
+    make_loaded_job,
     make_server,
     results,
     spec,
@@ -51,13 +56,7 @@ def make_changed(line: Line) -> ControlNetServer:
 def first_residual(job: ControlNetJob, server: ControlNetServer, step: int) -> torch.Tensor:
     """The first residual of a step that ``server`` is free to serve."""
     asked = ask(job.client, step)
-    queued = server.steps.pop(["edge"])
-    assert queued is not None
-    claimed = server.steps.claim(queued)
-    assert claimed is not None
-    server.sender.start()
-    server.serve([claimed])
-    server.sender.stop()
+    compute(server, [claim_next(server.steps, "edge")])
     return asked.get(MID)
 
 
@@ -75,8 +74,7 @@ def test_a_requester_that_holds_the_weights_of_the_steps_before_computes_itself(
         make_changed(line),
     )
     first_residual(job, server, 0)
-    with job.worker.controlnets.use("edge"):
-        pass
+    load_all(job.worker.controlnets, "edge")
     before = results("edge", "requester")
     assert torch.equal(first_residual(job, changed, 1), by_diffusers(1.0)[1])
     assert results("edge", "requester") == before + 1
@@ -95,21 +93,19 @@ def make_mixed(line: Line, **changes: float) -> ControlNetJob:
     """A job whose first step another worker has computed, and whose worker has then loaded other weights."""
     job = make_job(line, spec("edge"), local=True, controlnets=changed_controlnets(), **changes)
     first_residual(job, make_server(line, "edge"), 0)
-    with job.worker.controlnets.use("edge"):
-        pass
+    load_all(job.worker.controlnets, "edge")
     return job
 
 
 def test_a_requester_with_other_weights_leaves_all_steps_to_the_worker_of_the_first(line: Line) -> None:
     job, server = make_mixed(line), make_server(line, "edge")
-    server.start("controlnet1@test")
     before = results("edge", "requester"), results("edge", "local")
-    for step, served in enumerate((None, []), start=1):
-        job.worker.other_workers.served = served
-        asked = ask(job.client, step)
-        assert asked.request.held == []
-        assert torch.equal(asked.get(MID), by_diffusers(1.0)[1])
-    server.stop()
+    with serving(server):
+        for step, served in enumerate((None, []), start=1):
+            job.worker.other_workers.served = served
+            asked = ask(job.client, step)
+            assert asked.request.held == []
+            assert torch.equal(asked.get(MID), by_diffusers(1.0)[1])
     assert (results("edge", "requester"), results("edge", "local")) == before
 
 
@@ -139,15 +135,13 @@ def replayed(sha256: str) -> Replay:
 
 def test_a_requester_that_holds_the_weights_of_the_receipt_computes_itself(line: Line) -> None:
     replay = replayed(UNetControlNet("edge", MODELS["edge"]).sha256)
-    job, changed = make_job(line, spec("edge"), local=True, replay=replay), make_changed(line)
-    with job.worker.controlnets.use("edge"):
-        pass
+    job, changed = make_loaded_job(line, spec("edge"), replay=replay), make_changed(line)
     before = results("edge", "requester")
     assert torch.equal(first_residual(job, changed, 0), by_diffusers(1.0)[1])
     assert results("edge", "requester") == before + 1
     # And one that has no weights, or other ones, refuses the job
     with pytest.raises(ReceiptMismatch):
         first_residual(make_job(line, spec("edge"), replay=replay), changed, 0)
-    mixed = make_job(line, spec("edge"), local=True, replay=replay, controlnets=changed_controlnets())
-    with mixed.worker.controlnets.use("edge"), pytest.raises(ReceiptMismatch):
+    mixed = make_loaded_job(line, spec("edge"), replay=replay, controlnets=changed_controlnets())
+    with pytest.raises(ReceiptMismatch):
         first_residual(mixed, changed, 0)

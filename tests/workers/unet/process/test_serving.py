@@ -13,6 +13,7 @@ from shared import keys
 from shared.messaging.messages import AttachControlNet
 from shared.registry.workers import Heartbeat, live_workers, publish_heartbeat, remove_worker
 from tests.infra.local.waiting import eventually
+from tests.workers.running import serving
 from workers.families.base_controlnet import ControlNet
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
@@ -21,6 +22,7 @@ from workers.unet.process.serving import IdleServing
 from workers.unet.worker import UNetWorker
 
 MakeWorker = Callable[..., UNetWorker]
+NAME = "unet2@test"
 
 
 @pytest.fixture
@@ -49,10 +51,8 @@ def test_a_worker_that_starts_loads_a_controlnet_that_no_controlnet_worker_has(
 ) -> None:
     for other in live_workers(control):  # of other tests
         remove_worker(control, other.name)
-    serving = IdleServing(worker, make_turns())
-    serving.start("unet2@test")
-    assert eventually(lambda: worker.controlnets.names() == ["edge"])
-    serving.stop()
+    with serving(IdleServing(worker, make_turns()), NAME):
+        assert eventually(lambda: worker.controlnets.names() == ["edge"])
 
 
 def test_a_worker_beside_a_controlnet_worker_loads_what_it_is_asked_to_prepare(
@@ -64,19 +64,17 @@ def test_a_worker_beside_a_controlnet_worker_loads_what_it_is_asked_to_prepare(
     )  # fmt: skip
     publish_heartbeat(control, beside, 60)
     turns = make_turns()
-    serving = IdleServing(worker, turns)
-    serving.start("unet2@test")
-    # While a job computes, nothing is loaded, whoever asks
-    with turns.take("job"):
-        serving.attach(attachment(worker))
-        serving.attach(attachment(worker, "unknown"))
-        assert worker.controlnets.names() == []
-    # After it, what was asked for meanwhile is
-    assert eventually(lambda: worker.controlnets.names() == ["edge"])
-    # Once it is loaded, the control image of a job is embedded ahead, and the job is shown
-    serving.attach(attachment(worker))
-    assert eventually(lambda: serving.attached_jobs() == {"edge": ["j"]})
-    serving.stop()
+    with serving(IdleServing(worker, turns), NAME) as idle:
+        # While a job computes, nothing is loaded, whoever asks
+        with turns.take("job"):
+            idle.attach(attachment(worker))
+            idle.attach(attachment(worker, "unknown"))
+            assert worker.controlnets.names() == []
+        # After it, what was asked for meanwhile is
+        assert eventually(lambda: worker.controlnets.names() == ["edge"])
+        # Once it is loaded, the control image of a job is embedded ahead, and the job is shown
+        idle.attach(attachment(worker))
+        assert eventually(lambda: idle.attached_jobs() == {"edge": ["j"]})
     remove_worker(control, "controlnet9@test")
 
 
@@ -93,27 +91,23 @@ def test_a_load_ahead_that_fails_unexpectedly_keeps_no_later_one_from_being_made
             return loaded
 
     broken = replace(worker, controlnets=ModelCache(load, DeviceMemory(1 << 40), estimate))
-    serving = IdleServing(broken, make_turns())
-    serving.start("unet2@test")
-    assert eventually(lambda: broken.controlnets.names() == ["edge"])
+    with serving(IdleServing(broken, make_turns()), NAME):
+        assert eventually(lambda: broken.controlnets.names() == ["edge"])
     assert not errors
-    serving.stop()
 
 
 def test_an_attachment_never_waits_however_many_there_are(worker: UNetWorker) -> None:
-    serving = IdleServing(worker, make_turns())  # not started: nobody takes them
+    idle = IdleServing(worker, make_turns())  # not started: nobody takes them
     message = attachment(worker)
-    asked = threading.Thread(target=lambda: [serving.attach(message) for _ in range(100)])
+    asked = threading.Thread(target=lambda: [idle.attach(message) for _ in range(100)])
     asked.start()
     asked.join(30)
     assert not asked.is_alive()
 
 
 def test_dispatch_is_told_while_a_worker_serves(worker: UNetWorker, control: Redis) -> None:
-    control.delete(keys.serving("unet2@test"))
-    serving = IdleServing(worker, make_turns())
-    serving.start("unet2@test")
-    with worker.activity.serve:
-        assert eventually(lambda: bool(control.exists(keys.serving("unet2@test"))))
-    assert control.pttl(keys.serving("unet2@test")) > 0
-    serving.stop()
+    control.delete(keys.serving(NAME))
+    with serving(IdleServing(worker, make_turns()), NAME):
+        with worker.activity.serve:
+            assert eventually(lambda: bool(control.exists(keys.serving(NAME))))
+        assert control.pttl(keys.serving(NAME)) > 0

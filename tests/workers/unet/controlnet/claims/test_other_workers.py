@@ -8,6 +8,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from infra.bench.harness.ports import free_ports
+from shared.redis_clients import without_retries
 from shared.registry.controlnet_servers import Served, ServerRegistration
 from tests.infra.local.waiting import eventually
 from workers.unet.controlnet.claims.other_workers import ASKED_S, KNOWN_S, READ_EVERY_S, OtherWorkers
@@ -95,7 +96,7 @@ def test_what_was_read_long_ago_says_nothing(registry: Redis) -> None:
 
 def test_without_the_registry_anybody_may_serve() -> None:
     [port] = free_ports(1)
-    others = OtherWorkers(Redis(port=port, decode_responses=True))
+    others = OtherWorkers(without_retries(Redis(port=port, decode_responses=True)))
     assert all(others.may_serve("edge") for _ in range(3))
     with pytest.raises(RedisError):
         others.read()

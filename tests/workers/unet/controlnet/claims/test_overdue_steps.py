@@ -16,6 +16,7 @@ from shared.errors import DeviceLost, WorkerStopping
 from shared.settings import Settings
 from tests.fake_device import FakeDevice
 from tests.infra.local.waiting import eventually
+from tests.workers.running import running, serving
 from tests.workers.unet.controlnet_jobs import (
     MID,
     Line,
@@ -88,16 +89,15 @@ def test_a_job_goes_on_after_an_overdue_step_that_cannot_be_read(line: Line) -> 
     line.redis.rpush(overdue_key("edge", ""), "no entry")
     line.steps.mark_overdue(step.request, step.request.parts[0])
     server = make_server(line, "edge")
-    server.sender.start()
     steps = OverdueSteps()
     steps.connect(server.has_overdue, server.serve_overdue)
-    for _ in range(2):
-        steps.look()
-        steps.serve_one()
-    # Then it has left the list, and the next one is served
-    assert not server.has_overdue()
-    assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
-    server.sender.stop()
+    with running(server.sender):
+        for _ in range(2):
+            steps.look()
+            steps.serve_one()
+        # Then it has left the list, and the next one is served
+        assert not server.has_overdue()
+        assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
 
 
 def test_a_step_is_overdue_only_if_nobody_could_serve_it_or_load_its_controlnet(line: Line) -> None:
@@ -122,12 +122,12 @@ def test_an_overdue_step_is_served_once_and_leaves_both_lists(line: Line) -> Non
     step = ask(job.client)
     [part] = step.request.parts
     server = make_server(line, "edge")
-    server.sender.start()
     assert not server.serve_overdue()  # it waits in its queue
     for _ in range(2):
         line.steps.mark_overdue(step.request, part)
     assert server.has_overdue()
-    assert [server.serve_overdue() for _ in range(2)] == [True, False]
+    with running(server.sender):
+        assert [server.serve_overdue() for _ in range(2)] == [True, False]
     assert not server.has_overdue()
     assert torch.equal(step.get(MID), by_diffusers(1.0)[1])
     assert line.redis.llen(exact_steps(line, "edge")) == 0
@@ -136,7 +136,6 @@ def test_an_overdue_step_is_served_once_and_leaves_both_lists(line: Line) -> Non
     line.steps.mark_overdue(late, part)
     job.client.close()
     assert not server.serve_overdue()
-    server.sender.stop()
 
 
 def test_a_job_waits_for_no_residuals_of_overdue_steps(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,9 +145,8 @@ def test_a_job_waits_for_no_residuals_of_overdue_steps(line: Line, monkeypatch: 
         request = ask(make_job(line, spec("edge")).client).request
         line.steps.mark_overdue(request, request.parts[0])
     assert [server.serve_overdue() for _ in range(2)] == [True, False]
-    server.sender.start()
-    assert eventually(server.serve_overdue)
-    server.sender.stop()
+    with running(server.sender):
+        assert eventually(server.serve_overdue)
 
 
 def test_a_server_that_stops_serves_nothing_overdue_nor_what_it_has_not_loaded(line: Line) -> None:
@@ -173,10 +171,12 @@ def busy(worker: UNetWorker, turns: DeviceTurns) -> Iterator[list[str]]:
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert eventually(lambda: ended)
-    yield ended
-    over.set()
-    thread.join()
+    try:
+        assert eventually(lambda: ended)
+        yield ended
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_a_job_whose_worker_may_hold_no_controlnet_ends_though_all_others_have_jobs(
@@ -190,11 +190,9 @@ def test_a_job_whose_worker_may_hold_no_controlnet_ends_though_all_others_have_j
     alone = run(holder, wanted)
     pure = replace(make_worker(serve_controlnets=False, residual_timeout_s=20.0), served_controlnets=[])
     turns = DeviceTurns(lambda job_id: nullcontext(), lambda: None, jobs_wait=lambda: True)
-    serving = IdleServing(holder, turns)
-    with busy(holder, turns) as ended:
-        serving.start("unet2@test")
+    idle_serving = IdleServing(holder, turns)
+    with busy(holder, turns) as ended, serving(idle_serving, "unet2@test"):
         job = run(pure, wanted)
-    serving.stop()
     # Then its steps are served between those of the other's jobs, with the same bits
     assert np.array_equal(pixels(pure, job), pixels(holder, alone))
     assert {span.worker for span in job.timeline if span.name == "controlnet edge"} == {"unet2@test"}

@@ -5,7 +5,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from shared.jobs.options import LoraLoading, Precision
 from shared.redis_clients import residual_servers, without_retries
 from shared.settings import Settings
 from tests.fake_device import FakeDevice
+from tests.workers.running import running, serving
 from tests.workers.unet.controlnet_jobs import (
     MID,
     MODELS,
@@ -28,10 +29,12 @@ from tests.workers.unet.controlnet_jobs import (
     X,
     ask,
     by_diffusers,
+    claim_next,
     compute,
     exact_steps,
     make_job,
     make_line,
+    make_loaded_job,
     make_server,
     results,
     spec,
@@ -74,11 +77,7 @@ def line(residual: Redis, servers: Settings) -> Iterator[Line]:
 def make_holder(line: Line, count: int, **options: Any) -> ControlNetJob:
     """A job of so many ControlNets whose worker has loaded them all."""
     specs = [spec(name, conditioning_scale=scale) for name, scale in zip(NAMES, SCALES, strict=True)]
-    job = make_job(line, *specs[:count], local=True, residual_timeout_s=60.0, **options)
-    for name in NAMES[:count]:
-        with job.worker.controlnets.use(name):
-            pass
-    return job
+    return make_loaded_job(line, *specs[:count], residual_timeout_s=60.0, **options)
 
 
 def serve(line: Line, names: Collection[str]) -> None:
@@ -194,14 +193,13 @@ def test_a_helper_and_the_requester_take_parts_by_turns_each_from_its_own_end(li
     controlnets = ModelCache(lambda name: loaded[name], DeviceMemory(1 << 30), lambda name: 1)
     job = make_holder(line, 3, controlnets=controlnets)
     server = make_server(line, *NAMES)
-    server.sender.start()
     step = ask(job.client)
-    # When the helper computes one while the encoder runs, and another while the requester computes its first
-    assert server.serve_next(NAMES[:1]) == 1
-    loaded["colour"].meanwhile = lambda: server.serve_next(NAMES[1:2])
-    before = [results(name, "requester") for name in NAMES]
-    found = take(step, 3)
-    server.sender.stop()
+    with running(server.sender):
+        # When the helper computes one while the encoder runs, and another while the requester computes
+        assert server.serve_next(NAMES[:1]) == 1
+        loaded["colour"].meanwhile = lambda: server.serve_next(NAMES[1:2])
+        before = [results(name, "requester") for name in NAMES]
+        found = take(step, 3)
     # Then the requester has computed only the last one
     assert [results(name, "requester") - old for name, old in zip(NAMES, before, strict=True)] == [0, 0, 1]
     assert all(map(torch.equal, found, expected(3)))
@@ -212,9 +210,8 @@ def test_a_helper_sums_parts_that_the_requester_does_not_hold_and_only_those(lin
     job.worker.served_controlnets = ["colour"]
     step = ask(job.client)
     server = make_server(line, *NAMES)
-    server.sender.start()
-    assert server.serve_next(["edge"]) == 1
-    server.sender.stop()
+    with running(server.sender):
+        assert server.serve_next(["edge"]) == 1
     # Then the helper has computed the second along with the first, and left the third to the requester
     assert line.steps.find_unclaimed(step.request, step.request.parts) == step.request.parts[2:]
     assert all(map(torch.equal, take(step, 3), expected(3)))
@@ -360,9 +357,6 @@ def test_a_step_that_the_server_loses_before_the_claim_is_computed_at_once(line:
 
 def test_jobs_share_the_work_with_servers_and_every_sum_is_diffusers_own(line: Line) -> None:
     # Given eight jobs of three ControlNets whose workers hold them all, beside two servers
-    servers = [make_server(line, *NAMES) for _ in range(2)]
-    for i, server in enumerate(servers):
-        server.start(f"controlnet{i}@test")
     sums = expected(3)
 
     def run_job(_: int) -> bool:
@@ -371,10 +365,11 @@ def test_jobs_share_the_work_with_servers_and_every_sum_is_diffusers_own(line: L
         job.client.close()
         return all(all(map(torch.equal, found, sums)) for found in steps)
 
-    with ThreadPoolExecutor(8) as clients:
+    with ExitStack() as stack:
+        for i in range(2):
+            stack.enter_context(serving(make_server(line, *NAMES), f"controlnet{i}@test"))
+        clients = stack.enter_context(ThreadPoolExecutor(8))
         assert all(clients.map(run_job, range(16)))
-    for server in servers:
-        server.stop()
     # And nothing is left to do
     assert not any(line.redis.llen(exact_steps(line, name)) for name in NAMES)
 
@@ -409,9 +404,7 @@ def test_a_part_whose_worker_died_is_computed_here_after_its_lease(line: Line) -
     short = make_line(line.redis, line.settings.model_copy(update={"controlnet_lease_s": 0.2}))
     job = make_holder(short, 2)
     step = ask(job.client)
-    queued = short.steps.pop(["depth"])
-    assert queued is not None
-    assert make_line(line.redis, short.settings).steps.claim(queued) is not None
+    claim_next(make_line(line.redis, short.settings).steps, "depth")
     # Then the requester computes it after its lease, the other part once, and asks nobody again
     before = [results(name, "requester") for name in NAMES[:2]]
     assert all(map(torch.equal, take(step, 2), expected(2)))
