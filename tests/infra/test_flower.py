@@ -15,6 +15,7 @@ from shared.tenants.api_key import ApiKey
 from shared.tenants.key_store import KeyStore, StoredKey
 from tests.infra.local.waiting import eventually
 
+ANSWER_S = 30.0
 LOGIN = ("swift", "a-password")
 SHUTDOWN = "/api/worker/shutdown/unet1@a"
 ADMINS_KEY = str(ApiKey.random())
@@ -45,7 +46,7 @@ def running_flower(servers: Settings, own: dict[str, str]) -> Iterator[str]:
 
 def answers(url: str) -> bool:
     try:
-        return requests.get(f"{url}/healthcheck", timeout=5).ok
+        return requests.get(f"{url}/healthcheck", timeout=ANSWER_S).ok
     except requests.ConnectionError:
         return False
 
@@ -53,9 +54,9 @@ def answers(url: str) -> bool:
 @pytest.mark.parametrize("auth", [None, ("swift", ""), ("swift", "wrong"), ("", "a-password")])
 def test_nothing_is_shown_or_done_without_the_login(url: str, auth: tuple[str, str] | None) -> None:
     for path in ("/", "/workers", "/broker", "/tasks", "/api/workers", "/api/tasks", "/api/queues/length"):
-        assert requests.get(url + path, auth=auth, timeout=5).status_code == 401
+        assert requests.get(url + path, auth=auth, timeout=ANSWER_S).status_code == 401
     for path in (SHUTDOWN, "/api/task/send-task/unet.generate", "/api/worker/queue/cancel-consumer/unet1@a"):
-        assert requests.post(url + path, auth=auth, timeout=5).status_code == 401
+        assert requests.post(url + path, auth=auth, timeout=ANSWER_S).status_code == 401
 
 
 def test_beside_an_api_with_keys_an_admins_key_is_the_login(keyed_url: str, servers: Settings) -> None:
@@ -96,19 +97,19 @@ def test_a_page_of_another_origin_cannot_use_an_admins_key_either(keyed_url: str
 def test_a_page_of_another_origin_cannot_use_the_login_a_browser_remembers(
     url: str, headers: dict[str, str]
 ) -> None:
-    assert requests.post(url + SHUTDOWN, auth=LOGIN, headers=headers, timeout=5).status_code == 403
+    assert requests.post(url + SHUTDOWN, auth=LOGIN, headers=headers, timeout=ANSWER_S).status_code == 403
 
 
 @pytest.mark.parametrize("host", ["", "localhost.evil.example", "evilexample.com", "11.1.2.3", "[::2]"])
 def test_a_name_that_looks_like_one_of_its_own_is_refused(url: str, host: str) -> None:
-    answer = requests.get(f"{url}/api/workers", auth=LOGIN, headers={"Host": host}, timeout=5)
+    answer = requests.get(f"{url}/api/workers", auth=LOGIN, headers={"Host": host}, timeout=ANSWER_S)
     assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/healthcheck", "/api/workers", "/static/css/flower.css"])
 def test_another_host_name_is_refused_everywhere(url: str, path: str) -> None:
     headers = {"Host": "evil.example:80"}
-    assert requests.get(url + path, auth=LOGIN, headers=headers, timeout=5).status_code == 403
+    assert requests.get(url + path, auth=LOGIN, headers=headers, timeout=ANSWER_S).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -125,12 +126,12 @@ def test_another_host_name_is_refused_everywhere(url: str, path: str) -> None:
     ],
 )
 def test_names_of_this_machine_and_those_that_are_listed_are_its_own(url: str, host: str) -> None:
-    answer = requests.post(url + SHUTDOWN, auth=LOGIN, headers={"Host": host}, timeout=5)
+    answer = requests.post(url + SHUTDOWN, auth=LOGIN, headers={"Host": host}, timeout=ANSWER_S)
     assert answer.status_code == 404  # there is no such worker
 
 
 def test_the_broker_page_lists_our_queues(url: str) -> None:
-    page = requests.get(f"{url}/broker", auth=LOGIN, timeout=5).text
+    page = requests.get(f"{url}/broker", auth=LOGIN, timeout=ANSWER_S).text
     assert all(name in page for name in ("unet.emoji-sd", "controlnet.edge", "controlnet.colour"))
 
 
@@ -140,7 +141,7 @@ def test_a_worker_that_starts_later_is_listed_with_its_queues(url: str, servers:
     try:
         # Then Flower shows it without a page being opened
         def queues() -> list[str]:
-            workers = requests.get(f"{url}/api/workers", auth=LOGIN, timeout=5).json()
+            workers = requests.get(f"{url}/api/workers", auth=LOGIN, timeout=ANSWER_S).json()
             found = workers.get("late@here", {}).get("active_queues", [])
             return [queue["name"] for queue in found]
 

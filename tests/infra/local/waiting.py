@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(ask: Callable[[], T], timeout_s: float = 10.0) -> T:
+def eventually(ask: Callable[[], T], timeout_s: float = 30.0) -> T:
     """The first true answer; fails when none comes."""
     deadline = time.monotonic() + timeout_s
     while not (answer := ask()):

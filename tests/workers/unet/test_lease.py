@@ -1,4 +1,3 @@
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +11,7 @@ from shared.jobs.job_script import silence_s
 from shared.jobs.store import JobStore
 from shared.redis_clients import control_redis
 from shared.settings import Settings
+from tests.infra.local.waiting import eventually
 from tests.proxy import proxied
 from tests.workers.unet.specs import spec
 from workers.unet.lease import MAX_INTERVAL_S, Lease, RateLimit
@@ -30,15 +30,6 @@ def attempt(jobs: JobStore) -> Attempt:
     return claimed
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(400):
-        if is_so():
-            return
-        pause.wait(0.02)
-    pytest.fail("it did not happen in time")
-
-
 def test_a_preview_that_fails_does_not_end_the_lease(
     attempt: Attempt, jobs: JobStore, servers: Settings
 ) -> None:
@@ -49,9 +40,9 @@ def test_a_preview_that_fails_does_not_end_the_lease(
 
     with Lease(attempt, servers) as lease:
         lease.report_progress(1, 6, broken)
-        wait_until(lambda: jobs.get(attempt.job.id).step == 1)
+        eventually(lambda: jobs.get(attempt.job.id).step == 1)
         lease.report_progress(2, 6, lambda: "cGljdHVyZQ==")
-        wait_until(lambda: jobs.get(attempt.job.id).step == 2)
+        eventually(lambda: jobs.get(attempt.job.id).step == 2)
         lease.check()
 
 
@@ -78,7 +69,7 @@ def test_progress_that_did_not_arrive_is_reported_with_the_next_renewal(
     unanswered = UnansweredOnce(jobs, attempt)
     with Lease(unanswered, servers.model_copy(update={"lease_s": 0.3})) as lease:
         lease.report_progress(1, 6, lambda: "")
-        wait_until(lambda: jobs.get(attempt.job.id).step == 1)
+        eventually(lambda: jobs.get(attempt.job.id).step == 1)
     assert unanswered.reported == [1, 1]
 
 
@@ -89,7 +80,7 @@ def test_progress_that_did_not_arrive_gives_way_to_newer(
     with Lease(unanswered, servers.model_copy(update={"lease_s": 0.3})) as lease:
         unanswered.when_lost = lambda: lease.report_progress(2, 6, lambda: "")
         lease.report_progress(1, 6, lambda: "")
-        wait_until(lambda: jobs.get(attempt.job.id).step == 2)
+        eventually(lambda: jobs.get(attempt.job.id).step == 2)
     assert unanswered.reported == [1, 2]
 
 
@@ -105,7 +96,7 @@ def test_a_cancel_is_noticed_between_two_steps(attempt: Attempt, jobs: JobStore,
     with Lease(attempt, servers.model_copy(update={"lease_s": 0.3})) as lease:
         lease.check()
         jobs.cancel(attempt.job.id)
-        wait_until(lambda: is_cancelled(lease))
+        eventually(lambda: is_cancelled(lease))
         with pytest.raises(JobCancelled):
             lease.check()
 
@@ -126,11 +117,11 @@ def test_a_connection_that_is_dead_without_being_closed_delays_neither_renewal_n
             proxy.silence()
             jobs.redis.delete(keys.lease(job_id))
             # Then it is renewed over another one, long before the client's usual timeout
-            wait_until(lambda: jobs.is_held(job_id, far.token))
+            eventually(lambda: jobs.is_held(job_id, far.token))
             # And so is a cancel noticed
             proxy.silence()
             jobs.cancel(job_id)
-            wait_until(lambda: is_cancelled(lease))
+            eventually(lambda: is_cancelled(lease))
 
 
 def test_a_job_whose_step_hangs_is_failed_at_its_deadline_and_its_lease_ends(
@@ -139,7 +130,7 @@ def test_a_job_whose_step_hangs_is_failed_at_its_deadline_and_its_lease_ends(
     # Given a loop that does not come back after its deadline
     settings = servers.model_copy(update={"job_timeout_s": 0.1, "stuck_grace_s": 0.2, "lease_s": 0.3})
     with Lease(attempt, settings) as lease:
-        wait_until(lambda: jobs.get(attempt.job.id).status == "failed")
+        eventually(lambda: jobs.get(attempt.job.id).status == "failed")
         # Then others see why, nobody holds the job, and what the loop still does is void
         error = jobs.get(attempt.job.id).error
         assert error is not None
@@ -154,7 +145,7 @@ def test_a_job_past_its_deadline_is_left_to_its_loop_for_a_moment(
 ) -> None:
     settings = servers.model_copy(update={"job_timeout_s": 0.001, "stuck_grace_s": 600, "lease_s": 0.1})
     with Lease(attempt, settings) as lease:
-        wait_until(lambda: raises_deadline(lease))
+        eventually(lambda: raises_deadline(lease))
         assert jobs.get(attempt.job.id).status == "running"
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from shared.errors import DeviceLost
 from tests.infra.local.waiting import eventually
+from workers.unet.process import device_turns
 from workers.unet.process.device_turns import DeviceTurns
 
 
@@ -40,7 +41,7 @@ class Job:
         self._worker, self._job_id = worker, job_id
         self.computes, self.has_computed = threading.Event(), threading.Event()
         self.stores, self.has_stored = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -187,7 +188,10 @@ def test_a_step_that_fails_gives_the_device_back() -> None:
     job.end()
 
 
-def test_no_step_comes_between_a_job_and_the_next_one_that_waits_in_a_queue() -> None:
+def test_no_step_comes_between_a_job_and_the_next_one_that_waits_in_a_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device_turns, "NEXT_JOB_S", 1.0)  # longer than this test takes on a busy machine
     worker = Worker()
     worker.jobs_wait = True
     first = Job(worker, "first")
