@@ -62,7 +62,8 @@ class Dispatcher:
             return None
         loras = [version_of(self._settings.lora_bucket, ref.name, ref.etag, ref.key) for ref in spec.loras]
         disks = read_disk_caches(self._redis, sorted({worker.host for worker in free}), loras)
-        ranked = rank_workers(spec.model, loras, free, disks, serving)
+        controlnets = [controlnet.name for controlnet in spec.controlnets]
+        ranked = rank_workers(spec.model, loras, free, disks, serving, controlnets)
         if self._is_loaded_by_busy_workers(spec.model, ranked):
             JOBS_DISPATCHED.labels("queue").inc()
             return None
@@ -93,18 +94,22 @@ def rank_workers(
     free: Sequence[LoraInventory],
     disks: Mapping[str, AbstractSet[str]],
     serving: AbstractSet[str] = frozenset(),
+    controlnets: Sequence[str] = (),
 ) -> list[LoraInventory]:
     """Those free workers that serve ``model``, best first.
 
-    Workers that have loaded the model come first: loading it takes longer than any LoRA. They are ordered by
-    where they have the job's LoRAs, then those that are idle come before those that are ``serving`` steps of
-    other jobs; then by how few other LoRAs this job would make them unpatch.
+    Workers that have loaded the model come first, then those that lack the fewest of the job's
+    ``controlnets``: loading one takes longer than any LoRA. They are ordered by where they have the job's
+    LoRAs, then those that are idle come before those that are ``serving`` steps of other jobs; then by how
+    few other LoRAs this job would make them unpatch.
     """
 
-    def sort_key(worker: LoraInventory) -> tuple[bool, int, bool, int, str]:
+    def sort_key(worker: LoraInventory) -> tuple[bool, int, int, bool, int, str]:
         disk = disks.get(worker.host, set())
         score = sum(SCORES[find_tier(lora, model, worker, disk)] for lora in loras)
+        lacks = len(set(controlnets) - set(worker.controlnets))
         others = set(worker.patched) - {f"{model}@{lora}" for lora in loras}
-        return model not in worker.loaded, -score, worker.worker in serving, len(others), worker.worker
+        is_serving = worker.worker in serving
+        return model not in worker.loaded, lacks, -score, is_serving, len(others), worker.worker
 
     return sorted((worker for worker in free if model in worker.serves), key=sort_key)

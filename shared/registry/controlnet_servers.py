@@ -61,6 +61,10 @@ class ServerRegistration:
         self._controlnets, self._platform, self._ttl_s = controlnets, platform, ttl_s
         self._registered: set[Served] = set()  # perhaps: the last call may have failed
 
+    def controlnets(self) -> list[str]:
+        """Those that it would serve now."""
+        return sorted(self._controlnets())
+
     def renew(self, worker: str) -> None:
         """Register what it serves now, and nothing else; raises `redis.RedisError`."""
         platforms = {"", self._platform()}

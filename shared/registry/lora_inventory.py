@@ -21,7 +21,7 @@ LoraTier = Literal["patched", "memory", "disk", "none"]
 
 
 class LoraInventory(Message):
-    """The LoRAs that one UNet worker holds."""
+    """The LoRAs that one UNet worker holds, and the models and ControlNets in its memory."""
 
     worker: str
     host: str
@@ -29,6 +29,7 @@ class LoraInventory(Message):
     loaded: list[str] = Field(description="those of them whose weights are in memory")
     patched: list[str] = Field(description="LoRAs in the weights of its models, as MODEL@VERSION")
     memory: list[str] = Field(description="LoRAs parsed and in memory, as MODEL@VERSION")
+    controlnets: list[str] = Field([], description="ControlNets in memory that it may compute itself")
 
 
 def publish_inventory(redis: "Redis", inventory: LoraInventory, ttl_s: float) -> None:

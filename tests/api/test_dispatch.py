@@ -58,6 +58,16 @@ def test_a_loaded_model_beats_any_lora() -> None:
     assert best(["x"], unloaded, worker("w2")) == "w2"
 
 
+def test_a_loaded_controlnet_beats_any_lora_and_a_loaded_model_beats_both() -> None:
+    patched = worker("w1", patched=[f"{MODEL}@x"], controlnets=["edge"])
+    both = worker("w2", controlnets=["edge", "depth"])
+    unloaded = worker("w3", loaded=[], controlnets=["edge", "depth"])
+    ranked = rank_workers(MODEL, ["x"], [unloaded, patched, both], {}, frozenset(), ["edge", "depth"])
+    assert [one.worker for one in ranked] == ["w2", "w1", "w3"]
+    # Without ControlNets in the job, they count for nothing
+    assert best(["x"], both, patched) == "w1"
+
+
 def test_of_workers_that_are_equally_near_an_idle_one_is_better() -> None:
     serving, idle = worker("w1"), worker("w2", patched=[f"{MODEL}@y"])
     ranked = rank_workers(MODEL, [], [serving, idle], {}, {"w1"})

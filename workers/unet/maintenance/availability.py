@@ -158,6 +158,7 @@ class AvailabilityReporter:
                 if sha256 in hashes
             ],
             memory=self._memory.keys(),
+            controlnets=[] if self._serving is None else self._serving.controlnets(),
         )
         publish_inventory(self._redis, inventory, self._ttl_s)
         is_unchanged = set(disk) == self._published_disk

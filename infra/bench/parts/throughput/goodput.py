@@ -5,8 +5,8 @@ production trace's add-ons and LoRAs; arrivals by Poisson and in bursts, which c
 cv1,cv8``: coefficients of variation of the gaps) and are written one by one. Against plain Celery workers
 that load pipelines on demand into the same memory (`infra.bench.timed.plain_app`), which do nothing but
 sleep; both fleets are in `goodput_fleets` beside this, and get the same jobs. Rates begin at what the
-simulation predicts for traffic that lasts. All rates of the result are those of devices that sleep as long as
-H800s take.
+simulation predicts for these jobs. All rates of the result are those of devices that sleep as long as H800s
+take.
 
 How much better this fleet takes bursts is the ratio of goodputs at a coefficient of variation of `BURSTY`: by
 the simulation the plain fleet has none at larger ones.
@@ -14,6 +14,7 @@ the simulation the plain fleet has none at larger ones.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -24,13 +25,14 @@ from infra.bench.parts.throughput.goodput_fleets import (
     MODELS,
     STRETCH,
     GoodputFleet,
+    alone_s,
     running_goodput_fleets,
 )
 from infra.bench.simulate.config import FleetConfig, Traffic
-from infra.bench.simulate.goodput import WANTED, Attainment, goodput, measure_rates
+from infra.bench.simulate.goodput import WANTED, Attainment, attainment, goodput, measure_rates
 from infra.bench.simulate.measurements import TIMED, Measurements, read_measurements
 from infra.bench.simulate.outcome import FACTORS
-from infra.bench.simulate.run import simulate
+from infra.bench.simulate.run import replay
 from infra.bench.simulate.traffic import SimulatedJob, make_traffic
 
 #: Coefficients of variation of the gaps between arrivals; 1: Poisson.
@@ -39,9 +41,8 @@ BURSTY = 2.0
 BOUNDS = {"goodput_vs_naive_k2": Bound("at_least", 3), "burst_vs_naive": Bound("at_least", 8)}
 #: How far rates of real tries are apart.
 STRIDE = 1.4
-#: The simulation's: tries, which cost little; how long its traffic lasts, the part that is not counted; and
-#: how many steps are simulated as one.
-SIMULATED_TRIES, SIMULATED_S, SIMULATED_WARM_UP_S, COARSENESS = 10, 1800.0, 300.0, 5
+#: The simulation's tries, which cost little.
+SIMULATED_TRIES = 10
 #: Where the simulation has too many late jobs at every rate, real ones begin at this share of its first.
 LOWEST = 1 / 16
 Curves = dict[float, dict[float, Attainment]]
@@ -57,7 +58,7 @@ class _Form(NamedTuple):
     cvs: tuple[float, ...]
 
 
-FULL, QUICK = _Form(8, 50, 64, 3, CVS), _Form(2, 10, 8, 1, CVS[:1])
+FULL, QUICK = _Form(8, 50, 128, 2, CVS), _Form(2, 10, 8, 1, CVS[:1])
 
 
 def measure(quick: bool) -> Measured:
@@ -113,12 +114,12 @@ def _curve(fleet: GoodputFleet, form: _Form, cv: float) -> dict[float, Attainmen
 
 
 def _predict(measured: Measurements, config: FleetConfig, form: _Form, cv: float) -> float:
-    """The simulated goodput at k = 2, or `LOWEST` if there is none."""
+    """The simulated goodput of these jobs at k = 2, or `LOWEST` if there is none."""
 
     def attain(rate: float) -> Attainment:
-        traffic = _traffic(rate, cv, form, duration_s=SIMULATED_S, warm_up_s=SIMULATED_WARM_UP_S)
-        outcome = simulate(measured, config, traffic, COARSENESS)
-        return {factor: outcome.attainment(factor) for factor in FACTORS}
+        jobs = _jobs(rate, cv, form)
+        outcome = replay(measured, config, jobs, models=len(MODELS), controlnets=len(CONTROLNETS))
+        return attainment(outcome.latencies_s, [alone_s(measured, job) for job in jobs])
 
     first = 0.5 * form.devices / measured.alone_s(form.steps, 2, 1)
     return goodput(measure_rates(attain, first, tries=SIMULATED_TRIES), 2.0) or LOWEST * first
@@ -170,20 +171,20 @@ def plot(result: Result, left: Any, right: Any) -> None:
 
 
 def _jobs(rate: float, cv: float, form: _Form) -> list[SimulatedJob]:
-    traffic = _traffic(rate, cv, form, duration_s=1e9, warm_up_s=0.0)
-    return list(islice(make_traffic(traffic), form.jobs))
-
-
-def _traffic(rate: float, cv: float, form: _Form, *, duration_s: float, warm_up_s: float) -> Traffic:
-    return Traffic(
+    """The same jobs at every rate; they arrive at exactly this one from the first to the last."""
+    traffic = Traffic(
         rate_per_s=rate,
-        duration_s=duration_s,
-        warm_up_s=warm_up_s,
+        duration_s=1e9,
+        warm_up_s=0.0,
         cv=cv,
         steps=form.steps,
         models=len(MODELS),
         controlnets=len(CONTROLNETS),
     )
+    jobs = list(islice(make_traffic(traffic), form.jobs))
+    first_s, span_s = jobs[0].at_s, jobs[-1].at_s - jobs[0].at_s
+    scale = (form.jobs - 1) / (rate * span_s)
+    return [replace(job, at_s=scale * (job.at_s - first_s)) for job in jobs]
 
 
 def _samples(ours: Curves, theirs: Curves) -> dict[str, list[float]]:

@@ -43,7 +43,8 @@ class Placement:
         disks = {host.name: {str(lora) for lora in job.loras if lora in host.disk} for host in hosts}
         inventories = [self._inventory(worker) for worker in candidates.values()]
         serving = {worker.name for worker in candidates.values() if not worker.is_idle}
-        ranked = rank_workers(str(job.model), loras, inventories, disks, serving)
+        controlnets = [str(controlnet) for controlnet in job.controlnets]
+        ranked = rank_workers(str(job.model), loras, inventories, disks, serving, controlnets)
         return candidates[ranked[0].worker] if ranked else None
 
     def _candidates(self, job: SimulatedJob, free: Mapping[Worker, None]) -> dict[str, Worker]:
@@ -66,5 +67,6 @@ class Placement:
                 loaded=[str(model) for model in worker.serves if worker.has_loaded(model)],
                 patched=sorted(f"{model}@{lora}" for model, lora in worker.patched),
                 memory=[f"{model}@{lora}" for model, lora in worker.loras],
+                controlnets=[str(controlnet) for controlnet in worker.controlnets],
             )
         return self._inventories[worker.name]
