@@ -26,6 +26,7 @@ from api.routes.health import health_api
 from api.routes.images import images_api
 from api.routes.jobs import jobs_api
 from api.routes.loras import loras_api
+from api.routes.webhooks import webhooks_api
 from api.schemas.problems import Problem
 from api.services import Services
 
@@ -33,6 +34,7 @@ BLUEPRINTS = (
     jobs_api,
     images_api,
     events_api,
+    webhooks_api,
     loras_api,
     fleet_api,
     tenants_api,

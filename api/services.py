@@ -26,6 +26,9 @@ from shared.storage.object_store import Bucket
 from shared.tenants.key_store import KeyStore
 from shared.tenants.sessions import SessionStore
 from shared.tenants.store import TenantStore
+from shared.webhooks.deliveries import DeliveryStore
+from shared.webhooks.endpoint_store import EndpointStore
+from shared.webhooks.targets import Targets
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -78,6 +81,21 @@ class Services:
     def dispatcher(self) -> Dispatcher:
         """Sends accepted jobs to workers."""
         return Dispatcher(self.settings, self.jobs, self.celery)
+
+    @cached_property
+    def webhooks(self) -> EndpointStore:
+        """The webhook endpoints of tenants."""
+        return EndpointStore(self.control)
+
+    @cached_property
+    def webhook_deliveries(self) -> DeliveryStore:
+        """What was sent to them, and is to be."""
+        return DeliveryStore(self.control, self.settings.webhook_ttl_s)
+
+    @cached_property
+    def webhook_targets(self) -> Targets:
+        """Which URLs they may have."""
+        return Targets(self.settings.webhook_private_targets)
 
     @cached_property
     def families(self) -> ModelFamilies:

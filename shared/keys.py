@@ -26,6 +26,8 @@ FREE_WORKERS = "swift:availability"  # sorted set: free UNet workers by when the
 PUBLISHERS = "swift:metrics"  # sorted set: processes that publish metrics, by when those expire
 RESERVED_QUEUES = "swift:reservations"  # sorted set: workers' queues with a reserved job, by when reserved
 UPLOADS_SWEPT = "swift:uploads:swept"  # string with expiry: leftovers of uploads were just removed
+WEBHOOK_EVENTS = "swift:webhooks:events"  # stream: changes of jobs of which no delivery is made yet
+WEBHOOK_TENANTS = "swift:webhooks:tenants"  # sorted set: tenants with deliveries, by when the next is due
 
 TENANTS = "swift:tenants"  # sorted set: ids of tenants, in the order of letters
 TENANTS_DELETED = "swift:tenants:deleted"  # set: ids of tenants that were deleted, which are not given again
@@ -102,6 +104,36 @@ def idempotency(key: str, tenant: str = LOCAL) -> str:
     """Hash: the id and the hash of the request that a tenant's Idempotency-Key belongs to."""
     owner = "" if tenant == LOCAL else f"tenant:{tenant}:"
     return f"swift:{owner}idempotency:{key}"
+
+
+def webhooks(tenant: str) -> str:
+    """Hash: the webhook endpoints of a tenant by their ids; `shared/jobs/lua/job.lua` asks for it, too."""
+    return f"swift:tenant:{tenant}:webhooks"
+
+
+def webhook_default(tenant: str) -> str:
+    """Hash: the endpoint whose secrets sign the webhooks of single jobs of a tenant."""
+    return f"swift:tenant:{tenant}:webhook_default"
+
+
+def webhook_deliveries(tenant: str, endpoint_id: str) -> str:
+    """Sorted set with expiry: message ids of the deliveries to an endpoint, by when they were made."""
+    return f"swift:tenant:{tenant}:webhooks:{endpoint_id}:deliveries"
+
+
+def webhook_due(tenant: str) -> str:
+    """Sorted set: deliveries of a tenant that are to be sent, as ``ENDPOINT:MESSAGE``, by when."""
+    return f"swift:tenant:{tenant}:webhooks:due"
+
+
+def webhook_delivery(tenant: str, endpoint_id: str, message_id: str) -> str:
+    """Hash: one delivery; with expiry, once it has ended."""
+    return f"swift:tenant:{tenant}:webhooks:delivery:{endpoint_id}:{message_id}"
+
+
+def job_webhook_gone(job_id: str) -> str:
+    """String with expiry: the receiver of a job's own webhook has answered 410."""
+    return f"swift:job:{job_id}:webhook_gone"
 
 
 def lora_header(place: str, etag: str, size_bytes: int) -> str:

@@ -114,6 +114,12 @@ LORA_EFFECTIVE_STEP = Histogram(
     "Step of a job at which the last of its LoRAs took effect",
     buckets=(0, 1, 2, 5, 10, 20),
 )
+WEBHOOK_DELIVERIES = Counter(
+    "swift_webhook_deliveries_total",
+    "Attempts to deliver webhooks, by result: delivered, retried, failed (the last try), gone (410), dropped "
+    "(the endpoint was deleted or disabled)",
+    ["result"],
+)
 JOBS_WITHOUT_WORKERS = Gauge(
     "swift_jobs_without_workers", "Jobs that wait for a model for which no live worker takes work", ["model"]
 )

@@ -19,12 +19,14 @@ from shared.setting_checks.secret_files import read_secret_files
 from shared.setting_checks.types import (
     MAX_BYTES,
     ApiKeyText,
+    BaseUrl,
     BucketName,
     Bytes,
     Count,
     Device,
     Devices,
     Host,
+    Hosts,
     LocalPath,
     Login,
     Names,
@@ -390,6 +392,23 @@ class Settings(BaseModel):
         "auto",
         description="where a GPU worker keeps copies of the weights that LoRAs change: `device`, `host` "
         "(pinned), or `auto`: on the device while a quarter of its memory stays free",
+    )
+
+    # --- Webhooks ---
+
+    webhook_timeout_s: Seconds = Field(
+        15, description="a receiver of webhooks that has not answered within this time has failed"
+    )
+    webhook_ttl_s: WholeSeconds = Field(
+        604_800, description="deliveries of webhooks can be listed and replayed this long after their end"
+    )
+    webhook_private_targets: Hosts = Field(
+        (),
+        description="hosts that webhooks may be sent to although their addresses are not public: names, "
+        "`.example.com` (with subdomains), addresses, networks as `10.0.0.0/8`",
+    )
+    api_public_url: BaseUrl | None = Field(
+        None, description="address of the API in links of webhooks; unset: links are paths"
     )
 
     @property

@@ -39,6 +39,7 @@ RECORDS = {
     "Steered": "one row of a table of measurements",
     "Traffic": "jobs to simulate",
     "UNetWorker": "what lives as long as a UNet worker's process",
+    "Verdict": "what a chaos run has found",
 }
 #: Private attributes of libraries that are read for want of a public one.
 LIBRARY_PRIVATES = {

@@ -55,6 +55,7 @@ SEVERAL_MODULES = {
     "tests/workers/unet/test_lora_loading.py",
     "tests/workers/unet/test_old_versions.py",
     "tests/workers/unet/test_patched_between_jobs.py",
+    "tests/workers/webhooks/test_kills.py",
 }
 
 

@@ -16,6 +16,7 @@ PROGRAMS = {
     "gunicorn": ["gunicorn", "api.wsgi:app", "--no-control-socket", "--bind=127.0.0.1:0"],
     "UNet worker": ["celery", "-A", "workers.unet.app", "worker"],
     "ControlNet worker": ["celery", "-A", "workers.controlnet.app", "worker"],
+    "webhook dispatcher": ["workers.webhooks"],
     "Flower": ["infra.flower"],
     "command line": ["infra.cli", "receipt", "image.png"],
     "local stack": ["infra.local", "up"],

@@ -45,6 +45,7 @@ INTEGRATION = frozenset(
         "workers/unet/cfg_parallel",
         "workers/unet/embeddings/test_encode_for_job.py",
         "workers/unet/timesteps/test_dry_run.py",
+        "workers/webhooks/test_kills.py",
     )
 )
 

@@ -22,6 +22,7 @@ NEEDED: Mapping[str, Needed] = {
     "jobs": JOBS,
     "images": JOBS,
     "events": JOBS,
+    "webhooks": JOBS,
     "loras": LORAS,
     "loras.list_bucket": JOBS_OR_LORAS,
     "loras.read_lora": JOBS_OR_LORAS,

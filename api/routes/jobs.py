@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from api.auth.principal import current_principal
 from api.json_response import json_response
 from api.openapi import Headers, Query, operation_id
+from api.routes.json_body import require_json_object
 from api.schemas.job_list import SUMMARY, JobField, JobPage, JobSummary, stored_fields, unlisted_fields
 from api.schemas.job_responses import AcceptedResponse, JobResponse
 from api.schemas.problems import error_responses
@@ -18,7 +19,7 @@ from api.schemas.submission import Submission
 from api.server.threads import run_inline
 from api.services import Services
 from api.submission.submit import submit
-from shared.errors import InvalidRequest, JobUnreadable
+from shared.errors import JobUnreadable
 from shared.jobs.record import Job, Status
 
 #: Hashing more than this takes longer than other clients should wait.
@@ -73,7 +74,7 @@ def jobs_api(services: Services) -> APIBlueprint:
     @api.before_request
     def read_json() -> None:
         if request.method == "POST" and request.endpoint == f"jobs.{submit_job.__name__}":
-            _check_json()
+            require_json_object()
 
     @api.post(
         "/v1/jobs",
@@ -123,12 +124,6 @@ def jobs_api(services: Services) -> APIBlueprint:
         return Response(status=204)
 
     return api
-
-
-def _check_json() -> None:
-    """Check the body first: flask-openapi treats whatever it cannot read as an empty body."""
-    if not isinstance(request.get_json(), dict):
-        raise InvalidRequest("the body must be a JSON object", field="")
 
 
 def _submit(body: Submission, idempotency_key: str, services: Services) -> Response:

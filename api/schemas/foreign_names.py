@@ -33,6 +33,7 @@ JOB_MEANT = {
     **_all("loras[].scale", "lora_scale", "cross_attention_kwargs"),
     **_all("model", "checkpoint", "model_id", "model_name", "sd_model_checkpoint", "override_settings"),
     **_all("seed", "generator", "random_seed", "noise_seed", "manual_seed"),
+    **_all("webhook", "webhook_url", "callback_url", "callback", "webhooks"),
 }
 CONTROLNET_MEANT = {
     **_all("conditioning_scale", "weight", "strength", "scale", "control_weight"),
@@ -45,4 +46,8 @@ CONTROLNET_MEANT = {
 LORA_MEANT = {
     **_all("scale", "weight", "strength", "strength_model", "adapter_weight", "multiplier"),
     **_all("name", "lora", "lora_name", "adapter_name", "model", "path", "id", "file"),
+}
+WEBHOOK_MEANT = {
+    **_all("url", "uri", "endpoint", "callback", "callback_url", "webhook_url"),
+    **_all("events", "event", "event_types", "filter_types", "webhook_events_filter", "enabled_events"),
 }

@@ -15,6 +15,7 @@ from api.schemas.foreign_names import (
 )
 from api.schemas.lora_name import LoraName
 from api.schemas.request_fields import RequestFields, field_error
+from api.schemas.webhook_request import JobWebhookRequest
 from shared.catalog.preprocessors import check_name, fill_in
 from shared.catalog.scheduler_aliases import canonical_name
 from shared.jobs.options import (
@@ -128,6 +129,7 @@ class JobRequest(RequestFields, JobOptions):
     controlnets: list[ControlNetRequest] = Field([], max_length=MAX_CONTROLNETS)
     loras: list[LoraRequest] = Field([], max_length=MAX_LORAS)
     lora_loading: LoraLoadingRequest = LoraLoadingRequest()
+    webhook: JobWebhookRequest | None = Field(None, description="where the events of this job are sent")
 
     @classmethod
     def spread(cls, given: dict[str, Any]) -> list[InitErrorDetails]:

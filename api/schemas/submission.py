@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, RootModel, Tag
+from pydantic import Discriminator, Field, RootModel, Tag
 
 from api.schemas.job_request import JobRequest
+from api.schemas.webhook_request import JobWebhookRequest
 from shared.errors import InvalidRequest
 from shared.jobs.legacy_receipt import LegacyReceipt, is_legacy
 from shared.jobs.receipt import Receipt
@@ -22,9 +23,10 @@ AnyReceipt = Annotated[
 
 
 class ReplayRequest(StrictMessage):
-    """A receipt, which decides everything: no other field may be given with it."""
+    """A receipt, which decides everything of the images: no other field that does may be given with it."""
 
     receipt: AnyReceipt
+    webhook: JobWebhookRequest | None = Field(None, description="where the events of this job are sent")
 
 
 class Submission(RootModel[JobRequest | ReplayRequest]):
@@ -35,6 +37,6 @@ class Submission(RootModel[JobRequest | ReplayRequest]):
         """Validate as the one of the two that it is, so that errors point at its fields alone."""
         if not isinstance(obj, dict) or "receipt" not in obj:
             return cls(JobRequest.model_validate(obj, **options))
-        for name in obj.keys() - {"receipt"}:
+        for name in obj.keys() - ReplayRequest.model_fields.keys():
             raise InvalidRequest("a receipt decides everything: leave other fields out", field=name[:100])
         return cls(ReplayRequest.model_validate(obj, **options))

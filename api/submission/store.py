@@ -8,6 +8,7 @@ from shared.jobs.receipt import Receipt
 from shared.jobs.spec import JobSpec
 from shared.keys import LOCAL, control_key
 from shared.storage.object_store import Bucket
+from shared.webhooks.endpoint import JobWebhook
 
 #: Of a model whose files do not say their size.
 DEFAULT_SIZE = 512, 512
@@ -21,6 +22,7 @@ def store(
     tenant: str,
     idempotency_key: str,
     body_sha256: str,
+    webhook: JobWebhook | None = None,
 ) -> tuple[str, bool]:
     """Store a tenant's job; returns its id, and whether it is new: a repeated key stands for the first job.
 
@@ -35,6 +37,7 @@ def store(
         warnings=job.warnings,
         tenant=tenant,
         pixel_steps=pixel_steps(job.spec, services),
+        webhook=webhook,
     )
 
 

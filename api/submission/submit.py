@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from api.schemas.submission import Submission
 from api.services import Services
+from api.submission.checks.webhook import check_webhook
 from api.submission.match_receipt import match_receipt
 from api.submission.resolve import ResolvedJob, resolve
 from api.submission.source import Source, errors_within, read_source
@@ -44,6 +45,7 @@ def submit(
         if first is not None:
             return _repeated(first, services)
     source = read_source(submission)
+    webhook = check_webhook(submission.root.webhook, services)
     job = prepare(source, services, tenant)
     job_id, is_new = store(
         job,
@@ -52,6 +54,7 @@ def submit(
         tenant=tenant,
         idempotency_key=idempotency_key,
         body_sha256=body_sha256,
+        webhook=webhook,
     )
     if not is_new:  # two requests at once
         return _repeated(job_id, services)

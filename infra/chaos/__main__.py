@@ -2,7 +2,8 @@
 
 ``--saturated`` keeps jobs waiting all the time, and does not wait for a worker that starts again before it
 ends the next one. The exit code is 1 if a job was lost, ended twice or gave another image, if an interrupted
-job was noticed too late, or if anything grew or was left over.
+job was noticed too late, if a webhook did not tell of the end of one or was not signed, or if anything grew
+or was left over.
 """
 
 import argparse
@@ -20,13 +21,14 @@ from types import FrameType
 from infra.bench.harness.machine import describe_machine
 from infra.bench.harness.ports import stack_ports
 from infra.chaos.checks import Check, check_processes
-from infra.chaos.faults import ACCOUNTABLE, FAULTS, Consequences, possible_faults
+from infra.chaos.faults import ACCOUNTABLE, FAULTS, Consequences, possible_faults, protect_from_cuts
 from infra.chaos.plot import plot_run
 from infra.chaos.recipes import RECIPES
 from infra.chaos.report import Injected, Run, Setup, render
 from infra.chaos.resources import ResourceLog, grown
 from infra.chaos.target import Target, own_disk
 from infra.chaos.traffic import Traffic, upload_loras
+from infra.chaos.webhooks import HOST, TIMEOUT_S, receiving_webhooks
 from infra.local.environment import read_env_file
 from infra.local.stack import Stack, detach, stop
 from shared.errors import SwiftError
@@ -85,7 +87,8 @@ def _run(target: Target, options: argparse.Namespace) -> Run:
     machine = str(describe_machine()["processor"])
     run = Run(Setup(options.minutes * 60, options.seed, fleet, machine), traffic.log)
     run.skipped = sorted(set(options.faults) - possible.keys())
-    with ResourceLog(target) as resources:
+    with receiving_webhooks(target.stack.api_url) as webhooks, ResourceLog(target) as resources:
+        protect_from_cuts(target)
         before = resources.take()
         traffic.start()
         try:
@@ -96,6 +99,7 @@ def _run(target: Target, options: argparse.Namespace) -> Run:
         check = Check(target, traffic.log.accepted, consequences.excused, mode)
         check.check_jobs()
         run.verdict = check.verdict
+        check.check_webhooks(webhooks)
         check.check_interruptions(consequences.interruptions, is_accountable=set(weights) <= ACCOUNTABLE)
         check.check_leftovers()
         after = resources.take()
@@ -147,6 +151,8 @@ def _fleet(home: Path, has_own_disk: bool, options: argparse.Namespace) -> Itera
             **stack_ports(),
             "unet_workers": options.unet_workers,
             "controlnet_workers": options.controlnet_workers,
+            "webhook_private_targets": (HOST,),
+            "webhook_timeout_s": TIMEOUT_S,
             "max_attempts": 20,  # with a kill every few seconds, one job may be hit several times
         }
     )

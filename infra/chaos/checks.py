@@ -26,6 +26,7 @@ from infra.chaos.leftovers import POLL_S, find_leftovers, wait_until
 from infra.chaos.recipes import RECIPES
 from infra.chaos.target import ANSWER_S, Target, read_job
 from infra.chaos.traffic import Accepted
+from infra.chaos.webhooks import WebhookReceiver
 from shared import keys
 from shared.jobs.record import ENDED
 
@@ -49,6 +50,7 @@ class Verdict:
     peer_groups: int = 0  # of these, compared with diffusers' images
     recovered: list[Recovered] = field(default_factory=list)
     continued: int = 0  # jobs that another attempt continued
+    webhooks: int = 0  # received, repeats included
     violations: list[str] = field(default_factory=list)
 
 
@@ -97,6 +99,12 @@ class Check:
             record = {name: int(value or 0) for name, value in zip(names, values, strict=True)}
             of_job = [one for one in found if one.job_id == job_id]
             verdict.violations += check_attempts(job_id, record, (job or {}).get("receipt"), of_job)
+
+    def check_webhooks(self, receiver: WebhookReceiver) -> None:
+        """Whether every end of a job was told by a webhook, with one id."""
+        ended = {job_id: job["status"] for job_id, job in self._jobs.items() if job is not None}
+        self.verdict.violations += receiver.violations(ended)
+        self.verdict.webhooks = receiver.received
 
     def check_leftovers(self) -> None:
         """What is left over of the jobs."""

@@ -104,6 +104,11 @@ def control_outage(target: Target, rng: Random, _: Consequences) -> str:
     return f"{seconds:.0f} s"
 
 
+def protect_from_cuts(target: Target) -> None:
+    """Write more than a cut takes: what was written before the run stays."""
+    target.control.set("swift:chaos", "x" * CUT_BYTES[1], ex=1)
+
+
 def cut_append_only_file(target: Target, rng: Random, consequences: Consequences) -> str:
     """Kill the control Redis, and truncate its append-only file before it starts again."""
     with _kept_down(target, "redis"):

@@ -27,6 +27,7 @@ LASTING = frozenset(
         *(keys.by_status(status) for status in STATUSES),
         *(f"{keys.jobs_of(keys.LOCAL)}:{status}" for status in STATUSES),
         *(keys.jobs_of(keys.LOCAL), keys.JOB_TENANTS),
+        *(keys.WEBHOOK_EVENTS, keys.webhooks(keys.LOCAL)),
         "unacked_mutex",
     }
 )

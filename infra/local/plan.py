@@ -125,7 +125,8 @@ def plan(
         for kind, devices in devices_of.items()
         for i, device in enumerate(devices, 1)
     ]
-    return [*_servers(settings, credentials), _api(settings), *workers, _flower(settings, credentials)]
+    others = [*workers, _webhooks(), _flower(settings, credentials)]
+    return [*_servers(settings, credentials), _api(settings), *others]
 
 
 def _servers(settings: Settings, credentials: Mapping[str, str]) -> list[Process]:
@@ -181,6 +182,10 @@ def _worker(name: str, app: str, concurrency: int) -> list[str]:
     options = ["--pool=threads", f"--concurrency={concurrency}", "-E", "--loglevel=INFO"]
     quiet = ["--without-gossip", "--without-mingle"]
     return [*_python("celery"), "-A", app, "worker", "-n", f"{name}@%h", *options, *quiet]
+
+
+def _webhooks() -> Process:
+    return Process(name="webhooks", command=_python("workers.webhooks"), environment=ALLOCATOR)
 
 
 def _flower(settings: Settings, credentials: Mapping[str, str]) -> Process:

@@ -26,6 +26,7 @@ from shared.jobs.record import RECORD_VERSION, Failure, no_job
 from shared.jobs.spec import JobSpec
 from shared.redis_clients import renewal_client
 from shared.settings import Settings
+from shared.webhooks.endpoint import JobWebhook
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -56,6 +57,7 @@ class JobStore(JobReader):
         warnings: Sequence[str] = (),
         tenant: str = keys.LOCAL,
         pixel_steps: int = 0,
+        webhook: JobWebhook | None = None,
     ) -> tuple[str, bool]:
         """Store an accepted job, on disk if the server supports it; returns its id and whether it is new.
 
@@ -70,6 +72,8 @@ class JobStore(JobReader):
             fields["replays"] = replays.model_dump_json()
         if warnings:
             fields["warnings"] = json.dumps(list(warnings))
+        if webhook is not None:
+            fields["webhook"] = webhook.model_dump_json()
         extra = [keys.idempotency(idempotency_key, tenant)] if idempotency_key else []
         pipe = self.redis.pipeline(transaction=False)
         args = (digest, tenant, pixel_steps)
@@ -77,7 +81,7 @@ class JobStore(JobReader):
         try:
             first, first_digest, *exceeded = self.durability.execute(pipe)
         except (Unavailable, InvalidSetting):
-            self.script("delete", job_id, "")
+            self.script("delete", job_id, "", "unaccepted")
             raise
         if not first:
             raise _limit_exceeded(first_digest, *exceeded)

@@ -111,6 +111,17 @@ def check_endpoint(url: str) -> str:
     return url
 
 
+def check_base_url(url: str) -> str:
+    """An address that paths are appended to, maybe with a path of its own; without a slash at its end."""
+    form = "must be http://HOST or https://HOST, maybe with a port and a path"
+    parts = _split(url, form)
+    if parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(form)
+    check_host(parts.hostname or "")
+    _port(parts, 443)
+    return url.rstrip("/")
+
+
 def check_region(name: str) -> str:
     """The name of a region, which is part of every signature."""
     if not _LABEL.fullmatch(name) or name != name.lower():
@@ -144,6 +155,17 @@ def check_host(host: str) -> str:
     if labels[-1].isdigit():
         _numeric(host)
     return host
+
+
+def check_host_entry(entry: str) -> str:
+    """An entry of a list of hosts: a name, ``.example.com`` (with subdomains), an address, or a network."""
+    try:
+        ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        if "/" in entry:
+            raise ValueError(f"must list hosts and networks, and {entry!r} is no network") from None
+        check_host(entry.removeprefix("."))
+    return entry
 
 
 def join_port(host: str, port: int) -> str:

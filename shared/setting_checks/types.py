@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from shared.setting_checks.addresses import (
+    check_base_url,
     check_bucket,
     check_host,
+    check_host_entry,
     check_region,
     check_s3_url,
     normalise_redis_url,
@@ -63,9 +65,11 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once
 ApiKeyText = Annotated[str, AfterValidator(check_api_key)]
 Login = Annotated[str, AfterValidator(_login)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_split)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(check_host_entry)], ...], BeforeValidator(_split)]
 RedisUrl = Annotated[str, AfterValidator(normalise_redis_url)]
 RedisUrls = Annotated[tuple[RedisUrl, ...], BeforeValidator(_split), Field(min_length=1)]
 S3Url = Annotated[str, AfterValidator(check_s3_url)]
+BaseUrl = Annotated[str, AfterValidator(check_base_url)]
 Region = Annotated[str, AfterValidator(check_region)]
 BucketName = Annotated[str, AfterValidator(check_bucket)]
 Host = Annotated[str, AfterValidator(check_host)]

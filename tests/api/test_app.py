@@ -51,6 +51,15 @@ def test_the_document_names_the_whole_contract(document: dict[str, Any]) -> None
         "GET /v1/jobs/{id}/controlnets/{n}/image",
         "GET /v1/jobs/{id}/controlnets/{n}/map",
         "GET /v1/jobs/{id}/events",
+        "GET /v1/webhooks",
+        "POST /v1/webhooks",
+        "GET /v1/webhooks/{webhook_id}",
+        "PATCH /v1/webhooks/{webhook_id}",
+        "DELETE /v1/webhooks/{webhook_id}",
+        "GET /v1/webhooks/default/secret",
+        "POST /v1/webhooks/{webhook_id}/rotate",
+        "GET /v1/webhooks/{webhook_id}/deliveries",
+        "POST /v1/webhooks/{webhook_id}/replay",
         "GET /v1/models",
         "GET /v1/controlnets",
         "GET /v1/fleet",
@@ -102,7 +111,7 @@ def test_without_redis_every_operation_answers_as_its_description_says(
     services.loras.put("anime.safetensors", lora(), content_type=OCTETS)
     statuses = {}
     for method, path, operation in sorted(operations(document), key=lambda one: one[0], reverse=True):
-        place = path.format(id="0" * 16, n=0, name="anime", key_id="0" * 12)
+        place = path.format(id="0" * 16, n=0, name="anime", key_id="0" * 12, webhook_id="wh_1")
         body = {"json": {"prompt": "a cat"}} if path == "/v1/jobs" and method == "POST" else {}
         statuses[f"{method} {path}"] = status = client.open(place, method=method, **body).status_code
         assert str(status) in operation["responses"], (method, path)

@@ -45,6 +45,15 @@ OPERATIONS: dict[str, Names] = {
     "GET /v1/jobs/<id>/images/<int:n>": "a tenant's",
     "GET /v1/jobs/<id>/controlnets/<int:n>/image": "a tenant's",
     "GET /v1/jobs/<id>/controlnets/<int:n>/map": "a tenant's",
+    "GET /v1/webhooks": "its own",
+    "POST /v1/webhooks": "its own",
+    "GET /v1/webhooks/<webhook_id>": "a tenant's",
+    "PATCH /v1/webhooks/<webhook_id>": "a tenant's",
+    "DELETE /v1/webhooks/<webhook_id>": "a tenant's",
+    "GET /v1/webhooks/default/secret": "its own",
+    "POST /v1/webhooks/<webhook_id>/rotate": "a tenant's",
+    "GET /v1/webhooks/<webhook_id>/deliveries": "a tenant's",
+    "POST /v1/webhooks/<webhook_id>/replay": "a tenant's",
     "GET /v1/loras": "its own",
     "GET /v1/loras/<name>": "a tenant's",
     "PUT /v1/loras/<name>": "its own",
@@ -72,6 +81,11 @@ OPERATIONS: dict[str, Names] = {
     "GET /readyz": "nothing",
     "GET /metrics": "nothing",
 }
+#: Operations that take a body, and one that changes nothing.
+BODIES: dict[str, dict[str, Any]] = {
+    "PATCH /v1/webhooks/<webhook_id>": {},
+    "POST /v1/webhooks/<webhook_id>/replay": {},
+}
 #: What the app's framework adds: the document and its pages.
 DOCUMENTS = re.compile(r"/(?:docs|openapi|static|flask_openapi)\b.*")
 
@@ -90,7 +104,7 @@ class TwoTenants:
         method, rule = operation.split()
         path = re.sub(r"<(?:int:)?(\w+)>", lambda found: str(self.values[found[1]]), rule)
         query = {"upload": self.values["upload"]} if path.endswith("/complete") else {}
-        return client.open(path, method=method, query_string=query)
+        return client.open(path, method=method, query_string=query, json=BODIES.get(operation))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +130,15 @@ def two(tenants_app: OpenAPI, services: Services) -> TwoTenants:
     begun = owner.post("/v1/loras/other/upload").json
     staged = f"uploads/{lora_key('style', OWNER)}/{begun['upload']}"
     services.loras.put(staged, lora(rank=8), content_type=OCTETS)
-    values = {"id": job_id, "n": 0, "name": "style", "upload": begun["upload"], "key_id": "0" * 12}
+    webhook = owner.post("/v1/webhooks", json={"url": "https://example.com/hooks"}).json
+    values = {
+        "id": job_id,
+        "n": 0,
+        "name": "style",
+        "upload": begun["upload"],
+        "key_id": "0" * 12,
+        "webhook_id": webhook["id"],
+    }
     return TwoTenants(services, owner, stranger, values)
 
 
@@ -167,6 +189,26 @@ def test_queue_positions_count_the_tenants_own_jobs(two: TwoTenants) -> None:
     assert two.stranger.get(f"/v1/jobs/{other}").json["queue_position"] == 1
     listed = two.owner.get("/v1/jobs", query_string={"status": "queued"}).json["jobs"]
     assert [job["queue_position"] for job in listed] == [2, 1]
+
+
+def test_webhooks_and_their_secrets_are_the_tenants_own(two: TwoTenants) -> None:
+    [own] = two.owner.get("/v1/webhooks").json["webhooks"]
+    assert own["id"] == two.values["webhook_id"]
+    assert two.stranger.get("/v1/webhooks").json["webhooks"] == []
+    secrets = [
+        client.get("/v1/webhooks/default/secret").json["secret"] for client in (two.owner, two.stranger)
+    ]
+    assert len(set(secrets)) == 2
+
+
+def test_events_of_a_job_are_noted_for_its_tenant(two: TwoTenants) -> None:
+    two.services.control.delete(keys.WEBHOOK_EVENTS)
+    other = two.stranger.post("/v1/jobs", json={"prompt": "a dog"}).json["id"]
+    own = two.owner.post("/v1/jobs", json={"prompt": "a cat"}).json["id"]
+    for client, job_id in ((two.stranger, other), (two.owner, own)):
+        client.post(f"/v1/jobs/{job_id}/cancel")
+    [(_, entry)] = two.services.control.xrange(keys.WEBHOOK_EVENTS)
+    assert (entry["tenant"], entry["job"]) == (OWNER, own)
 
 
 def test_an_idempotency_key_is_its_tenants(two: TwoTenants) -> None:

@@ -36,7 +36,11 @@ def names_of(client: FlaskClient, services: Services) -> dict[str, str | int]:
     assert attempt is not None
     key = control_key(attempt.job.spec.controlnets[0].image)
     succeed(attempt, [StoredImage(key=key, seed=7, width=64, height=64, sha256="a" * 64)])
-    return {"id": job_id, "name": "paper", "n": 0, "key_id": "0" * 12}
+    webhooks = client.get("/v1/webhooks").json["webhooks"]
+    if not webhooks:
+        webhooks = [client.post("/v1/webhooks", json={"url": "https://example.com/hooks"}).json]
+    found = {"id": job_id, "name": "paper", "n": 0, "key_id": "0" * 12}
+    return found | {"webhook_id": str(webhooks[0]["id"])}
 
 
 def test_every_operation_answers_as_its_document_says(

@@ -84,6 +84,20 @@ local function key_of(tenant, what)
   return (all:gsub('jobs$', 'tenant:' .. tenant .. (what and ':' .. what or '')))
 end
 
+-- Tells the tenant's webhooks, and the job's own: a dispatcher reads the stream. Written with the change of the
+-- job itself, so that no event is lost between the two.
+local function notify(event)
+  local webhook, endpoints = field('webhook') or '', key_of(owner(), 'webhooks')
+  if webhook == '' and (not endpoints or redis.call('EXISTS', endpoints) == 0) then return end
+  local entry = {'event', 'job.' .. event, 'job', id, 'tenant', owner(), 'at', now, 'webhook', webhook}
+  for _, name in ipairs({'created_at', 'started_at', 'error'}) do
+    entry[#entry + 1] = name
+    entry[#entry + 1] = field(name) or ''
+  end
+  local stream = all:gsub('jobs$', 'webhooks:events')
+  redis.call('XADD', stream, '*', unpack(entry))
+end
+
 -- The sets by time that the job is in: that of all jobs, and its tenant's.
 local function lists()
   return {all, key_of(owner(), 'jobs')}
@@ -131,6 +145,11 @@ local function move(status)
   redis.call('HSET', job, 'status', status)
   index(status)
   emit_status('status', status)
+  if IS_ENDED[status] then
+    notify(status)
+  elseif status == 'running' and count('attempts') == 1 then  -- once, also for a job that has further attempts
+    notify('started')
+  end
 end
 
 local function finish(status)
@@ -295,7 +314,8 @@ if verb == 'heal' then
 end
 
 if (verb == 'delete' or verb == 'cancel') and kind ~= 'none' then
-  -- ARGV: the tenant that asks, '' for anybody. A job of another one is to it as one that does not exist.
+  -- ARGV: the tenant that asks, '' for anybody; 'unaccepted': nobody is told of a job that was refused after all.
+  -- A job of another tenant is to it as one that does not exist.
   if (arg[1] or '') ~= '' and arg[1] ~= owner() then return 'gone' end
 end
 
@@ -307,6 +327,7 @@ if verb == 'delete' then
   if status and IS_STATUS[status] and not IS_ENDED[status] then
     emit_status('status', 'cancelled')
     emit_status('done', 'cancelled')
+    if arg[2] ~= 'unaccepted' then notify('cancelled') end
     redis.call('EXPIRE', events, LAST_EVENTS_S)
   else
     redis.call('DEL', events)

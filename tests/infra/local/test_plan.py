@@ -20,7 +20,7 @@ def processes(settings: Settings) -> dict[str, Process]:
 def test_the_default_stack_is_complete(tmp_path: Path) -> None:
     unets = ["unet1", "unet2"] if len(os.sched_getaffinity(0)) > 1 else ["unet1"]
     names = list(processes(Settings(home=tmp_path)))
-    assert names == ["redis", "residual-redis", "s3", "api", *unets, "flower"]
+    assert names == ["redis", "residual-redis", "s3", "api", *unets, "webhooks", "flower"]
 
 
 def test_there_are_as_many_workers_as_the_settings_say(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from shared.errors import InvalidSetting, NotFound, Unavailable
 from shared.jobs.store import JobStore
 from shared.redis_clients import control_redis
 from shared.settings import Settings
+from shared.webhooks.endpoint import JobWebhook
 from tests.conftest import READY_S
 from tests.shared.jobs.records import spec
 
@@ -118,11 +119,12 @@ def test_a_job_that_the_disk_does_not_take_is_refused_and_not_kept(
 
     monkeypatch.setattr(jobs.durability, "execute", execute_and_refuse)
     with pytest.raises(Unavailable):
-        jobs.create(spec())
+        jobs.create(spec(), webhook=JobWebhook(url="https://example.com/"))
     [refused] = ids
     with pytest.raises(NotFound):
         jobs.get(refused)
     assert refused not in jobs.orphans(unsent_after_s=0)
+    assert refused not in str(control.xrange(keys.WEBHOOK_EVENTS))  # nobody is told of it
 
 
 def test_a_submission_whose_answer_was_lost_is_one_job(control: Redis, servers: Settings) -> None:

@@ -54,7 +54,7 @@ def main(owner: int) -> int:
 
 def is_here(process: Process) -> bool:
     """Whether a process is part of a benchmark's fleet."""
-    return process.name != "flower"
+    return process.name not in ("flower", "webhooks")
 
 
 def adapt(process: Process, settings: Settings) -> Process:

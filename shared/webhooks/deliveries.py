@@ -1,0 +1,198 @@
+"""Deliveries of webhooks: each is one event of one job for one endpoint, until its receiver has taken it.
+
+`lua/deliveries.lua` makes every change. Times are the control Redis' own, so that dispatchers on hosts with
+different clocks agree on what is due.
+"""
+
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from shared import keys
+from shared.errors import InvalidRequest, NotFound
+from shared.lua_script import read_lua
+from shared.message_base import Message, read_stored
+from shared.webhooks.endpoint import Event
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+DeliveryStatus = Literal["pending", "delivered", "failed"]
+#: What a list keeps in addition to a delivery's time after its end: retries go on for up to four days.
+LONGEST_RETRIES_S = 7 * 86_400
+#: Deliveries that one replay of all failed ones looks at, and in one call.
+REPLAY_LIMIT, REPLAY_BATCH = 10_000, 200
+
+
+class NewDelivery(NamedTuple):
+    """What a dispatcher makes of an event, for one endpoint; the payload never changes."""
+
+    endpoint: str
+    message_id: str
+    event: Event
+    job: str
+    url: str  # of a job's own webhook; empty: the endpoint's at that time
+    payload: str
+
+
+class Delivery(Message):
+    """A delivery as it stands; ``message_id`` is what receivers tell repeats by."""
+
+    endpoint: str
+    message_id: str
+    event: Event
+    job: str
+    url: str
+    payload: str
+    status: DeliveryStatus
+    attempts: int  # requests that were answered or failed
+    tries: int  # of these, since it was made or replayed
+    created_at: float
+    next_attempt_at: float | None = None
+    last_attempt_at: float | None = None
+    response_status: int | None = None  # of the last attempt, if it was answered
+    error: str = ""  # of the last attempt
+    token: str = ""  # of the dispatcher that sends it
+
+
+class Settlement(NamedTuple):
+    """How an attempt ended. ``pause_s`` is how long a delivery that is still pending rests."""
+
+    status: DeliveryStatus
+    pause_s: float = 0.0
+    response_status: int | None = None
+    error: str = ""
+    was_sent: bool = True  # a request was made, or could not be made
+
+
+class DeliveryStore:
+    """Reads and changes the deliveries of all tenants."""
+
+    def __init__(self, redis: "Redis", ttl_s: int, now: Callable[[], float] | None = None) -> None:
+        """Deliveries that have ended are kept for ``ttl_s``; ``now`` is by default the server's clock."""
+        self.redis = redis
+        self.now = now or (lambda: server_time(redis))
+        self._ttl_s = ttl_s
+        self._script = redis.register_script(read_lua("shared.webhooks", "deliveries"))
+
+    # --- dispatchers -----------------------------------------------------------------------------
+
+    def add(self, tenant: str, entry_id: str, deliveries: Sequence[NewDelivery]) -> int:
+        """Turn the event at ``entry_id`` into deliveries, once; returns how many were made now."""
+        flat: list[str] = []
+        for one in deliveries:
+            flat += [keys.webhook_deliveries(tenant, one.endpoint), *one]
+        added: int = self._run("add", tenant, self.now(), entry_id, self._ttl_s + LONGEST_RETRIES_S, *flat)
+        return added
+
+    def take(self, excluded: Collection[str], lease_s: float) -> tuple[str, Delivery] | None:
+        """The tenant and the delivery that is due for longest, of tenants that are not ``excluded``.
+
+        It is due again after ``lease_s`` unless it is settled before.
+        """
+        now = self.now()
+        waiting: Any = self.redis.zrangebyscore(keys.WEBHOOK_TENANTS, "-inf", now)
+        for tenant in waiting:
+            if tenant not in excluded:
+                flat = self._run("take", tenant, now, lease_s, secrets.token_hex(8))
+                if flat:
+                    return tenant, _read(dict(zip(flat[::2], flat[1::2], strict=True)))
+        return None
+
+    def settle(self, tenant: str, delivery: Delivery, end: Settlement) -> bool:
+        """Note how an attempt ended; returns False if its lease has passed to another dispatcher."""
+        now = self.now()
+        fields: dict[str, Any] = {"error": end.error, "response_status": end.response_status or ""}
+        if end.was_sent:
+            fields["last_attempt_at"] = now
+        member = _member(delivery.endpoint, delivery.message_id)
+        flat = [part for pair in fields.items() for part in pair]
+        counts = int(end.was_sent)
+        words = [member, delivery.token, end.status, end.pause_s, self._ttl_s, counts, *flat]
+        return bool(self._run("settle", tenant, now, *words) == "settled")
+
+    def next_due(self) -> float | None:
+        """When the next delivery of any tenant is due."""
+        first: Any = self.redis.zrange(keys.WEBHOOK_TENANTS, 0, 0, withscores=True)
+        return float(first[0][1]) if first else None
+
+    # --- the web -----------------------------------------------------------------------------------
+
+    def page(
+        self, tenant: str, endpoint: str, *, limit: int, cursor: str | None = None
+    ) -> tuple[list[Delivery], str | None]:
+        """A page of the deliveries to an endpoint, newest first, and the next cursor.
+
+        A cursor is the message id of the last delivery of a page; raises `InvalidRequest` for another text.
+        """
+        index = keys.webhook_deliveries(tenant, endpoint)
+        start = 0
+        if cursor is not None:
+            rank: Any = self.redis.zrevrank(index, cursor)
+            if rank is None:
+                raise InvalidRequest("it is not the next_cursor of a page", field="cursor")
+            start = rank + 1
+        ids: Any = self.redis.zrevrange(index, start, start + limit)
+        found = self._read_all(tenant, endpoint, ids[:limit])
+        return found, ids[limit - 1] if len(ids) > limit else None
+
+    def replay(self, tenant: str, endpoint: str, message_ids: Sequence[str] | None) -> int:
+        """Have deliveries sent again now, with their ids; ``None``: all that have failed. Returns how many.
+
+        Raises `NotFound`, before any is sent, for an id that is no delivery of the endpoint.
+        """
+        if message_ids is None:
+            failed = self._failed(tenant, endpoint)
+            batches = [failed[i : i + REPLAY_BATCH] for i in range(0, len(failed), REPLAY_BATCH)]
+            return sum(self._replay(tenant, endpoint, batch) for batch in batches)
+        known: Any = self.redis.zmscore(keys.webhook_deliveries(tenant, endpoint), list(message_ids))
+        found = {one.message_id for one in self._read_all(tenant, endpoint, message_ids)}
+        for message_id, score in zip(message_ids, known, strict=True):
+            if score is None or message_id not in found:
+                raise NotFound(f"there is no delivery {message_id[:100]!r}")
+        return self._replay(tenant, endpoint, message_ids)
+
+    def _failed(self, tenant: str, endpoint: str) -> list[str]:
+        failed: list[str] = []
+        index = keys.webhook_deliveries(tenant, endpoint)
+        for start in range(0, REPLAY_LIMIT, REPLAY_BATCH):
+            ids: Any = self.redis.zrevrange(index, start, start + REPLAY_BATCH - 1)
+            deliveries = self._read_all(tenant, endpoint, ids)
+            failed += [one.message_id for one in deliveries if one.status == "failed"]
+            if len(ids) < REPLAY_BATCH:
+                break
+        return failed
+
+    def _replay(self, tenant: str, endpoint: str, message_ids: Sequence[str]) -> int:
+        members = [_member(endpoint, message_id) for message_id in message_ids]
+        replayed: int = self._run("replay", tenant, self.now(), *members)
+        return replayed
+
+    def _read_all(self, tenant: str, endpoint: str, message_ids: Sequence[str]) -> list[Delivery]:
+        """Those deliveries that have not expired."""
+        pipe = self.redis.pipeline(transaction=False)
+        for message_id in message_ids:
+            pipe.hgetall(keys.webhook_delivery(tenant, endpoint, message_id))
+        return [_read(fields) for fields in pipe.execute() if fields]
+
+    def _run(self, verb: str, tenant: str, now: float, *words: Any) -> Any:
+        names = [keys.WEBHOOK_EVENTS, keys.WEBHOOK_TENANTS, keys.webhook_due(tenant)]
+        prefix = keys.webhook_delivery(tenant, "", "").removesuffix(":")
+        return self._script(keys=names, args=[verb, tenant, now, prefix, *words])
+
+
+def server_time(redis: "Redis") -> float:
+    """Seconds since the epoch by the server's clock."""
+    seconds, microseconds = redis.time()
+    return float(seconds) + float(microseconds) / 1e6
+
+
+def _member(endpoint: str, message_id: str) -> str:
+    return f"{endpoint}:{message_id}"
+
+
+def _read(fields: dict[str, str]) -> Delivery:
+    present = {
+        name: value for name, value in fields.items() if value != "" or name in ("url", "error", "token")
+    }
+    return read_stored(Delivery, present)
