@@ -39,6 +39,11 @@ class Availability:
 
     # --- called by workers --------------------------------------------------------------------------
 
+    def some_free_workers(self, most: int) -> list[str]:
+        """As `free_workers`; of more than ``most`` that many, at random."""
+        names: list[str] = self._redis.zrandmember(keys.FREE_WORKERS, most)  # type: ignore[assignment]
+        return names
+
     def register_busy(self, worker: str, models: Sequence[str], ttl_s: float) -> int:
         """Register a worker as busy for ``ttl_s`` seconds, and release the jobs reserved for it.
 

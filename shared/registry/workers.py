@@ -1,6 +1,7 @@
 """The worker registry: which workers are alive. Each publishes a heartbeat, which expires unless renewed."""
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -160,6 +161,10 @@ def remove_worker(redis: "Redis", name: str) -> None:
 
 def live_workers(redis: "Redis") -> list[Heartbeat]:
     """The unexpired heartbeats, by name of the worker."""
-    names: list[str] = sorted(map(str, redis.zrange(keys.WORKERS, 0, -1)))
+    return read_heartbeats(redis, sorted(map(str, redis.zrange(keys.WORKERS, 0, -1))))
+
+
+def read_heartbeats(redis: "Redis", names: Sequence[str]) -> list[Heartbeat]:
+    """The unexpired heartbeats of these workers."""
     reports = redis.mget([keys.worker(name) for name in names]) if names else []
     return read_all(Heartbeat, reports)

@@ -85,7 +85,7 @@ class FollowerSearch:
         model, redis = context.spec.model, context.worker.jobs.redis
         waiting = waiting_jobs(redis, [model])
         others = {context.timeline.worker, *self._offer.excluded}
-        idle = idle_workers(redis, context.worker.live_workers, model, others)
+        idle = idle_workers(redis, model, others)
         if should_split(context.spec, waiting=waiting, idle=idle):
             context.worker.send_follow(self._offer, model, self._interval_s)
             self._was_offered = True

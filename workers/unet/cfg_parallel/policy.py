@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from shared.jobs.spec import JobSpec
 from shared.messaging.celery_app import unet_queue
 from shared.registry.availability import Availability
-from shared.registry.live_workers import LiveWorkersCache
 from shared.registry.loaded_models import LoadedModels
+from shared.registry.workers import read_heartbeats
 from workers.families.base import BaseModel
 from workers.runtime.celery_worker.job_order import is_left_to_others
 from workers.unet.cfg_parallel.messages import FollowBranch
@@ -16,6 +16,10 @@ from workers.unet.worker import UNetWorker
 
 if TYPE_CHECKING:
     from redis import Redis
+
+
+#: So many free workers are asked at most whether they serve a model, at any size of the fleet.
+MOST_READ = 32
 
 
 def may_split(spec: JobSpec, model: BaseModel) -> bool:
@@ -45,16 +49,14 @@ def waiting_jobs(redis: "Redis", models: Sequence[str]) -> int:
     return sum(int(redis.llen(unet_queue(model))) for model in models)
 
 
-def idle_workers(redis: "Redis", live_workers: LiveWorkersCache, model: str, others: Collection[str]) -> int:
+def idle_workers(redis: "Redis", model: str, others: Collection[str]) -> int:
     """UNet workers for ``model`` that wait for work right now and have none of the names ``others``.
 
-    While none is free, as at saturation, no heartbeat is read.
+    Of many free workers some are looked at, at random: every leader asks, again and again.
     """
-    free = set(Availability(redis).free_workers()) - set(others)
-    if not free:
-        return 0
-    serving = {beat.name for beat in live_workers.read() if beat.kind == "unet" and model in beat.serves}
-    return len(free & serving)
+    some = Availability(redis).some_free_workers(MOST_READ + len(others))
+    free = read_heartbeats(redis, [name for name in some if name not in others])
+    return sum(beat.kind == "unet" and model in beat.serves for beat in free)
 
 
 class Preempted(Exception):

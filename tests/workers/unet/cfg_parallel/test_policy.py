@@ -7,12 +7,12 @@ from redis import Redis
 
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import ControlNetSpec
-from shared.registry.live_workers import LiveWorkersCache
+from tests.counting_redis import CountingRedis
 from tests.workers.unet.cfg_parallel.conftest import idle
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.runtime.model_cache import ModelCache
-from workers.unet.cfg_parallel.policy import idle_workers, may_split, should_split
+from workers.unet.cfg_parallel.policy import MOST_READ, idle_workers, may_split, should_split
 
 #: Its transformer attends across the rows of a batch.
 UNION = ControlNetSpec(
@@ -73,6 +73,15 @@ def test_a_job_is_split_while_workers_are_idle_and_no_job_waits(
 
 def test_workers_that_an_offer_excludes_do_not_count_as_idle(control: Redis) -> None:
     with idle(control, "unet2@test", "unet3@test"):
-        workers = LiveWorkersCache(control)
-        assert idle_workers(control, workers, "emoji-sd", {"unet1@test"}) == 2
-        assert idle_workers(control, workers, "emoji-sd", {"unet1@test", "unet2@test"}) == 1
+        assert idle_workers(control, "emoji-sd", {"unet1@test"}) == 2
+        assert idle_workers(control, "emoji-sd", {"unet1@test", "unet2@test"}) == 1
+        assert idle_workers(control, "another model", {"unet1@test"}) == 0
+
+
+def test_a_leader_looks_at_some_of_many_idle_workers(control: Redis) -> None:
+    counting = CountingRedis(control)
+    with idle(control, *(f"unet{i}@test" for i in range(2 * MOST_READ))):
+        found = idle_workers(counting, "emoji-sd", {"unet1@test", "unet2@test"})
+    assert MOST_READ <= found <= MOST_READ + 2
+    [read] = [call for call in counting.calls if call[0] == "MGET"]
+    assert len(read) - 1 == found

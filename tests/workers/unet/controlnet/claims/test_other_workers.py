@@ -10,15 +10,11 @@ from redis.exceptions import RedisError
 from infra.bench.harness.ports import free_ports
 from shared.redis_clients import without_retries
 from shared.registry.controlnet_servers import Served, ServerRegistration
+from tests.counting_redis import CountingRedis
 from tests.infra.local.waiting import eventually
 from workers.unet.controlnet.claims.other_workers import ASKED_S, KNOWN_S, READ_EVERY_S, OtherWorkers
 
 EDGE, DEPTH = Served("edge"), Served("depth")
-
-
-def port_of(redis: Redis) -> int:
-    port: int = redis.connection_pool.connection_kwargs["port"]
-    return port
 
 
 @pytest.fixture
@@ -103,21 +99,9 @@ def test_without_the_registry_anybody_may_serve() -> None:
     assert others.may_serve("edge")
 
 
-class CountingRedis(Redis):
-    """Keeps what was asked of the server."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.calls: list[tuple[Any, ...]] = []
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        self.calls.append(args)
-        return super().execute_command(*args, **options)
-
-
 def test_a_reading_is_one_call_however_many_workers_there_are(registry: Redis) -> None:
     now = [0.0]
-    counting = CountingRedis(port=port_of(registry))
+    counting = CountingRedis(registry)
     others = knows(counting, [EDGE], now=lambda: now[0])
     # Given many workers, and a ControlNet that no job has asked for lately
     for i in range(50):
