@@ -1,9 +1,11 @@
 """Finds out who a request is from, and whether it may do what it asks for, before any route runs."""
 
 import hmac
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import redis
 from flask import Flask, g, request
 
 from api.auth.credentials import Credentials, read_credentials
@@ -11,14 +13,18 @@ from api.auth.principal import ANYBODY, Principal
 from api.auth.rate_limits import RateLimits
 from api.auth.scopes import needed_for
 from api.auth.verifier import KeyVerifier
+from api.middleware.access_log import KEY_ID, TENANT
 from api.middleware.errors import explain
 from api.middleware.hosts import SAFE
-from shared.errors import CsrfTokenMissing, KeyMissing, ScopeMissing, TooManyRequests
+from api.server.threads import find_pause
+from shared.errors import CsrfTokenMissing, KeyMissing, ScopeMissing, SwiftError, TooManyRequests
 from shared.settings import Settings
 
 #: Repeats the token of a browser's session: a page of another origin can make a browser send the cookie, and
 #: cannot read this.
 CSRF_HEADER = "X-CSRF-Token"
+#: How long a refusal for too many wrong keys is held back; equal times would bring a flood back all at once.
+PAUSE_S = (0.5, 1.5)
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -42,19 +48,24 @@ def register(app: Flask, settings: Settings, verifier: KeyVerifier, limits: Rate
         if needed is None or request.method == "OPTIONS":
             return
         principal = _authenticate(verifier)
+        request.environ |= {TENANT: principal.tenant, KEY_ID: principal.key_id}
         if needed and not principal.has_any(needed):
             raise ScopeMissing(f"API key {principal.key_id} lacks scope {' or '.join(sorted(needed))}")
         limits.count(principal.tenant)
         g.principal = principal
 
-    app.wsgi_app = WrongKeyGuard(app.wsgi_app, verifier)  # type: ignore[method-assign]
+    app.wsgi_app = WrongKeyGuard(app.wsgi_app, verifier, find_pause())  # type: ignore[method-assign]
 
 
 class WrongKeyGuard:
-    """WSGI middleware: refuses addresses that have sent too many wrong keys before anything else is done."""
+    """WSGI middleware: refuses addresses that have sent too many wrong keys before anything else is done.
 
-    def __init__(self, app: Wsgi, verifier: KeyVerifier) -> None:
-        self._app, self._verifier = app, verifier
+    The answer waits for `PAUSE_S`: a client that never pauses itself gets one in that time for each of its
+    connections.
+    """
+
+    def __init__(self, app: Wsgi, verifier: KeyVerifier, pause: Callable[[float], None]) -> None:
+        self._app, self._verifier, self._pause = app, verifier, pause
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         credentials = read_credentials(environ)
@@ -62,8 +73,20 @@ class WrongKeyGuard:
             try:
                 self._verifier.check_address(environ.get("REMOTE_ADDR", ""), credentials)
             except TooManyRequests as error:
+                self._pause(random.uniform(*PAUSE_S))
                 return explain(error)(environ, start_response)
         return self._app(environ, start_response)
+
+
+def find_principal(verifier: KeyVerifier) -> Principal | None:
+    """Who a request to an open route is from; ``None`` if it does not say so, or not rightly."""
+    credentials = read_credentials(request.environ)
+    if credentials is None:
+        return None
+    try:
+        return verifier.principal_of(credentials, request.remote_addr or "")
+    except (SwiftError, redis.RedisError):
+        return None
 
 
 def _authenticate(verifier: KeyVerifier) -> Principal:

@@ -9,6 +9,8 @@ log = logging.getLogger("api.access")
 
 #: Key of the route in the WSGI environment; `request_metrics` sets it.
 ROUTE = "swift.route"
+#: Keys of the tenant and of the id of the API key; `api.auth.authentication` sets them.
+TENANT, KEY_ID = "swift.tenant", "swift.key_id"
 #: nginx's status for a client that has disconnected before the response.
 CLIENT_GONE = 499
 #: Longer paths are cut: no route of ours has them.
@@ -68,4 +70,6 @@ class _Response:
                 "bytes": self._bytes,
                 "client": environ.get("REMOTE_ADDR", ""),
             }
+            if TENANT in environ:
+                fields |= {"tenant": environ[TENANT], "key": environ.get(KEY_ID)}
             log.info("request", extra=fields)

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
+from api.auth.authentication import find_principal
 from api.fleet_status import FleetStatus, WithoutWorkers, update_metrics
 from api.json_response import json_response
 from api.openapi import operation_id
@@ -81,9 +82,13 @@ def health_api(services: Services) -> APIBlueprint:
             fleet = FleetStatus(live_workers(control))
             results |= _check_workers(services, fleet)
         broken = [name for name, result in results.items() if result != "ok"]
+        shows_details = _shows_details(services)
+        if broken and not shows_details:
+            results |= dict.fromkeys(broken, "failed")
         if broken:
             return problem(503, Unavailable.code, f"not ready: {', '.join(broken)}", checks=results)
-        return json_response(_describe(services, fleet, results))
+        found = _describe(services, fleet, results)
+        return json_response(found if shows_details else Health(status=found.status, checks=found.checks))
 
     @api.get("/metrics", summary="Prometheus metrics", responses={200: METRICS, **error_responses(503)})
     def metrics() -> Response:
@@ -93,6 +98,16 @@ def health_api(services: Services) -> APIBlueprint:
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
     return api
+
+
+def _shows_details(services: Services) -> bool:
+    """Whether the client may read reasons, which name servers, workers and what they serve. An API that asks
+    for keys shows them to those with scope ``fleet``; probes look at the status.
+    """
+    if services.settings.auth == "off":
+        return True
+    principal = find_principal(services.verifier)
+    return principal is not None and principal.has_any(frozenset({"fleet"}))
 
 
 def _check_workers(services: Services, fleet: FleetStatus) -> dict[str, str]:

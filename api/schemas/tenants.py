@@ -116,7 +116,7 @@ class KeyResponse(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    last_used_at: datetime | None = Field(description="to the minute; null: never")
+    last_used_at: datetime | None = Field(description="to the minute; null: not for a year")
 
     @classmethod
     def of(cls, stored: StoredKey, last_used_at: float | None = None, **more: Any) -> Self:

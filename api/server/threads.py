@@ -1,6 +1,7 @@
 """Runs CPU-heavy work in real threads, so that a process goes on serving other clients."""
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -23,8 +24,7 @@ def run_inline(work: Callable[[], T]) -> T:
 
 def find_offload() -> Offload:
     """What fits this process's server: gevent's thread pool where connections are greenlets."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("threading"):
+    if not _has_greenlets():
         return run_inline
     from gevent import get_hub
 
@@ -33,3 +33,19 @@ def find_offload() -> Offload:
         return result
 
     return offload
+
+
+def find_pause() -> Callable[[float], None]:
+    """Has one connection wait for seconds, where that costs the others nothing: where connections are
+    greenlets. Elsewhere nothing waits: it would hold a thread.
+    """
+    return time.sleep if _has_greenlets() else _go_on
+
+
+def _has_greenlets() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def _go_on(_: float) -> None:
+    """Do not wait."""

@@ -36,6 +36,7 @@ from shared.settings import read_settings
 PARTS = {
     "api": "web.api",
     "connections": "web.connections",
+    "keys": "web.keys",
     "overhead": "latency.overhead",
     "lora": "loading.lora",
     "tax": "latency.tax",

@@ -105,7 +105,7 @@ def find_missing(settings: Settings, processes: Sequence[Process]) -> Missing:
 def _find_broken_servers(settings: Settings) -> str:
     """The failed checks of ``/readyz`` about servers; empty if the API reaches all."""
     url = f"{settings.api_url}/readyz"
-    answer = requests.get(url, timeout=ASK_S)
+    answer = requests.get(url, headers=_key_header(settings.bootstrap_key), timeout=ASK_S)
     if answer.ok:
         return ""
     if answer.status_code != 503 or "json" not in answer.headers.get("Content-Type", ""):
@@ -163,7 +163,10 @@ def read_pids(home: Path) -> dict[str, int]:
 
 
 def _get(url: str, *, key: str | None = None) -> requests.Response:
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    answer = requests.get(url, headers=headers, timeout=ASK_S)
+    answer = requests.get(url, headers=_key_header(key), timeout=ASK_S)
     answer.raise_for_status()
     return answer
+
+
+def _key_header(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}

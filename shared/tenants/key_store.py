@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Expired and revoked keys are listed, and named in errors, for so long.
 KEPT_S = 90 * 24 * 3600
+#: When a key was used last is known for so long after the last use of any key of its tenant.
+USES_KEPT_S = 365 * 24 * 3600
 #: Of one tenant, expired and revoked ones included.
 MAX_KEYS = 1000
 
@@ -60,6 +62,8 @@ class KeyStore:
 
     def add(self, key: StoredKey) -> None:
         """Store a key; raises `NotFound` without its tenant, `Conflict` if that has too many."""
+        if self._redis.zcard(keys.tenant_keys(key.tenant)) >= MAX_KEYS:
+            self.of_tenant(key.tenant)  # forgets those whose time is over
 
         def put(pipe: "Pipeline") -> None:
             if key.tenant != LOCAL and not pipe.exists(keys.tenant(key.tenant)):
@@ -116,7 +120,10 @@ class KeyStore:
 
     def note_use(self, key: StoredKey, now: float) -> None:
         """Store when a key was used; a hash beside it, so that no deleted key comes back."""
-        self._redis.hset(keys.tenant_key_uses(key.tenant), key.id, str(int(now)))
+        pipe = self._redis.pipeline()
+        pipe.hset(keys.tenant_key_uses(key.tenant), key.id, str(int(now)))
+        pipe.expire(keys.tenant_key_uses(key.tenant), USES_KEPT_S)  # also of a tenant that has just gone
+        pipe.execute()
 
     def last_uses(self, tenant: str) -> dict[str, float]:
         """When the keys of a tenant were used last, by id; not those that never were."""

@@ -42,8 +42,11 @@ StartApi = Callable[[str, Sequence[str]], AbstractContextManager[Api]]
 
 
 @contextmanager
-def running_api_servers(home: Path) -> Iterator[StartApi]:
-    """Fresh Redis and S3 for the length of the block, in ``home``; yields what starts an API on them."""
+def running_api_servers(home: Path, *, key: str | None = None) -> Iterator[StartApi]:
+    """Fresh Redis and S3 for the length of the block, in ``home``; yields what starts an API on them.
+
+    With a ``key`` the API asks for keys, and this one has all scopes.
+    """
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     control, residual = free_ports(2)
@@ -66,7 +69,8 @@ def running_api_servers(home: Path) -> Iterator[StartApi]:
             log = home / f"{name}.log"
             running.enter_context(running_process(command, cwd=home, env=inherit(weed), log=log))
         wait_for_redis(settings.redis_url, READY_S)
-        environment = inherit({**variables_of(settings), **keys, **ALLOCATOR})
+        auth = {"SWIFT_AUTH": "keys", "SWIFT_BOOTSTRAP_KEY": key} if key else {}
+        environment = inherit({**variables_of(settings), **keys, **ALLOCATOR, **auth})
         yield partial(running_api, home, environment)
 
 
@@ -81,18 +85,28 @@ def running_api(
     with running_process(words, cwd=ROOT, env=environment, log=home / f"{name}.log") as process:
         address = ("127.0.0.1", port)
         deadline = time.monotonic() + READY_S
-        while any(ask(address, "GET", path, timeout_s=5) != 200 for path in SERVER_PATHS):
+        key = environment.get("SWIFT_BOOTSTRAP_KEY")
+        while any(ask(address, "GET", path, timeout_s=5, key=key) != 200 for path in SERVER_PATHS):
             if time.monotonic() > deadline:
                 raise CheckFailed("the API is not ready")
             time.sleep(0.1)
         yield Api(address, process.pid)
 
 
-def ask(address: Address, method: str, path: str, body: bytes | None = None, *, timeout_s: float) -> int:
+def ask(
+    address: Address,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    *,
+    timeout_s: float,
+    key: str | None = None,
+) -> int:
     """The status of an answer; 0 if none comes in time."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     with closing(http.client.HTTPConnection(*address, timeout=timeout_s)) as connection:
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, headers)
             return connection.getresponse().status
         except OSError:
             return 0

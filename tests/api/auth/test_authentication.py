@@ -5,16 +5,21 @@ from dataclasses import replace
 import pytest
 from flask.testing import FlaskClient
 from flask_openapi.openapi import OpenAPI
+from werkzeug.test import create_environ, run_wsgi_app
+from werkzeug.wrappers import Response
 
 from api.app import create_app
+from api.auth.authentication import PAUSE_S, WrongKeyGuard
+from api.auth.credentials import Credentials
 from api.auth.scopes import needed_for
 from api.services import Services
+from shared.errors import Unauthorized
 from shared.tenants.api_key import ApiKey
 from shared.tenants.scopes import SCOPES
 from tests.api.api_keys import BOOTSTRAP_KEY, basic, bearer, make_key
 
-#: A value for each parameter of a path.
-VALUES = {"id": "0" * 16, "n": 0, "name": "anime", "key_id": "0" * 12, "filename": "x"}
+#: Values of parameters of a path that are no ids.
+VALUES = {"n": 0, "name": "anime"}
 
 
 def calls(app: OpenAPI) -> list[tuple[str, str, str]]:
@@ -23,7 +28,7 @@ def calls(app: OpenAPI) -> list[tuple[str, str, str]]:
     found = []
     for rule in app.url_map.iter_rules():
         if needed_for(rule.endpoint) is not None:
-            path = adapter.build(rule.endpoint, {name: VALUES[name] for name in rule.arguments})
+            path = adapter.build(rule.endpoint, {name: VALUES.get(name, "0" * 16) for name in rule.arguments})
             found += [(method, path, rule.endpoint) for method in rule.methods - {"OPTIONS"}]
     assert len(found) > 30
     return found
@@ -119,6 +124,18 @@ def test_too_many_wrong_keys_are_refused_before_anything_else(keyed: Services, s
     assert client.get("/healthz").status_code == 200
     elsewhere = client.get("/v1/jobs", headers=bearer("wrong"), environ_base={"REMOTE_ADDR": "10.0.0.9"})
     assert elsewhere.status_code == 401
+
+
+def test_a_refusal_for_too_many_wrong_keys_waits_and_others_do_not(keyed: Services) -> None:
+    settings = keyed.settings.model_copy(update={"wrong_keys_per_min": 1})
+    verifier, pauses = replace(keyed, settings=settings).verifier, list[float]()
+    guard = WrongKeyGuard(Response("through"), verifier, pauses.append)
+    with pytest.raises(Unauthorized):
+        verifier.principal_of(Credentials("key", "wrong"), "127.0.0.1")
+    environs = [create_environ(headers=one) for one in ({}, bearer("wrong"), bearer("wrong"), {})]
+    statuses = [run_wsgi_app(guard, {**one, "REMOTE_ADDR": "127.0.0.1"})[1] for one in environs]
+    assert [status.split()[0] for status in statuses] == ["200", "429", "429", "200"]
+    assert [PAUSE_S[0] <= pause <= PAUSE_S[1] for pause in pauses] == [True, True]
 
 
 def test_with_authentication_off_any_key_is_taken(client: FlaskClient) -> None:

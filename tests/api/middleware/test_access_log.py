@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.services import Services
 from shared.logs import TextLines
+from tests.api.api_keys import BOOTSTRAP_KEY, bearer
 
 
 @pytest.fixture
@@ -41,6 +42,16 @@ def test_a_request_is_a_line(client: FlaskClient, log: pytest.LogCaptureFixture)
     }
     assert told["ms"] >= 0
     assert "secret" not in TextLines({}).format(line(log))
+
+
+def test_whose_key_it_was_is_in_the_line(keyed_client: FlaskClient, log: pytest.LogCaptureFixture) -> None:
+    keyed_client.get("/v1/jobs", headers=bearer(), buffered=True)
+    told = fields(log)
+    assert (told["tenant"], told["key"]) == ("local", BOOTSTRAP_KEY.split("_")[1])
+    assert BOOTSTRAP_KEY not in TextLines({}).format(line(log))
+    log.clear()
+    keyed_client.get("/v1/jobs", buffered=True)
+    assert "tenant" not in fields(log)
 
 
 def test_nothing_in_a_path_forges_a_line(client: FlaskClient, log: pytest.LogCaptureFixture) -> None:

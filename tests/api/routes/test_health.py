@@ -9,6 +9,7 @@ from api.services import Services
 from shared import keys
 from shared.metrics import publish
 from shared.registry.workers import publish_heartbeat
+from tests.api.api_keys import bearer, make_key
 from tests.api.services import announce_workers, heartbeat
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -81,6 +82,23 @@ def test_it_is_not_ready_without_s3(services: Services) -> None:
     answer = create_app(replace(services, settings=settings)).test_client().get("/readyz")
     assert answer.status_code == 503
     assert "S3" in answer.json["checks"]["image_bucket"]
+
+
+def test_beside_keys_reasons_are_shown_to_those_with_scope_fleet(keyed_client: FlaskClient) -> None:
+    jobs, fleet = (bearer(make_key(keyed_client, scopes=[scope])) for scope in ("jobs", "fleet"))
+    for headers in ({}, jobs, bearer("wrong")):
+        answer = keyed_client.get("/readyz", headers=headers)
+        assert (answer.status_code, answer.json["checks"]["control_redis"]) == (503, "ok")
+        assert answer.json["checks"]["unet_workers"] == "failed"
+    checks = keyed_client.get("/readyz", headers=fleet).json["checks"]
+    assert checks["unet_workers"] == "no UNet worker takes work yet for model emoji-sd"
+
+
+def test_beside_keys_a_probe_sees_that_all_is_well(keyed_client: FlaskClient, services: Services) -> None:
+    announce_workers(services)
+    answer = keyed_client.get("/readyz")
+    assert (answer.status_code, answer.json["status"]) == (200, "ok")
+    assert set(answer.json) == {"status", "checks"}
 
 
 def test_metrics_show_this_process_at_once(client: FlaskClient, services: Services) -> None:

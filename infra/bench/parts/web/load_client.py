@@ -16,16 +16,25 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from shared.tenants.api_key import ApiKey
+
 CONNECTIONS = 4
 ANSWER_S = 60.0
-Kind = Literal["submit", "read", "cancel"]
+Kind = Literal["submit", "read", "cancel", "wrong_keys"]
 #: How a kind of request is made, and what answers it as meant.
-METHODS: dict[Kind, str] = {"submit": "POST", "read": "GET", "cancel": "POST"}
-EXPECTED: dict[Kind, set[int]] = {"submit": {202}, "read": {200}, "cancel": {200, 202}}
+METHODS: dict[Kind, str] = {"submit": "POST", "read": "GET", "cancel": "POST", "wrong_keys": "GET"}
+EXPECTED: dict[Kind, set[int]] = {
+    "submit": {202},
+    "read": {200},
+    "cancel": {200, 202},
+    "wrong_keys": {401, 429},
+}
 
 
 class Order(BaseModel):
-    """What to do: submit jobs, read the jobs ``ids`` in turn for ``seconds``, or cancel each once."""
+    """What to do: submit jobs, read the jobs ``ids`` in turn for ``seconds``, cancel each once, or ask with a
+    new wrong API key each time.
+    """
 
     kind: Kind
     host: str
@@ -33,6 +42,8 @@ class Order(BaseModel):
     seconds: float = ANSWER_S
     ids: list[str] = []
     loras: list[str] = []  # that every submitted job wants
+    key: str = ""  # API key of every request
+    connections: int = CONNECTIONS
 
 
 class Load(BaseModel):
@@ -54,7 +65,7 @@ def put_load_on(order: Order) -> Load:
 
 
 def carry_out(order: Order) -> Load:
-    """Send requests over `CONNECTIONS` connections, each waiting for its answer before the next."""
+    """Send requests over some connections, each waiting for its answer before the next."""
     load = Load(elapsed_s=0)
     requests, lock = _requests(order), threading.Lock()
     began = time.perf_counter()
@@ -68,7 +79,7 @@ def carry_out(order: Order) -> Load:
                 break
             path, body = request
             sent = time.perf_counter()
-            link.request(METHODS[order.kind], path, body, {"Content-Type": "application/json"})
+            link.request(METHODS[order.kind], path, body, _headers(order))
             answer = link.getresponse()
             content = answer.read()
             load.latencies_ms.append(round(1e3 * (time.perf_counter() - sent), 3))
@@ -78,7 +89,7 @@ def carry_out(order: Order) -> Load:
                 load.ids.append(json.loads(content)["id"])
         link.close()
 
-    threads = [threading.Thread(target=connection) for _ in range(CONNECTIONS)]
+    threads = [threading.Thread(target=connection) for _ in range(order.connections)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -87,12 +98,19 @@ def carry_out(order: Order) -> Load:
     return load
 
 
+def _headers(order: Order) -> dict[str, str]:
+    key = str(ApiKey.random()) if order.kind == "wrong_keys" else order.key
+    return {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+
+
 def _requests(order: Order) -> Iterator[tuple[str, str | None]]:
     """Path and body of each request."""
     if order.kind == "submit":
         job = {"prompt": "a penguin on a teal background", "loras": [{"name": name} for name in order.loras]}
         for seed in itertools.count():
             yield "/v1/jobs", json.dumps({**job, "seed": seed})
+    if order.kind == "wrong_keys":
+        yield from itertools.repeat(("/v1/jobs", None))
     for job_id in itertools.cycle(order.ids) if order.kind == "read" else order.ids:
         yield f"/v1/jobs/{job_id}" + ("/cancel" if order.kind == "cancel" else ""), None
 
