@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from shared.jobs.store import JobStore
 from shared.registry.lora_inventory import LoraInventory
@@ -15,7 +16,15 @@ _JOB = re.compile(r"job ([0-9a-f]{16})\b")
 def only_own_jobs(workers: Sequence[Heartbeat], jobs: JobStore, tenant: str) -> list[Heartbeat]:
     """The heartbeats with the tenant's own jobs alone."""
     named = {job_id for worker in workers for job_id in _jobs_of(worker)}
-    own = jobs.owned(sorted(named), tenant)
+    return _only_jobs(workers, jobs.owned(sorted(named), tenant))
+
+
+def without_jobs(workers: Iterable[Heartbeat]) -> list[Heartbeat]:
+    """The heartbeats as those see them who need not say who they are."""
+    return _only_jobs(workers, frozenset())
+
+
+def _only_jobs(workers: Iterable[Heartbeat], own: AbstractSet[str]) -> list[Heartbeat]:
     return [
         worker.model_copy(
             update={

@@ -19,6 +19,7 @@ from api.json_response import json_response
 from api.openapi import operation_id
 from api.schemas.problems import error_responses, problem
 from api.services import Services
+from api.tenant_view import without_jobs
 from shared.errors import SwiftError, Unavailable
 from shared.metrics import FleetCollector, publish
 from shared.redis_clients import without_retries
@@ -79,7 +80,8 @@ def health_api(services: Services) -> APIBlueprint:
         with ThreadPoolExecutor(len(checks)) as pool:
             results = dict(zip(checks, pool.map(_try, checks.values()), strict=True))
         if results["control_redis"] == "ok":
-            fleet = FleetStatus(live_workers(control))
+            workers = live_workers(control)
+            fleet = FleetStatus(workers if settings.auth == "off" else without_jobs(workers))
             results |= _check_workers(services, fleet)
         broken = [name for name, result in results.items() if result != "ok"]
         shows_details = _shows_details(services)

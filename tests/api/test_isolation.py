@@ -344,6 +344,7 @@ def test_the_fleet_names_jobs_and_loras_of_others_to_admins_only(
             (loras["patched"], loras["memory"], fleet["lora_disk_cache"]["here"]),
         )
 
+    assert job_id not in tenants_app.test_client().get("/readyz").text
     everything = (([job_id], {"edge": [job_id]}, [overdue]), (held, held, sorted([own, public])))
     assert seen(two.owner) == everything
     assert seen(client_of(tenants_app, two.services, keys.LOCAL, ("admin",))) == everything
