@@ -14,8 +14,8 @@ SUFFIX = ".safetensors"
 STAGED, PARTS = "uploads/", ".uploads/"
 #: What keys of LoRAs of one tenant alone begin with.
 TENANTS = "tenants/"
-#: Comes after all of these, and before all that follow them.
-BEHIND_TENANTS = "tenants0"
+#: Comes after all of these, also in a server that lists a folder's objects before others of its letters.
+BEHIND_TENANTS = "tenants/~"
 #: With the suffix of the LoRA cache a longer name would be too long for a file system.
 MAX_NAME_BYTES = 128
 _PUNCTUATION = frozenset(" .,_-+()[]")

@@ -278,6 +278,14 @@ def test_pages_of_loras_mix_the_tenants_own_and_public_ones(two: TwoTenants) -> 
     assert names == ["a", "c", "style", "z"]
 
 
+def test_loras_that_are_called_as_the_folder_of_tenants_are_listed(two: TwoTenants) -> None:
+    names = ["tenants", "tenants-2", "tenants2", "z"]
+    for name in names:
+        two.services.loras.put(f"{name}.safetensors", lora(), content_type=OCTETS)
+    listed = [one["name"] for one in two.stranger.get("/v1/loras").json["loras"]]
+    assert sorted(listed) == names
+
+
 @pytest.mark.parametrize("cursor", [f"tenants/{OWNER}/", f"tenants/{OWNER}/a", "uploads/", "tenants"])
 def test_no_cursor_leads_to_another_tenants_loras(two: TwoTenants, cursor: str) -> None:
     page = two.stranger.get("/v1/loras", query_string={"cursor": cursor}).json
