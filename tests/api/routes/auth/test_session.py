@@ -87,7 +87,11 @@ def test_a_session_ends_with_its_key(keyed_client: FlaskClient) -> None:
     assert (answer.status_code, answer.json["code"]) == (401, "key_revoked")
 
 
-@pytest.mark.parametrize(("key", "code"), [("x", "key_malformed"), (str(ApiKey.random()), "key_unknown")])
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [("x", "key_malformed"), (str(ApiKey.random()), "key_unknown")],
+    ids=["malformed", "unknown"],  # those of pytest would differ between the processes of a run
+)
 def test_a_wrong_key_begins_no_session(keyed_client: FlaskClient, key: str, code: str) -> None:
     answer = keyed_client.post("/v1/session", json={"key": key})
     assert (answer.status_code, answer.json["code"]) == (401, code)
