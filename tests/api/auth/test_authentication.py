@@ -1,5 +1,6 @@
 """Requests with and without keys: what is let in, and how the others are refused."""
 
+import socket
 from dataclasses import replace
 
 import pytest
@@ -14,9 +15,11 @@ from api.auth.credentials import Credentials
 from api.auth.scopes import needed_for
 from api.services import Services
 from shared.errors import Unauthorized
+from shared.settings import Settings
 from shared.tenants.api_key import ApiKey
 from shared.tenants.scopes import SCOPES
 from tests.api.api_keys import BOOTSTRAP_KEY, basic, bearer, make_key
+from tests.api.gunicorn_server import call, environment, serving
 
 #: Values of parameters of a path that are no ids.
 VALUES = {"n": 0, "name": "anime"}
@@ -136,6 +139,23 @@ def test_a_refusal_for_too_many_wrong_keys_waits_and_others_do_not(keyed: Servic
     statuses = [run_wsgi_app(guard, {**one, "REMOTE_ADDR": "127.0.0.1"})[1] for one in environs]
     assert [status.split()[0] for status in statuses] == ["200", "429", "429", "200"]
     assert [PAUSE_S[0] <= pause <= PAUSE_S[1] for pause in pauses] == [True, True]
+
+
+def test_a_real_server_answers_a_right_key_while_it_holds_wrong_ones_back(servers: Settings) -> None:
+    own = {"SWIFT_AUTH": "keys", "SWIFT_BOOTSTRAP_KEY": BOOTSTRAP_KEY, "SWIFT_WRONG_KEYS_PER_MIN": "1"}
+    with serving({**environment(servers), **own}) as (port, _):
+        assert call(port, "GET", "/v1/jobs", **bearer())[0].status == 200
+        assert call(port, "GET", "/v1/jobs", **bearer("wrong"))[0].status == 401
+        flood = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(20)]
+        request = "GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer wrong\r\n\r\n"
+        for client in flood:
+            client.sendall(request.encode())
+        # The same address has a right key: it need not wait
+        assert call(port, "GET", "/v1/jobs", **bearer())[0].status == 200
+        told = [client.recv(65536) for client in flood]
+        assert all(answer.startswith(b"HTTP/1.1 429") and b"Retry-After" in answer for answer in told)
+        for client in flood:
+            client.close()
 
 
 def test_with_authentication_off_any_key_is_taken(client: FlaskClient) -> None:
