@@ -23,6 +23,7 @@ COMMANDS = {
     "receipt": "print the receipt that an image carries",
     "keys": "make, list, rotate and revoke API keys",
     "tenants": "create, list, change and delete tenants",
+    "webhooks": "create, list and delete webhooks, and see what was sent to them",
     "cache": "list, check and remove the LoRA files of this host",
     "completion": "print the completion script of a shell",
 }

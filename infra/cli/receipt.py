@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from infra.cli.image_file import read_image
+from infra.cli.images.image_file import read_image
 from infra.cli.options import image_argument
 
 

@@ -9,8 +9,8 @@ import click
 from PIL import Image
 from rich.console import Console
 
-from infra.cli.compare import measure
-from infra.cli.image_file import GeneratedImage, NoReceipt, read_image
+from infra.cli.images.compare import measure
+from infra.cli.images.image_file import GeneratedImage, NoReceipt, read_image
 from infra.cli.options import OutputFile, api_option, connected, image_argument
 from infra.cli.progress import run_with_progress
 from shared.settings import Settings

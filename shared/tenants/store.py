@@ -68,7 +68,7 @@ class TenantStore:
         return changed[0]
 
     def delete(self, tenant_id: str) -> None:
-        """Delete a tenant and its keys; raises `NotFound`, `Conflict` for `LOCAL`.
+        """Delete a tenant, its keys and its webhooks; raises `NotFound`, `Conflict` for `LOCAL`.
 
         Its jobs end and expire as others do; its id is not given again.
         """
@@ -85,6 +85,7 @@ class TenantStore:
                 keys.tenant(tenant_id),
                 keys.tenant_keys(tenant_id),
                 keys.tenant_key_uses(tenant_id),
+                keys.webhooks(tenant_id),
                 *map(keys.api_key, key_ids),
             )
 

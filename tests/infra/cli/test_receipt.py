@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from infra.cli.__main__ import main
-from infra.cli.image_file import read_image
+from infra.cli.images.image_file import read_image
 from tests.samples.old_versions import FOLDER, old_receipt
 
 RECEIPT = {"model": "emoji-sd", "seed": 7}

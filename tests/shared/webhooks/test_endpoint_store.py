@@ -5,6 +5,8 @@ from redis import Redis
 
 from shared import keys
 from shared.errors import Conflict, NotFound
+from shared.tenants.store import TenantStore
+from shared.tenants.tenant import Tenant
 from shared.webhooks.endpoint import DEFAULT, ENDED, Endpoint
 from shared.webhooks.endpoint_store import MAX_ENDPOINTS, EndpointStore
 
@@ -88,6 +90,14 @@ def test_without_endpoints_nothing_of_a_tenant_says_that_it_has_some(
     assert control.exists(keys.webhooks("local"))
     endpoints.delete("local", endpoint.id)
     assert not control.exists(keys.webhooks("local"))
+
+
+def test_the_endpoints_of_a_tenant_are_deleted_with_it(endpoints: EndpointStore, control: Redis) -> None:
+    tenants = TenantStore(control)
+    tenants.create(Tenant(id="acme", name="", created_at=1.0))
+    create(endpoints, "acme")
+    tenants.delete("acme")
+    assert endpoints.all("acme") == []
 
 
 def test_a_record_that_cannot_be_read_hides_no_other(endpoints: EndpointStore, control: Redis) -> None:

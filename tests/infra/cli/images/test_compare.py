@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infra.cli.compare import measure
+from infra.cli.images.compare import measure
 
 
 def test_an_image_equals_itself() -> None:
