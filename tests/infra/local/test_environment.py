@@ -10,10 +10,12 @@ from infra.local.environment import (
     make_credentials,
     make_login,
     read_env_file,
+    stack_variables,
     variables_of,
     write_env_file,
 )
 from shared.settings import Settings, read_settings
+from shared.tenants.api_key import ApiKey
 
 AWKWARD = {"SWIFT_HOME": "/tmp/two words", "SWIFT_REDIS_URL": "redis://:pa$s'w#d@h:1/0?a=b&c=d", "EMPTY": ""}
 
@@ -52,6 +54,23 @@ def test_two_folders_have_different_credentials() -> None:
 def test_settings_survive_the_way_through_the_environment(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, api_port=7001, worker_controlnets=("edge", "colour"), lease_s=2.5)
     assert read_settings(variables_of(settings)) == settings
+
+
+def test_flowers_login_may_be_a_setting() -> None:
+    known = {"FLOWER_USER": "swift", "FLOWER_PASSWORD": "old"}
+    assert make_login(known, "ann:a:b") == {"FLOWER_USER": "ann", "FLOWER_PASSWORD": "a:b"}
+    assert make_login(known) == known
+
+
+def test_processes_are_told_keys_by_a_file_alone(tmp_path: Path) -> None:
+    key = str(ApiKey.random())
+    secret = {"bootstrap_key": key, "api_key": key, "flower_basic_auth": "ann:hunter2"}
+    settings = Settings.model_validate({"home": tmp_path, "auth": "keys", **secret})
+    told = stack_variables(settings, tmp_path / "key")
+    assert (told["SWIFT_AUTH"], told["SWIFT_BOOTSTRAP_KEY_FILE"]) == ("keys", str(tmp_path / "key"))
+    assert told["SWIFT_API_KEY_FILE"] == str(tmp_path / "key")
+    assert not {key, "ann:hunter2"} & set(told.values())
+    assert stack_variables(Settings(api_port=7001), None) == {"SWIFT_API_PORT": "7001"}
 
 
 def test_settings_nobody_gave_stay_unset() -> None:

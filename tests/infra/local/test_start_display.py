@@ -43,3 +43,14 @@ def test_the_addresses_name_every_server_and_the_login_on_whole_lines() -> None:
         "unet1 (cuda:0), unet2",
     ):
         assert text in shown.get()
+
+
+def test_the_addresses_say_whether_the_api_asks_for_keys() -> None:
+    shown = []
+    for settings in (Settings(), Settings(auth="keys")):
+        console = Console(file=io.StringIO(), width=1000)
+        with console.capture() as captured:
+            console.print(describe_stack(settings, ("swift", "secret"), PROCESSES))
+        shown.append(captured.get().splitlines()[0])
+    assert shown[0].endswith("open to whoever reaches it; SWIFT_AUTH=keys asks for API keys")
+    assert shown[1].endswith(f"API key: {Settings().home / 'bootstrap-key'}")
