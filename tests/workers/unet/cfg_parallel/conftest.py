@@ -37,6 +37,8 @@ MakeWorker = Callable[..., UNetWorker]
 MakePair = Callable[..., "Pair"]
 #: No job goes on alone, or offers twice, because the machine was too busy for its follower.
 LONG_WAITS = CFGTimings(first_wait_s=30.0, min_wait_s=30.0, offer_every_s=600.0)
+#: Nobody renews the lease of an attempt that only a follower works for; a busy machine takes long.
+LEASE_S = 600
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,8 @@ class Pair:
         self.ended: list[str] = []
         self._followed: list[FollowBranch] = []
         self._threads: list[threading.Thread] = []
-        first = dataclasses.replace(make_worker(**changes), cfg_timings=timings)
+        worker = make_worker(**{"lease_s": LEASE_S, **changes})
+        first = dataclasses.replace(worker, cfg_timings=timings)
         # A worker runs a model in one thread at a time: its tokenizers set padding before each call.
         assert second_models is not first.models, "two workers run one model"
         self.second = dataclasses.replace(
