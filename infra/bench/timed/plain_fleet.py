@@ -65,6 +65,7 @@ def running_plain_fleet(
         command = redis_command(port, home, persistent=True)
         running.enter_context(running_process(command, cwd=ROOT, env=env, log=home / "redis.log"))
         wait_for_redis(url, READY_S)
+        redis.Redis.from_url(url).flushall()  # of a run that was ended
         for i in range(workers):
             named = [*words, "-n", f"plain{i}@%h", *options]
             running.enter_context(running_process(named, cwd=ROOT, env=env, log=home / f"plain{i}.log"))
