@@ -23,6 +23,8 @@ from shared.settings import Settings
 #: Repeats the token of a browser's session: a page of another origin can make a browser send the cookie, and
 #: cannot read this.
 CSRF_HEADER = "X-CSRF-Token"
+#: JSON that a request without a key may send: bodies are held in memory, which is for those with one.
+STRANGERS_BYTES = 16 << 10
 #: How long a refusal for too many wrong keys is held back; equal times would bring a flood back all at once.
 PAUSE_S = (0.5, 1.5)
 
@@ -46,6 +48,7 @@ def register(app: Flask, settings: Settings, verifier: KeyVerifier, limits: Rate
     def authenticate() -> None:
         needed = needed_for(request.endpoint)
         if needed is None or request.method == "OPTIONS":
+            g.max_body_bytes = STRANGERS_BYTES
             return
         principal = _authenticate(verifier)
         request.environ |= {TENANT: principal.tenant, KEY_ID: principal.key_id}

@@ -24,9 +24,9 @@ _PIECE_BYTES = 1 << 20
 def register(app: Flask, settings: Settings) -> None:
     """Read the bodies of requests to ``app`` this way.
 
-    Reading raises `RequestTimeout` for a client slower than ``client_min_bytes_per_s``, `BadRequest` for
-    broken framing or compression; of JSON also `TooLarge` beyond ``max_body_bytes``, and `Unavailable` while
-    others have ``api_body_bytes`` in memory.
+    ``g.max_body_bytes``, set before, is a smaller limit of one request. Reading raises `RequestTimeout` for a
+    client slower than ``client_min_bytes_per_s``, `BadRequest` for broken framing or compression; of JSON
+    also `TooLarge` beyond ``max_body_bytes``, `Unavailable` while others have ``api_body_bytes`` in memory.
     """
     budget = Budget(settings.api_body_bytes, "large bodies (SWIFT_API_BODY_BYTES)")
 
@@ -40,16 +40,16 @@ def register(app: Flask, settings: Settings) -> None:
             if coding != "identity":
                 raise CodingRefused(f"Content-Encoding {coding!r}: only JSON bodies may be compressed")
             return
-        length = get_content_length(environ)
-        if length is not None and length > settings.max_body_bytes:
-            raise _too_large(settings.max_body_bytes)
+        length, limit = get_content_length(environ), g.get("max_body_bytes", settings.max_body_bytes)
+        if length is not None and length > limit:
+            raise _too_large(limit)
         if coding in ("gzip", "x-gzip"):
             environ["wsgi.input"] = GunzipReader(get_input_stream(environ))
             environ["wsgi.input_terminated"] = True
             environ.pop("CONTENT_LENGTH", None)  # it is that of the compressed body
         elif coding != "identity":
             raise CodingRefused(f"Content-Encoding {coding!r} is not accepted: gzip is, or none")
-        g.held = environ["wsgi.input"] = BufferedBody(environ["wsgi.input"], settings.max_body_bytes, budget)
+        g.held = environ["wsgi.input"] = BufferedBody(environ["wsgi.input"], limit, budget)
 
     @app.teardown_request
     def teardown_request(_: BaseException | None) -> None:
@@ -166,4 +166,6 @@ class CodingRefused(UnsupportedMediaType):
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"the body has more than {limit} bytes, the limit (SWIFT_MAX_BODY_BYTES)")
+    return TooLarge(
+        f"the body has more than {limit} bytes, the limit (SWIFT_MAX_BODY_BYTES; less without a key)"
+    )

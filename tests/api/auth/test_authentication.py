@@ -1,5 +1,7 @@
 """Requests with and without keys: what is let in, and how the others are refused."""
 
+import gzip
+import json
 import socket
 from dataclasses import replace
 
@@ -110,6 +112,17 @@ def test_a_wrong_key_has_a_clear_error_that_does_not_repeat_it(
 def test_the_body_of_a_request_without_a_key_is_not_read(keyed_client: FlaskClient) -> None:
     answer = keyed_client.post("/v1/jobs", data="{", content_type="application/json")
     assert answer.status_code == 401
+
+
+def test_who_has_no_key_cannot_fill_the_memory_of_bodies(
+    client: FlaskClient, keyed_client: FlaskClient
+) -> None:
+    long = json.dumps({"key": "x" * 20_000})
+    for headers in ({}, {"Content-Encoding": "gzip"}):
+        data = gzip.compress(long.encode()) if headers else long
+        answer = keyed_client.post("/v1/session", data=data, headers=headers, content_type="application/json")
+        assert (answer.status_code, answer.json["code"]) == (413, "too_large")
+    assert client.post("/v1/session", data=long, content_type="application/json").status_code == 422
 
 
 def test_too_many_wrong_keys_are_refused_before_anything_else(keyed: Services, services: Services) -> None:
