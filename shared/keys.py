@@ -7,6 +7,7 @@ LOCAL = "local"
 
 JOBS = "swift:jobs"  # sorted set: job ids by creation time
 JOB_TENANTS = "swift:jobs:tenants"  # hash: the tenant of each job that is not the tenant LOCAL's
+MODELS = "swift:jobs:models"  # set: models that jobs have been for
 UNSENT = "swift:jobs:unsent"  # sorted set: ids of accepted jobs whose message is not sent yet
 LEASES_CHECKED = "swift:leases:checked"  # string with expiry: a worker has just looked for expired leases
 RECOVERY = "swift:recovery"  # string with expiry: a worker has just compared queues and jobs
@@ -83,6 +84,11 @@ def pixel_steps(tenant: str) -> str:
 def lora_uploads(tenant: str) -> str:
     """String with expiry: a LoRA of the tenant, whose bytes are limited, is being published."""
     return f"swift:tenant:{tenant}:lora_uploads"
+
+
+def by_model(status: str, model: str) -> str:
+    """Sorted set: ids of a model's jobs that are queued, or running, by creation time."""
+    return f"swift:jobs:{status}:{model}"
 
 
 def events(job_id: str) -> str:

@@ -37,6 +37,12 @@ ATTEMPTS_ENDED = Counter("swift_attempts_ended_total", "Attempts, by how they en
 ATTEMPT_S = Histogram(
     "swift_attempt_duration_seconds", "Time from claiming a job to the end", ["model"], buckets=_JOB_S
 )
+QUEUE_WAIT_S = Histogram(
+    "swift_queue_wait_seconds",
+    "Time a job waited for a worker: since it was accepted, or since its last attempt ended",
+    ["model"],
+    buckets=_JOB_S,
+)
 ACTIVITY_S = Counter(
     "swift_worker_activity_seconds_total",
     "Time of a worker's device by what it did: generate, follow, serve, idle",
@@ -129,6 +135,12 @@ CATALOG_WITHOUT_WORKERS = Gauge(
 LOAD_ERRORS = Gauge(
     "swift_workers_with_load_error", "Live workers that could not load the entry", ["kind", "name"]
 )
+# Of the whole fleet, and not of one process: `api.fleet_metrics` reads them when somebody asks for metrics.
+JOBS_WAITING = "swift_jobs_waiting"
+JOBS_RUNNING = "swift_jobs_running"
+WORKER_BUSY_SHARE = "swift_worker_busy_share"
+WORKER_DEVICE_FREE_BYTES = "swift_worker_device_free_bytes"
+WORKER_DEVICE_BYTES = "swift_worker_device_bytes"
 
 
 def publish(redis: "Redis", process: str, ttl_s: float) -> None:
@@ -166,7 +178,9 @@ class FleetCollector(Collector):
 def _read(process: str, text: str) -> list[Metric]:
     """The metrics of one process; none if they cannot be read, so that one process hides no other."""
     try:
-        return list(text_string_to_metric_families(text))
+        families = text_string_to_metric_families(text)
+        # When each counter began: text of this format has no place for it but in a metric of its own.
+        return [family for family in families if not family.name.endswith("_created")]
     except (ValueError, LookupError) as error:
         log.warning("metrics of a process skipped", extra={"publisher": process, "error": str(error)})
         return []

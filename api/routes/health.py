@@ -14,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
 from api.auth.authentication import find_principal
+from api.fleet_metrics import FleetNumbersCollector
 from api.fleet_status import FleetStatus, WithoutWorkers, update_metrics
 from api.json_response import json_response
 from api.openapi import operation_id
@@ -97,6 +98,7 @@ def health_api(services: Services) -> APIBlueprint:
         publish_metrics(services)
         registry = CollectorRegistry()
         registry.register(FleetCollector(services.control))
+        registry.register(FleetNumbersCollector(services.control, services.catalog))
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
     return api

@@ -67,7 +67,8 @@ class JobStore(JobReader):
         when the disk does not take it; nothing is stored then.
         """
         job_id = secrets.token_hex(8)
-        fields = {"id": job_id, "version": RECORD_VERSION, "spec": spec.model_dump_json()}
+        fields = {"id": job_id, "version": RECORD_VERSION, "model": spec.model}
+        fields["spec"] = spec.model_dump_json()
         if replays is not None:
             fields["replays"] = replays.model_dump_json()
         if warnings:

@@ -51,3 +51,12 @@ def test_an_ended_process_leaves_the_index_when_another_publishes(control: Redis
 def test_a_scrape_without_publishers_is_empty(control: Redis) -> None:
     control.flushdb()
     assert list(FleetCollector(control).collect()) == []
+
+
+def test_when_counters_began_is_no_metric_of_its_own(control: Redis) -> None:
+    control.flushdb()
+    metrics.JOBS_SUBMITTED.labels("m").inc()
+    metrics.publish(control, "api@one", 60)
+    names = {metric.name for metric in FleetCollector(control).collect()}
+    assert "swift_jobs_submitted" in names
+    assert not [name for name in names if name.endswith("_created")]

@@ -21,7 +21,7 @@ from shared.errors import (
     WorkerStopping,
 )
 from shared.jobs.attempt import Attempt
-from shared.jobs.record import Failure
+from shared.jobs.record import Failure, Job
 from workers.unet.output.stored_images import delete_images
 from workers.unet.timeline import Timeline
 from workers.unet.worker import UNetWorker
@@ -46,6 +46,7 @@ def report_outcome(attempt: Attempt) -> Iterator[Outcome]:
     """Count the attempt and log how it ended, by the status that the block sets; never with its prompt."""
     job, start = attempt.job, time.monotonic()
     model, queued_s = job.spec.model, round((job.started_at or job.created_at) - job.created_at, 3)
+    metrics.QUEUE_WAIT_S.labels(model).observe(_waited_s(job))
     log.info("job started", extra={"model": model, "ordinal": job.attempts, "since_accepted_s": queued_s})
     outcome, reason = Outcome(), {}
     try:
@@ -60,6 +61,12 @@ def report_outcome(attempt: Attempt) -> Iterator[Outcome]:
         metrics.ATTEMPT_S.labels(model).observe(took_s)
         level = logging.INFO if status in ("succeeded", "cancelled", "handed_over") else logging.WARNING
         log.log(level, f"job {status}", extra={"model": model, "took_s": round(took_s, 3), **reason})
+
+
+def _waited_s(job: Job) -> float:
+    """How long a job that runs has waited for this attempt."""
+    since = job.earlier_attempts[-1].end_s if job.earlier_attempts else job.created_at
+    return max((job.started_at or since) - since, 0.0)
 
 
 def end_after_error(worker: UNetWorker, attempt: Attempt, timeline: Timeline, error: Exception) -> str:

@@ -23,6 +23,7 @@ local now = string.format('%d.%06d', time[1], time[2])
 local STATUSES = {'queued', 'running', 'succeeded', 'failed', 'cancelled'}
 local IS_STATUS = {queued = true, running = true, succeeded = true, failed = true, cancelled = true}
 local IS_ENDED = {succeeded = true, failed = true, cancelled = true}
+local IS_LIVE = {queued = true, running = true}
 -- How long the last events of a deleted job can still be read.
 local LAST_EVENTS_S = 10
 -- Of a job that was lost more often only the latest attempts are shown in its timeline.
@@ -103,6 +104,26 @@ local function lists()
   return {all, key_of(owner(), 'jobs')}
 end
 
+-- The model that the job is for; a record of an earlier version has it in its spec alone.
+local function model()
+  local name = field('model')
+  if name then return name end
+  local is_json, spec = pcall(cjson.decode, field('spec') or '')
+  return is_json and type(spec) == 'table' and type(spec.model) == 'string' and spec.model or ''
+end
+
+-- The sets of the jobs of one model in one state: those that wait or run are counted by model.
+local function index_model(status, score)
+  local name = model()
+  for live in pairs(IS_LIVE) do
+    if live ~= status then redis.call('ZREM', all .. ':' .. live .. ':' .. name, id) end
+  end
+  if IS_LIVE[status] then
+    redis.call('SADD', all .. ':models', name)
+    redis.call('ZADD', all .. ':' .. status .. ':' .. name, score, id)
+  end
+end
+
 -- The job is in the sets of its status, and in no other.
 local function index(status)
   local created, tenant = field('created_at'), owner()
@@ -115,12 +136,16 @@ local function index(status)
     redis.call('ZADD', list .. ':' .. status, score, id)
   end
   if tenant ~= LOCAL then redis.call('HSET', tenants, id, tenant) end
+  index_model(status, score)
 end
 
 local function forget()
   for _, list in ipairs(lists()) do
     redis.call('ZREM', list, id)
     for _, status in ipairs(STATUSES) do redis.call('ZREM', list .. ':' .. status, id) end
+  end
+  for _, name in ipairs(redis.call('SMEMBERS', all .. ':models')) do  -- the record, which has it, may be gone
+    for live in pairs(IS_LIVE) do redis.call('ZREM', all .. ':' .. live .. ':' .. name, id) end
   end
   for _, set in ipairs({unsent, unrunnable}) do redis.call('ZREM', set, id) end
   redis.call('HDEL', tenants, id)

@@ -155,6 +155,8 @@ class Jobs(RuleBasedStateMachine):
     @invariant()
     def every_job_is_whole(self) -> None:
         listed = {status: set(self.jobs.redis.zrange(keys.by_status(status), 0, -1)) for status in STATUSES}
+        for status in ("queued", "running"):  # `spec` names one model
+            assert set(self.jobs.redis.zrange(keys.by_model(status, "m"), 0, -1)) == listed[status]
         for job_id, ended in self.status.items():
             if ended == "deleted":
                 assert not list(self.jobs.redis.scan_iter(keys.job(job_id)))

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 from redis.exceptions import ConnectionError
 
 from shared import keys
@@ -19,6 +20,7 @@ from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
 from workers.runtime.device_memory import DeviceMemory
 from workers.runtime.model_cache import ModelCache
+from workers.unet.attempt_outcome import report_outcome
 from workers.unet.job import execute_job
 from workers.unet.worker import UNetWorker
 
@@ -173,3 +175,21 @@ def test_a_worker_that_stops_begins_no_step(make_worker: MakeWorker) -> None:
     with pytest.raises(WorkerStopping):
         execute_job(worker, job_id, "unet1@test")
     assert worker.jobs.get(job_id).hand_overs == 1
+
+
+def test_each_attempt_counts_the_time_that_the_job_waited_for_it(make_worker: MakeWorker) -> None:
+    def waited_s() -> float:
+        return REGISTRY.get_sample_value("swift_queue_wait_seconds_sum", {"model": "emoji-sd"}) or 0.0
+
+    # Given a job that waited for 1000 s, and was handed over at once
+    worker = make_worker()
+    before_s = waited_s()
+    job_id, _ = worker.jobs.create(spec())
+    worker.jobs.redis.hset(keys.job(job_id), "created_at", worker.jobs.now() - 1000)
+    for _ in range(2):
+        attempt = worker.jobs.claim(job_id, "unet1@test")
+        assert attempt is not None
+        with report_outcome(attempt):
+            attempt.hand_over()
+    # Then its second attempt has waited since then, and not since it was accepted
+    assert 1000 <= waited_s() - before_s < 2000

@@ -87,7 +87,9 @@ class Sweeper:
         """Put every job on the lists of its status; delete what is left of jobs that are gone."""
         found = {match[1] for key in self._cursors.next_keys("swift:job:*") if (match := _JOB.fullmatch(key))}
         statuses: tuple[Status, ...] = ("queued", "running", "succeeded", "failed", "cancelled")
-        for index in (keys.JOBS, keys.UNSENT, keys.UNRUNNABLE, *map(keys.by_status, statuses)):
+        models = map(str, self._redis.smembers(keys.MODELS))
+        by_model = [keys.by_model(status, model) for model in models for status in ("queued", "running")]
+        for index in (keys.JOBS, keys.UNSENT, keys.UNRUNNABLE, *map(keys.by_status, statuses), *by_model):
             found.update(self._cursors.next_members(index))
         self._jobs.heal(sorted(found))
 

@@ -1,0 +1,71 @@
+"""Metrics of the whole fleet, read from the control Redis when somebody asks for them."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from shared import keys
+from shared.catalog.entries import Catalog
+from shared.metrics import (
+    JOBS_RUNNING,
+    JOBS_WAITING,
+    WORKER_BUSY_SHARE,
+    WORKER_DEVICE_BYTES,
+    WORKER_DEVICE_FREE_BYTES,
+)
+from shared.registry.workers import Heartbeat, live_workers
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+class FleetNumbersCollector(Collector):
+    """Collects jobs by model, and what live workers say of their devices.
+
+    Any API process answers the same, so these metrics have no label ``process``: none is counted twice.
+    """
+
+    def __init__(self, redis: "Redis", catalog: Catalog) -> None:
+        self._redis = redis
+        self._catalog = catalog
+
+    def collect(self) -> Iterable[Metric]:
+        """Gauges of jobs, and of workers."""
+        yield from self._jobs()
+        yield from _workers(live_workers(self._redis))
+
+    def _jobs(self) -> Iterable[Metric]:
+        models = sorted({*map(str, self._redis.smembers(keys.MODELS)), *self._catalog.models})
+        pipe = self._redis.pipeline(transaction=False)
+        for status in ("queued", "running"):
+            for model in models:
+                pipe.zcard(keys.by_model(status, model))
+        counts: list[int] = pipe.execute()
+        waiting = _gauge(JOBS_WAITING, "Accepted jobs that no worker has taken", ["model"])
+        running = _gauge(JOBS_RUNNING, "Jobs that a worker runs", ["model"])
+        for model, queued, taken in zip(models, counts, counts[len(models) :], strict=False):
+            if queued or taken or model in self._catalog.models:
+                waiting.add_metric([model], queued)
+                running.add_metric([model], taken)
+        return waiting, running
+
+
+def _workers(workers: Sequence[Heartbeat]) -> Iterable[Metric]:
+    busy = _gauge(
+        WORKER_BUSY_SHARE, "Share of the last minute in which a worker's device was busy", ["worker", "kind"]
+    )
+    free = _gauge(WORKER_DEVICE_FREE_BYTES, "Free memory of a worker's GPU, of all processes", ["worker"])
+    total = _gauge(WORKER_DEVICE_BYTES, "Memory of a worker's GPU", ["worker"])
+    for worker in workers:
+        busy.add_metric([worker.name, worker.kind], worker.utilization)
+        if worker.device_free_bytes is not None:
+            free.add_metric([worker.name], worker.device_free_bytes)
+        if worker.device_total_bytes is not None:
+            total.add_metric([worker.name], worker.device_total_bytes)
+    return busy, free, total
+
+
+def _gauge(name: str, documentation: str, labels: Sequence[str]) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, documentation, labels=labels)
