@@ -26,6 +26,7 @@ from api.routes.health import health_api
 from api.routes.images import images_api
 from api.routes.jobs import jobs_api
 from api.routes.loras import loras_api
+from api.routes.usage import usage_api
 from api.routes.webhooks import webhooks_api
 from api.schemas.problems import Problem
 from api.services import Services
@@ -37,6 +38,7 @@ BLUEPRINTS = (
     webhooks_api,
     loras_api,
     fleet_api,
+    usage_api,
     tenants_api,
     api_keys_api,
     session_api,

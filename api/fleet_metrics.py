@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from shared import keys
@@ -11,6 +11,7 @@ from shared.catalog.entries import Catalog
 from shared.metrics import (
     JOBS_RUNNING,
     JOBS_WAITING,
+    TENANT_DEVICE_S,
     WORKER_BUSY_SHARE,
     WORKER_DEVICE_BYTES,
     WORKER_DEVICE_FREE_BYTES,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class FleetNumbersCollector(Collector):
-    """Collects jobs by model, and what live workers say of their devices.
+    """Collects jobs by model, what live workers say of their devices, and what tenants have used of them.
 
     Any API process answers the same, so these metrics have no label ``process``: none is counted twice.
     """
@@ -32,9 +33,10 @@ class FleetNumbersCollector(Collector):
         self._catalog = catalog
 
     def collect(self) -> Iterable[Metric]:
-        """Gauges of jobs, and of workers."""
+        """Gauges of jobs and of workers, and a counter of tenants."""
         yield from self._jobs()
         yield from _workers(live_workers(self._redis))
+        yield self._tenants()
 
     def _jobs(self) -> Iterable[Metric]:
         models = sorted({*map(str, self._redis.smembers(keys.MODELS)), *self._catalog.models})
@@ -50,6 +52,17 @@ class FleetNumbersCollector(Collector):
                 waiting.add_metric([model], queued)
                 running.add_metric([model], taken)
         return waiting, running
+
+    def _tenants(self) -> Metric:
+        used: dict[str, str] = self._redis.hgetall(keys.USAGE_SERIES)  # type: ignore[assignment]
+        counter = CounterMetricFamily(
+            TENANT_DEVICE_S,
+            "Time that devices worked for a tenant's jobs: of those who used most, and _other for the rest",
+            labels=["tenant"],
+        )
+        for tenant, milliseconds in sorted(used.items()):
+            counter.add_metric([tenant], int(milliseconds) / 1000)
+        return counter
 
 
 def _workers(workers: Sequence[Heartbeat]) -> Iterable[Metric]:

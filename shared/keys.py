@@ -7,6 +7,9 @@ LOCAL = "local"
 
 JOBS = "swift:jobs"  # sorted set: job ids by creation time
 JOB_TENANTS = "swift:jobs:tenants"  # hash: the tenant of each job that is not the tenant LOCAL's
+USAGE_SERIES = "swift:usage:series"  # hash: milliseconds of devices by tenant, as metrics show them
+USAGE_TOTALS = "swift:usage:totals"  # sorted set: tenants by milliseconds of devices, on all days
+LAST_EVENT = "swift:jobs:last_event"  # string: the id of the latest event of any job
 MODELS = "swift:jobs:models"  # set: models that jobs have been for
 UNSENT = "swift:jobs:unsent"  # sorted set: ids of accepted jobs whose message is not sent yet
 LEASES_CHECKED = "swift:leases:checked"  # string with expiry: a worker has just looked for expired leases
@@ -94,6 +97,16 @@ def by_model(status: str, model: str) -> str:
 def events(job_id: str) -> str:
     """Stream: the events of a job."""
     return f"swift:job:{job_id}:events"
+
+
+def tenant_events(tenant: str) -> str:
+    """Stream with expiry: the latest events of a tenant's jobs, without previews."""
+    return f"swift:tenant:{tenant}:events"
+
+
+def usage(day: int) -> str:
+    """Hash with expiry: what tenants have used on a day since the epoch, by ``TENANT:WHAT``."""
+    return f"swift:usage:{day}"
 
 
 def lease(job_id: str) -> str:

@@ -138,6 +138,7 @@ LOAD_ERRORS = Gauge(
 # Of the whole fleet, and not of one process: `api.fleet_metrics` reads them when somebody asks for metrics.
 JOBS_WAITING = "swift_jobs_waiting"
 JOBS_RUNNING = "swift_jobs_running"
+TENANT_DEVICE_S = "swift_tenant_device_seconds_total"
 WORKER_BUSY_SHARE = "swift_worker_busy_share"
 WORKER_DEVICE_FREE_BYTES = "swift_worker_device_free_bytes"
 WORKER_DEVICE_BYTES = "swift_worker_device_bytes"

@@ -23,6 +23,7 @@ NEEDED: Mapping[str, Needed] = {
     "images": JOBS,
     "events": JOBS,
     "webhooks": JOBS,
+    "usage": JOBS,
     "loras": LORAS,
     "loras.list_bucket": JOBS_OR_LORAS,
     "loras.read_lora": JOBS_OR_LORAS,

@@ -16,17 +16,21 @@ from infra.cli.completion import PROGRAM
 from shared.errors import InvalidSetting, SwiftError
 from shared.settings import read_settings
 
-#: What each command does in a line; ``infra.cli.NAME.command`` is the command itself.
+#: What each command does in a line; ``infra.cli.NAME.command`` is the command itself, or that of `MODULES`.
 COMMANDS = {
     "generate": "generate images from a prompt",
+    "watch": "show the progress of jobs",
     "verify": "generate an image again from its receipt and compare the two",
     "receipt": "print the receipt that an image carries",
+    "usage": "show what was used on each day",
     "keys": "make, list, rotate and revoke API keys",
     "tenants": "create, list, change and delete tenants",
     "webhooks": "create, list and delete webhooks, and see what was sent to them",
     "cache": "list, check and remove the LoRA files of this host",
     "completion": "print the completion script of a shell",
 }
+#: Modules that lie elsewhere.
+MODULES = {"usage": "monitoring.usage", "watch": "monitoring.watch"}
 INSTALL = "pip install -c infra/constraints.txt -e '.[cli]'"
 
 
@@ -41,7 +45,7 @@ class Commands(DYMGroup):
         """The command of that name, or None."""
         if name not in COMMANDS:
             return None
-        return cast(click.Command, import_module(f"infra.cli.{name}").command)
+        return cast(click.Command, import_module(f"infra.cli.{MODULES.get(name, name)}").command)
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
         """Commands and options that begin so, without loading the commands."""

@@ -9,11 +9,11 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 
@@ -21,6 +21,9 @@ import requests
 ANSWER_S, EVENT_S = 30.0, 60.0
 #: A request that met a restart, and a stream of events that broke off, are tried again so often.
 RETRIES, RETRY_S = 5, 1.0
+
+#: In place of the kind of an event: the API answers that no event will follow.
+_END = "end"
 
 #: The bytes of an image file, or its path.
 ImageFile = bytes | str | Path
@@ -133,41 +136,67 @@ class Client:
 
     def events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """A job's events, kind and data, to the closing ``done``; a stream that breaks off is resumed."""
+        for kind, data in self._resumed(path):
+            yield kind, data
+            if kind == "done":
+                return
+
+    def follow(self, job_ids: Collection[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The events of several jobs in one stream until all have ended: kind, and data with the job's id.
+
+        Without ``job_ids`` those of every job from now on, without an end, but for previews.
+        """
+        query = urlencode([("job", job_id) for job_id in job_ids])
+        left = set(job_ids)
+        for kind, data in self._resumed(f"/v1/events?{query}" if query else "/v1/events"):
+            yield kind, data
+            if kind == "done" and left:
+                left.discard(data["job"])
+                if not left:
+                    return
+
+    def _resumed(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The events of a stream, resumed when it breaks off; ends where the API says that none follows."""
         last, breaks = "", 0
         while breaks <= RETRIES:
             reason = "the stream of events ended"
             try:
                 for event_id, kind, data in self._stream(path, last):
                     last = event_id
-                    yield kind, data
-                    if kind == "done":
+                    if kind == _END:
                         return
-                    breaks = 0
+                    if kind:
+                        breaks = 0
+                        yield kind, data
             except requests.RequestException as error:
                 reason = _reason(error)
             breaks += 1
             time.sleep(RETRY_S)
         raise self._no_answer(reason)
 
-    def _stream(self, path: str, after: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        headers = self._key_header | ({"Last-Event-ID": after} if after else {})
+    def _stream(self, path: str, last: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """The id to resume after, kind and data of each block; without a kind it only says the first."""
+        headers = self._key_header | ({"Last-Event-ID": last} if last else {})
         with requests.get(
             self._at(path), headers=headers, stream=True, timeout=(ANSWER_S, EVENT_S)
         ) as answer:
             if answer.status_code != 503:  # that one passes
                 self._check(answer)
             answer.raise_for_status()
+            if answer.status_code == 204:  # nothing more will come
+                yield last, _END, {}
             event: dict[str, str] = {}
             for line in answer.iter_lines(chunk_size=1):  # larger pieces would hold events back
                 field, _, value = line.decode(errors="replace").partition(": ")
                 event[field] = value
-                if not line and {"id", "event", "data"} <= event.keys():
-                    try:
-                        data = json.loads(event["data"])
-                    except ValueError:
-                        raise self._not_a_fleet(answer) from None
-                    yield event["id"], event["event"], data
-                    event = {}
+                if line:
+                    continue
+                last = event.get("id", last)
+                try:
+                    yield last, event.get("event", ""), json.loads(event.get("data", "{}"))
+                except ValueError:
+                    raise self._not_a_fleet(answer) from None
+                event = {}
 
     def _at(self, path: str) -> str:
         """The URL of ``path``; links of an API behind a proxy begin with the path that ``url`` ends with."""

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import ConnectionError, TimeoutError
 
@@ -18,6 +18,18 @@ log = logging.getLogger(__name__)
 
 #: Pause between two attempts to reach Redis; the client retries within each.
 PAUSE_S = 1.0
+
+
+class Used(NamedTuple):
+    """What an attempt has used, besides what its job's record says."""
+
+    device_s: float  # of the time of its device, and of others that worked for it
+    image_bytes: int = 0
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As the record has it."""
+        return {"device_s": round(self.device_s, 3), "image_bytes": self.image_bytes}
 
 
 class Attempt:
@@ -54,24 +66,40 @@ class Attempt:
         self._run(self._renewals, "preview", json.dumps({"step": step, "png": png_base64}))
 
     def succeed(
-        self, images: list[StoredImage], receipt: Receipt, timeline: list[Span], warnings: Sequence[str] = ()
+        self,
+        images: list[StoredImage],
+        receipt: Receipt,
+        timeline: list[Span],
+        warnings: Sequence[str] = (),
+        *,
+        used: Used | None = None,
     ) -> None:
-        """End the job with its images; may be called again. Raises `JobCancelled` if that came first."""
+        """End the job with its images; may be called again. Raises `JobCancelled` if that came first.
+
+        Without ``used`` the time since the attempt began counts.
+        """
         fields = {
             "images": json.dumps([image.model_dump() for image in images]),
             "receipt": receipt.model_dump_json(),
             "timeline": json.dumps([span.model_dump() for span in timeline]),
             "warnings": json.dumps(list(warnings)),
+            **(used.fields if used else {}),
         }
         reply = self._finish("succeeded", fields)
         if reply == "cancel":
             raise JobCancelled("the job was cancelled")
 
     def end(
-        self, status: Literal["failed", "cancelled"], error: Failure | None, timeline: list[Span]
+        self,
+        status: Literal["failed", "cancelled"],
+        error: Failure | None,
+        timeline: list[Span],
+        *,
+        used: Used | None = None,
     ) -> None:
         """End the job without images."""
         fields = {"timeline": json.dumps([span.model_dump() for span in timeline])}
+        fields |= used.fields if used else {}
         if error is not None:
             fields["error"] = error.model_dump_json()
         self._finish(status, fields)

@@ -60,6 +60,8 @@ def test_the_document_names_the_whole_contract(document: dict[str, Any]) -> None
         "POST /v1/webhooks/{webhook_id}/rotate",
         "GET /v1/webhooks/{webhook_id}/deliveries",
         "POST /v1/webhooks/{webhook_id}/replay",
+        "GET /v1/events",
+        "GET /v1/usage",
         "GET /v1/models",
         "GET /v1/controlnets",
         "GET /v1/fleet",

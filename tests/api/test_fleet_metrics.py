@@ -2,6 +2,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.services import Services
+from shared import keys
 from shared.registry.workers import publish_heartbeat
 from tests.api.services import heartbeat
 
@@ -39,3 +40,12 @@ def test_devices_of_live_workers_are_shown(client: FlaskClient, services: Servic
     ]
     assert samples(client, "swift_worker_device_free_bytes") == [({"worker": "unet-1"}, 3.0)]
     assert samples(client, "swift_worker_device_bytes") == [({"worker": "unet-1"}, 8.0)]
+
+
+def test_the_time_that_devices_worked_is_shown_by_tenant(client: FlaskClient, services: Services) -> None:
+    assert samples(client, "swift_tenant_device_seconds") == []
+    services.control.hset(keys.USAGE_SERIES, mapping={"acme": 1500, "_other": 250})
+    assert samples(client, "swift_tenant_device_seconds") == [
+        ({"tenant": "_other"}, 0.25),
+        ({"tenant": "acme"}, 1.5),
+    ]

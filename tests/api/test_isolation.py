@@ -41,6 +41,8 @@ OPERATIONS: dict[str, Names] = {
     "POST /v1/jobs/<id>/cancel": "a tenant's",
     "DELETE /v1/jobs/<id>": "a tenant's",
     "GET /v1/jobs/<id>/events": "a tenant's",
+    "GET /v1/events": "a tenant's",
+    "GET /v1/usage": "its own",
     "GET /v1/jobs/<id>/images": "a tenant's",
     "GET /v1/jobs/<id>/images/<int:n>": "a tenant's",
     "GET /v1/jobs/<id>/controlnets/<int:n>/image": "a tenant's",
@@ -104,6 +106,7 @@ class TwoTenants:
         method, rule = operation.split()
         path = re.sub(r"<(?:int:)?(\w+)>", lambda found: str(self.values[found[1]]), rule)
         query = {"upload": self.values["upload"]} if path.endswith("/complete") else {}
+        query |= {"job": self.values["id"]} if path == "/v1/events" else {}
         return client.open(path, method=method, query_string=query, json=BODIES.get(operation))
 
 

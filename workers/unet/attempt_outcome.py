@@ -20,7 +20,7 @@ from shared.errors import (
     Unavailable,
     WorkerStopping,
 )
-from shared.jobs.attempt import Attempt
+from shared.jobs.attempt import Attempt, Used
 from shared.jobs.record import Failure, Job
 from workers.unet.output.stored_images import delete_images
 from workers.unet.timeline import Timeline
@@ -76,7 +76,7 @@ def end_after_error(worker: UNetWorker, attempt: Attempt, timeline: Timeline, er
     """
     try:
         if isinstance(error, JobCancelled):
-            attempt.end("cancelled", None, timeline.spans)
+            attempt.end("cancelled", None, timeline.spans, used=Used(timeline.device_s))
             return "cancelled"
         if isinstance(error, AttemptLost):
             delete_images(worker, attempt)
@@ -84,7 +84,7 @@ def end_after_error(worker: UNetWorker, attempt: Attempt, timeline: Timeline, er
         if is_retryable(error):
             _requeue(worker, attempt, error)
             return _status_after(error)
-        attempt.end("failed", _failure_of(error), timeline.spans)
+        attempt.end("failed", _failure_of(error), timeline.spans, used=Used(timeline.device_s))
         return "failed"
     except AttemptLost:
         return "lost"

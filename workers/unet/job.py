@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from shared.errors import ControlNetChanged
-from shared.jobs.attempt import Attempt
+from shared.jobs.attempt import Attempt, Used
 from shared.jobs.record import ENDED
 from shared.logs import log_fields
 from workers.families.base import BaseModel
@@ -41,7 +41,9 @@ def execute_job(
                 with timeline.span("store"):
                     stored = store_images(worker, attempt, images, receipt)
                 lease.check()
-            attempt.succeed(stored, receipt, timeline.spans, [*attempt.job.warnings, *warnings])
+            used = Used(timeline.device_s, stored.total_bytes)
+            all_warnings = [*attempt.job.warnings, *warnings]
+            attempt.succeed(stored.images, receipt, timeline.spans, all_warnings, used=used)
             outcome.status = "succeeded"
         except Exception as error:
             if isinstance(error, ControlNetChanged):  # the next attempt would meet it again
@@ -78,7 +80,7 @@ def _held(worker: UNetWorker, attempt: Attempt) -> Iterator[Lease]:
 
 def _generate(worker: UNetWorker, attempt: Attempt, timeline: Timeline, lease: Lease) -> GenerationResult:
     """Load the model and generate the images; a second time if the device's memory did not suffice."""
-    with worker.activity.generate, worker.device_loss.translate_errors():
+    with worker.activity.generate, worker.device_loss.translate_errors(), timeline.on_device():
         start = time.time()
         with worker.models.use(attempt.job.spec.model) as model:
             timeline.add("model", start, time.time())

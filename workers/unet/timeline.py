@@ -16,6 +16,8 @@ class Timeline:
     def __init__(self, worker: str, *, behind_s: float = 0.0) -> None:
         """``behind_s``: how far this machine's clock is behind the one of Redis, whose times a job has."""
         self.spans: list[Span] = []
+        #: For how long devices have worked on this attempt: this worker's, and those of others that it asked.
+        self.device_s = 0.0
         self.worker = worker
         self.behind_s = behind_s
 
@@ -27,6 +29,15 @@ class Timeline:
             yield
         finally:
             self.add(name, start, time.time())
+
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """Count the block as time of this worker's device."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.device_s += time.monotonic() - start
 
     def add_wait(self, name: str, start_s: float, end_s: float) -> None:
         """Add a wait, unless it is too short to be shown."""
@@ -42,6 +53,8 @@ class Timeline:
         counts: Mapping[str, int] | None = None,
     ) -> None:
         """Add a span that was measured elsewhere, by this machine's clock."""
+        if worker not in (None, self.worker):
+            self.device_s += max(end_s - start_s, 0.0)
         begin_s, stop_s = start_s + self.behind_s, end_s + self.behind_s
         self.add_known(name, begin_s, stop_s, worker or self.worker, counts)
 

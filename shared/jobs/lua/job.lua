@@ -26,17 +26,27 @@ local IS_ENDED = {succeeded = true, failed = true, cancelled = true}
 local IS_LIVE = {queued = true, running = true}
 -- How long the last events of a deleted job can still be read.
 local LAST_EVENTS_S = 10
+-- As many events are kept at least: of a job, and of a tenant's jobs for who reconnects within a while.
+local MAX_EVENTS = 4000
+local MAX_TENANT_EVENTS = 10000
+local TENANT_EVENTS_S = 3600
+local DAY_S = 86400
+-- What tenants have used is kept for so many days; so many of them have a series of their own in the metrics.
+local USAGE_DAYS = 400
+local TENANT_SERIES = 50
+local OTHER_TENANTS = '_other'  -- which no tenant is called
+-- The tenant of records that name none.
+local LOCAL = 'local'
 -- Of a job that was lost more often only the latest attempts are shown in its timeline.
 local MAX_EARLIER_ATTEMPTS = 20
 -- Times are before the year 10000, as in `shared.jobs.record`.
 local MAX_TIME_S = 253402300800
-local DAY_S = 86400
--- The tenant of records that name none.
-local LOCAL = 'local'
 -- A worker whose job ended without it may still be writing an image.
 local LATE_IMAGES_S = 60
 
 local kind = redis.call('TYPE', job).ok
+local last_event = all .. ':last_event'  -- the id of the latest event of any job
+local usage = all:gsub('jobs$', 'usage')  -- begins the keys of what tenants have used
 
 local function field(name)
   return kind == 'hash' and redis.call('HGET', job, name) or nil
@@ -46,29 +56,14 @@ local function count(name)
   return tonumber(field(name)) or 0
 end
 
+-- A number without its fraction.
+local function whole(number)
+  return number - number % 1
+end
+
 -- Of an attempt that was silent for too long, until it is heard of; more than one may be.
 local function reaped(token)
   return 'reaped:' .. token
-end
-
-local function emit(event, data)
-  local function add()
-    return redis.pcall('XADD', events, 'MAXLEN', '~', 4000, '*', 'type', event, 'data', data)
-  end
-  local added = add()
-  if type(added) == 'table' and added.err then  -- something else has that key
-    redis.call('DEL', events)
-    add()
-  end
-end
-
-local function emit_status(event, status)
-  emit(event, cjson.encode({status = status, at = tonumber(now)}))
-end
-
-local function expire()
-  redis.call('EXPIRE', job, ttl)
-  redis.call('EXPIRE', events, ttl)
 end
 
 -- Which tenant each job belongs to that is not `local`'s: known also when the record has expired.
@@ -97,6 +92,50 @@ local function notify(event)
   end
   local stream = all:gsub('jobs$', 'webhooks:events')
   redis.call('XADD', stream, '*', unpack(entry))
+end
+
+-- Ids of events are unique in all streams, and in the order of the events: who reads several streams at once
+-- goes on in all of them after one id.
+local function next_event_id()
+  local last = redis.pcall('GET', last_event)
+  local ms, n = string.format('%d', whole(now * 1000)), 0
+  local last_ms, last_n = string.match(type(last) == 'string' and last or '', '^(%d+)-(%d+)$')
+  if last_ms and tonumber(last_ms) >= tonumber(ms) then ms, n = last_ms, last_n + 1 end
+  return ms .. '-' .. string.format('%d', n)
+end
+
+local function append(stream, length, event_id, event, data, ...)
+  return redis.pcall(
+    'XADD', stream, 'MAXLEN', '~', length, event_id, 'type', event, 'data', data, ...)
+end
+
+-- Returns the id that the event has got.
+local function add_event(stream, length, event_id, ...)
+  local added = append(stream, length, event_id, ...)
+  if type(added) ~= 'table' then return added end
+  -- Something else has that key; or it has a later id, as after a clock was set back.
+  if redis.call('TYPE', stream).ok ~= 'stream' then redis.call('DEL', stream) end
+  return append(stream, length, '*', ...)
+end
+
+local function emit(event, data)
+  local event_id = add_event(events, MAX_EVENTS, next_event_id(), event, data)
+  if type(event_id) ~= 'string' then return end
+  redis.call('SET', last_event, event_id)
+  local stream = event ~= 'preview' and key_of(owner(), 'events')
+  if stream then  -- previews are large, and few want those of every job
+    add_event(stream, MAX_TENANT_EVENTS, event_id, event, data, 'job', id)
+    redis.call('EXPIRE', stream, TENANT_EVENTS_S)
+  end
+end
+
+local function emit_status(event, status)
+  emit(event, cjson.encode({status = status, at = tonumber(now)}))
+end
+
+local function expire()
+  redis.call('EXPIRE', job, ttl)
+  redis.call('EXPIRE', events, ttl)
 end
 
 -- The sets by time that the job is in: that of all jobs, and its tenant's.
@@ -177,9 +216,50 @@ local function move(status)
   end
 end
 
+-- Not so are nan and inf, which tonumber and cjson read, and no JSON can hold.
+local function is_time(value)
+  return type(value) == 'number' and value >= 0 and value < MAX_TIME_S
+end
+
+-- A number in the record, if it is one that can be counted.
+local function counted(value)
+  local number = tonumber(value)
+  return is_time(number) and number or nil
+end
+
+-- Count for the job's tenant, of this day, for how long devices have worked, and the other numbers in `more`.
+-- The totals of all days decide which tenants have a series of their own in the metrics, so many at most.
+local function count_usage(device_s, more)
+  local tenant, device_ms = owner(), string.format('%d', whole(1000 * device_s + 0.5))
+  if not key_of(tenant, 'usage') then return end
+  local day = usage .. ':' .. string.format('%d', whole(now / DAY_S))
+  redis.pcall('HINCRBY', day, tenant .. ':device_ms', device_ms)
+  for name, number in pairs(more) do redis.pcall('HINCRBY', day, tenant .. ':' .. name, number) end
+  redis.call('EXPIRE', day, USAGE_DAYS * DAY_S)
+  redis.pcall('ZINCRBY', usage .. ':totals', device_ms, tenant)
+  local rank = redis.pcall('ZREVRANK', usage .. ':totals', tenant)
+  local has_series = type(rank) == 'number' and rank < TENANT_SERIES
+  redis.pcall('HINCRBY', usage .. ':series', has_series and tenant or OTHER_TENANTS, device_ms)
+  local displaced = redis.pcall('ZREVRANGE', usage .. ':totals', TENANT_SERIES, TENANT_SERIES)[1]
+  if displaced then redis.pcall('HDEL', usage .. ':series', displaced) end
+end
+
+-- Count a job that ends now, and the time of its last attempt: as its worker says, or else since it began.
+local function count_end(status)
+  local started, device_s, image_count, bytes = counted(field('started_at')), 0, 0, 0
+  if started then device_s = counted(field('device_s')) or math.max(now - started, 0) end
+  if status == 'succeeded' then
+    local is_json, stored = pcall(cjson.decode, field('images') or '[]')
+    image_count = is_json and type(stored) == 'table' and #stored or 0
+    bytes = whole(counted(field('image_bytes')) or 0)
+  end
+  count_usage(device_s, {jobs = 1, images = image_count, image_bytes = string.format('%d', bytes)})
+end
+
 local function finish(status)
   refund()
   redis.call('HSET', job, 'finished_at', now)
+  count_end(status)
   redis.call('DEL', lease)
   redis.call('ZREM', unsent, id)
   redis.call('ZREM', unrunnable, id)
@@ -191,11 +271,6 @@ local function finish(status)
   elseif count('attempts') > 0 then
     redis.call('ZADD', images, now + LATE_IMAGES_S, id)
   end
-end
-
--- Not so are nan and inf, which tonumber and cjson read, and no JSON can hold.
-local function is_time(value)
-  return type(value) == 'number' and value >= 0 and value < MAX_TIME_S
 end
 
 -- The well-formed elements of the earlier attempts; what is malformed would make the record unreadable.
@@ -218,6 +293,7 @@ local function note_attempt(ended)
   if is_time(started) then
     if not is_time(ended) then ended = tonumber(now) end
     spans[#spans + 1] = {name = 'attempt', start_s = started, end_s = ended, worker = worker}
+    count_usage(math.max(ended - started, 0), {})
   end
   while #spans > MAX_EARLIER_ATTEMPTS do table.remove(spans, 1) end
   if #spans == 0 then  -- cjson would write an object
@@ -352,7 +428,10 @@ if verb == 'delete' then
   if status and IS_STATUS[status] and not IS_ENDED[status] then
     emit_status('status', 'cancelled')
     emit_status('done', 'cancelled')
-    if arg[2] ~= 'unaccepted' then notify('cancelled') end
+    if arg[2] ~= 'unaccepted' then
+      count_end('cancelled')
+      notify('cancelled')
+    end
     redis.call('EXPIRE', events, LAST_EVENTS_S)
   else
     redis.call('DEL', events)

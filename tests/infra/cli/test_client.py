@@ -125,6 +125,29 @@ def test_a_stream_that_breaks_off_is_resumed_after_its_last_event() -> None:
         assert [data["status"] for _, data in Client(api.url).events("/e")] == ["running", "succeeded"]
 
 
+def test_several_jobs_are_followed_over_one_stream_until_all_have_ended() -> None:
+    path = "/v1/events?job=a&job=b"
+    first = events(("done", {"job": "a", "status": "succeeded"}), ("progress", {"job": "b", "step": 1}))
+    gone = b'event: done\ndata: {"job": "b", "status": "deleted"}\n\n'
+    with scripted_api({path: [(200, first)], f"{path} after 2-0": [(200, gone)]}) as api:
+        seen = list(Client(api.url).follow(["a", "b"]))
+    assert [(kind, data["job"]) for kind, data in seen] == [("done", "a"), ("progress", "b"), ("done", "b")]
+
+
+def test_an_id_without_an_event_is_what_a_stream_is_resumed_after() -> None:
+    done = events(("done", {"job": "a", "status": "failed"}))
+    answers = {"/v1/events": [(200, b"retry: 1000\nid: 7-0\n\n")], "/v1/events after 7-0": [(200, done)]}
+    with scripted_api(answers) as api:
+        assert next(Client(api.url).follow()) == ("done", {"job": "a", "status": "failed"})
+
+
+def test_a_stream_that_has_nothing_more_to_come_is_not_resumed() -> None:
+    path = "/v1/events?job=a"
+    with scripted_api({path: [(204, b"")]}) as api:
+        assert list(Client(api.url).follow(["a"])) == []
+        assert len(api.requests) == 1
+
+
 def test_an_answer_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     breaks = [requests.exceptions.ChunkedEncodingError("Connection broken")]
     whole = requests.request

@@ -33,7 +33,7 @@ def limit(control: Redis, tenant: str, **limits: int) -> None:
 def forget_tenant(control: Redis, job_id: str) -> None:
     """Make a job one of a version that knew no tenants."""
     control.hdel(keys.job(job_id), "tenant")
-    for key in control.scan_iter("swift:tenant:*"):
+    for key in control.scan_iter("swift:tenant:*:jobs*"):
         control.zrem(str(key), job_id)
 
 

@@ -22,6 +22,7 @@ from shared.jobs.events import stream_events
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
+from shared.keys import job as job_key
 from shared.keys import watched
 from shared.storage.object_store import Bucket
 from tests.diffusers_peer import generate_with_diffusers
@@ -242,6 +243,22 @@ def test_a_lora_that_was_deleted_after_submit_fails_the_job_by_name(
     assert (job.status, job.error and job.error.code) == ("failed", "lora_gone")
     assert job.error is not None
     assert ref.name in job.error.detail
+
+
+def test_a_job_says_how_long_devices_worked_for_it_and_how_large_its_images_are(
+    make_worker: MakeWorker,
+) -> None:
+    worker = make_worker()  # with a ControlNet worker
+    job = run(worker, spec(num_inference_steps=3, num_images=2, controlnets=[control(worker)]))
+    used = worker.jobs.redis.hmget(job_key(job.id), "device_s", "image_bytes")
+    device_s, image_bytes = map(float, used)
+    assert image_bytes == sum(len(worker.images.get(image.key)) for image in job.images)
+    own = [span for span in job.timeline if span.worker == "unet1@test" and span.name != "store"]
+    served = [span for span in job.timeline if span.worker not in ("unet1@test", "queue")]
+    assert {span.name for span in served} == {"controlnet edge"}
+    others_s = sum(span.end_s - span.start_s for span in served)
+    own_s = max(span.end_s for span in own) - min(span.start_s for span in own)
+    assert device_s >= others_s + 0.9 * own_s
 
 
 def test_a_cancel_stops_a_running_job_within_its_lora(make_worker: MakeWorker) -> None:

@@ -1,6 +1,7 @@
 """The images of an attempt in the image bucket."""
 
 import logging
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -15,15 +16,23 @@ from workers.unet.worker import UNetWorker
 log = logging.getLogger(__name__)
 
 
+class StoredImages(NamedTuple):
+    """Where the images of an attempt are, and the size of all files together."""
+
+    images: list[StoredImage]
+    total_bytes: int
+
+
 def store_images(
     worker: UNetWorker, attempt: Attempt, images: list[Image.Image], receipt: Receipt
-) -> list[StoredImage]:
-    """Store each image as a PNG that carries its request and receipt; returns where they are."""
-    stored = []
+) -> StoredImages:
+    """Store each image as a PNG that carries its request and receipt."""
+    stored, total_bytes = [], 0
     for i, image in enumerate(images):
         png = encode_png(image, receipt, i)
         key = image_key(attempt.job.id, attempt.token, i)
         worker.images.put(key, png, content_type="image/png")
+        total_bytes += len(png)
         stored.append(
             StoredImage(
                 key=key,
@@ -33,7 +42,7 @@ def store_images(
                 sha256=sha256(png),
             )
         )
-    return stored
+    return StoredImages(stored, total_bytes)
 
 
 def delete_images(worker: UNetWorker, attempt: Attempt) -> None:
