@@ -15,6 +15,7 @@ END_S = 30.0
 HARMLESS = (
     CONNECTION,  # of a `Proxy`
     "embeddings",  # of the executor of a `PromptEncoder`; ends when that is collected
+    "ThreadPoolExecutor-",  # of torch's compiler, kept for the next one; those of tests end with their block
     "Dummy-",  # of libraries: Python has seen them, and does not know when they end
 )
 #: And by their types: a library's, and the clocks of devices that were lost, which call nothing in tests.

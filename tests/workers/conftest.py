@@ -57,7 +57,8 @@ def leaves_no_thread() -> Iterator[None]:
     """A test that leaves a thread behind fails, not those after it which the thread disturbs."""
     before = threading.enumerate()
     yield
-    assert left_threads(before) == []
+    left = left_threads(before)
+    assert not left, f"still running: {', '.join(left)}"
 
 
 @pytest.fixture(scope="session")
