@@ -7,7 +7,9 @@ from flask.testing import FlaskClient
 
 from shared.tenants.api_key import ApiKey
 
-BOOTSTRAP_KEY = str(ApiKey.random())
+#: The same in every process that runs tests: they name parameters.
+BOOTSTRAP_KEY = str(ApiKey("bootstrap000", "b" * 32))
+UNKNOWN_KEY = str(ApiKey("unknown00000", "u" * 32))
 
 
 def bearer(key: str = BOOTSTRAP_KEY) -> dict[str, str]:

@@ -18,9 +18,8 @@ from api.auth.scopes import needed_for
 from api.services import Services
 from shared.errors import Unauthorized
 from shared.settings import Settings
-from shared.tenants.api_key import ApiKey
 from shared.tenants.scopes import SCOPES
-from tests.api.api_keys import BOOTSTRAP_KEY, basic, bearer, make_key
+from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY, basic, bearer, make_key
 from tests.api.gunicorn_server import call, environment, serving
 
 #: Values of parameters of a path that are no ids.
@@ -97,7 +96,7 @@ def test_a_key_may_be_basics_password(keyed_client: FlaskClient) -> None:
     [
         ("password", "key_malformed"),
         (BOOTSTRAP_KEY[:-1], "key_malformed"),
-        (str(ApiKey.random()), "key_unknown"),
+        (UNKNOWN_KEY, "key_unknown"),
     ],
 )
 def test_a_wrong_key_has_a_clear_error_that_does_not_repeat_it(

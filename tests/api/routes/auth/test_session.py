@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.services import Services
 from shared.tenants.api_key import ApiKey
-from tests.api.api_keys import BOOTSTRAP_KEY, bearer, make_key
+from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY, bearer, make_key
 
 COOKIE = "swift_session"
 
@@ -89,7 +89,7 @@ def test_a_session_ends_with_its_key(keyed_client: FlaskClient) -> None:
 
 @pytest.mark.parametrize(
     ("key", "code"),
-    [("x", "key_malformed"), (str(ApiKey.random()), "key_unknown")],
+    [("x", "key_malformed"), (UNKNOWN_KEY, "key_unknown")],
     ids=["malformed", "unknown"],  # those of pytest would differ between the processes of a run
 )
 def test_a_wrong_key_begins_no_session(keyed_client: FlaskClient, key: str, code: str) -> None:
