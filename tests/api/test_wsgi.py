@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from api.loras.publisher import UPLOADS
+from shared.redis_clients import control_redis
 from shared.settings import ROOT, Settings
 from shared.storage.lora_names import STAGED
 from shared.storage.object_store import PART_BYTES, Bucket
@@ -25,6 +26,7 @@ EVENT_STREAMS = 2
 
 @pytest.fixture(scope="module")
 def environ(servers: Settings) -> Mapping[str, str]:
+    control_redis(servers).flushdb()  # heartbeats of tests before would pass for workers
     return {
         **environment(servers),
         "SWIFT_API_EVENT_STREAMS": str(EVENT_STREAMS),
