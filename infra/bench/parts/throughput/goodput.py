@@ -58,7 +58,7 @@ class _Form(NamedTuple):
     cvs: tuple[float, ...]
 
 
-FULL, QUICK = _Form(8, 50, 128, 2, CVS), _Form(2, 10, 8, 1, CVS[:1])
+FULL, QUICK = _Form(8, 50, 64, 2, CVS), _Form(2, 10, 8, 1, CVS[:1])
 
 
 def measure(quick: bool) -> Measured:

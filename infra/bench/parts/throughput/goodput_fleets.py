@@ -26,7 +26,7 @@ from infra.bench.timed.stream import Stream
 MODELS = ("timed", "timed-b", "timed-c")
 CONTROLNETS = tuple(f"timed-controlnet{i}" for i in range(1, 9))
 MEMORY_BYTES = 24_000_000_000
-STRETCH, PLAIN_STRETCH = 3.0, 0.25
+STRETCH, PLAIN_STRETCH = 8.0, 0.25
 
 
 class GoodputFleet(NamedTuple):
