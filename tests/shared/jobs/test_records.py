@@ -13,6 +13,7 @@ from shared.errors import AttemptLost, JobUnreadable
 from shared.jobs.record import RECORD_VERSION
 from shared.jobs.store import JobStore
 from shared.settings import Settings
+from tests.infra.local.waiting import eventually
 from tests.shared.jobs.records import DAMAGES, UNREADABLE, damage, spec
 
 
@@ -69,7 +70,7 @@ def test_one_damaged_record_hides_no_other_job(how: str, jobs: JobStore, control
     damage(control, bad, how)
     # Then the pages hold the others, and recovery brings back the one whose worker died
     assert {whole, lost} <= {job.id for job in jobs.page(limit=1000)[0]}
-    assert lost in jobs.orphans()
+    assert eventually(lambda: lost in jobs.orphans())
     assert jobs.get(lost).status == "queued"
 
 

@@ -12,6 +12,7 @@ from shared.jobs.record import Failure
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
 from shared.settings import Settings
+from tests.infra.local.waiting import eventually
 
 SPEC = JobSpec(
     model="m",
@@ -98,7 +99,7 @@ def test_a_worker_that_lost_its_lease_can_write_nothing_more(jobs: JobStore, con
     old = jobs.claim(job_id, "old")
     assert old is not None
     control.delete(keys.lease(job_id))
-    assert job_id in jobs.orphans()
+    assert eventually(lambda: job_id in jobs.orphans())
     new = jobs.claim(job_id, "new")
     assert new is not None
     # Then every write of the old attempt is refused, and the new one goes on
@@ -119,7 +120,7 @@ def test_a_job_whose_workers_keep_dying_is_failed(jobs: JobStore, control: Redis
     for _ in range(2):
         assert jobs.claim(job_id, "w") is not None
         control.delete(keys.lease(job_id))
-        assert job_id in jobs.orphans()
+        assert eventually(lambda: job_id in jobs.orphans())
     assert jobs.claim(job_id, "w") is None
     job = jobs.get(job_id)
     assert job.status == "failed"
@@ -248,7 +249,8 @@ def test_an_attempt_whose_times_are_damaged_ends_as_any_other(
         attempt.hand_over()
     else:
         control.delete(keys.lease(job_id))
-        assert jobs.script("reap", job_id) == "reaped"
+        # After a pause of two seconds and more nobody is reaped for the length of a lease
+        assert eventually(lambda: jobs.script("reap", job_id) == "reaped")
     job = jobs.get(job_id)
     assert job.status == "queued"
     # Then its time is shown if it is known when it began, with an end that is a time
@@ -312,7 +314,7 @@ def test_a_worker_that_was_only_silent_costs_no_attempt_that_counts(jobs: JobSto
     silent = jobs.claim(job_id, "w")
     assert silent is not None
     control.delete(keys.lease(job_id))
-    assert job_id in jobs.orphans()
+    assert eventually(lambda: job_id in jobs.orphans())
     # When it is heard of again, and finds out that it has lost its job
     for _ in range(2):
         with pytest.raises(AttemptLost):
@@ -329,7 +331,7 @@ def test_workers_that_were_silent_at_once_cost_no_attempt_that_counts(jobs: JobS
         assert attempt is not None
         silent.append(attempt)
         control.delete(keys.lease(job_id))
-        assert job_id in jobs.orphans()
+        assert eventually(lambda: job_id in jobs.orphans())
     # When each says something, whatever it is
     for say in (lambda: silent[0].advance(1, 4), silent[1].hand_over):
         with pytest.raises(AttemptLost):
