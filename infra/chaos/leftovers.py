@@ -32,6 +32,8 @@ LASTING = frozenset(
         "unacked_mutex",
     }
 )
+#: What the names of more such sets begin with: one for each model.
+LASTING_BY_MODEL = tuple(keys.by_model(status, "") for status in STATUSES)
 
 
 def find_leftovers(target: Target, job_ids: Sequence[str], excused: Collection[str]) -> list[str]:
@@ -126,7 +128,9 @@ def _lasting_keys(target: Target) -> str:
     """Keys that never expire and are not known to."""
     redis = target.control
     unlimited = [
-        key for key in redis.scan_iter("swift:*", count=1000) if key not in LASTING and redis.ttl(key) == -1
+        key
+        for key in redis.scan_iter("swift:*", count=1000)
+        if key not in LASTING and not key.startswith(LASTING_BY_MODEL) and redis.ttl(key) == -1
     ]
     residual = target.residual
     unlimited += [

@@ -148,7 +148,7 @@ def test_a_cancelled_job_is_over_when_its_worker(how: str, jobs: JobStore, contr
     jobs.cancel(job_id)
     if how == "dies":
         control.delete(keys.lease(job_id))
-        assert job_id not in jobs.orphans()
+        assert eventually(lambda: job_id not in jobs.orphans() and jobs.get(job_id).status == "cancelled")
     else:
         attempt.requeue(WHY)
     assert jobs.get(job_id).status == "cancelled"
