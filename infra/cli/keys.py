@@ -1,6 +1,5 @@
 """``swiftdiffusion keys create|ls|rotate|revoke|random``: API keys of tenants, over REST."""
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +9,7 @@ import click
 
 from infra.cli.client import Client
 from infra.cli.options import api_option, connected
-from infra.cli.tables import print_table
+from infra.cli.tables import print_list
 from shared.settings import Settings
 from shared.tenants.api_key import ApiKey
 from shared.tenants.scopes import SCOPES
@@ -59,10 +58,7 @@ def ls(settings: Settings, tenant: str, as_json: bool, api: str | None) -> None:
     """List the keys of TENANT, expired and revoked ones for 90 days."""
     with connected(api, settings) as client:
         found = client.read(_home(tenant))["keys"]
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    print_table(COLUMNS, [_row(key) for key in found])
+    print_list(found, COLUMNS, _row, as_json=as_json)
 
 
 @command.command()

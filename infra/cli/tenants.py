@@ -1,6 +1,5 @@
 """``swiftdiffusion tenants create|ls|set|rm``: who owns jobs and LoRAs, and how much each may use."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
@@ -8,7 +7,7 @@ from urllib.parse import quote
 import click
 
 from infra.cli.options import api_option, connected
-from infra.cli.tables import print_table
+from infra.cli.tables import print_list
 from shared.settings import Settings
 from shared.tenants.tenant import PRIORITIES, TenantLimits
 
@@ -89,10 +88,7 @@ def ls(settings: Settings, as_json: bool, api: str | None) -> None:
             page = client.read(f"/v1/tenants?cursor={quote(cursor)}")
             found += page["tenants"]
             cursor = page["next_cursor"]
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    print_table(COLUMNS, [_row(tenant) for tenant in found])
+    print_list(found, COLUMNS, _row, as_json=as_json)
 
 
 @command.command(name="set")

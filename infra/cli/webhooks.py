@@ -1,6 +1,5 @@
 """``swiftdiffusion webhooks create|ls|rm|secret|rotate|deliveries|replay``: where events of jobs are sent."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -8,7 +7,7 @@ from urllib.parse import quote
 import click
 
 from infra.cli.options import api_option, connected
-from infra.cli.tables import print_table
+from infra.cli.tables import print_list
 from shared.settings import Settings
 from shared.webhooks.endpoint import DEFAULT, EVENTS
 
@@ -53,11 +52,7 @@ def ls(settings: Settings, as_json: bool, api: str | None) -> None:
     """List webhooks, oldest first."""
     with connected(api, settings) as client:
         found = client.read("/v1/webhooks")["webhooks"]
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    rows = [(one["id"], one["url"], ",".join(one["events"]), _state(one)) for one in found]
-    print_table(COLUMNS, rows)
+    print_list(found, COLUMNS, _row, as_json=as_json)
 
 
 @command.command()
@@ -100,10 +95,7 @@ def deliveries(settings: Settings, webhook_id: str, as_json: bool, api: str | No
     """List the newest deliveries to a webhook, or else to those of single jobs."""
     with connected(api, settings) as client:
         found = client.read(f"{_home(webhook_id)}/deliveries?limit={NEWEST}")["deliveries"]
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    print_table(DELIVERY_COLUMNS, [_row(one) for one in found])
+    print_list(found, DELIVERY_COLUMNS, _delivery_row, as_json=as_json)
 
 
 @command.command()
@@ -123,11 +115,12 @@ def _home(webhook_id: str) -> str:
     return f"/v1/webhooks/{quote(webhook_id, safe='')}"
 
 
-def _state(webhook: dict[str, Any]) -> str:
-    return "enabled" if webhook["enabled"] else f"disabled ({webhook['disabled_reason']})"
+def _row(webhook: dict[str, Any]) -> tuple[str, ...]:
+    state = "enabled" if webhook["enabled"] else f"disabled ({webhook['disabled_reason']})"
+    return (webhook["id"], webhook["url"], ",".join(webhook["events"]), state)
 
 
-def _row(delivery: dict[str, Any]) -> tuple[str | int, ...]:
+def _delivery_row(delivery: dict[str, Any]) -> tuple[str | int, ...]:
     answer = str(delivery["response_status"] or delivery["error"] or "")
     times = [_minute(delivery[name]) for name in ("created_at", "next_attempt_at")]
     return (delivery["id"], delivery["status"], delivery["attempts"], answer, *times)

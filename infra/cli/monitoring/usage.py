@@ -1,13 +1,12 @@
 """``swiftdiffusion usage``: what a tenant, or for an admin every tenant, has used on each day."""
 
-import json
 from typing import Any
 from urllib.parse import urlencode
 
 import click
 
 from infra.cli.options import api_option, connected
-from infra.cli.tables import print_table
+from infra.cli.tables import print_list
 from shared.settings import Settings
 
 COLUMNS = ("DAY", "TENANT", "JOBS", "IMAGES", "DEVICE SECONDS", "IMAGE BYTES")
@@ -24,21 +23,10 @@ def command(settings: Settings, /, as_json: bool, api: str | None, **query: str 
     """Show what was used on each day: jobs, images, seconds of devices, bytes of images."""
     given = urlencode({name: value for name, value in query.items() if value})
     with connected(api, settings) as client:
-        usage: list[dict[str, Any]] = client.read(f"/v1/usage?{given}" if given else "/v1/usage")["usage"]
-    if as_json:
-        click.echo(json.dumps(usage, indent=2))
-        return
-    print_table(
-        COLUMNS,
-        [
-            (
-                used["day"],
-                used["tenant"],
-                used["jobs"],
-                used["images"],
-                round(used["device_seconds"]),
-                used["image_bytes"],
-            )
-            for used in usage
-        ],
-    )
+        found: list[dict[str, Any]] = client.read(f"/v1/usage?{given}" if given else "/v1/usage")["usage"]
+    print_list(found, COLUMNS, _row, as_json=as_json)
+
+
+def _row(used: dict[str, Any]) -> tuple[str | int, ...]:
+    counts = (used["jobs"], used["images"], round(used["device_seconds"]), used["image_bytes"])
+    return (used["day"], used["tenant"], *counts)

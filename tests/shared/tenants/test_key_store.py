@@ -62,7 +62,9 @@ def test_a_tenant_has_so_many_keys(store: KeyStore, monkeypatch: pytest.MonkeyPa
 def test_keys_whose_time_is_over_count_no_more(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_store, "MAX_KEYS", 1)
     store.add(new_key(expires_at=time.time() - KEPT_S - 1)[1])
-    store.add(new_key()[1])
+    _, key = new_key()
+    store.add(key)
+    assert store.of_tenant(LOCAL) == [key]
 
 
 def test_a_revoked_key_is_listed_for_a_while(store: KeyStore, control: "Redis") -> None:

@@ -119,37 +119,45 @@ class Held(UNetControlNet):
         return super().features(*args)  # type: ignore[arg-type]
 
 
+class Job(threading.Thread):
+    """Takes the device, and keeps it until it ``ends``."""
+
+    def __init__(self, turns: DeviceTurns) -> None:
+        super().__init__(daemon=True)
+        self._turns = turns
+        self.begins, self.ends = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        """See `threading.Thread`."""
+        with self._turns.take("job"):
+            self.begins.set()
+            self.ends.wait()
+
+
 def test_a_job_waits_for_the_step_under_way_and_nothing_is_popped_while_it_runs(line: Line) -> None:
     turns, held = make_turns(), Held()
     server = make_idle_server(
         line, turns, "edge", controlnets=ModelCache(lambda name: held, DeviceMemory(1 << 30))
     )
     turns.on_job(server.interrupt)
-    begins, ends = threading.Event(), threading.Event()
-
-    def run_job() -> None:
-        with turns.take("job"):
-            begins.set()
-            ends.wait()
-
-    job = threading.Thread(target=run_job, daemon=True)
+    job = Job(turns)
     with ExitStack() as stack:
         stack.enter_context(serving(server, "unet2@test"))
         stack.callback(held.released.set)
-        stack.callback(ends.set)
+        stack.callback(job.ends.set)
         computed = ask(make_controlnets(line, spec("edge")))
         held.begun.get(timeout=30)
         job.start()
         assert eventually(lambda: not turns.wait(0.0))
         waiting = ask(make_controlnets(line, spec("edge")))
-        assert not begins.is_set()
+        assert not job.begins.is_set()
         # When the step has been computed, the job begins, and the other step stays in its queue
         held.released.set()
-        assert begins.wait(30)
+        assert job.begins.wait(30)
         assert torch.equal(computed.get(MID), by_diffusers(1.0)[1])
         assert line.redis.llen(exact_steps(line, "edge")) == 1
         # When the job has ended, that one is served
-        ends.set()
+        job.ends.set()
         assert torch.equal(waiting.get(MID), by_diffusers(1.0)[1])
     job.join()
 
@@ -176,24 +184,17 @@ def test_no_job_waits_for_residuals_that_cannot_be_sent(line: Line, monkeypatch:
     steps, host = StepQueue(line.redis, line.settings), ServerHost(turns=turns, loads_for_steps=False)
     server = ControlNetServer(["edge"], controlnets, steps, transport, 0.0, host)
     turns.on_job(server.interrupt)
-    begins, ends = threading.Event(), threading.Event()
-
-    def run_job() -> None:
-        with turns.take("job"):
-            begins.set()
-            ends.wait()
-
-    job = threading.Thread(target=run_job, daemon=True)
+    job = Job(turns)
     with ExitStack() as stack:
         stack.enter_context(serving(server, "unet2@test"))
         stack.callback(transport.released.set)
-        stack.callback(ends.set)
+        stack.callback(job.ends.set)
         asked = [ask(make_controlnets(line, spec("edge"), residual_timeout_s=60.0)) for _ in range(4)]
         assert eventually(lambda: line.redis.llen(exact_steps(line, "edge")) < len(asked))
         # When a job comes, then it begins at once
         job.start()
-        assert begins.wait(30)
-        ends.set()
+        assert job.begins.wait(30)
+        job.ends.set()
         job.join()
         # And all steps are answered once residuals are taken
         transport.released.set()
