@@ -6,7 +6,7 @@ from api.services import Services
 from api.submission.resolve import ResolvedJob
 from shared.jobs.receipt import Receipt
 from shared.jobs.spec import JobSpec
-from shared.keys import LOCAL, control_key
+from shared.keys import control_key
 from shared.storage.object_store import Bucket
 from shared.webhooks.endpoint import JobWebhook
 
@@ -50,7 +50,7 @@ def pixel_steps(spec: JobSpec, services: Services) -> int:
     return width * height * spec.num_inference_steps * spec.num_images
 
 
-def store_images(pngs: Mapping[str, bytes], bucket: Bucket, tenant: str = LOCAL) -> None:
+def store_images(pngs: Mapping[str, bytes], bucket: Bucket, tenant: str) -> None:
     """Put PNGs of a tenant into the bucket, each under its sha256, unless they are there."""
     for sha256, png in pngs.items():
         key = control_key(sha256, tenant)

@@ -15,7 +15,6 @@ from api.submission.validate import validate
 from api.submission.worker_checks import refuse_unloadable, warn_without_workers
 from shared.jobs.record import Status
 from shared.jobs.spec import JobSpec
-from shared.keys import LOCAL
 from shared.metrics import JOBS_SUBMITTED
 
 log = logging.getLogger(__name__)
@@ -68,7 +67,7 @@ def submit(
     )
 
 
-def prepare(source: Source, services: Services, tenant: str = LOCAL) -> ResolvedJob:
+def prepare(source: Source, services: Services, tenant: str) -> ResolvedJob:
     """The job that a tenant's request describes, all of it checked; nothing is stored yet."""
     with errors_within(source.prefix):
         valid = validate(source.request, services)

@@ -22,6 +22,7 @@ from shared.jobs.attempt import Attempt
 from shared.jobs.receipt import ControlNetReceipt, LoraReceipt, Receipt, WorkerReceipt
 from shared.jobs.record import Span, StoredImage
 from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL
 from shared.registry.workers import Heartbeat, publish_heartbeat
 
 OCTETS = "application/octet-stream"
@@ -135,15 +136,15 @@ def announce_workers(services: Services) -> None:
 
 def resolved(request: JobRequest, services: Services) -> JobSpec:
     """The job that a request describes; its images are stored."""
-    return _stored(prepare(Source(request), services), services)
+    return _stored(prepare(Source(request), services, LOCAL), services)
 
 
 def replay(receipt: Receipt, services: Services) -> JobSpec:
     """The job that a receipt is replayed as."""
     source = read_source(Submission(ReplayRequest(receipt=receipt)))
-    return _stored(prepare(source, services), services)
+    return _stored(prepare(source, services, LOCAL), services)
 
 
 def _stored(job: ResolvedJob, services: Services) -> JobSpec:
-    store_images(job.images, services.images)
+    store_images(job.images, services.images, LOCAL)
     return job.spec

@@ -11,7 +11,7 @@ from PIL import Image
 from api.services import Services
 from api.submission.images.decode import BROKEN, check_header, decode_image
 from shared.errors import InvalidImage, NotFound, StoredImageMissing
-from shared.keys import LOCAL, control_key
+from shared.keys import control_key
 
 #: How a request names an image that is stored; no base64 has a colon.
 STORED = "sha256:"
@@ -30,7 +30,7 @@ class ReadImage(NamedTuple):
 class ImageReader:
     """Reads a tenant's images, and collects their PNGs by sha256, and warnings, until the job is stored."""
 
-    def __init__(self, services: Services, tenant: str = LOCAL) -> None:
+    def __init__(self, services: Services, tenant: str) -> None:
         self._bucket, self._tenant = services.images, tenant
         self._max_px = services.settings.max_control_px
         self._offload = services.offload
