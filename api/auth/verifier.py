@@ -77,10 +77,7 @@ class KeyVerifier:
         """Whose credentials these are, sent from ``address``; raises `Unauthorized` or `TooManyRequests`."""
         self.check_address(address, credentials)
         try:
-            if credentials.kind == "session":
-                key = self._key_of_session(self.session_of(credentials.text))
-            else:
-                key = self._key_of(credentials.text)
+            key = self.check(credentials)
         except Unauthorized as error:
             AUTH_FAILURES.labels(error.code).inc()
             self._wrong_keys.add(address)
@@ -91,6 +88,12 @@ class KeyVerifier:
             self._right[_digest(credentials.text)] = None
         self._note_use(key)
         return Principal(key.tenant, frozenset(key.scopes), key.id)
+
+    def check(self, credentials: Credentials) -> StoredKey:
+        """The key of credentials that are right now; raises `Unauthorized`. Nothing is counted."""
+        if credentials.kind == "session":
+            return self._key_of_session(self.session_of(credentials.text))
+        return self._key_of(credentials.text)
 
     def session_of(self, token: str) -> Session:
         """The session of a token; raises `SessionEnded`."""

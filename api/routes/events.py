@@ -15,6 +15,7 @@ from pydantic import Field
 
 from api.auth.principal import current_principal
 from api.openapi import Headers, Query, operation_id
+from api.routes.event_access import longest_block_s, while_authorized
 from api.routes.jobs import JobPath
 from api.schemas.problems import error_responses
 from api.server.waiting import abort_on_disconnect
@@ -38,12 +39,13 @@ RECONNECT_MS = 1000
 #: Jobs that one stream may name: more do not fit into the line of a request.
 MAX_JOBS = 100
 STREAM = {
-    "description": "Events `status`, `progress`, `preview`, and a closing `done`; their data is JSON",
+    "description": "Events `status`, `progress`, `preview`, and a closing `done`; their data is JSON. Where"
+    " the API key or session ends, an event `unauthorized` with the code and detail of a 401 is the last one",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
 STREAM_OF_MANY = STREAM | {
-    "description": "The same events as those of one job, with `job` in their data; without `job` in the query"
-    " no `preview`, and `reset` where events are missing"
+    "description": "The same events as those of one job, with `job` in the data of all but `unauthorized`;"
+    " without `job` in the query no `preview`, and `reset` where events are missing"
 }
 _ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 _END = Event("", "", "")
@@ -73,6 +75,18 @@ def events_api(services: Services) -> APIBlueprint:
     tag = Tag(name="jobs")
     api = APIBlueprint("events", __name__, abp_tags=[tag], operation_id_callback=operation_id)
     slots = threading.BoundedSemaphore(services.settings.api_event_streams)
+    streams, block_s = services.streams, longest_block_s(services.settings)
+
+    def respond(follow: Callable[[], Iterator[Event | None]], first_id: str) -> Response:
+        """A response that sends events as they come; ``first_id``: where it begins, for who has seen none."""
+        if not slots.acquire(blocking=False):
+            raise Unavailable("all event streams of this process are in use")
+        events = while_authorized(follow(), services)
+        response = Response(_stream(events, first_id, request.environ), mimetype="text/event-stream")
+        response.call_on_close(slots.release)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
+        return response
 
     @api.get(
         "/v1/jobs/<id>/events",
@@ -83,9 +97,9 @@ def events_api(services: Services) -> APIBlueprint:
         """Everything from the start, or from after Last-Event-ID; 204 when nothing more will come."""
         after = _position(header)
         services.jobs.get(path.id, tenant=current_principal().tenant)
-        if ended_jobs(services.streams, [path.id], after):
+        if ended_jobs(streams, [path.id], after):
             return Response(status=204)  # an EventSource stops reconnecting then
-        return _respond(slots, lambda: stream_events(services.streams, path.id, after), START)
+        return respond(lambda: stream_events(streams, path.id, after, block_s=block_s), START)
 
     @api.get(
         "/v1/events",
@@ -101,13 +115,13 @@ def events_api(services: Services) -> APIBlueprint:
         """
         tenant = current_principal().tenant
         if not query.job:
-            after = _position(header, latest_event(services.streams, tenant))
-            return _respond(slots, lambda: follow_tenant(services.streams, tenant, after), after)
+            after = _position(header, latest_event(streams, tenant))
+            return respond(lambda: follow_tenant(streams, tenant, after, block_s=block_s), after)
         after = _position(header)
         jobs = _open_jobs(services, query.job, tenant, after, is_resumed=header.last_event_id is not None)
         if not jobs:
             return Response(status=204)
-        return _respond(slots, lambda: follow_jobs(services.streams, jobs, after), START)
+        return respond(lambda: follow_jobs(streams, jobs, after, block_s=block_s), START)
 
     return api
 
@@ -135,19 +149,6 @@ def _open_jobs(
         raise no_job(gone[0])
     ended = ended_jobs(services.streams, owned, after)
     return [job_id for job_id in jobs if job_id in owned and job_id not in ended]
-
-
-def _respond(
-    slots: threading.BoundedSemaphore, follow: Callable[[], Iterator[Event | None]], first_id: str
-) -> Response:
-    """A response that sends the events as they come; ``first_id``: where it begins, for who has seen none."""
-    if not slots.acquire(blocking=False):
-        raise Unavailable("all event streams of this process are in use")
-    response = Response(_stream(follow(), first_id, request.environ), mimetype="text/event-stream")
-    response.call_on_close(slots.release)
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
-    return response
 
 
 def _stream(events: Iterator[Event | None], first_id: str, environ: Mapping[str, Any]) -> Iterator[str]:

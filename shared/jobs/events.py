@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: How long previews are published after a follower's last read, and how often it renews that at most.
 WATCH_S, RENEW_WATCH_S = 30, 5.0
-#: Length of one blocking read; between two the connection of the follower is checked.
-BLOCK_S = 10
+#: Length of one blocking read, unless a follower asks for less. So often a job without events is looked at.
+BLOCK_S = 10.0
 #: Events of one read, of all streams together; of each stream of many a few.
 READ_EVENTS, LEAST_READ_EVENTS = 100, 5
 #: Before the first event.
@@ -40,12 +40,14 @@ class Event(NamedTuple):
 _RESET = Event("", "reset", json.dumps({"detail": "events are missing here: read the jobs again"}))
 
 
-def stream_events(redis: "Redis", job_id: str, after: str = START) -> Iterator[Event | None]:
+def stream_events(
+    redis: "Redis", job_id: str, after: str = START, *, block_s: float = BLOCK_S
+) -> Iterator[Event | None]:
     """Every event of one job after the id ``after``, to the closing ``done``, as `follow_jobs` yields them.
 
     Ends without it when the stream has expired.
     """
-    for event in follow_jobs(redis, [job_id], after):
+    for event in follow_jobs(redis, [job_id], after, block_s=block_s):
         if event is None:
             yield None
         elif event.id:
@@ -54,36 +56,43 @@ def stream_events(redis: "Redis", job_id: str, after: str = START) -> Iterator[E
             return
 
 
-def follow_jobs(redis: "Redis", job_ids: Collection[str], after: str = START) -> Iterator[Event | None]:
+def follow_jobs(
+    redis: "Redis", job_ids: Collection[str], after: str = START, *, block_s: float = BLOCK_S
+) -> Iterator[Event | None]:
     """Every event of jobs after the id ``after``, in their order, until each job has had its ``done``.
 
-    Yields ``None`` after ``BLOCK_S`` seconds without one. A job that was removed meanwhile ends with a
+    Yields ``None`` after ``block_s`` seconds without one. A job that was removed meanwhile ends with a
     ``done`` of status ``deleted``. An id beyond the last event counts as the last event's.
     """
     reader = _JobEvents(redis, job_ids, after)
     watch_at = time.monotonic()
+    close_at = watch_at + BLOCK_S
     while reader.open:
         if time.monotonic() >= watch_at:
             watch_at = time.monotonic() + RENEW_WATCH_S
             _watch(redis, reader.open)
-        events = reader.read()
+        events = reader.read(block_s)
         yield from events
         if not events:
-            yield from reader.close_ended()
+            if time.monotonic() >= close_at:
+                close_at = time.monotonic() + BLOCK_S
+                yield from reader.close_ended()
             yield None
 
 
-def follow_tenant(redis: "Redis", tenant: str, after: str) -> Iterator[Event | None]:
+def follow_tenant(
+    redis: "Redis", tenant: str, after: str, *, block_s: float = BLOCK_S
+) -> Iterator[Event | None]:
     """The events of all jobs of a tenant after the id ``after``, but for previews; never ends.
 
-    Yields ``None`` after ``BLOCK_S`` seconds without one, and an event ``reset`` where some are not kept.
+    Yields ``None`` after ``block_s`` seconds without one, and an event ``reset`` where some are not kept.
     """
     stream = keys.tenant_events(tenant)
     after = _bounded(redis, [stream], after)
     if not _is_kept(redis, stream, after):
         yield _RESET
     while True:
-        entries = _read(redis, {stream: after}, READ_EVENTS, BLOCK_S).get(stream, [])
+        entries = _read(redis, {stream: after}, READ_EVENTS, block_s).get(stream, [])
         if len(entries) == READ_EVENTS and not _is_kept(redis, stream, after):  # the client is slow
             yield _RESET
         for event_id, fields in entries:
@@ -118,13 +127,13 @@ class _JobEvents:
         """The jobs whose ``done`` has not come."""
         return self._held.keys()
 
-    def read(self) -> list[Event]:
-        """The next events, oldest first; waits for ``BLOCK_S`` seconds, and returns none if none came."""
+    def read(self, block_s: float) -> list[Event]:
+        """The next events, oldest first; waits for ``block_s`` seconds, and returns none if none came."""
         held = [events[-1].id for events in self._held.values() if events]
         count = max(READ_EVENTS // len(self._held), LEAST_READ_EVENTS)
         streams = {keys.events(job_id): job_id for job_id, events in self._held.items() if not events}
         positions = {stream: self._read_to[job_id] for stream, job_id in streams.items()}
-        reply = _read(self._redis, positions, count, 0 if held else BLOCK_S)
+        reply = _read(self._redis, positions, count, 0 if held else block_s)
         # What is later than the last event that was read of a stream may be preceded by one that was not.
         limits = held + [entries[-1][0] for entries in reply.values() if len(entries) == count]
         for stream, entries in reply.items():
@@ -154,13 +163,13 @@ class _JobEvents:
 
 
 def _read(
-    redis: "Redis", positions: dict[str, str], count: int, block_s: int
+    redis: "Redis", positions: dict[str, str], count: int, block_s: float
 ) -> dict[str, list[tuple[str, dict[str, str]]]]:
     """By stream, its first entries after a position; waits until one has some, if ``block_s`` is not 0."""
     if not positions:
         return {}
     streams: dict[Any, Any] = dict(positions)
-    reply: Any = redis.xread(streams, count=count, block=block_s * 1000 or None)
+    reply: Any = redis.xread(streams, count=count, block=int(block_s * 1000) or None)
     pairs = reply.items() if isinstance(reply, dict) else reply or []
     # RESP3 wraps the entries of each stream in a list.
     return {name: entries[0] if isinstance(reply, dict) else entries for name, entries in pairs}
