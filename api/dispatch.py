@@ -1,27 +1,28 @@
 """Placement: who gets a job.
 
 A job goes to the free worker that can start it soonest, by what it has loaded. If all are busy, or only busy
-workers have loaded its model, it goes to the queue that all workers of its model share: the others take it
-from there once a load pays (ADR 30).
+workers have loaded its model, it is held until its tenant's turn comes, and then goes to the queue that all
+workers of its model share: the others take it from there once a load pays (ADR 30).
 """
 
 import logging
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from api.task_events import TaskEvents
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import send_job
 from shared.metrics import DISPATCHED_LORAS, JOBS_DISPATCHED
 from shared.registry.availability import Availability
 from shared.registry.loaded_models import LoadedModels
 from shared.registry.lora_inventory import LoraInventory, LoraTier, read_disk_caches
 from shared.registry.serving import read_candidates
+from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
 from shared.storage.loras import version_of
 
@@ -34,49 +35,64 @@ log = logging.getLogger(__name__)
 SCORES: Mapping[LoraTier, int] = {"patched": 3, "memory": 2, "disk": 1, "none": 0}
 
 
+class RankedWorkers(NamedTuple):
+    """The free workers for a job, best first, and where its LoRAs are."""
+
+    workers: list[LoraInventory]
+    loras: list[str]
+    disks: Mapping[str, AbstractSet[str]]  # by host: which of them its disk cache holds
+
+
 class Dispatcher:
-    """Chooses a worker for each accepted job and sends the job to it."""
+    """Chooses a worker for each accepted job, or holds the job."""
 
     def __init__(self, settings: Settings, jobs: JobStore, celery: Celery) -> None:
-        self._settings, self._jobs, self._celery = settings, jobs, celery
+        self._settings, self._events = settings, TaskEvents(celery)
         self._redis: Redis = jobs.redis
+        self._queue = FairQueue(jobs.redis, settings)
         self._availability = Availability(jobs.redis)
         self._loaded_models = LoadedModels(jobs.redis)
 
     def dispatch(self, job_id: str, spec: JobSpec) -> None:
-        """Send an accepted job. If that fails, it stays marked as unsent and a worker's recovery sends it."""
+        """Place an accepted job. If that fails, it stays marked as unsent, and recovery sends it."""
         try:
-            worker = self._reserve(spec) if self._settings.placement else None
-            send_job(self._celery, job_id, spec.model, worker)
-            self._jobs.sent(job_id)
-            if worker is not None:
-                self._availability.confirm(spec.model, worker)
-        except (OperationalError, RedisError) as error:
+            ranked = self._rank_free(spec)
+            names = [worker.worker for worker in ranked.workers]
+            reserved = self._queue.place(job_id, spec.model, names)
+        except RedisError as error:
             log.warning("job not sent yet", extra={"job": job_id, "error": type(error).__name__})
+            return
+        _count(spec.model, reserved, ranked)
+        try:
+            self._events.job_sent(job_id, spec.model, reserved)
+        except (OperationalError, RedisError) as error:
+            log.warning("Flower not told of a job", extra={"job": job_id, "error": type(error).__name__})
 
-    def _reserve(self, spec: JobSpec) -> str | None:
-        """Reserve the best free worker for a job; ``None`` if it goes to the common queue."""
-        free, serving = read_candidates(self._redis, self._availability.free_workers())
+    def _rank_free(self, spec: JobSpec) -> RankedWorkers:
+        """No worker is ranked if none is free, or if the job is left to busy ones."""
+        nobody = RankedWorkers([], [], {})
+        names = self._availability.free_workers() if self._settings.placement else []
+        free, serving = read_candidates(self._redis, names)
         if not free:
-            JOBS_DISPATCHED.labels("queue").inc()
-            return None
+            return nobody
         loras = [version_of(self._settings.lora_bucket, ref.name, ref.etag, ref.key) for ref in spec.loras]
         disks = read_disk_caches(self._redis, sorted({worker.host for worker in free}), loras)
         controlnets = [controlnet.name for controlnet in spec.controlnets]
         ranked = rank_workers(spec.model, loras, free, disks, serving, controlnets)
         if self._is_loaded_by_busy_workers(spec.model, ranked):
-            JOBS_DISPATCHED.labels("queue").inc()
-            return None
-        reserved = self._availability.reserve(spec.model, [worker.worker for worker in ranked])
-        JOBS_DISPATCHED.labels("queue" if reserved is None else "worker").inc()
-        for worker in ranked:
-            if worker.worker == reserved:
-                for lora in loras:
-                    DISPATCHED_LORAS.labels(find_tier(lora, spec.model, worker, disks[worker.host])).inc()
-        return reserved
+            return nobody
+        return RankedWorkers(ranked, loras, disks)
 
     def _is_loaded_by_busy_workers(self, model: str, free: Sequence[LoraInventory]) -> bool:
         return not any(model in worker.loaded for worker in free) and self._loaded_models.is_loaded(model)
+
+
+def _count(model: str, reserved: str | None, ranked: RankedWorkers) -> None:
+    JOBS_DISPATCHED.labels("queue" if reserved is None else "worker").inc()
+    for worker in ranked.workers:
+        if worker.worker == reserved:
+            for lora in ranked.loras:
+                DISPATCHED_LORAS.labels(find_tier(lora, model, worker, ranked.disks[worker.host])).inc()
 
 
 def find_tier(lora: str, model: str, worker: LoraInventory, disk: AbstractSet[str]) -> LoraTier:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 
 from shared.catalog.entries import Catalog
-from shared.messaging.celery_app import unet_queue
 from shared.metrics import CATALOG_WITHOUT_WORKERS, JOBS_WITHOUT_WORKERS, LOAD_ERRORS
 from shared.registry.workers import Heartbeat, WorkerKind, live_workers
+from shared.scheduling.fair_queue import FairQueue
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -70,12 +70,12 @@ class FleetStatus:
         return [worker for worker in self.workers if name in worker.served_of(kind)]
 
 
-def update_metrics(redis: "Redis", catalog: Catalog) -> None:
+def update_metrics(redis: "Redis", queue: FairQueue, catalog: Catalog) -> None:
     """Set the metrics of catalog entries without workers; every API process reports the same numbers."""
-    status = FleetStatus(live_workers(redis))
+    status, waiting = FleetStatus(live_workers(redis)), queue.count_waiting(list(catalog.models))
     for model in catalog.models:
         is_without = not status.workers_for("unet", model)
-        JOBS_WITHOUT_WORKERS.labels(model).set(int(redis.llen(unet_queue(model))) if is_without else 0)
+        JOBS_WITHOUT_WORKERS.labels(model).set(waiting[model] if is_without else 0)
         CATALOG_WITHOUT_WORKERS.labels("model", model).set(is_without)
         LOAD_ERRORS.labels("model", model).set(status.count_load_errors("unet", model))
     for controlnet in catalog.controlnets:

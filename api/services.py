@@ -12,6 +12,7 @@ from celery import Celery
 from api.auth.audit import AuditLog
 from api.auth.verifier import KeyVerifier
 from api.dispatch import Dispatcher
+from api.estimates import Estimator
 from api.loras.header_cache import LoraHeaderCache
 from api.server.threads import Offload, find_offload
 from shared.catalog.entries import Catalog
@@ -20,6 +21,7 @@ from shared.jobs.store import JobStore
 from shared.messaging.celery_app import make_celery
 from shared.redis_clients import control_redis, residual_servers
 from shared.registry.live_workers import LiveWorkersCache
+from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
@@ -96,6 +98,16 @@ class Services:
     def webhook_targets(self) -> Targets:
         """Which URLs they may have."""
         return Targets(self.settings.webhook_private_targets)
+
+    @cached_property
+    def fair_queue(self) -> FairQueue:
+        """Where accepted jobs wait."""
+        return FairQueue(self.control, self.settings)
+
+    @cached_property
+    def estimator(self) -> Estimator:
+        """Tells when jobs will be done."""
+        return Estimator(self.settings, self.jobs, self.live_workers)
 
     @cached_property
     def families(self) -> ModelFamilies:

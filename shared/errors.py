@@ -358,6 +358,20 @@ class DeadlineExceeded(SwiftError):
     status = 504
 
 
+class DeadlineUnreachable(SwiftError):
+    """The job cannot be done by the deadline of its request: it is not accepted."""
+
+    code = "deadline_unreachable"
+    status = 409
+
+
+class DeadlinePassed(SwiftError):
+    """The job was not done by the deadline that its request has set."""
+
+    code = "deadline_passed"
+    status = 504
+
+
 class AttemptsExhausted(SwiftError):
     """Every worker that tried the job died or gave it back."""
 
@@ -375,6 +389,14 @@ class WorkerStopping(SwiftError):
     """The worker was told to stop: its job goes to another one."""
 
     code = "worker_stopping"
+    status = 503
+    retryable = True
+
+
+class JobPreempted(SwiftError):
+    """An interactive job takes the device: this one goes on later, from its checkpoint."""
+
+    code = "preempted"
     status = 503
     retryable = True
 

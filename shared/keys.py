@@ -32,6 +32,11 @@ RESERVED_QUEUES = "swift:reservations"  # sorted set: workers' queues with a res
 UPLOADS_SWEPT = "swift:uploads:swept"  # string with expiry: leftovers of uploads were just removed
 WEBHOOK_EVENTS = "swift:webhooks:events"  # stream: changes of jobs of which no delivery is made yet
 WEBHOOK_TENANTS = "swift:webhooks:tenants"  # sorted set: tenants with deliveries, by when the next is due
+SCHEDULING = (
+    "swift:scheduling"  # hash: order of the latest held job; by model: virtual time, number of held jobs
+)
+DEADLINES = "swift:deadlines"  # sorted set: jobs that have not ended by when they must have
+DELAYED = "swift:delayed"  # sorted set: jobs that were given back, by when they are held again
 
 TENANTS = "swift:tenants"  # sorted set: ids of tenants, in the order of letters
 TENANTS_DELETED = "swift:tenants:deleted"  # set: ids of tenants that were deleted, which are not given again
@@ -189,6 +194,55 @@ def controlnet_servers(controlnet: str, platform: str = "") -> str:
     With ``platform`` those of that one only; a platform is named by its digest, which has no colon.
     """
     return f"swift:controlnet_servers:{platform}:{controlnet}"
+
+
+def model_workers(model: str) -> str:
+    """Sorted set: UNet workers that take jobs of a base model, by when their registration expires."""
+    return f"swift:model_workers:{model}"
+
+
+def held_count(model: str) -> str:
+    """Field of `SCHEDULING`: how many jobs of a model are held."""
+    return f"held:{model}"
+
+
+def held(model: str, tenant: str) -> str:
+    """Sorted set: jobs of a tenant that wait for their release, in their order."""
+    return f"swift:held:{model}:{tenant}"
+
+
+def urgent(model: str) -> str:
+    """Sorted set: interactive jobs of a model that wait, by when they were held."""
+    return f"swift:urgent:{model}"
+
+
+def held_tenants(model: str) -> str:
+    """Sorted set: tenants below their cap with held jobs of a model, by virtual time."""
+    return f"swift:held_tenants:{model}"
+
+
+def held_models(tenant: str) -> str:
+    """Set: models of which a tenant has held jobs."""
+    return f"swift:held_models:{tenant}"
+
+
+def released(tenant: str) -> str:
+    """Set: jobs of a tenant that were released and have not ended."""
+    return f"swift:released:{tenant}"
+
+
+def share(tenant: str) -> str:
+    """Hash: by model, a tenant's virtual time and the mean cost of its jobs."""
+    return f"swift:share:{tenant}"
+
+
+#: Kinds of measured times that tell how long jobs took, by their estimates.
+ETA_RATIO = "eta_ratio:"
+
+
+def measured(model: str, kind: str) -> str:
+    """List: the latest times of one kind that workers have measured of a model's jobs, newest first."""
+    return f"swift:measured:{model}:{kind}"
 
 
 def serving(worker: str) -> str:

@@ -33,6 +33,13 @@ JOBS_DISPATCHED = Counter(
 DISPATCHED_LORAS = Counter(
     "swift_dispatched_loras_total", "LoRAs of jobs sent to a reserved worker, by where it had them", ["tier"]
 )
+ETA_RATIO = Histogram(
+    "swift_eta_ratio",
+    "Time until a job was done by the time that was estimated when it was accepted, by whether it could "
+    "begin at once (idle) or had to wait (queued)",
+    ["kind"],
+    buckets=(0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5),
+)
 ATTEMPTS_ENDED = Counter("swift_attempts_ended_total", "Attempts, by how they ended", ["model", "status"])
 ATTEMPT_S = Histogram(
     "swift_attempt_duration_seconds", "Time from claiming a job to the end", ["model"], buckets=_JOB_S

@@ -281,6 +281,11 @@ class Settings(BaseModel):
     catalog_grace_s: Seconds = Field(
         300, description="a queued job whose model, ControlNet or scheduler no catalog names is failed then"
     )
+    priority_ageing_s: Seconds = Field(
+        600,
+        description="a waiting job of a lower priority comes before jobs of the next higher one of its "
+        "tenant that were accepted so much later",
+    )
     lease_s: Seconds = Field(
         4,
         description="a worker that does not renew its lease for this long has lost its job; it does so four "

@@ -65,7 +65,6 @@ ONE_SIDED = {
     "shared.tenants.scopes": "what a key is for is stored with it; only the web asks",
     "shared.tenants.sessions": "as keys, which sessions stand for",
     "shared.tenants.store": "workers do not read tenants yet",
-    "shared.tenants.tenant": "jobs do not have a tenant yet",
 }
 
 

@@ -34,7 +34,9 @@ class FleetResponse(BaseModel):
     lora_disk_cache: dict[str, list[str]] = Field(
         description="versions of LoRAs in the disk cache of each host with UNet workers"
     )
-    queues: dict[str, int] = Field(description="number of waiting messages, by queue")
+    queues: dict[str, int] = Field(
+        description="number of waiting messages, by queue; of a model's, with the jobs that are held"
+    )
     queued_steps: dict[str, int] | None = Field(
         description="number of waiting steps, by ControlNet; null: the residual Redis does not answer"
     )
@@ -57,8 +59,7 @@ def fleet_api(services: Services) -> APIBlueprint:
     )
     def read_fleet() -> Response:
         """Jobs and LoRAs of other tenants are named to admins only; numbers are of all tenants."""
-        kinds = (unet_queue, follow_queue, encode_queue)
-        queues = [queue(name) for name in catalog.models for queue in kinds]
+        queues = [queue(name) for name in catalog.models for queue in (follow_queue, encode_queue)]
         queues += [controlnet_queue(name) for name in catalog.controlnets]
         statuses: tuple[Status, ...] = get_args(Status)
         pipe = control.pipeline(transaction=False)
@@ -67,6 +68,7 @@ def fleet_api(services: Services) -> APIBlueprint:
         for status in statuses:
             pipe.zcard(keys.by_status(status))
         counts = pipe.execute()
+        waiting = services.fair_queue.count_waiting(list(catalog.models))
         workers = live_workers(control)
         inventory = read_inventories(control, [worker.name for worker in workers if worker.kind == "unet"])
         disk_cache = list_disk_caches(control, sorted({worker.host for worker in inventory}))
@@ -82,7 +84,8 @@ def fleet_api(services: Services) -> APIBlueprint:
                 workers=workers,
                 lora_inventory=inventory,
                 lora_disk_cache=disk_cache,
-                queues=dict(zip(queues, counts, strict=False)),
+                queues={unet_queue(name): count for name, count in waiting.items()}
+                | dict(zip(queues, counts, strict=False)),
                 queued_steps=queued_steps,
                 jobs=dict(zip(statuses, counts[len(queues) :], strict=True)),
                 without_workers=without_workers,

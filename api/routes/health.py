@@ -151,7 +151,7 @@ def _describe(services: Services, fleet: FleetStatus, checks: dict[str, str]) ->
 
 def publish_metrics(services: Services) -> None:
     """Publish this process's metrics, and those of catalog entries without workers."""
-    update_metrics(services.control, services.catalog)
+    update_metrics(services.control, services.fair_queue, services.catalog)
     publish(services.control, services.process, services.settings.heartbeat_s * GRACE_BEATS)
 
 

@@ -13,12 +13,12 @@ from api.json_response import json_response
 from api.openapi import Headers, Query, operation_id
 from api.routes.json_body import require_json_object
 from api.schemas.job_list import SUMMARY, JobField, JobPage, JobSummary, stored_fields, unlisted_fields
-from api.schemas.job_responses import AcceptedResponse, JobResponse
+from api.schemas.job_responses import AcceptedResponse, EstimateResponse, JobResponse
 from api.schemas.problems import error_responses
 from api.schemas.submission import Submission
 from api.server.threads import run_inline
 from api.services import Services
-from api.submission.submit import submit
+from api.submission.submit import estimate_submission, submit
 from shared.errors import JobUnreadable
 from shared.jobs.record import Job, Status
 
@@ -26,10 +26,24 @@ from shared.jobs.record import Job, Status
 OFFLOAD_BYTES = 1 << 20
 
 
+#: How a submission may be answered.
+SUBMITTED: dict[Any, Any] = {
+    200: EstimateResponse,
+    202: AcceptedResponse,
+    **error_responses(400, 408, 409, 410, 413, 415, 422, 429, 503),
+}
+
+
 class JobPath(BaseModel):
     """Path of a job."""
 
     id: str
+
+
+class SubmitQuery(Query):
+    """How a submission is treated."""
+
+    dry_run: bool = Field(False, description="check the request and estimate its job, and accept nothing")
 
 
 class SubmitHeaders(Headers):
@@ -76,17 +90,17 @@ def jobs_api(services: Services) -> APIBlueprint:
         if request.method == "POST" and request.endpoint == f"jobs.{submit_job.__name__}":
             require_json_object()
 
-    @api.post(
-        "/v1/jobs",
-        summary="Submit a job",
-        responses={202: AcceptedResponse, **error_responses(400, 408, 409, 410, 413, 415, 422, 429, 503)},
-    )
-    def submit_job(body: Submission, header: SubmitHeaders) -> Response:
-        """Answered once the job is stored, and on disk if the control Redis can say so: from then on no
+    @api.post("/v1/jobs", summary="Submit a job", responses=SUBMITTED)
+    def submit_job(body: Submission, header: SubmitHeaders, query: SubmitQuery) -> Response:
+        """202, answered once the job is stored, and on disk if the control Redis can say so: from then on no
         restart of anything loses it.
 
         With the `receipt` of a job and no other field, its images are generated again, bit by bit.
+        200: `dry_run`, the estimate alone. 409: also if the job cannot be done by its `deadline_s`.
         """
+        if query.dry_run:
+            tenant = current_principal().tenant
+            return json_response(estimate_submission(body, services, tenant).response)
         return _submit(body, header.idempotency_key or "", services)
 
     @api.get(
@@ -132,7 +146,7 @@ def _submit(body: Submission, idempotency_key: str, services: Services) -> Respo
     body_sha256 = run(lambda: hashlib.sha256(data).hexdigest())
     tenant = current_principal().tenant
     job = submit(body, services, tenant=tenant, idempotency_key=idempotency_key, body_sha256=body_sha256)
-    accepted = AcceptedResponse.of(job.id, job.status, job.spec, job.warnings)
+    accepted = AcceptedResponse.of(job.id, job.status, job.spec, job.warnings, job.estimate)
     headers = {"Location": accepted.links.self}
     if job.is_repeated:
         headers["Idempotency-Replayed"] = "true"

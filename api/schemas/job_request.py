@@ -26,8 +26,18 @@ from shared.jobs.options import (
     LoraLoading,
     LoraOptions,
 )
-from shared.message_base import MAX_IMAGES, GuidanceScale, ImageCount, Seed, ShortText, SidePx, StepCount
+from shared.message_base import (
+    MAX_IMAGES,
+    Finite,
+    GuidanceScale,
+    ImageCount,
+    Seed,
+    ShortText,
+    SidePx,
+    StepCount,
+)
 from shared.storage.lora_names import cut_suffix
+from shared.tenants.tenant import Priority
 
 #: Characters of an image in base64, whatever the limit of bodies.
 MAX_IMAGE_CHARS = 256 << 20
@@ -43,6 +53,8 @@ def _explain_negative(seed: Any) -> Any:
 
 #: A seed whose error says what to write in place of -1.
 RequestSeed = Annotated[Seed, BeforeValidator(_explain_negative)]
+#: A month at most: a job that waits is kept for longer.
+DeadlineSeconds = Annotated[Finite, Field(gt=0, le=2_592_000)]
 #: How a request sends an image.
 _IMAGE = (
     "base64 of a PNG, JPEG or WebP (a data: URL is accepted), or `sha256:` and the hash of an image"
@@ -130,6 +142,16 @@ class JobRequest(RequestFields, JobOptions):
     loras: list[LoraRequest] = Field([], max_length=MAX_LORAS)
     lora_loading: LoraLoadingRequest = LoraLoadingRequest()
     webhook: JobWebhookRequest | None = Field(None, description="where the events of this job are sent")
+    priority: Priority = Field(
+        "normal",
+        description="of your own jobs those of a higher priority come first; an interactive job may take a"
+        " device from a batch job, which goes on later",
+    )
+    deadline_s: DeadlineSeconds | None = Field(
+        None,
+        description="refused at once if the job cannot be done so soon, and failed with the code"
+        " `deadline_passed` if it is not",
+    )
 
     @classmethod
     def spread(cls, given: dict[str, Any]) -> list[InitErrorDetails]:

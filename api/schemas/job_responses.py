@@ -30,6 +30,17 @@ class Links(BaseModel):
         return cls(self=home, events=f"{home}/events", images=f"{home}/images")
 
 
+class EstimateResponse(BaseModel):
+    """When a job will be done that is accepted now."""
+
+    device_seconds: float = Field(description="for so long it will use a device; half of the jobs no longer")
+    queue_position: int = Field(description="queued jobs of all models up to this one, by age")
+    eta_s: float | None = Field(
+        description="half of the jobs are done within so many seconds; null while no worker serves the model"
+    )
+    eta_p90_s: float | None = Field(description="nine of ten jobs are done within so many seconds")
+
+
 class AcceptedResponse(BaseModel):
     """A job that was accepted."""
 
@@ -39,9 +50,17 @@ class AcceptedResponse(BaseModel):
     seeds: list[int] = Field(description="of each image")
     links: Links
     warnings: list[str] = Field(description="what differs from what a client may expect")
+    estimate: EstimateResponse | None = Field(description="when the job would be done, when it was accepted")
 
     @classmethod
-    def of(cls, job_id: str, status: Status, spec: JobSpec, warnings: Sequence[str]) -> Self:
+    def of(
+        cls,
+        job_id: str,
+        status: Status,
+        spec: JobSpec,
+        warnings: Sequence[str],
+        estimate: EstimateResponse | None,
+    ) -> Self:
         """The response to a submission."""
         return cls(
             id=job_id,
@@ -50,6 +69,7 @@ class AcceptedResponse(BaseModel):
             seeds=spec.image_seeds,
             links=Links.of(job_id),
             warnings=list(warnings),
+            estimate=estimate,
         )
 
 

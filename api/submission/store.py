@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from api.services import Services
 from api.submission.resolve import ResolvedJob
 from shared.jobs.receipt import Receipt
+from shared.jobs.record import JobScheduling
 from shared.jobs.spec import JobSpec
 from shared.keys import control_key
 from shared.storage.object_store import Bucket
@@ -17,6 +18,7 @@ DEFAULT_SIZE = 512, 512
 def store(
     job: ResolvedJob,
     receipt: Receipt | None,
+    scheduling: JobScheduling,
     services: Services,
     *,
     tenant: str,
@@ -38,6 +40,7 @@ def store(
         tenant=tenant,
         pixel_steps=pixel_steps(job.spec, services),
         webhook=webhook,
+        scheduling=scheduling,
     )
 
 

@@ -4,11 +4,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from api.estimates import Estimate
+from api.schemas.job_responses import EstimateResponse
 from api.schemas.submission import Submission
 from api.services import Services
 from api.submission.checks.webhook import check_webhook
 from api.submission.match_receipt import match_receipt
 from api.submission.resolve import ResolvedJob, resolve
+from api.submission.schedule import estimate_job, schedule
 from api.submission.source import Source, errors_within, read_source
 from api.submission.store import store
 from api.submission.validate import validate
@@ -29,6 +32,7 @@ class SubmittedJob:
     spec: JobSpec
     warnings: Sequence[str]
     is_repeated: bool = False
+    estimate: EstimateResponse | None = None  # None: an earlier version has accepted it
 
 
 def submit(
@@ -46,9 +50,12 @@ def submit(
     source = read_source(submission)
     webhook = check_webhook(submission.root.webhook, services)
     job = prepare(source, services, tenant)
+    estimate = estimate_job(source, job, services, tenant)
+    scheduling = schedule(source, estimate)
     job_id, is_new = store(
         job,
         source.receipt,
+        scheduling,
         services,
         tenant=tenant,
         idempotency_key=idempotency_key,
@@ -62,9 +69,15 @@ def submit(
     fields = {"job": job_id, "tenant": tenant, "model": job.spec.model, "images": job.spec.num_images}
     log.info("job accepted", extra=fields)
     # Warnings about workers are not stored: which workers there are changes at any moment.
-    return SubmittedJob(
-        job_id, "queued", job.spec, [*job.warnings, *warn_without_workers(services, job.spec)]
-    )
+    warnings = [*job.warnings, *warn_without_workers(services, job.spec)]
+    return SubmittedJob(job_id, "queued", job.spec, warnings, estimate=estimate.response)
+
+
+def estimate_submission(submission: Submission, services: Services, tenant: str) -> Estimate:
+    """The estimate of a job that is not accepted; raises what `submit` does, but for limits and deadline."""
+    source = read_source(submission)
+    check_webhook(submission.root.webhook, services)
+    return estimate_job(source, prepare(source, services, tenant), services, tenant)
 
 
 def prepare(source: Source, services: Services, tenant: str) -> ResolvedJob:
@@ -82,4 +95,5 @@ def prepare(source: Source, services: Services, tenant: str) -> ResolvedJob:
 def _repeated(job_id: str, services: Services) -> SubmittedJob:
     job = services.jobs.get(job_id)
     warnings = warn_without_workers(services, job.spec) if job.status == "queued" else []
-    return SubmittedJob(job.id, job.status, job.spec, [*job.warnings, *warnings], is_repeated=True)
+    estimate = None if job.estimate is None else EstimateResponse.model_validate(job.estimate)
+    return SubmittedJob(job.id, job.status, job.spec, [*job.warnings, *warnings], True, estimate)

@@ -53,6 +53,7 @@ PARTS = {
     "placement": "throughput.placement",
     "quality": "quality",
     "start": "loading.start",
+    "fairness": "scheduling.fairness",
     "gpu": "gpu.gpu",
 }
 #: Parts of experiments, which can be run one by one, and whose figures are written after each.

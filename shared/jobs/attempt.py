@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from redis.exceptions import ConnectionError, TimeoutError
 
 from shared import keys
-from shared.errors import AttemptLost, JobCancelled
+from shared.errors import AttemptLost, DeadlinePassed, JobCancelled
 from shared.jobs.job_script import JobScript
 from shared.jobs.receipt import Receipt
 from shared.jobs.record import Failure, Job, Span, Status, StoredImage
@@ -44,6 +44,7 @@ class Attempt:
         """
         self.job = job
         self.token = token
+        self.is_preempted = False  # an interactive job needs its device, as the last `advance` has learned
         self._script = script
         self._renewals = renewals
         self._retry_s = retry_s
@@ -51,11 +52,15 @@ class Attempt:
     def advance(self, step: int | None = None, total: int | None = None) -> None:
         """Renew the lease and, given ``step`` of ``total``, report the progress, unless it was further.
 
-        Raises `JobCancelled` when somebody cancelled the job meanwhile.
+        Raises `JobCancelled` when somebody cancelled the job meanwhile, and `DeadlinePassed` when it is late.
         """
         progress = (step, total) if total is not None else ("", "")
-        if self._run(self._renewals, "advance", *progress) == "cancel":
+        reply = self._run(self._renewals, "advance", *progress)
+        if reply == "cancel":
             raise JobCancelled("the job was cancelled")
+        if reply == "deadline":
+            raise DeadlinePassed("the deadline of its request has passed")
+        self.is_preempted = reply == "preempt"
 
     def watched(self) -> bool:
         """Whether somebody follows the job's events."""

@@ -26,7 +26,10 @@ class JobScript:
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self.redis = redis
-        self._script = redis.register_script(read_lua("shared.jobs", "job"))
+        # A job that ends is held no more, and its tenant is charged what it has used.
+        self._script = redis.register_script(
+            read_lua("shared.scheduling", "held") + read_lua("shared.jobs", "job")
+        )
         self._common = [
             settings.job_ttl_s,
             settings.image_ttl_s,

@@ -1,7 +1,8 @@
 """A job as it stands: its record is one Redis hash, which `lua/job.lua` and the job store write."""
 
 import json
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -11,6 +12,7 @@ from shared.jobs.record_upgrade import upgrade
 from shared.jobs.spec import JobSpec
 from shared.keys import LOCAL
 from shared.message_base import Message, first_reason, read_stored
+from shared.tenants.tenant import Priority
 
 #: Goes up when an older worker would generate something else from a record than it says.
 #: Records of earlier versions are converted when they are read: `shared.jobs.record_upgrade`.
@@ -54,6 +56,28 @@ class Failure(Message):
         return cls(code=error.code, detail=str(error) or repr(error))
 
 
+class JobScheduling(NamedTuple):
+    """How a job is scheduled; nothing of it changes its images."""
+
+    priority: Priority = "normal"
+    cost_s: float = 1.0  # device-seconds, estimated
+    deadline_s: float | None = None  # after it was accepted; None: it has all the time
+    eta_s: float | None = None  # how long it was estimated to take in all
+    eta_kind: str = ""  # estimates of a kind err alike
+    estimate: Mapping[str, Any] | None = None  # what the client was told
+
+    def fields(self) -> dict[str, Any]:
+        """Fields of the job's record."""
+        found: dict[str, Any] = {"priority": self.priority, "cost_s": f"{self.cost_s:.6g}"}
+        if self.deadline_s is not None:
+            found["deadline_s"] = f"{self.deadline_s:.6g}"
+        if self.eta_s is not None:
+            found |= {"eta_s": f"{self.eta_s:.6g}", "eta_kind": self.eta_kind}
+        if self.estimate is not None:
+            found["estimate"] = json.dumps(self.estimate)
+        return found
+
+
 class Job(BaseModel):
     """A job as it stands; times are seconds since the epoch."""
 
@@ -78,6 +102,11 @@ class Job(BaseModel):
     error: Failure | None = None
     replays: Receipt | None = None  # the receipt whose images are generated again
     warnings: list[str] = []  # what differs from what a client may expect
+    priority: str = "normal"
+    deadline_s: float | None = None  # after `created_at`
+    estimate: dict[str, Any] | None = None  # what its submission was answered
+    eta_s: float | None = None  # the same before it was corrected by how long earlier jobs took
+    eta_kind: str = ""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -91,7 +120,7 @@ REQUIRED = frozenset({"version", *(name for name, field in Job.model_fields.item
 #: Those that are JSON.
 _JSON = (
     *("spec", "images", "receipt", "timeline", "earlier_attempts"),
-    *("error", "replays", "warnings"),
+    *("error", "replays", "warnings", "estimate"),
 )
 
 

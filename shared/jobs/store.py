@@ -22,7 +22,7 @@ from shared.jobs.durability import Durability
 from shared.jobs.job_script import JobScript
 from shared.jobs.reader import JobReader, check_id
 from shared.jobs.receipt import Receipt
-from shared.jobs.record import RECORD_VERSION, Failure, no_job
+from shared.jobs.record import RECORD_VERSION, Failure, JobScheduling, no_job
 from shared.jobs.spec import JobSpec
 from shared.redis_clients import renewal_client
 from shared.settings import Settings
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 log = logging.getLogger(__name__)
+
+NORMAL = JobScheduling()
 
 
 class JobStore(JobReader):
@@ -58,6 +60,7 @@ class JobStore(JobReader):
         tenant: str = keys.LOCAL,
         pixel_steps: int = 0,
         webhook: JobWebhook | None = None,
+        scheduling: JobScheduling = NORMAL,
     ) -> tuple[str, bool]:
         """Store an accepted job, on disk if the server supports it; returns its id and whether it is new.
 
@@ -68,7 +71,7 @@ class JobStore(JobReader):
         """
         job_id = secrets.token_hex(8)
         fields = {"id": job_id, "version": RECORD_VERSION, "model": spec.model}
-        fields["spec"] = spec.model_dump_json()
+        fields |= {"spec": spec.model_dump_json(), **scheduling.fields()}
         if replays is not None:
             fields["replays"] = replays.model_dump_json()
         if warnings:
@@ -192,6 +195,11 @@ class JobStore(JobReader):
         late = self.now() - unsent_after_s
         unsent: list[str] = self.redis.zrangebyscore(keys.UNSENT, 0, late)  # type: ignore[assignment]
         return reaped + [job_id for job_id in unsent if job_id not in reaped]
+
+    def past_deadline(self) -> list[str]:
+        """Ids of jobs that have not ended and whose deadline has passed."""
+        late: list[str] = self.redis.zrangebyscore(keys.DEADLINES, 0, self.now())  # type: ignore[assignment]
+        return late
 
     def fail(self, job_id: str, failure: Failure) -> None:
         """End a queued job that nothing can run."""

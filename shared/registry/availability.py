@@ -1,11 +1,14 @@
-"""Which UNet workers are free, and the reservation of one of them for a job; see `lua/availability.lua`."""
+"""Which UNet workers are free, and for which of them a job is reserved; see `lua/availability.lua`.
+
+They are reserved when a job is placed: `shared.scheduling.fair_queue`.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from shared import keys
 from shared.lua_script import read_lua
-from shared.messaging.celery_app import unet_queue, worker_queue
+from shared.messaging.celery_app import worker_queue
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -15,7 +18,7 @@ RESERVATION_S = 1.0
 
 
 class Availability:
-    """Registers free and busy workers and reserves free ones for jobs. Every method is atomic in Redis."""
+    """Registers free and busy workers, and releases what is reserved. Every method is atomic in Redis."""
 
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
@@ -27,15 +30,6 @@ class Availability:
         """Names of the workers registered as free, for any model; some registrations may have expired."""
         names: list[str] = self._redis.zrange(keys.FREE_WORKERS, 0, -1)  # type: ignore[assignment]
         return names
-
-    def reserve(self, model: str, workers: Sequence[str]) -> str | None:
-        """Reserve the first of ``workers`` that is free; ``None`` if none is, or if older jobs wait."""
-        reserved: str | None = self._call("reserve", unet_queue(model), *workers)
-        return reserved
-
-    def confirm(self, model: str, worker: str) -> None:
-        """Call once the job is in the reserved worker's queue: if that is busy now, the job is released."""
-        self._call("confirm", worker, worker_queue(model, worker))
 
     # --- called by workers --------------------------------------------------------------------------
 

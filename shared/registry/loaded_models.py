@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class ModelQueue(NamedTuple):
     """The jobs of one model that wait for any of its workers."""
 
-    waited_s: float | None  # the oldest of them; None: no job waits
+    waited_s: float | None  # the next one, since it was accepted or, beside other tenants' jobs, released
     is_loaded_elsewhere: bool  # by another worker than the one that asks
 
 

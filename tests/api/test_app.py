@@ -131,7 +131,10 @@ def test_the_document_says_which_fields_a_job_takes(document: dict[str, Any]) ->
     assert schema["required"] == ["prompt"]
     assert schema["additionalProperties"] is False
     headers = document["paths"]["/v1/jobs"]["post"]["parameters"]
-    assert [(header["name"], header["in"]) for header in headers] == [("Idempotency-Key", "header")]
+    assert [(header["name"], header["in"]) for header in headers] == [
+        ("Idempotency-Key", "header"),
+        ("dry_run", "query"),
+    ]
 
 
 def bodies(document: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from shared.registry.availability import Availability
 from shared.registry.loaded_models import LoadedModels
 from shared.registry.lora_inventory import LoraInventory, publish_disk_cache, publish_inventory
 from shared.registry.serving import note_serving
+from shared.scheduling.fair_queue import FairQueue
 from shared.storage.loras import version_of
 from tests.api.services import OCTETS, lora
 
@@ -126,6 +127,7 @@ def register(services: Services, *free: LoraInventory) -> None:
     for one in free:
         publish_inventory(services.control, one, SOON)
         assert Availability(services.control).register_free(one.worker, one.serves, SOON)
+        FairQueue(services.control, services.settings).serve(one.worker, one.serves, SOON)
 
 
 def waiting(services: Services, queue: str) -> list[str]:
@@ -163,10 +165,15 @@ def test_a_job_goes_to_the_free_worker_that_holds_its_lora(
 
 def test_a_new_job_waits_behind_older_ones(client: FlaskClient, services: Services) -> None:
     older = submit(client)
+    FairQueue(services.control, services.settings).serve("unet1@a", [MODEL], SOON)
     publish_inventory(services.control, worker("unet1@a"), SOON)
     services.control.zadd(keys.FREE_WORKERS, {"unet1@a": 2e9})
     younger = submit(client)
-    assert waiting(services, unet_queue(MODEL)) == [older, younger]
+    assert waiting(services, unet_queue(MODEL)) == [older]
+    # When a worker takes the older one, then the younger one is next
+    services.control.rpop(unet_queue(MODEL))
+    FairQueue(services.control, services.settings).release([MODEL])
+    assert waiting(services, unet_queue(MODEL)) == [younger]
 
 
 def test_a_job_whose_model_only_a_busy_worker_has_loaded_goes_to_the_common_queue(

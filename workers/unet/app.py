@@ -27,6 +27,7 @@ from shared.messaging.celery_app import (
     unet_queue,
 )
 from shared.messaging.messages import AttachControlNet, GenerateJob
+from shared.scheduling.fair_queue import FairQueue
 from workers.runtime.celery_worker.broker import CheckedTask, order_queues, use_checked_transport
 from workers.runtime.celery_worker.job_order import JobOrder
 from workers.runtime.celery_worker.remote_shutdown import leave_on_remote_shutdown
@@ -49,6 +50,7 @@ with exit_with_reason():
 use_checked_transport()
 app = make_celery(settings, queues=[queue(model) for model in serves for queue in (unet_queue, follow_queue)])
 worker = build_worker(settings, catalog, serves, controlnets, app)
+fair_queue = FairQueue(worker.jobs.redis, settings)
 job_order = JobOrder(
     without_retries(worker.jobs.redis),
     serves,
@@ -73,7 +75,7 @@ cancel_revoked_jobs(lambda job_id: revoke_job(worker.jobs, job_id))
 def generate(self: Any, payload: dict[str, Any]) -> str:
     """Run a job."""
     job_id = GenerateJob.model_validate(payload).job_id
-    with retried_later(self, worker.jobs, job_id), lifecycle.device_for(job_id) as leave_device:
+    with retried_later(self, fair_queue, job_id), lifecycle.device_for(job_id) as leave_device:
         status = execute_job(worker, job_id, str(self.request.hostname), leave_device)
         return end_task(self, worker.jobs, job_id, status)
 

@@ -14,6 +14,7 @@ from shared.errors import (
     ControlNetChanged,
     DeviceLost,
     JobCancelled,
+    JobPreempted,
     LoraUnavailable,
     S3Unavailable,
     SwiftError,
@@ -29,7 +30,9 @@ from workers.unet.worker import UNetWorker
 log = logging.getLogger(__name__)
 
 #: Outcomes whose error is raised, so that Flower shows it.
-ERRORS = ("requeued", "handed_over", "failed")
+ERRORS = ("requeued", "handed_over", "preempted", "failed")
+#: Outcomes at which nothing went wrong.
+_EXPECTED = ("succeeded", "cancelled", "handed_over", "preempted")
 #: Redis answers, and takes no writes right now.
 _REDIS_REFUSES_WRITES = (OutOfMemoryError, ReadOnlyError)
 
@@ -59,7 +62,7 @@ def report_outcome(attempt: Attempt) -> Iterator[Outcome]:
         status, took_s = outcome.status or "lost", time.monotonic() - start
         metrics.ATTEMPTS_ENDED.labels(model, status).inc()
         metrics.ATTEMPT_S.labels(model).observe(took_s)
-        level = logging.INFO if status in ("succeeded", "cancelled", "handed_over") else logging.WARNING
+        level = logging.INFO if status in _EXPECTED else logging.WARNING
         log.log(level, f"job {status}", extra={"model": model, "took_s": round(took_s, 3), **reason})
 
 
@@ -96,15 +99,15 @@ def is_retryable(error: Exception) -> bool:
 
 
 def _status_after(error: Exception) -> str:
-    if isinstance(error, WorkerStopping):
-        return "handed_over"
+    if isinstance(error, WorkerStopping | JobPreempted):
+        return "handed_over" if isinstance(error, WorkerStopping) else "preempted"
     return "requeued" if is_retryable(error) else "failed"
 
 
 def _requeue(worker: UNetWorker, attempt: Attempt, error: Exception) -> None:
     """Put the job back into the queue; it fails if this was its last attempt."""
     try:
-        if isinstance(error, WorkerStopping):
+        if isinstance(error, WorkerStopping | JobPreempted):
             attempt.hand_over()
             return
         attempt.requeue(_failure_of(error), is_infrastructure=_is_infrastructure(worker, attempt, error))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Generator, Tensor
 
-from shared.errors import WorkerStopping
+from shared.errors import JobPreempted, WorkerStopping
 from shared.jobs.receipt import Receipt
 from workers.devices.steps_in_flight import StepsInFlight
 from workers.unet.attempt_context import AttemptContext
@@ -73,7 +73,7 @@ class Generation:
         """The finished images; LoRAs are being loaded since construction.
 
         Raises `WorkerStopping` between two steps, or while one waits for residuals, once the worker was told
-        to stop; the state before that step is stored.
+        to stop, and `JobPreempted`; the state before that step is stored.
         """
         self._context.check_stopping()
         with ExitStack() as stack:
@@ -186,10 +186,10 @@ class Generation:
 
     @contextmanager
     def _handed_over(self) -> Iterator[None]:
-        """Store the state before the step that is not computed because the worker was told to stop."""
+        """Store the state before the step that is not computed: the worker stops, or takes another job."""
         try:
             yield
-        except WorkerStopping:
+        except (WorkerStopping, JobPreempted):
             is_stored = self._checkpoints.store_now(HAND_OVER_S)
             log.info("job handed over", extra={"checkpoint": is_stored})
             raise

@@ -13,6 +13,7 @@ from workers.unet.attempt_context import AttemptContext
 from workers.unet.attempt_outcome import ERRORS, end_after_error, report_outcome
 from workers.unet.generation import Generation, GenerationResult
 from workers.unet.lease import Lease
+from workers.unet.output.job_times import note_eta_ratio, note_times
 from workers.unet.output.replay import Replay
 from workers.unet.output.stored_images import store_images
 from workers.unet.restore_weights import restore_weights_on_error
@@ -36,7 +37,9 @@ def execute_job(
     with log_fields(job=job_id, attempt=attempt.token), report_outcome(attempt) as outcome:
         try:
             with _held(worker, attempt) as lease:
+                start_s = time.monotonic()
                 images, receipt, warnings = _generate(worker, attempt, timeline, lease)
+                used_s = time.monotonic() - start_s
                 leave_device()
                 with timeline.span("store"):
                     stored = store_images(worker, attempt, images, receipt)
@@ -45,6 +48,8 @@ def execute_job(
             all_warnings = [*attempt.job.warnings, *warnings]
             attempt.succeed(stored.images, receipt, timeline.spans, all_warnings, used=used)
             outcome.status = "succeeded"
+            note_eta_ratio(attempt.job, timeline)
+            note_times(worker, receipt.spec, timeline, used_s)
         except Exception as error:
             if isinstance(error, ControlNetChanged):  # the next attempt would meet it again
                 worker.checkpoints.end(job_id, attempt.job.attempts)
@@ -105,6 +110,7 @@ def _generate_once(
             role="leader",
             timeline=timeline,
             check=lease.check,
+            is_preempted=lambda: lease.is_preempted,
             replay=Replay(job.replays),
         )
         return Generation(context, lease).run()

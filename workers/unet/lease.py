@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
-from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled, SwiftError
+from shared.errors import AttemptLost, DeadlineExceeded, DeadlinePassed, JobCancelled, SwiftError
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import Failure
 from shared.periodic_thread import PeriodicThread
@@ -77,11 +77,16 @@ class Lease:
         self._thread.stop()
 
     def check(self) -> None:
-        """Raise what shall stop the job: `JobCancelled`, `AttemptLost` or `DeadlineExceeded`."""
+        """Raise what shall stop the job: `JobCancelled`, `AttemptLost`, or that a deadline has passed."""
         if self._stop_reason is not None:
             raise self._stop_reason
         if time.monotonic() > self._deadline:
             raise self._deadline_exceeded()
+
+    @property
+    def is_preempted(self) -> bool:
+        """Whether an interactive job needs the device."""
+        return self._attempt.is_preempted
 
     def report_progress(self, step: int, total: int, preview: Preview) -> None:
         """Report how far the job is; returns at once, and replaces what has not been published yet.
@@ -104,7 +109,7 @@ class Lease:
                 self._attempt.advance()
             else:
                 self._publish(progress)
-        except (JobCancelled, AttemptLost) as reason:
+        except (JobCancelled, DeadlinePassed, AttemptLost) as reason:
             self._stop_reason = reason
             self._thread.stop()
         except RedisError:

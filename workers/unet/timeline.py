@@ -18,6 +18,7 @@ class Timeline:
         self.spans: list[Span] = []
         #: For how long devices have worked on this attempt: this worker's, and those of others that it asked.
         self.device_s = 0.0
+        self.steps_s: list[float] = []  # how long each step of this attempt took
         self.worker = worker
         self.behind_s = behind_s
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shared.jobs.store import JobStore
 from shared.messaging.messages import AttachControlNet
 from shared.registry.live_workers import LiveWorkersCache
+from shared.scheduling.measured_times import MeasuredTimes
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from workers.devices.base import Device
@@ -80,6 +81,11 @@ class UNetWorker:
     def residency(self) -> ControlNetResidency:
         """Which of `served_controlnets` are loaded, and when."""
         return ControlNetResidency(self.controlnets, self.served_controlnets, self.device_loss)
+
+    @cached_property
+    def measured_times(self) -> MeasuredTimes:
+        """Where it notes how long jobs took."""
+        return MeasuredTimes(self.jobs.renewal_redis)
 
     @cached_property
     def other_workers(self) -> OtherWorkers:

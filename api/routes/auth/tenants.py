@@ -62,7 +62,9 @@ def tenants_api(services: Services) -> APIBlueprint:
     )
     def change_tenant(path: TenantPath, body: TenantChange) -> Response:
         """Fields that are left out stay. All API processes know after `SWIFT_AUTH_CACHE_S`."""
-        return json_response(TenantResponse.of(tenants.change(path.id, body.apply)))
+        tenant = tenants.change(path.id, body.apply)
+        services.fair_queue.compete(tenant.id)
+        return json_response(TenantResponse.of(tenant))
 
     @api.delete(
         "/v1/tenants/<id>",

@@ -6,6 +6,8 @@
 -- (The sets by status, and those of each tenant, are named from the one by time: this needs one server, not a
 -- cluster.)
 --
+-- Put behind `held.lua` of `shared/scheduling`, whose functions it calls.
+--
 -- All times are this server's TIME: the clocks of callers may differ by hours.
 --
 --   queued -> running -> succeeded | failed | cancelled
@@ -41,6 +43,8 @@ local LOCAL = 'local'
 local MAX_EARLIER_ATTEMPTS = 20
 -- Times are before the year 10000, as in `shared.jobs.record`.
 local MAX_TIME_S = 253402300800
+-- Jobs that must have ended by a time.
+local DEADLINES = 'swift:deadlines'
 -- A worker whose job ended without it may still be writing an image.
 local LATE_IMAGES_S = 60
 
@@ -186,7 +190,7 @@ local function forget()
   for _, name in ipairs(redis.call('SMEMBERS', all .. ':models')) do  -- the record, which has it, may be gone
     for live in pairs(IS_LIVE) do redis.call('ZREM', all .. ':' .. live .. ':' .. name, id) end
   end
-  for _, set in ipairs({unsent, unrunnable}) do redis.call('ZREM', set, id) end
+  for _, set in ipairs({unsent, unrunnable, DEADLINES}) do redis.call('ZREM', set, id) end
   redis.call('HDEL', tenants, id)
 end
 
@@ -244,25 +248,37 @@ local function count_usage(device_s, more)
   if displaced then redis.pcall('HDEL', usage .. ':series', displaced) end
 end
 
--- Count a job that ends now, and the time of its last attempt: as its worker says, or else since it began.
+-- For how long devices have worked on the attempt that ends: as its worker says, or else since it began; 0 if no
+-- worker has the job.
+local function used_s(ended)
+  local started = counted(field('started_at'))
+  if not started then return 0 end
+  return counted(field('device_s')) or math.max((counted(ended) or now) - started, 0)
+end
+
+-- Count a job that ends now, and its last attempt.
 local function count_end(status)
-  local started, device_s, image_count, bytes = counted(field('started_at')), 0, 0, 0
-  if started then device_s = counted(field('device_s')) or math.max(now - started, 0) end
+  local image_count, bytes = 0, 0
   if status == 'succeeded' then
     local is_json, stored = pcall(cjson.decode, field('images') or '[]')
     image_count = is_json and type(stored) == 'table' and #stored or 0
     bytes = whole(counted(field('image_bytes')) or 0)
   end
-  count_usage(device_s, {jobs = 1, images = image_count, image_bytes = string.format('%d', bytes)})
+  count_usage(used_s(now), {jobs = 1, images = image_count, image_bytes = string.format('%d', bytes)})
 end
 
 local function finish(status)
   refund()
   redis.call('HSET', job, 'finished_at', now)
   count_end(status)
+  local created = tonumber(field('created_at'))
+  if status == 'succeeded' and created then held.note_ratio(id, now - created) end
+  held.settle(id, used_s(now))
+  held.drop(id)
   redis.call('DEL', lease)
   redis.call('ZREM', unsent, id)
   redis.call('ZREM', unrunnable, id)
+  redis.call('ZREM', DEADLINES, id)
   move(status)
   emit_status('done', status)
   expire()
@@ -293,7 +309,7 @@ local function note_attempt(ended)
   if is_time(started) then
     if not is_time(ended) then ended = tonumber(now) end
     spans[#spans + 1] = {name = 'attempt', start_s = started, end_s = ended, worker = worker}
-    count_usage(math.max(ended - started, 0), {})
+    count_usage(used_s(ended), {})
   end
   while #spans > MAX_EARLIER_ATTEMPTS do table.remove(spans, 1) end
   if #spans == 0 then  -- cjson would write an object
@@ -307,6 +323,7 @@ end
 -- A loss of infrastructure is not the job's fault, and is counted apart.
 local function requeue(is_infrastructure, ended)
   note_attempt(ended or now)
+  held.settle(id, used_s(ended or now))
   redis.call('DEL', lease)
   redis.call('HDEL', job, 'attempt', 'worker', 'started_at', 'renewed_at')
   if is_infrastructure then redis.call('HSET', job, 'infrastructure_losses', count('infrastructure_losses') + 1) end
@@ -387,6 +404,8 @@ if verb == 'create' then
   redis.call('HSET', job, 'created_at', now, 'attempts', 0, 'tenant', tenant, unpack(arg, 4))
   kind = 'hash'
   redis.call('ZADD', unsent, now, id)
+  local deadline_s = tonumber(field('deadline_s'))
+  if deadline_s then redis.call('ZADD', DEADLINES, now + deadline_s, id) end
   move('queued')
   redis.call('EXPIRE', job, 10 * ttl)  -- a job that still waits must outlive those that have ended
   redis.call('EXPIRE', events, 10 * ttl)
@@ -437,6 +456,8 @@ if verb == 'delete' then
     redis.call('DEL', events)
   end
   if status == 'queued' then refund() end
+  held.settle(id, used_s(now))
+  held.drop(id)
   forget()
   redis.call('DEL', job, lease)
   redis.call('ZADD', images, now + (status == 'running' and LATE_IMAGES_S or 0), id)
@@ -481,7 +502,9 @@ if verb == 'claim' then
   end
   redis.call('HSET', job, 'attempts', count('attempts') + 1)
   redis.call('HSET', job, 'attempt', token, 'worker', worker, 'started_at', now, 'renewed_at', now)
+  redis.call('HDEL', job, 'preempted_by')
   redis.call('SET', lease, token, 'PX', lease_ms)
+  held.begin(id)
   move('running')
   return 'claimed'
 end
@@ -492,8 +515,8 @@ if verb == 'reap' then
     if IS_STATUS[status] then index(status) else forget() end
     return status or 'unreadable'
   end
-  local held = redis.pcall('GET', lease)
-  if held == holder and held then return 'running' end
+  local held_by = redis.pcall('GET', lease)
+  if held_by == holder and held_by then return 'running' end
   local since = answering_since()
   if now - since < lease_ms / 1000 then return 'waiting' end
   local started = tonumber(field('started_at')) or tonumber(now)
@@ -534,6 +557,13 @@ if verb == 'advance' then
     emit('progress', cjson.encode({step = tonumber(arg[2]), total = tonumber(arg[3])}))
   end
   if field('cancel') then return 'cancel' end
+  local deadline = redis.call('ZSCORE', DEADLINES, id)
+  if deadline and tonumber(deadline) < tonumber(now) then return 'deadline' end
+  local preempting = field('preempted_by') or held.find_preempting(id, field('started_at'))
+  if preempting then
+    redis.call('HSET', job, 'preempted_by', preempting)
+    return 'preempt'
+  end
   return 'go'
 end
 

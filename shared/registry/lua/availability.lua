@@ -1,4 +1,5 @@
--- Availability of UNet workers: which are free, and for which a job is reserved. Every call is atomic.
+-- Availability of UNet workers: which are free, and for which a job is reserved. Every call is atomic. They
+-- are reserved by `schedule.lua` of `shared/scheduling`.
 --
 -- KEYS: sorted set of free workers by the time their registration expires,
 --       sorted set of queues with a reserved job by the time of the reservation
@@ -13,6 +14,7 @@ local command = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 
+-- Read by APIs of version 0.1, which send a reserved job in a second call.
 local function busy_key(worker)
   return free .. ':busy:' .. worker
 end
@@ -58,31 +60,6 @@ if command == 'register_free' then
   end
   redis.call('ZADD', free, now + ttl_s, worker)
   return 1
-end
-
-if command == 'reserve' then
-  -- ARGV: the model's common queue, workers in order of preference. Returns the first that is free, which is
-  -- then no longer free; nothing if none is, or if older jobs wait in the common queue.
-  local queue = ARGV[2]
-  if redis.call('LLEN', queue) > 0 then return false end
-  for i = 3, #ARGV do
-    local worker = ARGV[i]
-    local expires_at = redis.call('ZSCORE', free, worker)
-    if expires_at and tonumber(expires_at) > now then
-      redis.call('ZREM', free, worker)
-      redis.call('ZADD', reserved, now, queue .. '@' .. worker)
-      return worker
-    end
-  end
-  return false
-end
-
-if command == 'confirm' then
-  -- ARGV: worker, its queue, to which a message was sent. If the worker took another job after the
-  -- reservation, the message is moved to the common queue. Returns how many were moved.
-  local worker, worker_queue = ARGV[2], ARGV[3]
-  if redis.call('EXISTS', busy_key(worker)) == 1 then return release(worker_queue) end
-  return 0
 end
 
 if command == 'release_expired' then

@@ -9,15 +9,16 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.app import create_app
+from api.dispatch import Dispatcher
 from api.services import Services
 from shared import keys
 from shared.errors import AttemptLost
 from shared.jobs.events import stream_events
 from shared.jobs.record import StoredImage
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import GENERATE, make_celery
+from shared.messaging.celery_app import GENERATE, make_celery, unet_queue
 from shared.messaging.messages import GenerateJob
-from shared.redis_clients import without_retries
+from shared.redis_clients import control_redis, without_retries
 from tests.api.services import announce_workers, edge, lora, succeed
 from tests.shared.jobs.records import UNREADABLE, damage
 
@@ -43,6 +44,7 @@ def test_a_submission_is_answered_with_where_to_look(client: FlaskClient, servic
         "seeds": [7],
         "links": {"self": home, "events": f"{home}/events", "images": f"{home}/images"},
         "warnings": [],
+        "estimate": answer.json["estimate"],  # tests/api/test_estimates.py
     }
 
 
@@ -59,12 +61,23 @@ def test_an_accepted_job_lies_in_its_models_queue(client: FlaskClient, services:
     assert services.control.zcard(keys.UNSENT) == 0
 
 
-def test_a_job_whose_message_cannot_be_sent_is_accepted_and_left_to_recovery(services: Services) -> None:
-    broken = make_celery(services.settings.model_copy(update={"redis_url": NOWHERE}))
-    client = create_app(replace(services, celery=broken)).test_client()
+def test_a_job_that_cannot_be_placed_is_accepted_and_left_to_recovery(services: Services) -> None:
+    settings = services.settings.model_copy(update={"redis_url": NOWHERE})
+    nowhere = JobStore(without_retries(control_redis(settings)), settings)
+    broken = replace(services)
+    vars(broken)["dispatcher"] = Dispatcher(settings, nowhere, services.celery)
+    client = create_app(broken).test_client()
     job_id = submit(client)
     assert client.get(f"/v1/jobs/{job_id}").json["status"] == "queued"
     assert services.jobs.orphans(unsent_after_s=0) == [job_id]
+
+
+def test_a_job_is_placed_though_flower_cannot_be_told(services: Services) -> None:
+    broken = make_celery(services.settings.model_copy(update={"redis_url": NOWHERE}))
+    client = create_app(replace(services, celery=broken)).test_client()
+    submit(client)
+    assert services.control.llen(unet_queue("emoji-sd")) == 1
+    assert services.jobs.orphans(unsent_after_s=0) == []
 
 
 def test_without_redis_a_job_is_refused_and_may_be_tried_again(services: Services) -> None:

@@ -13,8 +13,17 @@ from prometheus_client import REGISTRY
 from redis.exceptions import ConnectionError
 
 from shared import keys
-from shared.errors import AttemptLost, ModelFailed, S3Unavailable, WorkerStopping
+from shared.errors import (
+    AttemptLost,
+    DeadlinePassed,
+    JobPreempted,
+    ModelFailed,
+    S3Unavailable,
+    WorkerStopping,
+)
+from shared.jobs.record import JobScheduling
 from shared.storage.object_store import Bucket
+from tests.infra.local.waiting import eventually
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.specs import spec
 from workers.families.base import BaseModel
@@ -114,6 +123,94 @@ def test_a_worker_that_stops_hands_its_job_over_and_another_goes_on(make_worker:
     first = [(span.name, span.worker) for span in job.timeline[:3]]
     assert first == [("queued", "queue"), ("attempt", "unet1@test"), ("queued", "queue")]
     assert all(before.end_s == after.start_s for before, after in itertools.pairwise(job.timeline[:3]))
+
+
+def learned_by_lease(worker: UNetWorker, job_id: str) -> None:
+    """Wait until the job's lease was renewed twice: the first renewal may have begun before."""
+    for _ in range(2):
+        before = worker.jobs.redis.hget(keys.job(job_id), "renewed_at")
+        eventually(lambda seen=before: worker.jobs.redis.hget(keys.job(job_id), "renewed_at") != seen)
+
+
+def test_a_batch_job_gives_its_device_away_between_two_steps_and_goes_on_later(
+    make_worker: MakeWorker,
+) -> None:
+    worker, steps = make_worker(max_attempts=1), itertools.count(1)
+    undisturbed = run(worker, spec(num_inference_steps=6))
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=6), scheduling=JobScheduling("batch"))
+
+    def preempt(*_: object) -> None:
+        if next(steps) == 3:
+            worker.jobs.redis.hset(keys.job(job_id), "preempted_by", "0" * 16)
+            learned_by_lease(worker, job_id)
+
+    # Given that an interactive job needs the device while it computes the third step
+    with worker.models.use("emoji-sd") as model:
+        hook = cast("Any", model).pipe.unet.conv_in.register_forward_pre_hook(preempt)
+        with pytest.raises(JobPreempted):
+            execute_job(worker, job_id, "unet1@test")
+        hook.remove()
+    job = worker.jobs.get(job_id)
+    assert (job.status, job.attempts, job.hand_overs, job.infrastructure_losses) == ("queued", 1, 1, 0)
+    # When it has its turn again, then it computes the rest, and its image is that of an undisturbed job
+    execute_job(worker, job_id, "unet1@test")
+    job = worker.jobs.get(job_id)
+    assert job.receipt is not None
+    assert job.receipt.continued_at == [3]
+    assert np.array_equal(pixels(worker, job), pixels(worker, undisturbed))
+
+
+def test_without_checkpoints_no_job_gives_its_device_away(make_worker: MakeWorker) -> None:
+    worker, steps = make_worker(checkpoint_every_s=0), itertools.count(1)
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=4), scheduling=JobScheduling("batch"))
+
+    def preempt(*_: object) -> None:
+        if next(steps) == 2:
+            worker.jobs.redis.hset(keys.job(job_id), "preempted_by", "0" * 16)
+            learned_by_lease(worker, job_id)
+
+    with worker.models.use("emoji-sd") as model:
+        hook = cast("Any", model).pipe.unet.conv_in.register_forward_pre_hook(preempt)
+        execute_job(worker, job_id, "unet1@test")
+        hook.remove()
+    assert worker.jobs.get(job_id).status == "succeeded"
+
+
+def test_a_running_job_is_failed_once_the_deadline_of_its_request_has_passed(
+    make_worker: MakeWorker,
+) -> None:
+    worker, steps = make_worker(), itertools.count(1)
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=6), scheduling=JobScheduling(deadline_s=3600))
+
+    def pass_time(*_: object) -> None:
+        if next(steps) == 2:
+            worker.jobs.redis.zadd(keys.DEADLINES, {job_id: 1})
+            # The renewal that learns of it is the last one
+            eventually(lambda: not any(one.name == "lease" for one in threading.enumerate()))
+
+    with worker.models.use("emoji-sd") as model:
+        hook = cast("Any", model).pipe.unet.conv_in.register_forward_pre_hook(pass_time)
+        with pytest.raises(DeadlinePassed):
+            execute_job(worker, job_id, "unet1@test")
+        hook.remove()
+    job = worker.jobs.get(job_id)
+    assert (job.status, job.error and job.error.code) == ("failed", "deadline_passed")
+
+
+def test_the_times_of_a_job_are_noted_for_estimates_of_others(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    for key in worker.jobs.redis.scan_iter(keys.measured("*", "*")):
+        worker.jobs.redis.delete(key)
+    job = run(worker, spec(num_inference_steps=3))
+    assert job.receipt is not None
+    measured = worker.measured_times.read(job.receipt.spec)
+    estimated = measured.device_s(job.receipt.spec).p50
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    assert 0 < estimated <= job.finished_at - job.started_at
+    # One of twice the steps takes longer, and none of the time was for steps alone
+    longer = job.receipt.spec.model_copy(update={"num_inference_steps": 6})
+    assert estimated < measured.device_s(longer).p50 < 2 * estimated
 
 
 def test_a_worker_that_stops_waits_for_no_residuals_that_do_not_come(make_worker: MakeWorker) -> None:

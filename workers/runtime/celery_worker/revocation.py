@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from shared.errors import NotFound
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import remove_message, unet_queue
+from shared.scheduling.releaser import Releaser
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,14 @@ def cancel_revoked_jobs(cancel: Callable[[str], bool]) -> None:
 
 
 def revoke_job(jobs: JobStore, job_id: str) -> bool:
-    """Cancel a job; returns whether its message was still in the queue, and is removed by this call.
+    """Cancel a job; returns whether no worker will take it: it was held, or its message is removed here.
 
     Raises `NotFound` if there is no such job.
     """
+    was_held = not Releaser(jobs.redis).unplaced([job_id])
     if jobs.cancel(job_id) != "cancelled":
         return False  # it runs, and stops at its next step; or it has ended
-    return remove_message(jobs.redis, unet_queue(jobs.get(job_id).spec.model), job_id)
+    return was_held or remove_message(jobs.redis, unet_queue(jobs.get(job_id).spec.model), job_id)
 
 
 def _cancel_all(cancel: Callable[[str], bool], ids: Iterable[str], events: Any) -> None:

@@ -26,6 +26,7 @@ class ProgressReporter:
         self._lease, self._total = lease, total
         self._times, self._device = context.device_times, context.worker.device
         self._step_s = metrics.STEP_S.labels(context.spec.model)
+        self._steps_s = context.timeline.steps_s
         self._preview = context.model.latents.preview
         self._size = context.model.size(context.spec.width, context.spec.height)
         self._newest: _DoneStep | None = None  # that was not reported
@@ -44,6 +45,7 @@ class ProgressReporter:
 
     def _note(self, step: int, row: HostCopy, start_s: float, end_s: float) -> None:
         self._step_s.observe(end_s - start_s)
+        self._steps_s.append(end_s - start_s)
         self._newest = _DoneStep(step + 1, row)
 
     def _make_preview(self, row: HostCopy) -> str:

@@ -19,6 +19,7 @@ from shared.registry.lora_inventory import (
     remove_inventory,
     renew_disk_cache,
 )
+from shared.scheduling.releaser import Releaser
 from workers.families.base import BaseModel
 from workers.lora.cache.cache import LoraCache
 from workers.lora.memory import LoraMemory
@@ -52,7 +53,7 @@ class AvailabilityReporter:
         serving: ServerRegistration | None = None,
     ) -> None:
         """Each report lasts ``ttl_s`` seconds. ``serving``: of the ControlNets that it serves while free."""
-        self._redis, self._availability = redis, Availability(redis)
+        self._redis, self._availability, self._releaser = redis, Availability(redis), Releaser(redis)
         self._loaded_models = LoadedModels(redis)
         self._serves, self._ttl_s = list(serves), ttl_s
         self._name, self._host = "", socket.gethostname()
@@ -90,6 +91,7 @@ class AvailabilityReporter:
         """Renew everything that was reported, and release expired reservations of all workers."""
         with self._lock:
             self._publish_loras()
+            self._releaser.serve(self._name, self._serves, self._ttl_s if self._takes_jobs() else 0)
             self._register()
             self._register_loaded()
         self._availability.release_expired()
@@ -102,6 +104,7 @@ class AvailabilityReporter:
                 self._register()
                 remove_inventory(self._redis, self._name)
                 self._register_loaded()
+                self._releaser.serve(self._name, self._serves, 0)
             except RedisError:
                 log.warning("worker not removed from the registry: its registration expires")
 
@@ -111,6 +114,7 @@ class AvailabilityReporter:
             try:
                 if not self._jobs:
                     self._publish_loras()
+                self._releaser.release(self._serves)  # before it says whether jobs wait
                 self._register()
                 self._register_loaded()
             except (RedisError, OSError):
@@ -137,9 +141,11 @@ class AvailabilityReporter:
 
     def _register_loaded(self) -> None:
         """Others leave jobs of these models to this worker for a while: only if it takes jobs."""
-        takes_jobs = not self._has_stopped and self._is_ready()
-        loaded = self._models.names() if takes_jobs else []
+        loaded = self._models.names() if self._takes_jobs() else []
         self._loaded_models.register(self._name, self._serves, loaded, min(self._ttl_s, MAX_LOADED_TTL_S))
+
+    def _takes_jobs(self) -> bool:
+        return not self._has_stopped and self._is_ready()
 
     def _publish_loras(self) -> None:
         disk = self._cache.versions()

@@ -8,19 +8,19 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from celery import Celery
 from redis.exceptions import RedisError
 
 from shared import keys
 from shared.catalog.entries import Catalog
 from shared.catalog.schedulers import SCHEDULERS
-from shared.errors import CatalogGone, JobUnreadable, SwiftError
+from shared.errors import CatalogGone, DeadlinePassed, JobUnreadable, SwiftError
 from shared.jobs.record import RECORD_VERSION, Failure, Job
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import send_job, unet_queue
+from shared.messaging.celery_app import unet_queue
 from shared.periodic_thread import PeriodicThread
 from shared.registry.workers import live_workers
+from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
 from workers.unet.maintenance.unacked import HELD_S, UNACKED, job_of, unacked_since
 
@@ -67,9 +67,10 @@ class ServedModels:
 class Recovery:
     """Looks for lost jobs several times within a lease, unless another worker has just done so."""
 
-    def __init__(self, celery: Celery, jobs: JobStore, catalog: Catalog, settings: Settings) -> None:
-        self._celery, self._catalog = celery, catalog
+    def __init__(self, jobs: JobStore, catalog: Catalog, settings: Settings) -> None:
+        self._catalog = catalog
         self._jobs = JobStore(jobs.renewal_redis, settings)
+        self._queue = FairQueue(jobs.renewal_redis, settings)
         self._grace_s = settings.catalog_grace_s
         self._every_s = min(LOOK_EVERY_S, settings.lease_s / 8)
         self._thread = PeriodicThread("recovery", self._every_s, self.recover_in_turn)
@@ -86,23 +87,25 @@ class Recovery:
         """Recover unless another worker has done so within the interval."""
         try:
             if self._jobs.redis.set(keys.LEASES_CHECKED, 1, nx=True, px=max(int(900 * self._every_s), 1)):
-                recover(self._celery, self._jobs, self._catalog, self._grace_s)
+                recover(self._queue, self._jobs, self._catalog, self._grace_s)
         except RedisError as error:
             log.warning("lost jobs not looked for", extra={"error": str(error)})
 
 
 def recover(
-    celery: Celery, jobs: JobStore, catalog: Catalog, grace_s: float, *, settled_s: float = SETTLED_S
+    queue: FairQueue, jobs: JobStore, catalog: Catalog, grace_s: float, *, settled_s: float = SETTLED_S
 ) -> None:
-    """Send a message for every queued job that has none; a second message does no harm.
+    """Find every queued job that is not held and has no message; a second message does no harm.
 
     A job that no worker could run for ``grace_s`` is failed instead. Younger jobs than ``settled_s`` are left
     alone.
     """
+    for job_id in jobs.past_deadline():  # a running one is ended by its worker
+        jobs.fail(job_id, Failure.of(DeadlinePassed("no worker had ended it by the deadline of its request")))
     lost = set(jobs.orphans())
     checked: set[str] = set()
     if jobs.redis.set(keys.RECOVERY, 1, nx=True, ex=READ_EVERY_S):
-        lost |= _without_message(jobs, catalog, settled_s)
+        lost |= _without_message(queue, jobs, catalog, settled_s)
         checked = set(map(str, jobs.redis.zrange(keys.by_status("queued"), 0, OLDEST - 1)))
     if not lost | checked:
         return
@@ -120,17 +123,16 @@ def recover(
         jobs.redis.zrem(keys.UNRUNNABLE, job_id)
         if job_id in lost and isinstance(record, Job):
             unsent.append(record)
-    _send(celery, jobs, unsent)
+    _send(queue, unsent)
 
 
-def _send(celery: Celery, jobs: JobStore, oldest_first: Sequence[Job]) -> None:
-    """Send messages so that workers take older jobs first."""
+def _send(queue: FairQueue, oldest_first: Sequence[Job]) -> None:
+    """Place jobs anew so that workers take older ones first."""
     to_end = [job for job in oldest_first if not _is_sent_first(job)]
     to_front = [job for job in reversed(oldest_first) if _is_sent_first(job)]
     for job in (*to_end, *to_front):
         log.warning("job requeued", extra={"job": job.id})
-        send_job(celery, job.id, job.spec.model, is_first=_is_sent_first(job))
-        jobs.sent(job.id)
+        queue.send(job.id, job.spec.model, "first" if _is_sent_first(job) else "last")
 
 
 def _is_sent_first(job: Job) -> bool:
@@ -164,7 +166,7 @@ def _fail_after_grace(jobs: JobStore, job_id: str, reason: SwiftError, grace_s: 
         jobs.fail(job_id, Failure.of(reason))
 
 
-def _without_message(jobs: JobStore, catalog: Catalog, settled_s: float) -> set[str]:
+def _without_message(queue: FairQueue, jobs: JobStore, catalog: Catalog, settled_s: float) -> set[str]:
     """Queued jobs whose message was lost with a worker.
 
     kombu pops a message before it records it as unacknowledged: a kill in between loses it. And what a dead
@@ -172,7 +174,9 @@ def _without_message(jobs: JobStore, catalog: Catalog, settled_s: float) -> set[
     """
     redis, now = jobs.redis, jobs.now()
     since = unacked_since(jobs)
-    settled = set(map(str, redis.zrangebyscore(keys.by_status("queued"), 0, now - settled_s)))
+    settled = queue.unplaced(
+        list(map(str, redis.zrangebyscore(keys.by_status("queued"), 0, now - settled_s)))
+    )
     if not settled:
         return set()
     waiting = settled - _queued(jobs, catalog.models)

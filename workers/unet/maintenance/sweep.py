@@ -16,6 +16,7 @@ from shared.errors import SwiftError
 from shared.jobs.record import Status
 from shared.jobs.store import JobStore
 from shared.periodic_thread import PeriodicThread
+from shared.scheduling.releaser import Releaser
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.object_store import Bucket
 from workers.unet.checkpoints.store import CheckpointStore
@@ -48,7 +49,7 @@ class Sweeper:
         """``leftover_age``: unfinished uploads that are older are deleted."""
         self._jobs, self._redis, self._loras = jobs, jobs.redis, loras
         self._leftover_age = leftover_age
-        self._cursors = SweepCursors(jobs.redis)
+        self._cursors, self._releaser = SweepCursors(jobs.redis), Releaser(jobs.redis)
         self.images = ImageCleanup(jobs, images, self._cursors)
         self.broker = BrokerCleanup(jobs, self._cursors)
         self.checkpoints = CheckpointCleanup(jobs, checkpoints, self._cursors)
@@ -70,6 +71,7 @@ class Sweeper:
             self.images.delete_unused_control_images,
             self.checkpoints.delete_checkpoints,
             self.heal_records,
+            self.forget_ended_jobs,
             self.broker.delete_messages,
             self.broker.delete_bindings,
             self.broker.delete_queues,
@@ -92,6 +94,11 @@ class Sweeper:
         for index in (keys.JOBS, keys.UNSENT, keys.UNRUNNABLE, *map(keys.by_status, statuses), *by_model):
             found.update(self._cursors.next_members(index))
         self._jobs.heal(sorted(found))
+
+    def forget_ended_jobs(self) -> None:
+        """Count no jobs against tenants' caps whose records are gone."""
+        for key in self._cursors.next_keys(keys.released("*")):
+            self._releaser.forget_ended(key.removeprefix(keys.released("")))
 
     def delete_upload_leftovers(self) -> None:
         """Delete what unfinished uploads of LoRAs have left; done once an hour."""

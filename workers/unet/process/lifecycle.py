@@ -202,7 +202,7 @@ class WorkerLifecycle:
             ],
         )
         heartbeat.start()
-        recovery = Recovery(self._celery, worker.jobs, self._catalog, settings)
+        recovery = Recovery(worker.jobs, self._catalog, settings)
         recovery.start()
         images, loras = ImageBucket(settings, redis), Bucket(settings, settings.lora_bucket)
         sweeper = Sweeper(worker.jobs, images, loras, worker.checkpoints)

@@ -4,17 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Retry
 from redis.exceptions import RedisError
 
-from shared.errors import DeviceLost, NotFound, SwiftError, WorkerStopping
+from shared.errors import DeviceLost, JobPreempted, NotFound, SwiftError, WorkerStopping
 from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import FIRST
+from shared.messaging.celery_app import unet_queue
+from shared.scheduling.fair_queue import FairQueue, Where
 from workers.unet.attempt_outcome import is_retryable
-
-#: The longest pause before a task is tried again.
-MAX_COUNTDOWN_S = 60
 
 
 class JobFailed(SwiftError):
@@ -47,32 +45,31 @@ def end_task(task: Any, jobs: JobStore, job_id: str, status: str) -> str:
 
 
 @contextmanager
-def retried_later(task: Any, jobs: JobStore, job_id: str) -> Iterator[None]:
-    """Send the task's message again if the block raises an error that another attempt may not meet.
+def retried_later(task: Any, queue: FairQueue, job_id: str) -> Iterator[None]:
+    """Place the job again if the block raises an error that another attempt may not meet.
 
     Each pause is longer than the one before, as a server that is away needs its time. There is none after
     the loss of this worker's device, or once it was told to stop: another one may take the job. Only a job
-    that was handed over comes before those that wait: one that loses its devices would take them all.
+    that was handed over comes before those that wait: one that loses its devices would take them all. One
+    that was preempted gets its place back, behind the job for which it was.
     """
     try:
         yield
     except Exception as error:
         if not is_retryable(error):
             raise
-        is_handed_over = isinstance(error, WorkerStopping)
-        is_elsewhere = is_handed_over or isinstance(error, DeviceLost)
-        countdown = 0 if is_elsewhere else min(4**task.request.retries, MAX_COUNTDOWN_S)
-        if is_elsewhere:
-            task.request.retries -= 1  # Celery counts this one, too: a later pause is not longer for it
-        queue = _shared_queue(task.request)
-        retry = task.retry(
-            exc=error, countdown=countdown, queue=queue, headers={FIRST: is_handed_over}, throw=False
-        )
-        with suppress(RedisError):  # then recovery sends another one, which does no harm
-            jobs.sent(job_id)
-        raise retry from error
+        where: Where = "later"
+        if isinstance(error, WorkerStopping):
+            where = "first"
+        elif isinstance(error, JobPreempted):
+            where = "again"
+        elif isinstance(error, DeviceLost):
+            where = "last"
+        with suppress(RedisError):  # then recovery does it
+            queue.send(job_id, _model_of(task.request), where)
+        raise Retry(exc=error) from error
 
 
-def _shared_queue(request: Any) -> str:
-    """The queue of all workers of the model, also for a message that came by this worker's own queue."""
-    return str(request.delivery_info["routing_key"]).partition("@")[0]
+def _model_of(request: Any) -> str:
+    """The model in whose queue the message was; it may have been this worker's own one."""
+    return str(request.delivery_info["routing_key"]).partition("@")[0].removeprefix(unet_queue(""))

@@ -10,8 +10,10 @@ from shared.registry.availability import Availability
 from shared.registry.controlnet_servers import ControlNetServers, Served, ServerRegistration
 from shared.registry.loaded_models import LoadedModels
 from shared.registry.lora_inventory import read_disk_caches, read_inventories
+from shared.scheduling.fair_queue import FairQueue
 from shared.storage.loras import version_of
 from shared.storage.object_store import Bucket
+from tests.shared.scheduling.held_jobs import HeldJobs
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from workers.unet.job import execute_job
@@ -139,12 +141,14 @@ def test_what_is_loaded_is_believed_for_seconds_however_rare_heartbeats_are(
 
 
 def test_a_worker_that_stops_releases_its_reserved_jobs(
-    reporter: AvailabilityReporter, control: Redis
+    reporter: AvailabilityReporter, worker: UNetWorker, control: Redis
 ) -> None:
-    assert Availability(control).reserve(MODEL, [NAME]) == NAME
-    control.lpush(worker_queue(MODEL, NAME), "message")
+    jobs = HeldJobs(control, FairQueue(control, worker.settings))
+    job_id = jobs.accept(model=MODEL)
+    assert jobs.queue.place(job_id, MODEL, [NAME]) == NAME
+    assert jobs.waiting(worker_queue(MODEL, NAME)) == [job_id]
     reporter.stop()
-    assert control.lrange(unet_queue(MODEL), 0, -1) == ["message"]
+    assert jobs.waiting(unet_queue(MODEL)) == [job_id]
     assert (Availability(control).free_workers(), read_inventories(control, [NAME])) == ([], [])
     reporter.report()  # a late heartbeat
     assert Availability(control).free_workers() == []

@@ -6,16 +6,16 @@ import time
 from typing import Any
 
 import pytest
-from celery import Celery
 from redis import Redis
 
 from shared import keys
 from shared.catalog.entries import Catalog, ModelEntry
 from shared.jobs.attempt import Attempt
-from shared.jobs.record import Failure
+from shared.jobs.record import Failure, JobScheduling
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import make_celery, send_job, unet_queue
+from shared.messaging.celery_app import unet_queue
 from shared.registry.workers import publish_heartbeat
+from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
 from tests.api.services import heartbeat
 from tests.infra.local.waiting import eventually
@@ -42,21 +42,17 @@ def jobs(control: Redis, servers: Settings) -> JobStore:
 
 
 @pytest.fixture
-def celery(servers: Settings) -> Celery:
-    return make_celery(servers)
+def queue(control: Redis, servers: Settings) -> FairQueue:
+    """Of a fleet with more workers than any test has jobs: nothing is held."""
+    found = FairQueue(control, servers)
+    for n in range(9):
+        found.serve(f"busy{n}@test", ["emoji-sd", "elsewhere"], GRACE_S)
+    return found
 
 
-@pytest.fixture
-def worker_celery(servers: Settings) -> Celery:
-    """As a worker's process has it, where messages may be sent to the front."""
-    app = make_celery(servers)
-    app.conf.broker_transport = "workers.runtime.celery_worker.broker:Transport"
-    return app
-
-
-def recover_now(celery: Celery, jobs: JobStore) -> None:
+def recover_now(queue: FairQueue, jobs: JobStore) -> None:
     jobs.redis.delete(keys.RECOVERY)  # as if some seconds had passed
-    recover(celery, jobs, CATALOG, GRACE_S, settled_s=0.0)
+    recover(queue, jobs, CATALOG, GRACE_S, settled_s=0.0)
 
 
 def in_queue(control: Redis) -> list[str]:
@@ -83,39 +79,39 @@ def lose(jobs: JobStore, job_id: str) -> None:
 
 
 def test_a_message_that_was_lost_with_its_worker_is_sent_again(
-    jobs: JobStore, celery: Celery, control: Redis
+    jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
     # Given two accepted jobs, of which one message was popped by a worker that died
     kept, lost = accept(jobs), accept(jobs)
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     assert sorted(in_queue(control)) == sorted([kept, lost])
     control.ltrim(unet_queue("emoji-sd"), 0, 0)
     [still] = in_queue(control)
     # When a worker recovers, then the other is sent again, once
-    recover_now(celery, jobs)
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
+    recover_now(queue, jobs)
     assert sorted(in_queue(control)) == sorted([kept, lost])
     assert still in (kept, lost)
 
 
 def test_jobs_that_lost_their_worker_come_before_those_that_wait(
-    jobs: JobStore, worker_celery: Celery, control: Redis
+    jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
     lost = [accept(jobs) for _ in range(3)]
     waiting = accept(jobs)
-    send_job(worker_celery, waiting, "emoji-sd")
+    queue.place(waiting, "emoji-sd")
     for job_id in lost:
         lose(jobs, job_id)
-    recover_now(worker_celery, jobs)
+    recover_now(queue, jobs)
     # Then workers, which take from the right, take the oldest first
     assert in_queue(control)[::-1] == [*lost, waiting]
 
 
 def test_a_job_that_keeps_losing_its_workers_comes_after_those_that_wait(
-    jobs: JobStore, worker_celery: Celery, control: Redis
+    jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
     killing, broken, moved, waiting = (accept(jobs) for _ in range(4))
-    send_job(worker_celery, waiting, "emoji-sd")
+    queue.place(waiting, "emoji-sd")
     # Given a job that has lost a worker already, one that has lost a device, and one that was handed over
     lose(jobs, killing)
     jobs.orphans()
@@ -126,54 +122,85 @@ def test_a_job_that_keeps_losing_its_workers_comes_after_those_that_wait(
     # When each loses its worker
     for job_id in (killing, broken, moved):
         lose(jobs, job_id)
-    recover_now(worker_celery, jobs)
+    recover_now(queue, jobs)
     # Then only the latter is put before others
     assert in_queue(control)[::-1] == [moved, waiting, killing, broken]
 
 
 def test_jobs_that_no_worker_had_begun_come_after_those_that_wait(
-    jobs: JobStore, worker_celery: Celery, control: Redis
+    jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
     never_sent = [accept(jobs) for _ in range(2)]
     control.zadd(keys.UNSENT, dict.fromkeys(never_sent, 0))
     waiting = accept(jobs)
-    send_job(worker_celery, waiting, "emoji-sd")
-    recover_now(worker_celery, jobs)
+    queue.place(waiting, "emoji-sd")
+    recover_now(queue, jobs)
     assert in_queue(control)[::-1] == [waiting, *never_sent]
 
 
-def test_a_message_that_a_worker_holds_is_not_lost(jobs: JobStore, celery: Celery, control: Redis) -> None:
+def test_a_job_that_is_held_is_not_lost(jobs: JobStore, control: Redis, servers: Settings) -> None:
+    # Given a fleet of one worker, and a job that is held behind another one
+    queue = FairQueue(control, servers)
+    released, held = accept(jobs), accept(jobs)
+    for job_id in (released, held):
+        queue.place(job_id, "emoji-sd")
+    recover_now(queue, jobs)
+    assert in_queue(control) == [released]
+    # When the message of the first is lost, then it alone is placed anew, behind the other one
+    control.delete(unet_queue("emoji-sd"))
+    recover_now(queue, jobs)
+    recover_now(queue, jobs)
+    assert in_queue(control) == [held]
+    assert queue.unplaced([released, held]) == {held}
+
+
+def test_a_job_whose_deadline_has_passed_is_failed(jobs: JobStore, queue: FairQueue, control: Redis) -> None:
+    late, _ = jobs.create(spec(), scheduling=JobScheduling(deadline_s=0.001))
+    other, _ = jobs.create(spec(), scheduling=JobScheduling(deadline_s=600))
+    for job_id in (late, other):
+        queue.place(job_id, "emoji-sd")
+    eventually(lambda: jobs.past_deadline() == [late])
+    recover_now(queue, jobs)
+    job = jobs.get(late)
+    assert (job.status, job.error and job.error.code) == ("failed", "deadline_passed")
+    assert jobs.get(other).status == "queued"
+    assert jobs.past_deadline() == []
+
+
+def test_a_message_that_a_worker_holds_is_not_lost(jobs: JobStore, queue: FairQueue, control: Redis) -> None:
     job_id = accept(jobs)
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     message = control.lpop(unet_queue("emoji-sd"))
     assert isinstance(message, str)
     control.hset(UNACKED, "tag", json.dumps([json.loads(message), "exchange", "key"]))
     control.zadd(UNACKED_INDEX, {"tag": time.time() - 3600})  # by the clock of that worker
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     assert in_queue(control) == []
     # But not for ever: a worker that holds it without starting it has died
     control.zincrby(keys.MESSAGES_SEEN, -HELD_S - 1, "tag")
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     assert in_queue(control) == [job_id]
     assert jobs.get(job_id).status == "queued"
 
 
-def test_a_job_whose_worker_died_is_queued_again(jobs: JobStore, celery: Celery, control: Redis) -> None:
+def test_a_job_whose_worker_died_is_queued_again(jobs: JobStore, queue: FairQueue, control: Redis) -> None:
     job_id = accept(jobs)
     assert jobs.claim(job_id, "unet1@test") is not None
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     assert in_queue(control) == []
     control.delete(keys.lease(job_id))
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     assert in_queue(control) == [job_id]
     assert jobs.get(job_id).status == "queued"
 
 
-def test_a_job_that_expired_in_the_queue_is_forgotten(jobs: JobStore, celery: Celery, control: Redis) -> None:
+def test_a_job_that_expired_in_the_queue_is_forgotten(
+    jobs: JobStore, queue: FairQueue, control: Redis
+) -> None:
     job_id, _ = jobs.create(spec())
     control.zadd(keys.UNSENT, {job_id: 0})
     control.delete(keys.job(job_id))
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     assert in_queue(control) == []
     assert control.zscore(keys.UNSENT, job_id) is None
 
@@ -193,55 +220,55 @@ def age(control: Redis, job_id: str, seconds: float) -> None:
 )
 @pytest.mark.parametrize("has_message", [True, False])
 def test_a_job_whose_names_left_every_catalog_is_failed_and_not_sent_again(
-    changes: dict[str, Any], code: str, has_message: bool, jobs: JobStore, celery: Celery, control: Redis
+    changes: dict[str, Any], code: str, has_message: bool, jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
     job_id, _ = jobs.create(spec(**changes))
-    queue = unet_queue(jobs.get(job_id).spec.model)
+    name = unet_queue(jobs.get(job_id).spec.model)
     if has_message:
-        send_job(celery, job_id, jobs.get(job_id).spec.model)
+        queue.place(job_id, jobs.get(job_id).spec.model)
         jobs.sent(job_id)
-    before = control.llen(queue)
+    before = control.llen(name)
     # A new catalog is being rolled out, perhaps: the job is given time
     for _ in range(3):
-        recover_now(celery, jobs)
-    assert (jobs.get(job_id).status, control.llen(queue)) == ("queued", before)
+        recover_now(queue, jobs)
+    assert (jobs.get(job_id).status, control.llen(name)) == ("queued", before)
     age(control, job_id, GRACE_S)
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     job = jobs.get(job_id)
     assert (job.status, job.error and job.error.code) == ("failed", code)
-    assert control.llen(queue) == before
+    assert control.llen(name) == before
 
 
 def test_a_job_that_another_live_worker_serves_is_not_failed(
-    jobs: JobStore, celery: Celery, control: Redis
+    jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
     job_id, _ = jobs.create(spec(model="elsewhere"))
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     age(control, job_id, GRACE_S)
     publish_heartbeat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     assert jobs.get(job_id).status == "queued"
     assert control.zscore(keys.UNRUNNABLE, job_id) is None
     # And its time begins anew when that worker is gone
     control.delete(keys.worker("unet2@test"))
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     assert jobs.get(job_id).status == "queued"
 
 
 def test_a_message_in_the_queue_of_a_model_that_others_serve_is_not_sent_twice(
-    jobs: JobStore, celery: Celery, control: Redis
+    jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
     publish_heartbeat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
     job_id, _ = jobs.create(spec(model="elsewhere"))
-    send_job(celery, job_id, "elsewhere")
+    queue.place(job_id, "elsewhere")
     jobs.sent(job_id)
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     assert control.llen(unet_queue("elsewhere")) == 1
 
 
 @pytest.mark.parametrize("garbage", ["no message", "[]", "3", '{"headers": []}', "[" * 5000])
 def test_garbage_among_the_messages_keeps_no_job_waiting(
-    garbage: str, jobs: JobStore, celery: Celery, control: Redis
+    garbage: str, jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
     job_id = accept(jobs)
     control.rpush(unet_queue("emoji-sd"), garbage)
@@ -249,30 +276,30 @@ def test_garbage_among_the_messages_keeps_no_job_waiting(
     control.zadd(UNACKED_INDEX, {"tag": 1})
     control.set(keys.worker("bad@test"), garbage)
     control.zadd(keys.WORKERS, {"bad@test": 1})
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     messages: Any = control.lrange(unet_queue("emoji-sd"), 0, -1)
     assert [text for text in messages if job_id in text]
 
 
 @pytest.mark.parametrize("how", ["spec is x", "a string in its place"])
 def test_a_damaged_job_is_failed_and_keeps_no_other_waiting(
-    how: str, jobs: JobStore, celery: Celery, control: Redis
+    how: str, jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
     bad, good = accept(jobs), accept(jobs)
     damage(control, bad, how)
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     assert in_queue(control) == [good]
     age(control, bad, GRACE_S)
-    recover_now(celery, jobs)
+    recover_now(queue, jobs)
     assert control.zscore(keys.by_status("queued"), bad) is None
     if how == "spec is x":
         assert json.loads(str(control.hget(keys.job(bad), "error")))["code"] == "job_unreadable"
 
 
 def test_expired_leases_are_looked_for_by_one_worker_at_a_time(
-    celery: Celery, jobs: JobStore, control: Redis, servers: Settings
+    queue: FairQueue, jobs: JobStore, control: Redis, servers: Settings
 ) -> None:
-    workers = [Recovery(celery, jobs, CATALOG, servers) for _ in range(2)]
+    workers = [Recovery(jobs, CATALOG, servers) for _ in range(2)]
     # Given a job whose worker died just after somebody has looked
     workers[0].recover_in_turn()
     job_id, _ = jobs.create(spec())
@@ -289,7 +316,7 @@ def test_expired_leases_are_looked_for_by_one_worker_at_a_time(
 
 
 def test_the_job_of_a_process_that_is_killed_is_queued_again(
-    celery: Celery, jobs: JobStore, control: Redis, servers: Settings
+    queue: FairQueue, jobs: JobStore, control: Redis, servers: Settings
 ) -> None:
     # Given a process that keeps the lease of its job, with the settings of an operator who turned nothing
     job_id, _ = jobs.create(spec())
@@ -300,7 +327,7 @@ def test_the_job_of_a_process_that_is_killed_is_queued_again(
         "SWIFT_RESIDUAL_REDIS_URL": "redis://127.0.0.1:1",
     }
     command = [sys.executable, "-m", "tests.workers.unet.maintenance.claimant", job_id]
-    recovery = Recovery(celery, jobs, CATALOG, servers)
+    recovery = Recovery(jobs, CATALOG, servers)
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "claimed\n"

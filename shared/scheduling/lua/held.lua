@@ -1,0 +1,337 @@
+-- Held jobs: accepted jobs that wait for their release, by model and tenant; and what each tenant was given.
+-- Functions for the scripts that this text is put before: `schedule.lua`, and `job.lua` of `shared/jobs`.
+--
+-- Start-time fair queueing (Goyal, Vin and Cheng, 1996): each tenant has a virtual time for each model, in
+-- device-seconds by weight. The tenant with the least is next; what its job costs, by its weight, is added. A
+-- tenant that had no held job of the model begins where the last release began, so that nothing is saved up.
+--
+-- Keys are those of `shared/keys.py`, derived here: this needs one server, not a cluster. A record may be
+-- malformed: no function raises an error for what it finds in one.
+
+local held = {}
+
+do
+  local time = redis.call('TIME')
+  local now = time[1] + time[2] / 1e6
+  local STATE, DELAYED = 'swift:scheduling', 'swift:delayed'
+  -- What a tenant was given of one model counts for its jobs of another up to this, ahead of the others there:
+  -- workers may serve different models, and then they do not compete.
+  local MAX_LAG = 60
+  -- An interactive job takes a device from a batch job when it has waited for longer than a free worker would
+  -- let it, and only from one that has begun for a while and has not nearly ended.
+  local PREEMPT_AFTER_S, MIN_RUN_S, MIN_LEFT = 1, 2, 0.1
+  -- How much of the mean cost of a tenant's jobs comes of the latest one.
+  local LATEST_SHARE = 1 / 8
+  -- How long it is remembered how jobs of a model took by their estimates, and of how many.
+  local RATIOS, RATIOS_S = 256, 30 * 86400
+  -- Of a job that nobody has estimated.
+  local DEFAULT_COST_S = 1
+  -- Tenants' jobs of this tenant have no field: records of earlier versions, and of an API without keys.
+  local LOCAL = 'local'
+  local OFFSETS = {interactive = -1, normal = 0, batch = 1}
+
+  local function number(value, default)
+    local found = tonumber(value or nil)
+    if found and found == found and math.abs(found) < 1e15 then return found end
+    return default
+  end
+
+  local function text(value)
+    return string.format('%.17g', value)
+  end
+
+  local function record(id) return 'swift:job:' .. id end
+  local function jobs_of(model, tenant) return 'swift:held:' .. model .. ':' .. tenant end
+  local function tenants_of(model) return 'swift:held_tenants:' .. model end
+  local function models_of(tenant) return 'swift:held_models:' .. tenant end
+  local function released_of(tenant) return 'swift:released:' .. tenant end
+  local function urgent_of(model) return 'swift:urgent:' .. model end
+  local function limits_of(tenant) return 'swift:tenant:' .. tenant end
+  local function share_of(tenant) return 'swift:share:' .. tenant end
+
+  -- --- jobs
+
+  -- What the record says that matters here; nil if there is none.
+  function held.read(id)
+    if redis.call('TYPE', record(id)).ok ~= 'hash' then return nil end
+    local found = redis.call('HMGET', record(id), 'status', 'tenant', 'model', 'priority', 'cost_s', 'order',
+      'step', 'total', 'charged_s')
+    local step, total = number(found[7], 0), number(found[8], 0)
+    local left = 1
+    if total > 0 and step >= 0 and step < total then left = 1 - step / total end
+    return {
+      status = found[1], tenant = found[2] or LOCAL, model = found[3], priority = found[4] or 'normal',
+      left = left, left_s = math.max(number(found[5], DEFAULT_COST_S), 0) * left,
+      order = number(found[6]), charged_s = number(found[9], 0),
+    }
+  end
+
+  -- A place behind all jobs of its class; an earlier one than younger jobs of a class below that are older by
+  -- less than `ageing_s`.
+  function held.next_order(priority, ageing_s, is_asked_only)
+    local order = math.max(now, number(redis.call('HGET', STATE, 'order'), 0) + 1e-6)
+    if not is_asked_only then redis.call('HSET', STATE, 'order', text(order)) end
+    return order + (OFFSETS[priority] or 0) * number(ageing_s, 0)
+  end
+
+  function held.is_held(id, model, tenant)
+    return redis.call('ZSCORE', jobs_of(model, tenant), id) ~= false
+      or redis.call('ZSCORE', DELAYED, id) ~= false
+  end
+
+  function held.is_released(id, tenant)
+    return redis.call('SISMEMBER', released_of(tenant), id) == 1
+  end
+
+  -- --- tenants
+
+  local function weight(tenant)
+    return math.max(number(redis.call('HGET', limits_of(tenant), 'weight'), 1), 1e-6)
+  end
+
+  local function is_at_cap(tenant)
+    local cap = number(redis.call('HGET', limits_of(tenant), 'max_running_jobs'))
+    return cap ~= nil and redis.call('SCARD', released_of(tenant)) >= cap
+  end
+
+  -- Where the last release of a job of this model began.
+  local function model_time(model)
+    return number(redis.call('HGET', STATE, 'virtual_time:' .. model), 0)
+  end
+
+  -- The tenant's virtual time after its last release.
+  local function given(model, tenant)
+    return number(redis.call('HGET', share_of(tenant), 'virtual_time:' .. model), 0)
+  end
+
+  local function virtual_time(model, tenant)
+    local kept = redis.call('ZSCORE', tenants_of(model), tenant)
+    return kept and tonumber(kept) or math.max(given(model, tenant), model_time(model))
+  end
+
+  local function set_virtual_time(model, tenant, value)
+    redis.call('HSET', share_of(tenant), 'virtual_time:' .. model, text(value))
+    redis.call('ZADD', tenants_of(model), 'XX', text(value), tenant)
+  end
+
+  -- The tenant competes for the model, unless it may have no more jobs released.
+  local function enter(model, tenant)
+    if not is_at_cap(tenant) then
+      redis.call('ZADD', tenants_of(model), 'NX', text(virtual_time(model, tenant)), tenant)
+    end
+  end
+
+  local function leave_if_empty(model, tenant)
+    if redis.call('EXISTS', jobs_of(model, tenant)) == 0 then
+      redis.call('ZREM', tenants_of(model), tenant)
+      redis.call('SREM', models_of(tenant), model)
+    end
+  end
+
+  -- After a change of its cap, or of its released jobs.
+  function held.compete(tenant)
+    local is_out = is_at_cap(tenant)
+    for _, model in ipairs(redis.call('SMEMBERS', models_of(tenant))) do
+      if is_out then redis.call('ZREM', tenants_of(model), tenant) else enter(model, tenant) end
+    end
+  end
+
+  local function charge(model, tenant, seconds)
+    local amount, start = seconds / weight(tenant), virtual_time(model, tenant)
+    set_virtual_time(model, tenant, start + amount)
+    redis.call('HSET', STATE, 'virtual_time:' .. model, text(math.max(start, model_time(model))))
+    for _, other in ipairs(redis.call('SMEMBERS', models_of(tenant))) do
+      if other ~= model then
+        local own = virtual_time(other, tenant)
+        local most = math.max(own, model_time(other) + MAX_LAG)
+        set_virtual_time(other, tenant, math.min(own + amount, most))
+      end
+    end
+  end
+
+  -- An attempt has used so many device-seconds: they count in place of what its release was charged.
+  function held.settle(id, used_s)
+    local job = held.read(id)
+    if not job or not job.model or job.charged_s == 0 then return end
+    redis.call('HDEL', record(id), 'charged_s')
+    local amount = (math.max(number(used_s, 0), 0) - job.charged_s) / weight(job.tenant)
+    set_virtual_time(job.model, job.tenant, virtual_time(job.model, job.tenant) + amount)
+  end
+
+  local function mean_cost_s(model, tenant)
+    return number(redis.call('HGET', share_of(tenant), 'mean_cost_s:' .. model))
+  end
+
+  local function note_cost(id, model, tenant)
+    local job, mean = held.read(id), mean_cost_s(model, tenant)
+    local cost_s = job and job.left_s or DEFAULT_COST_S
+    local value = mean and mean + LATEST_SHARE * (cost_s - mean) or cost_s
+    redis.call('HSET', share_of(tenant), 'mean_cost_s:' .. model, text(value))
+  end
+
+  -- What is before a job of the tenant that would get the place `order`: as `QueueState` of `eta.py`.
+  function held.state(model, tenant, order)
+    local function queue(one, jobs)
+      return {weight = weight(one), jobs = jobs, job_s = mean_cost_s(model, one) or DEFAULT_COST_S}
+    end
+    local others = {}
+    for _, other in ipairs(redis.call('ZRANGE', tenants_of(model), 0, -1)) do
+      if other ~= tenant then
+        others[#others + 1] = queue(other, redis.call('ZCARD', jobs_of(model, other)))
+      end
+    end
+    local before = redis.call('ZCOUNT', jobs_of(model, tenant), '-inf', '(' .. text(order))
+    return {own = queue(tenant, before), others = others}
+  end
+
+  -- A job has succeeded: how long it took, by its estimate.
+  function held.note_ratio(id, took_s)
+    local found = redis.call('HMGET', record(id), 'model', 'eta_s', 'eta_kind')
+    local model, eta_s, kind = found[1], number(found[2]), found[3]
+    if not model or not kind or not eta_s or eta_s <= 0 then return end
+    local key = 'swift:measured:' .. model .. ':eta_ratio:' .. kind
+    redis.call('LPUSH', key, string.format('%.6g', took_s / eta_s))
+    redis.call('LTRIM', key, 0, RATIOS - 1)
+    redis.call('EXPIRE', key, RATIOS_S)
+  end
+
+  -- --- changes
+
+  function held.hold(id, model, tenant, order)
+    note_cost(id, model, tenant)
+    if redis.call('ZADD', jobs_of(model, tenant), text(order), id) == 1 then
+      redis.call('HINCRBY', STATE, 'held:' .. model, 1)
+    end
+    redis.call('SADD', models_of(tenant), model)
+    enter(model, tenant)
+    local job = held.read(id)
+    if job and job.priority == 'interactive' then
+      redis.call('ZADD', urgent_of(model), 'NX', text(now), id)
+    end
+  end
+
+  function held.delay(id, delay_s)
+    redis.call('ZADD', DELAYED, text(now + delay_s), id)
+  end
+
+  -- Jobs whose delay is over, a few at a time.
+  function held.take_due()
+    local due = redis.call('ZRANGEBYSCORE', DELAYED, 0, text(now), 'LIMIT', 0, 16)
+    for _, id in ipairs(due) do redis.call('ZREM', DELAYED, id) end
+    return due
+  end
+
+  -- The job is held no more, and its tenant may have another one released in its place.
+  local function take_out(id, model, tenant)
+    if redis.call('ZREM', jobs_of(model, tenant), id) == 1 then
+      redis.call('HINCRBY', STATE, 'held:' .. model, -1)
+      leave_if_empty(model, tenant)
+    end
+  end
+
+  function held.unrelease(id, tenant)
+    if redis.call('SREM', released_of(tenant), id) == 1 then held.compete(tenant) end
+  end
+
+  -- Forget released jobs that have ended, or are gone: each counts against the tenant's cap.
+  function held.forget_ended(tenant)
+    local forgotten = 0
+    for _, id in ipairs(redis.call('SMEMBERS', released_of(tenant))) do
+      local job = held.read(id)
+      if not job or (job.status ~= 'queued' and job.status ~= 'running') then
+        forgotten = forgotten + redis.call('SREM', released_of(tenant), id)
+      end
+    end
+    if forgotten > 0 then held.compete(tenant) end
+    return forgotten
+  end
+
+  -- A worker has begun the job, or nobody may: it waits for no other job's device.
+  function held.begin(id)
+    local job = held.read(id)
+    if job and job.model then redis.call('ZREM', urgent_of(job.model), id) end
+  end
+
+  -- The interactive job that takes the device from this batch job, which runs; nil if it may go on. Of another
+  -- tenant only one that has been given less. Each is returned to one job.
+  function held.find_preempting(id, started_at)
+    local job = held.read(id)
+    if not job or job.priority ~= 'batch' or not job.model then return nil end
+    if now - number(started_at, now) < MIN_RUN_S or job.left < MIN_LEFT then return nil end
+    while true do
+      local first = redis.call('ZRANGE', urgent_of(job.model), 0, 0, 'WITHSCORES')
+      if not first[1] or now - tonumber(first[2]) < PREEMPT_AFTER_S then return nil end
+      local urgent = held.read(first[1])
+      local is_queued = urgent and urgent.status == 'queued'
+      if is_queued and urgent.tenant ~= job.tenant then
+        local before = given(job.model, urgent.tenant) - urgent.charged_s / weight(urgent.tenant)
+        if before > given(job.model, job.tenant) then return nil end
+      end
+      redis.call('ZREM', urgent_of(job.model), first[1])
+      if is_queued then return first[1] end
+    end
+  end
+
+  -- The job has ended, or will be deleted.
+  function held.drop(id)
+    local job = held.read(id)
+    if not job then return end
+    redis.call('ZREM', DELAYED, id)
+    if job.model then
+      take_out(id, job.model, job.tenant)
+      redis.call('ZREM', urgent_of(job.model), id)
+    end
+    held.unrelease(id, job.tenant)
+  end
+
+  -- The next job of the model and its tenant; nil if no tenant below its cap has one.
+  function held.next(model)
+    while true do
+      local tenant = redis.call('ZRANGE', tenants_of(model), 0, 0)[1]
+      if not tenant then return nil end
+      local id = redis.call('ZRANGE', jobs_of(model, tenant), 0, 0)[1]
+      if not id then
+        leave_if_empty(model, tenant)
+      else
+        local job = held.read(id)
+        if job and job.status == 'queued' then return id, tenant end
+        take_out(id, model, tenant)  -- it has expired, or was edited
+      end
+    end
+  end
+
+  function held.is_only(id, model, tenant)
+    return redis.call('ZCARD', tenants_of(model)) == 1
+      and redis.call('ZSCORE', tenants_of(model), tenant) ~= false
+      and redis.call('ZCARD', jobs_of(model, tenant)) == 1
+      and redis.call('ZSCORE', jobs_of(model, tenant), id) ~= false
+  end
+
+  -- The job's tenant is charged for what is left of it. The caller puts its message into a queue.
+  function held.release(id, model, tenant)
+    local job = held.read(id)
+    if not job then return end
+    charge(model, tenant, job.left_s)
+    redis.call('HSET', record(id), 'released_at', text(now), 'charged_s', text(job.charged_s + job.left_s))
+    redis.call('SADD', released_of(tenant), id)
+    take_out(id, model, tenant)
+    if is_at_cap(tenant) then held.compete(tenant) end
+  end
+
+  -- How many messages the common queue of a model may hold: one for each worker that takes its jobs.
+  function held.window(model)
+    local workers = redis.call('ZCOUNT', 'swift:model_workers:' .. model, text(now), '+inf')
+    return math.max(workers, 1)
+  end
+
+  function held.serve(model, worker, ttl_s)
+    local workers = 'swift:model_workers:' .. model
+    redis.call('ZREMRANGEBYSCORE', workers, 0, text(now))
+    if ttl_s > 0 then
+      redis.call('ZADD', workers, text(now + ttl_s), worker)
+      redis.call('PEXPIRE', workers, math.ceil(ttl_s * 1000) + 60000)
+    else
+      redis.call('ZREM', workers, worker)
+    end
+  end
+end

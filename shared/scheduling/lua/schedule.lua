@@ -1,0 +1,221 @@
+-- Which held job is released next, and into which queue. Put behind `held.lua`, whose functions it calls.
+--
+-- KEYS: jobs without a message, free workers, queues with a reserved job (as in `availability.lua`)
+-- ARGV: command, then the command's own arguments
+--
+--   accepted -> held -> released -> running -> ended         (held.lua and job.lua)
+--   released: its message is in the common queue, in that of the worker that is reserved for it, or taken
+--   running -> released ('first': it goes on elsewhere) | held ('last') | delayed ('later') -> held
+--   held | delayed | released -> ended (cancelled, failed, deleted)
+
+local unsent, free, reserved = unpack(KEYS)
+local command = ARGV[1]
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1e6
+
+-- A job that is given back again and again is tried again after 1, 4, 16, ... s: a server may be away.
+local PAUSE_BASE, MAX_PAUSE_S = 4, 60
+
+-- A fleet of more workers gets the rest of its window with the next call.
+local MAX_AT_ONCE = 64
+
+-- What Celery sends, task protocol 2, in kombu's envelope; body and header name the job. A test compares it
+-- with a message of Celery's own.
+local ENVELOPE = '{"body": %s, "content-encoding": "utf-8", "content-type": "application/json", '
+  .. '"headers": {"lang": "py", "task": "unet.generate", "id": "%s", "shadow": null, "eta": null, '
+  .. '"expires": null, "group": null, "group_index": null, "retries": 0, "timelimit": [null, null], '
+  .. '"root_id": "%s", "parent_id": null, "argsrepr": "[{\'job_id\': \'%s\'}]", "kwargsrepr": "{}", '
+  .. '"origin": "release", "ignore_result": null, "replaced_task_nesting": 0, "stamped_headers": null, '
+  .. '"stamps": {}}, "properties": {"correlation_id": "%s", "reply_to": "", "delivery_mode": 2, '
+  .. '"delivery_info": {"exchange": "", "routing_key": %s}, "priority": 0, "body_encoding": null, '
+  .. '"delivery_tag": "%s"}}'
+local BODY = '[[{"job_id": "%s"}], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+
+local function message(id, queue)
+  local tag = id .. '.' .. redis.call('HINCRBY', 'swift:job:' .. id, 'releases', 1)
+  return ENVELOPE:format(
+    cjson.encode(BODY:format(id)), id, id, id, id, cjson.encode(queue), tag)
+end
+
+local function common_queue(model)
+  return 'unet.' .. model
+end
+
+-- Workers take from the right end.
+local function send(id, model, tenant, queue, is_first)
+  held.release(id, model, tenant)
+  redis.call('ZREM', unsent, id)
+  redis.call(is_first and 'RPUSH' or 'LPUSH', queue, message(id, queue))
+end
+
+-- The next free worker takes this job, wherever it waits.
+local function send_first(id, model)
+  local job, queue = held.read(id), common_queue(model)
+  if not job or job.status ~= 'queued' then return end
+  if held.is_held(id, model, job.tenant) then
+    send(id, model, job.tenant, queue, true)
+    return
+  end
+  for _, text in ipairs(redis.call('LRANGE', queue, 0, -1)) do  -- no longer than the window
+    if text:find('"id": "' .. id .. '"', 1, true) then
+      redis.call('LREM', queue, 1, text)
+      redis.call('RPUSH', queue, text)
+      return
+    end
+  end
+end
+
+local function fill(model)
+  local queue, count = common_queue(model), 0
+  local room = math.min(held.window(model) - redis.call('LLEN', queue), MAX_AT_ONCE)
+  while count < room do
+    local id, tenant = held.next(model)
+    if not id then break end
+    send(id, model, tenant, queue)
+    count = count + 1
+  end
+  return count
+end
+
+local function hold_due()
+  for _, id in ipairs(held.take_due()) do
+    local job = held.read(id)
+    if job and job.status == 'queued' and job.model then
+      held.hold(id, job.model, job.tenant, job.order or now)
+    end
+  end
+end
+
+-- A free worker for a job that waits behind no other; it is not free any more.
+local function reserve(id, model, tenant, from)
+  if redis.call('LLEN', common_queue(model)) > 0 or not held.is_only(id, model, tenant) then return nil end
+  for i = from, #ARGV do
+    local expires_at = redis.call('ZSCORE', free, ARGV[i])
+    if expires_at and tonumber(expires_at) > now then
+      redis.call('ZREM', free, ARGV[i])
+      redis.call('ZADD', reserved, now, common_queue(model) .. '@' .. ARGV[i])
+      return ARGV[i]
+    end
+  end
+  return nil
+end
+
+if command == 'place' then
+  -- ARGV: job, model, ageing s, workers in order of preference. Holds an accepted job and releases what may be
+  -- released. Returns the worker that is reserved for it; nothing if it went another way.
+  local id, model, ageing_s = ARGV[2], ARGV[3], ARGV[4]
+  local job = held.read(id)
+  if not job or job.status ~= 'queued' then
+    redis.call('ZREM', unsent, id)
+    return false
+  end
+  local tenant = job.tenant
+  if not held.is_held(id, model, tenant) and not held.is_released(id, tenant) then  -- else: asked again
+    local order = held.next_order(job.priority, ageing_s)
+    redis.call('HSET', 'swift:job:' .. id, 'model', model, 'order', string.format('%.17g', order))
+    held.hold(id, model, tenant, order)
+  end
+  redis.call('ZREM', unsent, id)
+  hold_due()
+  local worker = reserve(id, model, tenant, 5)
+  if worker then send(id, model, tenant, common_queue(model) .. '@' .. worker) end
+  fill(model)
+  return worker or false
+end
+
+if command == 'send' then
+  -- ARGV: job, model, ageing s, where: 'first' of all that wait, 'last' of its tenant's, 'later', or 'again' at
+  -- the place that it had, behind the job that took its device. For a queued job that a worker has given back,
+  -- or whose message was lost. Returns what becomes of it.
+  local id, model, ageing_s, where = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+  local key, job = 'swift:job:' .. id, held.read(id)
+  redis.call('ZREM', unsent, id)
+  if not job or job.status ~= 'queued' then return 'not queued' end
+  redis.call('HSET', key, 'model', model)
+  if held.is_held(id, model, job.tenant) then
+    fill(model)
+    return 'held'
+  end
+  if where == 'first' then
+    send(id, model, job.tenant, common_queue(model), true)
+    return 'released'
+  end
+  local order = where == 'again' and job.order or held.next_order(job.priority, ageing_s)
+  redis.call('HSET', key, 'order', string.format('%.17g', order))
+  held.settle(id, 0)  -- of a release that no worker has begun
+  held.unrelease(id, job.tenant)
+  if where == 'later' then
+    held.begin(id)  -- until its pause is over, it takes no other job's device
+    local pauses = redis.call('HINCRBY', key, 'pauses', 1)
+    held.delay(id, math.min(PAUSE_BASE ^ (pauses - 1), MAX_PAUSE_S))
+    fill(model)
+    return 'delayed'
+  end
+  held.hold(id, model, job.tenant, order)
+  local preempting = redis.call('HGET', key, 'preempted_by')
+  redis.call('HDEL', key, 'preempted_by')
+  if where == 'again' and preempting then send_first(preempting, model) end
+  fill(model)
+  return 'held'
+end
+
+if command == 'release' then
+  -- ARGV: models. Returns how many jobs were released.
+  hold_due()
+  local count = 0
+  for i = 2, #ARGV do count = count + fill(ARGV[i]) end
+  return count
+end
+
+if command == 'serve' then
+  -- ARGV: worker, seconds, models. For so long the worker takes jobs of these models; 0: it takes none.
+  -- Returns how many jobs were released.
+  hold_due()
+  local count = 0
+  for i = 4, #ARGV do
+    held.serve(ARGV[i], ARGV[2], tonumber(ARGV[3]))
+    count = count + fill(ARGV[i])
+  end
+  return count
+end
+
+if command == 'state' then
+  -- ARGV: model, tenant, priority, ageing s, a job that has its place, or ''. Returns as JSON what is before it,
+  -- or before a job that would be accepted now.
+  local model, tenant, priority, ageing_s, id = unpack(ARGV, 2, 6)
+  local job = id ~= '' and held.read(id)
+  local order = job and job.order or held.next_order(priority, ageing_s, true)
+  local state = held.state(model, tenant, order)
+  state.released = redis.call('LLEN', common_queue(model))
+  state.queued = redis.call('ZCARD', 'swift:tenant:' .. tenant .. ':jobs:queued')
+  state.free = redis.call('ZRANGEBYSCORE', free, now, '+inf')
+  for _, name in ipairs({'others', 'free'}) do  -- of an empty list cjson would write an object
+    if #state[name] == 0 then state[name] = nil end
+  end
+  return cjson.encode(state)
+end
+
+if command == 'compete' then
+  -- ARGV: tenant, whose share was changed.
+  held.compete(ARGV[2])
+  return redis.status_reply('OK')
+end
+
+if command == 'forget_ended' then
+  -- ARGV: tenant. Returns how many jobs counted against its cap that have ended, or are gone.
+  return held.forget_ended(ARGV[2])
+end
+
+if command == 'unplaced' then
+  -- ARGV: jobs. Returns those that are neither held nor delayed.
+  local found = {}
+  for i = 2, #ARGV do
+    local job = held.read(ARGV[i])
+    if not (job and job.model and held.is_held(ARGV[i], job.model, job.tenant)) then
+      found[#found + 1] = ARGV[i]
+    end
+  end
+  return found
+end
+
+return redis.error_reply('unknown command ' .. command)

@@ -1,0 +1,69 @@
+"""Releases held jobs: what workers and the web call without a job of their own at hand.
+
+See `lua/held.lua` for the rule and `lua/schedule.lua` for a job's way; every method is atomic in Redis.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from shared import keys
+from shared.lua_script import read_lua
+from shared.messaging.celery_app import unet_queue
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: Jobs of one call of `Releaser.unplaced`: it must not keep other clients waiting.
+_AT_ONCE = 500
+
+
+class Releaser:
+    """Releases the next jobs of a model while it has fewer messages than workers."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._script = redis.register_script(
+            read_lua("shared.scheduling", "held") + read_lua("shared.scheduling", "schedule")
+        )
+
+    def release(self, models: Iterable[str]) -> None:
+        """Release the next jobs of ``models``: a worker has just taken one, or a tenant's job has ended."""
+        self._call("release", *models)
+
+    def serve(self, worker: str, models: Iterable[str], ttl_s: float) -> None:
+        """Say for ``ttl_s`` seconds that a worker takes jobs of ``models``, and release the next ones.
+
+        0 seconds: it takes none any more.
+        """
+        self._call("serve", worker, ttl_s, *models)
+
+    def compete(self, tenant: str) -> None:
+        """Note that a tenant's limits were changed: it may have more jobs released than before, or fewer."""
+        self._call("compete", tenant)
+
+    def forget_ended(self, tenant: str) -> int:
+        """Count no job against a tenant's cap that is gone without having ended; returns how many were."""
+        return int(self._call("forget_ended", tenant))
+
+    def unplaced(self, job_ids: Sequence[str]) -> set[str]:
+        """Those of ``job_ids`` that are not held: each has a message, or has lost it."""
+        found: set[str] = set()
+        for begin in range(0, len(job_ids), _AT_ONCE):
+            found.update(self._call("unplaced", *job_ids[begin : begin + _AT_ONCE]))
+        return found
+
+    def count_waiting(self, models: Sequence[str]) -> dict[str, int]:
+        """Jobs of each model that no worker has taken, but for those that are reserved for one."""
+        pipe = self._redis.pipeline(transaction=False)
+        for model in models:
+            pipe.llen(unet_queue(model))
+        pipe.hmget(keys.SCHEDULING, [keys.held_count(model) for model in models])
+        *released, held = pipe.execute()
+        return {
+            model: messages + int(count or 0)
+            for model, messages, count in zip(models, released, held, strict=True)
+        }
+
+    def _call(self, command: str, *args: Any) -> Any:
+        names = [keys.UNSENT, keys.FREE_WORKERS, keys.RESERVED_QUEUES]
+        return self._script(keys=names, args=[command, *args])

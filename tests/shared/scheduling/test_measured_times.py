@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis import Redis
+
+from shared import keys
+from shared.jobs.spec import JobSpec
+from shared.scheduling.measured_times import KEPT, JobTimes, MeasuredTimes, Quantiles, quantiles_of
+from tests.shared.jobs.records import spec
+
+
+@pytest.fixture
+def measured(control: Redis) -> MeasuredTimes:
+    control.flushall()
+    return MeasuredTimes(control)
+
+
+def device_s(measured: MeasuredTimes, job: JobSpec, **more: Any) -> Quantiles:
+    return measured.read(job).device_s(job, **more)
+
+
+def test_a_job_is_estimated_by_jobs_of_its_shape(measured: MeasuredTimes) -> None:
+    small, large = spec(width=64, height=64), spec(width=128, height=128)
+    for _ in range(10):
+        measured.record(small, JobTimes(step_s=0.1, rest_s=0.3))
+        measured.record(large, JobTimes(step_s=0.5, rest_s=0.4))
+    assert device_s(measured, small).p50 == pytest.approx(4 * 0.1 + 0.3)
+    assert device_s(measured, large.model_copy(update={"num_inference_steps": 8})).p50 == pytest.approx(4.4)
+
+
+def test_a_shape_that_nobody_has_run_is_estimated_by_its_pixels(measured: MeasuredTimes) -> None:
+    measured.record(spec(width=64, height=64), JobTimes(step_s=0.1, rest_s=0.3))
+    assert device_s(measured, spec(width=128, height=128)).p50 == pytest.approx(4 * 0.4 + 0.3)
+
+
+def test_loads_and_patches_count_where_there_will_be_some(measured: MeasuredTimes) -> None:
+    measured.record(spec(), JobTimes(step_s=0.1, rest_s=0.3, patch_s=0.25, load_s=20.0))
+    lora = {"name": "x", "etag": "y", "size_bytes": 1}
+    alone = device_s(measured, spec()).p50
+    assert device_s(measured, spec(loras=[lora, lora])).p50 - alone == pytest.approx(0.5)
+    assert device_s(measured, spec(), is_loaded=False).p50 - alone == pytest.approx(20)
+
+
+def test_only_the_latest_times_count(measured: MeasuredTimes, control: Redis) -> None:
+    for step_s in [9.0] * KEPT + [0.1] * KEPT:
+        measured.record(spec(), JobTimes(step_s=step_s, rest_s=0.0))
+    assert device_s(measured, spec()) == pytest.approx((0.4, 0.4))
+    assert control.llen(keys.measured("m", "pixel_step")) == KEPT
+
+
+def test_without_measurements_a_larger_job_still_costs_more(measured: MeasuredTimes) -> None:
+    small, large = (device_s(measured, spec(width=px, height=px)).p50 for px in (64, 2048))
+    assert 0 < small < large
+
+
+def test_what_is_no_time_is_not_counted(measured: MeasuredTimes, control: Redis) -> None:
+    control.rpush(keys.measured("m", "pixel_step"), "garbage", "nan", "inf")
+    measured.record(spec(), JobTimes(step_s=0.1, rest_s=0.0))
+    assert device_s(measured, spec()).p50 == pytest.approx(0.4)
+
+
+@given(st.lists(st.floats(0, 100), min_size=10, max_size=200))
+def test_quantiles_are_values_that_enough_do_not_exceed(values: list[float]) -> None:
+    found = quantiles_of(values)
+    assert found is not None
+    assert sum(value <= found.p50 for value in values) >= 0.5 * len(values)
+    assert sum(value <= found.p90 for value in values) >= 0.9 * len(values)
+    assert found.p50 <= found.p90

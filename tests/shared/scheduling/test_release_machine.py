@@ -1,0 +1,223 @@
+"""Held and released jobs under random submissions, losses, cancels and preemptions: each has one place."""
+
+import json
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+from redis import Redis
+
+from shared import keys
+from shared.jobs.attempt import Attempt
+from shared.jobs.record import Failure, JobScheduling
+from shared.jobs.store import JobStore
+from shared.messaging.celery_app import unet_queue
+from shared.scheduling.fair_queue import FairQueue
+from shared.settings import Settings
+from tests.shared.jobs.records import spec
+from tests.shared.scheduling.held_jobs import set_share
+
+MODELS, TENANTS, CAP = ("m", "n"), ("local", "a", "b"), 2
+WHY = Failure(code="unavailable", detail="away")
+
+
+class Jobs(RuleBasedStateMachine):
+    """An API that may die before it places a job, workers that may lose messages and jobs, and recovery."""
+
+    jobs: JobStore
+    queue: FairQueue
+    known = Bundle("known")
+    attempts = Bundle("attempts")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.redis: Redis = self.jobs.redis
+        self.redis.flushdb()
+        set_share(self.redis, self.queue, "a", weight=3)
+        set_share(self.redis, self.queue, "b", max_running_jobs=CAP)
+        for n in range(2):
+            self.queue.serve(f"unet{n}@a", MODELS, 600)
+        self.lost: set[str] = set()  # queued jobs that have no place until recovery gives them one
+        self.models: dict[str, str] = {}
+        self.firsts = 0  # messages that did not wait for room in the window
+
+    @rule(
+        target=known,
+        model=st.sampled_from(MODELS),
+        tenant=st.sampled_from(TENANTS),
+        priority=st.sampled_from(["interactive", "normal", "batch"]),
+        is_placed=st.sampled_from([True, True, True, False]),
+    )
+    def submit(self, model: str, tenant: str, priority: Any, is_placed: bool) -> str:
+        scheduling = JobScheduling(priority, 2.0)
+        job_id, _ = self.jobs.create(spec(model=model), tenant=tenant, scheduling=scheduling)
+        self.models[job_id] = model
+        if is_placed:
+            self.queue.place(job_id, model)
+        else:
+            self.lost.add(job_id)
+        return job_id
+
+    @rule(target=attempts, model=st.sampled_from(MODELS), is_lost=st.sampled_from([False, False, True]))
+    def take(self, model: str, is_lost: bool) -> Any:
+        """A worker takes a message; one that dies before it claims the job loses it."""
+        text: Any = self.redis.rpop(unet_queue(model))
+        if text is None:
+            return multiple()
+        job_id = json.loads(text)["headers"]["id"]
+        if is_lost:
+            if self.redis.hget(keys.job(job_id), "status") == "queued":
+                self.lost.add(job_id)
+            self.queue.release([model])
+            return multiple()
+        attempt = self.jobs.claim(job_id, "w")
+        self.queue.release([model])
+        return multiple() if attempt is None else attempt
+
+    @rule(attempt=consumes(attempts))
+    def succeed(self, attempt: Attempt) -> None:
+        if self._is_running(attempt):
+            self.jobs.script("finish", attempt.job.id, attempt.token, "succeeded")
+        self.queue.release(MODELS)
+
+    @rule(attempt=consumes(attempts), where=st.sampled_from(["first", "last", "later", "again", None]))
+    def give_back(self, attempt: Attempt, where: Any) -> None:
+        """``None``: the worker dies before it has given the job its place."""
+        if not self._is_running(attempt):
+            return
+        if where in ("first", "again"):
+            attempt.hand_over()
+        else:
+            attempt.requeue(WHY, is_infrastructure=True)
+        job_id = attempt.job.id
+        if self.redis.hget(keys.job(job_id), "status") != "queued":  # it was cancelled meanwhile
+            return
+        if where is None:
+            self.lost.add(job_id)
+            return
+        self.queue.send(job_id, self.models[job_id], where)
+        self.firsts += where == "first"
+
+    @rule()
+    def recover(self) -> None:
+        queued: Any = self.redis.zrange(keys.by_status("queued"), 0, -1)
+        waiting = {job_id for model in MODELS for job_id in self._messages(model)}
+        found = self.queue.unplaced(queued) - waiting
+        assert found == self.lost
+        for job_id in sorted(found):
+            self.queue.send(job_id, self.models[job_id], "last")
+        self.lost.clear()
+
+    @rule()
+    def pass_time(self) -> None:
+        """Delays are over."""
+        for job_id in self.redis.zrange(keys.DELAYED, 0, -1):
+            self.redis.zadd(keys.DELAYED, {job_id: 1})
+        self.queue.release(MODELS)
+
+    @rule(job_id=known)
+    def cancel(self, job_id: str) -> None:
+        self.jobs.script("cancel", job_id)
+        self._forget_lost()
+
+    @rule(job_id=consumes(known))
+    def delete(self, job_id: str) -> None:
+        self.jobs.script("delete", job_id)
+        self._forget_lost()
+
+    @rule(tenant=st.sampled_from(["a", "b"]), cap=st.sampled_from([None, 1, CAP]))
+    def change_cap(self, tenant: str, cap: int | None) -> None:
+        set_share(self.redis, self.queue, tenant, weight=3, max_running_jobs=cap)
+        self.queue.release(MODELS)
+
+    @invariant()
+    def every_job_has_one_place(self) -> None:
+        held = [
+            job_id
+            for model in MODELS
+            for tenant in TENANTS
+            for job_id in self.redis.zrange(keys.held(model, tenant), 0, -1)
+        ]
+        delayed = self.redis.zrange(keys.DELAYED, 0, -1)
+        messages = [job_id for model in MODELS for job_id in self._messages(model)]
+        queued: Any = self.redis.zrange(keys.by_status("queued"), 0, -1)
+        live = [job_id for job_id in messages if job_id in queued]  # of ended jobs messages may stay
+        assert len(messages) == len(set(messages)), "a job was released twice"
+        assert sorted([*held, *delayed, *live, *self.lost]) == sorted(queued)
+
+    @invariant()
+    def nothing_is_held_while_there_is_room(self) -> None:
+        for model in MODELS:
+            tenants = set(self.redis.zrange(keys.held_tenants(model), 0, -1))
+            if self.redis.llen(unet_queue(model)) < 2:
+                assert not tenants
+            for tenant in TENANTS:
+                has_jobs = bool(self.redis.exists(keys.held(model, tenant)))
+                assert has_jobs == bool(self.redis.sismember(keys.held_models(tenant), model))
+                cap = self.redis.hget(keys.tenant(tenant), "max_running_jobs")
+                is_below = cap is None or self.redis.scard(keys.released(tenant)) < int(cap)
+                assert (tenant in tenants) == (has_jobs and is_below)
+
+    @invariant()
+    def no_more_are_released_than_may_be(self) -> None:
+        for model in MODELS:
+            assert self.redis.llen(unet_queue(model)) <= 2 + self.firsts
+        running: Any = self.redis.zrange(keys.by_status("running"), 0, -1)
+        messages = {job_id for model in MODELS for job_id in self._messages(model)}
+        queued: Any = set(self.redis.zrange(keys.by_status("queued"), 0, -1))
+        for tenant in TENANTS:
+            released = self.redis.smembers(keys.released(tenant))
+            own = {job for job in (*running, *(messages & queued)) if self._tenant(job) == tenant}
+            assert own <= released, "a job that was released is not counted"
+            assert released - own <= self.lost, "one that is not is counted"
+
+    def teardown(self) -> None:
+        everything: Any = self.redis.zrange(keys.JOBS, 0, -1)
+        for job_id in everything:
+            self.jobs.script("cancel", job_id)
+            self.jobs.script("delete", job_id)
+        left = [
+            key
+            for pattern in ("swift:held*", "swift:released*", "swift:delayed*", "swift:urgent*")
+            for key in self.redis.scan_iter(pattern)
+        ]
+        assert left == []
+
+    def _is_running(self, attempt: Attempt) -> bool:
+        found: Any = self.redis.hmget(keys.job(attempt.job.id), "status", "attempt")
+        return bool(found == ["running", attempt.token])
+
+    def _messages(self, model: str) -> list[str]:
+        texts: Any = self.redis.lrange(unet_queue(model), 0, -1)
+        return [json.loads(text)["headers"]["id"] for text in texts]
+
+    def _tenant(self, job_id: str) -> str:
+        return str(self.redis.hget(keys.job(job_id), "tenant"))
+
+    def _forget_lost(self) -> None:
+        queued: Any = self.redis.zrange(keys.by_status("queued"), 0, -1)
+        self.lost &= set(queued)
+        self.queue.release(MODELS)
+
+
+def test_no_order_of_events_loses_a_job_or_releases_it_twice(control: Redis, servers: Settings) -> None:
+    Jobs.jobs = JobStore(control, servers.model_copy(update={"lease_s": 60, "max_attempts": 100}))
+    Jobs.queue = FairQueue(control, servers)
+    run_state_machine_as_test(
+        Jobs,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )
