@@ -32,7 +32,7 @@ class FakeEvent(Event):
     def wait(self) -> None:
         if not self.is_done:
             self._device.log.append(f"wait {self.number}")
-            self._device.finish(self.number)
+            self._device.finish(None if self._device.ends_together else self.number)
 
 
 class FakeClock(Clock):
@@ -58,6 +58,7 @@ class FakeDevice(Device):
         self.log: list[str] = []
         self.done = 0
         self.lost = False
+        self.ends_together = False  # whether a wait for one event ends all that was submitted
         self.registered: dict[int, int] = {}
         self.info = memory
         self._now = now

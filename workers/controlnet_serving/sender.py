@@ -5,7 +5,6 @@ and for nothing else; the thread then waits for the copies.
 """
 
 import logging
-import queue
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -34,9 +33,10 @@ class QueuedResponse(NamedTuple):
 
     request: StepRequest
     response: StepResponse
-    residual: Tensor | None
+    residual: Tensor | None  # not to be changed any more
     controlnet: str
-    computed: DeviceSpan | None  # when the device computes the residual; ``None``: it is there
+    #: When the device computes the residual, which becomes the times of the response; ``None``: it is there.
+    computed: DeviceSpan | None = None
 
     @property
     def destination(self) -> tuple[str, str, str]:
@@ -55,18 +55,22 @@ class ResponseSender:
         self._device_loss = device_loss or DeviceLoss(transport.device)
         self._device = transport.device
         self._lease = lease
-        self._queue: queue.Queue[QueuedResponse | None] = queue.Queue()
-        self._was_taken = threading.Condition()
+        self._queue: deque[QueuedResponse] = deque()
+        self._is_stopping = False
+        self._changed = threading.Condition()
         self._thread = threading.Thread()
 
     def start(self) -> None:
         """Start sending, also after `stop`."""
+        self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="response sender", daemon=True)
         self._thread.start()
 
     def stop(self, timeout_s: float | None = None) -> bool:
         """Send what is queued, and stop; returns whether that is done, after ``timeout_s`` at most."""
-        self._queue.put(None)
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -81,52 +85,41 @@ class ResponseSender:
         Called before a step is taken, so that who computes one never waits for sending: a job may wait for
         the device meanwhile.
         """
-        with self._was_taken:
-            return self._was_taken.wait_for(lambda: self._queue.qsize() < MAX_QUEUED, timeout_s)
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._queue) < MAX_QUEUED, timeout_s)
 
-    def send(
-        self,
-        request: StepRequest,
-        response: StepResponse,
-        residual: Tensor | None,
-        controlnet: str,
-        computed: DeviceSpan | None = None,
-    ) -> None:
-        """Queue a response; ``residual`` must not be changed any more. Never waits; see `wait_for_room`.
-
-        ``computed``: when the device computes the residual, which becomes the times of the response.
-        """
-        self._queue.put(QueuedResponse(request, response, residual, controlnet, computed))
+    def send(self, *responses: QueuedResponse) -> None:
+        """Queue responses: those of one call are looked at together. Never waits; see `wait_for_room`."""
+        with self._changed:
+            self._queue += responses
+            self._changed.notify_all()
 
     def _run(self) -> None:
-        is_last = False
-        while not is_last:
-            queued = self._take_queued()
-            is_last = queued[-1] is None
+        while queued := self._take_queued():
             by_destination: dict[tuple[str, str, str], deque[QueuedResponse]] = {}
             while queued:
-                if (one := queued.popleft()) is not None:
-                    by_destination.setdefault(one.destination, deque()).append(one)
+                one = queued.popleft()
+                by_destination.setdefault(one.destination, deque()).append(one)
+            del one
             for group in by_destination.values():
                 self._send(group)
 
-    def _take_queued(self) -> deque[QueuedResponse | None]:
-        """What was queued while the last ones were sent, at least one; ``None`` comes last of all."""
-        taken = deque([self._wait_for_queued()])
-        while taken[-1] is not None and len(taken) < MAX_TOGETHER and not self._queue.empty():
-            taken.append(self._queue.get())
-        with self._was_taken:
-            self._was_taken.notify_all()
-        return taken
+    def _take_queued(self) -> deque[QueuedResponse]:
+        """What was queued while the last ones were sent, at least one; none once it stops.
 
-    def _wait_for_queued(self) -> QueuedResponse | None:
-        """The next one; meanwhile what was sent is seen to, as long as its acknowledgement is missing."""
+        As long as the acknowledgement of what was sent is missing, that is seen to meanwhile.
+        """
         timeout_s: float | None = self._lease.check_every_s
-        while True:
-            try:
-                return self._queue.get(timeout=timeout_s)
-            except queue.Empty:
-                timeout_s = self._lease.check_every_s if self._check_sent() else None
+        while not self._wait_for_queued(timeout_s):
+            timeout_s = self._lease.check_every_s if self._check_sent() else None
+        with self._changed:
+            taken = deque(self._queue.popleft() for _ in range(min(len(self._queue), MAX_TOGETHER)))
+            self._changed.notify_all()
+            return taken
+
+    def _wait_for_queued(self, timeout_s: float | None) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._queue) or self._is_stopping, timeout_s)
 
     def _check_sent(self) -> bool:
         try:

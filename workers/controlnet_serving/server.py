@@ -31,7 +31,7 @@ from workers.controlnet_serving.intake import StepIntake
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
 from workers.controlnet_serving.recent_jobs import RecentJobs
 from workers.controlnet_serving.responses import error_response, residual_response
-from workers.controlnet_serving.sender import ResponseSender
+from workers.controlnet_serving.sender import QueuedResponse, ResponseSender
 from workers.controlnet_serving.step_recorder import StepRecorder
 from workers.devices.steps_in_flight import StepsInFlight
 from workers.devices.timer import DeviceTimer, SpanStart
@@ -317,6 +317,7 @@ class ControlNetServer:
     def _hand_over(self, aggregator: ResidualAggregator, start: SpanStart) -> None:
         if aggregator.is_shared:
             aggregator.drop_superseded(self._are_current)
+        submitted: list[QueuedResponse] = []
         for index in aggregator.order:
             for aggregated in aggregator.residuals(index):
                 first, computed = aggregated.steps[0], self._timer.end(start)
@@ -324,7 +325,12 @@ class ControlNetServer:
                 platform = None if is_alike else self.steps.platform
                 response = residual_response(aggregated, index, self._worker, platform)
                 controlnet = first.part.controlnet
-                self.sender.send(first.request, response, aggregated.residual, controlnet, computed)
+                residual = aggregated.residual
+                submitted.append(QueuedResponse(first.request, response, residual, controlnet, computed))
+                if computed.end.is_done:
+                    self.sender.send(*submitted)
+                    submitted.clear()
+        self.sender.send(*submitted)  # where the device is behind, all of them: they are sent together
 
     def _report_done(self) -> None:
         with self._device_loss.translate_errors(), self._one_at_a_time:
@@ -356,4 +362,4 @@ class ControlNetServer:
         fields = {"job": request.job_id, "attempt": request.attempt, "step": request.step}
         log.warning("step failed", extra={**fields, "controlnet": controlnet, "error": repr(error)})
         metrics.CONTROLNET_STEPS.labels(controlnet, "failed").inc()
-        self.sender.send(request, error_response(step, error, self._worker), None, controlnet)
+        self.sender.send(QueuedResponse(request, error_response(step, error, self._worker), None, controlnet))

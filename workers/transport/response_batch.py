@@ -26,8 +26,10 @@ Stamp = Callable[[StepResponse], StepResponse]
 class ResponseBatch:
     """Collects the headers of one request's responses; for one thread.
 
-    Where payloads are copied by the device, batches are published one behind: while this thread waits for
-    one, the device has the copies of the next to do. So are payloads that other servers acknowledge.
+    Copies of the device are all submitted before any is waited for, and what has arrived by the time that the
+    first has goes into one message with it: a device that is behind brings a step's residuals within one
+    millisecond. Payloads that other servers acknowledge are published one behind: while this thread waits for
+    one, the next is on its way.
     """
 
     def __init__(
@@ -55,21 +57,21 @@ class ResponseBatch:
         self._pending.append(ResponseEnvelope(response, stored))
         self._bytes += size_bytes
         if self._bytes >= BATCH_BYTES:
-            self.end_message()
+            self._close_message()
+            while self._full and _is_complete(self._full[0]):
+                self._publish_next()
 
     def end_message(self) -> None:
         """What is added next goes into another message; publish what is complete, and all but the last."""
-        if self._pending:
-            self._full.append(self._pending)
-        self._pending, self._bytes = [], 0
+        self._close_message()
         while len(self._full) > 1 or (self._full and _is_complete(self._full[0])):
-            self._publish(self._full.popleft())
+            self._publish_next()
 
     def publish(self) -> None:
         """Publish what was added, as soon as its payloads are complete."""
-        self.end_message()
+        self._close_message()
         while self._full:
-            self._publish(self._full.popleft())
+            self._publish_next()
 
     def finish(self) -> None:
         """Publish everything, and store once more what servers have refused: others had filled them."""
@@ -82,8 +84,18 @@ class ResponseBatch:
         for envelope in self._refused:
             self._store_again(envelope)
 
-    def _publish(self, batch: list[ResponseEnvelope]) -> None:
-        complete = [envelope for one in batch if (envelope := self._complete(one)) is not None]
+    def _close_message(self) -> None:
+        if self._pending:
+            self._full.append(self._pending)
+        self._pending, self._bytes = [], 0
+
+    def _publish_next(self) -> None:
+        """Publish the oldest message once its payloads are complete, and with it what is complete then."""
+        message = self._full.popleft()
+        complete = [envelope for one in message if (envelope := self._complete(one)) is not None]
+        while self._full and _can_join(message, self._full[0]):
+            message = self._full.popleft()
+            complete += [envelope for one in message if (envelope := self._complete(one)) is not None]
         if complete:
             publication = self._publisher.publish(self._request, complete)
             if publication.stores_payloads:
@@ -92,7 +104,7 @@ class ResponseBatch:
     def _complete(self, envelope: ResponseEnvelope) -> ResponseEnvelope | None:
         stored = envelope.stored
         try:
-            if stored is not None and stored.wait is not None:
+            if stored is not None:
                 stored.wait()
             return envelope._replace(response=self._stamp(envelope.response))
         except torch.AcceleratorError:  # no other copy will end either
@@ -128,8 +140,7 @@ class ResponseBatch:
     def _is_accepted(self, envelope: ResponseEnvelope) -> bool:
         assert envelope.stored is not None
         try:
-            if envelope.stored.wait is not None:
-                envelope.stored.wait()
+            envelope.stored.wait()
         except RedisError as error:
             log.warning("payload not stored", extra={"job": self._request.job_id, "error": str(error)})
             return False
@@ -148,5 +159,11 @@ def unchanged(response: StepResponse) -> StepResponse:
     return response
 
 
-def _is_complete(batch: list[ResponseEnvelope]) -> bool:
-    return all(stored is None or stored.wait is None for _, stored in batch)
+def _is_complete(message: list[ResponseEnvelope]) -> bool:
+    return all(stored is None or stored.is_complete for _, stored in message)
+
+
+def _can_join(message: list[ResponseEnvelope], following: list[ResponseEnvelope]) -> bool:
+    """Whether two are one message: a payload that a message stores has that message for itself."""
+    has_commands = any(stored is not None and stored.commands for _, stored in (*message, *following))
+    return not has_commands and _is_complete(following)

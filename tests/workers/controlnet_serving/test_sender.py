@@ -15,7 +15,7 @@ from tests.proxy import proxied
 from tests.workers.running import running
 from tests.workers.transport.transport_ends import TransportEnds, make_response, noise
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
-from workers.controlnet_serving.sender import ResponseSender
+from workers.controlnet_serving.sender import QueuedResponse, ResponseSender
 from workers.devices.base import HostCopy
 from workers.devices.timer import DeviceTimer
 from workers.runtime.device_loss import DeviceLoss
@@ -40,9 +40,13 @@ def test_responses_are_sent_in_order_and_one_that_fails_stops_no_other(ends: Tra
     sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []))
     for index in (-1, 1, 0):
         for request in requests:
-            sender.send(request, make_response(index), noise(2, 64, 32, 32), "edge")
+            sender.send(QueuedResponse(request, make_response(index), noise(2, 64, 32, 32), "edge"))
         if index == 1:
-            sender.send(requests[0], make_response(7), torch.zeros(2, 64, 32, 32, dtype=torch.int64), "edge")
+            sender.send(
+                QueuedResponse(
+                    requests[0], make_response(7), torch.zeros(2, 64, 32, 32, dtype=torch.int64), "edge"
+                )
+            )
     # When they are sent
     with running(sender):
         pass
@@ -73,7 +77,7 @@ def test_a_sender_that_stops_waits_for_a_device_that_hangs_no_longer_than_it_sha
     device = HangingCopies()
     ends = TransportEnds([residual], servers.model_copy(update={"shared_memory": "auto"}), device=device)
     sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []))
-    sender.send(ends.send_step(), make_response(0), noise(2, 64, 64, 64), "edge")
+    sender.send(QueuedResponse(ends.send_step(), make_response(0), noise(2, 64, 64, 64), "edge"))
     sender.start()
     has_stopped = sender.stop(0.1)
     device.end.set()
@@ -96,7 +100,7 @@ def test_a_device_that_is_lost_while_residuals_are_copied_ends_the_worker(
     loss = DeviceLoss(device, end=lambda why: None)
     ends = TransportEnds([residual], servers.model_copy(update={"shared_memory": "auto"}), device=device)
     sender = ResponseSender(ends.controlnet, LeaseRenewer(ends.steps, []), loss)
-    sender.send(ends.send_step(), make_response(0), noise(2, 64, 64, 64), "edge")
+    sender.send(QueuedResponse(ends.send_step(), make_response(0), noise(2, 64, 64, 64), "edge"))
     with running(sender):
         pass
     assert "illegal memory access" in loss.problems()[0]
@@ -116,7 +120,7 @@ def test_a_header_that_is_lost_while_nothing_else_is_sent_is_asked_for_again(
         sender = ResponseSender(far, LeaseRenewer(StepQueue(residual, short), []))
         with running(sender):
             other = ends.send_step()
-            sender.send(other, make_response(), noise(1, 8), "edge")
+            sender.send(QueuedResponse(other, make_response(), noise(1, 8), "edge"))
             ends.receive(other)
             proxy.silence()
             # When it sends a residual of a step that is claimed, whose lease is renewed
@@ -124,7 +128,7 @@ def test_a_header_that_is_lost_while_nothing_else_is_sent_is_asked_for_again(
             queued = ends.steps.pop(["edge"])
             assert queued is not None
             assert ends.steps.claim(queued) is not None
-            sender.send(request, make_response(), noise(1, 8), "edge")
+            sender.send(QueuedResponse(request, make_response(), noise(1, 8), "edge"))
             # Then the job learns that it must ask again
             assert eventually(lambda: ends.steps.locate(request, part) == "lost")
     ends.close()
@@ -143,7 +147,7 @@ def test_headers_leave_after_their_copies_which_follow_what_they_copy(
     small, large = noise(1, INLINE_BYTES // 4), noise(2, 64, 64, 64)
     start = timer.start()
     for index, tensor in enumerate((small, large)):
-        sender.send(request, make_response(index), tensor, "edge", timer.end(start))
+        sender.send(QueuedResponse(request, make_response(index), tensor, "edge", timer.end(start)))
     submitted = len(device.log)
     # When they are sent
     with running(sender):
@@ -170,22 +174,37 @@ def test_headers_leave_after_their_copies_which_follow_what_they_copy(
     ends.close()
 
 
-def test_the_device_copies_the_next_payloads_while_headers_wait_for_the_last(
+def test_all_copies_are_submitted_before_one_is_waited_for_and_leave_as_one_message(
     residual: Redis, servers: Settings
 ) -> None:
-    # Given residuals of which each fills a batch of headers
+    # Given residuals of which each fills a batch of headers, and a device that ends their copies at once
     residual.flushall()
     device = FakeDevice()
     ends = TransportEnds([residual], servers.model_copy(update={"shared_memory": "auto"}), device=device)
     request = ends.send_step()
     sent = [(make_response(index), noise(BATCH_BYTES // 4, seed=index)) for index in range(3)]
+    device.ends_together = True
+    residual.config_resetstat()
     # When they are sent
     ends.controlnet.respond(request, sent)
-    # Then a copy is waited for after the next one was submitted
+    # Then one wait was enough, and the headers were one message
     order = [entry.split()[0] for entry in device.log if entry.startswith(("to host", "wait"))]
-    assert order == ["to", "to", "wait", "to", "wait", "wait"]
+    assert order == ["to", "to", "to", "wait"]
+    assert residual.info("commandstats")["cmdstat_rpush"]["calls"] == 1
     received = []
     while len(received) < 3:
         received += ends.receive(request)
     assert [response.index for response, _ in received] == [0, 1, 2]
+    ends.close()
+
+
+def test_a_header_does_not_wait_for_copies_that_take_longer(residual: Redis, servers: Settings) -> None:
+    residual.flushall()
+    device = FakeDevice()
+    ends = TransportEnds([residual], servers.model_copy(update={"shared_memory": "auto"}), device=device)
+    request = ends.send_step()
+    sent = [(make_response(index), noise(BATCH_BYTES // 4, seed=index)) for index in range(3)]
+    residual.config_resetstat()
+    ends.controlnet.respond(request, sent)  # the device ends one copy at a time
+    assert residual.info("commandstats")["cmdstat_rpush"]["calls"] == 3
     ends.close()

@@ -440,6 +440,21 @@ def test_a_step_is_submitted_while_the_device_computes_the_one_before(line: Line
             assert response.start_s < response.end_s
 
 
+def test_residuals_that_a_device_has_not_computed_yet_leave_as_one_message(line: Line) -> None:
+    # Given a device that is behind what is submitted to it
+    device = FakeDevice()
+    device.ends_together = True
+    server = make_server(line, "edge", device=device)
+    step = ask(make_controlnets(line, spec("edge")))
+    line.redis.config_resetstat()
+    # When a step is served while the sender waits for residuals
+    with running(server.sender):
+        assert server.serve_next(["edge"]) == 1
+    # Then all of them were published together
+    assert line.redis.info("commandstats")["cmdstat_rpush"]["calls"] == 1
+    assert len(residuals_of(line, step)) == 1 + len(MODELS["edge"].controlnet_down_blocks)
+
+
 @pytest.mark.parametrize("precision", ["exact", "float16", "int8"])
 def test_nothing_that_a_step_calls_waits_for_the_device(line: Line, precision: Precision) -> None:
     # Given a ControlNet worker and a UNet worker whose tensors nobody may read or copy but by the device

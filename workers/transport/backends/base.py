@@ -6,11 +6,10 @@ backend, implement `TransportBackend` in a file of its own and add it to `select
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
-from workers.devices.base import HostCopy
 from workers.transport.protocol import StepRequest
 from workers.transport.redis_client.resp import Command
 
@@ -18,25 +17,37 @@ from workers.transport.redis_client.resp import Command
 Location = dict[str, Any]
 
 
+class Transfer(Protocol):
+    """Bytes on their way to where they are stored; `workers.devices.base.HostCopy` is one."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all bytes are known to be there; does not wait."""
+
+    def wait(self) -> object:
+        """Return once all bytes are there."""
+
+
 class StoredPayload(NamedTuple):
     """A payload that `TransportBackend.put` has stored, or that is stored by the message with its header."""
 
     location: Location
     attached: bytes | memoryview = b""  # follows the header in its frame
-    wait: Callable[[], None] | None = None  # returns once all bytes are there; ``None``: they are
+    transfer: Transfer | None = None  # ``None``: all bytes are there
     #: ``SET`` commands for the primary residual server, sent ahead of the header in one message.
     commands: Sequence[Command] = ()
-    #: Stores it once more, elsewhere, after ``wait`` or the server has refused it; raises what `put` raises.
+    #: Stores it once more, elsewhere, if ``transfer`` or the server has refused it; raises what `put` raises.
     store_again: Callable[[], "StoredPayload"] | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all bytes are there; does not wait."""
+        return self.transfer is None or self.transfer.is_done
 
-def wait_of(copy: HostCopy) -> Callable[[], None] | None:
-    """`StoredPayload.wait` for a payload that a copy brings to the host."""
-
-    def wait() -> None:
-        copy.wait()
-
-    return None if copy.is_done else wait
+    def wait(self) -> None:
+        """Return once all bytes are there; raises what has gone wrong with the transfer."""
+        if self.transfer is not None:
+            self.transfer.wait()
 
 
 class Arriving(NamedTuple):

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from workers.devices.base import Device
-from workers.transport.backends.base import Location, StoredPayload, TransportBackend, wait_of
+from workers.transport.backends.base import Location, StoredPayload, TransportBackend
 from workers.transport.protocol import StepRequest
 from workers.transport.wire import InvalidFrame, bytes_of, tensor_over
 
@@ -23,7 +23,7 @@ class InlineBackend(TransportBackend):
     def put(self, request: StepRequest, index: int, payload: Tensor) -> StoredPayload:
         """The payload's bytes, to be attached once they have arrived on the host."""
         copy = self._device.to_host(payload)
-        return StoredPayload({}, bytes_of(copy.target), wait_of(copy))
+        return StoredPayload({}, bytes_of(copy.target), copy)
 
     def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor:
         """A copy of the attached bytes; raises `InvalidFrame` if they are not ``size_bytes`` bytes."""

@@ -32,6 +32,15 @@ class RedisChunks(Message):
     servers: list[int]
 
 
+class _Acknowledgements:
+    """Those of servers that have been sent chunks; see `workers.transport.backends.base.Transfer`."""
+
+    is_done = False  # not known before they are read
+
+    def __init__(self, read: Callable[[], None]) -> None:
+        self.wait = read
+
+
 class RedisBackend(TransportBackend):
     """Payloads in chunks over all residual servers; `put` waits while the servers are full.
 
@@ -81,7 +90,7 @@ class RedisBackend(TransportBackend):
             with_header = commands.pop(PRIMARY, [])
             return StoredPayload(
                 RedisChunks(key=key, servers=servers).model_dump(),
-                wait=self._send(commands) if commands else None,
+                transfer=self._send(commands) if commands else None,
                 commands=with_header,
                 store_again=lambda: self._put_again(request, index, memory),
             )
@@ -97,8 +106,8 @@ class RedisBackend(TransportBackend):
         self._backpressure.note_full()
         return self._put(request, index, memory)
 
-    def _send(self, commands: Mapping[int, Sequence[Command]]) -> Callable[[], None]:
-        """Send commands to servers; returns what waits for their acknowledgements."""
+    def _send(self, commands: Mapping[int, Sequence[Command]]) -> "_Acknowledgements":
+        """Send commands to servers; what is returned keeps the connections until it was waited for."""
         with ExitStack() as stack:
             connections = stack.enter_context(self._servers.connections())
             for server in commands:
@@ -106,13 +115,13 @@ class RedisBackend(TransportBackend):
                     connections[server].send(commands[server], self._reply_s)
             in_use = stack.pop_all()
 
-        def wait() -> None:
+        def read() -> None:
             with in_use, self._servers.waits:
                 for server in commands:
                     with self._servers.noting_failures(server):
                         connections[server].read_pending(self._reply_s)
 
-        return wait
+        return _Acknowledgements(read)
 
     def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | None:
         """The chunks in a kept buffer; they are removed from the servers."""

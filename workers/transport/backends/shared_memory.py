@@ -5,7 +5,7 @@ import threading
 from torch import Tensor
 
 from workers.devices.base import Device
-from workers.transport.backends.base import Location, StoredPayload, TransportBackend, wait_of
+from workers.transport.backends.base import Location, StoredPayload, TransportBackend
 from workers.transport.backends.host_memory import HostMemory
 from workers.transport.backends.shared_memory_pool import SharedMemoryBlock, SharedMemoryPool
 from workers.transport.backends.shared_memory_reader import SharedMemoryReader
@@ -44,7 +44,7 @@ class SharedMemoryBackend(TransportBackend):
         written = pool.write(payload)
         if written is None:
             return None
-        return StoredPayload(written.block.model_dump(), wait=wait_of(written.copy))
+        return StoredPayload(written.block.model_dump(), transfer=written.copy)
 
     def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | None:
         """A view of the segment, not a copy; the segment is released with the last tensor over it."""

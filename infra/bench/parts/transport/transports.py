@@ -15,7 +15,7 @@ from infra.bench.parts.transport.relay import connect
 from shared.redis_clients import residual_servers
 from shared.settings import Settings
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
-from workers.controlnet_serving.sender import ResponseSender
+from workers.controlnet_serving.sender import QueuedResponse, ResponseSender
 from workers.transport.protocol import StepRequest
 from workers.transport.step_queue import StepQueue
 from workers.transport.transport import ResidualTransport
@@ -77,7 +77,7 @@ class Ours:
     def send(self, step: int, tensors: Sequence[Tensor]) -> None:
         request = self._request(step)
         for index, tensor in enumerate(tensors):
-            self._sender.send(request, residual_response(index), tensor, "controlnet")
+            self._sender.send(QueuedResponse(request, residual_response(index), tensor, "controlnet"))
 
     def receive(self, step: int, shapes: Shapes) -> list[Tensor]:
         request, received = self._request(step), list[Tensor]()

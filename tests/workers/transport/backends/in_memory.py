@@ -10,6 +10,22 @@ from workers.transport.backends.base import Location, StoredPayload, TransportBa
 from workers.transport.protocol import StepRequest
 
 
+class _Copying:
+    """A copy that a thread makes."""
+
+    def __init__(self, thread: threading.Thread, *, fails: bool) -> None:
+        self._thread, self._fails = thread, fails
+
+    @property
+    def is_done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def wait(self) -> None:
+        self._thread.join()
+        if self._fails:
+            raise RuntimeError("the copy failed")
+
+
 class InMemoryBackend(TransportBackend):
     """Holds clones of payloads; each is copied by a thread of its own, as a device would on a side stream."""
 
@@ -39,13 +55,7 @@ class InMemoryBackend(TransportBackend):
             self.held[key] = torch.empty(0)
         copying = threading.Timer(0.001, self._copy, (key, payload))
         copying.start()
-
-        def wait() -> None:
-            copying.join()
-            if self.fails:
-                raise RuntimeError("the copy failed")
-
-        return StoredPayload({"key": key}, wait=wait)
+        return StoredPayload({"key": key}, transfer=_Copying(copying, fails=self.fails))
 
     def get(self, location: Location, size_bytes: int, attached: memoryview) -> Tensor | None:
         with self._lock:

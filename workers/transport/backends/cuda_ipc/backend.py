@@ -73,7 +73,7 @@ class CUDAIPCBackend(TransportBackend):
         except RuntimeError as error:
             self._as_writer.fail(self._reason(error))
             return None
-        return None if written is None else StoredPayload(written.slot.model_dump(), wait=written.wait)
+        return None if written is None else StoredPayload(written.slot.model_dump(), transfer=written)
 
     def get(self, location: Location, size_bytes: int, attached: memoryview) -> Arriving | None:
         """A copy, which the device begins to make."""

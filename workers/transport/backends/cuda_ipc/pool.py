@@ -87,6 +87,11 @@ class WrittenSlot:
     copied: Event  # its bytes are there once this has happened
     payload: Tensor  # kept until then: see `workers.devices.base.HostCopy`
 
+    @property
+    def is_done(self) -> bool:
+        """Whether its bytes are there; does not wait."""
+        return self.copied.is_done
+
     def wait(self) -> None:
         """Wait until its bytes are there."""
         self.copied.wait()

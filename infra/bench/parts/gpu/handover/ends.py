@@ -18,7 +18,7 @@ from infra.bench.harness.residual_messages import request_residuals, residual_re
 from shared.redis_clients import residual_servers
 from shared.settings import Settings
 from workers.controlnet_serving.lease_renewer import LeaseRenewer
-from workers.controlnet_serving.sender import ResponseSender
+from workers.controlnet_serving.sender import QueuedResponse, ResponseSender
 from workers.devices.base import Device
 from workers.devices.selection import find_device
 from workers.transport.backends.selection import build_backends
@@ -103,8 +103,12 @@ class End:
         request = self._request(command.number)
         self._device.synchronize()
         began_s = time.monotonic()
-        for index, residual in enumerate(self._residuals[command.is_tiny]):
-            self._sender.send(request, residual_response(index), residual, "controlnet")
+        self._sender.send(
+            *(
+                QueuedResponse(request, residual_response(index), residual, "controlnet")
+                for index, residual in enumerate(self._residuals[command.is_tiny])
+            )
+        )
         return Answer(began_s=began_s)
 
     def _receive(self, command: Command) -> Answer:
