@@ -67,12 +67,14 @@ def make_models(size: Size, device: torch.device) -> Models:
     before, dtype = torch.get_default_dtype(), _dtype(size)
     torch.set_default_dtype(dtype)
     try:
-        with torch.device(device):
+        # Whoever measures first may be in inference mode, whose tensors work in no other.
+        with torch.inference_mode(False), torch.device(device):
             unet, vae = make_unet(size), _make_vae(size)
             controlnets = {name: _make_controlnet(unet, i) for i, name in enumerate(CONTROLNETS, 1)}
     finally:
         torch.set_default_dtype(before)
-    texts = {name: encoder.to(device, dtype) for name, encoder in _make_text_encoders(size).items()}
+    with torch.inference_mode(False):
+        texts = {name: encoder.to(device, dtype) for name, encoder in _make_text_encoders(size).items()}
     tokenizer = _tokenizer()
     pipe = StableDiffusionXLPipeline(
         unet=unet,

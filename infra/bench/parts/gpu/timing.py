@@ -6,6 +6,10 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
+#: Passes before a graph is captured: libraries choose and load their kernels.
+WARM_UPS = 3
 
 
 class Times(NamedTuple):
@@ -60,6 +64,23 @@ def synchronize(device: torch.device) -> None:
     """Wait for the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def record(device: torch.device, act: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+    """A CUDA graph's replay of what ``act`` launches, and the tensor that each replay writes; on a CPU
+    ``act`` itself."""
+    if device.type != "cuda":
+        return act, act()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UPS):
+            act()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = act()
+    return graph.replay, out
 
 
 def _event() -> Any:

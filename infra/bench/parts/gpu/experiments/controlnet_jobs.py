@@ -15,7 +15,7 @@ import numpy as np
 
 from infra.bench.harness.report import CheckFailed
 from infra.bench.parts.gpu.context import Context
-from infra.bench.parts.gpu.experiments.eager import controlnet_ms
+from infra.bench.parts.gpu.experiments.eager import controlnet_graph_ms, controlnet_ms
 from infra.bench.parts.gpu.experiments.handover import measure_handover
 from infra.bench.parts.gpu.fleet.files import served_engines
 from infra.bench.parts.gpu.fleet.jobs import FinishedJob, GpuFleet, fleet_of
@@ -90,7 +90,7 @@ def compare(
     if context.is_gpu:  # a toy's residuals are so small that messages carry them
         _check_backend(fleet, carried_by)
     _check(context, variant, with_controlnet[-1], seed=400 + rounds - 1)
-    alone_ms = controlnet_ms(context, GUIDED_ROWS)
+    alone_ms = min(controlnet_ms(context, GUIDED_ROWS), controlnet_graph_ms(context, GUIDED_ROWS))
     sums = [(plain_ms or job.step_ms) + alone_ms for job in plain]
     steps = [job.step_ms for job in with_controlnet]
     context.median_of(f"step_ms_1c_{variant}", steps, limit=median(sums))

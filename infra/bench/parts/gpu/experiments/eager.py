@@ -7,7 +7,7 @@ from infra.bench.parts.gpu.experiments.rates import matmul_tflops
 from infra.bench.parts.gpu.flops import unet_tflop
 from infra.bench.parts.gpu.models import GUIDED_ROWS
 from infra.bench.parts.gpu.peer import peer, torch_defaults
-from infra.bench.parts.gpu.timing import measure
+from infra.bench.parts.gpu.timing import measure, record
 
 PEER_ROUNDS = 3
 
@@ -19,7 +19,6 @@ def run(context: Context) -> None:
         controlnet_ms(context, rows)
     diffusers_eager_s(context)
     _limit(context)
-    _variants(context)
 
 
 def unet_ms(context: Context, rows: int) -> float:
@@ -50,6 +49,27 @@ def controlnet_ms(context: Context, rows: int) -> float:
     return float(context.kept(f"ControlNet, {rows} rows", passes))
 
 
+def controlnet_graph_ms(context: Context, rows: int) -> float:
+    """What a ControlNet's kernels take without launches, and without the embedding of its image, which the
+    fleet computes once a job."""
+
+    @torch.inference_mode()
+    def passes() -> float:
+        controlnet, inputs = context.models.controlnets["edge"], context.models.unet_inputs(rows)
+        image = context.models.control(rows)
+        both_ms, embedding_ms = (
+            measure(context.device, record(context.device, act)[0]).ms
+            for act in (
+                lambda: controlnet(**inputs, controlnet_cond=image)[1],
+                lambda: controlnet.controlnet_cond_embedding(image),
+            )
+        )
+        context.figure(f"controlnet_embedding_ms_rows{rows}", embedding_ms)
+        return context.figure(f"controlnet_graph_ms_rows{rows}", both_ms - embedding_ms)
+
+    return float(context.kept(f"ControlNet's graph, {rows} rows", passes))
+
+
 def diffusers_eager_s(context: Context) -> float:
     """Seconds of an image, prompt to PIL, with torch's defaults; after one that does not count."""
 
@@ -69,28 +89,3 @@ def _limit(context: Context) -> None:
     context.figure("limit_step_ms", step_ms)
     context.figure("limit_s", context.size.steps * step_ms / 1e3)
     context.figure("unet_tflop", unet_tflop(context.size, GUIDED_ROWS))
-
-
-@torch.inference_mode()
-def _variants(context: Context) -> None:
-    """Another memory format, and each implementation of attention."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    unet, inputs = context.models.pipe.unet, context.models.unet_inputs(GUIDED_ROWS)
-    for name in (
-        ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION") if context.is_gpu else ("MATH",)
-    ):
-        try:
-            with sdpa_kernel(getattr(SDPBackend, name)):
-                ms = measure(context.device, lambda: unet(**inputs), rounds=5).ms
-        except RuntimeError as error:
-            context.note(f"attention by {name}: {str(error).splitlines()[0]}")
-        else:
-            context.figure(f"unet_ms_{name.lower()}", ms)
-    unet.to(memory_format=torch.channels_last)
-    inputs["sample"] = inputs["sample"].contiguous(memory_format=torch.channels_last)
-    try:
-        ms = measure(context.device, lambda: unet(**inputs), rounds=5).ms
-        context.figure("unet_ms_channels_last", ms)
-    finally:
-        unet.to(memory_format=torch.contiguous_format)

@@ -52,7 +52,7 @@ def measure_patches(context: Context) -> None:
     context.figure("lora_read_ms", measure_once(context.device, lambda: read_lora(paths[0], targets)))
     loras = [read_lora(path, targets) for path in paths]
     _patch(context, loras, "device", "")
-    if context.is_gpu:
+    if context.is_gpu and not context.quick:
         _patch(context, loras, "host", "_host")
     _beside_parsing(context, paths[1], targets)
 
