@@ -9,6 +9,7 @@ import redis
 from flask import Flask, g, request
 
 from api.auth.credentials import Credentials, read_credentials
+from api.auth.lookups import Lookups
 from api.auth.principal import ANYBODY, Principal
 from api.auth.rate_limits import RateLimits
 from api.auth.scopes import needed_for
@@ -17,7 +18,15 @@ from api.middleware.access_log import KEY_ID, TENANT
 from api.middleware.errors import explain
 from api.middleware.hosts import SAFE
 from api.server.threads import find_pause
-from shared.errors import CsrfTokenMissing, KeyMissing, ScopeMissing, SwiftError, TooManyRequests
+from shared.errors import (
+    CsrfTokenMissing,
+    KeyMissing,
+    ScopeMissing,
+    SwiftError,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
 from shared.settings import Settings
 
 #: Repeats the token of a browser's session: a page of another origin can make a browser send the cookie, and
@@ -27,6 +36,8 @@ CSRF_HEADER = "X-CSRF-Token"
 STRANGERS_BYTES = 16 << 10
 #: How long a refusal for too many wrong keys is held back; equal times would bring a flood back all at once.
 PAUSE_S = (0.5, 1.5)
+#: Key of the WSGI environment: what `WrongKeyGuard` has found, a `Principal` or an error.
+FOUND = "swift.auth"
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -61,24 +72,34 @@ def register(app: Flask, settings: Settings, verifier: KeyVerifier, limits: Rate
 
 
 class WrongKeyGuard:
-    """WSGI middleware: refuses addresses that have sent too many wrong keys before anything else is done.
+    """WSGI middleware: looks at credentials that were not right lately, before anything else is done.
 
-    The answer waits for `PAUSE_S`: a client that never pauses itself gets one in that time for each of its
-    connections.
+    They take turns (`Lookups`). An address that has sent too many wrong ones is refused before; that answer
+    waits for `PAUSE_S`: a client that never pauses itself gets one in that time for each of its connections.
     """
 
     def __init__(self, app: Wsgi, verifier: KeyVerifier, pause: Callable[[float], None]) -> None:
         self._app, self._verifier, self._pause = app, verifier, pause
+        self._lookups = Lookups(pause)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         credentials = read_credentials(environ)
-        if credentials is not None:
+        if credentials is not None and not self._verifier.was_right_lately(credentials):
             try:
-                self._verifier.check_address(environ.get("REMOTE_ADDR", ""), credentials)
+                environ[FOUND] = self._look_up(credentials, environ.get("REMOTE_ADDR", ""))
             except TooManyRequests as error:
                 self._pause(random.uniform(*PAUSE_S))
                 return explain(error)(environ, start_response)
         return self._app(environ, start_response)
+
+    def _look_up(self, credentials: Credentials, address: str) -> Principal | Exception:
+        """Whose the credentials are, or why nobody is admitted with them; raises `TooManyRequests`."""
+        self._verifier.check_address(address)
+        try:
+            with self._lookups.turn():
+                return self._verifier.principal_of(credentials, address)
+        except (Unauthorized, Unavailable, redis.RedisError) as error:
+            return error
 
 
 def find_principal(verifier: KeyVerifier) -> Principal | None:
@@ -87,7 +108,7 @@ def find_principal(verifier: KeyVerifier) -> Principal | None:
     if credentials is None:
         return None
     try:
-        return verifier.principal_of(credentials, request.remote_addr or "")
+        return _principal_of(credentials, verifier)
     except (SwiftError, redis.RedisError):
         return None
 
@@ -96,10 +117,18 @@ def _authenticate(verifier: KeyVerifier) -> Principal:
     credentials = read_credentials(request.environ)
     if credentials is None:
         raise KeyMissing("an API key is needed: Authorization: Bearer KEY")
-    principal = verifier.principal_of(credentials, request.remote_addr or "")
+    principal = _principal_of(credentials, verifier)
     if credentials.kind == "session" and request.method not in SAFE:
         _check_csrf(verifier, credentials)
     return principal
+
+
+def _principal_of(credentials: Credentials, verifier: KeyVerifier) -> Principal:
+    """Whose credentials the present request has, as `WrongKeyGuard` may have found out; raises why not."""
+    found: Principal | Exception | None = request.environ.get(FOUND)
+    if isinstance(found, Exception):
+        raise found
+    return found or verifier.principal_of(credentials, request.remote_addr or "")
 
 
 def _check_csrf(verifier: KeyVerifier, credentials: Credentials) -> None:

@@ -62,11 +62,13 @@ class KeyVerifier:
         self._right: TTLCache[str, None] = TTLCache(KEPT, RIGHT_LATELY_S)
         self._noted: TTLCache[str, None] = TTLCache(KEPT, USE_S)
 
-    def check_address(self, address: str, credentials: Credentials) -> None:
-        """Raise `TooManyRequests` for credentials that need not be looked at."""
+    def was_right_lately(self, credentials: Credentials) -> bool:
+        """Whether the credentials were right when they were looked at last, which was not long ago."""
         with self._lock:
-            if _digest(credentials.text) in self._right:
-                return
+            return _digest(credentials.text) in self._right
+
+    def check_address(self, address: str) -> None:
+        """Raise `TooManyRequests` for an address whose credentials need not be looked at."""
         try:
             self._wrong_keys.check(address)
         except TooManyRequests:
@@ -75,17 +77,21 @@ class KeyVerifier:
 
     def principal_of(self, credentials: Credentials, address: str) -> Principal:
         """Whose credentials these are, sent from ``address``; raises `Unauthorized` or `TooManyRequests`."""
-        self.check_address(address, credentials)
+        digest = _digest(credentials.text)
+        with self._lock:
+            was_right = digest in self._right
+        if not was_right:
+            self.check_address(address)
         try:
             key = self.check(credentials)
         except Unauthorized as error:
             AUTH_FAILURES.labels(error.code).inc()
             self._wrong_keys.add(address)
             with self._lock:
-                self._right.pop(_digest(credentials.text), None)
+                self._right.pop(digest, None)
             raise
         with self._lock:
-            self._right[_digest(credentials.text)] = None
+            self._right[digest] = None
         self._note_use(key)
         return Principal(key.tenant, frozenset(key.scopes), key.id)
 

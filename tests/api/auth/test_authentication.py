@@ -16,11 +16,14 @@ from api.auth.authentication import PAUSE_S, WrongKeyGuard
 from api.auth.credentials import Credentials
 from api.auth.scopes import needed_for
 from api.services import Services
+from shared import keys
 from shared.errors import Unauthorized
 from shared.settings import Settings
+from shared.tenants.api_key import ApiKey
 from shared.tenants.scopes import SCOPES
 from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY, basic, bearer, make_key
 from tests.api.gunicorn_server import call, environment, serving
+from tests.counting_redis import CountingRedis
 
 #: Values of parameters of a path that are no ids.
 VALUES = {"n": 0, "name": "anime"}
@@ -151,6 +154,18 @@ def test_a_refusal_for_too_many_wrong_keys_waits_and_others_do_not(keyed: Servic
     statuses = [run_wsgi_app(guard, {**one, "REMOTE_ADDR": "127.0.0.1"})[1] for one in environs]
     assert [status.split()[0] for status in statuses] == ["200", "429", "429", "200"]
     assert [PAUSE_S[0] <= pause <= PAUSE_S[1] for pause in pauses] == [True, True]
+
+
+def test_credentials_that_may_be_wrong_are_looked_up_once_for_a_request(
+    keyed: Services, services: Services
+) -> None:
+    control = CountingRedis(services.control)
+    client = create_app(replace(keyed, control=control)).test_client()
+    name = keys.api_key(ApiKey.parse(UNKNOWN_KEY).id)
+    for path, status in (("/v1/jobs", 401), ("/readyz", 503), ("/healthz", 200)):
+        control.calls.clear()
+        assert client.get(path, headers=bearer(UNKNOWN_KEY)).status_code == status
+        assert [call for call in control.calls if name in call] == [("HGETALL", name)]
 
 
 def test_a_real_server_answers_a_right_key_while_it_holds_wrong_ones_back(servers: Settings) -> None:
