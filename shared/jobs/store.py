@@ -105,10 +105,6 @@ class JobStore(JobReader):
             raise Conflict("this Idempotency-Key was used for another request")
         return str(first)
 
-    def sent(self, job_id: str) -> None:
-        """Note that the job's message is in its queue."""
-        self.redis.zrem(keys.UNSENT, job_id)
-
     def is_held(self, job_id: str, attempt: str) -> bool:
         """Whether this attempt still holds the job."""
         return bool(self.redis.get(keys.lease(job_id)) == attempt)

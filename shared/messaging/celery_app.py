@@ -1,12 +1,11 @@
 """Queue and task names, and the Celery app: the contract between the web and the workers."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from celery import Celery
 from kombu import Exchange, Queue
 
-from shared.messaging.messages import GenerateJob
 from shared.redis_clients import tls_options
 from shared.setting_checks.addresses import parse_redis_url
 from shared.settings import Settings
@@ -22,8 +21,6 @@ FOLLOW = "unet.follow"
 ENCODE = "unet.encode"
 #: Makes a worker that serves ControlNets ready for a job: `shared.messaging.messages.AttachControlNet`.
 ATTACH = "controlnet.attach"
-#: Header of a message that comes before all that wait in its queue: `workers.runtime.celery_worker.broker`.
-FIRST = "first"
 
 
 def unet_queue(model: str) -> str:
@@ -59,22 +56,6 @@ def controlnet_queue(controlnet: str) -> str:
 def attach_queue(worker: str) -> str:
     """Where the attachments of one UNet worker wait, which serves ControlNets while it has no job."""
     return f"attach@{worker}"
-
-
-def send_job(
-    celery: Celery, job_id: str, model: str, worker: str | None = None, *, is_first: bool = False
-) -> None:
-    """Queue a job for all workers of its model, or for the one that is reserved for it.
-
-    ``is_first``: before all that wait. Only workers' processes can (`FIRST`).
-    """
-    message = GenerateJob(job_id=job_id).model_dump()
-    if worker is None:
-        headers = {FIRST: True} if is_first else None
-        celery.send_task(GENERATE, args=[message], queue=unet_queue(model), task_id=job_id, headers=headers)
-        return
-    queue: Any = default_exchange_queue(worker_queue(model, worker))  # the types of send_task want a name
-    celery.send_task(GENERATE, args=[message], queue=queue, declare=[], task_id=job_id)
 
 
 def remove_message(redis: "Redis", queue: str, task_id: str) -> bool:

@@ -17,8 +17,9 @@ from infra.local.environment import inherit, variables_of
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import make_celery, send_job
+from shared.messaging.celery_app import make_celery
 from shared.registry.workers import Heartbeat, live_workers
+from shared.scheduling.fair_queue import FairQueue
 from shared.settings import ROOT, Settings
 from shared.storage.object_store import Bucket
 from tests.infra.local.waiting import eventually
@@ -107,6 +108,7 @@ class Fleet:
         """``s3`` is the S3 server as the worker ``unet1`` sees it."""
         self.settings, self.redis, self.s3 = settings, redis, s3
         self.jobs, self.celery = JobStore(redis, settings), make_celery(settings)
+        self._queue = FairQueue(redis, settings)
         self.images = Bucket(settings, settings.image_bucket)
         self._folder = folder
         self._running: dict[str, tuple[dict[str, Any], Worker]] = {}
@@ -162,8 +164,7 @@ class Fleet:
         """Accept a job as the web does; returns its id."""
         job_id, _ = self.jobs.create(wanted)
         self._submitted.append(job_id)
-        send_job(self.celery, job_id, wanted.model)
-        self.jobs.sent(job_id)
+        self._queue.place(job_id, wanted.model)
         return job_id
 
     def wait(self, job_id: str) -> Job:

@@ -39,7 +39,7 @@ def left(target: Target, *names: str) -> list[str]:
 def test_a_job_that_has_ended_leaves_nothing(target: Target, servers: Settings, control: Redis) -> None:
     jobs = JobStore(control, servers)
     job_id, _ = jobs.create(spec())
-    jobs.sent(job_id)
+    jobs.redis.zrem(keys.UNSENT, job_id)
     attempt = jobs.claim(job_id, "unet1@host")
     assert attempt is not None
     assert running_jobs(target.control, "unet1") == [job_id]

@@ -165,7 +165,7 @@ def test_what_is_no_id_is_no_job(job_id: str, jobs: JobStore) -> None:
 def test_a_job_whose_message_was_never_sent_is_found(jobs: JobStore) -> None:
     lost, _ = jobs.create(SPEC)
     sent, _ = jobs.create(SPEC)
-    jobs.sent(sent)
+    jobs.redis.zrem(keys.UNSENT, sent)
     assert lost in jobs.orphans(unsent_after_s=0)
     assert sent not in jobs.orphans(unsent_after_s=0)
 

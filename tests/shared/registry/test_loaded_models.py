@@ -5,9 +5,10 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.messaging.celery_app import make_celery, send_job, unet_queue
+from shared.messaging.celery_app import make_celery, unet_queue
 from shared.registry.loaded_models import LoadedModels, ModelQueue
 from shared.settings import Settings
+from tests.job_messages import send_job
 
 SOON = 60.0
 MODELS = ["one", "two"]

@@ -13,10 +13,11 @@ from redis import Redis
 
 from shared import keys
 from shared.lua_script import read_lua
-from shared.messaging.celery_app import make_celery, send_job, unet_queue, worker_queue
+from shared.messaging.celery_app import make_celery, unet_queue, worker_queue
 from shared.registry.availability import Availability
 from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
+from tests.job_messages import send_job
 from tests.shared.scheduling.held_jobs import MODEL, SOON, HeldJobs
 
 AGEING_S = 600.0

@@ -13,11 +13,9 @@ from typing import Annotated, Any
 from celery import Task
 from celery.worker import request
 from kombu.transport import TRANSPORT_ALIASES, redis
-from kombu.utils.json import dumps
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from shared.message_base import Message
-from shared.messaging.celery_app import FIRST
 
 log = logging.getLogger(__name__)
 
@@ -111,17 +109,9 @@ class QoS(_redis.QoS):
 
 
 class Channel(_redis.Channel):
-    """Takes from lists and channels of Redis, and puts messages with the header `FIRST` at a list's front."""
+    """Takes from lists and channels of Redis."""
 
     QoS = QoS
-
-    def _put(self, queue: str, message: Any, **options: Any) -> None:
-        if not message.get("headers", {}).get(FIRST):
-            super()._put(queue, message, **options)
-            return
-        key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
-        with self.conn_or_acquire() as client:
-            client.rpush(key, dumps(message))
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

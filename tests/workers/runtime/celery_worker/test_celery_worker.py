@@ -16,11 +16,12 @@ from redis import Redis
 
 from shared.jobs.spec import JobSpec, LoraLoading
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import GENERATE, make_celery, send_job, unet_queue
+from shared.messaging.celery_app import GENERATE, make_celery, unet_queue
 from shared.messaging.messages import GenerateJob
 from shared.redis_clients import control_redis
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
+from tests.job_messages import send_job
 
 DONE, STATE, PROBLEMS = "test:done", "test:state", "test:problems"
 NAME, QUEUE = "echo@test", unet_queue("m")

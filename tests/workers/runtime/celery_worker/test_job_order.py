@@ -16,7 +16,6 @@ from shared.messaging.celery_app import (
     GENERATE,
     follow_queue,
     make_celery,
-    send_job,
     unet_queue,
     worker_queue,
 )
@@ -24,6 +23,7 @@ from shared.redis_clients import control_redis, without_retries
 from shared.registry.loaded_models import LoadedModels
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
+from tests.job_messages import send_job
 from workers.runtime.celery_worker.job_order import LOADS, TIMES, JobOrder, counted_wait_s
 
 DONE, GATE, LOADED, LOAD_S = "test:done", "test:gate", "test:loaded", "test:load_s"

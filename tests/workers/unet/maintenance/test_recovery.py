@@ -62,7 +62,7 @@ def in_queue(control: Redis) -> list[str]:
 
 def accept(jobs: JobStore) -> str:
     job_id, _ = jobs.create(spec())
-    jobs.sent(job_id)
+    jobs.redis.zrem(keys.UNSENT, job_id)
     return job_id
 
 
@@ -226,7 +226,6 @@ def test_a_job_whose_names_left_every_catalog_is_failed_and_not_sent_again(
     name = unet_queue(jobs.get(job_id).spec.model)
     if has_message:
         queue.place(job_id, jobs.get(job_id).spec.model)
-        jobs.sent(job_id)
     before = control.llen(name)
     # A new catalog is being rolled out, perhaps: the job is given time
     for _ in range(3):
@@ -261,7 +260,6 @@ def test_a_message_in_the_queue_of_a_model_that_others_serve_is_not_sent_twice(
     publish_heartbeat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
     job_id, _ = jobs.create(spec(model="elsewhere"))
     queue.place(job_id, "elsewhere")
-    jobs.sent(job_id)
     recover_now(queue, jobs)
     assert control.llen(unet_queue("elsewhere")) == 1
 
@@ -320,7 +318,7 @@ def test_the_job_of_a_process_that_is_killed_is_queued_again(
 ) -> None:
     # Given a process that keeps the lease of its job, with the settings of an operator who turned nothing
     job_id, _ = jobs.create(spec())
-    jobs.sent(job_id)
+    jobs.redis.zrem(keys.UNSENT, job_id)
     env = {
         **os.environ,
         "SWIFT_REDIS_URL": servers.redis_url,

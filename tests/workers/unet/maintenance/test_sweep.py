@@ -15,12 +15,13 @@ from shared.errors import AttemptLost, Unavailable
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import Failure, StoredImage
 from shared.jobs.store import JobStore
-from shared.messaging.celery_app import attach_queue, make_celery, send_job, worker_queue
+from shared.messaging.celery_app import attach_queue, make_celery, worker_queue
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
 from shared.storage.lora_names import STAGED
 from shared.storage.object_store import Bucket
 from tests.api.services import receipt_of
+from tests.job_messages import send_job
 from tests.shared.jobs.records import damage
 from tests.workers.unet.specs import spec
 from workers.transport.keys import checkpoint_key
