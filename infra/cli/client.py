@@ -122,6 +122,10 @@ class Client:
         headers = {"Idempotency-Key": secrets.token_hex(16)}
         return self._json(self._call("POST", "/v1/jobs", json=dict(request), headers=headers))
 
+    def estimate(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """When a job would be done, which is not accepted: the ``estimate`` of an answer to a submission."""
+        return self._json(self._call("POST", "/v1/jobs?dry_run=1", json=dict(request)))
+
     def cancel(self, job_id: str) -> None:
         """Cancel a job; one that has ended is left as it is."""
         self._call("POST", f"/v1/jobs/{job_id}/cancel")

@@ -13,6 +13,7 @@ from infra.cli.options import INPUT_FILE, OutputFile, api_option, connected
 from infra.cli.progress import run_with_progress
 from shared.catalog.schedulers import SCHEDULERS
 from shared.settings import Settings
+from shared.tenants.tenant import PRIORITIES
 
 
 class Pair(click.ParamType[tuple[str, Any]]):
@@ -89,10 +90,25 @@ PREPROCESSOR = Pair(click.STRING, "NAME=PREPROCESSOR")
     type=click.Choice(["bounded", "exact"]),
     help="Whether the first steps may run before the LoRA has arrived; bounded is the default.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the job as JSON instead of the paths.")
+@click.option(
+    "--priority",
+    type=click.Choice(PRIORITIES),
+    help="Of your own jobs those of a higher one come first; normal is the default.",
+)
+@click.option(
+    "--deadline",
+    "deadline_s",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Refuse the job if it cannot be done so soon, and fail it if it is not.",
+)
+@click.option("--dry-run", is_flag=True, help="Print when the job would be done, and generate nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the job, or its estimate, as JSON.")
 @api_option
 @click.pass_obj
-def command(settings: Settings, /, out: Path | None, as_json: bool, api: str | None, **options: Any) -> None:
+def command(
+    settings: Settings, /, out: Path | None, as_json: bool, dry_run: bool, api: str | None, **options: Any
+) -> None:
     """Generate images from a prompt, show the progress, write PNG files.
 
     Ctrl-C cancels the job. The paths that were written are printed; every PNG carries its receipt.
@@ -102,6 +118,10 @@ def command(settings: Settings, /, out: Path | None, as_json: bool, api: str | N
     """
     request = _request(**options)
     with connected(api, settings) as client:
+        if dry_run:
+            estimate = client.estimate(request)
+            click.echo(json.dumps(estimate, indent=2) if as_json else _describe(estimate))
+            return
         job = run_with_progress(client, request, Console(stderr=True))
         paths = client.result(job).save(out or Path(f"{job['id']}.png"))
     for warning in job["warnings"]:
@@ -135,6 +155,15 @@ def _request(
     if lora_loading is not None:
         request["lora_loading"] = {"mode": lora_loading}
     return request
+
+
+def _describe(estimate: Mapping[str, Any]) -> str:
+    """An estimate in words."""
+    place = f"{estimate['device_seconds']:g} s of a device, number {estimate['queue_position']} of the queue"
+    if estimate["eta_s"] is None:
+        return f"{place}; no worker serves the model"
+    half, most = estimate["eta_s"], estimate["eta_p90_s"]
+    return f"{place}; half of such jobs are done within {half:g} s, nine of ten within {most:g} s"
 
 
 def _controlnet(

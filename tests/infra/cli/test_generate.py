@@ -29,6 +29,35 @@ def test_what_was_given_is_submitted_and_nothing_else(tmp_path: Path) -> None:
     }
 
 
+def test_priority_and_deadline_are_submitted(tmp_path: Path) -> None:
+    with scripted_api(job_answers()) as api:
+        words = ["a cat", "--priority", "interactive", "--deadline", "30", "-o", str(tmp_path / "cat.png")]
+        request = generate(api, *words)
+    assert (request["priority"], request["deadline_s"]) == ("interactive", 30)
+
+
+ESTIMATE = {"device_seconds": 2.5, "queue_position": 4, "eta_s": 12.0, "eta_p90_s": 20.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "printed"),
+    [
+        ({}, "; half of such jobs are done within 12 s, nine of ten within 20 s\n"),
+        ({"eta_s": None, "eta_p90_s": None}, "; no worker serves the model\n"),
+    ],
+)
+def test_a_dry_run_prints_the_estimate_and_submits_no_job(
+    changes: dict[str, Any], printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estimate = json.dumps({**ESTIMATE, **changes}).encode()
+    with scripted_api({"/v1/jobs?dry_run=1": [(200, estimate)]}) as api:
+        assert generate(api, "a cat", "--dry-run")["prompt"] == "a cat"
+        assert capsys.readouterr().out == f"2.5 s of a device, number 4 of the queue{printed}"
+        generate(api, "a cat", "--dry-run", "--json")
+    assert json.loads(capsys.readouterr().out) == {**ESTIMATE, **changes}
+    assert {path for _, path, _ in api.requests} == {"/v1/jobs?dry_run=1"}
+
+
 def test_loras_and_controlnets_are_pairs(tmp_path: Path) -> None:
     control = tmp_path / "a=b.png"
     control.write_bytes(b"control")
@@ -107,6 +136,8 @@ def test_a_job_that_fails_exits_with_1_and_says_why(capsys: pytest.CaptureFixtur
         (["--control", "edge=gone.png"], "'gone.png' does not exist"),
         (["--control-scale", "edge=1"], "no --control names edge"),
         (["--strength", "2"], "0<=x<=1"),
+        (["--priority", "urgent"], "'interactive', 'normal', 'batch'"),
+        (["--deadline", "0"], "x>0"),
         (["-o", ""], "'' names no file"),
     ],
 )
