@@ -19,6 +19,7 @@ from infra.bench.harness.fleet import read_pixels
 from infra.bench.parts.soak.host import CacheWatch, Crew, running_servers
 from infra.bench.parts.soak.loras import Shelf
 from infra.bench.parts.soak.messages import DONE, OPEN, QUEUE, STOP, SURVIVOR, Order, Report, SoakResult
+from shared import keys
 from shared.errors import LoraGone
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
@@ -103,7 +104,7 @@ class Soak:
             latent_parallelism="off",
         )
         job_id, _ = self.jobs.create(spec)
-        self.jobs.sent(job_id)
+        self.jobs.redis.zrem(keys.UNSENT, job_id)  # its workers take it from a list of their own
         self.in_flight[job_id] = spec
         for ref in refs.values():
             if self.chance.random() < OPENED:
