@@ -40,6 +40,7 @@ DELAYED = "swift:delayed"  # sorted set: jobs that were given back, by when they
 
 TENANTS = "swift:tenants"  # sorted set: ids of tenants, in the order of letters
 TENANTS_DELETED = "swift:tenants:deleted"  # set: ids of tenants that were deleted, which are not given again
+TENANTS_DELETING = "swift:tenants:deleting"  # sorted set: those that have left something, by when deleted
 AUDIT = "swift:audit"  # stream: what admins have done, bounded
 RATE_LIMITS = "swift:limits"  # begins the keys of requests counted by the package limits
 
@@ -295,10 +296,14 @@ def image_key(job_id: str, attempt: str, n: int) -> str:
     return f"{images_prefix(job_id)}{attempt}-{n}.png"
 
 
+def control_prefix(tenant: str) -> str:
+    """What the keys of all control images of a tenant begin with; for `LOCAL` also those of the others."""
+    return CONTROL_PREFIX if tenant == LOCAL else f"{CONTROL_PREFIX}{tenant}/"
+
+
 def control_key(sha256: str, tenant: str = LOCAL) -> str:
     """PNG: a control image of a tenant, named by the hash of its bytes."""
-    owner = "" if tenant == LOCAL else f"{tenant}/"
-    return f"{CONTROL_PREFIX}{owner}{sha256}.png"
+    return f"{control_prefix(tenant)}{sha256}.png"
 
 
 def control_name(key: str) -> str | None:

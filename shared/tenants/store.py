@@ -70,7 +70,8 @@ class TenantStore:
     def delete(self, tenant_id: str) -> None:
         """Delete a tenant, its keys and its webhooks; raises `NotFound`, `Conflict` for `LOCAL`.
 
-        Its jobs end and expire as others do; its id is not given again.
+        What else it has left, its jobs, LoRAs and images, is then deleted by the sweep of a worker. Its id is
+        not given again.
         """
         if tenant_id == LOCAL:
             raise Conflict(f"tenant {LOCAL!r} cannot be deleted")
@@ -78,14 +79,17 @@ class TenantStore:
         def put(pipe: "Pipeline") -> None:
             _read(tenant_id, cast(dict[str, str], pipe.hgetall(_name(tenant_id))))
             key_ids = cast(list[str], pipe.zrange(keys.tenant_keys(tenant_id), 0, -1))
+            seconds, _ = pipe.time()
             pipe.multi()
             pipe.sadd(keys.TENANTS_DELETED, tenant_id)
+            pipe.zadd(keys.TENANTS_DELETING, {tenant_id: seconds})
             pipe.zrem(keys.TENANTS, tenant_id)
             pipe.delete(
                 keys.tenant(tenant_id),
                 keys.tenant_keys(tenant_id),
                 keys.tenant_key_uses(tenant_id),
                 keys.webhooks(tenant_id),
+                keys.webhook_default(tenant_id),
                 *map(keys.api_key, key_ids),
             )
 

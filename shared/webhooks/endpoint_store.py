@@ -33,10 +33,15 @@ class EndpointStore:
         return _read(self._redis.hget(keys.webhooks(tenant), endpoint_id), endpoint_id)
 
     def default(self, tenant: str, now: float) -> Endpoint:
-        """The endpoint whose secrets sign the webhooks of single jobs; made when it is first asked for."""
+        """The endpoint whose secrets sign the webhooks of single jobs; made when it is first asked for.
+
+        Raises `NotFound` for a tenant that was deleted.
+        """
         key = keys.webhook_default(tenant)
         stored: Any = self._redis.hget(key, DEFAULT)
         if stored is None:
+            if self._redis.sismember(keys.TENANTS_DELETED, tenant):
+                raise NotFound(f"tenant {tenant!r} was deleted")
             self._redis.hsetnx(key, DEFAULT, _new(DEFAULT, "", EVENTS, "", now).model_dump_json())
             stored = self._redis.hget(key, DEFAULT)
         return _read(stored, DEFAULT)

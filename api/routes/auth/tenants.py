@@ -72,8 +72,9 @@ def tenants_api(services: Services) -> APIBlueprint:
         responses={204: None, **error_responses(404, 409, 503)},
     )
     def delete_tenant(path: TenantPath) -> Response:
-        """Its keys end at once, or after `SWIFT_AUTH_CACHE_S` where they were in use. Its jobs end and expire
-        as others do, its LoRAs stay in the bucket.
+        """Its keys end at once, or after `SWIFT_AUTH_CACHE_S` where they were in use; no webhook is sent
+        then. Its jobs are cancelled, and deleted with its images and LoRAs, within some minutes while a UNet
+        worker runs. What it has used stays in `/v1/usage`.
         """
         tenants.delete(path.id)
         return Response(status=204)

@@ -24,6 +24,7 @@ from workers.unet.maintenance.broker_cleanup import BrokerCleanup
 from workers.unet.maintenance.checkpoint_cleanup import CheckpointCleanup
 from workers.unet.maintenance.image_cleanup import ImageCleanup
 from workers.unet.maintenance.sweep_cursors import SweepCursors
+from workers.unet.maintenance.tenant_cleanup import TenantCleanup
 from workers.unet.maintenance.upload_leftovers import LEFTOVER_AGE, remove_leftovers
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Sweeper:
         self.images = ImageCleanup(jobs, images, self._cursors)
         self.broker = BrokerCleanup(jobs, self._cursors)
         self.checkpoints = CheckpointCleanup(jobs, checkpoints, self._cursors)
+        self.tenants = TenantCleanup(jobs, images, loras, self._cursors)
         self._thread = PeriodicThread("sweep", SWEEP_EVERY_S, self._sweep_in_turn)
 
     def start(self) -> None:
@@ -66,6 +68,7 @@ class Sweeper:
     def sweep(self) -> None:
         """Sweep everything once; a part that fails does not keep the others from running."""
         parts: list[Callable[[], object]] = [
+            self.tenants.delete_tenants,
             self.images.delete_expired_images,
             self.images.delete_lost_images,
             self.images.delete_unused_control_images,
