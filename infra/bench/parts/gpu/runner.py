@@ -42,9 +42,9 @@ class Experiment:
 
 #: In order of worth: what a run that is cut off should have measured first.
 ALL = (
-    Experiment("E0", "rates of the card: matrix products, memory, links", "rates", 40, 15),
+    Experiment("E0", "rates of the card: matrix products, memory, links", "rates", 40, 10),
     Experiment("E1", "diffusers as its users run it, and the parts of its step", "eager", 60, 30),
-    Experiment("E3", "CUDA graphs of the UNet", "graphs", 40, 15),
+    Experiment("E3", "CUDA graphs of the UNet", "graphs", 60, 30),
     Experiment("E4", "0C/0L in the fleet: latency, GPU busy share, gap per step", "plain_jobs", 200, 120),
     Experiment("E5", "1C on one GPU, and the handover of residuals", "controlnet_jobs", 190, 100),
     Experiment("E7", "LoRA of rank 64: prepare, patch, restore, cold tax", "lora", 120, 70),
