@@ -12,7 +12,7 @@ from shared import metrics
 from shared.errors import InvalidLora, LoraUnavailable
 from shared.jobs.spec import LoraRef
 from shared.logs import inherit_log_fields
-from workers.lora.cache.cache import NO_COUNTS, LoraCache, Tier
+from workers.lora.cache.cache import NO_COUNTS, CachedLora, LoraCache, Tier
 from workers.lora.cache.filenames import is_damaged
 from workers.lora.cache.wait_budget import WaitBudget
 from workers.lora.lora_weights import LoraWeights
@@ -28,9 +28,12 @@ class LoraParser(Protocol):
     """Parses a file for one model: `workers.lora.formats.parser.read_lora` with its models given."""
 
     def __call__(
-        self, path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]
+        self, path: Path, *, sha256: str | None, check: Callable[[], None], reserve: Callable[[int], None]
     ) -> LoraWeights:
-        """``check`` raises when the load was closed; ``reserve`` is called with the bytes it will take."""
+        """``sha256``: of a file that has just arrived; None: it is to be hashed, as it may have changed.
+
+        ``check`` raises when the load was closed; ``reserve`` is called with the bytes it will take.
+        """
 
 
 class LoadSpan(NamedTuple):
@@ -131,9 +134,7 @@ class LoraLoad:
                 self._record_tier(cached.tier, start, cached.counts)
                 try:
                     with self._span("parse"), metrics.LORA_PARSE_S.time():
-                        weights = self._read(
-                            cached.path, check=self._wait_budget.check, reserve=self._reserve
-                        )
+                        weights = self._parse(cached)
                 except InvalidLora:
                     if not is_damaged(cached.path):
                         raise
@@ -142,6 +143,10 @@ class LoraLoad:
                         return weights
             self._cache.discard(cached)
         raise LoraUnavailable(f"LoRA {self._ref.name!r} is damaged on the disk of the worker")
+
+    def _parse(self, cached: CachedLora) -> LoraWeights:
+        sha256 = cached.sha256 if cached.tier == "s3" else None  # hashed while it arrived, a moment ago
+        return self._read(cached.path, sha256=sha256, check=self._wait_budget.check, reserve=self._reserve)
 
     def _reserve(self, size_bytes: int) -> None:
         self._memory.reserve(self._key, size_bytes)

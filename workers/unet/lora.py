@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from shared import metrics
@@ -34,9 +33,8 @@ class JobLoras:
         """``check`` raises what shall stop the attempt while it waits between two steps."""
         spec, model, worker = context.spec, context.model, context.worker
 
-        def read(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
-            allocate = worker.device.pinned if worker.device.has_own_memory else None
-            return read_lora(path, model.lora_targets, check=check, reserve=reserve, allocate=allocate)
+        allocate = worker.device.pinned if worker.device.has_own_memory else None
+        read = partial(read_lora, targets=model.lora_targets, allocate=allocate)
 
         for ref in spec.loras:
             model.patcher.check_scale(ref.scale)  # a misfit fails the job before its first step

@@ -192,7 +192,9 @@ def test_a_parse_stops_when_nobody_wants_its_lora_any_more(load: Load) -> None:
     # Given a file that takes for ever to parse
     begun, stopped = threading.Event(), threading.Event()
 
-    def endless(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
+    def endless(
+        path: Path, *, check: Callable[[], None], reserve: Callable[[int], None], **_: Any
+    ) -> LoraWeights:
         begun.set()
         try:
             while True:
@@ -213,7 +215,9 @@ def test_a_parse_stops_when_nobody_wants_its_lora_any_more(load: Load) -> None:
 def test_memory_hears_of_the_size_before_the_file_is_parsed(load: Load) -> None:
     memory, seen = LoraMemory(100), []
 
-    def read(path: Path, *, check: Callable[[], None], reserve: Callable[[int], None]) -> LoraWeights:
+    def read(
+        path: Path, *, check: Callable[[], None], reserve: Callable[[int], None], **_: Any
+    ) -> LoraWeights:
         reserve(8)
         seen.append(memory.used_bytes())
         return as_name(path)
@@ -221,3 +225,18 @@ def test_memory_hears_of_the_size_before_the_file_is_parsed(load: Load) -> None:
     load("anime", read, memory=memory).wait(10)
     assert seen == [8]
     assert memory.used_bytes() == 8
+
+
+def test_a_file_is_hashed_again_unless_it_has_just_arrived(load: Load) -> None:
+    # Given a parser that is told whether the bytes were hashed
+    told: list[str | None] = []
+
+    def read(path: Path, *, sha256: str | None, **calls: Any) -> LoraWeights:
+        told.append(sha256)
+        return as_name(path)
+
+    # When a LoRA is fetched, and then found on the disk
+    for _ in range(2):
+        load("anime", read, memory=LoraMemory(0)).wait(10)
+    # Then only the file that may have changed on the disk is hashed again
+    assert told == [SHA256, None]

@@ -40,19 +40,21 @@ def read_lora(
     path: Path,
     targets: LoraTargets,
     *,
+    sha256: str | None = None,
     check: Callable[[], None] = lambda: None,
     reserve: Callable[[int], None] = lambda size_bytes: None,
     allocate: Callable[[int], Tensor] | None = None,
 ) -> LoraWeights:
     """Parse a safetensors file for a model, of which ``targets`` finds the modules.
 
-    ``check`` is called often, and raises when nobody wants the LoRA any more. ``reserve`` is called
+    ``sha256``: of a file whose bytes were hashed as they arrived; None: they are hashed now. ``check`` is
+    called often, and raises when nobody wants the LoRA any more. ``reserve`` is called
     with the bytes that the LoRA will take, before it takes them. ``allocate`` returns so many bytes of
     memory from which a device copies; None: each tensor has memory of its own, which the allocator has at
     hand again when another LoRA is gone. Raises `InvalidLora` unless every tensor in the file can be used,
     but for embeddings.
     """
-    sha256 = hash_file(path, check)
+    sha256 = sha256 or hash_file(path, check)
     with parse_errors_as_invalid():
         header = read_header(path)
         info = inspect_lora(header.tensors, header.metadata)
