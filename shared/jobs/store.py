@@ -26,6 +26,7 @@ from shared.jobs.record import RECORD_VERSION, Failure, JobScheduling, no_job
 from shared.jobs.spec import JobSpec
 from shared.redis_clients import renewal_client
 from shared.settings import Settings
+from shared.storage.loras import version_of
 from shared.webhooks.endpoint import JobWebhook
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ class JobStore(JobReader):
         job_id = secrets.token_hex(8)
         fields = {"id": job_id, "version": RECORD_VERSION, "model": spec.model}
         fields |= {"spec": spec.model_dump_json(), **scheduling.fields()}
+        if spec.loras:
+            bucket = self._settings.lora_bucket
+            versions = [version_of(bucket, ref.name, ref.etag, ref.key) for ref in spec.loras]
+            fields["lora_versions"] = json.dumps(versions)
         if replays is not None:
             fields["replays"] = replays.model_dump_json()
         if warnings:

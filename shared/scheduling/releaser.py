@@ -30,6 +30,14 @@ class Releaser:
         """Release the next jobs of ``models``: a worker has just taken one, or a tenant's job has ended."""
         self._call("release", *models)
 
+    def prefer(self, model: str, lora_versions: Iterable[str]) -> bool:
+        """Have the next job of a model be one with LoRAs of these, which the worker has that takes it.
+
+        While jobs of the model are held, the first few of the same tenant and priority as the next one are
+        looked at, which were accepted soon after it. Returns whether another job comes first now.
+        """
+        return self._call("prefer", model, *lora_versions) is not None
+
     def serve(self, worker: str, models: Iterable[str], ttl_s: float) -> None:
         """Say for ``ttl_s`` seconds that a worker takes jobs of ``models``, and release the next ones.
 

@@ -55,15 +55,35 @@ do
   function held.read(id)
     if redis.call('TYPE', record(id)).ok ~= 'hash' then return nil end
     local found = redis.call('HMGET', record(id), 'status', 'tenant', 'model', 'priority', 'cost_s', 'order',
-      'step', 'total', 'charged_s')
+      'step', 'total', 'charged_s', 'attempts')
     local step, total = number(found[7], 0), number(found[8], 0)
     local left = 1
     if total > 0 and step >= 0 and step < total then left = 1 - step / total end
     return {
       status = found[1], tenant = found[2] or LOCAL, model = found[3], priority = found[4] or 'normal',
       left = left, left_s = math.max(number(found[5], DEFAULT_COST_S), 0) * left,
-      order = number(found[6]), charged_s = number(found[9], 0),
+      order = number(found[6]), charged_s = number(found[9], 0), is_begun = number(found[10], 0) > 0,
     }
+  end
+
+  -- Whether the job has LoRAs, and all of them are among these.
+  function held.has_loras(id, versions)
+    local is_json, wanted = pcall(cjson.decode, redis.call('HGET', record(id), 'lora_versions') or '[]')
+    if not is_json or type(wanted) ~= 'table' or #wanted == 0 then return false end
+    for _, version in ipairs(wanted) do
+      if not versions[version] then return false end
+    end
+    return true
+  end
+
+  -- How many jobs of the model are held.
+  function held.count(model)
+    return number(redis.call('HGET', STATE, 'held:' .. model), 0)
+  end
+
+  -- The first held jobs of a tenant.
+  function held.first(model, tenant, count)
+    return redis.call('ZRANGE', jobs_of(model, tenant), 0, count - 1)
   end
 
   -- A place behind all jobs of its class; an earlier one than younger jobs of a class below that are older by

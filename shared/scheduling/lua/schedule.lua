@@ -19,6 +19,10 @@ local PAUSE_BASE, MAX_PAUSE_S = 4, 60
 -- A fleet of more workers gets the rest of its window with the next call.
 local MAX_AT_ONCE = 64
 
+-- A job with LoRAs that a worker has comes before so many others of its tenant at most, which were accepted
+-- sooner by so much at most: each is passed by a bounded number of jobs.
+local MAX_PASSED, MAX_PASSED_S = 32, 30
+
 -- What Celery sends, task protocol 2, in kombu's envelope; body and header name the job. A test compares it
 -- with a message of Celery's own.
 local ENVELOPE = '{"body": %s, "content-encoding": "utf-8", "content-type": "application/json", '
@@ -63,6 +67,26 @@ local function send_first(id, model)
       return
     end
   end
+end
+
+-- The job of a message; nil if it is none of ours.
+local function job_of(text)
+  return text and text:match('"id": "(%x+)"')
+end
+
+-- Whether a worker that has these LoRAs in its weights may take the job before the next one of its tenant.
+local function may_pass(id, next_job, patched)
+  local job = id and held.read(id)
+  return job and job.status == 'queued' and job.order and not job.is_begun
+    and job.tenant == next_job.tenant and job.priority == next_job.priority
+    and job.order - next_job.order <= MAX_PASSED_S and held.has_loras(id, patched)
+end
+
+-- A released job gets back the place that it had; its tenant is charged nothing for it.
+local function hold_again(id, model, job)
+  held.settle(id, 0)
+  held.unrelease(id, job.tenant)
+  held.hold(id, model, job.tenant, job.order)
 end
 
 local function fill(model)
@@ -165,6 +189,36 @@ if command == 'release' then
   local count = 0
   for i = 2, #ARGV do count = count + fill(ARGV[i]) end
   return count
+end
+
+if command == 'prefer' then
+  -- ARGV: model, LoRAs that are in the weights of the worker that takes the next job. Returns the job with such
+  -- LoRAs that comes next in place of another one of its tenant and priority; nothing if the order stays.
+  local model, queue, patched = ARGV[2], common_queue(ARGV[2]), {}
+  for i = 3, #ARGV do patched[ARGV[i]] = true end
+  local id = job_of(redis.call('LINDEX', queue, -1))
+  local next_job = id and held.read(id)
+  if not next_job or next_job.status ~= 'queued' or not next_job.order or next_job.is_begun then return false end
+  if held.count(model) == 0 or held.has_loras(id, patched) then return false end
+  local texts = redis.call('LRANGE', queue, -MAX_PASSED, -2)
+  for i = #texts, 1, -1 do
+    local other = job_of(texts[i])
+    if may_pass(other, next_job, patched) then
+      local position = i - #texts - 2
+      redis.call('LSET', queue, position, redis.call('LINDEX', queue, -1))
+      redis.call('LSET', queue, -1, texts[i])
+      return other
+    end
+  end
+  for _, other in ipairs(held.first(model, next_job.tenant, MAX_PASSED)) do
+    if may_pass(other, next_job, patched) then
+      hold_again(id, model, next_job)
+      held.release(other, model, next_job.tenant)
+      redis.call('LSET', queue, -1, message(other, queue))
+      return other
+    end
+  end
+  return false
 end
 
 if command == 'serve' then

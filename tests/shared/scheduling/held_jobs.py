@@ -1,6 +1,7 @@
 """Jobs as the scripts of `shared/scheduling` see them, and a worker that takes them from a queue."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis
@@ -32,12 +33,19 @@ class HeldJobs:
         self._count = 0
 
     def accept(
-        self, tenant: str | None = None, cost_s: float = 1.0, priority: str | None = None, model: str = MODEL
+        self,
+        tenant: str | None = None,
+        cost_s: float = 1.0,
+        priority: str | None = None,
+        model: str = MODEL,
+        loras: Sequence[str] = (),
     ) -> str:
         """The record of an accepted job that has no place yet."""
         self._count += 1
         job_id = f"{self._count:016x}"
+        versions = json.dumps(loras) if loras else None
         fields = {"status": "queued", "cost_s": cost_s, "tenant": tenant, "priority": priority}
+        fields["lora_versions"] = versions
         given: dict[Any, Any] = {name: value for name, value in fields.items() if value is not None}
         self.redis.hset(keys.job(job_id), mapping=given)
         self.redis.zadd(keys.UNSENT, {job_id: self._count})

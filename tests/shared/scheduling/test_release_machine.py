@@ -19,10 +19,12 @@ from redis import Redis
 from shared import keys
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import Failure, JobScheduling
+from shared.jobs.spec import LoraRef
 from shared.jobs.store import JobStore
 from shared.messaging.celery_app import unet_queue
 from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
+from shared.storage.loras import version_of
 from tests.shared.jobs.records import spec
 from tests.shared.scheduling.held_jobs import set_share
 
@@ -35,6 +37,7 @@ class Jobs(RuleBasedStateMachine):
 
     jobs: JobStore
     queue: FairQueue
+    bucket: str  # of LoRAs
     known = Bundle("known")
     attempts = Bundle("attempts")
 
@@ -55,11 +58,13 @@ class Jobs(RuleBasedStateMachine):
         model=st.sampled_from(MODELS),
         tenant=st.sampled_from(TENANTS),
         priority=st.sampled_from(["interactive", "normal", "batch"]),
+        loras=st.sampled_from([(), ("x",), ("x",), ("y",), ("x", "y")]),
         is_placed=st.sampled_from([True, True, True, False]),
     )
-    def submit(self, model: str, tenant: str, priority: Any, is_placed: bool) -> str:
+    def submit(self, model: str, tenant: str, priority: Any, loras: Any, is_placed: bool) -> str:
         scheduling = JobScheduling(priority, 2.0)
-        job_id, _ = self.jobs.create(spec(model=model), tenant=tenant, scheduling=scheduling)
+        wanted = spec(model=model, loras=[LoraRef(name=name, etag="e", size_bytes=1) for name in loras])
+        job_id, _ = self.jobs.create(wanted, tenant=tenant, scheduling=scheduling)
         self.models[job_id] = model
         if is_placed:
             self.queue.place(job_id, model)
@@ -106,6 +111,11 @@ class Jobs(RuleBasedStateMachine):
             return
         self.queue.send(job_id, self.models[job_id], where)
         self.firsts += where == "first"
+
+    @rule(model=st.sampled_from(MODELS), patched=st.sampled_from([("x",), ("y",), ("x", "y")]))
+    def prefer(self, model: str, patched: tuple[str, ...]) -> None:
+        """A worker is about to take the next job of a model, and has these LoRAs in its weights."""
+        self.queue.prefer(model, [version_of(self.bucket, name, "e") for name in patched])
 
     @rule()
     def recover(self) -> None:
@@ -211,7 +221,7 @@ class Jobs(RuleBasedStateMachine):
 
 def test_no_order_of_events_loses_a_job_or_releases_it_twice(control: Redis, servers: Settings) -> None:
     Jobs.jobs = JobStore(control, servers.model_copy(update={"lease_s": 60, "max_attempts": 100}))
-    Jobs.queue = FairQueue(control, servers)
+    Jobs.queue, Jobs.bucket = FairQueue(control, servers), servers.lora_bucket
     run_state_machine_as_test(
         Jobs,
         settings=settings(

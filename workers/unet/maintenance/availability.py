@@ -3,8 +3,8 @@
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
@@ -83,6 +83,14 @@ class AvailabilityReporter:
         finally:
             self._update(lambda: self._jobs.remove(job_id))
 
+    def prefer_patched_loras(self) -> None:
+        """Say before the next job is taken which LoRAs are patched; one call a model that has some."""
+        disk = self._cache.versions()
+        for name, model in self._models.loaded().items():
+            if versions := _patched(model, disk):
+                with suppress(RedisError):  # then the order stays
+                    self._releaser.prefer(name, versions)
+
     def jobs(self) -> list[str]:
         """The jobs that the worker is busy with."""
         return list(self._jobs)
@@ -151,17 +159,13 @@ class AvailabilityReporter:
         disk = self._cache.versions()
         loaded = self._models.loaded()
         errors = self._models.failed()
-        patched = {name: {sha256 for sha256, _ in model.patcher.patched} for name, model in loaded.items()}
         inventory = LoraInventory(
             worker=self._name,
             host=self._host,
             serves=[name for name in self._serves if name not in errors],
             loaded=sorted(loaded),
             patched=[
-                f"{name}@{version}"
-                for name, hashes in patched.items()
-                for version, sha256 in disk.items()
-                if sha256 in hashes
+                f"{name}@{version}" for name, model in loaded.items() for version in _patched(model, disk)
             ],
             memory=self._memory.keys(),
             controlnets=[] if self._serving is None else self._serving.controlnets(),
@@ -171,3 +175,9 @@ class AvailabilityReporter:
         if not is_unchanged or not renew_disk_cache(self._redis, self._host, self._ttl_s):
             publish_disk_cache(self._redis, self._host, list(disk), self._ttl_s)
             self._published_disk = set(disk)
+
+
+def _patched(model: BaseModel, disk: Mapping[str, str]) -> list[str]:
+    """Versions of the LoRAs in its weights; ``disk`` has the sha256 of each version."""
+    hashes = {sha256 for sha256, _ in model.patcher.patched}
+    return [version for version, sha256 in disk.items() if sha256 in hashes]

@@ -31,12 +31,14 @@ class DeviceTurns:
         check: Callable[[], None],
         *,
         jobs_wait: Callable[[], bool] = lambda: False,
+        before_next: Callable[[], None] = lambda: None,
     ) -> None:
         """``busy_with``: within it the worker is registered as busy; ``check`` raises if none may begin.
 
-        ``jobs_wait``: whether jobs waited for a worker when this one was registered as free.
+        ``jobs_wait``: whether jobs waited for a worker when this one was registered as free. ``before_next``
+        is called when a job is about to leave the device, before the worker takes the next message.
         """
-        self._jobs_wait = jobs_wait
+        self._jobs_wait, self._before_next = jobs_wait, before_next
         self._steps_from = 0.0  # `time.monotonic`; before that no step gets a turn
         self._busy_with, self._check = busy_with, check
         self._changed = threading.Condition()
@@ -96,6 +98,7 @@ class DeviceTurns:
             self._check()
 
             def leave() -> None:
+                self._before_next()
                 storing.enter_context(self._one_stores(job_id))
                 turn.close()
 

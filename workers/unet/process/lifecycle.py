@@ -75,6 +75,7 @@ class WorkerLifecycle:
             self._availability.busy_with,
             self._check_may_begin,
             jobs_wait=lambda: self._availability.jobs_wait,
+            before_next=self._availability.prefer_patched_loras,
         )
         self._serving = IdleServing(worker, self._turns) if worker.served_controlnets else None
 

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -165,12 +166,18 @@ def test_a_worker_reports_the_loras_that_a_job_left_with_it(
     with reporter.busy_with("0123"):
         assert execute_job(worker, job_id, NAME) == "succeeded"
     version = version_of(bucket.name, "twemoji", etag)
+    assert json.loads(control.hget(keys.job(job_id), "lora_versions") or "") == [version]
     [inventory] = read_inventories(control, [NAME])
     assert inventory.memory == [f"{MODEL}@{version}"]
     assert inventory.patched == [f"{MODEL}@{version}"]  # until a job wants another
     assert MODEL in inventory.loaded
     assert read_disk_caches(control, [inventory.host], [version, "other"]) == {inventory.host: {version}}
     assert 0 < control.pttl(keys.lora_disk_cache(inventory.host)) <= 60_000
+    # And the next job is one with this LoRA
+    jobs = HeldJobs(control, FairQueue(control, worker.settings))
+    first, other, same = (jobs.submit(model=MODEL, loras=[name]) for name in ("a", "b", version))
+    reporter.prefer_patched_loras()
+    assert jobs.take_all(model=MODEL) == [same, first, other]
     # When Redis loses the list, then it is published again
     control.delete(keys.lora_disk_cache(inventory.host))
     reporter.report()

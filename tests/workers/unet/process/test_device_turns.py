@@ -18,7 +18,13 @@ class Worker:
         self.held: list[int] = []
         self.lost = False
         self.jobs_wait = False
-        self.turns = DeviceTurns(self.busy_with, self.check, jobs_wait=lambda: self.jobs_wait)
+        self.held_before_next: list[list[int]] = []
+        self.turns = DeviceTurns(
+            self.busy_with,
+            self.check,
+            jobs_wait=lambda: self.jobs_wait,
+            before_next=lambda: self.held_before_next.append(list(self.held)),
+        )
         self.turns.limit_messages(self.held.append)
 
     @contextmanager
@@ -65,6 +71,7 @@ def test_a_job_computes_while_the_images_of_the_one_before_are_stored() -> None:
     assert (worker.busy, worker.held) == (["first"], [1])
     first.has_computed.set()
     assert first.stores.wait(30)
+    assert worker.held_before_next == [[1]]  # what the next message is was asked for before it is taken
     # While it stores, the worker is free, and takes another message
     assert (worker.busy, worker.held, worker.turns.storing()) == ([], [1, 2], ["first"])
     second = Job(worker, "second")
