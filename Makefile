@@ -21,7 +21,8 @@ EVERY ?= 1
 # Random inputs for each property of the fuzzers.
 EXAMPLES ?= 5000
 
-# Of a chaos run; its workers, and FAULTS=kill,sigterm for some of its faults alone. SATURATED=1: jobs always wait.
+# Of a chaos run; its workers, and FAULTS=kill,sigterm for some of its faults alone. SATURATED=1: jobs always wait;
+# JOBS=1000: short ones, until so many are accepted.
 MINUTES ?= 5
 SEED ?= 1
 UNETS ?= 2
@@ -61,7 +62,7 @@ fuzz: $(INSTALLED) ## the fuzzers at length (EXAMPLES=N inputs for each property
 
 chaos: $(INSTALLED) ## kill, stop, starve and fill a fleet under load for MINUTES=5, then check it
 	$(BIN)/python -m infra.chaos --minutes $(MINUTES) --seed $(SEED) --unet-workers $(UNETS) \
-		--controlnet-workers $(CONTROLNETS) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SATURATED),--saturated)
+		--controlnet-workers $(CONTROLNETS) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SATURATED),--saturated) $(if $(JOBS),--jobs $(JOBS))
 
 lint: $(INSTALLED) ## style, types, layers
 	$(BIN)/ruff check

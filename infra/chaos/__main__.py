@@ -1,9 +1,9 @@
 """``python -m infra.chaos``: random faults in a real fleet under load, then checks.
 
 ``--saturated`` keeps jobs waiting all the time, and does not wait for a worker that starts again before it
-ends the next one. The exit code is 1 if a job was lost, ended twice or gave another image, if an interrupted
-job was noticed too late, if a webhook did not tell of the end of one or was not signed, or if anything grew
-or was left over.
+ends the next one. ``--jobs N`` submits short jobs until N are accepted. The exit code is 1 if a job was lost,
+ended twice or gave another image, if an interrupted job was noticed too late, if a webhook did not tell of
+the end of one or was not signed, or if anything grew or was left over.
 """
 
 import argparse
@@ -82,6 +82,8 @@ def _run(target: Target, options: argparse.Namespace) -> Run:
         raise CannotRun(f"none of these faults can be injected here without root: {options.faults}")
     upload_loras(target)
     mode, waiting = ("saturated", QUEUE_LENGTH) if options.saturated else ("mixed", None)
+    if options.jobs is not None:
+        mode = "short"
     traffic = Traffic(target, RECIPES[mode], clients=CLIENTS, seed=options.seed, queue_length=waiting)
     fleet = f"{options.unet_workers} UNet and {options.controlnet_workers} ControlNet workers, {mode}"
     machine = str(describe_machine()["processor"])
@@ -119,7 +121,8 @@ def _inject(
 ) -> None:
     rng = Random(options.seed)
     may_go_on = partial(_has_others, target) if options.saturated else target.is_healthy
-    while (at_s := resources.now_s) < run.setup.seconds:
+    jobs = float("inf") if options.jobs is None else options.jobs
+    while (at_s := resources.now_s) < run.setup.seconds and len(run.log.accepted) < jobs:
         time.sleep(rng.uniform(*PAUSE_S))
         name = rng.choices(list(weights), list(weights.values()))[0]
         run.injected.append(Injected(resources.now_s, name))
@@ -174,7 +177,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--unet-workers", type=int, default=2)
     parser.add_argument("--controlnet-workers", type=int, default=2)
-    parser.add_argument("--saturated", action="store_true", help="jobs wait for a worker all the time")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--saturated", action="store_true", help="jobs wait for a worker all the time")
+    kind.add_argument("--jobs", type=int, help="short jobs, until so many are accepted or MINUTES are over")
     parser.add_argument(
         "--faults",
         type=_faults,

@@ -85,6 +85,16 @@ MIXED = (
     ),
 )
 
+#: Jobs of a run that counts them: many ends in a short time.
+SHORT = (
+    Recipe(
+        name="plain", body={"prompt": "a penguin on a teal background", "num_inference_steps": 3}, weight=4
+    ),
+    Recipe(name="1C", body={"prompt": "a red car", "num_inference_steps": 3}, controlnets=(EDGE,)),
+    Recipe(name="1L", body={"prompt": "a cat", "num_inference_steps": 3}, loras=(TWEMOJI,)),
+    Recipe(name="2 images", body={"prompt": "a fish", "num_images": 2, "num_inference_steps": 2}),
+)
+
 #: Jobs of a saturated run: long enough that a fault hits them in the loop.
 SATURATED = (
     Recipe(name="plain", body={"prompt": "a penguin on a teal background", "num_inference_steps": 50}),
@@ -167,4 +177,4 @@ def _png(image: Image.Image) -> bytes:
 
 
 #: By the mode of a run.
-RECIPES: Mapping[str, tuple[Recipe, ...]] = {"mixed": MIXED, "saturated": SATURATED}
+RECIPES: Mapping[str, tuple[Recipe, ...]] = {"mixed": MIXED, "short": SHORT, "saturated": SATURATED}
