@@ -12,11 +12,14 @@ from shared.metrics import (
     JOBS_RUNNING,
     JOBS_WAITING,
     TENANT_DEVICE_S,
+    WEBHOOK_DISPATCHERS,
+    WEBHOOK_EVENTS_WAITING,
     WORKER_BUSY_SHARE,
     WORKER_DEVICE_BYTES,
     WORKER_DEVICE_FREE_BYTES,
 )
 from shared.registry.workers import Heartbeat, live_workers
+from shared.webhooks.dispatchers import read_dispatcher_state
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -37,6 +40,7 @@ class FleetNumbersCollector(Collector):
         yield from self._jobs()
         yield from _workers(live_workers(self._redis))
         yield self._tenants()
+        yield from self._webhooks()
 
     def _jobs(self) -> Iterable[Metric]:
         models = sorted({*map(str, self._redis.smembers(keys.MODELS)), *self._catalog.models})
@@ -52,6 +56,14 @@ class FleetNumbersCollector(Collector):
                 waiting.add_metric([model], queued)
                 running.add_metric([model], taken)
         return waiting, running
+
+    def _webhooks(self) -> Iterable[Metric]:
+        state = read_dispatcher_state(self._redis)
+        dispatchers = _gauge(WEBHOOK_DISPATCHERS, "Processes that send webhooks", [])
+        dispatchers.add_metric([], state.dispatchers)
+        waiting = _gauge(WEBHOOK_EVENTS_WAITING, "Events of jobs of which no delivery is made yet", [])
+        waiting.add_metric([], state.events_waiting)
+        return dispatchers, waiting
 
     def _tenants(self) -> Metric:
         used: dict[str, str] = self._redis.hgetall(keys.USAGE_SERIES)  # type: ignore[assignment]

@@ -31,6 +31,7 @@ PUBLISHERS = "swift:metrics"  # sorted set: processes that publish metrics, by w
 RESERVED_QUEUES = "swift:reservations"  # sorted set: workers' queues with a reserved job, by when reserved
 UPLOADS_SWEPT = "swift:uploads:swept"  # string with expiry: leftovers of uploads were just removed
 WEBHOOK_EVENTS = "swift:webhooks:events"  # stream: changes of jobs of which no delivery is made yet
+WEBHOOK_OWNERS = "swift:webhooks:owners"  # set: tenants with webhook endpoints
 WEBHOOK_TENANTS = "swift:webhooks:tenants"  # sorted set: tenants with deliveries, by when the next is due
 SCHEDULING = (
     "swift:scheduling"  # hash: order of the latest held job; by model: virtual time, number of held jobs

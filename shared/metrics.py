@@ -149,6 +149,8 @@ TENANT_DEVICE_S = "swift_tenant_device_seconds_total"
 WORKER_BUSY_SHARE = "swift_worker_busy_share"
 WORKER_DEVICE_FREE_BYTES = "swift_worker_device_free_bytes"
 WORKER_DEVICE_BYTES = "swift_worker_device_bytes"
+WEBHOOK_DISPATCHERS = "swift_webhook_dispatchers"
+WEBHOOK_EVENTS_WAITING = "swift_webhook_events_waiting"
 
 
 def publish(redis: "Redis", process: str, ttl_s: float) -> None:

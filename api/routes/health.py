@@ -26,6 +26,7 @@ from shared.metrics import FleetCollector, publish
 from shared.redis_clients import without_retries
 from shared.registry.workers import WorkerKind, live_workers
 from shared.storage.object_store import Bucket
+from shared.webhooks.dispatchers import read_dispatcher_state
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -49,10 +50,13 @@ class Health(BaseModel):
 
 
 class Readiness(Health):
-    """Servers and workers are there; ``status`` is ``degraded`` where some jobs must wait for a worker."""
+    """Servers and workers are there; ``status`` is ``degraded`` where some jobs must wait for a worker, or
+    webhooks are not sent.
+    """
 
     without_workers: WithoutWorkers = WithoutWorkers()
     worker_errors: dict[str, list[str]] = Field({}, description="by live worker: what is wrong with it")
+    webhooks: str | None = Field(None, description="why webhooks are not sent; null if nothing is wrong")
 
 
 def health_api(services: Services) -> APIBlueprint:
@@ -140,12 +144,14 @@ def _check_role(fleet: FleetStatus, kind: WorkerKind, what: str, names: list[str
 
 def _describe(services: Services, fleet: FleetStatus, checks: dict[str, str]) -> Readiness:
     without_workers, errors = fleet.compare(services.catalog), fleet.worker_errors()
-    is_ok = not (without_workers.models or without_workers.controlnets or errors)
+    webhooks = read_dispatcher_state(services.control).problem
+    is_ok = not (without_workers.models or without_workers.controlnets or errors or webhooks)
     return Readiness(
         status="ok" if is_ok else "degraded",
         checks=checks,
         without_workers=without_workers,
         worker_errors=errors,
+        webhooks=webhooks,
     )
 
 

@@ -28,7 +28,7 @@ LASTING = frozenset(
         *(keys.by_status(status) for status in STATUSES),
         *(f"{keys.jobs_of(keys.LOCAL)}:{status}" for status in STATUSES),
         *(keys.jobs_of(keys.LOCAL), keys.JOB_TENANTS),
-        *(keys.WEBHOOK_EVENTS, keys.webhooks(keys.LOCAL)),
+        *(keys.WEBHOOK_EVENTS, keys.WEBHOOK_OWNERS, keys.webhooks(keys.LOCAL)),
         *(keys.MODELS, keys.LAST_EVENT, keys.USAGE_TOTALS, keys.USAGE_SERIES),
         "unacked_mutex",
     }

@@ -84,6 +84,7 @@ class TenantStore:
             pipe.sadd(keys.TENANTS_DELETED, tenant_id)
             pipe.zadd(keys.TENANTS_DELETING, {tenant_id: seconds})
             pipe.zrem(keys.TENANTS, tenant_id)
+            pipe.srem(keys.WEBHOOK_OWNERS, tenant_id)
             pipe.delete(
                 keys.tenant(tenant_id),
                 keys.tenant_keys(tenant_id),

@@ -59,6 +59,7 @@ class EndpointStore:
                 raise Conflict(f"a tenant has at most {MAX_ENDPOINTS} webhooks: delete one first")
             pipe.multi()
             pipe.hset(key, endpoint.id, endpoint.model_dump_json())
+            pipe.sadd(keys.WEBHOOK_OWNERS, tenant)
             return endpoint
 
         return self._in_transaction(add, key)
@@ -77,9 +78,19 @@ class EndpointStore:
 
     def delete(self, tenant: str, endpoint_id: str) -> None:
         """Remove an endpoint and the list of its deliveries, none of which is sent any more."""
-        if not self._redis.hdel(keys.webhooks(tenant), endpoint_id):
-            raise _missing(endpoint_id)
-        self._redis.delete(keys.webhook_deliveries(tenant, endpoint_id))
+        key = keys.webhooks(tenant)
+
+        def remove(pipe: "Pipeline") -> None:
+            if not pipe.hexists(key, endpoint_id):
+                raise _missing(endpoint_id)
+            is_last = pipe.hlen(key) == 1
+            pipe.multi()
+            pipe.hdel(key, endpoint_id)
+            pipe.delete(keys.webhook_deliveries(tenant, endpoint_id))
+            if is_last:
+                pipe.srem(keys.WEBHOOK_OWNERS, tenant)
+
+        self._redis.transaction(remove, key)
 
     def _in_transaction(self, write: "Callable[[Pipeline], Endpoint]", key: str) -> Endpoint:
         """Run ``write`` again until nobody else has changed ``key`` meanwhile."""

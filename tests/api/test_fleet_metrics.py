@@ -3,7 +3,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.services import Services
 from shared import keys
+from shared.metrics import publish
 from shared.registry.workers import publish_heartbeat
+from shared.webhooks.dispatchers import PREFIX
+from shared.webhooks.endpoint import EVENTS
 from tests.api.services import heartbeat
 
 MODEL = "emoji-sd"
@@ -49,3 +52,15 @@ def test_the_time_that_devices_worked_is_shown_by_tenant(client: FlaskClient, se
         ({"tenant": "_other"}, 0.25),
         ({"tenant": "acme"}, 1.5),
     ]
+
+
+def test_webhook_dispatchers_and_events_that_wait_for_one_are_counted(
+    client: FlaskClient, services: Services
+) -> None:
+    assert samples(client, "swift_webhook_dispatchers") == [({}, 0.0)]
+    services.webhooks.create("local", "https://example.com", EVENTS, description="", now=1.0)
+    job_id = client.post("/v1/jobs", json={"prompt": "a cat"}).json["id"]
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    assert samples(client, "swift_webhook_events_waiting") == [({}, 1.0)]
+    publish(services.control, f"{PREFIX}host-1", 60)
+    assert samples(client, "swift_webhook_dispatchers") == [({}, 1.0)]

@@ -15,6 +15,7 @@ from shared.redis_clients import control_redis
 from shared.settings import Settings, read_settings
 from shared.startup import exit_with_reason
 from shared.webhooks.deliveries import DeliveryStore
+from shared.webhooks.dispatchers import PREFIX
 from shared.webhooks.endpoint_store import EndpointStore
 from shared.webhooks.targets import Targets
 from workers.webhooks.dispatcher import Dispatcher
@@ -44,7 +45,7 @@ def main() -> None:
     with exit_with_reason():
         settings = read_settings()
         dispatcher = build_dispatcher(settings)
-    name = f"webhooks@{socket.gethostname()}-{os.getpid()}"
+    name = f"{PREFIX}{socket.gethostname()}-{os.getpid()}"
     configure_logs(settings, process=name)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,6 +9,8 @@ from api.services import Services
 from shared import keys
 from shared.metrics import publish
 from shared.registry.workers import publish_heartbeat
+from shared.webhooks.dispatchers import PREFIX
+from shared.webhooks.endpoint import ENDED
 from tests.api.api_keys import bearer, make_key
 from tests.api.services import announce_workers, heartbeat
 
@@ -49,6 +51,21 @@ def test_a_fleet_without_controlnet_workers_by_design_is_ready(
     changes = {"controlnet_workers": workers}
     app = create_app(replace(services, settings=services.settings.model_copy(update=changes)))
     assert app.test_client().get("/readyz").status_code == status
+
+
+def test_it_is_degraded_while_nobody_sends_webhooks_that_a_tenant_has(
+    client: FlaskClient, services: Services
+) -> None:
+    announce_workers(services)
+    assert client.get("/readyz").json["status"] == "ok"
+    services.webhooks.create("acme", "https://example.com", ENDED, description="", now=1.0)
+    answer = client.get("/readyz")
+    # A load balancer is not to take the API out for that: jobs run
+    assert (answer.status_code, answer.json["status"]) == (200, "degraded")
+    assert answer.json["webhooks"].startswith("no webhook dispatcher runs")
+    publish(services.control, f"{PREFIX}host-1", 60)
+    answer = client.get("/readyz")
+    assert (answer.json["status"], answer.json["webhooks"]) == ("ok", None)
 
 
 def test_it_is_not_ready_without_a_redis(services: Services) -> None:

@@ -126,6 +126,7 @@ class TenantCleanup:
             keys.share(tenant),
         )
         pipe.zrem(keys.WEBHOOK_TENANTS, tenant)
+        pipe.srem(keys.WEBHOOK_OWNERS, tenant)
         is_over = deleted_at is None or self._jobs.now() - float(deleted_at) > ARRIVALS_S
         if is_over:
             pipe.zrem(keys.TENANTS_DELETING, tenant)
