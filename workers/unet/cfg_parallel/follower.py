@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from shared.jobs.spec import JobSpec
+from shared.jobs.record import Job
 from shared.logs import log_fields
 from workers.families.base import BaseModel
 from workers.unet.attempt_context import AttemptContext
@@ -25,7 +25,9 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
         return "attempt over"
     if name in message.excluded:
         return "excluded"
-    spec = worker.jobs.get(message.job_id).spec.with_control_maps(message.control_maps)
+    job = worker.jobs.get(message.job_id)
+    spec = job.spec.with_control_maps(message.control_maps)
+    job = job.model_copy(update={"spec": spec})
     channel = branch_channel(worker, message)
     preemption = Preemption(worker, spec, message, name)
     try:
@@ -33,7 +35,7 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
         if channel.is_claimed():
             return "already followed"
         with ExitStack() as stack:
-            stack.enter_context(log_fields(job=message.job_id, attempt=message.attempt))
+            stack.enter_context(log_fields(job=job.id, attempt=message.attempt, tenant=job.tenant))
             stack.enter_context(worker.device_loss.translate_errors())
             limit_s = worker.settings.job_timeout_s  # of the job that it follows
             stack.enter_context(worker.watchdog.limit(f"following job {message.job_id}", limit_s))
@@ -43,7 +45,7 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
                 stack.enter_context(worker.models.memory.release_when_full())
                 stack.enter_context(worker.prompts.held_for_loras(model, spec))
                 stack.enter_context(restore_weights_on_error(worker, model))
-                context = _make_context(worker, model, spec, message, name, preemption)
+                context = _make_context(worker, model, job, message, name, preemption)
                 branch = UncondBranch(context)
                 stack.callback(branch.close)
             preemption.check()
@@ -58,7 +60,7 @@ def follow(worker: UNetWorker, message: FollowBranch, name: str) -> str:
 def _make_context(
     worker: UNetWorker,
     model: BaseModel,
-    spec: JobSpec,
+    job: Job,
     message: FollowBranch,
     name: str,
     preemption: Preemption,
@@ -66,8 +68,9 @@ def _make_context(
     return AttemptContext(
         worker=worker,
         model=model,
-        spec=spec,
-        job_id=message.job_id,
+        spec=job.spec,
+        job_id=job.id,
+        tenant=job.tenant,
         attempt=message.attempt,
         ordinal=message.ordinal,
         role="follower",

@@ -73,6 +73,21 @@ def test_weights_that_a_follower_has_patched_stay_as_after_any_job(pair: Pair) -
         assert model.patched_with == {(lora.name, lora.etag)}
 
 
+def test_a_follower_finds_the_images_of_the_tenant_whose_job_it_follows(pair: Pair) -> None:
+    wanted = spec(controlnets=[controlnet(pair.first)])
+    public = keys.control_key(wanted.controlnets[0].image)
+    own = keys.control_key(wanted.controlnets[0].image, "acme")
+    pair.first.images.put(own, pair.first.images.get(public), content_type="image/png")
+    pair.first.images.delete(public)
+    job_id, _ = pair.first.jobs.create(wanted, tenant="acme")
+    execute_job(pair.first, job_id, "unet1@test")
+    pair.join()
+    job = pair.first.jobs.get(job_id)
+    assert (job.status, pair.ended) == ("succeeded", ["released"])
+    assert job.receipt is not None
+    assert job.receipt.spec.split_steps
+
+
 def test_a_follower_that_waits_for_a_controlnet_leaves_when_its_attempt_is_over(
     make_pair: MakePair, second_models: ModelCache[BaseModel], control: Redis
 ) -> None:
