@@ -2,8 +2,8 @@
 
 ``log.warning("step failed", extra={"step": …})`` adds fields to one record. `log_fields` adds them to all
 records of a block, also to those of libraries. Every record of a worker process has ``worker``. Every record
-of a job also has ``job`` and ``attempt``, in all threads that work for it (`inherit_log_fields`). Prompts are
-never logged.
+of a job also has ``job``, ``attempt`` and ``tenant``, in all threads that work for it (`inherit_log_fields`).
+Prompts are never logged.
 """
 
 import logging

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from shared.keys import LOCAL
 from shared.message_base import Message
 
 
@@ -19,4 +20,5 @@ class AttachControlNet(Message):
     controlnet: str
     image: str  # key of the preprocessed control image at the residual server
     batch: int  # rows of the step requests that will follow
+    tenant: str = LOCAL  # whose job it is, for the log
     platform: str = ""  # digest of the platform that shall compute them; empty: any may

@@ -168,5 +168,5 @@ def _warm_up(name: str) -> None:
 def attach(payload: dict[str, Any]) -> None:
     """Prepare for the steps of a job."""
     message = AttachControlNet.model_validate(payload)
-    with log_fields(job=message.job_id, attempt=message.attempt):
+    with log_fields(job=message.job_id, attempt=message.attempt, tenant=message.tenant):
         server.attach(message)

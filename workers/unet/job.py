@@ -34,7 +34,8 @@ def execute_job(
     if attempt is None:
         return "not claimed"
     timeline = _start_timeline(attempt, name)
-    with log_fields(job=job_id, attempt=attempt.token), report_outcome(attempt) as outcome:
+    fields = log_fields(job=job_id, attempt=attempt.token, tenant=attempt.job.tenant)
+    with fields, report_outcome(attempt) as outcome:
         try:
             with _held(worker, attempt) as lease:
                 start_s = time.monotonic()

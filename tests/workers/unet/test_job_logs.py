@@ -53,7 +53,7 @@ def test_every_record_of_a_job_has_job_attempt_and_worker(
         settings = worker.settings.model_copy(update={"s3_endpoint_url": line.url})
         bucket = Bucket(settings, settings.lora_bucket, attempts=1)
         worker = dataclasses.replace(worker, loras=LoraCache(tmp_path, 10_000_000, bucket, 60))
-        job_id, _ = worker.jobs.create(spec(loras=[upload(worker, TWEMOJI)]))
+        job_id, _ = worker.jobs.create(spec(loras=[upload(worker, TWEMOJI)]), tenant="acme")
         line.cuts, line.cut_after_bytes = 1, 100_000
         # When it runs
         assert execute_job(worker, job_id, NAME) == "succeeded"
@@ -61,6 +61,7 @@ def test_every_record_of_a_job_has_job_attempt_and_worker(
     records = read_log()
     loggers = {record["logger"] for record in records}
     assert loggers >= {"workers.unet.attempt_outcome", "workers.lora.cache.transfer"}
-    assert {(record["job"], record["worker"]) for record in records} == {(job_id, NAME)}
+    named = {(record["job"], record["worker"], record["tenant"]) for record in records}
+    assert named == {(job_id, NAME, "acme")}
     [attempt] = {record["attempt"] for record in records}
     assert attempt

@@ -56,6 +56,7 @@ class ControlNetClient:
             AttachControlNet(
                 job_id=self._request_id,
                 attempt=context.attempt,
+                tenant=context.tenant,
                 controlnet=spec.name,
                 image=image,
                 batch=batch,

@@ -30,11 +30,12 @@ def encode_for_job(worker: UNetWorker, message: EncodePrompt) -> str:
 def _encode(worker: UNetWorker, message: EncodePrompt) -> str:
     if not worker.jobs.is_held(message.job_id, message.attempt):
         return "attempt over"
-    spec = worker.jobs.get(message.job_id).spec
+    job = worker.jobs.get(message.job_id)
+    spec = job.spec
     if spec.loras:
         return "has LoRAs"
     with ExitStack() as stack:
-        stack.enter_context(log_fields(job=message.job_id, attempt=message.attempt))
+        stack.enter_context(log_fields(job=job.id, attempt=message.attempt, tenant=job.tenant))
         stack.enter_context(worker.device_loss.translate_errors())
         limit_s = worker.settings.job_timeout_s
         stack.enter_context(worker.watchdog.limit(f"encoding for job {message.job_id}", limit_s))

@@ -131,7 +131,7 @@ def _send(queue: FairQueue, oldest_first: Sequence[Job]) -> None:
     to_end = [job for job in oldest_first if not _is_sent_first(job)]
     to_front = [job for job in reversed(oldest_first) if _is_sent_first(job)]
     for job in (*to_end, *to_front):
-        log.warning("job requeued", extra={"job": job.id})
+        log.warning("job requeued", extra={"job": job.id, "tenant": job.tenant})
         queue.send(job.id, job.spec.model, "first" if _is_sent_first(job) else "last")
 
 
