@@ -1,16 +1,28 @@
 """A whole fleet that asks for keys: ``SWIFT_AUTH=keys make up``."""
 
+import hashlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
+from numpy.typing import NDArray
+from PIL import Image
 
 from infra.cli.client import ApiError
 from infra.cli.client import Client as RestClient
+from infra.local.s3_client import make_s3_client
 from infra.local.stack import OUTPUT, Stack
 from tests.fleet.conftest import ANSWER_S, running_client
 from tests.infra.local.waiting import eventually
+from tests.tiny_models import EMOJI
+
+LORAS = {"north": EMOJI / "loras" / "twemoji.safetensors", "south": EMOJI / "loras" / "outline.safetensors"}
+
+#: A worker sweeps every thirty seconds; the machine may be busy.
+SWEPT_S = 180.0
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +35,42 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def admin(stack: Stack) -> RestClient:
     return RestClient(stack.api_url, stack.api_key)
+
+
+@pytest.fixture(scope="module")
+def tenants(stack: Stack, admin: RestClient) -> dict[str, RestClient]:
+    """Two tenants, each with a LoRA of its own by the same name: one over REST, one with an S3 client."""
+    clients = {}
+    for name in LORAS:
+        admin.call("POST", "/v1/tenants", {"id": name})
+        made = admin.call("POST", f"/v1/tenants/{name}/keys", {"scopes": ["jobs", "loras"]})
+        clients[name] = RestClient(stack.api_url, made["key"])
+        if name == "north":
+            put_lora(stack, made["key"], "style", LORAS[name].read_bytes())
+        else:
+            key, body = f"tenants/{name}/style.safetensors", LORAS[name].read_bytes()
+            make_s3_client(stack.env).put_object(Bucket=stack.env["SWIFT_LORA_BUCKET"], Key=key, Body=body)
+    return clients
+
+
+def put_lora(stack: Stack, key: str, name: str, body: bytes) -> None:
+    headers = {"Authorization": f"Bearer {key}"}
+    url = f"{stack.api_url}/v1/loras/{name}"
+    answer = requests.put(url, data=body, headers=headers, timeout=ANSWER_S)
+    assert answer.status_code == 201, answer.text
+
+
+def generate(client: RestClient, lora: str) -> tuple[NDArray[np.int16], str]:
+    """The image of a job with a LoRA, and the hash of the LoRA's file by its receipt."""
+    options = {"num_inference_steps": 5, "lora_loading": {"mode": "exact"}}
+    result = client.generate("a red apple", seed=7, loras={lora: 1.0}, **options)
+    pixels = np.asarray(Image.open(io.BytesIO(result.images[0])), dtype=np.int16)
+    return pixels, str(result.job["receipt"]["loras"][0]["sha256"])
+
+
+def keys_in(stack: Stack, folder: str) -> list[str]:
+    answer = make_s3_client(stack.env).list_objects_v2(Bucket=stack.env["SWIFT_LORA_BUCKET"], Prefix=folder)
+    return [item["Key"] for item in answer.get("Contents", [])]
 
 
 def is_revoked(client: RestClient) -> bool:
@@ -84,3 +132,31 @@ def test_a_key_works_from_the_submission_to_the_image_until_it_is_revoked(
     eventually(lambda: is_revoked(client))  # as long as the API may not know
     acts = admin.read("/v1/audit")["acts"]
     assert [act["operation"] for act in acts[:3]] == ["revoke_key", "create_key", "create_tenant"]
+
+
+def test_a_tenants_own_lora_is_patched_and_not_that_of_another_by_the_same_name(
+    stack: Stack, admin: RestClient, tenants: dict[str, RestClient]
+) -> None:
+    # Given the same files as public LoRAs by names of their own
+    expected = {}
+    for name, path in LORAS.items():
+        put_lora(stack, stack.api_key or "", f"public-{name}", path.read_bytes())
+        expected[name] = generate(admin, f"public-{name}")
+    assert not np.array_equal(expected["north"][0], expected["south"][0])
+    # When both tenants name theirs, in turns, on one worker
+    for name in (*LORAS, *LORAS):
+        pixels, sha256 = generate(tenants[name], "style")
+        # Then each gets its own
+        assert sha256 == expected[name][1] == hashlib.sha256(LORAS[name].read_bytes()).hexdigest()
+        assert np.array_equal(pixels, expected[name][0])
+
+
+def test_what_a_deleted_tenant_has_left_is_deleted_and_that_of_another_stays(
+    stack: Stack, admin: RestClient, tenants: dict[str, RestClient]
+) -> None:
+    assert keys_in(stack, "tenants/north/")
+    before = keys_in(stack, "tenants/south/")
+    admin.call("DELETE", "/v1/tenants/north")
+    eventually(lambda: not keys_in(stack, "tenants/north/"), timeout_s=SWEPT_S)
+    assert keys_in(stack, "tenants/south/") == before
+    assert [job["id"] for job in tenants["south"].read("/v1/jobs")["jobs"]]
