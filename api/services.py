@@ -51,7 +51,7 @@ class Services:
     loras: Bucket
     lora_headers: LoraHeaderCache
     live_workers: LiveWorkersCache
-    images: Bucket
+    images: ImageBucket
     control: "Redis"
     streams: "Redis"  # the same server, over connections that wait for events
     offload: Offload

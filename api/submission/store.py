@@ -1,14 +1,16 @@
 """Third stage: the images to the bucket, then the job's record. From then on the job is accepted."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from api.services import Services
 from api.submission.resolve import ResolvedJob
+from shared.errors import Conflict, LimitExceeded, SwiftError
 from shared.jobs.receipt import Receipt
 from shared.jobs.record import JobScheduling
 from shared.jobs.spec import JobSpec
 from shared.keys import control_key
-from shared.storage.object_store import Bucket
+from shared.storage.image_bucket import ImageBucket
 from shared.webhooks.endpoint import JobWebhook
 
 #: Of a model whose files do not say their size.
@@ -28,20 +30,25 @@ def store(
 ) -> tuple[str, bool]:
     """Store a tenant's job; returns its id, and whether it is new: a repeated key stands for the first job.
 
-    Raises `Conflict` for a key that was used with another body, and `LimitExceeded`.
+    Raises `Conflict` for a key that was used with another body, and `LimitExceeded`; its images go then.
     """
-    store_images(job.images, services.images, tenant)
-    return services.jobs.create(
-        job.spec,
-        replays=receipt,
-        idempotency_key=idempotency_key,
-        digest=body_sha256,
-        warnings=job.warnings,
-        tenant=tenant,
-        pixel_steps=pixel_steps(job.spec, services),
-        webhook=webhook,
-        scheduling=scheduling,
-    )
+    added = store_images(job.images, services.images, tenant)
+    try:
+        return services.jobs.create(
+            job.spec,
+            replays=receipt,
+            idempotency_key=idempotency_key,
+            digest=body_sha256,
+            warnings=job.warnings,
+            tenant=tenant,
+            pixel_steps=pixel_steps(job.spec, services),
+            webhook=webhook,
+            scheduling=scheduling,
+        )
+    except (Conflict, LimitExceeded):
+        with suppress(SwiftError):  # they expire
+            services.images.discard(added)
+        raise
 
 
 def pixel_steps(spec: JobSpec, services: Services) -> int:
@@ -53,9 +60,11 @@ def pixel_steps(spec: JobSpec, services: Services) -> int:
     return width * height * spec.num_inference_steps * spec.num_images
 
 
-def store_images(pngs: Mapping[str, bytes], bucket: Bucket, tenant: str) -> None:
-    """Put PNGs of a tenant into the bucket, each under its sha256, unless they are there."""
-    for sha256, png in pngs.items():
-        key = control_key(sha256, tenant)
-        if not bucket.exists(key):
-            bucket.put(key, png, content_type="image/png")
+def store_images(pngs: Mapping[str, bytes], bucket: ImageBucket, tenant: str) -> dict[str, str]:
+    """Put PNGs of a tenant into the bucket, each under its sha256, unless they are there.
+
+    Returns those that are of this request alone, as `ImageBucket.discard` takes them.
+    """
+    keys = [(control_key(sha256, tenant), png) for sha256, png in pngs.items()]
+    added = [(key, bucket.add(key, png)) for key, png in keys]
+    return {key: when for key, when in added if when is not None}

@@ -5,10 +5,10 @@ receipts that are kept elsewhere: its time to live begins anew whenever it is st
 when that was.
 """
 
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from shared import keys
-from shared.errors import Unavailable
+from shared.errors import NotFound, Unavailable
 from shared.lua_script import read_lua
 from shared.settings import Settings
 from shared.storage.object_store import Bucket, ObjectStat
@@ -43,6 +43,27 @@ class ImageBucket(Bucket):
         self._use(key)
         return super().put(key, body, content_type=content_type, metadata=metadata)
 
+    def add(self, key: str, png: bytes) -> str | None:
+        """Store a control image unless it is there. Returns what `discard` takes, by which only a first use
+        of it is taken back; ``None``: others have used it.
+        """
+        name = keys.control_name(key) or ""
+        added: Any = self._call("add", name)
+        if added == 0:
+            raise self._is_being_deleted(key)
+        try:
+            Bucket.head(self, key)
+        except NotFound:
+            Bucket.put(self, key, png, content_type="image/png")
+            return str(added) or None
+        return None
+
+    def discard(self, added: "Mapping[str, str]") -> None:
+        """Delete control images, by key with what `add` has returned, that nobody has used since."""
+        flat = [part for key, when in added.items() for part in (keys.control_name(key) or "", when)]
+        names = self._call("discard", *flat) if flat else []
+        self._delete_taken(names)
+
     def get(self, key: str) -> bytes:
         """The bytes of an object."""
         self._use(key)
@@ -69,16 +90,22 @@ class ImageBucket(Bucket):
         Between the decision and the deletion none can come into use.
         """
         names: list[str] = self._call("take", self._ttl_s, limit, DELETING_S)
+        self._delete_taken(names)
+        return len(names)
+
+    def _delete_taken(self, names: list[str]) -> None:
         for name in names:
             self.delete(keys.control_key_of(name))
         if names:
             self._call("deleted", *names)
-        return len(names)
 
     def _use(self, key: str) -> None:
         name = keys.control_name(key)
         if name is not None and not self._call("use", name):
-            raise Unavailable(f"{key!r} is being deleted right now; store it again")
+            raise self._is_being_deleted(key)
+
+    def _is_being_deleted(self, key: str) -> Unavailable:
+        return Unavailable(f"{key!r} is being deleted right now; store it again")
 
     def _call(self, verb: str, *args: str | int) -> "list[str]":
         reply: list[str] = self._script(

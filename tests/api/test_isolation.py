@@ -380,6 +380,25 @@ def test_limits_are_answered_429_with_what_is_left(two: TwoTenants, tenants_app:
     assert int(full.headers["Retry-After"]) > 0
 
 
+def test_refused_submissions_do_not_fill_the_image_bucket(two: TwoTenants, tenants_app: OpenAPI) -> None:
+    add_tenant(two.services, "small", max_waiting_jobs=1)
+    client = client_of(tenants_app, two.services, "small")
+    job = {"prompt": "a cat", "controlnets": [edge()]}
+    assert client.post("/v1/jobs", json=job, headers={"Idempotency-Key": "k"}).status_code == 202
+    images = [stat.key for stat in two.services.images.list()]
+    # Given submissions with images of their own, and with the accepted job's
+    other = [edge(base64_of(image_file((64, 65 + n)))) for n in range(3)]
+    for controlnets in (*([one] for one in other), [edge(), other[0]]):
+        refused = client.post("/v1/jobs", json=job | {"controlnets": controlnets})
+        assert refused.status_code == 429
+    conflict = job | {"controlnets": [other[1]]}
+    answer = client.post("/v1/jobs", json=conflict, headers={"Idempotency-Key": "k"})
+    assert answer.status_code == 409
+    # Then what the accepted job needs is there, and nothing else
+    assert [stat.key for stat in two.services.images.list()] == images
+    assert two.services.control.zcard(keys.CONTROL_IMAGES_DELETED) == 0
+
+
 def test_the_bytes_of_a_tenants_loras_are_limited(two: TwoTenants, tenants_app: OpenAPI) -> None:
     size = len(lora())
     add_tenant(two.services, "small", lora_bytes=2 * size)

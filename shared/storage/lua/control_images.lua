@@ -15,6 +15,27 @@ if verb == 'use' then
   return 1
 end
 
+if verb == 'add' then
+  -- ARGV: name. Returns by when it is used, to discard it; '' if somebody has used it before.
+  if redis.call('ZSCORE', deleting, ARGV[2]) then return 0 end
+  local was_used = redis.call('ZSCORE', used, ARGV[2])
+  redis.call('ZADD', used, now, ARGV[2])
+  return was_used and '' or redis.call('ZSCORE', used, ARGV[2])
+end
+
+if verb == 'discard' then
+  -- ARGV: name, when it was added ... Takes those that nobody has used since.
+  local names = {}
+  for i = 2, #ARGV, 2 do
+    if redis.call('ZSCORE', used, ARGV[i]) == ARGV[i + 1] then
+      redis.call('ZREM', used, ARGV[i])
+      redis.call('ZADD', deleting, now, ARGV[i])
+      names[#names + 1] = ARGV[i]
+    end
+  end
+  return names
+end
+
 if verb == 'note' then
   -- ARGV: names
   for i = 2, #ARGV do

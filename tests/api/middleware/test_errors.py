@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.services import Services
 from shared.jobs.store import JobStore
-from shared.storage.object_store import Bucket
+from shared.storage.image_bucket import ImageBucket
 from tests.api.services import edge
 
 JSON = "application/json"
@@ -99,7 +99,7 @@ def test_another_method_is_refused_with_the_allowed_ones(client: FlaskClient) ->
 
 
 def test_without_s3_a_control_image_is_refused_and_may_be_tried_again(services: Services) -> None:
-    images = Bucket(services.settings, services.settings.image_bucket)
+    images = ImageBucket(services.settings, services.control)
     config = Config(connect_timeout=1, retries={"total_max_attempts": 1})
     images.client = boto3.client(
         "s3", endpoint_url="http://127.0.0.1:1", region_name="us-east-1", config=config
