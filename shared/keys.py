@@ -214,7 +214,7 @@ def held(model: str, tenant: str) -> str:
 
 
 def urgent(model: str) -> str:
-    """Sorted set: interactive jobs of a model that wait, by when they were held."""
+    """Sorted set with expiry: interactive jobs of a model that wait, by when they were held."""
     return f"swift:urgent:{model}"
 
 
@@ -234,7 +234,7 @@ def released(tenant: str) -> str:
 
 
 def share(tenant: str) -> str:
-    """Hash: by model, a tenant's virtual time and the mean cost of its jobs."""
+    """Hash with expiry: by model, a tenant's virtual time and the mean cost of its jobs."""
     return f"swift:share:{tenant}"
 
 

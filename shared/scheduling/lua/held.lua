@@ -20,10 +20,14 @@ do
   -- An interactive job takes a device from a batch job when it has waited for longer than a free worker would
   -- let it, and only from one that has begun for a while and has not nearly ended.
   local PREEMPT_AFTER_S, MIN_RUN_S, MIN_LEFT = 1, 2, 0.1
+  -- One that is gone without having ended is forgotten some time after the last that came.
+  local URGENT_S = 86400
   -- How much of the mean cost of a tenant's jobs comes of the latest one.
   local LATEST_SHARE = 1 / 8
   -- How long it is remembered how jobs of a model took by their estimates, and of how many.
   local RATIOS, RATIOS_S = 256, 30 * 86400
+  -- What was given to a tenant is known for so long after its last job: it has its share from then on, too.
+  local SHARE_S = 30 * 86400
   -- Of a job that nobody has estimated.
   local DEFAULT_COST_S = 1
   -- Tenants' jobs of this tenant have no field: records of earlier versions, and of an API without keys.
@@ -74,6 +78,11 @@ do
       if not versions[version] then return false end
     end
     return true
+  end
+
+  -- The models of which a tenant has held jobs.
+  function held.models(tenant)
+    return redis.call('SMEMBERS', models_of(tenant))
   end
 
   -- How many jobs of the model are held.
@@ -129,8 +138,13 @@ do
     return kept and tonumber(kept) or math.max(given(model, tenant), model_time(model))
   end
 
+  local function set_share(tenant, field, value)
+    redis.call('HSET', share_of(tenant), field, text(value))
+    redis.call('EXPIRE', share_of(tenant), SHARE_S)
+  end
+
   local function set_virtual_time(model, tenant, value)
-    redis.call('HSET', share_of(tenant), 'virtual_time:' .. model, text(value))
+    set_share(tenant, 'virtual_time:' .. model, value)
     redis.call('ZADD', tenants_of(model), 'XX', text(value), tenant)
   end
 
@@ -151,7 +165,7 @@ do
   -- After a change of its cap, or of its released jobs.
   function held.compete(tenant)
     local is_out = is_at_cap(tenant)
-    for _, model in ipairs(redis.call('SMEMBERS', models_of(tenant))) do
+    for _, model in ipairs(held.models(tenant)) do
       if is_out then redis.call('ZREM', tenants_of(model), tenant) else enter(model, tenant) end
     end
   end
@@ -160,7 +174,7 @@ do
     local amount, start = seconds / weight(tenant), virtual_time(model, tenant)
     set_virtual_time(model, tenant, start + amount)
     redis.call('HSET', STATE, 'virtual_time:' .. model, text(math.max(start, model_time(model))))
-    for _, other in ipairs(redis.call('SMEMBERS', models_of(tenant))) do
+    for _, other in ipairs(held.models(tenant)) do
       if other ~= model then
         local own = virtual_time(other, tenant)
         local most = math.max(own, model_time(other) + MAX_LAG)
@@ -186,7 +200,7 @@ do
     local job, mean = held.read(id), mean_cost_s(model, tenant)
     local cost_s = job and job.left_s or DEFAULT_COST_S
     local value = mean and mean + LATEST_SHARE * (cost_s - mean) or cost_s
-    redis.call('HSET', share_of(tenant), 'mean_cost_s:' .. model, text(value))
+    set_share(tenant, 'mean_cost_s:' .. model, value)
   end
 
   -- What is before a job of the tenant that would get the place `order`: as `QueueState` of `eta.py`.
@@ -227,6 +241,7 @@ do
     local job = held.read(id)
     if job and job.priority == 'interactive' then
       redis.call('ZADD', urgent_of(model), 'NX', text(now), id)
+      redis.call('EXPIRE', urgent_of(model), URGENT_S)
     end
   end
 

@@ -101,6 +101,13 @@ local function fill(model)
   return count
 end
 
+-- A tenant may have more jobs released than before, of any model.
+local function fill_for(tenant)
+  local count = 0
+  for _, model in ipairs(held.models(tenant)) do count = count + fill(model) end
+  return count
+end
+
 local function hold_due()
   for _, id in ipairs(held.take_due()) do
     local job = held.read(id)
@@ -173,6 +180,7 @@ if command == 'send' then
     local pauses = redis.call('HINCRBY', key, 'pauses', 1)
     held.delay(id, math.min(PAUSE_BASE ^ (pauses - 1), MAX_PAUSE_S))
     fill(model)
+    fill_for(job.tenant)
     return 'delayed'
   end
   held.hold(id, model, job.tenant, order)
@@ -180,6 +188,7 @@ if command == 'send' then
   redis.call('HDEL', key, 'preempted_by')
   if where == 'again' and preempting then send_first(preempting, model) end
   fill(model)
+  fill_for(job.tenant)
   return 'held'
 end
 
@@ -250,14 +259,16 @@ if command == 'state' then
 end
 
 if command == 'compete' then
-  -- ARGV: tenant, whose share was changed.
+  -- ARGV: tenant, whose share was changed. Returns how many jobs were released.
   held.compete(ARGV[2])
-  return redis.status_reply('OK')
+  return fill_for(ARGV[2])
 end
 
 if command == 'forget_ended' then
   -- ARGV: tenant. Returns how many jobs counted against its cap that have ended, or are gone.
-  return held.forget_ended(ARGV[2])
+  local count = held.forget_ended(ARGV[2])
+  fill_for(ARGV[2])
+  return count
 end
 
 if command == 'unplaced' then

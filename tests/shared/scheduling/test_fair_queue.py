@@ -286,6 +286,13 @@ def test_a_job_that_is_gone_stands_in_the_way_of_none(jobs: HeldJobs) -> None:
     assert not jobs.redis.exists(keys.held(MODEL, "local"), keys.held_tenants(MODEL))
 
 
+def test_what_is_kept_of_a_tenant_or_of_urgent_jobs_expires(jobs: HeldJobs) -> None:
+    for _ in range(2):
+        jobs.submit("a", priority="interactive")
+    assert jobs.redis.ttl(keys.share("a")) > 0
+    assert jobs.redis.ttl(keys.urgent(MODEL)) > 0
+
+
 # --- any order -------------------------------------------------------------------------------------
 
 TENANTS = ("a", "b", "c")

@@ -147,7 +147,6 @@ class Jobs(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(["a", "b"]), cap=st.sampled_from([None, 1, CAP]))
     def change_cap(self, tenant: str, cap: int | None) -> None:
         set_share(self.redis, self.queue, tenant, weight=3, max_running_jobs=cap)
-        self.queue.release(MODELS)
 
     @invariant()
     def every_job_has_one_place(self) -> None:
