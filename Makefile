@@ -22,13 +22,14 @@ EVERY ?= 1
 EXAMPLES ?= 5000
 
 # Of a chaos run; its workers, and FAULTS=kill,sigterm for some of its faults alone. SATURATED=1: jobs always wait;
-# JOBS=1000: short ones, until so many are accepted.
+# JOBS=1000: short ones, until so many are accepted. PRIORITIES=1: jobs of all priorities, some are preempted.
 MINUTES ?= 5
 SEED ?= 1
 UNETS ?= 2
 CONTROLNETS ?= 2
 FAULTS ?=
 SATURATED ?=
+PRIORITIES ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test test-unit test-gpu fuzz chaos parity lint format bench bench-quick train lock clean
@@ -62,7 +63,8 @@ fuzz: $(INSTALLED) ## the fuzzers at length (EXAMPLES=N inputs for each property
 
 chaos: $(INSTALLED) ## kill, stop, starve and fill a fleet under load for MINUTES=5, then check it
 	$(BIN)/python -m infra.chaos --minutes $(MINUTES) --seed $(SEED) --unet-workers $(UNETS) \
-		--controlnet-workers $(CONTROLNETS) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SATURATED),--saturated) $(if $(JOBS),--jobs $(JOBS))
+		--controlnet-workers $(CONTROLNETS) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SATURATED),--saturated) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(PRIORITIES),--priorities)
 
 lint: $(INSTALLED) ## style, types, layers
 	$(BIN)/ruff check

@@ -84,8 +84,16 @@ def _run(target: Target, options: argparse.Namespace) -> Run:
     mode, waiting = ("saturated", QUEUE_LENGTH) if options.saturated else ("mixed", None)
     if options.jobs is not None:
         mode = "short"
-    traffic = Traffic(target, RECIPES[mode], clients=CLIENTS, seed=options.seed, queue_length=waiting)
+    traffic = Traffic(
+        target,
+        RECIPES[mode],
+        clients=CLIENTS,
+        seed=options.seed,
+        queue_length=waiting,
+        has_priorities=options.priorities,
+    )
     fleet = f"{options.unet_workers} UNet and {options.controlnet_workers} ControlNet workers, {mode}"
+    fleet += ", jobs of all priorities" if options.priorities else ""
     machine = str(describe_machine()["processor"])
     run = Run(Setup(options.minutes * 60, options.seed, fleet, machine), traffic.log)
     run.skipped = sorted(set(options.faults) - possible.keys())
@@ -180,6 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--saturated", action="store_true", help="jobs wait for a worker all the time")
     kind.add_argument("--jobs", type=int, help="short jobs, until so many are accepted or MINUTES are over")
+    parser.add_argument(
+        "--priorities", action="store_true", help="jobs of all priorities: batch jobs are preempted"
+    )
     parser.add_argument(
         "--faults",
         type=_faults,

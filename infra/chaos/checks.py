@@ -50,6 +50,7 @@ class Verdict:
     peer_groups: int = 0  # of these, compared with diffusers' images
     recovered: list[Recovered] = field(default_factory=list)
     continued: int = 0  # jobs that another attempt continued
+    hand_overs: int = 0  # attempts that gave their job back: their worker was told to stop, or preempted
     webhooks: int = 0  # received, repeats included
     violations: list[str] = field(default_factory=list)
 
@@ -90,13 +91,14 @@ class Check:
         control, verdict = self._target.control, self.verdict
         events = {one.job_id: read_events(control, one.job_id) for one in self._accepted}
         verdict.recovered = found = recovered(interruptions, events)
-        if not is_accountable:
-            return
-        verdict.violations += late(found)
+        verdict.violations += late(found) if is_accountable else ()
         names = ("attempts", "hand_overs", "infrastructure_losses")
         for job_id, job in self._jobs.items():
             values: Any = control.hmget(keys.job(job_id), names)
             record = {name: int(value or 0) for name, value in zip(names, values, strict=True)}
+            verdict.hand_overs += record["hand_overs"]
+            if not is_accountable:
+                continue
             of_job = [one for one in found if one.job_id == job_id]
             verdict.violations += check_attempts(job_id, record, (job or {}).get("receipt"), of_job)
 

@@ -132,7 +132,7 @@ def check_attempts(
     if receipt is None or first is None or len(found) != 1 or first.fault != SIGTERM or not first.step:
         return
     continued_at = receipt.get("continued_at", [])
-    if not continued_at or continued_at[0] < first.step:
+    if max(continued_at, default=-1) < first.step:  # an earlier one was preempted
         yield f"job {job_id} was handed over after step {first.step}, and continued at {continued_at}"
 
 

@@ -69,7 +69,8 @@ def render(run: Run) -> str:
         ),
         f"- {len(log.accepted)} jobs accepted; at the end {statuses}.",
         f"- {verdict.images} images in {verdict.groups} groups of equal requests, of which "
-        f"{verdict.peer_groups} were compared with diffusers' own; {verdict.continued} jobs were continued.",
+        f"{verdict.peer_groups} were compared with diffusers' own; {verdict.continued} jobs were continued. "
+        f"{verdict.hand_overs} attempts gave their job back: SIGTERM, or an interactive job.",
         f"- {verdict.webhooks} webhooks received of {verdict.statuses.total()} jobs.",
         f"- Longest time without an ended job: {longest_pause_s(run.samples, run.setup.seconds):.1f} s.",
         f"- Answers: {', '.join(f'{count} × {answer}' for answer, count in log.answers.most_common())}.",

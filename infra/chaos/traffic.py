@@ -25,6 +25,8 @@ POLL_S = 0.3
 CANCELLED, CANCEL_S = 0.06, (0.0, 3.0)
 #: Statuses with which the API reports an outage; any other of 500 and above is a violation.
 OUTAGE_STATUSES = (503,)
+#: Of jobs that are given one: how many have each priority.
+PRIORITIES = {"interactive": 2, "normal": 3, "batch": 5}
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Traffic:
     """Runs ``clients`` threads that submit ``recipes`` at random, and again until accepted.
 
     Each waits for its job before it submits the next; with ``queue_length`` until fewer jobs than that wait
-    for a worker, so that the fleet is saturated.
+    for a worker, so that the fleet is saturated. ``has_priorities``: so that jobs are preempted, too.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class Traffic:
         clients: int,
         seed: int,
         queue_length: int | None = None,
+        has_priorities: bool = False,
     ) -> None:
         self._target, self._url, self._queue_length = target, target.stack.api_url, queue_length
+        self._priorities = PRIORITIES if has_priorities else {"normal": 1}
         self._requests = [recipe.request() for recipe in recipes]
         self._weights = [recipe.weight for recipe in recipes]
         self.log = Log()
@@ -85,7 +89,8 @@ class Traffic:
     def _run(self, rng: Random) -> None:
         while not self._stop.is_set():
             [recipe] = rng.choices(range(len(self._requests)), self._weights)
-            job_id = self._submit(recipe)
+            [priority] = rng.choices(list(self._priorities), list(self._priorities.values()))
+            job_id = self._submit({**self._requests[recipe], "priority": priority})
             if job_id is None:
                 continue
             accepted = Accepted(job_id, recipe)
@@ -98,13 +103,11 @@ class Traffic:
             else:
                 self._wait_for_space(self._queue_length)
 
-    def _submit(self, recipe: int) -> str | None:
+    def _submit(self, request: dict[str, Any]) -> str | None:
         """Submit until accepted; returns the id of the job. Repeats with the same key make no second job."""
         key = secrets.token_hex(8)
         while True:
-            answer = self._ask(
-                "POST", "/v1/jobs", json=self._requests[recipe], headers={"Idempotency-Key": key}
-            )
+            answer = self._ask("POST", "/v1/jobs", json=request, headers={"Idempotency-Key": key})
             if answer is not None and answer.status_code == 202:
                 return str(answer.json()["id"])
             if answer is not None and answer.status_code not in OUTAGE_STATUSES:

@@ -63,7 +63,7 @@ def test_a_hand_over_costs_no_attempt_and_a_kill_one(
     assert len(list(check_attempts("a", record, receipt, [found(fault, 1)]))) == violations
 
 
-@pytest.mark.parametrize(("continued_at", "violations"), [([6], 0), ([9], 0), ([5], 1), ([], 1)])
+@pytest.mark.parametrize(("continued_at", "violations"), [([6], 0), ([9], 0), ([2, 9], 0), ([5], 1), ([], 1)])
 def test_a_job_that_was_handed_over_is_continued_where_it_was(
     continued_at: list[int], violations: int
 ) -> None:
