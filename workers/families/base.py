@@ -35,7 +35,7 @@ from workers.lora.patch import Patcher
 from workers.lora.scales import LayerScales, no_layer_scales
 from workers.lora.targets import LoraTargets
 from workers.runtime.weights.hash_cache import HashWeights
-from workers.runtime.weights.loaded import weight_bytes, weights_sha256
+from workers.runtime.weights.loaded import first_parameter, weight_bytes, weights_sha256
 
 
 class Conditioning(Protocol):
@@ -114,7 +114,7 @@ class BaseModel(ABC):
     def vae_dtype(self) -> torch.dtype:
         """The type of numbers that latents are decoded with."""
         vae = self.parts.get("vae")
-        return self.dtype if vae is None else next(vae.parameters()).dtype
+        return self.dtype if vae is None else first_parameter(vae).dtype
 
     @property
     @abstractmethod

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from workers.families.base_latents import LatentSpace
 from workers.families.vae_preview import Previewer
+from workers.runtime.weights.loaded import first_parameter
 
 
 class VaeLatents(LatentSpace):
@@ -23,8 +24,7 @@ class VaeLatents(LatentSpace):
     @property
     def dtype(self) -> torch.dtype:
         """That of the denoiser."""
-        dtype: torch.dtype = self._denoiser.dtype
-        return dtype
+        return first_parameter(self._denoiser).dtype
 
     def sample_noise(self, generators: Sequence[Generator], size: tuple[int, int]) -> Tensor:
         """See `LatentSpace`."""
@@ -34,8 +34,8 @@ class VaeLatents(LatentSpace):
             size[1] // self._factor,
             size[0] // self._factor,
         )
-        device = self._denoiser.device
-        noise = randn_tensor(shape, generator=list(generators), device=device, dtype=self.dtype)
+        weight = first_parameter(self._denoiser)
+        noise = randn_tensor(shape, generator=list(generators), device=weight.device, dtype=weight.dtype)
         return torch.as_tensor(noise)
 
     def encode(self, pixels: Tensor) -> "EncodedByVae":
@@ -51,7 +51,8 @@ class VaeLatents(LatentSpace):
     def decode(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
         """See `LatentSpace`."""
         vae = self._vae
-        pixels = vae.decode(_unscale(latents.to(vae.dtype), vae.config), return_dict=False)[0]
+        unscaled = _unscale(latents.to(first_parameter(vae).dtype), vae.config)
+        pixels = vae.decode(unscaled, return_dict=False)[0]
         return torch.as_tensor(pixels)
 
     def prepare_preview(self) -> None:
@@ -71,7 +72,8 @@ class EncodedByVae:
         self._config = vae.config
         self._dtype = dtype
         # Rounded as the UNet's latents are, also for a VAE that is kept in more precision: diffusers does.
-        self._encoded = vae.encode(pixels.to(vae.device, dtype).to(vae.dtype))
+        weight = first_parameter(vae)
+        self._encoded = vae.encode(pixels.to(weight.device, dtype).to(weight.dtype))
 
     def sample(self, generator: Generator) -> Tensor:
         """``(1, c, h/f, w/f)`` in the UNet's range."""

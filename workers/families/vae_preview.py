@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from workers.runtime.weights.loaded import first_parameter
+
 log = logging.getLogger(__name__)
 
 PATCHES, PATCH = 32, 4
@@ -52,7 +54,8 @@ class Previewer:
         channels = vae.config.latent_channels
         generator = torch.Generator().manual_seed(0)
         colours = torch.randn(PATCHES, channels, generator=generator)
-        even = colours[:, :, None, None].expand(-1, -1, PATCH, PATCH).to(vae.device, vae.dtype)
+        weight = first_parameter(vae)
+        even = colours[:, :, None, None].expand(-1, -1, PATCH, PATCH).to(weight.device, weight.dtype)
         pixels = vae.decode(even / vae.config.scaling_factor, return_dict=False)[0]
         rgb = (pixels.float().mean(dim=(2, 3)).cpu() / 2 + 0.5).clamp(0, 1)
         inputs = torch.cat([colours, torch.ones(PATCHES, 1)], dim=1)

@@ -57,7 +57,7 @@ class SDXLModel(UNetModel):
         cond, uncond, pooled, uncond_pooled = self.pipe.encode_prompt(
             None if given else spec.prompt,
             spec.prompt_2,
-            self.pipe.device,
+            self.device,
             1,
             is_guided,
             negative_prompt=spec.negative_prompt,

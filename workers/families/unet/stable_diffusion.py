@@ -57,7 +57,7 @@ class StableDiffusionModel(UNetModel):
         with named_for_diffusers(self.pipe.text_encoder):
             cond, uncond = self.pipe.encode_prompt(
                 None if given else spec.prompt,
-                self.pipe.device,
+                self.device,
                 1,
                 is_guided,
                 negative_prompt=spec.negative_prompt,

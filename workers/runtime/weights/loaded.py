@@ -28,3 +28,11 @@ def weights_sha256(modules: Mapping[str, nn.Module]) -> str:
             flat = tensor.detach().to("cpu").contiguous().flatten()
             digest.update(memoryview(flat.view(torch.uint8).numpy()))
     return digest.hexdigest()
+
+
+def first_parameter(model: nn.Module) -> nn.Parameter:
+    """A parameter of a model that is on one device and has one type of numbers.
+
+    diffusers' `ModelMixin.device` and `dtype` look through all modules: 5 ms each for SDXL's UNet.
+    """
+    return next(model.parameters())
