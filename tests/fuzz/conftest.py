@@ -10,6 +10,9 @@ from tests.api.conftest import (  # noqa: F401
     client,
     connected,
     every_answer_is_documented,
+    keyed,
+    keyed_app,
+    keyed_client,
     services,
     undocumented,
 )

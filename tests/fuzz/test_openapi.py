@@ -1,6 +1,7 @@
 """Every operation of the OpenAPI document, called as the document allows and as it does not."""
 
 import contextlib
+import re
 
 import hypothesis
 import schemathesis
@@ -14,9 +15,12 @@ from schemathesis.generation import GenerationMode
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
+from api.auth.scopes import Needed, needed_for
 from api.services import Services
 from shared.jobs.record import StoredImage
 from shared.keys import control_key
+from shared.tenants.scopes import SCOPES
+from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY, make_key
 from tests.api.services import OCTETS, announce_workers, edge, lora, succeed
 
 #: A stream of events is text in OpenAPI 3.1; schemathesis expects the schema of an event, as 3.2 has it.
@@ -73,3 +77,70 @@ def call(operation: APIOperation, mode: GenerationMode, there: dict[str, str | i
 
     with contextlib.suppress(Unsatisfiable):  # what takes any text cannot be called wrongly
         check()
+
+
+#: Keys that no operation takes, by what they are.
+WITHOUT = {"none": None, "unknown": UNKNOWN_KEY}
+
+
+def test_every_operation_asks_for_the_keys_that_its_scopes_say(
+    keyed_app: OpenAPI, keyed_client: FlaskClient, services: Services
+) -> None:
+    admin = keyed_app.test_client()
+    admin.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {BOOTSTRAP_KEY}"
+    keys = {scope: make_key(keyed_client, scopes=[scope]) for scope in SCOPES}
+    endpoints = endpoints_of(keyed_app)
+    document = schemathesis.openapi.from_wsgi("/openapi.json", keyed_app)
+    for operation in [found.ok() for found in document.get_all_operations()]:
+        there = names_of(admin, services)
+        needed = needed_for(endpoints[operation.method.upper(), operation.path])
+        for case in some_cases(operation, there):
+            for name, key in {**WITHOUT, **keys}.items():
+                told = call_with(case, key)
+                assert told == expected(needed, name), (operation.label, name)
+
+
+def endpoints_of(app: OpenAPI) -> dict[tuple[str, str], str]:
+    """The endpoint of each operation, by its method and path."""
+    return {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)): rule.endpoint
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+    }
+
+
+def some_cases(operation: APIOperation, there: dict[str, str | int]) -> list[Case]:
+    """Requests that the document allows, for what is there and for what is not."""
+    cases: list[Case] = []
+
+    @settings(max_examples=2, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def collect(case: Case) -> None:
+        if operation.path == "/v1/events":
+            case.query = {**(case.query or {}), "job": there["id"]}  # a stream of all jobs never ends
+        cases.append(case)
+
+    collect()
+    return cases
+
+
+def call_with(case: Case, key: str | None) -> str:
+    """Why an operation refuses a key, or ``admitted``."""
+    case.cookies = {}
+    case.headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    answer = case.call()
+    case.validate_response(answer, checks=CHECKS)
+    code = answer.json()["code"] if answer.status_code in (401, 403) else ""
+    known = {"key_missing": 401, "key_unknown": 401, "scope_missing": 403}
+    assert answer.status_code == known.get(code, answer.status_code)
+    return code if code in known else "admitted"
+
+
+def expected(needed: Needed, name: str) -> str:
+    """What `call_with` returns for a key of this name."""
+    if needed is None:
+        return "admitted"
+    refused = {"none": "key_missing", "unknown": "key_unknown"}.get(name)
+    if refused is not None:
+        return refused
+    return "admitted" if not needed or name == "admin" or name in needed else "scope_missing"
