@@ -126,7 +126,7 @@ def watched(job_id: str) -> str:
     return f"swift:job:{job_id}:watched"
 
 
-def idempotency(key: str, tenant: str = LOCAL) -> str:
+def idempotency(key: str, tenant: str) -> str:
     """Hash: the id and the hash of the request that a tenant's Idempotency-Key belongs to."""
     owner = "" if tenant == LOCAL else f"tenant:{tenant}:"
     return f"swift:{owner}idempotency:{key}"
@@ -302,7 +302,7 @@ def control_prefix(tenant: str) -> str:
     return CONTROL_PREFIX if tenant == LOCAL else f"{CONTROL_PREFIX}{tenant}/"
 
 
-def control_key(sha256: str, tenant: str = LOCAL) -> str:
+def control_key(sha256: str, tenant: str) -> str:
     """PNG: a control image of a tenant, named by the hash of its bytes."""
     return f"{control_prefix(tenant)}{sha256}.png"
 

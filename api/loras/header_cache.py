@@ -7,7 +7,6 @@ from pydantic import BaseModel
 
 from shared import keys
 from shared.errors import InvalidLora
-from shared.keys import LOCAL
 from shared.message_base import read_all
 from shared.storage.lora_header import LoraInfo
 from shared.storage.loras import FoundLora, find_lora, place_of, read_lora_info
@@ -49,12 +48,12 @@ class LoraHeaderCache:
         self._bucket = bucket
         self._locks = [threading.Lock() for _ in range(AT_ONCE)]
 
-    def find(self, name: str, tenant: str = LOCAL) -> tuple[FoundLora, LoraInfo]:
+    def find(self, name: str, tenant: str) -> tuple[FoundLora, LoraInfo]:
         """The LoRA as it is now; raises `InvalidLora` if it is another file, and as `get_or_read` does."""
         lora, header = self.get_or_read(name, tenant)
         return lora, header.checked()
 
-    def get_or_read(self, name: str, tenant: str = LOCAL) -> tuple[FoundLora, InspectedHeader]:
+    def get_or_read(self, name: str, tenant: str) -> tuple[FoundLora, InspectedHeader]:
         """The object as it is now, LoRA or not, that a tenant sees by this name.
 
         Raises `NotFound`, and `ObjectChanged` if the object was replaced during each of `TRIES` reads.

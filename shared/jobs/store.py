@@ -58,7 +58,7 @@ class JobStore(JobReader):
         idempotency_key: str = "",
         digest: str = "",
         warnings: Sequence[str] = (),
-        tenant: str = keys.LOCAL,
+        tenant: str,
         pixel_steps: int = 0,
         webhook: JobWebhook | None = None,
         scheduling: JobScheduling = NORMAL,
@@ -98,7 +98,7 @@ class JobStore(JobReader):
             raise Conflict("this Idempotency-Key was used for another request")
         return first, first == job_id
 
-    def find_repeated(self, idempotency_key: str, digest: str, tenant: str = keys.LOCAL) -> str | None:
+    def find_repeated(self, idempotency_key: str, digest: str, tenant: str) -> str | None:
         """The job that an earlier `create` stored for this key; raises `Conflict` as that does.
 
         Asked before a request is resolved: what it named then may be gone by now.

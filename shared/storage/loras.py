@@ -44,7 +44,7 @@ class FoundLora(NamedTuple):
     other_key: str | None = None
 
 
-def lora_key(name: str, tenant: str = LOCAL) -> str:
+def lora_key(name: str, tenant: str) -> str:
     """The key of a new LoRA's object."""
     return folder_of(tenant) + name + SUFFIX
 
@@ -76,14 +76,14 @@ def _hash(place: str) -> str:
     return hashlib.sha256(place.encode()).hexdigest()[:8]
 
 
-def find_lora(bucket: Bucket, name: str, tenant: str = LOCAL) -> FoundLora:
+def find_lora(bucket: Bucket, name: str, tenant: str) -> FoundLora:
     """The LoRA of this name that a tenant sees, whatever the case of its suffix; raises `NotFound`."""
     if tenant != LOCAL:
         own = find_own(bucket, name, tenant)
         if own is not None:
             return own
     try:
-        return FoundLora(bucket.head(lora_key(name)))
+        return FoundLora(bucket.head(lora_key(name, LOCAL)))
     except NotFound:
         public = _find_by_list(bucket, name, "")
         if public is not None:
@@ -96,7 +96,7 @@ def find_own(bucket: Bucket, name: str, tenant: str) -> FoundLora | None:
     if tenant != LOCAL:
         return _find_by_list(bucket, name, folder_of(tenant))
     try:
-        return find_lora(bucket, name)
+        return find_lora(bucket, name, tenant)
     except NotFound:
         return None
 
@@ -122,7 +122,7 @@ def own_max_async_steps(stat: ObjectStat) -> int | None:
 
 
 def list_loras(
-    bucket: Bucket, tenant: str = LOCAL, *, after: str = "", with_foreign: bool = False
+    bucket: Bucket, tenant: str, *, after: str = "", with_foreign: bool = False
 ) -> Iterator[ListedLora]:
     """The tenant's own objects and the public ones, by key within their folder, from behind ``after``.
 
@@ -157,8 +157,8 @@ def _described(bucket: Bucket, stats: Iterable[ObjectStat], folder: str = "") ->
         if not folder and key.startswith((STAGED, PARTS)):
             continue
         name, problem = name_of_key(key)
-        if problem is None and key != lora_key(name) and bucket.exists(folder + lora_key(name)):
-            name, problem = key, f"{lora_key(name)!r} is the LoRA of that name"
+        if problem is None and key != name + SUFFIX and bucket.exists(folder + name + SUFFIX):
+            name, problem = key, f"{name + SUFFIX!r} is the LoRA of that name"
         owner = None if folder else owner_of(key)
         yield ListedLora(name, stat, problem if owner is None else f"it is of the tenant {owner!r}")
 

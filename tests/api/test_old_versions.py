@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from api.services import Services
 from shared import keys
 from shared.jobs.receipt import FORMAT
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 from shared.storage.loras import lora_key
 from tests.samples.old_versions import old_receipt, restore, sample
 
@@ -22,9 +22,9 @@ EMOJI = Path("infra/emoji")
 def stored(services: Services) -> Services:
     """What the jobs of the samples need in S3, besides their control map."""
     lora = (EMOJI / "loras" / "twemoji.safetensors").read_bytes()
-    services.loras.put(lora_key("twemoji"), lora, content_type="application/octet-stream")
+    services.loras.put(lora_key("twemoji", tenant=LOCAL), lora, content_type="application/octet-stream")
     png = (EMOJI / "control" / "2_penguin.png").read_bytes()
-    key = control_key(hashlib.sha256(png).hexdigest())
+    key = control_key(hashlib.sha256(png).hexdigest(), tenant=LOCAL)
     services.images.put(key, png, content_type="image/png")
     return services
 
@@ -61,7 +61,7 @@ def test_the_receipt_of_a_finished_job_is_replayed_as_the_old_version_replayed_i
     gone = client.post("/v1/jobs", json={"receipt": receipt})
     assert (gone.status_code, gone.json["field"]) == (410, "receipt.controlnets.1.map")
     # Given the control map, whose content decides nothing here but its name
-    stored.images.put(control_key(str(canny.control_map)), b"", content_type="image/png")
+    stored.images.put(control_key(str(canny.control_map), tenant=LOCAL), b"", content_type="image/png")
     damaged = client.post("/v1/jobs", json={"receipt": receipt})
     assert damaged.json["field"] == "receipt.controlnets.1.map"
 

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from api.auth.scopes import Needed, needed_for
 from api.services import Services
 from shared.jobs.record import StoredImage
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 from shared.tenants.scopes import SCOPES
 from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY, make_key
 from tests.api.services import OCTETS, announce_workers, edge, lora, succeed
@@ -38,7 +38,7 @@ def names_of(client: FlaskClient, services: Services) -> dict[str, str | int]:
     job_id = str(client.post("/v1/jobs", json=request).json["id"])
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
-    key = control_key(attempt.job.spec.controlnets[0].image)
+    key = control_key(attempt.job.spec.controlnets[0].image, tenant=LOCAL)
     succeed(attempt, [StoredImage(key=key, seed=7, width=64, height=64, sha256="a" * 64)])
     webhooks = client.get("/v1/webhooks").json["webhooks"]
     if not webhooks:

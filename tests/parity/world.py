@@ -18,6 +18,7 @@ from api.schemas.job_request import JobRequest
 from api.services import Services, connect
 from shared.catalog.catalog import read_catalog
 from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL
 from shared.settings import Settings
 from tests.api.services import resolved
 from tests.diffusers_peer import generate_with_diffusers
@@ -61,7 +62,7 @@ class World:
         with self.worker.models.use(spec.model) as model:
             model.latents.prepare_preview()  # once a model, it decodes too
             with _heard(model) as latents:
-                job_id, _ = self.worker.jobs.create(spec)
+                job_id, _ = self.worker.jobs.create(spec, tenant=LOCAL)
                 execute_job(self.worker, job_id, "unet1@test")
         pngs = [self.worker.images.get(image.key) for image in self.worker.jobs.get(job_id).images]
         return Generated([np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16) for png in pngs], latents)

@@ -10,6 +10,7 @@ from shared import keys
 from shared.jobs import attempt as attempt_module
 from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.settings import Settings
 from tests.shared.jobs.records import spec
 
@@ -49,7 +50,7 @@ def test_a_running_worker_keeps_its_attempt_through_outages(
     outage: object, jobs: JobStore, control: Redis
 ) -> None:
     # Given a running job, and a fleet that recovers jobs
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     assert jobs.orphans() == []
@@ -66,7 +67,7 @@ def test_a_running_worker_keeps_its_attempt_through_outages(
 
 
 def test_a_worker_that_died_in_an_outage_costs_no_counted_attempt(jobs: JobStore, control: Redis) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     for losses in range(1, 4):
         assert jobs.claim(job_id, "w") is not None
         jobs.observe()
@@ -79,7 +80,7 @@ def test_a_worker_that_died_in_an_outage_costs_no_counted_attempt(jobs: JobStore
 
 
 def test_a_worker_that_dies_while_redis_answers_costs_an_attempt(jobs: JobStore, control: Redis) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     jobs.observe()
     assert jobs.claim(job_id, "w") is not None
     control.delete(keys.lease(job_id))
@@ -88,14 +89,14 @@ def test_a_worker_that_dies_while_redis_answers_costs_an_attempt(jobs: JobStore,
 
 
 def test_a_worker_stopped_by_sigterm_costs_no_counted_attempt(jobs: JobStore, control: Redis) -> None:
-    stopped, _ = jobs.create(spec())
+    stopped, _ = jobs.create(spec(), tenant=LOCAL)
     assert jobs.claim(stopped, "w") is not None
     jobs.note_stopping("w")
     control.delete(keys.lease(stopped))
     assert jobs.orphans() == [stopped]
     assert jobs.get(stopped).infrastructure_losses == 1
     # But a later worker of the same name is another one
-    crashed, _ = jobs.create(spec())
+    crashed, _ = jobs.create(spec(), tenant=LOCAL)
     assert jobs.claim(crashed, "w") is not None
     control.delete(keys.lease(crashed))
     assert crashed in jobs.orphans()
@@ -103,7 +104,7 @@ def test_a_worker_stopped_by_sigterm_costs_no_counted_attempt(jobs: JobStore, co
 
 
 def test_attempts_lost_to_outages_have_a_limit_of_their_own(jobs: JobStore) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     for _ in range(4):
         attempt = jobs.claim(job_id, "w")
         assert attempt is not None
@@ -114,7 +115,7 @@ def test_attempts_lost_to_outages_have_a_limit_of_their_own(jobs: JobStore) -> N
 
 
 def test_faults_count_however_many_attempts_outages_have_cost(jobs: JobStore) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     for is_infrastructure in (True, False, True, False):
         attempt = jobs.claim(job_id, "w")
         assert attempt is not None
@@ -127,7 +128,7 @@ def test_faults_count_however_many_attempts_outages_have_cost(jobs: JobStore) ->
 def test_an_ended_job_is_recorded_as_soon_as_redis_answers_again(
     lost: str, jobs: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     script, tries = attempt._script, 0
@@ -155,7 +156,7 @@ def test_all_times_of_a_job_are_those_of_redis(
     clock = time.time
     for hours in (-1, 1):
         monkeypatch.setattr(time, "time", lambda hours=hours: clock() + 3600 * hours)
-        job_id, _ = jobs.create(spec())
+        job_id, _ = jobs.create(spec(), tenant=LOCAL)
         assert job_id not in jobs.orphans()
         assert job_id in jobs.orphans(unsent_after_s=0)
         attempt = jobs.claim(job_id, "w")

@@ -8,7 +8,6 @@ from torch import Generator
 
 from shared.errors import JobPreempted, WorkerStopping
 from shared.jobs.spec import JobSpec
-from shared.keys import LOCAL
 from workers.engines.base import Engine
 from workers.families.base import BaseModel, Conditioning
 from workers.lora.loader import Role
@@ -30,7 +29,7 @@ class AttemptContext:
     model: BaseModel
     spec: JobSpec
     job_id: str
-    tenant: str = LOCAL  # whose job it is, and its images
+    tenant: str  # whose job it is, and its images
     attempt: str  # the attempt's token
     ordinal: int  # 1 for the job's first attempt
     role: Role  # of this worker in the attempt

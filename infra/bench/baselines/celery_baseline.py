@@ -23,6 +23,7 @@ from infra.bench.baselines.celery_fleet import GENERATE, QUEUE, RESULTS
 from infra.emoji_files import CONTROL
 from shared.catalog.catalog import read_catalog
 from shared.catalog.entries import locate
+from shared.keys import LOCAL
 from shared.settings import read_settings
 from shared.storage.loras import lora_key
 from shared.storage.object_store import Bucket
@@ -117,10 +118,10 @@ def _dtype() -> torch.dtype:
 
 def _fetched(loras: Bucket, name: str) -> Path:
     """The file on this host, fetched once."""
-    path = settings.home / "baseline" / lora_key(name)
+    path = settings.home / "baseline" / lora_key(name, tenant=LOCAL)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(f".{time.time_ns()}")
-        new.write_bytes(loras.get(lora_key(name)))
+        new.write_bytes(loras.get(lora_key(name, tenant=LOCAL)))
         new.replace(path)
     return path

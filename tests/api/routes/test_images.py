@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 from api.services import Services
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import StoredImage
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 from tests.api.services import MAP, edge, image_file, succeed
 
 
@@ -114,7 +114,7 @@ def test_control_image_and_control_map_of_a_controlnet_have_urls(
     assert "canny" in early.json["detail"]
     attempt = services.jobs.claim(url.split("/")[-1], "unet-1")
     assert attempt is not None
-    services.images.put(control_key(MAP), b"edges", content_type="image/png")
+    services.images.put(control_key(MAP, tenant=LOCAL), b"edges", content_type="image/png")
     finish(services, attempt, image_file())
     assert client.get(client.get(url).json["controlnets"][1]["map_url"]).data == b"edges"
 
@@ -138,6 +138,6 @@ def test_an_image_whose_time_is_over_is_gone_and_its_job_stays(
 def test_a_control_image_whose_time_is_over_is_gone(client: FlaskClient, services: Services) -> None:
     job_id = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge()]}).json["id"]
     image = services.jobs.get(job_id).spec.controlnets[0].image
-    services.images.delete(control_key(image))
+    services.images.delete(control_key(image, tenant=LOCAL))
     answer = client.get(f"/v1/jobs/{job_id}/controlnets/0/image")
     assert (answer.status_code, answer.json["code"]) == (410, "image_gone")

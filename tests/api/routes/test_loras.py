@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.loras.header_cache import TRIES, TTL_S, LoraHeaderCache
 from api.services import Services
+from shared.keys import LOCAL
 from shared.storage.object_store import Bucket, ByteRange, ObjectStat
 from tests.api.services import OCTETS, lora, safetensors, upload
 
@@ -90,7 +91,7 @@ def test_a_file_that_many_ask_for_at_once_is_inspected_once(services: Services, 
     bucket = Counted(services.settings, services.settings.lora_bucket)
     inspections = LoraHeaderCache(services.control, bucket)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(inspections.get_or_read, ["anime"] * 24))
+        found = list(pool.map(inspections.get_or_read, ["anime"] * 24, [LOCAL] * 24))
     assert bucket.reads == 1
     assert len({inspection.problem for _, inspection in found}) == 1
 

@@ -13,7 +13,7 @@ from api.services import Services
 from shared.catalog.preprocessors import fill_in
 from shared.jobs.receipt import FORMAT, ControlNetReceipt, LoraReceipt, Receipt, WorkerReceipt
 from shared.jobs.spec import JobSpec
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 from shared.storage.loras import lora_key
 from tests.api.services import edge, image_file, lora, resolved
 
@@ -35,7 +35,9 @@ REQUEST: dict[str, Any] = {
 def put_lora(services: Services, data: bytes, *, noted: bool) -> str:
     sha256 = hashlib.sha256(data).hexdigest()
     metadata = {"sha256": sha256} if noted else {}
-    services.loras.put(lora_key("paper"), data, content_type="application/octet-stream", metadata=metadata)
+    services.loras.put(
+        lora_key("paper", tenant=LOCAL), data, content_type="application/octet-stream", metadata=metadata
+    )
     return sha256
 
 
@@ -243,7 +245,7 @@ def test_a_map_is_replayed_as_it_was_made(client: FlaskClient, services: Service
     gone = post(client, receipt)
     assert (gone.status_code, gone.json["code"]) == (410, "image_gone")
     assert gone.json["field"] == "receipt.spec.controlnets.0.control_map"
-    services.images.put(control_key(sha256), edges, content_type="image/png")
+    services.images.put(control_key(sha256, tenant=LOCAL), edges, content_type="image/png")
     answer = post(client, receipt)
     assert answer.status_code == 202, answer.text
     assert services.jobs.get(answer.json["id"]).spec.controlnets[0].control_map == sha256
@@ -256,7 +258,7 @@ def test_an_image_that_is_too_large_for_a_request_is_too_large_for_a_receipt(
     receipt = receipt_for(services)
     large = image_file((80, 80))
     sha256 = hashlib.sha256(large).hexdigest()
-    services.images.put(control_key(sha256), large, content_type="image/png")
+    services.images.put(control_key(sha256, tenant=LOCAL), large, content_type="image/png")
     tight = replace(services, settings=services.settings.model_copy(update={"max_control_px": 6399}))
     answer = post(create_app(tight).test_client(), with_controlnet(receipt, **{place: sha256}))
     assert (answer.status_code, answer.json["field"]) == (422, f"receipt.spec.controlnets.0.{place}")
@@ -266,7 +268,7 @@ def test_an_image_that_is_too_large_for_a_request_is_too_large_for_a_receipt(
 def test_a_control_image_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:
     receipt = receipt_for(services)
     image = receipt.spec.controlnets[0].image
-    services.images.delete(control_key(image))
+    services.images.delete(control_key(image, tenant=LOCAL))
     answer = post(client, receipt)
     assert (answer.status_code, answer.json["code"]) == (410, "image_gone")
     assert answer.json["field"] == "receipt.spec.controlnets.0.image"
@@ -282,7 +284,7 @@ def test_what_is_no_hash_names_no_image(image: str, client: FlaskClient, service
 
 def test_a_lora_that_is_gone_is_named(client: FlaskClient, services: Services) -> None:
     receipt = receipt_for(services)
-    services.loras.delete(lora_key("paper"))
+    services.loras.delete(lora_key("paper", tenant=LOCAL))
     answer = post(client, receipt)
     assert (answer.status_code, answer.json["field"]) == (422, "receipt.spec.loras.0.name")
     assert "paper" in answer.json["detail"]
@@ -326,7 +328,7 @@ def test_a_stored_control_image_can_be_asked_for_by_its_hash(client: FlaskClient
 
 def test_a_stored_control_image_that_is_damaged_is_not_used(client: FlaskClient, services: Services) -> None:
     image = receipt_for(services).spec.controlnets[0].image
-    services.images.put(control_key(image), b"other", content_type="image/png")
+    services.images.put(control_key(image, tenant=LOCAL), b"other", content_type="image/png")
     answer = client.post("/v1/jobs", json={"prompt": "a cat", "controlnets": [edge(image=f"sha256:{image}")]})
     assert (answer.status_code, answer.json["field"]) == (422, "controlnets.0.image")
     assert "damaged" in answer.json["detail"]

@@ -16,7 +16,7 @@ import pytest
 from shared import keys
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 from shared.redis_clients import control_redis, residual_servers
 from shared.settings import Settings
 from tests.fleet.faults.worker_processes import JOB_S, Fleet, Worker
@@ -56,7 +56,7 @@ def wanted(fleet: Fleet, *, with_controlnet: bool = False, **changes: Any) -> Jo
         return made
     png = (EMOJI / "control" / "2_penguin.png").read_bytes()
     digest = hashlib.sha256(png).hexdigest()
-    fleet.images.put(control_key(digest), png, content_type="image/png")
+    fleet.images.put(control_key(digest, tenant=LOCAL), png, content_type="image/png")
     values = {"name": "edge", "image": digest, "preprocessor": "none"}
     return JobSpec.model_validate({**made.model_dump(), "controlnets": [values]})
 

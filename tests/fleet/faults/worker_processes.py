@@ -17,6 +17,7 @@ from infra.local.environment import inherit, variables_of
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.messaging.celery_app import make_celery
 from shared.registry.workers import Heartbeat, live_workers
 from shared.scheduling.fair_queue import FairQueue
@@ -162,7 +163,7 @@ class Fleet:
 
     def submit(self, wanted: JobSpec) -> str:
         """Accept a job as the web does; returns its id."""
-        job_id, _ = self.jobs.create(wanted)
+        job_id, _ = self.jobs.create(wanted, tenant=LOCAL)
         self._submitted.append(job_id)
         self._queue.place(job_id, wanted.model)
         return job_id

@@ -13,6 +13,7 @@ from infra.chaos.target import Target
 from infra.local.stack import Stack
 from shared import keys
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.settings import Settings
 from tests.workers.unet.specs import spec
 from workers.lora.cache.directory import PARTIAL_SUFFIX
@@ -38,7 +39,7 @@ def left(target: Target, *names: str) -> list[str]:
 
 def test_a_job_that_has_ended_leaves_nothing(target: Target, servers: Settings, control: Redis) -> None:
     jobs = JobStore(control, servers)
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     jobs.redis.zrem(keys.UNSENT, job_id)
     attempt = jobs.claim(job_id, "unet1@host")
     assert attempt is not None
@@ -51,7 +52,7 @@ def test_a_job_that_has_ended_leaves_nothing(target: Target, servers: Settings, 
 
 
 def test_what_lies_in_redis_for_nobody_is_named(target: Target, control: Redis, residual: Redis) -> None:
-    job_id, _ = JobStore(control, target.settings).create(spec())
+    job_id, _ = JobStore(control, target.settings).create(spec(), tenant=LOCAL)
     control.set("swift:forgotten", 1)
     residual.rpush(keys.controlnet_steps("edge"), "step")
     residual.hset(checkpoint_key(job_id), "frame", "state")
@@ -73,7 +74,7 @@ def test_a_file_that_was_not_finished_is_named(target: Target) -> None:
 
 
 def test_a_sample_counts_jobs_and_keys(target: Target, control: Redis) -> None:
-    JobStore(control, target.settings).create(spec())
+    JobStore(control, target.settings).create(spec(), tenant=LOCAL)
     sample = ResourceLog(target).take()
     assert sample is not None
     assert sample.jobs["queued"] == 1

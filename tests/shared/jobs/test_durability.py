@@ -13,6 +13,7 @@ from infra.local.servers import redis_command, running_process, wait_for_redis
 from shared import keys
 from shared.errors import InvalidSetting, NotFound, Unavailable
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.redis_clients import control_redis
 from shared.settings import Settings
 from shared.webhooks.endpoint import JobWebhook
@@ -51,7 +52,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_an_accepted_job_survives_a_kill_right_after(server: Server) -> None:
     jobs = JobStore(server.start(), server.settings.model_copy(update={"durable_submit": "on"}))
     assert jobs.durability.probe()
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     server.kill()
     server.start()
     assert jobs.get(job_id).status == "queued"
@@ -60,7 +61,7 @@ def test_an_accepted_job_survives_a_kill_right_after(server: Server) -> None:
 def test_what_is_left_of_a_cut_log_is_whole(server: Server) -> None:
     # Given forty accepted jobs, and a log of which the end was cut off in the middle of a write
     jobs = JobStore(server.start(), server.settings)
-    ids = [jobs.create(spec())[0] for _ in range(40)]
+    ids = [jobs.create(spec(), tenant=LOCAL)[0] for _ in range(40)]
     for job_id in ids[::3]:
         attempt = jobs.claim(job_id, "w")
         assert attempt is not None
@@ -93,7 +94,7 @@ def test_a_server_that_cannot_is_refused_if_it_must_and_used_otherwise(lacks: st
     for mode in ("auto", "off"):
         jobs = JobStore(control, server.settings.model_copy(update={"durable_submit": mode}))
         assert not jobs.durability.probe()
-        assert jobs.get(jobs.create(spec())[0]).status == "queued"
+        assert jobs.get(jobs.create(spec(), tenant=LOCAL)[0]).status == "queued"
     strict = JobStore(control, server.settings.model_copy(update={"durable_submit": "on"}))
     with pytest.raises(InvalidSetting, match="SWIFT_DURABLE_SUBMIT"):
         strict.durability.probe()
@@ -104,7 +105,7 @@ def test_a_server_that_stops_to_write_its_log_is_noticed_at_the_next_job(server:
     jobs = JobStore(control, server.settings)
     assert jobs.durability.probe()
     control.config_set("appendonly", "no")
-    assert jobs.get(jobs.create(spec())[0]).status == "queued"
+    assert jobs.get(jobs.create(spec(), tenant=LOCAL)[0]).status == "queued"
 
 
 def test_a_job_that_the_disk_does_not_take_is_refused_and_not_kept(
@@ -119,7 +120,7 @@ def test_a_job_that_the_disk_does_not_take_is_refused_and_not_kept(
 
     monkeypatch.setattr(jobs.durability, "execute", execute_and_refuse)
     with pytest.raises(Unavailable):
-        jobs.create(spec(), webhook=JobWebhook(url="https://example.com/"))
+        jobs.create(spec(), webhook=JobWebhook(url="https://example.com/"), tenant=LOCAL)
     [refused] = ids
     with pytest.raises(NotFound):
         jobs.get(refused)
@@ -130,7 +131,7 @@ def test_a_job_that_the_disk_does_not_take_is_refused_and_not_kept(
 def test_a_submission_whose_answer_was_lost_is_one_job(control: Redis, servers: Settings) -> None:
     """The connection retries what it got no answer to: the same job, not a second one."""
     jobs = JobStore(control, servers)
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     fields = {"id": job_id, "spec": spec(prompt="other").model_dump_json()}

@@ -7,6 +7,7 @@ from shared import keys
 from shared.jobs.attempt import Attempt, Used
 from shared.jobs.record import Failure, StoredImage
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.settings import Settings
 from tests.api.services import receipt_of
 from tests.infra.local.waiting import eventually
@@ -26,9 +27,9 @@ def counts(jobs: JobStore, model: str) -> tuple[int, int]:
 
 
 def test_jobs_that_wait_or_run_are_listed_by_model(jobs: JobStore) -> None:
-    first, _ = jobs.create(spec(model="a"))
-    jobs.create(spec(model="a"))
-    jobs.create(spec(model="b"))
+    first, _ = jobs.create(spec(model="a"), tenant=LOCAL)
+    jobs.create(spec(model="a"), tenant=LOCAL)
+    jobs.create(spec(model="b"), tenant=LOCAL)
     assert (counts(jobs, "a"), counts(jobs, "b")) == ((2, 0), (1, 0))
     attempt = jobs.claim(first, "w")
     assert attempt is not None
@@ -42,7 +43,7 @@ def test_jobs_that_wait_or_run_are_listed_by_model(jobs: JobStore) -> None:
 
 
 def test_a_record_of_an_earlier_version_is_listed_by_the_model_of_its_spec(jobs: JobStore) -> None:
-    job_id, _ = jobs.create(spec(model="a"))
+    job_id, _ = jobs.create(spec(model="a"), tenant=LOCAL)
     jobs.redis.hdel(keys.job(job_id), "model")
     jobs.redis.delete(keys.by_model("queued", "a"), keys.MODELS)
     jobs.heal([job_id])
@@ -51,7 +52,7 @@ def test_a_record_of_an_earlier_version_is_listed_by_the_model_of_its_spec(jobs:
 
 @pytest.mark.parametrize("how", ["deleted", "expired"])
 def test_a_job_that_is_gone_is_listed_by_no_model(jobs: JobStore, how: str) -> None:
-    job_id, _ = jobs.create(spec(model="a"))
+    job_id, _ = jobs.create(spec(model="a"), tenant=LOCAL)
     if how == "deleted":
         jobs.delete(job_id)
     else:
@@ -68,7 +69,7 @@ def ids(jobs: JobStore, stream: str) -> list[tuple[int, ...]]:
 
 
 def test_ids_of_events_are_unique_and_in_order_over_all_jobs(jobs: JobStore) -> None:
-    job_ids = [jobs.create(spec())[0] for _ in range(20)]
+    job_ids = [jobs.create(spec(), tenant=LOCAL)[0] for _ in range(20)]
     for job_id in job_ids:
         jobs.cancel(job_id)
     everything = [event for job_id in job_ids for event in ids(jobs, keys.events(job_id))]
@@ -78,14 +79,14 @@ def test_ids_of_events_are_unique_and_in_order_over_all_jobs(jobs: JobStore) -> 
 
 def test_ids_of_events_go_on_after_the_latest_whatever_the_clock_says(jobs: JobStore) -> None:
     jobs.redis.set(keys.LAST_EVENT, "99999999999999-9")
-    first, second = jobs.create(spec())[0], jobs.create(spec())[0]
+    first, second = jobs.create(spec(), tenant=LOCAL)[0], jobs.create(spec(), tenant=LOCAL)[0]
     assert ids(jobs, keys.events(first)) == [(99999999999999, 10)]
     assert ids(jobs, keys.events(second)) == [(99999999999999, 11)]
 
 
 @pytest.mark.parametrize("last", ["5-5", "damaged", "5", ""])
 def test_without_a_latest_id_events_are_added_all_the_same(jobs: JobStore, last: str) -> None:
-    job_ids = [jobs.create(spec())[0] for _ in range(2)]
+    job_ids = [jobs.create(spec(), tenant=LOCAL)[0] for _ in range(2)]
     jobs.redis.set(keys.LAST_EVENT, last)
     for job_id in job_ids:
         jobs.cancel(job_id)
@@ -95,13 +96,13 @@ def test_without_a_latest_id_events_are_added_all_the_same(jobs: JobStore, last:
 
 def test_events_of_a_clock_that_was_set_back_are_added_to_their_streams(jobs: JobStore) -> None:
     # Given a stream whose last id is ahead, and no other trace of that
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     jobs.redis.xadd(keys.events(job_id), {"type": "progress", "data": "{}"}, id="99999999999999-0")
     jobs.redis.delete(keys.LAST_EVENT)
     # When the job ends
     jobs.cancel(job_id)
     # Then its events follow, and those of later jobs come after them
-    other, _ = jobs.create(spec())
+    other, _ = jobs.create(spec(), tenant=LOCAL)
     assert ids(jobs, keys.events(job_id))[-2:] > [(99999999999999, 0)]
     assert ids(jobs, keys.events(other)) > ids(jobs, keys.events(job_id))[-1:]
 
@@ -110,7 +111,7 @@ def test_events_of_a_clock_that_was_set_back_are_added_to_their_streams(jobs: Jo
 def test_a_record_that_names_no_tenant_there_can_be_has_events_of_its_own_alone(
     jobs: JobStore, tenant: str
 ) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     jobs.redis.hset(keys.job(job_id), "tenant", tenant)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
@@ -138,7 +139,7 @@ def began(jobs: JobStore, attempt: Attempt, ago_s: float) -> None:
 
 @pytest.mark.parametrize("end", ["hand_over", "requeue", "reap", "delete", "end"])
 def test_the_time_of_an_attempt_is_counted_however_it_ends(jobs: JobStore, end: str) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     began(jobs, attempt, ago_s=100)
@@ -161,7 +162,7 @@ def test_the_time_of_an_attempt_is_counted_however_it_ends(jobs: JobStore, end: 
 
 
 def test_what_a_worker_says_is_counted_once_with_images_and_bytes(jobs: JobStore) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     began(jobs, attempt, ago_s=100)
@@ -175,7 +176,7 @@ def test_what_a_worker_says_is_counted_once_with_images_and_bytes(jobs: JobStore
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "-1", "many", ""])
 @pytest.mark.parametrize("field", ["device_s", "image_bytes", "images", "started_at"])
 def test_numbers_that_are_none_are_not_counted(jobs: JobStore, field: str, value: str) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     jobs.redis.hset(keys.job(job_id), field, value)
@@ -188,7 +189,7 @@ def test_numbers_that_are_none_are_not_counted(jobs: JobStore, field: str, value
 
 def test_a_bounded_number_of_tenants_has_a_series_those_who_used_most(jobs: JobStore) -> None:
     def use(tenant: str, device_s: float) -> None:
-        job_id, _ = jobs.create(spec())
+        job_id, _ = jobs.create(spec(), tenant=LOCAL)
         attempt = jobs.claim(job_id, "w")
         assert attempt is not None
         jobs.redis.hset(keys.job(job_id), "tenant", tenant)

@@ -12,6 +12,7 @@ from shared import keys
 from shared.errors import AttemptLost, JobUnreadable
 from shared.jobs.record import RECORD_VERSION
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 from tests.shared.jobs.records import DAMAGES, UNREADABLE, damage, spec
@@ -25,7 +26,9 @@ def jobs(control: Redis, servers: Settings) -> JobStore:
 
 def test_fields_of_a_newer_version_are_ignored_wherever_they_are(jobs: JobStore, control: Redis) -> None:
     # Given a job that ended, and a newer version that added a field everywhere
-    job_id, _ = jobs.create(spec(loras=[{"name": "a", "etag": "e", "size_bytes": 1, "scale": 1.0}]))
+    job_id, _ = jobs.create(
+        spec(loras=[{"name": "a", "etag": "e", "size_bytes": 1, "scale": 1.0}]), tenant=LOCAL
+    )
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     attempt.end("failed", None, [])
@@ -54,7 +57,7 @@ def test_fields_of_a_newer_version_are_ignored_wherever_they_are(jobs: JobStore,
 
 
 def test_a_worker_leaves_jobs_of_a_newer_version_to_newer_workers(jobs: JobStore, control: Redis) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     control.hset(keys.job(job_id), "version", RECORD_VERSION + 1)
     assert jobs.claim(job_id, "w") is None
     assert jobs.get(job_id).status == "queued"
@@ -63,7 +66,7 @@ def test_a_worker_leaves_jobs_of_a_newer_version_to_newer_workers(jobs: JobStore
 @pytest.mark.parametrize("how", DAMAGES)
 def test_one_damaged_record_hides_no_other_job(how: str, jobs: JobStore, control: Redis) -> None:
     # Given three jobs, two running without a lease, of which one is damaged
-    lost, bad, whole = (jobs.create(spec())[0] for _ in range(3))
+    lost, bad, whole = (jobs.create(spec(), tenant=LOCAL)[0] for _ in range(3))
     for job_id in (lost, bad):
         assert jobs.claim(job_id, "w") is not None
         control.delete(keys.lease(job_id))
@@ -79,7 +82,7 @@ def test_one_damaged_record_hides_no_other_job(how: str, jobs: JobStore, control
 def test_a_damaged_job_is_reported_and_can_be_cancelled_and_deleted(
     how: str, state: str, jobs: JobStore, control: Redis
 ) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     if state == "running":
         assert jobs.claim(job_id, "w") is not None
     damage(control, job_id, how)
@@ -94,7 +97,7 @@ def test_a_damaged_job_is_reported_and_can_be_cancelled_and_deleted(
 
 @pytest.mark.parametrize("how", [how for how in UNREADABLE if how != "attempts is many"])
 def test_no_worker_starts_a_damaged_job(how: str, jobs: JobStore, control: Redis) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     damage(control, job_id, how)
     assert jobs.claim(job_id, "w") is None
     if control.type(keys.job(job_id)) == "hash":
@@ -105,7 +108,7 @@ def test_no_worker_starts_a_damaged_job(how: str, jobs: JobStore, control: Redis
 def test_a_worker_may_end_a_job_whose_record_was_damaged_meanwhile(
     how: str, jobs: JobStore, control: Redis
 ) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     damage(control, job_id, how)
@@ -121,7 +124,7 @@ def test_a_redis_that_refuses_everything_for_now_damages_no_record(
     def refuse(_key: str) -> None:
         raise ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
 
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     monkeypatch.setattr(jobs.redis, "hgetall", refuse)
     with pytest.raises(ResponseError, match="MISCONF"):
         jobs.get(job_id)

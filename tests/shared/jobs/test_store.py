@@ -11,6 +11,7 @@ from shared.jobs.options import LoraLoading
 from shared.jobs.record import Failure
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
 
@@ -40,21 +41,21 @@ def jobs(control: Redis, servers: Settings) -> JobStore:
 
 
 def test_a_new_job_is_queued_and_keeps_its_spec(jobs: JobStore) -> None:
-    job_id, is_new = jobs.create(SPEC)
+    job_id, is_new = jobs.create(SPEC, tenant=LOCAL)
     job = jobs.get(job_id)
     assert is_new
     assert (job.status, job.spec, job.attempts) == ("queued", SPEC, 0)
 
 
 def test_an_idempotency_key_returns_the_first_job_and_refuses_another_request(jobs: JobStore) -> None:
-    first = jobs.create(SPEC, idempotency_key="k", digest="d")
-    assert jobs.create(SPEC, idempotency_key="k", digest="d") == (first[0], False)
+    first = jobs.create(SPEC, idempotency_key="k", digest="d", tenant=LOCAL)
+    assert jobs.create(SPEC, idempotency_key="k", digest="d", tenant=LOCAL) == (first[0], False)
     with pytest.raises(Conflict):
-        jobs.create(SPEC, idempotency_key="k", digest="e")
+        jobs.create(SPEC, idempotency_key="k", digest="e", tenant=LOCAL)
 
 
 def test_only_one_of_many_workers_claims_a_job(jobs: JobStore) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     claims: list[object] = []
     threads = [
         threading.Thread(target=lambda i=i: claims.append(jobs.claim(job_id, f"w{i}"))) for i in range(8)
@@ -68,7 +69,7 @@ def test_only_one_of_many_workers_claims_a_job(jobs: JobStore) -> None:
 
 
 def test_progress_and_every_change_of_state_are_events(jobs: JobStore, control: Redis) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     attempt.advance(1, 4)
@@ -80,10 +81,10 @@ def test_progress_and_every_change_of_state_are_events(jobs: JobStore, control: 
 
 
 def test_a_queued_job_is_cancelled_at_once_and_a_running_one_at_its_next_step(jobs: JobStore) -> None:
-    queued, _ = jobs.create(SPEC)
+    queued, _ = jobs.create(SPEC, tenant=LOCAL)
     assert jobs.cancel(queued) == "cancelled"
     assert jobs.claim(queued, "w") is None
-    running, _ = jobs.create(SPEC)
+    running, _ = jobs.create(SPEC, tenant=LOCAL)
     attempt = jobs.claim(running, "w")
     assert attempt is not None
     assert jobs.cancel(running) == "cancelling"
@@ -95,7 +96,7 @@ def test_a_queued_job_is_cancelled_at_once_and_a_running_one_at_its_next_step(jo
 
 def test_a_worker_that_lost_its_lease_can_write_nothing_more(jobs: JobStore, control: Redis) -> None:
     # Given an attempt whose lease has run out, and which recovery gave to another worker
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     old = jobs.claim(job_id, "old")
     assert old is not None
     control.delete(keys.lease(job_id))
@@ -116,7 +117,7 @@ def test_a_worker_that_lost_its_lease_can_write_nothing_more(jobs: JobStore, con
 
 
 def test_a_job_whose_workers_keep_dying_is_failed(jobs: JobStore, control: Redis) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     for _ in range(2):
         assert jobs.claim(job_id, "w") is not None
         control.delete(keys.lease(job_id))
@@ -129,7 +130,7 @@ def test_a_job_whose_workers_keep_dying_is_failed(jobs: JobStore, control: Redis
 
 
 def test_a_job_that_was_given_back_too_often_fails_with_the_last_reason(jobs: JobStore) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     for _ in range(2):
         attempt = jobs.claim(job_id, "w")
         assert attempt is not None
@@ -142,7 +143,7 @@ def test_a_job_that_was_given_back_too_often_fails_with_the_last_reason(jobs: Jo
 
 @pytest.mark.parametrize("how", ["dies", "gives it back"])
 def test_a_cancelled_job_is_over_when_its_worker(how: str, jobs: JobStore, control: Redis) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     jobs.cancel(job_id)
@@ -163,15 +164,15 @@ def test_what_is_no_id_is_no_job(job_id: str, jobs: JobStore) -> None:
 
 
 def test_a_job_whose_message_was_never_sent_is_found(jobs: JobStore) -> None:
-    lost, _ = jobs.create(SPEC)
-    sent, _ = jobs.create(SPEC)
+    lost, _ = jobs.create(SPEC, tenant=LOCAL)
+    sent, _ = jobs.create(SPEC, tenant=LOCAL)
     jobs.redis.zrem(keys.UNSENT, sent)
     assert lost in jobs.orphans(unsent_after_s=0)
     assert sent not in jobs.orphans(unsent_after_s=0)
 
 
 def test_a_living_worker_keeps_its_job(jobs: JobStore) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     attempt._lease_ms = 60_000
@@ -180,7 +181,7 @@ def test_a_living_worker_keeps_its_job(jobs: JobStore) -> None:
 
 
 def test_pages_are_newest_first_and_follow_each_other(jobs: JobStore) -> None:
-    made = [jobs.create(SPEC)[0] for _ in range(5)]
+    made = [jobs.create(SPEC, tenant=LOCAL)[0] for _ in range(5)]
     jobs.cancel(made[2])
     first, cursor = jobs.page(limit=3)
     rest, end = jobs.page(limit=3, cursor=cursor)
@@ -198,7 +199,7 @@ def test_a_job_that_is_not_there_is_not_found(jobs: JobStore) -> None:
 
 
 def test_a_job_that_is_handed_over_loses_no_attempt(jobs: JobStore) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     # Given more workers that are told to stop than a job has attempts
     for ordinal in range(1, 6):
         attempt = jobs.claim(job_id, "w")
@@ -215,7 +216,7 @@ def test_a_job_that_is_handed_over_loses_no_attempt(jobs: JobStore) -> None:
 
 
 def test_a_job_remembers_when_its_latest_attempts_began_and_ended(jobs: JobStore, control: Redis) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     for ordinal in range(25):
         attempt = jobs.claim(job_id, f"w{ordinal}")
         assert attempt is not None
@@ -241,7 +242,7 @@ NOTED = {"name": "attempt", "start_s": 1.0, "end_s": 2.0, "worker": "noted"}
 def test_an_attempt_whose_times_are_damaged_ends_as_any_other(
     jobs: JobStore, control: Redis, field: str, value: str, verb: str
 ) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     control.hset(keys.job(job_id), field, value)
@@ -274,7 +275,7 @@ def test_an_attempt_whose_times_are_damaged_ends_as_any_other(
 def test_malformed_elements_of_earlier_attempts_cost_no_job(
     jobs: JobStore, control: Redis, stored: str, workers: list[str]
 ) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     attempt = jobs.claim(job_id, "last")
     assert attempt is not None
     control.hset(keys.job(job_id), "earlier_attempts", stored)
@@ -284,7 +285,7 @@ def test_malformed_elements_of_earlier_attempts_cost_no_job(
 
 
 def test_a_job_that_was_cancelled_is_not_handed_over(jobs: JobStore) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     jobs.cancel(job_id)
@@ -293,7 +294,7 @@ def test_a_job_that_was_cancelled_is_not_handed_over(jobs: JobStore) -> None:
 
 
 def test_progress_never_goes_back(jobs: JobStore, control: Redis) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     first = jobs.claim(job_id, "w")
     assert first is not None
     first.advance(3, 4)
@@ -310,7 +311,7 @@ def test_progress_never_goes_back(jobs: JobStore, control: Redis) -> None:
 
 
 def test_a_worker_that_was_only_silent_costs_no_attempt_that_counts(jobs: JobStore, control: Redis) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     silent = jobs.claim(job_id, "w")
     assert silent is not None
     control.delete(keys.lease(job_id))
@@ -323,7 +324,7 @@ def test_a_worker_that_was_only_silent_costs_no_attempt_that_counts(jobs: JobSto
 
 
 def test_workers_that_were_silent_at_once_cost_no_attempt_that_counts(jobs: JobStore, control: Redis) -> None:
-    job_id, _ = jobs.create(SPEC)
+    job_id, _ = jobs.create(SPEC, tenant=LOCAL)
     # Given two that lose the job before the first one is heard of
     silent = []
     for _ in range(2):

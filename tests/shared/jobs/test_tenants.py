@@ -9,6 +9,7 @@ from shared import keys
 from shared.errors import Conflict, JobUnreadable, LimitExceeded, NotFound
 from shared.jobs.record import Failure, Job
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.settings import Settings
 from tests.shared.jobs.records import DAMAGES, damage, spec
 
@@ -55,7 +56,7 @@ def test_another_tenants_job_is_as_one_that_does_not_exist(jobs: JobStore) -> No
 
 def test_a_job_is_on_the_lists_of_all_and_of_its_tenant_alone(jobs: JobStore) -> None:
     first, second = (jobs.create(spec(), tenant=tenant)[0] for tenant in ("acme", "globex"))
-    own, _ = jobs.create(spec())
+    own, _ = jobs.create(spec(), tenant=LOCAL)
     assert listed(jobs, None) == [own, second, first]
     assert (listed(jobs, "acme"), listed(jobs, "globex"), listed(jobs, "local")) == ([first], [second], [own])
     attempt = jobs.claim(first, "w")
@@ -94,11 +95,11 @@ def test_pages_of_a_tenant_go_on_where_they_ended(jobs: JobStore) -> None:
 
 
 def test_jobs_of_older_versions_belong_to_the_tenant_local_at_once(jobs: JobStore, control: Redis) -> None:
-    old = [jobs.create(spec(seed=i))[0] for i in range(3)]
+    old = [jobs.create(spec(seed=i), tenant=LOCAL)[0] for i in range(3)]
     for job_id in old:
         forget_tenant(control, job_id)
     foreign, _ = jobs.create(spec(), tenant="acme")
-    new, _ = jobs.create(spec())
+    new, _ = jobs.create(spec(), tenant=LOCAL)
     assert jobs.get(old[0], tenant="local").tenant == "local"
     # Before any sweep, and after it
     for _ in range(2):
@@ -229,7 +230,7 @@ def test_a_record_that_names_what_is_no_tenant_is_on_no_tenants_list(
 
 def test_the_jobs_that_are_a_tenants_own_are_told_from_others(jobs: JobStore) -> None:
     own, foreign = (jobs.create(spec(), tenant=tenant)[0] for tenant in ("acme", "globex"))
-    old, _ = jobs.create(spec())
+    old, _ = jobs.create(spec(), tenant=LOCAL)
     ids = [own, foreign, old, "0" * 16]
     assert (jobs.owned(ids, "acme"), jobs.owned(ids, "local"), jobs.owned([], "acme")) == (
         {own},

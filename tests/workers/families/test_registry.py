@@ -19,7 +19,7 @@ from shared.catalog.catalog import read_catalog
 from shared.jobs.events import stream_events as events
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
-from shared.keys import watched
+from shared.keys import LOCAL, watched
 from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, publish_heartbeat
 from shared.settings import Settings
@@ -113,7 +113,7 @@ def test_a_registered_family_has_its_own_previews(
     make_toy_worker: Callable[..., UNetWorker],
 ) -> None:
     worker = make_toy_worker()
-    job_id, _ = worker.jobs.create(toy_spec().model_copy(update={"num_inference_steps": 500}))
+    job_id, _ = worker.jobs.create(toy_spec().model_copy(update={"num_inference_steps": 500}), tenant=LOCAL)
     worker.jobs.redis.set(watched(job_id), 1, ex=60)
     execute_job(worker, job_id, "unet1@test")
     [first, *_] = [event for event in events(worker.jobs.redis, job_id) if event and event.kind == "preview"]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from shared.jobs.options import LoraLoading, Precision
 from shared.jobs.spec import ControlNetSpec
-from shared.keys import controlnet_steps
+from shared.keys import LOCAL, controlnet_steps
 from shared.redis_clients import control_redis
 from shared.registry.controlnet_servers import Served
 from shared.registry.live_workers import LiveWorkersCache
@@ -233,6 +233,7 @@ def make_job(
         timeline=Timeline("unet1@test"),
         check=check,
         replay=replay,
+        tenant=LOCAL,
     )
     first = FirstResidualTimer([spec.name for spec in specs], context.timeline)
     first.start()

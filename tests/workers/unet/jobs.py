@@ -12,7 +12,7 @@ from PIL import Image
 
 from shared.jobs.record import Job
 from shared.jobs.spec import ControlNetSpec, JobSpec, LoraRef
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 from shared.storage.object_store import Bucket
 from tests.tiny_models import EMOJI
 from workers.unet.job import execute_job
@@ -23,14 +23,14 @@ def store_image(worker: UNetWorker, image: Image.Image) -> str:
     file = io.BytesIO()
     image.save(file, "PNG")
     digest = hashlib.sha256(file.getvalue()).hexdigest()
-    worker.images.put(control_key(digest), file.getvalue(), content_type="image/png")
+    worker.images.put(control_key(digest, tenant=LOCAL), file.getvalue(), content_type="image/png")
     return digest
 
 
 def control(worker: UNetWorker, name: str = "edge", **changes: Any) -> ControlNetSpec:
     png = (EMOJI / "control" / "2_penguin.png").read_bytes()
     digest = hashlib.sha256(png).hexdigest()
-    worker.images.put(control_key(digest), png, content_type="image/png")
+    worker.images.put(control_key(digest, tenant=LOCAL), png, content_type="image/png")
     values = {
         "name": name,
         "image": digest,
@@ -51,7 +51,7 @@ def upload(worker: UNetWorker, path: Path, scale: float = 1.0) -> LoraRef:
 
 
 def run(worker: UNetWorker, wanted: JobSpec) -> Job:
-    job_id, _ = worker.jobs.create(wanted)
+    job_id, _ = worker.jobs.create(wanted, tenant=LOCAL)
     execute_job(worker, job_id, "unet1@test")
     return worker.jobs.get(job_id)
 

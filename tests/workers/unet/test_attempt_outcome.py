@@ -22,6 +22,7 @@ from shared.errors import (
     WorkerStopping,
 )
 from shared.jobs.record import JobScheduling
+from shared.keys import LOCAL
 from shared.storage.object_store import Bucket
 from tests.infra.local.waiting import eventually
 from tests.workers.unet.jobs import control, pixels, run
@@ -65,7 +66,7 @@ def test_a_server_that_is_away_costs_no_attempt_that_counts(
         raise error
 
     worker = storing(make_worker(max_attempts=1), fail)
-    job_id, _ = worker.jobs.create(spec(num_inference_steps=1))
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=1), tenant=LOCAL)
     for losses in (1, 2):
         with pytest.raises(type(error)):
             execute_job(worker, job_id, "unet1@test")
@@ -75,7 +76,7 @@ def test_a_server_that_is_away_costs_no_attempt_that_counts(
 
 def test_a_job_that_is_deleted_while_it_runs_leaves_no_image(make_worker: MakeWorker) -> None:
     worker = make_worker()
-    job_id, _ = worker.jobs.create(spec(num_inference_steps=1))
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=1), tenant=LOCAL)
     deleting = storing(worker, lambda: worker.jobs.delete(job_id))
     with pytest.raises(AttemptLost):
         _end(deleting, job_id)
@@ -102,7 +103,7 @@ def test_spans_are_by_the_clock_of_the_jobs_other_times(
 def test_a_worker_that_stops_hands_its_job_over_and_another_goes_on(make_worker: MakeWorker) -> None:
     # Given a worker that is told to stop while it computes the third step
     stopped, steps = make_worker(max_attempts=1), itertools.count(1)
-    job_id, _ = stopped.jobs.create(spec(num_inference_steps=6))
+    job_id, _ = stopped.jobs.create(spec(num_inference_steps=6), tenant=LOCAL)
     with stopped.models.use("emoji-sd") as model:
         model.latents.prepare_preview()
         hook = cast("Any", model).pipe.unet.conv_in.register_forward_pre_hook(
@@ -137,7 +138,9 @@ def test_a_batch_job_gives_its_device_away_between_two_steps_and_goes_on_later(
 ) -> None:
     worker, steps = make_worker(max_attempts=1), itertools.count(1)
     undisturbed = run(worker, spec(num_inference_steps=6))
-    job_id, _ = worker.jobs.create(spec(num_inference_steps=6), scheduling=JobScheduling("batch"))
+    job_id, _ = worker.jobs.create(
+        spec(num_inference_steps=6), scheduling=JobScheduling("batch"), tenant=LOCAL
+    )
 
     def preempt(*_: object) -> None:
         if next(steps) == 3:
@@ -162,7 +165,9 @@ def test_a_batch_job_gives_its_device_away_between_two_steps_and_goes_on_later(
 
 def test_without_checkpoints_no_job_gives_its_device_away(make_worker: MakeWorker) -> None:
     worker, steps = make_worker(checkpoint_every_s=0), itertools.count(1)
-    job_id, _ = worker.jobs.create(spec(num_inference_steps=4), scheduling=JobScheduling("batch"))
+    job_id, _ = worker.jobs.create(
+        spec(num_inference_steps=4), scheduling=JobScheduling("batch"), tenant=LOCAL
+    )
 
     def preempt(*_: object) -> None:
         if next(steps) == 2:
@@ -180,7 +185,9 @@ def test_a_running_job_is_failed_once_the_deadline_of_its_request_has_passed(
     make_worker: MakeWorker,
 ) -> None:
     worker, steps = make_worker(), itertools.count(1)
-    job_id, _ = worker.jobs.create(spec(num_inference_steps=6), scheduling=JobScheduling(deadline_s=3600))
+    job_id, _ = worker.jobs.create(
+        spec(num_inference_steps=6), scheduling=JobScheduling(deadline_s=3600), tenant=LOCAL
+    )
 
     def pass_time(*_: object) -> None:
         if next(steps) == 2:
@@ -217,7 +224,7 @@ def test_a_worker_that_stops_waits_for_no_residuals_that_do_not_come(make_worker
     # Given a job whose fourth step is the first with a ControlNet, and a fleet where nobody can compute that
     alone = dataclasses.replace(make_worker(serve_controlnets=False), served_controlnets=[])
     wanted = spec(num_inference_steps=6, controlnets=[control(alone, guidance_start=0.5)])
-    job_id, _ = alone.jobs.create(wanted)
+    job_id, _ = alone.jobs.create(wanted, tenant=LOCAL)
     steps = itertools.count(1)
     # When its worker is told to stop in that step
     with alone.models.use("emoji-sd") as model:
@@ -248,7 +255,7 @@ def test_a_worker_that_stops_hands_over_a_job_whose_model_is_being_loaded(make_w
     worker = make_worker(max_attempts=1)
     models = ModelCache(download, DeviceMemory(1 << 40, stopping=stopping))
     stopped = dataclasses.replace(worker, models=models, stopping=stopping)
-    job_id, _ = worker.jobs.create(spec())
+    job_id, _ = worker.jobs.create(spec(), tenant=LOCAL)
     with pytest.raises(WorkerStopping):
         execute_job(stopped, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
@@ -261,14 +268,14 @@ def test_a_worker_that_stops_hands_over_a_job_whose_model_is_being_loaded(make_w
 
 def test_a_worker_that_stops_finishes_a_job_whose_loop_is_over(make_worker: MakeWorker) -> None:
     worker = make_worker()
-    job_id, _ = worker.jobs.create(spec(num_inference_steps=1))
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=1), tenant=LOCAL)
     assert execute_job(worker, job_id, "unet1@test", worker.stopping.set) == "succeeded"
 
 
 def test_a_worker_that_stops_begins_no_step(make_worker: MakeWorker) -> None:
     worker = make_worker()
     worker.stopping.set()
-    job_id, _ = worker.jobs.create(spec())
+    job_id, _ = worker.jobs.create(spec(), tenant=LOCAL)
     with pytest.raises(WorkerStopping):
         execute_job(worker, job_id, "unet1@test")
     assert worker.jobs.get(job_id).hand_overs == 1
@@ -281,7 +288,7 @@ def test_each_attempt_counts_the_time_that_the_job_waited_for_it(make_worker: Ma
     # Given a job that waited for 1000 s, and was handed over at once
     worker = make_worker()
     before_s = waited_s()
-    job_id, _ = worker.jobs.create(spec())
+    job_id, _ = worker.jobs.create(spec(), tenant=LOCAL)
     worker.jobs.redis.hset(keys.job(job_id), "created_at", worker.jobs.now() - 1000)
     for _ in range(2):
         attempt = worker.jobs.claim(job_id, "unet1@test")

@@ -11,6 +11,7 @@ import torch
 
 from shared.errors import DeviceFull, DeviceLost
 from shared.jobs.options import LoraLoading
+from shared.keys import LOCAL
 from tests.fake_device import FakeDevice
 from tests.tiny_models import EMOJI
 from tests.workers.conftest import load
@@ -71,7 +72,7 @@ class Faulty:
             hook.remove()
 
     def fail_job(self, wanted: Any, error: type[Exception]) -> str:
-        job_id, _ = self.worker.jobs.create(wanted)
+        job_id, _ = self.worker.jobs.create(wanted, tenant=LOCAL)
         with pytest.raises(error):
             execute_job(self.worker, job_id, "unet1@test")
         return job_id
@@ -114,7 +115,7 @@ def test_a_job_whose_device_is_lost_is_given_back_and_counts_no_attempt(faulty: 
 def test_a_job_that_loses_every_device_is_failed_in_the_end(faulty: Faulty) -> None:
     # Two losses that count as of infrastructure, then two attempts
     worker = faulty.worker
-    job_id, _ = worker.jobs.create(spec())
+    job_id, _ = worker.jobs.create(spec(), tenant=LOCAL)
     with faulty.failing(LOST, after=0, times=100):
         for losses in (1, 2, 2, 2):
             with pytest.raises(DeviceLost):
@@ -218,7 +219,7 @@ def test_a_model_whose_load_loses_or_fills_the_device_is_not_marked_as_failed(
     models = ModelCache(fail, DeviceMemory(1 << 40, device))
     loss = DeviceLoss(device, end=lambda why: None)
     worker = dataclasses.replace(make_worker(), models=models, device_loss=loss)
-    job_id, _ = worker.jobs.create(spec())
+    job_id, _ = worker.jobs.create(spec(), tenant=LOCAL)
     with pytest.raises(DeviceLost if is_lost else DeviceFull):
         execute_job(worker, job_id, "unet1@test")
     assert (worker.jobs.get(job_id).status, models.failed(), loss.is_lost) == ("queued", {}, is_lost)

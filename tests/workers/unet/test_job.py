@@ -22,8 +22,8 @@ from shared.jobs.events import stream_events
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL, watched
 from shared.keys import job as job_key
-from shared.keys import watched
 from shared.storage.object_store import Bucket
 from tests.diffusers_peer import generate_with_diffusers
 from tests.tiny_models import EMOJI
@@ -199,7 +199,7 @@ def test_encoder_and_controlnet_overlap_on_the_timeline(
 
 def test_more_layers_than_the_text_encoder_has_cannot_be_skipped(make_worker: MakeWorker) -> None:
     worker = make_worker()
-    job_id, _ = worker.jobs.create(spec(clip_skip=5))
+    job_id, _ = worker.jobs.create(spec(clip_skip=5), tenant=LOCAL)
     with pytest.raises(InvalidRequest, match="clip_skip is 5, model 'emoji-sd' has"):
         execute_job(worker, job_id, "unet1@test")
 
@@ -214,7 +214,7 @@ def test_a_lora_that_fits_no_module_fails_its_job_and_no_other(
         {"unet.elsewhere.lora_A.weight": torch.ones(4, 8), "unet.elsewhere.lora_B.weight": torch.ones(8, 4)},
         path,
     )
-    job_id, _ = worker.jobs.create(spec(loras=[upload(worker, path)]))
+    job_id, _ = worker.jobs.create(spec(loras=[upload(worker, path)]), tenant=LOCAL)
     with pytest.raises(InvalidLora):
         execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
@@ -236,7 +236,7 @@ def test_a_lora_that_was_deleted_after_submit_fails_the_job_by_name(
         bucket.put(f"{ref.name}.safetensors", b"other", content_type="application/octet-stream")
     else:
         bucket.delete(f"{ref.name}.safetensors")
-    job_id, _ = worker.jobs.create(spec(loras=[ref]))
+    job_id, _ = worker.jobs.create(spec(loras=[ref]), tenant=LOCAL)
     with pytest.raises(LoraGone):
         execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
@@ -265,7 +265,7 @@ def test_a_cancel_stops_a_running_job_within_its_lora(make_worker: MakeWorker) -
     worker = make_worker()
     ref = upload(worker, EMOJI / "loras" / "outline.safetensors")
     job_id, _ = worker.jobs.create(
-        spec(loras=[ref], lora_loading=LoraLoading(mode="exact"), num_inference_steps=200)
+        spec(loras=[ref], lora_loading=LoraLoading(mode="exact"), num_inference_steps=200), tenant=LOCAL
     )
     runner = threading.Thread(target=execute_job, args=[worker, job_id, "unet1@test"])
     runner.start()
@@ -281,7 +281,7 @@ def test_a_cancel_stops_a_running_job_within_its_lora(make_worker: MakeWorker) -
 
 def test_a_job_that_runs_too_long_is_failed(make_worker: MakeWorker) -> None:
     worker = make_worker(job_timeout_s=0.2)
-    job_id, _ = worker.jobs.create(spec(num_inference_steps=200))
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=200), tenant=LOCAL)
     with pytest.raises(SwiftError, match="longer than"):
         execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
@@ -306,7 +306,7 @@ def test_without_a_controlnet_worker_the_job_is_queued_again_if_configured(
 ) -> None:
     worker = make_worker(serve_controlnets=False, residual_timeout_s=0.05, residual_attempts=1)
     worker = dataclasses.replace(worker, served_controlnets=[])
-    job_id, _ = worker.jobs.create(spec(controlnets=[control(worker)]))
+    job_id, _ = worker.jobs.create(spec(controlnets=[control(worker)]), tenant=LOCAL)
     with pytest.raises(ResidualTimeout):
         execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
@@ -316,7 +316,7 @@ def test_without_a_controlnet_worker_the_job_is_queued_again_if_configured(
 def test_a_controlnet_that_cannot_compute_fails_the_job_with_its_reason(make_worker: MakeWorker) -> None:
     worker = make_worker()
     wanted = spec(model="sd1", controlnets=[control(worker, "sd2-net")])  # of another shape
-    job_id, _ = worker.jobs.create(wanted)
+    job_id, _ = worker.jobs.create(wanted, tenant=LOCAL)
     with pytest.raises(ControlNetFailed):
         execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
@@ -329,7 +329,7 @@ def test_previews_are_made_only_while_somebody_follows_the_events(make_worker: M
     worker = make_worker()
 
     def previews(*, looking: bool) -> int:
-        job_id, _ = worker.jobs.create(spec())
+        job_id, _ = worker.jobs.create(spec(), tenant=LOCAL)
         if looking:
             worker.jobs.redis.set(watched(job_id), 1, ex=60)
         execute_job(worker, job_id, "unet1@test")
@@ -342,7 +342,7 @@ def test_previews_are_made_only_while_somebody_follows_the_events(make_worker: M
 
 def test_a_message_that_comes_twice_is_executed_once(make_worker: MakeWorker) -> None:
     worker = make_worker()
-    job_id, _ = worker.jobs.create(spec())
+    job_id, _ = worker.jobs.create(spec(), tenant=LOCAL)
     assert execute_job(worker, job_id, "unet1@test") == "succeeded"
     assert execute_job(worker, job_id, "unet2@test") == "not claimed"
     assert worker.jobs.get(job_id).attempts == 1
@@ -356,7 +356,7 @@ def test_a_model_that_cannot_be_restored_is_not_used_again(make_worker: MakeWork
     with own.use("sd1") as model:
         model.patcher = BrokenPatcher(model.lora_parts, model.layer_scales)
     # When a job fails on it, then the next one finds a model that was loaded anew
-    job_id, _ = worker.jobs.create(spec(model="sd1", controlnets=[control(worker, "sd2-net")]))
+    job_id, _ = worker.jobs.create(spec(model="sd1", controlnets=[control(worker, "sd2-net")]), tenant=LOCAL)
     with pytest.raises(ControlNetFailed):
         execute_job(worker, job_id, "unet1@test")
     with own.use("sd1") as fresh:
@@ -385,7 +385,7 @@ def test_a_job_leaves_the_device_once_before_its_images_are_stored(make_worker: 
     images = NotedImages(worker.settings, worker.settings.image_bucket)
     images.events = events
     noted = dataclasses.replace(worker, images=images, activity=DeviceActivity(generate=BusyUntil(events)))
-    job_id, _ = worker.jobs.create(spec(num_inference_steps=1, num_images=2))
+    job_id, _ = worker.jobs.create(spec(num_inference_steps=1, num_images=2), tenant=LOCAL)
     execute_job(noted, job_id, "unet1@test", lambda: events.append("leave"))
     # The device is busy for as long as the job has it; the model is not needed any more
     assert events == ["idle", "leave", "store", "store"]

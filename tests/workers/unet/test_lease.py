@@ -9,6 +9,7 @@ from shared.errors import AttemptLost, DeadlineExceeded, JobCancelled
 from shared.jobs.attempt import Attempt
 from shared.jobs.job_script import silence_s
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.redis_clients import control_redis
 from shared.settings import Settings
 from tests.infra.local.waiting import eventually
@@ -25,7 +26,7 @@ def jobs(control: Redis, servers: Settings) -> JobStore:
 
 @pytest.fixture
 def attempt(jobs: JobStore) -> Attempt:
-    claimed = jobs.claim(jobs.create(spec())[0], "unet1@test")
+    claimed = jobs.claim(jobs.create(spec(), tenant=LOCAL)[0], "unet1@test")
     assert claimed is not None
     return claimed
 
@@ -105,7 +106,7 @@ def test_a_connection_that_is_dead_without_being_closed_delays_neither_renewal_n
     jobs: JobStore, servers: Settings
 ) -> None:
     short = servers.model_copy(update={"lease_s": 1.0})
-    job_id = jobs.create(spec())[0]
+    job_id = jobs.create(spec(), tenant=LOCAL)[0]
     with proxied(servers.redis_port) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}/0"
         behind = JobStore(control_redis(short.model_copy(update={"redis_url": url})), short)

@@ -19,6 +19,7 @@ from shared.jobs.events import stream_events
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec, LoraRef
+from shared.keys import LOCAL
 from shared.metrics import LORA_EFFECTIVE_STEP, LORA_LOOKUPS
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
@@ -59,7 +60,7 @@ def make_remote(make_worker: MakeWorker, proxy: Proxy, tmp_path: Path) -> MakeWo
 @contextmanager
 def running_job(worker: UNetWorker, wanted: JobSpec) -> Iterator[str]:
     """A running job, by id; after the block it has ended."""
-    job_id, _ = worker.jobs.create(wanted)
+    job_id, _ = worker.jobs.create(wanted, tenant=LOCAL)
     runner = threading.Thread(target=execute_job, args=[worker, job_id, "unet1@test"])
     runner.start()
     try:
@@ -117,7 +118,7 @@ def test_a_lora_that_never_arrives_fails_its_job_by_name_without_an_image(
     worker = make_remote(lora_wait_s=0.1, max_attempts=2)
     ref = upload(worker, TWEMOJI)
     proxy.is_down = True
-    job_id, _ = worker.jobs.create(spec(loras=[ref]))
+    job_id, _ = worker.jobs.create(spec(loras=[ref]), tenant=LOCAL)
     for _ in range(2):
         with pytest.raises(LoraUnavailable):
             execute_job(worker, job_id, "unet1@test")
@@ -145,7 +146,7 @@ def test_a_job_that_waits_for_its_lora_can_be_cancelled(make_remote: MakeWorker,
 def test_a_job_that_waits_for_its_lora_keeps_its_deadline(make_remote: MakeWorker, proxy: Proxy) -> None:
     worker = make_remote(job_timeout_s=0.5)
     proxy.is_down = True
-    job_id, _ = worker.jobs.create(spec(loras=[upload(worker, TWEMOJI)], lora_loading=EXACT))
+    job_id, _ = worker.jobs.create(spec(loras=[upload(worker, TWEMOJI)], lora_loading=EXACT), tenant=LOCAL)
     with pytest.raises(DeadlineExceeded):
         execute_job(worker, job_id, "unet1@test")
 
@@ -174,7 +175,8 @@ def test_a_replay_fails_for_a_lost_lora_before_its_step(make_remote: MakeWorker)
             loras=[gone],
             num_inference_steps=100,
             lora_loading=LoraLoading(mode="replay", steps={"gone": 99}),
-        )
+        ),
+        tenant=LOCAL,
     )
     with pytest.raises(LoraGone, match="'gone'"):
         execute_job(worker, job_id, "unet1@test")

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from shared.keys import LOCAL
 from tests.fake_device import FakeDevice
 from tests.workers.unet.specs import spec
 from workers.devices.base import Device, HostCopy
@@ -83,6 +84,7 @@ def predict(device: Device, log: list[str], step: int) -> tuple[LoggedControlNet
         role="leader",
         timeline=Timeline("unet1@test"),
         check=lambda: None,
+        tenant=LOCAL,
     )
     controlnets = LoggedControlNets(log)
     predictor = NoisePredictor(context, cast("ControlNetClient", controlnets), CFGBranch.BOTH)

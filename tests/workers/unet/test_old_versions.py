@@ -10,7 +10,7 @@ from redis import Redis
 
 from shared.jobs.legacy_receipt import LegacyReceipt
 from shared.jobs.options import LoraLoading
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 from shared.messaging.messages import GenerateJob
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
@@ -31,7 +31,9 @@ def worker(make_worker: MakeWorker, control: Redis) -> UNetWorker:
     lora = (EMOJI / "loras" / "twemoji.safetensors").read_bytes()
     bucket.put("twemoji.safetensors", lora, content_type="application/octet-stream")
     png = (EMOJI / "control" / "2_penguin.png").read_bytes()
-    worker.images.put(control_key(hashlib.sha256(png).hexdigest()), png, content_type="image/png")
+    worker.images.put(
+        control_key(hashlib.sha256(png).hexdigest(), tenant=LOCAL), png, content_type="image/png"
+    )
     return worker
 
 
@@ -70,7 +72,7 @@ def test_the_receipt_of_the_first_format_gives_the_same_pixels(worker: UNetWorke
     found = ref.model_copy(update={"etag": stat.etag, "size_bytes": stat.size_bytes})
     loading = LoraLoading(mode="replay", steps={lora.name: lora.step for lora in receipt.loras})
     spec = receipt.spec.model_copy(update={"loras": [found], "lora_loading": loading})
-    job_id, _ = worker.jobs.create(spec, replays=receipt)
+    job_id, _ = worker.jobs.create(spec, replays=receipt, tenant=LOCAL)
     assert execute_job(worker, job_id, "w") == "succeeded"
     job = worker.jobs.get(job_id)
     with (

@@ -10,6 +10,7 @@ import torch
 from shared.errors import ControlNetFailed, WorkerStopping
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
+from shared.keys import LOCAL
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
 from tests.workers.unet.test_job import by_diffusers, control, pixels, run, upload
@@ -78,7 +79,7 @@ def test_after_a_failed_job_no_patch_is_left(make_worker: MakeWorker, emoji: Bas
     worker = make_worker()
     ref = upload(worker, OUTLINE)
     wanted = spec(loras=[ref], lora_loading=EXACT, controlnets=[control(worker, "sd2-net")])  # another's
-    job_id, _ = worker.jobs.create(wanted)
+    job_id, _ = worker.jobs.create(wanted, tenant=LOCAL)
     with pytest.raises(ControlNetFailed):
         execute_job(worker, job_id, "unet1@test")
     assert writes(worker.jobs.get(job_id)) == [f"patch {ref.name}"]
@@ -90,7 +91,7 @@ def test_a_worker_that_stops_loses_no_time_with_restoring_weights(
 ) -> None:
     worker = make_worker()
     ref = upload(worker, OUTLINE)
-    job_id, _ = worker.jobs.create(spec(loras=[ref], lora_loading=EXACT))
+    job_id, _ = worker.jobs.create(spec(loras=[ref], lora_loading=EXACT), tenant=LOCAL)
     hook = emoji.pipe.unet.conv_in.register_forward_pre_hook(lambda *_: worker.stopping.set())
     try:
         with pytest.raises(WorkerStopping):

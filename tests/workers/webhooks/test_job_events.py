@@ -9,6 +9,7 @@ from redis import Redis
 from shared import keys
 from shared.jobs.record import Failure
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.settings import Settings
 from shared.webhooks.deliveries import Delivery, DeliveryStore
 from shared.webhooks.endpoint import DEFAULT, ENDED, EVENTS, Endpoint, JobWebhook
@@ -47,7 +48,7 @@ def endpoint(endpoints: EndpointStore, *events: str, tenant: str = "local") -> E
 
 def run(jobs: JobStore, webhook: JobWebhook | None = None) -> str:
     """A job that fails."""
-    job_id, _ = jobs.create(spec(), webhook=webhook)
+    job_id, _ = jobs.create(spec(), webhook=webhook, tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     attempt.end("failed", WHY, [])
@@ -102,7 +103,7 @@ def test_a_disabled_endpoint_gets_nothing(
 def test_further_attempts_of_a_job_are_no_further_starts(
     jobs: JobStore, events: JobEvents, deliveries: DeliveryStore
 ) -> None:
-    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=URL, events=list(EVENTS)))
+    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=URL, events=list(EVENTS)), tenant=LOCAL)
     first = jobs.claim(job_id, "w")
     assert first is not None
     first.requeue(WHY)
@@ -116,7 +117,7 @@ def test_further_attempts_of_a_job_are_no_further_starts(
 def test_a_job_that_is_deleted_while_it_lives_is_cancelled(
     jobs: JobStore, events: JobEvents, deliveries: DeliveryStore, is_running: bool
 ) -> None:
-    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=URL))
+    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=URL), tenant=LOCAL)
     if is_running:
         jobs.claim(job_id, "w")
     jobs.delete(job_id)
@@ -133,7 +134,7 @@ def test_deleting_an_ended_job_is_no_event(
 def test_the_end_is_told_once_whoever_asks_again(
     jobs: JobStore, events: JobEvents, deliveries: DeliveryStore
 ) -> None:
-    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=URL))
+    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=URL), tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     for _ in range(3):
@@ -179,7 +180,7 @@ def test_links_are_paths_where_no_public_address_is_set() -> None:
 def test_a_damaged_record_neither_stops_the_job_script_nor_the_dispatcher(
     jobs: JobStore, control: Redis, events: JobEvents, deliveries: DeliveryStore, how: str
 ) -> None:
-    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=URL))
+    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=URL), tenant=LOCAL)
     damage(control, job_id, how)
     jobs.cancel(job_id)
     run(jobs, JobWebhook(url=URL))
@@ -198,7 +199,7 @@ def test_a_damaged_webhook_hides_no_event_from_the_tenants_endpoints(
     webhook: str,
 ) -> None:
     endpoint(endpoints)
-    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=URL))
+    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=URL), tenant=LOCAL)
     control.hset(keys.job(job_id), "webhook", webhook)
     jobs.cancel(job_id)
     assert [one.endpoint != DEFAULT for one in made(events, deliveries)] == [True]

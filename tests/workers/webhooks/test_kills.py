@@ -15,6 +15,7 @@ from redis import Redis
 from infra.local.environment import inherit, variables_of
 from shared import keys
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.settings import ROOT, Settings
 from shared.webhooks.endpoint import EVENTS, JobWebhook
 from shared.webhooks.endpoint_store import EndpointStore
@@ -67,7 +68,7 @@ def dispatching(settings: Settings) -> Iterator[Dispatchers]:
 
 def end_a_job(jobs: JobStore, url: str) -> str:
     """A job that starts and is cancelled, with a webhook of its own."""
-    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=url, events=list(EVENTS)))
+    job_id, _ = jobs.create(spec(), webhook=JobWebhook(url=url, events=list(EVENTS)), tenant=LOCAL)
     attempt = jobs.claim(job_id, "w")
     assert attempt is not None
     attempt.end("cancelled", None, [])
@@ -151,7 +152,9 @@ def test_a_dispatcher_that_is_told_to_stop_finishes_what_it_sends(
             status(204)(received, handler)  # type: ignore[arg-type]
 
         receiver.answer = answer
-        job_id, _ = JobStore(control, settings).create(spec(), webhook=JobWebhook(url=receiver.url()))
+        job_id, _ = JobStore(control, settings).create(
+            spec(), webhook=JobWebhook(url=receiver.url()), tenant=LOCAL
+        )
         JobStore(control, settings).cancel(job_id)
         assert dispatchers.process.wait(60) == 0
     delivery = control.hgetall(keys.webhook_delivery("local", "default", f"msg_{job_id}_cancelled"))

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from shared import metrics
 from shared.errors import InvalidLora, LoraGone, LoraUnavailable, NotFound
 from shared.jobs.spec import LoraRef
+from shared.keys import LOCAL
 from shared.storage.loras import lora_key, version_of
 from shared.storage.s3_errors import ObjectChanged
 from workers.lora.cache.directory import COMPLETE_SUFFIX, DISK_FULL, CacheDirectory
@@ -147,7 +148,9 @@ class LoraCache:
         try:
             evictions = self._reserve(ref, claim, needed_bytes, wait_budget)
             partial = PartialFile(claim, ref.size_bytes, self._range_bytes)
-            transfer = Transfer(self._source, ref.key or lora_key(ref.name), ref.etag, partial, wait_budget)
+            transfer = Transfer(
+                self._source, ref.key or lora_key(ref.name, LOCAL), ref.etag, partial, wait_budget
+            )
             sha256 = self._download(ref, transfer)
             partial.finish()
             path = self.directory.publish(claim, stem, sha256)

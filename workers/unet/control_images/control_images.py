@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from shared.catalog.preprocessors import NONE
 from shared.jobs.spec import ControlNetSpec, JobSpec
-from shared.keys import LOCAL, control_key
+from shared.keys import control_key
 from shared.storage.object_store import Bucket
 from workers.families.base import BaseModel
 from workers.unet.output.images import sha256
@@ -30,7 +30,7 @@ def read_control_images(
     generators: Sequence[Generator],
     timeline: Timeline,
     *,
-    tenant: str = LOCAL,
+    tenant: str,
 ) -> list[ControlImage]:
     """The control image of each ControlNet of a tenant's job; a map computed here is stored for replays."""
     size = model.size(spec.width, spec.height)

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from shared.jobs.spec import JobSpec
-from shared.keys import LOCAL, control_key
+from shared.keys import control_key
 from shared.storage.object_store import Bucket
 from workers.families.base import BaseModel
 
@@ -20,9 +20,7 @@ class InputImages:
     mask: Tensor | None  # (1, 1, h, w), 1 where the image is repainted, 0 where it is kept
 
 
-def read_input_images(
-    images: Bucket, model: BaseModel, spec: JobSpec, *, tenant: str = LOCAL
-) -> InputImages | None:
+def read_input_images(images: Bucket, model: BaseModel, spec: JobSpec, *, tenant: str) -> InputImages | None:
     """Image and mask of a tenant's job from the bucket ``images``, resized as diffusers does.
 
     ``None``: text alone.

@@ -12,6 +12,7 @@ from torch import nn
 
 from infra.emoji_files import EMOJI
 from shared.jobs.spec import LoraRef
+from shared.keys import LOCAL
 from shared.storage.loras import lora_key
 from shared.storage.object_store import Bucket
 
@@ -60,7 +61,9 @@ class Shelf:
         self.versions += 1
         body = make_lora(self.shapes, self.versions)
         name, sha256 = f"soak-{index}", hashlib.sha256(body).hexdigest()
-        etag = self.bucket.put(lora_key(name), body, content_type=OCTETS, metadata={"sha256": sha256})
+        etag = self.bucket.put(
+            lora_key(name, tenant=LOCAL), body, content_type=OCTETS, metadata={"sha256": sha256}
+        )
         self.now[index] = LoraRef(name=name, etag=etag, size_bytes=len(body), scale=1.0)
         self.sha256[etag] = sha256
 

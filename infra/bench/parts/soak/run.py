@@ -25,6 +25,7 @@ from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.redis_clients import control_redis
 from shared.settings import Settings, read_settings
 from shared.storage.object_store import Bucket
@@ -103,7 +104,7 @@ class Soak:
             lora_loading=loading,
             latent_parallelism="off",
         )
-        job_id, _ = self.jobs.create(spec)
+        job_id, _ = self.jobs.create(spec, tenant=LOCAL)
         self.jobs.redis.zrem(keys.UNSENT, job_id)  # its workers take it from a list of their own
         self.in_flight[job_id] = spec
         for ref in refs.values():

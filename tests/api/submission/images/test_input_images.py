@@ -8,7 +8,7 @@ from PIL import Image
 from api.schemas.job_request import JobRequest
 from api.services import Services
 from shared.errors import ImageGone
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 from tests.api.services import base64_of, edge, image_file, receipt_of, replay
 from tests.api.services import resolved as resolved_request
 from tests.api.submission.test_resolve import refusal
@@ -26,7 +26,7 @@ def test_an_input_image_is_stored_by_its_content_and_gives_the_job_its_size(serv
     spec = resolved(services, image=source((72, 50)))
     assert (spec.width, spec.height) == (72, 48)  # on the grid, as diffusers cuts it
     assert spec.image is not None
-    with Image.open(io.BytesIO(services.images.get(control_key(spec.image)))) as stored:
+    with Image.open(io.BytesIO(services.images.get(control_key(spec.image, tenant=LOCAL)))) as stored:
         assert stored.size == (72, 50)
     assert spec.mask_image is None
 
@@ -115,7 +115,7 @@ def test_a_receipt_is_asked_for_again_word_for_word(services: Services, fields: 
 def test_a_receipt_whose_image_is_gone_is_refused_by_its_place(services: Services) -> None:
     spec = resolved(services, image=source())
     assert spec.image is not None
-    services.images.delete(control_key(spec.image))
+    services.images.delete(control_key(spec.image, tenant=LOCAL))
     with pytest.raises(ImageGone) as refused:
         replay(receipt_of(spec), services)
     assert refused.value.field == "receipt.spec.image"

@@ -46,4 +46,4 @@ def test_equal_images_are_stored_once(services: Services) -> None:
     assert first == again
     for _ in range(2):
         store_images(reader.pngs, services.images, LOCAL)
-    assert [stat.key for stat in services.images.list()] == [control_key(first)]
+    assert [stat.key for stat in services.images.list()] == [control_key(first, tenant=LOCAL)]

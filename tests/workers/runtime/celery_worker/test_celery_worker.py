@@ -16,6 +16,7 @@ from redis import Redis
 
 from shared.jobs.spec import JobSpec, LoraLoading
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.messaging.celery_app import GENERATE, make_celery, unet_queue
 from shared.messaging.messages import GenerateJob
 from shared.redis_clients import control_redis
@@ -264,7 +265,7 @@ def test_other_commands_change_nothing(method: str, arguments: dict[str, Any], w
 
 
 def job(worker: Worker, prompt: str) -> str:
-    job_id, _ = worker.jobs.create(spec(prompt))
+    job_id, _ = worker.jobs.create(spec(prompt), tenant=LOCAL)
     return job_id
 
 

@@ -16,6 +16,7 @@ from redis import Redis
 from shared.jobs.receipt import Receipt
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL
 from shared.messaging.celery_app import unet_queue
 from shared.registry.availability import Availability
 from shared.registry.workers import Heartbeat, publish_heartbeat, remove_worker
@@ -110,14 +111,14 @@ class Pair:
         self.first = dataclasses.replace(first, send_follow=self._start_following)
 
     def run(self, wanted: JobSpec, replays: Receipt | None = None) -> Job:
-        job_id, _ = self.first.jobs.create(wanted, replays=replays)
+        job_id, _ = self.first.jobs.create(wanted, replays=replays, tenant=LOCAL)
         execute_job(self.first, job_id, "unet1@test")
         self.join()
         return self.first.jobs.get(job_id)
 
     def claim(self, wanted: JobSpec) -> Offer:
         """Create a job and claim it for the first worker, which does not run it."""
-        job_id, _ = self.first.jobs.create(wanted)
+        job_id, _ = self.first.jobs.create(wanted, tenant=LOCAL)
         attempt = self.first.jobs.claim(job_id, "unet1@test")
         assert attempt is not None
         maps = [controlnet.image for controlnet in wanted.controlnets]

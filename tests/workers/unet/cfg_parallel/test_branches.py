@@ -14,6 +14,7 @@ from shared.catalog.preprocessors import fill_in
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL
 from shared.messaging.celery_app import unet_queue
 from tests.diffusers_peer import mask_image, source_image
 from tests.fake_device import FakeDevice
@@ -240,7 +241,7 @@ def test_both_workers_patch_a_lora_at_the_same_step(pair: Pair) -> None:
     assert [span.name for span in job.timeline].count("uncond branch") > job.receipt.loras[0].step
     assert np.array_equal(pair.pixels(pair.run(replay_of(wanted, job))), pair.pixels(job))
     for worker in (pair.first, pair.second):  # a plain job takes out what is left
-        plain_id, _ = worker.jobs.create(unsplit(spec(num_inference_steps=4)))
+        plain_id, _ = worker.jobs.create(unsplit(spec(num_inference_steps=4)), tenant=LOCAL)
         execute_job(worker, plain_id, "unet1@test")
     with pair.second.models.use("emoji-sd") as theirs, pair.first.models.use("emoji-sd") as ours:
         for name, weight in ours.pipe.unet.state_dict().items():
@@ -290,7 +291,7 @@ def test_the_branch_of_a_follower_that_dies_is_computed_here(
 
     first = dataclasses.replace(make_worker(), send_follow=follow_and_die, cfg_timings=WAITS_FOR_FOLLOWER)
     wanted = spec(num_inference_steps=30)
-    job_id, _ = first.jobs.create(wanted)
+    job_id, _ = first.jobs.create(wanted, tenant=LOCAL)
     execute_job(first, job_id, "unet1@test")
     job = first.jobs.get(job_id)
     assert job.status == "succeeded", job.error
@@ -298,6 +299,6 @@ def test_the_branch_of_a_follower_that_dies_is_computed_here(
     assert job.receipt.spec.split_steps == served
     assert job.receipt.cfg_follower is None  # it has predicted nothing
     assert len(served) == dies_after + 1
-    replayed_id, _ = first.jobs.create(replay_of(wanted, job))
+    replayed_id, _ = first.jobs.create(replay_of(wanted, job), tenant=LOCAL)
     execute_job(first, replayed_id, "unet1@test")
     assert np.array_equal(pixels(first, first.jobs.get(replayed_id)), pixels(first, job))

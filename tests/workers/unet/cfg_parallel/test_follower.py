@@ -11,6 +11,7 @@ import torch
 from redis import Redis
 
 from shared import keys
+from shared.keys import LOCAL
 from shared.messaging.celery_app import unet_queue
 from shared.metrics import LORA_LOOKUPS
 from shared.registry.loaded_models import LoadedModels
@@ -75,7 +76,7 @@ def test_weights_that_a_follower_has_patched_stay_as_after_any_job(pair: Pair) -
 
 def test_a_follower_finds_the_images_of_the_tenant_whose_job_it_follows(pair: Pair) -> None:
     wanted = spec(controlnets=[controlnet(pair.first)])
-    public = keys.control_key(wanted.controlnets[0].image)
+    public = keys.control_key(wanted.controlnets[0].image, tenant=LOCAL)
     own = keys.control_key(wanted.controlnets[0].image, "acme")
     pair.first.images.put(own, pair.first.images.get(public), content_type="image/png")
     pair.first.images.delete(public)
@@ -167,7 +168,7 @@ def test_a_follower_stays_while_only_jobs_wait_that_it_leaves_to_others(pair: Pa
     loads_slowly: ModelCache[BaseModel] = ModelCache(load, DeviceMemory(1 << 60), lambda name: 1 << 50)
     worker = dataclasses.replace(pair.second, models=loads_slowly)
     preemption = Preemption(worker, spec(), offer.message, "unet2@test")
-    job_id, _ = pair.first.jobs.create(spec(model=other))
+    job_id, _ = pair.first.jobs.create(spec(model=other), tenant=LOCAL)
     try:
         holders.register("unet3@test", [other], [other], 60)
         control.rpush(unet_queue(other), json.dumps({"headers": {"id": job_id}}))
@@ -195,7 +196,7 @@ def test_a_follower_that_hangs_ends_its_process_and_not_the_job(
     )
     try:
         # When a job is generated with it
-        job_id, _ = pair.first.jobs.create(spec(num_inference_steps=STEPS))
+        job_id, _ = pair.first.jobs.create(spec(num_inference_steps=STEPS), tenant=LOCAL)
         execute_job(pair.first, job_id, "unet1@test")
         # Then the job goes on alone, and the other process would end
         assert pair.first.jobs.get(job_id).status == "succeeded"

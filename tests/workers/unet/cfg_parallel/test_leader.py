@@ -12,6 +12,7 @@ from redis import Redis
 
 from shared.jobs.receipt import Platform, WorkerReceipt
 from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL
 from tests.workers.unet.cfg_parallel.conftest import MakeWorker, idle
 from tests.workers.unet.controlnet_jobs import spec as controlnet_spec
 from tests.workers.unet.specs import spec
@@ -79,7 +80,7 @@ class Led:
         self.sha256, self.receipt = model.sha256, worker_receipt(model)
         self._step = -1
         wanted = wanted or spec(latent_parallelism="on")
-        job_id, _ = worker.jobs.create(wanted)
+        job_id, _ = worker.jobs.create(wanted, tenant=LOCAL)
         self.context = AttemptContext(
             worker=self.worker,
             model=model,
@@ -90,6 +91,7 @@ class Led:
             role="leader",
             timeline=Timeline("unet1@test"),
             check=lambda: None,
+            tenant=LOCAL,
         )
         self.leader = Leader(self.context, control_maps=[])
 

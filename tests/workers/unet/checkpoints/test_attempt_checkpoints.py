@@ -17,6 +17,7 @@ from torch import Tensor
 from shared.errors import WorkerStopping
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec, LoraRef
+from shared.keys import LOCAL
 from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import make_lora
 from tests.workers.unet.checkpoints.stores import RecordingStore
@@ -83,6 +84,7 @@ def generate(
             role="leader",
             timeline=Timeline("unet1@test"),
             check=check,
+            tenant=LOCAL,
         )
         with heard(model) as latents:
             result = Generation(context, cast("Lease", NoLease())).run()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.catalog.preprocessors import NONE, PREPROCESSORS, fill_in
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.output.test_replay import MakeWorker, again, png
@@ -91,7 +91,7 @@ def test_a_controlnet_and_its_replay_take_the_map_at_the_images_size(
         file = io.BytesIO()
         source.convert("RGB").resize((150, 150)).save(file, "PNG")
     image = hashlib.sha256(file.getvalue()).hexdigest()
-    worker.images.put(control_key(image), file.getvalue(), content_type="image/png")
+    worker.images.put(control_key(image, tenant=LOCAL), file.getvalue(), content_type="image/png")
     options = fill_in("canny", {"low_threshold": 40})
     controlnet = control(worker, image=image, preprocessor="canny", preprocessor_options=options)
     job = run(worker, spec(controlnets=[controlnet]))
@@ -99,7 +99,7 @@ def test_a_controlnet_and_its_replay_take_the_map_at_the_images_size(
     [used] = job.receipt.spec.controlnets
     assert (used.image, used.preprocessor, used.preprocessor_options) == (image, "canny", options)
     assert used.control_map is not None
-    stored = worker.images.get(control_key(used.control_map))
+    stored = worker.images.get(control_key(used.control_map, tenant=LOCAL))
     assert hashlib.sha256(stored).hexdigest() == used.control_map
     assert Image.open(io.BytesIO(stored)).size == (64, 64)
     # The ControlNet has seen exactly that: as a control image of its own, it gives the same pixels
@@ -115,8 +115,8 @@ def test_a_controlnet_and_its_replay_take_the_map_at_the_images_size(
 def test_a_tenants_images_are_read_and_stored_as_its_own(make_worker: MakeWorker) -> None:
     worker = make_worker()
     controlnet = control(worker, preprocessor="canny", preprocessor_options=fill_in("canny", {}))
-    png = worker.images.get(control_key(controlnet.image))
-    worker.images.delete(control_key(controlnet.image))
+    png = worker.images.get(control_key(controlnet.image, tenant=LOCAL))
+    worker.images.delete(control_key(controlnet.image, tenant=LOCAL))
     worker.images.put(control_key(controlnet.image, "acme"), png, content_type="image/png")
     wanted = spec(controlnets=[controlnet], image=controlnet.image, strength=0.5)
     job_id, _ = worker.jobs.create(wanted, tenant="acme")
@@ -125,4 +125,4 @@ def test_a_tenants_images_are_read_and_stored_as_its_own(make_worker: MakeWorker
     assert receipt is not None
     control_map = str(receipt.spec.controlnets[0].control_map)
     assert worker.images.exists(control_key(control_map, "acme"))
-    assert not worker.images.exists(control_key(control_map))
+    assert not worker.images.exists(control_key(control_map, tenant=LOCAL))

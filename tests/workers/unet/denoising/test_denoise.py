@@ -11,6 +11,7 @@ from torch import Tensor
 
 from shared.catalog.schedulers import SCHEDULERS
 from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL
 from tests.diffusers_peer import mask_image, source_image
 from tests.fake_device import FakeDevice
 from tests.meta_device import META, MetaDevice, NoWaits
@@ -120,6 +121,7 @@ def make_context(
         role="leader",
         timeline=Timeline("unet1@test"),
         check=check,
+        tenant=LOCAL,
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 from redis import Redis
 
 from shared.catalog.entries import ModelEntry
+from shared.keys import LOCAL
 from shared.messaging.celery_app import encode_queue, make_celery
 from shared.metrics import EMBEDDING_LOOKUPS
 from shared.registry.availability import Availability
@@ -162,7 +163,7 @@ def test_a_job_with_loras_asks_nobody(make_worker: MakeWorker, helper_is_idle: N
 def test_a_helper_refuses_at_once_what_it_cannot_encode(make_worker: MakeWorker, problem: str) -> None:
     worker = make_worker()
     lora = upload(worker, EMOJI / "loras" / "twemoji.safetensors")
-    job_id, _ = worker.jobs.create(spec(loras=[lora] if problem == "has LoRAs" else []))
+    job_id, _ = worker.jobs.create(spec(loras=[lora] if problem == "has LoRAs" else []), tenant=LOCAL)
     attempt = worker.jobs.claim(job_id, "unet1@test")
     assert attempt is not None
     if problem == "not loaded":

@@ -13,7 +13,7 @@ from shared.errors import InvalidRequest
 from shared.jobs.events import stream_events
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
-from shared.keys import control_key
+from shared.keys import LOCAL, control_key
 from tests.diffusers_peer import mask_image, source_image
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
@@ -28,7 +28,7 @@ def stored(worker: UNetWorker, image: Image.Image) -> str:
     file = io.BytesIO()
     image.save(file, "PNG")
     digest = hashlib.sha256(file.getvalue()).hexdigest()
-    worker.images.put(control_key(digest), file.getvalue(), content_type="image/png")
+    worker.images.put(control_key(digest, tenant=LOCAL), file.getvalue(), content_type="image/png")
     return digest
 
 
@@ -54,7 +54,9 @@ def test_a_lora_is_bounded_by_the_steps_that_run(make_worker: MakeWorker) -> Non
     last = run(worker, over(worker, num_inference_steps=8, loras=[ref], lora_loading=loading))
     assert last.receipt is not None
     assert last.receipt.loras[0].step == 3
-    job_id, _ = worker.jobs.create(over(worker, num_inference_steps=6, loras=[ref], lora_loading=loading))
+    job_id, _ = worker.jobs.create(
+        over(worker, num_inference_steps=6, loras=[ref], lora_loading=loading), tenant=LOCAL
+    )
     with pytest.raises(InvalidRequest, match="from 0 to 2"):
         execute_job(worker, job_id, "unet1@test")
 
@@ -78,7 +80,7 @@ def test_image_and_mask_are_on_the_receipt(make_worker: MakeWorker) -> None:
 def test_a_strength_that_leaves_no_doubled_timestep_is_refused(make_worker: MakeWorker) -> None:
     worker = make_worker()
     wanted = over(worker, scheduler="heun", timesteps=[900, 500, 300, 100], num_inference_steps=4)
-    job_id, _ = worker.jobs.create(wanted)
+    job_id, _ = worker.jobs.create(wanted, tenant=LOCAL)
     with pytest.raises(InvalidRequest, match="leaves none of the 7 steps"):
         execute_job(worker, job_id, "unet1@test")
 
@@ -86,7 +88,7 @@ def test_a_strength_that_leaves_no_doubled_timestep_is_refused(make_worker: Make
 def test_a_model_that_was_trained_to_inpaint_needs_a_mask(make_worker: MakeWorker) -> None:
     worker = make_worker()
     for wanted in (spec(model="sd1-inpaint"), over(worker, model="sd1-inpaint")):
-        job_id, _ = worker.jobs.create(wanted)
+        job_id, _ = worker.jobs.create(wanted, tenant=LOCAL)
         with pytest.raises(InvalidRequest, match="it needs an image and a mask_image") as refused:
             execute_job(worker, job_id, "unet1@test")
         assert refused.value.field == "mask_image"

@@ -6,6 +6,7 @@ from redis import Redis
 
 from shared import keys
 from shared.jobs.spec import LoraRef
+from shared.keys import LOCAL
 from shared.messaging.celery_app import unet_queue, worker_queue
 from shared.registry.availability import Availability
 from shared.registry.controlnet_servers import ControlNetServers, Served, ServerRegistration
@@ -162,7 +163,7 @@ def test_a_worker_reports_the_loras_that_a_job_left_with_it(
     bucket = Bucket(worker.settings, worker.settings.lora_bucket)
     etag = bucket.put("twemoji.safetensors", data, content_type="application/octet-stream")
     ref = LoraRef(name="twemoji", etag=etag, size_bytes=len(data), scale=1.0)
-    job_id, _ = worker.jobs.create(spec(loras=[ref], num_inference_steps=2))
+    job_id, _ = worker.jobs.create(spec(loras=[ref], num_inference_steps=2), tenant=LOCAL)
     with reporter.busy_with("0123"):
         assert execute_job(worker, job_id, NAME) == "succeeded"
     version = version_of(bucket.name, "twemoji", etag)

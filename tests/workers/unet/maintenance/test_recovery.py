@@ -13,6 +13,7 @@ from shared.catalog.entries import Catalog, ModelEntry
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import Failure, JobScheduling
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.messaging.celery_app import unet_queue
 from shared.registry.workers import publish_heartbeat
 from shared.scheduling.fair_queue import FairQueue
@@ -61,7 +62,7 @@ def in_queue(control: Redis) -> list[str]:
 
 
 def accept(jobs: JobStore) -> str:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     jobs.redis.zrem(keys.UNSENT, job_id)
     return job_id
 
@@ -155,8 +156,8 @@ def test_a_job_that_is_held_is_not_lost(jobs: JobStore, control: Redis, servers:
 
 
 def test_a_job_whose_deadline_has_passed_is_failed(jobs: JobStore, queue: FairQueue, control: Redis) -> None:
-    late, _ = jobs.create(spec(), scheduling=JobScheduling(deadline_s=0.001))
-    other, _ = jobs.create(spec(), scheduling=JobScheduling(deadline_s=600))
+    late, _ = jobs.create(spec(), scheduling=JobScheduling(deadline_s=0.001), tenant=LOCAL)
+    other, _ = jobs.create(spec(), scheduling=JobScheduling(deadline_s=600), tenant=LOCAL)
     for job_id in (late, other):
         queue.place(job_id, "emoji-sd")
     eventually(lambda: jobs.past_deadline() == [late])
@@ -197,7 +198,7 @@ def test_a_job_whose_worker_died_is_queued_again(jobs: JobStore, queue: FairQueu
 def test_a_job_that_expired_in_the_queue_is_forgotten(
     jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     control.zadd(keys.UNSENT, {job_id: 0})
     control.delete(keys.job(job_id))
     recover_now(queue, jobs)
@@ -222,7 +223,7 @@ def age(control: Redis, job_id: str, seconds: float) -> None:
 def test_a_job_whose_names_left_every_catalog_is_failed_and_not_sent_again(
     changes: dict[str, Any], code: str, has_message: bool, jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
-    job_id, _ = jobs.create(spec(**changes))
+    job_id, _ = jobs.create(spec(**changes), tenant=LOCAL)
     name = unet_queue(jobs.get(job_id).spec.model)
     if has_message:
         queue.place(job_id, jobs.get(job_id).spec.model)
@@ -241,7 +242,7 @@ def test_a_job_whose_names_left_every_catalog_is_failed_and_not_sent_again(
 def test_a_job_that_another_live_worker_serves_is_not_failed(
     jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
-    job_id, _ = jobs.create(spec(model="elsewhere"))
+    job_id, _ = jobs.create(spec(model="elsewhere"), tenant=LOCAL)
     recover_now(queue, jobs)
     age(control, job_id, GRACE_S)
     publish_heartbeat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
@@ -258,7 +259,7 @@ def test_a_message_in_the_queue_of_a_model_that_others_serve_is_not_sent_twice(
     jobs: JobStore, queue: FairQueue, control: Redis
 ) -> None:
     publish_heartbeat(control, heartbeat("unet2@test", "unet", "elsewhere", []), 60)
-    job_id, _ = jobs.create(spec(model="elsewhere"))
+    job_id, _ = jobs.create(spec(model="elsewhere"), tenant=LOCAL)
     queue.place(job_id, "elsewhere")
     recover_now(queue, jobs)
     assert control.llen(unet_queue("elsewhere")) == 1
@@ -300,7 +301,7 @@ def test_expired_leases_are_looked_for_by_one_worker_at_a_time(
     workers = [Recovery(jobs, CATALOG, servers) for _ in range(2)]
     # Given a job whose worker died just after somebody has looked
     workers[0].recover_in_turn()
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     assert jobs.claim(job_id, "unet1@test") is not None
     control.delete(keys.lease(job_id))
     control.set(keys.LEASES_CHECKED, 1, px=60_000)
@@ -317,7 +318,7 @@ def test_the_job_of_a_process_that_is_killed_is_queued_again(
     queue: FairQueue, jobs: JobStore, control: Redis, servers: Settings
 ) -> None:
     # Given a process that keeps the lease of its job, with the settings of an operator who turned nothing
-    job_id, _ = jobs.create(spec())
+    job_id, _ = jobs.create(spec(), tenant=LOCAL)
     jobs.redis.zrem(keys.UNSENT, job_id)
     env = {
         **os.environ,

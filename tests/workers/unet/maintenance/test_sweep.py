@@ -15,6 +15,7 @@ from shared.errors import AttemptLost, Unavailable
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import Failure, StoredImage
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.messaging.celery_app import attach_queue, make_celery, worker_queue
 from shared.settings import Settings
 from shared.storage.image_bucket import ImageBucket
@@ -70,7 +71,7 @@ def sweeper(jobs: JobStore, images: ImageBucket, loras: Bucket, checkpoints: Che
 
 
 def run(jobs: JobStore) -> Attempt:
-    attempt = jobs.claim(jobs.create(spec())[0], "w")
+    attempt = jobs.claim(jobs.create(spec(), tenant=LOCAL)[0], "w")
     assert attempt is not None
     return attempt
 
@@ -187,7 +188,7 @@ def test_a_control_image_that_is_being_deleted_is_not_given_to_a_new_job(
 
     images = UsedWhileDeleted(settings, control)
     control.delete(keys.CONTROL_IMAGES)
-    key = keys.control_key("a" * 64)
+    key = keys.control_key("a" * 64, tenant=LOCAL)
     images.put(key, b"png", content_type="image/png")
     pass_time(control, keys.CONTROL_IMAGES, settings.control_image_ttl_s)
     assert images.delete_unused(10) == 1
@@ -200,7 +201,7 @@ def test_lists_of_jobs_and_their_records_agree_after_a_sweep(
     jobs: JobStore, sweeper: Sweeper, control: Redis
 ) -> None:
     # Given a job that no list knows, one on the wrong list, and three of which only traces are left
-    unlisted, misplaced = jobs.create(spec())[0], jobs.create(spec())[0]
+    unlisted, misplaced = jobs.create(spec(), tenant=LOCAL)[0], jobs.create(spec(), tenant=LOCAL)[0]
     control.delete(keys.JOBS, keys.by_status("queued"), keys.UNSENT)
     control.zadd(keys.by_status("running"), {misplaced: 1})
     vanished = [run(jobs).job.id for _ in range(3)]

@@ -14,6 +14,7 @@ from shared.errors import NonFiniteImage, NonFiniteLatents, NonFiniteWeights, Sw
 from shared.jobs.options import LoraLoading
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL
 from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, pixels, run, upload
 from tests.workers.unet.specs import spec
@@ -43,7 +44,7 @@ def spoiled(module: Any, name: str, value: float) -> Iterator[None]:
 
 def failure(worker: UNetWorker, wanted: JobSpec, kind: type[SwiftError]) -> str:
     """How a job says that it failed: not one image is stored of it."""
-    job_id, _ = worker.jobs.create(wanted)
+    job_id, _ = worker.jobs.create(wanted, tenant=LOCAL)
     with pytest.raises(kind):
         execute_job(worker, job_id, "unet1@test")
     job: Job = worker.jobs.get(job_id)
@@ -70,7 +71,9 @@ def test_a_lora_that_overflows_fails_its_job_by_name_and_leaves_nothing(
     worker = make_worker(serve_controlnets=False)
     before = pixels(worker, run(worker, spec(num_inference_steps=2)))
     ref = upload(worker, large_lora(tmp_path / "large.safetensors", factor), scale=10.0)
-    job_id, _ = worker.jobs.create(spec(num_inference_steps=2, loras=[ref], lora_loading=loading))
+    job_id, _ = worker.jobs.create(
+        spec(num_inference_steps=2, loras=[ref], lora_loading=loading), tenant=LOCAL
+    )
     with pytest.raises(kind):
         execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)

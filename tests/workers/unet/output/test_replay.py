@@ -12,6 +12,7 @@ from shared.jobs.options import LoraLoading
 from shared.jobs.receipt import Receipt, WorkerReceipt
 from shared.jobs.record import Job
 from shared.jobs.spec import JobSpec
+from shared.keys import LOCAL
 from shared.settings import Settings
 from shared.storage.object_store import Bucket
 from tests.proxy import proxied
@@ -28,7 +29,7 @@ MakeWorker = Callable[..., UNetWorker]
 
 
 def run(worker: UNetWorker, wanted: JobSpec, replays: Receipt | None = None) -> Job:
-    job_id, _ = worker.jobs.create(wanted, replays=replays)
+    job_id, _ = worker.jobs.create(wanted, replays=replays, tenant=LOCAL)
     execute_job(worker, job_id, "unet1@test")
     return worker.jobs.get(job_id)
 

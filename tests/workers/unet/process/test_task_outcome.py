@@ -9,6 +9,7 @@ from redis import Redis
 from shared import keys
 from shared.errors import DeviceFull, DeviceLost, InvalidLora, JobPreempted, WorkerStopping
 from shared.jobs.store import JobStore
+from shared.keys import LOCAL
 from shared.messaging.celery_app import unet_queue
 from shared.scheduling.fair_queue import FairQueue
 from shared.settings import Settings
@@ -34,7 +35,7 @@ def queue(servers: Settings, control: Redis) -> FairQueue:
 
 def begin(jobs: JobStore, queue: FairQueue) -> tuple[str, list[str]]:
     """A job that was taken, and two that wait."""
-    first, *others = (jobs.create(spec())[0] for _ in range(3))
+    first, *others = (jobs.create(spec(), tenant=LOCAL)[0] for _ in range(3))
     for job_id in (first, *others):
         queue.place(job_id, MODEL)
     jobs.redis.rpop(unet_queue(MODEL))

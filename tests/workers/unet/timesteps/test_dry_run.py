@@ -12,6 +12,7 @@ import torch
 
 from shared.catalog.schedulers import SCHEDULERS, step_limits
 from shared.errors import InvalidRequest
+from shared.keys import LOCAL
 from tests.scheduler_config import SD_SCHEDULER
 from tests.tiny_models import EMOJI
 from tests.workers.unet.specs import spec
@@ -128,7 +129,7 @@ def test_a_strength_that_leaves_no_step_is_refused_by_its_name() -> None:
 
 def test_a_job_with_too_many_steps_fails_before_its_first(make_worker: Callable[..., UNetWorker]) -> None:
     worker = make_worker(serve_controlnets=False)
-    job_id, _ = worker.jobs.create(spec(scheduler="dpmpp_2m_beta", num_inference_steps=25))
+    job_id, _ = worker.jobs.create(spec(scheduler="dpmpp_2m_beta", num_inference_steps=25), tenant=LOCAL)
     with pytest.raises(InvalidRequest, match="num_inference_steps"):
         execute_job(worker, job_id, "unet1@test")
     job = worker.jobs.get(job_id)
