@@ -23,7 +23,7 @@ from api.routes.auth.tenants import tenants_api
 from api.routes.events import events_api
 from api.routes.fleet import fleet_api
 from api.routes.health import health_api
-from api.routes.images import images_api
+from api.routes.images.images import images_api
 from api.routes.jobs import jobs_api
 from api.routes.loras import loras_api
 from api.routes.usage import usage_api

@@ -292,9 +292,9 @@ def images_prefix(job_id: str) -> str:
     return f"{IMAGE_PREFIX}{job_id}/"
 
 
-def image_key(job_id: str, attempt: str, n: int) -> str:
-    """PNG: image ``n`` of a job. The key has the attempt: one that lost its lease overwrites nothing."""
-    return f"{images_prefix(job_id)}{attempt}-{n}.png"
+def image_key(job_id: str, attempt: str, n: int, output_format: str = "png") -> str:
+    """Image ``n`` of a job. The key has the attempt: one that lost its lease overwrites nothing."""
+    return f"{images_prefix(job_id)}{attempt}-{n}.{output_format}"
 
 
 def control_prefix(tenant: str) -> str:

@@ -59,6 +59,7 @@ LIBRARY_PRIVATES = {
 DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace"}
 #: Modules of ``shared`` that only one side uses.
 ONE_SIDED = {
+    "shared.image_files.xmp": "workers write it, and the command line, which is neither side, reads it",
     "shared.jobs.events": "read by the web only; the job script, which writes events, is beside it",
     "shared.registry.controlnet_servers": "beside the rest of the registry; the web reads heartbeats",
     "shared.tenants.key_store": "keys are checked by the web, and by Flower, which is neither side",

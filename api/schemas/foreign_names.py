@@ -33,6 +33,8 @@ JOB_MEANT = {
     **_all("loras[].scale", "lora_scale", "cross_attention_kwargs"),
     **_all("model", "checkpoint", "model_id", "model_name", "sd_model_checkpoint", "override_settings"),
     **_all("seed", "generator", "random_seed", "noise_seed", "manual_seed"),
+    **_all("output_format", "format", "image_format", "response_format", "samples_format", "extension"),
+    **_all("output_quality", "quality", "output_compression", "jpeg_quality", "image_quality"),
     **_all("webhook", "webhook_url", "callback_url", "callback", "webhooks"),
 }
 CONTROLNET_MEANT = {

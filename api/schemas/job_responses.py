@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from api.public_urls import public_url
 from shared.catalog.preprocessors import NONE
+from shared.image_files.formats import format_of_name, media_type
 from shared.jobs.receipt import Receipt
 from shared.jobs.record import Failure, Job, Span, Status
 from shared.jobs.spec import JobSpec
@@ -84,6 +85,7 @@ class ImageResponse(BaseModel):
     """One generated image."""
 
     url: str
+    content_type: str = Field(examples=["image/png"])
     seed: int
     width: int
     height: int
@@ -149,6 +151,7 @@ def images_of(job: Job) -> list[ImageResponse]:
     return [
         ImageResponse(
             url=public_url(f"/v1/jobs/{job.id}/images/{n}"),
+            content_type=media_type(format_of_name(image.key)),
             seed=image.seed,
             width=image.width,
             height=image.height,

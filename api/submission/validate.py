@@ -8,11 +8,13 @@ from api.submission.checks.controlnets import check_controlnets
 from api.submission.checks.family import check_family
 from api.submission.checks.known_names import known_name
 from api.submission.checks.loras import check_loras
+from api.submission.checks.output_format import check_quality
 from api.submission.checks.seeds import check_seeds
 from api.submission.checks.size import check_size
 from api.submission.checks.steps import check_steps
 from api.submission.checks.strength import check_strength
 from shared.catalog.schedulers import SCHEDULERS
+from shared.image_files.formats import side_limit_px
 from shared.jobs.options import JobOptions, LoraLoading, fields_of
 from shared.jobs.spec import JobSpec
 
@@ -36,13 +38,15 @@ def validate(request: JobRequest, services: Services) -> ValidRequest:
     )
     strength = check_strength(request, steps)
     seed, num_images = check_seeds(request, limit=settings.max_images)
-    check_size(request, limit_px=settings.max_side_px)
+    check_size(request, limit_px=side_limit_px(request.output_format, settings.max_side_px))
+    quality = check_quality(request)
     check_family(request, services, name)
     guess_mode = check_controlnets(request, services, name)
     check_loras(request, steps)
     default_width, default_height = (model.width, model.height) if request.image is None else (None, None)
     draft = JobSpec(
-        **fields_of(JobOptions, request) | {"strength": strength, "guess_mode": guess_mode},
+        **fields_of(JobOptions, request)
+        | {"strength": strength, "guess_mode": guess_mode, "output_quality": quality},
         model=name,
         width=request.width or default_width,
         height=request.height or default_height,

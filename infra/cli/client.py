@@ -45,7 +45,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """A job that succeeded: its record in the API, and its PNG files in order."""
+    """A job that succeeded: its record in the API, and its image files in order."""
 
     job: dict[str, Any]
     images: list[bytes]
@@ -57,8 +57,8 @@ class Result:
             paths = [path]
         else:
             paths = [path.with_stem(f"{path.stem}-{n}") for n in range(len(self.images))]
-        for one, png in zip(paths, self.images, strict=True):
-            one.write_bytes(png)
+        for one, data in zip(paths, self.images, strict=True):
+            one.write_bytes(data)
         return paths
 
 

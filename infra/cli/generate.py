@@ -12,6 +12,7 @@ from infra.cli.client import encode_image
 from infra.cli.options import INPUT_FILE, OutputFile, api_option, connected
 from infra.cli.progress import run_with_progress
 from shared.catalog.schedulers import SCHEDULERS
+from shared.image_files.formats import DEFAULT_QUALITY, OUTPUT_FORMATS, PNG
 from shared.settings import Settings
 from shared.tenants.tenant import PRIORITIES
 
@@ -37,11 +38,13 @@ class Pair(click.ParamType[tuple[str, Any]]):
 LORA = Pair(click.FLOAT, "NAME[=SCALE]", 1.0)
 CONTROL, CONTROL_SCALE = Pair(INPUT_FILE, "NAME=FILE"), Pair(click.FLOAT, "NAME=SCALE")
 PREPROCESSOR = Pair(click.STRING, "NAME=PREPROCESSOR")
+#: What a file's name says of its format; no other name does.
+_ENDINGS = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
 @click.command()
 @click.argument("prompt")
-@click.option("-o", "--out", type=OutputFile(), metavar="FILE", help="PNG to write.")
+@click.option("-o", "--out", type=OutputFile(), metavar="FILE", help="Image to write.")
 @click.option("--lora", "loras", type=LORA, multiple=True, metavar="NAME[=SCALE]", help="A LoRA. Repeatable.")
 @click.option(
     "--control",
@@ -86,6 +89,16 @@ PREPROCESSOR = Pair(click.STRING, "NAME=PREPROCESSOR")
 @click.option("--seed", type=int, help="Of the first image; else a random one.")
 @click.option("-n", "--num-images", type=int, help="How many images.")
 @click.option(
+    "--output-format",
+    type=click.Choice(OUTPUT_FORMATS),
+    help="Of the files; else what --out ends with, else png.",
+)
+@click.option(
+    "--output-quality",
+    type=click.IntRange(1, 100),
+    help=f"Of jpeg and webp; {DEFAULT_QUALITY} is the default.",
+)
+@click.option(
     "--lora-loading",
     type=click.Choice(["bounded", "exact"]),
     help="Whether the first steps may run before the LoRA has arrived; bounded is the default.",
@@ -109,13 +122,15 @@ PREPROCESSOR = Pair(click.STRING, "NAME=PREPROCESSOR")
 def command(
     settings: Settings, /, out: Path | None, as_json: bool, dry_run: bool, api: str | None, **options: Any
 ) -> None:
-    """Generate images from a prompt, show the progress, write PNG files.
+    """Generate images from a prompt, show the progress, write their files.
 
-    Ctrl-C cancels the job. The paths that were written are printed; every PNG carries its receipt.
+    Ctrl-C cancels the job. The paths that were written are printed; every file carries its receipt.
 
     \b
       swiftdiffusion generate "a red apple" --lora twemoji=0.8 --control edge=map.png -o apple.png
     """
+    if options["output_format"] is None and out is not None:
+        options["output_format"] = _ENDINGS.get(out.suffix.lower())
     request = _request(**options)
     with connected(api, settings) as client:
         if dry_run:
@@ -123,7 +138,7 @@ def command(
             click.echo(json.dumps(estimate, indent=2) if as_json else _describe(estimate))
             return
         job = run_with_progress(client, request, Console(stderr=True))
-        paths = client.result(job).save(out or Path(f"{job['id']}.png"))
+        paths = client.result(job).save(out or Path(f"{job['id']}.{request.get('output_format', PNG)}"))
     for warning in job["warnings"]:
         click.echo(f"Note: {warning}", err=True)
     click.echo(json.dumps(job, indent=2) if as_json else "\n".join(map(str, paths)))

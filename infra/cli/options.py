@@ -37,7 +37,7 @@ INPUT_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Pa
 
 def image_argument(function: Function) -> Function:
     """The image a command is about."""
-    return click.argument("image", type=INPUT_FILE, metavar="IMAGE.png")(function)
+    return click.argument("image", type=INPUT_FILE, metavar="IMAGE")(function)
 
 
 def api_option(function: Function) -> Function:

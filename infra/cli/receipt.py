@@ -1,4 +1,4 @@
-"""``swiftdiffusion receipt IMAGE.png``: what decided the pixels, as JSON."""
+"""``swiftdiffusion receipt IMAGE``: what decided the pixels, as JSON."""
 
 import json
 from pathlib import Path

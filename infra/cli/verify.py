@@ -1,4 +1,4 @@
-"""``swiftdiffusion verify IMAGE.png``: generate an image again from its receipt and compare the two."""
+"""``swiftdiffusion verify IMAGE``: generate an image again from its receipt and compare the two."""
 
 import io
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ def command(settings: Settings, image: Path, api: str | None, out: Path | None) 
     original = read_image(image)
     with connected(api, settings) as client:
         job = run_with_progress(client, {"receipt": original.receipt}, Console(stderr=True))
-        png = client.fetch(_link(job, original, image))
+        data = client.fetch(_link(job, original, image))
     if out is not None:
-        out.write_bytes(png)
+        out.write_bytes(data)
     for warning in job["warnings"]:
         click.echo(f"Note: {warning}")
-    return _compare(original, png)
+    return _compare(original, data)
 
 
 def _link(job: Mapping[str, Any], original: GeneratedImage, path: Path) -> str:
@@ -44,9 +44,9 @@ def _link(job: Mapping[str, Any], original: GeneratedImage, path: Path) -> str:
     return str(images[original.index]["url"])
 
 
-def _compare(original: GeneratedImage, png: bytes) -> int:
+def _compare(original: GeneratedImage, data: bytes) -> int:
     """Say how the image and the one of now compare; returns the exit code."""
-    with Image.open(io.BytesIO(png)) as again:
+    with Image.open(io.BytesIO(data)) as again:
         if again.size != original.image.size:
             click.echo(
                 f"Different: the file is {_size(original.image)} pixels, its receipt gives {_size(again)}"
@@ -54,7 +54,7 @@ def _compare(original: GeneratedImage, png: bytes) -> int:
             return 1
         distance = measure(original.image, again)
     if not distance.largest:
-        file = "and so is the whole file" if png == original.png else "the file around them is not"
+        file = "and so is the whole file" if data == original.data else "the file around them is not"
         click.echo(f"Equal: all {_size(original.image)} pixels are the same, {file}")
         return 0
     click.echo(

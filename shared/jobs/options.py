@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, Strict, WithJsonSchema, field_validator, model_validator
 
 from shared.catalog.preprocessors import NONE
+from shared.image_files.formats import PNG, OutputFormat, OutputQuality
 from shared.jobs.lora_scales import Scale
 from shared.message_base import (
     MAX_IMAGES,
@@ -170,6 +171,10 @@ class JobOptions(FamilyOptions):
         "auto",
         description="the branches of guidance on two UNet workers: `auto` while one is idle and no job waits,"
         " `on` also while jobs wait, `off` never; the image differs in the last bits of the floats",
+    )
+    output_format: OutputFormat = Field(PNG, description="of the images' files")
+    output_quality: OutputQuality | None = Field(
+        None, description="of `jpeg` and `webp`, as Pillow means it; default 95"
     )
 
     @field_validator("timesteps", "sigmas")

@@ -120,6 +120,9 @@ class Receipt(StrictMessage):
         description="steps from which another attempt went on with the state that one before had stored; the"
         " pixels do not depend on them",
     )
+    encoder: Versions = Field(
+        {}, description="libraries that encoded files of a lossy format; empty: PNGs, which lose nothing"
+    )
     digest: Sha256 = Field("", description="sha256 over the rest: finds accidental edits, signs nothing")
 
     @model_validator(mode="before")

@@ -25,7 +25,7 @@ Time = Annotated[float, Field(ge=0, lt=253_402_300_800)]
 
 
 class StoredImage(Message):
-    """One finished image; the PNG is in the image bucket under ``key``."""
+    """One finished image; the file is in the image bucket under ``key``."""
 
     key: str
     seed: int

@@ -82,6 +82,19 @@ def test_verify_finds_every_image_of_a_batch_equal(
     assert capsys.readouterr().out == "Equal: all 64 x 64 pixels are the same, and so is the whole file\n"
 
 
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+def test_a_lossy_image_is_generated_again_as_the_same_file(
+    output_format: str, fleet: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = fleet.generate(num_images=2, output_format=output_format, output_quality=70)
+    path = tmp_path / f"second.{output_format}"
+    path.write_bytes(png(fleet, job, 1))
+    with Image.open(path) as image:
+        assert image.format == output_format.upper()
+    assert verify(fleet, path) == 0
+    assert capsys.readouterr().out == "Equal: all 64 x 64 pixels are the same, and so is the whole file\n"
+
+
 def test_verify_tells_pixels_from_the_file_around_them(
     fleet: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from api.schemas.job_request import JobRequest
 from api.submission.images.reader import ImageReader
 from shared.errors import InvalidImage
+from shared.image_files.formats import side_limit_px
 from shared.settings import Settings
 
 
@@ -36,7 +37,7 @@ def read_input_images(
     height = request.height or image.height // size_multiple * size_multiple
     if not width or not height:
         raise InvalidImage(f"the image is smaller than {size_multiple} pixels", field="image")
-    _check_limit(width, height, settings.max_side_px)
+    _check_limit(width, height, side_limit_px(request.output_format, settings.max_side_px))
     return InputImages(image.sha256, mask.sha256 if mask else None, width, height)
 
 

@@ -36,6 +36,34 @@ def test_priority_and_deadline_are_submitted(tmp_path: Path) -> None:
     assert (request["priority"], request["deadline_s"]) == ("interactive", 30)
 
 
+@pytest.mark.parametrize(
+    ("words", "submitted"),
+    [
+        (["-o", "cat.png"], {}),
+        (["-o", "cat.JPG"], {"output_format": "jpeg"}),
+        (["-o", "cat.webp", "--output-quality", "60"], {"output_format": "webp", "output_quality": 60}),
+        (["-o", "cat.webp", "--output-format", "jpeg"], {"output_format": "jpeg"}),
+        (["-o", "cat"], {}),
+    ],
+)
+def test_the_format_is_the_one_asked_for_or_what_the_file_s_name_says(
+    words: list[str], submitted: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with scripted_api(job_answers()) as api:
+        request = generate(api, "a cat", *words)
+    assert {name: value for name, value in request.items() if name.startswith("output")} == submitted
+
+
+def test_without_a_path_the_file_s_name_ends_with_its_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with scripted_api(job_answers()) as api:
+        generate(api, "a cat", "--output-format", "webp")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ab12-0.webp", "ab12-1.webp"]
+
+
 ESTIMATE = {"device_seconds": 2.5, "queue_position": 4, "eta_s": 12.0, "eta_p90_s": 20.0}
 
 

@@ -27,7 +27,7 @@ def test_the_commands_are_listed_in_80_columns(capsys: pytest.CaptureFixture[str
     [
         (["paint"], "No such command 'paint'"),
         (["generat", "a cat"], "generate"),
-        (["receipt"], "Missing argument 'IMAGE.png'"),
+        (["receipt"], "Missing argument 'IMAGE'"),
         (["verify", "gone.png"], "'gone.png' does not exist"),
         (["verify", __file__, "--out", "/gone/a.png"], "there is no folder '/gone'"),
     ],

@@ -50,7 +50,7 @@ def test_the_receipt_of_an_image_is_printed(tmp_path: Path, capsys: pytest.Captu
     [
         (b"", "no PNG"),
         (b"GIF89a", "no PNG"),
-        (photograph(), "no PNG"),
+        (photograph(), "carries no receipt"),
         (bomb(), "exceeds limit"),
         (generated()[:45], "broken"),
         (generated(), "carries no receipt"),
@@ -78,7 +78,7 @@ def test_a_file_without_a_receipt_is_refused_by_its_name(
 
 def test_a_file_that_cannot_be_read_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["receipt", "/proc/self/mem"]) == 1  # a file, of which even root cannot read the beginning
-    assert "/proc/self/mem is no PNG, or a broken one: [Errno 5]" in capsys.readouterr().err
+    assert "/proc/self/mem is no PNG, JPEG or WebP, or a broken one: [Errno 5]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("chunk", ["index", "picture"])

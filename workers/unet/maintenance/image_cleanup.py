@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 #: What one sweep reads: objects of a listing; jobs, or control images, whose time is over.
 OBJECTS, EXPIRED = 1000, 100
 
-_IMAGE = re.compile(rf"{keys.IMAGE_PREFIX}([0-9a-f]{{16}})/([0-9a-f]+)-\d+\.png")
+_IMAGE = re.compile(rf"{keys.IMAGE_PREFIX}([0-9a-f]{{16}})/([0-9a-f]+)-\d+\.(?:png|jpeg|webp)")
 
 
 class ImageCleanup:

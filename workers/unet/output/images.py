@@ -1,20 +1,14 @@
-"""Decodes latents and encodes PNG files, which carry their own request and receipt."""
+"""Decodes latents to images."""
 
 import hashlib
-import io
 
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from shared.jobs.receipt import Receipt
 from workers.devices.base import Device, Pending
 from workers.families.base import BaseModel
 from workers.unet.output.finite import NonFiniteTracker
-
-#: zlib's level: an image of 1024 x 1024 takes 46 ms, and 165 ms at the default of 6.
-PNG_LEVEL = 1
 
 
 @torch.inference_mode()
@@ -49,20 +43,6 @@ def to_rgb(pixels: Tensor) -> Tensor:
     """
     unit = (pixels * 0.5 + 0.5).clamp(0, 1)
     return (unit.permute(0, 2, 3, 1).float() * 255).round().to(torch.uint8).contiguous()
-
-
-def encode_png(image: Image.Image, receipt: Receipt, index: int) -> bytes:
-    """The PNG of image ``index`` of a job, with request, receipt and index in its text chunks.
-
-    The request is the receipt's spec, not the job's own: the replay of a receipt then gives the same file.
-    """
-    info = PngInfo()
-    info.add_itxt("request", receipt.spec.model_dump_json())
-    info.add_itxt("receipt", receipt.model_dump_json())
-    info.add_itxt("index", str(index))
-    file = io.BytesIO()
-    image.save(file, format="PNG", pnginfo=info, compress_level=PNG_LEVEL)
-    return file.getvalue()
 
 
 def sha256(data: bytes) -> str:

@@ -11,6 +11,7 @@ from workers.devices.selection import find_device
 from workers.engines.base import Engine
 from workers.engines.eager import EAGER
 from workers.families.base import BaseModel
+from workers.unet.output.image_files import encoder_versions
 
 
 def worker_receipt(model: BaseModel, engine: Engine = EAGER) -> WorkerReceipt:
@@ -53,4 +54,5 @@ def write_receipt(
         worker=worker_receipt(model, engine),
         cfg_follower=cfg_follower,
         continued_at=continued_at,
+        encoder=encoder_versions(spec.output_format),
     ).sealed()

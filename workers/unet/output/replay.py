@@ -72,6 +72,8 @@ class Replay:
         for then, now in zip(was.controlnets, written.controlnets, strict=True):
             differences += _controlnet_differences(then, now)
         differences += _differences("generated", was.worker, written.worker)
+        if was.encoder != written.encoder:
+            differences.append(_encoder_difference(was.encoder, written.encoder))
         if was.cfg_follower and written.cfg_follower:
             differences += _differences(
                 "the follower's branches computed", was.cfg_follower, written.cfg_follower
@@ -139,6 +141,14 @@ def _computed_with(worker: WorkerReceipt) -> dict[str, object]:
         **worker.accelerator,
         **worker.versions,
     }
+
+
+def _encoder_difference(was: Mapping[str, str], is_now: Mapping[str, str]) -> str:
+    then, now = (
+        ", ".join(f"{library} {version}" for library, version in encoder.items()) or "unknown libraries"
+        for encoder in (was, is_now)
+    )
+    return f"encoded by {now}, the receipt's files by {then}: the files may differ"
 
 
 def _json(value: Any) -> str:

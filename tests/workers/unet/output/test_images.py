@@ -1,4 +1,3 @@
-import io
 from types import SimpleNamespace
 from typing import Any
 
@@ -6,27 +5,14 @@ import numpy as np
 import pytest
 import torch
 from diffusers.image_processor import VaeImageProcessor
-from PIL import Image
 from torch import Tensor
 
 from shared.errors import NonFiniteWeights
-from shared.jobs.legacy_receipt import LegacyReceipt
-from shared.jobs.receipt import Receipt
 from tests.fake_device import FakeDevice
-from tests.samples.old_versions import old_receipt
 from tests.workers.unet.specs import spec
 from workers.devices.base import Pending
 from workers.unet.output.finite import NonFiniteTracker
-from workers.unet.output.images import decode_latents, encode_png, to_rgb
-
-
-def test_a_png_carries_request_receipt_and_index() -> None:
-    receipt = LegacyReceipt.model_validate(old_receipt(2)).upgraded()
-    with Image.open(io.BytesIO(encode_png(Image.new("RGB", (8, 8)), receipt, 2))) as image:
-        image.load()
-        assert image.info["index"] == "2"
-        assert Receipt.model_validate_json(image.info["receipt"]) == receipt
-        assert image.info["request"] == receipt.spec.model_dump_json()
+from workers.unet.output.images import decode_latents, to_rgb
 
 
 def many_pixels(dtype: torch.dtype) -> Tensor:

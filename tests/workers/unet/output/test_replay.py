@@ -226,3 +226,12 @@ def test_the_receipt_says_with_what_a_controlnet_was_computed(make_worker: MakeW
     ]
     old = controlnet.model_copy(update={"engine": "", "memory_format": ""})
     assert again(worker, job, controlnets=[old]).warnings == []
+
+
+def test_a_replay_by_another_encoder_warns_and_a_png_has_none() -> None:
+    was = receipt_of(spec(output_format="webp"), "eager")
+    was = was.model_copy(update={"encoder": {"pillow": "1", "webp": "2"}})
+    now = was.model_copy(update={"encoder": {"pillow": "1", "webp": "3"}})
+    assert Replay(was).warnings(was) == []
+    [warning] = Replay(was).warnings(now)
+    assert warning.startswith("encoded by pillow 1, webp 3, the receipt's files by pillow 1, webp 2")

@@ -1,8 +1,11 @@
 import hashlib
+import io
+import zipfile
 
 import pytest
 from flask.testing import FlaskClient
 
+from api.routes.images.archive import CHUNK_BYTES, write_archive
 from api.services import Services
 from shared.jobs.attempt import Attempt
 from shared.jobs.record import StoredImage
@@ -16,6 +19,10 @@ def attempt(client: FlaskClient, services: Services) -> Attempt:
     attempt = services.jobs.claim(job_id, "unet-1")
     assert attempt is not None
     return attempt
+
+
+def stored(key: str) -> StoredImage:
+    return StoredImage(key=key, seed=7, width=64, height=64, sha256=hashlib.sha256(key.encode()).hexdigest())
 
 
 def finish(services: Services, attempt: Attempt, png: bytes) -> str:
@@ -56,6 +63,70 @@ def test_an_image_is_sent_as_the_type_that_the_client_accepts(
     answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0", headers=headers)
     assert (answer.content_type, answer.data) == (content_type, image_file())
     assert "Accept" in answer.headers["Vary"]
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+def test_an_image_of_another_format_is_sent_as_what_it_is(
+    output_format: str, client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    data = image_file(format=output_format.upper())
+    services.images.put(f"images/x.{output_format}", data, content_type=f"image/{output_format}")
+    succeed(attempt, [stored(f"images/x.{output_format}")])
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images/0")
+    assert (answer.content_type, answer.data) == (f"image/{output_format}", data)
+    assert f'{attempt.job.id}-0.{output_format}"' in answer.headers["Content-Disposition"]
+    [listed] = client.get(f"/v1/jobs/{attempt.job.id}/images").json["images"]
+    assert listed["content_type"] == f"image/{output_format}"
+
+
+def test_all_images_of_a_job_are_one_file(client: FlaskClient, services: Services, attempt: Attempt) -> None:
+    # Given a job with two images
+    files = {"images/0.png": image_file((600, 600)), "images/1.jpeg": image_file(format="JPEG")}
+    for key, data in files.items():
+        services.images.put(key, data, content_type="image/png")
+    succeed(attempt, [stored(key) for key in files])
+    # When they are fetched as one
+    url = f"/v1/jobs/{attempt.job.id}/images.zip"
+    answer = client.get(url)
+    # Then each is there under its name, and the same request later gets the same bytes, or none
+    assert (answer.status_code, answer.content_type) == (200, "application/zip")
+    assert f'attachment; filename="{attempt.job.id}.zip"' in answer.headers["Content-Disposition"]
+    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+        assert archive.testzip() is None
+        read = {name: archive.read(name) for name in archive.namelist()}
+    assert list(read) == [f"{attempt.job.id}-0.png", f"{attempt.job.id}-1.jpeg"]
+    assert list(read.values()) == list(files.values())
+    assert client.get(url).data == answer.data
+    assert client.get(url, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+
+
+def test_an_archive_is_sent_in_chunks_while_it_is_written(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    data = b"\0" * (3 * CHUNK_BYTES)
+    services.images.put("images/x.png", data, content_type="image/png")
+    succeed(attempt, [stored("images/x.png")] * 2)
+    chunks = list(write_archive(services.jobs.get(attempt.job.id), services.images))
+    assert sum(map(len, chunks)) > 2 * len(data)
+    assert max(map(len, chunks)) < 2 * CHUNK_BYTES
+
+
+def test_an_archive_of_a_job_without_images_is_refused_as_its_images_are(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    url = f"/v1/jobs/{attempt.job.id}/images.zip"
+    assert (client.get(url).status_code, client.get(url).json["code"]) == (409, "conflict")
+    attempt.end("failed", None, [])
+    assert client.get(url).status_code == 404
+
+
+def test_an_archive_of_which_an_image_is_gone_is_refused_whole(
+    client: FlaskClient, services: Services, attempt: Attempt
+) -> None:
+    services.images.put("images/0.png", image_file(), content_type="image/png")
+    succeed(attempt, [stored("images/0.png"), stored("images/1.png")])
+    answer = client.get(f"/v1/jobs/{attempt.job.id}/images.zip")
+    assert (answer.status_code, answer.json["code"]) == (410, "image_gone")
 
 
 def test_an_image_that_the_client_has_is_not_sent_again(

@@ -9,20 +9,29 @@ from api.auth.principal import current_principal
 from api.json_response import json_response
 from api.openapi import operation_id
 from api.routes.conditional import is_known
+from api.routes.images.archive import CHUNK_BYTES, archive_etag, image_file_name, write_archive
 from api.routes.jobs import JobPath
 from api.schemas.job_responses import ImageList, images_of, map_of
 from api.schemas.problems import error_responses
 from api.services import Services
 from shared.errors import Conflict, ImageGone, NotFound
+from shared.image_files.formats import OUTPUT_FORMATS, PNG, format_of_name, media_type
 from shared.jobs.record import ENDED, Job, StoredImage
 from shared.jobs.spec import ControlNetSpec
 from shared.keys import control_key
 
-CHUNK_BYTES = 256 << 10
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-#: The same bytes by two names: client generators know binary answers by the second one.
-TYPES = ("image/png", "application/octet-stream")
-PNG = {"description": "The image, a PNG by either type", "content": dict.fromkeys(TYPES, _BINARY)}
+#: The same bytes by another name: client generators know binary answers by it.
+OCTETS = "application/octet-stream"
+PNG_FILE = {
+    "description": "The image, a PNG by either type",
+    "content": dict.fromkeys((media_type(PNG), OCTETS), _BINARY),
+}
+IMAGE_FILE = {
+    "description": "The image, in the `output_format` of its job",
+    "content": dict.fromkeys((*map(media_type, OUTPUT_FORMATS), OCTETS), _BINARY),
+}
+ARCHIVE = {"description": "A ZIP file", "content": {"application/zip": _BINARY}}
 
 
 class ImagePath(BaseModel):
@@ -49,17 +58,34 @@ def images_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs/<id>/images/<int:n>",
         summary="Get an image",
-        responses={200: PNG, 304: None, **error_responses(404, 409, 410, 503)},
+        responses={200: IMAGE_FILE, 304: None, **error_responses(404, 409, 410, 503)},
     )
     def read_image(path: ImagePath) -> Response:
-        """The PNG; the request and the receipt are in its text chunks."""
-        image = _image(_job(services, path.id), path.n)
-        return _send(services, image.key, image.sha256, f"{path.id}-{path.n}.png")
+        """The file; the receipt is in the text chunks of a PNG, and in the XMP of a JPEG or WebP."""
+        job = _job(services, path.id)
+        image = _image(job, path.n)
+        return _send(services, image.key, image.sha256, image_file_name(job, path.n))
 
+    @api.get(
+        "/v1/jobs/<id>/images.zip",
+        summary="Get all images in one file",
+        responses={200: ARCHIVE, 304: None, **error_responses(404, 409, 410, 503)},
+    )
+    def read_archive(path: JobPath) -> Response:
+        """A ZIP file, `ID-0.png` and so on, written while it is sent: its length is not told before."""
+        job = _job(services, path.id)
+        _image(job, 0)
+        return _send_archive(services, job)
+
+    _add_control_images(api, services)
+    return api
+
+
+def _add_control_images(api: APIBlueprint, services: Services) -> None:
     @api.get(
         "/v1/jobs/<id>/controlnets/<int:n>/image",
         summary="Get a control image",
-        responses={200: PNG, 304: None, **error_responses(404, 410, 503)},
+        responses={200: PNG_FILE, 304: None, **error_responses(404, 410, 503)},
     )
     def read_control_image(path: ImagePath) -> Response:
         """The control image of ControlNet `n` of the job, as it was stored."""
@@ -70,7 +96,7 @@ def images_api(services: Services) -> APIBlueprint:
     @api.get(
         "/v1/jobs/<id>/controlnets/<int:n>/map",
         summary="Get a control map",
-        responses={200: PNG, 304: None, **error_responses(404, 409, 410, 503)},
+        responses={200: PNG_FILE, 304: None, **error_responses(404, 409, 410, 503)},
     )
     def read_map(path: ImagePath) -> Response:
         """The input of ControlNet `n` of the job: a preprocessor's output, or the control image itself."""
@@ -80,15 +106,13 @@ def images_api(services: Services) -> APIBlueprint:
             raise Conflict(f"job {job.id} is {job.status}: {controlnet.preprocessor} has computed no map yet")
         return _send(services, control_key(sha256, job.tenant), sha256, f"{path.id}-map-{path.n}.png")
 
-    return api
-
 
 def _job(services: Services, job_id: str) -> Job:
     return services.jobs.get(job_id, tenant=current_principal().tenant)
 
 
 def _send(services: Services, key: str, sha256: str, name: str) -> Response:
-    """A PNG of the image bucket, which never changes."""
+    """An image of the image bucket, which never changes."""
     if is_known(sha256):
         response = Response(status=304)
     else:
@@ -96,13 +120,30 @@ def _send(services: Services, key: str, sha256: str, name: str) -> Response:
             size, body = services.images.open(key)
         except NotFound:
             raise ImageGone("the image was deleted: its time is over") from None
-        mimetype = request.accept_mimetypes.best_match(TYPES, TYPES[0])
+        own = media_type(format_of_name(key))
+        mimetype = request.accept_mimetypes.best_match((own, OCTETS), own)
         response = Response(body.iter_chunks(CHUNK_BYTES), mimetype=mimetype)
         response.call_on_close(body.close)
         response.content_length = size
         response.headers["Content-Disposition"] = f'inline; filename="{name}"'
-    response.set_etag(sha256)
     response.vary.add("Accept")
+    return _cached(response, sha256, services)
+
+
+def _send_archive(services: Services, job: Job) -> Response:
+    """A ZIP file; refused where an image is gone before its first byte is sent."""
+    etag = archive_etag(job)
+    if is_known(etag):
+        return _cached(Response(status=304), etag, services)
+    if not all(services.images.exists(image.key) for image in job.images):
+        raise ImageGone("the images were deleted: their time is over")
+    response = Response(write_archive(job, services.images), mimetype="application/zip")
+    response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.zip"'
+    return _cached(response, etag, services)
+
+
+def _cached(response: Response, etag: str, services: Services) -> Response:
+    response.set_etag(etag)
     response.cache_control.private = True  # a job that is deleted leaves nothing in caches of others
     response.cache_control.max_age = services.settings.image_ttl_s
     response.cache_control.immutable = True
