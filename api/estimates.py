@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 from api.fleet_status import FleetStatus
-from api.schemas.job_responses import EstimateResponse
+from shared.jobs.record import JobEstimate
 from shared.jobs.spec import JobSpec
 from shared.jobs.store import JobStore
 from shared.registry.live_workers import LiveWorkersCache
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Estimate(NamedTuple):
     """When a job will be done that is accepted now."""
 
-    response: EstimateResponse
+    response: JobEstimate
     eta: Eta | None  # None: no worker serves its model
 
 
@@ -42,7 +42,7 @@ class Estimator:
         own = measured.device_s(spec, is_loaded=is_loaded or not names)
         state = self._queue.read_state(spec.model, tenant, priority)
         eta = estimate_eta(state, _workers(names, state), own, measured.ratios)
-        response = EstimateResponse(
+        response = JobEstimate(
             device_seconds=_rounded(own.p50),
             queue_position=state.queued + 1,
             eta_s=None if eta is None else _rounded(eta.eta_s),

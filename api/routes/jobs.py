@@ -13,14 +13,14 @@ from api.json_response import json_response
 from api.openapi import Headers, Query, operation_id
 from api.routes.json_body import require_json_object
 from api.schemas.job_list import SUMMARY, JobField, JobPage, JobSummary, stored_fields, unlisted_fields
-from api.schemas.job_responses import AcceptedResponse, EstimateResponse, JobResponse
+from api.schemas.job_responses import AcceptedResponse, JobResponse
 from api.schemas.problems import error_responses
 from api.schemas.submission import Submission
 from api.server.threads import run_inline
 from api.services import Services
 from api.submission.submit import estimate_submission, submit
 from shared.errors import JobUnreadable
-from shared.jobs.record import Job, Status
+from shared.jobs.record import Job, JobEstimate, Status
 
 #: Hashing more than this takes longer than other clients should wait.
 OFFLOAD_BYTES = 1 << 20
@@ -28,7 +28,7 @@ OFFLOAD_BYTES = 1 << 20
 
 #: How a submission may be answered.
 SUBMITTED: dict[Any, Any] = {
-    200: EstimateResponse,
+    200: JobEstimate,
     202: AcceptedResponse,
     **error_responses(400, 408, 409, 410, 413, 415, 422, 429, 503),
 }

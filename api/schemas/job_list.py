@@ -16,7 +16,7 @@ from api.schemas.job_responses import (
     SpanResponse,
 )
 from shared.jobs.receipt import Receipt
-from shared.jobs.record import Failure, Job, Status
+from shared.jobs.record import Failure, Job, JobEstimate, Status
 from shared.jobs.spec import JobSpec
 
 #: Fields of a job in a list; the first twelve are the default.
@@ -34,6 +34,9 @@ JobField = Literal[
     "error",
     "links",
     "warnings",
+    "priority",
+    "deadline_s",
+    "estimate",
     "controlnets",
     "receipt",
     "timeline",
@@ -63,6 +66,9 @@ class JobSummary(BaseModel):
     error: Failure | None = None
     links: Links | None = None
     warnings: list[str] | None = Field(None, description="only if `fields` names it, like the fields below")
+    priority: str | None = None
+    deadline_s: float | None = None
+    estimate: JobEstimate | None = None
     controlnets: list[ControlNetResponse] | None = None
     receipt: Receipt | None = None
     timeline: list[SpanResponse] | None = None

@@ -10,7 +10,7 @@ from api.public_urls import public_url
 from shared.catalog.preprocessors import NONE
 from shared.image_files.formats import format_of_name, media_type
 from shared.jobs.receipt import Receipt
-from shared.jobs.record import Failure, Job, Span, Status
+from shared.jobs.record import Failure, Job, JobEstimate, Span, Status
 from shared.jobs.spec import JobSpec
 
 #: Characters of a prompt in a list.
@@ -31,17 +31,6 @@ class Links(BaseModel):
         return cls(self=home, events=f"{home}/events", images=f"{home}/images")
 
 
-class EstimateResponse(BaseModel):
-    """When a job will be done that is accepted now."""
-
-    device_seconds: float = Field(description="for so long it will use a device; half of the jobs no longer")
-    queue_position: int = Field(description="queued jobs of all models up to this one, by age")
-    eta_s: float | None = Field(
-        description="half of the jobs are done within so many seconds; null while no worker serves the model"
-    )
-    eta_p90_s: float | None = Field(description="nine of ten jobs are done within so many seconds")
-
-
 class AcceptedResponse(BaseModel):
     """A job that was accepted."""
 
@@ -51,7 +40,7 @@ class AcceptedResponse(BaseModel):
     seeds: list[int] = Field(description="of each image")
     links: Links
     warnings: list[str] = Field(description="what differs from what a client may expect")
-    estimate: EstimateResponse | None = Field(description="when the job would be done, when it was accepted")
+    estimate: JobEstimate | None = Field(description="when the job would be done, when it was accepted")
 
     @classmethod
     def of(
@@ -60,7 +49,7 @@ class AcceptedResponse(BaseModel):
         status: Status,
         spec: JobSpec,
         warnings: Sequence[str],
-        estimate: EstimateResponse | None,
+        estimate: JobEstimate | None,
     ) -> Self:
         """The response to a submission."""
         return cls(
@@ -138,6 +127,9 @@ class JobResponse(BaseModel):
     timeline: list[SpanResponse]
     error: Failure | None
     warnings: list[str] = Field(description="what differs from what a client may expect")
+    priority: str
+    deadline_s: float | None = Field(description="after `created_at`")
+    estimate: JobEstimate | None = Field(description="what the submission was answered")
     request: JobSpec = Field(description="the job as it was accepted, with every default filled in")
 
     @classmethod
@@ -211,6 +203,9 @@ FIELD_VALUES: dict[str, Callable[[Job, int | None], Any]] = {
     "error": lambda job, _: job.error,
     "links": lambda job, _: Links.of(job.id),
     "warnings": lambda job, _: job.warnings,
+    "priority": lambda job, _: job.priority,
+    "deadline_s": lambda job, _: job.deadline_s,
+    "estimate": lambda job, _: job.estimate,
     "controlnets": lambda job, _: _controls_of(job),
     "receipt": lambda job, _: job.receipt,
     "timeline": lambda job, _: [_since(job.created_at, span) for span in job.timeline],

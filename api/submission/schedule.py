@@ -30,7 +30,7 @@ def schedule(source: Source, estimate: Estimate) -> JobScheduling:
         deadline_s,
         raw_s,
         kind,
-        response.model_dump(),
+        response,
     )
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.estimates import Estimate
-from api.schemas.job_responses import EstimateResponse
 from api.schemas.submission import Submission
 from api.services import Services
 from api.submission.checks.webhook import check_webhook
@@ -16,7 +15,7 @@ from api.submission.source import Source, errors_within, read_source
 from api.submission.store import store
 from api.submission.validate import validate
 from api.submission.worker_checks import refuse_unloadable, warn_without_workers
-from shared.jobs.record import Status
+from shared.jobs.record import JobEstimate, Status
 from shared.jobs.spec import JobSpec
 from shared.metrics import JOBS_SUBMITTED
 
@@ -32,7 +31,7 @@ class SubmittedJob:
     spec: JobSpec
     warnings: Sequence[str]
     is_repeated: bool = False
-    estimate: EstimateResponse | None = None  # None: an earlier version has accepted it
+    estimate: JobEstimate | None = None  # None: an earlier version has accepted it
 
 
 def submit(
@@ -95,5 +94,4 @@ def prepare(source: Source, services: Services, tenant: str) -> ResolvedJob:
 def _repeated(job_id: str, services: Services) -> SubmittedJob:
     job = services.jobs.get(job_id)
     warnings = warn_without_workers(services, job.spec) if job.status == "queued" else []
-    estimate = None if job.estimate is None else EstimateResponse.model_validate(job.estimate)
-    return SubmittedJob(job.id, job.status, job.spec, [*job.warnings, *warnings], True, estimate)
+    return SubmittedJob(job.id, job.status, job.spec, [*job.warnings, *warnings], True, job.estimate)

@@ -1,7 +1,6 @@
 """A job as it stands: its record is one Redis hash, which `lua/job.lua` and the job store write."""
 
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -11,7 +10,7 @@ from shared.jobs.receipt import Receipt
 from shared.jobs.record_upgrade import upgrade
 from shared.jobs.spec import JobSpec
 from shared.keys import LOCAL
-from shared.message_base import Message, first_reason, read_stored
+from shared.message_base import Finite, Message, first_reason, read_stored
 from shared.tenants.tenant import Priority
 
 #: Goes up when an older worker would generate something else from a record than it says.
@@ -56,6 +55,17 @@ class Failure(Message):
         return cls(code=error.code, detail=str(error) or repr(error))
 
 
+class JobEstimate(Message):
+    """When a job will be done that is accepted now."""
+
+    device_seconds: Finite = Field(description="for so long it will use a device; half of the jobs no longer")
+    queue_position: int = Field(description="queued jobs of all models up to this one, by age")
+    eta_s: Finite | None = Field(
+        description="half of the jobs are done within so many seconds; null while no worker serves the model"
+    )
+    eta_p90_s: Finite | None = Field(description="nine of ten jobs are done within so many seconds")
+
+
 class JobScheduling(NamedTuple):
     """How a job is scheduled; nothing of it changes its images."""
 
@@ -64,7 +74,7 @@ class JobScheduling(NamedTuple):
     deadline_s: float | None = None  # after it was accepted; None: it has all the time
     eta_s: float | None = None  # how long it was estimated to take in all
     eta_kind: str = ""  # estimates of a kind err alike
-    estimate: Mapping[str, Any] | None = None  # what the client was told
+    estimate: JobEstimate | None = None  # what the client was told
 
     def fields(self) -> dict[str, Any]:
         """Fields of the job's record."""
@@ -74,7 +84,7 @@ class JobScheduling(NamedTuple):
         if self.eta_s is not None:
             found |= {"eta_s": f"{self.eta_s:.6g}", "eta_kind": self.eta_kind}
         if self.estimate is not None:
-            found["estimate"] = json.dumps(self.estimate)
+            found["estimate"] = self.estimate.model_dump_json()
         return found
 
 
@@ -103,9 +113,9 @@ class Job(BaseModel):
     replays: Receipt | None = None  # the receipt whose images are generated again
     warnings: list[str] = []  # what differs from what a client may expect
     priority: str = "normal"
-    deadline_s: float | None = None  # after `created_at`
-    estimate: dict[str, Any] | None = None  # what its submission was answered
-    eta_s: float | None = None  # the same before it was corrected by how long earlier jobs took
+    deadline_s: Finite | None = None  # after `created_at`
+    estimate: JobEstimate | None = None  # what its submission was answered
+    eta_s: Finite | None = None  # the same before it was corrected by how long earlier jobs took
     eta_kind: str = ""
 
     @model_validator(mode="after")

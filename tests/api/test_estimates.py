@@ -114,3 +114,26 @@ def test_how_long_a_job_took_corrects_later_estimates(
     services.control.lpush(keys.measured(MODEL, f"{keys.ETA_RATIO}idle"), *[1.2] * 8, *[2.0] * 2)
     estimate = submit(client, "?dry_run=1").json
     assert (estimate["eta_s"], estimate["eta_p90_s"]) == (pytest.approx(1.8), pytest.approx(3.0))
+
+
+def test_a_job_says_how_it_was_scheduled(client: FlaskClient, services: Services, worker: str) -> None:
+    accepted = submit(client, priority="batch", deadline_s=1000).json
+    expected = {"priority": "batch", "deadline_s": 1000, "estimate": accepted["estimate"]}
+    job = client.get(accepted["links"]["self"]).json
+    assert {name: job[name] for name in expected} == expected
+    [listed] = client.get(f"/v1/jobs?fields={','.join(expected)}").json["jobs"]
+    assert listed == {"id": accepted["id"], "status": "queued", **expected}
+    # One of an earlier version says nothing of it
+    services.control.hdel(keys.job(accepted["id"]), *expected)
+    job = client.get(accepted["links"]["self"]).json
+    assert (job["priority"], job["deadline_s"], job["estimate"]) == ("normal", None, None)
+
+
+@pytest.mark.parametrize("name", ["estimate", "deadline_s", "eta_s"])
+def test_a_record_with_an_edited_estimate_is_unreadable_and_can_be_deleted(
+    name: str, client: FlaskClient, services: Services
+) -> None:
+    accepted = submit(client).json
+    services.control.hset(keys.job(accepted["id"]), name, "[nan]")
+    assert client.get(accepted["links"]["self"]).json["code"] == "job_unreadable"
+    assert client.delete(accepted["links"]["self"]).status_code == 204

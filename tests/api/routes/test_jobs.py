@@ -97,6 +97,7 @@ def test_a_queued_job_has_its_whole_request(client: FlaskClient) -> None:
     assert set(job) == {
         "id", "status", "created_at", "started_at", "finished_at", "queue_position", "progress",
         "images", "controlnets", "receipt", "timeline", "error", "request", "warnings",
+        "priority", "deadline_s", "estimate",
     }  # fmt: skip
     assert before - 1 < datetime.fromisoformat(job["created_at"]).timestamp() < time.time() + 1
     assert (job["status"], job["started_at"], job["finished_at"]) == ("queued", None, None)

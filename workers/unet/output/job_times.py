@@ -21,8 +21,8 @@ MIN_LOAD_S = 0.05
 
 def note_eta_ratio(job: Job, timeline: Timeline) -> None:
     """Note how good the estimate was of a job that has succeeded just now."""
-    told_s = (job.estimate or {}).get("eta_s")
-    if isinstance(told_s, float) and told_s > 0:
+    told_s = job.estimate.eta_s if job.estimate else None
+    if told_s:
         took_s = time.time() + timeline.behind_s - job.created_at
         metrics.ETA_RATIO.labels(job.eta_kind).observe(took_s / told_s)
 
