@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,6 +150,27 @@ def test_a_tenants_own_lora_is_patched_and_not_that_of_another_by_the_same_name(
         # Then each gets its own
         assert sha256 == expected[name][1] == hashlib.sha256(LORAS[name].read_bytes()).hexdigest()
         assert np.array_equal(pixels, expected[name][0])
+
+
+def test_a_tenant_with_one_job_waits_for_no_flood_of_another(tenants: dict[str, RestClient]) -> None:
+    # Given many jobs of one tenant, on a fleet of one UNet worker, and then one of another tenant
+    many = {"prompt": "a red apple", "num_inference_steps": 100, "latent_parallelism": "off"}
+    flood = [tenants["north"].submit(many) for _ in range(8)]
+    one = tenants["south"].submit(many)
+    # Then that one begins after the job that runs and the one in the queue, and all end
+    ended = [ended_job(tenants["north"], job["id"]) for job in flood]
+    served = ended_job(tenants["south"], one["id"])
+    assert {job["status"] for job in (*ended, served)} == {"succeeded"}
+    began_before = [job for job in ended if served["created_at"] < job["started_at"] < served["started_at"]]
+    assert len(began_before) <= 2
+    assert any(job["started_at"] > served["started_at"] for job in ended)
+
+
+def ended_job(client: RestClient, job_id: str) -> dict[str, Any]:
+    """A job once it has ended."""
+    for _ in client.events(f"/v1/jobs/{job_id}/events"):
+        pass
+    return client.read(f"/v1/jobs/{job_id}")
 
 
 def test_what_a_deleted_tenant_has_left_is_deleted_and_that_of_another_stays(
