@@ -45,7 +45,7 @@ StartApi = Callable[[str, Sequence[str]], AbstractContextManager[Api]]
 def running_api_servers(home: Path, *, key: str | None = None) -> Iterator[StartApi]:
     """Fresh Redis and S3 for the length of the block, in ``home``; yields what starts an API on them.
 
-    With a ``key`` the API asks for keys, and this one has all scopes.
+    With a ``key`` the API asks for keys, and this one has all scopes; it believes what a proxy would tell it.
     """
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -69,7 +69,7 @@ def running_api_servers(home: Path, *, key: str | None = None) -> Iterator[Start
             log = home / f"{name}.log"
             running.enter_context(running_process(command, cwd=home, env=inherit(weed), log=log))
         wait_for_redis(settings.redis_url, READY_S)
-        auth = {"SWIFT_AUTH": "keys", "SWIFT_BOOTSTRAP_KEY": key} if key else {}
+        auth = {"SWIFT_AUTH": "keys", "SWIFT_BOOTSTRAP_KEY": key, "SWIFT_TRUSTED_PROXIES": "1"} if key else {}
         environment = inherit({**variables_of(settings), **keys, **ALLOCATOR, **auth})
         yield partial(running_api, home, environment)
 

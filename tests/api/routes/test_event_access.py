@@ -1,6 +1,7 @@
 """Event streams end with the key or session that opened them."""
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -9,8 +10,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.services import Services
+from shared.settings import Settings
 from shared.tenants.api_key import ApiKey
-from tests.api.api_keys import bearer, make_key, make_tenant
+from tests.api.api_keys import BOOTSTRAP_KEY, bearer, make_key, make_tenant
+from tests.api.gunicorn_server import call, environment, serving
 
 #: Ends what a stream was opened with: a key of the tenant acme.
 End = Callable[[FlaskClient, Services, str], object]
@@ -106,3 +109,18 @@ def test_a_browsers_stream_ends_with_its_session(
     ((kind, data),) = events(stream)
     assert kind == "unauthorized"
     assert data["code"] == ("session_ended" if end == "log out" else "key_revoked")
+
+
+def test_a_stream_of_a_real_server_is_closed_when_its_key_is_revoked(servers: Settings) -> None:
+    own = {"SWIFT_AUTH": "keys", "SWIFT_BOOTSTRAP_KEY": BOOTSTRAP_KEY, "SWIFT_AUTH_CACHE_S": "0.1"}
+    with serving({**environment(servers), **own}) as (port, _):
+        path = "/v1/tenants/local/keys"
+        made = json.loads(call(port, "POST", path, {"scopes": ["jobs"]}, **bearer())[1])
+        request = f"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {made['key']}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+            client.sendall(request.encode())
+            assert client.recv(65536).startswith(b"HTTP/1.1 200")
+            assert call(port, "DELETE", f"{path}/{made['id']}", **bearer())[0].status == 204
+            rest = b"".join(iter(lambda: client.recv(65536), b""))
+    assert b"event: unauthorized" in rest
+    assert b"key_revoked" in rest

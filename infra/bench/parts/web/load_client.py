@@ -7,6 +7,7 @@
 import http.client
 import itertools
 import json
+import secrets
 import subprocess
 import sys
 import threading
@@ -44,6 +45,7 @@ class Order(BaseModel):
     loras: list[str] = []  # that every submitted job wants
     key: str = ""  # API key of every request
     connections: int = CONNECTIONS
+    from_many: bool = False  # each request says, as a proxy would, that it is from another address
 
 
 class Load(BaseModel):
@@ -100,7 +102,8 @@ def carry_out(order: Order) -> Load:
 
 def _headers(order: Order) -> dict[str, str]:
     key = str(ApiKey.random()) if order.kind == "wrong_keys" else order.key
-    return {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    found = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    return found | ({"X-Forwarded-For": f"2001:db8:{secrets.randbits(16):x}::1"} if order.from_many else {})
 
 
 def _requests(order: Order) -> Iterator[tuple[str, str | None]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.catalog.preprocessors import NONE, PREPROCESSORS, fill_in
-from shared.keys import LOCAL, control_key
+from shared.keys import CONTROL_PREFIX, LOCAL, control_key
 from tests.tiny_models import EMOJI
 from tests.workers.unet.jobs import control, pixels, run
 from tests.workers.unet.output.test_replay import MakeWorker, again, png
@@ -119,10 +119,11 @@ def test_a_tenants_images_are_read_and_stored_as_its_own(make_worker: MakeWorker
     worker.images.delete(control_key(controlnet.image, tenant=LOCAL))
     worker.images.put(control_key(controlnet.image, "acme"), png, content_type="image/png")
     wanted = spec(controlnets=[controlnet], image=controlnet.image, strength=0.5)
+    before = {stat.key for stat in worker.images.list(CONTROL_PREFIX)}
     job_id, _ = worker.jobs.create(wanted, tenant="acme")
     assert execute_job(worker, job_id, "unet1@test") == "succeeded"
     receipt = worker.jobs.get(job_id, tenant="acme").receipt
     assert receipt is not None
     control_map = str(receipt.spec.controlnets[0].control_map)
-    assert worker.images.exists(control_key(control_map, "acme"))
-    assert not worker.images.exists(control_key(control_map, tenant=LOCAL))
+    stored = {stat.key for stat in worker.images.list(CONTROL_PREFIX)}
+    assert stored - before == {control_key(control_map, "acme")}
