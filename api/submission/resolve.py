@@ -31,14 +31,12 @@ def resolve(valid: ValidRequest, source: Source, services: Services, tenant: str
     Raises `InvalidRequest` for the field at fault, and `ReceiptMismatch` for a LoRA that is known to differ
     from the one of the receipt.
     """
-    request, draft = valid
+    request, draft, lora_fields = valid
     receipt = source.receipt
     wanted = {lora.name: lora.sha256 for lora in receipt.loras} if receipt else {}
     loras = [
-        find_ref(
-            lora, draft.model, services, tenant, field=f"loras.{i}.name", wanted_sha256=wanted.get(lora.name)
-        )
-        for i, lora in enumerate(request.loras)
+        find_ref(lora, draft.model, services, tenant, field=field, wanted_sha256=wanted.get(lora.name))
+        for field, lora in zip(lora_fields, request.loras, strict=True)
     ]
     reader = ImageReader(services, tenant)
     known: dict[str, Any] = {}

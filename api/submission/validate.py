@@ -1,5 +1,6 @@
 """First stage: every check that needs no server. What the request leaves open gets its default."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from api.schemas.job_request import JobRequest
@@ -13,6 +14,7 @@ from api.submission.checks.seeds import check_seeds
 from api.submission.checks.size import check_size
 from api.submission.checks.steps import check_steps
 from api.submission.checks.strength import check_strength
+from api.submission.prompts.read_prompts import read_prompts
 from shared.catalog.schedulers import SCHEDULERS
 from shared.image_files.formats import side_limit_px
 from shared.jobs.options import JobOptions, LoraLoading, fields_of
@@ -24,11 +26,14 @@ class ValidRequest(NamedTuple):
 
     request: JobRequest
     draft: JobSpec
+    #: Where each LoRA of the request is named: in ``loras``, or in the prompt.
+    lora_fields: Sequence[str]
 
 
 def validate(request: JobRequest, services: Services) -> ValidRequest:
     """Check a request against catalog and settings; raises `InvalidRequest` for the field at fault."""
     catalog, settings = services.catalog, services.settings
+    request, lora_fields = read_prompts(request)
     name = catalog.default_model if request.model is None else request.model
     model = catalog.models[known_name(name, catalog.models, "model", field="model")]
     scheduler = model.scheduler if request.scheduler is None else request.scheduler
@@ -59,4 +64,4 @@ def validate(request: JobRequest, services: Services) -> ValidRequest:
         loras=[],
         lora_loading=LoraLoading(**fields_of(LoraLoading, request.lora_loading)),
     )
-    return ValidRequest(request, draft)
+    return ValidRequest(request, draft, lora_fields)

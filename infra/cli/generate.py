@@ -75,6 +75,11 @@ _ENDINGS = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 @click.option("--strength", type=click.FloatRange(0, 1), help="How much of --image may change.")
 @click.option("--model", help="A model of the catalog; else the default one.")
 @click.option("--negative-prompt", help="What the images should not show.")
+@click.option(
+    "--prompt-syntax",
+    type=click.Choice(["plain", "a1111"]),
+    help="a1111: prompts have weights, (x:1.2), BREAK and <lora:name:weight>; plain is the default.",
+)
 @click.option("--width", type=int, help="Pixels; else the model's own width.")
 @click.option("--height", type=int, help="Pixels; else the model's own height.")
 @click.option("--num-inference-steps", "--steps", type=int, help="Denoising steps; else the model's default.")

@@ -73,6 +73,8 @@ class FamilyFacts(ABC):
     lora_parts: tuple[str, ...]
     #: Fields of a job that other families may not have: `shared.jobs.options.FamilyOptions`.
     fields: frozenset[str] = frozenset()
+    #: Which `shared.jobs.options.PromptSyntax` its text encoders can follow.
+    prompt_syntaxes: frozenset[str] = frozenset({"plain"})
     #: Sides of an image must be divisible by this, in pixels.
     size_multiple: int = 8
     guidance_batches: GuidanceBatches = "one_batch"

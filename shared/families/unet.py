@@ -127,6 +127,7 @@ def _pipelines(*names: str) -> frozenset[str]:
     return frozenset(name + task for name in names for task in _TASKS)
 
 
+_PROMPT_SYNTAXES = frozenset({"plain", "a1111"})
 _CONTROLNETS = ("ControlNetModel", "ControlNetUnionModel")
 _ONE_ENCODER: dict[str, Any] = {
     "label": "Stable Diffusion 1 or 2",
@@ -136,6 +137,7 @@ _ONE_ENCODER: dict[str, Any] = {
     "tokenizers": {"text_encoder": "tokenizer"},
     "controlnet_classes": _CONTROLNETS,
     "lora_parts": ("unet", "text_encoder"),
+    "prompt_syntaxes": _PROMPT_SYNTAXES,
     "addition_embed_type": None,
 }
 SD2 = UNetFacts(name="sd2", text_widths=(1024,), **_ONE_ENCODER)
@@ -149,6 +151,7 @@ SDXL = UNetFacts(
     tokenizers={"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},
     controlnet_classes=_CONTROLNETS,
     lora_parts=("unet", "text_encoder", "text_encoder_2"),
+    prompt_syntaxes=_PROMPT_SYNTAXES,
     fields=frozenset(
         {
             "prompt_2",

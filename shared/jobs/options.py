@@ -30,6 +30,8 @@ MAX_SIGMA = 1e6
 
 #: How residuals are encoded between workers: `workers.transport.codecs`.
 Precision = Literal["exact", "float16", "int8"]
+#: How prompts are read: as they stand, or by the rules of `shared.prompts.weights`.
+PromptSyntax = Literal["plain", "a1111"]
 #: Whether the two branches of classifier-free guidance may run on two workers.
 LatentParallelism = Literal["auto", "off", "on"]
 _Px = Annotated[int, Field(ge=0, le=MAX_SIDE_PX)]
@@ -144,6 +146,11 @@ class JobOptions(FamilyOptions):
         "truncate",
         description="a prompt longer than the text encoder's window: cut, with a warning, as diffusers"
         " does it, or encoded in chunks whose embeddings are concatenated",
+    )
+    prompt_syntax: PromptSyntax = Field(
+        "plain",
+        description="`a1111`: prompts have weights, `(x:1.2)`, `BREAK` and `<lora:name:weight>` as in A1111,"
+        " and are encoded in chunks, whatever their length",
     )
     clip_skip: int | None = Field(
         None, ge=0, le=64, description="layers of the text encoder to leave out, counted from its last"

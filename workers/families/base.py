@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from shared.catalog.entries import LoadOptions, MemoryFormat
+from shared.errors import InvalidRequest
 from shared.families.base import FamilyFacts
 from shared.jobs.spec import JobSpec
 from workers.engines.base import Engine
@@ -169,6 +170,12 @@ class BaseModel(ABC):
     @abstractmethod
     def text_encoders_sha256(self) -> str:
         """The hash of all that `encode_texts` reads of the model: weights as loaded, configs, tokenizers."""
+
+    def check_prompt_syntax(self, spec: JobSpec) -> None:
+        """Raise `InvalidRequest` if the model's family cannot follow the syntax of the job's prompts."""
+        if spec.prompt_syntax not in self.facts.prompt_syntaxes:
+            detail = f"model {self.name!r} ({self.facts.label}) takes no prompt_syntax {spec.prompt_syntax!r}"
+            raise InvalidRequest(detail, field="prompt_syntax")
 
     @abstractmethod
     def text_inputs(self, spec: JobSpec) -> dict[str, Any]:

@@ -24,6 +24,11 @@ def check_family(request: JobRequest, services: Services, model: str) -> None:
         first = next(iter(takers))
         detail = f"only {takers[first]} takes {listed(takers)}; model {model!r} is"
         raise InvalidRequest(f"{detail} {services.families.signature(model)}", field=first)
+    syntax = request.prompt_syntax
+    if syntax not in facts.prompt_syntaxes:
+        known = _labels(other for other in families() if syntax in other.prompt_syntaxes)
+        detail = f"prompt_syntax {syntax!r} is known to {known}; model {model!r} is {facts.label}"
+        raise InvalidRequest(detail, field="prompt_syntax")
     for side, value in (("width", request.width), ("height", request.height)):
         if value is not None and value % facts.size_multiple:
             detail = f"{side} is {value}; of {facts.label} it must be a multiple of {facts.size_multiple}"

@@ -64,6 +64,13 @@ def test_without_a_path_the_file_s_name_ends_with_its_format(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ab12-0.webp", "ab12-1.webp"]
 
 
+def test_the_syntax_of_prompts_is_submitted(tmp_path: Path) -> None:
+    with scripted_api(job_answers()) as api:
+        words = ["a (cat)", "--prompt-syntax", "a1111", "-o", str(tmp_path / "cat.png")]
+        request = generate(api, *words)
+    assert (request["prompt"], request["prompt_syntax"]) == ("a (cat)", "a1111")
+
+
 ESTIMATE = {"device_seconds": 2.5, "queue_position": 4, "eta_s": 12.0, "eta_p90_s": 20.0}
 
 

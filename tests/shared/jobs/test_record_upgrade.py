@@ -34,7 +34,7 @@ def test_a_queued_job_of_the_old_version_is_claimed_as_it_was_stored(jobs: JobSt
         controlnet["map"] = controlnet.pop("control_map", controlnet.get("map"))
     later = {name: read.pop(name) for name in read.keys() - stored.keys()}
     assert read == stored
-    assert later == {"output_format": "png", "output_quality": None}
+    assert later == {"output_format": "png", "output_quality": None, "prompt_syntax": "plain"}
 
 
 def test_a_control_map_of_the_old_version_is_kept(jobs: JobStore, control: Redis) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -27,9 +27,15 @@ from workers.families.guidance import ClassifierFreeGuidance
 from workers.families.staged_forward import Residuals, StagedForward
 from workers.families.unet.conditioning import UNetConditioning
 from workers.families.unet.forward import forward_encoder, staged_forward
-from workers.families.unet.long_prompt import Text, encode_in_chunks, truncation_warnings
 from workers.families.unet.lora_scales import unet_layer_scales
 from workers.families.unet.lora_targets import UNetLoraTargets
+from workers.families.unet.prompts.long_prompt import (
+    Text,
+    encode_in_chunks,
+    split_in_windows,
+    truncation_warnings,
+)
+from workers.families.unet.prompts.weighted_prompt import check_weighted, split_weighted
 from workers.families.unet.stages import UNetStages
 from workers.families.vae_latents import VaeLatents
 from workers.lora.scales import LayerScales
@@ -92,7 +98,11 @@ class UNetModel(BaseModel):
     def encode_window(
         self, encoder: Any, ids: Tensor, length: int, clip_skip: int | None
     ) -> tuple[Tensor, Tensor | None]:
-        """See `workers.families.unet.long_prompt.EncodeWindow`; the layer is the one that diffusers takes."""
+        """See `workers.families.unet.prompts.long_prompt.EncodeWindow`; the layer is diffusers'."""
+
+    @abstractmethod
+    def weigh_tokens(self, embeddings: Tensor, weights: Tensor) -> Tensor:
+        """Embeddings of a window, ``(1, window, d)``, by the weights of its tokens, ``(1, window)``."""
 
     @abstractmethod
     def _encode(
@@ -195,9 +205,12 @@ class UNetModel(BaseModel):
             most = self.skippable_layers
             detail = f"clip_skip is {spec.clip_skip}, model {self.name!r} has {most} layers to skip"
             raise InvalidRequest(detail, field="clip_skip")
+        if spec.prompt_syntax == "a1111":
+            for text in (*self.positive_texts(spec), *self.negative_texts(spec)):
+                check_weighted(text)
         is_guided = self.guidance(spec).is_guided
         negative = {"negative_prompt", "negative_prompt_2"} if is_guided else set()
-        read = {"prompt", "prompt_2", "clip_skip", "long_prompt"} | negative
+        read = {"prompt", "prompt_2", "clip_skip", "long_prompt", "prompt_syntax"} | negative
         return {"is_guided": is_guided, **spec.model_dump(include=read)}
 
     @torch.inference_mode()
@@ -205,7 +218,7 @@ class UNetModel(BaseModel):
         """See `BaseModel`."""
         self.text_inputs(spec)  # refuses what the model cannot follow
         is_guided = self.guidance(spec).is_guided
-        given = self._encode_chunks(spec, is_guided=is_guided) if spec.long_prompt == "chunk" else {}
+        given = self._encode_chunks(spec, is_guided=is_guided) if _is_chunked(spec) else {}
         encoded = self._encode(spec, given, is_guided=is_guided)
         return {name: tensor for name, tensor in encoded.items() if tensor is not None}
 
@@ -220,7 +233,7 @@ class UNetModel(BaseModel):
 
     def prompt_warnings(self, spec: JobSpec) -> list[str]:
         """See `BaseModel`."""
-        if spec.long_prompt == "chunk":
+        if _is_chunked(spec):
             return []
         return truncation_warnings([*self.positive_texts(spec), *self.negative_texts(spec)])
 
@@ -242,14 +255,20 @@ class UNetModel(BaseModel):
         return x if x.shape[1] == channels else x[:, :channels].contiguous()
 
     def _encode_chunks(self, spec: JobSpec, *, is_guided: bool) -> dict[str, Tensor]:
-        def encode(encoder: Any, ids: Tensor, length: int) -> tuple[Tensor, Tensor | None]:
-            return self.encode_window(encoder, ids, length, spec.clip_skip)
-
-        def encode_negative(encoder: Any, ids: Tensor, length: int) -> tuple[Tensor, Tensor | None]:
-            return self.encode_window(encoder, ids, length, None)  # diffusers skips no layers of it
-
+        split = split_weighted if spec.prompt_syntax == "a1111" else split_in_windows
         negative = self.negative_texts(spec) if is_guided else []
-        return encode_in_chunks(self.positive_texts(spec), negative, encode, encode_negative)
+        return encode_in_chunks(
+            [split(text) for text in self.positive_texts(spec)],
+            [split(text) for text in negative],
+            partial(self._encode_window, spec.clip_skip),
+            partial(self._encode_window, None),  # diffusers skips no layers of it
+        )
+
+    def _encode_window(
+        self, clip_skip: int | None, encoder: Any, ids: Tensor, length: int, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        embeddings, pooled = self.encode_window(encoder, ids, length, clip_skip)
+        return embeddings if weights is None else self.weigh_tokens(embeddings, weights), pooled
 
     def _embed_guidance(self, spec: JobSpec) -> Tensor | None:
         """The scale as an input, of UNets that have guidance distilled in: ``(n, time_cond_proj_dim)``."""
@@ -259,6 +278,11 @@ class UNetModel(BaseModel):
         scales = torch.tensor(spec.guidance_scale - 1).repeat(spec.num_images)
         embedded: Tensor = self.pipe.get_guidance_scale_embedding(scales, embedding_dim=width)
         return embedded.to(self.device, self.dtype)
+
+
+def _is_chunked(spec: JobSpec) -> bool:
+    """Whether texts are encoded chunk by chunk, and none of them is cut."""
+    return spec.long_prompt == "chunk" or spec.prompt_syntax == "a1111"
 
 
 def _read(processor: Any, image: Image.Image, size: tuple[int, int]) -> Tensor:

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from shared.jobs.spec import JobSpec
 from workers.families.unet.conditioning import UNetConditioning
-from workers.families.unet.long_prompt import Text
 from workers.families.unet.model import UNetModel
+from workers.families.unet.prompts.long_prompt import Text
+from workers.families.unet.prompts.weighted_prompt import multiply
 
 #: (height, width) in pixels, as diffusers' pipelines take them.
 Size = tuple[int, int]
@@ -43,6 +44,10 @@ class SDXLModel(UNetModel):
         out = encoder(ids, output_hidden_states=True)
         pooled = out[0] if out[0].ndim == 2 else None
         return out.hidden_states[-2 if clip_skip is None else -(clip_skip + 2)], pooled
+
+    def weigh_tokens(self, embeddings: Tensor, weights: Tensor) -> Tensor:
+        """See `UNetModel`."""
+        return multiply(embeddings, weights)
 
     def _texts(self, first: tuple[str, str], second: tuple[str, str]) -> list[Text]:
         pipe = self.pipe

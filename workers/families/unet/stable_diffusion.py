@@ -10,8 +10,9 @@ from torch import Tensor
 from shared.errors import InvalidRequest
 from shared.jobs.spec import JobSpec
 from workers.families.unet.conditioning import UNetConditioning
-from workers.families.unet.long_prompt import Text
 from workers.families.unet.model import UNetModel
+from workers.families.unet.prompts.long_prompt import Text
+from workers.families.unet.prompts.weighted_prompt import multiply_restoring_mean
 
 
 class StableDiffusionModel(UNetModel):
@@ -43,6 +44,10 @@ class StableDiffusionModel(UNetModel):
         states = encoder(ids, attention_mask=mask, output_hidden_states=True).hidden_states
         norm = getattr(encoder, "text_model", encoder).final_layer_norm
         return norm(states[-(clip_skip + 1)]), None
+
+    def weigh_tokens(self, embeddings: Tensor, weights: Tensor) -> Tensor:
+        """See `UNetModel`."""
+        return multiply_restoring_mean(embeddings, weights)
 
     def text_inputs(self, spec: JobSpec) -> dict[str, Any]:
         """See `UNetModel`."""

@@ -36,6 +36,18 @@ def test_a_side_that_is_no_multiple_of_the_familys_is_refused(coarse: Services, 
     assert getattr(spec, side) == 80
 
 
+def test_a_syntax_that_the_familys_text_encoders_cannot_follow_is_refused(coarse: Services) -> None:
+    request = JobRequest(prompt="a (cat)", prompt_syntax="a1111")
+    plain = replace(COARSE, prompt_syntaxes=frozenset({"plain"}))
+    with registered(plain), pytest.raises(InvalidRequest) as refused:
+        resolved(request, coarse)
+    assert refused.value.field == "prompt_syntax"
+    known = "SDXL and Stable Diffusion 1 or 2"
+    assert str(refused.value) == f"prompt_syntax 'a1111' is known to {known}; model 'm' is Coarse"
+    with registered(COARSE):
+        assert resolved(request, coarse).prompt_syntax == "a1111"
+
+
 def test_the_size_of_an_image_is_rounded_down_to_the_familys_multiple(coarse: Services) -> None:
     image = base64_of(image_file((72, 50)))
     with registered(COARSE):

@@ -86,6 +86,18 @@ def test_a_split_job_differs_by_rounding_and_its_replay_by_nothing(pair: Pair) -
     assert len(followed) <= len(job.receipt.spec.split_steps)
 
 
+def test_a_follower_weighs_the_negative_prompt_as_the_leader_does(pair: Pair) -> None:
+    texts = {"prompt": "a (penguin:1.4) BREAK [teal]", "negative_prompt": "(blue:0.3) background"}
+    wanted = spec(**texts, prompt_syntax="a1111", num_inference_steps=STEPS)
+    whole = pair.pixels(pair.run(unsplit(wanted)))
+    assert np.abs(pair.pixels(pair.run(unsplit(spec(**texts, num_inference_steps=STEPS)))) - whole).max() > 1
+    job = pair.run(wanted)
+    assert job.receipt is not None
+    assert job.receipt.spec.split_steps
+    assert np.abs(pair.pixels(job) - whole).max() <= 1
+    assert np.array_equal(pair.pixels(pair.run(replay_of(wanted, job))), pair.pixels(job))
+
+
 def test_leader_and_follower_compute_the_controlnets_that_they_hold(
     make_pair: MakePair, second_models: ModelCache[BaseModel], unet2_is_idle: None
 ) -> None:

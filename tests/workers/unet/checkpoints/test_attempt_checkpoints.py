@@ -113,6 +113,8 @@ def job_of(worker: UNetWorker, kind: str, folder: Path) -> JobSpec:
         changes |= {"model": "sd1-inpaint"}
     if kind == "sdxl":
         changes |= {"model": "sdxl", "scheduler": "unipc"}
+    if kind == "weights":
+        changes |= {"model": "emoji-sd", "prompt": "a (cat:1.4) BREAK [sun]", "prompt_syntax": "a1111"}
     if kind == "eta":
         changes |= {"eta": 0.7, "num_images": 3}
     if kind == "stochastic":
@@ -142,6 +144,7 @@ KINDS = (
     "mask",
     "mask-9-channels",
     "sdxl",
+    "weights",
     "eta",
     "stochastic",
     "loras",

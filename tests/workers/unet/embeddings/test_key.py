@@ -29,6 +29,11 @@ TEXTS: list[dict[str, Any]] = [
     {"prompt": LONG},
     {"prompt": LONG, "long_prompt": "chunk"},
     {"negative_prompt": LONG, "long_prompt": "chunk"},
+    {"prompt": "a (cat)"},
+    {"prompt": "a (cat)", "prompt_syntax": "a1111"},
+    {"prompt": "a cat", "prompt_syntax": "a1111"},
+    {"negative_prompt": "a (dog:0.5)"},
+    {"negative_prompt": "a (dog:0.5)", "prompt_syntax": "a1111"},
     {"guidance_scale": 1.0},
     {"guidance_scale": 1.0, "negative_prompt": "a dog"},
 ]

@@ -34,6 +34,7 @@ JOBS: list[dict[str, Any]] = [
     {"negative_prompt": None, "num_images": 2},
     {"guidance_scale": 1.0, "num_images": 2},
     {"prompt": LONG, "long_prompt": "chunk", "clip_skip": 1},
+    {"prompt": "a (red:1.5) cat BREAK [sun]", "negative_prompt": "(a:0.5) dog", "prompt_syntax": "a1111"},
 ]
 CPU = find_device("cpu")
 

@@ -73,6 +73,18 @@ def test_an_image_whose_loras_came_late_is_replayed_as_the_same_file(make_worker
     assert replayed.warnings == []
 
 
+def test_an_image_of_a_weighted_prompt_is_replayed_as_the_same_file(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    texts = {"prompt": "a (penguin:1.4) BREAK [teal]", "negative_prompt": "(blue:0.3)"}
+    job = run(worker, spec(**texts, prompt_syntax="a1111"))
+    replayed = again(worker, job)
+    assert png(worker, replayed) == png(worker, job)
+    assert replayed.receipt == job.receipt
+    assert job.receipt is not None
+    assert job.receipt.spec.prompt_syntax == "a1111"
+    assert png(worker, run(worker, spec(**texts))) != png(worker, job)
+
+
 def test_a_bounded_image_whose_lora_came_late_is_replayed_as_the_same_file(
     make_worker: MakeWorker, servers: Settings, tmp_path: Path
 ) -> None:

@@ -32,16 +32,25 @@ class Text(NamedTuple):
         ids: list[int] = self.tokenizer(self.text, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
-    @property
-    def chunks(self) -> list[list[int]]:
-        """Its tokens, a window at a time; at least one, which may be empty."""
-        ids = self.ids
-        return [ids[start : start + self.window] for start in range(0, max(len(ids), 1), self.window)]
+
+class Chunk(NamedTuple):
+    """Tokens that are encoded together, a window at most, and the weight of each; None: they count as 1."""
+
+    ids: list[int]
+    weights: list[float] | None = None
+
+
+class SplitText(NamedTuple):
+    """A text and its chunks: at least one, which may be empty."""
+
+    text: Text
+    chunks: list[Chunk]
 
 
 #: Encodes one window of a text encoder: its token ids ``(1, window)``, of which the first few are no
-#: padding. Returns the embeddings, ``(1, window, d)``, and what the encoder pools, ``(1, p)``, or None.
-EncodeWindow = Callable[[Any, Tensor, int], tuple[Tensor, Tensor | None]]
+#: padding, and their weights, ``(1, window)``, or None. Returns the embeddings, ``(1, window, d)``, and what
+#: the encoder pools, ``(1, p)``, or None.
+EncodeWindow = Callable[[Any, Tensor, int, Tensor | None], tuple[Tensor, Tensor | None]]
 
 
 def truncation_warnings(texts: Iterable[Text]) -> list[str]:
@@ -58,9 +67,16 @@ def truncation_warnings(texts: Iterable[Text]) -> list[str]:
     return warnings
 
 
+def split_in_windows(text: Text) -> SplitText:
+    """A text in chunks of a window each, but for the last."""
+    ids, window = text.ids, text.window
+    starts = range(0, max(len(ids), 1), window)
+    return SplitText(text, [Chunk(ids[start : start + window]) for start in starts])
+
+
 def encode_in_chunks(
-    positive: Sequence[Text],
-    negative: Sequence[Text],
+    positive: Sequence[SplitText],
+    negative: Sequence[SplitText],
     encode: EncodeWindow,
     encode_negative: EncodeWindow,
 ) -> dict[str, Tensor]:
@@ -81,21 +97,24 @@ def encode_in_chunks(
     return given
 
 
-def _joined(texts: Sequence[Text], count: int, encode: EncodeWindow) -> tuple[Tensor, Tensor | None]:
+def _joined(texts: Sequence[SplitText], count: int, encode: EncodeWindow) -> tuple[Tensor, Tensor | None]:
     """Embeddings of all encoders, ``(1, count * window, d)``, and what the last one pools, ``(1, p)``."""
     joined, pooled = [], None
-    for text in texts:
-        chunks = text.chunks
-        chunks += [[]] * (count - len(chunks))
-        encoded = [_encode_chunk(text, chunk, encode) for chunk in chunks]
+    for text, chunks in texts:
+        filled_up = chunks + [Chunk([])] * (count - len(chunks))
+        encoded = [_encode_chunk(text, chunk, encode) for chunk in filled_up]
         joined.append(torch.cat([hidden for hidden, _ in encoded], dim=1))
         pooled = encoded[0][1]
     return torch.cat(joined, dim=-1), pooled
 
 
-def _encode_chunk(text: Text, chunk: list[int], encode: EncodeWindow) -> tuple[Tensor, Tensor | None]:
-    """One window, ``(1, window, d)``."""
-    tokenizer = text.tokenizer
-    window = [tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id]
-    filled = window + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(window))
-    return encode(text.encoder, torch.tensor([filled], device=text.encoder.device), len(window))
+def _encode_chunk(text: Text, chunk: Chunk, encode: EncodeWindow) -> tuple[Tensor, Tensor | None]:
+    """One window, ``(1, window, d)``. Begin, end and padding count as 1."""
+    tokenizer, device = text.tokenizer, text.encoder.device
+    window = [tokenizer.bos_token_id, *chunk.ids, tokenizer.eos_token_id]
+    padding = tokenizer.model_max_length - len(window)
+    ids = torch.tensor([window + [tokenizer.pad_token_id] * padding], device=device)
+    weights = None
+    if chunk.weights is not None:
+        weights = torch.tensor([[1.0, *chunk.weights, 1.0] + [1.0] * padding], device=device)
+    return encode(text.encoder, ids, len(window), weights)
