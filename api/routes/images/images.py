@@ -31,7 +31,8 @@ IMAGE_FILE = {
     "description": "The image, in the `output_format` of its job",
     "content": dict.fromkeys((*map(media_type, OUTPUT_FORMATS), OCTETS), _BINARY),
 }
-ARCHIVE = {"description": "A ZIP file", "content": {"application/zip": _BINARY}}
+ZIP = "application/zip"
+ARCHIVE = {"description": "A ZIP file by either type", "content": dict.fromkeys((ZIP, OCTETS), _BINARY)}
 
 
 class ImagePath(BaseModel):
@@ -137,8 +138,11 @@ def _send_archive(services: Services, job: Job) -> Response:
         return _cached(Response(status=304), etag, services)
     if not all(services.images.exists(image.key) for image in job.images):
         raise ImageGone("the images were deleted: their time is over")
-    response = Response(write_archive(job, services.images), mimetype="application/zip")
+    response = Response(
+        write_archive(job, services.images), mimetype=request.accept_mimetypes.best_match((ZIP, OCTETS), ZIP)
+    )
     response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.zip"'
+    response.vary.add("Accept")
     return _cached(response, etag, services)
 
 
