@@ -16,6 +16,7 @@ from PIL import Image
 from redis import Redis
 
 from shared.catalog.catalog import read_catalog
+from shared.errors import InvalidRequest
 from shared.jobs.events import stream_events as events
 from shared.jobs.options import LoraLoading
 from shared.jobs.spec import JobSpec
@@ -107,6 +108,15 @@ def test_what_a_registered_familys_job_has_patched_is_taken_out_again(
     assert np.array_equal(
         pixels(worker, run(worker, plain)), generate_directly(folder, plain, None, lora=False)
     )
+
+
+def test_a_registered_family_that_cannot_weigh_tokens_refuses_the_syntax(
+    make_toy_worker: Callable[..., UNetWorker],
+) -> None:
+    worker = make_toy_worker()
+    job_id, _ = worker.jobs.create(toy_spec(prompt_syntax="a1111"), tenant=LOCAL)
+    with pytest.raises(InvalidRequest, match=r"model 'toy' \(.*\) takes no prompt_syntax 'a1111'"):
+        execute_job(worker, job_id, "unet1@test")
 
 
 def test_a_registered_family_has_its_own_previews(
