@@ -11,7 +11,6 @@ from werkzeug.wrappers import Response as Redirect
 
 from api import openapi
 from api.auth import audit, authentication
-from api.auth.rate_limits import RateLimits
 from api.middleware import compression, cors, errors, hosts, request_body, request_metrics
 from api.middleware.access_log import AccessLog
 from api.middleware.strict_json import StrictJson
@@ -66,8 +65,7 @@ def create_app(services: Services) -> OpenAPI:
     compression.register(app, services.offload)
     cors.register(app, settings)
     hosts.register(app, settings)
-    limits = RateLimits(settings, services.control, services.tenants)
-    authentication.register(app, settings, services.verifier, limits)
+    authentication.register(app, settings, services.verifier, services.bounded_verifier, services.rate_limits)
     audit.register(app, services.audit)
     request_body.register(app, settings)
     errors.register(app)

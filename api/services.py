@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from celery import Celery
 
 from api.auth.audit import AuditLog
+from api.auth.bounded_verifier import BoundedVerifier
+from api.auth.lookups import Lookups
+from api.auth.rate_limits import RateLimits
 from api.auth.verifier import KeyVerifier
 from api.dispatch import Dispatcher
 from api.estimates import Estimator
 from api.loras.header_cache import LoraHeaderCache
-from api.server.threads import Offload, find_offload
+from api.server.threads import Offload, find_offload, find_pause
 from shared.catalog.entries import Catalog
 from shared.catalog.model_families import ModelFamilies
 from shared.jobs.store import JobStore
@@ -73,6 +76,17 @@ class Services:
         """Finds out who a request is from."""
         sessions = SessionStore(self.control, self.settings.session_ttl_s)
         return KeyVerifier(self.settings, self.api_keys, sessions)
+
+    @cached_property
+    def bounded_verifier(self) -> BoundedVerifier:
+        """Does so at a bounded cost, for requests that may have wrong keys."""
+        pause = find_pause()
+        return BoundedVerifier(self.verifier, Lookups(pause), pause)
+
+    @cached_property
+    def rate_limits(self) -> RateLimits:
+        """Counts the requests of tenants."""
+        return RateLimits(self.settings, self.control, self.tenants)
 
     @cached_property
     def audit(self) -> AuditLog:

@@ -71,6 +71,11 @@ def session(token_sha256: str) -> str:
     return f"swift:session:{token_sha256}"
 
 
+def key_sessions(key_id: str) -> str:
+    """Sorted set with expiry: names of a key's sessions, by when they began."""
+    return f"swift:api_key:{key_id}:sessions"
+
+
 def job(job_id: str) -> str:
     """Hash: the job."""
     return f"swift:job:{job_id}"

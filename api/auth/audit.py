@@ -24,6 +24,8 @@ log = logging.getLogger("api.audit")
 KEPT = 10_000
 #: Longer targets are cut: no route of ours has them.
 TARGET_CHARS = 200
+#: Endpoint of logins.
+LOGIN = "session.log_in"
 _ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
@@ -70,13 +72,14 @@ class AuditLog:
 
 
 def register(app: Flask, audit: AuditLog) -> None:
-    """Record every request of an admin to a route of admins that changes something, or was to."""
+    """Record every request of an admin to a route of admins that changes something, or was to, and logins
+    with an admin's key.
+    """
 
     @app.after_request
     def after_request(response: Response) -> Response:
         principal: Principal | None = g.get("principal")
-        is_act = request.method not in SAFE and request.endpoint and needed_for(request.endpoint) == ADMIN
-        if principal is not None and is_act:
+        if principal is not None and request.method not in SAFE and _is_act(principal, request.endpoint):
             audit.record(
                 principal,
                 client=request.remote_addr or "",
@@ -85,3 +88,9 @@ def register(app: Flask, audit: AuditLog) -> None:
                 status=response.status_code,
             )
         return response
+
+
+def _is_act(principal: Principal, endpoint: str | None) -> bool:
+    return endpoint is not None and (
+        needed_for(endpoint) == ADMIN or (endpoint == LOGIN and principal.is_admin)
+    )

@@ -1,15 +1,14 @@
 """Finds out who a request is from, and whether it may do what it asks for, before any route runs."""
 
 import hmac
-import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import redis
 from flask import Flask, g, request
 
+from api.auth.bounded_verifier import BoundedVerifier
 from api.auth.credentials import Credentials, read_credentials
-from api.auth.lookups import Lookups
 from api.auth.principal import ANYBODY, Principal
 from api.auth.rate_limits import RateLimits
 from api.auth.scopes import needed_for
@@ -17,7 +16,6 @@ from api.auth.verifier import KeyVerifier
 from api.middleware.access_log import KEY_ID, TENANT
 from api.middleware.errors import explain
 from api.middleware.hosts import SAFE
-from api.server.threads import find_pause
 from shared.errors import (
     CsrfTokenMissing,
     KeyMissing,
@@ -34,15 +32,19 @@ from shared.settings import Settings
 CSRF_HEADER = "X-CSRF-Token"
 #: JSON that a request without a key may send: bodies are held in memory, which is for those with one.
 STRANGERS_BYTES = 16 << 10
-#: How long a refusal for too many wrong keys is held back; equal times would bring a flood back all at once.
-PAUSE_S = (0.5, 1.5)
 #: Key of the WSGI environment: what `WrongKeyGuard` has found, a `Principal` or an error.
 FOUND = "swift.auth"
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-def register(app: Flask, settings: Settings, verifier: KeyVerifier, limits: RateLimits) -> None:
+def register(
+    app: Flask,
+    settings: Settings,
+    verifier: KeyVerifier,
+    bounded_verifier: BoundedVerifier,
+    limits: RateLimits,
+) -> None:
     """Set the principal of every request to ``app``, or refuse it: 401, 403, 429.
 
     With authentication off the principal is `ANYBODY`, whatever key is sent: clients send some.
@@ -62,44 +64,38 @@ def register(app: Flask, settings: Settings, verifier: KeyVerifier, limits: Rate
             g.max_body_bytes = STRANGERS_BYTES
             return
         principal = _authenticate(verifier)
-        request.environ |= {TENANT: principal.tenant, KEY_ID: principal.key_id}
+        _log_as(principal)
         if needed and not principal.has_any(needed):
             raise ScopeMissing(f"API key {principal.key_id} lacks scope {' or '.join(sorted(needed))}")
         limits.count(principal.tenant)
         g.principal = principal
 
-    app.wsgi_app = WrongKeyGuard(app.wsgi_app, verifier, find_pause())  # type: ignore[method-assign]
+    app.wsgi_app = WrongKeyGuard(app.wsgi_app, bounded_verifier)  # type: ignore[method-assign]
 
 
 class WrongKeyGuard:
-    """WSGI middleware: looks at credentials that were not right lately, before anything else is done.
+    """WSGI middleware: looks at credentials that were not right lately, before anything else is done."""
 
-    They take turns (`Lookups`). An address that has sent too many wrong ones is refused before; that answer
-    waits for `PAUSE_S`: a client that never pauses itself gets one in that time for each of its connections.
-    """
-
-    def __init__(self, app: Wsgi, verifier: KeyVerifier, pause: Callable[[float], None]) -> None:
-        self._app, self._verifier, self._pause = app, verifier, pause
-        self._lookups = Lookups(pause)
+    def __init__(self, app: Wsgi, verifier: BoundedVerifier) -> None:
+        self._app, self._verifier = app, verifier
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         credentials = read_credentials(environ)
         if credentials is not None and not self._verifier.was_right_lately(credentials):
             try:
-                environ[FOUND] = self._look_up(credentials, environ.get("REMOTE_ADDR", ""))
+                environ[FOUND] = self._verifier.principal_of(credentials, environ.get("REMOTE_ADDR", ""))
             except TooManyRequests as error:
-                self._pause(random.uniform(*PAUSE_S))
                 return explain(error)(environ, start_response)
+            except (Unauthorized, Unavailable, redis.RedisError) as error:
+                environ[FOUND] = error
         return self._app(environ, start_response)
 
-    def _look_up(self, credentials: Credentials, address: str) -> Principal | Exception:
-        """Whose the credentials are, or why nobody is admitted with them; raises `TooManyRequests`."""
-        self._verifier.check_address(address)
-        try:
-            with self._lookups.turn():
-                return self._verifier.principal_of(credentials, address)
-        except (Unauthorized, Unavailable, redis.RedisError) as error:
-            return error
+
+def admit_login(principal: Principal, limits: RateLimits) -> None:
+    """Count the present request, a login, for the tenant of its key; raises `TooManyRequests`."""
+    _log_as(principal)
+    limits.count(principal.tenant)
+    g.principal = principal
 
 
 def find_principal(verifier: KeyVerifier) -> Principal | None:
@@ -111,6 +107,10 @@ def find_principal(verifier: KeyVerifier) -> Principal | None:
         return _principal_of(credentials, verifier)
     except (SwiftError, redis.RedisError):
         return None
+
+
+def _log_as(principal: Principal) -> None:
+    request.environ |= {TENANT: principal.tenant, KEY_ID: principal.key_id}
 
 
 def _authenticate(verifier: KeyVerifier) -> Principal:

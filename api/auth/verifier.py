@@ -113,11 +113,9 @@ class KeyVerifier:
                 self._open[token] = session
         return session
 
-    def open_session(self, text: str, address: str) -> tuple[str, Session, Principal]:
-        """Log in with the key ``text``; returns the session's token, the session, and whose it is."""
-        principal = self.principal_of(Credentials("key", text), address)
-        token, session = self._sessions.open(*_id_and_hash(ApiKey.parse(text)))
-        return token, session, principal
+    def open_session(self, text: str) -> tuple[str, Session]:
+        """Log in with the key ``text``, which is right; returns the session's token, and the session."""
+        return self._sessions.open(*_id_and_hash(ApiKey.parse(text)))
 
     def close_session(self, token: str) -> None:
         """Log out; other API processes know after ``auth_cache_s``."""

@@ -7,7 +7,8 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auth.credentials import COOKIE, read_credentials
+from api.auth.authentication import admit_login
+from api.auth.credentials import COOKIE, Credentials, read_credentials
 from api.auth.principal import ANYBODY, Principal, current_principal
 from api.json_response import json_response
 from api.openapi import operation_id
@@ -59,15 +60,18 @@ def session_api(services: Services) -> APIBlueprint:
     @api.post(
         "/v1/session",
         summary="Log in",
-        responses={200: SessionResponse, **error_responses(408, 413, 422, 503)},
+        responses={200: SessionResponse, **error_responses(408, 413, 422, 429, 503)},
     )
     def log_in(body: Login) -> Response:
         """Sets a cookie that only the API's own pages make a browser send. With authentication off there is
-        nothing to log in to: any key is taken, and no cookie set.
+        nothing to log in to: any key is taken, and no cookie set. Of the sessions of a key the last 20 stay.
         """
         if settings.auth == "off":
             return json_response(SessionResponse.of(ANYBODY))
-        token, session, principal = verifier.open_session(body.key, request.remote_addr or "")
+        credentials = Credentials("key", body.key)
+        principal = services.bounded_verifier.principal_of(credentials, request.remote_addr or "")
+        admit_login(principal, services.rate_limits)
+        token, session = verifier.open_session(body.key)
         expires_at = datetime.now(UTC) + timedelta(seconds=settings.session_ttl_s)
         response = json_response(SessionResponse.of(principal, session.csrf_token, expires_at))
         response.set_cookie(

@@ -57,6 +57,14 @@ def test_what_others_try_and_what_only_reads_is_not_listed(keyed_client: FlaskCl
     assert [act["operation"] for act in acts(keyed_client)] == ["create_key"]
 
 
+def test_logins_with_an_admins_key_are_listed(keyed_client: FlaskClient) -> None:
+    for key in (make_key(keyed_client), BOOTSTRAP_KEY, "wrong"):
+        keyed_client.post("/v1/session", json={"key": key})
+    login, _ = acts(keyed_client)
+    assert (login["operation"], login["status"]) == ("log_in", 200)
+    assert login["key_id"] == BOOTSTRAP_KEY.split("_")[1]
+
+
 def test_no_secret_is_in_the_log(keyed_client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     key = make_key(keyed_client)

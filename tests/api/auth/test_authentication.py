@@ -12,12 +12,14 @@ from werkzeug.test import create_environ, run_wsgi_app
 from werkzeug.wrappers import Response
 
 from api.app import create_app
-from api.auth.authentication import PAUSE_S, WrongKeyGuard
+from api.auth.authentication import WrongKeyGuard
+from api.auth.bounded_verifier import PAUSE_S, BoundedVerifier
 from api.auth.credentials import Credentials
+from api.auth.lookups import Lookups
 from api.auth.scopes import needed_for
 from api.services import Services
 from shared import keys
-from shared.errors import Unauthorized
+from shared.errors import TooManyRequests, Unauthorized
 from shared.settings import Settings
 from shared.tenants.api_key import ApiKey
 from shared.tenants.scopes import SCOPES
@@ -147,13 +149,36 @@ def test_too_many_wrong_keys_are_refused_before_anything_else(keyed: Services, s
 def test_a_refusal_for_too_many_wrong_keys_waits_and_others_do_not(keyed: Services) -> None:
     settings = keyed.settings.model_copy(update={"wrong_keys_per_min": 1})
     verifier, pauses = replace(keyed, settings=settings).verifier, list[float]()
-    guard = WrongKeyGuard(Response("through"), verifier, pauses.append)
+    bounded = BoundedVerifier(verifier, Lookups(pauses.append), pauses.append)
+    guard = WrongKeyGuard(Response("through"), bounded)
     with pytest.raises(Unauthorized):
         verifier.principal_of(Credentials("key", "wrong"), "127.0.0.1")
     environs = [create_environ(headers=one) for one in ({}, bearer("wrong"), bearer("wrong"), {})]
     statuses = [run_wsgi_app(guard, {**one, "REMOTE_ADDR": "127.0.0.1"})[1] for one in environs]
     assert [status.split()[0] for status in statuses] == ["200", "429", "429", "200"]
     assert [PAUSE_S[0] <= pause <= PAUSE_S[1] for pause in pauses] == [True, True]
+
+
+def test_beyond_a_number_that_are_held_back_at_once_refusals_do_not_wait(keyed: Services) -> None:
+    settings = keyed.settings.model_copy(update={"wrong_keys_per_min": 1})
+    verifier, waiting, refused = replace(keyed, settings=settings).verifier, list[float](), list[str]()
+
+    def send_another(seconds: float) -> None:
+        """While this one waits the next one comes."""
+        waiting.append(seconds)
+        send()
+
+    bounded = BoundedVerifier(verifier, Lookups(waiting.append), send_another, held_back=3)
+
+    def send() -> None:
+        with pytest.raises(TooManyRequests) as error:
+            bounded.principal_of(Credentials("key", "wrong"), "127.0.0.1")
+        refused.append(error.value.policy)
+
+    with pytest.raises(Unauthorized):
+        verifier.principal_of(Credentials("key", "wrong"), "127.0.0.1")
+    send()
+    assert (len(waiting), len(refused)) == (3, 4)
 
 
 def test_credentials_that_may_be_wrong_are_looked_up_once_for_a_request(

@@ -128,7 +128,8 @@ def test_a_revoked_key_ends_once_the_cache_has_forgotten_it(services: Services, 
 def test_a_session_is_its_keys_and_ends_with_it(services: Services, store: CountedStore) -> None:
     made = add_key(store)
     verifier = verifier_of(services, store, auth_cache_s=1e-6)
-    token, session, principal = verifier.open_session(str(made), HERE)
+    principal = verifier.principal_of(key_of(made), HERE)
+    token, session = verifier.open_session(str(made))
     assert verifier.principal_of(Credentials("session", token), HERE) == principal
     assert verifier.session_of(token) == session
     store.revoke(LOCAL, made.id, time.time())

@@ -1,14 +1,19 @@
 """Sessions of browsers: a cookie that only the API's own pages make a browser send."""
 
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from functools import cached_property
 
 import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from api.auth.bounded_verifier import BoundedVerifier
+from api.auth.lookups import AT_ONCE, Lookups
 from api.services import Services
 from shared.tenants.api_key import ApiKey
-from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY, bearer, make_key
+from shared.tenants.sessions import MAX_SESSIONS
+from tests.api.api_keys import BOOTSTRAP_KEY, UNKNOWN_KEY, bearer, make_key, make_tenant
 
 COOKIE = "swift_session"
 
@@ -103,6 +108,57 @@ def test_wrong_logins_count_as_wrong_keys(keyed: Services, services: Services) -
     client = create_app(replace(keyed, settings=settings)).test_client()
     statuses = [client.post("/v1/session", json={"key": "x"}).status_code for _ in range(3)]
     assert statuses == [401, 401, 429]
+
+
+class OneTurnServices(Services):
+    """Services whose logins do not wait for their turn."""
+
+    @cached_property
+    def lookups(self) -> Lookups:
+        return Lookups(lambda _: None, longest_wait_s=0.01)
+
+    @cached_property
+    def bounded_verifier(self) -> BoundedVerifier:
+        return BoundedVerifier(self.verifier, self.lookups, lambda _: None)
+
+
+def test_logins_take_turns_with_other_keys(keyed: Services, services: Services) -> None:
+    given = OneTurnServices(**{field.name: getattr(keyed, field.name) for field in fields(keyed)})
+    client = create_app(given).test_client()
+    with ExitStack() as turns:
+        for _ in range(AT_ONCE):
+            turns.enter_context(given.lookups.turn())
+        assert client.post("/v1/session", json={"key": BOOTSTRAP_KEY}).status_code == 503
+    log_in(client)
+    # A key that was right lately takes no turn
+    with ExitStack() as turns:
+        for _ in range(AT_ONCE):
+            turns.enter_context(given.lookups.turn())
+        log_in(client)
+
+
+def test_logins_count_for_the_limit_of_the_keys_tenant(keyed_client: FlaskClient) -> None:
+    make_tenant(keyed_client, "acme", limits={"requests_per_s": 2})
+    key = make_key(keyed_client, "acme")
+    # A second window may begin in between
+    answers = [keyed_client.post("/v1/session", json={"key": key}) for _ in range(8)]
+    assert [answer.status_code for answer in answers[:2]] == [200, 200]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(refused) >= 3
+    assert refused[0].headers["RateLimit-Policy"] == '"requests";q=2;w=1'
+    assert "Set-Cookie" not in refused[0].headers
+
+
+def test_a_keys_sessions_do_not_fill_the_store(keyed_client: FlaskClient, services: Services) -> None:
+    log_in(keyed_client)
+    first = keyed_client.get_cookie(COOKIE)
+    assert first is not None
+    for _ in range(MAX_SESSIONS):
+        log_in(keyed_client)
+    assert len(services.control.keys("swift:session:*")) == MAX_SESSIONS
+    keyed_client.set_cookie(COOKIE, first.value)
+    answer = keyed_client.get("/v1/jobs")
+    assert (answer.status_code, answer.json["code"]) == (401, "session_ended")
 
 
 def test_a_cookie_of_a_prefix_is_for_that_prefix(keyed: Services, services: Services) -> None:
