@@ -60,6 +60,18 @@ def test_a_bounded_image_is_generated_again_from_its_receipt(fleet: Client) -> N
     assert replayed["request"]["lora_loading"]["mode"] == "replay"
 
 
+def test_a_weighted_prompt_and_the_lora_that_it_names_are_replayed(fleet: Client) -> None:
+    name = put_unseen_lora(fleet)
+    texts = {"prompt": f"a (penguin:1.4)<lora:{name}:0.8> BREAK [teal]", "negative_prompt": "(blue:0.5)"}
+    job = fleet.generate(**texts, prompt_syntax="a1111")
+    asked = job["request"]
+    assert (asked["prompt"], asked["prompt_syntax"]) == ("a (penguin:1.4) BREAK [teal]", "a1111")
+    assert [(lora["name"], lora["scale"]) for lora in asked["loras"]] == [(name, 0.8)]
+    replayed = replay(fleet, job)
+    assert replayed["images"][0]["sha256"] == job["images"][0]["sha256"]
+    assert replayed["receipt"] == job["receipt"]
+
+
 def test_the_map_of_a_preprocessor_is_served_and_replayed(fleet: Client) -> None:
     job = fleet.generate(controlnets=[control_image(preprocessor="canny")])
     [controlnet] = job["controlnets"]

@@ -1,10 +1,13 @@
 """Prompts of ``POST /v1/jobs`` in A1111's syntax: what is refused, and where; what becomes of LoRAs."""
 
 import hashlib
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api.schemas.job_request import JobRequest
 from api.services import Services
@@ -12,6 +15,8 @@ from api.submission.prompts.read_prompts import read_prompts
 from shared.errors import InvalidRequest
 from shared.jobs.options import MAX_LORAS
 from tests.api.services import lora, receipt_of, resolved, upload
+
+MARKS = ["(", ")", "[", "]", ":1.2)", ":0.5]", "|", "AND", " BREAK ", "a", " ", "\\", "<lora:a:1>", "<lora:"]
 
 
 def request(prompt: str = "a cat", **changes: Any) -> JobRequest:
@@ -78,6 +83,15 @@ def test_a_name_that_no_lora_has_is_refused_with_its_position() -> None:
 
 def test_the_negative_prompt_may_have_the_word_and() -> None:
     assert read_prompts(request(negative_prompt="BAD AND UGLY :2")).request.negative_prompt is not None
+
+
+@given(*[st.text(max_size=40) | st.lists(st.sampled_from(MARKS), max_size=20).map("".join)] * 2)
+def test_what_was_read_is_read_again_as_it_is(prompt: str, negative: str) -> None:
+    # As a replay does: a receipt has the prompt without tags, and the LoRAs
+    with suppress(InvalidRequest):
+        read = read_prompts(request(prompt, negative_prompt=negative)).request
+        again = read_prompts(JobRequest.model_validate(read.model_dump(mode="json"))).request
+        assert (again.prompt, again.negative_prompt, again.loras) == (read.prompt, negative, read.loras)
 
 
 def test_as_many_loras_as_the_limit_are_taken() -> None:
