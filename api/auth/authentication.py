@@ -22,8 +22,6 @@ from shared.errors import (
     ScopeMissing,
     SwiftError,
     TooManyRequests,
-    Unauthorized,
-    Unavailable,
 )
 from shared.settings import Settings
 
@@ -32,8 +30,6 @@ from shared.settings import Settings
 CSRF_HEADER = "X-CSRF-Token"
 #: JSON that a request without a key may send: bodies are held in memory, which is for those with one.
 STRANGERS_BYTES = 16 << 10
-#: Key of the WSGI environment: what `WrongKeyGuard` has found, a `Principal` or an error.
-FOUND = "swift.auth"
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -63,7 +59,7 @@ def register(
         if needed is None or request.method == "OPTIONS":
             g.max_body_bytes = STRANGERS_BYTES
             return
-        principal = _authenticate(verifier)
+        principal = _authenticate(verifier, bounded_verifier)
         _log_as(principal)
         if needed and not principal.has_any(needed):
             raise ScopeMissing(f"API key {principal.key_id} lacks scope {' or '.join(sorted(needed))}")
@@ -74,20 +70,18 @@ def register(
 
 
 class WrongKeyGuard:
-    """WSGI middleware: looks at credentials that were not right lately, before anything else is done."""
+    """WSGI middleware: refuses addresses that have sent too many wrong keys before anything else is done."""
 
     def __init__(self, app: Wsgi, verifier: BoundedVerifier) -> None:
         self._app, self._verifier = app, verifier
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         credentials = read_credentials(environ)
-        if credentials is not None and not self._verifier.was_right_lately(credentials):
+        if credentials is not None:
             try:
-                environ[FOUND] = self._verifier.principal_of(credentials, environ.get("REMOTE_ADDR", ""))
+                self._verifier.check_address(credentials, environ.get("REMOTE_ADDR", ""))
             except TooManyRequests as error:
                 return explain(error)(environ, start_response)
-            except (Unauthorized, Unavailable, redis.RedisError) as error:
-                environ[FOUND] = error
         return self._app(environ, start_response)
 
 
@@ -98,13 +92,13 @@ def admit_login(principal: Principal, limits: RateLimits) -> None:
     g.principal = principal
 
 
-def find_principal(verifier: KeyVerifier) -> Principal | None:
+def find_principal(verifier: BoundedVerifier) -> Principal | None:
     """Who a request to an open route is from; ``None`` if it does not say so, or not rightly."""
     credentials = read_credentials(request.environ)
     if credentials is None:
         return None
     try:
-        return _principal_of(credentials, verifier)
+        return verifier.principal_of(credentials, request.remote_addr or "")
     except (SwiftError, redis.RedisError):
         return None
 
@@ -113,22 +107,14 @@ def _log_as(principal: Principal) -> None:
     request.environ |= {TENANT: principal.tenant, KEY_ID: principal.key_id}
 
 
-def _authenticate(verifier: KeyVerifier) -> Principal:
+def _authenticate(verifier: KeyVerifier, bounded_verifier: BoundedVerifier) -> Principal:
     credentials = read_credentials(request.environ)
     if credentials is None:
         raise KeyMissing("an API key is needed: Authorization: Bearer KEY")
-    principal = _principal_of(credentials, verifier)
+    principal = bounded_verifier.principal_of(credentials, request.remote_addr or "")
     if credentials.kind == "session" and request.method not in SAFE:
         _check_csrf(verifier, credentials)
     return principal
-
-
-def _principal_of(credentials: Credentials, verifier: KeyVerifier) -> Principal:
-    """Whose credentials the present request has, as `WrongKeyGuard` may have found out; raises why not."""
-    found: Principal | Exception | None = request.environ.get(FOUND)
-    if isinstance(found, Exception):
-        raise found
-    return found or verifier.principal_of(credentials, request.remote_addr or "")
 
 
 def _check_csrf(verifier: KeyVerifier, credentials: Credentials) -> None:

@@ -36,13 +36,19 @@ class BoundedVerifier:
         self._verifier, self._lookups, self._pause = verifier, lookups, pause
         self._held_back = BoundedSemaphore(held_back)
 
-    def was_right_lately(self, credentials: Credentials) -> bool:
-        """Whether the credentials take no turn."""
-        return self._verifier.was_right_lately(credentials)
+    def check_address(self, credentials: Credentials, address: str) -> None:
+        """Raise `TooManyRequests` for credentials that are not to be looked up."""
+        if self._verifier.was_right_lately(credentials):
+            return
+        try:
+            self._verifier.check_address(address)
+        except TooManyRequests:
+            self._hold_back()
+            raise
 
     def principal_of(self, credentials: Credentials, address: str) -> Principal:
         """Whose credentials these are, sent from ``address``; raises `Unauthorized` or `TooManyRequests`."""
-        if self.was_right_lately(credentials):
+        if self._verifier.was_right_lately(credentials):
             return self._verifier.principal_of(credentials, address)
         try:
             self._verifier.check_address(address)

@@ -114,7 +114,7 @@ def _shows_details(services: Services) -> bool:
     """
     if services.settings.auth == "off":
         return True
-    principal = find_principal(services.verifier)
+    principal = find_principal(services.bounded_verifier)
     return principal is not None and principal.has_any(frozenset({"fleet"}))
 
 
