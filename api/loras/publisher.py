@@ -1,8 +1,5 @@
 """The last step of every upload: a staged file becomes the LoRA of its name."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from api.loras.header_cache import LoraHeaderCache
@@ -11,8 +8,9 @@ from api.loras.staging import Staging
 from api.loras.upload_validation import ReceivedUpload
 from api.middleware.request_body import Budget
 from api.schemas.loras import LoraDetail
+from api.server.tenant_slots import TenantSlots
 from shared import keys
-from shared.errors import Conflict, LimitExceeded, NotFound, Unavailable
+from shared.errors import Conflict, LimitExceeded, NotFound
 from shared.settings import Settings
 from shared.storage.lora_names import folder_of
 from shared.storage.loras import MAX_ASYNC_STEPS, lora_key, own_max_async_steps
@@ -55,17 +53,7 @@ class LoraPublisher:
         self._loras, self._lora_headers, self._control = loras, lora_headers, control
         self.quota = LoraQuota(loras, control)
         self.headers = Budget(HEADERS_BYTES, "large headers of LoRAs")
-        self._slots = threading.BoundedSemaphore(UPLOADS)
-
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """One of the uploads that are received at once; raises `Unavailable` if there are too many."""
-        if not self._slots.acquire(blocking=False):
-            raise Unavailable(f"{UPLOADS} LoRAs are being received right now")
-        try:
-            yield
-        finally:
-            self._slots.release()
+        self.slots = TenantSlots(UPLOADS, policy="lora_uploads", what="LoRA uploads")
 
     def publish(
         self, name: str, tenant: str, received: ReceivedUpload, bound: int | None, *, upload: str = ""

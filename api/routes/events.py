@@ -3,8 +3,8 @@
 import json
 import logging
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import redis
@@ -18,9 +18,10 @@ from api.openapi import Headers, Query, operation_id
 from api.routes.event_access import longest_block_s, while_authorized
 from api.routes.jobs import JobPath
 from api.schemas.problems import error_responses
+from api.server.tenant_slots import TenantSlots
 from api.server.waiting import abort_on_disconnect
 from api.services import Services
-from shared.errors import BadRequest, ClientDisconnected, Unavailable
+from shared.errors import BadRequest, ClientDisconnected
 from shared.jobs.events import (
     START,
     Event,
@@ -74,16 +75,16 @@ def events_api(services: Services) -> APIBlueprint:
     """The routes of events. Open streams are limited: each holds a connection to Redis."""
     tag = Tag(name="jobs")
     api = APIBlueprint("events", __name__, abp_tags=[tag], operation_id_callback=operation_id)
-    slots = threading.BoundedSemaphore(services.settings.api_event_streams)
+    slots = TenantSlots(services.settings.api_event_streams, policy="event_streams", what="event streams")
     streams, block_s = services.streams, longest_block_s(services.settings)
 
     def respond(follow: Callable[[], Iterator[Event | None]], first_id: str) -> Response:
         """A response that sends events as they come; ``first_id``: where it begins, for who has seen none."""
-        if not slots.acquire(blocking=False):
-            raise Unavailable("all event streams of this process are in use")
+        tenant = current_principal().tenant
+        slots.take(tenant)
         events = while_authorized(follow(), services)
         response = Response(_stream(events, first_id, request.environ), mimetype="text/event-stream")
-        response.call_on_close(slots.release)
+        response.call_on_close(partial(slots.give_back, tenant))
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
         return response

@@ -84,7 +84,7 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
         done = publisher.completed(path.name, tenant, query.upload)
         if done is not None:
             return json_response(done)
-        with publisher.slot():
+        with publisher.slots.slot(tenant):
             received = inspect_staged(lora_key(path.name, tenant), query.upload, staging, max_bytes)
             bound = query.max_async_steps
             lora = publisher.publish(path.name, tenant, received, bound, upload=query.upload)

@@ -34,7 +34,7 @@ def add_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: int) -> 
         tenant = current_principal().tenant
         key = lora_key(path.name, tenant)
         publisher.quota.check(tenant, key, request.content_length or 0)
-        with publisher.slot():
+        with publisher.slots.slot(tenant):
             received = receive(key, body, publisher.staging, publisher.headers)
             lora = publisher.publish(path.name, tenant, received, query.max_async_steps)
         return json_response(lora.detail, 201 if lora.is_new else 200)

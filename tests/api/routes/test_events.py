@@ -443,3 +443,26 @@ def test_a_tenants_stream_has_no_job_of_another(
         count = services.control.xlen(keys.tenant_events("local" if one is client else "acme"))
         assert {json.loads(next(events)["data"])["job"] for _ in range(count)} == expected
         answer.close()
+
+
+def test_a_tenant_that_has_its_share_of_streams_leaves_the_others_to_others(services: Services) -> None:
+    settings = services.settings.model_copy(update={"api_event_streams": 8})
+    given = with_keys(replace(services, settings=settings))
+    app = create_app(given)
+    for tenant in ("acme", "globex"):
+        add_tenant(given, tenant)
+    acme, globex = (client_of(app, given, tenant) for tenant in ("acme", "globex"))
+    held = [acme.get("/v1/events") for _ in range(2)]
+    job = acme.post("/v1/jobs", json={"prompt": "a cat"}).json["id"]
+    for url in ("/v1/events", f"/v1/jobs/{job}/events"):
+        refused = acme.get(url)
+        assert (refused.status_code, refused.json["code"]) == (429, "limit_exceeded")
+        assert "2 event streams in this process" in refused.json["detail"]
+        assert refused.headers["RateLimit-Policy"] == '"event_streams";q=2'
+    other = globex.get("/v1/events")
+    assert other.status_code == 200
+    for answer in (*held, other):
+        answer.close()
+    again = acme.get("/v1/events")
+    assert again.status_code == 200
+    again.close()

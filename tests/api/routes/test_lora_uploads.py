@@ -1,13 +1,16 @@
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from typing import Any
 
 import pytest
 import requests
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.loras import publisher
@@ -15,6 +18,7 @@ from api.services import Services
 from shared.storage.lora_names import STAGED
 from shared.storage.safetensors_header import MAX_HEADER_BYTES
 from tests.api.services import OCTETS, lora, safetensors, upload
+from tests.api.tenants import add_tenant, client_of, with_keys
 
 
 def with_header(header: Any, data: bytes = b"") -> bytes:
@@ -368,3 +372,41 @@ def test_headers_in_memory_are_bounded_over_all_uploads(
     assert client.put("/v1/loras/a", data=broken, content_type=OCTETS).status_code == 422
     assert upload(client, "a", lora()).status_code == 201
     assert upload(client, "b", lora()).status_code == 201
+
+
+class BodyThatWaits(BytesIO):
+    """The bytes of an upload; when it is read first, ``meanwhile`` happens."""
+
+    def __init__(self, data: bytes, meanwhile: Callable[[], None]) -> None:
+        super().__init__(data)
+        self._meanwhile: Callable[[], None] | None = meanwhile
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return super().read(size)
+
+
+def test_a_tenant_that_has_its_share_of_uploads_leaves_the_others_to_others(services: Services) -> None:
+    given = with_keys(services)
+    app = create_app(given)
+    for tenant in ("acme", "globex"):
+        add_tenant(given, tenant)
+    acme, globex = (client_of(app, given, tenant) for tenant in ("acme", "globex"))
+    share, answers = publisher.UPLOADS // 4, list[TestResponse]()
+
+    def upload_another(n: int = 0) -> None:
+        """While it arrives the next one begins."""
+        if n <= share:
+            body = BodyThatWaits(lora(), partial(upload_another, n + 1))
+            options = {"content_type": OCTETS, "content_length": len(lora())}
+            answers.append(acme.put(f"/v1/loras/{n}", input_stream=body, **options))
+        if n == share:
+            answers.append(upload(globex, "other", lora()))
+
+    upload_another()
+    statuses = [answer.status_code for answer in answers]
+    assert statuses == [429, 201] + share * [201]
+    assert answers[0].json["code"] == "limit_exceeded"
+    assert answers[0].headers["RateLimit-Policy"] == f'"lora_uploads";q={share}'
