@@ -97,7 +97,8 @@ def _run(target: Target, options: argparse.Namespace) -> Run:
     machine = str(describe_machine()["processor"])
     run = Run(Setup(options.minutes * 60, options.seed, fleet, machine), traffic.log)
     run.skipped = sorted(set(options.faults) - possible.keys())
-    with receiving_webhooks(target.stack.api_url) as webhooks, ResourceLog(target) as resources:
+    url = target.stack.api_url
+    with receiving_webhooks(url, options.seed) as webhooks, ResourceLog(target) as resources:
         protect_from_cuts(target)
         before = resources.take()
         traffic.start()
@@ -109,6 +110,7 @@ def _run(target: Target, options: argparse.Namespace) -> Run:
         check = Check(target, traffic.log.accepted, consequences.excused, mode)
         check.check_jobs()
         run.verdict = check.verdict
+        run.verdict.kills = consequences.kills
         check.check_webhooks(webhooks)
         check.check_interruptions(consequences.interruptions, is_accountable=set(weights) <= ACCOUNTABLE)
         check.check_leftovers()

@@ -3,7 +3,8 @@
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from random import Random
 
@@ -29,6 +30,7 @@ class Consequences:
     def __init__(self) -> None:
         self.excused: set[str] = set()  # that a truncated file may have lost or reset to an earlier state
         self.interruptions: list[Interruption] = []
+        self.kills: Counter[str] = Counter()  # with SIGKILL, by the name of the process
 
 
 Fault = Callable[[Target, Random, Consequences], str]
@@ -43,6 +45,7 @@ def kill_worker(target: Target, rng: Random, consequences: Consequences) -> str:
     at_s = time.time()
     jobs = running_jobs(target.control, name)
     _kill(processes)
+    consequences.kills[name] += 1
     consequences.interruptions += [Interruption(KILL, job_id, at_s) for job_id in jobs]
     return f"{name}, {len(jobs)} jobs"
 
@@ -60,15 +63,18 @@ def stop_worker(target: Target, rng: Random, consequences: Consequences) -> str:
     return f"{name}, {len(jobs)} jobs, ended after {time.time() - at_s:.1f} s"
 
 
-def kill_server(target: Target, rng: Random, _: Consequences) -> str:
+def kill_server(target: Target, rng: Random, consequences: Consequences) -> str:
     """Kill one process that is no worker, and its children, with SIGKILL."""
-    name = rng.choice([name for name in target.process_names if name not in target.worker_names])
+    servers = [name for name in target.process_names if name not in target.worker_names]
+    name = rng.choice(least_killed(servers, consequences.kills))
     _kill(target.process_tree(name))
+    consequences.kills[name] += 1
     return name
 
 
-def kill_everything(target: Target, _: Random, __: Consequences) -> str:
+def kill_everything(target: Target, _: Random, consequences: Consequences) -> str:
     """Kill the supervisor with SIGKILL, which ends every process; then start the stack again."""
+    consequences.kills.update(["supervisor", *target.process_names])
     _send(target.supervisor, signal.SIGKILL)
     while find_holder(target.stack.home) is not None:
         time.sleep(0.05)
@@ -96,10 +102,10 @@ def fill_disk(target: Target, rng: Random, _: Consequences) -> str:
     return f"{seconds:.0f} s, {taken >> 20} MiB taken"
 
 
-def control_outage(target: Target, rng: Random, _: Consequences) -> str:
+def control_outage(target: Target, rng: Random, consequences: Consequences) -> str:
     """Kill the control Redis, and keep it down for a while."""
     seconds = rng.uniform(*OUTAGE_S)
-    with _kept_down(target, "redis"):
+    with _kept_down(target, "redis", consequences):
         time.sleep(seconds)
     return f"{seconds:.0f} s"
 
@@ -111,7 +117,7 @@ def protect_from_cuts(target: Target) -> None:
 
 def cut_append_only_file(target: Target, rng: Random, consequences: Consequences) -> str:
     """Kill the control Redis, and truncate its append-only file before it starts again."""
-    with _kept_down(target, "redis"):
+    with _kept_down(target, "redis", consequences):
         path = target.append_only_file()
         if path is None:
             return "no file"
@@ -146,17 +152,24 @@ def possible_faults(target: Target) -> dict[str, int]:
     }
 
 
+def least_killed(names: Sequence[str], kills: Mapping[str, int]) -> list[str]:
+    """Those that were killed least often, so that a run of some faults has killed each of them."""
+    fewest = min(kills.get(name, 0) for name in names)
+    return [name for name in names if kills.get(name, 0) == fewest]
+
+
 def _choose_worker(target: Target, rng: Random) -> str:
     """One that has loaded its model, so that the same one is not ended again while it starts."""
     return rng.choice(target.live_workers() or target.worker_names)
 
 
 @contextmanager
-def _kept_down(target: Target, name: str) -> Iterator[None]:
+def _kept_down(target: Target, name: str, consequences: Consequences) -> Iterator[None]:
     """Kill a process, and keep it down by stopping the supervisor."""
     supervisor = target.supervisor
     _send(supervisor, signal.SIGSTOP)
     _kill(target.process_tree(name))
+    consequences.kills[name] += 1
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """The report of a chaos run, as Markdown."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
@@ -71,7 +71,8 @@ def render(run: Run) -> str:
         f"- {verdict.images} images in {verdict.groups} groups of equal requests, of which "
         f"{verdict.peer_groups} were compared with diffusers' own; {verdict.continued} jobs were continued. "
         f"{verdict.hand_overs} attempts gave their job back: SIGTERM, or an interactive job.",
-        f"- {verdict.webhooks} webhooks received of {verdict.statuses.total()} jobs.",
+        f"- {_webhooks(verdict)}",
+        f"- Killed with SIGKILL: {_kills(verdict.kills)}.",
         f"- Longest time without an ended job: {longest_pause_s(run.samples, run.setup.seconds):.1f} s.",
         f"- Answers: {', '.join(f'{count} × {answer}' for answer, count in log.answers.most_common())}.",
         *[f"- Not injected: {name} (needs root, to mount a disk)." for name in run.skipped],
@@ -105,6 +106,23 @@ def _table(head: str, rows: Iterator[str]) -> list[str]:
 def _faults(run: Run) -> Iterator[str]:
     for name, times in sorted(run.recovered_s.items()):
         yield f"| {name} | {len(times)} | {median(times):.1f} | {max(times):.1f} |"
+
+
+def _kills(kills: Mapping[str, int]) -> str:
+    """How often each kind of process was killed: the names of several workers differ by a number."""
+    kinds: Counter[str] = Counter()
+    for name, count in kills.items():
+        kinds[name.rstrip("0123456789")] += count
+    return ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items())) or "nothing"
+
+
+def _webhooks(verdict: Verdict) -> str:
+    counts = verdict.webhooks
+    failures = [f"{count} × {answer}" for answer, count in sorted(counts.answers.items()) if answer != "204"]
+    return (
+        f"{counts.received} webhooks received of {verdict.statuses.total()} jobs, {counts.repeats} of them "
+        f"repeats with the same id; failures answered: {', '.join(failures) or 'none'}."
+    )
 
 
 def _interruptions(recovered: Sequence[Recovered]) -> Iterator[str]:

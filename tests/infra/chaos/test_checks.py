@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 
 from infra.chaos.checks import Verdict, check_job, compare
+from infra.chaos.faults import least_killed
 from infra.chaos.interruptions import SIGTERM, Recovered
 from infra.chaos.plot import plot_run
 from infra.chaos.report import Injected, Run, Setup, longest_pause_s, render
 from infra.chaos.resources import Process, Sample
 from infra.chaos.target import read_job
 from infra.chaos.traffic import Accepted, Log
+from infra.chaos.webhooks import WebhookCounts
 from tests.infra.cli.scripted_api import scripted_api
 
 JOB: dict[str, Any] = {"status": "succeeded", "error": None}
@@ -79,12 +81,25 @@ def make_run() -> Run:
 def test_the_report_lists_every_fault_and_every_violation() -> None:
     run = make_run()
     run.verdict.recovered = [Recovered(SIGTERM, "a", 0.25, 0.5, 0, 0.1, 6)]
+    run.verdict.kills.update({"unet0": 2, "unet1": 1, "webhooks": 3, "residual-redis": 1})
+    run.verdict.webhooks = WebhookCounts(9, 3, {"204": 6, "500": 2, "hung": 1})
     table = render(run)
     assert "| kill | 3 | 2.0 | 3.0 |" in table
     assert "| sigterm | 1 | 0.25 | 0.25 | 2 | 0.50 | 0.50 | 0 |" in table
     assert "| files | 9 | 9 | 9 | 9 |" in table
+    assert "3 × unet, 3 × webhooks" in table
+    assert "1 × residual-redis" in table
+    assert "9 webhooks received of 0 jobs, 3 of them repeats" in table
+    assert "failures answered: 2 × 500, 1 × hung." in table
     assert "1 violations" in table
     assert "- job a is missing" in table
+
+
+def test_servers_that_were_killed_least_are_killed_next() -> None:
+    servers = ["api", "redis", "webhooks"]
+    assert least_killed(servers, {}) == servers
+    assert least_killed(servers, {"redis": 1, "unet0": 7}) == ["api", "webhooks"]
+    assert least_killed(servers, {"redis": 2, "api": 1, "webhooks": 1}) == ["api", "webhooks"]
 
 
 def test_the_longest_time_without_an_ended_job_is_told() -> None:
