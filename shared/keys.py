@@ -101,6 +101,11 @@ def lora_uploads(tenant: str) -> str:
     return f"swift:tenant:{tenant}:lora_uploads"
 
 
+def upload_forms(tenant: str) -> str:
+    """Sorted set with expiry: uploads whose forms S3 takes a file of the tenant by, by when those end."""
+    return f"swift:tenant:{tenant}:upload_forms"
+
+
 def by_model(status: str, model: str) -> str:
     """Sorted set: ids of a model's jobs that are queued, or running, by creation time."""
     return f"swift:jobs:{status}:{model}"

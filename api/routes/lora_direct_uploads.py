@@ -55,10 +55,10 @@ def add_direct_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: i
         """
         tenant = current_principal().tenant
         key = lora_key(path.name, tenant)
-        publisher.quota.check(tenant, key, 1)
-        left = publisher.quota.left(tenant, key)
+        left = publisher.quota.left(tenant, key, 1)
         limit = max_bytes if left is None else min(left, max_bytes)
         upload = staging.begin()
+        publisher.quota.open_form(tenant, upload, URL_S)
         url, fields = staging.form(key, upload, limit)
         begun = UploadResponse(
             upload=upload,

@@ -33,7 +33,7 @@ def add_uploads(api: APIBlueprint, publisher: LoraPublisher, max_bytes: int) -> 
         body = UploadBody(request.stream, length=request.content_length, limit=max_bytes)
         tenant = current_principal().tenant
         key = lora_key(path.name, tenant)
-        publisher.quota.check(tenant, key, request.content_length or 0)
+        publisher.quota.left(tenant, key, request.content_length or 0)
         with publisher.slots.slot(tenant):
             received = receive(key, body, publisher.staging, publisher.headers)
             lora = publisher.publish(path.name, tenant, received, query.max_async_steps)

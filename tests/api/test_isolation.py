@@ -1,6 +1,7 @@
 """No tenant sees or changes what is another's: every route of the app, asked by a foreign tenant."""
 
 import re
+import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from flask_openapi.openapi import OpenAPI
 from werkzeug.test import TestResponse
 
 from api.app import create_app
+from api.loras.quota import MAX_FORMS
 from api.services import Services
 from shared import keys
 from shared.jobs.record import StoredImage
@@ -421,6 +423,39 @@ def test_the_bytes_of_a_tenants_loras_are_limited(two: TwoTenants, tenants_app: 
     assert chunked.status_code == 429
     stored = [stat.key for stat in two.services.loras.list() if "small" in stat.key]
     assert stored == [lora_key("a", "small")]
+
+
+def test_files_that_were_uploaded_and_not_completed_count(two: TwoTenants, tenants_app: OpenAPI) -> None:
+    size = len(lora())
+    add_tenant(two.services, "small", lora_bytes=3 * size)
+    client = client_of(tenants_app, two.services, "small")
+    first, second = (client.post(f"/v1/loras/{name}/upload").json for name in ("a", "b"))
+    for name, begun in (("a", first), ("b", second)):
+        staged = f"uploads/{lora_key(name, 'small')}/{begun['upload']}"
+        two.services.loras.put(staged, lora(), content_type=OCTETS)
+    assert client.post("/v1/loras/c/upload").json["max_bytes"] == size
+    refused = upload(client, "c", lora(rank=8))
+    assert (refused.status_code, refused.headers["RateLimit"]) == (429, f'"lora_bytes";r={size};t=2')
+    assert f"{2 * size} bytes are of uploads that were not completed" in refused.json["detail"]
+    # Those two may be completed: they are counted once
+    assert [client.post(begun["complete"]).status_code for begun in (first, second)] == [201, 201]
+    assert upload(client, "c", lora()).status_code == 201
+
+
+def test_forms_to_upload_by_are_limited_where_bytes_are(two: TwoTenants, tenants_app: OpenAPI) -> None:
+    add_tenant(two.services, "small", lora_bytes=1 << 20)
+    client = client_of(tenants_app, two.services, "small")
+    begun = {str(n): time.time() + 60 for n in range(MAX_FORMS - 1)}
+    two.services.control.zadd(keys.upload_forms("small"), begun)
+    assert client.post("/v1/loras/a/upload").status_code == 201
+    refused = client.post("/v1/loras/a/upload")
+    assert (refused.status_code, refused.json["code"]) == (429, "limit_exceeded")
+    assert refused.headers["RateLimit-Policy"] == f'"lora_upload_forms";q={MAX_FORMS};w=3600'
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert two.owner.post("/v1/loras/a/upload").status_code == 201
+    # When their time is over there is room again
+    two.services.control.zadd(keys.upload_forms("small"), {"0": 1.0})
+    assert client.post("/v1/loras/a/upload").status_code == 201
 
 
 def test_without_authentication_nothing_is_different(client: FlaskClient, services: Services) -> None:
