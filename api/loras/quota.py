@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 POLICY, FORMS_POLICY = "lora_bytes", "lora_upload_forms"
 #: One publication at a time of a tenant that has this limit, for at most so long; others wait for a while.
 LOCK_S, WAIT_S = 360, 20
-#: Forms that are valid at once of a tenant whose bytes are limited. Those of completed uploads count, too: they
-#: would take another file.
+#: Forms that are valid at once of a tenant whose bytes are limited. Those of completed uploads count, too:
+#: they would take another file.
 MAX_FORMS = 100
 
 

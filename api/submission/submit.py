@@ -46,6 +46,7 @@ def submit(
         first = services.jobs.find_repeated(idempotency_key, body_sha256, tenant)
         if first is not None:
             return _repeated(first, services)
+    services.jobs.check_limits(tenant)
     source = read_source(submission)
     webhook = check_webhook(submission.root.webhook, services)
     job = prepare(source, services, tenant)

@@ -110,6 +110,15 @@ class JobStore(JobReader):
             raise Conflict("this Idempotency-Key was used for another request")
         return str(first)
 
+    def check_limits(self, tenant: str) -> None:
+        """Raise `LimitExceeded` if the tenant's limits leave no room for any job right now.
+
+        Asked before a job is resolved, which costs more; `create` decides.
+        """
+        exceeded = [] if tenant == keys.LOCAL else self.script("limits", "", tenant)
+        if exceeded:
+            raise _limit_exceeded(*exceeded)
+
     def is_held(self, job_id: str, attempt: str) -> bool:
         """Whether this attempt still holds the job."""
         return bool(self.redis.get(keys.lease(job_id)) == attempt)

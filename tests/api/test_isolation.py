@@ -383,10 +383,29 @@ def test_limits_are_answered_429_with_what_is_left(two: TwoTenants, tenants_app:
     assert int(full.headers["Retry-After"]) > 0
 
 
-def test_refused_submissions_do_not_fill_the_image_bucket(two: TwoTenants, tenants_app: OpenAPI) -> None:
+def test_a_submission_that_no_limit_leaves_room_for_is_refused_before_it_costs_anything(
+    two: TwoTenants, tenants_app: OpenAPI
+) -> None:
     add_tenant(two.services, "small", max_waiting_jobs=1)
+    add_tenant(two.services, "spent", pixel_steps_per_day=64 * 64 * 4)
+    job = {"prompt": "a cat", "width": 64, "height": 64, "num_inference_steps": 4}
+    for tenant in ("small", "spent"):
+        client = client_of(tenants_app, two.services, tenant)
+        assert client.post("/v1/jobs", json=job, headers={"Idempotency-Key": "k"}).status_code == 202
+        # Given an image that would be refused if it were looked at
+        refused = client.post("/v1/jobs", json=job | {"controlnets": [edge(base64_of(b"no image"))]})
+        assert (refused.status_code, refused.json["code"]) == (429, "limit_exceeded")
+        again = client.post("/v1/jobs", json=job, headers={"Idempotency-Key": "k"})
+        assert again.headers["Idempotency-Replayed"] == "true"
+
+
+@pytest.mark.parametrize("limits", [{"max_waiting_jobs": 1}, {"pixel_steps_per_day": 64 * 64 * 4 * 2 - 1}])
+def test_refused_submissions_do_not_fill_the_image_bucket(
+    two: TwoTenants, tenants_app: OpenAPI, limits: dict[str, int]
+) -> None:
+    add_tenant(two.services, "small", **limits)
     client = client_of(tenants_app, two.services, "small")
-    job = {"prompt": "a cat", "controlnets": [edge()]}
+    job = {"prompt": "a cat", "width": 64, "height": 64, "num_inference_steps": 4, "controlnets": [edge()]}
     assert client.post("/v1/jobs", json=job, headers={"Idempotency-Key": "k"}).status_code == 202
     images = [stat.key for stat in two.services.images.list()]
     # Given submissions with images of their own, and with the accepted job's

@@ -361,8 +361,7 @@ if verb == 'leave' then
 end
 
 -- What of a tenant's limits leaves no room for another job: the limit's name, how high it is, what is left of
--- it, and in how many seconds there is more ('' unless that is known). nil: there is room. What the job costs is
--- counted.
+-- it, and in how many seconds there is more ('' unless that is known). nil: there is room.
 local function exceeded(tenant, cost)
   local limits = redis.call('HMGET', key_of(tenant), 'max_waiting_jobs', 'pixel_steps_per_day')
   local max_waiting, max_cost = unpack(limits)
@@ -376,10 +375,21 @@ local function exceeded(tenant, cost)
     local reset = string.format('%d', math.ceil(DAY_S - now % DAY_S))
     return {'pixel_steps_per_day', max_cost, string.format('%.0f', math.max(left, 0)), reset}
   end
+  return nil
+end
+
+-- Count what the job costs of its tenant's budget, if that has a limit.
+local function charge(tenant, cost)
+  if redis.call('HEXISTS', key_of(tenant), 'pixel_steps_per_day') == 0 then return end
+  local spent = budget(tenant, now)
   redis.call('INCRBY', spent, cost)
   redis.call('EXPIRE', spent, 2 * DAY_S)
   redis.call('HSET', job, 'pixel_steps', cost)
-  return nil
+end
+
+if verb == 'limits' then
+  -- ARGV: tenant. Returns what `exceeded` returns for the smallest job, or nothing. Changes nothing.
+  return exceeded(arg[1], 1) or {}
 end
 
 if verb == 'create' then
@@ -397,6 +407,7 @@ if verb == 'create' then
   redis.call('DEL', job)
   local limit = exceeded(tenant, cost)
   if limit then return {'', unpack(limit)} end
+  charge(tenant, cost)
   if idempotency then
     redis.call('HSET', idempotency, 'job', id, 'digest', digest)
     redis.call('EXPIRE', idempotency, ttl)
