@@ -31,9 +31,11 @@ class FleetNumbersCollector(Collector):
     Any API process answers the same, so these metrics have no label ``process``: none is counted twice.
     """
 
-    def __init__(self, redis: "Redis", catalog: Catalog) -> None:
+    def __init__(self, redis: "Redis", catalog: Catalog, tenant: str | None) -> None:
+        """``tenant``: whose series of tenants is shown; ``None``: those of all."""
         self._redis = redis
         self._catalog = catalog
+        self._tenant = tenant
 
     def collect(self) -> Iterable[Metric]:
         """Gauges of jobs and of workers, and a counter of tenants."""
@@ -73,7 +75,8 @@ class FleetNumbersCollector(Collector):
             labels=["tenant"],
         )
         for tenant, milliseconds in sorted(used.items()):
-            counter.add_metric([tenant], int(milliseconds) / 1000)
+            if self._tenant in (None, tenant):
+                counter.add_metric([tenant], int(milliseconds) / 1000)
         return counter
 
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 #: Connections for streams that are about to be opened or refused.
 STREAM_SPARE = 100
+#: How long what /readyz has found is good for: strangers may ask, too.
+READINESS_CACHE_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ class Services:
     offload: Offload
     residuals: Sequence["Redis"]
     process: str  # the name under which this process publishes its metrics
+    readiness_cache_s: float = READINESS_CACHE_S
 
     @cached_property
     def tenants(self) -> TenantStore:

@@ -24,7 +24,8 @@ def connected(servers: Settings) -> Services:
     # A fleet that is to have ControlNet workers.
     settings = servers.model_copy(update={"controlnet_workers": 1})
     services = connect(settings, read_catalog(settings.catalog))
-    return replace(services, live_workers=LiveWorkersCache(services.control, cache_s=0))
+    live_workers = LiveWorkersCache(services.control, cache_s=0)
+    return replace(services, live_workers=live_workers, readiness_cache_s=0)
 
 
 @pytest.fixture(scope="session")

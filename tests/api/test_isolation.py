@@ -18,6 +18,7 @@ from shared.jobs.record import StoredImage
 from shared.registry.lora_inventory import LoraInventory, publish_disk_cache, publish_inventory
 from shared.registry.workers import publish_heartbeat
 from shared.storage.loras import lora_key, version_of
+from shared.tenants.scopes import Scope
 from tests.api.services import (
     OCTETS,
     announce_workers,
@@ -84,7 +85,7 @@ OPERATIONS: dict[str, Names] = {
     "DELETE /v1/session": "its own",
     "GET /healthz": "nothing",
     "GET /readyz": "nothing",
-    "GET /metrics": "nothing",
+    "GET /metrics": "its own",
 }
 #: Operations that take a body, and one that changes nothing.
 BODIES: dict[str, dict[str, Any]] = {
@@ -365,6 +366,22 @@ def test_the_fleet_names_jobs_and_loras_of_others_to_admins_only(
     others = (([], {"edge": []}, ["a job is past its deadline"]), ([held[1]], [held[1]], [public]))
     assert seen(two.stranger) == others
     assert seen(client_of(tenants_app, two.services, keys.LOCAL)) == others
+
+
+def test_metrics_name_tenants_to_admins_and_the_operators_own_tenant_only(
+    two: TwoTenants, tenants_app: OpenAPI
+) -> None:
+    two.services.control.hset(keys.USAGE_SERIES, mapping={OWNER: 1500, STRANGER: 250, "_other": 50})
+
+    def shown_to(tenant: str, scope: Scope) -> set[str]:
+        answer = client_of(tenants_app, two.services, tenant, (scope,)).get("/metrics")
+        assert answer.status_code == 200
+        return set(re.findall(r'swift_tenant_device_seconds_total\{tenant="(\w+)"', answer.text))
+
+    assert shown_to(STRANGER, "metrics") == {STRANGER}
+    assert OWNER not in two.stranger.get("/metrics").text
+    for tenant, scope in ((keys.LOCAL, "metrics"), (STRANGER, "admin")):
+        assert shown_to(tenant, scope) == {OWNER, STRANGER, "_other"}
 
 
 def test_limits_are_answered_429_with_what_is_left(two: TwoTenants, tenants_app: OpenAPI) -> None:

@@ -5,6 +5,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
+from api.routes.readiness import ReadinessCheck
 from api.services import Services
 from shared import keys
 from shared.metrics import publish
@@ -99,6 +100,24 @@ def test_it_is_not_ready_without_s3(services: Services) -> None:
     answer = create_app(replace(services, settings=settings)).test_client().get("/readyz")
     assert answer.status_code == 503
     assert "S3" in answer.json["checks"]["image_bucket"]
+
+
+def test_however_many_ask_servers_are_asked_once_in_a_while(services: Services) -> None:
+    announce_workers(services)
+    given = replace(services, readiness_cache_s=60)
+    client, clock = create_app(given).test_client(), [0.0]
+    check = ReadinessCheck(given, lambda: clock[0])
+    answers = [client.get("/readyz") for _ in range(3)]
+    assert {(answer.status_code, answer.json["status"]) for answer in answers} == {(200, "ok")}
+    # Given that everything else is gone meanwhile
+    found = check()
+    services.control.flushdb()
+    clock[0] = 59.9
+    assert check() is found
+    assert client.get("/readyz").status_code == 200
+    # Then it is noticed when the time is over
+    clock[0] = 60.0
+    assert "unet_workers" in check().broken
 
 
 def test_beside_keys_reasons_are_shown_to_those_with_scope_fleet(keyed_client: FlaskClient) -> None:
