@@ -17,6 +17,7 @@ from api.auth.verifier import KeyVerifier
 from api.dispatch import Dispatcher
 from api.estimates import Estimator
 from api.loras.header_cache import LoraHeaderCache
+from api.server.tenant_slots import TenantSlots
 from api.server.threads import Offload, find_offload, find_pause
 from shared.catalog.entries import Catalog
 from shared.catalog.model_families import ModelFamilies
@@ -100,6 +101,11 @@ class Services:
     def dispatcher(self) -> Dispatcher:
         """Sends accepted jobs to workers."""
         return Dispatcher(self.settings, self.jobs, self.celery)
+
+    @cached_property
+    def event_slots(self) -> TenantSlots:
+        """Calls that follow jobs at once: each holds a connection of ``streams``."""
+        return TenantSlots(self.settings.api_event_streams, policy="event_streams", what="event streams")
 
     @cached_property
     def webhooks(self) -> EndpointStore:

@@ -29,6 +29,7 @@ from shared.setting_checks.types import (
     Hosts,
     LocalPath,
     Login,
+    NamePairs,
     Names,
     Origins,
     Port,
@@ -222,6 +223,12 @@ class Settings(BaseModel):
     max_images: Count = Field(8, description="largest num_images")
     max_control_px: int = Field(16 << 20, ge=1, le=1 << 30, description="largest control image, in pixels")
     max_lora_bytes: Bytes = Field(2 << 30, description="largest LoRA file that is accepted, at most 5 GiB")
+
+    openai_models: NamePairs = Field(
+        (),
+        description="what other model names mean in OpenAI's API, comma separated: `dall-e-3=MODEL`; those "
+        "of OpenAI's models that are not listed mean the default model",
+    )
 
     # --- Workers ---
 

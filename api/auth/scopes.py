@@ -21,6 +21,7 @@ OPEN: Needed = None
 NEEDED: Mapping[str, Needed] = {
     "jobs": JOBS,
     "images": JOBS,
+    "openai": JOBS,
     "events": JOBS,
     "webhooks": JOBS,
     "usage": JOBS,
@@ -29,6 +30,7 @@ NEEDED: Mapping[str, Needed] = {
     "loras.read_lora": JOBS_OR_LORAS,
     "fleet": FLEET,
     "fleet.list_models": JOBS_OR_FLEET,
+    "fleet.read_model": JOBS_OR_FLEET,
     "fleet.list_controlnets": JOBS_OR_FLEET,
     "tenants": ADMIN,
     "api_keys": ADMIN,

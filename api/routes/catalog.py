@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
+from pydantic import BaseModel
 
 from api.json_response import json_response
 from api.schemas.catalog import (
@@ -11,6 +12,7 @@ from api.schemas.catalog import (
     ControlNetList,
     ModelList,
     ModelResponse,
+    OpenAIModel,
     PreprocessorResponse,
     SchedulerResponse,
     StepLimitsResponse,
@@ -20,6 +22,7 @@ from api.services import Services
 from shared.catalog.entries import LoadOptions, ModelEntry
 from shared.catalog.preprocessors import PREPROCESSORS
 from shared.catalog.schedulers import SCHEDULERS, StepLimits, step_limits
+from shared.errors import NotFound
 from shared.families.base import ModelSignature
 from shared.registry.workers import Heartbeat, WorkerKind, live_workers
 
@@ -36,6 +39,12 @@ SCHEDULER_RESPONSES = [
     )
     for name, kind in SCHEDULERS.items()
 ]
+
+
+class ModelPath(BaseModel):
+    """Which base model."""
+
+    name: str
 
 
 def add_catalog(api: APIBlueprint, services: Services) -> None:
@@ -59,7 +68,19 @@ def add_catalog(api: APIBlueprint, services: Services) -> None:
             )
             for name, entry in catalog.models.items()
         ]
-        return json_response(ModelList(models=models, schedulers=SCHEDULER_RESPONSES))
+        data = [OpenAIModel(id=name) for name in catalog.models]
+        return json_response(ModelList(models=models, schedulers=SCHEDULER_RESPONSES, data=data))
+
+    @api.get(
+        "/v1/models/<name>",
+        summary="Read a base model as OpenAI's API names it",
+        responses={200: OpenAIModel, **error_responses(404)},
+    )
+    def read_model(path: ModelPath) -> Response:
+        """Everything else about it is in the list."""
+        if path.name not in catalog.models:
+            raise NotFound(f"there is no model {path.name!r}; known are {', '.join(catalog.models)}")
+        return json_response(OpenAIModel(id=path.name))
 
     @api.get(
         "/v1/controlnets", summary="List ControlNets", responses={200: ControlNetList, **error_responses(503)}

@@ -18,7 +18,6 @@ from api.openapi import Headers, Query, operation_id
 from api.routes.event_access import longest_block_s, while_authorized
 from api.routes.jobs import JobPath
 from api.schemas.problems import error_responses
-from api.server.tenant_slots import TenantSlots
 from api.server.waiting import abort_on_disconnect
 from api.services import Services
 from shared.errors import BadRequest, ClientDisconnected
@@ -75,7 +74,7 @@ def events_api(services: Services) -> APIBlueprint:
     """The routes of events. Open streams are limited: each holds a connection to Redis."""
     tag = Tag(name="jobs")
     api = APIBlueprint("events", __name__, abp_tags=[tag], operation_id_callback=operation_id)
-    slots = TenantSlots(services.settings.api_event_streams, policy="event_streams", what="event streams")
+    slots = services.event_slots
     streams, block_s = services.streams, longest_block_s(services.settings)
 
     def respond(follow: Callable[[], Iterator[Event | None]], first_id: str) -> Response:

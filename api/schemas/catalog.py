@@ -1,6 +1,6 @@
 """What REST answers about the catalog: models, schedulers, ControlNets and preprocessors."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -49,11 +49,22 @@ class SchedulerResponse(BaseModel):
     max_steps: int
 
 
+class OpenAIModel(BaseModel):
+    """A base model as OpenAI's clients list models; ``created`` says nothing here."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "swiftdiffusion"
+
+
 class ModelList(BaseModel):
     """The base models of the catalog, and the schedulers, which work with all of them."""
 
     models: list[ModelResponse]
     schedulers: list[SchedulerResponse]
+    object: Literal["list"] = "list"
+    data: list[OpenAIModel] = Field(description="the same models, for clients of OpenAI's API")
 
 
 class ControlNetCatalogResponse(BaseModel):

@@ -59,9 +59,17 @@ def _login(text: str) -> str:
     return text
 
 
+def _pair(text: str) -> str:
+    name, _, value = text.partition("=")
+    if not name.strip() or not value.strip():
+        raise ValueError("must be NAME=MODEL")
+    return f"{name.strip()}={value.strip()}"
+
+
 Device = Annotated[str, AfterValidator(_device)]
 Devices = Annotated[tuple[Device, ...], BeforeValidator(_split)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_once)]
+NamePairs = Annotated[tuple[Annotated[str, AfterValidator(_pair)], ...], BeforeValidator(_split)]
 ApiKeyText = Annotated[str, AfterValidator(check_api_key)]
 Login = Annotated[str, AfterValidator(_login)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_split)]

@@ -64,6 +64,7 @@ def test_the_document_names_the_whole_contract(document: dict[str, Any]) -> None
         "GET /v1/events",
         "GET /v1/usage",
         "GET /v1/models",
+        "GET /v1/models/{name}",
         "GET /v1/controlnets",
         "GET /v1/fleet",
         "GET /v1/loras",

@@ -1,0 +1,36 @@
+"""Which model of the catalog a client's model name means."""
+
+import re
+from collections.abc import Sequence
+
+from shared.catalog.entries import Catalog
+from shared.errors import InvalidRequest
+
+#: Names of OpenAI's own models, which clients have built in.
+_OPENAI = re.compile(r"(chatgpt|gpt)-image-.+|gpt-image|dall-e-\d+", re.IGNORECASE)
+
+
+class UnknownModel(InvalidRequest):
+    """The request names a model that is neither in the catalog nor stands for one of it."""
+
+    code = "model_not_found"
+
+
+class ModelNames:
+    """The catalog's names, those that ``pairs`` (``NAME=MODEL``) add, and OpenAI's for the default model."""
+
+    def __init__(self, catalog: Catalog, pairs: Sequence[str]) -> None:
+        self._models, self._default = catalog.models, catalog.default_model
+        self._others = dict(pair.split("=", 1) for pair in pairs)
+
+    def find(self, name: str | None) -> tuple[str, str]:
+        """The model, and a warning where it is not the one that was named; raises `UnknownModel`."""
+        if name is None:
+            return self._default, ""
+        if name in self._models:
+            return name, ""
+        meant = self._others.get(name, self._default if _OPENAI.fullmatch(name) else None)
+        if meant is None or meant not in self._models:
+            known = ", ".join([*self._models, *self._others])
+            raise UnknownModel(f"there is no model {name!r}; known are {known}", field="model")
+        return meant, f"model {name} is served by {meant}"

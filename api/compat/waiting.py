@@ -1,0 +1,105 @@
+"""A call of a compatible API that submits a job and waits until it has ended."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from api.auth.principal import current_principal
+from api.routes.event_access import longest_block_s, while_authorized
+from api.schemas.submission import Submission
+from api.server.waiting import abort_on_disconnect
+from api.services import Services
+from api.submission.submit import SubmittedJob, submit
+from shared.errors import NotFound, Unauthorized
+from shared.jobs.events import Event, stream_events
+from shared.jobs.record import Job
+
+log = logging.getLogger(__name__)
+
+_END = Event("", "", "")
+
+
+class WaitingCall:
+    """Submits a job and follows it; a call that ends before its job does, as with its client, cancels it.
+
+    It counts as an open event stream: both hold a connection, and as many as are allowed may be open. Made
+    within a request; `events` may be read after it, in a response that is streamed.
+    """
+
+    def __init__(self, services: Services, environ: Mapping[str, Any]) -> None:
+        self._services, self._environ = services, environ
+        self._tenant = current_principal().tenant
+        self._job_id: str | None = None
+        self._has_ended = self._is_closed = False
+        services.event_slots.take(self._tenant)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def submit(self, submission: Submission, idempotency_key: str = "") -> SubmittedJob:
+        """Accept the job; raises as `api.submission.submit.submit` does."""
+        job = submit(
+            submission,
+            self._services,
+            tenant=self._tenant,
+            idempotency_key=idempotency_key,
+            body_sha256=self._services.offload(lambda: _digest(submission)),
+        )
+        self._job_id = job.id
+        return job
+
+    def events(self) -> Iterator[Event | None]:
+        """The job's events to its end; ``None`` where nothing happens for a while.
+
+        Raises `Unauthorized` once the key that the call came with has ended.
+        """
+        assert self._job_id is not None, "submit the job first"
+        block_s = longest_block_s(self._services.settings)
+        events = stream_events(self._services.streams, self._job_id, block_s=block_s)
+        return self._until_the_end(while_authorized(events, self._services))
+
+    def read(self) -> Job:
+        """The job as it stands."""
+        assert self._job_id is not None, "submit the job first"
+        return self._services.jobs.get(self._job_id, tenant=self._tenant)
+
+    def close(self) -> None:
+        """End the call; a job that has not ended is cancelled. May be repeated."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._services.event_slots.give_back(self._tenant)
+        if self._job_id is not None and not self._has_ended:
+            self._cancel(self._job_id)
+
+    def _until_the_end(self, events: Iterator[Event | None]) -> Iterator[Event | None]:
+        while (event := self._next(events)) is not _END:
+            if event is not None and event.kind == "unauthorized":
+                raise Unauthorized("the API key that this call came with has ended")
+            yield event
+        self._has_ended = True
+
+    def _next(self, events: Iterator[Event | None]) -> Event | None:
+        with abort_on_disconnect(self._environ):
+            return next(events, _END)
+
+    def _cancel(self, job_id: str) -> None:
+        try:
+            self._services.jobs.cancel(job_id, tenant=self._tenant)
+        except NotFound:  # deleted meanwhile
+            return
+        except Exception as error:  # the store does not answer; what ended the call is what its client hears
+            fields = {"job": job_id, "error": type(error).__name__}
+            log.warning("the job of a call that has ended is not cancelled", extra=fields)
+
+
+def _digest(submission: Submission) -> str:
+    """Of the request, not of the body: a multipart body has another boundary each time."""
+    return hashlib.sha256(submission.root.model_dump_json().encode()).hexdigest()
